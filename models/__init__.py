@@ -1,0 +1,1 @@
+"""What is learned: the feature contract, the datasets, the list value model and the planners under it."""

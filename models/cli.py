@@ -1,0 +1,66 @@
+"""The `listwright` command. It finds subcommands by entry point, so it imports neither torch nor the service."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib.metadata import EntryPoint, entry_points
+from types import ModuleType
+from typing import Final
+
+_GROUP: Final = "listwright.commands"
+_HELP: Final = {
+    "data": "turn a source into a list file (Parquet)",
+    "train": "train a list value model on a list file",
+    "evaluate": "compare planners and orders on lists whose outcome is known",
+    "export": "write and verify the bundle that a service loads",
+    "serve": "serve bundles over HTTP",
+    "bench": "time the engine and the service",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``listwright COMMAND …`` and return its exit status.
+
+    A command module offers ``configure(parser)`` and ``run(arguments) -> int``. It raises `ValueError` for bad input,
+    which is printed without a traceback, and its message is the whole answer.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    commands = {e.name: e for e in entry_points(group=_GROUP)}
+    if not arguments or arguments[0] not in commands:
+        return _usage(arguments, sorted(commands, key=list(_HELP).index))
+    name = arguments[0]
+    module = _load(commands[name])
+    parser = argparse.ArgumentParser(prog=f"listwright {name}", description=module.__doc__)
+    module.configure(parser)
+    try:
+        return int(module.run(parser.parse_args(arguments[1:])))
+    except ValueError as error:
+        print(f"listwright {name}: {error}", file=sys.stderr)
+        return 2
+
+
+def _load(command: EntryPoint) -> ModuleType:
+    try:
+        module: ModuleType = command.load()
+    except ModuleNotFoundError as error:
+        raise SystemExit(
+            f"listwright {command.name}: needs {error.name!r}, which is not installed; "
+            "training and export need the extra: pip install 'listwright[cpu,train]'"
+        ) from error
+    return module
+
+
+def _usage(arguments: Sequence[str], names: Sequence[str]) -> int:
+    width = max(map(len, names), default=0)
+    lines = ["usage: listwright COMMAND …", "", *(f"  {n:<{width}}  {_HELP[n]}" for n in names)]
+    asked = not arguments or arguments[0] in ("-h", "--help")
+    if not asked:
+        lines.insert(0, f"listwright: unknown command {arguments[0]!r}")
+    print("\n".join(lines), file=sys.stdout if asked else sys.stderr)
+    return 0 if asked else 2
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,211 @@
+"""Records to named, padded arrays. Training and serving both call this, so there is one way to encode a feature.
+
+Axis letters: N slots (queues × list length), C categorical columns, F number columns, S scores, E embedding width.
+NumPy only; it knows nothing about queues, models or HTTP, and does not look at fields outside the spec.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.spec import Categorical, Category, FeatureSpec, Number
+
+Scalar = str | int | float | bool | None
+Arrays = dict[str, NDArray[np.generic]]
+
+_LOGIT_EPSILON: Final = 1e-6
+_MISSING: Final = math.nan
+
+
+class FeatureError(ValueError):
+    """A value that cannot be encoded. `path` names the field, for example ``candidates[3].features.stars``."""
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(f"{path}: {problem}")
+        self.path = path
+        self.problem = problem
+
+
+class CandidateLike(Protocol):
+    """What a candidate must offer: a request's and a list record's candidates both do."""
+
+    @property
+    def scores(self) -> Mapping[str, float]: ...
+    @property
+    def price(self) -> float | None: ...
+    @property
+    def features(self) -> Mapping[str, Scalar]: ...
+    @property
+    def embedding(self) -> Sequence[float] | None: ...
+
+
+class Encoder:
+    """A `FeatureSpec` compiled for encoding. Immutable; safe to share between threads."""
+
+    def __init__(self, spec: FeatureSpec) -> None:
+        self.spec = spec
+        self._user_columns = _columns(spec.user_categoricals)
+        self._item_columns = _columns(spec.item_categoricals)
+        self._user_names = {f.name for f in spec.user}
+        self._own_numbers = spec.item_numbers[: len(spec.item_numbers) - (spec.price is not None)]
+        self._scale_user = _Scale(spec.user_numbers)
+        self._scale_item = _Scale(spec.item_numbers)
+        self._scale_score = _Scale(spec.scores)
+
+    def encode_user(self, user: Mapping[str, Scalar], context: Mapping[str, Scalar]) -> Arrays:
+        """``user_ids`` int64 [C] and ``user_numbers`` float32 [F]. Raises `FeatureError` naming the field."""
+        names = self._user_names
+        ids = [
+            column.row(user.get(column.name) if column.name in names else context.get(column.name))
+            for column in self._user_columns
+        ]
+        numbers = [
+            _number(user, f.name, "user") if f.name in names else _number(context, f.name, "context")
+            for f in self.spec.user_numbers
+        ]
+        return {
+            "user_ids": np.array(ids, np.int64),
+            "user_numbers": self._scale_user(np.array([numbers], np.float64))[0],
+        }
+
+    def encode_items(self, candidates: Sequence[CandidateLike], places: Sequence[int] | None = None) -> Arrays:
+        """Encode n candidates.
+
+        Returns ``item_ids`` int64 [n, C], ``item_numbers`` float32 [n, F], ``item_scores`` float32 [n, S] and
+        ``price`` float32 [n] in currency. `places` are the candidates' indices in the request, for error messages.
+        Raises `FeatureError` naming candidate and field.
+        """
+        places = range(len(candidates)) if places is None else places
+        n, spec = len(candidates), self.spec
+        ids = [[column.row(c.features.get(column.name)) for column in self._item_columns] for c in candidates]
+        numbers = [
+            [_number(c.features, f.name, "features", place) for f in self._own_numbers]
+            + ([] if spec.price is None else [_MISSING if c.price is None else c.price])
+            for c, place in zip(candidates, places, strict=True)
+        ]
+        scores = [
+            [_number(c.scores, f.name, "scores", p) for f in spec.scores]
+            for c, p in zip(candidates, places, strict=True)
+        ]
+        return {
+            "item_ids": np.array(ids, np.int64).reshape(n, len(self._item_columns)),
+            "item_numbers": self._scale_item(np.array(numbers, np.float64).reshape(n, len(spec.item_numbers))),
+            "item_scores": self._scale_score(np.array(scores, np.float64).reshape(n, len(spec.scores))),
+            "price": self.prices(candidates),
+        }
+
+    def prices(self, candidates: Sequence[CandidateLike]) -> NDArray[np.float32]:
+        """Prices [n] in currency; a missing one is the spec's default, or 0 where the spec has no price."""
+        default = 0.0 if self.spec.price is None else self.spec.price.default
+        return np.array([default if c.price is None else c.price for c in candidates], np.float32)
+
+    def encode_slots(self, candidates: Sequence[CandidateLike], slots: NDArray[np.int64]) -> Arrays:
+        """Encode the candidates that `slots` [N] names (−1: empty slot), padded to N.
+
+        Beside `encode_items`' arrays there are ``valid`` bool [N] and ``embeddings`` float32 [N, E], unit rows, zero
+        where a candidate has none. E is the longest embedding among them, at least 1.
+        """
+        valid = slots >= 0
+        places = slots[valid].tolist()
+        chosen = [candidates[i] for i in places]
+        packed = self.encode_items(chosen, places)
+        packed["embeddings"] = unit_embeddings(chosen)
+        arrays: Arrays = {"valid": valid}
+        for name, values in packed.items():
+            padded = np.zeros((len(slots), *values.shape[1:]), values.dtype)
+            padded[valid] = values
+            arrays[name] = padded
+        return arrays
+
+
+def unit_embeddings(candidates: Sequence[CandidateLike]) -> NDArray[np.float32]:
+    """Embeddings [n, E] scaled to length 1. A missing or zero embedding is a row of zeros; E is at least 1."""
+    width = max((len(c.embedding) for c in candidates if c.embedding is not None), default=0)
+    rows = np.zeros((len(candidates), max(width, 1)), np.float64)
+    for i, candidate in enumerate(candidates):
+        if candidate.embedding:
+            rows[i, : len(candidate.embedding)] = candidate.embedding
+    # Dividing by the largest magnitude first keeps squares of huge or tiny numbers finite.
+    peak = np.abs(rows).max(axis=1, keepdims=True)
+    rows = np.divide(rows, peak, out=rows, where=peak > 0)
+    norm = np.sqrt(np.square(rows).sum(axis=1, keepdims=True))
+    np.divide(rows, norm, out=rows, where=norm > 0)
+    return rows.astype(np.float32)
+
+
+class _Column:
+    """One categorical field's place in the shared embedding table."""
+
+    __slots__ = ("_buckets", "_offset", "_prefix", "_rows", "name")
+
+    def __init__(self, field: Categorical, offset: int) -> None:
+        self.name = field.name
+        self._offset = offset
+        self._prefix = f"{field.name}="
+        vocabulary = field.vocabulary if isinstance(field, Category) else ()
+        self._rows = {value: offset + i for i, value in enumerate(vocabulary, start=1)}
+        self._buckets = 0 if isinstance(field, Category) else field.buckets
+
+    def row(self, value: Scalar) -> int:
+        """The table row of a value: the field's row 0 when it is missing or, with a vocabulary, unknown."""
+        if value is None:
+            return self._offset
+        text = value if isinstance(value, str) else canonical_text(value)
+        if not self._buckets:
+            return self._rows.get(text, self._offset)
+        return self._offset + 1 + zlib.crc32((self._prefix + text).encode("utf-8", "surrogatepass")) % self._buckets
+
+
+def canonical_text(value: str | int | float | bool) -> str:
+    """A categorical value as text; JSON's ``5`` and ``5.0`` are the same category, as are ``true`` and True."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)
+
+
+def _columns(fields: Sequence[Categorical]) -> tuple[_Column, ...]:
+    columns, offset = [], 0
+    for field in fields:
+        columns.append(_Column(field, offset))
+        offset += field.rows
+    return tuple(columns)
+
+
+def _number(table: Mapping[str, Scalar], name: str, group: str, place: int | None = None) -> float:
+    value = table.get(name)
+    if value is None:
+        return _MISSING
+    if isinstance(value, str):
+        path = f"{group}.{name}" if place is None else f"candidates[{place}].{group}.{name}"
+        raise FeatureError(path, f"must be a number, not the string {value[:40]!r}")
+    return float(value)
+
+
+class _Scale:
+    """Transform, standardise and clip the columns of a matrix (see `models.spec.Number`)."""
+
+    def __init__(self, fields: Sequence[Number]) -> None:
+        self._default = np.array([f.default for f in fields], np.float64)
+        self._mean = np.array([f.mean for f in fields], np.float64)
+        self._std = np.array([f.std for f in fields], np.float64)
+        self._clip = np.array([f.clip for f in fields], np.float64)
+        self._log = [i for i, f in enumerate(fields) if f.transform == "log1p"]
+        self._logit = [i for i, f in enumerate(fields) if f.transform == "logit"]
+
+    def __call__(self, values: NDArray[np.float64]) -> NDArray[np.float32]:
+        x = np.where(np.isnan(values), self._default, values)
+        if self._log:
+            x[:, self._log] = np.log1p(np.maximum(x[:, self._log], 0.0))
+        if self._logit:
+            p = np.clip(x[:, self._logit], _LOGIT_EPSILON, 1 - _LOGIT_EPSILON)
+            x[:, self._logit] = np.log(p) - np.log1p(-p)
+        scaled: NDArray[np.float64] = (x - self._mean) / self._std
+        return np.clip(scaled, -self._clip, self._clip).astype(np.float32)

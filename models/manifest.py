@@ -1,0 +1,205 @@
+"""`bundle.json`: what a service must know about a model besides its weights.
+
+A bundle is a folder ``<name>/<version>/`` with ``model.onnx``, ``bundle.json`` (this) and ``golden.npz`` (recorded
+requests with the answers they must give). Standard library only; it never opens the other two files.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal, cast, get_args
+
+from models.spec import OBJECTIVES, FeatureSpec, SpecError, as_mapping, check_keys, record
+
+FORMAT: Final = 1
+MODEL_FILE: Final = "model.onnx"
+MANIFEST_FILE: Final = "bundle.json"
+GOLDEN_FILE: Final = "golden.npz"
+FINGERPRINT_KEY: Final = "listwright.fingerprint"
+"""Key of the spec's fingerprint in the ONNX model's metadata."""
+
+Family = Literal["sort-gen", "degre"]
+Partition = Literal["bfs", "dfs"]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Sizes that are fixed in the graph: list horizon L, number of queues Q, heads per queue h."""
+
+    list_length: int
+    queues: int
+    head_width: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("list_length", "queues", "head_width"):
+            if getattr(self, name) < 1:
+                raise SpecError(f"limits.{name}: must be at least 1")
+
+    @property
+    def slots(self) -> int:
+        """Candidates that are ever encoded for one request: Q·L."""
+        return self.queues * self.list_length
+
+
+@dataclass(frozen=True, slots=True)
+class QueueSpec:
+    """One objective queue: the candidates in descending order of `score`, a formula (see `formulas.py`)."""
+
+    name: str
+    score: str
+
+
+@dataclass(frozen=True, slots=True)
+class Diversity:
+    """MMR's λ in 0..1 (1: value only) and how many of the last chosen items it looks back on (SORT-Gen, eq. 6)."""
+
+    trade_off: float = 1.0
+    window: int = 4
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """Name, dtype (NumPy's name) and shape of a graph input or output; a string is a dynamic axis."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Everything in `bundle.json`.
+
+    `objectives` are the default α, β, γ; `units` are s_o, the mean increment per exposed slot in training, by which
+    each objective's increment is divided before it is weighted. `fallback` is the formula that orders what the model
+    does not reach. `files` maps file name to SHA-256.
+    """
+
+    name: str
+    version: str
+    family: Family
+    spec: FeatureSpec
+    limits: Limits
+    queues: tuple[QueueSpec, ...]
+    partition: Partition
+    objectives: Mapping[str, float]
+    units: Mapping[str, float]
+    diversity: Diversity
+    fallback: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    files: Mapping[str, str] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.family not in get_args(Family):
+            raise SpecError(f"bundle.family: must be one of {get_args(Family)}, not {self.family!r}")
+        if self.partition not in get_args(Partition):
+            raise SpecError(f"bundle.partition: must be one of {get_args(Partition)}, not {self.partition!r}")
+        if not 1 <= len(self.queues) <= self.limits.queues:
+            raise SpecError(f"bundle.queues: must be 1 to {self.limits.queues} queues, not {len(self.queues)}")
+        for name in ("objectives", "units"):
+            if set(getattr(self, name)) != set(OBJECTIVES):
+                raise SpecError(f"bundle.{name}: must have exactly the keys {', '.join(OBJECTIVES)}")
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON types, with the format number and the spec's fingerprint."""
+        return {
+            "format": FORMAT,
+            "name": self.name,
+            "version": self.version,
+            "family": self.family,
+            "fingerprint": self.spec.fingerprint,
+            "limits": dataclasses.asdict(self.limits),
+            "queues": [dataclasses.asdict(q) for q in self.queues],
+            "partition": self.partition,
+            "objectives": dict(self.objectives),
+            "units": dict(self.units),
+            "diversity": dataclasses.asdict(self.diversity),
+            "fallback": self.fallback,
+            "inputs": [_tensor_to_json(t) for t in self.inputs],
+            "outputs": [_tensor_to_json(t) for t in self.outputs],
+            "files": dict(self.files),
+            "provenance": dict(self.provenance),
+            "spec": self.spec.to_json(),
+        }
+
+    @classmethod
+    def from_json(cls, data: object) -> Manifest:
+        """Read `to_json`'s form. Raises `SpecError` naming the key that is wrong, or a fingerprint that differs."""
+        table = as_mapping(data, "bundle")
+        known = {f.name for f in dataclasses.fields(cls)} | {"format", "fingerprint"}
+        check_keys(table, known, "bundle")
+        if table["format"] != FORMAT:
+            raise SpecError(f"bundle.format: this version reads format {FORMAT}, not {table['format']!r}")
+        spec = FeatureSpec.from_json(table["spec"])
+        if table["fingerprint"] != spec.fingerprint:
+            raise SpecError(
+                f"bundle.fingerprint: is {table['fingerprint']!r}, but the spec in it has {spec.fingerprint!r}"
+            )
+        return cls(
+            name=_text(table, "name"),
+            version=_text(table, "version"),
+            family=cast(Family, _text(table, "family")),
+            spec=spec,
+            limits=record(Limits, table["limits"], "bundle.limits"),
+            queues=tuple(record(QueueSpec, q, f"bundle.queues[{i}]") for i, q in enumerate(_array(table, "queues"))),
+            partition=cast(Partition, _text(table, "partition")),
+            objectives=_numbers(table, "objectives"),
+            units=_numbers(table, "units"),
+            diversity=record(Diversity, table["diversity"], "bundle.diversity"),
+            fallback=_text(table, "fallback"),
+            inputs=tuple(_tensor(t, f"bundle.inputs[{i}]") for i, t in enumerate(_array(table, "inputs"))),
+            outputs=tuple(_tensor(t, f"bundle.outputs[{i}]") for i, t in enumerate(_array(table, "outputs"))),
+            files=as_mapping(table["files"], "bundle.files"),
+            provenance=as_mapping(table["provenance"], "bundle.provenance"),
+        )
+
+    @classmethod
+    def read(cls, folder: Path) -> Manifest:
+        """Read ``folder/bundle.json``. Raises `SpecError` if it is missing, no JSON, or malformed."""
+        path = folder / MANIFEST_FILE
+        try:
+            return cls.from_json(json.loads(path.read_text("utf-8")))
+        except OSError as error:
+            raise SpecError(f"{path}: cannot be read: {error.strerror}") from error
+        except ValueError as error:
+            if isinstance(error, SpecError):
+                raise SpecError(f"{path}: {error}") from error
+            raise SpecError(f"{path}: is not valid JSON: {error}") from error
+
+
+def _tensor_to_json(tensor: TensorSpec) -> dict[str, Any]:
+    return {"name": tensor.name, "dtype": tensor.dtype, "shape": list(tensor.shape)}
+
+
+def _tensor(data: object, where: str) -> TensorSpec:
+    table = as_mapping(data, where)
+    check_keys(table, {"name", "dtype", "shape"}, where)
+    if not isinstance(table["shape"], list) or not all(isinstance(n, (int, str)) for n in table["shape"]):
+        raise SpecError(f"{where}.shape: must be an array of sizes or axis names")
+    return TensorSpec(_text(table, "name"), _text(table, "dtype"), tuple(table["shape"]))
+
+
+def _text(table: Mapping[str, Any], key: str) -> str:
+    if not isinstance(table[key], str):
+        raise SpecError(f"bundle.{key}: must be a string")
+    return str(table[key])
+
+
+def _array(table: Mapping[str, Any], key: str) -> list[Any]:
+    if not isinstance(table[key], list):
+        raise SpecError(f"bundle.{key}: must be an array")
+    return list(table[key])
+
+
+def _numbers(table: Mapping[str, Any], key: str) -> dict[str, float]:
+    values = as_mapping(table[key], f"bundle.{key}")
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise SpecError(f"bundle.{key}.{name}: must be a number")
+    return {name: float(value) for name, value in values.items()}
