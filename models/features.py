@@ -136,7 +136,8 @@ def unit_embeddings(candidates: Sequence[CandidateLike]) -> NDArray[np.float32]:
     rows = np.divide(rows, peak, out=rows, where=peak > 0)
     norm = np.sqrt(np.square(rows).sum(axis=1, keepdims=True))
     np.divide(rows, norm, out=rows, where=norm > 0)
-    return rows.astype(np.float32)
+    scaled: NDArray[np.float32] = rows.astype(np.float32)
+    return scaled
 
 
 class _Column:
