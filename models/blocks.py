@@ -1,0 +1,67 @@
+"""Transformer parts that the models share. They know nothing about items, objectives or lists.
+
+Axis letters: B batch, T positions, P proposals, S earlier tokens, D width, H heads.
+
+Linear layers carry no bias: the layer norm before each of them has one, and every bias is one more node per step in
+the unrolled graph.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.onnx import ops as onnx_ops
+
+
+class KeyValues(NamedTuple):
+    """Keys and values of earlier tokens in one layer, each [B, H, S, D / H]."""
+
+    keys: Tensor
+    values: Tensor
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block (SORT-Gen §3.1.1): x + attention(norm(x)), then x + feed-forward(norm(x))."""
+
+    def __init__(self, dim: int, heads: int, *, feed_forward: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        if dim % heads:
+            raise ValueError(f"dim {dim} must be a multiple of heads {heads}")
+        self.heads = heads
+        self.attention_norm = nn.LayerNorm(dim)
+        self.qkv = nn.Linear(dim, 3 * dim, bias=False)
+        self.out = nn.Linear(dim, dim, bias=False)
+        self.feed_forward_norm = nn.LayerNorm(dim)
+        self.up = nn.Linear(dim, feed_forward, bias=False)
+        self.down = nn.Linear(feed_forward, dim, bias=False)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Whole lists at once: x [B, T, D], position t sees positions up to t."""
+        b, t, d = x.shape
+        qkv = self.qkv(self.attention_norm(x)).view(b, t, 3, self.heads, d // self.heads)
+        query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each [B, H, T, D / H]
+        attended = F.scaled_dot_product_attention(query, key, value, is_causal=True)
+        x = x + self.dropout(self.out(attended.transpose(1, 2).reshape(b, t, d)))
+        return self._feed_forward(x)
+
+    def step(self, x: Tensor, mask: Tensor, past: KeyValues | None) -> tuple[Tensor, KeyValues]:
+        """One step of generation: P alternative next tokens x [B, P, D], each seeing what `mask` leaves of the past.
+
+        `mask` [B, 1, P, S + P] is added to the attention logits. Returns the block's output and the key/value cache
+        extended by all P tokens; later masks decide which of them were chosen.
+        """
+        query, key, value = self.qkv(self.attention_norm(x)).chunk(3, dim=-1)
+        earlier = (None, None) if past is None else past
+        attended, keys, values, _ = onnx_ops.attention(
+            query, key, value, mask, *earlier, q_num_heads=self.heads, kv_num_heads=self.heads
+        )
+        return self._feed_forward(x + self.out(attended)), KeyValues(keys, values)
+
+    def _feed_forward(self, x: Tensor) -> Tensor:
+        hidden: Tensor = torch.relu(self.up(self.feed_forward_norm(x)))
+        output: Tensor = x + self.dropout(self.down(hidden))
+        return output
