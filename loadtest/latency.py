@@ -1,0 +1,35 @@
+"""Response times to the figures that a verdict rests on. Exact: every time is kept and none is rounded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+BUDGET_MS: Final = 19.0
+"""The latency budget of a request, p99 (SORT-Gen's published end-to-end figure)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Percentiles in milliseconds. A percentile is the nearest rank, so it is a time that some request really took."""
+
+    requests: int
+    p50: float
+    p95: float
+    p99: float
+    worst: float
+
+    @classmethod
+    def of(cls, times_ms: Sequence[float]) -> Latency:
+        """The percentiles of at least one time. Raises `ValueError` for none."""
+        if len(times_ms) == 0:
+            raise ValueError("there are no response times")
+        p50, p95, p99, worst = np.percentile(times_ms, [50, 95, 99, 100], method="inverted_cdf").tolist()
+        return cls(len(times_ms), p50, p95, p99, worst)
+
+    def within(self, budget_ms: float) -> bool:
+        """Whether p99 keeps the budget."""
+        return self.p99 <= budget_ms

@@ -1,0 +1,77 @@
+"""Locust's users: each sends payloads at a constant rate, one at a time, and checks that every list is valid.
+
+``locust -f loadtest/locustfile.py --host http://127.0.0.1:8000 --bundle bundles/demo/1`` opens locust's own page;
+``python -m loadtest.run`` starts a service and runs this headless. A user sends its next request only when the last
+one is answered (a closed load), so a service that stalls is asked less; compare requests/s with ``users × rate``.
+"""
+
+# mypy: disallow-untyped-calls=False, disallow-untyped-decorators=False
+# (locust's event hooks carry no types)
+
+from __future__ import annotations
+
+import itertools
+from argparse import ArgumentParser
+from array import array
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar, cast
+
+from locust import FastHttpUser, constant_throughput, events, task
+from locust.env import Environment
+from locust.runners import MasterRunner
+
+from loadtest.law import list_problem
+from loadtest.options import add_payload_options, payloads_from
+from loadtest.payloads import Payload
+
+PATH = "/v1/rerank"
+_HEADERS = {"Content-Type": "application/json"}
+
+
+class RerankUser(FastHttpUser):
+    """A backend that asks for one list at a time."""
+
+    payloads: ClassVar[Iterator[Payload]]
+
+    @task
+    def rerank(self) -> None:
+        """POST one payload; a wrong status or an invalid list is a failure."""
+        payload = next(self.payloads)
+        with self.client.post(PATH, data=cast(str, payload.body), headers=_HEADERS, catch_response=True) as response:
+            if response.status_code != 200:
+                response.failure(f"status {response.status_code}")
+            elif problem := list_problem(payload, response.content):
+                response.failure(f"the list {problem}")
+
+
+@events.init_command_line_parser.add_listener
+def _add_options(parser: ArgumentParser) -> None:
+    parser.add_argument("--rate", type=float, default=25.0, help="requests a second of each user (default: 25)")
+    parser.add_argument("--times", default="", help="file for every response time in ms (float64), for exact p99")
+    add_payload_options(parser)
+
+
+@events.init.add_listener
+def _prepare(environment: Environment, **_: Any) -> None:
+    options = environment.parsed_options
+    if options is None or isinstance(environment.runner, MasterRunner):
+        return
+    RerankUser.payloads = itertools.cycle(payloads_from(options))
+    RerankUser.wait_time = constant_throughput(options.rate)
+    if options.times:
+        _record_times(environment, Path(options.times))
+
+
+def _record_times(environment: Environment, path: Path) -> None:
+    # Locust's own percentiles are rounded: to 1 ms below 100 ms and to two digits above.
+    times = array("d")
+
+    def keep(response_time: float, **_: Any) -> None:
+        times.append(response_time)
+
+    def write(**_: Any) -> None:
+        path.write_bytes(times.tobytes())
+
+    environment.events.request.add_listener(keep)
+    environment.events.quit.add_listener(write)
