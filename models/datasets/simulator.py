@@ -1,0 +1,235 @@
+"""A declared world in which the true value of every list is known in closed form.
+
+Users and items have latent vectors; items have categories, styles and prices. Whether the item at position j is
+clicked, and then bought, depends on which *items* stand before it, and not on what happened to them:
+
+    P(click_j)          = decay_j · σ(relevance_j + κ·(complement·C_j − redundancy·R_j))
+    P(purchase_j|click) = σ(appeal_j + κ·(anchoring·A_j − substitution·R_j))
+
+    R_j = 1 − Π_{k<j} (1 − w_jk·max(0, cos(z_j, z_k)))       similar items before j saturate
+    C_j = 1 − Π_{k<j} (1 − w_jk·[category of j follows that of k])   "a case after a phone", directed
+    A_j = tanh(w-weighted mean log price before j − log price of j)  cheap looks cheaper after dear
+    w_jk = memory^(j−k−1)
+
+Because outcomes do not depend on outcomes, expected clicks, purchases and GMV of any list are sums of products. With
+context strength κ = 0 nothing but the item and the position matters, and a pointwise sort is optimal.
+
+This module knows the truth and nothing about records or files; `simulated_logs.py` makes logs of it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+DEVICES: Final = ("desktop", "mobile")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimulatorConfig:
+    """The whole declaration of a world: two simulators of equal configuration are the same world."""
+
+    kappa: float = 1.0
+    seed: int = 0
+    users: int = 4000
+    items: int = 2000
+    categories: int = 8
+    styles: int = 4
+    latent: int = 8
+    candidates: int = 30
+    decay: float = 0.06
+    memory: float = 0.8
+    click_bias: float = -2.6
+    purchase_bias: float = -1.6
+    redundancy: float = 1.8
+    complement: float = 1.2
+    substitution: float = 1.2
+    anchoring: float = 0.8
+    price_median: float = 40.0
+    price_spread: float = 0.7
+    prior_noise: float = 0.4
+    prior_bias: float = 0.3
+    embedding_noise: float = 0.15
+
+    def __post_init__(self) -> None:
+        for name in ("users", "items", "categories", "styles", "latent", "candidates"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.candidates > self.items:
+            raise ValueError(f"candidates ({self.candidates}) must not exceed the number of items ({self.items})")
+        for field in dataclasses.fields(self):
+            if not math.isfinite(getattr(self, field.name)):
+                raise ValueError(f"{field.name} must be finite")
+        for name in ("kappa", "decay", "price_spread", "prior_noise", "prior_bias", "embedding_noise"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be at least 0, not {getattr(self, name)}")
+        if not 0 <= self.memory <= 1:
+            raise ValueError(f"memory must be between 0 and 1, not {self.memory}")
+        if self.price_median <= 0:
+            raise ValueError(f"price_median must be positive, not {self.price_median}")
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, Any]) -> SimulatorConfig:
+        """The configuration that a simulated list file carries. Raises `ValueError` for any other file."""
+        if metadata.get("source") != "simulator" or not isinstance(metadata.get("config"), dict):
+            raise ValueError("the list file was not made by `listwright data simulator`")
+        return cls(**metadata["config"])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SimulatedRequest:
+    """A request with its truth. All arrays run along its n candidates; similarity is ``[later, earlier]``."""
+
+    seed: int
+    index: int
+    user: int
+    device: int
+    items: Ints
+    price: Floats
+    relevance: Floats
+    appeal: Floats
+    similarity: Floats
+    follows: Floats
+    ctr: Floats
+    cvr: Floats
+
+    @property
+    def request_id(self) -> str:
+        """The id of the request's list record; `Simulator.find` is its inverse."""
+        return f"sim-{self.seed}-{self.index}"
+
+
+class Simulator:
+    """A world drawn from its configuration. Immutable once built."""
+
+    def __init__(self, config: SimulatorConfig) -> None:
+        self.config = c = config
+        rng = np.random.default_rng([c.seed, 0])
+        centres = _unit(rng.normal(size=(c.categories, c.latent)))
+        styles = rng.normal(size=(c.categories, c.styles, c.latent)) * (0.6 / math.sqrt(c.latent))
+        self.category: Ints = rng.integers(c.categories, size=c.items)
+        self.style: Ints = rng.integers(c.styles, size=c.items)
+        own = rng.normal(size=(c.items, c.latent)) * (0.25 / math.sqrt(c.latent))
+        self.item_latent = _unit(centres[self.category] + styles[self.category, self.style] + own)
+        category_price = rng.normal(size=c.categories) * 0.5
+        log_price = category_price[self.category] + rng.normal(size=c.items)
+        self.price = np.round(c.price_median * np.exp(c.price_spread * log_price) + 0.01, 2)
+        self.quality = rng.normal(size=c.items)
+        taste = rng.dirichlet(np.full(c.categories, 0.3), size=c.users)
+        self.user_latent = _unit(taste @ centres + rng.normal(size=(c.users, c.latent)) * (0.3 / math.sqrt(c.latent)))
+        self.favourite: Ints = taste.argmax(axis=1)
+        self.thrift = rng.normal(size=c.users)
+        # Each category is followed by one other, along a random ring.
+        ring = rng.permutation(c.categories)
+        self.successor: Ints = np.empty(c.categories, np.int64)
+        self.successor[ring] = np.roll(ring, -1)
+        noise = rng.normal(size=(c.items, c.latent)) * (c.embedding_noise / math.sqrt(c.latent))
+        one_hot = np.eye(c.categories)[self.category] * 0.5
+        self.embedding = np.round(np.hstack([self.item_latent + noise, one_hot]), 6)
+        self._ctr_bias, self._cvr_bias = rng.normal(size=(2, c.items)) * c.prior_bias
+
+    def requests(self, seed: int, n: int) -> Iterator[SimulatedRequest]:
+        """The first `n` requests of log `seed`."""
+        return (self.request(seed, index) for index in range(n))
+
+    def request(self, seed: int, index: int) -> SimulatedRequest:
+        """Request `index` of log `seed`; each can be drawn alone."""
+        c = self.config
+        rng = np.random.default_rng([c.seed, 1, seed, index])
+        user, device = int(rng.integers(c.users)), int(rng.integers(len(DEVICES)))
+        items: Ints = rng.choice(c.items, size=c.candidates, replace=False, shuffle=True)
+        latent, price = self.item_latent[items], self.price[items]
+        dear = np.log(price / c.price_median)
+        affinity = latent @ self.user_latent[user]
+        quality, thrift = self.quality[items], self.thrift[user]
+        relevance = c.click_bias + 1.5 * affinity + 0.5 * quality - 0.15 * (1 + thrift) * dear - 0.3 * device
+        appeal = c.purchase_bias + 0.7 * affinity + 0.3 * quality - 0.3 * (1 + thrift) * dear
+        noise = rng.normal(size=(2, c.candidates)) * c.prior_noise
+        follows = self.successor[self.category[items]][None, :] == self.category[items][:, None]
+        return SimulatedRequest(
+            seed=seed,
+            index=index,
+            user=user,
+            device=device,
+            items=items,
+            price=price,
+            relevance=relevance,
+            appeal=appeal,
+            similarity=np.maximum(latent @ latent.T, 0.0),
+            follows=follows.astype(np.float64),
+            ctr=expit(relevance + self._ctr_bias[items] + noise[0]),
+            cvr=expit(appeal + self._cvr_bias[items] + noise[1]),
+        )
+
+    def find(self, request_id: str) -> SimulatedRequest:
+        """The request of a record that this world logged. Raises `ValueError` for any other id."""
+        parts = request_id.split("-")
+        if len(parts) != 3 or parts[0] != "sim" or not all(p.isascii() and p.isdigit() for p in parts[1:]):
+            raise ValueError(f"request id {request_id!r} is not one of the simulator's (sim-SEED-INDEX)")
+        return self.request(int(parts[1]), int(parts[2]))
+
+    def probabilities(self, request: SimulatedRequest, lists: Ints) -> tuple[Floats, Floats]:
+        """P(click) and P(purchase | click) at every position of every list, each [n, m].
+
+        `lists` int [n, m] holds candidate indices in the order shown. Raises `ValueError` where a list names no
+        candidate or one twice.
+        """
+        _check_lists(lists, len(request.items))
+        c, m = self.config, lists.shape[1]
+        later, earlier = lists[:, :, None], lists[:, None, :]
+        weight = _memory(m, c.memory)
+        redundancy = 1 - np.prod(1 - weight * request.similarity[later, earlier], axis=2)
+        complement = 1 - np.prod(1 - weight * request.follows[later, earlier], axis=2)
+        anchor = _anchor(np.log(request.price)[lists], weight)
+        click_logit = request.relevance[lists] + c.kappa * (c.complement * complement - c.redundancy * redundancy)
+        buy_logit = request.appeal[lists] + c.kappa * (c.anchoring * anchor - c.substitution * redundancy)
+        return np.exp(-c.decay * np.arange(m)) * expit(click_logit), expit(buy_logit)
+
+    def list_value(self, request: SimulatedRequest, lists: Ints) -> Floats:
+        """True expected (clicks, conversions, GMV) of the first 1, 2, … m items of each list: [n, m, 3], cumulative.
+
+        The closed form of what `simulated_logs` samples. See `probabilities` for `lists` and errors.
+        """
+        click, buy = self.probabilities(request, lists)
+        purchase = click * buy
+        steps = np.stack([click, purchase, purchase * request.price[lists]], axis=2)
+        return np.cumsum(steps, axis=1)
+
+
+def _check_lists(lists: Ints, n: int) -> None:
+    if lists.ndim != 2 or not np.issubdtype(lists.dtype, np.integer):
+        raise ValueError(f"lists must be integers [n, m], not {lists.dtype} of shape {lists.shape}")
+    if lists.size and (lists.min() < 0 or lists.max() >= n):
+        raise ValueError(f"lists must hold candidate indices between 0 and {n - 1}")
+    ordered = np.sort(lists, axis=1)
+    if (ordered[:, 1:] == ordered[:, :-1]).any():
+        raise ValueError("a list holds a candidate twice")
+
+
+def _memory(m: int, memory: float) -> Floats:
+    """The weight of position k in what is seen at position j: ``memory^(j-k-1)`` for k < j, else 0. [m, m]."""
+    gap = np.arange(m)[:, None] - np.arange(m)[None, :]
+    weights: Floats = np.where(gap > 0, memory ** np.maximum(gap - 1, 0).astype(np.float64), 0.0)
+    return weights
+
+
+def _anchor(log_price: Floats, weight: Floats) -> Floats:
+    """How cheap each item looks after those before it, in (-1, 1); 0 at the top of the list. [n, m]."""
+    total = weight.sum(axis=1)
+    reference = log_price @ weight.T / np.where(total > 0, total, 1.0)
+    return np.where(total > 0, np.tanh(reference - log_price), 0.0)
+
+
+def _unit(rows: Floats) -> Floats:
+    scaled: Floats = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return scaled
