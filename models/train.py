@@ -1,0 +1,175 @@
+"""Train SORT on a list file: records → feature spec → arrays → weights → a run folder.
+
+``runs/<name>/`` holds ``checkpoint.pt`` (what `export` reads), ``metrics.json``, ``log.jsonl`` (one line per epoch) and
+``last.pt`` (to resume). This module joins the parts; the loop itself is in `loop.py`. It knows nothing about planners.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import platform
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final, get_args
+
+import torch
+from torch import Tensor, nn
+
+from models.batches import Batch, ListArrays, encode_lists, hide_values
+from models.checkpoint import Checkpoint, save_checkpoint
+from models.fit import fit_spec
+from models.lists import ListRecord, Split, read_lists, read_metadata
+from models.loop import Loss, Progress, TrainOptions, fit
+from models.losses import ordered_regression_loss
+from models.spec import FeatureSpec
+from models.value import COUNTED, ListValueModel, ValueConfig
+from models.value_report import mean_per_slot, value_report
+
+CHECKPOINT_FILE: Final = "checkpoint.pt"
+METRICS_FILE: Final = "metrics.json"
+UNKNOWN_RATE: Final = 0.01
+"""Share of categorical values hidden in training, which is what trains the unknown bucket (`batches.hide_values`)."""
+
+
+def train_sort_gen(
+    data: Path,
+    folder: Path,
+    *,
+    config: ValueConfig,
+    options: TrainOptions,
+    device: torch.device,
+    resume: bool = False,
+) -> Checkpoint:
+    """Train on the ``train`` lists of a list file, stop early on ``valid``, measure on ``valid`` and ``test``.
+
+    The feature spec is fitted to the training lists alone. Raises `ValueError` if the file is broken, lacks training or
+    validation lists, or `folder` and `resume` do not go together (see `loop.fit`).
+    """
+    splits = _read_splits(data)
+    for name in ("train", "valid"):
+        if not splits[name]:
+            raise ValueError(f"{data}: has no lists of split {name!r}")
+    spec = fit_spec(splits["train"])
+    arrays = {name: encode_lists(lists, spec, config.list_length) for name, lists in splits.items() if lists}
+    model, progress = fit_value_model(
+        spec,
+        arrays["train"],
+        arrays["valid"],
+        config=config,
+        options=options,
+        folder=folder,
+        device=device,
+        resume=resume,
+    )
+    units, without = mean_per_slot(arrays["train"])
+    metrics: dict[str, Any] = {
+        "lists": {name: len(a) for name, a in arrays.items()},
+        "best_epoch": progress.best_epoch,
+        "epochs": progress.epoch,
+        "valid_loss": progress.best_loss,
+        "units": units,
+        "objectives_without_events": without,
+        **{name: value_report(model, arrays[name], device) for name in ("valid", "test") if name in arrays},
+    }
+    checkpoint = Checkpoint(model.cpu().eval(), units, _provenance(data, config, options, metrics))
+    _write_json(folder / METRICS_FILE, metrics)
+    save_checkpoint(folder / CHECKPOINT_FILE, checkpoint)
+    return checkpoint
+
+
+def fit_value_model(
+    spec: FeatureSpec,
+    train: ListArrays,
+    valid: ListArrays,
+    *,
+    config: ValueConfig,
+    options: TrainOptions,
+    folder: Path,
+    device: torch.device,
+    resume: bool = False,
+) -> tuple[ListValueModel, Progress]:
+    """A new list value model, initialised by the seed and fitted. See `loop.fit` for the files written and errors."""
+    with torch.random.fork_rng():
+        torch.manual_seed(options.seed)
+        model = ListValueModel(spec, config)
+    identity = {
+        "feature spec": spec.fingerprint,
+        "training lists": train.digest,
+        "validation lists": valid.digest,
+        **{name: str(value) for name, value in dataclasses.asdict(config).items()},
+    }
+    progress = fit(
+        model,
+        train,
+        valid,
+        ordered_regression(spec),
+        options=options,
+        folder=folder,
+        device=device,
+        identity=identity,
+        resume=resume,
+    )
+    return model, progress
+
+
+def ordered_regression(spec: FeatureSpec) -> Loss:
+    """The ordered regression loss of a batch; while the model trains, some categorical values are hidden."""
+
+    def loss(model: nn.Module, batch: Batch) -> Tensor:
+        seen = hide_values(batch, spec, UNKNOWN_RATE) if model.training else batch
+        counted = slice(0, len(COUNTED))
+        return ordered_regression_loss(
+            model(seen), batch["labels"][:, :, counted], batch["lengths"], batch["observed"][:, counted]
+        )
+
+    return loss
+
+
+def choose_device(name: str) -> torch.device:
+    """``cpu``, ``cuda``, or ``auto`` for CUDA where there is one. Raises `ValueError` if CUDA is asked for in vain."""
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        raise ValueError("device cuda: there is no CUDA device, or this PyTorch was built without CUDA")
+    return torch.device("cuda" if name == "cuda" or (name == "auto" and available) else "cpu")
+
+
+def _read_splits(data: Path) -> dict[str, Sequence[ListRecord]]:
+    splits: dict[str, list[ListRecord]] = {name: [] for name in get_args(Split)}
+    for record in read_lists(data):
+        splits[record.split].append(record)
+    return {**splits}
+
+
+def _provenance(data: Path, config: ValueConfig, options: TrainOptions, metrics: dict[str, Any]) -> dict[str, Any]:
+    with data.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {
+        "family": "sort-gen",
+        "data": {"file": data.name, "sha256": digest, "metadata": read_metadata(data), "lists": metrics["lists"]},
+        "seed": options.seed,
+        "config": dataclasses.asdict(config),
+        "options": dataclasses.asdict(options),
+        "versions": {
+            "listwright": version("listwright"),
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+        },
+        "metrics": {
+            "best_epoch": metrics["best_epoch"],
+            "valid_loss": metrics["valid_loss"],
+            **{s: _at_list_level(metrics[s]) for s in ("valid", "test") if s in metrics},
+        },
+    }
+
+
+def _at_list_level(report: dict[str, Any]) -> dict[str, Any]:
+    return {name: row["list"] for name, row in report.items() if isinstance(row, dict)}
+
+
+def _write_json(path: Path, value: dict[str, Any]) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n", "utf-8")
+    partial.replace(path)

@@ -1,0 +1,103 @@
+"""How good a list value model is on lists whose outcome is known: the figures of ``metrics.json``.
+
+Expected counts against true counts, per objective and prefix length. It says nothing about how good the orders are
+that a planner finds under the model.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from models import metrics
+from models.batches import ListArrays, batches
+from models.spec import OBJECTIVES
+from models.value import COUNTED, ListValueModel, expected_counts, increments
+
+Floats = NDArray[np.floating]
+_BATCH: Final = 1024
+
+
+def mean_per_slot(data: ListArrays) -> tuple[dict[str, float], list[str]]:
+    """s_o: the mean outcome of an exposed slot per objective (events, or currency for gmv), and what has none.
+
+    The observed mean rather than the model's: it is what the model's increments average to when it is calibrated, and
+    does not depend on a checkpoint. An objective that is not recorded, or never happens, has unit 1 and is named.
+    """
+    units, without = {}, []
+    for o, name in enumerate(OBJECTIVES):
+        slots = data.filled & data.observed[:, o, None]
+        total = float(data.labels[slots, o].sum(dtype=np.float64))
+        units[name] = total / int(slots.sum()) if total > 0 else 1.0
+        if total == 0:
+            without.append(name)
+    return units, without
+
+
+def predict(model: ListValueModel, data: ListArrays, device: torch.device) -> tuple[Floats, Floats]:
+    """P(count ≥ i+1) [n, L, 2, L] and the expected cumulative outcome [n, L, 3] after each position (gmv: currency)."""
+    was_training = model.training
+    model.eval()
+    probabilities, outcomes = [], []
+    with torch.inference_mode():
+        for batch in batches(data.tensors(device), _BATCH):
+            logits = model(batch)
+            probabilities.append(torch.sigmoid(logits).cpu().numpy())
+            outcomes.append(_cumulative_outcome(expected_counts(logits), batch["price"]).cpu().numpy())
+    model.train(was_training)
+    return np.concatenate(probabilities), np.concatenate(outcomes)
+
+
+def _cumulative_outcome(counts: Tensor, price: Tensor) -> Tensor:
+    before = torch.cat([torch.zeros_like(counts[:, :1]), counts[:, :-1]], dim=1)
+    return increments(before, counts, price).cumsum(dim=1)
+
+
+def value_report(model: ListValueModel, data: ListArrays, device: torch.device) -> dict[str, Any]:
+    """Per objective: ``list`` (each list at its own length) and ``prefix`` (every length that some list reaches).
+
+    Each row has ``lists``, ``r_auc``, ``pcoc``, ``rmse``, and prefixes of the counted objectives also ``auc``, one per
+    threshold 1..length, None where only one class occurs. An objective that no list records is None.
+    """
+    probabilities, outcomes = predict(model, data, device)
+    truth = data.labels.cumsum(axis=1, dtype=np.float64)
+    report: dict[str, Any] = {"lists": len(data)}
+    for o, name in enumerate(OBJECTIVES):
+        known = data.observed[:, o] & (data.lengths > 0)
+        if not known.any():
+            report[name] = None
+            continue
+        last = data.lengths[known] - 1
+        rows = np.arange(len(last))
+        report[name] = {
+            "list": _row(outcomes[known, :, o][rows, last], truth[known, :, o][rows, last]),
+            "prefix": [
+                _prefix(j, known & (data.lengths > j), o, probabilities, outcomes, truth)
+                for j in range(int(data.lengths[known].max()))
+            ],
+        }
+    return report
+
+
+def _prefix(
+    j: int, chosen: NDArray[np.bool_], o: int, probabilities: Floats, outcomes: Floats, truth: Floats
+) -> dict[str, Any]:
+    counts = truth[chosen, j, o]
+    row: dict[str, Any] = {"length": j + 1, **_row(outcomes[chosen, j, o], counts)}
+    if o < len(COUNTED):
+        p = probabilities[chosen, j, o]
+        row["auc"] = [metrics.auc(p[:, i], counts >= i + 1) for i in range(j + 1)]
+    return row
+
+
+def _row(predicted: Floats, truth: Floats) -> dict[str, Any]:
+    return {
+        "lists": len(truth),
+        "r_auc": metrics.r_auc(predicted, truth),
+        "pcoc": metrics.pcoc(predicted, truth),
+        "rmse": metrics.rmse(predicted, truth),
+    }
