@@ -11,12 +11,13 @@ one is answered (a closed load), so a service that stalls is asked less; compare
 from __future__ import annotations
 
 import itertools
+import math
 from argparse import ArgumentParser
-from array import array
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
+import msgspec
 from locust import FastHttpUser, constant_throughput, events, task
 from locust.env import Environment
 from locust.runners import MasterRunner
@@ -24,6 +25,7 @@ from locust.runners import MasterRunner
 from loadtest.law import list_problem
 from loadtest.options import add_payload_options, payloads_from
 from loadtest.payloads import Payload
+from loadtest.report import Record
 
 PATH = "/v1/rerank"
 _HEADERS = {"Content-Type": "application/json"}
@@ -45,10 +47,36 @@ class RerankUser(FastHttpUser):
                 response.failure(f"the list {problem}")
 
 
+class Recorder:
+    """Keeps every response time and failure, and writes them as JSON (`loadtest.report.Record`) when locust quits.
+
+    Locust's own percentiles are rounded, to 1 ms below 100 ms and to two digits above, and the last rows of its CSV
+    files lag by seconds.
+    """
+
+    def __init__(self, environment: Environment, path: Path) -> None:
+        self._path = path
+        self._record = Record(response_times_ms=[], failures={}, seconds=0.0)
+        self._began = math.inf
+        environment.events.request.add_listener(self._keep)
+        environment.events.quit.add_listener(self._write)
+
+    def _keep(self, *, response_time: float, exception: Exception | None, start_time: float, **_: Any) -> None:
+        record = self._record
+        record.response_times_ms.append(response_time)
+        self._began = min(self._began, start_time)
+        record.seconds = max(record.seconds, start_time + response_time / 1000 - self._began)
+        if exception is not None:
+            record.failures[str(exception)] = record.failures.get(str(exception), 0) + 1
+
+    def _write(self, **_: Any) -> None:
+        self._path.write_bytes(msgspec.json.encode(self._record))
+
+
 @events.init_command_line_parser.add_listener
 def _add_options(parser: ArgumentParser) -> None:
     parser.add_argument("--rate", type=float, default=25.0, help="requests a second of each user (default: 25)")
-    parser.add_argument("--times", default="", help="file for every response time in ms (float64), for exact p99")
+    parser.add_argument("--record", default="", help="JSON file for every response time, for exact percentiles")
     add_payload_options(parser)
 
 
@@ -59,19 +87,5 @@ def _prepare(environment: Environment, **_: Any) -> None:
         return
     RerankUser.payloads = itertools.cycle(payloads_from(options))
     RerankUser.wait_time = constant_throughput(options.rate)
-    if options.times:
-        _record_times(environment, Path(options.times))
-
-
-def _record_times(environment: Environment, path: Path) -> None:
-    # Locust's own percentiles are rounded: to 1 ms below 100 ms and to two digits above.
-    times = array("d")
-
-    def keep(response_time: float, **_: Any) -> None:
-        times.append(response_time)
-
-    def write(**_: Any) -> None:
-        path.write_bytes(times.tobytes())
-
-    environment.events.request.add_listener(keep)
-    environment.events.quit.add_listener(write)
+    if options.record:
+        Recorder(environment, Path(options.record))

@@ -6,24 +6,31 @@
 from __future__ import annotations
 
 import argparse
-import csv
-from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 
 from loadtest.latency import BUDGET_MS, Latency
 
-TIMES_FILE: Final = "times.f64"
+RECORD_FILE: Final = "record.json"
 CSV_PREFIX: Final = "locust"
 METRICS_FILE: Final = "metrics.txt"
 HTML_FILE: Final = "report.html"
 MAX_DEGRADED: Final = 0.01
 
 _HISTOGRAM: Final = "rerank_request_duration_seconds"
+
+
+class Record(msgspec.Struct):
+    """What the locust file writes: every response time (also of failures), and how often each fault was seen."""
+
+    response_times_ms: list[float]
+    failures: dict[str, int]
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,18 +68,17 @@ class LoadRun:
 
 def read_run(folder: Path, *, budget_ms: float = BUDGET_MS) -> LoadRun:
     """Read what locust and the service left in a folder. Raises `ValueError` naming a missing or empty file."""
-    times = array("d")
-    path = folder / TIMES_FILE
+    path = folder / RECORD_FILE
     if not path.is_file():
         raise ValueError(f"{path}: is missing; did locust run to its end?")
-    times.frombytes(path.read_bytes())
-    if not times:
+    record = msgspec.json.decode(path.read_bytes(), type=Record)
+    if not record.response_times_ms:
         raise ValueError(f"{path}: holds no response time, so not one request was sent")
     metrics = folder / METRICS_FILE
     return LoadRun(
-        latency=Latency.of(times),
-        requests_per_second=_requests_per_second(folder / f"{CSV_PREFIX}_stats.csv"),
-        failures=_failures(folder / f"{CSV_PREFIX}_failures.csv"),
+        latency=Latency.of(record.response_times_ms),
+        requests_per_second=len(record.response_times_ms) / record.seconds,
+        failures=record.failures,
         server=server_view(metrics.read_text("utf-8"), budget_ms=budget_ms) if metrics.is_file() else None,
     )
 
@@ -95,19 +101,6 @@ def server_view(metrics: str, *, budget_ms: float) -> ServerView:
 
 def _is_edge(le: str, budget_ms: float) -> bool:
     return abs(float(le) * 1000 - budget_ms) < 1e-9
-
-
-def _requests_per_second(path: Path) -> float:
-    with path.open(encoding="utf-8", newline="") as file:
-        total = [row for row in csv.DictReader(file) if row["Name"] == "Aggregated"]
-    if not total:
-        raise ValueError(f"{path}: has no row 'Aggregated'")
-    return float(total[0]["Requests/s"])
-
-
-def _failures(path: Path) -> dict[str, int]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return {row["Error"]: int(row["Occurrences"]) for row in csv.DictReader(file)}
 
 
 def render(run: LoadRun, *, budget_ms: float) -> str:

@@ -77,7 +77,7 @@ def _locust_command(options: Namespace, url: str, folder: Path) -> list[str]:
         *("--host", url, "--users", str(options.users), "--spawn-rate", str(options.spawn_rate)),
         *("--run-time", f"{options.seconds}s", "--stop-timeout", "5", "--exit-code-on-error", "0"),
         *("--html", str(folder / report.HTML_FILE), "--csv", str(folder / report.CSV_PREFIX)),
-        *("--rate", str(options.rate), "--times", str(folder / report.TIMES_FILE), *payloads),
+        *("--rate", str(options.rate), "--record", str(folder / report.RECORD_FILE), *payloads),
     ]
 
 

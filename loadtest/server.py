@@ -49,13 +49,14 @@ def running_server(bundles: Path, *, options: Sequence[str] = (), log: Path | No
 
     `options` are further ones of ``listwright serve`` and `log` receives its standard error. Raises `ServerError`.
     """
-    command = [sys.executable, "-m", "models.cli", "serve", "--host", HOST, "--port", "0", "--bundles", str(bundles)]
+    ports = ("--host", HOST, "--port", "0", "--admin-port", "0")
+    command = (sys.executable, "-m", "models.cli", "serve", *ports, "--bundles", str(bundles), *options)
     with contextlib.ExitStack() as stack:
         # Files rather than pipes: a pipe that nobody reads fills up and then blocks the service.
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         out, err = folder / "out", log or folder / "err"
         with out.open("wb") as stdout, err.open("wb") as stderr:
-            process = subprocess.Popen([*command, *options], stdout=stdout, stderr=stderr)
+            process = subprocess.Popen(command, stdout=stdout, stderr=stderr)
         stack.callback(_stop, process)
         announcement = _poll(process, err, lambda: _announcement(out), "did not say where it listens")
         server = Server(int(announcement["port"]), process.pid, announcement)
