@@ -58,9 +58,12 @@ def test_answers_that_no_model_made_are_not_measured() -> None:
         return 503, {"title": "overloaded"}
 
     for answer, problem in ((degraded, "without its model"), (refused, "answered 503: .*overloaded")):
-        with stub_service(answer) as port, KeepAliveClient("127.0.0.1", port) as client:
-            with pytest.raises(ValueError, match=problem):
-                measure(client, [client.message("/v1/rerank", REQUEST)], 1)
+        with (
+            stub_service(answer) as port,
+            KeepAliveClient("127.0.0.1", port) as client,
+            pytest.raises(ValueError, match=problem),
+        ):
+            measure(client, [client.message("/v1/rerank", REQUEST)], 1)
 
 
 def test_figures_are_medians_over_blocks_and_overhead_is_taken_request_by_request() -> None:

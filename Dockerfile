@@ -1,0 +1,43 @@
+# The service without PyTorch: wheels are resolved in one stage, and only the finished environment goes into the next.
+#
+#   docker build -t listwright .                        CPU
+#   docker build -t listwright:gpu --build-arg EXTRA=gpu .   NVIDIA GPU; CUDA's libraries come as wheels
+#   docker build -t listwright:load --build-arg EXTRA=load . the load generator of docker-compose.yml
+
+FROM python:3.12-slim-bookworm AS builder
+ARG EXTRA=cpu
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONDONTWRITEBYTECODE=1
+WORKDIR /src
+RUN python -m venv /opt/venv
+
+# Dependencies first: this layer is made again only when pyproject.toml changes.
+COPY pyproject.toml deploy/requirements.py ./
+RUN python requirements.py pyproject.toml "${EXTRA}" > requirements.txt \
+    && /opt/venv/bin/pip install --requirement requirements.txt
+
+COPY LICENSE README.md ./
+COPY models/ models/
+COPY export/ export/
+COPY service/ service/
+COPY loadtest/ loadtest/
+RUN /opt/venv/bin/pip install --no-deps . \
+    && /opt/venv/bin/python -m compileall -q /opt/venv/lib
+
+FROM python:3.12-slim-bookworm AS runtime
+LABEL org.opencontainers.image.title="Listwright" \
+      org.opencontainers.image.description="List-level, multi-objective re-ranking inside a 19 ms budget" \
+      org.opencontainers.image.licenses="Apache-2.0"
+# The uid is fixed so that mounts and a pod's runAsUser can name it.
+RUN groupadd --gid 10001 listwright \
+    && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin listwright
+COPY --from=builder /opt/venv /opt/venv
+# Mount a folder of your own over /bundles to serve something else than the demo.
+COPY bundles/demo/ /bundles/demo/
+ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+USER 10001:10001
+# The admin port, 8001, stays on the container's loopback and is not exposed.
+EXPOSE 8000
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=3s --start-period=60s --retries=3 \
+    CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/v2/health/ready', timeout=2)"]
+CMD ["listwright", "serve", "--host", "0.0.0.0", "--port", "8000", "--bundles", "/bundles"]

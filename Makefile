@@ -1,0 +1,79 @@
+# Everything a person does here, by name. `make` alone lists it. Only Python 3.11+, make and a C compiler are needed.
+#
+# PYTHON  the interpreter that virtual environments are made with.
+# TORCH   what pip installs as PyTorch, for training only; serving and `make demo` never need it. On Linux the default
+#         index has the CUDA build, which is gigabytes. For the CPU build set PIP_EXTRA_INDEX_URL to PyTorch's index
+#         of CPU wheels and say: make setup TORCH=torch==2.13.0+cpu
+# ARGS    more options for the command of a target: make loadtest ARGS="--users 8 --mix default"
+
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+ARGS ?=
+
+VENV := .venv
+DEMO_VENV := .venv-demo
+BIN := $(VENV)/bin
+DEMO_BUNDLE := bundles/demo
+DEMO_VERSION := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint typecheck train-demo loadtest bench clean
+.DELETE_ON_ERROR:
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
+		printf '%-12s %s\n' "$$name" "$$text"; done
+
+# A virtual environment is complete when its stamp is there, and is brought up to date when pyproject.toml changes.
+define make_venv
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Listwright needs Python 3.11 or newer, and '$(PYTHON)' is not that. Say which one: make PYTHON=python3.12" >&2; \
+		exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || { \
+		echo "'$(PYTHON)' has no venv module; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv $(1)
+endef
+
+setup: $(VENV)/.complete ## install everything for development and training into .venv
+
+$(VENV)/.complete: pyproject.toml
+	$(call make_venv,$(VENV))
+	$(BIN)/pip install --quiet $(TORCH)
+	$(BIN)/pip install --quiet --editable '.[cpu,train,load,dev]'
+	@touch $@
+
+$(DEMO_VENV)/.complete: pyproject.toml
+	$(call make_venv,$(DEMO_VENV))
+	$(DEMO_VENV)/bin/pip install --quiet --editable '.[cpu]'
+	@touch $@
+
+demo: $(DEMO_VENV)/.complete ## serve the embedded bundle, re-rank a few requests, show what changed and how fast
+	$(DEMO_VENV)/bin/python -m loadtest.demo $(ARGS)
+
+test: lint typecheck ## lint, types and tests
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: setup ## ruff: rules and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+typecheck: setup ## mypy, strict
+	$(BIN)/mypy
+
+train-demo: setup ## make the embedded demo bundle again, from the simulator
+	$(BIN)/listwright data simulator --lists 20000 --seed 7 --output data/demo.parquet
+	$(BIN)/listwright train sort-gen --data data/demo.parquet --seed 7 --out runs/demo
+	rm -rf $(DEMO_BUNDLE)/$(DEMO_VERSION)
+	$(BIN)/listwright export --checkpoint runs/demo --name demo --version $(DEMO_VERSION) --out bundles
+	$(BIN)/python -m loadtest.demo_requests data/demo.parquet
+
+loadtest: setup ## serve and run locust for 60 s; p50, p95, p99 and the verdict against 19 ms
+	$(BIN)/python -m loadtest.run --bundle $(DEMO_BUNDLE)/$(DEMO_VERSION) $(ARGS)
+
+bench: setup ## time the engine, and what the service adds to it
+	$(BIN)/listwright bench $(ARGS)
+	$(BIN)/python -m loadtest.overhead --bundle $(DEMO_BUNDLE)/$(DEMO_VERSION)
+
+clean: ## remove environments, caches and reports; data/, runs/ and bundles/ stay
+	rm -rf $(VENV) $(DEMO_VENV) build dist reports *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

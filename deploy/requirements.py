@@ -1,0 +1,24 @@
+"""Print a project's dependencies with some extras, one a line, so that an image can install them before the code.
+
+``python requirements.py pyproject.toml cpu`` needs the standard library only and raises `SystemExit` for an unknown extra.
+"""
+
+from __future__ import annotations
+
+import sys
+import tomllib
+from pathlib import Path
+
+
+def requirements(pyproject: Path, extras: list[str]) -> list[str]:
+    """The requirement strings of `project.dependencies` and of each extra, in the file's order."""
+    project = tomllib.loads(pyproject.read_text("utf-8"))["project"]
+    optional = project["optional-dependencies"]
+    for extra in extras:
+        if extra not in optional:
+            raise SystemExit(f"EXTRA={extra}: there is no such extra; there are: {', '.join(sorted(optional))}")
+    return [*project["dependencies"], *(line for extra in extras for line in optional[extra])]
+
+
+if __name__ == "__main__":
+    print("\n".join(requirements(Path(sys.argv[1]), sys.argv[2].split(","))))
