@@ -10,6 +10,7 @@ import dataclasses
 import json
 import os
 import pickle
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -109,9 +110,18 @@ def load_payload(path: Path, kind: str, device: torch.device | str = "cpu") -> d
     if not path.is_file():
         raise CheckpointError(f"{path}: there is no such file")
     try:
+        _check_sums(path)
         payload = torch.load(path, map_location=device, weights_only=True)
-    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError, ValueError) as error:
+    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile, ValueError) as error:
         raise CheckpointError(f"{path}: is truncated, damaged or no checkpoint: {error}") from error
     if not isinstance(payload, dict) or payload.get("kind") != kind:
         raise CheckpointError(f"{path}: is not a {kind}")
     return payload
+
+
+def _check_sums(path: Path) -> None:
+    # PyTorch writes a zip archive with a checksum per tensor, but does not compare them when it reads.
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise ValueError(f"the checksum of {damaged} differs")

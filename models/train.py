@@ -23,9 +23,9 @@ from models.checkpoint import Checkpoint, save_checkpoint
 from models.fit import fit_spec
 from models.lists import ListRecord, Split, read_lists, read_metadata
 from models.loop import Loss, Progress, TrainOptions, fit
-from models.losses import ordered_regression_loss
+from models.losses import ordered_mask, ordered_regression_loss, ordered_targets
 from models.spec import FeatureSpec
-from models.value import COUNTED, ListValueModel, ValueConfig
+from models.value import COUNTED, CountHead, ListValueModel, ValueConfig
 from models.value_report import mean_per_slot, value_report
 
 CHECKPOINT_FILE: Final = "checkpoint.pt"
@@ -95,6 +95,7 @@ def fit_value_model(
     with torch.random.fork_rng():
         torch.manual_seed(options.seed)
         model = ListValueModel(spec, config)
+    start_at_base_rates(model, train)
     identity = {
         "feature spec": spec.fingerprint,
         "training lists": train.digest,
@@ -113,6 +114,22 @@ def fit_value_model(
         resume=resume,
     )
     return model, progress
+
+
+def start_at_base_rates(model: ListValueModel, train: ListArrays) -> None:
+    """Set each threshold's bias to the logit of how often it is passed in training.
+
+    Most thresholds are hardly ever passed; without this the first epochs only learn that, with large gradients.
+    """
+    counted = slice(0, len(COUNTED))
+    labels, observed = torch.from_numpy(train.labels[:, :, counted]), torch.from_numpy(train.observed[:, counted])
+    mask = ordered_mask(torch.from_numpy(train.lengths), observed, labels.shape[1])
+    passed = (ordered_targets(labels) * mask).sum(dim=(0, 1))
+    rates = (passed + 0.5) / (mask.sum(dim=(0, 1)) + 1.0)
+    for name, rate in zip(COUNTED, rates, strict=True):
+        head = model.heads[name]
+        assert isinstance(head, CountHead)
+        head.out.bias.data.copy_(torch.logit(rate))
 
 
 def ordered_regression(spec: FeatureSpec) -> Loss:
