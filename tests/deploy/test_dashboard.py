@@ -1,0 +1,53 @@
+"""The dashboard asks only for series that the service exports, and shows what the service is judged by."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+from tests.deploy.files import DASHBOARD, dashboard_expressions, exported_series, metrics_in, panels
+
+
+def test_every_metric_it_asks_for_exists() -> None:
+    series = exported_series()
+    for title, expression in dashboard_expressions():
+        named = metrics_in(expression)
+        assert named, f"{title}: asks for none of the service's metrics"
+        assert named <= series, f"{title}: {named - series}"
+
+
+def test_it_shows_every_kind_of_metric_that_the_service_has() -> None:
+    shown = {m for _, e in dashboard_expressions() for m in metrics_in(e)}
+    families = {name.removesuffix("_sum") for name in exported_series() if name.endswith("_sum") and "rerank" in name}
+    assert not {f for f in families if not any(m.startswith(f) for m in shown)}
+
+
+def test_p99_stands_against_a_line_at_19_ms() -> None:
+    (latency,) = [p for p in panels() if p["title"] == "Latency against the budget"]
+    assert any("0.99" in t["expr"] for t in latency["targets"])
+    defaults = latency["fieldConfig"]["defaults"]
+    assert defaults["custom"]["thresholdsStyle"] == {"mode": "line"}
+    assert defaults["thresholds"]["steps"][-1] == {"color": "red", "value": 0.019}
+    assert defaults["unit"] == "s"
+
+
+def test_panels_have_titles_descriptions_and_places_of_their_own() -> None:
+    all_panels = panels()
+    assert len({p["id"] for p in all_panels}) == len({p["title"] for p in all_panels}) == len(all_panels)
+    assert all(p["description"] for p in all_panels)
+    taken: set[tuple[int, int]] = set()
+    for panel in all_panels:
+        place = panel["gridPos"]
+        columns = range(place["x"], place["x"] + place["w"])
+        cells = set(itertools.product(columns, range(place["y"], place["y"] + place["h"])))
+        assert max(columns) < 24
+        assert not cells & taken, f"{panel['title']} lies over another panel"
+        taken |= cells
+
+
+def test_it_uses_the_provisioned_data_source() -> None:
+    dashboard = json.loads(DASHBOARD.read_text("utf-8"))
+    assert dashboard["uid"] == "listwright"
+    assert {t["datasource"]["uid"] for p in dashboard["panels"] for t in p["targets"]} == {"prometheus"}
+    provisioned = (DASHBOARD.parents[1] / "provisioning" / "datasources" / "prometheus.yml").read_text("utf-8")
+    assert "uid: prometheus" in provisioned

@@ -1,0 +1,53 @@
+"""The Makefile offers what the README promises, and refuses an interpreter that is too old in words."""
+
+from __future__ import annotations
+
+import shutil
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.deploy.files import ROOT
+
+pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+
+
+def _make(*arguments: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    command = ["make", "-C", str(folder), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize(
+    "target", ["setup", "demo", "test", "lint", "typecheck", "train-demo", "loadtest", "bench", "clean"]
+)
+def test_each_target_has_commands_and_a_line_of_help(target: str) -> None:
+    assert _make("--dry-run", "--always-make", target).returncode == 0
+    assert any(line.startswith(f"{target} ") for line in _make("help").stdout.splitlines())
+
+
+def test_the_demo_never_installs_torch_or_training_extras() -> None:
+    commands = _make("--dry-run", "--always-make", "demo").stdout
+    assert "'.[cpu]'" in commands
+    assert "torch" not in commands
+
+
+def test_an_interpreter_that_is_too_old_is_refused_in_words(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    (tmp_path / "pyproject.toml").touch()
+    old = tmp_path / "python2.7"
+    old.write_text("#!/bin/sh\nexit 1\n")
+    old.chmod(0o755)
+    done = _make("setup", f"PYTHON={old}", folder=tmp_path)
+    assert done.returncode != 0
+    assert "needs Python 3.11 or newer" in done.stderr
+    assert not (tmp_path / ".venv").exists()
+
+
+def test_ci_runs_make_test_and_stops_at_the_first_failure() -> None:
+    script = ROOT / ".ci" / "run"
+    lines = script.read_text("utf-8").splitlines()
+    assert script.stat().st_mode & stat.S_IXUSR
+    assert "set -euo pipefail" in lines
+    assert lines[-1] == "make test"
