@@ -1,0 +1,139 @@
+"""SORT-Gen's generation in plain code: slow, obviously right, and free of every trick that `queues.py` needs.
+
+It re-reads the whole list at every step, keeps queues as Python lists and looks at one number at a time. Tests and
+`export/verify.py` hold the graph to it; the benchmark calls it "naive sequential". It works with any notion of what
+appending an item is worth (`Gains`): a value model (`ModelGains`), or a simulator's truth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from models.features import Arrays
+from models.spec import OBJECTIVES
+from models.value import ListValueModel, expected_counts, increments
+
+Gains = Callable[[Sequence[int], Sequence[int]], NDArray[np.float64]]
+"""``gains(chosen, candidates)``: what appending each candidate alone to the chosen list is worth, [n, 3], raw."""
+
+
+@dataclass(frozen=True, slots=True)
+class Preferences:
+    """What a request asks for: α, β, γ, the units s_o they are measured in, λ and the window."""
+
+    weights: tuple[float, float, float]
+    units: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    trade_off: float = 1.0
+    window: int = 4
+
+    def step_value(self, gains: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Σ_o w_o·Δ_o/s_o / Σ_o w_o, [...] from [..., 3]."""
+        weights = np.array(self.weights) / np.array(self.units) / sum(self.weights)
+        value: NDArray[np.float64] = gains @ weights
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One position of a plan. `margin` is the winner's lead over the runner-up, infinite if it had no rival."""
+
+    slot: int
+    value: NDArray[np.float64]
+    penalty: float
+    score: float
+    runner_up: int
+    margin: float
+
+
+def plan_queues(
+    gains: Gains,
+    queues: Sequence[Sequence[int]],
+    embeddings: NDArray[np.float32],
+    preferences: Preferences,
+    *,
+    length: int,
+    head_width: int = 1,
+) -> list[Step]:
+    """Greedy generation over objective queues (SORT-Gen §3.2.2) with MMR inside the selection (eq. 6).
+
+    `queues` hold slots, best first and in priority order; `embeddings` [N, E] are unit rows, zero where there is none.
+    Returns at most `length` steps: fewer if the queues run out.
+    """
+    waiting = [list(queue) for queue in queues]
+    chosen: list[int] = []
+    steps: list[Step] = []
+    while len(steps) < length:
+        proposals = [slot for queue in waiting for slot in queue[:head_width]]
+        if not proposals:
+            break
+        worth = gains(chosen, proposals)
+        penalties = _penalties(proposals, chosen, embeddings, preferences)
+        scores = preferences.trade_off * preferences.step_value(worth) - penalties
+        ranking = sorted(range(len(proposals)), key=lambda i: -scores[i])  # stable: ties stay in priority order
+        best = ranking[0]
+        rival = ranking[1] if len(ranking) > 1 else None
+        steps.append(
+            Step(
+                slot=proposals[best],
+                value=worth[best],
+                penalty=float(penalties[best]),
+                score=float(scores[best]),
+                runner_up=-1 if rival is None else proposals[rival],
+                margin=float("inf") if rival is None else float(scores[best] - scores[rival]),
+            )
+        )
+        chosen.append(proposals[best])
+        for queue in waiting:
+            if proposals[best] in queue:
+                queue.remove(proposals[best])
+    return steps
+
+
+def _penalties(
+    proposals: Sequence[int], chosen: Sequence[int], embeddings: NDArray[np.float32], preferences: Preferences
+) -> NDArray[np.float64]:
+    """(1 − λ) · max cosine to the last `window` chosen, for each proposal."""
+    recent = chosen[-preferences.window :] if preferences.window else []
+    neighbours = [embeddings[slot].astype(np.float64) for slot in recent if embeddings[slot].any()]
+    known: dict[int, float] = {}
+    for slot in proposals:
+        if neighbours and embeddings[slot].any():
+            known[slot] = max(float(embeddings[slot].astype(np.float64) @ other) for other in neighbours)
+    # Charging a candidate without an embedding nothing would let it win every time.
+    typical = sum(known.values()) / len(known) if known else 0.0
+    return (1 - preferences.trade_off) * np.array([known.get(slot, typical) for slot in proposals])
+
+
+class ModelGains:
+    """`Gains` of one request under a value model, from a full forward pass per step and no cache."""
+
+    def __init__(self, model: ListValueModel, arrays: Arrays) -> None:
+        """`arrays`: a request as `models.features` encodes it, without a batch axis: slots [N, …], user [C] and [F]."""
+        self._model = model
+        self._tensors = {name: torch.from_numpy(np.ascontiguousarray(a)) for name, a in arrays.items()}
+
+    def __call__(self, chosen: Sequence[int], candidates: Sequence[int]) -> NDArray[np.float64]:
+        """Increments [n, 3] of appending each of n candidates (slots) to the chosen list."""
+        lists = torch.tensor([[*chosen, candidate] for candidate in candidates])
+        with torch.inference_mode():
+            counts = expected_counts(self._model(self._batch(lists))).double()
+        after = counts[:, -1]
+        before = counts[:, -2] if chosen else torch.zeros_like(after)
+        price = self._tensors["price"][lists[:, -1]].double()
+        worth: NDArray[np.float64] = increments(before, after, price).numpy()
+        return worth
+
+    def _batch(self, lists: torch.Tensor) -> Mapping[str, torch.Tensor]:
+        items = {n: t[lists] for n, t in self._tensors.items() if n.startswith("item_") or n == "price"}
+        users = {n: t.expand(len(lists), -1) for n, t in self._tensors.items() if n.startswith("user_")}
+        return items | users
+
+
+def list_value(steps: Sequence[Step]) -> NDArray[np.float64]:
+    """What a plan is worth in all, (click, conversion, GMV) [3] (SORT-Gen, eq. 2)."""
+    return sum((step.value for step in steps), np.zeros(len(OBJECTIVES)))

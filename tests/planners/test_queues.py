@@ -1,0 +1,157 @@
+"""The generation graph against the plain reference, on random and edge requests."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from models.features import Arrays
+from models.manifest import Limits
+from models.planners.queues import queue_graph
+from models.planners.reference import ModelGains, Preferences, Step, plan_queues
+from models.planners.runtime import GraphPlanner, session_options
+from models.spec import FeatureSpec
+from models.value import ListValueModel, ValueConfig
+from tests.planners.examples import (
+    SCORES_ONLY,
+    SPEC,
+    UNITS,
+    RequestShape,
+    random_model,
+    random_request,
+    with_preferences,
+)
+
+TIE = 1e-5
+
+
+@lru_cache
+def built(spec: FeatureSpec, limits: Limits) -> tuple[ListValueModel, GraphPlanner]:
+    config = ValueConfig(dim=32, layers=2, heads=4, list_length=limits.list_length, field_dim=8)
+    model = random_model(spec, config, seed=limits.slots)
+    return model, GraphPlanner(queue_graph(model, limits, UNITS).build({}))
+
+
+def reference(model: ListValueModel, limits: Limits, request: Arrays) -> list[Step]:
+    single = {name: array[0] for name, array in request.items()}
+    valid = single["valid"].reshape(limits.queues, limits.list_length)
+    slots = np.arange(limits.slots).reshape(valid.shape)
+    return plan_queues(
+        ModelGains(model, single),
+        [row[keep].tolist() for row, keep in zip(slots, valid, strict=True)],
+        np.asarray(single["embeddings"], np.float32),
+        Preferences(
+            weights=tuple(single["objective_weights"].tolist()),
+            units=(UNITS["click"], UNITS["conversion"], UNITS["gmv"]),
+            trade_off=float(single["trade_off"]),
+            window=int(single["window"]),
+        ),
+        length=limits.list_length,
+        head_width=limits.head_width,
+    )
+
+
+def assert_same(limits: Limits, outputs: dict[str, np.ndarray], steps: list[Step]) -> None:
+    order = outputs["order"][0].tolist()
+    for t, step in enumerate(steps):
+        if order[t] != step.slot:
+            assert step.margin < TIE, f"position {t}: graph took {order[t]}, reference {step.slot} by {step.margin}"
+            return
+        np.testing.assert_allclose(outputs["value"][0, t], step.value, rtol=1e-3, atol=1e-4)
+        assert outputs["penalty"][0, t] == pytest.approx(step.penalty, abs=1e-5)
+        assert outputs["score"][0, t] == pytest.approx(step.score, abs=1e-3, rel=1e-3)
+        if step.margin > TIE and step.runner_up < 0:
+            assert outputs["runner_up"][0, t] == -1
+    assert order[len(steps) :] == [-1] * (limits.list_length - len(steps))
+
+
+LIMITS = st.builds(
+    Limits, list_length=st.sampled_from([1, 2, 5, 8]), queues=st.integers(1, 4), head_width=st.sampled_from([1, 2, 4])
+)
+SHAPES = st.builds(RequestShape, full=st.booleans(), embedded=st.sampled_from([0.0, 0.5, 1.0]), twins=st.booleans())
+WEIGHTS = st.tuples(*[st.sampled_from([0.0, 0.5, 1.0, 5.0])] * 3).filter(lambda w: sum(w) > 0)
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    limits=LIMITS,
+    spec=st.sampled_from([SPEC, SCORES_ONLY]),
+    shape=SHAPES,
+    weights=WEIGHTS,
+    trade_off=st.sampled_from([0.0, 0.3, 0.8, 1.0]),
+    window=st.integers(0, 9),
+    seed=st.integers(0, 2**31),
+)
+def test_the_graph_plans_as_the_reference_does(
+    limits: Limits,
+    spec: FeatureSpec,
+    shape: RequestShape,
+    weights: tuple[float, float, float],
+    trade_off: float,
+    window: int,
+    seed: int,
+) -> None:
+    model, planner = built(spec, limits)
+    request = with_preferences(random_request(spec, limits, seed, shape), weights, trade_off, window)
+    assert_same(limits, planner(request), reference(model, limits, request))
+
+
+def test_rows_of_a_batch_do_not_influence_each_other() -> None:
+    limits = Limits(list_length=6, queues=3, head_width=2)
+    _, planner = built(SPEC, limits)
+    rows = [with_preferences(random_request(SPEC, limits, seed), (5, 1, seed + 1), 0.7, seed) for seed in range(5)]
+    batch = planner({name: np.concatenate([row[name] for row in rows]) for name in rows[0]})
+    for i, row in enumerate(rows):
+        alone = planner(row)
+        np.testing.assert_array_equal(batch["order"][i], alone["order"][0])
+        np.testing.assert_allclose(batch["value"][i], alone["value"][0], rtol=1e-4, atol=1e-5)
+
+
+def test_a_shorter_list_is_the_head_of_a_longer_one() -> None:
+    """Greedy generation never looks ahead, which is why a service can cut the graph's answer at top_n."""
+    model = random_model(SPEC, ValueConfig(dim=32, layers=2, list_length=8), seed=3)
+    request = random_request(SPEC, Limits(8, 2), seed=5, shape=RequestShape(full=True))
+    request = with_preferences(request, (5, 1, 1), 0.8, 3)
+    whole = GraphPlanner(queue_graph(model, Limits(8, 2), UNITS).build({}))(request)
+    head = {name: _first_ranks(array, queues=2, length=8, keep=3) for name, array in request.items()}
+    short = GraphPlanner(queue_graph(model, Limits(3, 2), UNITS).build({}))(head)
+    in_short = [(slot // 3, slot % 3) for slot in short["order"][0].tolist()]
+    in_whole = [(slot // 8, slot % 8) for slot in whole["order"][0, :3].tolist()]
+    assert in_short == in_whole
+
+
+def _first_ranks(array: NDArray[np.generic], *, queues: int, length: int, keep: int) -> NDArray[np.generic]:
+    """An array [1, Q·L, …] cut to the first ranks of every queue; others as they are."""
+    if array.shape[1:2] != (queues * length,):
+        return array
+    rest = array.shape[2:]
+    return array.reshape(1, queues, length, *rest)[:, :, :keep].reshape(1, queues * keep, *rest)
+
+
+def test_a_horizon_past_the_models_is_refused() -> None:
+    model = random_model(SPEC, ValueConfig(dim=32, layers=1, list_length=4), seed=0)
+    with pytest.raises(ValueError, match="past the model's horizon 4"):
+        queue_graph(model, Limits(list_length=5, queues=2), UNITS)
+
+
+def test_ten_positions_stay_within_the_node_budget(tmp_path: Path) -> None:
+    """Nodes are what a request costs (docs/results.md), so their number is a budget: DESIGN's 1,100 at L=10, Q=3."""
+    model = random_model(SPEC, ValueConfig(), seed=0)
+    graph = queue_graph(model, Limits(list_length=10, queues=3), UNITS).build({})
+    assert len(optimised(graph, tmp_path / "optimised.onnx").graph.node) <= 1100
+
+
+def optimised(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
+    """The graph as ONNX Runtime runs it."""
+    options = session_options()
+    options.optimized_model_filepath = str(path)
+    onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return onnx.load(path)
