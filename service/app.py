@@ -1,0 +1,91 @@
+"""The public app, built from its parts; there are no globals, so a test can build as many as it likes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Annotated
+
+from fastapi import Depends, FastAPI, Header
+from prometheus_client.exposition import choose_encoder
+from starlette.responses import Response
+from starlette.routing import Route
+
+from service.auth import ApiKeys
+from service.batcher import Batcher
+from service.endpoint import RerankEndpoint
+from service.errors import install_error_handlers
+from service.gate import Gate
+from service.metrics import Metrics
+from service.openapi import PATH, DocumentedApp
+from service.problems import NOT_READY, unavailable
+from service.records import Observer
+from service.registry import Registry
+from service.rerank import Reranker
+from service.settings import Settings
+from service.status import Health, Models, Slo, describe_models, describe_slo
+
+
+def create_app(
+    *,
+    settings: Settings,
+    registry: Registry,
+    metrics: Metrics,
+    batcher: Batcher,
+    observers: Sequence[Observer] = (),
+) -> FastAPI:
+    """The app. `metrics` observes every request, `observers` do so too."""
+    keys = ApiKeys(settings.api_keys)
+    gate = Gate(limit=settings.max_in_flight, retry_after_seconds=settings.retry_after_seconds)
+    metrics.watch(in_flight=lambda: gate.in_flight, queue_depth=lambda: batcher.depth)
+    endpoint = RerankEndpoint(
+        max_body_bytes=settings.max_body_bytes,
+        read_timeout_seconds=settings.read_timeout_seconds,
+        keys=keys,
+        gate=gate,
+        reranker=Reranker(registry=registry, batcher=batcher, max_candidates=settings.max_candidates),
+        observers=(metrics.observe, *observers),
+    )
+    app = DocumentedApp(
+        title="Listwright",
+        version=version("listwright"),
+        description="Re-ranks candidate lists for click, conversion and GMV at once, inside a latency budget.",
+        redoc_url=None,
+    )
+    # First, so that the hot path's route is the first that is tried.
+    app.router.routes.insert(0, Route(PATH, endpoint, methods=["POST"]))
+    install_error_handlers(app)
+    _add_health(app, registry, settings)
+    _add_status(app, settings, registry, metrics, keys)
+    return app
+
+
+def _add_health(app: FastAPI, registry: Registry, settings: Settings) -> None:
+    @app.get("/v2/health/live", tags=["health"], summary="The process runs")
+    async def live() -> Health:
+        return Health()
+
+    @app.get("/v2/health/ready", tags=["health"], summary="Requests will be answered with lists; 503 says why not")
+    async def ready() -> Health:
+        reason = registry.why_not_ready()
+        if reason is not None:
+            raise unavailable(NOT_READY, reason, settings.retry_after_seconds)
+        return Health()
+
+
+def _add_status(app: FastAPI, settings: Settings, registry: Registry, metrics: Metrics, keys: ApiKeys) -> None:
+    def authorised(authorization: Annotated[str | None, Header()] = None) -> None:
+        keys.check(authorization)
+
+    @app.get("/v1/models", tags=["status"], summary="Live models", dependencies=[Depends(authorised)])
+    async def models() -> Models:
+        return describe_models(registry)
+
+    @app.get("/v1/slo", tags=["status"], summary="Objectives and the last minute", dependencies=[Depends(authorised)])
+    async def slo() -> Slo:
+        return describe_slo(metrics.window, settings.budget_seconds)
+
+    @app.get("/metrics", tags=["status"], summary="Prometheus metrics", response_class=Response)
+    async def scrape(accept: Annotated[str, Header()] = "") -> Response:
+        encode, content_type = choose_encoder(accept)
+        return Response(encode(metrics.registry), headers={"content-type": content_type})

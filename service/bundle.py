@@ -1,0 +1,116 @@
+"""A bundle folder to a model that may serve: everything that can be wrong with it is found here, before it serves.
+
+Order of checks: manifest, formulas, checksums, the graph against the manifest, golden requests against their answers
+(which also warms the graph). Knows nothing about which models are live.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from models.features import Encoder
+from models.formulas import FormulaError, compile_formula
+from models.manifest import GOLDEN_FILE, MODEL_FILE, Manifest, TensorSpec
+from models.spec import SpecError
+from service.golden import replay
+from service.model import BundleError, Model
+from service.onnx_engine import OnnxEngine, SessionConfig
+
+_INPUTS: Final = frozenset(
+    (
+        *("user_ids", "user_numbers", "item_ids", "item_numbers", "item_scores", "price", "embeddings", "valid"),
+        *("objective_weights", "trade_off", "window"),
+    )
+)
+_OUTPUTS: Final = frozenset(("order", "value", "penalty", "score", "runner_up"))
+
+
+def load_bundle(folder: Path, config: SessionConfig) -> Model:
+    """Load, check and warm the bundle in `folder`. Raises `BundleError` saying what is wrong or differs."""
+    try:
+        manifest = Manifest.read(folder)
+    except SpecError as error:
+        raise BundleError(str(error)) from None
+    check_formulas(manifest)
+    check_files(manifest, folder)
+    try:
+        engine = OnnxEngine(folder / MODEL_FILE, config)
+    except Exception as error:
+        raise BundleError(f"{MODEL_FILE}: ONNX Runtime cannot load it: {error}") from error
+    check_graph(manifest, engine)
+    replay(manifest, engine, folder / GOLDEN_FILE)
+    return Model(manifest, Encoder(manifest.spec), engine)
+
+
+def check_formulas(manifest: Manifest) -> None:
+    """Every formula in the manifest must compile."""
+    named = [(f"queues.{q.name}", q.score) for q in manifest.queues] + [("fallback", manifest.fallback)]
+    for where, text in named:
+        try:
+            compile_formula(text)
+        except FormulaError as error:
+            raise BundleError(f"bundle.{where}: {text!r} {error}") from None
+
+
+def check_files(manifest: Manifest, folder: Path) -> None:
+    """Every file must be there with the SHA-256 that the manifest gives."""
+    for name in (MODEL_FILE, GOLDEN_FILE):
+        if name not in manifest.files:
+            raise BundleError(f"bundle.files.{name}: is missing")
+    for name, expected in manifest.files.items():
+        path = folder / name
+        if path.resolve().parent != folder.resolve():
+            raise BundleError(f"bundle.files.{name}: is not in the bundle's own folder")
+        try:
+            with path.open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise BundleError(f"{name}: cannot be read: {error.strerror}") from None
+        if found != expected:
+            size = path.stat().st_size
+            raise BundleError(f"{name}: SHA-256 is {found} ({size} bytes), but the manifest says {expected}")
+
+
+def check_graph(manifest: Manifest, engine: OnnxEngine) -> None:
+    """The graph's fingerprint, inputs and outputs must be the manifest's, and such as this service can feed."""
+    if engine.fingerprint != manifest.spec.fingerprint:
+        raise BundleError(
+            f"{MODEL_FILE}: was exported for the feature spec {engine.fingerprint!r}, "
+            f"but the manifest has {manifest.spec.fingerprint!r}"
+        )
+    _check_tensors("input", manifest.inputs, engine.inputs)
+    _check_tensors("output", manifest.outputs, engine.outputs)
+    names = {t.name for t in engine.inputs}
+    if unknown := sorted(names - _INPUTS):
+        raise BundleError(f"{MODEL_FILE}: asks for the input {unknown[0]!r}, which this service does not make")
+    if missing := sorted(_OUTPUTS - {t.name for t in engine.outputs}):
+        raise BundleError(f"{MODEL_FILE}: has no output {missing[0]!r}")
+
+
+def _check_tensors(kind: str, expected: Sequence[TensorSpec], found: Sequence[TensorSpec]) -> None:
+    graph = {t.name: t for t in found}
+    names = {t.name for t in expected}
+    for name in sorted(names ^ graph.keys()):
+        holder, other = ("manifest", "graph") if name in names else ("graph", "manifest")
+        raise BundleError(f"{MODEL_FILE}: the {holder} has an {kind} {name!r}, the {other} has not")
+    for tensor in expected:
+        other_tensor = graph[tensor.name]
+        if tensor.dtype != other_tensor.dtype:
+            raise BundleError(
+                f"{MODEL_FILE}: {kind} {tensor.name!r} is {other_tensor.dtype}, but the manifest says {tensor.dtype}"
+            )
+        if not _same_shape(tensor.shape, other_tensor.shape):
+            raise BundleError(
+                f"{MODEL_FILE}: {kind} {tensor.name!r} has shape {list(other_tensor.shape)}, "
+                f"but the manifest says {list(tensor.shape)}"
+            )
+
+
+def _same_shape(a: Sequence[int | str], b: Sequence[int | str]) -> bool:
+    """Same rank, and same size wherever both say a number."""
+    return len(a) == len(b) and all(
+        x == y or isinstance(x, str) or isinstance(y, str) for x, y in zip(a, b, strict=True)
+    )

@@ -1,0 +1,86 @@
+"""Replays a bundle's recorded requests and compares the answers: the proof that the graph still does what it did.
+
+`golden.npz` holds ``input.<name>`` and ``output.<name>`` arrays over G requests, and may hold ``output.margin``
+[G, L]: how far the best choice of each step was ahead of the second, in units of `score`.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.manifest import GOLDEN_FILE, Manifest
+from service.engine import Engine
+from service.model import BundleError
+
+_NEAR_TIE: Final = 1e-5
+_TOLERANCE: Final = 1e-3
+_COMPARED: Final = ("value", "penalty", "score")
+
+Arrays = dict[str, NDArray[np.generic]]
+
+
+def replay(manifest: Manifest, engine: Engine, path: Path) -> int:
+    """Run every golden request as a batch of one and return their number, at least 1.
+
+    Orders must be equal, except from a step on whose recorded margin is a near tie; values up to there must agree to
+    1e-3. Raises `BundleError` naming request and step.
+    """
+    inputs, outputs = _read(manifest, path)
+    margins = outputs.pop("margin", None)
+    for g in range(len(inputs["valid"])):
+        request = {name: array[g : g + 1] for name, array in inputs.items()}
+        try:
+            found = engine.run(request)
+        except Exception as error:
+            raise BundleError(f"{GOLDEN_FILE}: request {g} cannot be run: {error}") from error
+        _compare(g, {n: a[g] for n, a in outputs.items()}, {n: found[n][0] for n in outputs}, margins)
+    return len(inputs["valid"])
+
+
+def _read(manifest: Manifest, path: Path) -> tuple[Arrays, Arrays]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise BundleError(f"{GOLDEN_FILE}: cannot be read: {error}") from None
+    inputs = {t.name: _take(arrays, f"input.{t.name}") for t in manifest.inputs}
+    outputs = {t.name: _take(arrays, f"output.{t.name}") for t in manifest.outputs}
+    if "output.margin" in arrays:
+        outputs["margin"] = arrays["output.margin"]
+    lengths = {len(array) for array in (*inputs.values(), *outputs.values())}
+    if len(lengths) != 1 or not min(lengths):
+        raise BundleError(f"{GOLDEN_FILE}: must hold the same number of requests, at least 1, in every array")
+    return inputs, outputs
+
+
+def _take(arrays: Arrays, name: str) -> NDArray[np.generic]:
+    if name not in arrays:
+        raise BundleError(f"{GOLDEN_FILE}: has no array {name!r}")
+    return arrays[name]
+
+
+def _compare(g: int, expected: Arrays, found: Arrays, margins: NDArray[np.generic] | None) -> None:
+    for name, array in expected.items():
+        if array.shape != found[name].shape:
+            raise BundleError(f"{GOLDEN_FILE}: request {g}: {name} has shape {found[name].shape}, not {array.shape}")
+    same = expected["order"] == found["order"]
+    until = len(same) if same.all() else int(same.argmin())
+    if until < len(same) and (margins is None or float(np.asarray(margins, np.float64)[g, until]) >= _NEAR_TIE):
+        raise BundleError(
+            f"{GOLDEN_FILE}: request {g}: step {until} chose slot {found['order'][until]}, "
+            f"but {expected['order'][until]} is recorded"
+        )
+    chosen = np.asarray(expected["order"], np.int64)[:until] >= 0
+    for name in _COMPARED:
+        a, b = expected[name][:until][chosen], found[name][:until][chosen]
+        close = np.isclose(a, b, rtol=_TOLERANCE, atol=_TOLERANCE)
+        if not close.all():
+            step = int(np.argwhere(~close)[0, 0])
+            raise BundleError(
+                f"{GOLDEN_FILE}: request {g}: {name} of step {step} is {b[step]}, but {a[step]} is recorded"
+            )

@@ -1,0 +1,57 @@
+"""What one request asks of one model, once defaults from the bundle are filled in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from models.manifest import Manifest, Partition, QueueSpec
+from models.spec import OBJECTIVES
+from service.problems import invalid
+from service.schemas import Diversity, Objectives, Queue, RerankRequest
+
+_SMALLEST_WEIGHT: Final = 1e-6  # Below, float32 arithmetic in the graph would divide 0 by 0.
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Weights are α, β, γ in the order of `OBJECTIVES`; `top_n` is already at most the number of candidates."""
+
+    top_n: int
+    weights: tuple[float, ...]
+    trade_off: float
+    window: int
+    queues: Sequence[Queue | QueueSpec]
+    queues_requested: bool
+    partition: Partition
+
+
+def make_plan(request: RerankRequest, manifest: Manifest) -> Plan:
+    """Raises `Problem` (422) if the weights are all zero or there are more queues than the model has."""
+    diversity = request.diversity or Diversity()
+    default = manifest.diversity
+    queues = request.queues
+    if queues is not None and len(queues) > manifest.limits.queues:
+        raise invalid(
+            "queues", f"has {len(queues)} queues; model {manifest.name!r} takes at most {manifest.limits.queues}"
+        )
+    return Plan(
+        top_n=min(request.top_n or manifest.limits.list_length, len(request.candidates)),
+        weights=_weights(request.objectives or Objectives(), manifest),
+        trade_off=default.trade_off if diversity.trade_off is None else diversity.trade_off,
+        window=default.window if diversity.window is None else diversity.window,
+        queues=manifest.queues if queues is None else queues,
+        queues_requested=queues is not None,
+        partition=request.partition or manifest.partition,
+    )
+
+
+def _weights(asked: Objectives, manifest: Manifest) -> tuple[float, ...]:
+    given = (asked.click, asked.conversion, asked.gmv)
+    weights = tuple(
+        manifest.objectives[name] if weight is None else weight for name, weight in zip(OBJECTIVES, given, strict=True)
+    )
+    if max(weights) < _SMALLEST_WEIGHT:
+        raise invalid("objectives", f"are all zero; at least one weight must be {_SMALLEST_WEIGHT:g} or more")
+    return weights

@@ -1,0 +1,108 @@
+"""Errors as the client sees them: RFC 9457 problem documents with a stable `type`.
+
+Raise a `Problem` anywhere below the app and it becomes the answer. Knows nothing about routes or models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Final
+
+from msgspec import Meta, Struct
+
+MEDIA_TYPE: Final = "application/problem+json"
+_NAMESPACE: Final = "urn:listwright:problem:"
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One type of problem; `slug` never changes once published."""
+
+    slug: str
+    title: str
+    status: int
+
+
+MALFORMED_JSON: Final = Kind("malformed-json", "The body is not valid JSON", 400)
+UNAUTHORIZED: Final = Kind("unauthorized", "An API key is needed", 401)
+NOT_FOUND: Final = Kind("not-found", "No such resource", 404)
+METHOD_NOT_ALLOWED: Final = Kind("method-not-allowed", "Method not allowed", 405)
+REQUEST_TIMEOUT: Final = Kind("request-timeout", "The body did not arrive in time", 408)
+CONFLICT: Final = Kind("conflict", "Another reload is in progress", 409)
+BODY_TOO_LARGE: Final = Kind("body-too-large", "The body is too large", 413)
+UNSUPPORTED_MEDIA_TYPE: Final = Kind("unsupported-media-type", "The body must be plain application/json", 415)
+INVALID_REQUEST: Final = Kind("invalid-request", "The request is not valid", 422)
+BUNDLE_REFUSED: Final = Kind("bundle-refused", "The bundle was not loaded", 422)
+INTERNAL: Final = Kind("internal-error", "The service failed", 500)
+NOT_READY: Final = Kind("not-ready", "The service is not ready", 503)
+OVERLOADED: Final = Kind("overloaded", "Too many requests are in progress", 503)
+
+KINDS: Final = (
+    MALFORMED_JSON,
+    UNAUTHORIZED,
+    NOT_FOUND,
+    METHOD_NOT_ALLOWED,
+    REQUEST_TIMEOUT,
+    CONFLICT,
+    BODY_TOO_LARGE,
+    UNSUPPORTED_MEDIA_TYPE,
+    INVALID_REQUEST,
+    BUNDLE_REFUSED,
+    INTERNAL,
+    NOT_READY,
+    OVERLOADED,
+)
+
+
+class FieldError(Struct, frozen=True):
+    """One field of the request and what is wrong with it."""
+
+    field: Annotated[str, Meta(description="Path in the request, for example candidates[3].scores.ctr.")]
+    problem: str
+
+
+class ProblemDocument(Struct, frozen=True):
+    """RFC 9457 problem details."""
+
+    type: Annotated[str, Meta(description=f"Stable; one of {', '.join(_NAMESPACE + k.slug for k in KINDS)}.")]
+    title: str
+    status: int
+    detail: str
+    errors: list[FieldError]
+    request_id: str
+
+
+class Problem(Exception):
+    """A request that cannot be answered with a list, and why."""
+
+    def __init__(
+        self,
+        kind: Kind,
+        detail: str,
+        *,
+        errors: Sequence[FieldError] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.kind = kind
+        self.detail = detail
+        self.errors = tuple(errors)
+        self.headers = dict(headers or {})
+
+    def document(self, request_id: str) -> ProblemDocument:
+        """The body to send."""
+        kind = self.kind
+        return ProblemDocument(
+            _NAMESPACE + kind.slug, kind.title, kind.status, self.detail, list(self.errors), request_id
+        )
+
+
+def invalid(field: str, problem: str) -> Problem:
+    """422 for one field."""
+    return Problem(INVALID_REQUEST, f"{field}: {problem}" if field else problem, errors=[FieldError(field, problem)])
+
+
+def unavailable(kind: Kind, detail: str, retry_after_seconds: int) -> Problem:
+    """503 with `Retry-After`."""
+    return Problem(kind, detail, headers={"retry-after": str(retry_after_seconds)})

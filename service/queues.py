@@ -1,0 +1,137 @@
+"""Which candidates stand in which queue, and the order of those that the model does not reach.
+
+Letters: n candidates, Q queues and L places in each, as the bundle's graph has them; N = Q·L slots.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.formulas import Column, FormulaError, compile_formula
+from models.manifest import Limits
+from models.partition import descending, partition
+from models.spec import FeatureSpec
+from service.plan import Plan
+from service.problems import Problem, invalid
+from service.schemas import Candidate, Source
+
+_WEIGHT_NAMES: Final = ("alpha", "beta", "gamma")
+
+
+class ScoreTable:
+    """The columns of one request that formulas may name, built when first asked for.
+
+    `alpha`, `beta`, `gamma` and `price` always mean the request's weights and the candidate's own price.
+    """
+
+    def __init__(self, candidates: Sequence[Candidate], weights: Sequence[float], spec: FeatureSpec) -> None:
+        self._candidates = candidates
+        self._spec = spec
+        n = len(candidates)
+        self._columns: dict[str, Column] = {
+            name: np.full(n, weight) for name, weight in zip(_WEIGHT_NAMES, weights, strict=True)
+        }
+        self._check_probabilities()
+
+    def score(self, formula: str, field: str, *, needed_by: str) -> Column:
+        """The formula's value [n] per candidate; it may be infinite or NaN.
+
+        Raises `Problem` (422): at `field` if the formula is no arithmetic or names what no candidate has, at the
+        candidate that lacks what others have.
+        """
+        try:
+            compiled = compile_formula(formula)
+        except FormulaError as error:
+            raise invalid(field, str(error)) from None
+        for name in sorted(compiled.names - self._columns.keys()):
+            self._columns[name] = self._complete(name, self._read(name), field, needed_by)
+        return compiled(self._columns, len(self._candidates))
+
+    def _read(self, name: str) -> Column:
+        """The column as it came, NaN where a candidate lacks it."""
+        if name == "price":
+            return np.array([c.price for c in self._candidates], np.float64)
+        return np.array([c.scores.get(name) for c in self._candidates], np.float64)
+
+    def _complete(self, name: str, column: Column, field: str, needed_by: str) -> Column:
+        missing = np.isnan(column)
+        if not missing.any():
+            return column
+        default = self._default(name)
+        if missing.all() and (name != "price" or default is None):
+            raise invalid(field, f"no candidate has {self._label(name)}, which {needed_by} needs; {self._known()}")
+        if default is None:
+            place = f"candidates[{int(missing.argmax())}]"
+            path = f"{place}.price" if name == "price" else f"{place}.scores.{name}"
+            raise invalid(path, f"is missing, but {needed_by} needs it and the model has no default for it")
+        return np.where(missing, default, column)
+
+    def _default(self, name: str) -> float | None:
+        if name == "price":
+            return None if self._spec.price is None else self._spec.price.default
+        return next((f.default for f in self._spec.scores if f.name == name), None)
+
+    @staticmethod
+    def _label(name: str) -> str:
+        return "a price" if name == "price" else f"the score {name!r}"
+
+    def _known(self) -> str:
+        names = sorted({name for candidate in self._candidates for name in candidate.scores})
+        return f"the scores in the request are: {', '.join(names[:20]) or 'none'}"
+
+    def _check_probabilities(self) -> None:
+        for field in self._spec.scores:
+            if field.transform != "logit":
+                continue
+            column = self._read(field.name)
+            bad = (column < 0) | (column > 1)
+            if bad.any():
+                i = int(bad.argmax())
+                raise invalid(
+                    f"candidates[{i}].scores.{field.name}", f"must be a probability in 0..1, not {column[i]:g}"
+                )
+            if not np.isnan(column).any():
+                self._columns[field.name] = column
+
+
+def fill_slots(table: ScoreTable, plan: Plan, limits: Limits) -> NDArray[np.int64]:
+    """The candidate of every slot [N], −1 where it is empty; slot = queue · L + rank in the queue.
+
+    Raises `Problem` (422) naming the queue whose formula is wrong or gives a value that is not finite.
+    """
+    scores = np.stack([_queue_score(table, plan, i) for i in range(len(plan.queues))])
+    slots = np.full((limits.queues, limits.list_length), -1, np.int64)
+    slots[: len(scores)] = partition(scores, limits.list_length, plan.partition)
+    return slots.ravel()
+
+
+def _queue_score(table: ScoreTable, plan: Plan, i: int) -> Column:
+    queue = plan.queues[i]
+    field = f"queues[{i}].score" if plan.queues_requested else "candidates"
+    scores = table.score(queue.score, field, needed_by=f"queue {queue.name!r} ({queue.score})")
+    finite = np.isfinite(scores)
+    if not finite.all():
+        place = int(finite.argmin())
+        raise invalid(field, f"queue {queue.name!r} ({queue.score}) gives {scores[place]:g} for candidates[{place}]")
+    return scores
+
+
+def rank_rest(table: ScoreTable, formula: str, picked: Sequence[int], n: int, count: int) -> list[tuple[int, Source]]:
+    """The next `count` of the n candidates after `picked`: by `formula`, best first.
+
+    Candidates for which the formula cannot be computed follow in the order of the request.
+    """
+    rest = np.delete(np.arange(n), picked)
+    try:
+        scores = table.score(formula, "", needed_by="the fallback formula")[rest]
+    except Problem:
+        return [(i, "input") for i in rest[:count].tolist()]
+    finite = np.isfinite(scores)
+    ranked = rest[finite][descending(scores[finite])].tolist()
+    order: list[tuple[int, Source]] = [(i, "formula") for i in ranked[:count]]
+    order += [(i, "input") for i in rest[~finite][: count - len(order)].tolist()]
+    return order

@@ -1,0 +1,83 @@
+"""What happened to one request: a frozen record, emitted by the endpoint and consumed by observers (metrics, logs)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Final, Literal, get_args
+
+from service.schemas import Source
+
+Outcome = Literal["ok", "degraded", "invalid", "cancelled", "rejected", "error"]
+OUTCOMES: Final[tuple[Outcome, ...]] = get_args(Outcome)
+"""ok, degraded: a list. invalid: 4xx. cancelled: the client left. rejected: 503. error: 500."""
+
+Stage = Literal["decode", "queue", "encode", "wait", "infer", "respond"]
+STAGES: Final[tuple[Stage, ...]] = get_args(Stage)
+
+NO_MODEL: Final = "none"
+"""Label of requests that ended before their model was known."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListHealth:
+    """Figures of one list. `diversity` is None where fewer than two items have an embedding."""
+
+    diversity: float | None
+    displacement: float
+    queues: tuple[int, ...]
+    sources: Mapping[Source, int]
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRecord:
+    """One request, whatever became of it. Times are in seconds; `reason` is the slug of the problem, if any."""
+
+    request_id: str
+    trace_id: str | None
+    outcome: Outcome
+    status: int
+    seconds: float
+    reason: str | None
+    model: str
+    version: str
+    stages: Mapping[Stage, float]
+    candidates: int
+    batch_size: int
+    health: ListHealth | None
+
+
+Observer = Callable[[RequestRecord], None]
+
+
+@dataclass(slots=True)
+class Progress:
+    """What is known so far of a request in progress; becomes its record."""
+
+    arrival: float
+    model: str = NO_MODEL
+    version: str = NO_MODEL
+    candidates: int = 0
+    batch_size: int = 0
+    health: ListHealth | None = None
+    stages: dict[Stage, float] = field(default_factory=dict)
+    _last: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._last = self.arrival
+
+    def end(self, stage: Stage) -> None:
+        """The time since the last call (or arrival) went into `stage`."""
+        now = perf_counter()
+        self.stages[stage] = now - self._last
+        self._last = now
+
+    def skip(self) -> None:
+        """The time since the last call is accounted for already."""
+        self._last = perf_counter()
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since arrival."""
+        return perf_counter() - self.arrival

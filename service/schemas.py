@@ -1,0 +1,166 @@
+"""The request and the response of `POST /v1/rerank`: the one definition that the decoder and OpenAPI both use.
+
+Types hold what can be said about one value alone; what takes two values or a bundle is in `checks.py` and `plan.py`.
+msgspec's floats are always finite: NaN and Infinity are no JSON, and 1e999 is refused as out of range.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+
+from msgspec import Meta, Struct, field
+
+_INT64: Final = 2**63
+Integer = Annotated[int, Meta(ge=-_INT64, le=_INT64 - 1)]
+Scalar = str | Integer | float | bool | None
+Name = Annotated[str, Meta(min_length=1, max_length=64)]
+Identifier = Annotated[str, Meta(min_length=1, max_length=256)]
+Weight = Annotated[float, Meta(ge=0, le=1e6)]
+Source = Literal["model", "formula", "input"]
+
+
+class Candidate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
+    """One item that may be shown."""
+
+    id: Annotated[Identifier, Meta(description="Comes back in the answer; unique in the request.")]
+    scores: Annotated[
+        dict[str, float], Meta(description="The ranking stage's estimates by name, for example ctr and cvr.")
+    ]
+    price: (
+        Annotated[float, Meta(ge=0, le=1e12, description="In currency. Missing: the bundle's default price.")] | None
+    ) = None
+    features: Annotated[
+        dict[str, Scalar], Meta(description="Values by field name. Missing: the bundle's default; unknown: ignored.")
+    ] = {}
+    embedding: (
+        Annotated[
+            list[float],
+            Meta(min_length=1, max_length=4096, description="For diversity; one length for all that have one."),
+        ]
+        | None
+    ) = None
+
+
+class Objectives(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
+    """Weights α, β, γ. A missing one takes the bundle's default; they may not all be 0."""
+
+    click: Annotated[Weight, Meta(description="α")] | None = None
+    conversion: Annotated[Weight, Meta(description="β")] | None = None
+    gmv: Annotated[Weight, Meta(description="γ")] | None = None
+
+
+class Diversity(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
+    """Maximal marginal relevance (MMR). What is missing takes the bundle's default."""
+
+    trade_off: Annotated[float, Meta(ge=0, le=1, description="λ: 1 is value only, 0 diversity only.")] | None = field(
+        default=None, name="lambda"
+    )
+    window: (
+        Annotated[int, Meta(ge=0, le=1000, description="How many of the last chosen items count; 0: none.")] | None
+    ) = None
+
+
+class Queue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
+    """One objective queue: candidates in descending order of a formula."""
+
+    name: Annotated[Name, Meta(description="Comes back in explanations; unique in the request.")]
+    score: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            description="Arithmetic over score names, price, and the weights alpha, beta, gamma: + - * / ** ( ).",
+        ),
+    ]
+
+
+class RerankRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
+    """Candidates to re-rank. Only `candidates` is required."""
+
+    candidates: Annotated[
+        list[Candidate], Meta(min_length=1, description="Any order; at most LISTWRIGHT_MAX_CANDIDATES.")
+    ]
+    request_id: (
+        Annotated[str, Meta(min_length=1, max_length=128, description="Comes back; else x-request-id, or a new one.")]
+        | None
+    ) = None
+    model: Annotated[str, Meta(description="Name of a loaded model. Missing: the default model.")] | None = None
+    user: Annotated[dict[str, Scalar], Meta(description="User fields by name.")] = {}
+    context: Annotated[dict[str, Scalar], Meta(description="Context fields by name.")] = {}
+    top_n: Annotated[int, Meta(ge=1, description="Items to return. Missing: the model's list length.")] | None = None
+    objectives: Objectives | None = None
+    diversity: Diversity | None = None
+    queues: (
+        Annotated[
+            list[Queue], Meta(min_length=1, max_length=64, description="In priority order. Missing: the bundle's.")
+        ]
+        | None
+    ) = None
+    partition: (
+        Annotated[Literal["bfs", "dfs"], Meta(description="How queues share candidates. Missing: the bundle's.")] | None
+    ) = None
+    timeout_ms: (
+        Annotated[float, Meta(gt=0, le=60_000, description="Deadline from arrival; accepted, not yet acted upon.")]
+        | None
+    ) = None
+    explain: Annotated[bool, Meta(description="Say why each item stands where it does.")] = False
+
+
+class ObjectiveValues(Struct, frozen=True, gc=False):
+    """One number per objective."""
+
+    click: float
+    conversion: float
+    gmv: float
+
+
+class Explanation(Struct, frozen=True, gc=False):
+    """Why the model chose an item: `score` = λ · (sum of `parts`) − `penalty`."""
+
+    queue: Annotated[str, Meta(description="The queue that the item stood in.")]
+    parts: Annotated[ObjectiveValues, Meta(description="Weighted share of each objective in the step's value.")]
+    penalty: Annotated[float, Meta(description="MMR: (1 − λ) · largest cosine to the items before it.")]
+    score: float
+    runner_up: Annotated[str | None, Meta(description="Id of the candidate that came second in this step.")]
+
+
+class Item(Struct, frozen=True, gc=False, omit_defaults=True):
+    """One item of the list."""
+
+    id: str
+    index: Annotated[int, Meta(description="The candidate's place in the request, from 0.")]
+    position: Annotated[int, Meta(description="Place in the list, from 1.")]
+    source: Annotated[
+        Source,
+        Meta(description="model: chosen by it; formula: past what it reaches; input: in the request's order."),
+    ]
+    explanation: Explanation | None = None
+
+
+class Degraded(Struct, frozen=True, gc=False):
+    """Why the answer is not the model's."""
+
+    reason: str
+    level: Source
+
+
+class Timings(Struct, frozen=True, gc=False):
+    """Milliseconds per stage; `total` counts from arrival, and also holds hand-over and building the answer."""
+
+    decode: float
+    queue: float
+    encode: float
+    wait: float
+    infer: float
+    total: float
+
+
+class RerankResponse(Struct, frozen=True, gc=False):
+    """min(top_n, candidates) items: each from the request, none twice."""
+
+    request_id: str
+    model: str
+    version: str
+    items: list[Item]
+    value: Annotated[ObjectiveValues, Meta(description="What the model expects of its items: clicks, purchases, GMV.")]
+    degraded: Degraded | None
+    timings_ms: Timings

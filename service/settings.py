@@ -1,0 +1,117 @@
+"""Every option of the service, read once from `LISTWRIGHT_*` variables and command-line flags.
+
+The class below is the one definition: environment names, flags, `--help` and docs/settings.md all come from it.
+It knows nothing about what the options do.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+PREFIX: Final = "LISTWRIGHT_"
+Provider = Literal["auto", "cpu", "cuda"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class SettingsError(ValueError):
+    """A setting that is wrong or unknown; the message names it."""
+
+
+class Settings(BaseSettings):
+    """The service's settings; frozen."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    bundles: Path = Field(Path("bundles"), description="Folder with the bundles, as <name>/<version>/bundle.json.")
+    default_model: str | None = Field(
+        None, description="Model for requests that name none. Not needed when only one model is loaded."
+    )
+    host: str = Field("127.0.0.1", description="Address that the public listener binds to.")
+    port: Port = Field(8000, description="Port of the public listener; 0 picks a free one and prints it.")
+    admin_host: str = Field("127.0.0.1", description="Address of the admin listener; keep it on loopback.")
+    admin_port: Port | None = Field(
+        None, description="Port of the admin listener. Missing: the public port + 1, or a free one if that is 0."
+    )
+    api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
+        (), description="Comma-separated keys; when set, /v1/* and /admin/* need `Authorization: Bearer KEY`."
+    )
+    provider: Provider = Field(
+        "auto", description="Where ONNX Runtime runs: `cpu`, `cuda` (an error at start if it fails), or `auto`."
+    )
+    intra_op_threads: int = Field(1, ge=1, le=256, description="ONNX Runtime threads for one inference on CPU.")
+    budget_ms: float = Field(19.0, gt=0, le=60_000, description="Latency budget of one request, in milliseconds.")
+    max_in_flight: int = Field(
+        64, ge=1, le=100_000, description="Requests in progress at once; more get 503 before their body is read."
+    )
+    max_body_bytes: int = Field(4 * 1024 * 1024, ge=1024, description="Largest request body; a larger one gets 413.")
+    max_candidates: int = Field(2000, ge=1, description="Most candidates in one request; more get 422.")
+    read_timeout_seconds: float = Field(
+        5.0, gt=0, description="A client that takes longer to send its headers is cut off; its body, gets 408."
+    )
+    retry_after_seconds: int = Field(1, ge=1, description="`Retry-After` of a 503.")
+    shutdown_delay_seconds: float = Field(
+        0.0, ge=0, description="After SIGTERM: time between saying not ready and closing the listener."
+    )
+    drain_seconds: int = Field(10, ge=0, description="After SIGTERM: most time for requests in flight to finish.")
+    log_level: LogLevel = Field("info", description="Least severe level that is logged (to stderr).")
+    log_json: bool = Field(True, description="One JSON object per log line; false: plain text.")
+
+    @field_validator("api_keys", mode="before")
+    @classmethod
+    def _split_keys(cls, value: object) -> object:
+        return tuple(key.strip() for key in value.split(",") if key.strip()) if isinstance(value, str) else value
+
+    @field_validator("bundles")
+    @classmethod
+    def _folder_exists(cls, value: Path) -> Path:
+        if not value.is_dir():
+            raise ValueError(f"no such folder: {value}")
+        return value
+
+    @property
+    def budget_seconds(self) -> float:
+        """`budget_ms` in seconds."""
+        return self.budget_ms / 1e3
+
+
+def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
+    """Settings from the environment, with `overrides` (flags) above it. Raises `SettingsError` naming each bad one."""
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    unknown = sorted(k for k in os.environ if k.upper().startswith(PREFIX) and k.upper() not in known)
+    if unknown:
+        raise SettingsError(f"{', '.join(unknown)}: no such setting; see docs/settings.md")
+    try:
+        return Settings(**dict(overrides or {}))
+    except ValidationError as error:
+        raise SettingsError("; ".join(_describe(dict(e)) for e in error.errors())) from None
+
+
+def flag(name: str) -> str:
+    """The command-line flag of a setting."""
+    return "--" + name.replace("_", "-")
+
+
+def _describe(error: dict[str, Any]) -> str:
+    name = str(error["loc"][0])
+    message = str(error["msg"]).removeprefix("Value error, ")
+    return f"{PREFIX}{name.upper()} ({flag(name)}): {message}"
+
+
+def settings_table() -> str:
+    """The Markdown table in docs/settings.md: one row per setting, in the order of the class."""
+    rows = ["| variable | flag | default | meaning |", "|---|---|---|---|"]
+    for name, field in Settings.model_fields.items():
+        option = f"`{flag(name)}`" if name != "api_keys" else "none: keys do not belong on a command line"
+        rows.append(f"| `{PREFIX}{name.upper()}` | {option} | {_default(field.default)} | {field.description} |")
+    return "\n".join(rows) + "\n"
+
+
+def _default(value: object) -> str:
+    return "none" if value is None or value == () else f"`{str(value).lower() if isinstance(value, bool) else value}`"

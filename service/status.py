@@ -1,0 +1,122 @@
+"""The answers of the read-only routes. Off the hot path, so they are pydantic models that FastAPI documents itself."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+from service.model import Model
+from service.registry import Registry
+from service.rolling import WINDOW_SECONDS, RollingWindow
+
+TARGET_SHARE = 0.99
+
+
+class Health(BaseModel):
+    """The service can answer."""
+
+    status: Literal["ok"] = "ok"
+
+
+class ModelStatus(BaseModel):
+    """One live model: what a caller may ask of it."""
+
+    name: str
+    version: str
+    family: str
+    provider: str = Field(description="Where it runs: cpu or cuda.")
+    default: bool = Field(description="Requests that name no model get this one.")
+    fingerprint: str = Field(description="SHA-256 of the feature spec.")
+    list_length: int = Field(description="L: the longest list that the model makes, and the default top_n.")
+    max_queues: int
+    head_width: int
+    queues: list[dict[str, str]] = Field(description="Default queues in priority order.")
+    partition: str
+    objectives: dict[str, float] = Field(description="Default weights.")
+    units: dict[str, float] = Field(description="Mean increment per slot in training; weights are relative to it.")
+    diversity: dict[str, float] = Field(description="Default lambda and window.")
+    fallback: str = Field(description="Formula that orders what the model does not reach.")
+    loaded_at: float = Field(description="Unix time.")
+
+
+class Models(BaseModel):
+    """All live models."""
+
+    models: list[ModelStatus]
+
+
+class SloStatus(BaseModel):
+    """One objective and where it stands."""
+
+    name: str
+    description: str
+    target: float
+    current: float | None = Field(description="Share in the window; null when there were no requests.")
+
+
+class Slo(BaseModel):
+    """The latency budget, the objectives, and the last minute of this process."""
+
+    budget_seconds: float
+    window_seconds: float
+    requests: int = Field(description="Valid requests in the window: all but 4xx and those whose client left.")
+    p99_seconds: float | None
+    objectives: list[SloStatus]
+
+
+def describe_models(registry: Registry) -> Models:
+    """`GET /v1/models`."""
+    return Models(models=[describe_model(model, default=registry.default) for model in registry.models])
+
+
+def describe_model(model: Model, *, default: str | None) -> ModelStatus:
+    """One model, as operators see it."""
+    m = model.manifest
+    return ModelStatus(
+        name=m.name,
+        version=m.version,
+        family=m.family,
+        provider=model.engine.provider,
+        default=m.name == default,
+        fingerprint=m.spec.fingerprint,
+        list_length=m.limits.list_length,
+        max_queues=m.limits.queues,
+        head_width=m.limits.head_width,
+        queues=[{"name": q.name, "score": q.score} for q in m.queues],
+        partition=m.partition,
+        objectives=dict(m.objectives),
+        units=dict(m.units),
+        diversity={"lambda": m.diversity.trade_off, "window": m.diversity.window},
+        fallback=m.fallback,
+        loaded_at=model.loaded_at,
+    )
+
+
+def describe_slo(window: RollingWindow, budget_seconds: float) -> Slo:
+    """`GET /v1/slo`."""
+    return Slo(
+        budget_seconds=budget_seconds,
+        window_seconds=WINDOW_SECONDS,
+        requests=window.count(),
+        p99_seconds=_number(window.quantile(0.99)),
+        objectives=[
+            SloStatus(
+                name="in-time",
+                description="valid requests answered with a list within the budget",
+                target=TARGET_SHARE,
+                current=_number(window.in_time_share(budget_seconds)),
+            ),
+            SloStatus(
+                name="not-degraded",
+                description="lists that are the model's",
+                target=TARGET_SHARE,
+                current=_number(window.not_degraded_share()),
+            ),
+        ],
+    )
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else value

@@ -1,0 +1,35 @@
+"""W3C Trace Context: the trace a request belongs to. https://www.w3.org/TR/trace-context/"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from dataclasses import dataclass
+from typing import Final
+
+_TRACEPARENT: Final = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """The caller's trace and our own span in it."""
+
+    trace_id: str
+    span_id: str
+    flags: str
+
+    @property
+    def header(self) -> str:
+        """`traceparent` for the response."""
+        return f"00-{self.trace_id}-{self.span_id}-{self.flags}"
+
+
+def parse_traceparent(header: str | None) -> Trace | None:
+    """The trace of a request, with a new span; None where there is no header or the standard says to ignore it."""
+    found = _TRACEPARENT.fullmatch(header) if header else None
+    if found is None:
+        return None
+    version, trace_id, parent_id, flags, more = found.groups()
+    if version == "ff" or (version == "00" and more) or not int(trace_id, 16) or not int(parent_id, 16):
+        return None
+    return Trace(trace_id, secrets.token_hex(8), flags)
