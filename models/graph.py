@@ -115,6 +115,11 @@ class Graph:
         return self.op("GatherND", rows, index, batch_dims=1)
 
     @property
+    def size(self) -> int:
+        """Nodes so far."""
+        return len(self._nodes)
+
+    @property
     def inputs(self) -> tuple[TensorSpec, ...]:
         """The inputs declared so far, in order."""
         return tuple(self._inputs)

@@ -13,24 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from models.features import Arrays
+from export.requests import RequestShape, random_request, with_preferences
+from export.verify import compare, reference_plan
 from models.manifest import Limits
 from models.planners.queues import queue_graph
-from models.planners.reference import ModelGains, Preferences, Step, plan_queues
 from models.planners.runtime import GraphPlanner, session_options
 from models.spec import FeatureSpec
 from models.value import ListValueModel, ValueConfig
-from tests.planners.examples import (
-    SCORES_ONLY,
-    SPEC,
-    UNITS,
-    RequestShape,
-    random_model,
-    random_request,
-    with_preferences,
-)
-
-TIE = 1e-5
+from tests.planners.examples import SCORES_ONLY, SPEC, UNITS, random_model
 
 
 @lru_cache
@@ -38,39 +28,6 @@ def built(spec: FeatureSpec, limits: Limits) -> tuple[ListValueModel, GraphPlann
     config = ValueConfig(dim=32, layers=2, heads=4, list_length=limits.list_length, field_dim=8)
     model = random_model(spec, config, seed=limits.slots)
     return model, GraphPlanner(queue_graph(model, limits, UNITS).build({}))
-
-
-def reference(model: ListValueModel, limits: Limits, request: Arrays) -> list[Step]:
-    single = {name: array[0] for name, array in request.items()}
-    valid = single["valid"].reshape(limits.queues, limits.list_length)
-    slots = np.arange(limits.slots).reshape(valid.shape)
-    return plan_queues(
-        ModelGains(model, single),
-        [row[keep].tolist() for row, keep in zip(slots, valid, strict=True)],
-        np.asarray(single["embeddings"], np.float32),
-        Preferences(
-            weights=tuple(single["objective_weights"].tolist()),
-            units=(UNITS["click"], UNITS["conversion"], UNITS["gmv"]),
-            trade_off=float(single["trade_off"]),
-            window=int(single["window"]),
-        ),
-        length=limits.list_length,
-        head_width=limits.head_width,
-    )
-
-
-def assert_same(limits: Limits, outputs: dict[str, np.ndarray], steps: list[Step]) -> None:
-    order = outputs["order"][0].tolist()
-    for t, step in enumerate(steps):
-        if order[t] != step.slot:
-            assert step.margin < TIE, f"position {t}: graph took {order[t]}, reference {step.slot} by {step.margin}"
-            return
-        np.testing.assert_allclose(outputs["value"][0, t], step.value, rtol=1e-3, atol=1e-4)
-        assert outputs["penalty"][0, t] == pytest.approx(step.penalty, abs=1e-5)
-        assert outputs["score"][0, t] == pytest.approx(step.score, abs=1e-3, rel=1e-3)
-        if step.margin > TIE and step.runner_up < 0:
-            assert outputs["runner_up"][0, t] == -1
-    assert order[len(steps) :] == [-1] * (limits.list_length - len(steps))
 
 
 LIMITS = st.builds(
@@ -101,7 +58,7 @@ def test_the_graph_plans_as_the_reference_does(
 ) -> None:
     model, planner = built(spec, limits)
     request = with_preferences(random_request(spec, limits, seed, shape), weights, trade_off, window)
-    assert_same(limits, planner(request), reference(model, limits, request))
+    compare(planner(request), reference_plan(model, limits, UNITS, request), limits.list_length)
 
 
 def test_rows_of_a_batch_do_not_influence_each_other() -> None:

@@ -1,0 +1,149 @@
+"""Write a bundle: ``<root>/<name>/<version>/{model.onnx, bundle.json, golden.npz}``.
+
+The folder appears under its name only when everything in it has been written, loaded again and proved; a proof that
+fails leaves nothing behind. It knows nothing about the service, which has its own, independent checks.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import onnx
+
+from export.requests import random_requests
+from export.verify import Proof, prove, reference_plan
+from models.checkpoint import Checkpoint
+from models.formulas import compile_formula
+from models.graph import OPSET, Graph
+from models.manifest import (
+    FINGERPRINT_KEY,
+    GOLDEN_FILE,
+    MANIFEST_FILE,
+    MODEL_FILE,
+    Diversity,
+    Limits,
+    Manifest,
+    Partition,
+    QueueSpec,
+)
+from models.planners.queues import queue_graph
+from models.planners.runtime import GraphPlanner
+
+GOLDEN_REQUESTS: Final = 24
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+class ExportError(ValueError):
+    """A bundle that cannot be written; the message says why."""
+
+
+@dataclass(frozen=True)
+class BundleOptions:
+    """What a bundle has beside its model. The request may override all but the first three."""
+
+    name: str
+    version: str
+    limits: Limits
+    queues: tuple[QueueSpec, ...]
+    fallback: str
+    objectives: Mapping[str, float]
+    diversity: Diversity
+    partition: Partition = "bfs"
+
+    def __post_init__(self) -> None:
+        for key in ("name", "version"):
+            if not _NAME.fullmatch(getattr(self, key)):
+                raise ExportError(f"{key}: must be letters, digits, '.', '_' or '-', not {getattr(self, key)!r}")
+        for formula in (*(queue.score for queue in self.queues), self.fallback):
+            compile_formula(formula)
+
+
+def write_bundle(
+    root: Path, checkpoint: Checkpoint, options: BundleOptions, *, requests: int = 1000, seed: int = 0
+) -> tuple[Path, Proof]:
+    """Build, prove and publish a bundle; returns its folder and the proof.
+
+    Raises `ExportError` if the version exists already, `ProofError` if graph and reference disagree, `ValueError` if
+    the limits do not fit the model.
+    """
+    target = root / options.name / options.version
+    if target.exists():
+        raise ExportError(f"{target}: exists already; a version is never changed, choose another")
+    graph = queue_graph(checkpoint.model, options.limits, checkpoint.units)
+    serialised = graph.build({FINGERPRINT_KEY: checkpoint.spec.fingerprint}).SerializeToString()
+    planner = GraphPlanner(serialised)
+    proof = prove(planner, checkpoint.model, options.limits, checkpoint.units, requests=requests, seed=seed)
+    golden = _golden(planner, checkpoint, options.limits, seed + 1)
+    files = {MODEL_FILE: serialised, GOLDEN_FILE: golden}
+    manifest = _manifest(checkpoint, options, graph, files, proof)
+    files[MANIFEST_FILE] = (json.dumps(manifest.to_json(), indent=1, ensure_ascii=False) + "\n").encode()
+    _publish(target, files)
+    return target, proof
+
+
+def _manifest(
+    checkpoint: Checkpoint, options: BundleOptions, graph: Graph, files: Mapping[str, bytes], proof: Proof
+) -> Manifest:
+    return Manifest(
+        name=options.name,
+        version=options.version,
+        family="sort-gen",
+        spec=checkpoint.spec,
+        limits=options.limits,
+        queues=options.queues,
+        partition=options.partition,
+        objectives=options.objectives,
+        units=checkpoint.units,
+        diversity=options.diversity,
+        fallback=options.fallback,
+        inputs=graph.inputs,
+        outputs=graph.outputs,
+        files={name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
+        provenance={
+            **checkpoint.provenance,
+            "model": dataclasses.asdict(checkpoint.config),
+            "graph": {"opset": OPSET, "nodes": graph.size, "onnx": onnx.__version__},
+            "proof": proof.to_json(),
+        },
+    )
+
+
+def _golden(planner: GraphPlanner, checkpoint: Checkpoint, limits: Limits, seed: int) -> bytes:
+    """`golden.npz`: ``input.*``, ``output.*`` and the reference's ``output.margin`` [G, L] (infinite: no rival)."""
+    requests = list(random_requests(checkpoint.spec, limits, GOLDEN_REQUESTS, seed))
+    margins = np.full((len(requests), limits.list_length), np.inf, np.float32)
+    for row, request in zip(margins, requests, strict=True):
+        steps = reference_plan(checkpoint.model, limits, checkpoint.units, request)
+        row[: len(steps)] = [step.margin for step in steps]
+    inputs = {name: np.concatenate([r[name] for r in requests]) for name in planner.inputs}
+    outputs = planner(inputs)
+    arrays: dict[str, Any] = {f"input.{name}": array for name, array in inputs.items()}
+    arrays |= {f"output.{name}": array for name, array in outputs.items()} | {"output.margin": margins}
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def _publish(target: Path, files: Mapping[str, bytes]) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        for name, content in files.items():
+            (partial / name).write_bytes(content)
+        Manifest.read(partial)
+        partial.chmod(0o755)
+        partial.rename(target)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise

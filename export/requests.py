@@ -1,0 +1,91 @@
+"""Random and edge-case requests for a generation graph, in the encoded form in which it takes them.
+
+They need no data: a graph must equal its reference on any input, so standard normals do. The edge cases are those where
+implementations part: ties, empty and short queues, fewer candidates than positions, λ = 0 and 1, window 0, missing
+embeddings, a single objective.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.features import Arrays
+from models.manifest import Limits
+from models.spec import FeatureSpec
+
+_EMBEDDING: Final = 8
+_WEIGHTS: Final = ((5.0, 1.0, 1.0), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0), (1.0, 20.0, 3.0))
+
+
+@dataclass(frozen=True, slots=True)
+class RequestShape:
+    """How odd a request is: all slots filled, share of candidates with an embedding, every second slot a twin."""
+
+    full: bool = False
+    embedded: float = 0.9
+    twins: bool = False
+
+
+def random_requests(spec: FeatureSpec, limits: Limits, count: int, seed: int) -> Iterator[Arrays]:
+    """`count` batches of one, every combination of edge cases in turn, with preferences."""
+    rng = np.random.default_rng(seed)
+    for i in range(count):
+        shape = RequestShape(full=i % 2 == 0, embedded=(1.0, 0.8, 0.0)[i % 3], twins=i % 5 == 4)
+        request = random_request(spec, limits, int(rng.integers(2**31)), shape)
+        trade_off = (0.0, 1.0, float(rng.random()), 0.8)[i % 4]
+        weights = _WEIGHTS[i % len(_WEIGHTS)]
+        yield with_preferences(request, weights, trade_off, int(rng.integers(limits.list_length + 1)))
+
+
+def random_request(spec: FeatureSpec, limits: Limits, seed: int, shape: RequestShape | None = None) -> Arrays:
+    """A batch of one, without preferences. A twin copies the slot before it, so that scores tie exactly."""
+    shape = shape or RequestShape()
+    rng = np.random.default_rng(seed)
+    n = limits.slots
+    filled = rng.integers(0, limits.list_length + 1, limits.queues)
+    filled[rng.integers(limits.queues)] = rng.integers(1, limits.list_length + 1)
+    valid = (np.arange(limits.list_length) < filled[:, None]).reshape(1, n) | shape.full
+    unit = _normal(rng, 1, n, _EMBEDDING)
+    unit /= np.linalg.norm(unit, axis=-1, keepdims=True)
+    unit[~valid | (rng.random((1, n)) > shape.embedded)] = 0  # empty slots come without an embedding
+    arrays: Arrays = {
+        "user_ids": _ids(rng, [f.rows for f in spec.user_categoricals], 1),
+        "user_numbers": _normal(rng, 1, len(spec.user_numbers)),
+        "item_ids": _ids(rng, [f.rows for f in spec.item_categoricals], n)[None],
+        "item_numbers": _normal(rng, 1, n, len(spec.item_numbers)),
+        "item_scores": _normal(rng, 1, n, len(spec.scores)),
+        "price": np.exp(_normal(rng, 1, n)),
+        "embeddings": unit,
+        "valid": valid,
+    }
+    if shape.twins:
+        for name in ("item_ids", "item_numbers", "item_scores", "price"):
+            arrays[name][:, 1::2] = arrays[name][:, : n - n % 2 : 2]
+        unit[:, 1::2] = np.where(valid[:, 1::2, None], unit[:, : n - n % 2 : 2], 0)
+    return arrays
+
+
+def with_preferences(arrays: Arrays, weights: tuple[float, float, float], trade_off: float, window: int) -> Arrays:
+    """The request with α, β, γ, λ and the window."""
+    return {
+        **arrays,
+        "objective_weights": np.array([weights], np.float32),
+        "trade_off": np.array([trade_off], np.float32),
+        "window": np.array([window], np.int64),
+    }
+
+
+def _normal(rng: np.random.Generator, *shape: int) -> NDArray[np.float32]:
+    return np.asarray(rng.normal(size=shape), np.float32)
+
+
+def _ids(rng: np.random.Generator, rows: list[int], n: int) -> NDArray[np.int64]:
+    """Rows of the shared table [n, C], each column within its field's part of it."""
+    offsets = np.cumsum([0, *rows])[:-1]
+    columns = [offset + rng.integers(0, size, n) for offset, size in zip(offsets, rows, strict=True)]
+    return np.array(columns, np.int64).reshape(len(rows), n).T

@@ -1,0 +1,130 @@
+"""Proof that a generation graph gives the lists that the PyTorch reference gives.
+
+Rule: two orders are the same up to the first position where they differ, and a difference there is excused only if the
+reference preferred its choice by less than `TIE`; such near ties are counted. Where orders agree, values must too, to
+`TOLERANCE` relative to max(1, |value|). Anything else is a `ProofError`, and nothing is published.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from export.requests import random_requests
+from models.features import Arrays
+from models.manifest import Limits
+from models.planners.reference import ModelGains, Preferences, Step, plan_queues
+from models.planners.runtime import GraphPlanner
+from models.spec import OBJECTIVES
+from models.value import ListValueModel
+
+TIE: Final = 1e-5
+TOLERANCE: Final = 1e-4
+
+
+class ProofError(ValueError):
+    """The graph and the reference disagree; the message names request, position and quantity."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What was compared. `near_ties` requests were compared only up to a near tie."""
+
+    requests: int
+    near_ties: int
+    largest_error: float
+
+    def to_json(self) -> dict[str, Any]:
+        """For the bundle's provenance."""
+        return {
+            "requests": self.requests,
+            "near_ties": self.near_ties,
+            "largest_error": self.largest_error,
+            "tie": TIE,
+            "tolerance": TOLERANCE,
+        }
+
+
+def prove(
+    planner: GraphPlanner,
+    model: ListValueModel,
+    limits: Limits,
+    units: Mapping[str, float],
+    *,
+    requests: int = 1000,
+    seed: int = 0,
+) -> Proof:
+    """Compare graph and reference on random and edge requests. Raises `ProofError` at the first disagreement."""
+    near_ties, largest = 0, 0.0
+    examples = random_requests(model.spec, limits, requests, seed)
+    for i, request in enumerate(tqdm(examples, total=requests, desc="proof", unit="request", disable=None)):
+        steps = reference_plan(model, limits, units, request)
+        try:
+            tied, error = compare(planner(request), steps, limits.list_length)
+        except ProofError as difference:
+            raise ProofError(f"request {i} of seed {seed}: {difference}") from None
+        near_ties += tied
+        largest = max(largest, error)
+    return Proof(requests, near_ties, largest)
+
+
+def reference_plan(model: ListValueModel, limits: Limits, units: Mapping[str, float], request: Arrays) -> list[Step]:
+    """The reference's list for an encoded request (a batch of one)."""
+    single = {name: array[0] for name, array in request.items()}
+    filled = np.asarray(single["valid"], bool).reshape(limits.queues, limits.list_length)
+    slots = np.arange(limits.slots).reshape(filled.shape)
+    alpha, beta, gamma = (float(w) for w in np.asarray(single["objective_weights"], np.float64))
+    return plan_queues(
+        ModelGains(model, single),
+        [row[keep].tolist() for row, keep in zip(slots, filled, strict=True)],
+        np.asarray(single["embeddings"], np.float32),
+        Preferences(
+            weights=(alpha, beta, gamma),
+            units=(units[OBJECTIVES[0]], units[OBJECTIVES[1]], units[OBJECTIVES[2]]),
+            trade_off=float(np.asarray(single["trade_off"])),
+            window=int(np.asarray(single["window"])),
+        ),
+        length=limits.list_length,
+        head_width=limits.head_width,
+    )
+
+
+def compare(outputs: Mapping[str, NDArray[Any]], steps: Sequence[Step], length: int) -> tuple[bool, float]:
+    """Hold a graph's outputs (a batch of one) to the reference's steps.
+
+    Returns whether the comparison ended at a near tie, and the largest error seen. Raises `ProofError`.
+    """
+    order = outputs["order"][0].tolist()
+    largest = 0.0
+    for t, step in enumerate(steps):
+        if order[t] != step.slot:
+            if step.margin < TIE:
+                return True, largest
+            raise ProofError(
+                f"position {t}: the graph chose slot {order[t]}, the reference {step.slot} by {step.margin:.2e}"
+            )
+        largest = max(largest, _errors(outputs, t, step))
+    if order[len(steps) :] != [-1] * (length - len(steps)):
+        raise ProofError(f"position {len(steps)}: nothing is left, but the graph chose slot {order[len(steps)]}")
+    return False, largest
+
+
+def _errors(outputs: Mapping[str, NDArray[Any]], t: int, step: Step) -> float:
+    """The largest relative error at a position. Raises `ProofError` if it is past the tolerance."""
+    pairs: dict[str, Any] = {"value": step.value, "penalty": step.penalty, "score": step.score}
+    largest = 0.0
+    for name, expected in pairs.items():
+        scale = np.maximum(1.0, np.abs(expected))
+        error = float(np.max(np.abs(outputs[name][0, t] - expected) / scale))
+        if not error <= TOLERANCE:  # catches NaN
+            raise ProofError(f"position {t}: {name} is {outputs[name][0, t]}, the reference says {expected}")
+        largest = max(largest, error)
+    runner_up = int(outputs["runner_up"][0, t])
+    if (runner_up < 0) != (step.runner_up < 0):
+        raise ProofError(f"position {t}: runner_up is {runner_up}, the reference says {step.runner_up}")
+    return largest
