@@ -11,13 +11,16 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import numpy as np
 
 from loadtest.fake import FakeRequests
 from models.manifest import Manifest
+
+if TYPE_CHECKING:
+    from models.lists import Candidate  # pyarrow is not among what serving installs
 
 Request = dict[str, Any]
 RequestSource = Callable[[int], Request]
@@ -94,8 +97,10 @@ def _sizes(options: PayloadOptions) -> list[int]:
 
 
 def from_bundle(folder: Path, *, seed: int, embedding_width: int = 0) -> RequestSource:
-    """Requests made up for the spec in ``folder/bundle.json``. Raises `models.spec.SpecError` for a bad bundle."""
-    return FakeRequests(Manifest.read(folder).spec, seed=seed, embedding_width=embedding_width).request
+    """Requests made up for the spec in ``folder/bundle.json``, to its model by name. Raises `models.spec.SpecError`."""
+    manifest = Manifest.read(folder)
+    fake = FakeRequests(manifest.spec, seed=seed, embedding_width=embedding_width)
+    return lambda candidates: {"model": manifest.name, **fake.request(candidates)}
 
 
 def from_lists(path: Path, *, seed: int, embeddings: bool = False) -> RequestSource:
@@ -104,7 +109,7 @@ def from_lists(path: Path, *, seed: int, embeddings: bool = False) -> RequestSou
     A request of n candidates is one record's user and candidates, filled up with other records' candidates where it
     has fewer. Needs pyarrow. Raises `models.lists.ListFileError`, or `ValueError` if the file has too few items.
     """
-    from models.lists import read_lists  # pyarrow is not among what serving installs
+    from models.lists import read_lists
 
     records = list(read_lists(path))
     pool = {c.id: c for record in records for c in record.candidates}
@@ -123,16 +128,17 @@ def from_lists(path: Path, *, seed: int, embeddings: bool = False) -> RequestSou
         return {
             "user": dict(record.user),
             "context": dict(record.context),
-            "candidates": [_candidate(c, embeddings) for c in chosen.values()],
+            "candidates": [candidate_json(c, embedding=embeddings) for c in chosen.values()],
         }
 
     return request
 
 
-def _candidate(candidate: Any, embeddings: bool) -> Request:
+def candidate_json(candidate: Candidate, *, embedding: bool) -> Request:
+    """A list record's candidate as a request has it."""
     table: Request = {"id": candidate.id, "scores": dict(candidate.scores), "features": dict(candidate.features)}
     if candidate.price is not None:
         table["price"] = candidate.price
-    if embeddings and candidate.embedding is not None:
+    if embedding and candidate.embedding is not None:
         table["embedding"] = list(candidate.embedding)
     return table

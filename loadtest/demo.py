@@ -1,0 +1,181 @@
+"""``make demo``: serve the embedded bundle, re-rank a few requests under different weights, and show what changed.
+
+Needs the serving install only (no PyTorch, no locust). Then 300 quick requests, for p50 and p99 against the budget.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from loadtest.client import KeepAliveClient
+from loadtest.demo_requests import read_demo_requests
+from loadtest.latency import BUDGET_MS, Latency
+from loadtest.law import list_problem
+from loadtest.payloads import PayloadOptions, from_bundle, make_payloads
+from loadtest.server import HOST, Server, ServerError, running_server
+from models.manifest import Manifest
+
+PATH: Final = "/v1/rerank"
+TOP_N: Final = 10
+QUICK_REQUESTS: Final = 300
+QUICK_CANDIDATES: Final = 100
+
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One way to ask: what it is after, α, β, γ and λ."""
+
+    title: str
+    alpha: float
+    beta: float
+    gamma: float
+    trade_off: float
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """The fields of a request that say so."""
+        return {
+            "objectives": {"click": self.alpha, "conversion": self.beta, "gmv": self.gamma},
+            "diversity": {"lambda": self.trade_off, "window": 4},
+        }
+
+    def __str__(self) -> str:
+        return f"{self.title}: α={self.alpha:g} β={self.beta:g} γ={self.gamma:g} λ={self.trade_off:g}"
+
+
+SETTINGS: Final = (
+    Setting("the paper's weights", 5, 1, 1, 1.0),
+    Setting("clicks only", 1, 0, 0, 1.0),
+    Setting("revenue first", 1, 1, 5, 1.0),
+    Setting("the paper's weights, diverse", 5, 1, 1, 0.7),
+)
+
+
+class Service:
+    """The service as the demo talks to it: one connection, JSON in and out."""
+
+    def __init__(self, client: KeepAliveClient) -> None:
+        self._client = client
+
+    def rerank(self, request: Json) -> dict[str, Any]:
+        """The response. Raises `ServerError` for any status but 200."""
+        status, body = self._client.send(self._client.message(PATH, json.dumps(request).encode()))
+        if status != 200:
+            raise ServerError(f"the service answered {status}: {body.decode('utf-8', 'replace')}")
+        return dict(json.loads(body))
+
+    def quick(self, bundle: Path) -> Latency:
+        """Latency of `QUICK_REQUESTS` one after the other. Raises `ServerError` for an invalid list."""
+        options = PayloadOptions(sizes={QUICK_CANDIDATES: 1.0}, top_n=TOP_N)
+        payloads = make_payloads(from_bundle(bundle, seed=0), options)
+        messages = [self._client.message(PATH, payload.body) for payload in payloads]
+        times = []
+        for i in range(QUICK_REQUESTS):
+            start = time.perf_counter()
+            status, body = self._client.send(messages[i % len(messages)])
+            times.append((time.perf_counter() - start) * 1000)
+            if status != 200 or list_problem(payloads[i % len(payloads)], body):
+                raise ServerError(f"the service answered {status}: {body[:300].decode('utf-8', 'replace')}")
+        return Latency.of(times)
+
+
+def value_as_it_came(service: Service, request: Json) -> Json | None:
+    """What the model expects of the input order itself, or None where it cannot be asked.
+
+    With a single queue in the order of the request and one head per step, the only list is the input order; a model
+    that looks at several heads may still answer another one, and then there is no figure.
+    """
+    ranked = [{**c, "scores": {**c["scores"], "place": float(i)}} for i, c in enumerate(request["candidates"])]
+    queue = {"queues": [{"name": "input", "score": "-place"}], "diversity": {"lambda": 1.0}}
+    answer = service.rerank({**request, **queue, "candidates": ranked, "top_n": TOP_N})
+    same = [item["index"] for item in answer["items"]] == list(range(len(answer["items"])))
+    return answer["value"] if same else None
+
+
+def comparison(request: Json, answer: Json) -> Iterator[str]:
+    """The table of one answer: the input order beside the output order, and the queue that each item came from."""
+    yield f"{'':>5}  {'came in as':<26}  {'goes out as':<26}  {'was':>4}  {'moved':>5}  queue"
+    for place, item in enumerate(answer["items"]):
+        queue = (item.get("explanation") or {}).get("queue", f"({item['source']})")
+        moved = item["index"] - place
+        yield (
+            f"{place + 1:>5}  {_describe(request['candidates'][place]):<26}  "
+            f"{_describe(request['candidates'][item['index']]):<26}  {item['index'] + 1:>4}  "
+            f"{f'{moved:+d}' if moved else '·':>5}  {queue}"
+        )
+
+
+def _describe(candidate: Json) -> str:
+    features = candidate["features"]
+    kind = str(features.get("style", features.get("category", "")))
+    return f"{candidate['id']:<7} {kind:<6} {candidate.get('price') or 0:>9.2f}"
+
+
+def values(before: Json | None, after: Sequence[tuple[str, Json]]) -> Iterator[str]:
+    """The table of what the model expects of each list, and the gain over the input order."""
+    yield f"  {'expected of the list':<32}" + "".join(f"  {title:>17}" for title in ("clicks", "purchases", "revenue"))
+    if before:
+        yield f"  {'as it came':<32}" + "".join(f"  {_number(before, key):>17}" for key in _DECIMALS)
+    for title, value in after:
+        yield f"  {title:<32}" + "".join(
+            f"  {_number(value, key) + _gain(value, before, key):>17}" for key in _DECIMALS
+        )
+
+
+_DECIMALS: Final = {"click": 3, "conversion": 4, "gmv": 2}
+
+
+def _number(value: Json, key: str) -> str:
+    return f"{value[key]:.{_DECIMALS[key]}f}"
+
+
+def _gain(value: Json, before: Json | None, key: str) -> str:
+    return f" {value[key] / before[key] - 1:+7.1%}" if before and before[key] else ""
+
+
+def show(service: Service, server: Server, bundle: Path, manifest: Manifest) -> Latency:
+    """Print everything; returns the latency of the quick requests."""
+    print(f"Serving {manifest.name} {manifest.version} ({manifest.family}) on {server.url}\n")
+    for request in read_demo_requests():
+        print(f"Request {request['request_id']}: {len(request['candidates'])} candidates, user {request['user']}")
+        answers = []
+        for setting in SETTINGS:
+            body = {**request, **setting.body, "model": manifest.name, "top_n": TOP_N, "explain": True}
+            answer = service.rerank(body)
+            answers.append((setting.title, answer["value"]))
+            print(f"\n  {setting}")
+            print("\n".join(comparison(request, answer)))
+        before = value_as_it_came(service, {**request, "model": manifest.name})
+        print("\n" + "\n".join(values(before, answers)) + "\n")
+    latency = service.quick(bundle)
+    verdict = "within" if latency.within(BUDGET_MS) else "OVER"
+    print(f"{QUICK_REQUESTS} requests of {QUICK_CANDIDATES} candidates, one after the other:")
+    print(f"  p50 {latency.p50:.2f} ms, p99 {latency.p99:.2f} ms: {verdict} the budget of {BUDGET_MS:g} ms\n")
+    return latency
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve, show, stop. The exit status is 0, 1 when p99 is over the budget, 2 when the service did not work."""
+    parser = argparse.ArgumentParser(prog="python -m loadtest.demo", description=__doc__)
+    parser.add_argument("--bundle", type=Path, default=Path("bundles/demo/1"), help="bundle folder (bundles/demo/1)")
+    options = parser.parse_args(argv)
+    try:
+        manifest = Manifest.read(options.bundle)
+        with running_server(options.bundle.parents[1]) as server, KeepAliveClient(HOST, server.port) as client:
+            latency = show(Service(client), server, options.bundle, manifest)
+    except (ValueError, OSError, ServerError) as error:
+        parser.exit(2, f"loadtest.demo: {error}\n")
+    print(f"Stopped. To keep it running: .venv-demo/bin/listwright serve --bundles {options.bundle.parents[1]}")
+    return 0 if latency.within(BUDGET_MS) else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,108 @@
+"""The load tools against the real service: it starts, answers, is measured and stops, and its failures are told."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from loadtest import demo, overhead, report, run
+from loadtest.server import HOST, ServerError, running_server
+from models.manifest import MANIFEST_FILE, Limits
+from tests.service.tiny_bundle import Options, write_bundle
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("bundles")
+    return write_bundle(root, Options(name="demo", limits=Limits(list_length=10, queues=3)))
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_a_server_is_ready_inside_the_context_and_gone_after_it(bundle: Path) -> None:
+    with running_server(bundle.parents[1]) as server:
+        assert _is_alive(server.pid)
+        socket.create_connection((HOST, server.port)).close()
+    assert not _is_alive(server.pid)
+
+
+def test_a_server_is_stopped_when_the_measurement_fails(bundle: Path) -> None:
+    pids = []
+
+    def fail() -> None:
+        with running_server(bundle.parents[1]) as server:
+            pids.append(server.pid)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert not _is_alive(pids[0])
+
+
+def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
+    with pytest.raises(ServerError, match="no such folder"), running_server(tmp_path / "missing"):
+        pass
+
+
+def test_overhead_measures_both_sizes_and_writes_them_down(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    figures = tmp_path / "overhead.json"
+    arguments = ["--bundles", str(bundle.parents[1]), "--blocks", "2", "--requests", "10", "--json", str(figures)]
+    assert overhead.main(arguments) in (0, 1), "the verdict depends on the machine"
+    rows = json.loads(figures.read_text("utf-8"))
+    assert [(row["candidates"], row["requests"]) for row in rows] == [(100, 20), (1000, 20)]
+    assert all(0 < row["infer_p50"] < row["total_p50"] for row in rows)
+    assert "| 1000 |" in capsys.readouterr().out
+
+
+def test_a_load_run_keeps_its_report_and_judges_it(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("locust", reason="needs the extra `load`")
+    arguments = ["--bundles", str(bundle.parents[1]), "--reports", str(tmp_path), "--seconds", "4", "--users", "2"]
+    assert run.main([*arguments, "--mix", "20=1,60=1", "--budget-ms", "60000"]) == 0
+    assert "PASS" in capsys.readouterr().out
+    (folder,) = tmp_path.iterdir()
+    assert (folder / report.HTML_FILE).is_file()
+    kept = report.read_run(folder)
+    assert kept.server is not None
+    assert kept.server.outcomes == {"ok": kept.latency.requests}
+    assert kept.server.share_within_budget is not None
+    assert kept.faults(0.001), "no run is that fast"
+
+
+def test_several_bundles_need_one_to_be_named(tmp_path: Path) -> None:
+    for version in ("1", "2"):
+        (tmp_path / "a" / version).mkdir(parents=True)
+        (tmp_path / "a" / version / MANIFEST_FILE).touch()
+    with pytest.raises(ValueError, match="--bundle: say which"):
+        run.only_bundle(tmp_path)
+    with pytest.raises(ValueError, match="there are: none"):
+        run.only_bundle(tmp_path / "empty")
+
+
+def test_the_demo_shows_both_orders_queues_values_and_latency(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert demo.main(["--bundle", str(bundle)]) in (0, 1), "the verdict depends on the machine"
+    shown = capsys.readouterr().out
+    for setting in demo.SETTINGS:
+        assert str(setting) in shown
+    assert all(f"  {queue}\n" in shown for queue in ("click", "conversion", "gmv"))
+    assert "as it came" in shown
+    assert "300 requests of 100 candidates" in shown
+
+
+def test_the_demo_says_which_bundle_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        demo.main(["--bundle", str(tmp_path / "demo" / "1")])
+    assert "bundle.json: cannot be read" in capsys.readouterr().err
