@@ -4,66 +4,118 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from tqdm import tqdm
 
-from models.datasets.simulated_logs import describe, simulate_lists
-from models.datasets.simulator import Simulator, SimulatorConfig
+from models.datasets import expedia, movielens, simulated_logs, trivago
+from models.datasets.simulator import SimulatorConfig
+from models.datasets.source import ListSource
 from models.datasets.summary import Summary
-from models.lists import ListRecord, write_lists
+from models.lists import write_lists
 
 _WORLD: Final = {f.name: f.default for f in dataclasses.fields(SimulatorConfig)}
+_WORLD_OPTIONS: Final = {
+    "candidates": "candidates per request",
+    "kappa": "strength of the list context; 0: position and item alone decide",
+    "categories": "item categories",
+    "items": "items in the catalogue",
+    "users": "users",
+    "price_spread": "spread of the log price",
+    "prior_noise": "noise of the prior scores in logits, drawn per request and item",
+    "prior_bias": "error of the prior scores in logits, drawn once per item",
+}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare one subcommand per source."""
     sources = parser.add_subparsers(dest="source", required=True, metavar="SOURCE")
-    _configure_simulator(sources.add_parser("simulator", help="a declared world whose truth is known in closed form"))
+    _configure_simulator(_source(sources, "simulator", "a declared world whose truth is known in closed form"))
+    _configure_expedia(_source(sources, "expedia", "hotel searches with clicks and bookings (Kaggle, ICDM 2013)"))
+    _configure_trivago(_source(sources, "trivago", "hotel lists with click-outs (RecSys Challenge 2019)"))
+    _configure_movielens(_source(sources, "movielens", "MovieLens 1M ratings as lists of six; a 5 is a click"))
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the list file and print what it holds."""
-    records, total, metadata = _simulator(arguments)
+    source: ListSource = arguments.load(arguments)
     summary = Summary()
-    watched = summary.watch(tqdm(records, total=total, unit="list", disable=arguments.quiet))
-    write_lists(arguments.output, watched, metadata)
+    bar = tqdm(source.records, total=source.total, unit="list", disable=True if arguments.quiet else None)
+    write_lists(arguments.output, summary.watch(bar), source.metadata)
     print(f"{arguments.output}\n{summary.text()}")
     return 0
 
 
-def _common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="the Parquet file to write")
-    parser.add_argument("--seed", type=int, default=0, help="seed of everything random (default: %(default)s)")
+def _source(
+    sources: argparse._SubParsersAction[argparse.ArgumentParser], name: str, text: str
+) -> argparse.ArgumentParser:
+    parser = sources.add_parser(
+        name, help=text, description=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        default=argparse.SUPPRESS,
+        metavar="FILE",
+        help="the Parquet file to write",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of everything random")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    return parser
 
 
 def _configure_simulator(parser: argparse.ArgumentParser) -> None:
-    _common(parser)
-    parser.add_argument("--lists", type=int, default=20_000, help="requests to log (default: %(default)s)")
-    parser.add_argument("--length", type=int, default=10, help="items exposed per list (default: %(default)s)")
-    parser.add_argument("--temperature", type=float, default=1.0, help="randomness of the exposed order (%(default)s)")
-    parser.add_argument("--world-seed", type=int, default=_WORLD["seed"], help="seed of users and items (%(default)s)")
-    for name, text in (
-        ("candidates", "candidates per request"),
-        ("kappa", "strength of the list context; 0: position and item alone decide"),
-        ("categories", "item categories"),
-        ("items", "items in the catalogue"),
-        ("users", "users"),
-        ("price_spread", "standard deviation of the log price within a category"),
-        ("prior_noise", "noise of the prior scores, in logits, drawn per request and item"),
-        ("prior_bias", "error of the prior scores, in logits, drawn once per item"),
-    ):
+    parser.add_argument("--lists", type=int, default=20_000, help="requests to log")
+    parser.add_argument("--length", type=int, default=10, help="items exposed per list")
+    parser.add_argument("--temperature", type=float, default=1.0, help="randomness of the exposed order")
+    parser.add_argument("--world-seed", type=int, default=_WORLD["seed"], help="seed of the users and items")
+    for name, text in _WORLD_OPTIONS.items():
         default = _WORLD[name]
-        parser.add_argument(
-            f"--{name.replace('_', '-')}", type=type(default), default=default, help=f"{text} (default: %(default)s)"
-        )
+        parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default, help=text)
+    parser.set_defaults(load=_load_simulator)
 
 
-def _simulator(arguments: argparse.Namespace) -> tuple[Iterable[ListRecord], int, dict[str, Any]]:
-    world = {name: getattr(arguments, name) for name in _WORLD if name != "seed" and hasattr(arguments, name)}
-    simulator = Simulator(SimulatorConfig(seed=arguments.world_seed, **world))
-    options = {key: getattr(arguments, key) for key in ("seed", "lists", "length", "temperature")}
-    return simulate_lists(simulator, **options), arguments.lists, describe(simulator, **options)
+def _load_simulator(arguments: argparse.Namespace) -> ListSource:
+    world = {name: getattr(arguments, name) for name in _WORLD_OPTIONS}
+    return simulated_logs.load(
+        SimulatorConfig(seed=arguments.world_seed, **world),
+        seed=arguments.seed,
+        lists=arguments.lists,
+        length=arguments.length,
+        temperature=arguments.temperature,
+    )
+
+
+def _configure_expedia(parser: argparse.ArgumentParser) -> None:
+    _path(parser, "the searches as CSV, plain or .gz")
+    _folds(parser, "srch_id")
+    parser.add_argument(
+        "--gmv",
+        choices=("stay", "gross"),
+        default="stay",
+        help="GMV of a booked row: price · nights · rooms, or gross_bookings_usd",
+    )
+    parser.set_defaults(load=lambda a: expedia.load(a.path, fold=a.fold, folds=a.folds, seed=a.seed, gmv=a.gmv))
+
+
+def _configure_trivago(parser: argparse.ArgumentParser) -> None:
+    _path(parser, "the shown items as CSV, plain or .gz")
+    _folds(parser, "user_id")
+    parser.set_defaults(load=lambda a: trivago.load(a.path, fold=a.fold, folds=a.folds, seed=a.seed))
+
+
+def _configure_movielens(parser: argparse.ArgumentParser) -> None:
+    _path(parser, "the folder with ratings.dat or ratings.dat.gz, users.dat and movies.dat")
+    parser.set_defaults(load=lambda a: movielens.load(a.path, seed=a.seed))
+
+
+def _path(parser: argparse.ArgumentParser, text: str) -> None:
+    parser.add_argument("--path", type=Path, required=True, default=argparse.SUPPRESS, metavar="PATH", help=text)
+
+
+def _folds(parser: argparse.ArgumentParser, key: str) -> None:
+    parser.add_argument("--folds", type=int, default=5, help=f"number of folds, by hash of {key}")
+    parser.add_argument("--fold", type=int, default=0, help="the fold that is test; it fits no score and no embedding")

@@ -7,29 +7,46 @@ many contexts. Users are split by hash. The prior scores know item and user, wit
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
-from typing import Any, Final
+import math
+from typing import Final
 
 import numpy as np
 
-from models.datasets.simulator import DEVICES, Ints, SimulatedRequest, Simulator
+from models.datasets.simulator import DEVICES, Ints, SimulatedRequest, Simulator, SimulatorConfig
+from models.datasets.source import ListSource
 from models.datasets.splits import share_split
 from models.lists import Candidate, ListRecord
 
 EXPOSURE: Final = "log(ctr) + 0.3·log(cvr·price), divided by the temperature, plus Gumbel noise"
 
 
-def simulate_lists(
-    simulator: Simulator, *, seed: int, lists: int, length: int, temperature: float = 1.0
-) -> Iterator[ListRecord]:
-    """The first `lists` records of log `seed`, with `length` exposed items each."""
+def load(config: SimulatorConfig, *, seed: int, lists: int, length: int, temperature: float = 1.0) -> ListSource:
+    """The first `lists` records of log `seed` of a world, with `length` exposed items each."""
     if lists < 1:
         raise ValueError(f"lists must be at least 1, not {lists}")
-    if not 1 <= length <= simulator.config.candidates:
-        raise ValueError(f"length must be between 1 and the {simulator.config.candidates} candidates, not {length}")
-    if not temperature > 0:
+    if seed < 0:
+        raise ValueError(f"seed must be at least 0, not {seed}")
+    if not 1 <= length <= config.candidates:
+        raise ValueError(f"length must be between 1 and the {config.candidates} candidates, not {length}")
+    if not 0 < temperature < math.inf:
         raise ValueError(f"temperature must be positive, not {temperature}")
-    return (to_record(simulator, r, length=length, temperature=temperature) for r in simulator.requests(seed, lists))
+    simulator = Simulator(config)
+    requests = simulator.requests(seed, lists)
+    records = (to_record(simulator, r, length=length, temperature=temperature) for r in requests)
+    metadata = {
+        "source": "simulator",
+        "simulated": True,
+        "config": dataclasses.asdict(config),
+        "seed": seed,
+        "lists": lists,
+        "length": length,
+        "temperature": temperature,
+        "exposure": EXPOSURE,
+        "split": "hash of the user, 80/10/10",
+        "prior": "the truth of item and user without list context, with noise per item and per request and item",
+        "embedding": "noisy item latent beside half the category's one-hot vector",
+    }
+    return ListSource(records, lists, metadata)
 
 
 def to_record(simulator: Simulator, request: SimulatedRequest, *, length: int, temperature: float = 1.0) -> ListRecord:
@@ -96,19 +113,3 @@ def to_candidates(simulator: Simulator, request: SimulatedRequest) -> tuple[Cand
             strict=True,
         )
     )
-
-
-def describe(simulator: Simulator, *, seed: int, lists: int, length: int, temperature: float) -> dict[str, Any]:
-    """The metadata of a simulated list file: everything needed to draw it, and its truth, again."""
-    return {
-        "source": "simulator",
-        "simulated": True,
-        "config": dataclasses.asdict(simulator.config),
-        "seed": seed,
-        "lists": lists,
-        "length": length,
-        "temperature": temperature,
-        "exposure": EXPOSURE,
-        "split": "hash of the user, 80/10/10",
-        "embedding": "noisy item latent beside half the category's one-hot vector",
-    }

@@ -73,6 +73,8 @@ class SimulatorConfig:
         for name in ("kappa", "decay", "price_spread", "prior_noise", "prior_bias", "embedding_noise"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be at least 0, not {getattr(self, name)}")
+        if self.seed < 0:
+            raise ValueError(f"seed must be at least 0, not {self.seed}")
         if not 0 <= self.memory <= 1:
             raise ValueError(f"memory must be between 0 and 1, not {self.memory}")
         if self.price_median <= 0:

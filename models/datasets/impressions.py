@@ -1,0 +1,134 @@
+"""A log with one row per shown item, as columns, and the list records that it makes.
+
+What was shown is also all that there was to choose from, so every row is a candidate and exposed. Rows stand in the
+order of requests and, inside one, in the order shown; the order itself is no feature.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.datasets.table import Table
+from models.features import Scalar
+from models.lists import Candidate, ListRecord, Split
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Column = Floats | Sequence[str]
+Columns = Mapping[str, Column]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Impressions:
+    """Columns along n rows; the rows of request r are ``starts[r]`` to ``starts[r + 1]``.
+
+    In `user`, `context` and `item`, text is a category and a float array a number; "" and NaN are missing.
+    """
+
+    request_ids: list[str]
+    starts: Ints
+    item_ids: list[str]
+    price: Floats
+    clicks: Ints
+    purchases: Ints | None = None
+    gmv: Floats | None = None
+    user: Columns = field(default_factory=dict)
+    context: Columns = field(default_factory=dict)
+    item: Columns = field(default_factory=dict)
+
+    @property
+    def request(self) -> Ints:
+        """The request number of each row, [n]."""
+        return np.repeat(np.arange(len(self.request_ids)), np.diff(self.starts))
+
+    def records(
+        self, splits: Sequence[Split], scores: Mapping[str, Floats], embeddings: Floats
+    ) -> Iterator[ListRecord]:
+        """The list records. `splits` runs along requests, `scores` and `embeddings` [n, E] along rows."""
+        for r, request_id in enumerate(self.request_ids):
+            rows = range(int(self.starts[r]), int(self.starts[r + 1]))
+            span = slice(rows.start, rows.stop)
+            yield ListRecord(
+                request_id=request_id,
+                candidates=tuple(self._candidate(i, scores, embeddings) for i in rows),
+                exposed=tuple(range(len(rows))),
+                clicks=tuple(self.clicks[span].tolist()),
+                purchases=None if self.purchases is None else tuple(self.purchases[span].tolist()),
+                gmv=None if self.gmv is None else tuple(self.gmv[span].tolist()),
+                user=_values(self.user, rows.start),
+                context=_values(self.context, rows.start),
+                split=splits[r],
+            )
+
+    def _candidate(self, row: int, scores: Mapping[str, Floats], embeddings: Floats) -> Candidate:
+        return Candidate(
+            id=self.item_ids[row],
+            scores={name: float(values[row]) for name, values in scores.items()},
+            price=float(self.price[row]),
+            features=_values(self.item, row),
+            embedding=tuple(embeddings[row].tolist()),
+        )
+
+
+def group_rows(requests: Sequence[str], position: Floats) -> tuple[Ints, Ints]:
+    """How to sort rows into requests (in order of first appearance) and each by position.
+
+    Returns ``order`` [n] and ``starts`` [R + 1] into it.
+    """
+    number: dict[str, int] = {}
+    of_row = np.array([number.setdefault(key, len(number)) for key in requests], np.int64)
+    order: Ints = np.lexsort((position, of_row))
+    starts = np.searchsorted(of_row[order], np.arange(len(number) + 1))
+    return order, starts.astype(np.int64)
+
+
+def check_distinct(table: Table, order: Ints, starts: Ints, column: str) -> None:
+    """Raise `TableError` at the first row that repeats a value of `column` inside its request."""
+    values = table.key(column)
+    for begin, end in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True):
+        seen: set[str] = set()
+        for row in order[begin:end].tolist():
+            if values[row] in seen:
+                raise table.error(row, column, f"{values[row]!r} stands twice in one list")
+            seen.add(values[row])
+
+
+def relative(values: Floats, starts: Ints) -> Floats:
+    """`values` less the median of their list, [n]. NaN stays NaN, and a list of NaN is NaN."""
+    result = np.full_like(values, np.nan)
+    for begin, end in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True):
+        known = values[begin:end][~np.isnan(values[begin:end])]
+        if len(known):
+            result[begin:end] = values[begin:end] - np.median(known)
+    return result
+
+
+def rank_share(values: Floats, starts: Ints) -> Floats:
+    """The share of the other items of the list with a smaller value, ties counting half, [n]; NaN stays NaN."""
+    result = np.full_like(values, np.nan)
+    for begin, end in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True):
+        part = values[begin:end]
+        known = ~np.isnan(part)
+        if known.sum() > 1:
+            gap = part[known][:, None] - part[known][None, :]
+            less = (gap > 0).sum(axis=1) + 0.5 * ((gap == 0).sum(axis=1) - 1)
+            result[begin:end][known] = less / (known.sum() - 1)
+        else:
+            result[begin:end][known] = 0.5
+    return result
+
+
+def _values(columns: Columns, row: int) -> dict[str, Scalar]:
+    found: dict[str, Scalar] = {}
+    for name, column in columns.items():
+        value = column[row]
+        if isinstance(value, str):
+            if value:
+                found[name] = value
+        elif not np.isnan(value):
+            found[name] = float(value)
+    return found

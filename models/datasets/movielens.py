@@ -1,0 +1,254 @@
+"""MovieLens 1M (`ratings.dat[.gz]`, `users.dat`, `movies.dat`) as lists of six, the protocol of DeGRe's public table.
+
+A user's ratings, in order of time with ties as they stand in the file, are cut into sixes backward from the end; what
+is left over at the beginning makes no list. A rating of 5 is a click. The last six is test, the six before it valid,
+the rest train. The six rated movies are exposed; six that the user never rated, drawn with the seed, are candidates
+only. Candidates are shuffled, since clicked ones would otherwise stand first. There are no prices and no purchases.
+
+The prior ``ctr`` is P(rating 5 | rated). It sees the user's *earlier* lists and the movies' ratings by other users,
+never the list it scores and never a test list.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.datasets.embeddings import attribute_embeddings, describe_embedding
+from models.datasets.priors import CROSS_FIT_FOLDS, DESCRIPTION, TEST, FoldCounts, cross_fit
+from models.datasets.source import ListSource
+from models.datasets.splits import cross_fit_folds
+from models.datasets.table import Floats, Ints, Table, TableError, read_delimited
+from models.lists import Candidate, ListRecord, Split
+
+LENGTH: Final = 6
+POSITIVE: Final = 5
+GENRES: Final = (
+    "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama", "Fantasy",
+    "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western",
+)  # fmt: skip
+_ENCODING: Final = "latin-1"
+_SMOOTHING: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Movies:
+    """The catalogue: `genres` [M, 18] of 0 and 1, `year` [M] (NaN where the title names none)."""
+
+    ids: list[str]
+    genres: Floats
+    year: Floats
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Users:
+    """The people, in the file's order; `fields` are what a record says of each."""
+
+    ids: list[str]
+    fields: list[dict[str, str]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sixes:
+    """T lists of `LENGTH` movies, by user and time, and every rating in that order.
+
+    `rated` and `unrated` [T, 6] are movie numbers, `clicks` [T, 6]; `user` [T]; `start` [T] is the place of the list's
+    first rating among all ratings, whose `history_*` arrays run along ratings.
+    """
+
+    user: Ints
+    start: Ints
+    rated: Ints
+    clicks: Ints
+    unrated: Ints
+    splits: list[Split]
+    history_user: Ints
+    history_movie: Ints
+    history_click: Ints
+
+
+def load(folder: Path, *, seed: int) -> ListSource:
+    """The sixes as list records. Raises `TableError` for a missing file or a broken row."""
+    movies = read_movies(folder / "movies.dat")
+    users = read_users(folder / "users.dat")
+    sixes = read_sixes(_ratings(folder), users, movies, seed=seed)
+    scores = prior_scores(sixes, users, movies, seed=seed)
+    every = np.ones(len(movies.ids), bool)
+    numbers = {"year": movies.year, **dict(zip(GENRES, movies.genres.T, strict=True))}
+    embeddings = attribute_embeddings(numbers, {}, every, seed=seed)
+    metadata = {
+        "source": "movielens",
+        "seed": seed,
+        "split": "per user: the last six is test, the six before it valid, the rest train",
+        "clicks": f"rating of {POSITIVE}",
+        "candidates": f"{LENGTH} rated (exposed) and {LENGTH} that the user never rated (unlabelled), shuffled",
+        "prior": f"{DESCRIPTION}; folds by user; P(rating 5 | rated) from earlier lists and other users' ratings",
+        "embedding": describe_embedding(["year", "18 genres"], "all movies"),
+        "note": "timestamps order ratings only approximately",
+    }
+    return ListSource(_records(sixes, users, movies, scores, embeddings, seed=seed), len(sixes.splits), metadata)
+
+
+def read_movies(path: Path) -> Movies:
+    """``id::title (year)::genre|genre``. Raises `TableError`."""
+    table = read_delimited(path, ("movie", "title", "genres"), separator="::", encoding=_ENCODING)
+    place = {name: i for i, name in enumerate(GENRES)}
+    genres = np.zeros((table.rows, len(GENRES)))
+    for row, text in enumerate(table.key("genres")):
+        for genre in text.split("|"):
+            if genre not in place:
+                raise table.error(row, "genres", f"{genre!r} is not one of MovieLens 1M's genres")
+            genres[row, place[genre]] = 1.0
+    years = [re.search(r"\((\d{4})\)\s*$", title) for title in table.key("title")]
+    return Movies(_distinct(table, "movie"), genres, np.array([float(y[1]) if y else np.nan for y in years]))
+
+
+def read_users(path: Path) -> Users:
+    """``id::gender::age::occupation::zip``. Raises `TableError`."""
+    names = ("user", "gender", "age", "occupation", "zip")
+    table = read_delimited(path, names, separator="::", encoding=_ENCODING)
+    columns = [table.key(name) for name in names[:-1]]
+    fields = [dict(zip(names[:-1], row, strict=True)) for row in zip(*columns, strict=True)]
+    return Users(_distinct(table, "user"), fields)
+
+
+def read_sixes(path: Path, users: Users, movies: Movies, *, seed: int) -> Sixes:
+    """``user::movie::rating::timestamp``, cut into sixes. Raises `TableError`."""
+    table = read_delimited(path, ("user", "movie", "rating", "timestamp"), separator="::", encoding=_ENCODING)
+    user, movie = _numbered(table, "user", users.ids), _numbered(table, "movie", movies.ids)
+    click = (table.number("rating", low=1, high=5, whole=True) == POSITIVE).astype(np.int64)
+    time = table.number("timestamp", low=0)
+    pairs = user * len(movies.ids) + movie
+    first = np.unique(pairs, return_index=True)[1]
+    if len(first) < len(pairs):
+        again = np.setdiff1d(np.arange(len(pairs)), first)[0]
+        raise table.error(int(again), "movie", "is rated twice by one user")
+    order = np.lexsort((time, user))  # Stable, so ties keep the file's order.
+    user, movie, click = user[order], movie[order], click[order]
+    ends = np.flatnonzero(np.diff(user, append=-1)) + 1
+    begins = np.concatenate([[0], ends[:-1]])
+    starts = [np.arange(b + (e - b) % LENGTH, e, LENGTH) for b, e in zip(begins.tolist(), ends.tolist(), strict=True)]
+    start = np.concatenate(starts).astype(np.int64)
+    if not len(start):
+        raise TableError(f"{path}: no user has {LENGTH} ratings")
+    span = start[:, None] + np.arange(LENGTH)
+    unrated = [
+        _unrated(movie[b:e], len(s), len(movies.ids), np.random.default_rng([seed, int(user[b])]))
+        for b, e, s in zip(begins.tolist(), ends.tolist(), starts, strict=True)
+    ]
+    splits = [split for s in starts for split in _splits(len(s))]
+    return Sixes(user[start], start, movie[span], click[span], np.concatenate(unrated), splits, user, movie, click)
+
+
+def prior_scores(sixes: Sixes, users: Users, movies: Movies, *, seed: int) -> Floats:
+    """P(rating 5) of the six rated and then the six unrated movies of every list, [T, 12]."""
+    movie = np.hstack([sixes.rated, sixes.unrated])
+    width = movie.shape[1]
+    is_test = np.array([s == "test" for s in sixes.splits])
+    inner = np.array(cross_fit_folds(users.ids, folds=CROSS_FIT_FOLDS, seed=seed), np.int64)
+    list_fold = np.where(is_test, TEST, inner[sixes.user])
+    fold, rated = np.repeat(list_fold, width), np.tile(np.arange(width) < LENGTH, len(movie))
+    labels = np.hstack([sixes.clicks, np.zeros_like(sixes.unrated)]).ravel()
+    counts = FoldCounts(movie.ravel(), fold, np.column_stack([np.ones(len(labels)), labels]), counted=rated)
+    steady = np.column_stack([_user_state(sixes, movies, movie), movies.year[movie.ravel()]]).astype(np.float32)
+    mean = float(sixes.clicks[~is_test].mean())
+
+    def features(held_out: int | None) -> Floats:
+        seen, liked = counts.excluding(held_out).T
+        return np.column_stack([steady, np.log1p(seen), (liked + _SMOOTHING * mean) / (seen + _SMOOTHING)])
+
+    scores = cross_fit(features, labels, fold, seed=seed, learn=rated)
+    return scores.reshape(movie.shape)
+
+
+def _user_state(sixes: Sixes, movies: Movies, movie: Ints) -> Floats:
+    """What the user's ratings before a list say of each of its movies, [T · 12, 3]; no test list is ever before one.
+
+    How many ratings there were, the share of fives, and that share among movies of the same genres.
+    """
+    genres = movies.genres[sixes.history_movie].astype(np.float32)
+    columns = np.column_stack(
+        [np.ones(len(genres)), sixes.history_click, genres, genres * sixes.history_click[:, None]]
+    )
+    before = np.vstack([np.zeros((1, columns.shape[1])), np.cumsum(columns, axis=0, dtype=np.float64)])
+    user_begin = np.searchsorted(sixes.history_user, sixes.user)
+    state = before[sixes.start] - before[user_begin]
+    mine = movies.genres[movie]
+    seen = np.einsum("tng,tg->tn", mine, state[:, 2 : 2 + len(GENRES)])
+    liked = np.einsum("tng,tg->tn", mine, state[:, 2 + len(GENRES) :])
+    rated, fives = state[:, :1], state[:, 1:2]
+    share = (fives + 0.2 * _SMOOTHING) / (rated + _SMOOTHING)
+    affinity = (liked + share * _SMOOTHING) / (seen + _SMOOTHING)
+    every = np.ones_like(affinity)
+    return np.stack([np.log1p(rated) * every, share * every, affinity], axis=2).reshape(-1, 3)
+
+
+def _records(
+    sixes: Sixes, users: Users, movies: Movies, scores: Floats, embeddings: Floats, *, seed: int
+) -> Iterator[ListRecord]:
+    vectors = [tuple(row) for row in embeddings.tolist()]
+    features = [_movie_features(movies, m) for m in range(len(movies.ids))]
+    movie = np.hstack([sixes.rated, sixes.unrated])
+    for t, split in enumerate(sixes.splits):
+        shuffle = np.random.default_rng([seed, 1, t]).permutation(movie.shape[1])
+        place = np.argsort(shuffle)
+        yield ListRecord(
+            request_id=f"u{users.ids[int(sixes.user[t])]}-{int(sixes.start[t])}",
+            candidates=tuple(
+                Candidate(movies.ids[m], {"ctr": s}, None, features[m], vectors[m])
+                for m, s in zip(movie[t, shuffle].tolist(), scores[t, shuffle].tolist(), strict=True)
+            ),
+            exposed=tuple(place[:LENGTH].tolist()),
+            clicks=tuple(sixes.clicks[t].tolist()),
+            user=users.fields[int(sixes.user[t])],
+            split=split,
+        )
+
+
+def _movie_features(movies: Movies, m: int) -> dict[str, str | float]:
+    year = float(movies.year[m])
+    genres = {f"genre_{g.lower()}": float(x) for g, x in zip(GENRES, movies.genres[m], strict=True)}
+    return {"movie": movies.ids[m], **({} if np.isnan(year) else {"year": year}), **genres}
+
+
+def _unrated(rated: Ints, lists: int, movies: int, rng: np.random.Generator) -> Ints:
+    """`LENGTH` different movies that the user never rated, for each of the user's lists."""
+    pool = np.setdiff1d(np.arange(movies), rated)
+    if len(pool) < LENGTH:
+        raise ValueError(f"a user has rated all but {len(pool)} movies, so {LENGTH} unrated ones cannot be drawn")
+    drawn = [rng.choice(len(pool), LENGTH, replace=False, shuffle=False) for _ in range(lists)]
+    return pool[np.array(drawn, np.int64).reshape(lists, LENGTH)]
+
+
+def _splits(lists: int) -> list[Split]:
+    ending: list[Split] = ["valid", "test"]
+    return ["train"] * (lists - 2) + ending[max(0, 2 - lists) :]
+
+
+def _ratings(folder: Path) -> Path:
+    plain, packed = folder / "ratings.dat", folder / "ratings.dat.gz"
+    return plain if plain.exists() or not packed.exists() else packed
+
+
+def _distinct(table: Table, column: str) -> list[str]:
+    seen: set[str] = set()
+    for row, value in enumerate(table.key(column)):
+        if value in seen:
+            raise table.error(row, column, f"{value!r} stands twice")
+        seen.add(value)
+    return table.key(column)
+
+
+def _numbered(table: Table, column: str, ids: list[str]) -> NDArray[np.int64]:
+    number = {value: i for i, value in enumerate(ids)}
+    values = table.key(column)
+    for row, value in enumerate(values):
+        if value not in number:
+            raise table.error(row, column, f"{value!r} is not in {column}s.dat")
+    return np.array([number[value] for value in values], np.int64)
