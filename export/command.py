@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from export.bundle import BundleOptions, write_bundle
 from models.checkpoint import Checkpoint, load_checkpoint
 from models.manifest import Diversity, Limits, QueueSpec
+from models.planners.objective import default_queues, objective_formula
 from models.spec import OBJECTIVES
 
 
@@ -57,8 +57,8 @@ def bundle_options(checkpoint: Checkpoint, arguments: argparse.Namespace) -> Bun
         raise ValueError(f"--window: must be at least 0, not {arguments.window}")
     if arguments.requests < 1:
         raise ValueError(f"--requests: must be at least 1, not {arguments.requests}")
-    formula = objective_formula(checkpoint)
-    queues = tuple(arguments.queue or default_queues(checkpoint, formula))
+    spec, units = checkpoint.spec, checkpoint.units
+    queues = tuple(arguments.queue or default_queues(spec, units))
     return BundleOptions(
         name=arguments.name,
         version=arguments.version,
@@ -68,37 +68,11 @@ def bundle_options(checkpoint: Checkpoint, arguments: argparse.Namespace) -> Bun
             head_width=arguments.head_width,
         ),
         queues=queues,
-        fallback=formula,
+        fallback=objective_formula(spec, units),
         objectives=dict(zip(OBJECTIVES, arguments.objectives, strict=True)),
         diversity=Diversity(trade_off=arguments.trade_off, window=arguments.window),
         partition=arguments.partition,
     )
-
-
-def default_queues(checkpoint: Checkpoint, formula: str) -> Sequence[QueueSpec]:
-    """One queue per objective that the scores allow, and the objective formula (SORT-Gen §3.2.1)."""
-    terms = _terms(checkpoint)
-    return [*(QueueSpec(name, term) for name, term in terms.items()), QueueSpec("formula", formula)]
-
-
-def objective_formula(checkpoint: Checkpoint) -> str:
-    """The item-level objective, α·ctr/s + β·ctr·cvr/s + γ·ctr·cvr·price/s, as far as the scores allow."""
-    weights = dict(zip(OBJECTIVES, ("alpha", "beta", "gamma"), strict=True))
-    terms = _terms(checkpoint)
-    return " + ".join(f"{weights[o]}*{term}/{checkpoint.units[o]:.6g}" for o, term in terms.items())
-
-
-def _terms(checkpoint: Checkpoint) -> Mapping[str, str]:
-    """Objective to its item-level estimate. Raises `ValueError` if there is no ``ctr`` to build on."""
-    scores = {field.name for field in checkpoint.spec.scores}
-    if "ctr" not in scores:
-        raise ValueError("--queue: the data has no score 'ctr' to make default queues of; name the queues")
-    terms = {"click": "ctr"}
-    if "cvr" in scores:
-        terms["conversion"] = "ctr*cvr"
-        if checkpoint.spec.price is not None:
-            terms["gmv"] = "ctr*cvr*price"
-    return terms
 
 
 def _queue(text: str) -> QueueSpec:

@@ -1,0 +1,46 @@
+"""The item-level objective as a formula over prior scores, and the queues that follow from it (SORT-Gen §3.2.1).
+
+The formula is what a platform sorts by before it has a list model; here it is one more queue, the order of whatever the
+model does not reach, and the baseline of every comparison.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from models.manifest import QueueSpec
+from models.spec import OBJECTIVES, FeatureSpec
+
+WEIGHT_NAMES: Final = dict(zip(OBJECTIVES, ("alpha", "beta", "gamma"), strict=True))
+"""What formulas call the request's objective weights."""
+
+
+def objective_terms(spec: FeatureSpec) -> dict[str, str]:
+    """Objective to its item-level estimate from the scores ``ctr`` and ``cvr`` and the price, as far as there are any.
+
+    Raises `ValueError` if there is no ``ctr`` to build on.
+    """
+    scores = {field.name for field in spec.scores}
+    if "ctr" not in scores:
+        raise ValueError("the data has no score 'ctr' to make default queues of; name the queues")
+    terms = {"click": "ctr"}
+    if "cvr" in scores:
+        terms["conversion"] = "ctr*cvr"
+        if spec.price is not None:
+            terms["gmv"] = "ctr*cvr*price"
+    return terms
+
+
+def objective_formula(spec: FeatureSpec, units: Mapping[str, float]) -> str:
+    """α·ctr/s + β·ctr·cvr/s + γ·ctr·cvr·price/s, with the units s_o that the value model's increments are divided by."""
+    return " + ".join(f"{WEIGHT_NAMES[o]}*{term}/{units[o]:.6g}" for o, term in objective_terms(spec).items())
+
+
+def default_queues(spec: FeatureSpec, units: Mapping[str, float]) -> tuple[QueueSpec, ...]:
+    """One queue per objective that the scores allow, then one by the objective formula."""
+    terms = objective_terms(spec)
+    return (
+        *(QueueSpec(name, term) for name, term in terms.items()),
+        QueueSpec("formula", objective_formula(spec, units)),
+    )

@@ -1,0 +1,57 @@
+"""From a list record to what a generation graph takes: queues dealt, candidates encoded, preferences laid beside them.
+
+The offline twin of the service's request path, over the same `formulas`, `partition` and `features`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.features import Arrays, Encoder
+from models.formulas import compile_formula
+from models.lists import Candidate, ListRecord
+from models.manifest import Limits, Partition, QueueSpec
+from models.partition import partition
+from models.planners.objective import WEIGHT_NAMES
+from models.planners.reference import Preferences
+from models.spec import OBJECTIVES
+
+
+@dataclass(frozen=True)
+class Preparer:
+    """Everything that does not depend on the request."""
+
+    encoder: Encoder
+    limits: Limits
+    queues: Sequence[QueueSpec]
+    strategy: Partition = "bfs"
+
+    def __call__(self, record: ListRecord, preferences: Preferences) -> tuple[Arrays, NDArray[np.int64]]:
+        """The graph's inputs (a batch of one) and the candidate behind every slot [N], −1 where a slot is empty."""
+        columns = score_columns(record.candidates, preferences)
+        n = len(record.candidates)
+        scores = np.stack([compile_formula(queue.score)(columns, n) for queue in self.queues])
+        slots = np.full((self.limits.queues, self.limits.list_length), -1, np.int64)
+        slots[: len(scores)] = partition(scores, self.limits.list_length, self.strategy)
+        flat = slots.reshape(-1)
+        arrays = self.encoder.encode_slots(record.candidates, flat)
+        arrays |= self.encoder.encode_user(record.user, record.context)
+        batch = {name: array[None] for name, array in arrays.items()}
+        batch["objective_weights"] = np.array([preferences.weights], np.float32)
+        batch["trade_off"] = np.array([preferences.trade_off], np.float32)
+        batch["window"] = np.array([preferences.window], np.int64)
+        return batch, flat
+
+
+def score_columns(candidates: Sequence[Candidate], preferences: Preferences) -> Mapping[str, NDArray[np.float64]]:
+    """What formulas may name: every score, the price, and alpha, beta and gamma, each [n]."""
+    n = len(candidates)
+    columns = {name: np.array([c.scores[name] for c in candidates]) for name in candidates[0].scores}
+    columns["price"] = np.array([c.price or 0.0 for c in candidates])
+    for objective, weight in zip(OBJECTIVES, preferences.weights, strict=True):
+        columns[WEIGHT_NAMES[objective]] = np.full(n, weight)
+    return columns
