@@ -1,0 +1,172 @@
+"""Apps on real sockets: the app of a test runs in a thread of its own, on a free port of 127.0.0.1."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import http.client
+import json
+import socket
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import uvloop
+from fastapi import FastAPI
+
+from models.features import Encoder
+from service.app import create_app
+from service.batcher import Batcher
+from service.engine import Batch, InferenceThread
+from service.metrics import Metrics
+from service.model import Model
+from service.records import RequestRecord
+from service.registry import Registry
+from service.server import Listener
+from service.settings import Settings
+from tests.service.tiny_bundle import Arrays, Options, make_manifest
+
+HOST = "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An HTTP response."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+@dataclass(frozen=True)
+class Live:
+    """A listening app and what stands behind it."""
+
+    port: int
+    registry: Registry
+    metrics: Metrics
+    records: Sequence[RequestRecord]
+
+    def request(self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] = {}) -> Reply:
+        with contextlib.closing(http.client.HTTPConnection(HOST, self.port, timeout=10)) as connection:
+            connection.request(method, path, body, dict(headers))
+            response = connection.getresponse()
+            return Reply(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
+
+    def get(self, path: str, headers: Mapping[str, str] = {}) -> Reply:
+        return self.request("GET", path, headers=headers)
+
+    def post(self, body: object, headers: Mapping[str, str] = {}) -> Reply:
+        """POST /v1/rerank; anything but bytes is sent as JSON."""
+        raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return self.request("POST", "/v1/rerank", raw, {"Content-Type": "application/json", **headers})
+
+    def raw(self, data: bytes) -> bytes:
+        """Send bytes as they are, and read until the server closes the connection; it is a failure if it does not."""
+        with socket.create_connection((HOST, self.port), timeout=5) as connection:
+            connection.sendall(data)
+            received = b""
+            while chunk := connection.recv(65536):
+                received += chunk
+            return received
+
+    def series(self, name: str, **labels: str) -> float | None:
+        """One sample, as a scrape would see it."""
+        return self.metrics.registry.get_sample_value(name, labels)
+
+
+class FakeEngine:
+    """Answers like the tiny graph, without ONNX Runtime; `hold` keeps every run waiting until it is set."""
+
+    provider = "cpu"
+
+    def __init__(self, options: Options | None = None, **outputs: Any) -> None:
+        self._limits = (options or Options()).limits
+        self._outputs = outputs
+        self.error: Exception | None = None
+        self.hold = threading.Event()
+        self.hold.set()
+        self.batches: list[Batch] = []
+
+    def run(self, batch: Batch) -> Arrays:
+        self.batches.append(batch)
+        assert self.hold.wait(10)
+        if self.error is not None:
+            raise self.error
+        length = self._limits.list_length
+        order = np.full((1, length), -1, np.int64)
+        slots = np.flatnonzero(batch["valid"][0])[:length]
+        order[0, : len(slots)] = slots
+        zeros = np.zeros((1, length), np.float32)
+        answer: Arrays = {
+            "order": order,
+            "value": np.zeros((1, length, 3), np.float32),
+            "penalty": zeros,
+            "score": zeros,
+            "runner_up": np.full((1, length), -1, np.int64),
+        }
+        return answer | {name: np.array([value]) for name, value in self._outputs.items()}
+
+
+def fake_model(engine: FakeEngine | None = None, options: Options | None = None) -> Model:
+    """A model around a fake engine."""
+    manifest = make_manifest(options or Options())
+    return Model(manifest, Encoder(manifest.spec), engine or FakeEngine(options))
+
+
+@contextlib.contextmanager
+def live_app(*models: Model, ready: bool = True, **settings: Any) -> Iterator[Live]:
+    """The public app with these models, listening. `settings` as in `Settings`, which reads no environment here."""
+    configured = make_settings(**settings)
+    registry = Registry(default=configured.default_model)
+    metrics = Metrics(budget_seconds=configured.budget_seconds)
+    registry.on_publish(metrics.model_loaded)
+    for model in models:
+        registry.publish(model)
+    if ready:
+        registry.loaded()
+    records: list[RequestRecord] = []
+    with contextlib.closing(InferenceThread()) as thread:
+        app = create_app(
+            settings=configured,
+            registry=registry,
+            metrics=metrics,
+            batcher=Batcher(thread),
+            observers=(records.append,),
+        )
+        with listening(app, configured) as port:
+            yield Live(port, registry, metrics, records)
+
+
+def make_settings(**values: Any) -> Settings:
+    """Settings with a bundles folder that exists."""
+    return Settings(**{"bundles": ".", **values})
+
+
+@contextlib.contextmanager
+def listening(app: FastAPI, settings: Settings) -> Iterator[int]:
+    """Serve `app` from a thread; yields the port."""
+    sock = socket.create_server((HOST, 0))
+    port = int(sock.getsockname()[1])
+    server = Listener(app, settings, sock)
+
+    def work() -> None:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(server.listen())
+
+    thread = threading.Thread(target=work, name="server")
+    thread.start()
+    try:
+        while not server.started:
+            thread.join(0.005)
+            assert thread.is_alive(), "the server did not start"
+        yield port
+    finally:
+        server.should_exit = True
+        thread.join()

@@ -1,0 +1,41 @@
+"""Requests for the tiny bundle."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+
+def candidate(i: int, **changes: Any) -> dict[str, Any]:
+    """Candidate number `i`, always the same."""
+    rng = random.Random(i)
+    made = {
+        "id": f"sku-{i}",
+        "scores": {"ctr": round(rng.uniform(0.01, 0.5), 6), "cvr": round(rng.uniform(0.01, 0.2), 6)},
+        "price": round(rng.uniform(1, 100), 2),
+        "features": {"category": rng.choice(["shoes", "hats", "unheard of"]), "brand": f"b{i % 9}", "stars": i % 6},
+        "embedding": [round(rng.gauss(0, 1), 4) for _ in range(4)],
+    }
+    return {**made, **changes}
+
+
+def request(n: int = 8, **changes: Any) -> dict[str, Any]:
+    """A request with `n` candidates."""
+    return {
+        "user": {"age": "25-34", "visits": 3},
+        "context": {"hour": 21},
+        "candidates": [candidate(i) for i in range(n)],
+        **changes,
+    }
+
+
+def check_list(sent: dict[str, Any], answer: dict[str, Any], list_length: int = 5) -> None:
+    """The law: min(top_n, candidates) items, each from the request, none twice, the model's first."""
+    items, ids = answer["items"], [c["id"] for c in sent["candidates"]]
+    assert len(items) == min(sent.get("top_n") or list_length, len(ids))
+    assert len({item["index"] for item in items}) == len(items)
+    assert all(ids[item["index"]] == item["id"] for item in items)
+    assert [item["position"] for item in items] == list(range(1, len(items) + 1))
+    rungs = ["model", "formula", "input"]
+    sources = [rungs.index(item["source"]) for item in items]
+    assert sources == sorted(sources)

@@ -1,0 +1,215 @@
+"""Every request that is wrong gets the right 4xx, over a real socket, and the answer names the field."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.service.live import Live, Reply
+from tests.service.requests import candidate, request
+
+
+def assert_problem(reply: Reply, status: int, slug: str, field: str | None = None, text: str = "") -> None:
+    assert reply.status == status, reply.body
+    assert reply.headers["content-type"] == "application/problem+json"
+    problem = reply.json
+    assert problem["type"] == f"urn:listwright:problem:{slug}"
+    assert problem["status"] == status
+    assert problem["title"]
+    assert problem["request_id"] == reply.headers["x-request-id"]
+    assert text in problem["detail"]
+    if field is not None:
+        assert [error["field"] for error in problem["errors"]] == [field], problem
+        assert problem["errors"][0]["problem"]
+
+
+def with_candidate(**changes: Any) -> dict[str, Any]:
+    """A request whose candidate 3 is changed."""
+    sent = request()
+    sent["candidates"][3] = candidate(3, **changes)
+    return sent
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b'{"candidates": [}',
+        b"not json",
+        b"\xff\xfe",
+        b'{"candidates": [{"id": "\xff", "scores": {}}]}',
+        b'{"candidates": [{"id": "\\ud800", "scores": {}}]}',
+        b'{"candidates": [{"id": "a", "scores": {}}]} x',
+        b'{"candidates": [{"id": "a", "scores": {}}], "user": ' + b'{"a":' * 100_000,
+    ],
+)
+def test_malformed_json_is_400(server: Live, body: bytes) -> None:
+    reply = server.post(body)
+    if body.endswith(b'{"a":'):  # An object is refused as the wrong type before its end is looked for.
+        assert_problem(reply, 422, "invalid-request", "user")
+    else:
+        assert_problem(reply, 400, "malformed-json")
+
+
+@pytest.mark.parametrize("body", ["[]", "null", "3", '"text"', "true"])
+def test_a_body_that_is_no_object_is_422(server: Live, body: str) -> None:
+    assert_problem(server.post(body.encode()), 422, "invalid-request", "")
+
+
+@pytest.mark.parametrize(
+    ("path", "changed"),
+    [
+        ("candidates[3].scores.cvr", lambda x: with_candidate(scores={"ctr": 0.1, "cvr": x})),
+        ("candidates[3].price", lambda x: with_candidate(price=x)),
+        ("candidates[3].features.stars", lambda x: with_candidate(features={"category": "hats", "stars": x})),
+        ("candidates[3].embedding[1]", lambda x: with_candidate(embedding=[1.0, x, 0.0, 0.0])),
+        ("user.visits", lambda x: request(user={"age": "35+", "visits": x})),
+        ("context.hour", lambda x: request(context={"hour": x})),
+        ("top_n", lambda x: request(top_n=x)),
+        ("objectives.gmv", lambda x: request(objectives={"gmv": x})),
+        ("diversity.lambda", lambda x: request(diversity={"lambda": x})),
+        ("diversity.window", lambda x: request(diversity={"window": x})),
+        ("timeout_ms", lambda x: request(timeout_ms=x)),
+    ],
+)
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999"])
+def test_a_number_that_is_not_finite_is_422_and_named(server: Live, path: str, changed: Any, number: str) -> None:
+    body = json.dumps(changed("@")).replace('"@"', number)
+    assert_problem(server.post(body.encode()), 422, "invalid-request", path)
+
+
+@pytest.mark.parametrize(
+    ("field", "sent"),
+    [
+        ("candidates", {}),
+        ("candidates", {"candidates": []}),
+        ("candidates", {"candidates": None}),
+        ("candidates[3].id", with_candidate(id="sku-1")),
+        ("candidates[3].id", with_candidate(id="")),
+        ("candidates[3].id", with_candidate(id=3)),
+        ("candidates[3].scores", {"candidates": [*request(3)["candidates"], {"id": "x"}]}),
+        ("candidates[3].scores.cvr", with_candidate(scores={"ctr": 0.1, "cvr": "0.2"})),
+        ("candidates[3].scores.cvr", with_candidate(scores={"ctr": 0.1, "cvr": None})),
+        ("candidates[3].scores.cvr", with_candidate(scores={"ctr": 0.1, "cvr": True})),
+        ("candidates[3].scores.ctr", with_candidate(scores={"ctr": 1.5, "cvr": 0.1})),
+        ("candidates[3].scores.ctr", with_candidate(scores={"ctr": -0.1, "cvr": 0.1})),
+        ("candidates[3].price", with_candidate(price=-0.01)),
+        ("candidates[3].price", with_candidate(price=1e300)),
+        ("candidates[3].features.category", with_candidate(features={"category": ["shoes"]})),
+        ("candidates[3].features.stars", with_candidate(features={"stars": "five"})),
+        ("candidates[3].features.stars", with_candidate(features={"stars": 10**400})),
+        ("candidates[3].embedding", with_candidate(embedding=[1.0, 2.0])),
+        ("candidates[3].embedding", with_candidate(embedding=[])),
+        ("candidates[3].colour", with_candidate(colour="red")),
+        ("user.visits", request(user={"visits": "often"})),
+        ("modle", request(modle="tiny")),
+        ("model", request(model="nope")),
+        ("top_n", request(top_n=0)),
+        ("top_n", request(top_n=-1)),
+        ("top_n", request(top_n=2.5)),
+        ("request_id", request(request_id="")),
+        ("request_id", request(request_id="x" * 129)),
+        ("objectives", request(objectives={"click": 0, "conversion": 0, "gmv": 0})),
+        ("objectives.click", request(objectives={"click": -1})),
+        ("objectives.clicks", request(objectives={"clicks": 1})),
+        ("diversity.lambda", request(diversity={"lambda": 1.01})),
+        ("diversity.lambda", request(diversity={"lambda": -0.01})),
+        ("diversity.window", request(diversity={"window": -1})),
+        ("diversity.window", request(diversity={"window": 1.5})),
+        ("queues", request(queues=[])),
+        ("queues", request(queues=[{"name": f"q{i}", "score": "ctr"} for i in range(4)])),
+        ("queues[1].name", request(queues=[{"name": "a", "score": "ctr"}, {"name": "a", "score": "cvr"}])),
+        ("queues[0].formula", request(queues=[{"name": "a", "score": "ctr", "formula": "x"}])),
+        ("partition", request(partition="random")),
+        ("timeout_ms", request(timeout_ms=0)),
+        ("explain", request(explain="yes")),
+    ],
+)
+def test_a_wrong_field_is_422_and_named(server: Live, field: str, sent: dict[str, Any]) -> None:
+    assert_problem(server.post(sent), 422, "invalid-request", field)
+
+
+@pytest.mark.parametrize(
+    ("formula", "text"),
+    [
+        ("ctr*margin", "margin"),
+        ("ctr*(", "not an arithmetic expression"),
+        ("", "length >= 1"),
+        ("max(ctr, cvr)", "max(ctr, cvr)"),
+        ("ctr.real", "ctr.real"),
+        ("__import__('os').system('true')", "may only use"),
+        ("ctr if cvr else 1", "may only use"),
+        ("[ctr][0]", "may only use"),
+        ("'a'", "may only use"),
+        ("ctr**1000", "may only raise"),
+        ("1e999*ctr", "too large"),
+        ("ctr+" * 200 + "ctr", "longer than"),
+        ("-" * 100 + "ctr", "nested deeper"),
+        ("1/(ctr-ctr)", "inf"),
+        ("(ctr-ctr)/(ctr-ctr)", "nan"),
+    ],
+)
+def test_a_formula_that_cannot_be_computed_is_422(server: Live, formula: str, text: str) -> None:
+    reply = server.post(request(queues=[{"name": "ok", "score": "ctr"}, {"name": "bad", "score": formula}]))
+    assert_problem(reply, 422, "invalid-request", "queues[1].score", text)
+
+
+def test_a_score_that_one_candidate_lacks_is_422_where_the_model_has_no_default(server: Live) -> None:
+    sent = request(queues=[{"name": "own", "score": "margin"}])
+    for place in (0, 1, 2, 4, 5, 6, 7):
+        sent["candidates"][place]["scores"]["margin"] = 0.5
+    assert_problem(server.post(sent), 422, "invalid-request", "candidates[3].scores.margin", "is missing")
+
+
+def test_default_queues_without_their_scores_are_422(server: Live) -> None:
+    sent = {"candidates": [{"id": "a", "scores": {}}, {"id": "b", "scores": {"relevance": 1.0}}]}
+    assert_problem(server.post(sent), 422, "invalid-request", "candidates", "no candidate has the score 'ctr'")
+
+
+def test_more_candidates_than_allowed_are_422(server: Live) -> None:
+    assert_problem(server.post(request(2001)), 422, "invalid-request", "candidates", "at most 2000")
+
+
+def test_a_huge_integer_in_a_category_is_422(server: Live) -> None:
+    body = json.dumps(with_candidate(features={"brand": "@"})).replace('"@"', "9" * 5000)
+    assert_problem(server.post(body.encode()), 422, "invalid-request", "candidates[3].features.brand")
+
+
+def test_a_refused_value_before_a_repeated_key_is_still_422(server: Live) -> None:
+    body = b'{"candidates": [{"id": "a", "scores": {"ctr": "x"}}], "candidates": []}'
+    assert_problem(server.post(body), 422, "invalid-request", "candidates[0].scores")
+
+
+@pytest.mark.parametrize(
+    "media", ["text/plain", "application/x-www-form-urlencoded", "application/json; charset=latin1", ""]
+)
+def test_another_media_type_is_415(server: Live, media: str) -> None:
+    assert_problem(server.post(request(), {"Content-Type": media}), 415, "unsupported-media-type")
+
+
+def test_a_compressed_body_is_415(server: Live) -> None:
+    assert_problem(server.post(request(), {"Content-Encoding": "gzip"}), 415, "unsupported-media-type", text="gzip")
+
+
+@pytest.mark.parametrize("media", ["application/json", "APPLICATION/JSON", 'application/json; charset="UTF-8"'])
+def test_json_by_any_of_its_spellings_is_accepted(server: Live, media: str) -> None:
+    assert server.post(request(), {"Content-Type": media}).status == 200
+
+
+def test_an_unknown_path_is_404_and_a_wrong_method_405(server: Live) -> None:
+    assert_problem(server.get("/v1/nope"), 404, "not-found")
+    assert_problem(server.get("/v1/rerank"), 405, "method-not-allowed")
+    assert server.get("/v1/rerank").headers["allow"] == "POST"
+    assert_problem(server.request("POST", "/v1/models"), 405, "method-not-allowed")
+
+
+def test_bad_input_is_counted_as_invalid(server: Live) -> None:
+    before = server.series("rerank_request_duration_seconds_count", model="none", version="none", outcome="invalid")
+    server.post(b"{")
+    after = server.series("rerank_request_duration_seconds_count", model="none", version="none", outcome="invalid")
+    assert before is not None
+    assert after == before + 1
+    assert server.records[-1].status == 400

@@ -1,0 +1,207 @@
+"""A bundle whose graph follows the contract of `models/manifest.py` but is simple enough to predict.
+
+It takes slots rank by rank, queue by queue, until L are taken. Every item is worth 0.1 clicks, 0.02 purchases and 0.02
+times its price; every item after the first is charged (1 − λ) / 2.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from models import manifest as m
+from models.spec import Category, FeatureSpec, Hashed, Number
+
+CLICKS, PURCHASES = 0.1, 0.02
+Arrays = dict[str, NDArray[Any]]
+
+SPEC = FeatureSpec(
+    user=(Category("age", ("18-24", "25-34", "35+")), Number("visits", mean=3.0, std=2.0, transform="log1p")),
+    context=(Number("hour", mean=12.0, std=6.0),),
+    item=(Category("category", ("shoes", "hats")), Hashed("brand", 64), Number("stars", mean=3.0)),
+    scores=(
+        Number("ctr", mean=-3.0, default=0.05, transform="logit"),
+        Number("cvr", mean=-4.0, default=0.02, transform="logit"),
+        Number("relevance"),
+    ),
+    price=Number("price", mean=3.0, default=20.0, transform="log1p"),
+)
+SHAPES: dict[str, tuple[str, tuple[int | str, ...]]] = {
+    "user_ids": ("int64", ("batch", 1)),
+    "user_numbers": ("float32", ("batch", 2)),
+    "item_ids": ("int64", ("batch", "N", 2)),
+    "item_numbers": ("float32", ("batch", "N", 2)),
+    "item_scores": ("float32", ("batch", "N", 3)),
+    "price": ("float32", ("batch", "N")),
+    "embeddings": ("float32", ("batch", "N", "width")),
+    "valid": ("bool", ("batch", "N")),
+    "objective_weights": ("float32", ("batch", 3)),
+    "trade_off": ("float32", ("batch",)),
+    "window": ("int64", ("batch",)),
+}
+LIMITS = m.Limits(list_length=5, queues=3)
+DTYPES = {"int64": TensorProto.INT64, "float32": TensorProto.FLOAT, "bool": TensorProto.BOOL}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What tests vary."""
+
+    name: str = "tiny"
+    version: str = "1"
+    limits: m.Limits = LIMITS
+    spec: FeatureSpec = SPEC
+    fallback: str = "alpha*ctr + beta*ctr*cvr + gamma*ctr*cvr*price"
+    change: Callable[[m.Manifest], m.Manifest] = lambda manifest: manifest
+    fingerprint: str | None = None
+
+
+def write_bundle(root: Path, options: Options | None = None) -> Path:
+    """Write ``root/name/version`` and return it."""
+    o = options or Options()
+    folder = root / o.name / o.version
+    folder.mkdir(parents=True)
+    manifest = make_manifest(o)
+    onnx.save(make_graph(manifest, o.fingerprint or o.spec.fingerprint), folder / m.MODEL_FILE)
+    save_golden(folder, golden_arrays(folder / m.MODEL_FILE, manifest))
+    write_manifest(folder, o.change(with_checksums(folder, manifest)))
+    return folder
+
+
+def save_golden(folder: Path, arrays: Arrays) -> None:
+    np.savez(folder / m.GOLDEN_FILE, allow_pickle=False, **arrays)
+
+
+def write_manifest(folder: Path, manifest: m.Manifest) -> None:
+    (folder / m.MANIFEST_FILE).write_text(json.dumps(manifest.to_json(), indent=1), "utf-8")
+
+
+def with_checksums(folder: Path, manifest: m.Manifest) -> m.Manifest:
+    """The manifest with the checksums of the files as they are now."""
+    names = (m.MODEL_FILE, m.GOLDEN_FILE)
+    return replace(manifest, files={n: hashlib.sha256((folder / n).read_bytes()).hexdigest() for n in names})
+
+
+def make_manifest(o: Options) -> m.Manifest:
+    length, slots = o.limits.list_length, o.limits.slots
+    outputs = {
+        "order": ("int64", ("batch", length)),
+        "value": ("float32", ("batch", length, 3)),
+        "penalty": ("float32", ("batch", length)),
+        "score": ("float32", ("batch", length)),
+        "runner_up": ("int64", ("batch", length)),
+    }
+
+    def tensors(table: dict[str, Any]) -> tuple[m.TensorSpec, ...]:
+        return tuple(
+            m.TensorSpec(name, dtype, tuple(slots if size == "N" else size for size in shape))
+            for name, (dtype, shape) in table.items()
+        )
+
+    return m.Manifest(
+        name=o.name,
+        version=o.version,
+        family="sort-gen",
+        spec=o.spec,
+        limits=o.limits,
+        queues=(
+            m.QueueSpec("click", "ctr"),
+            m.QueueSpec("conversion", "ctr*cvr"),
+            m.QueueSpec("gmv", "ctr*cvr*price"),
+        )[: o.limits.queues],
+        partition="bfs",
+        objectives={"click": 5.0, "conversion": 1.0, "gmv": 1.0},
+        units={"click": 0.05, "conversion": 0.001, "gmv": 0.5},
+        diversity=m.Diversity(trade_off=0.8, window=4),
+        fallback=o.fallback,
+        inputs=tensors(SHAPES),
+        outputs=tensors(outputs),
+        provenance={"data": "none", "purpose": "tests"},
+    )
+
+
+def make_graph(manifest: m.Manifest, fingerprint: str) -> onnx.ModelProto:
+    length, queues, slots = manifest.limits.list_length, manifest.limits.queues, manifest.limits.slots
+    slot = np.arange(slots)
+    turn = (slot % length) * queues + slot // length
+    constants: Arrays = {
+        "priority": (slots - turn).astype(np.int64)[None],
+        "zero": np.array(0, np.int64),
+        "none": np.array(-1, np.int64),
+        "length": np.array([length], np.int64),
+        "second": np.array([1], np.int64),
+        "end": np.array([length], np.int64),
+        "axis1": np.array([1], np.int64),
+        "axis2": np.array([2], np.int64),
+        "pad": np.array([0, 0, 0, 1], np.int64),
+        "counts": np.array([[[CLICKS, PURCHASES]]], np.float32),
+        "purchases": np.array([[[PURCHASES]]], np.float32),
+        "units": np.array([list(manifest.units.values())], np.float32),
+        "one": np.array(1, np.float32),
+        "half": np.array([0] + [0.5] * (length - 1), np.float32)[None],
+    }
+    node = helper.make_node
+    nodes = [
+        node("Cast", ["valid"], ["valid_i"], to=TensorProto.INT64),
+        node("Mul", ["valid_i", "priority"], ["key"]),
+        node("TopK", ["key", "length"], ["best", "places"], axis=1),
+        node("Greater", ["best", "zero"], ["there"]),
+        node("Where", ["there", "places", "none"], ["order"]),
+        node("Slice", ["order", "second", "end", "axis1"], ["shifted"]),
+        node("Pad", ["shifted", "pad", "none"], ["runner_up"]),
+        node("Cast", ["there"], ["mask"], to=TensorProto.FLOAT),
+        node("Unsqueeze", ["mask", "axis2"], ["mask3"]),
+        node("Mul", ["mask3", "counts"], ["delta"]),
+        node("GatherElements", ["price", "places"], ["prices"], axis=1),
+        node("Unsqueeze", ["prices", "axis2"], ["prices3"]),
+        node("Mul", ["prices3", "purchases"], ["gmv_all"]),
+        node("Mul", ["gmv_all", "mask3"], ["gmv"]),
+        node("Concat", ["delta", "gmv"], ["value"], axis=2),
+        node("Div", ["objective_weights", "units"], ["weighted"]),
+        node("Unsqueeze", ["weighted", "axis1"], ["weighted3"]),
+        node("Mul", ["value", "weighted3"], ["parts"]),
+        node("ReduceSum", ["parts", "axis2"], ["step_sum"], keepdims=0),
+        node("ReduceSum", ["objective_weights", "axis1"], ["weight_sum"], keepdims=1),
+        node("Div", ["step_sum", "weight_sum"], ["step"]),
+        node("Unsqueeze", ["trade_off", "axis1"], ["lam"]),
+        node("Sub", ["one", "lam"], ["rest"]),
+        node("Mul", ["rest", "half"], ["charge"]),
+        node("Mul", ["charge", "mask"], ["penalty"]),
+        node("Mul", ["lam", "step"], ["gain"]),
+        node("Sub", ["gain", "penalty"], ["score"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info(t.name, DTYPES[t.dtype], list(t.shape)) for t in manifest.inputs],
+        [helper.make_tensor_value_info(t.name, DTYPES[t.dtype], list(t.shape)) for t in manifest.outputs],
+        [numpy_helper.from_array(array, name) for name, array in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    helper.set_model_props(model, {m.FINGERPRINT_KEY: fingerprint})
+    onnx.checker.check_model(model)
+    return model
+
+
+def golden_arrays(model: Path, manifest: m.Manifest) -> Arrays:
+    """Four random requests and the graph's own answers."""
+    rng = np.random.default_rng(0)
+    inputs: Arrays = {}
+    for tensor in manifest.inputs:
+        shape = [4 if size == "batch" else 2 if isinstance(size, str) else size for size in tensor.shape]
+        inputs[tensor.name] = (rng.random(shape) * 2).astype(tensor.dtype)
+    inputs["trade_off"] = inputs["trade_off"] / 2
+    session = ort.InferenceSession(str(model), providers=["CPUExecutionProvider"])
+    names = [tensor.name for tensor in manifest.outputs]
+    found = dict(zip(names, session.run(names, inputs), strict=True))
+    return {f"input.{k}": v for k, v in inputs.items()} | {f"output.{k}": v for k, v in found.items()}
