@@ -17,6 +17,7 @@ from typing import Any, Final, get_args
 
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from models.batches import Batch, ListArrays, encode_lists, hide_values
 from models.checkpoint import Checkpoint, save_checkpoint
@@ -155,7 +156,7 @@ def choose_device(name: str) -> torch.device:
 
 def _read_splits(data: Path) -> dict[str, Sequence[ListRecord]]:
     splits: dict[str, list[ListRecord]] = {name: [] for name in get_args(Split)}
-    for record in read_lists(data):
+    for record in tqdm(read_lists(data), desc="read", unit="list", disable=None):
         splits[record.split].append(record)
     return {**splits}
 

@@ -48,6 +48,22 @@ def test_a_model_that_knows_the_outcome_gets_perfect_figures() -> None:
     assert "auc" not in report["gmv"]["prefix"][0]
 
 
+class Falling(ListValueModel):
+    """Expects 1 event from the first item, and a little less from every longer list of at most three."""
+
+    def forward(self, batch: Batch) -> Tensor:
+        logits = torch.full((len(batch["labels"]), 4, 2, 4), -30.0)
+        logits[:, :, :, 0] = torch.tensor([3.0, 2.0, 1.0, 5.0])[:, None]
+        return logits
+
+
+def test_increments_below_nothing_are_counted_among_exposed_items_only() -> None:
+    records = [make_record(0, shown=4), make_record(1, shown=1)]
+    model = Falling(fit_spec(records), ValueConfig(dim=8, layers=1, heads=2, list_length=4, field_dim=4))
+    report = value_report(model, encode_lists(records, model.spec, 4), CPU)
+    assert report["click"]["negative_increments"] == pytest.approx(2 / 5)
+
+
 def test_short_lists_count_at_their_own_length_only() -> None:
     records = [make_record(i, shown=2 if i % 3 else 4) for i in range(30)]
     model = oracle(records)
