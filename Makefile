@@ -61,10 +61,11 @@ typecheck: setup ## mypy, strict
 	$(BIN)/mypy
 
 train-demo: setup ## make the embedded demo bundle again, from the simulator
-	$(BIN)/listwright data simulator --lists 20000 --seed 7 --output data/demo.parquet
-	$(BIN)/listwright train sort-gen --data data/demo.parquet --seed 7 --out runs/demo
-	rm -rf $(DEMO_BUNDLE)/$(DEMO_VERSION)
-	$(BIN)/listwright export --checkpoint runs/demo --name demo --version $(DEMO_VERSION) --out bundles
+	$(BIN)/listwright data simulator --lists 30000 --seed 7 --output data/demo.parquet
+	$(BIN)/listwright train sort-gen --data data/demo.parquet --dim 64 --layers 2 --seed 7 --out runs/demo
+	rm -rf build/$(DEMO_BUNDLE)
+	$(BIN)/listwright export --checkpoint runs/demo/checkpoint.pt --name demo --version $(DEMO_VERSION) --out build/bundles
+	rm -rf $(DEMO_BUNDLE) && mkdir -p $(dir $(DEMO_BUNDLE)) && mv build/$(DEMO_BUNDLE) $(DEMO_BUNDLE)
 	$(BIN)/python -m loadtest.demo_requests data/demo.parquet
 
 loadtest: setup ## serve and run locust for 60 s; p50, p95, p99 and the verdict against 19 ms

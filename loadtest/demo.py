@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -55,7 +56,7 @@ SETTINGS: Final = (
     Setting("the paper's weights", 5, 1, 1, 1.0),
     Setting("clicks only", 1, 0, 0, 1.0),
     Setting("revenue first", 1, 1, 5, 1.0),
-    Setting("the paper's weights, diverse", 5, 1, 1, 0.7),
+    Setting("the paper's weights, diverse", 5, 1, 1, 0.4),
 )
 
 
@@ -87,17 +88,22 @@ class Service:
         return Latency.of(times)
 
 
-def value_as_it_came(service: Service, request: Json) -> Json | None:
-    """What the model expects of the input order itself, or None where it cannot be asked.
+def value_as_it_came(service: Service, request: Json) -> Json:
+    """What the model expects of the input order itself. Raises `ServerError` if it will not list that order.
 
-    With a single queue in the order of the request and one head per step, the only list is the input order; a model
-    that looks at several heads may still answer another one, and then there is no figure.
+    At λ = 0 only the embeddings decide, and these zigzag between two poles: whichever item was taken last, the next
+    one of the request is the farthest from it of those left. So the model has to list, and value, the input order.
     """
-    ranked = [{**c, "scores": {**c["scores"], "place": float(i)}} for i, c in enumerate(request["candidates"])]
-    queue = {"queues": [{"name": "input", "score": "-place"}], "diversity": {"lambda": 1.0}}
-    answer = service.rerank({**request, **queue, "candidates": ranked, "top_n": TOP_N})
-    same = [item["index"] for item in answer["items"]] == list(range(len(answer["items"])))
-    return answer["value"] if same else None
+    angles = [i // 2 * 0.1 if i % 2 == 0 else math.pi - i // 2 * 0.1 for i in range(TOP_N)]
+    candidates = [
+        {**c, "scores": {**c["scores"], "place": float(i)}, "embedding": [math.cos(angle), math.sin(angle)]}
+        for i, (c, angle) in enumerate(zip(request["candidates"], angles, strict=False))
+    ]
+    forced = {"queues": [{"name": "input", "score": "-place"}], "diversity": {"lambda": 0.0, "window": 1}}
+    answer = service.rerank({**request, **forced, "candidates": candidates, "top_n": TOP_N})
+    if [item["index"] for item in answer["items"]] != list(range(len(candidates))):
+        raise ServerError(f"the model re-ordered a list whose order was forced: {answer['items']}")
+    return dict(answer["value"])
 
 
 def comparison(request: Json, answer: Json) -> Iterator[str]:
@@ -119,26 +125,21 @@ def _describe(candidate: Json) -> str:
     return f"{candidate['id']:<7} {kind:<6} {candidate.get('price') or 0:>9.2f}"
 
 
-def values(before: Json | None, after: Sequence[tuple[str, Json]]) -> Iterator[str]:
+def values(before: Json, after: Sequence[tuple[str, Json]]) -> Iterator[str]:
     """The table of what the model expects of each list, and the gain over the input order."""
-    yield f"  {'expected of the list':<32}" + "".join(f"  {title:>17}" for title in ("clicks", "purchases", "revenue"))
-    if before:
-        yield f"  {'as it came':<32}" + "".join(f"  {_number(before, key):>17}" for key in _DECIMALS)
+    titles = (f"  {title:>9}{'':8}" for title in ("clicks", "purchases", "revenue"))
+    yield f"  {'the model expects of the list':<32}{''.join(titles)}".rstrip()
+    yield f"  {'as it came':<32}{''.join(_cell(before, before, key) for key in _DIGITS)}".rstrip()
     for title, value in after:
-        yield f"  {title:<32}" + "".join(
-            f"  {_number(value, key) + _gain(value, before, key):>17}" for key in _DECIMALS
-        )
+        yield f"  {title:<32}{''.join(_cell(value, before, key) for key in _DIGITS)}".rstrip()
 
 
-_DECIMALS: Final = {"click": 3, "conversion": 4, "gmv": 2}
+_DIGITS: Final = {"click": 3, "conversion": 4, "gmv": 2}
 
 
-def _number(value: Json, key: str) -> str:
-    return f"{value[key]:.{_DECIMALS[key]}f}"
-
-
-def _gain(value: Json, before: Json | None, key: str) -> str:
-    return f" {value[key] / before[key] - 1:+7.1%}" if before and before[key] else ""
+def _cell(value: Json, before: Json, key: str) -> str:
+    gain = f"{value[key] / before[key] - 1:+.1%}" if before[key] and value is not before else ""
+    return f"  {value[key]:>9.{_DIGITS[key]}f}{gain:>8}"
 
 
 def show(service: Service, server: Server, bundle: Path, manifest: Manifest) -> Latency:
