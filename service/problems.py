@@ -53,6 +53,7 @@ KINDS: Final = (
     NOT_READY,
     OVERLOADED,
 )
+_TYPES: Final = f"Stable; one of {', '.join(_NAMESPACE + kind.slug for kind in KINDS)}."
 
 
 class FieldError(Struct, frozen=True):
@@ -65,7 +66,7 @@ class FieldError(Struct, frozen=True):
 class ProblemDocument(Struct, frozen=True):
     """RFC 9457 problem details."""
 
-    type: Annotated[str, Meta(description=f"Stable; one of {', '.join(_NAMESPACE + k.slug for k in KINDS)}.")]
+    type: Annotated[str, Meta(description=_TYPES)]
     title: str
     status: int
     detail: str

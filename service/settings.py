@@ -29,7 +29,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    bundles: Path = Field(Path("bundles"), description="Folder with the bundles, as <name>/<version>/bundle.json.")
+    bundles: Path = Field(Path("bundles"), description="Folder with the bundles, as `<name>/<version>/bundle.json`.")
     default_model: str | None = Field(
         None, description="Model for requests that name none. Not needed when only one model is loaded."
     )
@@ -53,7 +53,9 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(4 * 1024 * 1024, ge=1024, description="Largest request body; a larger one gets 413.")
     max_candidates: int = Field(2000, ge=1, description="Most candidates in one request; more get 422.")
     read_timeout_seconds: float = Field(
-        5.0, gt=0, description="A client that takes longer to send its headers is cut off; its body, gets 408."
+        5.0,
+        gt=0,
+        description="A client that is slower than this to send its headers is cut off, to send its body gets 408.",
     )
     retry_after_seconds: int = Field(1, ge=1, description="`Retry-After` of a 503.")
     shutdown_delay_seconds: float = Field(

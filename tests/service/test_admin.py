@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -36,8 +37,6 @@ class Served:
     loader: Loader
 
     def reload(self, body: dict[str, Any], headers: dict[str, str] | None = None) -> Reply:
-        import json
-
         sent = {"Content-Type": "application/json", **(headers or {})}
         return self.admin.request("POST", "/admin/v1/reload", json.dumps(body).encode(), sent)
 

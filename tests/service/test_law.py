@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.service.live import Live
 from tests.service.requests import check_list, request
 
-relaxed = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+relaxed = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 probability = st.floats(0, 1)
 finite = st.floats(allow_nan=False, allow_infinity=False)

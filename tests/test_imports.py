@@ -1,0 +1,119 @@
+"""Who may import whom. Data flows one way: contract → lists → models → export → bundle → service → loadtest."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("models", "export", "service", "loadtest")
+CONTRACT = {
+    "models.spec": set[str](),
+    "models.manifest": set[str](),
+    "models.features": {"numpy"},
+    "models.formulas": {"numpy"},
+    "models.partition": {"numpy"},
+}
+"""Modules of `models` that serving uses, and all that each may import beside the standard library and one another."""
+
+SERVING = {
+    "fastapi",
+    "httptools",
+    "msgspec",
+    "numpy",
+    "onnxruntime",
+    "prometheus_client",
+    "pydantic",
+    "pydantic_settings",
+    "starlette",
+    "uvicorn",
+    "uvloop",
+}
+"""What a serving installation has. No torch, no onnx, no pyarrow."""
+
+
+@cache
+def sources() -> dict[str, Path]:
+    """Module name to file, for every module of ours outside tests."""
+    found = {}
+    for package in PACKAGES:
+        for path in (ROOT / package).rglob("*.py"):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+@cache
+def imports(module: str) -> frozenset[str]:
+    """Every module that `module` imports, at any place in its file, as full names."""
+    return frozenset(_imports(ast.parse(sources()[module].read_text("utf-8")), module))
+
+
+def _imports(tree: ast.Module, module: str) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{module} has a relative import"
+            for alias in node.names:
+                submodule = f"{node.module}.{alias.name}"
+                yield submodule if submodule in sources() else str(node.module)
+
+
+def ours(module: str) -> set[str]:
+    return {name for name in imports(module) if name.partition(".")[0] in PACKAGES}
+
+
+def foreign(module: str) -> set[str]:
+    tops = {name.partition(".")[0] for name in imports(module)}
+    return tops - sys.stdlib_module_names - set(PACKAGES) - {"__future__"}
+
+
+def test_the_modules_are_found() -> None:
+    assert {"models.spec", "service.app", "service.server"} <= set(sources())
+
+
+@pytest.mark.parametrize("module", sorted(CONTRACT))
+def test_the_contract_imports_nothing_but_itself_and_what_serving_has(module: str) -> None:
+    assert foreign(module) <= CONTRACT[module]
+    assert ours(module) <= set(CONTRACT)
+
+
+def test_the_service_imports_of_ours_only_itself_and_the_contract() -> None:
+    for module in (m for m in sources() if m.startswith("service")):
+        allowed = {name for name in sources() if name.startswith("service")} | set(CONTRACT)
+        assert ours(module) <= allowed, module
+
+
+def test_the_service_imports_nothing_that_a_serving_installation_lacks() -> None:
+    for module in (m for m in sources() if m.startswith("service")):
+        assert foreign(module) <= SERVING, module
+
+
+@pytest.mark.parametrize(
+    ("package", "forbidden"),
+    [("models", {"export", "service", "loadtest"}), ("export", {"service", "loadtest"}), ("loadtest", {"service"})],
+)
+def test_data_flows_one_way(package: str, forbidden: set[str]) -> None:
+    for module in (m for m in sources() if m.partition(".")[0] == package):
+        assert not {name.partition(".")[0] for name in ours(module)} & forbidden, module
+
+
+def test_there_are_no_import_cycles() -> None:
+    done: set[str] = set()
+
+    def visit(module: str, path: tuple[str, ...]) -> None:
+        assert module not in path, " → ".join((*path[path.index(module) :], module))
+        if module in done or module not in sources():
+            return
+        for name in sorted(ours(module)):
+            visit(name, (*path, module))
+        done.add(module)
+
+    for module in sources():
+        visit(module, ())
