@@ -33,7 +33,7 @@ def objective_terms(spec: FeatureSpec) -> dict[str, str]:
 
 
 def objective_formula(spec: FeatureSpec, units: Mapping[str, float]) -> str:
-    """α·ctr/s + β·ctr·cvr/s + γ·ctr·cvr·price/s, with the units s_o that the value model's increments are divided by."""
+    """α·ctr/s + β·ctr·cvr/s + γ·ctr·cvr·price/s, with the units s_o of the value model's increments."""
     return " + ".join(f"{WEIGHT_NAMES[o]}*{term}/{units[o]:.6g}" for o, term in objective_terms(spec).items())
 
 
