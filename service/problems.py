@@ -25,6 +25,7 @@ class Kind:
 
 
 MALFORMED_JSON: Final = Kind("malformed-json", "The body is not valid JSON", 400)
+MALFORMED_HTTP: Final = Kind("malformed-http", "The request is not valid HTTP", 400)
 UNAUTHORIZED: Final = Kind("unauthorized", "An API key is needed", 401)
 NOT_FOUND: Final = Kind("not-found", "No such resource", 404)
 METHOD_NOT_ALLOWED: Final = Kind("method-not-allowed", "Method not allowed", 405)
@@ -40,6 +41,7 @@ OVERLOADED: Final = Kind("overloaded", "Too many requests are in progress", 503)
 
 KINDS: Final = (
     MALFORMED_JSON,
+    MALFORMED_HTTP,
     UNAUTHORIZED,
     NOT_FOUND,
     METHOD_NOT_ALLOWED,

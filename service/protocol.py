@@ -1,15 +1,21 @@
-"""uvicorn's HTTP protocol with two things added: arrival is stamped as bytes are read, and slow headers time out."""
+"""uvicorn's HTTP protocol with three things added.
+
+Arrival is stamped as bytes are read, slow headers time out, and what is not HTTP gets a problem document.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import secrets
 from time import perf_counter
 from typing import Any, cast
 
+import msgspec
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from service.problems import MALFORMED_HTTP, MEDIA_TYPE, Problem
 from service.wire import ARRIVAL_KEY
 
 
@@ -57,6 +63,13 @@ class TimedProtocol(HttpToolsProtocol):
         """The client has gone."""
         self._stop_timer()
         super().connection_lost(exc)
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer bytes that are not HTTP, and close."""
+        body = msgspec.json.encode(Problem(MALFORMED_HTTP, msg).document(secrets.token_hex(8)))
+        head = f"HTTP/1.1 400 Bad Request\r\ncontent-type: {MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\n"
+        self.transport.write(head.encode() + b"connection: close\r\n\r\n" + body)
+        self.transport.close()
 
     def _start_timer(self) -> None:
         self._head_timer = self.loop.call_later(self._head_seconds, self.transport.close)

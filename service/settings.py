@@ -7,6 +7,7 @@ It knows nothing about what the options do.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -15,6 +16,8 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX: Final = "LISTWRIGHT_"
+# Kubernetes sets such variables for a Service that is called `listwright`; they are no misspelt settings.
+_SERVICE_LINK: Final = re.compile(r"SERVICE_HOST|SERVICE_PORT.*|PORT_\d+_.*")
 Provider = Literal["auto", "cpu", "cuda"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -85,14 +88,18 @@ class Settings(BaseSettings):
 
 def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
     """Settings from the environment, with `overrides` (flags) above it. Raises `SettingsError` naming each bad one."""
-    known = {PREFIX + name.upper() for name in Settings.model_fields}
-    unknown = sorted(k for k in os.environ if k.upper().startswith(PREFIX) and k.upper() not in known)
-    if unknown:
+    if unknown := _unknown_variables():
         raise SettingsError(f"{', '.join(unknown)}: no such setting; see docs/settings.md")
     try:
         return Settings(**dict(overrides or {}))
     except ValidationError as error:
         raise SettingsError("; ".join(_describe(dict(e)) for e in error.errors())) from None
+
+
+def _unknown_variables() -> list[str]:
+    names = {name.upper() for name in Settings.model_fields}
+    ours = {k: k.upper().removeprefix(PREFIX) for k in os.environ if k.upper().startswith(PREFIX)}
+    return sorted(k for k, name in ours.items() if name not in names and not _SERVICE_LINK.fullmatch(name))
 
 
 def flag(name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -227,3 +228,25 @@ def test_an_impossible_order_from_the_graph_never_reaches_the_client(order: list
 def test_a_value_that_is_not_finite_never_reaches_the_client() -> None:
     with live_app(fake_model(FakeEngine(value=[[float("nan")] * 3] * 5))) as live:
         assert live.post(request(6)).status == 500
+
+
+def test_requests_at_the_same_time_get_their_own_lists(server: Live) -> None:
+    def ask(i: int) -> None:
+        sent = request(5 + i % 7, request_id=f"r-{i}", top_n=1 + i % 12)
+        for place, one in enumerate(sent["candidates"]):
+            one["id"] = f"{i}-{place}"
+        answer = server.post(sent).json
+        assert answer["request_id"] == f"r-{i}"
+        check_list(sent, answer)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(ask, range(80)))
+
+
+def test_a_model_that_chooses_nothing_leaves_the_list_to_the_formula() -> None:
+    with live_app(fake_model(FakeEngine(order=[-1] * 5))) as live:
+        sent = request(6)
+        answer = live.post(sent).json
+        check_list(sent, answer)
+        assert {item["source"] for item in answer["items"]} == {"formula"}
+        assert answer["value"] == {"click": 0, "conversion": 0, "gmv": 0}

@@ -78,6 +78,12 @@ def test_a_variable_that_is_no_setting_is_refused(monkeypatch: pytest.MonkeyPatc
         load_settings()
 
 
+def test_variables_that_kubernetes_sets_for_a_service_of_this_name_are_let_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_HTTP", "PORT_8000_TCP", "PORT_8000_TCP_ADDR"):
+        monkeypatch.setenv(PREFIX + name, "10.0.0.1")
+    load_settings()
+
+
 def test_keys_are_split_at_commas_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LISTWRIGHT_API_KEYS", "alpha-key, beta-key,")
     settings = load_settings()

@@ -101,6 +101,14 @@ def test_slow_headers_on_a_kept_alive_connection_end_it_too(small: Live) -> None
     assert small.raw(b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\nGET /v2").count(b"HTTP/1.1 200 OK") == 1
 
 
+def test_what_is_not_http_is_a_400_problem(small: Live) -> None:
+    for raw in (b"\x16\x03\x01\x02\x00", b"hello\r\n\r\n", HEAD + b"Content-Length: ten\r\n\r\n"):
+        reply = parse(small.raw(raw))
+        assert reply.status == 400
+        assert reply.headers["content-type"] == "application/problem+json"
+        assert reply.json["type"] == "urn:listwright:problem:malformed-http"
+
+
 def test_a_connection_serves_many_requests_also_after_bad_ones(small: Live) -> None:
     with contextlib.closing(http.client.HTTPConnection(HOST, small.port, timeout=5)) as connection:
         for body, status in [(b"{", 400), (b" " * (LIMIT + 1), 413), (json.dumps(request()).encode(), 200)] * 3:
