@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from tqdm import tqdm
 
@@ -53,15 +53,8 @@ def _source(
     parser = sources.add_parser(
         name, help=text, description=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    parser.add_argument(
-        "-o",
-        "--output",
-        type=Path,
-        required=True,
-        default=argparse.SUPPRESS,
-        metavar="FILE",
-        help="the Parquet file to write",
-    )
+    required: dict[str, Any] = {"type": Path, "required": True, "default": argparse.SUPPRESS}
+    parser.add_argument("-o", "--output", metavar="FILE", help="the Parquet file to write", **required)
     parser.add_argument("--seed", type=int, default=0, help="seed of everything random")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     return parser

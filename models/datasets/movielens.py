@@ -227,8 +227,9 @@ def _unrated(rated: Ints, lists: int, movies: int, rng: np.random.Generator) -> 
 
 
 def _splits(lists: int) -> list[Split]:
+    train: list[Split] = ["train"] * (lists - 2)
     ending: list[Split] = ["valid", "test"]
-    return ["train"] * (lists - 2) + ending[max(0, 2 - lists) :]
+    return train + ending[max(0, 2 - lists) :]
 
 
 def _ratings(folder: Path) -> Path:
