@@ -1,26 +1,16 @@
 """Transformer parts that the models share. They know nothing about items, objectives or lists.
 
-Axis letters: B batch, T positions, P proposals, S earlier tokens, D width, H heads.
+Axis letters: B batch, T positions, D width, H heads.
 
 Linear layers carry no bias: the layer norm before each of them has one, and every bias is one more node per step in
-the unrolled graph.
+the unrolled graph (`graph.py`, which has this block as graph nodes).
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.onnx import ops as onnx_ops
-
-
-class KeyValues(NamedTuple):
-    """Keys and values of earlier tokens in one layer, each [B, H, S, D / H]."""
-
-    keys: Tensor
-    values: Tensor
 
 
 class Block(nn.Module):
@@ -28,8 +18,6 @@ class Block(nn.Module):
 
     def __init__(self, dim: int, heads: int, *, feed_forward: int, dropout: float = 0.0) -> None:
         super().__init__()
-        if dim % heads:
-            raise ValueError(f"dim {dim} must be a multiple of heads {heads}")
         self.heads = heads
         self.attention_norm = nn.LayerNorm(dim)
         self.qkv = nn.Linear(dim, 3 * dim, bias=False)
@@ -47,19 +35,6 @@ class Block(nn.Module):
         attended = F.scaled_dot_product_attention(query, key, value, is_causal=True)
         x = x + self.dropout(self.out(attended.transpose(1, 2).reshape(b, t, d)))
         return self._feed_forward(x)
-
-    def step(self, x: Tensor, mask: Tensor, past: KeyValues | None) -> tuple[Tensor, KeyValues]:
-        """One step of generation: P alternative next tokens x [B, P, D], each seeing what `mask` leaves of the past.
-
-        `mask` [B, 1, P, S + P] is added to the attention logits. Returns the block's output and the key/value cache
-        extended by all P tokens; later masks decide which of them were chosen.
-        """
-        query, key, value = self.qkv(self.attention_norm(x)).chunk(3, dim=-1)
-        earlier = (None, None) if past is None else past
-        attended, keys, values, _ = onnx_ops.attention(
-            query, key, value, mask, *earlier, q_num_heads=self.heads, kv_num_heads=self.heads
-        )
-        return self._feed_forward(x + self.out(attended)), KeyValues(keys, values)
 
     def _feed_forward(self, x: Tensor) -> Tensor:
         hidden: Tensor = torch.relu(self.up(self.feed_forward_norm(x)))

@@ -33,6 +33,15 @@ class ValueConfig:
     field_dim: int = 16
     dropout: float = 0.0
 
+    def __post_init__(self) -> None:
+        for name in ("dim", "layers", "heads", "list_length", "field_dim"):
+            if getattr(self, name) < 1:
+                raise SpecError(f"{name}: must be at least 1, not {getattr(self, name)}")
+        if self.dim % self.heads:
+            raise SpecError(f"dim: must be a multiple of heads ({self.heads}), not {self.dim}")
+        if not 0 <= self.dropout < 1:
+            raise SpecError(f"dropout: must be within 0..1, not {self.dropout}")
+
     @property
     def feed_forward(self) -> int:
         """Width of the feed-forward layers."""
@@ -82,11 +91,12 @@ def expected_counts(logits: Tensor) -> Tensor:
 def increments(before: Tensor, after: Tensor, price: Tensor) -> Tensor:
     """What adding an item is worth: (Δclick, Δconversion, ΔGMV), [..., 3], from expected counts [..., 2].
 
-    ΔGMV is price · clip(Δconversion, 0, 1): one item is bought at most once, at its price [...].
+    ΔGMV is price · Δconversion, the price [...] in currency. It is not clipped at 0: neighbouring positions are learnt
+    apart, so Δconversion is noisy and often a little negative, and keeping only the positive part would count that
+    noise as revenue, most of all for dear items (docs/results.md has the figures).
     """
     delta = after - before
-    gmv = price * delta[..., 1].clamp(0.0, 1.0)
-    return torch.cat([delta, gmv[..., None]], dim=-1)
+    return torch.cat([delta, (price * delta[..., 1])[..., None]], dim=-1)
 
 
 class ConcatInput(nn.Module):

@@ -63,9 +63,8 @@ def value_report(model: ListValueModel, data: ListArrays, device: torch.device) 
     Each row has ``lists``, ``r_auc``, ``pcoc``, ``rmse``, and prefixes of the counted objectives also ``auc``, one per
     threshold 1..length, None where only one class occurs. An objective that no list records is None.
 
-    ``negative_increments`` is the share of exposed items that the model values below nothing. The thresholds of
-    neighbouring positions are estimated independently, so noise makes some; a planner clips them when it derives GMV,
-    which then comes out too high (see the PCOC of gmv).
+    ``negative_increments`` is the share of exposed items that the model values below nothing: the thresholds of
+    neighbouring positions are estimated independently, so noise makes some.
     """
     probabilities, outcomes = predict(model, data, device)
     truth = data.labels.cumsum(axis=1, dtype=np.float64)

@@ -166,7 +166,7 @@ def _exhaustive_learnt(checkpoint: Checkpoint, case: Case, preferences: Preferen
         batch |= {name: torch.from_numpy(array).expand(len(lists), -1) for name, array in user.items()}
         with torch.inference_mode():
             counts = expected_counts(checkpoint.model(batch)).double().numpy()
-        conversions = np.diff(counts[:, :, 1], axis=1, prepend=0.0).clip(0.0, 1.0)
+        conversions = np.diff(counts[:, :, 1], axis=1, prepend=0.0)
         gmv = (conversions * np.asarray(items["price"], np.float64)[lists]).sum(axis=1)
         return np.column_stack([counts[:, -1], gmv])
 

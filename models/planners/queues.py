@@ -208,8 +208,7 @@ class _Generator:
         """`models.value.increments` as nodes: (Δclick, Δconversion) [B, P, 2] and ΔGMV [B, P, 1]."""
         g = self.graph
         delta = g.op("Sub", after, before)
-        bought = g.op("Clip", g.slice(delta, 2, 1, 2), g.constant(0.0), g.constant(1.0))
-        return delta, g.op("Mul", price, bought)
+        return delta, g.op("Mul", price, g.slice(delta, 2, 1, 2))
 
     def _penalty(self, t: int, cosine: str, ends: str) -> str:
         """(1 − λ) · max cosine to what was chosen within the window (SORT-Gen, eq. 6): [B, P, 1]; 0 if nothing was."""

@@ -1,0 +1,182 @@
+"""Time the engine: generation graphs against their matrix products alone, and against the step-by-step reference.
+
+Machines are shared and their speed drifts within minutes, so contestants run in interleaved blocks and every ratio is
+the median over blocks of two neighbours in time. Weights are random: time does not depend on them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from onnx import TensorProto, helper
+
+from export.requests import RequestShape, random_request, with_preferences
+from export.verify import reference_plan
+from models.graph import IR_VERSION, OPSET
+from models.manifest import Limits
+from models.planners.queues import queue_graph
+from models.planners.runtime import GraphPlanner, session_options
+from models.spec import Category, FeatureSpec, Hashed, Number
+from models.value import ListValueModel, ValueConfig
+
+SPEC: Final = FeatureSpec(
+    user=(Category("age", tuple("abcdef")), Hashed("user", 4096), Number("activity")),
+    context=(Category("device", ("desktop", "mobile")), Number("hour")),
+    item=(Category("category", tuple("abcdefghij")), Hashed("item", 16384), Hashed("brand", 1024), Number("stars")),
+    scores=(Number("ctr", transform="logit"), Number("cvr", transform="logit")),
+    price=Number("price", transform="log1p"),
+)
+UNITS: Final = {"click": 0.05, "conversion": 0.005, "gmv": 0.5}
+Run = Callable[[], object]
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    add = parser.add_argument
+    add("--blocks", type=int, default=40, help="interleaved blocks (default: %(default)s)")
+    add("--runs", type=int, default=25, help="runs per block and contestant (default: %(default)s)")
+    add("--dim", type=int, default=128, help="model width (default: %(default)s)")
+    add("--layers", type=int, default=3, help="transformer layers (default: %(default)s)")
+    add("--queues", type=int, default=3, help="queues Q (default: %(default)s)")
+    add("--head-widths", type=int, nargs="+", default=[1, 2, 4, 8], metavar="H", help="heads (default: 1 2 4 8)")
+    add("--long", type=int, default=50, help="the long horizon to time beside L = 10 (default: %(default)s)")
+    add("--json", type=Path, metavar="FILE", help="write the figures here as well")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure and print Markdown."""
+    torch.set_num_threads(1)
+    model = _model(arguments.dim, arguments.layers, 10)
+    first = Limits(10, arguments.queues, arguments.head_widths[0])
+    contestants: dict[str, Run] = {"matrix products alone": _products(model, first)}
+    for width in arguments.head_widths:
+        contestants[f"L=10, h={width}"] = _engine(model, Limits(10, arguments.queues, width))
+    long_name = f"L={arguments.long}, h=1"
+    started = time.perf_counter()
+    contestants[long_name] = _engine(
+        _model(arguments.dim, arguments.layers, arguments.long), Limits(arguments.long, arguments.queues, 1)
+    )
+    contestants[long_name]()
+    loaded = time.perf_counter() - started
+    contestants["naive sequential (PyTorch reference)"] = _reference(model, first)
+    seconds = interleaved(contestants, blocks=arguments.blocks, runs=arguments.runs)
+    base = f"L=10, h={arguments.head_widths[0]}"
+    report = {
+        "host": f"{platform.machine()}, one thread",
+        "versions": {"onnxruntime": onnxruntime.__version__, "torch": torch.__version__},
+        "model": {"dim": arguments.dim, "layers": arguments.layers, "heads": 4, "queues": arguments.queues},
+        "blocks": arguments.blocks,
+        "runs": arguments.runs,
+        f"{long_name}: built, loaded and first run (s)": loaded,
+        "rows": _rows(seconds, base),
+    }
+    print(_table(report["rows"], base))
+    print(f"\n{long_name}: built, loaded and run once in {loaded:.2f} s")
+    if arguments.json is not None:
+        arguments.json.parent.mkdir(parents=True, exist_ok=True)
+        arguments.json.write_text(json.dumps(report, indent=1) + "\n")
+    return 0
+
+
+def interleaved(contestants: Mapping[str, Run], *, blocks: int, runs: int) -> dict[str, list[float]]:
+    """Seconds per run of every contestant, one figure a block (the block's median), in a new random order each block.
+
+    A contestant that takes over 20 ms runs only once a block.
+    """
+    rng = np.random.default_rng(0)
+    repeats = {name: 1 if _slow(run) else runs for name, run in contestants.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    for _ in range(blocks):
+        for name in rng.permutation(list(contestants)):
+            contestants[name]()  # caches are another contestant's now
+            seconds[name].append(float(np.median([_timed(contestants[name]) for _ in range(repeats[name])])))
+    return seconds
+
+
+def _slow(run: Run) -> bool:
+    run()
+    return _timed(run) > 0.02
+
+
+def _timed(run: Run) -> float:
+    started = time.perf_counter()
+    run()
+    return time.perf_counter() - started
+
+
+def _rows(seconds: Mapping[str, Sequence[float]], base: str) -> list[dict[str, Any]]:
+    """Median milliseconds and the median paired ratio to `base` with the middle half of the blocks."""
+    rows = []
+    for name, values in seconds.items():
+        low, middle, high = np.quantile(np.array(values) / np.array(seconds[base]), [0.25, 0.5, 0.75])
+        rows.append(
+            {"name": name, "ms": float(np.median(values)) * 1e3, "ratio": middle, "ratio_low": low, "ratio_high": high}
+        )
+    return rows
+
+
+def _table(rows: Sequence[Mapping[str, Any]], base: str) -> str:
+    lines = [f"| contestant | median ms | ratio to {base} (middle half of blocks) |", "|---|---:|---:|"]
+    lines += [
+        f"| {r['name']} | {r['ms']:.3f} | {r['ratio']:.2f} ({r['ratio_low']:.2f} to {r['ratio_high']:.2f}) |"
+        for r in rows
+    ]
+    products = rows[0]
+    lines.append(f"\n{base} takes {1 / products['ratio']:.2f} times its matrix products alone.")
+    return "\n".join(lines)
+
+
+def _model(dim: int, layers: int, length: int) -> ListValueModel:
+    torch.manual_seed(0)
+    return ListValueModel(SPEC, ValueConfig(dim=dim, layers=layers, list_length=length)).eval()
+
+
+def _engine(model: ListValueModel, limits: Limits) -> Run:
+    planner = GraphPlanner(queue_graph(model, limits, UNITS).build({}))
+    request = with_preferences(random_request(SPEC, limits, 0, RequestShape(full=True)), (5.0, 1.0, 1.0), 0.8, 4)
+    return lambda: planner(request)
+
+
+def _reference(model: ListValueModel, limits: Limits) -> Run:
+    request = with_preferences(random_request(SPEC, limits, 0, RequestShape(full=True)), (5.0, 1.0, 1.0), 0.8, 4)
+    return lambda: reference_plan(model, limits, UNITS, request)
+
+
+def _products(model: ListValueModel, limits: Limits) -> Run:
+    """The graph's products with weights, and nothing else, in their order and of their shapes, in one session.
+
+    Those inside attention are left out, which makes the yardstick shorter.
+    """
+    graph = queue_graph(model, limits, UNITS).build({}).graph
+    weights = {t.name: t for t in graph.initializer if len(t.dims) == 2}
+    nodes, widths = [], set()
+    for i, node in enumerate(n for n in graph.node if n.op_type == "MatMul" and n.input[1] in weights):
+        rows = limits.slots if node.name.startswith("prepare/") else limits.queues * limits.head_width
+        width = weights[node.input[1]].dims[0]
+        widths.add((rows, width))
+        nodes.append(helper.make_node("MatMul", [f"x{rows}x{width}", node.input[1]], [f"y{i}"]))
+    inputs = [helper.make_tensor_value_info(f"x{r}x{w}", TensorProto.FLOAT, [1, r, w]) for r, w in sorted(widths)]
+    outputs = [helper.make_tensor_value_info(n.output[0], TensorProto.FLOAT, None) for n in nodes]
+    used = {n.input[1] for n in nodes}
+    products = helper.make_graph(nodes, "products", inputs, outputs, [w for n, w in weights.items() if n in used])
+    proto = helper.make_model(products, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+    return _fetching_last(proto, {f"x{r}x{w}": np.ones((1, r, w), np.float32) for r, w in widths})
+
+
+def _fetching_last(model: onnx.ModelProto, feeds: Mapping[str, Any]) -> Run:
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), session_options(), providers=["CPUExecutionProvider"]
+    )
+    # All nodes run whatever is fetched; fetching them all would time copies instead.
+    last = [session.get_outputs()[-1].name]
+    return lambda: session.run(last, feeds)
