@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def requirements(pyproject: Path, extras: list[str]) -> list[str]:
-    """The requirement strings of `project.dependencies` and of each extra, in the file's order. Raises `SystemExit` for an unknown extra."""
+    """`project.dependencies`, then each extra's, in the file's order. Raises `SystemExit` for an unknown extra."""
     project = tomllib.loads(pyproject.read_text("utf-8"))["project"]
     optional = project["optional-dependencies"]
     for extra in extras:
