@@ -31,9 +31,8 @@ class ScoreTable:
     def __init__(self, candidates: Sequence[Candidate], weights: Sequence[float], spec: FeatureSpec) -> None:
         self._candidates = candidates
         self._spec = spec
-        n = len(candidates)
         self._columns: dict[str, Column] = {
-            name: np.full(n, weight) for name, weight in zip(_WEIGHT_NAMES, weights, strict=True)
+            name: np.asarray(weight) for name, weight in zip(_WEIGHT_NAMES, weights, strict=True)
         }
         self._check_probabilities()
 
@@ -88,14 +87,14 @@ class ScoreTable:
             if field.transform != "logit":
                 continue
             column = self._read(field.name)
-            bad = (column < 0) | (column > 1)
+            if ((column >= 0) & (column <= 1)).all():
+                self._columns[field.name] = column
+                continue
+            bad = (column < 0) | (column > 1)  # False where the score is missing, which is no fault.
             if bad.any():
                 i = int(bad.argmax())
-                raise invalid(
-                    f"candidates[{i}].scores.{field.name}", f"must be a probability in 0..1, not {column[i]:g}"
-                )
-            if not np.isnan(column).any():
-                self._columns[field.name] = column
+                path = f"candidates[{i}].scores.{field.name}"
+                raise invalid(path, f"must be a probability in 0..1, not {column[i]:g}")
 
 
 def fill_slots(table: ScoreTable, plan: Plan, limits: Limits) -> NDArray[np.int64]:
