@@ -52,7 +52,9 @@ class Encoder:
         self.spec = spec
         self._user_columns = _columns(spec.user_categoricals)
         self._item_columns = _columns(spec.item_categoricals)
-        self._user_names = {f.name for f in spec.user}
+        # User and context may each have a field of the same name; the user's columns come first.
+        self._own_columns = sum(not isinstance(f, Number) for f in spec.user)
+        self._own_user_numbers = len(spec.user) - self._own_columns
         self._own_numbers = spec.item_numbers[: len(spec.item_numbers) - (spec.price is not None)]
         self._scale_user = _Scale(spec.user_numbers)
         self._scale_item = _Scale(spec.item_numbers)
@@ -60,15 +62,11 @@ class Encoder:
 
     def encode_user(self, user: Mapping[str, Scalar], context: Mapping[str, Scalar]) -> Arrays:
         """``user_ids`` int64 [C] and ``user_numbers`` float32 [F]. Raises `FeatureError` naming the field."""
-        names = self._user_names
-        ids = [
-            column.row(user.get(column.name) if column.name in names else context.get(column.name))
-            for column in self._user_columns
-        ]
-        numbers = [
-            _number(user, f.name, "user") if f.name in names else _number(context, f.name, "context")
-            for f in self.spec.user_numbers
-        ]
+        own, columns = self._own_columns, self._user_columns
+        ids = [c.row(user.get(c.name)) for c in columns[:own]] + [c.row(context.get(c.name)) for c in columns[own:]]
+        own, fields = self._own_user_numbers, self.spec.user_numbers
+        numbers = [_number(user, f.name, "user") for f in fields[:own]]
+        numbers += [_number(context, f.name, "context") for f in fields[own:]]
         return {
             "user_ids": np.array(ids, np.int64),
             "user_numbers": self._scale_user(np.array([numbers], np.float64))[0],
@@ -185,9 +183,15 @@ def _number(table: Mapping[str, Scalar], name: str, group: str, place: int | Non
     if value is None:
         return _MISSING
     if isinstance(value, str):
-        path = f"{group}.{name}" if place is None else f"candidates[{place}].{group}.{name}"
-        raise FeatureError(path, f"must be a number, not the string {value[:40]!r}")
-    return float(value)
+        raise FeatureError(_path(group, name, place), f"must be a number, not the string {value[:40]!r}")
+    try:
+        return float(value)
+    except OverflowError:
+        raise FeatureError(_path(group, name, place), "is too large for a number") from None
+
+
+def _path(group: str, name: str, place: int | None) -> str:
+    return f"{group}.{name}" if place is None else f"candidates[{place}].{group}.{name}"
 
 
 class _Scale:

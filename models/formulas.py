@@ -44,14 +44,15 @@ class Formula:
     def __init__(self, text: str) -> None:
         if len(text) > MAX_LENGTH:
             raise FormulaError(f"is longer than {MAX_LENGTH} characters")
+        source = text.strip()
         try:
-            tree = ast.parse(text.strip(), mode="eval")
+            tree = ast.parse(source, mode="eval")
         except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
             reason = error.msg if isinstance(error, SyntaxError) else "cannot be parsed"
             raise FormulaError(f"is not an arithmetic expression: {reason}") from None
         names: set[str] = set()
         self.text = text
-        self._run = _compile(tree.body, names, 0)
+        self._run = _compile(tree.body, names, source, 0)
         self.names = frozenset(names)
 
     def __call__(self, columns: Mapping[str, Column], n: int) -> Column:
@@ -66,7 +67,7 @@ def compile_formula(text: str) -> Formula:
     return Formula(text)
 
 
-def _compile(node: ast.expr, names: set[str], depth: int) -> _Node:
+def _compile(node: ast.expr, names: set[str], source: str, depth: int) -> _Node:
     if depth > _MAX_DEPTH:
         raise FormulaError(f"is nested deeper than {_MAX_DEPTH} levels")
     match node:
@@ -76,15 +77,17 @@ def _compile(node: ast.expr, names: set[str], depth: int) -> _Node:
             names.add(name)
             return lambda columns: columns[name]
         case ast.UnaryOp(op=op, operand=operand) if type(op) in _UNARY:
-            sign, inner = _UNARY[type(op)], _compile(operand, names, depth + 1)
+            sign, inner = _UNARY[type(op)], _compile(operand, names, source, depth + 1)
             return lambda columns: sign(inner(columns))
         case ast.BinOp(left=left, op=op, right=right) if type(op) in _BINARY:
             if isinstance(op, ast.Pow):
                 _check_exponent(right)
             apply = _BINARY[type(op)]
-            a, b = _compile(left, names, depth + 1), _compile(right, names, depth + 1)
+            a, b = _compile(left, names, source, depth + 1), _compile(right, names, source, depth + 1)
             return lambda columns: apply(a(columns), b(columns))
-    raise FormulaError(f"may only use names, numbers and + - * / **, not {ast.unparse(node)[:60]!r}")
+    # Quoted from the source: `ast.unparse` recurses, and a deep stack above would turn that into a RecursionError.
+    part = ast.get_source_segment(source, node) or source
+    raise FormulaError(f"may only use names, numbers and + - * / **, not {part[:60]!r}")
 
 
 def _constant(value: int | float) -> _Node:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, cast, get_args
 
-from models.spec import OBJECTIVES, FeatureSpec, SpecError, as_mapping, check_keys, record
+from models.spec import OBJECTIVES, FeatureSpec, SpecError, as_mapping, check_keys, record, scalar
 
 FORMAT: Final = 1
 MODEL_FILE: Final = "model.onnx"
@@ -60,6 +61,12 @@ class Diversity:
     trade_off: float = 1.0
     window: int = 4
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.trade_off <= 1:
+            raise SpecError(f"diversity.trade_off: must be within 0..1, not {self.trade_off:g}")
+        if self.window < 0:
+            raise SpecError(f"diversity.window: must be at least 0, not {self.window}")
+
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
@@ -105,6 +112,11 @@ class Manifest:
         for name in ("objectives", "units"):
             if set(getattr(self, name)) != set(OBJECTIVES):
                 raise SpecError(f"bundle.{name}: must have exactly the keys {', '.join(OBJECTIVES)}")
+        for name in OBJECTIVES:
+            if not 0 <= self.objectives[name] < math.inf:
+                raise SpecError(f"bundle.objectives.{name}: must be a finite number of at least 0")
+            if not 0 < self.units[name] < math.inf:
+                raise SpecError(f"bundle.units.{name}: must be a finite number above 0")
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types, with the format number and the spec's fingerprint."""
@@ -182,12 +194,12 @@ def _tensor(data: object, where: str) -> TensorSpec:
     check_keys(table, {"name", "dtype", "shape"}, where)
     if not isinstance(table["shape"], list) or not all(isinstance(n, (int, str)) for n in table["shape"]):
         raise SpecError(f"{where}.shape: must be an array of sizes or axis names")
-    return TensorSpec(_text(table, "name"), _text(table, "dtype"), tuple(table["shape"]))
+    return TensorSpec(_text(table, "name", where), _text(table, "dtype", where), tuple(table["shape"]))
 
 
-def _text(table: Mapping[str, Any], key: str) -> str:
+def _text(table: Mapping[str, Any], key: str, where: str = "bundle") -> str:
     if not isinstance(table[key], str):
-        raise SpecError(f"bundle.{key}: must be a string")
+        raise SpecError(f"{where}.{key}: must be a string")
     return str(table[key])
 
 
@@ -199,7 +211,4 @@ def _array(table: Mapping[str, Any], key: str) -> list[Any]:
 
 def _numbers(table: Mapping[str, Any], key: str) -> dict[str, float]:
     values = as_mapping(table[key], f"bundle.{key}")
-    for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise SpecError(f"bundle.{key}.{name}: must be a number")
-    return {name: float(value) for name, value in values.items()}
+    return {name: scalar(value, "float", f"bundle.{key}.{name}") for name, value in values.items()}

@@ -194,7 +194,7 @@ def _fields(data: object, where: str) -> tuple[Field, ...]:
 def _field(data: object, where: str) -> Field:
     table = dict(as_mapping(data, where))
     kind = table.pop("kind", None)
-    if kind not in _KINDS:
+    if not isinstance(kind, str) or kind not in _KINDS:
         raise SpecError(f"{where}.kind: must be one of {sorted(_KINDS)}, not {kind!r}")
     return record(_KINDS[kind], table, where)
 
@@ -233,9 +233,16 @@ def scalar(value: object, annotation: str, where: str) -> Any:
             raise SpecError(f"{where}: must be an array of strings")
         return tuple(value)
     if annotation == "float" and isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value)
+        return _float(value, where)
     if annotation == "int" and isinstance(value, int) and not isinstance(value, bool):
         return value
     if annotation not in ("float", "int") and isinstance(value, str):
         return value
     raise SpecError(f"{where}: must be of type {annotation}, not {type(value).__name__}")
+
+
+def _float(value: int | float, where: str) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        raise SpecError(f"{where}: is too large for a float") from None

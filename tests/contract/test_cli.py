@@ -1,0 +1,108 @@
+"""The `listwright` command: finding subcommands, exit statuses, and errors without tracebacks."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+
+from models import cli
+
+COMMANDS = ["data", "train", "evaluate", "export", "serve", "bench"]
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """This module is a command, too: see `plugged`."""
+    parser.add_argument("--status", type=int, default=0)
+    parser.add_argument("--problem")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    if arguments.problem == "bug":
+        raise KeyError("a bug keeps its traceback")
+    if arguments.problem:
+        raise ValueError(arguments.problem)
+    return int(arguments.status)
+
+
+@pytest.fixture
+def plugged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`listwright data` is this module, and `listwright bench` needs something that is not installed."""
+    points = [
+        EntryPoint("data", __name__, "listwright.commands"),
+        EntryPoint("bench", "no_such_package.bench", "listwright.commands"),
+    ]
+    monkeypatch.setattr(cli, "entry_points", lambda group: [p for p in points if p.group == group])
+
+
+@pytest.mark.parametrize("arguments", [[], ["-h"], ["--help"]])
+def test_help_lists_every_command(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("usage: listwright COMMAND")
+    assert [line.split()[0] for line in printed.splitlines()[2:]] == COMMANDS
+
+
+def test_an_unknown_command_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["trian"]) == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith("listwright: unknown command 'trian'\nusage: ")
+    assert not printed.out
+
+
+@pytest.mark.usefixtures("plugged")
+def test_a_commands_status_is_the_exit_status() -> None:
+    assert cli.main(["data", "--status", "0"]) == 0
+    assert cli.main(["data", "--status", "5"]) == 5
+
+
+@pytest.mark.usefixtures("plugged")
+def test_bad_input_is_one_line_on_stderr_and_status_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["data", "--problem", "row 3, column price: is negative"]) == 2
+    printed = capsys.readouterr()
+    assert printed.err == "listwright data: row 3, column price: is negative\n"
+    assert not printed.out
+
+
+@pytest.mark.usefixtures("plugged")
+def test_a_bug_is_not_mistaken_for_bad_input() -> None:
+    with pytest.raises(KeyError, match="keeps its traceback"):
+        cli.main(["data", "--problem", "bug"])
+
+
+@pytest.mark.usefixtures("plugged")
+def test_an_unknown_option_is_status_2(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["data", "--colour", "red"])
+    assert caught.value.code == 2
+    assert "--colour" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("plugged")
+def test_a_missing_package_says_what_to_install() -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["bench"])
+    assert "needs 'no_such_package'" in str(caught.value.code)
+    assert "pip install 'listwright[" in str(caught.value.code)
+
+
+def test_help_needs_neither_torch_nor_the_service() -> None:
+    code = (
+        "import sys; from models.cli import main; main(['--help']); "
+        "print([m for m in ('torch', 'service', 'numpy', 'pyarrow') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_the_installed_command_is_this_one() -> None:
+    command = Path(sys.executable).with_name("listwright")
+    if not command.exists():
+        pytest.skip("the package is not installed beside this Python")
+    done = subprocess.run([command, "nonsense"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "unknown command 'nonsense'" in done.stderr

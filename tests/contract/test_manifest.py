@@ -1,0 +1,147 @@
+"""`bundle.json`: its JSON form and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.manifest import MANIFEST_FILE, Diversity, Limits, Manifest, QueueSpec, TensorSpec
+from models.spec import FeatureSpec, Hashed, SpecError
+from tests.contract.strategies import POSITIVE, SPECS
+from tests.contract.test_spec import SPEC
+
+MANIFEST = Manifest(
+    name="demo",
+    version="3",
+    family="sort-gen",
+    spec=SPEC,
+    limits=Limits(list_length=10, queues=3, head_width=2),
+    queues=(QueueSpec("click", "ctr"), QueueSpec("gmv", "ctr*price")),
+    partition="bfs",
+    objectives={"click": 5.0, "conversion": 1.0, "gmv": 0.0},
+    units={"click": 0.05, "conversion": 0.001, "gmv": 0.5},
+    diversity=Diversity(trade_off=0.8, window=4),
+    fallback="ctr",
+    inputs=(TensorSpec("valid", "bool", ("B", 30)),),
+    outputs=(TensorSpec("order", "int64", ("B", 10)),),
+    files={"model.onnx": "ab"},
+    provenance={"data": {"seed": 0}},
+)
+WEIGHTS = st.fixed_dictionaries(dict.fromkeys(("click", "conversion", "gmv"), POSITIVE))
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    spec=SPECS,
+    limits=st.builds(Limits, st.integers(1, 50), st.integers(2, 8), st.integers(1, 8)),
+    objectives=WEIGHTS,
+    units=WEIGHTS,
+    diversity=st.builds(Diversity, st.floats(0, 1), st.integers(0, 50)),
+)
+def test_a_manifest_survives_its_json_form(
+    spec: FeatureSpec, limits: Limits, objectives: Any, units: Any, diversity: Diversity
+) -> None:
+    manifest = replace(
+        MANIFEST, spec=spec, limits=limits, objectives=objectives, units=units, diversity=diversity, partition="dfs"
+    )
+    assert Manifest.from_json(json.loads(json.dumps(manifest.to_json()))) == manifest
+
+
+def test_a_manifest_is_read_from_its_folder(tmp_path: Path) -> None:
+    (tmp_path / MANIFEST_FILE).write_text(json.dumps(MANIFEST.to_json()), "utf-8")
+    assert Manifest.read(tmp_path) == MANIFEST
+
+
+@pytest.mark.parametrize("content", [b"", b'{"name": "de', b"\xff\xfe", b"nothing"])
+def test_a_file_that_is_no_json_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / MANIFEST_FILE).write_bytes(content)
+    with pytest.raises(SpecError, match=r"bundle\.json: is not valid JSON: "):
+        Manifest.read(tmp_path)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match=r"bundle\.json: cannot be read: No such file"):
+        Manifest.read(tmp_path)
+
+
+def test_a_malformed_manifest_is_refused_naming_file_and_key(tmp_path: Path) -> None:
+    (tmp_path / MANIFEST_FILE).write_text(json.dumps({**MANIFEST.to_json(), "name": 3}))
+    with pytest.raises(SpecError, match=r"bundle\.json: bundle\.name: must be a string$"):
+        Manifest.read(tmp_path)
+
+
+def edited(edit: Callable[[Any], Any]) -> object:
+    data = json.loads(json.dumps(MANIFEST.to_json()))
+    edit(data)
+    return data
+
+
+def refusal(edit: Callable[[Any], Any]) -> str:
+    with pytest.raises(SpecError) as caught:
+        Manifest.from_json(edited(edit))
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("key", sorted(MANIFEST.to_json()))
+def test_every_missing_key_is_named(key: str) -> None:
+    assert refusal(lambda d: d.pop(key)) == f"bundle.{key}: is missing"
+
+
+@pytest.mark.parametrize("key", sorted(set(MANIFEST.to_json()) - {"format", "fingerprint"}))
+def test_every_key_of_a_wrong_type_is_named(key: str) -> None:
+    assert refusal(lambda d: d.update({key: 3})).startswith(f"{'spec' if key == 'spec' else f'bundle.{key}'}: must be ")
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda d: d.update(extra=1), "bundle.extra: unknown key"),
+        (lambda d: d.update(format=2), "bundle.format: this version reads format 1, not 2"),
+        (lambda d: d.update(family="pointer"), "bundle.family: must be one of"),
+        (lambda d: d.update(partition="zigzag"), "bundle.partition: must be one of"),
+        (lambda d: d.update(queues=[]), "bundle.queues: must be 1 to 3 queues, not 0"),
+        (lambda d: d.update(queues=d["queues"] * 2), "bundle.queues: must be 1 to 3 queues, not 4"),
+        (lambda d: d["queues"][1].pop("score"), "bundle.queues[1].score: is missing"),
+        (lambda d: d["queues"][1].update(score=1), "bundle.queues[1].score: must be of type str, not int"),
+        (lambda d: d["limits"].update(queues=2.0), "bundle.limits.queues: must be of type int, not float"),
+        (lambda d: d["limits"].update(list_length=0), "limits.list_length: must be at least 1"),
+        (lambda d: d["limits"].update(head_width=0), "limits.head_width: must be at least 1"),
+        (lambda d: d["limits"].pop("queues"), "bundle.limits.queues: is missing"),
+        (lambda d: d["objectives"].pop("gmv"), "bundle.objectives: must have exactly the keys"),
+        (lambda d: d["units"].update(profit=1), "bundle.units: must have exactly the keys"),
+        (lambda d: d["units"].update(gmv="1"), "bundle.units.gmv: must be of type float, not str"),
+        (lambda d: d["units"].update(gmv=10**400), "bundle.units.gmv: is too large for a float"),
+        (lambda d: d["units"].update(gmv=0), "bundle.units.gmv: must be a finite number above 0"),
+        (lambda d: d["units"].update(gmv=float("nan")), "bundle.units.gmv: must be a finite number above 0"),
+        (lambda d: d["objectives"].update(click=-1), "bundle.objectives.click: must be a finite number of at least 0"),
+        (lambda d: d["objectives"].update(click=float("inf")), "bundle.objectives.click: must be a finite number"),
+        (lambda d: d["diversity"].update(window=-1), "diversity.window: must be at least 0, not -1"),
+        (lambda d: d["diversity"].update(trade_off=1.1), "diversity.trade_off: must be within 0..1, not 1.1"),
+        (lambda d: d["diversity"].update(cap=1), "bundle.diversity.cap: unknown key"),
+        (lambda d: d["inputs"][0].update(name=3), "bundle.inputs[0].name: must be a string"),
+        (lambda d: d["outputs"][0].update(dtype=None), "bundle.outputs[0].dtype: must be a string"),
+        (lambda d: d["inputs"][0].update(shape=[1.5]), "bundle.inputs[0].shape: must be an array of sizes"),
+        (lambda d: d["inputs"][0].pop("shape"), "bundle.inputs[0].shape: is missing"),
+    ],
+)
+def test_a_malformed_manifest_is_refused_naming_the_key(edit: Callable[[Any], Any], message: str) -> None:
+    assert refusal(edit).startswith(message)
+
+
+def test_a_fingerprint_that_is_not_the_specs_is_refused_saying_both() -> None:
+    other = replace(SPEC, user=(Hashed("city", 3),))
+    message = refusal(lambda d: d.update(spec=other.to_json()))
+    assert message.startswith("bundle.fingerprint: ")
+    assert SPEC.fingerprint in message
+    assert other.fingerprint in message
+
+
+def test_slots_are_queues_times_list_length() -> None:
+    assert Limits(list_length=10, queues=3, head_width=4).slots == 30
