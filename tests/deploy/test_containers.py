@@ -73,7 +73,7 @@ def test_everything_the_dockerfile_copies_exists_and_passes_dockerignore() -> No
     for line in re.findall(r"^COPY (?!--from)(.*)$", DOCKERFILE, re.M):
         for source in (part.rstrip("/") for part in line.split()[:-1]):
             assert source in kept, f"{source} is ignored"
-            assert (ROOT / source).exists() or source == "README.md", source
+            assert (ROOT / source).exists(), source
 
 
 def test_compose_publishes_on_loopback_only_and_never_the_admin_port() -> None:
