@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from loadtest import report
 from tests.loadtest.specs import write_bundle_json
 from tests.loadtest.stub import Answer, in_input_order, stub_service
 
-pytest.importorskip("locust", reason="needs the extra `load`")
+# Not importorskip: importing locust patches this process's sockets and threads with gevent.
+pytestmark = pytest.mark.skipif(find_spec("locust") is None, reason="needs the extra `load`")
 ROOT = Path(__file__).parents[2]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -66,10 +67,10 @@ def test_overhead_measures_both_sizes_and_writes_them_down(
     assert "| 1000 |" in capsys.readouterr().out
 
 
+@pytest.mark.skipif(find_spec("locust") is None, reason="needs the extra `load`")
 def test_a_load_run_keeps_its_report_and_judges_it(
     bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("locust", reason="needs the extra `load`")
     arguments = ["--bundles", str(bundle.parents[1]), "--reports", str(tmp_path), "--seconds", "4", "--users", "2"]
     assert run.main([*arguments, "--mix", "20=1,60=1", "--budget-ms", "60000"]) == 0
     assert "PASS" in capsys.readouterr().out
