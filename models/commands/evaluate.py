@@ -1,0 +1,29 @@
+"""Compare orders and planners on lists whose outcome is known. Each subcommand is a module of `models.evaluation`."""
+
+from __future__ import annotations
+
+import argparse
+from types import ModuleType
+from typing import Final
+
+from models.evaluation import folds, logs, simulator_command
+
+_SUBCOMMANDS: Final[dict[str, tuple[str, ModuleType]]] = {
+    "logs": ("logged lists, re-ranked by a running service", logs),
+    "simulator": ("planners and value models on simulated lists, where truth is known", simulator_command),
+    "folds": ("the test folds of a log: data, training, export, service and `logs` for each", folds),
+}
+"""Each module offers ``configure(parser)`` and ``run(arguments) -> int``, as commands do."""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add one subcommand per kind of comparison."""
+    subcommands = parser.add_subparsers(dest="subcommand", required=True, metavar="WHAT")
+    for name, (text, module) in _SUBCOMMANDS.items():
+        module.configure(subcommands.add_parser(name, help=text, description=module.__doc__))
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the chosen subcommand."""
+    status: int = _SUBCOMMANDS[arguments.subcommand][1].run(arguments)
+    return status

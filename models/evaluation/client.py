@@ -1,0 +1,103 @@
+"""`POST /v1/rerank` as a backend would call it: one request at a time over one kept connection.
+
+It checks that the answer is a list in the order of which all candidates stand once, made by the model, and says what
+the service said when it refuses. Knows nothing about labels or measures.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Final, Self
+from urllib.parse import urlsplit
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+_PATH: Final = "/v1/rerank"
+_CONNECTIONS: Final = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
+
+
+class ServiceError(ValueError):
+    """The service cannot be reached, refused a request or gave no valid list; the message says which."""
+
+
+class _Item(msgspec.Struct):
+    index: int
+    source: str
+
+
+class _Answer(msgspec.Struct):
+    model: str
+    version: str
+    items: list[_Item]
+    degraded: dict[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """An answer. `order` [n] holds candidate indices, best first; the first `by_model` of them the model chose."""
+
+    order: NDArray[np.int64]
+    by_model: int
+    model: str
+    version: str
+
+
+class RerankClient:
+    """A connection to one service. Not thread-safe."""
+
+    def __init__(self, url: str, *, timeout: float = 60.0) -> None:
+        """Raises `ServiceError` for a URL that is not ``http[s]://host[:port]``; connects on the first request."""
+        parts = urlsplit(url)
+        if parts.scheme not in _CONNECTIONS or not parts.hostname:
+            raise ServiceError(f"--url: must be like http://127.0.0.1:8000, not {url!r}")
+        self._url = url
+        self._path = parts.path.rstrip("/") + _PATH
+        self._connection = _CONNECTIONS[parts.scheme](parts.hostname, parts.port, timeout=timeout)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._connection.close()
+
+    def rerank(self, request: Mapping[str, Any]) -> Ranking:
+        """The order of all of the request's candidates. Raises `ServiceError`, naming the list."""
+        where = f"list {request['request_id']!r}"
+        status, body = self._post(json.dumps(request, allow_nan=False).encode())
+        if status != http.HTTPStatus.OK:
+            raise ServiceError(f"{where}: the service answered {status}: {_detail(body)}")
+        try:
+            answer = msgspec.json.decode(body, type=_Answer)
+        except msgspec.MsgspecError as error:
+            raise ServiceError(f"{where}: the service's answer is not a list: {error}") from error
+        if answer.degraded is not None:
+            raise ServiceError(f"{where}: the service answered without its model: {answer.degraded}")
+        order = [item.index for item in answer.items]
+        if sorted(order) != list(range(len(request["candidates"]))):
+            raise ServiceError(f"{where}: the service did not return every candidate once")
+        by_model = sum(item.source == "model" for item in answer.items)
+        return Ranking(np.array(order, np.int64), by_model, answer.model, answer.version)
+
+    def _post(self, body: bytes) -> tuple[int, bytes]:
+        try:
+            self._connection.request("POST", self._path, body, {"Content-Type": "application/json"})
+            response = self._connection.getresponse()
+            return response.status, response.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise ServiceError(f"{self._url}: cannot be asked: {error!r}") from error
+
+
+def _detail(body: bytes) -> str:
+    """The detail of an RFC 9457 problem document, or the start of whatever else came."""
+    try:
+        return str(json.loads(body)["detail"])
+    except (ValueError, KeyError, TypeError):
+        return repr(body[:200].decode("utf-8", "replace"))

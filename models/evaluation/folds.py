@@ -1,0 +1,170 @@
+"""The whole line on real logs, fold by fold: data, training, export, service, `evaluate logs`; then all folds' tables.
+
+Each step is the console command that a user would type, so the folder's logs are also a recipe. A step whose result is
+there is skipped, and training goes on where it stopped, so an interrupted run is started again with the same line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+from models.evaluation.logs import write_json
+from models.evaluation.scoring import Comparison, ListResult, summarise
+from models.evaluation.tables import comparison_tables, value_table
+
+_PACKAGES: Final = ("torch", "onnxruntime", "lightgbm", "numpy", "scipy")
+_LAST_LINES: Final = 15
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Options of each command for one source, chosen on the validation lists of fold 0 (see docs/results/)."""
+
+    train: str
+    logs: str = ""
+    export: str = "--head-width 1 --requests 200"
+
+
+RECIPES: Final = {
+    "expedia": Recipe(
+        train="--list-length 38 --dim 64 --layers 2 --heads 2 --field-dim 32 --dropout 0.2 "
+        "--batch-size 64 --weight-decay 0.1 --epochs 40 --patience 8"
+    ),
+    "trivago": Recipe(
+        train="--list-length 25 --dim 64 --layers 2 --heads 4 --field-dim 16 --dropout 0.2 "
+        "--batch-size 64 --weight-decay 0.1 --learning-rate 5e-4 --epochs 12 --patience 4",
+        logs="--objectives 1,0,0",  # no purchases are recorded, so their counts are never trained
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One command and the file that is there once it has run."""
+
+    name: str
+    result: Path
+    command: Sequence[str]
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    add = parser.add_argument
+    add("source", choices=sorted(RECIPES), help="whose files and whose recipe")
+    add("--path", type=Path, required=True, metavar="PATH", help="the source's file, as for `listwright data`")
+    add("--out", type=Path, required=True, metavar="FOLDER", help="folder for everything, for example runs/expedia")
+    add("--folds", type=int, default=5, help="number of folds (default: %(default)s)")
+    add("--only", type=int, nargs="+", metavar="FOLD", help="run these folds only (default: all)")
+    add("--seed", type=int, default=0, help="seed of splits, scores, training and bootstrap (default: 0)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run what is missing, then write and print ``report.md`` and ``report.json``."""
+    chosen = arguments.only or range(arguments.folds)
+    out: Path = arguments.out
+    _keep_plan(out / "plan.json", arguments)
+    for fold in chosen:
+        for step in fold_steps(arguments, fold):
+            _run_step(step, out / f"fold-{fold}" / f"{step.name}.log")
+    report = pooled_report([out / f"fold-{fold}" for fold in chosen], seed=arguments.seed)
+    write_json(out / "report.json", report)
+    text = report_text(report)
+    (out / "report.md").write_text(text, "utf-8")
+    print(text)
+    return 0
+
+
+def fold_steps(arguments: argparse.Namespace, fold: int) -> Iterator[Step]:
+    """The commands for one fold, in order."""
+    recipe, folder, source = RECIPES[arguments.source], arguments.out / f"fold-{fold}", arguments.source
+    lists, trained, bundles, results = (
+        folder / "lists.parquet",
+        folder / "run",
+        folder / "bundles",
+        folder / "logs.json",
+    )
+    checkpoint, seed = trained / "checkpoint.pt", f"--seed={arguments.seed}"
+    data = f"data {source} --folds {arguments.folds} --fold {fold} --quiet"
+    yield _step("data", lists, data, seed, f"--path={arguments.path}", f"--output={lists}")
+    resume = ["--resume"] if (trained / "last.pt").exists() else []
+    train = f"train sort-gen --threads 1 {recipe.train}"
+    yield _step("train", checkpoint, train, seed, f"--data={lists}", f"--out={trained}", *resume)
+    manifest = bundles / source / "1" / "bundle.json"
+    export = f"export --name {source} --version 1 {recipe.export}"
+    yield _step("export", manifest, export, seed, f"--checkpoint={checkpoint}", f"--out={bundles}")
+    # The service is started by the load tools' command line: no package below the service imports it.
+    serve = (sys.executable, "-m", "loadtest.with_server", f"--bundles={bundles}", "--")
+    ask = _step("logs", results, f"evaluate logs {recipe.logs}", seed, f"--data={lists}", f"--json={results}")
+    yield dataclasses.replace(ask, command=[*serve, *ask.command, "--url={url}"])
+
+
+def _step(name: str, result: Path, words: str, *options: str) -> Step:
+    return Step(name, result, [sys.executable, "-m", "models.cli", *words.split(), *options])
+
+
+def pooled_report(folders: Sequence[Path], *, seed: int) -> dict[str, Any]:
+    """The folds' test lists taken together, the value model's figures per fold, and what made them."""
+    logs = [json.loads((folder / "logs.json").read_text("utf-8")) for folder in folders]
+    lists = [ListResult(**row) for fold in logs for row in fold["lists"]]
+    return {
+        "folds": len(folders),
+        "lists": len(lists),
+        "requests": sum(fold["served_by"]["requests"] for fold in logs),
+        "by_model": sum(f["served_by"]["by_model"] for f in logs) / sum(f["served_by"]["places"] for f in logs),
+        "versions": {name: version(name) for name in _PACKAGES} | {"python": sys.version.split()[0]},
+        "data": [fold["data"] for fold in logs],
+        "summary": summarise(lists, Comparison(**logs[0]["comparison"]), seed=seed),
+        "value": [json.loads((f / "run" / "metrics.json").read_text("utf-8"))["test"] for f in folders],
+    }
+
+
+def report_text(report: dict[str, Any]) -> str:
+    """The report as Markdown."""
+    versions = ", ".join(f"{name} {number}" for name, number in report["versions"].items())
+    return (
+        f"{report['folds']} test folds, {report['lists']} lists, {report['requests']} requests over HTTP, "
+        f"{report['by_model']:.1%} of the places filled by the model. {versions}.\n\n"
+        f"{comparison_tables(report['summary'])}\n\n**Value model, test lists**\n\n{value_table(report['value'])}\n"
+    )
+
+
+def _keep_plan(path: Path, arguments: argparse.Namespace) -> None:
+    """Record what the folder is for. Raises `ValueError` if it is for something else: finished steps are not redone."""
+    plan = {
+        "source": arguments.source,
+        "file": arguments.path.name,
+        "folds": arguments.folds,
+        "seed": arguments.seed,
+        "recipe": dataclasses.asdict(RECIPES[arguments.source]),
+    }
+    before = json.loads(path.read_text("utf-8")) if path.exists() else plan
+    for key, value in plan.items():
+        if before.get(key) != value:
+            raise ValueError(f"{path.parent}: was made with {key} {before.get(key)}, not {value}; choose another --out")
+    write_json(path, plan)
+
+
+def _run_step(step: Step, log: Path) -> None:
+    if step.result.exists():
+        return
+    print(f"{log.parent.name}: {step.name} …", flush=True)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("w", encoding="utf-8") as file:
+        print("$", shlex.join(step.command), file=file, flush=True)
+        # One thread: LightGBM and PyTorch would otherwise take every core.
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        status = subprocess.run(step.command, stdout=file, stderr=subprocess.STDOUT, env=environment).returncode
+    if status or not step.result.exists():
+        last = "\n".join(log.read_text("utf-8", "replace").splitlines()[-_LAST_LINES:])
+        raise ValueError(f"{log.parent.name}: {step.name} ended with status {status}; {log} ends with\n{last}")

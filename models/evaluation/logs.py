@@ -1,0 +1,216 @@
+"""Compare orders of logged lists: as shown, sorted by prior scores, re-ranked by a running service, and random.
+
+Every list is posted with λ = 1 by default, since NDCG has no say on diversity. NDCG on logged lists credits an order
+only for what was clicked or bought where it stood, so it cannot show gains that come from the list as a whole, and it
+favours the order that was shown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import hashlib
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from tqdm import tqdm
+
+from models.evaluation.client import RerankClient
+from models.evaluation.orders import Order, neutral_order, request_body, sorted_order
+from models.evaluation.scoring import Comparison, score_list, summarise
+from models.evaluation.tables import comparison_tables
+from models.lists import ListRecord, read_lists, read_metadata
+from models.spec import OBJECTIVES
+
+PRIORS: Final[Mapping[str, str]] = {"click": "ctr", "conversion": "ctr*cvr", "gmv": "ctr*cvr*price"}
+"""Per objective the formula that a ranking stage would sort by."""
+WEIGHTS: Final = ((5.0, 1.0, 1.0), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
+_PATIENCE_MS: Final = 60_000
+
+Weights = tuple[float, ...]
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    add = parser.add_argument
+    add("--data", type=Path, required=True, metavar="FILE", help="list file (Parquet)")
+    add("--url", required=True, help="the service, for example http://127.0.0.1:8000")
+    add("--json", type=Path, required=True, metavar="FILE", help="write the results here, list by list and summed up")
+    add("--split", choices=("train", "valid", "test"), default="test", help="which lists (default: %(default)s)")
+    add("--model", help="name of the model (default: the service's)")
+    add(
+        "--objectives",
+        action="append",
+        type=parse_weights,
+        metavar="A,B,G",
+        help="α,β,γ; repeatable (default: 5,1,1 and each objective alone)",
+    )
+    add("--trade-off", type=float, default=1.0, metavar="LAMBDA", help="MMR's λ (default: %(default)s: value only)")
+    add("--window", type=int, default=4, help="MMR's window (default: %(default)s)")
+    add(
+        "--prior",
+        action="append",
+        type=_prior,
+        metavar="OBJECTIVE=FORMULA",
+        help="the sort to beat in an objective; repeatable (default: ctr, ctr*cvr, ctr*cvr*price)",
+    )
+    add("--k", type=int, default=10, help="the k of NDCG@k (default: %(default)s)")
+    add("--seed", type=int, default=0, help="seed of the order that is sent and of the bootstrap (default: 0)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Ask the service, write the JSON, print the tables."""
+    if arguments.k < 1:
+        raise ValueError(f"--k: must be at least 1, not {arguments.k}")
+    records = [r for r in read_lists(arguments.data, arguments.split) if r.exposed]
+    if not records:
+        raise ValueError(f"{arguments.data}: has no lists of split {arguments.split!r}")
+    settings = _settings(arguments, records)
+    with RerankClient(arguments.url) as client:
+        evaluation = _evaluate(client, records, read_metadata(arguments.data).get("random_order"), settings)
+    write_json(arguments.json, {"data": _describe(arguments.data, arguments.split), **evaluation})
+    print(comparison_tables(evaluation["summary"]))
+    print(f"\n{arguments.json}")
+    return 0
+
+
+@dataclasses.dataclass(frozen=True)
+class _Settings:
+    """How to ask and what to compare with. `objectives` maps the name of a served order to its α, β, γ."""
+
+    objectives: Mapping[str, Weights]
+    priors: Mapping[str, str]
+    model: str | None
+    trade_off: float
+    window: int
+    k: int
+    seed: int
+
+    @property
+    def comparison(self) -> Comparison:
+        return Comparison(tuple(self.objectives), {o: prior_name(f) for o, f in self.priors.items()})
+
+    def request(self, weights: Weights) -> dict[str, Any]:
+        """The fields of a request beside its list. The deadline is long: what is measured is the model."""
+        return {
+            **({} if self.model is None else {"model": self.model}),
+            "objectives": dict(zip(OBJECTIVES, weights, strict=True)),
+            "diversity": {"lambda": self.trade_off, "window": self.window},
+            "timeout_ms": _PATIENCE_MS,
+        }
+
+
+def parse_weights(text: str) -> Weights:
+    """``"5,1,1"`` as α, β, γ. Raises `argparse.ArgumentTypeError`."""
+    try:
+        weights = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        weights = ()
+    if len(weights) != len(OBJECTIVES) or any(not 0 <= w < math.inf for w in weights) or not sum(weights):
+        raise argparse.ArgumentTypeError(f"must be three numbers of at least 0, not all 0, not {text!r}")
+    return weights
+
+
+def served_name(weights: Weights) -> str:
+    """What the order that the service gives for α, β, γ is called."""
+    return "served " + "/".join(f"{w:g}" for w in weights)
+
+
+def prior_name(formula: str) -> str:
+    """What the sort by a formula of prior scores is called."""
+    return f"sort by {formula}"
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write JSON; the file appears under its name only when complete."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial.write_text(json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n", "utf-8")
+    partial.replace(path)
+
+
+def _settings(arguments: argparse.Namespace, records: Sequence[ListRecord]) -> _Settings:
+    recorded = {
+        "click": True,
+        "conversion": any(r.purchases is not None for r in records),
+        "gmv": any(r.gmv is not None for r in records),
+    }
+    priors = {**PRIORS, **dict(arguments.prior or [])}
+    return _Settings(
+        objectives={served_name(w): w for w in arguments.objectives or WEIGHTS},
+        priors={name: formula for name, formula in priors.items() if recorded[name]},
+        model=arguments.model,
+        trade_off=arguments.trade_off,
+        window=arguments.window,
+        k=arguments.k,
+        seed=arguments.seed,
+    )
+
+
+def _evaluate(
+    client: RerankClient, records: Sequence[ListRecord], shuffled: Sequence[str] | None, settings: _Settings
+) -> dict[str, Any]:
+    asked = _Asked()
+    known = None if shuffled is None else set(shuffled)
+    results = [
+        score_list(
+            record,
+            dict(_orders(client, record, settings, asked)),
+            k=settings.k,
+            shuffled=None if known is None else record.request_id in known,
+        )
+        for record in tqdm(records, desc="re-rank", unit="list", disable=None)
+    ]
+    return {
+        **dataclasses.asdict(settings),
+        "comparison": dataclasses.asdict(settings.comparison),
+        "served_by": dataclasses.asdict(asked),
+        "summary": summarise(results, settings.comparison, seed=settings.seed),
+        "lists": [dataclasses.asdict(result) for result in results],
+    }
+
+
+@dataclasses.dataclass
+class _Asked:
+    """Who answered, and how many of the places the model filled; the rest were past its list horizon."""
+
+    model: str = ""
+    version: str = ""
+    requests: int = 0
+    places: int = 0
+    by_model: int = 0
+
+
+def _orders(
+    client: RerankClient, record: ListRecord, settings: _Settings, asked: _Asked
+) -> Iterator[tuple[str, Order]]:
+    start = neutral_order(record, seed=settings.seed)
+    for formula in settings.priors.values():
+        yield prior_name(formula), sorted_order(record, formula, start)
+    for name, weights in settings.objectives.items():
+        ranking = client.rerank(request_body(record, start, settings.request(weights)))
+        if asked.requests and (asked.model, asked.version) != (ranking.model, ranking.version):
+            raise ValueError(f"list {record.request_id!r}: the service's model changed to {ranking.version}")
+        asked.model, asked.version = ranking.model, ranking.version
+        asked.requests += 1
+        asked.places += len(start)
+        asked.by_model += ranking.by_model
+        yield name, start[ranking.order]
+
+
+def _describe(path: Path, split: str) -> dict[str, Any]:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    metadata = {key: value for key, value in read_metadata(path).items() if key != "random_order"}
+    return {"file": path.name, "sha256": digest, "split": split, "metadata": metadata}
+
+
+def _prior(text: str) -> tuple[str, str]:
+    objective, equals, formula = text.partition("=")
+    if objective not in OBJECTIVES or not (equals and formula):
+        raise argparse.ArgumentTypeError(f"must be OBJECTIVE=FORMULA with one of {', '.join(OBJECTIVES)}, not {text!r}")
+    return objective, formula

@@ -1,0 +1,74 @@
+"""Orders of one logged list: as shown, sorted by a formula of the prior scores, and as a request for a re-ranker.
+
+Only items that were shown take part, since the others have no outcome. An order is an array of places in the list as
+it was shown, best first. Requests and sorts start from one shuffle, so neither the input order nor a tie can carry the
+order that was shown. Knows nothing about HTTP or measures.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.formulas import compile_formula
+from models.lists import Candidate, ListRecord
+from models.partition import descending
+
+Order = NDArray[np.int64]
+
+
+def neutral_order(record: ListRecord, *, seed: int) -> Order:
+    """A shuffle that depends on the seed and the request id alone."""
+    rng = np.random.default_rng([seed, zlib.crc32(record.request_id.encode())])
+    return rng.permutation(len(record.exposed))
+
+
+def sorted_order(record: ListRecord, formula: str, start: Order) -> Order:
+    """`start` sorted by a formula of scores and price, best first; ties stay as they stand in `start`.
+
+    Raises `ValueError` naming the list, and the score that an item lacks or the value that is not finite.
+    """
+    candidates = [record.candidates[record.exposed[i]] for i in start.tolist()]
+    compiled = compile_formula(formula)
+    columns = {name: _column(record, candidates, name, formula) for name in compiled.names}
+    values = compiled(columns, len(start))
+    if not np.isfinite(values).all():
+        item = candidates[int(np.isfinite(values).argmin())].id
+        raise ValueError(f"list {record.request_id!r}: {formula} is not finite for item {item!r}")
+    return start[descending(values)]
+
+
+def request_body(record: ListRecord, start: Order, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The request that asks for all shown items, in the order of `start`. `options` holds its other fields."""
+    candidates = [_candidate(record.candidates[record.exposed[i]]) for i in start.tolist()]
+    return {
+        "request_id": record.request_id,
+        "user": dict(record.user),
+        "context": dict(record.context),
+        "candidates": candidates,
+        "top_n": len(candidates),
+        **options,
+    }
+
+
+def _column(record: ListRecord, candidates: Sequence[Candidate], name: str, formula: str) -> NDArray[np.float64]:
+    values = [c.price if name == "price" else c.scores.get(name) for c in candidates]
+    if None in values:
+        item = candidates[values.index(None)].id
+        raise ValueError(f"list {record.request_id!r}: item {item!r} has no {name!r}, which {formula} needs")
+    return np.array(values, np.float64)
+
+
+def _candidate(candidate: Candidate) -> dict[str, Any]:
+    table = {
+        "id": candidate.id,
+        "scores": dict(candidate.scores),
+        "features": dict(candidate.features),
+        "price": candidate.price,
+        "embedding": None if candidate.embedding is None else list(candidate.embedding),
+    }
+    return {key: value for key, value in table.items() if value is not None}

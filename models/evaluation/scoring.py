@@ -1,0 +1,151 @@
+"""NDCG of orders of one logged list, and what it comes to over many lists, with bootstrap intervals.
+
+Three objectives, each with its gains: clicks, purchases, and GMV in currency. A list without a gain in an objective
+says nothing about order there and is left out of it. Clicks and purchases: the plain mean of NDCG@k over lists. GMV:
+Σ DCG over Σ ideal DCG, so that a list counts by its money; in a plain mean the amount would cancel wherever a list has
+one purchase, and the figure would repeat that of purchases.
+
+Knows nothing about HTTP or files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import bootstrap
+
+from models.evaluation.orders import Order
+from models.lists import ListRecord
+from models.metrics import Floats, Interval, ndcg
+from models.spec import OBJECTIVES
+
+LOGGED: Final = "as shown"
+RANDOM: Final = "random"
+ALL: Final = "all lists"
+SHUFFLED: Final = "shown in random order"
+RANKED: Final = "shown in a ranker's order"
+
+
+@dataclass(frozen=True, slots=True)
+class ListResult:
+    """One list: per objective in which it has a gain, its ideal DCG@k and NDCG@k by name of the order.
+
+    `shuffled` says whether the log showed it in random order; None if the log does not tell.
+    """
+
+    request_id: str
+    shuffled: bool | None
+    ideal: Mapping[str, float]
+    ndcg: Mapping[str, Mapping[str, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What is compared: the names of the served orders, and per objective that of the prior sort they must beat."""
+
+    served: Sequence[str]
+    priors: Mapping[str, str]
+
+
+def score_list(record: ListRecord, orders: Mapping[str, Order], *, k: int, shuffled: bool | None) -> ListResult:
+    """NDCG@k of each order in `orders`, of the order shown (`LOGGED`), and the mean over all orders (`RANDOM`)."""
+    ideal: dict[str, float] = {}
+    scores: dict[str, dict[str, float]] = {}
+    for objective, gains in _gains(record).items():
+        discounts = _discounts(k, len(gains))
+        best = float(np.sort(gains)[::-1][:k] @ discounts)
+        if best == 0:
+            continue
+        ideal[objective] = best
+        # In a random order every rank expects the mean gain.
+        row = {RANDOM: float(gains.mean() * discounts.sum()) / best}
+        for name, order in {LOGGED: np.arange(len(gains)), **orders}.items():
+            score = ndcg(gains[order], k)
+            assert score is not None
+            row[name] = score
+        scores[objective] = row
+    return ListResult(record.request_id, shuffled, ideal, scores)
+
+
+def summarise(results: Sequence[ListResult], comparison: Comparison, *, seed: int) -> dict[str, Any]:
+    """Group of lists → objective → ``lists``, ``ndcg`` by order, ``differences`` of each served order; plain JSON.
+
+    A difference is the paired one, served minus the other: ``prior`` (the sort named in `comparison`) and ``shown``.
+    An objective that no list of a group has a gain in is left out.
+    """
+    groups = {ALL: list(results)}
+    if any(r.shuffled is not None for r in results):
+        groups[SHUFFLED] = [r for r in results if r.shuffled]
+        groups[RANKED] = [r for r in results if not r.shuffled]
+    return {
+        group: {
+            objective: _objective(objective, chosen, comparison, seed)
+            for objective in OBJECTIVES
+            if (chosen := [r for r in members if objective in r.ndcg])
+        }
+        for group, members in groups.items()
+    }
+
+
+def weighted_interval(
+    values: Floats, weights: Floats, *, seed: int, level: float = 0.95, draws: int = 2000
+) -> Interval:
+    """Σ w·v / Σ w over lists, with the percentile bootstrap interval over lists. Weights must be positive.
+
+    With equal weights this is `metrics.mean_interval`. Raises `ValueError` if there are no lists.
+    """
+    if len(values) == 0:
+        raise ValueError("there are no lists to take a mean over")
+    weighted, weights = np.asarray(values * weights, np.float64), np.asarray(weights, np.float64)
+    mean = _ratio(weighted, weights)
+    if len(values) == 1:
+        return Interval(float(mean), float(mean), float(mean), 1)
+    result = bootstrap(
+        (weighted, weights),
+        _ratio,
+        paired=True,
+        vectorized=True,
+        n_resamples=draws,
+        batch=max(1, 4_000_000 // len(values)),
+        confidence_level=level,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    )
+    low, high = result.confidence_interval
+    return Interval(float(mean), float(low), float(high), len(values))
+
+
+def _ratio(weighted: Floats, weights: Floats, axis: int = -1) -> Any:
+    return weighted.sum(axis=axis) / weights.sum(axis=axis)
+
+
+def _objective(objective: str, results: Sequence[ListResult], comparison: Comparison, seed: int) -> dict[str, Any]:
+    rows = [r.ndcg[objective] for r in results]
+    columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
+    weights = np.array([r.ideal[objective] if objective == "gmv" else 1.0 for r in results])
+
+    def interval(values: Floats) -> dict[str, Any]:
+        return asdict(weighted_interval(values, weights, seed=seed))
+
+    rivals = {"prior": comparison.priors[objective], "shown": LOGGED}
+    return {
+        "lists": len(results),
+        "ndcg": {name: interval(values) for name, values in columns.items()},
+        "differences": {
+            name: {rival: interval(columns[name] - columns[other]) for rival, other in rivals.items()}
+            for name in comparison.served
+        },
+    }
+
+
+def _gains(record: ListRecord) -> dict[str, NDArray[np.float64]]:
+    labels = zip(OBJECTIVES, (record.clicks, record.purchases, record.gmv), strict=True)
+    return {name: np.array(values, np.float64) for name, values in labels if values is not None}
+
+
+def _discounts(k: int, n: int) -> NDArray[np.float64]:
+    return 1 / np.log2(np.arange(2, min(k, n) + 2))
