@@ -24,7 +24,7 @@ import onnx
 from export.requests import random_requests
 from export.verify import Proof, prove, reference_plan
 from models.checkpoint import Checkpoint
-from models.formulas import compile_formula
+from models.formulas import FormulaError, compile_formula
 from models.graph import OPSET, Graph
 from models.manifest import (
     FINGERPRINT_KEY,
@@ -65,8 +65,14 @@ class BundleOptions:
         for key in ("name", "version"):
             if not _NAME.fullmatch(getattr(self, key)):
                 raise ExportError(f"{key}: must be letters, digits, '.', '_' or '-', not {getattr(self, key)!r}")
-        for formula in (*(queue.score for queue in self.queues), self.fallback):
-            compile_formula(formula)
+        if not 1 <= len(self.queues) <= self.limits.queues:
+            raise ExportError(f"queues: must be 1 to {self.limits.queues} queues, not {len(self.queues)}")
+        named = [(f"queue {queue.name!r}", queue.score) for queue in self.queues]
+        for what, formula in (*named, ("fallback", self.fallback)):
+            try:
+                compile_formula(formula)
+            except FormulaError as error:
+                raise ExportError(f"{what}: {formula!r} {error}") from None
 
 
 def write_bundle(

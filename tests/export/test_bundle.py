@@ -1,0 +1,195 @@
+"""What is published is what was proved, the service takes it, and nothing else ever appears under a bundle's name."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from export import bundle
+from export.bundle import ExportError, write_bundle
+from export.verify import ProofError, prove
+from models.manifest import (
+    FINGERPRINT_KEY,
+    GOLDEN_FILE,
+    MANIFEST_FILE,
+    MODEL_FILE,
+    Limits,
+    Manifest,
+    QueueSpec,
+)
+from service.bundle import load_bundle
+from service.loader import versions
+from service.model import BundleError
+from service.onnx_engine import SessionConfig
+from tests.export.examples import CONFIG, OPTIONS, checkpoint, options
+from tests.planners.examples import SPEC, UNITS
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder, _ = write_bundle(tmp_path_factory.mktemp("bundles"), checkpoint(), OPTIONS, requests=20)
+    return folder
+
+
+@pytest.fixture
+def own_copy(published: Path, tmp_path: Path) -> Path:
+    folder = tmp_path / "demo" / "1"
+    folder.mkdir(parents=True)
+    for path in published.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    return folder
+
+
+def everything_under(root: Path) -> list[str]:
+    return sorted(p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file())
+
+
+def test_the_folder_holds_the_three_files_and_others_may_read_it(published: Path) -> None:
+    assert published.parts[-2:] == ("demo", "1")
+    assert everything_under(published) == [MANIFEST_FILE, GOLDEN_FILE, MODEL_FILE]
+    assert [p.name for p in published.parent.iterdir()] == ["1"]
+    assert published.stat().st_mode & 0o777 == 0o755
+
+
+def test_the_manifest_says_what_was_asked_for_and_what_was_proved(published: Path) -> None:
+    manifest = Manifest.read(published)
+    assert (manifest.name, manifest.version, manifest.family) == ("demo", "1", "sort-gen")
+    assert (manifest.spec, manifest.units) == (SPEC, UNITS)
+    for name in ("limits", "queues", "fallback", "objectives", "diversity", "partition"):
+        assert getattr(manifest, name) == getattr(OPTIONS, name)
+    assert manifest.provenance["data"] == {"source": "none"}
+    assert manifest.provenance["model"]["dim"] == CONFIG.dim
+    assert manifest.provenance["proof"]["requests"] == 20
+    assert {t.name for t in manifest.outputs} == {"order", "value", "penalty", "score", "runner_up"}
+
+
+def test_checksums_are_those_of_the_files_and_the_graph_carries_the_fingerprint(published: Path) -> None:
+    files = Manifest.read(published).files
+    assert files == {n: hashlib.sha256((published / n).read_bytes()).hexdigest() for n in (MODEL_FILE, GOLDEN_FILE)}
+    properties = {p.key: p.value for p in onnx.load(published / MODEL_FILE).metadata_props}
+    assert properties[FINGERPRINT_KEY] == SPEC.fingerprint
+
+
+def test_golden_requests_cover_every_input_and_output(published: Path) -> None:
+    manifest = Manifest.read(published)
+    with np.load(published / GOLDEN_FILE, allow_pickle=False) as golden:
+        arrays = dict(golden)
+    inputs, outputs = {f"input.{t.name}" for t in manifest.inputs}, {f"output.{t.name}" for t in manifest.outputs}
+    assert set(arrays) == inputs | outputs | {"output.margin"}
+    assert {len(array) for array in arrays.values()} == {bundle.GOLDEN_REQUESTS}
+    assert (arrays["output.order"] >= 0).any(axis=1).all()
+
+
+def test_the_service_loads_it_and_gets_the_recorded_answers(published: Path) -> None:
+    model = load_bundle(published, SessionConfig())
+    assert (model.name, model.version) == ("demo", "1")
+    assert versions(published.parent) == ["1"]
+    with np.load(published / GOLDEN_FILE, allow_pickle=False) as golden:
+        feeds = {name: golden[f"input.{name}"] for name in model.inputs}
+        found = np.asarray(model.engine.run(feeds)["value"], np.float32)
+        np.testing.assert_allclose(found, golden["output.value"], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", [MODEL_FILE, GOLDEN_FILE])
+@pytest.mark.parametrize("place", [0.01, 0.5, 0.99])
+def test_the_service_refuses_it_if_one_bit_is_wrong(own_copy: Path, name: str, place: float) -> None:
+    raw = bytearray((own_copy / name).read_bytes())
+    raw[int(len(raw) * place)] ^= 1
+    (own_copy / name).write_bytes(raw)
+    with pytest.raises(BundleError, match=f"^{name}: SHA-256 is "):
+        load_bundle(own_copy, SessionConfig())
+
+
+def test_the_service_refuses_another_models_graph_even_with_its_right_checksum(own_copy: Path, tmp_path: Path) -> None:
+    """The golden answers are what tells two models of equal shape apart."""
+    other, _ = write_bundle(tmp_path / "other", checkpoint(seed=5), OPTIONS, requests=5)
+    (own_copy / MODEL_FILE).write_bytes((other / MODEL_FILE).read_bytes())
+    manifest = json.loads((own_copy / MANIFEST_FILE).read_text("utf-8"))
+    manifest["files"][MODEL_FILE] = Manifest.read(other).files[MODEL_FILE]
+    (own_copy / MANIFEST_FILE).write_text(json.dumps(manifest), "utf-8")
+    with pytest.raises(BundleError, match=r"^golden\.npz: request \d+: "):
+        load_bundle(own_copy, SessionConfig())
+
+
+def test_equal_checkpoints_give_equal_graphs(published: Path, tmp_path: Path) -> None:
+    again, _ = write_bundle(tmp_path, checkpoint(), OPTIONS, requests=1)
+    assert (again / MODEL_FILE).read_bytes() == (published / MODEL_FILE).read_bytes()
+
+
+def test_a_second_version_stands_beside_the_first(tmp_path: Path) -> None:
+    for version in ("1", "2"):
+        write_bundle(tmp_path, checkpoint(), options(version=version), requests=1)
+    assert versions(tmp_path / "demo") == ["1", "2"]
+
+
+def test_an_existing_version_is_never_changed(own_copy: Path) -> None:
+    before = {p.name: p.read_bytes() for p in own_copy.iterdir()}
+    with pytest.raises(ExportError, match="exists already; a version is never changed"):
+        write_bundle(own_copy.parents[1], checkpoint(seed=3), OPTIONS, requests=1)
+    assert {p.name: p.read_bytes() for p in own_copy.iterdir()} == before
+    assert [p.name for p in own_copy.parent.iterdir()] == ["1"]
+
+
+def test_a_failed_proof_publishes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def prove_another(planner: Any, _: Any, *rest: Any, **wishes: Any) -> Any:
+        return prove(planner, checkpoint(seed=9).model, *rest, **wishes)
+
+    monkeypatch.setattr(bundle, "prove", prove_another)
+    with pytest.raises(ProofError, match=r"^request 0 of seed 3: position 0: "):
+        write_bundle(tmp_path / "bundles", checkpoint(), OPTIONS, requests=5, seed=3)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("broken", ["write_bytes", "rename"])
+def test_a_full_disk_or_a_lost_race_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, broken, fail)
+    with pytest.raises(OSError, match="No space left"):
+        write_bundle(tmp_path, checkpoint(), OPTIONS, requests=1)
+    monkeypatch.undo()
+    assert list((tmp_path / "demo").iterdir()) == []
+
+
+def test_a_list_longer_than_the_models_horizon_publishes_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="list_length 5 is past the model's horizon 4"):
+        write_bundle(tmp_path, checkpoint(), options(limits=Limits(CONFIG.list_length + 1, 2)), requests=1)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("queues", [(), (QueueSpec("a", "ctr"),) * 3])
+def test_no_queues_or_more_than_the_graph_has_are_refused_before_anything_is_built(
+    queues: tuple[QueueSpec, ...],
+) -> None:
+    with pytest.raises(ExportError, match=f"^queues: must be 1 to 2 queues, not {len(queues)}$"):
+        options(queues=queues)
+
+
+@pytest.mark.parametrize("key", ["name", "version"])
+@pytest.mark.parametrize("value", ["", ".", "..", ".hidden", "a/b", "../a", "a\\b", "a b", "a\n", "ü", "a" * 65, "-a"])
+def test_names_that_are_no_plain_folder_names_are_refused(key: str, value: str) -> None:
+    with pytest.raises(ExportError, match=f"^{key}: must be letters, digits"):
+        options(**{key: value})
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: options(fallback="max(ctr)"), "fallback: 'max(ctr)' may only use"),
+        (lambda: options(queues=(QueueSpec("odd", "ctr*("),)), "queue 'odd': 'ctr*(' is not an arithmetic"),
+    ],
+)
+def test_a_formula_that_is_none_is_named(make: Callable[[], object], message: str) -> None:
+    with pytest.raises(ExportError) as caught:
+        make()
+    assert str(caught.value).startswith(message)

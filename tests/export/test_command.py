@@ -1,0 +1,104 @@
+"""`listwright export`: what it prints, and that whatever is wrong is named with exit status 2."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from models import cli
+from models.checkpoint import save_checkpoint
+from models.manifest import Diversity, Limits, Manifest, QueueSpec
+from models.planners.objective import default_queues, objective_formula
+from tests.export.examples import CONFIG, checkpoint
+from tests.planners.examples import SPEC, UNITS
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("run") / "checkpoint.pt"
+    save_checkpoint(path, checkpoint())
+    return path
+
+
+def export(saved: Path, out: Path, *more: str) -> int:
+    """The exit status; a status 2 of argparse included."""
+    options = ["--checkpoint", str(saved), "--out", str(out), "--name", "demo", "--version", "1", "--requests", "3"]
+    try:
+        return cli.main(["export", *options, *more])
+    except SystemExit as stop:
+        return int(stop.code or 0)
+
+
+def test_by_default_the_bundle_has_the_models_horizon_and_a_queue_per_objective_and_one_by_the_formula(
+    saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert export(saved, tmp_path) == 0
+    assert capsys.readouterr().out.startswith(f"{tmp_path / 'demo' / '1'}: proved on 3 requests, ")
+    manifest = Manifest.read(tmp_path / "demo" / "1")
+    assert manifest.limits == Limits(CONFIG.list_length, 4, 4)
+    assert manifest.queues == default_queues(SPEC, UNITS)
+    assert manifest.fallback == objective_formula(SPEC, UNITS)
+    assert manifest.objectives == {"click": 5.0, "conversion": 1.0, "gmv": 1.0}
+    assert (manifest.diversity, manifest.partition) == (Diversity(0.8, 4), "bfs")
+
+
+def test_every_option_reaches_the_bundle(saved: Path, tmp_path: Path) -> None:
+    queues = ["--queue", "cheap = -price", "--queue", "click=ctr", "--queues", "3", "--partition", "dfs"]
+    sizes = ["--list-length", "2", "--head-width", "1"]
+    wishes = ["--objectives", "1,0,2.5", "--trade-off", "0.5", "--window", "0"]
+    assert export(saved, tmp_path, *queues, *sizes, *wishes) == 0
+    manifest = Manifest.read(tmp_path / "demo" / "1")
+    assert manifest.limits == Limits(2, 3, 1)
+    assert manifest.queues == (QueueSpec("cheap", "-price"), QueueSpec("click", "ctr"))
+    assert manifest.objectives == {"click": 1.0, "conversion": 0.0, "gmv": 2.5}
+    assert (manifest.diversity, manifest.partition) == (Diversity(0.5, 0), "dfs")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--queue", "ctr"], "argument --queue: must be NAME=FORMULA, not 'ctr'"),
+        (["--queue", "=ctr"], "argument --queue: must be NAME=FORMULA"),
+        (["--queue", "odd=max(ctr)"], "queue 'odd': 'max(ctr)' may only use"),
+        (["--objectives", "1,2"], "argument --objectives: must be three numbers"),
+        (["--objectives", "0,0,0"], "argument --objectives: must be three numbers of at least 0, not all 0"),
+        (["--objectives=-1,1,1"], "argument --objectives: must be three numbers"),
+        (["--objectives", "1,1,nan"], "argument --objectives: must be three numbers"),
+        (["--objectives", "1,1,inf"], "argument --objectives: must be three numbers"),
+        (["--objectives", "a,b,c"], "argument --objectives: must be three numbers"),
+        (["--trade-off", "1.5"], "--trade-off: must be within 0..1, not 1.5"),
+        (["--trade-off", "nan"], "--trade-off: must be within 0..1, not nan"),
+        (["--trade-off", "x"], "argument --trade-off: invalid float value"),
+        (["--window", "-1"], "--window: must be at least 0, not -1"),
+        (["--requests", "0"], "--requests: must be at least 1, not 0"),
+        (["--partition", "zigzag"], "argument --partition: invalid choice: 'zigzag'"),
+        (["--list-length", "5"], "list_length 5 is past the model's horizon 4"),
+        (["--list-length", "0"], "list_length: must be at least 1"),
+        (["--head-width", "0"], "head_width: must be at least 1"),
+        (["--queues", "2"], "queues: must be 1 to 2 queues, not 4"),
+        (["--name", "a/b"], "name: must be letters, digits"),
+        (["--version", "../1"], "version: must be letters, digits"),
+    ],
+)
+def test_what_is_wrong_is_named_and_nothing_is_written(
+    saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str
+) -> None:
+    assert export(saved, tmp_path, *options) == 2
+    assert message in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_checkpoint_that_is_not_there_or_none_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert export(tmp_path / "missing.pt", tmp_path / "out") == 2
+    assert f"{tmp_path / 'missing.pt'}: there is no such file" in capsys.readouterr().err
+    (tmp_path / "broken.pt").write_bytes(b"PK\3\4 no checkpoint")
+    assert export(tmp_path / "broken.pt", tmp_path / "out") == 2
+    assert f"{tmp_path / 'broken.pt'}: is truncated, damaged or no checkpoint" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_version_that_is_there_is_refused(saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert export(saved, tmp_path) == 0
+    assert export(saved, tmp_path) == 2
+    assert "exists already; a version is never changed, choose another" in capsys.readouterr().err

@@ -1,0 +1,177 @@
+"""The proof finds what it is there to find: a graph that is a little wrong in any one respect."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from export.verify import TIE, Proof, ProofError, compare, prove
+from models.checkpoint import Checkpoint
+from models.planners.queues import queue_graph
+from models.planners.reference import Step
+from models.planners.runtime import GraphPlanner
+from tests.export.examples import LIMITS, checkpoint
+
+Outputs = dict[str, NDArray[Any]]
+SOURCE = checkpoint()
+
+
+def planner_of(source: Checkpoint, **units: float) -> GraphPlanner:
+    return GraphPlanner(queue_graph(source.model, LIMITS, {**source.units, **units}).build({}))
+
+
+def proof_of(planner: object, source: Checkpoint = SOURCE, requests: int = 60) -> Proof:
+    return prove(cast(GraphPlanner, planner), source.model, LIMITS, source.units, requests=requests, seed=7)
+
+
+def with_changed_weight(name: str, amount: float) -> Checkpoint:
+    model = copy.deepcopy(SOURCE.model)
+    with torch.no_grad():
+        parameter = dict(model.named_parameters())[name]
+        parameter.view(-1)[0] += amount
+    return replace(SOURCE, model=model)
+
+
+def feeding(change: Callable[[Outputs], Outputs]) -> Callable[[Outputs], Outputs]:
+    """The sound planner, given something else than what was asked."""
+    planner = planner_of(SOURCE)
+    return lambda feeds: cast(Outputs, planner({**feeds, **change(feeds)}))
+
+
+def answering(change: Callable[[Outputs], Outputs]) -> Callable[[Outputs], Outputs]:
+    """The sound planner, with its answer altered."""
+    planner = planner_of(SOURCE)
+
+    def run(feeds: Outputs) -> Outputs:
+        outputs = cast(Outputs, planner(feeds))
+        return {**outputs, **change(outputs)}
+
+    return run
+
+
+def test_a_sound_graph_is_proved() -> None:
+    proof = proof_of(planner_of(SOURCE))
+    assert proof.requests == 60
+    assert proof.near_ties <= 12  # only requests with twins
+    assert 0 < proof.largest_error < 1e-4
+    assert proof.to_json() == {
+        "requests": 60,
+        "near_ties": proof.near_ties,
+        "largest_error": proof.largest_error,
+        "tie": 1e-5,
+        "tolerance": 1e-4,
+    }
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(lambda: planner_of(with_changed_weight("heads.click.out.bias", 0.01)), id="head"),
+        pytest.param(lambda: planner_of(with_changed_weight("input.bias", 0.05)), id="input"),
+        pytest.param(lambda: planner_of(with_changed_weight("blocks.0.qkv.weight", 0.5)), id="attention"),
+        pytest.param(lambda: planner_of(with_changed_weight("input.position.weight", 0.5)), id="position"),
+        pytest.param(lambda: planner_of(SOURCE, gmv=SOURCE.units["gmv"] * 1.01), id="unit"),
+        pytest.param(lambda: feeding(lambda f: {"window": f["window"] + 1}), id="window"),
+        pytest.param(lambda: feeding(lambda f: {"trade_off": np.float32(0.98) * f["trade_off"]}), id="trade-off"),
+        pytest.param(lambda: feeding(lambda f: {"objective_weights": f["objective_weights"] + 0.1}), id="weights"),
+        pytest.param(lambda: feeding(lambda f: {"price": f["price"] * np.float32(1.01)}), id="price"),
+        pytest.param(lambda: feeding(lambda f: {"embeddings": f["embeddings"][:, ::-1]}), id="embeddings"),
+        pytest.param(lambda: feeding(lambda f: {"valid": np.ones_like(f["valid"])}), id="empty slots"),
+        pytest.param(lambda: answering(lambda o: {"value": o["value"] + np.float32(3e-4)}), id="value"),
+        pytest.param(lambda: answering(lambda o: {"penalty": o["penalty"] + np.float32(3e-4)}), id="penalty"),
+        pytest.param(lambda: answering(lambda o: {"score": o["score"] * np.float32(np.nan)}), id="NaN"),
+        pytest.param(lambda: answering(lambda o: {"order": o["order"][:, ::-1]}), id="order"),
+        pytest.param(lambda: answering(lambda o: {"runner_up": np.full_like(o["runner_up"], -1)}), id="runner-up"),
+        pytest.param(
+            lambda: answering(lambda o: {"order": np.where(o["order"] < 0, 0, o["order"])}), id="past the end"
+        ),
+    ],
+)
+def test_a_graph_that_is_a_little_wrong_is_refused_naming_request_and_position(make: Callable[[], object]) -> None:
+    with pytest.raises(ProofError, match=r"^request \d+ of seed 7: position \d+: "):
+        proof_of(make())
+
+
+def indifferent() -> Checkpoint:
+    """A model to which all candidates are the same, and conversions never happen."""
+    model = copy.deepcopy(SOURCE.model)
+    with torch.no_grad():
+        for head in model.heads.values():
+            cast(torch.nn.Linear, head.out).weight.zero_()
+        cast(torch.nn.Linear, model.heads["conversion"].out).bias.fill_(-50.0)
+    return replace(SOURCE, model=model)
+
+
+def test_choosing_the_other_of_two_near_equals_is_excused_and_counted() -> None:
+    source = indifferent()
+    planner = planner_of(source)
+
+    def other(feeds: Outputs) -> Outputs:
+        outputs = cast(Outputs, planner(feeds))
+        order = outputs["order"].copy()
+        order[:, 0] = np.where(outputs["runner_up"][:, 0] < 0, order[:, 0], outputs["runner_up"][:, 0])
+        return {**outputs, "order": order}
+
+    # Where all candidates tie, rounding alone decides now and then.
+    assert proof_of(planner, source).near_ties < 20
+    assert proof_of(other, source).near_ties > 50
+
+
+def step(slot: int, margin: float = math.inf, runner_up: int = -1) -> Step:
+    return Step(slot, np.array([0.5, 0.25, 40.0]), 0.125, 0.75, runner_up, margin)
+
+
+def answer(order: list[int], runner_up: int = -1, **changes: Any) -> Outputs:
+    n = len(order)
+    outputs = {
+        "order": np.array([order]),
+        "value": np.tile(np.array([0.5, 0.25, 40.0], np.float32), (1, n, 1)),
+        "penalty": np.full((1, n), 0.125, np.float32),
+        "score": np.full((1, n), 0.75, np.float32),
+        "runner_up": np.full((1, n), runner_up),
+    }
+    return {**outputs, **{name: np.asarray(value) for name, value in changes.items()}}
+
+
+def test_equal_lists_agree_without_error() -> None:
+    assert compare(answer([3, 1, -1]), [step(3), step(1)], 3) == (False, 0.0)
+
+
+def test_a_difference_is_excused_below_the_tie_and_not_at_it() -> None:
+    assert compare(answer([2, 1], runner_up=9), [step(3, margin=TIE * 0.99, runner_up=9), step(1)], 2) == (True, 0.0)
+    with pytest.raises(ProofError, match=r"^position 0: the graph chose slot 2, the reference 3 by 1\.00e-05$"):
+        compare(answer([2, 1], runner_up=9), [step(3, margin=TIE, runner_up=9), step(1)], 2)
+
+
+def test_what_follows_a_near_tie_is_not_compared_and_what_precedes_it_is() -> None:
+    steps = [step(3), step(1, margin=0.0), step(2)]
+    assert compare(answer([3, 7, 8]), steps, 3)[0]
+    with pytest.raises(ProofError, match=r"^position 0: score is "):
+        compare(answer([3, 7, 8], score=[[0.8, 0, 0]]), steps, 3)
+
+
+def test_values_are_held_relative_to_their_size_above_one_and_absolutely_below() -> None:
+    fine = answer([3], value=[[[0.5, 0.25, 40.003]]])
+    assert compare(fine, [step(3)], 1)[1] == pytest.approx(0.003 / 40, rel=1e-3)
+    with pytest.raises(ProofError, match=r"^position 0: value is "):
+        compare(answer([3], value=[[[0.5, 0.25, 40.005]]]), [step(3)], 1)
+    with pytest.raises(ProofError, match=r"^position 0: value is "):
+        compare(answer([3], value=[[[0.5, 0.2502, 40.0]]]), [step(3)], 1)
+
+
+def test_a_list_that_goes_on_where_nothing_is_left_is_refused() -> None:
+    with pytest.raises(ProofError, match=r"^position 1: nothing is left, but the graph chose slot 5$"):
+        compare(answer([3, 5]), [step(3)], 2)
+
+
+def test_a_list_that_ends_early_is_refused() -> None:
+    with pytest.raises(ProofError, match=r"^position 1: the graph chose slot -1, the reference 5"):
+        compare(answer([3, -1]), [step(3), step(5)], 2)
