@@ -20,7 +20,6 @@ Scalar = str | int | float | bool | None
 Arrays = dict[str, NDArray[np.generic]]
 
 _LOGIT_EPSILON: Final = 1e-6
-_MISSING: Final = math.nan
 
 
 class FeatureError(ValueError):
@@ -46,7 +45,7 @@ class CandidateLike(Protocol):
 
 
 class Encoder:
-    """A `FeatureSpec` compiled for encoding. Immutable; safe to share between threads."""
+    """A `FeatureSpec` compiled for encoding. Safe to share between threads."""
 
     def __init__(self, spec: FeatureSpec) -> None:
         self.spec = spec
@@ -57,16 +56,15 @@ class Encoder:
         self._own_user_numbers = len(spec.user) - self._own_columns
         self._own_numbers = spec.item_numbers[: len(spec.item_numbers) - (spec.price is not None)]
         self._scale_user = _Scale(spec.user_numbers)
-        self._scale_item = _Scale(spec.item_numbers)
-        self._scale_score = _Scale(spec.scores)
+        self._scale_item = _Scale((*spec.item_numbers, *spec.scores))
 
     def encode_user(self, user: Mapping[str, Scalar], context: Mapping[str, Scalar]) -> Arrays:
         """``user_ids`` int64 [C] and ``user_numbers`` float32 [F]. Raises `FeatureError` naming the field."""
         own, columns = self._own_columns, self._user_columns
         ids = [c.row(user.get(c.name)) for c in columns[:own]] + [c.row(context.get(c.name)) for c in columns[own:]]
         own, fields = self._own_user_numbers, self.spec.user_numbers
-        numbers = [_number(user, f.name, "user") for f in fields[:own]]
-        numbers += [_number(context, f.name, "context") for f in fields[own:]]
+        numbers = [_number(user.get(f.name), f"user.{f.name}") for f in fields[:own]]
+        numbers += [_number(context.get(f.name), f"context.{f.name}") for f in fields[own:]]
         return {
             "user_ids": np.array(ids, np.int64),
             "user_numbers": self._scale_user(np.array([numbers], np.float64))[0],
@@ -80,28 +78,26 @@ class Encoder:
         Raises `FeatureError` naming candidate and field.
         """
         places = range(len(candidates)) if places is None else places
-        n, spec = len(candidates), self.spec
-        ids = [[column.row(c.features.get(column.name)) for column in self._item_columns] for c in candidates]
-        numbers = [
-            [_number(c.features, f.name, "features", place) for f in self._own_numbers]
-            + ([] if spec.price is None else [_MISSING if c.price is None else c.price])
-            for c, place in zip(candidates, places, strict=True)
-        ]
-        scores = [
-            [_number(c.scores, f.name, "scores", p) for f in spec.scores]
-            for c, p in zip(candidates, places, strict=True)
-        ]
+        # Column by column: a request has far fewer fields than candidates, and calls are what this costs.
+        features, scores = [c.features for c in candidates], [c.scores for c in candidates]
+        ids = [column.rows([f.get(column.name) for f in features]) for column in self._item_columns]
+        prices = self.prices(candidates)
+        numbers = [_numbers([t.get(f.name) for t in features], "features", f.name, places) for f in self._own_numbers]
+        numbers += [prices] if self.spec.price is not None else []
+        numbers += [_numbers([t.get(f.name) for t in scores], "scores", f.name, places) for f in self.spec.scores]
+        n, own = len(candidates), len(self.spec.item_numbers)
+        scaled = self._scale_item(np.array(numbers, np.float64).reshape(len(numbers), n).T)
         return {
-            "item_ids": np.array(ids, np.int64).reshape(n, len(self._item_columns)),
-            "item_numbers": self._scale_item(np.array(numbers, np.float64).reshape(n, len(spec.item_numbers))),
-            "item_scores": self._scale_score(np.array(scores, np.float64).reshape(n, len(spec.scores))),
-            "price": self.prices(candidates),
+            "item_ids": np.array(ids, np.int64).reshape(len(ids), n).T,
+            "item_numbers": scaled[:, :own],
+            "item_scores": scaled[:, own:],
+            "price": prices.astype(np.float32),
         }
 
-    def prices(self, candidates: Sequence[CandidateLike]) -> NDArray[np.float32]:
+    def prices(self, candidates: Sequence[CandidateLike]) -> NDArray[np.float64]:
         """Prices [n] in currency; a missing one is the spec's default, or 0 where the spec has no price."""
         default = 0.0 if self.spec.price is None else self.spec.price.default
-        return np.array([default if c.price is None else c.price for c in candidates], np.float32)
+        return np.array([default if c.price is None else c.price for c in candidates], np.float64)
 
     def encode_slots(self, candidates: Sequence[CandidateLike], slots: NDArray[np.int64]) -> Arrays:
         """Encode the candidates that `slots` [N] names (−1: empty slot), padded to N.
@@ -141,24 +137,41 @@ def unit_embeddings(candidates: Sequence[CandidateLike]) -> NDArray[np.float32]:
 class _Column:
     """One categorical field's place in the shared embedding table."""
 
-    __slots__ = ("_buckets", "_offset", "_prefix", "_rows", "name")
+    __slots__ = ("_buckets", "_offset", "_prefix", "_seen", "name")
+
+    _MOST_SEEN: Final = 65_536
 
     def __init__(self, field: Categorical, offset: int) -> None:
         self.name = field.name
         self._offset = offset
         self._prefix = f"{field.name}="
         vocabulary = field.vocabulary if isinstance(field, Category) else ()
-        self._rows = {value: offset + i for i, value in enumerate(vocabulary, start=1)}
         self._buckets = 0 if isinstance(field, Category) else field.buckets
+        # Text to row: a vocabulary whole, hashed values as they are met. Popular ids come again and again.
+        self._seen = {value: offset + i for i, value in enumerate(vocabulary, start=1)}
+
+    def rows(self, values: Sequence[Scalar]) -> list[int]:
+        """`row` of every value."""
+        seen = self._seen.get
+        # Keys are all strings, so a number or a bool misses and goes the long way.
+        return [self.row(value) if (row := seen(value)) is None else row for value in values]  # type: ignore[arg-type]
 
     def row(self, value: Scalar) -> int:
         """The table row of a value: the field's row 0 when it is missing or, with a vocabulary, unknown."""
         if value is None:
             return self._offset
         text = value if isinstance(value, str) else canonical_text(value)
-        if not self._buckets:
-            return self._rows.get(text, self._offset)
-        return self._offset + 1 + zlib.crc32((self._prefix + text).encode("utf-8", "surrogatepass")) % self._buckets
+        row = self._seen.get(text)
+        if row is not None:
+            return row
+        return self._hash(text) if self._buckets else self._offset
+
+    def _hash(self, text: str) -> int:
+        digest = zlib.crc32((self._prefix + text).encode("utf-8", "surrogatepass"))
+        if len(self._seen) >= self._MOST_SEEN:
+            self._seen.clear()
+        row = self._seen[text] = self._offset + 1 + digest % self._buckets
+        return row
 
 
 def canonical_text(value: str | int | float | bool) -> str:
@@ -178,20 +191,26 @@ def _columns(fields: Sequence[Categorical]) -> tuple[_Column, ...]:
     return tuple(columns)
 
 
-def _number(table: Mapping[str, Scalar], name: str, group: str, place: int | None = None) -> float:
-    value = table.get(name)
+def _numbers(values: list[Scalar], group: str, name: str, places: Sequence[int]) -> NDArray[np.float64]:
+    """A column of numbers, NaN where one is missing. Raises `FeatureError` naming the first that is none."""
+    if str not in set(map(type, values)):  # NumPy would read "5" as 5
+        try:
+            return np.array(values, np.float64)
+        except OverflowError:
+            pass  # the loop below finds which
+    named = zip(values, places, strict=True)
+    return np.array([_number(v, f"candidates[{place}].{group}.{name}") for v, place in named], np.float64)
+
+
+def _number(value: Scalar, path: str) -> float:
     if value is None:
-        return _MISSING
+        return math.nan
     if isinstance(value, str):
-        raise FeatureError(_path(group, name, place), f"must be a number, not the string {value[:40]!r}")
+        raise FeatureError(path, f"must be a number, not the string {value[:40]!r}")
     try:
         return float(value)
     except OverflowError:
-        raise FeatureError(_path(group, name, place), "is too large for a number") from None
-
-
-def _path(group: str, name: str, place: int | None) -> str:
-    return f"{group}.{name}" if place is None else f"candidates[{place}].{group}.{name}"
+        raise FeatureError(path, "is too large for a number") from None
 
 
 class _Scale:

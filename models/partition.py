@@ -41,12 +41,16 @@ def _depth_first(ranked: NDArray[np.int64], length: int) -> NDArray[np.int64]:
 
 
 def _breadth_first(ranked: NDArray[np.int64], length: int) -> NDArray[np.int64]:
-    orders = [iter(order) for order in ranked.tolist()]
-    rows: list[list[int]] = [[] for _ in orders]
+    rows: list[list[int]] = [[] for _ in ranked]
+    turns = [(iter(order), row) for order, row in zip(ranked.tolist(), rows, strict=True)]
     taken: set[int] = set()
     for _ in range(length):
-        for order, row in zip(orders, rows, strict=True):
-            best = next((i for i in order if i not in taken), -1)
-            taken.add(best)
-            row.append(best)
+        for order, row in turns:
+            for best in order:  # goes on where the queue's last turn ended
+                if best not in taken:
+                    taken.add(best)
+                    row.append(best)
+                    break
+            else:
+                row.append(-1)
     return np.array(rows, np.int64).reshape(len(rows), length)
