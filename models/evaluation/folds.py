@@ -67,6 +67,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--folds", type=int, default=5, help="number of folds (default: %(default)s)")
     add("--only", type=int, nargs="+", metavar="FOLD", help="run these folds only (default: all)")
     add("--seed", type=int, default=0, help="seed of splits, scores, training and bootstrap (default: 0)")
+    for name, command in (("train", "train sort-gen"), ("export", "export"), ("logs", "evaluate logs")):
+        add(f"--{name}", metavar="OPTIONS", help=f"options of `listwright {command}` instead of the recipe's")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -85,9 +87,15 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def chosen_recipe(arguments: argparse.Namespace) -> Recipe:
+    """The source's recipe, with the command line's options in place of its own."""
+    given = {field.name: getattr(arguments, field.name) for field in dataclasses.fields(Recipe)}
+    return dataclasses.replace(RECIPES[arguments.source], **{k: v for k, v in given.items() if v is not None})
+
+
 def fold_steps(arguments: argparse.Namespace, fold: int) -> Iterator[Step]:
     """The commands for one fold, in order."""
-    recipe, folder, source = RECIPES[arguments.source], arguments.out / f"fold-{fold}", arguments.source
+    recipe, folder, source = chosen_recipe(arguments), arguments.out / f"fold-{fold}", arguments.source
     lists, trained, bundles, results = (
         folder / "lists.parquet",
         folder / "run",
@@ -146,7 +154,7 @@ def _keep_plan(path: Path, arguments: argparse.Namespace) -> None:
         "file": arguments.path.name,
         "folds": arguments.folds,
         "seed": arguments.seed,
-        "recipe": dataclasses.asdict(RECIPES[arguments.source]),
+        "recipe": dataclasses.asdict(chosen_recipe(arguments)),
     }
     before = json.loads(path.read_text("utf-8")) if path.exists() else plan
     for key, value in plan.items():

@@ -63,13 +63,25 @@ def test_a_folder_made_with_other_settings_is_not_mixed(tmp_path: Path, capsys: 
 
 
 def test_training_goes_on_where_it_stopped(tmp_path: Path) -> None:
-    arguments = Namespace(source="trivago", path=Path("t.csv"), out=tmp_path, folds=5, seed=0)
+    arguments = fold_arguments(tmp_path)
     train = {step.name: step.command for step in fold_steps(arguments, 2)}["train"]
     assert "--resume" not in train
     (tmp_path / "fold-2" / "run").mkdir(parents=True)
     (tmp_path / "fold-2" / "run" / "last.pt").touch()
     train = {step.name: step.command for step in fold_steps(arguments, 2)}["train"]
     assert "--resume" in train
+
+
+def test_options_of_a_command_replace_the_recipes(tmp_path: Path) -> None:
+    steps = {step.name: step.command for step in fold_steps(fold_arguments(tmp_path, export="--head-width 4"), 0)}
+    assert steps["export"][steps["export"].index("--head-width") + 1] == "4"
+    assert "--requests" not in steps["export"]
+    assert "--field-dim" in steps["train"]
+
+
+def fold_arguments(out: Path, **options: str) -> Namespace:
+    given = {"train": None, "export": None, "logs": None, **options}
+    return Namespace(source="trivago", path=Path("t.csv"), out=out, folds=5, seed=0, **given)
 
 
 def test_folds_are_pooled_list_by_list(tmp_path: Path) -> None:
