@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -35,8 +36,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--length", type=int, required=True, metavar="M", help="positions to fill")
     add("--requests", type=int, default=300, help="test requests to plan for (default: %(default)s)")
     add("--head-widths", type=_ints, default=(1, 2, 4, 8), metavar="H,…", help="heads per queue (default: 1,2,4,8)")
-    add("--objectives", type=_floats, default=(5.0, 1.0, 1.0), metavar="A,B,G", help="α,β,γ (default: 5,1,1)")
-    add("--trade-offs", type=_floats, default=(), metavar="LAMBDA,…", help="also tell what MMR does at these λ")
+    add("--objectives", type=_weights, default=(5.0, 1.0, 1.0), metavar="A,B,G", help="α,β,γ (default: 5,1,1)")
+    add("--trade-offs", type=_trade_offs, default=(), metavar="LAMBDA,…", help="also tell what MMR does at these λ")
     add("--no-pointwise", action="store_true", help="leave out the pointwise model fitted to the same logs")
     add("--seed", type=int, default=0, help="seed of the pointwise model and the bootstrap (default: %(default)s)")
     add("--json", type=Path, metavar="FILE", help="write the figures here as well")
@@ -44,6 +45,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Plan, value, print the tables."""
+    if arguments.requests < 1:
+        raise ValueError(f"--requests: must be at least 1, not {arguments.requests}")
+    if arguments.length < 1:
+        raise ValueError(f"--length: must be at least 1, not {arguments.length}")
     checkpoint = load_checkpoint(arguments.checkpoint)
     cases = read_cases(arguments.data, arguments.length, arguments.requests)
     units = checkpoint.units
@@ -172,11 +177,30 @@ def mmr_table(rows: Sequence[Mapping[str, float]]) -> str:
 
 
 def _ints(text: str) -> tuple[int, ...]:
-    numbers = tuple(int(part) for part in text.split(","))
-    if min(numbers) < 1:
+    parts = text.split(",")
+    if not all(part.isascii() and part.isdigit() and int(part) for part in parts):
         raise argparse.ArgumentTypeError(f"must be whole numbers of at least 1, not {text!r}")
-    return numbers
+    return tuple(map(int, parts))
+
+
+def _weights(text: str) -> tuple[float, ...]:
+    weights = _floats(text)
+    if len(weights) != len(OBJECTIVES) or min(weights) < 0 or not sum(weights):
+        raise argparse.ArgumentTypeError(f"must be three numbers of at least 0, not all 0, not {text!r}")
+    return weights
+
+
+def _trade_offs(text: str) -> tuple[float, ...]:
+    if not all(0 <= number <= 1 for number in _floats(text)):
+        raise argparse.ArgumentTypeError(f"must be numbers within 0..1, not {text!r}")
+    return _floats(text)
 
 
 def _floats(text: str) -> tuple[float, ...]:
-    return tuple(float(part) for part in text.split(","))
+    try:
+        numbers = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        numbers = (math.nan,)
+    if not all(map(math.isfinite, numbers)):
+        raise argparse.ArgumentTypeError(f"must be finite numbers, not {text!r}")
+    return numbers
