@@ -41,10 +41,10 @@ class TrainOptions:
     """
 
     epochs: int = 30
-    batch_size: int = 256
-    learning_rate: float = 1e-3
+    batch_size: int = 512
+    learning_rate: float = 4e-3
     weight_decay: float = 0.01
-    warmup: float = 0.05
+    warmup: float = 0.1
     clip_norm: float = 5.0
     patience: int = 5
     seed: int = 0

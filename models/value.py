@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from models.blocks import Block
-from models.spec import Categorical, FeatureSpec, Number, SpecError
+from models.spec import Categorical, FeatureSpec, Hashed, Number, SpecError
 
 Batch = Mapping[str, Tensor]
 COUNTED = ("click", "conversion")
@@ -109,8 +109,8 @@ class ConcatInput(nn.Module):
     def __init__(self, spec: FeatureSpec, config: ValueConfig) -> None:
         super().__init__()
         parts = {
-            "item": FieldGroup.build("item", spec.item_rows, spec.item_categoricals, spec.item_numbers, config),
-            "user": FieldGroup.build("user", spec.user_rows, spec.user_categoricals, spec.user_numbers, config),
+            "item": _field_group("item", spec.item_categoricals, spec.item_numbers, config),
+            "user": _field_group("user", spec.user_categoricals, spec.user_numbers, config),
             "scores": nn.Linear(len(spec.scores), config.dim, bias=False) if spec.scores else None,
         }
         if parts["item"] is None and parts["scores"] is None:
@@ -144,29 +144,17 @@ class FieldGroup(nn.Module):
     lookup.
     """
 
-    def __init__(self, prefix: str, rows: int, categoricals: int, numbers: int, config: ValueConfig) -> None:
+    def __init__(
+        self, prefix: str, categoricals: Sequence[Categorical], numbers: Sequence[Number], config: ValueConfig
+    ) -> None:
         super().__init__()
         self.prefix = prefix
+        rows = sum(field.rows for field in categoricals)
         self.table = nn.Embedding(rows, config.field_dim) if categoricals else None
-        self.has_numbers = numbers > 0
-        self.project = nn.Linear(categoricals * config.field_dim + numbers, config.dim, bias=False)
+        self.has_numbers = bool(numbers)
+        self.project = nn.Linear(len(categoricals) * config.field_dim + len(numbers), config.dim, bias=False)
         if self.table is not None:
-            # The default, N(0, 1), would drown standardised numbers early on and let rare rows start far out.
-            nn.init.normal_(self.table.weight, std=0.1)
-
-    @classmethod
-    def build(
-        cls,
-        prefix: str,
-        rows: int,
-        categoricals: Sequence[Categorical],
-        numbers: Sequence[Number],
-        config: ValueConfig,
-    ) -> FieldGroup | None:
-        """The group's module, or None where the spec has no such fields."""
-        if not categoricals and not numbers:
-            return None
-        return cls(prefix, rows, len(categoricals), len(numbers), config)
+            _start_hashed_small(self.table, categoricals)
 
     def forward(self, batch: Batch) -> Tensor:
         """[…, D] from ``<prefix>_ids`` […, C] and ``<prefix>_numbers`` […, F]."""
@@ -177,6 +165,26 @@ class FieldGroup(nn.Module):
             parts.append(batch[f"{self.prefix}_numbers"])
         projected: Tensor = self.project(torch.cat(parts, dim=-1))
         return projected
+
+
+def _field_group(
+    prefix: str, categoricals: Sequence[Categorical], numbers: Sequence[Number], config: ValueConfig
+) -> FieldGroup | None:
+    """The group's module, or None where the spec has no such fields."""
+    return FieldGroup(prefix, categoricals, numbers, config) if categoricals or numbers else None
+
+
+def _start_hashed_small(table: nn.Embedding, categoricals: Sequence[Categorical]) -> None:
+    """Start id-like rows near 0, where a rare id is no news; vocabularies keep PyTorch's N(0, 1).
+
+    Started small as well, vocabularies were too faint for attention to learn which items go together
+    (docs/results.md, the log of experiments).
+    """
+    first = 0
+    for field in categoricals:
+        if isinstance(field, Hashed):
+            nn.init.normal_(table.weight[first : first + field.rows].data, std=0.1)
+        first += field.rows
 
 
 class CountHead(nn.Module):

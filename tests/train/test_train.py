@@ -29,7 +29,7 @@ SPLITS = {"train": 48, "valid": 16, "test": 16}
 
 def lists_of(*splits: str) -> list[ListRecord]:
     return [
-        record
+        dataclasses.replace(record, request_id=f"{split}-{record.request_id}")
         for seed, split in enumerate(splits)
         for record in make_records(SPLITS[split], seed=seed, split=split)  # type: ignore[arg-type]
     ]
@@ -38,8 +38,7 @@ def lists_of(*splits: str) -> list[ListRecord]:
 @pytest.fixture
 def list_file(tmp_path: Path) -> Path:
     path = tmp_path / "lists.parquet"
-    records = [dataclasses.replace(r, request_id=f"{r.split}-{r.request_id}") for r in lists_of(*SPLITS)]
-    write_lists(path, records, {"source": "made up", "seed": 7})
+    write_lists(path, lists_of(*SPLITS), {"source": "made up", "seed": 7})
     return path
 
 
