@@ -41,7 +41,7 @@ class Recipe:
 
 RECIPES: Final = {
     "expedia": Recipe(
-        train="--list-length 38 --dim 64 --layers 2 --heads 2 --field-dim 32 --dropout 0.2 "
+        train="--list-length 38 --dim 64 --layers 2 --heads 2 --field-dim 16 --dropout 0.2 "
         "--batch-size 64 --learning-rate 1e-3 --weight-decay 0.1 --warmup 0.05 --epochs 40 --patience 8"
     ),
     "trivago": Recipe(
