@@ -31,7 +31,10 @@ from models.value import CountHead, ListValueModel
 _NO_COSINE: Final = -3.0
 _HAS_COSINE: Final = -1.5
 
-# A proposal's record: Δclick, Δconversion, ΔGMV, penalty, bar (0, or NEVER for an empty slot), padded slot, E[click],
+# Below the score of every candidate: a dear item that the model expects to cost conversions may stand at −1e6 or lower.
+_EMPTY: Final = -1e30
+
+# A proposal's record: Δclick, Δconversion, ΔGMV, penalty, bar (0, or _EMPTY for an empty slot), padded slot, E[click],
 # E[conversion]. Its score is its product with the gains, so the last three weigh nothing.
 _WORTH, _PENALTY, _BAR, _SLOT, _COUNTS, _RECORD = 3, 3, 4, 5, 6, 8
 
@@ -140,7 +143,7 @@ class _Generator:
         padded = g.op("Reshape", with_empty, g.ints(0, self.padded, -1))
         token = g.slice(padded, 2, 0, d)
         price = g.slice(padded, 2, d, d + 1)
-        bar = g.op("Mul", g.op("Sub", g.slice(padded, 2, d + 1, d + 2), g.constant(1.0)), g.constant(-NEVER))
+        bar = g.op("Mul", g.op("Sub", g.slice(padded, 2, d + 1, d + 2), g.constant(1.0)), g.constant(-_EMPTY))
         cosine = self._cosine(g.slice(padded, 2, d + 2, np.iinfo(np.int64).max))
         slot = g.op("Add", zeros, g.constant(np.arange(self.padded)[None, :, None]))
         return g.concat(2, token, cosine, price, bar, slot)
@@ -237,7 +240,7 @@ class _Generator:
         """The outputs, from the records of all steps [B, k·L, R]; k is 2, or 1 if a step has a single proposal."""
         g, length = self.graph, self.limits.list_length
         k = min(2, self.proposals)
-        there = g.op("Greater", g.slice(picks, 2, _BAR, _BAR + 1), g.constant(NEVER / 2))
+        there = g.op("Greater", g.slice(picks, 2, _BAR, _BAR + 1), g.constant(_EMPTY / 2))
         padded = g.op("Cast", g.slice(picks, 2, _SLOT, _SLOT + 1), to=7)
         queue = g.op("Div", padded, g.ints(length + self.limits.head_width))
         slot = g.op("Sub", padded, g.op("Mul", queue, g.ints(self.limits.head_width)))

@@ -61,6 +61,19 @@ def test_the_graph_plans_as_the_reference_does(
     compare(planner(request), reference_plan(model, limits, UNITS, request), limits.list_length)
 
 
+@settings(deadline=None, max_examples=30)
+@given(price=st.sampled_from([1e4, 1e6, 1e9]), seed=st.integers(0, 2**31))
+def test_a_candidate_of_any_value_is_chosen_before_an_empty_slot(price: float, seed: int) -> None:
+    """An increment below nothing times a dear price is far below nothing."""
+    limits = Limits(list_length=5, queues=3, head_width=2)
+    _, planner = built(SPEC, limits)
+    request = with_preferences(random_request(SPEC, limits, seed), (5.0, 1.0, 1.0), 0.8, 3)
+    request["price"] = (request["price"] * price).astype(np.float32)
+    chosen = planner(request)["order"][0] >= 0
+    expected = min(limits.list_length, int(request["valid"].sum()))
+    assert chosen.tolist() == [place < expected for place in range(limits.list_length)]
+
+
 def test_rows_of_a_batch_do_not_influence_each_other() -> None:
     limits = Limits(list_length=6, queues=3, head_width=2)
     _, planner = built(SPEC, limits)
