@@ -20,12 +20,12 @@ Outputs = Mapping[str, NDArray[np.generic]]
 def check_order(order: NDArray[np.generic], slots: NDArray[np.int64]) -> NDArray[np.int64]:
     """The slots [≤ L] that the model chose, best first.
 
-    Raises `EngineError` if it chose an empty slot, one that does not exist or one twice: the last guard of the law
-    that a list is always valid.
+    Raises `EngineError` if it chose an empty slot, one that does not exist or one twice, or left a gap: the last guard
+    of the law that a list is always valid.
     """
     chosen = np.asarray(order, np.int64)
-    chosen = chosen[chosen >= 0]
-    known = bool((chosen < len(slots)).all()) and bool((slots[chosen] >= 0).all())
+    chosen = chosen[: np.count_nonzero(chosen >= 0)]
+    known = bool(((chosen >= 0) & (chosen < len(slots))).all()) and bool((slots[chosen] >= 0).all())
     if not known or len(set(chosen.tolist())) != len(chosen):
         raise EngineError(f"the model answered an impossible order: {order.tolist()}")
     return chosen

@@ -219,7 +219,7 @@ def test_a_failing_engine_is_a_500_problem_and_the_next_request_is_answered() ->
         assert live.series("rerank_request_duration_seconds_count", model="tiny", version="1", outcome="error") == 1
 
 
-@pytest.mark.parametrize("order", [[0, 0, 1, 2, 3], [99, 0, 1, 2, 3], [14, 0, 1, 2, 3]])
+@pytest.mark.parametrize("order", [[0, 0, 1, 2, 3], [99, 0, 1, 2, 3], [14, 0, 1, 2, 3], [0, -1, 1, 2, -1]])
 def test_an_impossible_order_from_the_graph_never_reaches_the_client(order: list[int]) -> None:
     with live_app(fake_model(FakeEngine(order=order))) as live:
         assert live.post(request(6)).status == 500
