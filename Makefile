@@ -61,8 +61,9 @@ typecheck: setup ## mypy, strict
 	$(BIN)/mypy
 
 train-demo: setup ## make the embedded demo bundle again, from the simulator
-	$(BIN)/listwright data simulator --lists 30000 --seed 7 --output data/demo.parquet
-	$(BIN)/listwright train sort-gen --data data/demo.parquet --dim 64 --layers 2 --seed 7 --out runs/demo
+	$(BIN)/listwright data simulator --lists 100000 --candidates 20 --seed 7 --output data/demo.parquet
+	$(BIN)/listwright train sort-gen --data data/demo.parquet --out runs/demo --threads 1 --seed 7 \
+		--dim 64 --layers 2 --dropout 0.1 --weight-decay 0.05 --epochs 16
 	rm -rf build/$(DEMO_BUNDLE)
 	$(BIN)/listwright export --checkpoint runs/demo/checkpoint.pt --name demo --version $(DEMO_VERSION) --out build/bundles
 	rm -rf $(DEMO_BUNDLE) && mkdir -p $(dir $(DEMO_BUNDLE)) && mv build/$(DEMO_BUNDLE) $(DEMO_BUNDLE)

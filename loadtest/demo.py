@@ -125,13 +125,19 @@ def _describe(candidate: Json) -> str:
     return f"{candidate['id']:<7} {kind:<6} {candidate.get('price') or 0:>9.2f}"
 
 
-def values(before: Json, after: Sequence[tuple[str, Json]]) -> Iterator[str]:
-    """The table of what the model expects of each list, and the gain over the input order."""
+def value_table(values: Mapping[str, Sequence[Json]]) -> Iterator[str]:
+    """What the model expects of a list, by how it was asked, as means over the requests; gains are over the first row.
+
+    One request's figures are noisy; it is the means that the model is calibrated for.
+    """
     titles = (f"  {title:>9}{'':8}" for title in ("clicks", "purchases", "revenue"))
-    yield f"  {'the model expects of the list':<32}{''.join(titles)}".rstrip()
-    yield f"  {'as it came':<32}{''.join(_cell(before, before, key) for key in _DIGITS)}".rstrip()
-    for title, value in after:
-        yield f"  {title:<32}{''.join(_cell(value, before, key) for key in _DIGITS)}".rstrip()
+    count = len(next(iter(values.values())))
+    yield f"  {f'expected per list, mean of {count}':<32}{''.join(titles)}".rstrip()
+    before: Json = {}
+    for title, rows in values.items():
+        mean = {key: sum(row[key] for row in rows) / len(rows) for key in _DIGITS}
+        before = before or mean
+        yield f"  {title:<32}{''.join(_cell(mean, before, key) for key in _DIGITS)}".rstrip()
 
 
 _DIGITS: Final = {"click": 3, "conversion": 4, "gmv": 2}
@@ -145,17 +151,16 @@ def _cell(value: Json, before: Json, key: str) -> str:
 def show(service: Service, server: Server, bundle: Path, manifest: Manifest) -> Latency:
     """Print everything; returns the latency of the quick requests."""
     print(f"Serving {manifest.name} {manifest.version} ({manifest.family}) on {server.url}\n")
-    for request in read_demo_requests():
-        print(f"Request {request['request_id']}: {len(request['candidates'])} candidates, user {request['user']}")
-        answers = []
-        for setting in SETTINGS:
-            body = {**request, **setting.body, "model": manifest.name, "top_n": TOP_N, "explain": True}
-            answer = service.rerank(body)
-            answers.append((setting.title, answer["value"]))
-            print(f"\n  {setting}")
-            print("\n".join(comparison(request, answer)))
-        before = value_as_it_came(service, {**request, "model": manifest.name})
-        print("\n" + "\n".join(values(before, answers)) + "\n")
+    requests = [{**request, "model": manifest.name} for request in read_demo_requests()]
+    first = requests[0]
+    print(f"Request {first['request_id']}: {len(first['candidates'])} candidates, user {first['user']}")
+    values: dict[str, list[Json]] = {"as it came": [value_as_it_came(service, request) for request in requests]}
+    for setting in SETTINGS:
+        answers = [service.rerank({**r, **setting.body, "top_n": TOP_N, "explain": True}) for r in requests]
+        values[setting.title] = [answer["value"] for answer in answers]
+        print(f"\n  {setting}")
+        print("\n".join(comparison(first, answers[0])))
+    print("\n" + "\n".join(value_table(values)) + "\n")
     latency = service.quick(bundle)
     verdict = "within" if latency.within(BUDGET_MS) else "OVER"
     print(f"{QUICK_REQUESTS} requests of {QUICK_CANDIDATES} candidates, one after the other:")

@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     parser = argparse.ArgumentParser(prog="python -m loadtest.demo_requests", description=__doc__)
     parser.add_argument("lists", type=Path, help="list file (Parquet)")
-    parser.add_argument("--count", type=int, default=1, help="requests to take (1)")
+    parser.add_argument("--count", type=int, default=24, help="requests to take (24)")
     parser.add_argument("--output", type=Path, default=DEMO_REQUESTS, help="file to write")
     options = parser.parse_args(argv)
     requests = [
