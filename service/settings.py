@@ -71,7 +71,12 @@ class Settings(BaseSettings):
     @field_validator("api_keys", mode="before")
     @classmethod
     def _split_keys(cls, value: object) -> object:
-        return tuple(key.strip() for key in value.split(",") if key.strip()) if isinstance(value, str) else value
+        if not isinstance(value, str):
+            return value
+        keys = tuple(key.strip() for key in value.split(",") if key.strip())
+        if not keys:  # A secret that came out empty must not open the service.
+            raise ValueError("is set but holds no key; leave it unset for a service without keys")
+        return keys
 
     @field_validator("bundles")
     @classmethod

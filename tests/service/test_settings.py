@@ -64,6 +64,8 @@ def test_every_setting_but_the_keys_has_a_flag() -> None:
         ("BUNDLES", "/no/such/folder"),
         ("LOG_LEVEL", "loud"),
         ("DRAIN_SECONDS", "soon"),
+        ("API_KEYS", ""),
+        ("API_KEYS", " , "),
     ],
 )
 def test_a_wrong_value_names_itself(monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> None:
