@@ -6,6 +6,7 @@ Knows the form only: what a column means is its adapter's business. Lines count 
 from __future__ import annotations
 
 import gzip
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -115,7 +116,7 @@ def read_delimited(path: Path, columns: Sequence[str], *, separator: str, encodi
     try:
         raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
         lines = raw.decode(encoding).splitlines()
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise TableError(f"{path}: cannot be read: {error}") from error
     rows = [line.split(separator) for line in lines]
     for i, row in enumerate(rows):

@@ -172,3 +172,12 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         read_csv(tmp_path / "none.csv", ("a",))
     with pytest.raises(TableError, match=r"none\.dat: cannot be read"):
         read_delimited(tmp_path / "none.dat", ("a",), separator="::", encoding="ascii")
+
+
+@pytest.mark.parametrize("keep", [0, 5, 20, 40])
+def test_a_damaged_archive_is_named(tmp_path: Path, keep: int) -> None:
+    path = tmp_path / "t.dat.gz"
+    packed = gzip.compress(b"1::2\n" * 1000)
+    path.write_bytes(packed[:keep] + b"\xff" * (len(packed) - keep))
+    with pytest.raises(TableError, match=r"t\.dat\.gz: cannot be read"):
+        read_delimited(path, ("a", "b"), separator="::", encoding="ascii")
