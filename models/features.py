@@ -139,7 +139,9 @@ class _Column:
 
     __slots__ = ("_buckets", "_offset", "_prefix", "_seen", "name")
 
+    # Together they bound the memory that clients can make it take.
     _MOST_SEEN: Final = 65_536
+    _LONGEST_SEEN: Final = 64
 
     def __init__(self, field: Categorical, offset: int) -> None:
         self.name = field.name
@@ -168,9 +170,11 @@ class _Column:
 
     def _hash(self, text: str) -> int:
         digest = zlib.crc32((self._prefix + text).encode("utf-8", "surrogatepass"))
-        if len(self._seen) >= self._MOST_SEEN:
-            self._seen.clear()
-        row = self._seen[text] = self._offset + 1 + digest % self._buckets
+        row = self._offset + 1 + digest % self._buckets
+        if len(text) <= self._LONGEST_SEEN:
+            if len(self._seen) >= self._MOST_SEEN:
+                self._seen.clear()
+            self._seen[text] = row
         return row
 
 

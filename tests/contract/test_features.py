@@ -294,7 +294,7 @@ def test_a_spec_without_fields_gives_arrays_without_columns() -> None:
 def test_rows_stay_the_same_however_many_ids_have_been_seen() -> None:
     field = Hashed("n", 1000)
     encoder = Encoder(FeatureSpec(item=(field,)))
-    values = [f"v{i}" for i in range(70_000)]
+    values = [f"v{i}" for i in range(70_000)] + ["long" * 100]
     for _ in range(2):
         ids = encoder.encode_items([Candidate(v, features={"n": v}) for v in values])["item_ids"]
         assert ids[:, 0].tolist() == [plain_row(field, v) for v in values]
