@@ -39,21 +39,23 @@ class Loader:
 
     async def load_all(self) -> None:
         """Load the newest version of every name; what fails is noted in the registry and logged."""
-        for name in sorted(p.name for p in self._root.iterdir() if versions(p)):
-            try:
-                await self._bring_up(name, None)
-            except BundleError as error:
-                _log.error("bundle %s was not loaded: %s", name, error)
-                self._registry.fail(name, str(error))
+        async with self._lock:  # Else a version that a reload asks for meanwhile would be replaced by the newest.
+            for name in sorted(p.name for p in self._root.iterdir() if versions(p)):
+                try:
+                    await self._bring_up(name, None)
+                except BundleError as error:
+                    _log.error("bundle %s was not loaded: %s", name, error)
+                    self._registry.fail(name, str(error))
         self._registry.loaded()
 
     async def reload(self, name: str, version: str | None) -> Model:
         """Load a version (newest if None) aside, check it, then switch to it.
 
-        Raises `Problem`: 409 while another reload runs, 422 if the bundle is refused; then nothing has changed.
+        Raises `Problem`: 409 while bundles are being loaded already, 422 if the bundle is refused; then nothing has
+        changed.
         """
         if self._lock.locked():
-            raise Problem(CONFLICT, "a reload is in progress; try again when it has ended")
+            raise Problem(CONFLICT, "bundles are being loaded already; try again when that has ended")
         async with self._lock:
             try:
                 return await self._bring_up(name, version)
