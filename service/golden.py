@@ -51,11 +51,18 @@ def _read(manifest: Manifest, path: Path) -> tuple[Arrays, Arrays]:
     inputs = {t.name: _take(arrays, f"input.{t.name}") for t in manifest.inputs}
     outputs = {t.name: _take(arrays, f"output.{t.name}") for t in manifest.outputs}
     if "output.margin" in arrays:
-        outputs["margin"] = arrays["output.margin"]
-    lengths = {len(array) for array in (*inputs.values(), *outputs.values())}
-    if len(lengths) != 1 or not min(lengths):
+        outputs["margin"] = _margins(arrays["output.margin"], outputs["order"].shape)
+    lengths = {array.shape[:1] for array in (*inputs.values(), *outputs.values())}
+    if len(lengths) != 1 or lengths <= {(), (0,)}:
         raise BundleError(f"{GOLDEN_FILE}: must hold the same number of requests, at least 1, in every array")
     return inputs, outputs
+
+
+def _margins(margins: NDArray[np.generic], shape: tuple[int, ...]) -> NDArray[np.generic]:
+    """The margins, if there is one per step; one that is NaN would excuse any order."""
+    if margins.shape != shape or np.isnan(np.asarray(margins, np.float64)).any():
+        raise BundleError(f"{GOLDEN_FILE}: output.margin must hold a number for every step, {list(shape)} in all")
+    return margins
 
 
 def _take(arrays: Arrays, name: str) -> NDArray[np.generic]:

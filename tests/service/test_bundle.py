@@ -167,6 +167,13 @@ def test_another_order_is_excused_from_a_near_tie_on(tmp_path: Path) -> None:
     assert "request 2: step 0 chose slot" in refusal(folder)
 
 
+@pytest.mark.parametrize("margins", [np.zeros(4, np.float32), np.full((4, 5), np.nan, np.float32)])
+def test_margins_that_are_not_one_number_a_step_excuse_nothing(tmp_path: Path, margins: np.ndarray) -> None:
+    folder = write_bundle(tmp_path)
+    edit_golden(folder, "output.margin", lambda _: margins)
+    assert "output.margin must hold a number for every step, [4, 5]" in refusal(folder)
+
+
 @pytest.mark.parametrize("name", ["value", "penalty", "score"])
 def test_a_golden_value_that_differs_is_refused(tmp_path: Path, name: str) -> None:
     folder = write_bundle(tmp_path)
@@ -189,6 +196,8 @@ def test_a_golden_file_without_requests_is_refused(tmp_path: Path) -> None:
         arrays = {key: file[key][:0] for key in file.files}
     save_golden(folder, arrays)
     write_manifest(folder, with_checksums(folder, m.Manifest.read(folder)))
+    assert "at least 1" in refusal(folder)
+    edit_golden(folder, "input.price", lambda _: np.zeros(()))
     assert "at least 1" in refusal(folder)
 
 
