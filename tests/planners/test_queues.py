@@ -68,7 +68,7 @@ def test_a_candidate_of_any_value_is_chosen_before_an_empty_slot(price: float, s
     limits = Limits(list_length=5, queues=3, head_width=2)
     _, planner = built(SPEC, limits)
     request = with_preferences(random_request(SPEC, limits, seed), (5.0, 1.0, 1.0), 0.8, 3)
-    request["price"] = (request["price"] * price).astype(np.float32)
+    request["price"] = np.asarray(request["price"], np.float32) * np.float32(price)
     chosen = planner(request)["order"][0] >= 0
     expected = min(limits.list_length, int(request["valid"].sum()))
     assert chosen.tolist() == [place < expected for place in range(limits.list_length)]
