@@ -23,8 +23,8 @@ _HELP: Final = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``listwright COMMAND …`` and return its exit status.
 
-    A command module offers ``configure(parser)`` and ``run(arguments) -> int``. It raises `ValueError` for bad input,
-    which is printed without a traceback, and its message is the whole answer.
+    A command module offers ``configure(parser)`` and ``run(arguments) -> int``. It raises `ValueError` for bad input
+    and `OSError` for a file that cannot be read or written; either is printed without a traceback.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     commands = {e.name: e for e in entry_points(group=_GROUP)}
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     module.configure(parser)
     try:
         return int(module.run(parser.parse_args(arguments[1:])))
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(f"listwright {name}: {error}", file=sys.stderr)
         return 2
 

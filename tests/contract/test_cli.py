@@ -24,6 +24,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     if arguments.problem == "bug":
         raise KeyError("a bug keeps its traceback")
+    if arguments.problem == "no room":
+        raise OSError(28, "No space left on device", "lists.parquet")
     if arguments.problem:
         raise ValueError(arguments.problem)
     return int(arguments.status)
@@ -66,6 +68,12 @@ def test_bad_input_is_one_line_on_stderr_and_status_2(capsys: pytest.CaptureFixt
     printed = capsys.readouterr()
     assert printed.err == "listwright data: row 3, column price: is negative\n"
     assert not printed.out
+
+
+@pytest.mark.usefixtures("plugged")
+def test_a_file_that_cannot_be_written_is_named_without_a_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["data", "--problem", "no room"]) == 2
+    assert capsys.readouterr().err == "listwright data: [Errno 28] No space left on device: 'lists.parquet'\n"
 
 
 @pytest.mark.usefixtures("plugged")
