@@ -18,6 +18,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
+from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from export.requests import RequestShape, random_request, with_preferences
@@ -153,24 +154,39 @@ def _reference(model: ListValueModel, limits: Limits) -> Run:
 
 
 def _products(model: ListValueModel, limits: Limits) -> Run:
-    """The graph's products with weights, and nothing else, in their order and of their shapes, in one session.
+    """The graph's matrix products and nothing else, in their order and of their shapes, in one session.
 
-    Those inside attention are left out, which makes the yardstick shorter.
+    Those with weights, and the two inside every Attention node (query by keys, and by values).
     """
     graph = queue_graph(model, limits, UNITS).build({}).graph
-    weights = {t.name: t for t in graph.initializer if len(t.dims) == 2}
-    nodes, widths = [], set()
-    for i, node in enumerate(n for n in graph.node if n.op_type == "MatMul" and n.input[1] in weights):
-        rows = limits.slots if node.name.startswith("prepare/") else limits.queues * limits.head_width
-        width = weights[node.input[1]].dims[0]
-        widths.add((rows, width))
-        nodes.append(helper.make_node("MatMul", [f"x{rows}x{width}", node.input[1]], [f"y{i}"]))
-    inputs = [helper.make_tensor_value_info(f"x{r}x{w}", TensorProto.FLOAT, [1, r, w]) for r, w in sorted(widths)]
+    constants = {t.name: t for t in graph.initializer}
+    heads, proposals = model.config.heads, limits.queues * limits.head_width
+    width = model.config.dim // heads
+    nodes: list[onnx.NodeProto] = []
+    feeds: dict[str, NDArray[np.float32]] = {}
+
+    def feed(*shape: int) -> str:
+        name = "x" + "x".join(map(str, shape))
+        feeds[name] = np.ones((1, *shape), np.float32)
+        return name
+
+    for node in graph.node:
+        if node.op_type == "MatMul" and len(constants.get(node.input[1], TensorProto()).dims) == 2:
+            rows = limits.slots if node.name.startswith("prepare/") else proposals
+            pairs = [(feed(rows, constants[node.input[1]].dims[0]), node.input[1])]
+        elif node.op_type == "Attention":
+            seen = constants[node.input[3]].dims[3]
+            query, attention = feed(heads, proposals, width), feed(heads, proposals, seen)
+            pairs = [(query, feed(heads, width, seen)), (attention, feed(heads, seen, width))]
+        else:
+            continue
+        nodes += [helper.make_node("MatMul", pair, [f"y{len(nodes) + i}"]) for i, pair in enumerate(pairs)]
+    used = [t for t in graph.initializer if t.name in {n.input[1] for n in nodes}]
+    inputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, x.shape) for name, x in feeds.items()]
     outputs = [helper.make_tensor_value_info(n.output[0], TensorProto.FLOAT, None) for n in nodes]
-    used = {n.input[1] for n in nodes}
-    products = helper.make_graph(nodes, "products", inputs, outputs, [w for n, w in weights.items() if n in used])
+    products = helper.make_graph(nodes, "products", inputs, outputs, used)
     proto = helper.make_model(products, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
-    return _fetching_last(proto, {f"x{r}x{w}": np.ones((1, r, w), np.float32) for r, w in widths})
+    return _fetching_last(proto, feeds)
 
 
 def _fetching_last(model: onnx.ModelProto, feeds: Mapping[str, Any]) -> Run:

@@ -22,7 +22,7 @@ import numpy as np
 import onnx
 
 from export.requests import random_requests
-from export.verify import Proof, prove, reference_plan
+from export.verify import Proof, in_double, prove, reference_plan
 from models.checkpoint import Checkpoint
 from models.formulas import FormulaError, compile_formula
 from models.graph import OPSET, Graph
@@ -129,8 +129,9 @@ def _golden(planner: GraphPlanner, checkpoint: Checkpoint, limits: Limits, seed:
     """`golden.npz`: ``input.*``, ``output.*`` and the reference's ``output.margin`` [G, L] (infinite: no rival)."""
     requests = list(random_requests(checkpoint.spec, limits, GOLDEN_REQUESTS, seed))
     margins = np.full((len(requests), limits.list_length), np.inf, np.float32)
+    exact = in_double(checkpoint.model)
     for row, request in zip(margins, requests, strict=True):
-        steps = reference_plan(checkpoint.model, limits, checkpoint.units, request)
+        steps = reference_plan(exact, limits, checkpoint.units, request)
         row[: len(steps)] = [step.margin for step in steps]
     inputs = {name: np.concatenate([r[name] for r in requests]) for name in planner.inputs}
     outputs = planner(inputs)

@@ -188,14 +188,19 @@ def _start_hashed_small(table: nn.Embedding, categoricals: Sequence[Categorical]
 
 
 class CountHead(nn.Module):
-    """MLP from D to one logit per threshold, L in all."""
+    """MLP from D to one logit per threshold, L in all: x·θ_{i,j} of SORT-Gen's eq. 5.
 
-    def __init__(self, dim: int, thresholds: int) -> None:
+    The direction of θ is shared by all positions j; its offset is one number per position and threshold. Without that
+    the model has to make "it is late in the list" out of the items there, and takes good items for early positions.
+    """
+
+    def __init__(self, dim: int, length: int) -> None:
         super().__init__()
         self.hidden = nn.Linear(dim, dim, bias=False)
-        self.out = nn.Linear(dim, thresholds)
+        self.out = nn.Linear(dim, length, bias=False)
+        self.offset = nn.Parameter(torch.zeros(length, length))  # [position, threshold]
 
     def forward(self, x: Tensor) -> Tensor:
-        """[..., L] from [..., D]."""
+        """[B, T, L] from [B, T, D]."""
         logits: Tensor = self.out(torch.relu(self.hidden(x)))
-        return logits
+        return logits + self.offset[: x.shape[1]]

@@ -19,6 +19,7 @@ from typing import Final, NamedTuple, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from models.blocks import Block
 from models.graph import NEVER, Graph, Residual, block_step, normalise
@@ -34,17 +35,21 @@ _HAS_COSINE: Final = -1.5
 # Below the score of every candidate: a dear item that the model expects to cost conversions may stand at −1e6 or lower.
 _EMPTY: Final = -1e30
 
-# A proposal's record: Δclick, Δconversion, ΔGMV, penalty, bar (0, or _EMPTY for an empty slot), padded slot, E[click],
-# E[conversion]. Its score is its product with the gains, so the last three weigh nothing.
-_WORTH, _PENALTY, _BAR, _SLOT, _COUNTS, _RECORD = 3, 3, 4, 5, 6, 8
+# A proposal's record: Δclick, Δconversion, ΔGMV, penalty, bar (0, or _EMPTY for an empty slot), padded slot, and the
+# expected counts that its increments come from. Its score is its product with the gains; slot and counts weigh nothing.
+_WORTH, _SCORED, _COUNTS = 3, 5, 3
+_RECORD: Final = _SCORED + 1 + _COUNTS
+
+# Expected clicks, conversions, and conversions again: the price turns the last into GMV.
+_SUMMED: Final = ((1, 0, 0), (0, 1, 1))
 
 
 class _Static(NamedTuple):
     """What does not change between steps."""
 
-    rows: str  # [B, M, D + M + 3]: token, cosines times 1 - λ, price, bar, own padded slot
+    rows: str  # [B, M, D + M + 5]: token, cosines times 1 - λ, (1, 1, price), bar, own padded slot
     gains: str  # [B, R, 1]
-    window_ends: list[str]  # L values [B, 1]: the last step that looks back on what was chosen at step t
+    window_ends: list[str]  # L values [B, 1, 1]: the last step that looks back on what was chosen at step t
 
 
 class _State(NamedTuple):
@@ -52,8 +57,16 @@ class _State(NamedTuple):
 
     heads: str  # [B, P, 1] int64: padded slot of each proposal
     cache: list[list[str]]  # per layer, per earlier step: keys and values of the chosen item [B, 1, 2·D]
-    ends: str  # [B, M]: the last step that looks back on a padded slot; -1 if never chosen
-    counts: str  # [B, 1, 2]: expected counts of the list so far
+    ends: str  # [B, 1, M]: the last step that looks back on a padded slot; -1 if never chosen
+    counts: str  # [B, 1, 3]: expected counts of the list so far
+
+
+class _Pick(NamedTuple):
+    """What a step leaves for the outputs."""
+
+    heads: str  # [B, P, 1]
+    scores: str  # [B, P, 1]
+    record: str  # [B, 1, R]: the chosen proposal's
 
 
 def queue_graph(model: ListValueModel, limits: Limits, units: Mapping[str, float]) -> Graph:
@@ -82,7 +95,7 @@ class _Generator:
         self.units = np.array([units[o] for o in OBJECTIVES], np.float32)
         self.advance = self.graph.constant(_advance_table(limits.queues, limits.head_width), np.int64)
         self.positions = model.input.positions().detach()
-        self.hidden, self.out, self.bias = self._joint_heads()
+        self.hidden, self.out, self.offsets = self._joint_heads()
         declare_features(self.graph, model.spec, limits.slots)
         self.graph.input("objective_weights", "float32", ["B", len(OBJECTIVES)])
         self.graph.input("trade_off", "float32", ["B"])
@@ -95,15 +108,15 @@ class _Generator:
                 state, pick = self._step(t, static, state)
             picks.append(pick)
         with self.graph.scope("finish"):
-            self._finish(self.graph.concat(1, *picks), static.gains)
+            self._finish(picks)
 
-    def _joint_heads(self) -> tuple[str, str, str]:
-        """Both count heads as one pair of products, [D, 2·D] and [2·D, 2·L'], and their bias."""
+    def _joint_heads(self) -> tuple[str, str, Tensor]:
+        """Both count heads as one pair of products, [D, 2·D] and [2·D, 2·L'], and their offsets [L', 2·L']."""
         heads = [cast(CountHead, head) for head in self.model.heads.values()]
         return (
             self.graph.weight(torch.cat([head.hidden.weight for head in heads]).T),
             self.graph.weight(torch.block_diag(*(head.out.weight for head in heads)).T),  # type: ignore[no-untyped-call]
-            self.graph.weight(torch.cat([head.out.bias for head in heads])),
+            torch.cat([head.offset for head in heads], dim=1).detach(),
         )
 
     def _prepare(self) -> tuple[_Static, _State]:
@@ -111,19 +124,20 @@ class _Generator:
         # The cheapest way to a batch axis: zero times something that has one.
         zero = g.op("Mul", g.op("ReduceSum", "objective_weights", g.ints(1), keepdims=1), g.constant(0.0))  # [B, 1]
         zeros = g.op("Unsqueeze", zero, g.ints(2))  # [B, 1, 1]
-        ends = g.op("Add", self._as_column("window"), g.constant(np.arange(self.limits.list_length)[None]))
+        window = g.op("Unsqueeze", self._as_column("window"), g.ints(2))
+        ends = g.op("Add", window, g.constant(np.arange(self.limits.list_length)[None, None]))
         static = _Static(
             rows=self._rows(zeros),
             gains=self._gains(zero),
-            window_ends=g.split(ends, 1, *[1] * self.limits.list_length),
+            window_ends=g.split(ends, 2, *[1] * self.limits.list_length),
         )
         queue, rank = np.divmod(np.arange(self.proposals), self.limits.head_width)
         start = queue * (self.limits.list_length + self.limits.head_width) + rank
         state = _State(
             heads=g.op("Cast", g.op("Add", zeros, g.constant(start[None, :, None])), to=7),
             cache=[[] for _ in self.model.blocks],
-            ends=g.op("Add", zero, g.constant(np.full((1, self.padded), -1.0))),
-            counts=g.op("Concat", zeros, zeros, axis=2),
+            ends=g.op("Add", zeros, g.constant(np.full((1, 1, self.padded), -1.0))),
+            counts=g.concat(2, *[zeros] * _COUNTS),
         )
         return static, state
 
@@ -146,7 +160,8 @@ class _Generator:
         bar = g.op("Mul", g.op("Sub", g.slice(padded, 2, d + 1, d + 2), g.constant(1.0)), g.constant(-_EMPTY))
         cosine = self._cosine(g.slice(padded, 2, d + 2, np.iinfo(np.int64).max))
         slot = g.op("Add", zeros, g.constant(np.arange(self.padded)[None, :, None]))
-        return g.concat(2, token, cosine, price, bar, slot)
+        ones = g.op("Add", zeros, g.constant(np.ones((1, self.padded, 2))))
+        return g.concat(2, token, cosine, ones, price, bar, slot)
 
     def _cosine(self, unit: str) -> str:
         """(1 − λ) · cosine [B, M, M] of unit rows [B, M, E]; `_NO_COSINE` where either row is missing."""
@@ -163,34 +178,36 @@ class _Generator:
         total = g.op("ReduceSum", "objective_weights", g.ints(1), keepdims=1)
         weights = g.op("Mul", "objective_weights", self._as_column("trade_off"))
         per_unit = g.op("Div", weights, g.op("Mul", total, g.constant(self.units[None])))
-        rest = g.op("Add", zero, g.constant([[-1.0, 1.0] + [0.0] * (_RECORD - _SLOT)]))
+        rest = g.op("Add", zero, g.constant([[-1.0, 1.0] + [0.0] * (_RECORD - _SCORED)]))
         return g.op("Unsqueeze", g.concat(1, per_unit, rest), g.ints(2))
 
-    def _step(self, t: int, static: _Static, state: _State) -> tuple[_State, str]:
+    def _step(self, t: int, static: _Static, state: _State) -> tuple[_State, _Pick]:
         g, d = self.graph, self.model.config.dim
         rows = g.take_rows(static.rows, state.heads)
-        token, cosine, price, bar_and_slot = g.split(rows, 2, d, self.padded, 1, 2)
+        token, cosine, factors, bar_and_slot = g.split(rows, 2, d, self.padded, _WORTH, 2)
         counts, new = self._counts(t, token, state.cache)
-        penalty = self._penalty(t, cosine, state.ends)
-        record = g.concat(2, *self._worth(state.counts, counts, price), penalty, bar_and_slot, counts)
-        # TopK breaks ties by the lower index, which is the queue of higher priority, then the better rank.
-        _, best = g.ops("TopK", 2, g.op("MatMul", record, static.gains), g.ints(min(2, self.proposals)), axis=1)
-        pick = g.take_rows(record, best)  # [B, 2, R]: the chosen proposal and the runner-up
+        # `models.value.increments`: the factors are 1, 1 and the price.
+        worth = g.op("Mul", g.op("Sub", counts, state.counts), factors)
+        record = g.concat(2, worth, self._penalty(t, cosine, state.ends), bar_and_slot, counts)
+        scores = g.op("MatMul", record, static.gains)
+        # ArgMax breaks ties by the lower index, which is the queue of higher priority, then the better rank.
+        winner = g.op("ArgMax", scores, axis=1)  # [B, 1, 1]
+        first = g.take_rows(record, winner)
+        pick = _Pick(state.heads, scores, first)
         if t + 1 == self.limits.list_length:
             return state, pick
-        first, chosen = g.slice(pick, 1, 0, 1), g.slice(best, 1, 0, 1)
-        slot = g.op("Reshape", g.slice(first, 2, _SLOT, _SLOT + 1), g.ints(-1, 1))
-        is_chosen = g.op("Equal", g.constant(np.arange(self.padded)[None]), slot)
+        _, slot, counts = g.split(first, 2, _SCORED, 1, _COUNTS)
+        is_chosen = g.op("Equal", g.constant(np.arange(self.padded)[None, None]), slot)
         following = _State(
-            heads=self._move_on(state.heads, g.op("Reshape", chosen, g.ints(-1))),
-            cache=[[*past, g.take_rows(kv, chosen)] for past, kv in zip(state.cache, new, strict=True)],
+            heads=self._move_on(state.heads, g.op("Reshape", winner, g.ints(-1))),
+            cache=[[*past, g.take_rows(kv, winner)] for past, kv in zip(state.cache, new, strict=True)],
             ends=g.op("Where", is_chosen, static.window_ends[t], state.ends),
-            counts=g.slice(first, 2, _COUNTS, _RECORD),
+            counts=counts,
         )
         return following, pick
 
     def _counts(self, t: int, token: str, cache: list[list[str]]) -> tuple[str, list[str]]:
-        """Expected counts [B, P, 2] of the list so far plus each proposal, and the proposals' keys and values."""
+        """Expected counts [B, P, 3] of the list so far plus each proposal, and the proposals' keys and values."""
         g, p = self.graph, self.proposals
         own = np.where(np.eye(p) > 0, 0.0, NEVER)
         mask = g.constant(np.concatenate([np.zeros((p, t)), own], axis=1)[None, None])
@@ -202,16 +219,10 @@ class _Generator:
             new.append(keys_values)
         normed, _ = normalise(g, x, self.model.norm)
         hidden = g.op("Relu", g.op("MatMul", normed, self.hidden))
-        reached = g.op("Sigmoid", g.op("Add", g.op("MatMul", hidden, self.out), self.bias))
+        reached = g.op("Sigmoid", g.op("Add", g.op("MatMul", hidden, self.out), g.weight(self.offsets[t])))
         # E[j] = Σ_{i≤j} p[i,j] (`models.value.expected_counts`) is a product with ones at the possible thresholds.
         possible = (np.arange(self.model.config.list_length) <= t).astype(np.float32)
-        return g.op("MatMul", reached, g.constant(np.kron(np.eye(2), possible[:, None]))), new
-
-    def _worth(self, before: str, after: str, price: str) -> tuple[str, str]:
-        """`models.value.increments` as nodes: (Δclick, Δconversion) [B, P, 2] and ΔGMV [B, P, 1]."""
-        g = self.graph
-        delta = g.op("Sub", after, before)
-        return delta, g.op("Mul", price, g.slice(delta, 2, 1, 2))
+        return g.op("MatMul", reached, g.constant(np.kron(np.array(_SUMMED), possible[:, None]))), new
 
     def _penalty(self, t: int, cosine: str, ends: str) -> str:
         """(1 − λ) · max cosine to what was chosen within the window (SORT-Gen, eq. 6): [B, P, 1]; 0 if nothing was."""
@@ -219,7 +230,7 @@ class _Generator:
         if t == 0:
             return g.op("Mul", g.slice(cosine, 2, 0, 1), g.constant(0.0))
         inside = g.op("GreaterOrEqual", ends, g.constant(float(t)))
-        outside = g.op("Unsqueeze", g.op("Where", inside, g.constant(0.0), g.constant(_NO_COSINE)), g.ints(1))
+        outside = g.op("Where", inside, g.constant(0.0), g.constant(_NO_COSINE))
         nearest = g.op("ReduceMax", g.op("Add", cosine, outside), g.ints(2), keepdims=1)
         known = g.op("Greater", nearest, g.constant(_HAS_COSINE))
         total = g.op("ReduceSum", g.op("Where", known, nearest, g.constant(0.0)), g.ints(1), keepdims=1)
@@ -236,27 +247,29 @@ class _Generator:
         last = g.op("Gather", heads, g.ints(*range(h - 1, q * h, h)), axis=1)
         return g.take_rows(g.concat(1, heads, g.op("Add", last, g.constant(1, np.int64))), moves)
 
-    def _finish(self, picks: str, gains: str) -> None:
-        """The outputs, from the records of all steps [B, k·L, R]; k is 2, or 1 if a step has a single proposal."""
+    def _finish(self, picks: list[_Pick]) -> None:
+        """The outputs, from what every step left. Winners are found once more, now with the runners-up beside them."""
         g, length = self.graph, self.limits.list_length
         k = min(2, self.proposals)
-        there = g.op("Greater", g.slice(picks, 2, _BAR, _BAR + 1), g.constant(_EMPTY / 2))
-        padded = g.op("Cast", g.slice(picks, 2, _SLOT, _SLOT + 1), to=7)
+        top, best = g.ops("TopK", 2, g.concat(2, *(pick.scores for pick in picks)), g.ints(k), axis=1)  # [B, k, L]
+        padded = g.op("GatherElements", g.concat(2, *(pick.heads for pick in picks)), best, axis=1)
         queue = g.op("Div", padded, g.ints(length + self.limits.head_width))
         slot = g.op("Sub", padded, g.op("Mul", queue, g.ints(self.limits.head_width)))
-        slot = g.op("Reshape", g.op("Where", there, slot, g.ints(-1)), g.ints(-1, length, k))
-        score = g.op("MatMul", picks, gains)
-        columns = g.op("Where", there, g.concat(2, g.slice(picks, 2, 0, _PENALTY + 1), score), g.constant(0.0))
-        columns = g.slice(g.op("Reshape", columns, g.ints(-1, length, k * (_WORTH + 2))), 2, 0, _WORTH + 2)
-        value, penalty, score = g.split(columns, 2, _WORTH, 1, 1)
-        nobody = g.op("Sub", g.op("Mul", slot, g.ints(0)), g.ints(1))
-        runner_up = g.slice(slot, 2, 1, 2) if k == 2 else nobody
+        there = g.op("Greater", top, g.constant(_EMPTY / 2))
+        slot = g.op("Where", there, slot, g.ints(-1))
         flat = g.ints(-1, length)
-        g.output("order", g.op("Reshape", g.slice(slot, 2, 0, 1), flat), "int64", ["B", length])
+        order = g.op("Reshape", g.slice(slot, 1, 0, 1), flat)
+        runner_up = g.op("Reshape", g.slice(slot, 1, 1, 2), flat) if k == 2 else g.op("Min", order, g.ints(-1))
+        filled = g.op("GreaterOrEqual", order, g.ints(0))
+        score = g.op("Where", filled, g.op("Reshape", g.slice(top, 1, 0, 1), flat), g.constant(0.0))
+        columns = g.slice(g.concat(1, *(pick.record for pick in picks)), 2, 0, _WORTH + 1)
+        columns = g.op("Where", g.op("Unsqueeze", filled, g.ints(2)), columns, g.constant(0.0))
+        value, penalty = g.split(columns, 2, _WORTH, 1)
+        g.output("order", order, "int64", ["B", length])
         g.output("value", value, "float32", ["B", length, len(OBJECTIVES)])
         g.output("penalty", g.op("Reshape", penalty, flat), "float32", ["B", length])
-        g.output("score", g.op("Reshape", score, flat), "float32", ["B", length])
-        g.output("runner_up", g.op("Reshape", runner_up, flat), "int64", ["B", length])
+        g.output("score", score, "float32", ["B", length])
+        g.output("runner_up", runner_up, "int64", ["B", length])
 
 
 def _advance_table(queues: int, width: int) -> NDArray[np.int64]:

@@ -115,7 +115,9 @@ class ModelGains:
     def __init__(self, model: ListValueModel, arrays: Arrays) -> None:
         """`arrays`: a request as `models.features` encodes it, without a batch axis: slots [N, …], user [C] and [F]."""
         self._model = model
-        self._tensors = {name: torch.from_numpy(np.ascontiguousarray(a)) for name, a in arrays.items()}
+        dtype = model.norm.weight.dtype
+        tensors = {name: torch.from_numpy(np.ascontiguousarray(a)) for name, a in arrays.items()}
+        self._tensors = {n: t.to(dtype) if t.is_floating_point() else t for n, t in tensors.items()}
 
     def __call__(self, chosen: Sequence[int], candidates: Sequence[int]) -> NDArray[np.float64]:
         """Increments [n, 3] of appending each of n candidates (slots) to the chosen list."""

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from export.requests import RequestShape, random_request, with_preferences
-from export.verify import compare, reference_plan
+from export.verify import compare, in_double, reference_plan
 from models.manifest import Limits
 from models.planners.queues import queue_graph
 from models.planners.runtime import GraphPlanner, session_options
@@ -27,7 +27,7 @@ from tests.planners.examples import SCORES_ONLY, SPEC, UNITS, random_model
 def built(spec: FeatureSpec, limits: Limits) -> tuple[ListValueModel, GraphPlanner]:
     config = ValueConfig(dim=32, layers=2, heads=4, list_length=limits.list_length, field_dim=8)
     model = random_model(spec, config, seed=limits.slots)
-    return model, GraphPlanner(queue_graph(model, limits, UNITS).build({}))
+    return in_double(model), GraphPlanner(queue_graph(model, limits, UNITS).build({}))
 
 
 LIMITS = st.builds(
