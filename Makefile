@@ -1,4 +1,4 @@
-# Everything a person does here, by name. `make` alone lists it. Only Python 3.11+, make and a C compiler are needed.
+# Everything a person does here, by name. `make` alone lists it. Only Python 3.11+ and make are needed.
 #
 # PYTHON  the interpreter that virtual environments are made with.
 # TORCH   what pip installs as PyTorch, for training only; serving and `make demo` never need it. On Linux the default
@@ -62,6 +62,7 @@ typecheck: setup ## mypy, strict
 
 train-demo: setup ## make the embedded demo bundle again, from the simulator
 	$(BIN)/listwright data simulator --lists 100000 --candidates 20 --seed 7 --output data/demo.parquet
+	rm -rf runs/demo
 	$(BIN)/listwright train sort-gen --data data/demo.parquet --out runs/demo --threads 1 --seed 7 \
 		--dim 64 --layers 2 --dropout 0.1 --weight-decay 0.05 --epochs 16
 	rm -rf build/$(DEMO_BUNDLE)

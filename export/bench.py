@@ -7,7 +7,6 @@ the median over blocks of two neighbours in time. Weights are random: time does 
 from __future__ import annotations
 
 import argparse
-import json
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +22,7 @@ from onnx import TensorProto, helper
 
 from export.requests import RequestShape, random_request, with_preferences
 from export.verify import reference_plan
+from models.files import write_json
 from models.graph import IR_VERSION, OPSET
 from models.manifest import Limits
 from models.planners.queues import queue_graph
@@ -84,8 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
     print(_table(report["rows"], base))
     print(f"\n{long_name}: built, loaded and run once in {loaded:.2f} s")
     if arguments.json is not None:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(json.dumps(report, indent=1) + "\n")
+        write_json(arguments.json, report)
     return 0
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from export.bundle import BundleOptions, write_bundle
 from models.checkpoint import Checkpoint, load_checkpoint
+from models.commands.options import parse_weights
 from models.manifest import Diversity, Limits, QueueSpec
 from models.planners.objective import default_queues, objective_formula
 from models.spec import OBJECTIVES
@@ -21,7 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--version", required=True, help="the bundle's version; an existing one is never overwritten")
     add("--list-length", type=int, metavar="L", help="positions the graph fills (default: the model's horizon)")
     add("--queues", type=int, metavar="Q", help="most queues in a request (default: as many as --queue gives)")
-    add("--head-width", type=int, default=4, metavar="H", help="heads per queue and step (default: %(default)s)")
+    add("--head-width", type=int, default=2, metavar="H", help="heads per queue and step (default: %(default)s)")
     add(
         "--queue",
         action="append",
@@ -30,7 +31,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="a default queue, in priority order; repeatable (default: one per objective and the objective formula)",
     )
     add("--partition", choices=["bfs", "dfs"], default="bfs", help="how queues are filled (default: %(default)s)")
-    add("--objectives", type=_weights, default=(5.0, 1.0, 1.0), metavar="A,B,G", help="default α,β,γ (default: 5,1,1)")
+    add(
+        "--objectives",
+        type=parse_weights,
+        default=(5.0, 1.0, 1.0),
+        metavar="A,B,G",
+        help="default α,β,γ (5,1,1)",
+    )
     add("--trade-off", type=float, default=0.8, metavar="LAMBDA", help="default λ of MMR (default: %(default)s)")
     add("--window", type=int, default=4, help="default window of MMR (default: %(default)s)")
     add("--requests", type=int, default=1000, help="random and edge requests to prove (default: %(default)s)")
@@ -80,13 +87,3 @@ def _queue(text: str) -> QueueSpec:
     if not (name and equals and formula):
         raise argparse.ArgumentTypeError(f"must be NAME=FORMULA, not {text!r}")
     return QueueSpec(name.strip(), formula.strip())
-
-
-def _weights(text: str) -> tuple[float, ...]:
-    try:
-        weights = tuple(float(part) for part in text.split(","))
-    except ValueError:
-        weights = ()
-    if len(weights) != len(OBJECTIVES) or any(not 0 <= w < float("inf") for w in weights) or not sum(weights):
-        raise argparse.ArgumentTypeError(f"must be three numbers of at least 0, not all 0, not {text!r}")
-    return weights

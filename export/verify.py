@@ -2,7 +2,8 @@
 
 Rule: two orders are the same up to the first position where they differ, and a difference there is excused only if the
 reference preferred its choice by less than `TIE`; such near ties are counted. Where orders agree, values must too, to
-`TOLERANCE` relative to max(1, |value|). Anything else is a `ProofError`, and nothing is published.
+`TOLERANCE` relative to max(1, |value|), and scores as far as they follow from values held to that; runners-up must be
+the same or tie. Anything else is a `ProofError`, and nothing is published.
 """
 
 from __future__ import annotations
@@ -126,12 +127,19 @@ def _errors(outputs: Mapping[str, NDArray[Any]], t: int, step: Step) -> float:
     pairs: dict[str, Any] = {"value": step.value, "penalty": step.penalty, "score": step.score}
     largest = 0.0
     for name, expected in pairs.items():
-        scale = np.maximum(1.0, np.abs(expected))
+        scale = np.maximum(step.sensitivity if name == "score" else 1.0, np.maximum(1.0, np.abs(expected)))
         error = float(np.max(np.abs(outputs[name][0, t] - expected) / scale))
         if not error <= TOLERANCE:  # catches NaN
             raise ProofError(f"position {t}: {name} is {outputs[name][0, t]}, the reference says {expected}")
         largest = max(largest, error)
-    runner_up = int(outputs["runner_up"][0, t])
-    if (runner_up < 0) != (step.runner_up < 0):
-        raise ProofError(f"position {t}: runner_up is {runner_up}, the reference says {step.runner_up}")
+    _check_runner_up(int(outputs["runner_up"][0, t]), t, step)
     return largest
+
+
+def _check_runner_up(found: int, t: int, step: Step) -> None:
+    """Raise `ProofError` unless the runner-up is the reference's, or ties with it."""
+    if found == step.runner_up:
+        return
+    known = step.runner_up >= 0 and found in step.scores and found != step.slot
+    if not known or step.scores[step.runner_up] - step.scores[found] >= TIE:
+        raise ProofError(f"position {t}: runner_up is {found}, the reference says {step.runner_up}")

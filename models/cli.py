@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     commands = {e.name: e for e in entry_points(group=_GROUP)}
     if not arguments or arguments[0] not in commands:
-        return _usage(arguments, sorted(commands, key=list(_HELP).index))
+        return _usage(arguments, sorted(commands, key=lambda name: ([*_HELP, name].index(name), name)))
     name = arguments[0]
     module = _load(commands[name])
     parser = argparse.ArgumentParser(prog=f"listwright {name}", description=module.__doc__)
@@ -54,7 +54,7 @@ def _load(command: EntryPoint) -> ModuleType:
 
 def _usage(arguments: Sequence[str], names: Sequence[str]) -> int:
     width = max(map(len, names), default=0)
-    lines = ["usage: listwright COMMAND …", "", *(f"  {n:<{width}}  {_HELP[n]}" for n in names)]
+    lines = ["usage: listwright COMMAND …", "", *(f"  {n:<{width}}  {_HELP.get(n, '')}" for n in names)]
     asked = not arguments or arguments[0] in ("-h", "--help")
     if not asked:
         lines.insert(0, f"listwright: unknown command {arguments[0]!r}")

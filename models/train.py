@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import platform
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -21,6 +20,7 @@ from tqdm import tqdm
 
 from models.batches import Batch, ListArrays, encode_lists, hide_values
 from models.checkpoint import Checkpoint, save_checkpoint
+from models.files import write_json
 from models.fit import fit_spec
 from models.lists import ListRecord, Split, read_lists, read_metadata
 from models.loop import Loss, Progress, TrainOptions, fit
@@ -77,7 +77,7 @@ def train_sort_gen(
         **{name: value_report(model, arrays[name], device) for name in ("valid", "test") if name in arrays},
     }
     checkpoint = Checkpoint(model.cpu().eval(), units, _provenance(data, config, options, metrics))
-    _write_json(folder / METRICS_FILE, metrics)
+    write_json(folder / METRICS_FILE, metrics)
     save_checkpoint(folder / CHECKPOINT_FILE, checkpoint)
     return checkpoint
 
@@ -188,9 +188,3 @@ def _provenance(data: Path, config: ValueConfig, options: TrainOptions, metrics:
 
 def _at_list_level(report: dict[str, Any]) -> dict[str, Any]:
     return {name: row["list"] for name, row in report.items() if isinstance(row, dict)}
-
-
-def _write_json(path: Path, value: dict[str, Any]) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n", "utf-8")
-    partial.replace(path)

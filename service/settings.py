@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX: Final = "LISTWRIGHT_"
 # Kubernetes sets such variables for a Service that is called `listwright`; they are no misspelt settings.
+_NO_FLAG: Final = ("api_keys",)  # keys do not belong on a command line
 _SERVICE_LINK: Final = re.compile(r"SERVICE_HOST|SERVICE_PORT.*|PORT_\d+_.*")
 Provider = Literal["auto", "cpu", "cuda"]
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -115,14 +116,15 @@ def flag(name: str) -> str:
 def _describe(error: dict[str, Any]) -> str:
     name = str(error["loc"][0])
     message = str(error["msg"]).removeprefix("Value error, ")
-    return f"{PREFIX}{name.upper()} ({flag(name)}): {message}"
+    also = "" if name in _NO_FLAG else f" ({flag(name)})"
+    return f"{PREFIX}{name.upper()}{also}: {message}"
 
 
 def settings_table() -> str:
     """The Markdown table in docs/settings.md: one row per setting, in the order of the class."""
     rows = ["| variable | flag | default | meaning |", "|---|---|---|---|"]
     for name, field in Settings.model_fields.items():
-        option = f"`{flag(name)}`" if name != "api_keys" else "none: keys do not belong on a command line"
+        option = f"`{flag(name)}`" if name not in _NO_FLAG else "none: keys do not belong on a command line"
         rows.append(f"| `{PREFIX}{name.upper()}` | {option} | {_default(field.default)} | {field.description} |")
     return "\n".join(rows) + "\n"
 

@@ -19,9 +19,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-from models.evaluation.logs import write_json
 from models.evaluation.scoring import Comparison, ListResult, summarise
 from models.evaluation.tables import comparison_tables, value_table
+from models.files import write_json
 
 _PACKAGES: Final = ("torch", "onnxruntime", "lightgbm", "numpy", "scipy")
 _LAST_LINES: Final = 15

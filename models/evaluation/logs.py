@@ -10,19 +10,18 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import hashlib
-import json
-import math
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from tqdm import tqdm
 
+from models.commands.options import Weights, parse_weights
 from models.evaluation.client import RerankClient
 from models.evaluation.orders import Order, neutral_order, request_body, sorted_order
 from models.evaluation.scoring import Comparison, score_list, summarise
 from models.evaluation.tables import comparison_tables
+from models.files import write_json
 from models.lists import ListRecord, read_lists, read_metadata
 from models.spec import OBJECTIVES
 
@@ -30,8 +29,6 @@ PRIORS: Final[Mapping[str, str]] = {"click": "ctr", "conversion": "ctr*cvr", "gm
 """Per objective the formula that a ranking stage would sort by."""
 WEIGHTS: Final = ((5.0, 1.0, 1.0), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
 _PATIENCE_MS: Final = 60_000
-
-Weights = tuple[float, ...]
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -104,17 +101,6 @@ class _Settings:
         }
 
 
-def parse_weights(text: str) -> Weights:
-    """``"5,1,1"`` as α, β, γ. Raises `argparse.ArgumentTypeError`."""
-    try:
-        weights = tuple(float(part) for part in text.split(","))
-    except ValueError:
-        weights = ()
-    if len(weights) != len(OBJECTIVES) or any(not 0 <= w < math.inf for w in weights) or not sum(weights):
-        raise argparse.ArgumentTypeError(f"must be three numbers of at least 0, not all 0, not {text!r}")
-    return weights
-
-
 def served_name(weights: Weights) -> str:
     """What the order that the service gives for α, β, γ is called."""
     return "served " + "/".join(f"{w:g}" for w in weights)
@@ -123,14 +109,6 @@ def served_name(weights: Weights) -> str:
 def prior_name(formula: str) -> str:
     """What the sort by a formula of prior scores is called."""
     return f"sort by {formula}"
-
-
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write JSON; the file appears under its name only when complete."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_text(json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n", "utf-8")
-    partial.replace(path)
 
 
 def _settings(arguments: argparse.Namespace, records: Sequence[ListRecord]) -> _Settings:

@@ -112,7 +112,7 @@ def _formula_sort(
     checkpoint: Checkpoint, pointwise: PointwiseModel | None, case: Case, preferences: Preferences
 ) -> Lists:
     record = case.record
-    columns = dict(score_columns(record.candidates, preferences))
+    columns = dict(score_columns(record.candidates, preferences, Encoder(checkpoint.spec)))
     if pointwise is not None:
         columns |= pointwise.scores(record.user, record.context, record.candidates)
     formula = compile_formula(objective_formula(checkpoint.spec, checkpoint.units))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -14,8 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.checkpoint import Checkpoint, load_checkpoint
+from models.commands.options import parse_weights
 from models.datasets.simulator import Simulator, SimulatorConfig
 from models.evaluation.simulated import Case, Floats, planners, preparer, run_planners
+from models.files import write_json
 from models.lists import read_lists, read_metadata
 from models.metrics import mean_interval, paired_interval
 from models.planners.queues import queue_graph
@@ -36,7 +37,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--length", type=int, required=True, metavar="M", help="positions to fill")
     add("--requests", type=int, default=300, help="test requests to plan for (default: %(default)s)")
     add("--head-widths", type=_ints, default=(1, 2, 4, 8), metavar="H,…", help="heads per queue (default: 1,2,4,8)")
-    add("--objectives", type=_weights, default=(5.0, 1.0, 1.0), metavar="A,B,G", help="α,β,γ (default: 5,1,1)")
+    add("--objectives", type=parse_weights, default=(5.0, 1.0, 1.0), metavar="A,B,G", help="α,β,γ (default: 5,1,1)")
     add("--trade-offs", type=_trade_offs, default=(), metavar="LAMBDA,…", help="also tell what MMR does at these λ")
     add("--no-pointwise", action="store_true", help="leave out the pointwise model fitted to the same logs")
     add("--seed", type=int, default=0, help="seed of the pointwise model and the bootstrap (default: %(default)s)")
@@ -73,8 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
         report["mmr"] = mmr_rows(checkpoint, cases, preferences, arguments.trade_offs, width)
         print(f"\nMMR at h={width}, window {preferences.window}\n\n{mmr_table(report['mmr'])}")
     if arguments.json is not None:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(json.dumps(report, indent=1) + "\n")
+        write_json(arguments.json, report)
     return 0
 
 
@@ -181,13 +181,6 @@ def _ints(text: str) -> tuple[int, ...]:
     if not all(part.isascii() and part.isdigit() and int(part) for part in parts):
         raise argparse.ArgumentTypeError(f"must be whole numbers of at least 1, not {text!r}")
     return tuple(map(int, parts))
-
-
-def _weights(text: str) -> tuple[float, ...]:
-    weights = _floats(text)
-    if len(weights) != len(OBJECTIVES) or min(weights) < 0 or not sum(weights):
-        raise argparse.ArgumentTypeError(f"must be three numbers of at least 0, not all 0, not {text!r}")
-    return weights
 
 
 def _trade_offs(text: str) -> tuple[float, ...]:

@@ -32,7 +32,7 @@ class Preparer:
 
     def __call__(self, record: ListRecord, preferences: Preferences) -> tuple[Arrays, NDArray[np.int64]]:
         """The graph's inputs (a batch of one) and the candidate behind every slot [N], −1 where a slot is empty."""
-        columns = score_columns(record.candidates, preferences)
+        columns = score_columns(record.candidates, preferences, self.encoder)
         n = len(record.candidates)
         scores = np.stack([compile_formula(queue.score)(columns, n) for queue in self.queues])
         slots = np.full((self.limits.queues, self.limits.list_length), -1, np.int64)
@@ -47,11 +47,16 @@ class Preparer:
         return batch, flat
 
 
-def score_columns(candidates: Sequence[Candidate], preferences: Preferences) -> Mapping[str, NDArray[np.float64]]:
-    """What formulas may name: every score, the price, and alpha, beta and gamma, each [n]."""
+def score_columns(
+    candidates: Sequence[Candidate], preferences: Preferences, encoder: Encoder
+) -> Mapping[str, NDArray[np.float64]]:
+    """What formulas may name: the spec's scores, the price, and alpha, beta and gamma, each [n].
+
+    What a candidate lacks is the spec's default, as in the service.
+    """
     n = len(candidates)
-    columns = {name: np.array([c.scores[name] for c in candidates]) for name in candidates[0].scores}
-    columns["price"] = np.array([c.price or 0.0 for c in candidates])
+    columns = {f.name: np.array([c.scores.get(f.name, f.default) for c in candidates]) for f in encoder.spec.scores}
+    columns["price"] = encoder.prices(candidates)
     for objective, weight in zip(OBJECTIVES, preferences.weights, strict=True):
         columns[WEIGHT_NAMES[objective]] = np.full(n, weight)
     return columns

@@ -40,7 +40,11 @@ class Preferences:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One position of a plan. `margin` is the winner's lead over the runner-up, infinite if it had no rival."""
+    """One position of a plan, with the `scores` of all its proposals by slot.
+
+    `margin` is the winner's lead over the runner-up, infinite if it had no rival. `sensitivity` is how far the score
+    moves if every increment moves by 1: in rare objectives' units small errors of value are large ones of score.
+    """
 
     slot: int
     value: NDArray[np.float64]
@@ -48,6 +52,8 @@ class Step:
     score: float
     runner_up: int
     margin: float
+    scores: Mapping[int, float]
+    sensitivity: float
 
 
 def plan_queues(
@@ -85,6 +91,8 @@ def plan_queues(
                 score=float(scores[best]),
                 runner_up=-1 if rival is None else proposals[rival],
                 margin=float("inf") if rival is None else float(scores[best] - scores[rival]),
+                scores=dict(zip(proposals, scores.tolist(), strict=True)),
+                sensitivity=preferences.trade_off * float(preferences.step_value(np.ones(len(OBJECTIVES)))),
             )
         )
         chosen.append(proposals[best])

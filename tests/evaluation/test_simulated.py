@@ -272,7 +272,10 @@ def test_the_pointwise_model_may_be_left_out(data: Path, saved: Path, capsys: py
         (["--length", "3", "--requests", "0"], "--requests: must be at least 1, not 0"),
         (["--length", "3", "--objectives", "5,1"], "argument --objectives: must be three numbers"),
         (["--length", "3", "--objectives", "0,0,0"], "argument --objectives: must be three numbers"),
-        (["--length", "3", "--objectives", "a,b,c"], "argument --objectives: must be finite numbers, not 'a,b,c'"),
+        (
+            ["--length", "3", "--objectives", "a,b,c"],
+            "argument --objectives: must be three numbers of at least 0, not all 0, not 'a,b,c'",
+        ),
         (["--length", "3", "--trade-offs", "0.5,1.5"], "argument --trade-offs: must be numbers within 0..1"),
         (["--length", "3", "--head-widths", "0"], "argument --head-widths: must be whole numbers of at least 1"),
         (["--length", "3", "--head-widths", "1,x"], "argument --head-widths: must be whole numbers of at least 1"),

@@ -116,9 +116,10 @@ def test_choosing_the_other_of_two_near_equals_is_excused_and_counted() -> None:
 
     def other(feeds: Outputs) -> Outputs:
         outputs = cast(Outputs, planner(feeds))
-        order = outputs["order"].copy()
-        order[:, 0] = np.where(outputs["runner_up"][:, 0] < 0, order[:, 0], outputs["runner_up"][:, 0])
-        return {**outputs, "order": order}
+        order, runner_up = outputs["order"].copy(), outputs["runner_up"].copy()
+        swap = runner_up[:, 0] >= 0
+        order[swap, 0], runner_up[swap, 0] = outputs["runner_up"][swap, 0], outputs["order"][swap, 0]
+        return {**outputs, "order": order, "runner_up": runner_up}
 
     # Where all candidates tie, rounding alone decides now and then.
     assert proof_of(planner, source).near_ties < 20
@@ -126,7 +127,8 @@ def test_choosing_the_other_of_two_near_equals_is_excused_and_counted() -> None:
 
 
 def step(slot: int, margin: float = math.inf, runner_up: int = -1) -> Step:
-    return Step(slot, np.array([0.5, 0.25, 40.0]), 0.125, 0.75, runner_up, margin)
+    scores = {slot: 0.75} | ({} if runner_up < 0 else {runner_up: 0.75 - margin})
+    return Step(slot, np.array([0.5, 0.25, 40.0]), 0.125, 0.75, runner_up, margin, scores, sensitivity=0.0)
 
 
 def answer(order: list[int], runner_up: int = -1, **changes: Any) -> Outputs:
@@ -175,3 +177,11 @@ def test_a_list_that_goes_on_where_nothing_is_left_is_refused() -> None:
 def test_a_list_that_ends_early_is_refused() -> None:
     with pytest.raises(ProofError, match=r"^position 1: the graph chose slot -1, the reference 5"):
         compare(answer([3, -1]), [step(3), step(5)], 2)
+
+
+def test_another_runner_up_is_excused_only_if_it_ties_with_the_references() -> None:
+    third = replace(step(3, margin=0.2, runner_up=5), scores={3: 0.75, 5: 0.55, 6: 0.55 - TIE / 2, 7: 0.5})
+    assert compare(answer([3], runner_up=6), [third], 1) == (False, 0.0)
+    for wrong in (7, 8, 3, -1):
+        with pytest.raises(ProofError, match=f"runner_up is {wrong}, the reference says 5"):
+            compare(answer([3], runner_up=wrong), [third], 1)

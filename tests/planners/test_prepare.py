@@ -70,7 +70,7 @@ def test_slots_are_encoded_in_their_order_and_preferences_lie_beside() -> None:
 
 
 def test_formulas_may_name_scores_price_and_the_weights_of_the_request() -> None:
-    columns = score_columns(record(3).candidates, WISH)
+    columns = score_columns(record(3).candidates, WISH, Encoder(SPEC))
     assert {name: column.tolist() for name, column in columns.items()} == {
         "ctr": pytest.approx([0.01, 0.02, 0.03]),
         "cvr": pytest.approx([0.5, 0.25, 0.5 / 3]),
