@@ -36,7 +36,7 @@ def test_by_default_the_bundle_has_the_models_horizon_and_a_queue_per_objective_
     assert export(saved, tmp_path) == 0
     assert capsys.readouterr().out.startswith(f"{tmp_path / 'demo' / '1'}: proved on 3 requests, ")
     manifest = Manifest.read(tmp_path / "demo" / "1")
-    assert manifest.limits == Limits(CONFIG.list_length, 4, 4)
+    assert manifest.limits == Limits(CONFIG.list_length, 4, 2)
     assert manifest.queues == default_queues(SPEC, UNITS)
     assert manifest.fallback == objective_formula(SPEC, UNITS)
     assert manifest.objectives == {"click": 5.0, "conversion": 1.0, "gmv": 1.0}
