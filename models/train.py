@@ -31,7 +31,6 @@ from models.value_report import mean_per_slot, value_report
 
 CHECKPOINT_FILE: Final = "checkpoint.pt"
 METRICS_FILE: Final = "metrics.json"
-_SMALL: Final = 0.1
 UNKNOWN_RATE: Final = 0.01
 """Share of categorical values hidden in training, which is what trains the unknown bucket (`batches.hide_values`)."""
 
@@ -119,21 +118,19 @@ def fit_value_model(
 
 
 def start_at_base_rates(model: ListValueModel, train: ListArrays) -> None:
-    """Set the offset of each position and threshold to the logit of how often it is passed there in training.
+    """Set each threshold's bias to the logit of how often it is passed in training.
 
-    Most thresholds are hardly ever passed; without this the first epochs only learn that, with large gradients. The
-    weights start small, so that the model starts with little else to say.
+    Most thresholds are hardly ever passed; without this the first epochs only learn that, with large gradients.
     """
     counted = slice(0, len(COUNTED))
     labels, observed = torch.from_numpy(train.labels[:, :, counted]), torch.from_numpy(train.observed[:, counted])
     mask = ordered_mask(torch.from_numpy(train.lengths), observed, labels.shape[1])
-    passed = (ordered_targets(labels) * mask).sum(dim=0)
-    rates = (passed + 0.5) / (mask.sum(dim=0) + 1.0)  # [position, objective, threshold]
-    for name, rate in zip(COUNTED, rates.unbind(1), strict=True):
+    passed = (ordered_targets(labels) * mask).sum(dim=(0, 1))
+    rates = (passed + 0.5) / (mask.sum(dim=(0, 1)) + 1.0)
+    for name, rate in zip(COUNTED, rates, strict=True):
         head = model.heads[name]
         assert isinstance(head, CountHead)
-        head.offset.data.copy_(torch.logit(rate))
-        head.out.weight.data.mul_(_SMALL)
+        head.out.bias.data.copy_(torch.logit(rate))
 
 
 def ordered_regression(spec: FeatureSpec) -> Loss:

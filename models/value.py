@@ -188,19 +188,17 @@ def _start_hashed_small(table: nn.Embedding, categoricals: Sequence[Categorical]
 
 
 class CountHead(nn.Module):
-    """MLP from D to one logit per threshold, L in all: x·θ_{i,j} of SORT-Gen's eq. 5.
+    """MLP from D to one logit per threshold, L in all: x·θ_{i,j} of SORT-Gen's eq. 5 with θ shared by all positions j.
 
-    The direction of θ is shared by all positions j; its offset is one number per position and threshold. Without that
-    the model has to make "it is late in the list" out of the items there, and takes good items for early positions.
+    An offset of its own for every position was tried: better calibrated, worse orders (docs/results.md).
     """
 
-    def __init__(self, dim: int, length: int) -> None:
+    def __init__(self, dim: int, thresholds: int) -> None:
         super().__init__()
         self.hidden = nn.Linear(dim, dim, bias=False)
-        self.out = nn.Linear(dim, length, bias=False)
-        self.offset = nn.Parameter(torch.zeros(length, length))  # [position, threshold]
+        self.out = nn.Linear(dim, thresholds)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, T, L] from [B, T, D]."""
+        """[..., L] from [..., D]."""
         logits: Tensor = self.out(torch.relu(self.hidden(x)))
-        return logits + self.offset[: x.shape[1]]
+        return logits

@@ -19,7 +19,6 @@ from typing import Final, NamedTuple, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from models.blocks import Block
 from models.graph import NEVER, Graph, Residual, block_step, normalise
@@ -95,7 +94,7 @@ class _Generator:
         self.units = np.array([units[o] for o in OBJECTIVES], np.float32)
         self.advance = self.graph.constant(_advance_table(limits.queues, limits.head_width), np.int64)
         self.positions = model.input.positions().detach()
-        self.hidden, self.out, self.offsets = self._joint_heads()
+        self.hidden, self.out, self.bias = self._joint_heads()
         declare_features(self.graph, model.spec, limits.slots)
         self.graph.input("objective_weights", "float32", ["B", len(OBJECTIVES)])
         self.graph.input("trade_off", "float32", ["B"])
@@ -110,13 +109,13 @@ class _Generator:
         with self.graph.scope("finish"):
             self._finish(picks)
 
-    def _joint_heads(self) -> tuple[str, str, Tensor]:
-        """Both count heads as one pair of products, [D, 2·D] and [2·D, 2·L'], and their offsets [L', 2·L']."""
+    def _joint_heads(self) -> tuple[str, str, str]:
+        """Both count heads as one pair of products, [D, 2·D] and [2·D, 2·L'], and their bias."""
         heads = [cast(CountHead, head) for head in self.model.heads.values()]
         return (
             self.graph.weight(torch.cat([head.hidden.weight for head in heads]).T),
             self.graph.weight(torch.block_diag(*(head.out.weight for head in heads)).T),  # type: ignore[no-untyped-call]
-            torch.cat([head.offset for head in heads], dim=1).detach(),
+            self.graph.weight(torch.cat([head.out.bias for head in heads])),
         )
 
     def _prepare(self) -> tuple[_Static, _State]:
@@ -219,7 +218,7 @@ class _Generator:
             new.append(keys_values)
         normed, _ = normalise(g, x, self.model.norm)
         hidden = g.op("Relu", g.op("MatMul", normed, self.hidden))
-        reached = g.op("Sigmoid", g.op("Add", g.op("MatMul", hidden, self.out), g.weight(self.offsets[t])))
+        reached = g.op("Sigmoid", g.op("Add", g.op("MatMul", hidden, self.out), self.bias))
         # E[j] = Σ_{i≤j} p[i,j] (`models.value.expected_counts`) is a product with ones at the possible thresholds.
         possible = (np.arange(self.model.config.list_length) <= t).astype(np.float32)
         return g.op("MatMul", reached, g.constant(np.kron(np.array(_SUMMED), possible[:, None]))), new

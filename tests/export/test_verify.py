@@ -74,7 +74,7 @@ def test_a_sound_graph_is_proved() -> None:
 @pytest.mark.parametrize(
     "make",
     [
-        pytest.param(lambda: planner_of(with_changed_weight("heads.click.offset", 0.01)), id="head"),
+        pytest.param(lambda: planner_of(with_changed_weight("heads.click.out.bias", 0.01)), id="head"),
         pytest.param(lambda: planner_of(with_changed_weight("input.bias", 0.05)), id="input"),
         pytest.param(lambda: planner_of(with_changed_weight("blocks.0.qkv.weight", 0.5)), id="attention"),
         pytest.param(lambda: planner_of(with_changed_weight("input.position.weight", 0.5)), id="position"),
@@ -106,7 +106,7 @@ def indifferent() -> Checkpoint:
     with torch.no_grad():
         for head in model.heads.values():
             cast(torch.nn.Linear, head.out).weight.zero_()
-        cast(torch.nn.Parameter, model.heads["conversion"].offset).fill_(-50.0)
+        cast(torch.nn.Linear, model.heads["conversion"].out).bias.fill_(-50.0)
     return replace(SOURCE, model=model)
 
 
