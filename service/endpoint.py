@@ -99,7 +99,7 @@ class RerankEndpoint:
             stages=progress.stages,
             candidates=progress.candidates,
             batch_size=progress.batch_size,
-            health=progress.health,
+            health=None if progress.health is None else progress.health(),
         )
         for observe in self._observers:
             observe(record)

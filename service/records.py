@@ -53,14 +53,17 @@ Observer = Callable[[RequestRecord], None]
 
 @dataclass(slots=True)
 class Progress:
-    """What is known so far of a request in progress; becomes its record."""
+    """What is known so far of a request in progress; becomes its record.
+
+    `health` is called when the answer is on its way: figures for the SRE are not worth the client's time.
+    """
 
     arrival: float
     model: str = NO_MODEL
     version: str = NO_MODEL
     candidates: int = 0
     batch_size: int = 0
-    health: ListHealth | None = None
+    health: Callable[[], ListHealth] | None = None
     stages: dict[Stage, float] = field(default_factory=dict)
     _last: float = 0.0
 

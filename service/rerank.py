@@ -5,6 +5,8 @@ Knows nothing about HTTP. Everything runs on the event loop except the engine it
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from models.features import Arrays, FeatureError
@@ -55,7 +57,7 @@ class Reranker:
         items = build_items(request.candidates, picked, rest)
         if request.explain:
             items = explain_items(items, request.candidates, plan, model.manifest, slots, steps, answer.outputs)
-        progress.health = list_health(items, steps, model.manifest.limits, row["embeddings"])
+        progress.health = partial(list_health, items, steps, model.manifest.limits, row["embeddings"])
         return RerankResponse(
             request_id=request_id,
             model=model.name,
