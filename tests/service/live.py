@@ -8,6 +8,7 @@ import http.client
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -65,7 +66,13 @@ class Live:
     def post(self, body: object, headers: Mapping[str, str] = {}) -> Reply:
         """POST /v1/rerank; anything but bytes is sent as JSON."""
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-        return self.request("POST", "/v1/rerank", raw, {"Content-Type": "application/json", **headers})
+        before = len(self.records)
+        reply = self.request("POST", "/v1/rerank", raw, {"Content-Type": "application/json", **headers})
+        # The record, and with it the metrics, come after the answer.
+        deadline = time.monotonic() + 5
+        while len(self.records) == before and time.monotonic() < deadline:
+            time.sleep(0.001)
+        return reply
 
     def raw(self, data: bytes) -> bytes:
         """Send bytes as they are, and read until the server closes the connection; it is a failure if it does not."""
