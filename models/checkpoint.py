@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import pickle
 import zipfile
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ from typing import Any, Final
 
 import torch
 
+from models.files import whole_file
 from models.spec import OBJECTIVES, FeatureSpec, SpecError, record
 from models.value import ListValueModel, ValueConfig
 
@@ -96,13 +96,8 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> Checkpoin
 
 def save_payload(path: Path, kind: str, payload: Mapping[str, Any]) -> None:
     """`torch.save` plain types and tensors under `path`; the name appears only when the file is complete."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
+    with whole_file(path) as partial:
         torch.save({"kind": kind, **payload}, partial)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def load_payload(path: Path, kind: str, device: torch.device | str = "cpu") -> dict[str, Any]:

@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 Column = NDArray[np.float64]
 _Node = Callable[[Mapping[str, Column]], Any]
 
+WEIGHT_NAMES: Final = ("alpha", "beta", "gamma")
+"""What formulas call the request's objective weights, in the order of `models.spec.OBJECTIVES`."""
+
 MAX_LENGTH: Final = 300
 _MAX_DEPTH: Final = 40
 _MAX_EXPONENT: Final = 16.0

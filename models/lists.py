@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, islice
@@ -20,6 +19,7 @@ import pyarrow.parquet as pq
 
 from models.arrow_columns import ColumnError, lengths, lists, mapping_array, mappings, members, scalars, texts
 from models.features import Scalar
+from models.files import whole_file
 
 Split = Literal["train", "valid", "test"]
 _METADATA_KEY: Final = b"listwright"
@@ -82,13 +82,8 @@ def write_lists(path: Path, records: Iterable[ListRecord], metadata: Mapping[str
         table = pa.concat_tables(tables, promote_options="permissive").replace_schema_metadata(note)
     except pa.ArrowException as error:
         raise ListFileError(f"{path}: a field is text in one list and a number in another: {error}") from error
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
+    with whole_file(path) as partial:
         pq.write_table(table, partial, compression="zstd", row_group_size=_CHUNK)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
     return int(table.num_rows)
 
 

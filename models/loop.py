@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from models.batches import Batch, ListArrays, batches, epoch_order
 from models.checkpoint import CheckpointError, load_payload, save_payload
+from models.files import whole_file
 
 KIND: Final = "training state"
 STATE_FILE: Final = "last.pt"
@@ -220,9 +221,8 @@ def _save(folder: Path, run: _Run, identity: Mapping[str, str], progress: Progre
     payload = {"identity": dict(identity), "model": weights, "optimizer": moments, **vars(progress)}
     save_payload(folder / STATE_FILE, KIND, payload)
     # The log is derived from the state, so it is rewritten whole: an interruption between the two leaves no odd line.
-    partial = folder / f".{LOG_FILE}.partial"
-    partial.write_text("".join(json.dumps(row) + "\n" for row in progress.history), "utf-8")
-    partial.replace(folder / LOG_FILE)
+    with whole_file(folder / LOG_FILE) as partial:
+        partial.write_text("".join(json.dumps(row) + "\n" for row in progress.history), "utf-8")
 
 
 def _bar(options: TrainOptions, steps: int, done: int) -> tqdm[Any]:

@@ -6,7 +6,9 @@ Plain functions of NumPy arrays; they know nothing about models or records. A me
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,22 +87,35 @@ def ndcg(gains: Floats, k: int) -> float | None:
 
 def mean_interval(values: Floats, *, seed: int, level: float = 0.95, draws: int = 2000) -> Interval:
     """Mean of one value per list, with the percentile bootstrap interval over lists. Raises `ValueError` if empty."""
-    if len(values) == 0:
+    return bootstrap_interval((np.asarray(values, np.float64),), np.mean, seed=seed, level=level, draws=draws)
+
+
+def bootstrap_interval(
+    samples: tuple[Floats, ...], statistic: Callable[..., Any], *, seed: int, level: float, draws: int
+) -> Interval:
+    """A statistic of arrays [lists] that belong together, with its percentile interval over resampled lists.
+
+    `statistic` takes the arrays and an axis. Raises `ValueError` if there are no lists.
+    """
+    count = len(samples[0])
+    if count == 0:
         raise ValueError("there are no lists to take a mean over")
-    mean = float(np.mean(values))
-    if len(values) == 1:
-        return Interval(mean, mean, mean, 1)
+    found = float(statistic(*samples))
+    if count == 1:
+        return Interval(found, found, found, 1)
     result = bootstrap(
-        (np.asarray(values, np.float64),),
-        np.mean,
+        samples,
+        statistic,
+        paired=len(samples) > 1,
+        vectorized=True,
         n_resamples=draws,
-        batch=max(1, 4_000_000 // len(values)),
+        batch=max(1, 4_000_000 // count),
         confidence_level=level,
         method="percentile",
         rng=np.random.default_rng(seed),
     )
     low, high = result.confidence_interval
-    return Interval(mean, float(low), float(high), len(values))
+    return Interval(found, float(low), float(high), count)
 
 
 def paired_interval(ours: Floats, theirs: Floats, *, seed: int, level: float = 0.95, draws: int = 2000) -> Interval:

@@ -6,20 +6,17 @@ Letters: n candidates, Q queues and L places in each, as the bundle's graph has 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.formulas import Column, FormulaError, compile_formula
+from models.formulas import WEIGHT_NAMES, Column, FormulaError, compile_formula
 from models.manifest import Limits
 from models.partition import descending, partition
 from models.spec import FeatureSpec
 from service.plan import Plan
 from service.problems import Problem, invalid
 from service.schemas import Candidate, Source
-
-_WEIGHT_NAMES: Final = ("alpha", "beta", "gamma")
 
 
 class ScoreTable:
@@ -32,7 +29,7 @@ class ScoreTable:
         self._candidates = candidates
         self._spec = spec
         self._columns: dict[str, Column] = {
-            name: np.asarray(weight) for name, weight in zip(_WEIGHT_NAMES, weights, strict=True)
+            name: np.asarray(weight) for name, weight in zip(WEIGHT_NAMES, weights, strict=True)
         }
         self._check_probabilities()
 

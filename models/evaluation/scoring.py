@@ -16,11 +16,10 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import bootstrap
 
 from models.evaluation.orders import Order
 from models.lists import ListRecord
-from models.metrics import Floats, Interval, ndcg
+from models.metrics import Floats, Interval, bootstrap_interval, ndcg
 from models.spec import OBJECTIVES
 
 LOGGED: Final = "as shown"
@@ -98,25 +97,8 @@ def weighted_interval(
 
     With equal weights this is `metrics.mean_interval`. Raises `ValueError` if there are no lists.
     """
-    if len(values) == 0:
-        raise ValueError("there are no lists to take a mean over")
     weighted, weights = np.asarray(values * weights, np.float64), np.asarray(weights, np.float64)
-    mean = _ratio(weighted, weights)
-    if len(values) == 1:
-        return Interval(float(mean), float(mean), float(mean), 1)
-    result = bootstrap(
-        (weighted, weights),
-        _ratio,
-        paired=True,
-        vectorized=True,
-        n_resamples=draws,
-        batch=max(1, 4_000_000 // len(values)),
-        confidence_level=level,
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    )
-    low, high = result.confidence_interval
-    return Interval(float(mean), float(low), float(high), len(values))
+    return bootstrap_interval((weighted, weights), _ratio, seed=seed, level=level, draws=draws)
 
 
 def _ratio(weighted: Floats, weights: Floats, axis: int = -1) -> Any:

@@ -7,13 +7,10 @@ model does not reach, and the baseline of every comparison.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
 
+from models.formulas import WEIGHT_NAMES
 from models.manifest import QueueSpec
 from models.spec import OBJECTIVES, FeatureSpec
-
-WEIGHT_NAMES: Final = dict(zip(OBJECTIVES, ("alpha", "beta", "gamma"), strict=True))
-"""What formulas call the request's objective weights."""
 
 
 def objective_terms(spec: FeatureSpec) -> dict[str, str]:
@@ -34,7 +31,8 @@ def objective_terms(spec: FeatureSpec) -> dict[str, str]:
 
 def objective_formula(spec: FeatureSpec, units: Mapping[str, float]) -> str:
     """α·ctr/s + β·ctr·cvr/s + γ·ctr·cvr·price/s, with the units s_o of the value model's increments."""
-    return " + ".join(f"{WEIGHT_NAMES[o]}*{term}/{units[o]:.6g}" for o, term in objective_terms(spec).items())
+    names = dict(zip(OBJECTIVES, WEIGHT_NAMES, strict=True))
+    return " + ".join(f"{names[o]}*{term}/{units[o]:.6g}" for o, term in objective_terms(spec).items())
 
 
 def default_queues(spec: FeatureSpec, units: Mapping[str, float]) -> tuple[QueueSpec, ...]:

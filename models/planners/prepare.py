@@ -12,13 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.features import Arrays, Encoder
-from models.formulas import compile_formula
+from models.formulas import WEIGHT_NAMES, compile_formula
 from models.lists import Candidate, ListRecord
 from models.manifest import Limits, Partition, QueueSpec
 from models.partition import partition
-from models.planners.objective import WEIGHT_NAMES
 from models.planners.reference import Preferences
-from models.spec import OBJECTIVES
 
 
 @dataclass(frozen=True)
@@ -57,6 +55,6 @@ def score_columns(
     n = len(candidates)
     columns = {f.name: np.array([c.scores.get(f.name, f.default) for c in candidates]) for f in encoder.spec.scores}
     columns["price"] = encoder.prices(candidates)
-    for objective, weight in zip(OBJECTIVES, preferences.weights, strict=True):
-        columns[WEIGHT_NAMES[objective]] = np.full(n, weight)
+    for name, weight in zip(WEIGHT_NAMES, preferences.weights, strict=True):
+        columns[name] = np.full(n, weight)
     return columns
