@@ -52,11 +52,7 @@ class ListArrays:
     @property
     def digest(self) -> str:
         """SHA-256 of all arrays, in hex: whether two runs trained on the same lists."""
-        hashed = hashlib.sha256()
-        for name, values in sorted(self._arrays().items()):
-            hashed.update(f"{name} {values.dtype} {values.shape}".encode())
-            hashed.update(np.ascontiguousarray(values).tobytes())
-        return hashed.hexdigest()
+        return digest(self._arrays())
 
     def tensors(self, device: torch.device) -> Batch:
         """All lists as tensors on one device. Lists are small, so a data set is moved once, not batch by batch."""
@@ -73,12 +69,23 @@ def encode_lists(records: Sequence[ListRecord], spec: FeatureSpec, list_length: 
     if not chunks:
         raise ValueError("there are no lists to encode")
     features: Arrays = {name: np.concatenate([c[name] for c in chunks]) for name in chunks[0]}
-    return ListArrays(
-        features=features,
-        labels=_labels(records, list_length),
-        observed=np.array([[True, r.purchases is not None, r.gmv is not None] for r in records]),
-        lengths=_lengths(records, list_length),
-    )
+    labels, observed = encode_labels(records, list_length)
+    return ListArrays(features, labels, observed, _lengths(records, list_length))
+
+
+def encode_labels(records: Sequence[ListRecord], list_length: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """`labels` [n, L, 3] and `observed` [n, 3] of `ListArrays`."""
+    observed = np.array([[True, r.purchases is not None, r.gmv is not None] for r in records])
+    return _labels(records, list_length), observed
+
+
+def digest(arrays: Arrays) -> str:
+    """SHA-256 of named arrays, in hex: whether two runs saw the same data."""
+    hashed = hashlib.sha256()
+    for name, values in sorted(arrays.items()):
+        hashed.update(f"{name} {values.dtype} {values.shape}".encode())
+        hashed.update(np.ascontiguousarray(values).tobytes())
+    return hashed.hexdigest()
 
 
 def batches(data: Batch, size: int, order: NDArray[np.int64] | None = None) -> Iterator[Batch]:

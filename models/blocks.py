@@ -14,11 +14,15 @@ from torch.nn import functional as F
 
 
 class Block(nn.Module):
-    """Pre-norm transformer block (SORT-Gen §3.1.1): x + attention(norm(x)), then x + feed-forward(norm(x))."""
+    """Pre-norm transformer block (SORT-Gen §3.1.1): x + attention(norm(x)), then x + feed-forward(norm(x)).
 
-    def __init__(self, dim: int, heads: int, *, feed_forward: int, dropout: float = 0.0) -> None:
+    A causal block's position t sees positions up to t; a bidirectional one's sees all that are kept.
+    """
+
+    def __init__(self, dim: int, heads: int, *, feed_forward: int, dropout: float = 0.0, causal: bool = True) -> None:
         super().__init__()
         self.heads = heads
+        self.causal = causal
         self.attention_norm = nn.LayerNorm(dim)
         self.qkv = nn.Linear(dim, 3 * dim, bias=False)
         self.out = nn.Linear(dim, dim, bias=False)
@@ -27,12 +31,13 @@ class Block(nn.Module):
         self.down = nn.Linear(feed_forward, dim, bias=False)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Whole lists at once: x [B, T, D], position t sees positions up to t."""
+    def forward(self, x: Tensor, keep: Tensor | None = None) -> Tensor:
+        """All positions at once: x [B, T, D]. `keep` bool [B, T] hides padding from a bidirectional block."""
         b, t, d = x.shape
         qkv = self.qkv(self.attention_norm(x)).view(b, t, 3, self.heads, d // self.heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each [B, H, T, D / H]
-        attended = F.scaled_dot_product_attention(query, key, value, is_causal=True)
+        mask = None if keep is None else keep[:, None, None, :]
+        attended = F.scaled_dot_product_attention(query, key, value, mask, is_causal=self.causal)
         x = x + self.dropout(self.out(attended.transpose(1, 2).reshape(b, t, d)))
         return self._feed_forward(x)
 

@@ -22,11 +22,12 @@ from models.batches import Batch, ListArrays, encode_lists, hide_values
 from models.checkpoint import Checkpoint, save_checkpoint
 from models.files import write_json
 from models.fit import fit_spec
+from models.heads import CountHead
 from models.lists import ListRecord, Split, read_lists, read_metadata
 from models.loop import Loss, Progress, TrainOptions, fit
 from models.losses import ordered_mask, ordered_regression_loss, ordered_targets
 from models.spec import FeatureSpec
-from models.value import COUNTED, CountHead, ListValueModel, ValueConfig
+from models.value import COUNTED, ListValueModel, ValueConfig
 from models.value_report import mean_per_slot, value_report
 
 CHECKPOINT_FILE: Final = "checkpoint.pt"
@@ -127,10 +128,12 @@ def start_at_base_rates(model: ListValueModel, train: ListArrays) -> None:
     mask = ordered_mask(torch.from_numpy(train.lengths), observed, labels.shape[1])
     passed = (ordered_targets(labels) * mask).sum(dim=(0, 1))
     rates = (passed + 0.5) / (mask.sum(dim=(0, 1)) + 1.0)
-    for name, rate in zip(COUNTED, rates, strict=True):
+    slots = mask[..., 0].sum(dim=(0, 1))
+    events = ((labels * mask[..., 0]).sum(dim=(0, 1)) + 0.5) / (slots + 1.0)
+    for name, rate, event in zip(COUNTED, rates, events.tolist(), strict=True):
         head = model.heads[name]
         assert isinstance(head, CountHead)
-        head.out.bias.data.copy_(torch.logit(rate))
+        head.start_at(rate, event)
 
 
 def ordered_regression(spec: FeatureSpec) -> Loss:

@@ -16,9 +16,11 @@ from torch import Tensor, nn
 
 from export.requests import RequestShape, random_request
 from models.blocks import Block
+from models.heads import CountHead
+from models.inputs import ConcatInput, FieldGroup
 from models.manifest import Limits
 from models.spec import Category, FeatureSpec, Hashed, Number, SpecError
-from models.value import ConcatInput, CountHead, FieldGroup, ListValueModel, ValueConfig, expected_counts, increments
+from models.value import ListValueModel, ValueConfig, expected_counts, increments
 from tests.planners.examples import SCORES_ONLY, SPEC, random_model
 
 CONFIG = ValueConfig(dim=16, layers=2, heads=4, list_length=6, field_dim=4)

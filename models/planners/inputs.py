@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from models.graph import Graph
+from models.inputs import ConcatInput, FieldGroup
 from models.spec import FeatureSpec
-from models.value import ConcatInput, FieldGroup
 
 
 def declare_features(g: Graph, spec: FeatureSpec, slots: int) -> None:

@@ -22,10 +22,11 @@ from numpy.typing import NDArray
 
 from models.blocks import Block
 from models.graph import NEVER, Graph, Residual, block_step, normalise
+from models.heads import CountHead
 from models.manifest import Limits
 from models.planners.inputs import candidate_tokens, declare_features
 from models.spec import OBJECTIVES
-from models.value import CountHead, ListValueModel
+from models.value import ListValueModel
 
 # Below every cosine: "these two have no cosine". It is added again outside the window, so all such stay below -1.5.
 _NO_COSINE: Final = -3.0
