@@ -131,7 +131,8 @@ class PointerGenerator(nn.Module):
 
     def point(self, hidden: Tensor, rows: Tensor) -> Tensor:
         """Pointer logits [B, T, N] of hidden states [B, T, D] over candidate rows [B, N, D]."""
-        return hidden @ rows.transpose(1, 2) / self.config.dim**0.5
+        logits: Tensor = hidden @ rows.transpose(1, 2) / self.config.dim**0.5
+        return logits
 
     @torch.inference_mode()
     def generate(self, batch: Batch, length: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""The training loop of every model that learns from exposed lists: AdamW, warm-up and cosine, early stopping, resume.
+"""The training loop of every model here: AdamW, warm-up and cosine, early stopping, resume.
 
 After each epoch one file holds all that is needed to go on, and going on gives the same weights as never having
 stopped: shuffling and dropout are seeded per epoch. It knows nothing about what the model computes; the caller gives
@@ -15,14 +15,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from models.batches import Batch, ListArrays, batches, epoch_order
+from models.batches import Batch, batches, epoch_order
 from models.checkpoint import CheckpointError, load_payload, save_payload
 from models.files import whole_file
 
@@ -32,6 +32,13 @@ LOG_FILE: Final = "log.jsonl"
 
 Loss = Callable[[nn.Module, Batch], Tensor]
 """The mean loss over a batch's lists; the model's `training` flag tells which way it is called."""
+
+
+class TrainingData(Protocol):
+    """What can be trained on: rows that `batches` can cut, so one tensor is called ``lengths``."""
+
+    def __len__(self) -> int: ...
+    def tensors(self, device: torch.device) -> Batch: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,8 +89,8 @@ class Progress:
 
 def fit(
     model: nn.Module,
-    train: ListArrays,
-    valid: ListArrays,
+    train: TrainingData,
+    valid: TrainingData,
     loss: Loss,
     *,
     options: TrainOptions,

@@ -47,7 +47,7 @@ class SlateArrays:
     @property
     def candidates(self) -> int:
         """N: the most candidates of a request."""
-        return self.features["valid"].shape[1]
+        return int(self.features["valid"].shape[1])
 
     @property
     def digest(self) -> str:

@@ -70,7 +70,8 @@ class ListValueModel(nn.Module):
         super().__init__()
         self.spec = spec
         self.config = config
-        self.input = {"concat": ConcatInput, "fields": FieldInput}[config.input_block](spec, config)
+        self.input: ConcatInput | FieldInput
+        self.input = (ConcatInput if config.input_block == "concat" else FieldInput)(spec, config)
         self.blocks = nn.ModuleList(
             Block(config.dim, config.heads, feed_forward=config.feed_forward, dropout=config.dropout)
             for _ in range(config.layers)

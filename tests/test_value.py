@@ -177,6 +177,7 @@ def explicit_input(part: ConcatInput, spec: FeatureSpec, batch: dict[str, Tensor
 @pytest.mark.parametrize("spec", EVERY_SPEC)
 def test_projecting_parts_apart_is_one_linear_layer_over_their_concatenation(spec: FeatureSpec) -> None:
     part = random_model(spec, CONFIG, seed=7).input
+    assert isinstance(part, ConcatInput)
     with torch.no_grad():
         part.bias.normal_()
     batch = lists_of(spec, 3, 5)

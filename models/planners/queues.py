@@ -80,6 +80,8 @@ def queue_graph(model: ListValueModel, limits: Limits, units: Mapping[str, float
     """
     if limits.list_length > model.config.list_length:
         raise ValueError(f"list_length {limits.list_length} is past the model's horizon {model.config.list_length}")
+    if model.config.head != "independent":
+        raise ValueError(f"the generation graph takes independent thresholds, not a {model.config.head} head")
     return _Generator(model, limits, units).graph
 
 

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from models.batches import encode_lists
 from models.fit import fit_spec
+from models.inputs import Batch
 from models.lists import Candidate, ListRecord
-from models.value import Batch, ListValueModel, ValueConfig
+from models.value import ListValueModel, ValueConfig
 from models.value_report import mean_per_slot, predict, value_report
 from tests.train.records import make_record, make_records
 
