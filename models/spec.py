@@ -227,7 +227,7 @@ def record(cls: type[T], data: object, where: str) -> T:
 
 
 def scalar(value: object, annotation: str, where: str) -> Any:
-    """`value` checked against a dataclass annotation given as text (``str``, ``int``, ``float``, tuple of ``str``)."""
+    """`value` checked against a dataclass annotation given as text (``str``, ``bool``, ``int``, ``float``, tuple)."""
     if annotation.startswith("tuple[str"):
         if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
             raise SpecError(f"{where}: must be an array of strings")
@@ -236,7 +236,9 @@ def scalar(value: object, annotation: str, where: str) -> Any:
         return _float(value, where)
     if annotation == "int" and isinstance(value, int) and not isinstance(value, bool):
         return value
-    if annotation not in ("float", "int") and isinstance(value, str):
+    if annotation == "bool" and isinstance(value, bool):
+        return value
+    if annotation not in ("float", "int", "bool") and isinstance(value, str):
         return value
     raise SpecError(f"{where}: must be of type {annotation}, not {type(value).__name__}")
 
