@@ -11,7 +11,7 @@ import torch
 
 from models.batches import encode_lists
 from models.checkpoint import (
-    KIND,
+    VALUE_KIND,
     Checkpoint,
     CheckpointError,
     load_checkpoint,
@@ -76,7 +76,7 @@ def test_a_flipped_bit_in_the_weights_is_refused(tmp_path: Path, checkpoint: Che
 
 def test_a_file_that_would_run_code_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
-    torch.save({"kind": KIND, "state": Path("x")}, path)
+    torch.save({"kind": VALUE_KIND, "state": Path("x")}, path)
     with pytest.raises(CheckpointError, match="no checkpoint"):
         load_checkpoint(path)
 
@@ -84,7 +84,7 @@ def test_a_file_that_would_run_code_is_refused(tmp_path: Path) -> None:
 def test_training_state_is_not_a_checkpoint(tmp_path: Path) -> None:
     path = tmp_path / "last.pt"
     save_payload(path, "training state", {})
-    with pytest.raises(CheckpointError, match=f"is not a {KIND}"):
+    with pytest.raises(CheckpointError, match=f"is not a {VALUE_KIND}"):
         load_checkpoint(path)
 
 
@@ -128,9 +128,9 @@ def test_a_checkpoint_that_contradicts_itself_is_refused(
 ) -> None:
     path = tmp_path / "checkpoint.pt"
     save_checkpoint(path, checkpoint)
-    payload = load_payload(path, KIND)
+    payload = load_payload(path, VALUE_KIND)
     change(payload)
-    save_payload(path, KIND, payload)
+    save_payload(path, VALUE_KIND, payload)
     with pytest.raises(CheckpointError, match=message):
         load_checkpoint(path)
 
