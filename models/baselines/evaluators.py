@@ -1,0 +1,145 @@
+"""Training, storing and loading the evaluator baselines, all alike, and what every evaluator offers.
+
+A folder of a finished run holds ``evaluator.pt`` beside the training loop's ``last.pt`` and ``log.jsonl``. It knows
+nothing about how evaluators are compared (`evaluation/degre/value_accuracy.py`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol
+
+import torch
+from torch import Tensor
+
+from models.baselines.deepfm import DeepFM
+from models.baselines.nlgr_evaluator import NlgrEvaluator
+from models.baselines.pier import Pier
+from models.baselines.positions import position_loss
+from models.batches import ListArrays
+from models.checkpoint import CheckpointError, load_payload, save_payload
+from models.inputs import Batch
+from models.loop import TrainOptions, fit
+from models.planners.prefix import list_outcomes
+from models.spec import FeatureSpec, SpecError, record
+from models.value import COUNTED, ListValueModel, ValueConfig
+
+EVALUATOR_FILE: Final = "evaluator.pt"
+KIND: Final = "evaluator baseline"
+
+EvaluatorBaseline = DeepFM | Pier | NlgrEvaluator
+
+EVALUATOR_BASELINES: Final[Mapping[str, Callable[[FeatureSpec, ValueConfig], EvaluatorBaseline]]] = {
+    "deepfm": DeepFM,
+    "pier": Pier,
+    "nlgr-e": NlgrEvaluator,
+}
+
+
+class EvaluatorLike(Protocol):
+    """What says what lists are worth."""
+
+    def outcomes(self, batch: Batch, lists: Tensor) -> Tensor:
+        """Cumulative expected (clicks, conversions, GMV in currency) after every position, [R, K, T, 3].
+
+        `batch` holds the features of R requests with N candidates each, `lists` int64 [R, K, T] indices of candidates,
+        −1 past a list's end, where the last outcome is repeated. No gradient flows back.
+        """
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class ValueModelEvaluator:
+    """A list value model (SORT, DeGRe's evaluator) as an evaluator: all prefixes in one cached pass."""
+
+    model: ListValueModel
+
+    def outcomes(self, batch: Batch, lists: Tensor) -> Tensor:
+        """See `EvaluatorLike`."""
+        return list_outcomes(self.model, batch, lists)
+
+
+def train_evaluator_baseline(
+    name: str,
+    spec: FeatureSpec,
+    train: ListArrays,
+    valid: ListArrays,
+    config: ValueConfig,
+    options: TrainOptions,
+    folder: Path,
+    device: torch.device,
+    resume: bool = False,
+) -> EvaluatorBaseline:
+    """A baseline fitted to exposed lists with the same budget as any list value model, in evaluation mode.
+
+    Of `config`, `dim`, `layers`, `list_length`, `field_dim` and `dropout` are used; heads and input block are DeGRe's.
+    Raises `ValueError` for an unknown name, and as `loop.fit` does.
+    """
+    _check_name(name)
+    with torch.random.fork_rng():
+        torch.manual_seed(options.seed)
+        model = EVALUATOR_BASELINES[name](spec, config)
+    model.start_at(_base_rates(train))
+    identity = {
+        "evaluator": name,
+        "feature spec": spec.fingerprint,
+        "training lists": train.digest,
+        "validation lists": valid.digest,
+        **{key: str(value) for key, value in dataclasses.asdict(config).items()},
+    }
+    fit(
+        model,
+        train,
+        valid,
+        position_loss(spec),
+        options=options,
+        folder=folder,
+        device=device,
+        identity=identity,
+        resume=resume,
+    )
+    payload = {
+        "name": name,
+        "config": dataclasses.asdict(config),
+        "spec": json.dumps(spec.to_json()),
+        "state": model.state_dict(),
+    }
+    save_payload(folder / EVALUATOR_FILE, KIND, payload)
+    return model.eval()
+
+
+def load_evaluator_baseline(folder: Path, device: torch.device | str = "cpu") -> EvaluatorBaseline:
+    """What `train_evaluator_baseline` left in `folder`, in evaluation mode. Raises `CheckpointError`."""
+    path = folder / EVALUATOR_FILE
+    payload = load_payload(path, KIND, device)
+    try:
+        _check_name(payload["name"])
+        spec = FeatureSpec.from_json(json.loads(payload["spec"]))
+        config = record(ValueConfig, payload["config"], "config")
+        model = EVALUATOR_BASELINES[payload["name"]](spec, config).to(device)
+        model.load_state_dict(payload["state"])
+    except KeyError as error:
+        raise CheckpointError(f"{path}: lacks {error}") from error
+    except (SpecError, ValueError) as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    except RuntimeError as error:
+        raise CheckpointError(f"{path}: its weights do not fit its spec and sizes: {error}") from error
+    return model.eval()
+
+
+def _check_name(name: str) -> None:
+    if name not in EVALUATOR_BASELINES:
+        raise ValueError(f"evaluator {name!r}: must be one of {', '.join(EVALUATOR_BASELINES)}")
+
+
+def _base_rates(train: ListArrays) -> Tensor:
+    """How often an exposed slot brings a click and a conversion, [2], inside (0, 1)."""
+    rates = []
+    for o in range(len(COUNTED)):
+        slots = train.filled & train.observed[:, o, None]
+        rates.append((float(train.labels[slots, o].sum()) + 0.5) / (int(slots.sum()) + 1))
+    return torch.tensor(rates)

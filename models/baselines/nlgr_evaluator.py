@@ -1,0 +1,90 @@
+"""NLGR-E, the evaluator of NLGR (Wang et al., WWW 2025, arXiv 2502.06097): list-wise by D-Attention.
+
+Followed: D-Attention decouples the fields. Each field i has attention weights among the items of the list,
+Att_i = softmax(X_i W_i^Q (X_i W_i^K)ᵀ / √E); these are averaged over the fields and applied to the projected id
+embeddings, whose mean over the list is its representation e_l. A network shared by the positions gives each its
+probability from its own fields, e_l, the user and the position: ŷ_j = σ(MLP(X_j ‖ e_l ‖ e_u ‖ PE_j)). The loss is the
+cross-entropy summed over positions; conversions are a second output, as in the paper.
+
+Simplified or changed: the user representation e_u, there an attention over past sessions, is the request's fields,
+since records hold no sessions; the id is the item's categorical with the most values, and the item's first field where
+there is none; the position is one of the fields that attend, as the paper's list of fields has it.
+
+Axis letters: B lists, T positions (T ≤ L), F fields of an item with its position, E embedding size per field.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from models.baselines.fields import FieldEmbeddings, hidden_layers
+from models.baselines.positions import filled, listwise_outcomes
+from models.inputs import Batch
+from models.spec import FeatureSpec
+from models.value import COUNTED, ValueConfig
+
+
+class NlgrEvaluator(nn.Module):
+    """Probabilities per position, each seeing the whole list. `config.layers` and `dim` size the last network."""
+
+    def __init__(self, spec: FeatureSpec, config: ValueConfig) -> None:
+        super().__init__()
+        self.spec = spec
+        self.config = config
+        e = config.field_dim
+        self.embeddings = FieldEmbeddings(spec, e)
+        self.position = nn.Embedding(config.list_length, e)
+        fields = self.embeddings.item_fields + 1
+        self.attention = DecoupledAttention(fields, e, id_field(spec))
+        self.hidden = hidden_layers((fields + 1 + self.embeddings.request_fields) * e, config)
+        self.out = nn.Linear(config.dim, len(COUNTED))
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Logits [B, T, 2] of a click and of a conversion at each position of lists with ``lengths`` [B]."""
+        items = self.embeddings.items(batch)
+        b, t = items.shape[:2]
+        positions = self.position.weight[:t, None].expand(b, -1, -1, -1)
+        x = torch.cat([items, positions], dim=2)
+        # An empty list keeps one position, so that its softmax stays finite; it is never counted.
+        whole = self.attention(x, filled(batch["lengths"].clamp(min=1), t))
+        shared = torch.cat([whole, self.embeddings.request(batch).flatten(1)], dim=-1)[:, None].expand(-1, t, -1)
+        logits: Tensor = self.out(self.hidden(torch.cat([x.flatten(2), shared], dim=-1)))
+        return logits
+
+    def outcomes(self, batch: Batch, lists: Tensor) -> Tensor:
+        """Cumulative expected clicks, conversions and GMV [R, K, T, 3] of `lists` [R, K, T]; T passes."""
+        return listwise_outcomes(self, batch, lists)
+
+    def start_at(self, rates: Tensor) -> None:
+        """Start at how often an exposed item brings a click and a conversion, [2]."""
+        self.out.bias.data.copy_(torch.logit(rates))
+
+
+class DecoupledAttention(nn.Module):
+    """e_l [B, E]: the mean of the list's id embeddings, mixed by the fields' averaged attention weights."""
+
+    def __init__(self, fields: int, field_dim: int, id_field: int) -> None:
+        super().__init__()
+        self.id_field = id_field
+        scale = field_dim**-0.5
+        self.query = nn.Parameter(torch.randn(fields, field_dim, field_dim) * scale)
+        self.key = nn.Parameter(torch.randn(fields, field_dim, field_dim) * scale)
+        self.value = nn.Linear(field_dim, field_dim, bias=False)
+
+    def forward(self, x: Tensor, keep: Tensor) -> Tensor:
+        """From fields x [B, T, F, E]; `keep` bool [B, T] hides padding."""
+        query = torch.einsum("btfe,fed->bftd", x, self.query)
+        key = torch.einsum("btfe,fed->bftd", x, self.key)
+        scores = query @ key.transpose(-1, -2) / x.shape[-1] ** 0.5  # [B, F, T, T]
+        weights = torch.softmax(scores.masked_fill(~keep[:, None, None, :], -torch.inf), dim=-1).mean(dim=1)
+        mixed = weights @ self.value(x[:, :, self.id_field])
+        kept = keep[:, :, None]
+        mean: Tensor = (mixed * kept).sum(dim=1) / kept.sum(dim=1)
+        return mean
+
+
+def id_field(spec: FeatureSpec) -> int:
+    """Which of the item's fields is its id: the categorical with the most values, or the first field."""
+    rows = [field.rows for field in spec.item_categoricals]
+    return rows.index(max(rows)) if rows else 0

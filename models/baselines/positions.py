@@ -1,0 +1,105 @@
+"""Evaluators that give every position of a list a probability of its own: their loss, and what lists are worth.
+
+The expected outcome of a list is the sum over its positions. It knows nothing about how a model makes its logits.
+
+Axis letters: R requests, N candidates, K lists of a request, T positions, B lists, O counted objectives (click,
+conversion).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from models.batches import Batch, hide_values
+from models.inputs import Batch as Features
+from models.loop import Loss
+from models.spec import FeatureSpec
+from models.train import UNKNOWN_RATE
+from models.value import COUNTED
+
+PositionLogits = Callable[[Features], Tensor]
+"""Logits [B, T, O] of an event at each position, from the features of lists and, for list-wise ones, ``lengths``."""
+
+_ITEM_ARRAYS: Final = ("item_ids", "item_numbers", "item_scores", "price")
+_USER_ARRAYS: Final = ("user_ids", "user_numbers")
+_LISTS_AT_ONCE: Final = 8192
+
+
+def position_loss(spec: FeatureSpec) -> Loss:
+    """Binary cross-entropy summed over exposed positions and recorded objectives; mean over the batch's lists.
+
+    While the model trains, some categorical values are hidden, as they are from the list value models.
+    """
+
+    def loss(model: nn.Module, batch: Batch) -> Tensor:
+        logits = model(hide_values(batch, spec, UNKNOWN_RATE) if model.training else batch)
+        terms = F.binary_cross_entropy_with_logits(logits, batch["labels"][:, :, : len(COUNTED)], reduction="none")
+        known = filled(batch["lengths"], logits.shape[1])[:, :, None] & batch["observed"][:, None, : len(COUNTED)]
+        return terms.masked_fill(~known, 0.0).sum() / len(logits)
+
+    return loss
+
+
+def filled(lengths: Tensor, positions: int) -> Tensor:
+    """Bool [B, positions]: the positions before each list's end."""
+    return torch.arange(positions, device=lengths.device) < lengths[:, None]
+
+
+@torch.no_grad()
+def pointwise_outcomes(model: PositionLogits, batch: Features, lists: Tensor) -> Tensor:
+    """Cumulative (clicks, conversions, GMV) [R, K, T, 3] of a model that sees neither position nor neighbours.
+
+    Every candidate is read once, whatever the number of lists. `lists` int64 [R, K, T] is −1 past a list's end.
+    """
+    worth = _worth(model(batch), batch["price"])  # [R, N, 3]
+    requests = torch.arange(len(lists), device=lists.device)[:, None, None]
+    chosen = worth[requests, lists.clamp(min=0)] * (lists >= 0)[..., None]
+    return chosen.cumsum(dim=2)
+
+
+@torch.no_grad()
+def listwise_outcomes(model: PositionLogits, batch: Features, lists: Tensor) -> Tensor:
+    """Cumulative (clicks, conversions, GMV) [R, K, T, 3] of a model in which every position sees the whole list.
+
+    What follows an item changes its probability, so each prefix is read as a list of its own: T passes over lists of 1
+    to T items, (T + 1) / 2 times the cost of the whole lists alone. Nothing makes the outcome rise with the prefix.
+    `lists` int64 [R, K, T] is −1 past a list's end, where the last outcome is repeated.
+    """
+    _, k, t = lists.shape
+    flat = lists.reshape(-1, t)
+    parts = []
+    for start in range(0, len(flat), _LISTS_AT_ONCE):
+        chunk = flat[start : start + _LISTS_AT_ONCE]
+        requests = torch.arange(start, start + len(chunk), device=lists.device) // k
+        parts.append(_prefix_outcomes(model, _gather(batch, requests, chunk)))
+    return torch.cat(parts).view(*lists.shape, 3)
+
+
+def _gather(batch: Features, requests: Tensor, lists: Tensor) -> dict[str, Tensor]:
+    """The features of `lists` [B, T], which belong to `requests` [B], and their ``lengths``."""
+    chosen = lists.clamp(min=0)
+    items = {name: batch[name][requests[:, None], chosen] for name in _ITEM_ARRAYS if name in batch}
+    users = {name: batch[name][requests] for name in _USER_ARRAYS if name in batch}
+    return {**items, **users, "lengths": (lists >= 0).sum(dim=1)}
+
+
+def _prefix_outcomes(model: PositionLogits, whole: dict[str, Tensor]) -> Tensor:
+    """[B, T, 3] of B lists, whose every prefix is read by itself."""
+    outcomes = []
+    for t in range(1, whole["price"].shape[1] + 1):
+        prefix = {name: values[:, :t] if name in _ITEM_ARRAYS else values for name, values in whole.items()}
+        prefix["lengths"] = whole["lengths"].clamp(max=t)
+        worth = _worth(model(prefix), prefix["price"])
+        outcomes.append((worth * filled(prefix["lengths"], t)[:, :, None]).sum(dim=1))
+    return torch.stack(outcomes, dim=1)
+
+
+def _worth(logits: Tensor, price: Tensor) -> Tensor:
+    """(P(click), P(conversion), price · P(conversion)) [..., 3] from logits [..., O]."""
+    chance = torch.sigmoid(logits)
+    return torch.cat([chance, (price * chance[..., 1])[..., None]], dim=-1)
