@@ -1,0 +1,46 @@
+"""GoalRank (Zhang et al., ICLR 2026, arXiv 2509.22046): one generator distilled from a group-relative reference policy.
+
+A reward model r̂ scores a group of lists 𝓑 of a request. Standardising within the group removes the model's bias, and a
+softmax makes a reference policy of it (eq. 4): π_ref(l) ∝ exp((r̂(l) − mean_𝓑) / std_𝓑). The generator minimises its
+cross-entropy, hence its KL divergence, to that policy (eq. 5): −Σ_l π_ref(l) log π_θ(l), where log π_θ(l) sums over
+the list's steps.
+
+The generator is `PointerGenerator`, the same as DeGRe's: the loss says nothing about the architecture, and with the
+same one only the way of learning differs. What it simplifies: a group is scored once, before training, so it holds
+lists of the auxiliary policies only (exposed, prior sort, random, and improved neighbours; see `groups.py`) and none
+that the generator itself samples along the way.
+
+Axis letters: B requests, G lists of a group, L positions, N candidates.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from models.inputs import Batch
+from models.loop import Loss
+
+
+def goalrank_loss() -> Loss:
+    """Cross-entropy of a `PointerGenerator` to the reference policy; batches hold ``groups`` and ``values``."""
+
+    def loss(model: nn.Module, batch: Batch) -> Tensor:
+        groups = batch["groups"]
+        steps = model(batch, groups).gather(-1, groups.clamp(min=0)[..., None])[..., 0]
+        log_lists = torch.where(groups >= 0, steps, 0.0).sum(dim=-1)
+        return group_cross_entropy(log_lists, batch["values"])
+
+    return loss
+
+
+def reference_policy(values: Tensor) -> Tensor:
+    """π_ref [B, G] of list values [B, G]; uniform where all lists are worth the same."""
+    centred = values - values.mean(dim=1, keepdim=True)
+    deviation = values.std(dim=1, keepdim=True, correction=0)
+    return torch.softmax(centred / deviation.clamp(min=torch.finfo(values.dtype).tiny), dim=1)
+
+
+def group_cross_entropy(log_lists: Tensor, values: Tensor) -> Tensor:
+    """−Σ_l π_ref(l) log π_θ(l), mean over B; both [B, G]."""
+    return -(reference_policy(values) * log_lists).sum(dim=1).mean()

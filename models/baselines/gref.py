@@ -1,0 +1,195 @@
+"""GReF (Lin et al., CIKM 2025, arXiv 2510.25220): an autoregressive generator that emits several items per pass.
+
+Gen-Reranker is a bidirectional encoder over candidates with their rank in the prior order (X + P), a causal decoder and
+a softmax of the decoder's state over the candidates' rows. Ordered multi-token prediction (OMTP) gives the decoder H
+heads: from the prefix y_{<t}, head i predicts y_{t+i}, so a list takes ⌈L / H⌉ passes. Training has two stages:
+
+1. Pre-training on exposed lists with L_omtp = L_n + L_o. L_n = −Σ_t Σ_i log p_i(y_{t+i} | y_{<t}) over all steps and
+   heads. L_o = −log σ(log P(Y⁺) − log P(Y⁻)) over orders of the items that one pass emits, where Y⁺ has the better
+   NDCG of the observed feedback.
+2. Rerank-DPO: −log σ(β (log π/π_ref(Y_w) − log π/π_ref(Y_l))) with the pre-trained model, frozen, as π_ref; β = 0.1.
+
+What it simplifies: there is no end token, as lists have a fixed length; the start is the request's own, as in
+`PointerGenerator`, instead of one for all. A head's softmax leaves out the items of the heads before it, as decoding
+does, and L_o compares the best with the worst order of a pass by log-probability, not all pairs by probability (which
+would differ by next to nothing). Preference pairs come from the evaluator's values of a group of lists, the i-th best
+against the i-th of the lower half, instead of from the clicks of one exposed list: one reward for all methods, and
+lists beyond those exposed.
+
+Axis letters: B requests, S lists of a request, L positions, N candidates, D width, H heads, P passes.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from models.baselines.lists import RankedEncoder, Utility, check_length
+from models.generator import GeneratorConfig, PointerGenerator, remaining
+from models.inputs import Batch
+from models.loop import Loss
+from models.spec import FeatureSpec
+
+HEADS: Final = 4
+"""H, the paper's; never more than a list has positions."""
+BETA: Final = 0.1
+"""β of Rerank-DPO, the paper's."""
+
+
+class GReF(nn.Module):
+    """`PointerGenerator` whose encoder knows the prior ranks and whose decoder has H heads."""
+
+    def __init__(self, spec: FeatureSpec, config: GeneratorConfig, candidates: int, heads: int = HEADS) -> None:
+        super().__init__()
+        self.config = config
+        self.trunk = PointerGenerator(spec, config)
+        self.trunk.encoder = RankedEncoder(spec, config, candidates)
+        count = min(heads, config.list_length)
+        self.ahead = nn.ModuleList(nn.Linear(config.dim, config.dim, bias=False) for _ in range(count))
+
+    @property
+    def heads(self) -> int:
+        """H: items per pass."""
+        return len(self.ahead)
+
+    def read(self, batch: Batch, lists: Tensor) -> tuple[Tensor, Tensor]:
+        """Decoder states [B, S, L, D], state t behind the first t items of `lists` [B, S, L], and rows [B, N, D]."""
+        rows = self.trunk.encoder(batch)
+        b, s, length = lists.shape
+        chosen = rows[torch.arange(b, device=rows.device)[:, None, None], lists.clamp(min=0)]
+        start = self.trunk.start_token(batch)[:, None, None].expand(-1, s, 1, -1)
+        inputs = torch.cat([start, chosen[:, :, :-1]], dim=2)
+        return self.trunk.decode(inputs.flatten(0, 1)).view(b, s, length, -1), rows
+
+    def logits(self, head: int, states: Tensor, rows: Tensor) -> Tensor:
+        """A head's products [B, ..., N] of states [B, ..., D] with the candidates' rows [B, N, D]."""
+        ahead = self.ahead[head]
+        query = (states + ahead(states)).flatten(1, -2)
+        return self.trunk.point(query, rows).view(*states.shape[:-1], -1)
+
+    def decoding_logits(self, states: Tensor, rows: Tensor) -> Tensor:
+        """Logits [B, S, L, N] of every position from the pass and the head that emit it in decoding."""
+        starts = states[:, :, :: self.heads]  # [B, S, P, D]
+        passes = torch.stack([self.logits(i, starts, rows) for i in range(self.heads)], dim=3)
+        return passes.flatten(2, 3)[:, :, : states.shape[2]]
+
+    def log_lists(self, batch: Batch, lists: Tensor) -> Tensor:
+        """log π of whole lists [B, S, L]: [B, S]."""
+        states, rows = self.read(batch, lists)
+        return chosen_log_shares(self.decoding_logits(states, rows), lists, batch["valid"]).sum(dim=-1)
+
+    @torch.inference_mode()
+    def generate(self, batch: Batch, length: int) -> Tensor:
+        """Lists int64 [B, length], H items per pass, greedily; −1 where none is left. `ValueError` past the horizon."""
+        check_length(length, self.config.list_length)
+        rows = self.trunk.encoder(batch)
+        inputs = self.trunk.start_token(batch)[:, None]
+        left = batch["valid"].clone()
+        chosen: list[Tensor] = []
+        while len(chosen) < length:
+            state = self.trunk.decode(inputs)[:, -1:]
+            for head in range(min(self.heads, length - len(chosen))):
+                logits = self.logits(head, state, rows)[:, 0]
+                best = logits.masked_fill(~left, -torch.inf).argmax(dim=-1)
+                chosen.append(torch.where(left.any(dim=-1), best, -1))
+                left = left.scatter(1, best[:, None], False)
+                inputs = torch.cat([inputs, rows[torch.arange(len(rows)), best][:, None]], dim=1)
+        return torch.stack(chosen, dim=1)
+
+
+def chosen_log_shares(logits: Tensor, lists: Tensor, valid: Tensor) -> Tensor:
+    """log-probability of each item of `lists` [B, S, L] among what remains at its step, 0 past the end: [B, S, L].
+
+    `logits` [B, S, L, N], `valid` bool [B, N].
+    """
+    shares = torch.log_softmax(logits.masked_fill(~remaining(lists, valid), -torch.inf), dim=-1)
+    return torch.where(lists >= 0, shares.gather(-1, lists.clamp(min=0)[..., None])[..., 0], 0.0)
+
+
+def pretraining_loss(utility: Utility) -> Loss:
+    """L_omtp on exposed lists; `utility` of an item's labels is the feedback that orders a pass."""
+
+    def loss(model: nn.Module, batch: Batch) -> Tensor:
+        assert isinstance(model, GReF)
+        exposed = batch["exposed"]
+        states, rows = model.read(batch, exposed[:, None])
+        future = multi_token_loss(model, states, rows, exposed, batch["valid"])
+        best, worst = pass_orders(exposed, utility(batch["labels"]), model.heads)
+        logits = model.decoding_logits(states, rows)
+        log_shares = [chosen_log_shares(logits, order[:, None], batch["valid"])[:, 0] for order in (best, worst)]
+        return future + ordered_loss(log_shares[0], log_shares[1], best != worst, model.heads)
+
+    return loss
+
+
+def multi_token_loss(model: GReF, states: Tensor, rows: Tensor, lists: Tensor, valid: Tensor) -> Tensor:
+    """L_n: −Σ_t Σ_i log p_i(y_{t+i} | y_{<t}), mean over B. `states` [B, 1, L, D], `lists` int64 [B, L]."""
+    left = remaining(lists[:, None], valid)
+    total = torch.zeros(len(lists), device=lists.device)
+    for head in range(model.heads):
+        logits = model.logits(head, states[:, :, : lists.shape[1] - head], rows)
+        shares = torch.log_softmax(logits.masked_fill(~left[:, :, head:], -torch.inf), dim=-1)[:, 0]
+        targets = lists[:, head:]
+        log_chosen = shares.gather(-1, targets.clamp(min=0)[..., None])[..., 0]
+        total = total - torch.where(targets >= 0, log_chosen, 0.0).sum(dim=1)
+    return total.mean()
+
+
+def pass_orders(lists: Tensor, gains: Tensor, heads: int) -> tuple[Tensor, Tensor]:
+    """The lists [B, L] with the items of each pass by falling and by rising `gains` [B, L]: best and worst NDCG.
+
+    Items of equal gain keep the order in which they were shown.
+    """
+    passes = torch.arange(lists.shape[1], device=lists.device) // heads
+    there = lists >= 0
+    orders = []
+    for sign in (-1.0, 1.0):
+        keys = (sign * gains).masked_fill(~there, torch.inf)
+        by_gain = keys.argsort(dim=1, stable=True)
+        by_pass = passes[by_gain].argsort(dim=1, stable=True)
+        orders.append(lists.gather(1, by_gain.gather(1, by_pass)))
+    return orders[0], orders[1]
+
+
+def ordered_loss(best: Tensor, worst: Tensor, differs: Tensor, heads: int) -> Tensor:
+    """L_o: −Σ log σ(log P(Y⁺) − log P(Y⁻)) over the passes whose orders differ, mean over B.
+
+    `best` and `worst` [B, L] are log-probabilities of items, `differs` bool [B, L] where the two orders do.
+    """
+    padding = -best.shape[1] % heads
+
+    def per_pass(x: Tensor) -> Tensor:
+        return F.pad(x, (0, padding)).view(len(x), -1, heads)
+
+    margins = per_pass(best - worst).sum(dim=-1)
+    there = per_pass(differs).any(dim=-1)
+    return -torch.where(there, F.logsigmoid(margins), 0.0).sum(dim=1).mean()
+
+
+def rerank_dpo_loss(reference: GReF) -> Loss:
+    """Rerank-DPO against a frozen `reference`; batches hold ``groups`` [B, G, L] and ``values`` [B, G]."""
+    reference.eval().requires_grad_(False)
+
+    def loss(model: nn.Module, batch: Batch) -> Tensor:
+        assert isinstance(model, GReF)
+        with torch.no_grad():
+            before = reference.log_lists(batch, batch["groups"])
+        return dpo_loss(model.log_lists(batch, batch["groups"]) - before, batch["values"])
+
+    return loss
+
+
+def dpo_loss(log_ratios: Tensor, values: Tensor) -> Tensor:
+    """−log σ(β (ratio_w − ratio_l)), mean over the pairs of unequal value, from log π/π_ref and values [B, G].
+
+    The i-th best list is preferred to the (i + ⌈G / 2⌉)-th. 0 where a batch has no pair of unequal value.
+    """
+    ranking = values.argsort(dim=1, descending=True, stable=True)
+    half = values.shape[1] // 2
+    winners, losers = ranking[:, :half], ranking[:, -half:]
+    preferred = values.gather(1, winners) > values.gather(1, losers)
+    margins = log_ratios.gather(1, winners) - log_ratios.gather(1, losers)
+    return -(F.logsigmoid(BETA * margins) * preferred).sum() / preferred.sum().clamp(min=1)

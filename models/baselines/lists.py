@@ -1,0 +1,86 @@
+"""What the generator baselines share: the prior order, lists as indices, and an encoder that knows each one's rank.
+
+A list is int64 [..., L]: candidates in order, −1 behind its end. Nothing here knows a method or a loss.
+
+Axis letters: B requests, N candidates, G lists of a request, L positions, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from models.generator import CandidateEncoder, GeneratorConfig
+from models.inputs import Batch
+from models.spec import FeatureSpec
+
+Utility = Callable[[Tensor], Tensor]
+"""The value of outcomes (clicks, conversions, GMV): [...] from [..., 3], as `planners.worth.Worth` gives it."""
+
+
+def best_first(scores: Tensor, valid: Tensor, length: int) -> Tensor:
+    """Lists int64 [B, length] of the `valid` [B, N] candidates by falling `scores` [B, N]; ties stay in their order."""
+    order = scores.masked_fill(~valid, -torch.inf).argsort(dim=1, descending=True, stable=True)
+    ranks = torch.arange(order.shape[1], device=order.device)
+    order = torch.where(ranks < valid.sum(dim=1, keepdim=True), order, -1)
+    missing = max(0, length - order.shape[1])
+    return nn.functional.pad(order[:, :length], (0, missing), value=-1)
+
+
+def prior_scores(batch: Batch) -> Tensor:
+    """What the stage before ranks by, [B, N]: the first score of the spec (the click rate in all data sets here).
+
+    Without scores all are alike, which leaves the candidates in the order in which the request has them.
+    """
+    scores = batch["item_scores"]
+    if scores.shape[-1]:
+        return scores[..., 0]
+    return torch.zeros(batch["valid"].shape, device=batch["valid"].device)
+
+
+def prior_list(batch: Batch, length: int) -> Tensor:
+    """The initial list, int64 [B, length]: sorted by the prior score."""
+    return best_first(prior_scores(batch), batch["valid"], length)
+
+
+def prior_ranks(batch: Batch) -> Tensor:
+    """Rank of every candidate in the prior order, int64 [B, N] from 0; padding comes last."""
+    order = prior_scores(batch).masked_fill(~batch["valid"], -torch.inf).argsort(dim=1, descending=True, stable=True)
+    return order.argsort(dim=1)
+
+
+def gather_rows(rows: Tensor, lists: Tensor) -> Tensor:
+    """The candidates' rows [B, N, D] along lists [B, ...]: [B, ..., D]. Past a list's end stands candidate 0's."""
+    flat = lists.clamp(min=0).flatten(1)
+    chosen = rows.gather(1, flat[..., None].expand(-1, -1, rows.shape[-1]))
+    return chosen.view(*lists.shape, -1)
+
+
+def check_length(length: int, horizon: int) -> None:
+    """Raises `ValueError` if a list of `length` is past a model's `horizon`."""
+    if length > horizon:
+        raise ValueError(f"length {length} is past the generator's horizon {horizon}")
+
+
+class RankedEncoder(CandidateEncoder):
+    """`CandidateEncoder` with a learnt embedding of each candidate's rank in the prior order added to its token.
+
+    `ranks` is how many are told apart; later ones share the last. Permuting the candidates still permutes the rows,
+    but for those of equal score.
+    """
+
+    def __init__(self, spec: FeatureSpec, config: GeneratorConfig, ranks: int) -> None:
+        super().__init__(spec, config)
+        self.rank = nn.Embedding(ranks, config.dim)
+        nn.init.normal_(self.rank.weight, std=0.02)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """M [B, N, D], one row per candidate."""
+        ranks = prior_ranks(batch).clamp(max=self.rank.num_embeddings - 1)
+        x = self.input.tokens(batch) + self.rank(ranks)
+        for block in self.blocks:
+            x = block(x, batch["valid"])
+        rows: Tensor = self.norm(x)
+        return rows

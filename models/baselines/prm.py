@@ -1,0 +1,64 @@
+"""PRM, the personalised re-ranking model (Pei et al., RecSys 2019, arXiv 1904.06813): one score per candidate, sorted.
+
+The initial list, sorted by the prior score, passes through a transformer: item features and a learnt embedding of the
+initial position in (the paper's input layer, X + PE), self-attention over the whole list, one linear layer out. The
+loss is the paper's, a softmax over the list's scores against its clicks: L = −Σ_i y_i log P(i).
+
+What it simplifies: the personalised vectors PV, taken there from a click model trained before, are the user's features
+and the prior score, which every token holds here. Only exposed items have labels, so the softmax of the loss runs over
+these, while attention sees all candidates. Labels may be any observed value, of which clicks are one.
+
+Axis letters: B requests, N candidates, L positions.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from models.baselines.lists import RankedEncoder, Utility, best_first, check_length
+from models.generator import GeneratorConfig
+from models.inputs import Batch
+from models.loop import Loss
+from models.spec import FeatureSpec
+
+
+class PRM(nn.Module):
+    """Ranked candidate encoder and a linear score; `candidates` is how many initial positions are told apart."""
+
+    def __init__(self, spec: FeatureSpec, config: GeneratorConfig, candidates: int) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = RankedEncoder(spec, config, candidates)
+        self.out = nn.Linear(config.dim, 1)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Scores [B, N]."""
+        scores: Tensor = self.out(self.encoder(batch))[..., 0]
+        return scores
+
+    @torch.inference_mode()
+    def generate(self, batch: Batch, length: int) -> Tensor:
+        """Lists int64 [B, length] by falling score, −1 where none is left. `ValueError` past the horizon."""
+        check_length(length, self.config.list_length)
+        return best_first(self(batch), batch["valid"], length)
+
+
+def prm_loss(utility: Utility) -> Loss:
+    """The list-wise softmax loss, with `utility` of an item's own labels as its y_i."""
+
+    def loss(model: nn.Module, batch: Batch) -> Tensor:
+        return listwise_loss(model(batch), batch["exposed"], utility(batch["labels"]))
+
+    return loss
+
+
+def listwise_loss(scores: Tensor, lists: Tensor, gains: Tensor) -> Tensor:
+    """−Σ_i y_i log softmax(s)_i over the items of each list, mean over B.
+
+    `scores` [B, N], `lists` int64 [B, L], `gains` y [B, L].
+    """
+    there = lists >= 0
+    chosen = scores.gather(1, lists.clamp(min=0)).masked_fill(~there, torch.finfo(scores.dtype).min)
+    log_shares = torch.log_softmax(chosen, dim=1)
+    return -torch.where(there, gains * log_shares, 0.0).sum(dim=1).mean()

@@ -1,0 +1,255 @@
+"""Train a generator baseline: the same slates, features, encoder, loop and budget for all; only model and loss differ.
+
+`BASELINES` names them. A run folder holds ``baseline.pt`` (what `load_baseline` reads), ``last.pt`` and ``log.jsonl``
+of each stage, and, for those that learn from an evaluator, its scored groups (`groups.py`). A stage takes its share of
+the epochs, so a method in two stages gets as many as one in one.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+
+from models.baselines.goalrank import goalrank_loss
+from models.baselines.gref import GReF, pretraining_loss, rerank_dpo_loss
+from models.baselines.groups import GroupOptions, RewardedSlates, stored_groups
+from models.baselines.lists import Utility
+from models.baselines.nar4rec import NAR4Rec, nar4rec_loss
+from models.baselines.nlgr_generator import NLGRGenerator, nlgr_loss
+from models.baselines.prm import PRM, prm_loss
+from models.batches import Batch, hide_values
+from models.checkpoint import CheckpointError, load_payload, save_payload
+from models.generator import GeneratorConfig, PointerGenerator
+from models.loop import STATE_FILE, Loss, TrainOptions, fit
+from models.slates import SlateArrays
+from models.spec import FeatureSpec, SpecError, record
+from models.train import UNKNOWN_RATE
+from models.value import ListValueModel
+
+KIND: Final = "generator baseline"
+FORMAT: Final = 1
+BASELINE_FILE: Final = "baseline.pt"
+
+Generator = PRM | NAR4Rec | GReF | NLGRGenerator | PointerGenerator
+"""A module with ``generate(batch, length) -> int64 [B, length]``."""
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """What a loss is made from: what outcomes are worth, the training slates, and their groups where a method asks."""
+
+    worth: Utility
+    slates: SlateArrays
+    rewarded: RewardedSlates | None
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One run of the training loop with `share` of the epochs, on scored groups if `rewarded`, else on slates.
+
+    `loss` is made when the stage begins, from the model as it then is.
+    """
+
+    loss: Callable[[Generator, Lessons], Loss]
+    rewarded: bool = False
+    share: float = 1.0
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """How a method's model is built, from the spec, the sizes and the number of candidates, and how it is trained."""
+
+    build: Callable[[FeatureSpec, GeneratorConfig, int], Generator]
+    stages: Mapping[str, Stage]
+
+
+def _nar4rec(model: Generator, lessons: Lessons) -> Loss:
+    del model
+    utilities = lessons.worth(torch.from_numpy(lessons.slates.labels).sum(dim=1))
+    return nar4rec_loss(lessons.worth, float(utilities.mean()))
+
+
+def _rerank_dpo(model: Generator, lessons: Lessons) -> Loss:
+    del lessons
+    reference = copy.deepcopy(model)
+    assert isinstance(reference, GReF)
+    return rerank_dpo_loss(reference)
+
+
+def _nlgr(model: Generator, lessons: Lessons) -> Loss:
+    del model
+    assert lessons.rewarded is not None
+    rewards = lessons.rewarded.values - lessons.rewarded.values.gather(1, lessons.rewarded.bases)
+    spread = rewards[lessons.rewarded.edited >= 0].std(correction=0)
+    return nlgr_loss(float(spread) or 1.0)
+
+
+BASELINES: Final[Mapping[str, Baseline]] = {
+    "prm": Baseline(PRM, {"train": Stage(lambda _, lessons: prm_loss(lessons.worth))}),
+    "nar4rec": Baseline(lambda spec, config, _: NAR4Rec(spec, config), {"train": Stage(_nar4rec)}),
+    "gref": Baseline(
+        GReF,
+        {
+            "pretrain": Stage(lambda _, lessons: pretraining_loss(lessons.worth), share=0.5),
+            "rerank-dpo": Stage(_rerank_dpo, rewarded=True, share=0.5),
+        },
+    ),
+    "nlgr": Baseline(lambda spec, config, _: NLGRGenerator(spec, config), {"train": Stage(_nlgr, rewarded=True)}),
+    "goalrank": Baseline(
+        lambda spec, config, _: PointerGenerator(spec, config),
+        {"train": Stage(lambda _, __: goalrank_loss(), rewarded=True)},
+    ),
+}
+"""Every generator baseline by name."""
+
+
+def train_baseline(
+    name: str,
+    slates_train: SlateArrays,
+    slates_valid: SlateArrays,
+    evaluator: ListValueModel,
+    worth: Utility,
+    config: GeneratorConfig,
+    options: TrainOptions,
+    folder: Path,
+    device: torch.device,
+    resume: bool = False,
+    *,
+    group_options: GroupOptions | None = None,
+    groups_folder: Path | None = None,
+) -> Generator:
+    """Train the baseline called `name` and write it to `folder`; returned in evaluation mode on `device`.
+
+    Features are encoded by `evaluator`'s spec; only the methods that need a reward ask it for values, which are kept in
+    `groups_folder` (default: `folder`), so that several methods share them. With `resume` a run goes on from where it
+    was interrupted, if there is one. Raises `ValueError` for an unknown name, a conditioned config, lists of another
+    length than the config's, and as `loop.fit` does.
+    """
+    baseline = _baseline(name)
+    _check_sizes(config, slates_train, slates_valid)
+    splits = {"train": slates_train, "valid": slates_valid}
+    rewarded: dict[str, RewardedSlates] = {}
+    if any(stage.rewarded for stage in baseline.stages.values()):
+        where = folder if groups_folder is None else groups_folder
+        where.mkdir(parents=True, exist_ok=True)
+        for i, (split, slates) in enumerate(splits.items()):
+            rewarded[split] = stored_groups(
+                where / f"groups-{split}.pt",
+                slates,
+                evaluator,
+                worth,
+                options=group_options or GroupOptions(),
+                seed=2 * options.seed + i,
+                device=device,
+            )
+    spec, candidates = evaluator.spec, slates_train.candidates
+    model = _build(baseline, spec, config, candidates, options.seed).to(device)
+    lessons = Lessons(worth, slates_train, rewarded.get("train"))
+    identity = {
+        "baseline": name,
+        "slates": slates_train.digest,
+        "valid slates": slates_valid.digest,
+        "config": repr(config),
+        "worth": repr(worth),
+    }
+    for stage_name, stage in baseline.stages.items():
+        stage_folder = folder / stage_name
+        data = rewarded if stage.rewarded else splits
+        extra = {"groups": rewarded["train"].digest} if stage.rewarded else {}
+        stage_folder.mkdir(parents=True, exist_ok=True)
+        fit(
+            model,
+            data["train"],
+            data["valid"],
+            _with_hidden_values(stage.loss(model, lessons), spec),
+            options=dataclasses.replace(options, epochs=max(1, round(stage.share * options.epochs))),
+            folder=stage_folder,
+            device=device,
+            identity=identity | extra,
+            resume=resume and (stage_folder / STATE_FILE).exists(),
+        )
+    _save(folder / BASELINE_FILE, name, model, spec, config, candidates)
+    return model.eval()
+
+
+def load_baseline(folder: Path, spec: FeatureSpec, device: torch.device | str = "cpu") -> Generator:
+    """The baseline that `train_baseline` wrote to `folder`, in evaluation mode.
+
+    Raises `CheckpointError` if it is missing, damaged, of another format, or trained under another feature spec.
+    """
+    path = folder / BASELINE_FILE
+    payload = load_payload(path, KIND, device)
+    try:
+        if payload["format"] != FORMAT:
+            raise CheckpointError(f"{path}: has format {payload['format']!r}; this version reads {FORMAT}")
+        if payload["fingerprint"] != spec.fingerprint:
+            raise CheckpointError(
+                f"{path}: was trained under fingerprint {payload['fingerprint']!r}, not {spec.fingerprint!r}"
+            )
+        config = record(GeneratorConfig, json.loads(payload["config"]), "config")
+        model = _build(_baseline(payload["name"]), spec, config, payload["candidates"], 0).to(device)
+        model.load_state_dict(payload["state"])
+    except KeyError as error:
+        raise CheckpointError(f"{path}: lacks {error}") from error
+    except SpecError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    except RuntimeError as error:
+        raise CheckpointError(f"{path}: its weights do not fit its sizes: {error}") from error
+    return model.eval()
+
+
+def evaluator_calls(name: str, length: int, options: GroupOptions | None = None) -> int:
+    """Lists a request that the evaluator scores for a method: 0, or the same number for all that use it."""
+    uses = any(stage.rewarded for stage in _baseline(name).stages.values())
+    return (options or GroupOptions()).size(length) if uses else 0
+
+
+def _baseline(name: str) -> Baseline:
+    if name not in BASELINES:
+        raise ValueError(f"baseline: must be one of {', '.join(BASELINES)}, not {name!r}")
+    return BASELINES[name]
+
+
+def _build(baseline: Baseline, spec: FeatureSpec, config: GeneratorConfig, candidates: int, seed: int) -> Generator:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return baseline.build(spec, config, candidates)
+
+
+def _with_hidden_values(loss: Loss, spec: FeatureSpec) -> Loss:
+    """The loss on batches of which some categorical values are hidden while the model trains, as for the evaluator."""
+
+    def hidden(model: nn.Module, batch: Batch) -> Tensor:
+        return loss(model, hide_values(batch, spec, UNKNOWN_RATE) if model.training else batch)
+
+    return hidden
+
+
+def _check_sizes(config: GeneratorConfig, *splits: SlateArrays) -> None:
+    if config.conditioned:
+        raise ValueError("conditioned: the baselines are trained for one set of objective weights")
+    for slates in splits:
+        if slates.exposed.shape[1] != config.list_length:
+            raise ValueError(
+                f"list_length: the slates hold lists of {slates.exposed.shape[1]}, not {config.list_length}"
+            )
+
+
+def _save(path: Path, name: str, model: nn.Module, spec: FeatureSpec, config: GeneratorConfig, candidates: int) -> None:
+    payload = {
+        "format": FORMAT,
+        "name": name,
+        "config": json.dumps(dataclasses.asdict(config)),
+        "fingerprint": spec.fingerprint,
+        "candidates": candidates,
+        "state": model.state_dict(),
+    }
+    save_payload(path, KIND, payload)
