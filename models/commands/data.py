@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from tqdm import tqdm
 
-from models.datasets import expedia, movielens, simulated_logs, trivago
+from models.datasets import expedia, movielens, simulated_logs, taobao_ad, trivago
 from models.datasets.simulator import SimulatorConfig
 from models.datasets.source import ListSource
 from models.datasets.summary import Summary
@@ -35,6 +35,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     _configure_expedia(_source(sources, "expedia", "hotel searches with clicks and bookings (Kaggle, ICDM 2013)"))
     _configure_trivago(_source(sources, "trivago", "hotel lists with click-outs (RecSys Challenge 2019)"))
     _configure_movielens(_source(sources, "movielens", "MovieLens 1M ratings as lists of six; a 5 is a click"))
+    _configure_taobao_ad(_source(sources, "taobao-ad", "display ads with clicks (Tianchi 56) as lists of six"))
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -103,6 +104,13 @@ def _configure_trivago(parser: argparse.ArgumentParser) -> None:
 def _configure_movielens(parser: argparse.ArgumentParser) -> None:
     _path(parser, "the folder with ratings.dat or ratings.dat.gz, users.dat and movies.dat")
     parser.set_defaults(load=lambda a: movielens.load(a.path, seed=a.seed))
+
+
+def _configure_taobao_ad(parser: argparse.ArgumentParser) -> None:
+    _path(parser, "the folder with raw_sample.csv, ad_feature.csv and user_profile.csv")
+    text = "take this many users, drawn with the seed (default: all; 26 million rows take much memory)"
+    parser.add_argument("--users", type=int, default=argparse.SUPPRESS, metavar="N", help=text)
+    parser.set_defaults(load=lambda a: taobao_ad.load(a.path, seed=a.seed, users=getattr(a, "users", None)))
 
 
 def _path(parser: argparse.ArgumentParser, text: str) -> None:

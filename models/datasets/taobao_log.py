@@ -1,0 +1,137 @@
+"""The three files of Taobao Ad (Tianchi data set 56) as arrays: ads, profiles, and who was shown what.
+
+It reads and checks; how impressions become lists is the business of `taobao_sixes.py`.
+
+Axis letters: A ads, P profiles, U users, n impressions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.datasets.columns import Columns, Kind, read_columns
+from models.datasets.table import Floats, Ints
+
+ATTRIBUTES: Final = ("cate_id", "campaign_id", "customer", "brand")
+LEVELS: Final = (
+    "cms_segid", "cms_group_id", "final_gender_code", "age_level", "pvalue_level", "shopping_level", "occupation",
+    "new_user_class_level",
+)  # fmt: skip
+_OPTIONAL: Final = ("brand", *LEVELS)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ads:
+    """The catalogue: `ids` [A]; `attributes` [A, 4] in the order of `ATTRIBUTES`, −1 where missing; `price` [A]."""
+
+    ids: Ints
+    attributes: Ints
+    price: Floats
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Profiles:
+    """What is known of some users: `ids` [P], rising; `levels` [P, 8] in the order of `LEVELS`, −1 where missing."""
+
+    ids: Ints
+    levels: Ints
+
+    def of(self, users: Ints) -> Ints:
+        """The levels [U, 8] of `users` [U], all −1 for those without a profile."""
+        place = np.searchsorted(self.ids, users).clip(max=len(self.ids) - 1)
+        return np.where((self.ids[place] == users)[:, None], self.levels[place], -1)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Impressions:
+    """Each user's first impression of each ad, by user and time.
+
+    `users` [U] are ids, rising; `user`, `ad` (a place in `Ads`), `click` and `scene` [n]; `scenes` are the texts of
+    ``pid`` that `scene` numbers.
+    """
+
+    users: Ints
+    user: Ints
+    ad: Ints
+    click: Ints
+    scene: Ints
+    scenes: list[str]
+
+    @property
+    def sizes(self) -> Ints:
+        """How many impressions each user has, [U]."""
+        return np.bincount(self.user, minlength=len(self.users))
+
+    def of_users(self, chosen: Ints) -> Impressions:
+        """The impressions of the users at the places `chosen`, which are numbered anew."""
+        kept = np.zeros(len(self.users), bool)
+        kept[chosen] = True
+        rows = kept[self.user]
+        number = np.cumsum(kept) - 1
+        user, ad, click, scene = (values[rows] for values in (self.user, self.ad, self.click, self.scene))
+        return Impressions(self.users[kept], number[user], ad, click, scene, self.scenes)
+
+
+def read_ads(path: Path) -> Ads:
+    """``ad_feature.csv``. Raises `TableError`."""
+    table = read_columns(path, {**_integers("adgroup_id", *ATTRIBUTES), "price": "number"})
+    _check_distinct(table, "adgroup_id")
+    return Ads(table["adgroup_id"], np.column_stack([table[name] for name in ATTRIBUTES]), table["price"])
+
+
+def read_profiles(path: Path) -> Profiles:
+    """``user_profile.csv``. Raises `TableError`."""
+    table = read_columns(path, _integers("userid", *LEVELS))
+    _check_distinct(table, "userid")
+    order = np.argsort(table["userid"])
+    return Profiles(table["userid"][order], np.column_stack([table[name] for name in LEVELS])[order])
+
+
+def read_impressions(path: Path, ads: Ads) -> Impressions:
+    """``raw_sample.csv``. Raises `TableError`."""
+    names = _integers("user", "time_stamp", "adgroup_id", "nonclk", "clk")
+    table = read_columns(path, {**names, "pid": "text"})
+    _refuse(table, "clk", table["clk"] > 1, "must be 0 or 1")
+    _refuse(table, "nonclk", table["nonclk"] != 1 - table["clk"], "must be 1 less clk")
+    order = np.argsort(ads.ids)
+    ad = order[np.searchsorted(ads.ids, table["adgroup_id"], sorter=order).clip(max=len(order) - 1)]
+    _refuse(table, "adgroup_id", ads.ids[ad] != table["adgroup_id"], "is not in ad_feature.csv")
+    users, user = np.unique(table["user"], return_inverse=True)
+    in_time = np.lexsort((table["time_stamp"], user))  # Stable, so ties keep the file's order.
+    pairs = user[in_time] * len(ads.ids) + ad[in_time]
+    rows = in_time[np.sort(np.unique(pairs, return_index=True)[1])]
+    return Impressions(users, user[rows], ad[rows], table["clk"][rows], table["pid"][rows], table.words["pid"])
+
+
+def some_users(log: Impressions, count: int, least: int, *, seed: int) -> Impressions:
+    """At most `count` users, drawn with the seed among those with at least `least` impressions.
+
+    Raises `ValueError` if `count` is below 1.
+    """
+    if count < 1:
+        raise ValueError(f"--users must be at least 1, not {count}")
+    able = np.flatnonzero(log.sizes >= least)
+    drawn = np.random.default_rng([seed, 2]).choice(able, min(count, len(able)), replace=False)
+    return log.of_users(drawn)
+
+
+def _integers(*names: str) -> dict[str, Kind]:
+    return {name: "optional integer" if name in _OPTIONAL else "integer" for name in names}
+
+
+def _refuse(table: Columns, column: str, wrong: NDArray[np.bool_], problem: str) -> None:
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise table.error(row, column, f"{table[column][row]} {problem}")
+
+
+def _check_distinct(table: Columns, column: str) -> None:
+    values = table[column]
+    again = np.ones(len(values), bool)
+    again[np.unique(values, return_index=True)[1]] = False
+    _refuse(table, column, again, "stands twice")
