@@ -1,0 +1,182 @@
+"""A list file as the experiments use it: encoded once, kept as arrays, training lists cut into disjoint halves.
+
+Half 0 trains the evaluator and everything that learns from it; half 1 trains the judges. Reading the records takes
+about a minute per hundred thousand, loading the arrays a second. It knows nothing about models.
+
+Axis letters: n requests, N candidates.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from models.batches import ListArrays
+from models.datasets.splits import bucket
+from models.features import Encoder
+from models.files import whole_file, write_json
+from models.fit import fit_spec
+from models.formulas import compile_formula
+from models.lists import ListRecord, Split, read_lists, read_metadata
+from models.planners.objective import objective_terms
+from models.planners.prepare import score_columns
+from models.planners.reference import Preferences
+from models.planners.worth import Triple
+from models.slates import SlateArrays, encode_slates
+from models.spec import OBJECTIVES, FeatureSpec
+from models.value_report import mean_per_slot
+
+_RESOLUTION: Final = 2**62
+_META_FILE: Final = "meta.json"
+
+
+@dataclass(frozen=True)
+class DegreData:
+    """The slates of each split with what the experiments need beside them.
+
+    `halves` int64 [n] per split is 0 or 1; `prior` [n, N, 3] holds the item-level estimates of (clicks, conversions,
+    GMV) of the test requests from their prior scores; `units` are s_o; `metadata` is the list file's.
+    """
+
+    spec: FeatureSpec
+    slates: Mapping[Split, SlateArrays]
+    halves: Mapping[Split, NDArray[np.int64]]
+    prior: NDArray[np.float64]
+    units: Triple
+    metadata: Mapping[str, Any]
+
+    @property
+    def counts_purchases(self) -> bool:
+        """Whether the log records purchases anywhere, so that objectives other than clicks can be learnt."""
+        return bool(self.slates["train"].observed[:, 1].any())
+
+    def half(self, split: Split, half: int) -> SlateArrays:
+        """The requests of one half of a split."""
+        return self.slates[split].take(np.flatnonzero(self.halves[split] == half))
+
+
+def prepare_data(data: Path, folder: Path, length: int) -> None:
+    """Encode a list file into `folder`. Raises `ValueError` if a split is missing or requests are too small."""
+    splits = _read(data, length)
+    spec = fit_spec(splits["train"])
+    parts = {name: encode_slates(records, spec, length) for name, records in splits.items()}
+    units, _ = mean_per_slot(exposed_lists(parts["train"]))
+    for name, slates in parts.items():
+        groups = [_user(r) if name == "train" else "" for r in splits[name]]
+        _save(folder / f"{name}.npz", slates, {"half": split_halves(slates.request_ids, groups)})
+    with whole_file(folder / "prior.npy") as partial, partial.open("wb") as file:
+        np.save(file, prior_values(splits["test"], spec, parts["test"].candidates))
+    meta = {"spec": spec.to_json(), "units": units, "metadata": read_metadata(data)}
+    write_json(folder / _META_FILE, meta)
+
+
+def load_data(folder: Path) -> DegreData:
+    """What `prepare_data` wrote."""
+    meta = json.loads((folder / _META_FILE).read_text("utf-8"))
+    parts = {name: _load(folder / f"{name}.npz") for name in get_args(Split)}
+    click, conversion, gmv = (float(meta["units"][name]) for name in OBJECTIVES)
+    return DegreData(
+        spec=FeatureSpec.from_json(meta["spec"]),
+        slates={name: slates for name, (slates, _) in parts.items()},
+        halves={name: half for name, (_, half) in parts.items()},
+        prior=np.load(folder / "prior.npy"),
+        units=(click, conversion, gmv),
+        metadata=meta["metadata"],
+    )
+
+
+def file_digest(data: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    with data.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def exposed_lists(slates: SlateArrays) -> ListArrays:
+    """The lists that were shown, as value models train on them; the arrays are those of `encode_lists`."""
+    shown = slates.exposed >= 0
+    features = {}
+    for name, values in slates.features.items():
+        if name == "valid":
+            continue
+        if name.startswith("user_"):
+            features[name] = values
+            continue
+        taken = values[np.arange(len(values))[:, None], slates.exposed.clip(min=0)]
+        features[name] = np.where(shown.reshape(*shown.shape, *[1] * (values.ndim - 2)), taken, 0).astype(values.dtype)
+    return ListArrays(features, slates.labels, slates.observed, slates.lengths)
+
+
+def split_halves(request_ids: Sequence[str], groups: Sequence[str]) -> NDArray[np.int64]:
+    """0 or 1 per request: each group's requests alternate in the order of their ids' hashes.
+
+    It depends on ids and groups only, not on the order of the file. Which half a group starts with is hashed too, so
+    groups of one request do not all fall on the same side.
+    """
+    members: defaultdict[str, list[int]] = defaultdict(list)
+    for row, group in enumerate(groups):
+        members[group].append(row)
+    half = np.zeros(len(request_ids), np.int64)
+    for group, rows in members.items():
+        rows.sort(key=lambda row: (bucket(request_ids[row], _RESOLUTION, seed=0, purpose="half"), request_ids[row]))
+        start = bucket(group, 2, seed=0, purpose="first half")
+        half[rows] = (np.arange(len(rows)) + start) % 2
+    return half
+
+
+def prior_values(records: Sequence[ListRecord], spec: FeatureSpec, width: int) -> NDArray[np.float64]:
+    """Item-level (clicks, conversions, GMV) from the prior scores, [n, width, 3]; 0 where scores do not tell.
+
+    Raises `ValueError` if the data has no score ``ctr``.
+    """
+    encoder, terms = Encoder(spec), objective_terms(spec)
+    formulas = {OBJECTIVES.index(name): compile_formula(term) for name, term in terms.items()}
+    preferences = Preferences((1.0, 0.0, 0.0))
+    values = np.zeros((len(records), width, len(OBJECTIVES)))
+    for row, record in zip(values, records, strict=True):
+        columns = score_columns(record.candidates, preferences, encoder)
+        for o, formula in formulas.items():
+            row[: len(record.candidates), o] = formula(columns, len(record.candidates))
+    return values
+
+
+def _read(data: Path, length: int) -> dict[Split, list[ListRecord]]:
+    splits: dict[Split, list[ListRecord]] = {name: [] for name in get_args(Split)}
+    for record in tqdm(read_lists(data), desc="read", unit="list", disable=None):
+        if len(record.candidates) < length:
+            raise ValueError(
+                f"{data}: list {record.request_id!r} has {len(record.candidates)} candidates, "
+                f"fewer than the {length} positions to fill"
+            )
+        splits[record.split].append(record)
+    for name, records in splits.items():
+        if not records:
+            raise ValueError(f"{data}: has no lists of split {name!r}")
+    return splits
+
+
+def _user(record: ListRecord) -> str:
+    # Logs have no user key of their own; what is said of a user tells users apart well enough to balance the halves.
+    return json.dumps(dict(record.user), sort_keys=True)
+
+
+def _save(path: Path, slates: SlateArrays, more: Mapping[str, NDArray[Any]]) -> None:
+    with whole_file(path) as partial, partial.open("wb") as file:
+        np.savez(file, **slates.arrays(), **more, request_ids=np.array(slates.request_ids))
+
+
+def _load(path: Path) -> tuple[SlateArrays, NDArray[np.int64]]:
+    with np.load(path) as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    ids = tuple(str(i) for i in arrays.pop("request_ids"))
+    half, exposed, lengths = arrays.pop("half"), arrays.pop("exposed"), arrays.pop("lengths")
+    labels, observed = arrays.pop("labels"), arrays.pop("observed")
+    return SlateArrays(ids, arrays, exposed, lengths, labels, observed), half

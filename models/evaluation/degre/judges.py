@@ -1,0 +1,136 @@
+"""Who values a list: value models, the simulator's truth, and judges, which are means of some of them.
+
+A planner must not be judged by the model that it searched. The primary judge is the evaluator's architecture with
+another seed, trained on the half of the lists that the evaluator never saw; beside it stand the evaluator itself,
+another architecture, an ensemble, and, where the data is simulated, the truth.
+
+Axis letters: R requests, K lists of a request, L positions, N candidates, O objectives, M objective mixes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from models.datasets.simulator import SimulatedRequest, Simulator, SimulatorConfig
+from models.planners.exhaustive import all_lists
+from models.planners.prefix import all_outcomes, list_outcomes
+from models.planners.worth import Triple, Worth
+from models.slates import SlateArrays
+from models.spec import OBJECTIVES
+from models.value import ListValueModel
+
+Floats = NDArray[np.floating]
+Lists = NDArray[np.int64]
+
+_TRUE_LISTS: Final = 20_000
+EVALUATOR: Final = "evaluator"
+TRUTH: Final = "truth"
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """A named mean of valuers: the value of a list is the mean of its values under `members`."""
+
+    name: str
+    title: str
+    members: tuple[str, ...]
+
+
+PRIMARY: Final = Judge("primary", "primary", ("primary",))
+OWN: Final = Judge("own", "own evaluator", (EVALUATOR,))
+ARCHITECTURE: Final = Judge("architecture", "SORT", ("sort",))
+ENSEMBLE: Final = Judge("ensemble", "ensemble of four", ("primary", "sort", "ensemble-fields", "ensemble-concat"))
+TRUE: Final = Judge("truth", "truth", (TRUTH,))
+JUDGES: Final = (PRIMARY, OWN, ARCHITECTURE, ENSEMBLE, TRUE)
+
+
+class Valuer(Protocol):
+    """Anything that can say what lists of the test requests bring."""
+
+    def outcomes(self, rows: NDArray[np.int64], lists: Lists) -> Floats:
+        """Expected (clicks, conversions, GMV) of whole lists [R, K, L] of the requests at `rows` [R]: [R, K, 3].
+
+        0 for a list without items (all −1).
+        """
+        ...
+
+    def every_outcome(self, row: int) -> Floats:
+        """The same for all ordered lists of one request, in the order of `planners.exhaustive.all_lists`."""
+        ...
+
+
+class ModelValuer:
+    """A trained list value model over the test requests."""
+
+    def __init__(self, model: ListValueModel, slates: SlateArrays, length: int, device: torch.device) -> None:
+        self._model = model.to(device).eval()
+        self._batch = features(slates, device)
+        self._length = length
+        self._device = device
+
+    def outcomes(self, rows: NDArray[np.int64], lists: Lists) -> Floats:
+        """See `Valuer`."""
+        final = list_outcomes(self._model, self._rows(rows), torch.from_numpy(lists).to(self._device))[:, :, -1]
+        values: Floats = final.cpu().numpy()
+        return values
+
+    def every_outcome(self, row: int) -> Floats:
+        """See `Valuer`."""
+        values: Floats = all_outcomes(self._model, self._rows(np.array([row])), self._length).cpu().numpy()
+        return values
+
+    def _rows(self, rows: NDArray[np.int64]) -> dict[str, Tensor]:
+        chosen = torch.from_numpy(rows).to(self._device)
+        return {name: values[chosen] for name, values in self._batch.items()}
+
+
+class TruthValuer:
+    """The simulator's closed form over the test requests."""
+
+    def __init__(self, metadata: Mapping[str, Any], request_ids: Sequence[str], length: int) -> None:
+        """Raises `ValueError` unless `metadata` is that of a simulated list file and the ids are its requests'."""
+        self._simulator = Simulator(SimulatorConfig.from_metadata(metadata))
+        self._requests = [self._simulator.find(i) for i in request_ids]
+        self._length = length
+
+    def outcomes(self, rows: NDArray[np.int64], lists: Lists) -> Floats:
+        """See `Valuer`."""
+        return np.stack([self._values(self._requests[row], some) for row, some in zip(rows, lists, strict=True)])
+
+    def every_outcome(self, row: int) -> Floats:
+        """See `Valuer`."""
+        request = self._requests[row]
+        return self._values(request, all_lists(len(request.items), self._length))
+
+    def _values(self, request: SimulatedRequest, lists: Lists) -> Floats:
+        values = np.zeros((len(lists), len(OBJECTIVES)))
+        there = np.flatnonzero((lists >= 0).all(axis=1))
+        for start in range(0, len(there), _TRUE_LISTS):
+            some = there[start : start + _TRUE_LISTS]
+            values[some] = self._simulator.list_value(request, lists[some])[:, -1]
+        return values
+
+
+def features(slates: SlateArrays, device: torch.device) -> dict[str, Tensor]:
+    """The feature tensors of requests, without labels: what planners may see."""
+    return {name: torch.from_numpy(values).to(device) for name, values in slates.features.items()}
+
+
+def mix_values(outcomes: Floats, mixes: Sequence[Triple], units: Triple) -> NDArray[np.float32]:
+    """What outcomes [..., 3] are worth under each objective mix, in click units, [M, ...]."""
+    raw = torch.from_numpy(np.asarray(outcomes, np.float64))
+    values = torch.stack([Worth(mix, units)(raw) for mix in mixes])
+    worth: NDArray[np.float32] = values.numpy().astype(np.float32)
+    return worth
+
+
+def is_simulated(metadata: Mapping[str, Any]) -> bool:
+    """Whether the truth is known."""
+    return metadata.get("source") == "simulator"
