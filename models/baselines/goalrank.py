@@ -6,9 +6,9 @@ cross-entropy, hence its KL divergence, to that policy (eq. 5): −Σ_l π_ref(l
 the list's steps.
 
 The generator is `PointerGenerator`, the same as DeGRe's: the loss says nothing about the architecture, and with the
-same one only the way of learning differs. What it simplifies: a group is scored once, before training, so it holds
-lists of the auxiliary policies only (exposed, prior sort, random, and improved neighbours; see `groups.py`) and none
-that the generator itself samples along the way.
+same one only the way of learning differs. As in the paper, groups hold lists that the generator itself samples beside
+those of auxiliary policies (exposed, prior sort, random, neighbours of good lists; see `groups.py`). What it
+simplifies: groups are renewed round by round instead of batch by batch, and the auxiliary policies are not learnt.
 
 Axis letters: B requests, G lists of a group, L positions, N candidates.
 """
@@ -18,12 +18,34 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from models.baselines.lists import gumbel, repeat_requests
+from models.generator import PointerGenerator
 from models.inputs import Batch
 from models.loop import Loss
 
 
+class GoalRank(PointerGenerator):
+    """`PointerGenerator` that can also draw lists from its distribution."""
+
+    @torch.inference_mode()
+    def sample(self, batch: Batch, length: int, count: int) -> Tensor:
+        """`count` lists drawn step by step, int64 [B, count, length]; −1 where none is left."""
+        batch = repeat_requests(batch, count)
+        rows = self.encoder(batch)
+        inputs = self.start_token(batch)[:, None]
+        left = batch["valid"].clone()
+        chosen = []
+        for _ in range(length):
+            logits = self.point(self.decode(inputs)[:, -1:], rows)[:, 0]
+            drawn = (logits + gumbel(logits)).masked_fill(~left, -torch.inf).argmax(dim=-1)
+            chosen.append(torch.where(left.any(dim=-1), drawn, -1))
+            left = left.scatter(1, drawn[:, None], False)
+            inputs = torch.cat([inputs, rows[torch.arange(len(rows)), drawn][:, None]], dim=1)
+        return torch.stack(chosen, dim=1).view(-1, count, length)
+
+
 def goalrank_loss() -> Loss:
-    """Cross-entropy of a `PointerGenerator` to the reference policy; batches hold ``groups`` and ``values``."""
+    """Cross-entropy of a `GoalRank` to the reference policy; batches hold ``groups`` and ``values``."""
 
     def loss(model: nn.Module, batch: Batch) -> Tensor:
         groups = batch["groups"]

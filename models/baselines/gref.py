@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.baselines.lists import RankedEncoder, Utility, check_length
+from models.baselines.lists import RankedEncoder, Utility, check_length, gumbel, repeat_requests
 from models.generator import GeneratorConfig, PointerGenerator, remaining
 from models.inputs import Batch
 from models.loop import Loss
@@ -84,6 +84,14 @@ class GReF(nn.Module):
     @torch.inference_mode()
     def generate(self, batch: Batch, length: int) -> Tensor:
         """Lists int64 [B, length], H items per pass, greedily; −1 where none is left. `ValueError` past the horizon."""
+        return self._decode(batch, length, draw=False)
+
+    @torch.inference_mode()
+    def sample(self, batch: Batch, length: int, count: int) -> Tensor:
+        """`count` lists drawn item by item, int64 [B, count, length]; −1 where none is left."""
+        return self._decode(repeat_requests(batch, count), length, draw=True).view(-1, count, length)
+
+    def _decode(self, batch: Batch, length: int, *, draw: bool) -> Tensor:
         check_length(length, self.config.list_length)
         rows = self.trunk.encoder(batch)
         inputs = self.trunk.start_token(batch)[:, None]
@@ -93,7 +101,8 @@ class GReF(nn.Module):
             state = self.trunk.decode(inputs)[:, -1:]
             for head in range(min(self.heads, length - len(chosen))):
                 logits = self.logits(head, state, rows)[:, 0]
-                best = logits.masked_fill(~left, -torch.inf).argmax(dim=-1)
+                scores = logits + gumbel(logits) if draw else logits
+                best = scores.masked_fill(~left, -torch.inf).argmax(dim=-1)
                 chosen.append(torch.where(left.any(dim=-1), best, -1))
                 left = left.scatter(1, best[:, None], False)
                 inputs = torch.cat([inputs, rows[torch.arange(len(rows)), best][:, None]], dim=1)

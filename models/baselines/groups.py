@@ -1,20 +1,22 @@
 """Groups of lists and what an evaluator says they are worth: the one reward that all reward-trained baselines share.
 
-A group holds, for every request, the exposed list, the prior sort, random lists, and the neighbours of the prior sort
-and of the best list so far. It is scored once, before training, so every method makes the same number of evaluator
-calls: `GroupOptions.size` lists a request. Nothing here knows which method learns from it.
+A group is made before training, and again before each further round of it. At first it holds, for every request, the
+exposed list, the prior sort, random lists, and the neighbours of the prior sort and of the best list so far. In later
+rounds the generator's own list takes the prior sort's place, lists drawn from it the random ones', and the best list
+of earlier rounds counts among the best so far. Every method has the same rounds and sizes, hence as many evaluator
+calls as any other: `GroupOptions.calls` lists a request. Nothing here knows which method learns from it.
 
 Axis letters: n requests, B requests of a batch, G lists of a group, L positions, N candidates.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -35,21 +37,36 @@ Scorer = Callable[[Batch, Tensor], Tensor]
 """``scorer(batch, lists)``: the value [B, K] of lists [B, K, L] of the batch's requests."""
 
 
+class Sampler(Protocol):
+    """A generator that groups can be made from."""
+
+    def generate(self, batch: Batch, length: int) -> Tensor: ...
+    def sample(self, batch: Batch, length: int, count: int) -> Tensor: ...
+
+
 @dataclass(frozen=True, slots=True)
 class GroupOptions:
-    """What a group holds: `random` lists, and one neighbour per position of each of `bases` lists."""
+    """What a group holds, and how often it is made.
 
-    random: int = 6
+    `drawn` lists are random, in later rounds of the generator; each of `bases` lists has one neighbour per position.
+    """
+
+    drawn: int = 6
     bases: int = 2
+    rounds: int = 4
 
     def __post_init__(self) -> None:
-        for name in ("random", "bases"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must be at least 0, not {getattr(self, name)}")
+        for name, least in (("drawn", 1), ("bases", 0), ("rounds", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, not {getattr(self, name)}")
 
     def size(self, length: int) -> int:
         """G for lists of `length`."""
-        return 2 + self.random + self.bases * length
+        return 2 + self.drawn + self.bases * length
+
+    def calls(self, length: int) -> int:
+        """Lists that the evaluator scores for a request, in all rounds."""
+        return self.rounds * self.size(length)
 
 
 @dataclass(frozen=True)
@@ -75,23 +92,56 @@ class RewardedSlates:
         """SHA-256 of requests, lists and values, in hex."""
         return digest(self.slates.arrays() | {name: getattr(self, name).numpy() for name in _GROUP_ARRAYS})
 
+    @property
+    def best(self) -> Tensor:
+        """The list of the highest value of each group, int64 [n, L]."""
+        return self.groups[torch.arange(len(self)), self.values.argmax(dim=1)]
+
     def tensors(self, device: torch.device) -> Batch:
         """The slates' tensors and ``groups``, ``values``, ``bases`` and ``edited`` on one device."""
         return self.slates.tensors(device) | {name: getattr(self, name).to(device) for name in _GROUP_ARRAYS}
 
 
+def first_lists(slates: SlateArrays, options: GroupOptions, seed: int) -> Tensor:
+    """What groups start from before any training: exposed list, prior sort and random lists, [n, 2 + drawn, L]."""
+    generator = torch.Generator().manual_seed(seed)
+    parts = []
+    for batch in batches(slates.tensors(torch.device("cpu")), _REQUESTS):
+        exposed, length = batch["exposed"], batch["exposed"].shape[1]
+        drawn = random_lists(batch["valid"], options.drawn, length, generator)
+        parts.append(torch.cat([exposed[:, None], prior_list(batch, length)[:, None], drawn], dim=1))
+    return torch.cat(parts)
+
+
+def renewed_lists(
+    previous: RewardedSlates, model: Sampler, options: GroupOptions, seed: int, device: torch.device
+) -> Tensor:
+    """What groups start from later: the best list so far, the generator's own and drawn ones, [n, 2 + drawn, L]."""
+    parts = []
+    data = previous.slates.tensors(device) | {"best": previous.best.to(device)}
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        for batch in batches(data, _REQUESTS):
+            best = batch.pop("best")
+            own = model.generate(batch, best.shape[1])
+            drawn = model.sample(batch, best.shape[1], options.drawn)
+            parts.append(torch.cat([best[:, None], own[:, None], drawn], dim=1).cpu())
+    return torch.cat(parts)
+
+
 def score_groups(
     slates: SlateArrays,
+    starts: Tensor,
     scorer: Scorer,
     *,
     options: GroupOptions,
     seed: int,
     device: torch.device,
 ) -> RewardedSlates:
-    """Make and score a group for every request. The same seed gives the same groups on any device."""
+    """Score `starts` [n, A, L], then neighbours of start 1 and of the best so far: a group for every request."""
     generator = torch.Generator().manual_seed(seed)
     parts: dict[str, list[Tensor]] = {name: [] for name in _GROUP_ARRAYS}
-    data = slates.tensors(torch.device("cpu"))
+    data = slates.tensors(torch.device("cpu")) | {"starts": starts}
     with tqdm(total=len(slates), desc="score groups", unit="request", disable=None) as bar:
         for batch in batches(data, _REQUESTS):
             for name, values in _group(batch, scorer, options, generator, device).items():
@@ -100,36 +150,67 @@ def score_groups(
     return RewardedSlates(slates, **{name: torch.cat(values) for name, values in parts.items()})
 
 
-def stored_groups(
-    path: Path,
-    slates: SlateArrays,
-    evaluator: ListValueModel,
-    worth: Utility,
-    *,
-    options: GroupOptions,
-    seed: int,
-    device: torch.device,
-) -> RewardedSlates:
-    """`score_groups` under an evaluator, read from `path` if they are there already, else written to it.
+@dataclass(frozen=True)
+class GroupMaker:
+    """Makes the groups of several splits, and keeps each in a file, so that a resumed run need not score again.
 
-    Raises `CheckpointError` if the file is damaged, and `ValueError` if it holds groups of other requests, another
-    evaluator, worth, options or seed.
+    `splits` by name, the `evaluator` whose values count at their `worth`, and `seed` of all draws. A file whose
+    requests, lists, evaluator, worth, options or seed are others raises `ValueError`; a damaged one `CheckpointError`.
     """
-    identity = {
-        "requests": slates.digest,
-        "evaluator": weights_digest(evaluator),
-        "worth": repr(worth),
-        "options": repr(dataclasses.asdict(options)),
-        "seed": str(seed),
-    }
-    if path.exists():
-        payload = load_payload(path, KIND)
-        _check_identity(path, payload["identity"], identity)
-        return RewardedSlates(slates, **{name: payload[name] for name in _GROUP_ARRAYS})
-    evaluator.to(device).eval()
-    scored = score_groups(slates, evaluator_scorer(evaluator, worth), options=options, seed=seed, device=device)
-    save_payload(path, KIND, {"identity": identity} | {name: getattr(scored, name) for name in _GROUP_ARRAYS})
-    return scored
+
+    splits: Mapping[str, SlateArrays]
+    evaluator: ListValueModel
+    worth: Utility
+    options: GroupOptions
+    seed: int
+    device: torch.device
+
+    def first(self, folder: Path) -> dict[str, RewardedSlates]:
+        """The groups of the first round, which are the same for all methods."""
+        starts = {
+            name: first_lists(slates, self.options, self._seed(i, 0))
+            for i, (name, slates) in enumerate(self.splits.items())
+        }
+        return self._scored(starts, folder, 0)
+
+    def renewed(
+        self, previous: Mapping[str, RewardedSlates], model: Sampler, folder: Path, past: int
+    ) -> dict[str, RewardedSlates]:
+        """The groups of the round after `past` others, from `previous` groups and the generator so far."""
+        starts = {
+            name: renewed_lists(previous[name], model, self.options, self._seed(i, past), self.device)
+            for i, name in enumerate(self.splits)
+        }
+        return self._scored(starts, folder, past)
+
+    def _scored(self, starts: Mapping[str, Tensor], folder: Path, past: int) -> dict[str, RewardedSlates]:
+        folder.mkdir(parents=True, exist_ok=True)
+        return {
+            name: self._stored(folder / f"groups-{name}.pt", self.splits[name], starts[name], self._seed(i, past))
+            for i, name in enumerate(self.splits)
+        }
+
+    def _stored(self, path: Path, slates: SlateArrays, starts: Tensor, seed: int) -> RewardedSlates:
+        identity = {
+            "requests": slates.digest,
+            "lists": digest({"starts": starts.numpy()}),
+            "evaluator": weights_digest(self.evaluator),
+            "worth": repr(self.worth),
+            "options": repr(self.options),
+            "seed": str(seed),
+        }
+        if path.exists():
+            payload = load_payload(path, KIND)
+            _check_identity(path, payload["identity"], identity)
+            return RewardedSlates(slates, **{name: payload[name] for name in _GROUP_ARRAYS})
+        self.evaluator.to(self.device).eval()
+        scorer = evaluator_scorer(self.evaluator, self.worth)
+        scored = score_groups(slates, starts, scorer, options=self.options, seed=seed, device=self.device)
+        save_payload(path, KIND, {"identity": identity} | {name: getattr(scored, name) for name in _GROUP_ARRAYS})
+        return scored
+
+    def _seed(self, split: int, past: int) -> int:
+        return int(np.random.SeedSequence([self.seed, split, past]).generate_state(1)[0])
 
 
 def evaluator_scorer(evaluator: ListValueModel, worth: Utility) -> Scorer:
@@ -175,15 +256,13 @@ def neighbours(lists: Tensor, valid: Tensor, generator: torch.Generator) -> tupl
 def _group(
     batch: Batch, scorer: Scorer, options: GroupOptions, generator: torch.Generator, device: torch.device
 ) -> dict[str, Tensor]:
-    on_device = {name: tensor.to(device) for name, tensor in batch.items()}
+    on_device = {name: tensor.to(device) for name, tensor in batch.items() if name != "starts"}
 
     def score(lists: Tensor) -> Tensor:
         return scorer(on_device, lists.to(device)).float().cpu()
 
-    exposed, valid = batch["exposed"], batch["valid"]
-    b, length = exposed.shape
-    drawn = random_lists(valid, options.random, length, generator)
-    groups = torch.cat([exposed[:, None], prior_list(batch, length)[:, None], drawn], dim=1)
+    groups, valid = batch["starts"], batch["valid"]
+    b, _, length = groups.shape
     values = score(groups)
     bases = torch.arange(groups.shape[1]).expand(b, -1)
     edited = torch.full(groups.shape[:2], -1)

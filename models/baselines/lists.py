@@ -58,6 +58,17 @@ def gather_rows(rows: Tensor, lists: Tensor) -> Tensor:
     return chosen.view(*lists.shape, -1)
 
 
+def gumbel(like: Tensor) -> Tensor:
+    """Gumbel noise in the shape of `like`: the argmax of logits plus this is a draw from their softmax."""
+    uniform = torch.rand_like(like).clamp(min=torch.finfo(like.dtype).tiny)
+    return -(-uniform.log()).log()
+
+
+def repeat_requests(batch: Batch, count: int) -> Batch:
+    """A batch in which every request stands `count` times in a row."""
+    return {name: tensor.repeat_interleave(count, dim=0) for name, tensor in batch.items()}
+
+
 def check_length(length: int, horizon: int) -> None:
     """Raises `ValueError` if a list of `length` is past a model's `horizon`."""
     if length > horizon:

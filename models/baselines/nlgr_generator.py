@@ -9,9 +9,9 @@ Training is counterfactual: the evaluator scores a list and neighbours of it, on
 there, and r_j is neighbour j's value less the list's (the paper's relative reward). L = L₁ + α·L₂ (eq. 18), where L₁
 is −Σ_j r_j and L₂ (eq. 17) the cross-entropy of the PDU's distribution to the normalised positive rewards; α = 0.2.
 
-What it simplifies: neighbours are scored once, before training, so L₁ is the expectation −Σ_j q(c_j | j)·r_j under the
-CRU's own distribution instead of a Gumbel-softmax sample of it, and rewards are values in units of their standard
-deviation instead of the paper's exponential of bids. A candidate that already stands in the list swaps places, as a
+What it simplifies: neighbours are scored before each round of training, so L₁ is the expectation −Σ_j q(c_j | j)·r_j
+under the CRU's own distribution instead of a Gumbel-softmax sample of it, and rewards are values in units of their
+standard deviation instead of the paper's exponential of bids. A candidate that already stands in the list swaps places, as a
 list has none twice; with it orders can be reached at all. Lists without a gain among their neighbours teach the PDU
 nothing (the paper's normalisation is undefined there). When the CRU keeps an item, decoding goes on with the next best
 position instead of stopping at once, for at most 4·L looks in all. The user is part of every candidate's row already.
@@ -26,7 +26,7 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from models.baselines.lists import check_length, gather_rows, prior_list
+from models.baselines.lists import check_length, gather_rows, gumbel, prior_list, repeat_requests
 from models.blocks import Block
 from models.generator import CandidateEncoder, GeneratorConfig
 from models.inputs import Batch
@@ -88,6 +88,14 @@ class NLGRGenerator(nn.Module):
     @torch.inference_mode()
     def generate(self, batch: Batch, length: int) -> Tensor:
         """Lists int64 [B, length] from the prior sort by best changes, −1 where none is left. `ValueError` past L."""
+        return self._decode(batch, length, draw=False)
+
+    @torch.inference_mode()
+    def sample(self, batch: Batch, length: int, count: int) -> Tensor:
+        """`count` lists [B, count, length], by drawn changes instead of best ones."""
+        return self._decode(repeat_requests(batch, count), length, draw=True).view(-1, count, length)
+
+    def _decode(self, batch: Batch, length: int, *, draw: bool) -> Tensor:
         check_length(length, self.config.list_length)
         rows, lists = self.encoder(batch), prior_list(batch, length)
         settled = lists < 0
@@ -95,16 +103,20 @@ class NLGRGenerator(nn.Module):
         for _ in range(_LOOKS * length):
             if settled.all():
                 break
-            places = self.position_logits(rows, lists).masked_fill(settled, -torch.inf).argmax(dim=1)
-            offers = self.candidate_logits(rows, lists, places, batch["valid"])
+            places = _choose(self.position_logits(rows, lists).masked_fill(settled, -torch.inf), draw)
+            items = _choose(self.candidate_logits(rows, lists, places, batch["valid"]), draw)
             # A request that is settled everywhere points at some place anyway; it must stay as it is.
-            done = settled.all(dim=1)
-            before = lists[everyone, places]
-            changed = ~done & (offers.argmax(dim=1) != before)
-            lists = torch.where(changed[:, None], put(lists, places, offers.argmax(dim=1)), lists)
+            changed = ~settled.all(dim=1) & (items != lists[everyone, places])
+            lists = torch.where(changed[:, None], put(lists, places, items), lists)
             settled = torch.where(changed[:, None], lists < 0, settled)
             settled[everyone, places] = True
         return lists
+
+
+def _choose(logits: Tensor, draw: bool) -> Tensor:
+    """The best of [B, M], or one drawn from their softmax: int64 [B]."""
+    masked = logits == -torch.inf
+    return (logits + gumbel(logits) if draw else logits).masked_fill(masked, -torch.inf).argmax(dim=1)
 
 
 def put(lists: Tensor, places: Tensor, items: Tensor) -> Tensor:

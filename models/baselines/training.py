@@ -1,8 +1,8 @@
 """Train a generator baseline: the same slates, features, encoder, loop and budget for all; only model and loss differ.
 
 `BASELINES` names them. A run folder holds ``baseline.pt`` (what `load_baseline` reads), ``last.pt`` and ``log.jsonl``
-of each stage, and, for those that learn from an evaluator, its scored groups (`groups.py`). A stage takes its share of
-the epochs, so a method in two stages gets as many as one in one.
+of each stage, and, for those that learn from an evaluator, its scored groups (`groups.py`). Stages and rounds share the
+epochs, so every method gets as many.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from models.baselines.goalrank import goalrank_loss
+from models.baselines.goalrank import GoalRank, goalrank_loss
 from models.baselines.gref import GReF, pretraining_loss, rerank_dpo_loss
-from models.baselines.groups import GroupOptions, RewardedSlates, stored_groups
+from models.baselines.groups import GroupMaker, GroupOptions, RewardedSlates
 from models.baselines.lists import Utility
 from models.baselines.nar4rec import NAR4Rec, nar4rec_loss
 from models.baselines.nlgr_generator import NLGRGenerator, nlgr_loss
 from models.baselines.prm import PRM, prm_loss
 from models.batches import Batch, hide_values
 from models.checkpoint import CheckpointError, load_payload, save_payload
-from models.generator import GeneratorConfig, PointerGenerator
-from models.loop import STATE_FILE, Loss, TrainOptions, fit
+from models.generator import GeneratorConfig
+from models.loop import STATE_FILE, Loss, TrainingData, TrainOptions, fit
 from models.slates import SlateArrays
 from models.spec import FeatureSpec, SpecError, record
 from models.train import UNKNOWN_RATE
@@ -38,7 +38,7 @@ KIND: Final = "generator baseline"
 FORMAT: Final = 1
 BASELINE_FILE: Final = "baseline.pt"
 
-Generator = PRM | NAR4Rec | GReF | NLGRGenerator | PointerGenerator
+Generator = PRM | NAR4Rec | GReF | NLGRGenerator | GoalRank
 """A module with ``generate(batch, length) -> int64 [B, length]``."""
 
 
@@ -104,7 +104,7 @@ BASELINES: Final[Mapping[str, Baseline]] = {
     ),
     "nlgr": Baseline(lambda spec, config, _: NLGRGenerator(spec, config), {"train": Stage(_nlgr, rewarded=True)}),
     "goalrank": Baseline(
-        lambda spec, config, _: PointerGenerator(spec, config),
+        lambda spec, config, _: GoalRank(spec, config),
         {"train": Stage(lambda _, __: goalrank_loss(), rewarded=True)},
     ),
 }
@@ -128,31 +128,17 @@ def train_baseline(
 ) -> Generator:
     """Train the baseline called `name` and write it to `folder`; returned in evaluation mode on `device`.
 
-    Features are encoded by `evaluator`'s spec; only the methods that need a reward ask it for values, which are kept in
-    `groups_folder` (default: `folder`), so that several methods share them. With `resume` a run goes on from where it
-    was interrupted, if there is one. Raises `ValueError` for an unknown name, a conditioned config, lists of another
-    length than the config's, and as `loop.fit` does.
+    Features are encoded by `evaluator`'s spec; only the methods that need a reward ask it for values. Their first
+    groups are kept in `groups_folder` (default: `folder`), so that several methods can share them. With `resume` a run
+    goes on from where it was interrupted, if there is one. Raises `ValueError` for an unknown name, a conditioned
+    config, lists of another length than the config's, and as `loop.fit` does.
     """
     baseline = _baseline(name)
     _check_sizes(config, slates_train, slates_valid)
-    splits = {"train": slates_train, "valid": slates_valid}
-    rewarded: dict[str, RewardedSlates] = {}
-    if any(stage.rewarded for stage in baseline.stages.values()):
-        where = folder if groups_folder is None else groups_folder
-        where.mkdir(parents=True, exist_ok=True)
-        for i, (split, slates) in enumerate(splits.items()):
-            rewarded[split] = stored_groups(
-                where / f"groups-{split}.pt",
-                slates,
-                evaluator,
-                worth,
-                options=group_options or GroupOptions(),
-                seed=2 * options.seed + i,
-                device=device,
-            )
     spec, candidates = evaluator.spec, slates_train.candidates
     model = _build(baseline, spec, config, candidates, options.seed).to(device)
-    lessons = Lessons(worth, slates_train, rewarded.get("train"))
+    splits = {"train": slates_train, "valid": slates_valid}
+    maker = GroupMaker(splits, evaluator, worth, group_options or GroupOptions(), options.seed, device)
     identity = {
         "baseline": name,
         "slates": slates_train.digest,
@@ -160,22 +146,13 @@ def train_baseline(
         "config": repr(config),
         "worth": repr(worth),
     }
+    run = _Run(model, spec, options, device, identity, resume)
     for stage_name, stage in baseline.stages.items():
-        stage_folder = folder / stage_name
-        data = rewarded if stage.rewarded else splits
-        extra = {"groups": rewarded["train"].digest} if stage.rewarded else {}
-        stage_folder.mkdir(parents=True, exist_ok=True)
-        fit(
-            model,
-            data["train"],
-            data["valid"],
-            _with_hidden_values(stage.loss(model, lessons), spec),
-            options=dataclasses.replace(options, epochs=max(1, round(stage.share * options.epochs))),
-            folder=stage_folder,
-            device=device,
-            identity=identity | extra,
-            resume=resume and (stage_folder / STATE_FILE).exists(),
-        )
+        epochs = max(1, round(stage.share * options.epochs))
+        if stage.rewarded:
+            _train_in_rounds(run, stage, maker, folder / stage_name, groups_folder or folder, epochs)
+        else:
+            run.fit(stage.loss(model, Lessons(worth, slates_train, None)), splits, folder / stage_name, epochs)
     _save(folder / BASELINE_FILE, name, model, spec, config, candidates)
     return model.eval()
 
@@ -207,9 +184,51 @@ def load_baseline(folder: Path, spec: FeatureSpec, device: torch.device | str = 
 
 
 def evaluator_calls(name: str, length: int, options: GroupOptions | None = None) -> int:
-    """Lists a request that the evaluator scores for a method: 0, or the same number for all that use it."""
+    """Lists a request that the evaluator scores for a method: 0, or the same number for all that learn from it."""
     uses = any(stage.rewarded for stage in _baseline(name).stages.values())
-    return (options or GroupOptions()).size(length) if uses else 0
+    return (options or GroupOptions()).calls(length) if uses else 0
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What stays the same from stage to stage."""
+
+    model: Generator
+    spec: FeatureSpec
+    options: TrainOptions
+    device: torch.device
+    identity: Mapping[str, str]
+    resume: bool
+
+    def fit(self, loss: Loss, data: Mapping[str, TrainingData], folder: Path, epochs: int, **identity: str) -> None:
+        """One call of the training loop on the ``train`` and ``valid`` data."""
+        folder.mkdir(parents=True, exist_ok=True)
+        fit(
+            self.model,
+            data["train"],
+            data["valid"],
+            _with_hidden_values(loss, self.spec),
+            options=dataclasses.replace(self.options, epochs=epochs),
+            folder=folder,
+            device=self.device,
+            identity={**self.identity, **identity},
+            resume=self.resume and (folder / STATE_FILE).exists(),
+        )
+
+
+def _train_in_rounds(run: _Run, stage: Stage, maker: GroupMaker, folder: Path, shared: Path, epochs: int) -> None:
+    """Train on groups that are made anew, from the model so far, before every round but the first."""
+    rounds = min(maker.options.rounds, epochs)
+    scored = maker.first(shared)
+    loss = stage.loss(run.model, Lessons(maker.worth, maker.splits["train"], scored["train"]))
+    for i in range(rounds):
+        at = folder / f"round-{i + 1}"
+        if i:
+            assert isinstance(run.model, GReF | NLGRGenerator | GoalRank)
+            run.model.eval()
+            scored = maker.renewed(scored, run.model, at, i)
+        share = epochs * (i + 1) // rounds - epochs * i // rounds
+        run.fit(loss, scored, at, share, groups=scored["train"].digest)
 
 
 def _baseline(name: str) -> Baseline:
