@@ -170,7 +170,7 @@ def _user(record: ListRecord) -> str:
 
 def _save(path: Path, slates: SlateArrays, more: Mapping[str, NDArray[Any]]) -> None:
     with whole_file(path) as partial, partial.open("wb") as file:
-        np.savez(file, **slates.arrays(), **more, request_ids=np.array(slates.request_ids))
+        np.savez(file, allow_pickle=False, **slates.arrays(), **more, request_ids=np.array(slates.request_ids))
 
 
 def _load(path: Path) -> tuple[SlateArrays, NDArray[np.int64]]:

@@ -46,12 +46,14 @@ def better(values: Floats, comparison: Floats) -> NDArray[np.int64]:
     """
     bar = np.asarray(values, np.float64) + TOLERANCE
     below = [np.searchsorted(row, value, side="right") for row, value in zip(comparison, bar, strict=True)]
-    return comparison.shape[1] - np.array(below, np.int64)
+    ranks: NDArray[np.int64] = comparison.shape[1] - np.array(below, np.int64)
+    return ranks
 
 
 def hits(values: Floats, comparison: Floats, percent: float) -> NDArray[np.bool_]:
     """Whether each request's list ranks within the top `percent`% of its comparison lists (eq. 14), [R]."""
-    return better(values, comparison) * 100 < percent * comparison.shape[1]
+    hit: NDArray[np.bool_] = better(values, comparison) * 100 < percent * comparison.shape[1]
+    return hit
 
 
 def hit_rate(seeds: Sequence[Floats], comparison: Floats, percent: float, *, seed: int) -> Interval:

@@ -1,0 +1,139 @@
+"""DeGRe's experiments on a list file: train evaluator, judges and planners, value their lists, write the tables.
+
+Steps run in the order in which their tables matter; each is done once, and an interrupted run goes on where it was.
+The report can be written at any time and says what has not been run. For MovieLens: 12 candidates, 6 positions, clicks.
+For a simulated list file the truth is one more judge, and mixes of objectives are evaluated too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+from typing import Final
+
+import torch
+
+from models.evaluation.degre.accuracy_steps import accuracy_steps
+from models.evaluation.degre.generator_steps import generator_step, mining_steps
+from models.evaluation.degre.judges import EVALUATOR, PRIMARY, TRUTH
+from models.evaluation.degre.planners_table import (
+    BASELINES,
+    EXHAUSTIVE,
+    Planner,
+    ablations,
+    distilled,
+    mixed,
+    searches,
+    sweep_planners,
+)
+from models.evaluation.degre.profile import add_options, chosen_profile
+from models.evaluation.degre.report import REPORT_FILE, write_report
+from models.evaluation.degre.search_steps import search_step
+from models.evaluation.degre.steps import Step, run_steps
+from models.evaluation.degre.value_steps import comparison_values_step, data_step, exhaustive_values_step, train_step
+from models.evaluation.degre.workspace import DATA, Workspace
+from models.train import choose_device
+
+GROUPS: Final = (
+    "data",
+    "evaluator",
+    "search",
+    "mining",
+    "degre",
+    "baselines",
+    "judges",
+    "exhaustive",
+    "accuracy",
+    "ablations",
+    "mixes",
+    "sweeps",
+    "report",
+)
+"""What ``--steps`` takes."""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    add = parser.add_argument
+    add("--data", type=Path, required=True, metavar="FILE", help="list file (Parquet)")
+    add("--out", type=Path, required=True, metavar="FOLDER", help="the experiment's folder, new or begun")
+    add("--steps", type=_groups, metavar="WHAT,…", help=f"only these: {', '.join(GROUPS)} (default: all)")
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: %(default)s")
+    add("--threads", type=int, metavar="N", help="CPU threads (default: PyTorch's)")
+    add_options(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run what is not done, then write and print the report."""
+    if arguments.threads is not None:
+        if arguments.threads < 1:
+            raise ValueError(f"--threads: must be at least 1, not {arguments.threads}")
+        torch.set_num_threads(arguments.threads)
+    space = Workspace(arguments.out, arguments.data, chosen_profile(arguments), choose_device(arguments.device))
+    wanted = arguments.steps or GROUPS
+    command = shlex.join(["listwright", *sys.argv[1:]])
+    # What comes after depends on what the data holds, so it is encoded first.
+    run_steps(space.root, [step for step in [data_step(space)] if step.group in wanted], print)
+    if not (space.root / DATA / "done.json").is_file():
+        raise ValueError(f"{space.root}: the data is not encoded yet; run the step 'data' first")
+    steps = all_steps(space)
+    run_steps(space.root, [step for step in steps if step.group in wanted], print)
+    if "report" in wanted:
+        print(write_report(space, steps, command))
+        print(f"\n{space.root / REPORT_FILE}")
+    return 0
+
+
+def all_steps(space: Workspace) -> list[Step]:
+    """Every step of the experiment, the most important tables first. The data must be encoded."""
+    profile = space.profile
+    main = [*distilled(profile), *BASELINES]
+    members = list(dict.fromkeys(m for judge in space.judges for m in judge.members))
+    others = [m for m in members if m not in (EVALUATOR, *PRIMARY.members)]
+    return [
+        data_step(space),
+        train_step(space, EVALUATOR, "evaluator"),
+        train_step(space, PRIMARY.name, "evaluator"),
+        *(comparison_values_step(space, name, "evaluator") for name in (EVALUATOR, *PRIMARY.members)),
+        *(search_step(space, planner, 0) for planner in searches(profile)),
+        *mining_steps(space, 0, "mining"),
+        *_learnt(space, main, 0, range(1)),
+        *(train_step(space, name, "judges") for name in others if name != TRUTH),
+        *(comparison_values_step(space, name, "judges") for name in others),
+        *(exhaustive_values_step(space, name, "exhaustive") for name in _single(space)),
+        search_step(space, EXHAUSTIVE, 0),
+        *accuracy_steps(space),
+        *_learnt(space, ablations(profile), 0, range(profile.sweep_seeds)),
+        *_mixes(space),
+        *_learnt(space, sweep_planners(profile), 0, range(profile.sweep_seeds)),
+        *_learnt(space, main, 0, range(1, profile.seeds)),
+    ]
+
+
+def _learnt(space: Workspace, planners: list[Planner] | tuple[Planner, ...], mix: int, seeds: range) -> list[Step]:
+    return [generator_step(space, planner, mix, seed) for seed in seeds for planner in planners]
+
+
+def _mixes(space: Workspace) -> list[Step]:
+    steps: list[Step] = []
+    for mix in range(1, len(space.mixes)):
+        rows = mixed(space.profile)
+        steps += [search_step(space, planner, mix) for planner in searches(space.profile)]
+        steps += mining_steps(space, mix, "mixes")
+        steps += _learnt(space, [p for p in rows if p.recipe or p.baseline], mix, range(1))
+    return steps
+
+
+def _single(space: Workspace) -> list[str]:
+    """The valuers under which all lists are valued: the evaluator, the primary judge, and the truth where known."""
+    return [EVALUATOR, *PRIMARY.members, *([TRUTH] if space.simulated else [])]
+
+
+def _groups(text: str) -> tuple[str, ...]:
+    names = tuple(text.split(","))
+    for name in names:
+        if name not in GROUPS:
+            raise argparse.ArgumentTypeError(f"must be among {', '.join(GROUPS)}, not {name!r}")
+    return names

@@ -1,0 +1,163 @@
+"""The figures of the report, as plain JSON, from whatever steps are done. What is missing is None.
+
+Hit rates with intervals over requests, paired differences, optimality and exact shares on the exhaustive subset. It
+reads values that judges gave; it runs no planner and no model.
+
+Axis letters: R requests, K comparison lists, M objective mixes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from functools import lru_cache
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.evaluation.degre.hit_rate import (
+    PERCENTS,
+    TOLERANCE,
+    hit_difference,
+    hit_rate,
+    optimality,
+    order_share,
+)
+from models.evaluation.degre.judges import Judge
+from models.evaluation.degre.planners_table import Planner
+from models.evaluation.degre.scores import Run, finished, finished_valuers, load_values
+from models.evaluation.degre.steps import read_marker
+from models.evaluation.degre.value_steps import load_comparison, load_exhaustive, load_orders
+from models.evaluation.degre.workspace import Workspace, exhaustive_step
+from models.metrics import mean_interval
+
+SEED: Final = 0
+"""Of every bootstrap."""
+
+
+class Bench:
+    """The comparison values of one judge under one objective mix, and what it says of planners."""
+
+    def __init__(self, space: Workspace, judge: Judge, mix: int) -> None:
+        self.judge = judge
+        self._space = space
+        self._mix = mix
+        parts = [load_comparison(space.root, name)[mix] for name in judge.members]
+        self._comparison = np.sort(np.mean(parts, axis=0), axis=1)
+
+    def order_share(self) -> float | None:
+        """See `hit_rate.order_share`."""
+        parts = [load_orders(self._space.root, name)[self._mix] for name in self.judge.members]
+        return order_share(np.mean(parts, axis=0), self._comparison)
+
+    def values(self, planner: Planner, seeds: int) -> list[NDArray[np.float64]]:
+        """The values [R] of each finished run."""
+        runs = finished(self._space.root, [Run(planner, self._mix, seed) for seed in range(seeds)])
+        return [load_values(self._space.root, run, self.judge.members) for run in runs]
+
+    def row(self, planner: Planner, seeds: int) -> dict[str, Any]:
+        """Hit rates with intervals, the mean value and the number of seeds; None where no run is finished."""
+        runs = self.values(planner, seeds)
+        row: dict[str, Any] = {
+            "planner": planner.name,
+            "title": planner.title,
+            "family": planner.family,
+            "ceiling": planner.searches in self.judge.members,
+            "seeds": len(runs),
+        }
+        if not runs or not len(runs[0]):
+            return row | {"requests": 0, "value": None, "hit_rate": None}
+        comparison = self._comparison[: len(runs[0])]
+        return row | {
+            "requests": len(runs[0]),
+            "value": asdict(mean_interval(np.mean(runs, axis=0), seed=SEED)),
+            "hit_rate": {str(k): asdict(hit_rate(runs, comparison, k, seed=SEED)) for k in PERCENTS},
+            "hit_rate_by_seed": {
+                str(k): [hit_rate([run], comparison, k, seed=SEED).mean for run in runs] for k in PERCENTS
+            },
+        }
+
+    def difference(self, ours: Planner, theirs: Planner, seeds: int) -> dict[str, Any] | None:
+        """HR of one planner less another's, paired over requests; None unless both have runs on the same requests."""
+        pair = [self.values(planner, seeds) for planner in (ours, theirs)]
+        if not all(pair) or len(pair[0][0]) != len(pair[1][0]):
+            return None
+        return {str(k): asdict(hit_difference(pair[0], pair[1], self._comparison, k, seed=SEED)) for k in PERCENTS}
+
+
+@lru_cache(maxsize=16)
+def bench(space: Workspace, judge: Judge, mix: int) -> Bench:
+    """A judge's bench; its comparison values are read and sorted once."""
+    return Bench(space, judge, mix)
+
+
+def ready_judges(space: Workspace) -> list[Judge]:
+    """The judges all of whose members have valued the comparison lists."""
+    known = finished_valuers(space)
+    return [judge for judge in space.judges if all(name in known for name in judge.members)]
+
+
+def hit_table(space: Workspace, planners: Sequence[Planner], mix: int, seeds: int) -> dict[str, Any]:
+    """Per judge: order share and a row per planner; None for a judge that is not ready."""
+    ready = ready_judges(space)
+    return {judge.name: _hit_rows(bench(space, judge, mix), planners, seeds) if judge in ready else None
+            for judge in space.judges}  # fmt: skip
+
+
+def difference_table(
+    space: Workspace, ours: Sequence[Planner], theirs: Sequence[Planner], mix: int, seeds: int
+) -> dict[str, Any]:
+    """Per judge: each of `ours` less each of `theirs`. Ceilings under the judge are left out."""
+    tables: dict[str, Any] = {}
+    for judge in ready_judges(space):
+        seat = bench(space, judge, mix)
+        tables[judge.name] = [
+            {"ours": a.title, "theirs": b.title, "difference": difference}
+            for a in ours
+            for b in theirs
+            if a != b and b.searches not in judge.members and (difference := seat.difference(a, b, seeds)) is not None
+        ]
+    return tables
+
+
+def exhaustive_table(space: Workspace, planners: Sequence[Planner], seeds: int) -> dict[str, Any]:
+    """Per single-valuer judge whose lists are all valued: optimality, and the exact share of better lists."""
+    tables: dict[str, Any] = {}
+    for judge in space.judges:
+        marker = read_marker(space.root, exhaustive_step(judge.members[0])) if len(judge.members) == 1 else None
+        if marker is None:
+            continue
+        requests = int(marker["notes"]["requests"])
+        if judge not in ready_judges(space) or not requests:
+            tables[judge.name] = {"requests": 0, "why": marker["notes"].get("why")}
+            continue
+        every = [values[0] for values, _ in load_exhaustive(space.root, judge.members[0], requests)]
+        seat = bench(space, judge, 0)
+        rows = [_exact_row(seat.values(planner, seeds), every) | {"title": planner.title} for planner in planners]
+        tables[judge.name] = {"requests": requests, "lists": len(every[0]), "rows": rows}
+    return tables
+
+
+def _hit_rows(seat: Bench, planners: Sequence[Planner], seeds: int) -> Mapping[str, Any]:
+    return {"order_share": seat.order_share(), "rows": [seat.row(planner, seeds) for planner in planners]}
+
+
+def _exact_row(runs: Sequence[NDArray[np.float64]], every: Sequence[NDArray[np.float32]]) -> dict[str, Any]:
+    if not runs:
+        return {"optimality": None, "better": None, "hit_rate": None}
+    n = len(every)
+    mean, best = np.array([v.mean(dtype=np.float64) for v in every]), np.array([float(v[-1]) for v in every])
+    shares = np.array(
+        [[_better_share(value, some) for value, some in zip(run[:n], every, strict=True)] for run in runs]
+    )
+    gained = np.mean([optimality(run[:n], mean, best) for run in runs], axis=0)
+    return {
+        "optimality": asdict(mean_interval(gained, seed=SEED)),
+        "better": asdict(mean_interval(shares.mean(axis=0), seed=SEED)),
+        "hit_rate": {str(k): float((shares < k / 100).mean()) for k in PERCENTS},
+    }
+
+
+def _better_share(value: float, every: NDArray[np.float32]) -> float:
+    return 1 - int(np.searchsorted(every, value + TOLERANCE, side="right")) / len(every)

@@ -1,0 +1,194 @@
+"""The report of an experiment, from whatever is done: JSON with every figure, Markdown tables, two plots.
+
+It can be written at any time; what no finished step tells is "not run".
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+
+from models.evaluation.degre.accuracy_steps import ACCURACY_FILE, ACCURACY_STEP
+from models.evaluation.degre.figures import difference_table, exhaustive_table, hit_table
+from models.evaluation.degre.layout import (
+    CEILING,
+    MISSING,
+    cost_table,
+    difference_tables,
+    exhaustive_tables,
+    hit_tables,
+    sweep_tables,
+)
+from models.evaluation.degre.planners_table import (
+    BASELINES,
+    EXHAUSTIVE,
+    PRIOR,
+    Planner,
+    ablations,
+    distilled,
+    mixed,
+    searches,
+    sweep_planners,
+    sweeps,
+)
+from models.evaluation.degre.plots import BARS_FILE, SWEEPS_FILE, draw_bars, draw_sweeps
+from models.evaluation.degre.scores import Run, finished, score
+from models.evaluation.degre.steps import Step, is_done, read_marker
+from models.evaluation.degre.value_accuracy import accuracy_table
+from models.evaluation.degre.workspace import DATA, Workspace
+from models.files import whole_file, write_json
+
+REPORT_FILE: Final = "report.md"
+FIGURES_FILE: Final = "report.json"
+
+
+def write_report(space: Workspace, steps: Sequence[Step], command: str) -> str:
+    """Value what has not been valued yet, write all files, return the Markdown. `steps` are all there could be."""
+    if not is_done(space.root, DATA):
+        raise ValueError(f"{space.root}: nothing is done yet that could be reported")
+    profile = space.profile
+    everyone = [*main_planners(space), *ablations(profile), *sweep_planners(profile)]
+    runs = [Run(p, mix, s) for p in everyone for mix in range(len(space.mixes)) for s in range(profile.seeds)]
+    runs += [Run(p, 0, s) for p in everyone for s in range(profile.seeds, profile.sweep_seeds)]
+    score(space, finished(space.root, runs))
+    report = figures(space, steps, command)
+    write_json(space.root / FIGURES_FILE, report)
+    shown = {
+        SWEEPS_FILE: draw_sweeps(space.root / SWEEPS_FILE, report["sweeps"]),
+        BARS_FILE: draw_bars(space.root / BARS_FILE, report["hit_rates"]),
+    }
+    text = markdown(space, report, [name for name, drawn in shown.items() if drawn])
+    with whole_file(space.root / REPORT_FILE) as partial:
+        partial.write_text(text, "utf-8")
+    return text
+
+
+def main_planners(space: Workspace) -> tuple[Planner, ...]:
+    """The rows of the main table."""
+    return (*searches(space.profile), EXHAUSTIVE, *BASELINES, *reversed(distilled(space.profile)))
+
+
+def figures(space: Workspace, steps: Sequence[Step], command: str) -> dict[str, Any]:
+    """Everything that is known, as plain JSON."""
+    profile, rows = space.profile, main_planners(space)
+    best = distilled(profile)[:2]
+    rivals = [p for p in rows if p.family in ("baseline", "degre", "search")] + [PRIOR]
+    return {
+        "setting": _setting(space, command),
+        "hit_rates": hit_table(space, rows, 0, profile.seeds),
+        "differences": difference_table(space, best, rivals, 0, profile.seeds),
+        "exhaustive": exhaustive_table(space, rows, profile.seeds),
+        "accuracy": _accuracy(space),
+        "ablations": hit_table(space, ablations(profile), 0, profile.sweep_seeds),
+        "sweeps": _sweeps(space),
+        "mixes": [
+            {"weights": list(mix), "hit_rates": hit_table(space, mixed(profile), m, 1)}
+            for m, mix in enumerate(space.mixes)
+            if m
+        ],
+        "steps": [_step(space.root, step) for step in steps],
+    }
+
+
+def markdown(space: Workspace, report: dict[str, Any], plots: Sequence[str]) -> str:
+    """The report for reading."""
+    titles = {judge.name: judge.title for judge in space.judges}
+    setting = report["setting"]
+    accuracy = report["accuracy"]
+    parts = [
+        f"# DeGRe on {setting['data']['file']}, profile {setting['profile']['name']}",
+        _preamble(setting),
+        f"## Generators (Table 2's form)\n\nA planner that searches a judge itself is a ceiling under it: {CEILING}.",
+        hit_tables(report["hit_rates"], titles),
+        *(f"![{name}]({name})" for name in plots if name == BARS_FILE),
+        "## Paired differences of hit rates",
+        difference_tables(report["differences"], titles),
+        "## Against all lists",
+        exhaustive_tables(report["exhaustive"], titles),
+        "## Evaluators (Table 3's form)",
+        MISSING if accuracy is None else accuracy_table(accuracy["rows"]) + f"\n{accuracy['lists']} test lists.",
+        "## Ablations (Table 4's form)",
+        hit_tables(report["ablations"], titles),
+        "## Sweeps (Figure 4's form)",
+        sweep_tables(report["sweeps"], titles),
+        *(f"![{name}]({name})" for name in plots if name == SWEEPS_FILE),
+    ]
+    for mix in report["mixes"]:
+        weights = ", ".join(f"{w:g}" for w in mix["weights"])
+        parts += [f"## Objectives α, β, γ = {weights}", hit_tables(mix["hit_rates"], titles)]
+    parts += ["## What each step took", cost_table(report["steps"])]
+    return "\n\n".join(parts) + "\n"
+
+
+def _setting(space: Workspace, command: str) -> dict[str, Any]:
+    data = json.loads((space.root / DATA / "options.json").read_text("utf-8"))
+    lists = read_marker(space.root, DATA)
+    assert lists is not None
+    return {
+        "command": command,
+        "data": {"file": data["data"], "sha256": data["sha256"], "lists": lists["notes"]["lists"]},
+        "simulated": space.simulated,
+        "profile": dataclasses.asdict(space.profile),
+        "requests": len(space.test),
+        "mining_slates": len(space.slates(space.profile.mining_slates)),
+        "objectives": [list(mix) for mix in space.mixes],
+        "units": list(space.data.units),
+        "machine": f"{os.cpu_count()} CPU cores, {platform.machine()}, {space.device.type}, torch {torch.__version__}",
+    }
+
+
+def _preamble(setting: dict[str, Any]) -> str:
+    profile = setting["profile"]
+    simulated = "simulated lists, whose true value is known" if setting["simulated"] else "logged lists"
+    lists = ", ".join(f"{count} {name}" for name, count in setting["data"]["lists"].items())
+    return (
+        f"Command: `{setting['command']}`\n\n"
+        f"Data: {simulated}; {lists}; SHA-256 `{setting['data']['sha256']}`. "
+        f"The evaluator learns from one half of each user's training lists, all judges from the other. "
+        f"{setting['requests']} test requests, {profile['random_lists']:,} random lists each; "
+        f"sequences mined for {setting['mining_slates']:,} training requests.\n\n"
+        f"Models: d = {profile['dim']}, {profile['evaluator_layers']} layers in the evaluator and "
+        f"{profile['generator_layers']} in each half of a generator. One evaluator and one of each judge; "
+        f"up to {profile['seeds']} seeds of each learnt generator ({profile['sweep_seeds']} in ablations and sweeps), "
+        f"as many as the tables say. Machine: {setting['machine']}.\n\n"
+        "Intervals are 95% percentile bootstraps over requests; a request counts with the mean over seeds. "
+        "Values are in clicks."
+    )
+
+
+def _accuracy(space: Workspace) -> dict[str, Any] | None:
+    if not is_done(space.root, ACCURACY_STEP):
+        return None
+    report: dict[str, Any] = json.loads((space.root / ACCURACY_STEP / ACCURACY_FILE).read_text("utf-8"))
+    return report
+
+
+def _sweeps(space: Workspace) -> list[dict[str, Any]]:
+    profile = space.profile
+    table = hit_table(space, sweep_planners(profile), 0, profile.sweep_seeds)
+    rows = {
+        judge: {row["planner"]: row for row in part["rows"]} if part is not None else {}
+        for judge, part in table.items()
+    }
+    return [
+        {
+            "symbol": sweep.symbol,
+            "points": [
+                {"x": x, "judges": {judge: found.get(planner.name) for judge, found in rows.items()}}
+                for x, planner in sweep.points.items()
+            ],
+        }
+        for sweep in sweeps(profile)
+    ]
+
+
+def _step(root: Path, step: Step) -> dict[str, Any]:
+    marker = read_marker(root, step.name) or {"seconds": None, "resumed": False, "notes": {}}
+    return {"step": step.name, "seconds": marker["seconds"], "resumed": marker["resumed"], "notes": marker["notes"]}

@@ -1,0 +1,87 @@
+"""What planners' lists are worth: every finished run valued by every finished valuer, all lists in one pass each.
+
+Axis letters: R requests, P runs, L positions, M objective mixes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from models.evaluation.degre.judges import mix_values
+from models.evaluation.degre.planners_table import Planner
+from models.evaluation.degre.steps import is_done
+from models.evaluation.degre.workspace import (
+    LISTS_FILE,
+    Workspace,
+    chunks,
+    comparison_step,
+    planner_step,
+    save_array,
+)
+
+_REQUESTS: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One set of lists: a planner under an objective mix, learnt with a seed."""
+
+    planner: Planner
+    mix: int
+    seed: int
+
+    @property
+    def step(self) -> str:
+        """The name of its step."""
+        return planner_step(self.planner.name, self.mix, self.seed)
+
+
+def finished(root: Path, runs: Sequence[Run]) -> list[Run]:
+    """Those of `runs` whose lists are there."""
+    return [run for run in runs if is_done(root, run.step)]
+
+
+def finished_valuers(space: Workspace) -> list[str]:
+    """The members of judges whose comparison values are there."""
+    names = dict.fromkeys(member for judge in space.judges for member in judge.members)
+    return [name for name in names if is_done(space.root, comparison_step(name))]
+
+
+def score(space: Workspace, runs: Sequence[Run]) -> None:
+    """Value all `runs`, which must be finished, under all finished valuers; what is there already is kept."""
+    for name in finished_valuers(space):
+        waiting = [run for run in runs if not _path(space.root, run, name).exists()]
+        if waiting:
+            _score(space, name, waiting)
+
+
+def load_values(root: Path, run: Run, members: Sequence[str]) -> NDArray[np.float64]:
+    """The values [R] of a run's lists: the mean over valuers. A planner of some requests only has that many."""
+    values: NDArray[np.float64] = np.mean([np.load(_path(root, run, name)) for name in members], axis=0)
+    return values
+
+
+def _score(space: Workspace, name: str, runs: Sequence[Run]) -> None:
+    lists = [np.load(space.root / run.step / LISTS_FILE) for run in runs]
+    stacked = np.full((len(space.test), len(runs), space.profile.length), -1, np.int64)
+    for column, some in enumerate(lists):
+        stacked[: len(some), column] = some
+    valuer = space.valuer(name)
+    parts = [
+        valuer.outcomes(rows, stacked[rows])
+        for rows in tqdm(list(chunks(len(stacked), _REQUESTS)), desc=f"value lists, {name}", disable=None)
+    ]
+    values = mix_values(np.concatenate(parts), space.mixes, space.data.units)  # [M, R, P]
+    for column, (run, some) in enumerate(zip(runs, lists, strict=True)):
+        save_array(_path(space.root, run, name), values[run.mix, : len(some), column])
+
+
+def _path(root: Path, run: Run, valuer: str) -> Path:
+    return root / run.step / f"values-{valuer}.npy"

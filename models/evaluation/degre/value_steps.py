@@ -1,0 +1,207 @@
+"""Steps around value models: train evaluator and judges, and let each value random lists, permuted sets and all lists.
+
+What a valuer says of the comparison lists is computed once and shared by all planners. Comparison values are written
+in shards, so that an interruption costs one shard.
+
+Axis letters: R requests, K comparison lists, S sets, P permutations, L positions, M objective mixes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from math import perm
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from models.checkpoint import Checkpoint, save_checkpoint
+from models.evaluation.degre.data import exposed_lists, file_digest, prepare_data
+from models.evaluation.degre.hit_rate import permuted_sets, random_lists
+from models.evaluation.degre.judges import EVALUATOR, mix_values
+from models.evaluation.degre.steps import Step
+from models.evaluation.degre.workspace import (
+    DATA,
+    Workspace,
+    chunks,
+    comparison_step,
+    exhaustive_step,
+    save_array,
+    save_arrays,
+    value_step,
+)
+from models.loop import STATE_FILE
+from models.planners.exhaustive import all_lists
+from models.spec import OBJECTIVES
+from models.train import CHECKPOINT_FILE, fit_value_model
+from models.value import Head, InputBlock
+
+COMPARISON_SEED: Final = 14
+MOST_LISTS: Final = 1_000_000
+"""Requests with more ordered lists than this are not searched exhaustively."""
+
+_SHARD: Final = 32
+ORDER_FILE: Final = "orders.npy"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ValueModel:
+    """A value model to train: which architecture, on which half of the lists, with which seed."""
+
+    name: str
+    half: int
+    seed: int
+    input_block: InputBlock = "fields"
+    head: Head = "independent"
+
+
+VALUE_MODELS: Final = {
+    model.name: model
+    for model in (
+        ValueModel(EVALUATOR, half=0, seed=0),
+        ValueModel("primary", half=1, seed=101),
+        ValueModel("sort", half=1, seed=102, input_block="concat"),
+        ValueModel("ensemble-fields", half=1, seed=103),
+        ValueModel("ensemble-concat", half=1, seed=104, input_block="concat"),
+        ValueModel("evaluator-monotone", half=0, seed=0, head="monotone"),
+        ValueModel("evaluator-concat", half=0, seed=0, input_block="concat"),
+    )
+}
+
+
+def data_step(space: Workspace) -> Step:
+    """Encode the list file."""
+
+    def run(folder: Path) -> Mapping[str, Any]:
+        prepare_data(space.source, folder, space.profile.length)
+        return {"lists": {name: len(slates) for name, slates in space.data.slates.items()}}
+
+    options = {"data": space.source.name, "sha256": file_digest(space.source), "length": space.profile.length}
+    return Step(DATA, "data", options, run)
+
+
+def train_step(space: Workspace, name: str, group: str) -> Step:
+    """Train one value model on its half of the lists."""
+    model = VALUE_MODELS[name]
+    config = space.profile.value_config(model.input_block, model.head)
+    options = space.profile.value_options(model.seed)
+
+    def run(folder: Path) -> Mapping[str, Any]:
+        train, valid = (exposed_lists(space.data.half(split, model.half)) for split in ("train", "valid"))
+        trained, progress = fit_value_model(
+            space.data.spec,
+            train,
+            valid,
+            config=config,
+            options=options,
+            folder=folder,
+            device=space.device,
+            resume=(folder / STATE_FILE).exists(),
+        )
+        units = dict(zip(OBJECTIVES, space.data.units, strict=True))
+        save_checkpoint(folder / CHECKPOINT_FILE, Checkpoint(trained.cpu().eval(), units, {"family": name}))
+        return {"lists": len(train), "best_epoch": progress.best_epoch, "valid_loss": progress.best_loss}
+
+    noted = {**dataclasses.asdict(model), **dataclasses.asdict(config), **dataclasses.asdict(options)}
+    return Step(value_step(name), group, noted, run)
+
+
+def comparison_values_step(space: Workspace, name: str, group: str) -> Step:
+    """Value every request's random lists [M, R, K], and permuted sets of some requests [M, R', S, P]."""
+    sizes = space.profile
+    noted = {
+        key: getattr(sizes, key)
+        for key in ("test_requests", "random_lists", "order_requests", "order_sets", "order_permutations")
+    }
+
+    def run(folder: Path) -> Mapping[str, Any]:
+        valuer, valid = space.valuer(name), space.candidates
+
+        def values(rows: NDArray[np.int64], lists: NDArray[np.int64]) -> NDArray[np.float32]:
+            return mix_values(valuer.outcomes(rows, lists), space.mixes, space.data.units)
+
+        def compare(rows: NDArray[np.int64]) -> NDArray[np.float32]:
+            drawn = random_lists(valid[rows], rows.tolist(), sizes.length, sizes.random_lists, seed=COMPARISON_SEED)
+            # Lists that begin alike stand together: valuers read common prefixes once.
+            return values(rows, np.stack([lists[np.lexsort(lists.T[::-1])] for lists in drawn]))
+
+        def permute(rows: NDArray[np.int64]) -> NDArray[np.float32]:
+            sets = permuted_sets(
+                valid[rows],
+                rows.tolist(),
+                sizes.length,
+                sets=sizes.order_sets,
+                orders=sizes.order_permutations,
+                seed=COMPARISON_SEED,
+            )
+            flat = values(rows, sets.reshape(len(rows), -1, sizes.length))
+            return flat.reshape(len(flat), len(rows), sizes.order_sets, sizes.order_permutations)
+
+        _in_shards(folder, len(space.test), compare, f"random lists, {name}")
+        ordered = min(sizes.order_requests, len(space.test))
+        parts = [permute(rows) for rows in chunks(ordered, _SHARD)]
+        save_array(folder / ORDER_FILE, np.concatenate(parts, axis=1))
+        return {"requests": len(space.test), "lists": sizes.random_lists}
+
+    return Step(comparison_step(name), group, {**noted, **_mixes(space)}, run)
+
+
+def exhaustive_values_step(space: Workspace, name: str, group: str) -> Step:
+    """Value all lists of some requests under a valuer: sorted values [M, lists] and the best list [M, L] of each."""
+    sizes = space.profile
+
+    def run(folder: Path) -> Mapping[str, Any]:
+        candidates = space.candidates.sum(axis=1)
+        wanted = min(sizes.exhaustive_requests, len(space.test))
+        if perm(int(candidates[:wanted].max(initial=0)), sizes.length) > MOST_LISTS:
+            return {"requests": 0, "why": f"a request has more than {MOST_LISTS} ordered lists"}
+        valuer = space.valuer(name)
+        for row in tqdm(range(wanted), desc=f"all lists, {name}", unit="request", disable=None):
+            path = folder / f"{row}.npz"
+            if path.exists():
+                continue
+            values = mix_values(valuer.every_outcome(row), space.mixes, space.data.units)
+            best = all_lists(int(candidates[row]), sizes.length)[values.argmax(axis=1)]
+            save_arrays(path, values=np.sort(values, axis=1), best=best)
+        return {"requests": wanted}
+
+    noted = {"exhaustive_requests": sizes.exhaustive_requests, **_mixes(space)}
+    return Step(exhaustive_step(name), group, noted, run)
+
+
+def load_comparison(root: Path, name: str) -> NDArray[np.float32]:
+    """The values [M, R, K] of the random lists under a valuer whose step is done, unsorted."""
+    parts = sorted((root / comparison_step(name)).glob("part-*.npy"))
+    return np.concatenate([np.load(path) for path in parts], axis=1)
+
+
+def load_orders(root: Path, name: str) -> NDArray[np.float32]:
+    """The values [M, R', S, P] of permuted sets under a valuer whose step is done."""
+    values: NDArray[np.float32] = np.load(root / comparison_step(name) / ORDER_FILE)
+    return values
+
+
+def load_exhaustive(root: Path, name: str, requests: int) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
+    """Sorted values [M, lists] and best lists [M, L], request by request."""
+    for row in range(requests):
+        with np.load(root / exhaustive_step(name) / f"{row}.npz") as archive:
+            yield archive["values"], archive["best"]
+
+
+def _in_shards(
+    folder: Path, requests: int, values: Callable[[NDArray[np.int64]], NDArray[np.float32]], title: str
+) -> None:
+    with tqdm(total=requests, desc=title, unit="request", disable=None) as bar:
+        for i, rows in enumerate(chunks(requests, _SHARD)):
+            path = folder / f"part-{i:05d}.npy"
+            if not path.exists():
+                parts = [values(one) for one in np.split(rows, len(rows))]
+                save_array(path, np.concatenate(parts, axis=1))
+            bar.update(len(rows))
+
+
+def _mixes(space: Workspace) -> dict[str, Any]:
+    return {"mixes": space.profile.objectives}

@@ -1,0 +1,159 @@
+"""The folder of an experiment: where every step's results lie, and how later steps and the report read them.
+
+It knows file names and sizes; it runs nothing.
+
+Axis letters: R test requests, K comparison lists, L positions, M objective mixes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from models.checkpoint import load_checkpoint
+from models.evaluation.degre.data import DegreData, load_data
+from models.evaluation.degre.judges import (
+    EVALUATOR,
+    JUDGES,
+    TRUTH,
+    Judge,
+    ModelValuer,
+    TruthValuer,
+    Valuer,
+    is_simulated,
+)
+from models.evaluation.degre.profile import Profile
+from models.files import whole_file
+from models.planners.worth import CLICKS_ONLY, Triple
+from models.slates import SlateArrays
+from models.train import CHECKPOINT_FILE
+from models.value import ListValueModel
+
+DATA: Final = "data"
+LISTS_FILE: Final = "lists.npy"
+MIXED: Final[Triple] = (5.0, 1.0, 1.0)
+_SAMPLING_SEED: Final = 20
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """An experiment's folder, list file, sizes and device."""
+
+    root: Path
+    source: Path
+    profile: Profile
+    device: torch.device
+
+    @cached_property
+    def data(self) -> DegreData:
+        """The encoded list file; the step `DATA` must be done."""
+        return load_data(self.root / DATA)
+
+    @cached_property
+    def test(self) -> SlateArrays:
+        """The test requests that planners plan for."""
+        return self.data.slates["test"].take(self.test_rows)
+
+    @property
+    def candidates(self) -> NDArray[np.bool_]:
+        """Bool [R, N]: the candidates of the test requests, False for padding."""
+        valid: NDArray[np.bool_] = self.test.features["valid"].astype(np.bool_)
+        return valid
+
+    @cached_property
+    def test_rows(self) -> NDArray[np.int64]:
+        """Their rows among all test requests."""
+        return _sample(len(self.data.slates["test"]), self.profile.test_requests)
+
+    def slates(self, count: int) -> SlateArrays:
+        """Up to `count` training requests of the evaluator's half; more of them extend fewer."""
+        half = self.data.half("train", 0)
+        return half.take(_sample(len(half), count))
+
+    @cached_property
+    def valid(self) -> SlateArrays:
+        """Validation requests of the evaluator's half, on which generators stop early."""
+        half = self.data.half("valid", 0)
+        return half.take(_sample(len(half), self.profile.valid_slates))
+
+    @cached_property
+    def mixes(self) -> tuple[Triple, ...]:
+        """The objective mixes; the first is that of the main tables."""
+        if self.profile.objectives:
+            return self.profile.objectives
+        return (CLICKS_ONLY, MIXED) if self.data.counts_purchases and self.simulated else (CLICKS_ONLY,)
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the truth is known."""
+        return is_simulated(self.data.metadata)
+
+    @property
+    def judges(self) -> tuple[Judge, ...]:
+        """The judges that this data allows."""
+        return tuple(judge for judge in JUDGES if self.simulated or TRUTH not in judge.members)
+
+    def model(self, name: str) -> ListValueModel:
+        """A trained value model by the name of its step."""
+        return load_checkpoint(self.root / value_step(name) / CHECKPOINT_FILE, self.device).model
+
+    @cached_property
+    def evaluator(self) -> ListValueModel:
+        """The lookahead evaluator."""
+        return self.model(EVALUATOR)
+
+    def valuer(self, name: str) -> Valuer:
+        """A value model, or the truth, over the test requests."""
+        if name == TRUTH:
+            return TruthValuer(self.data.metadata, self.test.request_ids, self.profile.length)
+        return ModelValuer(self.model(name), self.test, self.profile.length, self.device)
+
+
+def value_step(name: str) -> str:
+    """The step that trains a value model."""
+    return f"value/{name}"
+
+
+def comparison_step(name: str) -> str:
+    """The step that values random lists under a valuer."""
+    return f"comparison/{name}"
+
+
+def exhaustive_step(name: str) -> str:
+    """The step that values all lists of some requests under a valuer."""
+    return f"exhaustive/{name}"
+
+
+def planner_step(planner: str, mix: int, seed: int) -> str:
+    """The step that has a planner's lists of the test requests for one objective mix and seed."""
+    return f"planners/{planner}/mix-{mix}/seed-{seed}"
+
+
+def save_array(path: Path, array: NDArray[Any]) -> None:
+    """Write an array, whole or not at all."""
+    with whole_file(path) as partial, partial.open("wb") as file:
+        np.save(file, array)
+
+
+def save_arrays(path: Path, **arrays: NDArray[Any]) -> None:
+    """Write named arrays, whole or not at all."""
+    with whole_file(path) as partial, partial.open("wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
+
+
+def chunks(count: int, size: int) -> Iterator[NDArray[np.int64]]:
+    """0 … count − 1 in runs of at most `size`."""
+    for start in range(0, count, size):
+        yield np.arange(start, min(start + size, count))
+
+
+def _sample(count: int, most: int) -> NDArray[np.int64]:
+    order = np.random.default_rng([_SAMPLING_SEED, count]).permutation(count)
+    return order[:most]
