@@ -1,7 +1,8 @@
 """Time the engine: generation graphs against their matrix products alone, and against the step-by-step reference.
 
 Machines are shared and their speed drifts within minutes, so contestants run in interleaved blocks and every ratio is
-the median over blocks of two neighbours in time. Weights are random: time does not depend on them.
+the median over blocks of two neighbours in time. Weights are random: time does not depend on them. What
+``--family degre`` times is in `bench_pointer.py`.
 """
 
 from __future__ import annotations
@@ -9,9 +10,9 @@ from __future__ import annotations
 import argparse
 import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import numpy as np
 import onnx
@@ -20,11 +21,14 @@ import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+from export.bench_pointer import bench_pointer
+from export.families import SortGen
 from export.requests import RequestShape, random_request, with_preferences
-from export.verify import reference_plan
+from export.timing import Run, interleaved
+from models.checkpoint import Checkpoint
 from models.files import write_json
 from models.graph import IR_VERSION, OPSET
-from models.manifest import Limits
+from models.manifest import Family, Limits
 from models.planners.queues import queue_graph
 from models.planners.runtime import GraphPlanner, session_options
 from models.spec import Category, FeatureSpec, Hashed, Number
@@ -38,7 +42,7 @@ SPEC: Final = FeatureSpec(
     price=Number("price", transform="log1p"),
 )
 UNITS: Final = {"click": 0.05, "conversion": 0.005, "gmv": 0.5}
-Run = Callable[[], object]
+_LAYERS: Final = 3
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -46,8 +50,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--blocks", type=int, default=40, help="interleaved blocks (default: %(default)s)")
     add("--runs", type=int, default=25, help="runs per block and contestant (default: %(default)s)")
+    add("--family", choices=get_args(Family), default="sort-gen", help="what to time (default: %(default)s)")
     add("--dim", type=int, default=128, help="model width (default: %(default)s)")
-    add("--layers", type=int, default=3, help="transformer layers (default: %(default)s)")
+    add("--layers", type=int, help="transformer layers (default: 3; DeGRe: 4 in encoder and decoder each)")
+    add("--evaluator-layers", type=int, default=6, help="DeGRe: the evaluator's layers (default: %(default)s)")
     add("--queues", type=int, default=3, help="queues Q (default: %(default)s)")
     add("--head-widths", type=int, nargs="+", default=[1, 2, 4, 8], metavar="H", help="heads (default: 1 2 4 8)")
     add("--long", type=int, default=50, help="the long horizon to time beside L = 10 (default: %(default)s)")
@@ -57,7 +63,23 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Measure and print Markdown."""
     torch.set_num_threads(1)
-    model = _model(arguments.dim, arguments.layers, 10)
+    report = bench_pointer(SPEC, UNITS, arguments) if arguments.family == "degre" else _bench_queues(arguments)
+    report = {
+        "host": f"{platform.machine()}, one thread",
+        "versions": {"onnxruntime": onnxruntime.__version__, "torch": torch.__version__},
+        "blocks": arguments.blocks,
+        "runs": arguments.runs,
+        **report,
+    }
+    if arguments.json is not None:
+        write_json(arguments.json, report)
+    return 0
+
+
+def _bench_queues(arguments: argparse.Namespace) -> dict[str, Any]:
+    """SORT-Gen: prints its table and returns the figures."""
+    layers = arguments.layers or _LAYERS
+    model = _model(arguments.dim, layers, 10)
     first = Limits(10, arguments.queues, arguments.head_widths[0])
     contestants: dict[str, Run] = {"matrix products alone": _products(model, first)}
     for width in arguments.head_widths:
@@ -65,53 +87,21 @@ def run(arguments: argparse.Namespace) -> int:
     long_name = f"L={arguments.long}, h=1"
     started = time.perf_counter()
     contestants[long_name] = _engine(
-        _model(arguments.dim, arguments.layers, arguments.long), Limits(arguments.long, arguments.queues, 1)
+        _model(arguments.dim, layers, arguments.long), Limits(arguments.long, arguments.queues, 1)
     )
     contestants[long_name]()
     loaded = time.perf_counter() - started
     contestants["naive sequential (PyTorch reference)"] = _reference(model, first)
     seconds = interleaved(contestants, blocks=arguments.blocks, runs=arguments.runs)
     base = f"L=10, h={arguments.head_widths[0]}"
-    report = {
-        "host": f"{platform.machine()}, one thread",
-        "versions": {"onnxruntime": onnxruntime.__version__, "torch": torch.__version__},
-        "model": {"dim": arguments.dim, "layers": arguments.layers, "heads": 4, "queues": arguments.queues},
-        "blocks": arguments.blocks,
-        "runs": arguments.runs,
-        f"{long_name}: built, loaded and first run (s)": loaded,
-        "rows": _rows(seconds, base),
-    }
-    print(_table(report["rows"], base))
+    rows = _rows(seconds, base)
+    print(_table(rows, base))
     print(f"\n{long_name}: built, loaded and run once in {loaded:.2f} s")
-    if arguments.json is not None:
-        write_json(arguments.json, report)
-    return 0
-
-
-def interleaved(contestants: Mapping[str, Run], *, blocks: int, runs: int) -> dict[str, list[float]]:
-    """Seconds per run of every contestant, one figure a block (the block's median), in a new random order each block.
-
-    A contestant that takes over 20 ms runs only once a block.
-    """
-    rng = np.random.default_rng(0)
-    repeats = {name: 1 if _slow(run) else runs for name, run in contestants.items()}
-    seconds: dict[str, list[float]] = {name: [] for name in contestants}
-    for _ in range(blocks):
-        for name in rng.permutation(list(contestants)):
-            contestants[name]()  # caches are another contestant's now
-            seconds[name].append(float(np.median([_timed(contestants[name]) for _ in range(repeats[name])])))
-    return seconds
-
-
-def _slow(run: Run) -> bool:
-    run()
-    return _timed(run) > 0.02
-
-
-def _timed(run: Run) -> float:
-    started = time.perf_counter()
-    run()
-    return time.perf_counter() - started
+    return {
+        "model": {"dim": arguments.dim, "layers": layers, "heads": 4, "queues": arguments.queues},
+        f"{long_name}: built, loaded and first run (s)": loaded,
+        "rows": rows,
+    }
 
 
 def _rows(seconds: Mapping[str, Sequence[float]], base: str) -> list[dict[str, Any]]:
@@ -149,7 +139,8 @@ def _engine(model: ListValueModel, limits: Limits) -> Run:
 
 def _reference(model: ListValueModel, limits: Limits) -> Run:
     request = with_preferences(random_request(SPEC, limits, 0, RequestShape(full=True)), (5.0, 1.0, 1.0), 0.8, 4)
-    return lambda: reference_plan(model, limits, UNITS, request)
+    plan = SortGen(Checkpoint(model, UNITS)).reference(limits)
+    return lambda: plan(request)
 
 
 def _products(model: ListValueModel, limits: Limits) -> Run:

@@ -21,9 +21,9 @@ from typing import Any, Final
 import numpy as np
 import onnx
 
-from export.requests import random_requests
-from export.verify import Proof, in_double, prove, reference_plan
-from models.checkpoint import Checkpoint
+from export.families import Family
+from export.requests import stack
+from export.verify import Proof, prove
 from models.formulas import FormulaError, compile_formula
 from models.graph import OPSET, Graph
 from models.manifest import (
@@ -37,10 +37,10 @@ from models.manifest import (
     Partition,
     QueueSpec,
 )
-from models.planners.queues import queue_graph
 from models.planners.runtime import GraphPlanner
 
 GOLDEN_REQUESTS: Final = 24
+_GOLDEN_RANKS: Final = 4
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -76,7 +76,7 @@ class BundleOptions:
 
 
 def write_bundle(
-    root: Path, checkpoint: Checkpoint, options: BundleOptions, *, requests: int = 1000, seed: int = 0
+    root: Path, family: Family, options: BundleOptions, *, requests: int = 1000, seed: int = 0
 ) -> tuple[Path, Proof]:
     """Build, prove and publish a bundle; returns its folder and the proof.
 
@@ -86,54 +86,57 @@ def write_bundle(
     target = root / options.name / options.version
     if target.exists():
         raise ExportError(f"{target}: exists already; a version is never changed, choose another")
-    graph = queue_graph(checkpoint.model, options.limits, checkpoint.units)
-    serialised = graph.build({FINGERPRINT_KEY: checkpoint.spec.fingerprint}).SerializeToString()
+    graph = family.graph(options.limits)
+    serialised = graph.build({FINGERPRINT_KEY: family.spec.fingerprint}).SerializeToString()
     planner = GraphPlanner(serialised)
-    proof = prove(planner, checkpoint.model, options.limits, checkpoint.units, requests=requests, seed=seed)
-    golden = _golden(planner, checkpoint, options.limits, seed + 1)
+    proof = prove(planner, family, options.limits, requests=requests, seed=seed)
+    golden = _golden(planner, family, options.limits, seed + 1)
     files = {MODEL_FILE: serialised, GOLDEN_FILE: golden}
-    manifest = _manifest(checkpoint, options, graph, files, proof)
+    manifest = _manifest(family, options, graph, files, proof)
     files[MANIFEST_FILE] = (json.dumps(manifest.to_json(), indent=1, ensure_ascii=False) + "\n").encode()
     _publish(target, files)
     return target, proof
 
 
 def _manifest(
-    checkpoint: Checkpoint, options: BundleOptions, graph: Graph, files: Mapping[str, bytes], proof: Proof
+    family: Family, options: BundleOptions, graph: Graph, files: Mapping[str, bytes], proof: Proof
 ) -> Manifest:
     return Manifest(
         name=options.name,
         version=options.version,
-        family="sort-gen",
-        spec=checkpoint.spec,
+        family=family.name,
+        spec=family.spec,
         limits=options.limits,
         queues=options.queues,
         partition=options.partition,
         objectives=options.objectives,
-        units=checkpoint.units,
+        units=family.units,
         diversity=options.diversity,
         fallback=options.fallback,
         inputs=graph.inputs,
         outputs=graph.outputs,
         files={name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
         provenance={
-            **checkpoint.provenance,
-            "model": dataclasses.asdict(checkpoint.config),
+            **family.provenance,
+            "model": family.sizes,
             "graph": {"opset": OPSET, "nodes": graph.size, "onnx": onnx.__version__},
             "proof": proof.to_json(),
         },
     )
 
 
-def _golden(planner: GraphPlanner, checkpoint: Checkpoint, limits: Limits, seed: int) -> bytes:
+def _golden(planner: GraphPlanner, family: Family, limits: Limits, seed: int) -> bytes:
     """`golden.npz`: ``input.*``, ``output.*`` and the reference's ``output.margin`` [G, L] (infinite: no rival)."""
-    requests = list(random_requests(checkpoint.spec, limits, GOLDEN_REQUESTS, seed))
+    # Every start of the service replays them, so they are small where their size is free.
+    small = dataclasses.replace(limits, queue_length=min(limits.queue_length, _GOLDEN_RANKS * limits.list_length))
+    requests = list(family.requests(small, GOLDEN_REQUESTS, seed))
     margins = np.full((len(requests), limits.list_length), np.inf, np.float32)
-    exact = in_double(checkpoint.model)
+    reference = family.reference(limits)
     for row, request in zip(margins, requests, strict=True):
-        steps = reference_plan(exact, limits, checkpoint.units, request)
+        steps = reference(request)
         row[: len(steps)] = [step.margin for step in steps]
-    inputs = {name: np.concatenate([r[name] for r in requests]) for name in planner.inputs}
+    batch = stack(requests)
+    inputs = {name: batch[name] for name in planner.inputs}
     outputs = planner(inputs)
     arrays: dict[str, Any] = {f"input.{name}": array for name, array in inputs.items()}
     arrays |= {f"output.{name}": array for name, array in outputs.items()} | {"output.margin": margins}

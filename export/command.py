@@ -6,37 +6,38 @@ import argparse
 from pathlib import Path
 
 from export.bundle import BundleOptions, write_bundle
-from models.checkpoint import Checkpoint, load_checkpoint
+from export.families import Family, Wishes, load_family
 from models.commands.options import parse_weights
-from models.manifest import Diversity, Limits, QueueSpec
-from models.planners.objective import default_queues, objective_formula
+from models.manifest import Diversity, QueueSpec
+from models.planners.objective import objective_formula
 from models.spec import OBJECTIVES
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     add = parser.add_argument
-    add("--checkpoint", type=Path, required=True, metavar="FILE", help="checkpoint.pt of a training run")
+    add("--checkpoint", type=Path, required=True, metavar="FILE", help="checkpoint.pt of a run of either family")
     add("--out", type=Path, default=Path("bundles"), metavar="DIR", help="bundle root (default: %(default)s)")
     add("--name", required=True, help="the model's name in requests")
     add("--version", required=True, help="the bundle's version; an existing one is never overwritten")
     add("--list-length", type=int, metavar="L", help="positions the graph fills (default: the model's horizon)")
     add("--queues", type=int, metavar="Q", help="most queues in a request (default: as many as --queue gives)")
-    add("--head-width", type=int, default=2, metavar="H", help="heads per queue and step (default: %(default)s)")
+    add("--head-width", type=int, metavar="H", help="SORT-Gen: heads per queue and step (default: 2)")
+    add("--candidates", type=int, metavar="N", help="DeGRe: most candidates that are encoded (default: 200)")
     add(
         "--queue",
         action="append",
         type=_queue,
         metavar="NAME=FORMULA",
-        help="a default queue, in priority order; repeatable (default: one per objective and the objective formula)",
+        help="a default queue, in priority order; repeatable (default: the objective formula, before it, for SORT-Gen, "
+        "one per objective)",
     )
     add("--partition", choices=["bfs", "dfs"], default="bfs", help="how queues are filled (default: %(default)s)")
     add(
         "--objectives",
         type=parse_weights,
-        default=(5.0, 1.0, 1.0),
         metavar="A,B,G",
-        help="default α,β,γ (5,1,1)",
+        help="default α,β,γ (SORT-Gen: 5,1,1; DeGRe: those that it was distilled for)",
     )
     add("--trade-off", type=float, default=0.8, metavar="LAMBDA", help="default λ of MMR (default: %(default)s)")
     add("--window", type=int, default=4, help="default window of MMR (default: %(default)s)")
@@ -46,9 +47,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Export, prove, publish, print where."""
-    checkpoint = load_checkpoint(arguments.checkpoint)
-    options = bundle_options(checkpoint, arguments)
-    folder, proof = write_bundle(arguments.out, checkpoint, options, requests=arguments.requests, seed=arguments.seed)
+    family = load_family(arguments.checkpoint)
+    options = bundle_options(family, arguments)
+    folder, proof = write_bundle(arguments.out, family, options, requests=arguments.requests, seed=arguments.seed)
     print(
         f"{folder}: proved on {proof.requests} requests, {proof.near_ties} near ties, "
         f"largest error {proof.largest_error:.1e}"
@@ -56,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def bundle_options(checkpoint: Checkpoint, arguments: argparse.Namespace) -> BundleOptions:
+def bundle_options(family: Family, arguments: argparse.Namespace) -> BundleOptions:
     """The options that the command line asks for. Raises `ValueError` naming the one that is wrong."""
     if not 0 <= arguments.trade_off <= 1:
         raise ValueError(f"--trade-off: must be within 0..1, not {arguments.trade_off:g}")
@@ -64,19 +65,24 @@ def bundle_options(checkpoint: Checkpoint, arguments: argparse.Namespace) -> Bun
         raise ValueError(f"--window: must be at least 0, not {arguments.window}")
     if arguments.requests < 1:
         raise ValueError(f"--requests: must be at least 1, not {arguments.requests}")
-    spec, units = checkpoint.spec, checkpoint.units
-    queues = tuple(arguments.queue or default_queues(spec, units))
+    if arguments.queues is not None and arguments.queues < 1:
+        raise ValueError(f"--queues: must be at least 1, not {arguments.queues}")
+    queues = tuple(arguments.queue or family.default_queues())
+    asked = arguments.objectives
     return BundleOptions(
         name=arguments.name,
         version=arguments.version,
-        limits=Limits(
-            list_length=checkpoint.config.list_length if arguments.list_length is None else arguments.list_length,
-            queues=len(queues) if arguments.queues is None else arguments.queues,
-            head_width=arguments.head_width,
+        limits=family.limits(
+            Wishes(
+                queues=len(queues) if arguments.queues is None else arguments.queues,
+                list_length=arguments.list_length,
+                head_width=arguments.head_width,
+                candidates=arguments.candidates,
+            )
         ),
         queues=queues,
-        fallback=objective_formula(spec, units),
-        objectives=dict(zip(OBJECTIVES, arguments.objectives, strict=True)),
+        fallback=objective_formula(family.spec, family.units),
+        objectives=family.objectives(None if asked is None else dict(zip(OBJECTIVES, asked, strict=True))),
         diversity=Diversity(trade_off=arguments.trade_off, window=arguments.window),
         partition=arguments.partition,
     )

@@ -2,13 +2,13 @@
 
 They need no data: a graph must equal its reference on any input, so standard normals do. The edge cases are those where
 implementations part: ties, empty and short queues, fewer candidates than positions, λ = 0 and 1, window 0, missing
-embeddings, a single objective.
+embeddings, a single objective, and where their number is free, from one slot to as many as the bundle allows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -31,15 +31,29 @@ class RequestShape:
     twins: bool = False
 
 
-def random_requests(spec: FeatureSpec, limits: Limits, count: int, seed: int) -> Iterator[Arrays]:
-    """`count` batches of one, every combination of edge cases in turn, with preferences."""
+def random_requests(
+    spec: FeatureSpec, limits: Limits, count: int, seed: int, *, any_slots: bool = False
+) -> Iterator[Arrays]:
+    """`count` batches of one, every combination of edge cases in turn, with preferences.
+
+    With `any_slots` each has a number of slots of its own, up to that of the limits, in a single queue.
+    """
     rng = np.random.default_rng(seed)
+    sizes = _sizes(limits)
     for i in range(count):
         shape = RequestShape(full=i % 2 == 0, embedded=(1.0, 0.8, 0.0)[i % 3], twins=i % 5 == 4)
-        request = random_request(spec, limits, int(rng.integers(2**31)), shape)
+        own = replace(limits, queues=1, queue_length=sizes[i % len(sizes)]) if any_slots else limits
+        request = random_request(spec, own, int(rng.integers(2**31)), shape)
         trade_off = (0.0, 1.0, float(rng.random()), 0.8)[i % 4]
         weights = _WEIGHTS[i % len(_WEIGHTS)]
         yield with_preferences(request, weights, trade_off, int(rng.integers(limits.list_length + 1)))
+
+
+def _sizes(limits: Limits) -> list[int]:
+    """Seven numbers of slots, so that each meets each of the other edge cases."""
+    length = limits.list_length
+    sizes = [1, 2, max(1, length - 1), length, length + 1, 3 * length, limits.slots]
+    return [min(size, limits.slots) for size in sizes]
 
 
 def random_request(spec: FeatureSpec, limits: Limits, seed: int, shape: RequestShape | None = None) -> Arrays:
@@ -47,9 +61,9 @@ def random_request(spec: FeatureSpec, limits: Limits, seed: int, shape: RequestS
     shape = shape or RequestShape()
     rng = np.random.default_rng(seed)
     n = limits.slots
-    filled = rng.integers(0, limits.list_length + 1, limits.queues)
-    filled[rng.integers(limits.queues)] = rng.integers(1, limits.list_length + 1)
-    valid = (np.arange(limits.list_length) < filled[:, None]).reshape(1, n) | shape.full
+    filled = rng.integers(0, limits.queue_length + 1, limits.queues)
+    filled[rng.integers(limits.queues)] = rng.integers(1, limits.queue_length + 1)
+    valid = (np.arange(limits.queue_length) < filled[:, None]).reshape(1, n) | shape.full
     unit = _normal(rng, 1, n, _EMBEDDING)
     unit /= np.linalg.norm(unit, axis=-1, keepdims=True)
     unit[~valid | (rng.random((1, n)) > shape.embedded)] = 0  # empty slots come without an embedding
@@ -78,6 +92,20 @@ def with_preferences(arrays: Arrays, weights: tuple[float, float, float], trade_
         "trade_off": np.array([trade_off], np.float32),
         "window": np.array([window], np.int64),
     }
+
+
+def stack(requests: Sequence[Arrays]) -> Arrays:
+    """Requests as one batch; those with fewer slots than others are given empty ones."""
+    slots = max(request["valid"].shape[1] for request in requests)
+    return {name: np.concatenate([_padded(r[name], name, slots) for r in requests]) for name in requests[0]}
+
+
+def _padded(array: NDArray[np.generic], name: str, slots: int) -> NDArray[np.generic]:
+    if not name.startswith("item_") and name not in ("price", "embeddings", "valid"):
+        return array
+    widths = [(0, 0)] * array.ndim
+    widths[1] = (0, slots - array.shape[1])
+    return np.pad(array, widths)
 
 
 def _normal(rng: np.random.Generator, *shape: int) -> NDArray[np.float32]:

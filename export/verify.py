@@ -1,4 +1,4 @@
-"""Proof that a generation graph gives the lists that the PyTorch reference gives.
+"""Proof that a generation graph gives the lists that the PyTorch reference of its family gives.
 
 Rule: two orders are the same up to the first position where they differ, and a difference there is excused only if the
 reference preferred its choice by less than `TIE`; such near ties are counted. Where orders agree, values must too, to
@@ -8,7 +8,6 @@ the same or tie. Anything else is a `ProofError`, and nothing is published.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -17,13 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from export.requests import random_requests
-from models.features import Arrays
+from export.families import Family
 from models.manifest import Limits
-from models.planners.reference import ModelGains, Preferences, Step, plan_queues
+from models.planners.reference import Step
 from models.planners.runtime import GraphPlanner
-from models.spec import OBJECTIVES
-from models.value import ListValueModel
 
 TIE: Final = 1e-5
 TOLERANCE: Final = 1e-4
@@ -52,54 +48,19 @@ class Proof:
         }
 
 
-def prove(
-    planner: GraphPlanner,
-    model: ListValueModel,
-    limits: Limits,
-    units: Mapping[str, float],
-    *,
-    requests: int = 1000,
-    seed: int = 0,
-) -> Proof:
+def prove(planner: GraphPlanner, family: Family, limits: Limits, *, requests: int = 1000, seed: int = 0) -> Proof:
     """Compare graph and reference on random and edge requests. Raises `ProofError` at the first disagreement."""
     near_ties, largest = 0, 0.0
-    exact = in_double(model)
-    examples = random_requests(model.spec, limits, requests, seed)
+    reference = family.reference(limits)
+    examples = family.requests(limits, requests, seed)
     for i, request in enumerate(tqdm(examples, total=requests, desc="proof", unit="request", disable=None)):
-        steps = reference_plan(exact, limits, units, request)
         try:
-            tied, error = compare(planner(request), steps, limits.list_length)
+            tied, error = compare(planner(request), reference(request), limits.list_length)
         except ProofError as difference:
             raise ProofError(f"request {i} of seed {seed}: {difference}") from None
         near_ties += tied
         largest = max(largest, error)
     return Proof(requests, near_ties, largest)
-
-
-def in_double(model: ListValueModel) -> ListValueModel:
-    """A copy in float64, so that exact ties are exact and margins are the model's and not the arithmetic's."""
-    return copy.deepcopy(model).double()
-
-
-def reference_plan(model: ListValueModel, limits: Limits, units: Mapping[str, float], request: Arrays) -> list[Step]:
-    """The reference's list for an encoded request (a batch of one)."""
-    single = {name: array[0] for name, array in request.items()}
-    filled = np.asarray(single["valid"], bool).reshape(limits.queues, limits.list_length)
-    slots = np.arange(limits.slots).reshape(filled.shape)
-    alpha, beta, gamma = (float(w) for w in np.asarray(single["objective_weights"], np.float64))
-    return plan_queues(
-        ModelGains(model, single),
-        [row[keep].tolist() for row, keep in zip(slots, filled, strict=True)],
-        np.asarray(single["embeddings"], np.float32),
-        Preferences(
-            weights=(alpha, beta, gamma),
-            units=(units[OBJECTIVES[0]], units[OBJECTIVES[1]], units[OBJECTIVES[2]]),
-            trade_off=float(np.asarray(single["trade_off"])),
-            window=int(np.asarray(single["window"])),
-        ),
-        length=limits.list_length,
-        head_width=limits.head_width,
-    )
 
 
 def compare(outputs: Mapping[str, NDArray[Any]], steps: Sequence[Step], length: int) -> tuple[bool, float]:

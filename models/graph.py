@@ -163,17 +163,35 @@ def block_step(g: Graph, block: Block, x: Residual, mask: str, past: Sequence[st
     """`models.blocks.Block` for P alternative next tokens [B, P, D].
 
     `past` are the keys and values of the tokens chosen earlier, each [B, 1, 2·D], and `mask` [1, 1, P, S + P] is added
-    to the attention logits, so that each of the P sees them and itself. Returns the residual stream and the keys and
-    values of the P tokens, [B, P, 2·D].
+    to the attention logits, so that each of the P sees them and itself; a single token needs none (""). Returns the
+    residual stream and the keys and values of the P tokens, [B, P, 2·D].
     """
     normed, closed = normalise(g, x, block.attention_norm)
     d = block.out.in_features
     query, new = g.split(g.linear(normed, block.qkv), 2, d, 2 * d)
     keys, values = g.split(g.concat(1, *past, new), 2, d, d)
-    attended = g.op("Attention", query, keys, values, mask, q_num_heads=block.heads, kv_num_heads=block.heads)
-    normed, closed = normalise(g, Residual(closed, g.linear(attended, block.out)), block.feed_forward_norm)
+    return _attend_and_feed(g, block, closed, query, keys, values, mask), new
+
+
+def block_rows(g: Graph, block: Block, x: Residual, mask: str = "") -> Residual:
+    """`models.blocks.Block` for all T tokens at once, [B, T, D].
+
+    `mask`, broadcast to [B, H, T, T], is added to the attention logits; a causal block needs none ("").
+    """
+    normed, closed = normalise(g, x, block.attention_norm)
+    d = block.out.in_features
+    query, keys, values = g.split(g.linear(normed, block.qkv), 2, d, d, d)
+    return _attend_and_feed(g, block, closed, query, keys, values, mask, causal=block.causal)
+
+
+def _attend_and_feed(
+    g: Graph, block: Block, x: str, query: str, keys: str, values: str, mask: str, *, causal: bool = False
+) -> Residual:
+    inputs = [query, keys, values] + [mask] * bool(mask)
+    attended = g.op("Attention", *inputs, q_num_heads=block.heads, kv_num_heads=block.heads, is_causal=int(causal))
+    normed, closed = normalise(g, Residual(x, g.linear(attended, block.out)), block.feed_forward_norm)
     hidden = g.op("Relu", g.linear(normed, block.up))
-    return Residual(closed, g.linear(hidden, block.down)), new
+    return Residual(closed, g.linear(hidden, block.down))
 
 
 def _value_info(tensor: TensorSpec) -> onnx.ValueInfoProto:

@@ -23,27 +23,36 @@ GOLDEN_FILE: Final = "golden.npz"
 FINGERPRINT_KEY: Final = "listwright.fingerprint"
 """Key of the spec's fingerprint in the ONNX model's metadata."""
 
+_SAME_SHARE: Final = 1e-6
+
 Family = Literal["sort-gen", "degre"]
 Partition = Literal["bfs", "dfs"]
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Sizes that are fixed in the graph: list horizon L, number of queues Q, heads per queue h."""
+    """Sizes of the graph: list horizon L, number of queues Q, heads per queue h, places in a queue.
+
+    A `queue_length` of 0 stands for L: of a queue whose heads alone are looked at, nothing behind the first L is ever
+    reached. A model that sees all candidates at once has longer ones.
+    """
 
     list_length: int
     queues: int
     head_width: int = 1
+    queue_length: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("list_length", "queues", "head_width"):
+        if self.queue_length == 0:
+            object.__setattr__(self, "queue_length", self.list_length)
+        for name in ("list_length", "queues", "head_width", "queue_length"):
             if getattr(self, name) < 1:
                 raise SpecError(f"limits.{name}: must be at least 1")
 
     @property
     def slots(self) -> int:
-        """Candidates that are ever encoded for one request: Q·L."""
-        return self.queues * self.list_length
+        """Candidates that are ever encoded for one request: all places in all queues."""
+        return self.queues * self.queue_length
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +90,9 @@ class TensorSpec:
 class Manifest:
     """Everything in `bundle.json`.
 
-    `objectives` are the default α, β, γ; `units` are s_o, the mean increment per exposed slot in training, by which
-    each objective's increment is divided before it is weighted. `fallback` is the formula that orders what the model
-    does not reach. `files` maps file name to SHA-256.
+    `objectives` are the default α, β, γ, and the only ones if `fixed_objectives`; `units` are s_o, the mean increment
+    per exposed slot in training, by which each objective's increment is divided before it is weighted. `fallback` is
+    the formula that orders what the model does not reach. `files` maps file name to SHA-256.
     """
 
     name: str
@@ -117,6 +126,16 @@ class Manifest:
                 raise SpecError(f"bundle.objectives.{name}: must be a finite number of at least 0")
             if not 0 < self.units[name] < math.inf:
                 raise SpecError(f"bundle.units.{name}: must be a finite number above 0")
+
+    @property
+    def fixed_objectives(self) -> bool:
+        """Does the graph know one mix of objectives only, and so take no weights?"""
+        return all(tensor.name != "objective_weights" for tensor in self.inputs)
+
+    @property
+    def any_slots(self) -> bool:
+        """Does the graph take any number of slots, so that empty ones need not be encoded?"""
+        return any(isinstance(size, str) for t in self.inputs if t.name == "valid" for size in t.shape[1:])
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types, with the format number and the spec's fingerprint."""
@@ -183,6 +202,12 @@ class Manifest:
             if isinstance(error, SpecError):
                 raise SpecError(f"{path}: {error}") from error
             raise SpecError(f"{path}: is not valid JSON: {error}") from error
+
+
+def same_mix(a: Mapping[str, float], b: Mapping[str, float]) -> bool:
+    """Are two tables of objective weights, neither of them all 0, the same up to a factor?"""
+    total_a, total_b = (sum(weights[name] for name in OBJECTIVES) for weights in (a, b))
+    return all(math.isclose(a[o] / total_a, b[o] / total_b, abs_tol=_SAME_SHARE) for o in OBJECTIVES)
 
 
 def _tensor_to_json(tensor: TensorSpec) -> dict[str, Any]:

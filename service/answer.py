@@ -1,4 +1,4 @@
-"""The engine's arrays to the items of a response. Letters: L steps, N = Q·L slots."""
+"""The engine's arrays to the items of a response. Letters: L steps, N slots."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from models.manifest import Manifest
 from models.spec import OBJECTIVES
 from service.engine import EngineError
 from service.plan import Plan
+from service.queues import Slots
 from service.schemas import Candidate, Explanation, Item, ObjectiveValues, Source
 
 Outputs = Mapping[str, NDArray[np.generic]]
 
 
-def check_order(order: NDArray[np.generic], slots: NDArray[np.int64]) -> NDArray[np.int64]:
+def check_order(order: NDArray[np.generic], slots: Slots) -> NDArray[np.int64]:
     """The slots [≤ L] that the model chose, best first.
 
     Raises `EngineError` if it chose an empty slot, one that does not exist or one twice, or left a gap: the last guard
@@ -25,7 +26,7 @@ def check_order(order: NDArray[np.generic], slots: NDArray[np.int64]) -> NDArray
     """
     chosen = np.asarray(order, np.int64)
     chosen = chosen[: np.count_nonzero(chosen >= 0)]
-    known = bool(((chosen >= 0) & (chosen < len(slots))).all()) and bool((slots[chosen] >= 0).all())
+    known = bool(((chosen >= 0) & (chosen < len(slots))).all()) and bool((slots.candidates[chosen] >= 0).all())
     if not known or len(set(chosen.tolist())) != len(chosen):
         raise EngineError(f"the model answered an impossible order: {order.tolist()}")
     return chosen
@@ -53,7 +54,7 @@ def explain_items(
     candidates: Sequence[Candidate],
     plan: Plan,
     manifest: Manifest,
-    slots: NDArray[np.int64],
+    slots: Slots,
     steps: NDArray[np.int64],
     outputs: Outputs,
 ) -> list[Item]:
@@ -62,7 +63,7 @@ def explain_items(
     weights = np.array(plan.weights)
     units = np.array([manifest.units[name] for name in OBJECTIVES])
     parts = (np.asarray(outputs["value"][:n], np.float64) * weights / units / weights.sum()).tolist()
-    queues = (steps // manifest.limits.list_length).tolist()
+    queues = slots.queues[steps].tolist()
     penalty, score = outputs["penalty"][:n].tolist(), outputs["score"][:n].tolist()
     second = outputs["runner_up"][:n].tolist()
     explained = [
@@ -73,7 +74,7 @@ def explain_items(
                 parts=ObjectiveValues(*parts[step]),
                 penalty=penalty[step],
                 score=score[step],
-                runner_up=candidates[slots[second[step]]].id if second[step] >= 0 else None,
+                runner_up=candidates[slots.candidates[second[step]]].id if second[step] >= 0 else None,
             ),
         )
         for step in range(n)

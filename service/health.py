@@ -8,20 +8,20 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from models.manifest import Limits
 from service.records import ListHealth
 from service.schemas import Item
 
 
-def list_health(
-    items: Sequence[Item], steps: NDArray[np.int64], limits: Limits, embeddings: NDArray[np.generic]
-) -> ListHealth:
-    """Figures of one list; `steps` are the slots that the model chose, `embeddings` [N, E] unit or zero rows."""
+def list_health(items: Sequence[Item], queues: NDArray[np.int64], of: int, rows: NDArray[np.generic]) -> ListHealth:
+    """Figures of one list: `queues` says in which `of` so many the model's choices stood, `rows` are their embeddings.
+
+    Rows [n, E] have length 1, or are zero where an item has no embedding.
+    """
     moved = sum(abs(item.index + 1 - item.position) for item in items)
     return ListHealth(
-        diversity=mean_distance(embeddings[steps]),
+        diversity=mean_distance(rows),
         displacement=moved / len(items),
-        queues=tuple(np.bincount(steps // limits.list_length, minlength=limits.queues).tolist()),
+        queues=tuple(np.bincount(queues, minlength=of).tolist()),
         sources=Counter(item.source for item in items),
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from models.manifest import Manifest, Partition, QueueSpec
+from models.manifest import Manifest, Partition, QueueSpec, same_mix
 from models.spec import OBJECTIVES
 from service.problems import invalid
 from service.schemas import Diversity, Objectives, Queue, RerankRequest
@@ -28,7 +28,9 @@ class Plan:
 
 
 def make_plan(request: RerankRequest, manifest: Manifest) -> Plan:
-    """Raises `Problem` (422) if the weights are all zero or there are more queues than the model has."""
+    """Raises `Problem` (422) if there are more queues than the model has, or for weights that are all zero or another
+    mix than the only one that the model knows.
+    """
     diversity = request.diversity or Diversity()
     default = manifest.diversity
     queues = request.queues
@@ -54,4 +56,8 @@ def _weights(asked: Objectives, manifest: Manifest) -> tuple[float, ...]:
     )
     if max(weights) < _SMALLEST_WEIGHT:
         raise invalid("objectives", f"are all zero; at least one weight must be {_SMALLEST_WEIGHT:g} or more")
+    learnt = manifest.objectives
+    if manifest.fixed_objectives and not same_mix(dict(zip(OBJECTIVES, weights, strict=True)), learnt):
+        mix = ", ".join(f"{name} {learnt[name]:g}" for name in OBJECTIVES)
+        raise invalid("objectives", f"model {manifest.name!r} was distilled for {mix} and knows no other mix")
     return weights

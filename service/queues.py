@@ -1,22 +1,35 @@
 """Which candidates stand in which queue, and the order of those that the model does not reach.
 
-Letters: n candidates, Q queues and L places in each, as the bundle's graph has them; N = Q·L slots.
+Letters: n candidates, Q queues with K places in each, as the bundle says; N slots, of which there are Q·K unless the
+graph takes any number.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.formulas import WEIGHT_NAMES, Column, FormulaError, compile_formula
-from models.manifest import Limits
+from models.manifest import Manifest
 from models.partition import descending, partition
 from models.spec import FeatureSpec
 from service.plan import Plan
 from service.problems import Problem, invalid
 from service.schemas import Candidate, Source
+
+
+@dataclass(frozen=True, slots=True)
+class Slots:
+    """The candidate of every slot [N], −1 where it is empty, and the queue that the slot is in [N]."""
+
+    candidates: NDArray[np.int64]
+    queues: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.candidates)
 
 
 class ScoreTable:
@@ -94,15 +107,20 @@ class ScoreTable:
                 raise invalid(path, f"must be a probability in 0..1, not {column[i]:g}")
 
 
-def fill_slots(table: ScoreTable, plan: Plan, limits: Limits) -> NDArray[np.int64]:
-    """The candidate of every slot [N], −1 where it is empty; slot = queue · L + rank in the queue.
+def fill_slots(table: ScoreTable, plan: Plan, manifest: Manifest) -> Slots:
+    """The slots, queue behind queue and each in the order of its score; without empty ones if the graph can do so.
 
     Raises `Problem` (422) naming the queue whose formula is wrong or gives a value that is not finite.
     """
+    limits = manifest.limits
     scores = np.stack([_queue_score(table, plan, i) for i in range(len(plan.queues))])
-    slots = np.full((limits.queues, limits.list_length), -1, np.int64)
-    slots[: len(scores)] = partition(scores, limits.list_length, plan.partition)
-    return slots.ravel()
+    filled = np.full((limits.queues, limits.queue_length), -1, np.int64)
+    filled[: len(scores)] = partition(scores, limits.queue_length, plan.partition)
+    candidates, queues = filled.ravel(), np.repeat(np.arange(limits.queues), limits.queue_length)
+    if manifest.any_slots:
+        kept = candidates >= 0
+        return Slots(candidates[kept], queues[kept])
+    return Slots(candidates, queues)
 
 
 def _queue_score(table: ScoreTable, plan: Plan, i: int) -> Column:

@@ -39,10 +39,10 @@ class Reranker:
         check_request(request, max_candidates=self._max_candidates)
         plan = make_plan(request, model.manifest)
         table = ScoreTable(request.candidates, plan.weights, model.manifest.spec)
-        slots = fill_slots(table, plan, model.manifest.limits)
+        slots = fill_slots(table, plan, model.manifest)
         progress.end("queue")
 
-        row = encode(request, plan, slots, model)
+        row = encode(request, plan, slots.candidates, model)
         progress.end("encode")
 
         answer = await self._batcher.run(model.engine, {name: row[name] for name in model.inputs})
@@ -51,13 +51,14 @@ class Reranker:
         progress.skip()
 
         steps = check_order(answer.outputs["order"], slots)[: plan.top_n]
-        picked = slots[steps].tolist()
+        picked = slots.candidates[steps].tolist()
         n, missing = len(request.candidates), plan.top_n - len(picked)
         rest = rank_rest(table, model.manifest.fallback, picked, n, missing) if missing else []
         items = build_items(request.candidates, picked, rest)
         if request.explain:
             items = explain_items(items, request.candidates, plan, model.manifest, slots, steps, answer.outputs)
-        progress.health = partial(list_health, items, steps, model.manifest.limits, row["embeddings"])
+        queues, embeddings = slots.queues[steps], row["embeddings"][steps]
+        progress.health = partial(list_health, items, queues, model.manifest.limits.queues, embeddings)
         return RerankResponse(
             request_id=request_id,
             model=model.name,

@@ -114,7 +114,11 @@ class ObjectiveValues(Struct, frozen=True, gc=False):
 
 
 class Explanation(Struct, frozen=True, gc=False):
-    """Why the model chose an item: `score` = λ · (sum of `parts`) − `penalty`."""
+    """Why the model chose an item: `score` = λ · (sum of `parts`) − `penalty` in SORT-Gen.
+
+    In DeGRe it is λ · P − `penalty`, with P the generator's probability of the item among those that are left; the
+    parts then say what its evaluator makes of the choice.
+    """
 
     queue: Annotated[str, Meta(description="The queue that the item stood in.")]
     parts: Annotated[ObjectiveValues, Meta(description="Weighted share of each objective in the step's value.")]

@@ -31,10 +31,12 @@ class ModelStatus(BaseModel):
     fingerprint: str = Field(description="SHA-256 of the feature spec.")
     list_length: int = Field(description="L: the longest list that the model makes, and the default top_n.")
     max_queues: int
+    max_candidates: int = Field(description="Candidates that the model can look at; the rest follow by the fallback.")
     head_width: int
     queues: list[dict[str, str]] = Field(description="Default queues in priority order.")
     partition: str
     objectives: dict[str, float] = Field(description="Default weights.")
+    fixed_objectives: bool = Field(description="The model knows the mix of its default weights only.")
     units: dict[str, float] = Field(description="Mean increment per slot in training; weights are relative to it.")
     diversity: dict[str, float] = Field(description="Default lambda and window.")
     fallback: str = Field(description="Formula that orders what the model does not reach.")
@@ -83,10 +85,12 @@ def describe_model(model: Model, *, default: str | None) -> ModelStatus:
         fingerprint=m.spec.fingerprint,
         list_length=m.limits.list_length,
         max_queues=m.limits.queues,
+        max_candidates=m.limits.slots,
         head_width=m.limits.head_width,
         queues=[{"name": q.name, "score": q.score} for q in m.queues],
         partition=m.partition,
         objectives=dict(m.objectives),
+        fixed_objectives=m.fixed_objectives,
         units=dict(m.units),
         diversity={"lambda": m.diversity.trade_off, "window": m.diversity.window},
         fallback=m.fallback,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from models.blocks import Block
-from models.graph import NEVER, Graph, Residual, block_step, normalise
+from models.graph import NEVER, Graph, Residual, block_rows, block_step, normalise
 from models.manifest import TensorSpec
 from models.planners.runtime import GraphPlanner
 
@@ -169,6 +169,29 @@ def test_a_block_step_values_each_alternative_as_the_block_values_the_whole_list
     for p in range(proposals):
         whole = block(torch.cat([chosen, tokens[:, p : p + 1]], 1))[:, -1]
         np.testing.assert_allclose(found[:, p], whole.detach().numpy(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_a_block_over_all_rows_is_the_block(causal: bool) -> None:
+    torch.manual_seed(0)
+    block = Block(8, 2, feed_forward=12, causal=causal).eval()
+    tokens = torch.randn(2, 5, 8)
+    g = Graph("g")
+    after = block_rows(g, block, Residual(g.input("x", "float32", ["B", 5, 8]), g.constant(0.0)))
+    found = result(g, g.op("Add", *after), ["B", 5, 8], x=tokens.numpy())
+    np.testing.assert_allclose(found, block(tokens).detach().numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_a_mask_hides_padding_from_all_rows_of_a_block() -> None:
+    torch.manual_seed(0)
+    block = Block(8, 2, feed_forward=12, causal=False).eval()
+    tokens, keep = torch.randn(2, 5, 8), torch.tensor([[True] * 5, [True, False, True, False, False]])
+    g = Graph("g")
+    mask = g.input("mask", "float32", ["B", 1, 5, 5])
+    after = block_rows(g, block, Residual(g.input("x", "float32", ["B", 5, 8]), g.constant(0.0)), mask)
+    hidden = np.broadcast_to(np.where(keep.numpy(), 0, NEVER)[:, None, None], (2, 1, 5, 5)).astype(np.float32)
+    found = result(g, g.op("Add", *after), ["B", 5, 8], x=tokens.numpy(), mask=hidden)
+    np.testing.assert_allclose(found, block(tokens, keep).detach().numpy(), rtol=1e-4, atol=1e-5)
 
 
 def _keys_and_values(g: Graph, block: Block, name: str) -> str:

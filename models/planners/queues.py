@@ -17,31 +17,21 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple, cast
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from models.blocks import Block
 from models.graph import NEVER, Graph, Residual, block_step, normalise
-from models.heads import CountHead
 from models.manifest import Limits
 from models.planners.inputs import candidate_tokens, declare_features
+from models.planners.mmr import EMPTY, HAS_COSINE, NO_COSINE, as_column, charge, weighted_cosines
+from models.planners.valuing import JointHeads
 from models.spec import OBJECTIVES
 from models.value import ListValueModel
 
-# Below every cosine: "these two have no cosine". It is added again outside the window, so all such stay below -1.5.
-_NO_COSINE: Final = -3.0
-_HAS_COSINE: Final = -1.5
-
-# Below the score of every candidate: a dear item that the model expects to cost conversions may stand at −1e6 or lower.
-_EMPTY: Final = -1e30
-
-# A proposal's record: Δclick, Δconversion, ΔGMV, penalty, bar (0, or _EMPTY for an empty slot), padded slot, and the
+# A proposal's record: Δclick, Δconversion, ΔGMV, penalty, bar (0, or EMPTY for an empty slot), padded slot, and the
 # expected counts that its increments come from. Its score is its product with the gains; slot and counts weigh nothing.
 _WORTH, _SCORED, _COUNTS = 3, 5, 3
 _RECORD: Final = _SCORED + 1 + _COUNTS
-
-# Expected clicks, conversions, and conversions again: the price turns the last into GMV.
-_SUMMED: Final = ((1, 0, 0), (0, 1, 1))
 
 
 class _Static(NamedTuple):
@@ -78,6 +68,8 @@ def queue_graph(model: ListValueModel, limits: Limits, units: Mapping[str, float
     Outputs: ``order`` int64 [B, L] (slot, −1 when nothing was left), ``value`` [B, L, 3] (Δclick, Δconversion, ΔGMV,
     raw), ``penalty`` [B, L] (as subtracted), ``score`` [B, L] and ``runner_up`` int64 [B, L] (slot or −1).
     """
+    if limits.queue_length != limits.list_length:
+        raise ValueError(f"queue_length: must be list_length ({limits.list_length}), not {limits.queue_length}")
     if limits.list_length > model.config.list_length:
         raise ValueError(f"list_length {limits.list_length} is past the model's horizon {model.config.list_length}")
     if model.config.head != "independent":
@@ -97,7 +89,7 @@ class _Generator:
         self.units = np.array([units[o] for o in OBJECTIVES], np.float32)
         self.advance = self.graph.constant(_advance_table(limits.queues, limits.head_width), np.int64)
         self.positions = model.input.positions().detach()
-        self.hidden, self.out, self.bias = self._joint_heads()
+        self.heads = JointHeads(self.graph, model)
         declare_features(self.graph, model.spec, limits.slots)
         self.graph.input("objective_weights", "float32", ["B", len(OBJECTIVES)])
         self.graph.input("trade_off", "float32", ["B"])
@@ -112,21 +104,12 @@ class _Generator:
         with self.graph.scope("finish"):
             self._finish(picks)
 
-    def _joint_heads(self) -> tuple[str, str, str]:
-        """Both count heads as one pair of products, [D, 2·D] and [2·D, 2·L'], and their bias."""
-        heads = [cast(CountHead, head) for head in self.model.heads.values()]
-        return (
-            self.graph.weight(torch.cat([head.hidden.weight for head in heads]).T),
-            self.graph.weight(torch.block_diag(*(head.out.weight for head in heads)).T),  # type: ignore[no-untyped-call]
-            self.graph.weight(torch.cat([head.out.bias for head in heads])),
-        )
-
     def _prepare(self) -> tuple[_Static, _State]:
         g = self.graph
         # The cheapest way to a batch axis: zero times something that has one.
         zero = g.op("Mul", g.op("ReduceSum", "objective_weights", g.ints(1), keepdims=1), g.constant(0.0))  # [B, 1]
         zeros = g.op("Unsqueeze", zero, g.ints(2))  # [B, 1, 1]
-        window = g.op("Unsqueeze", self._as_column("window"), g.ints(2))
+        window = g.op("Unsqueeze", as_column(g, "window"), g.ints(2))
         ends = g.op("Add", window, g.constant(np.arange(self.limits.list_length)[None, None]))
         static = _Static(
             rows=self._rows(zeros),
@@ -143,11 +126,6 @@ class _Generator:
         )
         return static, state
 
-    def _as_column(self, name: str) -> str:
-        """An input [B] as float32 [B, 1]."""
-        g = self.graph
-        return g.op("Unsqueeze", g.op("Cast", name, to=1), g.ints(1))
-
     def _rows(self, zeros: str) -> str:
         """All that a step looks up about a proposal, in one matrix, with h empty slots behind every queue."""
         g, d, limits = self.graph, self.model.config.dim, self.limits
@@ -159,26 +137,17 @@ class _Generator:
         padded = g.op("Reshape", with_empty, g.ints(0, self.padded, -1))
         token = g.slice(padded, 2, 0, d)
         price = g.slice(padded, 2, d, d + 1)
-        bar = g.op("Mul", g.op("Sub", g.slice(padded, 2, d + 1, d + 2), g.constant(1.0)), g.constant(-_EMPTY))
-        cosine = self._cosine(g.slice(padded, 2, d + 2, np.iinfo(np.int64).max))
+        bar = g.op("Mul", g.op("Sub", g.slice(padded, 2, d + 1, d + 2), g.constant(1.0)), g.constant(-EMPTY))
+        cosine = weighted_cosines(g, g.slice(padded, 2, d + 2, np.iinfo(np.int64).max))
         slot = g.op("Add", zeros, g.constant(np.arange(self.padded)[None, :, None]))
         ones = g.op("Add", zeros, g.constant(np.ones((1, self.padded, 2))))
         return g.concat(2, token, cosine, ones, price, bar, slot)
-
-    def _cosine(self, unit: str) -> str:
-        """(1 − λ) · cosine [B, M, M] of unit rows [B, M, E]; `_NO_COSINE` where either row is missing."""
-        g = self.graph
-        product = g.op("MatMul", unit, g.op("Transpose", unit, perm=[0, 2, 1]))
-        weight = g.op("Unsqueeze", g.op("Sub", g.constant(1.0), self._as_column("trade_off")), g.ints(2))
-        there = g.op("Greater", g.op("ReduceSumSquare", unit, g.ints(2), keepdims=1), g.constant(0.5))
-        both = g.op("And", there, g.op("Transpose", there, perm=[0, 2, 1]))
-        return g.op("Where", both, g.op("Mul", product, weight), g.constant(_NO_COSINE))
 
     def _gains(self, zero: str) -> str:
         """What each column of a record adds to the score: λ·w_o / (s_o·Σw) for the objectives, −1, 1, then zeros."""
         g = self.graph
         total = g.op("ReduceSum", "objective_weights", g.ints(1), keepdims=1)
-        weights = g.op("Mul", "objective_weights", self._as_column("trade_off"))
+        weights = g.op("Mul", "objective_weights", as_column(g, "trade_off"))
         per_unit = g.op("Div", weights, g.op("Mul", total, g.constant(self.units[None])))
         rest = g.op("Add", zero, g.constant([[-1.0, 1.0] + [0.0] * (_RECORD - _SCORED)]))
         return g.op("Unsqueeze", g.concat(1, per_unit, rest), g.ints(2))
@@ -220,11 +189,7 @@ class _Generator:
                 x, keys_values = block_step(g, cast(Block, block), x, mask, past)
             new.append(keys_values)
         normed, _ = normalise(g, x, self.model.norm)
-        hidden = g.op("Relu", g.op("MatMul", normed, self.hidden))
-        reached = g.op("Sigmoid", g.op("Add", g.op("MatMul", hidden, self.out), self.bias))
-        # E[j] = Σ_{i≤j} p[i,j] (`models.value.expected_counts`) is a product with ones at the possible thresholds.
-        possible = (np.arange(self.model.config.list_length) <= t).astype(np.float32)
-        return g.op("MatMul", reached, g.constant(np.kron(np.array(_SUMMED), possible[:, None]))), new
+        return self.heads.counts(self.heads.probabilities(normed), t), new
 
     def _penalty(self, t: int, cosine: str, ends: str) -> str:
         """(1 − λ) · max cosine to what was chosen within the window (SORT-Gen, eq. 6): [B, P, 1]; 0 if nothing was."""
@@ -232,13 +197,9 @@ class _Generator:
         if t == 0:
             return g.op("Mul", g.slice(cosine, 2, 0, 1), g.constant(0.0))
         inside = g.op("GreaterOrEqual", ends, g.constant(float(t)))
-        outside = g.op("Where", inside, g.constant(0.0), g.constant(_NO_COSINE))
+        outside = g.op("Where", inside, g.constant(0.0), g.constant(NO_COSINE))
         nearest = g.op("ReduceMax", g.op("Add", cosine, outside), g.ints(2), keepdims=1)
-        known = g.op("Greater", nearest, g.constant(_HAS_COSINE))
-        total = g.op("ReduceSum", g.op("Where", known, nearest, g.constant(0.0)), g.ints(1), keepdims=1)
-        number = g.op("ReduceSum", g.op("Cast", known, to=1), g.ints(1), keepdims=1)
-        mean = g.op("Div", total, g.op("Max", number, g.constant(1.0)))
-        return g.op("Where", known, nearest, mean)
+        return charge(g, nearest, g.op("Greater", nearest, g.constant(HAS_COSINE)), axis=1)
 
     def _move_on(self, heads: str, winner: str) -> str:
         """The proposals of the next step: behind the winner its queue's proposals move up by one."""
@@ -257,7 +218,7 @@ class _Generator:
         padded = g.op("GatherElements", g.concat(2, *(pick.heads for pick in picks)), best, axis=1)
         queue = g.op("Div", padded, g.ints(length + self.limits.head_width))
         slot = g.op("Sub", padded, g.op("Mul", queue, g.ints(self.limits.head_width)))
-        there = g.op("Greater", top, g.constant(_EMPTY / 2))
+        there = g.op("Greater", top, g.constant(EMPTY / 2))
         slot = g.op("Where", there, slot, g.ints(-1))
         flat = g.ints(-1, length)
         order = g.op("Reshape", g.slice(slot, 1, 0, 1), flat)

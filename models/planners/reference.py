@@ -78,7 +78,7 @@ def plan_queues(
         if not proposals:
             break
         worth = gains(chosen, proposals)
-        penalties = _penalties(proposals, chosen, embeddings, preferences)
+        penalties = mmr_penalties(proposals, chosen, embeddings, preferences)
         scores = preferences.trade_off * preferences.step_value(worth) - penalties
         ranking = sorted(range(len(proposals)), key=lambda i: -scores[i])  # stable: ties stay in priority order
         best = ranking[0]
@@ -102,7 +102,7 @@ def plan_queues(
     return steps
 
 
-def _penalties(
+def mmr_penalties(
     proposals: Sequence[int], chosen: Sequence[int], embeddings: NDArray[np.float32], preferences: Preferences
 ) -> NDArray[np.float64]:
     """(1 − λ) · max cosine to the last `window` chosen, for each proposal."""

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.manifest import MANIFEST_FILE, Diversity, Limits, Manifest, QueueSpec, TensorSpec
+from models.manifest import MANIFEST_FILE, Diversity, Limits, Manifest, QueueSpec, TensorSpec, same_mix
 from models.spec import FeatureSpec, Hashed, SpecError
 from tests.contract.strategies import POSITIVE, SPECS
 from tests.contract.test_spec import SPEC
@@ -40,7 +40,7 @@ WEIGHTS = st.fixed_dictionaries(dict.fromkeys(("click", "conversion", "gmv"), PO
 @settings(max_examples=30, deadline=None)
 @given(
     spec=SPECS,
-    limits=st.builds(Limits, st.integers(1, 50), st.integers(2, 8), st.integers(1, 8)),
+    limits=st.builds(Limits, st.integers(1, 50), st.integers(2, 8), st.integers(1, 8), st.integers(0, 300)),
     objectives=WEIGHTS,
     units=WEIGHTS,
     diversity=st.builds(Diversity, st.floats(0, 1), st.integers(0, 50)),
@@ -112,6 +112,7 @@ def test_every_key_of_a_wrong_type_is_named(key: str) -> None:
         (lambda d: d["queues"][1].update(score=1), "bundle.queues[1].score: must be of type str, not int"),
         (lambda d: d["limits"].update(queues=2.0), "bundle.limits.queues: must be of type int, not float"),
         (lambda d: d["limits"].update(list_length=0), "limits.list_length: must be at least 1"),
+        (lambda d: d["limits"].update(queue_length=-1), "limits.queue_length: must be at least 1"),
         (lambda d: d["limits"].update(head_width=0), "limits.head_width: must be at least 1"),
         (lambda d: d["limits"].pop("queues"), "bundle.limits.queues: is missing"),
         (lambda d: d["objectives"].pop("gmv"), "bundle.objectives: must have exactly the keys"),
@@ -143,5 +144,31 @@ def test_a_fingerprint_that_is_not_the_specs_is_refused_saying_both() -> None:
     assert other.fingerprint in message
 
 
-def test_slots_are_queues_times_list_length() -> None:
+def test_slots_are_queues_times_their_length_which_is_that_of_the_list_unless_given() -> None:
     assert Limits(list_length=10, queues=3, head_width=4).slots == 30
+    assert Limits(list_length=10, queues=3, queue_length=50).slots == 150
+
+
+def test_limits_written_before_queues_had_a_length_of_their_own_are_read() -> None:
+    assert Manifest.from_json(edited(lambda d: d["limits"].pop("queue_length"))) == MANIFEST
+
+
+def test_a_graph_takes_any_slots_if_their_axis_has_a_name_and_any_objectives_if_it_takes_weights() -> None:
+    assert (MANIFEST.any_slots, MANIFEST.fixed_objectives) == (False, True)
+    inputs = (TensorSpec("valid", "bool", ("B", "N")), TensorSpec("objective_weights", "float32", ("B", 3)))
+    open_one = replace(MANIFEST, inputs=inputs)
+    assert (open_one.any_slots, open_one.fixed_objectives) == (True, False)
+
+
+MIXES = st.fixed_dictionaries(dict.fromkeys(("click", "conversion", "gmv"), st.integers(0, 100))).filter(
+    lambda mix: sum(mix.values()) > 0
+)
+
+
+@given(mix=MIXES, other=MIXES, factor=st.floats(1e-3, 1e3))
+def test_mixes_are_the_same_if_one_is_a_multiple_of_the_other(
+    mix: dict[str, int], other: dict[str, int], factor: float
+) -> None:
+    assert same_mix(mix, {name: weight * factor for name, weight in mix.items()})
+    parallel = all(mix[a] * other[b] == mix[b] * other[a] for a in mix for b in mix)
+    assert same_mix(mix, other) == parallel

@@ -1,4 +1,4 @@
-"""A tiny untrained checkpoint and the options to export it with."""
+"""Tiny untrained checkpoints of either family, and options to export them with."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from dataclasses import replace
 from typing import Any
 
 from export.bundle import BundleOptions
-from models.checkpoint import Checkpoint
+from export.families import Degre, SortGen
+from models.checkpoint import Checkpoint, GeneratorCheckpoint
+from models.generator import GeneratorConfig
 from models.manifest import Diversity, Limits, QueueSpec
 from models.value import ValueConfig
-from tests.planners.examples import SPEC, UNITS, random_model
+from tests.planners.examples import SPEC, UNITS, random_generator, random_model
 
 CONFIG = ValueConfig(dim=16, layers=1, heads=2, list_length=4, field_dim=4)
 LIMITS = Limits(list_length=4, queues=2, head_width=2)
@@ -23,9 +25,36 @@ OPTIONS = BundleOptions(
     diversity=Diversity(trade_off=0.8, window=3),
 )
 
+DEGRE_OPTIONS = replace(
+    OPTIONS,
+    limits=Limits(list_length=4, queues=1, queue_length=30),
+    queues=(QueueSpec("formula", "alpha*ctr"),),
+    objectives={"click": 2.0, "conversion": 1.0, "gmv": 0.0},
+)
+
 
 def checkpoint(seed: int = 0) -> Checkpoint:
     return Checkpoint(random_model(SPEC, CONFIG, seed), UNITS, {"data": {"source": "none"}})
+
+
+def sort_gen(seed: int = 0) -> SortGen:
+    return SortGen(checkpoint(seed))
+
+
+def generator_checkpoint(seed: int = 0, *, conditioned: bool = False) -> GeneratorCheckpoint:
+    sizes = GeneratorConfig(dim=16, layers=1, heads=2, list_length=4, field_dim=4, conditioned=conditioned)
+    evaluator = replace(CONFIG, input_block="fields", head="monotone")
+    return GeneratorCheckpoint(
+        random_generator(SPEC, sizes, seed),
+        random_model(SPEC, evaluator, seed),
+        UNITS,
+        {"click": 2.0, "conversion": 1.0, "gmv": 0.0},
+        {"data": {"source": "none"}},
+    )
+
+
+def degre(seed: int = 0, *, conditioned: bool = False) -> Degre:
+    return Degre(generator_checkpoint(seed, conditioned=conditioned))
 
 
 def options(**changes: Any) -> BundleOptions:

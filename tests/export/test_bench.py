@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from export.bench import interleaved
+from export.timing import interleaved
 from models import cli
+
+REFERENCE = ", naive (PyTorch reference)"
 
 
 @pytest.fixture
@@ -39,6 +41,22 @@ def test_every_contestant_is_timed_and_written_down(tmp_path: Path, capsys: pyte
     assert report["rows"][1]["ratio"] == 1.0
     printed = capsys.readouterr().out
     assert all(f"| {name} |" in printed for name in names)
+
+
+@pytest.mark.usefixtures("threads")
+def test_decoding_is_timed_with_and_without_valuing_and_shown_beside_its_targets(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    figures = tmp_path / "bench.json"
+    sizes = ["--dim", "8", "--layers", "1", "--evaluator-layers", "1"]
+    assert cli.main(["bench", "--family", "degre", "--blocks", "2", "--runs", "1", *sizes, "--json", str(figures)]) == 0
+    rows = json.loads(figures.read_text())["rows"]
+    named = [f"{size}{kind}" for size in ("12 → 6", "100 → 10") for kind in ("", ", order only", REFERENCE)]
+    assert [row["name"] for row in rows] == named
+    assert [row["target_ms"] for row in rows] == [2.5, 2.5, None, 8.0, 8.0, None]
+    assert all(0 < row["ms_low"] <= row["ms"] <= row["ms_high"] for row in rows)
+    printed = capsys.readouterr().out
+    assert all(f"| {name} |" in printed for name in named)
 
 
 def test_contestants_run_equally_often_and_slow_ones_once_a_block() -> None:

@@ -28,13 +28,13 @@ from service.bundle import load_bundle
 from service.loader import versions
 from service.model import BundleError
 from service.onnx_engine import SessionConfig
-from tests.export.examples import CONFIG, OPTIONS, checkpoint, options
+from tests.export.examples import CONFIG, DEGRE_OPTIONS, OPTIONS, degre, options, sort_gen
 from tests.planners.examples import SPEC, UNITS
 
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder, _ = write_bundle(tmp_path_factory.mktemp("bundles"), checkpoint(), OPTIONS, requests=20)
+    folder, _ = write_bundle(tmp_path_factory.mktemp("bundles"), sort_gen(), OPTIONS, requests=20)
     return folder
 
 
@@ -109,7 +109,7 @@ def test_the_service_refuses_it_if_one_bit_is_wrong(own_copy: Path, name: str, p
 
 def test_the_service_refuses_another_models_graph_even_with_its_right_checksum(own_copy: Path, tmp_path: Path) -> None:
     """The golden answers are what tells two models of equal shape apart."""
-    other, _ = write_bundle(tmp_path / "other", checkpoint(seed=5), OPTIONS, requests=5)
+    other, _ = write_bundle(tmp_path / "other", sort_gen(seed=5), OPTIONS, requests=5)
     (own_copy / MODEL_FILE).write_bytes((other / MODEL_FILE).read_bytes())
     manifest = json.loads((own_copy / MANIFEST_FILE).read_text("utf-8"))
     manifest["files"][MODEL_FILE] = Manifest.read(other).files[MODEL_FILE]
@@ -118,32 +118,46 @@ def test_the_service_refuses_another_models_graph_even_with_its_right_checksum(o
         load_bundle(own_copy, SessionConfig())
 
 
+@pytest.mark.parametrize("conditioned", [False, True])
+def test_a_generators_bundle_is_loaded_by_the_service_and_says_what_it_is(tmp_path: Path, conditioned: bool) -> None:
+    folder, proof = write_bundle(tmp_path, degre(conditioned=conditioned), DEGRE_OPTIONS, requests=20)
+    manifest = load_bundle(folder, SessionConfig()).manifest
+    assert (manifest.family, manifest.limits, proof.requests) == ("degre", DEGRE_OPTIONS.limits, 20)
+    assert manifest.any_slots
+    assert manifest.fixed_objectives == (not conditioned)
+    assert manifest.provenance["model"]["generator"]["layers"] == 1
+    assert manifest.provenance["model"]["evaluator"]["head"] == "monotone"
+    with np.load(folder / GOLDEN_FILE, allow_pickle=False) as golden:
+        assert golden["input.valid"].shape[1] <= 16
+        assert ("input.objective_weights" in golden) == conditioned
+
+
 def test_equal_checkpoints_give_equal_graphs(published: Path, tmp_path: Path) -> None:
-    again, _ = write_bundle(tmp_path, checkpoint(), OPTIONS, requests=1)
+    again, _ = write_bundle(tmp_path, sort_gen(), OPTIONS, requests=1)
     assert (again / MODEL_FILE).read_bytes() == (published / MODEL_FILE).read_bytes()
 
 
 def test_a_second_version_stands_beside_the_first(tmp_path: Path) -> None:
     for version in ("1", "2"):
-        write_bundle(tmp_path, checkpoint(), options(version=version), requests=1)
+        write_bundle(tmp_path, sort_gen(), options(version=version), requests=1)
     assert versions(tmp_path / "demo") == ["1", "2"]
 
 
 def test_an_existing_version_is_never_changed(own_copy: Path) -> None:
     before = {p.name: p.read_bytes() for p in own_copy.iterdir()}
     with pytest.raises(ExportError, match="exists already; a version is never changed"):
-        write_bundle(own_copy.parents[1], checkpoint(seed=3), OPTIONS, requests=1)
+        write_bundle(own_copy.parents[1], sort_gen(seed=3), OPTIONS, requests=1)
     assert {p.name: p.read_bytes() for p in own_copy.iterdir()} == before
     assert [p.name for p in own_copy.parent.iterdir()] == ["1"]
 
 
 def test_a_failed_proof_publishes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def prove_another(planner: Any, _: Any, *rest: Any, **wishes: Any) -> Any:
-        return prove(planner, checkpoint(seed=9).model, *rest, **wishes)
+        return prove(planner, sort_gen(seed=9), *rest, **wishes)
 
     monkeypatch.setattr(bundle, "prove", prove_another)
     with pytest.raises(ProofError, match=r"^request 0 of seed 3: position 0: "):
-        write_bundle(tmp_path / "bundles", checkpoint(), OPTIONS, requests=5, seed=3)
+        write_bundle(tmp_path / "bundles", sort_gen(), OPTIONS, requests=5, seed=3)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -156,14 +170,14 @@ def test_a_full_disk_or_a_lost_race_leaves_nothing_behind(
 
     monkeypatch.setattr(Path, broken, fail)
     with pytest.raises(OSError, match="No space left"):
-        write_bundle(tmp_path, checkpoint(), OPTIONS, requests=1)
+        write_bundle(tmp_path, sort_gen(), OPTIONS, requests=1)
     monkeypatch.undo()
     assert list((tmp_path / "demo").iterdir()) == []
 
 
 def test_a_list_longer_than_the_models_horizon_publishes_nothing(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="list_length 5 is past the model's horizon 4"):
-        write_bundle(tmp_path, checkpoint(), options(limits=Limits(CONFIG.list_length + 1, 2)), requests=1)
+        write_bundle(tmp_path, sort_gen(), options(limits=Limits(CONFIG.list_length + 1, 2)), requests=1)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -9,14 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from export.requests import RequestShape, random_request, random_requests, with_preferences
+from export.requests import RequestShape, random_request, random_requests, stack, with_preferences
 from models.features import Arrays, Encoder
 from models.lists import Candidate
 from models.manifest import Limits
 from models.spec import FeatureSpec
 from tests.planners.examples import SCORES_ONLY, SPEC
 
-LIMITS = st.builds(Limits, list_length=st.integers(1, 6), queues=st.integers(1, 4))
+ITEM_ARRAYS = {"item_ids", "item_numbers", "item_scores", "price", "embeddings", "valid"}
+LIMITS = st.builds(
+    Limits, list_length=st.integers(1, 6), queues=st.integers(1, 4), queue_length=st.sampled_from([0, 1, 9])
+)
 SPECS = st.sampled_from([SPEC, SCORES_ONLY])
 SHAPES = st.builds(RequestShape, full=st.booleans(), embedded=st.sampled_from([0.0, 0.5, 1.0]), twins=st.booleans())
 SEEDS = st.integers(0, 10**6)
@@ -47,7 +50,7 @@ def test_queues_are_filled_from_the_front_and_embeddings_are_unit_or_missing(
     spec: FeatureSpec, limits: Limits, shape: RequestShape, seed: int
 ) -> None:
     request = random_request(spec, limits, seed, shape)
-    valid = np.asarray(request["valid"], bool).reshape(limits.queues, limits.list_length)
+    valid = np.asarray(request["valid"], bool).reshape(limits.queues, limits.queue_length)
     assert valid.any()
     assert valid.all() or not shape.full
     assert (valid[:, :-1] | ~valid[:, 1:]).all()
@@ -87,6 +90,26 @@ def test_a_proof_meets_every_edge_case(requests: list[Arrays]) -> None:
     assert windows == set(range(6))
     assert any(e == 0 for e in embedded)
     assert any(0 < e < f.sum() for e, f in zip(embedded, filled, strict=True))
+
+
+def test_where_the_number_of_slots_is_free_requests_have_from_one_to_all() -> None:
+    found = list(random_requests(SPEC, Limits(5, 1, queue_length=40), 70, seed=1, any_slots=True))
+    slots = [request["valid"].shape[1] for request in found]
+    assert set(slots) == {1, 2, 4, 5, 6, 15, 40}
+    filled = [int(np.asarray(request["valid"]).sum()) for request in found]
+    assert any(f == n == 40 for f, n in zip(filled, slots, strict=True))
+    assert any(f < n for f, n in zip(filled, slots, strict=True))
+    few = random_requests(SPEC, Limits(5, 1, queue_length=3), 7, seed=1, any_slots=True)
+    assert max(request["valid"].shape[1] for request in few) == 3
+
+
+def test_requests_of_unlike_sizes_are_stacked_with_empty_slots() -> None:
+    few, many = (random_request(SPEC, Limits(n, 1), seed=n, shape=RequestShape(full=True)) for n in (2, 5))
+    batch = stack([few, many])
+    assert batch["valid"].tolist() == [[True, True, False, False, False], [True] * 5]
+    for name, array in batch.items():
+        np.testing.assert_array_equal(array[1:], many[name])
+        np.testing.assert_array_equal(array[:1, :2] if array.ndim > 1 and name in ITEM_ARRAYS else array[:1], few[name])
 
 
 def test_a_seed_gives_the_same_requests_and_another_seed_others(requests: list[Arrays]) -> None:

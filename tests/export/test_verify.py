@@ -13,31 +13,37 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from export.families import Degre, Family, SortGen
 from export.verify import TIE, Proof, ProofError, compare, prove
-from models.checkpoint import Checkpoint
-from models.planners.queues import queue_graph
+from models.manifest import Limits
 from models.planners.reference import Step
 from models.planners.runtime import GraphPlanner
-from tests.export.examples import LIMITS, checkpoint
+from tests.export.examples import LIMITS, degre, sort_gen
 
 Outputs = dict[str, NDArray[Any]]
-SOURCE = checkpoint()
+SOURCE, POINTING = sort_gen(), degre()
+MANY = Limits(4, 1, queue_length=30)
 
 
-def planner_of(source: Checkpoint, **units: float) -> GraphPlanner:
-    return GraphPlanner(queue_graph(source.model, LIMITS, {**source.units, **units}).build({}))
+def planner_of(source: Family, limits: Limits = LIMITS) -> GraphPlanner:
+    return GraphPlanner(source.graph(limits).build({}))
 
 
-def proof_of(planner: object, source: Checkpoint = SOURCE, requests: int = 60) -> Proof:
-    return prove(cast(GraphPlanner, planner), source.model, LIMITS, source.units, requests=requests, seed=7)
+def proof_of(planner: object, source: Family = SOURCE, limits: Limits = LIMITS, requests: int = 60) -> Proof:
+    return prove(cast(GraphPlanner, planner), source, limits, requests=requests, seed=7)
 
 
-def with_changed_weight(name: str, amount: float) -> Checkpoint:
-    model = copy.deepcopy(SOURCE.model)
+def with_other_unit() -> SortGen:
+    units = {**SOURCE.units, "gmv": SOURCE.units["gmv"] * 1.01}
+    return SortGen(replace(SOURCE.checkpoint, units=units))
+
+
+def with_changed_weight(name: str, amount: float) -> SortGen:
+    model = copy.deepcopy(SOURCE.checkpoint.model)
     with torch.no_grad():
         parameter = dict(model.named_parameters())[name]
         parameter.view(-1)[0] += amount
-    return replace(SOURCE, model=model)
+    return SortGen(replace(SOURCE.checkpoint, model=model))
 
 
 def feeding(change: Callable[[Outputs], Outputs]) -> Callable[[Outputs], Outputs]:
@@ -78,7 +84,7 @@ def test_a_sound_graph_is_proved() -> None:
         pytest.param(lambda: planner_of(with_changed_weight("input.bias", 0.05)), id="input"),
         pytest.param(lambda: planner_of(with_changed_weight("blocks.0.qkv.weight", 0.5)), id="attention"),
         pytest.param(lambda: planner_of(with_changed_weight("input.position.weight", 0.5)), id="position"),
-        pytest.param(lambda: planner_of(SOURCE, gmv=SOURCE.units["gmv"] * 1.01), id="unit"),
+        pytest.param(lambda: planner_of(with_other_unit()), id="unit"),
         pytest.param(lambda: feeding(lambda f: {"window": f["window"] + 1}), id="window"),
         pytest.param(lambda: feeding(lambda f: {"trade_off": np.float32(0.98) * f["trade_off"]}), id="trade-off"),
         pytest.param(lambda: feeding(lambda f: {"objective_weights": f["objective_weights"] + 0.1}), id="weights"),
@@ -100,14 +106,40 @@ def test_a_graph_that_is_a_little_wrong_is_refused_naming_request_and_position(m
         proof_of(make())
 
 
-def indifferent() -> Checkpoint:
+def with_changed_pointer(name: str, amount: float) -> Degre:
+    generator = copy.deepcopy(POINTING.checkpoint.generator)
+    with torch.no_grad():
+        dict(generator.named_parameters())[name].view(-1)[0] += amount
+    return Degre(replace(POINTING.checkpoint, generator=generator))
+
+
+def test_a_sound_decoding_graph_is_proved() -> None:
+    proof = proof_of(planner_of(POINTING, MANY), POINTING, MANY)
+    assert proof.requests == 60
+    assert proof.near_ties <= 12
+    assert 0 < proof.largest_error < 1e-4
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("start.weight", "start_bias", "position.weight", "fuse.weight", "norm.bias", "decoder.0.qkv.weight"),
+        *("encoder.norm.weight", "encoder.input.qkv.weight", "encoder.input.domains.item.norm.bias"),
+    ],
+)
+def test_a_decoding_graph_of_a_slightly_different_generator_is_refused(name: str) -> None:
+    with pytest.raises(ProofError, match=r"^request \d+ of seed 7: position \d+: "):
+        proof_of(planner_of(with_changed_pointer(name, 0.5), MANY), POINTING, MANY)
+
+
+def indifferent() -> SortGen:
     """A model to which all candidates are the same, and conversions never happen."""
-    model = copy.deepcopy(SOURCE.model)
+    model = copy.deepcopy(SOURCE.checkpoint.model)
     with torch.no_grad():
         for head in model.heads.values():
             cast(torch.nn.Linear, head.out).weight.zero_()
         cast(torch.nn.Linear, model.heads["conversion"].out).bias.fill_(-50.0)
-    return replace(SOURCE, model=model)
+    return SortGen(replace(SOURCE.checkpoint, model=model))
 
 
 def test_choosing_the_other_of_two_near_equals_is_excused_and_counted() -> None:

@@ -13,21 +13,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from export.families import Plan, SortGen
 from export.requests import RequestShape, random_request, with_preferences
-from export.verify import compare, in_double, reference_plan
+from export.verify import compare, prove
+from models.checkpoint import Checkpoint
 from models.manifest import Limits
 from models.planners.queues import queue_graph
 from models.planners.runtime import GraphPlanner, session_options
 from models.spec import FeatureSpec
-from models.value import ListValueModel, ValueConfig
+from models.value import ValueConfig
 from tests.planners.examples import SCORES_ONLY, SPEC, UNITS, random_model
 
 
 @lru_cache
-def built(spec: FeatureSpec, limits: Limits) -> tuple[ListValueModel, GraphPlanner]:
+def built(spec: FeatureSpec, limits: Limits) -> tuple[Plan, GraphPlanner]:
     config = ValueConfig(dim=32, layers=2, heads=4, list_length=limits.list_length, field_dim=8)
     model = random_model(spec, config, seed=limits.slots)
-    return in_double(model), GraphPlanner(queue_graph(model, limits, UNITS).build({}))
+    family = SortGen(Checkpoint(model, UNITS))
+    return family.reference(limits), GraphPlanner(family.graph(limits).build({}))
 
 
 LIMITS = st.builds(
@@ -56,9 +59,9 @@ def test_the_graph_plans_as_the_reference_does(
     window: int,
     seed: int,
 ) -> None:
-    model, planner = built(spec, limits)
+    plan, planner = built(spec, limits)
     request = with_preferences(random_request(spec, limits, seed, shape), weights, trade_off, window)
-    compare(planner(request), reference_plan(model, limits, UNITS, request), limits.list_length)
+    compare(planner(request), plan(request), limits.list_length)
 
 
 @settings(deadline=None, max_examples=30)
@@ -110,6 +113,19 @@ def test_a_horizon_past_the_models_is_refused() -> None:
     model = random_model(SPEC, ValueConfig(dim=32, layers=1, list_length=4), seed=0)
     with pytest.raises(ValueError, match="past the model's horizon 4"):
         queue_graph(model, Limits(list_length=5, queues=2), UNITS)
+
+
+def test_queues_of_another_depth_than_the_list_are_refused() -> None:
+    model = random_model(SPEC, ValueConfig(dim=32, layers=1, list_length=4), seed=0)
+    with pytest.raises(ValueError, match=r"^queue_length: must be list_length \(4\), not 9$"):
+        queue_graph(model, Limits(4, 2, queue_length=9), UNITS)
+
+
+def test_the_field_input_plans_as_its_reference_does() -> None:
+    limits = Limits(list_length=4, queues=2, head_width=2)
+    config = ValueConfig(dim=16, layers=1, heads=2, list_length=4, field_dim=4, input_block="fields")
+    family = SortGen(Checkpoint(random_model(SPEC, config, seed=0), UNITS))
+    assert prove(GraphPlanner(family.graph(limits).build({})), family, limits, requests=20).requests == 20
 
 
 def test_ten_positions_stay_within_the_node_budget(tmp_path: Path) -> None:

@@ -1,0 +1,257 @@
+"""What export must know of a family of models: its graph, its plain reference, its requests, and its defaults.
+
+The families are SORT-Gen (a value model behind objective queues) and DeGRe (a generator that points at candidates, and
+the evaluator that it was distilled from). Everything else in `export` works with any of them.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol, TypeVar
+
+import numpy as np
+from torch import nn
+
+from export.requests import random_requests
+from models import manifest
+from models.checkpoint import (
+    GENERATOR_KIND,
+    Checkpoint,
+    GeneratorCheckpoint,
+    checkpoint_kind,
+    load_checkpoint,
+    load_generator_checkpoint,
+)
+from models.features import Arrays
+from models.graph import Graph
+from models.manifest import Limits, QueueSpec, same_mix
+from models.planners.objective import default_queues, objective_formula
+from models.planners.pointer import pointer_graph
+from models.planners.pointer_reference import ModelPointer, plan_pointer
+from models.planners.queues import queue_graph
+from models.planners.reference import ModelGains, Preferences, Step, plan_queues
+from models.spec import OBJECTIVES, FeatureSpec
+
+Plan = Callable[[Arrays], list[Step]]
+"""An encoded request (a batch of one, with preferences) to its list."""
+
+Weights = Mapping[str, float]
+
+_SORT_GEN_OBJECTIVES: Final = {"click": 5.0, "conversion": 1.0, "gmv": 1.0}
+_SORT_GEN_HEADS: Final = 2
+_DEGRE_CANDIDATES: Final = 200
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """Sizes that a caller asks for; None leaves them to the family."""
+
+    queues: int
+    list_length: int | None = None
+    head_width: int | None = None
+    candidates: int | None = None
+
+
+class Family(Protocol):
+    """A trained model of some family."""
+
+    @property
+    def name(self) -> manifest.Family: ...
+    @property
+    def spec(self) -> FeatureSpec: ...
+    @property
+    def units(self) -> Weights: ...
+    @property
+    def provenance(self) -> Mapping[str, Any]: ...
+    @property
+    def sizes(self) -> Mapping[str, Any]:
+        """The model's configuration, for the bundle's provenance."""
+        ...
+
+    def graph(self, limits: Limits) -> Graph:
+        """The generation graph. Raises `ValueError` if the limits do not fit the model."""
+        ...
+
+    def reference(self, limits: Limits) -> Plan:
+        """What the graph must compute, in float64, so that margins are the model's and not the arithmetic's."""
+        ...
+
+    def requests(self, limits: Limits, count: int, seed: int) -> Iterator[Arrays]:
+        """Random and edge requests, each a batch of one."""
+        ...
+
+    def limits(self, wishes: Wishes) -> Limits:
+        """The bundle's limits. Raises `ValueError` naming the option that the family does not have."""
+        ...
+
+    def default_queues(self) -> tuple[QueueSpec, ...]:
+        """Queues for a bundle that is given none."""
+        ...
+
+    def objectives(self, asked: Weights | None) -> Weights:
+        """The bundle's α, β, γ. Raises `ValueError` if the model knows another mix only."""
+        ...
+
+
+def load_family(path: Path) -> Family:
+    """The model in a checkpoint of either kind. Raises `CheckpointError`."""
+    if checkpoint_kind(path) == GENERATOR_KIND:
+        return Degre(load_generator_checkpoint(path))
+    return SortGen(load_checkpoint(path))
+
+
+@dataclass(frozen=True)
+class SortGen:
+    """A value model, and greedy generation over objective queues."""
+
+    checkpoint: Checkpoint
+    name: manifest.Family = "sort-gen"
+
+    @property
+    def spec(self) -> FeatureSpec:
+        return self.checkpoint.spec
+
+    @property
+    def units(self) -> Weights:
+        return self.checkpoint.units
+
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        return self.checkpoint.provenance
+
+    @property
+    def sizes(self) -> Mapping[str, Any]:
+        return dataclasses.asdict(self.checkpoint.config)
+
+    def graph(self, limits: Limits) -> Graph:
+        return queue_graph(self.checkpoint.model, limits, self.units)
+
+    def reference(self, limits: Limits) -> Plan:
+        exact = in_double(self.checkpoint.model)
+
+        def plan(request: Arrays) -> list[Step]:
+            single = {name: array[0] for name, array in request.items()}
+            filled = np.asarray(single["valid"], bool).reshape(limits.queues, limits.queue_length)
+            slots = np.arange(limits.slots).reshape(filled.shape)
+            return plan_queues(
+                ModelGains(exact, single),
+                [row[keep].tolist() for row, keep in zip(slots, filled, strict=True)],
+                np.asarray(single["embeddings"], np.float32),
+                preferences_of(request, self.units),
+                length=limits.list_length,
+                head_width=limits.head_width,
+            )
+
+        return plan
+
+    def requests(self, limits: Limits, count: int, seed: int) -> Iterator[Arrays]:
+        return random_requests(self.spec, limits, count, seed)
+
+    def limits(self, wishes: Wishes) -> Limits:
+        if wishes.candidates is not None:
+            raise ValueError("--candidates: the queues of a value model say how many are looked at")
+        horizon = self.checkpoint.config.list_length
+        return Limits(_or(wishes.list_length, horizon), wishes.queues, _or(wishes.head_width, _SORT_GEN_HEADS))
+
+    def default_queues(self) -> tuple[QueueSpec, ...]:
+        return default_queues(self.spec, self.units)
+
+    def objectives(self, asked: Weights | None) -> Weights:
+        return asked or _SORT_GEN_OBJECTIVES
+
+
+@dataclass(frozen=True)
+class Degre:
+    """A generator with its evaluator, and greedy decoding. Its queues only say which candidates it gets to see."""
+
+    checkpoint: GeneratorCheckpoint
+    name: manifest.Family = "degre"
+
+    @property
+    def spec(self) -> FeatureSpec:
+        return self.checkpoint.spec
+
+    @property
+    def units(self) -> Weights:
+        return self.checkpoint.units
+
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        return self.checkpoint.provenance
+
+    @property
+    def sizes(self) -> Mapping[str, Any]:
+        return {
+            "generator": dataclasses.asdict(self.checkpoint.config),
+            "evaluator": dataclasses.asdict(self.checkpoint.evaluator.config),
+        }
+
+    def graph(self, limits: Limits) -> Graph:
+        return pointer_graph(self.checkpoint.generator, self.checkpoint.evaluator, limits)
+
+    def reference(self, limits: Limits) -> Plan:
+        generator, evaluator = in_double(self.checkpoint.generator), in_double(self.checkpoint.evaluator)
+
+        def plan(request: Arrays) -> list[Step]:
+            single = {name: array[0] for name, array in request.items()}
+            return plan_pointer(
+                ModelPointer(generator, request),
+                ModelGains(evaluator, single),
+                np.flatnonzero(single["valid"]).tolist(),
+                np.asarray(single["embeddings"], np.float32),
+                preferences_of(request, self.units),
+                length=limits.list_length,
+            )
+
+        return plan
+
+    def requests(self, limits: Limits, count: int, seed: int) -> Iterator[Arrays]:
+        return random_requests(self.spec, limits, count, seed, any_slots=True)
+
+    def limits(self, wishes: Wishes) -> Limits:
+        candidates = _or(wishes.candidates, _DEGRE_CANDIDATES)
+        if candidates < 1:
+            raise ValueError(f"--candidates: must be at least 1, not {candidates}")
+        return Limits(
+            list_length=_or(wishes.list_length, self.checkpoint.config.list_length),
+            queues=wishes.queues,
+            head_width=_or(wishes.head_width, 1),
+            queue_length=math.ceil(candidates / wishes.queues),
+        )
+
+    def default_queues(self) -> tuple[QueueSpec, ...]:
+        return (QueueSpec("formula", objective_formula(self.spec, self.units)),)
+
+    def objectives(self, asked: Weights | None) -> Weights:
+        learnt = self.checkpoint.objectives
+        if asked is not None and not self.checkpoint.config.conditioned and not same_mix(asked, learnt):
+            mix = ",".join(f"{learnt[name]:g}" for name in OBJECTIVES)
+            raise ValueError(f"--objectives: the generator was distilled for {mix} and knows no other mix")
+        return asked or learnt
+
+
+def preferences_of(request: Arrays, units: Weights) -> Preferences:
+    """What a batch of one asks for."""
+    alpha, beta, gamma = (float(w) for w in np.asarray(request["objective_weights"], np.float64)[0])
+    return Preferences(
+        weights=(alpha, beta, gamma),
+        units=(units[OBJECTIVES[0]], units[OBJECTIVES[1]], units[OBJECTIVES[2]]),
+        trade_off=float(np.asarray(request["trade_off"])[0]),
+        window=int(np.asarray(request["window"])[0]),
+    )
+
+
+def in_double(model: Model) -> Model:
+    """A copy in float64."""
+    return copy.deepcopy(model).double()
+
+
+def _or(asked: int | None, default: int) -> int:
+    return default if asked is None else asked
