@@ -108,7 +108,7 @@ def _configure_movielens(parser: argparse.ArgumentParser) -> None:
 
 def _configure_taobao_ad(parser: argparse.ArgumentParser) -> None:
     _path(parser, "the folder with raw_sample.csv, ad_feature.csv and user_profile.csv")
-    text = "take this many users, drawn with the seed (default: all; 26 million rows take much memory)"
+    text = "take this many users, drawn with the seed (default: all, at about 1 GB of memory per million impressions)"
     parser.add_argument("--users", type=int, default=argparse.SUPPRESS, metavar="N", help=text)
     parser.set_defaults(load=lambda a: taobao_ad.load(a.path, seed=a.seed, users=getattr(a, "users", None)))
 
