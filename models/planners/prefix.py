@@ -1,8 +1,9 @@
 """Values of many lists at once through a tree of their common prefixes, each read once.
 
 A causal model's hidden states of a prefix do not depend on what follows, so lists that begin alike share the keys and
-values of every layer. Alternatives for the next item attend to their prefix's cache and to themselves, not to one
-another, so the cache is never copied for them. It works for any `ListValueModel` and knows nothing about searching.
+values of every layer. Those of an item are stored once, and a prefix is the path of its items through that storage.
+Alternatives for the next item attend to their prefix and to themselves, not to one another. This works for any
+`ListValueModel` and knows nothing about searching.
 
 Axis letters: R requests, N candidates, K lists of a request or alternatives of a prefix, T positions, P prefixes,
 t items of a prefix, D width, H heads, E width of a head, O counted objectives, L horizon.
@@ -32,12 +33,14 @@ _LISTS: Final = 8192
 class Prefixes:
     """P lists of t items each and what it takes to go on from them.
 
-    `requests` int64 [P]; `cache` [layers, 2, P, H, t, E], keys and values; `reached` [P, O, L], P(≥ i) of each count,
-    None before the first item; `outcomes` [P, 3], cumulative expected clicks, conversions and GMV.
+    `requests` int64 [P]; `steps`, for each position the keys and values [layers, nodes, 2, H, E] of the items that
+    stand there in any list; `nodes` int64 [P, t], which of them are a list's own; `reached` [P, O, L], P(≥ i) of each
+    count, None before the first item; `outcomes` [P, 3], cumulative expected clicks, conversions and GMV.
     """
 
     requests: Tensor
-    cache: Tensor
+    steps: tuple[Tensor, ...]
+    nodes: Tensor
     reached: Tensor | None
     outcomes: Tensor
 
@@ -47,19 +50,25 @@ class Prefixes:
     @property
     def length(self) -> int:
         """t."""
-        return self.cache.shape[4]
+        return len(self.steps)
 
     def take(self, rows: Tensor | slice) -> Prefixes:
-        """The prefixes at `rows`."""
+        """The prefixes at `rows`; they share the storage."""
         reached = None if self.reached is None else self.reached[rows]
-        return Prefixes(self.requests[rows], self.cache[:, :, rows], reached, self.outcomes[rows])
+        return Prefixes(self.requests[rows], self.steps, self.nodes[rows], reached, self.outcomes[rows])
+
+    def cache(self, layer: int) -> Tensor | None:
+        """Keys and values of a layer, [P, t, 2, H, E]; None before the first item."""
+        paths = zip(self.steps, self.nodes.unbind(1), strict=True)
+        rows = [step[layer].index_select(0, node) for step, node in paths]
+        return torch.stack(rows, dim=1) if rows else None
 
 
 @dataclass(frozen=True)
 class Alternatives:
     """K next items of each of P prefixes: `outcomes` [P, K, 3], `reached` [P, K, O, L].
 
-    `own` [layers, 2, P, H, K, E] are their keys and values.
+    `own` [layers, P, K, 2, H, E] are their keys and values.
     """
 
     outcomes: Tensor
@@ -84,9 +93,8 @@ class PrefixTree:
     @torch.no_grad()
     def roots(self, requests: Tensor) -> Prefixes:
         """The empty list of each of `requests` int64 [P]."""
-        config, p = self._model.config, len(requests)
-        shape = (config.layers, 2, p, config.heads, 0, config.dim // config.heads)
-        return Prefixes(requests, self._tokens.new_empty(shape), None, self._tokens.new_zeros(p, len(COUNTED) + 1))
+        nothing = self._tokens.new_zeros(len(requests), len(COUNTED) + 1)
+        return Prefixes(requests, (), requests.new_empty(len(requests), 0), None, nothing)
 
     @torch.no_grad()
     def extend(self, prefixes: Prefixes, items: Tensor) -> Alternatives:
@@ -94,34 +102,35 @@ class PrefixTree:
         if prefixes.length >= self._model.config.list_length:
             raise ValueError(f"lists are longer than the value model's horizon {self._model.config.list_length}")
         p, k = items.shape
-        step = max(1, _TOKENS // max(k, 1))
-        parts = [self._extend(prefixes.take(s), items[s]) for s in _slices(p, step)]
-        if len(parts) == 1:
-            return parts[0]
-        return Alternatives(
-            torch.cat([a.outcomes for a in parts]),
-            torch.cat([a.reached for a in parts]),
-            torch.cat([a.own for a in parts], dim=2),
-        )
+        heads = self._model.config.heads
+        own = self._tokens.new_empty(len(self._model.blocks), p, k, 2, heads, self._tokens.shape[-1] // heads)
+        parts = [
+            self._extend(prefixes.take(rows), items[rows], own[:, rows])
+            for rows in _slices(p, max(1, _TOKENS // max(k, 1)))
+        ]
+        outcomes, reached = (torch.cat(values) for values in zip(*parts, strict=True))
+        return Alternatives(outcomes, reached, own)
 
     @torch.no_grad()
     def grow(self, prefixes: Prefixes, alternatives: Alternatives, parents: Tensor, which: Tensor) -> Prefixes:
         """The prefixes one item longer: for each of Q, the parent's row int64 [Q] and which of its alternatives."""
-        own = alternatives.own[:, :, parents, :, which]  # indexed dimensions come first: [Q, layers, 2, H, E]
-        own = own.permute(1, 2, 0, 3, 4)[:, :, :, :, None]
-        cache = torch.cat([prefixes.cache.index_select(2, parents), own], dim=4)
-        return Prefixes(
-            prefixes.requests[parents],
-            cache,
+        return _grown(
+            prefixes.take(parents),
+            alternatives.own[:, parents, which],
             alternatives.reached[parents, which],
             alternatives.outcomes[parents, which],
         )
 
     def grow_all(self, prefixes: Prefixes, alternatives: Alternatives) -> Prefixes:
-        """`grow` by every alternative of every prefix, in order: P · K prefixes."""
+        """`grow` by every alternative of every prefix, in order: P · K prefixes. Their storage is not copied."""
         p, k = alternatives.outcomes.shape[:2]
-        rows = torch.arange(p * k, device=prefixes.requests.device)
-        return self.grow(prefixes, alternatives, rows // k, rows % k)
+        parents = torch.arange(p, device=prefixes.requests.device).repeat_interleave(k)
+        return _grown(
+            prefixes.take(parents),
+            alternatives.own.flatten(1, 2),
+            alternatives.reached.flatten(0, 1),
+            alternatives.outcomes.flatten(0, 1),
+        )
 
     @torch.no_grad()
     def outcomes(self, requests: Tensor, lists: Tensor) -> Tensor:
@@ -133,18 +142,16 @@ class PrefixTree:
         parts = [self._outcomes(requests[s], lists[s]) for s in _slices(len(lists), _LISTS)]
         return torch.cat(parts) if parts else self._tokens.new_zeros(*lists.shape, 3)
 
-    def _extend(self, prefixes: Prefixes, items: Tensor) -> Alternatives:
-        x = self._tokens[prefixes.requests[:, None], items] + self._positions[prefixes.length]
-        own = []
+    def _extend(self, prefixes: Prefixes, items: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
+        """Outcomes [P, K, 3] and P(≥ i) [P, K, O, L]; fills `own` [layers, P, K, 2, H, E]."""
+        requests = prefixes.requests[:, None]
+        x = self._tokens[requests, items] + self._positions[prefixes.length]
         for layer, block in enumerate(self._model.blocks):
-            x, pair = _attend(cast(Block, block), x, prefixes.cache[layer])
-            own.append(pair)
-        x = self._model.norm(x)
-        reached = self._reached(x, prefixes)
-        price = self._price[prefixes.requests[:, None], items]
+            x = _attend(cast(Block, block), x, prefixes.cache(layer), own[layer])
+        reached = self._reached(self._model.norm(x), prefixes)
         before = prefixes.outcomes[:, None]
-        gains = increments(before[..., : len(COUNTED)], reached.sum(-1), price)
-        return Alternatives(before + gains, reached, torch.stack(own))
+        gains = increments(before[..., : len(COUNTED)], reached.sum(-1), self._price[requests, items])
+        return before + gains, reached
 
     def _reached(self, x: Tensor, prefixes: Prefixes) -> Tensor:
         """P(≥ i) [P, K, O, L]."""
@@ -221,28 +228,45 @@ def _descend(tree: PrefixTree, prefixes: Prefixes, left: Tensor, length: int) ->
         yield from _descend(tree, grown, items[:, others].flatten(0, 1), length)
 
 
-def _attend(block: Block, x: Tensor, cache: Tensor) -> tuple[Tensor, Tensor]:
-    """A block for alternatives x [P, K, D] behind a `cache` [2, P, H, t, E]; also their own pair [2, P, H, K, E]."""
+def _attend(block: Block, x: Tensor, cache: Tensor | None, own: Tensor) -> Tensor:
+    """A block for alternatives x [P, K, D] behind a `cache` [P, t, 2, H, E]; fills `own` [P, K, 2, H, E].
+
+    Products are written out elementwise: matrices of a few rows and columns are quicker so than in batched products.
+    """
     p, k, d = x.shape
-    qkv = block.qkv(block.attention_norm(x)).view(p, k, 3, block.heads, d // block.heads).permute(2, 0, 3, 1, 4)
-    query, own = qkv[0], qkv[1:]
-    if cache.shape[3]:
+    qkv = block.qkv(block.attention_norm(x)).view(p, k, 3, block.heads, d // block.heads)
+    query, key, value = qkv.unbind(2)  # each [P, K, H, E]
+    own[:, :, 0], own[:, :, 1] = key, value
+    attended = value
+    if cache is not None:
         query = query * query.shape[-1] ** -0.5
-        scores = torch.cat([query @ cache[0].transpose(-1, -2), (query * own[0]).sum(-1, keepdim=True)], dim=-1)
-        shares = torch.softmax(scores, dim=-1)
-        attended = shares[..., :-1] @ cache[1] + shares[..., -1:] * own[1]
-    else:
-        attended = own[1]
-    x = x + block.out(attended.transpose(1, 2).reshape(p, k, d))
-    return x + block.down(torch.relu(block.up(block.feed_forward_norm(x)))), own
+        keys, values = cache.unbind(2)  # each [P, t, H, E]
+        before = (query[:, :, None] * keys[:, None]).sum(-1)
+        scores = torch.cat([before, (query * key).sum(-1)[:, :, None]], dim=2)
+        shares = torch.softmax(scores, dim=2)[..., None]  # [P, K, t + 1, H, 1]
+        attended = (shares[:, :, :-1] * values[:, None]).sum(2) + shares[:, :, -1] * value
+    x = x + block.out(attended.reshape(p, k, d))
+    output: Tensor = x + block.down(torch.relu(block.up(block.feed_forward_norm(x))))
+    return output
+
+
+def _grown(parents: Prefixes, own: Tensor, reached: Tensor, outcomes: Tensor) -> Prefixes:
+    """One more item for each of P prefixes: its pairs `own` [layers, P, 2, H, E], P(≥ i) and outcomes."""
+    new = torch.arange(len(parents), device=own.device)
+    nodes = torch.cat([parents.nodes, new[:, None]], dim=1)
+    return Prefixes(parents.requests, (*parents.steps, own), nodes, reached, outcomes)
 
 
 def _concatenate(parts: list[Prefixes]) -> Prefixes:
+    """Prefixes that differ in their last position's storage only, one after the other."""
     if len(parts) == 1:
         return parts[0]
+    new = torch.arange(sum(map(len, parts)), device=parts[0].nodes.device)
+    older = torch.cat([p.nodes[:, :-1] for p in parts])
     return Prefixes(
         torch.cat([p.requests for p in parts]),
-        torch.cat([p.cache for p in parts], dim=2),
+        (*parts[0].steps[:-1], torch.cat([p.steps[-1] for p in parts], dim=1)),
+        torch.cat([older, new[:, None]], dim=1),
         torch.cat([p.reached for p in parts if p.reached is not None]),
         torch.cat([p.outcomes for p in parts]),
     )
