@@ -83,8 +83,8 @@ class FieldInput(Positions):
     def __init__(self, spec: FeatureSpec, sizes: InputSizes) -> None:
         super().__init__(sizes)
         e = sizes.field_dim
-        self.user_table = _table(spec.user_categoricals, e)
-        self.item_table = _table(spec.item_categoricals, e)
+        self.user_table = embedding_table(spec.user_categoricals, e)
+        self.item_table = embedding_table(spec.item_categoricals, e)
         own_ids = sum(not isinstance(f, Number) for f in spec.user)
         own_numbers = len(spec.user) - own_ids
         scores = len(spec.scores)
@@ -183,7 +183,7 @@ class FieldGroup(nn.Module):
     ) -> None:
         super().__init__()
         self.prefix = prefix
-        self.table = _table(categoricals, sizes.field_dim)
+        self.table = embedding_table(categoricals, sizes.field_dim)
         self.has_numbers = bool(numbers)
         self.project = nn.Linear(len(categoricals) * sizes.field_dim + len(numbers), sizes.dim, bias=False)
 
@@ -205,7 +205,7 @@ def _field_group(
     return FieldGroup(prefix, categoricals, numbers, sizes) if categoricals or numbers else None
 
 
-def _table(categoricals: Sequence[Categorical], field_dim: int) -> nn.Embedding | None:
+def embedding_table(categoricals: Sequence[Categorical], field_dim: int) -> nn.Embedding | None:
     """The shared embedding table of a group's categoricals, None without any.
 
     Id-like rows start near 0, where a rare id is no news; vocabularies keep PyTorch's N(0, 1). Started small as well,

@@ -28,8 +28,8 @@ class FieldEmbeddings(nn.Module):
     def __init__(self, spec: FeatureSpec, field_dim: int) -> None:
         super().__init__()
         self.field_dim = field_dim
-        self.user_table = _table(spec.user_categoricals, field_dim)
-        self.item_table = _table(spec.item_categoricals, field_dim)
+        self.user_table = embedding_table(spec.user_categoricals, field_dim)
+        self.item_table = embedding_table(spec.item_categoricals, field_dim)
         self.user_numbers = _numbers(len(spec.user_numbers), field_dim)
         self.item_numbers = _numbers(len(spec.item_numbers), field_dim)
         self.item_scores = _numbers(len(spec.scores), field_dim)
