@@ -14,7 +14,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from models.inputs import Batch, _table
+from models.inputs import Batch, embedding_table
 from models.spec import FeatureSpec, SpecError
 from models.value import ValueConfig
 
