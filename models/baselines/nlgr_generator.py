@@ -11,10 +11,11 @@ is −Σ_j r_j and L₂ (eq. 17) the cross-entropy of the PDU's distribution to 
 
 What it simplifies: neighbours are scored before each round of training, so L₁ is the expectation −Σ_j q(c_j | j)·r_j
 under the CRU's own distribution instead of a Gumbel-softmax sample of it, and rewards are values in units of their
-standard deviation instead of the paper's exponential of bids. A candidate that already stands in the list swaps places, as a
-list has none twice; with it orders can be reached at all. Lists without a gain among their neighbours teach the PDU
-nothing (the paper's normalisation is undefined there). When the CRU keeps an item, decoding goes on with the next best
-position instead of stopping at once, for at most 4·L looks in all. The user is part of every candidate's row already.
+standard deviation instead of the paper's exponential of bids. A candidate that already stands in the list swaps places,
+as a list has none twice; with it orders can be reached at all. Lists without a gain among their neighbours teach the
+PDU nothing (the paper's normalisation is undefined there). When the CRU keeps an item, decoding goes on with the next
+best position instead of stopping at once, for at most 4·L looks in all. The user is part of every candidate's row
+already.
 
 Axis letters: B lists, N candidates, L positions, D width, G lists of a group.
 """
