@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from models import cli
-from models.checkpoint import save_checkpoint
+from models.checkpoint import save_checkpoint, save_generator
 from models.manifest import Diversity, Limits, Manifest, QueueSpec
 from models.planners.objective import default_queues, objective_formula
-from tests.export.examples import CONFIG, checkpoint
+from tests.export.examples import CONFIG, checkpoint, generator_checkpoint
 from tests.planners.examples import SPEC, UNITS
 
 
@@ -18,6 +18,13 @@ from tests.planners.examples import SPEC, UNITS
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("run") / "checkpoint.pt"
     save_checkpoint(path, checkpoint())
+    return path
+
+
+@pytest.fixture(scope="module")
+def saved_generator(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("generator") / "checkpoint.pt"
+    save_generator(path, generator_checkpoint())
     return path
 
 
@@ -41,6 +48,42 @@ def test_by_default_the_bundle_has_the_models_horizon_and_a_queue_per_objective_
     assert manifest.fallback == objective_formula(SPEC, UNITS)
     assert manifest.objectives == {"click": 5.0, "conversion": 1.0, "gmv": 1.0}
     assert (manifest.diversity, manifest.partition) == (Diversity(0.8, 4), "bfs")
+
+
+def test_a_generators_bundle_takes_its_mix_and_sees_up_to_200_candidates_in_the_order_of_the_formula(
+    saved_generator: Path, tmp_path: Path
+) -> None:
+    assert export(saved_generator, tmp_path, "--trade-off", "1") == 0
+    manifest = Manifest.read(tmp_path / "demo" / "1")
+    assert (manifest.family, manifest.limits) == ("degre", Limits(CONFIG.list_length, 1, 1, 200))
+    assert manifest.queues == (QueueSpec("formula", objective_formula(SPEC, UNITS)),)
+    assert manifest.objectives == {"click": 2.0, "conversion": 1.0, "gmv": 0.0}
+    assert manifest.fixed_objectives
+
+
+def test_a_generators_queues_share_the_places_for_candidates(saved_generator: Path, tmp_path: Path) -> None:
+    queues = ["--queue", "click=ctr", "--queue", "gmv=price", "--candidates", "25", "--list-length", "2"]
+    assert export(saved_generator, tmp_path, *queues, "--objectives", "4,2,0") == 0
+    manifest = Manifest.read(tmp_path / "demo" / "1")
+    assert manifest.limits == Limits(2, 2, 1, 13)
+    assert manifest.objectives == {"click": 4.0, "conversion": 2.0, "gmv": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--head-width", "2"], "head_width: a pointer sees every candidate, so it must be 1, not 2"),
+        (["--candidates", "0"], "--candidates: must be at least 1, not 0"),
+        (["--list-length", "5"], "list_length 5 is past the generator's horizon 4"),
+        (["--objectives", "5,1,1"], "--objectives: the generator was distilled for 2,1,0 and knows no other mix"),
+    ],
+)
+def test_what_a_generator_cannot_do_is_named_and_nothing_is_written(
+    saved_generator: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str
+) -> None:
+    assert export(saved_generator, tmp_path, *options) == 2
+    assert message in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_every_option_reaches_the_bundle(saved: Path, tmp_path: Path) -> None:
@@ -76,6 +119,8 @@ def test_every_option_reaches_the_bundle(saved: Path, tmp_path: Path) -> None:
         (["--list-length", "5"], "list_length 5 is past the model's horizon 4"),
         (["--list-length", "0"], "list_length: must be at least 1"),
         (["--head-width", "0"], "head_width: must be at least 1"),
+        (["--queues", "0"], "--queues: must be at least 1, not 0"),
+        (["--candidates", "50"], "--candidates: the queues of a value model say how many are looked at"),
         (["--queues", "2"], "queues: must be 1 to 2 queues, not 4"),
         (["--name", "a/b"], "name: must be letters, digits"),
         (["--version", "../1"], "version: must be letters, digits"),

@@ -10,6 +10,7 @@ import pytest
 from service.bundle import load_bundle
 from service.model import Model
 from service.onnx_engine import SessionConfig
+from tests.service.degre_bundle import write_degre_bundle
 from tests.service.live import Live, live_app
 from tests.service.tiny_bundle import write_bundle
 
@@ -24,6 +25,32 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_model(bundle: Path) -> Model:
     """The bundle, loaded into ONNX Runtime."""
     return load_bundle(bundle, SessionConfig())
+
+
+@pytest.fixture(scope="session")
+def degre_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A DeGRe bundle that takes any objectives, under the same name and over the same features; do not change it."""
+    return write_degre_bundle(tmp_path_factory.mktemp("degre"))
+
+
+@pytest.fixture(scope="session")
+def degre_model(degre_bundle: Path) -> Model:
+    """The DeGRe bundle, loaded into ONNX Runtime."""
+    return load_bundle(degre_bundle, SessionConfig())
+
+
+@pytest.fixture(scope="session", params=["bundle", "degre_bundle"])
+def any_bundle(request: pytest.FixtureRequest) -> Path:
+    """A bundle of either family, for what must hold whatever the model is."""
+    folder: Path = request.getfixturevalue(request.param)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def any_server(any_bundle: Path) -> Iterator[Live]:
+    """A server with a model of either family."""
+    with live_app(load_bundle(any_bundle, SessionConfig())) as live:
+        yield live
 
 
 @pytest.fixture(scope="session")

@@ -46,8 +46,8 @@ def with_candidate(**changes: Any) -> dict[str, Any]:
         b'{"candidates": [{"id": "a", "scores": {}}], "user": ' + b'{"a":' * 100_000,
     ],
 )
-def test_malformed_json_is_400(server: Live, body: bytes) -> None:
-    reply = server.post(body)
+def test_malformed_json_is_400(any_server: Live, body: bytes) -> None:
+    reply = any_server.post(body)
     if body.endswith(b'{"a":'):  # An object is refused as the wrong type before its end is looked for.
         assert_problem(reply, 422, "invalid-request", "user")
     else:
@@ -55,8 +55,8 @@ def test_malformed_json_is_400(server: Live, body: bytes) -> None:
 
 
 @pytest.mark.parametrize("body", ["[]", "null", "3", '"text"', "true"])
-def test_a_body_that_is_no_object_is_422(server: Live, body: str) -> None:
-    assert_problem(server.post(body.encode()), 422, "invalid-request", "")
+def test_a_body_that_is_no_object_is_422(any_server: Live, body: str) -> None:
+    assert_problem(any_server.post(body.encode()), 422, "invalid-request", "")
 
 
 @pytest.mark.parametrize(
@@ -76,9 +76,9 @@ def test_a_body_that_is_no_object_is_422(server: Live, body: str) -> None:
     ],
 )
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999"])
-def test_a_number_that_is_not_finite_is_422_and_named(server: Live, path: str, changed: Any, number: str) -> None:
+def test_a_number_that_is_not_finite_is_422_and_named(any_server: Live, path: str, changed: Any, number: str) -> None:
     body = json.dumps(changed("@")).replace('"@"', number)
-    assert_problem(server.post(body.encode()), 422, "invalid-request", path)
+    assert_problem(any_server.post(body.encode()), 422, "invalid-request", path)
 
 
 @pytest.mark.parametrize(
@@ -128,8 +128,8 @@ def test_a_number_that_is_not_finite_is_422_and_named(server: Live, path: str, c
         ("explain", request(explain="yes")),
     ],
 )
-def test_a_wrong_field_is_422_and_named(server: Live, field: str, sent: dict[str, Any]) -> None:
-    assert_problem(server.post(sent), 422, "invalid-request", field)
+def test_a_wrong_field_is_422_and_named(any_server: Live, field: str, sent: dict[str, Any]) -> None:
+    assert_problem(any_server.post(sent), 422, "invalid-request", field)
 
 
 @pytest.mark.parametrize(
@@ -152,64 +152,64 @@ def test_a_wrong_field_is_422_and_named(server: Live, field: str, sent: dict[str
         ("(ctr-ctr)/(ctr-ctr)", "nan"),
     ],
 )
-def test_a_formula_that_cannot_be_computed_is_422(server: Live, formula: str, text: str) -> None:
-    reply = server.post(request(queues=[{"name": "ok", "score": "ctr"}, {"name": "bad", "score": formula}]))
+def test_a_formula_that_cannot_be_computed_is_422(any_server: Live, formula: str, text: str) -> None:
+    reply = any_server.post(request(queues=[{"name": "ok", "score": "ctr"}, {"name": "bad", "score": formula}]))
     assert_problem(reply, 422, "invalid-request", "queues[1].score", text)
 
 
-def test_a_score_that_one_candidate_lacks_is_422_where_the_model_has_no_default(server: Live) -> None:
+def test_a_score_that_one_candidate_lacks_is_422_where_the_model_has_no_default(any_server: Live) -> None:
     sent = request(queues=[{"name": "own", "score": "margin"}])
     for place in (0, 1, 2, 4, 5, 6, 7):
         sent["candidates"][place]["scores"]["margin"] = 0.5
-    assert_problem(server.post(sent), 422, "invalid-request", "candidates[3].scores.margin", "is missing")
+    assert_problem(any_server.post(sent), 422, "invalid-request", "candidates[3].scores.margin", "is missing")
 
 
-def test_default_queues_without_their_scores_are_422(server: Live) -> None:
+def test_default_queues_without_their_scores_are_422(any_server: Live) -> None:
     sent = {"candidates": [{"id": "a", "scores": {}}, {"id": "b", "scores": {"relevance": 1.0}}]}
-    assert_problem(server.post(sent), 422, "invalid-request", "candidates", "no candidate has the score 'ctr'")
+    assert_problem(any_server.post(sent), 422, "invalid-request", "candidates", "no candidate has the score 'ctr'")
 
 
-def test_more_candidates_than_allowed_are_422(server: Live) -> None:
-    assert_problem(server.post(request(2001)), 422, "invalid-request", "candidates", "at most 2000")
+def test_more_candidates_than_allowed_are_422(any_server: Live) -> None:
+    assert_problem(any_server.post(request(2001)), 422, "invalid-request", "candidates", "at most 2000")
 
 
-def test_a_huge_integer_in_a_category_is_422(server: Live) -> None:
+def test_a_huge_integer_in_a_category_is_422(any_server: Live) -> None:
     body = json.dumps(with_candidate(features={"brand": "@"})).replace('"@"', "9" * 5000)
-    assert_problem(server.post(body.encode()), 422, "invalid-request", "candidates[3].features.brand")
+    assert_problem(any_server.post(body.encode()), 422, "invalid-request", "candidates[3].features.brand")
 
 
-def test_a_refused_value_before_a_repeated_key_is_still_422(server: Live) -> None:
+def test_a_refused_value_before_a_repeated_key_is_still_422(any_server: Live) -> None:
     body = b'{"candidates": [{"id": "a", "scores": {"ctr": "x"}}], "candidates": []}'
-    assert_problem(server.post(body), 422, "invalid-request", "candidates[0].scores")
+    assert_problem(any_server.post(body), 422, "invalid-request", "candidates[0].scores")
 
 
 @pytest.mark.parametrize(
     "media", ["text/plain", "application/x-www-form-urlencoded", "application/json; charset=latin1", ""]
 )
-def test_another_media_type_is_415(server: Live, media: str) -> None:
-    assert_problem(server.post(request(), {"Content-Type": media}), 415, "unsupported-media-type")
+def test_another_media_type_is_415(any_server: Live, media: str) -> None:
+    assert_problem(any_server.post(request(), {"Content-Type": media}), 415, "unsupported-media-type")
 
 
-def test_a_compressed_body_is_415(server: Live) -> None:
-    assert_problem(server.post(request(), {"Content-Encoding": "gzip"}), 415, "unsupported-media-type", text="gzip")
+def test_a_compressed_body_is_415(any_server: Live) -> None:
+    assert_problem(any_server.post(request(), {"Content-Encoding": "gzip"}), 415, "unsupported-media-type", text="gzip")
 
 
 @pytest.mark.parametrize("media", ["application/json", "APPLICATION/JSON", 'application/json; charset="UTF-8"'])
-def test_json_by_any_of_its_spellings_is_accepted(server: Live, media: str) -> None:
-    assert server.post(request(), {"Content-Type": media}).status == 200
+def test_json_by_any_of_its_spellings_is_accepted(any_server: Live, media: str) -> None:
+    assert any_server.post(request(), {"Content-Type": media}).status == 200
 
 
-def test_an_unknown_path_is_404_and_a_wrong_method_405(server: Live) -> None:
-    assert_problem(server.get("/v1/nope"), 404, "not-found")
-    assert_problem(server.get("/v1/rerank"), 405, "method-not-allowed")
-    assert server.get("/v1/rerank").headers["allow"] == "POST"
-    assert_problem(server.request("POST", "/v1/models"), 405, "method-not-allowed")
+def test_an_unknown_path_is_404_and_a_wrong_method_405(any_server: Live) -> None:
+    assert_problem(any_server.get("/v1/nope"), 404, "not-found")
+    assert_problem(any_server.get("/v1/rerank"), 405, "method-not-allowed")
+    assert any_server.get("/v1/rerank").headers["allow"] == "POST"
+    assert_problem(any_server.request("POST", "/v1/models"), 405, "method-not-allowed")
 
 
-def test_bad_input_is_counted_as_invalid(server: Live) -> None:
-    before = server.series("rerank_request_duration_seconds_count", model="none", version="none", outcome="invalid")
-    server.post(b"{")
-    after = server.series("rerank_request_duration_seconds_count", model="none", version="none", outcome="invalid")
+def test_bad_input_is_counted_as_invalid(any_server: Live) -> None:
+    before = any_server.series("rerank_request_duration_seconds_count", model="none", version="none", outcome="invalid")
+    any_server.post(b"{")
+    after = any_server.series("rerank_request_duration_seconds_count", model="none", version="none", outcome="invalid")
     assert before is not None
     assert after == before + 1
-    assert server.records[-1].status == 400
+    assert any_server.records[-1].status == 400

@@ -82,8 +82,8 @@ def running(bundles: Path, command: Sequence[str] = SERVE, *flags: str, **more: 
             popen.kill()
 
 
-def test_it_serves_reloads_and_stops_cleanly_without_ever_importing_what_training_needs(bundle: Path) -> None:
-    with running(bundle.parents[1], SPY) as process:
+def test_it_serves_reloads_and_stops_cleanly_without_ever_importing_what_training_needs(any_bundle: Path) -> None:
+    with running(any_bundle.parents[1], SPY) as process:
         process.wait_until_ready()
         status, answer = process.ask("/v1/rerank", request())
         assert status == 200

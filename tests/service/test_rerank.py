@@ -27,8 +27,8 @@ def ids(answer: dict[str, Any]) -> list[str]:
     return [item["id"] for item in answer["items"]]
 
 
-def test_the_answer_has_the_fields_of_the_contract(server: Live) -> None:
-    answer = server.post(request(request_id="r-1")).json
+def test_the_answer_has_the_fields_of_the_contract(any_server: Live) -> None:
+    answer = any_server.post(request(request_id="r-1")).json
     assert set(answer) == {"request_id", "model", "version", "items", "value", "degraded", "timings_ms"}
     assert (answer["request_id"], answer["model"], answer["version"]) == ("r-1", "tiny", "1")
     assert set(answer["items"][0]) == {"id", "index", "position", "source"}
@@ -39,19 +39,19 @@ def test_the_answer_has_the_fields_of_the_contract(server: Live) -> None:
     assert timings["total"] >= sum(v for k, v in timings.items() if k != "total") - 0.01
 
 
-def test_only_candidates_with_id_and_scores_are_required(server: Live) -> None:
+def test_only_candidates_with_id_and_scores_are_required(any_server: Live) -> None:
     sent = {"candidates": [{"id": str(i), "scores": {"ctr": 0.1, "cvr": 0.1}} for i in range(3)]}
-    check_list(sent, server.post(sent).json)
+    check_list(sent, any_server.post(sent).json)
 
 
-def test_the_documented_example_is_answered(server: Live) -> None:
-    check_list(EXAMPLE_REQUEST, server.post(EXAMPLE_REQUEST).json)
+def test_the_documented_example_is_answered(any_server: Live) -> None:
+    check_list(EXAMPLE_REQUEST, any_server.post(EXAMPLE_REQUEST).json)
 
 
-def test_top_n_is_the_list_length_unless_given(server: Live) -> None:
-    assert len(server.post(request(20)).json["items"]) == 5
-    assert len(server.post(request(20, top_n=7)).json["items"]) == 7
-    assert len(server.post(request(3, top_n=7)).json["items"]) == 3
+def test_top_n_is_the_list_length_unless_given(any_server: Live) -> None:
+    assert len(any_server.post(request(20)).json["items"]) == 5
+    assert len(any_server.post(request(20, top_n=7)).json["items"]) == 7
+    assert len(any_server.post(request(3, top_n=7)).json["items"]) == 3
 
 
 def test_queues_are_filled_by_their_formulas_in_priority_order(server: Live) -> None:
@@ -129,11 +129,11 @@ def test_an_explanation_adds_up(server: Live, tiny_model: Model) -> None:
         assert why["runner_up"] == follower
 
 
-def test_unknown_categories_and_fields_and_missing_features_are_accepted(server: Live) -> None:
+def test_unknown_categories_and_fields_and_missing_features_are_accepted(any_server: Live) -> None:
     sent = request(user={"age": "never seen", "shoe size": 44}, context={})
     sent["candidates"][0] = candidate(0, features={"category": "none such", "new": True})
     sent["candidates"][1].pop("features")
-    check_list(sent, server.post(sent).json)
+    check_list(sent, any_server.post(sent).json)
 
 
 def test_a_missing_price_and_score_take_the_defaults_of_the_spec(plain: Live) -> None:
@@ -147,16 +147,16 @@ def test_a_missing_price_and_score_take_the_defaults_of_the_spec(plain: Live) ->
     assert batch["price"][0, :4].tolist() == pytest.approx(prices)
 
 
-def test_extreme_but_finite_numbers_get_a_list(server: Live) -> None:
+def test_extreme_but_finite_numbers_get_a_list(any_server: Live) -> None:
     sent = request(user={"visits": 1e308}, context={"hour": -1e308}, diversity={"lambda": 0, "window": 1000})
     sent["candidates"][2] = candidate(
         2, price=1e12, features={"stars": -1e308}, embedding=[1e308, -1e308, 5e-324, 0.0], scores={"ctr": 0, "cvr": 1}
     )
-    check_list(sent, server.post(sent).json)
+    check_list(sent, any_server.post(sent).json)
 
 
-def test_a_request_of_one_candidate_is_a_list_of_one(server: Live) -> None:
-    check_list(request(1), server.post(request(1)).json)
+def test_a_request_of_one_candidate_is_a_list_of_one(any_server: Live) -> None:
+    check_list(request(1), any_server.post(request(1)).json)
 
 
 def test_the_graph_gets_the_weights_and_diversity_of_the_request(plain: Live) -> None:
@@ -170,26 +170,26 @@ def test_the_graph_gets_the_weights_and_diversity_of_the_request(plain: Live) ->
     assert set(batch) == plain.registry.models[0].inputs
 
 
-def test_request_id_and_trace_come_back(server: Live) -> None:
+def test_request_id_and_trace_come_back(any_server: Live) -> None:
     trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
-    reply = server.post(request(), {"x-request-id": "from-header", "traceparent": trace})
+    reply = any_server.post(request(), {"x-request-id": "from-header", "traceparent": trace})
     assert reply.json["request_id"] == reply.headers["x-request-id"] == "from-header"
     assert re.fullmatch(r"00-4bf92f3577b34da6a3ce929d0e0e4736-[0-9a-f]{16}-01", reply.headers["traceparent"])
     assert reply.headers["traceparent"] != trace
-    assert server.records[-1].trace_id == "4bf92f3577b34da6a3ce929d0e0e4736"
-    assert server.post(request(request_id="from-body"), {"x-request-id": "x"}).json["request_id"] == "from-body"
-    assert len(server.post(request()).json["request_id"]) == 16
+    assert any_server.records[-1].trace_id == "4bf92f3577b34da6a3ce929d0e0e4736"
+    assert any_server.post(request(request_id="from-body"), {"x-request-id": "x"}).json["request_id"] == "from-body"
+    assert len(any_server.post(request()).json["request_id"]) == 16
 
 
 @pytest.mark.parametrize("request_id", ["naïve", "line\nbreak", "emoji 🛒"])
-def test_a_request_id_that_no_header_may_hold_comes_back_in_the_body_only(server: Live, request_id: str) -> None:
-    reply = server.post(request(request_id=request_id))
+def test_a_request_id_that_no_header_may_hold_comes_back_in_the_body_only(any_server: Live, request_id: str) -> None:
+    reply = any_server.post(request(request_id=request_id))
     assert reply.json["request_id"] == request_id
     assert "x-request-id" not in reply.headers
 
 
-def test_server_timing_names_every_stage(server: Live) -> None:
-    header = server.post(request()).headers["server-timing"]
+def test_server_timing_names_every_stage(any_server: Live) -> None:
+    header = any_server.post(request()).headers["server-timing"]
     names = [part.split(";")[0].strip() for part in header.split(",")]
     assert names == ["decode", "queue", "encode", "wait", "infer", "total"]
     assert all(re.fullmatch(r"\s*\w+;dur=\d+\.\d{3}", part) for part in header.split(","))
@@ -230,12 +230,12 @@ def test_a_value_that_is_not_finite_never_reaches_the_client() -> None:
         assert live.post(request(6)).status == 500
 
 
-def test_requests_at_the_same_time_get_their_own_lists(server: Live) -> None:
+def test_requests_at_the_same_time_get_their_own_lists(any_server: Live) -> None:
     def ask(i: int) -> None:
         sent = request(5 + i % 7, request_id=f"r-{i}", top_n=1 + i % 12)
         for place, one in enumerate(sent["candidates"]):
             one["id"] = f"{i}-{place}"
-        answer = server.post(sent).json
+        answer = any_server.post(sent).json
         assert answer["request_id"] == f"r-{i}"
         check_list(sent, answer)
 
