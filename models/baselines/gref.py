@@ -12,9 +12,10 @@ heads: from the prefix y_{<t}, head i predicts y_{t+i}, so a list takes ⌈L / H
 What it simplifies: there is no end token, as lists have a fixed length; the start is the request's own, as in
 `PointerGenerator`, instead of one for all. A head's softmax leaves out the items of the heads before it, as decoding
 does, and L_o compares the best with the worst order of a pass by log-probability, not all pairs by probability (which
-would differ by next to nothing). Preference pairs come from the evaluator's values of a group of lists, the i-th best
-against the i-th of the lower half, instead of from the clicks of one exposed list: one reward for all methods, and
-lists beyond those exposed.
+would differ by next to nothing). Preference pairs come from the evaluator's values of a group of lists, instead of from
+the clicks of one exposed list: one reward for all methods, and lists beyond those exposed. A step draws PAIRS pairs of
+a group, the i-th best of those drawn against the i-th of their lower half. As in the paper, pairs are made once, before
+post-training; pairs of the model's own lists, made anew along the way, were tried and led DPO astray.
 
 Axis letters: B requests, S lists of a request, L positions, N candidates, D width, H heads, P passes.
 """
@@ -37,6 +38,8 @@ HEADS: Final = 4
 """H, the paper's; never more than a list has positions."""
 BETA: Final = 0.1
 """β of Rerank-DPO, the paper's."""
+PAIRS: Final = 10
+"""Pairs of a request in a step of Rerank-DPO."""
 
 
 class GReF(nn.Module):
@@ -184,11 +187,22 @@ def rerank_dpo_loss(reference: GReF) -> Loss:
 
     def loss(model: nn.Module, batch: Batch) -> Tensor:
         assert isinstance(model, GReF)
+        chosen = _drawn(batch["values"], 2 * PAIRS, at_random=model.training)
+        groups = batch["groups"].gather(1, chosen[..., None].expand(-1, -1, batch["groups"].shape[-1]))
         with torch.no_grad():
-            before = reference.log_lists(batch, batch["groups"])
-        return dpo_loss(model.log_lists(batch, batch["groups"]) - before, batch["values"])
+            before = reference.log_lists(batch, groups)
+        return dpo_loss(model.log_lists(batch, groups) - before, batch["values"].gather(1, chosen))
 
     return loss
+
+
+def _drawn(values: Tensor, count: int, *, at_random: bool) -> Tensor:
+    """`count` places in each group [B, G], at random or evenly spread over the ranking by value: int64 [B, count]."""
+    size = values.shape[1]
+    if at_random:
+        return torch.rand_like(values).argsort(dim=1)[:, :count]
+    spread = torch.linspace(0, size - 1, min(count, size), device=values.device).round().long()
+    return values.argsort(dim=1, descending=True, stable=True)[:, spread]
 
 
 def dpo_loss(log_ratios: Tensor, values: Tensor) -> Tensor:

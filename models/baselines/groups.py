@@ -3,8 +3,9 @@
 A group is made before training, and again before each further round of it. At first it holds, for every request, the
 exposed list, the prior sort, random lists, and the neighbours of the prior sort and of the best list so far. In later
 rounds the generator's own list takes the prior sort's place, lists drawn from it the random ones', and the best list
-of earlier rounds counts among the best so far. Every method has the same rounds and sizes, hence as many evaluator
-calls as any other: `GroupOptions.calls` lists a request. Nothing here knows which method learns from it.
+of earlier rounds counts among the best so far. A method that learns in one round has one group of the size of all, so
+every method makes as many evaluator calls: `GroupOptions.calls` lists a request. Nothing here knows which method
+learns from a group.
 
 Axis letters: n requests, B requests of a batch, G lists of a group, L positions, N candidates.
 """
@@ -67,6 +68,10 @@ class GroupOptions:
     def calls(self, length: int) -> int:
         """Lists that the evaluator scores for a request, in all rounds."""
         return self.rounds * self.size(length)
+
+    def at_once(self, length: int) -> GroupOptions:
+        """One round with as many evaluator calls: what the other rounds would add is drawn at random."""
+        return GroupOptions(self.drawn + (self.rounds - 1) * self.size(length), self.bases, rounds=1)
 
 
 @dataclass(frozen=True)
@@ -166,7 +171,7 @@ class GroupMaker:
     device: torch.device
 
     def first(self, folder: Path) -> dict[str, RewardedSlates]:
-        """The groups of the first round, which are the same for all methods."""
+        """The groups of the first round, which are the same for all methods with the same options."""
         starts = {
             name: first_lists(slates, self.options, self._seed(i, 0))
             for i, (name, slates) in enumerate(self.splits.items())
@@ -186,7 +191,12 @@ class GroupMaker:
     def _scored(self, starts: Mapping[str, Tensor], folder: Path, past: int) -> dict[str, RewardedSlates]:
         folder.mkdir(parents=True, exist_ok=True)
         return {
-            name: self._stored(folder / f"groups-{name}.pt", self.splits[name], starts[name], self._seed(i, past))
+            name: self._stored(
+                folder / f"groups-{name}-{starts[name].shape[1]}.pt",
+                self.splits[name],
+                starts[name],
+                self._seed(i, past),
+            )
             for i, name in enumerate(self.splits)
         }
 

@@ -13,7 +13,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import torch
 from torch import Tensor, nn
@@ -53,13 +53,13 @@ class Lessons:
 
 @dataclass(frozen=True)
 class Stage:
-    """One run of the training loop with `share` of the epochs, on scored groups if `rewarded`, else on slates.
+    """`share` of the epochs on ``slates``, on ``groups`` scored at once, or on groups made anew in ``rounds``.
 
     `loss` is made when the stage begins, from the model as it then is.
     """
 
     loss: Callable[[Generator, Lessons], Loss]
-    rewarded: bool = False
+    data: Literal["slates", "groups", "rounds"] = "slates"
     share: float = 1.0
 
 
@@ -99,13 +99,13 @@ BASELINES: Final[Mapping[str, Baseline]] = {
         GReF,
         {
             "pretrain": Stage(lambda _, lessons: pretraining_loss(lessons.worth), share=0.5),
-            "rerank-dpo": Stage(_rerank_dpo, rewarded=True, share=0.5),
+            "rerank-dpo": Stage(_rerank_dpo, data="groups", share=0.5),
         },
     ),
-    "nlgr": Baseline(lambda spec, config, _: NLGRGenerator(spec, config), {"train": Stage(_nlgr, rewarded=True)}),
+    "nlgr": Baseline(lambda spec, config, _: NLGRGenerator(spec, config), {"train": Stage(_nlgr, data="rounds")}),
     "goalrank": Baseline(
         lambda spec, config, _: GoalRank(spec, config),
-        {"train": Stage(lambda _, __: goalrank_loss(), rewarded=True)},
+        {"train": Stage(lambda _, __: goalrank_loss(), data="rounds")},
     ),
 }
 """Every generator baseline by name."""
@@ -138,7 +138,8 @@ def train_baseline(
     spec, candidates = evaluator.spec, slates_train.candidates
     model = _build(baseline, spec, config, candidates, options.seed).to(device)
     splits = {"train": slates_train, "valid": slates_valid}
-    maker = GroupMaker(splits, evaluator, worth, group_options or GroupOptions(), options.seed, device)
+    in_rounds = group_options or GroupOptions()
+    at_once = in_rounds.at_once(config.list_length)
     identity = {
         "baseline": name,
         "slates": slates_train.digest,
@@ -149,10 +150,12 @@ def train_baseline(
     run = _Run(model, spec, options, device, identity, resume)
     for stage_name, stage in baseline.stages.items():
         epochs = max(1, round(stage.share * options.epochs))
-        if stage.rewarded:
-            _train_in_rounds(run, stage, maker, folder / stage_name, groups_folder or folder, epochs)
-        else:
+        if stage.data == "slates":
             run.fit(stage.loss(model, Lessons(worth, slates_train, None)), splits, folder / stage_name, epochs)
+        else:
+            asked = in_rounds if stage.data == "rounds" else at_once
+            maker = GroupMaker(splits, evaluator, worth, asked, options.seed, device)
+            _train_on_groups(run, stage, maker, folder / stage_name, groups_folder or folder, epochs)
     _save(folder / BASELINE_FILE, name, model, spec, config, candidates)
     return model.eval()
 
@@ -185,7 +188,7 @@ def load_baseline(folder: Path, spec: FeatureSpec, device: torch.device | str = 
 
 def evaluator_calls(name: str, length: int, options: GroupOptions | None = None) -> int:
     """Lists a request that the evaluator scores for a method: 0, or the same number for all that learn from it."""
-    uses = any(stage.rewarded for stage in _baseline(name).stages.values())
+    uses = any(stage.data != "slates" for stage in _baseline(name).stages.values())
     return (options or GroupOptions()).calls(length) if uses else 0
 
 
@@ -216,7 +219,7 @@ class _Run:
         )
 
 
-def _train_in_rounds(run: _Run, stage: Stage, maker: GroupMaker, folder: Path, shared: Path, epochs: int) -> None:
+def _train_on_groups(run: _Run, stage: Stage, maker: GroupMaker, folder: Path, shared: Path, epochs: int) -> None:
     """Train on groups that are made anew, from the model so far, before every round but the first."""
     rounds = min(maker.options.rounds, epochs)
     scored = maker.first(shared)

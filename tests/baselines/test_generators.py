@@ -176,6 +176,14 @@ def test_groups_are_the_same_for_the_same_seed() -> None:
     assert scored(GroupOptions()).digest == scored(GroupOptions()).digest
 
 
+@given(drawn=st.integers(1, 20), bases=st.integers(0, 3), rounds=st.integers(1, 6), length=st.integers(1, 20))
+def test_one_group_made_at_once_takes_as_many_calls_as_all_rounds(
+    drawn: int, bases: int, rounds: int, length: int
+) -> None:
+    options = GroupOptions(drawn, bases, rounds)
+    assert options.at_once(length).size(length) == options.at_once(length).calls(length) == options.calls(length)
+
+
 def test_all_methods_that_learn_from_an_evaluator_ask_it_equally_often() -> None:
     calls = {name: evaluator_calls(name, 6) for name in BASELINES}
     assert calls == {"prm": 0, "nar4rec": 0, "gref": 80, "nlgr": 80, "goalrank": 80}
