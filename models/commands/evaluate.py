@@ -7,11 +7,13 @@ from types import ModuleType
 from typing import Final
 
 from models.evaluation import folds, logs, simulator_command
+from models.evaluation.degre import driver
 
 _SUBCOMMANDS: Final[dict[str, tuple[str, ModuleType]]] = {
     "logs": ("logged lists, re-ranked by a running service", logs),
     "simulator": ("planners and value models on simulated lists, where truth is known", simulator_command),
     "folds": ("the test folds of a log: data, training, export, service and `logs` for each", folds),
+    "degre": ("DeGRe's experiments: planners and evaluators under several judges, resumable", driver),
 }
 """Each module offers ``configure(parser)`` and ``run(arguments) -> int``, as commands do."""
 

@@ -66,7 +66,7 @@ def _measure_step(space: Workspace) -> Step:
         evaluators: dict[str, EvaluatorLike] = {
             name: load_evaluator_baseline(space.root / _folder(name), space.device) for name in EVALUATOR_BASELINES
         }
-        evaluators |= {title: ValueModelEvaluator(space.model(name)) for name, title in VALUE_ROWS.items()}
+        evaluators |= {title: ValueModelEvaluator(space.checkpoint(name).model) for name, title in VALUE_ROWS.items()}
         test = space.data.slates["test"]
         write_json(folder / ACCURACY_FILE, evaluator_accuracy(evaluators, test, seed=0, device=space.device))
         return {"lists": len(test)}

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.checkpoint import load_checkpoint
+from models.checkpoint import Checkpoint, load_checkpoint
 from models.evaluation.degre.data import DegreData, load_data
 from models.evaluation.degre.judges import (
     EVALUATOR,
@@ -100,20 +100,20 @@ class Workspace:
         """The judges that this data allows."""
         return tuple(judge for judge in JUDGES if self.simulated or TRUTH not in judge.members)
 
-    def model(self, name: str) -> ListValueModel:
+    def checkpoint(self, name: str) -> Checkpoint:
         """A trained value model by the name of its step."""
-        return load_checkpoint(self.root / value_step(name) / CHECKPOINT_FILE, self.device).model
+        return load_checkpoint(self.root / value_step(name) / CHECKPOINT_FILE, self.device)
 
     @cached_property
     def evaluator(self) -> ListValueModel:
         """The lookahead evaluator."""
-        return self.model(EVALUATOR)
+        return self.checkpoint(EVALUATOR).model
 
     def valuer(self, name: str) -> Valuer:
         """A value model, or the truth, over the test requests."""
         if name == TRUTH:
             return TruthValuer(self.data.metadata, self.test.request_ids, self.profile.length)
-        return ModelValuer(self.model(name), self.test, self.profile.length, self.device)
+        return ModelValuer(self.checkpoint(name).model, self.test, self.profile.length, self.device)
 
 
 def value_step(name: str) -> str:
