@@ -13,6 +13,7 @@ _GROUP: Final = "listwright.commands"
 _HELP: Final = {
     "data": "turn a source into a list file (Parquet)",
     "train": "train a list value model on a list file",
+    "mine": "mine the sequences that a generator learns from",
     "evaluate": "compare planners and orders on lists whose outcome is known",
     "export": "write and verify the bundle that a service loads",
     "serve": "serve bundles over HTTP",
