@@ -14,7 +14,7 @@ import pytest
 from models import cli
 from models.datasets.simulated_logs import load
 from models.datasets.simulator import SimulatorConfig
-from models.evaluation.degre import search_steps
+from models.evaluation.degre import generator_steps, search_steps
 from models.evaluation.degre.profile import PROFILES
 from models.lists import write_lists
 from tests.train.records import make_records
@@ -143,6 +143,22 @@ def test_an_interrupted_run_goes_on_to_the_same_result(
     rows = {row["title"]: row for row in report["hit_rates"]["primary"]["rows"]}
     assert rows["evaluator, greedy"]["hit_rate"] is not None
     assert rows["GoalRank"]["hit_rate"] is None
+
+
+def test_a_generator_that_was_trained_but_not_decoded_is_not_trained_again(
+    whole: Path, simulated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, wanted = tmp_path / "out", ("--steps", "data,evaluator,mining,degre")
+    with monkeypatch.context() as patch:
+        patch.setattr(generator_steps, "decoded", _killed)
+        with pytest.raises(KeyboardInterrupt):
+            _run(simulated, out, *wanted)
+    folder = "planners/degre-b2-local-search/mix-0/seed-0"
+    state = (out / folder / "last.pt").stat().st_mtime_ns
+    assert _run(simulated, out, *wanted) == 0
+    assert (out / folder / "last.pt").stat().st_mtime_ns == state
+    assert (out / folder / "lists.npy").read_bytes() == (whole / folder / "lists.npy").read_bytes()
+    assert json.loads((out / folder / "done.json").read_text("utf-8"))["resumed"]
 
 
 def test_lists_with_clicks_alone_have_no_truth_and_no_mixes(tmp_path: Path) -> None:

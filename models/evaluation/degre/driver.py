@@ -87,29 +87,38 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def all_steps(space: Workspace) -> list[Step]:
-    """Every step of the experiment, the most important tables first. The data must be encoded."""
+    """Every step of the experiment, the most important tables first. The data must be encoded.
+
+    Mining that several tables need belongs to the first of them.
+    """
     profile = space.profile
     main = [*distilled(profile), *BASELINES]
     members = list(dict.fromkeys(m for judge in space.judges for m in judge.members))
     others = [m for m in members if m not in (EVALUATOR, *PRIMARY.members)]
-    return [
+    steps = [
         data_step(space),
         train_step(space, EVALUATOR, "evaluator"),
         train_step(space, PRIMARY.name, "evaluator"),
         *(comparison_values_step(space, name, "evaluator") for name in (EVALUATOR, *PRIMARY.members)),
         *(search_step(space, planner, 0) for planner in searches(profile)),
-        *mining_steps(space, 0, "mining"),
+        *mining_steps(space, main, 0, "mining"),
         *_learnt(space, main, 0, range(1)),
         *(train_step(space, name, "judges") for name in others if name != TRUTH),
         *(comparison_values_step(space, name, "judges") for name in others),
         *(exhaustive_values_step(space, name, "exhaustive") for name in _single(space)),
         search_step(space, EXHAUSTIVE, 0),
         *accuracy_steps(space),
+        *mining_steps(space, ablations(profile), 0, "ablations"),
         *_learnt(space, ablations(profile), 0, range(profile.sweep_seeds)),
         *_mixes(space),
+        *mining_steps(space, sweep_planners(profile), 0, "sweeps"),
         *_learnt(space, sweep_planners(profile), 0, range(profile.sweep_seeds)),
         *_learnt(space, main, 0, range(1, profile.seeds)),
     ]
+    first: dict[str, Step] = {}
+    for step in steps:
+        first.setdefault(step.name, step)
+    return list(first.values())
 
 
 def _learnt(space: Workspace, planners: list[Planner] | tuple[Planner, ...], mix: int, seeds: range) -> list[Step]:
@@ -121,7 +130,7 @@ def _mixes(space: Workspace) -> list[Step]:
     for mix in range(1, len(space.mixes)):
         rows = mixed(space.profile)
         steps += [search_step(space, planner, mix) for planner in searches(space.profile)]
-        steps += mining_steps(space, mix, "mixes")
+        steps += mining_steps(space, rows, mix, "mixes")
         steps += _learnt(space, [p for p in rows if p.recipe or p.baseline], mix, range(1))
     return steps
 

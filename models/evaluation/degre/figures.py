@@ -21,6 +21,7 @@ from models.evaluation.degre.hit_rate import (
     TOLERANCE,
     hit_difference,
     hit_rate,
+    hits,
     optimality,
     order_share,
 )
@@ -73,9 +74,7 @@ class Bench:
             "requests": len(runs[0]),
             "value": asdict(mean_interval(np.mean(runs, axis=0), seed=SEED)),
             "hit_rate": {str(k): asdict(hit_rate(runs, comparison, k, seed=SEED)) for k in PERCENTS},
-            "hit_rate_by_seed": {
-                str(k): [hit_rate([run], comparison, k, seed=SEED).mean for run in runs] for k in PERCENTS
-            },
+            "hit_rate_by_seed": {str(k): [float(hits(run, comparison, k).mean()) for run in runs] for k in PERCENTS},
         }
 
     def difference(self, ours: Planner, theirs: Planner, seeds: int) -> dict[str, Any] | None:

@@ -8,7 +8,7 @@ Axis letters: R requests, S sequences, L positions, N candidates.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -56,9 +56,11 @@ class Generates(Protocol):
         ...
 
 
-def mining_steps(space: Workspace, mix: int, group: str) -> list[Step]:
-    """Everything that the recipes under this mix need mined, each for as many slates as any recipe takes."""
-    return [_mining_step(space, mining, slates, mix, group) for mining, slates in _needed(space.profile, mix).items()]
+def mining_steps(space: Workspace, planners: Sequence[Planner], mix: int, group: str) -> list[Step]:
+    """What the recipes of `planners` need mined, each for as many slates as any recipe under the mix takes."""
+    recipes = [planner.recipe for planner in planners if planner.recipe is not None]
+    minings = dict.fromkeys(recipe.mining for recipe in recipes if recipe.mining is not None)
+    return [_mining_step(space, mining, _needed(space.profile, mix)[mining], mix, group) for mining in minings]
 
 
 def generator_step(space: Workspace, planner: Planner, mix: int, seed: int) -> Step:
