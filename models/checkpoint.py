@@ -1,8 +1,8 @@
 """Trained models on disk: weights, sizes, feature spec, units and where they came from.
 
 Two kinds of file: a value model, and a generator with the evaluator that it was distilled from. Only plain types and
-tensors are stored and read (``weights_only``), so a checkpoint cannot run code when it is opened. It knows nothing about
-training (`loop.py`) or serving (`export`).
+tensors are stored and read (``weights_only``), so a checkpoint cannot run code when it is opened. It knows nothing
+about training (`loop.py`) or serving (`export`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Train SORT on a list file: records → feature spec → arrays → weights → a run folder.
+"""Train a list value model on a list file: records → feature spec → arrays → weights → a run folder.
 
 ``runs/<name>/`` holds ``checkpoint.pt`` (what `export` reads), ``metrics.json``, ``log.jsonl`` (one line per epoch) and
 ``last.pt`` (to resume). This module joins the parts; the loop itself is in `loop.py`. It knows nothing about planners.
@@ -7,10 +7,7 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import platform
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, get_args
 
@@ -23,9 +20,10 @@ from models.checkpoint import Checkpoint, save_checkpoint
 from models.files import write_json
 from models.fit import fit_spec
 from models.heads import CountHead
-from models.lists import ListRecord, Split, read_lists, read_metadata
+from models.lists import ListRecord, Split, read_lists
 from models.loop import Loss, Progress, TrainOptions, fit
 from models.losses import ordered_mask, ordered_regression_loss, ordered_targets
+from models.provenance import origin
 from models.spec import FeatureSpec
 from models.value import COUNTED, ListValueModel, ValueConfig
 from models.value_report import mean_per_slot, value_report
@@ -36,10 +34,11 @@ UNKNOWN_RATE: Final = 0.01
 """Share of categorical values hidden in training, which is what trains the unknown bucket (`batches.hide_values`)."""
 
 
-def train_sort_gen(
+def train_value_model(
     data: Path,
     folder: Path,
     *,
+    family: str,
     config: ValueConfig,
     options: TrainOptions,
     device: torch.device,
@@ -47,10 +46,11 @@ def train_sort_gen(
 ) -> Checkpoint:
     """Train on the ``train`` lists of a list file, stop early on ``valid``, measure on ``valid`` and ``test``.
 
-    The feature spec is fitted to the training lists alone. Raises `ValueError` if the file is broken, lacks training or
+    The feature spec is fitted to the training lists alone. `family` is noted in the provenance. Raises `ValueError` if
+    the file is broken, lacks training or
     validation lists, or `folder` and `resume` do not go together (see `loop.fit`).
     """
-    splits = _read_splits(data)
+    splits = read_splits(data)
     for name in ("train", "valid"):
         if not splits[name]:
             raise ValueError(f"{data}: has no lists of split {name!r}")
@@ -76,7 +76,17 @@ def train_sort_gen(
         "objectives_without_events": without,
         **{name: value_report(model, arrays[name], device) for name in ("valid", "test") if name in arrays},
     }
-    checkpoint = Checkpoint(model.cpu().eval(), units, _provenance(data, config, options, metrics))
+    provenance: dict[str, Any] = {
+        **origin(data, family, options),
+        "lists": metrics["lists"],
+        "config": dataclasses.asdict(config),
+        "metrics": {
+            "best_epoch": metrics["best_epoch"],
+            "valid_loss": metrics["valid_loss"],
+            **{s: _at_list_level(metrics[s]) for s in ("valid", "test") if s in metrics},
+        },
+    }
+    checkpoint = Checkpoint(model.cpu().eval(), units, provenance)
     write_json(folder / METRICS_FILE, metrics)
     save_checkpoint(folder / CHECKPOINT_FILE, checkpoint)
     return checkpoint
@@ -157,33 +167,12 @@ def choose_device(name: str) -> torch.device:
     return torch.device("cuda" if name == "cuda" or (name == "auto" and available) else "cpu")
 
 
-def _read_splits(data: Path) -> dict[str, Sequence[ListRecord]]:
+def read_splits(data: Path) -> dict[str, Sequence[ListRecord]]:
+    """The records of a list file by split. Raises `lists.ListFileError`."""
     splits: dict[str, list[ListRecord]] = {name: [] for name in get_args(Split)}
     for record in tqdm(read_lists(data), desc="read", unit="list", disable=None):
         splits[record.split].append(record)
     return {**splits}
-
-
-def _provenance(data: Path, config: ValueConfig, options: TrainOptions, metrics: dict[str, Any]) -> dict[str, Any]:
-    with data.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {
-        "family": "sort-gen",
-        "data": {"file": data.name, "sha256": digest, "metadata": read_metadata(data), "lists": metrics["lists"]},
-        "seed": options.seed,
-        "config": dataclasses.asdict(config),
-        "options": dataclasses.asdict(options),
-        "versions": {
-            "listwright": version("listwright"),
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-        },
-        "metrics": {
-            "best_epoch": metrics["best_epoch"],
-            "valid_loss": metrics["valid_loss"],
-            **{s: _at_list_level(metrics[s]) for s in ("valid", "test") if s in metrics},
-        },
-    }
 
 
 def _at_list_level(report: dict[str, Any]) -> dict[str, Any]:

@@ -1,19 +1,25 @@
-"""Train a list value model on a list file (see `listwright data`)."""
+"""Train a model on a list file (see `listwright data`)."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, Final, get_args
 
 import torch
 
 from models.checkpoint import Checkpoint
+from models.distill import DistillOptions
+from models.generator import GeneratorConfig
 from models.loop import TrainOptions
-from models.train import CHECKPOINT_FILE, METRICS_FILE, choose_device, train_sort_gen
-from models.value import ValueConfig
+from models.train import CHECKPOINT_FILE, METRICS_FILE, choose_device, train_value_model
+from models.train_generator import train_generator
+from models.value import Head, ValueConfig
 
-_MODEL_HELP = {
+_SIZES_HELP: Final = {
     "dim": "width of the transformer",
     "layers": "transformer layers",
     "heads": "attention heads",
@@ -21,7 +27,7 @@ _MODEL_HELP = {
     "field_dim": "embedding size per field",
     "dropout": "dropout in training",
 }
-_OPTION_HELP = {
+_OPTION_HELP: Final = {
     "epochs": "epochs at most",
     "batch_size": "lists per batch",
     "learning_rate": "peak learning rate",
@@ -31,16 +37,18 @@ _OPTION_HELP = {
     "patience": "epochs without a better validation loss before stopping",
     "seed": "seed of initialisation, shuffling and dropout",
 }
+EVALUATOR: Final = ValueConfig(layers=6, input_block="fields")
+"""DeGRe's N_E = 6 layers over its own input block (§5.1.4)."""
+EVALUATOR_OPTIONS: Final = TrainOptions(epochs=3, learning_rate=2e-3)
+GENERATOR_OPTIONS: Final = TrainOptions(epochs=10, batch_size=128, learning_rate=1e-3)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add one subcommand per model family."""
+    """Add one subcommand per model."""
     families = parser.add_subparsers(dest="family", required=True, metavar="MODEL")
-    text = "SORT, the list value model of SORT-Gen"
-    sort_gen = families.add_parser("sort-gen", help=text, description=f"Train {text}.")
-    _add_common(sort_gen)
-    _add_fields(sort_gen.add_argument_group("model"), ValueConfig(), _MODEL_HELP)
-    _add_fields(sort_gen.add_argument_group("training"), TrainOptions(), _OPTION_HELP)
+    _add_value_model(families, "sort-gen", "SORT, the list value model of SORT-Gen", ValueConfig(), TrainOptions())
+    _add_value_model(families, "degre-evaluator", "DeGRe's lookahead evaluator", EVALUATOR, EVALUATOR_OPTIONS)
+    _add_generator(families)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -51,15 +59,8 @@ def run(arguments: argparse.Namespace) -> int:
             raise ValueError(f"--{name.replace('_', '-')}: must be at least 1, not {value}")
     if arguments.threads is not None:
         torch.set_num_threads(arguments.threads)
-    checkpoint = train_sort_gen(
-        arguments.data,
-        arguments.out,
-        config=ValueConfig(**{name: getattr(arguments, name) for name in _MODEL_HELP}),
-        options=TrainOptions(**{name: getattr(arguments, name) for name in _OPTION_HELP}),
-        device=choose_device(arguments.device),
-        resume=arguments.resume,
-    )
-    print(summary(checkpoint))
+    train: Callable[[argparse.Namespace], str] = arguments.train
+    print(train(arguments))
     print(f"\n{arguments.out / CHECKPOINT_FILE}\n{arguments.out / METRICS_FILE}")
     return 0
 
@@ -80,6 +81,81 @@ def _figure(value: float | None) -> str:
     return f"{'-':>7}" if value is None else f"{value:7.4f}"
 
 
+def _add_value_model(
+    families: Any, name: str, text: str, config: ValueConfig, options: TrainOptions
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = families.add_parser(name, help=text, description=f"Train {text}.")
+    _add_common(parser)
+    sizes = parser.add_argument_group("model")
+    _add_fields(sizes, dataclasses.asdict(config), _SIZES_HELP)
+    sizes.add_argument(
+        "--head",
+        choices=get_args(Head),
+        default=config.head,
+        help="thresholds independent, as in the papers, or monotone by construction (default: %(default)s)",
+    )
+    _add_fields(parser.add_argument_group("training"), dataclasses.asdict(options), _OPTION_HELP)
+    parser.set_defaults(train=_train_value_model, input_block=config.input_block)
+    return parser
+
+
+def _add_generator(families: Any) -> None:
+    text = "DeGRe's online generator, on sequences of `listwright mine`"
+    parser = families.add_parser("degre-generator", help=text, description=f"Train {text}.")
+    _add_common(parser)
+    parser.add_argument("--mined", type=Path, required=True, metavar="FOLDER", help="mined sequences")
+    parser.add_argument("--evaluator", type=Path, required=True, metavar="FILE", help="the evaluator that mined them")
+    sizes = dataclasses.asdict(GeneratorConfig())
+    _add_fields(parser.add_argument_group("model"), sizes, {**_SIZES_HELP, "layers": "layers of encoder and decoder"})
+    group = parser.add_argument_group("distillation")
+    add = group.add_argument
+    add("--alpha", type=float, default=0.01, metavar="X", help="weight of the soft labels (default: %(default)s)")
+    add("--weight-temperature", type=float, metavar="X", help="τ_w of the sequence weights (default: as mined)")
+    add("--no-hard-labels", action="store_true", help="do not imitate the mined sequences")
+    add("--no-weighting", action="store_true", help="weigh all sequences of a request alike")
+    _add_fields(parser.add_argument_group("training"), dataclasses.asdict(GENERATOR_OPTIONS), _OPTION_HELP)
+    parser.set_defaults(train=_train_generator)
+
+
+def _train_value_model(arguments: argparse.Namespace) -> str:
+    checkpoint = train_value_model(
+        arguments.data,
+        arguments.out,
+        family=arguments.family,
+        config=ValueConfig(**_taken(arguments, _SIZES_HELP), input_block=arguments.input_block, head=arguments.head),
+        options=TrainOptions(**_taken(arguments, _OPTION_HELP)),
+        device=choose_device(arguments.device),
+        resume=arguments.resume,
+    )
+    return summary(checkpoint)
+
+
+def _train_generator(arguments: argparse.Namespace) -> str:
+    temperature = arguments.weight_temperature
+    if temperature is not None and not 0 < temperature < math.inf:
+        raise ValueError(f"--weight-temperature: must be positive, not {temperature}")
+    checkpoint = train_generator(
+        arguments.data,
+        arguments.mined,
+        arguments.evaluator,
+        arguments.out,
+        sizes=_taken(arguments, _SIZES_HELP),
+        distill=DistillOptions(
+            hard=not arguments.no_hard_labels, alpha=arguments.alpha, weighting=not arguments.no_weighting
+        ),
+        weight_temperature=temperature,
+        options=TrainOptions(**_taken(arguments, _OPTION_HELP)),
+        device=choose_device(arguments.device),
+        resume=arguments.resume,
+    )
+    metrics = checkpoint.provenance["metrics"]
+    return f"best epoch {metrics['best_epoch']}, validation loss {metrics['valid_loss']:.4f}"
+
+
+def _taken(arguments: argparse.Namespace, names: Mapping[str, str]) -> dict[str, Any]:
+    return {name: getattr(arguments, name) for name in names}
+
+
 def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, metavar="FILE", help="list file (Parquet)")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="run folder, for example runs/first")
@@ -88,13 +164,12 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: PyTorch's)")
 
 
-def _add_fields(group: argparse._ArgumentGroup, defaults: ValueConfig | TrainOptions, texts: dict[str, str]) -> None:
-    values = dataclasses.asdict(defaults)
+def _add_fields(group: argparse._ArgumentGroup, defaults: Mapping[str, Any], texts: Mapping[str, str]) -> None:
     for name, text in texts.items():
         group.add_argument(
             "--" + name.replace("_", "-"),
-            type=type(values[name]),
-            default=values[name],
-            metavar="N" if isinstance(values[name], int) else "X",
+            type=type(defaults[name]),
+            default=defaults[name],
+            metavar="N" if isinstance(defaults[name], int) else "X",
             help=f"{text} (default: %(default)s)",
         )

@@ -51,6 +51,18 @@ def random_batch(spec: FeatureSpec, b: int, n: int) -> dict[str, Tensor]:
     }
 
 
+def domain_of(part: FieldInput, name: str) -> Domain:
+    domain = part.domains[name]
+    assert isinstance(domain, Domain)
+    return domain
+
+
+def from_numbers(part: FieldInput, name: str, numbers: Tensor) -> Tensor:
+    layer = domain_of(part, name).project
+    assert layer is not None
+    return layer.weight @ numbers + layer.bias
+
+
 def normalised(domain: Domain, x: Tensor) -> Tensor:
     assert domain.norm is not None
     return (x - x.mean()) / (x.var(unbiased=False) + domain.norm.eps).sqrt() * domain.norm.weight + domain.norm.bias
@@ -67,28 +79,26 @@ def slow_token(part: FieldInput, spec: FeatureSpec, batch: dict[str, Tensor], b:
             fields.append((domain, part.user_table.weight[batch["user_ids"][b, user_column]]))
             user_column += 1
         if numbers:
-            layer = part.domains[domain].project
             values = batch["user_numbers"][b, number_column : number_column + len(numbers)]
-            fields.append((domain, layer.weight @ values + layer.bias))
+            fields.append((domain, from_numbers(part, domain, values)))
             number_column += len(numbers)
     for column in range(len(spec.item_categoricals)):
         assert part.item_table is not None
         fields.append(("item", part.item_table.weight[batch["item_ids"][b, n, column]]))
     if spec.item_numbers:
-        layer = part.domains["item"].project
-        fields.append(("item", layer.weight @ batch["item_numbers"][b, n] + layer.bias))
+        fields.append(("item", from_numbers(part, "item", batch["item_numbers"][b, n])))
     if spec.scores:
-        layer = part.domains["score"].project
-        fields.append(("score", layer.weight @ batch["item_scores"][b, n] + layer.bias))
+        fields.append(("score", from_numbers(part, "score", batch["item_scores"][b, n])))
 
-    normed = [normalised(part.domains[domain], x) for domain, x in fields]
-    query, key, value = part.qkv.weight.split(CONFIG.field_dim)
+    normed = [normalised(domain_of(part, domain), x) for domain, x in fields]
+    query, key, value = part.qkv.weight.view(3, CONFIG.field_dim, CONFIG.field_dim)
     enhanced = []
     for x in normed:
         logits = torch.stack([(query @ x) @ (key @ y) / math.sqrt(CONFIG.field_dim) for y in normed])
         weights = logits.exp() / logits.exp().sum()
         enhanced.append(sum((w * (value @ y) for w, y in zip(weights, normed, strict=True)), torch.zeros(4)))
-    return part.project(torch.cat([*(x for _, x in fields), *enhanced]))  # type: ignore[no-any-return]
+    token: Tensor = part.project(torch.cat([*(x for _, x in fields), *enhanced]))
+    return token
 
 
 @pytest.mark.parametrize("spec", SPECS)
@@ -110,8 +120,7 @@ def test_every_domain_has_affine_parameters_of_its_own() -> None:
     batch = random_batch(FULL, 1, 2)
     before = part.tokens(batch)
     for domain in ("user", "context", "item", "score"):
-        module = part.domains[domain]
-        assert isinstance(module, Domain)
+        module = domain_of(part, domain)
         assert module.norm is not None
         with torch.no_grad():
             module.norm.bias.add_(torch.randn(4))

@@ -18,7 +18,7 @@ from models.fit import fit_spec
 from models.lists import ListRecord, write_lists
 from models.loop import TrainOptions
 from models.losses import ordered_mask, ordered_targets
-from models.train import choose_device, start_at_base_rates, train_sort_gen
+from models.train import choose_device, start_at_base_rates, train_value_model
 from models.value import ListValueModel, ValueConfig
 from models.value_report import predict
 from tests.train.records import make_records
@@ -180,7 +180,9 @@ def test_it_learns_that_an_item_is_worth_nothing_after_a_similar_one(tmp_path: P
     write_lists(data, records, {})
     config = ValueConfig(dim=32, layers=2, heads=2, list_length=4, field_dim=8)
     options = TrainOptions(epochs=25, batch_size=32, learning_rate=3e-3)
-    checkpoint = train_sort_gen(data, tmp_path / "run", config=config, options=options, device=torch.device("cpu"))
+    checkpoint = train_value_model(
+        data, tmp_path / "run", family="sort-gen", config=config, options=options, device=torch.device("cpu")
+    )
     test = encode_lists([r for r in records if r.split == "test"], checkpoint.spec, 4)
     _, outcomes = predict(checkpoint.model, test, torch.device("cpu"))
     increments = np.diff(outcomes[:, :, 0], axis=1, prepend=0)

@@ -1,0 +1,32 @@
+"""Where a trained model came from: what every checkpoint's provenance says first. Plain JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from models.lists import read_metadata
+from models.loop import TrainOptions
+
+
+def origin(data: Path, family: str, options: TrainOptions) -> dict[str, Any]:
+    """Family, list file with its SHA-256 and metadata, seed, options and versions."""
+    with data.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {
+        "family": family,
+        "data": {"file": data.name, "sha256": digest, "metadata": read_metadata(data)},
+        "seed": options.seed,
+        "options": dataclasses.asdict(options),
+        "versions": {
+            "listwright": version("listwright"),
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+        },
+    }

@@ -1,0 +1,110 @@
+"""Train DeGRe's online generator on mined sequences: list file + sequences + evaluator → a run folder.
+
+The folder holds what `train.py`'s does; ``checkpoint.pt`` has the generator and the evaluator it was distilled from.
+The loss and the fit are in `distill.py`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from models.checkpoint import GeneratorCheckpoint, load_checkpoint, save_generator
+from models.distill import DistillOptions, fit_generator
+from models.files import write_json
+from models.generator import GeneratorConfig
+from models.loop import Progress, TrainOptions
+from models.mined import MinedArrays, finished_manifest, read_mined
+from models.provenance import origin
+from models.spec import OBJECTIVES
+from models.train import CHECKPOINT_FILE, METRICS_FILE, read_splits
+
+FAMILY: Final = "degre"
+HELD_OUT: Final = 20
+"""One request in this many is held out to stop early on."""
+
+
+def train_generator(
+    data: Path,
+    mined: Path,
+    evaluator: Path,
+    folder: Path,
+    *,
+    sizes: Mapping[str, Any],
+    distill: DistillOptions,
+    weight_temperature: float | None,
+    options: TrainOptions,
+    device: torch.device,
+    resume: bool = False,
+) -> GeneratorCheckpoint:
+    """Distil the sequences in `mined` for the lists of `data`, and stop early on held-out requests of them.
+
+    `sizes` are those of `GeneratorConfig`; whether it is conditioned follows from the sequences, which were mined under
+    one mix of objectives or under many. Raises `ValueError` if the sequences, the evaluator and the list file do not
+    belong together, there are too few requests, or `folder` and `resume` do not go together (see `loop.fit`).
+    """
+    teacher = load_checkpoint(evaluator)
+    manifest = finished_manifest(mined)
+    records = [record for records in read_splits(data).values() for record in records]
+    arrays = read_mined(mined, records, teacher.spec)
+    if weight_temperature is not None:
+        arrays = arrays.weighted(weight_temperature)
+    conditioned = bool((arrays.objective_weights != arrays.objective_weights[0]).any())
+    config = GeneratorConfig(**sizes, conditioned=conditioned)
+    kept, held_out = _split(arrays)
+    generator, progress = fit_generator(
+        teacher.spec,
+        kept,
+        held_out,
+        config=config,
+        distill=distill,
+        options=options,
+        folder=folder,
+        device=device,
+        resume=resume,
+    )
+    metrics = _metrics(progress, kept, held_out)
+    provenance = {
+        **origin(data, FAMILY, options),
+        "config": dataclasses.asdict(config),
+        "distillation": {**dataclasses.asdict(distill), "weight_temperature": weight_temperature},
+        "mining": dict(manifest.identity),
+        "evaluator": dict(teacher.provenance),
+        "metrics": metrics,
+    }
+    checkpoint = GeneratorCheckpoint(
+        generator.cpu().eval(), teacher.model, teacher.units, _objectives(arrays), provenance
+    )
+    write_json(folder / METRICS_FILE, metrics)
+    save_generator(folder / CHECKPOINT_FILE, checkpoint)
+    return checkpoint
+
+
+def _split(arrays: MinedArrays) -> tuple[MinedArrays, MinedArrays]:
+    """Training and held-out requests. Raises `ValueError` if there are fewer than `HELD_OUT`."""
+    if len(arrays) < HELD_OUT:
+        raise ValueError(f"sequences were mined for {len(arrays)} requests; training needs {HELD_OUT} at least")
+    # The order in which requests were mined is arbitrary, and does not change from run to run.
+    rows: NDArray[np.int64] = np.arange(len(arrays))
+    return arrays.take(rows[rows % HELD_OUT > 0]), arrays.take(rows[rows % HELD_OUT == 0])
+
+
+def _objectives(arrays: MinedArrays) -> dict[str, float]:
+    """The α, β, γ of all requests, or of the middle of them where they differ."""
+    return dict(zip(OBJECTIVES, arrays.objective_weights.mean(axis=0).tolist(), strict=True))
+
+
+def _metrics(progress: Progress, kept: MinedArrays, held_out: MinedArrays) -> dict[str, Any]:
+    return {
+        "requests": {"train": len(kept), "valid": len(held_out)},
+        "sequences": {"train": int(kept.there.sum()), "valid": int(held_out.there.sum())},
+        "best_epoch": progress.best_epoch,
+        "epochs": progress.epoch,
+        "valid_loss": progress.best_loss,
+    }
