@@ -6,7 +6,7 @@ import argparse
 from types import ModuleType
 from typing import Final
 
-from models.evaluation import folds, logs, simulator_command
+from models.evaluation import folds, logs, mining_cost, simulator_command
 from models.evaluation.degre import driver
 
 _SUBCOMMANDS: Final[dict[str, tuple[str, ModuleType]]] = {
@@ -14,6 +14,7 @@ _SUBCOMMANDS: Final[dict[str, tuple[str, ModuleType]]] = {
     "simulator": ("planners and value models on simulated lists, where truth is known", simulator_command),
     "folds": ("the test folds of a log: data, training, export, service and `logs` for each", folds),
     "degre": ("DeGRe's experiments: planners and evaluators under several judges, resumable", driver),
+    "mining-cost": ("mining with a cache of prefixes against re-reading every list", mining_cost),
 }
 """Each module offers ``configure(parser)`` and ``run(arguments) -> int``, as commands do."""
 

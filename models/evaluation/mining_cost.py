@@ -1,0 +1,130 @@
+"""What the cache saves in mining: beam search over a tree of prefixes against one that re-reads every list.
+
+Both search the same requests under the same evaluator with all expansions of a step in common batches, and must find
+lists of the same value. Passes alternate, so that a host whose speed drifts slows both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from models.checkpoint import load_checkpoint
+from models.commands.mine import chosen_records
+from models.inputs import Batch
+from models.planners.beam import beam_search
+from models.planners.expansions import left_first
+from models.planners.worth import Valuation, Worth
+from models.slates import encode_slates
+from models.train import choose_device
+from models.value import ListValueModel, expected_counts, increments
+
+_LISTS: Final = 2048
+"""Lists per forward pass: near the quickest on CPUs, as `prefix` has it for alternatives."""
+_TOLERANCE: Final = 1e-4
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    add = parser.add_argument
+    add("--data", type=Path, required=True, metavar="FILE", help="list file (Parquet)")
+    add("--evaluator", type=Path, required=True, metavar="FILE", help="checkpoint of a list value model")
+    add("--slates", type=int, default=128, metavar="N", help="training requests per pass (default: %(default)s)")
+    add("--width", type=int, default=8, metavar="B", help="beam width (default: %(default)s)")
+    add("--repeats", type=int, default=5, metavar="N", help="passes of each search (default: %(default)s)")
+    add("--seed", type=int, default=0, help="seed of the requests drawn (default: %(default)s)")
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: %(default)s")
+    add("--threads", type=int, metavar="N", help="CPU threads (default: PyTorch's)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Search both ways in turn and print the ratio. Raises `ValueError` if they do not find the same."""
+    for name in ("slates", "width", "repeats", "threads"):
+        value = getattr(arguments, name)
+        if value is not None and value < 1:
+            raise ValueError(f"--{name}: must be at least 1, not {value}")
+    if arguments.threads is not None:
+        torch.set_num_threads(arguments.threads)
+    checkpoint, device = load_checkpoint(arguments.evaluator), choose_device(arguments.device)
+    records = chosen_records(arguments.data, arguments.slates, 0, arguments.seed)
+    batch = encode_slates(records, checkpoint.spec, checkpoint.config.list_length).tensors(device)
+    model, length, worth = checkpoint.model.to(device), checkpoint.config.list_length, Worth()
+
+    def cached() -> Tensor:
+        return beam_search(model, batch, worth, length, arguments.width).step_values[:, :, -1]
+
+    def scratch() -> Tensor:
+        return beam_from_scratch(model, batch, worth, length, arguments.width)
+
+    check_same(cached(), scratch())
+    pairs = [(_seconds(cached, device), _seconds(scratch, device)) for _ in range(arguments.repeats)]
+    sequences = len(records) * arguments.width
+    for name, seconds in zip(("cached", "from scratch"), zip(*pairs, strict=True), strict=True):
+        print(f"{name:<13} {sequences / statistics.median(seconds):9.0f} sequences/s (median of {len(seconds)})")
+    ratios = sorted(b / a for a, b in pairs)
+    print(f"ratio         {statistics.median(ratios):9.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})")
+    return 0
+
+
+@torch.no_grad()
+def beam_from_scratch(model: ListValueModel, batch: Batch, worth: Valuation, length: int, width: int) -> Tensor:
+    """V̂ of the beam's lists [R, W], best first, from a forward pass over every whole list at each step.
+
+    The search is `beam_search`'s; −∞ stands where a request has fewer lists.
+    """
+    r = len(batch["valid"])
+    request = torch.arange(r, device=batch["valid"].device)[:, None]
+    lists, left = request.new_zeros(r, 1, 0), batch["valid"][:, None]
+    value = batch["price"].new_zeros(r, 1)
+    for _ in range(length):
+        left = left & (value > -torch.inf)[..., None]
+        items = left_first(left)
+        k = items.shape[2]
+        grown = torch.cat([lists[:, :, None].expand(-1, -1, k, -1), items[..., None]], dim=3).flatten(1, 2)
+        values = worth(_final_outcomes(model, batch, grown)).masked_fill(~left.gather(2, items).flatten(1), -torch.inf)
+        best = torch.sort(values, dim=1, descending=True, stable=True).indices[:, :width]
+        lists, value, parent = grown[request, best], values[request, best], best // k
+        left = left[request, parent].scatter(2, lists[..., -1:], False)
+    return value
+
+
+def check_same(cached: Tensor, scratch: Tensor) -> None:
+    """Raise `ValueError` if final values [R, B] and [R, W] of two searches differ by more than rounding."""
+    there = scratch > -torch.inf
+    difference = (cached[:, : scratch.shape[1]] - scratch)[there].abs()
+    if bool((difference > _TOLERANCE * scratch[there].abs().clamp(min=1)).any()):
+        raise ValueError(f"the searches differ: values by up to {float(difference.max())}")
+
+
+def _final_outcomes(model: ListValueModel, batch: Batch, lists: Tensor) -> Tensor:
+    """Expected (clicks, conversions, GMV) of whole lists [R, K, T], [R, K, 3]."""
+    r, k, t = lists.shape
+    requests = torch.arange(r, device=lists.device).repeat_interleave(k)
+    flat = lists.reshape(r * k, t)
+    parts = []
+    for start in range(0, r * k, _LISTS):
+        rows, slots = requests[start : start + _LISTS], flat[start : start + _LISTS]
+        features = {
+            name: values[rows] if name.startswith("user") else values[rows[:, None], slots]
+            for name, values in batch.items()
+            if name.startswith(("user", "item")) or name == "price"
+        }
+        counts = expected_counts(model(features))
+        before = torch.cat([torch.zeros_like(counts[:, :1]), counts[:, :-1]], dim=1)
+        parts.append(increments(before, counts, features["price"]).sum(dim=1))
+    return torch.cat(parts).view(r, k, 3)
+
+
+def _seconds(search: Callable[[], Tensor], device: torch.device) -> float:
+    started = time.perf_counter()
+    search()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - started
