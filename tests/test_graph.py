@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from models.blocks import Block
-from models.graph import NEVER, Graph, Residual, block_rows, block_step, normalise
+from models.graph import NEVER, Graph, Residual, block_rows, block_step, close, decode_step, normalise
 from models.manifest import TensorSpec
 from models.planners.runtime import GraphPlanner
 
@@ -162,13 +162,28 @@ def test_a_block_step_values_each_alternative_as_the_block_values_the_whole_list
     own = np.where(np.eye(proposals) > 0, 0.0, NEVER)
     mask = g.constant(np.concatenate([np.zeros((proposals, earlier)), own], 1)[None, None])
     after, _ = block_step(g, block, Residual(x, g.constant(0.0)), mask, past)
-    y = g.op("Add", after.stream, after.branch)
+    y = close(g, after)
     g.output("y", y, "float32", ["B", proposals, 8])
     past_feeds = {f"chosen{t}": chosen[:, t : t + 1].numpy() for t in range(earlier)}
     found = run(g, x=tokens.numpy(), **past_feeds)["y"]
     for p in range(proposals):
         whole = block(torch.cat([chosen, tokens[:, p : p + 1]], 1))[:, -1]
         np.testing.assert_allclose(found[:, p], whole.detach().numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_token_by_token_a_block_gives_what_it_gives_for_the_whole_list() -> None:
+    torch.manual_seed(0)
+    block = Block(8, 2, feed_forward=12).eval()
+    tokens = torch.randn(2, 4, 8)
+    g = Graph("g")
+    past = None
+    for t in range(4):
+        x = Residual(g.input(f"x{t}", "float32", ["B", 1, 8]), g.constant(0.0))
+        after, past = decode_step(g, block, x, past)
+        g.output(f"y{t}", close(g, after), "float32", ["B", 1, 8])
+    found = run(g, **{f"x{t}": tokens[:, t : t + 1].numpy() for t in range(4)})
+    together = np.concatenate([found[f"y{t}"] for t in range(4)], axis=1)
+    np.testing.assert_allclose(together, block(tokens).detach().numpy(), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("causal", [False, True])
@@ -178,7 +193,7 @@ def test_a_block_over_all_rows_is_the_block(causal: bool) -> None:
     tokens = torch.randn(2, 5, 8)
     g = Graph("g")
     after = block_rows(g, block, Residual(g.input("x", "float32", ["B", 5, 8]), g.constant(0.0)))
-    found = result(g, g.op("Add", *after), ["B", 5, 8], x=tokens.numpy())
+    found = result(g, close(g, after), ["B", 5, 8], x=tokens.numpy())
     np.testing.assert_allclose(found, block(tokens).detach().numpy(), rtol=1e-4, atol=1e-5)
 
 
@@ -190,7 +205,7 @@ def test_a_mask_hides_padding_from_all_rows_of_a_block() -> None:
     mask = g.input("mask", "float32", ["B", 1, 5, 5])
     after = block_rows(g, block, Residual(g.input("x", "float32", ["B", 5, 8]), g.constant(0.0)), mask)
     hidden = np.broadcast_to(np.where(keep.numpy(), 0, NEVER)[:, None, None], (2, 1, 5, 5)).astype(np.float32)
-    found = result(g, g.op("Add", *after), ["B", 5, 8], x=tokens.numpy(), mask=hidden)
+    found = result(g, close(g, after), ["B", 5, 8], x=tokens.numpy(), mask=hidden)
     np.testing.assert_allclose(found, block(tokens, keep).detach().numpy(), rtol=1e-4, atol=1e-5)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.graph import MICROSOFT, Graph, Residual
+from models.graph import MICROSOFT, Graph, Residual, close
 from models.inputs import REQUEST_DOMAINS, ConcatInput, Domain, FieldGroup, FieldInput
 from models.spec import FeatureSpec
 
@@ -57,7 +57,7 @@ def token_parts(g: Graph, block: ConcatInput | FieldInput, features: Features | 
 
 def candidate_tokens(g: Graph, block: ConcatInput | FieldInput) -> str:
     """The block's `tokens` of all candidates, [B, N, D]."""
-    return g.op("Add", *token_parts(g, block))
+    return close(g, token_parts(g, block))
 
 
 def _concat_parts(g: Graph, block: ConcatInput, features: Features) -> Residual:

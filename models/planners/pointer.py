@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from models.blocks import Block
 from models.generator import PointerGenerator
-from models.graph import NEVER, Graph, Residual, block_rows, block_step, normalise
+from models.graph import NEVER, Graph, Past, Residual, block_rows, decode_step, normalise
 from models.manifest import Limits
 from models.planners.inputs import FieldNodes, declare_features, item_columns
 from models.planners.mmr import EMPTY, HAS_COSINE, NO_COSINE, as_column, charge, weighted_cosines
@@ -38,13 +38,14 @@ class _Static(NamedTuple):
     cosine: str  # [B, N, N]: times 1 - λ
     outside: str  # [B, L, 1]: what is added to cosines with what was chosen 1, 2, … steps ago: 0 within the window
     trade_off: str  # [B, 1, 1]
+    empty: str  # [B, 1, 1]: EMPTY
 
 
 class _State(NamedTuple):
     """What a step hands to the next."""
 
     token: str  # [B, 1, D]
-    cache: list[list[str]]  # per layer, per earlier step: keys and values [B, 1, 2·D]
+    past: list[Past | None]  # per layer, of the tokens before
     bar: str  # [B, 1, N]: 0, or EMPTY for an empty slot and for one that was taken
     nearby: list[str]  # per earlier step, the last first: cosines with what was chosen [B, 1, N]
 
@@ -114,6 +115,7 @@ class _Decoder:
         fields = FieldNodes(g, generator.encoder.input)
         rows = self._rows(fields, self._mask(missing))
         trade_off = g.op("Unsqueeze", as_column(g, "trade_off"), g.ints(2))
+        zeros = g.op("Mul", trade_off, g.constant(0.0))
         window = g.op("Unsqueeze", as_column(g, "window"), g.ints(2))
         inside = g.op("Greater", window, g.constant(np.arange(self.length)[None, :, None]))
         static = _Static(
@@ -122,10 +124,11 @@ class _Decoder:
             cosine=weighted_cosines(g, "embeddings"),
             outside=g.op("Where", inside, g.constant(0.0), g.constant(NO_COSINE)),
             trade_off=trade_off,
+            empty=g.op("Add", zeros, g.constant(EMPTY)),
         )
         state = _State(
-            token=self._start(fields, g.op("Mul", trade_off, g.constant(0.0))),
-            cache=[[] for _ in generator.decoder],
+            token=self._start(fields, zeros),
+            past=[None] * len(generator.decoder),
             bar=g.op("Mul", missing, g.constant(-EMPTY)),
             nearby=[],
         )
@@ -176,11 +179,11 @@ class _Decoder:
     def _step(self, t: int, static: _Static, state: _State) -> tuple[_State, _Pick]:
         g = self.graph
         x = Residual(state.token, g.weight(self.positions[t]))
-        cache = []
-        for i, (block, past) in enumerate(zip(self.generator.decoder, state.cache, strict=True)):
+        past: list[Past | None] = []
+        for i, (block, before) in enumerate(zip(self.generator.decoder, state.past, strict=True)):
             with g.scope(f"block{i}"):
-                x, keys_values = block_step(g, cast(Block, block), x, "", past)
-            cache.append([*past, keys_values])
+                x, following = decode_step(g, cast(Block, block), x, before)
+            past.append(following)
         hidden, _ = normalise(g, x, self.pointer_norm)
         logits = g.op("Add", g.op("MatMul", hidden, static.keys), state.bar)
         probability = g.op("Mul", g.op("Softmax", logits), static.trade_off)
@@ -190,14 +193,9 @@ class _Decoder:
         if t + 1 == self.length:
             return state, pick
         best = g.op("ArgMax", scores, axis=2)  # [B, 1, 1], the lowest slot on ties
-        taken = g.op("ScatterElements", state.bar, best, self._empty(best), axis=2)
+        taken = g.op("ScatterElements", state.bar, best, static.empty, axis=2)
         nearby = [g.take_rows(static.cosine, best), *state.nearby]
-        return _State(g.take_rows(static.tokens, best), cache, taken, nearby), pick
-
-    def _empty(self, index: str) -> str:
-        """EMPTY in the shape of an index [B, 1, 1]."""
-        g = self.graph
-        return g.op("Add", g.op("Mul", g.op("Cast", index, to=1), g.constant(0.0)), g.constant(EMPTY))
+        return _State(g.take_rows(static.tokens, best), past, taken, nearby), pick
 
     def _penalty(self, static: _Static, state: _State) -> str:
         """(1 − λ) · max cosine to what was chosen within the window (SORT-Gen, eq. 6): [B, 1, N]; empty at first."""

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from models.blocks import Block
-from models.graph import Graph, Residual, block_rows, normalise
+from models.graph import Graph, Residual, block_rows, close, normalise
 from models.heads import CountHead
 from models.planners.inputs import token_parts
 from models.value import ListValueModel
@@ -54,7 +54,7 @@ def list_increments(g: Graph, model: ListValueModel, features: Mapping[str, str]
     """
     tokens = token_parts(g, model.input, features)
     positions = g.weight(model.input.positions()[:length])
-    x = Residual(g.op("Add", *tokens), positions)
+    x = Residual(close(g, tokens), positions)
     for i, block in enumerate(model.blocks):
         with g.scope(f"block{i}"):
             x = block_rows(g, cast(Block, block), x)
