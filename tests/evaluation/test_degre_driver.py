@@ -85,6 +85,13 @@ def test_nothing_is_better_than_the_exhaustive_optimum_under_its_own_evaluator(w
     assert all(row["optimality"]["mean"] <= 1 + 1e-5 for row in rows.values())
 
 
+def test_gains_over_the_sort_are_those_of_sets_and_orders_together(whole: Path) -> None:
+    for rows in _report(whole)["sets_and_orders"].values():
+        assert {"DeGRe B=2", "GoalRank", "random list"} <= {row["title"] for row in rows}
+        for row in rows:
+            assert row["gain"]["mean"] == pytest.approx(row["set"]["mean"] + row["order"]["mean"])
+
+
 def test_mixes_ablations_sweeps_and_evaluators_have_their_tables(whole: Path) -> None:
     report = _report(whole)
     assert [mix["weights"] for mix in report["mixes"]] == [[5, 1, 1]]

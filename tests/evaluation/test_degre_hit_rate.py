@@ -20,6 +20,7 @@ from models.evaluation.degre.hit_rate import (
     hits,
     optimality,
     order_share,
+    permutations_of,
     permuted_sets,
     random_lists,
 )
@@ -149,3 +150,12 @@ def test_permuted_sets_hold_the_same_items_in_other_orders() -> None:
             assert len({tuple(order.tolist()) for order in orders}) > 1
             assert (orders[:, size:] == -1).all()
             assert (orders[:, :size] >= 0).all()
+
+
+def test_permutations_of_a_list_hold_its_items_and_keep_its_end() -> None:
+    lists = np.array([[3, 0, 2, 4], [1, 2, -1, -1]])
+    permuted = permutations_of(lists, [0, 1], 300, seed=0)
+    for one, some in zip(lists, permuted, strict=True):
+        size = int((one >= 0).sum())
+        assert {tuple(order) for order in some[:, :size].tolist()} == set(permutations(one[:size].tolist()))
+        assert (some[:, size:] == -1).all()

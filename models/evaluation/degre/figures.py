@@ -27,7 +27,7 @@ from models.evaluation.degre.hit_rate import (
 )
 from models.evaluation.degre.judges import Judge
 from models.evaluation.degre.planners_table import Planner
-from models.evaluation.degre.scores import Run, finished, finished_valuers, load_values
+from models.evaluation.degre.scores import Run, finished, finished_valuers, load_sets, load_values
 from models.evaluation.degre.steps import read_marker
 from models.evaluation.degre.value_steps import load_comparison, load_exhaustive, load_orders
 from models.evaluation.degre.workspace import Workspace, exhaustive_step
@@ -118,6 +118,37 @@ def difference_table(
             if a != b and b.searches not in judge.members and (difference := seat.difference(a, b, seeds)) is not None
         ]
     return tables
+
+
+def set_and_order_table(space: Workspace, planners: Sequence[Planner], base: Planner) -> dict[str, Any]:
+    """Per judge: what each planner gains over `base`, and how much of that its sets and its orders bring.
+
+    A list's set is worth the mean over random permutations of it, its order the rest. On the requests of which
+    permutations are valued; seed 0.
+    """
+    tables: dict[str, Any] = {}
+    for judge in ready_judges(space):
+        parts = {run.planner: _set_and_order(space, run, judge) for run in _first_runs(space, [*planners, base])}
+        if base not in parts:
+            continue
+        floor = parts[base]
+        tables[judge.name] = [
+            {"title": planner.title, "ceiling": planner.searches in judge.members}
+            | {name: asdict(mean_interval(found[name] - floor[name], seed=SEED)) for name in ("gain", "set", "order")}
+            for planner, found in parts.items()
+            if planner != base and len(found["gain"]) == len(floor["gain"])
+        ]
+    return tables
+
+
+def _first_runs(space: Workspace, planners: Sequence[Planner]) -> list[Run]:
+    return finished(space.root, [Run(planner, 0, 0) for planner in planners])
+
+
+def _set_and_order(space: Workspace, run: Run, judge: Judge) -> dict[str, NDArray[np.float64]]:
+    sets = load_sets(space.root, run, judge.members)
+    values = load_values(space.root, run, judge.members)[: len(sets)]
+    return {"gain": values, "set": sets, "order": values - sets}
 
 
 def exhaustive_table(space: Workspace, planners: Sequence[Planner], seeds: int) -> dict[str, Any]:

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.baselines.training import train_baseline
+from models.baselines.training import evaluator_calls, train_baseline
 from models.distill import fit_generator
 from models.evaluation.degre.judges import EVALUATOR, features
 from models.evaluation.degre.planners_table import (
@@ -188,7 +188,8 @@ def _baseline(
         resume=True,
         groups_folder=space.root / "groups" / f"mix-{mix}" / f"seed-{seed}",
     )
-    return model, {"slates": len(train)}
+    calls = evaluator_calls(planner.baseline, space.profile.length)
+    return model, {"slates": len(train), "lists_scored_per_request": calls}
 
 
 def _mined(mining: Mining, mix: int) -> str:

@@ -100,6 +100,16 @@ def order_share(within: Floats, spread: Floats) -> float | None:
     return float(np.var(within, axis=2, ddof=1, dtype=np.float64).mean()) / total
 
 
+def permutations_of(lists: Lists, rows: Sequence[int], orders: int, *, seed: int) -> Lists:
+    """`orders` random permutations of each request's list [R, L]: [R, orders, L], −1 behind the end as before."""
+    permuted = np.empty((len(lists), orders, lists.shape[1]), np.int64)
+    for drawn, one, row in zip(permuted, lists, rows, strict=True):
+        keys = np.random.default_rng([seed, row, 2]).random(drawn.shape)
+        keys[:, one < 0] = np.inf
+        drawn[:] = one[np.argsort(keys, axis=1)]
+    return permuted
+
+
 def permuted_sets(
     valid: NDArray[np.bool_], rows: Sequence[int], length: int, *, sets: int, orders: int, seed: int
 ) -> Lists:

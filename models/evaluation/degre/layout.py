@@ -58,6 +58,18 @@ def difference_tables(tables: Mapping[str, Any], titles: Mapping[str, str]) -> s
     return "\n\n".join(parts)
 
 
+def set_and_order_tables(tables: Mapping[str, Any], titles: Mapping[str, str]) -> str:
+    """What sets and orders bring over the sort, one table per judge."""
+    parts = []
+    for name, entries in tables.items():
+        lines = [f"**Judge: {titles[name]}**", "", row("planner", "gain", "of it by the set", "by the order"), rule(4)]
+        for entry in entries:
+            title = f"{entry['title']} {CEILING}" if entry["ceiling"] else entry["title"]
+            lines.append(row(title, *(interval(entry[key], sign="+") for key in ("gain", "set", "order"))))
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts) or MISSING
+
+
 def exhaustive_tables(tables: Mapping[str, Any], titles: Mapping[str, str]) -> str:
     """Optimality and exact shares against all lists, one table per judge."""
     parts = []

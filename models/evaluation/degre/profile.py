@@ -37,9 +37,13 @@ class Profile:
     evaluator_epochs: int = 3
     evaluator_batch: int = 512
     evaluator_rate: float = 2e-3
+    evaluator_decay: float = 0.01
+    evaluator_dropout: float = 0.0
     generator_epochs: int = 10
     generator_batch: int = 128
     generator_rate: float = 1e-3
+    generator_decay: float = 0.01
+    generator_dropout: float = 0.0
     mining_slates: int = 30_000
     valid_slates: int = 1_000
     beam: int = 8
@@ -86,6 +90,7 @@ class Profile:
             heads=self.heads,
             list_length=self.length,
             field_dim=self.field_dim,
+            dropout=self.evaluator_dropout,
             input_block=input_block,
             head=head,
         )
@@ -98,6 +103,7 @@ class Profile:
             heads=self.heads,
             list_length=self.length,
             field_dim=self.field_dim,
+            dropout=self.generator_dropout,
         )
 
     def value_options(self, seed: int) -> TrainOptions:
@@ -106,6 +112,7 @@ class Profile:
             epochs=self.evaluator_epochs,
             batch_size=self.evaluator_batch,
             learning_rate=self.evaluator_rate,
+            weight_decay=self.evaluator_decay,
             seed=seed,
         )
 
@@ -115,6 +122,7 @@ class Profile:
             epochs=self.generator_epochs,
             batch_size=self.generator_batch,
             learning_rate=self.generator_rate,
+            weight_decay=self.generator_decay,
             seed=seed,
         )
 
@@ -154,6 +162,8 @@ PROFILES: Final[Mapping[str, Profile]] = {
 _HELP: Final = {
     "length": "positions to fill",
     "dim": "width of all transformers",
+    "evaluator_decay": "weight decay of evaluators and judges",
+    "generator_decay": "weight decay of generators",
     "mining_slates": "training requests that sequences are mined for",
     "valid_slates": "validation requests that sequences are mined for",
     "beam": "beam size B of the main rows",

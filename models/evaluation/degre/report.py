@@ -16,7 +16,7 @@ from typing import Any, Final
 import torch
 
 from models.evaluation.degre.accuracy_steps import ACCURACY_FILE, ACCURACY_STEP
-from models.evaluation.degre.figures import difference_table, exhaustive_table, hit_table
+from models.evaluation.degre.figures import difference_table, exhaustive_table, hit_table, set_and_order_table
 from models.evaluation.degre.layout import (
     CEILING,
     MISSING,
@@ -24,6 +24,7 @@ from models.evaluation.degre.layout import (
     difference_tables,
     exhaustive_tables,
     hit_tables,
+    set_and_order_tables,
     sweep_tables,
 )
 from models.evaluation.degre.planners_table import (
@@ -39,7 +40,7 @@ from models.evaluation.degre.planners_table import (
     sweeps,
 )
 from models.evaluation.degre.plots import BARS_FILE, SWEEPS_FILE, draw_bars, draw_sweeps
-from models.evaluation.degre.scores import Run, finished, score
+from models.evaluation.degre.scores import Run, finished, score, score_sets
 from models.evaluation.degre.steps import Step, is_done, read_marker
 from models.evaluation.degre.value_accuracy import accuracy_table
 from models.evaluation.degre.workspace import DATA, Workspace
@@ -58,6 +59,7 @@ def write_report(space: Workspace, steps: Sequence[Step], command: str) -> str:
     runs = [Run(p, mix, s) for p in everyone for mix in range(len(space.mixes)) for s in range(profile.seeds)]
     runs += [Run(p, 0, s) for p in everyone for s in range(profile.seeds, profile.sweep_seeds)]
     score(space, finished(space.root, runs))
+    score_sets(space, finished(space.root, [Run(planner, 0, 0) for planner in main_planners(space)]))
     report = figures(space, steps, command)
     write_json(space.root / FIGURES_FILE, report)
     shown = {
@@ -84,6 +86,7 @@ def figures(space: Workspace, steps: Sequence[Step], command: str) -> dict[str, 
         "setting": _setting(space, command),
         "hit_rates": hit_table(space, rows, 0, profile.seeds),
         "differences": difference_table(space, best, rivals, 0, profile.seeds),
+        "sets_and_orders": set_and_order_table(space, rows, PRIOR),
         "exhaustive": exhaustive_table(space, rows, profile.seeds),
         "accuracy": _accuracy(space),
         "ablations": hit_table(space, ablations(profile), 0, profile.sweep_seeds),
@@ -110,6 +113,10 @@ def markdown(space: Workspace, report: dict[str, Any], plots: Sequence[str]) -> 
         *(f"![{name}]({name})" for name in plots if name == BARS_FILE),
         "## Paired differences of hit rates",
         difference_tables(report["differences"], titles),
+        f"## Sets and orders: gain over the {PRIOR.title}\n\n"
+        "A list's set is worth the mean over random permutations of it; its order brings the rest. "
+        f"In clicks, on {min(space.profile.order_requests, len(space.test))} requests, seed 0.",
+        set_and_order_tables(report["sets_and_orders"], titles),
         "## Against all lists",
         exhaustive_tables(report["exhaustive"], titles),
         "## Evaluators (Table 3's form)",

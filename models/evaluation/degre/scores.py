@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from models.evaluation.degre.hit_rate import permutations_of
 from models.evaluation.degre.judges import mix_values
 from models.evaluation.degre.planners_table import Planner
 from models.evaluation.degre.steps import is_done
@@ -27,6 +28,8 @@ from models.evaluation.degre.workspace import (
 )
 
 _REQUESTS: Final = 64
+_SETS: Final = "sets"
+_PERMUTING_SEED: Final = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,30 @@ def score(space: Workspace, runs: Sequence[Run]) -> None:
             _score(space, name, waiting)
 
 
+def score_sets(space: Workspace, runs: Sequence[Run]) -> None:
+    """Value random permutations of the lists of some requests under all finished valuers, keeping their mean.
+
+    It is what a list's *set* is worth, whatever its order; `runs` must be finished.
+    """
+    requests = min(space.profile.order_requests, len(space.test))
+    for name in finished_valuers(space):
+        waiting = [run for run in runs if not _path(space.root, run, name, _SETS).exists()]
+        valuer = space.valuer(name) if waiting else None
+        for run in waiting:
+            assert valuer is not None
+            lists = np.load(space.root / run.step / LISTS_FILE)[:requests]
+            rows = np.arange(len(lists))
+            orders = permutations_of(lists, rows.tolist(), space.profile.order_permutations, seed=_PERMUTING_SEED)
+            values = mix_values(valuer.outcomes(rows, orders), space.mixes, space.data.units)[run.mix]
+            save_array(_path(space.root, run, name, _SETS), values.mean(axis=1))
+
+
+def load_sets(root: Path, run: Run, members: Sequence[str]) -> NDArray[np.float64]:
+    """What the sets of a run's lists are worth in random order, [R'], R' ≤ R: the mean over valuers."""
+    values: NDArray[np.float64] = np.mean([np.load(_path(root, run, name, _SETS)) for name in members], axis=0)
+    return values
+
+
 def load_values(root: Path, run: Run, members: Sequence[str]) -> NDArray[np.float64]:
     """The values [R] of a run's lists: the mean over valuers. A planner of some requests only has that many."""
     values: NDArray[np.float64] = np.mean([np.load(_path(root, run, name)) for name in members], axis=0)
@@ -83,5 +110,5 @@ def _score(space: Workspace, name: str, runs: Sequence[Run]) -> None:
         save_array(_path(space.root, run, name), values[run.mix, : len(some), column])
 
 
-def _path(root: Path, run: Run, valuer: str) -> Path:
-    return root / run.step / f"values-{valuer}.npy"
+def _path(root: Path, run: Run, valuer: str, what: str = "values") -> Path:
+    return root / run.step / f"{what}-{valuer}.npy"
