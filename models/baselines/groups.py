@@ -50,11 +50,13 @@ class GroupOptions:
     """What a group holds, and how often it is made.
 
     `drawn` lists are random, in later rounds of the generator; each of `bases` lists has one neighbour per position.
+    Rounds count for most: GoalRank's policy only sharpens as its own lists enter the group, which in the paper they do
+    with every batch. No more rounds are made than there are epochs.
     """
 
     drawn: int = 6
     bases: int = 2
-    rounds: int = 4
+    rounds: int = 10
 
     def __post_init__(self) -> None:
         for name, least in (("drawn", 1), ("bases", 0), ("rounds", 1)):

@@ -67,7 +67,7 @@ def generated_value(model: Generator) -> float:
 def test_prm_puts_what_was_clicked_before_what_was_not() -> None:
     model = build("prm", SPEC)
     assert isinstance(model, PRM)
-    train(model, prm_loss(WORTH), BATCH, 60)
+    train(model, prm_loss(WORTH), BATCH, 50)
     shown = model(BATCH).gather(1, BATCH["exposed"])
     clicks = BATCH["labels"][..., 0]
     mixed = (clicks.sum(1) > 0) & (clicks.sum(1) < LENGTH)
@@ -79,7 +79,7 @@ def test_prm_puts_what_was_clicked_before_what_was_not() -> None:
 def test_nar4rec_makes_lists_that_did_well_likely_and_others_unlikely() -> None:
     model = build("nar4rec", SPEC)
     assert isinstance(model, NAR4Rec)
-    train(model, nar4rec_loss(WORTH, 1.5), BATCH, 60)
+    train(model, nar4rec_loss(WORTH, 1.5), BATCH, 40)
     shares = model.match(*model.encode(BATCH), BATCH["valid"])
     log_lists = shares.gather(-1, BATCH["exposed"][..., None])[..., 0].sum(dim=1)
     good = BATCH["labels"][..., 0].sum(dim=1) >= 1.5
@@ -90,7 +90,7 @@ def test_gref_is_pre_trained_to_repeat_what_was_shown() -> None:
     model = build("gref", SPEC)
     assert isinstance(model, GReF)
     before = model.log_lists(BATCH, BATCH["exposed"][:, None]).mean()
-    train(model, pretraining_loss(WORTH), BATCH, 60)
+    train(model, pretraining_loss(WORTH), BATCH, 40)
     assert model.log_lists(BATCH, BATCH["exposed"][:, None]).mean() > before + 2
 
 
@@ -123,7 +123,7 @@ def test_goalrank_puts_more_mass_on_the_lists_of_more_value() -> None:
     model = build("goalrank", SPEC)
     assert isinstance(model, GoalRank)
     before = generated_value(model)
-    train(model, goalrank_loss(), data, 60)
+    train(model, goalrank_loss(), data, 40)
     groups = data["groups"]
     log_lists = model(BATCH, groups).gather(-1, groups[..., None])[..., 0].sum(dim=-1)
     best, worst = data["values"].argmax(dim=1), data["values"].argmin(dim=1)
@@ -135,7 +135,7 @@ def test_goalrank_puts_more_mass_on_the_lists_of_more_value() -> None:
 def test_nlgr_moves_from_the_prior_sort_to_lists_of_more_value() -> None:
     model = build("nlgr", SPEC)
     assert isinstance(model, NLGRGenerator)
-    train(model, nlgr_loss(1.0), rewarded().tensors(CPU), 60)
+    train(model, nlgr_loss(1.0), rewarded().tensors(CPU), 40)
     prior = value(BATCH, prior_list(BATCH, LENGTH)[:, None]).mean().item()
     assert generated_value(model) > prior + 0.5
 
