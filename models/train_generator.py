@@ -11,9 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from models.checkpoint import GeneratorCheckpoint, load_checkpoint, save_generator
 from models.distill import DistillOptions, fit_generator
@@ -26,8 +24,6 @@ from models.spec import OBJECTIVES
 from models.train import CHECKPOINT_FILE, METRICS_FILE, read_splits
 
 FAMILY: Final = "degre"
-HELD_OUT: Final = 20
-"""One request in this many is held out to stop early on."""
 
 
 def train_generator(
@@ -43,25 +39,24 @@ def train_generator(
     device: torch.device,
     resume: bool = False,
 ) -> GeneratorCheckpoint:
-    """Distil the sequences in `mined` for the lists of `data`, and stop early on held-out requests of them.
+    """Distil the sequences in `mined` for the ``train`` lists of `data`, and stop early on those for ``valid`` lists.
 
     `sizes` are those of `GeneratorConfig`; whether it is conditioned follows from the sequences, which were mined under
     one mix of objectives or under many. Raises `ValueError` if the sequences, the evaluator and the list file do not
-    belong together, there are too few requests, or `folder` and `resume` do not go together (see `loop.fit`).
+    belong together, none are for validation lists, or `folder` and `resume` do not go together (see `loop.fit`).
     """
     teacher = load_checkpoint(evaluator)
     manifest = finished_manifest(mined)
     records = [record for records in read_splits(data).values() for record in records]
-    arrays = read_mined(mined, records, teacher.spec)
+    train, valid = (read_mined(mined, records, teacher.spec, split=split) for split in ("train", "valid"))
     if weight_temperature is not None:
-        arrays = arrays.weighted(weight_temperature)
-    conditioned = bool((arrays.objective_weights != arrays.objective_weights[0]).any())
+        train, valid = train.weighted(weight_temperature), valid.weighted(weight_temperature)
+    conditioned = bool((train.objective_weights != train.objective_weights[0]).any())
     config = GeneratorConfig(**sizes, conditioned=conditioned)
-    kept, held_out = _split(arrays)
     generator, progress = fit_generator(
         teacher.spec,
-        kept,
-        held_out,
+        train,
+        valid,
         config=config,
         distill=distill,
         options=options,
@@ -69,7 +64,7 @@ def train_generator(
         device=device,
         resume=resume,
     )
-    metrics = _metrics(progress, kept, held_out)
+    metrics = _metrics(progress, train, valid)
     provenance = {
         **origin(data, FAMILY, options),
         "config": dataclasses.asdict(config),
@@ -79,20 +74,11 @@ def train_generator(
         "metrics": metrics,
     }
     checkpoint = GeneratorCheckpoint(
-        generator.cpu().eval(), teacher.model, teacher.units, _objectives(arrays), provenance
+        generator.cpu().eval(), teacher.model, teacher.units, _objectives(train), provenance
     )
     write_json(folder / METRICS_FILE, metrics)
     save_generator(folder / CHECKPOINT_FILE, checkpoint)
     return checkpoint
-
-
-def _split(arrays: MinedArrays) -> tuple[MinedArrays, MinedArrays]:
-    """Training and held-out requests. Raises `ValueError` if there are fewer than `HELD_OUT`."""
-    if len(arrays) < HELD_OUT:
-        raise ValueError(f"sequences were mined for {len(arrays)} requests; training needs {HELD_OUT} at least")
-    # The order in which requests were mined is arbitrary, and does not change from run to run.
-    rows: NDArray[np.int64] = np.arange(len(arrays))
-    return arrays.take(rows[rows % HELD_OUT > 0]), arrays.take(rows[rows % HELD_OUT == 0])
 
 
 def _objectives(arrays: MinedArrays) -> dict[str, float]:
@@ -100,10 +86,10 @@ def _objectives(arrays: MinedArrays) -> dict[str, float]:
     return dict(zip(OBJECTIVES, arrays.objective_weights.mean(axis=0).tolist(), strict=True))
 
 
-def _metrics(progress: Progress, kept: MinedArrays, held_out: MinedArrays) -> dict[str, Any]:
+def _metrics(progress: Progress, train: MinedArrays, valid: MinedArrays) -> dict[str, Any]:
     return {
-        "requests": {"train": len(kept), "valid": len(held_out)},
-        "sequences": {"train": int(kept.there.sum()), "valid": int(held_out.there.sum())},
+        "requests": {"train": len(train), "valid": len(valid)},
+        "sequences": {"train": int(train.there.sum()), "valid": int(valid.there.sum())},
         "best_epoch": progress.best_epoch,
         "epochs": progress.epoch,
         "valid_loss": progress.best_loss,
