@@ -55,7 +55,16 @@ def fit_generator(
     device: torch.device,
     resume: bool = False,
 ) -> tuple[PointerGenerator, Progress]:
-    """A new generator, initialised by the seed and fitted. See `loop.fit` for the files written and errors."""
+    """A new generator, initialised by the seed and fitted. See `loop.fit` for the files written and errors.
+
+    Raises `ValueError` too if the sequences are not as long as the generator's horizon: it would have positions that
+    nothing has taught, or lack some.
+    """
+    for name, mined in (("training", train), ("validation", valid)):
+        if mined.sequences.shape[2] != config.list_length:
+            raise ValueError(
+                f"the {name} sequences have {mined.sequences.shape[2]} positions, the generator {config.list_length}"
+            )
     with torch.random.fork_rng():
         torch.manual_seed(options.seed)
         model = PointerGenerator(spec, config)

@@ -41,8 +41,8 @@ def train_generator(
 ) -> GeneratorCheckpoint:
     """Distil the sequences in `mined` for the ``train`` lists of `data`, and stop early on those for ``valid`` lists.
 
-    `sizes` are those of `GeneratorConfig`; whether it is conditioned follows from the sequences, which were mined under
-    one mix of objectives or under many. Raises `ValueError` if the sequences, the evaluator and the list file do not
+    `sizes` are those of `GeneratorConfig` but for what the sequences tell: the list horizon is their length, and the
+    generator is conditioned if they were mined under more than one mix of objectives. Raises `ValueError` if the sequences, the evaluator and the list file do not
     belong together, none are for validation lists, or `folder` and `resume` do not go together (see `loop.fit`).
     """
     teacher = load_checkpoint(evaluator)
@@ -52,7 +52,7 @@ def train_generator(
     if weight_temperature is not None:
         train, valid = train.weighted(weight_temperature), valid.weighted(weight_temperature)
     conditioned = bool((train.objective_weights != train.objective_weights[0]).any())
-    config = GeneratorConfig(**sizes, conditioned=conditioned)
+    config = GeneratorConfig(**sizes, list_length=manifest.length, conditioned=conditioned)
     generator, progress = fit_generator(
         teacher.spec,
         train,

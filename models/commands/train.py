@@ -27,6 +27,10 @@ _SIZES_HELP: Final = {
     "field_dim": "embedding size per field",
     "dropout": "dropout in training",
 }
+_GENERATOR_HELP: Final = {
+    **{name: text for name, text in _SIZES_HELP.items() if name != "list_length"},
+    "layers": "layers of the encoder and of the decoder",
+}
 _OPTION_HELP: Final = {
     "epochs": "epochs at most",
     "batch_size": "lists per batch",
@@ -54,7 +58,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Train, write the run folder, print what came of it."""
     for name in ("dim", "layers", "heads", "list_length", "field_dim", "threads"):
-        value = getattr(arguments, name)
+        value = getattr(arguments, name, None)
         if value is not None and value < 1:
             raise ValueError(f"--{name.replace('_', '-')}: must be at least 1, not {value}")
     if arguments.threads is not None:
@@ -105,8 +109,7 @@ def _add_generator(families: Any) -> None:
     _add_common(parser)
     parser.add_argument("--mined", type=Path, required=True, metavar="FOLDER", help="mined sequences")
     parser.add_argument("--evaluator", type=Path, required=True, metavar="FILE", help="the evaluator that mined them")
-    sizes = dataclasses.asdict(GeneratorConfig())
-    _add_fields(parser.add_argument_group("model"), sizes, {**_SIZES_HELP, "layers": "layers of encoder and decoder"})
+    _add_fields(parser.add_argument_group("model"), dataclasses.asdict(GeneratorConfig()), _GENERATOR_HELP)
     group = parser.add_argument_group("distillation")
     add = group.add_argument
     add("--alpha", type=float, default=0.01, metavar="X", help="weight of the soft labels (default: %(default)s)")
@@ -139,7 +142,7 @@ def _train_generator(arguments: argparse.Namespace) -> str:
         arguments.mined,
         arguments.evaluator,
         arguments.out,
-        sizes=_taken(arguments, _SIZES_HELP),
+        sizes=_taken(arguments, _GENERATOR_HELP),
         distill=DistillOptions(
             hard=not arguments.no_hard_labels, alpha=arguments.alpha, weighting=not arguments.no_weighting
         ),

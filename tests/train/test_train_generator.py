@@ -75,6 +75,12 @@ def test_the_generator_of_a_checkpoint_makes_lists(run: Path, tmp_path: Path) ->
         assert set(row) <= set(range(6))
 
 
+def test_a_generator_is_as_long_as_its_sequences(run: Path, tmp_path: Path) -> None:
+    assert mine(run, "short", "--length", "3") == 0
+    assert distil(run, tmp_path / "run", mined="short") == 0
+    assert load_generator_checkpoint(tmp_path / "run" / "checkpoint.pt").config.list_length == 3
+
+
 def test_sequences_of_sampled_objectives_make_a_conditioned_generator(run: Path, tmp_path: Path) -> None:
     assert distil(run, tmp_path / "run", mined="sampled") == 0
     checkpoint = load_generator_checkpoint(tmp_path / "run" / "checkpoint.pt")
