@@ -42,7 +42,8 @@ def train_generator(
     """Distil the sequences in `mined` for the ``train`` lists of `data`, and stop early on those for ``valid`` lists.
 
     `sizes` are those of `GeneratorConfig` but for what the sequences tell: the list horizon is their length, and the
-    generator is conditioned if they were mined under more than one mix of objectives. Raises `ValueError` if the sequences, the evaluator and the list file do not
+    generator is conditioned if they were mined under more than one mix of objectives. Raises `ValueError` if the
+    sequences, the evaluator and the list file do not
     belong together, none are for validation lists, or `folder` and `resume` do not go together (see `loop.fit`).
     """
     teacher = load_checkpoint(evaluator)
