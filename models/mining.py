@@ -106,14 +106,15 @@ def mine(
     _open(folder, manifest)
     units = cast(Triple, tuple(float(checkpoint.units[name]) for name in OBJECTIVES))
     miner = _Miner(checkpoint.model.to(device).eval(), options, length, units, device)
-    with tqdm(total=len(slates) * options.width, desc="mine", unit="seq", unit_scale=True, disable=None) as bar:
-        for shard in range(manifest.shards):
-            rows = np.array(manifest.rows(shard))
-            if _finished(folder, shard, manifest):
-                bar.update(len(rows) * options.width)
-                bar.unpause()
-                continue
-            write_shard(shard_path(folder, shard), miner.mine(slates.take(rows), weights[rows], bar), manifest.identity)
+    shards = [np.array(manifest.rows(shard)) for shard in range(manifest.shards)]
+    finished = [_finished(folder, shard, manifest) for shard in range(manifest.shards)]
+    known = options.width * sum(len(rows) for rows, done in zip(shards, finished, strict=True) if done)
+    total = options.width * len(slates)
+    with tqdm(total=total, initial=known, desc="mine", unit="seq", unit_scale=True, disable=None) as bar:
+        for shard, (rows, done) in enumerate(zip(shards, finished, strict=True)):
+            if not done:
+                mined = miner.mine(slates.take(rows), weights[rows], bar)
+                write_shard(shard_path(folder, shard), mined, manifest.identity)
     return manifest
 
 
