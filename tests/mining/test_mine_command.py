@@ -32,22 +32,22 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_a_run_that_is_killed_goes_on_and_ends_with_the_same_rows(tmp_path: Path) -> None:
-    records = some_records(train=79, valid=1)
+    records = some_records(train=23, valid=1)
     inputs = files(tmp_path, records, evaluator(records))
     more = ("--shard-size", "2")
     command = [sys.executable, "-m", "models.cli", "mine", *inputs, "--out", str(tmp_path / "killed"), *OPTIONS, *more]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
         for _ in range(3000):
-            if shard_path(tmp_path / "killed", 2).exists() or process.poll() is not None:
+            if shard_path(tmp_path / "killed", 1).exists() or process.poll() is not None:
                 break
             time.sleep(0.02)
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
     before = contents(tmp_path / "killed")
-    (tmp_path / "killed" / ".shard-00039.parquet.1.partial").write_bytes(b"half")
-    assert 3 <= len(before) - 1 < 40, "the run was not killed on its way"
+    (tmp_path / "killed" / ".shard-00011.parquet.1.partial").write_bytes(b"half")
+    assert 2 <= len(before) - 1 < 12, "the run was not killed on its way"
     assert run(inputs, tmp_path / "killed", *more) == 0
     assert run(inputs, tmp_path / "whole", *more) == 0
     after = contents(tmp_path / "killed")

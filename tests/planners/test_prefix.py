@@ -27,7 +27,7 @@ def some_lists(draw: st.DrawFn) -> tuple[list[int], list[list[list[int]]]]:
     return sizes, [[row + [-1] * (3 - len(row)) for row in rows] for rows in lists]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(case=some_lists(), seed=st.integers(0, 99), head=PARTS[0], block=PARTS[1])
 def test_every_prefix_has_the_value_of_a_whole_forward_pass(
     case: tuple[list[int], list[list[list[int]]]], seed: int, head: str, block: str
