@@ -94,16 +94,18 @@ def all_steps(space: Workspace) -> list[Step]:
     profile = space.profile
     main = [*distilled(profile), *BASELINES]
     members = list(dict.fromkeys(m for judge in space.judges for m in judge.members))
-    others = [m for m in members if m not in (EVALUATOR, *PRIMARY.members)]
+    # The evaluator and the primary judge come first, and where the truth is known, the truth: it needs no training.
+    first = [m for m in members if m in (EVALUATOR, *PRIMARY.members, TRUTH)]
+    others = [m for m in members if m not in first]
     steps = [
         data_step(space),
         train_step(space, EVALUATOR, "evaluator"),
         train_step(space, PRIMARY.name, "evaluator"),
-        *(comparison_values_step(space, name, "evaluator") for name in (EVALUATOR, *PRIMARY.members)),
+        *(comparison_values_step(space, name, "evaluator") for name in first),
         *(search_step(space, planner, 0) for planner in searches(profile)),
         *mining_steps(space, main, 0, "mining"),
         *_learnt(space, main, 0, range(1)),
-        *(train_step(space, name, "judges") for name in others if name != TRUTH),
+        *(train_step(space, name, "judges") for name in others),
         *(comparison_values_step(space, name, "judges") for name in others),
         *(exhaustive_values_step(space, name, "exhaustive") for name in _single(space)),
         search_step(space, EXHAUSTIVE, 0),

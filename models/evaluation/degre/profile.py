@@ -34,7 +34,7 @@ class Profile:
     evaluator_layers: int = 6
     sort_layers: int = 3
     generator_layers: int = 4
-    evaluator_epochs: int = 3
+    evaluator_epochs: int = 2
     evaluator_batch: int = 512
     evaluator_rate: float = 2e-3
     evaluator_decay: float = 0.01
@@ -54,10 +54,10 @@ class Profile:
     ablation_beam: int = 2
     ablation_slates: int = 30_000
     alpha: float = 0.01
-    temperature: float = 1.0
+    temperature: float = 0.02
     sweep_beams: tuple[int, ...] = (1, 2, 4, 8, 16)
     sweep_alphas: tuple[float, ...] = (0.0, 0.01, 0.1, 1.0)
-    sweep_temperatures: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0, 10.0)
+    sweep_temperatures: tuple[float, ...] = (0.005, 0.02, 0.1, 0.5, 1.0)
     test_requests: int = 1_000
     random_lists: int = 10_000
     order_requests: int = 100
@@ -130,7 +130,6 @@ class Profile:
 PROFILES: Final[Mapping[str, Profile]] = {
     "quick": Profile(
         name="quick",
-        generator_epochs=6,
         mining_slates=10_000,
         valid_slates=500,
         seeds=1,
@@ -138,9 +137,9 @@ PROFILES: Final[Mapping[str, Profile]] = {
         ablation_slates=10_000,
         sweep_beams=(1, 2, 4, 8),
         sweep_alphas=(0.0, 0.01, 1.0),
-        sweep_temperatures=(0.1, 1.0, 10.0),
-        test_requests=500,
-        exhaustive_requests=20,
+        sweep_temperatures=(0.005, 0.02, 0.1, 1.0),
+        test_requests=300,
+        exhaustive_requests=12,
     ),
     "cpu": Profile(),
     "full": Profile(
