@@ -8,9 +8,41 @@ the unrolled graph (`graph.py`, which has this block as graph nodes).
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from models.spec import SpecError
+
+
+class TransformerSizes(Protocol):
+    """What every model's configuration has."""
+
+    @property
+    def dim(self) -> int: ...
+    @property
+    def layers(self) -> int: ...
+    @property
+    def heads(self) -> int: ...
+    @property
+    def list_length(self) -> int: ...
+    @property
+    def field_dim(self) -> int: ...
+    @property
+    def dropout(self) -> float: ...
+
+
+def check_sizes(sizes: TransformerSizes) -> None:
+    """Raises `SpecError` naming the size that cannot be."""
+    for name in ("dim", "layers", "heads", "list_length", "field_dim"):
+        if getattr(sizes, name) < 1:
+            raise SpecError(f"{name}: must be at least 1, not {getattr(sizes, name)}")
+    if sizes.dim % sizes.heads:
+        raise SpecError(f"dim: must be a multiple of heads ({sizes.heads}), not {sizes.dim}")
+    if not 0 <= sizes.dropout < 1:
+        raise SpecError(f"dropout: must be within 0..1, not {sizes.dropout}")
 
 
 class Block(nn.Module):

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from models.blocks import Block
+from models.blocks import Block, check_sizes
 from models.inputs import FieldInput
-from models.spec import OBJECTIVES, FeatureSpec, SpecError
+from models.spec import OBJECTIVES, FeatureSpec
 
 Batch = Mapping[str, Tensor]
 
@@ -38,13 +38,7 @@ class GeneratorConfig:
     conditioned: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("dim", "layers", "heads", "list_length", "field_dim"):
-            if getattr(self, name) < 1:
-                raise SpecError(f"{name}: must be at least 1, not {getattr(self, name)}")
-        if self.dim % self.heads:
-            raise SpecError(f"dim: must be a multiple of heads ({self.heads}), not {self.dim}")
-        if not 0 <= self.dropout < 1:
-            raise SpecError(f"dropout: must be within 0..1, not {self.dropout}")
+        check_sizes(self)
 
 
 class CandidateEncoder(nn.Module):

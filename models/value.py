@@ -17,7 +17,7 @@ from typing import Final, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from models.blocks import Block
+from models.blocks import Block, check_sizes
 from models.heads import CountHead, MonotoneHead
 from models.inputs import Batch, ConcatInput, FieldInput
 from models.spec import FeatureSpec, SpecError
@@ -46,13 +46,7 @@ class ValueConfig:
     head: Head = "independent"
 
     def __post_init__(self) -> None:
-        for name in ("dim", "layers", "heads", "list_length", "field_dim"):
-            if getattr(self, name) < 1:
-                raise SpecError(f"{name}: must be at least 1, not {getattr(self, name)}")
-        if self.dim % self.heads:
-            raise SpecError(f"dim: must be a multiple of heads ({self.heads}), not {self.dim}")
-        if not 0 <= self.dropout < 1:
-            raise SpecError(f"dropout: must be within 0..1, not {self.dropout}")
+        check_sizes(self)
         for name, choices in (("input_block", get_args(InputBlock)), ("head", get_args(Head))):
             if getattr(self, name) not in choices:
                 raise SpecError(f"{name}: must be one of {', '.join(choices)}, not {getattr(self, name)!r}")
