@@ -50,7 +50,7 @@ class ExportError(ValueError):
 
 @dataclass(frozen=True)
 class BundleOptions:
-    """What a bundle has beside its model. The request may override all but the first three."""
+    """What a bundle has beside its model. A request may override queues, objectives, diversity and partition."""
 
     name: str
     version: str

@@ -21,9 +21,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--name", required=True, help="the model's name in requests")
     add("--version", required=True, help="the bundle's version; an existing one is never overwritten")
     add("--list-length", type=int, metavar="L", help="positions the graph fills (default: the model's horizon)")
-    add("--queues", type=int, metavar="Q", help="most queues in a request (default: as many as --queue gives)")
+    add(
+        "--queues",
+        type=int,
+        metavar="Q",
+        help="most queues in a request (default: as many as --queue gives; DeGRe: at least 4)",
+    )
     add("--head-width", type=int, metavar="H", help="SORT-Gen: heads per queue and step (default: 2)")
-    add("--candidates", type=int, metavar="N", help="DeGRe: most candidates that are encoded (default: 200)")
+    add(
+        "--candidates",
+        type=int,
+        metavar="N",
+        help="DeGRe: most candidates that are encoded, rounded up to a multiple of Q (default: 200)",
+    )
     add(
         "--queue",
         action="append",
@@ -39,7 +49,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="A,B,G",
         help="default α,β,γ (SORT-Gen: 5,1,1; DeGRe: those that it was distilled for)",
     )
-    add("--trade-off", type=float, default=0.8, metavar="LAMBDA", help="default λ of MMR (default: %(default)s)")
+    add("--trade-off", type=float, metavar="LAMBDA", help="default λ of MMR (SORT-Gen: 0.8; DeGRe: 1, no MMR)")
     add("--window", type=int, default=4, help="default window of MMR (default: %(default)s)")
     add("--requests", type=int, default=1000, help="random and edge requests to prove (default: %(default)s)")
     add("--seed", type=int, default=0, help="seed of those requests (default: %(default)s)")
@@ -59,8 +69,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 def bundle_options(family: Family, arguments: argparse.Namespace) -> BundleOptions:
     """The options that the command line asks for. Raises `ValueError` naming the one that is wrong."""
-    if not 0 <= arguments.trade_off <= 1:
-        raise ValueError(f"--trade-off: must be within 0..1, not {arguments.trade_off:g}")
+    trade_off = family.trade_off if arguments.trade_off is None else arguments.trade_off
+    if not 0 <= trade_off <= 1:
+        raise ValueError(f"--trade-off: must be within 0..1, not {trade_off:g}")
     if arguments.window < 0:
         raise ValueError(f"--window: must be at least 0, not {arguments.window}")
     if arguments.requests < 1:
@@ -74,7 +85,8 @@ def bundle_options(family: Family, arguments: argparse.Namespace) -> BundleOptio
         version=arguments.version,
         limits=family.limits(
             Wishes(
-                queues=len(queues) if arguments.queues is None else arguments.queues,
+                queues=len(queues),
+                most_queues=arguments.queues,
                 list_length=arguments.list_length,
                 head_width=arguments.head_width,
                 candidates=arguments.candidates,
@@ -83,7 +95,7 @@ def bundle_options(family: Family, arguments: argparse.Namespace) -> BundleOptio
         queues=queues,
         fallback=objective_formula(family.spec, family.units),
         objectives=family.objectives(None if asked is None else dict(zip(OBJECTIVES, asked, strict=True))),
-        diversity=Diversity(trade_off=arguments.trade_off, window=arguments.window),
+        diversity=Diversity(trade_off=trade_off, window=arguments.window),
         partition=arguments.partition,
     )
 

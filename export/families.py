@@ -44,16 +44,19 @@ Weights = Mapping[str, float]
 
 _SORT_GEN_OBJECTIVES: Final = {"click": 5.0, "conversion": 1.0, "gmv": 1.0}
 _SORT_GEN_HEADS: Final = 2
+_SORT_GEN_TRADE_OFF: Final = 0.8
 _DEGRE_CANDIDATES: Final = 200
+_DEGRE_QUEUES: Final = 4
 
 Model = TypeVar("Model", bound=nn.Module)
 
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """Sizes that a caller asks for; None leaves them to the family."""
+    """Sizes that a caller asks for; None leaves them to the family. `queues` are the bundle's own."""
 
     queues: int
+    most_queues: int | None = None
     list_length: int | None = None
     head_width: int | None = None
     candidates: int | None = None
@@ -93,6 +96,11 @@ class Family(Protocol):
 
     def default_queues(self) -> tuple[QueueSpec, ...]:
         """Queues for a bundle that is given none."""
+        ...
+
+    @property
+    def trade_off(self) -> float:
+        """λ of MMR for a bundle that is given none."""
         ...
 
     def objectives(self, asked: Weights | None) -> Weights:
@@ -157,11 +165,18 @@ class SortGen:
     def limits(self, wishes: Wishes) -> Limits:
         if wishes.candidates is not None:
             raise ValueError("--candidates: the queues of a value model say how many are looked at")
-        horizon = self.checkpoint.config.list_length
-        return Limits(_or(wishes.list_length, horizon), wishes.queues, _or(wishes.head_width, _SORT_GEN_HEADS))
+        return Limits(
+            list_length=_or(wishes.list_length, self.checkpoint.config.list_length),
+            queues=_or(wishes.most_queues, wishes.queues),
+            head_width=_or(wishes.head_width, _SORT_GEN_HEADS),
+        )
 
     def default_queues(self) -> tuple[QueueSpec, ...]:
         return default_queues(self.spec, self.units)
+
+    @property
+    def trade_off(self) -> float:
+        return _SORT_GEN_TRADE_OFF
 
     def objectives(self, asked: Weights | None) -> Weights:
         return asked or _SORT_GEN_OBJECTIVES
@@ -219,15 +234,20 @@ class Degre:
         candidates = _or(wishes.candidates, _DEGRE_CANDIDATES)
         if candidates < 1:
             raise ValueError(f"--candidates: must be at least 1, not {candidates}")
+        queues = _or(wishes.most_queues, max(wishes.queues, _DEGRE_QUEUES))  # they cost nothing
         return Limits(
             list_length=_or(wishes.list_length, self.checkpoint.config.list_length),
-            queues=wishes.queues,
+            queues=queues,
             head_width=_or(wishes.head_width, 1),
-            queue_length=math.ceil(candidates / wishes.queues),
+            queue_length=math.ceil(candidates / queues),
         )
 
     def default_queues(self) -> tuple[QueueSpec, ...]:
         return (QueueSpec("formula", objective_formula(self.spec, self.units)),)
+
+    @property
+    def trade_off(self) -> float:
+        return 1.0  # plain greedy, as in the paper: beside a probability, cosines would decide most choices
 
     def objectives(self, asked: Weights | None) -> Weights:
         learnt = self.checkpoint.objectives

@@ -137,6 +137,10 @@ class Manifest:
         """Does the graph take any number of slots, so that empty ones need not be encoded?"""
         return any(isinstance(size, str) for t in self.inputs if t.name == "valid" for size in t.shape[1:])
 
+    def places(self, queues: int) -> int:
+        """Places in each of a request's `queues`: the graph's own, or a share of all slots if their number is free."""
+        return self.limits.slots // queues if self.any_slots else self.limits.queue_length
+
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types, with the format number and the spec's fingerprint."""
         return {

@@ -1,7 +1,7 @@
 """Which candidates stand in which queue, and the order of those that the model does not reach.
 
-Letters: n candidates, Q queues with K places in each, as the bundle says; N slots, of which there are Q·K unless the
-graph takes any number.
+Letters: n candidates; N slots, of which there are as many as the bundle's queues have places unless its graph takes any
+number.
 """
 
 from __future__ import annotations
@@ -112,15 +112,15 @@ def fill_slots(table: ScoreTable, plan: Plan, manifest: Manifest) -> Slots:
 
     Raises `Problem` (422) naming the queue whose formula is wrong or gives a value that is not finite.
     """
-    limits = manifest.limits
+    queues, places = manifest.limits.queues, manifest.places(len(plan.queues))
     scores = np.stack([_queue_score(table, plan, i) for i in range(len(plan.queues))])
-    filled = np.full((limits.queues, limits.queue_length), -1, np.int64)
-    filled[: len(scores)] = partition(scores, limits.queue_length, plan.partition)
-    candidates, queues = filled.ravel(), np.repeat(np.arange(limits.queues), limits.queue_length)
+    filled = np.full((queues, places), -1, np.int64)
+    filled[: len(scores)] = partition(scores, places, plan.partition)
+    candidates, queue_of = filled.ravel(), np.repeat(np.arange(queues), places)
     if manifest.any_slots:
         kept = candidates >= 0
-        return Slots(candidates[kept], queues[kept])
-    return Slots(candidates, queues)
+        return Slots(candidates[kept], queue_of[kept])
+    return Slots(candidates, queue_of)
 
 
 def _queue_score(table: ScoreTable, plan: Plan, i: int) -> Column:

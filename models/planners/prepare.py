@@ -21,22 +21,21 @@ from models.planners.reference import Preferences
 
 @dataclass(frozen=True)
 class Preparer:
-    """Everything that does not depend on the request. For a graph that takes `any_slots`, empty ones are left out."""
+    """Everything that does not depend on the request."""
 
     encoder: Encoder
     limits: Limits
     queues: Sequence[QueueSpec]
     strategy: Partition = "bfs"
-    any_slots: bool = False
 
     def __call__(self, record: ListRecord, preferences: Preferences) -> tuple[Arrays, NDArray[np.int64]]:
-        """The graph's inputs (a batch of one) and the candidate behind every slot [N], −1 where one is empty."""
+        """The graph's inputs (a batch of one) and the candidate behind every slot [N], −1 where a slot is empty."""
         columns = score_columns(record.candidates, preferences, self.encoder)
         n = len(record.candidates)
         scores = np.stack([compile_formula(queue.score)(columns, n) for queue in self.queues])
         slots = np.full((self.limits.queues, self.limits.queue_length), -1, np.int64)
         slots[: len(scores)] = partition(scores, self.limits.queue_length, self.strategy)
-        flat = slots[slots >= 0] if self.any_slots else slots.reshape(-1)
+        flat = slots.reshape(-1)
         arrays = self.encoder.encode_slots(record.candidates, flat)
         arrays |= self.encoder.encode_user(record.user, record.context)
         batch = {name: array[None] for name, array in arrays.items()}

@@ -160,6 +160,14 @@ def test_a_graph_takes_any_slots_if_their_axis_has_a_name_and_any_objectives_if_
     assert (open_one.any_slots, open_one.fixed_objectives) == (True, False)
 
 
+def test_queues_have_their_places_in_the_graph_or_share_all_slots_if_their_number_is_free() -> None:
+    limits = Limits(list_length=4, queues=3, queue_length=10)
+    fixed = replace(MANIFEST, queues=(QueueSpec("click", "ctr"),), limits=limits)
+    free = replace(fixed, inputs=(TensorSpec("valid", "bool", ("B", "N")),))
+    assert [fixed.places(q) for q in (1, 2, 3)] == [10, 10, 10]
+    assert [free.places(q) for q in (1, 2, 3)] == [30, 15, 10]
+
+
 MIXES = st.fixed_dictionaries(dict.fromkeys(("click", "conversion", "gmv"), st.integers(0, 100))).filter(
     lambda mix: sum(mix.values()) > 0
 )

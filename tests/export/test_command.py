@@ -53,19 +53,22 @@ def test_by_default_the_bundle_has_the_models_horizon_and_a_queue_per_objective_
 def test_a_generators_bundle_takes_its_mix_and_sees_up_to_200_candidates_in_the_order_of_the_formula(
     saved_generator: Path, tmp_path: Path
 ) -> None:
-    assert export(saved_generator, tmp_path, "--trade-off", "1") == 0
+    assert export(saved_generator, tmp_path) == 0
     manifest = Manifest.read(tmp_path / "demo" / "1")
-    assert (manifest.family, manifest.limits) == ("degre", Limits(CONFIG.list_length, 1, 1, 200))
+    assert (manifest.family, manifest.limits) == ("degre", Limits(CONFIG.list_length, 4, 1, 50))
     assert manifest.queues == (QueueSpec("formula", objective_formula(SPEC, UNITS)),)
     assert manifest.objectives == {"click": 2.0, "conversion": 1.0, "gmv": 0.0}
     assert manifest.fixed_objectives
+    assert manifest.diversity == Diversity(1.0, 4)  # plain greedy, as in the paper
 
 
 def test_a_generators_queues_share_the_places_for_candidates(saved_generator: Path, tmp_path: Path) -> None:
-    queues = ["--queue", "click=ctr", "--queue", "gmv=price", "--candidates", "25", "--list-length", "2"]
-    assert export(saved_generator, tmp_path, *queues, "--objectives", "4,2,0") == 0
+    queues = ["--queue", "click=ctr", "--queue", "gmv=price", "--queues", "2", "--candidates", "25"]
+    wishes = ["--list-length", "2", "--objectives", "4,2,0", "--trade-off", "0.7"]
+    assert export(saved_generator, tmp_path, *queues, *wishes) == 0
     manifest = Manifest.read(tmp_path / "demo" / "1")
     assert manifest.limits == Limits(2, 2, 1, 13)
+    assert manifest.diversity.trade_off == 0.7
     assert manifest.objectives == {"click": 4.0, "conversion": 2.0, "gmv": 0.0}
 
 
@@ -74,6 +77,7 @@ def test_a_generators_queues_share_the_places_for_candidates(saved_generator: Pa
     [
         (["--head-width", "2"], "head_width: a pointer sees every candidate, so it must be 1, not 2"),
         (["--candidates", "0"], "--candidates: must be at least 1, not 0"),
+        (["--queue", "a=ctr", "--queue", "b=cvr", "--queues", "1"], "queues: must be 1 to 1 queues, not 2"),
         (["--list-length", "5"], "list_length 5 is past the generator's horizon 4"),
         (["--objectives", "5,1,1"], "--objectives: the generator was distilled for 2,1,0 and knows no other mix"),
     ],

@@ -15,7 +15,7 @@ from tests.planners.examples import random_generator, random_model
 from tests.service.tiny_bundle import SPEC
 
 PLACES = 20
-"""Candidates that a queue has room for."""
+"""Candidates that each queue has room for if a request names as many as it may."""
 
 MIX = {"click": 5.0, "conversion": 1.0, "gmv": 1.0}
 _UNITS = {"click": 0.05, "conversion": 0.001, "gmv": 0.5}

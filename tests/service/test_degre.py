@@ -27,6 +27,8 @@ from tests.service.requests import candidate, check_list, request
 from tests.service.tiny_bundle import SPEC
 
 CLICK = [{"name": "click", "score": "ctr"}]
+ROOM = 3 * PLACES
+"""Candidates that the model can look at, however many queues they stand in."""
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +52,7 @@ def ids(answer: dict[str, Any]) -> list[str]:
     return [item["id"] for item in answer["items"]]
 
 
-@pytest.mark.parametrize(("n", "slots"), [(1, 1), (12, 12), (PLACES, PLACES), (PLACES + 9, PLACES)])
+@pytest.mark.parametrize(("n", "slots"), [(1, 1), (12, 12), (ROOM, ROOM), (ROOM + 9, ROOM)])
 def test_only_candidates_are_encoded_and_no_empty_slots(fixed: Model, n: int, slots: int) -> None:
     engine = FakeEngine()
     with live_app(replace(fixed, engine=engine)) as server:
@@ -79,12 +81,20 @@ def test_the_order_of_the_request_does_not_matter(live: Live) -> None:
 
 
 def test_of_more_candidates_than_there_is_room_for_the_best_by_formula_are_seen(live: Live) -> None:
-    sent = request(60, queues=CLICK, top_n=40)
+    sent = request(ROOM + 40, queues=CLICK, top_n=40)
     answer = live.post(sent).json
     check_list(sent, answer)
     assert [item["source"] for item in answer["items"]] == ["model"] * 5 + ["formula"] * 35
-    assert set(ids(answer)[:5]) <= set(by_ctr(sent)[:PLACES])
+    assert set(ids(answer)[:5]) <= set(by_ctr(sent)[:ROOM])
     assert not set(ids(answer)[:5]) <= set(by_ctr(sent)[:5])
+
+
+def test_two_queues_share_the_room_of_three(fixed: Model) -> None:
+    engine = FakeEngine()
+    with live_app(replace(fixed, engine=engine)) as server:
+        sent = request(ROOM + 9, queues=[*CLICK, {"name": "dear", "score": "price"}])
+        check_list(sent, server.post(sent).json)
+    assert engine.batches[0]["valid"].shape == (1, ROOM)
 
 
 def test_an_explanation_names_the_queue_that_the_candidate_stood_in(live: Live) -> None:
@@ -168,4 +178,4 @@ def test_it_is_warmed_up_with_its_own_mix(fixed: Model) -> None:
 def test_the_model_page_says_what_may_be_asked_of_it(live: Live) -> None:
     (model,) = live.get("/v1/models").json["models"]
     assert (model["family"], model["fixed_objectives"], model["objectives"]) == ("degre", True, MIX)
-    assert (model["list_length"], model["max_queues"], model["max_candidates"]) == (5, 3, 3 * PLACES)
+    assert (model["list_length"], model["max_queues"], model["max_candidates"]) == (5, 3, ROOM)
