@@ -42,7 +42,11 @@ SPEC: Final = FeatureSpec(
     price=Number("price", transform="log1p"),
 )
 UNITS: Final = {"click": 0.05, "conversion": 0.005, "gmv": 0.5}
-_LAYERS: Final = 3
+_DEFAULTS: Final[Mapping[Family, Mapping[str, Any]]] = {
+    "sort-gen": {"layers": 3, "queues": 3, "head_widths": [1, 2, 4, 8], "long": 50},
+    "degre": {"layers": 4, "evaluator_layers": 6},
+}
+"""The options of a family beside those that all have."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -53,15 +57,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--family", choices=get_args(Family), default="sort-gen", help="what to time (default: %(default)s)")
     add("--dim", type=int, default=128, help="model width (default: %(default)s)")
     add("--layers", type=int, help="transformer layers (default: 3; DeGRe: 4 in encoder and decoder each)")
-    add("--evaluator-layers", type=int, default=6, help="DeGRe: the evaluator's layers (default: %(default)s)")
-    add("--queues", type=int, default=3, help="queues Q (default: %(default)s)")
-    add("--head-widths", type=int, nargs="+", default=[1, 2, 4, 8], metavar="H", help="heads (default: 1 2 4 8)")
-    add("--long", type=int, default=50, help="the long horizon to time beside L = 10 (default: %(default)s)")
+    add("--evaluator-layers", type=int, help="DeGRe: the evaluator's layers (default: 6)")
+    add("--queues", type=int, help="SORT-Gen: queues Q (default: 3)")
+    add("--head-widths", type=int, nargs="+", metavar="H", help="SORT-Gen: heads (default: 1 2 4 8)")
+    add("--long", type=int, help="SORT-Gen: the long horizon to time beside L = 10 (default: 50)")
     add("--json", type=Path, metavar="FILE", help="write the figures here as well")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure and print Markdown."""
+    _complete(arguments)
     torch.set_num_threads(1)
     report = bench_pointer(SPEC, UNITS, arguments) if arguments.family == "degre" else _bench_queues(arguments)
     report = {
@@ -76,9 +81,22 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _complete(arguments: argparse.Namespace) -> None:
+    """Fill in the family's defaults. Raises `ValueError` naming an option that it does not have, or one below 1."""
+    own = _DEFAULTS[arguments.family]
+    for name in sorted({name for options in _DEFAULTS.values() for name in options}):
+        if getattr(arguments, name) is None:
+            setattr(arguments, name, own.get(name))
+        elif name not in own:
+            raise ValueError(f"--{name.replace('_', '-')}: --family {arguments.family} has no such option")
+    for name in ("blocks", "runs"):
+        if getattr(arguments, name) < 1:
+            raise ValueError(f"--{name}: must be at least 1, not {getattr(arguments, name)}")
+
+
 def _bench_queues(arguments: argparse.Namespace) -> dict[str, Any]:
     """SORT-Gen: prints its table and returns the figures."""
-    layers = arguments.layers or _LAYERS
+    layers = arguments.layers
     model = _model(arguments.dim, layers, 10)
     first = Limits(10, arguments.queues, arguments.head_widths[0])
     contestants: dict[str, Run] = {"matrix products alone": _products(model, first)}

@@ -26,13 +26,12 @@ from models.value import ListValueModel, ValueConfig
 _TARGETS: Final = {(12, 6): 2.5, (100, 10): 8.0}
 """Candidates and list length to the milliseconds that decoding should take at most."""
 
-_LAYERS: Final = 4
 _CLICKS: Final = {"click": 1.0, "conversion": 0.0, "gmv": 0.0}
 
 
 def bench_pointer(spec: FeatureSpec, units: Mapping[str, float], arguments: argparse.Namespace) -> dict[str, Any]:
     """Measure, print Markdown, and return the figures."""
-    layers = arguments.layers or _LAYERS
+    layers = arguments.layers
     contestants: dict[str, Run] = {}
     targets: dict[str, float] = {}
     for (n, length), target in _TARGETS.items():

@@ -59,6 +59,25 @@ def test_decoding_is_timed_with_and_without_valuing_and_shown_beside_its_targets
     assert all(f"| {name} |" in printed for name in named)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--evaluator-layers", "2"], "--evaluator-layers: --family sort-gen has no such option"),
+        (["--family", "degre", "--queues", "2"], "--queues: --family degre has no such option"),
+        (["--family", "degre", "--head-widths", "2"], "--head-widths: --family degre has no such option"),
+        (["--family", "degre", "--long", "20"], "--long: --family degre has no such option"),
+        (["--layers", "0"], "layers: must be at least 1, not 0"),
+        (["--blocks", "0"], "--blocks: must be at least 1, not 0"),
+    ],
+)
+@pytest.mark.usefixtures("threads")
+def test_an_option_that_would_do_nothing_or_nothing_good_is_named(
+    capsys: pytest.CaptureFixture[str], options: list[str], message: str
+) -> None:
+    assert cli.main(["bench", *options]) == 2
+    assert message in capsys.readouterr().err
+
+
 def test_contestants_run_equally_often_and_slow_ones_once_a_block() -> None:
     runs = {"a": 0, "b": 0}
 
