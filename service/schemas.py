@@ -42,7 +42,10 @@ class Candidate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, g
 
 
 class Objectives(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
-    """Weights α, β, γ. A missing one takes the bundle's default; they may not all be 0."""
+    """Weights α, β, γ. A missing one takes the bundle's default; they may not all be 0.
+
+    A model with `fixed_objectives` in `/v1/models` takes its own mix only, at any scale.
+    """
 
     click: Annotated[Weight, Meta(description="α")] | None = None
     conversion: Annotated[Weight, Meta(description="β")] | None = None

@@ -13,7 +13,8 @@ import onnx
 import pytest
 
 from export import bundle
-from export.bundle import ExportError, write_bundle
+from export.bundle import BundleOptions, ExportError, write_bundle
+from export.families import Family
 from export.verify import ProofError, prove
 from models.manifest import (
     FINGERPRINT_KEY,
@@ -107,15 +108,18 @@ def test_the_service_refuses_it_if_one_bit_is_wrong(own_copy: Path, name: str, p
         load_bundle(own_copy, SessionConfig())
 
 
-def test_the_service_refuses_another_models_graph_even_with_its_right_checksum(own_copy: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("make", "wishes"), [(sort_gen, OPTIONS), (degre, DEGRE_OPTIONS)], ids=["sort-gen", "degre"])
+def test_the_service_refuses_another_models_graph_even_with_its_right_checksum(
+    tmp_path: Path, make: Callable[[int], Family], wishes: BundleOptions
+) -> None:
     """The golden answers are what tells two models of equal shape apart."""
-    other, _ = write_bundle(tmp_path / "other", sort_gen(seed=5), OPTIONS, requests=5)
-    (own_copy / MODEL_FILE).write_bytes((other / MODEL_FILE).read_bytes())
-    manifest = json.loads((own_copy / MANIFEST_FILE).read_text("utf-8"))
+    folder, other = (write_bundle(tmp_path / str(seed), make(seed), wishes, requests=1)[0] for seed in (0, 5))
+    (folder / MODEL_FILE).write_bytes((other / MODEL_FILE).read_bytes())
+    manifest = json.loads((folder / MANIFEST_FILE).read_text("utf-8"))
     manifest["files"][MODEL_FILE] = Manifest.read(other).files[MODEL_FILE]
-    (own_copy / MANIFEST_FILE).write_text(json.dumps(manifest), "utf-8")
+    (folder / MANIFEST_FILE).write_text(json.dumps(manifest), "utf-8")
     with pytest.raises(BundleError, match=r"^golden\.npz: request \d+: "):
-        load_bundle(own_copy, SessionConfig())
+        load_bundle(folder, SessionConfig())
 
 
 @pytest.mark.parametrize("conditioned", [False, True])
