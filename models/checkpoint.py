@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
+from torch import nn
 
+from models.batches import digest
 from models.files import whole_file
 from models.generator import GeneratorConfig, PointerGenerator
 from models.spec import OBJECTIVES, FeatureSpec, SpecError, record
@@ -146,6 +148,11 @@ def checkpoint_kind(path: Path) -> str:
     if kind not in (VALUE_KIND, GENERATOR_KIND):
         raise CheckpointError(f"{path}: is a {kind}, neither a {VALUE_KIND} nor a {GENERATOR_KIND}")
     return str(kind)
+
+
+def weights_digest(model: nn.Module) -> str:
+    """SHA-256 of a model's weights, in hex: whether two runs used the same one."""
+    return digest({name: weights.detach().cpu().numpy() for name, weights in model.state_dict().items()})
 
 
 def save_payload(path: Path, kind: str, payload: Mapping[str, Any]) -> None:

@@ -197,6 +197,8 @@ def _decode(path: Path, table: pa.Table, slates: SlateArrays, rows: NDArray[np.i
     soft = np.zeros((*sequences.shape, slates.candidates), np.float32)
     labels = _like(path, table, "soft_labels", counts, lengths, np.repeat(candidates, counts * length))
     soft[soft_mask(there, candidates, soft.shape)] = labels
+    shared = (np.abs(weights.sum(axis=1) - 1) < 1e-3) & (weights.min(axis=1) >= 0)
+    _require(path, ids, "weights", shared, "are no distribution")
     sums = soft.sum(axis=-1)[there].reshape(-1, length)
     fair = (np.abs(sums - 1) < 1e-3).all(axis=1) & (soft.min(axis=(2, 3))[there] >= 0)
     _require(path, owners, "soft_labels", fair, "are no distribution")

@@ -23,8 +23,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from models.batches import digest
-from models.checkpoint import Checkpoint
+from models.checkpoint import Checkpoint, weights_digest
 from models.inputs import Batch
+from models.locks import only_one
 from models.mined_shards import (
     Manifest,
     MinedError,
@@ -94,7 +95,7 @@ def mine(
 
     Finished shards of an earlier run are kept. `source` goes into the manifest as it is. Raises `ValueError` naming
     what differs if the folder holds sequences that were mined another way, and naming the request that has fewer
-    candidates than a list has positions.
+    candidates than a list has positions; `locks.LockedError` if another process is mining into `folder`.
     """
     length = checkpoint.config.list_length if options.length is None else options.length
     if length > checkpoint.config.list_length:
@@ -103,19 +104,25 @@ def mine(
     weights = draw_weights(len(slates), options)
     _check_objectives(slates, weights)
     manifest = _manifest(checkpoint, slates, options, length, source or {})
-    _open(folder, manifest)
     units = cast(Triple, tuple(float(checkpoint.units[name]) for name in OBJECTIVES))
     miner = _Miner(checkpoint.model.to(device).eval(), options, length, units, device)
+    with only_one(folder):
+        _open(folder, manifest)
+        _fill(folder, manifest, miner, slates, weights)
+    return manifest
+
+
+def _fill(folder: Path, manifest: Manifest, miner: _Miner, slates: SlateArrays, weights: NDArray[np.float32]) -> None:
+    """Mine the shards that are not there."""
+    width = miner.width
     shards = [np.array(manifest.rows(shard)) for shard in range(manifest.shards)]
     finished = [_finished(folder, shard, manifest) for shard in range(manifest.shards)]
-    known = options.width * sum(len(rows) for rows, done in zip(shards, finished, strict=True) if done)
-    total = options.width * len(slates)
-    with tqdm(total=total, initial=known, desc="mine", unit="seq", unit_scale=True, disable=None) as bar:
+    known = width * sum(len(rows) for rows, done in zip(shards, finished, strict=True) if done)
+    with tqdm(total=width * len(slates), initial=known, desc="mine", unit="seq", unit_scale=True, disable=None) as bar:
         for shard, (rows, done) in enumerate(zip(shards, finished, strict=True)):
             if not done:
                 mined = miner.mine(slates.take(rows), weights[rows], bar)
                 write_shard(shard_path(folder, shard), mined, manifest.identity)
-    return manifest
 
 
 def draw_weights(count: int, options: MiningOptions) -> NDArray[np.float32]:
@@ -143,6 +150,11 @@ class _Miner:
         self._length = length
         self._units = units
         self._device = device
+
+    @property
+    def width(self) -> int:
+        """B: how many sequences are searched for each request."""
+        return self._options.width
 
     def mine(self, slates: SlateArrays, weights: NDArray[np.float32], bar: tqdm[Any]) -> MinedRows:
         """The rows of one shard."""
@@ -224,14 +236,13 @@ def _check_objectives(slates: SlateArrays, weights: NDArray[np.float32]) -> None
 def _manifest(
     checkpoint: Checkpoint, slates: SlateArrays, options: MiningOptions, length: int, source: Mapping[str, Any]
 ) -> Manifest:
-    weights = {name: w.detach().cpu().numpy() for name, w in checkpoint.model.state_dict().items()}
     chosen = {**dataclasses.asdict(options), "length": length}
     if options.objectives is None:
         chosen["objectives"] = "sampled"
     ids = hashlib.sha256("\n".join(slates.request_ids).encode()).hexdigest()
     identity = {
         "fingerprint": checkpoint.spec.fingerprint,
-        "evaluator": digest(weights),
+        "evaluator": weights_digest(checkpoint.model),
         "units": str(dict(checkpoint.units)),
         "requests": f"{ids} {digest(slates.features)}",
         **{name: str(value) for name, value in chosen.items()},

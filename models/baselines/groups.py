@@ -25,7 +25,7 @@ from tqdm import tqdm
 from models.baselines.lists import Utility, best_first, prior_list
 from models.baselines.nlgr_generator import put
 from models.batches import Batch, batches, digest
-from models.checkpoint import load_payload, save_payload
+from models.checkpoint import load_payload, save_payload, weights_digest
 from models.planners.prefix import list_outcomes
 from models.slates import SlateArrays
 from models.value import ListValueModel
@@ -233,11 +233,6 @@ def evaluator_scorer(evaluator: ListValueModel, worth: Utility) -> Scorer:
         return worth(list_outcomes(evaluator, batch, lists)[:, :, -1])
 
     return score
-
-
-def weights_digest(model: torch.nn.Module) -> str:
-    """SHA-256 of a model's weights, in hex."""
-    return digest({name: weights.detach().cpu().numpy() for name, weights in model.state_dict().items()})
 
 
 def random_lists(valid: Tensor, count: int, length: int, generator: torch.Generator) -> Tensor:

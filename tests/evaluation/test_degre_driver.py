@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from models import cli
 from models.datasets.simulated_logs import load
 from models.datasets.simulator import SimulatorConfig
 from models.evaluation.degre import generator_steps, search_steps
+from models.evaluation.degre import report as report_module
 from models.evaluation.degre.profile import PROFILES
+from models.evaluation.degre.scores import Run, score
+from models.evaluation.degre.workspace import Workspace
 from models.lists import write_lists
 from tests.train.records import make_records
 
@@ -130,6 +135,50 @@ def test_other_sizes_in_the_same_folder_are_refused(whole: Path, simulated: Path
     assert "was begun with dim 8, not 16" in capsys.readouterr().err
 
 
+def test_a_report_of_other_sizes_than_were_run_is_refused(whole: Path, simulated: Path, capsys: Any) -> None:
+    """The sizes in its head would not be those behind its figures."""
+    before = (whole / "report.md").read_bytes()
+    assert _run(simulated, whole, "--dim", "16", "--steps", "report") != 0
+    assert "was begun with dim 8, not 16" in capsys.readouterr().err
+    assert (whole / "report.md").read_bytes() == before
+
+
+def test_a_planner_that_another_process_finishes_during_a_report_is_left_to_the_next(
+    whole: Path, simulated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(whole, out)
+    planner = out / "planners/goalrank/mix-0/seed-0"
+    for path in [*planner.glob("values-*.npy"), *planner.glob("sets-*.npy")]:
+        path.unlink()
+    (planner / "done.json").rename(tmp_path / "done.json")
+
+    def finished_afterwards(space: Workspace, runs: Sequence[Run]) -> None:
+        score(space, runs)
+        (tmp_path / "done.json").rename(planner / "done.json")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(report_module, "score", finished_afterwards)
+        assert _run(simulated, out, "--steps", "report") == 0
+    rows = {row["title"]: row for row in _report(out)["hit_rates"]["primary"]["rows"]}
+    assert rows["GoalRank"]["hit_rate"] is None
+    assert rows["PRM"]["hit_rate"] is not None
+    assert _run(simulated, out, "--steps", "report") == 0
+    assert [row["hit_rate"] for row in _cells(_report(out))] == [row["hit_rate"] for row in _cells(_report(whole))]
+
+
+def test_lists_that_were_made_again_are_valued_again(whole: Path, simulated: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(whole, out)
+    planner, other = (out / f"planners/{name}/mix-0/seed-0" for name in ("random", "beam"))
+    before = np.load(planner / "values-primary.npy")
+    shutil.copyfile(other / "lists.npy", planner / "lists.npy")
+    assert _run(simulated, out, "--steps", "report") == 0
+    after = np.load(planner / "values-primary.npy")
+    assert not np.array_equal(after, before)
+    np.testing.assert_allclose(after, np.load(other / "values-primary.npy"), rtol=1e-5)
+
+
 def test_an_interrupted_run_goes_on_to_the_same_result(
     whole: Path, simulated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -146,7 +195,7 @@ def test_an_interrupted_run_goes_on_to_the_same_result(
         assert (out / path).read_bytes() == (whole / path).read_bytes()
     text, report = (out / "report.md").read_text("utf-8"), _report(out)
     assert "not run" in text
-    assert report["hit_rates"]["truth"] is None
+    assert report["hit_rates"]["architecture"] is None
     rows = {row["title"]: row for row in report["hit_rates"]["primary"]["rows"]}
     assert rows["evaluator, greedy"]["hit_rate"] is not None
     assert rows["GoalRank"]["hit_rate"] is None
@@ -185,9 +234,31 @@ def test_a_report_of_nothing_is_refused(simulated: Path, tmp_path: Path, capsys:
     assert "run the step 'data' first" in capsys.readouterr().err
 
 
-def test_sizes_that_make_no_sense_are_named(simulated: Path, tmp_path: Path, capsys: Any) -> None:
-    assert _run(simulated, tmp_path / "out", "--seeds", "0") != 0
-    assert "--seeds: must be at least 1, not 0" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("option", "value", "problem"),
+    [
+        ("--seeds", "0", "--seeds: must be at least 1, not 0"),
+        ("--exhaustive-requests", "-1", "--exhaustive-requests: must be at least 0, not -1"),
+        ("--random-lists", "1", "--random-lists: must be at least 2"),
+        ("--sweep-beams", "1,0", "--sweep-beams: must be at least 1, not 0"),
+        ("--sweep-temperatures", "0.1,0", "--sweep-temperatures: must be positive, not 0.0"),
+        ("--sweep-alphas", "-1", "--sweep-alphas: must be at least 0, not -1.0"),
+        ("--heads", "3", "dim: must be a multiple of heads (3), not 8"),
+        ("--generator-dropout", "1", "dropout: must be within 0..1, not 1.0"),
+    ],
+)
+def test_sizes_that_make_no_sense_are_named_before_anything_is_run(
+    option: str, value: str, problem: str, simulated: Path, tmp_path: Path, capsys: Any
+) -> None:
+    assert _run(simulated, tmp_path / "out", f"{option}={value}") == 2
+    assert problem in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_values_that_are_no_numbers_are_named(simulated: Path, tmp_path: Path, capsys: Any) -> None:
+    with pytest.raises(SystemExit):
+        _run(simulated, tmp_path / "out", "--sweep-beams", "1;2")
+    assert "--sweep-beams: must be whole numbers separated by commas, not '1;2'" in capsys.readouterr().err
 
 
 def test_the_profiles_grow_from_quick_to_full() -> None:

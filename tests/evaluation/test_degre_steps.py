@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from models.evaluation.degre.steps import Step, StepError, is_done, read_marker, run_steps
+from models.locks import LockedError, only_one
 
 
 def _step(name: str, run: Callable[[Path], Mapping[str, Any]], **options: Any) -> Step:
@@ -90,3 +91,29 @@ def test_what_is_being_run_is_said(tmp_path: Path) -> None:
     said: list[str] = []
     run_steps(tmp_path, [_step(name, lambda _: {}) for name in ("a", "b")], said.append)
     assert said == ["[1/2] a", "[2/2] b"]
+
+
+def test_a_step_that_another_process_runs_is_refused_and_the_others_are_not(tmp_path: Path) -> None:
+    with only_one(tmp_path / "busy"):
+        run_steps(tmp_path, [_step("free", lambda _: {})], _silent)
+        with pytest.raises(LockedError, match="busy: another process"):
+            run_steps(tmp_path, [_step("busy", lambda _: {})], _silent)
+    assert is_done(tmp_path, "free")
+    assert not is_done(tmp_path, "busy")
+    run_steps(tmp_path, [_step("busy", lambda _: {})], _silent)
+    assert is_done(tmp_path, "busy")
+
+
+def test_a_step_that_was_finished_elsewhere_while_others_ran_is_not_run_again(tmp_path: Path) -> None:
+    runs: list[Path] = []
+
+    def run(folder: Path) -> dict[str, Any]:
+        runs.append(folder)
+        return {}
+
+    def meanwhile(folder: Path) -> dict[str, Any]:
+        run_steps(tmp_path, [_step("second", run)], _silent)
+        return run(folder)
+
+    run_steps(tmp_path, [_step("first", meanwhile), _step("second", run)], _silent)
+    assert runs == [tmp_path / "second", tmp_path / "first"]

@@ -31,7 +31,7 @@ from models.evaluation.degre.planners_table import (
 from models.evaluation.degre.profile import add_options, chosen_profile
 from models.evaluation.degre.report import REPORT_FILE, write_report
 from models.evaluation.degre.search_steps import search_step
-from models.evaluation.degre.steps import Step, run_steps
+from models.evaluation.degre.steps import Step, check_options, is_done, run_steps
 from models.evaluation.degre.value_steps import comparison_values_step, data_step, exhaustive_values_step, train_step
 from models.evaluation.degre.workspace import DATA, Workspace
 from models.train import choose_device
@@ -76,9 +76,11 @@ def run(arguments: argparse.Namespace) -> int:
     command = shlex.join(["listwright", *sys.argv[1:]])
     # What comes after depends on what the data holds, so it is encoded first.
     run_steps(space.root, [step for step in [data_step(space)] if step.group in wanted], print)
-    if not (space.root / DATA / "done.json").is_file():
+    if not is_done(space.root, DATA):
         raise ValueError(f"{space.root}: the data is not encoded yet; run the step 'data' first")
     steps = all_steps(space)
+    # Steps build on one another and the report states one set of sizes, so those not asked for count too.
+    check_options(space.root, steps)
     run_steps(space.root, [step for step in steps if step.group in wanted], print)
     if "report" in wanted:
         print(write_report(space, steps, command))
@@ -95,13 +97,13 @@ def all_steps(space: Workspace) -> list[Step]:
     main = [*distilled(profile), *BASELINES]
     members = list(dict.fromkeys(m for judge in space.judges for m in judge.members))
     # The evaluator and the primary judge come first, and where the truth is known, the truth: it needs no training.
-    first = [m for m in members if m in (EVALUATOR, *PRIMARY.members, TRUTH)]
-    others = [m for m in members if m not in first]
+    early = [m for m in members if m in (EVALUATOR, *PRIMARY.members, TRUTH)]
+    others = [m for m in members if m not in early]
     steps = [
         data_step(space),
         train_step(space, EVALUATOR, "evaluator"),
         train_step(space, PRIMARY.name, "evaluator"),
-        *(comparison_values_step(space, name, "evaluator") for name in first),
+        *(comparison_values_step(space, name, "evaluator") for name in early),
         *(search_step(space, planner, 0) for planner in searches(profile)),
         *mining_steps(space, main, 0, "mining"),
         *_learnt(space, main, 0, range(1)),

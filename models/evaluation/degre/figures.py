@@ -27,7 +27,7 @@ from models.evaluation.degre.hit_rate import (
 )
 from models.evaluation.degre.judges import Judge
 from models.evaluation.degre.planners_table import Planner
-from models.evaluation.degre.scores import Run, finished, finished_valuers, load_sets, load_values
+from models.evaluation.degre.scores import Run, finished_valuers, load_sets, load_values, valued, with_sets
 from models.evaluation.degre.steps import read_marker
 from models.evaluation.degre.value_steps import load_comparison, load_exhaustive, load_orders
 from models.evaluation.degre.workspace import Workspace, exhaustive_step
@@ -53,12 +53,13 @@ class Bench:
         return order_share(np.mean(parts, axis=0), self._comparison)
 
     def values(self, planner: Planner, seeds: int) -> list[NDArray[np.float64]]:
-        """The values [R] of each finished run."""
-        runs = finished(self._space.root, [Run(planner, self._mix, seed) for seed in range(seeds)])
-        return [load_values(self._space.root, run, self.judge.members) for run in runs]
+        """The values [R] of each run that has been valued."""
+        runs = [Run(planner, self._mix, seed) for seed in range(seeds)]
+        known = valued(self._space.root, runs, self.judge.members)
+        return [load_values(self._space.root, run, self.judge.members) for run in known]
 
     def row(self, planner: Planner, seeds: int) -> dict[str, Any]:
-        """Hit rates with intervals, the mean value and the number of seeds; None where no run is finished."""
+        """Hit rates with intervals, the mean value and the number of seeds; None where no run is valued."""
         runs = self.values(planner, seeds)
         row: dict[str, Any] = {
             "planner": planner.name,
@@ -128,7 +129,8 @@ def set_and_order_table(space: Workspace, planners: Sequence[Planner], base: Pla
     """
     tables: dict[str, Any] = {}
     for judge in ready_judges(space):
-        parts = {run.planner: _set_and_order(space, run, judge) for run in _first_runs(space, [*planners, base])}
+        runs = with_sets(space.root, [Run(planner, 0, 0) for planner in (*planners, base)], judge.members)
+        parts = {run.planner: _set_and_order(space, run, judge) for run in runs}
         if base not in parts:
             continue
         floor = parts[base]
@@ -139,10 +141,6 @@ def set_and_order_table(space: Workspace, planners: Sequence[Planner], base: Pla
             if planner != base and len(found["gain"]) == len(floor["gain"])
         ]
     return tables
-
-
-def _first_runs(space: Workspace, planners: Sequence[Planner]) -> list[Run]:
-    return finished(space.root, [Run(planner, 0, 0) for planner in planners])
 
 
 def _set_and_order(space: Workspace, run: Run, judge: Judge) -> dict[str, NDArray[np.float64]]:

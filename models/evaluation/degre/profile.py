@@ -9,9 +9,11 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import math
+import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal, get_args
+from functools import partial
+from typing import Any, Final, Literal, TypeVar, get_args
 
 from models.commands.options import parse_weights
 from models.generator import GeneratorConfig
@@ -20,6 +22,18 @@ from models.planners.worth import Triple
 from models.value import Head, InputBlock, ValueConfig
 
 SearchedLists = Literal["best", "all"]
+_Number = TypeVar("_Number", int, float)
+
+
+def _require(name: str, value: Any, fits: Callable[[Any], bool], wanted: str) -> None:
+    """Raise `ValueError` naming the option unless its value, or each of its values, fits."""
+    for one in value if isinstance(value, tuple) else (value,):
+        if not fits(one):
+            raise ValueError(f"{_option(name)}: must be {wanted}, not {one}")
+
+
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,17 +83,21 @@ class Profile:
     def __post_init__(self) -> None:
         optional = ("exhaustive_requests",)
         for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if field.type == "int" and value < (0 if field.name in optional else 1):
-                raise ValueError(f"{_option(field.name)}: must be at least 1, not {value}")
+            if field.type in ("int", "tuple[int, ...]"):
+                least = 0 if field.name in optional else 1
+                _require(field.name, getattr(self, field.name), partial(operator.le, least), f"at least {least}")
         for name in ("order_permutations", "random_lists"):
-            if getattr(self, name) < 2:
-                raise ValueError(f"{_option(name)}: must be at least 2 to have a variance, not {getattr(self, name)}")
-        for name in ("temperature", "evaluator_rate", "generator_rate"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{_option(name)}: must be positive, not {getattr(self, name)}")
+            _require(name, getattr(self, name), lambda x: x >= 2, "at least 2 to have a variance")
+        for name in ("temperature", "sweep_temperatures", "evaluator_rate", "generator_rate"):
+            _require(name, getattr(self, name), lambda x: 0 < x < math.inf, "positive")
+        for name in ("alpha", "sweep_alphas"):
+            _require(name, getattr(self, name), lambda x: 0 <= x < math.inf, "at least 0")
         if self.local_search not in get_args(SearchedLists):
             raise ValueError(f"--local-search: must be best or all, not {self.local_search!r}")
+        for check in (self.value_config, self.generator_config):  # what is left they refuse now, not hours later
+            check()
+        for options in (self.value_options, self.generator_options):
+            options(0)
 
     def value_config(self, input_block: InputBlock = "fields", head: Head = "independent") -> ValueConfig:
         """DeGRe's evaluator, or SORT for ``concat``."""
@@ -194,16 +212,19 @@ def chosen_profile(arguments: argparse.Namespace) -> Profile:
     return dataclasses.replace(PROFILES[arguments.profile], **{k: v for k, v in given.items() if v is not None})
 
 
-def _option(name: str) -> str:
-    return "--" + name.replace("_", "-")
-
-
 def _integers(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(","))
+    return _separated(text, int, "whole numbers")
 
 
 def _numbers(text: str) -> tuple[float, ...]:
-    return tuple(float(part) for part in text.split(","))
+    return _separated(text, float, "numbers")
+
+
+def _separated(text: str, parse: Callable[[str], _Number], wanted: str) -> tuple[_Number, ...]:
+    try:
+        return tuple(parse(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be {wanted} separated by commas, not {text!r}") from None
 
 
 def _mixes(text: str) -> tuple[Any, ...]:

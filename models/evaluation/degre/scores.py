@@ -51,6 +51,19 @@ def finished(root: Path, runs: Sequence[Run]) -> list[Run]:
     return [run for run in runs if is_done(root, run.step)]
 
 
+def valued(root: Path, runs: Sequence[Run], members: Sequence[str]) -> list[Run]:
+    """Those of `runs` that are finished and whose values under all of `members` are there.
+
+    A run that another process finished after `score` looked is not among them: it is left to the next report.
+    """
+    return [run for run in finished(root, runs) if all(_is_current(root, run, name) for name in members)]
+
+
+def with_sets(root: Path, runs: Sequence[Run], members: Sequence[str]) -> list[Run]:
+    """Those of `valued` whose sets have been valued too."""
+    return [run for run in valued(root, runs, members) if all(_is_current(root, run, n, _SETS) for n in members)]
+
+
 def finished_valuers(space: Workspace) -> list[str]:
     """The members of judges whose comparison values are there."""
     names = dict.fromkeys(member for judge in space.judges for member in judge.members)
@@ -60,7 +73,7 @@ def finished_valuers(space: Workspace) -> list[str]:
 def score(space: Workspace, runs: Sequence[Run]) -> None:
     """Value all `runs`, which must be finished, under all finished valuers; what is there already is kept."""
     for name in finished_valuers(space):
-        waiting = [run for run in runs if not _path(space.root, run, name).exists()]
+        waiting = [run for run in runs if not _is_current(space.root, run, name)]
         if waiting:
             _score(space, name, waiting)
 
@@ -72,7 +85,7 @@ def score_sets(space: Workspace, runs: Sequence[Run]) -> None:
     """
     requests = min(space.profile.order_requests, len(space.test))
     for name in finished_valuers(space):
-        waiting = [run for run in runs if not _path(space.root, run, name, _SETS).exists()]
+        waiting = [run for run in runs if not _is_current(space.root, run, name, _SETS)]
         valuer = space.valuer(name) if waiting else None
         for run in waiting:
             assert valuer is not None
@@ -108,6 +121,12 @@ def _score(space: Workspace, name: str, runs: Sequence[Run]) -> None:
     values = mix_values(np.concatenate(parts), space.mixes, space.data.units)  # [M, R, P]
     for column, (run, some) in enumerate(zip(runs, lists, strict=True)):
         save_array(_path(space.root, run, name), values[run.mix, : len(some), column])
+
+
+def _is_current(root: Path, run: Run, valuer: str, what: str = "values") -> bool:
+    """Whether a run's lists have been valued since they were last written."""
+    path = _path(root, run, valuer, what)
+    return path.is_file() and path.stat().st_mtime_ns >= (root / run.step / LISTS_FILE).stat().st_mtime_ns
 
 
 def _path(root: Path, run: Run, valuer: str, what: str = "values") -> Path:

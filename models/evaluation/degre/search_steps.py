@@ -110,8 +110,9 @@ def _prior(space: Workspace, mix: int) -> Lists:
 
 def _exhaustive(space: Workspace, mix: int) -> Lists:
     marker = read_marker(space.root, exhaustive_step(EVALUATOR))
-    requests = 0 if marker is None else int(marker["notes"]["requests"])
-    best = [lists[mix] for _, lists in load_exhaustive(space.root, EVALUATOR, requests)]
+    if marker is None:
+        raise ValueError(f"{space.root / exhaustive_step(EVALUATOR)}: all lists must be valued first")
+    best = [lists[mix] for _, lists in load_exhaustive(space.root, EVALUATOR, int(marker["notes"]["requests"]))]
     return np.array(best, np.int64).reshape(-1, space.profile.length)
 
 

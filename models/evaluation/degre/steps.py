@@ -1,7 +1,8 @@
 """Steps that are done once: each has a folder with its options and, once done, a marker that says how long it took.
 
 A step that was interrupted left no marker and runs again; whatever can be resumed within it resumes by itself, which
-is why a folder that was begun under other options is refused. It knows nothing about what steps do.
+is why a folder that was begun under other options is refused. Several processes may run different steps of one folder
+at the same time; a step that another process is running is refused. It knows nothing about what steps do.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from models.files import write_json
+from models.locks import only_one
 
 MARKER: Final = "done.json"
 OPTIONS_FILE: Final = "options.json"
@@ -37,20 +39,23 @@ class Step:
 
 
 def run_steps(root: Path, steps: Sequence[Step], say: Callable[[str], None]) -> None:
-    """Run those of `steps` that are not done, in order. Raises `StepError` before any if one was begun otherwise."""
-    for step in steps:
-        _check_options(root / step.name, step)
+    """Run those of `steps` that are not done, in order. Raises `StepError` before any if one was begun otherwise.
+
+    Raises `locks.LockedError` at a step that another process is running.
+    """
+    check_options(root, steps)
     waiting = [step for step in steps if not is_done(root, step.name)]
     for i, step in enumerate(waiting, 1):
         say(f"[{i}/{len(waiting)}] {step.name}")
-        folder = root / step.name
-        resumed = (folder / OPTIONS_FILE).exists()
-        write_json(folder / OPTIONS_FILE, step.options)
-        started = time.perf_counter()
-        notes = step.run(folder)
-        write_json(
-            folder / MARKER, {"seconds": time.perf_counter() - started, "resumed": resumed, "notes": dict(notes)}
-        )
+        with only_one(root / step.name):
+            if not is_done(root, step.name):  # another process may have finished it meanwhile
+                _run(root / step.name, step)
+
+
+def check_options(root: Path, steps: Sequence[Step]) -> None:
+    """Raise `StepError` if one of `steps` was begun under other options."""
+    for step in steps:
+        _check_options(root / step.name, step)
 
 
 def is_done(root: Path, name: str) -> bool:
@@ -65,6 +70,15 @@ def read_marker(root: Path, name: str) -> dict[str, Any] | None:
         return None
     marker: dict[str, Any] = json.loads(path.read_text("utf-8"))
     return marker
+
+
+def _run(folder: Path, step: Step) -> None:
+    _check_options(folder, step)
+    resumed = (folder / OPTIONS_FILE).exists()
+    write_json(folder / OPTIONS_FILE, step.options)
+    started = time.perf_counter()
+    notes = step.run(folder)
+    write_json(folder / MARKER, {"seconds": time.perf_counter() - started, "resumed": resumed, "notes": dict(notes)})
 
 
 def _check_options(folder: Path, step: Step) -> None:

@@ -1,0 +1,55 @@
+"""One process at a time in a folder. It knows nothing about what is done there."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+LOCK_FILE: Final = ".lock"
+
+
+class LockedError(ValueError):
+    """A folder that another process is working in; the message names the folder and the process."""
+
+
+@contextmanager
+def only_one(folder: Path) -> Iterator[None]:
+    """Hold `folder`, which is made if need be, for as long as the block runs. Raises `LockedError` if it is held.
+
+    The system frees the lock when its process ends, however it ends, so one that was killed blocks nobody.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / LOCK_FILE
+    descriptor = _held(path)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _held(path: Path) -> int:
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = os.read(descriptor, 20).decode("ascii", "replace") or "of unknown number"
+            os.close(descriptor)
+            raise LockedError(f"{path.parent}: another process ({owner}) is working here; wait for it") from None
+        if _is_at(descriptor, path):
+            os.truncate(descriptor, 0)
+            os.write(descriptor, str(os.getpid()).encode("ascii"))
+            return descriptor
+        os.close(descriptor)  # its last owner removed the file before it was locked here
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
