@@ -13,12 +13,13 @@ from typing import Any, Final
 
 import torch
 
-from models.checkpoint import GeneratorCheckpoint, load_checkpoint, save_generator
+from models.checkpoint import Checkpoint, GeneratorCheckpoint, load_checkpoint, save_generator, weights_digest
 from models.distill import DistillOptions, fit_generator
 from models.files import write_json
 from models.generator import GeneratorConfig
 from models.loop import Progress, TrainOptions
 from models.mined import MinedArrays, finished_manifest, read_mined
+from models.mined_shards import Manifest, MinedError
 from models.provenance import origin
 from models.spec import OBJECTIVES
 from models.train import CHECKPOINT_FILE, METRICS_FILE, read_splits
@@ -43,13 +44,14 @@ def train_generator(
 
     `sizes` are those of `GeneratorConfig` but for what the sequences tell: the list horizon is their length, and the
     generator is conditioned if they were mined under more than one mix of objectives. Raises `ValueError` if the
-    sequences, the evaluator and the list file do not
-    belong together, none are for validation lists, or `folder` and `resume` do not go together (see `loop.fit`).
+    sequences, the evaluator and the list file do not belong together, none are for validation lists, or `folder` and
+    `resume` do not go together (see `loop.fit`).
     """
     teacher = load_checkpoint(evaluator)
     manifest = finished_manifest(mined)
     records = [record for records in read_splits(data).values() for record in records]
     train, valid = (read_mined(mined, records, teacher.spec, split=split) for split in ("train", "valid"))
+    _check_teacher(mined, manifest, evaluator, teacher)
     if weight_temperature is not None:
         train, valid = train.weighted(weight_temperature), valid.weighted(weight_temperature)
     conditioned = bool((train.objective_weights != train.objective_weights[0]).any())
@@ -80,6 +82,12 @@ def train_generator(
     write_json(folder / METRICS_FILE, metrics)
     save_generator(folder / CHECKPOINT_FILE, checkpoint)
     return checkpoint
+
+
+def _check_teacher(mined: Path, manifest: Manifest, evaluator: Path, teacher: Checkpoint) -> None:
+    """The checkpoint says whose values the generator learnt, so that must be true."""
+    if manifest.identity.get("evaluator") != weights_digest(teacher.model):
+        raise MinedError(f"{mined}: was mined by an evaluator with other weights than those in {evaluator}")
 
 
 def _objectives(arrays: MinedArrays) -> dict[str, float]:

@@ -44,9 +44,7 @@ def mine(root: Path, name: str, *more: str) -> int:
 def distil(root: Path, out: Path, *more: str, mined: str = "mined") -> int:
     evaluator = root / "evaluator" / "checkpoint.pt"
     files = ["--data", str(root / "lists.parquet"), "--mined", str(root / mined), "--evaluator", str(evaluator)]
-    return main(
-        ["train", "degre-generator", *files, "--out", str(out), "--epochs", "2", "--list-length", "4", *SIZES, *more]
-    )
+    return main(["train", "degre-generator", *files, "--out", str(out), "--epochs", "2", *SIZES, *more])
 
 
 def test_a_run_folder_holds_generator_evaluator_and_where_they_came_from(run: Path, tmp_path: Path) -> None:
@@ -124,6 +122,17 @@ def test_sequences_of_an_evaluator_with_other_features_are_refused(
     capsys.readouterr()
     assert distil(run, tmp_path / "run", "--evaluator", str(tmp_path / "other" / "checkpoint.pt")) == 2
     assert "was mined by an evaluator with feature spec" in capsys.readouterr().err
+
+
+def test_sequences_of_an_evaluator_with_other_weights_are_refused(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["train", "degre-evaluator", "--data", str(run / "lists.parquet"), "--out", str(tmp_path / "other")]
+    assert main([*command, "--epochs", "1", "--seed", "1", "--list-length", "4", *SIZES]) == 0
+    capsys.readouterr()
+    assert distil(run, tmp_path / "run", "--evaluator", str(tmp_path / "other" / "checkpoint.pt")) == 2
+    assert "was mined by an evaluator with other weights" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 def test_sequences_without_validation_lists_are_refused(
