@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import platform
 from importlib.metadata import version
 from pathlib import Path
@@ -11,17 +10,16 @@ from typing import Any
 
 import torch
 
+from models.files import file_digest
 from models.lists import read_metadata
 from models.loop import TrainOptions
 
 
 def origin(data: Path, family: str, options: TrainOptions) -> dict[str, Any]:
     """Family, list file with its SHA-256 and metadata, seed, options and versions."""
-    with data.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {
         "family": family,
-        "data": {"file": data.name, "sha256": digest, "metadata": read_metadata(data)},
+        "data": {"file": data.name, "sha256": file_digest(data), "metadata": read_metadata(data)},
         "seed": options.seed,
         "options": dataclasses.asdict(options),
         "versions": {

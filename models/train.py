@@ -47,8 +47,8 @@ def train_value_model(
     """Train on the ``train`` lists of a list file, stop early on ``valid``, measure on ``valid`` and ``test``.
 
     The feature spec is fitted to the training lists alone. `family` is noted in the provenance. Raises `ValueError` if
-    the file is broken, lacks training or
-    validation lists, or `folder` and `resume` do not go together (see `loop.fit`).
+    the file is broken, lacks training or validation lists, or `folder` and `resume` do not go together (see
+    `loop.fit`).
     """
     splits = read_splits(data)
     for name in ("train", "valid"):
@@ -167,9 +167,9 @@ def choose_device(name: str) -> torch.device:
     return torch.device("cuda" if name == "cuda" or (name == "auto" and available) else "cpu")
 
 
-def read_splits(data: Path) -> dict[str, Sequence[ListRecord]]:
-    """The records of a list file by split. Raises `lists.ListFileError`."""
-    splits: dict[str, list[ListRecord]] = {name: [] for name in get_args(Split)}
+def read_splits(data: Path) -> dict[Split, Sequence[ListRecord]]:
+    """The records of a list file by split, a split without any too. Raises `lists.ListFileError`."""
+    splits: dict[Split, list[ListRecord]] = {name: [] for name in get_args(Split)}
     for record in tqdm(read_lists(data), desc="read", unit="list", disable=None):
         splits[record.split].append(record)
     return {**splits}

@@ -7,25 +7,23 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import hashlib
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import cast, get_args
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from models.checkpoint import load_checkpoint
 from models.commands.options import parse_weights
-from models.lists import ListRecord, read_lists
+from models.files import file_digest
+from models.lists import ListRecord, Split
 from models.mined_shards import MANIFEST_FILE
 from models.mining import LocalSearch, MiningOptions, mine
 from models.planners.worth import Triple
 from models.slates import encode_slates
 from models.spec import FeatureSpec
-from models.train import choose_device
+from models.train import choose_device, read_splits
 
 _SAMPLED = "sampled"
 
@@ -103,14 +101,12 @@ def chosen_records(data: Path, slates: int | None, valid_slates: int, seed: int)
 
     Raises `ValueError` if there are none for training.
     """
-    splits = defaultdict[str, list[ListRecord]](list)
-    for record in tqdm(read_lists(data), desc="read", unit="list", disable=None):
-        splits[record.split].append(record)
+    splits = read_splits(data)
     if not splits["train"]:
         raise ValueError(f"{data}: has no lists of split 'train'")
-    wanted = (("train", len(splits["train"]) if slates is None else slates), ("valid", valid_slates))
-    chosen = []
-    for stream, (split, count) in enumerate(wanted):
+    wanted: dict[Split, int] = {"train": len(splits["train"]) if slates is None else slates, "valid": valid_slates}
+    chosen = list[ListRecord]()
+    for stream, (split, count) in enumerate(wanted.items()):
         order = np.random.default_rng([seed, stream]).permutation(len(splits[split]))
         chosen += [splits[split][row] for row in np.sort(order[:count]).tolist()]
     return chosen
@@ -144,5 +140,4 @@ def _objectives(text: str) -> Triple | None:
 
 
 def _named(path: Path) -> dict[str, str]:
-    with path.open("rb") as file:
-        return {"file": path.name, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+    return {"file": path.name, "sha256": file_digest(path)}

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -21,7 +20,7 @@ from models.evaluation.client import RerankClient
 from models.evaluation.orders import Order, neutral_order, request_body, sorted_order
 from models.evaluation.scoring import Comparison, score_list, summarise
 from models.evaluation.tables import comparison_tables
-from models.files import write_json
+from models.files import file_digest, write_json
 from models.lists import ListRecord, read_lists, read_metadata
 from models.spec import OBJECTIVES
 
@@ -181,10 +180,8 @@ def _orders(
 
 
 def _describe(path: Path, split: str) -> dict[str, Any]:
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
     metadata = {key: value for key, value in read_metadata(path).items() if key != "random_order"}
-    return {"file": path.name, "sha256": digest, "split": split, "metadata": metadata}
+    return {"file": path.name, "sha256": file_digest(path), "split": split, "metadata": metadata}
 
 
 def _prior(text: str) -> tuple[str, str]:

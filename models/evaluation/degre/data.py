@@ -8,7 +8,6 @@ Axis letters: n requests, N candidates.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -18,7 +17,6 @@ from typing import Any, Final, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from models.batches import ListArrays
 from models.datasets.splits import bucket
@@ -26,13 +24,14 @@ from models.features import Encoder
 from models.files import whole_file, write_json
 from models.fit import fit_spec
 from models.formulas import compile_formula
-from models.lists import ListRecord, Split, read_lists, read_metadata
+from models.lists import ListRecord, Split, read_metadata
 from models.planners.objective import objective_terms
 from models.planners.prepare import score_columns
 from models.planners.reference import Preferences
 from models.planners.worth import Triple
 from models.slates import SlateArrays, encode_slates
 from models.spec import OBJECTIVES, FeatureSpec
+from models.train import read_splits
 from models.value_report import mean_per_slot
 
 _RESOLUTION: Final = 2**62
@@ -94,12 +93,6 @@ def load_data(folder: Path) -> DegreData:
     )
 
 
-def file_digest(data: Path) -> str:
-    """SHA-256 of a file, in hex."""
-    with data.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def exposed_lists(slates: SlateArrays) -> ListArrays:
     """The lists that were shown, as value models train on them; the arrays are those of `encode_lists`."""
     shown = slates.exposed >= 0
@@ -148,18 +141,17 @@ def prior_values(records: Sequence[ListRecord], spec: FeatureSpec, width: int) -
     return values
 
 
-def _read(data: Path, length: int) -> dict[Split, list[ListRecord]]:
-    splits: dict[Split, list[ListRecord]] = {name: [] for name in get_args(Split)}
-    for record in tqdm(read_lists(data), desc="read", unit="list", disable=None):
-        if len(record.candidates) < length:
-            raise ValueError(
-                f"{data}: list {record.request_id!r} has {len(record.candidates)} candidates, "
-                f"fewer than the {length} positions to fill"
-            )
-        splits[record.split].append(record)
+def _read(data: Path, length: int) -> dict[Split, Sequence[ListRecord]]:
+    splits = read_splits(data)
     for name, records in splits.items():
         if not records:
             raise ValueError(f"{data}: has no lists of split {name!r}")
+        for record in records:
+            if len(record.candidates) < length:
+                raise ValueError(
+                    f"{data}: list {record.request_id!r} has {len(record.candidates)} candidates, "
+                    f"fewer than the {length} positions to fill"
+                )
     return splits
 
 

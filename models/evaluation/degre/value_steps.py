@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from models.checkpoint import Checkpoint, save_checkpoint
-from models.evaluation.degre.data import exposed_lists, file_digest, prepare_data
+from models.evaluation.degre.data import exposed_lists, prepare_data
 from models.evaluation.degre.hit_rate import permuted_sets, random_lists
 from models.evaluation.degre.judges import EVALUATOR, mix_values
 from models.evaluation.degre.steps import Step
@@ -33,6 +33,7 @@ from models.evaluation.degre.workspace import (
     save_arrays,
     value_step,
 )
+from models.files import file_digest
 from models.loop import STATE_FILE
 from models.planners.exhaustive import all_lists
 from models.spec import OBJECTIVES
