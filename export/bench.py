@@ -27,8 +27,8 @@ from export.requests import RequestShape, random_request, with_preferences
 from export.timing import Run, interleaved
 from models.checkpoint import Checkpoint
 from models.files import write_json
-from models.graph import IR_VERSION, OPSET
 from models.manifest import Family, Limits
+from models.planners.graphs.graph import IR_VERSION, OPSET
 from models.planners.queues import queue_graph
 from models.planners.runtime import GraphPlanner, session_options
 from models.spec import Category, FeatureSpec, Hashed, Number

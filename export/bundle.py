@@ -25,7 +25,6 @@ from export.families import Family
 from export.requests import stack
 from export.verify import Proof, prove
 from models.formulas import FormulaError, compile_formula
-from models.graph import OPSET, Graph
 from models.manifest import (
     FINGERPRINT_KEY,
     GOLDEN_FILE,
@@ -37,6 +36,7 @@ from models.manifest import (
     Partition,
     QueueSpec,
 )
+from models.planners.graphs.graph import OPSET, Graph
 from models.planners.runtime import GraphPlanner
 
 GOLDEN_REQUESTS: Final = 24

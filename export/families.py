@@ -28,8 +28,8 @@ from models.checkpoint import (
     load_generator_checkpoint,
 )
 from models.features import Arrays
-from models.graph import Graph
 from models.manifest import Limits, QueueSpec, same_mix
+from models.planners.graphs.graph import Graph
 from models.planners.objective import default_queues, objective_formula
 from models.planners.pointer import pointer_graph
 from models.planners.pointer_reference import ModelPointer, plan_pointer

@@ -3,7 +3,7 @@
 Axis letters: B batch, T positions, D width, H heads.
 
 Linear layers carry no bias: the layer norm before each of them has one, and every bias is one more node per step in
-the unrolled graph (`graph.py`, which has this block as graph nodes).
+the unrolled graph (`planners/graphs/blocks.py` has this block as its nodes).
 """
 
 from __future__ import annotations

@@ -21,11 +21,12 @@ from torch import Tensor, nn
 
 from models.blocks import Block
 from models.generator import PointerGenerator
-from models.graph import NEVER, Graph, Past, Residual, block_rows, decode_step, normalise
 from models.manifest import Limits
-from models.planners.inputs import FieldNodes, declare_features, item_columns
-from models.planners.mmr import EMPTY, HAS_COSINE, NO_COSINE, as_column, charge, weighted_cosines
-from models.planners.valuing import list_increments
+from models.planners.graphs.blocks import NEVER, Past, Residual, block_rows, decode_step, normalise
+from models.planners.graphs.graph import Graph
+from models.planners.graphs.inputs import FieldNodes, declare_features, item_columns
+from models.planners.graphs.mmr import EMPTY, HAS_COSINE, NO_COSINE, as_column, charge, weighted_cosines
+from models.planners.graphs.valuing import list_increments
 from models.spec import OBJECTIVES
 from models.value import ListValueModel
 

@@ -20,11 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.blocks import Block
-from models.graph import NEVER, Graph, Residual, block_step, normalise
 from models.manifest import Limits
-from models.planners.inputs import candidate_tokens, declare_features
-from models.planners.mmr import EMPTY, HAS_COSINE, NO_COSINE, as_column, charge, weighted_cosines
-from models.planners.valuing import JointHeads
+from models.planners.graphs.blocks import NEVER, Residual, block_step, normalise
+from models.planners.graphs.graph import Graph
+from models.planners.graphs.inputs import candidate_tokens, declare_features
+from models.planners.graphs.mmr import EMPTY, HAS_COSINE, NO_COSINE, as_column, charge, weighted_cosines
+from models.planners.graphs.valuing import JointHeads
 from models.spec import OBJECTIVES
 from models.value import ListValueModel
 

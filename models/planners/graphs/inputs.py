@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.graph import MICROSOFT, Graph, Residual, close
 from models.inputs import REQUEST_DOMAINS, ConcatInput, Domain, FieldGroup, FieldInput
+from models.planners.graphs.blocks import Residual, close
+from models.planners.graphs.graph import MICROSOFT, Graph
 from models.spec import FeatureSpec
 
 _ITEM_DOMAINS: Final = ("item", "score")

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from models.blocks import Block
-from models.graph import NEVER, Graph, Residual, block_rows, block_step, close, decode_step, normalise
 from models.manifest import TensorSpec
+from models.planners.graphs.blocks import NEVER, Residual, block_rows, block_step, close, decode_step, normalise
+from models.planners.graphs.graph import Graph
 from models.planners.runtime import GraphPlanner
 
 Array = NDArray[Any]

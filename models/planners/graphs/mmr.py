@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from models.graph import Graph
+from models.planners.graphs.graph import Graph
 
 NO_COSINE: Final = -3.0
 """Below every cosine: "these two have none". It is added once more outside the window: all such stay below −1.5."""

@@ -12,9 +12,10 @@ import numpy as np
 import torch
 
 from models.blocks import Block
-from models.graph import Graph, Residual, block_rows, close, normalise
 from models.heads import CountHead
-from models.planners.inputs import token_parts
+from models.planners.graphs.blocks import Residual, block_rows, close, normalise
+from models.planners.graphs.graph import Graph
+from models.planners.graphs.inputs import token_parts
 from models.value import ListValueModel
 
 # Expected clicks, conversions, and conversions again: the price turns the last into GMV.
