@@ -12,7 +12,7 @@ from typing import Final
 _GROUP: Final = "listwright.commands"
 _HELP: Final = {
     "data": "turn a source into a list file (Parquet)",
-    "train": "train a list value model on a list file",
+    "train": "train a list value model, or a generator from mined sequences",
     "mine": "mine the sequences that a generator learns from",
     "evaluate": "compare planners and orders on lists whose outcome is known",
     "export": "write and verify the bundle that a service loads",

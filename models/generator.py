@@ -8,17 +8,14 @@ Axis letters: B requests, N candidates, S sequences of a request, L positions, D
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from models.blocks import Block, check_sizes
-from models.inputs import FieldInput
+from models.inputs import Batch, FieldInput
 from models.spec import OBJECTIVES, FeatureSpec
-
-Batch = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ Axis letters: n requests, B requests of a batch, G lists of a group, L positions
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,7 +52,7 @@ class GroupOptions:
 
     `drawn` lists are random, in later rounds of the generator; each of `bases` lists has one neighbour per position.
     Rounds count for most: GoalRank's policy only sharpens as its own lists enter the group, which in the paper they do
-    with every batch. No more rounds are made than there are epochs.
+    with every batch. Every round has an epoch at least (`within`).
     """
 
     drawn: int = 6
@@ -62,6 +63,10 @@ class GroupOptions:
         for name, least in (("drawn", 1), ("bases", 0), ("rounds", 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, not {getattr(self, name)}")
+
+    def within(self, epochs: int) -> GroupOptions:
+        """The same with no more rounds than there are `epochs`."""
+        return dataclasses.replace(self, rounds=min(self.rounds, epochs))
 
     def size(self, length: int) -> int:
         """G for lists of `length`."""

@@ -138,7 +138,7 @@ def train_baseline(
     spec, candidates = evaluator.spec, slates_train.candidates
     model = _build(baseline, spec, config, candidates, options.seed).to(device)
     splits = {"train": slates_train, "valid": slates_valid}
-    in_rounds = group_options or GroupOptions()
+    in_rounds = (group_options or GroupOptions()).within(options.epochs)
     at_once = in_rounds.at_once(config.list_length)
     identity = {
         "baseline": name,
@@ -186,10 +186,10 @@ def load_baseline(folder: Path, spec: FeatureSpec, device: torch.device | str = 
     return model.eval()
 
 
-def evaluator_calls(name: str, length: int, options: GroupOptions | None = None) -> int:
+def evaluator_calls(name: str, length: int, epochs: int, options: GroupOptions | None = None) -> int:
     """Lists a request that the evaluator scores for a method: 0, or the same number for all that learn from it."""
     uses = any(stage.data != "slates" for stage in _baseline(name).stages.values())
-    return (options or GroupOptions()).calls(length) if uses else 0
+    return (options or GroupOptions()).within(epochs).calls(length) if uses else 0
 
 
 @dataclass(frozen=True)
@@ -221,7 +221,7 @@ class _Run:
 
 def _train_on_groups(run: _Run, stage: Stage, maker: GroupMaker, folder: Path, shared: Path, epochs: int) -> None:
     """Train on groups that are made anew, from the model so far, before every round but the first."""
-    rounds = min(maker.options.rounds, epochs)
+    rounds = maker.options.rounds
     scored = maker.first(shared)
     loss = stage.loss(run.model, Lessons(maker.worth, maker.splits["train"], scored["train"]))
     for i in range(rounds):

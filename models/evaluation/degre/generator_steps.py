@@ -188,7 +188,7 @@ def _baseline(
         resume=True,
         groups_folder=space.root / "groups" / f"mix-{mix}" / f"seed-{seed}",
     )
-    calls = evaluator_calls(planner.baseline, space.profile.length)
+    calls = evaluator_calls(planner.baseline, space.profile.length, space.profile.generator_epochs)
     return model, {"slates": len(train), "lists_scored_per_request": calls}
 
 
