@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from models.features import Arrays
 from models.generator import PointerGenerator
-from models.planners.reference import Gains, Preferences, Step, mmr_penalties
+from models.planners.reference import Gains, Preferences, Step, best_two, mmr_penalties
 
 Pointer = Callable[[Sequence[int], Sequence[int]], NDArray[np.float64]]
 """``pointer(chosen, left)``: the probability of each candidate that is left to come next, [n]."""
@@ -40,9 +40,7 @@ def plan_pointer(
     while left and len(steps) < length:
         penalties = mmr_penalties(left, chosen, embeddings, preferences)
         scores = preferences.trade_off * pointer(chosen, left) - penalties
-        ranking = sorted(range(len(left)), key=lambda i: -scores[i])  # stable: ties stay in the order of slots
-        best = ranking[0]
-        rival = ranking[1] if len(ranking) > 1 else None
+        best, runner_up, margin = best_two(left, scores)
         slot = left[best]
         steps.append(
             Step(
@@ -50,8 +48,8 @@ def plan_pointer(
                 value=gains(chosen, [slot])[0],
                 penalty=float(penalties[best]),
                 score=float(scores[best]),
-                runner_up=-1 if rival is None else left[rival],
-                margin=float("inf") if rival is None else float(scores[best] - scores[rival]),
+                runner_up=runner_up,
+                margin=margin,
                 scores=dict(zip(left, scores.tolist(), strict=True)),
                 sensitivity=0.0,
             )

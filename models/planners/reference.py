@@ -80,17 +80,15 @@ def plan_queues(
         worth = gains(chosen, proposals)
         penalties = mmr_penalties(proposals, chosen, embeddings, preferences)
         scores = preferences.trade_off * preferences.step_value(worth) - penalties
-        ranking = sorted(range(len(proposals)), key=lambda i: -scores[i])  # stable: ties stay in priority order
-        best = ranking[0]
-        rival = ranking[1] if len(ranking) > 1 else None
+        best, runner_up, margin = best_two(proposals, scores)
         steps.append(
             Step(
                 slot=proposals[best],
                 value=worth[best],
                 penalty=float(penalties[best]),
                 score=float(scores[best]),
-                runner_up=-1 if rival is None else proposals[rival],
-                margin=float("inf") if rival is None else float(scores[best] - scores[rival]),
+                runner_up=runner_up,
+                margin=margin,
                 scores=dict(zip(proposals, scores.tolist(), strict=True)),
                 sensitivity=preferences.trade_off * float(preferences.step_value(np.ones(len(OBJECTIVES)))),
             )
@@ -100,6 +98,18 @@ def plan_queues(
             if proposals[best] in queue:
                 queue.remove(proposals[best])
     return steps
+
+
+def best_two(proposals: Sequence[int], scores: NDArray[np.float64]) -> tuple[int, int, float]:
+    """The place of the best of `scores` [n], the slot of the second (−1 if there is none), and the lead over it.
+
+    Ties go to the earlier place. Without a second the lead is infinite.
+    """
+    ranking = sorted(range(len(proposals)), key=lambda i: -scores[i])  # stable
+    if len(ranking) == 1:
+        return ranking[0], -1, float("inf")
+    best, second = ranking[:2]
+    return best, proposals[second], float(scores[best] - scores[second])
 
 
 def mmr_penalties(
