@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 
 from models.batches import ListArrays
 from models.datasets.splits import bucket
+from models.evaluation.degre.arrays import save_array, save_arrays
 from models.features import Encoder
-from models.files import whole_file, write_json
+from models.files import write_json
 from models.fit import fit_spec
 from models.formulas import compile_formula
 from models.lists import ListRecord, Split, read_metadata
@@ -71,9 +72,9 @@ def prepare_data(data: Path, folder: Path, length: int) -> None:
     units, _ = mean_per_slot(exposed_lists(parts["train"]))
     for name, slates in parts.items():
         groups = [_user(r) if name == "train" else "" for r in splits[name]]
-        _save(folder / f"{name}.npz", slates, {"half": split_halves(slates.request_ids, groups)})
-    with whole_file(folder / "prior.npy") as partial, partial.open("wb") as file:
-        np.save(file, prior_values(splits["test"], spec, parts["test"].candidates))
+        half, ids = split_halves(slates.request_ids, groups), np.array(slates.request_ids)
+        save_arrays(folder / f"{name}.npz", **slates.arrays(), half=half, request_ids=ids)
+    save_array(folder / "prior.npy", prior_values(splits["test"], spec, parts["test"].candidates))
     meta = {"spec": spec.to_json(), "units": units, "metadata": read_metadata(data)}
     write_json(folder / _META_FILE, meta)
 
@@ -158,11 +159,6 @@ def _read(data: Path, length: int) -> dict[Split, Sequence[ListRecord]]:
 def _user(record: ListRecord) -> str:
     # Logs have no user key of their own; what is said of a user tells users apart well enough to balance the halves.
     return json.dumps(dict(record.user), sort_keys=True)
-
-
-def _save(path: Path, slates: SlateArrays, more: Mapping[str, NDArray[Any]]) -> None:
-    with whole_file(path) as partial, partial.open("wb") as file:
-        np.savez(file, allow_pickle=False, **slates.arrays(), **more, request_ids=np.array(slates.request_ids))
 
 
 def _load(path: Path) -> tuple[SlateArrays, NDArray[np.int64]]:

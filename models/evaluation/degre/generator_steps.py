@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from models.baselines.training import evaluator_calls, train_baseline
 from models.distill import fit_generator
+from models.evaluation.degre.arrays import save_array
 from models.evaluation.degre.judges import EVALUATOR, features
 from models.evaluation.degre.planners_table import (
     Mining,
@@ -31,7 +31,7 @@ from models.evaluation.degre.planners_table import (
 )
 from models.evaluation.degre.profile import Profile
 from models.evaluation.degre.steps import Step
-from models.evaluation.degre.workspace import LISTS_FILE, Workspace, chunks, planner_step, save_array
+from models.evaluation.degre.workspace import LISTS_FILE, Workspace, chunks, planner_step
 from models.inputs import Batch
 from models.loop import STATE_FILE
 from models.mined import MinedArrays, join_mined
@@ -91,13 +91,8 @@ def generator_step(space: Workspace, planner: Planner, mix: int, seed: int) -> S
 
 def decoded(space: Workspace, model: Generates) -> NDArray[np.int64]:
     """A generator's greedy lists of the test requests, [R, L]."""
-    batch = features(space.test, space.device)
-    found = []
-    for rows in chunks(len(space.test), _REQUESTS):
-        chosen = torch.from_numpy(rows).to(space.device)
-        part = {name: values[chosen] for name, values in batch.items()}
-        found.append(model.generate(part, space.profile.length).cpu().numpy())
-    return np.concatenate(found)
+    parts = (features(space.test.take(rows), space.device) for rows in chunks(len(space.test), _REQUESTS))
+    return np.concatenate([model.generate(part, space.profile.length).cpu().numpy() for part in parts])
 
 
 def _needed(profile: Profile, mix: int) -> dict[Mining, int]:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from models.evaluation.degre.arrays import save_array
 from models.evaluation.degre.hit_rate import permutations_of
 from models.evaluation.degre.judges import mix_values
 from models.evaluation.degre.planners_table import Planner
@@ -24,7 +25,6 @@ from models.evaluation.degre.workspace import (
     chunks,
     comparison_step,
     planner_step,
-    save_array,
 )
 
 _REQUESTS: Final = 64

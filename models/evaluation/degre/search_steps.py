@@ -18,6 +18,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from models.baselines.lists import best_first
+from models.evaluation.degre.arrays import save_array
 from models.evaluation.degre.hit_rate import random_lists
 from models.evaluation.degre.judges import EVALUATOR, features, mix_values
 from models.evaluation.degre.planners_table import EXHAUSTIVE, GREEDY, PRIOR, RANDOM, Planner
@@ -30,7 +31,6 @@ from models.evaluation.degre.workspace import (
     chunks,
     exhaustive_step,
     planner_step,
-    save_array,
 )
 from models.planners.beam import beam_search
 from models.planners.local_search import improve
@@ -68,11 +68,9 @@ def search_step(space: Workspace, planner: Planner, mix: int) -> Step:
 def searched(space: Workspace, mix: int, *, width: int, local_search: bool) -> Lists:
     """What beam search over the evaluator finds, and with local search from its lists, the best [R, L]."""
     worth = Worth(space.mixes[mix], space.data.units)
-    batch = features(space.test, space.device)
     found = []
     for rows in tqdm(list(chunks(len(space.test), _REQUESTS)), desc="search", unit="batch", disable=None):
-        chosen = torch.from_numpy(rows).to(space.device)
-        part = {name: values[chosen] for name, values in batch.items()}
+        part = features(space.test.take(rows), space.device)
         beams = beam_search(space.evaluator, part, worth, space.profile.length, width)
         lists = best_lists(beams.lists, beams.step_values[:, :, -1])
         if local_search:

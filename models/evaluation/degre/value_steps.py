@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from models.checkpoint import Checkpoint, save_checkpoint
+from models.evaluation.degre.arrays import save_array, save_arrays
 from models.evaluation.degre.data import exposed_lists, prepare_data
 from models.evaluation.degre.hit_rate import permuted_sets, random_lists
 from models.evaluation.degre.judges import EVALUATOR, mix_values
@@ -29,8 +30,6 @@ from models.evaluation.degre.workspace import (
     chunks,
     comparison_step,
     exhaustive_step,
-    save_array,
-    save_arrays,
     value_step,
 )
 from models.files import file_digest

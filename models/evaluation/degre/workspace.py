@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import torch
@@ -30,7 +30,6 @@ from models.evaluation.degre.judges import (
     is_simulated,
 )
 from models.evaluation.degre.profile import Profile
-from models.files import whole_file
 from models.planners.worth import CLICKS_ONLY, Triple
 from models.slates import SlateArrays
 from models.train import CHECKPOINT_FILE
@@ -134,18 +133,6 @@ def exhaustive_step(name: str) -> str:
 def planner_step(planner: str, mix: int, seed: int) -> str:
     """The step that has a planner's lists of the test requests for one objective mix and seed."""
     return f"planners/{planner}/mix-{mix}/seed-{seed}"
-
-
-def save_array(path: Path, array: NDArray[Any]) -> None:
-    """Write an array, whole or not at all."""
-    with whole_file(path) as partial, partial.open("wb") as file:
-        np.save(file, array)
-
-
-def save_arrays(path: Path, **arrays: NDArray[Any]) -> None:
-    """Write named arrays, whole or not at all."""
-    with whole_file(path) as partial, partial.open("wb") as file:
-        np.savez(file, allow_pickle=False, **arrays)
 
 
 def chunks(count: int, size: int) -> Iterator[NDArray[np.int64]]:
