@@ -63,7 +63,7 @@ class MiningOptions:
     local_search: LocalSearch = "none"
     top_k: int | None = None
     objectives: Triple | None = CLICKS_ONLY
-    weight_temperature: float = 1.0
+    weight_temperature: float = 0.02
     seed: int = 0
     shard_size: int = 1024
 

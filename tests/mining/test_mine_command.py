@@ -71,7 +71,7 @@ def test_a_finished_run_is_left_as_it_is(tmp_path: Path) -> None:
         (("--local-search", "all"), "local_search was best, not all"),
         (("--objectives", "5,1,1"), "objectives was (1.0, 0.0, 0.0), not (5.0, 1.0, 1.0)"),
         (("--objectives", "sampled"), "objectives was (1.0, 0.0, 0.0), not sampled"),
-        (("--weight-temperature", "2"), "weight_temperature was 1.0, not 2.0"),
+        (("--weight-temperature", "2"), "weight_temperature was 0.02, not 2.0"),
         (("--slates", "3"), "requests was"),
     ],
 )
