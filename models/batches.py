@@ -10,17 +10,21 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.features import Arrays, Encoder, FeatureError
 from models.lists import Candidate, ListRecord
 from models.spec import FeatureSpec
 
 _CHUNK = 1024
+
+UNKNOWN_RATE: Final = 0.01
+"""Share of categorical values hidden in training, which is what trains the unknown bucket (`hide_values`)."""
 
 Batch = dict[str, Tensor]
 """Feature arrays under the names the graph inputs have, and `labels`, `lengths`, `observed`."""
@@ -100,6 +104,11 @@ def batches(data: Batch, size: int, order: NDArray[np.int64] | None = None) -> I
 def epoch_order(count: int, *, seed: int, epoch: int) -> NDArray[np.int64]:
     """A permutation that depends on seed and epoch only, so a resumed run shuffles as an uninterrupted one."""
     return np.random.default_rng([seed, epoch]).permutation(count)
+
+
+def seen_by(model: nn.Module, batch: Batch, spec: FeatureSpec) -> Batch:
+    """What a model gets to see of a batch: all of it, but for some hidden values while it trains."""
+    return hide_values(batch, spec, UNKNOWN_RATE) if model.training else batch
 
 
 def hide_values(batch: Batch, spec: FeatureSpec, rate: float) -> Batch:

@@ -16,12 +16,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from models.batches import Batch, hide_values
+from models.batches import Batch, seen_by
 from models.generator import GeneratorConfig, PointerGenerator
 from models.loop import Loss, Progress, TrainOptions, fit
 from models.mined import MinedArrays
 from models.spec import FeatureSpec
-from models.train import UNKNOWN_RATE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +85,7 @@ def distillation(spec: FeatureSpec, options: DistillOptions) -> Loss:
     """The hybrid loss of a batch; while the model trains, some categorical values are hidden."""
 
     def loss(model: nn.Module, batch: Batch) -> Tensor:
-        seen = hide_values(batch, spec, UNKNOWN_RATE) if model.training else batch
+        seen = seen_by(model, batch, spec)
         log_probabilities = model(seen, batch["sequences"])
         weights = batch["weights"] if options.weighting else _alike(batch["sequences"])
         return hybrid_loss(log_probabilities, batch["sequences"], batch["soft"], weights, options)

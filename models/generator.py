@@ -8,6 +8,7 @@ Axis letters: B requests, N candidates, S sequences of a request, L positions, D
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -92,15 +93,19 @@ class PointerGenerator(nn.Module):
         At step t, −inf for padding and for what stands before t in the sequence. Positions past a sequence's end
         (−1) hold values without meaning.
         """
+        hidden, rows = self.read(batch, sequences)
+        logits = self.point(hidden.flatten(1, 2), rows).view(*sequences.shape, -1)
+        return torch.log_softmax(logits.masked_fill(~remaining(sequences, batch["valid"]), -torch.inf), dim=-1)
+
+    def read(self, batch: Batch, sequences: Tensor) -> tuple[Tensor, Tensor]:
+        """Hidden states [B, S, L, D], state t behind the first t items of `sequences` [B, S, L], and rows [B, N, D]."""
         rows = self.encoder(batch)
         b, s, length = sequences.shape
         known = sequences.clamp(min=0)
         chosen = rows[torch.arange(b, device=rows.device)[:, None, None], known]  # [B, S, L, D]
         start = self.start_token(batch)[:, None, None].expand(-1, s, 1, -1)
         inputs = torch.cat([start, chosen[:, :, :-1]], dim=2)
-        hidden = self.decode(inputs.reshape(b * s, length, -1)).view(b, s, length, -1)
-        logits = self.point(hidden.flatten(1, 2), rows).view(b, s, length, -1)
-        return torch.log_softmax(logits.masked_fill(~remaining(sequences, batch["valid"]), -torch.inf), dim=-1)
+        return self.decode(inputs.flatten(0, 1)).view(b, s, length, -1), rows
 
     def start_token(self, batch: Batch) -> Tensor:
         """e_start = W_p·e_user + b_p (eq. 11), [B, D]."""
@@ -131,6 +136,10 @@ class PointerGenerator(nn.Module):
 
         Raises `ValueError` if `length` is past the model's horizon.
         """
+        return self.write(batch, length, lambda logits: logits)
+
+    def write(self, batch: Batch, length: int, score: Callable[[Tensor], Tensor]) -> Tensor:
+        """Lists [B, length] of the candidate whose logit scores best at each step; `score` maps [B, N] to [B, N]."""
         if length > self.config.list_length:
             raise ValueError(f"length {length} is past the generator's horizon {self.config.list_length}")
         rows = self.encoder(batch)
@@ -139,7 +148,7 @@ class PointerGenerator(nn.Module):
         chosen = []
         for _ in range(length):
             logits = self.point(self.decode(inputs)[:, -1:], rows)[:, 0]
-            best = logits.masked_fill(~left, -torch.inf).argmax(dim=-1)
+            best = score(logits).masked_fill(~left, -torch.inf).argmax(dim=-1)
             chosen.append(torch.where(left.any(dim=-1), best, -1))
             left = left.scatter(1, best[:, None], False)
             inputs = torch.cat([inputs, rows[torch.arange(len(rows)), best][:, None]], dim=1)

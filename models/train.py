@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from models.batches import Batch, ListArrays, encode_lists, hide_values
+from models.batches import Batch, ListArrays, encode_lists, seen_by
 from models.checkpoint import Checkpoint, save_checkpoint
 from models.files import write_json
 from models.fit import fit_spec
@@ -30,8 +30,6 @@ from models.value_report import mean_per_slot, value_report
 
 CHECKPOINT_FILE: Final = "checkpoint.pt"
 METRICS_FILE: Final = "metrics.json"
-UNKNOWN_RATE: Final = 0.01
-"""Share of categorical values hidden in training, which is what trains the unknown bucket (`batches.hide_values`)."""
 
 
 def train_value_model(
@@ -150,7 +148,7 @@ def ordered_regression(spec: FeatureSpec) -> Loss:
     """The ordered regression loss of a batch; while the model trains, some categorical values are hidden."""
 
     def loss(model: nn.Module, batch: Batch) -> Tensor:
-        seen = hide_values(batch, spec, UNKNOWN_RATE) if model.training else batch
+        seen = seen_by(model, batch, spec)
         counted = slice(0, len(COUNTED))
         return ordered_regression_loss(
             model(seen), batch["labels"][:, :, counted], batch["lengths"], batch["observed"][:, counted]

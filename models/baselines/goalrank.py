@@ -30,18 +30,8 @@ class GoalRank(PointerGenerator):
     @torch.inference_mode()
     def sample(self, batch: Batch, length: int, count: int) -> Tensor:
         """`count` lists drawn step by step, int64 [B, count, length]; −1 where none is left."""
-        batch = repeat_requests(batch, count)
-        rows = self.encoder(batch)
-        inputs = self.start_token(batch)[:, None]
-        left = batch["valid"].clone()
-        chosen = []
-        for _ in range(length):
-            logits = self.point(self.decode(inputs)[:, -1:], rows)[:, 0]
-            drawn = (logits + gumbel(logits)).masked_fill(~left, -torch.inf).argmax(dim=-1)
-            chosen.append(torch.where(left.any(dim=-1), drawn, -1))
-            left = left.scatter(1, drawn[:, None], False)
-            inputs = torch.cat([inputs, rows[torch.arange(len(rows)), drawn][:, None]], dim=1)
-        return torch.stack(chosen, dim=1).view(-1, count, length)
+        drawn = self.write(repeat_requests(batch, count), length, lambda logits: logits + gumbel(logits))
+        return drawn.view(-1, count, length)
 
 
 def goalrank_loss() -> Loss:

@@ -58,15 +58,6 @@ class GReF(nn.Module):
         """H: items per pass."""
         return len(self.ahead)
 
-    def read(self, batch: Batch, lists: Tensor) -> tuple[Tensor, Tensor]:
-        """Decoder states [B, S, L, D], state t behind the first t items of `lists` [B, S, L], and rows [B, N, D]."""
-        rows = self.trunk.encoder(batch)
-        b, s, length = lists.shape
-        chosen = rows[torch.arange(b, device=rows.device)[:, None, None], lists.clamp(min=0)]
-        start = self.trunk.start_token(batch)[:, None, None].expand(-1, s, 1, -1)
-        inputs = torch.cat([start, chosen[:, :, :-1]], dim=2)
-        return self.trunk.decode(inputs.flatten(0, 1)).view(b, s, length, -1), rows
-
     def logits(self, head: int, states: Tensor, rows: Tensor) -> Tensor:
         """A head's products [B, ..., N] of states [B, ..., D] with the candidates' rows [B, N, D]."""
         ahead = self.ahead[head]
@@ -81,7 +72,7 @@ class GReF(nn.Module):
 
     def log_lists(self, batch: Batch, lists: Tensor) -> Tensor:
         """log π of whole lists [B, S, L]: [B, S]."""
-        states, rows = self.read(batch, lists)
+        states, rows = self.trunk.read(batch, lists)
         return chosen_log_shares(self.decoding_logits(states, rows), lists, batch["valid"]).sum(dim=-1)
 
     @torch.inference_mode()
@@ -127,7 +118,7 @@ def pretraining_loss(utility: Utility) -> Loss:
     def loss(model: nn.Module, batch: Batch) -> Tensor:
         assert isinstance(model, GReF)
         exposed = batch["exposed"]
-        states, rows = model.read(batch, exposed[:, None])
+        states, rows = model.trunk.read(batch, exposed[:, None])
         future = multi_token_loss(model, states, rows, exposed, batch["valid"])
         best, worst = pass_orders(exposed, utility(batch["labels"]), model.heads)
         logits = model.decoding_logits(states, rows)

@@ -15,11 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.batches import Batch, hide_values
+from models.batches import Batch, seen_by
 from models.inputs import Batch as Features
 from models.loop import Loss
 from models.spec import FeatureSpec
-from models.train import UNKNOWN_RATE
 from models.value import COUNTED
 
 PositionLogits = Callable[[Features], Tensor]
@@ -37,7 +36,7 @@ def position_loss(spec: FeatureSpec) -> Loss:
     """
 
     def loss(model: nn.Module, batch: Batch) -> Tensor:
-        logits = model(hide_values(batch, spec, UNKNOWN_RATE) if model.training else batch)
+        logits = model(seen_by(model, batch, spec))
         terms = F.binary_cross_entropy_with_logits(logits, batch["labels"][:, :, : len(COUNTED)], reduction="none")
         known = filled(batch["lengths"], logits.shape[1])[:, :, None] & batch["observed"][:, None, : len(COUNTED)]
         return terms.masked_fill(~known, 0.0).sum() / len(logits)

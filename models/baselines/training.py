@@ -25,13 +25,12 @@ from models.baselines.lists import Utility
 from models.baselines.nar4rec import NAR4Rec, nar4rec_loss
 from models.baselines.nlgr_generator import NLGRGenerator, nlgr_loss
 from models.baselines.prm import PRM, prm_loss
-from models.batches import Batch, hide_values
+from models.batches import Batch, seen_by
 from models.checkpoint import CheckpointError, load_payload, save_payload
 from models.generator import GeneratorConfig
 from models.loop import STATE_FILE, Loss, TrainingData, TrainOptions, fit
 from models.slates import SlateArrays
 from models.spec import FeatureSpec, SpecError, record
-from models.train import UNKNOWN_RATE
 from models.value import ListValueModel
 
 KIND: Final = "generator baseline"
@@ -250,7 +249,7 @@ def _with_hidden_values(loss: Loss, spec: FeatureSpec) -> Loss:
     """The loss on batches of which some categorical values are hidden while the model trains, as for the evaluator."""
 
     def hidden(model: nn.Module, batch: Batch) -> Tensor:
-        return loss(model, hide_values(batch, spec, UNKNOWN_RATE) if model.training else batch)
+        return loss(model, seen_by(model, batch, spec))
 
     return hidden
 

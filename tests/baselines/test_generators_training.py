@@ -99,7 +99,7 @@ def test_gref_decodes_the_list_that_its_own_probabilities_call_best_head_by_head
     assert isinstance(model, GReF)
     assert model.heads == 4
     lists = model.generate(BATCH, 5).clone()
-    states, rows = model.read(BATCH, lists[:, None])
+    states, rows = model.trunk.read(BATCH, lists[:, None])
     logits = model.decoding_logits(states, rows)[:, 0].detach()
     for t in range(5):
         logits[:, t].scatter_(1, lists[:, :t], -torch.inf)
