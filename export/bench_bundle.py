@@ -1,0 +1,68 @@
+"""Write a bundle with random weights, for measuring: a model's time does not depend on what it has learnt.
+
+``python -m export.bench_bundle`` makes the one that every figure in docs/performance.md was taken with (d = 128, 3
+layers, L = 10, Q = 3, h = 1). The proof against the reference still has to hold.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from export.bench import SPEC, UNITS
+from export.bundle import BundleOptions, ExportError, write_bundle
+from export.families import SortGen
+from models.checkpoint import Checkpoint
+from models.manifest import Diversity, Limits, QueueSpec
+from models.planners.objective import objective_formula
+from models.value import ListValueModel, ValueConfig
+
+_QUEUES = (QueueSpec("click", "ctr"), QueueSpec("conversion", "ctr*cvr"), QueueSpec("gmv", "ctr*cvr*price"))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write the bundle unless it is there already, and print its folder."""
+    options = _parser().parse_args(argv)
+    folder: Path = options.out / options.name / options.version
+    if not folder.exists():
+        torch.set_num_threads(1)
+        torch.manual_seed(options.seed)
+        config = ValueConfig(dim=options.dim, layers=options.layers, list_length=options.list_length)
+        family = SortGen(Checkpoint(ListValueModel(SPEC, config).eval(), UNITS, {"data": "none: random weights"}))
+        bundle = BundleOptions(
+            name=options.name,
+            version=options.version,
+            limits=Limits(options.list_length, queues=len(_QUEUES), head_width=options.head_width),
+            queues=_QUEUES,
+            fallback=objective_formula(SPEC, UNITS),
+            objectives={"click": 5.0, "conversion": 1.0, "gmv": 1.0},
+            diversity=Diversity(trade_off=0.8, window=4),
+        )
+        try:
+            write_bundle(options.out, family, bundle, requests=options.requests, seed=options.seed)
+        except ExportError as error:
+            raise SystemExit(f"bench_bundle: {error}") from None
+    print(folder)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m export.bench_bundle", description=__doc__)
+    add = parser.add_argument
+    add("--out", type=Path, default=Path("build/bench"), help="bundle root (default: %(default)s)")
+    add("--name", default="bench", help="the model's name (default: %(default)s)")
+    add("--version", default="1", help="the bundle's version (default: %(default)s)")
+    add("--dim", type=int, default=128, help="model width (default: %(default)s)")
+    add("--layers", type=int, default=3, help="transformer layers (default: %(default)s)")
+    add("--list-length", type=int, default=10, metavar="L", help="positions (default: %(default)s)")
+    add("--head-width", type=int, default=1, metavar="H", help="heads per queue and step (default: %(default)s)")
+    add("--requests", type=int, default=50, help="requests of the proof (default: %(default)s)")
+    add("--seed", type=int, default=0, help="seed of weights and proof (default: %(default)s)")
+    return parser
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
