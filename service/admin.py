@@ -41,6 +41,6 @@ def create_admin_app(*, settings: Settings, registry: Registry, loader: Loader) 
     @app.post("/admin/v1/reload", summary="Load a bundle aside, check it, then switch to it")
     async def reload(order: Reload) -> ModelStatus:
         model = await loader.reload(order.model, order.version)
-        return describe_model(model, default=registry.default)
+        return describe_model(model, registry)
 
     return app

@@ -11,11 +11,11 @@ from prometheus_client.exposition import choose_encoder
 from starlette.responses import Response
 from starlette.routing import Route
 
+from service.admission import Admission, AdmissionOptions
 from service.auth import ApiKeys
-from service.batcher import Batcher
-from service.endpoint import RerankEndpoint
+from service.batcher import LEAD_SECONDS, Batcher
+from service.endpoint import EndpointOptions, RerankEndpoint
 from service.errors import install_error_handlers
-from service.gate import Gate
 from service.metrics import Metrics
 from service.openapi import PATH, DocumentedApp
 from service.problems import NOT_READY, unavailable
@@ -36,13 +36,22 @@ def create_app(
 ) -> FastAPI:
     """The app. `metrics` observes every request, `observers` do so too."""
     keys = ApiKeys(settings.api_keys)
-    gate = Gate(limit=settings.max_in_flight, retry_after_seconds=settings.retry_after_seconds)
-    metrics.watch(in_flight=lambda: gate.in_flight, queue_depth=lambda: batcher.depth)
+    admission = Admission(admission_options(settings))
+    metrics.watch(
+        in_flight=lambda: admission.in_flight,
+        queue_depth=lambda: batcher.depth,
+        overloaded=lambda: admission.overloaded,
+    )
     endpoint = RerankEndpoint(
-        max_body_bytes=settings.max_body_bytes,
-        read_timeout_seconds=settings.read_timeout_seconds,
+        options=EndpointOptions(
+            max_body_bytes=settings.max_body_bytes,
+            read_timeout_seconds=settings.read_timeout_seconds,
+            budget_seconds=settings.budget_seconds,
+            enforce_deadlines=settings.deadline_mode == "enforce",
+            retry_after_seconds=settings.retry_after_seconds,
+        ),
         keys=keys,
-        gate=gate,
+        admission=admission,
         reranker=Reranker(registry=registry, batcher=batcher, max_candidates=settings.max_candidates),
         observers=(metrics.observe, *observers),
     )
@@ -54,10 +63,22 @@ def create_app(
     )
     # First, so that the hot path's route is the first that is tried.
     app.router.routes.insert(0, Route(PATH, endpoint, methods=["POST"]))
+    app.shed = endpoint.shed
     install_error_handlers(app)
     _add_health(app, registry, settings)
     _add_status(app, settings, registry, metrics, keys)
     return app
+
+
+def admission_options(settings: Settings) -> AdmissionOptions:
+    """What the settings say about who gets in."""
+    return AdmissionOptions(
+        limit=settings.max_in_flight,
+        budget_seconds=settings.budget_seconds - LEAD_SECONDS,
+        target_seconds=settings.queue_target_ms / 1e3,
+        interval_seconds=settings.queue_interval_ms / 1e3,
+        enforce=settings.deadline_mode == "enforce",
+    )
 
 
 def _add_health(app: FastAPI, registry: Registry, settings: Settings) -> None:

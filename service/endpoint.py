@@ -1,33 +1,52 @@
 """`POST /v1/rerank` as a bare ASGI endpoint: the hot path has no dependency machinery.
 
-From here on a request ends in exactly one `RequestRecord`, whatever becomes of it.
+From here on a request ends in exactly one `RequestRecord`, whatever becomes of it. One that is refused for overload is
+refused by `shed`, which the HTTP protocol asks as soon as it has read the headers: no task, no body, no decoding.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import msgspec
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
+from service.admission import Admission, Refusal
 from service.auth import ApiKeys
+from service.deadlines import header_timeout
 from service.decoding import decode_request
-from service.gate import Gate
-from service.problems import INTERNAL, MEDIA_TYPE, Problem
+from service.ladder import Deadline
+from service.problems import INTERNAL, MEDIA_TYPE, OVERLOADED, SHED, Kind, Problem, unavailable
 from service.records import Observer, Outcome, Progress, RequestRecord
 from service.rerank import Reranker
-from service.schemas import RerankResponse
+from service.schemas import RerankRequest, RerankResponse
 from service.wire import Call, check_media_type, is_header_safe, read_body, read_call, send_bytes
 
 _log = logging.getLogger(__name__)
 _encode: Final = msgspec.json.Encoder().encode
 _JSON: Final = b"application/json"
 _CLIENT_CLOSED: Final = 499
+_REFUSALS: Final[dict[Refusal, tuple[Kind, str]]] = {
+    "overloaded": (OVERLOADED, "as many requests as allowed are in progress"),
+    "shed": (SHED, "requests come in faster than they can be answered in time"),
+}
 
 Headers = list[tuple[bytes, bytes]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EndpointOptions:
+    """Limits of one request: bytes of its body, seconds for reading it and for answering; `Retry-After` of a 503."""
+
+    max_body_bytes: int
+    read_timeout_seconds: float
+    budget_seconds: float
+    enforce_deadlines: bool = True
+    retry_after_seconds: int = 1
 
 
 class RerankEndpoint:
@@ -36,17 +55,15 @@ class RerankEndpoint:
     def __init__(
         self,
         *,
-        max_body_bytes: int,
-        read_timeout_seconds: float,
+        options: EndpointOptions,
         keys: ApiKeys,
-        gate: Gate,
+        admission: Admission,
         reranker: Reranker,
         observers: Sequence[Observer],
     ) -> None:
-        self._max_body_bytes = max_body_bytes
-        self._read_timeout_seconds = read_timeout_seconds
+        self._options = options
         self._keys = keys
-        self._gate = gate
+        self._admission = admission
         self._reranker = reranker
         self._observers = tuple(observers)
 
@@ -54,6 +71,7 @@ class RerankEndpoint:
         """Answer; a fault of the service's own is a 500 that is logged once, never an exception."""
         call = read_call(scope)
         progress = Progress(call.arrival)
+        progress.stages["lag"] = call.lag
         try:
             response = await self._rerank(call, progress, receive)
         except ClientDisconnect:
@@ -65,23 +83,69 @@ class RerankEndpoint:
             await self._refuse(call, progress, send, Problem(INTERNAL, "the log has the request id"))
         else:
             headers = [*_echo(call), (b"server-timing", _server_timing(progress))]
+            if response.degraded is not None:
+                why = f"{response.degraded.reason}; level={response.degraded.level}"
+                headers.append((b"x-listwright-degraded", why.encode()))
             await send_bytes(send, 200, _encode(response), _JSON, headers)
             progress.end("respond")
             self._emit(call, progress, "ok" if response.degraded is None else "degraded", 200, None)
 
+    def shed(self, scope: Scope) -> tuple[int, Headers, bytes] | None:
+        """Status, headers and body of a refusal, from nothing but the headers; None: the request may come in."""
+        refusal = self._admission.refusal()
+        if refusal is None:
+            return None
+        call = read_call(scope)
+        problem = self._problem(refusal)
+        self._emit(call, Progress(call.arrival), "rejected", problem.kind.status, problem.kind.slug)
+        body = _encode(problem.document(call.request_id))
+        headers = [(b"content-type", MEDIA_TYPE.encode()), *_echo(call), *_own_headers(problem)]
+        return problem.kind.status, headers, body
+
     async def _rerank(self, call: Call, progress: Progress, receive: Receive) -> RerankResponse:
         self._keys.check(call.header(b"authorization"))
-        with self._gate.enter():
+        refusal = self._admission.refusal()
+        if refusal is not None:
+            raise self._problem(refusal)
+        in_flight = self._admission.enter()
+        try:
             check_media_type(call)
-            body = await read_body(call, receive, limit=self._max_body_bytes, seconds=self._read_timeout_seconds)
+            body = await read_body(
+                call, receive, limit=self._options.max_body_bytes, seconds=self._options.read_timeout_seconds
+            )
             request = decode_request(body)
             call.request_id = request.request_id or call.request_id
             progress.end("decode")
-            return await self._reranker.rerank(request, call.request_id, progress)
+            deadline = self._deadline(call, request, progress)
+            response = await self._reranker.rerank(request, call.request_id, progress, deadline, call.presence)
+            self._learn(in_flight, progress, response)
+            return response
+        finally:
+            self._admission.leave()
+
+    def _deadline(self, call: Call, request: RerankRequest, progress: Progress) -> Deadline:
+        wished, progress.ignored_headers = header_timeout(call.headers)
+        seconds = min(self._options.budget_seconds, wished)
+        if request.timeout_ms is not None:
+            seconds = min(seconds, request.timeout_ms / 1e3)
+        return Deadline(call.arrival + seconds, self._options.enforce_deadlines)
+
+    def _learn(self, in_flight: int, progress: Progress, response: RerankResponse) -> None:
+        """Tell admission how long this request waited, and how long it took where the model answered it."""
+        stages = progress.stages
+        if response.degraded is None:
+            self._admission.waited(stages["lag"] + stages["wait"])
+            self._admission.answered(in_flight, progress.elapsed)
+        else:
+            self._admission.waited(progress.elapsed)
+
+    def _problem(self, refusal: Refusal) -> Problem:
+        kind, detail = _REFUSALS[refusal]
+        return unavailable(kind, detail, self._options.retry_after_seconds)
 
     async def _refuse(self, call: Call, progress: Progress, send: Send, problem: Problem) -> None:
         status = problem.kind.status
-        headers = [*_echo(call), *((k.encode(), v.encode()) for k, v in problem.headers.items())]
+        headers = [*_echo(call), *_own_headers(problem)]
         await send_bytes(send, status, _encode(problem.document(call.request_id)), MEDIA_TYPE.encode(), headers)
         outcome: Outcome = "invalid" if status < 500 else "rejected" if status == 503 else "error"
         self._emit(call, progress, outcome, status, problem.kind.slug)
@@ -100,6 +164,9 @@ class RerankEndpoint:
             candidates=progress.candidates,
             batch_size=progress.batch_size,
             health=None if progress.health is None else progress.health(),
+            degraded=progress.degraded,
+            would_degrade=progress.would_degrade,
+            ignored_headers=progress.ignored_headers,
         )
         for observe in self._observers:
             observe(record)
@@ -112,6 +179,10 @@ def _echo(call: Call) -> Headers:
     if call.trace is not None:
         headers.append((b"traceparent", call.trace.header.encode()))
     return headers
+
+
+def _own_headers(problem: Problem) -> Headers:
+    return [(name.encode(), value.encode()) for name, value in problem.headers.items()]
 
 
 def _ids(call: Call) -> dict[str, str | None]:

@@ -6,7 +6,7 @@ Each instance has a collector registry of its own, and every series exists from 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, get_args
 
 from prometheus_client import (
     CollectorRegistry,
@@ -18,10 +18,11 @@ from prometheus_client import (
     ProcessCollector,
 )
 
+from service.deadlines import HEADERS
 from service.model import Model
 from service.records import NO_MODEL, OUTCOMES, STAGES, ListHealth, Outcome, RequestRecord
 from service.rolling import RollingWindow
-from service.schemas import Source
+from service.schemas import DegradedReason, Source
 
 _SECONDS: Final = (
     0.001,
@@ -46,8 +47,10 @@ _CANDIDATES: Final = (1, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 _BATCH: Final = (1, 2, 4, 8, 16, 32, 64)
 _DISPLACEMENT: Final = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 _DIVERSITY: Final = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.5, 2.0)
-REJECTED: Final = ("not-ready", "overloaded")
-DEGRADED: Final = ("deadline", "queue-full", "model-error")
+REJECTED: Final = ("not-ready", "overloaded", "shed")
+DROPPED: Final = ("deadline", "client-gone")
+RELOADS: Final = ("ok", "refused")
+_TIMEOUT_HEADERS: Final = tuple(name.decode() for name in HEADERS)
 _SOURCES: Final[tuple[Source, ...]] = ("model", "formula", "input")
 _ANSWERED: Final[frozenset[Outcome]] = frozenset(("ok", "degraded"))
 _NOT_VALID: Final[frozenset[Outcome]] = frozenset(("invalid", "cancelled"))
@@ -80,18 +83,42 @@ class Metrics:
             "rerank_stage_duration_seconds", "Time in one stage.", ("stage",), buckets=_STAGE_SECONDS, registry=r
         )
         self._degraded = Counter("rerank_degraded_total", "Lists that are not the model's.", ("reason",), registry=r)
+        self._would_degrade = Counter(
+            "rerank_would_degrade_total",
+            "Lists that deadlines, had they been enforced, would have taken from the model.",
+            ("reason",),
+            registry=r,
+        )
         self._rejected = Counter("rerank_rejected_total", "Requests answered 503.", ("reason",), registry=r)
+        self._dropped = Counter(
+            "rerank_dropped_total", "Requests dropped from the queue before inference.", ("reason",), registry=r
+        )
+        self._reloads = Counter(
+            "rerank_reloads_total", "Bundles that a reload switched to, or refused.", ("result",), registry=r
+        )
+        self._ignored = Counter(
+            "rerank_deadline_headers_ignored_total", "Deadlines in headers that made no sense.", ("header",), registry=r
+        )
         self._candidates = Histogram("rerank_candidates", "Candidates in a request.", buckets=_CANDIDATES, registry=r)
         self._batch = Histogram("rerank_batch_size", "Requests in one run.", buckets=_BATCH, registry=r)
         self._stages = {stage: self._stage.labels(stage) for stage in STAGES}
         self._rejections = {reason: self._rejected.labels(reason) for reason in REJECTED}
-        for reason in DEGRADED:
+        for reason in get_args(DegradedReason):
             self._degraded.labels(reason)
+        for reason in get_args(DegradedReason)[:2]:
+            self._would_degrade.labels(reason)
+        for reason in DROPPED:
+            self._dropped.labels(reason)
+        for result in RELOADS:
+            self._reloads.labels(result)
+        for header in _TIMEOUT_HEADERS:
+            self._ignored.labels(header)
 
     def _make_gauges(self, budget: float) -> None:
         r = self.registry
         self._in_flight = Gauge("rerank_in_flight", "Requests in progress.", registry=r)
         self._depth = Gauge("rerank_queue_depth", "Requests that wait for the engine.", registry=r)
+        self._overloaded = Gauge("rerank_overloaded", "1 while a queue stands that does not empty.", registry=r)
         Gauge("rerank_latency_budget_seconds", "The latency budget.", registry=r).set(budget)
         Gauge(
             "rerank_latency_p99_seconds", "99th percentile of valid requests in the last 60 s.", registry=r
@@ -121,20 +148,33 @@ class Metrics:
         self._source_counts = {source: self._sources.labels(source) for source in _SOURCES}
         self._queue_counts: list[Counter] = []
 
-    def watch(self, *, in_flight: Callable[[], int], queue_depth: Callable[[], int]) -> None:
+    def watch(
+        self, *, in_flight: Callable[[], int], queue_depth: Callable[[], int], overloaded: Callable[[], bool]
+    ) -> None:
         """Read these when scraped."""
         self._in_flight.set_function(in_flight)
         self._depth.set_function(queue_depth)
+        self._overloaded.set_function(overloaded)
+
+    def reloaded(self, result: str) -> None:
+        """Count one bundle that a reload has looked at: ``ok`` or ``refused``."""
+        self._reloads.labels(result).inc()
+
+    def dropped(self, reason: str) -> None:
+        """Count one request that left the queue before inference, for one of `DROPPED`."""
+        self._dropped.labels(reason).inc()
 
     def model_loaded(self, model: Model) -> None:
-        """Create the model's series; an older version of it is no longer live."""
-        for labels in [s.labels for m in self._info.collect() for s in m.samples if s.labels["model"] == model.name]:
-            self._info.remove(*labels.values())
+        """Create the model's series."""
         self._info.labels(model.name, model.version, model.manifest.family, model.engine.provider).set(1)
         for outcome in OUTCOMES:
             self._duration.labels(model.name, model.version, outcome)
         for i in range(len(self._queue_counts), model.manifest.limits.queues):
             self._queue_counts.append(self._queue_items.labels(str(i)))
+
+    def model_retired(self, model: Model) -> None:
+        """The version is no longer live."""
+        self._info.remove(model.name, model.version, model.manifest.family, model.engine.provider)
 
     def observe(self, record: RequestRecord) -> None:
         """Count one request."""
@@ -144,6 +184,12 @@ class Metrics:
             self.window.add(record.seconds, answered=answered, degraded=record.outcome == "degraded")
         if record.outcome == "rejected":
             self._rejections[record.reason or ""].inc()
+        if record.degraded is not None:
+            self._degraded.labels(record.degraded).inc()
+        if record.would_degrade is not None:
+            self._would_degrade.labels(record.would_degrade).inc()
+        for header in record.ignored_headers:
+            self._ignored.labels(header).inc()
         for stage, seconds in record.stages.items():
             self._stages[stage].observe(seconds)
         if record.candidates:

@@ -14,8 +14,8 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from models.manifest import FINGERPRINT_KEY, TensorSpec
-from service.engine import Batch
 from service.settings import Provider, Settings, SettingsError
+from service.stacking import Batch
 
 _log = logging.getLogger(__name__)
 
@@ -81,6 +81,12 @@ class OnnxEngine:
             str(path), sess_options=_options(config), providers=[_PROVIDERS[config.provider]]
         )
         self._output_names = [output.name for output in self._session.get_outputs()]
+
+    largest_batch = 8
+
+    def warm(self, batch: Batch) -> None:
+        for n in range(1, self.largest_batch + 1):
+            self.run({k: np.repeat(v, n, axis=0) for k, v in batch.items()})
 
     def run(self, batch: Batch) -> dict[str, NDArray[np.generic]]:
         """Named outputs, batch first."""

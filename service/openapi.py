@@ -8,6 +8,7 @@ import msgspec
 from fastapi import FastAPI
 
 from service.problems import KINDS, MEDIA_TYPE, ProblemDocument
+from service.protocol import Shed
 from service.schemas import RerankRequest, RerankResponse
 
 PATH: Final = "/v1/rerank"
@@ -30,7 +31,9 @@ _STATUSES: Final = {400, 401, 408, 413, 415, 422, 500, 503}
 
 
 class DocumentedApp(FastAPI):
-    """A FastAPI app whose document also holds `POST /v1/rerank`."""
+    """A FastAPI app whose document also holds `POST /v1/rerank`, and which can refuse that by its headers alone."""
+
+    shed: Shed | None = None
 
     def openapi(self) -> dict[str, Any]:
         """The document, made once."""

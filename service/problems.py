@@ -38,6 +38,7 @@ BUNDLE_REFUSED: Final = Kind("bundle-refused", "The bundle was not loaded", 422)
 INTERNAL: Final = Kind("internal-error", "The service failed", 500)
 NOT_READY: Final = Kind("not-ready", "The service is not ready", 503)
 OVERLOADED: Final = Kind("overloaded", "Too many requests are in progress", 503)
+SHED: Final = Kind("shed", "Requests come in faster than they can be answered in time", 503)
 
 KINDS: Final = (
     MALFORMED_JSON,
@@ -54,6 +55,7 @@ KINDS: Final = (
     INTERNAL,
     NOT_READY,
     OVERLOADED,
+    SHED,
 )
 _TYPES: Final = f"Stable; one of {', '.join(_NAMESPACE + kind.slug for kind in KINDS)}."
 

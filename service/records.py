@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Final, Literal, get_args
 
-from service.schemas import Source
+from service.schemas import DegradedReason, Source
 
 Outcome = Literal["ok", "degraded", "invalid", "cancelled", "rejected", "error"]
 OUTCOMES: Final[tuple[Outcome, ...]] = get_args(Outcome)
 """ok, degraded: a list. invalid: 4xx. cancelled: the client left. rejected: 503. error: 500."""
 
-Stage = Literal["decode", "queue", "encode", "wait", "infer", "respond"]
+Stage = Literal["lag", "decode", "queue", "encode", "wait", "infer", "respond"]
 STAGES: Final[tuple[Stage, ...]] = get_args(Stage)
 
 NO_MODEL: Final = "none"
@@ -32,7 +32,11 @@ class ListHealth:
 
 @dataclass(frozen=True, slots=True)
 class RequestRecord:
-    """One request, whatever became of it. Times are in seconds; `reason` is the slug of the problem, if any."""
+    """One request, whatever became of it. Times are in seconds; `reason` is the slug of the problem, if any.
+
+    `degraded` says why the list is not the model's; `would_degrade` what it would have been, had deadlines been
+    enforced. `ignored_headers` are wishes for a deadline that made no sense.
+    """
 
     request_id: str
     trace_id: str | None
@@ -46,6 +50,9 @@ class RequestRecord:
     candidates: int
     batch_size: int
     health: ListHealth | None
+    degraded: DegradedReason | None = None
+    would_degrade: DegradedReason | None = None
+    ignored_headers: tuple[str, ...] = ()
 
 
 Observer = Callable[[RequestRecord], None]
@@ -64,6 +71,9 @@ class Progress:
     candidates: int = 0
     batch_size: int = 0
     health: Callable[[], ListHealth] | None = None
+    degraded: DegradedReason | None = None
+    would_degrade: DegradedReason | None = None
+    ignored_headers: tuple[str, ...] = ()
     stages: dict[Stage, float] = field(default_factory=dict)
     _last: float = 0.0
 

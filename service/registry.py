@@ -7,23 +7,40 @@ from collections.abc import Callable, Sequence
 from service.model import Model
 from service.problems import NOT_READY, invalid, unavailable
 
+Tell = Callable[[Model], None]
+
 
 class Registry:
-    """Live models by name, one version each. Used from the event loop only."""
+    """Live models by name and version; the last one published of a name is its current version.
 
-    def __init__(self, *, default: str | None = None, retry_after_seconds: int = 1) -> None:
+    At most `keep_versions` of a name are live. Used from the event loop only.
+    """
+
+    def __init__(self, *, default: str | None = None, retry_after_seconds: int = 1, keep_versions: int = 1) -> None:
         self._default = default
         self._retry_after = retry_after_seconds
-        self._models: dict[str, Model] = {}
+        self.keep_versions = keep_versions
+        self._models: dict[str, dict[str, Model]] = {}
         self._failures: dict[str, str] = {}
-        self._listeners: list[Callable[[Model], None]] = []
+        self._published: list[Tell] = []
+        self._retired: list[Tell] = []
         self._loading = True
         self._draining = False
 
     @property
     def models(self) -> Sequence[Model]:
-        """Live models, in the order of their names."""
-        return [self._models[name] for name in sorted(self._models)]
+        """Live models, in the order of their names, the current version of each first."""
+        return [model for name in sorted(self._models) for model in reversed(self._models[name].values())]
+
+    @property
+    def serving(self) -> bool:
+        """Is any model live?"""
+        return bool(self._models)
+
+    def current(self, name: str) -> Model | None:
+        """The live version that requests get which name none."""
+        versions = self._models.get(name)
+        return None if versions is None else next(reversed(versions.values()))
 
     @property
     def default(self) -> str | None:
@@ -33,15 +50,30 @@ class Registry:
         return self._default
 
     def publish(self, model: Model) -> None:
-        """Make `model` the live version of its name. Requests that have begun end with the version they began with."""
-        self._models[model.name] = model
+        """Make `model` the current version of its name; the one published longest ago may have to go.
+
+        Requests that have begun end with the version they began with.
+        """
+        versions = self._models.setdefault(model.name, {})
+        replaced = versions.pop(model.version, None)
+        versions[model.version] = model
+        gone = [] if replaced is None else [replaced]
+        while len(versions) > self.keep_versions:
+            gone.append(versions.pop(next(iter(versions))))
         self._failures.pop(model.name, None)
-        for tell in self._listeners:
+        for old in gone:
+            for tell in self._retired:
+                tell(old)
+        for tell in self._published:
             tell(model)
 
-    def on_publish(self, tell: Callable[[Model], None]) -> None:
+    def on_publish(self, tell: Tell) -> None:
         """Call `tell` with every model that goes live."""
-        self._listeners.append(tell)
+        self._published.append(tell)
+
+    def on_retire(self, tell: Tell) -> None:
+        """Call `tell` with every model that is live no more, before the one that replaces it is published."""
+        self._retired.append(tell)
 
     def fail(self, name: str, reason: str) -> None:
         """Remember why a bundle is not live. One that is live already stays so, and stays ready."""
@@ -70,11 +102,20 @@ class Registry:
             return f"the default model {self._default!r} is not loaded"
         return None
 
-    def select(self, name: str | None) -> Model:
-        """The model for a request. Raises `Problem`: 503 if it is not ready, 422 if the name is unknown or needed."""
+    def select(self, name: str | None, version: str | None = None) -> Model:
+        """The model for a request; its current version unless one is named.
+
+        Raises `Problem`: 503 if it is not ready, 422 if the name or version is unknown, or the name is needed.
+        """
         wanted = name if name is not None else self.default
         if wanted is not None and wanted in self._models:
-            return self._models[wanted]
+            versions = self._models[wanted]
+            if version is None:
+                return next(reversed(versions.values()))
+            if version in versions:
+                return versions[version]
+            live = ", ".join(versions)
+            raise invalid("version", f"no version {version[:64]!r} of model {wanted!r} is live; there is: {live}")
         if self._loading or not self._models or wanted in self._failures or (name is None and wanted is not None):
             raise unavailable(NOT_READY, self.why_not_ready() or "no bundle is loaded", self._retry_after)
         known = ", ".join(sorted(self._models))

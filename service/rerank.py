@@ -1,26 +1,65 @@
-"""One request from decoded body to response: plan → queues → features → batcher → list.
+"""One request from decoded body to response: plan → queues → features → batcher → list, or a rung further down.
 
 Knows nothing about HTTP. Everything runs on the event loop except the engine itself.
 """
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
+from time import perf_counter
 
 import numpy as np
 
 from models.features import Arrays, FeatureError
 from service.answer import build_items, check_order, explain_items, list_value
-from service.batcher import Batcher
+from service.batcher import Batcher, DeadlineNear
 from service.checks import check_request
+from service.engine import Answer, EngineError
+from service.fallback import formula_list, input_list
 from service.health import list_health
+from service.ladder import Deadline, model_in_time
 from service.model import Model
 from service.plan import Plan, make_plan
 from service.problems import invalid
-from service.queues import ScoreTable, fill_slots, rank_rest
+from service.queues import ScoreTable, Slots, fill_slots, rank_rest
 from service.records import Progress
 from service.registry import Registry
-from service.schemas import RerankRequest, RerankResponse, Timings
+from service.schemas import (
+    Degraded,
+    DegradedReason,
+    Item,
+    ObjectiveValues,
+    RerankRequest,
+    RerankResponse,
+    Timings,
+)
+from service.wire import Presence
+
+_log = logging.getLogger(__name__)
+_NOTHING = ObjectiveValues(0.0, 0.0, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A request that is known to be valid, with what its model makes of it."""
+
+    request: RerankRequest
+    model: Model
+    plan: Plan
+    table: ScoreTable
+    slots: Slots
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A finished list: its items and what the model expects of those that it placed."""
+
+    items: list[Item]
+    value: ObjectiveValues
+    degraded: Degraded | None = None
 
 
 class Reranker:
@@ -31,51 +70,112 @@ class Reranker:
         self._batcher = batcher
         self._max_candidates = max_candidates
 
-    async def rerank(self, request: RerankRequest, request_id: str, progress: Progress) -> RerankResponse:
-        """The response; `progress` gets stages and list figures. Raises `Problem` (422, 503) or `EngineError`."""
+    async def rerank(
+        self,
+        request: RerankRequest,
+        request_id: str,
+        progress: Progress,
+        deadline: Deadline = Deadline(),  # noqa: B008 - frozen
+        presence: Presence | None = None,
+    ) -> RerankResponse:
+        """The response; `progress` gets stages and list figures. Raises `Problem` (422, 503) or `ClientDisconnect`."""
         progress.candidates = len(request.candidates)
-        model = self._registry.select(request.model)
-        progress.model, progress.version = model.name, model.version
-        check_request(request, max_candidates=self._max_candidates)
-        plan = make_plan(request, model.manifest)
-        table = ScoreTable(request.candidates, plan.weights, model.manifest.spec)
-        slots = fill_slots(table, plan, model.manifest)
+        case = self._case(request, self._registry.select(request.model, request.version), progress)
         progress.end("queue")
-
-        row = encode(request, plan, slots.candidates, model)
-        progress.end("encode")
-
-        answer = await self._batcher.run(model.engine, {name: row[name] for name in model.inputs})
-        progress.stages["wait"], progress.stages["infer"] = answer.wait_seconds, answer.infer_seconds
-        progress.batch_size = answer.batch_size
-        progress.skip()
-
-        steps = check_order(answer.outputs["order"], slots)[: plan.top_n]
-        picked = slots.candidates[steps].tolist()
-        n, missing = len(request.candidates), plan.top_n - len(picked)
-        rest = rank_rest(table, model.manifest.fallback, picked, n, missing) if missing else []
-        items = build_items(request.candidates, picked, rest)
-        if request.explain:
-            items = explain_items(items, request.candidates, plan, model.manifest, slots, steps, answer.outputs)
-        queues, embeddings = slots.queues[steps], row["embeddings"][steps]
-        progress.health = partial(list_health, items, queues, model.manifest.limits.queues, embeddings)
+        listed = await self._model_list(case, progress, deadline, presence)
+        if not isinstance(listed, Listed):
+            progress.degraded = listed
+            listed = formula_answer(case, listed, deadline)
+            _watch_list(progress, case, listed.items, np.zeros(0, np.int64), np.zeros((0, 1)))
         return RerankResponse(
             request_id=request_id,
-            model=model.name,
-            version=model.version,
-            items=items,
-            value=list_value(answer.outputs["value"], len(steps)),
-            degraded=None,
+            model=case.model.name,
+            version=case.model.version,
+            items=listed.items,
+            value=listed.value,
+            degraded=listed.degraded,
             timings_ms=_timings(progress),
         )
 
+    def _case(self, request: RerankRequest, model: Model, progress: Progress) -> Case:
+        progress.model, progress.version = model.name, model.version
+        check_request(request, max_candidates=self._max_candidates)
+        return make_case(request, model)
 
-def encode(request: RerankRequest, plan: Plan, slots: np.ndarray, model: Model) -> Arrays:
+    async def _model_list(
+        self, case: Case, progress: Progress, deadline: Deadline, presence: Presence | None
+    ) -> Listed | DegradedReason:
+        """The model's list, or why there is none."""
+        if not model_in_time(self._batcher, case.model.engine, deadline):
+            progress.would_degrade = "wait"
+            if deadline.enforced:
+                return "wait"
+        row = encode_case(case)
+        progress.end("encode")
+        try:
+            answer = await self._batcher.run(
+                case.model.engine, graph_inputs(case.model, row), deadline=deadline.limit, presence=presence
+            )
+            progress.stages["wait"], progress.stages["infer"] = answer.wait_seconds, answer.infer_seconds
+            progress.batch_size = answer.batch_size
+            progress.skip()
+            listed = model_answer(case, row, answer, progress)
+        except DeadlineNear:
+            progress.would_degrade = "deadline"
+            return "deadline"
+        except EngineError:
+            _log.exception("model %s %s failed on a request", case.model.name, case.model.version)
+            return "model-error"
+        if progress.would_degrade is None and perf_counter() > deadline.at:
+            progress.would_degrade = "deadline"
+        return listed
+
+
+def make_case(request: RerankRequest, model: Model) -> Case:
+    """Defaults filled in and queues dealt. Raises `Problem` (422)."""
+    plan = make_plan(request, model.manifest)
+    table = ScoreTable(request.candidates, plan.weights, model.manifest.spec)
+    return Case(request, model, plan, table, fill_slots(table, plan, model.manifest))
+
+
+def graph_inputs(model: Model, row: Arrays) -> Arrays:
+    """Of all arrays, those that the model's graph takes."""
+    return {name: row[name] for name in model.inputs}
+
+
+def model_answer(case: Case, row: Arrays, answer: Answer, progress: Progress) -> Listed:
+    """The model's list, filled up by the formula. Raises `EngineError` if the model's answer is impossible."""
+    request, plan, slots = case.request, case.plan, case.slots
+    steps = check_order(answer.outputs["order"], slots)[: plan.top_n]
+    picked = slots.candidates[steps].tolist()
+    missing = plan.top_n - len(picked)
+    n = len(request.candidates)
+    rest = rank_rest(case.table, case.model.manifest.fallback, picked, n, missing) if missing else []
+    items = build_items(request.candidates, picked, rest)
+    value = list_value(answer.outputs["value"], len(steps))
+    if request.explain:
+        items = explain_items(items, request.candidates, plan, case.model.manifest, slots, steps, answer.outputs)
+    _watch_list(progress, case, items, slots.queues[steps], row["embeddings"][steps])
+    return Listed(items, value)
+
+
+def formula_answer(case: Case, reason: DegradedReason, deadline: Deadline) -> Listed:
+    """The list of the best rung below the model for which there is time."""
+    if deadline.too_late_for_formula:
+        places = input_list(case.plan)
+    else:
+        places = formula_list(case.request.candidates, case.table, case.plan, case.model.manifest)
+    items = build_items(case.request.candidates, (), places)
+    return Listed(items, _NOTHING, Degraded(reason, items[0].source))
+
+
+def encode_case(case: Case) -> Arrays:
     """Every array of the graph contract for one request, without a batch axis. Raises `Problem` (422)."""
+    request, plan, model = case.request, case.plan, case.model
     try:
         with np.errstate(over="ignore"):  # A number too far out for its scale is clipped afterwards.
             user = model.encoder.encode_user(request.user, request.context)
-            items = model.encoder.encode_slots(request.candidates, slots)
+            items = model.encoder.encode_slots(request.candidates, case.slots.candidates)
     except FeatureError as error:
         raise invalid(error.path, error.problem) from None
     return {
@@ -87,13 +187,19 @@ def encode(request: RerankRequest, plan: Plan, slots: np.ndarray, model: Model) 
     }
 
 
+def _watch_list(
+    progress: Progress, case: Case, items: Sequence[Item], queues: np.ndarray, embeddings: np.ndarray
+) -> None:
+    progress.health = partial(list_health, items, queues, case.model.manifest.limits.queues, embeddings)
+
+
 def _timings(progress: Progress) -> Timings:
     ms = {stage: round(seconds * 1e3, 3) for stage, seconds in progress.stages.items()}
     return Timings(
         decode=ms["decode"],
         queue=ms["queue"],
-        encode=ms["encode"],
-        wait=ms["wait"],
-        infer=ms["infer"],
+        encode=ms.get("encode", 0.0),
+        wait=ms.get("wait", 0.0),
+        infer=ms.get("infer", 0.0),
         total=round(progress.elapsed * 1e3, 3),
     )

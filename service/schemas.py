@@ -17,6 +17,8 @@ Name = Annotated[str, Meta(min_length=1, max_length=64)]
 Identifier = Annotated[str, Meta(min_length=1, max_length=256)]
 Weight = Annotated[float, Meta(ge=0, le=1e6)]
 Source = Literal["model", "formula", "input"]
+DegradedReason = Literal["deadline", "wait", "model-error"]
+"""deadline: the model was still at work shortly before the deadline; wait: it could not have been done in time."""
 
 
 class Candidate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
@@ -87,6 +89,10 @@ class RerankRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         | None
     ) = None
     model: Annotated[str, Meta(description="Name of a loaded model. Missing: the default model.")] | None = None
+    version: (
+        Annotated[str, Meta(description="A live version of that model, see /v1/models. Missing: its current one.")]
+        | None
+    ) = None
     user: Annotated[dict[str, Scalar], Meta(description="User fields by name.")] = {}
     context: Annotated[dict[str, Scalar], Meta(description="Context fields by name.")] = {}
     top_n: Annotated[int, Meta(ge=1, description="Items to return. Missing: the model's list length.")] | None = None
@@ -102,7 +108,14 @@ class RerankRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         Annotated[Literal["bfs", "dfs"], Meta(description="How queues share candidates. Missing: the bundle's.")] | None
     ) = None
     timeout_ms: (
-        Annotated[float, Meta(gt=0, le=60_000, description="Deadline from arrival; accepted, not yet acted upon.")]
+        Annotated[
+            float,
+            Meta(
+                gt=0,
+                le=60_000,
+                description="Deadline from arrival; the service's own budget and the caller's headers count as well.",
+            ),
+        ]
         | None
     ) = None
     explain: Annotated[bool, Meta(description="Say why each item stands where it does.")] = False
@@ -146,8 +159,14 @@ class Item(Struct, frozen=True, gc=False, omit_defaults=True):
 class Degraded(Struct, frozen=True, gc=False):
     """Why the answer is not the model's."""
 
-    reason: str
-    level: Source
+    reason: Annotated[
+        DegradedReason,
+        Meta(
+            description="deadline: the model was still at work; wait: it could not have been done in time; "
+            "model-error: it failed."
+        ),
+    ]
+    level: Annotated[Source, Meta(description="Who placed the items: the score formula, or the order that came in.")]
 
 
 class Timings(Struct, frozen=True, gc=False):
@@ -168,6 +187,8 @@ class RerankResponse(Struct, frozen=True, gc=False):
     model: str
     version: str
     items: list[Item]
-    value: Annotated[ObjectiveValues, Meta(description="What the model expects of its items: clicks, purchases, GMV.")]
+    value: Annotated[
+        ObjectiveValues, Meta(description="What the model expects of its own items: clicks, purchases, GMV.")
+    ]
     degraded: Degraded | None
     timings_ms: Timings

@@ -12,61 +12,22 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any, Final, cast
-
-import uvicorn
-from fastapi import FastAPI
+from typing import Any, cast
 
 from service.admin import create_admin_app
 from service.app import create_app
 from service.batcher import Batcher
 from service.engine import InferenceThread
+from service.listener import BACKLOG, Listener
 from service.loader import Loader
 from service.logs import log_refusals
 from service.metrics import Metrics
 from service.onnx_engine import session_config
-from service.protocol import TimedProtocol
 from service.registry import Registry
 from service.settings import Settings, SettingsError
 from service.warmup import warm_up
 
 _log = logging.getLogger(__name__)
-
-_BACKLOG: Final = 2048
-_KEEP_ALIVE_SECONDS: Final = 75
-
-
-class Listener(uvicorn.Server):
-    """A uvicorn server that leaves signals alone: the process has two of them and one way to stop."""
-
-    def __init__(self, app: FastAPI, settings: Settings, sock: socket.socket) -> None:
-        protocol = functools.partial(TimedProtocol, head_seconds=settings.read_timeout_seconds)
-        super().__init__(
-            uvicorn.Config(
-                app,
-                http=cast("type[asyncio.Protocol]", protocol),
-                ws="none",
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                proxy_headers=False,
-                server_header=False,
-                date_header=False,
-                backlog=_BACKLOG,
-                timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-                timeout_graceful_shutdown=settings.drain_seconds,
-            )
-        )
-        self._socket = sock
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Do nothing; see `serve`."""
-        yield
-
-    async def listen(self) -> None:
-        """Serve until `should_exit`, then drain."""
-        await self.serve(sockets=[self._socket])
 
 
 def run(settings: Settings) -> int:
@@ -84,12 +45,18 @@ async def serve(settings: Settings) -> None:
     admin_socket = _bind("admin_port", settings.admin_host, _admin_port(settings))
     stop = _stop_event()
 
-    registry = Registry(default=settings.default_model, retry_after_seconds=settings.retry_after_seconds)
+    registry = Registry(
+        default=settings.default_model,
+        retry_after_seconds=settings.retry_after_seconds,
+        keep_versions=settings.keep_versions,
+    )
     metrics = Metrics(budget_seconds=settings.budget_seconds)
     registry.on_publish(metrics.model_loaded)
+    registry.on_retire(metrics.model_retired)
     with contextlib.closing(InferenceThread()) as thread:
-        batcher = Batcher(thread)
-        loader = Loader(settings.bundles, config, registry, functools.partial(warm_up, batcher))
+        batcher = Batcher(thread, on_drop=metrics.dropped)
+        warm = functools.partial(warm_up, batcher)
+        loader = Loader(settings.bundles, config, registry, warm, on_reload=metrics.reloaded)
         app = create_app(
             settings=settings, registry=registry, metrics=metrics, batcher=batcher, observers=(log_refusals(),)
         )
@@ -100,7 +67,8 @@ async def serve(settings: Settings) -> None:
                 group.create_task(listener.listen())
             _announce(public_socket, admin_socket)
             loading = group.create_task(_load(loader, registry))
-            await stop.wait()
+            with _on_hangup(lambda: group.create_task(loader.reload_all())):
+                await stop.wait()
             registry.drain()
             _log.info("stopping: not ready, draining")
             loading.cancel()
@@ -140,7 +108,7 @@ def _bind(name: str, host: str, port: int) -> socket.socket:
     """A bound socket. Raises `SettingsError` naming the setting."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        return socket.create_server(address[:2], family=family, backlog=_BACKLOG)
+        return socket.create_server(address[:2], family=family, backlog=BACKLOG)
     except (OSError, OverflowError) as error:
         raise SettingsError(f"LISTWRIGHT_{name.upper()}: cannot listen on {host}:{port}: {error}") from None
 
@@ -151,6 +119,22 @@ def _stop_event() -> asyncio.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     return stop
+
+
+@contextlib.contextmanager
+def _on_hangup(reload: Callable[[], object]) -> Iterator[None]:
+    """SIGHUP means: look for new bundles."""
+    if sys.platform == "win32":
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGHUP, reload)
+    try:
+        yield
+    finally:
+        # Ignored from here on: its default would end the process in the middle of draining.
+        loop.remove_signal_handler(signal.SIGHUP)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -20,6 +20,7 @@ PREFIX: Final = "LISTWRIGHT_"
 _NO_FLAG: Final = ("api_keys",)  # keys do not belong on a command line
 _SERVICE_LINK: Final = re.compile(r"SERVICE_HOST|SERVICE_PORT.*|PORT_\d+_.*")
 Provider = Literal["auto", "cpu", "cuda"]
+DeadlineMode = Literal["enforce", "observe"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
@@ -51,8 +52,25 @@ class Settings(BaseSettings):
     )
     intra_op_threads: int = Field(1, ge=1, le=256, description="ONNX Runtime threads for one inference on CPU.")
     budget_ms: float = Field(19.0, gt=0, le=60_000, description="Latency budget of one request, in milliseconds.")
+    deadline_mode: DeadlineMode = Field(
+        "enforce",
+        description="`enforce`: what the model cannot do in time is answered by the score formula, and a standing "
+        "queue sheds. `observe`: neither, it is only counted (`rerank_would_degrade_total`).",
+    )
+    queue_target_ms: float = Field(
+        5.0, gt=0, le=60_000, description="A queue whose shortest delay stays above this is a standing one, and sheds."
+    )
+    queue_interval_ms: float = Field(
+        100.0, gt=0, le=60_000, description="How long the shortest delay must stay above the target."
+    )
     max_in_flight: int = Field(
         64, ge=1, le=100_000, description="Requests in progress at once; more get 503 before their body is read."
+    )
+    keep_versions: int = Field(
+        1,
+        ge=1,
+        le=100,
+        description="Versions of a model that are live at once: at start the newest, later the last published.",
     )
     max_body_bytes: int = Field(4 * 1024 * 1024, ge=1024, description="Largest request body; a larger one gets 413.")
     max_candidates: int = Field(2000, ge=1, description="Most candidates in one request; more get 422.")
@@ -66,6 +84,9 @@ class Settings(BaseSettings):
         0.0, ge=0, description="After SIGTERM: time between saying not ready and closing the listener."
     )
     drain_seconds: int = Field(10, ge=0, description="After SIGTERM: most time for requests in flight to finish.")
+    drain_quiet_seconds: float = Field(
+        0.5, ge=0, description="After SIGTERM: a kept-alive connection is closed once it has been silent for so long."
+    )
     log_level: LogLevel = Field("info", description="Least severe level that is logged (to stderr).")
     log_json: bool = Field(True, description="One JSON object per log line; false: plain text.")
 

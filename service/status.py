@@ -28,6 +28,7 @@ class ModelStatus(BaseModel):
     family: str
     provider: str = Field(description="Where it runs: cpu or cuda.")
     default: bool = Field(description="Requests that name no model get this one.")
+    current: bool = Field(description="Requests that name no version get this one.")
     fingerprint: str = Field(description="SHA-256 of the feature spec.")
     list_length: int = Field(description="L: the longest list that the model makes, and the default top_n.")
     max_queues: int
@@ -70,18 +71,20 @@ class Slo(BaseModel):
 
 def describe_models(registry: Registry) -> Models:
     """`GET /v1/models`."""
-    return Models(models=[describe_model(model, default=registry.default) for model in registry.models])
+    return Models(models=[describe_model(model, registry) for model in registry.models])
 
 
-def describe_model(model: Model, *, default: str | None) -> ModelStatus:
+def describe_model(model: Model, registry: Registry) -> ModelStatus:
     """One model, as operators see it."""
     m = model.manifest
+    current = registry.current(m.name) is model
     return ModelStatus(
         name=m.name,
         version=m.version,
         family=m.family,
         provider=model.engine.provider,
-        default=m.name == default,
+        default=m.name == registry.default and current,
+        current=current,
         fingerprint=m.spec.fingerprint,
         list_length=m.limits.list_length,
         max_queues=m.limits.queues,

@@ -6,6 +6,7 @@ to find out. Nothing here is counted or logged.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any, Final
 
@@ -15,15 +16,19 @@ from models.features import Scalar
 from models.formulas import compile_formula
 from models.manifest import Manifest
 from models.spec import Category, Field, Hashed
+from service.admission import Admission, AdmissionOptions
 from service.auth import ApiKeys
 from service.batcher import Batcher
-from service.endpoint import RerankEndpoint
-from service.gate import Gate
+from service.decoding import decode_request
+from service.endpoint import EndpointOptions, RerankEndpoint
+from service.engine import NEVER
 from service.model import BundleError, Model
 from service.registry import Registry
-from service.rerank import Reranker
+from service.rerank import Reranker, encode_case, graph_inputs, make_case
+from service.stacking import stack_rows
 
 _REQUESTS: Final = 20
+_FULL_BATCHES: Final = 3
 _CANDIDATES: Final = 100
 _TIMEOUT_SECONDS: Final = 5.0
 _NOT_SCORES: Final = frozenset(("alpha", "beta", "gamma", "price"))
@@ -31,21 +36,35 @@ _NOT_SCORES: Final = frozenset(("alpha", "beta", "gamma", "price"))
 
 async def warm_up(batcher: Batcher, model: Model) -> None:
     """Raises `BundleError` with the answer if the model's own defaults do not lead to a list."""
+    await _warm_engine(batcher, model)
+    most = model.engine.largest_batch
     registry = Registry()
     registry.publish(model)
     body = json.dumps(example_request(model.manifest)).encode()
     endpoint = RerankEndpoint(
-        max_body_bytes=len(body),
-        read_timeout_seconds=_TIMEOUT_SECONDS,
+        options=EndpointOptions(max_body_bytes=len(body), read_timeout_seconds=_TIMEOUT_SECONDS, budget_seconds=NEVER),
         keys=ApiKeys(()),
-        gate=Gate(limit=1, retry_after_seconds=1),
+        admission=Admission(AdmissionOptions(limit=most, budget_seconds=NEVER)),
         reranker=Reranker(registry=registry, batcher=batcher, max_candidates=_CANDIDATES),
         observers=(),
     )
-    for _ in range(_REQUESTS):
-        status, answer = await _post(endpoint, body)
-        if status != 200:
-            raise BundleError(f"a warm-up request was answered {status}: {answer.decode()}")
+    # One at a time, as on a quiet day, then as many together as one run can hold.
+    for together in (*[1] * _REQUESTS, *[most] * _FULL_BATCHES):
+        for status, answer in await asyncio.gather(*(_post(endpoint, body) for _ in range(together))):
+            if status != 200:
+                raise BundleError(f"a warm-up request was answered {status}: {answer.decode()}")
+            degraded = json.loads(answer)["degraded"]
+            if degraded is not None:
+                raise BundleError(f"a warm-up request was answered without the model: {degraded['reason']}")
+
+
+async def _warm_engine(batcher: Batcher, model: Model) -> None:
+    request = decode_request(json.dumps(example_request(model.manifest)).encode())
+    try:
+        row = graph_inputs(model, encode_case(make_case(request, model)))
+        await batcher.warm(model.engine, stack_rows([row]))
+    except Exception as error:
+        raise BundleError(f"a warm-up request cannot be run: {error}") from error
 
 
 def example_request(manifest: Manifest) -> dict[str, Any]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Final
@@ -18,19 +19,50 @@ from service.tracing import Trace, parse_traceparent
 ARRIVAL_KEY: Final = "listwright.arrival"
 """Scope key under which `protocol.py` leaves the time at which the request's first bytes were read."""
 
+PRESENCE_KEY: Final = "listwright.presence"
+"""Scope key under which `protocol.py` leaves the connection's `Presence`."""
+
 _LONGEST_ID: Final = 128
 # How much of a refused body is read on, as a multiple of the limit: a client that still sends sees no answer.
 _LINGER: Final = 4
 
 
+class Presence:
+    """Is the client still there? Whoever waits on its behalf is told when it leaves."""
+
+    __slots__ = ("_on_leave",)
+
+    def __init__(self) -> None:
+        self._on_leave: Callable[[], None] | None = None
+
+    @contextlib.contextmanager
+    def calling(self, on_leave: Callable[[], None]) -> Iterator[None]:
+        """Call `on_leave` if the client leaves meanwhile. One at a time: a connection serves its requests in turn."""
+        self._on_leave = on_leave
+        try:
+            yield
+        finally:
+            self._on_leave = None
+
+    def leave(self) -> None:
+        """The client has gone."""
+        if self._on_leave is not None:
+            self._on_leave()
+
+
 @dataclass(slots=True)
 class Call:
-    """What is known of a request before its body is read. `request_id` changes if the body has one."""
+    """What is known of a request before its body is read. `request_id` changes if the body has one.
+
+    `lag` is how long the event loop took from the request's first bytes to its handler, in seconds.
+    """
 
     headers: dict[bytes, bytes]
     arrival: float
+    lag: float
     request_id: str
     trace: Trace | None
+    presence: Presence | None
 
     def header(self, name: bytes) -> str | None:
         """A header's value, or None."""
@@ -40,7 +72,9 @@ class Call:
 
 def read_call(scope: Scope) -> Call:
     """Headers, arrival, request id (`x-request-id`, or a new one) and trace."""
-    call = Call(dict(scope["headers"]), scope.get(ARRIVAL_KEY) or perf_counter(), "", None)
+    now = perf_counter()
+    arrival = scope.get(ARRIVAL_KEY) or now
+    call = Call(dict(scope["headers"]), arrival, now - arrival, "", None, scope.get(PRESENCE_KEY))
     asked = call.header(b"x-request-id")
     call.request_id = asked if asked is not None and is_header_safe(asked) else secrets.token_hex(8)
     call.trace = parse_traceparent(call.header(b"traceparent"))

@@ -20,13 +20,14 @@ from fastapi import FastAPI
 from models.features import Encoder
 from service.app import create_app
 from service.batcher import Batcher
-from service.engine import Batch, InferenceThread
+from service.engine import InferenceThread
+from service.listener import Listener
 from service.metrics import Metrics
 from service.model import Model
 from service.records import RequestRecord
 from service.registry import Registry
-from service.server import Listener
 from service.settings import Settings
+from service.stacking import Batch
 from tests.service.tiny_bundle import Arrays, Options, make_manifest
 
 HOST = "127.0.0.1"
@@ -92,6 +93,7 @@ class FakeEngine:
     """Answers like the tiny graph, without ONNX Runtime; `hold` keeps every run waiting until it is set."""
 
     provider = "cpu"
+    largest_batch = 8
 
     def __init__(self, options: Options | None = None, **outputs: Any) -> None:
         self._limits = (options or Options()).limits
@@ -107,18 +109,23 @@ class FakeEngine:
         if self.error is not None:
             raise self.error
         length = self._limits.list_length
-        order = np.full((1, length), -1, np.int64)
-        slots = np.flatnonzero(batch["valid"][0])[:length]
-        order[0, : len(slots)] = slots
-        zeros = np.zeros((1, length), np.float32)
+        rows = len(batch["valid"])
+        order = np.full((rows, length), -1, np.int64)
+        for row, valid in zip(order, batch["valid"], strict=True):
+            slots = np.flatnonzero(valid)[:length]
+            row[: len(slots)] = slots
+        zeros = np.zeros((rows, length), np.float32)
         answer: Arrays = {
             "order": order,
-            "value": np.zeros((1, length, 3), np.float32),
+            "value": np.zeros((rows, length, 3), np.float32),
             "penalty": zeros,
             "score": zeros,
-            "runner_up": np.full((1, length), -1, np.int64),
+            "runner_up": np.full((rows, length), -1, np.int64),
         }
-        return answer | {name: np.array([value]) for name, value in self._outputs.items()}
+        return answer | {name: np.array([value] * rows) for name, value in self._outputs.items()}
+
+    def warm(self, batch: Batch) -> None:
+        self.run(batch)
 
 
 def fake_model(engine: FakeEngine | None = None, options: Options | None = None) -> Model:
@@ -131,9 +138,10 @@ def fake_model(engine: FakeEngine | None = None, options: Options | None = None)
 def live_app(*models: Model, ready: bool = True, **settings: Any) -> Iterator[Live]:
     """The public app with these models, listening. `settings` as in `Settings`, which reads no environment here."""
     configured = make_settings(**settings)
-    registry = Registry(default=configured.default_model)
+    registry = Registry(default=configured.default_model, keep_versions=configured.keep_versions)
     metrics = Metrics(budget_seconds=configured.budget_seconds)
     registry.on_publish(metrics.model_loaded)
+    registry.on_retire(metrics.model_retired)
     for model in models:
         registry.publish(model)
     if ready:
@@ -144,7 +152,7 @@ def live_app(*models: Model, ready: bool = True, **settings: Any) -> Iterator[Li
             settings=configured,
             registry=registry,
             metrics=metrics,
-            batcher=Batcher(thread),
+            batcher=Batcher(thread, on_drop=metrics.dropped),
             observers=(records.append,),
         )
         with listening(app, configured) as port:
@@ -152,8 +160,8 @@ def live_app(*models: Model, ready: bool = True, **settings: Any) -> Iterator[Li
 
 
 def make_settings(**values: Any) -> Settings:
-    """Settings with a bundles folder that exists."""
-    return Settings(**{"bundles": ".", **values})
+    """Settings with a bundles folder that exists and, unless told otherwise, time for everything."""
+    return Settings(**{"bundles": ".", "budget_ms": 30_000, **values})
 
 
 @contextlib.contextmanager

@@ -59,7 +59,7 @@ def test_the_names_of_the_contract_are_there(server: Live) -> None:
 
 
 def test_there_is_a_bucket_edge_exactly_at_the_budget() -> None:
-    with live_app(fake_model()) as live:
+    with live_app(fake_model(), budget_ms=19) as live:
         assert live.series(f"{DURATION}_bucket", model="tiny", version="1", outcome="ok", le="0.019") == 0
         assert live.series("rerank_latency_budget_seconds") == 0.019
     with live_app(fake_model(), budget_ms=30) as live:

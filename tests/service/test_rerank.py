@@ -11,7 +11,7 @@ import pytest
 
 from service.model import Model
 from service.openapi import EXAMPLE_REQUEST
-from tests.service.live import FakeEngine, Live, fake_model, live_app
+from tests.service.live import FakeEngine, Live, Reply, fake_model, live_app
 from tests.service.requests import candidate, check_list, request
 from tests.service.tiny_bundle import CLICKS, PURCHASES, Options
 
@@ -191,7 +191,7 @@ def test_a_request_id_that_no_header_may_hold_comes_back_in_the_body_only(any_se
 def test_server_timing_names_every_stage(any_server: Live) -> None:
     header = any_server.post(request()).headers["server-timing"]
     names = [part.split(";")[0].strip() for part in header.split(",")]
-    assert names == ["decode", "queue", "encode", "wait", "infer", "total"]
+    assert names == ["lag", "decode", "queue", "encode", "wait", "infer", "total"]
     assert all(re.fullmatch(r"\s*\w+;dur=\d+\.\d{3}", part) for part in header.split(","))
 
 
@@ -205,29 +205,37 @@ def test_a_request_may_name_its_model_and_must_where_there_is_no_default() -> No
         assert live.post(request()).json["model"] == "other"
 
 
-def test_a_failing_engine_is_a_500_problem_and_the_next_request_is_answered() -> None:
+def test_a_failing_engine_leaves_the_list_to_the_formula_and_the_next_request_is_answered() -> None:
     engine = FakeEngine()
     with live_app(fake_model(engine)) as live:
         engine.error = RuntimeError("out of memory at 0xdeadbeef")
-        reply = live.post(request(request_id="r-9"))
-        assert reply.status == 500
-        assert reply.json["type"].endswith("internal-error")
-        assert reply.json["request_id"] == "r-9"
-        assert b"deadbeef" not in reply.body
+        check_degraded(live.post(request(request_id="r-9")), "model-error")
         engine.error = None
-        assert live.post(request()).status == 200
-        assert live.series("rerank_request_duration_seconds_count", model="tiny", version="1", outcome="error") == 1
+        assert live.post(request()).json["degraded"] is None
+        assert live.series("rerank_degraded_total", reason="model-error") == 1
+        assert live.series("rerank_request_duration_seconds_count", model="tiny", version="1", outcome="degraded") == 1
+
+
+def check_degraded(reply: Reply, reason: str) -> None:
+    """A valid list by the formula that says why it is not the model's."""
+    assert reply.status == 200
+    check_list(request(), reply.json)
+    assert {item["source"] for item in reply.json["items"]} == {"formula"}
+    assert reply.json["degraded"] == {"reason": reason, "level": "formula"}
+    assert reply.headers["x-listwright-degraded"] == f"{reason}; level=formula"
+    assert reply.json["value"] == {"click": 0, "conversion": 0, "gmv": 0}
+    assert b"deadbeef" not in reply.body
 
 
 @pytest.mark.parametrize("order", [[0, 0, 1, 2, 3], [99, 0, 1, 2, 3], [14, 0, 1, 2, 3], [0, -1, 1, 2, -1]])
 def test_an_impossible_order_from_the_graph_never_reaches_the_client(order: list[int]) -> None:
     with live_app(fake_model(FakeEngine(order=order))) as live:
-        assert live.post(request(6)).status == 500
+        check_degraded(live.post(request()), "model-error")
 
 
 def test_a_value_that_is_not_finite_never_reaches_the_client() -> None:
     with live_app(fake_model(FakeEngine(value=[[float("nan")] * 3] * 5))) as live:
-        assert live.post(request(6)).status == 500
+        check_degraded(live.post(request()), "model-error")
 
 
 def test_requests_at_the_same_time_get_their_own_lists(any_server: Live) -> None:

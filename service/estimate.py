@@ -1,0 +1,54 @@
+"""How long will it take? A live fit of time against amount, T(n) = a + b·n; older observations count ever less.
+
+Used for a run of the engine over n requests and for a request that finds n in progress. Knows nothing about either.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+_MEMORY: Final = 0.98
+# One observation counts at most so many times what was expected: a single hiccup must not look like the new normal,
+# and a lasting one still gets through within a few observations.
+_OUTLIER: Final = 3.0
+_SAME_AMOUNT: Final = 1e-3
+# Where only one amount has been seen nothing tells a from b; half of the time is then taken as fixed.
+_FIXED_SHARE: Final = 0.5
+
+
+class LiveFit:
+    """Least squares with exponential forgetting. Times are in seconds, predictions never negative."""
+
+    __slots__ = ("_mean_n", "_mean_t", "_nn", "_nt", "_weight", "deviation")
+
+    def __init__(self) -> None:
+        self._weight = 0.0
+        self._mean_n = self._mean_t = 0.0
+        self._nn = self._nt = 0.0
+        self.deviation = 0.0
+        """Mean absolute error of recent predictions, in seconds."""
+
+    def add(self, n: int, seconds: float) -> None:
+        """Note that `n` took `seconds`."""
+        if self._weight:
+            expected = self.predict(n)
+            seconds = min(seconds, _OUTLIER * expected) if expected else seconds
+            self.deviation += (1 - _MEMORY) * (abs(seconds - expected) - self.deviation)
+        self._weight = _MEMORY * self._weight + 1
+        share = 1 / self._weight
+        dn, dt = n - self._mean_n, seconds - self._mean_t
+        self._mean_n += share * dn
+        self._mean_t += share * dt
+        # Welford's update: variance and covariance around the moving means.
+        self._nn += share * (dn * (n - self._mean_n) - self._nn)
+        self._nt += share * (dn * (seconds - self._mean_t) - self._nt)
+
+    def predict(self, n: int) -> float:
+        """Seconds that `n` will take; 0 before the first observation."""
+        if not self._weight:
+            return 0.0
+        if self._nn > _SAME_AMOUNT:
+            slope = max(0.0, self._nt / self._nn)
+        else:
+            slope = (1 - _FIXED_SHARE) * self._mean_t / max(self._mean_n, 1.0)
+        return max(0.0, self._mean_t + slope * (n - self._mean_n))

@@ -1,0 +1,100 @@
+"""One listening socket and its connections: uvicorn's server, with a way out that loses no request.
+
+Stopping takes in who has connected already, lets every connection end with the answer that it owes, and closes a
+kept-alive one only once it has been silent for a while and nothing unread lies in its socket. Knows nothing about
+signals or what the app does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import os
+import socket
+from collections.abc import Iterator
+from typing import Final, cast
+
+import uvicorn
+from fastapi import FastAPI
+
+from service.openapi import PATH, DocumentedApp
+from service.protocol import TimedProtocol
+from service.settings import Settings
+
+BACKLOG: Final = 2048
+_KEEP_ALIVE_SECONDS: Final = 75
+_LOOK_SECONDS: Final = 0.02
+
+
+class Listener(uvicorn.Server):
+    """A uvicorn server that leaves signals alone: the process has two of them and one way to stop."""
+
+    def __init__(self, app: FastAPI, settings: Settings, sock: socket.socket) -> None:
+        self._protocol = functools.partial(
+            TimedProtocol,
+            head_seconds=settings.read_timeout_seconds,
+            shed=app.shed if isinstance(app, DocumentedApp) else None,
+            shed_path=PATH.encode(),
+        )
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http=cast("type[asyncio.Protocol]", self._protocol),
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                proxy_headers=False,
+                server_header=False,
+                date_header=False,
+                backlog=BACKLOG,
+                timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+            )
+        )
+        self._socket = sock
+        self._drain_seconds = settings.drain_seconds
+        self._quiet_seconds = settings.drain_quiet_seconds
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Do nothing; see `server.serve`."""
+        yield
+
+    async def listen(self) -> None:
+        """Serve until `should_exit`, then drain."""
+        await self.serve(sockets=[self._socket])
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop listening and drain, for at most the drain limit; what is left then is cut off."""
+        loop = asyncio.get_running_loop()
+        limit = loop.time() + self._drain_seconds
+        await self._stop_listening()
+        for connection in self._connections():
+            connection.drain()
+        while (connections := self._connections()) and loop.time() < limit:
+            for connection in connections:
+                connection.close_if_idle(self._quiet_seconds)
+            await asyncio.sleep(_LOOK_SECONDS)
+        self.config.timeout_graceful_shutdown = max(0, round(limit - loop.time()))
+        await super().shutdown(sockets)
+
+    def _connections(self) -> list[TimedProtocol]:
+        return [cast(TimedProtocol, connection) for connection in self.server_state.connections]
+
+    async def _stop_listening(self) -> None:
+        """Accept no more; connections that the kernel has made meanwhile are clients with a request on its way."""
+        loop = asyncio.get_running_loop()
+        with socket.socket(fileno=os.dup(self._socket.fileno())) as backlog:
+            backlog.setblocking(False)
+            for server in self.servers:
+                server.close()
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    accepted, _ = backlog.accept()
+                    await loop.connect_accepted_socket(self._new_connection, accepted)
+
+    def _new_connection(self) -> TimedProtocol:
+        return self._protocol(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state, _loop=None
+        )

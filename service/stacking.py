@@ -1,0 +1,35 @@
+"""Rows of single requests to one batch. Requests differ in two sizes only: embedding width and, for some models, slots.
+
+Both may be padded with zeros without changing an answer: zeros add nothing to a cosine, and a slot that is not valid is
+never chosen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Row = Mapping[str, NDArray[np.generic]]
+"""Named arrays of one request, without a batch axis."""
+
+Batch = Mapping[str, NDArray[np.generic]]
+"""Named arrays; the first axis of each is the batch."""
+
+
+def stack_rows(rows: Sequence[Row]) -> Batch:
+    """Rows of one model as a batch, in their order; at least one."""
+    if len(rows) == 1:
+        return {name: array[None] for name, array in rows[0].items()}
+    return {name: _stack([row[name] for row in rows]) for name in rows[0]}
+
+
+def _stack(arrays: Sequence[NDArray[np.generic]]) -> NDArray[np.generic]:
+    shapes = {array.shape for array in arrays}
+    if len(shapes) == 1:
+        return np.array(arrays)
+    stacked = np.zeros((len(arrays), *map(max, zip(*shapes, strict=True))), arrays[0].dtype)
+    for padded, array in zip(stacked, arrays, strict=True):
+        padded[tuple(map(slice, array.shape))] = array
+    return stacked
