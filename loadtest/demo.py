@@ -24,6 +24,9 @@ from models.manifest import Manifest
 
 PATH: Final = "/v1/rerank"
 TOP_N: Final = 10
+ATTEMPTS: Final = 50
+"""Times that a request is sent until the model answers it: this is to show the model, on whatever machine."""
+
 QUICK_REQUESTS: Final = 300
 QUICK_CANDIDATES: Final = 100
 
@@ -67,11 +70,15 @@ class Service:
         self._client = client
 
     def rerank(self, request: Json) -> dict[str, Any]:
-        """The response. Raises `ServerError` for any status but 200."""
-        status, body = self._client.send(self._client.message(PATH, json.dumps(request).encode()))
-        if status != 200:
-            raise ServerError(f"the service answered {status}: {body.decode('utf-8', 'replace')}")
-        return dict(json.loads(body))
+        """The model's response. Raises `ServerError` for any status but 200, or if the model is never in time."""
+        for _ in range(ATTEMPTS):
+            status, body = self._client.send(self._client.message(PATH, json.dumps(request).encode()))
+            if status != 200:
+                raise ServerError(f"the service answered {status}: {body.decode('utf-8', 'replace')}")
+            answer = dict(json.loads(body))
+            if answer.get("degraded") is None:
+                return answer
+        raise ServerError(f"{ATTEMPTS} times the model was not in time: {answer['degraded']}")
 
     def quick(self, bundle: Path) -> Latency:
         """Latency of `QUICK_REQUESTS` one after the other. Raises `ServerError` for an invalid list."""

@@ -26,7 +26,7 @@ def block(name: str) -> Any:
 
 def test_the_request_in_the_readme_gets_the_answer_in_the_readme() -> None:
     body = json.dumps(block("request")).encode()
-    with running_server(ROOT / "bundles") as server:
+    with running_server(ROOT / "bundles", options=("--budget-ms", "30000")) as server:
         request = urllib.request.Request(
             f"{server.url}/v1/rerank", body, {"content-type": "application/json"}, method="POST"
         )

@@ -49,7 +49,7 @@ def line(tmp_path_factory: pytest.TempPathFactory) -> Line:
 
 @pytest.fixture(scope="module")
 def service(line: Line) -> Iterator[Server]:
-    with running_server(line.bundles) as server:
+    with running_server(line.bundles, options=("--budget-ms", "30000")) as server:
         yield server
 
 
