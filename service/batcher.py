@@ -22,7 +22,7 @@ from service.wire import Presence
 LEAD_SECONDS: Final = 0.002
 """What is kept back of a deadline for answering without the model."""
 
-_FORMULA_SECONDS: Final = 0.0004  # What one answer without the model takes, from here to its last byte.
+_FORMULA_SECONDS: Final = 0.0005  # What one answer without the model takes, from here to its last byte.
 _SHORTEST_SLEEP: Final = 0.001  # libuv's timers count whole milliseconds.
 
 

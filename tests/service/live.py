@@ -24,7 +24,7 @@ from service.engine import InferenceThread
 from service.listener import Listener
 from service.metrics import Metrics
 from service.model import Model
-from service.records import RequestRecord
+from service.records import Observer, RequestRecord
 from service.registry import Registry
 from service.settings import Settings
 from service.stacking import Batch
@@ -135,7 +135,7 @@ def fake_model(engine: FakeEngine | None = None, options: Options | None = None)
 
 
 @contextlib.contextmanager
-def live_app(*models: Model, ready: bool = True, **settings: Any) -> Iterator[Live]:
+def live_app(*models: Model, ready: bool = True, observers: Sequence[Observer] = (), **settings: Any) -> Iterator[Live]:
     """The public app with these models, listening. `settings` as in `Settings`, which reads no environment here."""
     configured = make_settings(**settings)
     registry = Registry(default=configured.default_model, keep_versions=configured.keep_versions)
@@ -153,7 +153,7 @@ def live_app(*models: Model, ready: bool = True, **settings: Any) -> Iterator[Li
             registry=registry,
             metrics=metrics,
             batcher=Batcher(thread, on_drop=metrics.dropped),
-            observers=(records.append,),
+            observers=(records.append, *observers),
         )
         with listening(app, configured) as port:
             yield Live(port, registry, metrics, records)
