@@ -103,7 +103,7 @@ class TimedProtocol(HttpToolsProtocol):
             return
         self._refused = False
         self._stop_timer()
-        if self._draining or not self.parser.should_keep_alive():
+        if self._draining or self.expect_100_continue or not self.parser.should_keep_alive():
             self.transport.close()
         else:
             self.on_response_complete()
@@ -127,7 +127,10 @@ class TimedProtocol(HttpToolsProtocol):
         self._presence.leave()
 
     def send_400_response(self, msg: str) -> None:
-        """Answer bytes that are not HTTP, and close."""
+        """Answer bytes that are not HTTP, and close; those of a refused body have their answer already."""
+        if self._refused:
+            self.transport.close()
+            return
         body = msgspec.json.encode(Problem(MALFORMED_HTTP, msg).document(secrets.token_hex(8)))
         head = f"HTTP/1.1 400 Bad Request\r\ncontent-type: {MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\n"
         self.transport.write(head.encode() + b"connection: close\r\n\r\n" + body)
@@ -143,7 +146,8 @@ class TimedProtocol(HttpToolsProtocol):
 
     def _refuse(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> None:
         self._refused = True
-        last = self._draining or not self.parser.should_keep_alive()
+        # Who waits to be told to go ahead need not send the body now, so what came next could be either.
+        last = self._draining or self.expect_100_continue or not self.parser.should_keep_alive()
         lines = b"".join(b"%b: %b\r\n" % header for header in headers) + (b"connection: close\r\n" if last else b"")
         head = b"%bcontent-length: %d\r\n%b\r\n" % (_STATUS_LINES[status], len(body), lines)
         self.transport.write(head + body)
