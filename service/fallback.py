@@ -66,7 +66,7 @@ def maximal_marginal_relevance(
     n = min(steps, len(scores))
     gain = trade_off * np.asarray(scores, np.float64)
     charges = np.multiply(rows @ rows.T, 1 - trade_off, dtype=np.float64)
-    known: list[bool] = rows.any(axis=1).tolist()
+    known: list[bool] = np.any(rows, axis=1).tolist()
     mean_over = None if all(known) else np.array(known, np.float64)
     back = min(window, n)
     # One row per item within the window, in any order; one that charges nobody stays at minus infinity.

@@ -71,7 +71,7 @@ async def _warm_engine(batcher: Batcher, model: Model) -> None:
 
 
 def example_request(manifest: Manifest) -> dict[str, Any]:
-    """A request with a value for every field of the spec, every score that the bundle's formulas name, and embeddings."""
+    """A request with embeddings, and a value for every field of the spec and every score that the formulas name."""
     spec = manifest.spec
     formulas = [q.score for q in manifest.queues] + [manifest.fallback]
     named = {name for text in formulas for name in compile_formula(text).names} - _NOT_SCORES

@@ -71,7 +71,7 @@ class LoopLag:
         self.worst = 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def __call__(self, record: RequestRecord) -> None:
+    def __call__(self, _: RequestRecord) -> None:
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
             self._again()
