@@ -1,4 +1,4 @@
-"""Clients that leave, at every stage: nothing stays in progress, nothing runs for them, and nothing is logged as a fault."""
+"""Clients that leave, at every stage: nothing stays in progress, nothing runs for them, nothing is logged as fault."""
 
 from __future__ import annotations
 

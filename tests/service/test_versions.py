@@ -6,6 +6,7 @@ import json
 import signal
 import threading
 import time
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -189,8 +190,6 @@ def live_versions(process: Process) -> list[tuple[str, str]]:
 
 
 def reloads(process: Process, result: str) -> float:
-    import urllib.request
-
     with urllib.request.urlopen(f"http://127.0.0.1:{process.port}/metrics", timeout=10) as response:
         lines = response.read().decode().splitlines()
     return float(next(x for x in lines if x.startswith(f'rerank_reloads_total{{result="{result}"}}')).split()[1])
@@ -201,10 +200,9 @@ def test_a_hangup_picks_up_new_versions_and_names_and_a_bad_bundle_changes_nothi
     write_bundle(root)
     with running(root, SERVE, "--default-model", "tiny") as process:
         process.wait_until_ready()
-        hang_up = lambda: process.popen.send_signal(signal.SIGHUP)  # noqa: E731
         write_bundle(root, Options(version="2"))
         write_bundle(root, Options(name="fresh", version="1"))
-        hang_up()
+        process.popen.send_signal(signal.SIGHUP)
         until(lambda: live_versions(process) == [("fresh", "1"), ("tiny", "2")])
         assert process.ask("/v1/rerank", request())[1]["version"] == "2"
         assert process.ask("/v1/rerank", request(model="fresh"))[0] == 200
@@ -215,20 +213,20 @@ def test_a_hangup_picks_up_new_versions_and_names_and_a_bad_bundle_changes_nothi
         (root / "zero").mkdir()
         (root / "zero" / "1").mkdir()
         (root / "zero" / "1" / m.MANIFEST_FILE).write_text("{")
-        hang_up()
+        process.popen.send_signal(signal.SIGHUP)
         until(lambda: reloads(process, "refused") == 3)
         assert live_versions(process) == [("fresh", "1"), ("tiny", "2")]
         assert process.ask("/v2/health/ready")[0] == 200
         assert process.ask("/v1/rerank", request())[1]["version"] == "2"
 
         root.rename(tmp_path / "elsewhere")
-        hang_up()
-        hang_up()
+        process.popen.send_signal(signal.SIGHUP)
+        process.popen.send_signal(signal.SIGHUP)
         time.sleep(0.3)
         assert process.ask("/v1/rerank", request())[0] == 200
         (tmp_path / "elsewhere").rename(root)
         write_bundle(root, Options(version="4"))
-        hang_up()
+        process.popen.send_signal(signal.SIGHUP)
         until(lambda: process.ask("/v1/rerank", request())[1]["version"] == "4")
         status, _, err = process.stop()
     assert status == 0
