@@ -18,7 +18,7 @@ from typing import Any, Final, cast
 
 import msgspec
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from service.problems import MALFORMED_HTTP, MEDIA_TYPE, Problem
@@ -53,6 +53,7 @@ class TimedProtocol(HttpToolsProtocol):
         self._shed_path = shed_path
         self._refused = False  # The body that comes now belongs to a request that has its answer.
         self._draining = False
+        self._last: RequestResponseCycle | None = None  # While draining: whose answer ends the connection.
         self._last_heard = 0.0
         self._presence = Presence()
         self._head_timer: asyncio.TimerHandle | None = None
@@ -89,7 +90,7 @@ class TimedProtocol(HttpToolsProtocol):
             return
         super().on_headers_complete()
         if self._draining:
-            self.cycle.keep_alive = False
+            self._end_with_latest()
 
     def on_body(self, body: bytes) -> None:
         """A part of a body; that of a refused request is of no interest."""
@@ -112,7 +113,7 @@ class TimedProtocol(HttpToolsProtocol):
         """Answer what has been asked, and close the connection with that answer instead of keeping it."""
         self._draining = True
         if self.cycle is not None and not self.cycle.response_complete:
-            self.cycle.keep_alive = False
+            self._end_with_latest()
 
     def close_if_idle(self, quiet_seconds: float) -> None:
         """Close a draining connection on which nothing is asked and nothing has come for a while."""
@@ -135,6 +136,16 @@ class TimedProtocol(HttpToolsProtocol):
         head = f"HTTP/1.1 400 Bad Request\r\ncontent-type: {MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\n"
         self.transport.write(head.encode() + b"connection: close\r\n\r\n" + body)
         self.transport.close()
+
+    def _end_with_latest(self) -> None:
+        """Close with the answer to the latest request, and no more with that to one before it in the pipeline."""
+        if self._last is self.cycle:
+            return
+        if self._last is not None and not self._last.response_started:
+            self._last.keep_alive = True
+        # A client that wants to close itself sends nothing more, and what it sends all the same is not answered.
+        self._last = self.cycle if self.cycle.keep_alive else None
+        self.cycle.keep_alive = False
 
     def _judge(self) -> Refusal | None:
         """A refusal, if the request is one that may be refused and no earlier one on this connection is unanswered."""
