@@ -53,6 +53,7 @@ class TimedProtocol(HttpToolsProtocol):
         self._shed_path = shed_path
         self._refused = False  # The body that comes now belongs to a request that has its answer.
         self._draining = False
+        self._earlier: list[RequestResponseCycle] = []  # In the pipeline before the latest request.
         self._last: RequestResponseCycle | None = None  # While draining: whose answer ends the connection.
         self._last_heard = 0.0
         self._presence = Presence()
@@ -88,7 +89,12 @@ class TimedProtocol(HttpToolsProtocol):
         if refusal is not None:
             self._refuse(*refusal)
             return
+        earlier = self.cycle
         super().on_headers_complete()
+        if earlier is None or earlier.response_complete:
+            self._earlier.clear()
+        else:
+            self._earlier.append(earlier)
         if self._draining:
             self._end_with_latest()
 
@@ -124,6 +130,9 @@ class TimedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The client has gone."""
         self._stop_timer()
+        for cycle in self._earlier:  # uvicorn tells the latest only, which need not be the one that is being answered.
+            cycle.disconnected = True
+            cycle.message_event.set()
         super().connection_lost(exc)
         self._presence.leave()
 
