@@ -6,6 +6,7 @@ NumPy only; it knows nothing about queues, models or HTTP, and does not look at 
 
 from __future__ import annotations
 
+import itertools
 import math
 import zlib
 from collections.abc import Mapping, Sequence
@@ -120,11 +121,15 @@ class Encoder:
 
 def unit_embeddings(candidates: Sequence[CandidateLike]) -> NDArray[np.float32]:
     """Embeddings [n, E] scaled to length 1. A missing or zero embedding is a row of zeros; E is at least 1."""
-    width = max((len(c.embedding) for c in candidates if c.embedding is not None), default=0)
-    rows = np.zeros((len(candidates), max(width, 1)), np.float64)
-    for i, candidate in enumerate(candidates):
-        if candidate.embedding:
-            rows[i, : len(candidate.embedding)] = candidate.embedding
+    given = [(i, c.embedding) for i, c in enumerate(candidates) if c.embedding]
+    width = max((len(embedding) for _, embedding in given), default=1)
+    rows = np.zeros((len(candidates), width), np.float64)
+    if all(len(embedding) == width for _, embedding in given):
+        numbers = itertools.chain.from_iterable(embedding for _, embedding in given)
+        rows[[i for i, _ in given]] = np.fromiter(numbers, np.float64, len(given) * width).reshape(-1, width)
+    else:
+        for i, embedding in given:
+            rows[i, : len(embedding)] = embedding
     # Dividing by the largest magnitude first keeps squares of huge or tiny numbers finite.
     peak = np.abs(rows).max(axis=1, keepdims=True)
     rows = np.divide(rows, peak, out=rows, where=peak > 0)

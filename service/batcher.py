@@ -22,7 +22,7 @@ from service.wire import Presence
 LEAD_SECONDS: Final = 0.002
 """What is kept back of a deadline for answering without the model."""
 
-_FORMULA_SECONDS: Final = 0.0004  # What one answer without the model takes, from here to its last byte.
+_FORMULA_SECONDS: Final = 0.0005  # What one answer without the model takes, from here to its last byte.
 _SHORTEST_SLEEP: Final = 0.001  # libuv's timers count whole milliseconds.
 
 
@@ -32,7 +32,7 @@ class DeadlineNear(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
-    """A job on its way; `answer_by` is its deadline less the lead."""
+    """A job on its way; `answer_by` is the request's deadline less the lead, and so the job's own."""
 
     answer_by: float
     job: Job
@@ -86,7 +86,7 @@ class Batcher:
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Answer] = loop.create_future()
-        job = Job(engine, row, future, loop, deadline, background)
+        job = Job(engine, row, future, loop, deadline - LEAD_SECONDS, background)
         entry = self._watch(job, loop) if deadline < NEVER else None
         self._thread.submit(job)
         try:
@@ -103,7 +103,7 @@ class Batcher:
         await self._thread.call(lambda: engine.warm(batch))
 
     def _watch(self, job: Job, loop: asyncio.AbstractEventLoop) -> _Waiting:
-        entry = _Waiting(job.deadline - LEAD_SECONDS, job)
+        entry = _Waiting(job.deadline, job)
         bisect.insort(self._waiting, entry, key=_answer_by)
         # The worst case: all that wait are called back at the same moment, and this one is answered last.
         self._wake(entry.answer_by - (len(self._waiting) - 1) * _FORMULA_SECONDS, loop)

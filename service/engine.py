@@ -216,11 +216,15 @@ def next_batch(waiting: Sequence[Job], predict: Callable[[int], float], now: flo
 
 def _run(engine: Engine, batch: Sequence[Job]) -> dict[str, NDArray[np.generic]] | EngineError:
     try:
-        return engine.run(stack_rows([job.row for job in batch]))
+        outputs = engine.run(stack_rows([job.row for job in batch]))
     except Exception as error:
         failure = EngineError(f"inference failed: {error}")
         failure.__cause__ = error
         return failure
+    for name, array in outputs.items():
+        if array.shape[:1] != (len(batch),):
+            return EngineError(f"{len(batch)} requests were run, but {name} came back with shape {list(array.shape)}")
+    return outputs
 
 
 def _deliver(

@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 from models.features import unit_embeddings
 from models.manifest import Manifest
 from service.plan import Plan
-from service.queues import ScoreTable, rank_rest
+from service.problems import Problem
+from service.queues import ScoreTable, rank
 from service.schemas import Candidate, Source
 
-_POOL_FACTOR: Final = 4
+_POOL_FACTOR: Final = 3
 _LARGEST_POOL: Final = 128
+_FORMULA: Final[Source] = "formula"
 
 Places = list[tuple[int, Source]]
 
@@ -30,17 +32,22 @@ def formula_list(candidates: Sequence[Candidate], table: ScoreTable, plan: Plan,
     MMR (SORT-Gen, eq. 6) weighs formula / Σ weights, which is in the units of the model's own step value. It chooses
     among the best few by the formula, so that its cost does not grow with n.
     """
-    n = len(candidates)
-    ranked = rank_rest(table, manifest.fallback, (), n, n)
+    try:
+        scores = table.score(manifest.fallback, "", needed_by="the fallback formula")
+    except Problem:
+        return input_list(plan)
     steps = min(plan.top_n, manifest.limits.list_length)
-    pool = [i for i, source in ranked[: min(_POOL_FACTOR * steps, _LARGEST_POOL)] if source == "formula"]
-    if plan.trade_off < 1 and plan.window > 0 and any(candidates[i].embedding for i in pool):
-        scores = table.score(manifest.fallback, "", needed_by="the fallback formula")[pool] / sum(plan.weights)
-        rows = unit_embeddings([candidates[i] for i in pool])
-        first = [pool[k] for k in maximal_marginal_relevance(scores, rows, plan.trade_off, plan.window, steps)]
-        taken = set(first)
-        ranked = [(i, "formula") for i in first] + [place for place in ranked if place[0] not in taken]
-    return ranked[: plan.top_n]
+    size = min(_POOL_FACTOR * steps, _LARGEST_POOL)
+    # No more places than can be of use: at 1,000 candidates the rest would take longer than all that follows.
+    ranked = rank(np.arange(len(candidates)), scores, max(size, plan.top_n))
+    pool = [i for i, source in ranked[:size] if source == "formula"]
+    if plan.trade_off == 1 or plan.window == 0 or not any(candidates[i].embedding for i in pool):
+        return ranked[: plan.top_n]
+    worth, rows = scores[pool] / sum(plan.weights), unit_embeddings([candidates[i] for i in pool])
+    first = [pool[k] for k in maximal_marginal_relevance(worth, rows, plan.trade_off, plan.window, steps)]
+    taken = set(first)
+    rest = [place for place in ranked if place[0] not in taken]
+    return [*((i, _FORMULA) for i in first), *rest][: plan.top_n]
 
 
 def input_list(plan: Plan) -> Places:
@@ -56,22 +63,33 @@ def maximal_marginal_relevance(
     `rows` [K, E] have length 1, or are zero: such an item is charged the mean of the others' penalties in that step,
     and charges nobody. Ties go to the item that comes first. λ is `trade_off`.
     """
+    n = min(steps, len(scores))
     gain = trade_off * np.asarray(scores, np.float64)
-    charges = (1 - trade_off) * (rows @ rows.T).astype(np.float64)
-    known: NDArray[np.bool_] = np.asarray(rows.any(axis=1))
-    unknown = None if known.all() else np.flatnonzero(~known)
+    charges = np.multiply(rows @ rows.T, 1 - trade_off, dtype=np.float64)
+    known: list[bool] = np.any(rows, axis=1).tolist()
+    mean_over = None if all(known) else np.array(known, np.float64)
+    back = min(window, n)
+    # One row per item within the window, in any order; one that charges nobody stays at minus infinity.
+    recent = np.full((back, len(gain)), -np.inf)
     chosen: list[int] = []
-    open_ = np.ones(len(gain), bool)
-    for _ in range(min(steps, len(gain))):
-        recent = [k for k in chosen[-window:] if known[k]]
+    for step in range(n):
         value = gain
-        if recent:
-            penalty = charges[recent].max(axis=0)
-            if unknown is not None:
-                others = penalty[known & open_]
-                penalty[unknown] = others.mean() if len(others) else 0.0
+        if back and any(known[k] for k in chosen[-back:]):
+            penalty = np.maximum.reduce(recent)
+            if mean_over is not None:
+                _charge_unknown(penalty, mean_over, known)
             value = gain - penalty
-        best = int(np.where(open_, value, -np.inf).argmax())
+        best = int(value.argmax())
         chosen.append(best)
-        open_[best] = False
+        if back:
+            recent[step % back] = charges[best] if known[best] else -np.inf
+        gain[best] = -np.inf
+        if mean_over is not None:
+            mean_over[best] = 0.0
     return chosen
+
+
+def _charge_unknown(penalty: NDArray[np.float64], mean_over: NDArray[np.float64], known: Sequence[bool]) -> None:
+    """Charge items without an embedding the mean of those that are left (1 in `mean_over`), in place."""
+    left = mean_over.sum()
+    penalty[np.logical_not(known)] = penalty @ mean_over / left if left else 0.0

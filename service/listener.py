@@ -70,10 +70,9 @@ class Listener(uvicorn.Server):
         loop = asyncio.get_running_loop()
         limit = loop.time() + self._drain_seconds
         await self._stop_listening()
-        for connection in self._connections():
-            connection.drain()
         while (connections := self._connections()) and loop.time() < limit:
-            for connection in connections:
+            for connection in connections:  # Those from the backlog may turn up only now.
+                connection.drain()
                 connection.close_if_idle(self._quiet_seconds)
             await asyncio.sleep(_LOOK_SECONDS)
         self.config.timeout_graceful_shutdown = max(0, round(limit - loop.time()))

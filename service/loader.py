@@ -104,8 +104,13 @@ class Loader:
 
     async def prepare(self, name: str, version: str | None) -> Model:
         """A checked and warmed model that does not serve yet. Raises `BundleError`."""
-        model = await asyncio.to_thread(self._load_quietly, name, version)
-        await self._warm(model)
+        try:
+            model = await asyncio.to_thread(self._load_quietly, name, version)
+            await self._warm(model)
+        except BundleError:
+            raise
+        except Exception as error:  # Whatever is wrong with a bundle, what serves goes on serving.
+            raise BundleError(f"cannot be loaded: {error!r}") from error
         return model
 
     def publish(self, model: Model) -> None:
@@ -129,16 +134,23 @@ class Loader:
             return self.load(name, version)
 
     def _newest(self, count: int) -> list[tuple[str, str]]:
-        """Name and version of the `count` newest of every name, the newest of each last."""
-        folders = sorted((p for p in self._root.iterdir()), key=lambda p: p.name)
-        return [(folder.name, version) for folder in folders for version in versions(folder)[-count:]]
+        """Name and version of the `count` newest of every name, the newest of each last.
+
+        Logs it and finds none where the folder cannot be read: a volume that is away is no reason to stop serving.
+        """
+        try:
+            folders = sorted(self._root.iterdir(), key=lambda p: p.name)
+            return [(folder.name, version) for folder in folders for version in versions(folder)[-count:]]
+        except OSError as error:
+            _log.error("the bundles folder cannot be read: %s", error)
+            return []
 
     def _is_current(self, name: str, version: str) -> bool:
         model = self._registry.current(name)
         if model is None or model.version != version:
             return False
         try:
-            return Manifest.read(self._folder(name, version)).files == model.manifest.files
+            return Manifest.read(self._folder(name, version)) == model.manifest
         except SpecError as error:
             raise BundleError(str(error)) from None
 

@@ -18,7 +18,7 @@ from typing import Any, Final, cast
 
 import msgspec
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from service.problems import MALFORMED_HTTP, MEDIA_TYPE, Problem
@@ -53,6 +53,8 @@ class TimedProtocol(HttpToolsProtocol):
         self._shed_path = shed_path
         self._refused = False  # The body that comes now belongs to a request that has its answer.
         self._draining = False
+        self._earlier: list[RequestResponseCycle] = []  # In the pipeline before the latest request.
+        self._last: RequestResponseCycle | None = None  # While draining: whose answer ends the connection.
         self._last_heard = 0.0
         self._presence = Presence()
         self._head_timer: asyncio.TimerHandle | None = None
@@ -87,9 +89,14 @@ class TimedProtocol(HttpToolsProtocol):
         if refusal is not None:
             self._refuse(*refusal)
             return
+        earlier = self.cycle
         super().on_headers_complete()
+        if earlier is None or earlier.response_complete:
+            self._earlier.clear()
+        else:
+            self._earlier.append(earlier)
         if self._draining:
-            self.cycle.keep_alive = False
+            self._end_with_latest()
 
     def on_body(self, body: bytes) -> None:
         """A part of a body; that of a refused request is of no interest."""
@@ -103,7 +110,7 @@ class TimedProtocol(HttpToolsProtocol):
             return
         self._refused = False
         self._stop_timer()
-        if self._draining or not self.parser.should_keep_alive():
+        if self._draining or self.expect_100_continue or not self.parser.should_keep_alive():
             self.transport.close()
         else:
             self.on_response_complete()
@@ -112,7 +119,7 @@ class TimedProtocol(HttpToolsProtocol):
         """Answer what has been asked, and close the connection with that answer instead of keeping it."""
         self._draining = True
         if self.cycle is not None and not self.cycle.response_complete:
-            self.cycle.keep_alive = False
+            self._end_with_latest()
 
     def close_if_idle(self, quiet_seconds: float) -> None:
         """Close a draining connection on which nothing is asked and nothing has come for a while."""
@@ -123,15 +130,31 @@ class TimedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The client has gone."""
         self._stop_timer()
+        for cycle in self._earlier:  # uvicorn tells the latest only, which need not be the one that is being answered.
+            cycle.disconnected = True
+            cycle.message_event.set()
         super().connection_lost(exc)
         self._presence.leave()
 
     def send_400_response(self, msg: str) -> None:
-        """Answer bytes that are not HTTP, and close."""
+        """Answer bytes that are not HTTP, and close; those of a refused body have their answer already."""
+        if self._refused:
+            self.transport.close()
+            return
         body = msgspec.json.encode(Problem(MALFORMED_HTTP, msg).document(secrets.token_hex(8)))
         head = f"HTTP/1.1 400 Bad Request\r\ncontent-type: {MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\n"
         self.transport.write(head.encode() + b"connection: close\r\n\r\n" + body)
         self.transport.close()
+
+    def _end_with_latest(self) -> None:
+        """Close with the answer to the latest request, and no more with that to one before it in the pipeline."""
+        if self._last is self.cycle:
+            return
+        if self._last is not None and not self._last.response_started:
+            self._last.keep_alive = True
+        # A client that wants to close itself sends nothing more, and what it sends all the same is not answered.
+        self._last = self.cycle if self.cycle.keep_alive else None
+        self.cycle.keep_alive = False
 
     def _judge(self) -> Refusal | None:
         """A refusal, if the request is one that may be refused and no earlier one on this connection is unanswered."""
@@ -143,7 +166,8 @@ class TimedProtocol(HttpToolsProtocol):
 
     def _refuse(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> None:
         self._refused = True
-        last = self._draining or not self.parser.should_keep_alive()
+        # Who waits to be told to go ahead need not send the body now, so what came next could be either.
+        last = self._draining or self.expect_100_continue or not self.parser.should_keep_alive()
         lines = b"".join(b"%b: %b\r\n" % header for header in headers) + (b"connection: close\r\n" if last else b"")
         head = b"%bcontent-length: %d\r\n%b\r\n" % (_STATUS_LINES[status], len(body), lines)
         self.transport.write(head + body)

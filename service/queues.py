@@ -139,13 +139,20 @@ def rank_rest(table: ScoreTable, formula: str, picked: Sequence[int], n: int, co
 
     Candidates for which the formula cannot be computed follow in the order of the request.
     """
-    rest = np.delete(np.arange(n), picked)
+    rest = np.delete(np.arange(n), picked) if len(picked) else np.arange(n)
     try:
         scores = table.score(formula, "", needed_by="the fallback formula")[rest]
     except Problem:
         return [(i, "input") for i in rest[:count].tolist()]
+    return rank(rest, scores, count)
+
+
+def rank(places: NDArray[np.int64], scores: Column, count: int) -> list[tuple[int, Source]]:
+    """The best `count` of `places` by their `scores`; those whose score is not finite follow as they stand."""
     finite = np.isfinite(scores)
-    ranked = rest[finite][descending(scores[finite])].tolist()
-    order: list[tuple[int, Source]] = [(i, "formula") for i in ranked[:count]]
-    order += [(i, "input") for i in rest[~finite][: count - len(order)].tolist()]
-    return order
+    if finite.all():
+        return [(i, "formula") for i in places[descending(scores)[:count]].tolist()]
+    order: list[tuple[int, Source]] = [
+        (i, "formula") for i in places[finite][descending(scores[finite])[:count]].tolist()
+    ]
+    return order + [(i, "input") for i in places[~finite][: count - len(order)].tolist()]

@@ -22,9 +22,10 @@ from service.batcher import Batcher
 from service.decoding import decode_request
 from service.endpoint import EndpointOptions, RerankEndpoint
 from service.engine import NEVER
+from service.ladder import Deadline
 from service.model import BundleError, Model
 from service.registry import Registry
-from service.rerank import Reranker, encode_case, graph_inputs, make_case
+from service.rerank import Reranker, encode_case, formula_answer, graph_inputs, make_case
 from service.stacking import stack_rows
 
 _REQUESTS: Final = 20
@@ -61,14 +62,16 @@ async def warm_up(batcher: Batcher, model: Model) -> None:
 async def _warm_engine(batcher: Batcher, model: Model) -> None:
     request = decode_request(json.dumps(example_request(model.manifest)).encode())
     try:
-        row = graph_inputs(model, encode_case(make_case(request, model)))
-        await batcher.warm(model.engine, stack_rows([row]))
+        case = make_case(request, model)
+        await batcher.warm(model.engine, stack_rows([graph_inputs(model, encode_case(case))]))
+        for _ in range(_REQUESTS):  # The rung below is needed when there is no time to be cold.
+            formula_answer(case, "deadline", Deadline())
     except Exception as error:
         raise BundleError(f"a warm-up request cannot be run: {error}") from error
 
 
 def example_request(manifest: Manifest) -> dict[str, Any]:
-    """A request with a value for every field of the spec and every score that the bundle's formulas name."""
+    """A request with embeddings, and a value for every field of the spec and every score that the formulas name."""
     spec = manifest.spec
     formulas = [q.score for q in manifest.queues] + [manifest.fallback]
     named = {name for text in formulas for name in compile_formula(text).names} - _NOT_SCORES
@@ -83,6 +86,7 @@ def example_request(manifest: Manifest) -> dict[str, Any]:
                 "scores": dict.fromkeys(scores, (i + 1) / (_CANDIDATES + 1)),
                 "price": 10.0 + i,
                 "features": features,
+                "embedding": [1.0, float(i % 7), float(i % 11)],
             }
             for i in range(_CANDIDATES)
         ],

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import http.client
 import json
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +25,7 @@ from service.engine import InferenceThread
 from service.listener import Listener
 from service.metrics import Metrics
 from service.model import Model
-from service.records import RequestRecord
+from service.records import Observer, RequestRecord
 from service.registry import Registry
 from service.settings import Settings
 from service.stacking import Batch
@@ -54,6 +55,9 @@ class Live:
     registry: Registry
     metrics: Metrics
     records: Sequence[RequestRecord]
+    stop: Callable[[], None] = lambda: None
+    """Begin to drain; the server ends in its own time."""
+    ended: Callable[[], bool] = lambda: False
 
     def request(self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] = {}) -> Reply:
         with contextlib.closing(http.client.HTTPConnection(HOST, self.port, timeout=10)) as connection:
@@ -135,7 +139,7 @@ def fake_model(engine: FakeEngine | None = None, options: Options | None = None)
 
 
 @contextlib.contextmanager
-def live_app(*models: Model, ready: bool = True, **settings: Any) -> Iterator[Live]:
+def live_app(*models: Model, ready: bool = True, observers: Sequence[Observer] = (), **settings: Any) -> Iterator[Live]:
     """The public app with these models, listening. `settings` as in `Settings`, which reads no environment here."""
     configured = make_settings(**settings)
     registry = Registry(default=configured.default_model, keep_versions=configured.keep_versions)
@@ -153,10 +157,11 @@ def live_app(*models: Model, ready: bool = True, **settings: Any) -> Iterator[Li
             registry=registry,
             metrics=metrics,
             batcher=Batcher(thread, on_drop=metrics.dropped),
-            observers=(records.append,),
+            observers=(records.append, *observers),
         )
-        with listening(app, configured) as port:
-            yield Live(port, registry, metrics, records)
+        with serving(app, configured) as (port, server, server_thread):
+            stop = functools.partial(setattr, server, "should_exit", True)
+            yield Live(port, registry, metrics, records, stop, lambda: not server_thread.is_alive())
 
 
 def make_settings(**values: Any) -> Settings:
@@ -167,6 +172,13 @@ def make_settings(**values: Any) -> Settings:
 @contextlib.contextmanager
 def listening(app: FastAPI, settings: Settings) -> Iterator[int]:
     """Serve `app` from a thread; yields the port."""
+    with serving(app, settings) as (port, _, _):
+        yield port
+
+
+@contextlib.contextmanager
+def serving(app: FastAPI, settings: Settings) -> Iterator[tuple[int, Listener, threading.Thread]]:
+    """Serve `app` from a thread; yields the port, and what can be stopped and waited for."""
     sock = socket.create_server((HOST, 0))
     port = int(sock.getsockname()[1])
     server = Listener(app, settings, sock)
@@ -181,7 +193,7 @@ def listening(app: FastAPI, settings: Settings) -> Iterator[int]:
         while not server.started:
             thread.join(0.005)
             assert thread.is_alive(), "the server did not start"
-        yield port
+        yield port, server, thread
     finally:
         server.should_exit = True
         thread.join()

@@ -294,3 +294,25 @@ def test_one_hiccup_hardly_moves_the_live_fit() -> None:
         fit.add(1 + i % 4, 0.002)
     fit.add(2, 5.0)
     assert fit.predict(2) < 0.0023
+
+
+class Inbox(InferenceThread):
+    """Keeps what was handed in, and runs it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.jobs: list[Job] = []
+
+    def submit(self, job: Job) -> None:
+        self.jobs.append(job)
+        super().submit(job)
+
+
+def test_a_batch_is_planned_for_when_its_requests_are_given_up_and_not_for_when_they_are_due() -> None:
+    async def run() -> float:
+        with contextlib.closing(Inbox()) as thread:
+            deadline = time.perf_counter() + 60
+            await Batcher(thread).run(Recorder(), row(1), deadline=deadline)
+            return deadline - thread.jobs[0].deadline
+
+    assert asyncio.run(run()) == pytest.approx(LEAD_SECONDS)
