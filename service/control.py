@@ -128,7 +128,8 @@ class Channel(Generic[Received]):
 
     def send(self, message: Struct) -> None:
         """Send; if the other side has gone, nothing happens. Messages are few and small, so nobody waits."""
-        self._writer.write(msgspec.json.encode(message) + b"\n")
+        if not self._writer.is_closing():  # uvloop's transports raise then, where asyncio's do not.
+            self._writer.write(msgspec.json.encode(message) + b"\n")
 
     async def receive(self) -> Received | None:
         """The next message; None once the other side has gone."""
