@@ -1,14 +1,21 @@
-"""The admin app: what changes the service. It has a listener of its own, on loopback unless told otherwise."""
+"""The admin app: what changes the service. It has a listener of its own, on loopback unless told otherwise.
+
+Knows nothing about who does the work: one process alone, or several for which another one speaks.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Protocol
 
 from fastapi import Depends, FastAPI, Header
+from prometheus_client import CollectorRegistry
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import Response
 
 from service.auth import ApiKeys
 from service.errors import install_error_handlers
+from service.exposition import metrics_response
 from service.loader import Loader
 from service.registry import Registry
 from service.settings import Settings
@@ -24,8 +31,41 @@ class Reload(BaseModel):
     version: str | None = Field(None, min_length=1, max_length=128, description="Missing: the newest in the folder.")
 
 
+class Administration(Protocol):
+    """Who does what the admin app is asked for."""
+
+    async def models(self) -> Models:
+        """What is live."""
+        ...
+
+    async def reload(self, name: str, version: str | None) -> ModelStatus:
+        """Load a version (newest if None) aside, check it, then switch to it. Raises `Problem`."""
+        ...
+
+
+class _OneProcess:
+    """The process serves, and changes itself."""
+
+    def __init__(self, registry: Registry, loader: Loader) -> None:
+        self._registry = registry
+        self._loader = loader
+
+    async def models(self) -> Models:
+        return describe_models(self._registry)
+
+    async def reload(self, name: str, version: str | None) -> ModelStatus:
+        return describe_model(await self._loader.reload(name, version), self._registry)
+
+
 def create_admin_app(*, settings: Settings, registry: Registry, loader: Loader) -> FastAPI:
-    """The app; API keys, where they are set, are needed here too."""
+    """The app of a process that serves alone."""
+    return admin_app(settings, _OneProcess(registry, loader))
+
+
+def admin_app(
+    settings: Settings, administration: Administration, scrape: Callable[[], CollectorRegistry] | None = None
+) -> FastAPI:
+    """The app; API keys, where they are set, are needed here too. With `scrape`, it shows metrics as well."""
     keys = ApiKeys(settings.api_keys)
 
     def authorised(authorization: Annotated[str | None, Header()] = None) -> None:
@@ -36,11 +76,16 @@ def create_admin_app(*, settings: Settings, registry: Registry, loader: Loader) 
 
     @app.get("/admin/v1/models", summary="Live models")
     async def models() -> Models:
-        return describe_models(registry)
+        return await administration.models()
 
     @app.post("/admin/v1/reload", summary="Load a bundle aside, check it, then switch to it")
     async def reload(order: Reload) -> ModelStatus:
-        model = await loader.reload(order.model, order.version)
-        return describe_model(model, registry)
+        return await administration.reload(order.model, order.version)
+
+    if scrape is not None:
+
+        @app.get("/metrics", summary="Prometheus metrics of all workers", response_class=Response)
+        async def metrics(accept: Annotated[str, Header()] = "") -> Response:
+            return metrics_response(scrape(), accept)
 
     return app

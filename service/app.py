@@ -7,7 +7,6 @@ from importlib.metadata import version
 from typing import Annotated
 
 from fastapi import Depends, FastAPI, Header
-from prometheus_client.exposition import choose_encoder
 from starlette.responses import Response
 from starlette.routing import Route
 
@@ -16,6 +15,7 @@ from service.auth import ApiKeys
 from service.batcher import LEAD_SECONDS, Batcher
 from service.endpoint import EndpointOptions, RerankEndpoint
 from service.errors import install_error_handlers
+from service.exposition import metrics_response
 from service.metrics import Metrics
 from service.openapi import PATH, DocumentedApp
 from service.problems import NOT_READY, unavailable
@@ -108,5 +108,4 @@ def _add_status(app: FastAPI, settings: Settings, registry: Registry, metrics: M
 
     @app.get("/metrics", tags=["status"], summary="Prometheus metrics", response_class=Response)
     async def scrape(accept: Annotated[str, Header()] = "") -> Response:
-        encode, content_type = choose_encoder(accept)
-        return Response(encode(metrics.registry), headers={"content-type": content_type})
+        return metrics_response(metrics.scrape(), accept)

@@ -6,8 +6,9 @@ import argparse
 from typing import Final
 
 from service.logs import configure_logging
-from service.server import run as run_server
+from service.server import run as run_alone
 from service.settings import PREFIX, Settings, flag, load_settings
+from service.supervisor import run as run_workers
 
 _SECRET: Final = frozenset(("api_keys",))
 
@@ -25,4 +26,4 @@ def run(arguments: argparse.Namespace) -> int:
     """Serve until told to stop. Raises `SettingsError` naming the setting that is wrong."""
     settings = load_settings(vars(arguments))
     configure_logging(level=settings.log_level, as_json=settings.log_json)
-    return run_server(settings)
+    return run_alone(settings) if settings.workers == 1 else run_workers(settings)

@@ -1,21 +1,15 @@
-"""Finds bundles under one root folder, and loads them aside while others serve.
-
-A root holds ``<name>/<version>/bundle.json``. The newest version of a name is the last in natural order (10 after 9).
-"""
+"""Loads bundles of one root folder aside, while others serve."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import logging
-import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import Final
 
-from models.manifest import MANIFEST_FILE, Manifest
-from models.spec import SpecError
 from service.bundle import load_bundle
+from service.catalogue import Catalogue
 from service.model import BundleError, Model
 from service.onnx_engine import SessionConfig
 from service.priority import low_priority
@@ -23,7 +17,6 @@ from service.problems import BUNDLE_REFUSED, CONFLICT, Problem
 from service.registry import Registry
 
 _log = logging.getLogger(__name__)
-_FOLDER_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 Warm = Callable[[Model], Awaitable[None]]
@@ -43,7 +36,7 @@ class Loader:
     def __init__(
         self, root: Path, config: SessionConfig, registry: Registry, warm: Warm, *, on_reload: OnReload = _ignore
     ) -> None:
-        self._root = root.resolve()
+        self._catalogue = Catalogue(root)
         self._config = config
         self._registry = registry
         self._warm = warm
@@ -53,7 +46,7 @@ class Loader:
     async def load_all(self) -> None:
         """Load the newest versions of every name; what fails is noted in the registry and logged."""
         async with self._lock:  # Else a version that a reload asks for meanwhile would be replaced by the newest.
-            for name, version in self._newest(self._registry.keep_versions):
+            for name, version in self._catalogue.newest(self._registry.keep_versions):
                 try:
                     self.publish(await self.prepare(name, version))
                 except BundleError as error:
@@ -84,7 +77,7 @@ class Loader:
         A bundle that is refused is logged, and what it would have replaced goes on serving.
         """
         async with self._lock:
-            for name, version in self._newest(1):
+            for name, version in self._catalogue.newest(1):
                 try:
                     if self._is_current(name, version):
                         continue
@@ -120,7 +113,7 @@ class Loader:
 
     def load(self, name: str, version: str | None = None) -> Model:
         """A checked model. Raises `BundleError`; blocks for as long as it takes."""
-        folder = self._folder(name, version)
+        folder = self._catalogue.folder(name, version)
         model = load_bundle(folder, self._config)
         if (model.name, model.version) != (folder.parent.name, folder.name):
             raise BundleError(
@@ -133,53 +126,8 @@ class Loader:
         with low_priority(self._registry.serving):
             return self.load(name, version)
 
-    def _newest(self, count: int) -> list[tuple[str, str]]:
-        """Name and version of the `count` newest of every name, the newest of each last.
-
-        Logs it and finds none where the folder cannot be read: a volume that is away is no reason to stop serving.
-        """
-        try:
-            folders = sorted(self._root.iterdir(), key=lambda p: p.name)
-            return [(folder.name, version) for folder in folders for version in versions(folder)[-count:]]
-        except OSError as error:
-            _log.error("the bundles folder cannot be read: %s", error)
-            return []
-
     def _is_current(self, name: str, version: str) -> bool:
         model = self._registry.current(name)
         if model is None or model.version != version:
             return False
-        try:
-            return Manifest.read(self._folder(name, version)) == model.manifest
-        except SpecError as error:
-            raise BundleError(str(error)) from None
-
-    def _folder(self, name: str, version: str | None) -> Path:
-        """The bundle's folder, which must lie inside the root even when links are followed."""
-        for key, value in (("model", name), ("version", version)):
-            if value is not None and not _FOLDER_NAME.fullmatch(value):
-                raise BundleError(f"{key}: {value[:64]!r} is not a plain folder name")
-        if version is None:
-            found = versions(self._root / name)
-            if not found:
-                raise BundleError(f"model: there is no bundle {name!r}")
-            version = found[-1]
-        folder = self._root / name / version
-        if not folder.resolve().is_relative_to(self._root):
-            raise BundleError(f"{name}/{version}: lies outside the bundles folder")
-        if not (folder / MANIFEST_FILE).is_file():
-            raise BundleError(f"version: bundle {name!r} has no version {version!r}")
-        return folder
-
-
-def versions(folder: Path) -> list[str]:
-    """Version names in a bundle's folder, oldest first."""
-    if not folder.is_dir() or not _FOLDER_NAME.fullmatch(folder.name):
-        return []
-    found = [p.name for p in folder.iterdir() if _FOLDER_NAME.fullmatch(p.name) and (p / MANIFEST_FILE).is_file()]
-    return sorted(found, key=_natural)
-
-
-def _natural(version: str) -> list[tuple[int, str]]:
-    """Sort key under which numbers inside a name compare as numbers."""
-    return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", version)]
+        return self._catalogue.manifest(name, version) == model.manifest

@@ -1,24 +1,20 @@
 """Request records to Prometheus. The names and labels are a contract with dashboards and alerts.
 
 Each instance has a collector registry of its own, and every series exists from the start: label sets are closed.
+Where the values live, in this process or in files shared with other workers, is the exposition's business.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final, get_args
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Final, NoReturn, get_args
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    GCCollector,
-    Histogram,
-    PlatformCollector,
-    ProcessCollector,
-)
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
+from prometheus_client.registry import Collector
 
 from service.deadlines import HEADERS
+from service.exposition import Exposition, OwnExposition
 from service.model import Model
 from service.records import NO_MODEL, OUTCOMES, STAGES, ListHealth, Outcome, RequestRecord
 from service.rolling import RollingWindow
@@ -54,16 +50,18 @@ _TIMEOUT_HEADERS: Final = tuple(name.decode() for name in HEADERS)
 _SOURCES: Final[tuple[Source, ...]] = ("model", "formula", "input")
 _ANSWERED: Final[frozenset[Outcome]] = frozenset(("ok", "degraded"))
 _NOT_VALID: Final[frozenset[Outcome]] = frozenset(("invalid", "cancelled"))
+_REFRESH_SECONDS: Final = 1.0
 
 
 class Metrics:
     """An observer of requests. `observe` costs some microseconds and never raises for a record of this service."""
 
-    def __init__(self, *, budget_seconds: float) -> None:
-        self.registry = CollectorRegistry()
+    def __init__(self, *, budget_seconds: float, exposition: Exposition | None = None) -> None:
+        self._exposition = exposition or OwnExposition()
+        self.registry = self._exposition.registry
         self.window = RollingWindow()
-        for collector in (ProcessCollector, PlatformCollector, GCCollector):
-            collector(registry=self.registry)
+        self._readings: list[tuple[Gauge, Callable[[], float]]] = []
+        self.registry.register(_Before(self.refresh))
         self._make_requests(budget_seconds)
         self._make_gauges(budget_seconds)
         self._make_lists()
@@ -116,15 +114,28 @@ class Metrics:
 
     def _make_gauges(self, budget: float) -> None:
         r = self.registry
-        self._in_flight = Gauge("rerank_in_flight", "Requests in progress.", registry=r)
-        self._depth = Gauge("rerank_queue_depth", "Requests that wait for the engine.", registry=r)
-        self._overloaded = Gauge("rerank_overloaded", "1 while a queue stands that does not empty.", registry=r)
-        Gauge("rerank_latency_budget_seconds", "The latency budget.", registry=r).set(budget)
-        Gauge(
-            "rerank_latency_p99_seconds", "99th percentile of valid requests in the last 60 s.", registry=r
-        ).set_function(lambda: self.window.quantile(0.99))
+        # The modes say what workers make of their values together: `live`, the workers that run now.
+        self._in_flight = Gauge("rerank_in_flight", "Requests in progress.", registry=r, multiprocess_mode="livesum")
+        self._depth = Gauge(
+            "rerank_queue_depth", "Requests that wait for the engine.", registry=r, multiprocess_mode="livesum"
+        )
+        self._overloaded = Gauge(
+            "rerank_overloaded", "1 while a queue stands that does not empty.", registry=r, multiprocess_mode="livemax"
+        )
+        Gauge("rerank_latency_budget_seconds", "The latency budget.", registry=r, multiprocess_mode="max").set(budget)
+        p99 = Gauge(
+            "rerank_latency_p99_seconds",
+            "99th percentile of valid requests in the last 60 s.",
+            registry=r,
+            multiprocess_mode="livemax",
+        )
+        self._readings.append((p99, lambda: self.window.quantile(0.99)))
         self._info = Gauge(
-            "rerank_model_info", "1 for each live model.", ("model", "version", "family", "provider"), registry=r
+            "rerank_model_info",
+            "1 for each live model.",
+            ("model", "version", "family", "provider"),
+            registry=r,
+            multiprocess_mode="livemax",
         )
 
     def _make_lists(self) -> None:
@@ -152,9 +163,23 @@ class Metrics:
         self, *, in_flight: Callable[[], int], queue_depth: Callable[[], int], overloaded: Callable[[], bool]
     ) -> None:
         """Read these when scraped."""
-        self._in_flight.set_function(in_flight)
-        self._depth.set_function(queue_depth)
-        self._overloaded.set_function(overloaded)
+        self._readings += [(self._in_flight, in_flight), (self._depth, queue_depth), (self._overloaded, overloaded)]
+
+    def refresh(self) -> None:
+        """Give every gauge that has a source its value of now."""
+        for gauge, read in self._readings:
+            self._exposition.set(gauge, read())
+
+    async def keep_fresh(self) -> NoReturn:
+        """Refresh every second, for scrapes that another worker answers."""
+        while True:
+            self.refresh()
+            await asyncio.sleep(_REFRESH_SECONDS)
+
+    def scrape(self) -> CollectorRegistry:
+        """What a scrape of the whole service shows."""
+        self.refresh()
+        return self._exposition.scrape()
 
     def reloaded(self, result: str) -> None:
         """Count one bundle that a reload has looked at: ``ok`` or ``refused``."""
@@ -174,7 +199,8 @@ class Metrics:
 
     def model_retired(self, model: Model) -> None:
         """The version is no longer live."""
-        self._info.remove(model.name, model.version, model.manifest.family, model.engine.provider)
+        labels = (model.name, model.version, model.manifest.family, model.engine.provider)
+        self._exposition.retire(self._info, *labels)
 
     def observe(self, record: RequestRecord) -> None:
         """Count one request."""
@@ -208,3 +234,14 @@ class Metrics:
                 counter.inc(items)
         for source, items in health.sources.items():
             self._source_counts[source].inc(items)
+
+
+class _Before(Collector):
+    """Shows nothing, but does something each time a registry is collected; registered first, so before the rest."""
+
+    def __init__(self, do: Callable[[], None]) -> None:
+        self._do = do
+
+    def collect(self) -> Iterable[Metric]:
+        self._do()
+        return ()

@@ -44,6 +44,9 @@ class Settings(BaseSettings):
     admin_port: Port | None = Field(
         None, description="Port of the admin listener. Missing: the public port + 1, or a free one if that is 0."
     )
+    workers: int = Field(
+        1, ge=1, le=256, description="Processes that answer requests; on CPU one per core, on CUDA no more than one."
+    )
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
         (), description="Comma-separated keys; when set, /v1/* and /admin/* need `Authorization: Bearer KEY`."
     )

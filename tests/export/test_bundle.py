@@ -26,7 +26,7 @@ from models.manifest import (
     QueueSpec,
 )
 from service.bundle import load_bundle
-from service.loader import versions
+from service.catalogue import versions
 from service.model import BundleError
 from service.onnx_engine import SessionConfig
 from tests.export.examples import CONFIG, DEGRE_OPTIONS, OPTIONS, degre, options, sort_gen

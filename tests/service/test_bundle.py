@@ -12,7 +12,7 @@ import pytest
 
 from models import manifest as m
 from service.bundle import load_bundle
-from service.loader import versions
+from service.catalogue import versions
 from service.model import BundleError
 from service.onnx_engine import SessionConfig
 from tests.service.tiny_bundle import (

@@ -59,6 +59,7 @@ def test_every_setting_but_the_keys_has_a_flag() -> None:
         ("ADMIN_PORT", "-1"),
         ("BUDGET_MS", "0"),
         ("BUDGET_MS", "nan"),
+        ("WORKERS", "0"),
         ("MAX_IN_FLIGHT", "0"),
         ("PROVIDER", "tpu"),
         ("BUNDLES", "/no/such/folder"),

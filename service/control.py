@@ -1,0 +1,144 @@
+"""What the supervisor and its workers say to each other: JSON lines over a socket pair.
+
+The supervisor gives numbered orders, a worker answers each; answers may come in another order. A channel that ends
+means that the other side has. Knows nothing about how either side does its work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from typing import Any, Final, Generic, Self, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+_LONGEST_LINE: Final = 16 * 1024 * 1024
+
+Received = TypeVar("Received")
+
+
+class Start(Struct, tag=True, frozen=True):
+    """The first order: the settings, secrets and all."""
+
+    settings: dict[str, Any]
+
+
+class Prepare(Struct, tag=True, frozen=True):
+    """First phase of switch number `switch`: load a version, check it and warm it, aside. Answer: `Prepared`."""
+
+    switch: int
+    name: str
+    version: str
+
+
+class Commit(Struct, tag=True, frozen=True):
+    """Second phase: let what has been prepared serve. Answer: `Described`, that model alone."""
+
+    switch: int
+
+
+class Abort(Struct, tag=True, frozen=True):
+    """Instead of the second phase: drop what has been prepared, if anything has."""
+
+    switch: int
+
+
+class Fail(Struct, tag=True, frozen=True):
+    """This bundle could not be loaded at the start."""
+
+    name: str
+    reason: str
+
+
+class Loaded(Struct, tag=True, frozen=True):
+    """Nothing more comes that has to be there at the start."""
+
+
+class Listen(Struct, tag=True, frozen=True):
+    """Take requests from now on."""
+
+
+class Count(Struct, tag=True, frozen=True):
+    """Count one reload, ``ok`` or ``refused``, for all workers: the metric is about bundles."""
+
+    result: str
+
+
+class Status(Struct, tag=True, frozen=True):
+    """Describe all live models. Answer: `Described`."""
+
+
+Command = Start | Prepare | Commit | Abort | Fail | Loaded | Listen | Count | Status
+
+
+class Order(Struct, frozen=True):
+    """A command and the number that its answer bears."""
+
+    id: int
+    command: Command
+
+
+class Done(Struct, tag=True, frozen=True):
+    """It has been done."""
+
+    id: int
+
+
+class Prepared(Struct, tag=True, frozen=True):
+    """A bundle waits to be switched to; `files` are the SHA-256 of what was loaded."""
+
+    id: int
+    files: dict[str, str]
+
+
+class Described(Struct, tag=True, frozen=True):
+    """Models, each as `ModelStatus` in JSON."""
+
+    id: int
+    models: list[dict[str, Any]]
+
+
+class Refused(Struct, tag=True, frozen=True):
+    """It was not done. `fault`: not because of the bundle, but by a fault of the worker."""
+
+    id: int
+    reason: str
+    fault: bool = False
+
+
+Reply = Done | Prepared | Described | Refused
+
+
+class Channel(Generic[Received]):
+    """One end; lines that come in are of type `Received`."""
+
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, decoder: msgspec.json.Decoder[Received]
+    ) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._decoder = decoder
+
+    @classmethod
+    async def open(cls, sock: socket.socket, decoder: msgspec.json.Decoder[Received]) -> Self:
+        """Talk over `sock`, which the channel owns from now on."""
+        return cls(*await asyncio.open_unix_connection(sock=sock, limit=_LONGEST_LINE), decoder)
+
+    def send(self, message: Struct) -> None:
+        """Send; if the other side has gone, nothing happens. Messages are few and small, so nobody waits."""
+        if not self._writer.is_closing():  # uvloop's transports raise then, where asyncio's do not.
+            self._writer.write(msgspec.json.encode(message) + b"\n")
+
+    async def receive(self) -> Received | None:
+        """The next message; None once the other side has gone."""
+        with contextlib.suppress(ConnectionError):
+            line = await self._reader.readline()
+            if line.endswith(b"\n"):
+                return self._decoder.decode(line)
+        return None
+
+    def close(self) -> None:
+        """Hang up."""
+        self._writer.close()

@@ -1,0 +1,123 @@
+"""Where metric values live and how a scrape reads them: in this process, or in files that several workers share.
+
+Both kinds know nothing about which metrics there are. Gauges are read from their sources by `Metrics.refresh`.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, Protocol
+
+from prometheus_client import CollectorRegistry, Gauge, GCCollector, Metric, PlatformCollector, ProcessCollector, values
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.registry import Collector
+from prometheus_client.samples import Sample
+from starlette.responses import Response
+
+FOLDER_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
+
+
+class Exposition(Protocol):
+    """Where metrics register, and what a scrape of the whole service reads."""
+
+    @property
+    def registry(self) -> CollectorRegistry:
+        """This process's own metrics."""
+        ...
+
+    def set(self, gauge: Gauge, value: float) -> None:
+        """Give a gauge its value; NaN: there is none now."""
+        ...
+
+    def retire(self, gauge: Gauge, *labels: str) -> None:
+        """The thing that this series of ones stood for is no more."""
+        ...
+
+    def scrape(self) -> CollectorRegistry:
+        """What to show."""
+        ...
+
+
+class OwnExposition:
+    """Values in memory: the process is the whole service, and tells of itself too (`process_*`, `python_*`)."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        for collector in (ProcessCollector, PlatformCollector, GCCollector):
+            collector(registry=self.registry)
+
+    def set(self, gauge: Gauge, value: float) -> None:
+        """As it is."""
+        gauge.set(value)
+
+    def retire(self, gauge: Gauge, *labels: str) -> None:
+        """The series ends."""
+        gauge.remove(*labels)
+
+    def scrape(self) -> CollectorRegistry:
+        """The registry itself."""
+        return self.registry
+
+
+class SharedExposition:
+    """Values in the files of one folder, one set per worker; any worker shows the sum, or what the gauge's mode says.
+
+    A worker's files bear the number of its place and not its process id, so that one which takes the place of another
+    counts on where that one ended, and the number of files never grows. One per process, before any metric is made:
+    the client library keeps its kind of value in a module global.
+    """
+
+    def __init__(self, folder: Path, slot: int) -> None:
+        os.environ[FOLDER_VARIABLE] = str(folder)
+        values.ValueClass = values.MultiProcessValue(lambda: slot)  # type: ignore[no-untyped-call]
+        self._folder = folder
+        self.registry = CollectorRegistry()
+
+    def set(self, gauge: Gauge, value: float) -> None:
+        """NaN is written as minus infinity, below whatever another worker may have."""
+        gauge.set(-math.inf if math.isnan(value) else value)
+
+    def retire(self, gauge: Gauge, *labels: str) -> None:
+        """A series cannot be taken out of a file, so it goes on as 0."""
+        gauge.labels(*labels).set(0)
+
+    def scrape(self) -> CollectorRegistry:
+        """All workers together."""
+        return merged(self._folder)
+
+
+class _Merged(Collector):
+    def __init__(self, folder: Path) -> None:
+        self._files = MultiProcessCollector(None, path=str(folder))  # type: ignore[no-untyped-call]
+
+    def collect(self) -> Iterator[Metric]:
+        for metric in self._files.collect():  # type: ignore[no-untyped-call]
+            if metric.type == "gauge":
+                metric.samples = [_with_nan(sample) for sample in metric.samples]
+            yield metric
+
+
+def _with_nan(sample: Sample) -> Sample:
+    return sample._replace(value=math.nan) if sample.value == -math.inf else sample
+
+
+def merged(folder: Path) -> CollectorRegistry:
+    """A registry that reads the workers' files whenever it is collected."""
+    registry = CollectorRegistry()
+    registry.register(_Merged(folder))
+    return registry
+
+
+def forget_gauges(folder: Path, slot: int) -> None:
+    """The worker in this place has ended: what it last said of the present is no longer so; its counts stay."""
+    mark_process_dead(slot, path=str(folder))  # type: ignore[no-untyped-call]
+
+
+def metrics_response(registry: CollectorRegistry, accept: str) -> Response:
+    """The answer to a scrape, in the format that it accepts."""
+    encode, content_type = choose_encoder(accept)
+    return Response(encode(registry), headers={"content-type": content_type})
