@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
+
+from loadtest.processes import pinned, stop_tree
 
 HOST: Final = "127.0.0.1"
 START_TIMEOUT: Final = 60.0
@@ -44,10 +47,19 @@ class Server:
 
 
 @contextlib.contextmanager
-def running_server(bundles: Path, *, options: Sequence[str] = (), log: Path | None = None) -> Iterator[Server]:
+def running_server(
+    bundles: Path,
+    *,
+    options: Sequence[str] = (),
+    log: Path | None = None,
+    cpus: Sequence[int] = (),
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[Server]:
     """A ready service for the bundles under a folder; stopped on the way out, whatever happens inside.
 
-    `options` are further ones of ``listwright serve`` and `log` receives its standard error. Raises `ServerError`.
+    `options` are further ones of ``listwright serve`` and `log` receives its standard error. It runs on `cpus` only,
+    if any are named, with `environment` added to this process's, and in a session of its own, so that whatever it
+    starts can be found. Raises `ServerError`.
     """
     ports = ("--host", HOST, "--port", "0", "--admin-port", "0")
     command = (sys.executable, "-m", "models.cli", "serve", *ports, "--bundles", str(bundles), *options)
@@ -56,8 +68,14 @@ def running_server(bundles: Path, *, options: Sequence[str] = (), log: Path | No
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         out, err = folder / "out", log or folder / "err"
         with out.open("wb") as stdout, err.open("wb") as stderr:
-            process = subprocess.Popen(command, stdout=stdout, stderr=stderr)
-        stack.callback(_stop, process)
+            process = subprocess.Popen(
+                pinned(command, cpus),
+                stdout=stdout,
+                stderr=stderr,
+                env={**os.environ, **(environment or {})},
+                start_new_session=True,
+            )
+        stack.callback(stop_tree, process, STOP_TIMEOUT)
         announcement = _poll(process, err, lambda: _announcement(out), "did not say where it listens")
         server = Server(int(announcement["port"]), process.pid, announcement)
         _poll(process, err, lambda: _is_ready(server), "was not ready")
@@ -71,9 +89,9 @@ def _poll(process: subprocess.Popen[bytes], err: Path, probe: Callable[[], T | N
         if found:
             return found
         if process.poll() is not None:
-            raise ServerError(f"the service ended with status {process.returncode}{_last_words(err)}")
+            raise ServerError(f"the service ended with status {process.returncode}{last_words(err)}")
         time.sleep(0.05)
-    raise ServerError(f"the service {failure} within {START_TIMEOUT:.0f} s{_last_words(err)}")
+    raise ServerError(f"the service {failure} within {START_TIMEOUT:.0f} s{last_words(err)}")
 
 
 def _announcement(out: Path) -> dict[str, Any] | None:
@@ -97,14 +115,6 @@ def _is_ready(server: Server) -> bool:
     return False
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(STOP_TIMEOUT)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
-def _last_words(err: Path) -> str:
+def last_words(err: Path) -> str:
+    """The end of a log file, each line after a line break; for messages of errors."""
     return "".join("\n" + line for line in err.read_text("utf-8", "replace").splitlines()[-15:])

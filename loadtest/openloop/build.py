@@ -1,0 +1,57 @@
+"""Compiles the client at its first use, to ``build/openloop-<hash of its source>``. Needs Linux and a C compiler."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Final
+
+_FOLDER: Final = Path(__file__).parent
+_SOURCES: Final = ("openloop.c", "pool.h", "answer.h", "hiccup.h", "options.h")
+_FLAGS: Final = ("-std=c11", "-O2", "-Wall", "-Wextra", "-pthread")
+
+
+class ClientUnavailable(RuntimeError):
+    """There is no client on this machine; the message says what is missing."""
+
+
+def why_unavailable() -> str | None:
+    """What keeps the client from being built here, or None."""
+    if sys.platform != "linux":
+        return "the open-loop client needs Linux (epoll, timerfd)"
+    if _compiler() is None:
+        return "the open-loop client needs a C compiler: install cc (Debian: apt-get install gcc libc6-dev) or set CC"
+    return None
+
+
+def client_program(folder: Path = Path("build")) -> Path:
+    """The client, compiled unless it is there. Raises `ClientUnavailable`."""
+    if reason := why_unavailable():
+        raise ClientUnavailable(reason)
+    digest = hashlib.sha256("\0".join(_FLAGS).encode())
+    for name in _SOURCES:
+        digest.update((_FOLDER / name).read_bytes())
+    program = folder.resolve() / f"openloop-{digest.hexdigest()[:16]}"
+    if not program.exists():
+        _compile(program)
+    return program
+
+
+def _compile(program: Path) -> None:
+    program.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=program.parent) as scratch:
+        partial = Path(scratch) / program.name
+        command = [str(_compiler()), *_FLAGS, "-o", str(partial), str(_FOLDER / _SOURCES[0]), "-lm"]
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        if result.returncode:
+            raise ClientUnavailable(f"{' '.join(command)} failed:\n{result.stderr}")
+        partial.replace(program)
+
+
+def _compiler() -> str | None:
+    return shutil.which(os.environ.get("CC", "cc"))

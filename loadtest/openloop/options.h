@@ -1,0 +1,123 @@
+/* What the command line and the message file say. */
+#ifndef OPTIONS_H
+#define OPTIONS_H
+
+#include <errno.h>
+#include <getopt.h>
+#include <sched.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct message {
+    const char *data;
+    size_t length;
+};
+
+static struct {
+    int port, cpu;
+    bool closed_loop, poisson, retry;
+    double rate, seconds, drain;
+    size_t connections;
+    uint64_t seed;
+    const char *messages, *out, *bodies;
+} options = {.cpu = -1, .seconds = 4, .drain = 2, .connections = 256};
+
+static struct message *messages;
+static size_t message_count;
+
+static void die(const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    fprintf(stderr, "openloop: ");
+    vfprintf(stderr, format, arguments);
+    fprintf(stderr, "\n");
+    exit(2);
+}
+
+static void *checked(void *memory) {
+    if (!memory)
+        die("out of memory");
+    return memory;
+}
+
+static double number(const char *name, const char *text) {
+    char *rest;
+    double value = strtod(text, &rest);
+    if (rest == text || *rest || !(value >= 0))
+        die("--%s: %s is not a number that is at least 0", name, text);
+    return value;
+}
+
+static void set_option(int letter, const char *name, const char *text) {
+    switch (letter) {
+    case 'p': options.port = (int)number(name, text); break;
+    case 'u': options.cpu = (int)number(name, text); break;
+    case 'r': options.rate = number(name, text); break;
+    case 's': options.seconds = number(name, text); break;
+    case 'd': options.drain = number(name, text); break;
+    case 'c': options.connections = (size_t)number(name, text); break;
+    case 'e': options.seed = (uint64_t)number(name, text); break;
+    case 'm': options.messages = text; break;
+    case 'o': options.out = text; break;
+    case 'b': options.bodies = text; break;
+    case 'l': options.closed_loop = true; break;
+    case 'i': options.poisson = true; break;
+    case 't': options.retry = true; break;
+    default: die("unknown option");
+    }
+}
+
+static void read_options(int argc, char **argv) {
+    static const struct option names[] = {
+        {"port", required_argument, 0, 'p'},    {"cpu", required_argument, 0, 'u'},
+        {"rate", required_argument, 0, 'r'},    {"seconds", required_argument, 0, 's'},
+        {"drain", required_argument, 0, 'd'},   {"connections", required_argument, 0, 'c'},
+        {"seed", required_argument, 0, 'e'},    {"messages", required_argument, 0, 'm'},
+        {"out", required_argument, 0, 'o'},     {"bodies", required_argument, 0, 'b'},
+        {"closed-loop", no_argument, 0, 'l'},   {"poisson", no_argument, 0, 'i'},
+        {"retry", no_argument, 0, 't'},         {0, 0, 0, 0},
+    };
+    int letter, index;
+    while ((letter = getopt_long(argc, argv, "", names, &index)) != -1)
+        set_option(letter, letter == '?' ? "" : names[index].name, optarg);
+    if (!options.port || !options.messages || !options.out)
+        die("--port, --messages and --out are needed");
+    if (!options.closed_loop && options.rate <= 0)
+        die("--rate: is needed in the open loop");
+    if (!options.connections)
+        die("--connections: must be at least 1");
+}
+
+/* Length (32 bits, little endian) and bytes, again and again. */
+static void read_messages(const char *path) {
+    FILE *file = fopen(path, "rb");
+    uint32_t length;
+    if (!file)
+        die("--messages %s: %s", path, strerror(errno));
+    while (fread(&length, sizeof length, 1, file) == 1) {
+        char *data = checked(malloc(length));
+        if (fread(data, 1, length, file) != length)
+            die("--messages %s: message %zu is cut short", path, message_count);
+        messages = checked(realloc(messages, (message_count + 1) * sizeof *messages));
+        messages[message_count++] = (struct message){data, length};
+    }
+    fclose(file);
+    if (!message_count)
+        die("--messages %s: holds no message", path);
+}
+
+static void pin(int cpu) {
+    cpu_set_t set;
+    if (cpu < 0)
+        return;
+    CPU_ZERO(&set);
+    CPU_SET((size_t)cpu, &set);
+    if (sched_setaffinity(0, sizeof set, &set) != 0)
+        die("--cpu %d: %s", cpu, strerror(errno));
+}
+
+#endif
