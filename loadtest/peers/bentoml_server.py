@@ -15,9 +15,9 @@ import msgspec
 from loadtest.peers import schemas
 from loadtest.peers.pipeline import Pipeline
 
-BUNDLE_KEY = "LISTWRIGHT_PEERS_BUNDLE"
-MAX_BATCH_SIZE_KEY = "LISTWRIGHT_PEERS_MAX_BATCH_SIZE"
-MAX_LATENCY_KEY = "LISTWRIGHT_PEERS_MAX_LATENCY_MS"
+BUNDLE_KEY = "PEERS_BUNDLE"
+MAX_BATCH_SIZE_KEY = "PEERS_MAX_BATCH_SIZE"
+MAX_LATENCY_KEY = "PEERS_MAX_LATENCY_MS"
 
 _SETTINGS: dict[str, Any] = {
     "workers": 1,
