@@ -4,14 +4,14 @@ The server is one resource: whenever it is free it takes all that waits, at most
 seconds for n requests; when nothing waits it idles until the next arrival. Arrivals are Poisson with rate λ.
 
 *Cycles.* Let n be the number waiting as a run starts, and B = min(n, M) the number taken. While it runs, k ~
-Poisson(λ·T(B)) requests arrive, so the next run starts with n' = max(n − B + k, 1): if nothing is left, the server idles
-until one request arrives. That is a Markov chain; π is its stationary distribution. The fixed point B = λ·T(B) that one
-would write down for averages is the mean of this chain where M does not bind.
+Poisson(λ·T(B)) requests arrive, so the next run starts with n' = max(n − B + k, 1): if nothing is left, the server
+idles until one request arrives. That is a Markov chain; π is its stationary distribution. The fixed point B = λ·T(B)
+that one would write down for averages is the mean of this chain where M does not bind.
 
 *One request.* A cycle that starts with n sees λ·T(B) arrivals on average during its run, each at an even offset u, and
 one arrival to an idle server with the probability that nothing is left. The latter takes T(1). The former waits for
-T(B) − u, finds p = (n − B) + Poisson(λ·u) requests before it, sits through ⌊p / M⌋ full runs, and then shares a run with
-the p mod M that are before it and with those that come until that run starts.
+T(B) − u, finds p = (n − B) + Poisson(λ·u) requests before it, sits through ⌊p / M⌋ full runs, and then shares a run
+with the p mod M that are before it and with those that come until that run starts.
 
 Queues in a row (the event loop, then the engine) are treated as independent, and their times are convolved. It knows
 nothing about services, ONNX Runtime or HTTP.
