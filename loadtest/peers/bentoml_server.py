@@ -1,0 +1,63 @@
+"""BentoML services: one that batches adaptively, one that does not. Run by ``bentoml serve``.
+
+``bentoml serve loadtest.peers.bentoml_server:Batching`` with the settings of `ENVIRONMENT_KEYS` in the environment.
+A batchable endpoint of BentoML takes a list of inputs, so its body is the request in brackets, and so is its answer.
+"""
+
+# No `from __future__ import annotations`: BentoML makes its models of requests from the annotations.
+import os
+from pathlib import Path
+from typing import Any
+
+import bentoml
+import msgspec
+
+from loadtest.peers import schemas
+from loadtest.peers.pipeline import Pipeline
+
+BUNDLE_KEY = "LISTWRIGHT_PEERS_BUNDLE"
+MAX_BATCH_SIZE_KEY = "LISTWRIGHT_PEERS_MAX_BATCH_SIZE"
+MAX_LATENCY_KEY = "LISTWRIGHT_PEERS_MAX_LATENCY_MS"
+
+_SETTINGS: dict[str, Any] = {
+    "workers": 1,
+    "threads": 1,
+    "metrics": {"enabled": os.environ.get("M") == "1"},
+    "logging": {"access": {"enabled": False}},
+    "traffic": {"timeout": 60},
+}
+
+
+def _convert(request: dict[str, Any]) -> schemas.Request:
+    return msgspec.convert(request, schemas.Request)
+
+
+@bentoml.service(**_SETTINGS)
+class Batching:
+    """Adaptive batching: BentoML collects requests while a batch runs, and as long as its latency estimate allows."""
+
+    def __init__(self) -> None:
+        self._pipeline = Pipeline(Path(os.environ[BUNDLE_KEY]))
+
+    @bentoml.api(
+        route=schemas.PATH,
+        batchable=True,
+        max_batch_size=int(os.environ.get(MAX_BATCH_SIZE_KEY, "8")),
+        max_latency_ms=int(os.environ.get(MAX_LATENCY_KEY, "1000")),
+    )
+    async def rerank(self, requests: list[dict[str, Any]], /) -> list[dict[str, Any]]:
+        """A batch of requests to their answers."""
+        return self._pipeline.rerank_batch([_convert(request) for request in requests])
+
+
+@bentoml.service(**_SETTINGS)
+class Single:
+    """One request at a time, in the event loop."""
+
+    def __init__(self) -> None:
+        self._pipeline = Pipeline(Path(os.environ[BUNDLE_KEY]))
+
+    @bentoml.api(route=schemas.PATH)
+    async def rerank(self, request: dict[str, Any], /) -> dict[str, Any]:
+        """One request to its answer."""
+        return self._pipeline.rerank(_convert(request))

@@ -1,0 +1,179 @@
+"""Plain FastAPI with ONNX Runtime, as its users write it: pydantic models in and out, one endpoint, uvicorn tuned.
+
+``python -m loadtest.peers.fastapi_server --bundle FOLDER --port N [--endpoint KIND]``. Kinds: ``inline`` runs the
+model in the event loop, ``sync`` in FastAPI's thread pool, ``executor`` awaits a thread of its own; ``raw`` is inline
+with the body decoded by msgspec and the answer encoded by it, to show what the decoder alone gives.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import uvicorn
+from fastapi import FastAPI, Request, Response
+from pydantic import BaseModel, Field
+
+from loadtest.peers import schemas
+from loadtest.peers.options import server_parser
+from loadtest.peers.pipeline import Pipeline
+
+Scalar = str | int | float | bool | None
+Endpoint = Literal["inline", "sync", "executor", "raw"]
+
+
+class Candidate(BaseModel):
+    """One item that may be shown."""
+
+    id: str
+    scores: dict[str, float]
+    price: float | None = None
+    features: dict[str, Scalar] = {}
+    embedding: list[float] | None = None
+
+
+class Objectives(BaseModel):
+    """α, β, γ."""
+
+    click: float | None = None
+    conversion: float | None = None
+    gmv: float | None = None
+
+
+class Diversity(BaseModel):
+    """Maximal marginal relevance."""
+
+    trade_off: float | None = Field(default=None, alias="lambda")
+    window: int | None = None
+
+
+class Queue(BaseModel):
+    """One objective queue."""
+
+    name: str
+    score: str
+
+
+class RerankRequest(BaseModel):
+    """Candidates to re-rank."""
+
+    candidates: list[Candidate]
+    request_id: str | None = None
+    user: dict[str, Scalar] = {}
+    context: dict[str, Scalar] = {}
+    top_n: int | None = None
+    objectives: Objectives | None = None
+    diversity: Diversity | None = None
+    queues: list[Queue] | None = None
+    partition: Literal["bfs", "dfs"] | None = None
+
+
+class Item(BaseModel):
+    """One item of the list."""
+
+    id: str
+    index: int
+    position: int
+    source: str
+
+
+class RerankResponse(BaseModel):
+    """The list."""
+
+    request_id: str | None
+    model: str
+    version: str
+    items: list[Item]
+    value: dict[str, float]
+    degraded: None
+    timings_ms: dict[str, float]
+
+
+def create_app(bundle: Path, endpoint: Endpoint = "inline") -> FastAPI:
+    """The app. Raises `ValueError` for a bundle that peers cannot serve."""
+    pipeline = Pipeline(bundle)
+    app = FastAPI()
+    app.add_api_route("/health", _healthy, methods=["GET"])
+    app.add_api_route(schemas.PATH, _handler(pipeline, endpoint), methods=["POST"])
+    return app
+
+
+def _healthy() -> dict[str, str]:
+    return {"status": "ok"}
+
+
+def _handler(pipeline: Pipeline, endpoint: Endpoint) -> Callable[..., Any]:
+    if endpoint == "inline":
+        return _inline(pipeline)
+    if endpoint == "sync":
+        return _sync(pipeline)
+    if endpoint == "executor":
+        return _executor(pipeline)
+    return _raw(pipeline)
+
+
+def _inline(pipeline: Pipeline) -> Callable[..., Awaitable[RerankResponse]]:
+    async def rerank(request: RerankRequest) -> RerankResponse:
+        return RerankResponse(**pipeline.rerank(request))
+
+    return rerank
+
+
+def _sync(pipeline: Pipeline) -> Callable[..., RerankResponse]:
+    def rerank(request: RerankRequest) -> RerankResponse:
+        return RerankResponse(**pipeline.rerank(request))
+
+    return rerank
+
+
+def _executor(pipeline: Pipeline) -> Callable[..., Awaitable[RerankResponse]]:
+    pool = ThreadPoolExecutor(1)
+
+    async def rerank(request: RerankRequest) -> RerankResponse:
+        prepared = pipeline.prepare(request)
+        inferred = await asyncio.get_running_loop().run_in_executor(pool, pipeline.infer, [prepared])
+        return RerankResponse(**pipeline.finish(prepared, inferred))
+
+    return rerank
+
+
+def _raw(pipeline: Pipeline) -> Callable[..., Awaitable[Response]]:
+    decode = msgspec.json.Decoder(schemas.Request).decode
+    encode = msgspec.json.Encoder().encode
+
+    async def rerank(request: Request) -> Response:
+        answer = pipeline.rerank(decode(await request.body()))
+        return Response(encode(answer), media_type="application/json")
+
+    return rerank
+
+
+def main() -> None:
+    """Serve until SIGTERM."""
+    parser = server_parser(__doc__)
+    parser.add_argument("--endpoint", choices=["inline", "sync", "executor", "raw"], default="inline")
+    options = parser.parse_args()
+    uvicorn.run(
+        create_app(options.bundle, options.endpoint),
+        host="127.0.0.1",
+        port=options.port,
+        http="httptools",
+        loop="uvloop",
+        ws="none",
+        lifespan="off",
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        date_header=False,
+        backlog=2048,
+        timeout_keep_alive=75,
+        log_level="warning",
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,14 @@
+"""Command-line options that every peer's server has."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def server_parser(description: str | None) -> argparse.ArgumentParser:
+    """A parser with ``--bundle`` and ``--port``; a peer adds what it is tuned by."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bundle", type=Path, required=True, help="bundle folder to serve")
+    parser.add_argument("--port", type=int, required=True, help="port on 127.0.0.1")
+    return parser
