@@ -40,9 +40,21 @@ class KeepAliveClient:
         )
         return head.encode("ascii") + body
 
+    def fileno(self) -> int:
+        """The socket's, for selectors."""
+        return self._socket.fileno()
+
     def send(self, message: bytes) -> tuple[int, bytes]:
         """Send a `message` and return status and body. Raises `ConnectionLost` or `TimeoutError`."""
+        self.post(message)
+        return self.receive()
+
+    def post(self, message: bytes) -> None:
+        """Send a `message`; `receive` its answer before the next one. Raises `TimeoutError`."""
         self._socket.sendall(message)
+
+    def receive(self) -> tuple[int, bytes]:
+        """Wait for an answer and return status and body. Raises `ConnectionLost` or `TimeoutError`."""
         received = bytearray()
         while (end := received.find(_HEAD_END)) < 0:
             received += self._receive()

@@ -75,7 +75,7 @@ class Grid:
         """Mass per bin of weighted times."""
         # A hair is taken off so that a time on a bin's upper edge stays in it, whatever the rounding.
         place = np.clip(np.ceil(seconds / self.step - 1e-9).astype(np.int64) - 1, 0, self.bins - 1)
-        return np.bincount(place.ravel(), weights.ravel(), self.bins)
+        return np.asarray(np.bincount(place.ravel(), weights.ravel(), self.bins), np.float64)
 
     def sum(self, masses: Sequence[Mass]) -> Mass:
         """The distribution of a sum of independent times."""
