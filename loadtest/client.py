@@ -34,11 +34,7 @@ class KeepAliveClient:
 
     def message(self, path: str, body: bytes) -> bytes:
         """A POST of JSON as it goes over the wire; make it before the clock starts."""
-        head = (
-            f"POST {path} HTTP/1.1\r\nHost: {self._host}\r\nContent-Type: application/json\r\n"
-            f"Content-Length: {len(body)}\r\n\r\n"
-        )
-        return head.encode("ascii") + body
+        return post_message(self._host, path, body)
 
     def fileno(self) -> int:
         """The socket's, for selectors."""
@@ -70,6 +66,14 @@ class KeepAliveClient:
         if not chunk:
             raise ConnectionLost("the server closed the connection before its answer was complete")
         return chunk
+
+
+def post_message(host: str, path: str, body: bytes) -> bytes:
+    """A POST of JSON to `host` as it goes over the wire."""
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode("ascii") + body
 
 
 def _content_length(head: bytes) -> int:

@@ -32,28 +32,27 @@ class ClosedBlock:
 
 
 class ClosedLoop:
-    """Keeps `concurrency` connections to one server. Close it when done."""
+    """Keeps `concurrency` connections to one server, made for the first block. Close it when done."""
 
     def __init__(self, host: str, port: int, *, concurrency: int) -> None:
-        """Raises `ValueError` for a concurrency below 1, `OSError` if nobody listens."""
+        """Raises `ValueError` for a concurrency below 1."""
         if concurrency < 1:
             raise ValueError(f"concurrency: must be at least 1, not {concurrency}")
-        with contextlib.ExitStack() as stack:
-            self._clients = [stack.enter_context(KeepAliveClient(host, port)) for _ in range(concurrency)]
-            self._selector = stack.enter_context(selectors.DefaultSelector())
-            for client in self._clients:
-                self._selector.register(client, selectors.EVENT_READ, data=client)
-            self._open = stack.pop_all()
-
-    def message(self, path: str, body: bytes) -> bytes:
-        """A POST of JSON as it goes over the wire."""
-        return self._clients[0].message(path, body)
+        self._address = host, port
+        self._concurrency = concurrency
+        self._clients: list[KeepAliveClient] = []
+        self._selector = selectors.DefaultSelector()
+        self._open = contextlib.ExitStack()
+        self._open.callback(self._selector.close)
 
     def block(self, messages: Sequence[bytes], requests: int) -> ClosedBlock:
         """Send `messages` in turn until `requests` are answered.
 
-        Raises `ValueError` for an answer that is not 200 or that no model made.
+        Raises `ValueError` for an answer that is not 200 or that no model made, `OSError` if nobody listens.
         """
+        # Not before: a server may cut off a client that connects and then says nothing.
+        while len(self._clients) < self._concurrency:
+            self._connect()
         started = time.perf_counter()
         times = list(self._times(messages, requests))
         return ClosedBlock(times, time.perf_counter() - started)
@@ -61,6 +60,11 @@ class ClosedLoop:
     def close(self) -> None:
         """Close all connections."""
         self._open.close()
+
+    def _connect(self) -> None:
+        client = self._open.enter_context(KeepAliveClient(*self._address))
+        self._selector.register(client, selectors.EVENT_READ, data=client)
+        self._clients.append(client)
 
     def _times(self, messages: Sequence[bytes], requests: int) -> Iterator[float]:
         turn, left = itertools.cycle(messages), requests

@@ -21,6 +21,7 @@ from typing import Final
 
 import numpy as np
 
+from loadtest.client import post_message
 from loadtest.closed_loop import ClosedBlock, ClosedLoop
 from loadtest.latency import Latency
 from loadtest.pairing import PairedRatio
@@ -113,7 +114,7 @@ def run(options: argparse.Namespace) -> list[Comparison]:
             loops = {side: ClosedLoop(HOST, port, concurrency=concurrency) for side, port in ports.items()}
             for loop in loops.values():
                 stack.callback(loop.close)
-            messages = [loops["a"].message(PATH, body) for body in bodies]
+            messages = [post_message(HOST, PATH, body) for body in bodies]
             for loop in loops.values():
                 loop.block(messages, options.requests)
             turns = [

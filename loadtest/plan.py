@@ -23,6 +23,7 @@ from typing import Any, Final
 
 from export.capacity import BatchTime, engine_clock, fit_batch_time
 from loadtest.capacity import Costs, Plan, Worker, make_plan, spread_of
+from loadtest.client import post_message
 from loadtest.closed_loop import ClosedLoop
 from loadtest.latency import BUDGET_MS
 from loadtest.payloads import PayloadOptions, from_bundle, make_payloads
@@ -150,7 +151,7 @@ def measure(folder: Path, arguments: argparse.Namespace, split: Split) -> Measur
         loops = [ClosedLoop(HOST, server.port, concurrency=n) for n in (1, max(2, arguments.max_batch))]
         for loop in loops:
             stack.callback(loop.close)
-        messages = [loops[0].message(PATH, body) for body in bodies]
+        messages = [post_message(HOST, PATH, body) for body in bodies]
         for loop in loops:
             loop.block(messages, requests)
         blocks = []

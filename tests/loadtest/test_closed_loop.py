@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 
+from loadtest.client import post_message
 from loadtest.closed_loop import ClosedLoop
 from loadtest.service_cost import Split, costed_block, on_cpus, thread_time
 from tests.loadtest.stub import in_input_order, stub_service
 
 REQUEST = json.dumps({"request_id": "r", "candidates": [{"id": "a"}], "top_n": 1}).encode()
+MESSAGE = post_message("127.0.0.1", "/v1/rerank", REQUEST)
 
 
 def burn(seconds: float) -> None:
@@ -38,7 +40,7 @@ def test_so_many_are_in_flight_and_all_are_answered() -> None:
         return in_input_order(request)
 
     with stub_service(answer) as port, closing(ClosedLoop("127.0.0.1", port, concurrency=4)) as loop:
-        block = loop.block([loop.message("/v1/rerank", REQUEST)], 20)
+        block = loop.block([MESSAGE], 20)
     assert len(block.times_ms) == len(seen) == 20
     assert max(seen) == 4
     assert min(block.times_ms) >= 20
@@ -47,7 +49,7 @@ def test_so_many_are_in_flight_and_all_are_answered() -> None:
 
 def test_fewer_requests_than_connections_are_sent_once_each() -> None:
     with stub_service() as port, closing(ClosedLoop("127.0.0.1", port, concurrency=8)) as loop:
-        assert len(loop.block([loop.message("/v1/rerank", REQUEST)], 3).times_ms) == 3
+        assert len(loop.block([MESSAGE], 3).times_ms) == 3
 
 
 @pytest.mark.parametrize(
@@ -63,7 +65,7 @@ def test_an_answer_that_no_model_made_ends_the_measurement(answer: tuple[int, di
         closing(ClosedLoop("127.0.0.1", port, concurrency=2)) as loop,
         pytest.raises(ValueError, match=problem),
     ):
-        loop.block([loop.message("/v1/rerank", REQUEST)], 4)
+        loop.block([MESSAGE], 4)
 
 
 def test_concurrency_must_be_positive() -> None:
@@ -97,7 +99,7 @@ def test_a_block_says_what_the_service_spent_per_request() -> None:
         return in_input_order(request)
 
     with stub_service(answer) as port, closing(ClosedLoop("127.0.0.1", port, concurrency=1)) as loop:
-        block = costed_block(loop, os.getpid(), [loop.message("/v1/rerank", REQUEST)], 10)
+        block = costed_block(loop, os.getpid(), [MESSAGE], 10)
     assert 0.019 <= block.cpu.others < 0.04
     assert len(block.block.times_ms) == 10
 
