@@ -17,7 +17,7 @@ DEMO_BUNDLE := bundles/demo
 DEMO_VERSION := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint typecheck train-demo loadtest bench clean
+.PHONY: help setup demo test lint typecheck train-demo loadtest bench plan cost-growth paired clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -76,6 +76,15 @@ loadtest: setup ## serve and run locust for 60 s; p50, p95, p99 and the verdict 
 bench: setup ## time the engine, and what the service adds to it
 	$(BIN)/listwright bench $(ARGS)
 	$(BIN)/python -m loadtest.overhead --bundle $(DEMO_BUNDLE)/$(DEMO_VERSION)
+
+plan: setup ## fit T(batch) on this host; safe requests/s and workers (make plan ARGS="--rate 2000 --bundle …")
+	$(BIN)/listwright bench --plan $(ARGS)
+
+cost-growth: setup ## latency and goodput against candidates, L, batch and width, beside the arithmetic floor
+	$(BIN)/python -m loadtest.cost_growth --out reports/cost-growth $(ARGS)
+
+paired: setup ## two settings of the service in turn: make paired ARGS='--b "--log-level warning"'
+	$(BIN)/python -m loadtest.paired $(ARGS)
 
 clean: ## remove environments, caches and reports; data/, runs/ and bundles/ stay
 	rm -rf $(VENV) $(DEMO_VENV) build dist reports *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

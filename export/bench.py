@@ -11,8 +11,7 @@ import argparse
 import platform
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, Final, get_args
+from typing import Any, Final
 
 import numpy as np
 import onnx
@@ -21,13 +20,14 @@ import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+from export.bench_options import complete
 from export.bench_pointer import bench_pointer
 from export.families import SortGen
 from export.requests import RequestShape, random_request, with_preferences
 from export.timing import Run, interleaved
 from models.checkpoint import Checkpoint
 from models.files import write_json
-from models.manifest import Family, Limits
+from models.manifest import Limits
 from models.planners.graphs.graph import IR_VERSION, OPSET
 from models.planners.queues import queue_graph
 from models.planners.runtime import GraphPlanner, session_options
@@ -42,31 +42,11 @@ SPEC: Final = FeatureSpec(
     price=Number("price", transform="log1p"),
 )
 UNITS: Final = {"click": 0.05, "conversion": 0.005, "gmv": 0.5}
-_DEFAULTS: Final[Mapping[Family, Mapping[str, Any]]] = {
-    "sort-gen": {"layers": 3, "queues": 3, "head_widths": [1, 2, 4, 8], "long": 50},
-    "degre": {"layers": 4, "evaluator_layers": 6},
-}
-"""The options of a family beside those that all have."""
-
-
-def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the command's options."""
-    add = parser.add_argument
-    add("--blocks", type=int, default=40, help="interleaved blocks (default: %(default)s)")
-    add("--runs", type=int, default=25, help="runs per block and contestant (default: %(default)s)")
-    add("--family", choices=get_args(Family), default="sort-gen", help="what to time (default: %(default)s)")
-    add("--dim", type=int, default=128, help="model width (default: %(default)s)")
-    add("--layers", type=int, help="transformer layers (default: 3; DeGRe: 4 in encoder and decoder each)")
-    add("--evaluator-layers", type=int, help="DeGRe: the evaluator's layers (default: 6)")
-    add("--queues", type=int, help="SORT-Gen: queues Q (default: 3)")
-    add("--head-widths", type=int, nargs="+", metavar="H", help="SORT-Gen: heads (default: 1 2 4 8)")
-    add("--long", type=int, help="SORT-Gen: the long horizon to time beside L = 10 (default: 50)")
-    add("--json", type=Path, metavar="FILE", help="write the figures here as well")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure and print Markdown."""
-    _complete(arguments)
+    complete(arguments)
     torch.set_num_threads(1)
     report = bench_pointer(SPEC, UNITS, arguments) if arguments.family == "degre" else _bench_queues(arguments)
     report = {
@@ -79,19 +59,6 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json is not None:
         write_json(arguments.json, report)
     return 0
-
-
-def _complete(arguments: argparse.Namespace) -> None:
-    """Fill in the family's defaults. Raises `ValueError` naming an option that it does not have, or one below 1."""
-    own = _DEFAULTS[arguments.family]
-    for name in sorted({name for options in _DEFAULTS.values() for name in options}):
-        if getattr(arguments, name) is None:
-            setattr(arguments, name, own.get(name))
-        elif name not in own:
-            raise ValueError(f"--{name.replace('_', '-')}: --family {arguments.family} has no such option")
-    for name in ("blocks", "runs"):
-        if getattr(arguments, name) < 1:
-            raise ValueError(f"--{name}: must be at least 1, not {getattr(arguments, name)}")
 
 
 def _bench_queues(arguments: argparse.Namespace) -> dict[str, Any]:

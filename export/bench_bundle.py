@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -23,28 +24,53 @@ from models.value import ListValueModel, ValueConfig
 _QUEUES = (QueueSpec("click", "ctr"), QueueSpec("conversion", "ctr*cvr"), QueueSpec("gmv", "ctr*cvr*price"))
 
 
+@dataclass(frozen=True, slots=True)
+class BenchModel:
+    """Sizes of a model with random weights: width `dim`, L = `list_length`, h = `head_width`."""
+
+    dim: int = 128
+    layers: int = 3
+    list_length: int = 10
+    head_width: int = 1
+    seed: int = 0
+
+
+def write_bench_bundle(
+    root: Path, model: BenchModel, *, name: str = "bench", version: str = "1", requests: int = 50
+) -> Path:
+    """Write ``root/name/version`` unless it is there already, and return it; `requests` is the length of the proof.
+
+    Raises `ExportError` for names that no bundle may have, `ValueError` for sizes that no model may have.
+    """
+    folder = root / name / version
+    if folder.exists():
+        return folder
+    torch.manual_seed(model.seed)
+    config = ValueConfig(dim=model.dim, layers=model.layers, list_length=model.list_length)
+    family = SortGen(Checkpoint(ListValueModel(SPEC, config).eval(), UNITS, {"data": "none: random weights"}))
+    options = BundleOptions(
+        name=name,
+        version=version,
+        limits=Limits(model.list_length, queues=len(_QUEUES), head_width=model.head_width),
+        queues=_QUEUES,
+        fallback=objective_formula(SPEC, UNITS),
+        objectives={"click": 5.0, "conversion": 1.0, "gmv": 1.0},
+        diversity=Diversity(trade_off=0.8, window=4),
+    )
+    return write_bundle(root, family, options, requests=requests, seed=model.seed)[0]
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the bundle unless it is there already, and print its folder."""
     options = _parser().parse_args(argv)
-    folder: Path = options.out / options.name / options.version
-    if not folder.exists():
-        torch.set_num_threads(1)
-        torch.manual_seed(options.seed)
-        config = ValueConfig(dim=options.dim, layers=options.layers, list_length=options.list_length)
-        family = SortGen(Checkpoint(ListValueModel(SPEC, config).eval(), UNITS, {"data": "none: random weights"}))
-        bundle = BundleOptions(
-            name=options.name,
-            version=options.version,
-            limits=Limits(options.list_length, queues=len(_QUEUES), head_width=options.head_width),
-            queues=_QUEUES,
-            fallback=objective_formula(SPEC, UNITS),
-            objectives={"click": 5.0, "conversion": 1.0, "gmv": 1.0},
-            diversity=Diversity(trade_off=0.8, window=4),
+    torch.set_num_threads(1)
+    model = BenchModel(options.dim, options.layers, options.list_length, options.head_width, options.seed)
+    try:
+        folder = write_bench_bundle(
+            options.out, model, name=options.name, version=options.version, requests=options.requests
         )
-        try:
-            write_bundle(options.out, family, bundle, requests=options.requests, seed=options.seed)
-        except ExportError as error:
-            raise SystemExit(f"bench_bundle: {error}") from None
+    except ExportError as error:
+        raise SystemExit(f"bench_bundle: {error}") from None
     print(folder)
     return 0
 

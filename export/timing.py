@@ -18,14 +18,31 @@ def interleaved(contestants: Mapping[str, Run], *, blocks: int, runs: int) -> di
 
     A contestant that takes over 20 ms runs only once a block.
     """
-    rng = np.random.default_rng(0)
-    repeats = {name: 1 if _slow(run) else runs for name, run in contestants.items()}
+    clock = BlockClock(contestants, runs=runs)
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
     for _ in range(blocks):
-        for name in rng.permutation(list(contestants)):
-            contestants[name]()  # caches are another contestant's now
-            seconds[name].append(float(np.median([_timed(contestants[name]) for _ in range(repeats[name])])))
+        for name, value in clock.block().items():
+            seconds[name].append(value)
     return seconds
+
+
+class BlockClock:
+    """Times contestants one block at a time, for blocks that take turns with something else."""
+
+    def __init__(self, contestants: Mapping[str, Run], *, runs: int) -> None:
+        """Runs every contestant twice, to see whether it is slow."""
+        self._contestants = contestants
+        self._repeats = {name: 1 if _slow(run) else runs for name, run in contestants.items()}
+        self._rng = np.random.default_rng(0)
+
+    def block(self) -> dict[str, float]:
+        """Every contestant's median seconds per run, timed in a new random order."""
+        seconds = {}
+        for name in self._rng.permutation(list(self._contestants)).tolist():
+            run = self._contestants[name]
+            run()  # caches are another contestant's now
+            seconds[name] = float(np.median([_timed(run) for _ in range(self._repeats[name])]))
+        return seconds
 
 
 def _slow(run: Run) -> bool:

@@ -34,15 +34,23 @@ class KeepAliveClient:
 
     def message(self, path: str, body: bytes) -> bytes:
         """A POST of JSON as it goes over the wire; make it before the clock starts."""
-        head = (
-            f"POST {path} HTTP/1.1\r\nHost: {self._host}\r\nContent-Type: application/json\r\n"
-            f"Content-Length: {len(body)}\r\n\r\n"
-        )
-        return head.encode("ascii") + body
+        return post_message(self._host, path, body)
+
+    def fileno(self) -> int:
+        """The socket's, for selectors."""
+        return self._socket.fileno()
 
     def send(self, message: bytes) -> tuple[int, bytes]:
         """Send a `message` and return status and body. Raises `ConnectionLost` or `TimeoutError`."""
+        self.post(message)
+        return self.receive()
+
+    def post(self, message: bytes) -> None:
+        """Send a `message`; `receive` its answer before the next one. Raises `TimeoutError`."""
         self._socket.sendall(message)
+
+    def receive(self) -> tuple[int, bytes]:
+        """Wait for an answer and return status and body. Raises `ConnectionLost` or `TimeoutError`."""
         received = bytearray()
         while (end := received.find(_HEAD_END)) < 0:
             received += self._receive()
@@ -58,6 +66,14 @@ class KeepAliveClient:
         if not chunk:
             raise ConnectionLost("the server closed the connection before its answer was complete")
         return chunk
+
+
+def post_message(host: str, path: str, body: bytes) -> bytes:
+    """A POST of JSON to `host` as it goes over the wire."""
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode("ascii") + body
 
 
 def _content_length(head: bytes) -> int:

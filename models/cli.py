@@ -40,17 +40,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"listwright {name}: {error}", file=sys.stderr)
         return 2
+    except ModuleNotFoundError as error:
+        raise _missing(name, error) from error
 
 
 def _load(command: EntryPoint) -> ModuleType:
     try:
         module: ModuleType = command.load()
     except ModuleNotFoundError as error:
-        raise SystemExit(
-            f"listwright {command.name}: needs {error.name!r}, which is not installed; "
-            "training and export need the extra: pip install 'listwright[cpu,train]'"
-        ) from error
+        raise _missing(command.name, error) from error
     return module
+
+
+def _missing(name: str, error: ModuleNotFoundError) -> SystemExit:
+    return SystemExit(
+        f"listwright {name}: needs {error.name!r}, which is not installed; "
+        "training and export need the extra: pip install 'listwright[cpu,train]'"
+    )
 
 
 def _usage(arguments: Sequence[str], names: Sequence[str]) -> int:

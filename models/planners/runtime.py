@@ -6,11 +6,14 @@ The service has an engine of its own (`service/onnx_engine.py`), behind a dedica
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
-import onnx
 import onnxruntime
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import onnx  # not among what serving installs, and a graph that comes as bytes does not need it
 
 Feeds = Mapping[str, NDArray[np.generic]]
 

@@ -80,4 +80,12 @@ def test_a_missed_target_is_named_and_a_size_without_target_is_not_judged() -> N
     quick = summarise(1000, 1.0, [Block([5.0], [1.0])])
     other = summarise(300, 1.0, [Block([500.0], [1.0])])
     assert missed([slow, quick, other]) == ["100 candidates: overhead_p50 is 2.00 ms, not under 1 ms"]
-    assert markdown([slow]).splitlines()[-1] == "| 100 | 1.0 | 3.00 | 3.00 | 1.00 | 2.00 | 2.00 |"
+    assert markdown([slow]).splitlines()[-1] == "| 100 | 1.0 | 3.00 | 3.00 | 1.00 | 2.00 | 2.00 | – | – |"
+
+
+def test_inference_is_held_to_the_loop_next_to_it_and_not_to_the_average_loop() -> None:
+    blocks = [Block([3.0], [1.5 * slow], [slow]) for slow in (1.0, 2.0, 4.0, 8.0, 8.0)]
+    row = summarise(100, 1.0, blocks)
+    assert (row.tight_p50, row.infer_ratio, row.infer_ratio_low, row.infer_ratio_high) == (4.0, 1.5, 1.5, 1.5)
+    assert "100 candidates: infer_ratio is 1.50, not under 1.3" in missed([row])
+    assert markdown([row]).endswith("| 4.00 | 1.50 (1.5 to 1.5) |")

@@ -67,6 +67,7 @@ def test_overhead_measures_both_sizes_and_writes_them_down(
     rows = json.loads(figures.read_text("utf-8"))
     assert [(row["candidates"], row["requests"]) for row in rows] == [(100, 20), (1000, 20)]
     assert all(0 < row["infer_p50"] < row["total_p50"] for row in rows)
+    assert all(row["tight_p50"] > 0 and row["infer_ratio_low"] <= row["infer_ratio"] for row in rows)
     assert "| 1000 |" in capsys.readouterr().out
 
 
