@@ -15,9 +15,10 @@ from models.features import Encoder
 from models.formulas import FormulaError, compile_formula
 from models.manifest import GOLDEN_FILE, MODEL_FILE, Manifest, TensorSpec
 from models.spec import SpecError
+from service.engines import load_engine
 from service.golden import replay
 from service.model import BundleError, Model
-from service.onnx_engine import OnnxEngine, SessionConfig
+from service.onnx_engine import GraphFacts, SessionConfig
 
 _INPUTS: Final = frozenset(
     (
@@ -37,10 +38,10 @@ def load_bundle(folder: Path, config: SessionConfig) -> Model:
     check_formulas(manifest)
     check_files(manifest, folder)
     try:
-        engine = OnnxEngine(folder / MODEL_FILE, config)
+        engine = load_engine(folder / MODEL_FILE, config, model_sha256=manifest.files[MODEL_FILE])
     except Exception as error:
         raise BundleError(f"{MODEL_FILE}: ONNX Runtime cannot load it: {error}") from error
-    check_graph(manifest, engine)
+    check_graph(manifest, engine.facts)
     replay(manifest, engine, folder / GOLDEN_FILE)
     return Model(manifest, Encoder(manifest.spec), engine)
 
@@ -74,19 +75,19 @@ def check_files(manifest: Manifest, folder: Path) -> None:
             raise BundleError(f"{name}: SHA-256 is {found} ({size} bytes), but the manifest says {expected}")
 
 
-def check_graph(manifest: Manifest, engine: OnnxEngine) -> None:
+def check_graph(manifest: Manifest, graph: GraphFacts) -> None:
     """The graph's fingerprint, inputs and outputs must be the manifest's, and such as this service can feed."""
-    if engine.fingerprint != manifest.spec.fingerprint:
+    if graph.fingerprint != manifest.spec.fingerprint:
         raise BundleError(
-            f"{MODEL_FILE}: was exported for the feature spec {engine.fingerprint!r}, "
+            f"{MODEL_FILE}: was exported for the feature spec {graph.fingerprint!r}, "
             f"but the manifest has {manifest.spec.fingerprint!r}"
         )
-    _check_tensors("input", manifest.inputs, engine.inputs)
-    _check_tensors("output", manifest.outputs, engine.outputs)
-    names = {t.name for t in engine.inputs}
+    _check_tensors("input", manifest.inputs, graph.inputs)
+    _check_tensors("output", manifest.outputs, graph.outputs)
+    names = {t.name for t in graph.inputs}
     if unknown := sorted(names - _INPUTS):
         raise BundleError(f"{MODEL_FILE}: asks for the input {unknown[0]!r}, which this service does not make")
-    if missing := sorted(_OUTPUTS - {t.name for t in engine.outputs}):
+    if missing := sorted(_OUTPUTS - {t.name for t in graph.outputs}):
         raise BundleError(f"{MODEL_FILE}: has no output {missing[0]!r}")
 
 
