@@ -9,12 +9,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 import torch
 
 from export.bench import SPEC, UNITS
 from export.bundle import BundleOptions, ExportError, write_bundle
 from export.families import SortGen
+from export.precision import Precision
 from models.checkpoint import Checkpoint
 from models.manifest import Diversity, Limits, QueueSpec
 from models.planners.objective import objective_formula
@@ -40,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             fallback=objective_formula(SPEC, UNITS),
             objectives={"click": 5.0, "conversion": 1.0, "gmv": 1.0},
             diversity=Diversity(trade_off=0.8, window=4),
+            precision=options.precision,
         )
         try:
             write_bundle(options.out, family, bundle, requests=options.requests, seed=options.seed)
@@ -59,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--layers", type=int, default=3, help="transformer layers (default: %(default)s)")
     add("--list-length", type=int, default=10, metavar="L", help="positions (default: %(default)s)")
     add("--head-width", type=int, default=1, metavar="H", help="heads per queue and step (default: %(default)s)")
+    add("--precision", choices=get_args(Precision), default="fp32", help="of the blocks (default: %(default)s)")
     add("--requests", type=int, default=50, help="requests of the proof (default: %(default)s)")
     add("--seed", type=int, default=0, help="seed of weights and proof (default: %(default)s)")
     return parser

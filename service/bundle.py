@@ -7,6 +7,7 @@ Order of checks: manifest, formulas, checksums, the graph against the manifest, 
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -19,6 +20,8 @@ from service.engines import load_engine
 from service.golden import replay
 from service.model import BundleError, Model
 from service.onnx_engine import GraphFacts, SessionConfig
+
+_log = logging.getLogger(__name__)
 
 _INPUTS: Final = frozenset(
     (
@@ -43,6 +46,8 @@ def load_bundle(folder: Path, config: SessionConfig) -> Model:
         raise BundleError(f"{MODEL_FILE}: ONNX Runtime cannot load it: {error}") from error
     check_graph(manifest, engine.facts)
     replay(manifest, engine, folder / GOLDEN_FILE)
+    if engine.provider == "cpu" and manifest.provenance.get("precision") == "fp16":
+        _log.warning("%s is in float16, which is slower than float32 on CPU; it is meant for GPUs", folder)
     return Model(manifest, Encoder(manifest.spec), engine)
 
 
