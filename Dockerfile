@@ -34,6 +34,9 @@ COPY --from=builder /opt/venv /opt/venv
 # Mount a folder of your own over /bundles to serve something else than the demo.
 COPY bundles/demo/ /bundles/demo/
 ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+# The user has no home. Optimised graphs then live as long as the container, for reloads and further workers; mount a
+# volume here to keep them longer.
+ENV LISTWRIGHT_CACHE_FOLDER=/tmp/listwright
 USER 10001:10001
 # The admin port, 8001, stays on the container's loopback and is not exposed.
 EXPOSE 8000

@@ -10,12 +10,14 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import torch
 
 from export.bench import SPEC, UNITS
 from export.bundle import BundleOptions, ExportError, write_bundle
 from export.families import SortGen
+from export.precision import Precision
 from models.checkpoint import Checkpoint
 from models.manifest import Diversity, Limits, QueueSpec
 from models.planners.objective import objective_formula
@@ -33,6 +35,7 @@ class BenchModel:
     list_length: int = 10
     head_width: int = 1
     seed: int = 0
+    precision: Precision = "fp32"
 
 
 def write_bench_bundle(
@@ -56,6 +59,7 @@ def write_bench_bundle(
         fallback=objective_formula(SPEC, UNITS),
         objectives={"click": 5.0, "conversion": 1.0, "gmv": 1.0},
         diversity=Diversity(trade_off=0.8, window=4),
+        precision=model.precision,
     )
     return write_bundle(root, family, options, requests=requests, seed=model.seed)[0]
 
@@ -64,7 +68,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Write the bundle unless it is there already, and print its folder."""
     options = _parser().parse_args(argv)
     torch.set_num_threads(1)
-    model = BenchModel(options.dim, options.layers, options.list_length, options.head_width, options.seed)
+    model = BenchModel(
+        dim=options.dim,
+        layers=options.layers,
+        list_length=options.list_length,
+        head_width=options.head_width,
+        seed=options.seed,
+        precision=options.precision,
+    )
     try:
         folder = write_bench_bundle(
             options.out, model, name=options.name, version=options.version, requests=options.requests
@@ -85,6 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--layers", type=int, default=3, help="transformer layers (default: %(default)s)")
     add("--list-length", type=int, default=10, metavar="L", help="positions (default: %(default)s)")
     add("--head-width", type=int, default=1, metavar="H", help="heads per queue and step (default: %(default)s)")
+    add("--precision", choices=get_args(Precision), default="fp32", help="of the blocks (default: %(default)s)")
     add("--requests", type=int, default=50, help="requests of the proof (default: %(default)s)")
     add("--seed", type=int, default=0, help="seed of weights and proof (default: %(default)s)")
     return parser

@@ -22,8 +22,10 @@ import numpy as np
 import onnx
 
 from export.families import Family
+from export.precision import Precision, to_half
 from export.requests import stack
 from export.verify import Proof, prove
+from export.verify_value import ValueProof, prove_value
 from models.formulas import FormulaError, compile_formula
 from models.manifest import (
     FINGERPRINT_KEY,
@@ -50,7 +52,10 @@ class ExportError(ValueError):
 
 @dataclass(frozen=True)
 class BundleOptions:
-    """What a bundle has beside its model. A request may override queues, objectives, diversity and partition."""
+    """What a bundle has beside its model. A request may override queues, objectives, diversity and partition.
+
+    `most_lost` is how many percent of list value a reduced `precision` may lose.
+    """
 
     name: str
     version: str
@@ -60,6 +65,8 @@ class BundleOptions:
     objectives: Mapping[str, float]
     diversity: Diversity
     partition: Partition = "bfs"
+    precision: Precision = "fp32"
+    most_lost: float = 1.0
 
     def __post_init__(self) -> None:
         for key in ("name", "version"):
@@ -77,19 +84,24 @@ class BundleOptions:
 
 def write_bundle(
     root: Path, family: Family, options: BundleOptions, *, requests: int = 1000, seed: int = 0
-) -> tuple[Path, Proof]:
+) -> tuple[Path, Proof | ValueProof]:
     """Build, prove and publish a bundle; returns its folder and the proof.
 
-    Raises `ExportError` if the version exists already, `ProofError` if graph and reference disagree, `ValueError` if
-    the limits do not fit the model.
+    Raises `ExportError` if the version exists already, `ProofError` if graph and reference disagree or too much value
+    is lost, `ValueError` if the limits do not fit the model.
     """
     target = root / options.name / options.version
     if target.exists():
         raise ExportError(f"{target}: exists already; a version is never changed, choose another")
     graph = family.graph(options.limits)
-    serialised = graph.build({FINGERPRINT_KEY: family.spec.fingerprint}).SerializeToString()
+    model = graph.build({FINGERPRINT_KEY: family.spec.fingerprint})
+    serialised = (to_half(model) if options.precision == "fp16" else model).SerializeToString()
     planner = GraphPlanner(serialised)
-    proof = prove(planner, family, options.limits, requests=requests, seed=seed)
+    proof: Proof | ValueProof
+    if options.precision == "fp16":
+        proof = prove_value(planner, family, options.limits, most_lost=options.most_lost, requests=requests, seed=seed)
+    else:
+        proof = prove(planner, family, options.limits, requests=requests, seed=seed)
     golden = _golden(planner, family, options.limits, seed + 1)
     files = {MODEL_FILE: serialised, GOLDEN_FILE: golden}
     manifest = _manifest(family, options, graph, files, proof)
@@ -99,7 +111,7 @@ def write_bundle(
 
 
 def _manifest(
-    family: Family, options: BundleOptions, graph: Graph, files: Mapping[str, bytes], proof: Proof
+    family: Family, options: BundleOptions, graph: Graph, files: Mapping[str, bytes], proof: Proof | ValueProof
 ) -> Manifest:
     return Manifest(
         name=options.name,
@@ -121,6 +133,7 @@ def _manifest(
             "model": family.sizes,
             "graph": {"opset": OPSET, "nodes": graph.size, "onnx": onnx.__version__},
             "proof": proof.to_json(),
+            **({"precision": options.precision, "golden": proof.golden} if isinstance(proof, ValueProof) else {}),
         },
     )
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import nn
 
 from export.requests import random_requests
@@ -36,11 +37,23 @@ from models.planners.pointer_reference import ModelPointer, plan_pointer
 from models.planners.queues import queue_graph
 from models.planners.reference import ModelGains, Preferences, Step, plan_queues
 from models.spec import OBJECTIVES, FeatureSpec
+from models.value import ListValueModel
 
 Plan = Callable[[Arrays], list[Step]]
 """An encoded request (a batch of one, with preferences) to its list."""
 
 Weights = Mapping[str, float]
+
+
+class ListWorth(NamedTuple):
+    """What a list is worth under the exact model: increments [T, 3] of its items, raw, and their weighted sum."""
+
+    increments: NDArray[np.float64]
+    value: float
+
+
+Valuing = Callable[[Arrays, Sequence[int]], ListWorth]
+"""An encoded request (as for `Plan`) and the slots of a list, in order, to what that list is worth."""
 
 _SORT_GEN_OBJECTIVES: Final = {"click": 5.0, "conversion": 1.0, "gmv": 1.0}
 _SORT_GEN_HEADS: Final = 2
@@ -84,6 +97,10 @@ class Family(Protocol):
 
     def reference(self, limits: Limits) -> Plan:
         """What the graph must compute, in float64, so that margins are the model's and not the arithmetic's."""
+        ...
+
+    def valuing(self) -> Valuing:
+        """What any list is worth, MMR aside: in float64, and under the objectives that the request may ask for."""
         ...
 
     def requests(self, limits: Limits, count: int, seed: int) -> Iterator[Arrays]:
@@ -159,6 +176,10 @@ class SortGen:
 
         return plan
 
+    def valuing(self) -> Valuing:
+        exact = in_double(self.checkpoint.model)
+        return lambda request, slots: _worth(exact, request, slots, preferences_of(request, self.units))
+
     def requests(self, limits: Limits, count: int, seed: int) -> Iterator[Arrays]:
         return random_requests(self.spec, limits, count, seed)
 
@@ -227,6 +248,14 @@ class Degre:
 
         return plan
 
+    def valuing(self) -> Valuing:
+        evaluator = in_double(self.checkpoint.evaluator)
+        learnt = np.array([[self.checkpoint.objectives[name] for name in OBJECTIVES]])
+        fixed = {} if self.checkpoint.config.conditioned else {"objective_weights": learnt}
+        return lambda request, slots: _worth(
+            evaluator, request, slots, preferences_of({**request, **fixed}, self.units)
+        )
+
     def requests(self, limits: Limits, count: int, seed: int) -> Iterator[Arrays]:
         return random_requests(self.spec, limits, count, seed, any_slots=True)
 
@@ -266,6 +295,13 @@ def preferences_of(request: Arrays, units: Weights) -> Preferences:
         trade_off=float(np.asarray(request["trade_off"])[0]),
         window=int(np.asarray(request["window"])[0]),
     )
+
+
+def _worth(model: ListValueModel, request: Arrays, slots: Sequence[int], preferences: Preferences) -> ListWorth:
+    gains = ModelGains(model, {name: array[0] for name, array in request.items()})
+    steps = [gains(slots[:t], slots[t : t + 1])[0] for t in range(len(slots))]
+    increments = np.array(steps, np.float64).reshape(len(slots), len(OBJECTIVES))
+    return ListWorth(increments, float(preferences.step_value(increments.sum(axis=0))))
 
 
 def in_double(model: Model) -> Model:

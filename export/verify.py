@@ -37,6 +37,11 @@ class Proof:
     near_ties: int
     largest_error: float
 
+    @property
+    def summary(self) -> str:
+        """One line for whoever exports."""
+        return f"proved on {self.requests} requests, {self.near_ties} near ties, largest error {self.largest_error:.1e}"
+
     def to_json(self) -> dict[str, Any]:
         """For the bundle's provenance."""
         return {

@@ -7,6 +7,7 @@ Order of checks: manifest, formulas, checksums, the graph against the manifest, 
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -15,9 +16,12 @@ from models.features import Encoder
 from models.formulas import FormulaError, compile_formula
 from models.manifest import GOLDEN_FILE, MODEL_FILE, Manifest, TensorSpec
 from models.spec import SpecError
+from service.engines import load_engine
 from service.golden import replay
 from service.model import BundleError, Model
-from service.onnx_engine import OnnxEngine, SessionConfig
+from service.onnx_engine import GraphFacts, SessionConfig
+
+_log = logging.getLogger(__name__)
 
 _INPUTS: Final = frozenset(
     (
@@ -37,11 +41,13 @@ def load_bundle(folder: Path, config: SessionConfig) -> Model:
     check_formulas(manifest)
     check_files(manifest, folder)
     try:
-        engine = OnnxEngine(folder / MODEL_FILE, config)
+        engine = load_engine(folder / MODEL_FILE, config, model_sha256=manifest.files[MODEL_FILE])
     except Exception as error:
         raise BundleError(f"{MODEL_FILE}: ONNX Runtime cannot load it: {error}") from error
-    check_graph(manifest, engine)
+    check_graph(manifest, engine.facts)
     replay(manifest, engine, folder / GOLDEN_FILE)
+    if engine.provider == "cpu" and manifest.provenance.get("precision") == "fp16":
+        _log.warning("%s is in float16, which is slower than float32 on CPU; it is meant for GPUs", folder)
     return Model(manifest, Encoder(manifest.spec), engine)
 
 
@@ -74,19 +80,19 @@ def check_files(manifest: Manifest, folder: Path) -> None:
             raise BundleError(f"{name}: SHA-256 is {found} ({size} bytes), but the manifest says {expected}")
 
 
-def check_graph(manifest: Manifest, engine: OnnxEngine) -> None:
+def check_graph(manifest: Manifest, graph: GraphFacts) -> None:
     """The graph's fingerprint, inputs and outputs must be the manifest's, and such as this service can feed."""
-    if engine.fingerprint != manifest.spec.fingerprint:
+    if graph.fingerprint != manifest.spec.fingerprint:
         raise BundleError(
-            f"{MODEL_FILE}: was exported for the feature spec {engine.fingerprint!r}, "
+            f"{MODEL_FILE}: was exported for the feature spec {graph.fingerprint!r}, "
             f"but the manifest has {manifest.spec.fingerprint!r}"
         )
-    _check_tensors("input", manifest.inputs, engine.inputs)
-    _check_tensors("output", manifest.outputs, engine.outputs)
-    names = {t.name for t in engine.inputs}
+    _check_tensors("input", manifest.inputs, graph.inputs)
+    _check_tensors("output", manifest.outputs, graph.outputs)
+    names = {t.name for t in graph.inputs}
     if unknown := sorted(names - _INPUTS):
         raise BundleError(f"{MODEL_FILE}: asks for the input {unknown[0]!r}, which this service does not make")
-    if missing := sorted(_OUTPUTS - {t.name for t in engine.outputs}):
+    if missing := sorted(_OUTPUTS - {t.name for t in graph.outputs}):
         raise BundleError(f"{MODEL_FILE}: has no output {missing[0]!r}")
 
 

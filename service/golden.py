@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +21,7 @@ from service.model import BundleError
 
 _NEAR_TIE: Final = 1e-5
 _TOLERANCE: Final = 1e-3
+_LOOSEST: Final = 0.1
 _COMPARED: Final = ("value", "penalty", "score")
 
 Arrays = dict[str, NDArray[np.generic]]
@@ -28,8 +31,10 @@ def replay(manifest: Manifest, engine: Engine, path: Path) -> int:
     """Run every golden request as a batch of one and return their number, at least 1.
 
     Orders must be equal, except from a step on whose recorded margin is a near tie; values up to there must agree to
-    1e-3. Raises `BundleError` naming request and step.
+    1e-3. A bundle of reduced precision says in its manifest what they may differ by. Raises `BundleError` naming
+    request and step.
     """
+    limits = _limits(manifest)
     inputs, outputs = _read(manifest, path)
     margins = outputs.pop("margin", None)
     for g in range(len(inputs["valid"])):
@@ -38,8 +43,28 @@ def replay(manifest: Manifest, engine: Engine, path: Path) -> int:
             found = engine.run(request)
         except Exception as error:
             raise BundleError(f"{GOLDEN_FILE}: request {g} cannot be run: {error}") from error
-        _compare(g, {n: a[g] for n, a in outputs.items()}, {n: found[n][0] for n in outputs}, margins)
+        _compare(g, {n: a[g] for n, a in outputs.items()}, {n: found[n][0] for n in outputs}, margins, limits)
     return len(inputs["valid"])
+
+
+@dataclass(frozen=True, slots=True)
+class _Limits:
+    """Below which margin another choice is excused, and by how much values may differ."""
+
+    tie: float
+    tolerance: float
+
+
+def _limits(manifest: Manifest) -> _Limits:
+    """What the exporter found this bundle's precision to need. Raises `BundleError` if that would excuse anything."""
+    given = manifest.provenance.get("golden", {"tie": _NEAR_TIE, "tolerance": _TOLERANCE})
+    names = {field.name for field in fields(_Limits)}
+    if not isinstance(given, Mapping) or given.keys() != names:
+        raise BundleError(f"bundle.provenance.golden: must have exactly the keys {', '.join(sorted(names))}")
+    for name, value in given.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= _LOOSEST:
+            raise BundleError(f"bundle.provenance.golden.{name}: must be a number above 0 and at most {_LOOSEST:g}")
+    return _Limits(**given)
 
 
 def _read(manifest: Manifest, path: Path) -> tuple[Arrays, Arrays]:
@@ -71,13 +96,13 @@ def _take(arrays: Arrays, name: str) -> NDArray[np.generic]:
     return arrays[name]
 
 
-def _compare(g: int, expected: Arrays, found: Arrays, margins: NDArray[np.generic] | None) -> None:
+def _compare(g: int, expected: Arrays, found: Arrays, margins: NDArray[np.generic] | None, limits: _Limits) -> None:
     for name, array in expected.items():
         if array.shape != found[name].shape:
             raise BundleError(f"{GOLDEN_FILE}: request {g}: {name} has shape {found[name].shape}, not {array.shape}")
     same = expected["order"] == found["order"]
     until = len(same) if same.all() else int(same.argmin())
-    if until < len(same) and (margins is None or float(np.asarray(margins, np.float64)[g, until]) >= _NEAR_TIE):
+    if until < len(same) and (margins is None or float(np.asarray(margins, np.float64)[g, until]) >= limits.tie):
         raise BundleError(
             f"{GOLDEN_FILE}: request {g}: step {until} chose slot {found['order'][until]}, "
             f"but {expected['order'][until]} is recorded"
@@ -85,7 +110,7 @@ def _compare(g: int, expected: Arrays, found: Arrays, margins: NDArray[np.generi
     chosen = np.asarray(expected["order"], np.int64)[:until] >= 0
     for name in _COMPARED:
         a, b = expected[name][:until][chosen], found[name][:until][chosen]
-        close = np.isclose(a, b, rtol=_TOLERANCE, atol=_TOLERANCE)
+        close = np.isclose(a, b, rtol=limits.tolerance, atol=limits.tolerance)
         if not close.all():
             step = int(np.argwhere(~close)[0, 0])
             raise BundleError(

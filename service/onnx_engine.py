@@ -1,25 +1,26 @@
-"""ONNX Runtime behind the `Engine` protocol: session options, providers, and what a graph says of itself."""
+"""What every engine on ONNX Runtime shares: how sessions are made, on which provider, and what a graph says of itself.
+
+Knows nothing about batches; `cpu_engine.py` and `cuda_engine.py` run them, and `engines.py` says which of the two.
+"""
 
 from __future__ import annotations
 
 import base64
 import logging
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import onnxruntime as ort
-from numpy.typing import NDArray
 
 from models.manifest import FINGERPRINT_KEY, TensorSpec
 from service.settings import Provider, Settings, SettingsError
-from service.stacking import Batch
 
 _log = logging.getLogger(__name__)
 
-_PROVIDERS: Final = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+PROVIDERS: Final = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+"""The service's names of providers, and ONNX Runtime's."""
+
 _DTYPES: Final = {
     "tensor(float)": "float32",
     "tensor(double)": "float64",
@@ -35,15 +36,29 @@ _PROBE: Final = base64.b64decode(
 
 @dataclass(frozen=True, slots=True)
 class SessionConfig:
-    """How sessions are made: `provider` is ``cpu`` or ``cuda``, already known to work."""
+    """How sessions are made: `provider` is ``cpu`` or ``cuda``, already known to work.
+
+    `cache_folder` keeps optimised graphs (None: nowhere). `gpu_mem_limit_mb` of 0 sets no limit.
+    """
 
     provider: str = "cpu"
     intra_op_threads: int = 1
+    max_batch: int = 8
+    cache_folder: Path | None = None
+    cuda_graphs: bool = True
+    gpu_mem_limit_mb: int = 0
 
 
 def session_config(settings: Settings) -> SessionConfig:
     """The provider that the settings ask for, tried once. Raises `SettingsError` if ``cuda`` is asked for and fails."""
-    return SessionConfig(_choose_provider(settings.provider), settings.intra_op_threads)
+    return SessionConfig(
+        provider=_choose_provider(settings.provider),
+        intra_op_threads=settings.intra_op_threads,
+        max_batch=settings.max_batch,
+        cache_folder=settings.graph_cache,
+        cuda_graphs=settings.cuda_graphs,
+        gpu_mem_limit_mb=settings.gpu_mem_limit_mb,
+    )
 
 
 def _choose_provider(asked: Provider) -> str:
@@ -54,13 +69,13 @@ def _choose_provider(asked: Provider) -> str:
         return "cuda"
     if asked == "cuda":
         raise SettingsError(f"LISTWRIGHT_PROVIDER (--provider): cuda cannot be used: {problem}")
-    if _PROVIDERS["cuda"] in ort.get_available_providers():
+    if PROVIDERS["cuda"] in ort.get_available_providers():
         _log.warning("this build of ONNX Runtime offers CUDA, but it does not work here: %s", problem)
     return "cpu"
 
 
 def _why_no_cuda() -> str | None:
-    name = _PROVIDERS["cuda"]
+    name = PROVIDERS["cuda"]
     if name not in ort.get_available_providers():
         return "this build of ONNX Runtime has no CUDA provider (install the extra 'gpu')"
     ort.preload_dlls()
@@ -71,45 +86,8 @@ def _why_no_cuda() -> str | None:
     return None if name in session.get_providers() else "the provider did not load; the log above says why"
 
 
-class OnnxEngine:
-    """One ONNX Runtime session."""
-
-    def __init__(self, path: Path, config: SessionConfig) -> None:
-        """Raises whatever ONNX Runtime raises for a file that it cannot load."""
-        self.provider = config.provider
-        self._session = ort.InferenceSession(
-            str(path), sess_options=_options(config), providers=[_PROVIDERS[config.provider]]
-        )
-        self._output_names = [output.name for output in self._session.get_outputs()]
-
-    largest_batch = 8
-
-    def warm(self, batch: Batch) -> None:
-        for n in range(1, self.largest_batch + 1):
-            self.run({k: np.repeat(v, n, axis=0) for k, v in batch.items()})
-
-    def run(self, batch: Batch) -> dict[str, NDArray[np.generic]]:
-        """Named outputs, batch first."""
-        return dict(zip(self._output_names, self._session.run(self._output_names, batch), strict=True))
-
-    @cached_property
-    def fingerprint(self) -> str | None:
-        """The feature spec's fingerprint in the graph's metadata."""
-        found: str | None = self._session.get_modelmeta().custom_metadata_map.get(FINGERPRINT_KEY)
-        return found
-
-    @cached_property
-    def inputs(self) -> tuple[TensorSpec, ...]:
-        """The graph's own inputs."""
-        return tuple(_tensor(t) for t in self._session.get_inputs())
-
-    @cached_property
-    def outputs(self) -> tuple[TensorSpec, ...]:
-        """The graph's own outputs."""
-        return tuple(_tensor(t) for t in self._session.get_outputs())
-
-
-def _options(config: SessionConfig) -> ort.SessionOptions:
+def session_options(config: SessionConfig) -> ort.SessionOptions:
+    """The options of every session; what each is worth on CPU stands in docs/performance.md."""
     options = ort.SessionOptions()
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
@@ -121,6 +99,24 @@ def _options(config: SessionConfig) -> ort.SessionOptions:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
     return options
+
+
+@dataclass(frozen=True, slots=True)
+class GraphFacts:
+    """What a graph says of itself: the feature spec's fingerprint in its metadata, its inputs and its outputs."""
+
+    fingerprint: str | None
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    @classmethod
+    def of(cls, session: ort.InferenceSession) -> GraphFacts:
+        """Read them from a loaded session."""
+        return cls(
+            session.get_modelmeta().custom_metadata_map.get(FINGERPRINT_KEY),
+            tuple(_tensor(t) for t in session.get_inputs()),
+            tuple(_tensor(t) for t in session.get_outputs()),
+        )
 
 
 def _tensor(argument: Any) -> TensorSpec:

@@ -54,6 +54,19 @@ class Settings(BaseSettings):
         "auto", description="Where ONNX Runtime runs: `cpu`, `cuda` (an error at start if it fails), or `auto`."
     )
     intra_op_threads: int = Field(1, ge=1, le=256, description="ONNX Runtime threads for one inference on CPU.")
+    max_batch: int = Field(8, ge=1, le=1024, description="Most requests that one inference takes together.")
+    cache_folder: str | None = Field(
+        None,
+        description="Folder for graphs as optimised for this host, so that loading one again is quick. "
+        "Missing: `listwright` in the user's cache folder; empty: none are kept.",
+    )
+    cuda_graphs: bool = Field(
+        True,
+        description="On CUDA: capture one graph per shape at warm-up and replay it, which saves launching kernels.",
+    )
+    gpu_mem_limit_mb: int = Field(
+        0, ge=0, description="On CUDA: most MiB that one model's arena may take; 0 sets no limit."
+    )
     budget_ms: float = Field(19.0, gt=0, le=60_000, description="Latency budget of one request, in milliseconds.")
     deadline_mode: DeadlineMode = Field(
         "enforce",
@@ -111,9 +124,27 @@ class Settings(BaseSettings):
         return value
 
     @property
+    def graph_cache(self) -> Path | None:
+        """Where optimised graphs are kept; None for nowhere."""
+        if self.cache_folder is None:
+            return user_cache_folder()
+        return Path(self.cache_folder).expanduser() if self.cache_folder else None
+
+    @property
     def budget_seconds(self) -> float:
         """`budget_ms` in seconds."""
         return self.budget_ms / 1e3
+
+
+def user_cache_folder() -> Path | None:
+    """This program's folder among the user's caches; None if the user has no home."""
+    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    if base.is_absolute():
+        return base / "listwright"
+    try:
+        return Path.home() / ".cache" / "listwright"
+    except RuntimeError:
+        return None
 
 
 def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:

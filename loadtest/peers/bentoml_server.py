@@ -22,7 +22,7 @@ MAX_LATENCY_KEY = "PEERS_MAX_LATENCY_MS"
 _SETTINGS: dict[str, Any] = {
     "workers": 1,
     "threads": 1,
-    "metrics": {"enabled": os.environ.get("M") == "1"},
+    "metrics": {"enabled": False},
     "logging": {"access": {"enabled": False}},
     "traffic": {"timeout": 60},
 }

@@ -29,7 +29,7 @@ class RerankAPI(ls.LitAPI):  # type: ignore[misc,unused-ignore]  # litserve is n
         super().__init__(api_path=schemas.PATH, **options)
         self._bundle = bundle
 
-    def setup(self, device: str) -> None:
+    def setup(self, device: str) -> None:  # noqa: ARG002 - LitServe passes it by name
         """Load the bundle, in the worker."""
         self._pipeline = Pipeline(self._bundle)
         self._encode = msgspec.json.Encoder().encode

@@ -21,7 +21,20 @@ def _make(*arguments: str, folder: Path = ROOT) -> subprocess.CompletedProcess[s
 
 @pytest.mark.parametrize(
     "target",
-    "setup demo test lint typecheck train-demo loadtest bench plan cost-growth paired clean".split(),
+    [
+        "setup",
+        "demo",
+        "test",
+        "lint",
+        "typecheck",
+        "train-demo",
+        "loadtest",
+        "bench",
+        "plan",
+        "cost-growth",
+        "paired",
+        "clean",
+    ],
 )
 def test_each_target_has_commands_and_a_line_of_help(target: str) -> None:
     assert _make("--dry-run", "--always-make", target).returncode == 0

@@ -1,0 +1,102 @@
+"""One ONNX Runtime session on an NVIDIA GPU, with CUDA graphs where the graph allows it.
+
+What can only run on a GPU is here and small; shapes, buffers and padding are `shapes.py` and `static_engine.py`.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from service.onnx_engine import PROVIDERS, SessionConfig, session_options
+from service.stacking import Batch
+from service.static_engine import StaticEngine
+
+_log = logging.getLogger(__name__)
+
+_CAPTURES_SAFELY: Final = (1, 31)
+"""Before this version a captured GatherND, Concat or Split reads host memory that has been freed when it is replayed
+(microsoft/onnxruntime#32120 and #32121)."""
+
+
+_DEVICE: Final = "cuda"
+"""ONNX Runtime's name of where a session's buffers lie."""
+
+
+class CudaEngine:
+    """The `Engine` on CUDA. It begins with graphs where it may, and goes on without them if they fail."""
+
+    provider: Final = "cuda"
+
+    def __init__(self, path: Path, config: SessionConfig) -> None:
+        """Raises whatever ONNX Runtime raises for a file that it cannot load."""
+        self._path = path
+        self._config = config
+        self._engine = self._open(graphs=True) if _may_capture(config) else self._open(graphs=False)
+        self.facts = self._engine.facts
+        self.largest_batch = config.max_batch
+
+    def run(self, batch: Batch) -> dict[str, NDArray[np.generic]]:
+        """Named outputs, with as many rows as `batch`."""
+        return self._engine.run(batch)
+
+    def warm(self, batch: Batch) -> None:
+        """Run and capture every shape. What cannot be captured, or answers otherwise then, runs without graphs."""
+        try:
+            self._engine.warm(batch)
+        except Exception as error:  # ONNX Runtime's errors have no common base.
+            if not self._engine.graphs:
+                raise
+            _log.warning("CUDA graphs are off for %s: %s", self._path, error)
+            self._engine = self._open(graphs=False)
+            self._engine.warm(batch)
+
+    def _open(self, *, graphs: bool) -> StaticEngine:
+        if graphs:
+            try:
+                session = _session(self._path, self._config, graphs=True)
+            except Exception as error:  # ONNX Runtime refuses to capture a graph that is not all on the device.
+                _log.warning("CUDA graphs are off for %s: %s", self._path, error)
+                graphs = False
+        if not graphs:
+            session = _session(self._path, self._config, graphs=False)
+        return StaticEngine(
+            session, provider=self.provider, largest_batch=self._config.max_batch, device=_DEVICE, graphs=graphs
+        )
+
+
+def _may_capture(config: SessionConfig) -> bool:
+    if not config.cuda_graphs:
+        return False
+    version = tuple(int(part) for part in ort.__version__.split(".")[:2])
+    if version < _CAPTURES_SAFELY:
+        wanted = ".".join(map(str, _CAPTURES_SAFELY))
+        _log.warning("CUDA graphs are off: they need ONNX Runtime %s, and this is %s", wanted, ort.__version__)
+        return False
+    return True
+
+
+def provider_options(config: SessionConfig, *, graphs: bool) -> dict[str, Any]:
+    """Options of the CUDA provider, as ONNX Runtime names them."""
+    options = {
+        "enable_cuda_graph": "1" if graphs else "0",
+        "arena_extend_strategy": "kSameAsRequested",
+        # Its ten bits of mantissa would break what a bundle's proof says of orders.
+        "use_tf32": "0",
+    }
+    if config.gpu_mem_limit_mb:
+        options["gpu_mem_limit"] = str(config.gpu_mem_limit_mb * 1024 * 1024)
+    return options
+
+
+def _session(path: Path, config: SessionConfig, *, graphs: bool) -> ort.InferenceSession:
+    providers = [(PROVIDERS["cuda"], provider_options(config, graphs=graphs))]
+    session = ort.InferenceSession(str(path), sess_options=session_options(config), providers=providers)
+    if PROVIDERS["cuda"] not in session.get_providers():
+        raise RuntimeError("the CUDA provider did not load; the log above says why")
+    return session
