@@ -60,6 +60,10 @@ class Listen(Struct, tag=True, frozen=True):
     """Take requests from now on."""
 
 
+class Drain(Struct, tag=True, frozen=True):
+    """The service is about to stop: say not ready, and go on answering until SIGTERM."""
+
+
 class Count(Struct, tag=True, frozen=True):
     """Count one reload, ``ok`` or ``refused``, for all workers: the metric is about bundles."""
 
@@ -70,7 +74,7 @@ class Status(Struct, tag=True, frozen=True):
     """Describe all live models. Answer: `Described`."""
 
 
-Command = Start | Prepare | Commit | Abort | Fail | Loaded | Listen | Count | Status
+Command = Start | Prepare | Commit | Abort | Fail | Loaded | Listen | Drain | Count | Status
 
 
 class Order(Struct, frozen=True):

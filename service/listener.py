@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import os
 import socket
 from collections.abc import Iterator
 from typing import Final, cast
@@ -18,6 +17,7 @@ from typing import Final, cast
 import uvicorn
 from fastapi import FastAPI
 
+from service.backlog import stop_connecting, take_all
 from service.openapi import PATH, DocumentedApp
 from service.protocol import TimedProtocol
 from service.settings import Settings
@@ -28,9 +28,12 @@ _LOOK_SECONDS: Final = 0.02
 
 
 class Listener(uvicorn.Server):
-    """A uvicorn server that leaves signals alone: the process has two of them and one way to stop."""
+    """A uvicorn server that leaves signals alone: the process has two of them and one way to stop.
 
-    def __init__(self, app: FastAPI, settings: Settings, sock: socket.socket) -> None:
+    `shared`: other processes accept from the same socket, and may go on doing so.
+    """
+
+    def __init__(self, app: FastAPI, settings: Settings, sock: socket.socket, *, shared: bool = False) -> None:
         self._protocol = functools.partial(
             TimedProtocol,
             head_seconds=settings.read_timeout_seconds,
@@ -53,6 +56,7 @@ class Listener(uvicorn.Server):
             )
         )
         self._socket = sock
+        self._shared = shared
         self._drain_seconds = settings.drain_seconds
         self._quiet_seconds = settings.drain_quiet_seconds
 
@@ -82,16 +86,19 @@ class Listener(uvicorn.Server):
         return [cast(TimedProtocol, connection) for connection in self.server_state.connections]
 
     async def _stop_listening(self) -> None:
-        """Accept no more; connections that the kernel has made meanwhile are clients with a request on its way."""
-        loop = asyncio.get_running_loop()
-        with socket.socket(fileno=os.dup(self._socket.fileno())) as backlog:
-            backlog.setblocking(False)
-            for server in self.servers:
-                server.close()
-            with contextlib.suppress(BlockingIOError):
-                while True:
-                    accepted, _ = backlog.accept()
-                    await loop.connect_accepted_socket(self._new_connection, accepted)
+        """Accept no more; connections that the kernel has made meanwhile are clients with a request on its way.
+
+        Nothing else runs until the socket is closed: whoever was answered meanwhile could connect again, and under load
+        there would be no end to it.
+        """
+        if not self._shared:
+            stop_connecting(self._socket)
+        accepted = take_all(self._socket, BACKLOG)
+        for server in self.servers:
+            server.close()
+        for sock in accepted:
+            await asyncio.get_running_loop().connect_accepted_socket(self._new_connection, sock)
+        await asyncio.sleep(0)  # What uvloop has accepted just now becomes a connection in the loop's next turn.
 
     def _new_connection(self) -> TimedProtocol:
         return self._protocol(

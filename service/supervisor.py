@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Final
 
 from service.admin import admin_app
+from service.backlog import stop_connecting
+from service.control import Drain
 from service.exposition import forget_gauges, merged
 from service.fleet import Fleet
 from service.listener import Listener
@@ -121,15 +123,17 @@ class Crew:
     async def stop(self) -> None:
         """Let all finish what they have; whoever takes longer than the drain allows is killed."""
         self._stopping.set()
-        # Connections still wait in the workers' copies of the socket; the last worker to drain closes it for good.
+        for worker in self._workers.values():
+            worker.tell(Drain())
+        await asyncio.sleep(self._settings.shutdown_delay_seconds)
+        stop_connecting(self._public)
+        # The workers have it still; the last to have taken what waits there closes it for good.
         self._public.close()
         for worker in self._workers.values():
             worker.terminate()
         keepers = self._keepers or [asyncio.create_task(self._keep(slot)) for slot in self._workers]
-        settings = self._settings
-        limit = settings.shutdown_delay_seconds + settings.drain_seconds + _MARGIN_SECONDS
         if keepers:
-            _, late = await asyncio.wait(keepers, timeout=limit)
+            _, late = await asyncio.wait(keepers, timeout=self._settings.drain_seconds + _MARGIN_SECONDS)
             for slot in self._workers if late else ():
                 self._workers[slot].kill()
             await asyncio.gather(*keepers)

@@ -26,6 +26,7 @@ from service.control import (
     Count,
     Described,
     Done,
+    Drain,
     Fail,
     Listen,
     Loaded,
@@ -106,6 +107,8 @@ class Worker:
                 registry.fail(name, reason)
             case Count(result):
                 self._core.metrics.reloaded(result)
+            case Drain():
+                registry.drain()
             case Loaded():
                 registry.loaded()
                 settle(registry)
@@ -137,12 +140,11 @@ async def work(control: socket.socket, public: socket.socket, slot: int) -> None
     configure_logging(level=settings.log_level, as_json=settings.log_json)
     folder = Path(os.environ[FOLDER_VARIABLE])
     with assemble(settings, session_config(settings), SharedExposition(folder, slot)) as core:
-        worker = Worker(core, Listener(core.app, settings, public), channel, stop)
+        worker = Worker(core, Listener(core.app, settings, public, shared=True), channel, stop)
         async with asyncio.TaskGroup() as group:
             chores = [group.create_task(worker.obey()), group.create_task(core.metrics.keep_fresh())]
             await stop.wait()
             core.registry.drain()
-            await asyncio.sleep(settings.shutdown_delay_seconds)
             await worker.drain()
             for chore in chores:
                 chore.cancel()
