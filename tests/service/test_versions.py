@@ -261,7 +261,7 @@ def test_requests_are_answered_through_hangups(tmp_path: Path) -> None:
     write_bundle(tmp_path)
     seen: list[tuple[int, str]] = []
     stop = threading.Event()
-    with running(tmp_path) as process:
+    with running(tmp_path, SERVE, "--budget-ms", "30000") as process:
         process.wait_until_ready()
 
         def ask() -> None:
