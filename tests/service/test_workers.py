@@ -286,7 +286,7 @@ def test_a_worker_that_dies_during_a_reload_ends_the_reload_and_nothing_changes(
 
 
 def test_hangup_switches_every_worker_to_the_newest_and_stopping_leaves_nothing(tmp_path: Path) -> None:
-    with serving(tmp_path) as service:
+    with serving(tmp_path, "--shutdown-delay-seconds", "1") as service:
         (folder,) = service.folders()
         assert folder.stat().st_mode & 0o077 == 0
         write_bundle(service.bundles, Options(version="2"))
@@ -294,8 +294,11 @@ def test_hangup_switches_every_worker_to_the_newest_and_stopping_leaves_nothing(
         eventually(lambda: service.process.ask("/v1/rerank", request())[1]["version"] == "2")
         assert service.versions() == {"2"}
         pids = service.workers()
-        status, _, err = service.process.stop()
-        assert status == 0, err
+        service.process.popen.send_signal(signal.SIGTERM)
+        eventually(lambda: service.process.ask("/v2/health/ready")[0] == 503)
+        assert service.process.ask("/v1/rerank", request())[0] == 200
+        _, err = service.process.popen.communicate(timeout=30)
+        assert service.process.popen.returncode == 0, err
         assert not any(map(alive, pids))
         assert service.folders() == []
         assert "Traceback" not in err
