@@ -29,7 +29,7 @@ from loadtest.client import post_message
 from loadtest.closed_loop import ClosedLoop
 from loadtest.latency import Latency
 from loadtest.payloads import PayloadOptions, from_bundle, make_payloads
-from loadtest.server import HOST, running_server
+from loadtest.server import HOST, UNHURRIED, running_server
 from loadtest.service_cost import CostedBlock, Split, costed_block, on_cpus
 from models.manifest import MODEL_FILE, Manifest
 
@@ -146,7 +146,7 @@ def _turns(settings: Settings, sizes: Sequence[Sizes], folders: Mapping[str, Pat
     split = Split.of(os.sched_getaffinity(0), settings.worker.cpus)
     rng = np.random.default_rng(0)
     with ExitStack() as stack:
-        options = shlex.split(settings.serve_options)
+        options = (*UNHURRIED, *shlex.split(settings.serve_options))
         server = stack.enter_context(running_server(settings.bundles, options=options, cpus=split.server))
         with on_cpus(split.server):
             clock = _clock(settings, sizes, folders)

@@ -29,12 +29,11 @@ from loadtest.payloads import PayloadOptions, from_bundle, from_lists, make_payl
 from loadtest.peers.pipeline import Pipeline
 from loadtest.peers.schemas import Request
 from loadtest.run import only_bundle
-from loadtest.server import HOST, ServerError, running_server
+from loadtest.server import HOST, UNHURRIED, ServerError, running_server
 from loadtest.service_cost import Split, on_cpus
 from models.manifest import Manifest
 
 PATH: Final = "/v1/rerank"
-_UNHURRIED: Final = ("--budget-ms", "10000")  # A late answer is a figure here; one without the model would be none.
 TARGETS: Final[Mapping[tuple[int, str], float]] = {
     (100, "overhead_p50"): 1.0,
     (100, "infer_ratio"): 1.3,
@@ -154,7 +153,7 @@ def run(options: argparse.Namespace) -> list[Overhead]:
     split = Split.of(available, options.cpus or max(1, len(available) - 1))
     with (
         running_server(
-            options.bundles, options=(*_UNHURRIED, *shlex.split(options.serve_options)), cpus=split.server
+            options.bundles, options=(*UNHURRIED, *shlex.split(options.serve_options)), cpus=split.server
         ) as server,
         on_cpus(split.client),
         KeepAliveClient(HOST, server.port) as client,

@@ -27,7 +27,7 @@ from loadtest.latency import Latency
 from loadtest.pairing import PairedRatio
 from loadtest.payloads import PayloadOptions, from_bundle, make_payloads
 from loadtest.run import only_bundle
-from loadtest.server import HOST, ServerError, running_server
+from loadtest.server import HOST, UNHURRIED, ServerError, running_server
 from loadtest.service_cost import Split, on_cpus
 from models.files import write_json
 
@@ -105,7 +105,10 @@ def run(options: argparse.Namespace) -> list[Comparison]:
         ports = {}
         for side, variant in zip(SIDES, (a, b, a), strict=True):
             started = running_server(
-                options.bundles, options=variant.options, cpus=split.server, environment=variant.environment
+                options.bundles,
+                options=(*UNHURRIED, *variant.options),
+                cpus=split.server,
+                environment=variant.environment,
             )
             ports[side] = stack.enter_context(started).port
         stack.enter_context(on_cpus(split.client))

@@ -27,7 +27,7 @@ from loadtest.client import post_message
 from loadtest.closed_loop import ClosedLoop
 from loadtest.latency import BUDGET_MS
 from loadtest.payloads import PayloadOptions, from_bundle, make_payloads
-from loadtest.server import HOST, ServerError, running_server
+from loadtest.server import HOST, UNHURRIED, ServerError, running_server
 from loadtest.service_cost import CostedBlock, Split, costed_block, on_cpus
 from models.files import write_json
 from models.manifest import Manifest
@@ -142,7 +142,7 @@ def measure(folder: Path, arguments: argparse.Namespace, split: Split) -> Measur
     settings = PayloadOptions(count=16, sizes={arguments.candidates: 1.0}, extra={"timeout_ms": 1000})
     bodies = [payload.body for payload in make_payloads(from_bundle(folder, seed=0), settings)]
     requests = arguments.runs * _REQUESTS_PER_RUN
-    options = shlex.split(arguments.serve_options)
+    options = (*UNHURRIED, *shlex.split(arguments.serve_options))
     with ExitStack() as stack:
         with on_cpus(split.server):
             clock = engine_clock(folder, batches, candidates=arguments.candidates, runs=arguments.runs)

@@ -25,6 +25,8 @@ from loadtest.processes import pinned, stop_tree
 HOST: Final = "127.0.0.1"
 START_TIMEOUT: Final = 60.0
 STOP_TIMEOUT: Final = 20.0
+UNHURRIED: Final = ("--budget-ms", "10000")
+"""For measuring: a late answer is a figure, one that no model made would be none."""
 
 T = TypeVar("T")
 
