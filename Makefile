@@ -4,20 +4,25 @@
 # TORCH   what pip installs as PyTorch, for training only; serving and `make demo` never need it. On Linux the default
 #         index has the CUDA build, which is gigabytes. For the CPU build set PIP_EXTRA_INDEX_URL to PyTorch's index
 #         of CPU wheels and say: make setup TORCH=torch==2.13.0+cpu
+# PYTRITON_PYTHON  the interpreter of PyTriton's environment: its server was built for a Python with a shared library,
+#         as Debian's is and many others are not.
 # ARGS    more options for the command of a target: make loadtest ARGS="--users 8 --mix default"
 
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
+PYTRITON_PYTHON ?= /usr/bin/python3
 ARGS ?=
 
 VENV := .venv
 DEMO_VENV := .venv-demo
+PEERS_VENV := .venv-peers
+PYTRITON_VENV := .venv-pytriton
 BIN := $(VENV)/bin
 DEMO_BUNDLE := bundles/demo
 DEMO_VERSION := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint typecheck train-demo loadtest bench plan cost-growth paired clean
+.PHONY: help setup demo test lint typecheck train-demo loadtest bench plan cost-growth paired peers peers-setup clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -86,6 +91,27 @@ cost-growth: setup ## latency and goodput against candidates, L, batch and width
 paired: setup ## two settings of the service in turn: make paired ARGS='--b "--log-level warning"'
 	$(BIN)/python -m loadtest.paired $(ARGS)
 
+$(PEERS_VENV)/.complete: pyproject.toml
+	$(call make_venv,$(PEERS_VENV))
+	$(PEERS_VENV)/bin/pip install --quiet --editable '.[cpu,peers]'
+	@touch $@
+
+$(PYTRITON_VENV)/.complete: pyproject.toml
+	$(PYTRITON_PYTHON) -m venv $(PYTRITON_VENV)
+	$(PYTRITON_VENV)/bin/pip install --quiet --editable '.[cpu,pytriton]'
+	@touch $@
+
+# PyTriton runs on few machines; where it does not, the comparison goes on without it and says so.
+peers-setup: setup $(PEERS_VENV)/.complete ## install what the service is compared with, each in an environment of its own
+	-$(MAKE) $(PYTRITON_VENV)/.complete
+
+peers: peers-setup build/bench/bench/1 ## the same bundle behind other servers, side by side: latency, goodput, memory
+	$(BIN)/python -m loadtest.peers --out reports/peers $(ARGS)
+
+# The bundle that docs/performance.md is about; its weights are random, since time does not depend on them.
+build/bench/bench/1: | setup
+	$(BIN)/python -m export.bench_bundle
+
 clean: ## remove environments, caches and reports; data/, runs/ and bundles/ stay
-	rm -rf $(VENV) $(DEMO_VENV) build dist reports *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(DEMO_VENV) $(PEERS_VENV) $(PYTRITON_VENV) build dist reports *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
