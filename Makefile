@@ -98,10 +98,11 @@ $(PEERS_VENV)/.complete: pyproject.toml
 
 $(PYTRITON_VENV)/.complete: pyproject.toml
 	$(PYTRITON_PYTHON) -m venv $(PYTRITON_VENV)
-	$(PYTRITON_VENV)/bin/pip install --quiet --editable '.[cpu,pytriton]'
+	$(PYTRITON_VENV)/bin/pip install --quiet 'nvidia-pytriton>=0.7,<1' 'onnxruntime>=1.20,<2' 'msgspec>=0.20,<1'
 	@touch $@
 
-# PyTriton runs on few machines; where it does not, the comparison goes on without it and says so.
+# PyTriton needs NumPy 1, so it takes what the peers share from this folder instead of installing it. Where it cannot be
+# installed the comparison goes on without it, and says so.
 peers-setup: setup $(PEERS_VENV)/.complete ## install what the service is compared with, each in an environment of its own
 	-$(MAKE) $(PYTRITON_VENV)/.complete
 

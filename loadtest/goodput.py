@@ -128,11 +128,11 @@ def _bracket(ask: Callable[[float], bool], search: Search) -> tuple[float, float
     while True:
         if ask(rate):
             kept = rate
-            following = rate * search.step
+            following = min(rate * search.step, search.highest)
         else:
             lost = rate
-            following = rate / search.step
-        if (kept and lost) or not search.lowest <= following <= search.highest:
+            following = max(rate / search.step, search.lowest)
+        if (kept and lost) or following == rate:
             return kept, lost
         rate = following
 

@@ -62,6 +62,8 @@ def run(options: argparse.Namespace) -> Results:
         closed_seconds=options.closed_seconds,
         goodput_blocks=options.blocks,
         goodput_seconds=options.seconds,
+        guess=options.guess,
+        resolution=options.resolution,
         concurrency=tuple(options.concurrency),
         seed=options.seed,
     )
@@ -113,6 +115,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--closed-seconds", type=float, default=1.5, help="length of one of its windows (%(default)s)")
     add("--blocks", type=int, default=15, help="blocks of goodput (%(default)s)")
     add("--seconds", type=float, default=3.0, help="length of one of its windows (%(default)s)")
+    add("--guess", type=float, default=300.0, help="rate that a search begins with, requests/s (%(default)s)")
+    add("--resolution", type=float, default=1.03, help="ratio that a search goes down to (%(default)s)")
     add("--budget-ms", type=float, default=19.0, help="the budget (%(default)s)")
     add("--seed", type=int, default=0, help="of the requests and of the order (%(default)s)")
     add("--out", type=_folder, help="write peers.json, peers.md and peers.svg into this folder")

@@ -34,7 +34,8 @@ class Effort:
     goodput_seconds: float = 3.0
     warm_up: float = 0.5
     concurrency: tuple[int, ...] = CONCURRENCY
-    first_guess: float = 300.0
+    guess: float = 300.0
+    resolution: float = 1.03
     seed: int = 0
 
 
@@ -97,11 +98,11 @@ def compare(
         for i in rng.permutation(len(places)):
             results.closed += _closed_block(places[i], block, effort)
         done(f"closed loop, block {block + 1} of {effort.closed_blocks}")
-    guesses = {place.name: effort.first_guess for place in places}
+    guesses = {place.name: effort.guess for place in places}
     for block in range(effort.goodput_blocks):
         for i in rng.permutation(len(places)):
             found = _goodput(places[i], guesses[places[i].name], effort, rules)
-            guesses[places[i].name] = found.rate or effort.first_guess
+            guesses[places[i].name] = found.rate or effort.guess
             results.goodput.append(GoodputRow(block, places[i].name, found.rate, found.trials))
         rates = {row.contender: round(row.rate) for row in results.goodput if row.block == block}
         done(f"goodput, block {block + 1} of {effort.goodput_blocks}: {rates}")
@@ -142,9 +143,14 @@ def _goodput(place: Place, guess: float, effort: Effort, rules: Rules) -> Goodpu
     with place.awake():
         return find_goodput(
             lambda rate: place.trial(rate, effort.goodput_seconds, effort.warm_up, rules),
-            Search(guess=guess, step=1.12 if guess != effort.first_guess else 1.4),
+            Search(guess=guess, step=_step(guess, effort), resolution=effort.resolution),
             rules,
         )
+
+
+def _step(guess: float, effort: Effort) -> float:
+    """Large steps from where nothing is known, small ones from where the last block ended."""
+    return max(effort.resolution**2, 1.4 if guess == effort.guess else 1.12)
 
 
 def _finite(value: Any) -> Any:

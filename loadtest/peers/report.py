@@ -68,6 +68,8 @@ def targets(results: Results) -> list[Target]:
             found.append(Target(f"overhead over the engine, to the best peer's ({best})", 0.6, ratio.median))
     if results.goodput and peers:
         best = max(peers, key=lambda name: statistics.median(goodputs(results, name)))
+        if not min(goodputs(results, best)):
+            return found  # A peer that kept no rate at all is nothing to be measured by.
         ratio = PairedRatio.of(goodputs(results, best), goodputs(results, OURS))
         found.append(Target(f"goodput, to the best peer's ({best})", 1.5, ratio.median, at_least=True))
         found.append(Target("its lower 95% bound", 1.3, ratio.low, at_least=True))
