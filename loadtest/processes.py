@@ -65,6 +65,11 @@ def tree(pid: int) -> list[int]:
     return sorted(p for p in found if stats[p].state not in "ZX")
 
 
+def end_on_sigterm() -> None:
+    """Let SIGTERM unwind this process as an interrupt does, so that the servers which it started end with it."""
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+
+
 def stop_tree(process: subprocess.Popen[bytes], seconds: float) -> None:
     """SIGTERM to the root of a tree, which should stop its own; what is left after `seconds` is killed."""
     process.terminate()

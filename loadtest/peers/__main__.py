@@ -25,6 +25,7 @@ from loadtest.peers import report
 from loadtest.peers.comparison import CONCURRENCY, Effort, Results, compare
 from loadtest.peers.contenders import TUNED, VARIANTS, Environments, contender, our_own, title
 from loadtest.peers.same import SameError, check_same
+from loadtest.processes import end_on_sigterm
 from loadtest.server import ServerError
 from loadtest.service_cost import Split
 
@@ -35,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Print the tables; the exit status is 0, 1 if lists differ, or 2 without a run."""
     parser = _parser()
     options = parser.parse_args(argv)
+    end_on_sigterm()
     try:
         results = run(options)
     except SameError as error:

@@ -7,7 +7,6 @@ import math
 import statistics
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -16,26 +15,12 @@ from matplotlib.figure import Figure
 from loadtest.latency import BUDGET_MS
 from loadtest.pairing import PairedRatio
 from loadtest.peers.comparison import ClosedRow, GoodputRow, Results
+from loadtest.verdicts import Target, table_head, table_row, target_table
 from models.files import whole_file
 
 OURS: Final = "listwright"
 CONTROL: Final = "listwright again"
 FASTAPI: Final = "fastapi"
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """What must be reached, and what was. `limit` bounds `value` from above, or from below if `at_least`."""
-
-    text: str
-    limit: float
-    value: float
-    at_least: bool = False
-
-    @property
-    def reached(self) -> bool:
-        """Whether it was."""
-        return self.value >= self.limit if self.at_least else self.value <= self.limit
 
 
 def by_block(results: Results, contender: str, value: Callable[[ClosedRow], float], concurrency: int) -> list[float]:
@@ -86,24 +71,26 @@ def markdown(results: Results) -> str:
         parts += [f"Goodput at {BUDGET_MS:g} ms", _goodput_table(results)]
     if results.memory:
         parts += ["Memory after all of it", _memory_table(results)]
-    parts += ["Targets", _target_table(targets(results))]
+    parts += ["Targets", target_table(targets(results))]
     return "\n\n".join(parts)
 
 
 def _closed_table(results: Results) -> str:
     levels = sorted({r.concurrency for r in results.closed})
-    lines = _head(["", *map(str, levels)])
+    lines = table_head(["", *map(str, levels)])
     for name in results.contenders:
         cells = [name]
         for n in levels:
             p50, p99, full = (statistics.median(by_block(results, name, f, n)) for f in (_p50, _p99, _full))
             cells.append(f"{p50:.2f} / {p99:.2f}" + (f" ({full:.0%})" if full < 0.9995 else ""))
-        lines.append(_row(cells))
+        lines.append(table_row(cells))
     return "\n".join(lines)
 
 
 def _alone_table(results: Results) -> str:
-    lines = _head(["", "p50 ms", "inference ms", "overhead ms", "ours / its p50 (95%)", "ours / its overhead (95%)"])
+    lines = table_head(
+        ["", "p50 ms", "inference ms", "overhead ms", "ours / its p50 (95%)", "ours / its overhead (95%)"]
+    )
     for name in results.contenders:
         infer = statistics.median(by_block(results, name, lambda r: r.infer_p50_ms, 1))
         cells = [
@@ -113,33 +100,25 @@ def _alone_table(results: Results) -> str:
             f"{_median(results, name, _overhead):.2f}",
         ]
         cells += ["", ""] if name == OURS else [str(_ratio(results, f, name)) for f in (_p50, _overhead)]
-        lines.append(_row(cells))
+        lines.append(table_row(cells))
     return "\n".join(lines)
 
 
 def _goodput_table(results: Results) -> str:
-    lines = _head(["", "requests/s, median", "least", "most", "ours / its (95%)", "pairs", "windows discarded"])
+    lines = table_head(["", "requests/s, median", "least", "most", "ours / its (95%)", "pairs", "windows discarded"])
     for name in results.contenders:
         rates = goodputs(results, name)
         discarded = sum(t.discarded for r in results.goodput if r.contender == name for t in r.trials)
         cells = [name, f"{statistics.median(rates):.0f}", f"{min(rates):.0f}", f"{max(rates):.0f}"]
         ratio = "" if name == OURS or not min(rates) else str(PairedRatio.of(rates, goodputs(results, OURS)))
-        lines.append(_row([*cells, ratio, str(len(rates)), str(discarded)]))
+        lines.append(table_row([*cells, ratio, str(len(rates)), str(discarded)]))
     return "\n".join(lines)
 
 
 def _memory_table(results: Results) -> str:
-    lines = _head(["", "Pss MiB", "Rss MiB", "processes"])
+    lines = table_head(["", "Pss MiB", "Rss MiB", "processes"])
     for name, memory in results.memory.items():
-        lines.append(_row([name, f"{memory.pss_mb:.0f}", f"{memory.rss_mb:.0f}", str(memory.processes)]))
-    return "\n".join(lines)
-
-
-def _target_table(found: Sequence[Target]) -> str:
-    lines = _head(["target", "limit", "measured", ""])
-    for t in found:
-        sign = "≥" if t.at_least else "≤"
-        lines.append(_row([t.text, f"{sign} {t.limit:g}", f"{t.value:.3f}", "reached" if t.reached else "not reached"]))
+        lines.append(table_row([name, f"{memory.pss_mb:.0f}", f"{memory.rss_mb:.0f}", str(memory.processes)]))
     return "\n".join(lines)
 
 
@@ -216,11 +195,3 @@ def _overhead(row: ClosedRow) -> float:
 
 def _full(row: ClosedRow) -> float:
     return row.full_share
-
-
-def _head(names: Sequence[str]) -> list[str]:
-    return [_row(names), "|---" + "|---:" * (len(names) - 1) + "|"]
-
-
-def _row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"

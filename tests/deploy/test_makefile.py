@@ -35,6 +35,8 @@ def _make(*arguments: str, folder: Path = ROOT) -> subprocess.CompletedProcess[s
         "paired",
         "peers-setup",
         "peers",
+        "overload",
+        "lifecycle",
         "clean",
     ],
 )
