@@ -38,6 +38,13 @@ class BenchModel:
     precision: Precision = "fp32"
 
 
+def bench_family(model: BenchModel) -> SortGen:
+    """The model itself: the same weights for the same sizes and seed. Raises `ValueError` for sizes that none has."""
+    torch.manual_seed(model.seed)
+    config = ValueConfig(dim=model.dim, layers=model.layers, list_length=model.list_length)
+    return SortGen(Checkpoint(ListValueModel(SPEC, config).eval(), UNITS, {"data": "none: random weights"}))
+
+
 def write_bench_bundle(
     root: Path, model: BenchModel, *, name: str = "bench", version: str = "1", requests: int = 50
 ) -> Path:
@@ -48,9 +55,6 @@ def write_bench_bundle(
     folder = root / name / version
     if folder.exists():
         return folder
-    torch.manual_seed(model.seed)
-    config = ValueConfig(dim=model.dim, layers=model.layers, list_length=model.list_length)
-    family = SortGen(Checkpoint(ListValueModel(SPEC, config).eval(), UNITS, {"data": "none: random weights"}))
     options = BundleOptions(
         name=name,
         version=version,
@@ -61,7 +65,7 @@ def write_bench_bundle(
         diversity=Diversity(trade_off=0.8, window=4),
         precision=model.precision,
     )
-    return write_bundle(root, family, options, requests=requests, seed=model.seed)[0]
+    return write_bundle(root, bench_family(model), options, requests=requests, seed=model.seed)[0]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
