@@ -16,11 +16,10 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from export.families import Family, ListWorth
-from export.verify import TIE, ProofError
+from export.verify import TIE, Planner, ProofError
 from models.features import Arrays
 from models.manifest import Limits
 from models.planners.reference import Step
-from models.planners.runtime import GraphPlanner
 
 TOLERANCE: Final = 5e-3
 """Largest error of a value, relative to max(1, |value|)."""
@@ -89,7 +88,7 @@ class _Outcome:
 
 
 def prove_value(
-    planner: GraphPlanner, family: Family, limits: Limits, *, most_lost: float, requests: int = 1000, seed: int = 0
+    planner: Planner, family: Family, limits: Limits, *, most_lost: float, requests: int = 1000, seed: int = 0
 ) -> ValueProof:
     """Value the graph's lists beside the reference's, on random and edge requests.
 
