@@ -4,10 +4,12 @@
 # TORCH   what pip installs as PyTorch, for training only; serving and `make demo` never need it. On Linux the default
 #         index has the CUDA build, which is gigabytes. For the CPU build set PIP_EXTRA_INDEX_URL to PyTorch's index
 #         of CPU wheels and say: make setup TORCH=torch==2.13.0+cpu
+# EXTRA   which build of ONNX Runtime `make setup` installs: cpu or gpu. To change it: make clean setup EXTRA=gpu
 # ARGS    more options for the command of a target: make loadtest ARGS="--users 8 --mix default"
 
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
+EXTRA ?= cpu
 ARGS ?=
 
 VENV := .venv
@@ -17,7 +19,7 @@ DEMO_BUNDLE := bundles/demo
 DEMO_VERSION := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint typecheck train-demo loadtest bench plan cost-growth paired clean
+.PHONY: help setup demo test lint typecheck train-demo loadtest bench plan cost-growth paired gpu-check clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -39,7 +41,7 @@ setup: $(VENV)/.complete ## install everything for development and training into
 $(VENV)/.complete: pyproject.toml
 	$(call make_venv,$(VENV))
 	$(BIN)/pip install --quiet $(TORCH)
-	$(BIN)/pip install --quiet --editable '.[cpu,train,load,dev]'
+	$(BIN)/pip install --quiet --editable '.[$(EXTRA),train,load,dev]'
 	@touch $@
 
 $(DEMO_VENV)/.complete: pyproject.toml
@@ -85,6 +87,9 @@ cost-growth: setup ## latency and goodput against candidates, L, batch and width
 
 paired: setup ## two settings of the service in turn: make paired ARGS='--b "--log-level warning"'
 	$(BIN)/python -m loadtest.paired $(ARGS)
+
+gpu-check: setup ## GPU against CPU: same lists, times of engine and service, a report (first: make clean setup EXTRA=gpu)
+	$(BIN)/python -m loadtest.gpu_check $(ARGS)
 
 clean: ## remove environments, caches and reports; data/, runs/ and bundles/ stay
 	rm -rf $(VENV) $(DEMO_VENV) build dist reports *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -15,7 +15,7 @@ from typing import get_args
 import torch
 
 from export.bench import SPEC, UNITS
-from export.bundle import BundleOptions, ExportError, write_bundle
+from export.bundle import BundleOptions, write_bundle
 from export.families import SortGen
 from export.precision import Precision
 from models.checkpoint import Checkpoint
@@ -84,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         folder = write_bench_bundle(
             options.out, model, name=options.name, version=options.version, requests=options.requests
         )
-    except ExportError as error:
+    except ValueError as error:  # A name that no bundle may have, or a proof that failed.
         raise SystemExit(f"bench_bundle: {error}") from None
     print(folder)
     return 0

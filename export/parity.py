@@ -4,8 +4,8 @@ The rule is `export.verify`'s: orders are the same up to the first position wher
 is excused only if the graph on CPU preferred its choice by less than `TIE`. How much it preferred it is read from the
 graph itself: what each step's choice is made from is given out as well. Where orders agree, so must values.
 
-It needs no checkpoint, so it works for a bundle of which nothing else is left; but only for a graph that makes one choice
-for each position, as SORT-Gen's does and DeGRe's, which knows its last one beforehand, does not.
+It needs no checkpoint, so it works for a bundle of which nothing else is left; but only for a graph that makes one
+choice for each position in turn. SORT-Gen's does; DeGRe's takes its last from those of all positions.
 """
 
 from __future__ import annotations

@@ -87,6 +87,7 @@ class GpuCheck:
 
     def _write(self) -> None:
         out = self._plan.out
+        out.mkdir(parents=True, exist_ok=True)
         (out / f"{REPORT}.json").write_text(json.dumps(self.report, indent=1) + "\n", "utf-8")
         (out / f"{REPORT}.md").write_text(markdown(self.report), "utf-8")
 
@@ -171,7 +172,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     if problem is not None:
         print(f"gpu-check: nothing was checked and nothing is claimed, for there is no GPU to use here: {problem}")
         return 0
-    plan.out.mkdir(parents=True, exist_ok=True)
     check = GpuCheck(plan, options.only)
     passed = check.run()
     print(markdown(check.report))

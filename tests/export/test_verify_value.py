@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from export.families import SortGen
 from export.precision import to_half
 from export.verify import TIE, Planner, ProofError
 from export.verify_value import TOLERANCE, ValueProof, check_list, prove_value
@@ -81,6 +83,13 @@ def test_what_a_replay_may_differ_by_follows_what_was_seen_and_is_never_stricter
     assert half.golden["tie"] > half.largest_score_error
     assert half.golden["tolerance"] > half.largest_error
     assert set(half.to_json()) >= {"lost_percent", "worst_percent", "most_lost_percent", "changed", "requests"}
+
+
+def test_scores_so_coarse_that_no_service_would_take_the_bundle_are_refused() -> None:
+    coarse = SortGen(replace(SOURCE.checkpoint, units={**SOURCE.units, "conversion": 1e-5}))
+    half = GraphPlanner(to_half(coarse.graph(LIMITS).build({})))
+    with pytest.raises(ProofError, match=r"excuses at most 0\.1; this model needs fp32$"):
+        prove_value(half, coarse, LIMITS, most_lost=100.0, requests=REQUESTS, seed=SEED)
 
 
 @pytest.mark.parametrize(
