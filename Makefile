@@ -6,11 +6,13 @@
 #         of CPU wheels and say: make setup TORCH=torch==2.13.0+cpu
 # PYTRITON_PYTHON  the interpreter of PyTriton's environment: its server was built for a Python with a shared library,
 #         as Debian's is and many others are not.
+# EXTRA   which build of ONNX Runtime `make setup` installs: cpu or gpu. To change it: make clean setup EXTRA=gpu
 # ARGS    more options for the command of a target: make loadtest ARGS="--users 8 --mix default"
 
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
 PYTRITON_PYTHON ?= /usr/bin/python3
+EXTRA ?= cpu
 ARGS ?=
 
 VENV := .venv
@@ -22,7 +24,8 @@ DEMO_BUNDLE := bundles/demo
 DEMO_VERSION := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint typecheck train-demo loadtest bench plan cost-growth paired peers peers-setup overload lifecycle clean
+.PHONY: help setup demo test lint typecheck train-demo loadtest bench plan cost-growth paired peers peers-setup \
+	overload lifecycle gpu-check clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -44,7 +47,7 @@ setup: $(VENV)/.complete ## install everything for development and training into
 $(VENV)/.complete: pyproject.toml
 	$(call make_venv,$(VENV))
 	$(BIN)/pip install --quiet $(TORCH)
-	$(BIN)/pip install --quiet --editable '.[cpu,train,load,dev]'
+	$(BIN)/pip install --quiet --editable '.[$(EXTRA),train,load,dev]'
 	@touch $@
 
 $(DEMO_VENV)/.complete: pyproject.toml
@@ -118,6 +121,9 @@ overload: build/bench/bench/1 ## three times what the service can answer for a m
 
 lifecycle: build/bench/bench/1 ## reloads and stops under load: make lifecycle ARGS="--rate 300"
 	$(BIN)/python -m loadtest.lifecycle --out reports/lifecycle $(ARGS)
+
+gpu-check: setup ## GPU against CPU: same lists, times of engine and service, a report (first: make clean setup EXTRA=gpu)
+	$(BIN)/python -m loadtest.gpu_check $(ARGS)
 
 clean: ## remove environments, caches and reports; data/, runs/ and bundles/ stay
 	rm -rf $(VENV) $(DEMO_VENV) $(PEERS_VENV) $(PYTRITON_VENV) build dist reports *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

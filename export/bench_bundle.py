@@ -15,7 +15,7 @@ from typing import get_args
 import torch
 
 from export.bench import SPEC, UNITS
-from export.bundle import BundleOptions, ExportError, write_bundle
+from export.bundle import BundleOptions, write_bundle
 from export.families import SortGen
 from export.precision import Precision
 from models.checkpoint import Checkpoint
@@ -38,6 +38,13 @@ class BenchModel:
     precision: Precision = "fp32"
 
 
+def bench_family(model: BenchModel) -> SortGen:
+    """The model itself: the same weights for the same sizes and seed. Raises `ValueError` for sizes that none has."""
+    torch.manual_seed(model.seed)
+    config = ValueConfig(dim=model.dim, layers=model.layers, list_length=model.list_length)
+    return SortGen(Checkpoint(ListValueModel(SPEC, config).eval(), UNITS, {"data": "none: random weights"}))
+
+
 def write_bench_bundle(
     root: Path, model: BenchModel, *, name: str = "bench", version: str = "1", requests: int = 50
 ) -> Path:
@@ -48,9 +55,6 @@ def write_bench_bundle(
     folder = root / name / version
     if folder.exists():
         return folder
-    torch.manual_seed(model.seed)
-    config = ValueConfig(dim=model.dim, layers=model.layers, list_length=model.list_length)
-    family = SortGen(Checkpoint(ListValueModel(SPEC, config).eval(), UNITS, {"data": "none: random weights"}))
     options = BundleOptions(
         name=name,
         version=version,
@@ -61,7 +65,7 @@ def write_bench_bundle(
         diversity=Diversity(trade_off=0.8, window=4),
         precision=model.precision,
     )
-    return write_bundle(root, family, options, requests=requests, seed=model.seed)[0]
+    return write_bundle(root, bench_family(model), options, requests=requests, seed=model.seed)[0]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -80,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         folder = write_bench_bundle(
             options.out, model, name=options.name, version=options.version, requests=options.requests
         )
-    except ExportError as error:
+    except ValueError as error:  # A name that no bundle may have, or a proof that failed.
         raise SystemExit(f"bench_bundle: {error}") from None
     print(folder)
     return 0

@@ -8,7 +8,7 @@ the same or tie. Anything else is a `ProofError`, and nothing is published.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -19,7 +19,10 @@ from tqdm import tqdm
 from export.families import Family
 from models.manifest import Limits
 from models.planners.reference import Step
-from models.planners.runtime import GraphPlanner
+from models.planners.runtime import Feeds
+
+Planner = Callable[[Feeds], Mapping[str, NDArray[Any]]]
+"""Answers a batch of one; a `GraphPlanner`, or a stand-in that knows what one said elsewhere."""
 
 TIE: Final = 1e-5
 TOLERANCE: Final = 1e-4
@@ -53,7 +56,7 @@ class Proof:
         }
 
 
-def prove(planner: GraphPlanner, family: Family, limits: Limits, *, requests: int = 1000, seed: int = 0) -> Proof:
+def prove(planner: Planner, family: Family, limits: Limits, *, requests: int = 1000, seed: int = 0) -> Proof:
     """Compare graph and reference on random and edge requests. Raises `ProofError` at the first disagreement."""
     near_ties, largest = 0, 0.0
     reference = family.reference(limits)

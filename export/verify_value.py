@@ -16,11 +16,10 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from export.families import Family, ListWorth
-from export.verify import TIE, ProofError
+from export.verify import TIE, Planner, ProofError
 from models.features import Arrays
-from models.manifest import Limits
+from models.manifest import LOOSEST_REPLAY, Limits
 from models.planners.reference import Step
-from models.planners.runtime import GraphPlanner
 
 TOLERANCE: Final = 5e-3
 """Largest error of a value, relative to max(1, |value|)."""
@@ -55,9 +54,14 @@ class ValueProof:
     def golden(self) -> dict[str, float]:
         """What a replay of golden requests may differ by: margins that excuse another choice, and errors."""
         return {
-            "tie": max(TIE, _SLACK * self.largest_score_error),
-            "tolerance": max(_GOLDEN_TOLERANCE, _SLACK * self.largest_error),
+            "tie": min(LOOSEST_REPLAY, max(TIE, _SLACK * self.largest_score_error)),
+            "tolerance": min(LOOSEST_REPLAY, max(_GOLDEN_TOLERANCE, _SLACK * self.largest_error)),
         }
+
+    @property
+    def replayable(self) -> bool:
+        """Could a replay tell a wrong answer from a rounded one? Two scores that are off decide one margin."""
+        return 2 * self.largest_score_error <= LOOSEST_REPLAY and self.largest_error <= LOOSEST_REPLAY
 
     def to_json(self) -> dict[str, Any]:
         """For the bundle's provenance."""
@@ -89,11 +93,12 @@ class _Outcome:
 
 
 def prove_value(
-    planner: GraphPlanner, family: Family, limits: Limits, *, most_lost: float, requests: int = 1000, seed: int = 0
+    planner: Planner, family: Family, limits: Limits, *, most_lost: float, requests: int = 1000, seed: int = 0
 ) -> ValueProof:
     """Value the graph's lists beside the reference's, on random and edge requests.
 
-    Raises `ProofError` for a list that is not valid, a value past the tolerance, or more than `most_lost` percent lost.
+    Raises `ProofError` for a list that is not valid, a value past the tolerance, more than `most_lost` percent lost, or
+    scores so far off that no service could replay recorded requests.
     """
     reference, valuing = family.reference(limits), family.valuing()
     outcomes = []
@@ -110,6 +115,12 @@ def prove_value(
     proof = _proof(outcomes, most_lost)
     if not proof.lost_percent <= most_lost:
         raise ProofError(proof.summary)
+    if not proof.replayable:
+        raise ProofError(
+            f"scores are off by up to {proof.largest_score_error:.1e} and values by {proof.largest_error:.1e}, too "
+            "much for a service to replay recorded requests, which "
+            f"excuses at most {LOOSEST_REPLAY:g}; this model needs fp32"
+        )
     return proof
 
 

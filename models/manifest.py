@@ -23,6 +23,9 @@ GOLDEN_FILE: Final = "golden.npz"
 FINGERPRINT_KEY: Final = "listwright.fingerprint"
 """Key of the spec's fingerprint in the ONNX model's metadata."""
 
+LOOSEST_REPLAY: Final = 0.1
+"""Most that a bundle of reduced precision may let recorded answers differ by, in margins of scores and in values."""
+
 _SAME_SHARE: Final = 1e-6
 
 Family = Literal["sort-gen", "degre"]

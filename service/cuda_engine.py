@@ -5,6 +5,7 @@ What can only run on a GPU is here and small; shapes, buffers and padding are `s
 
 from __future__ import annotations
 
+import gc
 import logging
 from pathlib import Path
 from typing import Any, Final
@@ -37,48 +38,75 @@ class CudaEngine:
         """Raises whatever ONNX Runtime raises for a file that it cannot load."""
         self._path = path
         self._config = config
-        self._engine = self._open(graphs=True) if _may_capture(config) else self._open(graphs=False)
+        self.why_no_graphs: str | None = _why_no_capture(config)
+        if self.why_no_graphs is not None and config.cuda_graphs:
+            self._say_why()
+        self._engine: StaticEngine | None = self._open_with_graphs() if self.why_no_graphs is None else None
+        self._engine = self._engine or self._open(graphs=False)
         self.facts = self._engine.facts
         self.largest_batch = config.max_batch
 
+    @property
+    def captured(self) -> int:
+        """Shapes that are replayed as one graph; 0 before `warm`, and where `why_no_graphs` says why."""
+        return self._running().captured
+
     def run(self, batch: Batch) -> dict[str, NDArray[np.generic]]:
         """Named outputs, with as many rows as `batch`."""
-        return self._engine.run(batch)
+        return self._running().run(batch)
 
     def warm(self, batch: Batch) -> None:
         """Run and capture every shape. What cannot be captured, or answers otherwise then, runs without graphs."""
         try:
-            self._engine.warm(batch)
+            self._running().warm(batch)
+            return
         except Exception as error:  # ONNX Runtime's errors have no common base.
-            if not self._engine.graphs:
+            if not self._running().graphs:
                 raise
-            _log.warning("CUDA graphs are off for %s: %s", self._path, error)
-            self._engine = self._open(graphs=False)
-            self._engine.warm(batch)
+            self.why_no_graphs = _in_words(error)
+        self._say_why()
+        # Only now, when nothing holds the error and with it the session: until that has gone, its stream may still be
+        # capturing, and a capture forbids what a new session must do.
+        self._engine = None
+        gc.collect()
+        self._engine = self._open(graphs=False)
+        self._engine.warm(batch)
+
+    def _running(self) -> StaticEngine:
+        if self._engine is None:
+            raise RuntimeError(f"{self._path}: capturing CUDA graphs failed, and so did the session without them")
+        return self._engine
+
+    def _open_with_graphs(self) -> StaticEngine | None:
+        """None if ONNX Runtime refuses, as it does for a graph that is not all on the device."""
+        try:
+            return self._open(graphs=True)
+        except Exception as error:  # ONNX Runtime's errors have no common base.
+            self.why_no_graphs = _in_words(error)
+        self._say_why()
+        return None
 
     def _open(self, *, graphs: bool) -> StaticEngine:
-        if graphs:
-            try:
-                session = _session(self._path, self._config, graphs=True)
-            except Exception as error:  # ONNX Runtime refuses to capture a graph that is not all on the device.
-                _log.warning("CUDA graphs are off for %s: %s", self._path, error)
-                graphs = False
-        if not graphs:
-            session = _session(self._path, self._config, graphs=False)
+        session = _session(self._path, self._config, graphs=graphs)
         return StaticEngine(
             session, provider=self.provider, largest_batch=self._config.max_batch, device=_DEVICE, graphs=graphs
         )
 
+    def _say_why(self) -> None:
+        _log.warning("CUDA graphs are off for %s: %s", self._path, self.why_no_graphs)
 
-def _may_capture(config: SessionConfig) -> bool:
+
+def _in_words(error: Exception) -> str:
+    return str(error) or repr(error)
+
+
+def _why_no_capture(config: SessionConfig) -> str | None:
     if not config.cuda_graphs:
-        return False
+        return "the settings say so"
     version = tuple(int(part) for part in ort.__version__.split(".")[:2])
     if version < _CAPTURES_SAFELY:
-        wanted = ".".join(map(str, _CAPTURES_SAFELY))
-        _log.warning("CUDA graphs are off: they need ONNX Runtime %s, and this is %s", wanted, ort.__version__)
-        return False
-    return True
+        return f"they need ONNX Runtime {'.'.join(map(str, _CAPTURES_SAFELY))}, and this is {ort.__version__}"
+    return None
 
 
 def provider_options(config: SessionConfig, *, graphs: bool) -> dict[str, Any]:

@@ -15,13 +15,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.manifest import GOLDEN_FILE, Manifest
+from models.manifest import GOLDEN_FILE, LOOSEST_REPLAY, Manifest
 from service.engine import Engine
 from service.model import BundleError
 
 _NEAR_TIE: Final = 1e-5
 _TOLERANCE: Final = 1e-3
-_LOOSEST: Final = 0.1
 _COMPARED: Final = ("value", "penalty", "score")
 
 Arrays = dict[str, NDArray[np.generic]]
@@ -62,8 +61,10 @@ def _limits(manifest: Manifest) -> _Limits:
     if not isinstance(given, Mapping) or given.keys() != names:
         raise BundleError(f"bundle.provenance.golden: must have exactly the keys {', '.join(sorted(names))}")
     for name, value in given.items():
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= _LOOSEST:
-            raise BundleError(f"bundle.provenance.golden.{name}: must be a number above 0 and at most {_LOOSEST:g}")
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= LOOSEST_REPLAY:
+            raise BundleError(
+                f"bundle.provenance.golden.{name}: must be a number above 0 and at most {LOOSEST_REPLAY:g}"
+            )
     return _Limits(**given)
 
 

@@ -52,7 +52,7 @@ class SessionConfig:
 def session_config(settings: Settings) -> SessionConfig:
     """The provider that the settings ask for, tried once. Raises `SettingsError` if ``cuda`` is asked for and fails."""
     return SessionConfig(
-        provider=_choose_provider(settings.provider),
+        provider=choose_provider(settings.provider),
         intra_op_threads=settings.intra_op_threads,
         max_batch=settings.max_batch,
         cache_folder=settings.graph_cache,
@@ -61,10 +61,11 @@ def session_config(settings: Settings) -> SessionConfig:
     )
 
 
-def _choose_provider(asked: Provider) -> str:
+def choose_provider(asked: Provider) -> str:
+    """``cpu`` or ``cuda``. Raises `SettingsError` if ``cuda`` is asked for and does not work."""
     if asked == "cpu":
         return "cpu"
-    problem = _why_no_cuda()
+    problem = why_no_cuda()
     if problem is None:
         return "cuda"
     if asked == "cuda":
@@ -74,7 +75,8 @@ def _choose_provider(asked: Provider) -> str:
     return "cpu"
 
 
-def _why_no_cuda() -> str | None:
+def why_no_cuda() -> str | None:
+    """What keeps CUDA from running one node here; None if nothing does."""
     name = PROVIDERS["cuda"]
     if name not in ort.get_available_providers():
         return "this build of ONNX Runtime has no CUDA provider (install the extra 'gpu')"

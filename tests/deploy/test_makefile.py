@@ -37,6 +37,7 @@ def _make(*arguments: str, folder: Path = ROOT) -> subprocess.CompletedProcess[s
         "peers",
         "overload",
         "lifecycle",
+        "gpu-check",
         "clean",
     ],
 )
@@ -49,6 +50,11 @@ def test_the_demo_never_installs_torch_or_training_extras() -> None:
     commands = _make("--dry-run", "--always-make", "demo").stdout
     assert "'.[cpu]'" in commands
     assert "torch" not in commands
+
+
+@pytest.mark.parametrize(("arguments", "extra"), [((), "cpu"), (("EXTRA=gpu",), "gpu")])
+def test_one_build_of_onnx_runtime_is_installed_and_can_be_chosen(arguments: tuple[str, ...], extra: str) -> None:
+    assert f"'.[{extra},train," in _make("--dry-run", "--always-make", "setup", *arguments).stdout
 
 
 def test_an_interpreter_that_is_too_old_is_refused_in_words(tmp_path: Path) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import onnx
 import pytest
 
+from export import bundle
 from models import cli
 from models.checkpoint import save_checkpoint, save_generator
-from models.manifest import Diversity, Limits, Manifest, QueueSpec
+from models.manifest import LOOSEST_REPLAY, Diversity, Limits, Manifest, QueueSpec
 from models.planners.objective import default_queues, objective_formula
 from tests.export.examples import CONFIG, checkpoint, generator_checkpoint
 from tests.planners.examples import SPEC, UNITS
@@ -118,6 +120,9 @@ def test_every_option_reaches_the_bundle(saved: Path, tmp_path: Path) -> None:
         (["--trade-off", "nan"], "--trade-off: must be within 0..1, not nan"),
         (["--trade-off", "x"], "argument --trade-off: invalid float value"),
         (["--window", "-1"], "--window: must be at least 0, not -1"),
+        (["--most-lost", "101"], "--most-lost: must be within 0..100, not 101"),
+        (["--most-lost", "nan"], "--most-lost: must be within 0..100, not nan"),
+        (["--precision", "bf16"], "argument --precision: invalid choice: 'bf16'"),
         (["--requests", "0"], "--requests: must be at least 1, not 0"),
         (["--partition", "zigzag"], "argument --partition: invalid choice: 'zigzag'"),
         (["--list-length", "5"], "list_length 5 is past the model's horizon 4"),
@@ -151,3 +156,41 @@ def test_a_version_that_is_there_is_refused(saved: Path, tmp_path: Path, capsys:
     assert export(saved, tmp_path) == 0
     assert export(saved, tmp_path) == 2
     assert "exists already; a version is never changed, choose another" in capsys.readouterr().err
+
+
+def test_float16_is_published_with_the_value_that_it_loses(
+    saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert export(saved, tmp_path, "--precision", "fp16", "--most-lost", "50", "--queue", "click=ctr") == 0
+    shown = capsys.readouterr().out
+    assert "of their value (at most 50% may be lost) on 3 requests" in shown
+    assert "float16 is for GPUs" in shown
+    provenance = Manifest.read(tmp_path / "demo" / "1").provenance
+    assert provenance["precision"] == "fp16"
+    assert provenance["proof"]["most_lost_percent"] == 50
+    assert 0 <= provenance["proof"]["lost_percent"] <= 50
+    assert set(provenance["golden"]) == {"tie", "tolerance"}
+    assert max(provenance["golden"].values()) <= LOOSEST_REPLAY
+
+
+def test_float32_says_nothing_of_precision(saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert export(saved, tmp_path) == 0
+    assert "float16" not in capsys.readouterr().out
+    assert {"precision", "golden"}.isdisjoint(Manifest.read(tmp_path / "demo" / "1").provenance)
+
+
+def test_float16_that_loses_more_than_it_may_is_refused_and_nothing_is_written(
+    saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def worst_first(model: onnx.ModelProto) -> onnx.ModelProto:
+        """As coarse a precision as can be: every choice is of what is worth least."""
+        worse = onnx.ModelProto()
+        worse.CopyFrom(model)
+        for node in worse.graph.node:
+            node.op_type = "ArgMin" if node.op_type == "ArgMax" else node.op_type
+        return worse
+
+    monkeypatch.setattr(bundle, "to_half", worst_first)
+    assert export(saved, tmp_path, "--precision", "fp16", "--trade-off", "1") == 2
+    assert "listwright export: " in capsys.readouterr().err
+    assert list(tmp_path.rglob("*.onnx")) == []

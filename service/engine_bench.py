@@ -1,0 +1,239 @@
+"""Time one bundle's engine without a service around it, and say how it runs: ``python -m service.engine_bench``.
+
+Every batch size is timed run by run, inputs from the host and outputs back on it, as the service runs it. Beside the
+times stand how the bundle's recorded requests were answered, which nodes ran on which provider, and how many shapes
+are replayed as CUDA graphs, or why none is. With ``--requests`` the answers to requests of one's own are kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import platform
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from models.manifest import GOLDEN_FILE, MODEL_FILE, Manifest
+from models.spec import SpecError
+from service.cuda_engine import CudaEngine, provider_options
+from service.engine import Engine
+from service.engines import load_engine
+from service.golden import replay
+from service.logs import configure_logging
+from service.onnx_engine import PROVIDERS, SessionConfig, choose_provider, session_options, why_no_cuda
+from service.placement import placement
+from service.settings import SettingsError
+from service.stacking import Batch
+
+SIZES: Final = (1, 2, 4, 8, 16, 32, 64)
+MIXED: Final = (1, 3, 8, 2, 5)
+"""Rows of successive batches that requests of one's own are run in, as far as the largest batch allows."""
+
+_COLD_RUNS: Final = 10
+_LEAST_RUNS: Final = 20
+Arrays = dict[str, NDArray[np.generic]]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print a table and write JSON. The exit status is 0; 1 if recorded requests were answered otherwise; 2 for what
+    cannot be run; 3, for ``--probe`` alone, if the provider does not work here."""
+    parser = _parser()
+    options = parser.parse_args(argv)
+    configure_logging(level="warning", as_json=False)
+    if options.probe:
+        problem = None if options.provider == "cpu" else why_no_cuda()
+        print(f"onnxruntime {ort.__version__}: {options.provider} {'works' if problem is None else problem}")
+        return 0 if problem is None else 3
+    try:
+        if options.bundle is None:
+            raise ValueError("--bundle: is missing")
+        report = _Bench(options).run()
+    except (ValueError, OSError, SettingsError, SpecError) as error:
+        parser.exit(2, f"service.engine_bench: {error}\n")
+    print(_table(report))
+    return 0 if report["golden"]["error"] is None else 1
+
+
+class _Bench:
+    """One run over one bundle. What has been found so far is written whenever something was."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        """Raises `SettingsError` if the provider does not work, `SpecError` for what is no bundle."""
+        if min(options.batches) < 1:
+            raise ValueError(f"--batches: must be at least 1, not {min(options.batches)}")
+        if (options.requests is None) != (options.answers is None):
+            raise ValueError("--requests and --answers: one does nothing without the other")
+        self._options = options
+        self._folder: Path = options.bundle
+        self._manifest = Manifest.read(self._folder)
+        self._config = SessionConfig(
+            provider=choose_provider(options.provider),
+            intra_op_threads=options.threads,
+            max_batch=max(options.batches),
+            cuda_graphs=options.graphs,
+        )
+        self._report: dict[str, Any] = {}
+
+    def run(self) -> dict[str, Any]:
+        """All figures. Raises whatever ONNX Runtime raises for a graph that it cannot run at all."""
+        golden = _inputs(self._folder / GOLDEN_FILE, self._manifest, "input.")
+        one = {name: array[:1] for name, array in golden.items()}
+        self._note(**self._about(), placement=self._placement(one))
+        started = time.perf_counter()
+        engine = load_engine(
+            self._folder / MODEL_FILE, self._config, model_sha256=self._manifest.files.get(MODEL_FILE, "")
+        )
+        loaded = time.perf_counter()
+        engine.warm(one)
+        self._note(load_seconds=loaded - started, warm_seconds=time.perf_counter() - loaded, graphs=_graphs(engine))
+        self._note(golden=self._golden(engine))
+        if self._options.requests:
+            self._answer(engine)
+        rows: list[dict[str, float]] = []
+        for size in self._options.batches:
+            rows.append(self._time(engine, golden, size))
+            self._note(rows=rows)
+        return self._report
+
+    def _note(self, **found: Any) -> None:
+        self._report.update(found)
+        path: Path | None = self._options.json
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(self._report, indent=1) + "\n", "utf-8")
+
+    def _about(self) -> dict[str, Any]:
+        return {
+            "bundle": f"{self._manifest.name}/{self._manifest.version}",
+            "precision": self._manifest.provenance.get("precision", "fp32"),
+            "provider": self._config.provider,
+            "graphs_asked": self._config.provider == "cuda" and self._config.cuda_graphs,
+            "threads": self._config.intra_op_threads,
+            "versions": {"onnxruntime": ort.__version__, "python": platform.python_version(), "numpy": np.__version__},
+        }
+
+    def _placement(self, batch: Batch) -> dict[str, Any]:
+        """Only says what it found: a profile that fails must not keep the engine from being timed."""
+        name = PROVIDERS[self._config.provider]
+        own = provider_options(self._config, graphs=False) if self._config.provider == "cuda" else {}
+        try:
+            found = placement(self._folder / MODEL_FILE, session_options(self._config), [(name, own)], batch)
+        except Exception as error:  # ONNX Runtime's errors have no common base.
+            return {"error": str(error) or repr(error)}
+        return {"nodes": found.nodes(name), "elsewhere": found.elsewhere(name), "copies": found.copies}
+
+    def _golden(self, engine: Engine) -> dict[str, Any]:
+        try:
+            return {"requests": replay(self._manifest, engine, self._folder / GOLDEN_FILE), "error": None}
+        except ValueError as error:
+            return {"requests": 0, "error": str(error)}
+
+    def _answer(self, engine: Engine) -> None:
+        """Answer all requests one by one, then again in batches of many sizes, and keep both."""
+        requests = _inputs(self._options.requests, self._manifest, "")
+        sizes = [size for size in MIXED if size <= self._config.max_batch]
+        kept = {
+            f"{name}.{output}": array
+            for name, batches in (("single", [1]), ("mixed", sizes))
+            for output, array in _in_batches(engine, requests, batches).items()
+        }
+        self._options.answers.parent.mkdir(parents=True, exist_ok=True)
+        np.savez_compressed(self._options.answers, allow_pickle=False, **kept)
+
+    def _time(self, engine: Engine, rows: Arrays, size: int) -> dict[str, float]:
+        count = len(rows["valid"])
+        # Three batches in turn, so that no run finds its own inputs.
+        batches = [
+            {name: array[np.arange(i, i + size) % count] for name, array in rows.items()} for i in range(min(3, count))
+        ]
+        turns = itertools.cycle(batches)
+        for _ in range(_COLD_RUNS):
+            engine.run(next(turns))
+        seconds: list[float] = []
+        end = time.perf_counter() + self._options.seconds
+        while len(seconds) < self._options.runs and (len(seconds) < _LEAST_RUNS or time.perf_counter() < end):
+            batch = next(turns)
+            started = time.perf_counter()
+            engine.run(batch)
+            seconds.append(time.perf_counter() - started)
+        p50, p99 = np.percentile(seconds, [50, 99], method="inverted_cdf").tolist()
+        ms = {"p50_ms": p50 * 1e3, "p99_ms": p99 * 1e3, "mean_ms": float(np.mean(seconds)) * 1e3}
+        return {"batch": size, "runs": len(seconds), **ms, "rows_per_second": size / p50}
+
+
+def _inputs(path: Path, manifest: Manifest, prefix: str) -> Arrays:
+    """A file's arrays for the graph's inputs. Raises `ValueError` naming one that is missing."""
+    with np.load(path, allow_pickle=False) as file:
+        missing = [t.name for t in manifest.inputs if prefix + t.name not in file.files]
+        if missing:
+            raise ValueError(f"{path}: has no array {prefix}{missing[0]}")
+        return {t.name: file[prefix + t.name] for t in manifest.inputs}
+
+
+def _in_batches(engine: Engine, requests: Arrays, sizes: Sequence[int]) -> Arrays:
+    turns, start, answers = itertools.cycle(sizes), 0, []
+    while start < len(requests["valid"]):
+        size = next(turns)
+        answers.append(engine.run({name: array[start : start + size] for name, array in requests.items()}))
+        start += size
+    return {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
+
+
+def _graphs(engine: Engine) -> dict[str, Any]:
+    if isinstance(engine, CudaEngine):
+        return {"captured": engine.captured, "why_none": engine.why_no_graphs}
+    return {"captured": 0, "why_none": "only CUDA has graphs"}
+
+
+def _table(report: dict[str, Any]) -> str:
+    graphs, golden = report["graphs"], report["golden"]
+    recorded = golden["error"] or f"{golden['requests']} answered as recorded"
+    why = f" ({graphs['why_none']})" if graphs["why_none"] else ""
+    lines = [
+        f"{report['bundle']} ({report['precision']}) on {report['provider']}",
+        f"loaded in {report['load_seconds']:.2f} s, warmed in {report['warm_seconds']:.2f} s",
+        f"shapes captured as CUDA graphs: {graphs['captured']}{why}",
+        f"nodes: {json.dumps(report['placement'])}",
+        f"recorded requests: {recorded}",
+        "",
+        "| batch | runs | p50 ms | p99 ms | rows/s |",
+        "|---:|---:|---:|---:|---:|",
+    ]
+    lines += [
+        f"| {r['batch']} | {r['runs']} | {r['p50_ms']:.3f} | {r['p99_ms']:.3f} | {r['rows_per_second']:.0f} |"
+        for r in report["rows"]
+    ]
+    return "\n".join(lines)
+
+
+def _sizes(text: str) -> list[int]:
+    return [int(part) for part in text.split(",")]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m service.engine_bench", description=__doc__)
+    add = parser.add_argument
+    add("--bundle", type=Path, metavar="FOLDER", help="the bundle to run")
+    add("--provider", choices=["auto", "cpu", "cuda"], default="auto", help="where it runs (default: %(default)s)")
+    add("--threads", type=int, default=1, metavar="N", help="ONNX Runtime threads on CPU (default: %(default)s)")
+    add("--batches", type=_sizes, default=list(SIZES), metavar="N,…", help=f"sizes ({','.join(map(str, SIZES))})")
+    add("--graphs", action=argparse.BooleanOptionalAction, default=True, help="CUDA: capture graphs (default: yes)")
+    add("--runs", type=int, default=2000, help="most timed runs of a size (default: %(default)s)")
+    add("--seconds", type=float, default=2.0, help="and most seconds, after 20 runs (default: %(default)s)")
+    add("--json", type=Path, metavar="FILE", help="write the figures here too, as they are found")
+    add("--requests", type=Path, metavar="NPZ", help="encoded requests to answer, one array per input")
+    add("--answers", type=Path, metavar="NPZ", help="where their answers go")
+    add("--probe", action="store_true", help="only say whether the provider works here")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
