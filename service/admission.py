@@ -1,10 +1,11 @@
 """Who gets in: a hard cap on requests in progress, and shedding by queue delay before a body is even read.
 
-Shedding follows CoDel (Nichols and Jacobson, 2012): a short queue that empties again is a burst, and the ladder deals
-with it; a queue whose *shortest* delay over a whole interval stays above a target will not go away by itself, and then
-whatever could not be answered by the model in time is refused at once. In that state each request that is let in must
-be expected to end within the budget, by a live fit of times against the number of requests in progress, and refusing
-costs next to nothing. Used from the event loop only; times are in seconds on `perf_counter`'s clock.
+Whether to shed is CoDel's judgement (Nichols and Jacobson, 2012): a short queue that empties again is a burst, and the
+ladder deals with it; a queue whose *shortest* delay over a whole interval stays above a target will not go away by
+itself. How many may be in progress then is found as TCP finds its window (Chiu and Jain, 1989): each request that the
+model answered in time adds a little, one that came too late takes a share away. Refusing costs next to nothing, so the
+rest of the machine goes into lists of full quality. Used from the event loop only; times are in seconds on
+`perf_counter`'s clock.
 """
 
 from __future__ import annotations
@@ -13,26 +14,32 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Final, Literal
 
-from service.estimate import LiveFit
-
 Refusal = Literal["overloaded", "shed"]
 """overloaded: the hard cap; shed: by queue delay."""
 
-# The fit gives a mean; so many mean deviations above it lie about 99 of 100 requests.
-_DEVIATIONS: Final = 3.0
 # A queue that was standing counts as gone only after so many intervals below the target, lest shedding flicker.
 _CALM_INTERVALS: Final = 3
+# One step up takes five times as many answers in time as may be in progress: a step too far costs late lists.
+_GROWTH: Final = 0.2
+_CUT: Final = 0.85
 
 
 @dataclass(frozen=True, kw_only=True)
 class AdmissionOptions:
-    """`budget_seconds`: what a request let in must be expected to end within. `enforce` off: nothing is shed."""
+    """`limit` is the hard cap. `enforce` off: nothing is shed."""
 
     limit: int
-    budget_seconds: float
     target_seconds: float = 0.005
     interval_seconds: float = 0.1
     enforce: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """One request in progress: how many were when it came in, itself included, and after how many cuts that was."""
+
+    in_flight: int
+    cuts: int
 
 
 class QueueDelay:
@@ -43,12 +50,18 @@ class QueueDelay:
         self._interval = interval_seconds
         self._ends = 0.0
         self._shortest: float | None = None
+        self._shed = False
         self._calm = _CALM_INTERVALS
 
     def note(self, seconds: float, now: float) -> None:
         """A request has waited so long for its turn."""
         self._turn(now)
         self._shortest = seconds if self._shortest is None else min(self._shortest, seconds)
+
+    def shed(self, now: float) -> None:
+        """A request was refused; but for that, the queue would stand in this interval."""
+        self._turn(now)
+        self._shed = True
 
     def standing(self, now: float) -> bool:
         """Has every request of some recent interval waited for longer than the target?"""
@@ -59,12 +72,30 @@ class QueueDelay:
         if now < self._ends:
             return
         passed = 1 + int((now - self._ends) / self._interval) if self._ends else 1
-        if self._shortest is not None and self._shortest > self._target:
+        if self._shed or (self._shortest is not None and self._shortest > self._target):
             self._calm = passed - 1  # Intervals without a single request since then are calm ones.
         else:
             self._calm += passed
-        self._shortest = None
+        self._shortest, self._shed = None, False
         self._ends = now + self._interval
+
+
+class Window:
+    """How many requests may be in progress so that the model answers them in time: additive up, multiplicative down."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self.size = float(most)
+        self.cuts = 0
+
+    def ended(self, ticket: Ticket, *, late: bool) -> None:
+        """A request has ended. Only one of those that came in after a cut can lead to the next."""
+        if not late:
+            if ticket.in_flight > self.size - 1:  # Else it says nothing of what more would do.
+                self.size = min(self._most, self.size + _GROWTH / self.size)
+        elif ticket.cuts == self.cuts and ticket.in_flight < self.size + 1:  # Else it came in beside the window.
+            self.size = max(1.0, _CUT * min(self.size, ticket.in_flight))
+            self.cuts += 1
 
 
 class Admission:
@@ -73,7 +104,7 @@ class Admission:
     def __init__(self, options: AdmissionOptions) -> None:
         self._options = options
         self._delay = QueueDelay(target_seconds=options.target_seconds, interval_seconds=options.interval_seconds)
-        self._times = LiveFit()
+        self._window = Window(options.limit)
         self.in_flight = 0
 
     @property
@@ -86,20 +117,18 @@ class Admission:
         if self.in_flight >= self._options.limit:
             return "overloaded"
         if self._options.enforce and self.would_shed():
+            self._delay.shed(perf_counter())
             return "shed"
         return None
 
     def would_shed(self) -> bool:
-        """Is there a standing queue, and would the next request end too late behind it?"""
-        if not self.in_flight or not self.overloaded:
-            return False
-        expected = self._times.predict(self.in_flight + 1) + _DEVIATIONS * self._times.deviation
-        return expected > self._options.budget_seconds
+        """Is there a standing queue, and are already as many in progress as can be answered in time?"""
+        return bool(self.in_flight) and self.overloaded and self.in_flight + 1 > self._window.size
 
-    def enter(self) -> int:
-        """One more is in progress; returns how many are. Every call is paired with `leave`."""
+    def enter(self) -> Ticket:
+        """One more is in progress. Every call is paired with `leave`."""
         self.in_flight += 1
-        return self.in_flight
+        return Ticket(self.in_flight, self._window.cuts)
 
     def leave(self) -> None:
         """One has ended."""
@@ -109,6 +138,6 @@ class Admission:
         """A request has waited so long for its turn, or would have."""
         self._delay.note(seconds, perf_counter())
 
-    def answered(self, in_flight: int, seconds: float) -> None:
-        """The model has answered a request that found `in_flight`, itself included, in so many seconds."""
-        self._times.add(in_flight, seconds)
+    def ended(self, ticket: Ticket, *, late: bool) -> None:
+        """A request that had the whole budget has its list: the model's in time, or too `late` for that."""
+        self._window.ended(ticket, late=late)

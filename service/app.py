@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from service.admission import Admission, AdmissionOptions
 from service.auth import ApiKeys
-from service.batcher import LEAD_SECONDS, Batcher
+from service.batcher import Batcher
 from service.endpoint import EndpointOptions, RerankEndpoint
 from service.errors import install_error_handlers
 from service.exposition import metrics_response
@@ -74,7 +74,6 @@ def admission_options(settings: Settings) -> AdmissionOptions:
     """What the settings say about who gets in."""
     return AdmissionOptions(
         limit=settings.max_in_flight,
-        budget_seconds=settings.budget_seconds - LEAD_SECONDS,
         target_seconds=settings.queue_target_ms / 1e3,
         interval_seconds=settings.queue_interval_ms / 1e3,
         enforce=settings.deadline_mode == "enforce",

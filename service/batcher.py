@@ -61,14 +61,13 @@ class Batcher:
         """Is there nothing to do for the engine?"""
         return self._thread.idle and not self._waiting
 
-    def in_time(self, engine: Engine, deadline: float) -> bool:
-        """Would a job that is submitted now be done in time, as far as can be told?
+    def seconds_until_done(self, engine: Engine) -> float:
+        """Estimate for a job that is submitted now.
 
-        An engine with nothing to do is always given a try: else one slow spell would never be found to be over.
+        Nothing for an engine with nothing to do: it is always given a try, or one slow spell would never be found to be
+        over.
         """
-        if self._thread.idle:
-            return True
-        return perf_counter() + self._thread.seconds_until_done(engine) <= deadline - LEAD_SECONDS
+        return 0.0 if self._thread.idle else self._thread.seconds_until_done(engine)
 
     async def run(
         self,

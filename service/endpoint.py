@@ -15,7 +15,7 @@ import msgspec
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from service.admission import Admission, Refusal
+from service.admission import Admission, Refusal, Ticket
 from service.auth import ApiKeys
 from service.deadlines import header_timeout
 from service.decoding import decode_request
@@ -24,7 +24,7 @@ from service.problems import INTERNAL, MEDIA_TYPE, OVERLOADED, SHED, Kind, Probl
 from service.records import Observer, Outcome, Progress, RequestRecord
 from service.rerank import Reranker
 from service.schemas import RerankRequest, RerankResponse
-from service.wire import Call, check_media_type, is_header_safe, read_body, read_call, send_bytes
+from service.wire import TICKET_KEY, Call, check_media_type, is_header_safe, read_body, read_call, send_bytes
 
 _log = logging.getLogger(__name__)
 _encode: Final = msgspec.json.Encoder().encode
@@ -69,11 +69,19 @@ class RerankEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer; a fault of the service's own is a 500 that is logged once, never an exception."""
+        try:
+            await self._answer(scope, receive, send)
+        finally:
+            if TICKET_KEY in scope:
+                self._admission.leave()
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         call = read_call(scope)
         progress = Progress(call.arrival)
         progress.stages["lag"] = call.lag
         try:
-            response = await self._rerank(call, progress, receive)
+            self._keys.check(call.header(b"authorization"))
+            response = await self._rerank(call, progress, receive, self._ticket(scope))
         except ClientDisconnect:
             self._emit(call, progress, "cancelled", _CLIENT_CLOSED, None)
         except Problem as problem:
@@ -94,6 +102,8 @@ class RerankEndpoint:
         """Status, headers and body of a refusal, from nothing but the headers; None: the request may come in."""
         refusal = self._admission.refusal()
         if refusal is None:
+            # It counts from here on: the event loop reads many requests before it begins with the first of them.
+            scope[TICKET_KEY] = self._admission.enter()
             return None
         call = read_call(scope)
         problem = self._problem(refusal)
@@ -102,26 +112,28 @@ class RerankEndpoint:
         headers = [(b"content-type", MEDIA_TYPE.encode()), *_echo(call), *_own_headers(problem)]
         return problem.kind.status, headers, body
 
-    async def _rerank(self, call: Call, progress: Progress, receive: Receive) -> RerankResponse:
-        self._keys.check(call.header(b"authorization"))
-        refusal = self._admission.refusal()
-        if refusal is not None:
-            raise self._problem(refusal)
-        in_flight = self._admission.enter()
-        try:
-            check_media_type(call)
-            body = await read_body(
-                call, receive, limit=self._options.max_body_bytes, seconds=self._options.read_timeout_seconds
-            )
-            request = decode_request(body)
-            call.request_id = request.request_id or call.request_id
-            progress.end("decode")
-            deadline = self._deadline(call, request, progress)
-            response = await self._reranker.rerank(request, call.request_id, progress, deadline, call.presence)
-            self._learn(in_flight, progress, response)
-            return response
-        finally:
-            self._admission.leave()
+    def _ticket(self, scope: Scope) -> Ticket:
+        """That of a request which the HTTP protocol let in, or a new one. Raises `Problem` (503)."""
+        if TICKET_KEY not in scope:
+            refusal = self._admission.refusal()
+            if refusal is not None:
+                raise self._problem(refusal)
+            scope[TICKET_KEY] = self._admission.enter()
+        ticket: Ticket = scope[TICKET_KEY]
+        return ticket
+
+    async def _rerank(self, call: Call, progress: Progress, receive: Receive, ticket: Ticket) -> RerankResponse:
+        check_media_type(call)
+        body = await read_body(
+            call, receive, limit=self._options.max_body_bytes, seconds=self._options.read_timeout_seconds
+        )
+        request = decode_request(body)
+        call.request_id = request.request_id or call.request_id
+        progress.end("decode")
+        deadline = self._deadline(call, request, progress)
+        response = await self._reranker.rerank(request, call.request_id, progress, deadline, call.presence)
+        self._learn(ticket, progress, response, hurried=deadline.at < call.arrival + self._options.budget_seconds)
+        return response
 
     def _deadline(self, call: Call, request: RerankRequest, progress: Progress) -> Deadline:
         wished, progress.ignored_headers = header_timeout(call.headers)
@@ -130,14 +142,16 @@ class RerankEndpoint:
             seconds = min(seconds, request.timeout_ms / 1e3)
         return Deadline(call.arrival + seconds, self._options.enforce_deadlines)
 
-    def _learn(self, in_flight: int, progress: Progress, response: RerankResponse) -> None:
-        """Tell admission how long this request waited, and how long it took where the model answered it."""
+    def _learn(self, ticket: Ticket, progress: Progress, response: RerankResponse, *, hurried: bool) -> None:
+        """Tell admission how long this request waited, and whether the model was in time; not if it was `hurried`."""
         stages = progress.stages
         if response.degraded is None:
             self._admission.waited(stages["lag"] + stages["wait"])
-            self._admission.answered(in_flight, progress.elapsed)
         else:
-            self._admission.waited(progress.elapsed)
+            # Whoever is not even queued waits for nothing, and must not make a standing queue look short.
+            self._admission.waited(max(progress.elapsed, stages["lag"] + progress.foreseen_wait))
+        if not hurried and progress.degraded != "model-error":
+            self._admission.ended(ticket, late=progress.would_degrade is not None)
 
     def _problem(self, refusal: Refusal) -> Problem:
         kind, detail = _REFUSALS[refusal]

@@ -198,7 +198,7 @@ def most_urgent(waiting: Sequence[Job]) -> Job:
 
 
 def next_batch(waiting: Sequence[Job], predict: Callable[[int], float], now: float) -> list[Job]:
-    """The jobs to run now: at least the most urgent one, then others of its engine while all would be done in time.
+    """The jobs to run now: the most urgent one that can be in time, then others while all would be done in time.
 
     `predict` gives the seconds of a run over n jobs. Work in the background is a batch of its own.
     """
@@ -206,7 +206,10 @@ def next_batch(waiting: Sequence[Job], predict: Callable[[int], float], now: flo
     if head.background:
         return [head]
     mates = sorted((j for j in waiting if j.engine is head.engine and not j.background), key=lambda job: job.deadline)
-    tightest = head.deadline
+    # Who would be late even alone is called back shortly, and would only make the others late as well; but if all
+    # would be late the estimate may be what is wrong.
+    mates = [job for job in mates if now + predict(1) <= job.deadline] or mates
+    tightest = mates[0].deadline
     n = 1
     # Jobs are in the order of their deadlines, so the first is the tightest of any batch.
     while n < min(len(mates), head.engine.largest_batch) and now + predict(n + 1) <= tightest:

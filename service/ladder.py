@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Final
 
-from service.batcher import Batcher
-from service.engine import NEVER, Engine
+from service.batcher import LEAD_SECONDS
+from service.engine import NEVER
 
 _FORMULA_SECONDS: Final = 0.0005  # Less than this before the deadline there is no time for the formula either.
 
@@ -33,6 +33,6 @@ class Deadline:
         return self.enforced and perf_counter() > self.at - _FORMULA_SECONDS
 
 
-def model_in_time(batcher: Batcher, engine: Engine, deadline: Deadline) -> bool:
-    """Could the model's answer be there in time, as far as can be told before it is queued?"""
-    return batcher.in_time(engine, deadline.at)
+def in_time(wait: float, deadline: Deadline) -> bool:
+    """Does an answer of the model after so many seconds leave time to be sent? One at once is always given a try."""
+    return not wait or perf_counter() + wait <= deadline.at - LEAD_SECONDS

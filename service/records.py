@@ -63,6 +63,7 @@ class Progress:
     """What is known so far of a request in progress; becomes its record.
 
     `health` is called when the answer is on its way: figures for the SRE are not worth the client's time.
+    `foreseen_wait` is how many seconds the model was expected to take when the request was ready for it.
     """
 
     arrival: float
@@ -74,6 +75,7 @@ class Progress:
     degraded: DegradedReason | None = None
     would_degrade: DegradedReason | None = None
     ignored_headers: tuple[str, ...] = ()
+    foreseen_wait: float = 0.0
     stages: dict[Stage, float] = field(default_factory=dict)
     _last: float = 0.0
 

@@ -20,7 +20,7 @@ from service.checks import check_request
 from service.engine import Answer, EngineError
 from service.fallback import formula_list, input_list
 from service.health import list_health
-from service.ladder import Deadline, model_in_time
+from service.ladder import Deadline, in_time
 from service.model import Model
 from service.plan import Plan, make_plan
 from service.problems import invalid
@@ -106,7 +106,8 @@ class Reranker:
         self, case: Case, progress: Progress, deadline: Deadline, presence: Presence | None
     ) -> Listed | DegradedReason:
         """The model's list, or why there is none."""
-        if not model_in_time(self._batcher, case.model.engine, deadline):
+        progress.foreseen_wait = self._batcher.seconds_until_done(case.model.engine)
+        if not in_time(progress.foreseen_wait, deadline):
             progress.would_degrade = "wait"
             if deadline.enforced:
                 return "wait"

@@ -45,7 +45,7 @@ async def warm_up(batcher: Batcher, model: Model) -> None:
     endpoint = RerankEndpoint(
         options=EndpointOptions(max_body_bytes=len(body), read_timeout_seconds=_TIMEOUT_SECONDS, budget_seconds=NEVER),
         keys=ApiKeys(()),
-        admission=Admission(AdmissionOptions(limit=most, budget_seconds=NEVER)),
+        admission=Admission(AdmissionOptions(limit=most)),
         reranker=Reranker(registry=registry, batcher=batcher, max_candidates=_CANDIDATES),
         observers=(),
     )

@@ -22,6 +22,9 @@ ARRIVAL_KEY: Final = "listwright.arrival"
 PRESENCE_KEY: Final = "listwright.presence"
 """Scope key under which `protocol.py` leaves the connection's `Presence`."""
 
+TICKET_KEY: Final = "listwright.ticket"
+"""Scope key of a request that counts as one in progress; see `admission.py`."""
+
 _LONGEST_ID: Final = 128
 # How much of a refused body is read on, as a multiple of the limit: a client that still sends sees no answer.
 _LINGER: Final = 4

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service import admission as module
-from service.admission import Admission, AdmissionOptions, QueueDelay
+from service.admission import Admission, AdmissionOptions, QueueDelay, Ticket, Window
 from service.stacking import Batch
 from tests.service.live import FakeEngine, Live, Reply, fake_model, live_app
 from tests.service.raw import connected
@@ -100,45 +100,61 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
-def crowd(admission: Admission, clock: list[float]) -> None:
-    """A standing queue: everybody waits, and each in progress adds 4 ms."""
-    for i in range(60):
-        n = 1 + i % 5
+def crowd(admission: Admission, clock: list[float], window: int = 4) -> None:
+    """A standing queue, and answers that are late once more than `window` are in progress."""
+    for _ in range(1000):
         admission.waited(LONG)
-        admission.answered(n, 0.004 * n)
+        tickets = [admission.enter() for _ in range(min(16, 2 * window))]
+        for ticket in tickets:
+            admission.leave()
+            admission.ended(ticket, late=ticket.in_flight > window)
         clock[0] += 0.01
 
 
 def admit(**options: Any) -> Admission:
-    return Admission(AdmissionOptions(**{"limit": 16, "budget_seconds": 0.017, **options}))
+    return Admission(AdmissionOptions(**{"limit": 16, **options}))
+
+
+def let_in(admission: Admission, most: int) -> int:
+    """How many come in one after the other before one is refused; none stays."""
+    entered = 0
+    while entered < most and admission.refusal() is None:
+        admission.enter()
+        entered += 1
+    for _ in range(entered):
+        admission.leave()
+    return entered
 
 
 def test_a_standing_queue_sheds_what_could_not_be_answered_in_time_and_no_more(clock: list[float]) -> None:
     admission = admit()
-    crowd(admission, clock)
+    crowd(admission, clock, window=4)
     assert admission.overloaded
+    assert 3 <= let_in(admission, 16) <= 4
     assert admission.refusal() is None, "an idle service lets everybody in"
-    refusals = []
-    for _ in range(6):
-        refusals.append(admission.refusal())
-        admission.enter()
-    # The next after three would be the fourth: 16 ms, within 17; the fifth would not.
-    assert refusals == [None, None, None, None, "shed", "shed"]
-    for _ in range(6):
-        admission.leave()
-    assert admission.refusal() is None
 
 
 def test_without_a_standing_queue_nothing_is_shed_however_many_are_in(clock: list[float]) -> None:
     admission = admit()
     crowd(admission, clock)
     clock[0] += 60
-    for _ in range(15):
-        assert admission.refusal() is None
+    assert let_in(admission, 20) == 16
+    for _ in range(16):
         admission.enter()
-    assert admission.refusal() is None
-    admission.enter()
     assert admission.refusal() == "overloaded", "the hard cap holds all the same"
+
+
+def test_shedding_goes_on_while_it_is_what_keeps_the_queue_short(clock: list[float]) -> None:
+    admission = admit()
+    crowd(admission, clock)
+    for _ in range(100):
+        admission.waited(SHORT)
+        assert let_in(admission, 16) < 16
+        clock[0] += 0.01
+    for _ in range(100):
+        admission.waited(SHORT)  # Nobody is refused any more.
+        clock[0] += 0.01
+    assert not admission.overloaded
 
 
 def test_where_deadlines_are_only_observed_nothing_is_shed_but_the_cap_holds(clock: list[float]) -> None:
@@ -149,6 +165,31 @@ def test_where_deadlines_are_only_observed_nothing_is_shed_but_the_cap_holds(clo
         admission.enter()
     assert admission.would_shed()
     assert admission.refusal() == "overloaded"
+
+
+@given(capacity=st.integers(1, 60), start=st.integers(1, 64))
+def test_the_window_finds_what_can_be_answered_in_time(capacity: int, start: int) -> None:
+    window = Window(64)
+    window.size = float(start)
+    sizes = []
+    for _ in range(12_000):
+        in_flight = int(window.size)
+        window.ended(Ticket(in_flight, window.cuts), late=in_flight > capacity)
+        sizes.append(window.size)
+    last = sizes[-4000:]
+    assert max(last) < capacity + 2
+    assert min(last) >= max(1.0, 0.84 * capacity)
+
+
+def test_a_whole_batch_that_is_late_cuts_the_window_once_and_a_quiet_time_does_not_widen_it() -> None:
+    window = Window(64)
+    window.size = 20.0
+    for n in range(12, 20):
+        window.ended(Ticket(n, 0), late=True)
+    assert window.size == pytest.approx(0.85 * 12)
+    for _ in range(500):
+        window.ended(Ticket(2, window.cuts), late=False)
+    assert window.size == pytest.approx(0.85 * 12)
 
 
 class Slow(FakeEngine):

@@ -17,7 +17,9 @@ from service.cpu_engine import CpuEngine
 from service.cuda_engine import CudaEngine
 from service.onnx_engine import SessionConfig, session_options, why_no_cuda
 from service.stacking import Batch
+from tests.deploy.files import ROOT
 
+DEMO = ROOT / "bundles" / "demo" / "1"
 needs_gpu = pytest.mark.skipif(
     "CUDAExecutionProvider" not in ort.get_available_providers() or why_no_cuda() is not None,
     reason="needs an NVIDIA GPU",
@@ -108,9 +110,9 @@ def test_on_a_gpu_answers_are_the_cpus_for_every_number_of_rows(any_bundle: Path
 
 @pytest.mark.cuda
 @needs_gpu
-def test_on_a_gpu_every_warmed_shape_is_captured(any_bundle: Path) -> None:
-    gpu = CudaEngine(any_bundle / MODEL_FILE, SessionConfig("cuda", max_batch=2))
-    gpu.warm(golden(any_bundle, slice(0, 1)))
+def test_on_a_gpu_every_warmed_shape_of_an_exported_graph_is_captured() -> None:
+    gpu = CudaEngine(DEMO / MODEL_FILE, SessionConfig("cuda", max_batch=2))
+    gpu.warm(golden(DEMO, slice(0, 1)))
     assert gpu.why_no_graphs is None
     assert gpu.captured > 0
 
