@@ -7,7 +7,7 @@ refused by `shed`, which the HTTP protocol asks as soon as it has read the heade
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -36,6 +36,8 @@ _REFUSALS: Final[dict[Refusal, tuple[Kind, str]]] = {
 }
 
 Headers = list[tuple[bytes, bytes]]
+Afterwards = Callable[[RerankRequest, RerankResponse], None]
+"""Told of a list once it has been sent; may not raise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,12 +62,14 @@ class RerankEndpoint:
         admission: Admission,
         reranker: Reranker,
         observers: Sequence[Observer],
+        afterwards: Afterwards | None = None,
     ) -> None:
         self._options = options
         self._keys = keys
         self._admission = admission
         self._reranker = reranker
         self._observers = tuple(observers)
+        self._afterwards = afterwards
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer; a fault of the service's own is a 500 that is logged once, never an exception."""
@@ -73,7 +77,7 @@ class RerankEndpoint:
         progress = Progress(call.arrival)
         progress.stages["lag"] = call.lag
         try:
-            response = await self._rerank(call, progress, receive)
+            request, response = await self._rerank(call, progress, receive)
         except ClientDisconnect:
             self._emit(call, progress, "cancelled", _CLIENT_CLOSED, None)
         except Problem as problem:
@@ -89,6 +93,8 @@ class RerankEndpoint:
             await send_bytes(send, 200, _encode(response), _JSON, headers)
             progress.end("respond")
             self._emit(call, progress, "ok" if response.degraded is None else "degraded", 200, None)
+            if self._afterwards is not None:
+                self._afterwards(request, response)
 
     def shed(self, scope: Scope) -> tuple[int, Headers, bytes] | None:
         """Status, headers and body of a refusal, from nothing but the headers; None: the request may come in."""
@@ -102,7 +108,7 @@ class RerankEndpoint:
         headers = [(b"content-type", MEDIA_TYPE.encode()), *_echo(call), *_own_headers(problem)]
         return problem.kind.status, headers, body
 
-    async def _rerank(self, call: Call, progress: Progress, receive: Receive) -> RerankResponse:
+    async def _rerank(self, call: Call, progress: Progress, receive: Receive) -> tuple[RerankRequest, RerankResponse]:
         self._keys.check(call.header(b"authorization"))
         refusal = self._admission.refusal()
         if refusal is not None:
@@ -119,7 +125,7 @@ class RerankEndpoint:
             deadline = self._deadline(call, request, progress)
             response = await self._reranker.rerank(request, call.request_id, progress, deadline, call.presence)
             self._learn(in_flight, progress, response)
-            return response
+            return request, response
         finally:
             self._admission.leave()
 
