@@ -18,8 +18,6 @@ from service.estimate import LiveFit
 Refusal = Literal["overloaded", "shed"]
 """overloaded: the hard cap; shed: by queue delay."""
 
-# The fit gives a mean; so many mean deviations above it lie about 99 of 100 requests.
-_DEVIATIONS: Final = 3.0
 # A queue that was standing counts as gone only after so many intervals below the target, lest shedding flicker.
 _CALM_INTERVALS: Final = 3
 
@@ -93,8 +91,11 @@ class Admission:
         """Is there a standing queue, and would the next request end too late behind it?"""
         if not self.in_flight or not self.overloaded:
             return False
-        expected = self._times.predict(self.in_flight + 1) + _DEVIATIONS * self._times.deviation
-        return expected > self._options.budget_seconds
+        return not self.in_time()
+
+    def in_time(self, delay_seconds: float = 0.0) -> bool:
+        """Would a request that came now end within the budget, as far as can be told, if it were so much later?"""
+        return delay_seconds + self._times.bound(self.in_flight + 1) <= self._options.budget_seconds
 
     def enter(self) -> int:
         """One more is in progress; returns how many are. Every call is paired with `leave`."""

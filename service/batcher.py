@@ -70,13 +70,9 @@ class Batcher:
             return True
         return perf_counter() + self._thread.seconds_until_done(engine) <= deadline - LEAD_SECONDS
 
-    def fits_between(self, work: Engine, request: Engine, seconds: float) -> bool:
-        """Would a request that comes just as a run of `work` begins be done by its engine within `seconds`?
-
-        As far as can be told: an engine that has never run counts as taking no time.
-        """
-        thread = self._thread
-        return thread.seconds_until_done(work) + thread.seconds_until_done(request) <= seconds - LEAD_SECONDS
+    def run_seconds(self, engine: Engine) -> float:
+        """What a run of `engine` for one request takes at the most, as far as can be told; 0 if there was none yet."""
+        return self._thread.run_seconds(engine)
 
     async def run(
         self,

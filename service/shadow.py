@@ -83,7 +83,7 @@ class Shadow:
         served = [item.index for item in response.items if item.source == "model"]
         if not served or (model.name, model.version) == (response.model, response.version):
             self._count(model, "skipped")
-        elif self._task is not None or not self._is_quiet() or not self._fits(model, response):
+        elif self._task is not None or not self._is_quiet() or not self._fits(model):
             self._count(model, "dropped")
         else:
             self._task = asyncio.get_running_loop().create_task(self._compare(model, request, served))
@@ -134,14 +134,11 @@ class Shadow:
         admission = self._admission
         return self._batcher.idle and not admission.in_flight and not admission.overloaded
 
-    def _fits(self, model: Model, response: RerankResponse) -> bool:
-        """Would a request like this one, come just as the shadow's run begins, still get the model's list in time?"""
-        served = self._registry.find(response.model, response.version)
-        if served is None:
-            return False
+    def _fits(self, model: Model) -> bool:
+        """Would a request that comes just as the shadow's run begins still get its model's list in time?"""
         if monotonic() >= self._ran_at + _RETRY_SECONDS:
             return True
-        return self._batcher.fits_between(model.engine, served.engine, self._budget)
+        return self._admission.in_time(self._batcher.run_seconds(model.engine))
 
     def _miss(self) -> None:
         self._observe(ShadowRecord(self._name, self._version or NO_MODEL, "unknown"))

@@ -20,9 +20,10 @@ from service.registry import Registry
 from service.rerank import Reranker
 from service.schemas import RerankRequest, RerankResponse
 from service.shadow import Shadow
+from service.stacking import Batch
 from tests.service.live import FakeEngine, fake_model
 from tests.service.requests import request
-from tests.service.tiny_bundle import Options
+from tests.service.tiny_bundle import Arrays, Options
 
 
 class Bench:
@@ -62,6 +63,14 @@ class Bench:
                 await asyncio.sleep(0.001)
         await asyncio.sleep(0.02)
         return [record.outcome for record in self.records]
+
+
+class Slow(FakeEngine):
+    """An engine whose runs take 0.2 s at least."""
+
+    def run(self, batch: Batch) -> Arrays:
+        time.sleep(0.2)
+        return super().run(batch)
 
 
 def on_loop(
@@ -151,6 +160,19 @@ def test_none_is_begun_while_a_queue_stands() -> None:
         assert engine.batches == []
 
     on_loop(work, engine=engine)
+
+
+@pytest.mark.parametrize(("request_seconds", "second"), [(29.9, "dropped"), (1.0, "scored")])
+def test_none_is_begun_that_could_make_the_next_request_late(request_seconds: float, second: str) -> None:
+    async def work(at: Bench) -> None:
+        answer = await at.answer()
+        at.shadow.offer(*answer)
+        assert await at.outcomes(1) == ["scored"]
+        at.admission.answered(1, request_seconds)  # Of a budget of 30 s.
+        at.shadow.offer(*answer)
+        assert await at.outcomes(2) == ["scored", second]
+
+    on_loop(work, engine=Slow())
 
 
 @pytest.mark.parametrize("retired", ["tiny", "next"])
