@@ -23,6 +23,7 @@ from service.records import Observer
 from service.registry import Registry
 from service.rerank import Reranker
 from service.settings import Settings
+from service.shadow import Shadow
 from service.status import Health, Models, Slo, describe_models, describe_slo
 
 
@@ -42,6 +43,7 @@ def create_app(
         queue_depth=lambda: batcher.depth,
         overloaded=lambda: admission.overloaded,
     )
+    shadow = _make_shadow(settings, registry, metrics, batcher, admission)
     endpoint = RerankEndpoint(
         options=EndpointOptions(
             max_body_bytes=settings.max_body_bytes,
@@ -54,6 +56,7 @@ def create_app(
         admission=admission,
         reranker=Reranker(registry=registry, batcher=batcher, max_candidates=settings.max_candidates),
         observers=(metrics.observe, *observers),
+        afterwards=None if shadow is None else shadow.offer,
     )
     app = DocumentedApp(
         title="Listwright",
@@ -68,6 +71,27 @@ def create_app(
     _add_health(app, registry, settings)
     _add_status(app, settings, registry, metrics, keys)
     return app
+
+
+def _make_shadow(
+    settings: Settings, registry: Registry, metrics: Metrics, batcher: Batcher, admission: Admission
+) -> Shadow | None:
+    """What compares lists with another model's, if the settings ask for it."""
+    if settings.shadow_bundle is None or not settings.shadow_share:
+        return None
+    name, version = settings.shadow_bundle
+    shadow = Shadow(
+        name=name,
+        version=version,
+        share=settings.shadow_share,
+        registry=registry,
+        batcher=batcher,
+        admission=admission,
+        budget_seconds=settings.budget_seconds,
+        observe=metrics.observe_shadow,
+    )
+    registry.on_drain(shadow.stop)
+    return shadow
 
 
 def admission_options(settings: Settings) -> AdmissionOptions:

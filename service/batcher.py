@@ -69,6 +69,10 @@ class Batcher:
         """
         return 0.0 if self._thread.idle else self._thread.seconds_until_done(engine)
 
+    def run_seconds(self, engine: Engine) -> float:
+        """What a run of `engine` for one request takes at the most, as far as can be told; 0 if there was none yet."""
+        return self._thread.run_seconds(engine)
+
     async def run(
         self,
         engine: Engine,

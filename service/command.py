@@ -8,6 +8,7 @@ from typing import Final
 from service.logs import configure_logging
 from service.server import run as run_alone
 from service.settings import PREFIX, Settings, flag, load_settings
+from service.shadow import check_shadow
 from service.supervisor import run as run_workers
 
 _SECRET: Final = frozenset(("api_keys",))
@@ -26,4 +27,5 @@ def run(arguments: argparse.Namespace) -> int:
     """Serve until told to stop. Raises `SettingsError` naming the setting that is wrong."""
     settings = load_settings(vars(arguments))
     configure_logging(level=settings.log_level, as_json=settings.log_json)
+    check_shadow(settings)
     return run_alone(settings) if settings.workers == 1 else run_workers(settings)

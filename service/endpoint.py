@@ -7,7 +7,7 @@ refused by `shed`, which the HTTP protocol asks as soon as it has read the heade
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -36,6 +36,9 @@ _REFUSALS: Final[dict[Refusal, tuple[Kind, str]]] = {
 }
 
 Headers = list[tuple[bytes, bytes]]
+Answered = tuple[RerankRequest, RerankResponse]
+Afterwards = Callable[[RerankRequest, RerankResponse], None]
+"""Told of a list once it has been sent; may not raise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,28 +63,32 @@ class RerankEndpoint:
         admission: Admission,
         reranker: Reranker,
         observers: Sequence[Observer],
+        afterwards: Afterwards | None = None,
     ) -> None:
         self._options = options
         self._keys = keys
         self._admission = admission
         self._reranker = reranker
         self._observers = tuple(observers)
+        self._afterwards = afterwards
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer; a fault of the service's own is a 500 that is logged once, never an exception."""
         try:
-            await self._answer(scope, receive, send)
+            answered = await self._answer(scope, receive, send)
         finally:
             if TICKET_KEY in scope:
                 self._admission.leave()
+        if answered is not None and self._afterwards is not None:
+            self._afterwards(*answered)
 
-    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> Answered | None:
         call = read_call(scope)
         progress = Progress(call.arrival)
         progress.stages["lag"] = call.lag
         try:
             self._keys.check(call.header(b"authorization"))
-            response = await self._rerank(call, progress, receive, self._ticket(scope))
+            answered = await self._rerank(call, progress, receive, self._ticket(scope))
         except ClientDisconnect:
             self._emit(call, progress, "cancelled", _CLIENT_CLOSED, None)
         except Problem as problem:
@@ -90,13 +97,9 @@ class RerankEndpoint:
             _log.exception("request %s failed", call.request_id, extra=_ids(call))
             await self._refuse(call, progress, send, Problem(INTERNAL, "the log has the request id"))
         else:
-            headers = [*_echo(call), (b"server-timing", _server_timing(progress))]
-            if response.degraded is not None:
-                why = f"{response.degraded.reason}; level={response.degraded.level}"
-                headers.append((b"x-listwright-degraded", why.encode()))
-            await send_bytes(send, 200, _encode(response), _JSON, headers)
-            progress.end("respond")
-            self._emit(call, progress, "ok" if response.degraded is None else "degraded", 200, None)
+            await self._send_list(call, progress, send, answered[1])
+            return answered
+        return None
 
     def shed(self, scope: Scope) -> tuple[int, Headers, bytes] | None:
         """Status, headers and body of a refusal, from nothing but the headers; None: the request may come in."""
@@ -122,7 +125,7 @@ class RerankEndpoint:
         ticket: Ticket = scope[TICKET_KEY]
         return ticket
 
-    async def _rerank(self, call: Call, progress: Progress, receive: Receive, ticket: Ticket) -> RerankResponse:
+    async def _rerank(self, call: Call, progress: Progress, receive: Receive, ticket: Ticket) -> Answered:
         check_media_type(call)
         body = await read_body(
             call, receive, limit=self._options.max_body_bytes, seconds=self._options.read_timeout_seconds
@@ -133,7 +136,16 @@ class RerankEndpoint:
         deadline = self._deadline(call, request, progress)
         response = await self._reranker.rerank(request, call.request_id, progress, deadline, call.presence)
         self._learn(ticket, progress, response, hurried=deadline.at < call.arrival + self._options.budget_seconds)
-        return response
+        return request, response
+
+    async def _send_list(self, call: Call, progress: Progress, send: Send, response: RerankResponse) -> None:
+        headers = [*_echo(call), (b"server-timing", _server_timing(progress))]
+        if response.degraded is not None:
+            why = f"{response.degraded.reason}; level={response.degraded.level}"
+            headers.append((b"x-listwright-degraded", why.encode()))
+        await send_bytes(send, 200, _encode(response), _JSON, headers)
+        progress.end("respond")
+        self._emit(call, progress, "ok" if response.degraded is None else "degraded", 200, None)
 
     def _deadline(self, call: Call, request: RerankRequest, progress: Progress) -> Deadline:
         wished, progress.ignored_headers = header_timeout(call.headers)

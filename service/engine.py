@@ -142,6 +142,10 @@ class InferenceThread:
         ahead = full * times.predict(engine.largest_batch)
         return left + ahead + (times.predict(last) if last else 0.0)
 
+    def run_seconds(self, engine: Engine) -> float:
+        """What about 99 of 100 runs of `engine` for one request stay below; 0 before the first."""
+        return self._fit(engine).bound(1)
+
     def close(self) -> None:
         """Finish what waits, then end the thread."""
         self._inbox.put(None)

@@ -12,6 +12,8 @@ _MEMORY: Final = 0.98
 # and a lasting one still gets through within a few observations.
 _OUTLIER: Final = 3.0
 _SAME_AMOUNT: Final = 1e-3
+# So many mean deviations above the mean lie about 99 of 100 observations.
+_DEVIATIONS: Final = 3.0
 # Where only one amount has been seen nothing tells a from b; half of the time is then taken as fixed.
 _FIXED_SHARE: Final = 0.5
 
@@ -52,3 +54,7 @@ class LiveFit:
         else:
             slope = (1 - _FIXED_SHARE) * self._mean_t / max(self._mean_n, 1.0)
         return max(0.0, self._mean_t + slope * (n - self._mean_n))
+
+    def bound(self, n: int) -> float:
+        """Seconds that about 99 of 100 times of `n` stay below; 0 before the first observation."""
+        return self.predict(n) + _DEVIATIONS * self.deviation

@@ -16,7 +16,17 @@ from prometheus_client.registry import Collector
 from service.deadlines import HEADERS
 from service.exposition import Exposition, OwnExposition
 from service.model import Model
-from service.records import NO_MODEL, OUTCOMES, STAGES, ListHealth, Outcome, RequestRecord
+from service.records import (
+    NO_MODEL,
+    OUTCOMES,
+    SHADOW_DEPTHS,
+    SHADOW_OUTCOMES,
+    STAGES,
+    ListHealth,
+    Outcome,
+    RequestRecord,
+    ShadowRecord,
+)
 from service.rolling import RollingWindow
 from service.schemas import DegradedReason, Source
 
@@ -43,6 +53,9 @@ _CANDIDATES: Final = (1, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 _BATCH: Final = (1, 2, 4, 8, 16, 32, 64)
 _DISPLACEMENT: Final = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 _DIVERSITY: Final = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.5, 2.0)
+_OVERLAP: Final = (0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1)
+# One swap of neighbours in a list of 10 is 0.956; what lies above 0.99 is, in lists of up to 20, the same list.
+_TAU: Final = (-1, -0.8, -0.6, -0.4, -0.2, 0, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.99, 1)
 REJECTED: Final = ("not-ready", "overloaded", "shed")
 DROPPED: Final = ("deadline", "client-gone")
 RELOADS: Final = ("ok", "refused")
@@ -54,9 +67,18 @@ _REFRESH_SECONDS: Final = 1.0
 
 
 class Metrics:
-    """An observer of requests. `observe` costs some microseconds and never raises for a record of this service."""
+    """An observer of requests. `observe` costs some microseconds and never raises for a record of this service.
 
-    def __init__(self, *, budget_seconds: float, exposition: Exposition | None = None) -> None:
+    `shadow` is the name and version of the model that lists are compared with, as the settings say it.
+    """
+
+    def __init__(
+        self,
+        *,
+        budget_seconds: float,
+        exposition: Exposition | None = None,
+        shadow: tuple[str, str | None] | None = None,
+    ) -> None:
         self._exposition = exposition or OwnExposition()
         self.registry = self._exposition.registry
         self.window = RollingWindow()
@@ -65,6 +87,7 @@ class Metrics:
         self._make_requests(budget_seconds)
         self._make_gauges(budget_seconds)
         self._make_lists()
+        self._make_shadow(shadow)
         for outcome in sorted(set(OUTCOMES) - _ANSWERED):
             self._duration.labels(NO_MODEL, NO_MODEL, outcome)
 
@@ -159,6 +182,32 @@ class Metrics:
         self._source_counts = {source: self._sources.labels(source) for source in _SOURCES}
         self._queue_counts: list[Counter] = []
 
+    def _make_shadow(self, shadow: tuple[str, str | None] | None) -> None:
+        r, labels = self.registry, ("model", "version")
+        self._compared = Counter(
+            "rerank_shadow_total",
+            "Lists sampled for comparison with the shadow model's, by what became of it.",
+            (*labels, "outcome"),
+            registry=r,
+        )
+        self._tau = Histogram(
+            "rerank_shadow_kendall_tau",
+            "Kendall's tau-b between the list that was given and the shadow's; 1: the same order.",
+            labels,
+            buckets=_TAU,
+            registry=r,
+        )
+        self._overlap = Histogram(
+            "rerank_shadow_overlap",
+            "Share of the first k items of the list that was given that are among the shadow's first k.",
+            (*labels, "k"),
+            buckets=_OVERLAP,
+            registry=r,
+        )
+        self._shadow = shadow
+        if shadow is not None:
+            self._compared.labels(shadow[0], shadow[1] or NO_MODEL, "unknown")
+
     def watch(
         self, *, in_flight: Callable[[], int], queue_depth: Callable[[], int], overloaded: Callable[[], bool]
     ) -> None:
@@ -196,6 +245,15 @@ class Metrics:
             self._duration.labels(model.name, model.version, outcome)
         for i in range(len(self._queue_counts), model.manifest.limits.queues):
             self._queue_counts.append(self._queue_items.labels(str(i)))
+        if self._shadow in ((model.name, model.version), (model.name, None)):
+            self._shadow_loaded(model)
+
+    def _shadow_loaded(self, model: Model) -> None:
+        for outcome in SHADOW_OUTCOMES:
+            self._compared.labels(model.name, model.version, outcome)
+        self._tau.labels(model.name, model.version)
+        for k in SHADOW_DEPTHS:
+            self._overlap.labels(model.name, model.version, str(k))
 
     def model_retired(self, model: Model) -> None:
         """The version is no longer live."""
@@ -224,6 +282,14 @@ class Metrics:
             self._batch.observe(record.batch_size)
         if record.health is not None:
             self._observe_list(record.health)
+
+    def observe_shadow(self, record: ShadowRecord) -> None:
+        """Count one sampled request, and how far the lists agree."""
+        self._compared.labels(record.model, record.version, record.outcome).inc()
+        if record.tau is not None:
+            self._tau.labels(record.model, record.version).observe(record.tau)
+        for k, share in record.overlap.items():
+            self._overlap.labels(record.model, record.version, str(k)).observe(share)
 
     def _observe_list(self, health: ListHealth) -> None:
         if health.diversity is not None:

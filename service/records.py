@@ -19,6 +19,14 @@ STAGES: Final[tuple[Stage, ...]] = get_args(Stage)
 NO_MODEL: Final = "none"
 """Label of requests that ended before their model was known."""
 
+ShadowOutcome = Literal["scored", "dropped", "skipped", "unfit", "unknown", "failed"]
+SHADOW_OUTCOMES: Final[tuple[ShadowOutcome, ...]] = get_args(ShadowOutcome)
+"""scored: compared. dropped: there was other work, or no time. skipped: the shadow itself had answered, or no model had
+chosen an item. unfit: no request for the shadow. unknown: the shadow is not live. failed: it broke."""
+
+SHADOW_DEPTHS: Final = (1, 3, 5, 10)
+"""How many of the first items are looked at for their overlap; what is past the end of the list is left out."""
+
 
 @dataclass(frozen=True, slots=True)
 class ListHealth:
@@ -53,6 +61,20 @@ class RequestRecord:
     degraded: DegradedReason | None = None
     would_degrade: DegradedReason | None = None
     ignored_headers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ShadowRecord:
+    """One sampled request: the shadow's name and version and, if it was scored, how far its list agrees.
+
+    `tau` is Kendall's τ-b, −1…1, and `overlap` the share of common items, 0…1, by the number of items looked at.
+    """
+
+    model: str
+    version: str
+    outcome: ShadowOutcome
+    tau: float | None = None
+    overlap: Mapping[int, float] = field(default_factory=dict)
 
 
 Observer = Callable[[RequestRecord], None]

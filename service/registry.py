@@ -24,6 +24,7 @@ class Registry:
         self._failures: dict[str, str] = {}
         self._published: list[Tell] = []
         self._retired: list[Tell] = []
+        self._drained: list[Callable[[], None]] = []
         self._loading = True
         self._draining = False
 
@@ -41,6 +42,10 @@ class Registry:
         """The live version that requests get which name none."""
         versions = self._models.get(name)
         return None if versions is None else next(reversed(versions.values()))
+
+    def find(self, name: str, version: str | None = None) -> Model | None:
+        """A live model, in its current version unless one is named; None if there is none."""
+        return self.current(name) if version is None else self._models.get(name, {}).get(version)
 
     @property
     def default(self) -> str | None:
@@ -87,6 +92,12 @@ class Registry:
     def drain(self) -> None:
         """Say not ready from now on; requests are still answered."""
         self._draining = True
+        for tell in self._drained:
+            tell()
+
+    def on_drain(self, tell: Callable[[], None]) -> None:
+        """Call `tell` when the service begins to shut down."""
+        self._drained.append(tell)
 
     def why_not_ready(self) -> str | None:
         """None when ready. Ready means: all that was there at the start is live, and so is the default model."""

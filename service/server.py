@@ -55,7 +55,7 @@ def assemble(settings: Settings, config: SessionConfig, exposition: Exposition |
         retry_after_seconds=settings.retry_after_seconds,
         keep_versions=settings.keep_versions,
     )
-    metrics = Metrics(budget_seconds=settings.budget_seconds, exposition=exposition)
+    metrics = Metrics(budget_seconds=settings.budget_seconds, exposition=exposition, shadow=settings.shadow_bundle)
     registry.on_publish(metrics.model_loaded)
     registry.on_retire(metrics.model_retired)
     with contextlib.closing(InferenceThread()) as thread:

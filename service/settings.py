@@ -19,6 +19,8 @@ PREFIX: Final = "LISTWRIGHT_"
 # Kubernetes sets such variables for a Service that is called `listwright`; they are no misspelt settings.
 _NO_FLAG: Final = ("api_keys",)  # keys do not belong on a command line
 _SERVICE_LINK: Final = re.compile(r"SERVICE_HOST|SERVICE_PORT.*|PORT_\d+_.*")
+_FOLDER: Final = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+_BUNDLE: Final = re.compile(rf"{_FOLDER}(@{_FOLDER})?")
 Provider = Literal["auto", "cpu", "cuda"]
 DeadlineMode = Literal["enforce", "observe"]
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -88,6 +90,14 @@ class Settings(BaseSettings):
         le=100,
         description="Versions of a model that are live at once: at start the newest, later the last published.",
     )
+    shadow: str | None = Field(
+        None,
+        description="Model whose lists are compared with those that were given, for a sample of the requests and off "
+        "the response path: `NAME`, in its current version, or `NAME@VERSION`.",
+    )
+    shadow_share: float = Field(
+        0.01, ge=0, le=1, description="Share of the model-made lists that is sampled for the shadow."
+    )
     max_body_bytes: int = Field(4 * 1024 * 1024, ge=1024, description="Largest request body; a larger one gets 413.")
     max_candidates: int = Field(2000, ge=1, description="Most candidates in one request; more get 422.")
     read_timeout_seconds: float = Field(
@@ -116,6 +126,13 @@ class Settings(BaseSettings):
             raise ValueError("is set but holds no key; leave it unset for a service without keys")
         return keys
 
+    @field_validator("shadow")
+    @classmethod
+    def _names_a_bundle(cls, value: str | None) -> str | None:
+        if value is not None and not _BUNDLE.fullmatch(value):
+            raise ValueError("must be NAME or NAME@VERSION, as the bundle's folders are called")
+        return value
+
     @field_validator("bundles")
     @classmethod
     def _folder_exists(cls, value: Path) -> Path:
@@ -129,6 +146,14 @@ class Settings(BaseSettings):
         if self.cache_folder is None:
             return user_cache_folder()
         return Path(self.cache_folder).expanduser() if self.cache_folder else None
+
+    @property
+    def shadow_bundle(self) -> tuple[str, str | None] | None:
+        """Name and version in `shadow`."""
+        if self.shadow is None:
+            return None
+        name, _, version = self.shadow.partition("@")
+        return name, version or None
 
     @property
     def budget_seconds(self) -> float:

@@ -143,7 +143,7 @@ def live_app(*models: Model, ready: bool = True, observers: Sequence[Observer] =
     """The public app with these models, listening. `settings` as in `Settings`, which reads no environment here."""
     configured = make_settings(**settings)
     registry = Registry(default=configured.default_model, keep_versions=configured.keep_versions)
-    metrics = Metrics(budget_seconds=configured.budget_seconds)
+    metrics = Metrics(budget_seconds=configured.budget_seconds, shadow=configured.shadow_bundle)
     registry.on_publish(metrics.model_loaded)
     registry.on_retire(metrics.model_retired)
     for model in models:
