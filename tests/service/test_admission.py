@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from typing import Any
@@ -130,7 +131,7 @@ def test_a_standing_queue_sheds_what_could_not_be_answered_in_time_and_no_more(c
     admission = admit()
     crowd(admission, clock, window=4)
     assert admission.overloaded
-    assert 3 <= let_in(admission, 16) <= 4
+    assert 3 <= let_in(admission, 16) <= 5
     assert admission.refusal() is None, "an idle service lets everybody in"
 
 
@@ -167,18 +168,22 @@ def test_where_deadlines_are_only_observed_nothing_is_shed_but_the_cap_holds(clo
     assert admission.refusal() == "overloaded"
 
 
-@given(capacity=st.integers(1, 60), start=st.integers(1, 64))
-def test_the_window_finds_what_can_be_answered_in_time(capacity: int, start: int) -> None:
+@given(capacity=st.integers(2, 60), start=st.integers(2, 64), seed=st.integers(0, 2**32))
+def test_the_window_finds_what_can_be_answered_in_time_and_a_hiccup_now_and_then_does_not_close_it(
+    capacity: int, start: int, seed: int
+) -> None:
+    chance = random.Random(seed)
     window = Window(64)
     window.size = float(start)
     sizes = []
     for _ in range(12_000):
-        in_flight = int(window.size)
-        window.ended(Ticket(in_flight, window.cuts), late=in_flight > capacity)
+        in_flight = chance.randint(max(1, int(window.size) - 1), int(window.size))
+        late = in_flight > capacity or chance.random() < 0.02
+        window.ended(Ticket(in_flight, window.round), late=late)
         sizes.append(window.size)
     last = sizes[-4000:]
-    assert max(last) < capacity + 2
-    assert min(last) >= max(1.0, 0.84 * capacity)
+    assert max(last) < capacity + 3
+    assert min(last) >= max(2.0, 0.6 * capacity)
 
 
 def test_a_whole_batch_that_is_late_cuts_the_window_once_and_a_quiet_time_does_not_widen_it() -> None:
@@ -186,10 +191,19 @@ def test_a_whole_batch_that_is_late_cuts_the_window_once_and_a_quiet_time_does_n
     window.size = 20.0
     for n in range(12, 20):
         window.ended(Ticket(n, 0), late=True)
-    assert window.size == pytest.approx(0.85 * 12)
+    assert window.size == pytest.approx(0.85 * 16)
     for _ in range(500):
-        window.ended(Ticket(2, window.cuts), late=False)
-    assert window.size == pytest.approx(0.85 * 12)
+        window.ended(Ticket(2, window.round), late=False)
+    assert window.size == pytest.approx(0.85 * 16)
+
+
+def test_who_came_in_beside_the_window_says_nothing_of_it() -> None:
+    window = Window(64)
+    window.size = 5.0
+    for _ in range(100):
+        window.ended(Ticket(30, window.round), late=True)
+        window.ended(Ticket(3, window.round - 1), late=True)
+    assert window.size == 5.0
 
 
 class Slow(FakeEngine):
