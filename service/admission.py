@@ -2,9 +2,9 @@
 
 Whether to shed is CoDel's judgement (Nichols and Jacobson, 2012): a short queue that empties again is a burst, and the
 ladder deals with it; a queue whose *shortest* delay over a whole interval stays above a target will not go away by
-itself. How many may be in progress then is found as TCP finds its window (Chiu and Jain, 1989): requests that the model
-answered in time make room for one more, several that came too late take a share away. Refusing costs next to nothing,
-so the rest of the machine goes into lists of full quality. Used from the event loop only; times are in seconds on
+itself. How many may be in progress then is found as TCP finds its window (Chiu and Jain, 1989): each request that the
+model answered in time adds a little, one that came too late takes a share away. Refusing costs next to nothing, so the
+rest of the machine goes into lists of full quality. Used from the event loop only; times are in seconds on
 `perf_counter`'s clock.
 """
 
@@ -19,10 +19,8 @@ Refusal = Literal["overloaded", "shed"]
 
 # A queue that was standing counts as gone only after so many intervals below the target, lest shedding flicker.
 _CALM_INTERVALS: Final = 3
-# A window is judged by so many requests, or by as many as it has room for.
-_ROUND: Final = 10
-_MANY: Final = 0.2
-_FEW: Final = 0.05
+# One step up takes five times as many answers in time as may be in progress: a step too far costs late lists.
+_GROWTH: Final = 0.2
 _CUT: Final = 0.85
 _SMALLEST: Final = 2.0  # One in the engine, and one on its way there or back.
 
@@ -39,10 +37,10 @@ class AdmissionOptions:
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """One request in progress: how many were when it came in, itself included, and in which round of the window."""
+    """One request in progress: how many were when it came in, itself included, and after how many cuts that was."""
 
     in_flight: int
-    round: int
+    cuts: int
 
 
 class QueueDelay:
@@ -84,36 +82,21 @@ class QueueDelay:
 
 
 class Window:
-    """How many requests may be in progress so that the model answers them in time: additive up, multiplicative down.
-
-    It is judged anew after each round of requests, all of which came in under it. A late one alone proves nothing: it
-    may have been a hiccup of the machine, and those would close the window for good.
-    """
+    """How many requests may be in progress so that the model answers them in time: additive up, multiplicative down."""
 
     def __init__(self, most: int) -> None:
         self._most = most
         self.size = float(most)
-        self.round = 0
-        self._ended = self._late = self._widest = 0
+        self.cuts = 0
 
     def ended(self, ticket: Ticket, *, late: bool) -> None:
-        """A request has ended. Who came in before this round, or beside the window, says nothing of it."""
-        if ticket.round != self.round or ticket.in_flight >= self.size + 1:
-            return
-        self._ended += 1
-        self._late += late
-        self._widest = max(self._widest, ticket.in_flight)
-        if self._late > _MANY * max(_ROUND, self.size):
-            self._judge(max(_SMALLEST, _CUT * min(self.size, self._widest)))
-        elif self._ended >= max(_ROUND, self.size):
-            # A window that was never full could be wider without a difference.
-            wider = self._late <= _FEW * self._ended and self._widest > self.size - 1
-            self._judge(min(self._most, self.size + 1) if wider else self.size)
-
-    def _judge(self, size: float) -> None:
-        self.size = size
-        self.round += 1
-        self._ended = self._late = self._widest = 0
+        """A request has ended. Only one of those that came in after a cut can lead to the next."""
+        if not late:
+            if ticket.in_flight > self.size - 1:  # Else it says nothing of what more would do.
+                self.size = min(self._most, self.size + _GROWTH / self.size)
+        elif ticket.cuts == self.cuts and ticket.in_flight < self.size + 1:  # Else it came in beside the window.
+            self.size = max(_SMALLEST, _CUT * min(self.size, ticket.in_flight))
+            self.cuts += 1
 
 
 class Admission:
@@ -146,7 +129,7 @@ class Admission:
     def enter(self) -> Ticket:
         """One more is in progress. Every call is paired with `leave`."""
         self.in_flight += 1
-        return Ticket(self.in_flight, self._window.round)
+        return Ticket(self.in_flight, self._window.cuts)
 
     def leave(self) -> None:
         """One has ended."""

@@ -181,7 +181,7 @@ class InferenceThread:
             return
         engine = most_urgent(self._waiting).engine
         times = self._fit(engine)
-        batch = next_batch(self._waiting, times.bound, perf_counter())
+        batch = next_batch(self._waiting, times.predict, perf_counter())
         for job in batch:
             job.started = True
         chosen = set(map(id, batch))
@@ -201,12 +201,10 @@ def most_urgent(waiting: Sequence[Job]) -> Job:
     return min(waiting, key=lambda job: (job.background, job.deadline))
 
 
-def next_batch(waiting: Sequence[Job], bound: Callable[[int], float], now: float) -> list[Job]:
+def next_batch(waiting: Sequence[Job], predict: Callable[[int], float], now: float) -> list[Job]:
     """The jobs to run now: the most urgent one that can be in time, then others while all would be done in time.
 
-    `bound` gives seconds that a run over n jobs hardly ever exceeds: by its mean, half of those that are nearly due
-    would run in vain, and hold up the next so that these are nearly due in their turn. Work in the background is a
-    batch of its own.
+    `predict` gives the seconds of a run over n jobs. Work in the background is a batch of its own.
     """
     head = most_urgent(waiting)
     if head.background:
@@ -214,11 +212,11 @@ def next_batch(waiting: Sequence[Job], bound: Callable[[int], float], now: float
     mates = sorted((j for j in waiting if j.engine is head.engine and not j.background), key=lambda job: job.deadline)
     # Who would be late even alone is called back shortly, and would only make the others late as well. If all would be
     # late the estimate may be what is wrong, so the one with the most time left shows whether it is.
-    mates = [job for job in mates if now + bound(1) <= job.deadline] or mates[-1:]
+    mates = [job for job in mates if now + predict(1) <= job.deadline] or mates[-1:]
     tightest = mates[0].deadline
     n = 1
     # Jobs are in the order of their deadlines, so the first is the tightest of any batch.
-    while n < min(len(mates), head.engine.largest_batch) and now + bound(n + 1) <= tightest:
+    while n < min(len(mates), head.engine.largest_batch) and now + predict(n + 1) <= tightest:
         n += 1
     return mates[:n]
 
