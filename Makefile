@@ -25,7 +25,7 @@ DEMO_VERSION := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint typecheck train-demo loadtest bench plan cost-growth paired peers peers-setup \
-	overload lifecycle gpu-check clean
+	gpu-check clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -115,12 +115,6 @@ peers: peers-setup build/bench/bench/1 ## the same bundle behind other servers, 
 # The bundle that docs/performance.md is about; its weights are random, since time does not depend on them.
 build/bench/bench/1: | setup
 	$(BIN)/python -m export.bench_bundle
-
-overload: build/bench/bench/1 ## three times what the service can answer for a minute: what becomes of every request
-	$(BIN)/python -m loadtest.overload --out reports/overload $(ARGS)
-
-lifecycle: build/bench/bench/1 ## reloads and stops under load: make lifecycle ARGS="--rate 300"
-	$(BIN)/python -m loadtest.lifecycle --out reports/lifecycle $(ARGS)
 
 gpu-check: setup ## GPU against CPU: same lists, times of engine and service, a report (first: make clean setup EXTRA=gpu)
 	$(BIN)/python -m loadtest.gpu_check $(ARGS)

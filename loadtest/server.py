@@ -37,16 +37,11 @@ class ServerError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A running service: its port, its process and the line that it announced itself with."""
+    """A running service: its port, its process id and the line that it announced itself with."""
 
     port: int
-    process: subprocess.Popen[bytes]
+    pid: int
     announcement: dict[str, Any]
-
-    @property
-    def pid(self) -> int:
-        """The id of its process, the first of them if there are several."""
-        return self.process.pid
 
     @property
     def url(self) -> str:
@@ -84,7 +79,7 @@ def running_server(
             )
         stack.callback(stop_tree, process, STOP_TIMEOUT)
         announcement = _poll(process, err, lambda: _announcement(out), "did not say where it listens")
-        server = Server(int(announcement["port"]), process, announcement)
+        server = Server(int(announcement["port"]), process.pid, announcement)
         _poll(process, err, lambda: _is_ready(server), "was not ready")
         yield server
 

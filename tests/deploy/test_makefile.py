@@ -35,8 +35,6 @@ def _make(*arguments: str, folder: Path = ROOT) -> subprocess.CompletedProcess[s
         "paired",
         "peers-setup",
         "peers",
-        "overload",
-        "lifecycle",
         "gpu-check",
         "clean",
     ],
