@@ -17,7 +17,7 @@ DEMO_BUNDLE := bundles/demo
 DEMO_VERSION := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint typecheck train-demo loadtest bench plan cost-growth paired clean
+.PHONY: help setup demo test lint typecheck train-demo loadtest bench plan cost-growth paired overload lifecycle clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -85,6 +85,13 @@ cost-growth: setup ## latency and goodput against candidates, L, batch and width
 
 paired: setup ## two settings of the service in turn: make paired ARGS='--b "--log-level warning"'
 	$(BIN)/python -m loadtest.paired $(ARGS)
+
+overload: setup ## offer three times the goodput for a minute: answers, refusals, recovery, each against its target
+	$(BIN)/python -m loadtest.overload --bundles bundles \
+		--json reports/overload/overload.json --plot reports/overload/overload.svg $(ARGS)
+
+lifecycle: setup ## reload and SIGTERM 20 times each under load: is any request lost, and what do reloads cost
+	$(BIN)/python -m loadtest.lifecycle --bundles bundles --json reports/lifecycle/lifecycle.json $(ARGS)
 
 clean: ## remove environments, caches and reports; data/, runs/ and bundles/ stay
 	rm -rf $(VENV) $(DEMO_VENV) build dist reports *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

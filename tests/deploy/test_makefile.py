@@ -33,6 +33,8 @@ def _make(*arguments: str, folder: Path = ROOT) -> subprocess.CompletedProcess[s
         "plan",
         "cost-growth",
         "paired",
+        "overload",
+        "lifecycle",
         "clean",
     ],
 )
