@@ -25,7 +25,7 @@ DEMO_VERSION := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint typecheck train-demo loadtest bench plan cost-growth paired peers peers-setup \
-	gpu-check clean
+	overload lifecycle gpu-check clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -119,6 +119,14 @@ build/bench/bench/1: | setup
 gpu-check: setup ## GPU against CPU: same lists, times of engine and service, a report (first: make clean setup EXTRA=gpu)
 	$(BIN)/python -m loadtest.gpu_check $(ARGS)
 
+overload: build/bench/bench/1 ## offer three times the goodput for a minute: answers, refusals, recovery, each against its target
+	$(BIN)/python -m loadtest.overload --bundles build/bench \
+		--json reports/overload/overload.json --plot reports/overload/overload.svg $(ARGS)
+
+lifecycle: build/bench/bench/1 ## reload and SIGTERM 20 times each under load: is any request lost, and what do reloads cost
+	$(BIN)/python -m loadtest.lifecycle --bundles build/bench --json reports/lifecycle/lifecycle.json $(ARGS)
+
 clean: ## remove environments, caches and reports; data/, runs/ and bundles/ stay
-	rm -rf $(VENV) $(DEMO_VENV) $(PEERS_VENV) $(PYTRITON_VENV) build dist reports *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(DEMO_VENV) $(PEERS_VENV) $(PYTRITON_VENV) build dist reports *.egg-info
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

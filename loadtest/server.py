@@ -37,11 +37,16 @@ class ServerError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A running service: its port, its process id and the line that it announced itself with."""
+    """A running service: its port, its process and the line that it announced itself with."""
 
     port: int
-    pid: int
+    process: subprocess.Popen[bytes]
     announcement: dict[str, Any]
+
+    @property
+    def pid(self) -> int:
+        """The root of its tree of processes."""
+        return self.process.pid
 
     @property
     def url(self) -> str:
@@ -79,7 +84,7 @@ def running_server(
             )
         stack.callback(stop_tree, process, STOP_TIMEOUT)
         announcement = _poll(process, err, lambda: _announcement(out), "did not say where it listens")
-        server = Server(int(announcement["port"]), process.pid, announcement)
+        server = Server(int(announcement["port"]), process, announcement)
         _poll(process, err, lambda: _is_ready(server), "was not ready")
         yield server
 

@@ -30,6 +30,7 @@ Refusal = tuple[int, Sequence[tuple[bytes, bytes]], bytes]
 Shed = Callable[[dict[str, Any]], Refusal | None]
 """Judges a request to `shed_path` by its scope; None: it may come in."""
 
+_UNREAD_SECONDS: Final = 0.1  # By then the event loop has read what had come when a timer ended.
 _STATUS_LINES: Final = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
 
 
@@ -127,6 +128,11 @@ class TimedProtocol(HttpToolsProtocol):
         if not busy and perf_counter() - self._last_heard >= quiet_seconds and not _has_bytes(self.transport):
             self.transport.close()
 
+    def timeout_keep_alive_handler(self) -> None:
+        """Nothing has been asked for a long time, as far as has been read."""
+        if not _has_bytes(self.transport):
+            super().timeout_keep_alive_handler()
+
     def connection_lost(self, exc: Exception | None) -> None:
         """The client has gone."""
         self._stop_timer()
@@ -177,7 +183,14 @@ class TimedProtocol(HttpToolsProtocol):
         self._start_timer()
 
     def _start_timer(self) -> None:
-        self._head_timer = self.loop.call_later(self._head_seconds, self.transport.close)
+        self._head_timer = self.loop.call_later(self._head_seconds, self._time_out)
+
+    def _time_out(self) -> None:
+        """Close, but an event loop that is late itself first reads what came in time."""
+        if not self.transport.is_closing() and _has_bytes(self.transport):
+            self._head_timer = self.loop.call_later(_UNREAD_SECONDS, self.transport.close)
+        else:
+            self.transport.close()
 
     def _stop_timer(self) -> None:
         if self._head_timer is not None:

@@ -16,7 +16,7 @@ enum list_kind { LIST_UNSAID, LIST_FULL, LIST_DEGRADED };
 
 struct answer {
     int status;
-    bool retry_after, close;
+    bool retry_after, problem, close;
     char *body, *end; /* the body, and where the answer ends in the buffer */
     size_t length;
 };
@@ -47,6 +47,8 @@ static struct head read_headers(const char *line, const char *end, struct answer
             head.chunked = has_word(line, stop, "chunked");
         else if (has_name(line, "retry-after:"))
             answer->retry_after = true;
+        else if (has_name(line, "content-type:"))
+            answer->problem = has_word(line, stop, "application/problem+json");
         else if (has_name(line, "connection:"))
             answer->close = has_word(line, stop, "close");
         line = stop + 2;

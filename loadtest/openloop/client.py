@@ -38,7 +38,8 @@ class Load:
 
     `poisson` draws the arrivals with `seed` instead of spacing them evenly. `retry` sends a request once more, on a
     fresh connection, when the server closes one without a byte of an answer. `drain` is how many seconds stragglers
-    are waited for. `cpu` pins the client. `keep_bodies` keeps every answer's body.
+    are waited for. `cpu` pins the client. `keep_bodies` keeps every answer's body. `then` are further stretches of the
+    same run, in the open loop: pairs of a rate and seconds, each directly after the one before.
     """
 
     seconds: float
@@ -50,10 +51,18 @@ class Load:
     retry: bool = False
     drain: float = DEFAULT_DRAIN
     keep_bodies: bool = False
+    then: tuple[tuple[float, float], ...] = ()
 
     def __post_init__(self) -> None:
         if self.seconds <= 0 or self.connections < 1 or self.drain < 0 or (self.rate is not None and self.rate <= 0):
             raise ValueError(f"seconds, rate and connections must be positive: {self}")
+        if self.then and (self.rate is None or min(min(stretch) for stretch in self.then) <= 0):
+            raise ValueError(f"then: rates and seconds must be positive, and the loop open: {self}")
+
+    @property
+    def total_seconds(self) -> float:
+        """Of all stretches."""
+        return self.seconds + sum(seconds for _, seconds in self.then)
 
     def arguments(self) -> list[str]:
         """As the program takes them."""
@@ -63,7 +72,8 @@ class Load:
         if self.rate is not None:
             values["rate"] = self.rate
         flags = {"closed-loop": self.rate is None, "poisson": self.poisson, "retry": self.retry}
-        return [*(f"--{k}={v}" for k, v in values.items()), *(f"--{k}" for k, on in flags.items() if on)]
+        stretches = [f"--then={rate}:{seconds}" for rate, seconds in self.then]
+        return [*(f"--{k}={v}" for k, v in values.items()), *(f"--{k}" for k, on in flags.items() if on), *stretches]
 
 
 class Running:
@@ -145,7 +155,7 @@ def _measure(port: int, messages: Sequence[bytes], load: Load, warm_up: float) -
     whole = Load(**{**vars(load), "seconds": load.seconds + warm_up})
     with running(port, messages, whole) as run:
         window = run.window()
-    return window.between(warm_up, whole.seconds) if warm_up else window
+    return window.between(warm_up, whole.total_seconds) if warm_up else window
 
 
 def _usage() -> Mapping[int, Usage]:

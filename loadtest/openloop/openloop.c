@@ -152,6 +152,7 @@ static void answered(struct connection *c, const struct answer *answer) {
     finish(c, NONE);
     r->status = (uint16_t)answer->status;
     r->retry_after = answer->retry_after;
+    r->problem = answer->problem;
     r->list = (uint8_t)list_of(answer);
     r->infer_ms = infer_of(answer);
     keep_body(r, answer);
@@ -259,21 +260,29 @@ static void run(void) {
 
 /* ---- before and after ---- */
 
-/* Intended starts counted from the beginning of the run. Uniform numbers by splitmix64. */
-static void plan_arrivals(void) {
-    uint64_t state = options.seed;
+/* Intended starts of a stretch that begins `begin` seconds into the run. Uniform numbers by splitmix64. */
+static void plan_stretch(struct stretch stretch, double begin, uint64_t *state) {
     double time = 0;
     for (size_t i = 0;; i++) {
         if (options.poisson) {
-            uint64_t z = state += 0x9e3779b97f4a7c15u;
+            uint64_t z = *state += 0x9e3779b97f4a7c15u;
             z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
             z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-            time -= log1p(-(double)((z ^ (z >> 31)) >> 11) * 0x1p-53) / options.rate;
+            time -= log1p(-(double)((z ^ (z >> 31)) >> 11) * 0x1p-53) / stretch.rate;
         } else
-            time = (double)i / options.rate;
-        if (time >= options.seconds)
+            time = (double)i / stretch.rate;
+        if (time >= stretch.seconds)
             return;
-        new_record((int64_t)(time * 1e9));
+        new_record((int64_t)((begin + time) * 1e9));
+    }
+}
+
+static void plan_arrivals(void) {
+    uint64_t state = options.seed;
+    double begin = 0;
+    for (size_t i = 0; i < options.stretch_count; i++) {
+        plan_stretch(options.stretches[i], begin, &state);
+        begin += options.stretches[i].seconds;
     }
 }
 

@@ -17,11 +17,19 @@ struct message {
     size_t length;
 };
 
+enum { MOST_STRETCHES = 16 };
+
+/* So many seconds at one rate. */
+struct stretch {
+    double rate, seconds;
+};
+
 static struct {
     int port, cpu;
     bool closed_loop, poisson, retry;
-    double rate, seconds, drain;
-    size_t connections;
+    double rate, seconds, drain; /* seconds: of all stretches together, once the options have been read */
+    struct stretch stretches[MOST_STRETCHES];
+    size_t connections, stretch_count;
     uint64_t seed;
     const char *messages, *out, *bodies;
 } options = {.cpu = -1, .seconds = 4, .drain = 2, .connections = 256};
@@ -52,6 +60,21 @@ static double number(const char *name, const char *text) {
     return value;
 }
 
+static void add_stretch(double rate, double seconds) {
+    if (options.stretch_count == MOST_STRETCHES)
+        die("--then: there can be no more than %d", MOST_STRETCHES - 1);
+    options.stretches[options.stretch_count++] = (struct stretch){rate, seconds};
+}
+
+/* RATE:SECONDS */
+static void read_stretch(const char *text) {
+    double rate, seconds;
+    char rest;
+    if (sscanf(text, "%lf:%lf%c", &rate, &seconds, &rest) != 2 || !(rate > 0) || !(seconds > 0))
+        die("--then: %s is not RATE:SECONDS", text);
+    add_stretch(rate, seconds);
+}
+
 static void set_option(int letter, const char *name, const char *text) {
     switch (letter) {
     case 'p': options.port = (int)number(name, text); break;
@@ -64,6 +87,7 @@ static void set_option(int letter, const char *name, const char *text) {
     case 'm': options.messages = text; break;
     case 'o': options.out = text; break;
     case 'b': options.bodies = text; break;
+    case 'n': read_stretch(text); break;
     case 'l': options.closed_loop = true; break;
     case 'i': options.poisson = true; break;
     case 't': options.retry = true; break;
@@ -79,9 +103,11 @@ static void read_options(int argc, char **argv) {
         {"seed", required_argument, 0, 'e'},    {"messages", required_argument, 0, 'm'},
         {"out", required_argument, 0, 'o'},     {"bodies", required_argument, 0, 'b'},
         {"closed-loop", no_argument, 0, 'l'},   {"poisson", no_argument, 0, 'i'},
-        {"retry", no_argument, 0, 't'},         {0, 0, 0, 0},
+        {"retry", no_argument, 0, 't'},         {"then", required_argument, 0, 'n'},
+        {0, 0, 0, 0},
     };
     int letter, index;
+    add_stretch(0, 0); /* The first is what --rate and --seconds say, wherever they stand. */
     while ((letter = getopt_long(argc, argv, "", names, &index)) != -1)
         set_option(letter, letter == '?' ? "" : names[index].name, optarg);
     if (!options.port || !options.messages || !options.out)
@@ -90,6 +116,11 @@ static void read_options(int argc, char **argv) {
         die("--rate: is needed in the open loop");
     if (!options.connections)
         die("--connections: must be at least 1");
+    if (options.closed_loop && options.stretch_count > 1)
+        die("--then: has no meaning in the closed loop");
+    options.stretches[0] = (struct stretch){options.rate, options.seconds};
+    for (size_t i = 1; i < options.stretch_count; i++)
+        options.seconds += options.stretches[i].seconds;
 }
 
 /* Length (32 bits, little endian) and bytes, again and again. */

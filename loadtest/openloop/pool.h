@@ -22,7 +22,7 @@ struct record {
     float infer_ms;
     uint32_t connection;
     uint16_t status;
-    uint8_t list, retry_after, error, retries, fully_sent, pad;
+    uint8_t list, retry_after, error, retries, fully_sent, problem;
 };
 _Static_assert(sizeof(struct record) == 56, "records.py reads rows of 56 bytes");
 

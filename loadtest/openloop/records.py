@@ -27,10 +27,13 @@ RECORD: Final = np.dtype(
         ("error", "u1"),
         ("retries", "u1"),
         ("fully_sent", "u1"),
-        ("pad", "u1", (1,)),
+        ("problem", "u1"),
     ]
 )
-"""Times are nanoseconds of CLOCK_MONOTONIC, 0 for what never was; `infer_ms` is NaN where the body does not say."""
+"""Times are nanoseconds of CLOCK_MONOTONIC, 0 for what never was; `infer_ms` is NaN where the body does not say.
+
+`retry_after` and `problem` say whether an answer has that header, and the media type application/problem+json.
+"""
 
 
 class Degraded(IntEnum):

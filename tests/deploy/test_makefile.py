@@ -36,6 +36,8 @@ def _make(*arguments: str, folder: Path = ROOT) -> subprocess.CompletedProcess[s
         "peers-setup",
         "peers",
         "gpu-check",
+        "overload",
+        "lifecycle",
         "clean",
     ],
 )

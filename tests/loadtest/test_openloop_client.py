@@ -24,6 +24,7 @@ def messages(*bodies: bytes) -> list[bytes]:
 
 
 ONE = messages(b'{"n": 0}')
+REFUSAL = Reply(503, b"{}", ("Content-Type: application/problem+json", "Retry-After: 1"))
 
 
 def test_every_request_is_sent_once_and_recorded_once_in_the_order_of_the_messages() -> None:
@@ -50,6 +51,21 @@ def test_arrivals_are_evenly_spaced_or_poisson_with_a_seed() -> None:
     assert np.diff(drawn).tolist() == np.diff(again).tolist()
     assert np.diff(drawn).std() > 0.5 * 5e6, "exponential gaps spread as widely as they are long"
     assert 140 < len(drawn) < 260
+
+
+def test_the_rate_can_change_during_a_run_without_a_gap() -> None:
+    with scripted_server() as server:
+        load = Load(rate=50, seconds=0.4, then=((200, 0.5), (100, 0.1)))
+        window = open_loop(server.port, ONE, load)
+        later = open_loop(server.port, ONE, load, warm_up=0.1)
+    assert window.seconds == pytest.approx(1.0)
+    due = (window.records["intended"] - window.start_ns) / 1e9
+    expected = [*np.arange(20) / 50, *(0.4 + np.arange(100) / 200), *(0.9 + np.arange(10) / 100)]
+    assert due.tolist() == pytest.approx(expected, abs=1e-6)
+    assert len(later) == 130, "only the first stretch is longer for a warm-up"
+    assert later.seconds == pytest.approx(1.0)
+    with pytest.raises(ValueError, match="then"):
+        Load(seconds=1, then=((100, 1),))
 
 
 def test_a_stall_shows_in_every_request_that_arrived_during_it() -> None:
@@ -127,11 +143,12 @@ def test_a_server_that_goes_away_leaves_requests_that_were_never_sent() -> None:
 
 
 def test_bodies_are_judged_and_can_be_kept() -> None:
-    script = [Reply(), Reply(body=DEGRADED_BODY), Reply(body=b"{}"), Reply(503, b"{}", ("Retry-After: 1",))]
+    script = [Reply(), Reply(body=DEGRADED_BODY), Reply(body=b"{}"), REFUSAL]
     with scripted_server(lambda n: script[n % 4]) as server:
         window = open_loop(server.port, ONE, Load(rate=100, seconds=0.4, connections=1, keep_bodies=True))
     assert window.records["list"].tolist() == [Degraded.NULL, Degraded.YES, Degraded.UNSAID, Degraded.UNSAID] * 10
     assert window.records["retry_after"].tolist() == [0, 0, 0, 1] * 10
+    assert window.records["problem"].tolist() == [0, 0, 0, 1] * 10
     assert window.infer_ms().tolist() == [0.25] * 10
     assert (window.full(), window.degraded_share) == (10, 0.5)
     assert [window.body(i) for i in range(4)] == [reply.body for reply in script]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -226,3 +227,32 @@ def test_a_refusal_is_recorded_and_echoes_its_request() -> None:
         counted = live.series("rerank_request_duration_seconds_count", model="none", version="none", outcome="rejected")
         assert counted == 1
         assert live.series("rerank_in_flight") == 1, "a refused request is not in progress"
+
+
+@pytest.mark.parametrize("asked_before", [False, True], ids=["new connection", "kept alive"])
+def test_a_request_that_came_in_time_is_answered_though_the_loop_reads_it_too_late(
+    asked_before: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Refusing is done where sockets are read, and timers that have run out come before the next reading."""
+    monkeypatch.setattr("service.listener._KEEP_ALIVE_SECONDS", 1)
+    blocked, release, armed = threading.Event(), threading.Event(), threading.Event()
+
+    def hold_the_loop(_: object) -> None:
+        if armed.is_set():
+            armed.clear()
+            blocked.set()
+            release.wait(10)
+
+    body = json.dumps(request()).encode()
+    with full(read_timeout_seconds=1.0, observers=[hold_the_loop]) as live, connected(live.port) as client:
+        if asked_before:
+            client.send(post(body))
+            check_refused(client.answer())
+        armed.set()
+        with connected(live.port) as other:
+            other.send(post(body))
+            assert blocked.wait(5)
+            client.send(post(body))
+            time.sleep(1.2)  # The timer ends while nobody reads.
+            release.set()
+            check_refused(client.answer())
