@@ -127,7 +127,7 @@ def test_a_short_overload_of_the_demo_bundle_is_counted_whole(
 ) -> None:
     file, plot = tmp_path / "overload.json", tmp_path / "overload.svg"
     short = ["--rate", "60", "--seconds", "1", "--around-seconds", "2.1", "--refusal-seconds", "0.5"]
-    assert overload.main(["--bundles", "bundles/demo", *short, "--json", str(file), "--plot", str(plot)]) == 0
+    assert overload.main(["--bundles", "bundles", *short, "--json", str(file), "--plot", str(plot)]) == 0
     report = json.loads(file.read_text("utf-8"))
     assert report["requests"] == 180
     assert report["lists"] + report["refused"] == 180, "nothing else is ever answered"
