@@ -89,7 +89,7 @@ def why_no_cuda() -> str | None:
 
 
 def session_options(config: SessionConfig) -> ort.SessionOptions:
-    """The options of every session; what each is worth on CPU stands in docs/performance.md."""
+    """The options of every session; docs/results.md says what led to them."""
     options = ort.SessionOptions()
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
