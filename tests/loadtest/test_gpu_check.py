@@ -77,6 +77,7 @@ def test_on_a_gpu_both_precisions_and_the_demo_run_with_graphs_and_without_besid
 
 
 @pytest.mark.skipif(find_spec("torch") is None, reason="needs the extra `train`")
+@pytest.mark.slow
 def test_with_the_cpu_in_its_place_lists_are_proved_and_the_engine_is_timed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -113,6 +113,7 @@ def test_a_pipeline_gives_each_row_of_a_batch_what_it_gives_it_alone(tmp_path: P
     assert [answer["items"] for answer in pipeline.rerank_batch(requests)] == alone
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(bool(why_unavailable()), reason=str(why_unavailable()))
 def test_a_short_comparison_runs_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     short = ["--closed-blocks", "1", "--closed-seconds", "0.2", "--blocks", "1", "--seconds", "0.2"]
