@@ -22,11 +22,11 @@ from loadtest.openloop.client import ClientError
 from loadtest.openloop.contender import Contender
 from loadtest.payloads import PayloadOptions, from_bundle, make_payloads
 from loadtest.peers import report
-from loadtest.peers.comparison import CONCURRENCY, Effort, Results, compare
+from loadtest.peers.comparison import CONCURRENCY, Effort, Results, compare_closed, compare_goodput
 from loadtest.peers.contenders import TUNED, VARIANTS, Environments, contender, our_own, title
 from loadtest.peers.same import SameError, check_same
 from loadtest.processes import end_on_sigterm
-from loadtest.server import ServerError
+from loadtest.server import UNHURRIED, ServerError
 from loadtest.service_cost import Split
 
 _ALL: Final = tuple(TUNED)
@@ -53,7 +53,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(options: argparse.Namespace) -> Results:
     """Start everything, check it, measure it, stop it. Raises `ValueError`, `ServerError`, `SameError`."""
-    contenders = _variants(options) if options.tune else _contenders(options)
     settings = PayloadOptions(count=64, sizes={options.candidates: 1.0})
     bodies = [payload.body for payload in make_payloads(from_bundle(options.bundle, seed=options.seed), settings)]
     split = Split.of(os.sched_getaffinity(0), options.cpus)
@@ -69,19 +68,30 @@ def run(options: argparse.Namespace) -> Results:
         concurrency=tuple(options.concurrency),
         seed=options.seed,
     )
-    with arena(contenders, bodies, split) as places:
-        _say(check_same(places))
-        out = options.out and options.out / "peers.json"
-        results = compare(places, effort, Rules(budget_ms=options.budget_ms), out=out, say=_say)
-    if options.tune:
+    out = options.out and options.out / "peers.json"
+    results = Results([])
+    if effort.closed_blocks:
+        # The peers have no deadline, so here Listwright has none either: a refusal would make any loop look quick.
+        with arena(_chosen(options, UNHURRIED), bodies, split) as places:
+            _say(check_same(places))
+            compare_closed(places, effort, results, out=out, say=_say)
+    with arena(_chosen(options, ()), bodies, split) as places:
+        if not effort.closed_blocks:
+            _say(check_same(places))
+        compare_goodput(places, effort, results, Rules(budget_ms=options.budget_ms), out=out, say=_say)
+    if options.tune and effort.goodput_blocks:
         best = max(results.contenders, key=lambda name: statistics.median(report.goodputs(results, name)))
         _say(f"best: {best}")
     return results
 
 
-def _contenders(options: argparse.Namespace) -> list[Contender]:
+def _chosen(options: argparse.Namespace, ours: Sequence[str]) -> list[Contender]:
+    return _variants(options) if options.tune else _contenders(options, ours)
+
+
+def _contenders(options: argparse.Namespace, ours: Sequence[str]) -> list[Contender]:
     environments = Environments()
-    serve = options.serve_options.split()
+    serve = (*ours, *options.serve_options.split())
     found = [our_own(options.bundle, options=serve), our_own(options.bundle, name=report.CONTROL, options=serve)]
     for peer in options.peers:
         if why := environments.missing(peer):

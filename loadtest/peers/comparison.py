@@ -7,7 +7,6 @@ After each block `Results` are written out, so that a comparison that is cut sho
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -81,35 +80,43 @@ class Results:
         return dict(_finite(asdict(self)))
 
 
-def compare(
-    places: Sequence[Place], effort: Effort, rules: Rules, *, out: Path | None, say: Callable[[str], None]
-) -> Results:
-    """Measure all of `places`; `out` is the JSON file."""
-    results = Results([place.name for place in places])
+Say = Callable[[str], None]
+
+
+def compare_closed(places: Sequence[Place], effort: Effort, results: Results, *, out: Path | None, say: Say) -> None:
+    """Measure the closed loop at all of `places`, into `results`; `out` is the JSON file."""
+    results.contenders = [place.name for place in places]
     rng = np.random.default_rng(effort.seed)
-    started = time.monotonic()
-
-    def done(what: str) -> None:
-        if out is not None:
-            write_json(out, results.to_json())
-        say(f"{time.monotonic() - started:6.0f} s  {what}")
-
     for block in range(effort.closed_blocks):
         for i in rng.permutation(len(places)):
             results.closed += _closed_block(places[i], block, effort)
-        done(f"closed loop, block {block + 1} of {effort.closed_blocks}")
+        _save(results, out)
+        say(f"closed loop, block {block + 1} of {effort.closed_blocks}")
+
+
+def compare_goodput(
+    places: Sequence[Place], effort: Effort, results: Results, rules: Rules, *, out: Path | None, say: Say
+) -> None:
+    """Search the goodput at all of `places`, and weigh them, into `results`; `out` is the JSON file."""
+    results.contenders = [place.name for place in places]
+    rng = np.random.default_rng(effort.seed)
     guesses = {place.name: effort.guess for place in places}
     for block in range(effort.goodput_blocks):
         for i in rng.permutation(len(places)):
             found = _goodput(places[i], guesses[places[i].name], effort, rules)
             guesses[places[i].name] = found.rate or effort.guess
             results.goodput.append(GoodputRow(block, places[i].name, found.rate, found.trials))
+        _save(results, out)
         rates = {row.contender: round(row.rate) for row in results.goodput if row.block == block}
-        done(f"goodput, block {block + 1} of {effort.goodput_blocks}: {rates}")
+        say(f"goodput, block {block + 1} of {effort.goodput_blocks}: {rates}")
     for place in places:
         results.memory[place.name] = place.endpoint.memory()
-    done("memory")
-    return results
+    _save(results, out)
+
+
+def _save(results: Results, out: Path | None) -> None:
+    if out is not None:
+        write_json(out, results.to_json())
 
 
 def _closed_block(place: Place, block: int, effort: Effort) -> list[ClosedRow]:
