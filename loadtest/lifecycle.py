@@ -211,7 +211,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--reloads", type=int, default=20, help="reloads under load (20)")
     add("--before-seconds", type=float, default=10.0, help="load before the first reload (10)")
-    add("--period-seconds", type=float, default=3.0, help="from one reload to the next (3)")
+    add("--period-seconds", type=float, default=5.0, help="from one reload to the next (5)")
     add("--stops", type=int, default=20, help="SIGTERMs under load (20)")
     add("--worker-stops", type=int, default=3, help="further ones to a service with --workers (3)")
     add("--workers", type=int, default=2, help="workers of those services (2)")
