@@ -24,6 +24,7 @@ from typing import Any, Final
 from loadtest import processes
 from loadtest.answers import read_answers
 from loadtest.lifecycle_figures import (
+    AFTERMATH,
     Reload,
     Reloads,
     Stop,
@@ -78,13 +79,14 @@ def measure_reloads(subject: Subject, rate: float, *, reloads: int, before: floa
                 keep_bodies=True,
             )
             with running(endpoint.port, subject.messages(endpoint), load) as run:
-                orders = []
+                orders: list[Reload] = []
                 for k in range(reloads):
-                    _sleep_until(run.start_ns + (before + k * period) * 1e9)
+                    earliest = orders[-1].answered_ns + AFTERMATH * 1e9 if orders else 0.0
+                    _sleep_until(max(run.start_ns + (before + k * period) * 1e9, earliest))
                     orders.append(_reload(server, name, versions[k % 2]))
                 window = run.window()
-    if orders[-1].answered_ns > window.start_ns + window.seconds * 1e9:
-        raise ServerError(f"reloads take longer than --period-seconds {period:g}: the last ended after the load")
+    if orders[-1].answered_ns + AFTERMATH * 1e9 > window.start_ns + window.seconds * 1e9:
+        raise ServerError(f"reloads take longer than --period-seconds {period:g}: the last period ended after the load")
     return reload_figures(window, read_answers(window, subject.payloads), orders, rate)
 
 
