@@ -24,6 +24,7 @@ from typing import Any, Final
 from loadtest import processes
 from loadtest.answers import read_answers
 from loadtest.lifecycle_figures import (
+    AFTERMATH,
     Reload,
     Reloads,
     Stop,
@@ -78,13 +79,14 @@ def measure_reloads(subject: Subject, rate: float, *, reloads: int, before: floa
                 keep_bodies=True,
             )
             with running(endpoint.port, subject.messages(endpoint), load) as run:
-                orders = []
+                orders: list[Reload] = []
                 for k in range(reloads):
-                    _sleep_until(run.start_ns + (before + k * period) * 1e9)
+                    earliest = orders[-1].answered_ns + AFTERMATH * 1e9 if orders else 0.0
+                    _sleep_until(max(run.start_ns + (before + k * period) * 1e9, earliest))
                     orders.append(_reload(server, name, versions[k % 2]))
                 window = run.window()
-    if orders[-1].answered_ns > window.start_ns + window.seconds * 1e9:
-        raise ServerError(f"reloads take longer than --period-seconds {period:g}: the last ended after the load")
+    if orders[-1].answered_ns + AFTERMATH * 1e9 > window.start_ns + window.seconds * 1e9:
+        raise ServerError(f"reloads take longer than --period-seconds {period:g}: the last period ended after the load")
     return reload_figures(window, read_answers(window, subject.payloads), orders, rate)
 
 
@@ -211,7 +213,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--reloads", type=int, default=20, help="reloads under load (20)")
     add("--before-seconds", type=float, default=10.0, help="load before the first reload (10)")
-    add("--period-seconds", type=float, default=3.0, help="from one reload to the next (3)")
+    add("--period-seconds", type=float, default=5.0, help="from one reload to the next (5)")
     add("--stops", type=int, default=20, help="SIGTERMs under load (20)")
     add("--worker-stops", type=int, default=3, help="further ones to a service with --workers (3)")
     add("--workers", type=int, default=2, help="workers of those services (2)")

@@ -8,6 +8,7 @@ and no task is ever made for it. Once it drains, a connection ends with the answ
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import secrets
 import socket
@@ -125,13 +126,12 @@ class TimedProtocol(HttpToolsProtocol):
     def close_if_idle(self, quiet_seconds: float) -> None:
         """Close a draining connection on which nothing is asked and nothing has come for a while."""
         busy = self._refused or (self.cycle is not None and not self.cycle.response_complete)
-        if not busy and perf_counter() - self._last_heard >= quiet_seconds and not _has_bytes(self.transport):
-            self.transport.close()
+        if not busy and perf_counter() - self._last_heard >= quiet_seconds:
+            _close_if_silent(self.transport)
 
     def timeout_keep_alive_handler(self) -> None:
         """Nothing has been asked for a long time, as far as has been read."""
-        if not _has_bytes(self.transport):
-            super().timeout_keep_alive_handler()
+        _close_if_silent(self.transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client has gone."""
@@ -187,10 +187,8 @@ class TimedProtocol(HttpToolsProtocol):
 
     def _time_out(self) -> None:
         """Close, but an event loop that is late itself first reads what came in time."""
-        if not self.transport.is_closing() and _has_bytes(self.transport):
+        if not _close_if_silent(self.transport):
             self._head_timer = self.loop.call_later(_UNREAD_SECONDS, self.transport.close)
-        else:
-            self.transport.close()
 
     def _stop_timer(self) -> None:
         if self._head_timer is not None:
@@ -198,13 +196,24 @@ class TimedProtocol(HttpToolsProtocol):
             self._head_timer = None
 
 
-def _has_bytes(transport: asyncio.BaseTransport) -> bool:
-    """Has something come in that the event loop has not read yet? Closing now would lose it."""
-    number = transport.get_extra_info("socket").fileno()
-    if number < 0:
+def _close_if_silent(transport: asyncio.Transport) -> bool:
+    """Close, unless something has come that the event loop has not read yet; closing then would lose it.
+
+    The client hears of it at once and not when the loop gets round to it, or it would go on sending meanwhile.
+    """
+    number = -1 if transport.is_closing() else transport.get_extra_info("socket").fileno()
+    if number >= 0:
+        with socket.socket(fileno=os.dup(number)) as sock, contextlib.suppress(OSError):
+            if _has_bytes(sock):
+                return False
+            if not transport.get_write_buffer_size():
+                sock.shutdown(socket.SHUT_WR)
+    transport.close()
+    return True
+
+
+def _has_bytes(sock: socket.socket) -> bool:
+    try:
+        return bool(sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+    except OSError:
         return False
-    with socket.socket(fileno=os.dup(number)) as sock:  # uvloop's own object offers no way to look.
-        try:
-            return bool(sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
-        except OSError:
-            return False

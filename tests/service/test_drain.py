@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from service.protocol import TimedProtocol
 from service.records import RequestRecord
 from tests.service.live import FakeEngine, Reply, fake_model, live_app
 from tests.service.raw import Connection, connected, connections, head, post
@@ -238,3 +239,26 @@ def test_under_load_no_request_is_lost_and_no_process_is_left(bundle: Path, numb
     assert not descendants(mark)
     levels = {json.loads(line)["level"] for line in err.splitlines()}
     assert levels == {"info"}, err
+
+
+def test_a_client_hears_that_its_silent_connection_ends_even_while_the_loop_does_something_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Until it hears, it may send another request, and nobody would read that."""
+    close, release = TimedProtocol.close_if_idle, threading.Event()
+
+    def close_and_hold(protocol: TimedProtocol, quiet_seconds: float) -> None:
+        close(protocol, quiet_seconds)
+        if protocol.transport.is_closing():
+            release.wait(10)
+
+    monkeypatch.setattr(TimedProtocol, "close_if_idle", close_and_hold)
+    with live_app(fake_model(), drain_quiet_seconds=0.0) as live, connected(live.port) as client:
+        client.ask(request())
+        check_list(request(), client.answer().json)
+        live.stop()
+        try:
+            assert client.read() is None
+            assert not release.is_set()
+        finally:
+            release.set()
