@@ -61,7 +61,8 @@ class Formula:
     def __call__(self, columns: Mapping[str, Column], n: int) -> Column:
         """The score [n] of every candidate. `columns` must hold `names`, each [n]; results may be infinite or NaN."""
         with np.errstate(all="ignore"):
-            return np.broadcast_to(np.asarray(self._run(columns), np.float64), (n,))
+            score = np.asarray(self._run(columns), np.float64)
+        return score if score.shape == (n,) else np.broadcast_to(score, (n,))
 
 
 @lru_cache(maxsize=1024)

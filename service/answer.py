@@ -24,12 +24,13 @@ def check_order(order: NDArray[np.generic], slots: Slots) -> NDArray[np.int64]:
     Raises `EngineError` if it chose an empty slot, one that does not exist or one twice, or left a gap: the last guard
     of the law that a list is always valid.
     """
-    chosen = np.asarray(order, np.int64)
-    chosen = chosen[: np.count_nonzero(chosen >= 0)]
-    known = bool(((chosen >= 0) & (chosen < len(slots))).all()) and bool((slots.candidates[chosen] >= 0).all())
-    if not known or len(set(chosen.tolist())) != len(chosen):
-        raise EngineError(f"the model answered an impossible order: {order.tolist()}")
-    return chosen
+    told = order.tolist()
+    chosen = [step for step in told if step >= 0]
+    known = chosen == told[: len(chosen)] and len(set(chosen)) == len(chosen) and max(chosen, default=0) < len(slots)
+    steps = np.array(chosen, np.int64)
+    if not known or (slots.candidates[steps] < 0).any():
+        raise EngineError(f"the model answered an impossible order: {told}")
+    return steps
 
 
 def build_items(

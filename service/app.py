@@ -64,9 +64,8 @@ def create_app(
         description="Re-ranks candidate lists for click, conversion and GMV at once, inside a latency budget.",
         redoc_url=None,
     )
-    # First, so that the hot path's route is the first that is tried.
-    app.router.routes.insert(0, Route(PATH, endpoint, methods=["POST"]))
-    app.shed = endpoint.shed
+    app.rerank, app.shed = endpoint, endpoint.shed
+    app.router.routes.append(Route(PATH, endpoint, methods=["POST"]))  # Answers 405 to other methods.
     install_error_handlers(app)
     _add_health(app, registry, settings)
     _add_status(app, settings, registry, metrics, keys)

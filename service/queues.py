@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +41,7 @@ class ScoreTable:
 
     def __init__(self, candidates: Sequence[Candidate], weights: Sequence[float], spec: FeatureSpec) -> None:
         self._candidates = candidates
+        self._scores = [candidate.scores for candidate in candidates]
         self._spec = spec
         self._columns: dict[str, Column] = {
             name: np.asarray(weight) for name, weight in zip(WEIGHT_NAMES, weights, strict=True)
@@ -64,7 +66,7 @@ class ScoreTable:
         """The column as it came, NaN where a candidate lacks it."""
         if name == "price":
             return np.array([c.price for c in self._candidates], np.float64)
-        return np.array([c.scores.get(name) for c in self._candidates], np.float64)
+        return np.array([scores.get(name) for scores in self._scores], np.float64)
 
     def _complete(self, name: str, column: Column, field: str, needed_by: str) -> Column:
         missing = np.isnan(column)
@@ -89,7 +91,7 @@ class ScoreTable:
         return "a price" if name == "price" else f"the score {name!r}"
 
     def _known(self) -> str:
-        names = sorted({name for candidate in self._candidates for name in candidate.scores})
+        names = sorted({name for scores in self._scores for name in scores})
         return f"the scores in the request are: {', '.join(names[:20]) or 'none'}"
 
     def _check_probabilities(self) -> None:
@@ -113,24 +115,39 @@ def fill_slots(table: ScoreTable, plan: Plan, manifest: Manifest) -> Slots:
     Raises `Problem` (422) naming the queue whose formula is wrong or gives a value that is not finite.
     """
     queues, places = manifest.limits.queues, manifest.places(len(plan.queues))
-    scores = np.stack([_queue_score(table, plan, i) for i in range(len(plan.queues))])
+    scores = _queue_scores(table, plan)
     filled = np.full((queues, places), -1, np.int64)
     filled[: len(scores)] = partition(scores, places, plan.partition)
-    candidates, queue_of = filled.ravel(), np.repeat(np.arange(queues), places)
+    candidates, queue_of = filled.ravel(), _queue_of_slot(queues, places)
     if manifest.any_slots:
         kept = candidates >= 0
         return Slots(candidates[kept], queue_of[kept])
     return Slots(candidates, queue_of)
 
 
-def _queue_score(table: ScoreTable, plan: Plan, i: int) -> Column:
-    queue = plan.queues[i]
-    field = f"queues[{i}].score" if plan.queues_requested else "candidates"
-    scores = table.score(queue.score, field, needed_by=f"queue {queue.name!r} ({queue.score})")
+@lru_cache
+def _queue_of_slot(queues: int, places: int) -> NDArray[np.int64]:
+    """The queue that each slot [N] is in. Read-only, since all requests share it."""
+    of = np.repeat(np.arange(queues), places)
+    of.flags.writeable = False
+    return of
+
+
+def _queue_scores(table: ScoreTable, plan: Plan) -> NDArray[np.float64]:
+    """Every queue's score of every candidate [Q, n], finite."""
+    fields = [f"queues[{i}].score" if plan.queues_requested else "candidates" for i in range(len(plan.queues))]
+    scores = np.array(
+        [
+            table.score(queue.score, field, needed_by=f"queue {queue.name!r} ({queue.score})")
+            for queue, field in zip(plan.queues, fields, strict=True)
+        ]
+    )
     finite = np.isfinite(scores)
     if not finite.all():
-        place = int(finite.argmin())
-        raise invalid(field, f"queue {queue.name!r} ({queue.score}) gives {scores[place]:g} for candidates[{place}]")
+        i, place = (int(k) for k in np.unravel_index(finite.argmin(), finite.shape))
+        queue = plan.queues[i]
+        problem = f"queue {queue.name!r} ({queue.score}) gives {scores[i, place]:g} for candidates[{place}]"
+        raise invalid(fields[i], problem)
     return scores
 
 

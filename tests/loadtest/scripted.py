@@ -108,10 +108,11 @@ def scripted_server(script: Script = always) -> Iterator[Scripted]:
         listening.set()
         await stop.wait()
         server.close()
-        await asyncio.sleep(0.02)  # what was accepted just now has no transport yet, and closing one takes a turn
+        while len(asyncio.all_tasks()) > 1:  # What was accepted just now has no transport yet.
+            await asyncio.sleep(0)
         for transport in transports:
             transport.close()
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.02)  # Closing one takes a turn.
 
     def end() -> None:
         if thread.is_alive():
