@@ -7,6 +7,7 @@ must stay rare, or the comparison would say nothing.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -189,7 +190,11 @@ def test_over_http_the_lists_of_requests_that_ran_together_are_those_of_requests
     with live_app(model) as live:
         alone = [live.post(sent).json for sent in requests]
     with live_app(replace(model, engine=gathering)) as live, ThreadPoolExecutor(len(requests)) as pool:
-        asked = [pool.submit(live.post, sent) for sent in requests]
+        asked = [pool.submit(live.post, requests[0])]
+        while not gathering.sizes:  # the first must be alone: two that arrive at once would share the run
+            assert not asked[0].done()
+            time.sleep(0.001)
+        asked += [pool.submit(live.post, sent) for sent in requests[1:]]
         while live.series("rerank_queue_depth") != len(requests) - 1:
             assert not any(one.done() for one in asked)
         gathering.go.set()
