@@ -50,11 +50,15 @@ class Environments:
 
 TUNED: Final[Mapping[str, Setting]] = {
     "fastapi": {"endpoint": "inline"},
-    "litserve": {"max-batch-size": 8, "batch-timeout": 0.001, "zmq": False},
-    "bentoml": {"service": "Batching", "max-batch-size": 8, "max-latency-ms": 1000},
-    "pytriton": {"max-batch-size": 8, "queue-delay-us": 0},
+    "fastapi-msgspec": {"endpoint": "raw"},
+    "litserve": {"max-batch-size": 4, "batch-timeout": 0.001, "zmq": False},
+    "bentoml": {"service": "Single"},
+    "pytriton": {"max-batch-size": 1, "queue-delay-us": 0},
 }
-"""The best variant of each, as `python -m loadtest.peers --tune` found it (docs/performance.md)."""
+"""The best variant of each, as `python -m loadtest.peers --tune` found it (docs/performance.md).
+
+*fastapi* is as its users write it, with pydantic models; *fastapi-msgspec* goes around them.
+"""
 
 
 def _grid(**values: Sequence[str | int | float | bool]) -> list[Setting]:
@@ -63,7 +67,8 @@ def _grid(**values: Sequence[str | int | float | bool]) -> list[Setting]:
 
 
 VARIANTS: Final[Mapping[str, Sequence[Setting]]] = {
-    "fastapi": _grid(endpoint=["inline", "sync", "executor", "raw"]),
+    "fastapi": _grid(endpoint=["inline", "sync", "executor"]),
+    "fastapi-msgspec": _grid(endpoint=["raw"]),
     "litserve": [
         {"max-batch-size": 1, "batch-timeout": 0.0, "zmq": False},
         *_grid(max_batch_size=[4, 8, 16], batch_timeout=[0.0005, 0.001, 0.003], zmq=[False]),
@@ -86,7 +91,13 @@ def contender(
     peer: str, bundle: Path, setting: Setting, environments: Environments, *, name: str | None = None
 ) -> Contender:
     """A peer that serves `bundle`, tuned as `setting` says. Raises `ValueError` for a peer that is not known."""
-    makers = {"fastapi": _fastapi, "litserve": _litserve, "bentoml": _bentoml, "pytriton": _pytriton}
+    makers = {
+        "fastapi": _fastapi,
+        "fastapi-msgspec": _fastapi,
+        "litserve": _litserve,
+        "bentoml": _bentoml,
+        "pytriton": _pytriton,
+    }
     if peer not in makers:
         raise ValueError(f"peer: {peer!r} is none of {', '.join(makers)}")
     return makers[peer](name or peer, bundle.absolute(), setting, str(environments.python(peer)))

@@ -2,7 +2,7 @@
 
 ``python -m loadtest.peers.fastapi_server --bundle FOLDER --port N [--endpoint KIND]``. Kinds: ``inline`` runs the
 model in the event loop, ``sync`` in FastAPI's thread pool, ``executor`` awaits a thread of its own; ``raw`` is inline
-with the body decoded by msgspec and the answer encoded by it, to show what the decoder alone gives.
+with the body decoded by msgspec and the answer encoded by it, around pydantic and FastAPI's serialisation.
 """
 
 from __future__ import annotations

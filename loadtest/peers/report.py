@@ -37,9 +37,11 @@ def goodputs(results: Results, contender: str) -> list[float]:
 
 
 def checks(results: Results) -> list[Check]:
-    """The comparison's targets, as far as what they need was measured."""
+    """The comparison's targets, as far as what they need was measured; none for peers among themselves."""
+    if OURS not in results.contenders:
+        return []
     peers = [name for name in results.contenders if name not in (OURS, CONTROL)]
-    batching = [name for name in peers if name != FASTAPI]
+    batching = [name for name in peers if not name.startswith(FASTAPI)]
     found = []
     if results.closed:
         if FASTAPI in peers:
@@ -77,7 +79,8 @@ def markdown(results: Results) -> str:
         parts += [f"Goodput at {BUDGET_MS:g} ms", _goodput_table(results)]
     if results.memory:
         parts += ["Memory after all of it", _memory_table(results)]
-    parts += ["Targets", table(checks(results))]
+    if found := checks(results):
+        parts += ["Targets", table(found)]
     return "\n\n".join(parts)
 
 
@@ -114,7 +117,8 @@ def _goodput_table(results: Results) -> str:
         rates = goodputs(results, name)
         discarded = sum(t.discarded for r in results.goodput if r.contender == name for t in r.trials)
         cells = [name, f"{statistics.median(rates):.0f}", f"{min(rates):.0f}", f"{max(rates):.0f}"]
-        ratio = "" if name == OURS or not min(rates) else str(PairedRatio.of(rates, goodputs(results, OURS)))
+        ours = [] if name == OURS or not min(rates) else goodputs(results, OURS)
+        ratio = str(PairedRatio.of(rates, ours)) if ours else ""
         lines.append(_row([*cells, ratio, str(len(rates)), str(discarded)]))
     return "\n".join(lines)
 

@@ -59,6 +59,16 @@ def test_the_report_names_everyone_and_says_what_was_not_reached(tmp_path: Path)
     assert (tmp_path / "plot.svg").read_text("utf-8").startswith("<?xml")
 
 
+def test_peers_that_are_tuned_are_told_without_us() -> None:
+    tuned = results()
+    names = ["fastapi", "litserve"]
+    alone = Results(names, [], [row for row in tuned.goodput if row.contender in names], {})
+    text = report.markdown(alone)
+    assert "| litserve | 301 |" in text
+    assert report.OURS not in text
+    assert "Targets" not in text
+
+
 def test_results_become_plain_json() -> None:
     found = results()
     lost = Trial(9, 10, 1.0, float("inf"), 0.0, 0, 0, 0, False)
