@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import gc
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -99,10 +98,7 @@ async def _load(core: Core) -> None:
 
 
 def settle(registry: Registry) -> None:
-    """All is loaded: say how it stands, and keep the garbage collector off what will stay."""
-    # What is alive now stays so; without this every full collection would walk all of it during a request.
-    gc.collect()
-    gc.freeze()
+    """All is loaded: say how it stands."""
     reason = registry.why_not_ready()
     if reason is None:
         _log.info("ready")
