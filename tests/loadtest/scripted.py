@@ -107,9 +107,10 @@ def scripted_server(script: Script = always) -> Iterator[Scripted]:
         seen.port = server.sockets[0].getsockname()[1]
         listening.set()
         await stop.wait()
+        loop.remove_reader(server.sockets[0].fileno())
+        while len(asyncio.all_tasks()) > 1:  # What was accepted just now has no transport yet, and could have none,
+            await asyncio.sleep(0)  # nor ever be closed, once the server is closed.
         server.close()
-        while len(asyncio.all_tasks()) > 1:  # What was accepted just now has no transport yet.
-            await asyncio.sleep(0)
         for transport in transports:
             transport.close()
         await asyncio.sleep(0.02)  # Closing one takes a turn.
