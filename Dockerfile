@@ -37,8 +37,6 @@ ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 # The user has no home. Optimised graphs then live as long as the container, for reloads and further workers; mount a
 # volume here to keep them longer.
 ENV LISTWRIGHT_CACHE_FOLDER=/tmp/listwright
-# Weights in huge pages where the kernel gives them on request; docs/performance.md, "What was tried".
-ENV GLIBC_TUNABLES=glibc.malloc.hugetlb=1
 USER 10001:10001
 # The admin port, 8001, stays on the container's loopback and is not exposed.
 EXPOSE 8000
