@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from models.features import Arrays, Encoder, FeatureError
+from models.features import Arrays, Encoder, FeatureError, unit_embeddings
 from models.lists import Candidate, ListRecord
 from models.spec import FeatureSpec
 
@@ -35,9 +35,10 @@ class ListArrays:
     """The exposed lists of n records.
 
     `features`: ``user_ids`` [n, C], ``user_numbers`` [n, F], ``item_ids`` [n, L, C], ``item_numbers`` [n, L, F],
-    ``item_scores`` [n, L, S] and ``price`` [n, L] in currency. `labels` float32 [n, L, 3] holds clicks, purchases and
-    gmv (currency) in the order of `spec.OBJECTIVES`; `observed` bool [n, 3] says which of them the log records, and
-    what it does not is 0 in `labels`. `lengths` int64 [n] is how many positions are filled.
+    ``item_scores`` [n, L, S], ``priors`` [n, L, O], ``price`` [n, L] in currency and ``embeddings`` [n, L, E], unit
+    rows or zeros. `labels` float32 [n, L, 3] holds clicks, purchases and gmv (currency) in the order of
+    `spec.OBJECTIVES`; `observed` bool [n, 3] says which of them the log records, and what it does not is 0 in `labels`.
+    `lengths` int64 [n] is how many positions are filled.
     """
 
     features: Arrays
@@ -58,6 +59,16 @@ class ListArrays:
         """SHA-256 of all arrays, in hex: whether two runs trained on the same lists."""
         return digest(self._arrays())
 
+    @property
+    def has_embeddings(self) -> bool:
+        """Whether any exposed item has an embedding."""
+        return bool(self.features["embeddings"].any())
+
+    def take(self, rows: NDArray[np.int64]) -> ListArrays:
+        """The lists at `rows`, in that order."""
+        features = {name: values[rows] for name, values in self.features.items()}
+        return ListArrays(features, self.labels[rows], self.observed[rows], self.lengths[rows])
+
     def tensors(self, device: torch.device) -> Batch:
         """All lists as tensors on one device. Lists are small, so a data set is moved once, not batch by batch."""
         return {name: torch.from_numpy(values).to(device) for name, values in self._arrays().items()}
@@ -72,9 +83,18 @@ def encode_lists(records: Sequence[ListRecord], spec: FeatureSpec, list_length: 
     chunks = [_encode_chunk(encoder, records[i : i + _CHUNK], list_length) for i in range(0, len(records), _CHUNK)]
     if not chunks:
         raise ValueError("there are no lists to encode")
-    features: Arrays = {name: np.concatenate([c[name] for c in chunks]) for name in chunks[0]}
+    features = join_chunks(chunks)
     labels, observed = encode_labels(records, list_length)
     return ListArrays(features, labels, observed, _lengths(records, list_length))
+
+
+def join_chunks(chunks: Sequence[Arrays]) -> Arrays:
+    """Concatenate encoded chunks along their first axis; ``embeddings`` are padded to the widest."""
+    width = max(chunk["embeddings"].shape[-1] for chunk in chunks)
+    for chunk in chunks:
+        rows = chunk["embeddings"]
+        chunk["embeddings"] = np.pad(rows, [(0, 0)] * (rows.ndim - 1) + [(0, width - rows.shape[-1])])
+    return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
 
 
 def encode_labels(records: Sequence[ListRecord], list_length: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
@@ -129,7 +149,8 @@ def _encode_chunk(encoder: Encoder, records: Sequence[ListRecord], list_length: 
     shown = [[r.candidates[i] for i in r.exposed[:list_length]] for r in records]
     try:
         users = [encoder.encode_user(r.user, r.context) for r in records]
-        items = encoder.encode_items([c for candidates in shown for c in candidates])
+        flat = [c for candidates in shown for c in candidates]
+        items = {**encoder.encode_items(flat), "embeddings": unit_embeddings(flat)}
     except FeatureError:
         _name_broken_list(encoder, records, shown)
         raise

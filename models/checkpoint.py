@@ -214,7 +214,10 @@ def _spec(payload: Mapping[str, Any]) -> FeatureSpec:
 def _value_model(
     spec: FeatureSpec, config: Mapping[str, Any], state: Mapping[str, Any], device: torch.device | str
 ) -> ListValueModel:
-    model = ListValueModel(spec, record(ValueConfig, config, "config")).to(device)
+    if config.get("head") == "monotone":
+        raise CheckpointError("its head is monotone, which hazards have replaced; train it again")
+    # What was saved before there was a choice has the papers' head.
+    model = ListValueModel(spec, record(ValueConfig, {"head": "independent", **config}, "config")).to(device)
     model.load_state_dict(state)
     return model.eval()
 

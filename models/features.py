@@ -22,6 +22,9 @@ Arrays = dict[str, NDArray[np.generic]]
 
 _LOGIT_EPSILON: Final = 1e-6
 
+PRIOR_SCORES: Final = (("ctr",), ("ctr", "cvr"))
+"""Per counted objective (click, conversion) the scores whose product is the ranking stage's estimate of it."""
+
 
 class FeatureError(ValueError):
     """A value that cannot be encoded. `path` names the field, for example ``candidates[3].features.stars``."""
@@ -58,6 +61,12 @@ class Encoder:
         self._own_numbers = spec.item_numbers[: len(spec.item_numbers) - (spec.price is not None)]
         self._scale_user = _Scale(spec.user_numbers)
         self._scale_item = _Scale((*spec.item_numbers, *spec.scores))
+        places = {f.name: i for i, f in enumerate(spec.scores)}
+        self._prior_factors = [
+            [places[name] for name in names] if known else None
+            for names, known in zip(PRIOR_SCORES, known_priors(spec), strict=True)
+        ]
+        self._score_defaults = np.array([f.default for f in spec.scores], np.float64).reshape(-1, 1)
 
     def encode_user(self, user: Mapping[str, Scalar], context: Mapping[str, Scalar]) -> Arrays:
         """``user_ids`` int64 [C] and ``user_numbers`` float32 [F]. Raises `FeatureError` naming the field."""
@@ -72,9 +81,9 @@ class Encoder:
     def encode_items(self, candidates: Sequence[CandidateLike], places: Sequence[int] | None = None) -> Arrays:
         """Encode n candidates.
 
-        Returns ``item_ids`` int64 [n, C], ``item_numbers`` float32 [n, F], ``item_scores`` float32 [n, S] and
-        ``price`` float32 [n] in currency. `places` are the candidates' indices in the request, for error messages.
-        Raises `FeatureError` naming candidate and field.
+        Returns ``item_ids`` int64 [n, C], ``item_numbers`` float32 [n, F], ``item_scores`` float32 [n, S], ``priors``
+        float32 [n, O] (see `prior_logits`) and ``price`` float32 [n] in currency. `places` are the candidates' indices
+        in the request, for error messages. Raises `FeatureError` naming candidate and field.
         """
         places = range(len(candidates)) if places is None else places
         # Column by column: a request has far fewer fields than candidates, and calls are what this costs.
@@ -85,13 +94,24 @@ class Encoder:
         numbers += [prices] if self.spec.price is not None else []
         numbers += [_numbers([t.get(f.name) for t in scores], "scores", f.name, places) for f in self.spec.scores]
         n, own = len(candidates), len(self.spec.item_numbers)
-        scaled = self._scale_item(np.array(numbers, np.float64).reshape(len(numbers), n))
+        columns = np.array(numbers, np.float64).reshape(len(numbers), n)
+        priors = self._priors(columns)  # before scaling, which writes over its argument
+        scaled = self._scale_item(columns)
         return {
             "item_ids": np.array(ids, np.int64).reshape(len(ids), n).T.copy(),
             "item_numbers": scaled[:, :own].copy(),
             "item_scores": scaled[:, own:].copy(),
+            "priors": priors,
             "price": prices.astype(np.float32),
         }
+
+    def _priors(self, columns: NDArray[np.float64]) -> NDArray[np.float32]:
+        """`prior_logits` [n, O] of raw number columns [F + S, n], a missing score being the spec's default."""
+        if self._prior_factors[0] is None:  # every objective's estimate begins with the first score
+            return np.zeros((columns.shape[1], len(PRIOR_SCORES)), np.float32)
+        raw = columns[len(self.spec.item_numbers) :]
+        raw = np.where(np.isnan(raw), self._score_defaults, raw)
+        return prior_logits([None if f is None else [raw[i] for i in f] for f in self._prior_factors], raw.shape[1])
 
     def prices(self, candidates: Sequence[CandidateLike]) -> NDArray[np.float64]:
         """Prices [n] in currency; a missing one is the spec's default, or 0 where the spec has no price."""
@@ -117,6 +137,27 @@ class Encoder:
             padded[valid] = values
             arrays[name] = padded
         return arrays
+
+
+def known_priors(spec: FeatureSpec) -> tuple[bool, ...]:
+    """Say for each counted objective (click, conversion) whether the spec has every score that estimates it."""
+    scores = {f.name for f in spec.scores}
+    return tuple(scores.issuperset(names) for names in PRIOR_SCORES)
+
+
+def prior_logits(factors: Sequence[Sequence[NDArray[np.float64]] | None], n: int) -> NDArray[np.float32]:
+    """Turn raw scores into the logits that a value model's skip reads, float32 [n, O].
+
+    Per objective the product of its `factors` [n], each taken as a probability, clipped to 1e-6 from 0 and 1; zeros
+    where it has none (None).
+    """
+    logits = np.zeros((n, len(factors)), np.float32)
+    for column, parts in zip(logits.T, factors, strict=True):
+        if parts is not None:
+            first, *others = (np.minimum(np.maximum(part, 0.0), 1.0) for part in parts)
+            p = np.minimum(np.maximum(math.prod(others, start=first), _LOGIT_EPSILON), 1 - _LOGIT_EPSILON)
+            column[:] = np.log(p) - np.log1p(-p)
+    return logits
 
 
 def unit_embeddings(candidates: Sequence[CandidateLike]) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""The training loop of every model here: AdamW, warm-up and cosine, early stopping, resume.
+"""Train every model here in one loop: AdamW, warm-up and cosine, early stopping, resume.
 
 After each epoch one file holds all that is needed to go on, and going on gives the same weights as never having
 stopped: shuffling and dropout are seeded per epoch. It knows nothing about what the model computes; the caller gives
@@ -43,9 +43,12 @@ class TrainingData(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainOptions:
-    """How to train. `warmup` is the share of all steps in which the learning rate rises; then it falls to 0 by cosine.
+    """Say how to train.
 
-    Training stops after `patience` epochs without a better validation loss; the best epoch's weights are kept.
+    `warmup` is the share of all steps in which the learning rate rises; then it falls to 0 by cosine.
+
+    Training stops after `patience` epochs without a better validation loss; the best epoch's weights are kept. Without
+    validation lists `patience` does nothing. Raises `ValueError` naming the option.
     """
 
     epochs: int = 30
@@ -74,23 +77,23 @@ class TrainOptions:
 
 @dataclass
 class Progress:
-    """How far a run is: one row of `history` per finished epoch, and the best weights so far."""
+    """Hold how far a run is: one row of `history` per finished epoch, and the best weights so far."""
 
-    history: list[dict[str, float]] = field(default_factory=list)
+    history: list[dict[str, float | None]] = field(default_factory=list)
     best_epoch: int = 0
     best_loss: float = math.inf
     best_weights: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def epoch(self) -> int:
-        """Epochs finished."""
+        """Count the epochs finished."""
         return len(self.history)
 
 
 def fit(
     model: nn.Module,
     train: TrainingData,
-    valid: TrainingData,
+    valid: TrainingData | None,
     loss: Loss,
     *,
     options: TrainOptions,
@@ -98,20 +101,30 @@ def fit(
     device: torch.device,
     identity: Mapping[str, str],
     resume: bool = False,
+    until: int | None = None,
     on_epoch: Callable[[Progress], None] | None = None,
 ) -> Progress:
     """Train `model`, which ends with the best epoch's weights. Writes ``last.pt`` and ``log.jsonl`` in `folder`.
+
+    The weights it comes with compete as epoch 0: training that helps nobody changes nothing. Without `valid` lists
+    nothing competes: training goes through the first `until` epochs of the schedule and keeps the last one's weights.
 
     `identity` says what is trained on what. Raises `ValueError` if the loss stops being finite, if `folder` holds a run
     and `resume` is False, or if it holds none, or one of other identity or options, and `resume` is True.
     """
     identity = {**identity, **{k: str(v) for k, v in dataclasses.asdict(options).items()}}
+    if (valid is None) == (until is None):
+        raise ValueError("either validation lists or a number of epochs must say when to stop")
     model.to(device)
     optimizer = torch.optim.AdamW(_groups(model, options.weight_decay), lr=options.learning_rate)
     progress = _start(model, optimizer, folder / STATE_FILE, identity, resume)
-    run = _Run(model, optimizer, loss, train.tensors(device), valid.tensors(device), options)
+    held_out = None if valid is None else valid.tensors(device)
+    run = _Run(model, optimizer, loss, train.tensors(device), held_out, options)
+    if not progress.best_weights:
+        _compete(run, progress, _valid_loss(run))
+    last = options.epochs if until is None else min(until, options.epochs)
     with _bar(options, run.steps, progress.epoch) as bar, _own_randomness(device):
-        while progress.epoch < options.epochs and progress.epoch - progress.best_epoch < options.patience:
+        while progress.epoch < last and progress.epoch - progress.best_epoch < options.patience:
             _advance(run, progress, bar)
             _save(folder, run, identity, progress)
             if on_epoch is not None:
@@ -121,7 +134,7 @@ def fit(
 
 
 def learning_rate(step: int, steps: int, options: TrainOptions) -> float:
-    """The rate of step 0 ≤ `step` < `steps`: a linear rise over the warm-up, then half a cosine down towards 0."""
+    """Find the rate of step 0 ≤ `step` < `steps`: a linear rise over the warm-up, then half a cosine down towards 0."""
     rising = max(1, round(options.warmup * steps))
     if step < rising:
         return options.learning_rate * (step + 1) / rising
@@ -129,7 +142,7 @@ def learning_rate(step: int, steps: int, options: TrainOptions) -> float:
 
 
 def mean_loss(model: nn.Module, data: Batch, loss: Loss, batch_size: int) -> float:
-    """The mean loss per list, without dropout."""
+    """Compute the mean loss per list, without dropout."""
     model.eval()
     total = 0.0
     with torch.inference_mode():
@@ -138,20 +151,27 @@ def mean_loss(model: nn.Module, data: Batch, loss: Loss, batch_size: int) -> flo
     return total / len(data["lengths"])
 
 
+def check_identity(path: Path, then: Mapping[str, str], now: Mapping[str, str]) -> None:
+    """Check that the run kept at `path` was of the same training. Raises `CheckpointError` naming what differs."""
+    for key in sorted(then.keys() | now.keys()):
+        if then.get(key) != now.get(key):
+            raise CheckpointError(f"{path}: cannot be resumed: {key} was {then.get(key)}, not {now.get(key)}")
+
+
 @dataclass(frozen=True)
 class _Run:
-    """What stays the same from epoch to epoch."""
+    """Hold what stays the same from epoch to epoch."""
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
     loss: Loss
     train: Batch
-    valid: Batch
+    valid: Batch | None
     options: TrainOptions
 
     @property
     def steps(self) -> int:
-        """Batches per epoch."""
+        """Count the batches of an epoch."""
         return math.ceil(len(self.train["lengths"]) / self.options.batch_size)
 
 
@@ -159,23 +179,33 @@ def _advance(run: _Run, progress: Progress, bar: tqdm[Any]) -> None:
     started, epoch = time.perf_counter(), progress.epoch
     train_loss = _train_epoch(run, epoch, bar)
     seconds = time.perf_counter() - started
-    valid_loss = mean_loss(run.model, run.valid, run.loss, run.options.batch_size)
-    if not (math.isfinite(train_loss) and math.isfinite(valid_loss)):
+    valid_loss = _valid_loss(run)
+    if not math.isfinite(train_loss) or not (run.valid is None or math.isfinite(valid_loss)):
         raise ValueError(f"the loss is no longer finite in epoch {epoch + 1}; try a lower learning rate")
     progress.history.append(
         {
             "epoch": epoch + 1,
             "train_loss": train_loss,
-            "valid_loss": valid_loss,
+            "valid_loss": None if run.valid is None else valid_loss,
             "learning_rate": run.optimizer.param_groups[0]["lr"],
             "seconds": seconds,
             "lists_per_second": len(run.train["lengths"]) / seconds,
         }
     )
-    if valid_loss < progress.best_loss:
-        progress.best_epoch, progress.best_loss = epoch + 1, valid_loss
-        progress.best_weights = {name: w.detach().clone() for name, w in run.model.state_dict().items()}
+    _compete(run, progress, valid_loss)
     bar.set_postfix(train=f"{train_loss:.4f}", valid=f"{valid_loss:.4f}", best=f"{progress.best_loss:.4f}")
+
+
+def _valid_loss(run: _Run) -> float:
+    """Compute the mean loss on the validation lists; NaN without any."""
+    return math.nan if run.valid is None else mean_loss(run.model, run.valid, run.loss, run.options.batch_size)
+
+
+def _compete(run: _Run, progress: Progress, valid_loss: float) -> None:
+    """Keep the model's weights if they are the best so far, or if nothing says which are."""
+    if run.valid is None or valid_loss < progress.best_loss:
+        progress.best_epoch, progress.best_loss = progress.epoch, valid_loss
+        progress.best_weights = {name: w.detach().clone() for name, w in run.model.state_dict().items()}
 
 
 def _train_epoch(run: _Run, epoch: int, bar: tqdm[Any]) -> float:
@@ -214,10 +244,7 @@ def _start(
         return Progress()
     # On the CPU, whatever the device: the optimizer moves its moments itself and keeps its step counters here.
     state = load_payload(path, KIND)
-    for key in sorted(identity.keys() | state["identity"].keys()):
-        then, now = state["identity"].get(key), identity.get(key)
-        if then != now:
-            raise CheckpointError(f"{path}: cannot be resumed: {key} was {then}, not {now}")
+    check_identity(path, state["identity"], identity)
     model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])
     return Progress(state["history"], state["best_epoch"], state["best_loss"], state["best_weights"])

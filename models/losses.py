@@ -1,7 +1,7 @@
-"""The ordered regression loss of a list value model (SORT-Gen, eq. 4 and 5).
+"""The losses of a list value model: the path likelihood of hazards, and the papers' ordered regression.
 
 Axis letters: B lists, L positions (j) and thresholds (i), both counted from 0 here and from 1 in the paper, O counted
-objectives (click, conversion). It sees logits and labels; it knows nothing about features or models.
+objectives (click, conversion), K states of a hazard. They see logits and labels, not features or models.
 """
 
 from __future__ import annotations
@@ -39,3 +39,45 @@ def ordered_regression_loss(logits: Tensor, labels: Tensor, lengths: Tensor, obs
     mask = ordered_mask(lengths, observed, logits.shape[1])
     terms = F.binary_cross_entropy_with_logits(logits, ordered_targets(labels), reduction="none")
     return terms.masked_fill(~mask, 0.0).sum() / len(logits)
+
+
+def path_loss(logits: Tensor, labels: Tensor, lengths: Tensor, observed: Tensor) -> Tensor:
+    """Minus the log likelihood of what happened along each list: summed over places and objectives, mean over lists.
+
+    `logits` [B, L, O, K] are hazards by the number of events before, `labels` [B, L, O] 0 or 1, `lengths` [B],
+    `observed` bool [B, O]. At each place the hazard of the state that the list was in is held to what happened next:
+    exactly the likelihood of the whole path, so no target is a difference of two noisy sums.
+    """
+    return path_terms(logits, labels, lengths, observed).sum() / len(logits)
+
+
+def path_terms(logits: Tensor, labels: Tensor, lengths: Tensor, observed: Tensor) -> Tensor:
+    """The terms of `path_loss`, [B, L, O]; 0 past a list's end and where the objective was not observed."""
+    before = labels.cumsum(dim=1) - labels
+    state = before.clamp(max=logits.shape[-1] - 1).long()
+    at_state = logits.gather(-1, state.unsqueeze(-1)).squeeze(-1)
+    terms = F.binary_cross_entropy_with_logits(at_state, labels, reduction="none")
+    return terms.masked_fill(~_seen(lengths, observed, labels.shape[1]), 0.0)
+
+
+def listwise_loss(logits: Tensor, labels: Tensor, lengths: Tensor, observed: Tensor) -> Tensor:
+    """How well the hazards of the first state rank each list's items: mean over lists, objectives added.
+
+    Arguments as of `path_loss`. A list's term is −log softmax over its items at what was clicked (bought), divided by
+    its events; lists without events have none.
+    """
+    return listwise_terms(logits[..., 0], labels, lengths, observed).sum() / len(logits)
+
+
+def listwise_terms(scores: Tensor, labels: Tensor, lengths: Tensor, observed: Tensor) -> Tensor:
+    """The terms of `listwise_loss` from scores [B, L, O]: [B, O], 0 for lists without events."""
+    seen = _seen(lengths, observed, labels.shape[1])
+    log_shares = torch.log_softmax(scores.masked_fill(~seen, -1e9), dim=1)
+    events = labels * seen
+    return -(events * log_shares).sum(dim=1) / events.sum(dim=1).clamp(min=1)
+
+
+def _seen(lengths: Tensor, observed: Tensor, list_length: int) -> Tensor:
+    """Bool [B, L, O]: places before the list's end, of objectives that were observed."""
+    places = torch.arange(list_length, device=lengths.device)
+    return (places[None, :] < lengths[:, None])[:, :, None] & observed[:, None, :]

@@ -9,12 +9,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, cast, get_args
 
 from models.spec import OBJECTIVES, FeatureSpec, SpecError, as_mapping, check_keys, record, scalar
+from models.verdict import UNMEASURED, Verdict
 
 FORMAT: Final = 1
 MODEL_FILE: Final = "model.onnx"
@@ -22,6 +23,12 @@ MANIFEST_FILE: Final = "bundle.json"
 GOLDEN_FILE: Final = "golden.npz"
 FINGERPRINT_KEY: Final = "listwright.fingerprint"
 """Key of the spec's fingerprint in the ONNX model's metadata."""
+
+SORT_SLOTS: Final = "sort_slots"
+"""Graph input, int64 [B, L]: the slots of the plain sort's list in its order, −1 past its end."""
+
+KEPT_SORT: Final = "kept_sort"
+"""Graph output, bool [B]: the sort's list was valued higher than the one planned, so it is what comes back."""
 
 LOOSEST_REPLAY: Final = 0.1
 """Most that a bundle of reduced precision may let recorded answers differ by, in margins of scores and in values."""
@@ -31,24 +38,32 @@ _SAME_SHARE: Final = 1e-6
 Family = Literal["sort-gen", "degre"]
 Partition = Literal["bfs", "dfs"]
 
+_OPTIONAL: Final = ("shares", "valued", "verdict")
+"""Keys that bundles have not always had."""
+
+_LEARNT_BY: Final = {"click": "click", "conversion": "conversion", "gmv": "conversion"}
+"""Objective to the one whose learnt correction its increments hang on: revenue is price times purchases."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Sizes of the graph: list horizon L, number of queues Q, heads per queue h, places in a queue.
+    """Sizes of the graph: list horizon L, number of queues Q, heads per queue h, places in a queue, beam width W.
 
     A `queue_length` of 0 stands for L: of a queue whose heads alone are looked at, nothing behind the first L is ever
-    reached. A model that sees all candidates at once has longer ones.
+    reached. A model that sees all candidates at once has longer ones. `beam_width` is how many lists are built side by
+    side; 1 is greedy.
     """
 
     list_length: int
     queues: int
     head_width: int = 1
     queue_length: int = 0
+    beam_width: int = 1
 
     def __post_init__(self) -> None:
         if self.queue_length == 0:
             object.__setattr__(self, "queue_length", self.list_length)
-        for name in ("list_length", "queues", "head_width", "queue_length"):
+        for name in ("list_length", "queues", "head_width", "queue_length", "beam_width"):
             if getattr(self, name) < 1:
                 raise SpecError(f"limits.{name}: must be at least 1")
 
@@ -96,6 +111,10 @@ class Manifest:
     `objectives` are the default α, β, γ, and the only ones if `fixed_objectives`; `units` are s_o, the mean increment
     per exposed slot in training, by which each objective's increment is divided before it is weighted. `fallback` is
     the formula that orders what the model does not reach. `files` maps file name to SHA-256.
+
+    `shares` says per counted objective which share ρ in 0..1 of the learnt correction was kept; None: not known.
+    `valued` are the objectives that the model has learnt to value; the others have no default weight. `verdict` is
+    what came of comparing the model with the sort.
     """
 
     name: str
@@ -113,6 +132,9 @@ class Manifest:
     outputs: tuple[TensorSpec, ...]
     files: Mapping[str, str] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    shares: Mapping[str, float] | None = None
+    valued: tuple[str, ...] = OBJECTIVES
+    verdict: Verdict = UNMEASURED
 
     def __post_init__(self) -> None:
         if self.family not in get_args(Family):
@@ -129,6 +151,37 @@ class Manifest:
                 raise SpecError(f"bundle.objectives.{name}: must be a finite number of at least 0")
             if not 0 < self.units[name] < math.inf:
                 raise SpecError(f"bundle.units.{name}: must be a finite number above 0")
+        self._check_learnt()
+
+    def _check_learnt(self) -> None:
+        """Hold shares and valued objectives to what they may be. Raises `SpecError` naming the key."""
+        counted = set(_LEARNT_BY.values())
+        if self.shares is not None and set(self.shares) != counted:
+            raise SpecError(f"bundle.shares: must have exactly the keys {', '.join(sorted(counted))}")
+        for name, share in (self.shares or {}).items():
+            if not 0 <= share <= 1:
+                raise SpecError(f"bundle.shares.{name}: must be within 0..1, not {share:g}")
+        if not self.valued or [name for name in OBJECTIVES if name in self.valued] != list(self.valued):
+            raise SpecError(
+                f"bundle.valued: must be some of {', '.join(OBJECTIVES)}, each once and in that order, "
+                f"not {list(self.valued)}"
+            )
+        for name in self.not_valued(self.objectives):
+            raise SpecError(
+                f"bundle.objectives.{name}: must be 0, since the model values {' and '.join(self.valued)} only"
+            )
+
+    def not_valued(self, weights: Mapping[str, float]) -> list[str]:
+        """Of the objectives with a weight above 0, those that the model has not learnt to value."""
+        return [name for name in OBJECTIVES if weights[name] > 0 and name not in self.valued]
+
+    def bypassed(self, weights: Mapping[str, float]) -> bool:
+        """Is nothing of what was learnt kept for any objective that has a weight above 0, so that the sort decides?
+
+        `weights` must not all be 0.
+        """
+        shares = self.shares
+        return shares is not None and all(shares[_LEARNT_BY[o]] == 0 for o in OBJECTIVES if weights[o] > 0)
 
     @property
     def fixed_objectives(self) -> bool:
@@ -163,6 +216,9 @@ class Manifest:
             "outputs": [_tensor_to_json(t) for t in self.outputs],
             "files": dict(self.files),
             "provenance": dict(self.provenance),
+            **({} if self.shares is None else {"shares": dict(self.shares)}),
+            "valued": list(self.valued),
+            "verdict": self.verdict.to_json(),
             "spec": self.spec.to_json(),
         }
 
@@ -171,7 +227,7 @@ class Manifest:
         """Read `to_json`'s form. Raises `SpecError` naming the key that is wrong, or a fingerprint that differs."""
         table = as_mapping(data, "bundle")
         known = {f.name for f in dataclasses.fields(cls)} | {"format", "fingerprint"}
-        check_keys(table, known, "bundle")
+        check_keys(table, known, "bundle", _OPTIONAL)
         if table["format"] != FORMAT:
             raise SpecError(f"bundle.format: this version reads format {FORMAT}, not {table['format']!r}")
         spec = FeatureSpec.from_json(table["spec"])
@@ -195,6 +251,9 @@ class Manifest:
             outputs=tuple(_tensor(t, f"bundle.outputs[{i}]") for i, t in enumerate(_array(table, "outputs"))),
             files=as_mapping(table["files"], "bundle.files"),
             provenance=as_mapping(table["provenance"], "bundle.provenance"),
+            shares=_numbers(table, "shares") if "shares" in table else None,
+            valued=tuple(_strings(table, "valued")) if "valued" in table else OBJECTIVES,
+            verdict=Verdict.from_json(table["verdict"], "bundle.verdict") if "verdict" in table else UNMEASURED,
         )
 
     @classmethod
@@ -239,6 +298,13 @@ def _array(table: Mapping[str, Any], key: str) -> list[Any]:
     if not isinstance(table[key], list):
         raise SpecError(f"bundle.{key}: must be an array")
     return list(table[key])
+
+
+def _strings(table: Mapping[str, Any], key: str) -> Sequence[str]:
+    values = _array(table, key)
+    if not all(isinstance(value, str) for value in values):
+        raise SpecError(f"bundle.{key}: must be an array of strings")
+    return values
 
 
 def _numbers(table: Mapping[str, Any], key: str) -> dict[str, float]:

@@ -30,6 +30,22 @@ def partition(scores: NDArray[np.float64], length: int, strategy: Partition) -> 
     return _depth_first(ranked, length) if strategy == "dfs" else _breadth_first(ranked, length)
 
 
+def sorted_slots(scores: NDArray[np.float64], slots: NDArray[np.int64], length: int) -> NDArray[np.int64]:
+    """The list that a plain sort by `scores` [n] makes of the candidates that are encoded: int64 [length].
+
+    `slots` [N] says which candidate stands in each slot (−1: none). The result names slots, best first and −1 past the
+    end; equal scores keep the candidates' order, as in `descending`, and scores that are not finite come last.
+    """
+    filled = np.flatnonzero(slots >= 0)
+    candidates = slots[filled]
+    worth = scores[candidates]
+    ascending = np.where(np.isfinite(worth), -worth, np.inf)
+    best = filled[np.lexsort((candidates, ascending))][:length]
+    result = np.full(length, -1, np.int64)
+    result[: len(best)] = best
+    return result
+
+
 def _depth_first(ranked: NDArray[np.int64], length: int) -> NDArray[np.int64]:
     queues = np.full((len(ranked), length), -1, np.int64)
     taken = np.empty(0, np.int64)

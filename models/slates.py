@@ -9,18 +9,22 @@ S scores.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from models.batches import Batch, digest, encode_labels
-from models.features import Arrays, Encoder, FeatureError
+from models.batches import Batch, digest, encode_labels, join_chunks
+from models.features import Arrays, Encoder, FeatureError, unit_embeddings
 from models.lists import ListRecord
 from models.spec import FeatureSpec
 
+REQUEST_ARRAYS: Final = ("user_ids", "user_numbers")
+ITEM_ARRAYS: Final = ("item_ids", "item_numbers", "item_scores", "priors", "price", "embeddings")
 _CHUNK = 1024
 
 
@@ -29,7 +33,8 @@ class SlateArrays:
     """n requests with all their candidates.
 
     `features`: ``user_ids`` [n, C], ``user_numbers`` [n, F], ``item_ids`` [n, N, C], ``item_numbers`` [n, N, F],
-    ``item_scores`` [n, N, S], ``price`` [n, N] in currency and ``valid`` bool [n, N] (False: padding).
+    ``item_scores`` [n, N, S], ``priors`` [n, N, O], ``price`` [n, N] in currency, ``embeddings`` [n, N, E] (unit rows
+    or zeros) and ``valid`` bool [n, N] (False: padding).
     `exposed` int64 [n, L] holds the candidates shown, in order, −1 past the end; `lengths` int64 [n] says how many.
     `labels` [n, L, 3] and `observed` [n, 3] as in `batches.ListArrays`.
     """
@@ -94,7 +99,7 @@ def encode_slates(records: Sequence[ListRecord], spec: FeatureSpec, list_length:
     labels, observed = encode_labels(records, list_length)
     return SlateArrays(
         request_ids=tuple(r.request_id for r in records),
-        features={name: np.concatenate([c[name] for c in chunks]) for name in chunks[0]},
+        features=join_chunks(chunks),
         exposed=exposed,
         lengths=(exposed >= 0).sum(axis=1),
         labels=labels,
@@ -102,10 +107,21 @@ def encode_slates(records: Sequence[ListRecord], spec: FeatureSpec, list_length:
     )
 
 
+def list_features(batch: Mapping[str, Tensor], requests: Tensor, lists: Tensor) -> Batch:
+    """The features of `lists` int64 [M, T], candidates of `requests` [M]: those of items [M, T, …], of users [M, …].
+
+    Past a list's end (−1) they are the first candidate's. Arrays that `batch` lacks are left out.
+    """
+    chosen = lists.clamp(min=0)
+    items = {name: batch[name][requests[:, None], chosen] for name in ITEM_ARRAYS if name in batch}
+    return items | {name: batch[name][requests] for name in REQUEST_ARRAYS if name in batch}
+
+
 def _encode_chunk(encoder: Encoder, records: Sequence[ListRecord], width: int) -> Arrays:
     try:
         users = [encoder.encode_user(r.user, r.context) for r in records]
-        items = encoder.encode_items([c for r in records for c in r.candidates])
+        flat = [c for r in records for c in r.candidates]
+        items = {**encoder.encode_items(flat), "embeddings": unit_embeddings(flat)}
     except FeatureError:
         _name_broken_list(encoder, records)
         raise

@@ -1,4 +1,4 @@
-"""How good a list value model is on lists whose outcome is known: the figures of ``metrics.json``.
+"""Measure a list value model on lists whose outcome is known: the figures of ``metrics.json``.
 
 Expected counts against true counts, per objective and prefix length. It says nothing about how good the orders are
 that a planner finds under the model.
@@ -11,19 +11,18 @@ from typing import Any, Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from models import metrics
 from models.batches import ListArrays, batches
 from models.spec import OBJECTIVES
-from models.value import COUNTED, ListValueModel, expected_counts, increments
+from models.value import COUNTED, ListValueModel
 
 Floats = NDArray[np.floating]
 _BATCH: Final = 1024
 
 
 def mean_per_slot(data: ListArrays) -> tuple[dict[str, float], list[str]]:
-    """s_o: the mean outcome of an exposed slot per objective (events, or currency for gmv), and what has none.
+    """Find s_o, the mean outcome of an exposed slot per objective (events, or currency for gmv), and what has none.
 
     The observed mean rather than the model's: it is what the model's increments average to when it is calibrated, and
     does not depend on a checkpoint. An objective that is not recorded, or never happens, has unit 1 and is named.
@@ -38,35 +37,28 @@ def mean_per_slot(data: ListArrays) -> tuple[dict[str, float], list[str]]:
     return units, without
 
 
-def predict(model: ListValueModel, data: ListArrays, device: torch.device) -> tuple[Floats, Floats]:
-    """P(count ≥ i+1) [n, L, 2, L] and the expected cumulative outcome [n, L, 3] after each position (gmv: currency)."""
+def predict(model: ListValueModel, data: ListArrays, device: torch.device) -> Floats:
+    """Predict the cumulative outcome after each position, [n, L, 3] (gmv: currency)."""
     was_training = model.training
     model.eval()
-    probabilities, outcomes = [], []
+    outcomes = []
     with torch.inference_mode():
         for batch in batches(data.tensors(device), _BATCH):
-            logits = model(batch)
-            probabilities.append(torch.sigmoid(logits).cpu().numpy())
-            outcomes.append(_cumulative_outcome(expected_counts(logits), batch["price"]).cpu().numpy())
+            outcomes.append(model.increments(batch).cumsum(dim=1).cpu().numpy())
     model.train(was_training)
-    return np.concatenate(probabilities), np.concatenate(outcomes)
-
-
-def _cumulative_outcome(counts: Tensor, price: Tensor) -> Tensor:
-    before = torch.cat([torch.zeros_like(counts[:, :1]), counts[:, :-1]], dim=1)
-    return increments(before, counts, price).cumsum(dim=1)
+    return np.concatenate(outcomes)
 
 
 def value_report(model: ListValueModel, data: ListArrays, device: torch.device) -> dict[str, Any]:
-    """Per objective: ``list`` (each list at its own length) and ``prefix`` (every length that some list reaches).
+    """Report per objective ``list`` (each list at its own length) and ``prefix`` (every length that some list reaches).
 
-    Each row has ``lists``, ``r_auc``, ``pcoc``, ``rmse``, and prefixes of the counted objectives also ``auc``, one per
-    threshold 1..length, None where only one class occurs. An objective that no list records is None.
+    Each row has ``lists``, ``r_auc``, ``pcoc``, ``rmse``, and prefixes of the counted objectives also ``auc``, of an
+    event at that place by the gain there, None where only one class occurs. An objective that no list records is None.
 
-    ``negative_increments`` is the share of exposed items that the model values below nothing: the thresholds of
-    neighbouring positions are estimated independently, so noise makes some.
+    ``negative_increments`` is the share of exposed items that the model values below nothing: never with hazards; the
+    papers' thresholds of neighbouring positions are estimated independently, so noise makes some.
     """
-    probabilities, outcomes = predict(model, data, device)
+    outcomes = predict(model, data, device)
     truth = data.labels.cumsum(axis=1, dtype=np.float64)
     report: dict[str, Any] = {"lists": len(data)}
     for o, name in enumerate(OBJECTIVES):
@@ -79,7 +71,7 @@ def value_report(model: ListValueModel, data: ListArrays, device: torch.device) 
         report[name] = {
             "list": _row(outcomes[known, :, o][rows, last], truth[known, :, o][rows, last]),
             "prefix": [
-                _prefix(j, known & (data.lengths > j), o, probabilities, outcomes, truth)
+                _prefix(j, known & (data.lengths > j), o, outcomes, truth)
                 for j in range(int(data.lengths[known].max()))
             ],
         }
@@ -89,14 +81,11 @@ def value_report(model: ListValueModel, data: ListArrays, device: torch.device) 
     return report
 
 
-def _prefix(
-    j: int, chosen: NDArray[np.bool_], o: int, probabilities: Floats, outcomes: Floats, truth: Floats
-) -> dict[str, Any]:
-    counts = truth[chosen, j, o]
-    row: dict[str, Any] = {"length": j + 1, **_row(outcomes[chosen, j, o], counts)}
+def _prefix(j: int, chosen: NDArray[np.bool_], o: int, outcomes: Floats, truth: Floats) -> dict[str, Any]:
+    row: dict[str, Any] = {"length": j + 1, **_row(outcomes[chosen, j, o], truth[chosen, j, o])}
     if o < len(COUNTED):
-        p = probabilities[chosen, j, o]
-        row["auc"] = [metrics.auc(p[:, i], counts >= i + 1) for i in range(j + 1)]
+        gains, events = (np.diff(x[chosen, : j + 1, o], axis=1, prepend=0.0)[:, -1] for x in (outcomes, truth))
+        row["auc"] = metrics.auc(gains, events > 0)
     return row
 
 

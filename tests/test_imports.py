@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("models", "export", "service", "loadtest")
 CONTRACT = {
     "models.spec": set[str](),
+    "models.verdict": set[str](),
     "models.manifest": set[str](),
     "models.features": {"numpy"},
     "models.formulas": {"numpy"},

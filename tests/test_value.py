@@ -5,25 +5,31 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from export.requests import RequestShape, random_request
 from models.blocks import Block
-from models.heads import CountHead
+from models.heads import Context
 from models.inputs import ConcatInput, FieldGroup
 from models.manifest import Limits
 from models.spec import Category, FeatureSpec, Hashed, Number, SpecError
-from models.value import ListValueModel, ValueConfig, expected_counts, increments
+from models.value import ListValueModel, ValueConfig, priced
 from tests.planners.examples import SCORES_ONLY, SPEC, random_model
+from tests.planners.plain import shaken
 
-CONFIG = ValueConfig(dim=16, layers=2, heads=4, list_length=6, field_dim=4)
+CONFIG = ValueConfig(dim=16, layers=2, heads=4, list_length=6, field_dim=4, context_dim=8, dropout=0.0)
+PAPERS = replace(CONFIG, head="independent")
+CONFIGS = [
+    CONFIG,
+    PAPERS,
+    replace(CONFIG, context="linear", cosines=True, states=1),
+    replace(CONFIG, input_block="fields", context="none"),
+]
 ITEMS_ONLY = FeatureSpec(item=(Category("category", ("a", "b", "c")),))
 PRICE_ONLY = FeatureSpec(price=Number("price"))
 NO_CATEGORICALS = FeatureSpec(user=(Number("age"),), item=(Number("stars"),), scores=(Number("ctr"),))
@@ -35,8 +41,14 @@ def lists_of(spec: FeatureSpec, rows: int, length: int, seed: int = 0) -> dict[s
     """Random lists as the model takes them: items [rows, length, …]."""
     shape = RequestShape(full=True)
     made = [random_request(spec, Limits(length, 1), seed * 100 + i, shape) for i in range(rows)]
-    names = [n for n in made[0] if n.startswith(("item_", "user_"))]
-    return {n: torch.from_numpy(np.concatenate([m[n] for m in made])) for n in names}
+    names = [n for n in made[0] if n.startswith(("item_", "user_"))] + ["price", "embeddings"]
+    batch = {n: torch.from_numpy(np.concatenate([m[n] for m in made])) for n in names}
+    return batch | {"priors": torch.randn(rows, length, 2, generator=torch.Generator().manual_seed(seed)) - 1.0}
+
+
+def shaken_model(spec: FeatureSpec, config: ValueConfig, seed: int) -> ListValueModel:
+    """A random model, also where training starts from zero."""
+    return shaken(random_model(spec, config, seed), seed)
 
 
 def close(a: Tensor, b: Tensor) -> bool:
@@ -44,25 +56,26 @@ def close(a: Tensor, b: Tensor) -> bool:
 
 
 @pytest.mark.parametrize("spec", EVERY_SPEC)
-def test_a_model_of_any_spec_gives_a_finite_logit_per_position_objective_and_threshold(spec: FeatureSpec) -> None:
-    logits = random_model(spec, CONFIG, seed=0)(lists_of(spec, 3, 4))
-    assert logits.shape == (3, 4, 2, CONFIG.list_length)
-    assert logits.isfinite().all()
+def test_a_model_of_any_spec_gives_a_finite_logit_per_position_objective_and_state(spec: FeatureSpec) -> None:
+    for config, logits_of_a_head in ((CONFIG, 3), (PAPERS, 6)):
+        logits = shaken_model(spec, config, seed=0)(lists_of(spec, 3, 4))
+        assert logits.shape == (3, 4, 2, logits_of_a_head)
+        assert logits.isfinite().all()
 
 
 @pytest.mark.parametrize("spec", EVERY_SPEC)
 def test_what_stands_before_an_item_does_not_depend_on_it(spec: FeatureSpec) -> None:
-    model = random_model(spec, CONFIG, seed=1)
+    model = shaken_model(spec, CONFIG, seed=1)
     batch, other = lists_of(spec, 2, 6, seed=1), lists_of(spec, 2, 6, seed=2)
     before = model(batch)
     for t in range(6):
-        items = {n: torch.cat([a[:, :t], other[n][:, t:]], 1) for n, a in batch.items() if n.startswith("item_")}
+        items = {n: torch.cat([a[:, :t], other[n][:, t:]], 1) for n, a in batch.items() if not n.startswith("user_")}
         after = model({**batch, **items})
         assert close(after[:, :t], before[:, :t])
 
 
 def test_an_item_changes_everything_from_its_position_on() -> None:
-    model, batch = random_model(SPEC, CONFIG, seed=2), lists_of(SPEC, 1, 6)
+    model, batch = shaken_model(SPEC, CONFIG, seed=2), lists_of(SPEC, 1, 6)
     before = model(batch)
     changed = batch["item_scores"].clone()
     changed[:, 2] += 1.0
@@ -73,27 +86,27 @@ def test_an_item_changes_everything_from_its_position_on() -> None:
 
 @pytest.mark.parametrize("length", range(1, 6))
 def test_a_prefix_is_worth_the_same_whatever_follows(length: int) -> None:
-    model, batch = random_model(SPEC, CONFIG, seed=3), lists_of(SPEC, 3, 6)
-    head = {n: a[:, :length] if n.startswith("item_") else a for n, a in batch.items()}
+    model, batch = shaken_model(SPEC, CONFIG, seed=3), lists_of(SPEC, 3, 6)
+    head = {n: a if n.startswith("user_") else a[:, :length] for n, a in batch.items()}
     assert close(model(head), model(batch)[:, :length])
 
 
 def test_lists_of_a_batch_do_not_influence_each_other() -> None:
-    model, batch = random_model(SPEC, CONFIG, seed=4), lists_of(SPEC, 4, 5)
+    model, batch = shaken_model(SPEC, CONFIG, seed=4), lists_of(SPEC, 4, 5)
     together = model(batch)
     for i in range(4):
         assert close(model({n: a[i : i + 1] for n, a in batch.items()})[0], together[i])
 
 
 def test_order_and_user_matter() -> None:
-    model, batch = random_model(SPEC, CONFIG, seed=5), lists_of(SPEC, 2, 5)
-    turned = {n: a.flip(1) if n.startswith("item_") else a for n, a in batch.items()}
+    model, batch = shaken_model(SPEC, CONFIG, seed=5), lists_of(SPEC, 2, 5)
+    turned = {n: a if n.startswith("user_") else a.flip(1) for n, a in batch.items()}
     assert not torch.allclose(model(turned)[:, -1], model(batch)[:, -1])
     assert not torch.allclose(model({**batch, "user_numbers": batch["user_numbers"] + 1}), model(batch))
 
 
 def test_each_objective_has_a_head_of_its_own() -> None:
-    model, batch = random_model(SPEC, CONFIG, seed=6), lists_of(SPEC, 2, 5)
+    model, batch = shaken_model(SPEC, CONFIG, seed=6), lists_of(SPEC, 2, 5)
     before = model(batch)
     with torch.no_grad():
         for parameter in model.heads["conversion"].parameters():
@@ -103,48 +116,103 @@ def test_each_objective_has_a_head_of_its_own() -> None:
     assert not torch.allclose(after[:, :, 1], before[:, :, 1])
 
 
-@settings(max_examples=50, deadline=None)
-@given(
-    positions=st.integers(1, 5), horizon=st.integers(5, 7), seed=st.integers(0, 1000), scale=st.sampled_from([1, 30])
-)
-def test_expected_counts_are_the_sums_over_possible_thresholds(
-    positions: int, horizon: int, seed: int, scale: int
-) -> None:
-    logits = torch.randn(2, positions, 2, horizon, generator=torch.Generator().manual_seed(seed)) * scale
-    found = expected_counts(logits)
-    assert found.shape == (2, positions, 2)
-    for b in range(2):
-        for j in range(positions):
-            for o in range(2):
-                total = 0.0
-                for i in range(j + 1):
-                    total += 1 / (1 + math.exp(-float(logits[b, j, o, i])))
-                assert float(found[b, j, o]) == pytest.approx(total, rel=1e-5, abs=1e-7)
-                assert 0 <= float(found[b, j, o]) <= j + 1 + 1e-6
+@pytest.mark.parametrize("config", CONFIGS, ids=str)
+def test_gains_follow_from_the_logits_place_by_place(config: ValueConfig) -> None:
+    model, batch = shaken_model(SPEC, config, seed=9), lists_of(SPEC, 3, 5)
+    logits = model(batch)
+    gains = model.gains(logits)
+    assert gains.shape == (3, 5, 2)
+    states = [head.start(logits[:, 0, o, 0]) for o, head in enumerate(model.counting_heads)]
+    for j in range(5):
+        for o, head in enumerate(model.counting_heads):
+            gain, states[o] = head.advance(logits[:, j, o], states[o], j)
+            assert close(gain, gains[:, j, o])
 
 
-def test_expected_counts_are_the_means_of_the_counts() -> None:
-    """The telescoped sum equals Σ n·P(exactly n), with P(exactly n) = p[n] − p[n+1]."""
-    at_least = torch.tensor([0.9, 0.5, 0.2])
-    exactly = at_least - torch.tensor([0.5, 0.2, 0.0])
-    counts = expected_counts(torch.logit(at_least).expand(1, 3, 1, 3))
-    assert float(counts[0, 2, 0]) == pytest.approx(float((exactly * torch.tensor([1.0, 2.0, 3.0])).sum()))
+def test_hazards_never_bring_less_than_nothing_nor_more_than_one_event() -> None:
+    for seed in range(5):
+        model = shaken_model(SPEC, CONFIG, seed)
+        gains = model.gains(model(lists_of(SPEC, 20, 6, seed)))
+        assert ((gains >= 0) & (gains <= 1)).all()
 
 
-def test_impossible_thresholds_do_not_count() -> None:
+def test_increments_are_gains_and_the_price_times_that_of_conversions() -> None:
+    for config in CONFIGS:
+        model, batch = shaken_model(SPEC, config, seed=1), lists_of(SPEC, 4, 6)
+        gains = model.gains(model(batch))
+        assert close(model.increments(batch), torch.stack([*gains.unbind(-1), batch["price"] * gains[..., 1]], -1))
+
+
+def test_revenue_is_not_cut_at_nothing() -> None:
+    gains = torch.tensor([[0.25, 0.25], [0.1, 0.0], [-0.1, -0.1]])
+    expected = torch.tensor([[0.25, 0.25, 2.0], [0.1, 0.0, 0.0], [-0.1, -0.1, -5.0]])
+    assert close(priced(gains, torch.tensor([8.0, 100.0, 50.0])), expected)
+
+
+def test_an_objective_that_is_not_valued_brings_nothing_and_leaves_the_other_as_it_is() -> None:
+    model, batch = shaken_model(SPEC, CONFIG, seed=2), lists_of(SPEC, 3, 6)
+    before = model.increments(batch)
+    model.valued.copy_(torch.tensor([1.0, 0.0]))
+    after = model.increments(batch)
+    assert torch.equal(after[..., 0], before[..., 0])
+    assert not after[..., 1:].any()
+
+
+def test_impossible_thresholds_of_the_papers_head_do_not_count() -> None:
+    model = random_model(SPEC, PAPERS, seed=0)
     logits = torch.randn(1, 4, 2, 6, generator=torch.Generator().manual_seed(0))
     wild = logits.clone()
     for j in range(4):
         wild[:, j, :, j + 1 :] = 50.0
-    assert torch.equal(expected_counts(wild), expected_counts(logits))
+    assert torch.equal(model.gains(wild), model.gains(logits))
 
 
-def test_an_increment_is_the_difference_of_counts_and_the_price_times_that_of_conversions() -> None:
-    before = torch.tensor([[1.0, 0.5], [0.0, 0.0], [0.3, 0.4]])
-    after = torch.tensor([[1.25, 0.75], [0.1, 0.0], [0.2, 0.3]])
-    price = torch.tensor([8.0, 100.0, 50.0])
-    expected = torch.tensor([[0.25, 0.25, 2.0], [0.1, 0.0, 0.0], [-0.1, -0.1, -5.0]])
-    assert close(increments(before, after, price), expected)
+def test_a_new_model_is_its_prior_and_the_context_has_no_say_yet() -> None:
+    torch.manual_seed(0)
+    model, batch = ListValueModel(SPEC, CONFIG).eval(), lists_of(SPEC, 3, 6)
+    with torch.no_grad():
+        for head in model.hazard_heads:
+            head.skip.fill_(1.0)
+    assert close(model(batch), batch["priors"][..., None].expand(-1, -1, -1, CONFIG.states))
+
+
+def test_nothing_but_the_prior_counts_where_no_share_of_the_correction_is_kept() -> None:
+    model, batch = shaken_model(SPEC, CONFIG, seed=3), lists_of(SPEC, 2, 6)
+    for head in model.hazard_heads:
+        head.share.zero_()
+    turned = {n: a.flip(1) if n in ("item_ids", "item_numbers", "item_scores") else a for n, a in batch.items()}
+    assert close(model(turned), model(batch))
+
+
+@pytest.mark.parametrize("context", ["none", "linear", "full"])
+def test_the_context_enters_the_token_only_where_it_is_full(context: Context) -> None:
+    model = ListValueModel(SPEC, replace(CONFIG, context=context))
+    assert (model.context_token is not None) == (context == "full")
+    assert model.uses_context == (context != "none")
+    assert [head.context is not None for head in model.hazard_heads] == [context != "none"] * 2
+
+
+def test_embeddings_count_only_where_cosines_are_asked_for() -> None:
+    for cosines in (True, False):
+        model = shaken_model(SPEC, replace(CONFIG, cosines=cosines), seed=4)
+        batch = lists_of(SPEC, 2, 6)
+        turned = {**batch, "embeddings": batch["embeddings"].flip(1)}
+        assert torch.equal(model(turned), model(batch)) == (not cosines)
+
+
+def test_the_papers_head_needs_no_priors_and_has_no_context() -> None:
+    model, batch = random_model(SPEC, PAPERS, seed=5), lists_of(SPEC, 2, 4)
+    bare = {n: a for n, a in batch.items() if n not in ("priors", "embeddings")}
+    assert torch.equal(model(bare), model(batch))
+    assert not model.uses_context
+    with pytest.raises(ValueError, match="has no hazards"):
+        _ = model.hazard_heads
+
+
+def test_a_spec_that_offers_nothing_to_compare_has_no_context() -> None:
+    spec = FeatureSpec(item=(Category("category", ("a",)),))
+    assert ListValueModel(spec, CONFIG).layout.width == 3
+    assert ListValueModel(SCORES_ONLY, replace(CONFIG, context="none")).context_token is None
 
 
 def explicit_input(part: ConcatInput, spec: FeatureSpec, batch: dict[str, Tensor]) -> Tensor:
@@ -221,30 +289,36 @@ def test_a_block_is_causal_attention_then_feed_forward_each_behind_a_norm() -> N
         assert close(block(x), torch.stack([plain_block(block, row) for row in x]))
 
 
-def test_a_count_head_is_a_hidden_layer_with_relu_and_a_linear_one() -> None:
-    head, x = CountHead(3, 2), torch.tensor([1.0, -2.0, 0.5])
-    hidden = (head.hidden.weight @ x).clamp(min=0)
-    assert close(head(x), head.out.weight @ hidden + head.out.bias)
-
-
 def test_dropout_acts_in_training_only() -> None:
-    torch.manual_seed(0)
-    model, batch = ListValueModel(SPEC, replace(CONFIG, dropout=0.5)), lists_of(SPEC, 1, 4)
+    model, batch = shaken_model(SPEC, replace(CONFIG, dropout=0.5), seed=0).train(), lists_of(SPEC, 1, 4)
     assert not torch.equal(model(batch), model(batch))
     model.eval()
     assert torch.equal(model(batch), model(batch))
 
 
 def test_every_parameter_learns() -> None:
-    model = random_model(SPEC, CONFIG, seed=8).train()
-    model(lists_of(SPEC, 8, 6)).square().sum().backward()
-    assert [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
+    for config in CONFIGS:
+        model = shaken_model(SPEC, config, seed=8).train()
+        model(lists_of(SPEC, 8, 6)).square().sum().backward()
+        assert [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
 
 
 @pytest.mark.parametrize("spec", [FeatureSpec(), FeatureSpec(user=(Number("age"),), context=(Hashed("city", 5),))])
 def test_a_spec_that_cannot_tell_candidates_apart_is_refused(spec: FeatureSpec) -> None:
     with pytest.raises(SpecError, match="needs at least one item feature, price or score"):
         ListValueModel(spec, CONFIG)
+
+
+def other(name: str) -> Any:
+    """A word that is no choice, past the type checker."""
+    return name
+
+
+def test_a_configuration_keeps_only_what_can_count() -> None:
+    assert ValueConfig(list_length=2).states == 2
+    assert ValueConfig(list_length=2, states=1).states == 1
+    papers = ValueConfig(head="independent", context="full", cosines=True)
+    assert (papers.context, papers.cosines) == ("none", False)
 
 
 @pytest.mark.parametrize(
@@ -255,6 +329,11 @@ def test_a_spec_that_cannot_tell_candidates_apart_is_refused(spec: FeatureSpec) 
         (lambda: ValueConfig(list_length=-1), "list_length: must be at least 1, not -1"),
         (lambda: ValueConfig(dim=30, heads=4), r"dim: must be a multiple of heads \(4\), not 30"),
         (lambda: ValueConfig(dropout=1.0), r"dropout: must be within 0\.\.1, not 1.0"),
+        (lambda: ValueConfig(states=0), "states: must be at least 1, not 0"),
+        (lambda: ValueConfig(context_dim=0), "context_dim: must be at least 1, not 0"),
+        (lambda: ValueConfig(head=other("ordered")), "head: must be one of hazard, independent, not 'ordered'"),
+        (lambda: ValueConfig(context=other("some")), "context: must be one of none, linear, full, not 'some'"),
+        (lambda: ValueConfig(input_block=other("raw")), "input_block: must be one of concat, fields, not 'raw'"),
     ],
 )
 def test_sizes_that_do_not_fit_are_named(make: Callable[[], object], message: str) -> None:

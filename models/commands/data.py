@@ -92,7 +92,23 @@ def _configure_expedia(parser: argparse.ArgumentParser) -> None:
         default="stay",
         help="GMV of a booked row: price · nights · rooms, or gross_bookings_usd",
     )
-    parser.set_defaults(load=lambda a: expedia.load(a.path, fold=a.fold, folds=a.folds, seed=a.seed, gmv=a.gmv))
+    parser.add_argument(
+        "--randomised-test",
+        action="store_true",
+        help="test on the searches shown in random order instead of a fold, and train on the others only",
+    )
+    parser.set_defaults(load=_load_expedia)
+
+
+def _load_expedia(arguments: argparse.Namespace) -> ListSource:
+    return expedia.load(
+        arguments.path,
+        fold=arguments.fold,
+        folds=arguments.folds,
+        seed=arguments.seed,
+        gmv=arguments.gmv,
+        randomised_test=arguments.randomised_test,
+    )
 
 
 def _configure_trivago(parser: argparse.ArgumentParser) -> None:

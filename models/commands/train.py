@@ -11,13 +11,18 @@ from typing import Any, Final, get_args
 
 import torch
 
-from models.checkpoint import Checkpoint
+from models.commands.options import parse_weights
+from models.crossfit import SMALL_LOG
 from models.distill import DistillOptions
 from models.generator import GeneratorConfig
+from models.heads import CONTEXTS
 from models.loop import TrainOptions
 from models.train import CHECKPOINT_FILE, METRICS_FILE, choose_device, train_value_model
 from models.train_generator import train_generator
-from models.value import Head, ValueConfig
+from models.training_report import training_report
+from models.value import HeadKind, ValueConfig
+from models.value_choice import MIX, ValueOptions
+from models.value_fit import LISTWISE, LossKind, check_loss
 
 _SIZES_HELP: Final = {
     "dim": "width of the transformer",
@@ -41,7 +46,8 @@ _OPTION_HELP: Final = {
     "patience": "epochs without a better validation loss before stopping",
     "seed": "seed of initialisation, shuffling and dropout",
 }
-EVALUATOR: Final = ValueConfig(layers=6, input_block="fields")
+SORT_GEN_OPTIONS: Final = TrainOptions(epochs=12, weight_decay=0.05)
+EVALUATOR: Final = ValueConfig(dim=128, layers=6, dropout=0.0, input_block="fields")
 """DeGRe's N_E = 6 layers over its own input block (§5.1.4)."""
 EVALUATOR_OPTIONS: Final = TrainOptions(epochs=3, learning_rate=2e-3)
 GENERATOR_OPTIONS: Final = TrainOptions(epochs=10, batch_size=128, learning_rate=1e-3)
@@ -50,7 +56,7 @@ GENERATOR_OPTIONS: Final = TrainOptions(epochs=10, batch_size=128, learning_rate
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add one subcommand per model."""
     families = parser.add_subparsers(dest="family", required=True, metavar="MODEL")
-    _add_value_model(families, "sort-gen", "SORT, the list value model of SORT-Gen", ValueConfig(), TrainOptions())
+    _add_value_model(families, "sort-gen", "SORT, the list value model of SORT-Gen", ValueConfig(), SORT_GEN_OPTIONS)
     _add_value_model(families, "degre-evaluator", "DeGRe's lookahead evaluator", EVALUATOR, EVALUATOR_OPTIONS)
     _add_generator(families)
 
@@ -69,22 +75,6 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def summary(checkpoint: Checkpoint) -> str:
-    """A table of the list-level metrics of a checkpoint."""
-    metrics = checkpoint.provenance["metrics"]
-    lines = [f"best epoch {metrics['best_epoch']}, validation loss {metrics['valid_loss']:.4f}"]
-    lines += [f"{'split':<6} {'objective':<11} {'lists':>7} {'R-AUC':>7} {'PCOC':>7} {'RMSE':>9} {'unit s_o':>9}"]
-    for split in ("valid", "test"):
-        for name, row in metrics.get(split, {}).items():
-            figures = f"{_figure(row['r_auc'])} {_figure(row['pcoc'])} {row['rmse']:9.4f}"
-            lines.append(f"{split:<6} {name:<11} {row['lists']:7d} {figures} {checkpoint.units[name]:9.4f}")
-    return "\n".join(lines)
-
-
-def _figure(value: float | None) -> str:
-    return f"{'-':>7}" if value is None else f"{value:7.4f}"
-
-
 def _add_value_model(
     families: Any, name: str, text: str, config: ValueConfig, options: TrainOptions
 ) -> argparse.ArgumentParser:
@@ -92,15 +82,62 @@ def _add_value_model(
     _add_common(parser)
     sizes = parser.add_argument_group("model")
     _add_fields(sizes, dataclasses.asdict(config), _SIZES_HELP)
-    sizes.add_argument(
-        "--head",
-        choices=get_args(Head),
-        default=config.head,
-        help="thresholds independent, as in the papers, or monotone by construction (default: %(default)s)",
-    )
+    _add_parts(sizes, config)
     _add_fields(parser.add_argument_group("training"), dataclasses.asdict(options), _OPTION_HELP)
+    _add_choice(parser.add_argument_group("choice on held-out lists"))
     parser.set_defaults(train=_train_value_model, input_block=config.input_block)
     return parser
+
+
+def _add_parts(group: argparse._ArgumentGroup, config: ValueConfig) -> None:
+    add = group.add_argument
+    add(
+        "--head",
+        choices=get_args(HeadKind),
+        default=config.head,
+        help="hazards of the counts upon the prior scores, or independent thresholds as in the papers "
+        "(default: %(default)s)",
+    )
+    add("--loss", choices=get_args(LossKind), help="path likelihood, or ordered as in the papers (default: the head's)")
+    add(
+        "--context",
+        choices=CONTEXTS,
+        default=config.context,
+        help="list-context features: not at all, linearly in the hazard, or in the token and the hazard "
+        "(default: %(default)s)",
+    )
+
+
+def _add_choice(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add(
+        "--folds",
+        type=int,
+        metavar="K",
+        help="cross-fit in K folds; 0: choose on the split 'valid' (default: 5 folds "
+        f"for less than {SMALL_LOG:,} lists or without validation lists, else 0)",
+    )
+    add(
+        "--listwise",
+        type=float,
+        default=LISTWISE,
+        metavar="MU",
+        help="weight of the listwise loss beside the path likelihood (default: %(default)s)",
+    )
+    add(
+        "--objectives",
+        type=parse_weights,
+        default=MIX,
+        metavar="A,B,G",
+        help="the α,β,γ to serve with, at which lists must not be worse than the sort (default: 5,1,1)",
+    )
+    add(
+        "--learning-curve",
+        type=parse_shares,
+        default=(),
+        metavar="SHARE,…",
+        help="also train on these shares of the training lists, for example 0.1,0.3, and print how each did",
+    )
 
 
 def _add_generator(families: Any) -> None:
@@ -121,16 +158,30 @@ def _add_generator(families: Any) -> None:
 
 
 def _train_value_model(arguments: argparse.Namespace) -> str:
+    check_loss(arguments.head, arguments.loss)
+    alpha, beta, gamma = arguments.objectives
+    config = ValueConfig(
+        **_taken(arguments, _SIZES_HELP),
+        input_block=arguments.input_block,
+        head=arguments.head,
+        context=arguments.context,
+    )
     checkpoint = train_value_model(
         arguments.data,
         arguments.out,
         family=arguments.family,
-        config=ValueConfig(**_taken(arguments, _SIZES_HELP), input_block=arguments.input_block, head=arguments.head),
+        config=config,
         options=TrainOptions(**_taken(arguments, _OPTION_HELP)),
         device=choose_device(arguments.device),
+        value_options=ValueOptions(
+            folds=arguments.folds,
+            listwise=arguments.listwise,
+            mix=(alpha, beta, gamma),
+            curve=arguments.learning_curve,
+        ),
         resume=arguments.resume,
     )
-    return summary(checkpoint)
+    return training_report(checkpoint.provenance)
 
 
 def _train_generator(arguments: argparse.Namespace) -> str:
@@ -153,6 +204,17 @@ def _train_generator(arguments: argparse.Namespace) -> str:
     )
     metrics = checkpoint.provenance["metrics"]
     return f"best epoch {metrics['best_epoch']}, validation loss {metrics['valid_loss']:.4f}"
+
+
+def parse_shares(text: str) -> tuple[float, ...]:
+    """Read ``"0.1,0.3"`` as shares. Raises `argparse.ArgumentTypeError`."""
+    try:
+        shares = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        shares = ()
+    if not shares or any(not 0 < share < 1 for share in shares):
+        raise argparse.ArgumentTypeError(f"must be numbers between 0 and 1, not {text!r}")
+    return shares
 
 
 def _taken(arguments: argparse.Namespace, names: Mapping[str, str]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.features import Encoder, FeatureError, Scalar, unit_embeddings
+from models.features import Encoder, FeatureError, Scalar, known_priors, unit_embeddings
 from models.lists import Candidate
 from models.spec import Categorical, Category, FeatureSpec, Field, Hashed, Number
 from tests.contract.strategies import NUMERIC_VALUES, SPECS, tables
@@ -101,6 +101,43 @@ def test_candidates_are_encoded_as_the_plain_encoder_does(data: st.DataObject, s
     )
     default = spec.price.default if spec.price else 0.0
     assert_numbers(arrays["price"], [default if c.price is None else c.price for c in candidates])
+
+
+def plain_logit(p: float) -> float:
+    p = min(max(p, 1e-6), 1 - 1e-6)
+    return math.log(p / (1 - p))
+
+
+@settings(max_examples=80, deadline=None)
+@given(data=st.data(), names=st.permutations(["ctr", "cvr", "other"]), count=st.integers(0, 3))
+def test_priors_are_the_logits_of_ctr_and_of_ctr_times_cvr(data: st.DataObject, names: list[str], count: int) -> None:
+    kept = names[:count]
+    fields = tuple(Number(name, mean=0.3, std=0.1, default=data.draw(st.floats(0, 1))) for name in kept)
+    scores = data.draw(st.fixed_dictionaries({}, optional={name: st.floats(0, 1) for name in names}))
+    arrays = Encoder(FeatureSpec(scores=fields)).encode_items([Candidate("a", scores)])
+    known = {f.name: scores.get(f.name, f.default) for f in fields}
+    expected = [0.0, 0.0]
+    if "ctr" in known:
+        expected[0] = plain_logit(known["ctr"])
+        expected[1] = plain_logit(known["ctr"] * known["cvr"]) if "cvr" in known else 0.0
+    assert_numbers(arrays["priors"], [expected])
+    assert known_priors(FeatureSpec(scores=fields)) == ("ctr" in known, {"ctr", "cvr"} <= set(known))
+
+
+@pytest.mark.parametrize(("ctr", "cvr"), [(0, 0), (1, 1), (-2, 0.5), (-2, -2), (1e300, 1e300), (0.5, 1e300), (2, 0.5)])
+def test_scores_that_are_no_probabilities_give_finite_priors_within_the_clip(ctr: float, cvr: float) -> None:
+    spec = FeatureSpec(scores=(Number("ctr"), Number("cvr")))
+    click, buy = Encoder(spec).encode_items([Candidate("a", {"ctr": ctr, "cvr": cvr})])["priors"][0].tolist()
+    assert click == pytest.approx(plain_logit(ctr), rel=1e-6)
+    assert buy == pytest.approx(plain_logit(min(max(ctr, 0), 1) * min(max(cvr, 0), 1)), rel=1e-6)
+
+
+def test_priors_do_not_depend_on_how_scores_are_scaled_as_features() -> None:
+    scores = {"ctr": 0.2, "cvr": 0.1}
+    plain = FeatureSpec(scores=(Number("ctr"), Number("cvr")))
+    scaled = FeatureSpec(scores=(Number("ctr", -3, 2, transform="logit", clip=0.5), Number("cvr", transform="log1p")))
+    found = [Encoder(spec).encode_items([Candidate("a", scores)])["priors"] for spec in (plain, scaled)]
+    np.testing.assert_array_equal(found[0], found[1])
 
 
 @settings(max_examples=60, deadline=None)
@@ -287,6 +324,7 @@ def test_a_spec_without_fields_gives_arrays_without_columns() -> None:
         "item_ids": (2, 0),
         "item_numbers": (2, 0),
         "item_scores": (2, 0),
+        "priors": (2, 2),
         "price": (2,),
     }
 

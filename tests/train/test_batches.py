@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 import torch
 
+from models import batches as batches_module
+from models import slates as slates_module
 from models.batches import batches, encode_lists, epoch_order, hide_values
-from models.features import Encoder
+from models.features import Encoder, unit_embeddings
 from models.fit import fit_spec
 from models.lists import ListRecord
+from models.slates import ITEM_ARRAYS, REQUEST_ARRAYS, encode_slates, list_features
 from tests.train.records import make_record, make_records
 
 
@@ -27,8 +30,58 @@ def test_each_list_is_encoded_as_it_would_be_alone() -> None:
         for name, values in alone.items():
             np.testing.assert_array_equal(data.features[name][row, :n], values)
             assert not data.features[name][row, n:].any()
+        embeddings = unit_embeddings([record.candidates[i] for i in record.exposed[:n]])
+        np.testing.assert_array_equal(data.features["embeddings"][row, :n], embeddings)
         for name, values in encoder.encode_user(record.user, record.context).items():
             np.testing.assert_array_equal(data.features[name][row], values)
+
+
+def embedded(record: ListRecord, *embeddings: tuple[float, ...] | None) -> ListRecord:
+    """The record, its first candidates with these embeddings."""
+    own = [*embeddings, *[None] * (len(record.candidates) - len(embeddings))]
+    candidates = [dataclasses.replace(c, embedding=e) for c, e in zip(record.candidates, own, strict=True)]
+    return dataclasses.replace(record, candidates=tuple(candidates), exposed=(0, 1, 2, 3))
+
+
+def test_embeddings_come_as_unit_rows_or_zeros_with_their_items(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_some = embedded(make_record(0), (3.0, 4.0), None, (0.0, -2.0), (0.0, 0.0))
+    records = [make_record(1), with_some]
+    spec = fit_spec(records)
+    expected = np.array([[0.6, 0.8], [0, 0], [0, -1], [0, 0]])
+    for chunk in (1024, 1):  # a chunk without any embedding is as wide as the others
+        monkeypatch.setattr(batches_module, "_CHUNK", chunk)
+        monkeypatch.setattr(slates_module, "_CHUNK", chunk)
+        data, slates = encode_lists(records, spec, 4), encode_slates(records, spec, 4)
+        np.testing.assert_allclose(data.features["embeddings"][1], expected, rtol=1e-6)
+        assert not data.features["embeddings"][0].any()
+        np.testing.assert_array_equal(slates.features["embeddings"][1, :4], data.features["embeddings"][1])
+        assert slates.features["embeddings"].shape == (2, 6, 2)
+        assert data.has_embeddings
+    assert encode_lists(records[:1], spec, 4).features["embeddings"].shape == (1, 4, 1)
+    assert not encode_lists(records[:1], spec, 4).has_embeddings
+
+
+def test_lists_taken_from_others_are_those_that_were_encoded_alone() -> None:
+    records = [make_record(i, shown=1 + i % 4) for i in range(6)]
+    spec = fit_spec(records)
+    data = encode_lists(records, spec, 4)
+    taken = data.take(np.array([4, 1]))
+    assert taken.digest == encode_lists([records[4], records[1]], spec, 4).digest
+
+
+def test_the_features_of_lists_of_candidates_are_those_of_the_candidates() -> None:
+    records = [embedded(make_record(i), (1.0, float(i))) for i in range(3)]
+    spec = fit_spec(records)
+    slates = encode_slates(records, spec, 4).tensors(torch.device("cpu"))
+    requests, lists = torch.tensor([2, 0]), torch.tensor([[5, 0, 3], [1, 0, -1]])
+    found = list_features(slates, requests, lists)
+    assert set(found) == {*REQUEST_ARRAYS, *ITEM_ARRAYS}
+    for row, (request, slots) in enumerate([(2, [5, 0, 3]), (0, [1, 0])]):
+        alone = Encoder(spec).encode_items([records[request].candidates[i] for i in slots])
+        for name, values in alone.items():
+            np.testing.assert_array_equal(found[name][row, : len(slots)].numpy(), values)
+        assert torch.equal(found["embeddings"][row, : len(slots)], slates["embeddings"][request, slots])
+        assert torch.equal(found["user_ids"][row], slates["user_ids"][request])
 
 
 def test_labels_run_along_the_exposed_list_and_are_cut_and_padded_like_it() -> None:

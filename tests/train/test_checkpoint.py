@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +21,31 @@ from models.checkpoint import (
     save_payload,
 )
 from models.fit import fit_spec
-from models.value import ListValueModel, ValueConfig
+from models.value import ValueConfig
+from tests.planners.examples import random_model
+from tests.planners.plain import shaken
 from tests.train.records import make_records
 
 UNITS = {"click": 0.1, "conversion": 0.02, "gmv": 1.5}
+CONFIG = ValueConfig(dim=8, layers=1, heads=2, list_length=4, field_dim=4)
+SINCE_HAZARDS = ("states", "context", "context_dim", "cosines")
+"""Sizes that a checkpoint of the papers' head did not have before there were hazards."""
+
+
+def some_checkpoint(config: ValueConfig) -> Checkpoint:
+    model = shaken(random_model(fit_spec(make_records(20)), config, seed=0), seed=0)
+    return Checkpoint(model, UNITS, {"seed": 3, "data": {"file": "lists.parquet"}})
+
+
+def same_values(a: Checkpoint, b: Checkpoint) -> bool:
+    batch = encode_lists(make_records(5), a.spec, 4).tensors(torch.device("cpu"))
+    with torch.inference_mode():
+        return torch.equal(a.model.increments(batch), b.model.increments(batch))
 
 
 @pytest.fixture
 def checkpoint() -> Checkpoint:
-    config = ValueConfig(dim=8, layers=1, heads=2, list_length=4, field_dim=4)
-    torch.manual_seed(0)
-    model = ListValueModel(fit_spec(make_records(20)), config)
-    return Checkpoint(model.eval(), UNITS, {"seed": 3, "data": {"file": "lists.parquet"}})
+    return some_checkpoint(CONFIG)
 
 
 def test_a_round_trip_keeps_predictions_units_and_provenance(tmp_path: Path, checkpoint: Checkpoint) -> None:
@@ -41,10 +55,43 @@ def test_a_round_trip_keeps_predictions_units_and_provenance(tmp_path: Path, che
     assert (loaded.spec, loaded.config) == (checkpoint.spec, checkpoint.config)
     assert (loaded.units, loaded.provenance) == (checkpoint.units, checkpoint.provenance)
     assert not loaded.model.training
-    batch = encode_lists(make_records(5), loaded.spec, 4).tensors(torch.device("cpu"))
-    with torch.inference_mode():
-        assert torch.equal(loaded.model(batch), checkpoint.model(batch))
+    assert same_values(loaded, checkpoint)
     assert [p.name for p in path.parent.iterdir()] == ["checkpoint.pt"]
+
+
+def test_shares_and_what_is_valued_are_kept(tmp_path: Path, checkpoint: Checkpoint) -> None:
+    checkpoint.model.valued.copy_(torch.tensor([1.0, 0.0]))
+    checkpoint.model.hazard_heads[0].share.fill_(0.25)
+    save_checkpoint(tmp_path / "checkpoint.pt", checkpoint)
+    loaded = load_checkpoint(tmp_path / "checkpoint.pt").model
+    assert loaded.valued.tolist() == [1, 0]
+    assert loaded.hazard_heads[0].share.item() == 0.25
+
+
+@pytest.mark.parametrize("missing", [SINCE_HAZARDS, (*SINCE_HAZARDS, "head", "input_block")])
+def test_a_checkpoint_from_before_hazards_values_lists_as_it_did(tmp_path: Path, missing: tuple[str, ...]) -> None:
+    """The oldest had no choice of heads either: what is missing meant the papers' head."""
+    before = some_checkpoint(replace(CONFIG, head="independent"))
+    path = tmp_path / "checkpoint.pt"
+    save_checkpoint(path, before)
+    payload = load_payload(path, VALUE_KIND)
+    for name in missing:
+        del payload["config"][name]
+    assert set(payload["state"]) & {"valued", "heads.click.share", "context_token.weight"} == set()
+    save_payload(path, VALUE_KIND, payload)
+    loaded = load_checkpoint(path)
+    assert loaded.config.head == "independent"
+    assert same_values(loaded, before)
+
+
+def test_a_checkpoint_of_the_head_that_hazards_replaced_says_to_train_again(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    save_checkpoint(path, some_checkpoint(replace(CONFIG, head="independent")))
+    payload = load_payload(path, VALUE_KIND)
+    payload["config"]["head"] = "monotone"
+    save_payload(path, VALUE_KIND, payload)
+    with pytest.raises(CheckpointError, match=r"checkpoint\.pt: its head is monotone.* train it again"):
+        load_checkpoint(path)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

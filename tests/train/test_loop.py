@@ -1,4 +1,4 @@
-"""The training loop: it learns, stops early, and an interrupted run ends as an uninterrupted one."""
+"""The training loop: it learns, stops early or when told, and an interrupted run ends as an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from models.checkpoint import CheckpointError
 from models.fit import fit_spec
 from models.loop import LOG_FILE, STATE_FILE, Progress, TrainOptions, fit, learning_rate
 from models.spec import FeatureSpec
-from models.train import fit_value_model, ordered_regression
 from models.value import ListValueModel, ValueConfig
+from models.value_fit import fit_value_model, loss_of
 from tests.train.records import make_records
 
 CONFIG = ValueConfig(dim=16, layers=1, heads=2, list_length=4, field_dim=4, dropout=0.2)
@@ -31,7 +31,15 @@ def data() -> tuple[FeatureSpec, ListArrays, ListArrays]:
     return spec, encode_lists(train, spec, 4), encode_lists(valid, spec, 4)
 
 
-def train(folder: Path, options: TrainOptions, *, resume: bool = False, stop_after: int | None = None) -> Progress:
+def train(
+    folder: Path,
+    options: TrainOptions,
+    *,
+    resume: bool = False,
+    stop_after: int | None = None,
+    until: int | None = None,
+) -> Progress:
+    """Choose by validation lists, or train `until` an epoch without any."""
     spec, seen, held_out = data()
     torch.manual_seed(options.seed)
     model = ListValueModel(spec, CONFIG)
@@ -43,29 +51,34 @@ def train(folder: Path, options: TrainOptions, *, resume: bool = False, stop_aft
     return fit(
         model,
         seen,
-        held_out,
-        ordered_regression(spec),
+        held_out if until is None else None,
+        loss_of(spec, CONFIG.head, 0.5),
         options=options,
         folder=folder,
         device=CPU,
         identity={"lists": seen.digest},
         resume=resume,
+        until=until,
         on_epoch=interrupt,
     )
 
 
-def losses(progress: Progress) -> list[tuple[float, float]]:
+def losses(progress: Progress) -> list[tuple[float | None, float | None]]:
     return [(row["train_loss"], row["valid_loss"]) for row in progress.history]
 
 
+@pytest.mark.parametrize("until", [None, 4])
 @pytest.mark.parametrize("stop_after", [1, 3])
-def test_an_interrupted_and_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, stop_after: int) -> None:
+def test_an_interrupted_and_resumed_run_equals_an_uninterrupted_one(
+    tmp_path: Path, stop_after: int, until: int | None
+) -> None:
     options = TrainOptions(epochs=5, batch_size=16, seed=3)
-    whole = train(tmp_path / "whole", options)
+    whole = train(tmp_path / "whole", options, until=until)
     with pytest.raises(Interrupted):
-        train(tmp_path / "parts", options, stop_after=stop_after)
+        train(tmp_path / "parts", options, stop_after=stop_after, until=until)
     torch.manual_seed(999)
-    resumed = train(tmp_path / "parts", options, resume=True)
+    resumed = train(tmp_path / "parts", options, resume=True, until=until)
+    assert resumed.epoch == whole.epoch == (until or 5)
     assert losses(resumed) == losses(whole)
     assert resumed.best_epoch == whole.best_epoch
     for name, weights in whole.best_weights.items():
@@ -76,8 +89,8 @@ def test_the_loss_falls_and_the_log_has_a_line_per_epoch(tmp_path: Path) -> None
     progress = train(tmp_path, TrainOptions(epochs=6, batch_size=16, learning_rate=3e-3))
     rows = [json.loads(line) for line in (tmp_path / LOG_FILE).read_text("utf-8").splitlines()]
     assert [row["epoch"] for row in rows] == [1, 2, 3, 4, 5, 6]
-    assert rows[-1]["train_loss"] < 0.9 * rows[0]["train_loss"]
-    assert progress.best_loss == min(row["valid_loss"] for row in rows)
+    assert rows[-1]["train_loss"] < 0.95 * rows[0]["train_loss"]
+    assert progress.best_loss <= min(row["valid_loss"] for row in rows)
 
 
 def test_the_seed_decides_the_run(tmp_path: Path) -> None:
@@ -91,10 +104,47 @@ def test_the_seed_decides_the_run(tmp_path: Path) -> None:
 def test_training_stops_when_validation_no_longer_improves_and_keeps_the_best_weights(tmp_path: Path) -> None:
     spec, seen, held_out = data()
     options = TrainOptions(epochs=200, batch_size=16, learning_rate=1e-2, patience=2)
-    model, progress = fit_value_model(spec, seen, held_out, config=CONFIG, options=options, folder=tmp_path, device=CPU)
+    fitted = fit_value_model(spec, seen, held_out, config=CONFIG, options=options, folder=tmp_path, device=CPU)
+    progress = fitted.progress
     assert progress.epoch == progress.best_epoch + 2 < 200
-    for name, weights in model.state_dict().items():
+    for name, weights in fitted.model.state_dict().items():
         assert torch.equal(weights, progress.best_weights[name])
+
+
+def test_training_that_only_harms_ends_where_it_began(tmp_path: Path) -> None:
+    spec, seen, held_out = data()
+    options = TrainOptions(epochs=9, batch_size=16, learning_rate=1.0, warmup=0.0, patience=2)
+    fitted = fit_value_model(spec, seen, held_out, config=CONFIG, options=options, folder=tmp_path, device=CPU)
+    assert (fitted.progress.best_epoch, fitted.progress.epoch) == (0, 2)
+    assert fitted.progress.best_loss < min(row["valid_loss"] or 0 for row in fitted.progress.history)
+    for head, start in zip(fitted.model.hazard_heads, fitted.start, strict=True):
+        assert torch.equal(head.place_offset, start.place)
+        assert not head.out.weight.any()
+    # The start is also what a run that is resumed comes back to.
+    again = fit_value_model(
+        spec, seen, held_out, config=CONFIG, options=options, folder=tmp_path, device=CPU, resume=True
+    )
+    assert again.progress.best_epoch == 0
+    assert not again.model.hazard_heads[0].out.weight.any()
+
+
+def test_without_validation_lists_training_goes_as_far_as_told_and_keeps_the_last_weights(tmp_path: Path) -> None:
+    options = TrainOptions(epochs=5, batch_size=16, patience=1, learning_rate=1.0)  # so bad that patience would end it
+    progress = train(tmp_path / "three", options, until=3)
+    assert (progress.epoch, progress.best_epoch) == (3, 3)
+    assert [row["valid_loss"] for row in progress.history] == [None, None, None]
+    # The schedule is that of all epochs, so its first part is the same however far one goes.
+    whole = train(tmp_path / "all", options, until=5)
+    assert [row["train_loss"] for row in whole.history[:3]] == [row["train_loss"] for row in progress.history]
+    assert train(tmp_path / "none", options, until=0).best_epoch == 0
+
+
+def test_something_must_say_when_to_stop(tmp_path: Path) -> None:
+    spec, seen, held_out = data()
+    told = {"config": CONFIG, "options": TrainOptions(epochs=1), "folder": tmp_path, "device": CPU}
+    for valid, until in ((None, None), (held_out, 1)):
+        with pytest.raises(ValueError, match="either validation lists or a number of epochs"):
+            fit_value_model(spec, seen, valid, until=until, **told)  # type: ignore[arg-type]
 
 
 def test_training_leaves_the_callers_randomness_alone(tmp_path: Path) -> None:

@@ -17,9 +17,9 @@ from models.cli import main
 from models.fit import fit_spec
 from models.lists import ListRecord, write_lists
 from models.loop import TrainOptions
-from models.losses import ordered_mask, ordered_targets
-from models.train import choose_device, start_at_base_rates, train_value_model
-from models.value import ListValueModel, ValueConfig
+from models.train import choose_device, train_value_model
+from models.value import COUNTED, ValueConfig
+from models.value_choice import ValueOptions
 from models.value_report import predict
 from tests.train.records import make_records
 
@@ -43,6 +43,8 @@ def list_file(tmp_path: Path) -> Path:
 
 
 def train(data: Path, out: Path, *more: str) -> int:
+    """Train two epochs, on the validation lists unless told otherwise."""
+    more = more if "--folds" in more else ("--folds", "0", *more)
     return main(["train", "sort-gen", "--data", str(data), "--out", str(out), "--epochs", "2", *SMALL, *more])
 
 
@@ -59,8 +61,16 @@ def test_a_run_folder_holds_model_metrics_log_and_state(
     assert sorted(p.name for p in out.iterdir()) == ["checkpoint.pt", "last.pt", "log.jsonl", "metrics.json"]
     metrics = json.loads((out / "metrics.json").read_text("utf-8"))
     assert metrics["lists"] == SPLITS
+    assert metrics["folds"] == 0
     assert metrics["test"]["click"]["list"]["lists"] == SPLITS["test"]
-    assert "R-AUC" in capsys.readouterr().out
+    assert all(
+        metrics[split][name]["negative_increments"] == 0 for split in SPLITS if split in metrics for name in COUNTED
+    )
+    printed = capsys.readouterr().out
+    verdict = load_checkpoint(out / "checkpoint.pt").provenance["verdict"]
+    assert metrics["verdict"] == verdict
+    assert f"Verdict: {verdict['outcome']}. {verdict['sentence']}" in printed
+    assert "share of the learnt correction kept: click" in printed
 
 
 def test_the_checkpoint_says_where_it_came_from_and_holds_the_units(list_file: Path, tmp_path: Path) -> None:
@@ -84,7 +94,7 @@ def test_the_checkpoint_gives_the_metrics_that_the_file_claims(list_file: Path, 
     checkpoint = load_checkpoint(tmp_path / "run" / "checkpoint.pt")
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text("utf-8"))
     test = encode_lists([r for r in lists_of(*SPLITS) if r.split == "test"], checkpoint.spec, 4)
-    _, outcomes = predict(checkpoint.model, test, torch.device("cpu"))
+    outcomes = predict(checkpoint.model, test, torch.device("cpu"))
     clicks = test.labels[:, :, 0].sum()
     assert metrics["test"]["click"]["list"]["pcoc"] == pytest.approx(outcomes[:, -1, 0].sum() / clicks, rel=1e-5)
 
@@ -103,14 +113,23 @@ def test_resuming_a_finished_run_changes_nothing_and_a_second_run_needs_another_
     assert "seed was 0, not 1" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("missing", ["train", "valid"])
-def test_a_file_without_a_needed_split_is_refused_before_anything_is_written(
-    tmp_path: Path, missing: str, capsys: pytest.CaptureFixture[str]
+def test_a_file_without_training_lists_is_refused_before_anything_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = tmp_path / "lists.parquet"
-    write_lists(data, lists_of(*(s for s in SPLITS if s != missing)), {})
+    write_lists(data, lists_of("valid", "test"), {})
     assert train(data, tmp_path / "run") == 2
-    assert f"has no lists of split '{missing}'" in capsys.readouterr().err
+    assert "has no lists of split 'train'" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_choosing_on_validation_lists_that_are_not_there_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "lists.parquet"
+    write_lists(data, lists_of("train", "test"), {})
+    assert train(data, tmp_path / "run", "--folds", "0") == 2
+    assert "folds: there are no lists of split 'valid'" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 
@@ -122,6 +141,11 @@ def test_a_file_without_a_needed_split_is_refused_before_anything_is_written(
         (["--learning-rate", "-1"], "learning_rate must be positive"),
         (["--threads", "0"], "--threads: must be at least 1"),
         (["--dropout", "1.5"], "dropout"),
+        (["--folds", "1"], "folds: must be 0 or at least 2, not 1"),
+        (["--folds", "65"], "folds: must be within 2 and the number of lists (64), not 65"),
+        (["--listwise", "-1"], "listwise: must be at least 0"),
+        (["--loss", "ordered"], "--loss: the hazard head is trained by path, not by ordered"),
+        (["--loss", "path", "--head", "independent"], "the independent head is trained by ordered, not by path"),
     ],
 )
 def test_an_impossible_option_is_named(
@@ -141,24 +165,6 @@ def test_cuda_is_not_silently_replaced_by_the_cpu() -> None:
     assert choose_device("auto").type == "cpu"
     with pytest.raises(ValueError, match="device cuda: there is no CUDA device"):
         choose_device("cuda")
-
-
-def test_before_training_a_model_with_silent_inputs_predicts_the_base_rates() -> None:
-    records = make_records(200)
-    spec = fit_spec(records)
-    data = encode_lists(records, spec, 4)
-    model = ListValueModel(spec, ValueConfig(dim=8, layers=1, heads=2, list_length=4, field_dim=4))
-    for head in model.heads.values():
-        torch.nn.init.zeros_(head.out.weight)  # type: ignore[union-attr,arg-type]
-    start_at_base_rates(model, data)
-    probabilities, _ = predict(model, data, torch.device("cpu"))
-    labels = torch.from_numpy(data.labels[:, :, :2])
-    mask = ordered_mask(torch.from_numpy(data.lengths), torch.from_numpy(data.observed[:, :2]), 4).numpy()
-    passed = ordered_targets(labels).numpy()
-    for o in range(2):
-        for i in range(4):
-            where = mask[:, :, o, i]
-            assert probabilities[:, :, o, i][where].mean() == pytest.approx(passed[:, :, o, i][where].mean(), abs=0.01)
 
 
 def obeying(record: ListRecord) -> ListRecord:
@@ -181,11 +187,16 @@ def test_it_learns_that_an_item_is_worth_nothing_after_a_similar_one(tmp_path: P
     config = ValueConfig(dim=32, layers=2, heads=2, list_length=4, field_dim=8)
     options = TrainOptions(epochs=25, batch_size=32, learning_rate=3e-3)
     checkpoint = train_value_model(
-        data, tmp_path / "run", family="sort-gen", config=config, options=options, device=torch.device("cpu")
+        data,
+        tmp_path / "run",
+        family="sort-gen",
+        config=config,
+        options=options,
+        device=torch.device("cpu"),
+        value_options=ValueOptions(folds=0),
     )
     test = encode_lists([r for r in records if r.split == "test"], checkpoint.spec, 4)
-    _, outcomes = predict(checkpoint.model, test, torch.device("cpu"))
-    increments = np.diff(outcomes[:, :, 0], axis=1, prepend=0)
+    increments = np.diff(predict(checkpoint.model, test, torch.device("cpu"))[:, :, 0], axis=1, prepend=0)
     assert increments[test.labels[:, :, 0] == 1].mean() > 0.9
     assert np.abs(increments[test.labels[:, :, 0] == 0]).mean() < 0.05
     assert checkpoint.units["conversion"] == 1.0

@@ -3,39 +3,49 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from models.batches import encode_lists
 from models.fit import fit_spec
 from models.inputs import Batch
 from models.lists import Candidate, ListRecord
-from models.value import ListValueModel, ValueConfig
+from models.value import HeadKind, ListValueModel, ValueConfig
 from models.value_report import mean_per_slot, predict, value_report
 from tests.train.records import make_record, make_records
 
 CPU = torch.device("cpu")
+CONFIG = ValueConfig(dim=8, layers=1, heads=2, list_length=4, field_dim=4)
 
 
 class Oracle(ListValueModel):
-    """Knows the labels: threshold i at position j is certain exactly when it is passed."""
+    """Knows the labels.
+
+    With hazards an event is certain or out of the question in every state; of the papers' head threshold i at position
+    j is certain exactly when it is passed.
+    """
 
     def forward(self, batch: Batch) -> Tensor:
-        counts = batch["labels"][:, :, :2].cumsum(1)
-        thresholds = torch.arange(1, counts.shape[1] + 1)
-        return torch.where(counts[..., None] >= thresholds, 30.0, -30.0)
+        labels = batch["labels"][:, :, :2]
+        if self.config.head == "hazard":
+            return torch.where(labels > 0, 30.0, -30.0)[..., None].expand(-1, -1, -1, self.config.states)
+        thresholds = torch.arange(1, labels.shape[1] + 1)
+        return torch.where(labels.cumsum(1)[..., None] >= thresholds, 30.0, -30.0)
 
 
-def oracle(records: list[ListRecord]) -> Oracle:
-    return Oracle(fit_spec(records), ValueConfig(dim=8, layers=1, heads=2, list_length=4, field_dim=4))
+def oracle(records: list[ListRecord], head: HeadKind = "hazard") -> Oracle:
+    return Oracle(fit_spec(records), replace(CONFIG, head=head))
 
 
-def test_a_model_that_knows_the_outcome_gets_perfect_figures() -> None:
+@pytest.mark.parametrize("head", ["hazard", "independent"])
+def test_a_model_that_knows_the_outcome_gets_perfect_figures(head: HeadKind) -> None:
     records = make_records(60)
-    model = oracle(records)
+    model = oracle(records, head)
     report = value_report(model, encode_lists(records, model.spec, 4), CPU)
     for name in ("click", "conversion", "gmv"):
         row = report[name]["list"]
@@ -44,9 +54,41 @@ def test_a_model_that_knows_the_outcome_gets_perfect_figures() -> None:
         assert row["pcoc"] == pytest.approx(1.0)
         assert row["rmse"] == pytest.approx(0.0, abs=1e-3)
         assert [r["length"] for r in report[name]["prefix"]] == [1, 2, 3, 4]
-    assert report["click"]["prefix"][2]["auc"][:2] == [1.0, 1.0]
-    assert len(report["click"]["prefix"][2]["auc"]) == 3
+    assert [row["auc"] for row in report["click"]["prefix"]] == [1.0] * 4
     assert "auc" not in report["gmv"]["prefix"][0]
+    assert report["click"]["negative_increments"] == 0
+
+
+def test_the_auc_of_a_place_is_of_what_happened_there_by_what_was_expected_there() -> None:
+    """Clicks before a place tell nothing about it: an oracle of one place alone is blind to the others."""
+    records = make_records(60)
+    model = oracle(records)
+    data = encode_lists(records, model.spec, 4)
+    known = dataclasses.replace(data, labels=np.where(np.arange(4)[:, None] == 2, data.labels, 0))
+    outcomes = predict(model, known, CPU)
+    blind = Fixed(model, outcomes)
+    auc = [row["auc"] for row in value_report(blind, data, CPU)["click"]["prefix"]]
+    assert auc[:3] == [0.5, 0.5, 1.0]
+    assert auc[3] == pytest.approx(0.5, abs=0.05)  # differences of sums: what is equal is so up to rounding
+
+
+def test_a_place_where_always_the_same_happens_has_no_auc() -> None:
+    records = [dataclasses.replace(r, clicks=(1, 0, *r.clicks[2:])) for r in make_records(30)]
+    model = oracle(records)
+    rows = value_report(model, encode_lists(records, model.spec, 4), CPU)["click"]["prefix"]
+    assert [row["auc"] for row in rows] == [None, None, 1.0, 1.0]
+
+
+class Fixed(Oracle):
+    """Expects given cumulative outcomes [n, L, 3] of the n lists that it is asked about, all at once."""
+
+    def __init__(self, model: Oracle, outcomes: NDArray[np.floating]) -> None:
+        super().__init__(model.spec, model.config)
+        self.outcomes = torch.from_numpy(outcomes)
+
+    def increments(self, batch: Batch) -> Tensor:
+        assert len(batch["labels"]) == len(self.outcomes)
+        return self.outcomes.diff(dim=1, prepend=torch.zeros_like(self.outcomes[:, :1]))
 
 
 class Falling(ListValueModel):
@@ -60,7 +102,7 @@ class Falling(ListValueModel):
 
 def test_increments_below_nothing_are_counted_among_exposed_items_only() -> None:
     records = [make_record(0, shown=4), make_record(1, shown=1)]
-    model = Falling(fit_spec(records), ValueConfig(dim=8, layers=1, heads=2, list_length=4, field_dim=4))
+    model = Falling(fit_spec(records), replace(CONFIG, head="independent"))
     report = value_report(model, encode_lists(records, model.spec, 4), CPU)
     assert report["click"]["negative_increments"] == pytest.approx(2 / 5)
 
@@ -86,7 +128,7 @@ def test_cumulative_gmv_is_price_times_conversions() -> None:
     records = make_records(10)
     model = oracle(records)
     data = encode_lists(records, model.spec, 4)
-    _, outcomes = predict(model, data, CPU)
+    outcomes = predict(model, data, CPU)
     np.testing.assert_allclose(outcomes[:, :, 2], np.cumsum(data.labels[:, :, 2], axis=1), rtol=1e-4, atol=1e-3)
 
 
