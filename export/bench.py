@@ -69,6 +69,9 @@ def _bench_queues(arguments: argparse.Namespace) -> dict[str, Any]:
     contestants: dict[str, Run] = {"matrix products alone": _products(model, first)}
     for width in arguments.head_widths:
         contestants[f"L=10, h={width}"] = _engine(model, Limits(10, arguments.queues, width))
+        if arguments.beam_width > 1:
+            limits = Limits(10, arguments.queues, width, beam_width=arguments.beam_width)
+            contestants[f"L=10, h={width}, W={arguments.beam_width}"] = _engine(model, limits)
     long_name = f"L={arguments.long}, h=1"
     started = time.perf_counter()
     contestants[long_name] = _engine(
@@ -146,12 +149,13 @@ def _products(model: ListValueModel, limits: Limits) -> Run:
         return name
 
     for node in graph.node:
+        at_once = {"prepare": limits.slots, "sort": limits.list_length}.get(node.name.split("/")[0], proposals)
         if node.op_type == "MatMul" and len(constants.get(node.input[1], TensorProto()).dims) == 2:
-            rows = limits.slots if node.name.startswith("prepare/") else proposals
-            pairs = [(feed(rows, constants[node.input[1]].dims[0]), node.input[1])]
+            pairs = [(feed(at_once, constants[node.input[1]].dims[0]), node.input[1])]
         elif node.op_type == "Attention":
-            seen = constants[node.input[3]].dims[3]
-            query, attention = feed(heads, proposals, width), feed(heads, proposals, seen)
+            # A list that is valued whole needs no mask.
+            seen = constants[node.input[3]].dims[3] if node.input[3:] else at_once
+            query, attention = feed(heads, at_once, width), feed(heads, at_once, seen)
             pairs = [(query, feed(heads, width, seen)), (attention, feed(heads, seen, width))]
         else:
             continue

@@ -10,7 +10,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import Final, get_args
 
 import torch
 
@@ -24,16 +24,18 @@ from models.planners.objective import objective_formula
 from models.value import ListValueModel, ValueConfig
 
 _QUEUES = (QueueSpec("click", "ctr"), QueueSpec("conversion", "ctr*cvr"), QueueSpec("gmv", "ctr*cvr*price"))
+_SPREAD: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class BenchModel:
-    """Sizes of a model with random weights: width `dim`, L = `list_length`, h = `head_width`."""
+    """Sizes of a model with random weights: width `dim`, L = `list_length`, h = `head_width`, W = `beam_width`."""
 
     dim: int = 128
     layers: int = 3
     list_length: int = 10
     head_width: int = 1
+    beam_width: int = 1
     seed: int = 0
     precision: Precision = "fp32"
 
@@ -42,7 +44,12 @@ def bench_family(model: BenchModel) -> SortGen:
     """The model itself: the same weights for the same sizes and seed. Raises `ValueError` for sizes that none has."""
     torch.manual_seed(model.seed)
     config = ValueConfig(dim=model.dim, layers=model.layers, list_length=model.list_length)
-    return SortGen(Checkpoint(ListValueModel(SPEC, config).eval(), UNITS, {"data": "none: random weights"}))
+    value_model = ListValueModel(SPEC, config).eval()
+    with torch.no_grad():
+        for parameter in value_model.parameters():
+            if not parameter.any():  # What starts at zero would make all candidates worth the same.
+                parameter.normal_(std=_SPREAD)
+    return SortGen(Checkpoint(value_model, UNITS, {"data": "none: random weights"}))
 
 
 def write_bench_bundle(
@@ -58,7 +65,7 @@ def write_bench_bundle(
     options = BundleOptions(
         name=name,
         version=version,
-        limits=Limits(model.list_length, queues=len(_QUEUES), head_width=model.head_width),
+        limits=Limits(model.list_length, queues=len(_QUEUES), head_width=model.head_width, beam_width=model.beam_width),
         queues=_QUEUES,
         fallback=objective_formula(SPEC, UNITS),
         objectives={"click": 5.0, "conversion": 1.0, "gmv": 1.0},
@@ -77,6 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         layers=options.layers,
         list_length=options.list_length,
         head_width=options.head_width,
+        beam_width=options.beam_width,
         seed=options.seed,
         precision=options.precision,
     )
@@ -100,6 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--layers", type=int, default=3, help="transformer layers (default: %(default)s)")
     add("--list-length", type=int, default=10, metavar="L", help="positions (default: %(default)s)")
     add("--head-width", type=int, default=1, metavar="H", help="heads per queue and step (default: %(default)s)")
+    add("--beam-width", type=int, default=1, metavar="W", help="lists built side by side (default: %(default)s)")
     add("--precision", choices=get_args(Precision), default="fp32", help="of the blocks (default: %(default)s)")
     add("--requests", type=int, default=50, help="requests of the proof (default: %(default)s)")
     add("--seed", type=int, default=0, help="seed of weights and proof (default: %(default)s)")

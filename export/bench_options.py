@@ -11,7 +11,7 @@ from models.manifest import Family
 
 _DIM: Final = 128
 _DEFAULTS: Final[Mapping[Family, Mapping[str, Any]]] = {
-    "sort-gen": {"layers": 3, "queues": 3, "head_widths": [1, 2, 4, 8], "long": 50},
+    "sort-gen": {"layers": 3, "queues": 3, "head_widths": [1, 2, 4, 8], "beam_width": 1, "long": 50},
     "degre": {"layers": 4, "evaluator_layers": 6},
 }
 """The options of a family beside those that all have."""
@@ -28,6 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--evaluator-layers", type=int, help="DeGRe: the evaluator's layers (default: 6)")
     add("--queues", type=int, help="SORT-Gen: queues Q (default: 3)")
     add("--head-widths", type=int, nargs="+", metavar="H", help="SORT-Gen: heads (default: 1 2 4 8)")
+    add("--beam-width", type=int, metavar="W", help="SORT-Gen: a beam of W lists to time beside (default: 1, none)")
     add("--long", type=int, help="SORT-Gen: the long horizon to time beside L = 10 (default: 50)")
     add("--json", type=Path, metavar="FILE", help="write the figures here as well")
 
@@ -42,6 +43,6 @@ def complete(arguments: argparse.Namespace) -> None:
             raise ValueError(f"--{name.replace('_', '-')}: --family {arguments.family} has no such option")
     if arguments.dim is None:
         arguments.dim = _DIM
-    for name in ("blocks", "runs"):
-        if getattr(arguments, name) < 1:
-            raise ValueError(f"--{name}: must be at least 1, not {getattr(arguments, name)}")
+    for name in ("blocks", "runs", "beam_width"):
+        if getattr(arguments, name) is not None and getattr(arguments, name) < 1:
+            raise ValueError(f"--{name.replace('_', '-')}: must be at least 1, not {getattr(arguments, name)}")

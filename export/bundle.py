@@ -22,6 +22,7 @@ import numpy as np
 import onnx
 
 from export.families import Family
+from export.learnt import VERDICT, verdict_of
 from export.precision import Precision, to_half
 from export.requests import stack
 from export.verify import Proof, prove
@@ -54,7 +55,8 @@ class ExportError(ValueError):
 class BundleOptions:
     """What a bundle has beside its model. A request may override queues, objectives, diversity and partition.
 
-    `most_lost` is how many percent of list value a reduced `precision` may lose.
+    `most_lost` is how many percent of list value a reduced `precision` may lose; `accept_worse` lets a model through
+    whose lists are worse than those of the sort that it would replace.
     """
 
     name: str
@@ -67,6 +69,7 @@ class BundleOptions:
     partition: Partition = "bfs"
     precision: Precision = "fp32"
     most_lost: float = 1.0
+    accept_worse: bool = False
 
     def __post_init__(self) -> None:
         for key in ("name", "version"):
@@ -87,12 +90,19 @@ def write_bundle(
 ) -> tuple[Path, Proof | ValueProof]:
     """Build, prove and publish a bundle; returns its folder and the proof.
 
-    Raises `ExportError` if the version exists already, `ProofError` if graph and reference disagree or too much value
-    is lost, `ValueError` if the limits do not fit the model.
+    Raises `ExportError` if the version exists already or the model is worse than the sort, `ProofError` if graph and
+    reference disagree or too much value is lost, `ValueError` if the limits do not fit the model or its verdict cannot
+    be read.
     """
     target = root / options.name / options.version
     if target.exists():
         raise ExportError(f"{target}: exists already; a version is never changed, choose another")
+    verdict = verdict_of(family.provenance)
+    if verdict.outcome == "worse" and not options.accept_worse:
+        raise ExportError(
+            f"the model is worse than the sort that would be served without it: {verdict.sentence} "
+            "(--accept-worse exports it all the same)"
+        )
     graph = family.graph(options.limits)
     model = graph.build({FINGERPRINT_KEY: family.spec.fingerprint})
     serialised = (to_half(model) if options.precision == "fp16" else model).SerializeToString()
@@ -129,12 +139,15 @@ def _manifest(
         outputs=graph.outputs,
         files={name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
         provenance={
-            **family.provenance,
+            **{key: value for key, value in family.provenance.items() if key != VERDICT},
             "model": family.sizes,
             "graph": {"opset": OPSET, "nodes": graph.size, "onnx": onnx.__version__},
             "proof": proof.to_json(),
             **({"precision": options.precision, "golden": proof.golden} if isinstance(proof, ValueProof) else {}),
         },
+        shares=family.shares,
+        valued=family.valued,
+        verdict=verdict_of(family.provenance),
     )
 
 
@@ -143,11 +156,8 @@ def _golden(planner: GraphPlanner, family: Family, limits: Limits, seed: int) ->
     # Every start of the service replays them, so they are small where their size is free.
     small = dataclasses.replace(limits, queue_length=min(limits.queue_length, _GOLDEN_RANKS * limits.list_length))
     requests = list(family.requests(small, GOLDEN_REQUESTS, seed))
-    margins = np.full((len(requests), limits.list_length), np.inf, np.float32)
     reference = family.reference(limits)
-    for row, request in zip(margins, requests, strict=True):
-        steps = reference(request)
-        row[: len(steps)] = [step.margin for step in steps]
+    margins = np.stack([reference(request).margins(limits.list_length) for request in requests]).astype(np.float32)
     batch = stack(requests)
     inputs = {name: batch[name] for name in planner.inputs}
     outputs = planner(inputs)

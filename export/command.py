@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import get_args
 
 from export.bundle import BundleOptions, write_bundle
 from export.families import Family, Wishes, load_family
+from export.learnt import verdict_of
 from export.precision import Precision
 from models.commands.options import parse_weights
+from models.features import known_priors
 from models.manifest import Diversity, QueueSpec
 from models.planners.objective import objective_formula
 from models.spec import OBJECTIVES
+from models.verdict import Verdict
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +36,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     add("--head-width", type=int, metavar="H", help="SORT-Gen: heads per queue and step (default: 2)")
     add(
+        "--beam-width",
+        type=int,
+        metavar="W",
+        help="SORT-Gen: lists that are built side by side (default: 4; 1, which is greedy, for lists of more than 12)",
+    )
+    add(
         "--candidates",
         type=int,
         metavar="N",
@@ -44,12 +55,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="a default queue, in priority order; repeatable (default: the objective formula, before it, for SORT-Gen, "
         "one per objective)",
     )
+    add(
+        "--fallback",
+        metavar="FORMULA",
+        help="what orders candidates without the model, and makes the sort's list (default: the objective formula; "
+        "without a score 'ctr' the first queue's)",
+    )
     add("--partition", choices=["bfs", "dfs"], default="bfs", help="how queues are filled (default: %(default)s)")
     add(
         "--objectives",
         type=parse_weights,
         metavar="A,B,G",
-        help="default α,β,γ (SORT-Gen: 5,1,1; DeGRe: those that it was distilled for)",
+        help="default α,β,γ (SORT-Gen: 5,1,1 as far as it values them; DeGRe: those that it was distilled for)",
     )
     add("--trade-off", type=float, metavar="LAMBDA", help="default λ of MMR (SORT-Gen: 0.8; DeGRe: 1, no MMR)")
     add("--window", type=int, default=4, help="default window of MMR (default: %(default)s)")
@@ -67,6 +84,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="PERCENT",
         help="list value that a reduced precision may lose (default: %(default)s)",
     )
+    add(
+        "--accept-worse",
+        action="store_true",
+        help="export a model even though its lists were found to be worse than those of the sort",
+    )
     add("--requests", type=int, default=1000, help="random and edge requests to prove (default: %(default)s)")
     add("--seed", type=int, default=0, help="seed of those requests (default: %(default)s)")
 
@@ -77,9 +99,41 @@ def run(arguments: argparse.Namespace) -> int:
     options = bundle_options(family, arguments)
     folder, proof = write_bundle(arguments.out, family, options, requests=arguments.requests, seed=arguments.seed)
     print(f"{folder}: {proof.summary}")
+    say_verdict(verdict_of(family.provenance))
     if options.precision == "fp16":
         print("float16 is for GPUs: on CPU, ONNX Runtime casts around most nodes, which takes about twice as long")
     return 0
+
+
+def say_verdict(verdict: Verdict) -> None:
+    """Print what the model is worth beside the sort; on stderr, as a warning, if that is no good news."""
+    if verdict.is_good_news:
+        print(f"beside the plain sort: {verdict.outcome}. {verdict.sentence}")
+        return
+    served = " The list of the sort is what will be served." if verdict.outcome == "sort" else ""
+    print(f"listwright export: warning: {verdict.outcome}. {verdict.sentence}{served}", file=sys.stderr)
+
+
+def default_objectives(family: Family, asked: Mapping[str, float] | None) -> Mapping[str, float]:
+    """The bundle's α, β, γ: what is asked for, or the family's own without what the model does not value.
+
+    Raises `ValueError` for a weight that is asked for on an objective which the model does not value, and if nothing
+    is left.
+    """
+    if not family.valued:
+        raise ValueError("the model values no objective: its log had no outcomes, or no scores that estimate them")
+    weights = family.objectives(asked)
+    unknown = [name for name in OBJECTIVES if weights[name] > 0 and name not in family.valued]
+    if not unknown:
+        return weights
+    known, lacking = " and ".join(family.valued), " and ".join(unknown)
+    if asked is not None:
+        raise ValueError(f"--objectives: the model values {known} only, so the weight of {lacking} must be 0")
+    left = {name: 0.0 if name in unknown else weight for name, weight in weights.items()}
+    if not any(left.values()):
+        raise ValueError(f"--objectives: is needed, since the model values {known} only, and {lacking} not")
+    print(f"the model values {known} only, so the default weight of {lacking} is 0")
+    return left
 
 
 def bundle_options(family: Family, arguments: argparse.Namespace) -> BundleOptions:
@@ -95,6 +149,8 @@ def bundle_options(family: Family, arguments: argparse.Namespace) -> BundleOptio
         raise ValueError(f"--queues: must be at least 1, not {arguments.queues}")
     if not 0 <= arguments.most_lost <= 100:
         raise ValueError(f"--most-lost: must be within 0..100, not {arguments.most_lost:g}")
+    if arguments.beam_width is not None and arguments.beam_width < 1:
+        raise ValueError(f"--beam-width: must be at least 1, not {arguments.beam_width}")
     queues = tuple(arguments.queue or family.default_queues())
     asked = arguments.objectives
     return BundleOptions(
@@ -107,16 +163,25 @@ def bundle_options(family: Family, arguments: argparse.Namespace) -> BundleOptio
                 list_length=arguments.list_length,
                 head_width=arguments.head_width,
                 candidates=arguments.candidates,
+                beam_width=arguments.beam_width,
             )
         ),
         queues=queues,
-        fallback=objective_formula(family.spec, family.units),
-        objectives=family.objectives(None if asked is None else dict(zip(OBJECTIVES, asked, strict=True))),
+        fallback=arguments.fallback or _default_fallback(family, queues),
+        objectives=default_objectives(family, None if asked is None else dict(zip(OBJECTIVES, asked, strict=True))),
         diversity=Diversity(trade_off=trade_off, window=arguments.window),
         partition=arguments.partition,
         precision=arguments.precision,
         most_lost=arguments.most_lost,
+        accept_worse=arguments.accept_worse,
     )
+
+
+def _default_fallback(family: Family, queues: Sequence[QueueSpec]) -> str:
+    """The objective formula; without the score that it is made of, the formula of the first queue."""
+    if known_priors(family.spec)[0]:
+        return objective_formula(family.spec, family.units)
+    return queues[0].score
 
 
 def _queue(text: str) -> QueueSpec:

@@ -32,14 +32,16 @@ from models.features import Arrays
 from models.manifest import Limits, QueueSpec, same_mix
 from models.planners.graphs.graph import Graph
 from models.planners.objective import default_queues, objective_formula
+from models.planners.plan_beam import plan_among_ties, plan_beam
 from models.planners.pointer import pointer_graph
 from models.planners.pointer_reference import ModelPointer, plan_pointer
 from models.planners.queues import queue_graph
-from models.planners.reference import ModelGains, Preferences, Step, plan_queues
+from models.planners.reference import Gains, ModelGains, Preferences, Step, plan_queues
+from models.planners.sort_list import Answer, value_list
 from models.spec import OBJECTIVES, FeatureSpec
 from models.value import ListValueModel
 
-Plan = Callable[[Arrays], list[Step]]
+Plan = Callable[[Arrays], Answer]
 """An encoded request (a batch of one, with preferences) to its list."""
 
 Weights = Mapping[str, float]
@@ -57,6 +59,9 @@ Valuing = Callable[[Arrays, Sequence[int]], ListWorth]
 
 _SORT_GEN_OBJECTIVES: Final = {"click": 5.0, "conversion": 1.0, "gmv": 1.0}
 _SORT_GEN_HEADS: Final = 2
+_SORT_GEN_BEAM: Final = 4
+_SORT_GEN_BEAM_LENGTH: Final = 12
+"""Longer lists are built greedily unless asked otherwise: a beam's cost grows with them, the budget does not."""
 _SORT_GEN_TRADE_OFF: Final = 0.8
 _DEGRE_CANDIDATES: Final = 200
 _DEGRE_QUEUES: Final = 4
@@ -72,6 +77,7 @@ class Wishes:
     most_queues: int | None = None
     list_length: int | None = None
     head_width: int | None = None
+    beam_width: int | None = None
     candidates: int | None = None
 
 
@@ -89,6 +95,16 @@ class Family(Protocol):
     @property
     def sizes(self) -> Mapping[str, Any]:
         """The model's configuration, for the bundle's provenance."""
+        ...
+
+    @property
+    def shares(self) -> Weights | None:
+        """Which share of the learnt correction is kept, per counted objective; None: none is said."""
+        ...
+
+    @property
+    def valued(self) -> tuple[str, ...]:
+        """The objectives that the model has learnt to value."""
         ...
 
     def graph(self, limits: Limits) -> Graph:
@@ -155,24 +171,32 @@ class SortGen:
     def sizes(self) -> Mapping[str, Any]:
         return dataclasses.asdict(self.checkpoint.config)
 
+    @property
+    def shares(self) -> Weights | None:
+        return self.checkpoint.model.shares
+
+    @property
+    def valued(self) -> tuple[str, ...]:
+        return self.checkpoint.model.valued_objectives
+
     def graph(self, limits: Limits) -> Graph:
         return queue_graph(self.checkpoint.model, limits, self.units)
 
     def reference(self, limits: Limits) -> Plan:
         exact = in_double(self.checkpoint.model)
 
-        def plan(request: Arrays) -> list[Step]:
+        def plan(request: Arrays) -> Answer:
             single = {name: array[0] for name, array in request.items()}
             filled = np.asarray(single["valid"], bool).reshape(limits.queues, limits.queue_length)
             slots = np.arange(limits.slots).reshape(filled.shape)
-            return plan_queues(
-                ModelGains(exact, single),
-                [row[keep].tolist() for row, keep in zip(slots, filled, strict=True)],
-                np.asarray(single["embeddings"], np.float32),
-                preferences_of(request, self.units),
-                length=limits.list_length,
-                head_width=limits.head_width,
-            )
+            queues = [row[keep].tolist() for row, keep in zip(slots, filled, strict=True)]
+            embeddings = np.asarray(single["embeddings"], np.float32)
+            gains, preferences = ModelGains(exact, single), preferences_of(request, self.units)
+            answer = _planned(gains, queues, embeddings, preferences, limits)
+            if exact.config.head != "hazard":
+                return answer
+            listed = [slot for slot in single["sort_slots"].tolist() if slot >= 0]
+            return dataclasses.replace(answer, listed=value_list(gains, listed, embeddings, preferences))
 
         return plan
 
@@ -186,10 +210,12 @@ class SortGen:
     def limits(self, wishes: Wishes) -> Limits:
         if wishes.candidates is not None:
             raise ValueError("--candidates: the queues of a value model say how many are looked at")
+        length = _or(wishes.list_length, self.checkpoint.config.list_length)
         return Limits(
-            list_length=_or(wishes.list_length, self.checkpoint.config.list_length),
+            list_length=length,
             queues=_or(wishes.most_queues, wishes.queues),
             head_width=_or(wishes.head_width, _SORT_GEN_HEADS),
+            beam_width=_or(wishes.beam_width, _SORT_GEN_BEAM if length <= _SORT_GEN_BEAM_LENGTH else 1),
         )
 
     def default_queues(self) -> tuple[QueueSpec, ...]:
@@ -229,15 +255,23 @@ class Degre:
             "evaluator": dataclasses.asdict(self.checkpoint.evaluator.config),
         }
 
+    @property
+    def shares(self) -> None:
+        return None  # What a generator has learnt is all its own: nothing of it is the sort's.
+
+    @property
+    def valued(self) -> tuple[str, ...]:
+        return self.checkpoint.evaluator.valued_objectives
+
     def graph(self, limits: Limits) -> Graph:
         return pointer_graph(self.checkpoint.generator, self.checkpoint.evaluator, limits)
 
     def reference(self, limits: Limits) -> Plan:
         generator, evaluator = in_double(self.checkpoint.generator), in_double(self.checkpoint.evaluator)
 
-        def plan(request: Arrays) -> list[Step]:
+        def plan(request: Arrays) -> Answer:
             single = {name: array[0] for name, array in request.items()}
-            return plan_pointer(
+            planned = plan_pointer(
                 ModelPointer(generator, request),
                 ModelGains(evaluator, single),
                 np.flatnonzero(single["valid"]).tolist(),
@@ -245,6 +279,7 @@ class Degre:
                 preferences_of(request, self.units),
                 length=limits.list_length,
             )
+            return Answer(planned)
 
         return plan
 
@@ -260,6 +295,8 @@ class Degre:
         return random_requests(self.spec, limits, count, seed, any_slots=True)
 
     def limits(self, wishes: Wishes) -> Limits:
+        if wishes.beam_width is not None:
+            raise ValueError("--beam-width: a generator decodes greedily; only SORT-Gen builds several lists at once")
         candidates = _or(wishes.candidates, _DEGRE_CANDIDATES)
         if candidates < 1:
             raise ValueError(f"--candidates: must be at least 1, not {candidates}")
@@ -284,6 +321,26 @@ class Degre:
             mix = ",".join(f"{learnt[name]:g}" for name in OBJECTIVES)
             raise ValueError(f"--objectives: the generator was distilled for {mix} and knows no other mix")
         return asked or learnt
+
+
+def _planned(
+    gains: Gains,
+    queues: Sequence[Sequence[int]],
+    embeddings: NDArray[np.float32],
+    preferences: Preferences,
+    limits: Limits,
+) -> Answer:
+    """The plan alone, greedy or by a beam."""
+    length, width, beam = limits.list_length, limits.head_width, limits.beam_width
+    if beam == 1:
+        return Answer(plan_queues(gains, queues, embeddings, preferences, length=length, head_width=width))
+    asked = (gains, queues, embeddings, preferences)
+    steps, cut = plan_beam(*asked, length=length, head_width=width, beam_width=beam)
+
+    def towards(wanted: Sequence[int], margin: float) -> list[Step] | None:
+        return plan_among_ties(*asked, length=length, head_width=width, beam_width=beam, wanted=wanted, margin=margin)
+
+    return Answer(steps, cut=cut, towards=towards)
 
 
 def preferences_of(request: Arrays, units: Weights) -> Preferences:

@@ -5,11 +5,13 @@ is excused only if the graph on CPU preferred its choice by less than `TIE`. How
 graph itself: what each step's choice is made from is given out as well. Where orders agree, so must values.
 
 It needs no checkpoint, so it works for a bundle of which nothing else is left; but only for a graph that makes one
-choice for each position in turn. SORT-Gen's does; DeGRe's takes its last from those of all positions.
+choice for each position in turn. SORT-Gen's does; DeGRe's takes its last from those of all positions. What a beam cuts
+and which of two lists is kept are choices for all positions at once.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,13 +21,16 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
+from onnx.numpy_helper import to_array
 
 from export.verify import TIE, TOLERANCE
 from models.features import Arrays
 from models.manifest import MODEL_FILE
+from models.planners.graphs.mmr import EMPTY
 from models.planners.runtime import GraphPlanner
 
-_CHOICE: Final = "ArgMax"
+_STEP: Final = re.compile(r"step\d+/(ArgMax|TopK)_")
+_LEAD: Final = re.compile(r"keep/Sub_")
 _HELD: Final = ("value", "penalty")
 
 
@@ -71,22 +76,43 @@ class CpuAnswers:
     def __init__(self, folder: Path, *, length: int) -> None:
         """Raises `ValueError` unless the graph makes one choice per position, `length` in all."""
         model = onnx.load(str(folder / MODEL_FILE))
-        self._choices = [node.input[0] for node in model.graph.node if node.op_type == _CHOICE]
-        if len(self._choices) != length:
-            raise ValueError(f"{folder}: its graph has {len(self._choices)} choices, but lists have {length} positions")
-        model.graph.output.extend(helper.make_tensor_value_info(n, TensorProto.FLOAT, None) for n in self._choices)
+        constants = {t.name: t for t in model.graph.initializer}
+        choices = [node for node in model.graph.node if _STEP.match(node.name)]
+        # An ArgMax keeps one; a TopK says how many.
+        self._kept = {n.input[0]: int(to_array(constants[n.input[1]])[0]) if n.input[1:] else 1 for n in choices}
+        self._beam = any(node.op_type == "TopK" for node in choices)
+        if len(self._kept) != length:
+            raise ValueError(f"{folder}: its graph has {len(self._kept)} choices, but lists have {length} positions")
+        self._lead = next((node.output[0] for node in model.graph.node if _LEAD.match(node.name)), "")
+        wanted = [*self._kept, *[self._lead] * bool(self._lead)]
+        model.graph.output.extend(helper.make_tensor_value_info(n, TensorProto.FLOAT, None) for n in wanted)
         self._planner = GraphPlanner(model)
 
     def __call__(self, request: Arrays) -> tuple[dict[str, NDArray[Any]], NDArray[np.float64]]:
-        """Outputs and margins [L] for a batch of one. The margin is infinite where there was no rival."""
+        """Outputs and margins [L] for a batch of one. A margin is infinite where there was no rival.
+
+        It is how nearly the place was another item's, by any choice that could have made it so.
+        """
         outputs = self._planner(request)
-        return outputs, np.array([_margin(outputs[name]) for name in self._choices])
+        margins = np.array([_margin(outputs[name], kept) for name, kept in self._kept.items()])
+        if self._beam:
+            # Of the lists that are there when candidates run out, the first is the answer.
+            ended = [outputs[name] for name in self._kept if outputs[name].max() > EMPTY / 2]
+            margins[:] = min([margins.min(), *[_margin(scores, 1) for scores in ended[-1:]]])
+        if self._lead:
+            if outputs["kept_sort"][0]:
+                margins[:] = margins.min()
+            if outputs["kept_sort"][0] or not np.array_equal(outputs["order"], request["sort_slots"]):
+                margins = np.minimum(margins, abs(float(outputs[self._lead][0, 0])))
+        return outputs, margins
 
 
-def _margin(scores: NDArray[Any]) -> float:
-    """By how much the best of these scores is ahead of the second best."""
+def _margin(scores: NDArray[Any], kept: int) -> float:
+    """By how much the last of these scores that is kept leads the first that is not; a beam may keep empty slots."""
     ranked = np.sort(np.asarray(scores, np.float64).ravel())[::-1]
-    return float(ranked[0] - ranked[1]) if len(ranked) > 1 else np.inf
+    if len(ranked) <= kept or (kept > 1 and ranked[kept - 1] < EMPTY / 2):
+        return np.inf
+    return float(ranked[kept - 1] - ranked[kept])
 
 
 def compare_answers(cpu: CpuAnswers, requests: Sequence[Arrays], answers: Mapping[str, NDArray[Any]]) -> Parity:

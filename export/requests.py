@@ -14,11 +14,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.features import Arrays
+from models.features import PRIOR_SCORES, Arrays
 from models.manifest import Limits
 from models.spec import FeatureSpec
 
 _EMBEDDING: Final = 8
+_COMMON: Final = 0.5
+_FEW: Final = 3
 _WEIGHTS: Final = ((5.0, 1.0, 1.0), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0), (1.0, 20.0, 3.0))
 
 
@@ -46,7 +48,11 @@ def random_requests(
         request = random_request(spec, own, int(rng.integers(2**31)), shape)
         trade_off = (0.0, 1.0, float(rng.random()), 0.8)[i % 4]
         weights = _WEIGHTS[i % len(_WEIGHTS)]
-        yield with_preferences(request, weights, trade_off, int(rng.integers(limits.list_length + 1)))
+        wished = with_preferences(request, weights, trade_off, int(rng.integers(limits.list_length + 1)))
+        # Every seventh sort names fewer than there are, down to none: its list must not be kept.
+        most = int(rng.integers(limits.list_length)) if i % 7 == 6 else limits.list_length
+        wished["sort_slots"][:, most:] = -1
+        yield wished
 
 
 def _sizes(limits: Limits) -> list[int]:
@@ -57,7 +63,10 @@ def _sizes(limits: Limits) -> list[int]:
 
 
 def random_request(spec: FeatureSpec, limits: Limits, seed: int, shape: RequestShape | None = None) -> Arrays:
-    """A batch of one, without preferences. A twin copies the slot before it, so that scores tie exactly."""
+    """A batch of one, without preferences. A twin copies the slot before it, so that scores tie exactly.
+
+    ``sort_slots`` int64 [1, L] is a plain sort's list of its filled slots, in random order.
+    """
     shape = shape or RequestShape()
     rng = np.random.default_rng(seed)
     n = limits.slots
@@ -73,14 +82,18 @@ def random_request(spec: FeatureSpec, limits: Limits, seed: int, shape: RequestS
         "item_ids": _ids(rng, [f.rows for f in spec.item_categoricals], n)[None],
         "item_numbers": _normal(rng, 1, n, len(spec.item_numbers)),
         "item_scores": _normal(rng, 1, n, len(spec.scores)),
+        "priors": _normal(rng, 1, n, len(PRIOR_SCORES)),
         "price": np.exp(_normal(rng, 1, n)),
         "embeddings": unit,
         "valid": valid,
     }
     if shape.twins:
-        for name in ("item_ids", "item_numbers", "item_scores", "price"):
+        for name in ("item_ids", "item_numbers", "item_scores", "priors", "price"):
             arrays[name][:, 1::2] = arrays[name][:, : n - n % 2 : 2]
         unit[:, 1::2] = np.where(valid[:, 1::2, None], unit[:, : n - n % 2 : 2], 0)
+    arrays["sort_slots"] = np.full((1, limits.list_length), -1, np.int64)
+    chosen = rng.permutation(np.flatnonzero(valid[0]))[: limits.list_length]
+    arrays["sort_slots"][0, : len(chosen)] = chosen
     return arrays
 
 
@@ -96,16 +109,18 @@ def with_preferences(arrays: Arrays, weights: tuple[float, float, float], trade_
 
 def stack(requests: Sequence[Arrays]) -> Arrays:
     """Requests as one batch; those with fewer slots than others are given empty ones."""
-    slots = max(request["valid"].shape[1] for request in requests)
-    return {name: np.concatenate([_padded(r[name], name, slots) for r in requests]) for name in requests[0]}
+    return {name: np.concatenate(_padded([r[name] for r in requests], name)) for name in requests[0]}
 
 
-def _padded(array: NDArray[np.generic], name: str, slots: int) -> NDArray[np.generic]:
-    if not name.startswith("item_") and name not in ("price", "embeddings", "valid"):
-        return array
-    widths = [(0, 0)] * array.ndim
-    widths[1] = (0, slots - array.shape[1])
-    return np.pad(array, widths)
+def _padded(arrays: list[NDArray[np.generic]], name: str) -> list[NDArray[np.generic]]:
+    """Arrays of one input, those of slots and of slots' names filled up along their second axis to the longest."""
+    if not name.startswith("item_") and name not in ("priors", "price", "embeddings", "valid", "sort_slots"):
+        return arrays
+    longest, empty = max(array.shape[1] for array in arrays), -1 if name == "sort_slots" else 0
+    return [
+        np.pad(array, [(0, 0), (0, longest - array.shape[1]), *[(0, 0)] * (array.ndim - 2)], constant_values=empty)
+        for array in arrays
+    ]
 
 
 def _normal(rng: np.random.Generator, *shape: int) -> NDArray[np.float32]:
@@ -113,7 +128,11 @@ def _normal(rng: np.random.Generator, *shape: int) -> NDArray[np.float32]:
 
 
 def _ids(rng: np.random.Generator, rows: list[int], n: int) -> NDArray[np.int64]:
-    """Rows of the shared table [n, C], each column within its field's part of it."""
+    """Rows of the shared table [n, C], each column within its field's part of it.
+
+    Every other one is among a field's first few, so that equal values are common, and unknown ones.
+    """
     offsets = np.cumsum([0, *rows])[:-1]
-    columns = [offset + rng.integers(0, size, n) for offset, size in zip(offsets, rows, strict=True)]
+    few = [np.where(rng.random(n) < _COMMON, min(size, _FEW), size) for size in rows]
+    columns = [offset + rng.integers(0, size) for offset, size in zip(offsets, few, strict=True)]
     return np.array(columns, np.int64).reshape(len(rows), n).T

@@ -3,12 +3,16 @@
 Rule: two orders are the same up to the first position where they differ, and a difference there is excused only if the
 reference preferred its choice by less than `TIE`; such near ties are counted. Where orders agree, values must too, to
 `TOLERANCE` relative to max(1, |value|), and scores as far as they follow from values held to that; runners-up must be
-the same or tie. Anything else is a `ProofError`, and nothing is published.
+the same or tie. Where the sort's list is valued too, the other of the two is excused only if their totals are within
+`TIE`, or a near tie in the plan left it open which plan there was to compare with; the list that the graph kept is then
+held to the reference's. A beam's list may be another only if the reference finds it too, and values it the same, when
+leads below `TIE` are ignored wherever lists are cut. Anything else is a `ProofError`, and nothing is published.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -20,6 +24,7 @@ from export.families import Family
 from models.manifest import Limits
 from models.planners.reference import Step
 from models.planners.runtime import Feeds
+from models.planners.sort_list import Answer
 
 Planner = Callable[[Feeds], Mapping[str, NDArray[Any]]]
 """Answers a batch of one; a `GraphPlanner`, or a stand-in that knows what one said elsewhere."""
@@ -42,8 +47,11 @@ class Proof:
 
     @property
     def summary(self) -> str:
-        """One line for whoever exports."""
-        return f"proved on {self.requests} requests, {self.near_ties} near ties, largest error {self.largest_error:.1e}"
+        """One line for whoever exports: what has been proved, which is not that the lists are good."""
+        return (
+            f"proved that the graph gives the reference's lists on {self.requests} requests, "
+            f"{self.near_ties} near ties, largest error {self.largest_error:.1e}"
+        )
 
     def to_json(self) -> dict[str, Any]:
         """For the bundle's provenance."""
@@ -71,11 +79,14 @@ def prove(planner: Planner, family: Family, limits: Limits, *, requests: int = 1
     return Proof(requests, near_ties, largest)
 
 
-def compare(outputs: Mapping[str, NDArray[Any]], steps: Sequence[Step], length: int) -> tuple[bool, float]:
-    """Hold a graph's outputs (a batch of one) to the reference's steps.
+def compare(outputs: Mapping[str, NDArray[Any]], answer: Answer, length: int) -> tuple[bool, float]:
+    """Hold a graph's outputs (a batch of one) to the reference's answer.
 
-    Returns whether the comparison ended at a near tie, and the largest error seen. Raises `ProofError`.
+    Returns whether there was a near tie, and the largest error seen. Raises `ProofError`.
     """
+    steps, tied = _kept(outputs, answer)
+    if steps is answer.plan and answer.cut < TIE:
+        steps, tied = _among_ties(outputs, answer, tied)
     order = outputs["order"][0].tolist()
     largest = 0.0
     for t, step in enumerate(steps):
@@ -88,7 +99,34 @@ def compare(outputs: Mapping[str, NDArray[Any]], steps: Sequence[Step], length: 
         largest = max(largest, _errors(outputs, t, step))
     if order[len(steps) :] != [-1] * (length - len(steps)):
         raise ProofError(f"position {len(steps)}: nothing is left, but the graph chose slot {order[len(steps)]}")
-    return False, largest
+    return tied, largest
+
+
+def _kept(outputs: Mapping[str, NDArray[Any]], answer: Answer) -> tuple[list[Step], bool]:
+    """The reference's steps of the list that the graph kept, and whether that took a near tie. Raises `ProofError`."""
+    kept_sort = "kept_sort" in outputs and bool(outputs["kept_sort"][0])
+    if kept_sort == answer.kept_sort:
+        return answer.steps, False
+    lead = math.inf if answer.same else abs(answer.lead)
+    nearest = min([lead, answer.cut, *(step.margin for step in answer.plan)])
+    if not nearest < TIE or answer.listed is None:
+        lists = ("a plan", "the sort's list")
+        raise ProofError(
+            f"the graph kept {lists[kept_sort]}, the reference {lists[not kept_sort]}, which leads by {answer.lead:.2e}"
+        )
+    return answer.listed if kept_sort else answer.plan, True
+
+
+def _among_ties(outputs: Mapping[str, NDArray[Any]], answer: Answer, tied: bool) -> tuple[list[Step], bool]:
+    """The steps to hold a beam's list to where something was cut by a hair, and whether that made it another list.
+
+    Another list is right if the reference finds it when leads below `TIE` are ignored.
+    """
+    found = [slot for slot in outputs["order"][0].tolist() if slot >= 0]
+    if answer.towards is None or found == [step.slot for step in answer.plan]:
+        return answer.plan, tied
+    other = answer.towards(found, TIE)
+    return (answer.plan, tied) if other is None else (other, True)
 
 
 def _errors(outputs: Mapping[str, NDArray[Any]], t: int, step: Step) -> float:

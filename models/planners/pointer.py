@@ -75,6 +75,8 @@ def pointer_graph(
             raise ValueError(f"list_length {limits.list_length} is past the {what}'s horizon {horizon}")
     if limits.head_width != 1:
         raise ValueError(f"head_width: a pointer sees every candidate, so it must be 1, not {limits.head_width}")
+    if limits.beam_width != 1:
+        raise ValueError(f"beam_width: a pointer decodes one list, so it must be 1, not {limits.beam_width}")
     if generator.spec.fingerprint != evaluator.spec.fingerprint:
         raise ValueError("generator and evaluator must have the same feature spec")
     return _Decoder(generator, evaluator if valued else None, limits.list_length).graph
@@ -92,7 +94,8 @@ class _Decoder:
         self.fuse_row = fuse[:, :dim]
         self.positions = generator.position.weight.detach() @ fuse[:, dim:].T
         self.pointer_norm = _scaled(generator.norm, dim**-0.5)
-        declare_features(g, generator.spec, "N")
+        hazards = evaluator is not None and evaluator.config.head == "hazard"
+        declare_features(g, generator.spec, "N", priors=hazards)
         if generator.config.conditioned:
             g.input("objective_weights", "float32", ["B", len(OBJECTIVES)])
         g.input("trade_off", "float32", ["B"])
@@ -240,6 +243,10 @@ class _Decoder:
         """The output ``value``, from the evaluator's view of the list as it stands."""
         g = self.graph
         features = {name: g.take_rows(name, at) for name in item_columns(evaluator.spec)}
+        if evaluator.config.head == "hazard":
+            features["priors"] = g.take_rows("priors", at)
+        if evaluator.config.cosines:
+            features["embeddings"] = g.take_rows("embeddings", at)
         features["price"] = g.take_rows(g.op("Unsqueeze", "price", g.ints(2)), at)
         increments = list_increments(g, evaluator, features, self.length)
         value = g.op("Where", there, increments, g.constant(0.0))

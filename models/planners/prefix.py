@@ -6,7 +6,7 @@ Alternatives for the next item attend to their prefix and to themselves, not to 
 `ListValueModel` and knows nothing about searching.
 
 Axis letters: R requests, N candidates, K lists of a request or alternatives of a prefix, T positions, P prefixes,
-t items of a prefix, D width, H heads, E width of a head, O counted objectives, L horizon.
+t items of a prefix, D width, H heads, E width of a head, O counted objectives, S state of a head's chain, Z context.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ import torch
 from torch import Tensor
 
 from models.blocks import Block
-from models.heads import CountHead
+from models.context import context_features
+from models.heads import HeadInput
 from models.inputs import Batch
-from models.value import COUNTED, ListValueModel, increments
+from models.value import ListValueModel, priced
 
 _TOKENS: Final = 2048
 """Alternatives per pass through the layers: few enough for their activations to stay in a core's cache."""
@@ -33,15 +34,17 @@ _LISTS: Final = 8192
 class Prefixes:
     """P lists of t items each and what it takes to go on from them.
 
-    `requests` int64 [P]; `steps`, for each position the keys and values [layers, nodes, 2, H, E] of the items that
-    stand there in any list; `nodes` int64 [P, t], which of them are a list's own; `reached` [P, O, L], P(≥ i) of each
-    count, None before the first item; `outcomes` [P, 3], cumulative expected clicks, conversions and GMV.
+    `requests` int64 [P]; `items` int64 [P, t], their candidates in order; `steps`, for each position the keys and
+    values [layers, nodes, 2, H, E] of the items that stand there in any list; `nodes` int64 [P, t], which of them are a
+    list's own; `states` [P, O, S], each head's chain behind the list; `outcomes` [P, 3], cumulative expected clicks,
+    conversions and GMV.
     """
 
     requests: Tensor
+    items: Tensor
     steps: tuple[Tensor, ...]
     nodes: Tensor
-    reached: Tensor | None
+    states: Tensor
     outcomes: Tensor
 
     def __len__(self) -> int:
@@ -54,8 +57,14 @@ class Prefixes:
 
     def take(self, rows: Tensor | slice) -> Prefixes:
         """The prefixes at `rows`; they share the storage."""
-        reached = None if self.reached is None else self.reached[rows]
-        return Prefixes(self.requests[rows], self.steps, self.nodes[rows], reached, self.outcomes[rows])
+        return Prefixes(
+            self.requests[rows],
+            self.items[rows],
+            self.steps,
+            self.nodes[rows],
+            self.states[rows],
+            self.outcomes[rows],
+        )
 
     def cache(self, layer: int) -> Tensor | None:
         """Keys and values of a layer, [P, t, 2, H, E]; None before the first item."""
@@ -66,13 +75,14 @@ class Prefixes:
 
 @dataclass(frozen=True)
 class Alternatives:
-    """K next items of each of P prefixes: `outcomes` [P, K, 3], `reached` [P, K, O, L].
+    """K next `items` int64 [P, K] of each of P prefixes: `outcomes` [P, K, 3], `states` [P, K, O, S].
 
     `own` [layers, P, K, 2, H, E] are their keys and values.
     """
 
+    items: Tensor
     outcomes: Tensor
-    reached: Tensor
+    states: Tensor
     own: Tensor
 
 
@@ -88,13 +98,17 @@ class PrefixTree:
         with torch.no_grad():
             self._tokens = model.input.tokens(batch)
             self._positions = model.input.positions()
+        self._items = model.items(batch) if model.uses_context else None
+        self._priors = batch["priors"] if model.config.head == "hazard" else None
         self._price = batch["price"]
 
     @torch.no_grad()
     def roots(self, requests: Tensor) -> Prefixes:
         """The empty list of each of `requests` int64 [P]."""
-        nothing = self._tokens.new_zeros(len(requests), len(COUNTED) + 1)
-        return Prefixes(requests, (), requests.new_empty(len(requests), 0), None, nothing)
+        nothing = self._tokens.new_zeros(len(requests), 3)
+        states = torch.stack([head.start(nothing[:, 0]) for head in self._model.counting_heads], dim=1)
+        nobody = requests.new_empty(len(requests), 0)
+        return Prefixes(requests, nobody, (), nobody, states, nothing)
 
     @torch.no_grad()
     def extend(self, prefixes: Prefixes, items: Tensor) -> Alternatives:
@@ -108,16 +122,17 @@ class PrefixTree:
             self._extend(prefixes.take(rows), items[rows], own[:, rows])
             for rows in _slices(p, max(1, _TOKENS // max(k, 1)))
         ]
-        outcomes, reached = (torch.cat(values) for values in zip(*parts, strict=True))
-        return Alternatives(outcomes, reached, own)
+        outcomes, states = (torch.cat(values) for values in zip(*parts, strict=True))
+        return Alternatives(items, outcomes, states, own)
 
     @torch.no_grad()
     def grow(self, prefixes: Prefixes, alternatives: Alternatives, parents: Tensor, which: Tensor) -> Prefixes:
         """The prefixes one item longer: for each of Q, the parent's row int64 [Q] and which of its alternatives."""
         return _grown(
             prefixes.take(parents),
+            alternatives.items[parents, which],
             alternatives.own[:, parents, which],
-            alternatives.reached[parents, which],
+            alternatives.states[parents, which],
             alternatives.outcomes[parents, which],
         )
 
@@ -127,8 +142,9 @@ class PrefixTree:
         parents = torch.arange(p, device=prefixes.requests.device).repeat_interleave(k)
         return _grown(
             prefixes.take(parents),
+            alternatives.items.flatten(),
             alternatives.own.flatten(1, 2),
-            alternatives.reached.flatten(0, 1),
+            alternatives.states.flatten(0, 1),
             alternatives.outcomes.flatten(0, 1),
         )
 
@@ -143,24 +159,36 @@ class PrefixTree:
         return torch.cat(parts) if parts else self._tokens.new_zeros(*lists.shape, 3)
 
     def _extend(self, prefixes: Prefixes, items: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
-        """Outcomes [P, K, 3] and P(≥ i) [P, K, O, L]; fills `own` [layers, P, K, 2, H, E]."""
-        requests = prefixes.requests[:, None]
-        x = self._tokens[requests, items] + self._positions[prefixes.length]
-        for layer, block in enumerate(self._model.blocks):
+        """Outcomes [P, K, 3] and states [P, K, O, S]; fills `own` [layers, P, K, 2, H, E]."""
+        model, requests = self._model, prefixes.requests[:, None]
+        context = self._context(prefixes, items)
+        x = model.tokens(self._tokens[requests, items], context) + self._positions[prefixes.length]
+        for layer, block in enumerate(model.blocks):
             x = _attend(cast(Block, block), x, prefixes.cache(layer), own[layer])
-        reached = self._reached(self._model.norm(x), prefixes)
-        before = prefixes.outcomes[:, None]
-        gains = increments(before[..., : len(COUNTED)], reached.sum(-1), self._price[requests, items])
-        return before + gains, reached
+        logits = self._logits(model.norm(x), requests, items, context, prefixes.length)
+        before = prefixes.states[:, None].expand(-1, items.shape[1], -1, -1)
+        gains, states = model.advance(logits, list(before.unbind(2)), prefixes.length)
+        outcomes = prefixes.outcomes[:, None] + priced(gains, self._price[requests, items])
+        return outcomes, torch.stack(states, dim=2)
 
-    def _reached(self, x: Tensor, prefixes: Prefixes) -> Tensor:
-        """P(≥ i) [P, K, O, L]."""
-        known = prefixes.reached
-        columns = []
-        for o, head in enumerate(self._model.heads.values()):
-            before = None if known is None else known[:, None, o].expand(-1, x.shape[1], -1)
-            columns.append(cast(CountHead, head).step(x, prefixes.length, before))
-        return torch.stack(columns, dim=2)
+    def _context(self, prefixes: Prefixes, items: Tensor) -> Tensor | None:
+        """Context features [P, K, Z] of `items` behind their prefixes."""
+        if self._items is None:
+            return None
+        requests = prefixes.requests[:, None]
+        age = torch.arange(prefixes.length, 0, -1, device=items.device)[None]
+        return context_features(self._items.take(requests, items), self._items.take(requests, prefixes.items), age)
+
+    def _logits(self, x: Tensor, requests: Tensor, items: Tensor, context: Tensor | None, place: int) -> Tensor:
+        """The heads' logits [P, K, O, logits] at one place, from hidden rows [P, K, D]."""
+        heads = self._model.counting_heads
+        places = torch.tensor([place], device=x.device)
+        if self._priors is None:
+            priors = (x.new_zeros(x.shape[:2]),) * len(heads)
+        else:
+            priors = self._priors[requests, items].unbind(-1)
+        rows = [head(HeadInput(x, p, context, places)) for head, p in zip(heads, priors, strict=True)]
+        return torch.stack(rows, dim=2)
 
     def _outcomes(self, requests: Tensor, lists: Tensor) -> Tensor:
         roots, node = _distinct(requests)
@@ -250,11 +278,12 @@ def _attend(block: Block, x: Tensor, cache: Tensor | None, own: Tensor) -> Tenso
     return output
 
 
-def _grown(parents: Prefixes, own: Tensor, reached: Tensor, outcomes: Tensor) -> Prefixes:
-    """One more item for each of P prefixes: its pairs `own` [layers, P, 2, H, E], P(≥ i) and outcomes."""
+def _grown(parents: Prefixes, items: Tensor, own: Tensor, states: Tensor, outcomes: Tensor) -> Prefixes:
+    """One more item for each of P prefixes: its candidate [P], `own` pairs [layers, P, 2, H, E], states, outcomes."""
     new = torch.arange(len(parents), device=own.device)
     nodes = torch.cat([parents.nodes, new[:, None]], dim=1)
-    return Prefixes(parents.requests, (*parents.steps, own), nodes, reached, outcomes)
+    lists = torch.cat([parents.items, items[:, None]], dim=1)
+    return Prefixes(parents.requests, lists, (*parents.steps, own), nodes, states, outcomes)
 
 
 def _concatenate(parts: list[Prefixes]) -> Prefixes:
@@ -265,9 +294,10 @@ def _concatenate(parts: list[Prefixes]) -> Prefixes:
     older = torch.cat([p.nodes[:, :-1] for p in parts])
     return Prefixes(
         torch.cat([p.requests for p in parts]),
+        torch.cat([p.items for p in parts]),
         (*parts[0].steps[:-1], torch.cat([p.steps[-1] for p in parts], dim=1)),
         torch.cat([older, new[:, None]], dim=1),
-        torch.cat([p.reached for p in parts if p.reached is not None]),
+        torch.cat([p.states for p in parts]),
         torch.cat([p.outcomes for p in parts]),
     )
 

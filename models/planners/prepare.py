@@ -15,18 +15,23 @@ from models.features import Arrays, Encoder
 from models.formulas import WEIGHT_NAMES, compile_formula
 from models.lists import Candidate, ListRecord
 from models.manifest import Limits, Partition, QueueSpec
-from models.partition import partition
+from models.partition import partition, sorted_slots
 from models.planners.reference import Preferences
 
 
 @dataclass(frozen=True)
 class Preparer:
-    """Everything that does not depend on the request."""
+    """Everything that does not depend on the request.
+
+    `sort` is the formula of a plain sort, whose list the graph of a model of hazards holds its own to. Without one that
+    list is empty, and the graph's own is kept.
+    """
 
     encoder: Encoder
     limits: Limits
     queues: Sequence[QueueSpec]
     strategy: Partition = "bfs"
+    sort: str | None = None
 
     def __call__(self, record: ListRecord, preferences: Preferences) -> tuple[Arrays, NDArray[np.int64]]:
         """The graph's inputs (a batch of one) and the candidate behind every slot [N], −1 where a slot is empty."""
@@ -42,6 +47,10 @@ class Preparer:
         batch["objective_weights"] = np.array([preferences.weights], np.float32)
         batch["trade_off"] = np.array([preferences.trade_off], np.float32)
         batch["window"] = np.array([preferences.window], np.int64)
+        batch["sort_slots"] = np.full((1, self.limits.list_length), -1, np.int64)
+        if self.sort is not None:
+            values = compile_formula(self.sort)(columns, n)
+            batch["sort_slots"][0] = sorted_slots(values, flat, self.limits.list_length)
         return batch, flat
 
 

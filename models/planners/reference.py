@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 
 from models.features import Arrays
 from models.spec import OBJECTIVES
-from models.value import ListValueModel, expected_counts, increments
+from models.value import ListValueModel
+
+_PER_ITEM = ("price", "priors", "embeddings")
 
 Gains = Callable[[Sequence[int], Sequence[int]], NDArray[np.float64]]
 """``gains(chosen, candidates)``: what appending each candidate alone to the chosen list is worth, [n, 3], raw."""
@@ -116,15 +118,19 @@ def mmr_penalties(
     proposals: Sequence[int], chosen: Sequence[int], embeddings: NDArray[np.float32], preferences: Preferences
 ) -> NDArray[np.float64]:
     """(1 − λ) · max cosine to the last `window` chosen, for each proposal."""
-    recent = chosen[-preferences.window :] if preferences.window else []
-    neighbours = [embeddings[slot].astype(np.float64) for slot in recent if embeddings[slot].any()]
-    known: dict[int, float] = {}
-    for slot in proposals:
-        if neighbours and embeddings[slot].any():
-            known[slot] = max(float(embeddings[slot].astype(np.float64) @ other) for other in neighbours)
+    nearest = {slot: nearest_cosine(slot, chosen, embeddings, preferences.window) for slot in proposals}
+    known = {slot: cosine for slot, cosine in nearest.items() if cosine is not None}
     # Charging a candidate without an embedding nothing would let it win every time.
     typical = sum(known.values()) / len(known) if known else 0.0
     return (1 - preferences.trade_off) * np.array([known.get(slot, typical) for slot in proposals])
+
+
+def nearest_cosine(slot: int, chosen: Sequence[int], embeddings: NDArray[np.float32], window: int) -> float | None:
+    """The largest cosine of a slot with the last `window` chosen; None if it, or all of them, have no embedding."""
+    recent = chosen[-window:] if window else []
+    own = embeddings[slot].astype(np.float64)
+    cosines = [float(own @ embeddings[other].astype(np.float64)) for other in recent if embeddings[other].any()]
+    return max(cosines) if cosines and own.any() else None
 
 
 class ModelGains:
@@ -141,15 +147,11 @@ class ModelGains:
         """Increments [n, 3] of appending each of n candidates (slots) to the chosen list."""
         lists = torch.tensor([[*chosen, candidate] for candidate in candidates])
         with torch.inference_mode():
-            counts = expected_counts(self._model(self._batch(lists))).double()
-        after = counts[:, -1]
-        before = counts[:, -2] if chosen else torch.zeros_like(after)
-        price = self._tensors["price"][lists[:, -1]].double()
-        worth: NDArray[np.float64] = increments(before, after, price).numpy()
+            worth: NDArray[np.float64] = self._model.increments(self._batch(lists))[:, -1].double().numpy()
         return worth
 
     def _batch(self, lists: torch.Tensor) -> Mapping[str, torch.Tensor]:
-        items = {n: t[lists] for n, t in self._tensors.items() if n.startswith("item_") or n == "price"}
+        items = {n: t[lists] for n, t in self._tensors.items() if n.startswith("item_") or n in _PER_ITEM}
         users = {n: t.expand(len(lists), -1) for n, t in self._tensors.items() if n.startswith("user_")}
         return items | users
 

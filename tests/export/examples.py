@@ -43,7 +43,7 @@ def sort_gen(seed: int = 0) -> SortGen:
 
 def generator_checkpoint(seed: int = 0, *, conditioned: bool = False) -> GeneratorCheckpoint:
     sizes = GeneratorConfig(dim=16, layers=1, heads=2, list_length=4, field_dim=4, conditioned=conditioned)
-    evaluator = replace(CONFIG, input_block="fields", head="monotone")
+    evaluator = replace(CONFIG, input_block="fields", cosines=True)
     return GeneratorCheckpoint(
         random_generator(SPEC, sizes, seed),
         random_model(SPEC, evaluator, seed),

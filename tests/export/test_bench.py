@@ -26,14 +26,30 @@ def threads() -> Iterator[None]:
 @pytest.mark.usefixtures("threads")
 def test_every_contestant_is_timed_and_written_down(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     figures = tmp_path / "figures" / "bench.json"
-    sizes = ["--dim", "8", "--layers", "1", "--queues", "2", "--head-widths", "1", "2", "--long", "12"]
+    sizes = [
+        "--dim",
+        "8",
+        "--layers",
+        "1",
+        "--queues",
+        "2",
+        "--head-widths",
+        "1",
+        "2",
+        "--beam-width",
+        "3",
+        "--long",
+        "12",
+    ]
     assert cli.main(["bench", "--blocks", "2", "--runs", "1", *sizes, "--json", str(figures)]) == 0
     report = json.loads(figures.read_text())
     names = [row["name"] for row in report["rows"]]
     assert names == [
         "matrix products alone",
         "L=10, h=1",
+        "L=10, h=1, W=3",
         "L=10, h=2",
+        "L=10, h=2, W=3",
         "L=12, h=1",
         "naive sequential (PyTorch reference)",
     ]
@@ -65,6 +81,8 @@ def test_decoding_is_timed_with_and_without_valuing_and_shown_beside_its_targets
         (["--evaluator-layers", "2"], "--evaluator-layers: --family sort-gen has no such option"),
         (["--family", "degre", "--queues", "2"], "--queues: --family degre has no such option"),
         (["--family", "degre", "--head-widths", "2"], "--head-widths: --family degre has no such option"),
+        (["--family", "degre", "--beam-width", "2"], "--beam-width: --family degre has no such option"),
+        (["--beam-width", "0"], "--beam-width: must be at least 1, not 0"),
         (["--family", "degre", "--long", "20"], "--long: --family degre has no such option"),
         (["--layers", "0"], "layers: must be at least 1, not 0"),
         (["--blocks", "0"], "--blocks: must be at least 1, not 0"),

@@ -68,7 +68,7 @@ def test_the_manifest_says_what_was_asked_for_and_what_was_proved(published: Pat
     assert manifest.provenance["data"] == {"source": "none"}
     assert manifest.provenance["model"]["dim"] == CONFIG.dim
     assert manifest.provenance["proof"]["requests"] == 20
-    assert {t.name for t in manifest.outputs} == {"order", "value", "penalty", "score", "runner_up"}
+    assert {t.name for t in manifest.outputs} == {"order", "value", "penalty", "score", "runner_up", "kept_sort"}
 
 
 def test_checksums_are_those_of_the_files_and_the_graph_carries_the_fingerprint(published: Path) -> None:
@@ -130,7 +130,7 @@ def test_a_generators_bundle_is_loaded_by_the_service_and_says_what_it_is(tmp_pa
     assert manifest.any_slots
     assert manifest.fixed_objectives == (not conditioned)
     assert manifest.provenance["model"]["generator"]["layers"] == 1
-    assert manifest.provenance["model"]["evaluator"]["head"] == "monotone"
+    assert manifest.provenance["model"]["evaluator"]["head"] == "hazard"
     with np.load(folder / GOLDEN_FILE, allow_pickle=False) as golden:
         assert golden["input.valid"].shape[1] <= 16
         assert ("input.objective_weights" in golden) == conditioned

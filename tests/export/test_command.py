@@ -43,9 +43,9 @@ def test_by_default_the_bundle_has_the_models_horizon_and_a_queue_per_objective_
     saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert export(saved, tmp_path) == 0
-    assert capsys.readouterr().out.startswith(f"{tmp_path / 'demo' / '1'}: proved on 3 requests, ")
+    assert capsys.readouterr().out.startswith(f"{tmp_path / 'demo' / '1'}: proved that the graph gives the reference")
     manifest = Manifest.read(tmp_path / "demo" / "1")
-    assert manifest.limits == Limits(CONFIG.list_length, 4, 2)
+    assert manifest.limits == Limits(CONFIG.list_length, 4, 2, beam_width=4)
     assert manifest.queues == default_queues(SPEC, UNITS)
     assert manifest.fallback == objective_formula(SPEC, UNITS)
     assert manifest.objectives == {"click": 5.0, "conversion": 1.0, "gmv": 1.0}
@@ -79,6 +79,7 @@ def test_a_generators_queues_share_the_places_for_candidates(saved_generator: Pa
     [
         (["--head-width", "2"], "head_width: a pointer sees every candidate, so it must be 1, not 2"),
         (["--candidates", "0"], "--candidates: must be at least 1, not 0"),
+        (["--beam-width", "2"], "--beam-width: a generator decodes greedily; only SORT-Gen builds several lists"),
         (["--queue", "a=ctr", "--queue", "b=cvr", "--queues", "1"], "queues: must be 1 to 1 queues, not 2"),
         (["--list-length", "5"], "list_length 5 is past the generator's horizon 4"),
         (["--objectives", "5,1,1"], "--objectives: the generator was distilled for 2,1,0 and knows no other mix"),
@@ -94,11 +95,11 @@ def test_what_a_generator_cannot_do_is_named_and_nothing_is_written(
 
 def test_every_option_reaches_the_bundle(saved: Path, tmp_path: Path) -> None:
     queues = ["--queue", "cheap = -price", "--queue", "click=ctr", "--queues", "3", "--partition", "dfs"]
-    sizes = ["--list-length", "2", "--head-width", "1"]
+    sizes = ["--list-length", "2", "--head-width", "1", "--beam-width", "3"]
     wishes = ["--objectives", "1,0,2.5", "--trade-off", "0.5", "--window", "0"]
     assert export(saved, tmp_path, *queues, *sizes, *wishes) == 0
     manifest = Manifest.read(tmp_path / "demo" / "1")
-    assert manifest.limits == Limits(2, 3, 1)
+    assert manifest.limits == Limits(2, 3, 1, beam_width=3)
     assert manifest.queues == (QueueSpec("cheap", "-price"), QueueSpec("click", "ctr"))
     assert manifest.objectives == {"click": 1.0, "conversion": 0.0, "gmv": 2.5}
     assert (manifest.diversity, manifest.partition) == (Diversity(0.5, 0), "dfs")
@@ -191,6 +192,6 @@ def test_float16_that_loses_more_than_it_may_is_refused_and_nothing_is_written(
         return worse
 
     monkeypatch.setattr(bundle, "to_half", worst_first)
-    assert export(saved, tmp_path, "--precision", "fp16", "--trade-off", "1") == 2
+    assert export(saved, tmp_path, "--precision", "fp16", "--trade-off", "1", "--beam-width", "1") == 2
     assert "listwright export: " in capsys.readouterr().err
     assert list(tmp_path.rglob("*.onnx")) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,13 +44,17 @@ def parity(folder: Path, requests: list[Arrays], answers: Outputs) -> Parity:
     return compare_answers(CpuAnswers(folder, length=LENGTH), requests, answers)
 
 
-def test_margins_are_the_references(folder: Path, requests: list[Arrays]) -> None:
-    cpu, reference = CpuAnswers(folder, length=LENGTH), SOURCE.reference(OPTIONS.limits)
+@pytest.mark.parametrize("beam_width", [1, 3])
+def test_margins_are_the_references(tmp_path: Path, requests: list[Arrays], beam_width: int) -> None:
+    limits = replace(OPTIONS.limits, beam_width=beam_width)
+    folder = write_bundle(tmp_path, SOURCE, replace(OPTIONS, limits=limits), requests=2)[0]
+    cpu, reference = CpuAnswers(folder, length=LENGTH), SOURCE.reference(limits)
     for request in requests[:12]:
         _, margins = cpu(request)
-        for found, step in zip(margins, reference(request), strict=False):
-            if step.margin < 1e6:  # Where there is no rival the graph has one that cannot be chosen.
-                assert found == pytest.approx(step.margin, rel=2e-3, abs=1e-4)
+        answer = reference(request)
+        for found, margin in zip(margins, answer.margins(LENGTH)[: len(answer.steps)], strict=False):
+            if margin < 1e6:  # Where there is no rival the graph has one that cannot be chosen.
+                assert found == pytest.approx(margin, rel=2e-3, abs=1e-4)
             else:
                 assert found > 1e6
 

@@ -16,7 +16,7 @@ from models.manifest import Limits
 from models.spec import FeatureSpec
 from tests.planners.examples import SCORES_ONLY, SPEC
 
-ITEM_ARRAYS = {"item_ids", "item_numbers", "item_scores", "price", "embeddings", "valid"}
+ITEM_ARRAYS = {"item_ids", "item_numbers", "item_scores", "priors", "price", "embeddings", "valid"}
 LIMITS = st.builds(
     Limits, list_length=st.integers(1, 6), queues=st.integers(1, 4), queue_length=st.sampled_from([0, 1, 9])
 )
@@ -31,6 +31,8 @@ def test_requests_look_as_if_an_encoder_had_made_them(
     spec: FeatureSpec, limits: Limits, shape: RequestShape, seed: int
 ) -> None:
     request = random_request(spec, limits, seed, shape)
+    sort = request.pop("sort_slots")
+    assert (str(sort.dtype), sort.shape) == ("int64", (1, limits.list_length))
     encoder = Encoder(spec)
     candidates = [Candidate("a", embedding=(1.0,) * request["embeddings"].shape[2])]
     encoded = encoder.encode_slots(candidates, np.zeros(limits.slots, np.int64)) | encoder.encode_user({}, {})
@@ -61,12 +63,22 @@ def test_queues_are_filled_from_the_front_and_embeddings_are_unit_or_missing(
         assert ((norms > 0) == (valid.ravel() & (shape.embedded == 1.0))).all() or shape.twins
 
 
+def test_values_repeat_and_some_are_unknown() -> None:
+    """Or nothing would tell a graph that compares items of a list from one that does not."""
+    ids = np.asarray(random_request(SPEC, Limits(10, 3), 0, RequestShape(full=True))["item_ids"], np.int64)[0]
+    unknown = [0, SPEC.item_categoricals[0].rows]
+    for column, first in zip(ids.T, unknown, strict=True):
+        values, counts = np.unique(column, return_counts=True)
+        assert counts[values == first].sum() >= 2
+        assert counts[values != first].max() >= 2
+
+
 @settings(max_examples=30, deadline=None)
 @given(spec=SPECS, limits=LIMITS, seed=SEEDS)
 def test_twins_are_equal_in_all_but_their_slot(spec: FeatureSpec, limits: Limits, seed: int) -> None:
     request = random_request(spec, limits, seed, RequestShape(full=True, embedded=1.0, twins=True))
     pairs = limits.slots // 2
-    for name in ("item_ids", "item_numbers", "item_scores", "price", "embeddings"):
+    for name in ("item_ids", "item_numbers", "item_scores", "priors", "price", "embeddings"):
         np.testing.assert_array_equal(request[name][:, 1::2][:, :pairs], request[name][:, ::2][:, :pairs])
 
 
@@ -88,6 +100,16 @@ def test_a_proof_meets_every_edge_case(requests: list[Arrays]) -> None:
     assert {0.0, 1.0} < trade_offs
     assert all(0 <= t <= 1 for t in trade_offs)
     assert windows == set(range(6))
+    sorts = [np.asarray(r["sort_slots"], np.int64)[0] for r in requests]
+    for sort, request in zip(sorts, requests, strict=True):
+        named = sort[sort >= 0].tolist()
+        assert (sort[len(named) :] == -1).all()
+        assert len(set(named)) == len(named)
+        assert np.asarray(request["valid"], bool)[0, named].all()
+    lengths = [int((s >= 0).sum()) for s in sorts]
+    assert any(length == 0 for length in lengths)
+    assert any(0 < length < min(5, f.sum()) for length, f in zip(lengths, filled, strict=True))
+    assert any(length == f.sum() < 5 for length, f in zip(lengths, filled, strict=True))
     assert any(e == 0 for e in embedded)
     assert any(0 < e < f.sum() for e, f in zip(embedded, filled, strict=True))
 
@@ -104,7 +126,9 @@ def test_where_the_number_of_slots_is_free_requests_have_from_one_to_all() -> No
 
 
 def test_requests_of_unlike_sizes_are_stacked_with_empty_slots() -> None:
-    few, many = (random_request(SPEC, Limits(n, 1), seed=n, shape=RequestShape(full=True)) for n in (2, 5))
+    few, many = (
+        random_request(SPEC, Limits(2, 1, queue_length=n), seed=n, shape=RequestShape(full=True)) for n in (2, 5)
+    )
     batch = stack([few, many])
     assert batch["valid"].tolist() == [[True, True, False, False, False], [True] * 5]
     for name, array in batch.items():

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 from torch import nn
 
 from models.generator import GeneratorConfig, PointerGenerator
+from models.heads import HazardHead
 from models.spec import Category, FeatureSpec, Hashed, Number
 from models.value import ListValueModel, ValueConfig
 
@@ -26,9 +27,32 @@ SCORES_ONLY = FeatureSpec(scores=(Number("ctr", transform="logit"),))
 
 
 def random_model(spec: FeatureSpec, config: ValueConfig, seed: int) -> ListValueModel:
-    """An untrained model whose weights are large enough for the context to matter."""
+    """An untrained model whose weights are large enough for the context to matter, those that start at zero too."""
     torch.manual_seed(seed)
-    return _enlarged(ListValueModel(spec, config))
+    model = _enlarged(ListValueModel(spec, config))
+    if config.head == "hazard":
+        with torch.no_grad():
+            for head in model.hazard_heads:
+                _fill(head)
+            if model.context_token is not None:
+                model.context_token.weight.normal_(std=0.3)
+    return model
+
+
+def _fill(head: HazardHead) -> None:
+    """Give every part of a head something to say."""
+    head.skip.uniform_(0.3, 1.0)
+    head.state_offset.normal_(-0.5, 0.7)
+    head.place_offset.normal_(-0.5, 0.3)
+    head.out.weight.normal_(std=0.3)
+    head.out_by_state.weight.normal_(std=0.2)
+    head.share.fill_(0.75)
+    if isinstance(head.context, nn.Linear):
+        head.context.weight.normal_(std=0.4)
+    elif head.context is not None:
+        first, last = (cast(nn.Linear, cast(nn.Sequential, head.context)[i]) for i in (0, -1))
+        first.bias.normal_(std=0.5)
+        last.weight.normal_(std=0.4)
 
 
 def random_generator(spec: FeatureSpec, config: GeneratorConfig, seed: int) -> PointerGenerator:

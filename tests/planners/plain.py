@@ -7,15 +7,25 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from models.heads import Context
 from models.inputs import Batch
 from models.planners.worth import Worth
-from models.value import ListValueModel, ValueConfig, expected_counts
+from models.value import HeadKind, InputBlock, ListValueModel, ValueConfig
 from tests.planners.examples import SPEC, random_model
 
 MIXED = Worth((5.0, 1.0, 2.0), (0.5, 0.1, 3.0))
+EMBEDDING = 3
 
 
-def small_model(seed: int = 0, *, horizon: int = 4, head: str = "independent", block: str = "fields") -> ListValueModel:
+def small_model(
+    seed: int = 0,
+    *,
+    horizon: int = 4,
+    head: HeadKind = "hazard",
+    block: InputBlock = "fields",
+    context: Context = "full",
+    cosines: bool = True,
+) -> ListValueModel:
     """A random model in double precision, so that equal values are equal however they are computed."""
     config = ValueConfig(
         dim=8,
@@ -23,27 +33,60 @@ def small_model(seed: int = 0, *, horizon: int = 4, head: str = "independent", b
         heads=2,
         list_length=horizon,
         field_dim=4,
-        input_block="concat" if block == "concat" else "fields",
-        head="monotone" if head == "monotone" else "independent",
+        input_block=block,
+        head=head,
+        context=context,
+        context_dim=5,
+        cosines=cosines,
     )
-    return random_model(SPEC, config, seed).double()
+    return shaken(random_model(SPEC, config, seed).double(), seed)
+
+
+def shaken(model: ListValueModel, seed: int) -> ListValueModel:
+    """The model with random numbers for what starts at zero or one, so that every part of it counts."""
+    random = torch.Generator().manual_seed(seed)
+
+    def numbers(like: Tensor) -> Tensor:
+        return torch.randn(like.shape, generator=random, dtype=torch.float64)
+
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if not parameter.any():
+                parameter.copy_(0.5 * numbers(parameter))
+        if model.config.head == "hazard":
+            for head in model.hazard_heads:
+                head.skip.copy_(0.3 + numbers(head.skip).abs())
+                head.state_offset.sub_(1.0)
+                head.share.copy_(torch.sigmoid(numbers(head.share)))
+    return model
 
 
 def random_batch(candidates: Sequence[int], seed: int) -> Batch:
-    """One request per entry of `candidates`, which says how many it has; the rest is padding."""
+    """One request per entry of `candidates`, which says how many it has; the rest is padding.
+
+    Some items have unknown categories, and some no embedding.
+    """
     random = torch.Generator().manual_seed(seed)
     r, n = len(candidates), max(candidates)
 
     def numbers(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=random, dtype=torch.float64)
 
+    def ids(rows: Sequence[int], *shape: int) -> Tensor:
+        first = torch.tensor([0, *rows[:-1]]).cumsum(0)
+        columns = [torch.randint(0, min(size, 4), shape, generator=random) for size in rows]
+        return torch.stack(columns, dim=-1) + first
+
+    embeddings = torch.nn.functional.normalize(numbers(r, n, EMBEDDING), dim=-1)
     return {
-        "user_ids": torch.randint(0, 3, (r, len(SPEC.user_categoricals)), generator=random),
+        "user_ids": ids([f.rows for f in SPEC.user_categoricals], r),
         "user_numbers": numbers(r, len(SPEC.user_numbers)),
-        "item_ids": torch.randint(0, 58, (r, n, len(SPEC.item_categoricals)), generator=random),
+        "item_ids": ids([f.rows for f in SPEC.item_categoricals], r, n),
         "item_numbers": numbers(r, n, len(SPEC.item_numbers)),
         "item_scores": numbers(r, n, len(SPEC.scores)),
+        "priors": numbers(r, n, 2) - 1.0,
         "price": numbers(r, n).exp(),
+        "embeddings": embeddings * (torch.rand(r, n, 1, generator=random, dtype=torch.float64) < 0.8),
         "valid": torch.arange(n) < torch.tensor(candidates)[:, None],
     }
 
@@ -55,10 +98,9 @@ def plain_outcomes(model: ListValueModel, batch: Batch, request: int, slots: Seq
         name: values[None] if name.startswith("user") else values[list(slots)][None] for name, values in one.items()
     }
     with torch.no_grad():
-        counts = expected_counts(model(features))[0]
-    steps = torch.diff(counts[:, 1], prepend=counts.new_zeros(1))
-    gmv = torch.cumsum(one["price"][list(slots)] * steps, 0)
-    return torch.cat([counts, gmv[:, None]], dim=1)
+        gains = model.increments(features)[0, :, :2]
+    gmv = one["price"][list(slots)] * gains[:, 1]
+    return torch.cat([gains, gmv[:, None]], dim=1).cumsum(dim=0)
 
 
 def plain_worth(model: ListValueModel, batch: Batch, request: int, slots: Sequence[int], worth: Worth) -> float:

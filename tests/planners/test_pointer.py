@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -20,16 +21,17 @@ from export.verify import compare
 from models.checkpoint import GeneratorCheckpoint
 from models.features import Arrays
 from models.generator import GeneratorConfig
+from models.heads import Context
 from models.manifest import Limits
 from models.planners.pointer import pointer_graph
 from models.planners.runtime import GraphPlanner
 from models.spec import FeatureSpec, Number
-from models.value import Head, InputBlock, ValueConfig
+from models.value import InputBlock, ValueConfig
 from tests.planners.examples import SCORES_ONLY, SPEC, UNITS, random_generator, random_model
 from tests.planners.test_queues import optimised
 
 CONTEXT_ONLY = FeatureSpec(context=(Number("hour"),), scores=(Number("ctr"),), price=Number("price"))
-SLOT_ARRAYS = ("item_ids", "item_numbers", "item_scores", "price", "embeddings", "valid")
+SLOT_ARRAYS = ("item_ids", "item_numbers", "item_scores", "priors", "price", "embeddings", "valid")
 MIX = {"click": 1.0, "conversion": 0.0, "gmv": 0.0}
 
 
@@ -49,9 +51,11 @@ def built(
     *,
     conditioned: bool = False,
     block: InputBlock = "fields",
-    head: Head = "independent",
+    context: Context | None = None,
+    cosines: bool = False,
 ) -> Built:
-    degre = family(spec, length, conditioned=conditioned, block=block, head=head)
+    """Without a `context` the evaluator has the papers' head."""
+    degre = family(spec, length, conditioned=conditioned, block=block, context=context, cosines=cosines)
     limits = Limits(length, 1, queue_length=200)
     return Built(degre, degre.reference(limits), GraphPlanner(degre.graph(limits).build({})), length)
 
@@ -62,12 +66,15 @@ def family(
     *,
     conditioned: bool = False,
     block: InputBlock = "fields",
-    head: Head = "independent",
+    context: Context | None = None,
+    cosines: bool = False,
 ) -> Degre:
     sizes = GeneratorConfig(dim=16, layers=2, heads=2, list_length=length, field_dim=4, conditioned=conditioned)
-    evaluator = ValueConfig(
-        dim=16, layers=2, heads=2, list_length=length + 1, field_dim=4, input_block=block, head=head
-    )
+    evaluator = ValueConfig(dim=16, layers=2, heads=2, list_length=length + 1, field_dim=4, input_block=block)
+    if context is None:
+        evaluator = replace(evaluator, head="independent")
+    else:
+        evaluator = replace(evaluator, context=context, cosines=cosines, context_dim=5)
     models = random_generator(spec, sizes, seed=3), random_model(spec, evaluator, seed=4)
     return Degre(GeneratorCheckpoint(*models, UNITS, MIX))
 
@@ -79,13 +86,15 @@ def request_of(n: int, seed: int = 0, shape: RequestShape | None = None) -> Arra
 VARIANTS = st.sampled_from(
     [
         lambda: built(),
-        lambda: built(conditioned=True, head="monotone"),
+        lambda: built(conditioned=True, context="full", cosines=True),
+        lambda: built(context="full"),
+        lambda: built(context="linear", cosines=True),
         lambda: built(length=1),
         lambda: built(length=2, block="concat"),
-        lambda: built(CONTEXT_ONLY, 2, head="monotone"),
-        lambda: built(CONTEXT_ONLY, 1, block="concat", head="monotone"),
+        lambda: built(CONTEXT_ONLY, 2, context="full"),
+        lambda: built(CONTEXT_ONLY, 1, block="concat", context="linear"),
         lambda: built(SCORES_ONLY, conditioned=True),
-        lambda: built(SCORES_ONLY, block="concat"),
+        lambda: built(SCORES_ONLY, block="concat", context="none"),
     ]
 )
 SHAPES = st.builds(RequestShape, full=st.booleans(), embedded=st.sampled_from([0.0, 0.5, 1.0]), twins=st.booleans())
@@ -125,7 +134,7 @@ def test_many_candidates_are_planned_as_the_reference_does(n: int) -> None:
 
 
 def test_a_list_may_have_twenty_positions() -> None:
-    _, plan, planner, length = built(length=20, head="monotone")
+    _, plan, planner, length = built(length=20, context="full", cosines=True)
     request = with_preferences(request_of(24), (5, 1, 1), 0.9, 20)
     compare(planner(request), plan(request), length)
     assert len(set(planner(request)["order"][0].tolist())) == 20
@@ -157,7 +166,7 @@ def test_every_candidate_is_taken_once_and_then_nothing() -> None:
 def test_reordering_candidates_reorders_the_answer(n: int, seed: int, trade_off: float) -> None:
     _, plan, planner, _ = built()
     request = with_preferences(request_of(n, seed), (1, 0, 0), trade_off, 3)
-    assume(min(step.margin for step in plan(request)) > 1e-4)
+    assume(min(step.margin for step in plan(request).steps) > 1e-4)
     turned = np.random.default_rng(seed).permutation(n)
     found = planner({k: a[:, turned] if k in SLOT_ARRAYS else a for k, a in request.items()})
     expected = planner(request)
@@ -213,6 +222,7 @@ def test_a_window_of_nothing_and_all_weight_on_value_are_the_same_list() -> None
     ("limits", "message"),
     [
         (Limits(6, 1), "list_length 6 is past the generator's horizon 5"),
+        (Limits(5, 1, beam_width=2), "beam_width: a pointer decodes one list, so it must be 1, not 2"),
         (Limits(5, 1, head_width=2), "head_width: a pointer sees every candidate, so it must be 1, not 2"),
     ],
 )
@@ -230,12 +240,18 @@ def test_an_evaluator_with_a_shorter_horizon_or_other_features_is_refused() -> N
         pointer_graph(generator, random_model(SCORES_ONLY, sizes, 0), Limits(4, 1))
 
 
-def test_twelve_to_six_stays_within_its_node_budget(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("evaluator", "budget"),
+    [
+        (ValueConfig(layers=6, list_length=6, input_block="fields", head="independent"), 660),
+        (ValueConfig(layers=6, list_length=6, input_block="fields", cosines=True), 690),
+    ],
+)
+def test_twelve_to_six_stays_within_its_node_budget(tmp_path: Path, evaluator: ValueConfig, budget: int) -> None:
     """Nodes are what a small request costs, so their number is a budget."""
     generator = random_generator(SPEC, GeneratorConfig(), seed=0)
-    evaluator = random_model(SPEC, ValueConfig(layers=6, list_length=6, input_block="fields"), seed=0)
-    graph = pointer_graph(generator, evaluator, Limits(6, 1, queue_length=12)).build({})
-    assert len(optimised(graph, tmp_path / "optimised.onnx").graph.node) <= 660
+    graph = pointer_graph(generator, random_model(SPEC, evaluator, seed=0), Limits(6, 1, queue_length=12)).build({})
+    assert len(optimised(graph, tmp_path / "optimised.onnx").graph.node) <= budget
 
 
 def test_cosines_count_only_within_the_window() -> None:

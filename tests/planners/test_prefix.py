@@ -7,12 +7,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models.heads import Context
 from models.planners import prefix
 from models.planners.exhaustive import all_lists
 from models.planners.prefix import all_outcomes, list_outcomes
+from models.value import HeadKind, InputBlock
 from tests.planners.plain import plain_outcomes, random_batch, small_model
 
-PARTS = st.sampled_from(["independent", "monotone"]), st.sampled_from(["concat", "fields"])
+HEADS: st.SearchStrategy[HeadKind] = st.sampled_from(["hazard", "hazard", "independent"])
+BLOCKS: st.SearchStrategy[InputBlock] = st.sampled_from(["concat", "fields"])
+CONTEXTS: st.SearchStrategy[Context] = st.sampled_from(["none", "linear", "full"])
 
 
 @st.composite
@@ -27,13 +31,19 @@ def some_lists(draw: st.DrawFn) -> tuple[list[int], list[list[list[int]]]]:
     return sizes, [[row + [-1] * (3 - len(row)) for row in rows] for rows in lists]
 
 
-@settings(max_examples=12, deadline=None)
-@given(case=some_lists(), seed=st.integers(0, 99), head=PARTS[0], block=PARTS[1])
+@settings(max_examples=30, deadline=None)
+@given(case=some_lists(), seed=st.integers(0, 99), head=HEADS, block=BLOCKS, context=CONTEXTS, cosines=st.booleans())
 def test_every_prefix_has_the_value_of_a_whole_forward_pass(
-    case: tuple[list[int], list[list[list[int]]]], seed: int, head: str, block: str
+    case: tuple[list[int], list[list[list[int]]]],
+    seed: int,
+    head: HeadKind,
+    block: InputBlock,
+    context: Context,
+    cosines: bool,
 ) -> None:
     sizes, lists = case
-    model, batch = small_model(seed, head=head, block=block), random_batch(sizes, seed)
+    model = small_model(seed, head=head, block=block, context=context, cosines=cosines)
+    batch = random_batch(sizes, seed)
     outcomes = list_outcomes(model, batch, torch.tensor(lists))
     for r, rows in enumerate(lists):
         for k, row in enumerate(rows):
@@ -54,6 +64,30 @@ def test_work_in_small_parts_gives_the_same_numbers(chunk: int, monkeypatch: pyt
     monkeypatch.setattr(prefix, "_LISTS", chunk)
     torch.testing.assert_close(list_outcomes(model, batch, lists), whole)
     torch.testing.assert_close(all_outcomes(model, one_request(5), 3), all_by_lists(5, 3))
+
+
+def test_lists_longer_than_what_counts_as_recent_have_the_values_of_whole_forward_passes() -> None:
+    model, batch = small_model(1, horizon=7), random_batch([8], 1)
+    slots = [5, 0, 7, 2, 1, 6, 3]
+    found = list_outcomes(model, batch, torch.tensor([[slots]]))[0, 0]
+    torch.testing.assert_close(found, plain_outcomes(model, batch, 0, slots))
+
+
+@pytest.mark.parametrize("name", ["item_ids", "item_numbers", "item_scores", "priors", "embeddings"])
+def test_values_depend_on_every_kind_of_input(name: str) -> None:
+    model, batch = small_model(), random_batch([5], 0)
+    lists = torch.tensor([[[4, 1, 3, 0]]])
+    turned = {**batch, name: batch[name].flip(1)}
+    assert (list_outcomes(model, turned, lists) - list_outcomes(model, batch, lists)).abs().max() > 1e-4
+
+
+def test_an_objective_that_is_not_valued_brings_nothing() -> None:
+    model, batch = small_model(), random_batch([4], 0)
+    assert model.valued is not None
+    model.valued.copy_(torch.tensor([1.0, 0.0]))
+    found = list_outcomes(model, batch, torch.tensor([[[2, 0, 1]]]))
+    assert (found[..., 0] > 0).all()
+    assert (found[..., 1:] == 0).all()
 
 
 def one_request(n: int) -> dict[str, torch.Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -81,6 +82,17 @@ def test_formulas_may_name_scores_price_and_the_weights_of_the_request() -> None
     }
     by_price = preparer(2, 1, "gamma*price - alpha*0")(record(3), WISH)[1]
     assert by_price.tolist() == [2, 1]
+
+
+def test_the_sorts_list_goes_along_where_its_formula_is_known() -> None:
+    asked = preparer(3, 2, "ctr", "cvr")
+    assert asked(record(5), WISH)[0]["sort_slots"].tolist() == [[-1, -1, -1]]
+    batch, slots = replace(asked, sort="gamma*price")(record(5), WISH)
+    assert batch["sort_slots"].dtype == np.int64
+    assert slots[batch["sort_slots"][0]].tolist() == [4, 3, 2]
+    few = replace(asked, sort="price")(record(2), WISH)
+    assert few[1][few[0]["sort_slots"][0, :2]].tolist() == [1, 0]
+    assert few[0]["sort_slots"][0, 2] == -1
 
 
 def test_what_is_prepared_fits_the_graph_and_every_candidate_of_a_short_request_is_planned() -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -20,16 +23,27 @@ from models.checkpoint import Checkpoint
 from models.manifest import Limits
 from models.planners.queues import queue_graph
 from models.planners.runtime import GraphPlanner, session_options
-from models.spec import FeatureSpec
+from models.spec import Category, FeatureSpec, Number
 from models.value import ValueConfig
 from tests.planners.examples import SCORES_ONLY, SPEC, UNITS, random_model
 
+SIZES = ValueConfig(dim=32, layers=2, heads=4, field_dim=8, context_dim=6)
+HEADS = [
+    replace(SIZES, head="independent"),
+    replace(SIZES, context="none", states=1),
+    replace(SIZES, context="none"),
+    replace(SIZES, context="linear", states=2),
+    replace(SIZES, context="linear", cosines=True),
+    replace(SIZES, context="full"),
+    replace(SIZES, context="full", cosines=True),
+]
+CATEGORIES = FeatureSpec(item=(Category("kind", ("a", "b")),), scores=(Number("ctr", transform="logit"),))
 
-@lru_cache
-def built(spec: FeatureSpec, limits: Limits) -> tuple[Plan, GraphPlanner]:
-    config = ValueConfig(dim=32, layers=2, heads=4, list_length=limits.list_length, field_dim=8)
-    model = random_model(spec, config, seed=limits.slots)
-    family = SortGen(Checkpoint(model, UNITS))
+
+@lru_cache(maxsize=32)
+def built(spec: FeatureSpec, limits: Limits, head: int = -1) -> tuple[Plan, GraphPlanner]:
+    config = replace(HEADS[head], list_length=limits.list_length)
+    family = SortGen(Checkpoint(random_model(spec, config, seed=limits.slots), UNITS))
     return family.reference(limits), GraphPlanner(family.graph(limits).build({}))
 
 
@@ -43,7 +57,8 @@ WEIGHTS = st.tuples(*[st.sampled_from([0.0, 0.5, 1.0, 5.0])] * 3).filter(lambda 
 @settings(deadline=None, max_examples=150)
 @given(
     limits=LIMITS,
-    spec=st.sampled_from([SPEC, SCORES_ONLY]),
+    spec=st.sampled_from([SPEC, SCORES_ONLY, CATEGORIES]),
+    head=st.integers(0, len(HEADS) - 1),
     shape=SHAPES,
     weights=WEIGHTS,
     trade_off=st.sampled_from([0.0, 0.3, 0.8, 1.0]),
@@ -53,13 +68,14 @@ WEIGHTS = st.tuples(*[st.sampled_from([0.0, 0.5, 1.0, 5.0])] * 3).filter(lambda 
 def test_the_graph_plans_as_the_reference_does(
     limits: Limits,
     spec: FeatureSpec,
+    head: int,
     shape: RequestShape,
     weights: tuple[float, float, float],
     trade_off: float,
     window: int,
     seed: int,
 ) -> None:
-    plan, planner = built(spec, limits)
+    plan, planner = built(spec, limits, head)
     request = with_preferences(random_request(spec, limits, seed, shape), weights, trade_off, window)
     compare(planner(request), plan(request), limits.list_length)
 
@@ -69,7 +85,7 @@ def test_the_graph_plans_as_the_reference_does(
 def test_a_candidate_of_any_value_is_chosen_before_an_empty_slot(price: float, seed: int) -> None:
     """An increment below nothing times a dear price is far below nothing."""
     limits = Limits(list_length=5, queues=3, head_width=2)
-    _, planner = built(SPEC, limits)
+    _, planner = built(SPEC, limits, 0)
     request = with_preferences(random_request(SPEC, limits, seed), (5.0, 1.0, 1.0), 0.8, 3)
     request["price"] = np.asarray(request["price"], np.float32) * np.float32(price)
     chosen = planner(request)["order"][0] >= 0
@@ -93,8 +109,10 @@ def test_a_shorter_list_is_the_head_of_a_longer_one() -> None:
     model = random_model(SPEC, ValueConfig(dim=32, layers=2, list_length=8), seed=3)
     request = random_request(SPEC, Limits(8, 2), seed=5, shape=RequestShape(full=True))
     request = with_preferences(request, (5, 1, 1), 0.8, 3)
+    request["sort_slots"][:] = -1
     whole = GraphPlanner(queue_graph(model, Limits(8, 2), UNITS).build({}))(request)
     head = {name: _first_ranks(array, queues=2, length=8, keep=3) for name, array in request.items()}
+    head["sort_slots"] = request["sort_slots"][:, :3]
     short = GraphPlanner(queue_graph(model, Limits(3, 2), UNITS).build({}))(head)
     in_short = [(slot // 3, slot % 3) for slot in short["order"][0].tolist()]
     in_whole = [(slot // 8, slot % 8) for slot in whole["order"][0, :3].tolist()]
@@ -128,11 +146,60 @@ def test_the_field_input_plans_as_its_reference_does() -> None:
     assert prove(GraphPlanner(family.graph(limits).build({})), family, limits, requests=20).requests == 20
 
 
-def test_ten_positions_stay_within_the_node_budget(tmp_path: Path) -> None:
-    """Nodes are what a request costs (docs/results.md), so their number is a budget: DESIGN's 1,100 at L=10, Q=3."""
-    model = random_model(SPEC, ValueConfig(), seed=0)
+@pytest.mark.parametrize(
+    ("changes", "budget"),
+    [
+        ({"head": "independent"}, 813),
+        ({"context": "none"}, 843),
+        ({"context": "linear"}, 912),
+        ({"context": "full"}, 930),
+        ({"context": "full", "cosines": True}, 958),
+    ],
+)
+def test_ten_positions_stay_within_the_node_budget(tmp_path: Path, changes: dict[str, Any], budget: int) -> None:
+    """Nodes are what a request costs (docs/performance.md), so their number is a budget. Width does not matter.
+
+    Valuing the sort's list beside the plan is counted apart.
+    """
+    model = random_model(SPEC, replace(ValueConfig(dim=16, layers=3, field_dim=4), **changes), seed=0)
     graph = queue_graph(model, Limits(list_length=10, queues=3), UNITS).build({})
-    assert len(optimised(graph, tmp_path / "optimised.onnx").graph.node) <= 1100
+    nodes = optimised(graph, tmp_path / "optimised.onnx").graph.node
+    beside = [node for node in nodes if node.name.startswith(("sort/", "keep/", "output/kept_sort"))]
+    assert len(nodes) - len(beside) <= budget
+    assert len(beside) <= (0 if changes.get("head") else 120)
+
+
+def test_an_objective_that_is_not_valued_brings_nothing() -> None:
+    limits = Limits(list_length=4, queues=2)
+    model = random_model(SPEC, replace(SIZES, list_length=4), seed=0)
+    model.get_buffer("valued")[1] = 0
+    family = SortGen(Checkpoint(model, UNITS))
+    planner = GraphPlanner(family.graph(limits).build({}))
+    assert prove(planner, family, limits, requests=20).requests == 20
+    request = with_preferences(random_request(SPEC, limits, 1, RequestShape(full=True)), (1, 1, 1), 1.0, 0)
+    value = planner(request)["value"][0]
+    assert (value[:, 0] > 0).all()
+    assert not value[:, 1:].any()
+
+
+def test_a_skip_below_nothing_is_none() -> None:
+    """As in `HazardHead.base`: a ranking stage's score never counts against an item."""
+    limits = Limits(list_length=3, queues=2)
+    model = random_model(SPEC, replace(SIZES, list_length=3), seed=0)
+    with torch.no_grad():
+        model.hazard_heads[0].skip.fill_(-1.0)
+    family = SortGen(Checkpoint(model, UNITS))
+    assert prove(GraphPlanner(family.graph(limits).build({})), family, limits, requests=20).requests == 20
+
+
+def test_a_vast_window_is_one_that_holds_the_whole_list() -> None:
+    """The context counts steps beside it, in float32."""
+    limits = Limits(list_length=5, queues=3, head_width=2)
+    _, planner = built(SPEC, limits)
+    request = random_request(SPEC, limits, 3, RequestShape(full=True, embedded=1.0))
+    whole, vast = (planner(with_preferences(request, (5, 1, 1), 0.5, window)) for window in (5, 2**62))
+    for name, array in whole.items():
+        np.testing.assert_array_equal(array, vast[name])
 
 
 def optimised(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from export.requests import RequestShape, random_request
 from models.manifest import Limits
 from models.planners.reference import Gains, ModelGains, Preferences, Step, list_value, plan_queues
-from models.value import ValueConfig, expected_counts
+from models.value import ValueConfig
 from tests.planners.examples import SPEC, random_model
 
 Floats = NDArray[np.float64]
@@ -155,24 +155,19 @@ def test_a_lists_value_is_the_sum_of_its_steps() -> None:
     assert list_value([]).tolist() == [0.0, 0.0, 0.0]
 
 
-def test_model_gains_are_differences_of_what_the_model_expects_of_whole_lists() -> None:
-    model = random_model(SPEC, ValueConfig(dim=16, layers=2, list_length=5, field_dim=4), seed=0)
+def test_model_gains_are_what_the_model_says_of_the_last_item_of_whole_lists() -> None:
+    sizes = ValueConfig(dim=16, layers=2, list_length=5, field_dim=4, cosines=True)
+    model = random_model(SPEC, sizes, seed=0)
     request = random_request(SPEC, Limits(5, 1), seed=1, shape=RequestShape(full=True))
-    single = {name: array[0] for name, array in request.items()}
-    gains = ModelGains(model, single)
+    gains = ModelGains(model, {name: array[0] for name, array in request.items()})
 
-    def counts(slots: list[int]) -> Floats:
-        """Clicks and conversions of a list; nothing for the empty one."""
-        if not slots:
-            return np.zeros(2)
-        batch = {n: torch.from_numpy(a[:, slots] if n.startswith("item_") else a) for n, a in request.items()}
+    def last(slots: list[int]) -> Floats:
+        per_request = ("user_ids", "user_numbers")
+        batch = {n: torch.from_numpy(a if n in per_request else a[:, slots].copy()) for n, a in request.items()}
         with torch.inference_mode():
-            found: Floats = expected_counts(model(batch))[0, -1].double().numpy()
+            found: Floats = model.increments(batch)[0, -1].double().numpy()
         return found
 
     for chosen in ([], [3], [3, 0, 2]):
-        found = gains(chosen, [1, 4])
-        for row, slot in zip(found, [1, 4], strict=True):
-            delta = counts([*chosen, slot]) - counts(chosen)
-            expected = [*delta, float(single["price"][slot]) * delta[1]]
-            np.testing.assert_allclose(row, expected, rtol=1e-4, atol=1e-6)
+        for row, slot in zip(gains(chosen, [1, 4]), [1, 4], strict=True):
+            np.testing.assert_allclose(row, last([*chosen, slot]), rtol=1e-4, atol=1e-6)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from models.features import PRIOR_SCORES
 from models.inputs import REQUEST_DOMAINS, ConcatInput, Domain, FieldGroup, FieldInput
 from models.planners.graphs.blocks import Residual, close
 from models.planners.graphs.graph import MICROSOFT, Graph
@@ -23,17 +24,19 @@ Features = Mapping[str, str]
 """Feature inputs by name, to the graph values that stand for them; one that is missing is the graph's own input."""
 
 
-def declare_features(g: Graph, spec: FeatureSpec, slots: int | str) -> None:
+def declare_features(g: Graph, spec: FeatureSpec, slots: int | str, *, priors: bool = False) -> None:
     """Declare the feature inputs of a request with `slots` candidates (shapes in `models.features`).
 
-    An input without columns is left out. B and the embedding width E are dynamic, and so are the slots if they have a
-    name in place of a number.
+    An input without columns is left out, and so are the `priors` where nothing reads them. B and the embedding width E
+    are dynamic, and so are the slots if they have a name in place of a number.
     """
     for name, width in (("user_ids", len(spec.user_categoricals)), ("user_numbers", len(spec.user_numbers))):
         if width:
             g.input(name, "int64" if name == "user_ids" else "float32", ["B", width])
     for name, width in item_columns(spec).items():
         g.input(name, "int64" if name == "item_ids" else "float32", ["B", slots, width])
+    if priors:
+        g.input("priors", "float32", ["B", slots, len(PRIOR_SCORES)])
     g.input("price", "float32", ["B", slots])
     g.input("embeddings", "float32", ["B", slots, "E"])
     g.input("valid", "bool", ["B", slots])

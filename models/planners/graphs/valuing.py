@@ -1,90 +1,77 @@
-"""A value model's heads, and the valuing of a whole list, as graph nodes.
+"""The valuing of a whole list under a value model as graph nodes: one causal pass.
 
-Knows nothing about how a list came about. Axis letters: B batch, T positions, D width, L' thresholds of the model.
+Knows nothing about how a list came about. Axis letters: B batch, T places, D width, V context values.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, cast
-
-import numpy as np
-import torch
+from typing import NamedTuple, cast
 
 from models.blocks import Block
-from models.heads import CountHead
 from models.planners.graphs.blocks import Residual, block_rows, close, normalise
+from models.planners.graphs.context import Compared, ContextNodes, Told
 from models.planners.graphs.graph import Graph
+from models.planners.graphs.heads import Heads, heads_of
 from models.planners.graphs.inputs import token_parts
 from models.value import ListValueModel
 
-# Expected clicks, conversions, and conversions again: the price turns the last into GMV.
-_SUMMED: Final = ((1, 0, 0), (0, 1, 1))
 
+class ListItems(NamedTuple):
+    """A list's items, by graph value: `tokens` [B, T, D], and what the heads take of an item beside it."""
 
-class JointHeads:
-    """Both heads of a value model as one pair of products, [D, 2·D] and [2·D, 2·L']."""
-
-    def __init__(self, g: Graph, model: ListValueModel) -> None:
-        heads = [cast(CountHead, head) for head in model.heads.values()]
-        self._graph = g
-        self.thresholds = model.config.list_length
-        self._hidden = g.weight(torch.cat([head.hidden.weight for head in heads]).T)
-        self._out = g.weight(torch.block_diag(*(head.out.weight for head in heads)).T)  # type: ignore[no-untyped-call]
-        self._bias = g.weight(torch.cat([head.out.bias for head in heads]))
-
-    def probabilities(self, x: str) -> str:
-        """σ(logit) of every threshold, first the clicks' [..., 2·L'], from [..., D]."""
-        g = self._graph
-        hidden = g.op("Relu", g.op("MatMul", x, self._hidden))
-        return g.op("Sigmoid", g.op("Add", g.op("MatMul", hidden, self._out), self._bias))
-
-    def counts(self, reached: str, position: int | None = None) -> str:
-        """Σ over thresholds i ≤ `position` (all if None): clicks, conversions, conversions, [..., 3]."""
-        # E[j] = Σ_{i≤j} p[i,j] (`models.value.expected_counts`) is a product with ones at the possible thresholds.
-        last = self.thresholds if position is None else position
-        possible = (np.arange(self.thresholds) <= last).astype(np.float32)
-        return self._graph.op("MatMul", reached, self._graph.constant(np.kron(np.array(_SUMMED), possible[:, None])))
+    tokens: str
+    columns: list[str]  # [B, T, …] each: nothing, or an item's prior logits as the heads want them
 
 
 def list_increments(g: Graph, model: ListValueModel, features: Mapping[str, str], length: int) -> str:
     """(Δclick, Δconversion, ΔGMV) of every item of a list behind those before it, [B, T, 3], T = `length`.
 
-    `features` names the list's own features: those of `declare_features` with T in place of the candidates, and
-    ``price`` as [B, T, 1]. One causal pass; either input block and either head.
+    `features` names the list's own features: those of `declare_features` with T in place of the candidates, ``price``
+    as [B, T, 1]. Either input block and either head.
     """
-    tokens = token_parts(g, model.input, features)
-    positions = g.weight(model.input.positions()[:length])
-    x = Residual(close(g, tokens), positions)
+    tokens = close(g, token_parts(g, model.input, features))
+    heads = heads_of(g, model)
+    columns = [prior_columns(g, features["priors"])] if heads.item_columns else []
+    told = _told(g, model, features, length) if model.uses_context else None
+    gains = list_gains(g, model, heads, ListItems(tokens, columns), told, length)
+    return priced(g, gains, features["price"])
+
+
+def list_gains(g: Graph, model: ListValueModel, heads: Heads, items: ListItems, told: Told | None, length: int) -> str:
+    """Clicks, conversions, conversions of every item of a list, [B, T, 3]; `told` is what the context says of them."""
+    position = g.weight(model.input.positions()[:length])
+    x = Residual(items.tokens, told.token if told is not None and told.token else position)
     for i, block in enumerate(model.blocks):
         with g.scope(f"block{i}"):
             x = block_rows(g, cast(Block, block), x)
     normed, _ = normalise(g, x, model.norm)
-    heads = JointHeads(g, model)
-    probabilities = heads.probabilities(normed)
-    rises = _chain(g, heads, probabilities, length) if model.config.head == "monotone" else None
-    deltas = _differences(g, heads, probabilities, length) if rises is None else heads.counts(rises)
-    # `models.value.increments`: the factors are 1, 1 and the price.
-    factors = g.op("Add", g.op("Mul", features["price"], g.constant([0.0, 0.0, 1.0])), g.constant([1.0, 1.0, 0.0]))
-    return g.op("Mul", deltas, factors)
+    extra = [told.values, *items.columns] if told is not None else items.columns
+    return heads.list_gains(normed, extra, length)
 
 
-def _differences(g: Graph, heads: JointHeads, reached: str, length: int) -> str:
-    """Independent thresholds: the expected counts after each position less those before it, [B, T, 3]."""
-    possible = np.tril(np.ones((length, heads.thresholds), np.float32))
-    counts = heads.counts(g.op("Mul", reached, g.constant(np.tile(possible, (1, 2)))))
-    return g.op("MatMul", g.constant(np.eye(length) - np.eye(length, k=-1)), counts)
+def priced(g: Graph, gains: str, price: str) -> str:
+    """(Δclick, Δconversion, ΔGMV) from gains [B, T, 3] and price [B, T, 1], as `models.value.priced`."""
+    factors = g.op("Add", g.op("Mul", price, g.constant([0.0, 0.0, 1.0])), g.constant([1.0, 1.0, 0.0]))
+    return g.op("Mul", gains, factors)
 
 
-def _chain(g: Graph, heads: JointHeads, hazards: str, length: int) -> str:
-    """Monotone thresholds: by how much each position raises P(≥ i) (`models.heads.MonotoneHead`), [B, T, 2·L']."""
-    n = heads.thresholds
-    shift = g.constant(np.kron(np.eye(2), np.eye(n, k=1) - np.eye(n)))  # P(≥ i − 1) − P(≥ i), for i > 1 ...
-    first = g.constant(np.tile(np.eye(n)[0], 2))  # ... and P(≥ 0) = 1
-    rises: list[str] = []
-    reached = ""
-    for hazard in g.split(hazards, 1, *[1] * length) if length > 1 else [hazards]:
-        below = g.op("Add", g.op("MatMul", reached, shift), first) if reached else first
-        rises.append(g.op("Mul", hazard, below))
-        reached = g.op("Add", reached, rises[-1]) if reached else rises[-1]
-    return g.concat(1, *rises)
+def prior_columns(g: Graph, priors: str) -> str:
+    """`heads.PRIOR_COLUMNS` [B, N, 4] of prior logits [B, N, 2]."""
+    return g.concat(2, priors, g.op("Neg", priors))
+
+
+def _told(g: Graph, model: ListValueModel, features: Mapping[str, str], length: int) -> Told:
+    """What the list's own items say of each other."""
+    context = ContextNodes(g, model)
+    items = compared(g, features)
+    sums = context.list_sums(context.pairs(items), length)
+    largest = context.list_largest(context.raw_cosines(items.unit), length) if context.cosines else ""
+    return context.tell(sums, largest, model.input.positions()[:length])
+
+
+def compared(g: Graph, features: Mapping[str, str]) -> Compared:
+    """What the context compares of the items that `features` are of; "" for what they have none of."""
+    numbers = [features[name] for name in ("item_numbers", "item_scores") if name in features]
+    joined = g.concat(2, *numbers) if numbers else ""
+    return Compared(features.get("item_ids", ""), joined, features.get("embeddings", ""))

@@ -1,0 +1,174 @@
+"""List-context features (`models.context`) as graph nodes.
+
+All of them but the largest cosine are sums, over earlier items, of what two items have in common. So they are products:
+of *pairs*, which are made once, with *weights* that say which items stand before a place and how much each counts. One
+constant matrix then takes all sums at once to the token and to the heads.
+
+Axis letters: R rows (lists that are looked at together), P items that are compared, M items they are compared with,
+T places, F columns of a pair, C categorical fields, V values before the heads' ReLU, D width.
+"""
+
+from __future__ import annotations
+
+from itertools import accumulate
+from typing import Final, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from models.context import COUNT_SCALE, RECENT, ContextLayout
+from models.planners.graphs.graph import MICROSOFT, Graph
+from models.planners.graphs.heads import context_values
+from models.planners.graphs.mmr import NO_COSINE
+from models.value import ListValueModel
+
+KINDS: Final = 4
+_COUNT, _MEAN, _RECENT, _LAST = range(KINDS)
+
+
+def weights_at(place: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """How earlier items count at a `place` (from 1): the first place that does, and its weight, each [KINDS].
+
+    The kinds: all items as a count, all as a mean, the last few as a count, the last one.
+    """
+    first = np.array([0, 0, max(place - RECENT, 0), place - 1], np.float64)
+    return first, np.array([COUNT_SCALE, 1 / place, COUNT_SCALE, 1.0])
+
+
+class Compared(NamedTuple):
+    """What is compared of items: `ids` int64 [B, M, C], `numbers` float32 [B, M, N], `unit` float32 [B, M, E]."""
+
+    ids: str
+    numbers: str
+    unit: str
+
+
+class Told(NamedTuple):
+    """What the context says of items: their position and more for the token [R, P, D], and values [R, P, V].
+
+    An empty `token` says nothing, not even the position.
+    """
+
+    token: str
+    values: str
+
+
+class ContextNodes:
+    """The context features of a model that uses them."""
+
+    def __init__(self, g: Graph, model: ListValueModel) -> None:
+        values = context_values(model.hazard_heads)
+        assert values is not None
+        weight, bias = values
+        token = model.context_token
+        self._graph = g
+        self._layout = model.layout
+        self._unknown = list(accumulate((f.rows for f in model.spec.item_categoricals), initial=0))[:-1]
+        self._sizes = [0 if token is None else token.out_features, len(weight)]
+        self._bias = bias
+        joined = weight if token is None else torch.cat([token.weight, weight])
+        self._weight = g.weight(_by_pair(joined.detach(), model.layout).T)
+
+    @property
+    def cosines(self) -> bool:
+        """Whether embeddings take part."""
+        return self._layout.cosines
+
+    @property
+    def pair_columns(self) -> int:
+        """F: same value per field, difference and distance per number, and the cosine."""
+        return _pair_columns(self._layout)
+
+    def pairs(self, items: Compared) -> str:
+        """What every two of M items have in common, as the first of them would see the second: [B, M, F, M]."""
+        g, parts = self._graph, []
+        if self._layout.fields:
+            # An unknown value equals nothing, and it is enough that one of the two is known to be none.
+            known = g.op("Where", g.op("Equal", items.ids, g.ints(*self._unknown)), g.ints(-1), items.ids)
+            parts.append(g.op("Cast", g.op("Equal", *self._two(items.ids, known)), to=1))
+        if self._layout.numbers:
+            offset = g.op("Sub", *self._two(items.numbers, items.numbers))
+            parts += [offset, g.op("Abs", offset)]
+        if self.cosines:
+            parts.append(g.op("Unsqueeze", self.raw_cosines(items.unit), g.ints(2)))
+        return g.concat(2, *parts)
+
+    def raw_cosines(self, unit: str) -> str:
+        """Cosines [B, M, M] of unit rows [B, M, E], 0 where either is missing."""
+        return self._graph.op("MatMul", unit, self._graph.op("Transpose", unit, perm=[0, 2, 1]))
+
+    def sums(self, pairs: str, weights: str, size: tuple[int, int], *, rows: int = 0) -> str:
+        """Sums [R, P, F·KINDS] over M items, from pairs [R, P, F·M] and weights [R, KINDS, M]; `size` is P, M.
+
+        With `rows` the R are that many places of each of several lists, and the result is [R / rows, rows·P, F·KINDS].
+        """
+        (p, m), g, f = size, self._graph, self.pair_columns
+        flat = g.op("Reshape", pairs, g.ints(-1, p * f, m))
+        summed = g.op("FusedMatMul", flat, weights, domain=MICROSOFT, transB=1)
+        return g.op("Reshape", summed, g.ints(-1, p * max(rows, 1), f * KINDS))
+
+    def list_sums(self, pairs: str, length: int) -> str:
+        """Sums [B, T, F·KINDS] over what stands before each place of a list, from its own pairs [B, T, F, T]."""
+        g = self._graph
+        summed = g.op("MatMul", pairs, g.constant(list_weights(length).transpose(0, 2, 1)))
+        return g.op("Reshape", summed, g.ints(-1, length, self.pair_columns * KINDS))
+
+    def list_largest(self, cosines: str, length: int) -> str:
+        """The largest of raw cosines [B, T, T] with the items before each place, [B, T, 1]; 0 at the first."""
+        g = self._graph
+        outside = np.where(np.tril(np.ones((length, length)), -1) > 0, 0.0, NO_COSINE)
+        largest = g.op("ReduceMax", g.op("Add", cosines, g.constant(outside)), g.ints(2), keepdims=1)
+        return g.op("Mul", largest, g.constant((np.arange(length) > 0)[:, None]))
+
+    def tell(self, sums: str, largest: str, positions: Tensor) -> Told:
+        """What sums [R, P, F·KINDS], and with embeddings the `largest` cosines [R, P, 1], say of items.
+
+        `positions` [P or 1, D] are the projected positions of the places that the items are to stand at.
+        """
+        g = self._graph
+        features = g.op("MatMul", g.concat(2, sums, largest) if self.cosines else sums, self._weight)
+        if not self._sizes[0] and not self._bias.any():
+            return Told("", features)
+        bias = self._bias.expand(len(positions), -1)
+        shifts = bias if not self._sizes[0] else torch.cat([positions.detach(), bias], dim=1)
+        shifted = g.op("Add", features, g.weight(shifts))
+        return Told(*g.split(shifted, 2, *self._sizes)) if self._sizes[0] else Told("", shifted)
+
+    def _two(self, later: str, earlier: str) -> tuple[str, str]:
+        """Columns [B, M, X] of items, as [B, M, X, 1] and [B, 1, X, M]."""
+        g = self._graph
+        turned = g.op("Transpose", earlier, perm=[0, 2, 1])
+        return g.op("Unsqueeze", later, g.ints(3)), g.op("Unsqueeze", turned, g.ints(1))
+
+
+def list_weights(length: int) -> NDArray[np.float64]:
+    """What each item of a list counts at each of its places, by kind: [T, KINDS, T]."""
+    weights = np.zeros((length, KINDS, length))
+    for place in range(1, length):
+        first, weight = weights_at(place)
+        earlier = np.arange(place)
+        weights[place, :, :place] = np.where(earlier >= first[:, None], weight[:, None], 0.0)
+    return weights
+
+
+def _pair_columns(layout: ContextLayout) -> int:
+    return layout.fields + 2 * layout.numbers + layout.cosines
+
+
+def _by_pair(weight: Tensor, layout: ContextLayout) -> Tensor:
+    """A weight [X, Z] over the features as one over the sums, and the largest cosine, [X, F·KINDS (+ 1)]."""
+    c, n = layout.fields, layout.numbers
+    by_pair = weight.new_zeros(len(weight), _pair_columns(layout), KINDS)
+    counts = weight[:, : 3 * c].reshape(len(weight), 3, c)
+    for i, kind in enumerate((_COUNT, _RECENT, _LAST)):
+        by_pair[:, :c, kind] = counts[:, i]
+    by_pair[:, :c, _LAST] *= COUNT_SCALE  # which the weights of the two other kinds of counts have in them
+    by_pair[:, c : c + n, _MEAN] = weight[:, 3 * c : 3 * c + n]
+    by_pair[:, c + n : c + 2 * n, _LAST] = weight[:, 3 * c + n : 3 * c + 2 * n]
+    if not layout.cosines:
+        return by_pair.flatten(1)
+    largest, mean, last = weight[:, -3:].unbind(1)
+    by_pair[:, -1, _MEAN], by_pair[:, -1, _LAST] = mean, last
+    return torch.cat([by_pair.flatten(1), largest[:, None]], dim=1)

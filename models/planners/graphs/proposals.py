@@ -1,0 +1,177 @@
+"""What appending each of some candidates to a list is worth, as graph nodes: the inside of every generation step.
+
+Which candidates are proposed, and which of them is taken, is the planner's business.
+
+Axis letters: B batch, R rows (the lists that are looked at together), P proposals for each, L list horizon, M padded
+slots, D width, S state of the heads' chain, C columns of a record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, NamedTuple, cast
+
+import numpy as np
+
+from models.blocks import Block
+from models.manifest import Limits
+from models.planners.graphs.blocks import NEVER, Residual, block_step, normalise
+from models.planners.graphs.context import KINDS, ContextNodes, Told, weights_at
+from models.planners.graphs.graph import Graph
+from models.planners.graphs.heads import heads_of
+from models.planners.graphs.mmr import HAS_COSINE, NO_COSINE, as_column, charge
+from models.planners.graphs.slots import Looked, SlotTable
+from models.spec import OBJECTIVES
+from models.value import ListValueModel
+
+# A proposal's record: Δclick, Δconversion, ΔGMV, penalty, bar (0, or EMPTY for an empty slot), padded slot, and what
+# the heads' chain carries on. Its score is its product with the gains; slot and chain weigh nothing.
+WORTH: Final = 3
+SLOT: Final = 5
+CHAIN: Final = SLOT + 1
+
+
+class Static(NamedTuple):
+    """What does not change between steps."""
+
+    rows: str  # [B, M, …], see `slots.SlotTable`
+    gains: str  # [B, C, 1]
+    window_ends: list[str]  # L values [B, 1, 1]: the last step that looks back on what was chosen at step t
+    thresholds: list[str]  # L values, or none, see `Proposer.thresholds`
+    window: str  # [B, 1, 1]
+    zeros: str  # [B, 1, 1]
+
+
+class Lists(NamedTuple):
+    """R lists so far.
+
+    `ends` [R, 1, M]: the last step that looks back on a padded slot, −1 if it was never chosen. `chain` [R, 1, S].
+    `past`: per layer the keys and values of what was chosen, in pieces [R, t, 2·D] that follow one another.
+    """
+
+    ends: str
+    chain: str
+    past: list[list[str]]
+
+
+class Proposals(NamedTuple):
+    """Records [R, P, C] of proposals, and per layer their keys and values [R, P, 2·D]."""
+
+    record: str
+    keys_values: list[str]
+
+
+class Proposer:
+    """Values proposals at every step. One per graph; making it lays no nodes."""
+
+    def __init__(self, g: Graph, model: ListValueModel, limits: Limits) -> None:
+        self._graph = g
+        self.model = model
+        self.limits = limits
+        self.heads = heads_of(g, model)
+        self.context = ContextNodes(g, model) if model.uses_context else None
+        self.table = SlotTable(model, limits, self.heads, self.context)
+        self._positions = model.input.positions().detach()
+
+    @property
+    def columns(self) -> int:
+        """C."""
+        return CHAIN + self.heads.width
+
+    @property
+    def near_rows(self) -> int:
+        """Rows of a step's threshold; 0 without context."""
+        return 0 if self.context is None else 1 + KINDS + self.context.cosines
+
+    def start(self, zeros: str) -> Lists:
+        """The empty list of every request, from zeros [B, 1, 1]."""
+        ends = self._graph.op("Add", zeros, self._graph.constant(np.full((1, 1, self.table.padded), -1.0)))
+        return Lists(ends, self.heads.start(zeros), [[] for _ in self.model.blocks])
+
+    def gains(self, zero: str, units: Mapping[str, float]) -> str:
+        """What each column of a record adds to its score, [B, C, 1]: λ·w_o / (s_o·Σw), then −1, 1 and zeros."""
+        g = self._graph
+        total = g.op("ReduceSum", "objective_weights", g.ints(1), keepdims=1)
+        weights = g.op("Mul", "objective_weights", as_column(g, "trade_off"))
+        scale = np.array([units[o] for o in OBJECTIVES], np.float32)
+        per_unit = g.op("Div", weights, g.op("Mul", total, g.constant(scale[None])))
+        rest = g.op("Add", zero, g.constant([[-1.0, 1.0] + [0.0] * (self.columns - SLOT)]))
+        return g.op("Unsqueeze", g.concat(1, per_unit, rest), g.ints(2))
+
+    def thresholds(self, window: str) -> list[str]:
+        """Per step [B, 1 + KINDS (+ 1), 1]: an earlier item counts if the last step that looks back on it is as late.
+
+        In this order: for MMR, for each kind of weight of the context, and with embeddings for the largest cosine.
+        Without context, constants say the same and there is nothing here.
+        """
+        if self.context is None:
+            return []
+        g, length, rows = self._graph, self.limits.list_length, self.near_rows
+        steps = np.zeros((rows, length))
+        steps[0] = np.arange(length)
+        for t in range(1, length):
+            steps[1 : 1 + KINDS, t] = weights_at(t)[0]
+        of_window = np.ones((rows, 1))
+        of_window[0] = 0
+        all_steps = g.op("Add", g.op("Mul", window, g.constant(of_window[None])), g.constant(steps[None]))
+        return g.split(all_steps, 2, *[1] * length)
+
+    def propose(self, t: int, looked: Looked, lists: Lists, threshold: str, proposals: int) -> Proposals:
+        """Value P = `proposals` candidates that were looked up, [R, P, …], at step `t` of each of R lists.
+
+        `threshold` [R, …, 1] is the step's, "" without context.
+        """
+        g = self._graph
+        outside, told = self._context(t, looked, lists.ends, threshold, proposals)
+        gains, carried, new = self._gains(t, looked, lists, told, proposals)
+        # `models.value.priced`: the factors are 1, 1 and the price.
+        worth = g.op("Mul", gains, looked.factors)
+        penalty = self._penalty(t, looked.cosine, lists.ends, outside)
+        return Proposals(g.concat(2, worth, penalty, looked.bar_and_slot, carried), new)
+
+    def _context(self, t: int, looked: Looked, ends: str, threshold: str, proposals: int) -> tuple[str, Told | None]:
+        """What stands outside MMR's window, as `_penalty` takes it, and what the context says; ("", None) without."""
+        g, context = self._graph, self.context
+        if context is None or t == 0:
+            return "", None
+        weights = [*weights_at(t)[1], *[0.0] * context.cosines]
+        inside = np.array([0.0, *weights])[:, None]
+        outside = np.array([NO_COSINE, *[0.0] * KINDS, *[NO_COSINE] * context.cosines])[:, None]
+        near = g.op("GreaterOrEqual", ends, threshold)
+        weighed = g.op("Where", near, g.constant(inside), g.constant(outside))
+        outside_window, counted, *rest = g.split(weighed, 1, 1, KINDS, *[1] * context.cosines)
+        sums = context.sums(looked.pairs, counted, (proposals, self.table.padded))
+        largest = g.op("ReduceMax", g.op("Add", looked.raw, rest[0]), g.ints(2), keepdims=1) if rest else ""
+        return outside_window, context.tell(sums, largest, self._positions[t : t + 1])
+
+    def _gains(
+        self, t: int, looked: Looked, lists: Lists, told: Told | None, proposals: int
+    ) -> tuple[str, str, list[str]]:
+        """Clicks, conversions, conversions [R, P, 3], what the chain carries [R, P, S], and keys and values."""
+        g = self._graph
+        own = np.where(np.eye(proposals) > 0, 0.0, NEVER)
+        mask = g.constant(np.concatenate([np.zeros((proposals, t)), own], axis=1)[None, None])
+        x = Residual(looked.token, told.token if told is not None and told.token else g.weight(self._positions[t]))
+        new = []
+        for i, (block, past) in enumerate(zip(self.model.blocks, lists.past, strict=True)):
+            with g.scope(f"block{i}"):
+                x, keys_values = block_step(g, cast(Block, block), x, mask, past)
+            new.append(keys_values)
+        normed, _ = normalise(g, x, self.model.norm)
+        extra = looked.columns if told is None else [told.values, *looked.columns]
+        gains, carried = self.heads.gains(t, normed, extra, lists.chain)
+        return gains, carried, new
+
+    def _penalty(self, t: int, cosine: str, ends: str, outside: str) -> str:
+        """(1 − λ) · max cosine to what was chosen within the window (SORT-Gen, eq. 6): [R, P, 1]; 0 if nothing was.
+
+        `outside` [R, 1, M] is 0 for slots within the window and `NO_COSINE` for others, "" if that is to be found.
+        """
+        g = self._graph
+        if t == 0:
+            return g.op("Mul", g.slice(cosine, 2, 0, 1), g.constant(0.0))
+        if not outside:
+            inside = g.op("GreaterOrEqual", ends, g.constant(float(t)))
+            outside = g.op("Where", inside, g.constant(0.0), g.constant(NO_COSINE))
+        nearest = g.op("ReduceMax", g.op("Add", cosine, outside), g.ints(2), keepdims=1)
+        return charge(g, nearest, g.op("Greater", nearest, g.constant(HAS_COSINE)), axis=1)
