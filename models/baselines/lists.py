@@ -55,7 +55,7 @@ def gather_rows(rows: Tensor, lists: Tensor) -> Tensor:
     """The candidates' rows [B, N, D] along lists [B, ...]: [B, ..., D]. Past a list's end stands candidate 0's."""
     flat = lists.clamp(min=0).flatten(1)
     chosen = rows.gather(1, flat[..., None].expand(-1, -1, rows.shape[-1]))
-    return chosen.view(*lists.shape, -1)
+    return chosen.view(*lists.shape, rows.shape[-1])
 
 
 def gumbel(like: Tensor) -> Tensor:

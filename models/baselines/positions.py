@@ -18,14 +18,13 @@ from torch.nn import functional as F
 from models.batches import Batch, seen_by
 from models.inputs import Batch as Features
 from models.loop import Loss
+from models.slates import ITEM_ARRAYS, list_features
 from models.spec import FeatureSpec
 from models.value import COUNTED
 
 PositionLogits = Callable[[Features], Tensor]
 """Logits [B, T, O] of an event at each position, from the features of lists and, for list-wise ones, ``lengths``."""
 
-_ITEM_ARRAYS: Final = ("item_ids", "item_numbers", "item_scores", "price")
-_USER_ARRAYS: Final = ("user_ids", "user_numbers")
 _LISTS_AT_ONCE: Final = 8192
 
 
@@ -75,23 +74,16 @@ def listwise_outcomes(model: PositionLogits, batch: Features, lists: Tensor) -> 
     for start in range(0, len(flat), _LISTS_AT_ONCE):
         chunk = flat[start : start + _LISTS_AT_ONCE]
         requests = torch.arange(start, start + len(chunk), device=lists.device) // k
-        parts.append(_prefix_outcomes(model, _gather(batch, requests, chunk)))
+        whole = list_features(batch, requests, chunk) | {"lengths": (chunk >= 0).sum(dim=1)}
+        parts.append(_prefix_outcomes(model, whole))
     return torch.cat(parts).view(*lists.shape, 3)
-
-
-def _gather(batch: Features, requests: Tensor, lists: Tensor) -> dict[str, Tensor]:
-    """The features of `lists` [B, T], which belong to `requests` [B], and their ``lengths``."""
-    chosen = lists.clamp(min=0)
-    items = {name: batch[name][requests[:, None], chosen] for name in _ITEM_ARRAYS if name in batch}
-    users = {name: batch[name][requests] for name in _USER_ARRAYS if name in batch}
-    return {**items, **users, "lengths": (lists >= 0).sum(dim=1)}
 
 
 def _prefix_outcomes(model: PositionLogits, whole: dict[str, Tensor]) -> Tensor:
     """[B, T, 3] of B lists, whose every prefix is read by itself."""
     outcomes = []
     for t in range(1, whole["price"].shape[1] + 1):
-        prefix = {name: values[:, :t] if name in _ITEM_ARRAYS else values for name, values in whole.items()}
+        prefix = {name: values[:, :t] if name in ITEM_ARRAYS else values for name, values in whole.items()}
         prefix["lengths"] = whole["lengths"].clamp(max=t)
         worth = _worth(model(prefix), prefix["price"])
         outcomes.append((worth * filled(prefix["lengths"], t)[:, :, None]).sum(dim=1))

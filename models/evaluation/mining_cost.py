@@ -22,9 +22,9 @@ from models.inputs import Batch
 from models.planners.beam import beam_search
 from models.planners.expansions import left_first
 from models.planners.worth import Valuation, Worth
-from models.slates import encode_slates
+from models.slates import encode_slates, list_features
 from models.train import choose_device
-from models.value import ListValueModel, expected_counts, increments
+from models.value import ListValueModel
 
 _LISTS: Final = 2048
 """Lists per forward pass: near the quickest on CPUs, as `prefix` has it for alternatives."""
@@ -111,14 +111,7 @@ def _final_outcomes(model: ListValueModel, batch: Batch, lists: Tensor) -> Tenso
     parts = []
     for start in range(0, r * k, _LISTS):
         rows, slots = requests[start : start + _LISTS], flat[start : start + _LISTS]
-        features = {
-            name: values[rows] if name.startswith("user") else values[rows[:, None], slots]
-            for name, values in batch.items()
-            if name.startswith(("user", "item")) or name == "price"
-        }
-        counts = expected_counts(model(features))
-        before = torch.cat([torch.zeros_like(counts[:, :1]), counts[:, :-1]], dim=1)
-        parts.append(increments(before, counts, features["price"]).sum(dim=1))
+        parts.append(model.increments(list_features(batch, rows, slots)).sum(dim=1))
     return torch.cat(parts).view(r, k, 3)
 
 

@@ -21,8 +21,10 @@ from models.fit import fit_spec
 from models.inputs import Batch
 from models.lists import ListRecord
 from models.slates import encode_slates
-from models.value import Head, ListValueModel, ValueConfig
+from models.value import HeadKind, ValueConfig
 from models.value_report import value_report
+from tests.planners.examples import random_model
+from tests.planners.plain import shaken
 from tests.train.records import make_record, make_records
 
 
@@ -104,13 +106,12 @@ def test_evaluators_of_known_error_get_their_figures(whole_requests: bool) -> No
     assert flat["rmse"]["value"] == pytest.approx(np.sqrt(np.mean((worth - clicks) ** 2)))
 
 
-@pytest.mark.parametrize("head", ["independent", "monotone"])
-def test_a_list_value_model_gets_the_figures_of_its_own_report(head: Head) -> None:
+@pytest.mark.parametrize("head", ["independent", "hazard"])
+def test_a_list_value_model_gets_the_figures_of_its_own_report(head: HeadKind) -> None:
     records = shown(60)
     spec = fit_spec(records)
-    torch.manual_seed(0)
     config = ValueConfig(dim=8, layers=1, heads=2, list_length=4, field_dim=4, input_block="fields", head=head)
-    model = ListValueModel(spec, config).eval()
+    model = shaken(random_model(spec, config, seed=0), seed=0)
     test = encode_lists(records, spec, 4)
     report = value_report(model, test, torch.device("cpu"))["click"]
     (row,) = evaluator_accuracy({head: ValueModelEvaluator(model)}, test, 0, draws=20)["rows"]

@@ -30,6 +30,7 @@ from models.value import ValueConfig
 from tests.baselines.slates import CONFIG, CPU, LENGTH, build, make_slates
 from tests.planners.examples import SPEC as OTHER_SPEC
 from tests.planners.examples import random_model
+from tests.planners.plain import shaken
 
 WORTH = Worth()
 SPEC, SLATES = make_slates(24, seed=3)
@@ -160,9 +161,17 @@ def test_nlgr_s_loss_is_the_expected_relative_reward_and_the_position_term() -> 
     assert losses[2.0] - losses[1e9] == pytest.approx(total / len(families), rel=1e-4)
 
 
-EVALUATOR = random_model(
-    SPEC, ValueConfig(dim=8, layers=1, heads=2, list_length=LENGTH, field_dim=4, input_block="fields"), 7
-)
+def test_nlgr_learns_nothing_where_no_change_is_worth_anything() -> None:
+    model = build("nlgr", SPEC)
+    data = rewarded().tensors(CPU)
+    loss = nlgr_loss(1.0)(model, data | {"values": torch.ones_like(data["values"])})
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert loss.item() == 0
+    assert not any(p.grad.any() for p in model.parameters() if p.grad is not None)
+
+
+SIZES = ValueConfig(dim=8, layers=1, heads=2, list_length=LENGTH, field_dim=4, input_block="fields")
+EVALUATOR = shaken(random_model(SPEC, SIZES, 7), 7)
 
 
 VALID = SLATES.take(np.arange(8))

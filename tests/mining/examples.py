@@ -16,6 +16,7 @@ from models.mining import MiningOptions, mine
 from models.slates import SlateArrays, encode_slates
 from models.value import ValueConfig
 from tests.planners.examples import UNITS, random_model
+from tests.planners.plain import shaken
 from tests.train.records import make_record
 
 CPU = torch.device("cpu")
@@ -35,7 +36,7 @@ def some_records(train: int = 7, valid: int = 2) -> list[ListRecord]:
 def evaluator(records: list[ListRecord], seed: int = 0, *, horizon: int = LENGTH) -> Checkpoint:
     """An untrained evaluator whose spec fits the records."""
     config = ValueConfig(dim=8, layers=2, heads=2, list_length=horizon, field_dim=4, input_block="fields")
-    return Checkpoint(random_model(fit_spec(records), config, seed), UNITS)
+    return Checkpoint(shaken(random_model(fit_spec(records), config, seed), seed), UNITS)
 
 
 def encoded(records: list[ListRecord], checkpoint: Checkpoint) -> SlateArrays:

@@ -31,10 +31,12 @@ from models.evaluation.degre.scores import Run, finished_valuers, load_sets, loa
 from models.evaluation.degre.steps import read_marker
 from models.evaluation.degre.value_steps import load_comparison, load_exhaustive, load_orders
 from models.evaluation.degre.workspace import Workspace, exhaustive_step
-from models.metrics import mean_interval
+from models.metrics import bootstrap_interval, mean_interval
 
 SEED: Final = 0
 """Of every bootstrap."""
+LEVEL: Final = 0.95
+DRAWS: Final = 2000
 
 
 class Bench:
@@ -141,6 +143,54 @@ def set_and_order_table(space: Workspace, planners: Sequence[Planner], base: Pla
             if planner != base and len(found["gain"]) == len(floor["gain"])
         ]
     return tables
+
+
+def gain_table(
+    space: Workspace, planners: Sequence[Planner], base: Planner, ceiling: Planner, mix: int, seeds: int
+) -> dict[str, Any]:
+    """Per judge: what each planner's lists gain over those of `base`, and how much of the gain of `ceiling` that is.
+
+    ``gain`` is in clicks, ``relative`` over the mean value of `base`, ``kept`` over the mean gain of `ceiling`; None
+    where these are not above 0 beyond noise. A request counts with the mean over seeds.
+    """
+    tables: dict[str, Any] = {}
+    for judge in ready_judges(space):
+        seat = bench(space, judge, mix)
+        runs = {planner: seat.values(planner, seeds) for planner in (*planners, base, ceiling)}
+        values = {planner: np.mean(found, axis=0) for planner, found in runs.items() if found}
+        if base not in values:
+            continue
+        floor = values[base]
+        most = values[ceiling] - floor if ceiling in values else None
+        tables[judge.name] = [
+            {"title": planner.title, "ceiling": planner.searches in judge.members, "seeds": len(runs[planner])}
+            | gain_figures(values[planner] - floor, floor, most)
+            for planner in planners
+            if planner != base and len(values.get(planner, ())) == len(floor)
+        ]
+    return tables
+
+
+def gain_figures(
+    gain: NDArray[np.float64], floor: NDArray[np.float64], most: NDArray[np.float64] | None
+) -> dict[str, Any]:
+    """One planner's figures from its `gain` over the `floor`, and the `most` that a search gains, each [R]."""
+    return {
+        "gain": asdict(mean_interval(gain, seed=SEED)),
+        "relative": _ratio(gain, floor),
+        "kept": None if most is None else _ratio(gain, most),
+    }
+
+
+def _ratio(above: NDArray[np.float64], below: NDArray[np.float64]) -> dict[str, Any] | None:
+    """The ratio of two means over the same requests, with its interval; None unless the lower is surely above 0."""
+    if mean_interval(below, seed=SEED).low <= TOLERANCE:
+        return None
+
+    def ratio(a: NDArray[np.float64], b: NDArray[np.float64], axis: int = -1) -> Any:
+        return np.mean(a, axis=axis) / np.maximum(np.mean(b, axis=axis), TOLERANCE)
+
+    return asdict(bootstrap_interval((above, below), ratio, seed=SEED, level=LEVEL, draws=DRAWS))
 
 
 def _set_and_order(space: Workspace, run: Run, judge: Judge) -> dict[str, NDArray[np.float64]]:

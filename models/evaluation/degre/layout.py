@@ -70,6 +70,24 @@ def set_and_order_tables(tables: Mapping[str, Any], titles: Mapping[str, str]) -
     return "\n\n".join(parts) or MISSING
 
 
+def gain_tables(tables: Mapping[str, Any], titles: Mapping[str, str], base: str, ceiling: str) -> str:
+    """What planners gain over `base` and keep of what `ceiling` gains, one table per judge."""
+    parts = []
+    for name, entries in tables.items():
+        heads = (f"gain over the {base}", "relative", f"of what {ceiling} gains", "seeds")
+        lines = [f"**Judge: {titles[name]}**", "", row("planner", *heads), rule(1 + len(heads))]
+        for entry in entries:
+            title = f"{entry['title']} {CEILING}" if entry["ceiling"] else entry["title"]
+            ratios = (_ratio(entry["relative"], sign="+"), _ratio(entry["kept"]))
+            lines.append(row(title, interval(entry["gain"], sign="+"), *ratios, str(entry["seeds"])))
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts) or MISSING
+
+
+def _ratio(value: Mapping[str, float] | None, sign: str = "") -> str:
+    return "not defined" if value is None else interval(value, sign=sign, digits=3)
+
+
 def exhaustive_tables(tables: Mapping[str, Any], titles: Mapping[str, str]) -> str:
     """Optimality and exact shares against all lists, one table per judge."""
     parts = []

@@ -82,14 +82,19 @@ BASELINES: Final = tuple(
 
 def searches(profile: Profile) -> tuple[Planner, ...]:
     """Planners that need no training of their own, and the exhaustive optimum under the evaluator."""
-    beam = f"evaluator, beam {profile.beam}"
+    beam = beamed(profile)
     return (
         RANDOM,
         PRIOR,
         GREEDY,
-        Planner("beam", beam, "search", EVALUATOR),
-        Planner("beam-local-search", f"{beam} + local search", "search", EVALUATOR),
+        beam,
+        Planner("beam-local-search", f"{beam.title} + local search", "search", EVALUATOR),
     )
+
+
+def beamed(profile: Profile) -> Planner:
+    """The beam search of the evaluator on the test requests themselves."""
+    return Planner("beam", f"evaluator, beam {profile.beam}", "search", EVALUATOR)
 
 
 def distilled(profile: Profile) -> tuple[Planner, ...]:

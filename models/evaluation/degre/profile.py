@@ -19,7 +19,7 @@ from models.commands.options import parse_weights
 from models.generator import GeneratorConfig
 from models.loop import TrainOptions
 from models.planners.worth import Triple
-from models.value import Head, InputBlock, ValueConfig
+from models.value import HeadKind, InputBlock, ValueConfig
 
 SearchedLists = Literal["best", "all"]
 _Number = TypeVar("_Number", int, float)
@@ -99,7 +99,7 @@ class Profile:
         for options in (self.value_options, self.generator_options):
             options(0)
 
-    def value_config(self, input_block: InputBlock = "fields", head: Head = "independent") -> ValueConfig:
+    def value_config(self, input_block: InputBlock = "fields", head: HeadKind = "hazard") -> ValueConfig:
         """DeGRe's evaluator, or SORT for ``concat``."""
         layers = self.evaluator_layers if input_block == "fields" else self.sort_layers
         return ValueConfig(

@@ -16,13 +16,20 @@ from typing import Any, Final
 import torch
 
 from models.evaluation.degre.accuracy_steps import ACCURACY_FILE, ACCURACY_STEP
-from models.evaluation.degre.figures import difference_table, exhaustive_table, hit_table, set_and_order_table
+from models.evaluation.degre.figures import (
+    difference_table,
+    exhaustive_table,
+    gain_table,
+    hit_table,
+    set_and_order_table,
+)
 from models.evaluation.degre.layout import (
     CEILING,
     MISSING,
     cost_table,
     difference_tables,
     exhaustive_tables,
+    gain_tables,
     hit_tables,
     set_and_order_tables,
     sweep_tables,
@@ -33,6 +40,7 @@ from models.evaluation.degre.planners_table import (
     PRIOR,
     Planner,
     ablations,
+    beamed,
     distilled,
     mixed,
     searches,
@@ -86,13 +94,18 @@ def figures(space: Workspace, steps: Sequence[Step], command: str) -> dict[str, 
         "setting": _setting(space, command),
         "hit_rates": hit_table(space, rows, 0, profile.seeds),
         "differences": difference_table(space, best, rivals, 0, profile.seeds),
+        "gains": gain_table(space, rows, PRIOR, beamed(profile), 0, profile.seeds),
         "sets_and_orders": set_and_order_table(space, rows, PRIOR),
         "exhaustive": exhaustive_table(space, rows, profile.seeds),
         "accuracy": _accuracy(space),
         "ablations": hit_table(space, ablations(profile), 0, profile.sweep_seeds),
         "sweeps": _sweeps(space),
         "mixes": [
-            {"weights": list(mix), "hit_rates": hit_table(space, mixed(profile), m, 1)}
+            {
+                "weights": list(mix),
+                "hit_rates": hit_table(space, mixed(profile), m, 1),
+                "gains": gain_table(space, mixed(profile), PRIOR, beamed(profile), m, 1),
+            }
             for m, mix in enumerate(space.mixes)
             if m
         ],
@@ -113,6 +126,8 @@ def markdown(space: Workspace, report: dict[str, Any], plots: Sequence[str]) -> 
         *(f"![{name}]({name})" for name in plots if name == BARS_FILE),
         "## Paired differences of hit rates",
         difference_tables(report["differences"], titles),
+        f"## Gains over the {PRIOR.title}",
+        gain_tables(report["gains"], titles, PRIOR.title, beamed(space.profile).title),
         f"## Sets and orders: gain over the {PRIOR.title}\n\n"
         "A list's set is worth the mean over random permutations of it; its order brings the rest. "
         f"In clicks, on {min(space.profile.order_requests, len(space.test))} requests, seed 0.",
@@ -129,7 +144,8 @@ def markdown(space: Workspace, report: dict[str, Any], plots: Sequence[str]) -> 
     ]
     for mix in report["mixes"]:
         weights = ", ".join(f"{w:g}" for w in mix["weights"])
-        parts += [f"## Objectives α, β, γ = {weights}", hit_tables(mix["hit_rates"], titles)]
+        gains = gain_tables(mix["gains"], titles, PRIOR.title, beamed(space.profile).title)
+        parts += [f"## Objectives α, β, γ = {weights}", hit_tables(mix["hit_rates"], titles), gains]
     parts += ["## What each step took", cost_table(report["steps"])]
     return "\n\n".join(parts) + "\n"
 

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from models.batches import ListArrays
 from models.checkpoint import Checkpoint, save_checkpoint
 from models.evaluation.degre.arrays import save_array, save_arrays
 from models.evaluation.degre.data import exposed_lists, prepare_data
@@ -26,6 +27,7 @@ from models.evaluation.degre.judges import EVALUATOR, mix_values
 from models.evaluation.degre.steps import Step
 from models.evaluation.degre.workspace import (
     DATA,
+    MIXED,
     Workspace,
     chunks,
     comparison_step,
@@ -33,11 +35,14 @@ from models.evaluation.degre.workspace import (
     value_step,
 )
 from models.files import file_digest
+from models.gate import HeldOut, choose_shares
+from models.judge import mixes
 from models.loop import STATE_FILE
 from models.planners.exhaustive import all_lists
 from models.spec import OBJECTIVES
-from models.train import CHECKPOINT_FILE, fit_value_model
-from models.value import Head, InputBlock
+from models.train import CHECKPOINT_FILE
+from models.value import HeadKind, InputBlock
+from models.value_fit import Fitted, fit_value_model, settle
 
 COMPARISON_SEED: Final = 14
 MOST_LISTS: Final = 1_000_000
@@ -55,7 +60,7 @@ class ValueModel:
     half: int
     seed: int
     input_block: InputBlock = "fields"
-    head: Head = "independent"
+    head: HeadKind = "hazard"
 
 
 VALUE_MODELS: Final = {
@@ -66,8 +71,9 @@ VALUE_MODELS: Final = {
         ValueModel("sort", half=1, seed=102, input_block="concat"),
         ValueModel("ensemble-fields", half=1, seed=103),
         ValueModel("ensemble-concat", half=1, seed=104, input_block="concat"),
-        ValueModel("evaluator-monotone", half=0, seed=0, head="monotone"),
         ValueModel("evaluator-concat", half=0, seed=0, input_block="concat"),
+        ValueModel("evaluator-papers", half=0, seed=0, head="independent"),
+        ValueModel("evaluator-concat-papers", half=0, seed=0, input_block="concat", head="independent"),
     )
 }
 
@@ -91,22 +97,38 @@ def train_step(space: Workspace, name: str, group: str) -> Step:
 
     def run(folder: Path) -> Mapping[str, Any]:
         train, valid = (exposed_lists(space.data.half(split, model.half)) for split in ("train", "valid"))
-        trained, progress = fit_value_model(
+        fitted = fit_value_model(
             space.data.spec,
             train,
             valid,
-            config=config,
+            config=dataclasses.replace(config, cosines=config.context != "none" and train.has_embeddings),
             options=options,
             folder=folder,
             device=space.device,
             resume=(folder / STATE_FILE).exists(),
         )
+        notes = {
+            "lists": len(train),
+            "best_epoch": fitted.progress.best_epoch,
+            "valid_loss": fitted.progress.best_loss,
+            **_kept(space, fitted, train, valid),
+        }
         units = dict(zip(OBJECTIVES, space.data.units, strict=True))
-        save_checkpoint(folder / CHECKPOINT_FILE, Checkpoint(trained.cpu().eval(), units, {"family": name}))
-        return {"lists": len(train), "best_epoch": progress.best_epoch, "valid_loss": progress.best_loss}
+        save_checkpoint(folder / CHECKPOINT_FILE, Checkpoint(fitted.model.cpu().eval(), units, {"family": name}))
+        return notes
 
     noted = {**dataclasses.asdict(model), **dataclasses.asdict(config), **dataclasses.asdict(options)}
     return Step(value_step(name), group, noted, run)
+
+
+def _kept(space: Workspace, fitted: Fitted, train: ListArrays, valid: ListArrays) -> dict[str, Any]:
+    """Keep as much of what hazards learnt as proves itself on validation lists, and say how much."""
+    if fitted.model.config.head != "hazard":
+        return {}
+    worths = mixes(fitted.model, space.data.units, MIXED)
+    gate = choose_shares([HeldOut.of(fitted.model, fitted.start, valid)], worths, device=space.device)
+    settle(fitted.model, train, fitted.start)
+    return {"shares": list(gate.shares)}
 
 
 def comparison_values_step(space: Workspace, name: str, group: str) -> Step:
