@@ -14,7 +14,7 @@ from typing import Final
 
 from models.features import Encoder
 from models.formulas import FormulaError, compile_formula
-from models.manifest import GOLDEN_FILE, MODEL_FILE, Manifest, TensorSpec
+from models.manifest import GOLDEN_FILE, KEPT_SORT, MODEL_FILE, SORT_SLOTS, Manifest, TensorSpec
 from models.spec import SpecError
 from service.engines import load_engine
 from service.golden import replay
@@ -25,8 +25,8 @@ _log = logging.getLogger(__name__)
 
 _INPUTS: Final = frozenset(
     (
-        *("user_ids", "user_numbers", "item_ids", "item_numbers", "item_scores", "price", "embeddings", "valid"),
-        *("objective_weights", "trade_off", "window"),
+        *("user_ids", "user_numbers", "item_ids", "item_numbers", "item_scores", "priors", "price", "embeddings"),
+        *("valid", "objective_weights", "trade_off", "window", SORT_SLOTS),
     )
 )
 _OUTPUTS: Final = frozenset(("order", "value", "penalty", "score", "runner_up"))
@@ -94,6 +94,28 @@ def check_graph(manifest: Manifest, graph: GraphFacts) -> None:
         raise BundleError(f"{MODEL_FILE}: asks for the input {unknown[0]!r}, which this service does not make")
     if missing := sorted(_OUTPUTS - {t.name for t in graph.outputs}):
         raise BundleError(f"{MODEL_FILE}: has no output {missing[0]!r}")
+    _check_sort(manifest, graph)
+
+
+def _check_sort(manifest: Manifest, graph: GraphFacts) -> None:
+    """A graph that is given the sort's list must say when that is what it returns; older ones know of neither."""
+    takes = next((t for t in graph.inputs if t.name == SORT_SLOTS), None)
+    says = next((t for t in graph.outputs if t.name == KEPT_SORT), None)
+    if (takes is None) != (says is None):
+        there, lacking = (f"input {SORT_SLOTS!r}", KEPT_SORT) if says is None else (f"output {KEPT_SORT!r}", SORT_SLOTS)
+        raise BundleError(f"{MODEL_FILE}: has the {there} without {lacking!r}")
+    if takes is None or says is None:
+        return
+    length = manifest.limits.list_length
+    if takes.dtype != "int64" or len(takes.shape) != 2 or takes.shape[1] != length:
+        raise BundleError(
+            f"{MODEL_FILE}: input {SORT_SLOTS!r} must be int64 with {length} slots a row, "
+            f"not {takes.dtype} {list(takes.shape)}"
+        )
+    if says.dtype != "bool" or len(says.shape) != 1:
+        raise BundleError(
+            f"{MODEL_FILE}: output {KEPT_SORT!r} must be one bool a row, not {says.dtype} {list(says.shape)}"
+        )
 
 
 def _check_tensors(kind: str, expected: Sequence[TensorSpec], found: Sequence[TensorSpec]) -> None:

@@ -157,11 +157,15 @@ class RerankEndpoint:
     def _learn(self, ticket: Ticket, progress: Progress, response: RerankResponse, *, hurried: bool) -> None:
         """Tell admission how long this request waited, and whether the model was in time; not if it was `hurried`."""
         stages = progress.stages
-        if response.degraded is None:
-            self._admission.waited(stages["lag"] + stages["wait"])
+        # Whoever is not even queued waits for nothing, and must not make a standing queue look short.
+        foreseen = stages["lag"] + progress.foreseen_wait
+        if response.degraded is not None:
+            self._admission.waited(max(progress.elapsed, foreseen))
+        elif progress.choice == "bypass":
+            self._admission.waited(foreseen)
+            return  # It does not use what the window shares out.
         else:
-            # Whoever is not even queued waits for nothing, and must not make a standing queue look short.
-            self._admission.waited(max(progress.elapsed, stages["lag"] + progress.foreseen_wait))
+            self._admission.waited(stages["lag"] + stages["wait"])
         if not hurried and progress.degraded != "model-error":
             self._admission.ended(ticket, late=progress.would_degrade is not None)
 
@@ -193,6 +197,7 @@ class RerankEndpoint:
             degraded=progress.degraded,
             would_degrade=progress.would_degrade,
             ignored_headers=progress.ignored_headers,
+            choice=progress.choice,
         )
         for observe in self._observers:
             observe(record)

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from models.features import unit_embeddings
 from models.manifest import Manifest
 from service.plan import Plan
-from service.problems import Problem
-from service.queues import ScoreTable, rank
+from service.queues import ScoreTable, fallback_scores, rank
 from service.schemas import Candidate, Source
 
 _POOL_FACTOR: Final = 3
@@ -26,16 +25,15 @@ _FORMULA: Final[Source] = "formula"
 Places = list[tuple[int, Source]]
 
 
-def formula_list(candidates: Sequence[Candidate], table: ScoreTable, plan: Plan, manifest: Manifest) -> Places:
+def formula_list(candidates: Sequence[Candidate], table: ScoreTable, plan: Plan, manifest: Manifest) -> Places | None:
     """`plan.top_n` places: by the fallback formula, diverse as far as the model itself would choose, then plain.
 
     MMR (SORT-Gen, eq. 6) weighs formula / Σ weights, which is in the units of the model's own step value. It chooses
-    among the best few by the formula, so that its cost does not grow with n.
+    among the best few by the formula, so that its cost does not grow with n. None if the formula cannot be computed.
     """
-    try:
-        scores = table.score(manifest.fallback, "", needed_by="the fallback formula")
-    except Problem:
-        return input_list(plan)
+    scores = fallback_scores(table, manifest)
+    if scores is None:
+        return None
     steps = min(plan.top_n, manifest.limits.list_length)
     size = min(_POOL_FACTOR * steps, _LARGEST_POOL)
     # No more places than can be of use: at 1,000 candidates the rest would take longer than all that follows.

@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.manifest import GOLDEN_FILE, LOOSEST_REPLAY, Manifest
+from models.manifest import GOLDEN_FILE, KEPT_SORT, LOOSEST_REPLAY, SORT_SLOTS, Manifest
 from service.engine import Engine
 from service.model import BundleError
 
@@ -30,8 +30,8 @@ def replay(manifest: Manifest, engine: Engine, path: Path) -> int:
     """Run every golden request as a batch of one and return their number, at least 1.
 
     Orders must be equal, except from a step on whose recorded margin is a near tie; values up to there must agree to
-    1e-3. A bundle of reduced precision says in its manifest what they may differ by. Raises `BundleError` naming
-    request and step.
+    1e-3. Whether the sort's list was kept must be as recorded, unless the list is the sort's either way. A bundle of
+    reduced precision says in its manifest what they may differ by. Raises `BundleError` naming request and step.
     """
     limits = _limits(manifest)
     inputs, outputs = _read(manifest, path)
@@ -42,7 +42,10 @@ def replay(manifest: Manifest, engine: Engine, path: Path) -> int:
             found = engine.run(request)
         except Exception as error:
             raise BundleError(f"{GOLDEN_FILE}: request {g} cannot be run: {error}") from error
-        _compare(g, {n: a[g] for n, a in outputs.items()}, {n: found[n][0] for n in outputs}, margins, limits)
+        expected, own = {n: a[g] for n, a in outputs.items()}, {n: found[n][0] for n in outputs}
+        _compare(g, expected, own, margins, limits)
+        if KEPT_SORT in outputs:
+            _compare_kept(g, expected, own, request)
     return len(inputs["valid"])
 
 
@@ -117,3 +120,11 @@ def _compare(g: int, expected: Arrays, found: Arrays, margins: NDArray[np.generi
             raise BundleError(
                 f"{GOLDEN_FILE}: request {g}: {name} of step {step} is {b[step]}, but {a[step]} is recorded"
             )
+
+
+def _compare_kept(g: int, expected: Arrays, found: Arrays, request: Arrays) -> None:
+    """A plan that is the sort's list may be called either: both are worth the same, but for rounding."""
+    own, recorded = bool(found[KEPT_SORT]), bool(expected[KEPT_SORT])
+    same = np.array_equal(found["order"], expected["order"])  # Else the orders parted at a near tie.
+    if own != recorded and same and not np.array_equal(found["order"], request[SORT_SLOTS][0]):
+        raise BundleError(f"{GOLDEN_FILE}: request {g}: {KEPT_SORT} is {own}, but {recorded} is recorded")

@@ -109,7 +109,12 @@ class Loader:
     def publish(self, model: Model) -> None:
         """Let a prepared model serve."""
         self._registry.publish(model)
-        _log.info("serving model %s version %s on %s", model.name, model.version, model.engine.provider)
+        verdict = model.manifest.verdict
+        _log.log(
+            logging.INFO if verdict.is_good_news else logging.WARNING,
+            "serving model %s version %s on %s; beside the plain sort: %s. %s",
+            *(model.name, model.version, model.engine.provider, verdict.outcome, verdict.sentence),
+        )
 
     def load(self, name: str, version: str | None = None) -> Model:
         """A checked model. Raises `BundleError`; blocks for as long as it takes."""

@@ -17,6 +17,7 @@ from service.deadlines import HEADERS
 from service.exposition import Exposition, OwnExposition
 from service.model import Model
 from service.records import (
+    CHOICES,
     NO_MODEL,
     OUTCOMES,
     SHADOW_DEPTHS,
@@ -117,6 +118,14 @@ class Metrics:
         self._reloads = Counter(
             "rerank_reloads_total", "Bundles that a reload switched to, or refused.", ("result",), registry=r
         )
+        self._choice = Counter(
+            "rerank_list_choice_total",
+            "Lists that are not degraded, by who made them: the model's plan, the sort's list where the model valued "
+            "it higher, or the sort without running the model (bypass).",
+            ("choice",),
+            registry=r,
+        )
+        self._choices = {choice: self._choice.labels(choice) for choice in CHOICES}
         self._ignored = Counter(
             "rerank_deadline_headers_ignored_total", "Deadlines in headers that made no sense.", ("header",), registry=r
         )
@@ -270,6 +279,8 @@ class Metrics:
             self._rejections[record.reason or ""].inc()
         if record.degraded is not None:
             self._degraded.labels(record.degraded).inc()
+        if record.choice is not None:
+            self._choices[record.choice].inc()
         if record.would_degrade is not None:
             self._would_degrade.labels(record.would_degrade).inc()
         for header in record.ignored_headers:

@@ -28,8 +28,8 @@ class Plan:
 
 
 def make_plan(request: RerankRequest, manifest: Manifest) -> Plan:
-    """Raises `Problem` (422) if there are more queues than the model has, or for weights that are all zero or another
-    mix than the only one that the model knows.
+    """Raises `Problem` (422) if there are more queues than the model has, or for weights that are all zero, of what the
+    model does not value, or another mix than the only one that it knows.
     """
     diversity = request.diversity or Diversity()
     default = manifest.diversity
@@ -51,6 +51,12 @@ def make_plan(request: RerankRequest, manifest: Manifest) -> Plan:
 
 def _weights(asked: Objectives, manifest: Manifest) -> tuple[float, ...]:
     given = (asked.click, asked.conversion, asked.gmv)
+    for name, weight in zip(OBJECTIVES, given, strict=True):
+        if weight and name not in manifest.valued:
+            known = " and ".join(manifest.valued)
+            raise invalid(
+                f"objectives.{name}", f"must be 0 or missing, since model {manifest.name!r} values {known} only"
+            )
     weights = tuple(
         manifest.objectives[name] if weight is None else weight for name, weight in zip(OBJECTIVES, given, strict=True)
     )

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from models.formulas import WEIGHT_NAMES, Column, FormulaError, compile_formula
 from models.manifest import Manifest
-from models.partition import descending, partition
+from models.partition import descending, partition, sorted_slots
 from models.spec import FeatureSpec
 from service.plan import Plan
 from service.problems import Problem, invalid
@@ -46,21 +46,25 @@ class ScoreTable:
         self._columns: dict[str, Column] = {
             name: np.asarray(weight) for name, weight in zip(WEIGHT_NAMES, weights, strict=True)
         }
+        self._values: dict[str, Column] = {}
         self._check_probabilities()
 
     def score(self, formula: str, field: str, *, needed_by: str) -> Column:
-        """The formula's value [n] per candidate; it may be infinite or NaN.
+        """The formula's value [n] per candidate, made once and not to be changed; it may be infinite or NaN.
 
         Raises `Problem` (422): at `field` if the formula is no arithmetic or names what no candidate has, at the
         candidate that lacks what others have.
         """
+        if (known := self._values.get(formula)) is not None:
+            return known
         try:
             compiled = compile_formula(formula)
         except FormulaError as error:
             raise invalid(field, str(error)) from None
         for name in sorted(compiled.names - self._columns.keys()):
             self._columns[name] = self._complete(name, self._read(name), field, needed_by)
-        return compiled(self._columns, len(self._candidates))
+        self._values[formula] = compiled(self._columns, len(self._candidates))
+        return self._values[formula]
 
     def _read(self, name: str) -> Column:
         """The column as it came, NaN where a candidate lacks it."""
@@ -151,17 +155,38 @@ def _queue_scores(table: ScoreTable, plan: Plan) -> NDArray[np.float64]:
     return scores
 
 
-def rank_rest(table: ScoreTable, formula: str, picked: Sequence[int], n: int, count: int) -> list[tuple[int, Source]]:
-    """The next `count` of the n candidates after `picked`: by `formula`, best first.
+def fallback_scores(table: ScoreTable, manifest: Manifest) -> Column | None:
+    """The fallback formula's value [n] of every candidate; None if a score that it needs is missing."""
+    try:
+        return table.score(manifest.fallback, "", needed_by="the fallback formula")
+    except Problem:
+        return None
+
+
+def sort_slots(table: ScoreTable, slots: Slots, manifest: Manifest) -> NDArray[np.int64]:
+    """The slots [L] of the sort's list: what is encoded, by the fallback formula, best first and −1 past the end.
+
+    All are −1 if the formula cannot be computed, so that there is no such list.
+    """
+    length = manifest.limits.list_length
+    scores = fallback_scores(table, manifest)
+    if scores is None:
+        return np.full(length, -1, np.int64)
+    return sorted_slots(scores, slots.candidates, length)
+
+
+def rank_rest(
+    table: ScoreTable, manifest: Manifest, picked: Sequence[int], n: int, count: int
+) -> list[tuple[int, Source]]:
+    """The next `count` of the n candidates after `picked`: by the fallback formula, best first.
 
     Candidates for which the formula cannot be computed follow in the order of the request.
     """
     rest = np.delete(np.arange(n), picked) if len(picked) else np.arange(n)
-    try:
-        scores = table.score(formula, "", needed_by="the fallback formula")[rest]
-    except Problem:
+    scores = fallback_scores(table, manifest)
+    if scores is None:
         return [(i, "input") for i in rest[:count].tolist()]
-    return rank(rest, scores, count)
+    return rank(rest, scores[rest], count)
 
 
 def rank(places: NDArray[np.int64], scores: Column, count: int) -> list[tuple[int, Source]]:

@@ -19,6 +19,11 @@ STAGES: Final[tuple[Stage, ...]] = get_args(Stage)
 NO_MODEL: Final = "none"
 """Label of requests that ended before their model was known."""
 
+Choice = Literal["plan", "sort", "bypass"]
+CHOICES: Final[tuple[Choice, ...]] = get_args(Choice)
+"""Who made a list that is not degraded. plan: the model. sort: the model valued the sort's list higher than its own.
+bypass: nothing of what the model learnt is kept for what was asked, so it was not run and the sort decided."""
+
 ShadowOutcome = Literal["scored", "dropped", "skipped", "unfit", "unknown", "failed"]
 SHADOW_OUTCOMES: Final[tuple[ShadowOutcome, ...]] = get_args(ShadowOutcome)
 """scored: compared. dropped: there was other work, or no time. skipped: the shadow itself had answered, or no model had
@@ -42,8 +47,9 @@ class ListHealth:
 class RequestRecord:
     """One request, whatever became of it. Times are in seconds; `reason` is the slug of the problem, if any.
 
-    `degraded` says why the list is not the model's; `would_degrade` what it would have been, had deadlines been
-    enforced. `ignored_headers` are wishes for a deadline that made no sense.
+    `choice` says who made the list, if it is not degraded; `degraded` why it is not the model's, and `would_degrade`
+    what it would have been, had deadlines been enforced. `ignored_headers` are wishes for a deadline that made no
+    sense.
     """
 
     request_id: str
@@ -61,6 +67,7 @@ class RequestRecord:
     degraded: DegradedReason | None = None
     would_degrade: DegradedReason | None = None
     ignored_headers: tuple[str, ...] = ()
+    choice: Choice | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +104,7 @@ class Progress:
     degraded: DegradedReason | None = None
     would_degrade: DegradedReason | None = None
     ignored_headers: tuple[str, ...] = ()
+    choice: Choice | None = None
     foreseen_wait: float = 0.0
     stages: dict[Stage, float] = field(default_factory=dict)
     _last: float = 0.0

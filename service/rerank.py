@@ -14,6 +14,8 @@ from time import perf_counter
 import numpy as np
 
 from models.features import Arrays, FeatureError
+from models.manifest import KEPT_SORT, SORT_SLOTS
+from models.spec import OBJECTIVES
 from service.answer import build_items, check_order, explain_items, list_value
 from service.batcher import Batcher, DeadlineNear
 from service.checks import check_request
@@ -24,7 +26,7 @@ from service.ladder import Deadline, in_time
 from service.model import Model
 from service.plan import Plan, make_plan
 from service.problems import invalid
-from service.queues import ScoreTable, Slots, fill_slots, rank_rest
+from service.queues import ScoreTable, Slots, fill_slots, rank_rest, sort_slots
 from service.records import Progress
 from service.registry import Registry
 from service.schemas import (
@@ -82,7 +84,7 @@ class Reranker:
         progress.candidates = len(request.candidates)
         case = self._case(request, self._registry.select(request.model, request.version), progress)
         progress.end("queue")
-        listed = await self._model_list(case, progress, deadline, presence)
+        listed = self._bypass(case, progress) or await self._model_list(case, progress, deadline, presence)
         if not isinstance(listed, Listed):
             progress.degraded = listed
             listed = formula_answer(case, listed, deadline)
@@ -101,6 +103,15 @@ class Reranker:
         progress.model, progress.version = model.name, model.version
         check_request(request, max_candidates=self._max_candidates)
         return make_case(request, model)
+
+    def _bypass(self, case: Case, progress: Progress) -> Listed | None:
+        """The sort's list, where the model is not to be run; see `bypass_answer`."""
+        listed = bypass_answer(case)
+        if listed is not None:
+            progress.choice = "bypass"
+            progress.foreseen_wait = self._batcher.seconds_until_done(case.model.engine)
+            _watch_list(progress, case, listed.items, np.zeros(0, np.int64), np.zeros((0, 1)))
+        return listed
 
     async def _model_list(
         self, case: Case, progress: Progress, deadline: Deadline, presence: Presence | None
@@ -151,21 +162,35 @@ def model_answer(case: Case, row: Arrays, answer: Answer, progress: Progress) ->
     picked = slots.candidates[steps].tolist()
     missing = plan.top_n - len(picked)
     n = len(request.candidates)
-    rest = rank_rest(case.table, case.model.manifest.fallback, picked, n, missing) if missing else []
+    rest = rank_rest(case.table, case.model.manifest, picked, n, missing) if missing else []
     items = build_items(request.candidates, picked, rest)
     value = list_value(answer.outputs["value"], len(steps))
     if request.explain:
         items = explain_items(items, request.candidates, plan, case.model.manifest, slots, steps, answer.outputs)
     _watch_list(progress, case, items, slots.queues[steps], row["embeddings"][steps])
+    progress.choice = "sort" if answer.outputs.get(KEPT_SORT) else "plan"
     return Listed(items, value)
+
+
+def bypass_answer(case: Case) -> Listed | None:
+    """The sort's list, where nothing is kept of what the model learnt about that which is asked; else None.
+
+    Also None where the sort's formula cannot be computed, which leaves the list to the model after all.
+    """
+    manifest, plan = case.model.manifest, case.plan
+    if not manifest.bypassed(dict(zip(OBJECTIVES, plan.weights, strict=True))):
+        return None
+    places = formula_list(case.request.candidates, case.table, plan, manifest)
+    return None if places is None else Listed(build_items(case.request.candidates, (), places), _NOTHING)
 
 
 def formula_answer(case: Case, reason: DegradedReason, deadline: Deadline) -> Listed:
     """The list of the best rung below the model for which there is time."""
-    if deadline.too_late_for_formula:
-        places = input_list(case.plan)
-    else:
+    places = None
+    if not deadline.too_late_for_formula:
         places = formula_list(case.request.candidates, case.table, case.plan, case.model.manifest)
+    if places is None:
+        places = input_list(case.plan)
     items = build_items(case.request.candidates, (), places)
     return Listed(items, _NOTHING, Degraded(reason, items[0].source))
 
@@ -179,9 +204,11 @@ def encode_case(case: Case) -> Arrays:
             items = model.encoder.encode_slots(request.candidates, case.slots.candidates)
     except FeatureError as error:
         raise invalid(error.path, error.problem) from None
+    sort = {SORT_SLOTS: sort_slots(case.table, case.slots, model.manifest)} if SORT_SLOTS in model.inputs else {}
     return {
         **user,
         **items,
+        **sort,
         "objective_weights": np.array(plan.weights, np.float32),
         "trade_off": np.array(plan.trade_off, np.float32),
         "window": np.array(plan.window, np.int64),

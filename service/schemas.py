@@ -46,7 +46,8 @@ class Candidate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, g
 class Objectives(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """Weights α, β, γ. A missing one takes the bundle's default; they may not all be 0.
 
-    A model with `fixed_objectives` in `/v1/models` takes its own mix only, at any scale.
+    One that `/v1/models` does not list as `valued` may have no weight. A model with `fixed_objectives` there takes its
+    own mix only, at any scale.
     """
 
     click: Annotated[Weight, Meta(description="α")] | None = None
@@ -140,7 +141,13 @@ class Explanation(Struct, frozen=True, gc=False):
     parts: Annotated[ObjectiveValues, Meta(description="Weighted share of each objective in the step's value.")]
     penalty: Annotated[float, Meta(description="MMR: (1 − λ) · largest cosine to the items before it.")]
     score: float
-    runner_up: Annotated[str | None, Meta(description="Id of the candidate that came second in this step.")]
+    runner_up: Annotated[
+        str | None,
+        Meta(
+            description="Id of the candidate that came second in this step. Null: there was none, or the model valued "
+            "the list of the plain sort higher than its own and returned that."
+        ),
+    ]
 
 
 class Item(Struct, frozen=True, gc=False, omit_defaults=True):
@@ -188,7 +195,8 @@ class RerankResponse(Struct, frozen=True, gc=False):
     version: str
     items: list[Item]
     value: Annotated[
-        ObjectiveValues, Meta(description="What the model expects of its own items: clicks, purchases, GMV.")
+        ObjectiveValues,
+        Meta(description="What the model expects of its own items (source model): clicks, purchases, GMV."),
     ]
     degraded: Degraded | None
     timings_ms: Timings

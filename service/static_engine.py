@@ -15,7 +15,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from models.manifest import TensorSpec
+from models.manifest import SORT_SLOTS, TensorSpec
 from service.onnx_engine import GraphFacts
 from service.shapes import Shape, Shapes
 from service.stacking import Batch
@@ -79,7 +79,7 @@ class StaticEngine:
         """
         free = self.shapes.fit(batch).free  # of the request itself, should it be past the sizes that are always warmed
         shapes = dict.fromkeys([*(Shape(rows, free) for rows in self.shapes.rows), *self.shapes.to_warm()])
-        batches = {shape: _copies(_cut(batch, self.facts.inputs, shape), shape.rows) for shape in shapes}
+        batches = {shape: _copies(cut(batch, self.facts.inputs, shape), shape.rows) for shape in shapes}
         for shape, rows in batches.items():
             for _ in range(_WARM_RUNS):
                 self._run(shape, rows, NOT_CAPTURED)
@@ -97,8 +97,8 @@ class StaticEngine:
 
     def _check_replay(self, shape: Shape, batch: Batch) -> None:
         expected = self._run(shape, batch, NOT_CAPTURED)
-        for value in self._buffers[shape].outputs.values():  # Else what is left there would pass for an answer.
-            value.update_inplace(np.full(value.shape(), _NO_ANSWER, value.numpy().dtype))
+        for name, value in self._buffers[shape].outputs.items():  # Else what is left there would pass for an answer.
+            value.update_inplace(_no_answer(expected[name]))
         found = self._run(shape, batch, self._graph_ids[shape])
         for name, array in expected.items():
             if not np.allclose(found[name], array, rtol=_TOLERANCE, atol=_TOLERANCE, equal_nan=True):
@@ -136,18 +136,36 @@ class StaticEngine:
         return ort.OrtValue.ortvalue_from_shape_and_type(list(sizes), np.dtype(tensor.dtype).type, self._device, 0)
 
 
+def _no_answer(expected: NDArray[np.generic]) -> NDArray[np.generic]:
+    """An array like `expected` that differs from it everywhere."""
+    is_bool = expected.dtype == np.bool_
+    other: NDArray[np.generic] = np.logical_not(expected) if is_bool else np.full_like(expected, _NO_ANSWER)
+    return other
+
+
 def _copies(batch: Batch, rows: int) -> dict[str, NDArray[np.generic]]:
     return {name: np.repeat(array, rows, axis=0) for name, array in batch.items()}
 
 
 def _without_candidates(batch: Batch) -> dict[str, NDArray[np.generic]]:
-    return {name: np.zeros_like(array) if name == "valid" else array for name, array in batch.items()}
+    nothing = {"valid": 0, SORT_SLOTS: -1}
+    return {n: np.full_like(array, nothing[n]) if n in nothing else array for n, array in batch.items()}
 
 
-def _cut(batch: Batch, inputs: tuple[TensorSpec, ...], shape: Shape) -> dict[str, NDArray[np.generic]]:
+def cut(batch: Batch, inputs: tuple[TensorSpec, ...], shape: Shape) -> dict[str, NDArray[np.generic]]:
     """One request cut down to what `shape` holds, in its free axes."""
     free = dict(shape.free)
-    return {
+    kept = {
         t.name: batch[t.name][tuple(slice(free.get(a) if isinstance(a, str) else None) for a in t.shape)]
         for t in inputs
     }
+    return kept if SORT_SLOTS not in kept else {**kept, SORT_SLOTS: _within(kept[SORT_SLOTS], kept["valid"].shape[1])}
+
+
+def _within(sort_slots: NDArray[np.generic], slots: int) -> NDArray[np.generic]:
+    """Of the sort's lists [B, L], what stands in the first `slots`, and −1 past its end."""
+    rows = np.full_like(sort_slots, -1)
+    for row, given in zip(rows, np.asarray(sort_slots, np.int64), strict=True):
+        kept = given[given < slots]
+        row[: len(kept)] = kept
+    return rows

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from models.verdict import Outcome
 from service.model import Model
 from service.registry import Registry
 from service.rolling import WINDOW_SECONDS, RollingWindow
@@ -18,6 +19,16 @@ class Health(BaseModel):
     """The service can answer."""
 
     status: Literal["ok"] = "ok"
+
+
+class VerdictStatus(BaseModel):
+    """The model's lists beside those of a plain sort by the prior scores, as training found them."""
+
+    outcome: Outcome = Field(
+        description="better, same, worse: than the sort; sort: nothing learnt is kept, the sort is what is served; "
+        "unmeasured: nobody has compared them."
+    )
+    sentence: str = Field(description="The same in plain English.")
 
 
 class ModelStatus(BaseModel):
@@ -34,10 +45,17 @@ class ModelStatus(BaseModel):
     max_queues: int
     max_candidates: int = Field(description="Candidates that the model can look at; the rest follow by the fallback.")
     head_width: int
+    beam_width: int = Field(description="Lists that are built side by side; 1: greedy.")
     queues: list[dict[str, str]] = Field(description="Default queues in priority order.")
     partition: str
     objectives: dict[str, float] = Field(description="Default weights.")
     fixed_objectives: bool = Field(description="The model knows the mix of its default weights only.")
+    valued: list[str] = Field(description="Objectives that the model values; a weight on another is refused.")
+    shares: dict[str, float] | None = Field(
+        description="Share of the learnt correction that is kept, 0 to 1; null: not known. Where it is 0 for all that "
+        "a request weighs, the sort by `fallback` is served without running the model."
+    )
+    verdict: VerdictStatus
     units: dict[str, float] = Field(description="Mean increment per slot in training; weights are relative to it.")
     diversity: dict[str, float] = Field(description="Default lambda and window.")
     fallback: str = Field(description="Formula that orders what the model does not reach.")
@@ -90,10 +108,14 @@ def describe_model(model: Model, registry: Registry) -> ModelStatus:
         max_queues=m.limits.queues,
         max_candidates=m.limits.slots,
         head_width=m.limits.head_width,
+        beam_width=m.limits.beam_width,
         queues=[{"name": q.name, "score": q.score} for q in m.queues],
         partition=m.partition,
         objectives=dict(m.objectives),
         fixed_objectives=m.fixed_objectives,
+        valued=list(m.valued),
+        shares=None if m.shares is None else dict(m.shares),
+        verdict=VerdictStatus(outcome=m.verdict.outcome, sentence=m.verdict.sentence),
         units=dict(m.units),
         diversity={"lambda": m.diversity.trade_off, "window": m.diversity.window},
         fallback=m.fallback,

@@ -7,6 +7,7 @@ to find out. Nothing here is counted or logged.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 from typing import Any, Final
 
@@ -15,7 +16,7 @@ from starlette.types import Message
 from models.features import Scalar
 from models.formulas import compile_formula
 from models.manifest import Manifest
-from models.spec import Category, Field, Hashed
+from models.spec import OBJECTIVES, Category, Field, Hashed
 from service.admission import Admission, AdmissionOptions
 from service.auth import ApiKeys
 from service.batcher import Batcher
@@ -41,16 +42,18 @@ async def warm_up(batcher: Batcher, model: Model) -> None:
     most = model.engine.largest_batch
     registry = Registry()
     registry.publish(model)
-    body = json.dumps(example_request(model.manifest)).encode()
+    bodies = [json.dumps(request).encode() for request in _requests(model.manifest)]
     endpoint = RerankEndpoint(
-        options=EndpointOptions(max_body_bytes=len(body), read_timeout_seconds=_TIMEOUT_SECONDS, budget_seconds=NEVER),
+        options=EndpointOptions(
+            max_body_bytes=max(map(len, bodies)), read_timeout_seconds=_TIMEOUT_SECONDS, budget_seconds=NEVER
+        ),
         keys=ApiKeys(()),
         admission=Admission(AdmissionOptions(limit=most)),
         reranker=Reranker(registry=registry, batcher=batcher, max_candidates=_CANDIDATES),
         observers=(),
     )
     # One at a time, as on a quiet day, then as many together as one run can hold.
-    for together in (*[1] * _REQUESTS, *[most] * _FULL_BATCHES):
+    for body, together in itertools.product(bodies, (*[1] * _REQUESTS, *[most] * _FULL_BATCHES)):
         for status, answer in await asyncio.gather(*(_post(endpoint, body) for _ in range(together))):
             if status != 200:
                 raise BundleError(f"a warm-up request was answered {status}: {answer.decode()}")
@@ -68,6 +71,15 @@ async def _warm_engine(batcher: Batcher, model: Model) -> None:
             formula_answer(case, "deadline", Deadline())
     except Exception as error:
         raise BundleError(f"a warm-up request cannot be run: {error}") from error
+
+
+def _requests(manifest: Manifest) -> list[dict[str, Any]]:
+    """One with the bundle's defaults and, if they leave the list to the sort, one that does not, if there is any."""
+    first = example_request(manifest)
+    if not manifest.bypassed(manifest.objectives):
+        return [first]
+    alone = [dict.fromkeys(OBJECTIVES, 0.0) | {name: 1.0} for name in manifest.valued]
+    return [first, *({**first, "objectives": mix} for mix in alone if not manifest.bypassed(mix))][:2]
 
 
 def example_request(manifest: Manifest) -> dict[str, Any]:

@@ -6,14 +6,15 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.manifest import MANIFEST_FILE, Diversity, Limits, Manifest, QueueSpec, TensorSpec, same_mix
-from models.spec import FeatureSpec, Hashed, SpecError
+from models.spec import OBJECTIVES, FeatureSpec, Hashed, SpecError
+from models.verdict import UNMEASURED, Outcome, Verdict
 from tests.contract.strategies import POSITIVE, SPECS
 from tests.contract.test_spec import SPEC
 
@@ -33,24 +34,37 @@ MANIFEST = Manifest(
     outputs=(TensorSpec("order", "int64", ("B", 10)),),
     files={"model.onnx": "ab"},
     provenance={"data": {"seed": 0}},
+    shares={"click": 0.5, "conversion": 0.0},
+    valued=("click", "conversion"),
+    verdict=Verdict("better", "It beats the sort.", ({"objective": "click", "gain": 0.02},)),
 )
+OPTIONAL = {"shares", "valued", "verdict"}
 WEIGHTS = st.fixed_dictionaries(dict.fromkeys(("click", "conversion", "gmv"), POSITIVE))
 
 
 @settings(max_examples=30, deadline=None)
 @given(
     spec=SPECS,
-    limits=st.builds(Limits, st.integers(1, 50), st.integers(2, 8), st.integers(1, 8), st.integers(0, 300)),
+    limits=st.builds(
+        Limits, st.integers(1, 50), st.integers(2, 8), st.integers(1, 8), st.integers(0, 300), st.integers(1, 64)
+    ),
     objectives=WEIGHTS,
+    shares=st.none() | st.fixed_dictionaries(dict.fromkeys(("click", "conversion"), st.floats(0, 1))),
+    verdict=st.builds(
+        Verdict,
+        st.sampled_from(get_args(Outcome)),
+        st.text(min_size=1).filter(str.strip),
+        st.lists(st.dictionaries(st.text(), st.text() | st.floats(allow_nan=False))).map(tuple),
+    ),
     units=WEIGHTS,
     diversity=st.builds(Diversity, st.floats(0, 1), st.integers(0, 50)),
 )
 def test_a_manifest_survives_its_json_form(
-    spec: FeatureSpec, limits: Limits, objectives: Any, units: Any, diversity: Diversity
+    spec: FeatureSpec, limits: Limits, objectives: Any, shares: Any, verdict: Verdict, units: Any, diversity: Diversity
 ) -> None:
-    manifest = replace(
-        MANIFEST, spec=spec, limits=limits, objectives=objectives, units=units, diversity=diversity, partition="dfs"
-    )
+    sizes: dict[str, Any] = {"limits": limits, "objectives": objectives, "units": units, "diversity": diversity}
+    learnt: dict[str, Any] = {"shares": shares, "verdict": verdict, "valued": OBJECTIVES}
+    manifest = replace(MANIFEST, spec=spec, partition="dfs", **sizes, **learnt)
     assert Manifest.from_json(json.loads(json.dumps(manifest.to_json()))) == manifest
 
 
@@ -89,7 +103,7 @@ def refusal(edit: Callable[[Any], Any]) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize("key", sorted(MANIFEST.to_json()))
+@pytest.mark.parametrize("key", sorted(set(MANIFEST.to_json()) - OPTIONAL))
 def test_every_missing_key_is_named(key: str) -> None:
     assert refusal(lambda d: d.pop(key)) == f"bundle.{key}: is missing"
 
@@ -114,6 +128,7 @@ def test_every_key_of_a_wrong_type_is_named(key: str) -> None:
         (lambda d: d["limits"].update(list_length=0), "limits.list_length: must be at least 1"),
         (lambda d: d["limits"].update(queue_length=-1), "limits.queue_length: must be at least 1"),
         (lambda d: d["limits"].update(head_width=0), "limits.head_width: must be at least 1"),
+        (lambda d: d["limits"].update(beam_width=0), "limits.beam_width: must be at least 1"),
         (lambda d: d["limits"].pop("queues"), "bundle.limits.queues: is missing"),
         (lambda d: d["objectives"].pop("gmv"), "bundle.objectives: must have exactly the keys"),
         (lambda d: d["units"].update(profit=1), "bundle.units: must have exactly the keys"),
@@ -130,6 +145,24 @@ def test_every_key_of_a_wrong_type_is_named(key: str) -> None:
         (lambda d: d["outputs"][0].update(dtype=None), "bundle.outputs[0].dtype: must be a string"),
         (lambda d: d["inputs"][0].update(shape=[1.5]), "bundle.inputs[0].shape: must be an array of sizes"),
         (lambda d: d["inputs"][0].pop("shape"), "bundle.inputs[0].shape: is missing"),
+        (lambda d: d["shares"].pop("click"), "bundle.shares: must have exactly the keys click, conversion"),
+        (lambda d: d["shares"].update(gmv=1), "bundle.shares: must have exactly the keys click, conversion"),
+        (lambda d: d["shares"].update(click=1.5), "bundle.shares.click: must be within 0..1, not 1.5"),
+        (lambda d: d["shares"].update(click=float("nan")), "bundle.shares.click: must be within 0..1, not nan"),
+        (lambda d: d["shares"].update(click=None), "bundle.shares.click: must be of type float, not NoneType"),
+        (lambda d: d.update(shares=None), "bundle.shares: must be an object"),
+        (lambda d: d.update(valued=[]), "bundle.valued: must be some of click, conversion, gmv, each once"),
+        (lambda d: d.update(valued=["click", "click"]), "bundle.valued: must be some of"),
+        (lambda d: d.update(valued=["profit"]), "bundle.valued: must be some of"),
+        (lambda d: d.update(valued=[1]), "bundle.valued: must be an array of strings"),
+        (lambda d: d.update(valued=["click"]), "bundle.objectives.conversion: must be 0, since the model values click"),
+        (lambda d: d["verdict"].update(outcome="superb"), "verdict.outcome: must be one of better, same, worse, sort"),
+        (lambda d: d["verdict"].update(sentence=" "), "verdict.sentence: must not be empty"),
+        (lambda d: d["verdict"].update(sentence=1), "bundle.verdict.sentence: must be of type str, not int"),
+        (lambda d: d["verdict"].pop("sentence"), "bundle.verdict.sentence: is missing"),
+        (lambda d: d["verdict"].update(figures={}), "bundle.verdict.figures: must be an array"),
+        (lambda d: d["verdict"].update(figures=[1]), "bundle.verdict.figures[0]: must be an object"),
+        (lambda d: d["verdict"].update(mood="glad"), "bundle.verdict.mood: unknown key"),
     ],
 )
 def test_a_malformed_manifest_is_refused_naming_the_key(edit: Callable[[Any], Any], message: str) -> None:
@@ -151,6 +184,41 @@ def test_slots_are_queues_times_their_length_which_is_that_of_the_list_unless_gi
 
 def test_limits_written_before_queues_had_a_length_of_their_own_are_read() -> None:
     assert Manifest.from_json(edited(lambda d: d["limits"].pop("queue_length"))) == MANIFEST
+
+
+def test_a_bundle_from_before_there_were_verdicts_values_everything_and_is_unmeasured() -> None:
+    def strip(data: Any) -> None:
+        for key in OPTIONAL:
+            del data[key]
+
+    old = Manifest.from_json(edited(strip))
+    assert (old.shares, old.valued, old.verdict) == (None, OBJECTIVES, UNMEASURED)
+    assert old.verdict.outcome == "unmeasured"
+
+
+@pytest.mark.parametrize(
+    ("shares", "weights", "bypassed"),
+    [
+        ((0, 0), (5, 1, 1), True),
+        ((0.25, 0), (5, 1, 1), False),
+        ((0.25, 0), (0, 1, 0), True),
+        ((0.25, 0), (0, 0, 1), True),
+        ((0.25, 0), (1e-9, 1, 1), False),
+        ((0, 0.25), (1, 0, 0), True),
+        ((0, 0.25), (0, 0, 1), False),
+        (None, (5, 1, 1), False),
+    ],
+)
+def test_the_sort_decides_if_nothing_learnt_is_kept_for_what_is_asked(
+    shares: Any, weights: tuple[float, ...], bypassed: bool
+) -> None:
+    known = None if shares is None else dict(zip(("click", "conversion"), shares, strict=True))
+    assert replace(MANIFEST, shares=known).bypassed(dict(zip(OBJECTIVES, weights, strict=True))) is bypassed
+
+
+def test_objectives_that_the_model_does_not_value_are_found_where_they_have_weight() -> None:
+    assert MANIFEST.not_valued({"click": 1, "conversion": 1, "gmv": 0}) == []
+    assert MANIFEST.not_valued({"click": 0, "conversion": 0, "gmv": 0.1}) == ["gmv"]
 
 
 def test_a_graph_takes_any_slots_if_their_axis_has_a_name_and_any_objectives_if_it_takes_weights() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from models.manifest import Partition
-from models.partition import descending, partition
+from models.partition import descending, partition, sorted_slots
 
 Scores = NDArray[np.float64]
 # Few distinct values, so that ties are common.
@@ -104,3 +104,33 @@ def test_nothing_to_deal_leaves_every_place_empty(strategy: Partition) -> None:
 
 def test_equal_scores_keep_their_order() -> None:
     assert descending(np.array([1.0, 2.0, 1.0, 2.0, 2.0])).tolist() == [1, 3, 4, 0, 2]
+
+
+def test_the_sorts_list_names_the_slots_of_the_best_that_are_encoded() -> None:
+    scores = np.array([1.0, 5.0, 5.0, 9.0, 3.0])
+    # Candidate 3 is the best and not encoded; 1 and 2 tie and stand in slots of the other order.
+    slots = np.array([2, 0, -1, 4, 1, -1])
+    assert sorted_slots(scores, slots, 3).tolist() == [4, 0, 3]
+    assert sorted_slots(scores, slots, 6).tolist() == [4, 0, 3, 1, -1, -1]
+    assert sorted_slots(scores, np.full(4, -1), 2).tolist() == [-1, -1]
+
+
+def test_candidates_whose_score_is_not_finite_stand_last_in_the_sorts_list() -> None:
+    scores = np.array([np.inf, -1e300, np.nan, 2.0, -np.inf])
+    assert sorted_slots(scores, np.array([4, 0, 1, 2, 3]), 5).tolist() == [4, 2, 1, 3, 0]
+
+
+@given(
+    scores=st.lists(st.sampled_from([0.0, 0.5, 1.0]), min_size=1, max_size=12).map(np.array),
+    length=st.integers(1, 4),
+    strategy=st.sampled_from(["bfs", "dfs"]),
+)
+def test_with_a_queue_of_the_same_scores_it_is_the_sort_of_all_candidates(
+    scores: NDArray[np.float64], length: int, strategy: Partition
+) -> None:
+    slots = partition(np.stack([-scores, scores]), length, strategy).reshape(-1)
+    found = sorted_slots(scores, slots, length)
+    best = descending(scores)[:length].tolist()
+    named = slots[found[found >= 0]].tolist()
+    assert named == best[: len(named)]
+    assert len(named) == len(best)

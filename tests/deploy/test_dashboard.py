@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 
+from service.records import CHOICES
 from tests.deploy.files import DASHBOARD, dashboard_expressions, exported_series, metrics_in, panels
 
 
@@ -20,6 +21,12 @@ def test_it_shows_every_kind_of_metric_that_the_service_has() -> None:
     shown = {m for _, e in dashboard_expressions() for m in metrics_in(e)}
     families = {name.removesuffix("_sum") for name in exported_series() if name.endswith("_sum") and "rerank" in name}
     assert not {f for f in families if not any(m.startswith(f) for m in shown)}
+
+
+def test_it_shows_whose_lists_are_served() -> None:
+    (panel,) = [p for p in panels() if p["title"] == "Whose list"]
+    assert metrics_in(panel["targets"][0]["expr"]) == {"rerank_list_choice_total"}
+    assert all(choice in panel["description"] for choice in CHOICES)
 
 
 def test_p99_stands_against_a_line_at_19_ms() -> None:

@@ -12,13 +12,19 @@ from service.model import Model
 from service.onnx_engine import SessionConfig
 from tests.service.degre_bundle import write_degre_bundle
 from tests.service.live import Live, live_app
-from tests.service.tiny_bundle import write_bundle
+from tests.service.tiny_bundle import Options, write_bundle
 
 
 @pytest.fixture(scope="session")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle on disk; do not change it."""
     return write_bundle(tmp_path_factory.mktemp("bundles"))
+
+
+@pytest.fixture(scope="session")
+def sort_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, of a graph that is also given the sort's list; do not change it."""
+    return write_bundle(tmp_path_factory.mktemp("sort"), Options(knows_sort=True))
 
 
 @pytest.fixture(scope="session")
@@ -39,16 +45,16 @@ def degre_model(degre_bundle: Path) -> Model:
     return load_bundle(degre_bundle, SessionConfig())
 
 
-@pytest.fixture(scope="session", params=["bundle", "degre_bundle"])
+@pytest.fixture(scope="session", params=["bundle", "sort_bundle", "degre_bundle"])
 def any_bundle(request: pytest.FixtureRequest) -> Path:
-    """A bundle of either family, for what must hold whatever the model is."""
+    """A bundle of any kind, for what must hold whatever the model is."""
     folder: Path = request.getfixturevalue(request.param)
     return folder
 
 
 @pytest.fixture(scope="session")
 def any_server(any_bundle: Path) -> Iterator[Live]:
-    """A server with a model of either family."""
+    """A server with a model of any kind."""
     with live_app(load_bundle(any_bundle, SessionConfig())) as live:
         yield live
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import onnx
 import pytest
 
 from models import manifest as m
+from models.verdict import UNMEASURED
 from service.bundle import load_bundle
 from service.catalogue import versions
 from service.model import BundleError
@@ -199,6 +201,18 @@ def test_a_golden_file_without_requests_is_refused(tmp_path: Path) -> None:
     assert "at least 1" in refusal(folder)
     edit_golden(folder, "input.price", lambda _: np.zeros(()))
     assert "at least 1" in refusal(folder)
+
+
+def test_a_bundle_from_before_verdicts_and_beams_loads_and_is_unmeasured(tmp_path: Path) -> None:
+    folder = write_bundle(tmp_path)
+    data = json.loads((folder / m.MANIFEST_FILE).read_text("utf-8"))
+    assert data.pop("valued") == ["click", "conversion", "gmv"]
+    assert data.pop("verdict")["outcome"] == "same"
+    assert "shares" not in data
+    del data["limits"]["beam_width"], data["limits"]["queue_length"]
+    (folder / m.MANIFEST_FILE).write_text(json.dumps(data), "utf-8")
+    manifest = load_bundle(folder, SessionConfig()).manifest
+    assert (manifest.verdict, manifest.shares, manifest.limits.beam_width) == (UNMEASURED, None, 1)
 
 
 def test_versions_are_in_natural_order(tmp_path: Path) -> None:

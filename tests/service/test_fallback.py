@@ -13,10 +13,11 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from service.fallback import formula_list, input_list, maximal_marginal_relevance
+from service.fallback import Places, formula_list, input_list, maximal_marginal_relevance
 from service.plan import Plan, make_plan
 from service.queues import ScoreTable
 from service.schemas import RerankRequest
+from tests.service.live import FakeEngine, fake_model, live_app
 from tests.service.requests import candidate, request
 from tests.service.tiny_bundle import Options, make_manifest
 
@@ -126,12 +127,18 @@ def test_an_item_without_an_embedding_is_charged_the_mean_of_the_others_and_so_d
 
 
 def make(sent: dict[str, Any], **options: Any) -> tuple[RerankRequest, Plan, list[tuple[int, str]]]:
-    """The request, its plan and its list by the formula."""
+    """The request, its plan and its list by the formula, which there must be."""
+    decoded, plan, places = try_to_make(sent, **options)
+    assert places is not None
+    return decoded, plan, list(places)
+
+
+def try_to_make(sent: dict[str, Any], **options: Any) -> tuple[RerankRequest, Plan, Places | None]:
     manifest = make_manifest(Options(**options))
     decoded = msgspec.convert(sent, RerankRequest)
     plan = make_plan(decoded, manifest)
     table = ScoreTable(decoded.candidates, plan.weights, manifest.spec)
-    return decoded, plan, list(formula_list(decoded.candidates, table, plan, manifest))
+    return decoded, plan, formula_list(decoded.candidates, table, plan, manifest)
 
 
 def reference_list(decoded: RerankRequest, plan: Plan, list_length: int, scores: Sequence[float]) -> list[int]:
@@ -209,14 +216,23 @@ def test_with_diversity_only_the_second_item_is_the_one_least_like_the_first() -
     assert second == min((i for i in range(4) if i != first), key=lambda i: cosine(vectors[i], vectors[first]))
 
 
-def test_without_prices_and_a_default_for_them_the_list_is_that_of_the_request() -> None:
+def test_without_prices_and_a_default_for_them_there_is_no_list_by_the_formula() -> None:
     sent = request(7, top_n=6, queues=[{"name": "q", "score": "ctr"}])
     for one in sent["candidates"]:
         one.pop("price")
     spec = replace(make_manifest(Options()).spec, price=None)
-    _, plan, places = make(sent, spec=spec, fallback="ctr*price")
-    assert places == [(i, "input") for i in range(6)]
-    assert places == input_list(plan)
+    _, plan, places = try_to_make(sent, spec=spec, fallback="ctr*price")
+    assert places is None
+    assert input_list(plan) == [(i, "input") for i in range(6)]
+
+
+def test_a_model_that_fails_where_the_formula_cannot_be_computed_leaves_the_order_of_the_request() -> None:
+    engine = FakeEngine()
+    engine.error = RuntimeError("broken")
+    with live_app(fake_model(engine, Options(fallback="margin"))) as live:
+        answer = live.post(request(7, top_n=6)).json
+        assert answer["degraded"] == {"reason": "model-error", "level": "input"}
+        assert [item["index"] for item in answer["items"]] == list(range(6))
 
 
 def test_candidates_for_which_the_formula_is_not_finite_come_last_in_the_order_of_the_request() -> None:

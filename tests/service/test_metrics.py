@@ -55,6 +55,7 @@ def test_the_names_of_the_contract_are_there(server: Live) -> None:
         "rerank_list_displacement",
         "rerank_list_queue_items",
         "rerank_list_items",
+        "rerank_list_choice",
     }
 
 
@@ -75,6 +76,7 @@ def test_a_request_is_counted_once_in_every_metric() -> None:
             assert live.series("rerank_stage_duration_seconds_count", stage=stage) == 1
         assert live.series("rerank_candidates_sum") == 12
         assert live.series("rerank_batch_size_sum") == 1
+        assert live.series("rerank_list_choice_total", choice="plan") == 1
         assert live.series("rerank_list_items_total", source="model") == 5
         assert live.series("rerank_list_items_total", source="formula") == 2
         assert sum(live.series("rerank_list_queue_items_total", queue=str(q)) or 0 for q in range(3)) == 5

@@ -9,12 +9,13 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from models.manifest import GOLDEN_FILE, MODEL_FILE, Manifest
+from models.manifest import GOLDEN_FILE, MODEL_FILE, Manifest, TensorSpec
 from service import cuda_engine
 from service.cuda_engine import CudaEngine, provider_options
 from service.onnx_engine import SessionConfig, session_options
+from service.shapes import Shape
 from service.stacking import Batch
-from service.static_engine import GRAPH_ID, CaptureError, StaticEngine
+from service.static_engine import GRAPH_ID, CaptureError, StaticEngine, cut
 
 
 def session_of(folder: Path) -> ort.InferenceSession:
@@ -120,6 +121,51 @@ def test_a_replay_that_answers_otherwise_is_found(bundle: Path, stale_from: int)
     engine = static(bundle, Recorded(session_of(bundle), stale_from=stale_from), graphs=True)
     with pytest.raises(CaptureError, match="gives another"):
         engine.warm(golden(bundle, slice(0, 1)))
+
+
+class Forgetful(Recorded):
+    """A session whose captured runs leave one output as it was."""
+
+    def __init__(self, session: ort.InferenceSession, output: str) -> None:
+        super().__init__(session)
+        self._place = [o.name for o in session.get_outputs()].index(output)
+
+    def run_with_iobinding(self, binding: Any, options: ort.RunOptions) -> None:
+        value = binding.get_outputs()[self._place]
+        before = value.numpy().copy()
+        super().run_with_iobinding(binding, options)
+        if self.ids[-1] > 0:
+            value.update_inplace(before)
+
+
+@pytest.mark.parametrize("output", ["order", "score", "kept_sort"])
+def test_a_replay_that_leaves_any_one_output_as_it_was_is_found(sort_bundle: Path, output: str) -> None:
+    engine = static(sort_bundle, Forgetful(session_of(sort_bundle), output), graphs=True)
+    with pytest.raises(CaptureError, match=f"gives another '{output}'"):
+        engine.warm(golden(sort_bundle, slice(0, 1)))
+
+
+def test_a_check_without_candidates_is_one_without_a_sorts_list_too(sort_bundle: Path) -> None:
+    runs: list[Batch] = []
+
+    class Watched(StaticEngine):
+        def _run(self, shape: Shape, batch: Batch, graph_id: int) -> Any:
+            runs.append(batch)
+            return super()._run(shape, batch, graph_id)
+
+    engine = Watched(session_of(sort_bundle), provider="cpu", largest_batch=1, device="cpu", graphs=True)
+    engine.warm(golden(sort_bundle, slice(0, 1)))
+    empty = [run for run in runs if not run["valid"].any()]
+    assert empty
+    assert all((run["sort_slots"] == -1).all() for run in empty)
+
+
+def test_of_the_sorts_list_what_is_cut_off_is_left_out() -> None:
+    inputs = (TensorSpec("valid", "bool", ("B", "N")), TensorSpec("sort_slots", "int64", ("B", 4)))
+    batch = {"valid": np.ones((1, 6), bool), "sort_slots": np.array([[5, 0, 4, 2]])}
+    found = cut(batch, inputs, Shape(1, (("N", 4),)))
+    assert found["sort_slots"].tolist() == [[0, 2, -1, -1]]
+    assert found["valid"].shape == (1, 4)
 
 
 def on_cpu(monkeypatch: pytest.MonkeyPatch, sessions: dict[bool, Any]) -> None:

@@ -2,6 +2,9 @@
 
 It takes slots rank by rank, queue by queue, until L are taken. Every item is worth 0.1 clicks, 0.02 purchases and 0.02
 times its price; every item after the first is charged (1 − λ) / 2.
+
+With `Options.knows_sort` it is also given the sort's list, and returns that if the prior logit of a click on its first
+item is above that on the plan's.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from models import manifest as m
 from models.spec import Category, FeatureSpec, Hashed, Number
+from models.verdict import Verdict
 
 CLICKS, PURCHASES = 0.1, 0.02
 Arrays = dict[str, NDArray[Any]]
@@ -49,6 +53,10 @@ SHAPES: dict[str, tuple[str, tuple[int | str, ...]]] = {
     "trade_off": ("float32", ("batch",)),
     "window": ("int64", ("batch",)),
 }
+SORT_SHAPES: dict[str, tuple[str, tuple[int | str, ...]]] = {
+    "priors": ("float32", ("batch", "N", 2)),
+    m.SORT_SLOTS: ("int64", ("batch", "L")),
+}
 LIMITS = m.Limits(list_length=5, queues=3)
 DTYPES = {"int64": TensorProto.INT64, "float32": TensorProto.FLOAT, "bool": TensorProto.BOOL}
 
@@ -64,6 +72,7 @@ class Options:
     fallback: str = "alpha*ctr + beta*ctr*cvr + gamma*ctr*cvr*price"
     change: Callable[[m.Manifest], m.Manifest] = lambda manifest: manifest
     fingerprint: str | None = None
+    knows_sort: bool = False
 
 
 def write_bundle(root: Path, options: Options | None = None) -> Path:
@@ -100,11 +109,13 @@ def make_manifest(o: Options) -> m.Manifest:
         "penalty": ("float32", ("batch", length)),
         "score": ("float32", ("batch", length)),
         "runner_up": ("int64", ("batch", length)),
+        **({m.KEPT_SORT: ("bool", ("batch",))} if o.knows_sort else {}),
     }
+    sizes = {"N": slots, "L": length}
 
     def tensors(table: dict[str, Any]) -> tuple[m.TensorSpec, ...]:
         return tuple(
-            m.TensorSpec(name, dtype, tuple(slots if size == "N" else size for size in shape))
+            m.TensorSpec(name, dtype, tuple(sizes.get(str(size), size) for size in shape))
             for name, (dtype, shape) in table.items()
         )
 
@@ -124,9 +135,10 @@ def make_manifest(o: Options) -> m.Manifest:
         units={"click": 0.05, "conversion": 0.001, "gmv": 0.5},
         diversity=m.Diversity(trade_off=0.8, window=4),
         fallback=o.fallback,
-        inputs=tensors(SHAPES),
+        inputs=tensors(SHAPES | (SORT_SHAPES if o.knows_sort else {})),
         outputs=tensors(outputs),
         provenance={"data": "none", "purpose": "tests"},
+        verdict=Verdict("same", "Its lists are worth as much as those of the sort."),
     )
 
 
@@ -151,14 +163,20 @@ def make_graph(manifest: m.Manifest, fingerprint: str) -> onnx.ModelProto:
         "half": np.array([0] + [0.5] * (length - 1), np.float32)[None],
     }
     node = helper.make_node
+    knows_sort = any(t.name == m.SORT_SLOTS for t in manifest.inputs)
+    if knows_sort:
+        constants["first"] = np.array([0], np.int64)
     nodes = [
         node("Cast", ["valid"], ["valid_i"], to=TensorProto.INT64),
         node("Mul", ["valid_i", "priority"], ["key"]),
-        node("TopK", ["key", "length"], ["best", "places"], axis=1),
-        node("Greater", ["best", "zero"], ["there"]),
-        node("Where", ["there", "places", "none"], ["order"]),
-        node("Slice", ["order", "second", "end", "axis1"], ["shifted"]),
-        node("Pad", ["shifted", "pad", "none"], ["runner_up"]),
+        node("TopK", ["key", "length"], ["best", "top"], axis=1),
+        node("Greater", ["best", "zero"], ["filled"]),
+        node("Where", ["filled", "top", "none"], ["plan"]),
+        node("Slice", ["plan", "second", "end", "axis1"], ["shifted"]),
+        node("Pad", ["shifted", "pad", "none"], ["second_best"]),
+        *(_choose_list() if knows_sort else _keep_plan()),
+        node("Less", ["none", "order"], ["there"]),
+        node("Max", ["order", "zero"], ["places"]),
         node("Cast", ["there"], ["mask"], to=TensorProto.FLOAT),
         node("Unsqueeze", ["mask", "axis2"], ["mask3"]),
         node("Mul", ["mask3", "counts"], ["delta"]),
@@ -193,6 +211,30 @@ def make_graph(manifest: m.Manifest, fingerprint: str) -> onnx.ModelProto:
     return model
 
 
+def _keep_plan() -> list[onnx.NodeProto]:
+    rename = [("plan", "order"), ("second_best", "runner_up")]
+    return [helper.make_node("Identity", [old], [new]) for old, new in rename]
+
+
+def _choose_list() -> list[onnx.NodeProto]:
+    """The sort's list instead of the plan where a click on its first item was thought likelier."""
+    node = helper.make_node
+    slots = [("plan", "plan"), (m.SORT_SLOTS, "sort")]
+    return [
+        node("Slice", ["priors", "first", "second", "axis2"], ["click3"]),
+        node("Squeeze", ["click3", "axis2"], ["click"]),
+        *(node("Slice", [value, "first", "second", "axis1"], [f"{name}_head"]) for value, name in slots),
+        *(node("Max", [f"{name}_head", "zero"], [f"{name}_place"]) for _, name in slots),
+        *(node("GatherElements", ["click", f"{n}_place"], [f"{n}_prior"], axis=1) for _, n in slots),
+        node("Less", ["plan_prior", "sort_prior"], ["better"]),
+        node("Less", ["none", "sort_head"], ["given"]),
+        node("And", ["better", "given"], ["kept"]),
+        node("Squeeze", ["kept", "axis1"], [m.KEPT_SORT]),
+        node("Where", ["kept", m.SORT_SLOTS, "plan"], ["order"]),
+        node("Where", ["kept", "none", "second_best"], ["runner_up"]),
+    ]
+
+
 def golden_arrays(model: Path, manifest: m.Manifest) -> Arrays:
     """Four random requests and the graph's own answers."""
     rng = np.random.default_rng(0)
@@ -201,6 +243,10 @@ def golden_arrays(model: Path, manifest: m.Manifest) -> Arrays:
         shape = [4 if size == "batch" else 2 if isinstance(size, str) else size for size in tensor.shape]
         inputs[tensor.name] = (rng.random(shape) * 2).astype(tensor.dtype)
     inputs["trade_off"] = inputs["trade_off"] / 2
+    if m.SORT_SLOTS in inputs:  # Of two requests the sort's list is worth less, of two it is worth more.
+        inputs[m.SORT_SLOTS] = np.tile(np.arange(manifest.limits.list_length)[::-1], (4, 1)).astype(np.int64)
+        inputs["valid"][:] = True
+        inputs["priors"][:, :, 0] = np.linspace(-1, 1, manifest.limits.slots) * np.array([[1], [-1], [1], [-1]])
     session = ort.InferenceSession(str(model), providers=["CPUExecutionProvider"])
     names = [tensor.name for tensor in manifest.outputs]
     found = dict(zip(names, session.run(names, inputs), strict=True))
