@@ -5,18 +5,19 @@ Uses attributes only, never labels, and learns scales and directions from the ro
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.decomposition import TruncatedSVD
 
 Floats = NDArray[np.float64]
 
 WIDTH: Final = 16
 _FEWEST: Final = 20
+_ROWS: Final = 1 << 16
+"""How many rows of the attribute matrix are held at once: a log of millions has hundreds of categories."""
 
 
 def attribute_embeddings(
@@ -24,25 +25,24 @@ def attribute_embeddings(
     categories: Mapping[str, Sequence[str]],
     fit: NDArray[np.bool_],
     *,
-    seed: int,
     width: int = WIDTH,
 ) -> Floats:
     """Embeddings [n, E] of n items; E is `width`, or the number of attributes if that is fewer.
 
     Numbers are standardised (missing: the mean) and categories that occur at least 20 times among the rows to `fit`
-    become centred indicators.
+    become centred indicators. Of each direction the largest part is positive.
     """
-    columns = [_standardise(values, fit) for values in numbers.values()]
-    for values in categories.values():
-        counts = Counter(v for v, use in zip(values, fit.tolist(), strict=True) if use and v)
-        text = np.array(values, dtype=object)
-        kept = sorted(v for v, n in counts.items() if n >= _FEWEST)
-        columns += [_centre((text == v).astype(np.float64), fit) for v in kept]
-    matrix = np.column_stack(columns)
-    width = min(width, matrix.shape[1])
-    svd = TruncatedSVD(n_components=width, random_state=seed).fit(matrix[fit])
-    embeddings: Floats = np.round(svd.transform(matrix), 5)
-    return embeddings
+    attributes: list[_Number | _Indicator] = [_Number.of(values, fit) for values in numbers.values()]
+    attributes += [i for values in categories.values() for i in _indicators(values, fit)]
+    blocks = [slice(start, start + _ROWS) for start in range(0, len(fit), _ROWS)]
+    products = np.zeros((len(attributes), len(attributes)))
+    for rows in blocks:
+        matrix = _matrix(attributes, rows)[fit[rows]]
+        products += matrix.T @ matrix
+    # The right singular vectors of the matrix of all rows to fit, largest singular value first.
+    directions = np.linalg.eigh(products)[1][:, : -width - 1 : -1]
+    directions *= np.sign(directions[np.abs(directions).argmax(axis=0), np.arange(directions.shape[1])])
+    return np.concatenate([np.round(_matrix(attributes, rows) @ directions, 5) for rows in blocks])
 
 
 def describe_embedding(attributes: Sequence[str], fitted_on: str) -> str:
@@ -50,15 +50,46 @@ def describe_embedding(attributes: Sequence[str], fitted_on: str) -> str:
     return f"truncated SVD of the standardised item attributes ({', '.join(attributes)}), fitted on {fitted_on}"
 
 
-def _standardise(values: Floats, fit: NDArray[np.bool_]) -> Floats:
-    known = values[fit & ~np.isnan(values)]
-    if not len(known):
-        return np.zeros_like(values)
-    std = float(known.std()) or 1.0
-    scaled: Floats = np.where(np.isnan(values), 0.0, (values - known.mean()) / std)
-    return np.clip(scaled, -5.0, 5.0)
+@dataclass(frozen=True, eq=False)
+class _Number:
+    """A standardised number."""
+
+    values: Floats
+    mean: float
+    std: float
+
+    @classmethod
+    def of(cls, values: Floats, fit: NDArray[np.bool_]) -> _Number:
+        known = values[fit & ~np.isnan(values)]
+        return cls(values, float(known.mean()), float(known.std()) or 1.0) if len(known) else cls(values, 0.0, np.inf)
+
+    def column(self, rows: slice) -> Floats:
+        values = self.values[rows]
+        scaled: Floats = np.where(np.isnan(values), 0.0, (values - self.mean) / self.std)
+        return scaled.clip(-5.0, 5.0)
 
 
-def _centre(values: Floats, fit: NDArray[np.bool_]) -> Floats:
-    centred: Floats = values - values[fit].mean()
-    return centred
+@dataclass(frozen=True, eq=False)
+class _Indicator:
+    """Whether an item is of a category, centred."""
+
+    codes: NDArray[np.int64]
+    code: int
+    share: float
+
+    def column(self, rows: slice) -> Floats:
+        centred: Floats = (self.codes[rows] == self.code) - np.float64(self.share)
+        return centred
+
+
+def _indicators(values: Sequence[str], fit: NDArray[np.bool_]) -> list[_Indicator]:
+    """One for each category that is common enough, in the order of their names; none for what is missing."""
+    numbers: dict[str, int] = {}
+    codes = np.array([numbers.setdefault(value, len(numbers)) for value in values], np.int64)
+    counts = np.bincount(codes[fit], minlength=len(numbers))
+    kept = sorted(name for name, code in numbers.items() if name and counts[code] >= _FEWEST)
+    return [_Indicator(codes, numbers[name], float(counts[numbers[name]] / fit.sum())) for name in kept]
+
+
+def _matrix(attributes: Sequence[_Number | _Indicator], rows: slice) -> Floats:
+    return np.column_stack([attribute.column(rows) for attribute in attributes])

@@ -12,6 +12,7 @@ above `MAX_NIGHTLY` are data errors in the full file and are cut to it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Literal
 
@@ -30,8 +31,9 @@ from models.datasets.impressions import (
 )
 from models.datasets.priors import CROSS_FIT_FOLDS, DESCRIPTION, TEST, conditional, cross_fit
 from models.datasets.source import ListSource
-from models.datasets.splits import VALID_SHARE, check_fold, cross_fit_folds, fold_split
+from models.datasets.splits import VALID_SHARE, check_fold, cross_fit_folds, fold_split, share_split
 from models.datasets.table import Table, read_csv
+from models.lists import Split
 
 Gmv = Literal["stay", "gross"]
 MAX_NIGHTLY: Final = 5000.0
@@ -82,30 +84,51 @@ def read_impressions(path: Path, *, gmv: Gmv = "stay") -> tuple[Impressions, Int
     return impressions, booked, [r for r, flag in zip(request_ids, random.tolist(), strict=True) if flag]
 
 
-def load(path: Path, *, fold: int, folds: int, seed: int, gmv: Gmv = "stay") -> ListSource:
-    """The searches as list records; fold `fold` of `folds` is test. Raises `TableError` for a broken row."""
+def load(
+    path: Path, *, fold: int, folds: int, seed: int, gmv: Gmv = "stay", randomised_test: bool = False
+) -> ListSource:
+    """The searches as list records; fold `fold` of `folds` is test. Raises `TableError` for a broken row.
+
+    With `randomised_test` no fold is: the test lists are those shown in random order, so that what is fitted to the
+    others has seen a ranker's lists only (`listwright evaluate randomised`).
+    """
     check_fold(fold, folds)
     log, booked, random = read_impressions(path, gmv=gmv)
-    splits = [fold_split(r, fold=fold, folds=folds, seed=seed) for r in log.request_ids]
+    if randomised_test:
+        splits = _random_order_is_test(log.request_ids, random, seed=seed)
+        rule = f"lists shown in random order are test; of the rest {VALID_SHARE:.0%} is valid by hash of srch_id"
+    else:
+        splits = [fold_split(r, fold=fold, folds=folds, seed=seed) for r in log.request_ids]
+        rule = f"fold {fold} of {folds} by hash of srch_id is test; of the rest {VALID_SHARE:.0%} is valid"
     is_test = np.array([s == "test" for s in splits])[log.request]
     inner = np.array(cross_fit_folds(log.request_ids, folds=CROSS_FIT_FOLDS, seed=seed), np.int64)[log.request]
     scores = _priors(log, booked, np.where(is_test, TEST, inner), seed=seed)
     numbers = {name: np.asarray(log.item[name], np.float64) for name in _EMBEDDED}
     countries = {"country": [str(c) for c in log.item["country"]]}
-    embeddings = attribute_embeddings(numbers, countries, ~is_test, seed=seed)
+    embeddings = attribute_embeddings(numbers, countries, ~is_test)
     metadata = {
         "source": "expedia",
-        "fold": fold,
-        "folds": folds,
+        **({} if randomised_test else {"fold": fold, "folds": folds}),
         "seed": seed,
-        "split": f"fold {fold} of {folds} by hash of srch_id is test; of the rest {VALID_SHARE:.0%} is valid",
+        "split": rule,
         "price": f"price_usd (cut at {MAX_NIGHTLY:g}) · nights · rooms",
         "gmv": "price of a booked row" if gmv == "stay" else "gross_bookings_usd",
         "prior": f"{DESCRIPTION}; cvr = P(booking) / P(click)",
-        "embedding": describe_embedding([*_EMBEDDED, "country"], "the lists outside the test fold"),
+        "embedding": describe_embedding([*_EMBEDDED, "country"], "the lists outside the test split"),
         "random_order": random,
     }
     return ListSource(log.records(splits, scores, embeddings), len(splits), metadata)
+
+
+def _random_order_is_test(request_ids: Sequence[str], random: Sequence[str], *, seed: int) -> list[Split]:
+    """The split of each search. Raises `ValueError` where that leaves nothing to test on, or to learn from."""
+    known = frozenset(random)
+    if not 0 < len(known) < len(request_ids):
+        raise ValueError(
+            f"--randomised-test: {len(known)} of {len(request_ids)} searches are in random order (random_bool); "
+            "there must be some, and others"
+        )
+    return ["test" if r in known else share_split(r, seed=seed, valid=VALID_SHARE, test=0.0) for r in request_ids]
 
 
 def _priors(log: Impressions, booked: Ints, groups: Ints, *, seed: int) -> dict[str, Floats]:

@@ -81,7 +81,7 @@ def load(folder: Path, *, seed: int) -> ListSource:
     scores = prior_scores(sixes, users, movies, seed=seed)
     every = np.ones(len(movies.ids), bool)
     numbers = {"year": movies.year, **dict(zip(GENRES, movies.genres.T, strict=True))}
-    embeddings = attribute_embeddings(numbers, {}, every, seed=seed)
+    embeddings = attribute_embeddings(numbers, {}, every)
     metadata = {
         "source": "movielens",
         "seed": seed,

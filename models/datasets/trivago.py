@@ -54,7 +54,7 @@ def load(path: Path, *, fold: int, folds: int, seed: int) -> ListSource:
     item = {**log.item, **popularity.excluding(None)}
     log = dataclasses.replace(log, item=item)
     numbers = {name: np.asarray(item[name], np.float64) for name in _EMBEDDED}
-    embeddings = attribute_embeddings(numbers, {}, ~is_test, seed=seed)
+    embeddings = attribute_embeddings(numbers, {}, ~is_test)
     metadata = {
         "source": "trivago",
         "fold": fold,

@@ -153,11 +153,16 @@ def _evaluate(
 
 @dataclasses.dataclass
 class _Asked:
-    """Who answered, and how many of the places the model filled; the rest were past its list horizon."""
+    """Who answered, and how many of the places the model filled; the rest were past its list horizon.
+
+    `bypassed` requests were given the sort's list without the model: nothing of what it learnt is kept for their
+    objectives. They count among `requests`, and their places among none.
+    """
 
     model: str = ""
     version: str = ""
     requests: int = 0
+    bypassed: int = 0
     places: int = 0
     by_model: int = 0
 
@@ -174,7 +179,8 @@ def _orders(
             raise ValueError(f"list {record.request_id!r}: the service's model changed to {ranking.version}")
         asked.model, asked.version = ranking.model, ranking.version
         asked.requests += 1
-        asked.places += len(start)
+        asked.bypassed += not ranking.by_model
+        asked.places += len(start) if ranking.by_model else 0
         asked.by_model += ranking.by_model
         yield name, start[ranking.order]
 

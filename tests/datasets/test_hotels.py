@@ -118,6 +118,33 @@ def test_expedia_scores_do_not_change_with_position_or_random_order(tmp_path: Pa
     assert before == after
 
 
+def test_expedia_can_test_on_random_order_and_train_on_the_rankers(tmp_path: Path) -> None:
+    path, out = write(tmp_path / "e.csv", expedia_rows()), tmp_path / "e.parquet"
+    assert main(["data", "expedia", "--path", str(path), "--randomised-test", "--quiet", "-o", str(out)]) == 0
+    lists, metadata = list(read_lists(out)), read_metadata(out)
+    random = [r.request_id for r in lists if int(r.request_id) % 3 == 0]
+    assert metadata["random_order"] == random
+    assert [r.request_id for r in lists if r.split == "test"] == random
+    assert {r.split for r in lists} == {"train", "valid", "test"}
+    assert "random order are test" in metadata["split"]
+    assert "fold" not in metadata
+
+    # Nothing of a test list's outcome reaches the scores, its own or those of others.
+    rows = expedia_rows()
+    for row in rows:
+        if row["random_bool"] == "1":
+            row["click_bool"], row["booking_bool"] = str(1 - int(row["click_bool"])), "0"
+    changed = expedia.load(write(tmp_path / "f.csv", rows), fold=0, folds=4, seed=0, randomised_test=True)
+    assert [r.candidates for r in changed.records] == [r.candidates for r in lists]
+
+
+@pytest.mark.parametrize(("flag", "count"), [("0", 0), ("1", LISTS)])
+def test_expedia_needs_lists_of_both_kinds_to_test_on_random_order(tmp_path: Path, flag: str, count: int) -> None:
+    rows = [row | {"random_bool": flag} for row in expedia_rows()]
+    with pytest.raises(ValueError, match=f"--randomised-test: {count} of {LISTS} searches"):
+        expedia.load(write(tmp_path / "e.csv", rows), fold=0, folds=4, seed=0, randomised_test=True)
+
+
 def test_expedia_gmv_can_be_the_gross_booking(tmp_path: Path) -> None:
     lists = expedia_lists(write(tmp_path / "e.csv", expedia_rows()), gmv="gross")
     assert {g for r in lists for g in r.gmv or ()} == {0.0, 777.5}

@@ -104,18 +104,18 @@ def test_embeddings_keep_the_cosines_of_the_attributes_and_ignore_rows_that_do_n
     values = rng.normal(size=(300, 5))
     fit = np.arange(300) < 250
     numbers = {f"n{i}": values[:, i] for i in range(5)}
-    found = attribute_embeddings(numbers, {}, fit, seed=0)
+    found = attribute_embeddings(numbers, {}, fit)
     standard = np.clip((values - values[fit].mean(axis=0)) / values[fit].std(axis=0), -5, 5)
     np.testing.assert_allclose(found @ found.T, standard @ standard.T, atol=1e-3)
     values[260:] += 100
-    moved = attribute_embeddings(numbers, {}, fit, seed=0)
+    moved = attribute_embeddings(numbers, {}, fit)
     np.testing.assert_array_equal(moved[:250], found[:250])
 
 
 def test_rare_categories_and_missing_numbers_do_not_separate_items() -> None:
     text = ["big"] * 30 + ["other"] * 30 + ["rare-1", "rare-2"]
     numbers = {"n": np.array([1.0, 2.0] * 31), "gap": np.full(62, np.nan)}
-    found = attribute_embeddings(numbers, {"c": text}, np.ones(62, bool), seed=0)
+    found = attribute_embeddings(numbers, {"c": text}, np.ones(62, bool))
     np.testing.assert_array_equal(found[0], found[2])
     assert not np.allclose(found[0], found[30])
     np.testing.assert_allclose(found[60] - found[61], found[0] - found[1], atol=1e-4)

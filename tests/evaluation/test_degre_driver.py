@@ -97,6 +97,23 @@ def test_gains_over_the_sort_are_those_of_sets_and_orders_together(whole: Path) 
             assert row["gain"]["mean"] == pytest.approx(row["set"]["mean"] + row["order"]["mean"])
 
 
+def test_gains_over_the_sort_come_with_the_share_of_the_beams_gain_that_they_are(whole: Path) -> None:
+    report, text = _report(whole), (whole / "report.md").read_text("utf-8")
+    for part in (report, *report["mixes"]):
+        for judge, rows in part["gains"].items():
+            gained = {row["title"]: row for row in rows}
+            values = {row["title"]: row["value"]["mean"] for row in part["hit_rates"][judge]["rows"] if row["value"]}
+            assert {"DeGRe B=2", "GoalRank", "evaluator, beam 2", "evaluator, greedy"} <= set(gained)
+            base, beam = values["sort by prior score"], gained["evaluator, beam 2"]
+            for title, row in gained.items():
+                assert row["gain"]["mean"] == pytest.approx(values[title] - base, abs=1e-5)
+                assert row["relative"]["mean"] == pytest.approx(row["gain"]["mean"] / base, abs=1e-4)
+                if beam["kept"] is not None:
+                    assert row["kept"]["mean"] == pytest.approx(row["gain"]["mean"] / beam["gain"]["mean"], rel=1e-3)
+            assert beam["kept"] is None or beam["kept"]["mean"] == pytest.approx(1)
+    assert "| of what evaluator, beam 2 gains |" in text
+
+
 def test_mixes_ablations_sweeps_and_evaluators_have_their_tables(whole: Path) -> None:
     report = _report(whole)
     assert [mix["weights"] for mix in report["mixes"]] == [[5, 1, 1]]
@@ -107,7 +124,10 @@ def test_mixes_ablations_sweeps_and_evaluators_have_their_tables(whole: Path) ->
     assert [(s["symbol"], [p["x"] for p in s["points"]]) for s in report["sweeps"]] == [
         ("B", [1, 2]), ("α", [0, 0.01]), ("τ_w", [1]),
     ]  # fmt: skip
-    assert {row["evaluator"] for row in report["accuracy"]["rows"]} >= {"deepfm", "pier", "nlgr-e", "DeGRe-E"}
+    assert {row["evaluator"] for row in report["accuracy"]["rows"]} == {
+        "deepfm", "pier", "nlgr-e", "SORT, hazards", "DeGRe-E, hazards",
+        "SORT, as in the papers", "DeGRe-E, as in the papers",
+    }  # fmt: skip
     assert (whole / "sweeps.svg").read_text("utf-8").lstrip().startswith("<?xml")
     assert (whole / "hit-rates.svg").exists()
 

@@ -1,0 +1,191 @@
+"""Lists planned for many requests at once: by the service's graph, by the formula sort, by searching the learnt value.
+
+Axis letters: n requests, m places, N slots, W beam width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from models.batches import join_chunks
+from models.checkpoint import Checkpoint
+from models.features import Encoder
+from models.formulas import compile_formula
+from models.heads import HazardHead
+from models.inputs import Batch
+from models.lists import ListRecord
+from models.manifest import MODEL_FILE, Limits, Manifest
+from models.partition import descending
+from models.planners.beam import beam_search
+from models.planners.exhaustive import all_lists
+from models.planners.objective import default_queues, objective_formula
+from models.planners.prefix import all_outcomes
+from models.planners.prepare import Preparer, score_columns
+from models.planners.queues import queue_graph
+from models.planners.reference import Preferences
+from models.planners.runtime import GraphPlanner
+from models.planners.worth import Worth
+from models.pointwise import PointwiseModel
+from models.slates import encode_slates
+from models.spec import OBJECTIVES
+from models.value import ListValueModel
+
+Lists = NDArray[np.int64]
+
+_BATCH: Final = 50
+"""Requests per run of a graph, or per search."""
+
+
+@dataclass(frozen=True, eq=False)
+class ServedPlanner:
+    """What a service answers with a bundle: the graph's list, which is the sort's where the model values that higher.
+
+    Where `bypassed` says so for a request's α, β and γ, nothing of what the model learnt is kept for them, and the list
+    is that of the formula `prepare.sort` without a run of the graph.
+    """
+
+    prepare: Preparer
+    graph: GraphPlanner
+    bypassed: Callable[[Preferences], bool]
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint, length: int, *, head_width: int = 1, beam_width: int = 1) -> ServedPlanner:
+        """A bundle exported with default queues. Raises `ValueError` for a `length` past the model's horizon."""
+        prepare = preparer(checkpoint, length, head_width, beam_width)
+        graph = queue_graph(checkpoint.model, prepare.limits, checkpoint.units)
+        return cls(prepare, GraphPlanner(graph.build({})), partial(keeps_sort, checkpoint.model))
+
+    @classmethod
+    def of_bundle(cls, folder: Path) -> ServedPlanner:
+        """A bundle of SORT-Gen as it lies in its folder. Raises `SpecError` for a manifest that is none."""
+        manifest = Manifest.read(folder)
+        prepare = Preparer(
+            Encoder(manifest.spec), manifest.limits, manifest.queues, manifest.partition, sort=manifest.fallback
+        )
+
+        def bypassed(preferences: Preferences) -> bool:
+            return manifest.bypassed(dict(zip(OBJECTIVES, preferences.weights, strict=True)))
+
+        return cls(prepare, GraphPlanner((folder / MODEL_FILE).read_bytes()), bypassed)
+
+    def __call__(self, records: Sequence[ListRecord], preferences: Preferences) -> Lists:
+        """Candidate indices [n, m], −1 past the end where a request has fewer candidates than places."""
+        if self.bypassed(preferences):
+            return self.sort(records, preferences)
+        return np.concatenate([self._plan(some, preferences) for some in _batches(records)])
+
+    def sort(self, records: Sequence[ListRecord], preferences: Preferences) -> Lists:
+        """The formula sort's lists [n, m], as `__call__`'s."""
+        assert self.prepare.sort is not None
+        length = self.prepare.limits.list_length
+        return _sorted_by(self.prepare.sort, self.prepare.encoder, records, preferences, length)
+
+    def _plan(self, records: Sequence[ListRecord], preferences: Preferences) -> Lists:
+        prepared = [self.prepare(record, preferences) for record in records]
+        order = np.asarray(self.graph(join_chunks([batch for batch, _ in prepared]))["order"], np.int64)
+        slots = np.stack([slots for _, slots in prepared])
+        return np.where(order < 0, -1, np.take_along_axis(slots, order, axis=1))
+
+
+def preparer(checkpoint: Checkpoint, length: int, head_width: int = 1, beam_width: int = 1) -> Preparer:
+    """Requests as a bundle exported with default queues would get them."""
+    queues = default_queues(checkpoint.spec, checkpoint.units)
+    limits = Limits(length, len(queues), head_width, beam_width=beam_width)
+    return Preparer(Encoder(checkpoint.spec), limits, queues, sort=objective_formula(checkpoint.spec, checkpoint.units))
+
+
+def keeps_sort(model: ListValueModel, preferences: Preferences) -> bool:
+    """Whether nothing of the list enters the value of any objective that is weighed: the sort's list is served then."""
+    if model.config.head == "independent":
+        return False
+    alpha, beta, gamma = preferences.weights
+    weighed = (alpha > 0, beta > 0 or gamma > 0)
+    heads = zip(model.hazard_heads, weighed, strict=True)
+    return not any(uses and _is_open(head) for head, uses in heads)
+
+
+def formula_sort(
+    checkpoint: Checkpoint,
+    records: Sequence[ListRecord],
+    preferences: Preferences,
+    length: int,
+    pointwise: PointwiseModel | None = None,
+) -> Lists:
+    """The first `length` candidates [n, m] by the objective formula over the prior scores, or over `pointwise`'s.
+
+    −1 past the end where a request has fewer.
+    """
+    formula = objective_formula(checkpoint.spec, checkpoint.units)
+    return _sorted_by(formula, Encoder(checkpoint.spec), records, preferences, length, pointwise)
+
+
+def learnt_beam(
+    checkpoint: Checkpoint, records: Sequence[ListRecord], preferences: Preferences, length: int, width: int
+) -> Lists:
+    """The best list [n, m] that a beam of `width` over all candidates finds under the learnt value."""
+    worth = Worth(preferences.weights, preferences.units)
+    found = [
+        beam_search(checkpoint.model, _tensors(checkpoint, some), worth, length, width).lists[:, 0].numpy()
+        for some in _batches(records)
+    ]
+    return np.concatenate(found)
+
+
+def learnt_exhaustive(
+    checkpoint: Checkpoint, records: Sequence[ListRecord], preferences: Preferences, length: int
+) -> Lists:
+    """The best list [n, m] of all there are under the learnt value; the first one on ties."""
+    lists = np.empty((len(records), length), np.int64)
+    for row, record in zip(lists, records, strict=True):
+        outcomes = all_outcomes(checkpoint.model, _tensors(checkpoint, [record]), length).double().numpy()
+        row[:] = all_lists(len(record.candidates), length)[int(np.argmax(preferences.step_value(outcomes)))]
+    return lists
+
+
+def check_candidates(records: Sequence[ListRecord], length: int) -> None:
+    """Raise `ValueError` naming a list that has fewer than `length` candidates."""
+    for record in records:
+        if len(record.candidates) < length:
+            raise ValueError(
+                f"list {record.request_id!r}: {length} places are more than its {len(record.candidates)} candidates"
+            )
+
+
+def _sorted_by(
+    formula: str,
+    encoder: Encoder,
+    records: Sequence[ListRecord],
+    preferences: Preferences,
+    length: int,
+    pointwise: PointwiseModel | None = None,
+) -> Lists:
+    compiled = compile_formula(formula)
+    lists = np.full((len(records), length), -1, np.int64)
+    for row, record in zip(lists, records, strict=True):
+        columns = dict(score_columns(record.candidates, preferences, encoder))
+        if pointwise is not None:
+            columns |= pointwise.scores(record.user, record.context, record.candidates)
+        best = descending(compiled(columns, len(record.candidates)))[:length]
+        row[: len(best)] = best
+    return lists
+
+
+def _is_open(head: HazardHead) -> bool:
+    return bool(head.share > 0)
+
+
+def _tensors(checkpoint: Checkpoint, records: Sequence[ListRecord]) -> Batch:
+    slates = encode_slates(records, checkpoint.spec, checkpoint.config.list_length)
+    return slates.tensors(torch.device("cpu"))
+
+
+def _batches(records: Sequence[ListRecord]) -> Iterator[Sequence[ListRecord]]:
+    return (records[i : i + _BATCH] for i in range(0, len(records), _BATCH))

@@ -1,0 +1,145 @@
+"""Hold a frozen model to real lists that were shown in random order.
+
+Train on lists in a ranker's order only (`listwright data expedia --randomised-test`, then `listwright train`); this
+command reads the test lists in random order, which the model has never seen, and tells three things: how much of the
+value that it promises for them comes true; what its plan earns against the sort, by self-normalised inverse propensity
+scoring; and, with `--coverage`, how often such intervals hold the truth in the simulator, on logs of as many lists.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final, cast
+
+import numpy as np
+
+from models.checkpoint import Checkpoint, load_checkpoint
+from models.commands.options import parse_weights
+from models.evaluation.randomised.calibration import calibration
+from models.evaluation.randomised.coverage import Trial, coverage
+from models.evaluation.randomised.estimators import compare_orders
+from models.evaluation.randomised.observe import Observed, Observer, random_lists
+from models.evaluation.randomised.report import calibration_table, coverage_table, orders_table
+from models.files import file_digest, write_json
+from models.metrics import mean_interval
+from models.planners.reference import Preferences
+from models.planners.worth import Triple
+from models.spec import OBJECTIVES
+
+MIXES: Final = ((5.0, 1.0, 1.0), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
+KAPPAS: Final = (0.0, 1.0)
+MOST_LISTS: Final = 20_000
+"""Lists of a simulated log at most: more would take minutes and teach nothing new."""
+_MIX: Final = "mix, in units"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    add = parser.add_argument
+    add("--data", type=Path, required=True, metavar="FILE", help="list file that says which lists are in random order")
+    add("--checkpoint", type=Path, required=True, metavar="FILE", help="value model, trained without those lists")
+    add(
+        "--objectives",
+        action="append",
+        type=parse_weights,
+        metavar="A,B,G",
+        help="α,β,γ to plan for; repeatable (default: 5,1,1, then 1,0,0 and 0,1,0)",
+    )
+    add("--places", type=int, default=10, help="first places of a list that are planned (default: %(default)s)")
+    add("--depths", type=int, nargs="+", default=[1, 2], metavar="D", help="places of the cascade (default: 1 2)")
+    add("--head-width", type=int, default=1, metavar="H", help="heads per queue (default: %(default)s)")
+    add("--beam-width", type=int, default=1, metavar="W", help="lists held at each step (default: %(default)s)")
+    add("--coverage", type=int, metavar="LOGS", help="also draw so many simulated logs and tell the coverage")
+    add("--seed", type=int, default=0, help="seed of the bootstrap and of simulated logs (default: %(default)s)")
+    add("--json", type=Path, metavar="FILE", help="write the figures here as well")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Read, estimate, print the tables."""
+    _check(arguments)
+    checkpoint = load_checkpoint(arguments.checkpoint)
+    units = cast(Triple, tuple(checkpoint.units[o] for o in OBJECTIVES))
+    mixes = [Preferences(cast(Triple, weights), units) for weights in arguments.objectives or MIXES]
+    observer = Observer(
+        checkpoint,
+        mixes,
+        places=arguments.places,
+        head_width=arguments.head_width,
+        beam_width=arguments.beam_width,
+        seed=arguments.seed,
+    )
+    records, counts = random_lists(arguments.data)
+    observed = observer.observe(records)
+    report: dict[str, Any] = {
+        "data": {"file": arguments.data.name, "sha256": file_digest(arguments.data), **counts},
+        "lists": len(observed.sizes),
+        "items": float(observed.sizes.mean()),
+        "order": _order(observed, arguments.seed),
+        "calibration": _calibration(observed, arguments.seed),
+        "orders": [_orders(observed, i, wish, arguments) for i, wish in enumerate(mixes)],
+    }
+    _print(report, checkpoint)
+    if arguments.coverage is not None:
+        report["coverage"] = _coverage(arguments, len(observed.sizes))
+        print(f"\n**Coverage in the simulator**\n\n{coverage_table(report['coverage'])}")
+    if arguments.json is not None:
+        write_json(arguments.json, report)
+    return 0
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    """Raise `ValueError` naming an option that is out of range."""
+    for name in ("places", "head_width", "beam_width", "coverage"):
+        value = getattr(arguments, name)
+        if value is not None and value < 1:
+            raise ValueError(f"--{name.replace('_', '-')}: must be at least 1, not {value}")
+    if not all(1 <= depth <= arguments.places for depth in arguments.depths):
+        raise ValueError(f"--depths: must be within 1 and the {arguments.places} of --places, not {arguments.depths}")
+
+
+def _order(observed: Observed, seed: int) -> dict[str, float] | None:
+    """How far the click score foretells the order shown, which is 0 if that was random; None where it cannot."""
+    known = observed.agreement_of_sort[~np.isnan(observed.agreement_of_sort)]
+    return asdict(mean_interval(known, seed=seed)) if len(known) else None
+
+
+def _calibration(observed: Observed, seed: int) -> dict[str, dict[str, Any] | None]:
+    columns = (observed.predicted, observed.alone, observed.realised, observed.within)
+    return {name: calibration(*(c[:, o] for c in columns), seed=seed) for o, name in enumerate(OBJECTIVES)}
+
+
+def _orders(observed: Observed, mix: int, wish: Preferences, arguments: argparse.Namespace) -> dict[str, Any]:
+    """The plan for one mix of objectives against the sort."""
+    names = (*OBJECTIVES, _MIX)
+    rows = compare_orders(observed.shown(mix, wish), names, arguments.depths, seed=arguments.seed)
+    promised = dict(zip(names, observed.promised_gain(mix, wish).tolist(), strict=True))
+    return {"weights": wish.weights, "estimates": rows, "promised": promised}
+
+
+def _coverage(arguments: argparse.Namespace, lists: int) -> Mapping[float, Sequence[dict[str, Any]]]:
+    trial = Trial(
+        logs=arguments.coverage,
+        lists=min(lists, MOST_LISTS),
+        places=min(arguments.places, Trial.items),
+        depths=[depth for depth in arguments.depths if depth <= Trial.items],
+        seed=arguments.seed,
+    )
+    return {kappa: coverage(trial, kappa) for kappa in KAPPAS}
+
+
+def _print(report: Mapping[str, Any], checkpoint: Checkpoint) -> None:
+    order = report["order"]
+    agreement = "unknown" if order is None else f"{order['mean']:+.3f} [{order['low']:+.3f}, {order['high']:+.3f}]"
+    print(
+        f"{report['lists']:,} test lists in random order, {report['items']:.1f} items on average, of "
+        f"{report['data']['named']:,} that the file names.\n"
+        f"How far the prior's ctr foretells the order shown (−1 to 1; 0 if that was quite random): {agreement}\n\n"
+        f"**What is promised for the shown list, and what comes true** (the first "
+        f"{checkpoint.config.list_length} places)\n\n{calibration_table(report['calibration'])}"
+    )
+    for part in report["orders"]:
+        mix = "/".join(f"{w:g}" for w in part["weights"])
+        print(f"\n**Plan against sort at {mix}**\n\n{orders_table(part['estimates'], part['promised'])}")
