@@ -72,7 +72,7 @@ train-demo: setup ## make the embedded demo bundle again, from the simulator
 	$(BIN)/listwright data simulator --lists 100000 --candidates 20 --seed 7 --output data/demo.parquet
 	rm -rf runs/demo
 	$(BIN)/listwright train sort-gen --data data/demo.parquet --out runs/demo --threads 1 --seed 7 \
-		--dim 64 --layers 2 --dropout 0.1 --weight-decay 0.05 --epochs 16
+		--epochs 14
 	rm -rf build/$(DEMO_BUNDLE)
 	$(BIN)/listwright export --checkpoint runs/demo/checkpoint.pt --name demo --version $(DEMO_VERSION) --out build/bundles
 	rm -rf $(DEMO_BUNDLE) && mkdir -p $(dir $(DEMO_BUNDLE)) && mv build/$(DEMO_BUNDLE) $(DEMO_BUNDLE)

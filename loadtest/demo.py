@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+
+import numpy as np
 
 from loadtest.client import KeepAliveClient
 from loadtest.demo_requests import read_demo_requests
@@ -98,19 +99,26 @@ class Service:
 def value_as_it_came(service: Service, request: Json) -> Json:
     """What the model expects of the input order itself. Raises `ServerError` if it will not list that order.
 
-    At λ = 0 only the embeddings decide, and these zigzag between two poles: whichever item was taken last, the next
-    one of the request is the farthest from it of those left. So the model has to list, and value, the input order.
+    At λ = 0 only the embeddings decide, and of these neighbours in the request point away from one another (cosine
+    −½) while all others are at right angles. So no order of them is as diverse as the request's, however many lists the
+    model looks at, and it has to list, and value, the input order.
     """
-    angles = [i // 2 * 0.1 if i % 2 == 0 else math.pi - i // 2 * 0.1 for i in range(TOP_N)]
     candidates = [
-        {**c, "scores": {**c["scores"], "place": float(i)}, "embedding": [math.cos(angle), math.sin(angle)]}
-        for i, (c, angle) in enumerate(zip(request["candidates"], angles, strict=False))
+        {**c, "scores": {**c["scores"], "place": float(i)}, "embedding": row}
+        for i, (c, row) in enumerate(zip(request["candidates"], _away_from_neighbours(TOP_N), strict=False))
     ]
     forced = {"queues": [{"name": "input", "score": "-place"}], "diversity": {"lambda": 0.0, "window": 1}}
     answer = service.rerank({**request, **forced, "candidates": candidates, "top_n": TOP_N})
     if [item["index"] for item in answer["items"]] != list(range(len(candidates))):
         raise ServerError(f"the model re-ordered a list whose order was forced: {answer['items']}")
     return dict(answer["value"])
+
+
+def _away_from_neighbours(n: int) -> list[list[float]]:
+    """Rows of length 1: the cosine of neighbours is −½, that of any others 0."""
+    cosines = np.eye(n) - 0.5 * (np.eye(n, k=1) + np.eye(n, k=-1))
+    rows: list[list[float]] = np.linalg.cholesky(cosines).tolist()
+    return rows
 
 
 def comparison(request: Json, answer: Json) -> Iterator[str]:
@@ -176,18 +184,18 @@ def show(service: Service, server: Server, bundle: Path, manifest: Manifest) -> 
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Serve, show, stop. The exit status is 0, 1 when p99 is over the budget, 2 when the service did not work."""
+    """Serve, show, stop. The exit status is 0, or 2 when the service did not work; `make loadtest` judges its speed."""
     parser = argparse.ArgumentParser(prog="python -m loadtest.demo", description=__doc__)
     parser.add_argument("--bundle", type=Path, default=Path("bundles/demo/1"), help="bundle folder (bundles/demo/1)")
     options = parser.parse_args(argv)
     try:
         manifest = Manifest.read(options.bundle)
         with running_server(options.bundle.parents[1]) as server, KeepAliveClient(HOST, server.port) as client:
-            latency = show(Service(client), server, options.bundle, manifest)
+            show(Service(client), server, options.bundle, manifest)
     except (ValueError, OSError, ServerError) as error:
         parser.exit(2, f"loadtest.demo: {error}\n")
     print(f"Stopped. To keep it running: .venv-demo/bin/listwright serve --bundles {options.bundle.parents[1]}")
-    return 0 if latency.within(BUDGET_MS) else 1
+    return 0
 
 
 if __name__ == "__main__":

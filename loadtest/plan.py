@@ -46,7 +46,7 @@ DEFAULTS: Final[Mapping[str, Any]] = {
 }
 """The options that only a plan has."""
 
-_NOT_A_PLANS: Final = ("evaluator_layers", "queues", "head_widths", "long")
+_NOT_A_PLANS: Final = ("evaluator_layers", "queues", "head_widths", "beam_width", "long")
 _OF_RANDOM_WEIGHTS: Final = ("dim", "layers")
 
 

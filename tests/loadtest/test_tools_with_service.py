@@ -99,7 +99,7 @@ def test_several_bundles_need_one_to_be_named(tmp_path: Path) -> None:
 
 
 def test_the_demo_shows_both_orders_queues_values_and_latency(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert demo.main(["--bundle", str(bundle)]) in (0, 1), "the verdict depends on the machine"
+    assert demo.main(["--bundle", str(bundle)]) == 0
     shown = capsys.readouterr().out
     for setting in demo.SETTINGS:
         assert str(setting) in shown
