@@ -13,7 +13,7 @@ straight line between the two. Two steps:
    that sorts by them, or a random order), nothing is there to be guessed, while NDCG on logged lists would count every
    gain of the list as a loss: no veto.
 
-docs/results.md has the table of the rules that were tried.
+docs/results.md has the figures behind this (log of experiments, 2026-11-28).
 """
 
 from __future__ import annotations
