@@ -1,4 +1,4 @@
-"""What export must know of a family of models: its graph, its plain reference, its requests, and its defaults.
+"""Tell export what it must know of a family of models: its graph, its plain reference, its requests, and its defaults.
 
 The families are SORT-Gen (a value model behind objective queues) and DeGRe (a generator that points at candidates, and
 the evaluator that it was distilled from). Everything else in `export` works with any of them.
@@ -48,7 +48,7 @@ Weights = Mapping[str, float]
 
 
 class ListWorth(NamedTuple):
-    """What a list is worth under the exact model: increments [T, 3] of its items, raw, and their weighted sum."""
+    """Hold the worth of a list under the exact model: increments [T, 3] of its items, raw, and their weighted sum."""
 
     increments: NDArray[np.float64]
     value: float
@@ -99,7 +99,7 @@ class Family(Protocol):
 
     @property
     def shares(self) -> Weights | None:
-        """Which share of the learnt correction is kept, per counted objective; None: none is said."""
+        """Tell the share of the learnt correction that is kept, per counted objective; None: none is said."""
         ...
 
     @property
@@ -112,11 +112,11 @@ class Family(Protocol):
         ...
 
     def reference(self, limits: Limits) -> Plan:
-        """What the graph must compute, in float64, so that margins are the model's and not the arithmetic's."""
+        """Compute what the graph must, in float64, so that margins are the model's and not the arithmetic's."""
         ...
 
     def valuing(self) -> Valuing:
-        """What any list is worth, MMR aside: in float64, and under the objectives that the request may ask for."""
+        """Value any list, MMR aside: in float64, and under the objectives that the request may ask for."""
         ...
 
     def requests(self, limits: Limits, count: int, seed: int) -> Iterator[Arrays]:
@@ -344,7 +344,7 @@ def _planned(
 
 
 def preferences_of(request: Arrays, units: Weights) -> Preferences:
-    """What a batch of one asks for."""
+    """Read the preferences of a batch of one."""
     alpha, beta, gamma = (float(w) for w in np.asarray(request["objective_weights"], np.float64)[0])
     return Preferences(
         weights=(alpha, beta, gamma),

@@ -12,7 +12,7 @@ VERDICT: Final = "verdict"
 
 
 def verdict_of(provenance: Mapping[str, Any]) -> Verdict:
-    """What training found a model to be worth, from its provenance; a generator may have its evaluator's only.
+    """Read what training found a model to be worth, from its provenance; a generator may have its evaluator's only.
 
     Raises `SpecError` naming the key that is wrong.
     """

@@ -36,7 +36,7 @@ _HELD: Final = ("value", "penalty")
 
 @dataclass(frozen=True, slots=True)
 class Parity:
-    """What was compared. `same` lists are equal, `near_ties` equal up to a near tie, `different` are neither.
+    """Count what was compared. `same` lists are equal, `near_ties` equal up to a near tie, `different` are neither.
 
     Errors are relative to max(1, |value|), over all positions before the first difference: the largest of values and
     penalties, and of scores, which are held to nothing, since they are values divided by small units.

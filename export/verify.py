@@ -39,7 +39,7 @@ class ProofError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What was compared. `near_ties` requests were compared only up to a near tie."""
+    """Count what was compared. `near_ties` requests were compared only up to a near tie."""
 
     requests: int
     near_ties: int
