@@ -163,8 +163,8 @@ def _cell(value: Json, before: Json, key: str) -> str:
     return f"  {value[key]:>9.{_DIGITS[key]}f}{gain:>8}"
 
 
-def show(service: Service, server: Server, bundle: Path, manifest: Manifest) -> Latency:
-    """Print everything; returns the latency of the quick requests."""
+def show(service: Service, server: Server, bundle: Path, manifest: Manifest) -> None:
+    """Print everything: lists before and after, what they are worth, and the latency of quick requests."""
     print(f"Serving {manifest.name} {manifest.version} ({manifest.family}) on {server.url}\n")
     requests = [{**request, "model": manifest.name} for request in read_demo_requests()]
     first = requests[0]
@@ -180,7 +180,6 @@ def show(service: Service, server: Server, bundle: Path, manifest: Manifest) -> 
     verdict = "within" if latency.within(BUDGET_MS) else "OVER"
     print(f"{QUICK_REQUESTS} requests of {QUICK_CANDIDATES} candidates, one after the other:")
     print(f"  p50 {latency.p50:.2f} ms, p99 {latency.p99:.2f} ms: {verdict} the budget of {BUDGET_MS:g} ms\n")
-    return latency
 
 
 def main(argv: Sequence[str] | None = None) -> int:

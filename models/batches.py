@@ -61,7 +61,7 @@ class ListArrays:
 
     @property
     def has_embeddings(self) -> bool:
-        """Whether any exposed item has an embedding."""
+        """Tell whether any exposed item has an embedding."""
         return bool(self.features["embeddings"].any())
 
     def take(self, rows: NDArray[np.int64]) -> ListArrays:

@@ -61,7 +61,7 @@ class Offsets(NamedTuple):
 
 @dataclass(frozen=True)
 class Outcomes:
-    """What happened along n lists in one objective: `labels` [n, L], `lengths` [n], `observed` bool [n]."""
+    """Hold what happened along n lists in one objective: `labels` [n, L], `lengths` [n], `observed` bool [n]."""
 
     labels: Tensor
     lengths: Tensor
@@ -121,7 +121,7 @@ def calibrate(
 
 
 def _penalty(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
-    """What keeps neighbours together and everything finite."""
+    """Penalise neighbours that lie apart, and what is far from its place."""
     apart = b.diff().square().sum() + c.diff().square().sum()
     large = b.square().sum() + c.square().sum() + (a - 1).square().sum()
     return _NEIGHBOURS * apart + _RIDGE * large

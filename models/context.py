@@ -33,7 +33,7 @@ COUNT_SCALE: Final = 1 / 3
 class ContextLayout:
     """How many features there are, and of which kind, in this order.
 
-    `fields`: categorical fields, with COUNT_KINDS features each, all fields' first kind first. `numbers`: numbers and
+    `fields`: categorical fields, with three features each, all fields' first kind first. `numbers`: numbers and
     scores, with two features each. `cosines`: whether items have embeddings, with three features.
     """
 
