@@ -13,13 +13,13 @@ from prometheus_client import CollectorRegistry
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from service.auth import ApiKeys
-from service.errors import install_error_handlers
-from service.exposition import metrics_response
-from service.loader import Loader
-from service.registry import Registry
+from service.bundles.registry import Registry
+from service.bundles.reload import Loader
 from service.settings import Settings
 from service.status import Models, ModelStatus, describe_model, describe_models
+from service.telemetry.exposition import metrics_response
+from service.transport.auth import ApiKeys
+from service.transport.errors import install_error_handlers
 
 
 class Reload(BaseModel):

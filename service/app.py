@@ -10,21 +10,21 @@ from fastapi import Depends, FastAPI, Header
 from starlette.responses import Response
 from starlette.routing import Route
 
-from service.admission import Admission, AdmissionOptions
-from service.auth import ApiKeys
-from service.batcher import Batcher
-from service.endpoint import EndpointOptions, RerankEndpoint
-from service.errors import install_error_handlers
-from service.exposition import metrics_response
-from service.metrics import Metrics
-from service.openapi import PATH, DocumentedApp
-from service.problems import NOT_READY, unavailable
-from service.records import Observer
-from service.registry import Registry
-from service.rerank import Reranker
+from service.bundles.registry import Registry
+from service.contract.openapi import PATH, DocumentedApp
+from service.contract.problems import NOT_READY, unavailable
+from service.inference.dispatcher import Batcher
+from service.ranking.endpoint import EndpointOptions, RerankEndpoint
+from service.ranking.rerank import Reranker
+from service.ranking.shadow import Shadow
 from service.settings import Settings
-from service.shadow import Shadow
 from service.status import Health, Models, Slo, describe_models, describe_slo
+from service.telemetry.exposition import metrics_response
+from service.telemetry.metrics import Metrics
+from service.telemetry.records import Observer
+from service.timing.admission import Admission, AdmissionOptions
+from service.transport.auth import ApiKeys
+from service.transport.errors import install_error_handlers
 
 
 def create_app(

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 from typing import Final
 
-from service.logs import configure_logging
+from service.ranking.shadow import check_shadow
 from service.server import run as run_alone
 from service.settings import PREFIX, Settings, flag, load_settings
-from service.shadow import check_shadow
-from service.supervisor import run as run_workers
+from service.telemetry.logs import configure_logging
+from service.workers.supervisor import run as run_workers
 
 _SECRET: Final = frozenset(("api_keys",))
 

@@ -23,15 +23,15 @@ from numpy.typing import NDArray
 
 from models.manifest import GOLDEN_FILE, MODEL_FILE, Manifest
 from models.spec import SpecError
-from service.cuda_engine import CudaEngine, provider_options
-from service.engine import Engine
-from service.engines import load_engine
-from service.golden import replay
-from service.logs import configure_logging
-from service.onnx_engine import PROVIDERS, SessionConfig, choose_provider, session_options, why_no_cuda
-from service.placement import placement
+from service.bundles.golden import replay
+from service.inference.engine import Engine
+from service.inference.onnx.choose import load_engine
+from service.inference.onnx.cuda import CudaEngine, provider_options
+from service.inference.onnx.placement import placement
+from service.inference.onnx.session import PROVIDERS, SessionConfig, choose_provider, session_options, why_no_cuda
+from service.inference.stacking import Batch
 from service.settings import SettingsError
-from service.stacking import Batch
+from service.telemetry.logs import configure_logging
 
 SIZES: Final = (1, 2, 4, 8, 16, 32, 64)
 MIXED: Final = (1, 3, 8, 2, 5)

@@ -13,18 +13,18 @@ from fastapi import FastAPI
 
 from service.admin import create_admin_app
 from service.app import create_app
-from service.batcher import Batcher
-from service.engine import InferenceThread
-from service.exposition import Exposition
-from service.listener import Listener
-from service.loader import Loader
-from service.logs import log_refusals
-from service.metrics import Metrics
-from service.onnx_engine import SessionConfig, session_config
-from service.process import bind_sockets, loop_factory, on_hangup, stop_event
-from service.registry import Registry
+from service.bundles.registry import Registry
+from service.bundles.reload import Loader
+from service.inference.dispatcher import Batcher
+from service.inference.engine import InferenceThread
+from service.inference.onnx.session import SessionConfig, session_config
+from service.ranking.warmup import warm_up
 from service.settings import Settings
-from service.warmup import warm_up
+from service.telemetry.exposition import Exposition
+from service.telemetry.logs import log_refusals
+from service.telemetry.metrics import Metrics
+from service.transport.listener import Listener
+from service.transport.sockets import bind_sockets, loop_factory, on_hangup, stop_event
 
 _log = logging.getLogger(__name__)
 

@@ -8,9 +8,9 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 from models.verdict import Outcome
-from service.model import Model
-from service.registry import Registry
-from service.rolling import WINDOW_SECONDS, RollingWindow
+from service.bundles.model import Model
+from service.bundles.registry import Registry
+from service.telemetry.rolling import WINDOW_SECONDS, RollingWindow
 
 TARGET_SHARE = 0.99
 

@@ -1,6 +1,6 @@
 """Run a planner's graph offline, in ONNX Runtime, in this process: for evaluation, proofs and benchmarks.
 
-The service has an engine of its own (`service/onnx_engine.py`), behind a dedicated thread.
+The service has an engine of its own (`service/inference/onnx/session.py`), behind a dedicated thread.
 """
 
 from __future__ import annotations

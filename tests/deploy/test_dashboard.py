@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 
-from service.records import CHOICES
+from service.telemetry.records import CHOICES
 from tests.deploy.files import DASHBOARD, dashboard_expressions, exported_series, metrics_in, panels
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import generate_latest
 
-from service.metrics import Metrics
+from service.telemetry.metrics import Metrics
 from tests.deploy.files import PROMETHEUS, dashboard_expressions, exported_series, metrics_in
 
 yaml = pytest.importorskip("yaml", reason="needs PyYAML")

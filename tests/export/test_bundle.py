@@ -25,10 +25,10 @@ from models.manifest import (
     Manifest,
     QueueSpec,
 )
-from service.bundle import load_bundle
-from service.catalogue import versions
-from service.model import BundleError
-from service.onnx_engine import SessionConfig
+from service.bundles.folder import versions
+from service.bundles.load import load_bundle
+from service.bundles.model import BundleError
+from service.inference.onnx.session import SessionConfig
 from tests.export.examples import CONFIG, DEGRE_OPTIONS, OPTIONS, degre, options, sort_gen
 from tests.planners.examples import SPEC, UNITS
 

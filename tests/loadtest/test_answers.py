@@ -10,7 +10,7 @@ import pytest
 
 from loadtest.answers import LEVELS, REASONS, read_answers
 from loadtest.openloop.records import Fault
-from service.schemas import DegradedReason, Source
+from service.contract.schemas import DegradedReason, Source
 from tests.loadtest.windows import PAYLOADS, Made, ok, ranked, refusal, refused, window_of
 
 

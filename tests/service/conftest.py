@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from service.bundle import load_bundle
-from service.model import Model
-from service.onnx_engine import SessionConfig
+from service.bundles.load import load_bundle
+from service.bundles.model import Model
+from service.inference.onnx.session import SessionConfig
 from tests.service.degre_bundle import write_degre_bundle
 from tests.service.live import Live, live_app
 from tests.service.tiny_bundle import Options, write_bundle

@@ -20,15 +20,15 @@ from fastapi import FastAPI
 
 from models.features import Encoder
 from service.app import create_app
-from service.batcher import Batcher
-from service.engine import InferenceThread
-from service.listener import Listener
-from service.metrics import Metrics
-from service.model import Model
-from service.records import Observer, RequestRecord
-from service.registry import Registry
+from service.bundles.model import Model
+from service.bundles.registry import Registry
+from service.inference.dispatcher import Batcher
+from service.inference.engine import InferenceThread
+from service.inference.stacking import Batch
 from service.settings import Settings
-from service.stacking import Batch
+from service.telemetry.metrics import Metrics
+from service.telemetry.records import Observer, RequestRecord
+from service.transport.listener import Listener
 from tests.service.tiny_bundle import Arrays, Options, make_manifest
 
 HOST = "127.0.0.1"

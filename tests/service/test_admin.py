@@ -15,15 +15,15 @@ import pytest
 
 from models import manifest as m
 from service.admin import create_admin_app
-from service.batcher import Batcher
-from service.engine import InferenceThread
-from service.loader import Loader
-from service.model import Model
-from service.onnx_engine import SessionConfig
-from service.warmup import warm_up
+from service.bundles.model import Model
+from service.bundles.reload import Loader
+from service.inference.dispatcher import Batcher
+from service.inference.engine import InferenceThread
+from service.inference.onnx.session import SessionConfig
+from service.ranking.warmup import warm_up
+from tests.service.contract.test_bad_input import assert_problem
 from tests.service.live import Live, Reply, listening, live_app, make_settings
 from tests.service.requests import request
-from tests.service.test_bad_input import assert_problem
 from tests.service.tiny_bundle import Options, write_bundle
 
 

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from service.protocol import TimedProtocol
-from service.records import RequestRecord
+from service.telemetry.records import RequestRecord
+from service.transport.protocol import TimedProtocol
 from tests.service.live import FakeEngine, Reply, fake_model, live_app
 from tests.service.raw import Connection, connected, connections, head, post
 from tests.service.requests import check_list, request
 from tests.service.test_process import SERVE, running
-from tests.service.test_transport import eventually
+from tests.service.transport.test_transport import eventually
 
 QUIET = 0.3
 

@@ -13,8 +13,8 @@ import pytest
 
 from models.manifest import GOLDEN_FILE, MODEL_FILE, Manifest
 from service import engine_bench
-from service.onnx_engine import SessionConfig, session_options
-from service.placement import placement, read_profile
+from service.inference.onnx.placement import placement, read_profile
+from service.inference.onnx.session import SessionConfig, session_options
 from tests.service.tiny_bundle import with_checksums, write_bundle, write_manifest
 
 QUICK = ("--provider", "cpu", "--batches", "1,3", "--runs", "25", "--seconds", "0.05")

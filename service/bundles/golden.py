@@ -1,0 +1,130 @@
+"""Replays a bundle's recorded requests and compares the answers: the proof that the graph still does what it did.
+
+`golden.npz` holds ``input.<name>`` and ``output.<name>`` arrays over G requests, and may hold ``output.margin``
+[G, L]: how far the best choice of each step was ahead of the second, in units of `score`.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.manifest import GOLDEN_FILE, KEPT_SORT, LOOSEST_REPLAY, SORT_SLOTS, Manifest
+from service.bundles.model import BundleError
+from service.inference.engine import Engine
+
+_NEAR_TIE: Final = 1e-5
+_TOLERANCE: Final = 1e-3
+_COMPARED: Final = ("value", "penalty", "score")
+
+Arrays = dict[str, NDArray[np.generic]]
+
+
+def replay(manifest: Manifest, engine: Engine, path: Path) -> int:
+    """Run every golden request as a batch of one and return their number, at least 1.
+
+    Orders must be equal, except from a step on whose recorded margin is a near tie; values up to there must agree to
+    1e-3. Whether the sort's list was kept must be as recorded, unless the list is the sort's either way. A bundle of
+    reduced precision says in its manifest what they may differ by. Raises `BundleError` naming request and step.
+    """
+    limits = _limits(manifest)
+    inputs, outputs = _read(manifest, path)
+    margins = outputs.pop("margin", None)
+    for g in range(len(inputs["valid"])):
+        request = {name: array[g : g + 1] for name, array in inputs.items()}
+        try:
+            found = engine.run(request)
+        except Exception as error:
+            raise BundleError(f"{GOLDEN_FILE}: request {g} cannot be run: {error}") from error
+        expected, own = {n: a[g] for n, a in outputs.items()}, {n: found[n][0] for n in outputs}
+        _compare(g, expected, own, margins, limits)
+        if KEPT_SORT in outputs:
+            _compare_kept(g, expected, own, request)
+    return len(inputs["valid"])
+
+
+@dataclass(frozen=True, slots=True)
+class _Limits:
+    """Below which margin another choice is excused, and by how much values may differ."""
+
+    tie: float
+    tolerance: float
+
+
+def _limits(manifest: Manifest) -> _Limits:
+    """What the exporter found this bundle's precision to need. Raises `BundleError` if that would excuse anything."""
+    given = manifest.provenance.get("golden", {"tie": _NEAR_TIE, "tolerance": _TOLERANCE})
+    names = {field.name for field in fields(_Limits)}
+    if not isinstance(given, Mapping) or given.keys() != names:
+        raise BundleError(f"bundle.provenance.golden: must have exactly the keys {', '.join(sorted(names))}")
+    for name, value in given.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= LOOSEST_REPLAY:
+            raise BundleError(
+                f"bundle.provenance.golden.{name}: must be a number above 0 and at most {LOOSEST_REPLAY:g}"
+            )
+    return _Limits(**given)
+
+
+def _read(manifest: Manifest, path: Path) -> tuple[Arrays, Arrays]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise BundleError(f"{GOLDEN_FILE}: cannot be read: {error}") from None
+    inputs = {t.name: _take(arrays, f"input.{t.name}") for t in manifest.inputs}
+    outputs = {t.name: _take(arrays, f"output.{t.name}") for t in manifest.outputs}
+    if "output.margin" in arrays:
+        outputs["margin"] = _margins(arrays["output.margin"], outputs["order"].shape)
+    lengths = {array.shape[:1] for array in (*inputs.values(), *outputs.values())}
+    if len(lengths) != 1 or lengths <= {(), (0,)}:
+        raise BundleError(f"{GOLDEN_FILE}: must hold the same number of requests, at least 1, in every array")
+    return inputs, outputs
+
+
+def _margins(margins: NDArray[np.generic], shape: tuple[int, ...]) -> NDArray[np.generic]:
+    """The margins, if there is one per step; one that is NaN would excuse any order."""
+    if margins.shape != shape or np.isnan(np.asarray(margins, np.float64)).any():
+        raise BundleError(f"{GOLDEN_FILE}: output.margin must hold a number for every step, {list(shape)} in all")
+    return margins
+
+
+def _take(arrays: Arrays, name: str) -> NDArray[np.generic]:
+    if name not in arrays:
+        raise BundleError(f"{GOLDEN_FILE}: has no array {name!r}")
+    return arrays[name]
+
+
+def _compare(g: int, expected: Arrays, found: Arrays, margins: NDArray[np.generic] | None, limits: _Limits) -> None:
+    for name, array in expected.items():
+        if array.shape != found[name].shape:
+            raise BundleError(f"{GOLDEN_FILE}: request {g}: {name} has shape {found[name].shape}, not {array.shape}")
+    same = expected["order"] == found["order"]
+    until = len(same) if same.all() else int(same.argmin())
+    if until < len(same) and (margins is None or float(np.asarray(margins, np.float64)[g, until]) >= limits.tie):
+        raise BundleError(
+            f"{GOLDEN_FILE}: request {g}: step {until} chose slot {found['order'][until]}, "
+            f"but {expected['order'][until]} is recorded"
+        )
+    chosen = np.asarray(expected["order"], np.int64)[:until] >= 0
+    for name in _COMPARED:
+        a, b = expected[name][:until][chosen], found[name][:until][chosen]
+        close = np.isclose(a, b, rtol=limits.tolerance, atol=limits.tolerance)
+        if not close.all():
+            step = int(np.argwhere(~close)[0, 0])
+            raise BundleError(
+                f"{GOLDEN_FILE}: request {g}: {name} of step {step} is {b[step]}, but {a[step]} is recorded"
+            )
+
+
+def _compare_kept(g: int, expected: Arrays, found: Arrays, request: Arrays) -> None:
+    """A plan that is the sort's list may be called either: both are worth the same, but for rounding."""
+    own, recorded = bool(found[KEPT_SORT]), bool(expected[KEPT_SORT])
+    same = np.array_equal(found["order"], expected["order"])  # Else the orders parted at a near tie.
+    if own != recorded and same and not np.array_equal(found["order"], request[SORT_SLOTS][0]):
+        raise BundleError(f"{GOLDEN_FILE}: request {g}: {KEPT_SORT} is {own}, but {recorded} is recorded")

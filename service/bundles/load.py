@@ -1,0 +1,144 @@
+"""A bundle folder to a model that may serve: everything that can be wrong with it is found here, before it serves.
+
+Order of checks: manifest, formulas, checksums, the graph against the manifest, golden requests against their answers
+(which also warms the graph). Knows nothing about which models are live.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from models.features import Encoder
+from models.formulas import FormulaError, compile_formula
+from models.manifest import GOLDEN_FILE, KEPT_SORT, MODEL_FILE, SORT_SLOTS, Manifest, TensorSpec
+from models.spec import SpecError
+from service.bundles.golden import replay
+from service.bundles.model import BundleError, Model
+from service.inference.onnx.choose import load_engine
+from service.inference.onnx.session import GraphFacts, SessionConfig
+
+_log = logging.getLogger(__name__)
+
+_INPUTS: Final = frozenset(
+    (
+        *("user_ids", "user_numbers", "item_ids", "item_numbers", "item_scores", "priors", "price", "embeddings"),
+        *("valid", "objective_weights", "trade_off", "window", SORT_SLOTS),
+    )
+)
+_OUTPUTS: Final = frozenset(("order", "value", "penalty", "score", "runner_up"))
+
+
+def load_bundle(folder: Path, config: SessionConfig) -> Model:
+    """Load, check and warm the bundle in `folder`. Raises `BundleError` saying what is wrong or differs."""
+    try:
+        manifest = Manifest.read(folder)
+    except SpecError as error:
+        raise BundleError(str(error)) from None
+    check_formulas(manifest)
+    check_files(manifest, folder)
+    try:
+        engine = load_engine(folder / MODEL_FILE, config, model_sha256=manifest.files[MODEL_FILE])
+    except Exception as error:
+        raise BundleError(f"{MODEL_FILE}: ONNX Runtime cannot load it: {error}") from error
+    check_graph(manifest, engine.facts)
+    replay(manifest, engine, folder / GOLDEN_FILE)
+    if engine.provider == "cpu" and manifest.provenance.get("precision") == "fp16":
+        _log.warning("%s is in float16, which is slower than float32 on CPU; it is meant for GPUs", folder)
+    return Model(manifest, Encoder(manifest.spec), engine)
+
+
+def check_formulas(manifest: Manifest) -> None:
+    """Every formula in the manifest must compile."""
+    named = [(f"queues.{q.name}", q.score) for q in manifest.queues] + [("fallback", manifest.fallback)]
+    for where, text in named:
+        try:
+            compile_formula(text)
+        except FormulaError as error:
+            raise BundleError(f"bundle.{where}: {text!r} {error}") from None
+
+
+def check_files(manifest: Manifest, folder: Path) -> None:
+    """Every file must be there with the SHA-256 that the manifest gives."""
+    for name in (MODEL_FILE, GOLDEN_FILE):
+        if name not in manifest.files:
+            raise BundleError(f"bundle.files.{name}: is missing")
+    for name, expected in manifest.files.items():
+        path = folder / name
+        if path.resolve().parent != folder.resolve():
+            raise BundleError(f"bundle.files.{name}: is not in the bundle's own folder")
+        try:
+            with path.open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise BundleError(f"{name}: cannot be read: {error.strerror}") from None
+        if found != expected:
+            size = path.stat().st_size
+            raise BundleError(f"{name}: SHA-256 is {found} ({size} bytes), but the manifest says {expected}")
+
+
+def check_graph(manifest: Manifest, graph: GraphFacts) -> None:
+    """The graph's fingerprint, inputs and outputs must be the manifest's, and such as this service can feed."""
+    if graph.fingerprint != manifest.spec.fingerprint:
+        raise BundleError(
+            f"{MODEL_FILE}: was exported for the feature spec {graph.fingerprint!r}, "
+            f"but the manifest has {manifest.spec.fingerprint!r}"
+        )
+    _check_tensors("input", manifest.inputs, graph.inputs)
+    _check_tensors("output", manifest.outputs, graph.outputs)
+    names = {t.name for t in graph.inputs}
+    if unknown := sorted(names - _INPUTS):
+        raise BundleError(f"{MODEL_FILE}: asks for the input {unknown[0]!r}, which this service does not make")
+    if missing := sorted(_OUTPUTS - {t.name for t in graph.outputs}):
+        raise BundleError(f"{MODEL_FILE}: has no output {missing[0]!r}")
+    _check_sort(manifest, graph)
+
+
+def _check_sort(manifest: Manifest, graph: GraphFacts) -> None:
+    """A graph that is given the sort's list must say when that is what it returns; older ones know of neither."""
+    takes = next((t for t in graph.inputs if t.name == SORT_SLOTS), None)
+    says = next((t for t in graph.outputs if t.name == KEPT_SORT), None)
+    if (takes is None) != (says is None):
+        there, lacking = (f"input {SORT_SLOTS!r}", KEPT_SORT) if says is None else (f"output {KEPT_SORT!r}", SORT_SLOTS)
+        raise BundleError(f"{MODEL_FILE}: has the {there} without {lacking!r}")
+    if takes is None or says is None:
+        return
+    length = manifest.limits.list_length
+    if takes.dtype != "int64" or len(takes.shape) != 2 or takes.shape[1] != length:
+        raise BundleError(
+            f"{MODEL_FILE}: input {SORT_SLOTS!r} must be int64 with {length} slots a row, "
+            f"not {takes.dtype} {list(takes.shape)}"
+        )
+    if says.dtype != "bool" or len(says.shape) != 1:
+        raise BundleError(
+            f"{MODEL_FILE}: output {KEPT_SORT!r} must be one bool a row, not {says.dtype} {list(says.shape)}"
+        )
+
+
+def _check_tensors(kind: str, expected: Sequence[TensorSpec], found: Sequence[TensorSpec]) -> None:
+    graph = {t.name: t for t in found}
+    names = {t.name for t in expected}
+    for name in sorted(names ^ graph.keys()):
+        holder, other = ("manifest", "graph") if name in names else ("graph", "manifest")
+        raise BundleError(f"{MODEL_FILE}: the {holder} has an {kind} {name!r}, the {other} has not")
+    for tensor in expected:
+        other_tensor = graph[tensor.name]
+        if tensor.dtype != other_tensor.dtype:
+            raise BundleError(
+                f"{MODEL_FILE}: {kind} {tensor.name!r} is {other_tensor.dtype}, but the manifest says {tensor.dtype}"
+            )
+        if not _same_shape(tensor.shape, other_tensor.shape):
+            raise BundleError(
+                f"{MODEL_FILE}: {kind} {tensor.name!r} has shape {list(other_tensor.shape)}, "
+                f"but the manifest says {list(tensor.shape)}"
+            )
+
+
+def _same_shape(a: Sequence[int | str], b: Sequence[int | str]) -> bool:
+    """Same rank, and same size wherever both say a number."""
+    return len(a) == len(b) and all(
+        x == y or isinstance(x, str) or isinstance(y, str) for x, y in zip(a, b, strict=True)
+    )

@@ -1,0 +1,40 @@
+"""A model that may serve: what `bundle.py` makes, `registry.py` keeps and `rerank.py` uses."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from models.features import Encoder
+from models.manifest import Manifest
+from service.inference.engine import Engine
+
+
+class BundleError(ValueError):
+    """A bundle that may not serve; the message names the file or key and says what differs."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """Immutable, so that a request which has begun with one version ends with it."""
+
+    manifest: Manifest
+    encoder: Encoder
+    engine: Engine
+    loaded_at: float = field(default_factory=time.time)
+
+    @property
+    def name(self) -> str:
+        """The bundle's name."""
+        return self.manifest.name
+
+    @property
+    def version(self) -> str:
+        """The bundle's version."""
+        return self.manifest.version
+
+    @cached_property
+    def inputs(self) -> frozenset[str]:
+        """Names of the arrays that the graph takes; a spec without user numbers, say, has no `user_numbers`."""
+        return frozenset(tensor.name for tensor in self.manifest.inputs)

@@ -1,0 +1,135 @@
+"""Which models are live, and what is known of those that are not. Knows nothing about how a bundle is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from service.bundles.model import Model
+from service.contract.problems import NOT_READY, invalid, unavailable
+
+Tell = Callable[[Model], None]
+
+
+class Registry:
+    """Live models by name and version; the last one published of a name is its current version.
+
+    At most `keep_versions` of a name are live. Used from the event loop only.
+    """
+
+    def __init__(self, *, default: str | None = None, retry_after_seconds: int = 1, keep_versions: int = 1) -> None:
+        self._default = default
+        self._retry_after = retry_after_seconds
+        self.keep_versions = keep_versions
+        self._models: dict[str, dict[str, Model]] = {}
+        self._failures: dict[str, str] = {}
+        self._published: list[Tell] = []
+        self._retired: list[Tell] = []
+        self._drained: list[Callable[[], None]] = []
+        self._loading = True
+        self._draining = False
+
+    @property
+    def models(self) -> Sequence[Model]:
+        """Live models, in the order of their names, the current version of each first."""
+        return [model for name in sorted(self._models) for model in reversed(self._models[name].values())]
+
+    @property
+    def serving(self) -> bool:
+        """Is any model live?"""
+        return bool(self._models)
+
+    def current(self, name: str) -> Model | None:
+        """The live version that requests get which name none."""
+        versions = self._models.get(name)
+        return None if versions is None else next(reversed(versions.values()))
+
+    def find(self, name: str, version: str | None = None) -> Model | None:
+        """A live model, in its current version unless one is named; None if there is none."""
+        return self.current(name) if version is None else self._models.get(name, {}).get(version)
+
+    @property
+    def default(self) -> str | None:
+        """The model of a request that names none; None if it must name one."""
+        if self._default is None and len(self._models) == 1:
+            return next(iter(self._models))
+        return self._default
+
+    def publish(self, model: Model) -> None:
+        """Make `model` the current version of its name; the one published longest ago may have to go.
+
+        Requests that have begun end with the version they began with.
+        """
+        versions = self._models.setdefault(model.name, {})
+        replaced = versions.pop(model.version, None)
+        versions[model.version] = model
+        gone = [] if replaced is None else [replaced]
+        while len(versions) > self.keep_versions:
+            gone.append(versions.pop(next(iter(versions))))
+        self._failures.pop(model.name, None)
+        for old in gone:
+            for tell in self._retired:
+                tell(old)
+        for tell in self._published:
+            tell(model)
+
+    def on_publish(self, tell: Tell) -> None:
+        """Call `tell` with every model that goes live."""
+        self._published.append(tell)
+
+    def on_retire(self, tell: Tell) -> None:
+        """Call `tell` with every model that is live no more, before the one that replaces it is published."""
+        self._retired.append(tell)
+
+    def fail(self, name: str, reason: str) -> None:
+        """Remember why a bundle is not live. One that is live already stays so, and stays ready."""
+        if name not in self._models:
+            self._failures[name] = reason
+
+    def loaded(self) -> None:
+        """All bundles of the start have been published or have failed."""
+        self._loading = False
+
+    def drain(self) -> None:
+        """Say not ready from now on; requests are still answered."""
+        self._draining = True
+        for tell in self._drained:
+            tell()
+
+    def on_drain(self, tell: Callable[[], None]) -> None:
+        """Call `tell` when the service begins to shut down."""
+        self._drained.append(tell)
+
+    def why_not_ready(self) -> str | None:
+        """None when ready. Ready means: all that was there at the start is live, and so is the default model."""
+        if self._draining:
+            return "the service is shutting down"
+        if self._loading:
+            return "bundles are being loaded and warmed"
+        if self._failures:
+            return "; ".join(f"bundle {name!r} was not loaded: {why}" for name, why in sorted(self._failures.items()))
+        if not self._models:
+            return "no bundle is loaded"
+        if self._default is not None and self._default not in self._models:
+            return f"the default model {self._default!r} is not loaded"
+        return None
+
+    def select(self, name: str | None, version: str | None = None) -> Model:
+        """The model for a request; its current version unless one is named.
+
+        Raises `Problem`: 503 if it is not ready, 422 if the name or version is unknown, or the name is needed.
+        """
+        wanted = name if name is not None else self.default
+        if wanted is not None and wanted in self._models:
+            versions = self._models[wanted]
+            if version is None:
+                return next(reversed(versions.values()))
+            if version in versions:
+                return versions[version]
+            live = ", ".join(versions)
+            raise invalid("version", f"no version {version[:64]!r} of model {wanted!r} is live; there is: {live}")
+        if self._loading or not self._models or wanted in self._failures or (name is None and wanted is not None):
+            raise unavailable(NOT_READY, self.why_not_ready() or "no bundle is loaded", self._retry_after)
+        known = ", ".join(sorted(self._models))
+        if wanted is None:
+            raise invalid("model", f"is needed, since more than one model is loaded: {known}")
+        raise invalid("model", f"no model {wanted[:64]!r} is loaded; there is: {known}")

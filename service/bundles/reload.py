@@ -1,0 +1,138 @@
+"""Loads bundles of one root folder aside, while others serve."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+from service.bundles.folder import Catalogue
+from service.bundles.load import load_bundle
+from service.bundles.model import BundleError, Model
+from service.bundles.nice import low_priority
+from service.bundles.registry import Registry
+from service.contract.problems import BUNDLE_REFUSED, CONFLICT, Problem
+from service.inference.onnx.session import SessionConfig
+
+_log = logging.getLogger(__name__)
+
+
+Warm = Callable[[Model], Awaitable[None]]
+"""Sends requests through a model that does not serve yet. Raises `BundleError` if one is not answered."""
+
+OnReload = Callable[[str], None]
+"""Told ``ok`` or ``refused`` of every bundle that a reload has looked at."""
+
+
+def _ignore(_: str) -> None:
+    pass
+
+
+class Loader:
+    """Loads bundles from `root` into a registry. Loading is always done aside, then the registry is told."""
+
+    def __init__(
+        self, root: Path, config: SessionConfig, registry: Registry, warm: Warm, *, on_reload: OnReload = _ignore
+    ) -> None:
+        self._catalogue = Catalogue(root)
+        self._config = config
+        self._registry = registry
+        self._warm = warm
+        self._on_reload = on_reload
+        self._lock = asyncio.Lock()
+
+    async def load_all(self) -> None:
+        """Load the newest versions of every name; what fails is noted in the registry and logged."""
+        async with self._lock:  # Else a version that a reload asks for meanwhile would be replaced by the newest.
+            for name, version in self._catalogue.newest(self._registry.keep_versions):
+                try:
+                    self.publish(await self.prepare(name, version))
+                except BundleError as error:
+                    _log.error("bundle %s was not loaded: %s", name, error)
+                    self._registry.fail(name, str(error))
+        self._registry.loaded()
+
+    async def reload(self, name: str, version: str | None) -> Model:
+        """Load a version (newest if None) aside, check it, then switch to it.
+
+        Raises `Problem`: 409 while bundles are being loaded already, 422 if the bundle is refused; then nothing has
+        changed.
+        """
+        async with self.exclusively():
+            try:
+                model = await self.prepare(name, version)
+            except BundleError as error:
+                _log.error("reload of bundle %s was refused: %s", name, error)
+                self._on_reload("refused")
+                raise Problem(BUNDLE_REFUSED, str(error)) from None
+            self.publish(model)
+            self._on_reload("ok")
+            return model
+
+    async def reload_all(self) -> None:
+        """Switch every name in the folder to its newest version, new names included; what is that already stays.
+
+        A bundle that is refused is logged, and what it would have replaced goes on serving.
+        """
+        async with self._lock:
+            for name, version in self._catalogue.newest(1):
+                try:
+                    if self._is_current(name, version):
+                        continue
+                    self.publish(await self.prepare(name, version))
+                    self._on_reload("ok")
+                except BundleError as error:
+                    _log.error("reload of bundle %s was refused: %s", name, error)
+                    self._on_reload("refused")
+
+    @contextlib.asynccontextmanager
+    async def exclusively(self) -> AsyncIterator[None]:
+        """Nobody else loads meanwhile. Raises `Problem` (409) if somebody does already."""
+        if self._lock.locked():
+            raise Problem(CONFLICT, "bundles are being loaded already; try again when that has ended")
+        async with self._lock:
+            yield
+
+    async def prepare(self, name: str, version: str | None) -> Model:
+        """A checked and warmed model that does not serve yet. Raises `BundleError`."""
+        try:
+            model = await asyncio.to_thread(self._load_quietly, name, version)
+            await self._warm(model)
+        except BundleError:
+            raise
+        except Exception as error:  # Whatever is wrong with a bundle, what serves goes on serving.
+            raise BundleError(f"cannot be loaded: {error!r}") from error
+        return model
+
+    def publish(self, model: Model) -> None:
+        """Let a prepared model serve."""
+        self._registry.publish(model)
+        verdict = model.manifest.verdict
+        _log.log(
+            logging.INFO if verdict.is_good_news else logging.WARNING,
+            "serving model %s version %s on %s; beside the plain sort: %s. %s",
+            *(model.name, model.version, model.engine.provider, verdict.outcome, verdict.sentence),
+        )
+
+    def load(self, name: str, version: str | None = None) -> Model:
+        """A checked model. Raises `BundleError`; blocks for as long as it takes."""
+        folder = self._catalogue.folder(name, version)
+        model = load_bundle(folder, self._config)
+        if (model.name, model.version) != (folder.parent.name, folder.name):
+            raise BundleError(
+                f"bundle.json: says {model.name}/{model.version}, but stands in {folder.parent.name}/{folder.name}"
+            )
+        return model
+
+    def _load_quietly(self, name: str, version: str | None) -> Model:
+        """`load`, at the lowest priority while others are being answered: their time matters, this load's does not."""
+        with low_priority(self._registry.serving):
+            return self.load(name, version)
+
+    def _is_current(self, name: str, version: str) -> bool:
+        model = self._registry.current(name)
+        if model is None or model.version != version:
+            return False
+        return self._catalogue.manifest(name, version) == model.manifest

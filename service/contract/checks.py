@@ -1,0 +1,46 @@
+"""Checks that need more than one value of a request; what one value alone can say is in `schemas.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from service.contract.problems import invalid
+from service.contract.schemas import Candidate, RerankRequest
+
+
+def check_request(request: RerankRequest, *, max_candidates: int) -> None:
+    """Raise `Problem` (422) naming the first field that contradicts another or passes a limit."""
+    candidates = request.candidates
+    if len(candidates) > max_candidates:
+        raise invalid("candidates", f"has {len(candidates)} candidates; at most {max_candidates} are allowed")
+    _check_ids(candidates)
+    _check_embeddings(candidates)
+    if request.queues is not None:
+        names = [queue.name for queue in request.queues]
+        for i, name in enumerate(names):
+            if name in names[:i]:
+                raise invalid(f"queues[{i}].name", f"{name!r} is also the name of queues[{names.index(name)}]")
+
+
+def _check_ids(candidates: Sequence[Candidate]) -> None:
+    ids = [candidate.id for candidate in candidates]
+    if len(set(ids)) == len(ids):
+        return
+    first: dict[str, int] = {}
+    for i, name in enumerate(ids):
+        if name in first:
+            raise invalid(f"candidates[{i}].id", f"{name!r} is also the id of candidates[{first[name]}]")
+        first[name] = i
+
+
+def _check_embeddings(candidates: Sequence[Candidate]) -> None:
+    widths = [0 if candidate.embedding is None else len(candidate.embedding) for candidate in candidates]
+    width = max(widths)
+    if not width or set(widths) <= {0, width}:
+        return
+    first = next(i for i, w in enumerate(widths) if w)
+    other = next(i for i, w in enumerate(widths) if w and w != widths[first])
+    raise invalid(
+        f"candidates[{other}].embedding",
+        f"has {widths[other]} numbers, but that of candidates[{first}] has {widths[first]}",
+    )

@@ -1,0 +1,106 @@
+"""Body bytes to a `RerankRequest`, or a problem that names the field. Knows nothing about HTTP or models.
+
+The fast path is one msgspec call. Everything else here runs only for a body that was refused: msgspec says neither
+which key of an object was wrong nor that a malformed token was NaN, so the body is read a second time to find out.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+
+import msgspec
+
+from service.contract.problems import MALFORMED_JSON, Problem, invalid
+from service.contract.schemas import RerankRequest, Scalar
+
+_decode: Final = msgspec.json.Decoder(RerankRequest).decode
+_WHERE: Final = re.compile(r"^(?P<problem>.*?)(?: - at `\$\.?(?P<path>.*)`)?$", re.DOTALL)
+_NAMED: Final = re.compile(r"^Object (?:contains unknown|missing required) field `(?P<name>.*)`$", re.DOTALL)
+_VALUE_TYPES: Final[dict[str, Any]] = {"scores": float, "features": Scalar, "user": Scalar, "context": Scalar}
+
+
+def decode_request(body: bytes) -> RerankRequest:
+    """The request in `body`. Raises `Problem` (400 or 422)."""
+    try:
+        return _decode(body)
+    except msgspec.ValidationError as error:
+        raise _invalid(str(error), body) from None
+    except msgspec.DecodeError as error:
+        raise _malformed(str(error), body) from None
+    except UnicodeDecodeError:
+        raise Problem(MALFORMED_JSON, "the body is not valid UTF-8") from None
+
+
+def _malformed(message: str, body: bytes) -> Problem:
+    """422 where the only fault is a NaN or an Infinity, which other JSON writers emit; 400 otherwise."""
+    for path, value in _walk(_read_leniently(body)):
+        if isinstance(value, _NotANumber):
+            return invalid(path[:300], f"is {value.text}; numbers must be finite")
+    return Problem(MALFORMED_JSON, message)
+
+
+def _invalid(message: str, body: bytes) -> Problem:
+    found = _WHERE.match(message)
+    problem, path = (found["problem"], found["path"] or "") if found else (message, "")
+    if named := _NAMED.match(problem):
+        path = f"{path}.{named['name']}".lstrip(".")
+        problem = "is not a known field" if "unknown" in problem else "is missing"
+    elif path.endswith("[...]"):
+        path = _find_key(path.removesuffix("[...]"), body)
+    return invalid(path[:300], problem.replace("`", ""))
+
+
+def _find_key(path: str, body: bytes) -> str:
+    """The first entry of the object at `path` whose value is refused, as a path of its own."""
+    kind = _VALUE_TYPES[path.rpartition(".")[2]]
+    inner = _read_leniently(body)
+    try:
+        for step in re.findall(r"[^.\[\]]+", path):
+            inner = inner[int(step)] if isinstance(inner, list) else inner[step]
+        return next((f"{path}.{key}" for key, value in inner.items() if not _is_a(value, kind)), path)
+    except (LookupError, TypeError, ValueError, AttributeError):
+        return path  # Cut off after the fault, or a repeated key has replaced the part that was refused.
+
+
+def _is_a(value: Any, kind: Any) -> bool:
+    try:
+        msgspec.convert(value, kind)
+    except msgspec.ValidationError:
+        return False
+    return True
+
+
+class _NotANumber:
+    """Stands for a NaN or Infinity, or a number too large for a float, in a body read leniently."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+
+def _read_leniently(body: bytes) -> Any:
+    def parse_float(text: str) -> float | _NotANumber:
+        return value if abs(value := float(text)) < float("inf") else _NotANumber(text[:40])
+
+    def parse_int(text: str) -> int | float | _NotANumber:
+        return int(text) if len(text) < 300 else parse_float(text)
+
+    try:
+        return json.loads(body, parse_constant=_NotANumber, parse_float=parse_float, parse_int=parse_int)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _walk(root: Any) -> Iterator[tuple[str, Any]]:
+    """Every scalar in `root` with its path, in order; without recursion, since clients choose the depth."""
+    stack = [("", root)]
+    while stack:
+        path, value = stack.pop()
+        if isinstance(value, dict):
+            stack += [(f"{path}.{key}".lstrip("."), inner) for key, inner in reversed(value.items())]
+        elif isinstance(value, list):
+            stack += [(f"{path}[{i}]", value[i]) for i in reversed(range(len(value)))]
+        else:
+            yield path, value

@@ -1,0 +1,85 @@
+"""The OpenAPI document: FastAPI's own routes plus the hot path, whose schema comes from the types that decode it."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+from fastapi import FastAPI
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from service.contract.problems import KINDS, MEDIA_TYPE, ProblemDocument
+from service.contract.schemas import RerankRequest, RerankResponse
+from service.transport.protocol import Shed
+
+PATH: Final = "/v1/rerank"
+
+EXAMPLE_REQUEST: Final[dict[str, Any]] = {
+    "request_id": "r-1",
+    "candidates": [
+        {"id": "sku-1", "scores": {"ctr": 0.12, "cvr": 0.03}, "price": 59.0, "embedding": [0.1, -0.2]},
+        {"id": "sku-2", "scores": {"ctr": 0.07, "cvr": 0.08}, "price": 24.5, "embedding": [0.4, 0.1]},
+        {"id": "sku-3", "scores": {"ctr": 0.11, "cvr": 0.01}, "price": 120.0, "embedding": [0.1, -0.1]},
+    ],
+    "top_n": 2,
+    "objectives": {"click": 5, "conversion": 1, "gmv": 1},
+    "diversity": {"lambda": 0.8, "window": 4},
+    "queues": [{"name": "click", "score": "ctr"}, {"name": "gmv", "score": "ctr*cvr*price"}],
+    "partition": "bfs",
+    "explain": False,
+}
+_STATUSES: Final = {400, 401, 408, 413, 415, 422, 500, 503}
+
+
+class DocumentedApp(FastAPI):
+    """A FastAPI app with one more route, `POST /v1/rerank`, which `rerank` answers and `shed` may refuse unread.
+
+    The hot path passes by all middleware and routing, which take longer than checking a request does; `rerank` turns
+    every fault of its own into an answer.
+    """
+
+    rerank: ASGIApp | None = None
+    shed: Shed | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if self.rerank is not None and scope["type"] == "http" and scope["path"] == PATH and scope["method"] == "POST":
+            await self.rerank(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+    def openapi(self) -> dict[str, Any]:
+        """The document, made once."""
+        if self.openapi_schema is None:
+            document = super().openapi()
+            (request, response, problem), schemas = msgspec.json.schema_components(
+                [RerankRequest, RerankResponse, ProblemDocument], ref_template="#/components/schemas/{name}"
+            )
+            document.setdefault("components", {}).setdefault("schemas", {}).update(schemas)
+            document["paths"][PATH] = {"post": _operation(request, response, problem)}
+        assert self.openapi_schema is not None
+        return self.openapi_schema
+
+
+def _operation(request: dict[str, Any], response: dict[str, Any], problem: dict[str, Any]) -> dict[str, Any]:
+    refusals = {
+        str(status): {
+            "description": " or ".join(kind.title for kind in KINDS if kind.status == status),
+            "content": {MEDIA_TYPE: {"schema": problem}},
+        }
+        for status in sorted(_STATUSES)
+    }
+    return {
+        "tags": ["rerank"],
+        "summary": "Re-rank candidates",
+        "description": "Returns min(top_n, candidates) items, each from the request and none twice.",
+        "operationId": "rerank",
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": request, "example": EXAMPLE_REQUEST}},
+        },
+        "responses": {
+            "200": {"description": "The list", "content": {"application/json": {"schema": response}}},
+            **refusals,
+        },
+    }

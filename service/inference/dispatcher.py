@@ -1,0 +1,150 @@
+"""The only way from a request to the inference thread, and back in time.
+
+A request that is still waiting shortly before its deadline gets `DeadlineNear` instead of its answer, early enough that
+all those in the same plight can be answered one after the other. Used from the event loop only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import bisect
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Final
+
+from starlette.requests import ClientDisconnect
+
+from service.inference.engine import NEVER, Answer, Engine, InferenceThread, Job
+from service.inference.stacking import Batch, Row
+from service.transport.asgi import Presence
+
+LEAD_SECONDS: Final = 0.002
+"""What is kept back of a deadline for answering without the model."""
+
+_FORMULA_SECONDS: Final = 0.0005  # What one answer without the model takes, from here to its last byte.
+_SHORTEST_SLEEP: Final = 0.001  # libuv's timers count whole milliseconds.
+
+
+class DeadlineNear(Exception):
+    """The model's answer would come too late."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A job on its way; `answer_by` is the request's deadline less the lead, and so the job's own."""
+
+    answer_by: float
+    job: Job
+
+
+class Batcher:
+    """Hands jobs to the thread and calls those back whose time is up.
+
+    `on_drop` is told ``deadline`` or ``client-gone`` for every job that will not be run after all.
+    """
+
+    def __init__(self, thread: InferenceThread, *, on_drop: Callable[[str], None] = lambda _: None) -> None:
+        self._thread = thread
+        self._on_drop = on_drop
+        self._waiting: list[_Waiting] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._wake_at = NEVER
+
+    @property
+    def depth(self) -> int:
+        """Requests that wait for the engine."""
+        return self._thread.depth
+
+    @property
+    def idle(self) -> bool:
+        """Is there nothing to do for the engine?"""
+        return self._thread.idle and not self._waiting
+
+    def seconds_until_done(self, engine: Engine) -> float:
+        """Estimate for a job that is submitted now.
+
+        Nothing for an engine with nothing to do: it is always given a try, or one slow spell would never be found to be
+        over.
+        """
+        return 0.0 if self._thread.idle else self._thread.seconds_until_done(engine)
+
+    def run_seconds(self, engine: Engine) -> float:
+        """What a run of `engine` for one request takes at the most, as far as can be told; 0 if there was none yet."""
+        return self._thread.run_seconds(engine)
+
+    async def run(
+        self,
+        engine: Engine,
+        row: Row,
+        *,
+        deadline: float = NEVER,
+        presence: Presence | None = None,
+        background: bool = False,
+    ) -> Answer:
+        """The engine's outputs for one request.
+
+        Raises `EngineError`, `DeadlineNear` when `deadline` (on `perf_counter`'s clock) comes close, and
+        `ClientDisconnect` when the client leaves. What has not been started by then never is.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Answer] = loop.create_future()
+        job = Job(engine, row, future, loop, deadline - LEAD_SECONDS, background)
+        entry = self._watch(job, loop) if deadline < NEVER else None
+        self._thread.submit(job)
+        try:
+            if presence is None:
+                return await future
+            with presence.calling(lambda: self._fail(job, ClientDisconnect(), "client-gone")):
+                return await future
+        finally:
+            if entry is not None:
+                self._forget(entry)
+
+    async def warm(self, engine: Engine, batch: Batch) -> None:
+        """Let the engine run all that it will run later, on its own thread. Raises what the engine raises."""
+        await self._thread.call(lambda: engine.warm(batch))
+
+    def _watch(self, job: Job, loop: asyncio.AbstractEventLoop) -> _Waiting:
+        entry = _Waiting(job.deadline, job)
+        bisect.insort(self._waiting, entry, key=_answer_by)
+        # The worst case: all that wait are called back at the same moment, and this one is answered last.
+        self._wake(entry.answer_by - (len(self._waiting) - 1) * _FORMULA_SECONDS, loop)
+        return entry
+
+    def _forget(self, entry: _Waiting) -> None:
+        i = bisect.bisect_left(self._waiting, entry.answer_by, key=_answer_by)
+        while self._waiting[i] is not entry:
+            i += 1
+        del self._waiting[i]
+
+    def _wake(self, at: float, loop: asyncio.AbstractEventLoop) -> None:
+        if at >= self._wake_at:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._wake_at = at
+        self._timer = loop.call_later(max(0.0, at - perf_counter()), self._call_back, loop)
+
+    def _call_back(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Give up on those whose turn it is, and sleep until the next one's."""
+        self._timer, self._wake_at = None, NEVER
+        latest = [entry.answer_by for entry in self._waiting]
+        for i in reversed(range(len(latest) - 1)):  # Each must leave time for those behind it.
+            latest[i] = min(latest[i], latest[i + 1] - _FORMULA_SECONDS)
+        due = bisect.bisect_right(latest, perf_counter() + _SHORTEST_SLEEP)
+        for entry in self._waiting[:due]:
+            self._fail(entry.job, DeadlineNear(), "deadline")
+        if due < len(latest):
+            self._wake(latest[due], loop)
+
+    def _fail(self, job: Job, error: Exception, reason: str) -> None:
+        if job.future.done():
+            return
+        job.future.set_exception(error)
+        if not job.started:
+            self._on_drop(reason)
+
+
+def _answer_by(entry: _Waiting) -> float:
+    return entry.answer_by

@@ -1,0 +1,71 @@
+"""Which nodes ONNX Runtime gives to which provider, found by profiling one run.
+
+A node that has no kernel on the device runs on the CPU, with a copy on either side of it: it costs more than it
+computes, and a CUDA graph cannot be captured around it. Knows nothing about engines; it makes a session of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import onnxruntime as ort
+
+from service.inference.stacking import Batch
+
+_COPIES: Final = ("MemcpyFromHost", "MemcpyToHost")
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Nodes that ran, per provider and kind, as ONNX Runtime has optimised the graph."""
+
+    kinds: Mapping[str, Mapping[str, int]]
+
+    def nodes(self, provider: str) -> int:
+        """How many nodes ran on a provider, by ONNX Runtime's name of it."""
+        return sum(self.kinds.get(provider, {}).values())
+
+    def elsewhere(self, provider: str) -> dict[str, int]:
+        """Kinds of nodes that ran on any other provider, with how many of each."""
+        found: Counter[str] = Counter()
+        for name, kinds in self.kinds.items():
+            if name != provider:
+                found.update(kinds)
+        return dict(found)
+
+    @property
+    def copies(self) -> int:
+        """Copies between host and device in the middle of the graph."""
+        return sum(kinds.get(kind, 0) for kinds in self.kinds.values() for kind in _COPIES)
+
+
+def placement(model: Path, options: ort.SessionOptions, providers: list[Any], batch: Batch) -> Placement:
+    """Run `batch` once with a profile. Raises whatever ONNX Runtime raises. `options` are changed."""
+    with tempfile.TemporaryDirectory() as folder:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(Path(folder) / "profile")
+        session = ort.InferenceSession(str(model), sess_options=options, providers=providers)
+        session.run(None, dict(batch))
+        return read_profile(json.loads(Path(session.end_profiling()).read_text("utf-8")))
+
+
+def read_profile(events: list[dict[str, Any]]) -> Placement:
+    """Count the nodes in a profile, each once however often it ran."""
+    kinds: dict[str, Counter[str]] = {}
+    for _, provider, kind in sorted(set(_nodes(events))):
+        kinds.setdefault(provider, Counter())[kind] += 1
+    return Placement({provider: dict(counter) for provider, counter in kinds.items()})
+
+
+def _nodes(events: list[dict[str, Any]]) -> Iterator[tuple[str, str, str]]:
+    """(name, provider, kind) of every kernel that ran."""
+    for event in events:
+        arguments = event.get("args", {})
+        if event.get("cat") == "Node" and "provider" in arguments and "op_name" in arguments:
+            yield f"{event['name']}/{arguments.get('node_index', '')}", arguments["provider"], arguments["op_name"]

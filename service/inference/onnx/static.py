@@ -1,0 +1,171 @@
+"""A session that runs fixed shapes only, from and to buffers on the device that never move.
+
+Every shape has its own inputs, outputs and binding, made once. A shape that was captured as a CUDA graph is replayed
+under its own graph id; all others run node by node. How the session is made is `cuda_engine.py`'s business; on CPU
+this works too, which is how most of it is tested.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from models.manifest import SORT_SLOTS, TensorSpec
+from service.inference.onnx.session import GraphFacts
+from service.inference.onnx.shapes import Shape, Shapes
+from service.inference.stacking import Batch
+
+_log = logging.getLogger(__name__)
+
+GRAPH_ID: Final = "gpu_graph_id"
+NOT_CAPTURED: Final = -1
+_WARM_RUNS: Final = 3
+_TOLERANCE: Final = 1e-3
+_NO_ANSWER: Final = -99
+
+
+class CaptureError(RuntimeError):
+    """A captured graph does not answer as the same nodes do one by one."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Buffers:
+    """One shape's memory: where a batch is laid out on the host, and what is bound on the device."""
+
+    host: dict[str, NDArray[np.generic]]
+    inputs: dict[str, ort.OrtValue]
+    outputs: dict[str, ort.OrtValue]
+    binding: ort.IOBinding
+
+
+class StaticEngine:
+    """The `Engine` on a device that wants fixed shapes."""
+
+    def __init__(
+        self, session: ort.InferenceSession, *, provider: str, largest_batch: int, device: str, graphs: bool
+    ) -> None:
+        """`device` is ONNX Runtime's name of where buffers lie, and `graphs` says that the session captures."""
+        self.provider = provider
+        self.largest_batch = largest_batch
+        self.facts = GraphFacts.of(session)
+        self.shapes = Shapes(self.facts.inputs, largest_batch)
+        self._session = session
+        self._device = device
+        self.graphs = graphs
+        self._buffers: dict[Shape, _Buffers] = {}
+        self._graph_ids: dict[Shape, int] = {}
+        self._options: dict[int, ort.RunOptions] = {}
+
+    @property
+    def captured(self) -> int:
+        """Shapes that are replayed as one graph."""
+        return len(self._graph_ids)
+
+    def run(self, batch: Batch) -> dict[str, NDArray[np.generic]]:
+        """Named outputs, with as many rows as `batch`. Raises `ValueError` for more than `largest_batch`."""
+        shape = self.shapes.fit(batch)
+        return self._run(shape, batch, self._graph_ids.get(shape, NOT_CAPTURED))
+
+    def warm(self, batch: Batch) -> None:
+        """Run, and where graphs are on capture, every shape that is served; `batch` is one made-up request.
+
+        Must be called on the thread that will run the engine. Raises `CaptureError` if a replay answers otherwise
+        than the nodes do one by one.
+        """
+        free = self.shapes.fit(batch).free  # of the request itself, should it be past the sizes that are always warmed
+        shapes = dict.fromkeys([*(Shape(rows, free) for rows in self.shapes.rows), *self.shapes.to_warm()])
+        batches = {shape: _copies(cut(batch, self.facts.inputs, shape), shape.rows) for shape in shapes}
+        for shape, rows in batches.items():
+            for _ in range(_WARM_RUNS):
+                self._run(shape, rows, NOT_CAPTURED)
+        if not self.graphs:
+            return
+        for number, (shape, rows) in enumerate(batches.items(), start=1):
+            for _ in range(_WARM_RUNS):
+                self._run(shape, rows, number)
+            self._graph_ids[shape] = number
+        # Last, when every shape has run since: what a capture still shares with later runs would show only now.
+        for shape, rows in batches.items():
+            for request in (rows, _without_candidates(rows)):
+                self._check_replay(shape, request)
+        _log.info("captured %d shapes as CUDA graphs", self.captured)
+
+    def _check_replay(self, shape: Shape, batch: Batch) -> None:
+        expected = self._run(shape, batch, NOT_CAPTURED)
+        for name, value in self._buffers[shape].outputs.items():  # Else what is left there would pass for an answer.
+            value.update_inplace(_no_answer(expected[name]))
+        found = self._run(shape, batch, self._graph_ids[shape])
+        for name, array in expected.items():
+            if not np.allclose(found[name], array, rtol=_TOLERANCE, atol=_TOLERANCE, equal_nan=True):
+                raise CaptureError(f"the CUDA graph of {shape} gives another {name!r} than its nodes one by one")
+
+    def _run(self, shape: Shape, batch: Batch, graph_id: int) -> dict[str, NDArray[np.generic]]:
+        buffers = self._buffers.get(shape) or self._allocate(shape)
+        self.shapes.pad(batch, buffers.host)
+        for name, value in buffers.inputs.items():
+            value.update_inplace(buffers.host[name])
+        self._session.run_with_iobinding(buffers.binding, self._run_options(graph_id))
+        rows = len(next(iter(batch.values())))
+        return {name: value.numpy()[:rows].copy() for name, value in buffers.outputs.items()}
+
+    def _run_options(self, graph_id: int) -> ort.RunOptions:
+        if graph_id not in self._options:
+            self._options[graph_id] = ort.RunOptions()
+            self._options[graph_id].add_run_config_entry(GRAPH_ID, str(graph_id))
+        return self._options[graph_id]
+
+    def _allocate(self, shape: Shape) -> _Buffers:
+        binding = self._session.io_binding()
+        host = {t.name: np.zeros(self.shapes.sizes(t, shape), t.dtype) for t in self.facts.inputs}
+        inputs = {name: ort.OrtValue.ortvalue_from_numpy(array, self._device, 0) for name, array in host.items()}
+        outputs = {t.name: self._output(t, shape) for t in self.facts.outputs}
+        for name, value in inputs.items():
+            binding.bind_ortvalue_input(name, value)
+        for name, value in outputs.items():
+            binding.bind_ortvalue_output(name, value)
+        self._buffers[shape] = _Buffers(host, inputs, outputs, binding)
+        return self._buffers[shape]
+
+    def _output(self, tensor: TensorSpec, shape: Shape) -> ort.OrtValue:
+        sizes = self.shapes.sizes(tensor, shape)
+        return ort.OrtValue.ortvalue_from_shape_and_type(list(sizes), np.dtype(tensor.dtype).type, self._device, 0)
+
+
+def _no_answer(expected: NDArray[np.generic]) -> NDArray[np.generic]:
+    """An array like `expected` that differs from it everywhere."""
+    is_bool = expected.dtype == np.bool_
+    other: NDArray[np.generic] = np.logical_not(expected) if is_bool else np.full_like(expected, _NO_ANSWER)
+    return other
+
+
+def _copies(batch: Batch, rows: int) -> dict[str, NDArray[np.generic]]:
+    return {name: np.repeat(array, rows, axis=0) for name, array in batch.items()}
+
+
+def _without_candidates(batch: Batch) -> dict[str, NDArray[np.generic]]:
+    nothing = {"valid": 0, SORT_SLOTS: -1}
+    return {n: np.full_like(array, nothing[n]) if n in nothing else array for n, array in batch.items()}
+
+
+def cut(batch: Batch, inputs: tuple[TensorSpec, ...], shape: Shape) -> dict[str, NDArray[np.generic]]:
+    """One request cut down to what `shape` holds, in its free axes."""
+    free = dict(shape.free)
+    kept = {
+        t.name: batch[t.name][tuple(slice(free.get(a) if isinstance(a, str) else None) for a in t.shape)]
+        for t in inputs
+    }
+    return kept if SORT_SLOTS not in kept else {**kept, SORT_SLOTS: _within(kept[SORT_SLOTS], kept["valid"].shape[1])}
+
+
+def _within(sort_slots: NDArray[np.generic], slots: int) -> NDArray[np.generic]:
+    """Of the sort's lists [B, L], what stands in the first `slots`, and −1 past its end."""
+    rows = np.full_like(sort_slots, -1)
+    for row, given in zip(rows, np.asarray(sort_slots, np.int64), strict=True):
+        kept = given[given < slots]
+        row[: len(kept)] = kept
+    return rows

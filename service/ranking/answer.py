@@ -1,0 +1,83 @@
+"""The engine's arrays to the items of a response. Letters: L steps, N slots."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from models.manifest import Manifest
+from models.spec import OBJECTIVES
+from service.contract.schemas import Candidate, Explanation, Item, ObjectiveValues, Source
+from service.inference.engine import EngineError
+from service.ranking.dealing import Slots
+from service.ranking.plan import Plan
+
+Outputs = Mapping[str, NDArray[np.generic]]
+
+
+def check_order(order: NDArray[np.generic], slots: Slots) -> NDArray[np.int64]:
+    """The slots [≤ L] that the model chose, best first.
+
+    Raises `EngineError` if it chose an empty slot, one that does not exist or one twice, or left a gap: the last guard
+    of the law that a list is always valid.
+    """
+    told = order.tolist()
+    chosen = [step for step in told if step >= 0]
+    known = chosen == told[: len(chosen)] and len(set(chosen)) == len(chosen) and max(chosen, default=0) < len(slots)
+    steps = np.array(chosen, np.int64)
+    if not known or (slots.candidates[steps] < 0).any():
+        raise EngineError(f"the model answered an impossible order: {told}")
+    return steps
+
+
+def build_items(
+    candidates: Sequence[Candidate], picked: Sequence[int], rest: Sequence[tuple[int, Source]]
+) -> list[Item]:
+    """The model's picks, then the rest."""
+    model: Source = "model"
+    places = [*((i, model) for i in picked), *rest]
+    return [Item(candidates[i].id, i, position, source) for position, (i, source) in enumerate(places, start=1)]
+
+
+def list_value(value: NDArray[np.generic], steps: int) -> ObjectiveValues:
+    """The sum over the first `steps` rows of `value` [L, 3], in raw units. Raises `EngineError` if it is not finite."""
+    total = np.asarray(value[:steps], np.float64).sum(axis=0)
+    if not np.isfinite(total).all():
+        raise EngineError(f"the model answered a value that is not finite: {total.tolist()}")
+    return ObjectiveValues(*total.tolist())
+
+
+def explain_items(
+    items: Sequence[Item],
+    candidates: Sequence[Candidate],
+    plan: Plan,
+    manifest: Manifest,
+    slots: Slots,
+    steps: NDArray[np.int64],
+    outputs: Outputs,
+) -> list[Item]:
+    """The same items; those that the model chose say why (SORT-Gen, eq. 1 and 6)."""
+    n = len(steps)
+    weights = np.array(plan.weights)
+    units = np.array([manifest.units[name] for name in OBJECTIVES])
+    parts = (np.asarray(outputs["value"][:n], np.float64) * weights / units / weights.sum()).tolist()
+    queues = slots.queues[steps].tolist()
+    penalty, score = outputs["penalty"][:n].tolist(), outputs["score"][:n].tolist()
+    second = outputs["runner_up"][:n].tolist()
+    explained = [
+        msgspec.structs.replace(
+            items[step],
+            explanation=Explanation(
+                queue=plan.queues[queues[step]].name,
+                parts=ObjectiveValues(*parts[step]),
+                penalty=penalty[step],
+                score=score[step],
+                runner_up=candidates[slots.candidates[second[step]]].id if second[step] >= 0 else None,
+            ),
+        )
+        for step in range(n)
+    ]
+    return [*explained, *items[n:]]

@@ -1,0 +1,93 @@
+"""A list without the model: the bundle's score formula with MMR, in NumPy, and the order that came in below that.
+
+The rungs of the ladder that are left when time is short or the engine fails. Letters: n candidates, K of them in the
+pool among which MMR chooses, E embedding width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.features import unit_embeddings
+from models.manifest import Manifest
+from service.contract.schemas import Candidate, Source
+from service.ranking.dealing import ScoreTable, fallback_scores, rank
+from service.ranking.plan import Plan
+
+_POOL_FACTOR: Final = 3
+_LARGEST_POOL: Final = 128
+_FORMULA: Final[Source] = "formula"
+
+Places = list[tuple[int, Source]]
+
+
+def formula_list(candidates: Sequence[Candidate], table: ScoreTable, plan: Plan, manifest: Manifest) -> Places | None:
+    """`plan.top_n` places: by the fallback formula, diverse as far as the model itself would choose, then plain.
+
+    MMR (SORT-Gen, eq. 6) weighs formula / Σ weights, which is in the units of the model's own step value. It chooses
+    among the best few by the formula, so that its cost does not grow with n. None if the formula cannot be computed.
+    """
+    scores = fallback_scores(table, manifest)
+    if scores is None:
+        return None
+    steps = min(plan.top_n, manifest.limits.list_length)
+    size = min(_POOL_FACTOR * steps, _LARGEST_POOL)
+    # No more places than can be of use: at 1,000 candidates the rest would take longer than all that follows.
+    ranked = rank(np.arange(len(candidates)), scores, max(size, plan.top_n))
+    pool = [i for i, source in ranked[:size] if source == "formula"]
+    if plan.trade_off == 1 or plan.window == 0 or not any(candidates[i].embedding for i in pool):
+        return ranked[: plan.top_n]
+    worth, rows = scores[pool] / sum(plan.weights), unit_embeddings([candidates[i] for i in pool])
+    first = [pool[k] for k in maximal_marginal_relevance(worth, rows, plan.trade_off, plan.window, steps)]
+    taken = set(first)
+    rest = [place for place in ranked if place[0] not in taken]
+    return [*((i, _FORMULA) for i in first), *rest][: plan.top_n]
+
+
+def input_list(plan: Plan) -> Places:
+    """`plan.top_n` places in the order of the request."""
+    return [(i, "input") for i in range(plan.top_n)]
+
+
+def maximal_marginal_relevance(
+    scores: NDArray[np.float64], rows: NDArray[np.float32], trade_off: float, window: int, steps: int
+) -> list[int]:
+    """Indices of up to `steps` of K items, chosen one by one by λ·score − (1 − λ)·max cosine to the last `window`.
+
+    `rows` [K, E] have length 1, or are zero: such an item is charged the mean of the others' penalties in that step,
+    and charges nobody. Ties go to the item that comes first. λ is `trade_off`.
+    """
+    n = min(steps, len(scores))
+    gain = trade_off * np.asarray(scores, np.float64)
+    charges = np.multiply(rows @ rows.T, 1 - trade_off, dtype=np.float64)
+    known: list[bool] = np.any(rows, axis=1).tolist()
+    mean_over = None if all(known) else np.array(known, np.float64)
+    back = min(window, n)
+    # One row per item within the window, in any order; one that charges nobody stays at minus infinity.
+    recent = np.full((back, len(gain)), -np.inf)
+    chosen: list[int] = []
+    for step in range(n):
+        value = gain
+        if back and any(known[k] for k in chosen[-back:]):
+            penalty = np.maximum.reduce(recent)
+            if mean_over is not None:
+                _charge_unknown(penalty, mean_over, known)
+            value = gain - penalty
+        best = int(value.argmax())
+        chosen.append(best)
+        if back:
+            recent[step % back] = charges[best] if known[best] else -np.inf
+        gain[best] = -np.inf
+        if mean_over is not None:
+            mean_over[best] = 0.0
+    return chosen
+
+
+def _charge_unknown(penalty: NDArray[np.float64], mean_over: NDArray[np.float64], known: Sequence[bool]) -> None:
+    """Charge items without an embedding the mean of those that are left (1 in `mean_over`), in place."""
+    left = mean_over.sum()
+    penalty[np.logical_not(known)] = penalty @ mean_over / left if left else 0.0

@@ -1,0 +1,126 @@
+"""Sends made-up requests through a model before it serves, over the very path that real ones take.
+
+The first request through cold code and a cold graph takes longer than the whole budget; a client should not be the one
+to find out. Nothing here is counted or logged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+from typing import Any, Final
+
+from starlette.types import Message
+
+from models.features import Scalar
+from models.formulas import compile_formula
+from models.manifest import Manifest
+from models.spec import OBJECTIVES, Category, Field, Hashed
+from service.bundles.model import BundleError, Model
+from service.bundles.registry import Registry
+from service.contract.decoding import decode_request
+from service.inference.dispatcher import Batcher
+from service.inference.engine import NEVER
+from service.inference.stacking import stack_rows
+from service.ranking.endpoint import EndpointOptions, RerankEndpoint
+from service.ranking.rerank import Reranker, encode_case, formula_answer, graph_inputs, make_case
+from service.timing.admission import Admission, AdmissionOptions
+from service.timing.ladder import Deadline
+from service.transport.auth import ApiKeys
+
+_REQUESTS: Final = 20
+_FULL_BATCHES: Final = 3
+_CANDIDATES: Final = 100
+_TIMEOUT_SECONDS: Final = 5.0
+_NOT_SCORES: Final = frozenset(("alpha", "beta", "gamma", "price"))
+
+
+async def warm_up(batcher: Batcher, model: Model) -> None:
+    """Raises `BundleError` with the answer if the model's own defaults do not lead to a list."""
+    await _warm_engine(batcher, model)
+    most = model.engine.largest_batch
+    registry = Registry()
+    registry.publish(model)
+    bodies = [json.dumps(request).encode() for request in _requests(model.manifest)]
+    endpoint = RerankEndpoint(
+        options=EndpointOptions(
+            max_body_bytes=max(map(len, bodies)), read_timeout_seconds=_TIMEOUT_SECONDS, budget_seconds=NEVER
+        ),
+        keys=ApiKeys(()),
+        admission=Admission(AdmissionOptions(limit=most)),
+        reranker=Reranker(registry=registry, batcher=batcher, max_candidates=_CANDIDATES),
+        observers=(),
+    )
+    # One at a time, as on a quiet day, then as many together as one run can hold.
+    for body, together in itertools.product(bodies, (*[1] * _REQUESTS, *[most] * _FULL_BATCHES)):
+        for status, answer in await asyncio.gather(*(_post(endpoint, body) for _ in range(together))):
+            if status != 200:
+                raise BundleError(f"a warm-up request was answered {status}: {answer.decode()}")
+            degraded = json.loads(answer)["degraded"]
+            if degraded is not None:
+                raise BundleError(f"a warm-up request was answered without the model: {degraded['reason']}")
+
+
+async def _warm_engine(batcher: Batcher, model: Model) -> None:
+    request = decode_request(json.dumps(example_request(model.manifest)).encode())
+    try:
+        case = make_case(request, model)
+        await batcher.warm(model.engine, stack_rows([graph_inputs(model, encode_case(case))]))
+        for _ in range(_REQUESTS):  # The rung below is needed when there is no time to be cold.
+            formula_answer(case, "deadline", Deadline())
+    except Exception as error:
+        raise BundleError(f"a warm-up request cannot be run: {error}") from error
+
+
+def _requests(manifest: Manifest) -> list[dict[str, Any]]:
+    """One with the bundle's defaults and, if they leave the list to the sort, one that does not, if there is any."""
+    first = example_request(manifest)
+    if not manifest.bypassed(manifest.objectives):
+        return [first]
+    alone = [dict.fromkeys(OBJECTIVES, 0.0) | {name: 1.0} for name in manifest.valued]
+    return [first, *({**first, "objectives": mix} for mix in alone if not manifest.bypassed(mix))][:2]
+
+
+def example_request(manifest: Manifest) -> dict[str, Any]:
+    """A request with embeddings, and a value for every field of the spec and every score that the formulas name."""
+    spec = manifest.spec
+    formulas = [q.score for q in manifest.queues] + [manifest.fallback]
+    named = {name for text in formulas for name in compile_formula(text).names} - _NOT_SCORES
+    scores = sorted(named | {f.name for f in spec.scores})
+    features = {f.name: _value(f) for f in spec.item}
+    return {
+        "user": {f.name: _value(f) for f in spec.user},
+        "context": {f.name: _value(f) for f in spec.context},
+        "candidates": [
+            {
+                "id": str(i),
+                "scores": dict.fromkeys(scores, (i + 1) / (_CANDIDATES + 1)),
+                "price": 10.0 + i,
+                "features": features,
+                "embedding": [1.0, float(i % 7), float(i % 11)],
+            }
+            for i in range(_CANDIDATES)
+        ],
+        "top_n": min(manifest.limits.list_length + 1, _CANDIDATES),
+        "explain": True,
+    }
+
+
+def _value(field: Field) -> Scalar:
+    if isinstance(field, Category):
+        return field.vocabulary[0] if field.vocabulary else None
+    return "warm-up" if isinstance(field, Hashed) else field.default
+
+
+async def _post(endpoint: RerankEndpoint, body: bytes) -> tuple[int, bytes]:
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    await endpoint({"type": "http", "headers": [(b"content-type", b"application/json")]}, receive, send)
+    return sent[0]["status"], sent[1]["body"]

@@ -1,0 +1,62 @@
+"""Log lines on stderr: one JSON object each, or plain text. There is no access log; faults are logged, once."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from typing import Final
+
+from service.telemetry.records import Observer, RequestRecord
+
+_EXTRAS: Final = ("request_id", "trace_id", "status", "reason", "milliseconds")
+_log = logging.getLogger("service.requests")
+
+
+class JsonFormatter(logging.Formatter):
+    """A record as one line of JSON."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line."""
+        line: dict[str, object] = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        line.update({key: record.__dict__[key] for key in _EXTRAS if record.__dict__.get(key) is not None})
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False)
+
+
+def configure_logging(*, level: str, as_json: bool) -> None:
+    """Send all loggers to stderr."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        JsonFormatter() if as_json else logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+    )
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    logging.getLogger("uvicorn.error").setLevel(max(logging.WARNING, logging.root.level))
+
+
+def log_refusals() -> Observer:
+    """An observer that notes, at level debug, every request that did not end in a list."""
+
+    def observe(record: RequestRecord) -> None:
+        if record.reason is not None and _log.isEnabledFor(logging.DEBUG):
+            _log.debug(
+                "request %s was refused: %s",
+                record.request_id,
+                record.reason,
+                extra={
+                    "request_id": record.request_id,
+                    "trace_id": record.trace_id,
+                    "status": record.status,
+                    "reason": record.reason,
+                    "milliseconds": round(record.seconds * 1e3, 3),
+                },
+            )
+
+    return observe

@@ -1,0 +1,33 @@
+"""API keys: `Authorization: Bearer KEY`, compared in constant time. No keys set: everyone may."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Sequence
+from typing import Final
+
+from pydantic import SecretStr
+
+from service.contract.problems import UNAUTHORIZED, Problem
+
+_SCHEME: Final = "bearer"
+
+
+class ApiKeys:
+    """The keys that open the service."""
+
+    def __init__(self, keys: Sequence[SecretStr]) -> None:
+        self._keys = [key.get_secret_value().encode() for key in keys]
+
+    def check(self, authorization: str | None) -> None:
+        """Raise `Problem` (401) unless the header carries one of the keys."""
+        if not self._keys:
+            return
+        scheme, _, given = (authorization or "").partition(" ")
+        presented = given.strip().encode("utf-8", "surrogateescape")
+        # Every key is compared, so that the time taken does not say which one was close.
+        matches = [hmac.compare_digest(presented, key) for key in self._keys]
+        if scheme.lower() != _SCHEME or not any(matches):
+            raise Problem(
+                UNAUTHORIZED, "send Authorization: Bearer KEY with a valid key", headers={"www-authenticate": "Bearer"}
+            )

@@ -1,0 +1,77 @@
+"""Turns every error of an app's ordinary routes into a problem document."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from typing import Final
+
+import msgspec
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from service.contract.problems import (
+    INTERNAL,
+    INVALID_REQUEST,
+    MALFORMED_JSON,
+    MEDIA_TYPE,
+    METHOD_NOT_ALLOWED,
+    NOT_FOUND,
+    FieldError,
+    Kind,
+    Problem,
+)
+from service.transport.asgi import is_header_safe
+
+_log = logging.getLogger(__name__)
+_BY_STATUS: Final[dict[int, Kind]] = {400: MALFORMED_JSON, 404: NOT_FOUND, 405: METHOD_NOT_ALLOWED}
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    """Make `app` answer RFC 9457 problems, whatever goes wrong."""
+    app.add_exception_handler(Problem, _problem)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(RequestValidationError, _validation)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+def problem_response(problem: Problem, request_id: str) -> Response:
+    """A Starlette response that carries `problem`."""
+    headers = {**problem.headers, "x-request-id": request_id}
+    body = msgspec.json.encode(problem.document(request_id))
+    return Response(body, problem.kind.status, headers, MEDIA_TYPE)
+
+
+def _request_id(request: Request) -> str:
+    asked = request.headers.get("x-request-id", "")
+    return asked if is_header_safe(asked) else secrets.token_hex(8)
+
+
+async def _problem(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Problem)
+    return problem_response(error, _request_id(request))
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    kind = _BY_STATUS.get(error.status_code, INTERNAL if error.status_code >= 500 else INVALID_REQUEST)
+    detail = f"{request.method} {request.url.path}: {error.detail}"
+    return problem_response(Problem(kind, detail[:500], headers=dict(error.headers or {})), _request_id(request))
+
+
+async def _validation(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    found = [dict(e) for e in error.errors()]
+    if any(e["type"] == "json_invalid" for e in found):
+        return problem_response(Problem(MALFORMED_JSON, str(found[0]["msg"])), _request_id(request))
+    errors = [FieldError(".".join(map(str, e["loc"][1:])), str(e["msg"])) for e in found]
+    detail = "; ".join(f"{e.field}: {e.problem}" if e.field else e.problem for e in errors)
+    return problem_response(Problem(INVALID_REQUEST, detail, errors=errors), _request_id(request))
+
+
+async def _unexpected(request: Request, error: Exception) -> Response:
+    request_id = _request_id(request)
+    _log.error("request %s failed: %s", request_id, error, extra={"request_id": request_id})
+    return problem_response(Problem(INTERNAL, "the log has the request id"), request_id)

@@ -1,0 +1,106 @@
+"""One listening socket and its connections: uvicorn's server, with a way out that loses no request.
+
+Stopping takes in who has connected already, lets every connection end with the answer that it owes, and closes a
+kept-alive one only once it has been silent for a while and nothing unread lies in its socket. Knows nothing about
+signals or what the app does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import socket
+from collections.abc import Iterator
+from typing import Final, cast
+
+import uvicorn
+from fastapi import FastAPI
+
+from service.contract.openapi import PATH, DocumentedApp
+from service.settings import Settings
+from service.transport.backlog import stop_connecting, take_all
+from service.transport.protocol import TimedProtocol
+
+BACKLOG: Final = 2048
+_KEEP_ALIVE_SECONDS: Final = 75
+_LOOK_SECONDS: Final = 0.02
+
+
+class Listener(uvicorn.Server):
+    """A uvicorn server that leaves signals alone: the process has two of them and one way to stop.
+
+    `shared`: other processes accept from the same socket, and may go on doing so.
+    """
+
+    def __init__(self, app: FastAPI, settings: Settings, sock: socket.socket, *, shared: bool = False) -> None:
+        self._protocol = functools.partial(
+            TimedProtocol,
+            head_seconds=settings.read_timeout_seconds,
+            shed=app.shed if isinstance(app, DocumentedApp) else None,
+            shed_path=PATH.encode(),
+        )
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http=cast("type[asyncio.Protocol]", self._protocol),
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                proxy_headers=False,
+                server_header=False,
+                date_header=False,
+                backlog=BACKLOG,
+                timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+            )
+        )
+        self._socket = sock
+        self._shared = shared
+        self._drain_seconds = settings.drain_seconds
+        self._quiet_seconds = settings.drain_quiet_seconds
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Do nothing; see `server.serve`."""
+        yield
+
+    async def listen(self) -> None:
+        """Serve until `should_exit`, then drain."""
+        await self.serve(sockets=[self._socket])
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop listening and drain, for at most the drain limit; what is left then is cut off."""
+        loop = asyncio.get_running_loop()
+        limit = loop.time() + self._drain_seconds
+        await self._stop_listening()
+        while (connections := self._connections()) and loop.time() < limit:
+            for connection in connections:  # Those from the backlog may turn up only now.
+                connection.drain()
+                connection.close_if_idle(self._quiet_seconds)
+            await asyncio.sleep(_LOOK_SECONDS)
+        self.config.timeout_graceful_shutdown = max(0, round(limit - loop.time()))
+        await super().shutdown(sockets)
+
+    def _connections(self) -> list[TimedProtocol]:
+        return [cast(TimedProtocol, connection) for connection in self.server_state.connections]
+
+    async def _stop_listening(self) -> None:
+        """Accept no more; connections that the kernel has made meanwhile are clients with a request on its way.
+
+        Nothing else runs until the socket is closed: whoever was answered meanwhile could connect again, and under load
+        there would be no end to it.
+        """
+        if not self._shared:
+            stop_connecting(self._socket)
+        accepted = take_all(self._socket, BACKLOG)
+        for server in self.servers:
+            server.close()
+        for sock in accepted:
+            await asyncio.get_running_loop().connect_accepted_socket(self._new_connection, sock)
+        await asyncio.sleep(0)  # What uvloop has accepted just now becomes a connection in the loop's next turn.
+
+    def _new_connection(self) -> TimedProtocol:
+        return self._protocol(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state, _loop=None
+        )

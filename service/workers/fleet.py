@@ -1,0 +1,238 @@
+"""All workers as one: what is live is live in each of them, and changes in all or in none.
+
+A switch has two phases. Every worker loads, checks and warms the bundle aside; only when all have, all are told to let
+it serve. Knows nothing about how workers are started, or started again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import logging
+from collections.abc import AsyncIterator, Sequence
+from typing import Final
+
+from service.bundles.folder import Catalogue
+from service.bundles.model import BundleError
+from service.contract.problems import BUNDLE_REFUSED, CONFLICT, NOT_READY, Problem, unavailable
+from service.settings import Settings
+from service.status import Models, ModelStatus
+from service.workers.handle import WorkerGone, WorkerProcess
+from service.workers.messages import (
+    Abort,
+    Commit,
+    Count,
+    Described,
+    Done,
+    Fail,
+    Listen,
+    Loaded,
+    Prepare,
+    Prepared,
+    Status,
+)
+
+_log = logging.getLogger(__name__)
+_ANSWER_SECONDS: Final = 10.0
+"""A worker that takes longer to do what costs it no time hangs."""
+
+
+class Fleet:
+    """The workers that take requests, and what they have in common. Used from the event loop only."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._catalogue = Catalogue(settings.bundles)
+        self._keep_versions = settings.keep_versions
+        self._retry_after = settings.retry_after_seconds
+        self._workers: list[WorkerProcess] = []
+        self._live: dict[tuple[str, str], dict[str, str]] = {}
+        self._failures: dict[str, str] = {}
+        self._switches = itertools.count()
+        self._lock = asyncio.Lock()
+        self._manned = asyncio.Event()
+        self._loaded = asyncio.Event()
+
+    @property
+    def manned(self) -> bool:
+        """Does any worker take requests?"""
+        return bool(self._workers)
+
+    async def add(self, worker: WorkerProcess) -> None:
+        """A worker of the start: it listens at once, and says that it is not ready until all is loaded."""
+        worker.tell(Listen())
+        self._enlist(worker)
+
+    async def join(self, worker: WorkerProcess) -> None:
+        """A later worker: it loads what is live now, and only then takes requests.
+
+        Raises `WorkerGone`; `BundleError` if what is live is on the disk no more; `RuntimeError` if the worker fails.
+        """
+        async with self._lock:
+            for (name, version), files in self._live.items():
+                number = next(self._switches)
+                if (await worker.ask(Prepare(number, name, version), Prepared)).files != files:
+                    raise BundleError(f"{name}/{version}: its files have changed since it went live")
+                await worker.ask(Commit(number), Described)
+            for name, reason in self._failures.items():
+                await worker.ask(Fail(name, reason), Done)
+            if self._loaded.is_set():
+                await worker.ask(Loaded(), Done)
+            await worker.ask(Listen(), Done)
+            self._enlist(worker)
+
+    def remove(self, worker: WorkerProcess) -> None:
+        """It has ended."""
+        if worker in self._workers:
+            self._workers.remove(worker)
+        if not self._workers:
+            self._manned.clear()
+
+    async def load_all(self) -> None:
+        """Load the newest versions of every name into all workers; what fails is logged, and they are not ready."""
+        waiting = self._catalogue.newest(self._keep_versions)
+        while waiting:
+            await self._manned.wait()
+            async with self._lock:
+                waiting = await self._load(waiting)
+        async with self._lock:
+            self._loaded.set()
+            for worker in self._workers:
+                worker.tell(Loaded())
+
+    async def _load(self, bundles: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Load these; what is left when a worker ends meanwhile is returned, for its replacement comes first."""
+        for i, (name, version) in enumerate(bundles):
+            try:
+                await self._switch(name, version)
+            except WorkerGone:
+                return list(bundles[i:])
+            except (BundleError, RuntimeError) as error:
+                _log.error("bundle %s was not loaded: %s", name, error)
+                self._failures[name] = str(error)
+                for worker in self._workers:
+                    worker.tell(Fail(name, str(error)))
+        return []
+
+    async def models(self) -> Models:
+        """What is live, as one of the workers has it. Raises `Problem` (503) when none answers."""
+        for worker in tuple(self._workers):
+            with contextlib.suppress(WorkerGone, TimeoutError):
+                async with asyncio.timeout(_ANSWER_SECONDS):
+                    return Models.model_validate({"models": (await worker.ask(Status(), Described)).models})
+        raise self._unmanned()
+
+    async def reload(self, name: str, version: str | None) -> ModelStatus:
+        """Load a version (newest if None) in all workers, then switch all.
+
+        Raises `Problem`: 409 while bundles are being loaded already, 422 if any worker refuses the bundle, 503 if one
+        ends meanwhile or none is there; then nothing has changed.
+        """
+        async with self._exclusively():
+            if not self._workers:
+                raise self._unmanned()
+            try:
+                status = await self._switch(name, self._catalogue.folder(name, version).name)
+            except (BundleError, WorkerGone) as error:
+                await self._refuse(name, error)
+                if isinstance(error, BundleError):
+                    raise Problem(BUNDLE_REFUSED, str(error)) from None
+                raise unavailable(NOT_READY, f"{error}; nothing has changed", self._retry_after) from None
+            if status is None:
+                raise self._unmanned()
+            await self._count("ok")
+            return status
+
+    async def reload_all(self) -> None:
+        """Switch every name in the folder to its newest version, as `Loader.reload_all` does in one process."""
+        await self._loaded.wait()
+        async with self._lock:
+            for name, version in self._catalogue.newest(1):
+                try:
+                    if not self._is_current(name, version):
+                        await self._switch(name, version)
+                        await self._count("ok")
+                except (BundleError, WorkerGone, RuntimeError) as error:
+                    await self._refuse(name, error)
+
+    @contextlib.asynccontextmanager
+    async def _exclusively(self) -> AsyncIterator[None]:
+        if self._lock.locked() or not self._loaded.is_set():
+            raise Problem(CONFLICT, "bundles are being loaded already; try again when that has ended")
+        async with self._lock:
+            yield
+
+    async def _switch(self, name: str, version: str) -> ModelStatus | None:
+        """Both phases; None if all workers ended in the second.
+
+        Raises `BundleError`, `WorkerGone` or `RuntimeError` in the first, and then all is as before.
+        """
+        number = next(self._switches)
+        workers = tuple(self._workers)
+        try:
+            files = await self._prepare(workers, Prepare(number, name, version))
+        except BaseException:
+            for worker in workers:
+                worker.tell(Abort(number))
+            raise
+        # From here on there is no way back: whoever does not switch is replaced by one that comes up with this.
+        self._publish(name, version, files)
+        statuses = await asyncio.gather(*(self._commit(worker, number) for worker in workers))
+        _log.info("all workers serve model %s version %s", name, version)
+        return next((status for status in statuses if status is not None), None)
+
+    async def _prepare(self, workers: Sequence[WorkerProcess], order: Prepare) -> dict[str, str]:
+        """The files that all workers have loaded, once they all have; until then none is told to go on or back."""
+        answers = await asyncio.gather(*(w.ask(order, Prepared) for w in workers), return_exceptions=True)
+        problems = [answer for answer in answers if isinstance(answer, BaseException)]
+        # A refusal says more than that somebody has gone.
+        for problem in sorted(problems, key=lambda p: isinstance(p, WorkerGone)):
+            raise problem
+        loaded = [answer.files for answer in answers if isinstance(answer, Prepared)]
+        if not loaded:
+            raise WorkerGone("no worker is running")
+        if any(files != loaded[0] for files in loaded):
+            raise BundleError(f"{order.name}/{order.version}: its files have changed while it was loaded")
+        return loaded[0]
+
+    async def _commit(self, worker: WorkerProcess, number: int) -> ModelStatus | None:
+        """The model as the worker serves it; None if it has ended, which is what becomes of one that hangs."""
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                (model,) = (await worker.ask(Commit(number), Described)).models
+                return ModelStatus.model_validate(model)
+        except (WorkerGone, TimeoutError, RuntimeError) as error:
+            _log.error("worker %d (process %d) did not switch, so it is ended: %r", worker.slot, worker.pid, error)
+            self.remove(worker)
+            worker.kill()
+            return None
+
+    def _publish(self, name: str, version: str, files: dict[str, str]) -> None:
+        """Note what is live; each worker's registry keeps and drops the same versions."""
+        self._live.pop((name, version), None)
+        self._live[name, version] = files
+        self._failures.pop(name, None)
+        for old in [key for key in self._live if key[0] == name][: -self._keep_versions]:
+            del self._live[old]
+
+    def _is_current(self, name: str, version: str) -> bool:
+        current = [key for key in self._live if key[0] == name][-1:]
+        return (
+            current == [(name, version)] and self._catalogue.manifest(name, version).files == self._live[name, version]
+        )
+
+    async def _refuse(self, name: str, error: Exception) -> None:
+        _log.error("reload of bundle %s was refused: %s", name, error)
+        await self._count("refused")
+
+    async def _count(self, result: str) -> None:
+        for worker in self._workers[:1]:
+            with contextlib.suppress(WorkerGone):
+                await worker.ask(Count(result), Done)
+
+    def _enlist(self, worker: WorkerProcess) -> None:
+        self._workers.append(worker)
+        self._manned.set()
+
+    def _unmanned(self) -> Problem:
+        return unavailable(NOT_READY, "no worker is running", self._retry_after)

@@ -1,0 +1,324 @@
+"""The inference thread and the batcher in front of it: who runs with whom, in which order, and who is given up."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from starlette.requests import ClientDisconnect
+
+from service.inference.dispatcher import LEAD_SECONDS, Batcher, DeadlineNear
+from service.inference.engine import Answer, EngineError, InferenceThread, Job, next_batch
+from service.inference.stacking import Batch, stack_rows
+from service.timing.estimate import LiveFit
+from service.timing.ladder import Deadline, in_time
+from service.transport.asgi import Presence
+from tests.service.tiny_bundle import Arrays
+
+
+@dataclass(eq=False)
+class Recorder:
+    """Doubles `x`, and notes what came together and on which thread. `hold` keeps runs waiting until it is set."""
+
+    largest_batch: int = 4
+    provider: str = "cpu"
+    error: Exception | None = None
+    batches: list[list[int]] = field(default_factory=list)
+    threads: set[int] = field(default_factory=set)
+    hold: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.hold.set()
+
+    def run(self, batch: Batch) -> Arrays:
+        self.threads.add(threading.get_ident())
+        self.batches.append(np.asarray(batch["x"]).tolist())
+        assert self.hold.wait(10)
+        if self.error is not None:
+            raise self.error
+        return {"y": np.asarray(batch["x"]) * 2}
+
+    def warm(self, batch: Batch) -> None:
+        self.run(batch)
+
+
+def row(x: int) -> Arrays:
+    return {"x": np.array(x)}
+
+
+def asked(work: Callable[[Batcher], Awaitable[Any]], **options: Any) -> Any:
+    """Run `work` in an event loop with a batcher of its own."""
+
+    async def run() -> Any:
+        with contextlib.closing(InferenceThread()) as thread:
+            return await work(Batcher(thread, **options))
+
+    return asyncio.run(run())
+
+
+@contextlib.asynccontextmanager
+async def busy(batcher: Batcher, engine: Recorder) -> AsyncIterator[None]:
+    """The engine is at work on request 0 and will not end before the context does."""
+    engine.hold.clear()
+    first = asyncio.create_task(batcher.run(engine, row(0)))
+    while not engine.batches:
+        await asyncio.sleep(0.001)
+    try:
+        yield
+    finally:
+        engine.hold.set()
+        with contextlib.suppress(EngineError):
+            await first
+
+
+async def queued(batcher: Batcher, count: int) -> None:
+    while batcher.depth < count:
+        await asyncio.sleep(0.001)
+
+
+def test_every_request_gets_its_own_answer_from_one_thread() -> None:
+    engine = Recorder()
+
+    async def work(batcher: Batcher) -> list[Answer]:
+        return list(await asyncio.gather(*(batcher.run(engine, row(i)) for i in range(50))))
+
+    answers = asked(work)
+    assert [int(answer.outputs["y"]) for answer in answers] == [2 * i for i in range(50)]
+    assert sorted(x for batch in engine.batches for x in batch) == list(range(50))
+    assert len(engine.threads) == 1
+    assert threading.get_ident() not in engine.threads
+
+
+def test_what_has_queued_up_meanwhile_runs_together_up_to_the_largest_batch_without_a_timer() -> None:
+    engine = Recorder(largest_batch=4)
+
+    async def work(batcher: Batcher) -> list[int]:
+        async with busy(batcher, engine):
+            tasks = [asyncio.create_task(batcher.run(engine, row(i))) for i in range(1, 7)]
+            await queued(batcher, 6)
+        return [answer.batch_size for answer in await asyncio.gather(*tasks)]
+
+    assert asked(work) == [4, 4, 4, 4, 2, 2]
+    assert engine.batches == [[0], [1, 2, 3, 4], [5, 6]]
+
+
+def test_the_most_urgent_runs_first_and_engines_are_never_mixed() -> None:
+    one, other = Recorder(), Recorder()
+
+    async def work(batcher: Batcher) -> None:
+        far = time.perf_counter() + 60
+        async with busy(batcher, one):
+            tasks = [
+                asyncio.create_task(batcher.run(engine, row(i), deadline=far + late, background=behind))
+                for i, (engine, late, behind) in enumerate(
+                    [(one, 3.0, True), (one, 2.0, False), (other, 0.0, False), (one, 1.0, False)], start=1
+                )
+            ]
+            await queued(batcher, 4)
+        await asyncio.gather(*tasks)
+
+    asked(work)
+    assert one.batches == [[0], [4, 2], [1]]
+    assert other.batches == [[3]]
+
+
+def test_a_failing_run_is_an_engine_error_with_its_cause_and_the_thread_goes_on() -> None:
+    engine = Recorder(error=MemoryError("arena"))
+
+    async def work(batcher: Batcher) -> Answer:
+        with pytest.raises(EngineError, match="arena") as caught:
+            await batcher.run(engine, row(1))
+        assert isinstance(caught.value.__cause__, MemoryError)
+        engine.error = None
+        return await batcher.run(engine, row(2))
+
+    assert int(asked(work).outputs["y"]) == 4
+
+
+def test_a_stalled_engine_does_not_keep_a_request_past_its_deadline_and_the_queued_is_dropped() -> None:
+    engine = Recorder()
+    dropped: list[str] = []
+
+    async def work(batcher: Batcher) -> float:
+        async with busy(batcher, engine):
+            deadline = time.perf_counter() + 0.1
+            with pytest.raises(DeadlineNear):
+                await batcher.run(engine, row(1), deadline=deadline)
+            return deadline - time.perf_counter()
+
+    left = asked(work, on_drop=dropped.append)
+    assert 0 < left < 0.1
+    assert dropped == ["deadline"]
+    assert engine.batches == [[0]], "what is given up before it starts is never run"
+
+
+def test_many_that_are_given_up_together_are_given_up_early_enough_to_be_answered_one_after_the_other() -> None:
+    engine = Recorder()
+    count = 20
+
+    async def work(batcher: Batcher) -> list[float]:
+        deadline = time.perf_counter() + 0.2
+        left: list[float] = []
+
+        async def ask(i: int) -> None:
+            with pytest.raises(DeadlineNear):
+                await batcher.run(engine, row(i), deadline=deadline)
+            left.append(deadline - time.perf_counter())
+
+        async with busy(batcher, engine):
+            await asyncio.gather(*(ask(i) for i in range(count)))
+        return left
+
+    left = asked(work)
+    assert len(left) == count
+    assert max(left) > LEAD_SECONDS + (count - 2) * 0.0003, "the first must leave time for all behind it"
+
+
+def test_a_client_that_leaves_takes_its_request_out_of_the_queue() -> None:
+    engine = Recorder()
+    dropped: list[str] = []
+    presence = Presence()
+
+    async def work(batcher: Batcher) -> None:
+        async with busy(batcher, engine):
+            task = asyncio.create_task(batcher.run(engine, row(1), presence=presence))
+            await queued(batcher, 1)
+            presence.leave()
+            with pytest.raises(ClientDisconnect):
+                await task
+        await batcher.run(engine, row(2))
+
+    asked(work, on_drop=dropped.append)
+    assert dropped == ["client-gone"]
+    assert engine.batches == [[0], [2]]
+    presence.leave()  # Nobody waits any more; it is no error.
+
+
+def test_a_request_that_is_cancelled_while_it_waits_does_not_stop_the_thread() -> None:
+    engine = Recorder()
+
+    async def work(batcher: Batcher) -> None:
+        async with busy(batcher, engine):
+            task = asyncio.create_task(batcher.run(engine, row(1)))
+            await asyncio.sleep(0.01)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        await batcher.run(engine, row(2))
+
+    asked(work)
+    assert engine.batches == [[0], [2]]
+
+
+def test_an_idle_engine_is_always_tried_and_a_busy_one_only_if_there_is_time() -> None:
+    engine = Recorder()
+
+    async def work(batcher: Batcher) -> list[bool]:
+        soon = time.perf_counter() + 1e-4
+        late, early = Deadline(soon), Deadline()
+        idle = in_time(batcher.seconds_until_done(engine), late)
+        await batcher.run(engine, row(0))
+        engine.batches.clear()
+        async with busy(batcher, engine):
+            wait = batcher.seconds_until_done(engine)
+            return [idle, in_time(wait, late), in_time(wait, early)]
+
+    assert asked(work) == [True, False, True]
+
+
+def test_the_thread_of_the_runs_is_the_thread_that_warms_up_and_its_errors_come_back() -> None:
+    engine = Recorder()
+
+    async def work(batcher: Batcher) -> None:
+        await batcher.warm(engine, {"x": np.array([7])})
+        await batcher.run(engine, row(1))
+        engine.error = ValueError("no such kernel")
+        with pytest.raises(ValueError, match="no such kernel"):
+            await batcher.warm(engine, {"x": np.array([7])})
+
+    asked(work)
+    assert len(engine.threads) == 1
+
+
+@given(
+    deadlines=st.lists(st.floats(0, 100), min_size=1, max_size=20),
+    largest=st.integers(1, 10),
+    fixed=st.floats(0, 50),
+    each=st.floats(0, 20),
+)
+def test_a_batch_is_never_so_large_that_its_most_urgent_request_would_be_late(
+    deadlines: list[float], largest: int, fixed: float, each: float
+) -> None:
+    engine = Recorder(largest_batch=largest)
+    nothing: Any = None
+    jobs = [Job(engine, {}, nothing, nothing, deadline) for deadline in deadlines]
+    batch = next_batch(jobs, lambda n: fixed + each * n, 0.0)
+    assert 1 <= len(batch) <= largest
+    hopeful = sorted(d for d in deadlines if fixed + each <= d)
+    chosen = [job.deadline for job in batch]
+    assert chosen == (hopeful or [max(deadlines)])[: len(batch)], "who would be late even alone holds up nobody"
+    assert fixed + each * len(batch) <= chosen[0] or len(batch) == 1
+    if len(batch) < min(largest, len(hopeful)):
+        assert fixed + each * (len(batch) + 1) > chosen[0], "there was room for one more"
+
+
+def test_rows_of_different_widths_are_padded_with_zeros() -> None:
+    rows = [{"e": np.ones((2, 3)), "v": np.array([True, True])}, {"e": np.full((3, 1), 2.0), "v": np.array([True] * 3)}]
+    batch = stack_rows(rows)
+    assert batch["e"].tolist() == [
+        [[1, 1, 1], [1, 1, 1], [0, 0, 0]],
+        [[2, 0, 0], [2, 0, 0], [2, 0, 0]],
+    ]
+    assert batch["v"].tolist() == [[True, True, False], [True, True, True]]
+    assert stack_rows(rows[:1])["e"].shape == (1, 2, 3)
+
+
+def test_the_live_fit_finds_a_line_and_follows_when_it_moves() -> None:
+    fit = LiveFit()
+    assert fit.predict(3) == 0.0
+    rng = np.random.default_rng(0)
+    for n in rng.integers(1, 9, 200).tolist():
+        fit.add(n, 0.001 + 0.0005 * n)
+    assert fit.predict(8) == pytest.approx(0.005, rel=1e-3)
+    for n in rng.integers(1, 9, 400).tolist():
+        fit.add(n, 0.003 + 0.001 * n)
+    assert fit.predict(8) == pytest.approx(0.011, rel=0.02)
+
+
+def test_one_hiccup_hardly_moves_the_live_fit() -> None:
+    fit = LiveFit()
+    for i in range(200):
+        fit.add(1 + i % 4, 0.002)
+    fit.add(2, 5.0)
+    assert fit.predict(2) < 0.0023
+
+
+class Inbox(InferenceThread):
+    """Keeps what was handed in, and runs it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.jobs: list[Job] = []
+
+    def submit(self, job: Job) -> None:
+        self.jobs.append(job)
+        super().submit(job)
+
+
+def test_a_batch_is_planned_for_when_its_requests_are_given_up_and_not_for_when_they_are_due() -> None:
+    async def run() -> float:
+        with contextlib.closing(Inbox()) as thread:
+            deadline = time.perf_counter() + 60
+            await Batcher(thread).run(Recorder(), row(1), deadline=deadline)
+            return deadline - thread.jobs[0].deadline
+
+    assert asyncio.run(run()) == pytest.approx(LEAD_SECONDS)
