@@ -25,14 +25,14 @@ from export.bench_pointer import bench_pointer
 from export.families import SortGen
 from export.requests import RequestShape, random_request, with_preferences
 from export.timing import Run, interleaved
-from models.checkpoint import Checkpoint
+from models.contract.manifest import Limits
+from models.contract.spec import Category, FeatureSpec, Hashed, Number
 from models.files import write_json
-from models.manifest import Limits
+from models.nets.checkpoint import Checkpoint
+from models.nets.value import ListValueModel, ValueConfig
 from models.planners.graphs.graph import IR_VERSION, OPSET
-from models.planners.queues import queue_graph
+from models.planners.graphs.sort_gen import queue_graph
 from models.planners.runtime import GraphPlanner, session_options
-from models.spec import Category, FeatureSpec, Hashed, Number
-from models.value import ListValueModel, ValueConfig
 
 SPEC: Final = FeatureSpec(
     user=(Category("age", tuple("abcdef")), Hashed("user", 4096), Number("activity")),

@@ -18,10 +18,10 @@ from export.bench import SPEC, UNITS
 from export.bundle import BundleOptions, write_bundle
 from export.families import SortGen
 from export.precision import Precision
-from models.checkpoint import Checkpoint
-from models.manifest import Diversity, Limits, QueueSpec
+from models.contract.manifest import Diversity, Limits, QueueSpec
+from models.nets.checkpoint import Checkpoint
+from models.nets.value import ListValueModel, ValueConfig
 from models.planners.objective import objective_formula
-from models.value import ListValueModel, ValueConfig
 
 _QUEUES = (QueueSpec("click", "ctr"), QueueSpec("conversion", "ctr*cvr"), QueueSpec("gmv", "ctr*cvr*price"))
 _SPREAD: Final = 0.1

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, get_args
 
-from models.manifest import Family
+from models.contract.manifest import Family
 
 _DIM: Final = 128
 _DEFAULTS: Final[Mapping[Family, Mapping[str, Any]]] = {

@@ -15,13 +15,13 @@ import torch
 from export.families import Degre
 from export.requests import RequestShape, random_request, with_preferences
 from export.timing import Run, interleaved
-from models.checkpoint import GeneratorCheckpoint
-from models.generator import GeneratorConfig, PointerGenerator
-from models.manifest import Limits
-from models.planners.pointer import pointer_graph
+from models.contract.manifest import Limits
+from models.contract.spec import FeatureSpec
+from models.nets.checkpoint import GeneratorCheckpoint
+from models.nets.generator import GeneratorConfig, PointerGenerator
+from models.nets.value import ListValueModel, ValueConfig
+from models.planners.graphs.degre import pointer_graph
 from models.planners.runtime import GraphPlanner
-from models.spec import FeatureSpec
-from models.value import ListValueModel, ValueConfig
 
 _TARGETS: Final = {(12, 6): 2.5, (100, 10): 8.0}
 """Candidates and list length to the milliseconds that decoding should take at most."""

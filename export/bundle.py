@@ -27,8 +27,8 @@ from export.precision import Precision, to_half
 from export.requests import stack
 from export.verify import Proof, prove
 from export.verify_value import ValueProof, prove_value
-from models.formulas import FormulaError, compile_formula
-from models.manifest import (
+from models.contract.formulas import FormulaError, compile_formula
+from models.contract.manifest import (
     FINGERPRINT_KEY,
     GOLDEN_FILE,
     MANIFEST_FILE,

@@ -15,10 +15,10 @@ import numpy as np
 
 from export.requests import RequestShape, random_request, stack, with_preferences
 from export.timing import BlockClock, Run
-from models.features import Arrays
-from models.manifest import MODEL_FILE, Limits, Manifest
+from models.contract.features import Arrays
+from models.contract.manifest import MODEL_FILE, Limits, Manifest
+from models.contract.spec import OBJECTIVES
 from models.planners.runtime import GraphPlanner
-from models.spec import OBJECTIVES
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ def _one_term(column: np.ndarray) -> float:
 def engine_clock(folder: Path, batches: Sequence[int], *, candidates: int, runs: int) -> BlockClock:
     """A clock over the bundle's graph at each batch size, by its size as text.
 
-    Raises `ValueError` for a batch size below 1, `OSError` or `models.spec.SpecError` for a broken bundle.
+    Raises `ValueError` for a batch size below 1, `OSError` or `models.contract.spec.SpecError` for a broken bundle.
     """
     return BlockClock(engine_runs(folder, batches, candidates=candidates), runs=runs)
 

@@ -12,12 +12,12 @@ from export.bundle import BundleOptions, write_bundle
 from export.families import Family, Wishes, load_family
 from export.learnt import verdict_of
 from export.precision import Precision
-from models.commands.options import parse_weights
-from models.features import known_priors
-from models.manifest import Diversity, QueueSpec
+from models.contract.features import known_priors
+from models.contract.manifest import Diversity, QueueSpec
+from models.contract.spec import OBJECTIVES
+from models.contract.verdict import Verdict
+from models.options import parse_weights
 from models.planners.objective import objective_formula
-from models.spec import OBJECTIVES
-from models.verdict import Verdict
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

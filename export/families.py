@@ -19,8 +19,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from export.requests import random_requests
-from models import manifest
-from models.checkpoint import (
+from models.contract import manifest
+from models.contract.features import Arrays
+from models.contract.manifest import Limits, QueueSpec, same_mix
+from models.contract.spec import OBJECTIVES, FeatureSpec
+from models.nets.checkpoint import (
     GENERATOR_KIND,
     Checkpoint,
     GeneratorCheckpoint,
@@ -28,18 +31,15 @@ from models.checkpoint import (
     load_checkpoint,
     load_generator_checkpoint,
 )
-from models.features import Arrays
-from models.manifest import Limits, QueueSpec, same_mix
+from models.nets.value import ListValueModel
+from models.planners.graphs.degre import pointer_graph
 from models.planners.graphs.graph import Graph
+from models.planners.graphs.sort_gen import queue_graph
 from models.planners.objective import default_queues, objective_formula
-from models.planners.plan_beam import plan_among_ties, plan_beam
-from models.planners.pointer import pointer_graph
-from models.planners.pointer_reference import ModelPointer, plan_pointer
-from models.planners.queues import queue_graph
-from models.planners.reference import Gains, ModelGains, Preferences, Step, plan_queues
-from models.planners.sort_list import Answer, value_list
-from models.spec import OBJECTIVES, FeatureSpec
-from models.value import ListValueModel
+from models.planners.references.beam import plan_among_ties, plan_beam
+from models.planners.references.degre import ModelPointer, plan_pointer
+from models.planners.references.sort_gen import Gains, ModelGains, Preferences, Step, plan_queues
+from models.planners.references.sort_list import Answer, value_list
 
 Plan = Callable[[Arrays], Answer]
 """An encoded request (a batch of one, with preferences) to its list."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from models.verdict import UNMEASURED, Verdict
+from models.contract.verdict import UNMEASURED, Verdict
 
 VERDICT: Final = "verdict"
 """Key of the verdict in a checkpoint's provenance."""

@@ -24,8 +24,8 @@ from onnx import TensorProto, helper
 from onnx.numpy_helper import to_array
 
 from export.verify import TIE, TOLERANCE
-from models.features import Arrays
-from models.manifest import MODEL_FILE
+from models.contract.features import Arrays
+from models.contract.manifest import MODEL_FILE
 from models.planners.graphs.mmr import EMPTY
 from models.planners.runtime import GraphPlanner
 

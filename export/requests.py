@@ -14,9 +14,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.features import PRIOR_SCORES, Arrays
-from models.manifest import Limits
-from models.spec import FeatureSpec
+from models.contract.features import PRIOR_SCORES, Arrays
+from models.contract.manifest import Limits
+from models.contract.spec import FeatureSpec
 
 _EMBEDDING: Final = 8
 _COMMON: Final = 0.5

@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from export.families import Family
-from models.manifest import Limits
-from models.planners.reference import Step
+from models.contract.manifest import Limits
+from models.planners.references.sort_gen import Step
+from models.planners.references.sort_list import Answer
 from models.planners.runtime import Feeds
-from models.planners.sort_list import Answer
 
 Planner = Callable[[Feeds], Mapping[str, NDArray[Any]]]
 """Answers a batch of one; a `GraphPlanner`, or a stand-in that knows what one said elsewhere."""

@@ -17,9 +17,9 @@ from tqdm import tqdm
 
 from export.families import Family, ListWorth
 from export.verify import TIE, Planner, ProofError
-from models.features import Arrays
-from models.manifest import LOOSEST_REPLAY, Limits
-from models.planners.sort_list import Answer
+from models.contract.features import Arrays
+from models.contract.manifest import LOOSEST_REPLAY, Limits
+from models.planners.references.sort_list import Answer
 
 TOLERANCE: Final = 5e-3
 """Largest error of a value, relative to max(1, |value|)."""

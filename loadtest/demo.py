@@ -21,7 +21,7 @@ from loadtest.latency import BUDGET_MS, Latency
 from loadtest.law import list_problem
 from loadtest.payloads import PayloadOptions, from_bundle, make_payloads
 from loadtest.server import HOST, Server, ServerError, running_server
-from models.manifest import Manifest
+from models.contract.manifest import Manifest
 
 PATH: Final = "/v1/rerank"
 TOP_N: Final = 10

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from models.spec import Category, FeatureSpec, Field, Hashed, Number
+from models.contract.spec import Category, FeatureSpec, Field, Hashed, Number
 
 _DIGITS: Final = 6
 _UNSCALED_SCORE: Final = Number(name="ctr", mean=-3.0, std=1.0, transform="logit")

@@ -12,8 +12,8 @@ from export.parity import CpuAnswers, compare_answers
 from export.verify import ProofError
 from export.verify_value import prove_value
 from loadtest.gpu_plan import FP16, Contestant, Plan
-from models.features import Arrays
-from models.manifest import Manifest
+from models.contract.features import Arrays
+from models.contract.manifest import Manifest
 
 RUNS: Final = ("single", "mixed")
 """The same requests one by one, and in batches of several sizes."""

@@ -17,7 +17,7 @@ import numpy as np
 
 from export.requests import random_requests, stack
 from loadtest.gpu import cards
-from models.manifest import Manifest
+from models.contract.manifest import Manifest
 
 CPU: Final = "cpu"
 FP32, FP16, DEMO = "fp32", "fp16", "demo"
@@ -141,7 +141,7 @@ class Plan:
 
 
 def save_requests(plan: Plan, bundle: str) -> None:
-    """Random and edge requests for a bundle, as its graph takes them. Raises `models.spec.SpecError`."""
+    """Random and edge requests for a bundle, as its graph takes them. Raises `models.contract.spec.SpecError`."""
     manifest = Manifest.read(plan.folder(bundle))
     any_slots = manifest.family == "degre"
     requests = list(random_requests(manifest.spec, manifest.limits, plan.requests, plan.seed, any_slots=any_slots))

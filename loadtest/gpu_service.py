@@ -24,7 +24,7 @@ from loadtest.overhead import PATH, measure
 from loadtest.payloads import PayloadOptions, from_bundle, make_payloads
 from loadtest.server import HOST, UNHURRIED, Server, running_server
 from loadtest.service_cost import Split, on_cpus
-from models.manifest import Manifest
+from models.contract.manifest import Manifest
 
 CONCURRENCY: Final = (1, 2, 4, 8, 16)
 _RELOADS: Final = 2

@@ -31,7 +31,7 @@ from loadtest.latency import Latency
 from loadtest.payloads import PayloadOptions, from_bundle, make_payloads
 from loadtest.server import HOST, UNHURRIED, running_server
 from loadtest.service_cost import CostedBlock, Split, costed_block, on_cpus
-from models.manifest import MODEL_FILE, Manifest
+from models.contract.manifest import MODEL_FILE, Manifest
 
 PATH: Final = "/v1/rerank"
 _FIT_BATCHES: Final = (1, 2, 4, 8)

@@ -39,8 +39,8 @@ from loadtest.server import HOST, STOP_TIMEOUT, Server, ServerError
 from loadtest.service_cost import on_cpus
 from loadtest.subject import Subject, add_subject_options, allow_connections, connections_for, goodput_of, subject_from
 from loadtest.verdict import Check, finite, table
+from models.contract.manifest import MANIFEST_FILE, Manifest
 from models.files import write_json
-from models.manifest import MANIFEST_FILE, Manifest
 
 SHARE: Final = 0.7
 _RELOAD_TIMEOUT: Final = 60.0
@@ -51,7 +51,7 @@ _AFTER_SIGNAL: Final = 2.5
 def two_versions(bundle: Path, folder: Path) -> tuple[str, tuple[str, str]]:
     """Copy a bundle into `folder` twice, as two versions that differ in their names alone; its name, and theirs.
 
-    Raises `OSError`, or `models.spec.SpecError` if there is no manifest.
+    Raises `OSError`, or `models.contract.spec.SpecError` if there is no manifest.
     """
     manifest = Manifest.read(bundle)
     other = f"{manifest.version}-again"

@@ -31,7 +31,7 @@ from loadtest.peers.schemas import Request
 from loadtest.run import only_bundle
 from loadtest.server import HOST, UNHURRIED, ServerError, running_server
 from loadtest.service_cost import Split, on_cpus
-from models.manifest import Manifest
+from models.contract.manifest import Manifest
 
 PATH: Final = "/v1/rerank"
 TARGETS: Final[Mapping[tuple[int, str], float]] = {

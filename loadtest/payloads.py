@@ -17,10 +17,10 @@ import msgspec
 import numpy as np
 
 from loadtest.fake import FakeRequests
-from models.manifest import Manifest
+from models.contract.manifest import Manifest
 
 if TYPE_CHECKING:
-    from models.lists import Candidate  # pyarrow is not among what serving installs
+    from models.data.lists import Candidate  # pyarrow is not among what serving installs
 
 Request = dict[str, Any]
 RequestSource = Callable[[int], Request]
@@ -97,7 +97,10 @@ def _sizes(options: PayloadOptions) -> list[int]:
 
 
 def from_bundle(folder: Path, *, seed: int, embedding_width: int = 0) -> RequestSource:
-    """Requests made up for the spec in ``folder/bundle.json``, to its model by name. Raises `models.spec.SpecError`."""
+    """Requests made up for the spec in ``folder/bundle.json``, to its model by name.
+
+    Raises `models.contract.spec.SpecError`.
+    """
     manifest = Manifest.read(folder)
     fake = FakeRequests(manifest.spec, seed=seed, embedding_width=embedding_width)
     return lambda candidates: {"model": manifest.name, **fake.request(candidates)}
@@ -107,9 +110,9 @@ def from_lists(path: Path, *, seed: int, embeddings: bool = False) -> RequestSou
     """Requests with the users and candidates of a list file, in a seeded order, wrapping round.
 
     A request of n candidates is one record's user and candidates, filled up with other records' candidates where it
-    has fewer. Needs pyarrow. Raises `models.lists.ListFileError`, or `ValueError` if the file has too few items.
+    has fewer. Needs pyarrow. Raises `models.data.lists.ListFileError`, or `ValueError` if the file has too few items.
     """
-    from models.lists import read_lists
+    from models.data.lists import read_lists
 
     records = list(read_lists(path))
     pool = {c.id: c for record in records for c in record.candidates}

@@ -29,8 +29,8 @@ from loadtest.latency import BUDGET_MS
 from loadtest.payloads import PayloadOptions, from_bundle, make_payloads
 from loadtest.server import HOST, UNHURRIED, ServerError, running_server
 from loadtest.service_cost import CostedBlock, Split, costed_block, on_cpus
+from models.contract.manifest import Manifest
 from models.files import write_json
-from models.manifest import Manifest
 
 PATH: Final = "/v1/rerank"
 _REQUESTS_PER_RUN: Final = 4

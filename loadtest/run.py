@@ -22,7 +22,7 @@ from loadtest import report
 from loadtest.latency import BUDGET_MS
 from loadtest.options import PAYLOAD_OPTIONS, add_payload_options
 from loadtest.server import ServerError, running_server
-from models.manifest import MANIFEST_FILE
+from models.contract.manifest import MANIFEST_FILE
 
 _LOCUSTFILE: Final = Path(__file__).with_name("locustfile.py")
 

@@ -21,8 +21,8 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from models.manifest import GOLDEN_FILE, MODEL_FILE, Manifest
-from models.spec import SpecError
+from models.contract.manifest import GOLDEN_FILE, MODEL_FILE, Manifest
+from models.contract.spec import SpecError
 from service.bundles.golden import replay
 from service.inference.engine import Engine
 from service.inference.onnx.choose import load_engine

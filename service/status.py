@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from models.verdict import Outcome
+from models.contract.verdict import Outcome
 from service.bundles.model import Model
 from service.bundles.registry import Registry
 from service.telemetry.rolling import WINDOW_SECONDS, RollingWindow

@@ -13,12 +13,12 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("models", "export", "service", "loadtest")
 CONTRACT = {
-    "models.spec": set[str](),
-    "models.verdict": set[str](),
-    "models.manifest": set[str](),
-    "models.features": {"numpy"},
-    "models.formulas": {"numpy"},
-    "models.partition": {"numpy"},
+    "models.contract.spec": set[str](),
+    "models.contract.verdict": set[str](),
+    "models.contract.manifest": set[str](),
+    "models.contract.features": {"numpy"},
+    "models.contract.formulas": {"numpy"},
+    "models.contract.partition": {"numpy"},
 }
 """Modules of `models` that serving uses, and all that each may import beside the standard library and one another."""
 
@@ -76,7 +76,7 @@ def foreign(module: str) -> set[str]:
 
 
 def test_the_modules_are_found() -> None:
-    assert {"models.spec", "service.app", "service.server"} <= set(sources())
+    assert {"models.contract.spec", "service.app", "service.server"} <= set(sources())
 
 
 @pytest.mark.parametrize("module", sorted(CONTRACT))

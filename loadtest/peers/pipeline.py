@@ -1,7 +1,7 @@
 """Pre- and post-processing that every peer shares: a decoded request to arrays, arrays to the items of a response.
 
-It follows the service step for step (queue formulas, partition, `models.features.Encoder`, one `session.run`), with
-the same session options and without the service's checks, so that a peer never loses for what is not its own.
+It follows the service step for step (queue formulas, partition, `models.contract.features.Encoder`, one `session.run`),
+with the same session options and without the service's checks, so that a peer never loses for what is not its own.
 Knows nothing about HTTP, JSON or any of the servers. Letters: n candidates, N slots, L steps, B rows of a batch.
 """
 
@@ -18,11 +18,11 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from loadtest.peers.schemas import AnyCandidate, AnyQueue, AnyRequest
-from models.features import Arrays, Encoder
-from models.formulas import WEIGHT_NAMES, Column, compile_formula
-from models.manifest import MODEL_FILE, Manifest, QueueSpec
-from models.partition import descending, partition
-from models.spec import OBJECTIVES
+from models.contract.features import Arrays, Encoder
+from models.contract.formulas import WEIGHT_NAMES, Column, compile_formula
+from models.contract.manifest import MODEL_FILE, Manifest, QueueSpec
+from models.contract.partition import descending, partition
+from models.contract.spec import OBJECTIVES
 
 Outputs = dict[str, NDArray[Any]]
 
@@ -50,7 +50,7 @@ class Pipeline:
     """A bundle, loaded. `prepare` and `finish` may run in any thread; `infer` is one `session.run`."""
 
     def __init__(self, folder: Path) -> None:
-        """Raises `models.spec.SpecError` for a broken manifest, `ValueError` for a graph that takes any slots."""
+        """Raises `models.contract.spec.SpecError` for a broken manifest, `ValueError` for a graph of any slots."""
         self.manifest = Manifest.read(folder)
         if self.manifest.any_slots:
             raise ValueError(f"{folder}: the peers batch requests of equal size, and this graph takes any slots")
@@ -62,7 +62,7 @@ class Pipeline:
         self._outputs = [tensor.name for tensor in self._session.get_outputs()]
 
     def prepare(self, request: AnyRequest) -> Prepared:
-        """Queues, slots and arrays of one request. Raises `models.features.FeatureError` or `FormulaError`."""
+        """Queues, slots and arrays of one request. Raises `models.contract.features.FeatureError` or `FormulaError`."""
         manifest, candidates = self.manifest, request.candidates
         weights = self._weights(request)
         columns = _Columns(candidates, weights, manifest)

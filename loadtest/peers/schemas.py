@@ -11,7 +11,7 @@ from typing import Literal, Protocol
 
 from msgspec import Struct, field
 
-from models.features import CandidateLike, Scalar
+from models.contract.features import CandidateLike, Scalar
 
 PATH = "/v1/rerank"
 """Where every peer that lets its user choose the path answers."""

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from models.baselines.fields import FieldEmbeddings, hidden_layers
 from models.baselines.positions import pointwise_outcomes
-from models.inputs import Batch
-from models.spec import FeatureSpec
-from models.value import COUNTED, ValueConfig
+from models.contract.spec import FeatureSpec
+from models.nets.inputs import Batch
+from models.nets.value import COUNTED, ValueConfig
 
 
 class DeepFM(nn.Module):

@@ -20,13 +20,13 @@ from models.baselines.deepfm import DeepFM
 from models.baselines.nlgr_evaluator import NlgrEvaluator
 from models.baselines.pier import Pier
 from models.baselines.positions import position_loss
-from models.batches import ListArrays
-from models.checkpoint import CheckpointError, load_payload, save_payload
-from models.inputs import Batch
-from models.loop import TrainOptions, fit
-from models.planners.prefix import list_outcomes
-from models.spec import FeatureSpec, SpecError, record
-from models.value import COUNTED, ListValueModel, ValueConfig
+from models.contract.spec import FeatureSpec, SpecError, record
+from models.data.batches import ListArrays
+from models.nets.checkpoint import CheckpointError, load_payload, save_payload
+from models.nets.inputs import Batch
+from models.nets.value import COUNTED, ListValueModel, ValueConfig
+from models.planners.search.prefix import list_outcomes
+from models.training.loop import TrainOptions, fit
 
 EVALUATOR_FILE: Final = "evaluator.pt"
 KIND: Final = "evaluator baseline"

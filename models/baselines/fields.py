@@ -14,9 +14,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from models.inputs import Batch, embedding_table
-from models.spec import FeatureSpec, SpecError
-from models.value import ValueConfig
+from models.contract.spec import FeatureSpec, SpecError
+from models.nets.inputs import Batch, embedding_table
+from models.nets.value import ValueConfig
 
 
 class FieldEmbeddings(nn.Module):

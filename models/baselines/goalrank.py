@@ -19,9 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from models.baselines.lists import gumbel, repeat_requests
-from models.generator import PointerGenerator
-from models.inputs import Batch
-from models.loop import Loss
+from models.nets.generator import PointerGenerator
+from models.nets.inputs import Batch
+from models.training.loop import Loss
 
 
 class GoalRank(PointerGenerator):

@@ -29,10 +29,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.baselines.lists import RankedEncoder, Utility, check_length, gumbel, repeat_requests
-from models.generator import GeneratorConfig, PointerGenerator, remaining
-from models.inputs import Batch
-from models.loop import Loss
-from models.spec import FeatureSpec
+from models.contract.spec import FeatureSpec
+from models.nets.generator import GeneratorConfig, PointerGenerator, remaining
+from models.nets.inputs import Batch
+from models.training.loop import Loss
 
 HEADS: Final = 4
 """H, the paper's; never more than a list has positions."""

@@ -25,11 +25,11 @@ from tqdm import tqdm
 
 from models.baselines.lists import Utility, best_first, prior_list
 from models.baselines.nlgr_generator import put
-from models.batches import Batch, batches, digest
-from models.checkpoint import load_payload, save_payload, weights_digest
-from models.planners.prefix import list_outcomes
-from models.slates import SlateArrays
-from models.value import ListValueModel
+from models.data.batches import Batch, batches, digest
+from models.data.slates import SlateArrays
+from models.nets.checkpoint import load_payload, save_payload, weights_digest
+from models.nets.value import ListValueModel
+from models.planners.search.prefix import list_outcomes
 
 KIND: Final = "scored groups"
 _REQUESTS: Final = 256

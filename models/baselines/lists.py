@@ -12,9 +12,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from models.generator import CandidateEncoder, GeneratorConfig
-from models.inputs import Batch
-from models.spec import FeatureSpec
+from models.contract.spec import FeatureSpec
+from models.nets.generator import CandidateEncoder, GeneratorConfig
+from models.nets.inputs import Batch
 
 Utility = Callable[[Tensor], Tensor]
 """The value of outcomes (clicks, conversions, GMV): [...] from [..., 3], as `planners.worth.Worth` gives it."""

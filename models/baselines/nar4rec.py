@@ -22,11 +22,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.baselines.lists import Utility, check_length
-from models.blocks import Block
-from models.generator import CandidateEncoder, GeneratorConfig
-from models.inputs import Batch
-from models.loop import Loss
-from models.spec import FeatureSpec
+from models.contract.spec import FeatureSpec
+from models.nets.blocks import Block
+from models.nets.generator import CandidateEncoder, GeneratorConfig
+from models.nets.inputs import Batch
+from models.training.loop import Loss
 
 SIMILARITY_SHARE: Final = 0.1
 """α of contrastive decoding."""

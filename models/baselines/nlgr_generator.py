@@ -28,11 +28,11 @@ import torch
 from torch import Tensor, nn
 
 from models.baselines.lists import check_length, gather_rows, gumbel, prior_list, repeat_requests
-from models.blocks import Block
-from models.generator import CandidateEncoder, GeneratorConfig
-from models.inputs import Batch
-from models.loop import Loss
-from models.spec import FeatureSpec
+from models.contract.spec import FeatureSpec
+from models.nets.blocks import Block
+from models.nets.generator import CandidateEncoder, GeneratorConfig
+from models.nets.inputs import Batch
+from models.training.loop import Loss
 
 POSITION_WEIGHT: Final = 0.2
 """α of eq. 18, the paper's."""

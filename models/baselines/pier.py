@@ -23,9 +23,9 @@ from torch.nn import functional as F
 
 from models.baselines.fields import FieldEmbeddings, hidden_layers
 from models.baselines.positions import filled, listwise_outcomes
-from models.inputs import Batch
-from models.spec import FeatureSpec
-from models.value import COUNTED, ValueConfig
+from models.contract.spec import FeatureSpec
+from models.nets.inputs import Batch
+from models.nets.value import COUNTED, ValueConfig
 
 
 class Pier(nn.Module):

@@ -15,12 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.batches import Batch, seen_by
-from models.inputs import Batch as Features
-from models.loop import Loss
-from models.slates import ITEM_ARRAYS, list_features
-from models.spec import FeatureSpec
-from models.value import COUNTED
+from models.contract.spec import FeatureSpec
+from models.data.batches import Batch, seen_by
+from models.data.slates import ITEM_ARRAYS, list_features
+from models.nets.inputs import Batch as Features
+from models.nets.value import COUNTED
+from models.training.loop import Loss
 
 PositionLogits = Callable[[Features], Tensor]
 """Logits [B, T, O] of an event at each position, from the features of lists and, for list-wise ones, ``lengths``."""

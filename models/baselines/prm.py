@@ -17,10 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from models.baselines.lists import RankedEncoder, Utility, best_first, check_length
-from models.generator import GeneratorConfig
-from models.inputs import Batch
-from models.loop import Loss
-from models.spec import FeatureSpec
+from models.contract.spec import FeatureSpec
+from models.nets.generator import GeneratorConfig
+from models.nets.inputs import Batch
+from models.training.loop import Loss
 
 
 class PRM(nn.Module):

@@ -25,13 +25,13 @@ from models.baselines.lists import Utility
 from models.baselines.nar4rec import NAR4Rec, nar4rec_loss
 from models.baselines.nlgr_generator import NLGRGenerator, nlgr_loss
 from models.baselines.prm import PRM, prm_loss
-from models.batches import Batch, seen_by
-from models.checkpoint import CheckpointError, load_payload, save_payload
-from models.generator import GeneratorConfig
-from models.loop import STATE_FILE, Loss, TrainingData, TrainOptions, fit
-from models.slates import SlateArrays
-from models.spec import FeatureSpec, SpecError, record
-from models.value import ListValueModel
+from models.contract.spec import FeatureSpec, SpecError, record
+from models.data.batches import Batch, seen_by
+from models.data.slates import SlateArrays
+from models.nets.checkpoint import CheckpointError, load_payload, save_payload
+from models.nets.generator import GeneratorConfig
+from models.nets.value import ListValueModel
+from models.training.loop import STATE_FILE, Loss, TrainingData, TrainOptions, fit
 
 KIND: Final = "generator baseline"
 FORMAT: Final = 1

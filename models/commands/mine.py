@@ -14,16 +14,16 @@ from typing import cast, get_args
 import numpy as np
 import torch
 
-from models.checkpoint import load_checkpoint
-from models.commands.options import parse_weights
+from models.contract.spec import FeatureSpec
+from models.data.lists import ListRecord, Split
+from models.data.slates import encode_slates
 from models.files import file_digest
-from models.lists import ListRecord, Split
-from models.mined_shards import MANIFEST_FILE
-from models.mining import LocalSearch, MiningOptions, mine
+from models.mining.mine import LocalSearch, MiningOptions, mine
+from models.mining.shards import MANIFEST_FILE
+from models.nets.checkpoint import load_checkpoint
+from models.options import parse_weights
 from models.planners.worth import Triple
-from models.slates import encode_slates
-from models.spec import FeatureSpec
-from models.train import choose_device, read_splits
+from models.training.value import choose_device, read_splits
 
 _SAMPLED = "sampled"
 

@@ -11,18 +11,18 @@ from typing import Any, Final, get_args
 
 import torch
 
-from models.commands.options import parse_weights
-from models.crossfit import SMALL_LOG
-from models.distill import DistillOptions
-from models.generator import GeneratorConfig
-from models.heads import CONTEXTS
-from models.loop import TrainOptions
-from models.train import CHECKPOINT_FILE, METRICS_FILE, choose_device, train_value_model
-from models.train_generator import train_generator
-from models.training_report import training_report
-from models.value import HeadKind, ValueConfig
-from models.value_choice import MIX, ValueOptions
-from models.value_fit import LISTWISE, LossKind, check_loss
+from models.nets.generator import GeneratorConfig
+from models.nets.heads import CONTEXTS
+from models.nets.value import HeadKind, ValueConfig
+from models.options import parse_weights
+from models.training.crossfit import SMALL_LOG
+from models.training.distill import DistillOptions
+from models.training.generator import train_generator
+from models.training.loop import TrainOptions
+from models.training.report import training_report
+from models.training.value import CHECKPOINT_FILE, METRICS_FILE, choose_device, train_value_model
+from models.training.value_choice import MIX, ValueOptions
+from models.training.value_fit import LISTWISE, LossKind, check_loss
 
 _SIZES_HELP: Final = {
     "dim": "width of the transformer",

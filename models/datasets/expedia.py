@@ -18,6 +18,7 @@ from typing import Final, Literal
 
 import numpy as np
 
+from models.data.lists import Split
 from models.datasets.embeddings import attribute_embeddings, describe_embedding
 from models.datasets.impressions import (
     Columns,
@@ -33,7 +34,6 @@ from models.datasets.priors import CROSS_FIT_FOLDS, DESCRIPTION, TEST, condition
 from models.datasets.source import ListSource
 from models.datasets.splits import VALID_SHARE, check_fold, cross_fit_folds, fold_split, share_split
 from models.datasets.table import Table, read_csv
-from models.lists import Split
 
 Gmv = Literal["stay", "gross"]
 MAX_NIGHTLY: Final = 5000.0

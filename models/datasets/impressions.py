@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from models.contract.features import Scalar
+from models.data.lists import Candidate, ListRecord, Split
 from models.datasets.table import Table
-from models.features import Scalar
-from models.lists import Candidate, ListRecord, Split
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

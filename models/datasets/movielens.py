@@ -20,12 +20,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from models.data.lists import Candidate, ListRecord, Split
 from models.datasets.embeddings import attribute_embeddings, describe_embedding
 from models.datasets.priors import CROSS_FIT_FOLDS, DESCRIPTION, TEST, FoldCounts, cross_fit
 from models.datasets.source import ListSource
 from models.datasets.splits import cross_fit_folds
 from models.datasets.table import Floats, Ints, Table, TableError, read_delimited
-from models.lists import Candidate, ListRecord, Split
 
 LENGTH: Final = 6
 POSITIVE: Final = 5

@@ -13,10 +13,10 @@ from typing import Final
 
 import numpy as np
 
+from models.data.lists import Candidate, ListRecord
 from models.datasets.simulator import DEVICES, Ints, SimulatedRequest, Simulator, SimulatorConfig
 from models.datasets.source import ListSource
 from models.datasets.splits import share_split
-from models.lists import Candidate, ListRecord
 
 EXPOSURE: Final = "log(ctr) + 0.3·log(cvr·price), divided by the temperature, plus Gumbel noise"
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from models.lists import ListRecord
+from models.data.lists import ListRecord
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Final
 
-from models.lists import Split
+from models.data.lists import Split
 
 VALID_SHARE: Final = 0.12
 """The share of what is not test that is held out for early stopping."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from models.lists import ListRecord
+from models.data.lists import ListRecord
 
 
 @dataclass(slots=True)

@@ -19,6 +19,7 @@ from typing import Final
 
 import numpy as np
 
+from models.data.lists import Candidate, ListRecord, Split
 from models.datasets.priors import DESCRIPTION
 from models.datasets.source import ListSource
 from models.datasets.table import Floats, Ints
@@ -34,7 +35,6 @@ from models.datasets.taobao_log import (
 )
 from models.datasets.taobao_prior import prior_scores
 from models.datasets.taobao_sixes import LENGTH, Sixes, cut_sixes
-from models.lists import Candidate, ListRecord, Split
 
 _SPLITS: Final[tuple[Split, ...]] = ("test", "valid", "train")
 """By how many lists of the user follow; two or more make train."""

@@ -15,14 +15,14 @@ from typing import Any, Final
 
 from tqdm import tqdm
 
-from models.commands.options import Weights, parse_weights
+from models.contract.spec import OBJECTIVES
+from models.data.lists import ListRecord, read_lists, read_metadata
 from models.evaluation.client import RerankClient
 from models.evaluation.orders import Order, neutral_order, request_body, sorted_order
 from models.evaluation.scoring import Comparison, score_list, summarise
 from models.evaluation.tables import comparison_tables
 from models.files import file_digest, write_json
-from models.lists import ListRecord, read_lists, read_metadata
-from models.spec import OBJECTIVES
+from models.options import Weights, parse_weights
 
 PRIORS: Final[Mapping[str, str]] = {"click": "ctr", "conversion": "ctr*cvr", "gmv": "ctr*cvr*price"}
 """Per objective the formula that a ranking stage would sort by."""

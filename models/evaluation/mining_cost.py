@@ -16,15 +16,15 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from models.checkpoint import load_checkpoint
 from models.commands.mine import chosen_records
-from models.inputs import Batch
-from models.planners.beam import beam_search
-from models.planners.expansions import left_first
+from models.data.slates import encode_slates, list_features
+from models.nets.checkpoint import load_checkpoint
+from models.nets.inputs import Batch
+from models.nets.value import ListValueModel
+from models.planners.search.beam import beam_search
+from models.planners.search.expansions import left_first
 from models.planners.worth import Valuation, Worth
-from models.slates import encode_slates, list_features
-from models.train import choose_device
-from models.value import ListValueModel
+from models.training.value import choose_device
 
 _LISTS: Final = 2048
 """Lists per forward pass: near the quickest on CPUs, as `prefix` has it for alternatives."""

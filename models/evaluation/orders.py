@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.formulas import compile_formula
-from models.lists import Candidate, ListRecord
-from models.partition import descending
+from models.contract.formulas import compile_formula
+from models.contract.partition import descending
+from models.data.lists import Candidate, ListRecord
 
 Order = NDArray[np.int64]
 

@@ -15,28 +15,28 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.batches import join_chunks
-from models.checkpoint import Checkpoint
-from models.features import Encoder
-from models.formulas import compile_formula
-from models.heads import HazardHead
-from models.inputs import Batch
-from models.lists import ListRecord
-from models.manifest import MODEL_FILE, Limits, Manifest
-from models.partition import descending
-from models.planners.beam import beam_search
-from models.planners.exhaustive import all_lists
+from models.baselines.pointwise import PointwiseModel
+from models.contract.features import Encoder
+from models.contract.formulas import compile_formula
+from models.contract.manifest import MODEL_FILE, Limits, Manifest
+from models.contract.partition import descending
+from models.contract.spec import OBJECTIVES
+from models.data.batches import join_chunks
+from models.data.lists import ListRecord
+from models.data.slates import encode_slates
+from models.nets.checkpoint import Checkpoint
+from models.nets.heads import HazardHead
+from models.nets.inputs import Batch
+from models.nets.value import ListValueModel
+from models.planners.graphs.sort_gen import queue_graph
 from models.planners.objective import default_queues, objective_formula
-from models.planners.prefix import all_outcomes
 from models.planners.prepare import Preparer, score_columns
-from models.planners.queues import queue_graph
-from models.planners.reference import Preferences
+from models.planners.references.sort_gen import Preferences
 from models.planners.runtime import GraphPlanner
+from models.planners.search.beam import beam_search
+from models.planners.search.exhaustive import all_lists
+from models.planners.search.prefix import all_outcomes
 from models.planners.worth import Worth
-from models.pointwise import PointwiseModel
-from models.slates import encode_slates
-from models.spec import OBJECTIVES
-from models.value import ListValueModel
 
 Lists = NDArray[np.int64]
 

@@ -17,10 +17,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from models.contract.spec import OBJECTIVES
+from models.data.lists import ListRecord
 from models.evaluation.orders import Order
-from models.lists import ListRecord
-from models.metrics import Floats, Interval, bootstrap_interval, ndcg
-from models.spec import OBJECTIVES
+from models.judging.metrics import Floats, Interval, bootstrap_interval, ndcg
 
 LOGGED: Final = "as shown"
 RANDOM: Final = "random"

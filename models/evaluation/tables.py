@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from models.spec import OBJECTIVES
+from models.contract.spec import OBJECTIVES
 
 PREFIXES: Final = (1, 5, 10, 20)
 """Prefix lengths that the value model's table shows, beside the whole list."""

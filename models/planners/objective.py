@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from models.formulas import WEIGHT_NAMES
-from models.manifest import QueueSpec
-from models.spec import OBJECTIVES, FeatureSpec
+from models.contract.formulas import WEIGHT_NAMES
+from models.contract.manifest import QueueSpec
+from models.contract.spec import OBJECTIVES, FeatureSpec
 
 
 def objective_terms(spec: FeatureSpec) -> dict[str, str]:

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.features import Arrays, Encoder
-from models.formulas import WEIGHT_NAMES, compile_formula
-from models.lists import Candidate, ListRecord
-from models.manifest import Limits, Partition, QueueSpec
-from models.partition import partition, sorted_slots
-from models.planners.reference import Preferences
+from models.contract.features import Arrays, Encoder
+from models.contract.formulas import WEIGHT_NAMES, compile_formula
+from models.contract.manifest import Limits, Partition, QueueSpec
+from models.contract.partition import partition, sorted_slots
+from models.data.lists import Candidate, ListRecord
+from models.planners.references.sort_gen import Preferences
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typing import Final, Protocol
 import torch
 from torch import Tensor
 
-from models.spec import OBJECTIVES
+from models.contract.spec import OBJECTIVES
 
 Triple = tuple[float, float, float]
 CLICKS_ONLY: Final[Triple] = (1.0, 0.0, 0.0)

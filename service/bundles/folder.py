@@ -10,8 +10,8 @@ import re
 from pathlib import Path
 from typing import Final
 
-from models.manifest import MANIFEST_FILE, Manifest
-from models.spec import SpecError
+from models.contract.manifest import MANIFEST_FILE, Manifest
+from models.contract.spec import SpecError
 from service.bundles.model import BundleError
 
 _log = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.manifest import GOLDEN_FILE, KEPT_SORT, LOOSEST_REPLAY, SORT_SLOTS, Manifest
+from models.contract.manifest import GOLDEN_FILE, KEPT_SORT, LOOSEST_REPLAY, SORT_SLOTS, Manifest
 from service.bundles.model import BundleError
 from service.inference.engine import Engine
 

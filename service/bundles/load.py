@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from models.features import Encoder
-from models.formulas import FormulaError, compile_formula
-from models.manifest import GOLDEN_FILE, KEPT_SORT, MODEL_FILE, SORT_SLOTS, Manifest, TensorSpec
-from models.spec import SpecError
+from models.contract.features import Encoder
+from models.contract.formulas import FormulaError, compile_formula
+from models.contract.manifest import GOLDEN_FILE, KEPT_SORT, MODEL_FILE, SORT_SLOTS, Manifest, TensorSpec
+from models.contract.spec import SpecError
 from service.bundles.golden import replay
 from service.bundles.model import BundleError, Model
 from service.inference.onnx.choose import load_engine

@@ -6,8 +6,8 @@ import time
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from models.features import Encoder
-from models.manifest import Manifest
+from models.contract.features import Encoder
+from models.contract.manifest import Manifest
 from service.inference.engine import Engine
 
 

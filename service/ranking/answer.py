@@ -8,8 +8,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from models.manifest import Manifest
-from models.spec import OBJECTIVES
+from models.contract.manifest import Manifest
+from models.contract.spec import OBJECTIVES
 from service.contract.schemas import Candidate, Explanation, Item, ObjectiveValues, Source
 from service.inference.engine import EngineError
 from service.ranking.dealing import Slots

@@ -13,10 +13,10 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from models.formulas import WEIGHT_NAMES, Column, FormulaError, compile_formula
-from models.manifest import Manifest
-from models.partition import descending, partition, sorted_slots
-from models.spec import FeatureSpec
+from models.contract.formulas import WEIGHT_NAMES, Column, FormulaError, compile_formula
+from models.contract.manifest import Manifest
+from models.contract.partition import descending, partition, sorted_slots
+from models.contract.spec import FeatureSpec
 from service.contract.problems import Problem, invalid
 from service.contract.schemas import Candidate, Source
 from service.ranking.plan import Plan

@@ -12,8 +12,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.features import unit_embeddings
-from models.manifest import Manifest
+from models.contract.features import unit_embeddings
+from models.contract.manifest import Manifest
 from service.contract.schemas import Candidate, Source
 from service.ranking.dealing import ScoreTable, fallback_scores, rank
 from service.ranking.plan import Plan

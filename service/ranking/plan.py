@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from models.manifest import Manifest, Partition, QueueSpec, same_mix
-from models.spec import OBJECTIVES
+from models.contract.manifest import Manifest, Partition, QueueSpec, same_mix
+from models.contract.spec import OBJECTIVES
 from service.contract.problems import invalid
 from service.contract.schemas import Diversity, Objectives, Queue, RerankRequest
 

@@ -13,9 +13,9 @@ from time import perf_counter
 
 import numpy as np
 
-from models.features import Arrays, FeatureError
-from models.manifest import KEPT_SORT, SORT_SLOTS
-from models.spec import OBJECTIVES
+from models.contract.features import Arrays, FeatureError
+from models.contract.manifest import KEPT_SORT, SORT_SLOTS
+from models.contract.spec import OBJECTIVES
 from service.bundles.model import Model
 from service.bundles.registry import Registry
 from service.contract.checks import check_request

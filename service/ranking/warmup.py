@@ -13,10 +13,10 @@ from typing import Any, Final
 
 from starlette.types import Message
 
-from models.features import Scalar
-from models.formulas import compile_formula
-from models.manifest import Manifest
-from models.spec import OBJECTIVES, Category, Field, Hashed
+from models.contract.features import Scalar
+from models.contract.formulas import compile_formula
+from models.contract.manifest import Manifest
+from models.contract.spec import OBJECTIVES, Category, Field, Hashed
 from service.bundles.model import BundleError, Model
 from service.bundles.registry import Registry
 from service.contract.decoding import decode_request

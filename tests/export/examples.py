@@ -7,11 +7,11 @@ from typing import Any
 
 from export.bundle import BundleOptions
 from export.families import Degre, SortGen
-from models.checkpoint import Checkpoint, GeneratorCheckpoint
-from models.generator import GeneratorConfig
-from models.manifest import Diversity, Limits, QueueSpec
-from models.value import ValueConfig
-from tests.planners.examples import SPEC, UNITS, random_generator, random_model
+from models.contract.manifest import Diversity, Limits, QueueSpec
+from models.nets.checkpoint import Checkpoint, GeneratorCheckpoint
+from models.nets.generator import GeneratorConfig
+from models.nets.value import ValueConfig
+from tests.models.planners.examples import SPEC, UNITS, random_generator, random_model
 
 CONFIG = ValueConfig(dim=16, layers=1, heads=2, list_length=4, field_dim=4)
 LIMITS = Limits(list_length=4, queues=2, head_width=2)

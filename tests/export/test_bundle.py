@@ -16,7 +16,7 @@ from export import bundle
 from export.bundle import BundleOptions, ExportError, write_bundle
 from export.families import Family
 from export.verify import ProofError, prove
-from models.manifest import (
+from models.contract.manifest import (
     FINGERPRINT_KEY,
     GOLDEN_FILE,
     MANIFEST_FILE,
@@ -30,7 +30,7 @@ from service.bundles.load import load_bundle
 from service.bundles.model import BundleError
 from service.inference.onnx.session import SessionConfig
 from tests.export.examples import CONFIG, DEGRE_OPTIONS, OPTIONS, degre, options, sort_gen
-from tests.planners.examples import SPEC, UNITS
+from tests.models.planners.examples import SPEC, UNITS
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 
 from export.capacity import batch_of, engine_clock, fit_batch_time
 from export.flops import count_flops
-from models.manifest import Limits, Manifest
+from models.contract.manifest import Limits, Manifest
 from tests.service.tiny_bundle import Options, write_bundle
 
 FLOAT = TensorProto.FLOAT

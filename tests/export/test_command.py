@@ -9,11 +9,11 @@ import pytest
 
 from export import bundle
 from models import cli
-from models.checkpoint import save_checkpoint, save_generator
-from models.manifest import LOOSEST_REPLAY, Diversity, Limits, Manifest, QueueSpec
+from models.contract.manifest import LOOSEST_REPLAY, Diversity, Limits, Manifest, QueueSpec
+from models.nets.checkpoint import save_checkpoint, save_generator
 from models.planners.objective import default_queues, objective_formula
 from tests.export.examples import CONFIG, checkpoint, generator_checkpoint
-from tests.planners.examples import SPEC, UNITS
+from tests.models.planners.examples import SPEC, UNITS
 
 
 @pytest.fixture(scope="module")

@@ -15,12 +15,12 @@ from export.command import default_objectives
 from export.families import Degre, SortGen
 from export.learnt import verdict_of
 from models import cli
-from models.checkpoint import Checkpoint, save_checkpoint
-from models.manifest import Manifest
-from models.spec import OBJECTIVES, FeatureSpec, SpecError
-from models.verdict import UNMEASURED, Verdict
+from models.contract.manifest import Manifest
+from models.contract.spec import OBJECTIVES, FeatureSpec, SpecError
+from models.contract.verdict import UNMEASURED, Verdict
+from models.nets.checkpoint import Checkpoint, save_checkpoint
 from tests.export.examples import CONFIG, OPTIONS, degre, generator_checkpoint
-from tests.planners.examples import SPEC, UNITS, random_model
+from tests.models.planners.examples import SPEC, UNITS, random_model
 
 HAZARDS = replace(CONFIG, head="hazard")
 WORSE = {"outcome": "worse", "sentence": "It earns 9% less than the sort.", "figures": [{"gain": -0.09}]}

@@ -15,8 +15,8 @@ from export.bundle import write_bundle
 from export.parity import CpuAnswers, Parity, compare_answers
 from export.requests import stack
 from export.verify import TIE
-from models.features import Arrays
-from models.manifest import MODEL_FILE
+from models.contract.features import Arrays
+from models.contract.manifest import MODEL_FILE
 from models.planners.runtime import GraphPlanner
 from tests.export.examples import DEGRE_OPTIONS, OPTIONS, degre, sort_gen
 

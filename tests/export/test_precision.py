@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from export.families import Family
 from export.precision import to_half
-from models.manifest import Limits
+from models.contract.manifest import Limits
 from models.planners.graphs.graph import MICROSOFT
 from models.planners.runtime import GraphPlanner
 from tests.export.examples import DEGRE_OPTIONS, LIMITS, degre, sort_gen

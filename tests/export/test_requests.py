@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from export.requests import RequestShape, random_request, random_requests, stack, with_preferences
-from models.features import Arrays, Encoder
-from models.lists import Candidate
-from models.manifest import Limits
-from models.spec import FeatureSpec
-from tests.planners.examples import SCORES_ONLY, SPEC
+from models.contract.features import Arrays, Encoder
+from models.contract.manifest import Limits
+from models.contract.spec import FeatureSpec
+from models.data.lists import Candidate
+from tests.models.planners.examples import SCORES_ONLY, SPEC
 
 ITEM_ARRAYS = {"item_ids", "item_numbers", "item_scores", "priors", "price", "embeddings", "valid"}
 LIMITS = st.builds(

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from export.families import Degre, Family, SortGen, Wishes
 from export.verify import TIE, Proof, ProofError, compare, prove
-from models.manifest import Limits
-from models.planners.reference import Step
+from models.contract.manifest import Limits
+from models.planners.references.sort_gen import Step
+from models.planners.references.sort_list import Answer
 from models.planners.runtime import GraphPlanner
-from models.planners.sort_list import Answer
 from tests.export.examples import CONFIG, LIMITS, degre, sort_gen
-from tests.planners.examples import SPEC, random_model
+from tests.models.planners.examples import SPEC, random_model
 
 Outputs = dict[str, NDArray[Any]]
 SOURCE, POINTING = sort_gen(), degre()

@@ -14,7 +14,7 @@ from export.families import SortGen
 from export.precision import to_half
 from export.verify import TIE, Planner, ProofError
 from export.verify_value import TOLERANCE, ValueProof, check_list, prove_value
-from models.features import Arrays
+from models.contract.features import Arrays
 from models.planners.runtime import Feeds, GraphPlanner
 from tests.export.examples import LIMITS, sort_gen
 

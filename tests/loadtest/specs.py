@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from models.manifest import MANIFEST_FILE, Diversity, Limits, Manifest, QueueSpec
-from models.spec import Category, FeatureSpec, Hashed, Number
+from models.contract.manifest import MANIFEST_FILE, Diversity, Limits, Manifest, QueueSpec
+from models.contract.spec import Category, FeatureSpec, Hashed, Number
 
 SPEC = FeatureSpec(
     user=(Category(name="age", vocabulary=("18-24", "25-34")), Hashed(name="user_id", buckets=50)),

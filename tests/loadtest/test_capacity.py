@@ -15,7 +15,7 @@ from export.capacity import fit_batch_time
 from loadtest.capacity import Costs, Worker, largest_batch, make_plan, spread_of
 from loadtest.plan import Measured
 from models import cli
-from models.manifest import Limits
+from models.contract.manifest import Limits
 from tests.service.tiny_bundle import Options, write_bundle
 
 COSTS = Costs(fixed=0.0008, each=0.0006, outside=0.0005)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from loadtest import paired
-from models.manifest import Limits
+from models.contract.manifest import Limits
 from tests.service.tiny_bundle import Options, write_bundle
 
 

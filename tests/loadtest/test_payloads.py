@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from loadtest.fake import FakeRequests
 from loadtest.options import PAYLOAD_OPTIONS, add_payload_options, payloads_from
 from loadtest.payloads import MIX, PayloadOptions, from_bundle, from_lists, make_payloads, parse_mix
-from models.features import Encoder
-from models.lists import Candidate, ListFileError, ListRecord, write_lists
+from models.contract.features import Encoder
+from models.data.lists import Candidate, ListFileError, ListRecord, write_lists
 from tests.loadtest.specs import SPEC, write_bundle_json
 
 

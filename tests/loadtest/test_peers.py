@@ -18,7 +18,7 @@ from loadtest.peers.contenders import TUNED, VARIANTS, Environments, contender, 
 from loadtest.peers.pipeline import Pipeline
 from loadtest.peers.same import SameError, check_same
 from loadtest.processes import Memory
-from models.manifest import Limits
+from models.contract.manifest import Limits
 from tests.deploy.files import ROOT
 from tests.service.tiny_bundle import Options, write_bundle
 

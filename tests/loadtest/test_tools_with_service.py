@@ -12,7 +12,7 @@ import pytest
 
 from loadtest import demo, overhead, report, run
 from loadtest.server import HOST, ServerError, running_server
-from models.manifest import MANIFEST_FILE, Limits
+from models.contract.manifest import MANIFEST_FILE, Limits
 from tests.service.tiny_bundle import Options, write_bundle
 
 UNHURRIED = ("--budget-ms", "30000")

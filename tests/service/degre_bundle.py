@@ -7,11 +7,11 @@ from pathlib import Path
 
 from export.bundle import BundleOptions, write_bundle
 from export.families import Degre
-from models.checkpoint import GeneratorCheckpoint
-from models.generator import GeneratorConfig
-from models.manifest import Diversity, Limits, QueueSpec
-from models.value import ValueConfig
-from tests.planners.examples import random_generator, random_model
+from models.contract.manifest import Diversity, Limits, QueueSpec
+from models.nets.checkpoint import GeneratorCheckpoint
+from models.nets.generator import GeneratorConfig
+from models.nets.value import ValueConfig
+from tests.models.planners.examples import random_generator, random_model
 from tests.service.tiny_bundle import SPEC
 
 PLACES = 20

@@ -18,7 +18,7 @@ import numpy as np
 import uvloop
 from fastapi import FastAPI
 
-from models.features import Encoder
+from models.contract.features import Encoder
 from service.app import create_app
 from service.bundles.model import Model
 from service.bundles.registry import Registry

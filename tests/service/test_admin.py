@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from models import manifest as m
+from models.contract import manifest as m
 from service.admin import create_admin_app
 from service.bundles.model import Model
 from service.bundles.reload import Loader

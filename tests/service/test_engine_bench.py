@@ -11,7 +11,7 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from models.manifest import GOLDEN_FILE, MODEL_FILE, Manifest
+from models.contract.manifest import GOLDEN_FILE, MODEL_FILE, Manifest
 from service import engine_bench
 from service.inference.onnx.placement import placement, read_profile
 from service.inference.onnx.session import SessionConfig, session_options

@@ -1,4 +1,4 @@
-"""A bundle whose graph follows the contract of `models/manifest.py` but is simple enough to predict.
+"""A bundle whose graph follows the contract of `models/contract/manifest.py` but is simple enough to predict.
 
 It takes slots rank by rank, queue by queue, until L are taken. Every item is worth 0.1 clicks, 0.02 purchases and 0.02
 times its price; every item after the first is charged (1 − λ) / 2.
@@ -22,9 +22,9 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from models import manifest as m
-from models.spec import Category, FeatureSpec, Hashed, Number
-from models.verdict import Verdict
+from models.contract import manifest as m
+from models.contract.spec import Category, FeatureSpec, Hashed, Number
+from models.contract.verdict import Verdict
 
 CLICKS, PURCHASES = 0.1, 0.02
 Arrays = dict[str, NDArray[Any]]

@@ -21,7 +21,7 @@ from models.evaluation.degre.value_accuracy import evaluator_accuracy
 from models.evaluation.degre.value_steps import train_step
 from models.evaluation.degre.workspace import Workspace
 from models.files import write_json
-from models.loop import STATE_FILE
+from models.training.loop import STATE_FILE
 
 GROUP: Final = "accuracy"
 ACCURACY_STEP: Final = "accuracy"

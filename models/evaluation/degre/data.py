@@ -18,22 +18,22 @@ from typing import Any, Final, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from models.batches import ListArrays
+from models.contract.features import Encoder
+from models.contract.formulas import compile_formula
+from models.contract.spec import OBJECTIVES, FeatureSpec
+from models.data.batches import ListArrays
+from models.data.fit_spec import fit_spec
+from models.data.lists import ListRecord, Split, read_metadata
+from models.data.slates import SlateArrays, encode_slates
 from models.datasets.splits import bucket
 from models.evaluation.degre.arrays import save_array, save_arrays
-from models.features import Encoder
 from models.files import write_json
-from models.fit import fit_spec
-from models.formulas import compile_formula
-from models.lists import ListRecord, Split, read_metadata
+from models.judging.value_report import mean_per_slot
 from models.planners.objective import objective_terms
 from models.planners.prepare import score_columns
-from models.planners.reference import Preferences
+from models.planners.references.sort_gen import Preferences
 from models.planners.worth import Triple
-from models.slates import SlateArrays, encode_slates
-from models.spec import OBJECTIVES, FeatureSpec
-from models.train import read_splits
-from models.value_report import mean_per_slot
+from models.training.value import read_splits
 
 _RESOLUTION: Final = 2**62
 _META_FILE: Final = "meta.json"

@@ -34,7 +34,7 @@ from models.evaluation.degre.search_steps import search_step
 from models.evaluation.degre.steps import Step, check_options, is_done, run_steps
 from models.evaluation.degre.value_steps import comparison_values_step, data_step, exhaustive_values_step, train_step
 from models.evaluation.degre.workspace import DATA, Workspace
-from models.train import choose_device
+from models.training.value import choose_device
 
 GROUPS: Final = (
     "data",

@@ -31,7 +31,7 @@ from models.evaluation.degre.scores import Run, finished_valuers, load_sets, loa
 from models.evaluation.degre.steps import read_marker
 from models.evaluation.degre.value_steps import load_comparison, load_exhaustive, load_orders
 from models.evaluation.degre.workspace import Workspace, exhaustive_step
-from models.metrics import bootstrap_interval, mean_interval
+from models.judging.metrics import bootstrap_interval, mean_interval
 
 SEED: Final = 0
 """Of every bootstrap."""

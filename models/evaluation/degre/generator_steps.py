@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.baselines.training import evaluator_calls, train_baseline
-from models.distill import fit_generator
+from models.data.slates import SlateArrays
 from models.evaluation.degre.arrays import save_array
 from models.evaluation.degre.judges import EVALUATOR, features
 from models.evaluation.degre.planners_table import (
@@ -32,12 +32,12 @@ from models.evaluation.degre.planners_table import (
 from models.evaluation.degre.profile import Profile
 from models.evaluation.degre.steps import Step
 from models.evaluation.degre.workspace import LISTS_FILE, Workspace, chunks, planner_step
-from models.inputs import Batch
-from models.loop import STATE_FILE
-from models.mined import MinedArrays, join_mined
-from models.mining import LocalSearch, MiningOptions, mine
+from models.mining.join import MinedArrays, join_mined
+from models.mining.mine import LocalSearch, MiningOptions, mine
+from models.nets.inputs import Batch
 from models.planners.worth import CLICKS_ONLY, Worth
-from models.slates import SlateArrays
+from models.training.distill import fit_generator
+from models.training.loop import STATE_FILE
 
 _REQUESTS: Final = 256
 _GROUPS: Final[Mapping[str, str]] = {

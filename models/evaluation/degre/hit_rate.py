@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.metrics import Interval, mean_interval, paired_interval
+from models.judging.metrics import Interval, mean_interval, paired_interval
 
 Floats = NDArray[np.floating]
 Lists = NDArray[np.int64]

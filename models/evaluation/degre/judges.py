@@ -18,13 +18,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from models.contract.spec import OBJECTIVES
+from models.data.slates import SlateArrays
 from models.datasets.simulator import SimulatedRequest, Simulator, SimulatorConfig
-from models.planners.exhaustive import all_lists
-from models.planners.prefix import all_outcomes, list_outcomes
+from models.nets.value import ListValueModel
+from models.planners.search.exhaustive import all_lists
+from models.planners.search.prefix import all_outcomes, list_outcomes
 from models.planners.worth import Triple, Worth
-from models.slates import SlateArrays
-from models.spec import OBJECTIVES
-from models.value import ListValueModel
 
 Floats = NDArray[np.floating]
 Lists = NDArray[np.int64]

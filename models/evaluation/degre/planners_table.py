@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from models.distill import DistillOptions
 from models.evaluation.degre.judges import EVALUATOR
 from models.evaluation.degre.profile import Profile
+from models.training.distill import DistillOptions
 
 Family = Literal["reference", "search", "baseline", "degre", "ablation", "sweep"]
 LEARNT: Final = ("baseline", "degre")

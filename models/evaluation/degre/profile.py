@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Literal, TypeVar, get_args
 
-from models.commands.options import parse_weights
-from models.generator import GeneratorConfig
-from models.loop import TrainOptions
+from models.nets.generator import GeneratorConfig
+from models.nets.value import HeadKind, InputBlock, ValueConfig
+from models.options import parse_weights
 from models.planners.worth import Triple
-from models.value import HeadKind, InputBlock, ValueConfig
+from models.training.loop import TrainOptions
 
 SearchedLists = Literal["best", "all"]
 _Number = TypeVar("_Number", int, float)

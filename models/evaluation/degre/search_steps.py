@@ -32,9 +32,9 @@ from models.evaluation.degre.workspace import (
     exhaustive_step,
     planner_step,
 )
-from models.planners.beam import beam_search
-from models.planners.local_search import improve
-from models.planners.prefix import list_outcomes
+from models.planners.search.beam import beam_search
+from models.planners.search.local_search import improve
+from models.planners.search.prefix import list_outcomes
 from models.planners.worth import Worth
 
 Lists = NDArray[np.int64]

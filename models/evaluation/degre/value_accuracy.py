@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.baselines.evaluators import EvaluatorLike
-from models.batches import ListArrays, batches
-from models.slates import SlateArrays
+from models.data.batches import ListArrays, batches
+from models.data.slates import SlateArrays
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -127,7 +127,7 @@ def _interval(value: float, statistic: Statistic, weights: Ints) -> dict[str, fl
 
 
 def statistics(found: Estimates) -> dict[str, Statistic]:
-    """The four measures as functions of how often each list is counted; all weights 1 give `models.metrics`."""
+    """The four measures as functions of how often each list is counted; all weights 1 give `models.judging.metrics`."""
     errors = np.square(found.predicted - found.clicks)
     return {
         "r_auc": _weighted_r_auc(found.predicted, found.clicks),

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from models.batches import ListArrays
-from models.checkpoint import Checkpoint, save_checkpoint
+from models.contract.spec import OBJECTIVES
+from models.data.batches import ListArrays
 from models.evaluation.degre.arrays import save_array, save_arrays
 from models.evaluation.degre.data import exposed_lists, prepare_data
 from models.evaluation.degre.hit_rate import permuted_sets, random_lists
@@ -35,14 +35,14 @@ from models.evaluation.degre.workspace import (
     value_step,
 )
 from models.files import file_digest
-from models.gate import HeldOut, choose_shares
-from models.judge import mixes
-from models.loop import STATE_FILE
-from models.planners.exhaustive import all_lists
-from models.spec import OBJECTIVES
-from models.train import CHECKPOINT_FILE
-from models.value import HeadKind, InputBlock
-from models.value_fit import Fitted, fit_value_model, settle
+from models.judging.gate import HeldOut, choose_shares
+from models.judging.judge import mixes
+from models.nets.checkpoint import Checkpoint, save_checkpoint
+from models.nets.value import HeadKind, InputBlock
+from models.planners.search.exhaustive import all_lists
+from models.training.loop import STATE_FILE
+from models.training.value import CHECKPOINT_FILE
+from models.training.value_fit import Fitted, fit_value_model, settle
 
 COMPARISON_SEED: Final = 14
 MOST_LISTS: Final = 1_000_000

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.checkpoint import Checkpoint, load_checkpoint
+from models.data.slates import SlateArrays
 from models.evaluation.degre.data import DegreData, load_data
 from models.evaluation.degre.judges import (
     EVALUATOR,
@@ -30,10 +30,10 @@ from models.evaluation.degre.judges import (
     is_simulated,
 )
 from models.evaluation.degre.profile import Profile
+from models.nets.checkpoint import Checkpoint, load_checkpoint
+from models.nets.value import ListValueModel
 from models.planners.worth import CLICKS_ONLY, Triple
-from models.slates import SlateArrays
-from models.train import CHECKPOINT_FILE
-from models.value import ListValueModel
+from models.training.value import CHECKPOINT_FILE
 
 DATA: Final = "data"
 LISTS_FILE: Final = "lists.npy"

@@ -16,18 +16,18 @@ from typing import Any, Final, cast
 
 import numpy as np
 
-from models.checkpoint import Checkpoint, load_checkpoint
-from models.commands.options import parse_weights
+from models.contract.spec import OBJECTIVES
 from models.evaluation.randomised.calibration import calibration
 from models.evaluation.randomised.coverage import Trial, coverage
 from models.evaluation.randomised.estimators import compare_orders
 from models.evaluation.randomised.observe import Observed, Observer, random_lists
 from models.evaluation.randomised.report import calibration_table, coverage_table, orders_table
 from models.files import file_digest, write_json
-from models.metrics import mean_interval
-from models.planners.reference import Preferences
+from models.judging.metrics import mean_interval
+from models.nets.checkpoint import Checkpoint, load_checkpoint
+from models.options import parse_weights
+from models.planners.references.sort_gen import Preferences
 from models.planners.worth import Triple
-from models.spec import OBJECTIVES
 
 MIXES: Final = ((5.0, 1.0, 1.0), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
 KAPPAS: Final = (0.0, 1.0)

@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from models.contract.partition import descending
 from models.datasets.simulator import SimulatedRequest, Simulator, SimulatorConfig
 from models.evaluation.randomised.estimators import PLAN, SORT, Shown, compare_orders, strata_of
-from models.partition import descending
 
 Floats = NDArray[np.float64]
 Lists = NDArray[np.int64]

@@ -21,20 +21,20 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from models.batches import ListArrays, encode_lists
-from models.checkpoint import Checkpoint
+from models.contract.partition import descending
+from models.contract.spec import OBJECTIVES
+from models.data.batches import ListArrays, encode_lists
+from models.data.lists import ListRecord, read_lists, read_metadata
+from models.data.slates import encode_slates
 from models.evaluation.orders import neutral_order
 from models.evaluation.planning import Lists, ServedPlanner, formula_sort
 from models.evaluation.randomised.calibration import within_products
 from models.evaluation.randomised.estimators import PLAN, SORT, Shown, strata_of
-from models.lists import ListRecord, read_lists, read_metadata
-from models.partition import descending
-from models.planners.prefix import list_outcomes
-from models.planners.reference import Preferences
-from models.slates import encode_slates
-from models.spec import OBJECTIVES
-from models.value import ListValueModel
-from models.value_report import predict
+from models.judging.value_report import predict
+from models.nets.checkpoint import Checkpoint
+from models.nets.value import ListValueModel
+from models.planners.references.sort_gen import Preferences
+from models.planners.search.prefix import list_outcomes
 
 Floats = NDArray[np.float64]
 

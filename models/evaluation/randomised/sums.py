@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.metrics import Interval
+from models.judging.metrics import Interval
 
 Floats = NDArray[np.float64]
 Totals = Mapping[str, Any]

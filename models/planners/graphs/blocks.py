@@ -1,6 +1,7 @@
-"""The transformer block (`models.blocks`) as graph nodes: for alternative next tokens, for one, and for all rows.
+"""The transformer block (`models.nets.blocks`) as graph nodes: for alternative next tokens, for one, and for all rows.
 
-Knows nothing about what the tokens stand for. Axis letters as in `models.blocks`, and P alternatives, S earlier tokens.
+Knows nothing about what the tokens stand for. Axis letters as in `models.nets.blocks`, and P alternatives,
+S earlier tokens.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import Final, NamedTuple
 
 from torch import nn
 
-from models.blocks import Block
+from models.nets.blocks import Block
 from models.planners.graphs.graph import Graph
 
 NEVER: Final = -1e4
@@ -44,7 +45,7 @@ def normalise(g: Graph, x: Residual, norm: nn.LayerNorm) -> tuple[str, str]:
 
 
 def block_step(g: Graph, block: Block, x: Residual, mask: str, past: Sequence[str]) -> tuple[Residual, str]:
-    """`models.blocks.Block` for P alternative next tokens [B, P, D].
+    """`models.nets.blocks.Block` for P alternative next tokens [B, P, D].
 
     `past` are the keys and values of the tokens chosen earlier, each [B, 1, 2·D], and `mask` [1, 1, P, S + P] is added
     to the attention logits, so that each of the P sees them and itself. Returns the residual stream and the keys and
@@ -58,7 +59,7 @@ def block_step(g: Graph, block: Block, x: Residual, mask: str, past: Sequence[st
 
 
 def decode_step(g: Graph, block: Block, x: Residual, past: Past | None) -> tuple[Residual, Past]:
-    """`models.blocks.Block` for the next token [B, 1, D] of a list, given the `past` ones' keys and values, if any.
+    """`models.nets.blocks.Block` for the next token [B, 1, D] of a list, given the keys and values of the `past`, if any.
 
     Returns the residual stream and the past of the token after it.
     """
@@ -78,7 +79,7 @@ def decode_step(g: Graph, block: Block, x: Residual, past: Past | None) -> tuple
 
 
 def block_rows(g: Graph, block: Block, x: Residual, mask: str = "") -> Residual:
-    """`models.blocks.Block` for all T tokens at once, [B, T, D].
+    """`models.nets.blocks.Block` for all T tokens at once, [B, T, D].
 
     `mask`, broadcast to [B, H, T, T], is added to the attention logits; a causal block needs none ("").
     """

@@ -1,4 +1,4 @@
-"""List-context features (`models.context`) as graph nodes.
+"""List-context features (`models.nets.context`) as graph nodes.
 
 All of them but the largest cosine are sums, over earlier items, of what two items have in common. So they are products:
 of *pairs*, which are made once, with *weights* that say which items stand before a place and how much each counts. One
@@ -18,11 +18,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.context import COUNT_SCALE, RECENT, ContextLayout
+from models.nets.context import COUNT_SCALE, RECENT, ContextLayout
+from models.nets.value import ListValueModel
 from models.planners.graphs.graph import MICROSOFT, Graph
 from models.planners.graphs.heads import context_values
 from models.planners.graphs.mmr import NO_COSINE
-from models.value import ListValueModel
 
 KINDS: Final = 4
 _COUNT, _MEAN, _RECENT, _LAST = range(KINDS)

@@ -19,7 +19,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from models.manifest import TensorSpec
+from models.contract.manifest import TensorSpec
 
 OPSET: Final = 23
 """The first ONNX opset with an Attention operator."""

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from models.manifest import Limits
+from models.contract.manifest import Limits
 from models.planners.graphs.graph import Graph
 from models.planners.graphs.mmr import EMPTY
 from models.planners.graphs.proposals import SLOT, WORTH, Lists, Proposer, Static

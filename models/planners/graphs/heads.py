@@ -1,7 +1,7 @@
 """The heads of a value model as graph nodes: what an item adds to the list before it, and the chain that this moves on.
 
-Two kinds, as in `models.heads`. Both value P alternatives for the next place of a list, or all places of a whole list.
-They know nothing about how a list came about.
+Two kinds, as in `models.nets.heads`. Both value P alternatives for the next place of a list, or all places of a whole
+list. They know nothing about how a list came about.
 
 Axis letters: R rows (lists that are looked at together), P alternatives, T places, D width, S state of the chain,
 K states of a hazard, L' thresholds of the papers' head, V values of context features before the heads' ReLU.
@@ -17,9 +17,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.heads import CountHead, HazardHead
+from models.nets.heads import CountHead, HazardHead
+from models.nets.value import ListValueModel
 from models.planners.graphs.graph import Graph
-from models.value import ListValueModel
 
 # Expected clicks, conversions, and conversions again: the price turns the last into GMV.
 _SUMMED: Final = ((1, 0, 0), (0, 1, 1))
@@ -108,7 +108,7 @@ class CountNodes:
 
     def _counts(self, reached: str, place: int | None = None) -> str:
         """Σ over thresholds i ≤ `place` (all if None): clicks, conversions, conversions, [..., 3]."""
-        # E[j] = Σ_{i≤j} p[i,j] (`models.heads.CountHead`) is a product with ones at the possible thresholds.
+        # E[j] = Σ_{i≤j} p[i,j] (`models.nets.heads.CountHead`) is a product with ones at the possible thresholds.
         last = self._thresholds if place is None else place
         possible = (np.arange(self._thresholds) <= last).astype(np.float32)
         return self._graph.op("MatMul", reached, self._graph.constant(np.kron(np.array(_SUMMED), possible[:, None])))

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.features import PRIOR_SCORES
-from models.inputs import REQUEST_DOMAINS, ConcatInput, Domain, FieldGroup, FieldInput
+from models.contract.features import PRIOR_SCORES
+from models.contract.spec import FeatureSpec
+from models.nets.inputs import REQUEST_DOMAINS, ConcatInput, Domain, FieldGroup, FieldInput
 from models.planners.graphs.blocks import Residual, close
 from models.planners.graphs.graph import MICROSOFT, Graph
-from models.spec import FeatureSpec
 
 _ITEM_DOMAINS: Final = ("item", "score")
 
@@ -25,7 +25,7 @@ Features = Mapping[str, str]
 
 
 def declare_features(g: Graph, spec: FeatureSpec, slots: int | str, *, priors: bool = False) -> None:
-    """Declare the feature inputs of a request with `slots` candidates (shapes in `models.features`).
+    """Declare the feature inputs of a request with `slots` candidates (shapes in `models.contract.features`).
 
     An input without columns is left out, and so are the `priors` where nothing reads them. B and the embedding width E
     are dynamic, and so are the slots if they have a name in place of a number.

@@ -13,16 +13,16 @@ from typing import Final, NamedTuple, cast
 
 import numpy as np
 
-from models.blocks import Block
-from models.manifest import Limits
+from models.contract.manifest import Limits
+from models.contract.spec import OBJECTIVES
+from models.nets.blocks import Block
+from models.nets.value import ListValueModel
 from models.planners.graphs.blocks import NEVER, Residual, block_step, normalise
 from models.planners.graphs.context import KINDS, ContextNodes, Told, weights_at
 from models.planners.graphs.graph import Graph
 from models.planners.graphs.heads import heads_of
 from models.planners.graphs.mmr import HAS_COSINE, NO_COSINE, as_column, charge
 from models.planners.graphs.slots import Looked, SlotTable
-from models.spec import OBJECTIVES
-from models.value import ListValueModel
 
 # A proposal's record: Δclick, Δconversion, ΔGMV, penalty, bar (0, or EMPTY for an empty slot), padded slot, and what
 # the heads' chain carries on. Its score is its product with the gains; slot and chain weigh nothing.
@@ -124,7 +124,7 @@ class Proposer:
         g = self._graph
         outside, told = self._context(t, looked, lists.ends, threshold, proposals)
         gains, carried, new = self._gains(t, looked, lists, told, proposals)
-        # `models.value.priced`: the factors are 1, 1 and the price.
+        # `models.nets.value.priced`: the factors are 1, 1 and the price.
         worth = g.op("Mul", gains, looked.factors)
         penalty = self._penalty(t, looked.cosine, lists.ends, outside)
         return Proposals(g.concat(2, worth, penalty, looked.bar_and_slot, carried), new)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from models.manifest import Limits
+from models.contract.manifest import Limits
 from models.planners.graphs.graph import Graph
 
 

@@ -14,13 +14,13 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from models.manifest import Limits
+from models.contract.manifest import Limits
+from models.nets.value import ListValueModel
 from models.planners.graphs.context import Compared, ContextNodes
 from models.planners.graphs.graph import Graph
 from models.planners.graphs.heads import Heads
 from models.planners.graphs.inputs import candidate_tokens, item_columns
 from models.planners.graphs.mmr import EMPTY, weighted_cosines
-from models.value import ListValueModel
 
 FACTORS: Final = 3
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple, cast
 
-from models.blocks import Block
+from models.nets.blocks import Block
+from models.nets.value import ListValueModel
 from models.planners.graphs.blocks import Residual, block_rows, close, normalise
 from models.planners.graphs.context import Compared, ContextNodes, Told
 from models.planners.graphs.graph import Graph
 from models.planners.graphs.heads import Heads, heads_of
 from models.planners.graphs.inputs import token_parts
-from models.value import ListValueModel
 
 
 class ListItems(NamedTuple):
@@ -51,7 +51,7 @@ def list_gains(g: Graph, model: ListValueModel, heads: Heads, items: ListItems, 
 
 
 def priced(g: Graph, gains: str, price: str) -> str:
-    """(Δclick, Δconversion, ΔGMV) from gains [B, T, 3] and price [B, T, 1], as `models.value.priced`."""
+    """(Δclick, Δconversion, ΔGMV) from gains [B, T, 3] and price [B, T, 1], as `models.nets.value.priced`."""
     factors = g.op("Add", g.op("Mul", price, g.constant([0.0, 0.0, 1.0])), g.constant([1.0, 1.0, 0.0]))
     return g.op("Mul", gains, factors)
 

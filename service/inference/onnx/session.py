@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import onnxruntime as ort
 
-from models.manifest import FINGERPRINT_KEY, TensorSpec
+from models.contract.manifest import FINGERPRINT_KEY, TensorSpec
 from service.settings import Provider, Settings, SettingsError
 
 _log = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.manifest import TensorSpec
+from models.contract.manifest import TensorSpec
 from service.inference.stacking import Batch
 
 WIDTHS: Final = (16, 64, 128)

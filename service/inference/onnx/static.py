@@ -15,7 +15,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from models.manifest import SORT_SLOTS, TensorSpec
+from models.contract.manifest import SORT_SLOTS, TensorSpec
 from service.inference.onnx.session import GraphFacts
 from service.inference.onnx.shapes import Shape, Shapes
 from service.inference.stacking import Batch

@@ -11,8 +11,8 @@ import numpy as np
 import onnx
 import pytest
 
-from models import manifest as m
-from models.verdict import UNMEASURED
+from models.contract import manifest as m
+from models.contract.verdict import UNMEASURED
 from service.bundles.folder import versions
 from service.bundles.load import load_bundle
 from service.bundles.model import BundleError

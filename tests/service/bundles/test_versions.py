@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models import manifest as m
+from models.contract import manifest as m
 from service.bundles.model import Model
 from service.bundles.registry import Registry
 from service.contract.problems import Problem

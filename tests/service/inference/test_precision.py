@@ -13,13 +13,13 @@ import pytest
 
 from export.bundle import BundleOptions, write_bundle
 from export.families import SortGen
-from models.checkpoint import Checkpoint
-from models.manifest import MANIFEST_FILE, Diversity, Limits, Manifest, QueueSpec
-from models.value import ValueConfig
+from models.contract.manifest import MANIFEST_FILE, Diversity, Limits, Manifest, QueueSpec
+from models.nets.checkpoint import Checkpoint
+from models.nets.value import ValueConfig
 from service.bundles.load import load_bundle
 from service.bundles.model import BundleError
 from service.inference.onnx.session import SessionConfig
-from tests.planners.examples import random_model
+from tests.models.planners.examples import random_model
 from tests.service.live import Live, live_app
 from tests.service.requests import request
 from tests.service.tiny_bundle import SPEC, with_checksums, write_manifest

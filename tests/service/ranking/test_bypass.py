@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from models import manifest as m
-from models.verdict import UNMEASURED, Verdict
+from models.contract import manifest as m
+from models.contract.verdict import UNMEASURED, Verdict
 from service.bundles.load import load_bundle
 from service.bundles.model import Model
 from service.bundles.registry import Registry

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from models.features import Encoder
-from models.lists import Candidate
+from models.contract.features import Encoder
+from models.data.lists import Candidate
 from service.bundles.load import load_bundle
 from service.bundles.model import Model
 from service.inference.dispatcher import Batcher

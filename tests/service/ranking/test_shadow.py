@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from scipy.stats import kendalltau
 
-from models import manifest as m
-from models.features import Encoder
-from models.spec import FeatureSpec, Number
+from models.contract import manifest as m
+from models.contract.features import Encoder
+from models.contract.spec import FeatureSpec, Number
 from service.bundles.load import load_bundle
 from service.bundles.model import Model
 from service.inference.onnx.session import SessionConfig

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models import manifest as m
+from models.contract import manifest as m
 from service.bundles.load import check_graph, load_bundle
 from service.bundles.model import BundleError
 from service.inference.onnx.session import GraphFacts, SessionConfig

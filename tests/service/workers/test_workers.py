@@ -25,7 +25,7 @@ import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from models.manifest import MODEL_FILE
+from models.contract.manifest import MODEL_FILE
 from service.telemetry.metrics import Metrics
 from service.workers import supervisor
 from tests.service.live import fake_model, make_settings

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.manifest import GOLDEN_FILE, MODEL_FILE, Manifest
+from models.contract.manifest import GOLDEN_FILE, MODEL_FILE, Manifest
 from service.inference.onnx.cpu import CpuEngine
 from service.inference.onnx.session import SessionConfig, session_options
 from service.inference.stacking import Batch

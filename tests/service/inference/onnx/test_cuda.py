@@ -11,7 +11,7 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from models.manifest import GOLDEN_FILE, MODEL_FILE, Manifest
+from models.contract.manifest import GOLDEN_FILE, MODEL_FILE, Manifest
 from service.inference.onnx import cuda as cuda_engine
 from service.inference.onnx.cpu import CpuEngine
 from service.inference.onnx.cuda import CudaEngine

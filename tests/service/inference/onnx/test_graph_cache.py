@@ -14,7 +14,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 
-from models.manifest import GOLDEN_FILE, MODEL_FILE, Manifest
+from models.contract.manifest import GOLDEN_FILE, MODEL_FILE, Manifest
 from service.bundles.load import load_bundle
 from service.inference.onnx import graph_cache
 from service.inference.onnx.graph_cache import GraphCache

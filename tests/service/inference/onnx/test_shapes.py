@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.manifest import TensorSpec
+from models.contract.manifest import TensorSpec
 from service.inference.onnx.shapes import SLOTS, WIDTHS, Shape, Shapes, batch_sizes, padded
 
 FIXED = (

@@ -9,7 +9,7 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from models.manifest import GOLDEN_FILE, MODEL_FILE, Manifest, TensorSpec
+from models.contract.manifest import GOLDEN_FILE, MODEL_FILE, Manifest, TensorSpec
 from service.inference.onnx import cuda as cuda_engine
 from service.inference.onnx.cuda import CudaEngine, provider_options
 from service.inference.onnx.session import SessionConfig, session_options

@@ -1,0 +1,312 @@
+"""`bundle.json`: what a service must know about a model besides its weights.
+
+A bundle is a folder ``<name>/<version>/`` with ``model.onnx``, ``bundle.json`` (this) and ``golden.npz`` (recorded
+requests with the answers they must give). Standard library only; it never opens the other two files.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal, cast, get_args
+
+from models.contract.spec import OBJECTIVES, FeatureSpec, SpecError, as_mapping, check_keys, record, scalar
+from models.contract.verdict import UNMEASURED, Verdict
+
+FORMAT: Final = 1
+MODEL_FILE: Final = "model.onnx"
+MANIFEST_FILE: Final = "bundle.json"
+GOLDEN_FILE: Final = "golden.npz"
+FINGERPRINT_KEY: Final = "listwright.fingerprint"
+"""Key of the spec's fingerprint in the ONNX model's metadata."""
+
+SORT_SLOTS: Final = "sort_slots"
+"""Graph input, int64 [B, L]: the slots of the plain sort's list in its order, −1 past its end."""
+
+KEPT_SORT: Final = "kept_sort"
+"""Graph output, bool [B]: the sort's list was valued higher than the one planned, so it is what comes back."""
+
+LOOSEST_REPLAY: Final = 0.1
+"""Most that a bundle of reduced precision may let recorded answers differ by, in margins of scores and in values."""
+
+_SAME_SHARE: Final = 1e-6
+
+Family = Literal["sort-gen", "degre"]
+Partition = Literal["bfs", "dfs"]
+
+_OPTIONAL: Final = ("shares", "valued", "verdict")
+"""Keys that bundles have not always had."""
+
+_LEARNT_BY: Final = {"click": "click", "conversion": "conversion", "gmv": "conversion"}
+"""Objective to the one whose learnt correction its increments hang on: revenue is price times purchases."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Sizes of the graph: list horizon L, number of queues Q, heads per queue h, places in a queue, beam width W.
+
+    A `queue_length` of 0 stands for L: of a queue whose heads alone are looked at, nothing behind the first L is ever
+    reached. A model that sees all candidates at once has longer ones. `beam_width` is how many lists are built side by
+    side; 1 is greedy.
+    """
+
+    list_length: int
+    queues: int
+    head_width: int = 1
+    queue_length: int = 0
+    beam_width: int = 1
+
+    def __post_init__(self) -> None:
+        if self.queue_length == 0:
+            object.__setattr__(self, "queue_length", self.list_length)
+        for name in ("list_length", "queues", "head_width", "queue_length", "beam_width"):
+            if getattr(self, name) < 1:
+                raise SpecError(f"limits.{name}: must be at least 1")
+
+    @property
+    def slots(self) -> int:
+        """Candidates that are ever encoded for one request: all places in all queues."""
+        return self.queues * self.queue_length
+
+
+@dataclass(frozen=True, slots=True)
+class QueueSpec:
+    """One objective queue: the candidates in descending order of `score`, a formula (see `formulas.py`)."""
+
+    name: str
+    score: str
+
+
+@dataclass(frozen=True, slots=True)
+class Diversity:
+    """MMR's λ in 0..1 (1: value only) and how many of the last chosen items it looks back on (SORT-Gen, eq. 6)."""
+
+    trade_off: float = 1.0
+    window: int = 4
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.trade_off <= 1:
+            raise SpecError(f"diversity.trade_off: must be within 0..1, not {self.trade_off:g}")
+        if self.window < 0:
+            raise SpecError(f"diversity.window: must be at least 0, not {self.window}")
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """Name, dtype (NumPy's name) and shape of a graph input or output; a string is a dynamic axis."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Everything in `bundle.json`.
+
+    `objectives` are the default α, β, γ, and the only ones if `fixed_objectives`; `units` are s_o, the mean increment
+    per exposed slot in training, by which each objective's increment is divided before it is weighted. `fallback` is
+    the formula that orders what the model does not reach. `files` maps file name to SHA-256.
+
+    `shares` says per counted objective which share ρ in 0..1 of the learnt correction was kept; None: not known.
+    `valued` are the objectives that the model has learnt to value; the others have no default weight. `verdict` is
+    what came of comparing the model with the sort.
+    """
+
+    name: str
+    version: str
+    family: Family
+    spec: FeatureSpec
+    limits: Limits
+    queues: tuple[QueueSpec, ...]
+    partition: Partition
+    objectives: Mapping[str, float]
+    units: Mapping[str, float]
+    diversity: Diversity
+    fallback: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    files: Mapping[str, str] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    shares: Mapping[str, float] | None = None
+    valued: tuple[str, ...] = OBJECTIVES
+    verdict: Verdict = UNMEASURED
+
+    def __post_init__(self) -> None:
+        if self.family not in get_args(Family):
+            raise SpecError(f"bundle.family: must be one of {get_args(Family)}, not {self.family!r}")
+        if self.partition not in get_args(Partition):
+            raise SpecError(f"bundle.partition: must be one of {get_args(Partition)}, not {self.partition!r}")
+        if not 1 <= len(self.queues) <= self.limits.queues:
+            raise SpecError(f"bundle.queues: must be 1 to {self.limits.queues} queues, not {len(self.queues)}")
+        for name in ("objectives", "units"):
+            if set(getattr(self, name)) != set(OBJECTIVES):
+                raise SpecError(f"bundle.{name}: must have exactly the keys {', '.join(OBJECTIVES)}")
+        for name in OBJECTIVES:
+            if not 0 <= self.objectives[name] < math.inf:
+                raise SpecError(f"bundle.objectives.{name}: must be a finite number of at least 0")
+            if not 0 < self.units[name] < math.inf:
+                raise SpecError(f"bundle.units.{name}: must be a finite number above 0")
+        self._check_learnt()
+
+    def _check_learnt(self) -> None:
+        """Hold shares and valued objectives to what they may be. Raises `SpecError` naming the key."""
+        counted = set(_LEARNT_BY.values())
+        if self.shares is not None and set(self.shares) != counted:
+            raise SpecError(f"bundle.shares: must have exactly the keys {', '.join(sorted(counted))}")
+        for name, share in (self.shares or {}).items():
+            if not 0 <= share <= 1:
+                raise SpecError(f"bundle.shares.{name}: must be within 0..1, not {share:g}")
+        if not self.valued or [name for name in OBJECTIVES if name in self.valued] != list(self.valued):
+            raise SpecError(
+                f"bundle.valued: must be some of {', '.join(OBJECTIVES)}, each once and in that order, "
+                f"not {list(self.valued)}"
+            )
+        for name in self.not_valued(self.objectives):
+            raise SpecError(
+                f"bundle.objectives.{name}: must be 0, since the model values {' and '.join(self.valued)} only"
+            )
+
+    def not_valued(self, weights: Mapping[str, float]) -> list[str]:
+        """Of the objectives with a weight above 0, those that the model has not learnt to value."""
+        return [name for name in OBJECTIVES if weights[name] > 0 and name not in self.valued]
+
+    def bypassed(self, weights: Mapping[str, float]) -> bool:
+        """Is nothing of what was learnt kept for any objective that has a weight above 0, so that the sort decides?
+
+        `weights` must not all be 0.
+        """
+        shares = self.shares
+        return shares is not None and all(shares[_LEARNT_BY[o]] == 0 for o in OBJECTIVES if weights[o] > 0)
+
+    @property
+    def fixed_objectives(self) -> bool:
+        """Does the graph know one mix of objectives only, and so take no weights?"""
+        return all(tensor.name != "objective_weights" for tensor in self.inputs)
+
+    @property
+    def any_slots(self) -> bool:
+        """Does the graph take any number of slots, so that empty ones need not be encoded?"""
+        return any(isinstance(size, str) for t in self.inputs if t.name == "valid" for size in t.shape[1:])
+
+    def places(self, queues: int) -> int:
+        """Places in each of a request's `queues`: the graph's own, or a share of all slots if their number is free."""
+        return self.limits.slots // queues if self.any_slots else self.limits.queue_length
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON types, with the format number and the spec's fingerprint."""
+        return {
+            "format": FORMAT,
+            "name": self.name,
+            "version": self.version,
+            "family": self.family,
+            "fingerprint": self.spec.fingerprint,
+            "limits": dataclasses.asdict(self.limits),
+            "queues": [dataclasses.asdict(q) for q in self.queues],
+            "partition": self.partition,
+            "objectives": dict(self.objectives),
+            "units": dict(self.units),
+            "diversity": dataclasses.asdict(self.diversity),
+            "fallback": self.fallback,
+            "inputs": [_tensor_to_json(t) for t in self.inputs],
+            "outputs": [_tensor_to_json(t) for t in self.outputs],
+            "files": dict(self.files),
+            "provenance": dict(self.provenance),
+            **({} if self.shares is None else {"shares": dict(self.shares)}),
+            "valued": list(self.valued),
+            "verdict": self.verdict.to_json(),
+            "spec": self.spec.to_json(),
+        }
+
+    @classmethod
+    def from_json(cls, data: object) -> Manifest:
+        """Read `to_json`'s form. Raises `SpecError` naming the key that is wrong, or a fingerprint that differs."""
+        table = as_mapping(data, "bundle")
+        known = {f.name for f in dataclasses.fields(cls)} | {"format", "fingerprint"}
+        check_keys(table, known, "bundle", _OPTIONAL)
+        if table["format"] != FORMAT:
+            raise SpecError(f"bundle.format: this version reads format {FORMAT}, not {table['format']!r}")
+        spec = FeatureSpec.from_json(table["spec"])
+        if table["fingerprint"] != spec.fingerprint:
+            raise SpecError(
+                f"bundle.fingerprint: is {table['fingerprint']!r}, but the spec in it has {spec.fingerprint!r}"
+            )
+        return cls(
+            name=_text(table, "name"),
+            version=_text(table, "version"),
+            family=cast(Family, _text(table, "family")),
+            spec=spec,
+            limits=record(Limits, table["limits"], "bundle.limits"),
+            queues=tuple(record(QueueSpec, q, f"bundle.queues[{i}]") for i, q in enumerate(_array(table, "queues"))),
+            partition=cast(Partition, _text(table, "partition")),
+            objectives=_numbers(table, "objectives"),
+            units=_numbers(table, "units"),
+            diversity=record(Diversity, table["diversity"], "bundle.diversity"),
+            fallback=_text(table, "fallback"),
+            inputs=tuple(_tensor(t, f"bundle.inputs[{i}]") for i, t in enumerate(_array(table, "inputs"))),
+            outputs=tuple(_tensor(t, f"bundle.outputs[{i}]") for i, t in enumerate(_array(table, "outputs"))),
+            files=as_mapping(table["files"], "bundle.files"),
+            provenance=as_mapping(table["provenance"], "bundle.provenance"),
+            shares=_numbers(table, "shares") if "shares" in table else None,
+            valued=tuple(_strings(table, "valued")) if "valued" in table else OBJECTIVES,
+            verdict=Verdict.from_json(table["verdict"], "bundle.verdict") if "verdict" in table else UNMEASURED,
+        )
+
+    @classmethod
+    def read(cls, folder: Path) -> Manifest:
+        """Read ``folder/bundle.json``. Raises `SpecError` if it is missing, no JSON, or malformed."""
+        path = folder / MANIFEST_FILE
+        try:
+            return cls.from_json(json.loads(path.read_text("utf-8")))
+        except OSError as error:
+            raise SpecError(f"{path}: cannot be read: {error.strerror}") from error
+        except ValueError as error:
+            if isinstance(error, SpecError):
+                raise SpecError(f"{path}: {error}") from error
+            raise SpecError(f"{path}: is not valid JSON: {error}") from error
+
+
+def same_mix(a: Mapping[str, float], b: Mapping[str, float]) -> bool:
+    """Are two tables of objective weights, neither of them all 0, the same up to a factor?"""
+    total_a, total_b = (sum(weights[name] for name in OBJECTIVES) for weights in (a, b))
+    return all(math.isclose(a[o] / total_a, b[o] / total_b, abs_tol=_SAME_SHARE) for o in OBJECTIVES)
+
+
+def _tensor_to_json(tensor: TensorSpec) -> dict[str, Any]:
+    return {"name": tensor.name, "dtype": tensor.dtype, "shape": list(tensor.shape)}
+
+
+def _tensor(data: object, where: str) -> TensorSpec:
+    table = as_mapping(data, where)
+    check_keys(table, {"name", "dtype", "shape"}, where)
+    if not isinstance(table["shape"], list) or not all(isinstance(n, (int, str)) for n in table["shape"]):
+        raise SpecError(f"{where}.shape: must be an array of sizes or axis names")
+    return TensorSpec(_text(table, "name", where), _text(table, "dtype", where), tuple(table["shape"]))
+
+
+def _text(table: Mapping[str, Any], key: str, where: str = "bundle") -> str:
+    if not isinstance(table[key], str):
+        raise SpecError(f"{where}.{key}: must be a string")
+    return str(table[key])
+
+
+def _array(table: Mapping[str, Any], key: str) -> list[Any]:
+    if not isinstance(table[key], list):
+        raise SpecError(f"bundle.{key}: must be an array")
+    return list(table[key])
+
+
+def _strings(table: Mapping[str, Any], key: str) -> Sequence[str]:
+    values = _array(table, key)
+    if not all(isinstance(value, str) for value in values):
+        raise SpecError(f"bundle.{key}: must be an array of strings")
+    return values
+
+
+def _numbers(table: Mapping[str, Any], key: str) -> dict[str, float]:
+    values = as_mapping(table[key], f"bundle.{key}")
+    return {name: scalar(value, "float", f"bundle.{key}.{name}") for name, value in values.items()}

@@ -1,0 +1,186 @@
+"""List records to padded arrays of exposed lists, and seeded batches of them.
+
+Axis letters: n lists, L positions, C categorical columns, F number columns, S scores. Position j holds the item shown
+at rank j; lists longer than L are cut, shorter ones padded with zeros. It knows nothing about models or losses.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from models.contract.features import Arrays, Encoder, FeatureError, unit_embeddings
+from models.contract.spec import FeatureSpec
+from models.data.lists import Candidate, ListRecord
+
+_CHUNK = 1024
+
+UNKNOWN_RATE: Final = 0.01
+"""Share of categorical values hidden in training, which is what trains the unknown bucket (`hide_values`)."""
+
+Batch = dict[str, Tensor]
+"""Feature arrays under the names the graph inputs have, and `labels`, `lengths`, `observed`."""
+
+
+@dataclass(frozen=True)
+class ListArrays:
+    """The exposed lists of n records.
+
+    `features`: ``user_ids`` [n, C], ``user_numbers`` [n, F], ``item_ids`` [n, L, C], ``item_numbers`` [n, L, F],
+    ``item_scores`` [n, L, S], ``priors`` [n, L, O], ``price`` [n, L] in currency and ``embeddings`` [n, L, E], unit
+    rows or zeros. `labels` float32 [n, L, 3] holds clicks, purchases and gmv (currency) in the order of
+    `spec.OBJECTIVES`; `observed` bool [n, 3] says which of them the log records, and what it does not is 0 in `labels`.
+    `lengths` int64 [n] is how many positions are filled.
+    """
+
+    features: Arrays
+    labels: NDArray[np.float32]
+    observed: NDArray[np.bool_]
+    lengths: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    @property
+    def filled(self) -> NDArray[np.bool_]:
+        """Bool [n, L]: the positions that hold an exposed item."""
+        return np.arange(self.labels.shape[1]) < self.lengths[:, None]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all arrays, in hex: whether two runs trained on the same lists."""
+        return digest(self._arrays())
+
+    @property
+    def has_embeddings(self) -> bool:
+        """Tell whether any exposed item has an embedding."""
+        return bool(self.features["embeddings"].any())
+
+    def take(self, rows: NDArray[np.int64]) -> ListArrays:
+        """The lists at `rows`, in that order."""
+        features = {name: values[rows] for name, values in self.features.items()}
+        return ListArrays(features, self.labels[rows], self.observed[rows], self.lengths[rows])
+
+    def tensors(self, device: torch.device) -> Batch:
+        """All lists as tensors on one device. Lists are small, so a data set is moved once, not batch by batch."""
+        return {name: torch.from_numpy(values).to(device) for name, values in self._arrays().items()}
+
+    def _arrays(self) -> Arrays:
+        return {**self.features, "labels": self.labels, "observed": self.observed, "lengths": self.lengths}
+
+
+def encode_lists(records: Sequence[ListRecord], spec: FeatureSpec, list_length: int) -> ListArrays:
+    """Encode the exposed part of every record. Raises `ValueError` naming the list and the field that cannot be."""
+    encoder = Encoder(spec)
+    chunks = [_encode_chunk(encoder, records[i : i + _CHUNK], list_length) for i in range(0, len(records), _CHUNK)]
+    if not chunks:
+        raise ValueError("there are no lists to encode")
+    features = join_chunks(chunks)
+    labels, observed = encode_labels(records, list_length)
+    return ListArrays(features, labels, observed, _lengths(records, list_length))
+
+
+def join_chunks(chunks: Sequence[Arrays]) -> Arrays:
+    """Concatenate encoded chunks along their first axis; ``embeddings`` are padded to the widest."""
+    width = max(chunk["embeddings"].shape[-1] for chunk in chunks)
+    for chunk in chunks:
+        rows = chunk["embeddings"]
+        chunk["embeddings"] = np.pad(rows, [(0, 0)] * (rows.ndim - 1) + [(0, width - rows.shape[-1])])
+    return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
+
+
+def encode_labels(records: Sequence[ListRecord], list_length: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """`labels` [n, L, 3] and `observed` [n, 3] of `ListArrays`."""
+    observed = np.array([[True, r.purchases is not None, r.gmv is not None] for r in records])
+    return _labels(records, list_length), observed
+
+
+def digest(arrays: Arrays) -> str:
+    """SHA-256 of named arrays, in hex: whether two runs saw the same data."""
+    hashed = hashlib.sha256()
+    for name, values in sorted(arrays.items()):
+        hashed.update(f"{name} {values.dtype} {values.shape}".encode())
+        hashed.update(np.ascontiguousarray(values).tobytes())
+    return hashed.hexdigest()
+
+
+def batches(data: Batch, size: int, order: NDArray[np.int64] | None = None) -> Iterator[Batch]:
+    """Cut `data` into batches of at most `size` lists, in `order` if given, else as they come."""
+    count = len(data["lengths"])
+    rows = torch.from_numpy(np.arange(count) if order is None else order).to(data["lengths"].device)
+    for start in range(0, count, size):
+        chosen = rows[start : start + size]
+        yield {name: values[chosen] for name, values in data.items()}
+
+
+def epoch_order(count: int, *, seed: int, epoch: int) -> NDArray[np.int64]:
+    """A permutation that depends on seed and epoch only, so a resumed run shuffles as an uninterrupted one."""
+    return np.random.default_rng([seed, epoch]).permutation(count)
+
+
+def seen_by(model: nn.Module, batch: Batch, spec: FeatureSpec) -> Batch:
+    """What a model gets to see of a batch: all of it, but for some hidden values while it trains."""
+    return hide_values(batch, spec, UNKNOWN_RATE) if model.training else batch
+
+
+def hide_values(batch: Batch, spec: FeatureSpec, rate: float) -> Batch:
+    """The batch with each categorical value replaced by its field's unknown bucket with probability `rate`.
+
+    Training lists hold few or no unknown values, yet serving meets them; without this, that bucket's embedding would
+    stay as it was initialised.
+    """
+    hidden = dict(batch)
+    for name, fields in (("user_ids", spec.user_categoricals), ("item_ids", spec.item_categoricals)):
+        ids = batch[name]
+        unknown = torch.tensor(list(accumulate((f.rows for f in fields), initial=0))[:-1], device=ids.device)
+        hidden[name] = torch.where(torch.rand(ids.shape, device=ids.device) < rate, unknown.to(ids.dtype), ids)
+    return hidden
+
+
+def _encode_chunk(encoder: Encoder, records: Sequence[ListRecord], list_length: int) -> Arrays:
+    shown = [[r.candidates[i] for i in r.exposed[:list_length]] for r in records]
+    try:
+        users = [encoder.encode_user(r.user, r.context) for r in records]
+        flat = [c for candidates in shown for c in candidates]
+        items = {**encoder.encode_items(flat), "embeddings": unit_embeddings(flat)}
+    except FeatureError:
+        _name_broken_list(encoder, records, shown)
+        raise
+    filled = np.arange(list_length) < _lengths(records, list_length)[:, None]
+    arrays: Arrays = {name: np.stack([u[name] for u in users]) for name in users[0]}
+    for name, values in items.items():
+        padded = np.zeros((*filled.shape, *values.shape[1:]), values.dtype)
+        padded[filled] = values
+        arrays[name] = padded
+    return arrays
+
+
+def _name_broken_list(encoder: Encoder, records: Sequence[ListRecord], shown: Sequence[Sequence[Candidate]]) -> None:
+    for record, candidates in zip(records, shown, strict=True):
+        try:
+            encoder.encode_user(record.user, record.context)
+            encoder.encode_items(candidates, record.exposed[: len(candidates)])
+        except FeatureError as error:
+            raise ValueError(f"list {record.request_id!r}: {error}") from error
+
+
+def _lengths(records: Sequence[ListRecord], list_length: int) -> NDArray[np.int64]:
+    return np.array([min(len(r.exposed), list_length) for r in records], np.int64)
+
+
+def _labels(records: Sequence[ListRecord], list_length: int) -> NDArray[np.float32]:
+    labels = np.zeros((len(records), list_length, 3), np.float32)
+    for row, record in zip(labels, records, strict=True):
+        for column, values in enumerate((record.clicks, record.purchases, record.gmv)):
+            if values is not None:
+                kept = values[:list_length]
+                row[: len(kept), column] = kept
+    return labels

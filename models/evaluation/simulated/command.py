@@ -1,0 +1,175 @@
+"""Compare planners and value models on a simulated list file, where the true value of every list is known.
+
+The product's own graph, with its queues, at every head width and beam width asked for, beside the same searches under
+true values; several checkpoints (seeds) are pooled by their mean.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any, cast
+
+from models.baselines.pointwise import fit_pointwise
+from models.data.lists import read_lists, read_metadata
+from models.datasets.simulator import Simulator, SimulatorConfig
+from models.evaluation.simulated.comparison import (
+    Case,
+    Comparison,
+    Searches,
+    Wish,
+    gain_pairs,
+    served_name,
+)
+from models.evaluation.simulated.diversity import mmr_rows, mmr_table
+from models.evaluation.simulated.report import gain_ratios, learning_curve_table, ratio_table, summarise, value_table
+from models.files import write_json
+from models.nets.checkpoint import Checkpoint, load_checkpoint
+from models.options import parse_weights
+from models.planners.worth import Triple
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    add = parser.add_argument
+    add("--data", type=Path, required=True, metavar="FILE", help="list file of `listwright data simulator`")
+    add(
+        "--checkpoint",
+        type=Path,
+        required=True,
+        nargs="+",
+        metavar="FILE",
+        help="value models trained on it; several of one configuration (seeds) are pooled by their mean",
+    )
+    add("--length", type=int, required=True, metavar="M", help="positions to fill")
+    add("--requests", type=int, default=300, help="test requests to plan for (default: %(default)s)")
+    add("--head-widths", type=_ints, default=(1, 2, 4), metavar="H,…", help="heads per queue (default: 1,2,4)")
+    add("--beam-widths", type=_ints, default=(1, 8), metavar="W,…", help="lists held at each step (default: 1,8)")
+    add("--objectives", type=parse_weights, default=(5.0, 1.0, 1.0), metavar="A,B,G", help="α,β,γ (default: 5,1,1)")
+    add("--trade-offs", type=_trade_offs, default=(), metavar="LAMBDA,…", help="also tell what MMR does at these λ")
+    add("--no-pointwise", action="store_true", help="leave out the pointwise model fitted to the same logs")
+    add(
+        "--learning-curve",
+        action="store_true",
+        help="the checkpoints differ in the number of training lists: pool those of one number only, a line for each",
+    )
+    add("--seed", type=int, default=0, help="seed of the pointwise model and the bootstrap (default: %(default)s)")
+    add("--json", type=Path, metavar="FILE", help="write the figures here as well")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Plan, value, print the tables."""
+    for name in ("requests", "length"):
+        if getattr(arguments, name) < 1:
+            raise ValueError(f"--{name}: must be at least 1, not {getattr(arguments, name)}")
+    checkpoints = [load_checkpoint(path) for path in arguments.checkpoint]
+    check_alike(arguments.checkpoint, checkpoints)
+    cases = read_cases(arguments.data, arguments.length, arguments.requests)
+    wish = Wish(cast(Triple, arguments.objectives))
+    searches = Searches(arguments.head_widths, arguments.beam_widths)
+    pointwise = None
+    if not arguments.no_pointwise:
+        train = list(read_lists(arguments.data, "train"))
+        pointwise = fit_pointwise(train, checkpoints[0].spec, seed=arguments.seed)
+    comparison = Comparison.of(cases, checkpoints[0], wish, searches, pointwise)
+    figures, text = (_learning_curve if arguments.learning_curve else _pooled)(comparison, checkpoints, arguments.seed)
+    report: dict[str, Any] = {
+        "requests": len(cases),
+        "candidates": max(len(case.record.candidates) for case in cases),
+        "length": arguments.length,
+        "model": describe(checkpoints[0]),
+        "checkpoints": len(checkpoints),
+        "preferences": asdict(wish.in_units(checkpoints[0])),
+        **figures,
+    }
+    print(f"{report['model']}; checkpoints: {len(checkpoints)}; requests: {len(cases)}\n\n{text}")
+    if arguments.trade_offs:
+        width, preferences = max(arguments.head_widths), wish.in_units(checkpoints[0])
+        report["mmr"] = mmr_rows(checkpoints[0], cases, preferences, arguments.trade_offs, width)
+        print(f"\nMMR at h={width}, window {preferences.window}\n\n{mmr_table(report['mmr'])}")
+    if arguments.json is not None:
+        write_json(arguments.json, report)
+    return 0
+
+
+def read_cases(data: Path, length: int, requests: int) -> list[Case]:
+    """The first `requests` test requests of a simulated list file. Raises `ValueError` if there are none."""
+    simulator = Simulator(SimulatorConfig.from_metadata(read_metadata(data)))
+    cases: list[Case] = []
+    for record in islice(read_lists(data, "test"), requests):
+        if len(record.candidates) < length:
+            raise ValueError(f"--length: {length} is more than the {len(record.candidates)} candidates of a request")
+        cases.append(Case(record, length, partial(simulator.list_value, simulator.find(record.request_id))))
+    if not cases:
+        raise ValueError(f"{data}: has no test lists")
+    return cases
+
+
+def check_alike(paths: Sequence[Path], checkpoints: Sequence[Checkpoint]) -> None:
+    """Raise `ValueError` naming a checkpoint of another configuration than the first: a mean would say nothing."""
+    for path, checkpoint in zip(paths, checkpoints, strict=True):
+        if checkpoint.config != checkpoints[0].config:
+            raise ValueError(f"--checkpoint: {path} has another configuration than {paths[0]}; evaluate them apart")
+
+
+def describe(checkpoint: Checkpoint) -> str:
+    """Which kind of value model this is, in a few words."""
+    config = checkpoint.config
+    if config.head == "independent":
+        return "as in the papers (independent thresholds)"
+    return f"hazards of {config.states} states, list context: {config.context}"
+
+
+def _pooled(comparison: Comparison, checkpoints: Sequence[Checkpoint], seed: int) -> tuple[dict[str, Any], str]:
+    """The figures of all checkpoints together, and their tables."""
+    values = comparison.values(checkpoints)
+    preferences = comparison.wish.in_units(checkpoints[0])
+    rows = summarise(values, preferences, seed)
+    ratios = gain_ratios(values, gain_pairs(comparison.searches), preferences, seed)
+    return {"rows": rows, "ratios": ratios}, f"{value_table(rows)}\n\n{ratio_table(ratios)}"
+
+
+def _learning_curve(comparison: Comparison, checkpoints: Sequence[Checkpoint], seed: int) -> tuple[dict[str, Any], str]:
+    """The figures by the number of training lists, and their table."""
+    groups: dict[int, list[Checkpoint]] = {}
+    for checkpoint in checkpoints:
+        groups.setdefault(_training_lists(checkpoint), []).append(checkpoint)
+    preferences = comparison.wish.in_units(checkpoints[0])
+    points = {lists: summarise(comparison.values(group), preferences, seed) for lists, group in sorted(groups.items())}
+    table = learning_curve_table(points, [served_name(*pair) for pair in comparison.searches.pairs])
+    return {"learning_curve": [{"lists": lists, "rows": rows} for lists, rows in points.items()]}, table
+
+
+def _training_lists(checkpoint: Checkpoint) -> int:
+    lists = checkpoint.provenance.get("lists", {}).get("train")
+    if not isinstance(lists, int):
+        raise ValueError("--learning-curve: a checkpoint does not say how many lists it was trained on")
+    return lists
+
+
+def _ints(text: str) -> tuple[int, ...]:
+    parts = text.split(",")
+    if not all(part.isascii() and part.isdigit() and int(part) for part in parts):
+        raise argparse.ArgumentTypeError(f"must be whole numbers of at least 1, not {text!r}")
+    return tuple(dict.fromkeys(map(int, parts)))
+
+
+def _trade_offs(text: str) -> tuple[float, ...]:
+    if not all(0 <= number <= 1 for number in _floats(text)):
+        raise argparse.ArgumentTypeError(f"must be numbers within 0..1, not {text!r}")
+    return _floats(text)
+
+
+def _floats(text: str) -> tuple[float, ...]:
+    try:
+        numbers = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        numbers = (math.nan,)
+    if not all(map(math.isfinite, numbers)):
+        raise argparse.ArgumentTypeError(f"must be finite numbers, not {text!r}")
+    return numbers

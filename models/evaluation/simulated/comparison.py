@@ -1,0 +1,283 @@
+"""Planners and value models where the truth is known: lists for many requests, valued by a closed form.
+
+Every row of the table is a planner under a notion of value, so that one sees what each loses: the planner (the same
+search with the true value), the value model (a search of all candidates under the learnt value), and both. `random`
+and `optimum` frame them: optimality is (V − V̄ of random lists) / (V* − V̄).
+
+Axis letters: n requests, m places, k lists, S checkpoints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
+from math import perm
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.baselines.pointwise import PointwiseModel
+from models.data.lists import ListRecord
+from models.evaluation.planning import (
+    ServedPlanner,
+    check_candidates,
+    formula_sort,
+    learnt_beam,
+    learnt_exhaustive,
+    preparer,
+)
+from models.nets.checkpoint import Checkpoint
+from models.planners.references.sort_gen import Preferences
+from models.planners.search.exhaustive import best_list
+
+MOST_LISTS: Final = 2000
+"""Searching exhaustively is offered up to this many lists a request: 8 choose and order 4 are 1,680."""
+
+BASELINE: Final = "formula sort, prior scores"
+OPTIMUM: Final = "true value, exhaustive"
+RANDOM: Final = "random"
+RANDOM_LISTS: Final = 100
+
+Lists = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A request to plan for: what a service would see of it, how many places there are, and its truth.
+
+    `outcomes` gives the true (clicks, conversions, GMV) of the first 1, 2, … m items of lists [k, m]: [k, m, 3].
+    """
+
+    record: ListRecord
+    length: int
+    outcomes: Callable[[Lists], Floats]
+
+    def values(self, lists: Lists) -> Floats:
+        """True (clicks, conversions, GMV) [k, 3] of lists [k, m] of candidate indices."""
+        return self.outcomes(lists)[:, -1]
+
+
+Planner = Callable[[Sequence[Case], Preferences], Lists]
+"""A planner returns candidate indices [n, m] for n cases of m places."""
+
+
+@dataclass(frozen=True)
+class Searches:
+    """Which searches are compared: every one of `head_widths` with every one of `beam_widths`."""
+
+    head_widths: Sequence[int] = (1,)
+    beam_widths: Sequence[int] = (1,)
+
+    @property
+    def pairs(self) -> list[tuple[int, int]]:
+        """Head width and beam width."""
+        return list(product(self.head_widths, self.beam_widths))
+
+
+@dataclass(frozen=True)
+class Wish:
+    """α, β and γ. Value is compared at λ = 1: what MMR is for has no true value."""
+
+    weights: tuple[float, float, float]
+
+    def in_units(self, checkpoint: Checkpoint) -> Preferences:
+        """The wish in the units s_o of a checkpoint."""
+        units = checkpoint.units
+        return Preferences(self.weights, (units["click"], units["conversion"], units["gmv"]))
+
+
+def served_name(head_width: int, beam_width: int) -> str:
+    """What the row of the product's own graph is called."""
+    return f"SORT-Gen, {_sizes(head_width, beam_width)}"
+
+
+def true_name(head_width: int, beam_width: int) -> str:
+    """What the row of the same search under true values is called."""
+    return f"true value, queues {_sizes(head_width, beam_width)}"
+
+
+def over_all_name(notion: str, beam_width: int) -> str:
+    """What the search of all candidates under a notion of value is called."""
+    return f"{notion} value, {'greedy' if beam_width == 1 else f'beam {beam_width}'} over all"
+
+
+def gain_pairs(searches: Searches) -> list[tuple[str, str]]:
+    """Each learnt row and that of the same search under true values."""
+    return [
+        *((served_name(*pair), true_name(*pair)) for pair in searches.pairs),
+        *((over_all_name("learnt", w), over_all_name("true", w)) for w in searches.beam_widths),
+    ]
+
+
+def known_rows(
+    checkpoint: Checkpoint, searches: Searches, pointwise: PointwiseModel | None, lists: int
+) -> dict[str, Planner]:
+    """The rows that no value model has a part in, by name. `checkpoint` gives them spec and units, and so the queues.
+
+    `lists` is how many lists a request has: exhaustive rows are left out where they are too many.
+    """
+    rows: dict[str, Planner] = {
+        "input order": lambda cases, _: np.tile(np.arange(cases[0].length), (len(cases), 1)),
+        BASELINE: partial(_sorted, checkpoint, None),
+    }
+    if pointwise is not None:
+        rows["formula sort, pointwise model"] = partial(_sorted, checkpoint, pointwise)
+    for head_width, beam_width in searches.pairs:
+        rows[true_name(head_width, beam_width)] = partial(_true_queues, checkpoint, head_width, beam_width)
+    for width in searches.beam_widths:
+        rows[over_all_name("true", width)] = partial(true_over_all, width)
+    if lists <= MOST_LISTS:
+        rows[OPTIMUM] = _optimum
+    return rows
+
+
+def learnt_rows(checkpoint: Checkpoint, length: int, searches: Searches, lists: int) -> dict[str, Planner]:
+    """The rows of one value model, by name: as served, and searching all candidates."""
+    rows: dict[str, Planner] = {}
+    for pair in searches.pairs:
+        served = ServedPlanner.of(checkpoint, length, head_width=pair[0], beam_width=pair[1])
+        rows[served_name(*pair)] = partial(_planned, served)
+    for width in searches.beam_widths:
+        rows[over_all_name("learnt", width)] = partial(_learnt_over_all, checkpoint, width)
+    if lists <= MOST_LISTS:
+        rows["learnt value, exhaustive"] = partial(_learnt_exhaustive, checkpoint)
+    return rows
+
+
+def list_count(cases: Sequence[Case]) -> int:
+    """The most lists that a case has. Raises `ValueError` naming one with fewer candidates than places."""
+    check_candidates([case.record for case in cases], cases[0].length)
+    return max(perm(len(case.record.candidates), case.length) for case in cases)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Cases, what to search for and how, and the true values `known` [n, 3] of what no value model has a part in."""
+
+    cases: Sequence[Case]
+    wish: Wish
+    searches: Searches
+    known: Mapping[str, Floats]
+
+    @classmethod
+    def of(
+        cls,
+        cases: Sequence[Case],
+        checkpoint: Checkpoint,
+        wish: Wish,
+        searches: Searches,
+        pointwise: PointwiseModel | None = None,
+    ) -> Comparison:
+        """Plan without a value model. `checkpoint` lends its spec and units, and with them its queues."""
+        rows = known_rows(checkpoint, searches, pointwise, list_count(cases))
+        known = {RANDOM: random_values(cases), **run_planners(cases, rows, wish.in_units(checkpoint))}
+        return cls(cases, wish, searches, known)
+
+    def values(self, checkpoints: Sequence[Checkpoint]) -> dict[str, Floats]:
+        """True values [S, n, 3] by row: what is known, with S = 1, and what each checkpoint has a part in.
+
+        Each checkpoint plans in its own units, as a bundle made of it would.
+        """
+        lists, length = list_count(self.cases), self.cases[0].length
+        learnt = [
+            run_planners(self.cases, learnt_rows(c, length, self.searches, lists), self.wish.in_units(c))
+            for c in checkpoints
+        ]
+        together = {name: np.stack([found[name] for found in learnt]) for name in learnt[0]}
+        return {name: values[None] for name, values in self.known.items()} | together
+
+
+def run_planners(cases: Sequence[Case], rows: Mapping[str, Planner], preferences: Preferences) -> dict[str, Floats]:
+    """True values [n, 3] of each planner's lists."""
+    return {name: true_values(cases, planner(cases, preferences)) for name, planner in rows.items()}
+
+
+def true_values(cases: Sequence[Case], lists: Lists) -> Floats:
+    """True values [n, 3] of one list [n, m] per case."""
+    return np.array([case.values(chosen[None])[0] for case, chosen in zip(cases, lists, strict=True)])
+
+
+def random_values(cases: Sequence[Case]) -> Floats:
+    """Mean true values [n, 3] of `RANDOM_LISTS` random lists of each case."""
+    return np.array([_random_value(case, seed) for seed, case in enumerate(cases)])
+
+
+def plan_truly(
+    case: Case, queues: Sequence[Sequence[int]], preferences: Preferences, *, head_width: int, beam_width: int = 1
+) -> list[int]:
+    """The list that the graph's search finds under true values: the first `head_width` items that are left of each
+    queue are appended to each list held, and the best `beam_width` lists are held on to. MMR has no part in it.
+
+    Of equals the continuation of the better list is kept, then the queue of higher priority, then the better rank.
+    """
+    beams: list[list[int]] = [[]]
+    for _ in range(case.length):
+        longer = [[*chosen, item] for chosen in beams for item in _proposals(queues, chosen, head_width)]
+        worth = preferences.step_value(case.values(np.array(longer, np.int64)))
+        beams = [longer[i] for i in np.argsort(-worth, kind="stable")[:beam_width].tolist()]
+    return beams[0]
+
+
+def true_over_all(width: int, cases: Sequence[Case], preferences: Preferences) -> Lists:
+    """The lists [n, m] that a beam of `width` over all candidates finds under true values; 1: greedy."""
+    everyone = [range(len(case.record.candidates)) for case in cases]
+    plans = [
+        plan_truly(case, [items], preferences, head_width=len(items), beam_width=width)
+        for case, items in zip(cases, everyone, strict=True)
+    ]
+    return np.array(plans, np.int64)
+
+
+def _proposals(queues: Sequence[Sequence[int]], chosen: Sequence[int], head_width: int) -> list[int]:
+    waiting = ([item for item in queue if item not in chosen] for queue in queues)
+    return [item for queue in waiting for item in queue[:head_width]]
+
+
+def _sizes(head_width: int, beam_width: int) -> str:
+    return f"h={head_width}" if beam_width == 1 else f"h={head_width}, W={beam_width}"
+
+
+def _random_value(case: Case, seed: int) -> Floats:
+    rng = np.random.default_rng(seed)
+    n = len(case.record.candidates)
+    lists = np.argsort(rng.random((RANDOM_LISTS, n)), axis=1)[:, : case.length]
+    mean: Floats = case.values(lists).mean(axis=0)
+    return mean
+
+
+def _planned(served: ServedPlanner, cases: Sequence[Case], preferences: Preferences) -> Lists:
+    return served([case.record for case in cases], preferences)
+
+
+def _sorted(
+    checkpoint: Checkpoint, pointwise: PointwiseModel | None, cases: Sequence[Case], preferences: Preferences
+) -> Lists:
+    return formula_sort(checkpoint, [case.record for case in cases], preferences, cases[0].length, pointwise)
+
+
+def _learnt_over_all(checkpoint: Checkpoint, width: int, cases: Sequence[Case], preferences: Preferences) -> Lists:
+    return learnt_beam(checkpoint, [case.record for case in cases], preferences, cases[0].length, width)
+
+
+def _learnt_exhaustive(checkpoint: Checkpoint, cases: Sequence[Case], preferences: Preferences) -> Lists:
+    return learnt_exhaustive(checkpoint, [case.record for case in cases], preferences, cases[0].length)
+
+
+def _true_queues(
+    checkpoint: Checkpoint, head_width: int, beam_width: int, cases: Sequence[Case], preferences: Preferences
+) -> Lists:
+    prepare = preparer(checkpoint, cases[0].length)
+    plans = []
+    for case in cases:
+        _, slots = prepare(case.record, preferences)
+        queues = [[i for i in queue if i >= 0] for queue in slots.reshape(prepare.limits.queues, -1).tolist()]
+        plans.append(plan_truly(case, queues, preferences, head_width=head_width, beam_width=beam_width))
+    return np.array(plans, np.int64)
+
+
+def _optimum(cases: Sequence[Case], preferences: Preferences) -> Lists:
+    return np.stack([best_list(c.values, len(c.record.candidates), c.length, preferences) for c in cases])

@@ -1,0 +1,103 @@
+"""What planners earn where the truth is known, as figures and Markdown: over the formula sort, and over one another.
+
+Axis letters: S checkpoints (1 for a row that no value model has a part in), n requests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from models.contract.spec import OBJECTIVES
+from models.evaluation.simulated.comparison import BASELINE, OPTIMUM, RANDOM, Floats
+from models.judging.metrics import bootstrap_interval, mean_interval, paired_interval
+from models.planners.references.sort_gen import Preferences
+
+
+def summarise(values: Mapping[str, Floats], preferences: Preferences, seed: int) -> list[dict[str, Any]]:
+    """One entry a planner, from true outcomes [S, n, 3] by name, `RANDOM` and `BASELINE` among them.
+
+    True outcomes per list, list value, its paired difference to the baseline as a share of the baseline's value,
+    optimality where `OPTIMUM` is known. Checkpoints are pooled by their mean, and intervals are over requests;
+    ``gains`` has each checkpoint's own.
+    """
+    worth = {name: preferences.step_value(outcome) for name, outcome in values.items()}
+    base, floor = worth[BASELINE].mean(axis=0), worth[RANDOM].mean(axis=0)
+    best = worth[OPTIMUM].mean(axis=0) if OPTIMUM in worth else None
+    rows = []
+    for name, outcome in values.items():
+        pooled = worth[name].mean(axis=0)
+        gain = paired_interval(pooled, base, seed=seed)
+        row: dict[str, Any] = {"planner": name, "value": mean_interval(pooled, seed=seed).mean}
+        row |= dict(zip(OBJECTIVES, outcome.mean(axis=(0, 1)).tolist(), strict=True))
+        row |= {
+            "gain": gain.mean / base.mean(),
+            "gain_low": gain.low / base.mean(),
+            "gain_high": gain.high / base.mean(),
+            "gains": (worth[name].mean(axis=1) / base.mean() - 1).tolist(),
+        }
+        if best is not None:
+            row["optimality"] = float((pooled - floor).mean() / (best - floor).mean())
+        rows.append(row)
+    return rows
+
+
+def gain_ratios(
+    values: Mapping[str, Floats], pairs: Sequence[tuple[str, str]], preferences: Preferences, seed: int
+) -> list[dict[str, Any]]:
+    """How much of each true-value search's gain over the baseline the learnt one keeps, with intervals over requests.
+
+    `pairs` are names of a learnt and a true row; a pair whose true search gains nothing has no ratio and is left out.
+    """
+    base = preferences.step_value(values[BASELINE]).mean(axis=0)
+    rows = []
+    for learnt, true in pairs:
+        ours, theirs = (preferences.step_value(values[name]).mean(axis=0) - base for name in (learnt, true))
+        if theirs.mean() <= 0:
+            continue
+        interval = bootstrap_interval((ours, theirs), _ratio, seed=seed, level=0.95, draws=2000)
+        rows.append({"planner": learnt, "against": true, **asdict(interval)})
+    return rows
+
+
+def value_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Markdown: the figures of `summarise`."""
+    lines = [
+        "| planner | list value | vs formula sort (95% interval) | optimality | clicks | conversions | GMV |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for row in rows:
+        optimality = f"{row['optimality']:.3f}" if "optimality" in row else "–"
+        outcome = f"{row['click']:.4f} | {row['conversion']:.4f} | {row['gmv']:.3f}"
+        lines.append(f"| {row['planner']} | {row['value']:.3f} | {_gain(row)} | {optimality} | {outcome} |")
+    return "\n".join(lines)
+
+
+def ratio_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Markdown: the figures of `gain_ratios`."""
+    lines = ["| planner | its gain over that of the same search with true values (95% interval) |", "|---|---:|"]
+    lines += [f"| {r['planner']} | {r['mean']:.0%} ({r['low']:.0%} to {r['high']:.0%}) |" for r in rows]
+    return "\n".join(lines)
+
+
+def learning_curve_table(points: Mapping[int, Sequence[Mapping[str, Any]]], planners: Sequence[str]) -> str:
+    """Markdown: what `planners` gain over the formula sort, by the number of training lists.
+
+    `points` are rows of `summarise` for checkpoints trained on that many lists.
+    """
+    lines = [f"| training lists | {' | '.join(planners)} |", "|---:" * (1 + len(planners)) + "|"]
+    for lists, rows in sorted(points.items()):
+        by_name = {row["planner"]: row for row in rows}
+        lines.append(f"| {lists:,} | {' | '.join(_gain(by_name[name]) for name in planners)} |")
+    return "\n".join(lines)
+
+
+def _gain(row: Mapping[str, Any]) -> str:
+    return f"{row['gain']:+.1%} ({row['gain_low']:+.1%} to {row['gain_high']:+.1%})"
+
+
+def _ratio(ours: Floats, theirs: Floats, axis: int = -1) -> Any:
+    return np.sum(ours, axis=axis) / np.sum(theirs, axis=axis)

@@ -1,0 +1,124 @@
+"""Order exposed lists anew, from arrays: by prior scores, or as a value model plans them; and take their NDCG.
+
+Training asks with them whether a model's lists are better than the sort that they start from, on lists whose outcome is
+known. NDCG on logged lists credits an order only for what was clicked where it stood, so it cannot show gains that come
+from the list as a whole (`models.judging.gate` says what it is good for all the same).
+
+Axis letters: n lists, L positions, P places of an order. An order holds places in the list as it was shown, best first,
+−1 past its end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from models.data.batches import Batch, ListArrays
+from models.judging.metrics import Floats
+from models.nets.value import ListValueModel
+from models.planners.search.beam import beam_search
+from models.planners.search.prefix import PrefixTree
+from models.planners.worth import Triple, Worth
+
+Orders = NDArray[np.int64]
+PLACES: Final = 10
+"""Places of an order that count, the k of NDCG@k."""
+_BATCH: Final = 256
+
+
+def prior_values(data: ListArrays, worth: Worth) -> Floats:
+    """Value every item by the objective formula over its prior scores, [n, L]; −∞ past a list's end."""
+    logits = torch.from_numpy(data.features["priors"]).double()
+    click, buy = torch.sigmoid(logits).unbind(-1)
+    price = torch.from_numpy(data.features["price"]).double()
+    values: Floats = worth(torch.stack([click, buy, buy * price], dim=-1)).numpy()
+    return np.where(data.filled, values, -np.inf)
+
+
+def sorted_orders(data: ListArrays, worth: Worth, places: int = PLACES) -> Orders:
+    """Sort by the objective formula, [n, P]. Ties are shuffled, so that they do not stand as they were shown."""
+    values = prior_values(data, worth)
+    shuffled = np.random.default_rng(0).random(values.shape)
+    order = np.lexsort((shuffled, -values), axis=-1)[:, :places]
+    return np.where(np.arange(order.shape[1]) < data.lengths[:, None], order, -1)
+
+
+def planned_orders(
+    model: ListValueModel, data: ListArrays, worth: Worth, *, device: torch.device, places: int = PLACES
+) -> Orders:
+    """Find the order [n, P] that would be served: the greedy plan over all items of the list, or the sort.
+
+    The sort is served if no correction of a weighted objective is kept (ρ = 0), and where the model values it higher.
+    """
+    order = sorted_orders(data, worth, places)
+    if bypassed(model, worth.weights):
+        return order
+    for rows in _of_equal_length(data.lengths):
+        part = data.take(rows)
+        length = min(int(part.lengths[0]), places)
+        batch: Batch = {**part.tensors(device), "valid": torch.from_numpy(part.filled).to(device)}
+        found = beam_search(model, batch, worth, length, 1)
+        plan, sort = found.lists[:, 0], torch.from_numpy(order[rows, :length]).to(device)
+        differ = (plan != sort).any(dim=1).nonzero()[:, 0]
+        better = _value(model, batch, worth, differ, sort[differ]) > found.step_values[differ, 0, -1]
+        plan[differ[better]] = sort[differ[better]]
+        order[rows, :length] = plan.cpu().numpy()
+    return order
+
+
+def bypassed(model: ListValueModel, weights: Triple) -> bool:
+    """Tell whether nothing learnt has a say at these weights, so that the sort is served. GMV goes with conversions.
+
+    The papers' head has no share, and is never bypassed.
+    """
+    if model.shares is None:
+        return False
+    click, buy = model.shares.values()
+    return all(share == 0 for share, weight in zip((click, buy, buy), weights, strict=True) if weight > 0)
+
+
+def ndcg_of(orders: Orders, gains: Floats) -> Floats:
+    """Compute NDCG@P of each order [n, P] under gains [n, L] as shown; NaN for a list without any gain."""
+    discounts = 1 / np.log2(np.arange(2, orders.shape[1] + 2))
+    found = np.where(orders >= 0, np.take_along_axis(gains, np.maximum(orders, 0), axis=1), 0.0) @ discounts
+    ideal = -np.sort(-gains, axis=1)[:, : orders.shape[1]] @ discounts
+    return _share(found, ideal)
+
+
+def random_ndcg(data: ListArrays, gains: Floats, places: int = PLACES) -> Floats:
+    """Compute the expected NDCG of a random order of each list, [n]; NaN for a list without any gain."""
+    width = min(places, gains.shape[1])
+    discounts = 1 / np.log2(np.arange(2, width + 2))
+    reach = np.where(np.arange(width) < data.lengths[:, None], discounts, 0.0).sum(axis=1)
+    expected = gains.sum(axis=1) / np.maximum(data.lengths, 1) * reach
+    ideal = -np.sort(-gains, axis=1)[:, :width] @ discounts
+    return _share(expected, ideal)
+
+
+def shown_orders(data: ListArrays, places: int = PLACES) -> Orders:
+    """Give the order [n, P] in which the lists were shown."""
+    place = np.arange(min(places, data.labels.shape[1]))
+    return np.where(place < data.lengths[:, None], place, -1)
+
+
+def _share(found: Floats, ideal: Floats) -> Floats:
+    shares: Floats = np.divide(found, ideal, out=np.full(len(found), np.nan), where=ideal > 0)
+    return shares
+
+
+def _value(
+    model: ListValueModel, batch: Batch, worth: Worth, requests: torch.Tensor, orders: torch.Tensor
+) -> torch.Tensor:
+    """Value `orders` [M, L] of `requests` [M] as whole lists, [M]."""
+    return worth(PrefixTree(model, batch).outcomes(requests, orders)[:, -1])
+
+
+def _of_equal_length(lengths: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    """Group rows of lists of the same length, at most `_BATCH` at a time; empty lists are left out."""
+    for length in np.unique(lengths[lengths > 0]):
+        rows = np.flatnonzero(lengths == length)
+        yield from (rows[i : i + _BATCH] for i in range(0, len(rows), _BATCH))

@@ -1,0 +1,253 @@
+"""Mined sequences joined to their requests: what a generator is distilled from.
+
+It reads what `mining.py` wrote and checks it against the list file; it knows nothing about searching or losses.
+
+Axis letters: n requests, S sequences of a request (padded to the most), L positions, N candidates.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+
+from models.contract.features import Arrays
+from models.contract.spec import OBJECTIVES, FeatureSpec
+from models.data.batches import Batch, digest
+from models.data.lists import ListRecord, Split
+from models.data.slates import SlateArrays, encode_slates
+from models.mining.shards import (
+    MANIFEST_FILE,
+    Floats,
+    Manifest,
+    MinedError,
+    MinedRows,
+    read_manifest,
+    read_shard,
+    shard_path,
+    soft_mask,
+)
+
+
+@dataclass(frozen=True)
+class MinedArrays:
+    """n requests, their candidates and what was mined for them, row by row.
+
+    `sequences` int64 [n, S, L], best first, −1 throughout past a request's last one; `soft` [n, S, L, N], q_t of eq. 9;
+    `step_values` [n, S, L], V̂ after each position; `weights` [n, S], w_l of eq. 10, whose sum is 1;
+    `objective_weights` [n, 3], the α, β, γ that the request was mined under.
+    """
+
+    slates: SlateArrays
+    sequences: NDArray[np.int64]
+    soft: Floats
+    step_values: Floats
+    weights: Floats
+    objective_weights: Floats
+
+    def __len__(self) -> int:
+        return len(self.sequences)
+
+    @property
+    def values(self) -> Floats:
+        """V̂ of whole sequences, [n, S]; 0 where there is none."""
+        return self.step_values[:, :, -1]
+
+    @property
+    def there(self) -> NDArray[np.bool_]:
+        """Which sequences there are, bool [n, S]."""
+        return self.sequences[:, :, 0] >= 0
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all arrays, in hex: whether two runs learnt from the same sequences."""
+        return digest(self.arrays())
+
+    def arrays(self) -> Arrays:
+        """The requests' features, what was mined and ``lengths`` int64 [n], the positions of every sequence (L)."""
+        mined = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "slates"}
+        lengths = np.full(len(self), self.sequences.shape[2])
+        return {**self.slates.features, **mined, "lengths": lengths}
+
+    def tensors(self, device: torch.device) -> Batch:
+        """All of `arrays` as tensors on one device."""
+        return {name: torch.from_numpy(values).to(device) for name, values in self.arrays().items()}
+
+    def take(self, rows: NDArray[np.int64]) -> MinedArrays:
+        """The requests at `rows`, in that order."""
+        mined = {f.name: getattr(self, f.name)[rows] for f in dataclasses.fields(self) if f.name != "slates"}
+        return MinedArrays(self.slates.take(rows), **mined)
+
+    def weighted(self, temperature: float) -> MinedArrays:
+        """The same with the weights of another τ_w. Raises `ValueError` if it is not positive."""
+        if not temperature > 0:
+            raise ValueError(f"weight temperature must be positive, not {temperature}")
+        scaled = np.where(self.there, self.values.astype(np.float64) / temperature, -np.inf)
+        powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+        weights = (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
+        return dataclasses.replace(self, weights=weights)
+
+
+def read_mined(
+    folder: Path, records: Sequence[ListRecord], spec: FeatureSpec, *, split: Split | None = None
+) -> MinedArrays:
+    """The mined requests of `folder`, of one split if given, encoded by `spec` from the list file's `records`.
+
+    Raises `ValueError` as `join_mined` does, and if nothing was mined for the split.
+    """
+    manifest = finished_manifest(folder)
+    by_id = {record.request_id: record for record in records}
+    wanted = []
+    for request_id in mined_ids(folder, manifest):
+        if request_id not in by_id:
+            raise _missing(folder, request_id)
+        if split is None or by_id[request_id].split == split:
+            wanted.append(by_id[request_id])
+    if not wanted:
+        raise MinedError(f"{folder}: has no sequences for lists of split {split!r}")
+    slates = encode_slates(wanted, spec, manifest.length)
+    return _joined(folder, manifest, slates, spec.fingerprint, partly=split is not None)
+
+
+def join_mined(folder: Path, slates: SlateArrays, fingerprint: str) -> MinedArrays:
+    """The mined requests of `folder`, in its order, with their rows of `slates`.
+
+    `fingerprint` is that of the spec which encoded `slates`. Raises `ValueError` naming the file if mining is not
+    complete, a shard is damaged or lacks a column, an evaluator of another fingerprint mined, `slates` lacks a request,
+    or a row does not fit its request: lengths, candidates that do not exist or repeat, labels that are no distribution.
+    """
+    return _joined(folder, finished_manifest(folder), slates, fingerprint, partly=False)
+
+
+def finished_manifest(folder: Path) -> Manifest:
+    """The manifest of a folder whose shards are all there. Raises `MinedError` if it is not such a folder."""
+    manifest = read_manifest(folder)
+    if manifest is None:
+        raise MinedError(f"{folder}: holds no mined sequences: there is no {MANIFEST_FILE}")
+    absent = [shard for shard in range(manifest.shards) if not shard_path(folder, shard).exists()]
+    if absent:
+        raise MinedError(f"{folder}: mining is not complete, {len(absent)} of {manifest.shards} shards are missing")
+    return manifest
+
+
+def mined_ids(folder: Path, manifest: Manifest) -> list[str]:
+    """The request ids of all shards, in order. Raises `MinedError` for one that stands twice."""
+    ids: list[str] = []
+    for shard in range(manifest.shards):
+        ids += read_shard(shard_path(folder, shard), manifest.identity)["request_id"].to_pylist()
+    if len(set(ids)) != len(ids):
+        raise MinedError(f"{folder}: holds a request twice")
+    return ids
+
+
+def _joined(folder: Path, manifest: Manifest, slates: SlateArrays, fingerprint: str, *, partly: bool) -> MinedArrays:
+    """Join; `partly` leaves out the requests that `slates` lacks."""
+    if manifest.fingerprint != fingerprint:
+        raise MinedError(
+            f"{folder}: was mined by an evaluator with feature spec {manifest.fingerprint!r}, not {fingerprint!r}"
+        )
+    rows = {request_id: row for row, request_id in enumerate(slates.request_ids)}
+    parts, order = [], list[int]()
+    for shard in range(manifest.shards):
+        path = shard_path(folder, shard)
+        table = read_shard(path, manifest.identity)
+        ids = table["request_id"].to_pylist()
+        if not partly and any(i not in rows for i in ids):
+            raise _missing(folder, next(i for i in ids if i not in rows))
+        known = [row for row, i in enumerate(ids) if i in rows]
+        order += [rows[ids[row]] for row in known]
+        if known:
+            parts.append(_decode(path, table.take(known), slates, np.array(order[-len(known) :]), manifest.length))
+    sequences = max(part.sequences.shape[1] for part in parts)
+    return MinedArrays(
+        slates.take(np.array(order)),
+        np.concatenate([_padded(part.sequences, sequences, -1) for part in parts]),
+        np.concatenate([_padded(part.soft, sequences, 0) for part in parts]),
+        np.concatenate([_padded(part.step_values, sequences, 0) for part in parts]),
+        np.concatenate([_padded(part.weights, sequences, 0) for part in parts]),
+        np.concatenate([part.objective_weights for part in parts]),
+    )
+
+
+def _decode(path: Path, table: pa.Table, slates: SlateArrays, rows: NDArray[np.int64], length: int) -> MinedRows:
+    """The arrays of some rows of a shard, which stand at `rows` of `slates`, checked."""
+    candidates = slates.features["valid"][rows].sum(axis=1)
+    ids = tuple(table["request_id"].to_pylist())
+    counts, lengths, items = _levels(path, table, "sequences", 2)
+    owner = np.repeat(np.arange(len(rows)), counts)
+    _require(path, ids, "sequences", counts >= 1, "there is none")
+    owners = [ids[row] for row in owner.tolist()]
+    _require(path, owners, "sequences", lengths == length, f"one has another length than {length}")
+    flat = items.astype(np.int64).reshape(-1, length)
+    _require(path, owners, "sequences", _are_lists(flat, candidates[owner]), "one names no candidate, or one twice")
+    there = np.arange(counts.max()) < counts[:, None]
+    sequences = np.full((*there.shape, length), -1, np.int64)
+    sequences[there] = flat
+    step_values = np.zeros(sequences.shape, np.float32)
+    step_values[there] = _like(path, table, "step_values", counts, lengths).reshape(-1, length)
+    weights = np.zeros(there.shape, np.float32)
+    weights[there] = _like(path, table, "weights", counts)
+    soft = np.zeros((*sequences.shape, slates.candidates), np.float32)
+    labels = _like(path, table, "soft_labels", counts, lengths, np.repeat(candidates, counts * length))
+    soft[soft_mask(there, candidates, soft.shape)] = labels
+    shared = (np.abs(weights.sum(axis=1) - 1) < 1e-3) & (weights.min(axis=1) >= 0)
+    _require(path, ids, "weights", shared, "are no distribution")
+    sums = soft.sum(axis=-1)[there].reshape(-1, length)
+    fair = (np.abs(sums - 1) < 1e-3).all(axis=1) & (soft.min(axis=(2, 3))[there] >= 0)
+    _require(path, owners, "soft_labels", fair, "are no distribution")
+    mixes = _like(path, table, "objective_weights", np.full(len(rows), len(OBJECTIVES))).reshape(-1, len(OBJECTIVES))
+    return MinedRows(ids, candidates, sequences, step_values, soft, weights, mixes)
+
+
+def _are_lists(sequences: NDArray[np.int64], candidates: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether each row [M, L] holds different numbers, from 0 and below its `candidates` [M]."""
+    ordered = np.sort(sequences, axis=1)
+    sound = (np.diff(ordered, axis=1) > 0).all(axis=1) & (ordered[:, 0] >= 0) & (ordered[:, -1] < candidates)
+    return np.asarray(sound)
+
+
+def _levels(path: Path, table: pa.Table, column: str, depth: int) -> list[NDArray[Any]]:
+    """The lengths at each level of a nested column, outermost first, then the values in it."""
+    array = table[column].combine_chunks()
+    found = []
+    for _ in range(depth):
+        if not pa.types.is_list(array.type) or array.null_count:
+            raise MinedError(f"{path}: column {column}: does not hold lists nested {depth} deep")
+        found.append(array.value_lengths().to_numpy(zero_copy_only=False))
+        array = array.flatten()
+    if array.null_count or not (pa.types.is_integer(array.type) or pa.types.is_floating(array.type)):
+        raise MinedError(f"{path}: column {column}: does not hold numbers")
+    values = array.to_numpy(zero_copy_only=False)
+    if not np.isfinite(values).all():
+        raise MinedError(f"{path}: column {column}: holds a number that is not finite")
+    return [*found, values]
+
+
+def _like(path: Path, table: pa.Table, column: str, *expected: NDArray[np.int64]) -> Floats:
+    """The values of a column whose lengths at each level are `expected`."""
+    *found, values = _levels(path, table, column, len(expected))
+    for lengths, wanted in zip(found, expected, strict=True):
+        if not np.array_equal(lengths, wanted):
+            raise MinedError(f"{path}: column {column}: its lengths do not fit the sequences and their candidates")
+    return values.astype(np.float32)
+
+
+def _require(path: Path, ids: Sequence[str], column: str, good: NDArray[np.bool_], problem: str) -> None:
+    if not good.all():
+        raise MinedError(f"{path}: list {ids[int(np.argmin(good))]!r}, column {column}: {problem}")
+
+
+def _padded(rows: NDArray[Any], sequences: int, value: float) -> NDArray[Any]:
+    widths = [(0, 0), (0, sequences - rows.shape[1]), *[(0, 0)] * (rows.ndim - 2)]
+    return np.pad(rows, widths, constant_values=value)
+
+
+def _missing(folder: Path, request_id: str) -> MinedError:
+    return MinedError(f"{folder}: holds list {request_id!r}, which the list file lacks")

@@ -1,0 +1,155 @@
+"""The files of mined sequences: a folder of Parquet shards and a manifest that says what made them.
+
+A shard appears under its name only when it is complete, so whatever is there is finished. It knows nothing about
+searching (`mining.py`) or how requests are encoded; `mined.py` joins the rows to their requests.
+
+Axis letters: n requests, S sequences of a request, L positions, N candidates.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from models.contract.spec import OBJECTIVES
+from models.files import whole_file, write_json
+
+FORMAT: Final = 1
+MANIFEST_FILE: Final = "manifest.json"
+_COLUMNS: Final = ("request_id", "sequences", "step_values", "soft_labels", "weights", "objective_weights")
+_IDENTITY: Final = b"mined by"
+Floats = NDArray[np.float32]
+
+
+class MinedError(ValueError):
+    """Mined sequences that cannot be used; the message names the file and what is wrong."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What made the shards: `identity` decides their rows, so a folder holds one. `source` only tells where from.
+
+    `length` is L, `requests` how many there are in all and `shard_size` how many a shard holds.
+    """
+
+    fingerprint: str
+    length: int
+    requests: int
+    shard_size: int
+    identity: Mapping[str, str]
+    source: Mapping[str, Any]
+
+    @property
+    def shards(self) -> int:
+        """How many shards a finished folder has."""
+        return -(-self.requests // self.shard_size)
+
+    def rows(self, shard: int) -> range:
+        """Which requests a shard holds."""
+        return range(shard * self.shard_size, min((shard + 1) * self.shard_size, self.requests))
+
+
+@dataclass(frozen=True)
+class MinedRows:
+    """n requests as they are stored, and how many candidates each has.
+
+    `sequences` int64 [n, S, L], best first and −1 past a request's last one; `step_values` [n, S, L], V̂ after each
+    position; `soft` [n, S, L, N], q_t; `weights` [n, S], w_l of eq. 10, whose sum is 1; `objective_weights` [n, 3].
+    """
+
+    request_ids: tuple[str, ...]
+    candidates: NDArray[np.int64]
+    sequences: NDArray[np.int64]
+    step_values: Floats
+    soft: Floats
+    weights: Floats
+    objective_weights: Floats
+
+
+def shard_path(folder: Path, shard: int) -> Path:
+    """Where a shard is."""
+    return folder / f"shard-{shard:05}.parquet"
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write the manifest, whole or not at all."""
+    write_json(folder / MANIFEST_FILE, {"format": FORMAT, **dataclasses.asdict(manifest)})
+
+
+def read_manifest(folder: Path) -> Manifest | None:
+    """The manifest of a folder, None where there is none. Raises `MinedError` for one that cannot be used."""
+    path = folder / MANIFEST_FILE
+    if not path.exists():
+        return None
+    try:
+        fields = json.loads(path.read_text("utf-8"))
+        if fields.pop("format") != FORMAT:
+            raise MinedError(f"{path}: has another format; this version reads {FORMAT}")
+        return Manifest(**fields)
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, AttributeError, KeyError, TypeError) as error:
+        raise MinedError(f"{path}: is no manifest of mined sequences: {error!r}") from error
+
+
+def write_shard(path: Path, rows: MinedRows, identity: Mapping[str, str]) -> None:
+    """Write one shard, whole or not at all."""
+    there = rows.sequences[:, :, 0] >= 0
+    counts = there.sum(axis=1)
+    steps = np.full(len(counts), rows.sequences.shape[2])
+    per_sequence = np.repeat(steps, counts)
+    columns = {
+        "request_id": pa.array(rows.request_ids, pa.string()),
+        "sequences": _nested(rows.sequences[there].ravel(), counts, per_sequence),
+        "step_values": _nested(rows.step_values[there].ravel(), counts, per_sequence),
+        "soft_labels": _nested(
+            rows.soft[soft_mask(there, rows.candidates, rows.soft.shape)],
+            counts,
+            per_sequence,
+            np.repeat(rows.candidates, counts * steps),
+        ),
+        "weights": _nested(rows.weights[there], counts),
+        "objective_weights": _nested(rows.objective_weights.ravel(), np.full(len(counts), len(OBJECTIVES))),
+    }
+    table = pa.table(columns).replace_schema_metadata({_IDENTITY: _text(identity)})
+    with whole_file(path) as partial:
+        pq.write_table(table, partial, compression="zstd")
+
+
+def soft_mask(there: NDArray[np.bool_], candidates: NDArray[np.int64], shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Which entries of soft labels [n, S, L, N] are stored: those of sequences that are `there` and of candidates."""
+    real = np.arange(shape[3]) < candidates[:, None]
+    return np.broadcast_to(there[:, :, None, None] & real[:, None, None, :], shape)
+
+
+def read_shard(path: Path, identity: Mapping[str, str]) -> pa.Table:
+    """The table of a shard. Raises `MinedError` if it is damaged, lacks a column or was mined another way."""
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        raise MinedError(f"{path}: cannot be read as Parquet: {error}") from error
+    missing = [name for name in _COLUMNS if name not in table.schema.names]
+    if missing:
+        raise MinedError(f"{path}: there is no column {missing[0]!r}")
+    if (table.schema.metadata or {}).get(_IDENTITY) != _text(identity):
+        raise MinedError(f"{path}: is not a shard of the {MANIFEST_FILE} beside it")
+    return table
+
+
+def _text(identity: Mapping[str, str]) -> bytes:
+    return json.dumps(dict(identity), sort_keys=True).encode()
+
+
+def _nested(values: NDArray[Any], *counts: NDArray[np.int64]) -> pa.Array:
+    """Lists of lists of `values`; `counts` are the lengths at each level, outermost first."""
+    array = pa.array(values)
+    for lengths in reversed(counts):
+        array = pa.ListArray.from_arrays(pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32()), array)
+    return array

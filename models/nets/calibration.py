@@ -1,0 +1,127 @@
+"""Calibrate a model of hazards: fit a, b and c of `heads.HazardHead`, the part that knows no list context.
+
+    h_j(i) = σ(a·π + b_i + c_j + correction)        a ≥ 0
+
+It is a convex problem (a logistic regression), solved by L-BFGS-B in float64. Neighbouring b's and c's are held
+together, all of them near 0 and a near 1, as strongly as a few observations would: places and states that a log hardly
+reaches take after their neighbours, and scores that never differ are taken at their word. Done before training, with
+no correction, and again after the gate, with what it kept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import torch
+from scipy.optimize import minimize
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from models.nets.heads import HazardHead
+from models.nets.losses import listwise_loss, path_loss
+
+_NEIGHBOURS: Final = 5.0
+"""Weight of squared differences between neighbouring offsets, beside the log likelihood of all lists: a spread of 0.3
+between neighbours is what one expects before seeing data."""
+_RIDGE: Final = 0.02
+_SOLVER: Final = {"maxiter": 300, "ftol": 1e-12, "gtol": 1e-8}
+"""Tighter than the default: what few lists reach weighs little in the mean, and is to be fitted all the same."""
+
+
+class Offsets(NamedTuple):
+    """The calibrated part of a head: a [1], b [K] and c [L], on the CPU."""
+
+    skip: Tensor
+    state: Tensor
+    place: Tensor
+
+    @classmethod
+    def of(cls, head: HazardHead) -> Offsets:
+        """Copy those of a head, with the a that counts (`HazardHead.base`)."""
+        a, b, c = (p.detach().cpu().clone() for p in (head.skip, head.state_offset, head.place_offset))
+        return cls(a.clamp(min=0), b, c)
+
+    def first(self, prior: Tensor, places: Tensor) -> Tensor:
+        """Find the logits [B, T] of the first state, from `prior` logits [B, T] at `places` int64 [T]."""
+        a, b, c = (part.to(prior) for part in self)
+        return a * prior + b[0] + c[places]
+
+    def towards(self, other: Offsets, share: float) -> Offsets:
+        """Find the point at `share` in 0..1 of the straight line from these to the other."""
+        return Offsets(*(torch.lerp(mine, theirs, share) for mine, theirs in zip(self, other, strict=True)))
+
+    @torch.no_grad()
+    def put(self, head: HazardHead) -> None:
+        """Set a head's a, b and c."""
+        for parameter, value in zip((head.skip, head.state_offset, head.place_offset), self, strict=True):
+            parameter.copy_(value)
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """Hold what happened along n lists in one objective: `labels` [n, L], `lengths` [n], `observed` bool [n]."""
+
+    labels: Tensor
+    lengths: Tensor
+    observed: Tensor
+
+    def reached(self, states: int) -> Tensor:
+        """Tell which of K states each list was in before each place: 0 or 1, float64 [n, L, K]."""
+        before = (self.labels.cumsum(dim=1) - self.labels).clamp(max=states - 1)
+        return one_hot(before.long(), states).double()
+
+    def loss(self, reached: Tensor, first: Tensor, listwise: float) -> Tensor:
+        """Compute the path likelihood's loss plus `listwise` times the listwise loss, means over lists.
+
+        Both come from logits [n, L]: of the states that were `reached`, and of the `first` state.
+        """
+        arguments = (self.labels[..., None].to(first), self.lengths, self.observed[:, None])
+        ranked = listwise_loss(first[:, :, None, None], *arguments)
+        return path_loss(reached[:, :, None, None], *arguments) + listwise * ranked
+
+
+def calibrate(
+    head: HazardHead,
+    prior: Tensor,
+    outcomes: Outcomes,
+    *,
+    listwise: float,
+    skip: bool,
+    correction: Tensor | None = None,
+) -> None:
+    """Set the head's a, b and c to their best values on n lists; a keeps its value unless `skip`.
+
+    `prior` [n, L] are the ranking stage's logits; `correction` [n, L, K], already multiplied by ρ, is held fixed.
+    """
+    known, places, states = prior.double(), head.place_offset.shape[0], head.states
+    before = outcomes.reached(states)
+    fixed = torch.zeros_like(before) if correction is None else correction.double()
+    fixed_reached, fixed_first = (fixed * before).sum(-1), fixed[..., 0]
+    start = torch.cat([head.skip, head.state_offset, head.place_offset]).detach().double().cpu().numpy()
+
+    def objective(values: np.ndarray[Any, Any]) -> tuple[float, np.ndarray[Any, Any]]:
+        x = torch.from_numpy(values).to(known.device).requires_grad_()
+        a, b, c = x[:1], x[1 : 1 + states], x[1 + states :]
+        placed = a * known + c[: known.shape[1]]
+        loss = outcomes.loss(placed + before @ b + fixed_reached, placed + b[0] + fixed_first, listwise)
+        loss = loss + _penalty(a, b, c) / len(known)
+        loss.backward()  # type: ignore[no-untyped-call]
+        assert x.grad is not None
+        return float(loss.detach()), x.grad.cpu().numpy()
+
+    free = (0.0, None) if skip else (float(start[0]), float(start[0]))
+    bounds = [free] + [(None, None)] * (states + places)
+    found = torch.from_numpy(minimize(objective, start, jac=True, method="L-BFGS-B", bounds=bounds, options=_SOLVER).x)
+    b, c = found[1 : 1 + states], found[1 + states :]
+    # Only the ridge tells whether a level belongs to b or to c, too faintly for the solver.
+    level = (c.sum() - b.sum()) / (states + places)
+    Offsets(*(part.to(head.skip) for part in (found[:1], b + level, c - level))).put(head)
+
+
+def _penalty(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
+    """Penalise neighbours that lie apart, and what is far from its place."""
+    apart = b.diff().square().sum() + c.diff().square().sum()
+    large = b.square().sum() + c.square().sum() + (a - 1).square().sum()
+    return _NEIGHBOURS * apart + _RIDGE * large

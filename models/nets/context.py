@@ -1,0 +1,128 @@
+"""List-context features: how an item compares with those that stand before it in the list.
+
+They follow from the list's own items and the feature spec alone, so nobody has to engineer them. Per categorical item
+field: how many earlier items share the value, how many of the last three do, and whether the last one does. Per number
+and prior score: the difference to the mean of the earlier items, and the distance to the last. With embeddings: the
+largest and the mean cosine to the earlier items, and the cosine to the last. All are 0 for an item with none before it.
+
+A transformer can learn all of this from the tokens, given enough lists; small logs do not hold enough
+(docs/results.md has the ablation). `planners/graphs/context.py` has the same as graph nodes.
+
+Axis letters: J later items, T earlier ones, C categorical fields, F numbers and scores, E embedding width, Z features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Final, NamedTuple
+
+import torch
+from torch import Tensor
+
+from models.contract.spec import FeatureSpec
+
+RECENT: Final = 3
+"""How many of the last items count as recent."""
+COUNT_SCALE: Final = 1 / 3
+"""What counts of equal values are multiplied by, so that they are about as large as standardised numbers."""
+
+
+@dataclass(frozen=True, slots=True)
+class ContextLayout:
+    """How many features there are, and of which kind, in this order.
+
+    `fields`: categorical fields, with three features each, all fields' first kind first. `numbers`: numbers and
+    scores, with two features each. `cosines`: whether items have embeddings, with three features.
+    """
+
+    fields: int
+    numbers: int
+    cosines: bool
+
+    @classmethod
+    def of(cls, spec: FeatureSpec, *, cosines: bool) -> ContextLayout:
+        """The layout for items of this spec."""
+        return cls(len(spec.item_categoricals), len(spec.item_numbers) + len(spec.scores), cosines)
+
+    @property
+    def width(self) -> int:
+        """Z."""
+        return 3 * self.fields + 2 * self.numbers + 3 * self.cosines
+
+
+class Items(NamedTuple):
+    """What context features compare of n items: `ids` int64 [..., n, C], `numbers` [..., n, F], `unit` [..., n, E].
+
+    An id is negative where the value is missing or unknown. `unit` are embeddings of length 1, or zeros; None without.
+    """
+
+    ids: Tensor
+    numbers: Tensor
+    unit: Tensor | None
+
+    @classmethod
+    def of(cls, batch: Mapping[str, Tensor], spec: FeatureSpec, *, cosines: bool) -> Items:
+        """The items of a batch of `models.contract.features` arrays, [B, n, ...]."""
+        ids = batch["item_ids"]
+        unknown = torch.tensor(
+            list(accumulate((f.rows for f in spec.item_categoricals), initial=0))[:-1], device=ids.device
+        )
+        known = torch.where(ids == unknown, -1, ids)
+        numbers = torch.cat([batch["item_numbers"], batch["item_scores"]], dim=-1)
+        return cls(known, numbers, batch["embeddings"] if cosines else None)
+
+    def take(self, *index: Tensor) -> Items:
+        """The items at `index`, which indexes the axes before the last."""
+        return Items(self.ids[index], self.numbers[index], None if self.unit is None else self.unit[index])
+
+
+def context_features(later: Items, earlier: Items, age: Tensor) -> Tensor:
+    """Compare `later` items [..., J] with `earlier` ones [..., T]: features [..., J, Z].
+
+    `age` int64 [J or 1, T] says how many places before a later item an earlier one stands; one of age 0 or less does
+    not stand before it and does not count.
+    """
+    weights = _weights(age, later.numbers.dtype)
+    every, _, last = weights
+    count = every.sum(-1, keepdim=True)  # [J or 1, 1]
+    mean = every / count.clamp(min=1)
+    offset = later.numbers * (count > 0) - mean @ earlier.numbers
+    distance = (later.numbers * last.sum(-1, keepdim=True) - last @ earlier.numbers).abs()
+    features = [_equal_values(later.ids, earlier.ids, weights), offset, distance]
+    if later.unit is not None and earlier.unit is not None:
+        cosine = later.unit @ earlier.unit.transpose(-1, -2)  # [..., J, T]
+        features.append(_cosine_features(cosine, every, mean, last))
+    return torch.cat(features, dim=-1)
+
+
+def own_context(items: Items) -> Tensor:
+    """Compare every item of a list with those before it: [..., T, Z] from items [..., T]."""
+    place = torch.arange(items.numbers.shape[-2], device=items.numbers.device)
+    return context_features(items, items, place[:, None] - place)
+
+
+def _weights(age: Tensor, dtype: torch.dtype) -> Tensor:
+    """1 for every earlier item, for the recent ones, for the last one: [3, J or 1, T]."""
+    before = age >= 1
+    return torch.stack([before, before & (age <= RECENT), age == 1]).to(dtype)
+
+
+def _equal_values(later: Tensor, earlier: Tensor, weights: Tensor) -> Tensor:
+    """How many earlier items share a later one's value, scaled: [..., J, 3 · C] from ids [..., J, C] and [..., T, C].
+
+    All pairs are compared once, fields first: so the sums over earlier items are products of matrices.
+    """
+    known = later.masked_fill(later < 0, -2)  # no earlier id is −2, so what is unknown equals nothing
+    rows, columns = (ids.transpose(-1, -2).contiguous() for ids in (known, earlier))
+    same = rows.unsqueeze(-1) == columns.unsqueeze(-2)  # [..., C, J, T]
+    return COUNT_SCALE * torch.einsum("kjt,...cjt->...jkc", weights, same.to(weights)).flatten(-2)
+
+
+def _cosine_features(cosine: Tensor, every: Tensor, mean: Tensor, last: Tensor) -> Tensor:
+    """Largest, mean and last cosine: [..., J, 3] from [..., J, T]."""
+    if not cosine.shape[-1]:
+        return cosine.new_zeros(*cosine.shape[:-1], 3)
+    largest = cosine.masked_fill(every == 0, -1.0).amax(-1) * (every.sum(-1) > 0)
+    return torch.stack([largest, (cosine * mean).sum(-1), (cosine * last).sum(-1)], dim=-1)

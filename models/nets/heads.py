@@ -1,0 +1,143 @@
+"""Heads of a value model: how many events does each further item of a list bring?
+
+A head turns an item's hidden row into logits, and a chain over the places of the list turns logits into gains: the
+expected number of new events at each place, given what the list holds before it. `HazardHead` is the default;
+`CountHead` is the papers' head, kept to compare with.
+
+Axis letters: T positions, L places of the horizon, D width, Z context features, K logits, S chain state.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal, NamedTuple, get_args
+
+import torch
+from torch import Tensor, nn
+
+Context = Literal["none", "linear", "full"]
+CONTEXTS: Final = get_args(Context)
+
+
+class HeadInput(NamedTuple):
+    """What a head sees of items at places `first`, `first` + 1, …: one place per item of axis T, or one for all.
+
+    `x` [..., T, D] are hidden rows, `prior` [..., T] the ranking stage's logits for the head's objective, `context`
+    [..., T, Z] the list-context features, None where the model has none. `places` int64 [T] or [1].
+    """
+
+    x: Tensor
+    prior: Tensor
+    context: Tensor | None
+    places: Tensor
+
+
+class CountHead(nn.Module):
+    """The papers' head: an MLP from D to one logit per threshold, x·θ_{i,j} of SORT-Gen's eq. 5 with θ shared by all j.
+
+    The thresholds are independent: nothing keeps P(≥ i) from rising with i, or the expected count from falling along
+    the list. The chain's state is the expected count so far, S = 1.
+    """
+
+    def __init__(self, dim: int, thresholds: int) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(dim, dim, bias=False)
+        self.out = nn.Linear(dim, thresholds)
+
+    def forward(self, item: HeadInput) -> Tensor:
+        """Logits [..., T, L]: at place j and threshold i (both from 0), of "the first j+1 items bring ≥ i+1"."""
+        logits: Tensor = self.out(torch.relu(self.hidden(item.x)))
+        return logits
+
+    def start(self, like: Tensor) -> Tensor:
+        """The empty list's state [..., 1], for batch axes like those of `like` [...]."""
+        return torch.zeros_like(like)[..., None]
+
+    def advance(self, logits: Tensor, state: Tensor, place: int) -> tuple[Tensor, Tensor]:
+        """Gain [...] of an item at `place` (from 0), and the state behind it, from its logits [..., L].
+
+        With p[i,j] = P(count in the first j ≥ i), P(exactly i) = p[i,j] − p[i+1,j], so the mean telescopes to
+        E[j] = Σ_{i≤j} p[i,j] (DeGRe, eq. 4; SORT-Gen §3.1.2 gives the differences).
+        """
+        after = torch.sigmoid(logits[..., : place + 1]).sum(-1, keepdim=True)
+        return (after - state)[..., 0], after
+
+
+class HazardHead(nn.Module):
+    """Hazards: the chance of an event at a place, given how many events (at most K − 1 are told apart) came before it.
+
+        h_j(i) = σ(a·π + b_i + c_j + ρ·(w + W_i)·relu(H x_j) + ρ·u(z_j))
+
+    π is the ranking stage's logit; a, b, c calibrate it; what depends on the list is a correction whose weights w, W
+    and u start at zero, and of which the share ρ in 0..1 is kept (`models.judging.gate`). The chain's state is the
+    distribution of the count before a place, q [K], with the last state absorbing:
+
+        gain_j = Σ_i q_{j−1}(i)·h_j(i)                      q_j(i) = q_{j−1}(i)·(1 − h_j(i)) + q_{j−1}(i−1)·h_j(i−1)
+
+    Not in the papers, whose thresholds make a gain the difference of two noisy sums (docs/results.md).
+    """
+
+    def __init__(
+        self, dim: int, *, states: int, places: int, context: Context, context_width: int, context_dim: int
+    ) -> None:
+        super().__init__()
+        self.states = states
+        # a, b and c are vectors, so the optimiser does not decay them (`models.training.loop`).
+        self.skip = nn.Parameter(torch.zeros(1))
+        self.state_offset = nn.Parameter(torch.zeros(states))
+        self.place_offset = nn.Parameter(torch.zeros(places))
+        self.hidden = nn.Linear(dim, dim, bias=False)
+        self.out = nn.Linear(dim, 1, bias=False)
+        self.out_by_state = nn.Linear(dim, states, bias=False)
+        self.context = _context_part(context, context_width, context_dim)
+        self.share: Tensor
+        self.register_buffer("share", torch.ones(()))
+        for layer in (self.out, self.out_by_state):
+            nn.init.zeros_(layer.weight)
+
+    def forward(self, item: HeadInput) -> Tensor:
+        """Logits [..., T, K] of an event at each place, by the number of events before it."""
+        return self.base(item) + self.share * self.correction(item)
+
+    def base(self, item: HeadInput) -> Tensor:
+        """The calibrated prior a·π + b + c, [..., T, K]."""
+        known = self.skip.clamp(min=0) * item.prior + self.place_offset[item.places]
+        return known[..., None] + self.state_offset
+
+    def correction(self, item: HeadInput) -> Tensor:
+        """What the list adds to the logits before ρ is applied, [..., T, K]."""
+        hidden = torch.relu(self.hidden(item.x))
+        correction: Tensor = self.out(hidden) + self.out_by_state(hidden)
+        if self.context is not None:
+            assert item.context is not None
+            correction = correction + self.context(item.context)
+        return correction
+
+    def start(self, like: Tensor) -> Tensor:
+        """The empty list's state [..., K], for batch axes like those of `like` [...]: no event, for certain."""
+        state = like.new_zeros(*like.shape, self.states)
+        state[..., 0] = 1
+        return state
+
+    def advance(self, logits: Tensor, state: Tensor, place: int) -> tuple[Tensor, Tensor]:
+        """Gain [...] of an item, and the state behind it, from its logits [..., K] and the state [..., K] before it."""
+        del place  # the hazards know it already
+        moving = state * torch.sigmoid(logits)
+        leaving = torch.cat([moving[..., :-1], torch.zeros_like(moving[..., :1])], dim=-1)
+        arriving = torch.cat([torch.zeros_like(moving[..., :1]), moving[..., :-1]], dim=-1)
+        return moving.sum(-1), state - leaving + arriving
+
+
+Head = CountHead | HazardHead
+
+
+def _context_part(context: Context, width: int, dim: int) -> nn.Module | None:
+    """u of the hazard: nothing, a linear map, or an MLP of one hidden layer; its output starts at zero."""
+    if context == "none" or width == 0:
+        return None
+    if context == "linear":
+        last = nn.Linear(width, 1, bias=False)
+        nn.init.zeros_(last.weight)
+        return last
+    last = nn.Linear(dim, 1, bias=False)
+    nn.init.zeros_(last.weight)
+    return nn.Sequential(nn.Linear(width, dim), nn.ReLU(), last)

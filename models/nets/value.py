@@ -1,0 +1,221 @@
+"""The list value model: what is a list worth?
+
+SORT (SORT-Gen §3.1) is this model with `ConcatInput`; DeGRe's Lookahead Evaluator (§4.1) is it with `FieldInput`.
+
+Given a list of items in order, it says for every place how many clicks and conversions the item there is expected to
+add to those before it. Which list is best under it is the planners' business. Its parts: `inputs.py`, `context.py`,
+`blocks.py`, `heads.py`.
+
+Axis letters: B batch, T positions of a list (T ≤ L), L list horizon, D width, O the two objectives that are counted
+(click, conversion), K logits of a head. GMV follows from conversions and price.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal, cast, get_args
+
+import torch
+from torch import Tensor, nn
+
+from models.contract.spec import OBJECTIVES, FeatureSpec, SpecError
+from models.nets.blocks import Block, check_sizes
+from models.nets.context import ContextLayout, Items, own_context
+from models.nets.heads import CONTEXTS, Context, CountHead, HazardHead, Head, HeadInput
+from models.nets.inputs import Batch, ConcatInput, FieldInput
+
+COUNTED: Final = ("click", "conversion")
+
+InputBlock = Literal["concat", "fields"]
+HeadKind = Literal["hazard", "independent"]
+
+
+@dataclass(frozen=True, slots=True)
+class ValueConfig:
+    """Sizes and parts of a list value model.
+
+    `list_length` is the horizon L and `field_dim` the embedding size per field. `input_block`: SORT's concatenation or
+    DeGRe's fields. `head`: hazards of the counts, or independent thresholds as in both papers. `states` K is how many
+    counts of earlier events a hazard tells apart. `context`: list-context features not at all, linearly in the hazard,
+    or in the token and through an MLP of `context_dim` in the hazard; `cosines`: whether embeddings take part in them.
+    The papers' head has none.
+    """
+
+    dim: int = 64
+    layers: int = 2
+    heads: int = 4
+    list_length: int = 10
+    field_dim: int = 16
+    dropout: float = 0.1
+    input_block: InputBlock = "concat"
+    head: HeadKind = "hazard"
+    states: int = 3
+    context: Context = "full"
+    context_dim: int = 32
+    cosines: bool = False
+
+    def __post_init__(self) -> None:
+        check_sizes(self)
+        for name in ("states", "context_dim"):
+            if getattr(self, name) < 1:
+                raise SpecError(f"{name}: must be at least 1, not {getattr(self, name)}")
+        choices = {"input_block": get_args(InputBlock), "head": get_args(HeadKind), "context": CONTEXTS}
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise SpecError(f"{name}: must be one of {', '.join(allowed)}, not {getattr(self, name)!r}")
+        if self.head == "independent":
+            object.__setattr__(self, "context", "none")
+            object.__setattr__(self, "cosines", False)
+        object.__setattr__(self, "states", min(self.states, self.list_length))
+
+    @property
+    def feed_forward(self) -> int:
+        """Width of the feed-forward layers."""
+        return 4 * self.dim
+
+
+class ListValueModel(nn.Module):
+    """Causal transformer over a list, with one head per counted objective."""
+
+    def __init__(self, spec: FeatureSpec, config: ValueConfig) -> None:
+        super().__init__()
+        self.spec = spec
+        self.config = config
+        self.input: ConcatInput | FieldInput
+        self.input = (ConcatInput if config.input_block == "concat" else FieldInput)(spec, config)
+        self.layout = ContextLayout.of(spec, cosines=config.cosines)
+        self.context_token = _context_token(config, self.layout.width)
+        self.blocks = nn.ModuleList(
+            Block(config.dim, config.heads, feed_forward=config.feed_forward, dropout=config.dropout)
+            for _ in range(config.layers)
+        )
+        self.norm = nn.LayerNorm(config.dim)
+        self.heads = nn.ModuleDict({name: _head(config, self.layout.width) for name in COUNTED})
+        self.valued: Tensor
+        if config.head == "hazard":
+            self.register_buffer("valued", torch.ones(len(COUNTED)))
+
+    @property
+    def uses_context(self) -> bool:
+        """Whether list-context features take part at all."""
+        return self.config.context != "none" and self.layout.width > 0
+
+    @property
+    def counting_heads(self) -> tuple[Head, ...]:
+        """The heads in the order of `COUNTED`."""
+        return tuple(cast(Head, head) for head in self.heads.values())
+
+    @property
+    def hazard_heads(self) -> tuple[HazardHead, ...]:
+        """The heads of a model of hazards. Raises `ValueError` for the papers' head."""
+        heads = tuple(head for head in self.counting_heads if isinstance(head, HazardHead))
+        if len(heads) != len(COUNTED):
+            raise ValueError("a model with independent thresholds has no hazards")
+        return heads
+
+    @property
+    def shares(self) -> Mapping[str, float] | None:
+        """Share ρ of the learnt correction that is kept, per counted objective; None for the papers' head."""
+        if self.config.head == "independent":
+            return None
+        return {name: float(head.share) for name, head in zip(COUNTED, self.hazard_heads, strict=True)}
+
+    @property
+    def valued_objectives(self) -> tuple[str, ...]:
+        """The objectives that were learnt; GMV takes purchases and a price. The papers' head does not tell."""
+        if self.config.head == "independent":
+            return OBJECTIVES
+        counted = [name for name, known in zip(COUNTED, self.valued.tolist(), strict=True) if known]
+        gmv = ("gmv",) if "conversion" in counted and self.spec.price is not None else ()
+        return (*counted, *gmv)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Logits [B, T, O, K] of the heads, from the encoder's arrays [B, T, …] of a list's items in order."""
+        return torch.stack([head(item) for head, item in self.head_inputs(batch)], dim=2)
+
+    def head_inputs(self, batch: Batch) -> list[tuple[Head, HeadInput]]:
+        """Each head with what it sees of a whole list."""
+        context = own_context(self.items(batch)) if self.uses_context else None
+        tokens = self.input.tokens(batch)
+        places = torch.arange(tokens.shape[1], device=tokens.device)
+        x = self.tokens(tokens, context) + self.input.positions()[places]
+        for block in self.blocks:
+            x = block(x)
+        x = self.norm(x)
+        # The papers' head reads no prior, and what was made for it may not carry any.
+        priors = (
+            batch["priors"].unbind(-1) if self.config.head == "hazard" else [x.new_zeros(x.shape[:2])] * len(COUNTED)
+        )
+        return [
+            (head, HeadInput(x, prior, context, places))
+            for head, prior in zip(self.counting_heads, priors, strict=True)
+        ]
+
+    def hazard_inputs(self, batch: Batch) -> list[tuple[HazardHead, HeadInput]]:
+        """`head_inputs` of a model of hazards. Raises `ValueError` for the papers' head."""
+        return [(head, item) for head, (_, item) in zip(self.hazard_heads, self.head_inputs(batch), strict=True)]
+
+    def items(self, batch: Batch) -> Items:
+        """What list-context features compare of a batch's items."""
+        return Items.of(batch, self.spec, cosines=self.config.cosines)
+
+    def tokens(self, tokens: Tensor, context: Tensor | None) -> Tensor:
+        """Add what the context [..., Z] says to tokens [..., D]."""
+        if self.context_token is None or context is None:
+            return tokens
+        added: Tensor = tokens + self.context_token(context)
+        return added
+
+    def increments(self, batch: Batch) -> Tensor:
+        """(Δclick, Δconversion, ΔGMV) of every item behind those before it, [B, T, 3]; GMV in currency."""
+        return priced(self.gains(self(batch)), batch["price"])
+
+    def gains(self, logits: Tensor) -> Tensor:
+        """Expected new events at every place, [B, T, O], from logits [B, T, O, K]."""
+        states = [head.start(logits[:, 0, o, 0]) for o, head in enumerate(self.counting_heads)]
+        rows = []
+        for j in range(logits.shape[1]):
+            gain, states = self.advance(logits[:, j], states, j)
+            rows.append(gain)
+        return torch.stack(rows, dim=1)
+
+    def advance(self, logits: Tensor, states: list[Tensor], place: int) -> tuple[Tensor, list[Tensor]]:
+        """Gains [..., O] of items at `place` and each head's state behind them, from logits [..., O, K]."""
+        steps = [
+            head.advance(logits[..., o, :], state, place)
+            for o, (head, state) in enumerate(zip(self.counting_heads, states, strict=True))
+        ]
+        gains = torch.stack([gain for gain, _ in steps], dim=-1)
+        return gains * self.valued if self.config.head == "hazard" else gains, [state for _, state in steps]
+
+
+def priced(gains: Tensor, price: Tensor) -> Tensor:
+    """(Δclick, Δconversion, ΔGMV), [..., 3], from gains [..., O]: ΔGMV is price · Δconversion, price [...] in currency.
+
+    It is not clipped at 0: the papers' head makes some gains a little negative, and keeping only the positive part
+    would count that noise as revenue, most of all for dear items (docs/results.md has the figures).
+    """
+    return torch.cat([gains, (price * gains[..., 1])[..., None]], dim=-1)
+
+
+def _head(config: ValueConfig, context_width: int) -> Head:
+    if config.head == "independent":
+        return CountHead(config.dim, config.list_length)
+    return HazardHead(
+        config.dim,
+        states=config.states,
+        places=config.list_length,
+        context=config.context,
+        context_width=context_width,
+        context_dim=config.context_dim,
+    )
+
+
+def _context_token(config: ValueConfig, width: int) -> nn.Linear | None:
+    """W_z, from context features to the token; it starts at zero."""
+    if config.context != "full" or width == 0:
+        return None
+    layer = nn.Linear(width, config.dim, bias=False)
+    nn.init.zeros_(layer.weight)
+    return layer

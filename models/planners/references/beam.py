@@ -1,0 +1,158 @@
+"""Beam search over objective queues in plain code: slow, obviously right, and free of what `graphs/beams.py` needs.
+
+As `reference.plan_queues`, but with W lists side by side. Tests and `export/verify.py` hold the graph to it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.contract.spec import OBJECTIVES
+from models.planners.references.sort_gen import Gains, Preferences, Step, best_two, mmr_penalties
+
+_MOST_REACHED: Final = 8
+"""Lists that are followed among ties, for each that a beam keeps; more would be twins of twins."""
+
+
+@dataclass(frozen=True, slots=True)
+class _List:
+    """A list so far: its steps, what waits in the queues behind it, and the sum of its scores."""
+
+    steps: list[Step]
+    waiting: list[list[int]]
+    total: float
+
+    @property
+    def slots(self) -> tuple[int, ...]:
+        """The slots of its items, in order."""
+        return tuple(step.slot for step in self.steps)
+
+
+def plan_beam(
+    gains: Gains,
+    queues: Sequence[Sequence[int]],
+    embeddings: NDArray[np.float32],
+    preferences: Preferences,
+    *,
+    length: int,
+    head_width: int = 1,
+    beam_width: int,
+) -> tuple[list[Step], float]:
+    """The best list that a beam of `beam_width` finds, by the sum of its MMR scores, and how nearly it was another.
+
+    Arguments as in `reference.plan_queues`. A step's rivals are what else was proposed for the same list; its margin is
+    infinite, since no single step decides. The second result is the least lead that a list that was kept had over one
+    that was cut, at any step or at the end; infinite if nothing was cut.
+    """
+    lists = [_List([], [list(queue) for queue in queues], 0.0)]
+    cut = math.inf
+    for t in range(length):
+        longer = [new for old in lists for new in _continuations(old, gains, embeddings, preferences, head_width)]
+        if not longer:
+            break
+        ranked = sorted(longer, key=lambda new: -new.total)  # stable: ties go to the better list, then the first queue
+        kept = 1 if t + 1 == length else beam_width
+        if len(ranked) > kept:
+            cut = min(cut, ranked[kept - 1].total - ranked[kept].total)
+        lists = ranked[:kept]
+    if len(lists) > 1:
+        cut = min(cut, lists[0].total - lists[1].total)
+    return lists[0].steps, cut
+
+
+def plan_among_ties(
+    gains: Gains,
+    queues: Sequence[Sequence[int]],
+    embeddings: NDArray[np.float32],
+    preferences: Preferences,
+    *,
+    length: int,
+    head_width: int = 1,
+    beam_width: int,
+    wanted: Sequence[int],
+    margin: float,
+) -> list[Step] | None:
+    """The steps of the list `wanted` if other arithmetic, off by less than `margin`, might have found it; None if not.
+
+    Twins tie exactly, and which of them a beam keeps decides what it finds later. So every list is followed that some
+    breaking of near ties keeps, and it is noted which ones all of them keep. A list is out of reach only where at least
+    `beam_width` of those lead it clearly.
+    """
+    lists = [_Reached(_List([], [list(queue) for queue in queues], 0.0), True)]
+    for t in range(length):
+        longer = [
+            _Reached(new, old.always)
+            for old in lists
+            for new in _continuations(old.list, gains, embeddings, preferences, head_width)
+        ]
+        if not longer:
+            break
+        lists = _reached(longer, 1 if t + 1 == length else beam_width, margin, tuple(wanted[: t + 1]))
+    return next((reached.list.steps for reached in lists if reached.list.slots == tuple(wanted)), None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reached:
+    """A list that some breaking of near ties keeps, and whether `always`, which is whether all of them do."""
+
+    list: _List
+    always: bool
+
+
+def _reached(longer: list[_Reached], kept: int, margin: float, wanted: tuple[int, ...]) -> list[_Reached]:
+    """Of what might be there before a cut to `kept`, what might be there behind it, `wanted` first."""
+    totals = np.array([reached.list.total for reached in longer])
+    always = np.array([reached.always for reached in longer])
+    found = []
+    for reached in longer:
+        clearly_ahead = int((always & (totals > reached.list.total + margin)).sum())
+        perhaps_ahead = int((totals > reached.list.total - margin).sum()) - 1  # less itself
+        if clearly_ahead < kept:
+            found.append(_Reached(reached.list, reached.always and perhaps_ahead < kept))
+    found.sort(key=lambda reached: (reached.list.slots != wanted, -reached.list.total))
+    return found[: _MOST_REACHED * kept]
+
+
+def _continuations(
+    old: _List, gains: Gains, embeddings: NDArray[np.float32], preferences: Preferences, head_width: int
+) -> list[_List]:
+    """A list with each of its proposals appended, in the order of queues and ranks."""
+    proposals = [slot for queue in old.waiting for slot in queue[:head_width]]
+    if not proposals:
+        return []
+    chosen = [step.slot for step in old.steps]
+    worth = gains(chosen, proposals)
+    penalties = mmr_penalties(proposals, chosen, embeddings, preferences)
+    scores = preferences.trade_off * preferences.step_value(worth) - penalties
+    by_slot = dict(zip(proposals, scores.tolist(), strict=True))
+    sensitivity = preferences.trade_off * float(preferences.step_value(np.ones(len(OBJECTIVES))))
+    found = []
+    for i, slot in enumerate(proposals):
+        step = Step(
+            slot=slot,
+            value=worth[i],
+            penalty=float(penalties[i]),
+            score=float(scores[i]),
+            runner_up=_best_other(proposals, scores, i),
+            margin=math.inf,
+            scores=by_slot,
+            sensitivity=sensitivity,
+        )
+        waiting = [[other for other in queue if other != slot] for queue in old.waiting]
+        found.append(_List([*old.steps, step], waiting, old.total + step.score))
+    return found
+
+
+def _best_other(proposals: Sequence[int], scores: NDArray[np.float64], own: int) -> int:
+    """The slot of the best proposal beside `own`, −1 if there is none."""
+    others = [i for i in range(len(proposals)) if i != own]
+    if not others:
+        return -1
+    best, _, _ = best_two([proposals[i] for i in others], scores[others])
+    return proposals[others[best]]

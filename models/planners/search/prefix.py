@@ -1,0 +1,340 @@
+"""Values of many lists at once through a tree of their common prefixes, each read once.
+
+A causal model's hidden states of a prefix do not depend on what follows, so lists that begin alike share the keys and
+values of every layer. Those of an item are stored once, and a prefix is the path of its items through that storage.
+Alternatives for the next item attend to their prefix and to themselves, not to one another. This works for any
+`ListValueModel` and knows nothing about searching.
+
+Axis letters: R requests, N candidates, K lists of a request or alternatives of a prefix, T positions, P prefixes,
+t items of a prefix, D width, H heads, E width of a head, O counted objectives, S state of a head's chain, Z context.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, cast
+
+import torch
+from torch import Tensor
+
+from models.nets.blocks import Block
+from models.nets.context import context_features
+from models.nets.heads import HeadInput
+from models.nets.inputs import Batch
+from models.nets.value import ListValueModel, priced
+
+_TOKENS: Final = 2048
+"""Alternatives per pass through the layers: few enough for their activations to stay in a core's cache."""
+_LISTS: Final = 8192
+"""Lists whose caches are held at once."""
+
+
+@dataclass(frozen=True)
+class Prefixes:
+    """P lists of t items each and what it takes to go on from them.
+
+    `requests` int64 [P]; `items` int64 [P, t], their candidates in order; `steps`, for each position the keys and
+    values [layers, nodes, 2, H, E] of the items that stand there in any list; `nodes` int64 [P, t], which of them are a
+    list's own; `states` [P, O, S], each head's chain behind the list; `outcomes` [P, 3], cumulative expected clicks,
+    conversions and GMV.
+    """
+
+    requests: Tensor
+    items: Tensor
+    steps: tuple[Tensor, ...]
+    nodes: Tensor
+    states: Tensor
+    outcomes: Tensor
+
+    def __len__(self) -> int:
+        return len(self.requests)
+
+    @property
+    def length(self) -> int:
+        """t."""
+        return len(self.steps)
+
+    def take(self, rows: Tensor | slice) -> Prefixes:
+        """The prefixes at `rows`; they share the storage."""
+        return Prefixes(
+            self.requests[rows],
+            self.items[rows],
+            self.steps,
+            self.nodes[rows],
+            self.states[rows],
+            self.outcomes[rows],
+        )
+
+    def cache(self, layer: int) -> Tensor | None:
+        """Keys and values of a layer, [P, t, 2, H, E]; None before the first item."""
+        paths = zip(self.steps, self.nodes.unbind(1), strict=True)
+        rows = [step[layer].index_select(0, node) for step, node in paths]
+        return torch.stack(rows, dim=1) if rows else None
+
+
+@dataclass(frozen=True)
+class Alternatives:
+    """K next `items` int64 [P, K] of each of P prefixes: `outcomes` [P, K, 3], `states` [P, K, O, S].
+
+    `own` [layers, P, K, 2, H, E] are their keys and values.
+    """
+
+    items: Tensor
+    outcomes: Tensor
+    states: Tensor
+    own: Tensor
+
+
+class PrefixTree:
+    """A value model and a batch of requests whose candidates are projected, ready to grow lists.
+
+    Values are those of the model in evaluation mode. Raises `ValueError` for lists past its horizon.
+    """
+
+    def __init__(self, model: ListValueModel, batch: Batch) -> None:
+        """`batch` holds `SlateArrays`' feature tensors of R requests."""
+        self._model = model
+        with torch.no_grad():
+            self._tokens = model.input.tokens(batch)
+            self._positions = model.input.positions()
+        self._items = model.items(batch) if model.uses_context else None
+        self._priors = batch["priors"] if model.config.head == "hazard" else None
+        self._price = batch["price"]
+
+    @torch.no_grad()
+    def roots(self, requests: Tensor) -> Prefixes:
+        """The empty list of each of `requests` int64 [P]."""
+        nothing = self._tokens.new_zeros(len(requests), 3)
+        states = torch.stack([head.start(nothing[:, 0]) for head in self._model.counting_heads], dim=1)
+        nobody = requests.new_empty(len(requests), 0)
+        return Prefixes(requests, nobody, (), nobody, states, nothing)
+
+    @torch.no_grad()
+    def extend(self, prefixes: Prefixes, items: Tensor) -> Alternatives:
+        """Append each of `items` int64 [P, K], candidates of the prefix's request, alone to its prefix."""
+        if prefixes.length >= self._model.config.list_length:
+            raise ValueError(f"lists are longer than the value model's horizon {self._model.config.list_length}")
+        p, k = items.shape
+        heads = self._model.config.heads
+        own = self._tokens.new_empty(len(self._model.blocks), p, k, 2, heads, self._tokens.shape[-1] // heads)
+        parts = [
+            self._extend(prefixes.take(rows), items[rows], own[:, rows])
+            for rows in _slices(p, max(1, _TOKENS // max(k, 1)))
+        ]
+        outcomes, states = (torch.cat(values) for values in zip(*parts, strict=True))
+        return Alternatives(items, outcomes, states, own)
+
+    @torch.no_grad()
+    def grow(self, prefixes: Prefixes, alternatives: Alternatives, parents: Tensor, which: Tensor) -> Prefixes:
+        """The prefixes one item longer: for each of Q, the parent's row int64 [Q] and which of its alternatives."""
+        return _grown(
+            prefixes.take(parents),
+            alternatives.items[parents, which],
+            alternatives.own[:, parents, which],
+            alternatives.states[parents, which],
+            alternatives.outcomes[parents, which],
+        )
+
+    def grow_all(self, prefixes: Prefixes, alternatives: Alternatives) -> Prefixes:
+        """`grow` by every alternative of every prefix, in order: P · K prefixes. Their storage is not copied."""
+        p, k = alternatives.outcomes.shape[:2]
+        parents = torch.arange(p, device=prefixes.requests.device).repeat_interleave(k)
+        return _grown(
+            prefixes.take(parents),
+            alternatives.items.flatten(),
+            alternatives.own.flatten(1, 2),
+            alternatives.states.flatten(0, 1),
+            alternatives.outcomes.flatten(0, 1),
+        )
+
+    @torch.no_grad()
+    def outcomes(self, requests: Tensor, lists: Tensor) -> Tensor:
+        """Cumulative outcomes [M, T, 3] of `lists` int64 [M, T] of `requests` [M]; lists may end early with −1.
+
+        Positions past an end repeat the last outcome, 0 for a list without items. Lists of a request should stand
+        together: M is cut into parts, and only lists of the same part share prefixes.
+        """
+        parts = [self._outcomes(requests[s], lists[s]) for s in _slices(len(lists), _LISTS)]
+        return torch.cat(parts) if parts else self._tokens.new_zeros(*lists.shape, 3)
+
+    def _extend(self, prefixes: Prefixes, items: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
+        """Outcomes [P, K, 3] and states [P, K, O, S]; fills `own` [layers, P, K, 2, H, E]."""
+        model, requests = self._model, prefixes.requests[:, None]
+        context = self._context(prefixes, items)
+        x = model.tokens(self._tokens[requests, items], context) + self._positions[prefixes.length]
+        for layer, block in enumerate(model.blocks):
+            x = _attend(cast(Block, block), x, prefixes.cache(layer), own[layer])
+        logits = self._logits(model.norm(x), requests, items, context, prefixes.length)
+        before = prefixes.states[:, None].expand(-1, items.shape[1], -1, -1)
+        gains, states = model.advance(logits, list(before.unbind(2)), prefixes.length)
+        outcomes = prefixes.outcomes[:, None] + priced(gains, self._price[requests, items])
+        return outcomes, torch.stack(states, dim=2)
+
+    def _context(self, prefixes: Prefixes, items: Tensor) -> Tensor | None:
+        """Context features [P, K, Z] of `items` behind their prefixes."""
+        if self._items is None:
+            return None
+        requests = prefixes.requests[:, None]
+        age = torch.arange(prefixes.length, 0, -1, device=items.device)[None]
+        return context_features(self._items.take(requests, items), self._items.take(requests, prefixes.items), age)
+
+    def _logits(self, x: Tensor, requests: Tensor, items: Tensor, context: Tensor | None, place: int) -> Tensor:
+        """The heads' logits [P, K, O, logits] at one place, from hidden rows [P, K, D]."""
+        heads = self._model.counting_heads
+        places = torch.tensor([place], device=x.device)
+        if self._priors is None:
+            priors = (x.new_zeros(x.shape[:2]),) * len(heads)
+        else:
+            priors = self._priors[requests, items].unbind(-1)
+        rows = [head(HeadInput(x, p, context, places)) for head, p in zip(heads, priors, strict=True)]
+        return torch.stack(rows, dim=2)
+
+    def _outcomes(self, requests: Tensor, lists: Tensor) -> Tensor:
+        roots, node = _distinct(requests)
+        prefixes = self.roots(roots)
+        width = self._tokens.shape[1]
+        result = prefixes.outcomes.new_zeros(*lists.shape, 3)
+        for t in range(lists.shape[1]):
+            going = lists[:, t] >= 0
+            if t:
+                result[:, t] = result[:, t - 1]
+            pairs, child = _distinct(node[going] * width + lists[going, t])
+            if not len(pairs):
+                continue
+            families = list(_families(pairs // width, pairs % width))
+            parents = [prefixes.take(f.parents) for f in families]
+            alternatives = [self.extend(some, f.items) for some, f in zip(parents, families, strict=True)]
+            place = torch.argsort(torch.cat([f.rows.flatten() for f in families]))[child]
+            result[going, t] = torch.cat([a.outcomes.flatten(0, 1) for a in alternatives])[place]
+            if t + 1 < lists.shape[1]:
+                prefixes = _concatenate([self.grow_all(*pair) for pair in zip(parents, alternatives, strict=True)])
+                node = torch.zeros_like(node).masked_scatter(going, place)
+        return result
+
+
+@torch.no_grad()
+def list_outcomes(model: ListValueModel, batch: Batch, lists: Tensor) -> Tensor:
+    """Cumulative expected (clicks, conversions, GMV) after every position, [R, K, T, 3].
+
+    `lists` int64 [R, K, T] are candidates of R requests whose feature tensors `batch` holds; −1 ends a list early, and
+    its last outcome is repeated from there on. The numbers are those of the plain forward pass.
+    """
+    r, k, t = lists.shape
+    requests = torch.arange(r, device=lists.device).repeat_interleave(k)
+    return PrefixTree(model, batch).outcomes(requests, lists.reshape(r * k, t)).view(r, k, t, 3)
+
+
+@torch.no_grad()
+def all_outcomes(model: ListValueModel, batch: Batch, length: int) -> Tensor:
+    """Final outcomes [n! / (n − length)!, 3] of every list of one request, in the order of `exhaustive.all_lists`.
+
+    `batch` holds one request; padding among its candidates is left out, and lists count the candidates that are left.
+    Raises `ValueError` for another number of requests, or if `length` is not within 1 and n.
+    """
+    if len(batch["valid"]) != 1:
+        raise ValueError(f"exhaustive values are computed for one request at a time, not {len(batch['valid'])}")
+    candidates = batch["valid"][0].nonzero()[:, 0]
+    if not 1 <= length <= len(candidates):
+        raise ValueError(f"lists of {length} out of {len(candidates)} candidates: there are none")
+    tree = PrefixTree(model, batch)
+    root = tree.roots(candidates.new_zeros(1))
+    return torch.cat(list(_descend(tree, root, candidates[None], length)))
+
+
+def _descend(tree: PrefixTree, prefixes: Prefixes, left: Tensor, length: int) -> Iterator[Tensor]:
+    """Outcomes of all completions of `prefixes` by what is `left` int64 [P, K], depth first, so in order."""
+    k = left.shape[1]
+    others = _all_but_one(k, left.device)
+    for part in _slices(len(prefixes), max(1, _LISTS // k)):
+        some, items = prefixes.take(part), left[part]
+        alternatives = tree.extend(some, items)
+        if some.length + 1 == length:
+            yield alternatives.outcomes.flatten(0, 1)
+            continue
+        grown = tree.grow_all(some, alternatives)
+        yield from _descend(tree, grown, items[:, others].flatten(0, 1), length)
+
+
+def _attend(block: Block, x: Tensor, cache: Tensor | None, own: Tensor) -> Tensor:
+    """A block for alternatives x [P, K, D] behind a `cache` [P, t, 2, H, E]; fills `own` [P, K, 2, H, E].
+
+    Products are written out elementwise: matrices of a few rows and columns are quicker so than in batched products.
+    """
+    p, k, d = x.shape
+    qkv = block.qkv(block.attention_norm(x)).view(p, k, 3, block.heads, d // block.heads)
+    query, key, value = qkv.unbind(2)  # each [P, K, H, E]
+    own[:, :, 0], own[:, :, 1] = key, value
+    attended = value
+    if cache is not None:
+        query = query * query.shape[-1] ** -0.5
+        keys, values = cache.unbind(2)  # each [P, t, H, E]
+        before = (query[:, :, None] * keys[:, None]).sum(-1)
+        scores = torch.cat([before, (query * key).sum(-1)[:, :, None]], dim=2)
+        shares = torch.softmax(scores, dim=2)[..., None]  # [P, K, t + 1, H, 1]
+        attended = (shares[:, :, :-1] * values[:, None]).sum(2) + shares[:, :, -1] * value
+    x = x + block.out(attended.reshape(p, k, d))
+    output: Tensor = x + block.down(torch.relu(block.up(block.feed_forward_norm(x))))
+    return output
+
+
+def _grown(parents: Prefixes, items: Tensor, own: Tensor, states: Tensor, outcomes: Tensor) -> Prefixes:
+    """One more item for each of P prefixes: its candidate [P], `own` pairs [layers, P, 2, H, E], states, outcomes."""
+    new = torch.arange(len(parents), device=own.device)
+    nodes = torch.cat([parents.nodes, new[:, None]], dim=1)
+    lists = torch.cat([parents.items, items[:, None]], dim=1)
+    return Prefixes(parents.requests, lists, (*parents.steps, own), nodes, states, outcomes)
+
+
+def _concatenate(parts: list[Prefixes]) -> Prefixes:
+    """Prefixes that differ in their last position's storage only, one after the other."""
+    if len(parts) == 1:
+        return parts[0]
+    new = torch.arange(sum(map(len, parts)), device=parts[0].nodes.device)
+    older = torch.cat([p.nodes[:, :-1] for p in parts])
+    return Prefixes(
+        torch.cat([p.requests for p in parts]),
+        torch.cat([p.items for p in parts]),
+        (*parts[0].steps[:-1], torch.cat([p.steps[-1] for p in parts], dim=1)),
+        torch.cat([older, new[:, None]], dim=1),
+        torch.cat([p.states for p in parts]),
+        torch.cat([p.outcomes for p in parts]),
+    )
+
+
+@dataclass(frozen=True)
+class _Family:
+    """`parents` [P] with K children each: the children's `items` [P, K] and `rows` [P, K] among all children."""
+
+    parents: Tensor
+    rows: Tensor
+    items: Tensor
+
+
+def _families(owners: Tensor, items: Tensor) -> Iterator[_Family]:
+    """Parents with equally many children go together, so that nothing is padded.
+
+    `owners` int64 [Q], sorted, says whose child each of `items` [Q] is.
+    """
+    parents, counts = torch.unique_consecutive(owners, return_counts=True)
+    first = counts.cumsum(0) - counts
+    for count in _distinct(counts)[0].tolist():
+        chosen = (counts == count).nonzero()[:, 0]
+        rows = first[chosen, None] + torch.arange(count, device=items.device)
+        yield _Family(parents[chosen], rows, items[rows])
+
+
+def _distinct(values: Tensor) -> tuple[Tensor, Tensor]:
+    """The distinct values, ascending, and where each of `values` stands among them."""
+    distinct, inverse = torch.unique(values, return_inverse=True)
+    return distinct, inverse
+
+
+def _all_but_one(k: int, device: torch.device) -> Tensor:
+    """int64 [k, k − 1]: row i holds 0 … k − 1 without i."""
+    everything = torch.arange(k, device=device).expand(k, k)
+    return everything[~torch.eye(k, dtype=torch.bool, device=device)].view(k, k - 1)
+
+
+def _slices(count: int, step: int) -> Iterator[slice]:
+    return (slice(start, start + step) for start in range(0, count, step))

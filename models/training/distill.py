@@ -1,0 +1,125 @@
+"""Distil mined sequences into the online generator: DeGRe's hybrid loss (eq. 13) and its training.
+
+It sees sequences, soft labels and weights; it knows nothing about how they were mined or which evaluator found them.
+
+Axis letters: B requests, S sequences of a request, L positions, N candidates.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from models.contract.spec import FeatureSpec
+from models.data.batches import Batch, seen_by
+from models.mining.join import MinedArrays
+from models.nets.generator import GeneratorConfig, PointerGenerator
+from models.training.loop import Loss, Progress, TrainOptions, fit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DistillOptions:
+    """What supervises the generator: the terms of eq. 13, each of which Table 4 takes away.
+
+    `hard`: imitate the item chosen at each step. `alpha`: weight of the soft labels' divergence, 0 for none.
+    `weighting`: weigh the sequences of a request by value (eq. 10) rather than alike.
+    """
+
+    hard: bool = True
+    alpha: float = 0.01
+    weighting: bool = True
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.alpha < math.inf:
+            raise ValueError(f"alpha must be at least 0, not {self.alpha}")
+        if not self.hard and not self.alpha:
+            raise ValueError("without hard labels alpha must be above 0: nothing else supervises the generator")
+
+
+def fit_generator(
+    spec: FeatureSpec,
+    train: MinedArrays,
+    valid: MinedArrays,
+    *,
+    config: GeneratorConfig,
+    distill: DistillOptions,
+    options: TrainOptions,
+    folder: Path,
+    device: torch.device,
+    resume: bool = False,
+) -> tuple[PointerGenerator, Progress]:
+    """A new generator, initialised by the seed and fitted. See `loop.fit` for the files written and errors.
+
+    Raises `ValueError` too if the sequences are not as long as the generator's horizon: it would have positions that
+    nothing has taught, or lack some.
+    """
+    for name, mined in (("training", train), ("validation", valid)):
+        if mined.sequences.shape[2] != config.list_length:
+            raise ValueError(
+                f"the {name} sequences have {mined.sequences.shape[2]} positions, the generator {config.list_length}"
+            )
+    with torch.random.fork_rng():
+        torch.manual_seed(options.seed)
+        model = PointerGenerator(spec, config)
+    identity = {
+        "feature spec": spec.fingerprint,
+        "mined sequences": train.digest,
+        "validation sequences": valid.digest,
+        **_texts(dataclasses.asdict(config)),
+        **_texts(dataclasses.asdict(distill)),
+    }
+    loss = distillation(spec, distill)
+    progress = fit(
+        model, train, valid, loss, options=options, folder=folder, device=device, identity=identity, resume=resume
+    )
+    return model.eval(), progress
+
+
+def distillation(spec: FeatureSpec, options: DistillOptions) -> Loss:
+    """The hybrid loss of a batch; while the model trains, some categorical values are hidden."""
+
+    def loss(model: nn.Module, batch: Batch) -> Tensor:
+        seen = seen_by(model, batch, spec)
+        log_probabilities = model(seen, batch["sequences"])
+        weights = batch["weights"] if options.weighting else _alike(batch["sequences"])
+        return hybrid_loss(log_probabilities, batch["sequences"], batch["soft"], weights, options)
+
+    return loss
+
+
+def hybrid_loss(
+    log_probabilities: Tensor, sequences: Tensor, soft: Tensor, weights: Tensor, options: DistillOptions
+) -> Tensor:
+    """Σ_l w_l Σ_t [CE + α·KL(q_t ‖ P_t)] (DeGRe, eq. 13), the mean over requests.
+
+    `log_probabilities` and `soft` [B, S, L, N], `sequences` [B, S, L] (−1 past the end), `weights` [B, S] with sum 1
+    per request and 0 for padding. The paper multiplies w_l by the number of sequences and averages over them, which is
+    the same sum.
+    """
+    there = sequences >= 0
+    step = torch.zeros_like(log_probabilities[..., 0])
+    if options.hard:
+        chosen = log_probabilities.gather(-1, sequences.clamp(min=0)[..., None])[..., 0]
+        step = step - chosen.masked_fill(~there, 0.0)
+    if options.alpha:
+        # Where q is 0 its term is 0, also where P is 0 (what was chosen before).
+        likely = soft > 0
+        ratio = soft.clamp(min=1e-30).log() - log_probabilities.masked_fill(~likely, 0.0)
+        divergence = (soft * ratio).masked_fill(~likely, 0.0).sum(-1)
+        step = step + options.alpha * divergence.masked_fill(~there, 0.0)
+    return (weights * step.sum(-1)).sum(-1).mean()
+
+
+def _alike(sequences: Tensor) -> Tensor:
+    there = (sequences[..., 0] >= 0).float()
+    return there / there.sum(dim=-1, keepdim=True)
+
+
+def _texts(table: Mapping[str, object]) -> dict[str, str]:
+    return {name: str(value) for name, value in table.items()}

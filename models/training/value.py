@@ -1,0 +1,140 @@
+"""Train a list value model on a list file: records → feature spec → arrays → weights → a run folder.
+
+``runs/<name>/`` holds ``checkpoint.pt`` (what `export` reads), ``metrics.json``, ``log.jsonl`` (one line per epoch)
+and ``last.pt`` (to resume); where a small log was cross-fitted also a folder per fold. How a model is chosen and judged
+is told in `value_choice.py`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final, get_args
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from models.data.lists import ListRecord, Split, read_lists
+from models.files import write_json
+from models.nets.checkpoint import Checkpoint, save_checkpoint
+from models.nets.value import ValueConfig
+from models.training.loop import TrainOptions
+from models.training.provenance import origin
+from models.training.value_choice import Splits, ValueOptions, train_on
+
+CHECKPOINT_FILE: Final = "checkpoint.pt"
+METRICS_FILE: Final = "metrics.json"
+_LEARNT: Final[tuple[Split, ...]] = ("train", "valid")
+
+
+def train_value_model(
+    data: Path,
+    folder: Path,
+    *,
+    family: str,
+    config: ValueConfig,
+    options: TrainOptions,
+    device: torch.device,
+    value_options: ValueOptions | None = None,
+    resume: bool = False,
+) -> Checkpoint:
+    """Train on a list file, choose on its validation lists or by cross-fitting, measure on ``valid`` and ``test``.
+
+    The feature spec is fitted to the lists trained on alone. `family` is noted in the provenance. Raises `ValueError`
+    if the file is broken, lacks training lists or lists to choose by, or `folder` and `resume` do not go together (see
+    `loop.fit`).
+    """
+    chosen = value_options or ValueOptions()
+    splits = read_splits(data)
+    if not splits["train"]:
+        raise ValueError(f"{data}: has no lists of split 'train'")
+    trained = train_on(splits, folder, config=config, options=options, device=device, chosen=chosen, resume=resume)
+    metrics = {**trained.metrics, "verdict": trained.verdict.to_json()}
+    if chosen.curve:
+        metrics["learning_curve"] = _learning_curve(splits, folder, config, options, device, chosen)
+    provenance = {**origin(data, family, options), **_told(metrics, trained.model.config)}
+    checkpoint = Checkpoint(trained.model.cpu().eval(), metrics["units"], provenance)
+    write_json(folder / METRICS_FILE, metrics)
+    save_checkpoint(folder / CHECKPOINT_FILE, checkpoint)
+    return checkpoint
+
+
+def choose_device(name: str) -> torch.device:
+    """Choose ``cpu``, ``cuda``, or for ``auto`` CUDA where there is one. Raises `ValueError` if there is no CUDA."""
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        raise ValueError("device cuda: there is no CUDA device, or this PyTorch was built without CUDA")
+    return torch.device("cuda" if name == "cuda" or (name == "auto" and available) else "cpu")
+
+
+def read_splits(data: Path) -> dict[Split, Sequence[ListRecord]]:
+    """Read the records of a list file by split, a split without any too. Raises `lists.ListFileError`."""
+    splits: dict[Split, list[ListRecord]] = {name: [] for name in get_args(Split)}
+    for record in tqdm(read_lists(data), desc="read", unit="list", disable=None):
+        splits[record.split].append(record)
+    return {**splits}
+
+
+def _learning_curve(
+    splits: Splits,
+    folder: Path,
+    config: ValueConfig,
+    options: TrainOptions,
+    device: torch.device,
+    chosen: ValueOptions,
+) -> list[dict[str, Any]]:
+    """Train on shares of the lists, each measured on the same test lists, and tell what came of each.
+
+    Only the model that is kept can be resumed: the shares' folders are written anew.
+    """
+    points = []
+    for share in sorted(chosen.curve):
+        fewer = _share_of(splits, share, options.seed)
+        lists = sum(len(fewer[name]) for name in _LEARNT)
+        folds = chosen.folds and min(chosen.folds, lists)
+        point = folder / f"share-{share:g}"
+        if point.exists():
+            shutil.rmtree(point)
+        trained = train_on(
+            fewer, point, config=config, options=options, device=device, chosen=replace(chosen, folds=folds)
+        )
+        points.append(
+            {
+                "share": share,
+                "lists": trained.metrics["lists"]["train"],
+                "choice": trained.metrics["choice"],
+                "verdict": trained.verdict.to_json(),
+            }
+        )
+    return points
+
+
+def _share_of(splits: Splits, share: float, seed: int) -> Splits:
+    """Draw a share of the lists to learn from, at least two of a split; a smaller share is part of a larger one."""
+    drawn = dict(splits)
+    for name in _LEARNT:
+        order = np.random.default_rng(seed).permutation(len(splits[name]))
+        drawn[name] = [splits[name][i] for i in sorted(order[: max(2, round(share * len(order)))])]
+    return drawn
+
+
+def _told(metrics: Mapping[str, Any], config: ValueConfig) -> dict[str, Any]:
+    """Pick what a checkpoint's provenance repeats of the metrics: all but figures by place."""
+    names = ("lists", "choice", "verdict", "learning_curve", "objectives_without_events")
+    return {
+        "config": dataclasses.asdict(config),
+        **{name: metrics[name] for name in names if name in metrics},
+        "metrics": {
+            "best_epoch": metrics["best_epoch"],
+            "valid_loss": metrics["valid_loss"],
+            **{split: _at_list_level(metrics[split]) for split in ("valid", "test") if split in metrics},
+        },
+    }
+
+
+def _at_list_level(report: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: row["list"] for name, row in report.items() if isinstance(row, dict)}

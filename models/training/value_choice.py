@@ -1,0 +1,231 @@
+"""Fit a list value model, choose how long it trains and how much of it is kept, and judge what it is worth.
+
+`value_fit.py` fits one model, `crossfit.py` pools folds on small logs, `gate.py` says how much of what was learnt is
+kept, and `judge.py` what came of it. This module joins them; `train.py` puts files around it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+
+from models.contract.features import known_priors
+from models.contract.spec import OBJECTIVES
+from models.contract.verdict import Verdict
+from models.data.batches import ListArrays, encode_lists
+from models.data.fit_spec import fit_spec
+from models.data.lists import ListRecord, Split
+from models.judging.gate import Gate, HeldOut, choose_shares
+from models.judging.judge import judge, mixes
+from models.judging.value_report import mean_per_slot, value_report
+from models.nets.checkpoint import CheckpointError
+from models.nets.value import COUNTED, ListValueModel, ValueConfig
+from models.planners.worth import Triple, Worth
+from models.training.crossfit import FOLDS, SMALL_LOG, Setup, crossfit
+from models.training.loop import STATE_FILE, TrainOptions
+from models.training.value_fit import LISTWISE, fit_value_model, new_model, settle
+
+MIX: Final[Triple] = (5.0, 1.0, 1.0)
+"""α, β, γ of a bundle that is given none (SORT-Gen §4.1.1)."""
+
+Splits = Mapping[Split, Sequence[ListRecord]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValueOptions:
+    """Say how a value model is chosen, beside how it is trained.
+
+    `folds`: cross-fit in so many folds, 0 to choose on the validation lists instead; None decides by the log's size and
+    whether it has validation lists. `listwise` is μ, the weight of the listwise loss. `mix` are the α, β, γ that the
+    bundle will have by default, at which its lists must not be worse than the sort. `curve` are shares of the training
+    lists to train on as well, in subfolders, to see what more lists would bring. Raises `ValueError` naming the field.
+    """
+
+    folds: int | None = None
+    listwise: float = LISTWISE
+    mix: Triple = MIX
+    curve: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.folds is not None and (self.folds < 0 or self.folds == 1):
+            raise ValueError(f"folds: must be 0 or at least 2, not {self.folds}")
+        if not 0 <= self.listwise < float("inf"):
+            raise ValueError(f"listwise: must be at least 0, not {self.listwise}")
+        if any(not 0 < share < 1 for share in self.curve):
+            raise ValueError(f"curve: must be shares between 0 and 1, not {self.curve}")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Hold a model with its chosen shares, what was measured (plain JSON), and what that means."""
+
+    model: ListValueModel
+    metrics: dict[str, Any]
+    verdict: Verdict
+
+
+def train_on(
+    splits: Splits,
+    folder: Path,
+    *,
+    config: ValueConfig,
+    options: TrainOptions,
+    device: torch.device,
+    chosen: ValueOptions,
+    resume: bool = False,
+) -> Trained:
+    """Train on records by split, and measure. Writes the loops' files alone; see `train.train_value_model`.
+
+    With folds, the validation lists are trained on as well.
+    """
+    folds = _folds(splits, chosen)
+    learnt = [*splits["train"], *splits["valid"]] if folds else splits["train"]
+    measured: tuple[Split, ...] = ("test",) if folds else ("valid", "test")
+    spec = fit_spec(learnt)
+    lists = encode_lists(learnt, spec, config.list_length)
+    others: dict[str, ListArrays] = {
+        name: encode_lists(splits[name], spec, config.list_length) for name in measured if splits[name]
+    }
+    units, without = mean_per_slot(lists)
+    config = replace(config, cosines=config.context != "none" and lists.has_embeddings)
+    worths = mixes(new_model(spec, config, lists, seed=options.seed), _triple(units), chosen.mix)
+    request = _Request(Setup(spec, config, options, device, chosen.listwise), folder, worths, resume)
+    found = _by_crossfitting(lists, folds, request) if folds else _by_validation(lists, others["valid"], request)
+    verdict = judge(
+        [replace(found.judged, lists=others["test"])] if "test" in others else found.held_out,
+        worths,
+        knows_more=found.gate is not None and found.gate.shown_knows_more,
+        has_prior=known_priors(spec)[0],
+        device=device,
+    )
+    metrics = {
+        "lists": {"train": len(lists), **{name: len(arrays) for name, arrays in others.items()}},
+        "folds": folds,
+        "best_epoch": found.epoch,
+        "epochs": found.epochs,
+        "valid_loss": found.loss,
+        "units": units,
+        "objectives_without_events": without,
+        "choice": _choice(found.gate, found.judged.model),
+        **{name: value_report(found.judged.model, arrays, device) for name, arrays in others.items()},
+    }
+    return Trained(found.judged.model, metrics, verdict)
+
+
+@dataclass(frozen=True)
+class _Request:
+    """Hold what both ways of choosing are told; `worths` are the mixes at which lists must not be worse."""
+
+    setup: Setup
+    folder: Path
+    worths: Sequence[Worth]
+    resume: bool
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Hold a model as it came out of training (`judged`), how it was chosen, and what it was chosen on."""
+
+    judged: HeldOut
+    gate: Gate | None
+    held_out: Sequence[HeldOut]
+    epoch: int
+    epochs: int
+    loss: float
+
+
+def _by_validation(train: ListArrays, valid: ListArrays, request: _Request) -> _Found:
+    """Choose epoch and shares by the validation lists."""
+    setup = request.setup
+    fitted = fit_value_model(
+        setup.spec,
+        train,
+        valid,
+        config=setup.config,
+        options=setup.options,
+        folder=request.folder,
+        device=setup.device,
+        listwise=setup.listwise,
+        resume=request.resume,
+    )
+    judged = HeldOut.of(fitted.model, fitted.start, valid)
+    held_out = [judged]
+    gate = _gate(held_out, fitted.model, request)
+    if gate is not None:
+        settle(fitted.model, train, fitted.start)
+    progress = fitted.progress
+    return _Found(judged, gate, held_out, progress.best_epoch, progress.epoch, progress.best_loss)
+
+
+def _by_crossfitting(lists: ListArrays, folds: int, request: _Request) -> _Found:
+    """Choose epoch and shares by the pooled folds, for a model that trains on everything, that long."""
+    setup, folder = request.setup, request.folder
+    finished = (folder / STATE_FILE).exists()  # the last of the fits, behind all folds
+    begun = finished or any(folder.glob("fold-*"))
+    if begun and not request.resume:
+        raise ValueError(f"{folder}: already holds a run; resume it or choose another folder")
+    if request.resume and not begun:
+        raise CheckpointError(f"{folder}: holds no run to resume")
+    pooled = crossfit(lists, folds, setup, folder)
+    fitted = fit_value_model(
+        setup.spec,
+        lists,
+        None,
+        config=setup.config,
+        options=setup.options,
+        folder=folder,
+        device=setup.device,
+        listwise=setup.listwise,
+        until=pooled.epoch,
+        resume=finished,
+    )
+    gate = _gate(pooled.held_out, fitted.model, request)
+    judged = HeldOut.of(fitted.model, fitted.start, lists)
+    if gate is not None:
+        judged.set(gate.shares)
+        settle(fitted.model, lists, fitted.start)
+    return _Found(judged, gate, pooled.held_out, pooled.epoch, setup.options.epochs, pooled.loss)
+
+
+def _gate(held_out: Sequence[HeldOut], model: ListValueModel, request: _Request) -> Gate | None:
+    """Choose shares, but for the papers' head, which has none."""
+    if model.config.head == "independent":
+        return None
+    return choose_shares(held_out, request.worths, device=request.setup.device)
+
+
+def _folds(splits: Splits, chosen: ValueOptions) -> int:
+    """Decide how many folds to cross-fit in, 0 for none."""
+    lists = len(splits["train"]) + len(splits["valid"])
+    if chosen.folds == 0 and not splits["valid"]:
+        raise ValueError(
+            "folds: there are no lists of split 'valid', so some must be held out; ask for 2 folds or more"
+        )
+    if chosen.folds is None:
+        if lists < 2:
+            raise ValueError("there is only one list; at least two are needed, since one must be held out to judge by")
+        return min(FOLDS, lists) if lists < SMALL_LOG or not splits["valid"] else 0
+    return chosen.folds
+
+
+def _choice(gate: Gate | None, model: ListValueModel) -> dict[str, Any]:
+    """Say how the shares were chosen, as plain JSON."""
+    said: dict[str, Any] = {"head": model.config.head, "valued": list(model.valued_objectives)}
+    if gate is None:
+        return said
+    return {
+        **said,
+        "shares": dict(zip(COUNTED, gate.shares, strict=True)),
+        "by_likelihood": dict(zip(COUNTED, gate.by_likelihood, strict=True)),
+        "shown_knows_more": gate.shown_knows_more,
+        "veto": list(gate.steps),
+    }
+
+
+def _triple(units: Mapping[str, float]) -> Triple:
+    click, conversion, gmv = (units[name] for name in OBJECTIVES)
+    return click, conversion, gmv

@@ -1,0 +1,183 @@
+"""Fit one list value model: calibrate the prior, train the correction, and settle the offsets once shares are chosen.
+
+The steps are the same for the model that is kept and for those of cross-fitting (`crossfit.py`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+import torch
+from torch import Tensor, nn
+
+from models.contract.features import known_priors
+from models.contract.spec import FeatureSpec
+from models.data.batches import Batch, ListArrays, batches, seen_by
+from models.nets.calibration import Offsets, Outcomes, calibrate
+from models.nets.heads import CountHead
+from models.nets.losses import listwise_loss, ordered_mask, ordered_regression_loss, ordered_targets, path_loss
+from models.nets.value import COUNTED, HeadKind, ListValueModel, ValueConfig
+from models.training.loop import Loss, Progress, TrainOptions, fit
+
+LossKind = Literal["path", "ordered"]
+LOSS_OF: Final[Mapping[HeadKind, LossKind]] = {"hazard": "path", "independent": "ordered"}
+"""Which loss a head is trained by. Hazards under the ordered loss gain nothing (docs/results.md)."""
+
+LISTWISE: Final = 0.5
+"""Weight μ of the listwise loss beside the path likelihood."""
+_BATCH: Final = 1024
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Hold a fitted value model, the offsets it started from (none for the papers' head), and how training went."""
+
+    model: ListValueModel
+    start: tuple[Offsets, ...]
+    progress: Progress
+
+
+def fit_value_model(
+    spec: FeatureSpec,
+    train: ListArrays,
+    valid: ListArrays | None,
+    *,
+    config: ValueConfig,
+    options: TrainOptions,
+    folder: Path,
+    device: torch.device,
+    listwise: float = LISTWISE,
+    resume: bool = False,
+    until: int | None = None,
+    on_epoch: Callable[[ListValueModel, Progress], None] | None = None,
+) -> Fitted:
+    """Fit a new list value model, initialised by the seed. See `loop.fit` for `until`, the files written and errors."""
+    model = new_model(spec, config, train, seed=options.seed)
+    start = start_from_rates(model, train, listwise=listwise)
+    identity = {
+        "feature spec": spec.fingerprint,
+        "training lists": train.digest,
+        "validation lists": "none" if valid is None else valid.digest,
+        "until": str(until),
+        "listwise": str(listwise),
+        **{name: str(value) for name, value in dataclasses.asdict(config).items()},
+    }
+    if on_epoch is not None:
+        on_epoch(model, Progress())
+    progress = fit(
+        model,
+        train,
+        valid,
+        loss_of(spec, config.head, listwise),
+        options=options,
+        folder=folder,
+        device=device,
+        identity=identity,
+        resume=resume,
+        until=until,
+        on_epoch=None if on_epoch is None else lambda progress: on_epoch(model, progress),
+    )
+    return Fitted(model, start, progress)
+
+
+def new_model(spec: FeatureSpec, config: ValueConfig, train: ListArrays, *, seed: int) -> ListValueModel:
+    """Make a model with weights drawn by the seed, that values what the training lists allow.
+
+    That is an objective that the log records and for which there is a prior; where there is no prior at all, every
+    recorded one. The papers' head values everything.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = ListValueModel(spec, config)
+    if config.head == "hazard":
+        priors = known_priors(spec)
+        for o, known in enumerate(priors):
+            model.valued[o] = float(bool(train.observed[:, o].any()) and (known or not any(priors)))
+    return model
+
+
+def loss_of(spec: FeatureSpec, head: HeadKind, listwise: float) -> Loss:
+    """Make the training loss of a head; while the model trains, some categorical values are hidden."""
+
+    def loss(model: nn.Module, batch: Batch) -> Tensor:
+        logits = model(seen_by(model, batch, spec))
+        counted = slice(0, len(COUNTED))
+        outcome = (batch["labels"][:, :, counted], batch["lengths"], batch["observed"][:, counted])
+        if LOSS_OF[head] == "ordered":
+            return ordered_regression_loss(logits, *outcome)
+        return path_loss(logits, *outcome) + listwise * listwise_loss(logits, *outcome)
+
+    return loss
+
+
+def start_from_rates(model: ListValueModel, train: ListArrays, *, listwise: float) -> tuple[Offsets, ...]:
+    """Set what a model starts from, on the training lists: the calibrated prior, or the papers' base rates.
+
+    Without a prior hazards start at the base rates of places and states. Returns the hazards' offsets, none for the
+    papers' head.
+    """
+    if model.config.head == "independent":
+        _start_at_base_rates(model, train)
+        return ()
+    priors = known_priors(model.spec)
+    for o, head in enumerate(model.hazard_heads):
+        calibrate(head, *_known(train, o), listwise=listwise, skip=priors[o])
+    return tuple(Offsets.of(head) for head in model.hazard_heads)
+
+
+def settle(model: ListValueModel, train: ListArrays, start: tuple[Offsets, ...]) -> None:
+    """Fit b and c again, on the training lists, to what the chosen shares keep of the correction.
+
+    By the path likelihood alone: the listwise loss, which helps training to rank, asks for other offsets than counts
+    that come true (PCOC at the first place, docs/results.md). Where nothing is kept the head begins at its start.
+    """
+    corrections = _kept_corrections(model, train)
+    for o, (head, offsets) in enumerate(zip(model.hazard_heads, start, strict=True)):
+        if float(head.share) == 0:
+            offsets.put(head)
+        prior, outcomes = _known(train, o)
+        calibrate(head, prior, outcomes, listwise=0.0, skip=False, correction=corrections[:, :, o])
+
+
+@torch.no_grad()
+def _kept_corrections(model: ListValueModel, data: ListArrays) -> Tensor:
+    """Compute ρ times every head's correction, [n, L, O, K]."""
+    device = next(model.parameters()).device
+    model.eval()
+    rows = []
+    for batch in batches(data.tensors(device), _BATCH):
+        parts = [head.share * head.correction(item) for head, item in model.hazard_inputs(batch)]
+        rows.append(torch.stack(parts, dim=2).cpu())
+    return torch.cat(rows)
+
+
+def _known(data: ListArrays, objective: int) -> tuple[Tensor, Outcomes]:
+    """Take what calibration reads of the lists: prior logits [n, L] and what happened."""
+    prior = torch.from_numpy(data.features["priors"][..., objective])
+    labels, observed = data.labels[..., objective], data.observed[:, objective]
+    return prior, Outcomes(torch.from_numpy(labels), torch.from_numpy(data.lengths), torch.from_numpy(observed))
+
+
+def _start_at_base_rates(model: ListValueModel, train: ListArrays) -> None:
+    """Set each threshold's bias to the logit of how often it is passed in training.
+
+    Most thresholds are hardly ever passed; without this the first epochs only learn that, with large gradients.
+    """
+    counted = slice(0, len(COUNTED))
+    labels, observed = torch.from_numpy(train.labels[:, :, counted]), torch.from_numpy(train.observed[:, counted])
+    mask = ordered_mask(torch.from_numpy(train.lengths), observed, labels.shape[1])
+    passed = (ordered_targets(labels) * mask).sum(dim=(0, 1))
+    rates = (passed + 0.5) / (mask.sum(dim=(0, 1)) + 1.0)
+    for head, rate in zip(model.counting_heads, rates, strict=True):
+        assert isinstance(head, CountHead)
+        head.out.bias.data.copy_(torch.logit(rate))
+
+
+def check_loss(head: HeadKind, loss: LossKind | None) -> None:
+    """Check that the loss is the head's own; None stands for that. Raises `ValueError`."""
+    if loss is not None and loss != LOSS_OF[head]:
+        raise ValueError(f"--loss: the {head} head is trained by {LOSS_OF[head]}, not by {loss}")

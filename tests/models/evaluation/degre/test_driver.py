@@ -1,0 +1,297 @@
+"""The experiment driver on tiny lists: every step runs, an interrupted run goes on, a report says what is missing."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from models import cli
+from models.data.lists import write_lists
+from models.datasets.simulated_logs import load
+from models.datasets.simulator import SimulatorConfig
+from models.evaluation.degre import generator_steps, search_steps
+from models.evaluation.degre import report as report_module
+from models.evaluation.degre.profile import PROFILES
+from models.evaluation.degre.scores import Run, score
+from models.evaluation.degre.workspace import Workspace
+from tests.models.training.records import make_records
+
+TINY = shlex.split(
+    "--profile quick --length 3 --dim 8 --heads 2 --field-dim 4 --evaluator-layers 1 --sort-layers 1 "
+    "--generator-layers 1 --evaluator-epochs 1 --generator-epochs 1 --mining-slates 12 --valid-slates 4 --beam 2 "
+    "--sweep-slates 8 --ablation-slates 8 --sweep-beams 1,2 --sweep-alphas 0,0.01 --sweep-temperatures 1 "
+    "--test-requests 6 --random-lists 40 --order-requests 3 --order-sets 3 --order-permutations 4 "
+    "--exhaustive-requests 2 --threads 1 --device cpu"
+)
+
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    config = SimulatorConfig(users=30, items=40, candidates=6, kappa=1.0, seed=1)
+    logs = load(config, seed=2, lists=80, length=3)
+    path = tmp_path_factory.mktemp("degre-driver") / "sim.parquet"
+    write_lists(path, logs.records, logs.metadata)
+    return path
+
+
+@pytest.fixture(scope="module")
+def whole(simulated: Path) -> Path:
+    """A folder with everything run."""
+    out = simulated.parent / "whole"
+    assert _run(simulated, out) == 0
+    return out
+
+
+def _run(data: Path, out: Path, *more: str) -> int:
+    return cli.main(["evaluate", "degre", "--data", str(data), "--out", str(out), *TINY, *more])
+
+
+def _report(out: Path) -> Any:
+    return json.loads((out / "report.json").read_text("utf-8"))
+
+
+def _cells(report: Any) -> Iterator[Any]:
+    for part in report["hit_rates"].values():
+        yield from part["rows"]
+
+
+def test_every_planner_is_judged_by_every_judge_and_the_truth(whole: Path) -> None:
+    report = _report(whole)
+    assert set(report["hit_rates"]) == {"primary", "own", "architecture", "ensemble", "truth"}
+    assert all(row["hit_rate"] is not None for row in _cells(report))
+    assert {row["title"] for row in report["hit_rates"]["truth"]["rows"]} >= {
+        "DeGRe B=1", "DeGRe B=2", "DeGRe B=2 + local search", "NAR4Rec", "GReF", "NLGR-G", "GoalRank", "PRM",
+        "random list", "sort by prior score", "evaluator, greedy", "evaluator, exhaustive",
+    }  # fmt: skip
+
+
+def test_planners_that_search_the_judge_itself_are_ceilings_and_no_rivals(whole: Path) -> None:
+    report = _report(whole)
+    ceilings = {j: {r["title"] for r in part["rows"] if r["ceiling"]} for j, part in report["hit_rates"].items()}
+    assert "evaluator, greedy" in ceilings["own"]
+    assert not ceilings["primary"]
+    assert not ceilings["own"] & {d["theirs"] for d in report["differences"]["own"]}
+    assert "evaluator, greedy" in {d["theirs"] for d in report["differences"]["primary"]}
+
+
+def test_nothing_is_better_than_the_exhaustive_optimum_under_its_own_evaluator(whole: Path) -> None:
+    rows = {row["title"]: row for row in _report(whole)["exhaustive"]["own"]["rows"]}
+    optimum = rows["evaluator, exhaustive"]
+    assert optimum["optimality"]["mean"] == pytest.approx(1, abs=1e-5)
+    assert optimum["better"]["mean"] == 0
+    assert all(row["optimality"]["mean"] <= 1 + 1e-5 for row in rows.values())
+
+
+def test_gains_over_the_sort_are_those_of_sets_and_orders_together(whole: Path) -> None:
+    for rows in _report(whole)["sets_and_orders"].values():
+        assert {"DeGRe B=2", "GoalRank", "random list"} <= {row["title"] for row in rows}
+        for row in rows:
+            assert row["gain"]["mean"] == pytest.approx(row["set"]["mean"] + row["order"]["mean"])
+
+
+def test_gains_over_the_sort_come_with_the_share_of_the_beams_gain_that_they_are(whole: Path) -> None:
+    report, text = _report(whole), (whole / "report.md").read_text("utf-8")
+    for part in (report, *report["mixes"]):
+        for judge, rows in part["gains"].items():
+            gained = {row["title"]: row for row in rows}
+            values = {row["title"]: row["value"]["mean"] for row in part["hit_rates"][judge]["rows"] if row["value"]}
+            assert {"DeGRe B=2", "GoalRank", "evaluator, beam 2", "evaluator, greedy"} <= set(gained)
+            base, beam = values["sort by prior score"], gained["evaluator, beam 2"]
+            for title, row in gained.items():
+                assert row["gain"]["mean"] == pytest.approx(values[title] - base, abs=1e-5)
+                assert row["relative"]["mean"] == pytest.approx(row["gain"]["mean"] / base, abs=1e-4)
+                if beam["kept"] is not None:
+                    assert row["kept"]["mean"] == pytest.approx(row["gain"]["mean"] / beam["gain"]["mean"], rel=1e-3)
+            assert beam["kept"] is None or beam["kept"]["mean"] == pytest.approx(1)
+    assert "| of what evaluator, beam 2 gains |" in text
+
+
+def test_mixes_ablations_sweeps_and_evaluators_have_their_tables(whole: Path) -> None:
+    report = _report(whole)
+    assert [mix["weights"] for mix in report["mixes"]] == [[5, 1, 1]]
+    assert all(row["hit_rate"] for row in report["mixes"][0]["hit_rates"]["truth"]["rows"])
+    assert [row["title"] for row in report["ablations"]["primary"]["rows"]] == [
+        "DeGRe (B=2)", "without soft label", "without sequence weighting", "without hard label", "exposure only",
+    ]  # fmt: skip
+    assert [(s["symbol"], [p["x"] for p in s["points"]]) for s in report["sweeps"]] == [
+        ("B", [1, 2]), ("α", [0, 0.01]), ("τ_w", [1]),
+    ]  # fmt: skip
+    assert {row["evaluator"] for row in report["accuracy"]["rows"]} == {
+        "deepfm", "pier", "nlgr-e", "SORT, hazards", "DeGRe-E, hazards",
+        "SORT, as in the papers", "DeGRe-E, as in the papers",
+    }  # fmt: skip
+    assert (whole / "sweeps.svg").read_text("utf-8").lstrip().startswith("<?xml")
+    assert (whole / "hit-rates.svg").exists()
+
+
+def test_the_report_states_data_sizes_seeds_and_command(whole: Path) -> None:
+    report, text = _report(whole), (whole / "report.md").read_text("utf-8")
+    assert report["setting"]["data"]["file"] == "sim.parquet"
+    assert report["setting"]["profile"]["dim"] == 8
+    assert report["setting"]["requests"] == 6
+    assert "listwright" in report["setting"]["command"]
+    assert report["setting"]["data"]["sha256"] in text
+    assert "not run" not in text
+    assert all(step["seconds"] > 0 for step in report["steps"])
+
+
+def test_a_second_run_does_nothing_but_the_report(whole: Path, simulated: Path, capsys: Any) -> None:
+    before = {p: p.stat().st_mtime_ns for p in whole.rglob("done.json")}
+    assert _run(simulated, whole) == 0
+    assert {p: p.stat().st_mtime_ns for p in whole.rglob("done.json")} == before
+    assert "[1/" not in capsys.readouterr().out
+
+
+def test_other_sizes_in_the_same_folder_are_refused(whole: Path, simulated: Path, capsys: Any) -> None:
+    assert _run(simulated, whole, "--dim", "16") != 0
+    assert "was begun with dim 8, not 16" in capsys.readouterr().err
+
+
+def test_a_report_of_other_sizes_than_were_run_is_refused(whole: Path, simulated: Path, capsys: Any) -> None:
+    """The sizes in its head would not be those behind its figures."""
+    before = (whole / "report.md").read_bytes()
+    assert _run(simulated, whole, "--dim", "16", "--steps", "report") != 0
+    assert "was begun with dim 8, not 16" in capsys.readouterr().err
+    assert (whole / "report.md").read_bytes() == before
+
+
+def test_a_planner_that_another_process_finishes_during_a_report_is_left_to_the_next(
+    whole: Path, simulated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(whole, out)
+    planner = out / "planners/goalrank/mix-0/seed-0"
+    for path in [*planner.glob("values-*.npy"), *planner.glob("sets-*.npy")]:
+        path.unlink()
+    (planner / "done.json").rename(tmp_path / "done.json")
+
+    def finished_afterwards(space: Workspace, runs: Sequence[Run]) -> None:
+        score(space, runs)
+        (tmp_path / "done.json").rename(planner / "done.json")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(report_module, "score", finished_afterwards)
+        assert _run(simulated, out, "--steps", "report") == 0
+    rows = {row["title"]: row for row in _report(out)["hit_rates"]["primary"]["rows"]}
+    assert rows["GoalRank"]["hit_rate"] is None
+    assert rows["PRM"]["hit_rate"] is not None
+    assert _run(simulated, out, "--steps", "report") == 0
+    assert [row["hit_rate"] for row in _cells(_report(out))] == [row["hit_rate"] for row in _cells(_report(whole))]
+
+
+def test_lists_that_were_made_again_are_valued_again(whole: Path, simulated: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(whole, out)
+    planner, other = (out / f"planners/{name}/mix-0/seed-0" for name in ("random", "beam"))
+    before = np.load(planner / "values-primary.npy")
+    shutil.copyfile(other / "lists.npy", planner / "lists.npy")
+    assert _run(simulated, out, "--steps", "report") == 0
+    after = np.load(planner / "values-primary.npy")
+    assert not np.array_equal(after, before)
+    np.testing.assert_allclose(after, np.load(other / "values-primary.npy"), rtol=1e-5)
+
+
+def test_an_interrupted_run_goes_on_to_the_same_result(
+    whole: Path, simulated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed while searching, after the evaluator; the lists are those of a run that was not killed."""
+    out, wanted = tmp_path / "out", ("--steps", "data,evaluator,search,report")
+    with monkeypatch.context() as patch:
+        patch.setattr(search_steps, "beam_search", _killed)
+        with pytest.raises(KeyboardInterrupt):
+            _run(simulated, out, *wanted)
+    assert not (out / "planners/greedy/mix-0/seed-0/done.json").exists()
+    assert _run(simulated, out, *wanted) == 0
+    for planner in ("greedy", "beam-local-search"):
+        path = f"planners/{planner}/mix-0/seed-0/lists.npy"
+        assert (out / path).read_bytes() == (whole / path).read_bytes()
+    text, report = (out / "report.md").read_text("utf-8"), _report(out)
+    assert "not run" in text
+    assert report["hit_rates"]["architecture"] is None
+    rows = {row["title"]: row for row in report["hit_rates"]["primary"]["rows"]}
+    assert rows["evaluator, greedy"]["hit_rate"] is not None
+    assert rows["GoalRank"]["hit_rate"] is None
+
+
+def test_a_generator_that_was_trained_but_not_decoded_is_not_trained_again(
+    whole: Path, simulated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, wanted = tmp_path / "out", ("--steps", "data,evaluator,mining,degre")
+    with monkeypatch.context() as patch:
+        patch.setattr(generator_steps, "decoded", _killed)
+        with pytest.raises(KeyboardInterrupt):
+            _run(simulated, out, *wanted)
+    folder = "planners/degre-b2-local-search/mix-0/seed-0"
+    state = (out / folder / "last.pt").stat().st_mtime_ns
+    assert _run(simulated, out, *wanted) == 0
+    assert (out / folder / "last.pt").stat().st_mtime_ns == state
+    assert (out / folder / "lists.npy").read_bytes() == (whole / folder / "lists.npy").read_bytes()
+    assert json.loads((out / folder / "done.json").read_text("utf-8"))["resumed"]
+
+
+def test_lists_with_clicks_alone_have_no_truth_and_no_mixes(tmp_path: Path) -> None:
+    records = [r for split, n in (("train", 40), ("valid", 6), ("test", 6)) for r in _clicks_only(split, n)]
+    write_lists(tmp_path / "lists.parquet", records, {"source": "movielens"})
+    out = tmp_path / "out"
+    assert _run(tmp_path / "lists.parquet", out, "--steps", "data,evaluator,search,mining,degre,report") == 0
+    report = _report(out)
+    assert set(report["hit_rates"]) == {"primary", "own", "architecture", "ensemble"}
+    assert report["mixes"] == []
+    rows = {row["title"]: row for row in report["hit_rates"]["primary"]["rows"]}
+    assert rows["DeGRe B=2"]["hit_rate"] is not None
+
+
+def test_a_report_of_nothing_is_refused(simulated: Path, tmp_path: Path, capsys: Any) -> None:
+    assert _run(simulated, tmp_path / "out", "--steps", "report") != 0
+    assert "run the step 'data' first" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "problem"),
+    [
+        ("--seeds", "0", "--seeds: must be at least 1, not 0"),
+        ("--exhaustive-requests", "-1", "--exhaustive-requests: must be at least 0, not -1"),
+        ("--random-lists", "1", "--random-lists: must be at least 2"),
+        ("--sweep-beams", "1,0", "--sweep-beams: must be at least 1, not 0"),
+        ("--sweep-temperatures", "0.1,0", "--sweep-temperatures: must be positive, not 0.0"),
+        ("--sweep-alphas", "-1", "--sweep-alphas: must be at least 0, not -1.0"),
+        ("--heads", "3", "dim: must be a multiple of heads (3), not 8"),
+        ("--generator-dropout", "1", "dropout: must be within 0..1, not 1.0"),
+    ],
+)
+def test_sizes_that_make_no_sense_are_named_before_anything_is_run(
+    option: str, value: str, problem: str, simulated: Path, tmp_path: Path, capsys: Any
+) -> None:
+    assert _run(simulated, tmp_path / "out", f"{option}={value}") == 2
+    assert problem in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_values_that_are_no_numbers_are_named(simulated: Path, tmp_path: Path, capsys: Any) -> None:
+    with pytest.raises(SystemExit):
+        _run(simulated, tmp_path / "out", "--sweep-beams", "1;2")
+    assert "--sweep-beams: must be whole numbers separated by commas, not '1;2'" in capsys.readouterr().err
+
+
+def test_the_profiles_grow_from_quick_to_full() -> None:
+    quick, cpu, full = (PROFILES[name] for name in ("quick", "cpu", "full"))
+    for size in ("mining_slates", "test_requests", "exhaustive_requests", "seeds"):
+        assert getattr(quick, size) < getattr(cpu, size) < getattr(full, size)
+    assert {p.random_lists for p in PROFILES.values()} == {10_000}
+
+
+def _killed(*args: Any) -> Any:
+    raise KeyboardInterrupt(args)
+
+
+def _clicks_only(split: Any, count: int) -> list[Any]:
+    records = make_records(count, shown=3, seed=len(split), split=split)
+    return [replace(r, request_id=f"{split}-{r.request_id}", purchases=None, gmv=None) for r in records]
