@@ -83,16 +83,16 @@ loadtest: setup ## serve and run locust for 60 s; p50, p95, p99 and the verdict 
 
 bench: setup ## time the engine, and what the service adds to it
 	$(BIN)/listwright bench $(ARGS)
-	$(BIN)/python -m loadtest.overhead --bundle $(DEMO_BUNDLE)/$(DEMO_VERSION)
+	$(BIN)/python -m loadtest.cost.overhead --bundle $(DEMO_BUNDLE)/$(DEMO_VERSION)
 
 plan: setup ## fit T(batch) on this host; safe requests/s and workers (make plan ARGS="--rate 2000 --bundle …")
 	$(BIN)/listwright bench --plan $(ARGS)
 
 cost-growth: setup ## latency and goodput against candidates, L, batch and width, beside the arithmetic floor
-	$(BIN)/python -m loadtest.cost_growth --out reports/cost-growth $(ARGS)
+	$(BIN)/python -m loadtest.cost.cost_growth --out reports/cost-growth $(ARGS)
 
 paired: setup ## two settings of the service in turn: make paired ARGS='--b "--log-level warning"'
-	$(BIN)/python -m loadtest.paired $(ARGS)
+	$(BIN)/python -m loadtest.cost.paired $(ARGS)
 
 $(PEERS_VENV)/.complete: pyproject.toml
 	$(call make_venv,$(PEERS_VENV))
@@ -114,17 +114,17 @@ peers: peers-setup build/bench/bench/1 ## the same bundle behind other servers, 
 
 # The bundle that docs/performance.md is about; its weights are random, since time does not depend on them.
 build/bench/bench/1: | setup
-	$(BIN)/python -m export.bench_bundle
+	$(BIN)/python -m export.bench.bundle
 
 gpu-check: setup ## GPU against CPU: same lists, times of engine and service, a report (first: make clean setup EXTRA=gpu)
 	$(BIN)/python -m loadtest.gpu_check $(ARGS)
 
 overload: build/bench/bench/1 ## offer three times the goodput for a minute: answers, refusals, recovery, each against its target
-	$(BIN)/python -m loadtest.overload --bundles build/bench \
+	$(BIN)/python -m loadtest.resilience.overload --bundles build/bench \
 		--json reports/overload/overload.json --plot reports/overload/overload.svg $(ARGS)
 
 lifecycle: build/bench/bench/1 ## reload and SIGTERM 20 times each under load: is any request lost, and what do reloads cost
-	$(BIN)/python -m loadtest.lifecycle --bundles build/bench --json reports/lifecycle/lifecycle.json $(ARGS)
+	$(BIN)/python -m loadtest.resilience.lifecycle --bundles build/bench --json reports/lifecycle/lifecycle.json $(ARGS)
 
 clean: ## remove environments, caches and reports; data/, runs/ and bundles/ stay
 	rm -rf $(VENV) $(DEMO_VENV) $(PEERS_VENV) $(PYTRITON_VENV) build dist reports *.egg-info

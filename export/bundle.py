@@ -23,10 +23,10 @@ import onnx
 
 from export.families import Family
 from export.learnt import VERDICT, verdict_of
-from export.precision import Precision, to_half
-from export.requests import stack
-from export.verify import Proof, prove
-from export.verify_value import ValueProof, prove_value
+from export.proof.precision import Precision, to_half
+from export.proof.requests import stack
+from export.proof.verify import Proof, prove
+from export.proof.verify_value import ValueProof, prove_value
 from models.contract.formulas import FormulaError, compile_formula
 from models.contract.manifest import (
     FINGERPRINT_KEY,

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from export.requests import RequestShape, random_request, stack, with_preferences
-from export.timing import BlockClock, Run
+from export.bench.timing import BlockClock, Run
+from export.proof.requests import RequestShape, random_request, stack, with_preferences
 from models.contract.features import Arrays
 from models.contract.manifest import MODEL_FILE, Limits, Manifest
 from models.contract.spec import OBJECTIVES

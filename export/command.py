@@ -11,7 +11,7 @@ from typing import get_args
 from export.bundle import BundleOptions, write_bundle
 from export.families import Family, Wishes, load_family
 from export.learnt import verdict_of
-from export.precision import Precision
+from export.proof.precision import Precision
 from models.contract.features import known_priors
 from models.contract.manifest import Diversity, QueueSpec
 from models.contract.spec import OBJECTIVES

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from export.requests import random_requests
+from export.proof.requests import random_requests
 from models.contract import manifest
 from models.contract.features import Arrays
 from models.contract.manifest import Limits, QueueSpec, same_mix

@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
-from export.timing import Run
+from export.bench.timing import Run
 from models.planners.graphs.graph import IR_VERSION, OPSET
 from models.planners.runtime import session_options
 

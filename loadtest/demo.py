@@ -15,12 +15,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from loadtest.client import KeepAliveClient
 from loadtest.demo_requests import read_demo_requests
-from loadtest.latency import BUDGET_MS, Latency
-from loadtest.law import list_problem
-from loadtest.payloads import PayloadOptions, from_bundle, make_payloads
-from loadtest.server import HOST, Server, ServerError, running_server
+from loadtest.requests.payloads import PayloadOptions, from_bundle, make_payloads
+from loadtest.requests.valid_list import list_problem
+from loadtest.rig.client import KeepAliveClient
+from loadtest.rig.latency import BUDGET_MS, Latency
+from loadtest.rig.server import HOST, Server, ServerError, running_server
 from models.contract.manifest import Manifest
 
 PATH: Final = "/v1/rerank"

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from loadtest.payloads import candidate_json
+from loadtest.requests.payloads import candidate_json
 
 DEMO_REQUESTS: Final = Path(__file__).with_name("demo_requests.json")
 

@@ -8,9 +8,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from export.parity import CpuAnswers, compare_answers
-from export.verify import ProofError
-from export.verify_value import prove_value
+from export.proof.parity import CpuAnswers, compare_answers
+from export.proof.verify import ProofError
+from export.proof.verify_value import prove_value
 from loadtest.gpu_plan import FP16, Contestant, Plan
 from models.contract.features import Arrays
 from models.contract.manifest import Manifest
@@ -45,8 +45,8 @@ def _requests(plan: Plan, manifest: Manifest, bundle: str) -> list[Arrays]:
 
 
 def _lost_value(plan: Plan, manifest: Manifest, answers: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
-    """`export.verify_value`'s proof of answers that were given elsewhere."""
-    from export.bench_bundle import BenchModel, bench_family
+    """`export.proof.verify_value`'s proof of answers that were given elsewhere."""
+    from export.bench.bundle import BenchModel, bench_family
 
     family = bench_family(BenchModel(dim=plan.dim, layers=plan.layers, seed=plan.seed))
     try:

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from export.requests import random_requests, stack
+from export.proof.requests import random_requests, stack
 from loadtest.gpu import cards
 from models.contract.manifest import Manifest
 
@@ -123,7 +123,7 @@ class Plan:
         """Make a bundle with random weights."""
         sizes = ("--dim", str(self.dim), "--layers", str(self.layers), "--seed", str(self.seed))
         root = ("--out", str(self.folder(bundle).parents[1]), "--requests", "25")
-        return [sys.executable, "-m", "export.bench_bundle", *root, *sizes, "--precision", bundle]
+        return [sys.executable, "-m", "export.bench.bundle", *root, *sizes, "--precision", bundle]
 
     def engine_command(self, contestant: Contestant) -> list[str]:
         """Time an engine, and answer the requests if they are to be proved."""

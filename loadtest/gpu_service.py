@@ -16,14 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from loadtest.client import KeepAliveClient, post_message
-from loadtest.closed_loop import ClosedLoop
+from loadtest.cost.overhead import PATH, measure
+from loadtest.cost.service_cost import Split, on_cpus
 from loadtest.gpu import memory_used_mb
-from loadtest.latency import Latency
-from loadtest.overhead import PATH, measure
-from loadtest.payloads import PayloadOptions, from_bundle, make_payloads
-from loadtest.server import HOST, UNHURRIED, Server, running_server
-from loadtest.service_cost import Split, on_cpus
+from loadtest.requests.payloads import PayloadOptions, from_bundle, make_payloads
+from loadtest.rig.client import KeepAliveClient, post_message
+from loadtest.rig.closed_loop import ClosedLoop
+from loadtest.rig.latency import Latency
+from loadtest.rig.server import HOST, UNHURRIED, Server, running_server
 from models.contract.manifest import Manifest
 
 CONCURRENCY: Final = (1, 2, 4, 8, 16)

@@ -22,10 +22,10 @@ from locust import FastHttpUser, constant_throughput, events, task
 from locust.env import Environment
 from locust.runners import MasterRunner
 
-from loadtest.law import list_problem
-from loadtest.options import add_payload_options, payloads_from
-from loadtest.payloads import Payload
 from loadtest.report import Record
+from loadtest.requests.options import add_payload_options, payloads_from
+from loadtest.requests.payloads import Payload
+from loadtest.requests.valid_list import list_problem
 
 PATH = "/v1/rerank"
 _HEADERS = {"Content-Type": "application/json"}

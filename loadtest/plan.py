@@ -23,12 +23,12 @@ from typing import Any, Final
 
 from export.capacity import BatchTime, engine_clock, fit_batch_time
 from loadtest.capacity import Costs, Plan, Worker, make_plan, spread_of
-from loadtest.client import post_message
-from loadtest.closed_loop import ClosedLoop
-from loadtest.latency import BUDGET_MS
-from loadtest.payloads import PayloadOptions, from_bundle, make_payloads
-from loadtest.server import HOST, UNHURRIED, ServerError, running_server
-from loadtest.service_cost import CostedBlock, Split, costed_block, on_cpus
+from loadtest.cost.service_cost import CostedBlock, Split, costed_block, on_cpus
+from loadtest.requests.payloads import PayloadOptions, from_bundle, make_payloads
+from loadtest.rig.client import post_message
+from loadtest.rig.closed_loop import ClosedLoop
+from loadtest.rig.latency import BUDGET_MS
+from loadtest.rig.server import HOST, UNHURRIED, ServerError, running_server
 from models.contract.manifest import Manifest
 from models.files import write_json
 
@@ -65,7 +65,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def complete(arguments: argparse.Namespace) -> None:
-    """Fill in the plan's defaults, before `export.bench_options` fills in its own.
+    """Fill in the plan's defaults, before `export.bench.options` fills in its own.
 
     Raises `ValueError` naming an option that would do nothing, with or without --plan.
     """
@@ -189,7 +189,7 @@ def _bundle_root(arguments: argparse.Namespace) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as root:
         if arguments.bundle is None:
             # Only this needs PyTorch.
-            from export.bench_bundle import BenchModel, write_bench_bundle
+            from export.bench.bundle import BenchModel, write_bench_bundle
 
             yield write_bench_bundle(Path(root), BenchModel(arguments.dim, arguments.layers))
         else:

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Final
 
 from loadtest import report
-from loadtest.latency import BUDGET_MS
-from loadtest.options import PAYLOAD_OPTIONS, add_payload_options
-from loadtest.server import ServerError, running_server
+from loadtest.requests.options import PAYLOAD_OPTIONS, add_payload_options
+from loadtest.rig.latency import BUDGET_MS
+from loadtest.rig.server import ServerError, running_server
 from models.contract.manifest import MANIFEST_FILE
 
 _LOCUSTFILE: Final = Path(__file__).with_name("locustfile.py")

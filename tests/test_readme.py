@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from loadtest.server import running_server
+from loadtest.rig.server import running_server
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")

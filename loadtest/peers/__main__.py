@@ -1,8 +1,9 @@
 """Listwright beside what its user would pick instead: the same bundle, requests and Python behind each server.
 
-All servers run on one CPU and the compiled client on another; only one server runs at a time (`loadtest.arena`). First
-every contender must give the same lists. Then come blocks of the closed loop, blocks of searches for the goodput, each
-in random order, with a second Listwright as the control, and the memory. ``--tune`` searches a peer's best setting.
+All servers run on one CPU and the compiled client on another; only one server runs at a time (`loadtest.rig.turns`).
+First every contender must give the same lists. Then come blocks of the closed loop, blocks of searches for the goodput,
+each in random order, with a second Listwright as the control, and the memory. ``--tune`` searches a peer's best
+setting.
 """
 
 from __future__ import annotations
@@ -15,19 +16,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from loadtest.arena import arena
-from loadtest.goodput import Rules
-from loadtest.openloop.build import ClientUnavailable
-from loadtest.openloop.client import ClientError
-from loadtest.openloop.contender import Contender
-from loadtest.payloads import PayloadOptions, from_bundle, make_payloads
+from loadtest.cost.service_cost import Split
 from loadtest.peers import report
 from loadtest.peers.comparison import CONCURRENCY, Effort, Results, compare_closed, compare_goodput
 from loadtest.peers.contenders import TUNED, VARIANTS, Environments, contender, our_own, title
 from loadtest.peers.same import SameError, check_same
-from loadtest.processes import end_on_sigterm
-from loadtest.server import UNHURRIED, ServerError
-from loadtest.service_cost import Split
+from loadtest.requests.payloads import PayloadOptions, from_bundle, make_payloads
+from loadtest.rig.goodput import Rules
+from loadtest.rig.openloop.build import ClientUnavailable
+from loadtest.rig.openloop.client import ClientError
+from loadtest.rig.openloop.contender import Contender
+from loadtest.rig.processes import end_on_sigterm
+from loadtest.rig.server import UNHURRIED, ServerError
+from loadtest.rig.turns import arena
 
 _ALL: Final = tuple(TUNED)
 

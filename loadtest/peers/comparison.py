@@ -14,10 +14,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from loadtest.arena import Place
-from loadtest.goodput import Goodput, Rules, Search, Trial, find_goodput
-from loadtest.openloop.window import Window
-from loadtest.processes import Memory
+from loadtest.rig.goodput import Goodput, Rules, Search, Trial, find_goodput
+from loadtest.rig.openloop.window import Window
+from loadtest.rig.processes import Memory
+from loadtest.rig.turns import Place
 from models.files import write_json
 
 CONCURRENCY: Final = (1, 2, 4, 8, 16)

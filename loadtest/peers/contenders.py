@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from loadtest.openloop.contender import PATH, Contender, Endpoint, free_port, listwright, serving
-from loadtest.openloop.records import status_200
 from loadtest.peers import kserve
+from loadtest.rig.openloop.contender import PATH, Contender, Endpoint, free_port, listwright, serving
+from loadtest.rig.openloop.records import status_200
 
 _ROOT: Final = Path(__file__).parents[2]
 # One thread for whatever brings its own pool, as ONNX Runtime has here too.

@@ -12,10 +12,10 @@ from typing import Final
 
 from matplotlib.figure import Figure
 
-from loadtest.latency import BUDGET_MS
-from loadtest.pairing import PairedRatio
 from loadtest.peers.comparison import ClosedRow, GoodputRow, Results
-from loadtest.verdict import Check, table
+from loadtest.rig.latency import BUDGET_MS
+from loadtest.rig.paired_ratio import PairedRatio
+from loadtest.rig.verdict import Check, table
 from models.files import whole_file
 
 OURS: Final = "listwright"

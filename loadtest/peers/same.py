@@ -7,8 +7,8 @@ import urllib.request
 from collections.abc import Sequence
 from typing import Any, Final
 
-from loadtest.arena import Place
 from loadtest.peers import kserve
+from loadtest.rig.turns import Place
 
 _TOLERANCE: Final = 1e-3
 

@@ -15,7 +15,7 @@ import pytest
 from export import bundle
 from export.bundle import BundleOptions, ExportError, write_bundle
 from export.families import Family
-from export.verify import ProofError, prove
+from export.proof.verify import ProofError, prove
 from models.contract.manifest import (
     FINGERPRINT_KEY,
     GOLDEN_FILE,

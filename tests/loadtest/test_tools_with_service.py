@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from loadtest import demo, overhead, report, run
-from loadtest.server import HOST, ServerError, running_server
+from loadtest import demo, report, run
+from loadtest.cost import overhead
+from loadtest.rig.server import HOST, ServerError, running_server
 from models.contract.manifest import MANIFEST_FILE, Limits
 from tests.service.tiny_bundle import Options, write_bundle
 

@@ -9,9 +9,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from loadtest.openloop.records import RECORD, Degraded, Fault
-from loadtest.openloop.window import Hiccups, Window
-from loadtest.payloads import Payload
+from loadtest.requests.payloads import Payload
+from loadtest.rig.openloop.records import RECORD, Degraded, Fault
+from loadtest.rig.openloop.window import Hiccups, Window
 
 START: Final = 5_000_000_000
 PAYLOADS: Final = (Payload(b"{}", ("a", "b", "c"), 2),)

@@ -59,7 +59,7 @@ def block_step(g: Graph, block: Block, x: Residual, mask: str, past: Sequence[st
 
 
 def decode_step(g: Graph, block: Block, x: Residual, past: Past | None) -> tuple[Residual, Past]:
-    """`models.nets.blocks.Block` for the next token [B, 1, D] of a list, given the keys and values of the `past`, if any.
+    """`models.nets.blocks.Block` for the next token [B, 1, D] of a list, given the keys and values of `past`, if any.
 
     Returns the residual stream and the past of the token after it.
     """

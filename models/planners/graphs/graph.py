@@ -3,7 +3,7 @@
 Planners are unrolled into graphs node by node, because nodes are what they cost: at these sizes every node takes about
 a third of a microsecond whatever it computes. Tracing the same loop with `torch.onnx` gave 883 nodes where this gives
 two thirds of that, and took 25 s for ten steps against well under a second. What a graph computes is proved against
-the PyTorch model by `export/verify.py`, not by construction.
+the PyTorch model by `export/proof/verify.py`, not by construction.
 
 Knows nothing about models, lists or bundles.
 """

@@ -1,6 +1,6 @@
 """Beam search over objective queues in plain code: slow, obviously right, and free of what `graphs/beams.py` needs.
 
-As `reference.plan_queues`, but with W lists side by side. Tests and `export/verify.py` hold the graph to it.
+As `reference.plan_queues`, but with W lists side by side. Tests and `export/proof/verify.py` hold the graph to it.
 """
 
 from __future__ import annotations

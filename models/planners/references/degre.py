@@ -1,7 +1,7 @@
 """DeGRe's greedy decoding in plain code: slow, obviously right, and free of every trick that `pointer.py` needs.
 
 The list so far is read anew at every step, by the generator and by the evaluator, and MMR looks at one number at a time
-(`reference.mmr_penalties`). Tests and `export/verify.py` hold the graph to it.
+(`reference.mmr_penalties`). Tests and `export/proof/verify.py` hold the graph to it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """SORT-Gen's generation in plain code: slow, obviously right, and free of every trick that `queues.py` needs.
 
 It re-reads the whole list at every step, keeps queues as Python lists and looks at one number at a time. Tests and
-`export/verify.py` hold the graph to it; the benchmark calls it "naive sequential". It works with any notion of what
-appending an item is worth (`Gains`): a value model (`ModelGains`), or a simulator's truth.
+`export/proof/verify.py` hold the graph to it; the benchmark calls it "naive sequential". It works with any notion of
+what appending an item is worth (`Gains`): a value model (`ModelGains`), or a simulator's truth.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Never worse than the sort, in plain code: the sort's list valued as a plan is, and the better of the two.
 
-Tests and `export/verify.py` hold the graph (`graphs/sort_list.py`) to it.
+Tests and `export/proof/verify.py` hold the graph (`graphs/sort_list.py`) to it.
 """
 
 from __future__ import annotations

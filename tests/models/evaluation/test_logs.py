@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from loadtest.server import Server, running_server
+from loadtest.rig.server import Server, running_server
 from models.cli import main
 from models.data.lists import ListRecord, read_lists, write_lists
 from models.evaluation.client import RerankClient, ServiceError

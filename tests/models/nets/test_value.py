@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from export.requests import RequestShape, random_request
+from export.proof.requests import RequestShape, random_request
 from models.contract.manifest import Limits
 from models.contract.spec import Category, FeatureSpec, Hashed, Number, SpecError
 from models.nets.blocks import Block

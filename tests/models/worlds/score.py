@@ -1,7 +1,7 @@
 """What a model's served lists are truly worth in a test world, beside random, the sort and true-value greedy.
 
-``python -m tests.models.worlds.score saturation --data file.parquet --checkpoint runs/first/checkpoint.pt``, where the file
-is one of ``python -m tests.models.worlds.write``; a bundle may stand in the checkpoint's place.
+``python -m tests.models.worlds.score saturation --data file.parquet --checkpoint runs/first/checkpoint.pt``, where the
+file is one of ``python -m tests.models.worlds.write``; a bundle may stand in the checkpoint's place.
 """
 
 from __future__ import annotations

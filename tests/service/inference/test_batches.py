@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loadtest.demo_requests import read_demo_requests
-from loadtest.fake import FakeRequests
+from loadtest.requests.fake import FakeRequests
 from service.bundles.load import load_bundle
 from service.bundles.model import Model
 from service.contract.schemas import RerankRequest

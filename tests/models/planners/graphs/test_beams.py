@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from export.families import Plan, SortGen
-from export.precision import to_half
-from export.requests import RequestShape, random_request, with_preferences
-from export.verify import compare, prove
+from export.proof.precision import to_half
+from export.proof.requests import RequestShape, random_request, with_preferences
+from export.proof.verify import compare, prove
 from models.contract.features import Arrays
 from models.contract.manifest import Limits
 from models.nets.checkpoint import Checkpoint

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from export.families import Degre, Plan
-from export.requests import RequestShape, random_request, stack, with_preferences
-from export.verify import compare
+from export.proof.requests import RequestShape, random_request, stack, with_preferences
+from export.proof.verify import compare
 from models.contract.features import Arrays
 from models.contract.manifest import Limits
 from models.contract.spec import FeatureSpec, Number

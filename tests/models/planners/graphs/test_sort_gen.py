@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from export.families import Plan, SortGen
-from export.requests import RequestShape, random_request, with_preferences
-from export.verify import compare, prove
+from export.proof.requests import RequestShape, random_request, with_preferences
+from export.proof.verify import compare, prove
 from models.contract.manifest import Limits
 from models.contract.spec import Category, FeatureSpec, Number
 from models.nets.checkpoint import Checkpoint

@@ -10,7 +10,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from export.requests import RequestShape, random_request, with_preferences
+from export.proof.requests import RequestShape, random_request, with_preferences
 from models.contract.manifest import Limits
 from models.nets.generator import GeneratorConfig
 from models.planners.references.degre import ModelPointer, Pointer, plan_pointer

@@ -10,7 +10,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from export.requests import RequestShape, random_request
+from export.proof.requests import RequestShape, random_request
 from models.contract.manifest import Limits
 from models.nets.value import ValueConfig
 from models.planners.references.sort_gen import Gains, ModelGains, Preferences, Step, list_value, plan_queues

@@ -1,0 +1,179 @@
+"""Proof for reduced precision: how much list value its lists lose under the exact reference.
+
+A graph in float16 need not give the reference's lists, only lists that are worth as much. Every list is valued by the
+family's model in float64, and what the worse ones lose is summed: better ones make up for nothing. Beside that, each
+list must be valid, and what the graph says of its own list must be what the exact model says, to `TOLERANCE`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from export.families import Family, ListWorth
+from export.proof.verify import TIE, Planner, ProofError
+from models.contract.features import Arrays
+from models.contract.manifest import LOOSEST_REPLAY, Limits
+from models.planners.references.sort_list import Answer
+
+TOLERANCE: Final = 5e-3
+"""Largest error of a value, relative to max(1, |value|)."""
+
+_GOLDEN_TOLERANCE: Final = 1e-3
+_SLACK: Final = 4.0
+"""Golden answers may differ by this many times the largest error seen: other hardware rounds otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class ValueProof:
+    """`changed` of the `requests` got another list. Lost values are in percent: of all, and of the worst request."""
+
+    requests: int
+    changed: int
+    lost_percent: float
+    worst_percent: float
+    largest_error: float
+    largest_score_error: float
+    most_lost_percent: float
+
+    @property
+    def summary(self) -> str:
+        """One line for whoever exports: what has been proved, which is not that the lists are good."""
+        return (
+            f"proved that the graph's lists lose {self.lost_percent:.4f}% of their value (at most "
+            f"{self.most_lost_percent:g}% may be lost) on {self.requests} requests, {self.changed} of which got "
+            f"another list; the worst loses {self.worst_percent:.3f}%, largest error {self.largest_error:.1e}"
+        )
+
+    @property
+    def golden(self) -> dict[str, float]:
+        """What a replay of golden requests may differ by: margins that excuse another choice, and errors."""
+        return {
+            "tie": min(LOOSEST_REPLAY, max(TIE, _SLACK * self.largest_score_error)),
+            "tolerance": min(LOOSEST_REPLAY, max(_GOLDEN_TOLERANCE, _SLACK * self.largest_error)),
+        }
+
+    @property
+    def replayable(self) -> bool:
+        """Could a replay tell a wrong answer from a rounded one? Two scores that are off decide one margin."""
+        return 2 * self.largest_score_error <= LOOSEST_REPLAY and self.largest_error <= LOOSEST_REPLAY
+
+    def to_json(self) -> dict[str, Any]:
+        """For the bundle's provenance."""
+        return {
+            "requests": self.requests,
+            "changed": self.changed,
+            "lost_percent": self.lost_percent,
+            "worst_percent": self.worst_percent,
+            "most_lost_percent": self.most_lost_percent,
+            "largest_error": self.largest_error,
+            "largest_score_error": self.largest_score_error,
+            "tolerance": TOLERANCE,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """One request: is the list another, what the two are worth, and errors of values and of scores."""
+
+    changed: bool
+    wanted: float
+    found: float
+    error: float
+    score_error: float
+
+    @property
+    def lost(self) -> float:
+        return max(0.0, self.wanted - self.found)
+
+
+def prove_value(
+    planner: Planner, family: Family, limits: Limits, *, most_lost: float, requests: int = 1000, seed: int = 0
+) -> ValueProof:
+    """Value the graph's lists beside the reference's, on random and edge requests.
+
+    Raises `ProofError` for a list that is not valid, a value past the tolerance, more than `most_lost` percent lost, or
+    scores so far off that no service could replay recorded requests.
+    """
+    reference, valuing = family.reference(limits), family.valuing()
+    outcomes = []
+    examples = family.requests(limits, requests, seed)
+    for i, request in enumerate(tqdm(examples, total=requests, desc="proof", unit="request", disable=None)):
+        answer, outputs = reference(request), planner(request)
+        try:
+            slots = check_list(outputs, request, len(answer.steps))
+            found = valuing(request, slots)
+            wanted = valuing(request, [step.slot for step in answer.steps])
+            outcomes.append(_outcome(outputs, answer, found, wanted))
+        except ProofError as difference:
+            raise ProofError(f"request {i} of seed {seed}: {difference}") from None
+    proof = _proof(outcomes, most_lost)
+    if not proof.lost_percent <= most_lost:
+        raise ProofError(proof.summary)
+    if not proof.replayable:
+        raise ProofError(
+            f"scores are off by up to {proof.largest_score_error:.1e} and values by {proof.largest_error:.1e}, too "
+            "much for a service to replay recorded requests, which "
+            f"excuses at most {LOOSEST_REPLAY:g}; this model needs fp32"
+        )
+    return proof
+
+
+def check_list(outputs: Mapping[str, NDArray[Any]], request: Arrays, length: int) -> list[int]:
+    """The slots of a graph's list (a batch of one). Raises `ProofError` unless they are `length` filled ones, once."""
+    order = outputs["order"][0].tolist()
+    slots, rest = order[:length], order[length:]
+    filled = set(np.flatnonzero(request["valid"][0]).tolist())
+    if len(set(slots)) != length or not set(slots) <= filled or any(slot != -1 for slot in rest):
+        raise ProofError(f"the list {order} is not {length} different candidates and nothing else")
+    return [int(slot) for slot in slots]
+
+
+def _outcome(outputs: Mapping[str, NDArray[Any]], answer: Answer, found: ListWorth, wanted: ListWorth) -> _Outcome:
+    steps = answer.steps
+    order = outputs["order"][0, : len(steps)].tolist()
+    same = next((t for t, step in enumerate(steps) if order[t] != step.slot), len(steps))
+    changed = same < len(steps)
+    if "kept_sort" in outputs and bool(outputs["kept_sort"][0]) != answer.kept_sort:
+        same = 0  # a plan's penalties and the sort's follow other rules where embeddings are missing
+    scores = np.array([step.score for step in steps[:same]])
+    score_error = np.abs(outputs["score"][0, :same] - scores)
+    error = max(
+        _largest(np.abs(outputs["value"][0, : len(steps)] - found.increments), found.increments),
+        _largest(np.abs(outputs["penalty"][0, :same] - [step.penalty for step in steps[:same]]), np.ones(same)),
+    )
+    if not error <= TOLERANCE:  # catches NaN
+        raise ProofError(f"values of the list are off by {error:.1e}, more than {TOLERANCE:g}")
+    return _Outcome(
+        changed=changed,
+        wanted=wanted.value,
+        found=found.value,
+        error=max(error, _largest(score_error, scores)),
+        score_error=_largest(score_error, np.ones(same)),
+    )
+
+
+def _largest(errors: NDArray[Any], values: NDArray[Any]) -> float:
+    return float(np.max(errors / np.maximum(1.0, np.abs(values)), initial=0.0))
+
+
+def _proof(outcomes: list[_Outcome], most_lost: float) -> ValueProof:
+    total = sum(abs(outcome.wanted) for outcome in outcomes)
+    return ValueProof(
+        requests=len(outcomes),
+        changed=sum(outcome.changed for outcome in outcomes),
+        lost_percent=_percent(sum(outcome.lost for outcome in outcomes), total),
+        worst_percent=max(_percent(outcome.lost, abs(outcome.wanted)) for outcome in outcomes),
+        largest_error=max(outcome.error for outcome in outcomes),
+        largest_score_error=max(outcome.score_error for outcome in outcomes),
+        most_lost_percent=most_lost,
+    )
+
+
+def _percent(part: float, whole: float) -> float:
+    return 100.0 * part / whole if whole > 0 else 0.0

@@ -1,0 +1,148 @@
+"""Seeded request bodies, serialised once, so that a load test spends its core on sending and not on JSON.
+
+Requests come from a list file (real candidates) or from a bundle's feature spec (`loadtest.requests.fake`). Each
+payload knows what a valid answer to it must hold; `loadtest.requests.valid_list` checks that. Knows nothing about HTTP
+or locust.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+import numpy as np
+
+from loadtest.requests.fake import FakeRequests
+from models.contract.manifest import Manifest
+
+if TYPE_CHECKING:
+    from models.data.lists import Candidate  # pyarrow is not among what serving installs
+
+Request = dict[str, Any]
+RequestSource = Callable[[int], Request]
+"""Makes one request with so many candidates; only the fields that describe user, context and candidates."""
+
+DEFAULT_CANDIDATES: Final = 100
+MIX: Final[Mapping[int, float]] = {20: 0.15, 50: 0.25, 100: 0.4, 300: 0.15, 1000: 0.05}
+"""Candidates of a request to the share of requests that have so many, for ``--mix default``."""
+
+_encode = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """One request body with what its answer must hold: `expected` items, all of them from `ids`."""
+
+    body: bytes
+    ids: tuple[str, ...]
+    expected: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class PayloadOptions:
+    """`sizes` maps candidates of a request to its share; `extra` goes into every body (model, objectives, …)."""
+
+    count: int = 64
+    sizes: Mapping[int, float] = field(default_factory=lambda: {DEFAULT_CANDIDATES: 1.0})
+    top_n: int = 10
+    seed: int = 0
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.count < 1 or self.top_n < 1:
+            raise ValueError("count and top_n: must be at least 1")
+        if not self.sizes or min(self.sizes) < 1 or min(self.sizes.values()) < 0 or sum(self.sizes.values()) <= 0:
+            raise ValueError(f"sizes: must map candidates (at least 1) to weights with a positive sum: {self.sizes}")
+
+
+def parse_mix(text: str) -> dict[int, float]:
+    """``"20=1,100=3"`` as ``{20: 1.0, 100: 3.0}``; ``"default"`` is `MIX`. Raises `ValueError` quoting the bad part."""
+    if text == "default":
+        return dict(MIX)
+    sizes: dict[int, float] = {}
+    for part in text.split(","):
+        size, _, weight = part.partition("=")
+        try:
+            sizes[int(size)] = float(weight or 1)
+        except ValueError:
+            raise ValueError(f"mix: {part!r} is not SIZE=WEIGHT, as in 20=1,100=3") from None
+    return sizes
+
+
+def make_payloads(source: RequestSource, options: PayloadOptions) -> list[Payload]:
+    """`options.count` payloads from `source`; every size of the mix comes at its share, to the nearest request."""
+    sizes = enumerate(_sizes(options))
+    return [payload(source(n), top_n=options.top_n, extra=options.extra, request_id=f"load-{i}") for i, n in sizes]
+
+
+def payload(request: Request, *, top_n: int, extra: Mapping[str, Any], request_id: str) -> Payload:
+    """A request serialised, with the law that its answer must keep."""
+    body = _encode({"request_id": request_id, **request, "top_n": top_n, **extra})
+    ids = tuple(c["id"] for c in request["candidates"])
+    return Payload(body, ids, min(top_n, len(ids)))
+
+
+def _sizes(options: PayloadOptions) -> list[int]:
+    # Systematic rather than random draws: a 5% share of a thousand candidates decides p99 and must not vary by luck.
+    sizes = list(options.sizes)
+    reached = np.cumsum([options.sizes[n] for n in sizes])
+    marks = (np.arange(options.count) + 0.5) / options.count * reached[-1]
+    drawn = [sizes[i] for i in np.searchsorted(reached, marks)]
+    random.Random(options.seed).shuffle(drawn)
+    return drawn
+
+
+def from_bundle(folder: Path, *, seed: int, embedding_width: int = 0) -> RequestSource:
+    """Requests made up for the spec in ``folder/bundle.json``, to its model by name.
+
+    Raises `models.contract.spec.SpecError`.
+    """
+    manifest = Manifest.read(folder)
+    fake = FakeRequests(manifest.spec, seed=seed, embedding_width=embedding_width)
+    return lambda candidates: {"model": manifest.name, **fake.request(candidates)}
+
+
+def from_lists(path: Path, *, seed: int, embeddings: bool = False) -> RequestSource:
+    """Requests with the users and candidates of a list file, in a seeded order, wrapping round.
+
+    A request of n candidates is one record's user and candidates, filled up with other records' candidates where it
+    has fewer. Needs pyarrow. Raises `models.data.lists.ListFileError`, or `ValueError` if the file has too few items.
+    """
+    from models.data.lists import read_lists
+
+    records = list(read_lists(path))
+    pool = {c.id: c for record in records for c in record.candidates}
+    ids, rng = sorted(pool), random.Random(seed)
+    rng.shuffle(records)
+    turns = itertools.cycle(records)
+
+    def request(candidates: int) -> Request:
+        if candidates > len(ids):
+            raise ValueError(f"{path}: has {len(ids)} different items, fewer than the {candidates} asked for")
+        record = next(turns)
+        chosen = {c.id: c for c in record.candidates[:candidates]}
+        while len(chosen) < candidates:
+            item = rng.choice(ids)
+            chosen.setdefault(item, pool[item])
+        return {
+            "user": dict(record.user),
+            "context": dict(record.context),
+            "candidates": [candidate_json(c, embedding=embeddings) for c in chosen.values()],
+        }
+
+    return request
+
+
+def candidate_json(candidate: Candidate, *, embedding: bool) -> Request:
+    """A list record's candidate as a request has it."""
+    table: Request = {"id": candidate.id, "scores": dict(candidate.scores), "features": dict(candidate.features)}
+    if candidate.price is not None:
+        table["price"] = candidate.price
+    if embedding and candidate.embedding is not None:
+        table["embedding"] = list(candidate.embedding)
+    return table

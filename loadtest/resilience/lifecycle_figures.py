@@ -1,0 +1,166 @@
+"""From the requests around reloads and stops to figures and verdicts. Arithmetic only: it starts and sends nothing.
+
+A reload's period goes from the order to half a second after its answer, since what the switch leaves cold is part of
+its price. A request has failed there if it has any other answer than a 200. At a stop, a request is lost if a
+connection was made for it and no whole answer came back; one for which no connection could be made was never accepted.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from loadtest.rig.answers import Answers
+from loadtest.rig.latency import BUDGET_MS
+from loadtest.rig.openloop.records import Degraded, Fault, status_200
+from loadtest.rig.openloop.window import Mask, Window
+from loadtest.rig.verdict import Check, counts
+
+AFTERMATH: Final = 0.5
+SLOWER: Final = 1.5
+
+
+@dataclass(frozen=True, slots=True)
+class Reload:
+    """One order to the admin port: the version asked for, and when it was sent and answered (CLOCK_MONOTONIC, ns)."""
+
+    version: str
+    sent_ns: int
+    answered_ns: int
+
+    @property
+    def seconds(self) -> float:
+        """From order to answer."""
+        return (self.answered_ns - self.sent_ns) / 1e9
+
+
+@dataclass(frozen=True, slots=True)
+class Reloads:
+    """What reloads did to requests. `p99_ms` is pooled over their periods and counts what failed as infinite.
+
+    `switched` counts the reloads after whose answer every list was the new version's until the next order, and some
+    list was. `failed` and `faults` are the whole run's: by HTTP status or kind of fault, and what was no valid answer.
+    """
+
+    rate: float
+    seconds: tuple[float, ...]
+    requests: int
+    before_p99_ms: float
+    p99_ms: float
+    before_degraded: float
+    degraded: float
+    switched: int
+    failed: Mapping[str, int]
+    faults: Mapping[str, int]
+
+
+def reload_figures(window: Window, answers: Answers, reloads: Sequence[Reload], rate: float) -> Reloads:
+    """Figures of a run with bodies, whose requests before the first reload are the reference."""
+    intended = window.records["intended"]
+    before = intended < reloads[0].sent_ns
+    during = np.zeros(len(window), np.bool_)
+    for reload in reloads:
+        during |= (intended >= reload.sent_ns) & (intended < reload.answered_ns + AFTERMATH * 1e9)
+    nexts = [reload.sent_ns for reload in reloads[1:]] + [math.inf]
+    return Reloads(
+        rate=rate,
+        seconds=tuple(reload.seconds for reload in reloads),
+        requests=int(np.count_nonzero(during)),
+        before_p99_ms=_p99(window, before),
+        p99_ms=_p99(window, during),
+        before_degraded=_degraded(window, before),
+        degraded=_degraded(window, during),
+        switched=sum(_switched(window, answers, r, end) for r, end in zip(reloads, nexts, strict=True)),
+        failed=failures(window),
+        faults=answers.faults,
+    )
+
+
+def failures(window: Window) -> dict[str, int]:
+    """What became of the requests that have no 200, by status or kind of fault."""
+    statuses = {f"status {status}": n for status, n in window.statuses().items() if status != 200}
+    return {**statuses, **window.faults()}
+
+
+def _switched(window: Window, answers: Answers, reload: Reload, end: float) -> bool:
+    after = (window.records["sent"] > reload.answered_ns) & (window.records["done"] < end) & (answers.versions != "")
+    return set(answers.versions[after].tolist()) == {reload.version}
+
+
+def _p99(window: Window, chosen: Mask) -> float:
+    times = np.where(status_200(window.records), window.times_ms(), np.inf)[chosen]
+    return float(np.quantile(times, 0.99, method="inverted_cdf")) if len(times) else math.inf
+
+
+def _degraded(window: Window, chosen: Mask) -> float:
+    """Share of degraded lists among all lists."""
+    kinds = window.records["list"][chosen & status_200(window.records)]
+    return float(np.mean(kinds == Degraded.YES)) if len(kinds) else 0.0
+
+
+def judge_reloads(f: Reloads) -> list[Check]:
+    """A row for each target."""
+    most = max(SLOWER * f.before_p99_ms, BUDGET_MS) if f.before_p99_ms < math.inf else BUDGET_MS
+    n = len(f.seconds)
+    return [
+        Check(f"{n} reloads: failed requests", "none", counts(f.failed), not f.failed),
+        Check(f"{n} reloads: answers that are no valid list", "none", counts(f.faults), not f.faults),
+        Check(f"{n} reloads: pooled p99", f"≤ {most:.1f} ms", f"{f.p99_ms:.2f} ms", f.p99_ms <= most),
+        Check(f"{n} reloads: the new version answers", f"{n}", f"{f.switched}", f.switched == n),
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """One SIGTERM under load. `seconds` is how long the service took to end; `left` are processes of its tree after it.
+
+    `answered` counts whole answers, whatever their status, to requests that were due after the signal; `statuses` are
+    those of the whole run. `lost` are accepted requests without an answer by kind, `refused` the connections refused.
+    """
+
+    workers: int
+    status: int
+    seconds: float
+    left: int
+    answered: int
+    statuses: Mapping[int, int]
+    lost: Mapping[str, int]
+    refused: int
+
+
+def stop_figures(window: Window, *, workers: int, status: int, sent_ns: int, ended_ns: int, left: int) -> Stop:
+    """Figures of a run during which SIGTERM was sent at `sent_ns` and the service had ended at `ended_ns`."""
+    faults = window.faults()
+    refused = faults.pop(Fault.CONNECT.name.lower(), 0)
+    after = window.where(window.records["intended"] >= sent_ns)
+    return Stop(
+        workers=workers,
+        status=status,
+        seconds=(ended_ns - sent_ns) / 1e9,
+        left=left,
+        answered=int(np.count_nonzero(after.answered)),
+        statuses=window.statuses(),
+        lost=faults,
+        refused=refused,
+    )
+
+
+def judge_stops(stops: Sequence[Stop]) -> list[Check]:
+    """A row for each target, over stops with the same number of workers."""
+    n, workers = len(stops), stops[0].workers
+    lost: dict[str, int] = {}
+    for stop in stops:
+        for kind, number in stop.lost.items():
+            lost[kind] = lost.get(kind, 0) + number
+    clean = sum(stop.status == 0 for stop in stops)
+    left = sum(stop.left for stop in stops)
+    name = f"{n} SIGTERMs, {workers} worker{'s' if workers > 1 else ''}"
+    return [
+        Check(f"{name}: accepted requests without an answer", "none", counts(lost), not lost),
+        Check(f"{name}: exit status 0", f"{n}", f"{clean}", clean == n),
+        Check(f"{name}: processes left", "none", f"{left or 'none'}", not left),
+    ]

@@ -1,0 +1,111 @@
+"""What the bodies of a window's answers say, and whether each answer is one that the service may give.
+
+It may give a valid list, whole or degraded for a reason that is known, or refuse: 503 as a problem document with
+Retry-After. Anything else is a fault and is counted in words. Knows nothing about load or rates.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from loadtest.requests.payloads import Payload
+from loadtest.requests.valid_list import list_problem
+from loadtest.rig.openloop.records import Fault
+from loadtest.rig.openloop.window import Window
+
+REASONS: Final = ("deadline", "wait", "model-error")
+LEVELS: Final = ("formula", "input")
+_PROBLEM: Final = "urn:listwright:problem:"
+
+
+class _Rung(msgspec.Struct):
+    reason: str
+    level: str
+
+
+class _List(msgspec.Struct):
+    version: str
+    degraded: _Rung | None
+
+
+class _Problem(msgspec.Struct):
+    type: str
+    status: int
+
+
+_list: Final = msgspec.json.Decoder(_List).decode
+_problem: Final = msgspec.json.Decoder(_Problem).decode
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """Row by row as in the window: the version that made a list, and ``reason/level`` of a degraded one, else ``""``.
+
+    `faults` counts what no answer may be, in words.
+    """
+
+    versions: NDArray[np.str_]
+    rungs: NDArray[np.str_]
+    faults: Mapping[str, int]
+
+    def degraded(self) -> dict[str, int]:
+        """``reason/level`` to how many lists have it."""
+        return dict(Counter(rung for rung in self.rungs.tolist() if rung))
+
+
+def read_answers(window: Window, payloads: Sequence[Payload]) -> Answers:
+    """Read every body. The window's requests are `payloads` in turn, and its bodies were kept."""
+    versions, rungs, faults = [], [], Counter[str]()
+    for row, record in enumerate(window.records):
+        version = rung = ""
+        problem: str | None
+        if record["error"]:
+            problem = f"no answer: {Fault(record['error']).name.lower()}"
+        elif record["status"] == 200:
+            body = window.body(row)
+            problem = list_problem(payloads[record["message"]], body) or _rung_problem(body)
+            if problem is None:
+                version, rung = _of_list(body)
+        elif record["status"] == 503:
+            problem = _refusal_problem(window.body(row), bool(record["problem"]), bool(record["retry_after"]))
+        else:
+            problem = f"status {record['status']}"
+        versions.append(version)
+        rungs.append(rung)
+        if problem is not None:
+            faults[problem] += 1
+    return Answers(np.array(versions, np.str_), np.array(rungs, np.str_), dict(faults))
+
+
+def _of_list(body: bytes) -> tuple[str, str]:
+    found = _list(body)
+    return found.version, "" if found.degraded is None else f"{found.degraded.reason}/{found.degraded.level}"
+
+
+def _rung_problem(body: bytes) -> str | None:
+    try:
+        rung = _list(body).degraded
+    except msgspec.MsgspecError as error:
+        return f"is not a response: {error}"
+    if rung is not None and (rung.reason not in REASONS or rung.level not in LEVELS):
+        return f"is degraded for a reason that nobody knows: {rung.reason}/{rung.level}"
+    return None
+
+
+def _refusal_problem(body: bytes, media_type: bool, retry_after: bool) -> str | None:
+    if not (media_type and retry_after):
+        return f"a 503 without {'Retry-After' if media_type else 'application/problem+json'}"
+    try:
+        document = _problem(body)
+    except msgspec.MsgspecError as error:
+        return f"a 503 that is no problem document: {error}"
+    if document.status != 503 or not document.type.startswith(_PROBLEM):
+        return f"a 503 whose document says {document.status} {document.type}"
+    return None

@@ -1,0 +1,157 @@
+"""Goodput at the budget: the highest constant rate of arrivals at which a server keeps it.
+
+A rate is kept if, of all requests that were due in a window, 99% got a list of full quality within the budget, counted
+from their intended start, and none ended in an error. So a refusal, a degraded list and a late one weigh the same, for
+whoever is measured. Knows nothing about any server, nor how the requests are sent.
+
+Rules, fixed before anything was measured with them: a window whose CPUs were disturbed from outside (`Rules.disturbed`)
+is measured again, at most `Rules.repeats` times, after which it counts as it is; a rate that is not kept gets a second
+window, and is given up only if that one does not keep it either.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loadtest.rig.latency import BUDGET_MS
+from loadtest.rig.openloop.records import Records, full_list
+from loadtest.rig.openloop.window import Window
+
+IsFull = Callable[[Records], NDArray[np.bool_]]
+_QUANTILE: Final = 0.99
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One window at one `rate` (requests/s). `p50_ms` and `p99_ms` count whatever is not a full list as infinite.
+
+    `full_rate` is full lists within the budget per second; `errors` are requests without a whole answer or with a
+    status of 500 or more that is no refusal (503); `refused` has those, `degraded` the lists that no model made.
+    """
+
+    rate: float
+    requests: int
+    p50_ms: float
+    p99_ms: float
+    full_rate: float
+    errors: int
+    refused: int
+    degraded: int
+    kept: bool
+    discarded: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """When a window does not count: the client's CPU overslept or the hypervisor took time from any CPU."""
+
+    budget_ms: float = BUDGET_MS
+    hiccup_p99_ms: float = 3.0
+    steal: float = 0.02
+    repeats: int = 3
+
+    def disturbed(self, window: Window) -> bool:
+        """Whether something outside of client and server took their CPUs. It does not look at response times."""
+        return window.hiccups.p99_ms > self.hiccup_p99_ms or any(s > self.steal for s in window.steal.values())
+
+    def judge(self, window: Window, rate: float, is_full: IsFull = full_list) -> Trial:
+        """The verdict on a window at `rate`."""
+        full = is_full(window.records)
+        times = np.where(full, window.times_ms(), np.inf)
+        p50, p99 = (
+            np.quantile(times, [0.5, _QUANTILE], method="inverted_cdf").tolist() if len(times) else (math.inf,) * 2
+        )
+        status = window.records["status"]
+        refused = window.answered & (status == 503)
+        errors = window.errors + int(np.count_nonzero(window.answered & (status >= 500) & ~refused))
+        lists = window.answered & (status == 200)
+        return Trial(
+            rate=rate,
+            requests=len(window),
+            p50_ms=p50,
+            p99_ms=p99,
+            full_rate=int(np.count_nonzero(times <= self.budget_ms)) / window.seconds,
+            errors=errors,
+            refused=int(np.count_nonzero(refused)),
+            degraded=int(np.count_nonzero(lists & ~full)),
+            kept=p99 <= self.budget_ms and not errors,
+            discarded=self.disturbed(window),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Goodput:
+    """The highest rate that was kept, and every window on the way to it. `rate` is 0 if not even the lowest was."""
+
+    rate: float
+    trials: tuple[Trial, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """How a rate is searched: from `guess` outwards by `step`, then halving the gap down to `resolution` (a ratio)."""
+
+    guess: float
+    step: float = 1.25
+    resolution: float = 1.03
+    lowest: float = 10.0
+    highest: float = 20_000.0
+
+    def __post_init__(self) -> None:
+        if not (self.lowest <= self.guess <= self.highest and self.step > self.resolution > 1):
+            raise ValueError(f"a search needs lowest <= guess <= highest and step > resolution > 1: {self}")
+
+
+def find_goodput(offer: Callable[[float], Trial], search: Search, rules: Rules | None = None) -> Goodput:
+    """Ask `offer` for windows until the highest rate that is kept is known to `search.resolution`."""
+    ask = _Asker(offer, rules or Rules())
+    kept, lost = _bracket(ask, search)
+    while kept and lost and lost / kept > search.resolution:
+        middle = math.sqrt(kept * lost)
+        if ask(middle):
+            kept = middle
+        else:
+            lost = middle
+    return Goodput(kept, tuple(ask.trials))
+
+
+def _bracket(ask: Callable[[float], bool], search: Search) -> tuple[float, float]:
+    """A rate that is kept and one that is not; 0 for one that was not found between lowest and highest."""
+    kept = lost = 0.0
+    rate = search.guess
+    while True:
+        if ask(rate):
+            kept = rate
+            following = min(rate * search.step, search.highest)
+        else:
+            lost = rate
+            following = max(rate / search.step, search.lowest)
+        if (kept and lost) or following == rate:
+            return kept, lost
+        rate = following
+
+
+class _Asker:
+    """`Rules` applied to what is offered; remembers every window."""
+
+    def __init__(self, offer: Callable[[float], Trial], rules: Rules) -> None:
+        self._offer = offer
+        self._rules = rules
+        self.trials: list[Trial] = []
+
+    def __call__(self, rate: float) -> bool:
+        return self._measure(rate).kept or self._measure(rate).kept
+
+    def _measure(self, rate: float) -> Trial:
+        for _ in range(1 + self._rules.repeats):
+            trial = self._offer(rate)
+            self.trials.append(trial)
+            if not trial.discarded:
+                break
+        return trial

@@ -1,0 +1,167 @@
+"""Runs the compiled client and reads what it recorded.
+
+`open_loop` and `closed_loop` wait for the end; `running` lets something else happen meanwhile. Times are on
+CLOCK_MONOTONIC, which is also `time.monotonic_ns`, so events can be placed between requests.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import struct
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from loadtest.rig.openloop.build import client_program
+from loadtest.rig.openloop.records import RECORD
+from loadtest.rig.openloop.window import Hiccups, Window
+from loadtest.rig.processes import Usage, cpu_usage
+
+DEFAULT_CONNECTIONS: Final = 256
+DEFAULT_DRAIN: Final = 2.0
+
+
+class ClientError(RuntimeError):
+    """The client could not run; the message is its own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Load:
+    """What to send. `rate` is requests per second, None for the closed loop, where `connections` is the concurrency.
+
+    `poisson` draws the arrivals with `seed` instead of spacing them evenly. `retry` sends a request once more, on a
+    fresh connection, when the server closes one without a byte of an answer. `drain` is how many seconds stragglers
+    are waited for. `cpu` pins the client. `keep_bodies` keeps every answer's body. `then` are further stretches of the
+    same run, in the open loop: pairs of a rate and seconds, each directly after the one before.
+    """
+
+    seconds: float
+    rate: float | None = None
+    connections: int = DEFAULT_CONNECTIONS
+    cpu: int | None = None
+    poisson: bool = False
+    seed: int = 0
+    retry: bool = False
+    drain: float = DEFAULT_DRAIN
+    keep_bodies: bool = False
+    then: tuple[tuple[float, float], ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.seconds <= 0 or self.connections < 1 or self.drain < 0 or (self.rate is not None and self.rate <= 0):
+            raise ValueError(f"seconds, rate and connections must be positive: {self}")
+        if self.then and (self.rate is None or min(min(stretch) for stretch in self.then) <= 0):
+            raise ValueError(f"then: rates and seconds must be positive, and the loop open: {self}")
+
+    @property
+    def total_seconds(self) -> float:
+        """Of all stretches."""
+        return self.seconds + sum(seconds for _, seconds in self.then)
+
+    def arguments(self) -> list[str]:
+        """As the program takes them."""
+        values = {"seconds": self.seconds, "connections": self.connections, "drain": self.drain, "seed": self.seed}
+        if self.cpu is not None:
+            values["cpu"] = self.cpu
+        if self.rate is not None:
+            values["rate"] = self.rate
+        flags = {"closed-loop": self.rate is None, "poisson": self.poisson, "retry": self.retry}
+        stretches = [f"--then={rate}:{seconds}" for rate, seconds in self.then]
+        return [*(f"--{k}={v}" for k, v in values.items()), *(f"--{k}" for k, on in flags.items() if on), *stretches]
+
+
+class Running:
+    """A client at work. `start_ns` is its first intended start."""
+
+    def __init__(self, process: subprocess.Popen[str], load: Load, folder: Path) -> None:
+        self._process = process
+        self._load = load
+        self._folder = folder
+        self._before = _usage()
+        self.start_ns = int(self._next_line()["start_ns"])
+
+    def window(self) -> Window:
+        """Wait for the end. Raises `ClientError`."""
+        end = self._next_line()
+        self._process.wait()
+        after = _usage()
+        steal = {cpu: _steal(self._before[cpu], after[cpu]) for cpu in after if cpu in self._before}
+        buckets = tuple(end["hiccup_buckets"])
+        return Window(
+            records=np.fromfile(self._folder / "records", RECORD),
+            start_ns=self.start_ns,
+            seconds=float(end["seconds"]),
+            hiccups=Hiccups(end["hiccups"], end["hiccup_p50_ms"], end["hiccup_p99_ms"], end["hiccup_max_ms"], buckets),
+            steal=steal,
+            client_cpu_seconds=end["loop_cpu_seconds"],
+            run_requests=end["requests"],
+            bodies=(self._folder / "bodies").read_bytes() if self._load.keep_bodies else None,
+        )
+
+    def _next_line(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            self._process.wait()
+            raise ClientError((self._folder / "errors").read_text("utf-8", "replace").strip())
+        return dict(json.loads(line))
+
+
+@contextlib.contextmanager
+def running(port: int, messages: Sequence[bytes], load: Load) -> Iterator[Running]:
+    """The client sending `messages` in turn to 127.0.0.1:`port`; stopped on the way out if it has not ended.
+
+    Raises `ClientError`, or `loadtest.rig.openloop.build.ClientUnavailable` where there is no compiler.
+    """
+    program = client_program()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        (folder / "messages").write_bytes(b"".join(struct.pack("<I", len(m)) + m for m in messages))
+        files = [f"--messages={folder / 'messages'}", f"--out={folder / 'records'}"]
+        if load.keep_bodies:
+            files.append(f"--bodies={folder / 'bodies'}")
+        command = [str(program), f"--port={port}", *files, *load.arguments()]
+        with (
+            (folder / "errors").open("wb") as errors,
+            subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True) as process,
+        ):
+            try:
+                yield Running(process, load, folder)
+            finally:
+                process.kill()
+
+
+def open_loop(port: int, messages: Sequence[bytes], load: Load, *, warm_up: float = 0.0) -> Window:
+    """Send at `load.rate` for `load.seconds`, after `warm_up` seconds at that rate that are not in the window."""
+    if load.rate is None:
+        raise ValueError("rate: is needed in the open loop")
+    return _measure(port, messages, load, warm_up)
+
+
+def closed_loop(port: int, messages: Sequence[bytes], load: Load, *, warm_up: float = 0.0) -> Window:
+    """`load.connections` clients, each with one request at a time; after `warm_up` as in `open_loop`."""
+    if load.rate is not None:
+        raise ValueError("rate: has no meaning in the closed loop")
+    return _measure(port, messages, load, warm_up)
+
+
+def _measure(port: int, messages: Sequence[bytes], load: Load, warm_up: float) -> Window:
+    whole = Load(**{**vars(load), "seconds": load.seconds + warm_up})
+    with running(port, messages, whole) as run:
+        window = run.window()
+    return window.between(warm_up, whole.total_seconds) if warm_up else window
+
+
+def _usage() -> Mapping[int, Usage]:
+    return {cpu: cpu_usage(cpu) for cpu in sorted(os.sched_getaffinity(0))}
+
+
+def _steal(before: Usage, after: Usage) -> float:
+    ticks = after.total - before.total
+    return (after.steal - before.steal) / ticks if ticks else 0.0

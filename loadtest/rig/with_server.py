@@ -1,0 +1,33 @@
+"""Run a command against a service of its own: start one, wait until it is ready, run the command, stop the service.
+
+``python -m loadtest.rig.with_server --bundles bundles -- curl {url}/v1/models``; ``{url}`` stands for its address.
+The exit status is the command's, or 2 if there was no service to run it against.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from loadtest.rig.server import ServerError, running_server
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve, run, stop."""
+    parser = argparse.ArgumentParser(prog="python -m loadtest.rig.with_server", description=__doc__)
+    parser.add_argument("--bundles", type=Path, default=Path("bundles"), help="folder of bundles to serve (bundles)")
+    parser.add_argument("--log", type=Path, help="file for what the service writes to standard error")
+    parser.add_argument("command", nargs="+", metavar="COMMAND", help="what to run, after --")
+    options = parser.parse_args(argv)
+    try:
+        with running_server(options.bundles, log=options.log) as server:
+            command = [part.replace("{url}", server.url) for part in options.command]
+            return subprocess.run(command, check=False).returncode
+    except (ServerError, OSError) as error:
+        parser.exit(2, f"loadtest.rig.with_server: {error}\n")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,91 @@
+"""The keep-alive client and the arithmetic of the overhead measurement, against a real socket and known times."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from typing import Any
+
+import pytest
+
+from loadtest.cost.overhead import Block, markdown, measure, missed, summarise
+from loadtest.rig.client import ConnectionLost, KeepAliveClient
+from tests.loadtest.stub import in_input_order, stub_service
+
+REQUEST = json.dumps({"request_id": "é", "candidates": [{"id": "a"}, {"id": "b"}], "top_n": 2}).encode()
+
+
+def test_one_connection_carries_many_requests() -> None:
+    with stub_service() as port, KeepAliveClient("127.0.0.1", port) as client:
+        message = client.message("/v1/rerank", REQUEST)
+        for _ in range(20):
+            status, body = client.send(message)
+            assert status == 200
+            assert [item["id"] for item in json.loads(body)["items"]] == ["a", "b"]
+
+
+def test_a_connection_that_closes_mid_answer_is_an_error() -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def answer_half() -> None:
+        connection, _ = listener.accept()
+        connection.recv(65536)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort")
+        connection.close()
+
+    thread = threading.Thread(target=answer_half)
+    thread.start()
+    with listener, KeepAliveClient("127.0.0.1", listener.getsockname()[1]) as client:
+        with pytest.raises(ConnectionLost):
+            client.send(client.message("/", b"{}"))
+        thread.join()
+
+
+def test_blocks_take_inference_from_the_response() -> None:
+    with stub_service() as port, KeepAliveClient("127.0.0.1", port) as client:
+        block = measure(client, [client.message("/v1/rerank", REQUEST)], 5)
+    assert block.infer == [0.25] * 5
+    assert len(block.total) == 5
+    assert min(block.total) > 0
+
+
+def test_answers_that_no_model_made_are_not_measured() -> None:
+    def degraded(request: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        return 200, in_input_order(request)[1] | {"degraded": {"reason": "deadline", "level": "formula"}}
+
+    def refused(_: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        return 503, {"title": "overloaded"}
+
+    for answer, problem in ((degraded, "without its model"), (refused, "answered 503: .*overloaded")):
+        with (
+            stub_service(answer) as port,
+            KeepAliveClient("127.0.0.1", port) as client,
+            pytest.raises(ValueError, match=problem),
+        ):
+            measure(client, [client.message("/v1/rerank", REQUEST)], 1)
+
+
+def test_figures_are_medians_over_blocks_and_overhead_is_taken_request_by_request() -> None:
+    blocks = [Block([3.0, 5.0, 9.0], [1.0, 4.0, 8.5]), Block([4.0] * 3, [1.0] * 3), Block([90.0] * 3, [1.0] * 3)]
+    row = summarise(100, 12.34, blocks)
+    assert (row.total_p50, row.total_p99) == (5.0, 9.0)
+    assert row.infer_p50 == 1.0
+    assert row.overhead_p50 == 3.0, "of the blocks' 1, 3 and 89"
+    assert row.requests == 9
+
+
+def test_a_missed_target_is_named_and_a_size_without_target_is_not_judged() -> None:
+    slow = summarise(100, 1.0, [Block([3.0], [1.0])])
+    quick = summarise(1000, 1.0, [Block([5.0], [1.0])])
+    other = summarise(300, 1.0, [Block([500.0], [1.0])])
+    assert missed([slow, quick, other]) == ["100 candidates: overhead_p50 is 2.00 ms, not under 1 ms"]
+    assert markdown([slow]).splitlines()[-1] == "| 100 | 1.0 | 3.00 | 3.00 | 1.00 | 2.00 | 2.00 | – | – |"
+
+
+def test_inference_is_held_to_the_loop_next_to_it_and_not_to_the_average_loop() -> None:
+    blocks = [Block([3.0], [1.5 * slow], [slow]) for slow in (1.0, 2.0, 4.0, 8.0, 8.0)]
+    row = summarise(100, 1.0, blocks)
+    assert (row.tight_p50, row.infer_ratio, row.infer_ratio_low, row.infer_ratio_high) == (4.0, 1.5, 1.5, 1.5)
+    assert "100 candidates: infer_ratio is 1.50, not under 1.3" in missed([row])
+    assert markdown([row]).endswith("| 4.00 | 1.50 (1.5 to 1.5) |")

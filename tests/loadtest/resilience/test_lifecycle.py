@@ -1,0 +1,123 @@
+"""Figures and verdicts of reloads and stops on made-up requests, and one short real run of both."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from loadtest.resilience import lifecycle
+from loadtest.resilience.lifecycle_figures import (
+    Reload,
+    Reloads,
+    Stop,
+    judge_reloads,
+    judge_stops,
+    reload_figures,
+    stop_figures,
+)
+from loadtest.rig.answers import read_answers
+from loadtest.rig.openloop.build import why_unavailable
+from loadtest.rig.openloop.records import Fault
+from tests.loadtest.windows import PAYLOADS, START, Made, ok, refused, window_of
+
+DEADLINE = {"reason": "deadline", "level": "formula"}
+
+
+def at(second: float) -> int:
+    return START + round(second * 1e9)
+
+
+ORDERS = (Reload("2", at(2), at(2.5)), Reload("1", at(4), at(4.25)))
+
+
+def served(*, first: str = "2", during_ms: float = 10.0) -> list[Made]:
+    """100/s for six seconds, with two reloads; a period lasts half a second longer than its reload."""
+    made = []
+    for k in range(600):
+        second = k / 100
+        version = first if 2.4 <= second < 4.2 else "1"
+        busy = 2 <= second < 3 or 4 <= second < 4.75
+        made.append(ok(second, during_ms if busy else 6.0, version=version))
+    return made
+
+
+def reloads_of(made: list[Made]) -> Reloads:
+    window = window_of(made, 6)
+    return reload_figures(window, read_answers(window, PAYLOADS), ORDERS, 100.0)
+
+
+def missed(found: Reloads) -> set[str]:
+    return {check.name.partition(": ")[2] for check in judge_reloads(found) if not check.passed}
+
+
+def test_requests_in_the_periods_of_reloads_are_pooled_and_those_before_are_the_reference() -> None:
+    found = reloads_of(served())
+    assert found.requests == 100 + 75
+    assert (found.before_p99_ms, found.p99_ms) == (6, 10)
+    assert found.seconds == (0.5, 0.25)
+    assert (found.before_degraded, found.degraded) == (0, 0)
+    assert found.switched == 2
+    assert missed(found) == set()
+
+
+def test_each_target_of_the_reloads_can_be_missed_alone() -> None:
+    assert missed(reloads_of(served(during_ms=19.5))) == {"pooled p99"}
+    assert missed(replace(reloads_of(served(during_ms=19.5)), before_p99_ms=13.0)) == set(), "1.5 × before is more"
+    assert missed(reloads_of(served(first="1"))) == {"the new version answers"}
+    assert missed(reloads_of([*served(), refused(1.0)])) == {"failed requests"}
+    assert missed(reloads_of([*served(), ok(1.0, items=(("a", 0),))])) == {"answers that are no valid list"}
+
+
+def test_what_fails_during_a_reload_counts_as_infinitely_slow_and_degraded_lists_are_shown() -> None:
+    found = reloads_of([*served(), *(Made(2.1, fault=Fault.CLOSED) for _ in range(5)), ok(2.2, degraded=DEADLINE)])
+    assert found.failed == {"closed": 5}
+    assert found.p99_ms == float("inf")
+    assert found.degraded == pytest.approx(1 / 176)
+    assert missed(found) == {"failed requests", "answers that are no valid list", "pooled p99"}
+
+
+def stop_of(*made: Made, status: int = 0, left: int = 0) -> Stop:
+    window = window_of([ok(k / 10) for k in range(20)] + list(made), 3)
+    return stop_figures(window, workers=1, status=status, sent_ns=at(1), ended_ns=at(1.75), left=left)
+
+
+def test_a_connection_refused_is_no_request_lost_and_any_other_fault_is() -> None:
+    clean = stop_of(Made(2.5, fault=Fault.CONNECT))
+    assert (clean.seconds, clean.answered, clean.refused, clean.lost) == (0.75, 10, 1, {})
+    assert all(check.passed for check in judge_stops([clean]))
+    for kind in (Fault.RESET, Fault.CLOSED, Fault.CUT, Fault.TIMEOUT):
+        found = stop_of(Made(1.5, fault=kind))
+        assert found.lost == {kind.name.lower(): 1}
+        assert [check.passed for check in judge_stops([clean, found])] == [False, True, True]
+
+
+def test_a_bad_exit_status_and_a_process_left_are_misses() -> None:
+    assert [check.passed for check in judge_stops([stop_of(status=1), stop_of()])] == [True, False, True]
+    assert [check.passed for check in judge_stops([stop_of(left=1), stop_of()])] == [True, True, False]
+
+
+@pytest.mark.skipif(bool(why_unavailable()), reason=str(why_unavailable()))
+def test_a_reload_and_a_stop_of_the_demo_bundle_lose_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "lifecycle.json"
+    short = ["--reloads", "2", "--before-seconds", "0.5", "--period-seconds", "3", "--stops", "1"]
+    served = ["--bundles", "bundles", "--rate", "60", "--worker-stops", "0"]
+    assert lifecycle.main([*served, *short, "--json", str(file)]) == 0
+    report = json.loads(file.read_text("utf-8"))
+    assert (len(report["reloads"]["seconds"]), report["reloads"]["switched"]) == (2, 2)
+    assert report["reloads"]["faults"] == {}
+    (stop,) = report["stops"]
+    assert (stop["status"], stop["left"], stop["lost"]) == (0, 0, {})
+    assert stop["refused"] > 0
+    assert len(report["checks"]) == 7
+    assert "| 1 SIGTERMs, 1 worker: exit status 0 | 1 | 1 | pass |" in capsys.readouterr().out
+
+
+def test_a_folder_without_a_bundle_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        lifecycle.main(["--bundles", str(tmp_path)])
+    assert "--bundle" in capsys.readouterr().err
