@@ -15,14 +15,11 @@ from typing import Final
 
 from starlette.requests import ClientDisconnect
 
-from service.inference.engine import NEVER, Answer, Engine, InferenceThread, Job
+from service.inference.engine import Answer, Engine, InferenceThread, Job
 from service.inference.stacking import Batch, Row
+from service.timing.deadline import FORMULA_SECONDS, LEAD_SECONDS, NEVER
 from service.transport.asgi import Presence
 
-LEAD_SECONDS: Final = 0.002
-"""What is kept back of a deadline for answering without the model."""
-
-_FORMULA_SECONDS: Final = 0.0005  # What one answer without the model takes, from here to its last byte.
 _SHORTEST_SLEEP: Final = 0.001  # libuv's timers count whole milliseconds.
 
 
@@ -109,7 +106,7 @@ class Batcher:
         entry = _Waiting(job.deadline, job)
         bisect.insort(self._waiting, entry, key=_answer_by)
         # The worst case: all that wait are called back at the same moment, and this one is answered last.
-        self._wake(entry.answer_by - (len(self._waiting) - 1) * _FORMULA_SECONDS, loop)
+        self._wake(entry.answer_by - (len(self._waiting) - 1) * FORMULA_SECONDS, loop)
         return entry
 
     def _forget(self, entry: _Waiting) -> None:
@@ -131,7 +128,7 @@ class Batcher:
         self._timer, self._wake_at = None, NEVER
         latest = [entry.answer_by for entry in self._waiting]
         for i in reversed(range(len(latest) - 1)):  # Each must leave time for those behind it.
-            latest[i] = min(latest[i], latest[i + 1] - _FORMULA_SECONDS)
+            latest[i] = min(latest[i], latest[i + 1] - FORMULA_SECONDS)
         due = bisect.bisect_right(latest, perf_counter() + _SHORTEST_SLEEP)
         for entry in self._waiting[:due]:
             self._fail(entry.job, DeadlineNear(), "deadline")

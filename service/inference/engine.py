@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,9 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.inference.stacking import Batch, Row, stack_rows
+from service.timing.deadline import NEVER
 from service.timing.estimate import LiveFit
-
-NEVER = math.inf
 
 
 class Engine(Protocol):

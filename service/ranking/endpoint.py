@@ -21,8 +21,7 @@ from service.contract.schemas import RerankRequest, RerankResponse
 from service.ranking.rerank import Reranker
 from service.telemetry.records import Observer, Outcome, Progress, RequestRecord
 from service.timing.admission import Admission, Refusal, Ticket
-from service.timing.deadlines import header_timeout
-from service.timing.ladder import Deadline
+from service.timing.deadline import Deadline, header_timeout
 from service.transport.asgi import TICKET_KEY, Call, check_media_type, is_header_safe, read_body, read_call, send_bytes
 from service.transport.auth import ApiKeys
 

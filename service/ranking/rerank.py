@@ -37,7 +37,7 @@ from service.ranking.fallback import formula_list, input_list
 from service.ranking.plan import Plan, make_plan
 from service.telemetry.list_health import list_health
 from service.telemetry.records import Progress
-from service.timing.ladder import Deadline, in_time
+from service.timing.deadline import Deadline, in_time
 from service.transport.asgi import Presence
 
 _log = logging.getLogger(__name__)

@@ -21,12 +21,11 @@ from service.bundles.model import BundleError, Model
 from service.bundles.registry import Registry
 from service.contract.decoding import decode_request
 from service.inference.dispatcher import Batcher
-from service.inference.engine import NEVER
 from service.inference.stacking import stack_rows
 from service.ranking.endpoint import EndpointOptions, RerankEndpoint
 from service.ranking.rerank import Reranker, encode_case, formula_answer, graph_inputs, make_case
 from service.timing.admission import Admission, AdmissionOptions
-from service.timing.ladder import Deadline
+from service.timing.deadline import NEVER, Deadline
 from service.transport.auth import ApiKeys
 
 _REQUESTS: Final = 20

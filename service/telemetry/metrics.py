@@ -29,7 +29,7 @@ from service.telemetry.records import (
     ShadowRecord,
 )
 from service.telemetry.rolling import RollingWindow
-from service.timing.deadlines import HEADERS
+from service.timing.deadline import HEADERS
 
 _SECONDS: Final = (
     0.001,

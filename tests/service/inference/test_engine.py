@@ -16,11 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.requests import ClientDisconnect
 
-from service.inference.dispatcher import LEAD_SECONDS, Batcher, DeadlineNear
+from service.inference.dispatcher import Batcher, DeadlineNear
 from service.inference.engine import Answer, EngineError, InferenceThread, Job, next_batch
 from service.inference.stacking import Batch, stack_rows
+from service.timing.deadline import LEAD_SECONDS, Deadline, in_time
 from service.timing.estimate import LiveFit
-from service.timing.ladder import Deadline, in_time
 from service.transport.asgi import Presence
 from tests.service.tiny_bundle import Arrays
 
