@@ -13,7 +13,7 @@ from starlette.routing import Route
 from service.bundles.registry import Registry
 from service.contract.openapi import PATH, DocumentedApp
 from service.contract.problems import NOT_READY, unavailable
-from service.inference.dispatcher import Batcher
+from service.inference.dispatcher import Dispatcher
 from service.ranking.endpoint import EndpointOptions, RerankEndpoint
 from service.ranking.rerank import Reranker
 from service.ranking.shadow import Shadow
@@ -32,7 +32,7 @@ def create_app(
     settings: Settings,
     registry: Registry,
     metrics: Metrics,
-    batcher: Batcher,
+    dispatcher: Dispatcher,
     observers: Sequence[Observer] = (),
 ) -> FastAPI:
     """The app. `metrics` observes every request, `observers` do so too."""
@@ -40,10 +40,10 @@ def create_app(
     admission = Admission(admission_options(settings))
     metrics.watch(
         in_flight=lambda: admission.in_flight,
-        queue_depth=lambda: batcher.depth,
+        queue_depth=lambda: dispatcher.depth,
         overloaded=lambda: admission.overloaded,
     )
-    shadow = _make_shadow(settings, registry, metrics, batcher, admission)
+    shadow = _make_shadow(settings, registry, metrics, dispatcher, admission)
     endpoint = RerankEndpoint(
         options=EndpointOptions(
             max_body_bytes=settings.max_body_bytes,
@@ -54,7 +54,7 @@ def create_app(
         ),
         keys=keys,
         admission=admission,
-        reranker=Reranker(registry=registry, batcher=batcher, max_candidates=settings.max_candidates),
+        reranker=Reranker(registry=registry, dispatcher=dispatcher, max_candidates=settings.max_candidates),
         observers=(metrics.observe, *observers),
         afterwards=None if shadow is None else shadow.offer,
     )
@@ -73,7 +73,7 @@ def create_app(
 
 
 def _make_shadow(
-    settings: Settings, registry: Registry, metrics: Metrics, batcher: Batcher, admission: Admission
+    settings: Settings, registry: Registry, metrics: Metrics, dispatcher: Dispatcher, admission: Admission
 ) -> Shadow | None:
     """What compares lists with another model's, if the settings ask for it."""
     if settings.shadow_bundle is None or not settings.shadow_share:
@@ -84,7 +84,7 @@ def _make_shadow(
         version=version,
         share=settings.shadow_share,
         registry=registry,
-        batcher=batcher,
+        dispatcher=dispatcher,
         admission=admission,
         budget_seconds=settings.budget_seconds,
         observe=metrics.observe_shadow,

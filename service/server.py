@@ -15,9 +15,9 @@ from service.admin import create_admin_app
 from service.app import create_app
 from service.bundles.registry import Registry
 from service.bundles.reload import Loader
-from service.inference.dispatcher import Batcher
-from service.inference.engine import InferenceThread
+from service.inference.dispatcher import Dispatcher
 from service.inference.onnx.session import SessionConfig, session_config
+from service.inference.thread import InferenceThread
 from service.ranking.warmup import warm_up
 from service.settings import Settings
 from service.telemetry.exposition import Exposition
@@ -58,11 +58,11 @@ def assemble(settings: Settings, config: SessionConfig, exposition: Exposition |
     registry.on_publish(metrics.model_loaded)
     registry.on_retire(metrics.model_retired)
     with contextlib.closing(InferenceThread()) as thread:
-        batcher = Batcher(thread, on_drop=metrics.dropped)
-        warm = functools.partial(warm_up, batcher)
+        dispatcher = Dispatcher(thread, on_drop=metrics.dropped)
+        warm = functools.partial(warm_up, dispatcher)
         loader = Loader(settings.bundles, config, registry, warm, on_reload=metrics.reloaded)
         app = create_app(
-            settings=settings, registry=registry, metrics=metrics, batcher=batcher, observers=(log_refusals(),)
+            settings=settings, registry=registry, metrics=metrics, dispatcher=dispatcher, observers=(log_refusals(),)
         )
         yield Core(registry=registry, metrics=metrics, loader=loader, app=app)
 

@@ -15,10 +15,11 @@ from typing import Final
 
 from starlette.requests import ClientDisconnect
 
-from service.inference.engine import Answer, Engine, InferenceThread, Job
+from service.inference.engine import Answer, Engine, Job
 from service.inference.stacking import Batch, Row
+from service.inference.thread import InferenceThread
 from service.timing.deadline import FORMULA_SECONDS, LEAD_SECONDS, NEVER
-from service.transport.asgi import Presence
+from service.transport.presence import Presence
 
 _SHORTEST_SLEEP: Final = 0.001  # libuv's timers count whole milliseconds.
 
@@ -35,7 +36,7 @@ class _Waiting:
     job: Job
 
 
-class Batcher:
+class Dispatcher:
     """Hands jobs to the thread and calls those back whose time is up.
 
     `on_drop` is told ``deadline`` or ``client-gone`` for every job that will not be run after all.

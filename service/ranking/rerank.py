@@ -1,4 +1,4 @@
-"""One request from decoded body to response: plan → queues → features → batcher → list, or a rung further down.
+"""One request from decoded body to response: plan → queues → features → dispatcher → list, or a rung further down.
 
 Knows nothing about HTTP. Everything runs on the event loop except the engine itself.
 """
@@ -29,7 +29,7 @@ from service.contract.schemas import (
     RerankResponse,
     Timings,
 )
-from service.inference.dispatcher import Batcher, DeadlineNear
+from service.inference.dispatcher import DeadlineNear, Dispatcher
 from service.inference.engine import Answer, EngineError
 from service.ranking.answer import build_items, check_order, explain_items, list_value
 from service.ranking.dealing import ScoreTable, Slots, fill_slots, rank_rest, sort_slots
@@ -38,7 +38,7 @@ from service.ranking.plan import Plan, make_plan
 from service.telemetry.list_health import list_health
 from service.telemetry.records import Progress
 from service.timing.deadline import Deadline, in_time
-from service.transport.asgi import Presence
+from service.transport.presence import Presence
 
 _log = logging.getLogger(__name__)
 _NOTHING = ObjectiveValues(0.0, 0.0, 0.0)
@@ -67,9 +67,9 @@ class Listed:
 class Reranker:
     """Answers decoded requests with the models of a registry."""
 
-    def __init__(self, *, registry: Registry, batcher: Batcher, max_candidates: int) -> None:
+    def __init__(self, *, registry: Registry, dispatcher: Dispatcher, max_candidates: int) -> None:
         self._registry = registry
-        self._batcher = batcher
+        self._dispatcher = dispatcher
         self._max_candidates = max_candidates
 
     async def rerank(
@@ -109,7 +109,7 @@ class Reranker:
         listed = bypass_answer(case)
         if listed is not None:
             progress.choice = "bypass"
-            progress.foreseen_wait = self._batcher.seconds_until_done(case.model.engine)
+            progress.foreseen_wait = self._dispatcher.seconds_until_done(case.model.engine)
             _watch_list(progress, case, listed.items, np.zeros(0, np.int64), np.zeros((0, 1)))
         return listed
 
@@ -117,7 +117,7 @@ class Reranker:
         self, case: Case, progress: Progress, deadline: Deadline, presence: Presence | None
     ) -> Listed | DegradedReason:
         """The model's list, or why there is none."""
-        progress.foreseen_wait = self._batcher.seconds_until_done(case.model.engine)
+        progress.foreseen_wait = self._dispatcher.seconds_until_done(case.model.engine)
         if not in_time(progress.foreseen_wait, deadline):
             progress.would_degrade = "wait"
             if deadline.enforced:
@@ -125,7 +125,7 @@ class Reranker:
         row = encode_case(case)
         progress.end("encode")
         try:
-            answer = await self._batcher.run(
+            answer = await self._dispatcher.run(
                 case.model.engine, graph_inputs(case.model, row), deadline=deadline.limit, presence=presence
             )
             progress.stages["wait"], progress.stages["infer"] = answer.wait_seconds, answer.infer_seconds

@@ -21,7 +21,7 @@ from service.bundles.model import Model
 from service.bundles.registry import Registry
 from service.contract.problems import Problem
 from service.contract.schemas import RerankRequest, RerankResponse
-from service.inference.dispatcher import Batcher
+from service.inference.dispatcher import Dispatcher
 from service.ranking.agreement import kendall_tau, overlap
 from service.ranking.rerank import bypass_answer, encode_case, graph_inputs, make_case, model_answer
 from service.settings import Settings, SettingsError
@@ -51,7 +51,7 @@ class Shadow:
         version: str | None,
         share: float,
         registry: Registry,
-        batcher: Batcher,
+        dispatcher: Dispatcher,
         admission: Admission,
         budget_seconds: float,
         observe: Callable[[ShadowRecord], None],
@@ -60,7 +60,7 @@ class Shadow:
         self._name, self._version = name, version
         self._share = share
         self._registry = registry
-        self._batcher = batcher
+        self._dispatcher = dispatcher
         self._admission = admission
         self._budget = budget_seconds
         self._observe = observe
@@ -124,7 +124,7 @@ class Shadow:
         row = encode_case(case)
         await self._let_others()
         self._ran_at = monotonic()
-        answer = await self._batcher.run(model.engine, graph_inputs(model, row), background=True)
+        answer = await self._dispatcher.run(model.engine, graph_inputs(model, row), background=True)
         return [item.index for item in model_answer(case, row, answer, Progress(perf_counter())).items]
 
     async def _let_others(self) -> None:
@@ -134,7 +134,7 @@ class Shadow:
 
     def _is_quiet(self) -> bool:
         admission = self._admission
-        return self._batcher.idle and not admission.in_flight and not admission.overloaded
+        return self._dispatcher.idle and not admission.in_flight and not admission.overloaded
 
     def _fits(self, model: Model, response: RerankResponse) -> bool:
         """Would a request that comes just as the shadow's run begins still get its model's list in time?
@@ -143,7 +143,7 @@ class Shadow:
         """
         if monotonic() >= self._ran_at + _RETRY_SECONDS:
             return True
-        return self._batcher.run_seconds(model.engine) + 2e-3 * response.timings_ms.total <= self._budget
+        return self._dispatcher.run_seconds(model.engine) + 2e-3 * response.timings_ms.total <= self._budget
 
     def _miss(self) -> None:
         self._observe(ShadowRecord(self._name, self._version or NO_MODEL, "unknown"))

@@ -20,7 +20,7 @@ from models.contract.spec import OBJECTIVES, Category, Field, Hashed
 from service.bundles.model import BundleError, Model
 from service.bundles.registry import Registry
 from service.contract.decoding import decode_request
-from service.inference.dispatcher import Batcher
+from service.inference.dispatcher import Dispatcher
 from service.inference.stacking import stack_rows
 from service.ranking.endpoint import EndpointOptions, RerankEndpoint
 from service.ranking.rerank import Reranker, encode_case, formula_answer, graph_inputs, make_case
@@ -35,9 +35,9 @@ _TIMEOUT_SECONDS: Final = 5.0
 _NOT_SCORES: Final = frozenset(("alpha", "beta", "gamma", "price"))
 
 
-async def warm_up(batcher: Batcher, model: Model) -> None:
+async def warm_up(dispatcher: Dispatcher, model: Model) -> None:
     """Raises `BundleError` with the answer if the model's own defaults do not lead to a list."""
-    await _warm_engine(batcher, model)
+    await _warm_engine(dispatcher, model)
     most = model.engine.largest_batch
     registry = Registry()
     registry.publish(model)
@@ -48,7 +48,7 @@ async def warm_up(batcher: Batcher, model: Model) -> None:
         ),
         keys=ApiKeys(()),
         admission=Admission(AdmissionOptions(limit=most)),
-        reranker=Reranker(registry=registry, batcher=batcher, max_candidates=_CANDIDATES),
+        reranker=Reranker(registry=registry, dispatcher=dispatcher, max_candidates=_CANDIDATES),
         observers=(),
     )
     # One at a time, as on a quiet day, then as many together as one run can hold.
@@ -61,11 +61,11 @@ async def warm_up(batcher: Batcher, model: Model) -> None:
                 raise BundleError(f"a warm-up request was answered without the model: {degraded['reason']}")
 
 
-async def _warm_engine(batcher: Batcher, model: Model) -> None:
+async def _warm_engine(dispatcher: Dispatcher, model: Model) -> None:
     request = decode_request(json.dumps(example_request(model.manifest)).encode())
     try:
         case = make_case(request, model)
-        await batcher.warm(model.engine, stack_rows([graph_inputs(model, encode_case(case))]))
+        await dispatcher.warm(model.engine, stack_rows([graph_inputs(model, encode_case(case))]))
         for _ in range(_REQUESTS):  # The rung below is needed when there is no time to be cold.
             formula_answer(case, "deadline", Deadline())
     except Exception as error:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import secrets
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Final
@@ -14,13 +13,11 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from service.contract.problems import BODY_TOO_LARGE, REQUEST_TIMEOUT, UNSUPPORTED_MEDIA_TYPE, Problem
+from service.transport.presence import PRESENCE_KEY, Presence
 from service.transport.tracing import Trace, parse_traceparent
 
 ARRIVAL_KEY: Final = "listwright.arrival"
 """Scope key under which `protocol.py` leaves the time at which the request's first bytes were read."""
-
-PRESENCE_KEY: Final = "listwright.presence"
-"""Scope key under which `protocol.py` leaves the connection's `Presence`."""
 
 TICKET_KEY: Final = "listwright.ticket"
 """Scope key of a request that counts as one in progress; see `admission.py`."""
@@ -28,29 +25,6 @@ TICKET_KEY: Final = "listwright.ticket"
 _LONGEST_ID: Final = 128
 # How much of a refused body is read on, as a multiple of the limit: a client that still sends sees no answer.
 _LINGER: Final = 4
-
-
-class Presence:
-    """Is the client still there? Whoever waits on its behalf is told when it leaves."""
-
-    __slots__ = ("_on_leave",)
-
-    def __init__(self) -> None:
-        self._on_leave: Callable[[], None] | None = None
-
-    @contextlib.contextmanager
-    def calling(self, on_leave: Callable[[], None]) -> Iterator[None]:
-        """Call `on_leave` if the client leaves meanwhile. One at a time: a connection serves its requests in turn."""
-        self._on_leave = on_leave
-        try:
-            yield
-        finally:
-            self._on_leave = None
-
-    def leave(self) -> None:
-        """The client has gone."""
-        if self._on_leave is not None:
-            self._on_leave()
 
 
 @dataclass(slots=True)

@@ -22,9 +22,9 @@ from models.contract.features import Encoder
 from service.app import create_app
 from service.bundles.model import Model
 from service.bundles.registry import Registry
-from service.inference.dispatcher import Batcher
-from service.inference.engine import InferenceThread
+from service.inference.dispatcher import Dispatcher
 from service.inference.stacking import Batch
+from service.inference.thread import InferenceThread
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 from service.telemetry.records import Observer, RequestRecord
@@ -156,7 +156,7 @@ def live_app(*models: Model, ready: bool = True, observers: Sequence[Observer] =
             settings=configured,
             registry=registry,
             metrics=metrics,
-            batcher=Batcher(thread, on_drop=metrics.dropped),
+            dispatcher=Dispatcher(thread, on_drop=metrics.dropped),
             observers=(records.append, *observers),
         )
         with serving(app, configured) as (port, server, server_thread):

@@ -15,9 +15,9 @@ from msgspec.structs import replace
 from service.bundles.registry import Registry
 from service.contract.decoding import decode_request
 from service.contract.schemas import RerankRequest, RerankResponse
-from service.inference.dispatcher import Batcher
-from service.inference.engine import InferenceThread
+from service.inference.dispatcher import Dispatcher
 from service.inference.stacking import Batch
+from service.inference.thread import InferenceThread
 from service.ranking.rerank import Reranker
 from service.ranking.shadow import Shadow
 from service.telemetry.records import Progress, ShadowRecord
@@ -36,14 +36,14 @@ class Bench:
         self.registry.publish(fake_model())
         self.registry.publish(fake_model(engine, Options(name="next")))
         self.admission = Admission(AdmissionOptions(limit=10, interval_seconds=0.5))
-        batcher = Batcher(thread)
-        self._reranker = Reranker(registry=self.registry, batcher=batcher, max_candidates=100)
+        dispatcher = Dispatcher(thread)
+        self._reranker = Reranker(registry=self.registry, dispatcher=dispatcher, max_candidates=100)
         self.shadow = Shadow(
             name="next",
             version=None,
             share=share,
             registry=self.registry,
-            batcher=batcher,
+            dispatcher=dispatcher,
             admission=self.admission,
             budget_seconds=30,
             observe=self.records.append,
