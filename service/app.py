@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Header
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from service.bundles.registry import Registry
-from service.contract.openapi import PATH, DocumentedApp
+from service.contract.openapi import RERANK_PATH, add_rerank
 from service.contract.problems import NOT_READY, unavailable
 from service.inference.dispatcher import Dispatcher
 from service.ranking.endpoint import EndpointOptions, RerankEndpoint
@@ -27,6 +28,37 @@ from service.transport.auth import ApiKeys
 from service.transport.errors import install_error_handlers
 
 
+class PublicApp(FastAPI):
+    """Answer `POST /v1/rerank` ahead of all middleware and routing, and leave all else to FastAPI.
+
+    Those take longer than checking a request does; the endpoint turns every fault of its own into an answer.
+    """
+
+    def __init__(self, endpoint: RerankEndpoint) -> None:
+        super().__init__(
+            title="Listwright",
+            version=version("listwright"),
+            description="Re-ranks candidate lists for click, conversion and GMV at once, inside a latency budget.",
+            redoc_url=None,
+        )
+        self.endpoint = endpoint
+        self.router.routes.append(Route(RERANK_PATH, endpoint, methods=["POST"]))  # Answers 405 to other methods.
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] == "http" and scope["path"] == RERANK_PATH and scope["method"] == "POST":
+            await self.endpoint(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+    def openapi(self) -> dict[str, Any]:
+        """Return the OpenAPI document, made once."""
+        if self.openapi_schema is None:
+            add_rerank(super().openapi())  # FastAPI keeps the document that it returns.
+        assert self.openapi_schema is not None
+        return self.openapi_schema
+
+
 def create_app(
     *,
     settings: Settings,
@@ -34,8 +66,8 @@ def create_app(
     metrics: Metrics,
     dispatcher: Dispatcher,
     observers: Sequence[Observer] = (),
-) -> FastAPI:
-    """The app. `metrics` observes every request, `observers` do so too."""
+) -> PublicApp:
+    """Build the app. `metrics` observes every request, and so do `observers`."""
     keys = ApiKeys(settings.api_keys)
     admission = Admission(admission_options(settings))
     metrics.watch(
@@ -58,14 +90,7 @@ def create_app(
         observers=(metrics.observe, *observers),
         afterwards=None if shadow is None else shadow.offer,
     )
-    app = DocumentedApp(
-        title="Listwright",
-        version=version("listwright"),
-        description="Re-ranks candidate lists for click, conversion and GMV at once, inside a latency budget.",
-        redoc_url=None,
-    )
-    app.rerank, app.shed = endpoint, endpoint.shed
-    app.router.routes.append(Route(PATH, endpoint, methods=["POST"]))  # Answers 405 to other methods.
+    app = PublicApp(endpoint)
     install_error_handlers(app)
     _add_health(app, registry, settings)
     _add_status(app, settings, registry, metrics, keys)

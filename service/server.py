@@ -9,10 +9,8 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from fastapi import FastAPI
-
 from service.admin import create_admin_app
-from service.app import create_app
+from service.app import PublicApp, create_app
 from service.bundles.registry import Registry
 from service.bundles.reload import Loader
 from service.inference.dispatcher import Dispatcher
@@ -43,7 +41,7 @@ class Core:
     registry: Registry
     metrics: Metrics
     loader: Loader
-    app: FastAPI
+    app: PublicApp
 
 
 @contextlib.contextmanager
@@ -75,7 +73,8 @@ async def serve(settings: Settings) -> None:
     stop = stop_event()
     with assemble(settings, config) as core:
         admin = create_admin_app(settings=settings, registry=core.registry, loader=core.loader)
-        listeners = [Listener(core.app, settings, sockets.public), Listener(admin, settings, sockets.admin)]
+        public = Listener(core.app, settings, sockets.public, shed=core.app.endpoint.shed)
+        listeners = [public, Listener(admin, settings, sockets.admin)]
         async with asyncio.TaskGroup() as group:
             for listener in listeners:
                 group.create_task(listener.listen())

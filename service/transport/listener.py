@@ -17,10 +17,10 @@ from typing import Final, cast
 import uvicorn
 from fastapi import FastAPI
 
-from service.contract.openapi import PATH, DocumentedApp
+from service.contract.openapi import RERANK_PATH
 from service.settings import Settings
 from service.transport.backlog import stop_connecting, take_all
-from service.transport.protocol import TimedProtocol
+from service.transport.protocol import Shed, TimedProtocol
 
 BACKLOG: Final = 2048
 _KEEP_ALIVE_SECONDS: Final = 75
@@ -30,15 +30,18 @@ _LOOK_SECONDS: Final = 0.02
 class Listener(uvicorn.Server):
     """A uvicorn server that leaves signals alone: the process has two of them and one way to stop.
 
-    `shared`: other processes accept from the same socket, and may go on doing so.
+    `shed` may refuse a request to `/v1/rerank` unread. `shared`: other processes accept from the same socket, and may
+    go on doing so.
     """
 
-    def __init__(self, app: FastAPI, settings: Settings, sock: socket.socket, *, shared: bool = False) -> None:
+    def __init__(
+        self, app: FastAPI, settings: Settings, sock: socket.socket, *, shed: Shed | None = None, shared: bool = False
+    ) -> None:
         self._protocol = functools.partial(
             TimedProtocol,
             head_seconds=settings.read_timeout_seconds,
-            shed=app.shed if isinstance(app, DocumentedApp) else None,
-            shed_path=PATH.encode(),
+            shed=shed,
+            shed_path=RERANK_PATH.encode(),
         )
         super().__init__(
             uvicorn.Config(
