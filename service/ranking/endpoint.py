@@ -20,7 +20,7 @@ from service.contract.problems import INTERNAL, MEDIA_TYPE, OVERLOADED, SHED, Ki
 from service.contract.schemas import RerankRequest, RerankResponse
 from service.ranking.rerank import Reranker
 from service.telemetry.records import Observer, Outcome, Progress, RequestRecord
-from service.timing.admission import Admission, Refusal, Ticket
+from service.timing.admission import Admission, RefusalReason, Ticket
 from service.timing.deadline import Deadline, header_timeout
 from service.transport.asgi import TICKET_KEY, Call, check_media_type, is_header_safe, read_body, read_call, send_bytes
 from service.transport.auth import ApiKeys
@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 _encode: Final = msgspec.json.Encoder().encode
 _JSON: Final = b"application/json"
 _CLIENT_CLOSED: Final = 499
-_REFUSALS: Final[dict[Refusal, tuple[Kind, str]]] = {
+_REFUSALS: Final[dict[RefusalReason, tuple[Kind, str]]] = {
     "overloaded": (OVERLOADED, "as many requests as allowed are in progress"),
     "shed": (SHED, "requests come in faster than they can be answered in time"),
 }
@@ -87,7 +87,7 @@ class RerankEndpoint:
         progress.stages["lag"] = call.lag
         try:
             self._keys.check(call.header(b"authorization"))
-            answered = await self._rerank(call, progress, receive, self._ticket(scope))
+            answered = await self._rerank(call, progress, receive, self._admit(scope))
         except ClientDisconnect:
             self._emit(call, progress, "cancelled", _CLIENT_CLOSED, None)
         except Problem as problem:
@@ -102,27 +102,25 @@ class RerankEndpoint:
 
     def shed(self, scope: Scope) -> tuple[int, Headers, bytes] | None:
         """Status, headers and body of a refusal, from nothing but the headers; None: the request may come in."""
-        refusal = self._admission.refusal()
-        if refusal is None:
+        admitted = self._admission.admit()
+        if isinstance(admitted, Ticket):
             # It counts from here on: the event loop reads many requests before it begins with the first of them.
-            scope[TICKET_KEY] = self._admission.enter()
+            scope[TICKET_KEY] = admitted
             return None
         call = read_call(scope)
-        problem = self._problem(refusal)
+        problem = self._problem(admitted)
         self._emit(call, Progress(call.arrival), "rejected", problem.kind.status, problem.kind.slug)
         body = _encode(problem.document(call.request_id))
         headers = [(b"content-type", MEDIA_TYPE.encode()), *_echo(call), *_own_headers(problem)]
         return problem.kind.status, headers, body
 
-    def _ticket(self, scope: Scope) -> Ticket:
-        """That of a request which the HTTP protocol let in, or a new one. Raises `Problem` (503)."""
-        if TICKET_KEY not in scope:
-            refusal = self._admission.refusal()
-            if refusal is not None:
-                raise self._problem(refusal)
-            scope[TICKET_KEY] = self._admission.enter()
-        ticket: Ticket = scope[TICKET_KEY]
-        return ticket
+    def _admit(self, scope: Scope) -> Ticket:
+        """Admit a request, unless the HTTP protocol has done so already. Raises `Problem` (503)."""
+        admitted: Ticket | RefusalReason = scope.get(TICKET_KEY) or self._admission.admit()
+        if not isinstance(admitted, Ticket):
+            raise self._problem(admitted)
+        scope[TICKET_KEY] = admitted
+        return admitted
 
     async def _rerank(self, call: Call, progress: Progress, receive: Receive, ticket: Ticket) -> Answered:
         check_media_type(call)
@@ -168,7 +166,7 @@ class RerankEndpoint:
         if not hurried and progress.degraded != "model-error":
             self._admission.ended(ticket, late=progress.would_degrade is not None)
 
-    def _problem(self, refusal: Refusal) -> Problem:
+    def _problem(self, refusal: RefusalReason) -> Problem:
         kind, detail = _REFUSALS[refusal]
         return unavailable(kind, detail, self._options.retry_after_seconds)
 
