@@ -22,7 +22,7 @@ from service.settings import Settings
 from service.status import Health, Models, Slo, describe_models, describe_slo
 from service.telemetry.exposition import metrics_response
 from service.telemetry.metrics import Metrics
-from service.telemetry.records import Observer
+from service.telemetry.records import RequestObserver
 from service.timing.admission import Admission, AdmissionOptions
 from service.transport.auth import ApiKeys
 from service.transport.errors import install_error_handlers
@@ -65,7 +65,7 @@ def create_app(
     registry: Registry,
     metrics: Metrics,
     dispatcher: Dispatcher,
-    observers: Sequence[Observer] = (),
+    observers: Sequence[RequestObserver] = (),
 ) -> PublicApp:
     """Build the app. `metrics` observes every request, and so do `observers`."""
     keys = ApiKeys(settings.api_keys)

@@ -177,14 +177,14 @@ class Degraded(Struct, frozen=True, gc=False):
 
 
 class Timings(Struct, frozen=True, gc=False):
-    """Milliseconds per stage; `total` counts from arrival, and also holds hand-over and building the answer."""
+    """Milliseconds per stage. They add up to less than `total`, which also holds hand-over and building the answer."""
 
-    decode: float
-    queue: float
-    encode: float
-    wait: float
-    infer: float
-    total: float
+    decode: Annotated[float, Meta(description="From arrival until the body is read and decoded.")]
+    deal: Annotated[float, Meta(description="Checking the request and dealing its candidates out to the queues.")]
+    encode: Annotated[float, Meta(description="Encoding features for the model.")]
+    wait: Annotated[float, Meta(description="Waiting for the engine.")]
+    infer: Annotated[float, Meta(description="The engine's run, shared with the other requests of its batch.")]
+    total: Annotated[float, Meta(description="From arrival until the response is built.")]
 
 
 class RerankResponse(Struct, frozen=True, gc=False):

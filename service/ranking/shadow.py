@@ -11,7 +11,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Sequence
-from time import monotonic, perf_counter
+from time import monotonic
 from typing import Final
 
 import msgspec
@@ -23,9 +23,9 @@ from service.contract.problems import Problem
 from service.contract.schemas import RerankRequest, RerankResponse
 from service.inference.dispatcher import Dispatcher
 from service.ranking.agreement import kendall_tau, overlap
-from service.ranking.rerank import bypass_answer, encode_case, graph_inputs, make_case, model_answer
+from service.ranking.rerank import bypass_list, encode_case, graph_inputs, make_case, model_list
 from service.settings import Settings, SettingsError
-from service.telemetry.records import NO_MODEL, SHADOW_DEPTHS, Progress, ShadowOutcome, ShadowRecord
+from service.telemetry.records import NO_MODEL, SHADOW_DEPTHS, ShadowOutcome, ShadowRecord
 from service.timing.admission import Admission
 
 _log = logging.getLogger(__name__)
@@ -118,14 +118,14 @@ class Shadow:
         Raises `_Busy` when other work has come, `Problem` if the request is none for this model, and `EngineError`.
         """
         case = make_case(msgspec.structs.replace(request, top_n=length), model)
-        if (sorted_list := bypass_answer(case)) is not None:
+        if (sorted_list := bypass_list(case)) is not None:
             return [item.index for item in sorted_list.items]
         await self._let_others()
         row = encode_case(case)
         await self._let_others()
         self._ran_at = monotonic()
         answer = await self._dispatcher.run(model.engine, graph_inputs(model, row), background=True)
-        return [item.index for item in model_answer(case, row, answer, Progress(perf_counter())).items]
+        return [item.index for item in model_list(case, row, answer).items]
 
     async def _let_others(self) -> None:
         await asyncio.sleep(0)

@@ -8,7 +8,7 @@ import sys
 import time
 from typing import Final
 
-from service.telemetry.records import Observer, RequestRecord
+from service.telemetry.records import RequestObserver, RequestRecord
 
 _EXTRAS: Final = ("request_id", "trace_id", "status", "reason", "milliseconds")
 _log = logging.getLogger("service.requests")
@@ -41,7 +41,7 @@ def configure_logging(*, level: str, as_json: bool) -> None:
     logging.getLogger("uvicorn.error").setLevel(max(logging.WARNING, logging.root.level))
 
 
-def log_refusals() -> Observer:
+def log_refusals() -> RequestObserver:
     """An observer that notes, at level debug, every request that did not end in a list."""
 
     def observe(record: RequestRecord) -> None:

@@ -24,7 +24,7 @@ from service.telemetry.records import (
     SHADOW_OUTCOMES,
     STAGES,
     ListHealth,
-    Outcome,
+    RequestOutcome,
     RequestRecord,
     ShadowRecord,
 )
@@ -62,8 +62,8 @@ DROPPED: Final = ("deadline", "client-gone")
 RELOADS: Final = ("ok", "refused")
 _TIMEOUT_HEADERS: Final = tuple(name.decode() for name in HEADERS)
 _SOURCES: Final[tuple[Source, ...]] = ("model", "formula", "input")
-_ANSWERED: Final[frozenset[Outcome]] = frozenset(("ok", "degraded"))
-_NOT_VALID: Final[frozenset[Outcome]] = frozenset(("invalid", "cancelled"))
+_ANSWERED: Final[frozenset[RequestOutcome]] = frozenset(("ok", "degraded"))
+_NOT_VALID: Final[frozenset[RequestOutcome]] = frozenset(("invalid", "cancelled"))
 _REFRESH_SECONDS: Final = 1.0
 
 

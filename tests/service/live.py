@@ -27,7 +27,7 @@ from service.inference.stacking import Batch
 from service.inference.thread import InferenceThread
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
-from service.telemetry.records import Observer, RequestRecord
+from service.telemetry.records import RequestObserver, RequestRecord
 from service.transport.listener import Listener
 from service.transport.protocol import Shed
 from tests.service.tiny_bundle import Arrays, Options, make_manifest
@@ -140,7 +140,9 @@ def fake_model(engine: FakeEngine | None = None, options: Options | None = None)
 
 
 @contextlib.contextmanager
-def live_app(*models: Model, ready: bool = True, observers: Sequence[Observer] = (), **settings: Any) -> Iterator[Live]:
+def live_app(
+    *models: Model, ready: bool = True, observers: Sequence[RequestObserver] = (), **settings: Any
+) -> Iterator[Live]:
     """The public app with these models, listening. `settings` as in `Settings`, which reads no environment here."""
     configured = make_settings(**settings)
     registry = Registry(default=configured.default_model, keep_versions=configured.keep_versions)

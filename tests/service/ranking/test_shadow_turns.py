@@ -20,7 +20,7 @@ from service.inference.stacking import Batch
 from service.inference.thread import InferenceThread
 from service.ranking.rerank import Reranker
 from service.ranking.shadow import Shadow
-from service.telemetry.records import Progress, ShadowRecord
+from service.telemetry.records import ShadowRecord, Stopwatch
 from service.timing.admission import Admission, AdmissionOptions
 from tests.service.live import FakeEngine, fake_model
 from tests.service.requests import request
@@ -53,9 +53,10 @@ class Bench:
     async def answer(self) -> tuple[RerankRequest, RerankResponse]:
         """A request and what it got."""
         asked = decode_request(json.dumps(request(model="tiny")).encode())
-        progress = Progress(time.perf_counter())
-        progress.end("decode")
-        return asked, await self._reranker.rerank(asked, "r", progress)
+        clock = Stopwatch(time.perf_counter(), lag=0.0)
+        clock.lap("decode")
+        reranked = await self._reranker.rerank(asked, self._reranker.select(asked), clock, request_id="r")
+        return asked, reranked.response
 
     async def outcomes(self, count: int) -> list[str]:
         """What has been noted, once there is so much of it; and no more comes at once."""
