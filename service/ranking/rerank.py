@@ -33,7 +33,7 @@ from service.inference.dispatcher import DeadlineNear, Dispatcher
 from service.inference.engine import Answer, EngineError
 from service.ranking.answer import build_items, check_order, explain_items, list_value
 from service.ranking.dealing import ScoreTable, Slots, fill_slots, rank_rest, sort_slots
-from service.ranking.fallback import formula_list, input_list
+from service.ranking.fallback import Places, formula_list, input_list
 from service.ranking.plan import Plan, make_plan
 from service.telemetry.list_health import list_health
 from service.telemetry.records import Choice, ListHealth, Stopwatch
@@ -67,9 +67,9 @@ class Listing:
     items: list[Item]
     value: ObjectiveValues
     choice: Choice | None
-    degraded: Degraded | None = None
-    queues: Ints = _NO_QUEUES
-    embeddings: AnyArray = _NO_EMBEDDINGS
+    degraded: Degraded | None
+    queues: Ints
+    embeddings: AnyArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +209,7 @@ def bypass_list(case: Case) -> Listing | None:
     if not manifest.bypassed(dict(zip(OBJECTIVES, plan.weights, strict=True))):
         return None
     places = formula_list(case.request.candidates, case.table, plan, manifest)
-    return None if places is None else Listing(build_items(case.request.candidates, (), places), _NOTHING, "bypass")
+    return None if places is None else _unmodelled(case, places, "bypass", None)
 
 
 def degraded_list(case: Case, reason: DegradedReason, deadline: Deadline) -> Listing:
@@ -219,8 +219,13 @@ def degraded_list(case: Case, reason: DegradedReason, deadline: Deadline) -> Lis
         places = formula_list(case.request.candidates, case.table, case.plan, case.model.manifest)
     if places is None:
         places = input_list(case.plan)
+    return _unmodelled(case, places, None, Degraded(reason, places[0][1]))
+
+
+def _unmodelled(case: Case, places: Places, choice: Choice | None, degraded: Degraded | None) -> Listing:
+    """Build a list of which the model chose nothing."""
     items = build_items(case.request.candidates, (), places)
-    return Listing(items, _NOTHING, None, Degraded(reason, items[0].source))
+    return Listing(items, _NOTHING, choice, degraded, _NO_QUEUES, _NO_EMBEDDINGS)
 
 
 def encode_case(case: Case) -> Arrays:
