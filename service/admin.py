@@ -22,7 +22,7 @@ from service.transport.auth import ApiKeys
 from service.transport.errors import install_error_handlers
 
 
-class Reload(BaseModel):
+class ReloadRequest(BaseModel):
     """Which bundle to load."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -79,7 +79,7 @@ def admin_app(
         return await administration.models()
 
     @app.post("/admin/v1/reload", summary="Load a bundle aside, check it, then switch to it")
-    async def reload(order: Reload) -> ModelStatus:
+    async def reload(order: ReloadRequest) -> ModelStatus:
         return await administration.reload(order.model, order.version)
 
     if scrape is not None:

@@ -19,8 +19,8 @@ from typing import Any, Final
 
 import numpy as np
 import onnxruntime as ort
-from numpy.typing import NDArray
 
+from models.contract.arrays import Arrays
 from models.contract.manifest import GOLDEN_FILE, MODEL_FILE, Manifest
 from models.contract.spec import SpecError
 from service.bundles.golden import replay
@@ -29,7 +29,7 @@ from service.inference.onnx.choose import load_engine
 from service.inference.onnx.cuda import CudaEngine, provider_options
 from service.inference.onnx.placement import placement
 from service.inference.onnx.session import PROVIDERS, SessionConfig, choose_provider, session_options, why_no_cuda
-from service.inference.stacking import Batch
+from service.inference.stacking import BatchArrays
 from service.settings import SettingsError
 from service.telemetry.logs import configure_logging
 
@@ -39,7 +39,6 @@ MIXED: Final = (1, 3, 8, 2, 5)
 
 _COLD_RUNS: Final = 10
 _LEAST_RUNS: Final = 20
-Arrays = dict[str, NDArray[np.generic]]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -120,7 +119,7 @@ class _Bench:
             "versions": {"onnxruntime": ort.__version__, "python": platform.python_version(), "numpy": np.__version__},
         }
 
-    def _placement(self, batch: Batch) -> dict[str, Any]:
+    def _placement(self, batch: BatchArrays) -> dict[str, Any]:
         """Only says what it found: a profile that fails must not keep the engine from being timed."""
         name = PROVIDERS[self._config.provider]
         own = provider_options(self._config, graphs=False) if self._config.provider == "cuda" else {}

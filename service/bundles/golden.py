@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from models.contract.arrays import AnyArray, Arrays
 from models.contract.manifest import GOLDEN_FILE, KEPT_SORT, LOOSEST_REPLAY, SORT_SLOTS, Manifest
 from service.bundles.model import BundleError
 from service.inference.engine import Engine
@@ -22,8 +22,6 @@ from service.inference.engine import Engine
 _NEAR_TIE: Final = 1e-5
 _TOLERANCE: Final = 1e-3
 _COMPARED: Final = ("value", "penalty", "score")
-
-Arrays = dict[str, NDArray[np.generic]]
 
 
 def replay(manifest: Manifest, engine: Engine, path: Path) -> int:
@@ -87,20 +85,20 @@ def _read(manifest: Manifest, path: Path) -> tuple[Arrays, Arrays]:
     return inputs, outputs
 
 
-def _margins(margins: NDArray[np.generic], shape: tuple[int, ...]) -> NDArray[np.generic]:
+def _margins(margins: AnyArray, shape: tuple[int, ...]) -> AnyArray:
     """The margins, if there is one per step; one that is NaN would excuse any order."""
     if margins.shape != shape or np.isnan(np.asarray(margins, np.float64)).any():
         raise BundleError(f"{GOLDEN_FILE}: output.margin must hold a number for every step, {list(shape)} in all")
     return margins
 
 
-def _take(arrays: Arrays, name: str) -> NDArray[np.generic]:
+def _take(arrays: Arrays, name: str) -> AnyArray:
     if name not in arrays:
         raise BundleError(f"{GOLDEN_FILE}: has no array {name!r}")
     return arrays[name]
 
 
-def _compare(g: int, expected: Arrays, found: Arrays, margins: NDArray[np.generic] | None, limits: _Limits) -> None:
+def _compare(g: int, expected: Arrays, found: Arrays, margins: AnyArray | None, limits: _Limits) -> None:
     for name, array in expected.items():
         if array.shape != found[name].shape:
             raise BundleError(f"{GOLDEN_FILE}: request {g}: {name} has shape {found[name].shape}, not {array.shape}")

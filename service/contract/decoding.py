@@ -14,12 +14,17 @@ from typing import Any, Final
 import msgspec
 
 from service.contract.problems import MALFORMED_JSON, Problem, invalid
-from service.contract.schemas import RerankRequest, Scalar
+from service.contract.schemas import FieldValue, RerankRequest
 
 _decode: Final = msgspec.json.Decoder(RerankRequest).decode
 _WHERE: Final = re.compile(r"^(?P<problem>.*?)(?: - at `\$\.?(?P<path>.*)`)?$", re.DOTALL)
 _NAMED: Final = re.compile(r"^Object (?:contains unknown|missing required) field `(?P<name>.*)`$", re.DOTALL)
-_VALUE_TYPES: Final[dict[str, Any]] = {"scores": float, "features": Scalar, "user": Scalar, "context": Scalar}
+_VALUE_TYPES: Final[dict[str, Any]] = {
+    "scores": float,
+    "features": FieldValue,
+    "user": FieldValue,
+    "context": FieldValue,
+}
 
 
 def decode_request(body: bytes) -> RerankRequest:

@@ -12,7 +12,7 @@ from msgspec import Meta, Struct, field
 
 _INT64: Final = 2**63
 Integer = Annotated[int, Meta(ge=-_INT64, le=_INT64 - 1)]
-Scalar = str | Integer | float | bool | None
+FieldValue = str | Integer | float | bool | None
 Name = Annotated[str, Meta(min_length=1, max_length=64)]
 Identifier = Annotated[str, Meta(min_length=1, max_length=256)]
 Weight = Annotated[float, Meta(ge=0, le=1e6)]
@@ -32,7 +32,8 @@ class Candidate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, g
         Annotated[float, Meta(ge=0, le=1e12, description="In currency. Missing: the bundle's default price.")] | None
     ) = None
     features: Annotated[
-        dict[str, Scalar], Meta(description="Values by field name. Missing: the bundle's default; unknown: ignored.")
+        dict[str, FieldValue],
+        Meta(description="Values by field name. Missing: the bundle's default; unknown: ignored."),
     ] = {}
     embedding: (
         Annotated[
@@ -94,8 +95,8 @@ class RerankRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         Annotated[str, Meta(description="A live version of that model, see /v1/models. Missing: its current one.")]
         | None
     ) = None
-    user: Annotated[dict[str, Scalar], Meta(description="User fields by name.")] = {}
-    context: Annotated[dict[str, Scalar], Meta(description="Context fields by name.")] = {}
+    user: Annotated[dict[str, FieldValue], Meta(description="User fields by name.")] = {}
+    context: Annotated[dict[str, FieldValue], Meta(description="Context fields by name.")] = {}
     top_n: Annotated[int, Meta(ge=1, description="Items to return. Missing: the model's list length.")] | None = None
     objectives: Objectives | None = None
     diversity: Diversity | None = None

@@ -16,7 +16,7 @@ from typing import Final
 from starlette.requests import ClientDisconnect
 
 from service.inference.engine import Answer, Engine, Job
-from service.inference.stacking import Batch, Row
+from service.inference.stacking import BatchArrays, RequestArrays
 from service.inference.thread import InferenceThread
 from service.timing.deadline import FORMULA_SECONDS, LEAD_SECONDS, NEVER
 from service.transport.presence import Presence
@@ -74,7 +74,7 @@ class Dispatcher:
     async def run(
         self,
         engine: Engine,
-        row: Row,
+        row: RequestArrays,
         *,
         deadline: float = NEVER,
         presence: Presence | None = None,
@@ -99,7 +99,7 @@ class Dispatcher:
             if entry is not None:
                 self._forget(entry)
 
-    async def warm(self, engine: Engine, batch: Batch) -> None:
+    async def warm(self, engine: Engine, batch: BatchArrays) -> None:
         """Let the engine run all that it will run later, on its own thread. Raises what the engine raises."""
         await self._thread.call(lambda: engine.warm(batch))
 

@@ -7,10 +7,8 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-from service.inference.stacking import Batch, Row
+from models.contract.arrays import Arrays
+from service.inference.stacking import BatchArrays, RequestArrays
 from service.timing.deadline import NEVER
 
 
@@ -27,11 +25,11 @@ class Engine(Protocol):
         """Rows that one run may hold."""
         ...
 
-    def run(self, batch: Batch) -> dict[str, NDArray[np.generic]]:
+    def run(self, batch: BatchArrays) -> Arrays:
         """Named outputs, batch first, with as many rows as came in: 1 to `largest_batch`."""
         ...
 
-    def warm(self, batch: Batch) -> None:
+    def warm(self, batch: BatchArrays) -> None:
         """Run whatever will be run later, made from one made-up request (a batch of one)."""
         ...
 
@@ -44,7 +42,7 @@ class EngineError(RuntimeError):
 class Answer:
     """One request's share of a run: outputs without the batch axis, seconds it waited and the run took."""
 
-    outputs: dict[str, NDArray[np.generic]]
+    outputs: Arrays
     wait_seconds: float
     infer_seconds: float
     batch_size: int
@@ -58,7 +56,7 @@ class Job:
     """
 
     engine: Engine
-    row: Row
+    row: RequestArrays
     future: asyncio.Future[Answer]
     loop: asyncio.AbstractEventLoop
     deadline: float = NEVER

@@ -9,23 +9,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-Row = Mapping[str, NDArray[np.generic]]
+from models.contract.arrays import AnyArray
+
+RequestArrays = Mapping[str, AnyArray]
 """Named arrays of one request, without a batch axis."""
 
-Batch = Mapping[str, NDArray[np.generic]]
+BatchArrays = Mapping[str, AnyArray]
 """Named arrays; the first axis of each is the batch."""
 
 
-def stack_rows(rows: Sequence[Row]) -> Batch:
+def stack_rows(rows: Sequence[RequestArrays]) -> BatchArrays:
     """Rows of one model as a batch, in their order; at least one."""
     if len(rows) == 1:
         return {name: array[None] for name, array in rows[0].items()}
     return {name: _stack([row[name] for row in rows]) for name in rows[0]}
 
 
-def _stack(arrays: Sequence[NDArray[np.generic]]) -> NDArray[np.generic]:
+def _stack(arrays: Sequence[AnyArray]) -> AnyArray:
     shapes = {array.shape for array in arrays}
     if len(shapes) == 1:
         return np.array(arrays)

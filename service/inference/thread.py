@@ -17,9 +17,7 @@ from time import perf_counter
 from typing import Final
 from weakref import WeakKeyDictionary
 
-import numpy as np
-from numpy.typing import NDArray
-
+from models.contract.arrays import AnyArray, Arrays
 from service.inference.engine import Answer, Engine, EngineError, Job
 from service.inference.stacking import stack_rows
 from service.timing.estimate import LiveFit
@@ -169,7 +167,7 @@ def next_batch(waiting: Sequence[Job], predict: Callable[[int], float], now: flo
     return mates[:n]
 
 
-def _run(engine: Engine, batch: Sequence[Job]) -> dict[str, NDArray[np.generic]] | EngineError:
+def _run(engine: Engine, batch: Sequence[Job]) -> Arrays | EngineError:
     try:
         outputs = engine.run(stack_rows([job.row for job in batch]))
     except Exception as error:
@@ -183,7 +181,7 @@ def _run(engine: Engine, batch: Sequence[Job]) -> dict[str, NDArray[np.generic]]
 
 
 def _deliver(
-    batch: Sequence[Job], outcome: Mapping[str, NDArray[np.generic]] | EngineError, started: float, seconds: float
+    batch: Sequence[Job], outcome: Mapping[str, AnyArray] | EngineError, started: float, seconds: float
 ) -> None:
     for i, job in enumerate(batch):
         if job.future.done():

@@ -9,7 +9,8 @@ import math
 from collections.abc import Hashable, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
+
+from models.contract.arrays import Ints
 
 
 def kendall_tau(first: Sequence[Hashable], second: Sequence[Hashable]) -> float:
@@ -38,9 +39,9 @@ def overlap(first: Sequence[Hashable], second: Sequence[Hashable], k: int) -> fl
     return len(set(first[:k]) & set(second[:k])) / k
 
 
-def _pairs(items: Sequence[Hashable], union: Sequence[Hashable]) -> NDArray[np.int64]:
+def _pairs(items: Sequence[Hashable], union: Sequence[Hashable]) -> Ints:
     """For every pair of `union` [u, u]: which stands in front? 1 and −1; 0 where neither does."""
     place = {item: i for i, item in enumerate(items)}
     places = np.array([place.get(item, len(items)) for item in union], np.int64)
-    signs: NDArray[np.int64] = np.sign(places[None, :] - places[:, None])
+    signs: Ints = np.sign(places[None, :] - places[:, None])
     return signs

@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from service.bundles.model import Model
 from service.contract.decoding import decode_request
-from service.contract.problems import INTERNAL, MEDIA_TYPE, OVERLOADED, SHED, Kind, Problem, unavailable
+from service.contract.problems import INTERNAL, MEDIA_TYPE, OVERLOADED, SHED, Problem, ProblemKind, unavailable
 from service.contract.schemas import RerankRequest, RerankResponse
 from service.ranking.rerank import Reranked, Reranker
 from service.telemetry.records import NO_MODEL, RequestObserver, RequestOutcome, RequestRecord, Stopwatch
@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 _encode: Final = msgspec.json.Encoder().encode
 _JSON: Final = b"application/json"
 _CLIENT_CLOSED: Final = 499
-_REFUSALS: Final[dict[RefusalReason, tuple[Kind, str]]] = {
+_REFUSALS: Final[dict[RefusalReason, tuple[ProblemKind, str]]] = {
     "overloaded": (OVERLOADED, "as many requests as allowed are in progress"),
     "shed": (SHED, "requests come in faster than they can be answered in time"),
 }

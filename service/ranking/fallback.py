@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from models.contract.arrays import Floats, Floats32
 from models.contract.features import unit_embeddings
 from models.contract.manifest import Manifest
 from service.contract.schemas import Candidate, Source
@@ -53,9 +53,7 @@ def input_list(plan: Plan) -> Places:
     return [(i, "input") for i in range(plan.top_n)]
 
 
-def maximal_marginal_relevance(
-    scores: NDArray[np.float64], rows: NDArray[np.float32], trade_off: float, window: int, steps: int
-) -> list[int]:
+def maximal_marginal_relevance(scores: Floats, rows: Floats32, trade_off: float, window: int, steps: int) -> list[int]:
     """Indices of up to `steps` of K items, chosen one by one by λ·score − (1 − λ)·max cosine to the last `window`.
 
     `rows` [K, E] have length 1, or are zero: such an item is charged the mean of the others' penalties in that step,
@@ -87,7 +85,7 @@ def maximal_marginal_relevance(
     return chosen
 
 
-def _charge_unknown(penalty: NDArray[np.float64], mean_over: NDArray[np.float64], known: Sequence[bool]) -> None:
+def _charge_unknown(penalty: Floats, mean_over: Floats, known: Sequence[bool]) -> None:
     """Charge items without an embedding the mean of those that are left (1 in `mean_over`), in place."""
     left = mean_over.sum()
     penalty[np.logical_not(known)] = penalty @ mean_over / left if left else 0.0

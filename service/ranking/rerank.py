@@ -12,8 +12,8 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from models.contract.arrays import AnyArray, Ints
-from models.contract.features import Arrays, FeatureError
+from models.contract.arrays import AnyArray, Arrays, Ints
+from models.contract.features import FeatureError
 from models.contract.manifest import KEPT_SORT, SORT_SLOTS
 from models.contract.spec import OBJECTIVES
 from service.bundles.model import Model

@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from models.contract.arrays import AnyArray, Ints
 from service.contract.schemas import Item
 from service.telemetry.records import ListHealth
 
 
-def list_health(items: Sequence[Item], queues: NDArray[np.int64], of: int, rows: NDArray[np.generic]) -> ListHealth:
+def list_health(items: Sequence[Item], queues: Ints, of: int, rows: AnyArray) -> ListHealth:
     """Figures of one list: `queues` says in which `of` so many the model's choices stood, `rows` are their embeddings.
 
     Rows [n, E] have length 1, or are zero where an item has no embedding.
@@ -26,7 +26,7 @@ def list_health(items: Sequence[Item], queues: NDArray[np.int64], of: int, rows:
     )
 
 
-def mean_distance(rows: NDArray[np.generic]) -> float | None:
+def mean_distance(rows: AnyArray) -> float | None:
     """Mean of 1 − cosine over all pairs of non-zero rows [n, E] of length 1; None for fewer than two.
 
     By Σ_{i≠j} v_i·v_j = |Σ v|² − Σ |v|², so the cost grows with n, not n².

@@ -6,7 +6,8 @@ from time import monotonic
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
+
+from models.contract.arrays import Bools
 
 WINDOW_SECONDS: Final = 60.0
 _CAPACITY: Final = 65_536
@@ -49,9 +50,9 @@ class RollingWindow:
         """The share of lists that are the model's, NaN when there were none."""
         return _mean(~self._degraded[self._recent() & self._answered])
 
-    def _recent(self) -> NDArray[np.bool_]:
+    def _recent(self) -> Bools:
         return self._ends > monotonic() - WINDOW_SECONDS
 
 
-def _mean(flags: NDArray[np.bool_]) -> float:
+def _mean(flags: Bools) -> float:
     return float(flags.mean()) if len(flags) else float("nan")

@@ -20,13 +20,13 @@ from service.contract.problems import (
     METHOD_NOT_ALLOWED,
     NOT_FOUND,
     FieldError,
-    Kind,
     Problem,
+    ProblemKind,
 )
 from service.transport.asgi import is_header_safe
 
 _log = logging.getLogger(__name__)
-_BY_STATUS: Final[dict[int, Kind]] = {400: MALFORMED_JSON, 404: NOT_FOUND, 405: METHOD_NOT_ALLOWED}
+_BY_STATUS: Final[dict[int, ProblemKind]] = {400: MALFORMED_JSON, 404: NOT_FOUND, 405: METHOD_NOT_ALLOWED}
 
 
 def install_error_handlers(app: FastAPI) -> None:

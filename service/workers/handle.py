@@ -19,13 +19,13 @@ import msgspec
 from service.bundles.model import BundleError
 from service.settings import Settings
 from service.telemetry.exposition import FOLDER_VARIABLE
-from service.workers.messages import Channel, Command, Order, Refused, Reply, Start
+from service.workers.messages import Channel, Command, NumberedCommand, Refused, Reply, Start
 
 _log = logging.getLogger(__name__)
 _STDERR: Final = 2
 _DECODER: Final[msgspec.json.Decoder[Reply]] = msgspec.json.Decoder(Reply)
 
-Answer = TypeVar("Answer", bound=Reply)
+ReplyT = TypeVar("ReplyT", bound=Reply)
 
 
 class WorkerGone(Exception):
@@ -73,9 +73,9 @@ class WorkerProcess:
 
     def tell(self, command: Command) -> None:
         """Give an order whose answer is of no interest."""
-        self._channel.send(Order(next(self._numbers), command))
+        self._channel.send(NumberedCommand(next(self._numbers), command))
 
-    async def ask(self, command: Command, kind: type[Answer]) -> Answer:
+    async def ask(self, command: Command, kind: type[ReplyT]) -> ReplyT:
         """Give an order and wait for its answer, which is of this kind.
 
         Raises `BundleError` if the worker refuses a bundle, `WorkerGone` if it ends before it answers, `RuntimeError`
@@ -86,7 +86,7 @@ class WorkerProcess:
         number = next(self._numbers)
         future = asyncio.get_running_loop().create_future()
         self._waiting[number] = future
-        self._channel.send(Order(number, command))
+        self._channel.send(NumberedCommand(number, command))
         try:
             reply = await future
         finally:

@@ -77,7 +77,7 @@ class Status(Struct, tag=True, frozen=True):
 Command = Start | Prepare | Commit | Abort | Fail | Loaded | Listen | Drain | Count | Status
 
 
-class Order(Struct, frozen=True):
+class NumberedCommand(Struct, frozen=True):
     """A command and the number that its answer bears."""
 
     id: int

@@ -39,7 +39,7 @@ from service.workers.messages import (
     Fail,
     Listen,
     Loaded,
-    Order,
+    NumberedCommand,
     Prepare,
     Prepared,
     Refused,
@@ -49,13 +49,13 @@ from service.workers.messages import (
 )
 
 _log = logging.getLogger(__name__)
-_DECODER: Final[msgspec.json.Decoder[Order]] = msgspec.json.Decoder(Order)
+_DECODER: Final[msgspec.json.Decoder[NumberedCommand]] = msgspec.json.Decoder(NumberedCommand)
 
 
 class Worker:
     """Obeys, on the event loop that also answers requests."""
 
-    def __init__(self, core: Core, listener: Listener, channel: Channel[Order], stop: asyncio.Event) -> None:
+    def __init__(self, core: Core, listener: Listener, channel: Channel[NumberedCommand], stop: asyncio.Event) -> None:
         self._core = core
         self._listener = listener
         self._channel = channel
@@ -78,7 +78,7 @@ class Worker:
             self._listener.should_exit = True
             await self._listening
 
-    async def _carry_out(self, order: Order) -> None:
+    async def _carry_out(self, order: NumberedCommand) -> None:
         try:
             reply = await self._answer(order)
         except BundleError as error:
@@ -88,7 +88,7 @@ class Worker:
             reply = Refused(order.id, f"a worker failed: {error}", fault=True)
         self._channel.send(reply)
 
-    async def _answer(self, order: Order) -> Reply:
+    async def _answer(self, order: NumberedCommand) -> Reply:
         registry, loader = self._core.registry, self._core.loader
         match order.command:
             case Prepare(number, name, version):

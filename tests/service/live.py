@@ -23,7 +23,7 @@ from service.app import create_app
 from service.bundles.model import Model
 from service.bundles.registry import Registry
 from service.inference.dispatcher import Dispatcher
-from service.inference.stacking import Batch
+from service.inference.stacking import BatchArrays
 from service.inference.thread import InferenceThread
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
@@ -106,9 +106,9 @@ class FakeEngine:
         self.error: Exception | None = None
         self.hold = threading.Event()
         self.hold.set()
-        self.batches: list[Batch] = []
+        self.batches: list[BatchArrays] = []
 
-    def run(self, batch: Batch) -> Arrays:
+    def run(self, batch: BatchArrays) -> Arrays:
         self.batches.append(batch)
         assert self.hold.wait(10)
         if self.error is not None:
@@ -129,7 +129,7 @@ class FakeEngine:
         }
         return answer | {name: np.array([value] * rows) for name, value in self._outputs.items()}
 
-    def warm(self, batch: Batch) -> None:
+    def warm(self, batch: BatchArrays) -> None:
         self.run(batch)
 
 

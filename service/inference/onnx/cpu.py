@@ -11,11 +11,11 @@ from typing import Final
 
 import numpy as np
 import onnxruntime as ort
-from numpy.typing import NDArray
 
+from models.contract.arrays import Arrays
 from service.inference.onnx.graph_cache import GraphCache
 from service.inference.onnx.session import PROVIDERS, GraphFacts, SessionConfig, session_options
-from service.inference.stacking import Batch
+from service.inference.stacking import BatchArrays
 
 _WARM_RUNS: Final = 3
 
@@ -32,11 +32,11 @@ class CpuEngine:
         self.facts = GraphFacts.of(self._session)
         self.largest_batch = config.max_batch
 
-    def run(self, batch: Batch) -> dict[str, NDArray[np.generic]]:
+    def run(self, batch: BatchArrays) -> Arrays:
         """Named outputs, batch first."""
         return dict(zip(self._output_names, self._session.run(self._output_names, batch), strict=True))
 
-    def warm(self, batch: Batch) -> None:
+    def warm(self, batch: BatchArrays) -> None:
         """Run every batch size that may come, each made of copies of one request (a batch of one row)."""
         for rows in range(1, self.largest_batch + 1):
             copies = {name: np.repeat(array, rows, axis=0) for name, array in batch.items()}

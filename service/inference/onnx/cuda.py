@@ -10,13 +10,12 @@ import logging
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import onnxruntime as ort
-from numpy.typing import NDArray
 
+from models.contract.arrays import Arrays
 from service.inference.onnx.session import PROVIDERS, SessionConfig, session_options
 from service.inference.onnx.static import StaticEngine
-from service.inference.stacking import Batch
+from service.inference.stacking import BatchArrays
 
 _log = logging.getLogger(__name__)
 
@@ -51,11 +50,11 @@ class CudaEngine:
         """Shapes that are replayed as one graph; 0 before `warm`, and where `why_no_graphs` says why."""
         return self._running().captured
 
-    def run(self, batch: Batch) -> dict[str, NDArray[np.generic]]:
+    def run(self, batch: BatchArrays) -> Arrays:
         """Named outputs, with as many rows as `batch`."""
         return self._running().run(batch)
 
-    def warm(self, batch: Batch) -> None:
+    def warm(self, batch: BatchArrays) -> None:
         """Run and capture every shape. What cannot be captured, or answers otherwise then, runs without graphs."""
         try:
             self._running().warm(batch)

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import onnxruntime as ort
 
-from service.inference.stacking import Batch
+from service.inference.stacking import BatchArrays
 
 _COPIES: Final = ("MemcpyFromHost", "MemcpyToHost")
 
@@ -45,7 +45,7 @@ class Placement:
         return sum(kinds.get(kind, 0) for kinds in self.kinds.values() for kind in _COPIES)
 
 
-def placement(model: Path, options: ort.SessionOptions, providers: list[Any], batch: Batch) -> Placement:
+def placement(model: Path, options: ort.SessionOptions, providers: list[Any], batch: BatchArrays) -> Placement:
     """Run `batch` once with a profile. Raises whatever ONNX Runtime raises. `options` are changed."""
     with tempfile.TemporaryDirectory() as folder:
         options.enable_profiling = True

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from models.contract.arrays import AnyArray
 from models.contract.manifest import TensorSpec
-from service.inference.stacking import Batch
+from service.inference.stacking import BatchArrays
 
 WIDTHS: Final = (16, 64, 128)
 """Embedding widths that are run and captured before a model serves."""
@@ -25,7 +25,7 @@ WIDTHS: Final = (16, 64, 128)
 SLOTS: Final = (32, 128, 256)
 """Likewise for any other free axis, which is the number of slots of a graph that takes any."""
 
-Buffers = Mapping[str, NDArray[np.generic]]
+Buffers = Mapping[str, AnyArray]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Shapes:
         slots = {a for t in inputs if t.name != "embeddings" for a in t.shape[1:]}
         self._axes = {axis: SLOTS if axis in slots else WIDTHS for axis in sorted(axes)}
 
-    def fit(self, batch: Batch) -> Shape:
+    def fit(self, batch: BatchArrays) -> Shape:
         """The smallest shape that holds `batch`. Raises `ValueError` for more rows than the largest has."""
         rows = len(next(iter(batch.values())))
         if rows > self.rows[-1]:
@@ -71,7 +71,7 @@ class Shapes:
         free = dict(shape.free)
         return shape.rows, *(free[a] if isinstance(a, str) else a for a in tensor.shape[1:])
 
-    def pad(self, batch: Batch, into: Buffers) -> None:
+    def pad(self, batch: BatchArrays, into: Buffers) -> None:
         """Write `batch` into `into`, buffers of a shape that holds it. They may hold an earlier batch."""
         for tensor in self._inputs:
             array, buffer = batch[tensor.name], into[tensor.name]

@@ -13,12 +13,12 @@ from typing import Final
 
 import numpy as np
 import onnxruntime as ort
-from numpy.typing import NDArray
 
+from models.contract.arrays import AnyArray, Arrays
 from models.contract.manifest import SORT_SLOTS, TensorSpec
 from service.inference.onnx.session import GraphFacts
 from service.inference.onnx.shapes import Shape, Shapes
-from service.inference.stacking import Batch
+from service.inference.stacking import BatchArrays
 
 _log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class CaptureError(RuntimeError):
 class _Buffers:
     """One shape's memory: where a batch is laid out on the host, and what is bound on the device."""
 
-    host: dict[str, NDArray[np.generic]]
+    host: Arrays
     inputs: dict[str, ort.OrtValue]
     outputs: dict[str, ort.OrtValue]
     binding: ort.IOBinding
@@ -66,12 +66,12 @@ class StaticEngine:
         """Shapes that are replayed as one graph."""
         return len(self._graph_ids)
 
-    def run(self, batch: Batch) -> dict[str, NDArray[np.generic]]:
+    def run(self, batch: BatchArrays) -> Arrays:
         """Named outputs, with as many rows as `batch`. Raises `ValueError` for more than `largest_batch`."""
         shape = self.shapes.fit(batch)
         return self._run(shape, batch, self._graph_ids.get(shape, NOT_CAPTURED))
 
-    def warm(self, batch: Batch) -> None:
+    def warm(self, batch: BatchArrays) -> None:
         """Run, and where graphs are on capture, every shape that is served; `batch` is one made-up request.
 
         Must be called on the thread that will run the engine. Raises `CaptureError` if a replay answers otherwise
@@ -95,7 +95,7 @@ class StaticEngine:
                 self._check_replay(shape, request)
         _log.info("captured %d shapes as CUDA graphs", self.captured)
 
-    def _check_replay(self, shape: Shape, batch: Batch) -> None:
+    def _check_replay(self, shape: Shape, batch: BatchArrays) -> None:
         expected = self._run(shape, batch, NOT_CAPTURED)
         for name, value in self._buffers[shape].outputs.items():  # Else what is left there would pass for an answer.
             value.update_inplace(_no_answer(expected[name]))
@@ -104,7 +104,7 @@ class StaticEngine:
             if not np.allclose(found[name], array, rtol=_TOLERANCE, atol=_TOLERANCE, equal_nan=True):
                 raise CaptureError(f"the CUDA graph of {shape} gives another {name!r} than its nodes one by one")
 
-    def _run(self, shape: Shape, batch: Batch, graph_id: int) -> dict[str, NDArray[np.generic]]:
+    def _run(self, shape: Shape, batch: BatchArrays, graph_id: int) -> Arrays:
         buffers = self._buffers.get(shape) or self._allocate(shape)
         self.shapes.pad(batch, buffers.host)
         for name, value in buffers.inputs.items():
@@ -136,23 +136,23 @@ class StaticEngine:
         return ort.OrtValue.ortvalue_from_shape_and_type(list(sizes), np.dtype(tensor.dtype).type, self._device, 0)
 
 
-def _no_answer(expected: NDArray[np.generic]) -> NDArray[np.generic]:
+def _no_answer(expected: AnyArray) -> AnyArray:
     """An array like `expected` that differs from it everywhere."""
     is_bool = expected.dtype == np.bool_
-    other: NDArray[np.generic] = np.logical_not(expected) if is_bool else np.full_like(expected, _NO_ANSWER)
+    other: AnyArray = np.logical_not(expected) if is_bool else np.full_like(expected, _NO_ANSWER)
     return other
 
 
-def _copies(batch: Batch, rows: int) -> dict[str, NDArray[np.generic]]:
+def _copies(batch: BatchArrays, rows: int) -> Arrays:
     return {name: np.repeat(array, rows, axis=0) for name, array in batch.items()}
 
 
-def _without_candidates(batch: Batch) -> dict[str, NDArray[np.generic]]:
+def _without_candidates(batch: BatchArrays) -> Arrays:
     nothing = {"valid": 0, SORT_SLOTS: -1}
     return {n: np.full_like(array, nothing[n]) if n in nothing else array for n, array in batch.items()}
 
 
-def cut(batch: Batch, inputs: tuple[TensorSpec, ...], shape: Shape) -> dict[str, NDArray[np.generic]]:
+def cut(batch: BatchArrays, inputs: tuple[TensorSpec, ...], shape: Shape) -> Arrays:
     """One request cut down to what `shape` holds, in its free axes."""
     free = dict(shape.free)
     kept = {
@@ -162,7 +162,7 @@ def cut(batch: Batch, inputs: tuple[TensorSpec, ...], shape: Shape) -> dict[str,
     return kept if SORT_SLOTS not in kept else {**kept, SORT_SLOTS: _within(kept[SORT_SLOTS], kept["valid"].shape[1])}
 
 
-def _within(sort_slots: NDArray[np.generic], slots: int) -> NDArray[np.generic]:
+def _within(sort_slots: AnyArray, slots: int) -> AnyArray:
     """Of the sort's lists [B, L], what stands in the first `slots`, and −1 past its end."""
     rows = np.full_like(sort_slots, -1)
     for row, given in zip(rows, np.asarray(sort_slots, np.int64), strict=True):

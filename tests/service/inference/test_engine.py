@@ -18,7 +18,7 @@ from starlette.requests import ClientDisconnect
 
 from service.inference.dispatcher import DeadlineNear, Dispatcher
 from service.inference.engine import Answer, EngineError, Job
-from service.inference.stacking import Batch, stack_rows
+from service.inference.stacking import BatchArrays, stack_rows
 from service.inference.thread import InferenceThread, next_batch
 from service.timing.deadline import LEAD_SECONDS, Deadline, in_time
 from service.timing.estimate import LiveFit
@@ -40,7 +40,7 @@ class Recorder:
     def __post_init__(self) -> None:
         self.hold.set()
 
-    def run(self, batch: Batch) -> Arrays:
+    def run(self, batch: BatchArrays) -> Arrays:
         self.threads.add(threading.get_ident())
         self.batches.append(np.asarray(batch["x"]).tolist())
         assert self.hold.wait(10)
@@ -48,7 +48,7 @@ class Recorder:
             raise self.error
         return {"y": np.asarray(batch["x"]) * 2}
 
-    def warm(self, batch: Batch) -> None:
+    def warm(self, batch: BatchArrays) -> None:
         self.run(batch)
 
 

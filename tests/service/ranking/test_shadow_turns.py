@@ -16,7 +16,7 @@ from service.bundles.registry import Registry
 from service.contract.decoding import decode_request
 from service.contract.schemas import RerankRequest, RerankResponse
 from service.inference.dispatcher import Dispatcher
-from service.inference.stacking import Batch
+from service.inference.stacking import BatchArrays
 from service.inference.thread import InferenceThread
 from service.ranking.rerank import Reranker
 from service.ranking.shadow import Shadow
@@ -70,7 +70,7 @@ class Bench:
 class Slow(FakeEngine):
     """An engine whose runs take 0.2 s at least."""
 
-    def run(self, batch: Batch) -> Arrays:
+    def run(self, batch: BatchArrays) -> Arrays:
         time.sleep(0.2)
         return super().run(batch)
 
