@@ -25,10 +25,10 @@ from models.contract.manifest import GOLDEN_FILE, MODEL_FILE, Manifest
 from models.contract.spec import SpecError
 from service.bundles.golden import replay
 from service.inference.engine import Engine
-from service.inference.onnx.choose import load_engine
+from service.inference.onnx.choose import choose_provider, load_engine, why_no_cuda
 from service.inference.onnx.cuda import CudaEngine, provider_options
 from service.inference.onnx.placement import placement
-from service.inference.onnx.session import PROVIDERS, SessionConfig, choose_provider, session_options, why_no_cuda
+from service.inference.onnx.session import PROVIDERS, SessionConfig, session_options
 from service.inference.stacking import BatchArrays
 from service.settings import SettingsError
 from service.telemetry.logs import configure_logging

@@ -14,7 +14,8 @@ from service.app import PublicApp, create_app
 from service.bundles.registry import Registry
 from service.bundles.reload import Loader
 from service.inference.dispatcher import Dispatcher
-from service.inference.onnx.session import SessionConfig, session_config
+from service.inference.onnx.choose import session_config
+from service.inference.onnx.session import SessionConfig
 from service.inference.thread import InferenceThread
 from service.ranking.warmup import warm_up
 from service.settings import Settings

@@ -19,7 +19,7 @@ from typing import Final
 
 from service.admin import admin_app
 from service.bundles.model import BundleError
-from service.inference.onnx.session import session_config
+from service.inference.onnx.choose import session_config
 from service.settings import Settings, SettingsError
 from service.telemetry.exposition import forget_gauges, merged
 from service.transport.backlog import stop_connecting

@@ -20,7 +20,7 @@ from typing import Final
 import msgspec
 
 from service.bundles.model import BundleError, Model
-from service.inference.onnx.session import session_config
+from service.inference.onnx.choose import session_config
 from service.server import Core, assemble, settle
 from service.settings import Settings
 from service.status import describe_model, describe_models

@@ -1,4 +1,4 @@
-"""One ONNX Runtime session on CPU, for batches of any size.
+"""Run one ONNX Runtime session on CPU, with batches of any size.
 
 Plain `session.run`: the arrays are in host memory already, so binding them to fixed buffers would add a copy here and
 save none.
@@ -21,19 +21,19 @@ _WARM_RUNS: Final = 3
 
 
 class CpuEngine:
-    """The `Engine` on CPU. The batch size is dynamic: nothing is padded."""
+    """Run a graph on CPU. The batch size is dynamic: nothing is padded."""
 
     provider: Final = "cpu"
 
     def __init__(self, path: Path, config: SessionConfig, model_sha256: str) -> None:
-        """Raises whatever ONNX Runtime raises for a file that it cannot load."""
+        """Load the model. Raises ONNX Runtime's error for a file that it cannot load."""
         self._session = _load(path, config, model_sha256)
         self._output_names = [output.name for output in self._session.get_outputs()]
         self.facts = GraphFacts.of(self._session)
         self.largest_batch = config.max_batch
 
     def run(self, batch: BatchArrays) -> Arrays:
-        """Named outputs, batch first."""
+        """Return the outputs by name, batch first."""
         return dict(zip(self._output_names, self._session.run(self._output_names, batch), strict=True))
 
     def warm(self, batch: BatchArrays) -> None:

@@ -13,9 +13,10 @@ import pytest
 
 from models.contract.manifest import GOLDEN_FILE, MODEL_FILE, Manifest
 from service.inference.onnx import cuda as cuda_engine
+from service.inference.onnx.choose import why_no_cuda
 from service.inference.onnx.cpu import CpuEngine
 from service.inference.onnx.cuda import CudaEngine
-from service.inference.onnx.session import SessionConfig, session_options, why_no_cuda
+from service.inference.onnx.session import SessionConfig, session_options
 from service.inference.stacking import BatchArrays
 from tests.deploy.files import ROOT
 
