@@ -1,4 +1,7 @@
-"""The public app, built from its parts; there are no globals, so a test can build as many as it likes."""
+"""Build the public app from its parts.
+
+There are no globals, so a test can build as many apps as it likes.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,10 @@ from service.transport.errors import install_error_handlers
 
 
 class PublicApp(FastAPI):
-    """Answer `POST /v1/rerank` ahead of all middleware and routing, and leave all else to FastAPI.
+    """Answer `POST /v1/rerank` ahead of all middleware and routing.
+
+    Those take longer than checking a request does. FastAPI serves all other routes; the endpoint turns every fault of
+    its own into an answer.
 
     Those take longer than checking a request does; the endpoint turns every fault of its own into an answer.
     """
@@ -67,7 +73,10 @@ def create_app(
     dispatcher: Dispatcher,
     observers: Sequence[RequestObserver] = (),
 ) -> PublicApp:
-    """Build the app. `metrics` observes every request, and so do `observers`."""
+    """Build the app.
+
+    `metrics` observes every request, and so do `observers`.
+    """
     keys = ApiKeys(settings.api_keys)
     admission = Admission(admission_options(settings))
     metrics.watch(
@@ -100,7 +109,7 @@ def create_app(
 def _make_shadow(
     settings: Settings, registry: Registry, metrics: Metrics, dispatcher: Dispatcher, admission: Admission
 ) -> Shadow | None:
-    """What compares lists with another model's, if the settings ask for it."""
+    """Make the comparison with a second model, if the settings ask for it."""
     if settings.shadow_bundle is None or not settings.shadow_share:
         return None
     name, version = settings.shadow_bundle
@@ -119,7 +128,7 @@ def _make_shadow(
 
 
 def admission_options(settings: Settings) -> AdmissionOptions:
-    """What the settings say about who gets in."""
+    """Read the options of admission from the settings."""
     return AdmissionOptions(
         limit=settings.max_in_flight,
         target_seconds=settings.queue_target_ms / 1e3,

@@ -1,4 +1,6 @@
-"""Errors as the client sees them: RFC 9457 problem documents with a stable `type`.
+"""Define the errors that clients see: RFC 9457 problem documents with a stable `type`.
+
+Raise a `Problem` anywhere below the app and it becomes the answer.
 
 Raise a `Problem` anywhere below the app and it becomes the answer. Knows nothing about routes or models.
 """
@@ -61,7 +63,7 @@ _TYPES: Final = f"Stable; one of {', '.join(_NAMESPACE + kind.slug for kind in K
 
 
 class FieldError(Struct, frozen=True):
-    """One field of the request and what is wrong with it."""
+    """One field of the request and its fault."""
 
     field: Annotated[str, Meta(description="Path in the request, for example candidates[3].scores.ctr.")]
     problem: str
@@ -79,7 +81,7 @@ class ProblemDocument(Struct, frozen=True):
 
 
 class Problem(Exception):
-    """A request that cannot be answered with a list, and why."""
+    """A request that cannot be answered with a list, and the reason."""
 
     def __init__(
         self,
@@ -96,7 +98,7 @@ class Problem(Exception):
         self.headers = dict(headers or {})
 
     def document(self, request_id: str) -> ProblemDocument:
-        """The body to send."""
+        """Make the body to send."""
         kind = self.kind
         return ProblemDocument(
             _NAMESPACE + kind.slug, kind.title, kind.status, self.detail, list(self.errors), request_id
@@ -104,10 +106,10 @@ class Problem(Exception):
 
 
 def invalid(field: str, problem: str) -> Problem:
-    """422 for one field."""
+    """Make a 422 for one field."""
     return Problem(INVALID_REQUEST, f"{field}: {problem}" if field else problem, errors=[FieldError(field, problem)])
 
 
 def unavailable(kind: ProblemKind, detail: str, retry_after_seconds: int) -> Problem:
-    """503 with `Retry-After`."""
+    """Make a 503 with `Retry-After`."""
     return Problem(kind, detail, headers={"retry-after": str(retry_after_seconds)})

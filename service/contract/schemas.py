@@ -1,4 +1,7 @@
-"""The request and the response of `POST /v1/rerank`: the one definition that the decoder and OpenAPI both use.
+"""Define the request and the response of `POST /v1/rerank`, once for decoder and OpenAPI.
+
+Types hold what can be said about one value alone; checks that take two values or a bundle are in `checks.py` and
+`plan.py`. msgspec's floats are always finite: NaN and Infinity are no JSON, and 1e999 is refused as out of range.
 
 Types hold what can be said about one value alone; what takes two values or a bundle is in `checks.py` and `plan.py`.
 msgspec's floats are always finite: NaN and Infinity are no JSON, and 1e999 is refused as out of range.
@@ -45,7 +48,9 @@ class Candidate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, g
 
 
 class Objectives(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
-    """Weights α, β, γ. A missing one takes the bundle's default; they may not all be 0.
+    """Weights α, β, γ; they may not all be 0.
+
+    A missing one takes the bundle's default.
 
     One that `/v1/models` does not list as `valued` may have no weight. A model with `fixed_objectives` there takes its
     own mix only, at any scale.
@@ -57,7 +62,7 @@ class Objectives(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
 
 
 class Diversity(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
-    """Maximal marginal relevance (MMR). What is missing takes the bundle's default."""
+    """Maximal marginal relevance (MMR). A missing value takes the bundle's default."""
 
     trade_off: Annotated[float, Meta(ge=0, le=1, description="λ: 1 is value only, 0 diversity only.")] | None = field(
         default=None, name="lambda"
@@ -132,7 +137,9 @@ class ObjectiveValues(Struct, frozen=True, gc=False):
 
 
 class Explanation(Struct, frozen=True, gc=False):
-    """Why the model chose an item: `score` = λ · (sum of `parts`) − `penalty` in SORT-Gen.
+    """Reasons for one choice of the model.
+
+    In SORT-Gen `score` = λ · (sum of `parts`) − `penalty`.
 
     In DeGRe it is λ · P − `penalty`, with P the generator's probability of the item among those that are left; the
     parts then say what its evaluator makes of the choice.
@@ -165,7 +172,7 @@ class Item(Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class Degraded(Struct, frozen=True, gc=False):
-    """Why the answer is not the model's."""
+    """Reason why the list is not the model's, and its origin."""
 
     reason: Annotated[
         DegradedReason,
@@ -178,7 +185,10 @@ class Degraded(Struct, frozen=True, gc=False):
 
 
 class Timings(Struct, frozen=True, gc=False):
-    """Milliseconds per stage. They add up to less than `total`, which also holds hand-over and building the answer."""
+    """Milliseconds per stage.
+
+    They add up to less than `total`, which also holds hand-over and building the answer.
+    """
 
     decode: Annotated[float, Meta(description="From arrival until the body is read and decoded.")]
     deal: Annotated[float, Meta(description="Checking the request and dealing its candidates out to the queues.")]

@@ -17,30 +17,33 @@ class Engine(Protocol):
 
     @property
     def provider(self) -> str:
-        """Where it runs: ``cpu`` or ``cuda``."""
+        """Provider that it runs on: ``cpu`` or ``cuda``."""
         ...
 
     @property
     def largest_batch(self) -> int:
-        """Rows that one run may hold."""
+        """Most rows that one run may hold."""
         ...
 
     def run(self, batch: BatchArrays) -> Arrays:
-        """Named outputs, batch first, with as many rows as came in: 1 to `largest_batch`."""
+        """Return outputs by name, batch first, for 1 to `largest_batch` rows."""
         ...
 
     def warm(self, batch: BatchArrays) -> None:
-        """Run whatever will be run later, made from one made-up request (a batch of one)."""
+        """Run every shape that is served, made from one request (a batch of one)."""
         ...
 
 
 class EngineError(RuntimeError):
-    """The engine failed, or answered what no engine may."""
+    """The engine failed, or gave an impossible answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One request's share of a run: outputs without the batch axis, seconds it waited and the run took."""
+    """One request's share of a run.
+
+    It holds outputs without the batch axis, and the seconds that the request waited and the run took.
+    """
 
     outputs: Arrays
     wait_seconds: float
@@ -50,7 +53,9 @@ class Answer:
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """One request's work. It is dropped before inference if `future` is done by then: expired, or the client left.
+    """One request's work for an engine.
+
+    It is dropped before inference if `future` is done by then: the deadline came, or the client left.
 
     `deadline` is on `perf_counter`'s clock. Work in the `background` runs alone, and only when nothing else waits.
     """

@@ -1,4 +1,7 @@
-"""Rows of single requests to one batch. Requests differ in two sizes only: embedding width and, for some models, slots.
+"""Stack the arrays of single requests into one batch.
+
+Requests differ in two sizes only: the embedding width and, for some models, the number of slots. Both may be padded
+with zeros without changing an answer: zeros add nothing to a cosine, and a slot that is not valid is never chosen.
 
 Both may be padded with zeros without changing an answer: zeros add nothing to a cosine, and a slot that is not valid is
 never chosen.
@@ -20,13 +23,14 @@ BatchArrays = Mapping[str, AnyArray]
 
 
 def stack_rows(rows: Sequence[RequestArrays]) -> BatchArrays:
-    """Rows of one model as a batch, in their order; at least one."""
+    """Stack the rows of one model, at least one, in their order."""
     if len(rows) == 1:
         return {name: array[None] for name, array in rows[0].items()}
     return {name: _stack([row[name] for row in rows]) for name in rows[0]}
 
 
 def _stack(arrays: Sequence[AnyArray]) -> AnyArray:
+    """Stack arrays, padded with zeros to the largest size of each axis."""
     shapes = {array.shape for array in arrays}
     if len(shapes) == 1:
         return np.array(arrays)

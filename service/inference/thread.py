@@ -35,7 +35,7 @@ class _Running:
 
 
 class InferenceThread:
-    """Runs jobs in batches, the most urgent first."""
+    """Run jobs in batches, the most urgent first."""
 
     def __init__(self) -> None:
         self._inbox: SimpleQueue[Job | Callable[[], None] | None] = SimpleQueue()
@@ -48,20 +48,20 @@ class InferenceThread:
 
     @property
     def depth(self) -> int:
-        """Jobs that wait."""
+        """Number of jobs that wait."""
         return self._inbox.qsize() + len(self._waiting)
 
     @property
     def idle(self) -> bool:
-        """Does nothing run or wait?"""
+        """Tell whether nothing runs or waits."""
         return self._running is None and not self.depth
 
     def submit(self, job: Job) -> None:
-        """Run `job` some time; its future gets an `Answer`, or an `EngineError` if the engine fails."""
+        """Queue `job`; its future gets an `Answer` or an `EngineError`."""
         self._inbox.put(job)
 
     async def call(self, work: Callable[[], None]) -> None:
-        """Run `work` on this thread, between batches, and wait for it. Raises what it raises."""
+        """Run `work` on this thread, between batches, and wait for it. Raises its errors."""
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
 
@@ -77,7 +77,9 @@ class InferenceThread:
         await done
 
     def seconds_until_done(self, engine: Engine) -> float:
-        """Estimate for a job that is submitted now: what is left of this run, then the runs up to its own.
+        """Estimate the time until a job that is submitted now is done.
+
+        That is the rest of the present run, and the runs up to its own.
 
         Only what waits for the same engine is counted exactly; other engines' jobs count as if they were this one's.
         """
@@ -88,7 +90,10 @@ class InferenceThread:
         return left + ahead + (times.predict(last) if last else 0.0)
 
     def run_seconds(self, engine: Engine) -> float:
-        """What about 99 of 100 runs of `engine` for one request stay below; 0 before the first."""
+        """Return a bound that about 99 of 100 single runs stay below.
+
+        It is 0 before the first run.
+        """
         return self._fit(engine).bound(1)
 
     def close(self) -> None:
@@ -106,7 +111,10 @@ class InferenceThread:
                 self._run_next()
 
     def _take_in(self) -> bool:
-        """Move what has come in to the waiting list; sleeps while there is nothing. False: closed and all done."""
+        """Move new jobs to the waiting list; sleep while there is nothing to do.
+
+        Returns False once the thread is closed and all is done.
+        """
         sleeping = not self._waiting and not self._closing
         try:
             while True:
@@ -122,6 +130,7 @@ class InferenceThread:
             return bool(self._waiting) or not self._closing
 
     def _run_next(self) -> None:
+        """Run the next batch, and send its answers to the event loop."""
         self._waiting = [job for job in self._waiting if not job.future.done()]
         if not self._waiting:
             return
@@ -143,12 +152,15 @@ class InferenceThread:
 
 
 def most_urgent(waiting: Sequence[Job]) -> Job:
-    """The job with the earliest deadline; work in the background comes after all else. First come, first served."""
+    """Return the job with the earliest deadline; ties in the order of arrival.
+
+    Work in the background comes after all other work.
+    """
     return min(waiting, key=lambda job: (job.background, job.deadline))
 
 
 def next_batch(waiting: Sequence[Job], predict: Callable[[int], float], now: float) -> list[Job]:
-    """The jobs to run now: the most urgent one that can be in time, then others while all would be done in time.
+    """Choose the jobs to run now: the most urgent, and others that delay none too far.
 
     `predict` gives the seconds of a run over n jobs. Work in the background is a batch of its own.
     """
@@ -168,6 +180,7 @@ def next_batch(waiting: Sequence[Job], predict: Callable[[int], float], now: flo
 
 
 def _run(engine: Engine, batch: Sequence[Job]) -> Arrays | EngineError:
+    """Run a batch, and check that every output has its rows."""
     try:
         outputs = engine.run(stack_rows([job.row for job in batch]))
     except Exception as error:
@@ -183,6 +196,7 @@ def _run(engine: Engine, batch: Sequence[Job]) -> Arrays | EngineError:
 def _deliver(
     batch: Sequence[Job], outcome: Mapping[str, AnyArray] | EngineError, started: float, seconds: float
 ) -> None:
+    """Give every job its answer, on the event loop."""
     for i, job in enumerate(batch):
         if job.future.done():
             continue
@@ -194,6 +208,7 @@ def _deliver(
 
 
 def _settle_call(done: asyncio.Future[None], error: BaseException | None) -> None:
+    """End a call of `InferenceThread.call`, on the event loop."""
     if done.cancelled():
         return
     if error is None:
@@ -203,5 +218,6 @@ def _settle_call(done: asyncio.Future[None], error: BaseException | None) -> Non
 
 
 def _tell(loop: asyncio.AbstractEventLoop, callback: Callable[..., None], *arguments: object) -> None:
+    """Call back on the event loop, if it still runs."""
     with contextlib.suppress(RuntimeError):  # The loop is closed: nobody waits any more.
         loop.call_soon_threadsafe(callback, *arguments)

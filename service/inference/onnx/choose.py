@@ -24,12 +24,18 @@ OnnxEngine = CpuEngine | CudaEngine
 
 
 def load_engine(path: Path, config: SessionConfig, *, model_sha256: str) -> OnnxEngine:
-    """Load a model for the provider in `config`. Raises ONNX Runtime's error for a file that it cannot load."""
+    """Load a model for the provider in `config`.
+
+    Raises ONNX Runtime's error for a file that it cannot load.
+    """
     return CudaEngine(path, config) if config.provider == "cuda" else CpuEngine(path, config, model_sha256)
 
 
 def session_config(settings: Settings) -> SessionConfig:
-    """Make the configuration from the settings. Raises `SettingsError` if ``cuda`` is asked for and does not work."""
+    """Make the configuration of sessions from the settings.
+
+    Raises `SettingsError` if ``cuda`` is asked for and does not work.
+    """
     return SessionConfig(
         provider=choose_provider(settings.provider),
         intra_op_threads=settings.intra_op_threads,
@@ -55,7 +61,7 @@ def choose_provider(asked: Provider) -> str:
 
 
 def why_no_cuda() -> str | None:
-    """Run one node on CUDA, and return the problem that keeps it from running; None if it runs."""
+    """Run one node on CUDA; return the problem if it fails, else None."""
     name = PROVIDERS["cuda"]
     if name not in ort.get_available_providers():
         return "this build of ONNX Runtime has no CUDA provider (install the extra 'gpu')"

@@ -37,7 +37,7 @@ class CpuEngine:
         return dict(zip(self._output_names, self._session.run(self._output_names, batch), strict=True))
 
     def warm(self, batch: BatchArrays) -> None:
-        """Run every batch size that may come, each made of copies of one request (a batch of one row)."""
+        """Run every batch size that may come, made of copies of one request."""
         for rows in range(1, self.largest_batch + 1):
             copies = {name: np.repeat(array, rows, axis=0) for name, array in batch.items()}
             for _ in range(_WARM_RUNS):

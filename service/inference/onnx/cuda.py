@@ -1,4 +1,4 @@
-"""Run one ONNX Runtime session on an NVIDIA GPU, with CUDA graphs where the graph allows it.
+"""Run an ONNX Runtime session on an NVIDIA GPU, with CUDA graphs where possible.
 
 Only the parts that need a GPU are here; shapes, buffers and padding are in `shapes.py` and `static.py`.
 """
@@ -28,7 +28,7 @@ _DEVICE: Final = "cuda"
 
 
 class CudaEngine:
-    """Run a graph on CUDA: with CUDA graphs where they are allowed, and without them if they fail."""
+    """Run a graph on CUDA, as CUDA graphs where possible, else node by node."""
 
     provider: Final = "cuda"
 
@@ -46,7 +46,10 @@ class CudaEngine:
 
     @property
     def captured(self) -> int:
-        """Count the shapes that are replayed as one graph; 0 before `warm`, or if `why_no_graphs` is set."""
+        """Number of shapes that are replayed as one graph.
+
+        It is 0 before `warm`, and where `why_no_graphs` is set.
+        """
         return self._running().captured
 
     def run(self, batch: BatchArrays) -> Arrays:
@@ -54,7 +57,10 @@ class CudaEngine:
         return self._running().run(batch)
 
     def warm(self, batch: BatchArrays) -> None:
-        """Run and capture every shape. If one cannot be captured, or then answers otherwise, run without graphs."""
+        """Run and capture every shape.
+
+        If one cannot be captured, or answers otherwise then, all run without graphs.
+        """
         try:
             self._running().warm(batch)
             return
@@ -76,7 +82,10 @@ class CudaEngine:
         return self._engine
 
     def _open_with_graphs(self) -> StaticEngine | None:
-        """Open a session with graphs; None if ONNX Runtime refuses, say for a node that is not on the device."""
+        """Open a session with graphs; return None if ONNX Runtime refuses.
+
+        It refuses a graph that is not all on the device.
+        """
         try:
             return self._open(graphs=True)
         except Exception as error:  # ONNX Runtime's errors have no common base.
@@ -99,6 +108,7 @@ def _in_words(error: Exception) -> str:
 
 
 def _why_no_capture(config: SessionConfig) -> str | None:
+    """Return the reason for not using CUDA graphs, or None."""
     if not config.cuda_graphs:
         return "the settings say so"
     version = tuple(int(part) for part in ort.__version__.split(".")[:2])

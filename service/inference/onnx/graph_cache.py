@@ -1,4 +1,4 @@
-"""Keep optimised graphs on disk, so that the next load on this host can skip optimising.
+"""Keep optimised graphs on disk, so that the next load can skip optimising.
 
 Optimising depends on the machine, so an entry's name holds a digest of the model, ONNX Runtime's version, the options
 and the CPU. It also holds the digest of its own content: a damaged entry is recognised and made again. If the cache
@@ -35,7 +35,10 @@ Make = Callable[[str | bytes, ort.SessionOptions], ort.InferenceSession]
 
 
 class GraphCache:
-    """Keep optimised graphs in one folder, made with permissions 0700, which must belong to this user alone."""
+    """Keep optimised graphs in one folder.
+
+    It is made with permissions 0700 and must belong to this user alone.
+    """
 
     def __init__(self, folder: Path, make: Make) -> None:
         self._folder = folder
@@ -44,7 +47,7 @@ class GraphCache:
     def load(
         self, path: Path, options: Callable[[], ort.SessionOptions], *, key: Sequence[str]
     ) -> ort.InferenceSession:
-        """Make a session for the model at `path`, from its entry if there is a sound one, else from the model.
+        """Make a session from an entry, or from the model itself.
 
         `key` must hold everything beside ONNX Runtime and the CPU that the optimised graph depends on. Raises the
         errors of `make` for the model itself.
@@ -111,7 +114,10 @@ class GraphCache:
 
 
 def _claim(folder: Path) -> None:
-    """Make the folder if need be. Raises `OSError` if that fails, or if others could put graphs there."""
+    """Make the folder if need be.
+
+    Raises `OSError` if that fails, or if others could put graphs there.
+    """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     found = folder.stat()
     if hasattr(os, "getuid") and (found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o022):
@@ -119,13 +125,14 @@ def _claim(folder: Path) -> None:
 
 
 def _digest(key: Sequence[str]) -> str:
+    """Digest everything that the optimised graph depends on."""
     parts = [_FORMAT, ort.__version__, _cpu(), *key]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 
 @functools.cache
 def _cpu() -> str:
-    """Describe this CPU, so that one with other instructions is told apart."""
+    """Describe this CPU, to tell it from one with other instructions."""
     try:
         first, _, _ = _CPUINFO.read_text("utf-8", "replace").partition("\n\n")
     except OSError:

@@ -23,7 +23,7 @@ _COPIES: Final = ("MemcpyFromHost", "MemcpyToHost")
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Count the nodes that ran per provider and kind, as ONNX Runtime has optimised the graph."""
+    """Number of nodes that ran, per provider and kind, after optimisation."""
 
     kinds: Mapping[str, Mapping[str, int]]
 
@@ -46,7 +46,10 @@ class Placement:
 
 
 def placement(model: Path, options: ort.SessionOptions, providers: list[Any], batch: BatchArrays) -> Placement:
-    """Run `batch` once with a profile, in a session of its own. Changes `options`; raises ONNX Runtime's errors."""
+    """Run `batch` once with a profile, in a session of its own.
+
+    Changes `options`; raises ONNX Runtime's errors.
+    """
     with tempfile.TemporaryDirectory() as folder:
         options.enable_profiling = True
         options.profile_file_prefix = str(Path(folder) / "profile")

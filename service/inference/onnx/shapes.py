@@ -29,7 +29,10 @@ Buffers = Mapping[str, AnyArray]
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Hold a padded shape: `rows` of the batch, and the size of each free axis, in the order of their names."""
+    """A padded shape.
+
+    `rows` of the batch, and the size of each free axis, in the order of their names.
+    """
 
     rows: int
     free: tuple[tuple[str, int], ...] = ()
@@ -39,7 +42,7 @@ class Shapes:
     """Hold the fixed shapes of one graph, and fit batches into them."""
 
     def __init__(self, inputs: Sequence[TensorSpec], largest_batch: int) -> None:
-        """Take `inputs` as the graph declares them: axis 0 is the batch, and a named axis may have any size."""
+        """Take the graph's `inputs`: axis 0 is the batch, named axes are free."""
         self._inputs = tuple(inputs)
         self.rows = batch_sizes(largest_batch)
         axes = {a for t in inputs for a in t.shape[1:] if isinstance(a, str)}
@@ -47,7 +50,10 @@ class Shapes:
         self._axes = {axis: SLOTS if axis in slots else WIDTHS for axis in sorted(axes)}
 
     def fit(self, batch: BatchArrays) -> Shape:
-        """Return the smallest shape that holds `batch`. Raises `ValueError` for more rows than the largest has."""
+        """Return the smallest shape that holds `batch`.
+
+        Raises `ValueError` for more rows than the largest has.
+        """
         rows = len(next(iter(batch.values())))
         if rows > self.rows[-1]:
             raise ValueError(f"a batch of {rows} rows is larger than the largest, {self.rows[-1]}")
@@ -60,7 +66,10 @@ class Shapes:
         return Shape(padded_rows, tuple((axis, padded(size, self._axes[axis])) for axis, size in sizes.items()))
 
     def to_warm(self) -> Iterator[Shape]:
-        """Yield every shape to run before a model serves, the largest first: it decides how much memory is taken."""
+        """Yield every shape to run before a model serves, the largest first.
+
+        The largest decides how much memory is taken.
+        """
         for sizes in itertools.product(*(sorted(of_axis, reverse=True) for of_axis in self._axes.values())):
             for rows in reversed(self.rows):
                 yield Shape(rows, tuple(zip(self._axes, sizes, strict=True)))
@@ -90,5 +99,8 @@ def batch_sizes(largest: int) -> tuple[int, ...]:
 
 
 def padded(size: int, usual: Sequence[int]) -> int:
-    """Return the least of the `usual` sizes that is at least `size`; past them all, the next power of two."""
+    """Return the least of the `usual` sizes that is at least `size`.
+
+    Past all of them it is the next power of two.
+    """
     return next((usual_size for usual_size in usual if usual_size >= size), 1 << (size - 1).bit_length())

@@ -1,4 +1,4 @@
-"""Run a session in fixed shapes only, from and to buffers on the device that never move.
+"""Run a session in fixed shapes, on device buffers that never move.
 
 Every shape has its own inputs, outputs and binding, made once. A shape that was captured as a CUDA graph is replayed
 under its own graph id; all others run node by node. `cuda.py` makes the session; this works on CPU too, which is how
@@ -31,12 +31,12 @@ _NO_ANSWER: Final = -99
 
 
 class CaptureError(RuntimeError):
-    """Report that a captured graph does not answer as the same nodes do one by one."""
+    """A captured graph that does not answer as its nodes do one by one."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Buffers:
-    """Hold one shape's memory: arrays on the host, and values on the device that are bound to the session."""
+    """One shape's memory: arrays on the host, and values bound on the device."""
 
     host: Arrays
     inputs: dict[str, ort.OrtValue]
@@ -50,7 +50,7 @@ class StaticEngine:
     def __init__(
         self, session: ort.InferenceSession, *, provider: str, largest_batch: int, device: str, graphs: bool
     ) -> None:
-        """Take ONNX Runtime's name of the buffers' memory (`device`), and whether the session captures (`graphs`)."""
+        """Take the name of the buffers' memory, and whether the session captures."""
         self.provider = provider
         self.largest_batch = largest_batch
         self.facts = GraphFacts.of(session)
@@ -64,16 +64,19 @@ class StaticEngine:
 
     @property
     def captured(self) -> int:
-        """Count the shapes that are replayed as one graph."""
+        """Number of shapes that are replayed as one graph."""
         return len(self._graph_ids)
 
     def run(self, batch: BatchArrays) -> Arrays:
-        """Return the outputs by name, with the rows of `batch`. Raises `ValueError` for more than `largest_batch`."""
+        """Return outputs by name, with as many rows as `batch`.
+
+        Raises `ValueError` for more than `largest_batch`.
+        """
         shape = self.shapes.fit(batch)
         return self._run(shape, batch, self._graph_ids.get(shape, NOT_CAPTURED))
 
     def warm(self, batch: BatchArrays) -> None:
-        """Run every shape that is served, and capture it where graphs are on; `batch` is one made-up request.
+        """Run every served shape, made from one request, and capture it if graphs are on.
 
         Must be called on the thread that will run the engine. Raises `CaptureError` if a replay answers otherwise
         than the nodes do one by one.
@@ -182,7 +185,7 @@ def cut(batch: BatchArrays, inputs: tuple[TensorSpec, ...], shape: Shape) -> Arr
 
 
 def _within(sort_slots: AnyArray, slots: int) -> AnyArray:
-    """Keep of the sort's lists [B, L] the places in the first `slots`, followed by −1."""
+    """Keep the places of the sort's lists [B, L] below `slots`, then −1."""
     rows = np.full_like(sort_slots, -1)
     for row, given in zip(rows, np.asarray(sort_slots, np.int64), strict=True):
         kept = given[given < slots]
