@@ -1,4 +1,4 @@
-"""Puts the parts together and runs them: two listeners in one event loop, from first log line to clean exit."""
+"""Put the parts together and run them: two listeners in one event loop."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ _log = logging.getLogger(__name__)
 
 
 def run(settings: Settings) -> int:
-    """Serve until SIGTERM or SIGINT; 0 after a clean stop. Raises `SettingsError` for what cannot work at all."""
+    """Serve until SIGTERM or SIGINT; return 0 after a clean stop.
+
+    Raises `SettingsError` for settings that cannot work at all.
+    """
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(serve(settings))
     return 0
@@ -37,7 +40,7 @@ def run(settings: Settings) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Core:
-    """What a process answers requests with; nothing is loaded yet and nothing listens."""
+    """Parts of a process that answers requests; nothing is loaded or listens yet."""
 
     registry: Registry
     metrics: Metrics
@@ -47,7 +50,7 @@ class Core:
 
 @contextlib.contextmanager
 def assemble(settings: Settings, config: SessionConfig, exposition: Exposition | None = None) -> Iterator[Core]:
-    """The parts, put together; at the end the inference thread finishes what waits."""
+    """Put the parts together; at the end let the inference thread finish."""
     registry = Registry(
         default=settings.default_model,
         retry_after_seconds=settings.retry_after_seconds,
@@ -98,7 +101,7 @@ async def _load(core: Core) -> None:
 
 
 def settle(registry: Registry) -> None:
-    """All is loaded: say how it stands."""
+    """Log, once all is loaded, that the service is ready, or why not."""
     reason = registry.why_not_ready()
     if reason is None:
         _log.info("ready")

@@ -49,7 +49,7 @@ def replay(manifest: Manifest, engine: Engine, path: Path) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Limits:
-    """Limit the differences from the record: the margin of a near tie, and the tolerance of values."""
+    """Margin of a near tie, and the tolerance of values."""
 
     tie: float
     tolerance: float

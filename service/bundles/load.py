@@ -107,7 +107,7 @@ def check_graph(manifest: Manifest, graph: GraphFacts) -> None:
 
 
 def _check_sort(manifest: Manifest, graph: GraphFacts) -> None:
-    """Check that the sort's list is an input if, and only if, keeping it is an output.
+    """Check that the graph takes the sort's list and reports it, or does neither.
 
     Graphs made before there was such a list have neither.
     """

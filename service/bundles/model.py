@@ -12,7 +12,7 @@ from service.inference.engine import Engine
 
 
 class BundleError(ValueError):
-    """A bundle that may not serve; the message names the file or key, and the fault."""
+    """A bundle that may not serve; the message names the file or key."""
 
 
 @dataclass(frozen=True)

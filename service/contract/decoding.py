@@ -40,7 +40,7 @@ def decode_request(body: bytes) -> RerankRequest:
 
 
 def _malformed(message: str, body: bytes) -> Problem:
-    """Make a 422 if the only fault is a NaN or an Infinity, else a 400.
+    """Make a 422 if a NaN or Infinity is the only fault, else a 400.
 
     Other JSON writers emit NaN and Infinity.
     """
@@ -86,7 +86,7 @@ def _is_a(value: Any, kind: Any) -> bool:
 
 
 class _NotANumber:
-    """A NaN, an Infinity or a number too large for a float, in a body read leniently."""
+    """A NaN, an Infinity or a number too large for a float."""
 
     def __init__(self, text: str) -> None:
         self.text = text

@@ -160,7 +160,7 @@ def most_urgent(waiting: Sequence[Job]) -> Job:
 
 
 def next_batch(waiting: Sequence[Job], predict: Callable[[int], float], now: float) -> list[Job]:
-    """Choose the jobs to run now: the most urgent, and others that delay none too far.
+    """Choose the jobs to run now: the most urgent, and others that fit in time.
 
     `predict` gives the seconds of a run over n jobs. Work in the background is a batch of its own.
     """

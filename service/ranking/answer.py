@@ -1,4 +1,4 @@
-"""The engine's arrays to the items of a response. Letters: L steps, N slots."""
+"""Turn the engine's arrays into the items of a response. Letters: L steps, N slots."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from service.ranking.plan import Plan
 
 
 def check_order(order: AnyArray, slots: Slots) -> Ints:
-    """The slots [≤ L] that the model chose, best first.
+    """Return the slots [≤ L] that the model chose, best first.
 
     Raises `EngineError` if it chose an empty slot, one that does not exist or one twice, or left a gap: the last guard
     of the law that a list is always valid.
@@ -35,14 +35,17 @@ def check_order(order: AnyArray, slots: Slots) -> Ints:
 def build_items(
     candidates: Sequence[Candidate], picked: Sequence[int], rest: Sequence[tuple[int, Source]]
 ) -> list[Item]:
-    """The model's picks, then the rest."""
+    """Build items from the model's picks, followed by the rest."""
     model: Source = "model"
     places = [*((i, model) for i in picked), *rest]
     return [Item(candidates[i].id, i, position, source) for position, (i, source) in enumerate(places, start=1)]
 
 
 def list_value(value: AnyArray, steps: int) -> ObjectiveValues:
-    """The sum over the first `steps` rows of `value` [L, 3], in raw units. Raises `EngineError` if it is not finite."""
+    """Sum the first `steps` rows of `value` [L, 3], in raw units.
+
+    Raises `EngineError` if the sum is not finite.
+    """
     total = np.asarray(value[:steps], np.float64).sum(axis=0)
     if not np.isfinite(total).all():
         raise EngineError(f"the model answered a value that is not finite: {total.tolist()}")
@@ -58,7 +61,7 @@ def explain_items(
     steps: Ints,
     outputs: RequestArrays,
 ) -> list[Item]:
-    """The same items; those that the model chose say why (SORT-Gen, eq. 1 and 6)."""
+    """Explain the items that the model chose (SORT-Gen, eq. 1 and 6)."""
     n = len(steps)
     weights = np.array(plan.weights)
     units = np.array([manifest.units[name] for name in OBJECTIVES])

@@ -1,4 +1,7 @@
-"""`POST /v1/rerank` as a bare ASGI endpoint: the hot path has no dependency machinery.
+"""Answer `POST /v1/rerank` as a bare ASGI endpoint, without dependency machinery.
+
+Every request ends in exactly one `RequestRecord`. One that is refused for overload is refused by `shed`, which the HTTP
+protocol asks as soon as it has read the headers: no task, no body, no decoding.
 
 From here on a request ends in exactly one `RequestRecord`, whatever becomes of it. One that is refused for overload is
 refused by `shed`, which the HTTP protocol asks as soon as it has read the headers: no task, no body, no decoding.
@@ -43,7 +46,10 @@ Afterwards = Callable[[RerankRequest, RerankResponse], None]
 
 @dataclass(frozen=True, kw_only=True)
 class EndpointOptions:
-    """Limits of one request: bytes of its body, seconds for reading it and for answering; `Retry-After` of a 503."""
+    """Limit one request: bytes of its body, and seconds to read and to answer it.
+
+    `retry_after_seconds` is the `Retry-After` of a 503.
+    """
 
     max_body_bytes: int
     read_timeout_seconds: float
@@ -54,7 +60,10 @@ class EndpointOptions:
 
 @dataclass(slots=True)
 class _Exchange:
-    """Collect what becomes known of one request. Only the endpoint writes here, and its record is made from it."""
+    """Everything known so far of one request; its record is made from it.
+
+    Only the endpoint writes here.
+    """
 
     call: Call
     clock: Stopwatch
@@ -114,7 +123,10 @@ class RerankEndpoint:
         self._afterwards = afterwards
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer; a fault of the service's own is a 500 that is logged once, never an exception."""
+        """Answer a request, and never raise.
+
+        A fault of the service itself becomes a 500 that is logged once.
+        """
         try:
             answered = await self._answer(scope, receive, send)
         finally:
@@ -124,7 +136,7 @@ class RerankEndpoint:
             self._afterwards(*answered)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> Answered | None:
-        """Send a list or a problem, and emit the record. Return the list and its request, if it was one."""
+        """Send a list or a problem, and emit the record; return a list."""
         exchange = _Exchange.begin(scope)
         call = exchange.call
         try:
@@ -143,7 +155,10 @@ class RerankEndpoint:
         return None
 
     def shed(self, scope: Scope) -> tuple[int, Headers, bytes] | None:
-        """Judge a request by its headers alone: status, headers and body of a refusal; None admits it."""
+        """Admit a request by its headers alone, or return its refusal.
+
+        A refusal is a status, headers and a body.
+        """
         admitted = self._admission.admit()
         if isinstance(admitted, Ticket):
             # It counts from here on: the event loop reads many requests before it begins with the first of them.
@@ -165,7 +180,7 @@ class RerankEndpoint:
         return admitted
 
     async def _rerank(self, exchange: _Exchange, receive: Receive, ticket: Ticket) -> Answered:
-        """Read, decode and answer. Everything found is noted in `exchange`, which outlives a failure."""
+        """Read, decode and answer, noting in `exchange` everything found."""
         call, clock, options = exchange.call, exchange.clock, self._options
         check_media_type(call)
         body = await read_body(call, receive, limit=options.max_body_bytes, seconds=options.read_timeout_seconds)
@@ -197,7 +212,10 @@ class RerankEndpoint:
         return Deadline(arrival + seconds, self._options.enforce_deadlines)
 
     def _learn(self, ticket: Ticket, clock: Stopwatch, reranked: Reranked, *, hurried: bool) -> None:
-        """Tell admission how long the request waited, and whether the model was in time; not if it was `hurried`."""
+        """Tell admission about the wait, and if the model was in time.
+
+        A `hurried` request, which had less than the whole budget, does not tell the latter.
+        """
         stages, degraded = clock.stages, reranked.response.degraded
         # A request that is not even queued waits for nothing, and must not make a standing queue look short.
         foreseen = stages["lag"] + reranked.foreseen_wait

@@ -1,4 +1,6 @@
-"""One request from decoded body to response: plan → queues → features → dispatcher → list, or a rung further down.
+"""Take one decoded request to its list: plan, queues, features, engine, or the formula.
+
+Everything runs on the event loop except the engine itself.
 
 Knows nothing about HTTP. Everything runs on the event loop except the engine itself.
 """
@@ -48,7 +50,7 @@ _NO_EMBEDDINGS: Final = np.zeros((0, 1), np.float32)
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A request that is known to be valid, with what its model makes of it."""
+    """A request that is known to be valid, with its model, plan and slots."""
 
     request: RerankRequest
     model: Model
@@ -59,7 +61,10 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Hold a finished list: its items, what the model expects of them, and who made it (`choice`, or `degraded`).
+    """A finished list: items, their expected value, and its maker.
+
+    The maker is `choice`, or the reason in `degraded`. `queues` [n] and `embeddings` [n, E] are those of the n items
+    that the model chose.
 
     `queues` [n] and `embeddings` [n, E] are those of the n items that the model chose.
     """
@@ -74,10 +79,10 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class Reranked:
-    """Hold one answer and how it came about.
+    """One answer, with the facts that its record needs.
 
     `foreseen_wait` is how many seconds the model was expected to take when the request was ready for it, and
-    `would_degrade` why the list would not be the model's, had deadlines been enforced. `queue_count` queues are dealt.
+    `would_degrade` why the list would not be the model's, had deadlines been enforced. `queue_count` queues were dealt.
     """
 
     response: RerankResponse
@@ -88,13 +93,13 @@ class Reranked:
     queue_count: int
 
     def health(self) -> ListHealth:
-        """Compute the figures of the list; not worth the client's time, so this is for afterwards."""
+        """Compute the figures of the list, once it has been sent."""
         listing = self.listing
         return list_health(listing.items, listing.queues, self.queue_count, listing.embeddings)
 
 
 class _Attempt(NamedTuple):
-    """The model's list, or why there is none."""
+    """The model's list, or the reason why there is none."""
 
     found: Listing | DegradedReason
     would_degrade: DegradedReason | None = None
@@ -123,7 +128,10 @@ class Reranker:
         deadline: Deadline = Deadline(),  # noqa: B008 - frozen
         presence: Presence | None = None,
     ) -> Reranked:
-        """Return the answer; `clock` takes the time of each stage. Raises `Problem` (422) or `ClientDisconnect`."""
+        """Return the answer; `clock` takes the time of each stage.
+
+        Raises `Problem` (422) or `ClientDisconnect`.
+        """
         check_request(request, max_candidates=self._max_candidates)
         case = make_case(request, model)
         clock.lap("deal")
@@ -147,7 +155,10 @@ class Reranker:
     async def _ask(
         self, case: Case, wait: float, clock: Stopwatch, deadline: Deadline, presence: Presence | None
     ) -> _Attempt:
-        """Ask the model for its list, unless it cannot be in time. Raises `Problem` (422) or `ClientDisconnect`."""
+        """Ask the model for its list, unless it cannot be in time.
+
+        Raises `Problem` (422) or `ClientDisconnect`.
+        """
         model, late, batch_size = case.model, _late("wait", in_time(wait, deadline)), 0
         if late and deadline.enforced:
             return _Attempt("wait", "wait")
@@ -173,19 +184,22 @@ def _late(reason: DegradedReason, ok: bool) -> DegradedReason | None:
 
 
 def make_case(request: RerankRequest, model: Model) -> Case:
-    """Defaults filled in and queues dealt. Raises `Problem` (422)."""
+    """Fill in defaults and deal the queues. Raises `Problem` (422)."""
     plan = make_plan(request, model.manifest)
     table = ScoreTable(request.candidates, plan.weights, model.manifest.spec)
     return Case(request, model, plan, table, fill_slots(table, plan, model.manifest))
 
 
 def graph_inputs(model: Model, row: Arrays) -> Arrays:
-    """Of all arrays, those that the model's graph takes."""
+    """Pick the arrays that the model's graph takes."""
     return {name: row[name] for name in model.inputs}
 
 
 def model_list(case: Case, row: Arrays, answer: Answer) -> Listing:
-    """Build the model's list, filled up by the formula. Raises `EngineError` if the model's answer is impossible."""
+    """Build the model's list, filled up by the formula.
+
+    Raises `EngineError` if the model's answer is impossible.
+    """
     request, plan, slots = case.request, case.plan, case.slots
     steps = check_order(answer.outputs["order"], slots)[: plan.top_n]
     picked = slots.candidates[steps].tolist()
@@ -201,7 +215,9 @@ def model_list(case: Case, row: Arrays, answer: Answer) -> Listing:
 
 
 def bypass_list(case: Case) -> Listing | None:
-    """Build the sort's list, if nothing is kept of what the model learnt about the objectives asked for; else None.
+    """Build the sort's list, if nothing learnt is kept for the objectives asked for.
+
+    Returns None if something is.
 
     Also None where the sort's formula cannot be computed, which leaves the list to the model after all.
     """
@@ -213,7 +229,7 @@ def bypass_list(case: Case) -> Listing | None:
 
 
 def degraded_list(case: Case, reason: DegradedReason, deadline: Deadline) -> Listing:
-    """Build the list by the score formula, or without time for that in the order that came in."""
+    """Build the list by the score formula, or without time in the order given."""
     places = None
     if not deadline.too_late_for_formula:
         places = formula_list(case.request.candidates, case.table, case.plan, case.model.manifest)
@@ -229,7 +245,10 @@ def _unmodelled(case: Case, places: Places, choice: Choice | None, degraded: Deg
 
 
 def encode_case(case: Case) -> Arrays:
-    """Every array of the graph contract for one request, without a batch axis. Raises `Problem` (422)."""
+    """Make every array of the graph's inputs for one request, without a batch axis.
+
+    Raises `Problem` (422).
+    """
     request, plan, model = case.request, case.plan, case.model
     try:
         with np.errstate(over="ignore"):  # A number too far out for its scale is clipped afterwards.

@@ -1,4 +1,7 @@
-"""A second model scores a sample of the requests, and its lists are compared with those that were given.
+"""Compare a sample of the lists with those of a second model.
+
+It works after the answer has been sent, for one request at a time, and only while there is no other work: under load it
+is the first to stop. No client ever sees it, and its failures are only counted. Used from the event loop only.
 
 It works after the answer has been sent, for one request at a time, and only while nothing else is to be done: under any
 load it is the first thing to go. No client ever sees it, and whatever goes wrong in it is counted and no more.
@@ -39,7 +42,9 @@ class _Busy(Exception):
 
 
 class Shadow:
-    """Compares `share` of the model-made lists with those of `name`, in its version `version` or its current one.
+    """Compare `share` of the model-made lists with those of model `name`.
+
+    It is taken in its version `version`, or its current one.
 
     `observe` is told of every request that was sampled; `draw` gives numbers in 0…1, 1 excluded.
     """
@@ -71,7 +76,10 @@ class Shadow:
         self._quiet_until = self._ran_at = -_LOG_SECONDS
 
     def offer(self, request: RerankRequest, response: RerankResponse) -> None:
-        """Maybe compare this list, later. For all but the sampled ones this is one random number."""
+        """Sample this list, perhaps, and compare it later.
+
+        For all but the sampled ones this is one random number.
+        """
         if self._draw() >= self._share or self._stopped or response.degraded is not None:
             return
         model = self._registry.find(self._name, self._version)
@@ -113,7 +121,7 @@ class Shadow:
             self._task = None
 
     async def _list(self, model: Model, request: RerankRequest, length: int) -> list[int]:
-        """The model's list of `length` candidates, by their places in the request.
+        """Return the model's list of `length` candidates, by their places in the request.
 
         Raises `_Busy` when other work has come, `Problem` if the request is none for this model, and `EngineError`.
         """
@@ -137,7 +145,7 @@ class Shadow:
         return self._dispatcher.idle and not admission.in_flight and not admission.overloaded
 
     def _fits(self, model: Model, response: RerankResponse) -> bool:
-        """Would a request that comes just as the shadow's run begins still get its model's list in time?
+        """Tell whether a request that comes during the shadow's run keeps its budget.
 
         It would if even one that takes twice as long as this did fits into what the run leaves of the budget.
         """
@@ -169,7 +177,7 @@ def _compared(model: Model, served: Sequence[int], listed: Sequence[int]) -> Sha
 
 
 def check_shadow(settings: Settings) -> None:
-    """Raise `SettingsError` if the setting names what will not be live at the start, as far as the folder says.
+    """Raise `SettingsError` if the shadow will not be live at the start.
 
     A folder with nothing in it says nothing: its bundles may come later.
     """

@@ -1,4 +1,7 @@
-"""Sends made-up requests through a model before it serves, over the very path that real ones take.
+"""Send made-up requests through a model before it serves.
+
+They take the very path of real ones. The first request through cold code and a cold graph takes longer than the whole
+budget; no client should be the one to find out. Nothing here is counted or logged.
 
 The first request through cold code and a cold graph takes longer than the whole budget; a client should not be the one
 to find out. Nothing here is counted or logged.
@@ -36,7 +39,7 @@ _NOT_SCORES: Final = frozenset(("alpha", "beta", "gamma", "price"))
 
 
 async def warm_up(dispatcher: Dispatcher, model: Model) -> None:
-    """Raises `BundleError` with the answer if the model's own defaults do not lead to a list."""
+    """Warm a model. Raises `BundleError` if its defaults do not lead to a list."""
     await _warm_engine(dispatcher, model)
     most = model.engine.largest_batch
     registry = Registry()
@@ -73,7 +76,10 @@ async def _warm_engine(dispatcher: Dispatcher, model: Model) -> None:
 
 
 def _requests(manifest: Manifest) -> list[dict[str, Any]]:
-    """One with the bundle's defaults and, if they leave the list to the sort, one that does not, if there is any."""
+    """Make a request with the bundle's defaults, and one that runs the model.
+
+    The second is there only if the defaults leave the list to the sort, and other weights do not.
+    """
     first = example_request(manifest)
     if not manifest.bypassed(manifest.objectives):
         return [first]
@@ -82,7 +88,7 @@ def _requests(manifest: Manifest) -> list[dict[str, Any]]:
 
 
 def example_request(manifest: Manifest) -> dict[str, Any]:
-    """A request with embeddings, and a value for every field of the spec and every score that the formulas name."""
+    """Make a request with every field, score and embedding that the bundle names."""
     spec = manifest.spec
     formulas = [q.score for q in manifest.queues] + [manifest.fallback]
     named = {name for text in formulas for name in compile_formula(text).names} - _NOT_SCORES

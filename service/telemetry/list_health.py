@@ -1,4 +1,4 @@
-"""What SREs watch of the lists themselves: are they diverse, how far do they stray from the input, who fills them."""
+"""Compute the figures of a list that operators watch: diversity, displacement, sources."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from service.telemetry.records import ListHealth
 
 
 def list_health(items: Sequence[Item], queues: Ints, of: int, rows: AnyArray) -> ListHealth:
-    """Figures of one list: `queues` says in which `of` so many the model's choices stood, `rows` are their embeddings.
+    """Compute the figures of one list.
+
+    `queues` are the queues of the model's choices, out of `of`, and `rows` their embeddings.
 
     Rows [n, E] have length 1, or are zero where an item has no embedding.
     """
@@ -27,7 +29,9 @@ def list_health(items: Sequence[Item], queues: Ints, of: int, rows: AnyArray) ->
 
 
 def mean_distance(rows: AnyArray) -> float | None:
-    """Mean of 1 − cosine over all pairs of non-zero rows [n, E] of length 1; None for fewer than two.
+    """Return the mean of 1 − cosine over all pairs of rows [n, E].
+
+    Rows have length 1, or are zero and left out; None for fewer than two.
 
     By Σ_{i≠j} v_i·v_j = |Σ v|² − Σ |v|², so the cost grows with n, not n².
     """

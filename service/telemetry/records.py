@@ -1,4 +1,4 @@
-"""Record one request in a frozen record, which the endpoint emits and observers (metrics, logs) consume."""
+"""Record one request in a frozen record, for observers such as metrics and logs."""
 
 from __future__ import annotations
 
@@ -47,7 +47,9 @@ class ListHealth:
 
 @dataclass(frozen=True, slots=True)
 class RequestRecord:
-    """One request, whatever became of it. Times are in seconds; `reason` is the slug of the problem, if any.
+    """One request, however it ended.
+
+    Times are in seconds; `reason` is the slug of the problem, if any.
 
     `choice` says who made the list, if it is not degraded; `degraded` why it is not the model's, and `would_degrade`
     what it would have been, had deadlines been enforced. `ignored_headers` are wishes for a deadline that made no
@@ -74,7 +76,7 @@ class RequestRecord:
 
 @dataclass(frozen=True, slots=True)
 class ShadowRecord:
-    """One sampled request: the shadow's name and version and, if it was scored, how far its list agrees.
+    """One sampled request, and its list's agreement with the shadow's.
 
     `tau` is Kendall's τ-b, −1…1, and `overlap` the share of common items, 0…1, by the number of items looked at.
     """
@@ -90,7 +92,7 @@ RequestObserver = Callable[[RequestRecord], None]
 
 
 class Stopwatch:
-    """Time the stages of one request, in seconds from its arrival on."""
+    """Time the stages of one request, in seconds from its arrival."""
 
     __slots__ = ("_last", "arrival", "stages")
 
@@ -112,5 +114,5 @@ class Stopwatch:
 
     @property
     def elapsed(self) -> float:
-        """Return the seconds since arrival."""
+        """Seconds since arrival."""
         return perf_counter() - self.arrival

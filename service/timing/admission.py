@@ -1,4 +1,4 @@
-"""Decide which requests come in: a hard cap on those in progress, and shedding by queue delay before a body is read.
+"""Admit or refuse requests, by a hard cap and by queue delay.
 
 Whether to shed follows CoDel (Nichols and Jacobson, 2012): a short queue that empties again is a burst, which the
 deadlines deal with; a queue whose *shortest* delay over a whole interval stays above a target will not go away by
@@ -27,7 +27,10 @@ _SMALLEST: Final = 2.0  # One in the engine, and one on its way there or back.
 
 @dataclass(frozen=True, kw_only=True)
 class AdmissionOptions:
-    """Set the hard cap (`limit`), CoDel's target and interval, and whether to shed at all (`enforce`)."""
+    """Options of admission.
+
+    `limit` is the hard cap; with `enforce` off nothing is shed.
+    """
 
     limit: int
     target_seconds: float = 0.005
@@ -37,7 +40,10 @@ class AdmissionOptions:
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """Represent one request in progress: the number in progress with it, and of the window's cuts before it."""
+    """One request in progress.
+
+    `in_flight` counts it and those in progress before it; `cuts` the window's cuts until then.
+    """
 
     in_flight: int
     cuts: int
@@ -63,7 +69,7 @@ class QueueDelay:
         self._shortest = seconds if self._shortest is None else min(self._shortest, seconds)
 
     def shed(self, now: float) -> None:
-        """Count a request that was refused; but for that, the queue would stand in this interval."""
+        """Count a refusal; but for that, the queue would stand in this interval."""
         self._begin_interval(now)
         self._shed = True
 
@@ -91,7 +97,10 @@ class QueueDelay:
 
 
 class AdmissionWindow:
-    """Find how many requests in progress the model answers in time: additive increase, multiplicative decrease."""
+    """Find how many requests the model answers in time at once.
+
+    Additive increase, multiplicative decrease.
+    """
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -99,7 +108,10 @@ class AdmissionWindow:
         self.cuts = 0
 
     def ended(self, ticket: Ticket, *, late: bool) -> None:
-        """Learn from a request that has ended. Only one that came in after a cut can lead to the next."""
+        """Learn from a request that has ended.
+
+        Only one that came in after a cut can lead to the next.
+        """
         if not late:
             # With room to spare in the window, an answer in time does not tell whether a larger one would do.
             if ticket.in_flight > self.size - 1:
@@ -137,7 +149,7 @@ class Admission:
         return self.enter()
 
     def would_shed(self) -> bool:
-        """Tell whether a queue stands and as many are in progress as can be answered in time."""
+        """Tell whether a queue stands and the window is full."""
         return bool(self.in_flight) and self.overloaded and self.in_flight + 1 > self._window.size
 
     def enter(self) -> Ticket:
@@ -150,9 +162,12 @@ class Admission:
         self.in_flight -= 1
 
     def waited(self, seconds: float) -> None:
-        """Learn from a request that has waited so long for the engine, or would have."""
+        """Learn from a request that has waited so long, or would have."""
         self._delay.note(seconds, perf_counter())
 
     def ended(self, ticket: Ticket, *, late: bool) -> None:
-        """Learn from a list for which the whole budget was given: the model's was in time, or `late`."""
+        """Learn from a list for which the whole budget was given.
+
+        The model's was in time, or too `late`.
+        """
         self._window.ended(ticket, late=late)

@@ -1,4 +1,4 @@
-"""Say when an answer is due, and what there is still time for before that.
+"""Find the deadline of an answer, and tell what can still be done before it.
 
 The deadline is the least of the configured budget, the body's `timeout_ms` and the timeouts in the headers. A timeout
 in a header that cannot be read is ignored and counted: proxies write such headers, and a client cannot mend them. In
@@ -47,7 +47,10 @@ HEADERS: Final[Mapping[bytes, Callable[[str], float | None]]] = {
 
 
 def header_timeout(headers: Mapping[bytes, bytes]) -> tuple[float, tuple[str, ...]]:
-    """The shortest wish of the headers (infinite: there is none) and the names of those that were ignored."""
+    """Return the shortest timeout in the headers, and the headers that were ignored.
+
+    It is infinite if there is none.
+    """
     shortest = math.inf
     ignored: list[str] = []
     for name, read in HEADERS.items():
@@ -64,14 +67,17 @@ def header_timeout(headers: Mapping[bytes, bytes]) -> tuple[float, tuple[str, ..
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """Hold the time at which the answer is due. A deadline that is not enforced changes no answer."""
+    """Time at which the answer is due.
+
+    A deadline that is not enforced changes no answer.
+    """
 
     at: float = NEVER
     enforced: bool = True
 
     @property
     def limit(self) -> float:
-        """Return the time that the dispatcher must keep to."""
+        """Time that the dispatcher must keep to."""
         return self.at if self.enforced else NEVER
 
     @property
@@ -81,5 +87,8 @@ class Deadline:
 
 
 def in_time(wait: float, deadline: Deadline) -> bool:
-    """Tell whether a model's answer after `wait` seconds can still be sent in time; always so for no wait."""
+    """Tell if a model's answer after `wait` seconds can be sent in time.
+
+    Without a wait it is always given a try.
+    """
     return not wait or perf_counter() + wait <= deadline.at - LEAD_SECONDS

@@ -11,7 +11,7 @@ PRESENCE_KEY: Final = "listwright.presence"
 
 
 class Presence:
-    """Is the client still there? Whoever waits on its behalf is told when it leaves."""
+    """Tell the work of one connection when its client leaves."""
 
     __slots__ = ("_on_leave",)
 
@@ -20,7 +20,10 @@ class Presence:
 
     @contextlib.contextmanager
     def calling(self, on_leave: Callable[[], None]) -> Iterator[None]:
-        """Call `on_leave` if the client leaves meanwhile. One at a time: a connection serves its requests in turn."""
+        """Call `on_leave` if the client leaves meanwhile.
+
+        One at a time: a connection serves its requests in turn.
+        """
         self._on_leave = on_leave
         try:
             yield
@@ -28,6 +31,6 @@ class Presence:
             self._on_leave = None
 
     def leave(self) -> None:
-        """The client has gone."""
+        """Note that the client has gone."""
         if self._on_leave is not None:
             self._on_leave()

@@ -1,4 +1,7 @@
-"""One of several processes that answer requests on one shared socket: `python -m service.workers.worker`.
+"""Answer requests on a shared socket, as one of several processes.
+
+It carries out the orders of the supervisor, and ends when that has gone. Started by `service/workers/handle.py` only;
+the arguments are the descriptors of the channel and of the listening socket, and the worker's place.
 
 It does what the supervisor tells it, and ends when that has gone. Started by `service/workers/handle.py` only; the
 arguments are the descriptors of the channel and of the listening socket, and the worker's place.
@@ -53,7 +56,7 @@ _DECODER: Final[msgspec.json.Decoder[NumberedCommand]] = msgspec.json.Decoder(Nu
 
 
 class Worker:
-    """Obeys, on the event loop that also answers requests."""
+    """Carry out orders, on the event loop that also answers requests."""
 
     def __init__(self, core: Core, listener: Listener, channel: Channel[NumberedCommand], stop: asyncio.Event) -> None:
         self._core = core
