@@ -73,10 +73,7 @@ def create_app(
     dispatcher: Dispatcher,
     observers: Sequence[RequestObserver] = (),
 ) -> PublicApp:
-    """Build the app.
-
-    `metrics` observes every request, and so do `observers`.
-    """
+    """Build the app. `metrics` observes every request, and so do `observers`."""
     keys = ApiKeys(settings.api_keys)
     admission = Admission(admission_options(settings))
     metrics.watch(

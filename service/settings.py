@@ -175,10 +175,7 @@ def user_cache_folder() -> Path | None:
 
 
 def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
-    """Read settings from the environment, with `overrides` (flags) above it.
-
-    Raises `SettingsError` naming each bad one.
-    """
+    """Read the environment, with `overrides` above it. Raises `SettingsError` naming each fault."""
     if unknown := _unknown_variables():
         raise SettingsError(f"{', '.join(unknown)}: no such setting; see docs/settings.md")
     try:

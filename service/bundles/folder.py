@@ -19,10 +19,7 @@ _FOLDER_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 class Catalogue:
-    """List the bundles on disk.
-
-    Nothing is cached: every answer reads the folder again.
-    """
+    """List the bundles on disk; nothing is cached."""
 
     def __init__(self, root: Path) -> None:
         self._root = root.resolve()

@@ -85,10 +85,7 @@ class Registry:
         self._retired.append(tell)
 
     def fail(self, name: str, reason: str) -> None:
-        """Note why a bundle is not live.
-
-        One that is live already stays so, and stays ready.
-        """
+        """Note why a bundle is not live, unless its name is live already."""
         if name not in self._models:
             self._failures[name] = reason
 
@@ -107,10 +104,7 @@ class Registry:
         self._drained.append(tell)
 
     def why_not_ready(self) -> str | None:
-        """Return the reason for not being ready, or None.
-
-        Ready means: all bundles of the start are live, and so is the default model.
-        """
+        """Return the reason why start-up bundles or the default model are not live, or None."""
         if self._draining:
             return "the service is shutting down"
         if self._loading:

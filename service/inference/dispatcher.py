@@ -30,10 +30,7 @@ class DeadlineNear(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
-    """A job on its way, and the latest time for its answer.
-
-    `answer_by` is the request's deadline less the lead, and so the job's own deadline.
-    """
+    """A job on its way; `answer_by` is its own deadline."""
 
     answer_by: float
     job: Job

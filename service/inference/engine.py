@@ -40,10 +40,7 @@ class EngineError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One request's share of a run.
-
-    It holds outputs without the batch axis, and the seconds that the request waited and the run took.
-    """
+    """One request's outputs, without a batch axis, and the times of its run."""
 
     outputs: Arrays
     wait_seconds: float

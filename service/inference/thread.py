@@ -90,10 +90,7 @@ class InferenceThread:
         return left + ahead + (times.predict(last) if last else 0.0)
 
     def run_seconds(self, engine: Engine) -> float:
-        """Return a bound that about 99 of 100 single runs stay below.
-
-        It is 0 before the first run.
-        """
+        """Return a bound for 99 of 100 single runs; 0 before the first run."""
         return self._fit(engine).bound(1)
 
     def close(self) -> None:
@@ -111,10 +108,7 @@ class InferenceThread:
                 self._run_next()
 
     def _take_in(self) -> bool:
-        """Move new jobs to the waiting list; sleep while there is nothing to do.
-
-        Returns False once the thread is closed and all is done.
-        """
+        """Take in new jobs, sleeping while there are none; False once all is done."""
         sleeping = not self._waiting and not self._closing
         try:
             while True:
@@ -152,10 +146,7 @@ class InferenceThread:
 
 
 def most_urgent(waiting: Sequence[Job]) -> Job:
-    """Return the job with the earliest deadline; ties in the order of arrival.
-
-    Work in the background comes after all other work.
-    """
+    """Return the job with the earliest deadline; work in the background comes last."""
     return min(waiting, key=lambda job: (job.background, job.deadline))
 
 

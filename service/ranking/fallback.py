@@ -91,9 +91,6 @@ def maximal_marginal_relevance(scores: Floats, rows: Floats32, trade_off: float,
 
 
 def _charge_unknown(penalty: Floats, mean_over: Floats, known: Sequence[bool]) -> None:
-    """Charge items without an embedding the mean of those left, in place.
-
-    Those left have a 1 in `mean_over`.
-    """
+    """Charge items without an embedding the mean of those left (`mean_over`), in place."""
     left = mean_over.sum()
     penalty[np.logical_not(known)] = penalty @ mean_over / left if left else 0.0

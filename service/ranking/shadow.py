@@ -76,10 +76,7 @@ class Shadow:
         self._quiet_until = self._ran_at = -_LOG_SECONDS
 
     def offer(self, request: RerankRequest, response: RerankResponse) -> None:
-        """Sample this list, perhaps, and compare it later.
-
-        For all but the sampled ones this is one random number.
-        """
+        """Sample this list, perhaps, and compare it later."""
         if self._draw() >= self._share or self._stopped or response.degraded is not None:
             return
         model = self._registry.find(self._name, self._version)

@@ -76,10 +76,7 @@ async def _warm_engine(dispatcher: Dispatcher, model: Model) -> None:
 
 
 def _requests(manifest: Manifest) -> list[dict[str, Any]]:
-    """Make a request with the bundle's defaults, and one that runs the model.
-
-    The second is there only if the defaults leave the list to the sort, and other weights do not.
-    """
+    """Make a request with the bundle's defaults, and one that runs the model."""
     first = example_request(manifest)
     if not manifest.bypassed(manifest.objectives):
         return [first]

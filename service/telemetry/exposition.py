@@ -46,10 +46,7 @@ class Exposition(Protocol):
 
 
 class OwnExposition:
-    """Hold values in memory: this process is the whole service.
-
-    It also shows the process itself (`process_*`, `python_*`).
-    """
+    """Hold values in memory, and show this process's own (`process_*`, `python_*`) too."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -70,7 +67,7 @@ class OwnExposition:
 
 
 class SharedExposition:
-    """Hold values in the files of one folder, one set per worker.
+    """Hold values in the files of one folder, one set per worker; show all.
 
     Any worker shows the sum, or the value that the gauge's mode asks for.
 
