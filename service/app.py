@@ -36,8 +36,6 @@ class PublicApp(FastAPI):
 
     Those take longer than checking a request does. FastAPI serves all other routes; the endpoint turns every fault of
     its own into an answer.
-
-    Those take longer than checking a request does; the endpoint turns every fault of its own into an answer.
     """
 
     def __init__(self, endpoint: RerankEndpoint) -> None:

@@ -3,10 +3,6 @@
 Every batch size is timed run by run, inputs from the host and outputs back on it, as the service runs it. The report
 also says how the bundle's recorded requests were answered, which nodes ran on which provider, and how many shapes are
 replayed as CUDA graphs, or why none is. With ``--requests`` the answers to requests of one's own are kept.
-
-Every batch size is timed run by run, inputs from the host and outputs back on it, as the service runs it. Beside the
-times stand how the bundle's recorded requests were answered, which nodes ran on which provider, and how many shapes
-are replayed as CUDA graphs, or why none is. With ``--requests`` the answers to requests of one's own are kept.
 """
 
 from __future__ import annotations

@@ -1,9 +1,6 @@
 """Read every option of the service from `LISTWRIGHT_*` variables and command-line flags.
 
 The class below is the one definition: environment names, flags, `--help` and docs/settings.md all come from it.
-
-The class below is the one definition: environment names, flags, `--help` and docs/settings.md all come from it.
-It knows nothing about what the options do.
 """
 
 from __future__ import annotations

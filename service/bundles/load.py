@@ -2,9 +2,6 @@
 
 Order of checks: manifest, formulas, checksums, the graph against the manifest, golden requests against their answers
 (which also warms the graph).
-
-Order of checks: manifest, formulas, checksums, the graph against the manifest, golden requests against their answers
-(which also warms the graph). Knows nothing about which models are live.
 """
 
 from __future__ import annotations

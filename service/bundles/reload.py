@@ -74,9 +74,8 @@ class Loader:
     async def reload_all(self) -> None:
         """Switch every name in the folder to its newest version, new names included.
 
-        A version that is current already is not loaded again.
-
-        A bundle that is refused is logged, and what it would have replaced goes on serving.
+        A version that is current already is not loaded again. A bundle that is refused is logged, and what it would
+        have replaced goes on serving.
         """
         async with self._lock:
             for name, version in self._catalogue.newest(1):

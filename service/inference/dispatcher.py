@@ -64,9 +64,6 @@ class Dispatcher:
 
         It is 0 for an engine with nothing to do: that is always given a try, or one slow spell would never be found to
         be over.
-
-        Nothing for an engine with nothing to do: it is always given a try, or one slow spell would never be found to be
-        over.
         """
         return 0.0 if self._thread.idle else self._thread.seconds_until_done(engine)
 

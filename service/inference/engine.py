@@ -52,9 +52,8 @@ class Answer:
 class Job:
     """One request's work for an engine.
 
-    It is dropped before inference if `future` is done by then: the deadline came, or the client left.
-
-    `deadline` is on `perf_counter`'s clock. Work in the `background` runs alone, and only when nothing else waits.
+    It is dropped before inference if `future` is done by then: the deadline came, or the client left. `deadline` is on
+    `perf_counter`'s clock. Work in the `background` runs alone, and only when nothing else waits.
     """
 
     engine: Engine

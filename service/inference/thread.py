@@ -79,9 +79,8 @@ class InferenceThread:
     def seconds_until_done(self, engine: Engine) -> float:
         """Estimate the time until a job that is submitted now is done.
 
-        That is the rest of the present run, and the runs up to its own.
-
-        Only what waits for the same engine is counted exactly; other engines' jobs count as if they were this one's.
+        That is the rest of the present run, and the runs up to its own. Only what waits for the same engine is counted
+        exactly; other engines' jobs count as if they were this one's.
         """
         running, times = self._running, self._fit(engine)
         left = 0.0 if running is None else max(0.0, running.started + running.expected_seconds - perf_counter())

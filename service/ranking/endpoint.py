@@ -2,9 +2,6 @@
 
 Every request ends in exactly one `RequestRecord`. One that is refused for overload is refused by `shed`, which the HTTP
 protocol asks as soon as it has read the headers: no task, no body, no decoding.
-
-From here on a request ends in exactly one `RequestRecord`, whatever becomes of it. One that is refused for overload is
-refused by `shed`, which the HTTP protocol asks as soon as it has read the headers: no task, no body, no decoding.
 """
 
 from __future__ import annotations

@@ -1,8 +1,6 @@
 """Take one decoded request to its list: plan, queues, features, engine, or the formula.
 
 Everything runs on the event loop except the engine itself.
-
-Knows nothing about HTTP. Everything runs on the event loop except the engine itself.
 """
 
 from __future__ import annotations
@@ -65,8 +63,6 @@ class Listing:
 
     The maker is `choice`, or the reason in `degraded`. `queues` [n] and `embeddings` [n, E] are those of the n items
     that the model chose.
-
-    `queues` [n] and `embeddings` [n, E] are those of the n items that the model chose.
     """
 
     items: list[Item]

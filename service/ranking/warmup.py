@@ -2,9 +2,6 @@
 
 They take the very path of real ones. The first request through cold code and a cold graph takes longer than the whole
 budget; no client should be the one to find out. Nothing here is counted or logged.
-
-The first request through cold code and a cold graph takes longer than the whole budget; a client should not be the one
-to find out. Nothing here is counted or logged.
 """
 
 from __future__ import annotations

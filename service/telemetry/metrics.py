@@ -2,9 +2,6 @@
 
 Names and labels are a contract with dashboards and alerts. Each instance has a collector registry of its own, and every
 series exists from the start: label sets are closed. The exposition decides where the values live.
-
-Each instance has a collector registry of its own, and every series exists from the start: label sets are closed.
-Where the values live, in this process or in files shared with other workers, is the exposition's business.
 """
 
 from __future__ import annotations
@@ -57,9 +54,8 @@ _REFRESH_SECONDS: Final = 1.0
 class Metrics:
     """Observe requests.
 
-    `observe` takes some microseconds, and never raises for a record of this service.
-
-    `shadow` is the name and version of the model that lists are compared with, as the settings say it.
+    `observe` takes some microseconds, and never raises for a record of this service. `shadow` is the name and version
+    of the model that lists are compared with, as the settings say it.
     """
 
     def __init__(

@@ -1,8 +1,6 @@
 """Fit time against amount live, T(n) = a + b·n, forgetting older observations.
 
 Used for a run of the engine over n requests.
-
-Used for a run of the engine over n requests and for a request that finds n in progress. Knows nothing about either.
 """
 
 from __future__ import annotations

@@ -200,9 +200,8 @@ class TimedProtocol(HttpToolsProtocol):
 def _close_if_silent(transport: asyncio.Transport) -> bool:
     """Close, unless something has come that has not been read yet.
 
-    Closing then would lose it.
-
-    The client hears of it at once and not when the loop gets round to it, or it would go on sending meanwhile.
+    Closing then would lose it. The client hears of it at once and not when the loop gets round to it, or it would go on
+    sending meanwhile.
     """
     number = -1 if transport.is_closing() else transport.get_extra_info("socket").fileno()
     if number >= 0:

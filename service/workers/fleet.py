@@ -2,9 +2,6 @@
 
 A switch has two phases. Every worker loads, checks and warms the bundle aside; only when all have done so, all are told
 to let it serve.
-
-A switch has two phases. Every worker loads, checks and warms the bundle aside; only when all have, all are told to let
-it serve. Knows nothing about how workers are started, or started again.
 """
 
 from __future__ import annotations

@@ -2,9 +2,6 @@
 
 The supervisor gives numbered orders, a worker answers each; answers may come in another order. A channel that ends
 means that the other side has.
-
-The supervisor gives numbered orders, a worker answers each; answers may come in another order. A channel that ends
-means that the other side has. Knows nothing about how either side does its work.
 """
 
 from __future__ import annotations

@@ -2,9 +2,6 @@
 
 The supervisor holds the two sockets, serves the admin app, and hands reloads out (see `fleet.py`). It answers no
 requests and loads no bundle. The workers hang on channels to it: they end when it does, however it ends.
-
-It holds the two sockets, serves the admin app, and hands reloads out (see `fleet.py`). It answers no requests and loads
-no bundle. The workers hang on channels to it: they end when it does, however it ends.
 """
 
 from __future__ import annotations
