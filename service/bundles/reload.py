@@ -74,8 +74,8 @@ class Loader:
     async def reload_all(self) -> None:
         """Switch every name in the folder to its newest version, new names included.
 
-        A version that is current already is not loaded again. A bundle that is refused is logged, and what it would
-        have replaced goes on serving.
+        A version that is current already is not loaded again. A bundle that is refused is logged, and its
+        predecessor goes on serving.
         """
         async with self._lock:
             for name, version in self._catalogue.newest(1):
@@ -103,7 +103,7 @@ class Loader:
             await self._warm(model)
         except BundleError:
             raise
-        except Exception as error:  # Whatever is wrong with a bundle, what serves goes on serving.
+        except Exception as error:  # No fault of a bundle may stop the live ones from serving.
             raise BundleError(f"cannot be loaded: {error!r}") from error
         return model
 

@@ -79,7 +79,7 @@ class InferenceThread:
     def seconds_until_done(self, engine: Engine) -> float:
         """Estimate the time until a job that is submitted now is done.
 
-        That is the rest of the present run, and the runs up to its own. Only what waits for the same engine is counted
+        That is the rest of the present run, and the runs up to its own. Only jobs for the same engine are counted
         exactly; other engines' jobs count as if they were this one's.
         """
         running, times = self._running, self._fit(engine)
@@ -158,8 +158,8 @@ def next_batch(waiting: Sequence[Job], predict: Callable[[int], float], now: flo
     if head.background:
         return [head]
     mates = sorted((j for j in waiting if j.engine is head.engine and not j.background), key=lambda job: job.deadline)
-    # Who would be late even alone is called back shortly, and would only make the others late as well. If all would be
-    # late the estimate may be what is wrong, so the one with the most time left shows whether it is.
+    # A job that would be late even alone is called back shortly, and would only make the others late as well. If all
+    # would be late the estimate may be wrong, so the one with the most time left is tried.
     mates = [job for job in mates if now + predict(1) <= job.deadline] or mates[-1:]
     tightest = mates[0].deadline
     n = 1

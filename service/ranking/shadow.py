@@ -139,7 +139,7 @@ class Shadow:
     def _fits(self, model: Model, response: RerankResponse) -> bool:
         """Tell whether a request that comes during the shadow's run keeps its budget.
 
-        It would if even one that takes twice as long as this did fits into what the run leaves of the budget.
+        It does if a request twice as slow as this one would fit into the rest of the budget.
         """
         if monotonic() >= self._ran_at + _RETRY_SECONDS:
             return True

@@ -39,7 +39,7 @@ _BATCH: Final = (1, 2, 4, 8, 16, 32, 64)
 _DISPLACEMENT: Final = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 _DIVERSITY: Final = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.5, 2.0)
 _OVERLAP: Final = (0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1)
-# One swap of neighbours in a list of 10 is 0.956; what lies above 0.99 is, in lists of up to 20, the same list.
+# One swap of neighbours in a list of 10 gives 0.956; above 0.99, lists of up to 20 items are the same.
 _TAU: Final = (-1, -0.8, -0.6, -0.4, -0.2, 0, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.99, 1)
 REJECTED: Final = ("not-ready", "overloaded", "shed")
 DROPPED: Final = ("deadline", "client-gone")
@@ -131,7 +131,7 @@ class Metrics:
 
     def _make_gauges(self, budget: float) -> None:
         r = self.registry
-        # The modes say what workers make of their values together: `live`, the workers that run now.
+        # The modes say how values of several workers are merged: `live` means of the workers that run now.
         self._in_flight = Gauge("rerank_in_flight", "Requests in progress.", registry=r, multiprocess_mode="livesum")
         self._depth = Gauge(
             "rerank_queue_depth", "Requests that wait for the engine.", registry=r, multiprocess_mode="livesum"

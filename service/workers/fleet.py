@@ -66,7 +66,7 @@ class Fleet:
     async def join(self, worker: WorkerProcess) -> None:
         """Add a later worker, once it has loaded the live versions.
 
-        Raises `WorkerGone`; `BundleError` if what is live is on the disk no more; `RuntimeError` if the worker fails.
+        Raises `WorkerGone`; `BundleError` if a live version is no longer on disk; `RuntimeError` if the worker fails.
         """
         async with self._lock:
             for (name, version), files in self._live.items():
@@ -175,7 +175,7 @@ class Fleet:
             for worker in workers:
                 worker.tell(Abort(number))
             raise
-        # From here on there is no way back: whoever does not switch is replaced by one that comes up with this.
+        # From here on there is no way back: a worker that does not switch is replaced by one that starts with this.
         self._publish(name, version, files)
         statuses = await asyncio.gather(*(self._commit(worker, number) for worker in workers))
         _log.info("all workers serve model %s version %s", name, version)

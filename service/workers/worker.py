@@ -149,7 +149,7 @@ async def work(control: socket.socket, public: socket.socket, slot: int) -> None
             await worker.drain()
             for chore in chores:
                 chore.cancel()
-    if worker.orphaned:  # Whoever would have removed it cannot; the last to end leaves nothing.
+    if worker.orphaned:  # The supervisor can remove it no more, so the last worker does.
         shutil.rmtree(folder, ignore_errors=True)
 
 
