@@ -5,19 +5,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+import os
+import sys
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Final
 
 from service.bundles.folder import Catalogue
 from service.bundles.load import load_bundle
 from service.bundles.model import BundleError, Model
-from service.bundles.nice import low_priority
 from service.bundles.registry import Registry
 from service.contract.problems import BUNDLE_REFUSED, CONFLICT, Problem
 from service.inference.onnx.session import SessionConfig
 
 _log = logging.getLogger(__name__)
-
+_NICEST: Final = 19
 
 Warm = Callable[[Model], Awaitable[None]]
 """Sends requests through a model that does not serve yet. Raises `BundleError` if one is not answered."""
@@ -137,3 +140,22 @@ class Loader:
         if model is None or model.version != version:
             return False
         return self._catalogue.manifest(name, version) == model.manifest
+
+
+@contextlib.contextmanager
+def low_priority(wanted: bool) -> Iterator[None]:
+    """Run the calling thread at the lowest priority if `wanted`, then restore it.
+
+    Putting it back needs a right that a process may lack; its thread then stays as it is, and should be one that ends.
+    """
+    if not wanted or sys.platform != "linux":
+        yield
+        return
+    thread = threading.get_native_id()
+    before = os.getpriority(os.PRIO_PROCESS, thread)
+    os.setpriority(os.PRIO_PROCESS, thread, _NICEST)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(PermissionError):
+            os.setpriority(os.PRIO_PROCESS, thread, before)

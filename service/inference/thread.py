@@ -127,6 +127,7 @@ class InferenceThread:
         self._waiting = [job for job in self._waiting if not job.future.done()]
         if not self._waiting:
             return
+        # Choose a batch, and leave the rest waiting.
         engine = most_urgent(self._waiting).engine
         times = self._fit(engine)
         batch = next_batch(self._waiting, times.predict, perf_counter())
@@ -134,6 +135,7 @@ class InferenceThread:
             job.started = True
         chosen = set(map(id, batch))
         self._waiting = [job for job in self._waiting if id(job) not in chosen]
+        # Run it. `_running` is read by the event loop meanwhile, for its estimates.
         started = perf_counter()
         self._running = _Running(started, times.predict(len(batch)))
         outcome = _run(engine, batch)

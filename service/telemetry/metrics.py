@@ -71,6 +71,7 @@ class Metrics:
         self._readings: list[tuple[Gauge, Callable[[], float]]] = []
         self.registry.register(_Before(self.refresh))
         self._make_requests(budget_seconds)
+        self._make_reasons()
         self._make_gauges(budget_seconds)
         self._make_lists()
         self._make_shadow(shadow)
@@ -89,6 +90,12 @@ class Metrics:
         self._stage = Histogram(
             "rerank_stage_duration_seconds", "Time in one stage.", ("stage",), buckets=_STAGE_SECONDS, registry=r
         )
+        self._candidates = Histogram("rerank_candidates", "Candidates in a request.", buckets=_CANDIDATES, registry=r)
+        self._batch = Histogram("rerank_batch_size", "Requests in one run.", buckets=_BATCH, registry=r)
+        self._stages = {stage: self._stage.labels(stage) for stage in STAGES}
+
+    def _make_reasons(self) -> None:
+        r = self.registry
         self._degraded = Counter("rerank_degraded_total", "Lists that are not the model's.", ("reason",), registry=r)
         self._would_degrade = Counter(
             "rerank_would_degrade_total",
@@ -114,9 +121,6 @@ class Metrics:
         self._ignored = Counter(
             "rerank_deadline_headers_ignored_total", "Deadlines in headers that made no sense.", ("header",), registry=r
         )
-        self._candidates = Histogram("rerank_candidates", "Candidates in a request.", buckets=_CANDIDATES, registry=r)
-        self._batch = Histogram("rerank_batch_size", "Requests in one run.", buckets=_BATCH, registry=r)
-        self._stages = {stage: self._stage.labels(stage) for stage in STAGES}
         self._rejections = {reason: self._rejected.labels(reason) for reason in REJECTED}
         for reason in get_args(DegradedReason):
             self._degraded.labels(reason)
