@@ -149,7 +149,8 @@ class Reranker:
         self, case: Case, wait: float, clock: Stopwatch, deadline: Deadline, presence: Presence | None
     ) -> _Attempt:
         """Ask the model, unless it cannot be in time. Raises as `rerank` does."""
-        model, late, batch_size = case.model, _late("wait", in_time(wait, deadline)), 0
+        model, batch_size = case.model, 0
+        late: DegradedReason | None = None if in_time(wait, deadline) else "wait"
         if late and deadline.enforced:
             return _Attempt("wait", "wait")
         row = encode_case(case)
@@ -166,11 +167,9 @@ class Reranker:
         except EngineError:
             _log.exception("model %s %s failed on a request", model.name, model.version)
             return _Attempt("model-error", late, batch_size)
-        return _Attempt(listing, late or _late("deadline", perf_counter() <= deadline.at), batch_size)
-
-
-def _late(reason: DegradedReason, ok: bool) -> DegradedReason | None:
-    return None if ok else reason
+        if late is None and perf_counter() > deadline.at:
+            late = "deadline"
+        return _Attempt(listing, late, batch_size)
 
 
 def make_case(request: RerankRequest, model: Model) -> Case:
