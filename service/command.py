@@ -1,4 +1,7 @@
-"""Serve bundles over HTTP. Every flag is a setting; flags win over LISTWRIGHT_* variables (see docs/settings.md)."""
+"""Serve bundles over HTTP.
+
+Every flag is a setting; flags win over LISTWRIGHT_* variables (see docs/settings.md).
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,10 @@ _SECRET: Final = frozenset(("api_keys",))
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """One flag per setting, except for secrets: a command line can be read by every user of a machine."""
+    """Add one flag per setting, except for secrets.
+
+    A command line can be read by every user of a machine.
+    """
     for name, field in Settings.model_fields.items():
         if name in _SECRET:
             continue
@@ -24,7 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Serve until told to stop. Raises `SettingsError` naming the setting that is wrong."""
+    """Serve until told to stop. Raises `SettingsError` naming the wrong setting."""
     settings = load_settings(vars(arguments))
     configure_logging(level=settings.log_level, as_json=settings.log_json)
     check_shadow(settings)

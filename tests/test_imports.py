@@ -13,6 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("models", "export", "service", "loadtest")
 CONTRACT = {
+    "models.contract.arrays": {"numpy"},
     "models.contract.spec": set[str](),
     "models.contract.verdict": set[str](),
     "models.contract.manifest": set[str](),
