@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.contract.manifest import Manifest
+from models.contract.slots import Slots
 from models.contract.spec import OBJECTIVES
 from service.contract.schemas import Candidate, Explanation, Item, ObjectiveValues, Source
 from service.inference.engine import EngineError
-from service.ranking.dealing import Slots
-from service.ranking.plan import Plan
+from service.ranking.plan import RequestPlan
 
 Outputs = Mapping[str, NDArray[np.generic]]
 
@@ -53,7 +53,7 @@ def list_value(value: NDArray[np.generic], steps: int) -> ObjectiveValues:
 def explain_items(
     items: Sequence[Item],
     candidates: Sequence[Candidate],
-    plan: Plan,
+    plan: RequestPlan,
     manifest: Manifest,
     slots: Slots,
     steps: NDArray[np.int64],
