@@ -13,7 +13,7 @@ from time import perf_counter
 
 import numpy as np
 
-from models.contract.features import Arrays, FeatureError
+from models.contract.features import Arrays, FeatureError, encode_preferences
 from models.contract.manifest import KEPT_SORT, SORT_SLOTS
 from models.contract.slots import ScoreTable, Slots, sort_slots
 from models.contract.spec import OBJECTIVES
@@ -204,13 +204,7 @@ def encode_case(case: Case) -> Arrays:
             items = model.encoder.encode_slots(request.candidates, case.slots.candidates)
     except FeatureError as error:
         raise invalid(error.path, error.problem) from None
-    arrays = {
-        **user,
-        **items,
-        "objective_weights": np.array(plan.weights, np.float32),
-        "trade_off": np.array(plan.trade_off, np.float32),
-        "window": np.array(plan.window, np.int64),
-    }
+    arrays = {**user, **items, **encode_preferences(plan.weights, plan.trade_off, plan.window)}
     if SORT_SLOTS in model.inputs:
         manifest = model.manifest
         length = manifest.limits.list_length
