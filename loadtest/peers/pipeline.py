@@ -30,7 +30,7 @@ Outputs = dict[str, NDArray[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """One request on its way to the model: the graph's arrays without a batch axis, and what its answer needs."""
+    """Hold one request's graph arrays, without a batch axis, and the parts that its answer needs."""
 
     request: AnyRequest
     row: Arrays
@@ -41,17 +41,20 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class Inferred:
-    """The graph's outputs for a whole batch [B, …], and how long the run took."""
+    """Hold the graph's outputs for a whole batch [B, …], and the run's time."""
 
     outputs: Outputs
     seconds: float
 
 
 class Pipeline:
-    """A bundle, loaded. `prepare` and `finish` may run in any thread; `infer` is one `session.run`."""
+    """Answer requests with a bundle.
+
+    `prepare` and `finish` may run in any thread; `infer` is one `session.run`.
+    """
 
     def __init__(self, folder: Path) -> None:
-        """Raises `models.contract.spec.SpecError` for a broken manifest, `ValueError` for a graph of any slots."""
+        """Load a bundle. Raises `SpecError` for a broken manifest, `ValueError` for a graph of any slots."""
         self.manifest = Manifest.read(folder)
         if self.manifest.any_slots:
             raise ValueError(f"{folder}: the peers batch requests of equal size, and this graph takes any slots")
@@ -86,14 +89,14 @@ class Pipeline:
         return Prepared(request, row, slots, table, top_n)
 
     def infer(self, batch: Sequence[Prepared]) -> Inferred:
-        """One run for all rows of `batch`."""
+        """Run the model once for all rows of `batch`."""
         feeds = self.stack(batch)
         start = perf_counter()
         values = self._session.run(self._outputs, feeds)
         return Inferred(dict(zip(self._outputs, values, strict=True)), perf_counter() - start)
 
     def stack(self, batch: Sequence[Prepared]) -> Arrays:
-        """The graph's inputs [B, …]; embeddings are padded with zeros to the widest."""
+        """Stack the graph's inputs [B, …]; embeddings are padded with zeros to the widest."""
         if len(batch) == 1:
             return {name: batch[0].row[name][None] for name in self._inputs}
         feeds: Arrays = {name: np.stack([p.row[name] for p in batch]) for name in self._inputs if name != "embeddings"}
@@ -102,7 +105,7 @@ class Pipeline:
         return feeds
 
     def finish(self, prepared: Prepared, inferred: Inferred, i: int = 0) -> dict[str, Any]:
-        """Row `i` of the batch as the JSON of a response; ``timings_ms.infer`` is the run that the request was in."""
+        """Make a response's JSON of row `i`; ``timings_ms.infer`` is the time of the batch's run."""
         order = inferred.outputs["order"][i]
         steps = order[: np.count_nonzero(order >= 0)][: prepared.top_n]
         picked = prepared.slots[steps].tolist()
@@ -125,12 +128,12 @@ class Pipeline:
         }
 
     def rerank(self, request: AnyRequest) -> dict[str, Any]:
-        """All three steps for one request."""
+        """Prepare, infer and finish one request."""
         prepared = self.prepare(request)
         return self.finish(prepared, self.infer([prepared]))
 
     def rerank_batch(self, requests: Sequence[AnyRequest]) -> list[dict[str, Any]]:
-        """All three steps for several requests in one run."""
+        """Prepare and finish each request, and infer all in one run."""
         batch = [self.prepare(request) for request in requests]
         inferred = self.infer(batch)
         return [self.finish(prepared, inferred, i) for i, prepared in enumerate(batch)]

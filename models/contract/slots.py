@@ -75,7 +75,7 @@ class ScoreTable:
         self._scores = [candidate.scores for candidate in candidates]
         self._spec = spec
         self._columns: dict[str, Column] = {
-            name: np.asarray(weight, np.float64) for name, weight in zip(WEIGHT_NAMES, weights, strict=True)
+            name: np.asarray(weight) for name, weight in zip(WEIGHT_NAMES, weights, strict=True)
         }
         self._values: dict[str, Column] = {}
         self.lenient = lenient
