@@ -18,8 +18,6 @@ from typing import Any, Final, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from models.contract.features import Encoder
-from models.contract.formulas import compile_formula
 from models.contract.spec import OBJECTIVES, FeatureSpec
 from models.data.batches import ListArrays
 from models.data.fit_spec import fit_spec
@@ -30,9 +28,8 @@ from models.evaluation.degre.arrays import save_array, save_arrays
 from models.files import write_json
 from models.judging.value_report import mean_per_slot
 from models.planners.objective import objective_terms
-from models.planners.prepare import score_columns
-from models.planners.references.sort_gen import Preferences
-from models.planners.worth import Triple
+from models.planners.prepare import formula_scores
+from models.planners.worth import CLICKS_ONLY, Triple
 from models.training.value import read_splits
 
 _RESOLUTION: Final = 2**62
@@ -131,14 +128,12 @@ def prior_values(records: Sequence[ListRecord], spec: FeatureSpec, width: int) -
 
     Raises `ValueError` if the data has no score ``ctr``.
     """
-    encoder, terms = Encoder(spec), objective_terms(spec)
-    formulas = {OBJECTIVES.index(name): compile_formula(term) for name, term in terms.items()}
-    preferences = Preferences((1.0, 0.0, 0.0))
+    terms = objective_terms(spec)
+    columns = [OBJECTIVES.index(name) for name in terms]
     values = np.zeros((len(records), width, len(OBJECTIVES)))
     for row, record in zip(values, records, strict=True):
-        columns = score_columns(record.candidates, preferences, encoder)
-        for o, formula in formulas.items():
-            row[: len(record.candidates), o] = formula(columns, len(record.candidates))
+        priors = formula_scores(record, list(terms.values()), CLICKS_ONLY, spec)
+        row[: len(record.candidates), columns] = np.stack(priors, axis=1)
     return values
 
 
