@@ -14,9 +14,9 @@ from typing import Final
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from models.contract.arrays import Bools, Floats32, Ints
 from models.contract.features import Arrays, Encoder, FeatureError, unit_embeddings
 from models.contract.spec import FeatureSpec
 from models.data.lists import Candidate, ListRecord
@@ -42,15 +42,15 @@ class ListArrays:
     """
 
     features: Arrays
-    labels: NDArray[np.float32]
-    observed: NDArray[np.bool_]
-    lengths: NDArray[np.int64]
+    labels: Floats32
+    observed: Bools
+    lengths: Ints
 
     def __len__(self) -> int:
         return len(self.lengths)
 
     @property
-    def filled(self) -> NDArray[np.bool_]:
+    def filled(self) -> Bools:
         """Bool [n, L]: the positions that hold an exposed item."""
         return np.arange(self.labels.shape[1]) < self.lengths[:, None]
 
@@ -64,7 +64,7 @@ class ListArrays:
         """Tell whether any exposed item has an embedding."""
         return bool(self.features["embeddings"].any())
 
-    def take(self, rows: NDArray[np.int64]) -> ListArrays:
+    def take(self, rows: Ints) -> ListArrays:
         """The lists at `rows`, in that order."""
         features = {name: values[rows] for name, values in self.features.items()}
         return ListArrays(features, self.labels[rows], self.observed[rows], self.lengths[rows])
@@ -97,7 +97,7 @@ def join_chunks(chunks: Sequence[Arrays]) -> Arrays:
     return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
 
 
-def encode_labels(records: Sequence[ListRecord], list_length: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+def encode_labels(records: Sequence[ListRecord], list_length: int) -> tuple[Floats32, Bools]:
     """`labels` [n, L, 3] and `observed` [n, 3] of `ListArrays`."""
     observed = np.array([[True, r.purchases is not None, r.gmv is not None] for r in records])
     return _labels(records, list_length), observed
@@ -112,7 +112,7 @@ def digest(arrays: Arrays) -> str:
     return hashed.hexdigest()
 
 
-def batches(data: Batch, size: int, order: NDArray[np.int64] | None = None) -> Iterator[Batch]:
+def batches(data: Batch, size: int, order: Ints | None = None) -> Iterator[Batch]:
     """Cut `data` into batches of at most `size` lists, in `order` if given, else as they come."""
     count = len(data["lengths"])
     rows = torch.from_numpy(np.arange(count) if order is None else order).to(data["lengths"].device)
@@ -121,7 +121,7 @@ def batches(data: Batch, size: int, order: NDArray[np.int64] | None = None) -> I
         yield {name: values[chosen] for name, values in data.items()}
 
 
-def epoch_order(count: int, *, seed: int, epoch: int) -> NDArray[np.int64]:
+def epoch_order(count: int, *, seed: int, epoch: int) -> Ints:
     """A permutation that depends on seed and epoch only, so a resumed run shuffles as an uninterrupted one."""
     return np.random.default_rng([seed, epoch]).permutation(count)
 
@@ -172,11 +172,11 @@ def _name_broken_list(encoder: Encoder, records: Sequence[ListRecord], shown: Se
             raise ValueError(f"list {record.request_id!r}: {error}") from error
 
 
-def _lengths(records: Sequence[ListRecord], list_length: int) -> NDArray[np.int64]:
+def _lengths(records: Sequence[ListRecord], list_length: int) -> Ints:
     return np.array([min(len(r.exposed), list_length) for r in records], np.int64)
 
 
-def _labels(records: Sequence[ListRecord], list_length: int) -> NDArray[np.float32]:
+def _labels(records: Sequence[ListRecord], list_length: int) -> Floats32:
     labels = np.zeros((len(records), list_length, 3), np.float32)
     for row, record in zip(labels, records, strict=True):
         for column, values in enumerate((record.clicks, record.purchases, record.gmv)):

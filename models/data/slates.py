@@ -15,9 +15,9 @@ from typing import Final
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from models.contract.arrays import Bools, Floats32, Ints
 from models.contract.features import Arrays, Encoder, FeatureError, unit_embeddings
 from models.contract.spec import FeatureSpec
 from models.data.batches import Batch, digest, encode_labels, join_chunks
@@ -41,10 +41,10 @@ class SlateArrays:
 
     request_ids: tuple[str, ...]
     features: Arrays
-    exposed: NDArray[np.int64]
-    lengths: NDArray[np.int64]
-    labels: NDArray[np.float32]
-    observed: NDArray[np.bool_]
+    exposed: Ints
+    lengths: Ints
+    labels: Floats32
+    observed: Bools
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -73,7 +73,7 @@ class SlateArrays:
         """All of `arrays` as tensors on one device."""
         return {name: torch.from_numpy(values).to(device) for name, values in self.arrays().items()}
 
-    def take(self, rows: NDArray[np.int64]) -> SlateArrays:
+    def take(self, rows: Ints) -> SlateArrays:
         """The requests at `rows`, in that order."""
         return SlateArrays(
             tuple(self.request_ids[i] for i in rows.tolist()),

@@ -18,18 +18,10 @@ from typing import Final, Literal
 
 import numpy as np
 
+from models.contract.arrays import Floats, Ints
 from models.data.lists import Split
 from models.datasets.embeddings import attribute_embeddings, describe_embedding
-from models.datasets.impressions import (
-    Columns,
-    Floats,
-    Impressions,
-    Ints,
-    check_distinct,
-    group_rows,
-    rank_share,
-    relative,
-)
+from models.datasets.impressions import Columns, Impressions, check_distinct, group_rows, rank_share, relative
 from models.datasets.priors import CROSS_FIT_FOLDS, DESCRIPTION, TEST, conditional, cross_fit
 from models.datasets.source import ListSource
 from models.datasets.splits import VALID_SHARE, check_fold, cross_fit_folds, fold_split, share_split

@@ -10,14 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
+from models.contract.arrays import Floats, Ints
 from models.contract.features import Scalar
 from models.data.lists import Candidate, ListRecord, Split
 from models.datasets.table import Table
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 Column = Floats | Sequence[str]
 Columns = Mapping[str, Column]
 

@@ -18,14 +18,14 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from models.contract.arrays import Floats, Ints
 from models.data.lists import Candidate, ListRecord, Split
 from models.datasets.embeddings import attribute_embeddings, describe_embedding
 from models.datasets.priors import CROSS_FIT_FOLDS, DESCRIPTION, TEST, FoldCounts, cross_fit
 from models.datasets.source import ListSource
 from models.datasets.splits import cross_fit_folds
-from models.datasets.table import Floats, Ints, Table, TableError, read_delimited
+from models.datasets.table import Table, TableError, read_delimited
 
 LENGTH: Final = 6
 POSITIVE: Final = 5
@@ -246,7 +246,7 @@ def _distinct(table: Table, column: str) -> list[str]:
     return table.key(column)
 
 
-def _numbered(table: Table, column: str, ids: list[str]) -> NDArray[np.int64]:
+def _numbered(table: Table, column: str, ids: list[str]) -> Ints:
     number = {value: i for i, value in enumerate(ids)}
     values = table.key(column)
     for row, value in enumerate(values):

@@ -19,10 +19,10 @@ from typing import Final
 
 import numpy as np
 
+from models.contract.arrays import Floats, Ints
 from models.data.lists import Candidate, ListRecord, Split
 from models.datasets.priors import DESCRIPTION
 from models.datasets.source import ListSource
-from models.datasets.table import Floats, Ints
 from models.datasets.taobao_log import (
     ATTRIBUTES,
     LEVELS,

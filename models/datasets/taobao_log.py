@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from models.contract.arrays import Bools, Floats, Ints
 from models.datasets.columns import Columns, Kind, read_columns
-from models.datasets.table import Floats, Ints
 
 ATTRIBUTES: Final = ("cate_id", "campaign_id", "customer", "brand")
 LEVELS: Final = (
@@ -124,7 +123,7 @@ def _integers(*names: str) -> dict[str, Kind]:
     return {name: "optional integer" if name in _OPTIONAL else "integer" for name in names}
 
 
-def _refuse(table: Columns, column: str, wrong: NDArray[np.bool_], problem: str) -> None:
+def _refuse(table: Columns, column: str, wrong: Bools, problem: str) -> None:
     if wrong.any():
         row = int(wrong.argmax())
         raise table.error(row, column, f"{table[column][row]} {problem}")

@@ -11,9 +11,9 @@ from typing import Final
 
 import numpy as np
 
+from models.contract.arrays import Floats, Ints
 from models.datasets.priors import CROSS_FIT_FOLDS, TEST, FoldCounts, cross_fit
 from models.datasets.splits import cross_fit_folds
-from models.datasets.table import Floats, Ints
 from models.datasets.taobao_log import ATTRIBUTES, LEVELS, Ads, Impressions
 from models.datasets.taobao_sixes import LENGTH, Sixes
 

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from models.datasets.table import Ints
+from models.contract.arrays import Bools, Ints
 from models.datasets.taobao_log import Impressions
 
 LENGTH: Final = 6
@@ -37,9 +36,9 @@ class Sixes:
     unseen: Ints
 
     @property
-    def is_test(self) -> NDArray[np.bool_]:
+    def is_test(self) -> Bools:
         """The last list of each user."""
-        last: NDArray[np.bool_] = self.following == 0
+        last: Bools = self.following == 0
         return last
 
 
@@ -81,13 +80,13 @@ def draw_unseen(log: Impressions, user: Ints, *, seed: int) -> Ints:
     return pool[drawn]
 
 
-def _repeated(rows: Ints) -> NDArray[np.bool_]:
+def _repeated(rows: Ints) -> Bools:
     """Which values [T, 6] stand further left in their row as well."""
     columns = [(rows[:, :j] == rows[:, j : j + 1]).any(axis=1) for j in range(rows.shape[1])]
     return np.column_stack(columns)
 
 
-def _contains(ordered: Ints, values: Ints) -> NDArray[np.bool_]:
+def _contains(ordered: Ints, values: Ints) -> Bools:
     place = np.searchsorted(ordered, values).clip(max=len(ordered) - 1)
-    found: NDArray[np.bool_] = ordered[place] == values
+    found: Bools = ordered[place] == values
     return found

@@ -26,9 +26,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from models.contract.arrays import AnyFloats
 from models.data.batches import ListArrays, batches
 from models.judging.list_orders import Orders, ndcg_of, planned_orders, shown_orders, sorted_orders
-from models.judging.metrics import Floats
 from models.nets.calibration import Offsets
 from models.nets.losses import listwise_terms
 from models.nets.value import COUNTED, ListValueModel
@@ -107,7 +107,7 @@ def choose_shares(held_out: Sequence[HeldOut], worths: Sequence[Worth], *, devic
     return Gate(tuple(shares), likely, knows_more, steps)
 
 
-def _likeliest(losses: Floats) -> float:
+def _likeliest(losses: AnyFloats) -> float:
     """Find the smallest share within one standard error of the best, from losses [lists, shares].
 
     It is 0 for fewer than two lists: one has no spread.
@@ -122,7 +122,7 @@ def _likeliest(losses: Floats) -> float:
     raise AssertionError("the best share is as good as itself")
 
 
-def _losses(held_out: Sequence[HeldOut], device: torch.device) -> list[Floats]:
+def _losses(held_out: Sequence[HeldOut], device: torch.device) -> list[AnyFloats]:
     """Compute per counted objective the listwise losses [lists, shares] of all parts whose model values it."""
     found: list[list[Tensor]] = [[torch.zeros(0, len(SHARES))] for _ in COUNTED]
     for part in held_out:
@@ -187,7 +187,7 @@ def _served_less_sorted(
     return figures
 
 
-def _leads(held_out: Sequence[HeldOut], ours: Sequence[Orders], theirs: Sequence[Orders], objective: int) -> Floats:
+def _leads(held_out: Sequence[HeldOut], ours: Sequence[Orders], theirs: Sequence[Orders], objective: int) -> AnyFloats:
     """List by how much the NDCG of an order is above another's, of all parts' lists with an event in the objective."""
     rows = []
     for part, mine, other in zip(held_out, ours, theirs, strict=True):
@@ -207,5 +207,5 @@ def _to_lower(shares: Sequence[float], weights: Triple) -> int:
     return max((o for o in weighted(weights) if shares[o] > 0), key=lambda o: (shares[o], o))
 
 
-def _standard_error(values: Floats) -> float:
+def _standard_error(values: AnyFloats) -> float:
     return float(values.std() / np.sqrt(len(values))) if len(values) else 0.0

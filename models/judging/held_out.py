@@ -14,11 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from models.contract.arrays import AnyFloats
 from models.contract.spec import OBJECTIVES
 from models.data.batches import Batch, batches
 from models.judging.gate import HeldOut
 from models.judging.list_orders import Orders, ndcg_of, planned_orders, random_ndcg, sorted_orders
-from models.judging.metrics import Floats, Interval, mean_interval, pcoc
+from models.judging.metrics import Interval, mean_interval, pcoc
 from models.nets.heads import HazardHead, HeadInput
 from models.nets.losses import listwise_terms
 from models.nets.value import COUNTED
@@ -115,13 +116,13 @@ def only(objective: int) -> Triple:
     return (float(objective == 0), float(objective == 1), float(objective == 2))
 
 
-def _ndcg(parts: Sequence[HeldOut], orders: Sequence[Orders], objective: int) -> Floats:
+def _ndcg(parts: Sequence[HeldOut], orders: Sequence[Orders], objective: int) -> AnyFloats:
     pairs = zip(parts, orders, strict=True)
     return np.concatenate([ndcg_of(order, part.lists.labels[..., objective]) for part, order in pairs])
 
 
 @torch.no_grad()
-def _terms(part: HeldOut, device: torch.device) -> Sequence[Mapping[str, Floats]]:
+def _terms(part: HeldOut, device: torch.device) -> Sequence[Mapping[str, AnyFloats]]:
     """Compute per counted objective the listwise losses of lists and the events of their first place.
 
     The losses are of ``model``, ``prior`` and ``random``; ``told`` says which lists count in them. The events are
@@ -129,7 +130,7 @@ def _terms(part: HeldOut, device: torch.device) -> Sequence[Mapping[str, Floats]
     """
     model = part.model.to(device).eval()
     names = ("model", "prior", "random", "told", "expected", "happened")
-    rows: list[list[Floats]] = [[] for _ in COUNTED]
+    rows: list[list[AnyFloats]] = [[] for _ in COUNTED]
     for batch in batches(part.lists.tensors(device), _BATCH):
         # One pass through the model gives the logits, and with them the gains and every objective's scores.
         inputs = model.head_inputs(batch)
@@ -142,7 +143,7 @@ def _terms(part: HeldOut, device: torch.device) -> Sequence[Mapping[str, Floats]
     return [dict(zip(names, np.concatenate(found, axis=1), strict=True)) for found in rows]
 
 
-def _list_terms(batch: Batch, objective: int, scores: tuple[Tensor, Tensor], first_gain: Tensor) -> Floats:
+def _list_terms(batch: Batch, objective: int, scores: tuple[Tensor, Tensor], first_gain: Tensor) -> AnyFloats:
     """Compute the rows [6, lists] of `_terms` from the scores [B, L] of model and prior."""
     labels, observed = batch["labels"][:, :, objective, None], batch["observed"][:, objective, None]
     outcome = (labels, batch["lengths"], observed)
