@@ -39,7 +39,6 @@ TOLERANCE: Final = 0.006
 """How far below the sort's NDCG the lower end of the served lists' interval may lie."""
 _MOST_LISTS: Final = 2000
 """Lists that a veto looks at: enough for an interval as narrow as the tolerance asks for, and planned in seconds."""
-_BATCH: Final = 1024
 _ROUNDING: Final = 1e-6
 """Nats a list that may be rounding: where nothing was learnt all shares are alike but for it, and 0 is to be chosen."""
 _Z: Final = 1.96
@@ -137,7 +136,7 @@ def _terms(part: HeldOut, device: torch.device) -> Iterator[tuple[int, Tensor]]:
     """Compute each objective's listwise losses [lists, shares] of lists with an event and a choice, batch by batch."""
     part.set([1.0] * len(COUNTED))
     part.model.to(device).eval()
-    for batch in batches(part.lists.tensors(device), _BATCH):
+    for batch in batches(part.lists.tensors(device)):
         lengths = batch["lengths"]
         for o, (head, item) in enumerate(part.model.hazard_inputs(batch)):
             labels, observed = batch["labels"][:, :, o, None], batch["observed"][:, o, None]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 import torch
@@ -24,8 +23,6 @@ from models.nets.heads import HazardHead, HeadInput
 from models.nets.losses import listwise_terms
 from models.nets.value import COUNTED
 from models.planners.worth import Triple, Worth
-
-_BATCH: Final = 1024
 
 
 @dataclass(frozen=True)
@@ -131,7 +128,7 @@ def _terms(part: HeldOut, device: torch.device) -> Sequence[Mapping[str, AnyFloa
     model = part.model.to(device).eval()
     names = ("model", "prior", "random", "told", "expected", "happened")
     rows: list[list[AnyFloats]] = [[] for _ in COUNTED]
-    for batch in batches(part.lists.tensors(device), _BATCH):
+    for batch in batches(part.lists.tensors(device)):
         # One pass through the model gives the logits, and with them the gains and every objective's scores.
         inputs = model.head_inputs(batch)
         gains = model.gains(torch.stack([head(item) for head, item in inputs], dim=2))

@@ -6,7 +6,7 @@ that a planner finds under the model.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,8 +16,6 @@ from models.contract.spec import OBJECTIVES
 from models.data.batches import ListArrays, batches
 from models.judging import metrics
 from models.nets.value import COUNTED, ListValueModel
-
-_BATCH: Final = 1024
 
 
 def mean_per_slot(data: ListArrays) -> tuple[dict[str, float], list[str]]:
@@ -42,7 +40,7 @@ def predict(model: ListValueModel, data: ListArrays, device: torch.device) -> An
     model.eval()
     outcomes = []
     with torch.inference_mode():
-        for batch in batches(data.tensors(device), _BATCH):
+        for batch in batches(data.tensors(device)):
             outcomes.append(model.increments(batch).cumsum(dim=1).cpu().numpy())
     model.train(was_training)
     return np.concatenate(outcomes)

@@ -28,7 +28,6 @@ LOSS_OF: Final[Mapping[HeadKind, LossKind]] = {"hazard": "path", "independent": 
 
 LISTWISE: Final = 0.5
 """Weight μ of the listwise loss beside the path likelihood."""
-_BATCH: Final = 1024
 
 
 @dataclass(frozen=True)
@@ -156,7 +155,7 @@ def _kept_corrections(model: ListValueModel, data: ListArrays) -> Tensor:
     device = next(model.parameters()).device
     model.eval()
     rows = []
-    for batch in batches(data.tensors(device), _BATCH):
+    for batch in batches(data.tensors(device)):
         parts = [head.share * head.correction(item) for head, item in model.hazard_inputs(batch)]
         rows.append(torch.stack(parts, dim=2).cpu())
     return torch.cat(rows)
