@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from models.commands.mine import chosen_records
+from models.data.batches import Batch
 from models.data.slates import encode_slates, list_features
 from models.nets.checkpoint import load_checkpoint
-from models.nets.inputs import Batch
 from models.nets.value import ListValueModel
 from models.planners.search.beam import beam_search
 from models.planners.search.expansions import left_first

@@ -20,12 +20,11 @@ from models.contract.features import Encoder
 from models.contract.manifest import MODEL_FILE, Limits, Manifest
 from models.contract.partition import sorted_slots
 from models.contract.spec import OBJECTIVES, FeatureSpec
-from models.data.batches import join_chunks
+from models.data.batches import Batch, join_chunks
 from models.data.lists import ListRecord
 from models.data.slates import encode_slates
 from models.nets.checkpoint import Checkpoint
 from models.nets.heads import HazardHead
-from models.nets.inputs import Batch
 from models.nets.value import ListValueModel
 from models.planners.graphs.sort_gen import queue_graph
 from models.planners.objective import default_queues, objective_formula

@@ -23,7 +23,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from models.contract.spec import OBJECTIVES
-from models.data.batches import digest
+from models.data.batches import Batch, digest
 from models.data.slates import SlateArrays
 from models.locks import only_one
 from models.mining.shards import (
@@ -37,7 +37,6 @@ from models.mining.shards import (
     write_shard,
 )
 from models.nets.checkpoint import Checkpoint, weights_digest
-from models.nets.inputs import Batch
 from models.nets.value import ListValueModel
 from models.planners.search.beam import beam_search
 from models.planners.search.local_search import improve, soft_labels

@@ -21,8 +21,7 @@ from models.nets.checkpoint import Checkpoint, GeneratorCheckpoint, load_checkpo
 from models.nets.generator import GeneratorConfig
 from models.training.distill import DistillOptions, fit_generator
 from models.training.loop import Progress, TrainOptions
-from models.training.provenance import origin
-from models.training.value import CHECKPOINT_FILE, METRICS_FILE, read_splits
+from models.training.value import CHECKPOINT_FILE, METRICS_FILE, origin, read_splits
 
 FAMILY: Final = "degre"
 

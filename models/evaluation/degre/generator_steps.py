@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.baselines.training import evaluator_calls, train_baseline
+from models.data.batches import Batch
 from models.data.slates import SlateArrays
 from models.evaluation.degre.arrays import save_array
 from models.evaluation.degre.judges import EVALUATOR, features
@@ -34,7 +35,6 @@ from models.evaluation.degre.steps import Step
 from models.evaluation.degre.workspace import LISTS_FILE, Workspace, chunks, planner_step
 from models.mining.join import MinedArrays, join_mined
 from models.mining.mine import LocalSearch, MiningOptions, mine
-from models.nets.inputs import Batch
 from models.planners.worth import CLICKS_ONLY, Worth
 from models.training.distill import fit_generator
 from models.training.loop import STATE_FILE

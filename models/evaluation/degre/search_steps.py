@@ -87,7 +87,7 @@ def best_lists(lists: Tensor, values: Tensor) -> Tensor:
     return lists[torch.arange(len(lists), device=lists.device), best]
 
 
-def _best_under(space: Workspace, batch: Mapping[str, Tensor], worth: Worth, lists: Tensor) -> Tensor:
+def _best_under(space: Workspace, batch: dict[str, Tensor], worth: Worth, lists: Tensor) -> Tensor:
     if lists.shape[1] == 1:
         return lists[:, 0]
     return best_lists(lists, worth(list_outcomes(space.evaluator, batch, lists)[:, :, -1]))
