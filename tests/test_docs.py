@@ -110,7 +110,7 @@ def _rooms() -> dict[str, str]:
 @pytest.mark.parametrize("room", sorted(_rooms()))
 def test_the_architecture_names_the_files_of_a_room(room: str) -> None:
     described = _rooms()[room]
-    named = set(re.findall(r"`([a-z_]+\.[a-z]+)`", described))
+    named = set(re.findall(r"`([a-z0-9_]+\.[a-z]+)`", described))
     files = {path.name for path in (ROOT / room).iterdir() if path.is_file()}
     assert named <= files
     if not re.search(r"\bone (file|module)\b", described):
