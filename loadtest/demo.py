@@ -21,7 +21,7 @@ from loadtest.requests.valid_list import list_problem
 from loadtest.rig.client import KeepAliveClient
 from loadtest.rig.latency import BUDGET_MS, Latency
 from loadtest.rig.server import HOST, Server, ServerError, running_server
-from models.contract.manifest import Manifest
+from models.contract.manifest import DEMO_BUNDLE, Manifest
 
 PATH: Final = "/v1/rerank"
 TOP_N: Final = 10
@@ -185,7 +185,7 @@ def show(service: Service, server: Server, bundle: Path, manifest: Manifest) -> 
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve, show, stop. The exit status is 0, or 2 when the service did not work; `make loadtest` judges its speed."""
     parser = argparse.ArgumentParser(prog="python -m loadtest.demo", description=__doc__)
-    parser.add_argument("--bundle", type=Path, default=Path("bundles/demo/1"), help="bundle folder (bundles/demo/1)")
+    parser.add_argument("--bundle", type=Path, default=DEMO_BUNDLE, help="bundle folder (the embedded one)")
     options = parser.parse_args(argv)
     try:
         manifest = Manifest.read(options.bundle)

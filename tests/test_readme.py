@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from loadtest.rig.server import running_server
+from models.contract.manifest import EMBEDDED_BUNDLES
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -26,7 +27,7 @@ def block(name: str) -> Any:
 
 def test_the_request_in_the_readme_gets_the_answer_in_the_readme() -> None:
     body = json.dumps(block("request")).encode()
-    with running_server(ROOT / "bundles", options=("--budget-ms", "30000")) as server:
+    with running_server(EMBEDDED_BUNDLES, options=("--budget-ms", "30000")) as server:
         request = urllib.request.Request(
             f"{server.url}/v1/rerank", body, {"content-type": "application/json"}, method="POST"
         )
