@@ -19,10 +19,15 @@ EMBEDDED = "serving the embedded demo bundle"
 def served(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Settings]:
     """The settings that a service would have been run with, in an empty folder."""
     seen: list[Settings] = []
+
+    def run_alone(settings: Settings) -> int:
+        seen.append(settings)
+        return 0
+
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("LISTWRIGHT_BUNDLES", raising=False)
     monkeypatch.setattr(command, "configure_logging", lambda **_: None)
-    monkeypatch.setattr(command, "run_alone", lambda settings: seen.append(settings) or 0)
+    monkeypatch.setattr(command, "run_alone", run_alone)
     return seen
 
 
