@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -193,7 +194,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             show(Service(client), server, options.bundle, manifest)
     except (ValueError, OSError, ServerError) as error:
         parser.exit(2, f"loadtest.demo: {error}\n")
-    print(f"Stopped. To keep it running: .venv-demo/bin/listwright serve --bundles {options.bundle.parents[1]}")
+    command = Path(sys.executable).with_name("listwright")
+    print(f"Stopped. To keep it running: {command} serve --bundles {options.bundle.parents[1]}")
     return 0
 
 
