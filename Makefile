@@ -33,8 +33,8 @@ RUN_TESTS := $(BIN)/coverage erase && $(BIN)/coverage run -m pytest
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock demo test coverage lint typecheck train-demo loadtest bench plan cost-growth paired peers peers-setup \
-	overload lifecycle gpu-check clean
+.PHONY: help setup lock demo test coverage release-test lint typecheck train-demo loadtest bench plan cost-growth \
+	paired peers peers-setup overload lifecycle gpu-check clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -65,8 +65,8 @@ lock: ## renew constraints.txt: the newest versions that pyproject.toml allows
 	$(call make_venv,$(LOCK_VENV))
 	$(LOCK_VENV)/bin/pip install --quiet 'uv>=0.9,<1'
 	mkdir -p build
-	echo '$(TORCH)' | sed 's/+.*//' | $(LOCK_VENV)/bin/uv pip compile - pyproject.toml --quiet --upgrade --universal --fork-strategy fewest \
-		--python-version 3.11 --extra cpu --extra gpu --extra train --extra load --extra dev \
+	echo '$(TORCH)' | sed 's/+.*//' | $(LOCK_VENV)/bin/uv pip compile - pyproject.toml --quiet --upgrade \
+		--universal --fork-strategy fewest --python-version 3.11 --extra cpu --extra gpu --extra train --extra load --extra dev \
 		--no-header --no-annotate --output-file build/constraints.txt
 	echo '# Exact versions of what the extras cpu, gpu, train, load and dev install; `make lock` renews them.' > constraints.txt
 	grep -vE '^(nvidia|cuda|triton)\b' build/constraints.txt >> constraints.txt
@@ -87,6 +87,9 @@ coverage: test ## branch coverage of the tests and of what they start, each agai
 	$(BIN)/coverage report --include='service/*' --format=total --precision=1 --fail-under=90
 	$(BIN)/coverage report --include='models/contract/*' --format=total --precision=1 --fail-under=98
 	$(BIN)/coverage report --format=total --precision=1 --fail-under=90
+
+release-test: setup ## build the wheel, install it in an environment elsewhere, serve, ask, run the demo
+	$(BIN)/python -m pytest -m slow tests/release $(ARGS)
 
 lint: setup ## ruff: rules and formatting
 	$(BIN)/ruff check .

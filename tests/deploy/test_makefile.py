@@ -28,6 +28,7 @@ def _make(*arguments: str, folder: Path = ROOT) -> subprocess.CompletedProcess[s
         "demo",
         "test",
         "coverage",
+        "release-test",
         "lint",
         "typecheck",
         "train-demo",
@@ -89,9 +90,9 @@ def test_coverage_runs_the_tests_once_and_measured_and_has_a_least_for_each_part
     assert "coverage run" not in _make("--dry-run", "test").stdout
 
 
-def test_ci_runs_make_test_with_coverage_and_stops_at_the_first_failure() -> None:
+def test_ci_runs_make_test_with_coverage_then_tests_the_release_and_stops_at_the_first_failure() -> None:
     script = ROOT / ".ci" / "run"
     lines = script.read_text("utf-8").splitlines()
     assert script.stat().st_mode & stat.S_IXUSR
     assert "set -euo pipefail" in lines
-    assert lines[-1] == "make test coverage"
+    assert lines[-2:] == ["make test coverage", "make release-test"]

@@ -1,4 +1,7 @@
-"""The wheel in a bare environment outside the checkout: it serves, answers README's request and runs the demo."""
+"""The wheel in a bare environment outside the checkout: it serves, answers README's request and runs the demo.
+
+`make release-test` runs these; they take about a minute, most of it pip's.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,8 @@ from tests.deploy.files import ROOT
 from tests.release.conftest import Release
 from tests.release.test_distributions import PROJECT
 from tests.test_readme import TOLERANCE, block
+
+pytestmark = pytest.mark.slow
 
 NEVER: Final = ("torch", "onnx", "pyarrow", "locust", "pytest")
 """Packages that serving does not install."""
