@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from loadtest.rig.server import running_server
+from models.contract.manifest import EMBEDDED_BUNDLES
 from tests.documents import ROOT
 
-BUNDLES = ROOT / "models" / "embedded"
 README = (ROOT / "README.md").read_text("utf-8")
 API = (ROOT / "docs" / "api.md").read_text("utf-8")
 TOLERANCE = 1e-3
@@ -24,7 +24,7 @@ LINES = 110
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
     """A service with the demo bundle and time enough on any machine."""
-    with running_server(BUNDLES, options=("--budget-ms", "30000")) as server:
+    with running_server(EMBEDDED_BUNDLES, options=("--budget-ms", "30000")) as server:
         yield server.url
 
 
