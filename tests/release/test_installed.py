@@ -23,7 +23,7 @@ from loadtest.rig.openloop.build import why_unavailable
 from tests.deploy.files import ROOT
 from tests.release.conftest import Release
 from tests.release.test_distributions import PROJECT
-from tests.test_readme import TOLERANCE, block
+from tests.test_readme import README, TOLERANCE, block
 
 pytestmark = pytest.mark.slow
 
@@ -130,7 +130,7 @@ def wait_until_ready(url: str) -> None:
 
 
 def test_the_embedded_bundle_gives_the_answer_in_the_readme(url: str) -> None:
-    answer, shown = ask(f"{url}/v1/rerank", block("request")), block("response")
+    answer, shown = ask(f"{url}/v1/rerank", block(README, "request")), block(README, "response")
     assert answer["items"] == shown["items"]
     assert answer["value"] == pytest.approx(shown["value"], abs=TOLERANCE, rel=TOLERANCE)
     assert [model["name"] for model in ask(f"{url}/v1/models")["models"]] == ["demo"]
