@@ -40,10 +40,7 @@ class Administration(Protocol):
         ...
 
     async def reload(self, name: str, version: str | None) -> ModelStatus:
-        """Load a version (newest if None) aside, check it, then switch to it.
-
-        Raises `Problem`.
-        """
+        """Load a version (newest if None) aside, check it, then switch. Raises `Problem`."""
         ...
 
 
@@ -69,10 +66,7 @@ def create_admin_app(*, settings: Settings, registry: Registry, loader: Loader) 
 def admin_app(
     settings: Settings, administration: Administration, scrape: Callable[[], CollectorRegistry] | None = None
 ) -> FastAPI:
-    """Build the app; with `scrape`, it shows metrics as well.
-
-    API keys, where they are set, are needed here too.
-    """
+    """Build the app, with the same API keys; with `scrape` it shows metrics as well."""
     keys = ApiKeys(settings.api_keys)
 
     def authorised(authorization: Annotated[str | None, Header()] = None) -> None:

@@ -36,8 +36,6 @@ class PublicApp(FastAPI):
 
     Those take longer than checking a request does. FastAPI serves all other routes; the endpoint turns every fault of
     its own into an answer.
-
-    Those take longer than checking a request does; the endpoint turns every fault of its own into an answer.
     """
 
     def __init__(self, endpoint: RerankEndpoint) -> None:
@@ -73,10 +71,7 @@ def create_app(
     dispatcher: Dispatcher,
     observers: Sequence[RequestObserver] = (),
 ) -> PublicApp:
-    """Build the app.
-
-    `metrics` observes every request, and so do `observers`.
-    """
+    """Build the app. `metrics` observes every request, and so do `observers`."""
     keys = ApiKeys(settings.api_keys)
     admission = Admission(admission_options(settings))
     metrics.watch(

@@ -24,10 +24,7 @@ _SECRET: Final = frozenset(("api_keys",))
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add one flag per setting, except for secrets.
-
-    A command line can be read by every user of a machine.
-    """
+    """Add one flag per setting, except for secrets: every user can read command lines."""
     for name, field in Settings.model_fields.items():
         if name in _SECRET:
             continue

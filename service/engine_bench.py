@@ -3,10 +3,6 @@
 Every batch size is timed run by run, inputs from the host and outputs back on it, as the service runs it. The report
 also says how the bundle's recorded requests were answered, which nodes ran on which provider, and how many shapes are
 replayed as CUDA graphs, or why none is. With ``--requests`` the answers to requests of one's own are kept.
-
-Every batch size is timed run by run, inputs from the host and outputs back on it, as the service runs it. Beside the
-times stand how the bundle's recorded requests were answered, which nodes ran on which provider, and how many shapes
-are replayed as CUDA graphs, or why none is. With ``--requests`` the answers to requests of one's own are kept.
 """
 
 from __future__ import annotations
@@ -72,10 +68,7 @@ class _Bench:
     """Measure one bundle; every finding is written at once."""
 
     def __init__(self, options: argparse.Namespace) -> None:
-        """Check the options.
-
-        Raises `SettingsError` if the provider does not work, and `SpecError` if there is no bundle.
-        """
+        """Check the options. Raises `SettingsError` for the provider, `SpecError` for the bundle."""
         if min(options.batches) < 1:
             raise ValueError(f"--batches: must be at least 1, not {min(options.batches)}")
         if (options.requests is None) != (options.answers is None):
@@ -130,10 +123,7 @@ class _Bench:
         }
 
     def _placement(self, batch: BatchArrays) -> dict[str, Any]:
-        """Count nodes per provider.
-
-        A profile that fails is only reported, so that the engine is timed all the same.
-        """
+        """Count nodes per provider; a failing profile is only reported."""
         name = PROVIDERS[self._config.provider]
         own = provider_options(self._config, graphs=False) if self._config.provider == "cuda" else {}
         try:

@@ -29,10 +29,7 @@ _log = logging.getLogger(__name__)
 
 
 def run(settings: Settings) -> int:
-    """Serve until SIGTERM or SIGINT; return 0 after a clean stop.
-
-    Raises `SettingsError` for settings that cannot work at all.
-    """
+    """Serve until told to stop; return 0. Raises `SettingsError` for settings that cannot work."""
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(serve(settings))
     return 0

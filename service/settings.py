@@ -1,9 +1,6 @@
 """Read every option of the service from `LISTWRIGHT_*` variables and command-line flags.
 
 The class below is the one definition: environment names, flags, `--help` and docs/settings.md all come from it.
-
-The class below is the one definition: environment names, flags, `--help` and docs/settings.md all come from it.
-It knows nothing about what the options do.
 """
 
 from __future__ import annotations
@@ -179,10 +176,7 @@ def user_cache_folder() -> Path | None:
 
 
 def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
-    """Read settings from the environment, with `overrides` (flags) above it.
-
-    Raises `SettingsError` naming each bad one.
-    """
+    """Read the environment, with `overrides` above it. Raises `SettingsError` naming each fault."""
     if unknown := _unknown_variables():
         raise SettingsError(f"{', '.join(unknown)}: no such setting; see docs/settings.md")
     try:

@@ -19,10 +19,7 @@ _FOLDER_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 class Catalogue:
-    """List the bundles on disk.
-
-    Nothing is cached: every answer reads the folder again.
-    """
+    """List the bundles on disk; nothing is cached."""
 
     def __init__(self, root: Path) -> None:
         self._root = root.resolve()
@@ -32,8 +29,6 @@ class Catalogue:
 
         Returns none, and logs the error, where the folder cannot be read: a volume that is away is no reason to stop
         serving.
-
-        Logs it and finds none where the folder cannot be read: a volume that is away is no reason to stop serving.
         """
         try:
             folders = sorted(self._root.iterdir(), key=lambda p: p.name)
@@ -45,9 +40,7 @@ class Catalogue:
     def folder(self, name: str, version: str | None) -> Path:
         """Return a bundle's folder, of its newest version if `version` is None.
 
-        It must lie inside the root, even by links.
-
-        Raises `BundleError`.
+        It must lie inside the root, even by links. Raises `BundleError`.
         """
         for key, value in (("model", name), ("version", version)):
             if value is not None and not _FOLDER_NAME.fullmatch(value):

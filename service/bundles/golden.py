@@ -56,10 +56,7 @@ class _Limits:
 
 
 def _limits(manifest: Manifest) -> _Limits:
-    """Read the limits that the exporter found for the bundle's precision.
-
-    Raises `BundleError` if they would excuse anything.
-    """
+    """Read the limits that the exporter found. Raises `BundleError` if they excuse anything."""
     given = manifest.provenance.get("golden", {"tie": _NEAR_TIE, "tolerance": _TOLERANCE})
     names = {field.name for field in fields(_Limits)}
     if not isinstance(given, Mapping) or given.keys() != names:
@@ -90,10 +87,7 @@ def _read(manifest: Manifest, path: Path) -> tuple[Arrays, Arrays]:
 
 
 def _margins(margins: AnyArray, shape: tuple[int, ...]) -> AnyArray:
-    """Check that there is a margin for every step.
-
-    A margin that is NaN would excuse any order.
-    """
+    """Check that every step has a margin; a NaN would excuse any order."""
     if margins.shape != shape or np.isnan(np.asarray(margins, np.float64)).any():
         raise BundleError(f"{GOLDEN_FILE}: output.margin must hold a number for every step, {list(shape)} in all")
     return margins

@@ -2,9 +2,6 @@
 
 Order of checks: manifest, formulas, checksums, the graph against the manifest, golden requests against their answers
 (which also warms the graph).
-
-Order of checks: manifest, formulas, checksums, the graph against the manifest, golden requests against their answers
-(which also warms the graph). Knows nothing about which models are live.
 """
 
 from __future__ import annotations
@@ -36,10 +33,7 @@ _OUTPUTS: Final = frozenset(("order", "value", "penalty", "score", "runner_up"))
 
 
 def load_bundle(folder: Path, config: SessionConfig) -> Model:
-    """Load, check and warm the bundle in `folder`.
-
-    Raises `BundleError`, which names the fault.
-    """
+    """Load, check and warm the bundle in `folder`. Raises `BundleError` naming the fault."""
     try:
         manifest = Manifest.read(folder)
     except SpecError as error:
@@ -87,10 +81,7 @@ def check_files(manifest: Manifest, folder: Path) -> None:
 
 
 def check_graph(manifest: Manifest, graph: GraphFacts) -> None:
-    """Compare the graph with the manifest and with the service's own inputs.
-
-    Raises `BundleError` for another fingerprint, input or output.
-    """
+    """Compare the graph with the manifest and the service's inputs. Raises `BundleError`."""
     if graph.fingerprint != manifest.spec.fingerprint:
         raise BundleError(
             f"{MODEL_FILE}: was exported for the feature spec {graph.fingerprint!r}, "
@@ -107,10 +98,7 @@ def check_graph(manifest: Manifest, graph: GraphFacts) -> None:
 
 
 def _check_sort(manifest: Manifest, graph: GraphFacts) -> None:
-    """Check that the graph takes the sort's list and reports it, or does neither.
-
-    Graphs made before there was such a list have neither.
-    """
+    """Check that the graph takes the sort's list and reports it, or does neither."""
     takes = next((t for t in graph.inputs if t.name == SORT_SLOTS), None)
     says = next((t for t in graph.outputs if t.name == KEPT_SORT), None)
     if (takes is None) != (says is None):

@@ -36,8 +36,5 @@ class Model:
 
     @cached_property
     def inputs(self) -> frozenset[str]:
-        """Names of the arrays that the graph takes.
-
-        A spec without user numbers, for example, has no `user_numbers`.
-        """
+        """Names of the arrays that the graph takes; not every spec needs all."""
         return frozenset(tensor.name for tensor in self.manifest.inputs)

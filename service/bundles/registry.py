@@ -13,9 +13,8 @@ Tell = Callable[[Model], None]
 class Registry:
     """Hold live models by name and version.
 
-    The last one published of a name is its current version.
-
-    At most `keep_versions` of a name are live. Used from the event loop only.
+    The last one published of a name is its current version. At most `keep_versions` of a name are live. Used from the
+    event loop only.
     """
 
     def __init__(self, *, default: str | None = None, retry_after_seconds: int = 1, keep_versions: int = 1) -> None:
@@ -59,9 +58,8 @@ class Registry:
     def publish(self, model: Model) -> None:
         """Make `model` the current version of its name.
 
-        If too many versions are live then, the one published longest ago is retired.
-
-        Requests that have begun end with the version they began with.
+        If too many versions are live then, the one published longest ago is retired. Requests that have begun end with
+        the version they began with.
         """
         versions = self._models.setdefault(model.name, {})
         replaced = versions.pop(model.version, None)
@@ -85,10 +83,7 @@ class Registry:
         self._retired.append(tell)
 
     def fail(self, name: str, reason: str) -> None:
-        """Note why a bundle is not live.
-
-        One that is live already stays so, and stays ready.
-        """
+        """Note why a bundle is not live, unless its name is live already."""
         if name not in self._models:
             self._failures[name] = reason
 
@@ -107,10 +102,7 @@ class Registry:
         self._drained.append(tell)
 
     def why_not_ready(self) -> str | None:
-        """Return the reason for not being ready, or None.
-
-        Ready means: all bundles of the start are live, and so is the default model.
-        """
+        """Return the reason why start-up bundles or the default model are not live, or None."""
         if self._draining:
             return "the service is shutting down"
         if self._loading:

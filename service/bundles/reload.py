@@ -44,10 +44,7 @@ class Loader:
         self._lock = asyncio.Lock()
 
     async def load_all(self) -> None:
-        """Load the newest versions of every name.
-
-        A bundle that fails is noted in the registry and logged.
-        """
+        """Load the newest versions of every name; note and log failures."""
         async with self._lock:  # Else a version that a reload asks for meanwhile would be replaced by the newest.
             for name, version in self._catalogue.newest(self._registry.keep_versions):
                 try:
@@ -77,9 +74,8 @@ class Loader:
     async def reload_all(self) -> None:
         """Switch every name in the folder to its newest version, new names included.
 
-        A version that is current already is not loaded again.
-
-        A bundle that is refused is logged, and what it would have replaced goes on serving.
+        A version that is current already is not loaded again. A bundle that is refused is logged, and what it would
+        have replaced goes on serving.
         """
         async with self._lock:
             for name, version in self._catalogue.newest(1):
@@ -132,10 +128,7 @@ class Loader:
         return model
 
     def _load_quietly(self, name: str, version: str | None) -> Model:
-        """Load at the lowest priority while requests are answered.
-
-        Their time matters, and this load's does not.
-        """
+        """Load at the lowest priority while requests are answered: their time matters more."""
         with low_priority(self._registry.serving):
             return self.load(name, version)
 

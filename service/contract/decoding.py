@@ -40,10 +40,7 @@ def decode_request(body: bytes) -> RerankRequest:
 
 
 def _malformed(message: str, body: bytes) -> Problem:
-    """Make a 422 if a NaN or Infinity is the only fault, else a 400.
-
-    Other JSON writers emit NaN and Infinity.
-    """
+    """Make a 422 if a NaN or Infinity is the only fault, else a 400."""
     for path, value in _walk(_read_leniently(body)):
         if isinstance(value, _NotANumber):
             return invalid(path[:300], f"is {value.text}; numbers must be finite")
@@ -63,10 +60,7 @@ def _invalid(message: str, body: bytes) -> Problem:
 
 
 def _find_key(path: str, body: bytes) -> str:
-    """Find the first entry of the object at `path` whose value is refused.
-
-    Returns its path.
-    """
+    """Return the path of the first refused entry of the object at `path`."""
     kind = _VALUE_TYPES[path.rpartition(".")[2]]
     inner = _read_leniently(body)
     try:
@@ -106,10 +100,7 @@ def _read_leniently(body: bytes) -> Any:
 
 
 def _walk(root: Any) -> Iterator[tuple[str, Any]]:
-    """Yield every scalar in `root` with its path, in order.
-
-    Without recursion, since clients choose the depth.
-    """
+    """Yield every scalar with its path, without recursion, since clients choose the depth."""
     stack = [("", root)]
     while stack:
         path, value = stack.pop()

@@ -1,8 +1,6 @@
 """Define the errors that clients see: RFC 9457 problem documents with a stable `type`.
 
 Raise a `Problem` anywhere below the app and it becomes the answer.
-
-Raise a `Problem` anywhere below the app and it becomes the answer. Knows nothing about routes or models.
 """
 
 from __future__ import annotations

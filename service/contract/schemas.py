@@ -2,9 +2,6 @@
 
 Types hold what can be said about one value alone; checks that take two values or a bundle are in `checks.py` and
 `plan.py`. msgspec's floats are always finite: NaN and Infinity are no JSON, and 1e999 is refused as out of range.
-
-Types hold what can be said about one value alone; what takes two values or a bundle is in `checks.py` and `plan.py`.
-msgspec's floats are always finite: NaN and Infinity are no JSON, and 1e999 is refused as out of range.
 """
 
 from __future__ import annotations
@@ -50,10 +47,8 @@ class Candidate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, g
 class Objectives(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """Weights α, β, γ; they may not all be 0.
 
-    A missing one takes the bundle's default.
-
-    One that `/v1/models` does not list as `valued` may have no weight. A model with `fixed_objectives` there takes its
-    own mix only, at any scale.
+    A missing one takes the bundle's default. One that `/v1/models` does not list as `valued` may have no weight. A
+    model with `fixed_objectives` there takes its own mix only, at any scale.
     """
 
     click: Annotated[Weight, Meta(description="α")] | None = None
@@ -139,10 +134,8 @@ class ObjectiveValues(Struct, frozen=True, gc=False):
 class Explanation(Struct, frozen=True, gc=False):
     """Reasons for one choice of the model.
 
-    In SORT-Gen `score` = λ · (sum of `parts`) − `penalty`.
-
-    In DeGRe it is λ · P − `penalty`, with P the generator's probability of the item among those that are left; the
-    parts then say what its evaluator makes of the choice.
+    In SORT-Gen `score` = λ · (sum of `parts`) − `penalty`. In DeGRe it is λ · P − `penalty`, with P the generator's
+    probability of the item among those that are left; the parts then say what its evaluator makes of the choice.
     """
 
     queue: Annotated[str, Meta(description="The queue that the item stood in.")]

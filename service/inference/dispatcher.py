@@ -30,10 +30,7 @@ class DeadlineNear(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
-    """A job on its way, and the latest time for its answer.
-
-    `answer_by` is the request's deadline less the lead, and so the job's own deadline.
-    """
+    """A job on its way; `answer_by` is its own deadline."""
 
     answer_by: float
     job: Job
@@ -67,9 +64,6 @@ class Dispatcher:
 
         It is 0 for an engine with nothing to do: that is always given a try, or one slow spell would never be found to
         be over.
-
-        Nothing for an engine with nothing to do: it is always given a try, or one slow spell would never be found to be
-        over.
         """
         return 0.0 if self._thread.idle else self._thread.seconds_until_done(engine)
 

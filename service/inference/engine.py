@@ -40,10 +40,7 @@ class EngineError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One request's share of a run.
-
-    It holds outputs without the batch axis, and the seconds that the request waited and the run took.
-    """
+    """One request's outputs, without a batch axis, and the times of its run."""
 
     outputs: Arrays
     wait_seconds: float
@@ -55,9 +52,8 @@ class Answer:
 class Job:
     """One request's work for an engine.
 
-    It is dropped before inference if `future` is done by then: the deadline came, or the client left.
-
-    `deadline` is on `perf_counter`'s clock. Work in the `background` runs alone, and only when nothing else waits.
+    It is dropped before inference if `future` is done by then: the deadline came, or the client left. `deadline` is on
+    `perf_counter`'s clock. Work in the `background` runs alone, and only when nothing else waits.
     """
 
     engine: Engine

@@ -2,9 +2,6 @@
 
 Requests differ in two sizes only: the embedding width and, for some models, the number of slots. Both may be padded
 with zeros without changing an answer: zeros add nothing to a cosine, and a slot that is not valid is never chosen.
-
-Both may be padded with zeros without changing an answer: zeros add nothing to a cosine, and a slot that is not valid is
-never chosen.
 """
 
 from __future__ import annotations

@@ -79,9 +79,8 @@ class InferenceThread:
     def seconds_until_done(self, engine: Engine) -> float:
         """Estimate the time until a job that is submitted now is done.
 
-        That is the rest of the present run, and the runs up to its own.
-
-        Only what waits for the same engine is counted exactly; other engines' jobs count as if they were this one's.
+        That is the rest of the present run, and the runs up to its own. Only what waits for the same engine is counted
+        exactly; other engines' jobs count as if they were this one's.
         """
         running, times = self._running, self._fit(engine)
         left = 0.0 if running is None else max(0.0, running.started + running.expected_seconds - perf_counter())
@@ -90,10 +89,7 @@ class InferenceThread:
         return left + ahead + (times.predict(last) if last else 0.0)
 
     def run_seconds(self, engine: Engine) -> float:
-        """Return a bound that about 99 of 100 single runs stay below.
-
-        It is 0 before the first run.
-        """
+        """Return a bound for 99 of 100 single runs; 0 before the first run."""
         return self._fit(engine).bound(1)
 
     def close(self) -> None:
@@ -111,10 +107,7 @@ class InferenceThread:
                 self._run_next()
 
     def _take_in(self) -> bool:
-        """Move new jobs to the waiting list; sleep while there is nothing to do.
-
-        Returns False once the thread is closed and all is done.
-        """
+        """Take in new jobs, sleeping while there are none; False once all is done."""
         sleeping = not self._waiting and not self._closing
         try:
             while True:
@@ -152,10 +145,7 @@ class InferenceThread:
 
 
 def most_urgent(waiting: Sequence[Job]) -> Job:
-    """Return the job with the earliest deadline; ties in the order of arrival.
-
-    Work in the background comes after all other work.
-    """
+    """Return the job with the earliest deadline; work in the background comes last."""
     return min(waiting, key=lambda job: (job.background, job.deadline))
 
 

@@ -1,8 +1,6 @@
 """Measure the agreement of two lists.
 
 Items are any hashable values, no list holds one twice, and neither may be empty.
-
-Knows nothing about requests or models.
 """
 
 from __future__ import annotations
@@ -18,15 +16,14 @@ from models.contract.arrays import Ints
 def kendall_tau(first: Sequence[Hashable], second: Sequence[Hashable]) -> float:
     """Return Kendall's τ-b, −1…1, over all items that either list holds.
 
-    An item that a list lacks is tied behind its last one.
-
-    τ-b is the form with ties (M. G. Kendall, The treatment of ties in ranking problems, Biometrika 33, 1945): agreeing
-    less opposed pairs, over the geometric mean of the pairs that each list sets in an order. Placing absent items
-    behind the list is how top-k lists are compared by Fagin, Kumar and Sivakumar (SIAM J. Discrete Math. 17, 2003).
+    An item that a list lacks is tied behind its last one. τ-b is the form with ties (M. G. Kendall, The treatment of
+    ties in ranking problems, Biometrika 33, 1945): agreeing less opposed pairs, over the geometric mean of the pairs
+    that each list sets in an order. Placing absent items behind the list is how top-k lists are compared by Fagin,
+    Kumar and Sivakumar (SIAM J. Discrete Math. 17, 2003).
 
     1: the same list, also where one item leaves no pair; −1: the reverse. Two lists of n items without one in common
-    have −2n/(3n − 1), since how one list sees two items that only the other holds is not known. Raises `ValueError`
-    for an empty list.
+    have −2n/(3n − 1), since how one list sees two items that only the other holds is not known. Raises `ValueError` for
+    an empty list.
     """
     if not first or not second:
         raise ValueError("an empty list agrees or disagrees with nothing")

@@ -42,10 +42,7 @@ def build_items(
 
 
 def list_value(value: AnyArray, steps: int) -> ObjectiveValues:
-    """Sum the first `steps` rows of `value` [L, 3], in raw units.
-
-    Raises `EngineError` if the sum is not finite.
-    """
+    """Sum the first `steps` rows of `value` [L, 3]. Raises `EngineError` unless finite."""
     total = np.asarray(value[:steps], np.float64).sum(axis=0)
     if not np.isfinite(total).all():
         raise EngineError(f"the model answered a value that is not finite: {total.tolist()}")

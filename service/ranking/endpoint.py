@@ -2,9 +2,6 @@
 
 Every request ends in exactly one `RequestRecord`. One that is refused for overload is refused by `shed`, which the HTTP
 protocol asks as soon as it has read the headers: no task, no body, no decoding.
-
-From here on a request ends in exactly one `RequestRecord`, whatever becomes of it. One that is refused for overload is
-refused by `shed`, which the HTTP protocol asks as soon as it has read the headers: no task, no body, no decoding.
 """
 
 from __future__ import annotations
@@ -46,10 +43,7 @@ Afterwards = Callable[[RerankRequest, RerankResponse], None]
 
 @dataclass(frozen=True, kw_only=True)
 class EndpointOptions:
-    """Limit one request: bytes of its body, and seconds to read and to answer it.
-
-    `retry_after_seconds` is the `Retry-After` of a 503.
-    """
+    """Limit bytes and seconds of one request; set `Retry-After` of a 503."""
 
     max_body_bytes: int
     read_timeout_seconds: float
@@ -60,10 +54,7 @@ class EndpointOptions:
 
 @dataclass(slots=True)
 class _Exchange:
-    """Everything known so far of one request; its record is made from it.
-
-    Only the endpoint writes here.
-    """
+    """Everything known so far of one request; only the endpoint writes here."""
 
     call: Call
     clock: Stopwatch
@@ -123,10 +114,7 @@ class RerankEndpoint:
         self._afterwards = afterwards
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, and never raise.
-
-        A fault of the service itself becomes a 500 that is logged once.
-        """
+        """Answer a request; log a fault of the service's own once, as a 500."""
         try:
             answered = await self._answer(scope, receive, send)
         finally:
@@ -155,10 +143,7 @@ class RerankEndpoint:
         return None
 
     def shed(self, scope: Scope) -> tuple[int, Headers, bytes] | None:
-        """Admit a request by its headers alone, or return its refusal.
-
-        A refusal is a status, headers and a body.
-        """
+        """Admit a request by its headers alone, or return its refusal."""
         admitted = self._admission.admit()
         if isinstance(admitted, Ticket):
             # It counts from here on: the event loop reads many requests before it begins with the first of them.
@@ -212,10 +197,7 @@ class RerankEndpoint:
         return Deadline(arrival + seconds, self._options.enforce_deadlines)
 
     def _learn(self, ticket: Ticket, clock: Stopwatch, reranked: Reranked, *, hurried: bool) -> None:
-        """Tell admission about the wait, and if the model was in time.
-
-        A `hurried` request, which had less than the whole budget, does not tell the latter.
-        """
+        """Tell admission the wait and, unless `hurried`, if the model was in time."""
         stages, degraded = clock.stages, reranked.response.degraded
         # A request that is not even queued waits for nothing, and must not make a standing queue look short.
         foreseen = stages["lag"] + reranked.foreseen_wait

@@ -2,9 +2,6 @@
 
 Used when time is short or the engine fails. Letters: n candidates, K of them in the pool among which MMR chooses, E
 embedding width.
-
-The rungs of the ladder that are left when time is short or the engine fails. Letters: n candidates, K of them in the
-pool among which MMR chooses, E embedding width.
 """
 
 from __future__ import annotations
@@ -62,10 +59,9 @@ def input_list(plan: RequestPlan) -> Places:
 def maximal_marginal_relevance(scores: Floats, rows: Floats32, trade_off: float, window: int, steps: int) -> list[int]:
     """Choose up to `steps` of K items by λ·score − (1 − λ)·max cosine.
 
-    Items are chosen one by one, and the cosine is to the last `window` of them.
-
-    `rows` [K, E] have length 1, or are zero: such an item is charged the mean of the others' penalties in that step,
-    and charges nobody. Ties go to the item that comes first. λ is `trade_off`.
+    Items are chosen one by one, and the cosine is to the last `window` of them. `rows` [K, E] have length 1, or are
+    zero: such an item is charged the mean of the others' penalties in that step, and charges nobody. Ties go to the
+    item that comes first. λ is `trade_off`.
     """
     n = min(steps, len(scores))
     gain = trade_off * np.asarray(scores, np.float64)
@@ -94,9 +90,6 @@ def maximal_marginal_relevance(scores: Floats, rows: Floats32, trade_off: float,
 
 
 def _charge_unknown(penalty: Floats, mean_over: Floats, known: Sequence[bool]) -> None:
-    """Charge items without an embedding the mean of those left, in place.
-
-    Those left have a 1 in `mean_over`.
-    """
+    """Charge items without an embedding the mean of those left (`mean_over`), in place."""
     left = mean_over.sum()
     penalty[np.logical_not(known)] = penalty @ mean_over / left if left else 0.0

@@ -1,8 +1,6 @@
 """Take one decoded request to its list: plan, queues, features, engine, or the formula.
 
 Everything runs on the event loop except the engine itself.
-
-Knows nothing about HTTP. Everything runs on the event loop except the engine itself.
 """
 
 from __future__ import annotations
@@ -66,8 +64,6 @@ class Listing:
 
     The maker is `choice`, or the reason in `degraded`. `queues` [n] and `embeddings` [n, E] are those of the n items
     that the model chose.
-
-    `queues` [n] and `embeddings` [n, E] are those of the n items that the model chose.
     """
 
     items: list[Item]
@@ -129,10 +125,7 @@ class Reranker:
         deadline: Deadline = Deadline(),  # noqa: B008 - frozen
         presence: Presence | None = None,
     ) -> Reranked:
-        """Return the answer; `clock` takes the time of each stage.
-
-        Raises `Problem` (422) or `ClientDisconnect`.
-        """
+        """Return the answer and time its stages. Raises `Problem` (422) or `ClientDisconnect`."""
         check_request(request, max_candidates=self._max_candidates)
         case = make_case(request, model)
         clock.lap("deal")
@@ -156,10 +149,7 @@ class Reranker:
     async def _ask(
         self, case: Case, wait: float, clock: Stopwatch, deadline: Deadline, presence: Presence | None
     ) -> _Attempt:
-        """Ask the model for its list, unless it cannot be in time.
-
-        Raises `Problem` (422) or `ClientDisconnect`.
-        """
+        """Ask the model, unless it cannot be in time. Raises as `rerank` does."""
         model, late, batch_size = case.model, _late("wait", in_time(wait, deadline)), 0
         if late and deadline.enforced:
             return _Attempt("wait", "wait")
@@ -196,10 +186,7 @@ def graph_inputs(model: Model, row: Arrays) -> Arrays:
 
 
 def model_list(case: Case, row: Arrays, answer: Answer) -> Listing:
-    """Build the model's list, filled up by the formula.
-
-    Raises `EngineError` if the model's answer is impossible.
-    """
+    """Build the model's list. Raises `EngineError` if its answer is impossible."""
     request, plan, slots = case.request, case.plan, case.slots
     steps = check_order(answer.outputs["order"], slots)[: plan.top_n]
     picked = slots.candidates[steps].tolist()
@@ -215,12 +202,7 @@ def model_list(case: Case, row: Arrays, answer: Answer) -> Listing:
 
 
 def bypass_list(case: Case) -> Listing | None:
-    """Build the sort's list, if nothing learnt is kept for the objectives asked for.
-
-    Returns None if something is.
-
-    Also None where the sort's formula cannot be computed, which leaves the list to the model after all.
-    """
+    """Build the sort's list if nothing learnt is kept for the objectives, else None."""
     manifest, plan = case.model.manifest, case.plan
     if not manifest.bypassed(dict(zip(OBJECTIVES, plan.weights, strict=True))):
         return None
@@ -245,10 +227,7 @@ def _unmodelled(case: Case, places: Places, choice: Choice | None, degraded: Deg
 
 
 def encode_case(case: Case) -> Arrays:
-    """Make every array of the graph's inputs for one request, without a batch axis.
-
-    Raises `Problem` (422).
-    """
+    """Encode one request for the graph, without a batch axis. Raises `Problem` (422)."""
     request, plan, model = case.request, case.plan, case.model
     try:
         with np.errstate(over="ignore"):  # A number too far out for its scale is clipped afterwards.

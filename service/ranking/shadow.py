@@ -2,10 +2,6 @@
 
 It works after the answer has been sent, for one request at a time, and only while there is no other work: under load it
 is the first to stop. No client ever sees it, and its failures are only counted. Used from the event loop only.
-
-It works after the answer has been sent, for one request at a time, and only while nothing else is to be done: under any
-load it is the first thing to go. No client ever sees it, and whatever goes wrong in it is counted and no more.
-Used from the event loop only.
 """
 
 from __future__ import annotations
@@ -44,9 +40,8 @@ class _Busy(Exception):
 class Shadow:
     """Compare `share` of the model-made lists with those of model `name`.
 
-    It is taken in its version `version`, or its current one.
-
-    `observe` is told of every request that was sampled; `draw` gives numbers in 0…1, 1 excluded.
+    It is taken in its version `version`, or its current one. `observe` is told of every request that was sampled;
+    `draw` gives numbers in 0…1, 1 excluded.
     """
 
     def __init__(
@@ -76,10 +71,7 @@ class Shadow:
         self._quiet_until = self._ran_at = -_LOG_SECONDS
 
     def offer(self, request: RerankRequest, response: RerankResponse) -> None:
-        """Sample this list, perhaps, and compare it later.
-
-        For all but the sampled ones this is one random number.
-        """
+        """Sample this list, perhaps, and compare it later."""
         if self._draw() >= self._share or self._stopped or response.degraded is not None:
             return
         model = self._registry.find(self._name, self._version)

@@ -2,9 +2,6 @@
 
 They take the very path of real ones. The first request through cold code and a cold graph takes longer than the whole
 budget; no client should be the one to find out. Nothing here is counted or logged.
-
-The first request through cold code and a cold graph takes longer than the whole budget; a client should not be the one
-to find out. Nothing here is counted or logged.
 """
 
 from __future__ import annotations
@@ -76,10 +73,7 @@ async def _warm_engine(dispatcher: Dispatcher, model: Model) -> None:
 
 
 def _requests(manifest: Manifest) -> list[dict[str, Any]]:
-    """Make a request with the bundle's defaults, and one that runs the model.
-
-    The second is there only if the defaults leave the list to the sort, and other weights do not.
-    """
+    """Make a request with the bundle's defaults, and one that runs the model."""
     first = example_request(manifest)
     if not manifest.bypassed(manifest.objectives):
         return [first]

@@ -2,8 +2,6 @@
 
 Values are in this process, or in files that several workers share. Gauges are read from their sources by
 `Metrics.refresh`.
-
-Both kinds know nothing about which metrics there are. Gauges are read from their sources by `Metrics.refresh`.
 """
 
 from __future__ import annotations
@@ -46,10 +44,7 @@ class Exposition(Protocol):
 
 
 class OwnExposition:
-    """Hold values in memory: this process is the whole service.
-
-    It also shows the process itself (`process_*`, `python_*`).
-    """
+    """Hold values in memory, and show this process's own (`process_*`, `python_*`) too."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -70,13 +65,12 @@ class OwnExposition:
 
 
 class SharedExposition:
-    """Hold values in the files of one folder, one set per worker.
+    """Hold values in the files of one folder, one set per worker; show all.
 
-    Any worker shows the sum, or the value that the gauge's mode asks for.
-
-    A worker's files bear the number of its place and not its process id, so that one which takes the place of another
-    counts on where that one ended, and the number of files never grows. One per process, before any metric is made:
-    the client library keeps its kind of value in a module global.
+    Any worker shows the sum, or the value that the gauge's mode asks for. A worker's files bear the number of its place
+    and not its process id, so that one which takes the place of another counts on where that one ended, and the number
+    of files never grows. One per process, before any metric is made: the client library keeps its kind of value in a
+    module global.
     """
 
     def __init__(self, folder: Path, slot: int) -> None:

@@ -15,9 +15,8 @@ from service.telemetry.records import ListHealth
 def list_health(items: Sequence[Item], queues: Ints, of: int, rows: AnyArray) -> ListHealth:
     """Compute the figures of one list.
 
-    `queues` are the queues of the model's choices, out of `of`, and `rows` their embeddings.
-
-    Rows [n, E] have length 1, or are zero where an item has no embedding.
+    `queues` are the queues of the model's choices, out of `of`, and `rows` their embeddings. Rows [n, E] have length 1,
+    or are zero where an item has no embedding.
     """
     moved = sum(abs(item.index + 1 - item.position) for item in items)
     return ListHealth(
@@ -31,9 +30,8 @@ def list_health(items: Sequence[Item], queues: Ints, of: int, rows: AnyArray) ->
 def mean_distance(rows: AnyArray) -> float | None:
     """Return the mean of 1 − cosine over all pairs of rows [n, E].
 
-    Rows have length 1, or are zero and left out; None for fewer than two.
-
-    By Σ_{i≠j} v_i·v_j = |Σ v|² − Σ |v|², so the cost grows with n, not n².
+    Rows have length 1, or are zero and left out; None for fewer than two. By Σ_{i≠j} v_i·v_j = |Σ v|² − Σ |v|², so the
+    cost grows with n, not n².
     """
     vectors = np.asarray(rows, np.float64)
     lengths = np.square(vectors).sum(axis=1)

@@ -2,9 +2,6 @@
 
 Names and labels are a contract with dashboards and alerts. Each instance has a collector registry of its own, and every
 series exists from the start: label sets are closed. The exposition decides where the values live.
-
-Each instance has a collector registry of its own, and every series exists from the start: label sets are closed.
-Where the values live, in this process or in files shared with other workers, is the exposition's business.
 """
 
 from __future__ import annotations
@@ -35,24 +32,7 @@ from service.telemetry.rolling import RollingWindow
 from service.timing.deadline import HEADERS
 
 # One edge is exactly the usual budget, 19 ms.
-_SECONDS: Final = (
-    0.001,
-    0.002,
-    0.004,
-    0.006,
-    0.008,
-    0.010,
-    0.013,
-    0.016,
-    0.019,
-    0.022,
-    0.026,
-    0.035,
-    0.05,
-    0.1,
-    0.25,
-    1,
-)
+_SECONDS: Final = tuple(ms / 1e3 for ms in (1, 2, 4, 6, 8, 10, 13, 16, 19, 22, 26, 35, 50, 100, 250, 1000))
 _STAGE_SECONDS: Final = (0.00005, 0.0001, 0.0002, 0.0005, *_SECONDS)
 _CANDIDATES: Final = (1, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 _BATCH: Final = (1, 2, 4, 8, 16, 32, 64)
@@ -74,9 +54,8 @@ _REFRESH_SECONDS: Final = 1.0
 class Metrics:
     """Observe requests.
 
-    `observe` takes some microseconds, and never raises for a record of this service.
-
-    `shadow` is the name and version of the model that lists are compared with, as the settings say it.
+    `observe` takes some microseconds, and never raises for a record of this service. `shadow` is the name and version
+    of the model that lists are compared with, as the settings say it.
     """
 
     def __init__(

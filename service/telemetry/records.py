@@ -49,11 +49,9 @@ class ListHealth:
 class RequestRecord:
     """One request, however it ended.
 
-    Times are in seconds; `reason` is the slug of the problem, if any.
-
-    `choice` says who made the list, if it is not degraded; `degraded` why it is not the model's, and `would_degrade`
-    what it would have been, had deadlines been enforced. `ignored_headers` are wishes for a deadline that made no
-    sense.
+    Times are in seconds; `reason` is the slug of the problem, if any. `choice` says who made the list, if it is not
+    degraded; `degraded` why it is not the model's, and `would_degrade` what it would have been, had deadlines been
+    enforced. `ignored_headers` are wishes for a deadline that made no sense.
     """
 
     request_id: str

@@ -14,10 +14,7 @@ _CAPACITY: Final = 65_536
 
 
 class RollingWindow:
-    """Hold durations of recent requests in a ring.
-
-    Above 1,092 requests/s the ring, not the minute, is the limit.
-    """
+    """Hold durations of recent requests in a ring, at most 65,536."""
 
     def __init__(self) -> None:
         self._ends = np.full(_CAPACITY, -np.inf)

@@ -27,10 +27,7 @@ _SMALLEST: Final = 2.0  # One in the engine, and one on its way there or back.
 
 @dataclass(frozen=True, kw_only=True)
 class AdmissionOptions:
-    """Options of admission.
-
-    `limit` is the hard cap; with `enforce` off nothing is shed.
-    """
+    """Set the hard cap (`limit`); with `enforce` off nothing is shed."""
 
     limit: int
     target_seconds: float = 0.005
@@ -40,10 +37,7 @@ class AdmissionOptions:
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """One request in progress.
-
-    `in_flight` counts it and those in progress before it; `cuts` the window's cuts until then.
-    """
+    """One request in progress: the number in progress, and of cuts, as it came in."""
 
     in_flight: int
     cuts: int
@@ -97,10 +91,7 @@ class QueueDelay:
 
 
 class AdmissionWindow:
-    """Find how many requests the model answers in time at once.
-
-    Additive increase, multiplicative decrease.
-    """
+    """Find how many requests the model answers in time at once (AIMD)."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -108,10 +99,7 @@ class AdmissionWindow:
         self.cuts = 0
 
     def ended(self, ticket: Ticket, *, late: bool) -> None:
-        """Learn from a request that has ended.
-
-        Only one that came in after a cut can lead to the next.
-        """
+        """Learn from a request; only one that came in after a cut causes another."""
         if not late:
             # With room to spare in the window, an answer in time does not tell whether a larger one would do.
             if ticket.in_flight > self.size - 1:
@@ -166,8 +154,5 @@ class Admission:
         self._delay.note(seconds, perf_counter())
 
     def ended(self, ticket: Ticket, *, late: bool) -> None:
-        """Learn from a list for which the whole budget was given.
-
-        The model's was in time, or too `late`.
-        """
+        """Learn from a list with the whole budget: the model's was in time, or `late`."""
         self._window.ended(ticket, late=late)

@@ -47,10 +47,7 @@ HEADERS: Final[Mapping[bytes, Callable[[str], float | None]]] = {
 
 
 def header_timeout(headers: Mapping[bytes, bytes]) -> tuple[float, tuple[str, ...]]:
-    """Return the shortest timeout in the headers, and the headers that were ignored.
-
-    It is infinite if there is none.
-    """
+    """Return the shortest timeout in the headers, or infinity, and the headers ignored."""
     shortest = math.inf
     ignored: list[str] = []
     for name, read in HEADERS.items():
@@ -67,10 +64,7 @@ def header_timeout(headers: Mapping[bytes, bytes]) -> tuple[float, tuple[str, ..
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """Time at which the answer is due.
-
-    A deadline that is not enforced changes no answer.
-    """
+    """Time at which the answer is due; unless `enforced`, it changes no answer."""
 
     at: float = NEVER
     enforced: bool = True
@@ -87,8 +81,5 @@ class Deadline:
 
 
 def in_time(wait: float, deadline: Deadline) -> bool:
-    """Tell if a model's answer after `wait` seconds can be sent in time.
-
-    Without a wait it is always given a try.
-    """
+    """Tell if a model's answer in `wait` seconds is in time; 0 always is."""
     return not wait or perf_counter() + wait <= deadline.at - LEAD_SECONDS

@@ -1,8 +1,6 @@
 """Fit time against amount live, T(n) = a + b·n, forgetting older observations.
 
 Used for a run of the engine over n requests.
-
-Used for a run of the engine over n requests and for a request that finds n in progress. Knows nothing about either.
 """
 
 from __future__ import annotations
@@ -58,8 +56,5 @@ class LiveFit:
         return max(0.0, self._mean_t + slope * (n - self._mean_n))
 
     def bound(self, n: int) -> float:
-        """Return seconds that about 99 of 100 times of `n` stay below.
-
-        It is 0 before the first observation.
-        """
+        """Return a bound for 99 of 100 times of `n`; 0 without observations."""
         return self.predict(n) + _DEVIATIONS * self.deviation

@@ -31,9 +31,8 @@ _LINGER: Final = 4
 class Call:
     """Facts of a request before its body is read.
 
-    `request_id` changes if the body has one.
-
-    `lag` is how long the event loop took from the request's first bytes to its handler, in seconds.
+    `request_id` changes if the body has one. `lag` is how long the event loop took from the request's first bytes to
+    its handler, in seconds.
     """
 
     headers: dict[bytes, bytes]

@@ -27,10 +27,9 @@ _DROP_SYN: Final = (
 def stop_connecting(sock: socket.socket) -> None:
     """Let the kernel make no more connections on the listening `sock`.
 
-    That holds in every process in which it is open.
-
-    A client that tries meanwhile tries again after a second, and is refused then if the socket has been closed. Where
-    the system has no such filters nothing happens, and a client may connect in the instant before the closing.
+    That holds in every process in which it is open. A client that tries meanwhile tries again after a second, and is
+    refused then if the socket has been closed. Where the system has no such filters nothing happens, and a client may
+    connect in the instant before the closing.
     """
     if sys.platform != "linux":
         return

@@ -2,10 +2,6 @@
 
 Stopping takes in the clients that have connected already, lets every connection end with the answer that it owes, and
 closes a kept-alive one only once it has been silent for a while and nothing unread lies in its socket.
-
-Stopping takes in who has connected already, lets every connection end with the answer that it owes, and closes a
-kept-alive one only once it has been silent for a while and nothing unread lies in its socket. Knows nothing about
-signals or what the app does.
 """
 
 from __future__ import annotations
@@ -33,10 +29,8 @@ _LOOK_SECONDS: Final = 0.02
 class Listener(uvicorn.Server):
     """A uvicorn server that leaves signals alone.
 
-    The process has two of them and one way to stop.
-
-    `shed` may refuse a request to `/v1/rerank` unread. `shared`: other processes accept from the same socket, and may
-    go on doing so.
+    The process has two of them and one way to stop. `shed` may refuse a request to `/v1/rerank` unread. `shared`: other
+    processes accept from the same socket, and may go on doing so.
     """
 
     def __init__(
@@ -96,10 +90,8 @@ class Listener(uvicorn.Server):
     async def _stop_listening(self) -> None:
         """Accept no more, but take in the connections made meanwhile.
 
-        Those are clients with a request on its way.
-
-        Nothing else runs until the socket is closed: whoever was answered meanwhile could connect again, and under load
-        there would be no end to it.
+        Those are clients with a request on its way. Nothing else runs until the socket is closed: whoever was answered
+        meanwhile could connect again, and under load there would be no end to it.
         """
         if not self._shared:
             stop_connecting(self._socket)

@@ -20,10 +20,7 @@ class Presence:
 
     @contextlib.contextmanager
     def calling(self, on_leave: Callable[[], None]) -> Iterator[None]:
-        """Call `on_leave` if the client leaves meanwhile.
-
-        One at a time: a connection serves its requests in turn.
-        """
+        """Call `on_leave` if the client leaves meanwhile; one request at a time."""
         self._on_leave = on_leave
         try:
             yield

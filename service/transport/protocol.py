@@ -37,10 +37,7 @@ _STATUS_LINES: Final = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() f
 
 
 class TimedProtocol(HttpToolsProtocol):
-    """One connection.
-
-    A timer runs only while a request's headers are incomplete, so usually there is none.
-    """
+    """One connection, with a timer while a request's headers are incomplete."""
 
     def __init__(
         self,
@@ -147,10 +144,7 @@ class TimedProtocol(HttpToolsProtocol):
         self._presence.leave()
 
     def send_400_response(self, msg: str) -> None:
-        """Answer bytes that are not HTTP, and close.
-
-        Bytes after a refused request have their answer already.
-        """
+        """Answer bytes that are not HTTP, unless their request is refused, and close."""
         if self._refused:
             self.transport.close()
             return
@@ -170,10 +164,7 @@ class TimedProtocol(HttpToolsProtocol):
         self.cycle.keep_alive = False
 
     def _judge(self) -> Refusal | None:
-        """Ask for a refusal, if the request may be refused now.
-
-        It may not while an earlier one on this connection is unanswered.
-        """
+        """Ask for a refusal, unless an earlier request on this connection is unanswered."""
         if self._shed is None or self.parser.get_method() != b"POST" or self.url != self._shed_path:
             return None
         if self.cycle is not None and not self.cycle.response_complete:
@@ -209,9 +200,8 @@ class TimedProtocol(HttpToolsProtocol):
 def _close_if_silent(transport: asyncio.Transport) -> bool:
     """Close, unless something has come that has not been read yet.
 
-    Closing then would lose it.
-
-    The client hears of it at once and not when the loop gets round to it, or it would go on sending meanwhile.
+    Closing then would lose it. The client hears of it at once and not when the loop gets round to it, or it would go on
+    sending meanwhile.
     """
     number = -1 if transport.is_closing() else transport.get_extra_info("socket").fileno()
     if number >= 0:

@@ -27,10 +27,7 @@ class Sockets:
     admin: socket.socket
 
     def announce(self) -> None:
-        """Print one JSON line with the ports in use.
-
-        That is for a process that was started with port 0.
-        """
+        """Print one JSON line with the ports in use."""
         host, port = self.public.getsockname()[:2]
         admin_host, admin_port = self.admin.getsockname()[:2]
         line = {"event": "listening", "host": host, "port": port, "admin_host": admin_host, "admin_port": admin_port}

@@ -25,10 +25,7 @@ class Trace:
 
 
 def parse_traceparent(header: str | None) -> Trace | None:
-    """Read the trace of a request, with a new span.
-
-    None where there is no header, or the standard says to ignore it.
-    """
+    """Read the trace, with a new span; None if the standard ignores the header."""
     found = _TRACEPARENT.fullmatch(header) if header else None
     if found is None:
         return None

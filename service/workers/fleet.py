@@ -2,9 +2,6 @@
 
 A switch has two phases. Every worker loads, checks and warms the bundle aside; only when all have done so, all are told
 to let it serve.
-
-A switch has two phases. Every worker loads, checks and warms the bundle aside; only when all have, all are told to let
-it serve. Knows nothing about how workers are started, or started again.
 """
 
 from __future__ import annotations
@@ -62,10 +59,7 @@ class Fleet:
         return bool(self._workers)
 
     async def add(self, worker: WorkerProcess) -> None:
-        """Add a worker of the start.
-
-        It listens at once, and says that it is not ready until all is loaded.
-        """
+        """Let a worker of the start listen at once, though it is not ready."""
         worker.tell(Listen())
         self._enlist(worker)
 
@@ -95,10 +89,7 @@ class Fleet:
             self._manned.clear()
 
     async def load_all(self) -> None:
-        """Load the newest versions of every name into all workers.
-
-        A bundle that fails is logged, and the workers are not ready.
-        """
+        """Load the newest versions of every name into all workers; log failures."""
         waiting = self._catalogue.newest(self._keep_versions)
         while waiting:
             await self._manned.wait()
@@ -110,10 +101,7 @@ class Fleet:
                 worker.tell(Loaded())
 
     async def _load(self, bundles: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-        """Load these; return the rest if a worker ends meanwhile.
-
-        Its replacement comes first.
-        """
+        """Load these; if a worker ends meanwhile, return the rest for later."""
         for i, (name, version) in enumerate(bundles):
             try:
                 await self._switch(name, version)
@@ -194,10 +182,7 @@ class Fleet:
         return next((status for status in statuses if status is not None), None)
 
     async def _prepare(self, workers: Sequence[WorkerProcess], order: Prepare) -> dict[str, str]:
-        """Return the files that all workers have loaded.
-
-        Until all have answered, none is told to go on or back.
-        """
+        """Return the files that all workers have loaded, once all have answered."""
         answers = await asyncio.gather(*(w.ask(order, Prepared) for w in workers), return_exceptions=True)
         problems = [answer for answer in answers if isinstance(answer, BaseException)]
         # A refusal says more than that somebody has gone.
@@ -211,10 +196,7 @@ class Fleet:
         return loaded[0]
 
     async def _commit(self, worker: WorkerProcess, number: int) -> ModelStatus | None:
-        """Return the model as the worker serves it; None if it has ended.
-
-        A worker that hangs is ended.
-        """
+        """Return the model as the worker serves it; end a worker that hangs."""
         try:
             async with asyncio.timeout(_ANSWER_SECONDS):
                 (model,) = (await worker.ask(Commit(number), Described)).models

@@ -136,10 +136,7 @@ class WorkerProcess:
 
 
 def dump_settings(settings: Settings) -> dict[str, Any]:
-    """Dump all settings as JSON, secrets in the clear.
-
-    `Settings(**...)` makes equal ones of them.
-    """
+    """Dump all settings as JSON for `Settings(**...)`, secrets in the clear."""
     return {
         **settings.model_dump(mode="json"),
         "api_keys": [key.get_secret_value() for key in settings.api_keys],
@@ -147,9 +144,6 @@ def dump_settings(settings: Settings) -> dict[str, Any]:
 
 
 def _environment(folder: Path) -> dict[str, str]:
-    """Make an environment with the same module path.
-
-    The current folder is on it only if it is for the supervisor.
-    """
+    """Make an environment with the supervisor's module path."""
     path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
     return {**os.environ, "PYTHONPATH": path, FOLDER_VARIABLE: str(folder)}

@@ -2,9 +2,6 @@
 
 The supervisor gives numbered orders, a worker answers each; answers may come in another order. A channel that ends
 means that the other side has.
-
-The supervisor gives numbered orders, a worker answers each; answers may come in another order. A channel that ends
-means that the other side has. Knows nothing about how either side does its work.
 """
 
 from __future__ import annotations
@@ -29,10 +26,7 @@ class Start(Struct, tag=True, frozen=True):
 
 
 class Prepare(Struct, tag=True, frozen=True):
-    """First phase of switch `switch`: load, check and warm a version, aside.
-
-    Answer: `Prepared`.
-    """
+    """First phase of switch `switch`: prepare a version, aside. Answer: `Prepared`."""
 
     switch: int
     name: str
@@ -40,10 +34,7 @@ class Prepare(Struct, tag=True, frozen=True):
 
 
 class Commit(Struct, tag=True, frozen=True):
-    """Second phase: let the prepared version serve.
-
-    Answer: `Described`, that model alone.
-    """
+    """Second phase: let the prepared version serve. Answer: `Described`, that model alone."""
 
     switch: int
 
@@ -114,10 +105,7 @@ class Described(Struct, tag=True, frozen=True):
 
 
 class Refused(Struct, tag=True, frozen=True):
-    """The order was not carried out.
-
-    `fault`: not because of the bundle, but by a fault of the worker.
-    """
+    """The order was not carried out, because of the bundle or a worker's `fault`."""
 
     id: int
     reason: str
@@ -143,10 +131,7 @@ class Channel(Generic[Received]):
         return cls(*await asyncio.open_unix_connection(sock=sock, limit=_LONGEST_LINE), decoder)
 
     def send(self, message: Struct) -> None:
-        """Send a message; do nothing if the other side has gone.
-
-        Messages are few and small, so nobody waits.
-        """
+        """Send a small message without waiting; ignored if the other side has gone."""
         if not self._writer.is_closing():  # uvloop's transports raise then, where asyncio's do not.
             self._writer.write(msgspec.json.encode(message) + b"\n")
 

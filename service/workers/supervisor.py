@@ -2,9 +2,6 @@
 
 The supervisor holds the two sockets, serves the admin app, and hands reloads out (see `fleet.py`). It answers no
 requests and loads no bundle. The workers hang on channels to it: they end when it does, however it ends.
-
-It holds the two sockets, serves the admin app, and hands reloads out (see `fleet.py`). It answers no requests and loads
-no bundle. The workers hang on channels to it: they end when it does, however it ends.
 """
 
 from __future__ import annotations
@@ -51,10 +48,7 @@ def run(settings: Settings) -> int:
 
 
 def _provider(settings: Settings) -> str:
-    """Choose the provider of all workers, once.
-
-    Raises `SettingsError` if it cannot be shared.
-    """
+    """Choose the provider of all workers. Raises `SettingsError` if it cannot be shared."""
     name = "LISTWRIGHT_WORKERS (--workers)"
     if sys.platform == "win32":
         raise SettingsError(f"{name}: no more than 1 on Windows")
@@ -98,10 +92,7 @@ async def supervise(settings: Settings) -> int:
 
 
 class Crew:
-    """Keep one worker in each place.
-
-    A worker that ends is replaced; if too many end in a minute, the service ends.
-    """
+    """Keep one worker in each place; give up if too many end in a minute."""
 
     def __init__(
         self,
@@ -194,10 +185,7 @@ class Crew:
         return True
 
     def _delay(self) -> float | None:
-        """Return the seconds before the next start; None after too many.
-
-        They grow with every start in the last minute.
-        """
+        """Return the seconds before the next start, growing; None after too many."""
         now = time.monotonic()
         while self._restarts and self._restarts[0] < now - 60:
             self._restarts.popleft()

@@ -2,9 +2,6 @@
 
 It carries out the orders of the supervisor, and ends when that has gone. Started by `service/workers/handle.py` only;
 the arguments are the descriptors of the channel and of the listening socket, and the worker's place.
-
-It does what the supervisor tells it, and ends when that has gone. Started by `service/workers/handle.py` only; the
-arguments are the descriptors of the channel and of the listening socket, and the worker's place.
 """
 
 from __future__ import annotations

@@ -24,18 +24,12 @@ OnnxEngine = CpuEngine | CudaEngine
 
 
 def load_engine(path: Path, config: SessionConfig, *, model_sha256: str) -> OnnxEngine:
-    """Load a model for the provider in `config`.
-
-    Raises ONNX Runtime's error for a file that it cannot load.
-    """
+    """Load a model for the provider in `config`. Raises ONNX Runtime's errors."""
     return CudaEngine(path, config) if config.provider == "cuda" else CpuEngine(path, config, model_sha256)
 
 
 def session_config(settings: Settings) -> SessionConfig:
-    """Make the configuration of sessions from the settings.
-
-    Raises `SettingsError` if ``cuda`` is asked for and does not work.
-    """
+    """Configure sessions. Raises `SettingsError` if ``cuda`` is asked for and does not work."""
     return SessionConfig(
         provider=choose_provider(settings.provider),
         intra_op_threads=settings.intra_op_threads,

@@ -46,10 +46,7 @@ class CudaEngine:
 
     @property
     def captured(self) -> int:
-        """Number of shapes that are replayed as one graph.
-
-        It is 0 before `warm`, and where `why_no_graphs` is set.
-        """
+        """Number of shapes that are replayed as one graph; 0 before `warm`."""
         return self._running().captured
 
     def run(self, batch: BatchArrays) -> Arrays:
@@ -57,10 +54,7 @@ class CudaEngine:
         return self._running().run(batch)
 
     def warm(self, batch: BatchArrays) -> None:
-        """Run and capture every shape.
-
-        If one cannot be captured, or answers otherwise then, all run without graphs.
-        """
+        """Run and capture every shape; if one fails, run all without graphs."""
         try:
             self._running().warm(batch)
             return
@@ -82,10 +76,7 @@ class CudaEngine:
         return self._engine
 
     def _open_with_graphs(self) -> StaticEngine | None:
-        """Open a session with graphs; return None if ONNX Runtime refuses.
-
-        It refuses a graph that is not all on the device.
-        """
+        """Open a session with graphs; return None if ONNX Runtime refuses."""
         try:
             return self._open(graphs=True)
         except Exception as error:  # ONNX Runtime's errors have no common base.

@@ -35,10 +35,7 @@ Make = Callable[[str | bytes, ort.SessionOptions], ort.InferenceSession]
 
 
 class GraphCache:
-    """Keep optimised graphs in one folder.
-
-    It is made with permissions 0700 and must belong to this user alone.
-    """
+    """Keep optimised graphs in one folder, mode 0700, of this user alone."""
 
     def __init__(self, folder: Path, make: Make) -> None:
         self._folder = folder
@@ -114,10 +111,7 @@ class GraphCache:
 
 
 def _claim(folder: Path) -> None:
-    """Make the folder if need be.
-
-    Raises `OSError` if that fails, or if others could put graphs there.
-    """
+    """Make the folder if need be. Raises `OSError` if others could write there."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     found = folder.stat()
     if hasattr(os, "getuid") and (found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o022):

@@ -29,10 +29,7 @@ Buffers = Mapping[str, AnyArray]
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A padded shape.
-
-    `rows` of the batch, and the size of each free axis, in the order of their names.
-    """
+    """A padded shape: `rows` of the batch, and the size of each free axis."""
 
     rows: int
     free: tuple[tuple[str, int], ...] = ()
@@ -50,10 +47,7 @@ class Shapes:
         self._axes = {axis: SLOTS if axis in slots else WIDTHS for axis in sorted(axes)}
 
     def fit(self, batch: BatchArrays) -> Shape:
-        """Return the smallest shape that holds `batch`.
-
-        Raises `ValueError` for more rows than the largest has.
-        """
+        """Return the smallest shape for `batch`. Raises `ValueError` for too many rows."""
         rows = len(next(iter(batch.values())))
         if rows > self.rows[-1]:
             raise ValueError(f"a batch of {rows} rows is larger than the largest, {self.rows[-1]}")
@@ -66,10 +60,7 @@ class Shapes:
         return Shape(padded_rows, tuple((axis, padded(size, self._axes[axis])) for axis, size in sizes.items()))
 
     def to_warm(self) -> Iterator[Shape]:
-        """Yield every shape to run before a model serves, the largest first.
-
-        The largest decides how much memory is taken.
-        """
+        """Yield every shape to warm, the one that takes most memory first."""
         for sizes in itertools.product(*(sorted(of_axis, reverse=True) for of_axis in self._axes.values())):
             for rows in reversed(self.rows):
                 yield Shape(rows, tuple(zip(self._axes, sizes, strict=True)))
@@ -99,8 +90,5 @@ def batch_sizes(largest: int) -> tuple[int, ...]:
 
 
 def padded(size: int, usual: Sequence[int]) -> int:
-    """Return the least of the `usual` sizes that is at least `size`.
-
-    Past all of them it is the next power of two.
-    """
+    """Return the least `usual` size that fits, or the next power of two."""
     return next((usual_size for usual_size in usual if usual_size >= size), 1 << (size - 1).bit_length())

@@ -68,10 +68,7 @@ class StaticEngine:
         return len(self._graph_ids)
 
     def run(self, batch: BatchArrays) -> Arrays:
-        """Return outputs by name, with as many rows as `batch`.
-
-        Raises `ValueError` for more than `largest_batch`.
-        """
+        """Return outputs by name, one row each. Raises `ValueError` past `largest_batch`."""
         shape = self.shapes.fit(batch)
         return self._run(shape, batch, self._graph_ids.get(shape, NOT_CAPTURED))
 
