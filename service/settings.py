@@ -35,7 +35,11 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    bundles: Path = Field(Path("bundles"), description="Folder with the bundles, as `<name>/<version>/bundle.json`.")
+    bundles: Path = Field(
+        Path("bundles"),
+        description="Folder with the bundles, as `<name>/<version>/bundle.json`. "
+        "Where it is not set and there is no folder of this name, the embedded demo bundle is served.",
+    )
     default_model: str | None = Field(
         None, description="Model for requests that name none. Not needed while only one model is loaded."
     )

@@ -14,9 +14,9 @@ from typing import Final
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from models.contract.arrays import Bools, Floats32, Ints
 from models.contract.features import Arrays, Encoder, FeatureError, unit_embeddings
 from models.contract.spec import FeatureSpec
 from models.data.lists import Candidate, ListRecord
@@ -42,15 +42,15 @@ class ListArrays:
     """
 
     features: Arrays
-    labels: NDArray[np.float32]
-    observed: NDArray[np.bool_]
-    lengths: NDArray[np.int64]
+    labels: Floats32
+    observed: Bools
+    lengths: Ints
 
     def __len__(self) -> int:
         return len(self.lengths)
 
     @property
-    def filled(self) -> NDArray[np.bool_]:
+    def filled(self) -> Bools:
         """Bool [n, L]: the positions that hold an exposed item."""
         return np.arange(self.labels.shape[1]) < self.lengths[:, None]
 
@@ -64,7 +64,7 @@ class ListArrays:
         """Tell whether any exposed item has an embedding."""
         return bool(self.features["embeddings"].any())
 
-    def take(self, rows: NDArray[np.int64]) -> ListArrays:
+    def take(self, rows: Ints) -> ListArrays:
         """The lists at `rows`, in that order."""
         features = {name: values[rows] for name, values in self.features.items()}
         return ListArrays(features, self.labels[rows], self.observed[rows], self.lengths[rows])
@@ -79,13 +79,24 @@ class ListArrays:
 
 def encode_lists(records: Sequence[ListRecord], spec: FeatureSpec, list_length: int) -> ListArrays:
     """Encode the exposed part of every record. Raises `ValueError` naming the list and the field that cannot be."""
-    encoder = Encoder(spec)
-    chunks = [_encode_chunk(encoder, records[i : i + _CHUNK], list_length) for i in range(0, len(records), _CHUNK)]
-    if not chunks:
+    if not records:
         raise ValueError("there are no lists to encode")
-    features = join_chunks(chunks)
+    shown = [record.exposed[:list_length] for record in records]
     labels, observed = encode_labels(records, list_length)
-    return ListArrays(features, labels, observed, _lengths(records, list_length))
+    lengths = np.array([len(places) for places in shown], np.int64)
+    return ListArrays(encode_features(records, spec, shown, list_length), labels, observed, lengths)
+
+
+def encode_features(
+    records: Sequence[ListRecord], spec: FeatureSpec, places: Sequence[Sequence[int]], width: int
+) -> Arrays:
+    """Encode each record's user and its candidates at `places`, padded with zeros to `width`.
+
+    Raises `ValueError` naming the list and the field that cannot be encoded.
+    """
+    encoder = Encoder(spec)
+    spans = [slice(start, start + _CHUNK) for start in range(0, len(records), _CHUNK)]
+    return join_chunks([_encode_chunk(encoder, records[s], places[s], width) for s in spans])
 
 
 def join_chunks(chunks: Sequence[Arrays]) -> Arrays:
@@ -97,7 +108,7 @@ def join_chunks(chunks: Sequence[Arrays]) -> Arrays:
     return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
 
 
-def encode_labels(records: Sequence[ListRecord], list_length: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+def encode_labels(records: Sequence[ListRecord], list_length: int) -> tuple[Floats32, Bools]:
     """`labels` [n, L, 3] and `observed` [n, 3] of `ListArrays`."""
     observed = np.array([[True, r.purchases is not None, r.gmv is not None] for r in records])
     return _labels(records, list_length), observed
@@ -112,7 +123,7 @@ def digest(arrays: Arrays) -> str:
     return hashed.hexdigest()
 
 
-def batches(data: Batch, size: int, order: NDArray[np.int64] | None = None) -> Iterator[Batch]:
+def batches(data: Batch, size: int = 1024, order: Ints | None = None) -> Iterator[Batch]:
     """Cut `data` into batches of at most `size` lists, in `order` if given, else as they come."""
     count = len(data["lengths"])
     rows = torch.from_numpy(np.arange(count) if order is None else order).to(data["lengths"].device)
@@ -121,7 +132,7 @@ def batches(data: Batch, size: int, order: NDArray[np.int64] | None = None) -> I
         yield {name: values[chosen] for name, values in data.items()}
 
 
-def epoch_order(count: int, *, seed: int, epoch: int) -> NDArray[np.int64]:
+def epoch_order(count: int, *, seed: int, epoch: int) -> Ints:
     """A permutation that depends on seed and epoch only, so a resumed run shuffles as an uninterrupted one."""
     return np.random.default_rng([seed, epoch]).permutation(count)
 
@@ -145,17 +156,19 @@ def hide_values(batch: Batch, spec: FeatureSpec, rate: float) -> Batch:
     return hidden
 
 
-def _encode_chunk(encoder: Encoder, records: Sequence[ListRecord], list_length: int) -> Arrays:
-    shown = [[r.candidates[i] for i in r.exposed[:list_length]] for r in records]
+def _encode_chunk(
+    encoder: Encoder, records: Sequence[ListRecord], places: Sequence[Sequence[int]], width: int
+) -> Arrays:
+    chosen = [[record.candidates[i] for i in own] for record, own in zip(records, places, strict=True)]
+    flat = [candidate for candidates in chosen for candidate in candidates]
     try:
-        users = [encoder.encode_user(r.user, r.context) for r in records]
-        flat = [c for candidates in shown for c in candidates]
+        users = [encoder.encode_user(record.user, record.context) for record in records]
         items = {**encoder.encode_items(flat), "embeddings": unit_embeddings(flat)}
     except FeatureError:
-        _name_broken_list(encoder, records, shown)
+        _name_broken_list(encoder, records, chosen, places)
         raise
-    filled = np.arange(list_length) < _lengths(records, list_length)[:, None]
-    arrays: Arrays = {name: np.stack([u[name] for u in users]) for name in users[0]}
+    filled = np.arange(width) < np.array([len(candidates) for candidates in chosen])[:, None]
+    arrays: Arrays = {name: np.stack([user[name] for user in users]) for name in users[0]}
     for name, values in items.items():
         padded = np.zeros((*filled.shape, *values.shape[1:]), values.dtype)
         padded[filled] = values
@@ -163,20 +176,21 @@ def _encode_chunk(encoder: Encoder, records: Sequence[ListRecord], list_length: 
     return arrays
 
 
-def _name_broken_list(encoder: Encoder, records: Sequence[ListRecord], shown: Sequence[Sequence[Candidate]]) -> None:
-    for record, candidates in zip(records, shown, strict=True):
+def _name_broken_list(
+    encoder: Encoder,
+    records: Sequence[ListRecord],
+    chosen: Sequence[Sequence[Candidate]],
+    places: Sequence[Sequence[int]],
+) -> None:
+    for record, candidates, own in zip(records, chosen, places, strict=True):
         try:
             encoder.encode_user(record.user, record.context)
-            encoder.encode_items(candidates, record.exposed[: len(candidates)])
+            encoder.encode_items(candidates, own)
         except FeatureError as error:
             raise ValueError(f"list {record.request_id!r}: {error}") from error
 
 
-def _lengths(records: Sequence[ListRecord], list_length: int) -> NDArray[np.int64]:
-    return np.array([min(len(r.exposed), list_length) for r in records], np.int64)
-
-
-def _labels(records: Sequence[ListRecord], list_length: int) -> NDArray[np.float32]:
+def _labels(records: Sequence[ListRecord], list_length: int) -> Floats32:
     labels = np.zeros((len(records), list_length, 3), np.float32)
     for row, record in zip(labels, records, strict=True):
         for column, values in enumerate((record.clicks, record.purchases, record.gmv)):

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from models.contract.arrays import Floats
 from models.contract.features import Scalar, canonical_text
 from models.contract.spec import Category, FeatureSpec, Field, Hashed, Number, Transform
 from models.data.lists import ListRecord
@@ -105,14 +105,14 @@ def _score(name: str, values: Sequence[Scalar]) -> Number:
     return _number(name, numbers, "logit" if is_probability else "identity")
 
 
-def _numeric(path: str, values: Sequence[Scalar]) -> NDArray[np.float64]:
+def _numeric(path: str, values: Sequence[Scalar]) -> Floats:
     numbers = np.array([float(v) for v in values if v is not None])
     if not np.isfinite(numbers).all():
         raise ValueError(f"{path}: holds {numbers[~np.isfinite(numbers)][0]}, not a finite number")
     return numbers
 
 
-def _number(name: str, values: NDArray[np.float64], transform: Transform) -> Number:
+def _number(name: str, values: Floats, transform: Transform) -> Number:
     x = _transformed(values, transform)
     std = float(x.std())
     # A constant column carries nothing; leave its scale alone rather than blow rounding errors up.
@@ -120,7 +120,7 @@ def _number(name: str, values: NDArray[np.float64], transform: Transform) -> Num
     return Number(name, float(x.mean()), std if usable else 1.0, float(np.median(values)), transform)
 
 
-def _transformed(values: NDArray[np.float64], transform: Transform) -> NDArray[np.float64]:
+def _transformed(values: Floats, transform: Transform) -> Floats:
     if transform == "log1p":
         return np.log1p(values)
     if transform == "logit":
@@ -129,13 +129,13 @@ def _transformed(values: NDArray[np.float64], transform: Transform) -> NDArray[n
     return values
 
 
-def _has_long_tail(values: NDArray[np.float64]) -> bool:
+def _has_long_tail(values: Floats) -> bool:
     if values.min() < 0:
         return False
     skew = _skewness(values)
     return skew > _HEAVY_SKEW and abs(_skewness(np.log1p(values))) < skew
 
 
-def _skewness(values: NDArray[np.float64]) -> float:
+def _skewness(values: Floats) -> float:
     std = float(values.std())
     return 0.0 if std == 0 else float((((values - values.mean()) / std) ** 3).mean())

@@ -15,17 +15,16 @@ from typing import Final
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from models.contract.features import Arrays, Encoder, FeatureError, unit_embeddings
+from models.contract.arrays import Bools, Floats32, Ints
+from models.contract.features import Arrays
 from models.contract.spec import FeatureSpec
-from models.data.batches import Batch, digest, encode_labels, join_chunks
+from models.data.batches import Batch, digest, encode_features, encode_labels
 from models.data.lists import ListRecord
 
 REQUEST_ARRAYS: Final = ("user_ids", "user_numbers")
 ITEM_ARRAYS: Final = ("item_ids", "item_numbers", "item_scores", "priors", "price", "embeddings")
-_CHUNK = 1024
 
 
 @dataclass(frozen=True)
@@ -41,10 +40,10 @@ class SlateArrays:
 
     request_ids: tuple[str, ...]
     features: Arrays
-    exposed: NDArray[np.int64]
-    lengths: NDArray[np.int64]
-    labels: NDArray[np.float32]
-    observed: NDArray[np.bool_]
+    exposed: Ints
+    lengths: Ints
+    labels: Floats32
+    observed: Bools
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -73,7 +72,7 @@ class SlateArrays:
         """All of `arrays` as tensors on one device."""
         return {name: torch.from_numpy(values).to(device) for name, values in self.arrays().items()}
 
-    def take(self, rows: NDArray[np.int64]) -> SlateArrays:
+    def take(self, rows: Ints) -> SlateArrays:
         """The requests at `rows`, in that order."""
         return SlateArrays(
             tuple(self.request_ids[i] for i in rows.tolist()),
@@ -89,9 +88,9 @@ def encode_slates(records: Sequence[ListRecord], spec: FeatureSpec, list_length:
     """Encode every candidate of every record. Raises `ValueError` naming the list and the field that cannot be."""
     if not records:
         raise ValueError("there are no lists to encode")
-    encoder = Encoder(spec)
-    width = max(len(r.candidates) for r in records)
-    chunks = [_encode_chunk(encoder, records[i : i + _CHUNK], width) for i in range(0, len(records), _CHUNK)]
+    places = [range(len(record.candidates)) for record in records]
+    width = max(map(len, places))
+    valid = np.arange(width) < np.array([len(own) for own in places])[:, None]
     exposed = np.full((len(records), list_length), -1, np.int64)
     for row, record in zip(exposed, records, strict=True):
         shown = record.exposed[:list_length]
@@ -99,7 +98,7 @@ def encode_slates(records: Sequence[ListRecord], spec: FeatureSpec, list_length:
     labels, observed = encode_labels(records, list_length)
     return SlateArrays(
         request_ids=tuple(r.request_id for r in records),
-        features=join_chunks(chunks),
+        features=encode_features(records, spec, places, width) | {"valid": valid},
         exposed=exposed,
         lengths=(exposed >= 0).sum(axis=1),
         labels=labels,
@@ -115,29 +114,3 @@ def list_features(batch: Mapping[str, Tensor], requests: Tensor, lists: Tensor) 
     chosen = lists.clamp(min=0)
     items = {name: batch[name][requests[:, None], chosen] for name in ITEM_ARRAYS if name in batch}
     return items | {name: batch[name][requests] for name in REQUEST_ARRAYS if name in batch}
-
-
-def _encode_chunk(encoder: Encoder, records: Sequence[ListRecord], width: int) -> Arrays:
-    try:
-        users = [encoder.encode_user(r.user, r.context) for r in records]
-        flat = [c for r in records for c in r.candidates]
-        items = {**encoder.encode_items(flat), "embeddings": unit_embeddings(flat)}
-    except FeatureError:
-        _name_broken_list(encoder, records)
-        raise
-    valid = np.arange(width) < np.array([len(r.candidates) for r in records])[:, None]
-    arrays: Arrays = {name: np.stack([u[name] for u in users]) for name in users[0]}
-    for name, values in items.items():
-        padded = np.zeros((*valid.shape, *values.shape[1:]), values.dtype)
-        padded[valid] = values
-        arrays[name] = padded
-    return arrays | {"valid": valid}
-
-
-def _name_broken_list(encoder: Encoder, records: Sequence[ListRecord]) -> None:
-    for record in records:
-        try:
-            encoder.encode_user(record.user, record.context)
-            encoder.encode_items(record.candidates)
-        except FeatureError as error:
-            raise ValueError(f"list {record.request_id!r}: {error}") from error

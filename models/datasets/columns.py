@@ -18,7 +18,7 @@ from pyarrow import csv
 
 from models.datasets.table import TableError
 
-Kind = Literal["integer", "optional integer", "number", "text"]
+ColumnKind = Literal["integer", "optional integer", "number", "text"]
 """Whole numbers of at least 0 (an optional one is −1 where it is missing), other numbers of at least 0, or text."""
 
 Values = NDArray[Any]
@@ -45,7 +45,7 @@ class Columns:
         return TableError(f"{self.path}: line {row + 2}, column {column}: {problem}")
 
 
-def read_columns(path: Path, kinds: Mapping[str, Kind]) -> Columns:
+def read_columns(path: Path, kinds: Mapping[str, ColumnKind]) -> Columns:
     """Read the columns named in `kinds` from a CSV file with a header, plain or gzip (by its name).
 
     Raises `TableError` for a missing file or column, a row of another width, or a value that is not of its kind.
@@ -69,7 +69,7 @@ def read_columns(path: Path, kinds: Mapping[str, Kind]) -> Columns:
     return Columns(path, arrays, {name: list(seen) for name, seen in words.items()})
 
 
-def _open(path: Path, kinds: Mapping[str, Kind]) -> tuple[csv.CSVStreamingReader, dict[str, str]]:
+def _open(path: Path, kinds: Mapping[str, ColumnKind]) -> tuple[csv.CSVStreamingReader, dict[str, str]]:
     """A reader of the columns as text, and the name in the header that each of them has."""
     options = csv.ReadOptions(use_threads=False, block_size=_BLOCK)
     parse = csv.ParseOptions(ignore_empty_lines=False)
@@ -85,7 +85,9 @@ def _open(path: Path, kinds: Mapping[str, Kind]) -> tuple[csv.CSVStreamingReader
     return csv.open_csv(path, read_options=options, parse_options=parse, convert_options=convert), names
 
 
-def _parse(path: Path, first: int, name: str, text: pa.Array, kind: Kind, words: dict[str, dict[str, int]]) -> Values:
+def _parse(
+    path: Path, first: int, name: str, text: pa.Array, kind: ColumnKind, words: dict[str, dict[str, int]]
+) -> Values:
     """One block of a column, whose first row is row `first` of the file."""
     empty = pc.is_in(text, value_set=pa.array(_NULLS))
     if kind != "optional integer":

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from models.contract.arrays import Bools, Floats, Ints
 
 WIDTH: Final = 16
 _FEWEST: Final = 20
@@ -23,7 +22,7 @@ _ROWS: Final = 1 << 16
 def attribute_embeddings(
     numbers: Mapping[str, Floats],
     categories: Mapping[str, Sequence[str]],
-    fit: NDArray[np.bool_],
+    fit: Bools,
     *,
     width: int = WIDTH,
 ) -> Floats:
@@ -59,7 +58,7 @@ class _Number:
     std: float
 
     @classmethod
-    def of(cls, values: Floats, fit: NDArray[np.bool_]) -> _Number:
+    def of(cls, values: Floats, fit: Bools) -> _Number:
         known = values[fit & ~np.isnan(values)]
         return cls(values, float(known.mean()), float(known.std()) or 1.0) if len(known) else cls(values, 0.0, np.inf)
 
@@ -73,7 +72,7 @@ class _Number:
 class _Indicator:
     """Whether an item is of a category, centred."""
 
-    codes: NDArray[np.int64]
+    codes: Ints
     code: int
     share: float
 
@@ -82,7 +81,7 @@ class _Indicator:
         return centred
 
 
-def _indicators(values: Sequence[str], fit: NDArray[np.bool_]) -> list[_Indicator]:
+def _indicators(values: Sequence[str], fit: Bools) -> list[_Indicator]:
     """One for each category that is common enough, in the order of their names; none for what is missing."""
     numbers: dict[str, int] = {}
     codes = np.array([numbers.setdefault(value, len(numbers)) for value in values], np.int64)

@@ -18,18 +18,10 @@ from typing import Final, Literal
 
 import numpy as np
 
+from models.contract.arrays import Floats, Ints
 from models.data.lists import Split
 from models.datasets.embeddings import attribute_embeddings, describe_embedding
-from models.datasets.impressions import (
-    Columns,
-    Floats,
-    Impressions,
-    Ints,
-    check_distinct,
-    group_rows,
-    rank_share,
-    relative,
-)
+from models.datasets.impressions import FeatureColumns, Impressions, check_distinct, group_rows, rank_share, relative
 from models.datasets.priors import CROSS_FIT_FOLDS, DESCRIPTION, TEST, conditional, cross_fit
 from models.datasets.source import ListSource
 from models.datasets.splits import VALID_SHARE, check_fold, cross_fit_folds, fold_split, share_split
@@ -139,7 +131,7 @@ def _priors(log: Impressions, booked: Ints, groups: Ints, *, seed: int) -> dict[
     return {"ctr": click, "cvr": conditional(booking, click)}
 
 
-def _user(table: Table, order: Ints) -> Columns:
+def _user(table: Table, order: Ints) -> FeatureColumns:
     return {
         "visitor_country": table.ordered("visitor_location_country_id", order),
         "past_stars": _number(table, "visitor_hist_starrating", order),
@@ -147,7 +139,7 @@ def _user(table: Table, order: Ints) -> Columns:
     }
 
 
-def _context(table: Table, order: Ints) -> Columns:
+def _context(table: Table, order: Ints) -> FeatureColumns:
     return {
         "site": table.ordered("site_id", order),
         "destination": table.ordered("srch_destination_id", order),
@@ -160,7 +152,7 @@ def _context(table: Table, order: Ints) -> Columns:
     }
 
 
-def _item(table: Table, order: Ints, starts: Ints, nightly: Floats) -> Columns:
+def _item(table: Table, order: Ints, starts: Ints, nightly: Floats) -> FeatureColumns:
     def number(name: str) -> Floats:
         return _number(table, name, order)
 
@@ -192,7 +184,7 @@ def _item(table: Table, order: Ints, starts: Ints, nightly: Floats) -> Columns:
     }
 
 
-def _competitors(table: Table, order: Ints) -> Columns:
+def _competitors(table: Table, order: Ints) -> FeatureColumns:
     """How many of eight competitors are cheaper, dearer or sold out, and by how many percent they differ."""
     rate = np.stack([_number(table, f"comp{i}_rate", order) for i in _COMPETITORS])
     sold_out = np.stack([_number(table, f"comp{i}_inv", order) for i in _COMPETITORS])

@@ -10,21 +10,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
+from models.contract.arrays import Floats, Ints
 from models.contract.features import Scalar
 from models.data.lists import Candidate, ListRecord, Split
 from models.datasets.table import Table
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Column = Floats | Sequence[str]
-Columns = Mapping[str, Column]
+FeatureColumn = Floats | Sequence[str]
+FeatureColumns = Mapping[str, FeatureColumn]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Impressions:
-    """Columns along n rows; the rows of request r are ``starts[r]`` to ``starts[r + 1]``.
+    """FeatureColumns along n rows; the rows of request r are ``starts[r]`` to ``starts[r + 1]``.
 
     In `user`, `context` and `item`, text is a category and a float array a number; "" and NaN are missing.
     """
@@ -36,9 +34,9 @@ class Impressions:
     clicks: Ints
     purchases: Ints | None = None
     gmv: Floats | None = None
-    user: Columns = field(default_factory=dict)
-    context: Columns = field(default_factory=dict)
-    item: Columns = field(default_factory=dict)
+    user: FeatureColumns = field(default_factory=dict)
+    context: FeatureColumns = field(default_factory=dict)
+    item: FeatureColumns = field(default_factory=dict)
 
     @property
     def request(self) -> Ints:
@@ -122,7 +120,7 @@ def rank_share(values: Floats, starts: Ints) -> Floats:
     return result
 
 
-def _values(columns: Columns, row: int) -> dict[str, Scalar]:
+def _values(columns: FeatureColumns, row: int) -> dict[str, Scalar]:
     found: dict[str, Scalar] = {}
     for name, column in columns.items():
         value = column[row]

@@ -11,10 +11,8 @@ from typing import Any, Final
 
 import lightgbm
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from models.contract.arrays import Bools, Floats, Ints
 
 TEST: Final = -1
 """The fold number of test rows: scored, never learnt from."""
@@ -48,7 +46,7 @@ def cross_fit(
     *,
     seed: int,
     rounds: int = 120,
-    learn: NDArray[np.bool_] | None = None,
+    learn: Bools | None = None,
 ) -> Floats:
     """P(label = 1) for every row, [n], inside (0, 1).
 
@@ -78,7 +76,7 @@ def conditional(joint: Floats, marginal: Floats) -> Floats:
 class FoldCounts:
     """Sums per key that can leave folds out, so that an aggregate of labels never holds the row's own label."""
 
-    def __init__(self, keys: Ints, fold: Ints, values: Floats, counted: NDArray[np.bool_] | None = None) -> None:
+    def __init__(self, keys: Ints, fold: Ints, values: Floats, counted: Bools | None = None) -> None:
         """`keys` [n] are numbered from 0, `values` are [n, m]; rows of the test fold are not counted."""
         self._keys, self._fold = keys, fold
         include = fold != TEST if counted is None else counted & (fold != TEST)

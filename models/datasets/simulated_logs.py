@@ -13,8 +13,9 @@ from typing import Final
 
 import numpy as np
 
+from models.contract.arrays import Ints
 from models.data.lists import Candidate, ListRecord
-from models.datasets.simulator import DEVICES, Ints, SimulatedRequest, Simulator, SimulatorConfig
+from models.datasets.simulator import DEVICES, SimulatedRequest, Simulator, SimulatorConfig
 from models.datasets.source import ListSource
 from models.datasets.splits import share_split
 

@@ -26,11 +26,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import expit
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from models.contract.arrays import Floats, Ints
 
 DEVICES: Final = ("desktop", "mobile")
 

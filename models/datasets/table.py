@@ -12,11 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 from pyarrow import csv
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from models.contract.arrays import Floats, Ints
 
 _NULLS = ("", "NULL")
 

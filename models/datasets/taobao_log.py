@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from models.datasets.columns import Columns, Kind, read_columns
-from models.datasets.table import Floats, Ints
+from models.contract.arrays import Bools, Floats, Ints
+from models.datasets.columns import ColumnKind, Columns, read_columns
+from models.datasets.sixes import LENGTH
 
 ATTRIBUTES: Final = ("cate_id", "campaign_id", "customer", "brand")
 LEVELS: Final = (
@@ -48,7 +48,7 @@ class Profiles:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Impressions:
+class AdImpressions:
     """Each user's first impression of each ad, by user and time.
 
     `users` [U] are ids, rising; `user`, `ad` (a place in `Ads`), `click` and `scene` [n]; `scenes` are the texts of
@@ -67,14 +67,14 @@ class Impressions:
         """How many impressions each user has, [U]."""
         return np.bincount(self.user, minlength=len(self.users))
 
-    def of_users(self, chosen: Ints) -> Impressions:
+    def of_users(self, chosen: Ints) -> AdImpressions:
         """The impressions of the users at the places `chosen`, which are numbered anew."""
         kept = np.zeros(len(self.users), bool)
         kept[chosen] = True
         rows = kept[self.user]
         number = np.cumsum(kept) - 1
         user, ad, click, scene = (values[rows] for values in (self.user, self.ad, self.click, self.scene))
-        return Impressions(self.users[kept], number[user], ad, click, scene, self.scenes)
+        return AdImpressions(self.users[kept], number[user], ad, click, scene, self.scenes)
 
 
 def read_ads(path: Path) -> Ads:
@@ -92,7 +92,7 @@ def read_profiles(path: Path) -> Profiles:
     return Profiles(table["userid"][order], np.column_stack([table[name] for name in LEVELS])[order])
 
 
-def read_impressions(path: Path, ads: Ads) -> Impressions:
+def read_impressions(path: Path, ads: Ads) -> AdImpressions:
     """``raw_sample.csv``. Raises `TableError`."""
     names = _integers("user", "time_stamp", "adgroup_id", "nonclk", "clk")
     table = read_columns(path, {**names, "pid": "text"})
@@ -105,10 +105,10 @@ def read_impressions(path: Path, ads: Ads) -> Impressions:
     in_time = np.lexsort((table["time_stamp"], user))  # Stable, so ties keep the file's order.
     pairs = user[in_time] * len(ads.ids) + ad[in_time]
     rows = in_time[np.sort(np.unique(pairs, return_index=True)[1])]
-    return Impressions(users, user[rows], ad[rows], table["clk"][rows], table["pid"][rows], table.words["pid"])
+    return AdImpressions(users, user[rows], ad[rows], table["clk"][rows], table["pid"][rows], table.words["pid"])
 
 
-def some_users(log: Impressions, count: int, least: int, *, seed: int) -> Impressions:
+def some_users(log: AdImpressions, count: int, least: int, *, seed: int) -> AdImpressions:
     """At most `count` users, drawn with the seed among those with at least `least` impressions.
 
     Raises `ValueError` if `count` is below 1.
@@ -120,11 +120,34 @@ def some_users(log: Impressions, count: int, least: int, *, seed: int) -> Impres
     return log.of_users(drawn)
 
 
-def _integers(*names: str) -> dict[str, Kind]:
+def draw_unseen(log: AdImpressions, user: Ints, *, seed: int) -> Ints:
+    """`LENGTH` different ads of the log for each of `user` [T], none of which that user ever saw, [T, 6].
+
+    All are drawn at once, and again where one is seen or stands twice, until none is. Raises `ValueError` if a user has
+    seen nearly all.
+    """
+    pool, ad = np.unique(log.ad, return_inverse=True)
+    left = len(pool) - int(log.sizes.max())
+    if left < LENGTH:
+        raise ValueError(f"a user has seen all but {left} ads, so {LENGTH} unseen ones cannot be drawn")
+    seen = np.sort(log.user * len(pool) + ad)
+    rng = np.random.default_rng([seed, 0])
+    drawn = rng.integers(len(pool), size=(len(user), LENGTH))
+    pending = np.arange(len(user))
+    while len(pending):
+        rows = drawn[pending]
+        wrong = _repeated(rows) | _contains(seen, user[pending, None] * len(pool) + rows)
+        rows[wrong] = rng.integers(len(pool), size=int(wrong.sum()))
+        drawn[pending] = rows
+        pending = pending[wrong.any(axis=1)]
+    return pool[drawn]
+
+
+def _integers(*names: str) -> dict[str, ColumnKind]:
     return {name: "optional integer" if name in _OPTIONAL else "integer" for name in names}
 
 
-def _refuse(table: Columns, column: str, wrong: NDArray[np.bool_], problem: str) -> None:
+def _refuse(table: Columns, column: str, wrong: Bools, problem: str) -> None:
     if wrong.any():
         row = int(wrong.argmax())
         raise table.error(row, column, f"{table[column][row]} {problem}")
@@ -135,3 +158,15 @@ def _check_distinct(table: Columns, column: str) -> None:
     again = np.ones(len(values), bool)
     again[np.unique(values, return_index=True)[1]] = False
     _refuse(table, column, again, "stands twice")
+
+
+def _repeated(rows: Ints) -> Bools:
+    """Which values [T, 6] stand further left in their row as well."""
+    columns = [(rows[:, :j] == rows[:, j : j + 1]).any(axis=1) for j in range(rows.shape[1])]
+    return np.column_stack(columns)
+
+
+def _contains(ordered: Ints, values: Ints) -> Bools:
+    place = np.searchsorted(ordered, values).clip(max=len(ordered) - 1)
+    found: Bools = ordered[place] == values
+    return found

@@ -11,11 +11,10 @@ from typing import Final
 
 import numpy as np
 
-from models.datasets.priors import CROSS_FIT_FOLDS, TEST, FoldCounts, cross_fit
-from models.datasets.splits import cross_fit_folds
-from models.datasets.table import Floats, Ints
-from models.datasets.taobao_log import ATTRIBUTES, LEVELS, Ads, Impressions
-from models.datasets.taobao_sixes import LENGTH, Sixes
+from models.contract.arrays import Floats, Ints
+from models.datasets.priors import FoldCounts, cross_fit
+from models.datasets.sixes import Sixes
+from models.datasets.taobao_log import ATTRIBUTES, LEVELS, AdImpressions, Ads
 
 _COUNTED: Final = ("cate_id", "customer")
 _ORDINAL: Final = ("final_gender_code", "age_level", "pvalue_level", "shopping_level", "new_user_class_level")
@@ -24,14 +23,11 @@ _RATE: Final = 0.05
 """What click rates are drawn towards: about that of display ads. The log's own rate would hold each list's labels."""
 
 
-def prior_scores(sixes: Sixes, log: Impressions, ads: Ads, levels: Ints, *, seed: int) -> Floats:
+def prior_scores(sixes: Sixes, log: AdImpressions, ads: Ads, levels: Ints, *, seed: int) -> Floats:
     """P(click) of the six shown and then the six unseen ads of every list, [T, 12]; `levels` [U, 8] of the users."""
-    ad = np.hstack([sixes.shown, sixes.unseen])
-    width = ad.shape[1]
-    inner = np.array(cross_fit_folds([str(u) for u in log.users.tolist()], folds=CROSS_FIT_FOLDS, seed=seed), np.int64)
-    fold = np.repeat(np.where(sixes.is_test, TEST, inner[sixes.user]), width)
-    shown = np.tile(np.arange(width) < LENGTH, len(ad))
-    labels = np.hstack([sixes.clicks, np.zeros_like(sixes.unseen)]).ravel()
+    ad = sixes.candidates
+    labels, shown = sixes.labels()
+    fold = sixes.folds([str(user) for user in log.users.tolist()], seed=seed)
     ones_and_clicks = np.column_stack([np.ones(len(labels)), labels])
     kinds = [np.arange(len(ads.ids)), *(_numbered(ads.attributes[:, ATTRIBUTES.index(name)]) for name in _COUNTED)]
     counts = [FoldCounts(kind[ad.ravel()], fold, ones_and_clicks, counted=shown) for kind in kinds]
@@ -44,7 +40,7 @@ def prior_scores(sixes: Sixes, log: Impressions, ads: Ads, levels: Ints, *, seed
     return cross_fit(features, labels, fold, seed=seed, learn=shown).reshape(ad.shape)
 
 
-def _steady(sixes: Sixes, log: Impressions, ads: Ads, levels: Ints, ad: Ints) -> Floats:
+def _steady(sixes: Sixes, log: AdImpressions, ads: Ads, levels: Ints, ad: Ints) -> Floats:
     """What depends on no fold: the user's past, all of it and in the ad's category, the profile and the price, [r, F].
 
     A test list is its user's last, so no past holds one.

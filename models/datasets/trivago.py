@@ -15,17 +15,9 @@ from typing import Final
 
 import numpy as np
 
+from models.contract.arrays import Floats, Ints
 from models.datasets.embeddings import attribute_embeddings, describe_embedding
-from models.datasets.impressions import (
-    Columns,
-    Floats,
-    Impressions,
-    Ints,
-    check_distinct,
-    group_rows,
-    rank_share,
-    relative,
-)
+from models.datasets.impressions import FeatureColumns, Impressions, check_distinct, group_rows, rank_share, relative
 from models.datasets.priors import CROSS_FIT_FOLDS, DESCRIPTION, TEST, FoldCounts, cross_fit
 from models.datasets.source import ListSource
 from models.datasets.splits import VALID_SHARE, check_fold, cross_fit_folds, fold_split
@@ -94,7 +86,7 @@ def read_impressions(path: Path) -> tuple[Impressions, list[str]]:
     return impressions, table.ordered("user_id", first)
 
 
-def _context(table: Table, order: Ints) -> Columns:
+def _context(table: Table, order: Ints) -> FeatureColumns:
     written, cities = table.text("current_filters"), table.text("city")
     filters = [written[i] for i in order.tolist()]
     return {

@@ -17,10 +17,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from models.contract.arrays import AnyFloats
 from models.contract.spec import OBJECTIVES
 from models.data.lists import ListRecord
 from models.evaluation.orders import Order
-from models.judging.metrics import Floats, Interval, bootstrap_interval, ndcg
+from models.judging.metrics import Interval, bootstrap_interval, ndcg
 
 LOGGED: Final = "as shown"
 RANDOM: Final = "random"
@@ -91,7 +92,7 @@ def summarise(results: Sequence[ListResult], comparison: Comparison, *, seed: in
 
 
 def weighted_interval(
-    values: Floats, weights: Floats, *, seed: int, level: float = 0.95, draws: int = 2000
+    values: AnyFloats, weights: AnyFloats, *, seed: int, level: float = 0.95, draws: int = 2000
 ) -> Interval:
     """Σ w·v / Σ w over lists, with the percentile bootstrap interval over lists. Weights must be positive.
 
@@ -101,7 +102,7 @@ def weighted_interval(
     return bootstrap_interval((weighted, weights), _ratio, seed=seed, level=level, draws=draws)
 
 
-def _ratio(weighted: Floats, weights: Floats, axis: int = -1) -> Any:
+def _ratio(weighted: AnyFloats, weights: AnyFloats, axis: int = -1) -> Any:
     return weighted.sum(axis=axis) / weights.sum(axis=axis)
 
 
@@ -110,7 +111,7 @@ def _objective(objective: str, results: Sequence[ListResult], comparison: Compar
     columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
     weights = np.array([r.ideal[objective] if objective == "gmv" else 1.0 for r in results])
 
-    def interval(values: Floats) -> dict[str, Any]:
+    def interval(values: AnyFloats) -> dict[str, Any]:
         return asdict(weighted_interval(values, weights, seed=seed))
 
     rivals = {"prior": comparison.priors[objective], "shown": LOGGED}

@@ -26,9 +26,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from models.contract.arrays import AnyFloats
 from models.data.batches import ListArrays, batches
 from models.judging.list_orders import Orders, ndcg_of, planned_orders, shown_orders, sorted_orders
-from models.judging.metrics import Floats
 from models.nets.calibration import Offsets
 from models.nets.losses import listwise_terms
 from models.nets.value import COUNTED, ListValueModel
@@ -39,7 +39,6 @@ TOLERANCE: Final = 0.006
 """How far below the sort's NDCG the lower end of the served lists' interval may lie."""
 _MOST_LISTS: Final = 2000
 """Lists that a veto looks at: enough for an interval as narrow as the tolerance asks for, and planned in seconds."""
-_BATCH: Final = 1024
 _ROUNDING: Final = 1e-6
 """Nats a list that may be rounding: where nothing was learnt all shares are alike but for it, and 0 is to be chosen."""
 _Z: Final = 1.96
@@ -89,7 +88,7 @@ def choose_shares(held_out: Sequence[HeldOut], worths: Sequence[Worth], *, devic
     """
     if not any(len(part.lists) for part in held_out):
         raise ValueError("there are no held-out lists to choose shares on")
-    likely = tuple(_likeliest(held_out, o, device) for o in range(len(COUNTED)))
+    likely = tuple(map(_likeliest, _losses(held_out, device)))
     sample = _sample(held_out, seed)
     knows_more = _shown_knows_more(sample, worths)
     shares, steps = list(likely), []
@@ -107,14 +106,11 @@ def choose_shares(held_out: Sequence[HeldOut], worths: Sequence[Worth], *, devic
     return Gate(tuple(shares), likely, knows_more, steps)
 
 
-def _likeliest(held_out: Sequence[HeldOut], objective: int, device: torch.device) -> float:
-    """Find the smallest share within one standard error of the best in listwise likelihood.
+def _likeliest(losses: AnyFloats) -> float:
+    """Find the smallest share within one standard error of the best, from losses [lists, shares].
 
-    It is 0 where the objective is not valued, and where fewer than two lists tell anything: one has no spread.
+    It is 0 for fewer than two lists: one has no spread.
     """
-    valued = [part for part in held_out if COUNTED[objective] in part.model.valued_objectives]
-    rows = [terms for part in valued for terms in _terms(part, objective, device)]
-    losses = torch.cat(rows).double().numpy() if rows else np.zeros((0, len(SHARES)))
     if len(losses) < 2:
         return 0.0
     best = losses.mean(axis=0).argmin()
@@ -125,21 +121,31 @@ def _likeliest(held_out: Sequence[HeldOut], objective: int, device: torch.device
     raise AssertionError("the best share is as good as itself")
 
 
+def _losses(held_out: Sequence[HeldOut], device: torch.device) -> list[AnyFloats]:
+    """Compute per counted objective the listwise losses [lists, shares] of all parts whose model values it."""
+    found: list[list[Tensor]] = [[torch.zeros(0, len(SHARES))] for _ in COUNTED]
+    for part in held_out:
+        for o, rows in _terms(part, device):
+            if COUNTED[o] in part.model.valued_objectives:
+                found[o].append(rows)
+    return [torch.cat(rows).double().numpy() for rows in found]
+
+
 @torch.no_grad()
-def _terms(part: HeldOut, objective: int, device: torch.device) -> Iterator[Tensor]:
-    """Compute the listwise losses [lists, shares] of lists with an event and a choice, batch by batch."""
+def _terms(part: HeldOut, device: torch.device) -> Iterator[tuple[int, Tensor]]:
+    """Compute each objective's listwise losses [lists, shares] of lists with an event and a choice, batch by batch."""
     part.set([1.0] * len(COUNTED))
     part.model.to(device).eval()
-    for batch in batches(part.lists.tensors(device), _BATCH):
-        head, item = part.model.hazard_inputs(batch)[objective]
-        start, end = part.start[objective].first(item.prior, item.places), head(item)[..., 0]
-        labels, observed = batch["labels"][:, :, objective, None], batch["observed"][:, objective, None]
-        told = observed[:, 0] & (labels[..., 0].sum(1) > 0) & (batch["lengths"] > 1)
-        columns = [
-            listwise_terms(torch.lerp(start, end, share)[..., None], labels, batch["lengths"], observed)[:, 0]
-            for share in SHARES
-        ]
-        yield torch.stack(columns, dim=1)[told].cpu()
+    for batch in batches(part.lists.tensors(device)):
+        lengths = batch["lengths"]
+        for o, (head, item) in enumerate(part.model.hazard_inputs(batch)):
+            labels, observed = batch["labels"][:, :, o, None], batch["observed"][:, o, None]
+            told = observed[:, 0] & (labels[..., 0].sum(1) > 0) & (lengths > 1)
+            # A share's logits lie on the straight line from the calibrated prior to the trained model.
+            start, end = part.start[o].first(item.prior, item.places), head(item)[..., 0]
+            logits = (torch.lerp(start, end, share)[..., None] for share in SHARES)
+            columns = [listwise_terms(x, labels, lengths, observed)[:, 0] for x in logits]
+            yield o, torch.stack(columns, dim=1)[told].cpu()
 
 
 def _sample(held_out: Sequence[HeldOut], seed: int) -> list[HeldOut]:
@@ -180,7 +186,7 @@ def _served_less_sorted(
     return figures
 
 
-def _leads(held_out: Sequence[HeldOut], ours: Sequence[Orders], theirs: Sequence[Orders], objective: int) -> Floats:
+def _leads(held_out: Sequence[HeldOut], ours: Sequence[Orders], theirs: Sequence[Orders], objective: int) -> AnyFloats:
     """List by how much the NDCG of an order is above another's, of all parts' lists with an event in the objective."""
     rows = []
     for part, mine, other in zip(held_out, ours, theirs, strict=True):
@@ -200,5 +206,5 @@ def _to_lower(shares: Sequence[float], weights: Triple) -> int:
     return max((o for o in weighted(weights) if shares[o] > 0), key=lambda o: (shares[o], o))
 
 
-def _standard_error(values: Floats) -> float:
+def _standard_error(values: AnyFloats) -> float:
     return float(values.std() / np.sqrt(len(values))) if len(values) else 0.0

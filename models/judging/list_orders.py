@@ -15,27 +15,26 @@ from typing import Final
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from models.contract.arrays import AnyFloats, Ints
 from models.data.batches import Batch, ListArrays
-from models.judging.metrics import Floats
 from models.nets.value import ListValueModel
 from models.planners.search.beam import beam_search
 from models.planners.search.prefix import PrefixTree
 from models.planners.worth import Triple, Worth
 
-Orders = NDArray[np.int64]
+Orders = Ints
 PLACES: Final = 10
 """Places of an order that count, the k of NDCG@k."""
 _BATCH: Final = 256
 
 
-def prior_values(data: ListArrays, worth: Worth) -> Floats:
+def prior_values(data: ListArrays, worth: Worth) -> AnyFloats:
     """Value every item by the objective formula over its prior scores, [n, L]; −∞ past a list's end."""
     logits = torch.from_numpy(data.features["priors"]).double()
     click, buy = torch.sigmoid(logits).unbind(-1)
     price = torch.from_numpy(data.features["price"]).double()
-    values: Floats = worth(torch.stack([click, buy, buy * price], dim=-1)).numpy()
+    values: AnyFloats = worth(torch.stack([click, buy, buy * price], dim=-1)).numpy()
     return np.where(data.filled, values, -np.inf)
 
 
@@ -81,7 +80,7 @@ def bypassed(model: ListValueModel, weights: Triple) -> bool:
     return all(share == 0 for share, weight in zip((click, buy, buy), weights, strict=True) if weight > 0)
 
 
-def ndcg_of(orders: Orders, gains: Floats) -> Floats:
+def ndcg_of(orders: Orders, gains: AnyFloats) -> AnyFloats:
     """Compute NDCG@P of each order [n, P] under gains [n, L] as shown; NaN for a list without any gain."""
     discounts = 1 / np.log2(np.arange(2, orders.shape[1] + 2))
     found = np.where(orders >= 0, np.take_along_axis(gains, np.maximum(orders, 0), axis=1), 0.0) @ discounts
@@ -89,7 +88,7 @@ def ndcg_of(orders: Orders, gains: Floats) -> Floats:
     return _share(found, ideal)
 
 
-def random_ndcg(data: ListArrays, gains: Floats, places: int = PLACES) -> Floats:
+def random_ndcg(data: ListArrays, gains: AnyFloats, places: int = PLACES) -> AnyFloats:
     """Compute the expected NDCG of a random order of each list, [n]; NaN for a list without any gain."""
     width = min(places, gains.shape[1])
     discounts = 1 / np.log2(np.arange(2, width + 2))
@@ -105,8 +104,8 @@ def shown_orders(data: ListArrays, places: int = PLACES) -> Orders:
     return np.where(place < data.lengths[:, None], place, -1)
 
 
-def _share(found: Floats, ideal: Floats) -> Floats:
-    shares: Floats = np.divide(found, ideal, out=np.full(len(found), np.nan), where=ideal > 0)
+def _share(found: AnyFloats, ideal: AnyFloats) -> AnyFloats:
+    shares: AnyFloats = np.divide(found, ideal, out=np.full(len(found), np.nan), where=ideal > 0)
     return shares
 
 
@@ -117,7 +116,7 @@ def _value(
     return worth(PrefixTree(model, batch).outcomes(requests, orders)[:, -1])
 
 
-def _of_equal_length(lengths: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+def _of_equal_length(lengths: Ints) -> Iterator[Ints]:
     """Group rows of lists of the same length, at most `_BATCH` at a time; empty lists are left out."""
     for length in np.unique(lengths[lengths > 0]):
         rows = np.flatnonzero(lengths == length)

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import bootstrap, kendalltau
 from sklearn.metrics import roc_auc_score
 
-Floats = NDArray[np.floating]
+from models.contract.arrays import AnyFloats, Bools
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +27,14 @@ class Interval:
     lists: int
 
 
-def auc(scores: Floats, positive: NDArray[np.bool_]) -> float | None:
+def auc(scores: AnyFloats, positive: Bools) -> float | None:
     """Area under the ROC curve; None unless both classes occur."""
     if positive.all() or not positive.any():
         return None
     return float(roc_auc_score(positive, scores))
 
 
-def r_auc(predicted: Floats, truth: Floats) -> float | None:
+def r_auc(predicted: AnyFloats, truth: AnyFloats) -> float | None:
     """Share of pairs of unequal truth that the prediction orders rightly; equal predictions are wrong (DeGRe, eq. 15).
 
     O(n log n): Kendall's τ_b gives concordant minus discordant pairs, the counts of ties give their sum. None if all
@@ -59,23 +58,23 @@ def _pairs(n: int) -> int:
     return n * (n - 1) // 2
 
 
-def _tied_pairs(values: Floats) -> int:
+def _tied_pairs(values: AnyFloats) -> int:
     counts = np.unique(values, axis=0, return_counts=True)[1].astype(np.int64)
     return int((counts * (counts - 1) // 2).sum())
 
 
-def pcoc(predicted: Floats, truth: Floats) -> float | None:
+def pcoc(predicted: AnyFloats, truth: AnyFloats) -> float | None:
     """Predicted over true mean, 1 when calibrated; None if nothing happened (DeGRe §5.1)."""
     total = float(np.sum(truth, dtype=np.float64))
     return None if total == 0 else float(np.sum(predicted, dtype=np.float64)) / total
 
 
-def rmse(predicted: Floats, truth: Floats) -> float:
+def rmse(predicted: AnyFloats, truth: AnyFloats) -> float:
     """Root of the mean squared error."""
     return float(np.sqrt(np.mean(np.square(predicted.astype(np.float64) - truth))))
 
 
-def ndcg(gains: Floats, k: int) -> float | None:
+def ndcg(gains: AnyFloats, k: int) -> float | None:
     """NDCG@k of one list: `gains` [n] in the order shown, discounted by 1/log2(rank + 1), over their best order.
 
     Gains may be clicks, purchases or currency. None if every gain is 0: such a list says nothing about order.
@@ -85,13 +84,13 @@ def ndcg(gains: Floats, k: int) -> float | None:
     return None if ideal == 0 else float(gains[:k] @ discounts) / ideal
 
 
-def mean_interval(values: Floats, *, seed: int, level: float = 0.95, draws: int = 2000) -> Interval:
+def mean_interval(values: AnyFloats, *, seed: int, level: float = 0.95, draws: int = 2000) -> Interval:
     """Mean of one value per list, with the percentile bootstrap interval over lists. Raises `ValueError` if empty."""
     return bootstrap_interval((np.asarray(values, np.float64),), np.mean, seed=seed, level=level, draws=draws)
 
 
 def bootstrap_interval(
-    samples: tuple[Floats, ...], statistic: Callable[..., Any], *, seed: int, level: float, draws: int
+    samples: tuple[AnyFloats, ...], statistic: Callable[..., Any], *, seed: int, level: float, draws: int
 ) -> Interval:
     """A statistic of arrays [lists] that belong together, with its percentile interval over resampled lists.
 
@@ -118,7 +117,9 @@ def bootstrap_interval(
     return Interval(found, float(low), float(high), count)
 
 
-def paired_interval(ours: Floats, theirs: Floats, *, seed: int, level: float = 0.95, draws: int = 2000) -> Interval:
+def paired_interval(
+    ours: AnyFloats, theirs: AnyFloats, *, seed: int, level: float = 0.95, draws: int = 2000
+) -> Interval:
     """`mean_interval` of the differences ours − theirs on the same lists; it excludes 0 when they really differ."""
     if len(ours) != len(theirs):
         raise ValueError(f"cannot pair {len(ours)} lists with {len(theirs)}")

@@ -6,19 +6,16 @@ that a planner finds under the model.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from models.contract.arrays import AnyFloats, Bools
 from models.contract.spec import OBJECTIVES
 from models.data.batches import ListArrays, batches
 from models.judging import metrics
 from models.nets.value import COUNTED, ListValueModel
-
-Floats = NDArray[np.floating]
-_BATCH: Final = 1024
 
 
 def mean_per_slot(data: ListArrays) -> tuple[dict[str, float], list[str]]:
@@ -37,13 +34,13 @@ def mean_per_slot(data: ListArrays) -> tuple[dict[str, float], list[str]]:
     return units, without
 
 
-def predict(model: ListValueModel, data: ListArrays, device: torch.device) -> Floats:
+def predict(model: ListValueModel, data: ListArrays, device: torch.device) -> AnyFloats:
     """Predict the cumulative outcome after each position, [n, L, 3] (gmv: currency)."""
     was_training = model.training
     model.eval()
     outcomes = []
     with torch.inference_mode():
-        for batch in batches(data.tensors(device), _BATCH):
+        for batch in batches(data.tensors(device)):
             outcomes.append(model.increments(batch).cumsum(dim=1).cpu().numpy())
     model.train(was_training)
     return np.concatenate(outcomes)
@@ -81,7 +78,7 @@ def value_report(model: ListValueModel, data: ListArrays, device: torch.device) 
     return report
 
 
-def _prefix(j: int, chosen: NDArray[np.bool_], o: int, outcomes: Floats, truth: Floats) -> dict[str, Any]:
+def _prefix(j: int, chosen: Bools, o: int, outcomes: AnyFloats, truth: AnyFloats) -> dict[str, Any]:
     row: dict[str, Any] = {"length": j + 1, **_row(outcomes[chosen, j, o], truth[chosen, j, o])}
     if o < len(COUNTED):
         gains, events = (np.diff(x[chosen, : j + 1, o], axis=1, prepend=0.0)[:, -1] for x in (outcomes, truth))
@@ -89,7 +86,7 @@ def _prefix(j: int, chosen: NDArray[np.bool_], o: int, outcomes: Floats, truth: 
     return row
 
 
-def _row(predicted: Floats, truth: Floats) -> dict[str, Any]:
+def _row(predicted: AnyFloats, truth: AnyFloats) -> dict[str, Any]:
     return {
         "lists": len(truth),
         "r_auc": metrics.r_auc(predicted, truth),

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from models.contract.spec import OBJECTIVES, FeatureSpec
+from models.data.batches import Batch
 from models.nets.blocks import Block, check_sizes
-from models.nets.inputs import Batch, FieldInput
+from models.nets.inputs import FieldInput
 
 
 @dataclass(frozen=True, slots=True)

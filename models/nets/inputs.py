@@ -8,7 +8,7 @@ Axis letters: B batch, N candidates or list items, F fields, E embedding size pe
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final, Protocol
 
 import torch
@@ -16,8 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.contract.spec import Categorical, FeatureSpec, Hashed, Number, SpecError
-
-Batch = Mapping[str, Tensor]
+from models.data.batches import Batch
 
 
 class InputSizes(Protocol):

@@ -20,10 +20,11 @@ import torch
 from torch import Tensor, nn
 
 from models.contract.spec import OBJECTIVES, FeatureSpec, SpecError
+from models.data.batches import Batch
 from models.nets.blocks import Block, check_sizes
 from models.nets.context import ContextLayout, Items, own_context
 from models.nets.heads import CONTEXTS, Context, CountHead, HazardHead, Head, HeadInput
-from models.nets.inputs import Batch, ConcatInput, FieldInput
+from models.nets.inputs import ConcatInput, FieldInput
 
 COUNTED: Final = ("click", "conversion")
 

@@ -8,30 +8,26 @@ the folds' models of that epoch judge the shares (`gate.py`). The model that is 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from models.contract.spec import FeatureSpec
 from models.data.batches import ListArrays
 from models.judging.gate import HeldOut
 from models.nets.calibration import Offsets
 from models.nets.checkpoint import load_payload, save_payload
-from models.nets.value import ListValueModel, ValueConfig
-from models.training.loop import STATE_FILE, Progress, TrainOptions, check_identity, mean_loss
-from models.training.value_fit import fit_value_model, loss_of
+from models.nets.value import ListValueModel
+from models.training.loop import STATE_FILE, Progress, check_identity, mean_loss, texts
+from models.training.value_fit import Setup
 
 FOLDS: Final = 5
 SMALL_LOG: Final = 10_000
 """Below so many training and validation lists a log is cross-fitted unless the caller says otherwise."""
 _FILE: Final = "epochs.pt"
 _KIND: Final = "epochs of a fold"
-
-Weights = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -41,17 +37,6 @@ class Crossfit:
     epoch: int
     loss: float
     held_out: Sequence[HeldOut]
-
-
-@dataclass(frozen=True)
-class Setup:
-    """Hold what all folds share. See `value_fit.fit_value_model`."""
-
-    spec: FeatureSpec
-    config: ValueConfig
-    options: TrainOptions
-    device: torch.device
-    listwise: float
 
 
 def crossfit(lists: ListArrays, folds: int, setup: Setup, folder: Path) -> Crossfit:
@@ -78,7 +63,7 @@ class _Fold:
     """Hold a fold's offsets at the start and its weights after every epoch, the start first."""
 
     start: tuple[Offsets, ...]
-    epochs: list[Weights]
+    epochs: list[dict[str, Tensor]]
 
 
 def _fit_fold(train: ListArrays, setup: Setup, folder: Path) -> _Fold:
@@ -88,24 +73,13 @@ def _fit_fold(train: ListArrays, setup: Setup, folder: Path) -> _Fold:
         check_identity(path, payload["identity"], identity)
         return _Fold(tuple(Offsets(*row) for row in payload["start"]), payload["epochs"])
     (folder / STATE_FILE).unlink(missing_ok=True)  # a fold that was interrupted is fitted anew: folds are small
-    epochs: list[Weights] = []
+    epochs: list[dict[str, Tensor]] = []
 
     def keep(model: ListValueModel, progress: Progress) -> None:
         del progress
         epochs.append({name: w.detach().cpu().clone() for name, w in model.state_dict().items()})
 
-    fitted = fit_value_model(
-        setup.spec,
-        train,
-        None,
-        config=setup.config,
-        options=setup.options,
-        folder=folder,
-        device=setup.device,
-        listwise=setup.listwise,
-        until=setup.options.epochs,
-        on_epoch=keep,
-    )
+    fitted = setup.fit(train, None, folder, until=setup.options.epochs, on_epoch=keep)
     payload = {"identity": identity, "start": [list(row) for row in fitted.start], "epochs": epochs}
     save_payload(path, _KIND, payload)
     return _Fold(fitted.start, epochs)
@@ -113,12 +87,7 @@ def _fit_fold(train: ListArrays, setup: Setup, folder: Path) -> _Fold:
 
 def _identity(train: ListArrays, setup: Setup) -> dict[str, str]:
     """Say what a fold trains on and how, as `loop.fit` does."""
-    return {
-        "feature spec": setup.spec.fingerprint,
-        "lists or folds": train.digest,
-        "listwise": str(setup.listwise),
-        **{name: str(value) for part in (setup.config, setup.options) for name, value in asdict(part).items()},
-    }
+    return {**setup.identity(), "lists or folds": train.digest, **texts(setup.options)}
 
 
 def _model(part: _Fold, epoch: int, setup: Setup) -> ListValueModel:
@@ -130,9 +99,8 @@ def _model(part: _Fold, epoch: int, setup: Setup) -> ListValueModel:
 
 def _losses(part: _Fold, own: ListArrays, setup: Setup) -> list[float]:
     """Compute the loss on the fold's own lists, before training and after every epoch."""
-    loss, data = loss_of(setup.spec, setup.config.head, setup.listwise), own.tensors(setup.device)
-    batch = setup.options.batch_size
-    return [mean_loss(_model(part, epoch, setup), data, loss, batch) for epoch in range(len(part.epochs))]
+    loss, data, size = setup.loss(), own.tensors(setup.device), setup.options.batch_size
+    return [mean_loss(_model(part, epoch, setup), data, loss, size) for epoch in range(len(part.epochs))]
 
 
 def _held_out(part: _Fold, epoch: int, own: ListArrays, setup: Setup) -> HeldOut:

@@ -7,9 +7,7 @@ Axis letters: B requests, S sequences of a request, L positions, N candidates.
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +18,7 @@ from models.contract.spec import FeatureSpec
 from models.data.batches import Batch, seen_by
 from models.mining.join import MinedArrays
 from models.nets.generator import GeneratorConfig, PointerGenerator
-from models.training.loop import Loss, Progress, TrainOptions, fit
+from models.training.loop import Loss, Progress, TrainOptions, fit, texts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,8 +69,8 @@ def fit_generator(
         "feature spec": spec.fingerprint,
         "mined sequences": train.digest,
         "validation sequences": valid.digest,
-        **_texts(dataclasses.asdict(config)),
-        **_texts(dataclasses.asdict(distill)),
+        **texts(config),
+        **texts(distill),
     }
     loss = distillation(spec, distill)
     progress = fit(
@@ -119,7 +117,3 @@ def hybrid_loss(
 def _alike(sequences: Tensor) -> Tensor:
     there = (sequences[..., 0] >= 0).float()
     return there / there.sum(dim=-1, keepdim=True)
-
-
-def _texts(table: Mapping[str, object]) -> dict[str, str]:
-    return {name: str(value) for name, value in table.items()}

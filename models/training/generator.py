@@ -16,13 +16,12 @@ import torch
 from models.contract.spec import OBJECTIVES
 from models.files import write_json
 from models.mining.join import MinedArrays, finished_manifest, read_mined
-from models.mining.shards import Manifest, MinedError
+from models.mining.shards import MinedError, MinedManifest
 from models.nets.checkpoint import Checkpoint, GeneratorCheckpoint, load_checkpoint, save_generator, weights_digest
 from models.nets.generator import GeneratorConfig
 from models.training.distill import DistillOptions, fit_generator
 from models.training.loop import Progress, TrainOptions
-from models.training.provenance import origin
-from models.training.value import CHECKPOINT_FILE, METRICS_FILE, read_splits
+from models.training.value import CHECKPOINT_FILE, METRICS_FILE, origin, read_splits
 
 FAMILY: Final = "degre"
 
@@ -84,7 +83,7 @@ def train_generator(
     return checkpoint
 
 
-def _check_teacher(mined: Path, manifest: Manifest, evaluator: Path, teacher: Checkpoint) -> None:
+def _check_teacher(mined: Path, manifest: MinedManifest, evaluator: Path, teacher: Checkpoint) -> None:
     """The checkpoint says whose values the generator learnt, so that must be true."""
     if manifest.identity.get("evaluator") != weights_digest(teacher.model):
         raise MinedError(f"{mined}: was mined by an evaluator with other weights than those in {evaluator}")

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 import torch
@@ -25,6 +25,9 @@ from tqdm import tqdm
 from models.data.batches import Batch, batches, epoch_order
 from models.files import whole_file
 from models.nets.checkpoint import CheckpointError, load_payload, save_payload
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 KIND: Final = "training state"
 STATE_FILE: Final = "last.pt"
@@ -112,7 +115,7 @@ def fit(
     `identity` says what is trained on what. Raises `ValueError` if the loss stops being finite, if `folder` holds a run
     and `resume` is False, or if it holds none, or one of other identity or options, and `resume` is True.
     """
-    identity = {**identity, **{k: str(v) for k, v in dataclasses.asdict(options).items()}}
+    identity = {**identity, **texts(options)}
     if (valid is None) == (until is None):
         raise ValueError("either validation lists or a number of epochs must say when to stop")
     model.to(device)
@@ -156,6 +159,11 @@ def check_identity(path: Path, then: Mapping[str, str], now: Mapping[str, str]) 
     for key in sorted(then.keys() | now.keys()):
         if then.get(key) != now.get(key):
             raise CheckpointError(f"{path}: cannot be resumed: {key} was {then.get(key)}, not {now.get(key)}")
+
+
+def texts(options: DataclassInstance) -> dict[str, str]:
+    """Write out the fields of options, to tell trainings apart by them."""
+    return {name: str(value) for name, value in dataclasses.asdict(options).items()}
 
 
 @dataclass(frozen=True)

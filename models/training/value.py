@@ -8,9 +8,11 @@ is told in `value_choice.py`.
 from __future__ import annotations
 
 import dataclasses
+import platform
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, get_args
 
@@ -18,12 +20,11 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from models.data.lists import ListRecord, Split, read_lists
-from models.files import write_json
+from models.data.lists import ListRecord, Split, read_lists, read_metadata
+from models.files import file_digest, write_json
 from models.nets.checkpoint import Checkpoint, save_checkpoint
 from models.nets.value import ValueConfig
 from models.training.loop import TrainOptions
-from models.training.provenance import origin
 from models.training.value_choice import Splits, ValueOptions, train_on
 
 CHECKPOINT_FILE: Final = "checkpoint.pt"
@@ -77,6 +78,21 @@ def read_splits(data: Path) -> dict[Split, Sequence[ListRecord]]:
     for record in tqdm(read_lists(data), desc="read", unit="list", disable=None):
         splits[record.split].append(record)
     return {**splits}
+
+
+def origin(data: Path, family: str, options: TrainOptions) -> dict[str, Any]:
+    """Family, list file with its SHA-256 and metadata, seed, options and versions."""
+    return {
+        "family": family,
+        "data": {"file": data.name, "sha256": file_digest(data), "metadata": read_metadata(data)},
+        "seed": options.seed,
+        "options": dataclasses.asdict(options),
+        "versions": {
+            "listwright": version("listwright"),
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+        },
+    }
 
 
 def _learning_curve(

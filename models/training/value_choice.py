@@ -25,9 +25,9 @@ from models.judging.value_report import mean_per_slot, value_report
 from models.nets.checkpoint import CheckpointError
 from models.nets.value import COUNTED, ListValueModel, ValueConfig
 from models.planners.worth import Triple, Worth
-from models.training.crossfit import FOLDS, SMALL_LOG, Setup, crossfit
+from models.training.crossfit import FOLDS, SMALL_LOG, crossfit
 from models.training.loop import STATE_FILE, TrainOptions
-from models.training.value_fit import LISTWISE, fit_value_model, new_model, settle
+from models.training.value_fit import LISTWISE, Setup, new_model, settle
 
 MIX: Final[Triple] = (5.0, 1.0, 1.0)
 """α, β, γ of a bundle that is given none (SORT-Gen §4.1.1)."""
@@ -140,18 +140,7 @@ class _Found:
 
 def _by_validation(train: ListArrays, valid: ListArrays, request: _Request) -> _Found:
     """Choose epoch and shares by the validation lists."""
-    setup = request.setup
-    fitted = fit_value_model(
-        setup.spec,
-        train,
-        valid,
-        config=setup.config,
-        options=setup.options,
-        folder=request.folder,
-        device=setup.device,
-        listwise=setup.listwise,
-        resume=request.resume,
-    )
+    fitted = request.setup.fit(train, valid, request.folder, resume=request.resume)
     judged = HeldOut.of(fitted.model, fitted.start, valid)
     held_out = [judged]
     gate = _gate(held_out, fitted.model, request)
@@ -171,18 +160,7 @@ def _by_crossfitting(lists: ListArrays, folds: int, request: _Request) -> _Found
     if request.resume and not begun:
         raise CheckpointError(f"{folder}: holds no run to resume")
     pooled = crossfit(lists, folds, setup, folder)
-    fitted = fit_value_model(
-        setup.spec,
-        lists,
-        None,
-        config=setup.config,
-        options=setup.options,
-        folder=folder,
-        device=setup.device,
-        listwise=setup.listwise,
-        until=pooled.epoch,
-        resume=finished,
-    )
+    fitted = setup.fit(lists, None, folder, until=pooled.epoch, resume=finished)
     gate = _gate(pooled.held_out, fitted.model, request)
     judged = HeldOut.of(fitted.model, fitted.start, lists)
     if gate is not None:

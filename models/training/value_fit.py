@@ -5,7 +5,6 @@ The steps are the same for the model that is kept and for those of cross-fitting
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from models.nets.calibration import Offsets, Outcomes, calibrate
 from models.nets.heads import CountHead
 from models.nets.losses import listwise_loss, ordered_mask, ordered_regression_loss, ordered_targets, path_loss
 from models.nets.value import COUNTED, HeadKind, ListValueModel, ValueConfig
-from models.training.loop import Loss, Progress, TrainOptions, fit
+from models.training.loop import Loss, Progress, TrainOptions, fit, texts
 
 LossKind = Literal["path", "ordered"]
 LOSS_OF: Final[Mapping[HeadKind, LossKind]] = {"hazard": "path", "independent": "ordered"}
@@ -29,7 +28,6 @@ LOSS_OF: Final[Mapping[HeadKind, LossKind]] = {"hazard": "path", "independent": 
 
 LISTWISE: Final = 0.5
 """Weight μ of the listwise loss beside the path likelihood."""
-_BATCH: Final = 1024
 
 
 @dataclass(frozen=True)
@@ -41,47 +39,55 @@ class Fitted:
     progress: Progress
 
 
-def fit_value_model(
-    spec: FeatureSpec,
-    train: ListArrays,
-    valid: ListArrays | None,
-    *,
-    config: ValueConfig,
-    options: TrainOptions,
-    folder: Path,
-    device: torch.device,
-    listwise: float = LISTWISE,
-    resume: bool = False,
-    until: int | None = None,
-    on_epoch: Callable[[ListValueModel, Progress], None] | None = None,
-) -> Fitted:
-    """Fit a new list value model, initialised by the seed. See `loop.fit` for `until`, the files written and errors."""
-    model = new_model(spec, config, train, seed=options.seed)
-    start = start_from_rates(model, train, listwise=listwise)
-    identity = {
-        "feature spec": spec.fingerprint,
-        "training lists": train.digest,
-        "validation lists": "none" if valid is None else valid.digest,
-        "until": str(until),
-        "listwise": str(listwise),
-        **{name: str(value) for name, value in dataclasses.asdict(config).items()},
-    }
-    if on_epoch is not None:
-        on_epoch(model, Progress())
-    progress = fit(
-        model,
-        train,
-        valid,
-        loss_of(spec, config.head, listwise),
-        options=options,
-        folder=folder,
-        device=device,
-        identity=identity,
-        resume=resume,
-        until=until,
-        on_epoch=None if on_epoch is None else lambda progress: on_epoch(model, progress),
-    )
-    return Fitted(model, start, progress)
+@dataclass(frozen=True)
+class Setup:
+    """Hold all that tells a training apart but its lists; `listwise` is μ."""
+
+    spec: FeatureSpec
+    config: ValueConfig
+    options: TrainOptions
+    device: torch.device
+    listwise: float = LISTWISE
+
+    def fit(
+        self,
+        train: ListArrays,
+        valid: ListArrays | None,
+        folder: Path,
+        *,
+        resume: bool = False,
+        until: int | None = None,
+        on_epoch: Callable[[ListValueModel, Progress], None] | None = None,
+    ) -> Fitted:
+        """Fit a new model, initialised by the seed. See `loop.fit` for `until`, the files written and errors."""
+        model = new_model(self.spec, self.config, train, seed=self.options.seed)
+        start = start_from_rates(model, train, listwise=self.listwise)
+        held_out = "none" if valid is None else valid.digest
+        lists = {"training lists": train.digest, "validation lists": held_out, "until": str(until)}
+        if on_epoch is not None:
+            on_epoch(model, Progress())
+        progress = fit(
+            model,
+            train,
+            valid,
+            self.loss(),
+            options=self.options,
+            folder=folder,
+            device=self.device,
+            identity={**lists, **self.identity()},
+            resume=resume,
+            until=until,
+            on_epoch=None if on_epoch is None else lambda progress: on_epoch(model, progress),
+        )
+        return Fitted(model, start, progress)
+
+    def loss(self) -> Loss:
+        """Make the training loss of the head; while the model trains, some categorical values are hidden."""
+        return loss_of(self.spec, self.config.head, self.listwise)
+
+    def identity(self) -> dict[str, str]:
+        """Name all that resumed training must have in common, but for the lists and options."""
+        return {"feature spec": self.spec.fingerprint, "listwise": str(self.listwise), **texts(self.config)}
 
 
 def new_model(spec: FeatureSpec, config: ValueConfig, train: ListArrays, *, seed: int) -> ListValueModel:
@@ -149,7 +155,7 @@ def _kept_corrections(model: ListValueModel, data: ListArrays) -> Tensor:
     device = next(model.parameters()).device
     model.eval()
     rows = []
-    for batch in batches(data.tensors(device), _BATCH):
+    for batch in batches(data.tensors(device)):
         parts = [head.share * head.correction(item) for head, item in model.hazard_inputs(batch)]
         rows.append(torch.stack(parts, dim=2).cpu())
     return torch.cat(rows)

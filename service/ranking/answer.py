@@ -9,12 +9,12 @@ import numpy as np
 
 from models.contract.arrays import AnyArray, Ints
 from models.contract.manifest import Manifest
+from models.contract.slots import Slots
 from models.contract.spec import OBJECTIVES
 from service.contract.schemas import Candidate, Explanation, Item, ObjectiveValues, Source
 from service.inference.engine import EngineError
 from service.inference.stacking import RequestArrays
-from service.ranking.dealing import Slots
-from service.ranking.plan import Plan
+from service.ranking.plan import RequestPlan
 
 
 def check_order(order: AnyArray, slots: Slots) -> Ints:
@@ -52,7 +52,7 @@ def list_value(value: AnyArray, steps: int) -> ObjectiveValues:
 def explain_items(
     items: Sequence[Item],
     candidates: Sequence[Candidate],
-    plan: Plan,
+    plan: RequestPlan,
     manifest: Manifest,
     slots: Slots,
     steps: Ints,

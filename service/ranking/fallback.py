@@ -14,9 +14,10 @@ import numpy as np
 from models.contract.arrays import Floats, Floats32
 from models.contract.features import unit_embeddings
 from models.contract.manifest import Manifest
+from models.contract.slots import ScoreTable
 from service.contract.schemas import Candidate, Source
-from service.ranking.dealing import ScoreTable, fallback_scores, rank
-from service.ranking.plan import Plan
+from service.ranking.dealing import rank
+from service.ranking.plan import RequestPlan
 
 _POOL_FACTOR: Final = 3
 _LARGEST_POOL: Final = 128
@@ -25,13 +26,15 @@ _FORMULA: Final[Source] = "formula"
 Places = list[tuple[int, Source]]
 
 
-def formula_list(candidates: Sequence[Candidate], table: ScoreTable, plan: Plan, manifest: Manifest) -> Places | None:
+def formula_list(
+    candidates: Sequence[Candidate], table: ScoreTable, plan: RequestPlan, manifest: Manifest
+) -> Places | None:
     """Choose `plan.top_n` places by the fallback formula, as diverse as the model would.
 
     MMR (SORT-Gen, eq. 6) weighs formula / Σ weights, which is in the units of the model's own step value. It chooses
     among the best few by the formula, so that its cost does not grow with n. None if the formula cannot be computed.
     """
-    scores = fallback_scores(table, manifest)
+    scores = table.sort_scores(manifest.fallback)
     if scores is None:
         return None
     steps = min(plan.top_n, manifest.limits.list_length)
@@ -48,7 +51,7 @@ def formula_list(candidates: Sequence[Candidate], table: ScoreTable, plan: Plan,
     return [*((i, _FORMULA) for i in first), *rest][: plan.top_n]
 
 
-def input_list(plan: Plan) -> Places:
+def input_list(plan: RequestPlan) -> Places:
     """Return `plan.top_n` places in the order of the request."""
     return [(i, "input") for i in range(plan.top_n)]
 

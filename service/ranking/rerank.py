@@ -13,8 +13,9 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from models.contract.arrays import AnyArray, Arrays, Ints
-from models.contract.features import FeatureError
+from models.contract.features import FeatureError, encode_preferences
 from models.contract.manifest import KEPT_SORT, SORT_SLOTS
+from models.contract.slots import ScoreTable, Slots, sort_slots
 from models.contract.spec import OBJECTIVES
 from service.bundles.model import Model
 from service.bundles.registry import Registry
@@ -32,9 +33,9 @@ from service.contract.schemas import (
 from service.inference.dispatcher import DeadlineNear, Dispatcher
 from service.inference.engine import Answer, EngineError
 from service.ranking.answer import build_items, check_order, explain_items, list_value
-from service.ranking.dealing import ScoreTable, Slots, fill_slots, rank_rest, sort_slots
+from service.ranking.dealing import deal, rank_rest
 from service.ranking.fallback import Places, formula_list, input_list
-from service.ranking.plan import Plan, make_plan
+from service.ranking.plan import RequestPlan, make_plan
 from service.telemetry.list_health import list_health
 from service.telemetry.records import Choice, ListHealth, Stopwatch
 from service.timing.deadline import Deadline, in_time
@@ -52,7 +53,7 @@ class Case:
 
     request: RerankRequest
     model: Model
-    plan: Plan
+    plan: RequestPlan
     table: ScoreTable
     slots: Slots
 
@@ -175,8 +176,7 @@ class Reranker:
 def make_case(request: RerankRequest, model: Model) -> Case:
     """Fill in defaults and deal the queues. Raises `Problem` (422)."""
     plan = make_plan(request, model.manifest)
-    table = ScoreTable(request.candidates, plan.weights, model.manifest.spec)
-    return Case(request, model, plan, table, fill_slots(table, plan, model.manifest))
+    return Case(request, model, plan, *deal(request.candidates, plan, model.manifest))
 
 
 def graph_inputs(model: Model, row: Arrays) -> Arrays:
@@ -234,15 +234,12 @@ def encode_case(case: Case) -> Arrays:
             items = model.encoder.encode_slots(request.candidates, case.slots.candidates)
     except FeatureError as error:
         raise invalid(error.path, error.problem) from None
-    sort = {SORT_SLOTS: sort_slots(case.table, case.slots, model.manifest)} if SORT_SLOTS in model.inputs else {}
-    return {
-        **user,
-        **items,
-        **sort,
-        "objective_weights": np.array(plan.weights, np.float32),
-        "trade_off": np.array(plan.trade_off, np.float32),
-        "window": np.array(plan.window, np.int64),
-    }
+    arrays = {**user, **items, **encode_preferences(plan.weights, plan.trade_off, plan.window)}
+    if SORT_SLOTS in model.inputs:
+        manifest = model.manifest
+        length = manifest.limits.list_length
+        arrays[SORT_SLOTS] = sort_slots(case.table, manifest.fallback, case.slots.candidates, length)
+    return arrays
 
 
 def _timings(clock: Stopwatch) -> Timings:

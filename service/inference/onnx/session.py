@@ -9,6 +9,7 @@ from typing import Any, Final
 import onnxruntime as ort
 
 from models.contract.manifest import FINGERPRINT_KEY, TensorSpec
+from models.contract.serving import set_session_options
 
 PROVIDERS: Final = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 """ONNX Runtime's names of providers, by the service's."""
@@ -38,18 +39,8 @@ class SessionConfig:
 
 
 def session_options(config: SessionConfig) -> ort.SessionOptions:
-    """Return the options of every session; docs/results.md has the measurements behind them."""
-    options = ort.SessionOptions()
-    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-    options.intra_op_num_threads = config.intra_op_threads
-    options.inter_op_num_threads = 1
-    # The reuse planner's time explodes with the nodes: an unrolled L = 50 loads in 46 s with it, in 2.3 s without it,
-    # and runs no slower.
-    options.enable_mem_reuse = False
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3
-    return options
+    """Make the options of a session."""
+    return set_session_options(ort.SessionOptions(), threads=config.intra_op_threads)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -22,6 +21,7 @@ from hypothesis import strategies as st
 
 from loadtest.demo_requests import read_demo_requests
 from loadtest.requests.fake import FakeRequests
+from models.contract.manifest import DEMO_BUNDLE
 from service.bundles.load import load_bundle
 from service.bundles.model import Model
 from service.contract.schemas import RerankRequest
@@ -33,7 +33,6 @@ from tests.service.live import live_app
 from tests.service.tiny_bundle import Arrays
 
 NEAR_TIE = 1e-5
-DEMO = Path(__file__).parents[3] / "bundles" / "demo" / "1"
 
 
 @dataclass
@@ -59,7 +58,7 @@ class Comparison:
 
 @pytest.fixture(scope="module")
 def demo_model() -> Model:
-    return load_bundle(DEMO, SessionConfig())
+    return load_bundle(DEMO_BUNDLE, SessionConfig())
 
 
 @pytest.fixture(params=["tiny_model", "degre_model", "demo_model"])
