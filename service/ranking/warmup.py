@@ -23,7 +23,7 @@ from service.contract.decoding import decode_request
 from service.inference.dispatcher import Dispatcher
 from service.inference.stacking import stack_rows
 from service.ranking.endpoint import EndpointOptions, RerankEndpoint
-from service.ranking.rerank import Reranker, degraded_list, encode_case, graph_inputs, make_case
+from service.ranking.rerank import Reranker, deal_request, degraded_list, encode_request, graph_inputs
 from service.timing.admission import Admission, AdmissionOptions
 from service.timing.deadline import NEVER, Deadline
 from service.transport.auth import ApiKeys
@@ -64,10 +64,10 @@ async def warm_up(dispatcher: Dispatcher, model: Model) -> None:
 async def _warm_engine(dispatcher: Dispatcher, model: Model) -> None:
     request = decode_request(json.dumps(example_request(model.manifest)).encode())
     try:
-        case = make_case(request, model)
-        await dispatcher.warm(model.engine, stack_rows([graph_inputs(model, encode_case(case))]))
+        dealt = deal_request(request, model)
+        await dispatcher.warm(model.engine, stack_rows([graph_inputs(model, encode_request(dealt))]))
         for _ in range(_REQUESTS):  # The rung below is needed when there is no time to be cold.
-            degraded_list(case, "deadline", Deadline())
+            degraded_list(dealt, "deadline", Deadline())
     except Exception as error:
         raise BundleError(f"a warm-up request cannot be run: {error}") from error
 

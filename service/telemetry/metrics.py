@@ -39,7 +39,7 @@ _BATCH: Final = (1, 2, 4, 8, 16, 32, 64)
 _DISPLACEMENT: Final = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 _DIVERSITY: Final = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.5, 2.0)
 _OVERLAP: Final = (0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1)
-# One swap of neighbours in a list of 10 is 0.956; what lies above 0.99 is, in lists of up to 20, the same list.
+# One swap of neighbours in a list of 10 gives 0.956; above 0.99, lists of up to 20 items are the same.
 _TAU: Final = (-1, -0.8, -0.6, -0.4, -0.2, 0, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.99, 1)
 REJECTED: Final = ("not-ready", "overloaded", "shed")
 DROPPED: Final = ("deadline", "client-gone")
@@ -71,6 +71,7 @@ class Metrics:
         self._readings: list[tuple[Gauge, Callable[[], float]]] = []
         self.registry.register(_Before(self.refresh))
         self._make_requests(budget_seconds)
+        self._make_reasons()
         self._make_gauges(budget_seconds)
         self._make_lists()
         self._make_shadow(shadow)
@@ -89,6 +90,12 @@ class Metrics:
         self._stage = Histogram(
             "rerank_stage_duration_seconds", "Time in one stage.", ("stage",), buckets=_STAGE_SECONDS, registry=r
         )
+        self._candidates = Histogram("rerank_candidates", "Candidates in a request.", buckets=_CANDIDATES, registry=r)
+        self._batch = Histogram("rerank_batch_size", "Requests in one run.", buckets=_BATCH, registry=r)
+        self._stages = {stage: self._stage.labels(stage) for stage in STAGES}
+
+    def _make_reasons(self) -> None:
+        r = self.registry
         self._degraded = Counter("rerank_degraded_total", "Lists that are not the model's.", ("reason",), registry=r)
         self._would_degrade = Counter(
             "rerank_would_degrade_total",
@@ -114,9 +121,6 @@ class Metrics:
         self._ignored = Counter(
             "rerank_deadline_headers_ignored_total", "Deadlines in headers that made no sense.", ("header",), registry=r
         )
-        self._candidates = Histogram("rerank_candidates", "Candidates in a request.", buckets=_CANDIDATES, registry=r)
-        self._batch = Histogram("rerank_batch_size", "Requests in one run.", buckets=_BATCH, registry=r)
-        self._stages = {stage: self._stage.labels(stage) for stage in STAGES}
         self._rejections = {reason: self._rejected.labels(reason) for reason in REJECTED}
         for reason in get_args(DegradedReason):
             self._degraded.labels(reason)
@@ -131,7 +135,7 @@ class Metrics:
 
     def _make_gauges(self, budget: float) -> None:
         r = self.registry
-        # The modes say what workers make of their values together: `live`, the workers that run now.
+        # The modes say how values of several workers are merged: `live` means of the workers that run now.
         self._in_flight = Gauge("rerank_in_flight", "Requests in progress.", registry=r, multiprocess_mode="livesum")
         self._depth = Gauge(
             "rerank_queue_depth", "Requests that wait for the engine.", registry=r, multiprocess_mode="livesum"

@@ -82,8 +82,7 @@ class QueueDelay:
         """Count the calm intervals in a row up to `now`."""
         if now < self._ends:
             return self._calm
-        # The one that has ended, and those since then in which nobody came. Nothing was noted in the latter: they are
-        # calm, whatever became of the first.
+        # The interval that has ended, and those since then in which nobody came. The latter are calm in any case.
         passed = 1 + int((now - self._ends) / self._interval) if self._ends else 1
         if self._shed or (self._shortest is not None and self._shortest > self._target):
             return passed - 1
