@@ -67,7 +67,7 @@ class Docstring(NamedTuple):
         if first in QUESTIONS.split() or self.line.startswith("Knows nothing"):
             yield f"begins with {words[0]!r}"
         if not self.noun_allowed and (
-            first in NO_VERBS.split() or _is_plural_or_third_person(first) or not first.isalpha()
+            first in NO_VERBS.split() or _is_plural_or_third_person(first) or not first.replace("-", "").isalpha()
         ):
             yield f"begins with {words[0]!r}, not with a verb"
 
