@@ -13,9 +13,9 @@ from typing import Any
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Give a partial file to write to; it takes the name of `path` at the end.
+    """Yield a partial file to write to, and rename it to `path` at the end.
 
-    The partial file lies beside `path` and is deleted if the block fails.
+    It lies beside `path` and is deleted if the block fails.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")

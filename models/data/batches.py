@@ -130,7 +130,7 @@ def digest(arrays: Arrays) -> str:
 
 
 def batches(data: Batch, size: int = 1024, order: Ints | None = None) -> Iterator[Batch]:
-    """Cut `data` into batches of at most `size` lists, in `order` if given, else as they come."""
+    """Cut `data` into batches of at most `size` lists, in `order` if given."""
     count = len(data["lengths"])
     rows = torch.from_numpy(np.arange(count) if order is None else order).to(data["lengths"].device)
     for start in range(0, count, size):

@@ -62,8 +62,8 @@ class Table:
     ) -> Floats:
         """Parse a column as float64.
 
-        An empty cell is NaN where `optional`. All other cells that are no number between `low` and `high` (or not
-        `whole`) raise `TableError`.
+        An empty cell is NaN where `optional`. Any other cell that is no number between `low` and `high`, or no whole
+        one where `whole`, raises `TableError`.
         """
         values = self.text(name)
         try:

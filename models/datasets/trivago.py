@@ -65,7 +65,7 @@ def load(path: Path, *, fold: int, folds: int, seed: int) -> ListSource:
 
 
 def read_impressions(path: Path) -> tuple[Impressions, list[str]]:
-    """Read the lists of a file and the user of each. Raises `TableError` for a broken row."""
+    """Read the lists of a file and each one's user. Raises `TableError`."""
     table = read_csv(path, _COLUMNS)
     order, starts = group_rows(table.key("list_id"), table.number("position", low=1, whole=True))
     check_distinct(table, order, starts, "item_id")
