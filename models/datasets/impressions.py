@@ -46,10 +46,7 @@ class Impressions:
     def records(
         self, splits: Sequence[Split], scores: Mapping[str, Floats], embeddings: Floats
     ) -> Iterator[ListRecord]:
-        """Make the list records.
-
-        `splits` runs along requests, `scores` and `embeddings` [n, E] along rows.
-        """
+        """Make the list records. `splits` runs along requests, `scores` and `embeddings` [n, E] along rows."""
         for r, request_id in enumerate(self.request_ids):
             rows = range(int(self.starts[r]), int(self.starts[r + 1]))
             span = slice(rows.start, rows.stop)

@@ -80,10 +80,7 @@ class FoldCounts:
     """
 
     def __init__(self, keys: Ints, fold: Ints, values: Floats, counted: Bools | None = None) -> None:
-        """Sum `values` [n, m] by `keys` [n], numbered from 0.
-
-        Rows of the test fold are not counted.
-        """
+        """Sum `values` [n, m] by `keys` [n], numbered from 0. Rows of the test fold are not counted."""
         self._keys, self._fold = keys, fold
         include = fold != TEST if counted is None else counted & (fold != TEST)
         folds = max(int(fold.max(initial=0)), 0) + 1

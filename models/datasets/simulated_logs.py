@@ -74,10 +74,7 @@ def to_record(simulator: Simulator, request: SimulatedRequest, *, length: int, t
 
 
 def expose(request: SimulatedRequest, *, length: int, temperature: float, rng: np.random.Generator) -> Ints:
-    """Draw the logging policy's list: candidate indices [length] in the order shown.
-
-    See `EXPOSURE`.
-    """
+    """Draw the logging policy's list: candidate indices [length] in the order shown. See `EXPOSURE`."""
     utility = np.log(request.ctr) + 0.3 * np.log(request.cvr * request.price)
     order: Ints = np.argsort(-(utility / temperature + rng.gumbel(size=len(utility))), kind="stable")
     return order[:length]
@@ -86,10 +83,7 @@ def expose(request: SimulatedRequest, *, length: int, temperature: float, rng: n
 def sample_outcomes(
     simulator: Simulator, request: SimulatedRequest, lists: Ints, *, rng: np.random.Generator
 ) -> tuple[Ints, Ints]:
-    """Sample clicks and purchases, 0 or 1, each [n, m], of `lists` [n, m].
-
-    `lists` hold candidate indices.
-    """
+    """Sample clicks and purchases, 0 or 1, each [n, m], of `lists` [n, m]. `lists` hold candidate indices."""
     click_probability, purchase_probability = simulator.probabilities(request, lists)
     clicks = (rng.random(lists.shape) < click_probability).astype(np.int64)
     purchases = clicks * (rng.random(lists.shape) < purchase_probability)

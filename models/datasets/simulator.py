@@ -79,10 +79,7 @@ class SimulatorConfig:
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, Any]) -> SimulatorConfig:
-        """Read the configuration of a simulated list file.
-
-        Raises `ValueError` for any other file.
-        """
+        """Read the configuration of a simulated list file. Raises `ValueError` for any other file."""
         if metadata.get("source") != "simulator" or not isinstance(metadata.get("config"), dict):
             raise ValueError("the list file was not made by `listwright data simulator`")
         return cls(**metadata["config"])
@@ -90,10 +87,7 @@ class SimulatorConfig:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SimulatedRequest:
-    """Hold a request with its truth.
-
-    All arrays run along its n candidates; similarity is ``[later, earlier]``.
-    """
+    """Hold a request with its truth. All arrays run along its n candidates; similarity is ``[later, earlier]``."""
 
     seed: int
     index: int

@@ -18,10 +18,7 @@ _RESOLUTION: Final = 2**32
 
 
 def bucket(key: str, count: int, *, seed: int, purpose: str = "") -> int:
-    """Hash `key` into one of `count` buckets.
-
-    Different purposes (test fold, validation, …) are independent draws.
-    """
+    """Hash `key` into one of `count` buckets. Different purposes (test fold, validation, …) are independent draws."""
     if count < 1:
         raise ValueError(f"the number of buckets must be at least 1, not {count}")
     digest = blake2b(f"{seed}\0{purpose}\0{key}".encode(), digest_size=8).digest()

@@ -62,10 +62,7 @@ class Offsets(NamedTuple):
 
 @dataclass(frozen=True)
 class Outcomes:
-    """Hold the outcomes of n lists in one objective.
-
-    `labels` [n, L], `lengths` [n], `observed` bool [n].
-    """
+    """Hold the outcomes of n lists in one objective. `labels` [n, L], `lengths` [n], `observed` bool [n]."""
 
     labels: Tensor
     lengths: Tensor

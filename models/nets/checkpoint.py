@@ -127,10 +127,7 @@ def save_generator(path: Path, checkpoint: GeneratorCheckpoint) -> None:
 
 
 def load_generator_checkpoint(path: Path, device: torch.device | str = "cpu") -> GeneratorCheckpoint:
-    """Read a generator's checkpoint, both models in evaluation mode.
-
-    Raises as `load_checkpoint` does.
-    """
+    """Read a generator's checkpoint, both models in evaluation mode. Raises as `load_checkpoint` does."""
     payload = load_payload(path, GENERATOR_KIND, device)
     with _naming(path):
         spec = _spec(payload)
@@ -146,10 +143,7 @@ def load_generator_checkpoint(path: Path, device: torch.device | str = "cpu") ->
 
 
 def checkpoint_kind(path: Path) -> str:
-    """Read the kind of a checkpoint: `VALUE_KIND` or `GENERATOR_KIND`.
-
-    Raises `CheckpointError` for anything else.
-    """
+    """Read the kind of a checkpoint: `VALUE_KIND` or `GENERATOR_KIND`. Raises `CheckpointError` for anything else."""
     kind = _load(path, "cpu")["kind"]
     if kind not in (VALUE_KIND, GENERATOR_KIND):
         raise CheckpointError(f"{path}: is a {kind}, neither a {VALUE_KIND} nor a {GENERATOR_KIND}")

@@ -78,10 +78,7 @@ def listwise_loss(logits: Tensor, labels: Tensor, lengths: Tensor, observed: Ten
 
 
 def listwise_terms(scores: Tensor, labels: Tensor, lengths: Tensor, observed: Tensor) -> Tensor:
-    """Compute the terms of `listwise_loss` [B, O] from scores [B, L, O].
-
-    They are 0 for lists without events.
-    """
+    """Compute the terms of `listwise_loss` [B, O] from scores [B, L, O]. They are 0 for lists without events."""
     seen = _seen(lengths, observed, labels.shape[1])
     log_shares = torch.log_softmax(scores.masked_fill(~seen, -1e9), dim=1)
     events = labels * seen

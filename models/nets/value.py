@@ -177,10 +177,7 @@ class ListValueModel(nn.Module):
         return added
 
     def increments(self, batch: Batch) -> Tensor:
-        """Predict (Δclick, Δconversion, ΔGMV) [B, T, 3] of every item behind those before it.
-
-        GMV is in currency.
-        """
+        """Predict (Δclick, Δconversion, ΔGMV) [B, T, 3] of every item behind those before it. GMV is in currency."""
         return priced(self.gains(self(batch)), batch["price"])
 
     def gains(self, logits: Tensor) -> Tensor:
@@ -193,10 +190,7 @@ class ListValueModel(nn.Module):
         return torch.stack(rows, dim=1)
 
     def advance(self, logits: Tensor, states: list[Tensor], place: int) -> tuple[Tensor, list[Tensor]]:
-        """Compute gains [..., O] at `place`, and each head's state behind it.
-
-        `logits` are [..., O, K].
-        """
+        """Compute gains [..., O] at `place`, and each head's state behind it. `logits` are [..., O, K]."""
         steps = [
             head.advance(logits[..., o, :], state, place)
             for o, (head, state) in enumerate(zip(self.counting_heads, states, strict=True))

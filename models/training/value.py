@@ -76,10 +76,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def read_splits(data: Path) -> dict[Split, Sequence[ListRecord]]:
-    """Read the records of a list file by split, including empty splits.
-
-    Raises `lists.ListFileError`.
-    """
+    """Read the records of a list file by split, including empty splits. Raises `lists.ListFileError`."""
     splits: dict[Split, list[ListRecord]] = {name: [] for name in get_args(Split)}
     for record in tqdm(read_lists(data), desc="read", unit="list", disable=None):
         splits[record.split].append(record)
