@@ -16,7 +16,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
+
+from models.contract.arrays import Ints
 
 _PATH: Final = "/v1/rerank"
 _CONNECTIONS: Final = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
@@ -42,7 +43,7 @@ class _Answer(msgspec.Struct):
 class Ranking:
     """An answer. `order` [n] holds candidate indices, best first; the first `by_model` of them the model chose."""
 
-    order: NDArray[np.int64]
+    order: Ints
     by_model: int
     model: str
     version: str
