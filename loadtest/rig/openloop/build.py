@@ -1,4 +1,4 @@
-"""Compiles the client at its first use, to ``build/openloop-<hash of its source>``. Needs Linux and a C compiler."""
+"""Compile the client at its first use, to ``build/openloop-<hash of its source>``; needs Linux and a C compiler."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _FLAGS: Final = ("-std=c11", "-O2", "-Wall", "-Wextra", "-pthread")
 
 
 class ClientUnavailable(RuntimeError):
-    """There is no client on this machine; the message says what is missing."""
+    """Report that there is no client on this machine; the message says what is missing."""
 
 
 def why_unavailable() -> str | None:
-    """What keeps the client from being built here, or None."""
+    """Return the reason why the client cannot be built here, or None."""
     if sys.platform != "linux":
         return "the open-loop client needs Linux (epoll, timerfd)"
     if _compiler() is None:
@@ -30,7 +30,7 @@ def why_unavailable() -> str | None:
 
 
 def client_program(folder: Path = Path("build")) -> Path:
-    """The client, compiled unless it is there. Raises `ClientUnavailable`."""
+    """Return the client, compiled unless it is there. Raises `ClientUnavailable`."""
     if reason := why_unavailable():
         raise ClientUnavailable(reason)
     digest = hashlib.sha256("\0".join(_FLAGS).encode())
