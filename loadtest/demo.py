@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from loadtest.requests.valid_list import list_problem
 from loadtest.rig.client import KeepAliveClient
 from loadtest.rig.latency import BUDGET_MS, Latency
 from loadtest.rig.server import HOST, Server, ServerError, running_server
-from models.contract.manifest import Manifest
+from models.contract.manifest import DEMO_BUNDLE, Manifest
 
 PATH: Final = "/v1/rerank"
 TOP_N: Final = 10
@@ -185,7 +186,7 @@ def show(service: Service, server: Server, bundle: Path, manifest: Manifest) -> 
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve, show, stop. The exit status is 0, or 2 when the service did not work; `make loadtest` judges its speed."""
     parser = argparse.ArgumentParser(prog="python -m loadtest.demo", description=__doc__)
-    parser.add_argument("--bundle", type=Path, default=Path("bundles/demo/1"), help="bundle folder (bundles/demo/1)")
+    parser.add_argument("--bundle", type=Path, default=DEMO_BUNDLE, help="bundle folder (the embedded one)")
     options = parser.parse_args(argv)
     try:
         manifest = Manifest.read(options.bundle)
@@ -193,7 +194,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             show(Service(client), server, options.bundle, manifest)
     except (ValueError, OSError, ServerError) as error:
         parser.exit(2, f"loadtest.demo: {error}\n")
-    print(f"Stopped. To keep it running: .venv-demo/bin/listwright serve --bundles {options.bundle.parents[1]}")
+    command = Path(sys.executable).with_name("listwright")
+    print(f"Stopped. To keep it running: {command} serve --bundles {options.bundle.parents[1]}")
     return 0
 
 

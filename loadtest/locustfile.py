@@ -1,6 +1,6 @@
 """Locust's users: each sends payloads at a constant rate, one at a time, and checks that every list is valid.
 
-``locust -f loadtest/locustfile.py --host http://127.0.0.1:8000 --bundle bundles/demo/1`` opens locust's own page;
+``locust -f loadtest/locustfile.py --host http://127.0.0.1:8000 --bundle models/embedded/demo/1`` opens its page;
 ``python -m loadtest.run`` starts a service and runs this headless. A user sends its next request only when the last
 one is answered (a closed load), so a service that stalls is asked less; compare requests/s with ``users × rate``.
 """

@@ -1,7 +1,6 @@
-"""Every option of the service, read once from `LISTWRIGHT_*` variables and command-line flags.
+"""Read every option of the service from `LISTWRIGHT_*` variables and command-line flags.
 
 The class below is the one definition: environment names, flags, `--help` and docs/settings.md all come from it.
-It knows nothing about what the options do.
 """
 
 from __future__ import annotations
@@ -36,7 +35,11 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    bundles: Path = Field(Path("bundles"), description="Folder with the bundles, as `<name>/<version>/bundle.json`.")
+    bundles: Path = Field(
+        Path("bundles"),
+        description="Folder with the bundles, as `<name>/<version>/bundle.json`. "
+        "Where it is not set and there is no folder of this name, the embedded demo bundle is served.",
+    )
     default_model: str | None = Field(
         None, description="Model for requests that name none. Not needed when only one model is loaded."
     )
@@ -142,7 +145,7 @@ class Settings(BaseSettings):
 
     @property
     def graph_cache(self) -> Path | None:
-        """Where optimised graphs are kept; None for nowhere."""
+        """Folder for optimised graphs; None for no cache."""
         if self.cache_folder is None:
             return user_cache_folder()
         return Path(self.cache_folder).expanduser() if self.cache_folder else None
@@ -162,7 +165,7 @@ class Settings(BaseSettings):
 
 
 def user_cache_folder() -> Path | None:
-    """This program's folder among the user's caches; None if the user has no home."""
+    """Return this program's folder among the user's caches; None without a home."""
     base = Path(os.environ.get("XDG_CACHE_HOME", ""))
     if base.is_absolute():
         return base / "listwright"
@@ -173,7 +176,7 @@ def user_cache_folder() -> Path | None:
 
 
 def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
-    """Settings from the environment, with `overrides` (flags) above it. Raises `SettingsError` naming each bad one."""
+    """Read the environment, with `overrides` above it. Raises `SettingsError` naming each fault."""
     if unknown := _unknown_variables():
         raise SettingsError(f"{', '.join(unknown)}: no such setting; see docs/settings.md")
     try:
@@ -189,7 +192,7 @@ def _unknown_variables() -> list[str]:
 
 
 def flag(name: str) -> str:
-    """The command-line flag of a setting."""
+    """Return the command-line flag of a setting."""
     return "--" + name.replace("_", "-")
 
 
@@ -201,7 +204,7 @@ def _describe(error: dict[str, Any]) -> str:
 
 
 def settings_table() -> str:
-    """The Markdown table in docs/settings.md: one row per setting, in the order of the class."""
+    """Make the table of docs/settings.md, a row per setting in the class's order."""
     rows = ["| variable | flag | default | meaning |", "|---|---|---|---|"]
     for name, field in Settings.model_fields.items():
         option = f"`{flag(name)}`" if name not in _NO_FLAG else "none: keys do not belong on a command line"

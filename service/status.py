@@ -1,4 +1,7 @@
-"""The answers of the read-only routes. Off the hot path, so they are pydantic models that FastAPI documents itself."""
+"""Answer the read-only routes.
+
+They are off the hot path, so their types are pydantic models that FastAPI documents itself.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ class Health(BaseModel):
 
 
 class VerdictStatus(BaseModel):
-    """The model's lists beside those of a plain sort by the prior scores, as training found them."""
+    """Verdict of training on the model's lists beside a plain sort by prior scores."""
 
     outcome: Outcome = Field(
         description="better, same, worse: than the sort; sort: nothing learnt is kept, the sort is what is served; "
@@ -32,7 +35,7 @@ class VerdictStatus(BaseModel):
 
 
 class ModelStatus(BaseModel):
-    """One live model: what a caller may ask of it."""
+    """One live model, and the requests that it can answer."""
 
     name: str
     version: str
@@ -69,7 +72,7 @@ class Models(BaseModel):
 
 
 class SloStatus(BaseModel):
-    """One objective and where it stands."""
+    """One objective and its present state."""
 
     name: str
     description: str
@@ -88,12 +91,12 @@ class Slo(BaseModel):
 
 
 def describe_models(registry: Registry) -> Models:
-    """`GET /v1/models`."""
+    """Describe all live models, for `GET /v1/models`."""
     return Models(models=[describe_model(model, registry) for model in registry.models])
 
 
 def describe_model(model: Model, registry: Registry) -> ModelStatus:
-    """One model, as operators see it."""
+    """Describe one model for operators."""
     m = model.manifest
     current = registry.current(m.name) is model
     return ModelStatus(
@@ -124,7 +127,7 @@ def describe_model(model: Model, registry: Registry) -> ModelStatus:
 
 
 def describe_slo(window: RollingWindow, budget_seconds: float) -> Slo:
-    """`GET /v1/slo`."""
+    """Describe the objectives and the last minute, for `GET /v1/slo`."""
     return Slo(
         budget_seconds=budget_seconds,
         window_seconds=WINDOW_SECONDS,

@@ -26,8 +26,8 @@ from models.data.slates import SlateArrays, encode_slates
 from models.mining.shards import (
     MANIFEST_FILE,
     Floats,
-    Manifest,
     MinedError,
+    MinedManifest,
     MinedRows,
     read_manifest,
     read_shard,
@@ -126,7 +126,7 @@ def join_mined(folder: Path, slates: SlateArrays, fingerprint: str) -> MinedArra
     return _joined(folder, finished_manifest(folder), slates, fingerprint, partly=False)
 
 
-def finished_manifest(folder: Path) -> Manifest:
+def finished_manifest(folder: Path) -> MinedManifest:
     """The manifest of a folder whose shards are all there. Raises `MinedError` if it is not such a folder."""
     manifest = read_manifest(folder)
     if manifest is None:
@@ -137,7 +137,7 @@ def finished_manifest(folder: Path) -> Manifest:
     return manifest
 
 
-def mined_ids(folder: Path, manifest: Manifest) -> list[str]:
+def mined_ids(folder: Path, manifest: MinedManifest) -> list[str]:
     """The request ids of all shards, in order. Raises `MinedError` for one that stands twice."""
     ids: list[str] = []
     for shard in range(manifest.shards):
@@ -147,7 +147,9 @@ def mined_ids(folder: Path, manifest: Manifest) -> list[str]:
     return ids
 
 
-def _joined(folder: Path, manifest: Manifest, slates: SlateArrays, fingerprint: str, *, partly: bool) -> MinedArrays:
+def _joined(
+    folder: Path, manifest: MinedManifest, slates: SlateArrays, fingerprint: str, *, partly: bool
+) -> MinedArrays:
     """Join; `partly` leaves out the requests that `slates` lacks."""
     if manifest.fingerprint != fingerprint:
         raise MinedError(

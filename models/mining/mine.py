@@ -27,8 +27,8 @@ from models.data.batches import Batch, digest
 from models.data.slates import SlateArrays
 from models.locks import only_one
 from models.mining.shards import (
-    Manifest,
     MinedError,
+    MinedManifest,
     MinedRows,
     read_manifest,
     read_shard,
@@ -89,7 +89,7 @@ def mine(
     options: MiningOptions,
     device: torch.device,
     source: Mapping[str, Any] | None = None,
-) -> Manifest:
+) -> MinedManifest:
     """Mine sequences for all requests of `slates`, encoded by the evaluator's spec, into `folder`.
 
     Finished shards of an earlier run are kept. `source` goes into the manifest as it is. Raises `ValueError` naming
@@ -111,7 +111,9 @@ def mine(
     return manifest
 
 
-def _fill(folder: Path, manifest: Manifest, miner: _Miner, slates: SlateArrays, weights: NDArray[np.float32]) -> None:
+def _fill(
+    folder: Path, manifest: MinedManifest, miner: _Miner, slates: SlateArrays, weights: NDArray[np.float32]
+) -> None:
     """Mine the shards that are not there."""
     width = miner.width
     shards = [np.array(manifest.rows(shard)) for shard in range(manifest.shards)]
@@ -234,7 +236,7 @@ def _check_objectives(slates: SlateArrays, weights: NDArray[np.float32]) -> None
 
 def _manifest(
     checkpoint: Checkpoint, slates: SlateArrays, options: MiningOptions, length: int, source: Mapping[str, Any]
-) -> Manifest:
+) -> MinedManifest:
     chosen = {**dataclasses.asdict(options), "length": length}
     if options.objectives is None:
         chosen["objectives"] = "sampled"
@@ -246,10 +248,10 @@ def _manifest(
         "requests": f"{ids} {digest(slates.features)}",
         **{name: str(value) for name, value in chosen.items()},
     }
-    return Manifest(checkpoint.spec.fingerprint, length, len(slates), options.shard_size, identity, dict(source))
+    return MinedManifest(checkpoint.spec.fingerprint, length, len(slates), options.shard_size, identity, dict(source))
 
 
-def _open(folder: Path, manifest: Manifest) -> None:
+def _open(folder: Path, manifest: MinedManifest) -> None:
     """Start a folder, or check that it holds what `manifest` says and clear what an interrupted run left."""
     before = read_manifest(folder)
     if before is None:
@@ -265,6 +267,6 @@ def _open(folder: Path, manifest: Manifest) -> None:
         partial.unlink()
 
 
-def _finished(folder: Path, shard: int, manifest: Manifest) -> bool:
+def _finished(folder: Path, shard: int, manifest: MinedManifest) -> bool:
     path = shard_path(folder, shard)
     return path.exists() and len(read_shard(path, manifest.identity)) == len(manifest.rows(shard))

@@ -16,7 +16,7 @@ import torch
 from models.contract.spec import OBJECTIVES
 from models.files import write_json
 from models.mining.join import MinedArrays, finished_manifest, read_mined
-from models.mining.shards import Manifest, MinedError
+from models.mining.shards import MinedError, MinedManifest
 from models.nets.checkpoint import Checkpoint, GeneratorCheckpoint, load_checkpoint, save_generator, weights_digest
 from models.nets.generator import GeneratorConfig
 from models.training.distill import DistillOptions, fit_generator
@@ -83,7 +83,7 @@ def train_generator(
     return checkpoint
 
 
-def _check_teacher(mined: Path, manifest: Manifest, evaluator: Path, teacher: Checkpoint) -> None:
+def _check_teacher(mined: Path, manifest: MinedManifest, evaluator: Path, teacher: Checkpoint) -> None:
     """Check that this evaluator mined the sequences, since the checkpoint says so."""
     if manifest.identity.get("evaluator") != weights_digest(teacher.model):
         raise MinedError(f"{mined}: was mined by an evaluator with other weights than those in {evaluator}")

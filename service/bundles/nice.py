@@ -1,4 +1,4 @@
-"""The operating system's priority of one thread, where it can be set (Linux)."""
+"""Lower the priority of one thread, where the system can (Linux)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NICEST: Final = 19
 
 @contextlib.contextmanager
 def low_priority(wanted: bool) -> Iterator[None]:
-    """Run the calling thread at the lowest priority, then put back what it had; nothing happens unless `wanted`.
+    """Run the calling thread at the lowest priority if `wanted`, then restore it.
 
     Putting it back needs a right that a process may lack; its thread then stays as it is, and should be one that ends.
     """

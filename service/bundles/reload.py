@@ -1,4 +1,4 @@
-"""Loads bundles of one root folder aside, while others serve."""
+"""Load and verify bundles in the background, then publish them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _ignore(_: str) -> None:
 
 
 class Loader:
-    """Loads bundles from `root` into a registry. Loading is always done aside, then the registry is told."""
+    """Load bundles from `root` aside, then publish them in a registry."""
 
     def __init__(
         self, root: Path, config: SessionConfig, registry: Registry, warm: Warm, *, on_reload: OnReload = _ignore
@@ -44,7 +44,7 @@ class Loader:
         self._lock = asyncio.Lock()
 
     async def load_all(self) -> None:
-        """Load the newest versions of every name; what fails is noted in the registry and logged."""
+        """Load the newest versions of every name; note and log failures."""
         async with self._lock:  # Else a version that a reload asks for meanwhile would be replaced by the newest.
             for name, version in self._catalogue.newest(self._registry.keep_versions):
                 try:
@@ -72,9 +72,10 @@ class Loader:
             return model
 
     async def reload_all(self) -> None:
-        """Switch every name in the folder to its newest version, new names included; what is that already stays.
+        """Switch every name in the folder to its newest version, new names included.
 
-        A bundle that is refused is logged, and what it would have replaced goes on serving.
+        A version that is current already is not loaded again. A bundle that is refused is logged, and what it would
+        have replaced goes on serving.
         """
         async with self._lock:
             for name, version in self._catalogue.newest(1):
@@ -89,14 +90,14 @@ class Loader:
 
     @contextlib.asynccontextmanager
     async def exclusively(self) -> AsyncIterator[None]:
-        """Nobody else loads meanwhile. Raises `Problem` (409) if somebody does already."""
+        """Let nobody else load meanwhile. Raises `Problem` (409) if somebody does already."""
         if self._lock.locked():
             raise Problem(CONFLICT, "bundles are being loaded already; try again when that has ended")
         async with self._lock:
             yield
 
     async def prepare(self, name: str, version: str | None) -> Model:
-        """A checked and warmed model that does not serve yet. Raises `BundleError`."""
+        """Load, check and warm a model that does not serve yet. Raises `BundleError`."""
         try:
             model = await asyncio.to_thread(self._load_quietly, name, version)
             await self._warm(model)
@@ -117,7 +118,7 @@ class Loader:
         )
 
     def load(self, name: str, version: str | None = None) -> Model:
-        """A checked model. Raises `BundleError`; blocks for as long as it takes."""
+        """Load and check a model. Raises `BundleError`; blocks until it is done."""
         folder = self._catalogue.folder(name, version)
         model = load_bundle(folder, self._config)
         if (model.name, model.version) != (folder.parent.name, folder.name):
@@ -127,7 +128,7 @@ class Loader:
         return model
 
     def _load_quietly(self, name: str, version: str | None) -> Model:
-        """`load`, at the lowest priority while others are being answered: their time matters, this load's does not."""
+        """Load at the lowest priority while requests are answered: their time matters more."""
         with low_priority(self._registry.serving):
             return self.load(name, version)
 

@@ -1,7 +1,7 @@
-"""The request and the response of `POST /v1/rerank`: the one definition that the decoder and OpenAPI both use.
+"""Define the request and the response of `POST /v1/rerank`, once for decoder and OpenAPI.
 
-Types hold what can be said about one value alone; what takes two values or a bundle is in `checks.py` and `plan.py`.
-msgspec's floats are always finite: NaN and Infinity are no JSON, and 1e999 is refused as out of range.
+Types hold what can be said about one value alone; checks that take two values or a bundle are in `checks.py` and
+`plan.py`. msgspec's floats are always finite: NaN and Infinity are no JSON, and 1e999 is refused as out of range.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from msgspec import Meta, Struct, field
 
 _INT64: Final = 2**63
 Integer = Annotated[int, Meta(ge=-_INT64, le=_INT64 - 1)]
-Scalar = str | Integer | float | bool | None
+FieldValue = str | Integer | float | bool | None
 Name = Annotated[str, Meta(min_length=1, max_length=64)]
 Identifier = Annotated[str, Meta(min_length=1, max_length=256)]
 Weight = Annotated[float, Meta(ge=0, le=1e6)]
@@ -32,7 +32,8 @@ class Candidate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, g
         Annotated[float, Meta(ge=0, le=1e12, description="In currency. Missing: the bundle's default price.")] | None
     ) = None
     features: Annotated[
-        dict[str, Scalar], Meta(description="Values by field name. Missing: the bundle's default; unknown: ignored.")
+        dict[str, FieldValue],
+        Meta(description="Values by field name. Missing: the bundle's default; unknown: ignored."),
     ] = {}
     embedding: (
         Annotated[
@@ -44,10 +45,10 @@ class Candidate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, g
 
 
 class Objectives(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
-    """Weights α, β, γ. A missing one takes the bundle's default; they may not all be 0.
+    """Weights α, β, γ; they may not all be 0.
 
-    One that `/v1/models` does not list as `valued` may have no weight. A model with `fixed_objectives` there takes its
-    own mix only, at any scale.
+    A missing one takes the bundle's default. One that `/v1/models` does not list as `valued` may have no weight. A
+    model with `fixed_objectives` there takes its own mix only, at any scale.
     """
 
     click: Annotated[Weight, Meta(description="α")] | None = None
@@ -56,7 +57,7 @@ class Objectives(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
 
 
 class Diversity(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
-    """Maximal marginal relevance (MMR). What is missing takes the bundle's default."""
+    """Maximal marginal relevance (MMR). A missing value takes the bundle's default."""
 
     trade_off: Annotated[float, Meta(ge=0, le=1, description="λ: 1 is value only, 0 diversity only.")] | None = field(
         default=None, name="lambda"
@@ -94,8 +95,8 @@ class RerankRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         Annotated[str, Meta(description="A live version of that model, see /v1/models. Missing: its current one.")]
         | None
     ) = None
-    user: Annotated[dict[str, Scalar], Meta(description="User fields by name.")] = {}
-    context: Annotated[dict[str, Scalar], Meta(description="Context fields by name.")] = {}
+    user: Annotated[dict[str, FieldValue], Meta(description="User fields by name.")] = {}
+    context: Annotated[dict[str, FieldValue], Meta(description="Context fields by name.")] = {}
     top_n: Annotated[int, Meta(ge=1, description="Items to return. Missing: the model's list length.")] | None = None
     objectives: Objectives | None = None
     diversity: Diversity | None = None
@@ -131,10 +132,10 @@ class ObjectiveValues(Struct, frozen=True, gc=False):
 
 
 class Explanation(Struct, frozen=True, gc=False):
-    """Why the model chose an item: `score` = λ · (sum of `parts`) − `penalty` in SORT-Gen.
+    """Reasons for one choice of the model.
 
-    In DeGRe it is λ · P − `penalty`, with P the generator's probability of the item among those that are left; the
-    parts then say what its evaluator makes of the choice.
+    In SORT-Gen `score` = λ · (sum of `parts`) − `penalty`. In DeGRe it is λ · P − `penalty`, with P the generator's
+    probability of the item among those that are left; the parts then say what its evaluator makes of the choice.
     """
 
     queue: Annotated[str, Meta(description="The queue that the item stood in.")]
@@ -164,7 +165,7 @@ class Item(Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class Degraded(Struct, frozen=True, gc=False):
-    """Why the answer is not the model's."""
+    """Reason why the list is not the model's, and its origin."""
 
     reason: Annotated[
         DegradedReason,
@@ -177,14 +178,17 @@ class Degraded(Struct, frozen=True, gc=False):
 
 
 class Timings(Struct, frozen=True, gc=False):
-    """Milliseconds per stage; `total` counts from arrival, and also holds hand-over and building the answer."""
+    """Milliseconds per stage.
 
-    decode: float
-    queue: float
-    encode: float
-    wait: float
-    infer: float
-    total: float
+    They add up to less than `total`, which also holds hand-over and building the answer.
+    """
+
+    decode: Annotated[float, Meta(description="From arrival until the body is read and decoded.")]
+    deal: Annotated[float, Meta(description="Checking the request and dealing its candidates out to the queues.")]
+    encode: Annotated[float, Meta(description="Encoding features for the model.")]
+    wait: Annotated[float, Meta(description="Waiting for the engine.")]
+    infer: Annotated[float, Meta(description="The engine's run, shared with the other requests of its batch.")]
+    total: Annotated[float, Meta(description="From arrival until the response is built.")]
 
 
 class RerankResponse(Struct, frozen=True, gc=False):

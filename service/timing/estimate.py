@@ -1,6 +1,6 @@
-"""How long will it take? A live fit of time against amount, T(n) = a + b·n; older observations count ever less.
+"""Fit time against amount live, T(n) = a + b·n, forgetting older observations.
 
-Used for a run of the engine over n requests and for a request that finds n in progress. Knows nothing about either.
+Used for a run of the engine over n requests.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class LiveFit:
         self._nt += share * (dn * (seconds - self._mean_t) - self._nt)
 
     def predict(self, n: int) -> float:
-        """Seconds that `n` will take; 0 before the first observation."""
+        """Predict the seconds that `n` will take; 0 before the first observation."""
         if not self._weight:
             return 0.0
         if self._nn > _SAME_AMOUNT:
@@ -56,5 +56,5 @@ class LiveFit:
         return max(0.0, self._mean_t + slope * (n - self._mean_n))
 
     def bound(self, n: int) -> float:
-        """Seconds that about 99 of 100 times of `n` stay below; 0 before the first observation."""
+        """Return a bound for 99 of 100 times of `n`; 0 without observations."""
         return self.predict(n) + _DEVIATIONS * self.deviation

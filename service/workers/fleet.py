@@ -1,7 +1,7 @@
-"""All workers as one: what is live is live in each of them, and changes in all or in none.
+"""Change all workers as one: a version is live in all or none.
 
-A switch has two phases. Every worker loads, checks and warms the bundle aside; only when all have, all are told to let
-it serve. Knows nothing about how workers are started, or started again.
+A switch has two phases. Every worker loads, checks and warms the bundle aside; only when all have done so, all are told
+to let it serve.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _ANSWER_SECONDS: Final = 10.0
 
 
 class Fleet:
-    """The workers that take requests, and what they have in common. Used from the event loop only."""
+    """Hold the workers that take requests. Used from the event loop only."""
 
     def __init__(self, settings: Settings) -> None:
         self._catalogue = Catalogue(settings.bundles)
@@ -55,16 +55,16 @@ class Fleet:
 
     @property
     def manned(self) -> bool:
-        """Does any worker take requests?"""
+        """Tell whether any worker takes requests."""
         return bool(self._workers)
 
     async def add(self, worker: WorkerProcess) -> None:
-        """A worker of the start: it listens at once, and says that it is not ready until all is loaded."""
+        """Let a worker of the start listen at once, though it is not ready."""
         worker.tell(Listen())
         self._enlist(worker)
 
     async def join(self, worker: WorkerProcess) -> None:
-        """A later worker: it loads what is live now, and only then takes requests.
+        """Add a later worker, once it has loaded the live versions.
 
         Raises `WorkerGone`; `BundleError` if what is live is on the disk no more; `RuntimeError` if the worker fails.
         """
@@ -82,14 +82,14 @@ class Fleet:
             self._enlist(worker)
 
     def remove(self, worker: WorkerProcess) -> None:
-        """It has ended."""
+        """Remove a worker that has ended."""
         if worker in self._workers:
             self._workers.remove(worker)
         if not self._workers:
             self._manned.clear()
 
     async def load_all(self) -> None:
-        """Load the newest versions of every name into all workers; what fails is logged, and they are not ready."""
+        """Load the newest versions of every name into all workers; log failures."""
         waiting = self._catalogue.newest(self._keep_versions)
         while waiting:
             await self._manned.wait()
@@ -101,7 +101,7 @@ class Fleet:
                 worker.tell(Loaded())
 
     async def _load(self, bundles: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-        """Load these; what is left when a worker ends meanwhile is returned, for its replacement comes first."""
+        """Load these; if a worker ends meanwhile, return the rest for later."""
         for i, (name, version) in enumerate(bundles):
             try:
                 await self._switch(name, version)
@@ -115,7 +115,7 @@ class Fleet:
         return []
 
     async def models(self) -> Models:
-        """What is live, as one of the workers has it. Raises `Problem` (503) when none answers."""
+        """Describe the live models. Raises `Problem` (503) when no worker answers."""
         for worker in tuple(self._workers):
             with contextlib.suppress(WorkerGone, TimeoutError):
                 async with asyncio.timeout(_ANSWER_SECONDS):
@@ -144,7 +144,7 @@ class Fleet:
             return status
 
     async def reload_all(self) -> None:
-        """Switch every name in the folder to its newest version, as `Loader.reload_all` does in one process."""
+        """Switch every name to its newest version, as `Loader.reload_all` does."""
         await self._loaded.wait()
         async with self._lock:
             for name, version in self._catalogue.newest(1):
@@ -163,7 +163,7 @@ class Fleet:
             yield
 
     async def _switch(self, name: str, version: str) -> ModelStatus | None:
-        """Both phases; None if all workers ended in the second.
+        """Do both phases; return None if all workers ended in the second.
 
         Raises `BundleError`, `WorkerGone` or `RuntimeError` in the first, and then all is as before.
         """
@@ -182,7 +182,7 @@ class Fleet:
         return next((status for status in statuses if status is not None), None)
 
     async def _prepare(self, workers: Sequence[WorkerProcess], order: Prepare) -> dict[str, str]:
-        """The files that all workers have loaded, once they all have; until then none is told to go on or back."""
+        """Return the files that all workers have loaded, once all have answered."""
         answers = await asyncio.gather(*(w.ask(order, Prepared) for w in workers), return_exceptions=True)
         problems = [answer for answer in answers if isinstance(answer, BaseException)]
         # A refusal says more than that somebody has gone.
@@ -196,7 +196,7 @@ class Fleet:
         return loaded[0]
 
     async def _commit(self, worker: WorkerProcess, number: int) -> ModelStatus | None:
-        """The model as the worker serves it; None if it has ended, which is what becomes of one that hangs."""
+        """Return the model as the worker serves it; end a worker that hangs."""
         try:
             async with asyncio.timeout(_ANSWER_SECONDS):
                 (model,) = (await worker.ask(Commit(number), Described)).models

@@ -1,7 +1,7 @@
-"""One of several processes that answer requests on one shared socket: `python -m service.workers.worker`.
+"""Answer requests on a shared socket, as one of several processes.
 
-It does what the supervisor tells it, and ends when that has gone. Started by `service/workers/handle.py` only; the
-arguments are the descriptors of the channel and of the listening socket, and the worker's place.
+It carries out the orders of the supervisor, and ends when that has gone. Started by `service/workers/handle.py` only;
+the arguments are the descriptors of the channel and of the listening socket, and the worker's place.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Final
 import msgspec
 
 from service.bundles.model import BundleError, Model
-from service.inference.onnx.session import session_config
+from service.inference.onnx.choose import session_config
 from service.server import Core, assemble, settle
 from service.settings import Settings
 from service.status import describe_model, describe_models
@@ -39,7 +39,7 @@ from service.workers.messages import (
     Fail,
     Listen,
     Loaded,
-    Order,
+    NumberedCommand,
     Prepare,
     Prepared,
     Refused,
@@ -49,13 +49,13 @@ from service.workers.messages import (
 )
 
 _log = logging.getLogger(__name__)
-_DECODER: Final[msgspec.json.Decoder[Order]] = msgspec.json.Decoder(Order)
+_DECODER: Final[msgspec.json.Decoder[NumberedCommand]] = msgspec.json.Decoder(NumberedCommand)
 
 
 class Worker:
-    """Obeys, on the event loop that also answers requests."""
+    """Carry out orders, on the event loop that also answers requests."""
 
-    def __init__(self, core: Core, listener: Listener, channel: Channel[Order], stop: asyncio.Event) -> None:
+    def __init__(self, core: Core, listener: Listener, channel: Channel[NumberedCommand], stop: asyncio.Event) -> None:
         self._core = core
         self._listener = listener
         self._channel = channel
@@ -78,7 +78,7 @@ class Worker:
             self._listener.should_exit = True
             await self._listening
 
-    async def _carry_out(self, order: Order) -> None:
+    async def _carry_out(self, order: NumberedCommand) -> None:
         try:
             reply = await self._answer(order)
         except BundleError as error:
@@ -88,7 +88,7 @@ class Worker:
             reply = Refused(order.id, f"a worker failed: {error}", fault=True)
         self._channel.send(reply)
 
-    async def _answer(self, order: Order) -> Reply:
+    async def _answer(self, order: NumberedCommand) -> Reply:
         registry, loader = self._core.registry, self._core.loader
         match order.command:
             case Prepare(number, name, version):
@@ -140,7 +140,8 @@ async def work(control: socket.socket, public: socket.socket, slot: int) -> None
     configure_logging(level=settings.log_level, as_json=settings.log_json)
     folder = Path(os.environ[FOLDER_VARIABLE])
     with assemble(settings, session_config(settings), SharedExposition(folder, slot)) as core:
-        worker = Worker(core, Listener(core.app, settings, public, shared=True), channel, stop)
+        listener = Listener(core.app, settings, public, shed=core.app.endpoint.shed, shared=True)
+        worker = Worker(core, listener, channel, stop)
         async with asyncio.TaskGroup() as group:
             chores = [group.create_task(worker.obey()), group.create_task(core.metrics.keep_fresh())]
             await stop.wait()

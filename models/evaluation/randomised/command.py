@@ -12,7 +12,7 @@ import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import numpy as np
 
@@ -25,9 +25,8 @@ from models.evaluation.randomised.report import calibration_table, coverage_tabl
 from models.files import file_digest, write_json
 from models.judging.metrics import mean_interval
 from models.nets.checkpoint import Checkpoint, load_checkpoint
-from models.options import parse_weights
+from models.options import check_at_least, parse_weights
 from models.planners.references.sort_gen import Preferences
-from models.planners.worth import Triple
 
 MIXES: Final = ((5.0, 1.0, 1.0), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
 KAPPAS: Final = (0.0, 1.0)
@@ -61,8 +60,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Read, estimate, print the tables."""
     _check(arguments)
     checkpoint = load_checkpoint(arguments.checkpoint)
-    units = cast(Triple, tuple(checkpoint.units[o] for o in OBJECTIVES))
-    mixes = [Preferences(cast(Triple, weights), units) for weights in arguments.objectives or MIXES]
+    click, conversion, gmv = (checkpoint.units[o] for o in OBJECTIVES)
+    mixes = [Preferences(weights, (click, conversion, gmv)) for weights in arguments.objectives or MIXES]
     observer = Observer(
         checkpoint,
         mixes,
@@ -92,10 +91,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _check(arguments: argparse.Namespace) -> None:
     """Raise `ValueError` naming an option that is out of range."""
-    for name in ("places", "head_width", "beam_width", "coverage"):
-        value = getattr(arguments, name)
-        if value is not None and value < 1:
-            raise ValueError(f"--{name.replace('_', '-')}: must be at least 1, not {value}")
+    check_at_least(arguments, places=1, head_width=1, beam_width=1, coverage=1)
     if not all(1 <= depth <= arguments.places for depth in arguments.depths):
         raise ValueError(f"--depths: must be within 1 and the {arguments.places} of --places, not {arguments.depths}")
 

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from models.baselines.pointwise import fit_pointwise
 from models.data.lists import read_lists, read_metadata
@@ -30,8 +30,7 @@ from models.evaluation.simulated.diversity import mmr_rows, mmr_table
 from models.evaluation.simulated.report import gain_ratios, learning_curve_table, ratio_table, summarise, value_table
 from models.files import write_json
 from models.nets.checkpoint import Checkpoint, load_checkpoint
-from models.options import parse_weights
-from models.planners.worth import Triple
+from models.options import check_at_least, parse_weights
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -64,13 +63,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Plan, value, print the tables."""
-    for name in ("requests", "length"):
-        if getattr(arguments, name) < 1:
-            raise ValueError(f"--{name}: must be at least 1, not {getattr(arguments, name)}")
+    check_at_least(arguments, requests=1, length=1)
     checkpoints = [load_checkpoint(path) for path in arguments.checkpoint]
     check_alike(arguments.checkpoint, checkpoints)
     cases = read_cases(arguments.data, arguments.length, arguments.requests)
-    wish = Wish(cast(Triple, arguments.objectives))
+    wish = Wish(arguments.objectives)
     searches = Searches(arguments.head_widths, arguments.beam_widths)
     pointwise = None
     if not arguments.no_pointwise:
