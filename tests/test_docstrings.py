@@ -9,6 +9,7 @@ properties may begin with a noun where that reads better, as in "Sizes of a gene
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -41,6 +42,9 @@ NO_VERBS: Final = (
     "not nothing as at by for from in of on to under with without if so only true false is are has was were"
 )
 
+_SHAPE: Final = re.compile(r"\[[^\]]*\]")
+"""Shapes as in "logits [B, T, K]" are notation and no words."""
+
 
 class Docstring(NamedTuple):
     """Hold a docstring's first line, the name of its owner, and whether that may begin with a noun."""
@@ -51,7 +55,7 @@ class Docstring(NamedTuple):
 
     def problems(self) -> Iterator[str]:
         """Name the rules that the first line breaks."""
-        words = [word for word in self.line.split() if any(map(str.isalnum, word))]
+        words = [word for word in _SHAPE.sub(" ", self.line).split() if any(map(str.isalnum, word))]
         if not words:
             yield "is empty"
             return
@@ -63,7 +67,7 @@ class Docstring(NamedTuple):
         if first in QUESTIONS.split() or self.line.startswith("Knows nothing"):
             yield f"begins with {words[0]!r}"
         if not self.noun_allowed and (
-            first in NO_VERBS.split() or _is_plural_or_third_person(first) or not first.isalpha()
+            first in NO_VERBS.split() or _is_plural_or_third_person(first) or not first.replace("-", "").isalpha()
         ):
             yield f"begins with {words[0]!r}, not with a verb"
 

@@ -1,7 +1,7 @@
-"""List records to padded arrays of exposed lists, and seeded batches of them.
+"""Encode the exposed lists of records as padded arrays, and cut seeded batches.
 
 Axis letters: n lists, L positions, C categorical columns, F number columns, S scores. Position j holds the item shown
-at rank j; lists longer than L are cut, shorter ones padded with zeros. It knows nothing about models or losses.
+at rank j; lists longer than L are cut, shorter ones padded with zeros.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ Batch = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class ListArrays:
-    """The exposed lists of n records.
+    """Hold the exposed lists of n records as arrays.
 
     `features`: ``user_ids`` [n, C], ``user_numbers`` [n, F], ``item_ids`` [n, L, C], ``item_numbers`` [n, L, F],
     ``item_scores`` [n, L, S], ``priors`` [n, L, O], ``price`` [n, L] in currency and ``embeddings`` [n, L, E], unit
     rows or zeros. `labels` float32 [n, L, 3] holds clicks, purchases and gmv (currency) in the order of
-    `spec.OBJECTIVES`; `observed` bool [n, 3] says which of them the log records, and what it does not is 0 in `labels`.
-    `lengths` int64 [n] is how many positions are filled.
+    `spec.OBJECTIVES`; `observed` bool [n, 3] says which of them the log records; those it does not record are 0 in
+    `labels`. `lengths` int64 [n] counts the filled positions.
     """
 
     features: Arrays
@@ -51,12 +51,12 @@ class ListArrays:
 
     @property
     def filled(self) -> Bools:
-        """Bool [n, L]: the positions that hold an exposed item."""
+        """Mark the positions that hold an exposed item, bool [n, L]."""
         return np.arange(self.labels.shape[1]) < self.lengths[:, None]
 
     @property
     def digest(self) -> str:
-        """SHA-256 of all arrays, in hex: whether two runs trained on the same lists."""
+        """Compute the SHA-256 of all arrays, in hex, to compare data sets by."""
         return digest(self._arrays())
 
     @property
@@ -65,12 +65,15 @@ class ListArrays:
         return bool(self.features["embeddings"].any())
 
     def take(self, rows: Ints) -> ListArrays:
-        """The lists at `rows`, in that order."""
+        """Select the lists at `rows`, in that order."""
         features = {name: values[rows] for name, values in self.features.items()}
         return ListArrays(features, self.labels[rows], self.observed[rows], self.lengths[rows])
 
     def tensors(self, device: torch.device) -> Batch:
-        """All lists as tensors on one device. Lists are small, so a data set is moved once, not batch by batch."""
+        """Copy all lists to one device as tensors.
+
+        Lists are small, so a data set is moved once, not batch by batch.
+        """
         return {name: torch.from_numpy(values).to(device) for name, values in self._arrays().items()}
 
     def _arrays(self) -> Arrays:
@@ -78,7 +81,10 @@ class ListArrays:
 
 
 def encode_lists(records: Sequence[ListRecord], spec: FeatureSpec, list_length: int) -> ListArrays:
-    """Encode the exposed part of every record. Raises `ValueError` naming the list and the field that cannot be."""
+    """Encode the exposed part of every record, at most `list_length` items of each.
+
+    Raises `ValueError` naming the list and the field that cannot be encoded.
+    """
     if not records:
         raise ValueError("there are no lists to encode")
     shown = [record.exposed[:list_length] for record in records]
@@ -109,13 +115,13 @@ def join_chunks(chunks: Sequence[Arrays]) -> Arrays:
 
 
 def encode_labels(records: Sequence[ListRecord], list_length: int) -> tuple[Floats32, Bools]:
-    """`labels` [n, L, 3] and `observed` [n, 3] of `ListArrays`."""
+    """Encode `labels` [n, L, 3] and `observed` [n, 3] of `ListArrays`."""
     observed = np.array([[True, r.purchases is not None, r.gmv is not None] for r in records])
     return _labels(records, list_length), observed
 
 
 def digest(arrays: Arrays) -> str:
-    """SHA-256 of named arrays, in hex: whether two runs saw the same data."""
+    """Compute the SHA-256 of named arrays, in hex, to compare data by."""
     hashed = hashlib.sha256()
     for name, values in sorted(arrays.items()):
         hashed.update(f"{name} {values.dtype} {values.shape}".encode())
@@ -124,7 +130,7 @@ def digest(arrays: Arrays) -> str:
 
 
 def batches(data: Batch, size: int = 1024, order: Ints | None = None) -> Iterator[Batch]:
-    """Cut `data` into batches of at most `size` lists, in `order` if given, else as they come."""
+    """Cut `data` into batches of at most `size` lists, in `order` if given."""
     count = len(data["lengths"])
     rows = torch.from_numpy(np.arange(count) if order is None else order).to(data["lengths"].device)
     for start in range(0, count, size):
@@ -133,17 +139,20 @@ def batches(data: Batch, size: int = 1024, order: Ints | None = None) -> Iterato
 
 
 def epoch_order(count: int, *, seed: int, epoch: int) -> Ints:
-    """A permutation that depends on seed and epoch only, so a resumed run shuffles as an uninterrupted one."""
+    """Draw a permutation from seed and epoch alone.
+
+    So a resumed run shuffles as an uninterrupted one.
+    """
     return np.random.default_rng([seed, epoch]).permutation(count)
 
 
 def seen_by(model: nn.Module, batch: Batch, spec: FeatureSpec) -> Batch:
-    """What a model gets to see of a batch: all of it, but for some hidden values while it trains."""
+    """Hide some values of a batch while the model trains, none otherwise."""
     return hide_values(batch, spec, UNKNOWN_RATE) if model.training else batch
 
 
 def hide_values(batch: Batch, spec: FeatureSpec, rate: float) -> Batch:
-    """The batch with each categorical value replaced by its field's unknown bucket with probability `rate`.
+    """Replace each categorical value by its unknown bucket with probability `rate`.
 
     Training lists hold few or no unknown values, yet serving meets them; without this, that bucket's embedding would
     stay as it was initialised.

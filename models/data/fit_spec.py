@@ -1,7 +1,7 @@
-"""Fit a `FeatureSpec` to list records: which fields there are, their vocabularies, and how numbers are standardised.
+"""Fit a `FeatureSpec` to list records: fields, vocabularies and standardisation.
 
-It looks at what was exposed only: a category that no exposed item has would get an embedding that is never trained.
-Labels are never read. It knows nothing about arrays of features (see `features.py`) or models.
+It reads exposed items only: a category that no exposed item has would get an embedding that is never trained. Labels
+are never read.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ def fit_spec(
     min_count: int = MIN_COUNT,
     hash_buckets: int = HASH_BUCKETS,
 ) -> FeatureSpec:
-    """The spec of the training lists; the same records always give the same fingerprint.
+    """Fit the spec to training lists; the same records always give the same fingerprint.
 
     A field with a string or only booleans is categorical: up to `max_vocabulary` values make a vocabulary of those seen
     at least `min_count` times (the rest share the unknown bucket, which is how that bucket gets trained); more are
     hashed into a power of two of buckets, no fewer than there are values unless `hash_buckets` caps it. Every other
-    field is a number: ids that are written as numbers must come as strings. Scores in 0..1 become logits; the price
-    and non-negative numbers with a long tail become logarithms; what is missing takes the median.
+    field is a number: ids that are written as numbers must come as strings. Scores in 0..1 become logits; the price and
+    non-negative numbers with a long tail become logarithms; missing numbers take the median.
 
     Raises `ValueError` if there are no records, or naming the field that holds NaN or an infinity.
     """

@@ -1,10 +1,10 @@
-"""Whole requests as padded arrays: every candidate, and which of them were shown. What generators learn from.
+"""Encode whole requests as padded arrays: every candidate, and the list shown.
 
-`batches.py` holds the exposed lists only, which is all that a value model trains on. Here all candidates are encoded,
-once, and lists are indices into them.
+Generators learn from these. `batches.py` holds the exposed lists only, which is all that a value model trains on. Here
+all candidates are encoded, once, and lists are indices into them.
 
-Axis letters: n requests, N candidates (padded to the longest), L positions, C categorical columns, F number columns,
-S scores.
+Axis letters: n requests, N candidates (padded to the longest), L positions, C categorical columns, F number columns, S
+scores.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ ITEM_ARRAYS: Final = ("item_ids", "item_numbers", "item_scores", "priors", "pric
 
 @dataclass(frozen=True)
 class SlateArrays:
-    """n requests with all their candidates.
+    """Hold n requests with all their candidates.
 
     `features`: ``user_ids`` [n, C], ``user_numbers`` [n, F], ``item_ids`` [n, N, C], ``item_numbers`` [n, N, F],
     ``item_scores`` [n, N, S], ``priors`` [n, N, O], ``price`` [n, N] in currency, ``embeddings`` [n, N, E] (unit rows
-    or zeros) and ``valid`` bool [n, N] (False: padding).
-    `exposed` int64 [n, L] holds the candidates shown, in order, −1 past the end; `lengths` int64 [n] says how many.
-    `labels` [n, L, 3] and `observed` [n, 3] as in `batches.ListArrays`.
+    or zeros) and ``valid`` bool [n, N] (False: padding). `exposed` int64 [n, L] holds the candidates shown, in order,
+    −1 past the end; `lengths` int64 [n] counts them. `labels` [n, L, 3] and `observed` [n, 3] as in
+    `batches.ListArrays`.
     """
 
     request_ids: tuple[str, ...]
@@ -50,16 +50,16 @@ class SlateArrays:
 
     @property
     def candidates(self) -> int:
-        """N: the most candidates of a request."""
+        """Return N, the most candidates of a request."""
         return int(self.features["valid"].shape[1])
 
     @property
     def digest(self) -> str:
-        """SHA-256 of all arrays, in hex: whether two runs saw the same requests."""
+        """Compute the SHA-256 of all arrays, in hex, to compare requests by."""
         return digest(self.arrays())
 
     def arrays(self) -> Arrays:
-        """Features, ``exposed``, ``lengths``, ``labels`` and ``observed`` in one table."""
+        """Join features, ``exposed``, ``lengths``, ``labels`` and ``observed`` in one table."""
         return {
             **self.features,
             "exposed": self.exposed,
@@ -69,11 +69,11 @@ class SlateArrays:
         }
 
     def tensors(self, device: torch.device) -> Batch:
-        """All of `arrays` as tensors on one device."""
+        """Copy all `arrays` to one device as tensors."""
         return {name: torch.from_numpy(values).to(device) for name, values in self.arrays().items()}
 
     def take(self, rows: Ints) -> SlateArrays:
-        """The requests at `rows`, in that order."""
+        """Select the requests at `rows`, in that order."""
         return SlateArrays(
             tuple(self.request_ids[i] for i in rows.tolist()),
             {name: values[rows] for name, values in self.features.items()},
@@ -85,7 +85,10 @@ class SlateArrays:
 
 
 def encode_slates(records: Sequence[ListRecord], spec: FeatureSpec, list_length: int) -> SlateArrays:
-    """Encode every candidate of every record. Raises `ValueError` naming the list and the field that cannot be."""
+    """Encode every candidate of every record.
+
+    Raises `ValueError` naming the list and the field that cannot be encoded.
+    """
     if not records:
         raise ValueError("there are no lists to encode")
     places = [range(len(record.candidates)) for record in records]
@@ -107,9 +110,10 @@ def encode_slates(records: Sequence[ListRecord], spec: FeatureSpec, list_length:
 
 
 def list_features(batch: Mapping[str, Tensor], requests: Tensor, lists: Tensor) -> Batch:
-    """The features of `lists` int64 [M, T], candidates of `requests` [M]: those of items [M, T, …], of users [M, …].
+    """Gather the features of `lists` int64 [M, T] of `requests` [M].
 
-    Past a list's end (−1) they are the first candidate's. Arrays that `batch` lacks are left out.
+    `lists` hold candidates. Features of items become [M, T, …], those of users [M, …]. Past a list's end (−1) they are
+    the first candidate's. Arrays that `batch` lacks are left out.
     """
     chosen = lists.clamp(min=0)
     items = {name: batch[name][requests[:, None], chosen] for name in ITEM_ARRAYS if name in batch}

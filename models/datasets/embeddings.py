@@ -1,6 +1,6 @@
-"""Item embeddings for MMR from item attributes: a truncated SVD of the standardised attribute matrix.
+"""Embed items by their attributes for MMR: a truncated SVD.
 
-Uses attributes only, never labels, and learns scales and directions from the rows it is told to.
+The matrix of standardised attributes holds no labels, and scales and directions are learnt from the rows to fit only.
 """
 
 from __future__ import annotations
@@ -26,10 +26,11 @@ def attribute_embeddings(
     *,
     width: int = WIDTH,
 ) -> Floats:
-    """Embeddings [n, E] of n items; E is `width`, or the number of attributes if that is fewer.
+    """Compute embeddings [n, E] of n items.
 
-    Numbers are standardised (missing: the mean) and categories that occur at least 20 times among the rows to `fit`
-    become centred indicators. Of each direction the largest part is positive.
+    E is `width`, or the number of attributes if that is fewer. Numbers are standardised (missing: the mean) and
+    categories that occur at least 20 times among the rows to `fit` become centred indicators. Of each direction the
+    largest part is positive.
     """
     attributes: list[_Number | _Indicator] = [_Number.of(values, fit) for values in numbers.values()]
     attributes += [i for values in categories.values() for i in _indicators(values, fit)]
@@ -45,13 +46,13 @@ def attribute_embeddings(
 
 
 def describe_embedding(attributes: Sequence[str], fitted_on: str) -> str:
-    """One sentence for a list file's metadata."""
+    """Describe the embedding in one sentence, for a list file's metadata."""
     return f"truncated SVD of the standardised item attributes ({', '.join(attributes)}), fitted on {fitted_on}"
 
 
 @dataclass(frozen=True, eq=False)
 class _Number:
-    """A standardised number."""
+    """Standardise a number."""
 
     values: Floats
     mean: float
@@ -70,7 +71,7 @@ class _Number:
 
 @dataclass(frozen=True, eq=False)
 class _Indicator:
-    """Whether an item is of a category, centred."""
+    """Indicate membership of a category, centred."""
 
     codes: Ints
     code: int
@@ -82,7 +83,10 @@ class _Indicator:
 
 
 def _indicators(values: Sequence[str], fit: Bools) -> list[_Indicator]:
-    """One for each category that is common enough, in the order of their names; none for what is missing."""
+    """Make an indicator of each category that is common enough, sorted by name.
+
+    Missing values get none.
+    """
     numbers: dict[str, int] = {}
     codes = np.array([numbers.setdefault(value, len(numbers)) for value in values], np.int64)
     counts = np.bincount(codes[fit], minlength=len(numbers))

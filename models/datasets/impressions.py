@@ -1,7 +1,7 @@
-"""A log with one row per shown item, as columns, and the list records that it makes.
+"""Turn a log with one row per shown item into list records.
 
-What was shown is also all that there was to choose from, so every row is a candidate and exposed. Rows stand in the
-order of requests and, inside one, in the order shown; the order itself is no feature.
+The items shown are all that there was to choose from, so every row is a candidate and exposed. Rows stand in the order
+of requests and, inside one, in the order shown; the order itself is no feature.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ FeatureColumns = Mapping[str, FeatureColumn]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Impressions:
-    """FeatureColumns along n rows; the rows of request r are ``starts[r]`` to ``starts[r + 1]``.
+    """Hold columns along n rows; request r has rows ``starts[r]`` to ``starts[r + 1]``.
 
     In `user`, `context` and `item`, text is a category and a float array a number; "" and NaN are missing.
     """
@@ -40,13 +40,13 @@ class Impressions:
 
     @property
     def request(self) -> Ints:
-        """The request number of each row, [n]."""
+        """Return the request number of each row, [n]."""
         return np.repeat(np.arange(len(self.request_ids)), np.diff(self.starts))
 
     def records(
         self, splits: Sequence[Split], scores: Mapping[str, Floats], embeddings: Floats
     ) -> Iterator[ListRecord]:
-        """The list records. `splits` runs along requests, `scores` and `embeddings` [n, E] along rows."""
+        """Make the list records. `splits` runs along requests, `scores` and `embeddings` [n, E] along rows."""
         for r, request_id in enumerate(self.request_ids):
             rows = range(int(self.starts[r]), int(self.starts[r + 1]))
             span = slice(rows.start, rows.stop)
@@ -73,7 +73,7 @@ class Impressions:
 
 
 def group_rows(requests: Sequence[str], position: Floats) -> tuple[Ints, Ints]:
-    """How to sort rows into requests (in order of first appearance) and each by position.
+    """Sort rows into requests, in order of first appearance, and each by position.
 
     Returns ``order`` [n] and ``starts`` [R + 1] into it.
     """
@@ -96,7 +96,10 @@ def check_distinct(table: Table, order: Ints, starts: Ints, column: str) -> None
 
 
 def relative(values: Floats, starts: Ints) -> Floats:
-    """`values` less the median of their list, [n]. NaN stays NaN, and a list of NaN is NaN."""
+    """Subtract the median of their list from `values`, [n].
+
+    NaN stays NaN, and a list of NaN is NaN.
+    """
     result = np.full_like(values, np.nan)
     for begin, end in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True):
         known = values[begin:end][~np.isnan(values[begin:end])]
@@ -106,7 +109,10 @@ def relative(values: Floats, starts: Ints) -> Floats:
 
 
 def rank_share(values: Floats, starts: Ints) -> Floats:
-    """The share of the other items of the list with a smaller value, ties counting half, [n]; NaN stays NaN."""
+    """Compute the share of a list's other items with a smaller value, [n].
+
+    Ties count half; NaN stays NaN.
+    """
     result = np.full_like(values, np.nan)
     for begin, end in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True):
         part = values[begin:end]

@@ -1,9 +1,7 @@
-"""MovieLens 1M (`ratings.dat[.gz]`, `users.dat`, `movies.dat`) as lists of six, the protocol of DeGRe's public table.
+"""Convert MovieLens 1M to lists of six (`sixes.py`), as DeGRe's public table does.
 
-A user's ratings, in order of time with ties as they stand in the file, are cut into sixes backward from the end; what
-is left over at the beginning makes no list. A rating of 5 is a click. The last six is test, the six before it valid,
-the rest train. The six rated movies are exposed; six that the user never rated, drawn with the seed, are candidates
-only. Candidates are shuffled, since clicked ones would otherwise stand first. There are no prices and no purchases.
+It reads `ratings.dat[.gz]`, `users.dat` and `movies.dat`. A rating of 5 is a click; unseen movies are those that the
+user never rated, drawn with the seed. There are no prices and no purchases.
 
 The prior ``ctr`` is P(rating 5 | rated). It sees the user's *earlier* lists and the movies' ratings by other users,
 never the list it scores and never a test list.
@@ -38,7 +36,7 @@ _SMOOTHING: Final = 5.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Movies:
-    """The catalogue: `genres` [M, 18] of 0 and 1, `year` [M] (NaN where the title names none)."""
+    """Hold the catalogue: `genres` [M, 18] of 0 and 1, `year` [M], NaN if unknown."""
 
     ids: list[str]
     genres: Floats
@@ -47,7 +45,7 @@ class Movies:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Users:
-    """The people, in the file's order; `fields` are what a record says of each."""
+    """Hold the users, in the file's order; `fields` go into their records."""
 
     ids: list[str]
     fields: list[dict[str, str]]
@@ -55,7 +53,10 @@ class Users:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ratings:
-    """All n ratings by user and time: `sizes` [U] counts those of each user, `movie` [n] are places in `Movies`."""
+    """Hold all n ratings by user and time.
+
+    `sizes` [U] counts those of each user, `movie` [n] are places in `Movies`.
+    """
 
     sizes: Ints
     movie: Ints
@@ -63,7 +64,7 @@ class Ratings:
 
 
 def load(folder: Path, *, seed: int) -> ListSource:
-    """The sixes as list records. Raises `TableError` for a missing file or a broken row."""
+    """Load the sixes as list records. Raises `TableError` for a missing file or broken row."""
     movies = read_movies(folder / "movies.dat")
     users = read_users(folder / "users.dat")
     ratings = read_ratings(_ratings_file(folder), users, movies)
@@ -96,7 +97,7 @@ def load(folder: Path, *, seed: int) -> ListSource:
 
 
 def read_movies(path: Path) -> Movies:
-    """``id::title (year)::genre|genre``. Raises `TableError`."""
+    """Read ``id::title (year)::genre|genre``. Raises `TableError`."""
     table = read_delimited(path, ("movie", "title", "genres"), separator="::", encoding=_ENCODING)
     place = {name: i for i, name in enumerate(GENRES)}
     genres = np.zeros((table.rows, len(GENRES)))
@@ -110,7 +111,7 @@ def read_movies(path: Path) -> Movies:
 
 
 def read_users(path: Path) -> Users:
-    """``id::gender::age::occupation::zip``. Raises `TableError`."""
+    """Read ``id::gender::age::occupation::zip``. Raises `TableError`."""
     names = ("user", "gender", "age", "occupation", "zip")
     table = read_delimited(path, names, separator="::", encoding=_ENCODING)
     columns = [table.key(name) for name in names[:-1]]
@@ -137,9 +138,9 @@ def read_ratings(path: Path, users: Users, movies: Movies) -> Ratings:
 
 
 def draw_unrated(ratings: Ratings, movies: Movies, user: Ints, *, seed: int) -> Ints:
-    """Draw `LENGTH` different movies for each of `user` [T], rising, that the user never rated, [T, 6].
+    """Draw `LENGTH` movies per list that its user never rated, [T, 6].
 
-    Raises `ValueError` if a user has rated nearly all.
+    `user` [T] rises. Raises `ValueError` if a user has rated nearly all.
     """
     ends = np.cumsum(ratings.sizes)
     drawn = []
@@ -153,7 +154,7 @@ def draw_unrated(ratings: Ratings, movies: Movies, user: Ints, *, seed: int) -> 
 
 
 def prior_scores(sixes: Sixes, ratings: Ratings, users: Users, movies: Movies, *, seed: int) -> Floats:
-    """P(rating 5) of the six rated and then the six unrated movies of every list, [T, 12]."""
+    """Predict P(rating 5) of the rated and then the unrated movies, [T, 12]."""
     movie = sixes.candidates
     labels, rated = sixes.labels()
     fold = sixes.folds(users.ids, seed=seed)
@@ -170,9 +171,10 @@ def prior_scores(sixes: Sixes, ratings: Ratings, users: Users, movies: Movies, *
 
 
 def _user_state(sixes: Sixes, ratings: Ratings, movies: Movies) -> Floats:
-    """What the user's ratings before a list say of each of its movies, [T · 12, 3]; no test list is ever before one.
+    """Summarise the user's ratings before a list, for each of its movies, [T · 12, 3].
 
-    How many ratings there were, the share of fives, and that share among movies of the same genres.
+    The columns are the number of ratings, the share of fives, and that share among movies of the same genres. No test
+    list is ever before another list.
     """
     genres = movies.genres[ratings.movie].astype(np.float32)
     columns = np.column_stack([np.ones(len(genres)), ratings.click, genres, genres * ratings.click[:, None]])

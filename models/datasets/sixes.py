@@ -64,7 +64,10 @@ class Sixes:
         return clicks.ravel(), np.tile(np.arange(clicks.shape[1]) < LENGTH, len(clicks))
 
     def folds(self, users: Sequence[str], *, seed: int) -> Ints:
-        """Draw the cross-fitting fold of each candidate by its user's id, `TEST` for those of test lists, [T · 12]."""
+        """Draw the cross-fitting fold of each candidate by its user's id, [T · 12].
+
+        Candidates of test lists are in the fold `TEST`.
+        """
         inner = np.array(cross_fit_folds(users, folds=CROSS_FIT_FOLDS, seed=seed), np.int64)
         return np.repeat(np.where(self.is_test, TEST, inner[self.user]), 2 * LENGTH)
 

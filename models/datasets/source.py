@@ -1,4 +1,4 @@
-"""What a list file holds, counted while it is being written: enough to see at a glance that it is what was meant."""
+"""Hold the records of a data source, and summarise them while they are written."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from models.data.lists import ListRecord
 
 @dataclass(frozen=True, slots=True)
 class ListSource:
-    """`records` may be read once and are made on the way; `total` is their number, for a progress bar."""
+    """Hold records, which may be read once, their number, and the file's metadata.
+
+    `total` is for a progress bar.
+    """
 
     records: Iterator[ListRecord]
     total: int
@@ -24,7 +27,7 @@ class ListSource:
 
 @dataclass(slots=True)
 class Summary:
-    """Counts over the records that passed through `watch`, and how well the prior ``ctr`` ranks their clicks."""
+    """Count the records that pass through `watch`, and rank their clicks by prior ``ctr``."""
 
     splits: Counter[str] = field(default_factory=Counter)
     candidates: int = 0
@@ -44,7 +47,7 @@ class Summary:
             yield record
 
     def text(self) -> str:
-        """A few lines for the terminal."""
+        """Format the summary in a few lines for the terminal."""
         lists = sum(self.splits.values())
         if not lists:
             return "no lists"
@@ -62,11 +65,14 @@ class Summary:
         )
 
     def auc(self) -> float | None:
-        """AUC of the prior ``ctr`` over all exposed items; None where there is no ``ctr`` or one label only."""
+        """Compute the AUC of the prior ``ctr`` over all exposed items.
+
+        None where there is no ``ctr`` or one label only.
+        """
         return _auc(self._labels, self._scores)
 
     def auc_in_lists(self) -> float | None:
-        """The mean over lists of the AUC inside the list, over lists where both labels occur."""
+        """Average the AUC inside each list, over lists where both labels occur."""
         return float(np.mean(self._within)) if self._within else None
 
     def _add(self, record: ListRecord) -> None:
@@ -98,7 +104,7 @@ def _auc(labels: Iterable[int], scores: Iterable[float]) -> float | None:
 def _rank_auc(
     labels: np.ndarray[tuple[int], np.dtype[np.int64]], scores: np.ndarray[tuple[int], np.dtype[np.float64]]
 ) -> float:
-    """AUC by counting pairs, which is much quicker than sorting for a list of a few dozen."""
+    """Compute the AUC by counting pairs, which is quicker than sorting for short lists."""
     gap = scores[labels == 1][:, None] - scores[labels == 0][None, :]
     return float(((gap > 0) + 0.5 * (gap == 0)).mean())
 

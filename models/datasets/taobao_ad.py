@@ -1,10 +1,7 @@
-"""Taobao Ad (Tianchi data set 56: `raw_sample.csv`, `ad_feature.csv`, `user_profile.csv`) as lists of six.
+"""Convert Taobao Ad (Tianchi data set 56) to lists of six (`sixes.py`).
 
-The protocol is that of `movielens.py`. A user's impressions, in order of time with ties as they stand in the file, are
-cut into sixes backward from the end; what is left over at the beginning makes no list. The last six is test, the six
-before it valid, the rest train. The six ads shown are exposed; six that the log shows, but never to this user, drawn
-with the seed, are candidates only. Candidates are shuffled. The log has no purchases, and ads have no attributes but
-ids and a price, so there are no embeddings.
+Unseen ads are those that the log shows, but never to this user, drawn with the seed. The log has no purchases, and ads
+have no attributes but ids and a price, so there are no embeddings.
 
 A list cannot hold an ad twice, so an ad that a user saw several times counts at its first impression. A list's context
 is the place on the site (``pid``) of its first impression. The prior ``ctr`` is P(click | shown), cross-fitted
@@ -28,9 +25,10 @@ from models.datasets.taobao_prior import prior_scores
 
 
 def load(folder: Path, *, seed: int, users: int | None = None) -> ListSource:
-    """The sixes as list records, of at most `users` users drawn with the seed; None takes all.
+    """Load the sixes of at most `users` users, drawn with the seed, as list records.
 
-    Raises `TableError` for a missing file or a broken row, `ValueError` where there is too little to make lists of.
+    None takes all users. Raises `TableError` for a missing file or a broken row, `ValueError` where there is too little
+    to make lists of.
     """
     ads = taobao_log.read_ads(folder / "ad_feature.csv")
     profiles = taobao_log.read_profiles(folder / "user_profile.csv")
@@ -68,5 +66,5 @@ def _candidate(ads: Ads, ad: int, score: float) -> Candidate:
 
 
 def _known(names: tuple[str, ...], values: Ints) -> Mapping[str, str]:
-    """The values that are not missing, as text: ids and levels are categories."""
+    """Write out the values that are not missing: ids and levels are categories."""
     return {name: str(value) for name, value in zip(names, values.tolist(), strict=True) if value >= 0}

@@ -1,8 +1,6 @@
-"""The three files of Taobao Ad (Tianchi data set 56) as arrays: ads, profiles, and who was shown what.
+"""Read the files of Taobao Ad (Tianchi data set 56): ads, profiles and impressions.
 
-It reads and checks; how impressions become lists is the business of `taobao_sixes.py`.
-
-Axis letters: A ads, P profiles, U users, n impressions.
+Axis letters: A ads, P profiles, U users, n impressions, T lists.
 """
 
 from __future__ import annotations
@@ -27,7 +25,10 @@ _OPTIONAL: Final = ("brand", *LEVELS)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ads:
-    """The catalogue: `ids` [A]; `attributes` [A, 4] in the order of `ATTRIBUTES`, −1 where missing; `price` [A]."""
+    """Hold the catalogue of ads.
+
+    `ids` [A]; `attributes` [A, 4] in the order of `ATTRIBUTES`, −1 where missing; `price` [A].
+    """
 
     ids: Ints
     attributes: Ints
@@ -36,20 +37,23 @@ class Ads:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Profiles:
-    """What is known of some users: `ids` [P], rising; `levels` [P, 8] in the order of `LEVELS`, −1 where missing."""
+    """Hold the profiles of some users.
+
+    `ids` [P], rising; `levels` [P, 8] in the order of `LEVELS`, −1 where missing.
+    """
 
     ids: Ints
     levels: Ints
 
     def of(self, users: Ints) -> Ints:
-        """The levels [U, 8] of `users` [U], all −1 for those without a profile."""
+        """Look up the levels [U, 8] of `users` [U], all −1 without a profile."""
         place = np.searchsorted(self.ids, users).clip(max=len(self.ids) - 1)
         return np.where((self.ids[place] == users)[:, None], self.levels[place], -1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AdImpressions:
-    """Each user's first impression of each ad, by user and time.
+    """Hold each user's first impression of each ad, by user and time.
 
     `users` [U] are ids, rising; `user`, `ad` (a place in `Ads`), `click` and `scene` [n]; `scenes` are the texts of
     ``pid`` that `scene` numbers.
@@ -64,11 +68,11 @@ class AdImpressions:
 
     @property
     def sizes(self) -> Ints:
-        """How many impressions each user has, [U]."""
+        """Count the impressions of each user, [U]."""
         return np.bincount(self.user, minlength=len(self.users))
 
     def of_users(self, chosen: Ints) -> AdImpressions:
-        """The impressions of the users at the places `chosen`, which are numbered anew."""
+        """Keep the impressions of the users at the places `chosen`, numbered anew."""
         kept = np.zeros(len(self.users), bool)
         kept[chosen] = True
         rows = kept[self.user]
@@ -78,14 +82,14 @@ class AdImpressions:
 
 
 def read_ads(path: Path) -> Ads:
-    """``ad_feature.csv``. Raises `TableError`."""
+    """Read ``ad_feature.csv``. Raises `TableError`."""
     table = read_columns(path, {**_integers("adgroup_id", *ATTRIBUTES), "price": "number"})
     _check_distinct(table, "adgroup_id")
     return Ads(table["adgroup_id"], np.column_stack([table[name] for name in ATTRIBUTES]), table["price"])
 
 
 def read_profiles(path: Path) -> Profiles:
-    """``user_profile.csv``. Raises `TableError`."""
+    """Read ``user_profile.csv``. Raises `TableError`."""
     table = read_columns(path, _integers("userid", *LEVELS))
     _check_distinct(table, "userid")
     order = np.argsort(table["userid"])
@@ -93,7 +97,7 @@ def read_profiles(path: Path) -> Profiles:
 
 
 def read_impressions(path: Path, ads: Ads) -> AdImpressions:
-    """``raw_sample.csv``. Raises `TableError`."""
+    """Read ``raw_sample.csv``. Raises `TableError`."""
     names = _integers("user", "time_stamp", "adgroup_id", "nonclk", "clk")
     table = read_columns(path, {**names, "pid": "text"})
     _refuse(table, "clk", table["clk"] > 1, "must be 0 or 1")
@@ -109,7 +113,7 @@ def read_impressions(path: Path, ads: Ads) -> AdImpressions:
 
 
 def some_users(log: AdImpressions, count: int, least: int, *, seed: int) -> AdImpressions:
-    """At most `count` users, drawn with the seed among those with at least `least` impressions.
+    """Draw at most `count` users with at least `least` impressions, by the seed.
 
     Raises `ValueError` if `count` is below 1.
     """
@@ -121,10 +125,10 @@ def some_users(log: AdImpressions, count: int, least: int, *, seed: int) -> AdIm
 
 
 def draw_unseen(log: AdImpressions, user: Ints, *, seed: int) -> Ints:
-    """`LENGTH` different ads of the log for each of `user` [T], none of which that user ever saw, [T, 6].
+    """Draw `LENGTH` ads per list that its user [T] never saw, [T, 6].
 
-    All are drawn at once, and again where one is seen or stands twice, until none is. Raises `ValueError` if a user has
-    seen nearly all.
+    All are drawn at once, and again where one was seen or stands twice, until none is. Raises `ValueError` if a user
+    has seen nearly all.
     """
     pool, ad = np.unique(log.ad, return_inverse=True)
     left = len(pool) - int(log.sizes.max())
@@ -161,7 +165,7 @@ def _check_distinct(table: Columns, column: str) -> None:
 
 
 def _repeated(rows: Ints) -> Bools:
-    """Which values [T, 6] stand further left in their row as well."""
+    """Mark the values [T, 6] that stand further left in their row as well."""
     columns = [(rows[:, :j] == rows[:, j : j + 1]).any(axis=1) for j in range(rows.shape[1])]
     return np.column_stack(columns)
 

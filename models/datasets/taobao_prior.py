@@ -1,6 +1,7 @@
-"""The prior score of Taobao Ad: P(click | shown) from the user's earlier impressions and from other users' clicks.
+"""Predict the prior scores of Taobao Ad: P(click | shown).
 
-It never sees a label of the list that it scores, nor of a test list. It knows nothing about list records.
+The features are the user's earlier impressions and other users' clicks. A score never depends on a label of its own
+list, nor of a test list.
 
 Axis letters: T lists, U users, n impressions, r rows: the candidates of all lists.
 """
@@ -24,7 +25,10 @@ _RATE: Final = 0.05
 
 
 def prior_scores(sixes: Sixes, log: AdImpressions, ads: Ads, levels: Ints, *, seed: int) -> Floats:
-    """P(click) of the six shown and then the six unseen ads of every list, [T, 12]; `levels` [U, 8] of the users."""
+    """Predict P(click) of the ads shown and then of the unseen ones, [T, 12].
+
+    `levels` [U, 8] are the users'.
+    """
     ad = sixes.candidates
     labels, shown = sixes.labels()
     fold = sixes.folds([str(user) for user in log.users.tolist()], seed=seed)
@@ -41,9 +45,10 @@ def prior_scores(sixes: Sixes, log: AdImpressions, ads: Ads, levels: Ints, *, se
 
 
 def _steady(sixes: Sixes, log: AdImpressions, ads: Ads, levels: Ints, ad: Ints) -> Floats:
-    """What depends on no fold: the user's past, all of it and in the ad's category, the profile and the price, [r, F].
+    """Compute the features that depend on no fold, [r, F].
 
-    A test list is its user's last, so no past holds one.
+    They are the user's past, all of it and in the ad's category, the profile and the price. A test list is its user's
+    last, so no past holds one.
     """
     category = _numbered(ads.attributes[:, ATTRIBUTES.index("cate_id")])
     user = np.repeat(sixes.user, ad.shape[1])
@@ -62,10 +67,11 @@ def _steady(sixes: Sixes, log: AdImpressions, ads: Ads, levels: Ints, ad: Ints) 
 
 
 def _past(keys: Ints, click: Ints, key: Ints, before: Ints) -> Floats:
-    """How many impressions with `key` [r] stand before the place `before` [r] in the log, and their clicks, [r, 2].
+    """Count earlier impressions with the same key, and their clicks, [r, 2].
 
-    `keys` and `click` [n] run along the log. Sorting by key keeps places in order, so that a binary search counts them.
-    The whole log's products of key and place stay below 2^59.
+    Earlier means before the place `before` [r] in the log; `key` [r] is the one to match. `keys` and `click` [n] run
+    along the log. Sorting by key keeps places in order, so that a binary search counts them. The whole log's products
+    of key and place stay below 2^59.
     """
     order = np.argsort(keys, kind="stable")
     places = keys[order] * len(keys) + order
@@ -75,12 +81,15 @@ def _past(keys: Ints, click: Ints, key: Ints, before: Ints) -> Floats:
 
 
 def _smoothed(counts: Floats) -> Floats:
-    """log(1 + times seen) and the click rate drawn towards `_RATE`, [r, 2], from times seen and clicked [r, 2]."""
+    """Smooth times seen and clicked [r, 2] into log(1 + seen) and a click rate.
+
+    The rate is drawn towards `_RATE`.
+    """
     seen, clicked = counts.T
     return np.column_stack([np.log1p(seen), (clicked + _SMOOTHING * _RATE) / (seen + _SMOOTHING)])
 
 
 def _numbered(values: Ints) -> Ints:
-    """The values numbered from 0."""
+    """Number the values from 0."""
     numbers: Ints = np.unique(values, return_inverse=True)[1]
     return numbers

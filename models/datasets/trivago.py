@@ -1,8 +1,8 @@
-"""trivago click-outs (RecSys Challenge 2019), one row per hotel shown in a list that got a click-out.
+"""Convert trivago click-outs (RecSys Challenge 2019) to list records.
 
-A click-out leaves for the booking site, so it is this log's click; bookings, and with them purchases and GMV, are not
-recorded. Lists are split by user. How often others clicked an item is counted over other users' lists only and never
-over the test fold's.
+The file has one row per hotel shown in a list that got a click-out. A click-out leaves for the booking site, so it is
+this log's click; bookings, and with them purchases and GMV, are not recorded. Lists are split by user. How often others
+clicked an item is counted over other users' lists only and never over the test fold's.
 
 `position` orders the list and is no feature; `step` (how far into the session) is.
 """
@@ -34,7 +34,10 @@ _PRIOR_SHOWN: Final = 20.0
 
 
 def load(path: Path, *, fold: int, folds: int, seed: int) -> ListSource:
-    """The lists as records; fold `fold` of `folds`, by user, is test. Raises `TableError` for a broken row."""
+    """Load the lists as records; fold `fold` of `folds`, by user, is test.
+
+    Raises `TableError` for a broken row.
+    """
     check_fold(fold, folds)
     log, users = read_impressions(path)
     splits = [fold_split(u, fold=fold, folds=folds, seed=seed) for u in users]
@@ -62,7 +65,7 @@ def load(path: Path, *, fold: int, folds: int, seed: int) -> ListSource:
 
 
 def read_impressions(path: Path) -> tuple[Impressions, list[str]]:
-    """The lists of a file and the user of each. Raises `TableError` for a broken row."""
+    """Read the lists of a file and each one's user. Raises `TableError`."""
     table = read_csv(path, _COLUMNS)
     order, starts = group_rows(table.key("list_id"), table.number("position", low=1, whole=True))
     check_distinct(table, order, starts, "item_id")
@@ -100,7 +103,7 @@ def _context(table: Table, order: Ints) -> FeatureColumns:
 
 
 class _Popularity:
-    """Showings and click-outs per item, counted over the lists of other folds."""
+    """Count showings and click-outs per item, over the lists of other folds."""
 
     def __init__(self, log: Impressions, groups: Ints) -> None:
         keys = np.unique(np.array(log.item_ids), return_inverse=True)[1].astype(np.int64)

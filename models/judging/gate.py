@@ -1,17 +1,17 @@
-"""Choose how much of what a model has learnt is kept: the share ρ of each objective's correction, on held-out lists.
+"""Choose the share ρ of each objective's learnt correction on held-out lists.
 
-With ρ = 0 a model is the calibrated prior, with ρ = 1 all that training made of it; in between its logits are the
-straight line between the two. Two steps:
+With ρ = 0 a model is the calibrated prior, with ρ = 1 it is the trained model; in between its logits are interpolated
+linearly. Two steps:
 
 1. *Likelihood.* Per objective the smallest share whose listwise likelihood on the held-out lists is within one
    standard error of the best share's.
 2. *Veto.* Where the order that was shown ranks its own clicks better than every sort by the prior scores, the ranker
    that made it knew more than the scores tell. A correction then gains likelihood by guessing the logged place, which
-   is worth nothing in a list that is ordered anew. On such a log the shares are walked down until the lists that would
-   be served are not worse than the sort in NDCG: not in the mean, and by no more than `TOLERANCE` at the lower end of
-   the difference's interval, in any mix and objective. Where the shown order knows no more than the scores (a ranker
-   that sorts by them, or a random order), nothing is there to be guessed, while NDCG on logged lists would count every
-   gain of the list as a loss: no veto.
+   is worth nothing in a list that is ordered anew. On such a log the shares are lowered step by step until the served
+   lists are not worse than the sort in NDCG: not in the mean, and by no more than `TOLERANCE` at the lower end of the
+   difference's interval, in any mix and objective. Where the shown order knows no more than the scores (a ranker that
+   sorts by them, or a random order), there is nothing to guess, while NDCG on logged lists would count every gain of
+   the list as a loss: no veto.
 
 docs/results.md has the figures behind this (log of experiments, 2026-11-28).
 """
@@ -47,7 +47,10 @@ _Z: Final = 1.96
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Hold a trained model, the offsets that it started from and ended with, and lists that it has not seen."""
+    """Hold a trained model, its offsets, and lists that it has not seen.
+
+    `start` are the offsets before training and `end` those after it.
+    """
 
     model: ListValueModel
     start: Sequence[Offsets]
@@ -56,12 +59,12 @@ class HeldOut:
 
     @classmethod
     def of(cls, model: ListValueModel, start: Sequence[Offsets], lists: ListArrays) -> HeldOut:
-        """Take a model as it is; straight out of training all of its correction is kept (ρ = 1)."""
+        """Take a model straight out of training, with its whole correction (ρ = 1)."""
         end = () if model.config.head == "independent" else tuple(Offsets.of(h) for h in model.hazard_heads)
         return cls(model, start, end, lists)
 
     def set(self, shares: Sequence[float]) -> None:
-        """Keep these shares of what the model has learnt, one per counted objective."""
+        """Keep these shares of the correction, one per counted objective."""
         for head, start, end, share in zip(self.model.hazard_heads, self.start, self.end, shares, strict=True):
             start.towards(end, share).put(head)
             head.share.fill_(share)
@@ -69,9 +72,9 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class Gate:
-    """Hold the shares that are kept, per counted objective, and how they came about.
+    """Hold the kept shares per counted objective, and the reasons for them.
 
-    `by_likelihood` are the shares before any veto, `steps` what it found at each stop of its way down (plain JSON).
+    `by_likelihood` are the shares before any veto, `steps` the figures of the veto at each step down (plain JSON).
     """
 
     shares: tuple[float, ...]
@@ -81,10 +84,10 @@ class Gate:
 
 
 def choose_shares(held_out: Sequence[HeldOut], worths: Sequence[Worth], *, device: torch.device, seed: int = 0) -> Gate:
-    """Choose the shares on the lists of all `held_out` pooled, and leave every model with them.
+    """Choose the shares on all `held_out` lists pooled, and set them in every model.
 
     `worths`: the mixes of objectives whose served lists must not be worse than their sort. An objective that no model
-    values, or in which too little happened, keeps nothing. Raises `ValueError` if there are no lists.
+    values, or with too few events, keeps nothing. Raises `ValueError` if there are no lists.
     """
     if not any(len(part.lists) for part in held_out):
         raise ValueError("there are no held-out lists to choose shares on")
@@ -122,7 +125,7 @@ def _likeliest(losses: AnyFloats) -> float:
 
 
 def _losses(held_out: Sequence[HeldOut], device: torch.device) -> list[AnyFloats]:
-    """Compute per counted objective the listwise losses [lists, shares] of all parts whose model values it."""
+    """Compute the listwise losses [lists, shares] per objective, of parts that value it."""
     found: list[list[Tensor]] = [[torch.zeros(0, len(SHARES))] for _ in COUNTED]
     for part in held_out:
         for o, rows in _terms(part, device):
@@ -133,7 +136,10 @@ def _losses(held_out: Sequence[HeldOut], device: torch.device) -> list[AnyFloats
 
 @torch.no_grad()
 def _terms(part: HeldOut, device: torch.device) -> Iterator[tuple[int, Tensor]]:
-    """Compute each objective's listwise losses [lists, shares] of lists with an event and a choice, batch by batch."""
+    """Compute the listwise losses [lists, shares] per objective, batch by batch.
+
+    Lists without an event or with a single item are left out.
+    """
     part.set([1.0] * len(COUNTED))
     part.model.to(device).eval()
     for batch in batches(part.lists.tensors(device)):
@@ -159,7 +165,10 @@ def _sample(held_out: Sequence[HeldOut], seed: int) -> list[HeldOut]:
 
 
 def _shown_knows_more(held_out: Sequence[HeldOut], worths: Sequence[Worth]) -> bool:
-    """Tell whether the shown order ranks its clicks better than every sort, each by more than one standard error."""
+    """Tell whether the shown order ranks its clicks better than every sort.
+
+    Better means by more than one standard error of the difference in NDCG.
+    """
     shown = [shown_orders(part.lists) for part in held_out]
     for worth in worths:
         lead = _leads(held_out, shown, [sorted_orders(part.lists, worth) for part in held_out], 0)
@@ -171,7 +180,7 @@ def _shown_knows_more(held_out: Sequence[HeldOut], worths: Sequence[Worth]) -> b
 def _served_less_sorted(
     held_out: Sequence[HeldOut], shares: Sequence[float], worths: Sequence[Worth], device: torch.device
 ) -> list[dict[str, Any]]:
-    """Compare what would be served with the sort in NDCG, per mix and counted objective with a weight in it."""
+    """Compare the served lists with the sort in NDCG, per mix and weighted objective."""
     for part in held_out:
         part.set(shares)
     figures: list[dict[str, Any]] = []
@@ -187,7 +196,10 @@ def _served_less_sorted(
 
 
 def _leads(held_out: Sequence[HeldOut], ours: Sequence[Orders], theirs: Sequence[Orders], objective: int) -> AnyFloats:
-    """List by how much the NDCG of an order is above another's, of all parts' lists with an event in the objective."""
+    """Subtract the NDCG of `theirs` from that of `ours`, list by list.
+
+    Lists of all parts with an event in the objective count.
+    """
     rows = []
     for part, mine, other in zip(held_out, ours, theirs, strict=True):
         gains = part.lists.labels[..., objective]
@@ -202,7 +214,7 @@ def weighted(weights: Triple) -> list[int]:
 
 
 def _to_lower(shares: Sequence[float], weights: Triple) -> int:
-    """Find the objective that keeps the largest share of those that the mix weights; the later on a tie."""
+    """Find the weighted objective with the largest share; the later on a tie."""
     return max((o for o in weighted(weights) if shares[o] > 0), key=lambda o: (shares[o], o))
 
 

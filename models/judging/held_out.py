@@ -1,7 +1,6 @@
-"""Measure a value model on held-out lists: each figure beside those of the sorts and of a random order.
+"""Measure a value model on held-out lists: NDCG@10 and likelihood.
 
-NDCG@10 of the lists that would be served, and how likely the model finds what happened. What they mean is said in
-`judge.py`.
+Each figure stands beside those of the sorts and of a random order. `judge.py` interprets them.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from models.planners.worth import Triple, Worth
 
 @dataclass(frozen=True)
 class NdcgComparison:
-    """Hold NDCG@10 of one objective's gains in lists planned for one mix, and of the orders beside it.
+    """Compare NDCG@10 of one objective in lists planned for one mix with other orders.
 
     `prior` is the sort by the objective's own prior scores, `formula` the sort by the mix. `difference` is the paired
     one, served minus `formula`.
@@ -44,11 +43,11 @@ class NdcgComparison:
 
 @dataclass(frozen=True)
 class Likelihood:
-    """Hold how likely one objective's events were found, over lists with one, and how the first place is calibrated.
+    """Hold the likelihood of one objective's events, and the first place's calibration.
 
-    `model`, `prior` (ρ = 0) and `random` (all items alike) are nats a list, of which item it was; `gain` is `prior` −
-    `model`, positive when better. The papers' head holds no prior, so it has neither. `pcoc` is the events expected at
-    the first place over those that happened, of the model.
+    `model`, `prior` (ρ = 0) and `random` (all items alike) are nats a list that has an event, for the item it happened
+    to; `gain` is `prior` − `model`, positive when better. The papers' head has no prior within, so `prior` and `gain`
+    are None. `pcoc` divides the model's expected events at the first place by those that happened.
     """
 
     objective: str
@@ -61,9 +60,9 @@ class Likelihood:
 
 
 def compare(parts: Sequence[HeldOut], worth: Worth, *, device: torch.device, seed: int) -> Iterator[NdcgComparison]:
-    """Compare orders of the held-out lists of all `parts`, pooled: a row per objective that the mix weights.
+    """Compare orders of all held-out lists: a row per objective that the mix weights.
 
-    An objective that happened in no list has none.
+    An objective without any event has none.
     """
     served = [planned_orders(part.model, part.lists, worth, device=device) for part in parts]
     formula = [sorted_orders(part.lists, worth) for part in parts]
@@ -88,7 +87,7 @@ def compare(parts: Sequence[HeldOut], worth: Worth, *, device: torch.device, see
 
 
 def likelihoods(parts: Sequence[HeldOut], *, device: torch.device, seed: int) -> Iterator[Likelihood]:
-    """Compute the figures of each counted objective that has an event in a held-out list."""
+    """Compute the likelihood of each counted objective with an event in a held-out list."""
     found = [_terms(part, device) for part in parts]
     for o, objective in enumerate(COUNTED):
         columns = {name: np.concatenate([terms[o][name] for terms in found]) for name in found[0][o]}
@@ -120,10 +119,10 @@ def _ndcg(parts: Sequence[HeldOut], orders: Sequence[Orders], objective: int) ->
 
 @torch.no_grad()
 def _terms(part: HeldOut, device: torch.device) -> Sequence[Mapping[str, AnyFloats]]:
-    """Compute per counted objective the listwise losses of lists and the events of their first place.
+    """Compute each list's losses and first-place events, per counted objective.
 
-    The losses are of ``model``, ``prior`` and ``random``; ``told`` says which lists count in them. The events are
-    ``expected`` and as they ``happened``, 0 where nothing was observed.
+    The listwise losses are of ``model``, ``prior`` and ``random``; ``told`` marks the lists that count in them. The
+    events are ``expected`` and as they ``happened``, 0 where nothing was observed.
     """
     model = part.model.to(device).eval()
     names = ("model", "prior", "random", "told", "expected", "happened")
@@ -152,10 +151,10 @@ def _list_terms(batch: Batch, objective: int, scores: tuple[Tensor, Tensor], fir
 
 
 def _hazard_scores(part: HeldOut, objective: int, head: HazardHead, item: HeadInput) -> tuple[Tensor, Tensor]:
-    """Compute the logits [B, L] of the first state: the model's, and those of the calibrated prior.
+    """Compute the first state's logits [B, L] of the model and of the calibrated prior.
 
-    Both with the offsets of training, which the listwise loss had a say in: those that a model is settled with are for
-    counts (`value_fit.settle`), and would lose here to the prior's whatever was learnt.
+    Both have the offsets of training, which minimised the listwise loss too. The offsets that `value_fit.settle` fits
+    later are for counts alone, and with them a model would lose to the prior here whatever it learnt.
     """
     start, end = part.start[objective], part.end[objective]
     kept = start.towards(end, float(head.share)).first(item.prior, item.places)
@@ -163,5 +162,8 @@ def _hazard_scores(part: HeldOut, objective: int, head: HazardHead, item: HeadIn
 
 
 def _gain_scores(gains: Tensor) -> tuple[Tensor, Tensor]:
-    """Compute the logits [B, L] of the papers' head's gains, and NaN, since it has no prior within."""
+    """Compute the logits [B, L] of the papers' head's gains, and NaN for the prior.
+
+    That head has no prior within.
+    """
     return torch.logit(gains, eps=1e-6), torch.full_like(gains, torch.nan)

@@ -1,8 +1,8 @@
-"""Judge whether a value model's lists are better than the sort they start from: one word and one sentence.
+"""Judge whether a value model's lists are better than the sort they start from.
 
-What decides depends on the log, as in `gate.py`: NDCG where the shown order knows more than the prior scores, since
-there likelihood can be gained by guessing the logged place; else how likely the model finds what happened, since there
-NDCG would count every gain of the list as a loss.
+The verdict is one word and one sentence. The deciding figure depends on the log, as in `gate.py`: NDCG where the shown
+order knows more than the prior scores, since there likelihood can be gained by guessing the logged place; otherwise
+likelihood, since there NDCG would count every gain of the list as a loss.
 """
 
 from __future__ import annotations
@@ -55,9 +55,9 @@ def judge(
 
 
 def mixes(model: ListValueModel, units: Triple, mix: Triple) -> list[Worth]:
-    """List the mixes to judge: the bundle's own, then each valued objective alone. Others have no weight.
+    """List the mixes to judge: the bundle's own, then each valued objective alone.
 
-    Raises `ValueError` if that leaves the bundle's mix without any.
+    Objectives that are not valued get no weight. Raises `ValueError` if that leaves the bundle's mix without any.
     """
     valued = model.valued_objectives
     weights = [w if name in valued else 0.0 for name, w in zip(OBJECTIVES, mix, strict=True)]
@@ -90,7 +90,7 @@ def _decide(
     *,
     knows_more: bool,
 ) -> Decision:
-    """Decide by the figures that enough lists stand behind."""
+    """Decide by the figures of enough lists."""
     rows = [row for row in compared if row.difference.lists >= _FEWEST]
     if not rows:
         most = max((row.difference.lists for row in compared), default=0)
@@ -122,7 +122,10 @@ def _by_ndcg(rows: Sequence[NdcgComparison]) -> Decision:
 
 
 def _by_likelihood(parts: Sequence[HeldOut], rows: Sequence[Likelihood]) -> Decision:
-    """Decide by the likelihood of what was learnt: nothing can be guessed from the shown order here, so it is fair."""
+    """Decide by the likelihood of the learnt correction.
+
+    That is fair where the shown order gives nothing to guess from.
+    """
     heads = [dict(zip(COUNTED, part.model.hazard_heads, strict=True)) for part in parts]
     kept = [
         (row, row.gain)

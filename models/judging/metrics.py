@@ -1,7 +1,6 @@
-"""Measures of predictions and of orders: AUC, R-AUC, PCOC, RMSE, NDCG, and bootstrap intervals over lists.
+"""Measure predictions and orders: AUC, R-AUC, PCOC, RMSE, NDCG, bootstrap intervals.
 
-Plain functions of NumPy arrays; they know nothing about models or records. A measure that is not defined on the data
-(one class only, nothing to divide by) is None, never a made-up number.
+A measure that is not defined on the data (one class only, a division by 0) is None, never a made-up number.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from models.contract.arrays import AnyFloats, Bools
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A mean over `lists` lists with its bootstrap interval."""
+    """Hold a mean over `lists` lists with its bootstrap interval."""
 
     mean: float
     low: float
@@ -28,17 +27,17 @@ class Interval:
 
 
 def auc(scores: AnyFloats, positive: Bools) -> float | None:
-    """Area under the ROC curve; None unless both classes occur."""
+    """Compute the area under the ROC curve; None unless both classes occur."""
     if positive.all() or not positive.any():
         return None
     return float(roc_auc_score(positive, scores))
 
 
 def r_auc(predicted: AnyFloats, truth: AnyFloats) -> float | None:
-    """Share of pairs of unequal truth that the prediction orders rightly; equal predictions are wrong (DeGRe, eq. 15).
+    """Compute the share of pairs of unequal truth in the right order (DeGRe, eq. 15).
 
-    O(n log n): Kendall's τ_b gives concordant minus discordant pairs, the counts of ties give their sum. None if all
-    truths are equal.
+    Equal predictions are wrong. O(n log n): Kendall's τ_b gives concordant minus discordant pairs, the counts of ties
+    give their sum. None if all truths are equal.
     """
     pairs = _pairs(len(truth))
     unequal_truths = pairs - _tied_pairs(truth)
@@ -64,20 +63,24 @@ def _tied_pairs(values: AnyFloats) -> int:
 
 
 def pcoc(predicted: AnyFloats, truth: AnyFloats) -> float | None:
-    """Predicted over true mean, 1 when calibrated; None if nothing happened (DeGRe §5.1)."""
+    """Divide the predicted by the true mean, 1 when calibrated (DeGRe §5.1).
+
+    None if nothing happened.
+    """
     total = float(np.sum(truth, dtype=np.float64))
     return None if total == 0 else float(np.sum(predicted, dtype=np.float64)) / total
 
 
 def rmse(predicted: AnyFloats, truth: AnyFloats) -> float:
-    """Root of the mean squared error."""
+    """Compute the root of the mean squared error."""
     return float(np.sqrt(np.mean(np.square(predicted.astype(np.float64) - truth))))
 
 
 def ndcg(gains: AnyFloats, k: int) -> float | None:
-    """NDCG@k of one list: `gains` [n] in the order shown, discounted by 1/log2(rank + 1), over their best order.
+    """Compute NDCG@k of one list from `gains` [n] in the order shown.
 
-    Gains may be clicks, purchases or currency. None if every gain is 0: such a list says nothing about order.
+    Gains are discounted by 1/log2(rank + 1) and divided by those of their best order. They may be clicks, purchases or
+    currency. None if every gain is 0: such a list says nothing about order.
     """
     discounts = 1 / np.log2(np.arange(2, min(k, len(gains)) + 2))
     ideal = float(np.sort(gains)[::-1][:k] @ discounts)
@@ -85,16 +88,20 @@ def ndcg(gains: AnyFloats, k: int) -> float | None:
 
 
 def mean_interval(values: AnyFloats, *, seed: int, level: float = 0.95, draws: int = 2000) -> Interval:
-    """Mean of one value per list, with the percentile bootstrap interval over lists. Raises `ValueError` if empty."""
+    """Average one value per list, with the percentile bootstrap interval over lists.
+
+    Raises `ValueError` if there are no lists.
+    """
     return bootstrap_interval((np.asarray(values, np.float64),), np.mean, seed=seed, level=level, draws=draws)
 
 
 def bootstrap_interval(
     samples: tuple[AnyFloats, ...], statistic: Callable[..., Any], *, seed: int, level: float, draws: int
 ) -> Interval:
-    """A statistic of arrays [lists] that belong together, with its percentile interval over resampled lists.
+    """Compute a statistic of paired arrays [lists] with its bootstrap interval.
 
-    `statistic` takes the arrays and an axis. Raises `ValueError` if there are no lists.
+    The interval is the percentile one over resampled lists. `statistic` takes the arrays and an axis. Raises
+    `ValueError` if there are no lists.
     """
     count = len(samples[0])
     if count == 0:
@@ -120,7 +127,10 @@ def bootstrap_interval(
 def paired_interval(
     ours: AnyFloats, theirs: AnyFloats, *, seed: int, level: float = 0.95, draws: int = 2000
 ) -> Interval:
-    """`mean_interval` of the differences ours − theirs on the same lists; it excludes 0 when they really differ."""
+    """Average the differences ours − theirs on the same lists, as `mean_interval` does.
+
+    The interval excludes 0 when they really differ.
+    """
     if len(ours) != len(theirs):
         raise ValueError(f"cannot pair {len(ours)} lists with {len(theirs)}")
     return mean_interval(np.asarray(ours, np.float64) - theirs, seed=seed, level=level, draws=draws)

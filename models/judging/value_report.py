@@ -1,7 +1,7 @@
-"""Measure a list value model on lists whose outcome is known: the figures of ``metrics.json``.
+"""Report expected against true counts of a value model: the figures of ``metrics.json``.
 
-Expected counts against true counts, per objective and prefix length. It says nothing about how good the orders are
-that a planner finds under the model.
+They are per objective and prefix length, on lists whose outcome is known. They do not tell how good the orders are that
+a planner finds under the model.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from models.nets.value import COUNTED, ListValueModel
 
 
 def mean_per_slot(data: ListArrays) -> tuple[dict[str, float], list[str]]:
-    """Find s_o, the mean outcome of an exposed slot per objective (events, or currency for gmv), and what has none.
+    """Compute s_o, the mean outcome of an exposed slot, and name objectives without any.
 
-    The observed mean rather than the model's: it is what the model's increments average to when it is calibrated, and
-    does not depend on a checkpoint. An objective that is not recorded, or never happens, has unit 1 and is named.
+    Outcomes are events, or currency for gmv. It is the observed mean rather than the model's: a calibrated model's
+    increments average to it, and it does not depend on a checkpoint. An objective that is not recorded, or never
+    happens, has unit 1 and is named.
     """
     units, without = {}, []
     for o, name in enumerate(OBJECTIVES):
@@ -47,13 +48,14 @@ def predict(model: ListValueModel, data: ListArrays, device: torch.device) -> An
 
 
 def value_report(model: ListValueModel, data: ListArrays, device: torch.device) -> dict[str, Any]:
-    """Report per objective ``list`` (each list at its own length) and ``prefix`` (every length that some list reaches).
+    """Report the figures per objective, of whole lists and of prefixes.
 
-    Each row has ``lists``, ``r_auc``, ``pcoc``, ``rmse``, and prefixes of the counted objectives also ``auc``, of an
-    event at that place by the gain there, None where only one class occurs. An objective that no list records is None.
+    ``list`` takes each list at its own length, ``prefix`` every length that some list reaches. Each row has ``lists``,
+    ``r_auc``, ``pcoc``, ``rmse``, and prefixes of the counted objectives also ``auc``, of an event at that place by the
+    gain there, None where only one class occurs. An objective that no list records is None.
 
-    ``negative_increments`` is the share of exposed items that the model values below nothing: never with hazards; the
-    papers' thresholds of neighbouring positions are estimated independently, so noise makes some.
+    ``negative_increments`` is the share of exposed items that the model values below 0: never with hazards; the papers'
+    thresholds of neighbouring positions are estimated independently, so noise makes some.
     """
     outcomes = predict(model, data, device)
     truth = data.labels.cumsum(axis=1, dtype=np.float64)

@@ -1,8 +1,9 @@
-"""Cross-fit value models on a small log: every list is held out once, and what the folds agree on is used for all.
+"""Cross-fit value models on a small log, so that every list is held out once.
 
 A small log has too few validation lists to choose an epoch or a share by. Each fold's model trains on the other lists
 and its weights after every epoch are kept; the epoch of the least loss on all held-out lists together is chosen, and
-the folds' models of that epoch judge the shares (`gate.py`). The model that is kept trains on everything, that long.
+the folds' models of that epoch judge the shares (`gate.py`). The model that is kept trains on all lists for that many
+epochs.
 """
 
 from __future__ import annotations
@@ -32,7 +33,10 @@ _KIND: Final = "epochs of a fold"
 
 @dataclass(frozen=True)
 class Crossfit:
-    """Hold the pooled choice: after how many epochs, its loss, and every fold's model of that epoch with its lists."""
+    """Hold the chosen number of epochs, its pooled loss, and the folds' models then.
+
+    `held_out` has each fold's model of that epoch with its own lists.
+    """
 
     epoch: int
     loss: float
@@ -40,9 +44,10 @@ class Crossfit:
 
 
 def crossfit(lists: ListArrays, folds: int, setup: Setup, folder: Path) -> Crossfit:
-    """Fit `folds` models and pool their held-out lists. Finished folds in `folder` are read instead of fitted again.
+    """Fit `folds` models and pool their held-out lists.
 
-    Raises `ValueError` for fewer than two folds, for fewer lists than folds, and for a folder of another training.
+    Finished folds in `folder` are read instead of fitted again. Raises `ValueError` for fewer than two folds, for fewer
+    lists than folds, and for a folder of another training.
     """
     if not 2 <= folds <= len(lists):
         raise ValueError(f"folds: must be within 2 and the number of lists ({len(lists)}), not {folds}")
@@ -60,7 +65,7 @@ def crossfit(lists: ListArrays, folds: int, setup: Setup, folder: Path) -> Cross
 
 @dataclass(frozen=True)
 class _Fold:
-    """Hold a fold's offsets at the start and its weights after every epoch, the start first."""
+    """Hold a fold's first offsets, and its weights before and after every epoch."""
 
     start: tuple[Offsets, ...]
     epochs: list[dict[str, Tensor]]
@@ -86,12 +91,12 @@ def _fit_fold(train: ListArrays, setup: Setup, folder: Path) -> _Fold:
 
 
 def _identity(train: ListArrays, setup: Setup) -> dict[str, str]:
-    """Say what a fold trains on and how, as `loop.fit` does."""
+    """Name all that a finished fold must have in common with this training."""
     return {**setup.identity(), "lists or folds": train.digest, **texts(setup.options)}
 
 
 def _model(part: _Fold, epoch: int, setup: Setup) -> ListValueModel:
-    """Make a fold's model as it was after `epoch` epochs."""
+    """Restore a fold's model as it was after `epoch` epochs."""
     model = ListValueModel(setup.spec, setup.config).to(setup.device)
     model.load_state_dict(part.epochs[epoch])
     return model.eval()
