@@ -42,7 +42,7 @@ class QueueLike(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Slots:
-    """Hold the candidate of every slot [N], −1 where it is empty, and the queue that the slot is in [N]."""
+    """Hold every slot's candidate [N], −1 where it is empty, and its queue [N]."""
 
     candidates: NDArray[np.int64]
     queues: NDArray[np.int64]
@@ -70,7 +70,10 @@ class ScoreTable:
         *,
         lenient: bool = False,
     ) -> None:
-        """`weights` are α, β, γ. The strict reader raises `FeatureError` for a probability outside 0..1."""
+        """Take candidates and weights α, β, γ.
+
+        The strict reader raises `FeatureError` for a probability outside 0..1.
+        """
         self._candidates = candidates
         self._scores = [candidate.scores for candidate in candidates]
         self._spec = spec
@@ -92,7 +95,9 @@ class ScoreTable:
         return np.array([scores.get(name) for scores in self._scores], np.float64)
 
     def score(self, formula: str, field: str, *, needed_by: str) -> Column:
-        """Compute the formula's value [n] per candidate, once and not to be changed; it may be infinite or NaN.
+        """Compute the formula's value [n] per candidate, once; it may be infinite or NaN.
+
+        The array is shared and must not be changed.
 
         Raises `FeatureError`: at `field` if the formula is no arithmetic or names a score that no candidate has, at
         the candidate that lacks a score that others have.
@@ -109,7 +114,7 @@ class ScoreTable:
         return self._values[formula]
 
     def sort_scores(self, formula: str) -> Column | None:
-        """Compute the value [n] that a plain sort orders by; None if a score that it needs is missing."""
+        """Compute a plain sort's values [n]; None if a score that it needs is missing."""
         try:
             return self.score(formula, "", needed_by="the sort")
         except FeatureError:
@@ -162,7 +167,7 @@ def fill_slots(
     *,
     requested: bool = False,
 ) -> Slots:
-    """Deal the candidates to the slots, queue behind queue and each queue in the order of its formula.
+    """Deal the candidates to the slots, queue behind queue, each ordered by its formula.
 
     `shape` is the graph's number of queues, of which those past `queues` stay empty, and the places in each. Raises
     `FeatureError` at ``queues[i].score`` if the queues are `requested`, else at ``candidates``, for a formula that is
@@ -175,7 +180,7 @@ def fill_slots(
 
 
 def sort_slots(table: ScoreTable, formula: str, candidates: NDArray[np.int64], length: int) -> NDArray[np.int64]:
-    """Name the slots [L] of a plain sort's list, best first and −1 past its end.
+    """Name the slots [L] of a plain sort's list, −1 past its end.
 
     It sorts the `candidates` [N] that stand in slots by `formula`; all are −1 if the formula cannot be computed.
     """

@@ -1,4 +1,6 @@
-"""Turn a list record into the inputs of a generation graph, by the service's own path (`models/contract/slots.py`).
+"""Turn a list record into a generation graph's inputs, as the service does.
+
+Both deal with `models/contract/slots.py`.
 
 A record that the service would refuse as a request raises `ValueError` here; the message names list and field.
 """
@@ -36,7 +38,7 @@ class Preparer:
     sort: str | None = None
 
     def __call__(self, record: ListRecord, preferences: Preferences) -> tuple[Arrays, NDArray[np.int64]]:
-        """Make the graph's inputs (a batch of one) and name the candidate in every slot [N], −1 in an empty one."""
+        """Make the graph's inputs (a batch of one) and every slot's candidate [N], −1 if empty."""
         length, shape = self.limits.list_length, (self.limits.queues, self.limits.queue_length)
         with _naming(record):
             table = ScoreTable(record.candidates, preferences.weights, self.encoder.spec)

@@ -21,7 +21,7 @@ Feeds = Mapping[str, NDArray[np.generic]]
 
 
 def session_options(*, threads: int = 1) -> onnxruntime.SessionOptions:
-    """Make the options that every measurement here uses: the service's own on CPU."""
+    """Make session options: those of the service on CPU."""
     return set_session_options(onnxruntime.SessionOptions(), threads=threads)
 
 

@@ -1,4 +1,7 @@
-"""Deal a request's candidates to slots, and order those that the model does not reach. Letters: n candidates."""
+"""Deal a request's candidates to slots, and order those past the model's reach.
+
+Axis letters: n candidates.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,9 @@ from service.ranking.plan import RequestPlan
 
 
 def deal(candidates: Sequence[Candidate], plan: RequestPlan, manifest: Manifest) -> tuple[ScoreTable, Slots]:
-    """Read the scores and fill the slots; without empty slots if the graph takes any number of them.
+    """Read the scores and fill the slots.
+
+    Empty slots are left out if the graph takes any number of them.
 
     Raises `Problem` (422) naming the field that is wrong.
     """
@@ -34,7 +39,7 @@ def deal(candidates: Sequence[Candidate], plan: RequestPlan, manifest: Manifest)
 def rank_rest(
     table: ScoreTable, manifest: Manifest, picked: Sequence[int], n: int, count: int
 ) -> list[tuple[int, Source]]:
-    """Order the next `count` of the n candidates after `picked` by the fallback formula, best first.
+    """Order the next `count` of n candidates after `picked` by the fallback formula.
 
     Candidates for which the formula cannot be computed follow in the order of the request.
     """
@@ -46,7 +51,10 @@ def rank_rest(
 
 
 def rank(places: NDArray[np.int64], scores: Column, count: int) -> list[tuple[int, Source]]:
-    """Take the best `count` of `places` by their `scores`; those whose score is not finite follow as they stand."""
+    """Take the best `count` of `places` by their `scores`.
+
+    Places whose score is not finite follow as they stand.
+    """
     finite = np.isfinite(scores)
     if finite.all():
         return [(i, "formula") for i in places[descending(scores)[:count]].tolist()]
