@@ -15,10 +15,10 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from models.contract.arrays import Arrays as Arrays
 from models.contract.spec import Categorical, Category, FeatureSpec, Number
 
 Scalar = str | int | float | bool | None
-Arrays = dict[str, NDArray[np.generic]]
 
 _LOGIT_EPSILON: Final = 1e-6
 

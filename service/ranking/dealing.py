@@ -1,15 +1,12 @@
-"""Deal a request's candidates to slots, and order those past the model's reach.
-
-Axis letters: n candidates.
-"""
+"""Deal a request's candidates to slots, and order the rest. Letters: n candidates."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from models.contract.arrays import Ints
 from models.contract.features import FeatureError
 from models.contract.formulas import Column
 from models.contract.manifest import Manifest
@@ -22,8 +19,6 @@ from service.ranking.plan import RequestPlan
 
 def deal(candidates: Sequence[Candidate], plan: RequestPlan, manifest: Manifest) -> tuple[ScoreTable, Slots]:
     """Read the scores and fill the slots.
-
-    Empty slots are left out if the graph takes any number of them.
 
     Raises `Problem` (422) naming the field that is wrong.
     """
@@ -39,7 +34,7 @@ def deal(candidates: Sequence[Candidate], plan: RequestPlan, manifest: Manifest)
 def rank_rest(
     table: ScoreTable, manifest: Manifest, picked: Sequence[int], n: int, count: int
 ) -> list[tuple[int, Source]]:
-    """Order the next `count` of n candidates after `picked` by the fallback formula.
+    """Order the next `count` candidates after `picked` by the fallback formula, best first.
 
     Candidates for which the formula cannot be computed follow in the order of the request.
     """
@@ -50,11 +45,8 @@ def rank_rest(
     return rank(rest, scores[rest], count)
 
 
-def rank(places: NDArray[np.int64], scores: Column, count: int) -> list[tuple[int, Source]]:
-    """Take the best `count` of `places` by their `scores`.
-
-    Places whose score is not finite follow as they stand.
-    """
+def rank(places: Ints, scores: Column, count: int) -> list[tuple[int, Source]]:
+    """Take the best `count` of `places`; those without a finite score come last."""
     finite = np.isfinite(scores)
     if finite.all():
         return [(i, "formula") for i in places[descending(scores)[:count]].tolist()]
