@@ -18,6 +18,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from loadtest.peers.schemas import AnyRequest
+from models.contract.arrays import Ints
 from models.contract.features import Arrays, Encoder, encode_preferences
 from models.contract.manifest import MODEL_FILE, SORT_SLOTS, Manifest
 from models.contract.partition import sorted_slots
@@ -34,7 +35,7 @@ class Prepared:
 
     request: AnyRequest
     row: Arrays
-    slots: NDArray[np.int64]
+    slots: Ints
     table: ScoreTable
     top_n: int
 

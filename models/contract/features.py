@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from models.contract.arrays import Arrays as Arrays
+from models.contract.arrays import Floats, Floats32, Ints
 from models.contract.spec import Categorical, Category, FeatureSpec, Number
 
 Scalar = str | int | float | bool | None
@@ -108,7 +108,7 @@ class Encoder:
             "price": prices.astype(np.float32),
         }
 
-    def _priors(self, columns: NDArray[np.float64]) -> NDArray[np.float32]:
+    def _priors(self, columns: Floats) -> Floats32:
         """Compute `prior_logits` [n, O] from raw number columns [F + S, n].
 
         A missing score is the spec's default.
@@ -119,7 +119,7 @@ class Encoder:
         raw = np.where(np.isnan(raw), self._score_defaults, raw)
         return prior_logits([None if f is None else [raw[i] for i in f] for f in self._prior_factors], raw.shape[1])
 
-    def prices(self, candidates: Sequence[CandidateLike]) -> NDArray[np.float64]:
+    def prices(self, candidates: Sequence[CandidateLike]) -> Floats:
         """Read prices [n] in currency.
 
         A missing one is the spec's default, or 0 where the spec has no price.
@@ -127,7 +127,7 @@ class Encoder:
         default = 0.0 if self.spec.price is None else self.spec.price.default
         return np.array([default if c.price is None else c.price for c in candidates], np.float64)
 
-    def encode_slots(self, candidates: Sequence[CandidateLike], slots: NDArray[np.int64]) -> Arrays:
+    def encode_slots(self, candidates: Sequence[CandidateLike], slots: Ints) -> Arrays:
         """Encode the candidates that `slots` [N] names (−1: empty slot), padded to N.
 
         Beside `encode_items`' arrays there are ``valid`` bool [N] and ``embeddings`` float32 [N, E], unit rows, zero
@@ -163,7 +163,7 @@ def known_priors(spec: FeatureSpec) -> tuple[bool, ...]:
     return tuple(scores.issuperset(names) for names in PRIOR_SCORES)
 
 
-def prior_logits(factors: Sequence[Sequence[NDArray[np.float64]] | None], n: int) -> NDArray[np.float32]:
+def prior_logits(factors: Sequence[Sequence[Floats] | None], n: int) -> Floats32:
     """Turn raw scores into the logits that a value model's skip reads, float32 [n, O].
 
     Per objective the product of its `factors` [n], each taken as a probability, clipped to 1e-6 from 0 and 1; zeros
@@ -178,7 +178,7 @@ def prior_logits(factors: Sequence[Sequence[NDArray[np.float64]] | None], n: int
     return logits
 
 
-def unit_embeddings(candidates: Sequence[CandidateLike]) -> NDArray[np.float32]:
+def unit_embeddings(candidates: Sequence[CandidateLike]) -> Floats32:
     """Scale embeddings [n, E] to length 1.
 
     A missing or zero embedding is a row of zeros; E is at least 1.
@@ -199,7 +199,7 @@ def unit_embeddings(candidates: Sequence[CandidateLike]) -> NDArray[np.float32]:
     rows = np.divide(rows, peak, out=rows, where=peak > 0)
     norm = np.sqrt(np.square(rows).sum(axis=1, keepdims=True))
     np.divide(rows, norm, out=rows, where=norm > 0)
-    scaled: NDArray[np.float32] = rows.astype(np.float32)
+    scaled: Floats32 = rows.astype(np.float32)
     return scaled
 
 
@@ -270,7 +270,7 @@ def _columns(fields: Sequence[Categorical]) -> tuple[_Column, ...]:
     return tuple(columns)
 
 
-def _numbers(values: list[Scalar], group: str, name: str, places: Sequence[int]) -> NDArray[np.float64]:
+def _numbers(values: list[Scalar], group: str, name: str, places: Sequence[int]) -> Floats:
     """Read a column of numbers, NaN where one is missing.
 
     Raises `FeatureError` naming the first value that is no number.
@@ -307,7 +307,7 @@ class _Scale:
         self._log = [i for i, f in enumerate(fields) if f.transform == "log1p"]
         self._logit = [i for i, f in enumerate(fields) if f.transform == "logit"]
 
-    def __call__(self, columns: NDArray[np.float64]) -> NDArray[np.float32]:
+    def __call__(self, columns: Floats) -> Floats32:
         """Scale `columns`, which are written over."""
         x, missing = columns, np.isnan(columns)
         if missing.any():
@@ -321,5 +321,5 @@ class _Scale:
         x -= self._mean
         x /= self._std
         np.minimum(np.maximum(x, self._least, out=x), self._clip, out=x)
-        scaled: NDArray[np.float32] = x.T.astype(np.float32, order="C")
+        scaled: Floats32 = x.T.astype(np.float32, order="C")
         return scaled

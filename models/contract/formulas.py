@@ -12,10 +12,10 @@ from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-Column = NDArray[np.float64]
-_Node = Callable[[Mapping[str, Column]], Any]
+from models.contract.arrays import Floats
+
+_Node = Callable[[Mapping[str, Floats]], Any]
 
 WEIGHT_NAMES: Final = ("alpha", "beta", "gamma")
 """What formulas call the request's objective weights, in the order of `models.contract.spec.OBJECTIVES`."""
@@ -58,7 +58,7 @@ class Formula:
         self._run = _compile(tree.body, names, source, 0)
         self.names = frozenset(names)
 
-    def __call__(self, columns: Mapping[str, Column], n: int) -> Column:
+    def __call__(self, columns: Mapping[str, Floats], n: int) -> Floats:
         """Compute the score [n] of every candidate.
 
         `columns` must hold `names`, each [n]; results may be infinite or NaN.

@@ -7,17 +7,17 @@ the request. NumPy only.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from models.contract.arrays import Floats, Ints
 from models.contract.manifest import Partition
 
 
-def descending(scores: NDArray[np.float64]) -> NDArray[np.int64]:
+def descending(scores: Floats) -> Ints:
     """Order indices from best to worst along the last axis; equal scores keep their order."""
     return np.argsort(-scores, axis=-1, kind="stable")
 
 
-def partition(scores: NDArray[np.float64], length: int, strategy: Partition) -> NDArray[np.int64]:
+def partition(scores: Floats, length: int, strategy: Partition) -> Ints:
     """Deal n candidates to Q queues of at most `length` by finite `scores` [Q, n].
 
     ``dfs``: in priority order (the order of rows) each queue takes its top `length` of what is left. ``bfs``: rank by
@@ -30,7 +30,7 @@ def partition(scores: NDArray[np.float64], length: int, strategy: Partition) -> 
     return _depth_first(ranked, length) if strategy == "dfs" else _breadth_first(ranked, length)
 
 
-def sorted_slots(scores: NDArray[np.float64], slots: NDArray[np.int64], length: int) -> NDArray[np.int64]:
+def sorted_slots(scores: Floats, slots: Ints, length: int) -> Ints:
     """Sort the encoded candidates by `scores` [n] and name their slots: int64 [length].
 
     `slots` [N] says which candidate stands in each slot (−1: none). The result names slots, best first and −1 past the
@@ -46,7 +46,7 @@ def sorted_slots(scores: NDArray[np.float64], slots: NDArray[np.int64], length: 
     return result
 
 
-def _depth_first(ranked: NDArray[np.int64], length: int) -> NDArray[np.int64]:
+def _depth_first(ranked: Ints, length: int) -> Ints:
     queues = np.full((len(ranked), length), -1, np.int64)
     taken = np.empty(0, np.int64)
     for queue, order in zip(queues, ranked, strict=True):
@@ -56,7 +56,7 @@ def _depth_first(ranked: NDArray[np.int64], length: int) -> NDArray[np.int64]:
     return queues
 
 
-def _breadth_first(ranked: NDArray[np.int64], length: int) -> NDArray[np.int64]:
+def _breadth_first(ranked: Ints, length: int) -> Ints:
     rows: list[list[int]] = [[] for _ in ranked]
     turns = [(iter(order), row) for order, row in zip(ranked.tolist(), rows, strict=True)]
     taken: set[int] = set()

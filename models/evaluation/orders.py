@@ -14,15 +14,15 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from models.contract.arrays import Ints
 from models.contract.formulas import compile_formula
 from models.contract.partition import descending
 from models.contract.slots import ScoreTable
 from models.contract.spec import FeatureSpec
 from models.data.lists import Candidate, ListRecord
 
-Order = NDArray[np.int64]
+Order = Ints
 _NO_WEIGHTS: Final = (0.0, 0.0, 0.0)
 
 

@@ -15,9 +15,9 @@ from typing import Final, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from models.contract.arrays import Floats
 from models.nets.context import COUNT_SCALE, RECENT, ContextLayout
 from models.nets.value import ListValueModel
 from models.planners.graphs.graph import MICROSOFT, Graph
@@ -28,7 +28,7 @@ KINDS: Final = 4
 _COUNT, _MEAN, _RECENT, _LAST = range(KINDS)
 
 
-def weights_at(place: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def weights_at(place: int) -> tuple[Floats, Floats]:
     """Weigh the items before a `place` (from 1): first place that counts and weight, [KINDS] each.
 
     The kinds: all items as a count, all as a mean, the last few as a count, the last one.
@@ -151,7 +151,7 @@ class ContextNodes:
         return g.op("Unsqueeze", later, g.ints(3)), g.op("Unsqueeze", turned, g.ints(1))
 
 
-def list_weights(length: int) -> NDArray[np.float64]:
+def list_weights(length: int) -> Floats:
     """Weigh each item of a list at each of its places, by kind: [T, KINDS, T]."""
     weights = np.zeros((length, KINDS, length))
     for place in range(1, length):

@@ -14,9 +14,9 @@ from typing import Final, Protocol, cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from models.contract.arrays import Floats
 from models.nets.heads import CountHead, HazardHead
 from models.nets.value import ListValueModel
 from models.planners.graphs.graph import Graph
@@ -195,7 +195,7 @@ class HazardNodes:
         hidden = g.op("Relu", g.concat(2, g.op("MatMul", x, self._hidden), *extra))
         return g.op("Sigmoid", g.op("Add", g.op("MatMul", hidden, out), bias))
 
-    def _nothing(self) -> NDArray[np.float64]:
+    def _nothing(self) -> Floats:
         """Make q of the empty list, [S]."""
         return np.tile(np.eye(self._states)[0], OBJECTIVES)
 
@@ -259,7 +259,7 @@ def _no_context(head: HazardHead) -> Tensor:
     return (head.share * (torch.relu(bias) @ _last_of(head))).expand(head.states)
 
 
-def _move(states: int) -> NDArray[np.float64]:
+def _move(states: int) -> Floats:
     """Make the matrix [K, K] that moves a flow from state i to i + 1.
 
     Out of the last state nothing flows.

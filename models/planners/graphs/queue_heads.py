@@ -8,13 +8,13 @@ Axis letters: B batch, Q queues, P = Q·h proposals of a list, W lists.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from models.contract.arrays import Ints
 from models.contract.manifest import Limits
 from models.planners.graphs.graph import Graph
 
 
-def first_heads(limits: Limits) -> NDArray[np.int64]:
+def first_heads(limits: Limits) -> Ints:
     """Name the padded slots of the heads at the start, [P]."""
     queue, rank = np.divmod(np.arange(limits.queues * limits.head_width), limits.head_width)
     return queue * (limits.list_length + limits.head_width) + rank
@@ -32,7 +32,7 @@ def last_of_queues(limits: Limits) -> tuple[int, ...]:
     return tuple(range(h - 1, limits.queues * h, h))
 
 
-def advance_table(queues: int, width: int) -> NDArray[np.int64]:
+def advance_table(queues: int, width: int) -> Ints:
     """Tabulate the heads' advance by the proposal that was taken, [P, P].
 
     Width 1: how far each queue's head moves. Wider: where each proposal of the next step stands among this step's

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from models.contract.arrays import Floats, Floats32
 from models.contract.spec import OBJECTIVES
 from models.planners.references.sort_gen import Gains, PlanStep, Preferences, best_two, mmr_penalties
 
@@ -38,7 +38,7 @@ class _List:
 def plan_beam(
     gains: Gains,
     queues: Sequence[Sequence[int]],
-    embeddings: NDArray[np.float32],
+    embeddings: Floats32,
     preferences: Preferences,
     *,
     length: int,
@@ -72,7 +72,7 @@ def plan_beam(
 def plan_among_ties(
     gains: Gains,
     queues: Sequence[Sequence[int]],
-    embeddings: NDArray[np.float32],
+    embeddings: Floats32,
     preferences: Preferences,
     *,
     length: int,
@@ -125,7 +125,7 @@ def _reached(longer: list[_Reached], kept: int, margin: float, wanted: tuple[int
 
 
 def _continuations(
-    old: _List, gains: Gains, embeddings: NDArray[np.float32], preferences: Preferences, head_width: int
+    old: _List, gains: Gains, embeddings: Floats32, preferences: Preferences, head_width: int
 ) -> list[_List]:
     """Append each of a list's proposals to it, in the order of queues and ranks."""
     proposals = [slot for queue in old.waiting for slot in queue[:head_width]]
@@ -154,7 +154,7 @@ def _continuations(
     return found
 
 
-def _best_other(proposals: Sequence[int], scores: NDArray[np.float64], own: int) -> int:
+def _best_other(proposals: Sequence[int], scores: Floats, own: int) -> int:
     """Find the slot of the best proposal beside `own`, −1 if there is none."""
     others = [i for i in range(len(proposals)) if i != own]
     if not others:

@@ -10,13 +10,13 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from models.contract.arrays import Floats, Floats32
 from models.contract.features import Arrays
 from models.nets.generator import PointerGenerator
 from models.planners.references.sort_gen import Gains, PlanStep, Preferences, best_two, mmr_penalties
 
-Pointer = Callable[[Sequence[int], Sequence[int]], NDArray[np.float64]]
+Pointer = Callable[[Sequence[int], Sequence[int]], Floats]
 """``pointer(chosen, left)``: the probability of each candidate that is left to come next, [n]."""
 
 
@@ -24,7 +24,7 @@ def plan_pointer(
     pointer: Pointer,
     gains: Gains,
     slots: Sequence[int],
-    embeddings: NDArray[np.float32],
+    embeddings: Floats32,
     preferences: Preferences,
     *,
     length: int,
@@ -71,12 +71,12 @@ class ModelPointer:
         with torch.inference_mode():
             self._rows = generator.encoder(self._batch)
 
-    def __call__(self, chosen: Sequence[int], left: Sequence[int]) -> NDArray[np.float64]:
+    def __call__(self, chosen: Sequence[int], left: Sequence[int]) -> Floats:
         """Compute probabilities [n] of the n candidates (slots) in `left`."""
         generator = self._generator
         with torch.inference_mode():
             start = generator.start_token(self._batch)[:, None]
             hidden = generator.decode(torch.cat([start, self._rows[:, list(chosen)]], dim=1))
             logits = generator.point(hidden[:, -1:], self._rows[:, list(left)])[0, 0]
-            probabilities: NDArray[np.float64] = torch.softmax(logits.double(), dim=0).numpy()
+            probabilities: Floats = torch.softmax(logits.double(), dim=0).numpy()
         return probabilities

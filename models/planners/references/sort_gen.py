@@ -12,15 +12,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from models.contract.arrays import Floats, Floats32
 from models.contract.features import Arrays
 from models.contract.spec import OBJECTIVES
 from models.nets.value import ListValueModel
 
 _PER_ITEM = ("price", "priors", "embeddings")
 
-Gains = Callable[[Sequence[int], Sequence[int]], NDArray[np.float64]]
+Gains = Callable[[Sequence[int], Sequence[int]], Floats]
 """``gains(chosen, candidates)``: what appending each candidate alone to the chosen list is worth, [n, 3], raw."""
 
 
@@ -33,10 +33,10 @@ class Preferences:
     trade_off: float = 1.0
     window: int = 4
 
-    def step_value(self, gains: NDArray[np.float64]) -> NDArray[np.float64]:
+    def step_value(self, gains: Floats) -> Floats:
         """Compute Σ_o w_o·Δ_o/s_o / Σ_o w_o, [...] from [..., 3]."""
         weights = np.array(self.weights) / np.array(self.units) / sum(self.weights)
-        value: NDArray[np.float64] = gains @ weights
+        value: Floats = gains @ weights
         return value
 
 
@@ -49,7 +49,7 @@ class PlanStep:
     """
 
     slot: int
-    value: NDArray[np.float64]
+    value: Floats
     penalty: float
     score: float
     runner_up: int
@@ -61,7 +61,7 @@ class PlanStep:
 def plan_queues(
     gains: Gains,
     queues: Sequence[Sequence[int]],
-    embeddings: NDArray[np.float32],
+    embeddings: Floats32,
     preferences: Preferences,
     *,
     length: int,
@@ -102,7 +102,7 @@ def plan_queues(
     return steps
 
 
-def best_two(proposals: Sequence[int], scores: NDArray[np.float64]) -> tuple[int, int, float]:
+def best_two(proposals: Sequence[int], scores: Floats) -> tuple[int, int, float]:
     """Find the place of the best score, the second's slot (−1: none), and the lead.
 
     Ties go to the earlier place. Without a second the lead is infinite.
@@ -115,8 +115,8 @@ def best_two(proposals: Sequence[int], scores: NDArray[np.float64]) -> tuple[int
 
 
 def mmr_penalties(
-    proposals: Sequence[int], chosen: Sequence[int], embeddings: NDArray[np.float32], preferences: Preferences
-) -> NDArray[np.float64]:
+    proposals: Sequence[int], chosen: Sequence[int], embeddings: Floats32, preferences: Preferences
+) -> Floats:
     """Compute (1 − λ) · max cosine to the last `window` chosen, for each proposal."""
     nearest = {slot: nearest_cosine(slot, chosen, embeddings, preferences.window) for slot in proposals}
     known = {slot: cosine for slot, cosine in nearest.items() if cosine is not None}
@@ -125,7 +125,7 @@ def mmr_penalties(
     return (1 - preferences.trade_off) * np.array([known.get(slot, typical) for slot in proposals])
 
 
-def nearest_cosine(slot: int, chosen: Sequence[int], embeddings: NDArray[np.float32], window: int) -> float | None:
+def nearest_cosine(slot: int, chosen: Sequence[int], embeddings: Floats32, window: int) -> float | None:
     """Find the largest cosine of a slot with the last `window` chosen.
 
     None if it, or all of them, have no embedding.
@@ -149,11 +149,11 @@ class ModelGains:
         tensors = {name: torch.from_numpy(np.ascontiguousarray(a)) for name, a in arrays.items()}
         self._tensors = {n: t.to(dtype) if t.is_floating_point() else t for n, t in tensors.items()}
 
-    def __call__(self, chosen: Sequence[int], candidates: Sequence[int]) -> NDArray[np.float64]:
+    def __call__(self, chosen: Sequence[int], candidates: Sequence[int]) -> Floats:
         """Compute increments [n, 3] of appending each of n candidates (slots) to the list."""
         lists = torch.tensor([[*chosen, candidate] for candidate in candidates])
         with torch.inference_mode():
-            worth: NDArray[np.float64] = self._model.increments(self._batch(lists))[:, -1].double().numpy()
+            worth: Floats = self._model.increments(self._batch(lists))[:, -1].double().numpy()
         return worth
 
     def _batch(self, lists: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -162,6 +162,6 @@ class ModelGains:
         return items | users
 
 
-def list_value(steps: Sequence[PlanStep]) -> NDArray[np.float64]:
+def list_value(steps: Sequence[PlanStep]) -> Floats:
     """Sum a plan's values, (click, conversion, GMV) [3] (SORT-Gen, eq. 2)."""
     return sum((step.value for step in steps), np.zeros(len(OBJECTIVES)))

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from models.contract.arrays import Floats, Floats32
 from models.contract.spec import OBJECTIVES
 from models.planners.references.sort_gen import Gains, PlanStep, Preferences, nearest_cosine
 
@@ -55,7 +55,7 @@ class Answer:
         """Give the list that is the answer."""
         return self.listed if self.kept_sort and self.listed is not None else self.plan
 
-    def margins(self, length: int) -> NDArray[np.float64]:
+    def margins(self, length: int) -> Floats:
         """Compute the margin at each place of the answer, [`length`].
 
         It is infinite where nothing else was possible.
@@ -76,9 +76,7 @@ def total(steps: Sequence[PlanStep]) -> float:
     return sum(step.score for step in steps)
 
 
-def value_list(
-    gains: Gains, slots: Sequence[int], embeddings: NDArray[np.float32], preferences: Preferences
-) -> list[PlanStep]:
+def value_list(gains: Gains, slots: Sequence[int], embeddings: Floats32, preferences: Preferences) -> list[PlanStep]:
     """Value a given list as a plan's steps; nothing was proposed beside its items.
 
     The penalty is MMR's, to the list's own earlier items. An item that has no cosine with any of them is charged the
