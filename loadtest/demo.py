@@ -23,8 +23,8 @@ from loadtest.rig.client import KeepAliveClient
 from loadtest.rig.latency import BUDGET_MS, Latency
 from loadtest.rig.server import HOST, Server, ServerError, running_server
 from models.contract.manifest import DEMO_BUNDLE, Manifest
+from models.contract.serving import RERANK_PATH
 
-PATH: Final = "/v1/rerank"
 TOP_N: Final = 10
 ATTEMPTS: Final = 50
 """Times that a request is sent until the model answers it, so that a slow machine shows the model too."""
@@ -74,7 +74,7 @@ class Service:
     def rerank(self, request: Json) -> dict[str, Any]:
         """Ask until the model answers. Raises `ServerError` for a status other than 200, or if it is never in time."""
         for _ in range(ATTEMPTS):
-            status, body = self._client.send(self._client.message(PATH, json.dumps(request).encode()))
+            status, body = self._client.send(self._client.message(RERANK_PATH, json.dumps(request).encode()))
             if status != 200:
                 raise ServerError(f"the service answered {status}: {body.decode('utf-8', 'replace')}")
             answer = dict(json.loads(body))
@@ -86,7 +86,7 @@ class Service:
         """Time `QUICK_REQUESTS` one after the other. Raises `ServerError` for an invalid list."""
         options = PayloadOptions(sizes={QUICK_CANDIDATES: 1.0}, top_n=TOP_N)
         payloads = make_payloads(from_bundle(bundle, seed=0), options)
-        messages = [self._client.message(PATH, payload.body) for payload in payloads]
+        messages = [self._client.message(RERANK_PATH, payload.body) for payload in payloads]
         times = []
         for i in range(QUICK_REQUESTS):
             start = time.perf_counter()

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from loadtest.requests.payloads import Payload, PayloadOptions, from_bundle, make_payloads, only_bundle
-from loadtest.rig.contender import PATH, Endpoint, listwright
+from loadtest.rig.contender import Endpoint, listwright
 from loadtest.rig.cpus import Split
 from loadtest.rig.goodput import Goodput, Rules, Search, find_goodput
 from loadtest.rig.openloop.build import ClientUnavailable
@@ -26,6 +26,7 @@ from loadtest.rig.openloop.client import DEFAULT_CONNECTIONS, ClientError, Load,
 from loadtest.rig.openloop.window import Window
 from loadtest.rig.server import HOST, Server, ServerError, running_server
 from loadtest.rig.turns import arena
+from models.contract.serving import RERANK_PATH
 from models.files import write_json
 
 FAILURES: Final = (ValueError, OSError, ServerError, ClientError, ClientUnavailable)
@@ -60,7 +61,7 @@ class Subject:
         """Serve while the context lasts; `options` come after its own. Raises `ServerError`."""
         served = (*self.options, *options)
         with running_server(bundles or self.bundles, options=served, cpus=self.split.server) as server:
-            yield server, Endpoint(HOST, server.port, PATH, server.pid)
+            yield server, Endpoint(HOST, server.port, RERANK_PATH, server.pid)
 
     def messages(self, endpoint: Endpoint) -> list[bytes]:
         """Return the requests as they go over the wire."""
