@@ -198,7 +198,7 @@ def _shown_knows_more(held_out: Sequence[HeldOut], worths: Sequence[Worth]) -> b
 def _served_less_sorted(
     held_out: Sequence[HeldOut], mix: int, worth: Worth, device: torch.device
 ) -> list[dict[str, Any]]:
-    """Compare a mix's served lists with its sort in NDCG, per counted objective that it weights."""
+    """Compare a mix's served lists with its sort in NDCG, per weighted objective."""
     served = [planned_orders(part.model, part.lists, worth, device=device) for part in held_out]
     by_prior = [sorted_orders(part.lists, worth) for part in held_out]
     figures: list[dict[str, Any]] = []

@@ -78,6 +78,7 @@ class FieldInput(Positions):
         e = sizes.field_dim
         self.user_table = embedding_table(spec.user_categoricals, e)
         self.item_table = embedding_table(spec.item_categoricals, e)
+        # The request's columns hold the user's own fields first, then those of the context.
         own_ids = sum(not isinstance(f, Number) for f in spec.user)
         own_numbers = len(spec.user) - own_ids
         scores = len(spec.scores)
@@ -104,6 +105,7 @@ class FieldInput(Positions):
         """Compute tokens [B, N, D] of candidates or list items, without their positions."""
         parts = [self._item_fields(batch, name) for name in ("item", "score") if name in self.domains]
         b, n = parts[0][0].shape[:2]
+        # The request's fields are the same for every candidate.
         if self.request_fields:
             request = self._request_fields(batch)
             parts.insert(0, tuple(x[:, None].expand(b, n, -1, -1) for x in request))
