@@ -168,6 +168,7 @@ def hide_values(batch: Batch, spec: FeatureSpec, rate: float) -> Batch:
 def _encode_chunk(
     encoder: Encoder, records: Sequence[ListRecord], places: Sequence[Sequence[int]], width: int
 ) -> Arrays:
+    # One call for the candidates of all records: calls cost more than rows.
     chosen = [[record.candidates[i] for i in own] for record, own in zip(records, places, strict=True)]
     flat = [candidate for candidates in chosen for candidate in candidates]
     try:
@@ -176,6 +177,7 @@ def _encode_chunk(
     except FeatureError:
         _name_broken_list(encoder, records, chosen, places)
         raise
+    # A mask takes rows in order, so each list's rows fill its first places.
     filled = np.arange(width) < np.array([len(candidates) for candidates in chosen])[:, None]
     arrays: Arrays = {name: np.stack([user[name] for user in users]) for name in users[0]}
     for name, values in items.items():

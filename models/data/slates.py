@@ -94,6 +94,7 @@ def encode_slates(records: Sequence[ListRecord], spec: FeatureSpec, list_length:
     places = [range(len(record.candidates)) for record in records]
     width = max(map(len, places))
     valid = np.arange(width) < np.array([len(own) for own in places])[:, None]
+    # The list shown is kept as places among the candidates.
     exposed = np.full((len(records), list_length), -1, np.int64)
     for row, record in zip(exposed, records, strict=True):
         shown = record.exposed[:list_length]

@@ -92,6 +92,7 @@ def load(
     else:
         splits = [fold_split(r, fold=fold, folds=folds, seed=seed) for r in log.request_ids]
         rule = f"fold {fold} of {folds} by hash of srch_id is test; of the rest {VALID_SHARE:.0%} is valid"
+    # Neither scores nor embeddings are fitted to test lists.
     is_test = np.array([s == "test" for s in splits])[log.request]
     inner = np.array(cross_fit_folds(log.request_ids, folds=CROSS_FIT_FOLDS, seed=seed), np.int64)[log.request]
     scores = _priors(log, booked, np.where(is_test, TEST, inner), seed=seed)

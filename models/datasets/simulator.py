@@ -151,6 +151,7 @@ class Simulator:
         dear = np.log(price / c.price_median)
         affinity = latent @ self.user_latent[user]
         quality, thrift = self.quality[items], self.thrift[user]
+        # Thrifty users mind the price more, and buying minds it more than clicking.
         relevance = c.click_bias + 1.5 * affinity + 0.5 * quality - 0.15 * (1 + thrift) * dear - 0.3 * device
         appeal = c.purchase_bias + 0.7 * affinity + 0.3 * quality - 0.3 * (1 + thrift) * dear
         noise = rng.normal(size=(2, c.candidates)) * c.prior_noise

@@ -134,6 +134,7 @@ def draw_unseen(log: AdImpressions, user: Ints, *, seed: int) -> Ints:
     left = len(pool) - int(log.sizes.max())
     if left < LENGTH:
         raise ValueError(f"a user has seen all but {left} ads, so {LENGTH} unseen ones cannot be drawn")
+    # One code per pair of user and ad, so that a binary search finds the pairs seen.
     seen = np.sort(log.user * len(pool) + ad)
     rng = np.random.default_rng([seed, 0])
     drawn = rng.integers(len(pool), size=(len(user), LENGTH))

@@ -44,6 +44,7 @@ def load(path: Path, *, fold: int, folds: int, seed: int) -> ListSource:
     is_test = np.array([s == "test" for s in splits])[log.request]
     inner = np.array(cross_fit_folds(users, folds=CROSS_FIT_FOLDS, seed=seed), np.int64)[log.request]
     groups = np.where(is_test, TEST, inner)
+    # Neither scores, counts nor embeddings are fitted to test lists.
     popularity = _Popularity(log, groups)
     ctr = cross_fit(lambda k: _matrix(log, popularity.excluding(k)), log.clicks, groups, seed=seed)
     item = {**log.item, **popularity.excluding(None)}

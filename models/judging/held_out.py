@@ -71,6 +71,7 @@ def compare(parts: Sequence[HeldOut], worth: Worth, *, device: torch.device, see
             continue
         alone = Worth(only(o), worth.units)
         prior = [sorted_orders(part.lists, alone) for part in parts]
+        # A list without an event in the objective has no NDCG, in whatever order.
         ours, theirs, by_prior = (_ndcg(parts, orders, o) for orders in (served, formula, prior))
         chance = np.concatenate([random_ndcg(part.lists, part.lists.labels[..., o]) for part in parts])
         known = ~np.isnan(ours)

@@ -62,12 +62,14 @@ def planned_orders(
     order = sorted_orders(data, worth, places)
     if bypassed(model, worth.weights):
         return order
+    # Lists of one length go through the beam together, without padding.
     for rows in _of_equal_length(data.lengths):
         part = data.take(rows)
         length = min(int(part.lengths[0]), places)
         batch: Batch = {**part.tensors(device), "valid": torch.from_numpy(part.filled).to(device)}
         found = beam_search(model, batch, worth, length, 1)
         plan, sort = found.lists[:, 0], torch.from_numpy(order[rows, :length]).to(device)
+        # The sort's value is needed only where it is another list than the plan.
         differ = (plan != sort).any(dim=1).nonzero()[:, 0]
         better = _value(model, batch, worth, differ, sort[differ]) > found.step_values[differ, 0, -1]
         plan[differ[better]] = sort[differ[better]]

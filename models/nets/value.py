@@ -182,6 +182,7 @@ class ListValueModel(nn.Module):
 
     def gains(self, logits: Tensor) -> Tensor:
         """Compute the expected new events at every place, [B, T, O], from logits [B, T, O, K]."""
+        # The chain of each head starts from the empty list and moves place by place.
         states = [head.start(logits[:, 0, o, 0]) for o, head in enumerate(self.counting_heads)]
         rows = []
         for j in range(logits.shape[1]):

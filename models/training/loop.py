@@ -123,6 +123,7 @@ def fit(
     progress = _start(model, optimizer, folder / STATE_FILE, identity, resume)
     held_out = None if valid is None else valid.tensors(device)
     run = _Run(model, optimizer, loss, train.tensors(device), held_out, options)
+    # The first weights compete as epoch 0; in a resumed run they have done so.
     if not progress.best_weights:
         _compete(run, progress, _valid_loss(run))
     last = options.epochs if until is None else min(until, options.epochs)
@@ -224,6 +225,7 @@ def _compete(run: _Run, progress: Progress, valid_loss: float) -> None:
 
 def _train_epoch(run: _Run, epoch: int, bar: tqdm[Any]) -> float:
     options, count = run.options, len(run.train["lengths"])
+    # Seeded per epoch, so that a resumed run draws the same dropout masks.
     torch.manual_seed(int(np.random.SeedSequence([options.seed, epoch]).generate_state(1)[0]))
     run.model.train()
     total = torch.zeros((), dtype=torch.float64, device=run.train["lengths"].device)

@@ -70,6 +70,7 @@ class Setup:
         start = start_from_rates(model, train, listwise=self.listwise)
         held_out = "none" if valid is None else valid.digest
         lists = {"training lists": train.digest, "validation lists": held_out, "until": str(until)}
+        # The calibrated start counts as epoch 0.
         if on_epoch is not None:
             on_epoch(model, Progress())
         progress = fit(
