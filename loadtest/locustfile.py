@@ -1,4 +1,4 @@
-"""Locust's users: each sends payloads at a constant rate, one at a time, and checks that every list is valid.
+"""Let each of locust's users send payloads at a constant rate, one at a time, and check every list.
 
 ``locust -f loadtest/locustfile.py --host http://127.0.0.1:8000 --bundle models/embedded/demo/1`` opens its page;
 ``python -m loadtest.run`` starts a service and runs this headless. A user sends its next request only when the last
@@ -48,7 +48,7 @@ class RerankUser(FastHttpUser):
 
 
 class Recorder:
-    """Keeps every response time and failure, and writes them as JSON (`loadtest.report.Record`) when locust quits.
+    """Keep every response time and failure, and write them as JSON (`loadtest.report.Record`) when locust quits.
 
     Locust's own percentiles are rounded, to 1 ms below 100 ms and to two digits above, and the last rows of its CSV
     files lag by seconds.

@@ -1,4 +1,7 @@
-"""Serve bundles over HTTP. Every flag is a setting; flags win over LISTWRIGHT_* variables (see docs/settings.md)."""
+"""Serve bundles over HTTP.
+
+Every flag is a setting; flags win over LISTWRIGHT_* variables (see docs/settings.md).
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ _SECRET: Final = frozenset(("api_keys",))
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """One flag per setting, except for secrets: a command line can be read by every user of a machine."""
+    """Add one flag per setting, except for secrets: every user can read command lines."""
     for name, field in Settings.model_fields.items():
         if name in _SECRET:
             continue
@@ -30,7 +33,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Serve until told to stop. Raises `SettingsError` naming the setting that is wrong."""
+    """Serve until told to stop. Raises `SettingsError` naming the wrong setting."""
     flags = vars(arguments)
     embedded = not _names_bundles(flags)
     settings = load_settings({**flags, "bundles": EMBEDDED_BUNDLES} if embedded else flags)

@@ -16,9 +16,10 @@ from urllib.parse import urlsplit
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
-_PATH: Final = "/v1/rerank"
+from models.contract.arrays import Ints
+from models.contract.serving import RERANK_PATH
+
 _CONNECTIONS: Final = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
 
 
@@ -42,7 +43,7 @@ class _Answer(msgspec.Struct):
 class Ranking:
     """An answer. `order` [n] holds candidate indices, best first; the first `by_model` of them the model chose."""
 
-    order: NDArray[np.int64]
+    order: Ints
     by_model: int
     model: str
     version: str
@@ -57,7 +58,7 @@ class RerankClient:
         if parts.scheme not in _CONNECTIONS or not parts.hostname:
             raise ServiceError(f"--url: must be like http://127.0.0.1:8000, not {url!r}")
         self._url = url
-        self._path = parts.path.rstrip("/") + _PATH
+        self._path = parts.path.rstrip("/") + RERANK_PATH
         self._connection = _CONNECTIONS[parts.scheme](parts.hostname, parts.port, timeout=timeout)
 
     def __enter__(self) -> Self:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 import time
@@ -24,6 +23,7 @@ from loadtest.rig.openloop.build import why_unavailable
 from tests.deploy.files import ROOT
 from tests.release.conftest import Release
 from tests.release.test_distributions import PROJECT
+from tests.test_readme import README, TOLERANCE, block
 
 pytestmark = pytest.mark.slow
 
@@ -98,13 +98,6 @@ def ask(url: str, body: Any = None) -> Any:
         return json.load(response)
 
 
-def block(name: str) -> Any:
-    """Return the JSON behind the comment ``<!-- name -->`` in the README."""
-    found = re.search(rf"<!-- {name} -->\n+```json\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
-    assert found, name
-    return json.loads(found[1])
-
-
 @pytest.fixture
 def url(installed: Environment) -> Iterator[str]:
     """The installed service with its embedded bundle, ready."""
@@ -137,9 +130,9 @@ def wait_until_ready(url: str) -> None:
 
 
 def test_the_embedded_bundle_gives_the_answer_in_the_readme(url: str) -> None:
-    answer, shown = ask(f"{url}/v1/rerank", block("request")), block("response")
-    assert [item["id"] for item in answer["items"]] == [item["id"] for item in shown["items"]]
-    assert answer["value"] == pytest.approx(shown["value"], abs=1e-3, rel=1e-3)
+    answer, shown = ask(f"{url}/v1/rerank", block(README, "request")), block(README, "response")
+    assert answer["items"] == shown["items"]
+    assert answer["value"] == pytest.approx(shown["value"], abs=TOLERANCE, rel=TOLERANCE)
     assert [model["name"] for model in ask(f"{url}/v1/models")["models"]] == ["demo"]
 
 

@@ -13,10 +13,11 @@ import pytest
 
 from models.contract.manifest import DEMO_BUNDLE, GOLDEN_FILE, MODEL_FILE, Manifest
 from service.inference.onnx import cuda as cuda_engine
+from service.inference.onnx.choose import why_no_cuda
 from service.inference.onnx.cpu import CpuEngine
 from service.inference.onnx.cuda import CudaEngine
-from service.inference.onnx.session import SessionConfig, session_options, why_no_cuda
-from service.inference.stacking import Batch
+from service.inference.onnx.session import SessionConfig, session_options
+from service.inference.stacking import BatchArrays
 
 needs_gpu = pytest.mark.skipif(
     "CUDAExecutionProvider" not in ort.get_available_providers() or why_no_cuda() is not None,
@@ -24,7 +25,7 @@ needs_gpu = pytest.mark.skipif(
 )
 
 
-def golden(folder: Path, rows: slice = slice(None)) -> Batch:
+def golden(folder: Path, rows: slice = slice(None)) -> BatchArrays:
     names = [t.name for t in Manifest.read(folder).inputs]
     with np.load(folder / GOLDEN_FILE) as file:
         return {name: file[f"input.{name}"][rows] for name in names}
