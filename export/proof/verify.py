@@ -20,13 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from export.families import Family
+from export.families.family import ModelFamily
+from export.proof.requests import family_requests
 from models.contract.manifest import Limits
 from models.planners.references.sort_gen import Step
 from models.planners.references.sort_list import Answer
 from models.planners.runtime import Feeds
 
-Planner = Callable[[Feeds], Mapping[str, NDArray[Any]]]
+GraphRunner = Callable[[Feeds], Mapping[str, NDArray[Any]]]
 """Answers a batch of one; a `GraphPlanner`, or a stand-in that knows what one said elsewhere."""
 
 TIE: Final = 1e-5
@@ -64,11 +65,11 @@ class Proof:
         }
 
 
-def prove(planner: Planner, family: Family, limits: Limits, *, requests: int = 1000, seed: int = 0) -> Proof:
+def prove(planner: GraphRunner, family: ModelFamily, limits: Limits, *, requests: int = 1000, seed: int = 0) -> Proof:
     """Compare graph and reference on random and edge requests. Raises `ProofError` at the first disagreement."""
     near_ties, largest = 0, 0.0
     reference = family.reference(limits)
-    examples = family.requests(limits, requests, seed)
+    examples = family_requests(family, limits, requests, seed)
     for i, request in enumerate(tqdm(examples, total=requests, desc="proof", unit="request", disable=None)):
         try:
             tied, error = compare(planner(request), reference(request), limits.list_length)

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from export.families import Family, ListWorth
-from export.proof.verify import TIE, Planner, ProofError
+from export.families.family import ListWorth, ModelFamily
+from export.proof.requests import family_requests
+from export.proof.verify import TIE, GraphRunner, ProofError
 from models.contract.features import Arrays
 from models.contract.manifest import LOOSEST_REPLAY, Limits
 from models.planners.references.sort_list import Answer
@@ -93,7 +94,7 @@ class _ValuedAnswer:
 
 
 def prove_value(
-    planner: Planner, family: Family, limits: Limits, *, most_lost: float, requests: int = 1000, seed: int = 0
+    planner: GraphRunner, family: ModelFamily, limits: Limits, *, most_lost: float, requests: int = 1000, seed: int = 0
 ) -> ValueProof:
     """Value the graph's lists beside the reference's, on random and edge requests.
 
@@ -102,7 +103,7 @@ def prove_value(
     """
     reference, valuing = family.reference(limits), family.valuing()
     outcomes = []
-    examples = family.requests(limits, requests, seed)
+    examples = family_requests(family, limits, requests, seed)
     for i, request in enumerate(tqdm(examples, total=requests, desc="proof", unit="request", disable=None)):
         answer, outputs = reference(request), planner(request)
         try:
