@@ -24,6 +24,7 @@ from models.contract.spec import OBJECTIVES, FeatureSpec
 from models.data.batches import Batch, digest
 from models.data.lists import ListRecord, Split
 from models.data.slates import SlateArrays, encode_slates
+from models.mining.mine import sequence_weights
 from models.mining.shards import (
     MANIFEST_FILE,
     MinedError,
@@ -89,10 +90,8 @@ class MinedArrays:
         """The same with the weights of another τ_w. Raises `ValueError` if it is not positive."""
         if not temperature > 0:
             raise ValueError(f"weight temperature must be positive, not {temperature}")
-        scaled = np.where(self.there, self.values.astype(np.float64) / temperature, -np.inf)
-        powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-        weights = (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
-        return dataclasses.replace(self, weights=weights)
+        values, there = torch.from_numpy(self.values.astype(np.float64)), torch.from_numpy(self.there)
+        return dataclasses.replace(self, weights=sequence_weights(values, there, temperature).float().numpy())
 
 
 def read_mined(
@@ -167,15 +166,11 @@ def _joined(
         order += [rows[ids[row]] for row in known]
         if known:
             parts.append(_decode(path, table.take(known), slates, np.array(order[-len(known) :]), manifest.length))
-    sequences = max(part.sequences.shape[1] for part in parts)
-    return MinedArrays(
-        slates.take(np.array(order)),
-        np.concatenate([_padded(part.sequences, sequences, -1) for part in parts]),
-        np.concatenate([_padded(part.soft, sequences, 0) for part in parts]),
-        np.concatenate([_padded(part.step_values, sequences, 0) for part in parts]),
-        np.concatenate([_padded(part.weights, sequences, 0) for part in parts]),
-        np.concatenate([part.objective_weights for part in parts]),
-    )
+    most = max(part.sequences.shape[1] for part in parts)
+    blanks = {"sequences": -1, "soft": 0, "step_values": 0, "weights": 0}
+    arrays = {name: np.concatenate([_padded(getattr(p, name), most, x) for p in parts]) for name, x in blanks.items()}
+    mixes = np.concatenate([part.objective_weights for part in parts])
+    return MinedArrays(slates.take(np.array(order)), **arrays, objective_weights=mixes)
 
 
 def _decode(path: Path, table: pa.Table, slates: SlateArrays, rows: Ints, length: int) -> MinedRows:

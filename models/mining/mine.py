@@ -14,7 +14,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, cast, get_args
+from typing import Any, Final, Literal, get_args
 
 import numpy as np
 import torch
@@ -104,8 +104,8 @@ def mine(
     weights = draw_weights(len(slates), options)
     _check_objectives(slates, weights)
     manifest = _manifest(checkpoint, slates, options, length, source or {})
-    units = cast(Triple, tuple(float(checkpoint.units[name]) for name in OBJECTIVES))
-    miner = _Miner(checkpoint.model.to(device).eval(), options, length, units, device)
+    click, conversion, gmv = (float(checkpoint.units[name]) for name in OBJECTIVES)
+    miner = _Miner(checkpoint.model.to(device).eval(), options, length, (click, conversion, gmv), device)
     with only_one(folder):
         _open(folder, manifest)
         _fill(folder, manifest, miner, slates, weights)
@@ -114,7 +114,7 @@ def mine(
 
 def _fill(folder: Path, manifest: MiningManifest, miner: _Miner, slates: SlateArrays, weights: Floats32) -> None:
     """Mine the shards that are not there."""
-    width = miner.width
+    width = miner.options.width
     shards = [np.array(manifest.rows(shard)) for shard in range(manifest.shards)]
     finished = [_finished(folder, shard, manifest) for shard in range(manifest.shards)]
     known = width * sum(len(rows) for rows, done in zip(shards, finished, strict=True) if done)
@@ -139,22 +139,15 @@ def sequence_weights(values: Tensor, there: Tensor, temperature: float) -> Tenso
     return weights
 
 
+@dataclass(frozen=True, eq=False)
 class _Miner:
-    """An evaluator and how to search with it."""
+    """Search with an evaluator as the options say."""
 
-    def __init__(
-        self, model: ListValueModel, options: MiningOptions, length: int, units: Triple, device: torch.device
-    ) -> None:
-        self._model = model
-        self._options = options
-        self._length = length
-        self._units = units
-        self._device = device
-
-    @property
-    def width(self) -> int:
-        """B: how many sequences are searched for each request."""
-        return self._options.width
+    model: ListValueModel
+    options: MiningOptions
+    length: int
+    units: Triple
+    device: torch.device
 
     def mine(self, slates: SlateArrays, weights: Floats32, bar: tqdm[Any]) -> MinedRows:
         """The rows of one shard."""
@@ -162,25 +155,25 @@ class _Miner:
         for rows in self._passes(slates):
             found = self._search(slates.take(rows), weights[rows])
             parts.append([x.float().cpu().numpy() if x.is_floating_point() else x.cpu().numpy() for x in found])
-            bar.update(len(rows) * self._options.width)
+            bar.update(len(rows) * self.options.width)
         sequences, step_values, soft, shares = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
         candidates = slates.features["valid"].sum(axis=1)
         return MinedRows(slates.request_ids, candidates, sequences, step_values, soft, shares, weights)
 
     def _passes(self, slates: SlateArrays) -> Iterator[Ints]:
-        size = max(1, _EXPANSIONS // (self._options.width * slates.candidates))
+        size = max(1, _EXPANSIONS // (self.options.width * slates.candidates))
         everything = np.arange(len(slates))
         return (everything[start : start + size] for start in range(0, len(slates), size))
 
     def _search(self, slates: SlateArrays, weights: Floats32) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Sequences [R, S, L], their step values, soft labels [R, S, L, N] and weights [R, S]."""
-        options, batch = self._options, slates.tensors(self._device)
+        options, batch = self.options, slates.tensors(self.device)
         worth: Worth | RequestWorth
         if options.objectives is None:
-            worth = RequestWorth(torch.from_numpy(weights).to(self._device), self._units)
+            worth = RequestWorth(torch.from_numpy(weights).to(self.device), self.units)
         else:
-            worth = Worth(options.objectives, self._units)
-        beams = beam_search(self._model, batch, worth, self._length, options.width, options.top_k)
+            worth = Worth(options.objectives, self.units)
+        beams = beam_search(self.model, batch, worth, self.length, options.width, options.top_k)
         found = (beams.lists, beams.step_values, beams.soft_labels)
         if options.local_search != "none":
             found = self._improved(batch, worth, found)
@@ -193,11 +186,11 @@ class _Miner:
         self, batch: Batch, worth: Worth | RequestWorth, found: tuple[Tensor, Tensor, Tensor]
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The lists with those that are searched from replaced by where their search ends."""
-        searched = 1 if self._options.local_search == "best" else found[0].shape[1]
-        top_k = self._options.top_k
-        lists = improve(self._model, batch, worth, found[0][:, :searched], top_k=top_k)
-        values = worth(list_outcomes(self._model, batch, lists)).masked_fill(lists < 0, 0)
-        labels = soft_labels(self._model, batch, worth, lists, top_k=top_k)
+        searched = 1 if self.options.local_search == "best" else found[0].shape[1]
+        top_k = self.options.top_k
+        lists = improve(self.model, batch, worth, found[0][:, :searched], top_k=top_k)
+        values = worth(list_outcomes(self.model, batch, lists)).masked_fill(lists < 0, 0)
+        labels = soft_labels(self.model, batch, worth, lists, top_k=top_k)
         new = (lists, values, labels)
         sequences, step_values, soft = (torch.cat([a, b[:, searched:]], dim=1) for a, b in zip(new, found, strict=True))
         return sequences, step_values, soft

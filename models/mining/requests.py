@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 from models.contract.spec import FeatureSpec
-from models.data.lists import ListRecord, Split
-from models.training.value import read_splits
+from models.data.lists import ListRecord, Split, read_lists
 
 
 def chosen_records(data: Path, slates: int | None, valid_slates: int, seed: int) -> list[ListRecord]:
@@ -17,7 +17,10 @@ def chosen_records(data: Path, slates: int | None, valid_slates: int, seed: int)
 
     Raises `ValueError` if there are none for training.
     """
-    splits = read_splits(data)
+    splits: dict[Split, list[ListRecord]] = {"train": [], "valid": []}
+    for record in tqdm(read_lists(data), desc="read", unit="list", disable=None):
+        if record.split in splits:
+            splits[record.split].append(record)
     if not splits["train"]:
         raise ValueError(f"{data}: has no lists of split 'train'")
     wanted: dict[Split, int] = {"train": len(splits["train"]) if slates is None else slates, "valid": valid_slates}
