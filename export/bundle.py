@@ -1,7 +1,7 @@
 """Write a bundle: ``<root>/<name>/<version>/{model.onnx, bundle.json, golden.npz}``.
 
 The folder appears under its name only when everything in it has been written, loaded again and proved; a proof that
-fails leaves nothing behind. It knows nothing about the service, which has its own, independent checks.
+fails leaves nothing behind. The service has its own, independent checks.
 """
 
 from __future__ import annotations
@@ -48,12 +48,14 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 class ExportError(ValueError):
-    """A bundle that cannot be written; the message says why."""
+    """Report a bundle that cannot be written; the message says why."""
 
 
 @dataclass(frozen=True)
 class BundleOptions:
-    """Hold all that a bundle has beside its model. A request may override queues, objectives, diversity and partition.
+    """Hold all that a bundle has beside its model.
+
+    A request may override queues, objectives, diversity and partition.
 
     `most_lost` is how many percent of list value a reduced `precision` may lose; `accept_worse` lets a model through
     whose lists are worse than those of the sort that it would replace.
@@ -152,7 +154,7 @@ def _manifest(
 
 
 def _golden(planner: GraphPlanner, family: ModelFamily, limits: Limits, seed: int) -> bytes:
-    """`golden.npz`: ``input.*``, ``output.*`` and the reference's ``output.margin`` [G, L] (infinite: no rival)."""
+    """Make `golden.npz`: ``input.*``, ``output.*``, the reference's ``output.margin`` [G, L] (infinite: no rival)."""
     # Every start of the service replays them, so they are small where their size is free.
     small = dataclasses.replace(limits, queue_length=min(limits.queue_length, _GOLDEN_RANKS * limits.list_length))
     requests = list(family_requests(family, small, GOLDEN_REQUESTS, seed))

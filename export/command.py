@@ -1,4 +1,4 @@
-"""Write the bundle that a service loads, from a checkpoint, after proving that graph and reference agree."""
+"""Export a checkpoint as a bundle, after proving that graph and reference agree."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def say_verdict(verdict: Verdict) -> None:
-    """Print the verdict on the model beside the sort; on stderr, as a warning, if it is no good news."""
+    """Print the verdict on the model beside the sort; on stderr, as a warning, if it is bad."""
     if verdict.is_good_news:
         print(f"beside the plain sort: {verdict.outcome}. {verdict.sentence}")
         return
@@ -97,7 +97,7 @@ def say_verdict(verdict: Verdict) -> None:
 
 
 def default_objectives(family: ModelFamily, asked: Mapping[str, float] | None) -> Mapping[str, float]:
-    """Choose the bundle's α, β, γ: those asked for, or the family's own for the objectives that it values.
+    """Choose the bundle's α, β, γ: those asked for, or the family's own for its valued objectives.
 
     Raises `ValueError` for a weight that is asked for on an objective which the model does not value, and if nothing
     is left.

@@ -1,4 +1,4 @@
-"""State the properties of a family of models that export needs, with the types and steps that families share.
+"""State the properties of a model family that export needs, with shared types and steps.
 
 The families are SORT-Gen (a value model behind objective queues) and DeGRe (a generator that points at candidates, and
 the evaluator that it was distilled from). Everything else in `export` works with any of them.
@@ -32,7 +32,7 @@ PerObjective = Mapping[str, float]
 
 
 class ListWorth(NamedTuple):
-    """Hold the worth of a list under the exact model: increments [T, 3] of its items, raw, and their weighted sum."""
+    """Hold a list's worth under the exact model: increments [T, 3] of its items, raw, and their weighted sum."""
 
     increments: Floats
     value: float
@@ -87,7 +87,7 @@ class ModelFamily(Protocol):
         ...
 
     def reference(self, limits: Limits) -> ReferencePlanner:
-        """Plan in float64 as the graph must, so that margins are the model's and not the arithmetic's."""
+        """Plan in float64 as the graph must, so that margins are the model's own."""
         ...
 
     def valuing(self) -> Valuing:
@@ -96,7 +96,7 @@ class ModelFamily(Protocol):
 
     @property
     def any_slots(self) -> bool:
-        """Tell whether a request may have any number of slots up to the limits' in a single queue."""
+        """Tell whether a request may have any number of slots in a single queue."""
         ...
 
     def limits(self, wishes: Wishes) -> Limits:

@@ -1,7 +1,7 @@
 """Mine the sequences that a generator learns from (DeGRe, §4.2): beam search, local search, dense labels, to disk.
 
 Every shard depends on the manifest alone, so a run that was killed goes on where it stopped and ends with the same
-rows. The searches are in `planners`; this module says what is searched for whom and keeps the result.
+rows. The searches are in `planners.search`; this module calls them for each request and keeps the result.
 
 Axis letters: R requests of a pass, S sequences of a request, L positions, N candidates.
 """
@@ -51,10 +51,10 @@ _EXPANSIONS: Final = 16384
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MiningOptions:
-    """How to search and how to weigh what is found.
+    """Choose the search and the weights of its sequences.
 
-    `length` is L (None: the evaluator's horizon), `width` B, `local_search` which of the beam's lists are improved,
-    `top_k` the pre-truncation (`planners.expansions`). `objectives` are α, β, γ; None draws them for every request,
+    `length` is L (None: the evaluator's horizon), `width` B, `local_search` the lists of the beam that are improved,
+    `top_k` the pre-truncation (`search.expansions`). `objectives` are α, β, γ; None draws them for every request,
     uniformly among all shares, with `seed`, for conditioned generators. `weight_temperature` is τ_w of eq. 10.
     """
 
@@ -126,7 +126,7 @@ def _fill(folder: Path, manifest: MiningManifest, miner: _Miner, slates: SlateAr
 
 
 def draw_weights(count: int, options: MiningOptions) -> Floats32:
-    """The objective weights of each request, float32 [count, 3]: given, or drawn from Dirichlet(1, 1, 1)."""
+    """Give or draw the objective weights of each request, float32 [count, 3], from Dirichlet(1, 1, 1)."""
     if options.objectives is not None:
         return np.tile(np.array(options.objectives, np.float32), (count, 1))
     drawn = np.random.default_rng([options.seed, 1]).dirichlet(np.ones(len(OBJECTIVES)), size=count)
@@ -134,7 +134,7 @@ def draw_weights(count: int, options: MiningOptions) -> Floats32:
 
 
 def sequence_weights(values: Tensor, there: Tensor, temperature: float) -> Tensor:
-    """w_l of eq. 10, [..., S] from V̂ of whole sequences [..., S] and which of them are `there`; sums to 1."""
+    """Compute w_l of eq. 10, [..., S], from V̂ of whole sequences [..., S] where they are `there`; sums to 1."""
     weights: Tensor = torch.softmax((values / temperature).masked_fill(~there, -torch.inf), dim=-1)
     return weights
 
@@ -150,7 +150,7 @@ class _Miner:
     device: torch.device
 
     def mine(self, slates: SlateArrays, weights: Floats32, bar: tqdm[Any]) -> MinedRows:
-        """The rows of one shard."""
+        """Mine the rows of one shard."""
         parts = []
         for rows in self._passes(slates):
             found = self._search(slates.take(rows), weights[rows])
@@ -166,7 +166,7 @@ class _Miner:
         return (everything[start : start + size] for start in range(0, len(slates), size))
 
     def _search(self, slates: SlateArrays, weights: Floats32) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Sequences [R, S, L], their step values, soft labels [R, S, L, N] and weights [R, S]."""
+        """Search sequences [R, S, L], with their step values, soft labels [R, S, L, N] and weights [R, S]."""
         options, batch = self.options, slates.tensors(self.device)
         worth: Worth | RequestWorth
         if options.objectives is None:
@@ -185,7 +185,7 @@ class _Miner:
     def _improved(
         self, batch: Batch, worth: Worth | RequestWorth, found: tuple[Tensor, Tensor, Tensor]
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """The lists with those that are searched from replaced by where their search ends."""
+        """Replace the lists that are searched from by the ends of their searches."""
         searched = 1 if self.options.local_search == "best" else found[0].shape[1]
         top_k = self.options.top_k
         lists = improve(self.model, batch, worth, found[0][:, :searched], top_k=top_k)
@@ -197,7 +197,7 @@ class _Miner:
 
 
 def _best_first(sequences: Tensor, step_values: Tensor, soft: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Sorted by final value, repeated sequences blanked and moved behind with the blank ones."""
+    """Sort sequences by final value; repeated ones are blanked and moved behind with the blank ones."""
     same = (sequences[:, :, None] == sequences[:, None]).all(dim=-1)
     repeated = same.tril(diagonal=-1).any(dim=-1)
     gone = repeated | (sequences[:, :, 0] < 0)
@@ -244,7 +244,7 @@ def _manifest(
 
 
 def _open(folder: Path, manifest: MiningManifest) -> None:
-    """Start a folder, or check that it holds what `manifest` says and clear what an interrupted run left."""
+    """Start a folder, or check its manifest and clear the rest of an interrupted run."""
     before = read_manifest(folder)
     if before is None:
         if shard_path(folder, 0).exists():

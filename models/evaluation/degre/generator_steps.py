@@ -57,14 +57,14 @@ class Generates(Protocol):
 
 
 def mining_steps(space: Workspace, planners: Sequence[PlannerRow], mix: int, group: str) -> list[ExperimentStep]:
-    """Make the steps that mine for `planners`, each for the most slates that a recipe under `mix` takes."""
+    """Make the steps that mine for `planners`, each for the most slates that a recipe takes."""
     recipes = [planner.recipe for planner in planners if planner.recipe is not None]
     minings = dict.fromkeys(recipe.mining for recipe in recipes if recipe.mining is not None)
     return [_mining_step(space, mining, mix, group) for mining in minings]
 
 
 def generator_step(space: Workspace, planner: PlannerRow, mix: int, seed: int) -> ExperimentStep:
-    """Make the step that trains one generator with one seed and keeps its lists [R, L] of the test requests."""
+    """Make the step that trains one generator with one seed and decodes the test requests."""
     profile = space.profile
 
     def run(folder: Path) -> Mapping[str, Any]:

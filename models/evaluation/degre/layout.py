@@ -57,7 +57,7 @@ def set_and_order_tables(tables: Mapping[str, Any], titles: Mapping[str, str]) -
 
 
 def gain_tables(tables: Mapping[str, Any], titles: Mapping[str, str], base: str, ceiling: str) -> str:
-    """Show planners' gains over `base` and their shares of the gain of `ceiling`, one table per judge."""
+    """Show planners' gains over `base` and shares of `ceiling`'s gain, one table per judge."""
     ratio = partial(interval_text, digits=3, missing="not defined")
     rows = {
         name: [

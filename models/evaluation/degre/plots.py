@@ -18,7 +18,7 @@ _PERCENT: Final = "1"
 
 
 def draw_sweeps(path: Path, sweeps: Sequence[Mapping[str, Any]]) -> None:
-    """Draw HR@1% against each setting, one panel per sweep and one line per judge, if there is a point."""
+    """Draw HR@1% against each setting: one panel per sweep, one line per judge, if any."""
     drawn = [(sweep, lines) for sweep in sweeps if (lines := _lines(sweep))]
     if not drawn:
         return
@@ -31,7 +31,7 @@ def draw_sweeps(path: Path, sweeps: Sequence[Mapping[str, Any]]) -> None:
 
 
 def draw_bars(path: Path, table: Mapping[str, Any]) -> None:
-    """Draw HR@1% of every planner in a table of `figures.hit_table`, one bar per judge, if there is any."""
+    """Draw HR@1% of every planner in a `figures.hit_table`, one bar per judge."""
     judges = {name: {r["title"]: r for r in t["rows"] if r["hit_rate"]} for name, t in table.items() if t is not None}
     titles = list(dict.fromkeys(title for rows in judges.values() for title in rows))
     if not titles:

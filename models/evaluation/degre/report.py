@@ -58,7 +58,10 @@ FIGURES_FILE: Final = "report.json"
 
 
 def write_report(space: Workspace, steps: Sequence[ExperimentStep], command: str) -> str:
-    """Value all lists that are not valued yet, write all files, return the Markdown. `steps` are all there could be."""
+    """Value all lists that are not valued yet, write all files, return the Markdown.
+
+    `steps` are all there could be.
+    """
     profile = space.profile
     everyone = [*main_planners(space), *ablations(profile), *sweep_planners(profile)]
     runs = [PlannerRun(p, mix, s) for p in everyone for mix in range(len(space.mixes)) for s in range(profile.seeds)]

@@ -62,7 +62,7 @@ def _planned(space: Workspace, planner: PlannerRow, mix: int) -> Ints:
 
 
 def searched(space: Workspace, mix: int, *, width: int, local_search: bool) -> Ints:
-    """Search the evaluator by a beam, and from its lists by local search if asked; the best lists [R, L]."""
+    """Search the evaluator by a beam and, if asked, by local search; the best lists [R, L]."""
     worth = Worth(space.mixes[mix], space.data.units)
     found = []
     for rows in tqdm(list(chunks(len(space.test), _REQUESTS)), desc="search", unit="batch", disable=None):
@@ -77,7 +77,7 @@ def searched(space: Workspace, mix: int, *, width: int, local_search: bool) -> I
 
 
 def best_lists(lists: Tensor, values: Tensor) -> Tensor:
-    """Pick the list of the highest value of each request, [R, L] from [R, B, L] and [R, B]; the first on ties."""
+    """Pick the best list of each request, [R, L] from [R, B, L] and values [R, B]; the first on ties."""
     best = values.argmax(dim=1)
     return lists[torch.arange(len(lists), device=lists.device), best]
 

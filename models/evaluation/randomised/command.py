@@ -31,7 +31,7 @@ from models.planners.references.sort_gen import Preferences
 MIXES: Final = ((5.0, 1.0, 1.0), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
 KAPPAS: Final = (0.0, 1.0)
 MOST_LISTS: Final = 20_000
-"""Ints of a simulated log at most: more would take minutes and teach nothing new."""
+"""Lists of a simulated log at most: more would take minutes and teach nothing new."""
 _MIX: Final = "mix, in units"
 
 
@@ -97,7 +97,7 @@ def _check(arguments: argparse.Namespace) -> None:
 
 
 def _order(observed: Observed, seed: int) -> dict[str, float] | None:
-    """How far the click score foretells the order shown, which is 0 if that was random; None where it cannot."""
+    """Measure the agreement of the click score with the order shown; 0 if that was random, None if unknown."""
     known = observed.agreement_of_sort[~np.isnan(observed.agreement_of_sort)]
     return asdict(mean_interval(known, seed=seed)) if len(known) else None
 
@@ -108,7 +108,7 @@ def _calibration(observed: Observed, seed: int) -> dict[str, dict[str, Any] | No
 
 
 def _orders(observed: Observed, mix: int, wish: Preferences, arguments: argparse.Namespace) -> dict[str, Any]:
-    """The plan for one mix of objectives against the sort."""
+    """Compare the plan for one mix of objectives with the sort."""
     names = (*OBJECTIVES, _MIX)
     rows = compare_orders(observed.shown(mix, wish), names, arguments.depths, seed=arguments.seed)
     promised = dict(zip(names, observed.promised_gain(mix, wish).tolist(), strict=True))

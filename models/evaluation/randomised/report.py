@@ -19,7 +19,7 @@ _CALIBRATION: Final = {
 
 
 def calibration_table(rows: Mapping[str, Mapping[str, Any] | None]) -> str:
-    """Show per objective the share of promised value that comes true, and that of the list context's part."""
+    """Show per objective the share of promised value that comes true, and the context's share."""
     cells = [[name, *(interval_text(row[key] if row else None) for key in _CALIBRATION)] for name, row in rows.items()]
     note = "A slope is that of realised on predicted value: 1 if all comes true, 0 if nothing of the differences does."
     return f"{markdown_table(['objective', *_CALIBRATION.values()], cells)}\n\n{note}"

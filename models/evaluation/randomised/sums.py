@@ -1,7 +1,7 @@
-"""Estimates that are functions of sums over lists, and their bootstrap intervals.
+"""Estimate functions of sums over lists, with bootstrap intervals.
 
 All estimates share one set of resamples, and of a list only a few numbers are kept, so hundreds of thousands of lists
-fit. Knows nothing about what the numbers mean.
+fit.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ _CELLS: Final = 8_000_000
 
 
 class Resampled:
-    """Sums of columns over all lists, and over each of `draws` resamples of the lists."""
+    """Sum columns over all lists, and over each of `draws` resamples of the lists."""
 
     def __init__(self, columns: Mapping[str, Floats], *, seed: int, draws: int = DRAWS) -> None:
-        """`columns` are arrays [lists] of one length. Raises `ValueError` if there are no lists."""
+        """Resample `columns`, arrays [lists] of one length. Raises `ValueError` if there are no lists."""
         table = np.column_stack(list(columns.values()))
         self.lists = len(table)
         if not self.lists:
@@ -39,18 +39,18 @@ class Resampled:
         self._drawn: Totals = dict(zip(columns, drawn.T, strict=True))
 
     def total(self, name: str) -> float:
-        """The sum of a column over all lists."""
+        """Return the sum of a column over all lists."""
         return float(self._all[name])
 
     def interval(self, estimate: Estimate, *, level: float = 0.95) -> Interval:
-        """An estimate with its percentile interval."""
+        """Estimate with a percentile interval."""
         tail = (1 - level) / 2
         low, high = np.quantile(estimate(self._drawn), [tail, 1 - tail])
         return Interval(float(estimate(self._all)), float(low), float(high), self.lists)
 
 
 def _resampled(table: Floats, rng: np.random.Generator, draws: int) -> Floats:
-    """Column sums [draws, columns] of resampled rows."""
+    """Sum the columns of resampled rows, [draws, columns]."""
     lists = len(table)
     at_once = max(1, _CELLS // lists)
     parts = []

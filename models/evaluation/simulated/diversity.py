@@ -1,4 +1,4 @@
-"""What MMR does to the lists that are served: how many it changes, and what less likeness costs in true value."""
+"""Measure MMR's effect on served lists: the share that it changes, and the true value of less likeness."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def mmr_rows(
     trade_offs: Sequence[float],
     width: int,
 ) -> list[dict[str, float]]:
-    """Per λ: how much of the lists MMR changes against λ = 1, their true value and mean pairwise cosine."""
+    """Measure per λ the changed lists against λ = 1, their true value and mean cosine."""
     served = ServedPlanner.of(checkpoint, cases[0].length, head_width=width)
     records = [case.record for case in cases]
     plain: Ints | None = None

@@ -1,4 +1,4 @@
-"""What planners earn where the truth is known, as figures and Markdown: over the formula sort, and over one another.
+"""Report the earnings of planners where the truth is known, over the formula sort.
 
 Axis letters: S checkpoints (1 for a row that no value model has a part in), n requests.
 """
@@ -20,7 +20,7 @@ from models.planners.references.sort_gen import Preferences
 
 
 def summarise(values: Mapping[str, Floats], preferences: Preferences, seed: int) -> list[dict[str, Any]]:
-    """One entry a planner, from true outcomes [S, n, 3] by name, `RANDOM` and `BASELINE` among them.
+    """Summarise each planner from true outcomes [S, n, 3] by name, `RANDOM` and `BASELINE` among them.
 
     True outcomes per list, list value, its paired difference to the baseline as a share of the baseline's value,
     optimality where `OPTIMUM` is known. Checkpoints are pooled by their mean, and intervals are over requests;
@@ -50,7 +50,7 @@ def summarise(values: Mapping[str, Floats], preferences: Preferences, seed: int)
 def gain_ratios(
     values: Mapping[str, Floats], pairs: Sequence[tuple[str, str]], preferences: Preferences, seed: int
 ) -> list[dict[str, Any]]:
-    """How much of each true-value search's gain over the baseline the learnt one keeps, with intervals over requests.
+    """Divide each learnt search's gain over the baseline by the true-value search's.
 
     `pairs` are names of a learnt and a true row; a pair whose true search gains nothing has no ratio and is left out.
     """
@@ -83,7 +83,7 @@ def ratio_table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def learning_curve_table(points: Mapping[int, Sequence[Mapping[str, Any]]], planners: Sequence[str]) -> str:
-    """Lay out the gains of `planners` over the formula sort as Markdown, by the number of training lists.
+    """Lay out gains over the formula sort as Markdown by the number of training lists.
 
     `points` are rows of `summarise` for checkpoints trained on that many lists.
     """
