@@ -99,7 +99,7 @@ def read_mined(
 ) -> MinedArrays:
     """Read the mined requests of `folder`, encoded by `spec` from the list file's `records`.
 
-    With `split`, those of one split alone. Raises `ValueError` as `join_mined` does, and if the split has nothing mined.
+    With `split`, those of one split alone. Raises `ValueError` as `join_mined` does, and if nothing was mined for it.
     """
     manifest = finished_manifest(folder)
     by_id = {record.request_id: record for record in records}

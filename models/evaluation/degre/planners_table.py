@@ -1,6 +1,6 @@
 """List every planner of the tables with the valuer that it searches and its recipe.
 
-`search_steps` and `generator_steps` run them.
+`planner_steps` runs them.
 """
 
 from __future__ import annotations

@@ -23,10 +23,14 @@ from models.evaluation.degre.figures import (
     set_and_order_table,
 )
 from models.evaluation.degre.layout import (
+    BARS_FILE,
     CEILING,
     MISSING,
+    SWEEPS_FILE,
     cost_table,
     difference_tables,
+    draw_bars,
+    draw_sweeps,
     exhaustive_tables,
     gain_tables,
     hit_tables,
@@ -46,7 +50,6 @@ from models.evaluation.degre.planners_table import (
     sweep_planners,
     sweeps,
 )
-from models.evaluation.degre.plots import BARS_FILE, SWEEPS_FILE, draw_bars, draw_sweeps
 from models.evaluation.degre.scores import PlannerRun, finished, score, score_sets
 from models.evaluation.degre.value_accuracy import ACCURACY_FILE, ACCURACY_STEP, accuracy_table
 from models.evaluation.degre.workspace import DATA, Workspace

@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 
 from models.contract.arrays import Bools, Floats
-from models.evaluation.randomised.sums import Estimate, Resampled, Totals
+from models.evaluation.randomised.estimators import Estimate, Resampled, Totals
 
 _PAIRS: Final = ("pp", "py", "aa", "ac", "cc", "ay", "cy")
 """Products of what is promised (p), that without list context (a), the difference (c) and what came true (y)."""

@@ -21,14 +21,14 @@ Axis letters: n lists, k places, O outcomes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import numpy as np
 
 from models.contract.arrays import Bools, Floats, Ints
-from models.evaluation.randomised.sums import DRAWS, Estimate, Resampled
+from models.judging.metrics import Interval
 
 PLAN: Final = "plan"
 SORT: Final = "sort"
@@ -38,6 +38,16 @@ CASCADE: Final = "cascade"
 STRATA: Final = 5
 FEWEST: Final = 100
 """Agreements that an estimate needs: with fewer its intervals hold the truth less often than they say."""
+
+Totals = Mapping[str, Any]
+"""Name of a column to its sum over lists: a number, or one per resample [draws]."""
+
+Estimate = Callable[[Totals], Any]
+"""An estimate as a function of sums. It must be made of operations that work on arrays as well."""
+
+DRAWS: Final = 2000
+_CELLS: Final = 8_000_000
+"""How many draws of a list are held at once."""
 
 
 @dataclass(frozen=True)
@@ -172,3 +182,40 @@ def _difference(plan: Estimate, sort: Estimate) -> Estimate:
 def _positive(weights: Any) -> Any:
     """Replace sums of no agreement, which a resample may have; the estimate is then 0, as its numerator is."""
     return np.where(weights > 0, weights, 1.0)
+
+
+class Resampled:
+    """Sum columns over all lists, and over each of `draws` resamples of the lists."""
+
+    def __init__(self, columns: Mapping[str, Floats], *, seed: int, draws: int = DRAWS) -> None:
+        """Resample `columns`, arrays [lists] of one length. Raises `ValueError` if there are no lists."""
+        table = np.column_stack(list(columns.values()))
+        self.lists = len(table)
+        if not self.lists:
+            raise ValueError("there are no lists to take a mean over")
+        self._all: Totals = dict(zip(columns, table.sum(axis=0).tolist(), strict=True))
+        drawn = _resampled(table, np.random.default_rng(seed), draws)
+        self._drawn: Totals = dict(zip(columns, drawn.T, strict=True))
+
+    def total(self, name: str) -> float:
+        """Return the sum of a column over all lists."""
+        return float(self._all[name])
+
+    def interval(self, estimate: Estimate, *, level: float = 0.95) -> Interval:
+        """Estimate with a percentile interval."""
+        tail = (1 - level) / 2
+        low, high = np.quantile(estimate(self._drawn), [tail, 1 - tail])
+        return Interval(float(estimate(self._all)), float(low), float(high), self.lists)
+
+
+def _resampled(table: Floats, rng: np.random.Generator, draws: int) -> Floats:
+    """Sum the columns of resampled rows, [draws, columns]."""
+    lists = len(table)
+    at_once = max(1, _CELLS // lists)
+    parts = []
+    for start in range(0, draws, at_once):
+        rows = min(at_once, draws - start)
+        chosen = rng.integers(lists, size=(rows, lists)) + np.arange(rows)[:, None] * lists
+        counts = np.bincount(chosen.ravel(), minlength=rows * lists).reshape(rows, lists)
+        parts.append(counts @ table)
+    return np.concatenate(parts)

@@ -26,8 +26,15 @@ from models.evaluation.simulated.comparison import (
     gain_pairs,
     served_name,
 )
-from models.evaluation.simulated.diversity import mmr_rows, mmr_table
-from models.evaluation.simulated.report import gain_ratios, learning_curve_table, ratio_table, summarise, value_table
+from models.evaluation.simulated.report import (
+    gain_ratios,
+    learning_curve_table,
+    mmr_rows,
+    mmr_table,
+    ratio_table,
+    summarise,
+    value_table,
+)
 from models.files import write_json
 from models.nets.checkpoint import Checkpoint, load_checkpoint
 from models.options import check_at_least, parse_weights
