@@ -13,7 +13,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from export.families import Degre, Family, SortGen, Wishes
+from export.families.degre import Degre
+from export.families.family import ModelFamily, Wishes
+from export.families.sort_gen import SortGen
 from export.proof.verify import TIE, Proof, ProofError, compare, prove
 from models.contract.manifest import Limits
 from models.planners.references.sort_gen import PlanStep
@@ -27,11 +29,11 @@ SOURCE, POINTING = sort_gen(), degre()
 MANY = Limits(4, 1, queue_length=30)
 
 
-def planner_of(source: Family, limits: Limits = LIMITS) -> GraphPlanner:
+def planner_of(source: ModelFamily, limits: Limits = LIMITS) -> GraphPlanner:
     return GraphPlanner(source.graph(limits).build({}))
 
 
-def proof_of(planner: object, source: Family = SOURCE, limits: Limits = LIMITS, requests: int = 60) -> Proof:
+def proof_of(planner: object, source: ModelFamily = SOURCE, limits: Limits = LIMITS, requests: int = 60) -> Proof:
     return prove(cast(GraphPlanner, planner), source, limits, requests=requests, seed=7)
 
 
@@ -301,7 +303,7 @@ def test_a_cut_by_a_hair_leaves_open_what_the_sort_was_compared_with() -> None:
 
 
 @pytest.mark.parametrize("family", [SOURCE, POINTING])
-def test_a_beam_is_an_option_of_value_models_alone(family: Family) -> None:
+def test_a_beam_is_an_option_of_value_models_alone(family: ModelFamily) -> None:
     wishes = Wishes(queues=2, beam_width=3)
     if family is SOURCE:
         assert family.limits(wishes).beam_width == 3

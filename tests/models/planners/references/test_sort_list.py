@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from export.families import Plan, SortGen
+from export.families.family import ReferencePlanner
+from export.families.sort_gen import SortGen
 from export.proof.requests import RequestShape, random_request, with_preferences
 from export.proof.verify import compare
 from models.contract.features import Arrays
@@ -88,7 +89,7 @@ def test_a_tie_an_equal_list_and_a_shorter_one_leave_the_plan() -> None:
 
 
 @lru_cache
-def built(head: int = 0) -> tuple[Plan, GraphPlanner]:
+def built(head: int = 0) -> tuple[ReferencePlanner, GraphPlanner]:
     sizes = ValueConfig(dim=16, layers=2, heads=2, list_length=5, field_dim=4, context_dim=5)
     sizes = (sizes, replace(sizes, cosines=True), replace(sizes, context="none"), replace(sizes, context="linear"))[
         head
