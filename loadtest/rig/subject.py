@@ -89,8 +89,10 @@ def search_goodput(subject: Subject, seconds: float, rules: Rules, *, searches: 
     with arena([contender], subject.bodies, subject.split) as (place,), place.awake():
         guess = place.closed(4, seconds, 0.5).full() / seconds
         search = Search(guess=min(max(guess, _LEAST_GUESS), _MOST_GUESS))
+        warm_up = min(1.0, seconds)
         found = [
-            find_goodput(lambda rate: place.trial(rate, seconds, min(1.0, seconds), rules), search, rules) for _ in range(searches)
+            find_goodput(lambda rate: place.trial(rate, seconds, warm_up, rules), search, rules)
+            for _ in range(searches)
         ]
     if not all(goodput.rate for goodput in found):
         raise ServerError(f"the service keeps not even {search.lowest:g} requests/s within {rules.budget_ms:g} ms")

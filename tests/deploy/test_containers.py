@@ -102,7 +102,7 @@ def test_compose_mounts_only_what_is_there() -> None:
 def test_locust_starts_only_under_its_profile_with_options_it_knows() -> None:
     locust = _compose()["services"]["locust"]
     assert locust["profiles"] == ["load"]
-    source = (ROOT / "loadtest" / "options.py").read_text("utf-8")
+    source = (ROOT / "loadtest" / "requests" / "options.py").read_text("utf-8")
     assert '"bundle"' in source
     assert any(option.startswith("--bundle=") for option in locust["command"])
 
