@@ -121,7 +121,7 @@ gpu-check: setup ## GPU against CPU: same lists, times of engine and service (fi
 
 overload: build/bench/bench/1 ## offer three times the goodput for a minute: answers, refusals, recovery, each against its target
 	$(BIN)/python -m loadtest.resilience.overload --bundles build/bench \
-		--json reports/overload/overload.json --plot reports/overload/overload.svg $(ARGS)
+		--json reports/overload/overload.json $(ARGS)
 
 lifecycle: build/bench/bench/1 ## reload and SIGTERM 20 times each under load: is any request lost, and what do reloads cost
 	$(BIN)/python -m loadtest.resilience.lifecycle --bundles build/bench --json reports/lifecycle/lifecycle.json $(ARGS)

@@ -55,10 +55,6 @@ class Answers:
     rungs: NDArray[np.str_]
     faults: Mapping[str, int]
 
-    def degraded(self) -> dict[str, int]:
-        """Count the degraded lists by ``reason/level``."""
-        return dict(Counter(rung for rung in self.rungs.tolist() if rung))
-
 
 def read_answers(window: Window, payloads: Sequence[Payload]) -> Answers:
     """Read every body of a window whose requests are `payloads` in turn and whose bodies were kept."""

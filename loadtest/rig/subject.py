@@ -66,6 +66,11 @@ class Subject:
         """Return the requests as they go over the wire."""
         return [endpoint.message(body) for body in self.bodies]
 
+    def load(self, rate: float, seconds: float, *, keep_bodies: bool = False) -> Load:
+        """Return an open load with connections enough for `rate`."""
+        connections, cpu = connections_for(rate), self.client_cpu
+        return Load(rate=rate, seconds=seconds, connections=connections, cpu=cpu, keep_bodies=keep_bodies)
+
     def closed(self, endpoint: Endpoint, seconds: float, *, concurrency: int = 8, warm_up: float = 0.0) -> Window:
         """Measure a closed loop. Without a use of the window it warms the service up."""
         load = Load(seconds=seconds, connections=concurrency, cpu=self.client_cpu)
