@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,9 +22,9 @@ from loadtest.requests.valid_list import list_problem
 from loadtest.rig.client import KeepAliveClient
 from loadtest.rig.latency import BUDGET_MS, Latency
 from loadtest.rig.server import HOST, Server, ServerError, running_server
-from models.contract.manifest import Manifest
+from models.contract.manifest import DEMO_BUNDLE, Manifest
+from models.contract.serving import RERANK_PATH
 
-PATH: Final = "/v1/rerank"
 TOP_N: Final = 10
 ATTEMPTS: Final = 50
 """Times that a request is sent until the model answers it, so that a slow machine shows the model too."""
@@ -73,7 +74,7 @@ class Service:
     def rerank(self, request: Json) -> dict[str, Any]:
         """Ask until the model answers. Raises `ServerError` for a status other than 200, or if it is never in time."""
         for _ in range(ATTEMPTS):
-            status, body = self._client.send(self._client.message(PATH, json.dumps(request).encode()))
+            status, body = self._client.send(self._client.message(RERANK_PATH, json.dumps(request).encode()))
             if status != 200:
                 raise ServerError(f"the service answered {status}: {body.decode('utf-8', 'replace')}")
             answer = dict(json.loads(body))
@@ -85,7 +86,7 @@ class Service:
         """Time `QUICK_REQUESTS` one after the other. Raises `ServerError` for an invalid list."""
         options = PayloadOptions(sizes={QUICK_CANDIDATES: 1.0}, top_n=TOP_N)
         payloads = make_payloads(from_bundle(bundle, seed=0), options)
-        messages = [self._client.message(PATH, payload.body) for payload in payloads]
+        messages = [self._client.message(RERANK_PATH, payload.body) for payload in payloads]
         times = []
         for i in range(QUICK_REQUESTS):
             start = time.perf_counter()
@@ -185,7 +186,7 @@ def show(service: Service, server: Server, bundle: Path, manifest: Manifest) -> 
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve, show, stop. The exit status is 0, or 2 when the service did not work; `make loadtest` judges its speed."""
     parser = argparse.ArgumentParser(prog="python -m loadtest.demo", description=__doc__)
-    parser.add_argument("--bundle", type=Path, default=Path("bundles/demo/1"), help="bundle folder (bundles/demo/1)")
+    parser.add_argument("--bundle", type=Path, default=DEMO_BUNDLE, help="bundle folder (the embedded one)")
     options = parser.parse_args(argv)
     try:
         manifest = Manifest.read(options.bundle)
@@ -193,7 +194,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             show(Service(client), server, options.bundle, manifest)
     except (ValueError, OSError, ServerError) as error:
         parser.exit(2, f"loadtest.demo: {error}\n")
-    print(f"Stopped. To keep it running: .venv-demo/bin/listwright serve --bundles {options.bundle.parents[1]}")
+    command = Path(sys.executable).with_name("listwright")
+    print(f"Stopped. To keep it running: {command} serve --bundles {options.bundle.parents[1]}")
     return 0
 
 

@@ -22,7 +22,7 @@ from loadtest.rig.latency import Latency
 from loadtest.rig.server import HOST, UNHURRIED
 from loadtest.rig.subject import FAILURES, Subject, add_subject_options, subject_from
 from loadtest.rig.verdict import markdown
-from models.contract.manifest import Manifest
+from models.contract.manifest import DEMO_BUNDLE, Manifest
 
 CONCURRENCY: Final = (1, 2, 4, 8, 16)
 CLOSED: Final = ("requests in flight", "p50 ms", "p99 ms", "requests/s")
@@ -117,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add = parser.add_argument
     add("--provider", choices=["cpu", "cuda"], default="cuda", help="cpu tries this command itself (cuda)")
     add("--out", type=Path, default=Path("build/gpu-check"), help="folder of the bundles (%(default)s)")
-    add("--demo", type=Path, default=Path("bundles/demo/1"), help="a bundle to time as well (%(default)s)")
+    add("--demo", type=Path, default=DEMO_BUNDLE, help="a bundle to time as well (the embedded one)")
     add("--batches", default="1,2,4,8,16,32,64", help="batches of the engine (%(default)s)")
     add("--seconds", type=float, default=1.5, help="length of each measurement (1.5)")
     add("--dim", type=int, default=128, help="width of the model with random weights (128)")

@@ -1,21 +1,46 @@
-"""Command-line values that several commands read."""
+"""Declare and check command-line options that several commands share."""
 
 from __future__ import annotations
 
 import argparse
 import math
 
+import torch
+
 from models.contract.spec import OBJECTIVES
 
-Weights = tuple[float, ...]
+Weights = tuple[float, float, float]
+"""α, β, γ: the weights of clicks, conversions and GMV."""
 
 
 def parse_weights(text: str) -> Weights:
-    """``"5,1,1"`` as α, β, γ. Raises `argparse.ArgumentTypeError`."""
+    """Read ``"5,1,1"`` as α, β, γ. Raises `argparse.ArgumentTypeError`."""
     try:
         weights = tuple(float(part) for part in text.split(","))
     except ValueError:
         weights = ()
     if len(weights) != len(OBJECTIVES) or any(not 0 <= w < math.inf for w in weights) or not sum(weights):
         raise argparse.ArgumentTypeError(f"must be three numbers of at least 0, not all 0, not {text!r}")
-    return weights
+    alpha, beta, gamma = weights
+    return alpha, beta, gamma
+
+
+def add_device_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--device`` and ``--threads``."""
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: %(default)s")
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: PyTorch's)")
+
+
+def use_threads(arguments: argparse.Namespace) -> None:
+    """Set PyTorch's CPU threads as ``--threads`` asks. Raises `ValueError` for less than 1."""
+    check_at_least(arguments, threads=1)
+    if arguments.threads is not None:
+        torch.set_num_threads(arguments.threads)
+
+
+def check_at_least(arguments: argparse.Namespace, **least: int) -> None:
+    """Raise `ValueError` naming an option whose value lies below its least one; options not given pass."""
+    for name, bound in least.items():
+        value = getattr(arguments, name, None)
+        if value is not None and value < bound:
+            raise ValueError(f"--{name.replace('_', '-')}: must be at least {bound}, not {value}")

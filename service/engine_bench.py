@@ -1,8 +1,8 @@
-"""Time one bundle's engine without a service around it: ``python -m service.engine_bench``.
+"""Time one bundle's engine without a service: ``python -m service.engine_bench``.
 
-Every batch size is timed run by run, inputs from the host and outputs back on it, as the service runs it. Beside the
-times stand how the bundle's recorded requests were answered, which nodes ran on which provider, and how many shapes
-are replayed as CUDA graphs, or why none is.
+Every batch size is timed run by run, inputs from the host and outputs back on it, as the service runs it. The report
+also says how the bundle's recorded requests were answered, which nodes ran on which provider, and how many shapes are
+replayed as CUDA graphs, or why none is.
 """
 
 from __future__ import annotations
@@ -19,29 +19,31 @@ from typing import Any, Final
 
 import numpy as np
 import onnxruntime as ort
-from numpy.typing import NDArray
 
+from models.contract.arrays import Arrays
 from models.contract.manifest import GOLDEN_FILE, MODEL_FILE, Manifest
 from models.contract.spec import SpecError
 from service.bundles.golden import replay
 from service.inference.engine import Engine
-from service.inference.onnx.choose import load_engine
+from service.inference.onnx.choose import choose_provider, load_engine, why_no_cuda
 from service.inference.onnx.cuda import CudaEngine, provider_options
 from service.inference.onnx.placement import placement
-from service.inference.onnx.session import PROVIDERS, SessionConfig, choose_provider, session_options, why_no_cuda
-from service.inference.stacking import Batch
+from service.inference.onnx.session import PROVIDERS, SessionConfig
+from service.inference.stacking import BatchArrays
 from service.settings import SettingsError
 from service.telemetry.logs import configure_logging
 
 SIZES: Final = (1, 2, 4, 8, 16, 32, 64)
 _COLD_RUNS: Final = 10
 _LEAST_RUNS: Final = 20
-Arrays = dict[str, NDArray[np.generic]]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print a table and write JSON. The exit status is 0; 1 if recorded requests were answered otherwise; 2 for what
-    cannot be run; 3, for ``--probe`` alone, if the provider does not work here."""
+    """Print a table and write JSON; return the exit status.
+
+    0: done. 1: recorded requests were answered otherwise. 2: the bundle or an option cannot be used. 3, for ``--probe``
+    alone: the provider does not work here.
+    """
     parser = _parser()
     options = parser.parse_args(argv)
     configure_logging(level="warning", as_json=False)
@@ -60,10 +62,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 class _Bench:
-    """One run over one bundle; figures are written as they are found."""
+    """Measure one bundle; every finding is written at once."""
 
     def __init__(self, options: argparse.Namespace) -> None:
-        """Raises `SettingsError` if the provider does not work, `SpecError` for what is no bundle."""
+        """Check the options. Raises `SettingsError` for the provider, `SpecError` for the bundle."""
         if min(options.batches) < 1:
             raise ValueError(f"--batches: must be at least 1, not {min(options.batches)}")
         self._options = options
@@ -78,7 +80,7 @@ class _Bench:
         self._report: dict[str, Any] = {}
 
     def run(self) -> dict[str, Any]:
-        """Take all figures. Raises the error of ONNX Runtime for a graph that it cannot run."""
+        """Measure everything. Raises ONNX Runtime's error for a graph that cannot run."""
         golden = _inputs(self._folder / GOLDEN_FILE, self._manifest)
         one = {name: array[:1] for name, array in golden.items()}
         self._note(**self._about(), placement=self._placement(one))
@@ -113,23 +115,25 @@ class _Bench:
             "versions": {"onnxruntime": ort.__version__, "python": platform.python_version(), "numpy": np.__version__},
         }
 
-    def _placement(self, batch: Batch) -> dict[str, Any]:
-        """Count nodes by provider; a profile that fails must not keep the engine from being timed."""
+    def _placement(self, batch: BatchArrays) -> dict[str, Any]:
+        """Count nodes per provider; a failing profile is only reported."""
         name = PROVIDERS[self._config.provider]
         own = provider_options(self._config, graphs=False) if self._config.provider == "cuda" else {}
         try:
-            found = placement(self._folder / MODEL_FILE, session_options(self._config), [(name, own)], batch)
+            found = placement(self._folder / MODEL_FILE, self._config, [(name, own)], batch)
         except Exception as error:  # ONNX Runtime's errors have no common base.
             return {"error": str(error) or repr(error)}
         return {"nodes": found.nodes(name), "elsewhere": found.elsewhere(name), "copies": found.copies}
 
     def _golden(self, engine: Engine) -> dict[str, Any]:
+        """Replay the recorded requests."""
         try:
             return {"requests": replay(self._manifest, engine, self._folder / GOLDEN_FILE), "error": None}
         except ValueError as error:
             return {"requests": 0, "error": str(error)}
 
     def _time(self, engine: Engine, rows: Arrays, size: int) -> dict[str, float]:
+        """Time runs of one batch size."""
         count = len(rows["valid"])
         # Three batches in turn, so that no run finds its own inputs.
         batches = [
@@ -194,7 +198,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m service.engine_bench", description=__doc__)
     add = parser.add_argument
     add("--bundle", type=Path, metavar="FOLDER", help="the bundle to run")
-    add("--provider", choices=["auto", "cpu", "cuda"], default="auto", help="execution provider (default: %(default)s)")
+    add("--provider", choices=["auto", "cpu", "cuda"], default="auto", help="where it runs (default: %(default)s)")
     add("--threads", type=int, default=1, metavar="N", help="ONNX Runtime threads on CPU (default: %(default)s)")
     add("--batches", type=_sizes, default=list(SIZES), metavar="N,…", help=f"sizes ({','.join(map(str, SIZES))})")
     add("--graphs", action=argparse.BooleanOptionalAction, default=True, help="CUDA: capture graphs (default: yes)")

@@ -21,7 +21,6 @@ import msgspec
 from loadtest.peers.pipeline import Pipeline
 from loadtest.peers.schemas import Request
 from loadtest.rig.client import KeepAliveClient
-from loadtest.rig.contender import PATH
 from loadtest.rig.cpus import on_cpus
 from loadtest.rig.latency import Latency
 from loadtest.rig.paired_ratio import PairedRatio
@@ -29,6 +28,7 @@ from loadtest.rig.server import HOST, UNHURRIED
 from loadtest.rig.subject import Subject, add_subject_options, run_command, subject_from
 from loadtest.rig.verdict import markdown
 from models.contract.manifest import Manifest
+from models.contract.serving import RERANK_PATH
 
 TARGETS: Final[Mapping[tuple[int, str], float]] = {
     (100, "overhead_p50"): 1.0,
@@ -152,7 +152,7 @@ def run(options: argparse.Namespace) -> tuple[str, dict[str, Any]]:
         on_cpus(subject.split.client),
         KeepAliveClient(HOST, server.port) as client,
     ):
-        messages = {n: [client.message(PATH, body) for body in of.bodies] for n, of in subjects.items()}
+        messages = {n: [client.message(RERANK_PATH, body) for body in of.bodies] for n, of in subjects.items()}
         loops = {n: _tight_loop(of) for n, of in subjects.items()}
         for n in subjects:
             measure(client, messages[n], options.requests)

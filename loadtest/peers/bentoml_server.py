@@ -14,6 +14,7 @@ import msgspec
 
 from loadtest.peers import schemas
 from loadtest.peers.pipeline import Pipeline
+from models.contract.serving import RERANK_PATH
 
 BUNDLE_KEY = "PEERS_BUNDLE"
 MAX_BATCH_SIZE_KEY = "PEERS_MAX_BATCH_SIZE"
@@ -40,7 +41,7 @@ class Batching:
         self._pipeline = Pipeline(Path(os.environ[BUNDLE_KEY]))
 
     @bentoml.api(
-        route=schemas.PATH,
+        route=RERANK_PATH,
         batchable=True,
         max_batch_size=int(os.environ.get(MAX_BATCH_SIZE_KEY, "8")),
         max_latency_ms=int(os.environ.get(MAX_LATENCY_KEY, "1000")),
@@ -57,7 +58,7 @@ class Single:
     def __init__(self) -> None:
         self._pipeline = Pipeline(Path(os.environ[BUNDLE_KEY]))
 
-    @bentoml.api(route=schemas.PATH)
+    @bentoml.api(route=RERANK_PATH)
     async def rerank(self, request: dict[str, Any], /) -> dict[str, Any]:
         """Answer one request."""
         return self._pipeline.rerank(_convert(request))

@@ -15,6 +15,7 @@ from fastapi import Request, Response
 from loadtest.peers import schemas
 from loadtest.peers.options import server_parser
 from loadtest.peers.pipeline import Inferred, Pipeline, Prepared
+from models.contract.serving import RERANK_PATH
 
 if TYPE_CHECKING:
     Body = dict[str, Any]
@@ -26,7 +27,7 @@ class RerankAPI(ls.LitAPI):  # type: ignore[misc,unused-ignore]  # litserve is n
     """Do everything in the worker; the API server only parses JSON and writes bytes."""
 
     def __init__(self, bundle: Path, **options: Any) -> None:
-        super().__init__(api_path=schemas.PATH, **options)
+        super().__init__(api_path=RERANK_PATH, **options)
         self._bundle = bundle
 
     def setup(self, device: str) -> None:  # noqa: ARG002 - LitServe passes it by name

@@ -8,7 +8,7 @@ for its readiness URL and stops its whole tree::
         def start(cpus: Sequence[int]) -> AbstractContextManager[Endpoint]:
             port = free_port()
             command = [sys.executable, "-m", "loadtest.peers.fastapi_server", f"--bundle={bundle}", f"--port={port}"]
-            return serving(command, cpus=cpus, port=port, path=PATH, ready="/health")
+            return serving(command, cpus=cpus, port=port, path=RERANK_PATH, ready="/health")
         return Contender("fastapi", start, is_full=status_200)
 
 All contenders get the same requests; `body` may wrap one where a server insists on an envelope of its own.
@@ -38,8 +38,8 @@ from loadtest.rig.client import post_message
 from loadtest.rig.cpus import on_cpus
 from loadtest.rig.openloop.records import Records, full_list
 from loadtest.rig.server import HOST, START_TIMEOUT, ServerError, last_words, running_server, stop
+from models.contract.serving import RERANK_PATH
 
-PATH: Final = "/v1/rerank"
 _MIB: Final = 2.0**20
 
 
@@ -119,7 +119,7 @@ def listwright(
     @contextlib.contextmanager
     def start(cpus: Sequence[int]) -> Iterator[Endpoint]:
         with running_server(bundles, options=options, cpus=cpus, environment=environment) as server:
-            yield Endpoint(HOST, server.port, PATH, server.pid)
+            yield Endpoint(HOST, server.port, RERANK_PATH, server.pid)
 
     return Contender(name, start)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from loadtest.requests.payloads import Payload, PayloadOptions, from_bundle, make_payloads, only_bundle
-from loadtest.rig.contender import PATH, Endpoint, listwright
+from loadtest.rig.contender import Endpoint, listwright
 from loadtest.rig.cpus import Split
 from loadtest.rig.goodput import Goodput, Rules, Search, find_goodput
 from loadtest.rig.openloop.build import ClientUnavailable
@@ -26,6 +26,8 @@ from loadtest.rig.openloop.client import DEFAULT_CONNECTIONS, ClientError, Load,
 from loadtest.rig.openloop.window import Window
 from loadtest.rig.server import HOST, Server, ServerError, running_server
 from loadtest.rig.turns import arena
+from models.contract.manifest import EMBEDDED_BUNDLES
+from models.contract.serving import RERANK_PATH
 from models.files import write_json
 
 FAILURES: Final = (ValueError, OSError, ServerError, ClientError, ClientUnavailable)
@@ -60,7 +62,7 @@ class Subject:
         """Serve while the context lasts; `options` come after its own. Raises `ServerError`."""
         served = (*self.options, *options)
         with running_server(bundles or self.bundles, options=served, cpus=self.split.server) as server:
-            yield server, Endpoint(HOST, server.port, PATH, server.pid)
+            yield server, Endpoint(HOST, server.port, RERANK_PATH, server.pid)
 
     def messages(self, endpoint: Endpoint) -> list[bytes]:
         """Return the requests as they go over the wire."""
@@ -127,7 +129,7 @@ def run_command(
 def add_subject_options(parser: argparse.ArgumentParser) -> None:
     """Add options for the service and its requests."""
     add = parser.add_argument
-    add("--bundles", type=Path, default=Path("bundles"), help="folder of bundles to serve (bundles)")
+    add("--bundles", type=Path, default=EMBEDDED_BUNDLES, help="folder of bundles to serve (the embedded one)")
     add("--bundle", type=Path, help="bundle that requests are made for, if there are several")
     add("--candidates", type=int, default=100, help="candidates of a request (100)")
     add("--serve-options", default="", metavar="OPTIONS", help="further options of listwright serve, in one word")

@@ -9,12 +9,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, get_args
 
-import torch
-
 from models.nets.generator import GeneratorConfig
 from models.nets.heads import CONTEXTS
 from models.nets.value import HeadKind, ValueConfig
-from models.options import parse_weights
+from models.options import add_device_options, check_at_least, parse_weights, use_threads
 from models.training.crossfit import SMALL_LOG
 from models.training.distill import DistillOptions
 from models.training.generator import train_generator
@@ -63,12 +61,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Train, write the run folder, print what came of it."""
-    for name in ("dim", "layers", "heads", "list_length", "field_dim", "threads"):
-        value = getattr(arguments, name, None)
-        if value is not None and value < 1:
-            raise ValueError(f"--{name.replace('_', '-')}: must be at least 1, not {value}")
-    if arguments.threads is not None:
-        torch.set_num_threads(arguments.threads)
+    check_at_least(arguments, dim=1, layers=1, heads=1, list_length=1, field_dim=1)
+    use_threads(arguments)
     train: Callable[[argparse.Namespace], str] = arguments.train
     print(train(arguments))
     print(f"\n{arguments.out / CHECKPOINT_FILE}\n{arguments.out / METRICS_FILE}")
@@ -159,7 +153,6 @@ def _add_generator(families: Any) -> None:
 
 def _train_value_model(arguments: argparse.Namespace) -> str:
     check_loss(arguments.head, arguments.loss)
-    alpha, beta, gamma = arguments.objectives
     config = ValueConfig(
         **_taken(arguments, _SIZES_HELP),
         input_block=arguments.input_block,
@@ -176,7 +169,7 @@ def _train_value_model(arguments: argparse.Namespace) -> str:
         value_options=ValueOptions(
             folds=arguments.folds,
             listwise=arguments.listwise,
-            mix=(alpha, beta, gamma),
+            mix=arguments.objectives,
             curve=arguments.learning_curve,
         ),
         resume=arguments.resume,
@@ -225,8 +218,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, metavar="FILE", help="list file (Parquet)")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="run folder, for example runs/first")
     parser.add_argument("--resume", action="store_true", help="go on with the run in the folder, options unchanged")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: %(default)s")
-    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: PyTorch's)")
+    add_device_options(parser)
 
 
 def _add_fields(group: argparse._ArgumentGroup, defaults: Mapping[str, Any], texts: Mapping[str, str]) -> None:

@@ -15,10 +15,10 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from models.contract.arrays import Arrays as Arrays
 from models.contract.spec import Categorical, Category, FeatureSpec, Number
 
 Scalar = str | int | float | bool | None
-Arrays = dict[str, NDArray[np.generic]]
 
 _LOGIT_EPSILON: Final = 1e-6
 
@@ -27,7 +27,7 @@ PRIOR_SCORES: Final = (("ctr",), ("ctr", "cvr"))
 
 
 class FeatureError(ValueError):
-    """A value that cannot be encoded. `path` names the field, for example ``candidates[3].features.stars``."""
+    """Report a request's value that cannot be used; `path` names it, such as ``candidates[3].features.stars``."""
 
     def __init__(self, path: str, problem: str) -> None:
         super().__init__(f"{path}: {problem}")
@@ -137,6 +137,15 @@ class Encoder:
             padded[valid] = values
             arrays[name] = padded
         return arrays
+
+
+def encode_preferences(weights: Sequence[float], trade_off: float, window: int) -> Arrays:
+    """Encode a request's α, β, γ, float32 [3], and its MMR: λ, float32 [], and window, int64 []."""
+    return {
+        "objective_weights": np.array(weights, np.float32),
+        "trade_off": np.array(trade_off, np.float32),
+        "window": np.array(window, np.int64),
+    }
 
 
 def known_priors(spec: FeatureSpec) -> tuple[bool, ...]:

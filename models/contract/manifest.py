@@ -21,6 +21,12 @@ FORMAT: Final = 1
 MODEL_FILE: Final = "model.onnx"
 MANIFEST_FILE: Final = "bundle.json"
 GOLDEN_FILE: Final = "golden.npz"
+EMBEDDED_BUNDLES: Final = Path(__file__).parents[1] / "embedded"
+"""Folder of the bundles that are installed with this package: the demo's."""
+
+DEMO_BUNDLE: Final = EMBEDDED_BUNDLES / "demo" / "1"
+"""The demo's bundle; `make train-demo` trains it again."""
+
 FINGERPRINT_KEY: Final = "listwright.fingerprint"
 """Key of the spec's fingerprint in the ONNX model's metadata."""
 

@@ -10,15 +10,15 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import msgspec
 import numpy as np
 import requests
-from numpy.typing import NDArray
 
-_PATH: Final = "/v1/rerank"
+from models.contract.arrays import Ints
+from models.contract.serving import RERANK_PATH
 
 
 class ServiceError(ValueError):
@@ -41,7 +41,7 @@ class _Answer(msgspec.Struct):
 class Ranking:
     """An answer. `order` [n] holds candidate indices, best first; the first `by_model` of them the model chose."""
 
-    order: NDArray[np.int64]
+    order: Ints
     by_model: int
     model: str
     version: str
@@ -89,7 +89,7 @@ class RerankClient:
 
     def _post(self, body: bytes) -> tuple[int, bytes]:
         try:
-            response = self._session.post(self._url.rstrip("/") + _PATH, body, timeout=self._timeout)
+            response = self._session.post(self._url.rstrip("/") + RERANK_PATH, body, timeout=self._timeout)
             return response.status_code, response.content
         except requests.RequestException as error:
             raise ServiceError(f"{self._url}: cannot be asked: {error!r}") from error

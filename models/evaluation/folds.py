@@ -1,7 +1,7 @@
-"""The whole line on real logs, fold by fold: data, training, export, service, `evaluate logs`; then all folds' tables.
+"""Evaluate real logs fold by fold: data, training, export, service and `evaluate logs`; then pool all folds' tables.
 
-Each step is the console command that a user would type, so the folder's logs are also a recipe. A step whose result is
-there is skipped, and training goes on where it stopped, so an interrupted run is started again with the same line.
+Each step is the console command that a user would type, so the steps' logs are also a recipe. A step that is done is
+skipped, and training goes on where it stopped, so an interrupted run is started again with the same line.
 """
 
 from __future__ import annotations
@@ -9,33 +9,31 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import os
-import shlex
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-from models.evaluation.scoring import Comparison, ListResult, summarise
+from models.evaluation.scoring import ComparedOrders, ListResult, summarise
+from models.evaluation.steps import ExperimentStep, run_command, run_steps
 from models.evaluation.tables import comparison_tables, value_table
 from models.files import write_json
 
 _PACKAGES: Final = ("torch", "onnxruntime", "lightgbm", "numpy", "scipy")
-_LAST_LINES: Final = 15
 _ENVIRONMENT: Final = {
     # LightGBM and PyTorch would otherwise take every core.
     "OMP_NUM_THREADS": "1",
-    # What is measured is the model, on whatever machine this is.
+    # The model is measured, not the machine.
     "LISTWRIGHT_BUDGET_MS": "60000",
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
-    """Options of each command for one source.
+class FoldRecipe:
+    """Hold the options of each command for one source.
 
     They are written out, so that a new default does not change what the tables were made with. A model that is worse
     than the sort is exported all the same: the tables are there to say so.
@@ -50,13 +48,13 @@ _DEFAULTS: Final = (
     "--head hazard --context full --dim 64 --layers 2 --heads 4 --field-dim 16 --dropout 0.1 --batch-size 512 "
     "--learning-rate 4e-3 --weight-decay 0.05 --warmup 0.1 --epochs 12 --patience 5"
 )
-"""The defaults of `listwright train sort-gen`: one configuration for all logs."""
+"""The options of `listwright train sort-gen`: one configuration for all logs."""
 
 RECIPES: Final = {
-    "expedia": Recipe(
+    "expedia": FoldRecipe(
         train=f"--list-length 38 {_DEFAULTS}",
     ),
-    "trivago": Recipe(
+    "trivago": FoldRecipe(
         train=f"--list-length 25 {_DEFAULTS}",
         logs="--objectives 1,0,0",  # no purchases are recorded, so their counts are never trained
     ),
@@ -64,8 +62,8 @@ RECIPES: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """One command and the file that is there once it has run."""
+class FoldCommand:
+    """Describe one command of a fold and the file that is there once it has run."""
 
     name: str
     result: Path
@@ -86,13 +84,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run what is missing, then write and print ``report.md`` and ``report.json``."""
+    """Run the steps that are not done, then write and print ``report.md`` and ``report.json``."""
     chosen = arguments.only or range(arguments.folds)
     out: Path = arguments.out
-    _keep_plan(out / "plan.json", arguments)
-    for fold in chosen:
-        for step in fold_steps(arguments, fold):
-            _run_step(step, out / f"fold-{fold}" / f"{step.name}.log")
+    run_steps(out, [step for fold in chosen for step in fold_steps(arguments, fold)], print)
     report = pooled_report([out / f"fold-{fold}" for fold in chosen], seed=arguments.seed)
     write_json(out / "report.json", report)
     text = report_text(report)
@@ -101,42 +96,52 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def chosen_recipe(arguments: argparse.Namespace) -> Recipe:
-    """The source's recipe, with the command line's options in place of its own."""
-    given = {field.name: getattr(arguments, field.name) for field in dataclasses.fields(Recipe)}
+def chosen_recipe(arguments: argparse.Namespace) -> FoldRecipe:
+    """Return the source's recipe, with the command line's options in place of its own."""
+    given = {field.name: getattr(arguments, field.name) for field in dataclasses.fields(FoldRecipe)}
     return dataclasses.replace(RECIPES[arguments.source], **{k: v for k, v in given.items() if v is not None})
 
 
-def fold_steps(arguments: argparse.Namespace, fold: int) -> Iterator[Step]:
-    """The commands for one fold, in order."""
+def fold_steps(arguments: argparse.Namespace, fold: int) -> list[ExperimentStep]:
+    """Make the steps of one fold, one for each of its commands."""
+    options = {key: getattr(arguments, key) for key in ("source", "folds", "seed")}
+    options |= {"file": arguments.path.name, **dataclasses.asdict(chosen_recipe(arguments))}
+    commands = fold_commands(arguments, fold)
+    return [ExperimentStep(f"fold-{fold}/{c.name}", "folds", options, partial(_run, c)) for c in commands]
+
+
+def fold_commands(arguments: argparse.Namespace, fold: int) -> Iterator[FoldCommand]:
+    """Return the commands of one fold, in order."""
     recipe, folder, source = chosen_recipe(arguments), arguments.out / f"fold-{fold}", arguments.source
-    lists, trained, bundles, results = (
-        folder / "lists.parquet",
-        folder / "run",
-        folder / "bundles",
-        folder / "logs.json",
-    )
-    checkpoint, seed = trained / "checkpoint.pt", f"--seed={arguments.seed}"
+    lists, trained, bundles = folder / "lists.parquet", folder / "run", folder / "bundles"
+    checkpoint, results, seed = trained / "checkpoint.pt", folder / "logs.json", f"--seed={arguments.seed}"
     data = f"data {source} --folds {arguments.folds} --fold {fold} --quiet"
-    yield _step("data", lists, data, seed, f"--path={arguments.path}", f"--output={lists}")
+    yield _command("data", lists, data, seed, f"--path={arguments.path}", f"--output={lists}")
     resume = ["--resume"] if (trained / "last.pt").exists() else []
     train = f"train sort-gen --threads 1 {recipe.train}"
-    yield _step("train", checkpoint, train, seed, f"--data={lists}", f"--out={trained}", *resume)
+    yield _command("train", checkpoint, train, seed, f"--data={lists}", f"--out={trained}", *resume)
     manifest = bundles / source / "1" / "bundle.json"
     export = f"export --name {source} --version 1 {recipe.export}"
-    yield _step("export", manifest, export, seed, f"--checkpoint={checkpoint}", f"--out={bundles}")
+    yield _command("export", manifest, export, seed, f"--checkpoint={checkpoint}", f"--out={bundles}")
     # The service is started by the load tools' command line: no package below the service imports it.
     serve = (sys.executable, "-m", "loadtest.rig.with_server", f"--bundles={bundles}", "--")
-    ask = _step("logs", results, f"evaluate logs {recipe.logs}", seed, f"--data={lists}", f"--json={results}")
+    ask = _command("logs", results, f"evaluate logs {recipe.logs}", seed, f"--data={lists}", f"--json={results}")
     yield dataclasses.replace(ask, command=[*serve, *ask.command, "--url={url}"])
 
 
-def _step(name: str, result: Path, words: str, *options: str) -> Step:
-    return Step(name, result, [sys.executable, "-m", "models.cli", *words.split(), *options])
+def _command(name: str, result: Path, words: str, *options: str) -> FoldCommand:
+    return FoldCommand(name, result, [sys.executable, "-m", "models.cli", *words.split(), *options])
+
+
+def _run(command: FoldCommand, folder: Path) -> dict[str, str]:
+    # A command may have been killed between its last line and the step's marker: a version is exported once only.
+    if not command.result.exists():
+        run_command(command.command, folder / "log.txt", _ENVIRONMENT)
+    return {"result": command.result.name}
 
 
 def pooled_report(folders: Sequence[Path], *, seed: int) -> dict[str, Any]:
-    """The folds' test lists taken together, the value model's figures per fold, and what made them."""
+    """Pool the folds' test lists, with the value model's figures per fold and the versions that made them."""
     logs = [json.loads((folder / "logs.json").read_text("utf-8")) for folder in folders]
     lists = [ListResult(**row) for fold in logs for row in fold["lists"]]
     return {
@@ -147,13 +152,13 @@ def pooled_report(folders: Sequence[Path], *, seed: int) -> dict[str, Any]:
         "by_model": _share(*(sum(fold["served_by"][key] for fold in logs) for key in ("by_model", "places"))),
         "versions": {name: version(name) for name in _PACKAGES} | {"python": sys.version.split()[0]},
         "data": [fold["data"] for fold in logs],
-        "summary": summarise(lists, Comparison(**logs[0]["comparison"]), seed=seed),
+        "summary": summarise(lists, ComparedOrders(**logs[0]["comparison"]), seed=seed),
         "value": [json.loads((f / "run" / "metrics.json").read_text("utf-8"))["test"] for f in folders],
     }
 
 
 def report_text(report: dict[str, Any]) -> str:
-    """The report as Markdown."""
+    """Write the report as Markdown."""
     versions = ", ".join(f"{name} {number}" for name, number in report["versions"].items())
     by_model = "" if report["by_model"] is None else f"; {report['by_model']:.1%} of the others' places by the model"
     return (
@@ -165,33 +170,3 @@ def report_text(report: dict[str, Any]) -> str:
 
 def _share(part: int, whole: int) -> float | None:
     return part / whole if whole else None
-
-
-def _keep_plan(path: Path, arguments: argparse.Namespace) -> None:
-    """Record what the folder is for. Raises `ValueError` if it is for something else: finished steps are not redone."""
-    plan = {
-        "source": arguments.source,
-        "file": arguments.path.name,
-        "folds": arguments.folds,
-        "seed": arguments.seed,
-        "recipe": dataclasses.asdict(chosen_recipe(arguments)),
-    }
-    before = json.loads(path.read_text("utf-8")) if path.exists() else plan
-    for key, value in plan.items():
-        if before.get(key) != value:
-            raise ValueError(f"{path.parent}: was made with {key} {before.get(key)}, not {value}; choose another --out")
-    write_json(path, plan)
-
-
-def _run_step(step: Step, log: Path) -> None:
-    if step.result.exists():
-        return
-    print(f"{log.parent.name}: {step.name} …", flush=True)
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("w", encoding="utf-8") as file:
-        print("$", shlex.join(step.command), file=file, flush=True)
-        environment = {**os.environ, **_ENVIRONMENT}
-        status = subprocess.run(step.command, stdout=file, stderr=subprocess.STDOUT, env=environment).returncode
-    if status or not step.result.exists():
-        last = "\n".join(log.read_text("utf-8", "replace").splitlines()[-_LAST_LINES:])
-        raise ValueError(f"{log.parent.name}: {step.name} ended with status {status}; {log} ends with\n{last}")

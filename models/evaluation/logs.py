@@ -19,10 +19,10 @@ from models.contract.spec import OBJECTIVES
 from models.data.lists import ListRecord, read_lists, read_metadata
 from models.evaluation.client import RerankClient
 from models.evaluation.orders import Order, neutral_order, request_body, sorted_order
-from models.evaluation.scoring import Comparison, score_list, summarise
+from models.evaluation.scoring import ComparedOrders, score_list, summarise
 from models.evaluation.tables import comparison_tables
 from models.files import file_digest, write_json
-from models.options import Weights, parse_weights
+from models.options import Weights, check_at_least, parse_weights
 
 PRIORS: Final[Mapping[str, str]] = {"click": "ctr", "conversion": "ctr*cvr", "gmv": "ctr*cvr*price"}
 """Per objective the formula that a ranking stage would sort by."""
@@ -60,8 +60,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Ask the service, write the JSON, print the tables."""
-    if arguments.k < 1:
-        raise ValueError(f"--k: must be at least 1, not {arguments.k}")
+    check_at_least(arguments, k=1)
     records = [r for r in read_lists(arguments.data, arguments.split) if r.exposed]
     if not records:
         raise ValueError(f"{arguments.data}: has no lists of split {arguments.split!r}")
@@ -87,8 +86,8 @@ class _Settings:
     seed: int
 
     @property
-    def comparison(self) -> Comparison:
-        return Comparison(tuple(self.objectives), {o: prior_name(f) for o, f in self.priors.items()})
+    def comparison(self) -> ComparedOrders:
+        return ComparedOrders(tuple(self.objectives), {o: prior_name(f) for o, f in self.priors.items()})
 
     def request(self, weights: Weights) -> dict[str, Any]:
         """The fields of a request beside its list. The deadline is long: what is measured is the model."""

@@ -16,11 +16,12 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from models.commands.mine import chosen_records
+from models.data.batches import Batch
 from models.data.slates import encode_slates, list_features
+from models.mining.requests import chosen_records
 from models.nets.checkpoint import load_checkpoint
-from models.nets.inputs import Batch
 from models.nets.value import ListValueModel
+from models.options import add_device_options, check_at_least, use_threads
 from models.planners.search.beam import beam_search
 from models.planners.search.expansions import left_first
 from models.planners.worth import Valuation, Worth
@@ -40,18 +41,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--width", type=int, default=8, metavar="B", help="beam width (default: %(default)s)")
     add("--repeats", type=int, default=5, metavar="N", help="passes of each search (default: %(default)s)")
     add("--seed", type=int, default=0, help="seed of the requests drawn (default: %(default)s)")
-    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: %(default)s")
-    add("--threads", type=int, metavar="N", help="CPU threads (default: PyTorch's)")
+    add_device_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Search both ways in turn and print the ratio. Raises `ValueError` if they do not find the same."""
-    for name in ("slates", "width", "repeats", "threads"):
-        value = getattr(arguments, name)
-        if value is not None and value < 1:
-            raise ValueError(f"--{name}: must be at least 1, not {value}")
-    if arguments.threads is not None:
-        torch.set_num_threads(arguments.threads)
+    check_at_least(arguments, slates=1, width=1, repeats=1)
+    use_threads(arguments)
     checkpoint, device = load_checkpoint(arguments.evaluator), choose_device(arguments.device)
     records = chosen_records(arguments.data, arguments.slates, 0, arguments.seed)
     batch = encode_slates(records, checkpoint.spec, checkpoint.config.list_length).tensors(device)

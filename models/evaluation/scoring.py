@@ -15,12 +15,12 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from models.contract.arrays import AnyFloats, Floats
 from models.contract.spec import OBJECTIVES
 from models.data.lists import ListRecord
 from models.evaluation.orders import Order
-from models.judging.metrics import Floats, Interval, bootstrap_interval, ndcg
+from models.judging.metrics import Interval, bootstrap_interval, ndcg
 
 LOGGED: Final = "as shown"
 RANDOM: Final = "random"
@@ -43,7 +43,7 @@ class ListResult:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class ComparedOrders:
     """What is compared: the names of the served orders, and per objective that of the prior sort they must beat."""
 
     served: Sequence[str]
@@ -70,7 +70,7 @@ def score_list(record: ListRecord, orders: Mapping[str, Order], *, k: int, shuff
     return ListResult(record.request_id, shuffled, ideal, scores)
 
 
-def summarise(results: Sequence[ListResult], comparison: Comparison, *, seed: int) -> dict[str, Any]:
+def summarise(results: Sequence[ListResult], comparison: ComparedOrders, *, seed: int) -> dict[str, Any]:
     """Group of lists → objective → ``lists``, ``ndcg`` by order, ``differences`` of each served order; plain JSON.
 
     A difference is the paired one, served minus the other: ``prior`` (the sort named in `comparison`) and ``shown``.
@@ -91,7 +91,7 @@ def summarise(results: Sequence[ListResult], comparison: Comparison, *, seed: in
 
 
 def weighted_interval(
-    values: Floats, weights: Floats, *, seed: int, level: float = 0.95, draws: int = 2000
+    values: AnyFloats, weights: AnyFloats, *, seed: int, level: float = 0.95, draws: int = 2000
 ) -> Interval:
     """Σ w·v / Σ w over lists, with the percentile bootstrap interval over lists. Weights must be positive.
 
@@ -101,16 +101,16 @@ def weighted_interval(
     return bootstrap_interval((weighted, weights), _ratio, seed=seed, level=level, draws=draws)
 
 
-def _ratio(weighted: Floats, weights: Floats, axis: int = -1) -> Any:
+def _ratio(weighted: AnyFloats, weights: AnyFloats, axis: int = -1) -> Any:
     return weighted.sum(axis=axis) / weights.sum(axis=axis)
 
 
-def _objective(objective: str, results: Sequence[ListResult], comparison: Comparison, seed: int) -> dict[str, Any]:
+def _objective(objective: str, results: Sequence[ListResult], comparison: ComparedOrders, seed: int) -> dict[str, Any]:
     rows = [r.ndcg[objective] for r in results]
     columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
     weights = np.array([r.ideal[objective] if objective == "gmv" else 1.0 for r in results])
 
-    def interval(values: Floats) -> dict[str, Any]:
+    def interval(values: AnyFloats) -> dict[str, Any]:
         return asdict(weighted_interval(values, weights, seed=seed))
 
     rivals = {"prior": comparison.priors[objective], "shown": LOGGED}
@@ -124,10 +124,10 @@ def _objective(objective: str, results: Sequence[ListResult], comparison: Compar
     }
 
 
-def _gains(record: ListRecord) -> dict[str, NDArray[np.float64]]:
+def _gains(record: ListRecord) -> dict[str, Floats]:
     labels = zip(OBJECTIVES, (record.clicks, record.purchases, record.gmv), strict=True)
     return {name: np.array(values, np.float64) for name, values in labels if values is not None}
 
 
-def _discounts(k: int, n: int) -> NDArray[np.float64]:
+def _discounts(k: int, n: int) -> Floats:
     return 1 / np.log2(np.arange(2, min(k, n) + 2))

@@ -1,12 +1,11 @@
-"""Markdown tables of `listwright evaluate`: orders against each other, and how good the value model is.
-
-They only lay figures out; every figure comes in.
-"""
+"""Lay out figures as Markdown tables: of any rows, of orders against each other, and of a value model's quality."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
+
+from tabulate import tabulate
 
 from models.contract.spec import OBJECTIVES
 
@@ -17,31 +16,45 @@ _TITLES: Final = {"click": "clicks", "conversion": "purchases", "gmv": "GMV"}
 _MEASURES: Final = ("r_auc", "pcoc", "rmse")
 
 
+def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, texts: int = 1) -> str:
+    """Lay out rows as a Markdown table, the first `texts` columns to the left, the others to the right."""
+    sides = ("left",) * texts + ("right",) * (len(heads) - texts)
+    return tabulate([list(row) for row in rows], list(heads), "pipe", colalign=sides, disable_numparse=True)
+
+
+def interval_text(value: Mapping[str, float] | None, *, sign: str = "", digits: int = 4, missing: str = "–") -> str:
+    """Write an interval as ``mean [low, high]``."""
+    if value is None:
+        return missing
+    mean, low, high = (f"{value[key]:{sign}.{digits}f}" for key in ("mean", "low", "high"))
+    return f"{mean} [{low}, {high}]"
+
+
 def comparison_tables(summary: Mapping[str, Any]) -> str:
-    """Per group of lists: NDCG of every order, then what the served orders gain, with 95% intervals over lists."""
+    """Show per group of lists NDCG of every order, and the gains of the served ones, with 95% intervals over lists."""
     return "\n\n".join(f"**{group}**\n\n{_orders(row)}\n\n{_differences(row)}" for group, row in summary.items() if row)
 
 
 def value_table(reports: Sequence[Mapping[str, Any]]) -> str:
-    """R-AUC, PCOC and RMSE per objective and prefix length on the test lists, mean over folds (least to most).
+    """Show R-AUC, PCOC and RMSE per objective and prefix length, mean over folds (least to most).
 
     `reports` are the ``test`` parts of ``metrics.json``, one per fold.
     """
-    lines = [_row("objective", "items", "lists", "R-AUC", "PCOC", "RMSE"), _rule(6)]
+    rows = []
     for name in OBJECTIVES:
         known = [r[name] for r in reports if r[name] is not None]
         for length in PREFIXES if known else ():
-            rows = [p for r in known for p in r["prefix"] if p["length"] == length]
-            lines += _value_row(_TITLES[name], str(length), rows)
-        lines += _value_row(_TITLES[name], "whole list", [r["list"] for r in known])
-    return "\n".join(lines)
+            parts = [p for r in known for p in r["prefix"] if p["length"] == length]
+            rows += _value_row(_TITLES[name], str(length), parts)
+        rows += _value_row(_TITLES[name], "whole list", [r["list"] for r in known])
+    return markdown_table(["objective", "items", "lists", "R-AUC", "PCOC", "RMSE"], rows)
 
 
-def _value_row(name: str, length: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    if not rows:
+def _value_row(name: str, length: str, parts: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    if not parts:
         return []
-    figures = (_over_folds([row[m] for row in rows if row[m] is not None]) for m in _MEASURES)
-    return [_row(name, length, str(sum(row["lists"] for row in rows)), *figures)]
+    figures = (_over_folds([part[m] for part in parts if part[m] is not None]) for m in _MEASURES)
+    return [[name, length, str(sum(part["lists"] for part in parts)), *figures]]
 
 
 def _over_folds(values: Sequence[float]) -> str:
@@ -54,28 +67,15 @@ def _over_folds(values: Sequence[float]) -> str:
 
 def _orders(row: Mapping[str, Any]) -> str:
     heads = [f"{_TITLES[name]} ({part['lists']} lists)" for name, part in row.items()]
-    lines = [_row("order", *heads), _rule(1 + len(heads))]
-    for order in next(iter(row.values()))["ndcg"]:
-        lines.append(_row(order, *(_interval(part["ndcg"][order]) for part in row.values())))
-    return "\n".join(lines)
+    orders = next(iter(row.values()))["ndcg"]
+    cells = [[order, *(interval_text(part["ndcg"][order], digits=3) for part in row.values())] for order in orders]
+    return markdown_table(["order", *heads], cells)
 
 
 def _differences(row: Mapping[str, Any]) -> str:
     heads = [f"{_TITLES[name]}, less {rival}" for name in row for rival in ("prior sort", "as shown")]
-    lines = [_row("order", *heads), _rule(1 + len(heads))]
+    cells = []
     for order in next(iter(row.values()))["differences"]:
         rivals = [part["differences"][order][rival] for part in row.values() for rival in ("prior", "shown")]
-        lines.append(_row(order, *(_interval(rival, sign="+") for rival in rivals)))
-    return "\n".join(lines)
-
-
-def _interval(value: Mapping[str, float], *, sign: str = "") -> str:
-    return f"{value['mean']:{sign}.3f} [{value['low']:{sign}.3f}, {value['high']:{sign}.3f}]"
-
-
-def _row(*cells: str) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def _rule(columns: int) -> str:
-    return "|---" + "|---:" * (columns - 1) + "|"
+        cells.append([order, *(interval_text(rival, sign="+", digits=3) for rival in rivals)])
+    return markdown_table(["order", *heads], cells)

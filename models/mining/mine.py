@@ -18,17 +18,17 @@ from typing import Any, Final, Literal, cast, get_args
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
+from models.contract.arrays import Floats32, Ints
 from models.contract.spec import OBJECTIVES
-from models.data.batches import digest
+from models.data.batches import Batch, digest
 from models.data.slates import SlateArrays
 from models.locks import only_one
 from models.mining.shards import (
-    Manifest,
     MinedError,
+    MinedManifest,
     MinedRows,
     read_manifest,
     read_shard,
@@ -37,7 +37,6 @@ from models.mining.shards import (
     write_shard,
 )
 from models.nets.checkpoint import Checkpoint, weights_digest
-from models.nets.inputs import Batch
 from models.nets.value import ListValueModel
 from models.planners.search.beam import beam_search
 from models.planners.search.local_search import improve, soft_labels
@@ -90,7 +89,7 @@ def mine(
     options: MiningOptions,
     device: torch.device,
     source: Mapping[str, Any] | None = None,
-) -> Manifest:
+) -> MinedManifest:
     """Mine sequences for all requests of `slates`, encoded by the evaluator's spec, into `folder`.
 
     Finished shards of an earlier run are kept. `source` goes into the manifest as it is. Raises `ValueError` naming
@@ -112,7 +111,7 @@ def mine(
     return manifest
 
 
-def _fill(folder: Path, manifest: Manifest, miner: _Miner, slates: SlateArrays, weights: NDArray[np.float32]) -> None:
+def _fill(folder: Path, manifest: MinedManifest, miner: _Miner, slates: SlateArrays, weights: Floats32) -> None:
     """Mine the shards that are not there."""
     width = miner.width
     shards = [np.array(manifest.rows(shard)) for shard in range(manifest.shards)]
@@ -125,7 +124,7 @@ def _fill(folder: Path, manifest: Manifest, miner: _Miner, slates: SlateArrays, 
                 write_shard(shard_path(folder, shard), mined, manifest.identity)
 
 
-def draw_weights(count: int, options: MiningOptions) -> NDArray[np.float32]:
+def draw_weights(count: int, options: MiningOptions) -> Floats32:
     """The objective weights of each request, float32 [count, 3]: given, or drawn from Dirichlet(1, 1, 1)."""
     if options.objectives is not None:
         return np.tile(np.array(options.objectives, np.float32), (count, 1))
@@ -156,7 +155,7 @@ class _Miner:
         """B: how many sequences are searched for each request."""
         return self._options.width
 
-    def mine(self, slates: SlateArrays, weights: NDArray[np.float32], bar: tqdm[Any]) -> MinedRows:
+    def mine(self, slates: SlateArrays, weights: Floats32, bar: tqdm[Any]) -> MinedRows:
         """The rows of one shard."""
         parts = []
         for rows in self._passes(slates):
@@ -167,12 +166,12 @@ class _Miner:
         candidates = slates.features["valid"].sum(axis=1)
         return MinedRows(slates.request_ids, candidates, sequences, step_values, soft, shares, weights)
 
-    def _passes(self, slates: SlateArrays) -> Iterator[NDArray[np.int64]]:
+    def _passes(self, slates: SlateArrays) -> Iterator[Ints]:
         size = max(1, _EXPANSIONS // (self._options.width * slates.candidates))
         everything = np.arange(len(slates))
         return (everything[start : start + size] for start in range(0, len(slates), size))
 
-    def _search(self, slates: SlateArrays, weights: NDArray[np.float32]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _search(self, slates: SlateArrays, weights: Floats32) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Sequences [R, S, L], their step values, soft labels [R, S, L, N] and weights [R, S]."""
         options, batch = self._options, slates.tensors(self._device)
         worth: Worth | RequestWorth
@@ -227,7 +226,7 @@ def _check_requests(slates: SlateArrays, length: int) -> None:
         raise MinedError(f"list {name!r}: has {counts[short[0]]} candidates, fewer than the {length} positions to fill")
 
 
-def _check_objectives(slates: SlateArrays, weights: NDArray[np.float32]) -> None:
+def _check_objectives(slates: SlateArrays, weights: Floats32) -> None:
     for o, name in enumerate(OBJECTIVES):
         if weights[:, o].any() and not slates.observed[:, o].any():
             raise MinedError(f"objectives: {name} has a weight, but no list records it, so no evaluator can know it")
@@ -235,7 +234,7 @@ def _check_objectives(slates: SlateArrays, weights: NDArray[np.float32]) -> None
 
 def _manifest(
     checkpoint: Checkpoint, slates: SlateArrays, options: MiningOptions, length: int, source: Mapping[str, Any]
-) -> Manifest:
+) -> MinedManifest:
     chosen = {**dataclasses.asdict(options), "length": length}
     if options.objectives is None:
         chosen["objectives"] = "sampled"
@@ -247,10 +246,10 @@ def _manifest(
         "requests": f"{ids} {digest(slates.features)}",
         **{name: str(value) for name, value in chosen.items()},
     }
-    return Manifest(checkpoint.spec.fingerprint, length, len(slates), options.shard_size, identity, dict(source))
+    return MinedManifest(checkpoint.spec.fingerprint, length, len(slates), options.shard_size, identity, dict(source))
 
 
-def _open(folder: Path, manifest: Manifest) -> None:
+def _open(folder: Path, manifest: MinedManifest) -> None:
     """Start a folder, or check that it holds what `manifest` says and clear what an interrupted run left."""
     before = read_manifest(folder)
     if before is None:
@@ -266,6 +265,6 @@ def _open(folder: Path, manifest: Manifest) -> None:
         partial.unlink()
 
 
-def _finished(folder: Path, shard: int, manifest: Manifest) -> bool:
+def _finished(folder: Path, shard: int, manifest: MinedManifest) -> bool:
     path = shard_path(folder, shard)
     return path.exists() and len(read_shard(path, manifest.identity)) == len(manifest.rows(shard))

@@ -17,11 +17,10 @@ import onnxruntime as ort
 import pytest
 
 from models.contract.features import Arrays
-from models.contract.manifest import MODEL_FILE, Manifest
+from models.contract.manifest import DEMO_BUNDLE, MODEL_FILE, Manifest
 from service.inference.engine import Engine
-from service.inference.onnx.choose import load_engine
-from service.inference.onnx.session import SessionConfig, why_no_cuda
-from tests.deploy.files import ROOT
+from service.inference.onnx.choose import load_engine, why_no_cuda
+from service.inference.onnx.session import SessionConfig
 
 pytest.importorskip("torch")
 from export.bench.bundle import BenchModel, bench_family, write_bench_bundle
@@ -88,7 +87,7 @@ def bench_bundle(root: Path, model: BenchModel) -> Path:
 @pytest.mark.parametrize("batches", [(1,), MIXED], ids=["single", "mixed"])
 def test_lists_are_the_cpus(root: Path, provider: str, graphs: bool, bundle: str, batches: tuple[int, ...]) -> None:
     model, count = sizes(provider)
-    folder = ROOT / "bundles" / "demo" / "1" if bundle == "demo" else bench_bundle(root, model)
+    folder = DEMO_BUNDLE if bundle == "demo" else bench_bundle(root, model)
     requests = requests_for(folder, count)
     found = parity(folder, answers(engine_for(folder, provider, graphs=graphs), requests, batches), requests)
     print(f"{bundle}, {provider}, graphs {graphs}, batches {batches}: {found}")

@@ -1,7 +1,7 @@
-"""A list file as the experiments use it: encoded once, kept as arrays, training lists cut into disjoint halves.
+"""Encode a list file once for the experiments, keep it as arrays, and cut training lists into disjoint halves.
 
 Half 0 trains the evaluator and everything that learns from it; half 1 trains the judges. Reading the records takes
-about a minute per hundred thousand, loading the arrays a second. It knows nothing about models.
+about a minute per hundred thousand, loading the arrays a second.
 
 Axis letters: n requests, N candidates.
 """
@@ -18,21 +18,18 @@ from typing import Any, Final, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from models.contract.features import Encoder
-from models.contract.formulas import compile_formula
+from models.contract.arrays import Floats, Ints
 from models.contract.spec import OBJECTIVES, FeatureSpec
 from models.data.batches import ListArrays
 from models.data.fit_spec import fit_spec
 from models.data.lists import ListRecord, Split, read_metadata
 from models.data.slates import SlateArrays, encode_slates
 from models.datasets.splits import bucket
-from models.evaluation.degre.arrays import save_array, save_arrays
-from models.files import write_json
+from models.files import whole_file, write_json
 from models.judging.value_report import mean_per_slot
 from models.planners.objective import objective_terms
-from models.planners.prepare import score_columns
-from models.planners.references.sort_gen import Preferences
-from models.planners.worth import Triple
+from models.planners.prepare import formula_scores
+from models.planners.worth import CLICKS_ONLY, Triple
 from models.training.value import read_splits
 
 _RESOLUTION: Final = 2**62
@@ -41,7 +38,7 @@ _META_FILE: Final = "meta.json"
 
 @dataclass(frozen=True)
 class DegreData:
-    """The slates of each split with what the experiments need beside them.
+    """Hold the slates of each split with halves, prior values and units.
 
     `halves` int64 [n] per split is 0 or 1; `prior` [n, N, 3] holds the item-level estimates of (clicks, conversions,
     GMV) of the test requests from their prior scores; `units` are s_o; `metadata` is the list file's.
@@ -49,18 +46,18 @@ class DegreData:
 
     spec: FeatureSpec
     slates: Mapping[Split, SlateArrays]
-    halves: Mapping[Split, NDArray[np.int64]]
-    prior: NDArray[np.float64]
+    halves: Mapping[Split, Ints]
+    prior: Floats
     units: Triple
     metadata: Mapping[str, Any]
 
     @property
     def counts_purchases(self) -> bool:
-        """Whether the log records purchases anywhere, so that objectives other than clicks can be learnt."""
+        """Tell whether the log records purchases, so that objectives other than clicks can be learnt."""
         return bool(self.slates["train"].observed[:, 1].any())
 
     def half(self, split: Split, half: int) -> SlateArrays:
-        """The requests of one half of a split."""
+        """Return the requests of one half of a split."""
         return self.slates[split].take(np.flatnonzero(self.halves[split] == half))
 
 
@@ -80,7 +77,7 @@ def prepare_data(data: Path, folder: Path, length: int) -> None:
 
 
 def load_data(folder: Path) -> DegreData:
-    """What `prepare_data` wrote."""
+    """Load the arrays that `prepare_data` wrote."""
     meta = json.loads((folder / _META_FILE).read_text("utf-8"))
     parts = {name: _load(folder / f"{name}.npz") for name in get_args(Split)}
     click, conversion, gmv = (float(meta["units"][name]) for name in OBJECTIVES)
@@ -95,7 +92,7 @@ def load_data(folder: Path) -> DegreData:
 
 
 def exposed_lists(slates: SlateArrays) -> ListArrays:
-    """The lists that were shown, as value models train on them; the arrays are those of `encode_lists`."""
+    """Return the shown lists as value models train on them; the arrays are those of `encode_lists`."""
     shown = slates.exposed >= 0
     features = {}
     for name, values in slates.features.items():
@@ -109,8 +106,8 @@ def exposed_lists(slates: SlateArrays) -> ListArrays:
     return ListArrays(features, slates.labels, slates.observed, slates.lengths)
 
 
-def split_halves(request_ids: Sequence[str], groups: Sequence[str]) -> NDArray[np.int64]:
-    """0 or 1 per request: each group's requests alternate in the order of their ids' hashes.
+def split_halves(request_ids: Sequence[str], groups: Sequence[str]) -> Ints:
+    """Give each request half 0 or 1: a group's requests alternate in the order of their ids' hashes.
 
     It depends on ids and groups only, not on the order of the file. Which half a group starts with is hashed too, so
     groups of one request do not all fall on the same side.
@@ -126,20 +123,30 @@ def split_halves(request_ids: Sequence[str], groups: Sequence[str]) -> NDArray[n
     return half
 
 
-def prior_values(records: Sequence[ListRecord], spec: FeatureSpec, width: int) -> NDArray[np.float64]:
-    """Item-level (clicks, conversions, GMV) from the prior scores, [n, width, 3]; 0 where scores do not tell.
+def prior_values(records: Sequence[ListRecord], spec: FeatureSpec, width: int) -> Floats:
+    """Estimate (clicks, conversions, GMV) of items from prior scores, [n, width, 3]; 0 where scores lack.
 
     Raises `ValueError` if the data has no score ``ctr``.
     """
-    encoder, terms = Encoder(spec), objective_terms(spec)
-    formulas = {OBJECTIVES.index(name): compile_formula(term) for name, term in terms.items()}
-    preferences = Preferences((1.0, 0.0, 0.0))
+    terms = objective_terms(spec)
+    columns = [OBJECTIVES.index(name) for name in terms]
     values = np.zeros((len(records), width, len(OBJECTIVES)))
     for row, record in zip(values, records, strict=True):
-        columns = score_columns(record.candidates, preferences, encoder)
-        for o, formula in formulas.items():
-            row[: len(record.candidates), o] = formula(columns, len(record.candidates))
+        priors = formula_scores(record, list(terms.values()), CLICKS_ONLY, spec)
+        row[: len(record.candidates), columns] = np.stack(priors, axis=1)
     return values
+
+
+def save_array(path: Path, array: NDArray[Any]) -> None:
+    """Write an array as ``.npy``, whole or not at all."""
+    with whole_file(path) as partial, partial.open("wb") as file:
+        np.save(file, array)
+
+
+def save_arrays(path: Path, **arrays: NDArray[Any]) -> None:
+    """Write named arrays as ``.npz``, whole or not at all."""
+    with whole_file(path) as partial, partial.open("wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
 
 
 def _read(data: Path, length: int) -> dict[Split, Sequence[ListRecord]]:
@@ -161,7 +168,7 @@ def _user(record: ListRecord) -> str:
     return json.dumps(dict(record.user), sort_keys=True)
 
 
-def _load(path: Path) -> tuple[SlateArrays, NDArray[np.int64]]:
+def _load(path: Path) -> tuple[SlateArrays, Ints]:
     with np.load(path) as archive:
         arrays = {name: archive[name] for name in archive.files}
     ids = tuple(str(i) for i in arrays.pop("request_ids"))

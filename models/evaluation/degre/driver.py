@@ -1,4 +1,4 @@
-"""DeGRe's experiments on a list file: train evaluator, judges and planners, value their lists, write the tables.
+"""Run DeGRe's experiments on a list file: train evaluator, judges and planners, value their lists, write the tables.
 
 Steps run in the order in which their tables matter; each is done once, and an interrupted run goes on where it was.
 The report can be written at any time and says what has not been run. For MovieLens: 12 candidates, 6 positions, clicks.
@@ -10,18 +10,16 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-import torch
-
-from models.evaluation.degre.accuracy_steps import accuracy_steps
 from models.evaluation.degre.generator_steps import generator_step, mining_steps
 from models.evaluation.degre.judges import EVALUATOR, PRIMARY, TRUTH
 from models.evaluation.degre.planners_table import (
     BASELINES,
     EXHAUSTIVE,
-    Planner,
+    PlannerRow,
     ablations,
     distilled,
     mixed,
@@ -31,27 +29,18 @@ from models.evaluation.degre.planners_table import (
 from models.evaluation.degre.profile import add_options, chosen_profile
 from models.evaluation.degre.report import REPORT_FILE, write_report
 from models.evaluation.degre.search_steps import search_step
-from models.evaluation.degre.steps import Step, check_options, is_done, run_steps
+from models.evaluation.degre.value_accuracy import accuracy_steps
 from models.evaluation.degre.value_steps import comparison_values_step, data_step, exhaustive_values_step, train_step
 from models.evaluation.degre.workspace import DATA, Workspace
+from models.evaluation.steps import ExperimentStep, check_options, is_done, parse_groups, run_steps
+from models.options import add_device_options, use_threads
 from models.training.value import choose_device
 
 GROUPS: Final = (
-    "data",
-    "evaluator",
-    "search",
-    "mining",
-    "degre",
-    "baselines",
-    "judges",
-    "exhaustive",
-    "accuracy",
-    "ablations",
-    "mixes",
-    "sweeps",
-    "report",
+    *("data", "evaluator", "search", "mining", "degre", "baselines", "judges"),
+    *("exhaustive", "accuracy", "ablations", "mixes", "sweeps", "report"),
 )
-"""What ``--steps`` takes."""
+"""Groups of steps for ``--steps``."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -59,22 +48,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--data", type=Path, required=True, metavar="FILE", help="list file (Parquet)")
     add("--out", type=Path, required=True, metavar="FOLDER", help="the experiment's folder, new or begun")
-    add("--steps", type=_groups, metavar="WHAT,…", help=f"only these: {', '.join(GROUPS)} (default: all)")
-    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: %(default)s")
-    add("--threads", type=int, metavar="N", help="CPU threads (default: PyTorch's)")
+    add("--steps", type=parse_groups(GROUPS), metavar="GROUP,…", help=f"only these: {', '.join(GROUPS)} (default: all)")
+    add_device_options(parser)
     add_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run what is not done, then write and print the report."""
-    if arguments.threads is not None:
-        if arguments.threads < 1:
-            raise ValueError(f"--threads: must be at least 1, not {arguments.threads}")
-        torch.set_num_threads(arguments.threads)
+    """Run the steps that are not done, then write and print the report."""
+    use_threads(arguments)
     space = Workspace(arguments.out, arguments.data, chosen_profile(arguments), choose_device(arguments.device))
     wanted = arguments.steps or GROUPS
     command = shlex.join(["listwright", *sys.argv[1:]])
-    # What comes after depends on what the data holds, so it is encoded first.
+    # Later steps depend on the content of the data, so it is encoded first.
     run_steps(space.root, [step for step in [data_step(space)] if step.group in wanted], print)
     if not is_done(space.root, DATA):
         raise ValueError(f"{space.root}: the data is not encoded yet; run the step 'data' first")
@@ -88,8 +73,8 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def all_steps(space: Workspace) -> list[Step]:
-    """Every step of the experiment, the most important tables first. The data must be encoded.
+def all_steps(space: Workspace) -> list[ExperimentStep]:
+    """List every step of the experiment, the most important tables first. The data must be encoded.
 
     Mining that several tables need belongs to the first of them.
     """
@@ -119,18 +104,18 @@ def all_steps(space: Workspace) -> list[Step]:
         *_learnt(space, sweep_planners(profile), 0, range(profile.sweep_seeds)),
         *_learnt(space, main, 0, range(1, profile.seeds)),
     ]
-    first: dict[str, Step] = {}
+    first: dict[str, ExperimentStep] = {}
     for step in steps:
         first.setdefault(step.name, step)
     return list(first.values())
 
 
-def _learnt(space: Workspace, planners: list[Planner] | tuple[Planner, ...], mix: int, seeds: range) -> list[Step]:
+def _learnt(space: Workspace, planners: Sequence[PlannerRow], mix: int, seeds: range) -> list[ExperimentStep]:
     return [generator_step(space, planner, mix, seed) for seed in seeds for planner in planners]
 
 
-def _mixes(space: Workspace) -> list[Step]:
-    steps: list[Step] = []
+def _mixes(space: Workspace) -> list[ExperimentStep]:
+    steps: list[ExperimentStep] = []
     for mix in range(1, len(space.mixes)):
         rows = mixed(space.profile)
         steps += [search_step(space, planner, mix) for planner in searches(space.profile)]
@@ -140,13 +125,5 @@ def _mixes(space: Workspace) -> list[Step]:
 
 
 def _single(space: Workspace) -> list[str]:
-    """The valuers under which all lists are valued: the evaluator, the primary judge, and the truth where known."""
+    """Return the valuers of all lists: the evaluator, the primary judge, and the truth where known."""
     return [EVALUATOR, *PRIMARY.members, *([TRUTH] if space.simulated else [])]
-
-
-def _groups(text: str) -> tuple[str, ...]:
-    names = tuple(text.split(","))
-    for name in names:
-        if name not in GROUPS:
-            raise argparse.ArgumentTypeError(f"must be among {', '.join(GROUPS)}, not {name!r}")
-    return names

@@ -1,21 +1,21 @@
-"""The figures of the report, as plain JSON, from whatever steps are done. What is missing is None.
+"""Compute the report's figures, as plain JSON, from the steps that are done; missing ones are None.
 
-Hit rates with intervals over requests, paired differences, optimality and exact shares on the exhaustive subset. It
-reads values that judges gave; it runs no planner and no model.
+Hit rates with intervals over requests, paired differences, gains, optimality and exact shares on the exhaustive subset.
+They come from values that judges gave; no planner and no model is run.
 
 Axis letters: R requests, K comparison lists, M objective mixes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from models.contract.arrays import Floats, Floats32
 from models.evaluation.degre.hit_rate import (
     PERCENTS,
     TOLERANCE,
@@ -26,11 +26,11 @@ from models.evaluation.degre.hit_rate import (
     order_share,
 )
 from models.evaluation.degre.judges import Judge
-from models.evaluation.degre.planners_table import Planner
-from models.evaluation.degre.scores import Run, finished_valuers, load_sets, load_values, valued, with_sets
-from models.evaluation.degre.steps import read_marker
+from models.evaluation.degre.planners_table import PlannerRow
+from models.evaluation.degre.scores import PlannerRun, finished_valuers, load_values, valued
 from models.evaluation.degre.value_steps import load_comparison, load_exhaustive, load_orders
 from models.evaluation.degre.workspace import Workspace, exhaustive_step
+from models.evaluation.steps import read_marker
 from models.judging.metrics import bootstrap_interval, mean_interval
 
 SEED: Final = 0
@@ -40,7 +40,7 @@ DRAWS: Final = 2000
 
 
 class Bench:
-    """The comparison values of one judge under one objective mix, and what it says of planners."""
+    """Hold the comparison values of one judge under one objective mix, and judge planners by them."""
 
     def __init__(self, space: Workspace, judge: Judge, mix: int) -> None:
         self.judge = judge
@@ -50,38 +50,37 @@ class Bench:
         self._comparison = np.sort(np.mean(parts, axis=0), axis=1)
 
     def order_share(self) -> float | None:
-        """See `hit_rate.order_share`."""
+        """Compute the judge's order share, see `hit_rate.order_share`."""
         parts = [load_orders(self._space.root, name)[self._mix] for name in self.judge.members]
         return order_share(np.mean(parts, axis=0), self._comparison)
 
-    def values(self, planner: Planner, seeds: int) -> list[NDArray[np.float64]]:
-        """The values [R] of each run that has been valued."""
-        runs = [Run(planner, self._mix, seed) for seed in range(seeds)]
+    def is_ceiling(self, planner: PlannerRow) -> bool:
+        """Tell whether a planner searches one of the judge's members, so that it is no competitor."""
+        return planner.searches in self.judge.members
+
+    def values(self, planner: PlannerRow, seeds: int) -> list[Floats]:
+        """Load the values [R] of each run that has been valued."""
+        runs = [PlannerRun(planner, self._mix, seed) for seed in range(seeds)]
         known = valued(self._space.root, runs, self.judge.members)
         return [load_values(self._space.root, run, self.judge.members) for run in known]
 
-    def row(self, planner: Planner, seeds: int) -> dict[str, Any]:
-        """Hit rates with intervals, the mean value and the number of seeds; None where no run is valued."""
+    def row(self, planner: PlannerRow, seeds: int) -> dict[str, Any]:
+        """Compute hit rates with intervals, the mean value and the number of seeds; None without valued runs."""
         runs = self.values(planner, seeds)
-        row: dict[str, Any] = {
-            "planner": planner.name,
-            "title": planner.title,
-            "family": planner.family,
-            "ceiling": planner.searches in self.judge.members,
-            "seeds": len(runs),
-        }
+        row: dict[str, Any] = {"planner": planner.name, "title": planner.title, "family": planner.family}
+        row |= {"ceiling": self.is_ceiling(planner), "seeds": len(runs)}
         if not runs or not len(runs[0]):
             return row | {"requests": 0, "value": None, "hit_rate": None}
         comparison = self._comparison[: len(runs[0])]
         return row | {
             "requests": len(runs[0]),
-            "value": asdict(mean_interval(np.mean(runs, axis=0), seed=SEED)),
+            "value": _interval(np.mean(runs, axis=0)),
             "hit_rate": {str(k): asdict(hit_rate(runs, comparison, k, seed=SEED)) for k in PERCENTS},
             "hit_rate_by_seed": {str(k): [float(hits(run, comparison, k).mean()) for run in runs] for k in PERCENTS},
         }
 
-    def difference(self, ours: Planner, theirs: Planner, seeds: int) -> dict[str, Any] | None:
-        """HR of one planner less another's, paired over requests; None unless both have runs on the same requests."""
+    def difference(self, ours: PlannerRow, theirs: PlannerRow, seeds: int) -> dict[str, Any] | None:
+        """Pair the hit rates of two planners over requests; None unless both have runs on the same requests."""
         pair = [self.values(planner, seeds) for planner in (ours, theirs)]
         if not all(pair) or len(pair[0][0]) != len(pair[1][0]):
             return None
@@ -90,65 +89,66 @@ class Bench:
 
 @lru_cache(maxsize=16)
 def bench(space: Workspace, judge: Judge, mix: int) -> Bench:
-    """A judge's bench; its comparison values are read and sorted once."""
+    """Make a judge's bench; its comparison values are read and sorted once."""
     return Bench(space, judge, mix)
 
 
 def ready_judges(space: Workspace) -> list[Judge]:
-    """The judges all of whose members have valued the comparison lists."""
+    """Return the judges all of whose members have valued the comparison lists."""
     known = finished_valuers(space)
     return [judge for judge in space.judges if all(name in known for name in judge.members)]
 
 
-def hit_table(space: Workspace, planners: Sequence[Planner], mix: int, seeds: int) -> dict[str, Any]:
-    """Per judge: order share and a row per planner; None for a judge that is not ready."""
-    ready = ready_judges(space)
-    return {judge.name: _hit_rows(bench(space, judge, mix), planners, seeds) if judge in ready else None
-            for judge in space.judges}  # fmt: skip
-
-
-def difference_table(
-    space: Workspace, ours: Sequence[Planner], theirs: Sequence[Planner], mix: int, seeds: int
-) -> dict[str, Any]:
-    """Per judge: each of `ours` less each of `theirs`. Ceilings under the judge are left out."""
-    tables: dict[str, Any] = {}
+def hit_table(space: Workspace, planners: Sequence[PlannerRow], mix: int, seeds: int) -> dict[str, Any]:
+    """Compute per judge its order share and a row per planner; None for a judge that is not ready."""
+    tables: dict[str, Any] = {judge.name: None for judge in space.judges}
     for judge in ready_judges(space):
         seat = bench(space, judge, mix)
-        tables[judge.name] = [
-            {"ours": a.title, "theirs": b.title, "difference": difference}
-            for a in ours
-            for b in theirs
-            if a != b and b.searches not in judge.members and (difference := seat.difference(a, b, seeds)) is not None
-        ]
+        rows = [seat.row(planner, seeds) for planner in planners]
+        tables[judge.name] = {"order_share": seat.order_share(), "rows": rows}
     return tables
 
 
-def set_and_order_table(space: Workspace, planners: Sequence[Planner], base: Planner) -> dict[str, Any]:
-    """Per judge: what each planner gains over `base`, and how much of that its sets and its orders bring.
+def difference_table(
+    space: Workspace, ours: Sequence[PlannerRow], theirs: Sequence[PlannerRow], mix: int, seeds: int
+) -> dict[str, Any]:
+    """Compute per judge each of `ours` less each of `theirs`. Ceilings under the judge are left out."""
+    tables: dict[str, Any] = {}
+    for judge in ready_judges(space):
+        seat = bench(space, judge, mix)
+        pairs = [(a, b) for a in ours for b in theirs if a != b and not seat.is_ceiling(b)]
+        rows = [{"ours": a.title, "theirs": b.title, "difference": seat.difference(a, b, seeds)} for a, b in pairs]
+        tables[judge.name] = [row for row in rows if row["difference"] is not None]
+    return tables
+
+
+def set_and_order_table(space: Workspace, planners: Sequence[PlannerRow], base: PlannerRow) -> dict[str, Any]:
+    """Split per judge each planner's gain over `base` into the parts of its sets and of its orders.
 
     A list's set is worth the mean over random permutations of it, its order the rest. On the requests of which
     permutations are valued; seed 0.
     """
     tables: dict[str, Any] = {}
     for judge in ready_judges(space):
-        runs = with_sets(space.root, [Run(planner, 0, 0) for planner in (*planners, base)], judge.members)
+        asked = [PlannerRun(planner, 0, 0) for planner in (*planners, base)]
+        runs = valued(space.root, asked, judge.members, ("values", "sets"))
         parts = {run.planner: _set_and_order(space, run, judge) for run in runs}
         if base not in parts:
             continue
-        floor = parts[base]
+        floor = parts.pop(base)
         tables[judge.name] = [
-            {"title": planner.title, "ceiling": planner.searches in judge.members}
-            | {name: asdict(mean_interval(found[name] - floor[name], seed=SEED)) for name in ("gain", "set", "order")}
+            {"title": planner.title, "ceiling": bench(space, judge, 0).is_ceiling(planner)}
+            | {name: _interval(found[name] - floor[name]) for name in floor}
             for planner, found in parts.items()
-            if planner != base and len(found["gain"]) == len(floor["gain"])
+            if len(found["gain"]) == len(floor["gain"])
         ]
     return tables
 
 
 def gain_table(
-    space: Workspace, planners: Sequence[Planner], base: Planner, ceiling: Planner, mix: int, seeds: int
+    space: Workspace, planners: Sequence[PlannerRow], base: PlannerRow, ceiling: PlannerRow, mix: int, seeds: int
 ) -> dict[str, Any]:
-    """Per judge: what each planner's lists gain over those of `base`, and how much of the gain of `ceiling` that is.
+    """Compute per judge each planner's gain over `base`, and its share of the gain of `ceiling`.
 
     ``gain`` is in clicks, ``relative`` over the mean value of `base`, ``kept`` over the mean gain of `ceiling`; None
     where these are not above 0 beyond noise. A request counts with the mean over seeds.
@@ -163,7 +163,7 @@ def gain_table(
         floor = values[base]
         most = values[ceiling] - floor if ceiling in values else None
         tables[judge.name] = [
-            {"title": planner.title, "ceiling": planner.searches in judge.members, "seeds": len(runs[planner])}
+            {"title": planner.title, "ceiling": seat.is_ceiling(planner), "seeds": len(runs[planner])}
             | gain_figures(values[planner] - floor, floor, most)
             for planner in planners
             if planner != base and len(values.get(planner, ())) == len(floor)
@@ -171,36 +171,14 @@ def gain_table(
     return tables
 
 
-def gain_figures(
-    gain: NDArray[np.float64], floor: NDArray[np.float64], most: NDArray[np.float64] | None
-) -> dict[str, Any]:
-    """One planner's figures from its `gain` over the `floor`, and the `most` that a search gains, each [R]."""
-    return {
-        "gain": asdict(mean_interval(gain, seed=SEED)),
-        "relative": _ratio(gain, floor),
-        "kept": None if most is None else _ratio(gain, most),
-    }
+def gain_figures(gain: Floats, floor: Floats, most: Floats | None) -> dict[str, Any]:
+    """Compute one planner's figures from its `gain` over the `floor`, and the `most` that a search gains, each [R]."""
+    kept = None if most is None else _ratio(gain, most)
+    return {"gain": _interval(gain), "relative": _ratio(gain, floor), "kept": kept}
 
 
-def _ratio(above: NDArray[np.float64], below: NDArray[np.float64]) -> dict[str, Any] | None:
-    """The ratio of two means over the same requests, with its interval; None unless the lower is surely above 0."""
-    if mean_interval(below, seed=SEED).low <= TOLERANCE:
-        return None
-
-    def ratio(a: NDArray[np.float64], b: NDArray[np.float64], axis: int = -1) -> Any:
-        return np.mean(a, axis=axis) / np.maximum(np.mean(b, axis=axis), TOLERANCE)
-
-    return asdict(bootstrap_interval((above, below), ratio, seed=SEED, level=LEVEL, draws=DRAWS))
-
-
-def _set_and_order(space: Workspace, run: Run, judge: Judge) -> dict[str, NDArray[np.float64]]:
-    sets = load_sets(space.root, run, judge.members)
-    values = load_values(space.root, run, judge.members)[: len(sets)]
-    return {"gain": values, "set": sets, "order": values - sets}
-
-
-def exhaustive_table(space: Workspace, planners: Sequence[Planner], seeds: int) -> dict[str, Any]:
-    """Per single-valuer judge whose lists are all valued: optimality, and the exact share of better lists."""
+def exhaustive_table(space: Workspace, planners: Sequence[PlannerRow], seeds: int) -> dict[str, Any]:
+    """Compute per single-valuer judge whose lists are all valued: optimality, and the exact share of better lists."""
     tables: dict[str, Any] = {}
     for judge in space.judges:
         marker = read_marker(space.root, exhaustive_step(judge.members[0])) if len(judge.members) == 1 else None
@@ -217,25 +195,40 @@ def exhaustive_table(space: Workspace, planners: Sequence[Planner], seeds: int) 
     return tables
 
 
-def _hit_rows(seat: Bench, planners: Sequence[Planner], seeds: int) -> Mapping[str, Any]:
-    return {"order_share": seat.order_share(), "rows": [seat.row(planner, seeds) for planner in planners]}
+def _interval(values: Floats) -> dict[str, Any]:
+    return asdict(mean_interval(values, seed=SEED))
 
 
-def _exact_row(runs: Sequence[NDArray[np.float64]], every: Sequence[NDArray[np.float32]]) -> dict[str, Any]:
+def _ratio(above: Floats, below: Floats) -> dict[str, Any] | None:
+    """Divide two means over the same requests, with its interval; None unless the lower is surely above 0."""
+    if mean_interval(below, seed=SEED).low <= TOLERANCE:
+        return None
+
+    def ratio(a: Floats, b: Floats, axis: int = -1) -> Any:
+        return np.mean(a, axis=axis) / np.maximum(np.mean(b, axis=axis), TOLERANCE)
+
+    return asdict(bootstrap_interval((above, below), ratio, seed=SEED, level=LEVEL, draws=DRAWS))
+
+
+def _set_and_order(space: Workspace, run: PlannerRun, judge: Judge) -> dict[str, Floats]:
+    sets = load_values(space.root, run, judge.members, "sets")
+    values = load_values(space.root, run, judge.members)[: len(sets)]
+    return {"gain": values, "set": sets, "order": values - sets}
+
+
+def _exact_row(runs: Sequence[Floats], every: Sequence[Floats32]) -> dict[str, Any]:
     if not runs:
         return {"optimality": None, "better": None, "hit_rate": None}
     n = len(every)
     mean, best = np.array([v.mean(dtype=np.float64) for v in every]), np.array([float(v[-1]) for v in every])
-    shares = np.array(
-        [[_better_share(value, some) for value, some in zip(run[:n], every, strict=True)] for run in runs]
-    )
+    shares = np.array([[_better_share(x, some) for x, some in zip(run[:n], every, strict=True)] for run in runs])
     gained = np.mean([optimality(run[:n], mean, best) for run in runs], axis=0)
     return {
-        "optimality": asdict(mean_interval(gained, seed=SEED)),
-        "better": asdict(mean_interval(shares.mean(axis=0), seed=SEED)),
+        "optimality": _interval(gained),
+        "better": _interval(shares.mean(axis=0)),
         "hit_rate": {str(k): float((shares < k / 100).mean()) for k in PERCENTS},
     }
 
 
-def _better_share(value: float, every: NDArray[np.float32]) -> float:
+def _better_share(value: float, every: Floats32) -> float:
     return 1 - int(np.searchsorted(every, value + TOLERANCE, side="right")) / len(every)

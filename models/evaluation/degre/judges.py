@@ -1,4 +1,4 @@
-"""Who values a list: value models, the simulator's truth, and judges, which are means of some of them.
+"""Value lists by value models, by the simulator's truth, and by judges, which are means of some of them.
 
 A planner must not be judged by the model that it searched. The primary judge is the evaluator's architecture with
 another seed, trained on the half of the lists that the evaluator never saw; beside it stand the evaluator itself,
@@ -15,19 +15,17 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from models.contract.arrays import Floats32, Ints
 from models.contract.spec import OBJECTIVES
 from models.data.slates import SlateArrays
 from models.datasets.simulator import SimulatedRequest, Simulator, SimulatorConfig
+from models.evaluation.degre.hit_rate import Values
 from models.nets.value import ListValueModel
 from models.planners.search.exhaustive import all_lists
 from models.planners.search.prefix import all_outcomes, list_outcomes
 from models.planners.worth import Triple, Worth
-
-Floats = NDArray[np.floating]
-Lists = NDArray[np.int64]
 
 _TRUE_LISTS: Final = 20_000
 EVALUATOR: Final = "evaluator"
@@ -36,7 +34,7 @@ TRUTH: Final = "truth"
 
 @dataclass(frozen=True, slots=True)
 class Judge:
-    """A named mean of valuers: the value of a list is the mean of its values under `members`."""
+    """Name a mean of valuers: the value of a list is the mean of its values under `members`."""
 
     name: str
     title: str
@@ -52,22 +50,22 @@ JUDGES: Final = (PRIMARY, OWN, ARCHITECTURE, ENSEMBLE, TRUE)
 
 
 class Valuer(Protocol):
-    """Anything that can say what lists of the test requests bring."""
+    """Estimate the outcomes of lists of the test requests."""
 
-    def outcomes(self, rows: NDArray[np.int64], lists: Lists) -> Floats:
-        """Expected (clicks, conversions, GMV) of whole lists [R, K, L] of the requests at `rows` [R]: [R, K, 3].
+    def outcomes(self, rows: Ints, lists: Ints) -> Values:
+        """Expect (clicks, conversions, GMV) [R, K, 3] of whole lists [R, K, L] of the requests at `rows` [R].
 
         0 for a list without items (all −1).
         """
         ...
 
-    def every_outcome(self, row: int) -> Floats:
-        """The same for all ordered lists of one request, in the order of `planners.exhaustive.all_lists`."""
+    def every_outcome(self, row: int) -> Values:
+        """Expect the same of all ordered lists of one request, in the order of `exhaustive.all_lists`."""
         ...
 
 
 class ModelValuer:
-    """A trained list value model over the test requests."""
+    """Value lists of the test requests by a trained list value model."""
 
     def __init__(self, model: ListValueModel, slates: SlateArrays, length: int, device: torch.device) -> None:
         self._model = model.to(device).eval()
@@ -75,41 +73,41 @@ class ModelValuer:
         self._length = length
         self._device = device
 
-    def outcomes(self, rows: NDArray[np.int64], lists: Lists) -> Floats:
-        """See `Valuer`."""
+    def outcomes(self, rows: Ints, lists: Ints) -> Values:
+        """Implement `Valuer`."""
         final = list_outcomes(self._model, self._rows(rows), torch.from_numpy(lists).to(self._device))[:, :, -1]
-        values: Floats = final.cpu().numpy()
+        values: Values = final.cpu().numpy()
         return values
 
-    def every_outcome(self, row: int) -> Floats:
-        """See `Valuer`."""
-        values: Floats = all_outcomes(self._model, self._rows(np.array([row])), self._length).cpu().numpy()
+    def every_outcome(self, row: int) -> Values:
+        """Implement `Valuer`."""
+        values: Values = all_outcomes(self._model, self._rows(np.array([row])), self._length).cpu().numpy()
         return values
 
-    def _rows(self, rows: NDArray[np.int64]) -> dict[str, Tensor]:
+    def _rows(self, rows: Ints) -> dict[str, Tensor]:
         chosen = torch.from_numpy(rows).to(self._device)
         return {name: values[chosen] for name, values in self._batch.items()}
 
 
 class TruthValuer:
-    """The simulator's closed form over the test requests."""
+    """Value lists of the test requests by the simulator's closed form."""
 
     def __init__(self, metadata: Mapping[str, Any], request_ids: Sequence[str], length: int) -> None:
-        """Raises `ValueError` unless `metadata` is that of a simulated list file and the ids are its requests'."""
+        """Find the requests. Raises `ValueError` unless `metadata` is a simulated list file's and has their ids."""
         self._simulator = Simulator(SimulatorConfig.from_metadata(metadata))
         self._requests = [self._simulator.find(i) for i in request_ids]
         self._length = length
 
-    def outcomes(self, rows: NDArray[np.int64], lists: Lists) -> Floats:
-        """See `Valuer`."""
+    def outcomes(self, rows: Ints, lists: Ints) -> Values:
+        """Implement `Valuer`."""
         return np.stack([self._values(self._requests[row], some) for row, some in zip(rows, lists, strict=True)])
 
-    def every_outcome(self, row: int) -> Floats:
-        """See `Valuer`."""
+    def every_outcome(self, row: int) -> Values:
+        """Implement `Valuer`."""
         request = self._requests[row]
         return self._values(request, all_lists(len(request.items), self._length))
 
-    def _values(self, request: SimulatedRequest, lists: Lists) -> Floats:
+    def _values(self, request: SimulatedRequest, lists: Ints) -> Values:
         values = np.zeros((len(lists), len(OBJECTIVES)))
         there = np.flatnonzero((lists >= 0).all(axis=1))
         for start in range(0, len(there), _TRUE_LISTS):
@@ -119,18 +117,18 @@ class TruthValuer:
 
 
 def features(slates: SlateArrays, device: torch.device) -> dict[str, Tensor]:
-    """The feature tensors of requests, without labels: what planners may see."""
+    """Return the feature tensors of requests without labels, which planners may not see."""
     return {name: torch.from_numpy(values).to(device) for name, values in slates.features.items()}
 
 
-def mix_values(outcomes: Floats, mixes: Sequence[Triple], units: Triple) -> NDArray[np.float32]:
-    """What outcomes [..., 3] are worth under each objective mix, in click units, [M, ...]."""
+def mix_values(outcomes: Values, mixes: Sequence[Triple], units: Triple) -> Floats32:
+    """Weigh outcomes [..., 3] under each objective mix, in click units, [M, ...]."""
     raw = torch.from_numpy(np.asarray(outcomes, np.float64))
     values = torch.stack([Worth(mix, units)(raw) for mix in mixes])
-    worth: NDArray[np.float32] = values.numpy().astype(np.float32)
+    worth: Floats32 = values.numpy().astype(np.float32)
     return worth
 
 
 def is_simulated(metadata: Mapping[str, Any]) -> bool:
-    """Whether the truth is known."""
+    """Tell whether the truth is known."""
     return metadata.get("source") == "simulator"

@@ -1,164 +1,133 @@
-"""Markdown tables of the experiments' figures. They only lay out; a missing cell says "not run"."""
+"""Lay out the experiments' figures as Markdown tables; a missing cell says "not run"."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 from models.evaluation.degre.hit_rate import PERCENTS
+from models.evaluation.tables import interval_text, markdown_table
 
 MISSING: Final = "not run"
 CEILING: Final = "†"
+_RATES: Final = tuple(f"HR@{k}%" for k in PERCENTS)
+_signed: Final = partial(interval_text, sign="+")
 
 
-def hit_tables(table: Mapping[str, Any], titles: Mapping[str, str]) -> str:
-    """Table 2's form, one table per judge with its order share."""
-    return "\n\n".join(_judge(titles[name], part) for name, part in table.items())
+def hit_tables(tables: Mapping[str, Any], titles: Mapping[str, str]) -> str:
+    """Show hit rates in Table 2's form, one table per judge with its order share."""
+    return "\n\n".join(_hit_table(titles[name], table) for name, table in tables.items())
 
 
-def _judge(title: str, part: Mapping[str, Any] | None) -> str:
-    if part is None:
+def _hit_table(title: str, table: Mapping[str, Any] | None) -> str:
+    if table is None:
         return f"**Judge: {title}** ({MISSING})"
-    share = part["order_share"]
+    share = table["order_share"]
     order = "not defined" if share is None else f"{share:.3f}"
-    lines = [
-        f"**Judge: {title}**, order share {order}",
-        "",
-        row("planner", *(f"HR@{k}%" for k in PERCENTS), "mean value", "seeds", "requests"),
-        rule(len(PERCENTS) + 4),
-        *(_planner(entry) for entry in part["rows"]),
-    ]
-    return "\n".join(lines)
+    heads = ["planner", *_RATES, "mean value", "seeds", "requests"]
+    return _judged(f"{title}**, order share {order}", heads, [_hit_row(entry) for entry in table["rows"]])
 
 
-def _planner(entry: Mapping[str, Any]) -> str:
-    name = f"{entry['title']} {CEILING}" if entry["ceiling"] else entry["title"]
+def _hit_row(entry: Mapping[str, Any]) -> list[str]:
     if entry["hit_rate"] is None:
-        return row(name, *[MISSING] * (len(PERCENTS) + 1), "0", "0")
-    rates = (interval(entry["hit_rate"][str(k)]) for k in PERCENTS)
-    return row(name, *rates, interval(entry["value"]), str(entry["seeds"]), str(entry["requests"]))
+        return [_title(entry), *[MISSING] * (len(PERCENTS) + 1), "0", "0"]
+    rates = (interval_text(entry["hit_rate"][str(k)]) for k in PERCENTS)
+    return [_title(entry), *rates, interval_text(entry["value"]), str(entry["seeds"]), str(entry["requests"])]
 
 
 def difference_tables(tables: Mapping[str, Any], titles: Mapping[str, str]) -> str:
-    """Paired differences of hit rates, one table per judge."""
+    """Show paired differences of hit rates, one table per judge."""
     if not any(tables.values()):
         return MISSING
-    parts = []
-    for name, entries in tables.items():
-        lines = [
-            f"**Judge: {titles[name]}**",
-            "",
-            row("planner", "less", *(f"HR@{k}%" for k in PERCENTS)),
-            rule(len(PERCENTS) + 2, texts=2),
-        ]
-        for entry in entries:
-            cells = (interval(entry["difference"][str(k)], sign="+") for k in PERCENTS)
-            lines.append(row(entry["ours"], entry["theirs"], *cells))
-        parts.append("\n".join(lines))
-    return "\n\n".join(parts)
+    rows = {
+        name: [[e["ours"], e["theirs"], *(_signed(e["difference"][str(k)]) for k in PERCENTS)] for e in entries]
+        for name, entries in tables.items()
+    }
+    return _per_judge(["planner", "less", *_RATES], rows, titles, texts=2)
 
 
 def set_and_order_tables(tables: Mapping[str, Any], titles: Mapping[str, str]) -> str:
-    """What sets and orders bring over the sort, one table per judge."""
-    parts = []
-    for name, entries in tables.items():
-        lines = [f"**Judge: {titles[name]}**", "", row("planner", "gain", "of it by the set", "by the order"), rule(4)]
-        for entry in entries:
-            title = f"{entry['title']} {CEILING}" if entry["ceiling"] else entry["title"]
-            lines.append(row(title, *(interval(entry[key], sign="+") for key in ("gain", "set", "order"))))
-        parts.append("\n".join(lines))
-    return "\n\n".join(parts) or MISSING
+    """Show the gains of sets and of orders over the sort, one table per judge."""
+    rows = {
+        name: [[_title(entry), *(_signed(entry[key]) for key in ("gain", "set", "order"))] for entry in entries]
+        for name, entries in tables.items()
+    }
+    return _per_judge(["planner", "gain", "of it by the set", "by the order"], rows, titles)
 
 
 def gain_tables(tables: Mapping[str, Any], titles: Mapping[str, str], base: str, ceiling: str) -> str:
-    """What planners gain over `base` and keep of what `ceiling` gains, one table per judge."""
-    parts = []
-    for name, entries in tables.items():
-        heads = (f"gain over the {base}", "relative", f"of what {ceiling} gains", "seeds")
-        lines = [f"**Judge: {titles[name]}**", "", row("planner", *heads), rule(1 + len(heads))]
-        for entry in entries:
-            title = f"{entry['title']} {CEILING}" if entry["ceiling"] else entry["title"]
-            ratios = (_ratio(entry["relative"], sign="+"), _ratio(entry["kept"]))
-            lines.append(row(title, interval(entry["gain"], sign="+"), *ratios, str(entry["seeds"])))
-        parts.append("\n".join(lines))
-    return "\n\n".join(parts) or MISSING
-
-
-def _ratio(value: Mapping[str, float] | None, sign: str = "") -> str:
-    return "not defined" if value is None else interval(value, sign=sign, digits=3)
+    """Show planners' gains over `base` and their shares of the gain of `ceiling`, one table per judge."""
+    ratio = partial(interval_text, digits=3, missing="not defined")
+    rows = {
+        name: [
+            [_title(e), _signed(e["gain"]), ratio(e["relative"], sign="+"), ratio(e["kept"]), str(e["seeds"])]
+            for e in entries
+        ]
+        for name, entries in tables.items()
+    }
+    heads = ["planner", f"gain over the {base}", "relative", f"of what {ceiling} gains", "seeds"]
+    return _per_judge(heads, rows, titles)
 
 
 def exhaustive_tables(tables: Mapping[str, Any], titles: Mapping[str, str]) -> str:
-    """Optimality and exact shares against all lists, one table per judge."""
+    """Show optimality and exact shares against all lists, one table per judge."""
+    heads = ["planner", "optimality", "share of better lists", *(f"exact {rate}" for rate in _RATES)]
     parts = []
     for name, table in tables.items():
         if not table["requests"]:
             parts.append(f"**Judge: {titles[name]}** ({table['why'] or MISSING})")
             continue
-        lines = [
-            f"**Judge: {titles[name]}**, {table['requests']} requests, all {table['lists']:,} lists of each",
-            "",
-            row("planner", "optimality", "share of better lists", *(f"exact HR@{k}%" for k in PERCENTS)),
-            rule(len(PERCENTS) + 3),
-        ]
-        for entry in table["rows"]:
-            if entry["optimality"] is None:
-                lines.append(row(entry["title"], *[MISSING] * (len(PERCENTS) + 2)))
-                continue
-            exact = (f"{entry['hit_rate'][str(k)]:.3f}" for k in PERCENTS)
-            better = interval(entry["better"], digits=5)
-            lines.append(row(entry["title"], interval(entry["optimality"]), better, *exact))
-        parts.append("\n".join(lines))
+        caption = f"{titles[name]}**, {table['requests']} requests, all {table['lists']:,} lists of each"
+        parts.append(_judged(caption, heads, [_exhaustive_row(entry) for entry in table["rows"]]))
     return "\n\n".join(parts) or MISSING
 
 
+def _exhaustive_row(entry: Mapping[str, Any]) -> list[str]:
+    if entry["optimality"] is None:
+        return [entry["title"], *[MISSING] * (len(PERCENTS) + 2)]
+    exact = (f"{entry['hit_rate'][str(k)]:.3f}" for k in PERCENTS)
+    return [entry["title"], interval_text(entry["optimality"]), interval_text(entry["better"], digits=5), *exact]
+
+
 def sweep_tables(sweeps: Sequence[Mapping[str, Any]], titles: Mapping[str, str]) -> str:
-    """HR@1% and HR@10% against one setting, one table per sweep."""
-    shown = ("1", "10")
+    """Show HR@1% and HR@10% against one setting, one table per sweep."""
+    shown = [(judge, k) for judge in titles for k in ("1", "10")]
     parts = []
     for sweep in sweeps:
-        judges = list(titles)
-        heads = [f"{titles[judge]}, HR@{k}%" for judge in judges for k in shown]
-        lines = [row(sweep["symbol"], *heads), rule(1 + len(heads))]
-        for point in sweep["points"]:
-            cells = [_rate(point["judges"].get(judge), k) for judge in judges for k in shown]
-            lines.append(row(f"{point['x']:g}", *cells))
-        parts.append("\n".join(lines))
+        heads = [sweep["symbol"], *(f"{titles[judge]}, HR@{k}%" for judge, k in shown)]
+        rows = [
+            [f"{point['x']:g}", *(_rate(point["judges"].get(judge), k) for judge, k in shown)]
+            for point in sweep["points"]
+        ]
+        parts.append(markdown_table(heads, rows))
     return "\n\n".join(parts)
 
 
 def _rate(entry: Mapping[str, Any] | None, k: str) -> str:
-    return MISSING if entry is None or entry["hit_rate"] is None else interval(entry["hit_rate"][k])
+    return MISSING if entry is None or entry["hit_rate"] is None else interval_text(entry["hit_rate"][k])
 
 
 def cost_table(steps: Sequence[Mapping[str, Any]]) -> str:
-    """Seconds of each step; a resumed one only tells those of its last run."""
-    lines = [row("step", "seconds", "what"), "|---|---:|---|"]
+    """Show the seconds of each step; a resumed one only has those of its last run."""
+    rows = []
     for step in steps:
         seconds = MISSING if step["seconds"] is None else f"{step['seconds']:.1f}"
-        if step["resumed"]:
-            seconds += " (resumed)"
-        lines.append(row(step["step"], seconds, _notes(step["notes"])))
-    return "\n".join(lines)
+        notes = (f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in step["notes"].items())
+        rows.append([step["step"], ", ".join(notes), seconds + " (resumed)" * step["resumed"]])
+    return markdown_table(["step", "notes", "seconds"], rows, texts=2)
 
 
-def _notes(notes: Mapping[str, Any]) -> str:
-    return ", ".join(
-        f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in notes.items()
-    )
+def _per_judge(
+    heads: Sequence[str], rows: Mapping[str, Sequence[Sequence[str]]], titles: Mapping[str, str], texts: int = 1
+) -> str:
+    parts = (_judged(f"{titles[name]}**", heads, some, texts) for name, some in rows.items())
+    return "\n\n".join(parts) or MISSING
 
 
-def interval(value: Mapping[str, float], *, sign: str = "", digits: int = 4) -> str:
-    """``mean [low, high]``."""
-    low, high = f"{value['low']:{sign}.{digits}f}", f"{value['high']:{sign}.{digits}f}"
-    return f"{value['mean']:{sign}.{digits}f} [{low}, {high}]"
+def _judged(caption: str, heads: Sequence[str], rows: Sequence[Sequence[str]], texts: int = 1) -> str:
+    return f"**Judge: {caption}\n\n{markdown_table(heads, rows, texts=texts)}"
 
 
-def row(*cells: str) -> str:
-    """A table row."""
-    return f"| {' | '.join(cells)} |"
-
-
-def rule(columns: int, *, texts: int = 1) -> str:
-    """The line under the heads: `texts` columns to the left, the others to the right."""
-    return "|---" * texts + "|---:" * (columns - texts) + "|"
+def _title(entry: Mapping[str, Any]) -> str:
+    return f"{entry['title']} {CEILING}" if entry["ceiling"] else str(entry["title"])

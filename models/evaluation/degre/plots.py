@@ -1,4 +1,4 @@
-"""The report's pictures: sweeps of B, α and τ_w (Figure 4), and hit rates per judge. They draw figures that come in."""
+"""Draw the report's pictures: sweeps of B, α and τ_w (Figure 4), and hit rates per judge."""
 
 from __future__ import annotations
 
@@ -17,29 +17,25 @@ BARS_FILE: Final = "hit-rates.svg"
 _PERCENT: Final = "1"
 
 
-def draw_sweeps(path: Path, sweeps: Sequence[Mapping[str, Any]]) -> bool:
-    """HR@1% against each setting, one panel per sweep and one line per judge; False if no point is there."""
+def draw_sweeps(path: Path, sweeps: Sequence[Mapping[str, Any]]) -> None:
+    """Draw HR@1% against each setting, one panel per sweep and one line per judge, if there is a point."""
     drawn = [(sweep, lines) for sweep in sweeps if (lines := _lines(sweep))]
     if not drawn:
-        return False
+        return
     figure = Figure(figsize=(4 * len(drawn), 3.2), layout="constrained")
     panels = figure.subplots(1, len(drawn), squeeze=False)[0]
     for axes, (sweep, lines) in zip(panels, drawn, strict=True):
         _draw_sweep(axes, sweep, lines)
     panels[0].legend(fontsize="small")
     _save(figure, path)
-    return True
 
 
-def draw_bars(path: Path, table: Mapping[str, Any]) -> bool:
-    """HR@1% of every planner, one group of bars per planner and one bar per judge; False if nothing is there.
-
-    `table` is that of `figures.hit_table`.
-    """
+def draw_bars(path: Path, table: Mapping[str, Any]) -> None:
+    """Draw HR@1% of every planner in a table of `figures.hit_table`, one bar per judge, if there is any."""
     judges = {name: {r["title"]: r for r in t["rows"] if r["hit_rate"]} for name, t in table.items() if t is not None}
     titles = list(dict.fromkeys(title for rows in judges.values() for title in rows))
     if not titles:
-        return False
+        return
     figure = Figure(figsize=(8, 0.45 * len(titles) + 1), layout="constrained")
     axes = figure.subplots()
     height = 0.8 / len(judges)
@@ -55,11 +51,10 @@ def draw_bars(path: Path, table: Mapping[str, Any]) -> bool:
     axes.set_xlim(0, 1)
     axes.legend(title="judge", fontsize="small")
     _save(figure, path)
-    return True
 
 
 def _lines(sweep: Mapping[str, Any]) -> dict[str, list[tuple[float, Mapping[str, float]]]]:
-    """Judge to its points (setting, HR interval), as far as they are there."""
+    """Map each judge to its points (setting, HR interval), as far as they are there."""
     lines: dict[str, list[tuple[float, Mapping[str, float]]]] = {}
     for point in sweep["points"]:
         for judge, row in point["judges"].items():

@@ -1,7 +1,7 @@
-"""All sizes of an experiment in one place, and three sets of them: quick, cpu and full.
+"""Read the sizes of an experiment from a TOML file.
 
-`quick` takes about an hour on two CPU cores, `cpu` is the design's profile for two cores (under four hours), `full` is
-the paper's sizes for a GPU. Every size is also an option of the command. It knows nothing about what is run.
+Three profiles come with the package: ``quick`` takes about an hour on two CPU cores, ``cpu`` under four hours, ``full``
+has the paper's sizes for a GPU. Any other file may name some sizes; those that it leaves out are ``cpu``'s.
 """
 
 from __future__ import annotations
@@ -10,232 +10,173 @@ import argparse
 import dataclasses
 import math
 import operator
+import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, Literal, TypeVar, get_args
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import msgspec
 
 from models.nets.generator import GeneratorConfig
 from models.nets.value import HeadKind, InputBlock, ValueConfig
-from models.options import parse_weights
-from models.planners.worth import Triple
+from models.options import Weights
 from models.training.loop import TrainOptions
 
-SearchedLists = Literal["best", "all"]
-_Number = TypeVar("_Number", int, float)
-
-
-def _require(name: str, value: Any, fits: Callable[[Any], bool], wanted: str) -> None:
-    """Raise `ValueError` naming the option unless its value, or each of its values, fits."""
-    for one in value if isinstance(value, tuple) else (value,):
-        if not fits(one):
-            raise ValueError(f"{_option(name)}: must be {wanted}, not {one}")
-
-
-def _option(name: str) -> str:
-    return "--" + name.replace("_", "-")
+PROFILES: Final = ("quick", "cpu", "full")
+_FOLDER: Final = Path(__file__).parent / "profiles"
+_POSITIVE: Final = ("temperature", "sweep_temperatures", "evaluator_rate", "generator_rate")
+_LEAST: Final = {"exhaustive_requests": 0, "order_permutations": 2, "random_lists": 2}  # 2: to have a variance
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """Sizes of models, data, training and measures. The defaults are those of `cpu`."""
+    """Hold the sizes of models, data, training and measures; ``profiles/cpu.toml`` explains each."""
 
-    name: str = "cpu"
-    length: int = 6
-    dim: int = 64
-    heads: int = 4
-    field_dim: int = 16
-    evaluator_layers: int = 6
-    sort_layers: int = 3
-    generator_layers: int = 4
-    evaluator_epochs: int = 2
-    evaluator_batch: int = 512
-    evaluator_rate: float = 2e-3
-    evaluator_decay: float = 0.01
-    evaluator_dropout: float = 0.0
-    generator_epochs: int = 10
-    generator_batch: int = 128
-    generator_rate: float = 1e-3
-    generator_decay: float = 0.01
-    generator_dropout: float = 0.0
-    mining_slates: int = 30_000
-    valid_slates: int = 1_000
-    beam: int = 8
-    local_search: SearchedLists = "best"
-    seeds: int = 3
-    sweep_seeds: int = 1
-    sweep_slates: int = 8_000
-    ablation_beam: int = 2
-    ablation_slates: int = 30_000
-    alpha: float = 0.01
-    temperature: float = 0.02
-    sweep_beams: tuple[int, ...] = (1, 2, 4, 8, 16)
-    sweep_alphas: tuple[float, ...] = (0.0, 0.01, 0.1, 1.0)
-    sweep_temperatures: tuple[float, ...] = (0.005, 0.02, 0.1, 0.5, 1.0)
-    test_requests: int = 1_000
-    random_lists: int = 10_000
-    order_requests: int = 100
-    order_sets: int = 20
-    order_permutations: int = 60
-    exhaustive_requests: int = 50
-    objectives: tuple[Triple, ...] = ()
+    name: str
+    length: int
+    dim: int
+    heads: int
+    field_dim: int
+    evaluator_layers: int
+    sort_layers: int
+    generator_layers: int
+    evaluator_epochs: int
+    evaluator_batch: int
+    evaluator_rate: float
+    evaluator_decay: float
+    evaluator_dropout: float
+    generator_epochs: int
+    generator_batch: int
+    generator_rate: float
+    generator_decay: float
+    generator_dropout: float
+    mining_slates: int
+    valid_slates: int
+    beam: int
+    local_search: Literal["best", "all"]
+    seeds: int
+    sweep_seeds: int
+    sweep_slates: int
+    ablation_beam: int
+    ablation_slates: int
+    alpha: float
+    temperature: float
+    sweep_beams: tuple[int, ...]
+    sweep_alphas: tuple[float, ...]
+    sweep_temperatures: tuple[float, ...]
+    test_requests: int
+    random_lists: int
+    order_requests: int
+    order_sets: int
+    order_permutations: int
+    exhaustive_requests: int
+    objectives: tuple[Weights, ...]
 
     def __post_init__(self) -> None:
-        optional = ("exhaustive_requests",)
         for field in dataclasses.fields(self):
             if field.type in ("int", "tuple[int, ...]"):
-                least = 0 if field.name in optional else 1
-                _require(field.name, getattr(self, field.name), partial(operator.le, least), f"at least {least}")
-        for name in ("order_permutations", "random_lists"):
-            _require(name, getattr(self, name), lambda x: x >= 2, "at least 2 to have a variance")
-        for name in ("temperature", "sweep_temperatures", "evaluator_rate", "generator_rate"):
-            _require(name, getattr(self, name), lambda x: 0 < x < math.inf, "positive")
+                least = _LEAST.get(field.name, 1)
+                self._require(field.name, partial(operator.le, least), f"at least {least}")
+        for name in _POSITIVE:
+            self._require(name, lambda x: 0 < x < math.inf, "positive")
         for name in ("alpha", "sweep_alphas"):
-            _require(name, getattr(self, name), lambda x: 0 <= x < math.inf, "at least 0")
-        if self.local_search not in get_args(SearchedLists):
-            raise ValueError(f"--local-search: must be best or all, not {self.local_search!r}")
-        for check in (self.value_config, self.generator_config):  # what is left they refuse now, not hours later
-            check()
-        for options in (self.value_options, self.generator_options):
-            options(0)
+            self._require(name, lambda x: 0 <= x < math.inf, "at least 0")
+        self._require("objectives", _is_mix, "three numbers of at least 0, not all 0")
+        # The rest is checked by the models' and the training loop's own options: now, not hours later.
+        self.value_config()
+        self.generator_config()
+        self.value_options(0)
+        self.generator_options(0)
+
+    def _require(self, name: str, fits: Callable[[Any], bool], wanted: str) -> None:
+        value = getattr(self, name)
+        for one in value if isinstance(value, tuple) else (value,):
+            if not fits(one):
+                raise ValueError(f"{name}: must be {wanted}, not {one}")
 
     def value_config(self, input_block: InputBlock = "fields", head: HeadKind = "hazard") -> ValueConfig:
-        """DeGRe's evaluator, or SORT for ``concat``."""
+        """Return the sizes of DeGRe's evaluator, or of SORT for ``concat``."""
         layers = self.evaluator_layers if input_block == "fields" else self.sort_layers
-        return ValueConfig(
-            dim=self.dim,
-            layers=layers,
-            heads=self.heads,
-            list_length=self.length,
-            field_dim=self.field_dim,
-            dropout=self.evaluator_dropout,
-            input_block=input_block,
-            head=head,
-        )
+        sizes: dict[str, Any] = self._sizes(layers, self.evaluator_dropout)
+        return ValueConfig(**sizes, input_block=input_block, head=head)
 
     def generator_config(self) -> GeneratorConfig:
-        """The sizes of every learnt generator."""
-        return GeneratorConfig(
-            dim=self.dim,
-            layers=self.generator_layers,
-            heads=self.heads,
-            list_length=self.length,
-            field_dim=self.field_dim,
-            dropout=self.generator_dropout,
-        )
+        """Return the sizes of every learnt generator."""
+        sizes: dict[str, Any] = self._sizes(self.generator_layers, self.generator_dropout)
+        return GeneratorConfig(**sizes)
 
     def value_options(self, seed: int) -> TrainOptions:
-        """How evaluators and judges are trained."""
-        return TrainOptions(
-            epochs=self.evaluator_epochs,
-            batch_size=self.evaluator_batch,
-            learning_rate=self.evaluator_rate,
-            weight_decay=self.evaluator_decay,
-            seed=seed,
-        )
+        """Return the training options of evaluators and judges."""
+        return self._training("evaluator", seed)
 
     def generator_options(self, seed: int) -> TrainOptions:
-        """How generators are trained, the baselines too."""
-        return TrainOptions(
-            epochs=self.generator_epochs,
-            batch_size=self.generator_batch,
-            learning_rate=self.generator_rate,
-            weight_decay=self.generator_decay,
-            seed=seed,
-        )
+        """Return the training options of generators, the baselines included."""
+        return self._training("generator", seed)
+
+    def _sizes(self, layers: int, dropout: float) -> dict[str, Any]:
+        shared = {"dim": self.dim, "heads": self.heads, "list_length": self.length, "field_dim": self.field_dim}
+        return {**shared, "layers": layers, "dropout": dropout}
+
+    def _training(self, model: str, seed: int) -> TrainOptions:
+        names = {"epochs": "epochs", "batch_size": "batch", "learning_rate": "rate", "weight_decay": "decay"}
+        sizes: dict[str, Any] = {option: getattr(self, f"{model}_{name}") for option, name in names.items()}
+        return TrainOptions(**sizes, seed=seed)
 
 
-PROFILES: Final[Mapping[str, Profile]] = {
-    "quick": Profile(
-        name="quick",
-        mining_slates=10_000,
-        valid_slates=500,
-        seeds=1,
-        sweep_slates=4_000,
-        ablation_slates=10_000,
-        sweep_beams=(1, 2, 4, 8),
-        sweep_alphas=(0.0, 0.01, 1.0),
-        sweep_temperatures=(0.005, 0.02, 0.1, 1.0),
-        test_requests=300,
-        exhaustive_requests=12,
-    ),
-    "cpu": Profile(),
-    "full": Profile(
-        name="full",
-        dim=128,
-        mining_slates=1_000_000,
-        valid_slates=6_040,
-        local_search="all",
-        seeds=5,
-        sweep_seeds=5,
-        sweep_slates=1_000_000,
-        ablation_slates=1_000_000,
-        test_requests=6_040,
-        exhaustive_requests=200,
-    ),
-}
-"""`full` names more slates than there are, which means all of them."""
-
-_HELP: Final = {
-    "length": "positions to fill",
-    "dim": "width of all transformers",
-    "evaluator_decay": "weight decay of evaluators and judges",
-    "generator_decay": "weight decay of generators",
-    "mining_slates": "training requests that sequences are mined for",
-    "valid_slates": "validation requests that sequences are mined for",
-    "beam": "beam size B of the main rows",
-    "local_search": "which of the beam's lists are searched from: best or all",
-    "seeds": "seeds of every learnt generator in the main table",
-    "sweep_seeds": "seeds of ablations and sweeps",
-    "sweep_slates": "training requests of the sweeps",
-    "ablation_slates": "training requests of the ablations",
-    "test_requests": "test requests, drawn with a fixed seed",
-    "random_lists": "random comparison lists per request",
-    "exhaustive_requests": "test requests of which all lists are valued",
-    "objectives": "α,β,γ mixes, separated by semicolons (default: clicks; where the truth is known also 5,1,1)",
-}
+def load_profile(asked: str, changes: Mapping[str, Any] | None = None) -> Profile:
+    """Read a profile by name or file, with `changes` to its sizes. Raises `ValueError` naming file and key."""
+    path = _FOLDER / f"{asked}.toml" if asked in PROFILES else Path(asked)
+    sizes = _read(_FOLDER / "cpu.toml") | _read(path) | {"name": path.stem}
+    profile = _profile(sizes, str(path))
+    return _profile(sizes | dict(changes), "--set") if changes else profile
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """``--profile``, and one option per size, absent unless given."""
-    parser.add_argument("--profile", choices=tuple(PROFILES), default="cpu", help="default: %(default)s")
-    group = parser.add_argument_group("sizes", "each overrides the profile's")
-    for field in dataclasses.fields(Profile):
-        if field.name != "name":
-            parse, metavar = _PARSERS[str(field.type)]
-            group.add_argument(_option(field.name), type=parse, metavar=metavar, help=_HELP.get(field.name))
+    """Add ``--profile`` and ``--set``."""
+    known = ", ".join(PROFILES)
+    text = f"sizes: {known}, or a TOML file (default: %(default)s)"
+    parser.add_argument("--profile", default="cpu", metavar="NAME|FILE", help=text)
+    text = "change one size of the profile, such as dim=32 or sweep_beams=[1,2]; repeatable"
+    parser.add_argument("--set", action="append", type=_change, metavar="KEY=VALUE", help=text)
 
 
 def chosen_profile(arguments: argparse.Namespace) -> Profile:
-    """The profile with the sizes that were given. Raises `ValueError` naming a size that makes no sense."""
-    given = {f.name: getattr(arguments, f.name, None) for f in dataclasses.fields(Profile) if f.name != "name"}
-    return dataclasses.replace(PROFILES[arguments.profile], **{k: v for k, v in given.items() if v is not None})
+    """Read the profile that the command line asks for. Raises `ValueError` naming file and key."""
+    return load_profile(arguments.profile, dict(arguments.set or ()))
 
 
-def _integers(text: str) -> tuple[int, ...]:
-    return _separated(text, int, "whole numbers")
-
-
-def _numbers(text: str) -> tuple[float, ...]:
-    return _separated(text, float, "numbers")
-
-
-def _separated(text: str, parse: Callable[[str], _Number], wanted: str) -> tuple[_Number, ...]:
+def _read(path: Path) -> dict[str, Any]:
     try:
-        return tuple(parse(part) for part in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"must be {wanted} separated by commas, not {text!r}") from None
+        return tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise ValueError(f"--profile: must be {', '.join(PROFILES)} or a TOML file, not {str(path)!r}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: is not TOML: {error}") from None
 
 
-def _mixes(text: str) -> tuple[Any, ...]:
-    return tuple(parse_weights(part) for part in text.split(";"))
+def _profile(sizes: Mapping[str, Any], origin: str) -> Profile:
+    unknown = sorted(sizes.keys() - {field.name for field in dataclasses.fields(Profile)})
+    if unknown:
+        raise ValueError(f"{origin}: {unknown[0]}: is not a size of a profile")
+    try:
+        return msgspec.convert(sizes, Profile)
+    except msgspec.ValidationError as error:
+        text, _, key = str(error).partition(" - at `$.")
+        raise ValueError(": ".join(part for part in (origin, key.rstrip("`"), text) if part)) from None
 
 
-_PARSERS: Final[Mapping[str, tuple[Callable[[str], Any], str]]] = {
-    "int": (int, "N"),
-    "float": (float, "X"),
-    "SearchedLists": (str, "WHICH"),
-    "tuple[int, ...]": (_integers, "N,…"),
-    "tuple[float, ...]": (_numbers, "X,…"),
-    "tuple[Triple, ...]": (_mixes, "A,B,G;…"),
-}
+def _is_mix(weights: Weights) -> bool:
+    return all(0 <= weight < math.inf for weight in weights) and any(weights)
+
+
+def _change(text: str) -> tuple[str, Any]:
+    """Read ``KEY=VALUE``, the value as TOML; a bare word is a string."""
+    key, equals, value = text.partition("=")
+    if not (key and equals and value):
+        raise argparse.ArgumentTypeError(f"must be KEY=VALUE, not {text!r}")
+    try:
+        return key, tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key, value

@@ -1,6 +1,6 @@
-"""The report of an experiment, from whatever is done: JSON with every figure, Markdown tables, two plots.
+"""Report an experiment from the steps that are done: JSON with every figure, Markdown tables, two plots.
 
-It can be written at any time; what no finished step tells is "not run".
+It can be written at any time; figures of steps that are not done say "not run".
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from typing import Any, Final
 
 import torch
 
-from models.evaluation.degre.accuracy_steps import ACCURACY_FILE, ACCURACY_STEP
 from models.evaluation.degre.figures import (
     difference_table,
     exhaustive_table,
@@ -38,7 +37,7 @@ from models.evaluation.degre.planners_table import (
     BASELINES,
     EXHAUSTIVE,
     PRIOR,
-    Planner,
+    PlannerRow,
     ablations,
     beamed,
     distilled,
@@ -48,45 +47,41 @@ from models.evaluation.degre.planners_table import (
     sweeps,
 )
 from models.evaluation.degre.plots import BARS_FILE, SWEEPS_FILE, draw_bars, draw_sweeps
-from models.evaluation.degre.scores import Run, finished, score, score_sets
-from models.evaluation.degre.steps import Step, is_done, read_marker
-from models.evaluation.degre.value_accuracy import accuracy_table
+from models.evaluation.degre.scores import PlannerRun, finished, score, score_sets
+from models.evaluation.degre.value_accuracy import ACCURACY_FILE, ACCURACY_STEP, accuracy_table
 from models.evaluation.degre.workspace import DATA, Workspace
+from models.evaluation.steps import OPTIONS_FILE, ExperimentStep, is_done, read_marker
 from models.files import whole_file, write_json
 
 REPORT_FILE: Final = "report.md"
 FIGURES_FILE: Final = "report.json"
 
 
-def write_report(space: Workspace, steps: Sequence[Step], command: str) -> str:
-    """Value what has not been valued yet, write all files, return the Markdown. `steps` are all there could be."""
-    if not is_done(space.root, DATA):
-        raise ValueError(f"{space.root}: nothing is done yet that could be reported")
+def write_report(space: Workspace, steps: Sequence[ExperimentStep], command: str) -> str:
+    """Value all lists that are not valued yet, write all files, return the Markdown. `steps` are all there could be."""
     profile = space.profile
     everyone = [*main_planners(space), *ablations(profile), *sweep_planners(profile)]
-    runs = [Run(p, mix, s) for p in everyone for mix in range(len(space.mixes)) for s in range(profile.seeds)]
-    runs += [Run(p, 0, s) for p in everyone for s in range(profile.seeds, profile.sweep_seeds)]
+    runs = [PlannerRun(p, mix, s) for p in everyone for mix in range(len(space.mixes)) for s in range(profile.seeds)]
+    runs += [PlannerRun(p, 0, s) for p in everyone for s in range(profile.seeds, profile.sweep_seeds)]
     score(space, finished(space.root, runs))
-    score_sets(space, finished(space.root, [Run(planner, 0, 0) for planner in main_planners(space)]))
+    score_sets(space, finished(space.root, [PlannerRun(planner, 0, 0) for planner in main_planners(space)]))
     report = figures(space, steps, command)
     write_json(space.root / FIGURES_FILE, report)
-    shown = {
-        SWEEPS_FILE: draw_sweeps(space.root / SWEEPS_FILE, report["sweeps"]),
-        BARS_FILE: draw_bars(space.root / BARS_FILE, report["hit_rates"]),
-    }
-    text = markdown(space, report, [name for name, drawn in shown.items() if drawn])
+    draw_sweeps(space.root / SWEEPS_FILE, report["sweeps"])
+    draw_bars(space.root / BARS_FILE, report["hit_rates"])
+    text = markdown(space, report)
     with whole_file(space.root / REPORT_FILE) as partial:
         partial.write_text(text, "utf-8")
     return text
 
 
-def main_planners(space: Workspace) -> tuple[Planner, ...]:
-    """The rows of the main table."""
+def main_planners(space: Workspace) -> tuple[PlannerRow, ...]:
+    """Return the rows of the main table."""
     return (*searches(space.profile), EXHAUSTIVE, *BASELINES, *reversed(distilled(space.profile)))
 
 
-def figures(space: Workspace, steps: Sequence[Step], command: str) -> dict[str, Any]:
-    """Everything that is known, as plain JSON."""
+def figures(space: Workspace, steps: Sequence[ExperimentStep], command: str) -> dict[str, Any]:
+    """Compute everything that is known, as plain JSON."""
     profile, rows = space.profile, main_planners(space)
     best = distilled(profile)[:2]
     rivals = [p for p in rows if p.family in ("baseline", "degre", "search")] + [PRIOR]
@@ -113,8 +108,8 @@ def figures(space: Workspace, steps: Sequence[Step], command: str) -> dict[str, 
     }
 
 
-def markdown(space: Workspace, report: dict[str, Any], plots: Sequence[str]) -> str:
-    """The report for reading."""
+def markdown(space: Workspace, report: dict[str, Any]) -> str:
+    """Write the report for reading."""
     titles = {judge.name: judge.title for judge in space.judges}
     setting = report["setting"]
     accuracy = report["accuracy"]
@@ -123,7 +118,7 @@ def markdown(space: Workspace, report: dict[str, Any], plots: Sequence[str]) -> 
         _preamble(setting),
         f"## Generators (Table 2's form)\n\nA planner that searches a judge itself is a ceiling under it: {CEILING}.",
         hit_tables(report["hit_rates"], titles),
-        *(f"![{name}]({name})" for name in plots if name == BARS_FILE),
+        *_picture(space, BARS_FILE),
         "## Paired differences of hit rates",
         difference_tables(report["differences"], titles),
         f"## Gains over the {PRIOR.title}",
@@ -135,12 +130,12 @@ def markdown(space: Workspace, report: dict[str, Any], plots: Sequence[str]) -> 
         "## Against all lists",
         exhaustive_tables(report["exhaustive"], titles),
         "## Evaluators (Table 3's form)",
-        MISSING if accuracy is None else accuracy_table(accuracy["rows"]) + f"\n{accuracy['lists']} test lists.",
+        MISSING if accuracy is None else accuracy_table(accuracy["rows"]) + f"\n\n{accuracy['lists']} test lists.",
         "## Ablations (Table 4's form)",
         hit_tables(report["ablations"], titles),
         "## Sweeps (Figure 4's form)",
         sweep_tables(report["sweeps"], titles),
-        *(f"![{name}]({name})" for name in plots if name == SWEEPS_FILE),
+        *_picture(space, SWEEPS_FILE),
     ]
     for mix in report["mixes"]:
         weights = ", ".join(f"{w:g}" for w in mix["weights"])
@@ -150,8 +145,12 @@ def markdown(space: Workspace, report: dict[str, Any], plots: Sequence[str]) -> 
     return "\n\n".join(parts) + "\n"
 
 
+def _picture(space: Workspace, name: str) -> list[str]:
+    return [f"![{name}]({name})"] if (space.root / name).exists() else []
+
+
 def _setting(space: Workspace, command: str) -> dict[str, Any]:
-    data = json.loads((space.root / DATA / "options.json").read_text("utf-8"))
+    data = json.loads((space.root / DATA / OPTIONS_FILE).read_text("utf-8"))
     lists = read_marker(space.root, DATA)
     assert lists is not None
     return {
@@ -196,10 +195,7 @@ def _accuracy(space: Workspace) -> dict[str, Any] | None:
 def _sweeps(space: Workspace) -> list[dict[str, Any]]:
     profile = space.profile
     table = hit_table(space, sweep_planners(profile), 0, profile.sweep_seeds)
-    rows = {
-        judge: {row["planner"]: row for row in part["rows"]} if part is not None else {}
-        for judge, part in table.items()
-    }
+    rows = {judge: {row["planner"]: row for row in part["rows"]} if part else {} for judge, part in table.items()}
     return [
         {
             "symbol": sweep.symbol,
@@ -212,6 +208,6 @@ def _sweeps(space: Workspace) -> list[dict[str, Any]]:
     ]
 
 
-def _step(root: Path, step: Step) -> dict[str, Any]:
+def _step(root: Path, step: ExperimentStep) -> dict[str, Any]:
     marker = read_marker(root, step.name) or {"seconds": None, "resumed": False, "notes": {}}
     return {"step": step.name, "seconds": marker["seconds"], "resumed": marker["resumed"], "notes": marker["notes"]}

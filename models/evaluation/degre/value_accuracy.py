@@ -1,8 +1,8 @@
-"""How well evaluators say what shown lists were worth: the form of DeGRe's Table 3, with intervals.
+"""Measure how well evaluators estimate the clicks of shown lists: DeGRe's Table 3, with intervals.
 
 Per evaluator R-AUC (eq. 15), PCOC and RMSE of the clicks of whole test lists, and the share of shown items whose
-estimated increment of clicks is negative. It sees estimates and labels; it knows nothing about how evaluators are
-trained, nor about planners.
+estimated increment of clicks is negative. The steps train the baselines on the evaluator's half of the lists and
+measure all evaluators on the test lists.
 
 Axis letters: n lists, T positions.
 """
@@ -10,31 +10,60 @@ Axis letters: n lists, T positions.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from models.baselines.evaluators import EvaluatorLike
+from models.baselines.evaluators import (
+    EVALUATOR_BASELINES,
+    EvaluatorLike,
+    ValueModelEvaluator,
+    load_evaluator_baseline,
+    train_evaluator_baseline,
+)
+from models.contract.arrays import Floats, Ints
 from models.data.batches import ListArrays, batches
 from models.data.slates import SlateArrays
+from models.evaluation.degre.data import exposed_lists
+from models.evaluation.degre.judges import EVALUATOR
+from models.evaluation.degre.value_steps import train_step
+from models.evaluation.degre.workspace import Workspace
+from models.evaluation.steps import ExperimentStep
+from models.evaluation.tables import markdown_table
+from models.files import write_json
+from models.training.loop import STATE_FILE
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 Statistic = Callable[[Ints], float]
 """A measure of n lists, each counted as often as the weights [n] say; NaN where it is not defined."""
 
 _BATCH: Final = 512
 _LEVEL: Final = 0.95
-MEASURES: Final = ("r_auc", "pcoc", "rmse", "negative_increments")
+MEASURES: Final = {
+    "r_auc": "R-AUC ↑",
+    "pcoc": "PCOC → 1",
+    "rmse": "RMSE ↓",
+    "negative_increments": "negative increments",
+}
+
+GROUP: Final = "accuracy"
+ACCURACY_STEP: Final = "accuracy"
+ACCURACY_FILE: Final = "accuracy.json"
+VALUE_ROWS: Final = {
+    "evaluator-concat-papers": "SORT, as in the papers",
+    "evaluator-papers": "DeGRe-E, as in the papers",
+    "evaluator-concat": "SORT, hazards",
+    EVALUATOR: "DeGRe-E, hazards",
+}
+"""List value models of the table, all trained on the evaluator's half."""
 
 
 @dataclass(frozen=True)
 class Estimates:
-    """What an evaluator expects of n lists and what came of them.
+    """Hold an evaluator's estimates of n lists and the clicks that they got.
 
     `predicted` and `clicks` [n] are of whole lists; `falling` [n] counts the items of negative increment among each
     list's `items` [n].
@@ -46,6 +75,42 @@ class Estimates:
     items: Ints
 
 
+def accuracy_steps(space: Workspace) -> list[ExperimentStep]:
+    """Make the steps that train the table's evaluators, and the one that measures them."""
+    own = [train_step(space, name, GROUP) for name in VALUE_ROWS if name != EVALUATOR]
+    return [*own, *(_baseline_step(space, name) for name in EVALUATOR_BASELINES), _measure_step(space)]
+
+
+def _baseline_step(space: Workspace, name: str) -> ExperimentStep:
+    config, options = space.profile.value_config(), space.profile.value_options(0)
+
+    def run(folder: Path) -> Mapping[str, Any]:
+        train, valid = (exposed_lists(space.data.half(split, 0)) for split in ("train", "valid"))
+        data = (space.data.spec, train, valid)
+        resume = (folder / STATE_FILE).exists()
+        train_evaluator_baseline(name, *data, config, options, folder, space.device, resume=resume)
+        return {"lists": len(train)}
+
+    return ExperimentStep(_folder(name), GROUP, {**asdict(config), **asdict(options)}, run)
+
+
+def _measure_step(space: Workspace) -> ExperimentStep:
+    def run(folder: Path) -> Mapping[str, Any]:
+        evaluators: dict[str, EvaluatorLike] = {
+            name: load_evaluator_baseline(space.root / _folder(name), space.device) for name in EVALUATOR_BASELINES
+        }
+        evaluators |= {title: ValueModelEvaluator(space.checkpoint(name).model) for name, title in VALUE_ROWS.items()}
+        test = space.data.slates["test"]
+        write_json(folder / ACCURACY_FILE, evaluator_accuracy(evaluators, test, seed=0, device=space.device))
+        return {"lists": len(test)}
+
+    return ExperimentStep(ACCURACY_STEP, GROUP, {}, run)
+
+
+def _folder(name: str) -> str:
+    return f"evaluators/{name}"
+
+
 def evaluator_accuracy(
     evaluators: Mapping[str, EvaluatorLike],
     test: ListArrays | SlateArrays,
@@ -54,7 +119,9 @@ def evaluator_accuracy(
     device: torch.device | str = "cpu",
     draws: int = 1000,
 ) -> dict[str, Any]:
-    """``{"lists", "level", "draws", "rows"}``, one row per evaluator in the order given; plain JSON types.
+    """Measure evaluators on test lists: ``{"lists", "level", "draws", "rows"}``, plain JSON types.
+
+    There is one row per evaluator, in the order given.
 
     A row holds ``evaluator`` and per measure ``{"value", "low", "high"}``, the percentile bootstrap over lists; all
     evaluators see the same resampled lists. A measure that the lists do not define is None. Lists without a shown item
@@ -70,13 +137,9 @@ def evaluator_accuracy(
 
 
 def accuracy_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The rows of `evaluator_accuracy` as Markdown, each measure with its interval."""
-    lines = [
-        "| evaluator | R-AUC ↑ | PCOC → 1 | RMSE ↓ | negative increments |",
-        "|---|---|---|---|---|",
-        *(f"| {row['evaluator']} | " + " | ".join(_cell(row[name]) for name in MEASURES) + " |" for row in rows),
-    ]
-    return "\n".join(lines) + "\n"
+    """Lay out the rows of `evaluator_accuracy` as Markdown, each measure with its interval."""
+    cells = [[row["evaluator"], *(_cell(row[name]) for name in MEASURES)] for row in rows]
+    return markdown_table(["evaluator", *MEASURES.values()], cells)
 
 
 def _cell(measure: Mapping[str, float] | None) -> str:
@@ -86,7 +149,7 @@ def _cell(measure: Mapping[str, float] | None) -> str:
 
 
 def _as_slates(test: ListArrays | SlateArrays, device: torch.device) -> dict[str, Tensor]:
-    """Tensors with ``exposed`` [n, T] and ``valid``; of lists alone, the candidates are the items shown."""
+    """Return tensors with ``exposed`` [n, T] and ``valid``; candidates of lists alone are the shown items."""
     data = test.tensors(device)
     if isinstance(test, ListArrays):
         places = torch.arange(test.labels.shape[1], device=device)
@@ -127,7 +190,7 @@ def _interval(value: float, statistic: Statistic, weights: Ints) -> dict[str, fl
 
 
 def statistics(found: Estimates) -> dict[str, Statistic]:
-    """The four measures as functions of how often each list is counted; all weights 1 give `models.judging.metrics`."""
+    """Return the four measures as functions of list weights; weights of 1 give `models.judging.metrics`."""
     errors = np.square(found.predicted - found.clicks)
     return {
         "r_auc": _weighted_r_auc(found.predicted, found.clicks),
@@ -138,7 +201,7 @@ def statistics(found: Estimates) -> dict[str, Statistic]:
 
 
 def _weighted_r_auc(predicted: Floats, truth: Floats) -> Statistic:
-    """`metrics.r_auc` of resampled lists without sorting again: O(n · different truths) a call.
+    """Compute `metrics.r_auc` of resampled lists without sorting again: O(n · different truths) a call.
 
     Equal predictions share a rank, and each list is compared with those of lower rank and lower truth.
     """

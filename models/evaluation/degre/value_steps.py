@@ -1,7 +1,7 @@
-"""Steps around value models: train evaluator and judges, and let each value random lists, permuted sets and all lists.
+"""Train evaluator and judges, and let each value random lists, permuted sets and all lists.
 
-What a valuer says of the comparison lists is computed once and shared by all planners. Comparison values are written
-in shards, so that an interruption costs one shard.
+The values of the comparison lists are computed once and shared by all planners. They are written in shards, so that an
+interruption costs one shard.
 
 Axis letters: R requests, K comparison lists, S sets, P permutations, L positions, M objective mixes.
 """
@@ -15,16 +15,14 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
+from models.contract.arrays import Floats32, Ints
 from models.contract.spec import OBJECTIVES
 from models.data.batches import ListArrays
-from models.evaluation.degre.arrays import save_array, save_arrays
-from models.evaluation.degre.data import exposed_lists, prepare_data
+from models.evaluation.degre.data import exposed_lists, prepare_data, save_array, save_arrays
 from models.evaluation.degre.hit_rate import permuted_sets, random_lists
 from models.evaluation.degre.judges import EVALUATOR, mix_values
-from models.evaluation.degre.steps import Step
 from models.evaluation.degre.workspace import (
     DATA,
     MIXED,
@@ -34,6 +32,7 @@ from models.evaluation.degre.workspace import (
     exhaustive_step,
     value_step,
 )
+from models.evaluation.steps import ExperimentStep
 from models.files import file_digest
 from models.judging.gate import HeldOut, choose_shares
 from models.judging.judge import mixes
@@ -42,7 +41,7 @@ from models.nets.value import HeadKind, InputBlock
 from models.planners.search.exhaustive import all_lists
 from models.training.loop import STATE_FILE
 from models.training.value import CHECKPOINT_FILE
-from models.training.value_fit import Fitted, fit_value_model, settle
+from models.training.value_fit import Fitted, Setup, settle
 
 COMPARISON_SEED: Final = 14
 MOST_LISTS: Final = 1_000_000
@@ -54,7 +53,7 @@ ORDER_FILE: Final = "orders.npy"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ValueModel:
-    """A value model to train: which architecture, on which half of the lists, with which seed."""
+    """Describe a value model to train: its architecture, its half of the lists, its seed."""
 
     name: str
     half: int
@@ -78,51 +77,40 @@ VALUE_MODELS: Final = {
 }
 
 
-def data_step(space: Workspace) -> Step:
-    """Encode the list file."""
+def data_step(space: Workspace) -> ExperimentStep:
+    """Make the step that encodes the list file."""
 
     def run(folder: Path) -> Mapping[str, Any]:
         prepare_data(space.source, folder, space.profile.length)
         return {"lists": {name: len(slates) for name, slates in space.data.slates.items()}}
 
-    options = {"data": space.source.name, "sha256": file_digest(space.source), "length": space.profile.length}
-    return Step(DATA, "data", options, run)
+    options = {"data": space.source.name, "sha256": file_digest(space.source), **space.sizes("length")}
+    return ExperimentStep(DATA, "data", options, run)
 
 
-def train_step(space: Workspace, name: str, group: str) -> Step:
-    """Train one value model on its half of the lists."""
+def train_step(space: Workspace, name: str, group: str) -> ExperimentStep:
+    """Make the step that trains one value model on its half of the lists."""
     model = VALUE_MODELS[name]
     config = space.profile.value_config(model.input_block, model.head)
     options = space.profile.value_options(model.seed)
 
     def run(folder: Path) -> Mapping[str, Any]:
         train, valid = (exposed_lists(space.data.half(split, model.half)) for split in ("train", "valid"))
-        fitted = fit_value_model(
-            space.data.spec,
-            train,
-            valid,
-            config=dataclasses.replace(config, cosines=config.context != "none" and train.has_embeddings),
-            options=options,
-            folder=folder,
-            device=space.device,
-            resume=(folder / STATE_FILE).exists(),
-        )
-        notes = {
-            "lists": len(train),
-            "best_epoch": fitted.progress.best_epoch,
-            "valid_loss": fitted.progress.best_loss,
-            **_kept(space, fitted, train, valid),
-        }
+        own = dataclasses.replace(config, cosines=config.context != "none" and train.has_embeddings)
+        setup = Setup(space.data.spec, own, options, space.device)
+        fitted = setup.fit(train, valid, folder, resume=(folder / STATE_FILE).exists())
+        kept = _kept(space, fitted, train, valid)
         units = dict(zip(OBJECTIVES, space.data.units, strict=True))
         save_checkpoint(folder / CHECKPOINT_FILE, Checkpoint(fitted.model.cpu().eval(), units, {"family": name}))
-        return notes
+        best = {"best_epoch": fitted.progress.best_epoch, "valid_loss": fitted.progress.best_loss}
+        return {"lists": len(train), **best, **kept}
 
     noted = {**dataclasses.asdict(model), **dataclasses.asdict(config), **dataclasses.asdict(options)}
-    return Step(value_step(name), group, noted, run)
+    return ExperimentStep(value_step(name), group, noted, run)
 
 
 def _kept(space: Workspace, fitted: Fitted, train: ListArrays, valid: ListArrays) -> dict[str, Any]:
-    """Keep as much of what hazards learnt as proves itself on validation lists, and say how much."""
+    """Keep as much of a hazard model's correction as proves itself on validation lists, and note the shares."""
     if fitted.model.config.head != "hazard":
         return {}
     worths = mixes(fitted.model, space.data.units, MIXED)
@@ -131,50 +119,39 @@ def _kept(space: Workspace, fitted: Fitted, train: ListArrays, valid: ListArrays
     return {"shares": list(gate.shares)}
 
 
-def comparison_values_step(space: Workspace, name: str, group: str) -> Step:
-    """Value every request's random lists [M, R, K], and permuted sets of some requests [M, R', S, P]."""
-    sizes = space.profile
-    noted = {
-        key: getattr(sizes, key)
-        for key in ("test_requests", "random_lists", "order_requests", "order_sets", "order_permutations")
-    }
+def comparison_values_step(space: Workspace, name: str, group: str) -> ExperimentStep:
+    """Make the step that values every request's random lists [M, R, K] and some requests' sets [M, R', S, P]."""
+    sizes, seed = space.profile, COMPARISON_SEED
 
     def run(folder: Path) -> Mapping[str, Any]:
         valuer, valid = space.valuer(name), space.candidates
 
-        def values(rows: NDArray[np.int64], lists: NDArray[np.int64]) -> NDArray[np.float32]:
-            return mix_values(valuer.outcomes(rows, lists), space.mixes, space.data.units)
-
-        def compare(rows: NDArray[np.int64]) -> NDArray[np.float32]:
-            drawn = random_lists(valid[rows], rows.tolist(), sizes.length, sizes.random_lists, seed=COMPARISON_SEED)
+        def compare(rows: Ints) -> Floats32:
+            drawn = random_lists(valid[rows], rows.tolist(), sizes.length, sizes.random_lists, seed=seed)
             # Lists that begin alike stand together: valuers read common prefixes once.
-            return values(rows, np.stack([lists[np.lexsort(lists.T[::-1])] for lists in drawn]))
+            together = np.stack([lists[np.lexsort(lists.T[::-1])] for lists in drawn])
+            return mix_values(valuer.outcomes(rows, together), space.mixes, space.data.units)
 
-        def permute(rows: NDArray[np.int64]) -> NDArray[np.float32]:
-            sets = permuted_sets(
-                valid[rows],
-                rows.tolist(),
-                sizes.length,
-                sets=sizes.order_sets,
-                orders=sizes.order_permutations,
-                seed=COMPARISON_SEED,
-            )
-            flat = values(rows, sets.reshape(len(rows), -1, sizes.length))
-            return flat.reshape(len(flat), len(rows), sizes.order_sets, sizes.order_permutations)
+        def permute(rows: Ints) -> Floats32:
+            counts = {"sets": sizes.order_sets, "orders": sizes.order_permutations}
+            sets = permuted_sets(valid[rows], rows.tolist(), sizes.length, **counts, seed=seed)
+            outcomes = valuer.outcomes(rows, sets.reshape(len(rows), -1, sizes.length))
+            return mix_values(outcomes, space.mixes, space.data.units).reshape(-1, *sets.shape[:3])
 
         # On a CPU the activations of one request's lists already fill the caches.
         together = 1 if space.device.type == "cpu" else _SHARD
         _in_shards(folder, len(space.test), compare, f"random lists, {name}", together)
-        ordered = min(sizes.order_requests, len(space.test))
-        parts = [permute(rows) for rows in chunks(ordered, _SHARD)]
+        parts = [permute(rows) for rows in chunks(min(sizes.order_requests, len(space.test)), _SHARD)]
         save_array(folder / ORDER_FILE, np.concatenate(parts, axis=1))
         return {"requests": len(space.test), "lists": sizes.random_lists}
 
-    return Step(comparison_step(name), group, {**noted, **_mixes(space)}, run)
+    names = ("test_requests", "random_lists", "order_requests", "order_sets", "order_permutations")
+    options = {**space.sizes(*names), "mixes": sizes.objectives}
+    return ExperimentStep(comparison_step(name), group, options, run)
 
 
-def exhaustive_values_step(space: Workspace, name: str, group: str) -> Step:
-    """Value all lists of some requests under a valuer: sorted values [M, lists] and the best list [M, L] of each."""
+def exhaustive_values_step(space: Workspace, name: str, group: str) -> ExperimentStep:
+    """Make the step that values all lists of some requests: sorted values [M, lists], and the best list [M, L]."""
     sizes = space.profile
 
     def run(folder: Path) -> Mapping[str, Any]:
@@ -192,32 +169,30 @@ def exhaustive_values_step(space: Workspace, name: str, group: str) -> Step:
             save_arrays(path, values=np.sort(values, axis=1), best=best)
         return {"requests": wanted}
 
-    noted = {"exhaustive_requests": sizes.exhaustive_requests, **_mixes(space)}
-    return Step(exhaustive_step(name), group, noted, run)
+    options = {**space.sizes("exhaustive_requests"), "mixes": sizes.objectives}
+    return ExperimentStep(exhaustive_step(name), group, options, run)
 
 
-def load_comparison(root: Path, name: str) -> NDArray[np.float32]:
-    """The values [M, R, K] of the random lists under a valuer whose step is done, unsorted."""
+def load_comparison(root: Path, name: str) -> Floats32:
+    """Load the values [M, R, K] of the random lists under a valuer whose step is done, unsorted."""
     parts = sorted((root / comparison_step(name)).glob("part-*.npy"))
     return np.concatenate([np.load(path) for path in parts], axis=1)
 
 
-def load_orders(root: Path, name: str) -> NDArray[np.float32]:
-    """The values [M, R', S, P] of permuted sets under a valuer whose step is done."""
-    values: NDArray[np.float32] = np.load(root / comparison_step(name) / ORDER_FILE)
+def load_orders(root: Path, name: str) -> Floats32:
+    """Load the values [M, R', S, P] of permuted sets under a valuer whose step is done."""
+    values: Floats32 = np.load(root / comparison_step(name) / ORDER_FILE)
     return values
 
 
-def load_exhaustive(root: Path, name: str, requests: int) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
-    """Sorted values [M, lists] and best lists [M, L], request by request."""
+def load_exhaustive(root: Path, name: str, requests: int) -> Iterator[tuple[Floats32, Ints]]:
+    """Load sorted values [M, lists] and best lists [M, L], request by request."""
     for row in range(requests):
         with np.load(root / exhaustive_step(name) / f"{row}.npz") as archive:
             yield archive["values"], archive["best"]
 
 
-def _in_shards(
-    folder: Path, requests: int, values: Callable[[NDArray[np.int64]], NDArray[np.float32]], title: str, together: int
-) -> None:
+def _in_shards(folder: Path, requests: int, values: Callable[[Ints], Floats32], title: str, together: int) -> None:
     with tqdm(total=requests, desc=title, unit="request", disable=None) as bar:
         for i, rows in enumerate(chunks(requests, _SHARD)):
             path = folder / f"part-{i:05d}.npy"
@@ -225,7 +200,3 @@ def _in_shards(
                 parts = [values(rows[some]) for some in chunks(len(rows), together)]
                 save_array(path, np.concatenate(parts, axis=1))
             bar.update(len(rows))
-
-
-def _mixes(space: Workspace) -> dict[str, Any]:
-    return {"mixes": space.profile.objectives}

@@ -1,6 +1,4 @@
-"""The folder of an experiment: where every step's results lie, and how later steps and the report read them.
-
-It knows file names and sizes; it runs nothing.
+"""Name the results of every step in an experiment's folder, and read those that later steps share.
 
 Axis letters: R test requests, K comparison lists, L positions, M objective mixes.
 """
@@ -11,12 +9,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from models.contract.arrays import Bools, Ints
 from models.data.slates import SlateArrays
 from models.evaluation.degre.data import DegreData, load_data
 from models.evaluation.degre.judges import (
@@ -43,104 +41,108 @@ _SAMPLING_SEED: Final = 20
 
 @dataclass(frozen=True)
 class Workspace:
-    """An experiment's folder, list file, sizes and device."""
+    """Hold an experiment's folder, list file, sizes and device."""
 
     root: Path
     source: Path
     profile: Profile
     device: torch.device
 
+    def sizes(self, *names: str) -> dict[str, Any]:
+        """Return some sizes of the profile by name, for the options of a step."""
+        return {name: getattr(self.profile, name) for name in names}
+
     @cached_property
     def data(self) -> DegreData:
-        """The encoded list file; the step `DATA` must be done."""
+        """Load the encoded list file; the step `DATA` must be done."""
         return load_data(self.root / DATA)
 
     @cached_property
     def test(self) -> SlateArrays:
-        """The test requests that planners plan for."""
+        """Return the test requests that planners plan for."""
         return self.data.slates["test"].take(self.test_rows)
 
     @property
-    def candidates(self) -> NDArray[np.bool_]:
-        """Bool [R, N]: the candidates of the test requests, False for padding."""
-        valid: NDArray[np.bool_] = self.test.features["valid"].astype(np.bool_)
+    def candidates(self) -> Bools:
+        """Tell candidates of the test requests from padding, bool [R, N]."""
+        valid: Bools = self.test.features["valid"].astype(np.bool_)
         return valid
 
     @cached_property
-    def test_rows(self) -> NDArray[np.int64]:
-        """Their rows among all test requests."""
+    def test_rows(self) -> Ints:
+        """Draw the rows of `test` among all test requests."""
         return _sample(len(self.data.slates["test"]), self.profile.test_requests)
 
     def slates(self, count: int) -> SlateArrays:
-        """Up to `count` training requests of the evaluator's half; more of them extend fewer."""
+        """Draw up to `count` training requests of the evaluator's half; a larger count extends a smaller one."""
         half = self.data.half("train", 0)
         return half.take(_sample(len(half), count))
 
     @cached_property
     def valid(self) -> SlateArrays:
-        """Validation requests of the evaluator's half, on which generators stop early."""
+        """Draw validation requests of the evaluator's half, on which generators stop early."""
         half = self.data.half("valid", 0)
         return half.take(_sample(len(half), self.profile.valid_slates))
 
     @cached_property
     def mixes(self) -> tuple[Triple, ...]:
-        """The objective mixes; the first is that of the main tables."""
+        """Return the objective mixes; the first is that of the main tables."""
         if self.profile.objectives:
             return self.profile.objectives
         return (CLICKS_ONLY, MIXED) if self.data.counts_purchases and self.simulated else (CLICKS_ONLY,)
 
     @property
     def simulated(self) -> bool:
-        """Whether the truth is known."""
+        """Tell whether the truth is known."""
         return is_simulated(self.data.metadata)
 
     @property
     def judges(self) -> tuple[Judge, ...]:
-        """The judges that this data allows."""
+        """Return the judges that this data allows."""
         return tuple(judge for judge in JUDGES if self.simulated or TRUTH not in judge.members)
 
     def checkpoint(self, name: str) -> Checkpoint:
-        """A trained value model by the name of its step."""
+        """Load a trained value model by its name."""
         return load_checkpoint(self.root / value_step(name) / CHECKPOINT_FILE, self.device)
 
     @cached_property
     def evaluator(self) -> ListValueModel:
-        """The lookahead evaluator."""
+        """Load the lookahead evaluator."""
         return self.checkpoint(EVALUATOR).model
 
     def valuer(self, name: str) -> Valuer:
-        """A value model, or the truth, over the test requests."""
+        """Make a valuer of the test requests from a value model, or from the truth."""
         if name == TRUTH:
             return TruthValuer(self.data.metadata, self.test.request_ids, self.profile.length)
         return ModelValuer(self.checkpoint(name).model, self.test, self.profile.length, self.device)
 
 
 def value_step(name: str) -> str:
-    """The step that trains a value model."""
+    """Name the step that trains a value model."""
     return f"value/{name}"
 
 
 def comparison_step(name: str) -> str:
-    """The step that values random lists under a valuer."""
+    """Name the step that values random lists under a valuer."""
     return f"comparison/{name}"
 
 
 def exhaustive_step(name: str) -> str:
-    """The step that values all lists of some requests under a valuer."""
+    """Name the step that values all lists of some requests under a valuer."""
     return f"exhaustive/{name}"
 
 
 def planner_step(planner: str, mix: int, seed: int) -> str:
-    """The step that has a planner's lists of the test requests for one objective mix and seed."""
+    """Name the step that makes a planner's lists for one objective mix and seed."""
     return f"planners/{planner}/mix-{mix}/seed-{seed}"
 
 
-def chunks(count: int, size: int) -> Iterator[NDArray[np.int64]]:
-    """0 … count − 1 in runs of at most `size`."""
+def chunks(count: int, size: int) -> Iterator[Ints]:
+    """Cut 0 … count − 1 into runs of at most `size`."""
     for start in range(0, count, size):
         yield np.arange(start, min(start + size, count))
 
 
-def _sample(count: int, most: int) -> NDArray[np.int64]:
+def _sample(count: int, most: int) -> Ints:
     order = np.random.default_rng([_SAMPLING_SEED, count]).permutation(count)
     return order[:most]

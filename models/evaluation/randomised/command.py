@@ -12,27 +12,26 @@ import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import numpy as np
 
 from models.contract.spec import OBJECTIVES
 from models.evaluation.randomised.calibration import calibration
-from models.evaluation.randomised.coverage import Trial, coverage
+from models.evaluation.randomised.coverage import CoverageTrial, coverage
 from models.evaluation.randomised.estimators import compare_orders
-from models.evaluation.randomised.observe import Observed, Observer, random_lists
+from models.evaluation.randomised.observe import LogObserver, Observed, random_lists
 from models.evaluation.randomised.report import calibration_table, coverage_table, orders_table
 from models.files import file_digest, write_json
 from models.judging.metrics import mean_interval
 from models.nets.checkpoint import Checkpoint, load_checkpoint
-from models.options import parse_weights
+from models.options import check_at_least, parse_weights
 from models.planners.references.sort_gen import Preferences
-from models.planners.worth import Triple
 
 MIXES: Final = ((5.0, 1.0, 1.0), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
 KAPPAS: Final = (0.0, 1.0)
 MOST_LISTS: Final = 20_000
-"""Lists of a simulated log at most: more would take minutes and teach nothing new."""
+"""Ints of a simulated log at most: more would take minutes and teach nothing new."""
 _MIX: Final = "mix, in units"
 
 
@@ -61,9 +60,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Read, estimate, print the tables."""
     _check(arguments)
     checkpoint = load_checkpoint(arguments.checkpoint)
-    units = cast(Triple, tuple(checkpoint.units[o] for o in OBJECTIVES))
-    mixes = [Preferences(cast(Triple, weights), units) for weights in arguments.objectives or MIXES]
-    observer = Observer(
+    click, conversion, gmv = (checkpoint.units[o] for o in OBJECTIVES)
+    mixes = [Preferences(weights, (click, conversion, gmv)) for weights in arguments.objectives or MIXES]
+    observer = LogObserver(
         checkpoint,
         mixes,
         places=arguments.places,
@@ -92,10 +91,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _check(arguments: argparse.Namespace) -> None:
     """Raise `ValueError` naming an option that is out of range."""
-    for name in ("places", "head_width", "beam_width", "coverage"):
-        value = getattr(arguments, name)
-        if value is not None and value < 1:
-            raise ValueError(f"--{name.replace('_', '-')}: must be at least 1, not {value}")
+    check_at_least(arguments, places=1, head_width=1, beam_width=1, coverage=1)
     if not all(1 <= depth <= arguments.places for depth in arguments.depths):
         raise ValueError(f"--depths: must be within 1 and the {arguments.places} of --places, not {arguments.depths}")
 
@@ -120,11 +116,11 @@ def _orders(observed: Observed, mix: int, wish: Preferences, arguments: argparse
 
 
 def _coverage(arguments: argparse.Namespace, lists: int) -> Mapping[float, Sequence[dict[str, Any]]]:
-    trial = Trial(
+    trial = CoverageTrial(
         logs=arguments.coverage,
         lists=min(lists, MOST_LISTS),
-        places=min(arguments.places, Trial.items),
-        depths=[depth for depth in arguments.depths if depth <= Trial.items],
+        places=min(arguments.places, CoverageTrial.items),
+        depths=[depth for depth in arguments.depths if depth <= CoverageTrial.items],
         seed=arguments.seed,
     )
     return {kappa: coverage(trial, kappa) for kappa in KAPPAS}

@@ -13,15 +13,15 @@ from dataclasses import asdict
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from models.baselines.pointwise import fit_pointwise
 from models.data.lists import read_lists, read_metadata
 from models.datasets.simulator import Simulator, SimulatorConfig
 from models.evaluation.simulated.comparison import (
-    Case,
-    Comparison,
+    PlannerComparison,
     Searches,
+    SimulatedCase,
     Wish,
     gain_pairs,
     served_name,
@@ -30,8 +30,7 @@ from models.evaluation.simulated.diversity import mmr_rows, mmr_table
 from models.evaluation.simulated.report import gain_ratios, learning_curve_table, ratio_table, summarise, value_table
 from models.files import write_json
 from models.nets.checkpoint import Checkpoint, load_checkpoint
-from models.options import parse_weights
-from models.planners.worth import Triple
+from models.options import check_at_least, parse_weights
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -64,19 +63,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Plan, value, print the tables."""
-    for name in ("requests", "length"):
-        if getattr(arguments, name) < 1:
-            raise ValueError(f"--{name}: must be at least 1, not {getattr(arguments, name)}")
+    check_at_least(arguments, requests=1, length=1)
     checkpoints = [load_checkpoint(path) for path in arguments.checkpoint]
     check_alike(arguments.checkpoint, checkpoints)
     cases = read_cases(arguments.data, arguments.length, arguments.requests)
-    wish = Wish(cast(Triple, arguments.objectives))
+    wish = Wish(arguments.objectives)
     searches = Searches(arguments.head_widths, arguments.beam_widths)
     pointwise = None
     if not arguments.no_pointwise:
         train = list(read_lists(arguments.data, "train"))
         pointwise = fit_pointwise(train, checkpoints[0].spec, seed=arguments.seed)
-    comparison = Comparison.of(cases, checkpoints[0], wish, searches, pointwise)
+    comparison = PlannerComparison.of(cases, checkpoints[0], wish, searches, pointwise)
     figures, text = (_learning_curve if arguments.learning_curve else _pooled)(comparison, checkpoints, arguments.seed)
     report: dict[str, Any] = {
         "requests": len(cases),
@@ -97,14 +94,14 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def read_cases(data: Path, length: int, requests: int) -> list[Case]:
+def read_cases(data: Path, length: int, requests: int) -> list[SimulatedCase]:
     """The first `requests` test requests of a simulated list file. Raises `ValueError` if there are none."""
     simulator = Simulator(SimulatorConfig.from_metadata(read_metadata(data)))
-    cases: list[Case] = []
+    cases: list[SimulatedCase] = []
     for record in islice(read_lists(data, "test"), requests):
         if len(record.candidates) < length:
             raise ValueError(f"--length: {length} is more than the {len(record.candidates)} candidates of a request")
-        cases.append(Case(record, length, partial(simulator.list_value, simulator.find(record.request_id))))
+        cases.append(SimulatedCase(record, length, partial(simulator.list_value, simulator.find(record.request_id))))
     if not cases:
         raise ValueError(f"{data}: has no test lists")
     return cases
@@ -125,7 +122,7 @@ def describe(checkpoint: Checkpoint) -> str:
     return f"hazards of {config.states} states, list context: {config.context}"
 
 
-def _pooled(comparison: Comparison, checkpoints: Sequence[Checkpoint], seed: int) -> tuple[dict[str, Any], str]:
+def _pooled(comparison: PlannerComparison, checkpoints: Sequence[Checkpoint], seed: int) -> tuple[dict[str, Any], str]:
     """The figures of all checkpoints together, and their tables."""
     values = comparison.values(checkpoints)
     preferences = comparison.wish.in_units(checkpoints[0])
@@ -134,7 +131,9 @@ def _pooled(comparison: Comparison, checkpoints: Sequence[Checkpoint], seed: int
     return {"rows": rows, "ratios": ratios}, f"{value_table(rows)}\n\n{ratio_table(ratios)}"
 
 
-def _learning_curve(comparison: Comparison, checkpoints: Sequence[Checkpoint], seed: int) -> tuple[dict[str, Any], str]:
+def _learning_curve(
+    comparison: PlannerComparison, checkpoints: Sequence[Checkpoint], seed: int
+) -> tuple[dict[str, Any], str]:
     """The figures by the number of training lists, and their table."""
     groups: dict[int, list[Checkpoint]] = {}
     for checkpoint in checkpoints:

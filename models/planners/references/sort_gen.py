@@ -150,7 +150,7 @@ class ModelGains:
             worth: NDArray[np.float64] = self._model.increments(self._batch(lists))[:, -1].double().numpy()
         return worth
 
-    def _batch(self, lists: torch.Tensor) -> Mapping[str, torch.Tensor]:
+    def _batch(self, lists: torch.Tensor) -> dict[str, torch.Tensor]:
         items = {n: t[lists] for n, t in self._tensors.items() if n.startswith("item_") or n in _PER_ITEM}
         users = {n: t.expand(len(lists), -1) for n, t in self._tensors.items() if n.startswith("user_")}
         return items | users

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from models.nets.inputs import Batch
+from models.data.batches import Batch
 from models.nets.value import ListValueModel
 from models.planners.search.expansions import Expander
 from models.planners.search.prefix import Prefixes

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from models.nets.inputs import Batch
+from models.data.batches import Batch
 from models.nets.value import ListValueModel
 from models.planners.search.prefix import Alternatives, Prefixes, PrefixTree
 from models.planners.worth import Valuation

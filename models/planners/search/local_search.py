@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from models.nets.inputs import Batch
+from models.data.batches import Batch
 from models.nets.value import ListValueModel
 from models.planners.search.expansions import Expander, left_first
 from models.planners.worth import Valuation

@@ -18,10 +18,10 @@ from typing import Final, cast
 import torch
 from torch import Tensor
 
+from models.data.batches import Batch
 from models.nets.blocks import Block
 from models.nets.context import context_features
 from models.nets.heads import HeadInput
-from models.nets.inputs import Batch
 from models.nets.value import ListValueModel, priced
 
 _TOKENS: Final = 2048

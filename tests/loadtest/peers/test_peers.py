@@ -18,12 +18,9 @@ from loadtest.peers.same import SameError, check_same
 from loadtest.rig.contender import Memory
 from loadtest.rig.goodput import Trial
 from loadtest.rig.openloop.build import why_unavailable
-from models.contract.manifest import Limits
-from tests.deploy.files import ROOT
+from models.contract.manifest import DEMO_BUNDLE, Limits
 from tests.loadtest.tables import squeezed
 from tests.service.tiny_bundle import Options, write_bundle
-
-DEMO = ROOT / "bundles" / "demo" / "1"
 
 
 def results(*, ours: float = 2.0, peer: float = 4.0, our_goodput: float = 600, peer_goodput: float = 300) -> Results:
@@ -82,7 +79,7 @@ def test_every_peer_is_tuned_to_one_of_its_variants() -> None:
         assert setting in VARIANTS[peer]
         assert len({title(peer, variant) for variant in VARIANTS[peer]}) == len(VARIANTS[peer])
     with pytest.raises(ValueError, match="peer: 'nobody' is none of"):
-        contender("nobody", DEMO, {})
+        contender("nobody", DEMO_BUNDLE, {})
 
 
 def test_a_peer_without_its_environment_is_named(tmp_path: Path) -> None:
@@ -127,7 +124,7 @@ def test_a_short_comparison_runs_end_to_end(tmp_path: Path, capsys: pytest.Captu
     short = ["--closed-blocks", "1", "--closed-seconds", "0.2", "--blocks", "1", "--seconds", "0.2"]
     sizes = ["--candidates", "20", "--concurrency", "1", "2", "--budget-ms", "200"]
     search = ["--guess", "100", "--resolution", "9"]
-    where = ["--bundle", str(DEMO), "--peers", "fastapi", "--out", str(tmp_path)]
+    where = ["--bundle", str(DEMO_BUNDLE), "--peers", "fastapi", "--out", str(tmp_path)]
     assert command.main([*where, *short, *sizes, *search]) == 0
     said = capsys.readouterr()
     assert "3 contenders give the same lists for 64 requests" in said.err

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -213,4 +214,19 @@ def test_nobody_listening_and_a_cpu_that_is_not_there_are_named() -> None:
 def test_a_missing_compiler_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CC", "no-such-compiler")
     with pytest.raises(ClientUnavailable, match="needs a C compiler"):
+        client_program()
+
+
+def test_it_is_compiled_once_into_the_users_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    program = client_program()
+    assert program.parent == tmp_path / "listwright"
+    before = program.stat().st_mtime_ns
+    assert client_program().stat().st_mtime_ns == before
+
+
+def test_a_cache_folder_that_cannot_be_made_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(ClientUnavailable, match="XDG_CACHE_HOME"):
         client_program()

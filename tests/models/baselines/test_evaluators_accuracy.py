@@ -14,17 +14,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.baselines.evaluators import ValueModelEvaluator
-from models.data.batches import encode_lists
+from models.data.batches import Batch, encode_lists
 from models.data.fit_spec import fit_spec
 from models.data.lists import ListRecord
 from models.data.slates import encode_slates
 from models.evaluation.degre.value_accuracy import Estimates, accuracy_table, evaluator_accuracy, statistics
 from models.judging import metrics
 from models.judging.value_report import value_report
-from models.nets.inputs import Batch
 from models.nets.value import HeadKind, ValueConfig
 from tests.models.planners.examples import random_model
 from tests.models.planners.plain import shaken
+from tests.models.tables import compact
 from tests.models.training.records import make_record, make_records
 
 
@@ -124,7 +124,7 @@ def test_a_list_value_model_gets_the_figures_of_its_own_report(head: HeadKind) -
 def test_the_rows_are_plain_json_and_make_a_table() -> None:
     records = make_records(30)
     found = evaluator_accuracy({"exact": Clairvoyant()}, encode_lists(records, fit_spec(records), 4), 0, draws=50)
-    table = accuracy_table(json.loads(json.dumps(found))["rows"])
+    table = compact(accuracy_table(json.loads(json.dumps(found))["rows"]))
     header, _, row = table.splitlines()
     assert header.startswith("| evaluator | R-AUC")
     assert row.startswith("| exact | 1.0000 (1.0000 to 1.0000) | 1.0000 (1.0000 to 1.0000) | 0.0000")

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from models.evaluation.degre.steps import Step, StepError, is_done, read_marker, run_steps
+from models.evaluation.steps import ExperimentStep, StepError, is_done, read_marker, run_steps
 from models.locks import LockedError, only_one
 
 
-def _step(name: str, run: Callable[[Path], Mapping[str, Any]], **options: Any) -> Step:
-    return Step(name, "some", options, run)
+def _step(name: str, run: Callable[[Path], Mapping[str, Any]], **options: Any) -> ExperimentStep:
+    return ExperimentStep(name, "some", options, run)
 
 
 def _silent(text: str) -> None:

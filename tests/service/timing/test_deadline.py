@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.timing.deadlines import HEADERS, header_timeout
+from service.timing.deadline import HEADERS, header_timeout
 from tests.service.contract.test_bad_input import assert_problem
 from tests.service.live import FakeEngine, Live, Reply, fake_model, live_app
 from tests.service.raw import connected

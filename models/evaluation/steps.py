@@ -1,0 +1,118 @@
+"""Run the steps of an experiment: each once, resumable, and refused where they were begun under other options.
+
+Each step has a folder with its options and, once done, a marker with its duration and notes. A step that was
+interrupted left no marker and runs again in its folder, where it resumes by itself if it can. Several processes may run
+different steps of one experiment at the same time; a step that another process is running is refused.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from models.files import write_json
+from models.locks import only_one
+
+MARKER: Final = "done.json"
+OPTIONS_FILE: Final = "options.json"
+_LAST_LINES: Final = 15
+
+
+class StepError(ValueError):
+    """Report a step begun under other options, or a command that failed; the message names the step."""
+
+
+@dataclass(frozen=True)
+class ExperimentStep:
+    """Describe a step: `run` fills the folder that it is given and returns notes as plain JSON.
+
+    `options` is all that the result depends on. `group` is what ``--steps`` selects by.
+    """
+
+    name: str
+    group: str
+    options: Mapping[str, Any]
+    run: Callable[[Path], Mapping[str, Any]]
+
+
+def run_steps(root: Path, steps: Sequence[ExperimentStep], say: Callable[[str], None]) -> None:
+    """Run those of `steps` that are not done, in order. Raises `StepError` before any if one was begun otherwise.
+
+    Raises `locks.LockedError` at a step that another process is running.
+    """
+    check_options(root, steps)
+    waiting = [step for step in steps if not is_done(root, step.name)]
+    for i, step in enumerate(waiting, 1):
+        say(f"[{i}/{len(waiting)}] {step.name}")
+        with only_one(root / step.name):
+            if not is_done(root, step.name):  # another process may have finished it meanwhile
+                _run(root, step)
+
+
+def check_options(root: Path, steps: Sequence[ExperimentStep]) -> None:
+    """Raise `StepError` if one of `steps` was begun under other options."""
+    for step in steps:
+        path = root / step.name / OPTIONS_FILE
+        if not path.is_file():
+            continue
+        then = json.loads(path.read_text("utf-8"))
+        now = json.loads(json.dumps(dict(step.options)))  # as JSON reads it back, so that tuples equal lists
+        for key in sorted(then.keys() | now.keys()):
+            if then.get(key) != now.get(key):
+                was, wanted = then.get(key), now.get(key)
+                raise StepError(f"{path.parent}: was begun with {key} {was!r}, not {wanted!r}; choose another folder")
+
+
+def is_done(root: Path, name: str) -> bool:
+    """Tell whether a step is done."""
+    return (root / name / MARKER).is_file()
+
+
+def read_marker(root: Path, name: str) -> dict[str, Any] | None:
+    """Read a done step's marker: ``seconds`` of its last run, ``resumed``, ``notes``; None if it is not done."""
+    if not is_done(root, name):
+        return None
+    marker: dict[str, Any] = json.loads((root / name / MARKER).read_text("utf-8"))
+    return marker
+
+
+def parse_groups(known: Sequence[str]) -> Callable[[str], tuple[str, ...]]:
+    """Make a parser of ``--steps`` that accepts some of the `known` groups, separated by commas."""
+
+    def parse(text: str) -> tuple[str, ...]:
+        names = tuple(text.split(","))
+        for name in names:
+            if name not in known:
+                raise argparse.ArgumentTypeError(f"must be among {', '.join(known)}, not {name!r}")
+        return names
+
+    return parse
+
+
+def run_command(command: Sequence[str], log: Path, environment: Mapping[str, str]) -> None:
+    """Run a command with its output in `log`. Raises `StepError` with the log's last lines if it fails."""
+    with log.open("w", encoding="utf-8") as file:
+        print("$", shlex.join(command), file=file, flush=True)
+        done = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, env={**os.environ, **environment})
+    if done.returncode:
+        last = "\n".join(log.read_text("utf-8", "replace").splitlines()[-_LAST_LINES:])
+        name = f"{log.parent.parent.name}: {log.parent.name}"
+        raise StepError(f"{name} ended with status {done.returncode}; {log} ends with\n{last}")
+
+
+def _run(root: Path, step: ExperimentStep) -> None:
+    check_options(root, [step])  # again: another process may have begun it since
+    folder = root / step.name
+    resumed = (folder / OPTIONS_FILE).exists()
+    write_json(folder / OPTIONS_FILE, step.options)
+    started = time.perf_counter()
+    notes = step.run(folder)
+    write_json(folder / MARKER, {"seconds": time.perf_counter() - started, "resumed": resumed, "notes": dict(notes)})
