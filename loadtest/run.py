@@ -85,9 +85,7 @@ def _run_locust(command: Sequence[str], log: Path) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m loadtest.run", description=__doc__)
-    parser.add_argument(
-        "--bundles", type=Path, default=EMBEDDED_BUNDLES, help="folder of bundles to serve (the embedded one)"
-    )
+    parser.add_argument("--bundles", type=Path, default=EMBEDDED_BUNDLES, help="folder of bundles (the embedded one)")
     parser.add_argument("--users", type=int, default=4, help="users, each with one request at a time (4)")
     parser.add_argument("--rate", type=float, default=25.0, help="requests a second of each user, at most (25)")
     parser.add_argument("--spawn-rate", type=float, default=4.0, help="users to start each second (4)")

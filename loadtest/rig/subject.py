@@ -129,7 +129,7 @@ def run_command(
 def add_subject_options(parser: argparse.ArgumentParser) -> None:
     """Add options for the service and its requests."""
     add = parser.add_argument
-    add("--bundles", type=Path, default=EMBEDDED_BUNDLES, help="folder of bundles to serve (the embedded one)")
+    add("--bundles", type=Path, default=EMBEDDED_BUNDLES, help="folder of bundles (the embedded one)")
     add("--bundle", type=Path, help="bundle that requests are made for, if there are several")
     add("--candidates", type=int, default=100, help="candidates of a request (100)")
     add("--serve-options", default="", metavar="OPTIONS", help="further options of listwright serve, in one word")
