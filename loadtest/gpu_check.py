@@ -1,4 +1,4 @@
-"""Hold a GPU's lists to the CPU's, and time its engine and the service on it: ``make gpu-check``.
+"""Hold a GPU's lists to the CPU's, and time engine and service: ``make gpu-check``.
 
 The engine is timed by `service.engine_bench`, the lists are proved by ``tests/cuda``, and the service is timed over
 HTTP here. Without CUDA it says so and claims nothing. A part that fails is named and the others still run; the exit
@@ -33,7 +33,7 @@ _MODULE: Final = (sys.executable, "-m")
 
 
 def why_not(provider: str) -> str | None:
-    """Return the reason why a provider does not work here, or None. Raises `ValueError` if asking fails.
+    """Return the fault of a provider here, or None. Raises `ValueError` if asking fails.
 
     It is asked in a process of its own, since a provider that half loads may end it.
     """
@@ -47,7 +47,7 @@ def why_not(provider: str) -> str | None:
 
 
 def gpu_says(fields: str) -> str:
-    """Return fields of the first GPU from `nvidia-smi`; empty where it finds none, or is not there."""
+    """Return fields of the first GPU from `nvidia-smi`; empty without one."""
     command = ["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader,nounits"]
     with contextlib.suppress(OSError, subprocess.SubprocessError):
         return subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout.partition("\n")[0]
@@ -55,7 +55,7 @@ def gpu_says(fields: str) -> str:
 
 
 def time_service(subject: Subject, seconds: float) -> str:
-    """Time the service over HTTP and reload it twice. Raises `ServerError`, `ValueError` for answers of no model."""
+    """Time the service over HTTP and reload it twice. Raises one of `FAILURES`."""
     manifest = Manifest.read(subject.bundle)
     memory = [gpu_says("memory.used")]
     with subject.running(options=UNHURRIED) as (server, endpoint):
@@ -111,7 +111,7 @@ def check(options: argparse.Namespace) -> list[str]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Check and print; the exit status is 0 for success or without a GPU, 1 if a part failed, 2 for a bad option."""
+    """Check and print; exit with 1 if a part failed, 2 for a bad option."""
     parser = argparse.ArgumentParser(prog="python -m loadtest.gpu_check", description=__doc__)
     add_subject_options(parser)
     add = parser.add_argument

@@ -30,7 +30,7 @@ _LOCUSTFILE: Final = Path(__file__).with_name("locustfile.py")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run and print. The exit status is 0 for a pass, 1 for a fail, 2 when there was no run to judge."""
+    """Run and print; exit with 1 for a fail, 2 without a run."""
     parser = _parser()
     options = parser.parse_args(argv)
     try:

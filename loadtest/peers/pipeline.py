@@ -1,4 +1,4 @@
-"""Turn a decoded request into arrays, and arrays into the items of a response, for every peer alike.
+"""Turn a decoded request into arrays, and arrays into items, for every peer.
 
 It follows the service step for step over the same contract (`models/contract`: slots, features, session options). It
 reads scores leniently, so that a peer does not lose time to the service's checks. Knows nothing about the servers.
@@ -30,7 +30,7 @@ Outputs = dict[str, NDArray[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """Hold one request's graph arrays, without a batch axis, and the parts that its answer needs."""
+    """Hold one request's graph arrays, without a batch axis, and its answer's needs."""
 
     request: AnyRequest
     row: Arrays
@@ -54,7 +54,7 @@ class Pipeline:
     """
 
     def __init__(self, folder: Path) -> None:
-        """Load a bundle. Raises `SpecError` for a broken manifest, `ValueError` for a graph of any slots."""
+        """Load a bundle. Raises `SpecError`, or `ValueError` for a graph of any slots."""
         self.manifest = Manifest.read(folder)
         if self.manifest.any_slots:
             raise ValueError(f"{folder}: the peers batch requests of equal size, and this graph takes any slots")

@@ -55,7 +55,7 @@ _AFTER_SIGNAL: Final = 2.5
 
 
 def two_versions(bundle: Path, folder: Path) -> tuple[str, tuple[str, str]]:
-    """Copy a bundle into `folder` twice, as versions that differ in name alone; return its name, and theirs.
+    """Copy a bundle into `folder` as two versions; return its name, and theirs.
 
     Raises `OSError`, or `models.contract.spec.SpecError` if there is no manifest.
     """
@@ -103,7 +103,7 @@ def reload(server: Server, name: str, version: str) -> TimedReload:
 
 
 def measure_stop(subject: Subject, rate: float, *, workers: int, delay: float) -> Stop:
-    """Send SIGTERM to a fresh service, `delay` seconds into the load. Raises `ServerError` if it does not end."""
+    """Stop a fresh service under load after `delay` seconds. Raises `ServerError`."""
     with subject.running(options=("--workers", str(workers))) as (server, endpoint):
         subject.closed(endpoint, 1.0)
         members = endpoint.processes()

@@ -50,7 +50,7 @@ def overload(subject: Subject, parts: Parts, *, refusal_seconds: float) -> tuple
 
 
 def refusal_cost(subject: Subject, rate: float, seconds: float) -> RefusalCost:
-    """Measure the CPU time of a refusal, at `rate` refusals a second, in a service that does nothing else.
+    """Measure the CPU time of a refusal in a service that does nothing else.
 
     A service that lets in one request at a time is sent one whose body never ends; all others are refused by their
     headers meanwhile. Refusing for a standing queue instead takes a few arithmetic operations more. Time that an idle

@@ -34,7 +34,7 @@ RECOVERY_SECONDS: Final = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """`factor` times the goodput (requests/s) for `seconds`, with `share` of it for `around` seconds on either side."""
+    """A run: `share` of the goodput, `factor` times it for `seconds`, then `share` again."""
 
     goodput: float
     factor: float = 3.0
@@ -66,7 +66,7 @@ class Parts:
 
 @dataclass(frozen=True, slots=True)
 class RefusalCost:
-    """CPU milliseconds of one refusal, over so many of them, which came at `rate` a second."""
+    """CPU milliseconds of one refusal, over so many of them, at `rate` a second."""
 
     cpu_ms: float
     refusals: int
@@ -75,7 +75,7 @@ class RefusalCost:
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """p99 before; when the first piece ends that is back, in seconds after the load's end; p99 from two seconds on."""
+    """The p99 before, the seconds until a piece is back, and the later p99."""
 
     before_p99_ms: float
     back_seconds: float
@@ -107,7 +107,7 @@ class Figures:
 
 
 def figures(window: Window, answers: Answers, parts: Parts, refusal: RefusalCost) -> Figures:
-    """Take all figures of a run whose window holds all three parts; `answers` belong to all of it."""
+    """Take all figures of a run; its window and `answers` hold all three parts."""
     due = (window.records["intended"] - window.start_ns) / 1e9
     rungs = answers.rungs[(due >= parts.around) & (due < parts.stop)]
     before, during = window.between(0, parts.around), window.between(parts.around, parts.stop)

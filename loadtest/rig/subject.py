@@ -1,4 +1,4 @@
-"""Serve a folder of bundles on CPUs of its own, make requests to it, and search its goodput.
+"""Serve bundles on CPUs of their own, make requests, and search the goodput.
 
 Commands that put one service under load share this, their options and their errors. They run the client, and
 themselves, on the other CPUs.
@@ -39,7 +39,7 @@ _LEAST_GUESS, _MOST_GUESS = 20.0, 10_000.0
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A folder of bundles to serve with `options` of ``listwright serve``, and requests to the one at `bundle`."""
+    """Bundles to serve with `options` of ``listwright serve``, and requests to one `bundle`."""
 
     bundles: Path
     bundle: Path
@@ -80,18 +80,18 @@ class Subject:
 
 
 def connections_for(rate: float) -> int:
-    """Return the connections with which `rate` can be offered even while nothing is answered for half a second."""
+    """Return connections enough to offer `rate` through half a second without answers."""
     return max(DEFAULT_CONNECTIONS, math.ceil(rate * _CONNECTED_SECONDS))
 
 
 def allow_connections() -> None:
-    """Let this process and all that it starts open as many files as it may; many systems begin with 1,024."""
+    """Raise the limit of open files, which often begins with 1,024, to its maximum."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def search_goodput(subject: Subject, seconds: float, rules: Rules, *, searches: int = 1) -> list[Goodput]:
-    """Search the goodput of the subject a few times, in windows of `seconds`. Raises `ServerError` if it has none."""
+    """Search the goodput a few times, in windows of `seconds`. Raises `ServerError` for none."""
     contender = listwright(subject.bundles, options=subject.options)
     with arena([contender], subject.bodies, subject.split) as (place,), place.awake():
         guess = place.closed(4, seconds, 0.5).full() / seconds
@@ -146,7 +146,7 @@ def add_goodput_options(parser: argparse.ArgumentParser) -> None:
 
 
 def goodput_from(options: argparse.Namespace, subject: Subject) -> float:
-    """Return the goodput that the options name, or search it. Raises `ValueError` naming a wrong option."""
+    """Return the goodput of the options, or search it. Raises `ValueError`."""
     if options.rate is None:
         return search_goodput(subject, options.search_seconds, Rules())[0].rate
     if not options.rate > 0:
