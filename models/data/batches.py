@@ -70,10 +70,7 @@ class ListArrays:
         return ListArrays(features, self.labels[rows], self.observed[rows], self.lengths[rows])
 
     def tensors(self, device: torch.device) -> Batch:
-        """Copy all lists to one device as tensors.
-
-        Lists are small, so a data set is moved once, not batch by batch.
-        """
+        """Copy all lists to one device at once, as tensors; lists are small."""
         return {name: torch.from_numpy(values).to(device) for name, values in self._arrays().items()}
 
     def _arrays(self) -> Arrays:
@@ -139,10 +136,7 @@ def batches(data: Batch, size: int = 1024, order: Ints | None = None) -> Iterato
 
 
 def epoch_order(count: int, *, seed: int, epoch: int) -> Ints:
-    """Draw a permutation from seed and epoch alone.
-
-    So a resumed run shuffles as an uninterrupted one.
-    """
+    """Draw a permutation from seed and epoch alone, so that a resumed run shuffles alike."""
     return np.random.default_rng([seed, epoch]).permutation(count)
 
 

@@ -98,10 +98,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
 
 
 def read_lists(path: Path, split: Split | None = None) -> Iterator[ListRecord]:
-    """Read the records of a file in order, of one split if given.
-
-    Raises `ListFileError` naming row and column.
-    """
+    """Read a file's records in order, of one split if given. Raises `ListFileError`."""
     source = _open(path)
     missing = [c for c in _COLUMNS if c not in source.schema_arrow.names and c not in ("purchases", "gmv")]
     if missing:

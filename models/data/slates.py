@@ -85,10 +85,7 @@ class SlateArrays:
 
 
 def encode_slates(records: Sequence[ListRecord], spec: FeatureSpec, list_length: int) -> SlateArrays:
-    """Encode every candidate of every record.
-
-    Raises `ValueError` naming the list and the field that cannot be encoded.
-    """
+    """Encode every candidate of every record. Raises `ValueError` naming list and field."""
     if not records:
         raise ValueError("there are no lists to encode")
     places = [range(len(record.candidates)) for record in records]

@@ -46,10 +46,7 @@ _EMBEDDED: Final = (
 
 
 def read_impressions(path: Path, *, gmv: Gmv = "stay") -> tuple[Impressions, Ints, list[str]]:
-    """Read searches, their booked rows, and the ids of those in random order.
-
-    Raises `TableError` for a broken row.
-    """
+    """Read searches, booked rows, and ids of searches in random order. Raises `TableError`."""
     table = read_csv(path, _COLUMNS)
     order, starts = group_rows(table.key("srch_id"), table.number("position", low=1, whole=True))
     check_distinct(table, order, starts, "prop_id")

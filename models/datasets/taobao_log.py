@@ -113,10 +113,7 @@ def read_impressions(path: Path, ads: Ads) -> AdImpressions:
 
 
 def some_users(log: AdImpressions, count: int, least: int, *, seed: int) -> AdImpressions:
-    """Draw at most `count` users with at least `least` impressions, by the seed.
-
-    Raises `ValueError` if `count` is below 1.
-    """
+    """Draw at most `count` users with at least `least` impressions. Raises `ValueError`."""
     if count < 1:
         raise ValueError(f"--users must be at least 1, not {count}")
     able = np.flatnonzero(log.sizes >= least)

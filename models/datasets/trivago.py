@@ -34,10 +34,7 @@ _PRIOR_SHOWN: Final = 20.0
 
 
 def load(path: Path, *, fold: int, folds: int, seed: int) -> ListSource:
-    """Load the lists as records; fold `fold` of `folds`, by user, is test.
-
-    Raises `TableError` for a broken row.
-    """
+    """Load the lists as records; `fold` of `folds`, by user, is test. Raises `TableError`."""
     check_fold(fold, folds)
     log, users = read_impressions(path)
     splits = [fold_split(u, fold=fold, folds=folds, seed=seed) for u in users]

@@ -128,12 +128,9 @@ def _veto(
 
 
 def _likeliest(losses: AnyFloats) -> float:
-    """Find the smallest share within one standard error of the best, from losses [lists, shares].
-
-    It is 0 for fewer than two lists: one has no spread.
-    """
+    """Find the smallest share within one standard error of the best, from losses [lists, shares]."""
     if len(losses) < 2:
-        return 0.0
+        return 0.0  # one list has no spread
     best = losses.mean(axis=0).argmin()
     for share, column in zip(SHARES, losses.T, strict=True):
         worse = column - losses[:, best]
@@ -183,10 +180,7 @@ def _sample(held_out: Sequence[HeldOut], seed: int) -> list[HeldOut]:
 
 
 def _shown_knows_more(held_out: Sequence[HeldOut], worths: Sequence[Worth]) -> bool:
-    """Tell whether the shown order ranks its clicks better than every sort.
-
-    Better means by more than one standard error of the difference in NDCG.
-    """
+    """Tell whether the shown order's NDCG beats every sort's by over one standard error."""
     shown = [shown_orders(part.lists) for part in held_out]
     for worth in worths:
         lead = _leads(held_out, shown, [sorted_orders(part.lists, worth) for part in held_out], 0)
@@ -211,10 +205,7 @@ def _served_less_sorted(
 
 
 def _leads(held_out: Sequence[HeldOut], ours: Sequence[Orders], theirs: Sequence[Orders], objective: int) -> AnyFloats:
-    """Subtract the NDCG of `theirs` from that of `ours`, list by list.
-
-    Lists of all parts with an event in the objective count.
-    """
+    """Subtract NDCG of `theirs` from `ours` for all lists with an event in the objective."""
     rows = []
     for part, mine, other in zip(held_out, ours, theirs, strict=True):
         gains = part.lists.labels[..., objective]

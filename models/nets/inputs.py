@@ -142,10 +142,7 @@ _NOTHING: Final = "spec: needs at least one item feature, price or score to tell
 
 
 class Domain(nn.Module):
-    """Embed the fields of one domain, raw and normalised.
-
-    `ids` and `numbers` are its columns among those of its prefix.
-    """
+    """Embed a domain's fields, raw and normalised; `ids` and `numbers` are its prefix's columns."""
 
     def __init__(self, prefix: str, ids: slice, numbers: slice, field_dim: int) -> None:
         super().__init__()
@@ -157,10 +154,7 @@ class Domain(nn.Module):
         self.norm = nn.LayerNorm(field_dim) if self.fields else None
 
     def forward(self, embedded: Tensor | None, numbers: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Compute the raw and normalised fields, each […, fields, E].
-
-        They come from all embedded columns […, C, E] and numbers […, F].
-        """
+        """Compute raw and normalised fields […, fields, E] from embedded columns […, C, E] and numbers […, F]."""
         parts = []
         if embedded is not None and self.ids.stop > self.ids.start:
             parts.append(embedded[..., self.ids, :])

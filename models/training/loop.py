@@ -138,10 +138,7 @@ def fit(
 
 
 def learning_rate(step: int, steps: int, options: TrainOptions) -> float:
-    """Compute the rate of step 0 ≤ `step` < `steps`.
-
-    It rises linearly over the warm-up, then falls by half a cosine towards 0.
-    """
+    """Compute the rate of a step: a linear warm-up, then half a cosine towards 0."""
     rising = max(1, round(options.warmup * steps))
     if step < rising:
         return options.learning_rate * (step + 1) / rising
@@ -159,10 +156,7 @@ def mean_loss(model: nn.Module, data: Batch, loss: Loss, batch_size: int) -> flo
 
 
 def check_identity(path: Path, then: Mapping[str, str], now: Mapping[str, str]) -> None:
-    """Check that the run kept at `path` was of the same training.
-
-    Raises `CheckpointError` naming the first difference.
-    """
+    """Check that a kept run was of this training. Raises `CheckpointError` naming the difference."""
     for key in sorted(then.keys() | now.keys()):
         if then.get(key) != now.get(key):
             raise CheckpointError(f"{path}: cannot be resumed: {key} was {then.get(key)}, not {now.get(key)}")

@@ -66,10 +66,7 @@ def train_value_model(
 
 
 def choose_device(name: str) -> torch.device:
-    """Choose ``cpu``, ``cuda``, or for ``auto`` CUDA where there is one.
-
-    Raises `ValueError` if ``cuda`` is asked for and there is none.
-    """
+    """Choose ``cpu``, ``cuda``, or ``auto``: CUDA if present. Raises `ValueError` without asked CUDA."""
     available = torch.cuda.is_available()
     if name == "cuda" and not available:
         raise ValueError("device cuda: there is no CUDA device, or this PyTorch was built without CUDA")
@@ -77,10 +74,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def origin(data: Path, family: str, options: TrainOptions) -> dict[str, Any]:
-    """Describe a training for its checkpoint: data, seed, options and versions.
-
-    The list file stands with its SHA-256 and metadata. Plain JSON.
-    """
+    """Describe a training as plain JSON: list file with SHA-256, seed, options and versions."""
     return {
         "family": family,
         "data": {"file": data.name, "sha256": file_digest(data), "metadata": read_metadata(data)},
@@ -122,10 +116,7 @@ def _learning_curve(
 
 
 def _share_of(splits: Splits, share: float, seed: int) -> Splits:
-    """Draw a share of the lists to learn from, at least two of a split.
-
-    A smaller share is part of a larger one.
-    """
+    """Draw a share of the lists, at least two of a split; smaller shares nest."""
     drawn = dict(splits)
     for name in _LEARNT:
         order = np.random.default_rng(seed).permutation(len(splits[name]))

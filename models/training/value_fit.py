@@ -32,10 +32,7 @@ LISTWISE: Final = 0.5
 
 @dataclass(frozen=True)
 class Fitted:
-    """Hold a fitted value model, its first offsets, and its progress.
-
-    The papers' head has no offsets.
-    """
+    """Hold a fitted value model, its first offsets (the papers' head: none), and its progress."""
 
     model: ListValueModel
     start: tuple[Offsets, ...]
