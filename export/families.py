@@ -38,7 +38,7 @@ from models.planners.graphs.sort_gen import queue_graph
 from models.planners.objective import default_queues, objective_formula
 from models.planners.references.beam import plan_among_ties, plan_beam
 from models.planners.references.degre import ModelPointer, plan_pointer
-from models.planners.references.sort_gen import Gains, ModelGains, Preferences, Step, plan_queues
+from models.planners.references.sort_gen import Gains, ModelGains, PlanStep, Preferences, plan_queues
 from models.planners.references.sort_list import Answer, value_list
 
 Plan = Callable[[Arrays], Answer]
@@ -337,7 +337,7 @@ def _planned(
     asked = (gains, queues, embeddings, preferences)
     steps, cut = plan_beam(*asked, length=length, head_width=width, beam_width=beam)
 
-    def towards(wanted: Sequence[int], margin: float) -> list[Step] | None:
+    def towards(wanted: Sequence[int], margin: float) -> list[PlanStep] | None:
         return plan_among_ties(*asked, length=length, head_width=width, beam_width=beam, wanted=wanted, margin=margin)
 
     return Answer(steps, cut=cut, towards=towards)

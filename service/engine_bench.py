@@ -28,7 +28,7 @@ from service.inference.engine import Engine
 from service.inference.onnx.choose import choose_provider, load_engine, why_no_cuda
 from service.inference.onnx.cuda import CudaEngine, provider_options
 from service.inference.onnx.placement import placement
-from service.inference.onnx.session import PROVIDERS, SessionConfig, session_options
+from service.inference.onnx.session import PROVIDERS, SessionConfig
 from service.inference.stacking import BatchArrays
 from service.settings import SettingsError
 from service.telemetry.logs import configure_logging
@@ -127,7 +127,7 @@ class _Bench:
         name = PROVIDERS[self._config.provider]
         own = provider_options(self._config, graphs=False) if self._config.provider == "cuda" else {}
         try:
-            found = placement(self._folder / MODEL_FILE, session_options(self._config), [(name, own)], batch)
+            found = placement(self._folder / MODEL_FILE, self._config, [(name, own)], batch)
         except Exception as error:  # ONNX Runtime's errors have no common base.
             return {"error": str(error) or repr(error)}
         return {"nodes": found.nodes(name), "elsewhere": found.elsewhere(name), "copies": found.copies}

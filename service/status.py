@@ -28,8 +28,8 @@ class VerdictStatus(BaseModel):
     """Verdict of training on the model's lists beside a plain sort by prior scores."""
 
     outcome: Outcome = Field(
-        description="better, same, worse: than the sort; sort: nothing learnt is kept, the sort is what is served; "
-        "unmeasured: nobody has compared them."
+        description="better, same, worse: than the sort; sort: nothing learnt is kept, and the sort is served; "
+        "unmeasured: they have not been compared."
     )
     sentence: str = Field(description="The same in plain English.")
 
@@ -40,28 +40,28 @@ class ModelStatus(BaseModel):
     name: str
     version: str
     family: str
-    provider: str = Field(description="Where it runs: cpu or cuda.")
-    default: bool = Field(description="Requests that name no model get this one.")
-    current: bool = Field(description="Requests that name no version get this one.")
+    provider: str = Field(description="Provider of ONNX Runtime: cpu or cuda.")
+    default: bool = Field(description="Serves requests that name no model.")
+    current: bool = Field(description="Serves requests that name no version.")
     fingerprint: str = Field(description="SHA-256 of the feature spec.")
     list_length: int = Field(description="L: the longest list that the model makes, and the default top_n.")
     max_queues: int
-    max_candidates: int = Field(description="Candidates that the model can look at; the rest follow by the fallback.")
+    max_candidates: int = Field(description="Most candidates that the model looks at; the rest follow by the fallback.")
     head_width: int
-    beam_width: int = Field(description="Lists that are built side by side; 1: greedy.")
+    beam_width: int = Field(description="Number of lists that are built side by side; 1: greedy.")
     queues: list[dict[str, str]] = Field(description="Default queues in priority order.")
     partition: str
     objectives: dict[str, float] = Field(description="Default weights.")
-    fixed_objectives: bool = Field(description="The model knows the mix of its default weights only.")
+    fixed_objectives: bool = Field(description="The model takes only the mix of its default weights.")
     valued: list[str] = Field(description="Objectives that the model values; a weight on another is refused.")
     shares: dict[str, float] | None = Field(
-        description="Share of the learnt correction that is kept, 0 to 1; null: not known. Where it is 0 for all that "
-        "a request weighs, the sort by `fallback` is served without running the model."
+        description="Share of the learnt correction that is kept, 0 to 1; null: not known. If it is 0 for all "
+        "objectives with a weight, the sort by `fallback` is served without running the model."
     )
     verdict: VerdictStatus
     units: dict[str, float] = Field(description="Mean increment per slot in training; weights are relative to it.")
     diversity: dict[str, float] = Field(description="Default lambda and window.")
-    fallback: str = Field(description="Formula that orders what the model does not reach.")
+    fallback: str = Field(description="Formula that orders the candidates after the model's.")
     loaded_at: float = Field(description="Unix time.")
 
 

@@ -112,9 +112,10 @@ def test_the_architecture_names_the_files_of_a_room(room: str) -> None:
     described = _rooms()[room]
     named = set(re.findall(r"`([a-z0-9_]+\.[a-z]+)`", described))
     files = {path.name for path in (ROOT / room).iterdir() if path.is_file()}
-    assert named <= files
+    assert not named - files, f"{room} has no {named - files}"
     if not re.search(r"\bone (file|module)\b", described):
-        assert {name for name in files if name.endswith(".py") and not name.startswith("__")} <= named
+        modules = {name for name in files if name.endswith(".py") and not name.startswith("__")}
+        assert not modules - named, f"not described: {modules - named}"
 
 
 def test_the_architecture_names_every_room() -> None:

@@ -62,7 +62,7 @@ class Parity:
 
 
 @dataclass(frozen=True, slots=True)
-class _Outcome:
+class _ComparedAnswer:
     """One request: by how much the choice that came out otherwise was preferred (None: none did), and errors."""
 
     margin: float | None
@@ -137,14 +137,14 @@ def compare_answers(cpu: CpuAnswers, requests: Sequence[Arrays], answers: Mappin
 
 def _compare(
     expected: Mapping[str, NDArray[Any]], margins: NDArray[np.float64], found: Mapping[str, NDArray[Any]]
-) -> _Outcome:
+) -> _ComparedAnswer:
     differs = expected["order"][0] != found["order"]
     until = int(differs.argmax()) if differs.any() else len(differs)
     chosen = expected["order"][0, :until] >= 0
     errors = {
         name: _error(found[name][:until][chosen], expected[name][0, :until][chosen]) for name in (*_HELD, "score")
     }
-    return _Outcome(
+    return _ComparedAnswer(
         margin=float(margins[until]) if differs.any() else None,
         error=max(errors[name] for name in _HELD),
         score_error=errors["score"],

@@ -78,7 +78,7 @@ class ValueProof:
 
 
 @dataclass(frozen=True, slots=True)
-class _Outcome:
+class _ValuedAnswer:
     """One request: is the list another, what the two are worth, and errors of values and of scores."""
 
     changed: bool
@@ -134,7 +134,7 @@ def check_list(outputs: Mapping[str, NDArray[Any]], request: Arrays, length: int
     return [int(slot) for slot in slots]
 
 
-def _outcome(outputs: Mapping[str, NDArray[Any]], answer: Answer, found: ListWorth, wanted: ListWorth) -> _Outcome:
+def _outcome(outputs: Mapping[str, NDArray[Any]], answer: Answer, found: ListWorth, wanted: ListWorth) -> _ValuedAnswer:
     steps = answer.steps
     order = outputs["order"][0, : len(steps)].tolist()
     same = next((t for t, step in enumerate(steps) if order[t] != step.slot), len(steps))
@@ -149,7 +149,7 @@ def _outcome(outputs: Mapping[str, NDArray[Any]], answer: Answer, found: ListWor
     )
     if not error <= TOLERANCE:  # catches NaN
         raise ProofError(f"values of the list are off by {error:.1e}, more than {TOLERANCE:g}")
-    return _Outcome(
+    return _ValuedAnswer(
         changed=changed,
         wanted=wanted.value,
         found=found.value,
@@ -162,7 +162,7 @@ def _largest(errors: NDArray[Any], values: NDArray[Any]) -> float:
     return float(np.max(errors / np.maximum(1.0, np.abs(values)), initial=0.0))
 
 
-def _proof(outcomes: list[_Outcome], most_lost: float) -> ValueProof:
+def _proof(outcomes: list[_ValuedAnswer], most_lost: float) -> ValueProof:
     total = sum(abs(outcome.wanted) for outcome in outcomes)
     return ValueProof(
         requests=len(outcomes),

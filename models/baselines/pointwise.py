@@ -14,6 +14,7 @@ import lightgbm
 import numpy as np
 from numpy.typing import NDArray
 
+from models.contract.arrays import Bools, Floats
 from models.contract.features import CandidateLike, Encoder, Scalar
 from models.contract.spec import FeatureSpec
 from models.data.batches import ListArrays, encode_lists
@@ -41,8 +42,6 @@ _SETTINGS: Final[Mapping[str, Any]] = {
     "num_threads": 1,
     "verbosity": -1,
 }
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ def fit_pointwise(records: Sequence[ListRecord], spec: FeatureSpec, *, seed: int
     return PointwiseModel(spec, click, conversion)
 
 
-def _rows(data: ListArrays) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+def _rows(data: ListArrays) -> tuple[Floats, Floats, Bools]:
     """One row per exposed item: features [r, …], clicks and purchases [r, 2], whether purchases are recorded [r]."""
     filled = data.filled
     arrays = {
@@ -105,9 +104,7 @@ def _table(arrays: Mapping[str, NDArray[np.generic]], positions: NDArray[np.gene
     return np.column_stack([*(arrays[n] for n in names), positions]).astype(np.float64)
 
 
-def _fit(
-    table: Floats, labels: Floats, stop: NDArray[np.bool_], spec: FeatureSpec, seed: int
-) -> lightgbm.Booster | None:
+def _fit(table: Floats, labels: Floats, stop: Bools, spec: FeatureSpec, seed: int) -> lightgbm.Booster | None:
     if any(len(np.unique(labels[part])) < 2 for part in (stop, ~stop)):
         return None
     ids = list(range(len(spec.user_categoricals) + len(spec.item_categoricals)))

@@ -51,7 +51,7 @@ class Lessons:
 
 
 @dataclass(frozen=True)
-class Stage:
+class TrainingStage:
     """`share` of the epochs on ``slates``, on ``groups`` scored at once, or on groups made anew in ``rounds``.
 
     `loss` is made when the stage begins, from the model as it then is.
@@ -67,7 +67,7 @@ class Baseline:
     """How a method's model is built, from the spec, the sizes and the number of candidates, and how it is trained."""
 
     build: Callable[[FeatureSpec, GeneratorConfig, int], Generator]
-    stages: Mapping[str, Stage]
+    stages: Mapping[str, TrainingStage]
 
 
 def _nar4rec(model: Generator, lessons: Lessons) -> Loss:
@@ -92,19 +92,21 @@ def _nlgr(model: Generator, lessons: Lessons) -> Loss:
 
 
 BASELINES: Final[Mapping[str, Baseline]] = {
-    "prm": Baseline(PRM, {"train": Stage(lambda _, lessons: prm_loss(lessons.worth))}),
-    "nar4rec": Baseline(lambda spec, config, _: NAR4Rec(spec, config), {"train": Stage(_nar4rec)}),
+    "prm": Baseline(PRM, {"train": TrainingStage(lambda _, lessons: prm_loss(lessons.worth))}),
+    "nar4rec": Baseline(lambda spec, config, _: NAR4Rec(spec, config), {"train": TrainingStage(_nar4rec)}),
     "gref": Baseline(
         GReF,
         {
-            "pretrain": Stage(lambda _, lessons: pretraining_loss(lessons.worth), share=0.5),
-            "rerank-dpo": Stage(_rerank_dpo, data="groups", share=0.5),
+            "pretrain": TrainingStage(lambda _, lessons: pretraining_loss(lessons.worth), share=0.5),
+            "rerank-dpo": TrainingStage(_rerank_dpo, data="groups", share=0.5),
         },
     ),
-    "nlgr": Baseline(lambda spec, config, _: NLGRGenerator(spec, config), {"train": Stage(_nlgr, data="rounds")}),
+    "nlgr": Baseline(
+        lambda spec, config, _: NLGRGenerator(spec, config), {"train": TrainingStage(_nlgr, data="rounds")}
+    ),
     "goalrank": Baseline(
         lambda spec, config, _: GoalRank(spec, config),
-        {"train": Stage(lambda _, __: goalrank_loss(), data="rounds")},
+        {"train": TrainingStage(lambda _, __: goalrank_loss(), data="rounds")},
     ),
 }
 """Every generator baseline by name."""
@@ -146,7 +148,7 @@ def train_baseline(
         "config": repr(config),
         "worth": repr(worth),
     }
-    run = _Run(model, spec, options, device, identity, resume)
+    run = _BaselineRun(model, spec, options, device, identity, resume)
     for stage_name, stage in baseline.stages.items():
         epochs = max(1, round(stage.share * options.epochs))
         if stage.data == "slates":
@@ -192,7 +194,7 @@ def evaluator_calls(name: str, length: int, epochs: int, options: GroupOptions |
 
 
 @dataclass(frozen=True)
-class _Run:
+class _BaselineRun:
     """What stays the same from stage to stage."""
 
     model: Generator
@@ -218,7 +220,9 @@ class _Run:
         )
 
 
-def _train_on_groups(run: _Run, stage: Stage, maker: GroupMaker, folder: Path, shared: Path, epochs: int) -> None:
+def _train_on_groups(
+    run: _BaselineRun, stage: TrainingStage, maker: GroupMaker, folder: Path, shared: Path, epochs: int
+) -> None:
     """Train on groups that are made anew, from the model so far, before every round but the first."""
     rounds = maker.options.rounds
     scored = maker.first(shared)

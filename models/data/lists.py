@@ -17,6 +17,7 @@ from typing import Any, Final, Literal, cast, get_args
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from tqdm import tqdm
 
 from models.contract.features import Scalar
 from models.data.arrow_columns import ColumnError, lengths, lists, mapping_array, mappings, members, scalars, texts
@@ -110,6 +111,14 @@ def read_lists(path: Path, split: Split | None = None) -> Iterator[ListRecord]:
             row += 1
             if split is None or record.split == split:
                 yield record
+
+
+def read_splits(path: Path) -> dict[Split, Sequence[ListRecord]]:
+    """Read the records of a list file by split, including empty splits. Raises `ListFileError`."""
+    splits: dict[Split, list[ListRecord]] = {name: [] for name in get_args(Split)}
+    for record in tqdm(read_lists(path), desc="read", unit="list", disable=None):
+        splits[record.split].append(record)
+    return {**splits}
 
 
 def _open(path: Path) -> pq.ParquetFile:

@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
+from models.contract.arrays import Ints
 from models.contract.serving import RERANK_PATH
 
 _CONNECTIONS: Final = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
@@ -43,7 +43,7 @@ class _Answer(msgspec.Struct):
 class Ranking:
     """An answer. `order` [n] holds candidate indices, best first; the first `by_model` of them the model chose."""
 
-    order: NDArray[np.int64]
+    order: Ints
     by_model: int
     model: str
     version: str

@@ -17,7 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-from models.evaluation.scoring import Comparison, ListResult, summarise
+from models.evaluation.scoring import ComparedOrders, ListResult, summarise
 from models.evaluation.steps import ExperimentStep, run_command, run_steps
 from models.evaluation.tables import comparison_tables, value_table
 from models.files import write_json
@@ -152,7 +152,7 @@ def pooled_report(folders: Sequence[Path], *, seed: int) -> dict[str, Any]:
         "by_model": _share(*(sum(fold["served_by"][key] for fold in logs) for key in ("by_model", "places"))),
         "versions": {name: version(name) for name in _PACKAGES} | {"python": sys.version.split()[0]},
         "data": [fold["data"] for fold in logs],
-        "summary": summarise(lists, Comparison(**logs[0]["comparison"]), seed=seed),
+        "summary": summarise(lists, ComparedOrders(**logs[0]["comparison"]), seed=seed),
         "value": [json.loads((f / "run" / "metrics.json").read_text("utf-8"))["test"] for f in folders],
     }
 

@@ -19,7 +19,7 @@ from models.contract.spec import OBJECTIVES
 from models.data.lists import ListRecord, read_lists, read_metadata
 from models.evaluation.client import RerankClient
 from models.evaluation.orders import Order, neutral_order, request_body, sorted_order
-from models.evaluation.scoring import Comparison, score_list, summarise
+from models.evaluation.scoring import ComparedOrders, score_list, summarise
 from models.evaluation.tables import comparison_tables
 from models.files import file_digest, write_json
 from models.options import Weights, check_at_least, parse_weights
@@ -86,8 +86,8 @@ class _Settings:
     seed: int
 
     @property
-    def comparison(self) -> Comparison:
-        return Comparison(tuple(self.objectives), {o: prior_name(f) for o, f in self.priors.items()})
+    def comparison(self) -> ComparedOrders:
+        return ComparedOrders(tuple(self.objectives), {o: prior_name(f) for o, f in self.priors.items()})
 
     def request(self, weights: Weights) -> dict[str, Any]:
         """The fields of a request beside its list. The deadline is long: what is measured is the model."""

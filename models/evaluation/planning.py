@@ -1,4 +1,4 @@
-"""Lists planned for many requests at once: by the service's graph, by the formula sort, by searching the learnt value.
+"""Ints planned for many requests at once: by the service's graph, by the formula sort, by searching the learnt value.
 
 Axis letters: n requests, m places, N slots, W beam width.
 """
@@ -13,9 +13,9 @@ from typing import Final
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from models.baselines.pointwise import PointwiseModel
+from models.contract.arrays import Ints
 from models.contract.features import Encoder
 from models.contract.manifest import MODEL_FILE, Limits, Manifest
 from models.contract.partition import sorted_slots
@@ -35,8 +35,6 @@ from models.planners.search.beam import beam_search
 from models.planners.search.exhaustive import all_lists
 from models.planners.search.prefix import all_outcomes
 from models.planners.worth import Worth
-
-Lists = NDArray[np.int64]
 
 _BATCH: Final = 50
 """Requests per run of a graph, or per search."""
@@ -74,19 +72,19 @@ class ServedPlanner:
 
         return cls(prepare, GraphPlanner((folder / MODEL_FILE).read_bytes()), bypassed)
 
-    def __call__(self, records: Sequence[ListRecord], preferences: Preferences) -> Lists:
+    def __call__(self, records: Sequence[ListRecord], preferences: Preferences) -> Ints:
         """Candidate indices [n, m], −1 past the end where a request has fewer candidates than places."""
         if self.bypassed(preferences):
             return self.sort(records, preferences)
         return np.concatenate([self._plan(some, preferences) for some in _batches(records)])
 
-    def sort(self, records: Sequence[ListRecord], preferences: Preferences) -> Lists:
+    def sort(self, records: Sequence[ListRecord], preferences: Preferences) -> Ints:
         """The formula sort's lists [n, m], as `__call__`'s."""
         assert self.prepare.sort is not None
         length = self.prepare.limits.list_length
         return _sorted_by(self.prepare.sort, self.prepare.encoder.spec, records, preferences, length)
 
-    def _plan(self, records: Sequence[ListRecord], preferences: Preferences) -> Lists:
+    def _plan(self, records: Sequence[ListRecord], preferences: Preferences) -> Ints:
         prepared = [self.prepare(record, preferences) for record in records]
         order = np.asarray(self.graph(join_chunks([batch for batch, _ in prepared]))["order"], np.int64)
         slots = np.stack([slots for _, slots in prepared])
@@ -116,7 +114,7 @@ def formula_sort(
     preferences: Preferences,
     length: int,
     pointwise: PointwiseModel | None = None,
-) -> Lists:
+) -> Ints:
     """The first `length` candidates [n, m] by the objective formula over the prior scores, or over `pointwise`'s.
 
     −1 past the end where a request has fewer.
@@ -127,7 +125,7 @@ def formula_sort(
 
 def learnt_beam(
     checkpoint: Checkpoint, records: Sequence[ListRecord], preferences: Preferences, length: int, width: int
-) -> Lists:
+) -> Ints:
     """The best list [n, m] that a beam of `width` over all candidates finds under the learnt value."""
     worth = Worth(preferences.weights, preferences.units)
     found = [
@@ -139,7 +137,7 @@ def learnt_beam(
 
 def learnt_exhaustive(
     checkpoint: Checkpoint, records: Sequence[ListRecord], preferences: Preferences, length: int
-) -> Lists:
+) -> Ints:
     """The best list [n, m] of all there are under the learnt value; the first one on ties."""
     lists = np.empty((len(records), length), np.int64)
     for row, record in zip(lists, records, strict=True):
@@ -164,7 +162,7 @@ def _sorted_by(
     preferences: Preferences,
     length: int,
     pointwise: PointwiseModel | None = None,
-) -> Lists:
+) -> Ints:
     lists = np.full((len(records), length), -1, np.int64)
     for row, record in zip(lists, records, strict=True):
         scores = None if pointwise is None else pointwise.scores(record.user, record.context, record.candidates)

@@ -15,9 +15,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from models.contract.arrays import AnyFloats
+from models.contract.arrays import AnyFloats, Floats
 from models.contract.spec import OBJECTIVES
 from models.data.lists import ListRecord
 from models.evaluation.orders import Order
@@ -44,7 +43,7 @@ class ListResult:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class ComparedOrders:
     """What is compared: the names of the served orders, and per objective that of the prior sort they must beat."""
 
     served: Sequence[str]
@@ -71,7 +70,7 @@ def score_list(record: ListRecord, orders: Mapping[str, Order], *, k: int, shuff
     return ListResult(record.request_id, shuffled, ideal, scores)
 
 
-def summarise(results: Sequence[ListResult], comparison: Comparison, *, seed: int) -> dict[str, Any]:
+def summarise(results: Sequence[ListResult], comparison: ComparedOrders, *, seed: int) -> dict[str, Any]:
     """Group of lists → objective → ``lists``, ``ndcg`` by order, ``differences`` of each served order; plain JSON.
 
     A difference is the paired one, served minus the other: ``prior`` (the sort named in `comparison`) and ``shown``.
@@ -106,7 +105,7 @@ def _ratio(weighted: AnyFloats, weights: AnyFloats, axis: int = -1) -> Any:
     return weighted.sum(axis=axis) / weights.sum(axis=axis)
 
 
-def _objective(objective: str, results: Sequence[ListResult], comparison: Comparison, seed: int) -> dict[str, Any]:
+def _objective(objective: str, results: Sequence[ListResult], comparison: ComparedOrders, seed: int) -> dict[str, Any]:
     rows = [r.ndcg[objective] for r in results]
     columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
     weights = np.array([r.ideal[objective] if objective == "gmv" else 1.0 for r in results])
@@ -125,10 +124,10 @@ def _objective(objective: str, results: Sequence[ListResult], comparison: Compar
     }
 
 
-def _gains(record: ListRecord) -> dict[str, NDArray[np.float64]]:
+def _gains(record: ListRecord) -> dict[str, Floats]:
     labels = zip(OBJECTIVES, (record.clicks, record.purchases, record.gmv), strict=True)
     return {name: np.array(values, np.float64) for name, values in labels if values is not None}
 
 
-def _discounts(k: int, n: int) -> NDArray[np.float64]:
+def _discounts(k: int, n: int) -> Floats:
     return 1 / np.log2(np.arange(2, min(k, n) + 2))

@@ -18,6 +18,7 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
+from models.contract.arrays import Bools, Floats32, Ints
 from models.contract.features import Arrays
 from models.contract.spec import OBJECTIVES, FeatureSpec
 from models.data.batches import Batch, digest
@@ -25,7 +26,6 @@ from models.data.lists import ListRecord, Split
 from models.data.slates import SlateArrays, encode_slates
 from models.mining.shards import (
     MANIFEST_FILE,
-    Floats,
     MinedError,
     MinedManifest,
     MinedRows,
@@ -46,22 +46,22 @@ class MinedArrays:
     """
 
     slates: SlateArrays
-    sequences: NDArray[np.int64]
-    soft: Floats
-    step_values: Floats
-    weights: Floats
-    objective_weights: Floats
+    sequences: Ints
+    soft: Floats32
+    step_values: Floats32
+    weights: Floats32
+    objective_weights: Floats32
 
     def __len__(self) -> int:
         return len(self.sequences)
 
     @property
-    def values(self) -> Floats:
+    def values(self) -> Floats32:
         """V̂ of whole sequences, [n, S]; 0 where there is none."""
         return self.step_values[:, :, -1]
 
     @property
-    def there(self) -> NDArray[np.bool_]:
+    def there(self) -> Bools:
         """Which sequences there are, bool [n, S]."""
         return self.sequences[:, :, 0] >= 0
 
@@ -80,7 +80,7 @@ class MinedArrays:
         """All of `arrays` as tensors on one device."""
         return {name: torch.from_numpy(values).to(device) for name, values in self.arrays().items()}
 
-    def take(self, rows: NDArray[np.int64]) -> MinedArrays:
+    def take(self, rows: Ints) -> MinedArrays:
         """The requests at `rows`, in that order."""
         mined = {f.name: getattr(self, f.name)[rows] for f in dataclasses.fields(self) if f.name != "slates"}
         return MinedArrays(self.slates.take(rows), **mined)
@@ -178,7 +178,7 @@ def _joined(
     )
 
 
-def _decode(path: Path, table: pa.Table, slates: SlateArrays, rows: NDArray[np.int64], length: int) -> MinedRows:
+def _decode(path: Path, table: pa.Table, slates: SlateArrays, rows: Ints, length: int) -> MinedRows:
     """The arrays of some rows of a shard, which stand at `rows` of `slates`, checked."""
     candidates = slates.features["valid"][rows].sum(axis=1)
     ids = tuple(table["request_id"].to_pylist())
@@ -208,7 +208,7 @@ def _decode(path: Path, table: pa.Table, slates: SlateArrays, rows: NDArray[np.i
     return MinedRows(ids, candidates, sequences, step_values, soft, weights, mixes)
 
 
-def _are_lists(sequences: NDArray[np.int64], candidates: NDArray[np.int64]) -> NDArray[np.bool_]:
+def _are_lists(sequences: Ints, candidates: Ints) -> Bools:
     """Whether each row [M, L] holds different numbers, from 0 and below its `candidates` [M]."""
     ordered = np.sort(sequences, axis=1)
     sound = (np.diff(ordered, axis=1) > 0).all(axis=1) & (ordered[:, 0] >= 0) & (ordered[:, -1] < candidates)
@@ -232,7 +232,7 @@ def _levels(path: Path, table: pa.Table, column: str, depth: int) -> list[NDArra
     return [*found, values]
 
 
-def _like(path: Path, table: pa.Table, column: str, *expected: NDArray[np.int64]) -> Floats:
+def _like(path: Path, table: pa.Table, column: str, *expected: Ints) -> Floats32:
     """The values of a column whose lengths at each level are `expected`."""
     *found, values = _levels(path, table, column, len(expected))
     for lengths, wanted in zip(found, expected, strict=True):
@@ -241,7 +241,7 @@ def _like(path: Path, table: pa.Table, column: str, *expected: NDArray[np.int64]
     return values.astype(np.float32)
 
 
-def _require(path: Path, ids: Sequence[str], column: str, good: NDArray[np.bool_], problem: str) -> None:
+def _require(path: Path, ids: Sequence[str], column: str, good: Bools, problem: str) -> None:
     if not good.all():
         raise MinedError(f"{path}: list {ids[int(np.argmin(good))]!r}, column {column}: {problem}")
 

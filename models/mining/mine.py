@@ -18,10 +18,10 @@ from typing import Any, Final, Literal, cast, get_args
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
+from models.contract.arrays import Floats32, Ints
 from models.contract.spec import OBJECTIVES
 from models.data.batches import Batch, digest
 from models.data.slates import SlateArrays
@@ -111,9 +111,7 @@ def mine(
     return manifest
 
 
-def _fill(
-    folder: Path, manifest: MinedManifest, miner: _Miner, slates: SlateArrays, weights: NDArray[np.float32]
-) -> None:
+def _fill(folder: Path, manifest: MinedManifest, miner: _Miner, slates: SlateArrays, weights: Floats32) -> None:
     """Mine the shards that are not there."""
     width = miner.width
     shards = [np.array(manifest.rows(shard)) for shard in range(manifest.shards)]
@@ -126,7 +124,7 @@ def _fill(
                 write_shard(shard_path(folder, shard), mined, manifest.identity)
 
 
-def draw_weights(count: int, options: MiningOptions) -> NDArray[np.float32]:
+def draw_weights(count: int, options: MiningOptions) -> Floats32:
     """The objective weights of each request, float32 [count, 3]: given, or drawn from Dirichlet(1, 1, 1)."""
     if options.objectives is not None:
         return np.tile(np.array(options.objectives, np.float32), (count, 1))
@@ -157,7 +155,7 @@ class _Miner:
         """B: how many sequences are searched for each request."""
         return self._options.width
 
-    def mine(self, slates: SlateArrays, weights: NDArray[np.float32], bar: tqdm[Any]) -> MinedRows:
+    def mine(self, slates: SlateArrays, weights: Floats32, bar: tqdm[Any]) -> MinedRows:
         """The rows of one shard."""
         parts = []
         for rows in self._passes(slates):
@@ -168,12 +166,12 @@ class _Miner:
         candidates = slates.features["valid"].sum(axis=1)
         return MinedRows(slates.request_ids, candidates, sequences, step_values, soft, shares, weights)
 
-    def _passes(self, slates: SlateArrays) -> Iterator[NDArray[np.int64]]:
+    def _passes(self, slates: SlateArrays) -> Iterator[Ints]:
         size = max(1, _EXPANSIONS // (self._options.width * slates.candidates))
         everything = np.arange(len(slates))
         return (everything[start : start + size] for start in range(0, len(slates), size))
 
-    def _search(self, slates: SlateArrays, weights: NDArray[np.float32]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _search(self, slates: SlateArrays, weights: Floats32) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Sequences [R, S, L], their step values, soft labels [R, S, L, N] and weights [R, S]."""
         options, batch = self._options, slates.tensors(self._device)
         worth: Worth | RequestWorth
@@ -228,7 +226,7 @@ def _check_requests(slates: SlateArrays, length: int) -> None:
         raise MinedError(f"list {name!r}: has {counts[short[0]]} candidates, fewer than the {length} positions to fill")
 
 
-def _check_objectives(slates: SlateArrays, weights: NDArray[np.float32]) -> None:
+def _check_objectives(slates: SlateArrays, weights: Floats32) -> None:
     for o, name in enumerate(OBJECTIVES):
         if weights[:, o].any() and not slates.observed[:, o].any():
             raise MinedError(f"objectives: {name} has a weight, but no list records it, so no evaluator can know it")

@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from models.contract.arrays import Bools, Floats32, Ints
 from models.contract.spec import OBJECTIVES
 from models.files import whole_file, write_json
 
@@ -27,7 +28,6 @@ FORMAT: Final = 1
 MANIFEST_FILE: Final = "manifest.json"
 _COLUMNS: Final = ("request_id", "sequences", "step_values", "soft_labels", "weights", "objective_weights")
 _IDENTITY: Final = b"mined by"
-Floats = NDArray[np.float32]
 
 
 class MinedError(ValueError):
@@ -67,12 +67,12 @@ class MinedRows:
     """
 
     request_ids: tuple[str, ...]
-    candidates: NDArray[np.int64]
-    sequences: NDArray[np.int64]
-    step_values: Floats
-    soft: Floats
-    weights: Floats
-    objective_weights: Floats
+    candidates: Ints
+    sequences: Ints
+    step_values: Floats32
+    soft: Floats32
+    weights: Floats32
+    objective_weights: Floats32
 
 
 def shard_path(folder: Path, shard: int) -> Path:
@@ -123,7 +123,7 @@ def write_shard(path: Path, rows: MinedRows, identity: Mapping[str, str]) -> Non
         pq.write_table(table, partial, compression="zstd")
 
 
-def soft_mask(there: NDArray[np.bool_], candidates: NDArray[np.int64], shape: tuple[int, ...]) -> NDArray[np.bool_]:
+def soft_mask(there: Bools, candidates: Ints, shape: tuple[int, ...]) -> Bools:
     """Which entries of soft labels [n, S, L, N] are stored: those of sequences that are `there` and of candidates."""
     real = np.arange(shape[3]) < candidates[:, None]
     return np.broadcast_to(there[:, :, None, None] & real[:, None, None, :], shape)
@@ -147,7 +147,7 @@ def _text(identity: Mapping[str, str]) -> bytes:
     return json.dumps(dict(identity), sort_keys=True).encode()
 
 
-def _nested(values: NDArray[Any], *counts: NDArray[np.int64]) -> pa.Array:
+def _nested(values: NDArray[Any], *counts: Ints) -> pa.Array:
     """Lists of lists of `values`; `counts` are the lengths at each level, outermost first."""
     array = pa.array(values)
     for lengths in reversed(counts):

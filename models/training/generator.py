@@ -14,6 +14,7 @@ from typing import Any, Final
 import torch
 
 from models.contract.spec import OBJECTIVES
+from models.data.lists import read_splits
 from models.files import write_json
 from models.mining.join import MinedArrays, finished_manifest, read_mined
 from models.mining.shards import MinedError, MinedManifest
@@ -21,7 +22,7 @@ from models.nets.checkpoint import Checkpoint, GeneratorCheckpoint, load_checkpo
 from models.nets.generator import GeneratorConfig
 from models.training.distill import DistillOptions, fit_generator
 from models.training.loop import Progress, TrainOptions
-from models.training.value import CHECKPOINT_FILE, METRICS_FILE, origin, read_splits
+from models.training.value import CHECKPOINT_FILE, METRICS_FILE, origin
 
 FAMILY: Final = "degre"
 

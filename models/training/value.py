@@ -10,18 +10,17 @@ from __future__ import annotations
 import dataclasses
 import platform
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final, get_args
+from typing import Any, Final
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
-from models.data.lists import ListRecord, Split, read_lists, read_metadata
+from models.data.lists import Split, read_metadata, read_splits
 from models.files import file_digest, write_json
 from models.nets.checkpoint import Checkpoint, save_checkpoint
 from models.nets.value import ValueConfig
@@ -72,14 +71,6 @@ def choose_device(name: str) -> torch.device:
     if name == "cuda" and not available:
         raise ValueError("device cuda: there is no CUDA device, or this PyTorch was built without CUDA")
     return torch.device("cuda" if name == "cuda" or (name == "auto" and available) else "cpu")
-
-
-def read_splits(data: Path) -> dict[Split, Sequence[ListRecord]]:
-    """Read the records of a list file by split, including empty splits. Raises `lists.ListFileError`."""
-    splits: dict[Split, list[ListRecord]] = {name: [] for name in get_args(Split)}
-    for record in tqdm(read_lists(data), desc="read", unit="list", disable=None):
-        splits[record.split].append(record)
-    return {**splits}
 
 
 def origin(data: Path, family: str, options: TrainOptions) -> dict[str, Any]:

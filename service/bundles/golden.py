@@ -29,7 +29,7 @@ def replay(manifest: Manifest, engine: Engine, path: Path) -> int:
 
     Orders must be equal, except from a step on whose recorded margin is a near tie; values up to there must agree to
     1e-3. Whether the sort's list was kept must be as recorded, unless the list is the sort's either way. A bundle of
-    reduced precision says in its manifest what they may differ by. Raises `BundleError` naming request and step.
+    reduced precision states in its manifest by how much they may differ. Raises `BundleError` naming request and step.
     """
     limits = _limits(manifest)
     inputs, outputs = _read(manifest, path)

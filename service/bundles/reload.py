@@ -5,19 +5,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+import os
+import sys
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Final
 
 from service.bundles.folder import Catalogue
 from service.bundles.load import load_bundle
 from service.bundles.model import BundleError, Model
-from service.bundles.nice import low_priority
 from service.bundles.registry import Registry
 from service.contract.problems import BUNDLE_REFUSED, CONFLICT, Problem
 from service.inference.onnx.session import SessionConfig
 
 _log = logging.getLogger(__name__)
-
+_NICEST: Final = 19
 
 Warm = Callable[[Model], Awaitable[None]]
 """Sends requests through a model that does not serve yet. Raises `BundleError` if one is not answered."""
@@ -74,8 +77,8 @@ class Loader:
     async def reload_all(self) -> None:
         """Switch every name in the folder to its newest version, new names included.
 
-        A version that is current already is not loaded again. A bundle that is refused is logged, and what it would
-        have replaced goes on serving.
+        A version that is current already is not loaded again. A bundle that is refused is logged, and its
+        predecessor goes on serving.
         """
         async with self._lock:
             for name, version in self._catalogue.newest(1):
@@ -103,7 +106,7 @@ class Loader:
             await self._warm(model)
         except BundleError:
             raise
-        except Exception as error:  # Whatever is wrong with a bundle, what serves goes on serving.
+        except Exception as error:  # No fault of a bundle may stop the live ones from serving.
             raise BundleError(f"cannot be loaded: {error!r}") from error
         return model
 
@@ -137,3 +140,22 @@ class Loader:
         if model is None or model.version != version:
             return False
         return self._catalogue.manifest(name, version) == model.manifest
+
+
+@contextlib.contextmanager
+def low_priority(wanted: bool) -> Iterator[None]:
+    """Run the calling thread at the lowest priority if `wanted`, then restore it.
+
+    Putting it back needs a right that a process may lack; its thread then stays as it is, and should be one that ends.
+    """
+    if not wanted or sys.platform != "linux":
+        yield
+        return
+    thread = threading.get_native_id()
+    before = os.getpriority(os.PRIO_PROCESS, thread)
+    os.setpriority(os.PRIO_PROCESS, thread, _NICEST)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(PermissionError):
+            os.setpriority(os.PRIO_PROCESS, thread, before)

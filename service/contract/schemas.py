@@ -18,13 +18,14 @@ Identifier = Annotated[str, Meta(min_length=1, max_length=256)]
 Weight = Annotated[float, Meta(ge=0, le=1e6)]
 Source = Literal["model", "formula", "input"]
 DegradedReason = Literal["deadline", "wait", "model-error"]
-"""deadline: the model was still at work shortly before the deadline; wait: it could not have been done in time."""
+"""deadline: the model was not done shortly before the deadline. wait: it could not have been in time, so it was not
+asked. model-error: it failed."""
 
 
 class Candidate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """One item that may be shown."""
 
-    id: Annotated[Identifier, Meta(description="Comes back in the answer; unique in the request.")]
+    id: Annotated[Identifier, Meta(description="Returned in the answer; unique in the request.")]
     scores: Annotated[
         dict[str, float], Meta(description="The ranking stage's estimates by name, for example ctr and cvr.")
     ]
@@ -63,14 +64,14 @@ class Diversity(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, g
         default=None, name="lambda"
     )
     window: (
-        Annotated[int, Meta(ge=0, le=1000, description="How many of the last chosen items count; 0: none.")] | None
+        Annotated[int, Meta(ge=0, le=1000, description="Number of the last chosen items that count; 0: none.")] | None
     ) = None
 
 
 class Queue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """One objective queue: candidates in descending order of a formula."""
 
-    name: Annotated[Name, Meta(description="Comes back in explanations; unique in the request.")]
+    name: Annotated[Name, Meta(description="Returned in explanations; unique in the request.")]
     score: Annotated[
         str,
         Meta(
@@ -87,7 +88,14 @@ class RerankRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         list[Candidate], Meta(min_length=1, description="Any order; at most LISTWRIGHT_MAX_CANDIDATES.")
     ]
     request_id: (
-        Annotated[str, Meta(min_length=1, max_length=128, description="Comes back; else x-request-id, or a new one.")]
+        Annotated[
+            str,
+            Meta(
+                min_length=1,
+                max_length=128,
+                description="Returned in the answer. Missing: the header x-request-id, or a new one.",
+            ),
+        ]
         | None
     ) = None
     model: Annotated[str, Meta(description="Name of a loaded model. Missing: the default model.")] | None = None
@@ -107,7 +115,10 @@ class RerankRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         | None
     ) = None
     partition: (
-        Annotated[Literal["bfs", "dfs"], Meta(description="How queues share candidates. Missing: the bundle's.")] | None
+        Annotated[
+            Literal["bfs", "dfs"], Meta(description="Way of dealing candidates out to queues. Missing: the bundle's.")
+        ]
+        | None
     ) = None
     timeout_ms: (
         Annotated[
@@ -115,12 +126,12 @@ class RerankRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             Meta(
                 gt=0,
                 le=60_000,
-                description="Deadline from arrival; the service's own budget and the caller's headers count as well.",
+                description="Deadline, from arrival. The service's own budget and the headers may make it shorter.",
             ),
         ]
         | None
     ) = None
-    explain: Annotated[bool, Meta(description="Say why each item stands where it does.")] = False
+    explain: Annotated[bool, Meta(description="Explain the place of each item.")] = False
 
 
 class ObjectiveValues(Struct, frozen=True, gc=False):
@@ -135,18 +146,18 @@ class Explanation(Struct, frozen=True, gc=False):
     """Reasons for one choice of the model.
 
     In SORT-Gen `score` = λ · (sum of `parts`) − `penalty`. In DeGRe it is λ · P − `penalty`, with P the generator's
-    probability of the item among those that are left; the parts then say what its evaluator makes of the choice.
+    probability of the item among those that are left; the parts are then its evaluator's.
     """
 
-    queue: Annotated[str, Meta(description="The queue that the item stood in.")]
-    parts: Annotated[ObjectiveValues, Meta(description="Weighted share of each objective in the step's value.")]
+    queue: Annotated[str, Meta(description="Queue of the item.")]
+    parts: Annotated[ObjectiveValues, Meta(description="Weighted share of each objective in the value of the step.")]
     penalty: Annotated[float, Meta(description="MMR: (1 − λ) · largest cosine to the items before it.")]
     score: float
     runner_up: Annotated[
         str | None,
         Meta(
-            description="Id of the candidate that came second in this step. Null: there was none, or the model valued "
-            "the list of the plain sort higher than its own and returned that."
+            description="Id of the second-best candidate of this step. Null: there was none, or the model returned the "
+            "list of the plain sort, since it valued that higher than its own."
         ),
     ]
 
@@ -155,11 +166,13 @@ class Item(Struct, frozen=True, gc=False, omit_defaults=True):
     """One item of the list."""
 
     id: str
-    index: Annotated[int, Meta(description="The candidate's place in the request, from 0.")]
+    index: Annotated[int, Meta(description="Place of the candidate in the request, from 0.")]
     position: Annotated[int, Meta(description="Place in the list, from 1.")]
     source: Annotated[
         Source,
-        Meta(description="model: chosen by it; formula: past what it reaches; input: in the request's order."),
+        Meta(
+            description="model: chosen by it; formula: placed by the score formula; input: in the order of the request."
+        ),
     ]
     explanation: Explanation | None = None
 
@@ -170,11 +183,11 @@ class Degraded(Struct, frozen=True, gc=False):
     reason: Annotated[
         DegradedReason,
         Meta(
-            description="deadline: the model was still at work; wait: it could not have been done in time; "
-            "model-error: it failed."
+            description="deadline: the model was not done shortly before the deadline; wait: it could not have been in "
+            "time, so it was not asked; model-error: it failed."
         ),
     ]
-    level: Annotated[Source, Meta(description="Who placed the items: the score formula, or the order that came in.")]
+    level: Annotated[Source, Meta(description="Origin of the items: the score formula, or the order of the request.")]
 
 
 class Timings(Struct, frozen=True, gc=False):
@@ -192,7 +205,7 @@ class Timings(Struct, frozen=True, gc=False):
 
 
 class RerankResponse(Struct, frozen=True, gc=False):
-    """min(top_n, candidates) items: each from the request, none twice."""
+    """List of min(top_n, candidates) items: each from the request, none twice."""
 
     request_id: str
     model: str
@@ -200,7 +213,7 @@ class RerankResponse(Struct, frozen=True, gc=False):
     items: list[Item]
     value: Annotated[
         ObjectiveValues,
-        Meta(description="What the model expects of its own items (source model): clicks, purchases, GMV."),
+        Meta(description="Clicks, purchases and GMV that the model expects of its own items (source model)."),
     ]
     degraded: Degraded | None
     timings_ms: Timings

@@ -1,7 +1,7 @@
 """Hand jobs to the inference thread, and call requests back before their deadline.
 
-A request that is still waiting shortly before its deadline gets `DeadlineNear` instead of its answer, early enough that
-all those in the same plight can be answered one after the other. Used from the event loop only.
+A request that is still waiting shortly before its deadline gets `DeadlineNear` instead of its answer. That is early
+enough for all requests that are called back together to be answered one after the other. Used from the event loop only.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class _Waiting:
 class Dispatcher:
     """Hand jobs to the thread, and call those back whose time is up.
 
-    `on_drop` is told ``deadline`` or ``client-gone`` for every job that will not be run after all.
+    `on_drop` is told ``deadline`` or ``client-gone`` for every job that is dropped before its run.
     """
 
     def __init__(self, thread: InferenceThread, *, on_drop: Callable[[str], None] = lambda _: None) -> None:
@@ -83,13 +83,14 @@ class Dispatcher:
         """Return the engine's outputs for one request.
 
         Raises `EngineError`, `DeadlineNear` when `deadline` (on `perf_counter`'s clock) comes close, and
-        `ClientDisconnect` when the client leaves. What has not been started by then never is.
+        `ClientDisconnect` when the client leaves. A job that has not been started by then never is.
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Answer] = loop.create_future()
         job = Job(engine, row, future, loop, deadline - LEAD_SECONDS, background)
         entry = self._watch(job, loop) if deadline < NEVER else None
         self._thread.submit(job)
+        # Three may end the wait: the thread's answer, `_call_back` at the deadline, the client's leaving.
         try:
             if presence is None:
                 return await future
@@ -107,14 +108,14 @@ class Dispatcher:
         """Note when this job's request must be called back, and set the timer for it."""
         entry = _Waiting(job.deadline, job)
         bisect.insort(self._waiting, entry, key=_answer_by)
-        # The worst case: all that wait are called back at the same moment, and this one is answered last.
+        # In the worst case all waiting requests are called back at the same moment, and this one is answered last.
         self._wake(entry.answer_by - (len(self._waiting) - 1) * FORMULA_SECONDS, loop)
         return entry
 
     def _forget(self, entry: _Waiting) -> None:
         """Remove a request that has its answer."""
         i = bisect.bisect_left(self._waiting, entry.answer_by, key=_answer_by)
-        while self._waiting[i] is not entry:
+        while self._waiting[i] is not entry:  # Others may have the same deadline.
             i += 1
         del self._waiting[i]
 
@@ -130,9 +131,12 @@ class Dispatcher:
     def _call_back(self, loop: asyncio.AbstractEventLoop) -> None:
         """Give up on the requests that are due, and sleep until the next one is."""
         self._timer, self._wake_at = None, NEVER
+        # The latest time to begin with each list by the formula: from the last deadline back, so that each leaves time
+        # for those behind it.
         latest = [entry.answer_by for entry in self._waiting]
-        for i in reversed(range(len(latest) - 1)):  # Each must leave time for those behind it.
+        for i in reversed(range(len(latest) - 1)):
             latest[i] = min(latest[i], latest[i + 1] - FORMULA_SECONDS)
+        # Those that would come due while the timer sleeps its shortest time are due now.
         due = bisect.bisect_right(latest, perf_counter() + _SHORTEST_SLEEP)
         for entry in self._waiting[:due]:
             self._fail(entry.job, DeadlineNear(), "deadline")
@@ -144,7 +148,7 @@ class Dispatcher:
         if job.future.done():
             return
         job.future.set_exception(error)
-        if not job.started:
+        if not job.started:  # Else the run goes on for the rest of its batch, and this answer is dropped.
             self._on_drop(reason)
 
 

@@ -79,7 +79,7 @@ class InferenceThread:
     def seconds_until_done(self, engine: Engine) -> float:
         """Estimate the time until a job that is submitted now is done.
 
-        That is the rest of the present run, and the runs up to its own. Only what waits for the same engine is counted
+        That is the rest of the present run, and the runs up to its own. Only jobs for the same engine are counted
         exactly; other engines' jobs count as if they were this one's.
         """
         running, times = self._running, self._fit(engine)
@@ -127,6 +127,7 @@ class InferenceThread:
         self._waiting = [job for job in self._waiting if not job.future.done()]
         if not self._waiting:
             return
+        # Choose a batch, and leave the rest waiting.
         engine = most_urgent(self._waiting).engine
         times = self._fit(engine)
         batch = next_batch(self._waiting, times.predict, perf_counter())
@@ -134,6 +135,7 @@ class InferenceThread:
             job.started = True
         chosen = set(map(id, batch))
         self._waiting = [job for job in self._waiting if id(job) not in chosen]
+        # Run it. `_running` is read by the event loop meanwhile, for its estimates.
         started = perf_counter()
         self._running = _Running(started, times.predict(len(batch)))
         outcome = _run(engine, batch)
@@ -158,8 +160,8 @@ def next_batch(waiting: Sequence[Job], predict: Callable[[int], float], now: flo
     if head.background:
         return [head]
     mates = sorted((j for j in waiting if j.engine is head.engine and not j.background), key=lambda job: job.deadline)
-    # Who would be late even alone is called back shortly, and would only make the others late as well. If all would be
-    # late the estimate may be what is wrong, so the one with the most time left shows whether it is.
+    # A job that would be late even alone is called back shortly, and would only make the others late as well. If all
+    # would be late the estimate may be wrong, so the one with the most time left is tried.
     mates = [job for job in mates if now + predict(1) <= job.deadline] or mates[-1:]
     tightest = mates[0].deadline
     n = 1

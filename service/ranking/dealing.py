@@ -1,14 +1,13 @@
-"""Deal a request's candidates to slots, and order those that the model does not reach. Letters: n candidates."""
+"""Deal a request's candidates to slots, and order the rest. Letters: n candidates."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from models.contract.arrays import Floats, Ints
 from models.contract.features import FeatureError
-from models.contract.formulas import Column
 from models.contract.manifest import Manifest
 from models.contract.partition import descending
 from models.contract.slots import ScoreTable, Slots, fill_slots
@@ -18,7 +17,7 @@ from service.ranking.plan import RequestPlan
 
 
 def deal(candidates: Sequence[Candidate], plan: RequestPlan, manifest: Manifest) -> tuple[ScoreTable, Slots]:
-    """Read the scores and fill the slots; without empty slots if the graph takes any number of them.
+    """Read the scores and fill the slots.
 
     Raises `Problem` (422) naming the field that is wrong.
     """
@@ -34,7 +33,7 @@ def deal(candidates: Sequence[Candidate], plan: RequestPlan, manifest: Manifest)
 def rank_rest(
     table: ScoreTable, manifest: Manifest, picked: Sequence[int], n: int, count: int
 ) -> list[tuple[int, Source]]:
-    """Order the next `count` of the n candidates after `picked` by the fallback formula, best first.
+    """Order the next `count` candidates after `picked` by the fallback formula, best first.
 
     Candidates for which the formula cannot be computed follow in the order of the request.
     """
@@ -45,8 +44,8 @@ def rank_rest(
     return rank(rest, scores[rest], count)
 
 
-def rank(places: NDArray[np.int64], scores: Column, count: int) -> list[tuple[int, Source]]:
-    """Take the best `count` of `places` by their `scores`; those whose score is not finite follow as they stand."""
+def rank(places: Ints, scores: Floats, count: int) -> list[tuple[int, Source]]:
+    """Take the best `count` of `places`; those without a finite score come last."""
     finite = np.isfinite(scores)
     if finite.all():
         return [(i, "formula") for i in places[descending(scores)[:count]].tolist()]

@@ -205,7 +205,7 @@ class RerankEndpoint:
             self._admission.waited(max(clock.elapsed, foreseen))
         elif reranked.listing.choice == "bypass":
             self._admission.waited(foreseen)
-            return  # It does not use what the window shares out.
+            return  # It takes no place in the window.
         else:
             self._admission.waited(stages["lag"] + stages["wait"])
         if not hurried and (degraded is None or degraded.reason != "model-error"):

@@ -1,4 +1,4 @@
-"""Plan a request: fill in the bundle's defaults and check the request against the model's limits."""
+"""Fill in a request's defaults, and check it against the model's limits."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SMALLEST_WEIGHT: Final = 1e-6  # Below, float32 arithmetic in the graph would d
 
 @dataclass(frozen=True, slots=True)
 class RequestPlan:
-    """Hold what one request asks of one model.
+    """Wishes of one request, complete.
 
     Weights are α, β, γ in the order of `OBJECTIVES`; `top_n` is already at most the number of candidates.
     """

@@ -48,7 +48,7 @@ _NO_EMBEDDINGS: Final = np.zeros((0, 1), np.float32)
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class DealtRequest:
     """A request that is known to be valid, with its model, plan and slots."""
 
     request: RerankRequest
@@ -127,13 +127,13 @@ class Reranker:
     ) -> Reranked:
         """Return the answer and time its stages. Raises `Problem` (422) or `ClientDisconnect`."""
         check_request(request, max_candidates=self._max_candidates)
-        case = make_case(request, model)
+        dealt = deal_request(request, model)
         clock.lap("deal")
         wait = self._dispatcher.seconds_until_done(model.engine)
-        sorted_list = bypass_list(case)
-        attempt = _Attempt(sorted_list) if sorted_list else await self._ask(case, wait, clock, deadline, presence)
+        sorted_list = bypass_list(dealt)
+        attempt = _Attempt(sorted_list) if sorted_list else await self._ask(dealt, wait, clock, deadline, presence)
         found = attempt.found
-        listing = found if isinstance(found, Listing) else degraded_list(case, found, deadline)
+        listing = found if isinstance(found, Listing) else degraded_list(dealt, found, deadline)
         response = RerankResponse(
             request_id=request_id,
             model=model.name,
@@ -147,13 +147,14 @@ class Reranker:
         return Reranked(response, listing, wait, attempt.would_degrade, attempt.batch_size, queue_count)
 
     async def _ask(
-        self, case: Case, wait: float, clock: Stopwatch, deadline: Deadline, presence: Presence | None
+        self, dealt: DealtRequest, wait: float, clock: Stopwatch, deadline: Deadline, presence: Presence | None
     ) -> _Attempt:
         """Ask the model, unless it cannot be in time. Raises as `rerank` does."""
-        model, late, batch_size = case.model, _late("wait", in_time(wait, deadline)), 0
+        model, batch_size = dealt.model, 0
+        late: DegradedReason | None = None if in_time(wait, deadline) else "wait"
         if late and deadline.enforced:
             return _Attempt("wait", "wait")
-        row = encode_case(case)
+        row = encode_request(dealt)
         clock.lap("encode")
         try:
             answer = await self._dispatcher.run(
@@ -161,23 +162,21 @@ class Reranker:
             )
             clock.engine_ran(answer.wait_seconds, answer.infer_seconds)
             batch_size = answer.batch_size
-            listing = model_list(case, row, answer)
+            listing = model_list(dealt, row, answer)
         except DeadlineNear:
             return _Attempt("deadline", "deadline")
         except EngineError:
             _log.exception("model %s %s failed on a request", model.name, model.version)
             return _Attempt("model-error", late, batch_size)
-        return _Attempt(listing, late or _late("deadline", perf_counter() <= deadline.at), batch_size)
+        if late is None and perf_counter() > deadline.at:
+            late = "deadline"
+        return _Attempt(listing, late, batch_size)
 
 
-def _late(reason: DegradedReason, ok: bool) -> DegradedReason | None:
-    return None if ok else reason
-
-
-def make_case(request: RerankRequest, model: Model) -> Case:
+def deal_request(request: RerankRequest, model: Model) -> DealtRequest:
     """Fill in defaults and deal the queues. Raises `Problem` (422)."""
     plan = make_plan(request, model.manifest)
-    return Case(request, model, plan, *deal(request.candidates, plan, model.manifest))
+    return DealtRequest(request, model, plan, *deal(request.candidates, plan, model.manifest))
 
 
 def graph_inputs(model: Model, row: Arrays) -> Arrays:
@@ -185,61 +184,61 @@ def graph_inputs(model: Model, row: Arrays) -> Arrays:
     return {name: row[name] for name in model.inputs}
 
 
-def model_list(case: Case, row: Arrays, answer: Answer) -> Listing:
+def model_list(dealt: DealtRequest, row: Arrays, answer: Answer) -> Listing:
     """Build the model's list. Raises `EngineError` if its answer is impossible."""
-    request, plan, slots = case.request, case.plan, case.slots
+    request, plan, slots = dealt.request, dealt.plan, dealt.slots
     steps = check_order(answer.outputs["order"], slots)[: plan.top_n]
     picked = slots.candidates[steps].tolist()
     missing = plan.top_n - len(picked)
     n = len(request.candidates)
-    rest = rank_rest(case.table, case.model.manifest, picked, n, missing) if missing else []
+    rest = rank_rest(dealt.table, dealt.model.manifest, picked, n, missing) if missing else []
     items = build_items(request.candidates, picked, rest)
     value = list_value(answer.outputs["value"], len(steps))
     if request.explain:
-        items = explain_items(items, request.candidates, plan, case.model.manifest, slots, steps, answer.outputs)
+        items = explain_items(items, request.candidates, plan, dealt.model.manifest, slots, steps, answer.outputs)
     choice: Choice = "sort" if answer.outputs.get(KEPT_SORT) else "plan"
     return Listing(items, value, choice, None, slots.queues[steps], row["embeddings"][steps])
 
 
-def bypass_list(case: Case) -> Listing | None:
+def bypass_list(dealt: DealtRequest) -> Listing | None:
     """Build the sort's list if nothing learnt is kept for the objectives, else None."""
-    manifest, plan = case.model.manifest, case.plan
+    manifest, plan = dealt.model.manifest, dealt.plan
     if not manifest.bypassed(dict(zip(OBJECTIVES, plan.weights, strict=True))):
         return None
-    places = formula_list(case.request.candidates, case.table, plan, manifest)
-    return None if places is None else _unmodelled(case, places, "bypass", None)
+    places = formula_list(dealt.request.candidates, dealt.table, plan, manifest)
+    return None if places is None else _unmodelled(dealt, places, "bypass", None)
 
 
-def degraded_list(case: Case, reason: DegradedReason, deadline: Deadline) -> Listing:
+def degraded_list(dealt: DealtRequest, reason: DegradedReason, deadline: Deadline) -> Listing:
     """Build the list by the score formula, or without time in the order given."""
     places = None
     if not deadline.too_late_for_formula:
-        places = formula_list(case.request.candidates, case.table, case.plan, case.model.manifest)
+        places = formula_list(dealt.request.candidates, dealt.table, dealt.plan, dealt.model.manifest)
     if places is None:
-        places = input_list(case.plan)
-    return _unmodelled(case, places, None, Degraded(reason, places[0][1]))
+        places = input_list(dealt.plan)
+    return _unmodelled(dealt, places, None, Degraded(reason, places[0][1]))
 
 
-def _unmodelled(case: Case, places: Places, choice: Choice | None, degraded: Degraded | None) -> Listing:
+def _unmodelled(dealt: DealtRequest, places: Places, choice: Choice | None, degraded: Degraded | None) -> Listing:
     """Build a list of which the model chose nothing."""
-    items = build_items(case.request.candidates, (), places)
+    items = build_items(dealt.request.candidates, (), places)
     return Listing(items, _NOTHING, choice, degraded, _NO_QUEUES, _NO_EMBEDDINGS)
 
 
-def encode_case(case: Case) -> Arrays:
+def encode_request(dealt: DealtRequest) -> Arrays:
     """Encode one request for the graph, without a batch axis. Raises `Problem` (422)."""
-    request, plan, model = case.request, case.plan, case.model
+    request, plan, model = dealt.request, dealt.plan, dealt.model
     try:
-        with np.errstate(over="ignore"):  # A number too far out for its scale is clipped afterwards.
+        with np.errstate(over="ignore"):  # Numbers that overflow are clipped afterwards.
             user = model.encoder.encode_user(request.user, request.context)
-            items = model.encoder.encode_slots(request.candidates, case.slots.candidates)
+            items = model.encoder.encode_slots(request.candidates, dealt.slots.candidates)
     except FeatureError as error:
         raise invalid(error.path, error.problem) from None
     arrays = {**user, **items, **encode_preferences(plan.weights, plan.trade_off, plan.window)}
     if SORT_SLOTS in model.inputs:
         manifest = model.manifest
         length = manifest.limits.list_length
-        arrays[SORT_SLOTS] = sort_slots(case.table, manifest.fallback, case.slots.candidates, length)
+        arrays[SORT_SLOTS] = sort_slots(dealt.table, manifest.fallback, dealt.slots.candidates, length)
     return arrays
 
 

@@ -22,7 +22,7 @@ from service.contract.problems import Problem
 from service.contract.schemas import RerankRequest, RerankResponse
 from service.inference.dispatcher import Dispatcher
 from service.ranking.agreement import kendall_tau, overlap
-from service.ranking.rerank import bypass_list, encode_case, graph_inputs, make_case, model_list
+from service.ranking.rerank import bypass_list, deal_request, encode_request, graph_inputs, model_list
 from service.settings import Settings, SettingsError
 from service.telemetry.records import NO_MODEL, SHADOW_DEPTHS, ShadowOutcome, ShadowRecord
 from service.timing.admission import Admission
@@ -79,7 +79,7 @@ class Shadow:
             self._miss()
             return
         self._missed = False
-        # What the formula has filled up says nothing about a model.
+        # Items that the formula placed say nothing about the model.
         served = [item.index for item in response.items if item.source == "model"]
         if not served or (model.name, model.version) == (response.model, response.version):
             self._count(model, "skipped")
@@ -117,15 +117,15 @@ class Shadow:
 
         Raises `_Busy` when other work has come, `Problem` if the request is none for this model, and `EngineError`.
         """
-        case = make_case(msgspec.structs.replace(request, top_n=length), model)
-        if (sorted_list := bypass_list(case)) is not None:
+        dealt = deal_request(msgspec.structs.replace(request, top_n=length), model)
+        if (sorted_list := bypass_list(dealt)) is not None:
             return [item.index for item in sorted_list.items]
         await self._let_others()
-        row = encode_case(case)
+        row = encode_request(dealt)
         await self._let_others()
         self._ran_at = monotonic()
         answer = await self._dispatcher.run(model.engine, graph_inputs(model, row), background=True)
-        return [item.index for item in model_list(case, row, answer).items]
+        return [item.index for item in model_list(dealt, row, answer).items]
 
     async def _let_others(self) -> None:
         await asyncio.sleep(0)
@@ -139,7 +139,7 @@ class Shadow:
     def _fits(self, model: Model, response: RerankResponse) -> bool:
         """Tell whether a request that comes during the shadow's run keeps its budget.
 
-        It would if even one that takes twice as long as this did fits into what the run leaves of the budget.
+        It does if a request twice as slow as this one would fit into the rest of the budget.
         """
         if monotonic() >= self._ran_at + _RETRY_SECONDS:
             return True

@@ -23,7 +23,7 @@ from service.contract.decoding import decode_request
 from service.inference.dispatcher import Dispatcher
 from service.inference.stacking import stack_rows
 from service.ranking.endpoint import EndpointOptions, RerankEndpoint
-from service.ranking.rerank import Reranker, degraded_list, encode_case, graph_inputs, make_case
+from service.ranking.rerank import Reranker, deal_request, degraded_list, encode_request, graph_inputs
 from service.timing.admission import Admission, AdmissionOptions
 from service.timing.deadline import NEVER, Deadline
 from service.transport.auth import ApiKeys
@@ -51,7 +51,7 @@ async def warm_up(dispatcher: Dispatcher, model: Model) -> None:
         reranker=Reranker(registry=registry, dispatcher=dispatcher, max_candidates=_CANDIDATES),
         observers=(),
     )
-    # One at a time, as on a quiet day, then as many together as one run can hold.
+    # One at a time first, then as many together as one run can hold.
     for body, together in itertools.product(bodies, (*[1] * _REQUESTS, *[most] * _FULL_BATCHES)):
         for status, answer in await asyncio.gather(*(_post(endpoint, body) for _ in range(together))):
             if status != 200:
@@ -64,10 +64,10 @@ async def warm_up(dispatcher: Dispatcher, model: Model) -> None:
 async def _warm_engine(dispatcher: Dispatcher, model: Model) -> None:
     request = decode_request(json.dumps(example_request(model.manifest)).encode())
     try:
-        case = make_case(request, model)
-        await dispatcher.warm(model.engine, stack_rows([graph_inputs(model, encode_case(case))]))
-        for _ in range(_REQUESTS):  # The rung below is needed when there is no time to be cold.
-            degraded_list(case, "deadline", Deadline())
+        dealt = deal_request(request, model)
+        await dispatcher.warm(model.engine, stack_rows([graph_inputs(model, encode_request(dealt))]))
+        for _ in range(_REQUESTS):  # The formula answers when time is short, so it must be warm too.
+            degraded_list(dealt, "deadline", Deadline())
     except Exception as error:
         raise BundleError(f"a warm-up request cannot be run: {error}") from error
 

@@ -15,19 +15,9 @@ from prometheus_client.registry import Collector
 
 from service.bundles.model import Model
 from service.contract.schemas import DegradedReason, Source
+from service.telemetry import records
 from service.telemetry.exposition import Exposition, OwnExposition
-from service.telemetry.records import (
-    CHOICES,
-    NO_MODEL,
-    OUTCOMES,
-    SHADOW_DEPTHS,
-    SHADOW_OUTCOMES,
-    STAGES,
-    ListHealth,
-    RequestOutcome,
-    RequestRecord,
-    ShadowRecord,
-)
+from service.telemetry.records import ListHealth, RequestOutcome, RequestRecord, ShadowRecord
 from service.telemetry.rolling import RollingWindow
 from service.timing.deadline import HEADERS
 
@@ -39,7 +29,7 @@ _BATCH: Final = (1, 2, 4, 8, 16, 32, 64)
 _DISPLACEMENT: Final = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 _DIVERSITY: Final = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.5, 2.0)
 _OVERLAP: Final = (0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1)
-# One swap of neighbours in a list of 10 is 0.956; what lies above 0.99 is, in lists of up to 20, the same list.
+# One swap of neighbours in a list of 10 gives 0.956; above 0.99, lists of up to 20 items are the same.
 _TAU: Final = (-1, -0.8, -0.6, -0.4, -0.2, 0, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.99, 1)
 REJECTED: Final = ("not-ready", "overloaded", "shed")
 DROPPED: Final = ("deadline", "client-gone")
@@ -71,11 +61,12 @@ class Metrics:
         self._readings: list[tuple[Gauge, Callable[[], float]]] = []
         self.registry.register(_Before(self.refresh))
         self._make_requests(budget_seconds)
+        self._make_reasons()
         self._make_gauges(budget_seconds)
         self._make_lists()
         self._make_shadow(shadow)
-        for outcome in sorted(set(OUTCOMES) - _ANSWERED):
-            self._duration.labels(NO_MODEL, NO_MODEL, outcome)
+        for outcome in sorted(set(records.OUTCOMES) - _ANSWERED):
+            self._duration.labels(records.NO_MODEL, records.NO_MODEL, outcome)
 
     def _make_requests(self, budget: float) -> None:
         r = self.registry
@@ -89,6 +80,12 @@ class Metrics:
         self._stage = Histogram(
             "rerank_stage_duration_seconds", "Time in one stage.", ("stage",), buckets=_STAGE_SECONDS, registry=r
         )
+        self._candidates = Histogram("rerank_candidates", "Candidates in a request.", buckets=_CANDIDATES, registry=r)
+        self._batch = Histogram("rerank_batch_size", "Requests in one run.", buckets=_BATCH, registry=r)
+        self._stages = {stage: self._stage.labels(stage) for stage in records.STAGES}
+
+    def _make_reasons(self) -> None:
+        r = self.registry
         self._degraded = Counter("rerank_degraded_total", "Lists that are not the model's.", ("reason",), registry=r)
         self._would_degrade = Counter(
             "rerank_would_degrade_total",
@@ -110,13 +107,10 @@ class Metrics:
             ("choice",),
             registry=r,
         )
-        self._choices = {choice: self._choice.labels(choice) for choice in CHOICES}
+        self._choices = {choice: self._choice.labels(choice) for choice in records.CHOICES}
         self._ignored = Counter(
             "rerank_deadline_headers_ignored_total", "Deadlines in headers that made no sense.", ("header",), registry=r
         )
-        self._candidates = Histogram("rerank_candidates", "Candidates in a request.", buckets=_CANDIDATES, registry=r)
-        self._batch = Histogram("rerank_batch_size", "Requests in one run.", buckets=_BATCH, registry=r)
-        self._stages = {stage: self._stage.labels(stage) for stage in STAGES}
         self._rejections = {reason: self._rejected.labels(reason) for reason in REJECTED}
         for reason in get_args(DegradedReason):
             self._degraded.labels(reason)
@@ -131,7 +125,7 @@ class Metrics:
 
     def _make_gauges(self, budget: float) -> None:
         r = self.registry
-        # The modes say what workers make of their values together: `live`, the workers that run now.
+        # The modes say how values of several workers are merged: `live` means of the workers that run now.
         self._in_flight = Gauge("rerank_in_flight", "Requests in progress.", registry=r, multiprocess_mode="livesum")
         self._depth = Gauge(
             "rerank_queue_depth", "Requests that wait for the engine.", registry=r, multiprocess_mode="livesum"
@@ -200,7 +194,7 @@ class Metrics:
         )
         self._shadow = shadow
         if shadow is not None:
-            self._compared.labels(shadow[0], shadow[1] or NO_MODEL, "unknown")
+            self._compared.labels(shadow[0], shadow[1] or records.NO_MODEL, "unknown")
 
     def watch(
         self, *, in_flight: Callable[[], int], queue_depth: Callable[[], int], overloaded: Callable[[], bool]
@@ -235,7 +229,7 @@ class Metrics:
     def model_loaded(self, model: Model) -> None:
         """Create the model's series."""
         self._info.labels(model.name, model.version, model.manifest.family, model.engine.provider).set(1)
-        for outcome in OUTCOMES:
+        for outcome in records.OUTCOMES:
             self._duration.labels(model.name, model.version, outcome)
         for i in range(len(self._queue_counts), model.manifest.limits.queues):
             self._queue_counts.append(self._queue_items.labels(str(i)))
@@ -243,10 +237,10 @@ class Metrics:
             self._shadow_loaded(model)
 
     def _shadow_loaded(self, model: Model) -> None:
-        for outcome in SHADOW_OUTCOMES:
+        for outcome in records.SHADOW_OUTCOMES:
             self._compared.labels(model.name, model.version, outcome)
         self._tau.labels(model.name, model.version)
-        for k in SHADOW_DEPTHS:
+        for k in records.SHADOW_DEPTHS:
             self._overlap.labels(model.name, model.version, str(k))
 
     def model_retired(self, model: Model) -> None:

@@ -24,7 +24,7 @@ NO_MODEL: Final = "none"
 Choice = Literal["plan", "sort", "bypass"]
 CHOICES: Final[tuple[Choice, ...]] = get_args(Choice)
 """Who made a list that is not degraded. plan: the model. sort: the model valued the sort's list higher than its own.
-bypass: nothing of what the model learnt is kept for what was asked, so it was not run and the sort decided."""
+bypass: nothing learnt is kept for the objectives asked for, so the sort decided without running the model."""
 
 ShadowOutcome = Literal["scored", "dropped", "skipped", "unfit", "unknown", "failed"]
 SHADOW_OUTCOMES: Final[tuple[ShadowOutcome, ...]] = get_args(ShadowOutcome)
@@ -32,7 +32,7 @@ SHADOW_OUTCOMES: Final[tuple[ShadowOutcome, ...]] = get_args(ShadowOutcome)
 chosen an item. unfit: no request for the shadow. unknown: the shadow is not live. failed: it broke."""
 
 SHADOW_DEPTHS: Final = (1, 3, 5, 10)
-"""How many of the first items are looked at for their overlap; what is past the end of the list is left out."""
+"""Numbers of first items whose overlap is measured; those past the end of the list are left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +49,9 @@ class ListHealth:
 class RequestRecord:
     """One request, however it ended.
 
-    Times are in seconds; `reason` is the slug of the problem, if any. `choice` says who made the list, if it is not
-    degraded; `degraded` why it is not the model's, and `would_degrade` what it would have been, had deadlines been
-    enforced. `ignored_headers` are wishes for a deadline that made no sense.
+    Times are in seconds; `reason` is the slug of the problem, if any. `choice` is the maker of a list that is not
+    degraded; `degraded` the reason why it is not the model's, and `would_degrade` the reason there would have been, had
+    deadlines been enforced. `ignored_headers` are timeouts that cannot be read.
     """
 
     request_id: str

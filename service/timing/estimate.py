@@ -8,13 +8,13 @@ from __future__ import annotations
 from typing import Final
 
 _MEMORY: Final = 0.98
-# One observation counts at most so many times what was expected: a single hiccup must not look like the new normal,
+# One observation counts as at most so many times the prediction: a single hiccup must not look like the new normal,
 # and a lasting one still gets through within a few observations.
 _OUTLIER: Final = 3.0
 _SAME_AMOUNT: Final = 1e-3
-# So many mean deviations above the mean lie about 99 of 100 observations.
+# About 99 of 100 observations lie below the mean plus so many mean deviations.
 _DEVIATIONS: Final = 3.0
-# Where only one amount has been seen nothing tells a from b; half of the time is then taken as fixed.
+# Where only one amount has been seen, a and b cannot be told apart; half of the time is then taken as fixed.
 _FIXED_SHARE: Final = 0.5
 
 

@@ -23,7 +23,7 @@ TICKET_KEY: Final = "listwright.ticket"
 """Scope key of a request that counts as one in progress; see `admission.py`."""
 
 _LONGEST_ID: Final = 128
-# How much of a refused body is read on, as a multiple of the limit: a client that still sends sees no answer.
+# A refused body is read up to so many times the limit: a client that is still sending sees no answer.
 _LINGER: Final = 4
 
 
@@ -80,7 +80,7 @@ def check_media_type(call: Call) -> None:
 async def read_body(call: Call, receive: Receive, *, limit: int, seconds: float) -> bytes:
     """Read the whole body. Raises `Problem` (413, 408), or `ClientDisconnect`."""
     declared = call.header(b"content-length")
-    length = int(declared) if declared is not None else 0  # The HTTP parser has refused what is no number.
+    length = int(declared) if declared is not None else 0  # The HTTP parser refuses anything but digits.
     waits_for_go_ahead = call.headers.get(b"expect") is not None
     if length > limit and (waits_for_go_ahead or length > _LINGER * limit):
         raise _too_large(limit, close=True)

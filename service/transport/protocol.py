@@ -32,7 +32,7 @@ Refusal = tuple[int, Sequence[tuple[bytes, bytes]], bytes]
 Shed = Callable[[dict[str, Any]], Refusal | None]
 """Judges a request to `shed_path` by its scope; None: it may come in."""
 
-_UNREAD_SECONDS: Final = 0.1  # By then the event loop has read what had come when a timer ended.
+_UNREAD_SECONDS: Final = 0.1  # By then the event loop has read all bytes that had come when a timer ended.
 _STATUS_LINES: Final = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
 
 
@@ -159,7 +159,7 @@ class TimedProtocol(HttpToolsProtocol):
             return
         if self._last is not None and not self._last.response_started:
             self._last.keep_alive = True
-        # A client that wants to close itself sends nothing more, and what it sends all the same is not answered.
+        # A client that asked to close sends nothing more; anything that it does send is not answered.
         self._last = self.cycle if self.cycle.keep_alive else None
         self.cycle.keep_alive = False
 
@@ -173,14 +173,14 @@ class TimedProtocol(HttpToolsProtocol):
 
     def _refuse(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> None:
         self._refused = True
-        # Who waits to be told to go ahead need not send the body now, so what came next could be either.
+        # A client that waits for `100 Continue` may now send the body or not, so the next bytes could be either.
         last = self._draining or self.expect_100_continue or not self.parser.should_keep_alive()
         lines = b"".join(b"%b: %b\r\n" % header for header in headers) + (b"connection: close\r\n" if last else b"")
         head = b"%bcontent-length: %d\r\n%b\r\n" % (_STATUS_LINES[status], len(body), lines)
         self.transport.write(head + body)
         if last:
             self.transport.write_eof()
-        # The body is still read, or closing would throw the answer away with it; but not for ever.
+        # Read the body still, or closing would lose the answer with it; but only for a limited time.
         self._start_timer()
 
     def _start_timer(self) -> None:

@@ -1,7 +1,4 @@
-"""Bind sockets, hear signals, and print the line with the ports.
-
-Knows nothing about what is served.
-"""
+"""Bind sockets, hear signals, and print the line with the ports."""
 
 from __future__ import annotations
 

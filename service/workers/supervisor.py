@@ -40,7 +40,7 @@ _RESTARTS_PER_MINUTE: Final = 10
 def run(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT; 0 after a clean stop, 1 if workers kept dying.
 
-    Raises `SettingsError` for what cannot work at all.
+    Raises `SettingsError` for settings that cannot work at all.
     """
     settings = settings.model_copy(update={"provider": _provider(settings)})
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
@@ -127,7 +127,7 @@ class Crew:
             worker.tell(Drain())
         await asyncio.sleep(self._settings.shutdown_delay_seconds)
         stop_connecting(self._public)
-        # The workers have it still; the last to have taken what waits there closes it for good.
+        # The workers still have it open, and take in the connections that wait there; the last one closes it for good.
         self._public.close()
         for worker in self._workers.values():
             worker.terminate()
@@ -176,7 +176,7 @@ class Crew:
         except WorkerGone:
             return True
         except (BundleError, RuntimeError) as error:
-            _log.error("worker %d (process %d) cannot serve what is live: %s", worker.slot, worker.pid, error)
+            _log.error("worker %d (process %d) cannot serve the live versions: %s", worker.slot, worker.pid, error)
             worker.terminate()
             if not self._fleet.manned:
                 self._fail("no worker is left, and none can be replaced")

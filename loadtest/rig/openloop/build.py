@@ -20,11 +20,11 @@ _FLAGS: Final = ("-std=c11", "-O2", "-Wall", "-Wextra", "-pthread")
 
 
 class ClientUnavailable(RuntimeError):
-    """There is no client on this machine; the message says what is missing."""
+    """Report that there is no client on this machine; the message says what is missing."""
 
 
 def why_unavailable() -> str | None:
-    """What keeps the client from being built here, or None."""
+    """Return the reason why the client cannot be built here, or None."""
     if sys.platform != "linux":
         return "the open-loop client needs Linux (epoll, timerfd)"
     if _compiler() is None:

@@ -18,10 +18,11 @@ from typing import Any, Final, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from models.contract.arrays import Floats, Ints
 from models.contract.spec import OBJECTIVES, FeatureSpec
 from models.data.batches import ListArrays
 from models.data.fit_spec import fit_spec
-from models.data.lists import ListRecord, Split, read_metadata
+from models.data.lists import ListRecord, Split, read_metadata, read_splits
 from models.data.slates import SlateArrays, encode_slates
 from models.datasets.splits import bucket
 from models.files import whole_file, write_json
@@ -29,7 +30,6 @@ from models.judging.value_report import mean_per_slot
 from models.planners.objective import objective_terms
 from models.planners.prepare import formula_scores
 from models.planners.worth import CLICKS_ONLY, Triple
-from models.training.value import read_splits
 
 _RESOLUTION: Final = 2**62
 _META_FILE: Final = "meta.json"
@@ -45,8 +45,8 @@ class DegreData:
 
     spec: FeatureSpec
     slates: Mapping[Split, SlateArrays]
-    halves: Mapping[Split, NDArray[np.int64]]
-    prior: NDArray[np.float64]
+    halves: Mapping[Split, Ints]
+    prior: Floats
     units: Triple
     metadata: Mapping[str, Any]
 
@@ -105,7 +105,7 @@ def exposed_lists(slates: SlateArrays) -> ListArrays:
     return ListArrays(features, slates.labels, slates.observed, slates.lengths)
 
 
-def split_halves(request_ids: Sequence[str], groups: Sequence[str]) -> NDArray[np.int64]:
+def split_halves(request_ids: Sequence[str], groups: Sequence[str]) -> Ints:
     """Give each request half 0 or 1: a group's requests alternate in the order of their ids' hashes.
 
     It depends on ids and groups only, not on the order of the file. Which half a group starts with is hashed too, so
@@ -122,7 +122,7 @@ def split_halves(request_ids: Sequence[str], groups: Sequence[str]) -> NDArray[n
     return half
 
 
-def prior_values(records: Sequence[ListRecord], spec: FeatureSpec, width: int) -> NDArray[np.float64]:
+def prior_values(records: Sequence[ListRecord], spec: FeatureSpec, width: int) -> Floats:
     """Estimate (clicks, conversions, GMV) of items from prior scores, [n, width, 3]; 0 where scores lack.
 
     Raises `ValueError` if the data has no score ``ctr``.
@@ -167,7 +167,7 @@ def _user(record: ListRecord) -> str:
     return json.dumps(dict(record.user), sort_keys=True)
 
 
-def _load(path: Path) -> tuple[SlateArrays, NDArray[np.int64]]:
+def _load(path: Path) -> tuple[SlateArrays, Ints]:
     with np.load(path) as archive:
         arrays = {name: archive[name] for name in archive.files}
     ids = tuple(str(i) for i in arrays.pop("request_ids"))

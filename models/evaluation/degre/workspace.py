@@ -13,8 +13,8 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from models.contract.arrays import Bools, Ints
 from models.data.slates import SlateArrays
 from models.evaluation.degre.data import DegreData, load_data
 from models.evaluation.degre.judges import (
@@ -63,13 +63,13 @@ class Workspace:
         return self.data.slates["test"].take(self.test_rows)
 
     @property
-    def candidates(self) -> NDArray[np.bool_]:
+    def candidates(self) -> Bools:
         """Tell candidates of the test requests from padding, bool [R, N]."""
-        valid: NDArray[np.bool_] = self.test.features["valid"].astype(np.bool_)
+        valid: Bools = self.test.features["valid"].astype(np.bool_)
         return valid
 
     @cached_property
-    def test_rows(self) -> NDArray[np.int64]:
+    def test_rows(self) -> Ints:
         """Draw the rows of `test` among all test requests."""
         return _sample(len(self.data.slates["test"]), self.profile.test_requests)
 
@@ -137,12 +137,12 @@ def planner_step(planner: str, mix: int, seed: int) -> str:
     return f"planners/{planner}/mix-{mix}/seed-{seed}"
 
 
-def chunks(count: int, size: int) -> Iterator[NDArray[np.int64]]:
+def chunks(count: int, size: int) -> Iterator[Ints]:
     """Cut 0 … count − 1 into runs of at most `size`."""
     for start in range(0, count, size):
         yield np.arange(start, min(start + size, count))
 
 
-def _sample(count: int, most: int) -> NDArray[np.int64]:
+def _sample(count: int, most: int) -> Ints:
     order = np.random.default_rng([_SAMPLING_SEED, count]).permutation(count)
     return order[:most]

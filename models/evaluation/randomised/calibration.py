@@ -14,15 +14,15 @@ from dataclasses import asdict
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from models.evaluation.randomised.sums import Estimate, Floats, Resampled, Totals
+from models.contract.arrays import Bools, Floats
+from models.evaluation.randomised.sums import Estimate, Resampled, Totals
 
 _PAIRS: Final = ("pp", "py", "aa", "ac", "cc", "ay", "cy")
 """Products of what is promised (p), that without list context (a), the difference (c) and what came true (y)."""
 
 
-def within_products(predicted: Floats, alone: Floats, realised: Floats, there: NDArray[np.bool_]) -> Floats:
+def within_products(predicted: Floats, alone: Floats, realised: Floats, there: Bools) -> Floats:
     """Per list the sums over its places of products of centred values, [n, products], from values [n, L].
 
     Each is centred by its mean over the places that are `there`, bool [n, L].
@@ -67,7 +67,7 @@ def calibration(
     }
 
 
-def _centred(values: Floats, there: NDArray[np.bool_]) -> Floats:
+def _centred(values: Floats, there: Bools) -> Floats:
     mean = (values * there).sum(axis=1) / np.maximum(there.sum(axis=1), 1)
     centred: Floats = (values - mean[:, None]) * there
     return centred

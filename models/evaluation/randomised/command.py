@@ -18,9 +18,9 @@ import numpy as np
 
 from models.contract.spec import OBJECTIVES
 from models.evaluation.randomised.calibration import calibration
-from models.evaluation.randomised.coverage import Trial, coverage
+from models.evaluation.randomised.coverage import CoverageTrial, coverage
 from models.evaluation.randomised.estimators import compare_orders
-from models.evaluation.randomised.observe import Observed, Observer, random_lists
+from models.evaluation.randomised.observe import LogObserver, Observed, random_lists
 from models.evaluation.randomised.report import calibration_table, coverage_table, orders_table
 from models.files import file_digest, write_json
 from models.judging.metrics import mean_interval
@@ -31,7 +31,7 @@ from models.planners.references.sort_gen import Preferences
 MIXES: Final = ((5.0, 1.0, 1.0), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
 KAPPAS: Final = (0.0, 1.0)
 MOST_LISTS: Final = 20_000
-"""Lists of a simulated log at most: more would take minutes and teach nothing new."""
+"""Ints of a simulated log at most: more would take minutes and teach nothing new."""
 _MIX: Final = "mix, in units"
 
 
@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
     checkpoint = load_checkpoint(arguments.checkpoint)
     click, conversion, gmv = (checkpoint.units[o] for o in OBJECTIVES)
     mixes = [Preferences(weights, (click, conversion, gmv)) for weights in arguments.objectives or MIXES]
-    observer = Observer(
+    observer = LogObserver(
         checkpoint,
         mixes,
         places=arguments.places,
@@ -116,11 +116,11 @@ def _orders(observed: Observed, mix: int, wish: Preferences, arguments: argparse
 
 
 def _coverage(arguments: argparse.Namespace, lists: int) -> Mapping[float, Sequence[dict[str, Any]]]:
-    trial = Trial(
+    trial = CoverageTrial(
         logs=arguments.coverage,
         lists=min(lists, MOST_LISTS),
-        places=min(arguments.places, Trial.items),
-        depths=[depth for depth in arguments.depths if depth <= Trial.items],
+        places=min(arguments.places, CoverageTrial.items),
+        depths=[depth for depth in arguments.depths if depth <= CoverageTrial.items],
         seed=arguments.seed,
     )
     return {kappa: coverage(trial, kappa) for kappa in KAPPAS}

@@ -15,15 +15,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
+from models.contract.arrays import Floats, Ints
 from models.contract.partition import descending
 from models.datasets.simulator import SimulatedRequest, Simulator, SimulatorConfig
 from models.evaluation.randomised.estimators import PLAN, SORT, Shown, compare_orders, strata_of
-
-Floats = NDArray[np.float64]
-Lists = NDArray[np.int64]
 
 OUTCOME: Final = "click"
 LEVEL: Final = 0.95
@@ -31,7 +28,7 @@ _DRAWS: Final = 400
 
 
 @dataclass(frozen=True)
-class Trial:
+class CoverageTrial:
     """How many logs of how many lists are drawn, from how many requests with how many items, planned for k places."""
 
     logs: int
@@ -43,7 +40,7 @@ class Trial:
     seed: int = 0
 
 
-def coverage(trial: Trial, kappa: float) -> list[dict[str, Any]]:
+def coverage(trial: CoverageTrial, kappa: float) -> list[dict[str, Any]]:
     """Per estimator the true difference of plan and sort in clicks, the mean estimate, and how many intervals hold it.
 
     ``covered`` is a share of ``logs``, those in which the orders agreed often enough for an estimate.
@@ -73,7 +70,7 @@ def _row(rows: Sequence[dict[str, Any]], truth: Floats) -> dict[str, Any]:
     return result
 
 
-def _orders(simulator: Simulator, request: SimulatedRequest, places: int) -> dict[str, Lists]:
+def _orders(simulator: Simulator, request: SimulatedRequest, places: int) -> dict[str, Ints]:
     """The first places of the plan and of the sort by the click score, each [k]."""
     chosen: list[int] = []
     while len(chosen) < places:
@@ -83,7 +80,7 @@ def _orders(simulator: Simulator, request: SimulatedRequest, places: int) -> dic
     return {PLAN: np.array(chosen), SORT: descending(request.ctr)[:places]}
 
 
-def _true_difference(simulator: Simulator, request: SimulatedRequest, orders: dict[str, Lists]) -> Floats:
+def _true_difference(simulator: Simulator, request: SimulatedRequest, orders: dict[str, Ints]) -> Floats:
     """True clicks of the plan's first 1, 2, … k places less the sort's, [k]."""
     clicks = simulator.list_value(request, np.stack([orders[PLAN], orders[SORT]]))[:, :, 0]
     difference: Floats = clicks[0] - clicks[1]
@@ -91,7 +88,7 @@ def _true_difference(simulator: Simulator, request: SimulatedRequest, orders: di
 
 
 def _logs(
-    simulator: Simulator, trial: Trial, pool: Sequence[SimulatedRequest], orders: Sequence[dict[str, Lists]]
+    simulator: Simulator, trial: CoverageTrial, pool: Sequence[SimulatedRequest], orders: Sequence[dict[str, Ints]]
 ) -> Iterator[Shown]:
     """Logs of requests drawn from the pool, every list in a uniformly random order."""
     rng = np.random.default_rng([trial.seed, 3])

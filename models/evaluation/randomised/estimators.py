@@ -26,9 +26,9 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from models.evaluation.randomised.sums import DRAWS, Estimate, Floats, Resampled
+from models.contract.arrays import Bools, Floats, Ints
+from models.evaluation.randomised.sums import DRAWS, Estimate, Resampled
 
 PLAN: Final = "plan"
 SORT: Final = "sort"
@@ -49,13 +49,13 @@ class Shown:
     past the end. `agreement` bool [n, k] says, for each order one would rather have shown, where the same item stands.
     """
 
-    sizes: NDArray[np.int64]
-    strata: NDArray[np.int64]
+    sizes: Ints
+    strata: Ints
     outcomes: Floats
-    agreement: Mapping[str, NDArray[np.bool_]]
+    agreement: Mapping[str, Bools]
 
     @property
-    def places(self) -> NDArray[np.int64]:
+    def places(self) -> Ints:
         """How many of the k places a list fills, [n]."""
         return np.minimum(self.sizes, self.outcomes.shape[1])
 
@@ -74,16 +74,16 @@ class Shown:
         return result
 
 
-def strata_of(ranks: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[np.int64]:
+def strata_of(ranks: Ints, sizes: Ints) -> Ints:
     """The stratum of the item of each rank (from 0) by the click score, in lists of `sizes`; arrays broadcast."""
-    strata: NDArray[np.int64] = ranks * STRATA // sizes
+    strata: Ints = ranks * STRATA // sizes
     return strata
 
 
-def stratum_counts(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
+def stratum_counts(sizes: Ints) -> Ints:
     """How many items of a list fall into each stratum, [n, STRATA]."""
     edges = -(-np.arange(STRATA + 1) * sizes[:, None] // STRATA)
-    counts: NDArray[np.int64] = np.diff(edges, axis=1)
+    counts: Ints = np.diff(edges, axis=1)
     return counts
 
 
@@ -120,7 +120,7 @@ def _columns(shown: Shown, names: Sequence[str], depth: int) -> Iterator[tuple[s
                 yield f"{order}/{j}/{name}", weight * shown.outcomes[:, j, o]
 
 
-def _place_weights(shown: Shown, agrees: NDArray[np.bool_]) -> dict[str, Floats]:
+def _place_weights(shown: Shown, agrees: Bools) -> dict[str, Floats]:
     """The inverse chance of each agreement, [n, k], 0 where there is none."""
     n, likelihood = shown.sizes[:, None].astype(np.float64), shown.likelihood()
     alone = n / likelihood * agrees
@@ -129,7 +129,7 @@ def _place_weights(shown: Shown, agrees: NDArray[np.bool_]) -> dict[str, Floats]
     return {ITEM: alone, PAIR: np.concatenate([alone[:, :1], behind], axis=1)}
 
 
-def _cascade_weights(shown: Shown, agrees: NDArray[np.bool_], depth: int) -> Floats:
+def _cascade_weights(shown: Shown, agrees: Bools, depth: int) -> Floats:
     """The inverse chance that all places up to each of the first agree, [n, depth], 0 where they do not."""
     left = np.maximum(shown.sizes[:, None] - np.arange(depth), 1)
     chances = np.cumprod(left / shown.likelihood()[:, :depth], axis=1)

@@ -18,16 +18,16 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from tqdm import tqdm
 
+from models.contract.arrays import Bools, Floats, Ints
 from models.contract.partition import descending
 from models.contract.spec import OBJECTIVES
 from models.data.batches import ListArrays, encode_lists
 from models.data.lists import ListRecord, read_lists, read_metadata
 from models.data.slates import encode_slates
 from models.evaluation.orders import neutral_order
-from models.evaluation.planning import Lists, ServedPlanner, formula_sort
+from models.evaluation.planning import ServedPlanner, formula_sort
 from models.evaluation.randomised.calibration import within_products
 from models.evaluation.randomised.estimators import PLAN, SORT, Shown, strata_of
 from models.judging.value_report import predict
@@ -35,8 +35,6 @@ from models.nets.checkpoint import Checkpoint
 from models.nets.value import ListValueModel
 from models.planners.references.sort_gen import Preferences
 from models.planners.search.prefix import list_outcomes
-
-Floats = NDArray[np.float64]
 
 _BATCH: Final = 512
 _FEWEST_ITEMS: Final = 2
@@ -60,10 +58,10 @@ class Observed:
     within: Floats
     promised: Floats
     agreement_of_sort: Floats
-    sizes: NDArray[np.int64]
-    strata: NDArray[np.int64]
+    sizes: Ints
+    strata: Ints
     outcomes: Floats
-    agreement: Sequence[dict[str, NDArray[np.bool_]]]
+    agreement: Sequence[dict[str, Bools]]
 
     def promised_gain(self, mix: int, preferences: Preferences) -> Floats:
         """What the model expects its plan to earn over the sort, mean over lists: objectives and their mix, [O + 1]."""
@@ -77,7 +75,7 @@ class Observed:
         return Shown(self.sizes, self.strata, np.concatenate([self.outcomes, mixed], axis=2), self.agreement[mix])
 
 
-class Observer:
+class LogObserver:
     """Turns records into numbers, for one model and several mixes of objectives."""
 
     def __init__(
@@ -137,13 +135,13 @@ class Observer:
             agreement=[{name: _agrees(lists, starts) for name, lists in by_name.items()} for by_name in orders],
         )
 
-    def _orders(self, asked: Sequence[ListRecord], wish: Preferences) -> dict[str, Lists]:
+    def _orders(self, asked: Sequence[ListRecord], wish: Preferences) -> dict[str, Ints]:
         return {
             PLAN: self._served(asked, wish),
             SORT: formula_sort(self._checkpoint, asked, wish, self._places),
         }
 
-    def _promised(self, asked: Sequence[ListRecord], orders: Sequence[dict[str, Lists]]) -> Floats:
+    def _promised(self, asked: Sequence[ListRecord], orders: Sequence[dict[str, Ints]]) -> Floats:
         """The model's value of every plan and sort, [n, mixes, 2, O]."""
         lists = np.stack([by_name[name] for by_name in orders for name in (PLAN, SORT)], axis=1)
         slates = encode_slates(asked, self._checkpoint.spec, self._places).tensors(torch.device("cpu"))
@@ -168,7 +166,7 @@ def random_lists(data: Path) -> tuple[Iterator[ListRecord], dict[str, Any]]:
     return (r for r in stream if r.request_id in known and len(r.exposed) >= _FEWEST_ITEMS), {"named": len(known)}
 
 
-def _asked(record: ListRecord, start: NDArray[np.int64]) -> ListRecord:
+def _asked(record: ListRecord, start: Ints) -> ListRecord:
     """The request for the items that were shown, in an order that does not tell theirs."""
     shown = [record.candidates[i] for i in record.exposed]
     return dataclasses.replace(
@@ -181,11 +179,11 @@ def _asked(record: ListRecord, start: NDArray[np.int64]) -> ListRecord:
     )
 
 
-def _agrees(lists: Lists, starts: Sequence[NDArray[np.int64]]) -> NDArray[np.bool_]:
+def _agrees(lists: Ints, starts: Sequence[Ints]) -> Bools:
     """Where lists [n, k] of places in `starts` put the item that was shown there, bool [n, k]."""
     places = np.arange(lists.shape[1])
     shown_at = [np.where(chosen < 0, -1, start[chosen]) for chosen, start in zip(lists, starts, strict=True)]
-    agrees: NDArray[np.bool_] = np.array(shown_at) == places
+    agrees: Bools = np.array(shown_at) == places
     return agrees
 
 
@@ -205,7 +203,7 @@ def _without_context(model: ListValueModel) -> ListValueModel:
     return alone
 
 
-def _strata(record: ListRecord, start: NDArray[np.int64], places: int) -> NDArray[np.int64]:
+def _strata(record: ListRecord, start: Ints, places: int) -> Ints:
     """The stratum of the item at each of the first places, [k], −1 past the end; ties are broken by `start`."""
     scores, size = _click_scores(record), len(record.exposed)
     ranks = np.empty(size, np.int64)

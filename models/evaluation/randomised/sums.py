@@ -10,11 +10,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from models.contract.arrays import Floats
 from models.judging.metrics import Interval
 
-Floats = NDArray[np.float64]
 Totals = Mapping[str, Any]
 """Name of a column to its sum over lists: a number, or one per resample [draws]."""
 

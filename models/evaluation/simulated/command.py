@@ -19,9 +19,9 @@ from models.baselines.pointwise import fit_pointwise
 from models.data.lists import read_lists, read_metadata
 from models.datasets.simulator import Simulator, SimulatorConfig
 from models.evaluation.simulated.comparison import (
-    Case,
-    Comparison,
+    PlannerComparison,
     Searches,
+    SimulatedCase,
     Wish,
     gain_pairs,
     served_name,
@@ -73,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not arguments.no_pointwise:
         train = list(read_lists(arguments.data, "train"))
         pointwise = fit_pointwise(train, checkpoints[0].spec, seed=arguments.seed)
-    comparison = Comparison.of(cases, checkpoints[0], wish, searches, pointwise)
+    comparison = PlannerComparison.of(cases, checkpoints[0], wish, searches, pointwise)
     figures, text = (_learning_curve if arguments.learning_curve else _pooled)(comparison, checkpoints, arguments.seed)
     report: dict[str, Any] = {
         "requests": len(cases),
@@ -94,14 +94,14 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def read_cases(data: Path, length: int, requests: int) -> list[Case]:
+def read_cases(data: Path, length: int, requests: int) -> list[SimulatedCase]:
     """The first `requests` test requests of a simulated list file. Raises `ValueError` if there are none."""
     simulator = Simulator(SimulatorConfig.from_metadata(read_metadata(data)))
-    cases: list[Case] = []
+    cases: list[SimulatedCase] = []
     for record in islice(read_lists(data, "test"), requests):
         if len(record.candidates) < length:
             raise ValueError(f"--length: {length} is more than the {len(record.candidates)} candidates of a request")
-        cases.append(Case(record, length, partial(simulator.list_value, simulator.find(record.request_id))))
+        cases.append(SimulatedCase(record, length, partial(simulator.list_value, simulator.find(record.request_id))))
     if not cases:
         raise ValueError(f"{data}: has no test lists")
     return cases
@@ -122,7 +122,7 @@ def describe(checkpoint: Checkpoint) -> str:
     return f"hazards of {config.states} states, list context: {config.context}"
 
 
-def _pooled(comparison: Comparison, checkpoints: Sequence[Checkpoint], seed: int) -> tuple[dict[str, Any], str]:
+def _pooled(comparison: PlannerComparison, checkpoints: Sequence[Checkpoint], seed: int) -> tuple[dict[str, Any], str]:
     """The figures of all checkpoints together, and their tables."""
     values = comparison.values(checkpoints)
     preferences = comparison.wish.in_units(checkpoints[0])
@@ -131,7 +131,9 @@ def _pooled(comparison: Comparison, checkpoints: Sequence[Checkpoint], seed: int
     return {"rows": rows, "ratios": ratios}, f"{value_table(rows)}\n\n{ratio_table(ratios)}"
 
 
-def _learning_curve(comparison: Comparison, checkpoints: Sequence[Checkpoint], seed: int) -> tuple[dict[str, Any], str]:
+def _learning_curve(
+    comparison: PlannerComparison, checkpoints: Sequence[Checkpoint], seed: int
+) -> tuple[dict[str, Any], str]:
     """The figures by the number of training lists, and their table."""
     groups: dict[int, list[Checkpoint]] = {}
     for checkpoint in checkpoints:

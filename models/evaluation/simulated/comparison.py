@@ -17,9 +17,9 @@ from math import perm
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from models.baselines.pointwise import PointwiseModel
+from models.contract.arrays import Floats, Ints
 from models.data.lists import ListRecord
 from models.evaluation.planning import (
     ServedPlanner,
@@ -41,12 +41,9 @@ OPTIMUM: Final = "true value, exhaustive"
 RANDOM: Final = "random"
 RANDOM_LISTS: Final = 100
 
-Lists = NDArray[np.int64]
-Floats = NDArray[np.float64]
-
 
 @dataclass(frozen=True, eq=False)
-class Case:
+class SimulatedCase:
     """A request to plan for: what a service would see of it, how many places there are, and its truth.
 
     `outcomes` gives the true (clicks, conversions, GMV) of the first 1, 2, … m items of lists [k, m]: [k, m, 3].
@@ -54,14 +51,14 @@ class Case:
 
     record: ListRecord
     length: int
-    outcomes: Callable[[Lists], Floats]
+    outcomes: Callable[[Ints], Floats]
 
-    def values(self, lists: Lists) -> Floats:
+    def values(self, lists: Ints) -> Floats:
         """True (clicks, conversions, GMV) [k, 3] of lists [k, m] of candidate indices."""
         return self.outcomes(lists)[:, -1]
 
 
-Planner = Callable[[Sequence[Case], Preferences], Lists]
+Planner = Callable[[Sequence[SimulatedCase], Preferences], Ints]
 """A planner returns candidate indices [n, m] for n cases of m places."""
 
 
@@ -148,17 +145,17 @@ def learnt_rows(checkpoint: Checkpoint, length: int, searches: Searches, lists: 
     return rows
 
 
-def list_count(cases: Sequence[Case]) -> int:
+def list_count(cases: Sequence[SimulatedCase]) -> int:
     """The most lists that a case has. Raises `ValueError` naming one with fewer candidates than places."""
     check_candidates([case.record for case in cases], cases[0].length)
     return max(perm(len(case.record.candidates), case.length) for case in cases)
 
 
 @dataclass(frozen=True)
-class Comparison:
+class PlannerComparison:
     """Cases, what to search for and how, and the true values `known` [n, 3] of what no value model has a part in."""
 
-    cases: Sequence[Case]
+    cases: Sequence[SimulatedCase]
     wish: Wish
     searches: Searches
     known: Mapping[str, Floats]
@@ -166,12 +163,12 @@ class Comparison:
     @classmethod
     def of(
         cls,
-        cases: Sequence[Case],
+        cases: Sequence[SimulatedCase],
         checkpoint: Checkpoint,
         wish: Wish,
         searches: Searches,
         pointwise: PointwiseModel | None = None,
-    ) -> Comparison:
+    ) -> PlannerComparison:
         """Plan without a value model. `checkpoint` lends its spec and units, and with them its queues."""
         rows = known_rows(checkpoint, searches, pointwise, list_count(cases))
         known = {RANDOM: random_values(cases), **run_planners(cases, rows, wish.in_units(checkpoint))}
@@ -191,23 +188,30 @@ class Comparison:
         return {name: values[None] for name, values in self.known.items()} | together
 
 
-def run_planners(cases: Sequence[Case], rows: Mapping[str, Planner], preferences: Preferences) -> dict[str, Floats]:
+def run_planners(
+    cases: Sequence[SimulatedCase], rows: Mapping[str, Planner], preferences: Preferences
+) -> dict[str, Floats]:
     """True values [n, 3] of each planner's lists."""
     return {name: true_values(cases, planner(cases, preferences)) for name, planner in rows.items()}
 
 
-def true_values(cases: Sequence[Case], lists: Lists) -> Floats:
+def true_values(cases: Sequence[SimulatedCase], lists: Ints) -> Floats:
     """True values [n, 3] of one list [n, m] per case."""
     return np.array([case.values(chosen[None])[0] for case, chosen in zip(cases, lists, strict=True)])
 
 
-def random_values(cases: Sequence[Case]) -> Floats:
+def random_values(cases: Sequence[SimulatedCase]) -> Floats:
     """Mean true values [n, 3] of `RANDOM_LISTS` random lists of each case."""
     return np.array([_random_value(case, seed) for seed, case in enumerate(cases)])
 
 
 def plan_truly(
-    case: Case, queues: Sequence[Sequence[int]], preferences: Preferences, *, head_width: int, beam_width: int = 1
+    case: SimulatedCase,
+    queues: Sequence[Sequence[int]],
+    preferences: Preferences,
+    *,
+    head_width: int,
+    beam_width: int = 1,
 ) -> list[int]:
     """The list that the graph's search finds under true values: the first `head_width` items that are left of each
     queue are appended to each list held, and the best `beam_width` lists are held on to. MMR has no part in it.
@@ -222,7 +226,7 @@ def plan_truly(
     return beams[0]
 
 
-def true_over_all(width: int, cases: Sequence[Case], preferences: Preferences) -> Lists:
+def true_over_all(width: int, cases: Sequence[SimulatedCase], preferences: Preferences) -> Ints:
     """The lists [n, m] that a beam of `width` over all candidates finds under true values; 1: greedy."""
     everyone = [range(len(case.record.candidates)) for case in cases]
     plans = [
@@ -241,7 +245,7 @@ def _sizes(head_width: int, beam_width: int) -> str:
     return f"h={head_width}" if beam_width == 1 else f"h={head_width}, W={beam_width}"
 
 
-def _random_value(case: Case, seed: int) -> Floats:
+def _random_value(case: SimulatedCase, seed: int) -> Floats:
     rng = np.random.default_rng(seed)
     n = len(case.record.candidates)
     lists = np.argsort(rng.random((RANDOM_LISTS, n)), axis=1)[:, : case.length]
@@ -249,27 +253,29 @@ def _random_value(case: Case, seed: int) -> Floats:
     return mean
 
 
-def _planned(served: ServedPlanner, cases: Sequence[Case], preferences: Preferences) -> Lists:
+def _planned(served: ServedPlanner, cases: Sequence[SimulatedCase], preferences: Preferences) -> Ints:
     return served([case.record for case in cases], preferences)
 
 
 def _sorted(
-    checkpoint: Checkpoint, pointwise: PointwiseModel | None, cases: Sequence[Case], preferences: Preferences
-) -> Lists:
+    checkpoint: Checkpoint, pointwise: PointwiseModel | None, cases: Sequence[SimulatedCase], preferences: Preferences
+) -> Ints:
     return formula_sort(checkpoint, [case.record for case in cases], preferences, cases[0].length, pointwise)
 
 
-def _learnt_over_all(checkpoint: Checkpoint, width: int, cases: Sequence[Case], preferences: Preferences) -> Lists:
+def _learnt_over_all(
+    checkpoint: Checkpoint, width: int, cases: Sequence[SimulatedCase], preferences: Preferences
+) -> Ints:
     return learnt_beam(checkpoint, [case.record for case in cases], preferences, cases[0].length, width)
 
 
-def _learnt_exhaustive(checkpoint: Checkpoint, cases: Sequence[Case], preferences: Preferences) -> Lists:
+def _learnt_exhaustive(checkpoint: Checkpoint, cases: Sequence[SimulatedCase], preferences: Preferences) -> Ints:
     return learnt_exhaustive(checkpoint, [case.record for case in cases], preferences, cases[0].length)
 
 
 def _true_queues(
-    checkpoint: Checkpoint, head_width: int, beam_width: int, cases: Sequence[Case], preferences: Preferences
-) -> Lists:
+    checkpoint: Checkpoint, head_width: int, beam_width: int, cases: Sequence[SimulatedCase], preferences: Preferences
+) -> Ints:
     prepare = preparer(checkpoint, cases[0].length)
     plans = []
     for case in cases:
@@ -279,5 +285,5 @@ def _true_queues(
     return np.array(plans, np.int64)
 
 
-def _optimum(cases: Sequence[Case], preferences: Preferences) -> Lists:
+def _optimum(cases: Sequence[SimulatedCase], preferences: Preferences) -> Ints:
     return np.stack([best_list(c.values, len(c.record.candidates), c.length, preferences) for c in cases])

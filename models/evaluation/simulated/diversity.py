@@ -5,22 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from models.contract.arrays import Ints
 from models.contract.features import unit_embeddings
 from models.evaluation.planning import ServedPlanner
-from models.evaluation.simulated.comparison import Case, true_values
+from models.evaluation.simulated.comparison import SimulatedCase, true_values
+from models.evaluation.tables import markdown_table
 from models.nets.checkpoint import Checkpoint
 from models.planners.references.sort_gen import Preferences
 
 
 def mmr_rows(
-    checkpoint: Checkpoint, cases: Sequence[Case], preferences: Preferences, trade_offs: Sequence[float], width: int
+    checkpoint: Checkpoint,
+    cases: Sequence[SimulatedCase],
+    preferences: Preferences,
+    trade_offs: Sequence[float],
+    width: int,
 ) -> list[dict[str, float]]:
     """Per λ: how much of the lists MMR changes against λ = 1, their true value and mean pairwise cosine."""
     served = ServedPlanner.of(checkpoint, cases[0].length, head_width=width)
     records = [case.record for case in cases]
-    plain: NDArray[np.int64] | None = None
+    plain: Ints | None = None
     rows = []
     for trade_off in (1.0, *trade_offs):
         wish = Preferences(preferences.weights, preferences.units, trade_off, preferences.window)
@@ -40,20 +45,13 @@ def mmr_rows(
 
 
 def mmr_table(rows: Sequence[Mapping[str, float]]) -> str:
-    """Markdown: the figures of `mmr_rows`."""
-    lines = [
-        "| λ | lists changed | positions changed | true list value | mean pairwise cosine |",
-        "|---:|---:|---:|---:|---:|",
-    ]
-    lines += [
-        f"| {r['trade_off']:g} | {r['lists_changed']:.1%} | {r['positions_changed']:.1%} "
-        f"| {r['value']:.3f} | {r['cosine']:.3f} |"
-        for r in rows
-    ]
-    return "\n".join(lines)
+    """Lay out the figures of `mmr_rows` as Markdown."""
+    formats = {"trade_off": "g", "lists_changed": ".1%", "positions_changed": ".1%", "value": ".3f", "cosine": ".3f"}
+    heads = ["λ", "lists changed", "positions changed", "true list value", "mean pairwise cosine"]
+    return markdown_table(heads, [[format(row[key], f) for key, f in formats.items()] for row in rows], texts=0)
 
 
-def _likeness(case: Case, chosen: NDArray[np.int64]) -> float:
+def _likeness(case: SimulatedCase, chosen: Ints) -> float:
     """Mean cosine between the items of a list."""
     unit = unit_embeddings([case.record.candidates[i] for i in chosen.tolist()]).astype(np.float64)
     return float((unit @ unit.T)[np.triu_indices(len(chosen), 1)].mean())

@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from models.contract.arrays import Floats
 from models.contract.spec import OBJECTIVES
-from models.evaluation.simulated.comparison import BASELINE, OPTIMUM, RANDOM, Floats
+from models.evaluation.simulated.comparison import BASELINE, OPTIMUM, RANDOM
+from models.evaluation.tables import markdown_table
 from models.judging.metrics import bootstrap_interval, mean_interval, paired_interval
 from models.planners.references.sort_gen import Preferences
 
@@ -64,35 +66,32 @@ def gain_ratios(
 
 
 def value_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Markdown: the figures of `summarise`."""
-    lines = [
-        "| planner | list value | vs formula sort (95% interval) | optimality | clicks | conversions | GMV |",
-        "|---|---:|---:|---:|---:|---:|---:|",
-    ]
+    """Lay out the figures of `summarise` as Markdown."""
+    heads = ["planner", "list value", "vs formula sort (95% interval)", "optimality", "clicks", "conversions", "GMV"]
+    cells = []
     for row in rows:
         optimality = f"{row['optimality']:.3f}" if "optimality" in row else "–"
-        outcome = f"{row['click']:.4f} | {row['conversion']:.4f} | {row['gmv']:.3f}"
-        lines.append(f"| {row['planner']} | {row['value']:.3f} | {_gain(row)} | {optimality} | {outcome} |")
-    return "\n".join(lines)
+        outcome = (f"{row['click']:.4f}", f"{row['conversion']:.4f}", f"{row['gmv']:.3f}")
+        cells.append([row["planner"], f"{row['value']:.3f}", _gain(row), optimality, *outcome])
+    return markdown_table(heads, cells)
 
 
 def ratio_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Markdown: the figures of `gain_ratios`."""
-    lines = ["| planner | its gain over that of the same search with true values (95% interval) |", "|---|---:|"]
-    lines += [f"| {r['planner']} | {r['mean']:.0%} ({r['low']:.0%} to {r['high']:.0%}) |" for r in rows]
-    return "\n".join(lines)
+    """Lay out the figures of `gain_ratios` as Markdown."""
+    heads = ["planner", "its gain over that of the same search with true values (95% interval)"]
+    return markdown_table(heads, [[r["planner"], f"{r['mean']:.0%} ({r['low']:.0%} to {r['high']:.0%})"] for r in rows])
 
 
 def learning_curve_table(points: Mapping[int, Sequence[Mapping[str, Any]]], planners: Sequence[str]) -> str:
-    """Markdown: what `planners` gain over the formula sort, by the number of training lists.
+    """Lay out the gains of `planners` over the formula sort as Markdown, by the number of training lists.
 
     `points` are rows of `summarise` for checkpoints trained on that many lists.
     """
-    lines = [f"| training lists | {' | '.join(planners)} |", "|---:" * (1 + len(planners)) + "|"]
+    cells = []
     for lists, rows in sorted(points.items()):
         by_name = {row["planner"]: row for row in rows}
-        lines.append(f"| {lists:,} | {' | '.join(_gain(by_name[name]) for name in planners)} |")
-    return "\n".join(lines)
+        cells.append([f"{lists:,}", *(_gain(by_name[name]) for name in planners)])
+    return markdown_table(["training lists", *planners], cells, texts=0)
 
 
 def _gain(row: Mapping[str, Any]) -> str:

@@ -63,8 +63,8 @@ class CudaEngine:
                 raise
             self.why_no_graphs = _in_words(error)
         self._say_why()
-        # Only now, when nothing holds the error and with it the session: until that has gone, its stream may still be
-        # capturing, and a capture forbids what a new session must do.
+        # Only now does nothing hold the error, and with it the session. Until the session has gone its stream may still
+        # be capturing, and a new session cannot be made during a capture.
         self._engine = None
         gc.collect()
         self._engine = self._open(graphs=False)

@@ -69,7 +69,7 @@ class GraphCache:
                 session = self._make(content, options)
                 os.utime(entry)
                 return session
-            problem = "its content is not what was written"
+            problem = "its content has changed"
         except Exception as error:  # ONNX Runtime's errors have no common base.
             problem = str(error)
         _log.warning("optimised graph %s is made again: %s", entry, problem)

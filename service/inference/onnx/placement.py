@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import onnxruntime as ort
 
+from service.inference.onnx.session import SessionConfig, session_options
 from service.inference.stacking import BatchArrays
 
 _COPIES: Final = ("MemcpyFromHost", "MemcpyToHost")
@@ -45,11 +46,9 @@ class Placement:
         return sum(kinds.get(kind, 0) for kinds in self.kinds.values() for kind in _COPIES)
 
 
-def placement(model: Path, options: ort.SessionOptions, providers: list[Any], batch: BatchArrays) -> Placement:
-    """Run `batch` once with a profile, in a session of its own.
-
-    Changes `options`; raises ONNX Runtime's errors.
-    """
+def placement(model: Path, config: SessionConfig, providers: list[Any], batch: BatchArrays) -> Placement:
+    """Run `batch` once with a profile, in its own session. Raises ONNX Runtime's errors."""
+    options = session_options(config)
     with tempfile.TemporaryDirectory() as folder:
         options.enable_profiling = True
         options.profile_file_prefix = str(Path(folder) / "profile")

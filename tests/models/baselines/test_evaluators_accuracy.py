@@ -24,6 +24,7 @@ from models.judging.value_report import value_report
 from models.nets.value import HeadKind, ValueConfig
 from tests.models.planners.examples import random_model
 from tests.models.planners.plain import shaken
+from tests.models.tables import compact
 from tests.models.training.records import make_record, make_records
 
 
@@ -123,7 +124,7 @@ def test_a_list_value_model_gets_the_figures_of_its_own_report(head: HeadKind) -
 def test_the_rows_are_plain_json_and_make_a_table() -> None:
     records = make_records(30)
     found = evaluator_accuracy({"exact": Clairvoyant()}, encode_lists(records, fit_spec(records), 4), 0, draws=50)
-    table = accuracy_table(json.loads(json.dumps(found))["rows"])
+    table = compact(accuracy_table(json.loads(json.dumps(found))["rows"]))
     header, _, row = table.splitlines()
     assert header.startswith("| evaluator | R-AUC")
     assert row.startswith("| exact | 1.0000 (1.0000 to 1.0000) | 1.0000 (1.0000 to 1.0000) | 0.0000")

@@ -19,7 +19,7 @@ from models.evaluation.scoring import (
     RANDOM,
     RANKED,
     SHUFFLED,
-    Comparison,
+    ComparedOrders,
     ListResult,
     score_list,
     summarise,
@@ -77,7 +77,7 @@ def test_gmv_counts_a_list_by_its_money_and_purchases_do_not() -> None:
     cheap = logged_list([1, 0], purchases=[1, 0], price=[10.0, 10.0])
     dear = logged_list([0, 1], purchases=[0, 1], price=[90.0, 90.0])
     results = [score_list(r, {}, k=10, shuffled=None) for r in (cheap, dear)]
-    summary = summarise(results, Comparison((), dict.fromkeys(OBJECTIVES, LOGGED)), seed=0)[ALL]
+    summary = summarise(results, ComparedOrders((), dict.fromkeys(OBJECTIVES, LOGGED)), seed=0)[ALL]
     assert summary["conversion"]["ndcg"][LOGGED]["mean"] == pytest.approx((1 + AT_2) / 2)
     assert summary["gmv"]["ndcg"][LOGGED]["mean"] == pytest.approx((10 + 90 * AT_2) / 100)
 
@@ -88,7 +88,7 @@ def test_differences_are_taken_list_by_list() -> None:
         ListResult(name, None, {"click": 1.0}, {"click": {LOGGED: theirs, "sort": theirs, "ours": ours, RANDOM: 0.0}})
         for name, ours, theirs in rows
     ]
-    summary = summarise(results, Comparison(("ours",), {"click": "sort"}), seed=0)[ALL]["click"]
+    summary = summarise(results, ComparedOrders(("ours",), {"click": "sort"}), seed=0)[ALL]["click"]
     for rival in ("prior", "shown"):
         row = summary["differences"]["ours"][rival]
         # Every list gains 0.5, so resampling cannot move it, though the two means themselves vary.
@@ -162,5 +162,5 @@ def test_the_order_that_is_sent_depends_on_seed_and_list_only() -> None:
     assert sorted(neutral_order(one, seed=1).tolist()) == list(range(10))
 
 
-def _comparison(*served: str) -> Comparison:
-    return Comparison(served, dict.fromkeys(OBJECTIVES, LOGGED))
+def _comparison(*served: str) -> ComparedOrders:
+    return ComparedOrders(served, dict.fromkeys(OBJECTIVES, LOGGED))

@@ -13,16 +13,16 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
+from models.contract.arrays import Floats
 from models.contract.manifest import Manifest
 from models.data.lists import read_lists
 from models.evaluation.planning import ServedPlanner
 from models.evaluation.simulated.comparison import (
     BASELINE,
     RANDOM,
-    Case,
-    Comparison,
-    Floats,
+    PlannerComparison,
     Searches,
+    SimulatedCase,
     Wish,
     over_all_name,
     random_values,
@@ -38,22 +38,24 @@ from tests.models.worlds.shop import SHOWN
 WEIGHTS: Final[tuple[Triple, ...]] = ((5.0, 1.0, 1.0), (1.0, 0.0, 0.0))
 
 
-def read_cases(name: str, data: Path, requests: int | None = None) -> list[Case]:
+def read_cases(name: str, data: Path, requests: int | None = None) -> list[SimulatedCase]:
     """The test requests of a world's list file, with their truth."""
     shop = SHOPS[name]()
     records = islice(read_lists(data, "test"), requests)
-    return [Case(record, SHOWN, partial(shop.true_value, record)) for record in records]
+    return [SimulatedCase(record, SHOWN, partial(shop.true_value, record)) for record in records]
 
 
-def score(cases: Sequence[Case], checkpoint: Checkpoint, weights: Triple, searches: Searches) -> dict[str, Floats]:
+def score(
+    cases: Sequence[SimulatedCase], checkpoint: Checkpoint, weights: Triple, searches: Searches
+) -> dict[str, Floats]:
     """True list values [n] by row, at λ = 1, in the checkpoint's units."""
     wish = Wish(weights)
-    values = Comparison.of(cases, checkpoint, wish, searches).values([checkpoint])
+    values = PlannerComparison.of(cases, checkpoint, wish, searches).values([checkpoint])
     preferences = wish.in_units(checkpoint)
     return {name: preferences.step_value(outcome).mean(axis=0) for name, outcome in values.items()}
 
 
-def score_bundle(cases: Sequence[Case], folder: Path, weights: Triple) -> dict[str, Floats]:
+def score_bundle(cases: Sequence[SimulatedCase], folder: Path, weights: Triple) -> dict[str, Floats]:
     """True list values [n] of what a bundle of SORT-Gen serves, beside the rows that no value model has a part in."""
     manifest, served = Manifest.read(folder), ServedPlanner.of_bundle(folder)
     units = manifest.units

@@ -11,7 +11,7 @@ from models.cli import main as listwright
 from models.data.fit_spec import fit_spec
 from models.data.lists import read_lists
 from models.evaluation.planning import ServedPlanner
-from models.evaluation.simulated.comparison import BASELINE, RANDOM, Case, Searches, over_all_name, served_name
+from models.evaluation.simulated.comparison import BASELINE, RANDOM, Searches, SimulatedCase, over_all_name, served_name
 from models.nets.checkpoint import Checkpoint, save_checkpoint
 from models.nets.value import ValueConfig
 from models.planners.references.sort_gen import Preferences
@@ -34,7 +34,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def cases(data: Path) -> list[Case]:
+def cases(data: Path) -> list[SimulatedCase]:
     return read_cases(WORLD, data)
 
 
@@ -44,14 +44,16 @@ def checkpoint(data: Path) -> Checkpoint:
     return Checkpoint(random_model(spec, ValueConfig(dim=16, layers=1, heads=2, field_dim=4), seed=0), UNITS)
 
 
-def test_cases_are_the_worlds_test_requests(data: Path, cases: list[Case]) -> None:
+def test_cases_are_the_worlds_test_requests(data: Path, cases: list[SimulatedCase]) -> None:
     assert [case.record for case in cases] == list(read_lists(data, "test"))
     shown = np.array([cases[0].record.exposed])
     np.testing.assert_array_equal(cases[0].outcomes(shown), SHOPS[WORLD]().true_value(cases[0].record, shown))
     assert len(read_cases(WORLD, data, 3)) == 3
 
 
-def test_rows_are_true_values_and_greedy_with_true_values_leads(cases: list[Case], checkpoint: Checkpoint) -> None:
+def test_rows_are_true_values_and_greedy_with_true_values_leads(
+    cases: list[SimulatedCase], checkpoint: Checkpoint
+) -> None:
     worth = score(cases, checkpoint, (1.0, 0.0, 0.0), Searches((2,), (1,)))
     served = ServedPlanner.of(checkpoint, SHOWN, head_width=2)
     lists = served([case.record for case in cases], WISH)
@@ -66,7 +68,7 @@ def test_rows_are_true_values_and_greedy_with_true_values_leads(cases: list[Case
 
 
 def test_a_bundle_scores_as_the_checkpoint_that_it_was_made_of(
-    cases: list[Case], checkpoint: Checkpoint, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    cases: list[SimulatedCase], checkpoint: Checkpoint, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path, bundles = tmp_path / "checkpoint.pt", tmp_path / "bundles"
     save_checkpoint(path, checkpoint)

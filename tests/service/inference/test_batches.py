@@ -28,7 +28,7 @@ from service.contract.schemas import RerankRequest
 from service.inference.engine import Engine
 from service.inference.onnx.session import SessionConfig
 from service.inference.stacking import BatchArrays, RequestArrays, stack_rows
-from service.ranking.rerank import encode_case, graph_inputs, make_case
+from service.ranking.rerank import deal_request, encode_request, graph_inputs
 from tests.service.live import live_app
 from tests.service.tiny_bundle import Arrays
 
@@ -98,7 +98,7 @@ def draw_requests(model: Model, count: int) -> list[dict[str, Any]]:
 
 
 def to_row(model: Model, sent: dict[str, Any]) -> RequestArrays:
-    return graph_inputs(model, encode_case(make_case(msgspec.convert(sent, RerankRequest), model)))
+    return graph_inputs(model, encode_request(deal_request(msgspec.convert(sent, RerankRequest), model)))
 
 
 def run_together(model: Model, rows: Sequence[RequestArrays]) -> list[Arrays]:

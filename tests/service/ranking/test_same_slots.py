@@ -23,7 +23,7 @@ from models.planners.references.sort_gen import Preferences
 from service.bundles.model import Model
 from service.contract.problems import Problem
 from service.contract.schemas import RerankRequest
-from service.ranking.rerank import encode_case, make_case
+from service.ranking.rerank import deal_request, encode_request
 from tests.service.live import FakeEngine
 from tests.service.tiny_bundle import SPEC, Options, write_bundle
 
@@ -133,9 +133,9 @@ class House:
     def served(self, sent: dict[str, Any], wish: Wish) -> tuple[Dealt, dict[str, Any]]:
         """What the service deals, and its graph inputs. Raises `Problem`."""
         model = replace(self.model, manifest=replace(self.model.manifest, fallback=wish.fallback))
-        case = make_case(msgspec.convert(sent, RerankRequest), model)
-        row = encode_case(case)
-        return Dealt(case.slots.candidates.tolist(), case.slots.queues.tolist(), row["sort_slots"].tolist()), row
+        dealt = deal_request(msgspec.convert(sent, RerankRequest), model)
+        row = encode_request(dealt)
+        return Dealt(dealt.slots.candidates.tolist(), dealt.slots.queues.tolist(), row["sort_slots"].tolist()), row
 
     def prepared(self, sent: dict[str, Any], wish: Wish) -> tuple[list[int], dict[str, Any]]:
         """The candidates in slots and graph inputs that offline evaluation makes. Raises `ValueError`."""

@@ -17,11 +17,12 @@ from models.datasets.simulated_logs import load
 from models.datasets.simulator import SimulatorConfig
 from models.evaluation.planning import formula_sort
 from models.evaluation.randomised.estimators import PLAN, SORT, STRATA
-from models.evaluation.randomised.observe import Observed, Observer, random_lists
+from models.evaluation.randomised.observe import LogObserver, Observed, random_lists
 from models.nets.checkpoint import Checkpoint, save_checkpoint
 from models.nets.value import ValueConfig
 from models.planners.references.sort_gen import Preferences
 from tests.models.planners.examples import random_model
+from tests.models.tables import compact
 from tests.models.training.records import make_records
 
 ITEMS, HORIZON, PLACES = 6, 5, 3
@@ -64,8 +65,8 @@ def observed(checkpoint: Checkpoint, records: list[ListRecord]) -> Observed:
     return observer(checkpoint).observe(iter(records))
 
 
-def observer(checkpoint: Checkpoint) -> Observer:
-    return Observer(checkpoint, MIXES, places=PLACES, head_width=2, beam_width=1, seed=0)
+def observer(checkpoint: Checkpoint) -> LogObserver:
+    return LogObserver(checkpoint, MIXES, places=PLACES, head_width=2, beam_width=1, seed=0)
 
 
 def test_the_lists_are_the_test_lists_that_the_file_names(data: Path, records: list[ListRecord]) -> None:
@@ -172,7 +173,7 @@ def test_the_command_prints_and_writes_what_it_found(
         ("cascade", 2),
     ]
     assert set(report["coverage"]) == {"0.0", "1.0"}
-    printed = capsys.readouterr().out
+    printed = compact(capsys.readouterr().out)
     assert printed.startswith(f"{len(records):,} test lists in random order, 6.0 items on average, of 2,000")
     assert "**Plan against sort at 1/0/0**" in printed
     assert "| click | what the model promises |" in printed

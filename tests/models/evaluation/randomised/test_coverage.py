@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from models.evaluation.randomised.coverage import Trial, coverage
+from models.evaluation.randomised.coverage import CoverageTrial, coverage
 from models.evaluation.randomised.estimators import CASCADE, ITEM, PAIR
 
-TRIAL = Trial(logs=60, lists=4500, requests=60, items=6, places=3, depths=(2,), seed=1)
+TRIAL = CoverageTrial(logs=60, lists=4500, requests=60, items=6, places=3, depths=(2,), seed=1)
 
 
 def rows(kappa: float) -> dict[str, dict[str, Any]]:
@@ -38,13 +38,13 @@ def test_the_gain_through_context_is_seen_by_pairs_and_cascades_and_missed_by_it
 
 
 def test_logs_are_the_same_for_the_same_seed() -> None:
-    trial = Trial(logs=3, lists=200, requests=10, items=4, places=2, depths=(1,))
+    trial = CoverageTrial(logs=3, lists=200, requests=10, items=4, places=2, depths=(1,))
     assert coverage(trial, 1.0) == coverage(trial, 1.0)
-    assert coverage(trial, 1.0) != coverage(Trial(**{**vars(trial), "seed": 1}), 1.0)
+    assert coverage(trial, 1.0) != coverage(CoverageTrial(**{**vars(trial), "seed": 1}), 1.0)
 
 
 def test_logs_with_too_few_agreements_are_not_counted() -> None:
-    trial = Trial(logs=2, lists=20, requests=5, items=6, places=2, depths=(1,))
+    trial = CoverageTrial(logs=2, lists=20, requests=5, items=6, places=2, depths=(1,))
     for row in coverage(trial, 1.0):
         assert row["logs"] == 0
         assert "estimate" not in row

@@ -11,7 +11,7 @@ from models.data.lists import read_lists, write_lists
 from models.datasets.simulated_logs import load
 from models.datasets.simulator import SimulatorConfig
 from models.evaluation.simulated.command import read_cases
-from models.evaluation.simulated.comparison import Case, Planner, known_rows, learnt_rows, list_count
+from models.evaluation.simulated.comparison import Planner, SimulatedCase, known_rows, learnt_rows, list_count
 from models.nets.checkpoint import Checkpoint
 from models.nets.value import ValueConfig
 from tests.models.evaluation.simulated.world import CANDIDATES, LENGTH, SEARCHES, UNITS, WISH
@@ -36,16 +36,16 @@ def checkpoint(data: Path) -> Checkpoint:
 
 
 @pytest.fixture(scope="module")
-def cases(data: Path) -> list[Case]:
+def cases(data: Path) -> list[SimulatedCase]:
     return read_cases(data, LENGTH, 8)
 
 
 @pytest.fixture(scope="module")
-def rows(checkpoint: Checkpoint, cases: list[Case]) -> dict[str, Planner]:
+def rows(checkpoint: Checkpoint, cases: list[SimulatedCase]) -> dict[str, Planner]:
     count = list_count(cases)
     return known_rows(checkpoint, SEARCHES, None, count) | learnt_rows(checkpoint, LENGTH, SEARCHES, count)
 
 
 @pytest.fixture(scope="module")
-def lists(cases: list[Case], rows: dict[str, Planner]) -> dict[str, list[list[int]]]:
+def lists(cases: list[SimulatedCase], rows: dict[str, Planner]) -> dict[str, list[list[int]]]:
     return {name: plan(cases, WISH).tolist() for name, plan in rows.items()}

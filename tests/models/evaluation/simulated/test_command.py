@@ -16,6 +16,7 @@ from models.nets.checkpoint import Checkpoint, save_checkpoint
 from models.nets.value import ValueConfig
 from tests.models.evaluation.simulated.world import CANDIDATES, LENGTH, UNITS
 from tests.models.planners.examples import random_model
+from tests.models.tables import compact
 from tests.models.training.records import make_records
 
 
@@ -48,7 +49,7 @@ def test_the_command_prints_and_writes_the_tables(
     assert "formula sort, pointwise model" in names
     assert "SORT-Gen, h=2, W=2" in names
     assert [row["trade_off"] for row in report["mmr"]] == [1.0, 0.5]
-    printed = capsys.readouterr().out
+    printed = compact(capsys.readouterr().out)
     assert printed.startswith("hazards of 3 states, list context: full; checkpoints: 1; requests: 4")
     assert all(f"| {name} |" in printed for name in names)
     assert all(f"| {row['planner']} | {row['mean']:.0%}" in printed for row in report["ratios"])
@@ -70,7 +71,7 @@ def test_checkpoints_of_several_sizes_make_a_learning_curve(
     assert [point["lists"] for point in curve] == [50, 100]
     served = [row for row in curve[1]["rows"] if row["planner"] == "SORT-Gen, h=1"]
     assert len(served[0]["gains"]) == 2
-    assert "| training lists | SORT-Gen, h=1 |" in capsys.readouterr().out
+    assert "| training lists | SORT-Gen, h=1 |" in compact(capsys.readouterr().out)
 
 
 def test_checkpoints_of_unlike_configuration_are_not_pooled(
@@ -86,7 +87,7 @@ def test_checkpoints_of_unlike_configuration_are_not_pooled(
 
 def test_the_pointwise_model_may_be_left_out(data: Path, saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert evaluate(data, saved, "--length", "2", "--requests", "2", "--head-widths", "1", "--no-pointwise") == 0
-    printed = capsys.readouterr().out
+    printed = compact(capsys.readouterr().out)
     assert "pointwise" not in printed
     assert "MMR" not in printed
 

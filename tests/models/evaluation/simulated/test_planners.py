@@ -16,8 +16,8 @@ from models.evaluation.planning import ServedPlanner, formula_sort, keeps_sort, 
 from models.evaluation.simulated.comparison import (
     BASELINE,
     OPTIMUM,
-    Case,
     Planner,
+    SimulatedCase,
     Wish,
     gain_pairs,
     known_rows,
@@ -42,7 +42,9 @@ from tests.models.evaluation.simulated.world import (
 )
 
 
-def test_cases_are_test_requests_with_the_truth_that_they_were_drawn_from(data: Path, cases: list[Case]) -> None:
+def test_cases_are_test_requests_with_the_truth_that_they_were_drawn_from(
+    data: Path, cases: list[SimulatedCase]
+) -> None:
     records = list(read_lists(data, "test"))[:8]
     assert [c.record for c in cases] == records
     simulator = Simulator(SimulatorConfig.from_metadata(read_metadata(data)))
@@ -76,7 +78,9 @@ def test_every_planner_fills_the_list_with_different_candidates(lists: dict[str,
             assert set(chosen) <= set(range(CANDIDATES))
 
 
-def test_no_planner_beats_the_optimum_on_any_request(cases: list[Case], lists: dict[str, list[list[int]]]) -> None:
+def test_no_planner_beats_the_optimum_on_any_request(
+    cases: list[SimulatedCase], lists: dict[str, list[list[int]]]
+) -> None:
     for i, case in enumerate(cases):
         best = true_worth(case, lists[OPTIMUM][i])
         assert best == pytest.approx(max(true_worth(case, list(p)) for p in permutations(range(CANDIDATES), LENGTH)))
@@ -84,7 +88,7 @@ def test_no_planner_beats_the_optimum_on_any_request(cases: list[Case], lists: d
 
 
 def test_no_planner_beats_the_exhaustive_search_under_the_learnt_value(
-    checkpoint: Checkpoint, cases: list[Case], lists: dict[str, list[list[int]]]
+    checkpoint: Checkpoint, cases: list[SimulatedCase], lists: dict[str, list[list[int]]]
 ) -> None:
     for i, case in enumerate(cases):
         best = learnt_worth(checkpoint, case, lists["learnt value, exhaustive"][i])
@@ -95,7 +99,11 @@ def test_no_planner_beats_the_exhaustive_search_under_the_learnt_value(
 
 @pytest.mark.parametrize(("head_width", "beam_width"), SEARCHES.pairs)
 def test_what_is_served_is_the_better_valued_of_the_references_list_and_the_sorts(
-    checkpoint: Checkpoint, cases: list[Case], lists: dict[str, list[list[int]]], head_width: int, beam_width: int
+    checkpoint: Checkpoint,
+    cases: list[SimulatedCase],
+    lists: dict[str, list[list[int]]],
+    head_width: int,
+    beam_width: int,
 ) -> None:
     kept, served = [], lists[served_name(head_width, beam_width)]
     for case, found, by_formula in zip(cases, served, lists[BASELINE], strict=True):
@@ -108,9 +116,13 @@ def test_what_is_served_is_the_better_valued_of_the_references_list_and_the_sort
 
 @pytest.mark.parametrize(("head_width", "beam_width"), SEARCHES.pairs)
 def test_the_same_search_under_true_values_is_the_references(
-    checkpoint: Checkpoint, cases: list[Case], lists: dict[str, list[list[int]]], head_width: int, beam_width: int
+    checkpoint: Checkpoint,
+    cases: list[SimulatedCase],
+    lists: dict[str, list[list[int]]],
+    head_width: int,
+    beam_width: int,
 ) -> None:
-    def gains(case: Case, chosen: Sequence[int], candidates: Sequence[int]) -> Floats:
+    def gains(case: SimulatedCase, chosen: Sequence[int], candidates: Sequence[int]) -> Floats:
         """What each candidate truly adds."""
         values = case.outcomes(np.array([[*chosen, c] for c in candidates], np.int64))
         return np.diff(values, axis=1, prepend=0.0)[:, -1]
@@ -135,7 +147,7 @@ def test_requests_with_fewer_candidates_than_places_end_early(checkpoint: Checkp
         assert (lists[2:] >= 0).all()
 
 
-def test_where_no_correction_is_kept_the_sort_is_served(checkpoint: Checkpoint, cases: list[Case]) -> None:
+def test_where_no_correction_is_kept_the_sort_is_served(checkpoint: Checkpoint, cases: list[SimulatedCase]) -> None:
     records = [case.record for case in cases]
     for shares, weights, kept in (
         ((0.0, 0.0), (5.0, 1.0, 1.0), True),
@@ -151,7 +163,7 @@ def test_where_no_correction_is_kept_the_sort_is_served(checkpoint: Checkpoint, 
 
 
 def test_a_beam_over_everything_finds_the_best_learnt_list(
-    checkpoint: Checkpoint, cases: list[Case], lists: dict[str, list[list[int]]]
+    checkpoint: Checkpoint, cases: list[SimulatedCase], lists: dict[str, list[list[int]]]
 ) -> None:
     wide = learnt_beam(checkpoint, [case.record for case in cases], WISH, LENGTH, 120)
     best = lists["learnt value, exhaustive"]
@@ -160,7 +172,7 @@ def test_a_beam_over_everything_finds_the_best_learnt_list(
 
 
 def test_the_baselines_are_the_input_order_and_a_sort_by_what_prior_scores_promise(
-    cases: list[Case], lists: dict[str, list[list[int]]]
+    cases: list[SimulatedCase], lists: dict[str, list[list[int]]]
 ) -> None:
     assert lists["input order"] == [[0, 1, 2]] * len(cases)
     for case, found in zip(cases, lists[BASELINE], strict=True):
@@ -173,14 +185,16 @@ def test_the_baselines_are_the_input_order_and_a_sort_by_what_prior_scores_promi
         assert found == sorted(range(CANDIDATES), key=lambda i: -promise[i])[:LENGTH]
 
 
-def test_greedy_over_all_takes_the_truly_best_next_item(cases: list[Case], lists: dict[str, list[list[int]]]) -> None:
+def test_greedy_over_all_takes_the_truly_best_next_item(
+    cases: list[SimulatedCase], lists: dict[str, list[list[int]]]
+) -> None:
     for case, found in zip(cases, lists["true value, greedy over all"], strict=True):
         for t in range(LENGTH):
             left = [i for i in range(CANDIDATES) if i not in found[:t]]
             assert found[t] == max(left, key=lambda i: true_worth(case, [*found[:t], i]))
 
 
-def test_a_true_beam_holds_the_best_lists_of_all_that_its_queues_offer(cases: list[Case]) -> None:
+def test_a_true_beam_holds_the_best_lists_of_all_that_its_queues_offer(cases: list[SimulatedCase]) -> None:
     queues = [[0, 1, 2], [3, 4], [5]]
     for case in cases:
         offered: list[list[int]] = [[]]

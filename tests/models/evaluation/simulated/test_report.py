@@ -11,8 +11,8 @@ from models.evaluation.simulated.comparison import (
     BASELINE,
     OPTIMUM,
     RANDOM,
-    Case,
-    Comparison,
+    PlannerComparison,
+    SimulatedCase,
     Wish,
     random_values,
 )
@@ -21,20 +21,21 @@ from models.evaluation.simulated.report import gain_ratios, learning_curve_table
 from models.nets.checkpoint import Checkpoint
 from models.planners.references.sort_gen import Preferences
 from tests.models.evaluation.simulated.world import CANDIDATES, LENGTH, SEARCHES, WISH, Floats, shut, true_worth
+from tests.models.tables import compact
 
 
 @pytest.fixture(scope="module")
-def comparison(cases: list[Case], checkpoint: Checkpoint) -> Comparison:
-    return Comparison.of(cases, checkpoint, Wish((5.0, 1.0, 1.0)), SEARCHES)
+def comparison(cases: list[SimulatedCase], checkpoint: Checkpoint) -> PlannerComparison:
+    return PlannerComparison.of(cases, checkpoint, Wish((5.0, 1.0, 1.0)), SEARCHES)
 
 
 @pytest.fixture(scope="module")
-def values(comparison: Comparison, checkpoint: Checkpoint) -> dict[str, Floats]:
+def values(comparison: PlannerComparison, checkpoint: Checkpoint) -> dict[str, Floats]:
     return comparison.values([checkpoint, shut(checkpoint, 0.0, 0.0)])
 
 
 def test_values_are_the_true_ones_and_random_is_their_mean_over_all_lists(
-    cases: list[Case], lists: dict[str, list[list[int]]], values: dict[str, Floats]
+    cases: list[SimulatedCase], lists: dict[str, list[list[int]]], values: dict[str, Floats]
 ) -> None:
     assert set(values) == {RANDOM, *lists}
     for name, planned in lists.items():
@@ -77,7 +78,7 @@ def test_the_summary_by_hand() -> None:
     assert rows[BASELINE]["optimality"] == pytest.approx(0.5 / 1.5)
     assert [rows[OPTIMUM][o] for o in ("click", "conversion", "gmv")] == pytest.approx([2.5, 0.35, 15.0])
     assert "optimality" not in summarise({RANDOM: random[None], BASELINE: base[None]}, wish, seed=0)[0]
-    table = value_table(list(rows.values())).splitlines()
+    table = compact(value_table(list(rows.values()))).splitlines()
     assert table[3].startswith(f"| {BASELINE} | 1.000 | +0.0% (+0.0% to +0.0%) | 0.333 | 1.0000 | 0.1500 | 10.000 |")
 
 
@@ -88,19 +89,19 @@ def test_the_share_of_the_true_gain_by_hand() -> None:
     (row,) = gain_ratios(values, [("learnt", "true"), ("learnt", "worse")], wish, seed=0)
     assert (row["planner"], row["against"], row["mean"]) == ("learnt", "true", 0.25)
     assert (row["low"], row["high"]) == (0.0, 0.5)
-    assert ratio_table([row]).splitlines()[-1] == "| learnt | 25% (0% to 50%) |"
+    assert compact(ratio_table([row])).splitlines()[-1] == "| learnt | 25% (0% to 50%) |"
 
 
 def test_a_learning_curve_has_a_line_per_number_of_training_lists() -> None:
     def rows(gain: float) -> list[dict[str, object]]:
         return [{"planner": "served", "gain": gain, "gain_low": gain - 0.01, "gain_high": gain + 0.01}]
 
-    table = learning_curve_table({10_000: rows(0.05), 2_000: rows(-0.002)}, ["served"]).splitlines()
+    table = compact(learning_curve_table({10_000: rows(0.05), 2_000: rows(-0.002)}, ["served"])).splitlines()
     assert table[0] == "| training lists | served |"
     assert table[2:] == ["| 2,000 | -0.2% (-1.2% to +0.8%) |", "| 10,000 | +5.0% (+4.0% to +6.0%) |"]
 
 
-def test_mmr_changes_nothing_at_1_and_lowers_likeness_at_0(checkpoint: Checkpoint, cases: list[Case]) -> None:
+def test_mmr_changes_nothing_at_1_and_lowers_likeness_at_0(checkpoint: Checkpoint, cases: list[SimulatedCase]) -> None:
     plain, same, diverse = mmr_rows(checkpoint, cases, WISH, (1.0, 0.0), width=4)
     assert plain == same
     assert (plain["trade_off"], plain["lists_changed"], plain["positions_changed"]) == (1.0, 0.0, 0.0)

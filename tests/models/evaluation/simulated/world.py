@@ -12,7 +12,7 @@ from models.data.lists import ListRecord
 from models.datasets.simulated_logs import load
 from models.datasets.simulator import SimulatorConfig
 from models.evaluation.planning import preparer
-from models.evaluation.simulated.comparison import Case, Searches
+from models.evaluation.simulated.comparison import Searches, SimulatedCase
 from models.nets.checkpoint import Checkpoint
 from models.planners.references.beam import plan_beam
 from models.planners.references.sort_gen import Gains, ModelGains, Preferences, plan_queues
@@ -24,17 +24,17 @@ SEARCHES = Searches((1, 4), (1, 3))
 Floats = NDArray[np.float64]
 
 
-def true_worth(case: Case, chosen: list[int]) -> float:
+def true_worth(case: SimulatedCase, chosen: list[int]) -> float:
     return float(WISH.step_value(case.values(np.array([chosen])))[0])
 
 
-def learnt_worth(checkpoint: Checkpoint, case: Case, chosen: list[int]) -> float:
+def learnt_worth(checkpoint: Checkpoint, case: SimulatedCase, chosen: list[int]) -> float:
     """Step by step, as the reference sees it."""
     gains = model_gains(checkpoint, case)
     return sum(float(WISH.step_value(gains(chosen[:i], [slot]))[0]) for i, slot in enumerate(chosen))
 
 
-def model_gains(checkpoint: Checkpoint, case: Case) -> ModelGains:
+def model_gains(checkpoint: Checkpoint, case: SimulatedCase) -> ModelGains:
     """Slots are candidate indices."""
     encoder = Encoder(checkpoint.spec)
     user = encoder.encode_user(case.record.user, case.record.context)
@@ -42,13 +42,15 @@ def model_gains(checkpoint: Checkpoint, case: Case) -> ModelGains:
     return ModelGains(checkpoint.model, user | items)
 
 
-def slot_queues(checkpoint: Checkpoint, case: Case) -> list[list[int]]:
+def slot_queues(checkpoint: Checkpoint, case: SimulatedCase) -> list[list[int]]:
     """The queues that are served from, slots being candidates."""
     _, slots = preparer(checkpoint, LENGTH)(case.record, WISH)
     return [[i for i in queue if i >= 0] for queue in slots.reshape(-1, LENGTH).tolist()]
 
 
-def reference_list(checkpoint: Checkpoint, case: Case, gains: Gains, head_width: int, beam_width: int) -> list[int]:
+def reference_list(
+    checkpoint: Checkpoint, case: SimulatedCase, gains: Gains, head_width: int, beam_width: int
+) -> list[int]:
     """What the references plan over the queues, by a notion of value."""
     queues, nowhere = slot_queues(checkpoint, case), np.zeros((CANDIDATES, 1), np.float32)
     if beam_width == 1:
