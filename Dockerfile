@@ -10,10 +10,10 @@ ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONDONTWRITEBYTECODE=1
 WORKDIR /src
 RUN python -m venv /opt/venv
 
-# Dependencies first: this layer is made again only when pyproject.toml changes.
-COPY pyproject.toml deploy/requirements.py ./
+# Dependencies first: this layer is made again only when they change.
+COPY pyproject.toml constraints.txt deploy/requirements.py ./
 RUN python requirements.py pyproject.toml "${EXTRA}" > requirements.txt \
-    && /opt/venv/bin/pip install --requirement requirements.txt
+    && /opt/venv/bin/pip install --constraint constraints.txt --requirement requirements.txt
 
 COPY LICENSE README.md ./
 COPY models/ models/
@@ -31,16 +31,16 @@ LABEL org.opencontainers.image.title="Listwright" \
 RUN groupadd --gid 10001 listwright \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin listwright
 COPY --from=builder /opt/venv /opt/venv
-# Mount a folder of your own over /bundles to serve something else than the demo.
-COPY bundles/demo/ /bundles/demo/
 ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 # The user has no home. Optimised graphs then live as long as the container, for reloads and further workers; mount a
 # volume here to keep them longer.
 ENV LISTWRIGHT_CACHE_FOLDER=/tmp/listwright
 USER 10001:10001
+# Mount a folder of your own at /bundles; without one the embedded demo bundle is served.
+WORKDIR /
 # The admin port, 8001, stays on the container's loopback and is not exposed.
 EXPOSE 8000
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=60s --retries=3 \
     CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/v2/health/ready', timeout=2)"]
-CMD ["listwright", "serve", "--host", "0.0.0.0", "--port", "8000", "--bundles", "/bundles"]
+CMD ["listwright", "serve", "--host", "0.0.0.0", "--port", "8000"]

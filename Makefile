@@ -3,7 +3,7 @@
 # PYTHON  the interpreter that virtual environments are made with.
 # TORCH   what pip installs as PyTorch, for training only; serving and `make demo` never need it. On Linux the default
 #         index has the CUDA build, which is gigabytes. For the CPU build set PIP_EXTRA_INDEX_URL to PyTorch's index
-#         of CPU wheels and say: make setup TORCH=torch==2.13.0+cpu
+#         of CPU wheels and say: make setup TORCH=torch==2.13.0+cpu. For another version change it here and `make lock`.
 # PYTRITON_PYTHON  the interpreter of PyTriton's environment: its server was built for a Python with a shared library,
 #         as Debian's is and many others are not.
 # EXTRA   which build of ONNX Runtime `make setup` installs: cpu or gpu. To change it: make clean setup EXTRA=gpu
@@ -19,20 +19,30 @@ VENV := .venv
 DEMO_VENV := .venv-demo
 PEERS_VENV := .venv-peers
 PYTRITON_VENV := .venv-pytriton
+LOCK_VENV := .venv-lock
 BIN := $(VENV)/bin
-DEMO_BUNDLE := bundles/demo
+INSTALL := pip install --quiet --constraint constraints.txt
+DEMO_BUNDLE := models/embedded/demo
 DEMO_VERSION := 1
 
+# Where `coverage` is asked for as well (make test coverage), the tests run once, and measured.
+ifeq ($(filter coverage,$(MAKECMDGOALS)),)
+RUN_TESTS := $(BIN)/python -m pytest
+else
+RUN_TESTS := $(BIN)/coverage erase && $(BIN)/coverage run -m pytest
+endif
+
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint typecheck train-demo loadtest bench plan cost-growth paired peers peers-setup \
-	overload lifecycle gpu-check clean
+.PHONY: help setup lock demo test coverage release-test lint typecheck train-demo loadtest bench plan cost-growth \
+	paired peers peers-setup overload lifecycle gpu-check clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
 		printf '%-12s %s\n' "$$name" "$$text"; done
 
-# A virtual environment is complete when its stamp is there, and is brought up to date when pyproject.toml changes.
+# A virtual environment is complete when its stamp is there, and is brought up to date when pyproject.toml or
+# constraints.txt changes.
 define make_venv
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo "Listwright needs Python 3.11 or newer, and '$(PYTHON)' is not that. Say which one: make PYTHON=python3.12" >&2; \
@@ -44,22 +54,42 @@ endef
 
 setup: $(VENV)/.complete ## install everything for development and training into .venv
 
-$(VENV)/.complete: pyproject.toml
+$(VENV)/.complete: pyproject.toml constraints.txt
 	$(call make_venv,$(VENV))
-	$(BIN)/pip install --quiet $(TORCH)
-	$(BIN)/pip install --quiet --editable '.[$(EXTRA),train,load,dev]'
+	$(BIN)/$(INSTALL) $(TORCH)
+	$(BIN)/$(INSTALL) --editable '.[$(EXTRA),train,load,dev]'
 	@touch $@
 
-$(DEMO_VENV)/.complete: pyproject.toml
+# The CUDA libraries stay out: onnxruntime-gpu and PyTorch's CUDA builds each say which ones they need.
+lock: ## renew constraints.txt: the newest versions that pyproject.toml allows
+	$(call make_venv,$(LOCK_VENV))
+	$(LOCK_VENV)/bin/pip install --quiet 'uv>=0.9,<1'
+	mkdir -p build
+	echo '$(TORCH)' | sed 's/+.*//' | $(LOCK_VENV)/bin/uv pip compile - pyproject.toml --quiet --upgrade \
+		--universal --fork-strategy fewest --python-version 3.11 --extra cpu --extra gpu --extra train --extra load --extra dev \
+		--no-header --no-annotate --output-file build/constraints.txt
+	echo '# Exact versions of what the extras cpu, gpu, train, load and dev install; `make lock` renews them.' > constraints.txt
+	grep -vE '^(nvidia|cuda|triton)\b' build/constraints.txt >> constraints.txt
+
+$(DEMO_VENV)/.complete: pyproject.toml constraints.txt
 	$(call make_venv,$(DEMO_VENV))
-	$(DEMO_VENV)/bin/pip install --quiet --editable '.[cpu]'
+	$(DEMO_VENV)/bin/$(INSTALL) --editable '.[cpu]'
 	@touch $@
 
 demo: $(DEMO_VENV)/.complete ## serve the embedded bundle, re-rank a few requests, show what changed and how fast
 	$(DEMO_VENV)/bin/python -m loadtest.demo $(ARGS)
 
 test: lint typecheck ## lint, types and tests
-	$(BIN)/python -m pytest $(ARGS)
+	$(RUN_TESTS) $(ARGS)
+
+coverage: test ## branch coverage of the tests and of what they start, each against its least
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --include='service/*' --format=total --precision=1 --fail-under=90
+	$(BIN)/coverage report --include='models/contract/*' --format=total --precision=1 --fail-under=98
+	$(BIN)/coverage report --format=total --precision=1 --fail-under=90
+
+release-test: setup ## build the wheel, install it in an environment elsewhere, serve, ask, run the demo
+	$(BIN)/python -m pytest -m slow tests/release $(ARGS)
 
 lint: setup ## ruff: rules and formatting
 	$(BIN)/ruff check .
@@ -73,9 +103,9 @@ train-demo: setup ## make the embedded demo bundle again, from the simulator
 	rm -rf runs/demo
 	$(BIN)/listwright train sort-gen --data data/demo.parquet --out runs/demo --threads 1 --seed 7 \
 		--epochs 14
-	rm -rf build/$(DEMO_BUNDLE)
+	rm -rf build/bundles/demo
 	$(BIN)/listwright export --checkpoint runs/demo/checkpoint.pt --name demo --version $(DEMO_VERSION) --out build/bundles
-	rm -rf $(DEMO_BUNDLE) && mkdir -p $(dir $(DEMO_BUNDLE)) && mv build/$(DEMO_BUNDLE) $(DEMO_BUNDLE)
+	rm -rf $(DEMO_BUNDLE) && mv build/bundles/demo $(DEMO_BUNDLE)
 	$(BIN)/python -m loadtest.demo_requests data/demo.parquet
 
 loadtest: setup ## serve and run locust for 60 s; p50, p95, p99 and the verdict against 19 ms
@@ -94,6 +124,7 @@ cost-growth: setup ## latency and goodput against candidates, L, batch and width
 paired: setup ## two settings of the service in turn: make paired ARGS='--b "--log-level warning"'
 	$(BIN)/python -m loadtest.cost.paired $(ARGS)
 
+# Without constraints: BentoML allows older versions only of packages that the service takes newer ones of.
 $(PEERS_VENV)/.complete: pyproject.toml
 	$(call make_venv,$(PEERS_VENV))
 	$(PEERS_VENV)/bin/pip install --quiet --editable '.[cpu,peers]'
@@ -126,7 +157,7 @@ overload: build/bench/bench/1 ## offer three times the goodput for a minute: ans
 lifecycle: build/bench/bench/1 ## reload and SIGTERM 20 times each under load: is any request lost, and what do reloads cost
 	$(BIN)/python -m loadtest.resilience.lifecycle --bundles build/bench --json reports/lifecycle/lifecycle.json $(ARGS)
 
-clean: ## remove environments, caches and reports; data/, runs/ and bundles/ stay
-	rm -rf $(VENV) $(DEMO_VENV) $(PEERS_VENV) $(PYTRITON_VENV) build dist reports *.egg-info
-	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis
+clean: ## remove environments, caches and reports; data/, runs/ and bundles stay
+	rm -rf $(VENV) $(DEMO_VENV) $(PEERS_VENV) $(PYTRITON_VENV) $(LOCK_VENV) build dist reports *.egg-info
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,4 +1,4 @@
-"""``make demo``: serve the embedded bundle, re-rank a few requests under different weights, and show what changed.
+"""Serve the embedded bundle, re-rank a few requests under different weights, and show the lists: ``make demo``.
 
 Needs the serving install only (no PyTorch, no locust). Then 300 quick requests, for p50 and p99 against the budget.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,12 +22,12 @@ from loadtest.requests.valid_list import list_problem
 from loadtest.rig.client import KeepAliveClient
 from loadtest.rig.latency import BUDGET_MS, Latency
 from loadtest.rig.server import HOST, Server, ServerError, running_server
-from models.contract.manifest import Manifest
+from models.contract.manifest import DEMO_BUNDLE, Manifest
+from models.contract.serving import RERANK_PATH
 
-PATH: Final = "/v1/rerank"
 TOP_N: Final = 10
 ATTEMPTS: Final = 50
-"""Times that a request is sent until the model answers it: this is to show the model, on whatever machine."""
+"""Times that a request is sent until the model answers it, so that a slow machine shows the model too."""
 
 QUICK_REQUESTS: Final = 300
 QUICK_CANDIDATES: Final = 100
@@ -36,7 +37,7 @@ Json = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One way to ask: what it is after, α, β, γ and λ."""
+    """One way to ask: a title, and α, β, γ and λ."""
 
     title: str
     alpha: float
@@ -46,7 +47,7 @@ class Setting:
 
     @property
     def body(self) -> dict[str, Any]:
-        """The fields of a request that say so."""
+        """Return the fields of a request that say so."""
         return {
             "objectives": {"click": self.alpha, "conversion": self.beta, "gmv": self.gamma},
             "diversity": {"lambda": self.trade_off, "window": 4},
@@ -65,15 +66,15 @@ SETTINGS: Final = (
 
 
 class Service:
-    """The service as the demo talks to it: one connection, JSON in and out."""
+    """A connection to the service, JSON in and out."""
 
     def __init__(self, client: KeepAliveClient) -> None:
         self._client = client
 
     def rerank(self, request: Json) -> dict[str, Any]:
-        """The model's response. Raises `ServerError` for any status but 200, or if the model is never in time."""
+        """Ask until the model answers. Raises `ServerError` for a status other than 200, or if it is never in time."""
         for _ in range(ATTEMPTS):
-            status, body = self._client.send(self._client.message(PATH, json.dumps(request).encode()))
+            status, body = self._client.send(self._client.message(RERANK_PATH, json.dumps(request).encode()))
             if status != 200:
                 raise ServerError(f"the service answered {status}: {body.decode('utf-8', 'replace')}")
             answer = dict(json.loads(body))
@@ -82,10 +83,10 @@ class Service:
         raise ServerError(f"{ATTEMPTS} times the model was not in time: {answer['degraded']}")
 
     def quick(self, bundle: Path) -> Latency:
-        """Latency of `QUICK_REQUESTS` one after the other. Raises `ServerError` for an invalid list."""
+        """Time `QUICK_REQUESTS` one after the other. Raises `ServerError` for an invalid list."""
         options = PayloadOptions(sizes={QUICK_CANDIDATES: 1.0}, top_n=TOP_N)
         payloads = make_payloads(from_bundle(bundle, seed=0), options)
-        messages = [self._client.message(PATH, payload.body) for payload in payloads]
+        messages = [self._client.message(RERANK_PATH, payload.body) for payload in payloads]
         times = []
         for i in range(QUICK_REQUESTS):
             start = time.perf_counter()
@@ -97,7 +98,7 @@ class Service:
 
 
 def value_as_it_came(service: Service, request: Json) -> Json:
-    """What the model expects of the input order itself. Raises `ServerError` if it will not list that order.
+    """Have the model value the input order itself. Raises `ServerError` if it will not list that order.
 
     At λ = 0 only the embeddings decide, and of these neighbours in the request point away from one another (cosine
     −½) while all others are at right angles. So no order of them is as diverse as the request's, however many lists the
@@ -115,14 +116,14 @@ def value_as_it_came(service: Service, request: Json) -> Json:
 
 
 def _away_from_neighbours(n: int) -> list[list[float]]:
-    """Rows of length 1: the cosine of neighbours is −½, that of any others 0."""
+    """Return rows of length 1: the cosine of neighbours is −½, that of any others 0."""
     cosines = np.eye(n) - 0.5 * (np.eye(n, k=1) + np.eye(n, k=-1))
     rows: list[list[float]] = np.linalg.cholesky(cosines).tolist()
     return rows
 
 
 def comparison(request: Json, answer: Json) -> Iterator[str]:
-    """The table of one answer: the input order beside the output order, and the queue that each item came from."""
+    """Show one answer: the input order beside the output order, and the queue that each item came from."""
     yield f"{'':>5}  {'came in as':<26}  {'goes out as':<26}  {'was':>4}  {'moved':>5}  queue"
     for place, item in enumerate(answer["items"]):
         queue = (item.get("explanation") or {}).get("queue", f"({item['source']})")
@@ -141,7 +142,7 @@ def _describe(candidate: Json) -> str:
 
 
 def value_table(values: Mapping[str, Sequence[Json]]) -> Iterator[str]:
-    """What the model expects of a list, by how it was asked, as means over the requests; gains are over the first row.
+    """Show the expected value of a list, as means over the requests; gains are over the first row.
 
     One request's figures are noisy; it is the means that the model is calibrated for.
     """
@@ -164,7 +165,7 @@ def _cell(value: Json, before: Json, key: str) -> str:
 
 
 def show(service: Service, server: Server, bundle: Path, manifest: Manifest) -> None:
-    """Print everything: lists before and after, what they are worth, and the latency of quick requests."""
+    """Print lists before and after, their values, and the latency of quick requests."""
     print(f"Serving {manifest.name} {manifest.version} ({manifest.family}) on {server.url}\n")
     requests = [{**request, "model": manifest.name} for request in read_demo_requests()]
     first = requests[0]
@@ -185,7 +186,7 @@ def show(service: Service, server: Server, bundle: Path, manifest: Manifest) -> 
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve, show, stop. The exit status is 0, or 2 when the service did not work; `make loadtest` judges its speed."""
     parser = argparse.ArgumentParser(prog="python -m loadtest.demo", description=__doc__)
-    parser.add_argument("--bundle", type=Path, default=Path("bundles/demo/1"), help="bundle folder (bundles/demo/1)")
+    parser.add_argument("--bundle", type=Path, default=DEMO_BUNDLE, help="bundle folder (the embedded one)")
     options = parser.parse_args(argv)
     try:
         manifest = Manifest.read(options.bundle)
@@ -193,7 +194,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             show(Service(client), server, options.bundle, manifest)
     except (ValueError, OSError, ServerError) as error:
         parser.exit(2, f"loadtest.demo: {error}\n")
-    print(f"Stopped. To keep it running: .venv-demo/bin/listwright serve --bundles {options.bundle.parents[1]}")
+    command = Path(sys.executable).with_name("listwright")
+    print(f"Stopped. To keep it running: {command} serve --bundles {options.bundle.parents[1]}")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Take a few held-out requests of a list file as the demo's, ordered as a ranking stage sends them: by `ctr`.
+"""Write the demo's requests: a few held-out ones of a list file, ordered by `ctr` as a ranking stage sends them.
 
 ``python -m loadtest.demo_requests data/demo.parquet`` writes ``demo_requests.json`` beside it; see ``make train-demo``.
 """
@@ -19,7 +19,7 @@ DEMO_REQUESTS: Final = Path(__file__).with_name("demo_requests.json")
 
 
 def read_demo_requests(path: Path = DEMO_REQUESTS) -> list[dict[str, Any]]:
-    """The committed requests, without weights and options."""
+    """Read the committed requests, without weights and options."""
     return msgspec.json.decode(path.read_bytes(), type=list[dict[str, Any]])
 
 

@@ -1,6 +1,6 @@
-"""Locust's users: each sends payloads at a constant rate, one at a time, and checks that every list is valid.
+"""Let each of locust's users send payloads at a constant rate, one at a time, and check every list.
 
-``locust -f loadtest/locustfile.py --host http://127.0.0.1:8000 --bundle bundles/demo/1`` opens locust's own page;
+``locust -f loadtest/locustfile.py --host http://127.0.0.1:8000 --bundle models/embedded/demo/1`` opens its page;
 ``python -m loadtest.run`` starts a service and runs this headless. A user sends its next request only when the last
 one is answered (a closed load), so a service that stalls is asked less; compare requests/s with ``users × rate``.
 """
@@ -26,8 +26,8 @@ from loadtest.report import Record
 from loadtest.requests.options import add_payload_options, payloads_from
 from loadtest.requests.payloads import Payload
 from loadtest.requests.valid_list import list_problem
+from models.contract.serving import RERANK_PATH
 
-PATH = "/v1/rerank"
 _HEADERS = {"Content-Type": "application/json"}
 
 
@@ -40,7 +40,9 @@ class RerankUser(FastHttpUser):
     def rerank(self) -> None:
         """POST one payload; a wrong status or an invalid list is a failure."""
         payload = next(self.payloads)
-        with self.client.post(PATH, data=cast(str, payload.body), headers=_HEADERS, catch_response=True) as response:
+        with self.client.post(
+            RERANK_PATH, data=cast(str, payload.body), headers=_HEADERS, catch_response=True
+        ) as response:
             if response.status_code != 200:
                 response.failure(f"status {response.status_code}")
             elif problem := list_problem(payload, response.content):
@@ -48,7 +50,7 @@ class RerankUser(FastHttpUser):
 
 
 class Recorder:
-    """Keeps every response time and failure, and writes them as JSON (`loadtest.report.Record`) when locust quits.
+    """Keep every response time and failure, and write them as JSON (`loadtest.report.Record`) when locust quits.
 
     Locust's own percentiles are rounded, to 1 ms below 100 ms and to two digits above, and the last rows of its CSV
     files lag by seconds.

@@ -1,6 +1,6 @@
-"""A load run's verdict: exact percentiles against the latency budget, failures, and what the server says of itself.
+"""Judge a load run by exact percentiles, failures and the server's own histogram.
 
-``python -m loadtest.report reports/loadtest-…`` prints it again for a folder of `loadtest.run`. Reads files only.
+``python -m loadtest.report reports/loadtest-…`` prints the verdict again for a folder of `loadtest.run`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _HISTOGRAM: Final = "rerank_request_duration_seconds"
 
 
 class Record(msgspec.Struct):
-    """What the locust file writes: every response time (also of failures), and how often each fault was seen."""
+    """The locust file's record: every response time (also of failures), and the number of failures by fault."""
 
     response_times_ms: list[float]
     failures: dict[str, int]
@@ -42,14 +42,14 @@ class ServerView:
 
     @property
     def degraded_share(self) -> float:
-        """Degraded lists among all lists; 0 when there were none."""
+        """Return the share of degraded lists among all lists; 0 when there were none."""
         lists = self.outcomes.get("ok", 0) + self.outcomes.get("degraded", 0)
         return self.outcomes.get("degraded", 0) / lists if lists else 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class LoadRun:
-    """What came of a run. `failures` maps a fault to how often it was seen; `server` is None without its metrics."""
+    """The figures of a run: `failures` counts them by fault; `server` is None without its metrics."""
 
     latency: Latency
     requests_per_second: float
@@ -57,7 +57,7 @@ class LoadRun:
     server: ServerView | None
 
     def faults(self, budget_ms: float) -> list[str]:
-        """Why the run fails its budget; empty when it passes."""
+        """Name the reasons why the run fails its budget; none when it passes."""
         faults = [] if self.latency.within(budget_ms) else [f"p99 is {self.latency.p99:.2f} ms, over {budget_ms:g} ms"]
         if self.failures:
             faults.append(f"{sum(self.failures.values())} of {self.latency.requests} requests failed")
@@ -67,7 +67,7 @@ class LoadRun:
 
 
 def read_run(folder: Path, *, budget_ms: float = BUDGET_MS) -> LoadRun:
-    """Read what locust and the service left in a folder. Raises `ValueError` naming a missing or empty file."""
+    """Read the files of a run. Raises `ValueError` naming a missing or empty one."""
     path = folder / RECORD_FILE
     if not path.is_file():
         raise ValueError(f"{path}: is missing; did locust run to its end?")
@@ -104,7 +104,7 @@ def _is_edge(le: str, budget_ms: float) -> bool:
 
 
 def render(run: LoadRun, *, budget_ms: float) -> str:
-    """The run as a few lines of text, the verdict last."""
+    """Show the run as a few lines of text, the verdict last."""
     latency, failed = run.latency, sum(run.failures.values())
     lines = [
         f"requests   {latency.requests} at {run.requests_per_second:.1f}/s, {failed} failed",

@@ -1,8 +1,8 @@
-"""One load run, start to verdict: service up, locust headless, service down, percentiles against the budget.
+"""Serve, load with headless locust, stop, and judge the percentiles against the budget.
 
 The default load is 4 users of 25 requests a second each. On two cores locust takes about one of them and the service
 the other, so this asks for a part of what the service can do: the latency is the service's and not a queue's. To find
-the throughput instead, raise ``--users`` and ``--rate`` until p99 breaks the budget.
+the throughput instead, use ``loadtest.goodput``.
 """
 
 from __future__ import annotations
@@ -12,17 +12,18 @@ import shlex
 import subprocess
 import sys
 import time
-import urllib.request
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+import requests
+
 from loadtest import report
 from loadtest.requests.options import PAYLOAD_OPTIONS, add_payload_options
+from loadtest.requests.payloads import only_bundle
 from loadtest.rig.latency import BUDGET_MS
 from loadtest.rig.server import ServerError, running_server
-from models.contract.manifest import MANIFEST_FILE
 
 _LOCUSTFILE: Final = Path(__file__).with_name("locustfile.py")
 
@@ -42,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def load(options: Namespace) -> Path:
-    """Serve, load, stop; returns the folder with everything that was recorded. Raises `ValueError`, `ServerError`."""
+    """Serve, load, stop, and return the folder of all records. Raises `ValueError`, `ServerError`."""
     if not options.bundle and not options.lists:
         options.bundle = str(only_bundle(options.bundles))
     folder: Path = options.reports / time.strftime("loadtest-%Y%m%d-%H%M%S")
@@ -56,18 +57,10 @@ def load(options: Namespace) -> Path:
             flush=True,
         )
         _run_locust(_locust_command(options, server.url, folder), folder / "locust.log")
-        with urllib.request.urlopen(f"{server.url}/metrics", timeout=10) as answer:
-            (folder / report.METRICS_FILE).write_bytes(answer.read())
+        metrics = requests.get(f"{server.url}/metrics", timeout=10)
+        metrics.raise_for_status()
+        (folder / report.METRICS_FILE).write_bytes(metrics.content)
     return folder
-
-
-def only_bundle(root: Path) -> Path:
-    """The one bundle folder under ``root/<name>/<version>``. Raises `ValueError` if there is none, or more than one."""
-    found = sorted(path.parent for path in root.glob(f"**/{MANIFEST_FILE}"))
-    if len(found) != 1:
-        names = ", ".join(map(str, found)) or "none"
-        raise ValueError(f"--bundle: say which bundle's requests to make; under {root} there are: {names}")
-    return found[0]
 
 
 def _locust_command(options: Namespace, url: str, folder: Path) -> list[str]:
@@ -97,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--spawn-rate", type=float, default=4.0, help="users to start each second (4)")
     parser.add_argument("--seconds", type=int, default=60, help="length of the run (60)")
     parser.add_argument("--budget-ms", type=float, default=BUDGET_MS, help="p99 to keep (19)")
-    parser.add_argument("--reports", type=Path, default=Path("reports"), help="where reports are kept (reports)")
+    parser.add_argument("--reports", type=Path, default=Path("reports"), help="folder of the reports (reports)")
     parser.add_argument("--serve-options", default="", help="more options of `listwright serve`, as one argument")
     add_payload_options(parser)
     return parser

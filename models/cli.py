@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, entry_points, version
 from types import ModuleType
 from typing import Final
 
@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     commands = {e.name: e for e in entry_points(group=_GROUP)}
     if not arguments or arguments[0] not in commands:
-        return _usage(arguments, sorted(commands, key=lambda name: ([*_HELP, name].index(name), name)))
+        return _without_command(arguments, sorted(commands, key=lambda name: ([*_HELP, name].index(name), name)))
     name = arguments[0]
     module = _load(commands[name])
     parser = argparse.ArgumentParser(prog=f"listwright {name}", description=module.__doc__)
@@ -59,9 +59,13 @@ def _missing(name: str, error: ModuleNotFoundError) -> SystemExit:
     )
 
 
-def _usage(arguments: Sequence[str], names: Sequence[str]) -> int:
+def _without_command(arguments: Sequence[str], names: Sequence[str]) -> int:
+    """Print the version or the usage, and return the exit status."""
+    if arguments == ["--version"]:
+        print(f"listwright {version('listwright')}")
+        return 0
     width = max(map(len, names), default=0)
-    lines = ["usage: listwright COMMAND …", "", *(f"  {n:<{width}}  {_HELP.get(n, '')}" for n in names)]
+    lines = ["usage: listwright COMMAND … | --version", "", *(f"  {n:<{width}}  {_HELP.get(n, '')}" for n in names)]
     asked = not arguments or arguments[0] in ("-h", "--help")
     if not asked:
         lines.insert(0, f"listwright: unknown command {arguments[0]!r}")

@@ -1,4 +1,4 @@
-"""Files that appear under their name whole or not at all, and digests that tell files apart."""
+"""Write files whole or not at all, and compute digests of files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from typing import Any
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A partial file beside `path` to write to; it takes the name when the block ends and is gone if that fails."""
+    """Yield a partial file to write to, and rename it to `path` at the end.
+
+    It lies beside `path` and is deleted if the block fails.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
@@ -24,7 +27,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file, in hex."""
+    """Compute the SHA-256 of a file, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -1,4 +1,4 @@
-"""One process at a time in a folder. It knows nothing about what is done there."""
+"""Lock a folder, so that one process at a time works in it."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ LOCK_FILE: Final = ".lock"
 
 
 class LockedError(ValueError):
-    """A folder that another process is working in; the message names the folder and the process."""
+    """Report a folder that another process works in, by folder and process."""
 
 
 @contextmanager
 def only_one(folder: Path) -> Iterator[None]:
-    """Hold `folder`, which is made if need be, for as long as the block runs. Raises `LockedError` if it is held.
+    """Hold `folder` for as long as the block runs; create it if need be.
 
-    The system frees the lock when its process ends, however it ends, so one that was killed blocks nobody.
+    Raises `LockedError` if another process holds it. The system frees the lock when its process ends, however it ends,
+    so one that was killed blocks nobody.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / LOCK_FILE

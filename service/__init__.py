@@ -1,1 +1,1 @@
-"""The HTTP service: it loads bundles and answers `POST /v1/rerank`. It never imports torch."""
+"""Serve re-ranked lists over HTTP, without ever importing torch."""

@@ -1,6 +1,7 @@
-"""The admin app: what changes the service. It has a listener of its own, on loopback unless told otherwise.
+"""Build the admin app, which lists and reloads models.
 
-Knows nothing about who does the work: one process alone, or several for which another one speaks.
+It has a listener of its own, on loopback unless the settings say otherwise. One process alone, or the supervisor of
+several, does the work behind it.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from service.transport.auth import ApiKeys
 from service.transport.errors import install_error_handlers
 
 
-class Reload(BaseModel):
-    """Which bundle to load."""
+class ReloadRequest(BaseModel):
+    """Name the bundle to load."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -32,19 +33,19 @@ class Reload(BaseModel):
 
 
 class Administration(Protocol):
-    """Who does what the admin app is asked for."""
+    """Do the work that the admin app is asked for."""
 
     async def models(self) -> Models:
-        """What is live."""
+        """Describe the live models."""
         ...
 
     async def reload(self, name: str, version: str | None) -> ModelStatus:
-        """Load a version (newest if None) aside, check it, then switch to it. Raises `Problem`."""
+        """Load a version (newest if None) aside, check it, then switch. Raises `Problem`."""
         ...
 
 
 class _OneProcess:
-    """The process serves, and changes itself."""
+    """Change the process that serves, from within it."""
 
     def __init__(self, registry: Registry, loader: Loader) -> None:
         self._registry = registry
@@ -58,14 +59,14 @@ class _OneProcess:
 
 
 def create_admin_app(*, settings: Settings, registry: Registry, loader: Loader) -> FastAPI:
-    """The app of a process that serves alone."""
+    """Build the app of a process that serves alone."""
     return admin_app(settings, _OneProcess(registry, loader))
 
 
 def admin_app(
     settings: Settings, administration: Administration, scrape: Callable[[], CollectorRegistry] | None = None
 ) -> FastAPI:
-    """The app; API keys, where they are set, are needed here too. With `scrape`, it shows metrics as well."""
+    """Build the app, with the same API keys; with `scrape` it shows metrics as well."""
     keys = ApiKeys(settings.api_keys)
 
     def authorised(authorization: Annotated[str | None, Header()] = None) -> None:
@@ -79,7 +80,7 @@ def admin_app(
         return await administration.models()
 
     @app.post("/admin/v1/reload", summary="Load a bundle aside, check it, then switch to it")
-    async def reload(order: Reload) -> ModelStatus:
+    async def reload(order: ReloadRequest) -> ModelStatus:
         return await administration.reload(order.model, order.version)
 
     if scrape is not None:

@@ -1,19 +1,24 @@
-"""The public app, built from its parts; there are no globals, so a test can build as many as it likes."""
+"""Build the public app from its parts.
+
+There are no globals, so a test can build as many apps as it likes.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Header
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
+from models.contract.serving import RERANK_PATH
 from service.bundles.registry import Registry
-from service.contract.openapi import PATH, DocumentedApp
+from service.contract.openapi import add_rerank
 from service.contract.problems import NOT_READY, unavailable
-from service.inference.dispatcher import Batcher
+from service.inference.dispatcher import Dispatcher
 from service.ranking.endpoint import EndpointOptions, RerankEndpoint
 from service.ranking.rerank import Reranker
 from service.ranking.shadow import Shadow
@@ -21,10 +26,42 @@ from service.settings import Settings
 from service.status import Health, Models, Slo, describe_models, describe_slo
 from service.telemetry.exposition import metrics_response
 from service.telemetry.metrics import Metrics
-from service.telemetry.records import Observer
+from service.telemetry.records import RequestObserver
 from service.timing.admission import Admission, AdmissionOptions
 from service.transport.auth import ApiKeys
 from service.transport.errors import install_error_handlers
+
+
+class PublicApp(FastAPI):
+    """Answer `POST /v1/rerank` ahead of all middleware and routing.
+
+    Those take longer than checking a request does. FastAPI serves all other routes; the endpoint turns every fault of
+    its own into an answer.
+    """
+
+    def __init__(self, endpoint: RerankEndpoint) -> None:
+        super().__init__(
+            title="Listwright",
+            version=version("listwright"),
+            description="Re-ranks candidate lists for click, conversion and GMV at once, inside a latency budget.",
+            redoc_url=None,
+        )
+        self.endpoint = endpoint
+        self.router.routes.append(Route(RERANK_PATH, endpoint, methods=["POST"]))  # Answers 405 to other methods.
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] == "http" and scope["path"] == RERANK_PATH and scope["method"] == "POST":
+            await self.endpoint(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+    def openapi(self) -> dict[str, Any]:
+        """Return the OpenAPI document, made once."""
+        if self.openapi_schema is None:
+            add_rerank(super().openapi())  # FastAPI keeps the document that it returns.
+        assert self.openapi_schema is not None
+        return self.openapi_schema
 
 
 def create_app(
@@ -32,18 +69,18 @@ def create_app(
     settings: Settings,
     registry: Registry,
     metrics: Metrics,
-    batcher: Batcher,
-    observers: Sequence[Observer] = (),
-) -> FastAPI:
-    """The app. `metrics` observes every request, `observers` do so too."""
+    dispatcher: Dispatcher,
+    observers: Sequence[RequestObserver] = (),
+) -> PublicApp:
+    """Build the app. `metrics` observes every request, and so do `observers`."""
     keys = ApiKeys(settings.api_keys)
     admission = Admission(admission_options(settings))
     metrics.watch(
         in_flight=lambda: admission.in_flight,
-        queue_depth=lambda: batcher.depth,
+        queue_depth=lambda: dispatcher.depth,
         overloaded=lambda: admission.overloaded,
     )
-    shadow = _make_shadow(settings, registry, metrics, batcher, admission)
+    shadow = _make_shadow(settings, registry, metrics, dispatcher, admission)
     endpoint = RerankEndpoint(
         options=EndpointOptions(
             max_body_bytes=settings.max_body_bytes,
@@ -54,18 +91,11 @@ def create_app(
         ),
         keys=keys,
         admission=admission,
-        reranker=Reranker(registry=registry, batcher=batcher, max_candidates=settings.max_candidates),
+        reranker=Reranker(registry=registry, dispatcher=dispatcher, max_candidates=settings.max_candidates),
         observers=(metrics.observe, *observers),
         afterwards=None if shadow is None else shadow.offer,
     )
-    app = DocumentedApp(
-        title="Listwright",
-        version=version("listwright"),
-        description="Re-ranks candidate lists for click, conversion and GMV at once, inside a latency budget.",
-        redoc_url=None,
-    )
-    app.rerank, app.shed = endpoint, endpoint.shed
-    app.router.routes.append(Route(PATH, endpoint, methods=["POST"]))  # Answers 405 to other methods.
+    app = PublicApp(endpoint)
     install_error_handlers(app)
     _add_health(app, registry, settings)
     _add_status(app, settings, registry, metrics, keys)
@@ -73,9 +103,9 @@ def create_app(
 
 
 def _make_shadow(
-    settings: Settings, registry: Registry, metrics: Metrics, batcher: Batcher, admission: Admission
+    settings: Settings, registry: Registry, metrics: Metrics, dispatcher: Dispatcher, admission: Admission
 ) -> Shadow | None:
-    """What compares lists with another model's, if the settings ask for it."""
+    """Make the comparison with a second model, if the settings ask for it."""
     if settings.shadow_bundle is None or not settings.shadow_share:
         return None
     name, version = settings.shadow_bundle
@@ -84,7 +114,7 @@ def _make_shadow(
         version=version,
         share=settings.shadow_share,
         registry=registry,
-        batcher=batcher,
+        dispatcher=dispatcher,
         admission=admission,
         budget_seconds=settings.budget_seconds,
         observe=metrics.observe_shadow,
@@ -94,7 +124,7 @@ def _make_shadow(
 
 
 def admission_options(settings: Settings) -> AdmissionOptions:
-    """What the settings say about who gets in."""
+    """Read the options of admission from the settings."""
     return AdmissionOptions(
         limit=settings.max_in_flight,
         target_seconds=settings.queue_target_ms / 1e3,

@@ -1,21 +1,30 @@
-"""Serve bundles over HTTP. Every flag is a setting; flags win over LISTWRIGHT_* variables (see docs/settings.md)."""
+"""Serve bundles over HTTP.
+
+Every flag is a setting; flags win over LISTWRIGHT_* variables (see docs/settings.md).
+"""
 
 from __future__ import annotations
 
 import argparse
-from typing import Final
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
 
+from models.contract.manifest import EMBEDDED_BUNDLES
 from service.ranking.shadow import check_shadow
 from service.server import run as run_alone
 from service.settings import PREFIX, Settings, flag, load_settings
 from service.telemetry.logs import configure_logging
 from service.workers.supervisor import run as run_workers
 
+_log = logging.getLogger(__name__)
 _SECRET: Final = frozenset(("api_keys",))
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """One flag per setting, except for secrets: a command line can be read by every user of a machine."""
+    """Add one flag per setting, except for secrets: every user can read command lines."""
     for name, field in Settings.model_fields.items():
         if name in _SECRET:
             continue
@@ -24,8 +33,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Serve until told to stop. Raises `SettingsError` naming the setting that is wrong."""
-    settings = load_settings(vars(arguments))
+    """Serve until told to stop. Raises `SettingsError` naming the wrong setting."""
+    flags = vars(arguments)
+    embedded = not _names_bundles(flags)
+    settings = load_settings({**flags, "bundles": EMBEDDED_BUNDLES} if embedded else flags)
     configure_logging(level=settings.log_level, as_json=settings.log_json)
+    if embedded:
+        _log.warning("no bundles folder is given: serving the embedded demo bundle; --bundles names another folder")
     check_shadow(settings)
     return run_alone(settings) if settings.workers == 1 else run_workers(settings)
+
+
+def _names_bundles(flags: Mapping[str, Any]) -> bool:
+    """Say whether a flag, a variable or the default folder says which bundles to serve."""
+    variable = f"{PREFIX}BUNDLES"
+    given = "bundles" in flags or variable in map(str.upper, os.environ)
+    return given or Path(Settings.model_fields["bundles"].default).is_dir()

@@ -1,8 +1,8 @@
-"""Time one bundle's engine without a service around it, and say how it runs: ``python -m service.engine_bench``.
+"""Time one bundle's engine without a service: ``python -m service.engine_bench``.
 
-Every batch size is timed run by run, inputs from the host and outputs back on it, as the service runs it. Beside the
-times stand how the bundle's recorded requests were answered, which nodes ran on which provider, and how many shapes
-are replayed as CUDA graphs, or why none is. With ``--requests`` the answers to requests of one's own are kept.
+Every batch size is timed run by run, inputs from the host and outputs back on it, as the service runs it. The report
+also says how the bundle's recorded requests were answered, which nodes ran on which provider, and how many shapes are
+replayed as CUDA graphs, or why none is. With ``--requests`` the answers to requests of one's own are kept.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from typing import Any, Final
 
 import numpy as np
 import onnxruntime as ort
-from numpy.typing import NDArray
 
+from models.contract.arrays import Arrays
 from models.contract.manifest import GOLDEN_FILE, MODEL_FILE, Manifest
 from models.contract.spec import SpecError
 from service.bundles.golden import replay
 from service.inference.engine import Engine
-from service.inference.onnx.choose import load_engine
+from service.inference.onnx.choose import choose_provider, load_engine, why_no_cuda
 from service.inference.onnx.cuda import CudaEngine, provider_options
 from service.inference.onnx.placement import placement
-from service.inference.onnx.session import PROVIDERS, SessionConfig, choose_provider, session_options, why_no_cuda
-from service.inference.stacking import Batch
+from service.inference.onnx.session import PROVIDERS, SessionConfig
+from service.inference.stacking import BatchArrays
 from service.settings import SettingsError
 from service.telemetry.logs import configure_logging
 
@@ -39,12 +39,14 @@ MIXED: Final = (1, 3, 8, 2, 5)
 
 _COLD_RUNS: Final = 10
 _LEAST_RUNS: Final = 20
-Arrays = dict[str, NDArray[np.generic]]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print a table and write JSON. The exit status is 0; 1 if recorded requests were answered otherwise; 2 for what
-    cannot be run; 3, for ``--probe`` alone, if the provider does not work here."""
+    """Print a table and write JSON; return the exit status.
+
+    0: done. 1: recorded requests were answered otherwise. 2: the bundle or an option cannot be used. 3, for ``--probe``
+    alone: the provider does not work here.
+    """
     parser = _parser()
     options = parser.parse_args(argv)
     configure_logging(level="warning", as_json=False)
@@ -63,10 +65,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 class _Bench:
-    """One run over one bundle. What has been found so far is written whenever something was."""
+    """Measure one bundle; every finding is written at once."""
 
     def __init__(self, options: argparse.Namespace) -> None:
-        """Raises `SettingsError` if the provider does not work, `SpecError` for what is no bundle."""
+        """Check the options. Raises `SettingsError` for the provider, `SpecError` for the bundle."""
         if min(options.batches) < 1:
             raise ValueError(f"--batches: must be at least 1, not {min(options.batches)}")
         if (options.requests is None) != (options.answers is None):
@@ -83,7 +85,7 @@ class _Bench:
         self._report: dict[str, Any] = {}
 
     def run(self) -> dict[str, Any]:
-        """All figures. Raises whatever ONNX Runtime raises for a graph that it cannot run at all."""
+        """Measure everything. Raises ONNX Runtime's error for a graph that cannot run."""
         golden = _inputs(self._folder / GOLDEN_FILE, self._manifest, "input.")
         one = {name: array[:1] for name, array in golden.items()}
         self._note(**self._about(), placement=self._placement(one))
@@ -120,24 +122,25 @@ class _Bench:
             "versions": {"onnxruntime": ort.__version__, "python": platform.python_version(), "numpy": np.__version__},
         }
 
-    def _placement(self, batch: Batch) -> dict[str, Any]:
-        """Only says what it found: a profile that fails must not keep the engine from being timed."""
+    def _placement(self, batch: BatchArrays) -> dict[str, Any]:
+        """Count nodes per provider; a failing profile is only reported."""
         name = PROVIDERS[self._config.provider]
         own = provider_options(self._config, graphs=False) if self._config.provider == "cuda" else {}
         try:
-            found = placement(self._folder / MODEL_FILE, session_options(self._config), [(name, own)], batch)
+            found = placement(self._folder / MODEL_FILE, self._config, [(name, own)], batch)
         except Exception as error:  # ONNX Runtime's errors have no common base.
             return {"error": str(error) or repr(error)}
         return {"nodes": found.nodes(name), "elsewhere": found.elsewhere(name), "copies": found.copies}
 
     def _golden(self, engine: Engine) -> dict[str, Any]:
+        """Replay the recorded requests."""
         try:
             return {"requests": replay(self._manifest, engine, self._folder / GOLDEN_FILE), "error": None}
         except ValueError as error:
             return {"requests": 0, "error": str(error)}
 
     def _answer(self, engine: Engine) -> None:
-        """Answer all requests one by one, then again in batches of many sizes, and keep both."""
+        """Answer all requests one by one, then in batches of many sizes; keep both."""
         requests = _inputs(self._options.requests, self._manifest, "")
         sizes = [size for size in MIXED if size <= self._config.max_batch]
         kept = {
@@ -149,6 +152,7 @@ class _Bench:
         np.savez_compressed(self._options.answers, allow_pickle=False, **kept)
 
     def _time(self, engine: Engine, rows: Arrays, size: int) -> dict[str, float]:
+        """Time runs of one batch size."""
         count = len(rows["valid"])
         # Three batches in turn, so that no run finds its own inputs.
         batches = [
@@ -170,7 +174,7 @@ class _Bench:
 
 
 def _inputs(path: Path, manifest: Manifest, prefix: str) -> Arrays:
-    """A file's arrays for the graph's inputs. Raises `ValueError` naming one that is missing."""
+    """Read a file's arrays for the graph's inputs. Raises `ValueError` naming a missing one."""
     with np.load(path, allow_pickle=False) as file:
         missing = [t.name for t in manifest.inputs if prefix + t.name not in file.files]
         if missing:
@@ -179,6 +183,7 @@ def _inputs(path: Path, manifest: Manifest, prefix: str) -> Arrays:
 
 
 def _in_batches(engine: Engine, requests: Arrays, sizes: Sequence[int]) -> Arrays:
+    """Run all requests in batches of these sizes, in turn."""
     turns, start, answers = itertools.cycle(sizes), 0, []
     while start < len(requests["valid"]):
         size = next(turns)

@@ -1,4 +1,4 @@
-"""Puts the parts together and runs them: two listeners in one event loop, from first log line to clean exit."""
+"""Put the parts together and run them: two listeners in one event loop."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from fastapi import FastAPI
-
 from service.admin import create_admin_app
-from service.app import create_app
+from service.app import PublicApp, create_app
 from service.bundles.registry import Registry
 from service.bundles.reload import Loader
-from service.inference.dispatcher import Batcher
-from service.inference.engine import InferenceThread
-from service.inference.onnx.session import SessionConfig, session_config
+from service.inference.dispatcher import Dispatcher
+from service.inference.onnx.choose import session_config
+from service.inference.onnx.session import SessionConfig
+from service.inference.thread import InferenceThread
 from service.ranking.warmup import warm_up
 from service.settings import Settings
 from service.telemetry.exposition import Exposition
@@ -30,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 
 def run(settings: Settings) -> int:
-    """Serve until SIGTERM or SIGINT; 0 after a clean stop. Raises `SettingsError` for what cannot work at all."""
+    """Serve until told to stop; return 0. Raises `SettingsError` for settings that cannot work."""
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(serve(settings))
     return 0
@@ -38,17 +37,17 @@ def run(settings: Settings) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Core:
-    """What a process answers requests with; nothing is loaded yet and nothing listens."""
+    """Parts of a process that answers requests; nothing is loaded or listens yet."""
 
     registry: Registry
     metrics: Metrics
     loader: Loader
-    app: FastAPI
+    app: PublicApp
 
 
 @contextlib.contextmanager
 def assemble(settings: Settings, config: SessionConfig, exposition: Exposition | None = None) -> Iterator[Core]:
-    """The parts, put together; at the end the inference thread finishes what waits."""
+    """Put the parts together; at the end let the inference thread finish."""
     registry = Registry(
         default=settings.default_model,
         retry_after_seconds=settings.retry_after_seconds,
@@ -58,11 +57,11 @@ def assemble(settings: Settings, config: SessionConfig, exposition: Exposition |
     registry.on_publish(metrics.model_loaded)
     registry.on_retire(metrics.model_retired)
     with contextlib.closing(InferenceThread()) as thread:
-        batcher = Batcher(thread, on_drop=metrics.dropped)
-        warm = functools.partial(warm_up, batcher)
+        dispatcher = Dispatcher(thread, on_drop=metrics.dropped)
+        warm = functools.partial(warm_up, dispatcher)
         loader = Loader(settings.bundles, config, registry, warm, on_reload=metrics.reloaded)
         app = create_app(
-            settings=settings, registry=registry, metrics=metrics, batcher=batcher, observers=(log_refusals(),)
+            settings=settings, registry=registry, metrics=metrics, dispatcher=dispatcher, observers=(log_refusals(),)
         )
         yield Core(registry=registry, metrics=metrics, loader=loader, app=app)
 
@@ -75,7 +74,8 @@ async def serve(settings: Settings) -> None:
     stop = stop_event()
     with assemble(settings, config) as core:
         admin = create_admin_app(settings=settings, registry=core.registry, loader=core.loader)
-        listeners = [Listener(core.app, settings, sockets.public), Listener(admin, settings, sockets.admin)]
+        public = Listener(core.app, settings, sockets.public, shed=core.app.endpoint.shed)
+        listeners = [public, Listener(admin, settings, sockets.admin)]
         async with asyncio.TaskGroup() as group:
             for listener in listeners:
                 group.create_task(listener.listen())
@@ -98,7 +98,7 @@ async def _load(core: Core) -> None:
 
 
 def settle(registry: Registry) -> None:
-    """All is loaded: say how it stands."""
+    """Log, once all is loaded, that the service is ready, or why not."""
     reason = registry.why_not_ready()
     if reason is None:
         _log.info("ready")

@@ -1,7 +1,6 @@
-"""Every option of the service, read once from `LISTWRIGHT_*` variables and command-line flags.
+"""Read every option of the service from `LISTWRIGHT_*` variables and command-line flags.
 
 The class below is the one definition: environment names, flags, `--help` and docs/settings.md all come from it.
-It knows nothing about what the options do.
 """
 
 from __future__ import annotations
@@ -16,8 +15,8 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX: Final = "LISTWRIGHT_"
+_NO_FLAG: Final = ("api_keys",)  # Keys do not belong on a command line.
 # Kubernetes sets such variables for a Service that is called `listwright`; they are no misspelt settings.
-_NO_FLAG: Final = ("api_keys",)  # keys do not belong on a command line
 _SERVICE_LINK: Final = re.compile(r"SERVICE_HOST|SERVICE_PORT.*|PORT_\d+_.*")
 _FOLDER: Final = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 _BUNDLE: Final = re.compile(rf"{_FOLDER}(@{_FOLDER})?")
@@ -36,9 +35,13 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    bundles: Path = Field(Path("bundles"), description="Folder with the bundles, as `<name>/<version>/bundle.json`.")
+    bundles: Path = Field(
+        Path("bundles"),
+        description="Folder with the bundles, as `<name>/<version>/bundle.json`. "
+        "Where it is not set and there is no folder of this name, the embedded demo bundle is served.",
+    )
     default_model: str | None = Field(
-        None, description="Model for requests that name none. Not needed when only one model is loaded."
+        None, description="Model for requests that name none. Not needed while only one model is loaded."
     )
     host: str = Field("127.0.0.1", description="Address that the public listener binds to.")
     port: Port = Field(8000, description="Port of the public listener; 0 picks a free one and prints it.")
@@ -46,74 +49,74 @@ class Settings(BaseSettings):
     admin_port: Port | None = Field(
         None, description="Port of the admin listener. Missing: the public port + 1, or a free one if that is 0."
     )
-    workers: int = Field(
-        1, ge=1, le=256, description="Processes that answer requests; on CPU one per core, on CUDA no more than one."
-    )
+    workers: int = Field(1, ge=1, le=256, description="Processes that answer requests: on CPU one per core, on CUDA 1.")
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
-        (), description="Comma-separated keys; when set, /v1/* and /admin/* need `Authorization: Bearer KEY`."
+        (), description="Comma-separated keys. If set, /v1/* and /admin/* need `Authorization: Bearer KEY`."
     )
     provider: Provider = Field(
-        "auto", description="Where ONNX Runtime runs: `cpu`, `cuda` (an error at start if it fails), or `auto`."
+        "auto",
+        description="Provider of ONNX Runtime: `cpu`, `cuda` (an error at start if it does not work), or `auto`.",
     )
-    intra_op_threads: int = Field(1, ge=1, le=256, description="ONNX Runtime threads for one inference on CPU.")
-    max_batch: int = Field(8, ge=1, le=1024, description="Most requests that one inference takes together.")
+    intra_op_threads: int = Field(1, ge=1, le=256, description="ONNX Runtime threads for one run on CPU.")
+    max_batch: int = Field(8, ge=1, le=1024, description="Most requests in one run of the engine.")
     cache_folder: str | None = Field(
         None,
-        description="Folder for graphs as optimised for this host, so that loading one again is quick. "
-        "Missing: `listwright` in the user's cache folder; empty: none are kept.",
+        description="Folder for graphs that are optimised for this host, so that they load faster the next time. "
+        "Missing: `listwright` in the user's cache folder; empty: no cache.",
     )
     cuda_graphs: bool = Field(
         True,
-        description="On CUDA: capture one graph per shape at warm-up and replay it, which saves launching kernels.",
+        description="On CUDA: capture one graph per shape at warm-up and replay it, which launches kernels faster.",
     )
-    gpu_mem_limit_mb: int = Field(
-        0, ge=0, description="On CUDA: most MiB that one model's arena may take; 0 sets no limit."
-    )
+    gpu_mem_limit_mb: int = Field(0, ge=0, description="On CUDA: most MiB of one model's memory arena; 0 for no limit.")
     budget_ms: float = Field(19.0, gt=0, le=60_000, description="Latency budget of one request, in milliseconds.")
     deadline_mode: DeadlineMode = Field(
         "enforce",
-        description="`enforce`: what the model cannot do in time is answered by the score formula, and a standing "
-        "queue sheds. `observe`: neither, it is only counted (`rerank_would_degrade_total`).",
+        description="`enforce`: the score formula answers if the model cannot be in time, and requests are shed while "
+        "a queue stands. `observe`: both are only counted (`rerank_would_degrade_total`).",
     )
     queue_target_ms: float = Field(
-        5.0, gt=0, le=60_000, description="A queue whose shortest delay stays above this is a standing one, and sheds."
+        5.0,
+        gt=0,
+        le=60_000,
+        description="A queue stands, and requests are shed, if its shortest delay stays above this.",
     )
     queue_interval_ms: float = Field(
-        100.0, gt=0, le=60_000, description="How long the shortest delay must stay above the target."
+        100.0, gt=0, le=60_000, description="Time for which the shortest delay must stay above the target."
     )
     max_in_flight: int = Field(
-        64, ge=1, le=100_000, description="Requests in progress at once; more get 503 before their body is read."
+        64, ge=1, le=100_000, description="Most requests in progress at once; more get 503 before their body is read."
     )
     keep_versions: int = Field(
         1,
         ge=1,
         le=100,
-        description="Versions of a model that are live at once: at start the newest, later the last published.",
+        description="Most live versions of a model: at start the newest ones, later those published last.",
     )
     shadow: str | None = Field(
         None,
-        description="Model whose lists are compared with those that were given, for a sample of the requests and off "
-        "the response path: `NAME`, in its current version, or `NAME@VERSION`.",
+        description="Model whose lists are compared with the served ones, for a sample of the requests and after the "
+        "response: `NAME` for its current version, or `NAME@VERSION`.",
     )
     shadow_share: float = Field(
-        0.01, ge=0, le=1, description="Share of the model-made lists that is sampled for the shadow."
+        0.01, ge=0, le=1, description="Share of the model-made lists that is compared with the shadow's."
     )
     max_body_bytes: int = Field(4 * 1024 * 1024, ge=1024, description="Largest request body; a larger one gets 413.")
     max_candidates: int = Field(2000, ge=1, description="Most candidates in one request; more get 422.")
     read_timeout_seconds: float = Field(
         5.0,
         gt=0,
-        description="A client that is slower than this to send its headers is cut off, to send its body gets 408.",
+        description="Most time for a client to send its headers, else it is cut off, and its body, else it gets 408.",
     )
-    retry_after_seconds: int = Field(1, ge=1, description="`Retry-After` of a 503.")
+    retry_after_seconds: int = Field(1, ge=1, description="`Retry-After` of a 503, in seconds.")
     shutdown_delay_seconds: float = Field(
-        0.0, ge=0, description="After SIGTERM: time between saying not ready and closing the listener."
+        0.0, ge=0, description="After SIGTERM: time between becoming not ready and closing the listener."
     )
-    drain_seconds: int = Field(10, ge=0, description="After SIGTERM: most time for requests in flight to finish.")
+    drain_seconds: int = Field(10, ge=0, description="After SIGTERM: most time for requests in progress to finish.")
     drain_quiet_seconds: float = Field(
-        0.5, ge=0, description="After SIGTERM: a kept-alive connection is closed once it has been silent for so long."
+        0.5, ge=0, description="After SIGTERM: a kept-alive connection is closed after so much silence."
     )
-    log_level: LogLevel = Field("info", description="Least severe level that is logged (to stderr).")
+    log_level: LogLevel = Field("info", description="Least severe level of log lines (to stderr).")
     log_json: bool = Field(True, description="One JSON object per log line; false: plain text.")
 
     @field_validator("api_keys", mode="before")
@@ -142,7 +145,7 @@ class Settings(BaseSettings):
 
     @property
     def graph_cache(self) -> Path | None:
-        """Where optimised graphs are kept; None for nowhere."""
+        """Folder for optimised graphs; None for no cache."""
         if self.cache_folder is None:
             return user_cache_folder()
         return Path(self.cache_folder).expanduser() if self.cache_folder else None
@@ -162,7 +165,7 @@ class Settings(BaseSettings):
 
 
 def user_cache_folder() -> Path | None:
-    """This program's folder among the user's caches; None if the user has no home."""
+    """Return this program's folder among the user's caches; None without a home."""
     base = Path(os.environ.get("XDG_CACHE_HOME", ""))
     if base.is_absolute():
         return base / "listwright"
@@ -173,7 +176,7 @@ def user_cache_folder() -> Path | None:
 
 
 def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
-    """Settings from the environment, with `overrides` (flags) above it. Raises `SettingsError` naming each bad one."""
+    """Read the environment, with `overrides` above it. Raises `SettingsError` naming each fault."""
     if unknown := _unknown_variables():
         raise SettingsError(f"{', '.join(unknown)}: no such setting; see docs/settings.md")
     try:
@@ -189,7 +192,7 @@ def _unknown_variables() -> list[str]:
 
 
 def flag(name: str) -> str:
-    """The command-line flag of a setting."""
+    """Return the command-line flag of a setting."""
     return "--" + name.replace("_", "-")
 
 
@@ -201,7 +204,7 @@ def _describe(error: dict[str, Any]) -> str:
 
 
 def settings_table() -> str:
-    """The Markdown table in docs/settings.md: one row per setting, in the order of the class."""
+    """Make the table of docs/settings.md, a row per setting in the class's order."""
     rows = ["| variable | flag | default | meaning |", "|---|---|---|---|"]
     for name, field in Settings.model_fields.items():
         option = f"`{flag(name)}`" if name not in _NO_FLAG else "none: keys do not belong on a command line"

@@ -1,4 +1,7 @@
-"""The answers of the read-only routes. Off the hot path, so they are pydantic models that FastAPI documents itself."""
+"""Answer the read-only routes.
+
+They are off the hot path, so their types are pydantic models that FastAPI documents itself.
+"""
 
 from __future__ import annotations
 
@@ -22,43 +25,43 @@ class Health(BaseModel):
 
 
 class VerdictStatus(BaseModel):
-    """The model's lists beside those of a plain sort by the prior scores, as training found them."""
+    """Verdict of training on the model's lists beside a plain sort by prior scores."""
 
     outcome: Outcome = Field(
-        description="better, same, worse: than the sort; sort: nothing learnt is kept, the sort is what is served; "
-        "unmeasured: nobody has compared them."
+        description="better, same, worse: than the sort; sort: nothing learnt is kept, and the sort is served; "
+        "unmeasured: they have not been compared."
     )
     sentence: str = Field(description="The same in plain English.")
 
 
 class ModelStatus(BaseModel):
-    """One live model: what a caller may ask of it."""
+    """One live model, and the requests that it can answer."""
 
     name: str
     version: str
     family: str
-    provider: str = Field(description="Where it runs: cpu or cuda.")
-    default: bool = Field(description="Requests that name no model get this one.")
-    current: bool = Field(description="Requests that name no version get this one.")
+    provider: str = Field(description="Provider of ONNX Runtime: cpu or cuda.")
+    default: bool = Field(description="Serves requests that name no model.")
+    current: bool = Field(description="Serves requests that name no version.")
     fingerprint: str = Field(description="SHA-256 of the feature spec.")
     list_length: int = Field(description="L: the longest list that the model makes, and the default top_n.")
     max_queues: int
-    max_candidates: int = Field(description="Candidates that the model can look at; the rest follow by the fallback.")
+    max_candidates: int = Field(description="Most candidates that the model looks at; the rest follow by the fallback.")
     head_width: int
-    beam_width: int = Field(description="Lists that are built side by side; 1: greedy.")
+    beam_width: int = Field(description="Number of lists that are built side by side; 1: greedy.")
     queues: list[dict[str, str]] = Field(description="Default queues in priority order.")
     partition: str
     objectives: dict[str, float] = Field(description="Default weights.")
-    fixed_objectives: bool = Field(description="The model knows the mix of its default weights only.")
+    fixed_objectives: bool = Field(description="The model takes only the mix of its default weights.")
     valued: list[str] = Field(description="Objectives that the model values; a weight on another is refused.")
     shares: dict[str, float] | None = Field(
-        description="Share of the learnt correction that is kept, 0 to 1; null: not known. Where it is 0 for all that "
-        "a request weighs, the sort by `fallback` is served without running the model."
+        description="Share of the learnt correction that is kept, 0 to 1; null: not known. If it is 0 for all "
+        "objectives with a weight, the sort by `fallback` is served without running the model."
     )
     verdict: VerdictStatus
     units: dict[str, float] = Field(description="Mean increment per slot in training; weights are relative to it.")
     diversity: dict[str, float] = Field(description="Default lambda and window.")
-    fallback: str = Field(description="Formula that orders what the model does not reach.")
+    fallback: str = Field(description="Formula that orders the candidates after the model's.")
     loaded_at: float = Field(description="Unix time.")
 
 
@@ -69,7 +72,7 @@ class Models(BaseModel):
 
 
 class SloStatus(BaseModel):
-    """One objective and where it stands."""
+    """One objective and its present state."""
 
     name: str
     description: str
@@ -88,12 +91,12 @@ class Slo(BaseModel):
 
 
 def describe_models(registry: Registry) -> Models:
-    """`GET /v1/models`."""
+    """Describe all live models, for `GET /v1/models`."""
     return Models(models=[describe_model(model, registry) for model in registry.models])
 
 
 def describe_model(model: Model, registry: Registry) -> ModelStatus:
-    """One model, as operators see it."""
+    """Describe one model for operators."""
     m = model.manifest
     current = registry.current(m.name) is model
     return ModelStatus(
@@ -124,7 +127,7 @@ def describe_model(model: Model, registry: Registry) -> ModelStatus:
 
 
 def describe_slo(window: RollingWindow, budget_seconds: float) -> Slo:
-    """`GET /v1/slo`."""
+    """Describe the objectives and the last minute, for `GET /v1/slo`."""
     return Slo(
         budget_seconds=budget_seconds,
         window_seconds=WINDOW_SECONDS,

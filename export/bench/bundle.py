@@ -1,4 +1,4 @@
-"""Write a bundle with random weights, for measuring: a model's time does not depend on what it has learnt.
+"""Write a bundle with random weights, for measuring: the time of a model does not depend on its weights.
 
 ``python -m export.bench.bundle`` makes the one that every figure in docs/performance.md was taken with (d = 128, 3
 layers, L = 10, Q = 3, h = 1). The proof against the reference still has to hold.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Final, get_args
 
@@ -41,7 +41,7 @@ class BenchModel:
 
 
 def bench_family(model: BenchModel) -> SortGen:
-    """The model itself: the same weights for the same sizes and seed. Raises `ValueError` for sizes that none has."""
+    """Make the model: equal sizes and seed give equal weights. Raises `ValueError` for sizes that no model has."""
     torch.manual_seed(model.seed)
     config = ValueConfig(dim=model.dim, layers=model.layers, list_length=model.list_length)
     value_model = ListValueModel(SPEC, config).eval()
@@ -79,21 +79,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Write the bundle unless it is there already, and print its folder."""
     options = _parser().parse_args(argv)
     torch.set_num_threads(1)
-    model = BenchModel(
-        dim=options.dim,
-        layers=options.layers,
-        list_length=options.list_length,
-        head_width=options.head_width,
-        beam_width=options.beam_width,
-        seed=options.seed,
-        precision=options.precision,
-    )
+    model = BenchModel(**{field.name: getattr(options, field.name) for field in fields(BenchModel)})
     try:
         folder = write_bench_bundle(
             options.out, model, name=options.name, version=options.version, requests=options.requests
         )
     except ValueError as error:  # A name that no bundle may have, or a proof that failed.
-        raise SystemExit(f"bench_bundle: {error}") from None
+        raise SystemExit(f"export.bench.bundle: {error}") from None
     print(folder)
     return 0
 

@@ -1,6 +1,6 @@
 """Time DeGRe's greedy decoding graph, with and without the pass that values the finished list.
 
-Weights are random: time does not depend on them. Run by `bench.py`, which says how time is taken.
+Weights are random: time does not depend on them. `export.bench.engine` says how time is taken.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 import torch
+from tabulate import tabulate
 
 from export.bench.timing import Run, interleaved
 from export.families.degre import Degre
@@ -71,14 +72,15 @@ def _checkpoint(
 
 
 def _row(name: str, seconds: Sequence[float], target: float | None) -> dict[str, Any]:
-    """The median of the blocks' medians with the middle half of the blocks, in milliseconds."""
+    """Return the median of the blocks' medians with the middle half of the blocks, in milliseconds."""
     low, middle, high = (float(q) * 1e3 for q in np.quantile(seconds, [0.25, 0.5, 0.75]))
     return {"name": name, "ms": middle, "ms_low": low, "ms_high": high, "target_ms": target}
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> str:
-    lines = ["| decode | p50 ms (middle half of blocks) | target ms |", "|---|---:|---:|"]
+    cells = []
     for row in rows:
         target = "" if row["target_ms"] is None else f"{row['target_ms']:g}"
-        lines.append(f"| {row['name']} | {row['ms']:.3f} ({row['ms_low']:.3f} to {row['ms_high']:.3f}) | {target} |")
-    return "\n".join(lines)
+        cells.append((row["name"], f"{row['ms']:.3f} ({row['ms_low']:.3f} to {row['ms_high']:.3f})", target))
+    head = ("decode", "p50 ms (middle half of blocks)", "target ms")
+    return tabulate(cells, head, "pipe", disable_numparse=True, colalign=("left", "right", "right"))

@@ -1,8 +1,8 @@
 """Time the engine: generation graphs against their matrix products alone, and against the step-by-step reference.
 
 Machines are shared and their speed drifts within minutes, so contestants run in interleaved blocks and every ratio is
-the median over blocks of two neighbours in time. Weights are random: time does not depend on them. What
-``--family degre`` times is in `bench_pointer.py`.
+the median over blocks of two neighbours in time. Weights are random: time does not depend on them. DeGRe's graphs are
+in `export.bench.degre`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import platform
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -19,12 +19,13 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
+from tabulate import tabulate
 
 from export.bench.degre import bench_pointer
-from export.bench.options import complete
 from export.bench.timing import Run, interleaved
 from export.families.sort_gen import SortGen
 from export.proof.requests import RequestShape, random_request, with_preferences
+from models.contract.features import Arrays
 from models.contract.manifest import Limits
 from models.contract.spec import Category, FeatureSpec, Hashed, Number
 from models.files import write_json
@@ -46,7 +47,6 @@ UNITS: Final = {"click": 0.05, "conversion": 0.005, "gmv": 0.5}
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure and print Markdown."""
-    complete(arguments)
     torch.set_num_threads(1)
     report = bench_pointer(SPEC, UNITS, arguments) if arguments.family == "degre" else _bench_queues(arguments)
     report = {
@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _bench_queues(arguments: argparse.Namespace) -> dict[str, Any]:
-    """SORT-Gen: prints its table and returns the figures."""
+    """Time SORT-Gen's graphs, print the table and return the figures."""
     layers = arguments.layers
     model = _model(arguments.dim, layers, 10)
     first = Limits(10, arguments.queues, arguments.head_widths[0])
@@ -93,7 +93,7 @@ def _bench_queues(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _rows(seconds: Mapping[str, Sequence[float]], base: str) -> list[dict[str, Any]]:
-    """Median milliseconds and the median paired ratio to `base` with the middle half of the blocks."""
+    """Return median milliseconds, and the median paired ratio to `base` with the middle half of the blocks."""
     rows = []
     for name, values in seconds.items():
         low, middle, high = np.quantile(np.array(values) / np.array(seconds[base]), [0.25, 0.5, 0.75])
@@ -104,14 +104,12 @@ def _rows(seconds: Mapping[str, Sequence[float]], base: str) -> list[dict[str, A
 
 
 def _table(rows: Sequence[Mapping[str, Any]], base: str) -> str:
-    lines = [f"| contestant | median ms | ratio to {base} (middle half of blocks) |", "|---|---:|---:|"]
-    lines += [
-        f"| {r['name']} | {r['ms']:.3f} | {r['ratio']:.2f} ({r['ratio_low']:.2f} to {r['ratio_high']:.2f}) |"
-        for r in rows
+    head = ("contestant", "median ms", f"ratio to {base} (middle half of blocks)")
+    cells = [
+        (r["name"], f"{r['ms']:.3f}", f"{r['ratio']:.2f} ({r['ratio_low']:.2f} to {r['ratio_high']:.2f})") for r in rows
     ]
-    products = rows[0]
-    lines.append(f"\n{base} takes {1 / products['ratio']:.2f} times its matrix products alone.")
-    return "\n".join(lines)
+    table = tabulate(cells, head, "pipe", disable_numparse=True, colalign=("left", "right", "right"))
+    return f"{table}\n\n{base} takes {1 / rows[0]['ratio']:.2f} times its matrix products alone."
 
 
 def _model(dim: int, layers: int, length: int) -> ListValueModel:
@@ -120,19 +118,20 @@ def _model(dim: int, layers: int, length: int) -> ListValueModel:
 
 
 def _engine(model: ListValueModel, limits: Limits) -> Run:
-    planner = GraphPlanner(queue_graph(model, limits, UNITS).build({}))
-    request = with_preferences(random_request(SPEC, limits, 0, RequestShape(full=True)), (5.0, 1.0, 1.0), 0.8, 4)
-    return lambda: planner(request)
+    return _on_a_request(GraphPlanner(queue_graph(model, limits, UNITS).build({})), limits)
 
 
 def _reference(model: ListValueModel, limits: Limits) -> Run:
+    return _on_a_request(SortGen(Checkpoint(model, UNITS)).reference(limits), limits)
+
+
+def _on_a_request(plan: Callable[[Arrays], object], limits: Limits) -> Run:
     request = with_preferences(random_request(SPEC, limits, 0, RequestShape(full=True)), (5.0, 1.0, 1.0), 0.8, 4)
-    plan = SortGen(Checkpoint(model, UNITS)).reference(limits)
     return lambda: plan(request)
 
 
 def _products(model: ListValueModel, limits: Limits) -> Run:
-    """The graph's matrix products and nothing else, in their order and of their shapes, in one session.
+    """Return a run of the graph's matrix products alone, in their order and of their shapes, in one session.
 
     Those with weights, and the two inside every Attention node (query by keys, and by values).
     """

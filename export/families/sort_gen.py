@@ -29,7 +29,7 @@ from models.planners.graphs.graph import Graph
 from models.planners.graphs.sort_gen import queue_graph
 from models.planners.objective import default_queues
 from models.planners.references.beam import plan_among_ties, plan_beam
-from models.planners.references.sort_gen import Gains, ModelGains, Preferences, Step, plan_queues
+from models.planners.references.sort_gen import Gains, ModelGains, PlanStep, Preferences, plan_queues
 from models.planners.references.sort_list import Answer, value_list
 
 _OBJECTIVES: Final = {"click": 5.0, "conversion": 1.0, "gmv": 1.0}
@@ -133,7 +133,7 @@ def _planned(
     asked = (gains, queues, embeddings, preferences)
     steps, cut = plan_beam(*asked, length=length, head_width=width, beam_width=beam)
 
-    def towards(wanted: Sequence[int], margin: float) -> list[Step] | None:
+    def towards(wanted: Sequence[int], margin: float) -> list[PlanStep] | None:
         return plan_among_ties(*asked, length=length, head_width=width, beam_width=beam, wanted=wanted, margin=margin)
 
     return Answer(steps, cut=cut, towards=towards)

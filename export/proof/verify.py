@@ -23,7 +23,7 @@ from tqdm import tqdm
 from export.families.family import ModelFamily
 from export.proof.requests import family_requests
 from models.contract.manifest import Limits
-from models.planners.references.sort_gen import Step
+from models.planners.references.sort_gen import PlanStep
 from models.planners.references.sort_list import Answer
 from models.planners.runtime import Feeds
 
@@ -103,7 +103,7 @@ def compare(outputs: Mapping[str, NDArray[Any]], answer: Answer, length: int) ->
     return tied, largest
 
 
-def _kept(outputs: Mapping[str, NDArray[Any]], answer: Answer) -> tuple[list[Step], bool]:
+def _kept(outputs: Mapping[str, NDArray[Any]], answer: Answer) -> tuple[list[PlanStep], bool]:
     """Return the reference's steps of the kept list, and whether that took a near tie. Raises `ProofError`."""
     kept_sort = "kept_sort" in outputs and bool(outputs["kept_sort"][0])
     if kept_sort == answer.kept_sort:
@@ -118,7 +118,7 @@ def _kept(outputs: Mapping[str, NDArray[Any]], answer: Answer) -> tuple[list[Ste
     return answer.listed if kept_sort else answer.plan, True
 
 
-def _among_ties(outputs: Mapping[str, NDArray[Any]], answer: Answer, tied: bool) -> tuple[list[Step], bool]:
+def _among_ties(outputs: Mapping[str, NDArray[Any]], answer: Answer, tied: bool) -> tuple[list[PlanStep], bool]:
     """Choose the steps for a beam's list after near ties, and tell if they are another's.
 
     Another list is right if the reference finds it when leads below `TIE` are ignored.
@@ -130,7 +130,7 @@ def _among_ties(outputs: Mapping[str, NDArray[Any]], answer: Answer, tied: bool)
     return (answer.plan, tied) if other is None else (other, True)
 
 
-def _errors(outputs: Mapping[str, NDArray[Any]], t: int, step: Step) -> float:
+def _errors(outputs: Mapping[str, NDArray[Any]], t: int, step: PlanStep) -> float:
     """Measure the largest relative error at a position. Raises `ProofError` if it is past the tolerance."""
     pairs: dict[str, Any] = {"value": step.value, "penalty": step.penalty, "score": step.score}
     largest = 0.0
@@ -144,7 +144,7 @@ def _errors(outputs: Mapping[str, NDArray[Any]], t: int, step: Step) -> float:
     return largest
 
 
-def _check_runner_up(found: int, t: int, step: Step) -> None:
+def _check_runner_up(found: int, t: int, step: PlanStep) -> None:
     """Raise `ProofError` unless the runner-up is the reference's, or ties with it."""
     if found == step.runner_up:
         return

@@ -1,1 +1,1 @@
-"""Listwright beside what a user would pick instead: one bundle, one request, one pre-processing, several servers."""
+"""Compare Listwright with the servers that a user would pick instead: one bundle, one request, one pre-processing."""

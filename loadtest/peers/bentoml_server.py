@@ -1,6 +1,6 @@
-"""BentoML services: one that batches adaptively, one that does not. Run by ``bentoml serve``.
+"""Serve a bundle with BentoML, batching adaptively or not. Run by ``bentoml serve``.
 
-``bentoml serve loadtest.peers.bentoml_server:Batching`` with the settings of `ENVIRONMENT_KEYS` in the environment.
+``bentoml serve loadtest.peers.bentoml_server:Batching`` with the settings of the keys below in the environment.
 A batchable endpoint of BentoML takes a list of inputs, so its body is the request in brackets, and so is its answer.
 """
 
@@ -14,6 +14,7 @@ import msgspec
 
 from loadtest.peers import schemas
 from loadtest.peers.pipeline import Pipeline
+from models.contract.serving import RERANK_PATH
 
 BUNDLE_KEY = "PEERS_BUNDLE"
 MAX_BATCH_SIZE_KEY = "PEERS_MAX_BATCH_SIZE"
@@ -34,30 +35,30 @@ def _convert(request: dict[str, Any]) -> schemas.Request:
 
 @bentoml.service(**_SETTINGS)
 class Batching:
-    """Adaptive batching: BentoML collects requests while a batch runs, and as long as its latency estimate allows."""
+    """Batch adaptively: BentoML collects requests while a batch runs, as long as its latency estimate allows."""
 
     def __init__(self) -> None:
         self._pipeline = Pipeline(Path(os.environ[BUNDLE_KEY]))
 
     @bentoml.api(
-        route=schemas.PATH,
+        route=RERANK_PATH,
         batchable=True,
         max_batch_size=int(os.environ.get(MAX_BATCH_SIZE_KEY, "8")),
         max_latency_ms=int(os.environ.get(MAX_LATENCY_KEY, "1000")),
     )
     async def rerank(self, requests: list[dict[str, Any]], /) -> list[dict[str, Any]]:
-        """A batch of requests to their answers."""
+        """Answer a batch of requests."""
         return self._pipeline.rerank_batch([_convert(request) for request in requests])
 
 
 @bentoml.service(**_SETTINGS)
 class Single:
-    """One request at a time, in the event loop."""
+    """Answer one request at a time, in the event loop."""
 
     def __init__(self) -> None:
         self._pipeline = Pipeline(Path(os.environ[BUNDLE_KEY]))
 
-    @bentoml.api(route=schemas.PATH)
+    @bentoml.api(route=RERANK_PATH)
     async def rerank(self, request: dict[str, Any], /) -> dict[str, Any]:
-        """One request to its answer."""
+        """Answer one request."""
         return self._pipeline.rerank(_convert(request))

@@ -1,41 +1,28 @@
-"""Measures servers that take turns: blocks in random order, each with every contender once. It draws no conclusions.
+"""Measure servers in turn: blocks in random order, each with every contender once.
 
 A block of the closed loop has every concurrency for every contender; a block of goodput searches every contender's.
-After each block `Results` are written out, so that a comparison that is cut short has lost no more than one block.
+Both are generators that give a line of progress after each block, so that a comparison that is cut short has lost no
+more than one block.
 """
 
 from __future__ import annotations
 
+import argparse
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
+from loadtest.rig.contender import Memory
 from loadtest.rig.goodput import Goodput, Rules, Search, Trial, find_goodput
+from loadtest.rig.latency import Latency
 from loadtest.rig.openloop.window import Window
-from loadtest.rig.processes import Memory
 from loadtest.rig.turns import Place
-from models.files import write_json
 
 CONCURRENCY: Final = (1, 2, 4, 8, 16)
-
-
-@dataclass(frozen=True, slots=True)
-class Effort:
-    """How much is measured; seconds are of one window."""
-
-    closed_blocks: int = 15
-    closed_seconds: float = 1.5
-    goodput_blocks: int = 15
-    goodput_seconds: float = 3.0
-    warm_up: float = 0.5
-    concurrency: tuple[int, ...] = CONCURRENCY
-    guess: float = 300.0
-    resolution: float = 1.03
-    seed: int = 0
+_WARM_UP: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,63 +63,51 @@ class Results:
     memory: dict[str, Memory] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """As plain JSON; a time that is infinite becomes null."""
+        """Return plain JSON; an infinite time becomes null."""
         return dict(_finite(asdict(self)))
 
 
-Say = Callable[[str], None]
+def compare_closed(places: Sequence[Place], results: Results, options: argparse.Namespace) -> Iterator[str]:
+    """Measure the closed loop of all `places` into `results`.
 
-
-def compare_closed(places: Sequence[Place], effort: Effort, results: Results, *, out: Path | None, say: Say) -> None:
-    """Measure the closed loop at all of `places`, into `results`; `out` is the JSON file."""
+    Read from `options`: `closed_blocks`, `closed_seconds`, `concurrency` and `seed`.
+    """
     results.contenders = [place.name for place in places]
-    rng = np.random.default_rng(effort.seed)
-    for block in range(effort.closed_blocks):
+    rng = np.random.default_rng(options.seed)
+    for block in range(options.closed_blocks):
         for i in rng.permutation(len(places)):
-            results.closed += _closed_block(places[i], block, effort)
-        _save(results, out)
-        say(f"closed loop, block {block + 1} of {effort.closed_blocks}")
+            with places[i].awake():
+                for n in options.concurrency:
+                    window = places[i].closed(n, options.closed_seconds, _WARM_UP)
+                    results.closed.append(closed_row(places[i], block, n, window))
+        yield f"closed loop, block {block + 1} of {options.closed_blocks}"
 
 
-def compare_goodput(
-    places: Sequence[Place], effort: Effort, results: Results, rules: Rules, *, out: Path | None, say: Say
-) -> None:
-    """Search the goodput at all of `places`, and weigh them, into `results`; `out` is the JSON file."""
+def compare_goodput(places: Sequence[Place], results: Results, options: argparse.Namespace) -> Iterator[str]:
+    """Search the goodput of all `places` and weigh them, into `results`.
+
+    Read from `options`: `blocks`, `seconds`, `guess`, `resolution`, `budget_ms` and `seed`.
+    """
     results.contenders = [place.name for place in places]
-    rng = np.random.default_rng(effort.seed)
-    guesses = {place.name: effort.guess for place in places}
-    for block in range(effort.goodput_blocks):
+    rng = np.random.default_rng(options.seed)
+    guesses = {place.name: options.guess for place in places}
+    for block in range(options.blocks):
         for i in rng.permutation(len(places)):
-            found = _goodput(places[i], guesses[places[i].name], effort, rules)
-            guesses[places[i].name] = found.rate or effort.guess
-            results.goodput.append(GoodputRow(block, places[i].name, found.rate, found.trials))
-        _save(results, out)
+            name = places[i].name
+            found = _goodput(places[i], guesses[name], options)
+            guesses[name] = found.rate or options.guess
+            results.goodput.append(GoodputRow(block, name, found.rate, found.trials))
         rates = {row.contender: round(row.rate) for row in results.goodput if row.block == block}
-        say(f"goodput, block {block + 1} of {effort.goodput_blocks}: {rates}")
-    for place in places:
-        results.memory[place.name] = place.endpoint.memory()
-    _save(results, out)
-
-
-def _save(results: Results, out: Path | None) -> None:
-    if out is not None:
-        write_json(out, results.to_json())
-
-
-def _closed_block(place: Place, block: int, effort: Effort) -> list[ClosedRow]:
-    with place.awake():
-        return [
-            closed_row(place, block, n, place.closed(n, effort.closed_seconds, effort.warm_up))
-            for n in effort.concurrency
-        ]
+        yield f"goodput, block {block + 1} of {options.blocks}: {rates}"
+    results.memory = {place.name: place.endpoint.memory() for place in places}
 
 
 def closed_row(place: Place, block: int, concurrency: int, window: Window) -> ClosedRow:
-    """The figures of one window. Raises `ValueError` if nothing was answered."""
-    latency = window.latency()
-    stated = window.answered & ~np.isnan(window.records["infer_ms"])
-    infer = window.records["infer_ms"][stated]
-    overhead = window.times_ms()[stated] - infer
+    """Take the figures of one window. Raises `ValueError` if nothing was answered."""
+    latency = Latency.of(window.answered_ms())
+    infer = window.records["infer_ms"]
+    stated = window.answered & ~np.isnan(infer)
+    overhead = window.times_ms()[stated] - infer[stated]
     return ClosedRow(
         block=block,
         contender=place.name,
@@ -140,24 +115,19 @@ def closed_row(place: Place, block: int, concurrency: int, window: Window) -> Cl
         p50_ms=latency.p50,
         p99_ms=latency.p99,
         rate=latency.requests / window.seconds,
-        infer_p50_ms=float(np.median(infer)) if len(infer) else math.nan,
-        overhead_p50_ms=float(np.median(overhead)) if len(infer) else math.nan,
+        infer_p50_ms=float(np.median(infer[stated])) if stated.any() else math.nan,
+        overhead_p50_ms=float(np.median(overhead)) if stated.any() else math.nan,
         full_share=window.full(place.contender.is_full) / len(window),
     )
 
 
-def _goodput(place: Place, guess: float, effort: Effort, rules: Rules) -> Goodput:
+def _goodput(place: Place, guess: float, options: argparse.Namespace) -> Goodput:
+    rules = Rules(budget_ms=options.budget_ms)
+    # Large steps from where nothing is known, small ones from where the last block ended.
+    step = max(options.resolution**2, 1.4 if guess == options.guess else 1.12)
+    search = Search(guess=guess, step=step, resolution=options.resolution)
     with place.awake():
-        return find_goodput(
-            lambda rate: place.trial(rate, effort.goodput_seconds, effort.warm_up, rules),
-            Search(guess=guess, step=_step(guess, effort), resolution=effort.resolution),
-            rules,
-        )
-
-
-def _step(guess: float, effort: Effort) -> float:
-    """Large steps from where nothing is known, small ones from where the last block ended."""
-    return max(effort.resolution**2, 1.4 if guess == effort.guess else 1.12)
+        return find_goodput(lambda rate: place.trial(rate, options.seconds, _WARM_UP, rules), search, rules)
 
 
 def _finite(value: Any) -> Any:

@@ -1,52 +1,30 @@
-"""The peers as contenders: how each is started, and every way in which it is tuned before it is compared.
+"""Start each peer in the environment that has it, with the settings that are compared.
 
-Each peer runs in the environment that has it; `Environments.missing` says what is not installed.
+Every variant by which a peer is tuned is here too. `missing` says which peers are not installed.
 """
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final
 
 from loadtest.peers import kserve
-from loadtest.rig.openloop.contender import PATH, Contender, Endpoint, free_port, listwright, serving
+from loadtest.rig.contender import Contender, Endpoint, free_port, listwright, serving
 from loadtest.rig.openloop.records import status_200
+from models.contract.serving import RERANK_PATH
 
 _ROOT: Final = Path(__file__).parents[2]
 # One thread for whatever brings its own pool, as ONNX Runtime has here too.
 _ONE_THREAD: Final = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-BENTOML_SERVICE: Final = "loadtest.peers.bentoml_server"
+_ENVIRONMENTS: Final = {"litserve": ".venv-peers", "bentoml": ".venv-peers", "pytriton": ".venv-pytriton"}
 
 Setting = Mapping[str, str | int | float | bool]
-"""What one variant of a peer is tuned to, by the names of its own options."""
-
-
-@dataclass(frozen=True, slots=True)
-class Environments:
-    """Interpreters that have the peers; this one has FastAPI."""
-
-    peers: Path = Path(".venv-peers")
-    pytriton: Path = Path(".venv-pytriton")
-
-    def python(self, peer: str) -> Path:
-        """The interpreter for a peer."""
-        if peer in ("litserve", "bentoml"):
-            return self.peers.absolute() / "bin" / "python"
-        if peer == "pytriton":
-            return self.pytriton.absolute() / "bin" / "python"
-        return Path(sys.executable)
-
-    def missing(self, peer: str) -> str | None:
-        """Why a peer cannot run here; None if its environment is there."""
-        python = self.python(peer)
-        return None if python.exists() else f"{python} is not there; `make peers-setup` makes it"
-
+"""The options of one variant of a peer, by their names."""
 
 TUNED: Final[Mapping[str, Setting]] = {
     "fastapi": {"endpoint": "inline"},
@@ -82,92 +60,72 @@ VARIANTS: Final[Mapping[str, Sequence[Setting]]] = {
 }
 
 
+def python_of(peer: str, root: Path = Path()) -> Path:
+    """Return the interpreter of the environment that has a peer; this one has FastAPI."""
+    if peer in _ENVIRONMENTS:
+        return (root / _ENVIRONMENTS[peer]).absolute() / "bin" / "python"
+    return Path(sys.executable)
+
+
+def missing(peer: str, root: Path = Path()) -> str | None:
+    """Return the reason why a peer cannot run here; None if its environment is there."""
+    python = python_of(peer, root)
+    return None if python.exists() else f"{python} is not there; `make peers-setup` makes it"
+
+
 def title(peer: str, setting: Setting) -> str:
-    """A name for one variant."""
+    """Return a name for one variant."""
     return " ".join([peer, *(f"{name}={value}" for name, value in setting.items())])
 
 
-def contender(
-    peer: str, bundle: Path, setting: Setting, environments: Environments, *, name: str | None = None
-) -> Contender:
-    """A peer that serves `bundle`, tuned as `setting` says. Raises `ValueError` for a peer that is not known."""
-    makers = {
-        "fastapi": _fastapi,
-        "fastapi-msgspec": _fastapi,
-        "litserve": _litserve,
-        "bentoml": _bentoml,
-        "pytriton": _pytriton,
-    }
-    if peer not in makers:
-        raise ValueError(f"peer: {peer!r} is none of {', '.join(makers)}")
-    return makers[peer](name or peer, bundle.absolute(), setting, str(environments.python(peer)))
-
-
 def our_own(bundle: Path, *, name: str = "listwright", options: Sequence[str] = ()) -> Contender:
-    """Listwright, for the folder that `bundle` (``root/name/version``) lies in."""
+    """Make a contender of Listwright, for the folder that `bundle` (``root/name/version``) lies in."""
     return listwright(bundle.parents[1], name=name, options=options, environment=_ONE_THREAD)
 
 
-def _fastapi(name: str, bundle: Path, setting: Setting, python: str) -> Contender:
-    return _module(name, "loadtest.peers.fastapi_server", bundle, setting, python, ready="/health")
+def contender(peer: str, bundle: Path, setting: Setting, *, name: str | None = None) -> Contender:
+    """Make a contender of a peer that serves `bundle`. Raises `ValueError` for a peer that is not known."""
+    if peer not in TUNED:
+        raise ValueError(f"peer: {peer!r} is none of {', '.join(TUNED)}")
+    name, bundle = name or peer, bundle.absolute()
+    if peer == "bentoml":
+        return _bentoml(name, bundle, setting)
+    module = f"loadtest.peers.{peer.partition('-')[0]}_server"
+    path, ready, headers = RERANK_PATH, "/health", None
+    if peer == "pytriton":
+        path, ready, headers = kserve.PATH, kserve.READY, kserve.HEADERS
 
-
-def _litserve(name: str, bundle: Path, setting: Setting, python: str) -> Contender:
-    return _module(name, "loadtest.peers.litserve_server", bundle, setting, python, ready="/health")
-
-
-def _pytriton(name: str, bundle: Path, setting: Setting, python: str) -> Contender:
-    made = _module(
-        name, "loadtest.peers.pytriton_server", bundle, setting, python,
-        ready=kserve.READY, path=kserve.PATH, headers=kserve.HEADERS,
-    )  # fmt: skip
-    return Contender(name, made.start, made.is_full, kserve.wrap)
-
-
-def _module(
-    name: str, module: str, bundle: Path, setting: Setting, python: str, *,
-    ready: str, path: str = PATH, headers: Mapping[str, str] | None = None,
-) -> Contender:  # fmt: skip
-    @contextlib.contextmanager
-    def start(cpus: Sequence[int]) -> Iterator[Endpoint]:
+    def start(cpus: Sequence[int]) -> AbstractContextManager[Endpoint]:
         port = free_port()
-        command = [python, "-m", module, "--bundle", str(bundle), "--port", str(port), *_options(setting)]
-        running = serving(
-            command, cpus=cpus, port=port, path=path, ready=ready, environment=_environment(), headers=headers
-        )
-        with running as endpoint:
-            yield endpoint
+        command = [str(python_of(peer)), "-m", module, f"--bundle={bundle}", f"--port={port}", *_options(setting)]
+        environment = _environment()
+        return serving(command, cpus=cpus, port=port, path=path, ready=ready, environment=environment, headers=headers)
 
-    return Contender(name, start, is_full=status_200)
+    return Contender(name, start, status_200, kserve.wrap if peer == "pytriton" else bytes)
 
 
-def _bentoml(name: str, bundle: Path, setting: Setting, python: str) -> Contender:
+def _bentoml(name: str, bundle: Path, setting: Setting) -> Contender:
     batching = setting["service"] == "Batching"
     tuned = {"PEERS_BUNDLE": str(bundle)}
     if batching:
         tuned["PEERS_MAX_BATCH_SIZE"] = str(setting["max-batch-size"])
         tuned["PEERS_MAX_LATENCY_MS"] = str(setting["max-latency-ms"])
 
-    @contextlib.contextmanager
-    def start(cpus: Sequence[int]) -> Iterator[Endpoint]:
+    def start(cpus: Sequence[int]) -> AbstractContextManager[Endpoint]:
         port = free_port()
-        service = f"{BENTOML_SERVICE}:{setting['service']}"
-        command = [python, "-m", "bentoml", "serve", service, "--host", "127.0.0.1", "--port", str(port)]
-        running = serving(
-            command, cpus=cpus, port=port, path=PATH, ready="/readyz", environment={**_environment(), **tuned}
-        )
-        with running as endpoint:
-            yield endpoint
+        service = f"loadtest.peers.bentoml_server:{setting['service']}"
+        serve = ["-m", "bentoml", "serve", service, "--host", "127.0.0.1", "--port", str(port)]
+        environment = {**_environment(), **tuned}
+        command = [str(python_of("bentoml")), *serve]
+        return serving(command, cpus=cpus, port=port, path=RERANK_PATH, ready="/readyz", environment=environment)
 
-    return Contender(name, start, is_full=status_200, body=_in_brackets if batching else _as_it_is)
+    return Contender(name, start, status_200, _in_brackets if batching else bytes)
 
 
-def _options(setting: Setting) -> Iterator[str]:
-    for name, value in setting.items():
-        if value is True:
-            yield f"--{name}"
-        elif value is not False:
-            yield f"--{name}={value}"
+def _options(setting: Setting) -> list[str]:
+    """Return the settings as command-line options: a flag for True, nothing for False."""
+    given = {name: value for name, value in setting.items() if value is not False}
+    return [f"--{name}" if value is True else f"--{name}={value}" for name, value in given.items()]
 
 
 def _environment() -> dict[str, str]:
@@ -175,10 +133,6 @@ def _environment() -> dict[str, str]:
     return {**_ONE_THREAD, "PYTHONPATH": path, "BENTOML_DO_NOT_TRACK": "true"}
 
 
-def _as_it_is(body: bytes) -> bytes:
-    return body
-
-
 def _in_brackets(body: bytes) -> bytes:
-    """A batchable endpoint of BentoML takes a list of inputs."""
+    """Wrap a request: a batchable endpoint of BentoML takes a list of inputs."""
     return b"[" + body + b"]"

@@ -1,4 +1,4 @@
-"""Plain FastAPI with ONNX Runtime, as its users write it: pydantic models in and out, one endpoint, uvicorn tuned.
+"""Serve with plain FastAPI and ONNX Runtime: pydantic in and out, uvicorn tuned.
 
 ``python -m loadtest.peers.fastapi_server --bundle FOLDER --port N [--endpoint KIND]``. Kinds: ``inline`` runs the
 model in the event loop, ``sync`` in FastAPI's thread pool, ``executor`` awaits a thread of its own; ``raw`` is inline
@@ -21,13 +21,14 @@ from pydantic import BaseModel, Field
 from loadtest.peers import schemas
 from loadtest.peers.options import server_parser
 from loadtest.peers.pipeline import Pipeline
+from models.contract.serving import RERANK_PATH
 
 Scalar = str | int | float | bool | None
 Endpoint = Literal["inline", "sync", "executor", "raw"]
 
 
 class Candidate(BaseModel):
-    """One item that may be shown."""
+    """Hold one item that may be shown."""
 
     id: str
     scores: dict[str, float]
@@ -37,7 +38,7 @@ class Candidate(BaseModel):
 
 
 class Objectives(BaseModel):
-    """α, β, γ."""
+    """Hold α, β, γ."""
 
     click: float | None = None
     conversion: float | None = None
@@ -45,21 +46,21 @@ class Objectives(BaseModel):
 
 
 class Diversity(BaseModel):
-    """Maximal marginal relevance."""
+    """Hold the settings of maximal marginal relevance."""
 
     trade_off: float | None = Field(default=None, alias="lambda")
     window: int | None = None
 
 
 class Queue(BaseModel):
-    """One objective queue."""
+    """Hold one objective queue."""
 
     name: str
     score: str
 
 
 class RerankRequest(BaseModel):
-    """Candidates to re-rank."""
+    """Hold the candidates to re-rank."""
 
     candidates: list[Candidate]
     request_id: str | None = None
@@ -73,7 +74,7 @@ class RerankRequest(BaseModel):
 
 
 class Item(BaseModel):
-    """One item of the list."""
+    """Hold one item of the list."""
 
     id: str
     index: int
@@ -82,7 +83,7 @@ class Item(BaseModel):
 
 
 class RerankResponse(BaseModel):
-    """The list."""
+    """Hold the list."""
 
     request_id: str | None
     model: str
@@ -94,11 +95,11 @@ class RerankResponse(BaseModel):
 
 
 def create_app(bundle: Path, endpoint: Endpoint = "inline") -> FastAPI:
-    """The app. Raises `ValueError` for a bundle that peers cannot serve."""
+    """Make the app. Raises `ValueError` for a bundle that peers cannot serve."""
     pipeline = Pipeline(bundle)
     app = FastAPI()
     app.add_api_route("/health", _healthy, methods=["GET"])
-    app.add_api_route(schemas.PATH, _handler(pipeline, endpoint), methods=["POST"])
+    app.add_api_route(RERANK_PATH, _handler(pipeline, endpoint), methods=["POST"])
     return app
 
 

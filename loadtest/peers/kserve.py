@@ -1,7 +1,4 @@
-"""KServe v2 over HTTP with binary tensors, for one BYTES element in and one out: what Triton's clients send.
-
-Knows nothing about what the bytes mean.
-"""
+"""Wrap one BYTES element in KServe v2 over HTTP with binary tensors, as Triton's clients send it."""
 
 from __future__ import annotations
 
@@ -25,13 +22,13 @@ HEADERS: Final = {"Inference-Header-Content-Length": str(len(_HEAD.format(name=I
 
 
 def wrap(body: bytes) -> bytes:
-    """The body of a request: the JSON part, then the length of the one element, then the element."""
+    """Make the body of a request: the JSON part, the length of the one element, the element."""
     head = _HEAD.format(name=INPUT, output=OUTPUT, size=_LENGTH.size + len(body))
     return head.encode("ascii") + _LENGTH.pack(len(body)) + body
 
 
 def unwrap(answer: bytes) -> bytes:
-    """The one element of an answer. Raises `ValueError` if there is none."""
+    """Take the one element of an answer. Raises `ValueError` if there is none."""
     decoder = json.JSONDecoder()
     # The JSON part is ASCII: model and tensor names and numbers. What follows it is bytes, one character each here.
     head, end = decoder.raw_decode(answer.decode("latin-1"))

@@ -1,4 +1,4 @@
-"""LitServe: one API server process, one inference worker, batches made by its own batching loop.
+"""Serve a bundle with LitServe: one API server process, one inference worker, its own batching loop.
 
 ``python -m loadtest.peers.litserve_server --bundle FOLDER --port N [--max-batch-size B] [--batch-timeout SECONDS] …``.
 """
@@ -15,6 +15,7 @@ from fastapi import Request, Response
 from loadtest.peers import schemas
 from loadtest.peers.options import server_parser
 from loadtest.peers.pipeline import Inferred, Pipeline, Prepared
+from models.contract.serving import RERANK_PATH
 
 if TYPE_CHECKING:
     Body = dict[str, Any]
@@ -23,10 +24,10 @@ else:
 
 
 class RerankAPI(ls.LitAPI):  # type: ignore[misc,unused-ignore]  # litserve is not installed where this is checked
-    """Decoding, arrays, inference and items, all in the worker; the API server only parses JSON and writes bytes."""
+    """Do everything in the worker; the API server only parses JSON and writes bytes."""
 
     def __init__(self, bundle: Path, **options: Any) -> None:
-        super().__init__(api_path=schemas.PATH, **options)
+        super().__init__(api_path=RERANK_PATH, **options)
         self._bundle = bundle
 
     def setup(self, device: str) -> None:  # noqa: ARG002 - LitServe passes it by name
@@ -35,25 +36,25 @@ class RerankAPI(ls.LitAPI):  # type: ignore[misc,unused-ignore]  # litserve is n
         self._encode = msgspec.json.Encoder().encode
 
     def decode_request(self, request: Body) -> Prepared:
-        """Arrays of one request."""
+        """Make the arrays of one request."""
         return self._pipeline.prepare(msgspec.convert(request, schemas.Request))
 
     def batch(self, inputs: Sequence[Prepared]) -> Sequence[Prepared]:
-        """The rows are stacked when the model runs."""
+        """Return the rows as they are; they are stacked when the model runs."""
         return inputs
 
     def predict(self, x: Prepared | Sequence[Prepared]) -> list[tuple[Prepared, Inferred, int]]:
-        """One run for all of a batch; without batching LitServe hands over a single request."""
+        """Run the model once for a batch; without batching LitServe hands over a single request."""
         batch = [x] if isinstance(x, Prepared) else x
         inferred = self._pipeline.infer(batch)
         return [(prepared, inferred, i) for i, prepared in enumerate(batch)]
 
     def unbatch(self, output: list[tuple[Prepared, Inferred, int]]) -> list[list[tuple[Prepared, Inferred, int]]]:
-        """One list of one for each request."""
+        """Split a batch into one list for each request."""
         return [[one] for one in output]
 
     def encode_response(self, output: list[tuple[Prepared, Inferred, int]]) -> Response:
-        """The response as bytes, so that the API server need not serialise it a second time."""
+        """Encode the response, so that the API server need not serialise it a second time."""
         return Response(self._encode(self._pipeline.finish(*output[0])), media_type="application/json")
 
 

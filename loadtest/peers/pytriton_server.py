@@ -1,4 +1,4 @@
-"""PyTriton: Triton Inference Server in front of a Python function, with Triton's dynamic batching.
+"""Serve a bundle with PyTriton: a Python function behind Triton's dynamic batching.
 
 ``python -m loadtest.peers.pytriton_server --bundle FOLDER --port N [--max-batch-size B] [--queue-delay-us D]``. The
 request JSON goes in as one BYTES element and the response JSON comes out as one (see `kserve.py` for the wire).
@@ -24,7 +24,7 @@ Arrays = dict[str, NDArray[Any]]
 
 
 def infer_with(pipeline: Pipeline) -> Callable[[Sequence[Any]], list[Arrays]]:
-    """What Triton calls with the requests of a batch; each holds bytes objects [1, 1]."""
+    """Make the function that Triton calls with the requests of a batch; each holds bytes objects [1, 1]."""
     decode = msgspec.json.Decoder(schemas.Request).decode
     encode = msgspec.json.Encoder().encode
 

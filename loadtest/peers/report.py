@@ -1,22 +1,15 @@
-"""What a comparison found, as Markdown and a plot: medians, ratios to each contender with intervals, and targets."""
+"""Show a comparison as Markdown: medians, ratios to each contender with intervals, and targets."""
 
 from __future__ import annotations
 
-import io
-import math
 import statistics
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable
 from typing import Final
 
-from matplotlib.figure import Figure
-
-from loadtest.peers.comparison import ClosedRow, GoodputRow, Results
+from loadtest.peers.comparison import ClosedRow, Results
 from loadtest.rig.latency import BUDGET_MS
 from loadtest.rig.paired_ratio import PairedRatio
-from loadtest.rig.verdict import Check, table
-from models.files import whole_file
+from loadtest.rig.verdict import Check, checks_table, markdown
 
 OURS: Final = "listwright"
 CONTROL: Final = "listwright again"
@@ -24,44 +17,44 @@ FASTAPI: Final = "fastapi"
 _GOODPUT: Final = 1.5
 _GOODPUT_BOUND: Final = 1.3
 
-
-def by_block(results: Results, contender: str, value: Callable[[ClosedRow], float], concurrency: int) -> list[float]:
-    """A figure of the closed loop, block by block."""
-    rows = [r for r in results.closed if r.contender == contender and r.concurrency == concurrency]
-    return [value(r) for r in sorted(rows, key=lambda r: r.block)]
+Figure = Callable[[ClosedRow], float]
 
 
 def goodputs(results: Results, contender: str) -> list[float]:
-    """Requests/s, block by block."""
+    """Return the goodputs of a contender in requests/s, block by block."""
     return [r.rate for r in sorted(results.goodput, key=lambda r: r.block) if r.contender == contender]
 
 
 def checks(results: Results) -> list[Check]:
-    """The comparison's targets, as far as what they need was measured; none for peers among themselves."""
+    """Judge the comparison's targets, as far as their figures were measured; none for peers among themselves."""
     if OURS not in results.contenders:
         return []
     peers = [name for name in results.contenders if name not in (OURS, CONTROL)]
+    found = _closed_checks(results, peers) if results.closed else []
+    if not (results.goodput and peers):
+        return found
+    best = max(peers, key=lambda name: statistics.median(goodputs(results, name)))
+    if not min(goodputs(results, best)):
+        return found  # A peer that kept no rate at all is nothing to be measured by.
+    ratio = PairedRatio.of(goodputs(results, best), goodputs(results, OURS))
+    reached = ratio.median >= _GOODPUT and ratio.low >= _GOODPUT_BOUND
+    target = f"≥ {_GOODPUT} times, lower 95% bound ≥ {_GOODPUT_BOUND}"
+    return [*found, Check(f"goodput, to the best peer's ({best})", target, str(ratio), reached)]
+
+
+def _closed_checks(results: Results, peers: list[str]) -> list[Check]:
     batching = [name for name in peers if not name.startswith(FASTAPI)]
     found = []
-    if results.closed:
-        if FASTAPI in peers:
-            found.append(_at_most("p50 at concurrency 1, to plain FastAPI", 0.85, _ratio(results, _p50, FASTAPI)))
-        if batching:
-            best = min(batching, key=lambda name: _median(results, name, _p50))
-            name = f"p50 at concurrency 1, to the best other peer ({best})"
-            found.append(_at_most(name, 0.6, _ratio(results, _p50, best)))
-        if peers:
-            best = min(peers, key=lambda name: _median(results, name, _overhead))
-            name = f"overhead over the engine, to the best peer's ({best})"
-            found.append(_at_most(name, 0.6, _ratio(results, _overhead, best)))
-    if results.goodput and peers:
-        best = max(peers, key=lambda name: statistics.median(goodputs(results, name)))
-        if not min(goodputs(results, best)):
-            return found  # A peer that kept no rate at all is nothing to be measured by.
-        ratio = PairedRatio.of(goodputs(results, best), goodputs(results, OURS))
-        reached = ratio.median >= _GOODPUT and ratio.low >= _GOODPUT_BOUND
-        target = f"≥ {_GOODPUT} times, lower 95% bound ≥ {_GOODPUT_BOUND}"
-        found.append(Check(f"goodput, to the best peer's ({best})", target, str(ratio), reached))
+    if FASTAPI in peers:
+        found.append(_at_most("p50 at concurrency 1, to plain FastAPI", 0.85, _ratio(results, _p50, FASTAPI)))
+    if batching:
+        best = min(batching, key=lambda name: _median(results, name, _p50))
+        name = f"p50 at concurrency 1, to the best other peer ({best})"
+        found.append(_at_most(name, 0.6, _ratio(results, _p50, best)))
+    if peers:
+        best = min(peers, key=lambda name: _median(results, name, _overhead))
+        name = f"overhead over the engine, to the best peer's ({best})"
+        found.append(_at_most(name, 0.6, _ratio(results, _overhead, best)))
     return found
 
 
@@ -69,8 +62,8 @@ def _at_most(name: str, limit: float, ratio: PairedRatio) -> Check:
     return Check(name, f"≤ {limit} times", str(ratio), ratio.median <= limit)
 
 
-def markdown(results: Results) -> str:
-    """All tables."""
+def tables(results: Results) -> str:
+    """Return all tables."""
     parts = []
     if results.closed:
         parts += ["Closed loop, p50 / p99 in ms (share of full lists where it is not all)", _closed_table(results)]
@@ -78,115 +71,58 @@ def markdown(results: Results) -> str:
     if results.goodput:
         parts += [f"Goodput at {BUDGET_MS:g} ms", _goodput_table(results)]
     if results.memory:
-        parts += ["Memory after all of it", _memory_table(results)]
+        weights = [(n, f"{m.pss_mb:.0f}", f"{m.rss_mb:.0f}", m.processes) for n, m in results.memory.items()]
+        parts += ["Memory after all of it", markdown(("", "Pss MiB", "Rss MiB", "processes"), weights)]
     if found := checks(results):
-        parts += ["Targets", table(found)]
+        parts += ["Targets", checks_table(found)]
     return "\n\n".join(parts)
 
 
 def _closed_table(results: Results) -> str:
     levels = sorted({r.concurrency for r in results.closed})
-    lines = _head(["", *map(str, levels)])
-    for name in results.contenders:
-        cells = [name]
-        for n in levels:
-            p50, p99, full = (statistics.median(by_block(results, name, f, n)) for f in (_p50, _p99, _full))
-            cells.append(f"{p50:.2f} / {p99:.2f}" + (f" ({full:.0%})" if full < 0.9995 else ""))
-        lines.append(_row(cells))
-    return "\n".join(lines)
+    rows = [(name, *(_closed_cell(results, name, n) for n in levels)) for name in results.contenders]
+    return markdown(("", *map(str, levels)), rows)
+
+
+def _closed_cell(results: Results, name: str, concurrency: int) -> str:
+    p50, p99, full = (_median(results, name, of, concurrency) for of in (_p50, _p99, lambda r: r.full_share))
+    return f"{p50:.2f} / {p99:.2f}" + (f" ({full:.0%})" if full < 0.9995 else "")
 
 
 def _alone_table(results: Results) -> str:
-    lines = _head(["", "p50 ms", "inference ms", "overhead ms", "ours / its p50 (95%)", "ours / its overhead (95%)"])
+    head = ("", "p50 ms", "inference ms", "overhead ms", "ours / its p50 (95%)", "ours / its overhead (95%)")
+    rows = []
     for name in results.contenders:
-        infer = statistics.median(by_block(results, name, lambda r: r.infer_p50_ms, 1))
-        cells = [
-            name,
-            f"{_median(results, name, _p50):.2f}",
-            f"{infer:.2f}",
-            f"{_median(results, name, _overhead):.2f}",
-        ]
-        cells += ["", ""] if name == OURS else [str(_ratio(results, f, name)) for f in (_p50, _overhead)]
-        lines.append(_row(cells))
-    return "\n".join(lines)
+        times = [f"{_median(results, name, of):.2f}" for of in (_p50, lambda r: r.infer_p50_ms, _overhead)]
+        ratios = ["", ""] if name == OURS else [str(_ratio(results, of, name)) for of in (_p50, _overhead)]
+        rows.append((name, *times, *ratios))
+    return markdown(head, rows)
 
 
 def _goodput_table(results: Results) -> str:
-    lines = _head(["", "requests/s, median", "least", "most", "ours / its (95%)", "pairs", "windows discarded"])
+    head = ("", "requests/s, median", "least", "most", "ours / its (95%)", "pairs", "windows discarded")
+    rows = []
     for name in results.contenders:
         rates = goodputs(results, name)
         discarded = sum(t.discarded for r in results.goodput if r.contender == name for t in r.trials)
-        cells = [name, f"{statistics.median(rates):.0f}", f"{min(rates):.0f}", f"{max(rates):.0f}"]
         ours = [] if name == OURS or not min(rates) else goodputs(results, OURS)
         ratio = str(PairedRatio.of(rates, ours)) if ours else ""
-        lines.append(_row([*cells, ratio, str(len(rates)), str(discarded)]))
-    return "\n".join(lines)
+        figures = [f"{of(rates):.0f}" for of in (statistics.median, min, max)]
+        rows.append((name, *figures, ratio, len(rates), discarded))
+    return markdown(head, rows)
 
 
-def _memory_table(results: Results) -> str:
-    lines = _head(["", "Pss MiB", "Rss MiB", "processes"])
-    for name, memory in results.memory.items():
-        lines.append(_row([name, f"{memory.pss_mb:.0f}", f"{memory.rss_mb:.0f}", str(memory.processes)]))
-    return "\n".join(lines)
+def _by_block(results: Results, name: str, value: Figure, concurrency: int = 1) -> list[float]:
+    rows = [r for r in results.closed if r.contender == name and r.concurrency == concurrency]
+    return [value(r) for r in sorted(rows, key=lambda r: r.block)]
 
 
-def draw(path: Path, results: Results) -> None:
-    """p50 against concurrency, p99 against the offered rate, goodput."""
-    figure = Figure(figsize=(13, 3.8), layout="constrained")
-    closed, open_, bars = figure.subplots(1, 3)
-    for i, name in enumerate(results.contenders):
-        colour = f"C{i}"
-        levels = sorted({r.concurrency for r in results.closed})
-        medians = [statistics.median(by_block(results, name, _p50, n)) for n in levels]
-        closed.plot(levels, medians, marker="o", color=colour, label=name)
-        rates, p99s = (
-            zip(*_curve([r for r in results.goodput if r.contender == name]), strict=True)
-            if (results.goodput)
-            else ((), ())
-        )
-        open_.plot(rates, p99s, marker=".", color=colour)
-        if results.goodput:
-            found = goodputs(results, name)
-            bars.barh(name, statistics.median(found), color=colour)
-            bars.plot(found, [name] * len(found), linestyle="", marker="|", color="black")
-    closed.set_xscale("log", base=2)
-    closed.set_xlabel("concurrency, closed loop")
-    closed.set_ylabel("p50, ms")
-    closed.legend(fontsize="x-small")
-    open_.axhline(BUDGET_MS, linestyle=":", color="black")
-    open_.set_yscale("log")
-    open_.set_xlabel("offered, requests/s (median of windows)")
-    open_.set_ylabel("p99 of full lists, ms")
-    bars.set_xlabel(f"goodput at {BUDGET_MS:g} ms, requests/s; each block a mark")
-    bars.invert_yaxis()
-    text = io.StringIO()
-    figure.savefig(text, format="svg", metadata={"Date": None})
-    with whole_file(path) as partial:
-        partial.write_text(text.getvalue(), "utf-8")
+def _ratio(results: Results, value: Figure, peer: str) -> PairedRatio:
+    return PairedRatio.of(_by_block(results, peer, value), _by_block(results, OURS, value))
 
 
-_BIN: Final = 1.05
-_TOP_MS: Final = 1000.0
-
-
-def _curve(rows: Sequence[GoodputRow]) -> list[tuple[float, float]]:
-    """Median p99 of the windows whose rates are within 5% of one another; what is not full counts as a second."""
-    bins: Mapping[int, list[tuple[float, float]]] = defaultdict(list)
-    for row in rows:
-        for trial in row.trials:
-            bins[round(math.log(trial.rate, _BIN))].append((trial.rate, min(trial.p99_ms, _TOP_MS)))
-    return [
-        (statistics.median(rate for rate, _ in bins[key]), statistics.median(p99 for _, p99 in bins[key]))
-        for key in sorted(bins)
-    ]
-
-
-def _ratio(results: Results, value: Callable[[ClosedRow], float], peer: str) -> PairedRatio:
-    return PairedRatio.of(by_block(results, peer, value, 1), by_block(results, OURS, value, 1))
-
-
-def _median(results: Results, name: str, value: Callable[[ClosedRow], float]) -> float:
-    return statistics.median(by_block(results, name, value, 1))
+def _median(results: Results, name: str, value: Figure, concurrency: int = 1) -> float:
+    return statistics.median(_by_block(results, name, value, concurrency))
 
 
 def _p50(row: ClosedRow) -> float:
@@ -199,15 +135,3 @@ def _p99(row: ClosedRow) -> float:
 
 def _overhead(row: ClosedRow) -> float:
     return row.overhead_p50_ms
-
-
-def _full(row: ClosedRow) -> float:
-    return row.full_share
-
-
-def _head(names: Sequence[str]) -> list[str]:
-    return [_row(names), "|---" + "|---:" * (len(names) - 1) + "|"]
-
-
-def _row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"

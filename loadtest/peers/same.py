@@ -1,24 +1,26 @@
-"""Do all contenders give the same lists for the same requests? Nothing is worth comparing before that is so."""
+"""Check that all contenders give the same lists for the same requests, before anything is compared."""
 
 from __future__ import annotations
 
-import json
-import urllib.request
 from collections.abc import Sequence
 from typing import Any, Final
+
+import msgspec
+import requests
 
 from loadtest.peers import kserve
 from loadtest.rig.turns import Place
 
 _TOLERANCE: Final = 1e-3
+_HEAD_END: Final = b"\r\n\r\n"
 
 
 class SameError(ValueError):
-    """Two contenders gave different lists; the message says which and where."""
+    """Report two contenders with different lists; the message says which and where."""
 
 
 def check_same(places: Sequence[Place]) -> str:
-    """Ask all for every message, compare items, order, sources and value with the first's. Raises `SameError`."""
+    """Send all messages to all; compare items, order, sources and value with the first's. Raises `SameError`."""
     expected = [_bare(answer) for answer in _answers(places[0])]
     for place in places[1:]:
         for i, (want, answer) in enumerate(zip(expected, _answers(place), strict=True)):
@@ -35,24 +37,20 @@ def _compare(where: str, want: dict[str, Any], got: dict[str, Any]) -> None:
 
 
 def _answers(place: Place) -> list[Any]:
-    with place.awake():
-        return [_ask(place, message) for message in place.messages]
+    with place.awake(), requests.Session() as session:
+        session.headers.update({"Content-Type": "application/json", **place.endpoint.headers})
+        return [_ask(session, place, message.partition(_HEAD_END)[2]) for message in place.messages]
 
 
-def _ask(place: Place, message: bytes) -> Any:
-    endpoint = place.endpoint
-    body = message.partition(b"\r\n\r\n")[2]
-    url = f"http://{endpoint.host}:{endpoint.port}{endpoint.path}"
-    headers = {"Content-Type": "application/json", **endpoint.headers}
-    with urllib.request.urlopen(urllib.request.Request(url, body, headers), timeout=30) as response:
-        answer = response.read()
-    if endpoint.path == kserve.PATH:
-        answer = kserve.unwrap(answer)
-    return json.loads(answer)
+def _ask(session: requests.Session, place: Place, body: bytes) -> Any:
+    answer = session.post(place.endpoint.url, body, timeout=30)
+    answer.raise_for_status()
+    wrapped = place.endpoint.path == kserve.PATH
+    return msgspec.json.decode(kserve.unwrap(answer.content) if wrapped else answer.content)
 
 
 def _bare(answer: Any) -> dict[str, Any]:
-    """What every contender states; a batchable endpoint of BentoML wraps its answer in brackets."""
+    """Return what every contender states; a batchable endpoint of BentoML wraps its answer in brackets."""
     (table,) = answer if isinstance(answer, list) else [answer]
     if table["degraded"] is not None:
         raise SameError(f"a list without its model: degraded is {table['degraded']!r}")

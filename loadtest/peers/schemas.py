@@ -1,4 +1,4 @@
-"""A request as the peers read it: what the pipeline looks at, and msgspec structs that hold just that.
+"""Define a request as the peers read it: protocols, and msgspec structs that satisfy them.
 
 FastAPI's own models are in `fastapi_server.py`, since they are part of what is measured there. Nothing is checked
 beyond types: the peers do no more work than Listwright, and less checking is in their favour.
@@ -12,20 +12,18 @@ from typing import Literal, Protocol
 from msgspec import Struct, field
 
 from models.contract.features import CandidateLike, Scalar
-
-PATH = "/v1/rerank"
-"""Where every peer that lets its user choose the path answers."""
+from models.contract.slots import QueueLike
 
 
 class AnyCandidate(CandidateLike, Protocol):
-    """A candidate with its id."""
+    """Offer a candidate with its id."""
 
     @property
     def id(self) -> str: ...
 
 
 class AnyObjectives(Protocol):
-    """α, β, γ; None takes the bundle's."""
+    """Offer α, β, γ; None takes the bundle's."""
 
     @property
     def click(self) -> float | None: ...
@@ -36,7 +34,7 @@ class AnyObjectives(Protocol):
 
 
 class AnyDiversity(Protocol):
-    """λ and window; None takes the bundle's."""
+    """Offer λ and window; None takes the bundle's."""
 
     @property
     def trade_off(self) -> float | None: ...
@@ -44,17 +42,8 @@ class AnyDiversity(Protocol):
     def window(self) -> int | None: ...
 
 
-class AnyQueue(Protocol):
-    """One objective queue."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def score(self) -> str: ...
-
-
 class AnyRequest(Protocol):
-    """What the pipeline reads of a request, whichever library decoded it."""
+    """Offer the fields that the pipeline reads, from whichever library decoded them."""
 
     @property
     def request_id(self) -> str | None: ...
@@ -71,13 +60,13 @@ class AnyRequest(Protocol):
     @property
     def diversity(self) -> AnyDiversity | None: ...
     @property
-    def queues(self) -> Sequence[AnyQueue] | None: ...
+    def queues(self) -> Sequence[QueueLike] | None: ...
     @property
     def partition(self) -> Literal["bfs", "dfs"] | None: ...
 
 
 class Candidate(Struct, gc=False):
-    """One item that may be shown."""
+    """Hold one item that may be shown."""
 
     id: str
     scores: dict[str, float]
@@ -87,7 +76,7 @@ class Candidate(Struct, gc=False):
 
 
 class Objectives(Struct, gc=False):
-    """α, β, γ."""
+    """Hold α, β, γ."""
 
     click: float | None = None
     conversion: float | None = None
@@ -95,21 +84,21 @@ class Objectives(Struct, gc=False):
 
 
 class Diversity(Struct, gc=False):
-    """Maximal marginal relevance."""
+    """Hold the settings of maximal marginal relevance."""
 
     trade_off: float | None = field(default=None, name="lambda")
     window: int | None = None
 
 
 class Queue(Struct, gc=False):
-    """One objective queue."""
+    """Hold one objective queue."""
 
     name: str
     score: str
 
 
 class Request(Struct, gc=False):
-    """Candidates to re-rank. Fields that are not here (model, timeout_ms, explain) are skipped by the decoder."""
+    """Hold the candidates to re-rank. The decoder skips fields that are not here (model, timeout_ms, explain)."""
 
     candidates: list[Candidate]
     request_id: str | None = None

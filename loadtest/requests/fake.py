@@ -1,8 +1,8 @@
-"""Made-up but plausible requests for a bundle: every field of its feature spec gets a value.
+"""Make up plausible requests for a bundle: every field of its feature spec gets a value.
 
 Vocabulary values are drawn evenly, id-like fields from as many ids as there are buckets, and numbers normally around
 the spec's mean and deviation with the field's transform undone (so probabilities are logit-normal and prices
-log-normal where the spec says so). The values of one field are independent of another's. Knows nothing about HTTP.
+log-normal where the spec says so). The values of one field are independent of another's.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _UNSCALED_SCORE: Final = Number(name="ctr", mean=-3.0, std=1.0, transform="logit
 
 
 class FakeRequests:
-    """Draws request bodies (plain JSON types) for one spec. Not thread-safe: it holds a random state."""
+    """Draw request bodies (plain JSON types) for one spec. Not thread-safe: it holds a random state."""
 
     def __init__(self, spec: FeatureSpec, *, seed: int, embedding_width: int = 0) -> None:
         self._spec = spec
@@ -30,7 +30,7 @@ class FakeRequests:
         self._scores: Sequence[Number] = spec.scores or (_UNSCALED_SCORE,)
 
     def request(self, candidates: int) -> dict[str, Any]:
-        """One request: user, context and as many candidates as asked for, all ids different."""
+        """Draw one request with so many candidates, all ids different."""
         embeddings = self._embeddings(candidates)
         return {
             "user": {f.name: self._value(f) for f in self._spec.user},

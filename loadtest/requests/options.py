@@ -1,4 +1,4 @@
-"""Command-line options about payloads, shared by the locust file, the runner and the overhead measurement."""
+"""Read command-line options about payloads, which the locust file and its runner share."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def add_payload_options(parser: ArgumentParser) -> None:
 
 
 def payloads_from(options: Namespace) -> list[Payload]:
-    """The payloads that the options ask for. Raises `ValueError` naming the option that is wrong."""
+    """Make the payloads that the options ask for. Raises `ValueError` naming the option that is wrong."""
     settings = PayloadOptions(
         count=options.payloads,
         sizes=parse_mix(options.mix) if options.mix else {options.candidates: 1.0},

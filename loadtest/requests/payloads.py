@@ -1,8 +1,7 @@
-"""Seeded request bodies, serialised once, so that a load test spends its core on sending and not on JSON.
+"""Make seeded request bodies, serialised once, so that a load test spends its core on sending and not on JSON.
 
 Requests come from a list file (real candidates) or from a bundle's feature spec (`loadtest.requests.fake`). Each
-payload knows what a valid answer to it must hold; `loadtest.requests.valid_list` checks that. Knows nothing about HTTP
-or locust.
+payload knows what a valid answer to it must hold; `loadtest.requests.valid_list` checks that.
 """
 
 from __future__ import annotations
@@ -18,14 +17,14 @@ import msgspec
 import numpy as np
 
 from loadtest.requests.fake import FakeRequests
-from models.contract.manifest import Manifest
+from models.contract.manifest import MANIFEST_FILE, Manifest
 
 if TYPE_CHECKING:
     from models.data.lists import Candidate  # pyarrow is not among what serving installs
 
 Request = dict[str, Any]
 RequestSource = Callable[[int], Request]
-"""Makes one request with so many candidates; only the fields that describe user, context and candidates."""
+"""Number of candidates to a request with only the fields that describe user, context and candidates."""
 
 DEFAULT_CANDIDATES: Final = 100
 MIX: Final[Mapping[int, float]] = {20: 0.15, 50: 0.25, 100: 0.4, 300: 0.15, 1000: 0.05}
@@ -36,7 +35,7 @@ _encode = msgspec.json.Encoder().encode
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """One request body with what its answer must hold: `expected` items, all of them from `ids`."""
+    """One request body, whose answer must hold `expected` items, all of them from `ids`."""
 
     body: bytes
     ids: tuple[str, ...]
@@ -61,7 +60,7 @@ class PayloadOptions:
 
 
 def parse_mix(text: str) -> dict[int, float]:
-    """``"20=1,100=3"`` as ``{20: 1.0, 100: 3.0}``; ``"default"`` is `MIX`. Raises `ValueError` quoting the bad part."""
+    """Read ``"20=1,100=3"`` as ``{20: 1.0, 100: 3.0}``, ``"default"`` as `MIX`. Raises `ValueError`."""
     if text == "default":
         return dict(MIX)
     sizes: dict[int, float] = {}
@@ -75,13 +74,13 @@ def parse_mix(text: str) -> dict[int, float]:
 
 
 def make_payloads(source: RequestSource, options: PayloadOptions) -> list[Payload]:
-    """`options.count` payloads from `source`; every size of the mix comes at its share, to the nearest request."""
+    """Make `options.count` payloads; every size of the mix comes at its share, to the nearest request."""
     sizes = enumerate(_sizes(options))
     return [payload(source(n), top_n=options.top_n, extra=options.extra, request_id=f"load-{i}") for i, n in sizes]
 
 
 def payload(request: Request, *, top_n: int, extra: Mapping[str, Any], request_id: str) -> Payload:
-    """A request serialised, with the law that its answer must keep."""
+    """Serialise a request and note what its answer must hold."""
     body = _encode({"request_id": request_id, **request, "top_n": top_n, **extra})
     ids = tuple(c["id"] for c in request["candidates"])
     return Payload(body, ids, min(top_n, len(ids)))
@@ -97,8 +96,17 @@ def _sizes(options: PayloadOptions) -> list[int]:
     return drawn
 
 
+def only_bundle(root: Path) -> Path:
+    """Return the one bundle folder under ``root/<name>/<version>``. Raises `ValueError` for none or several."""
+    found = sorted(path.parent for path in root.glob(f"**/{MANIFEST_FILE}"))
+    if len(found) != 1:
+        names = ", ".join(map(str, found)) or "none"
+        raise ValueError(f"--bundle: say which bundle's requests to make; under {root} there are: {names}")
+    return found[0]
+
+
 def from_bundle(folder: Path, *, seed: int, embedding_width: int = 0) -> RequestSource:
-    """Requests made up for the spec in ``folder/bundle.json``, to its model by name.
+    """Make up requests for the spec in ``folder/bundle.json``, to its model by name.
 
     Raises `models.contract.spec.SpecError`.
     """
@@ -108,7 +116,7 @@ def from_bundle(folder: Path, *, seed: int, embedding_width: int = 0) -> Request
 
 
 def from_lists(path: Path, *, seed: int, embeddings: bool = False) -> RequestSource:
-    """Requests with the users and candidates of a list file, in a seeded order, wrapping round.
+    """Make requests with the users and candidates of a list file, in a seeded order, wrapping round.
 
     A request of n candidates is one record's user and candidates, filled up with other records' candidates where it
     has fewer. Needs pyarrow. Raises `models.data.lists.ListFileError`, or `ValueError` if the file has too few items.
@@ -139,7 +147,7 @@ def from_lists(path: Path, *, seed: int, embeddings: bool = False) -> RequestSou
 
 
 def candidate_json(candidate: Candidate, *, embedding: bool) -> Request:
-    """A list record's candidate as a request has it."""
+    """Return a list record's candidate in the form of a request."""
     table: Request = {"id": candidate.id, "scores": dict(candidate.scores), "features": dict(candidate.features)}
     if candidate.price is not None:
         table["price"] = candidate.price

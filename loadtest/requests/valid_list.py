@@ -1,6 +1,6 @@
-"""The law of a valid list: every id is from the request, none comes twice, and there are ``min(top_n, candidates)``.
+"""Check that an answer is a valid list: ids of the request, none twice, ``min(top_n, candidates)`` of them.
 
-Also holds that `index` and `position` agree with the request and the list. Knows nothing about HTTP or locust.
+`index` and `position` must agree with the request and the list too.
 """
 
 from __future__ import annotations
@@ -10,25 +10,21 @@ import msgspec
 from loadtest.requests.payloads import Payload
 
 
-class Item(msgspec.Struct):
-    """What is checked of an item of the response."""
-
+class _RankedItem(msgspec.Struct):
     id: str
     index: int
     position: int
 
 
-class RankedList(msgspec.Struct):
-    """What is checked of the response."""
-
-    items: list[Item]
+class _RankedList(msgspec.Struct):
+    items: list[_RankedItem]
 
 
-_decode = msgspec.json.Decoder(RankedList).decode
+_decode = msgspec.json.Decoder(_RankedList).decode
 
 
 def list_problem(payload: Payload, answer: bytes) -> str | None:
-    """What is wrong with the answer to a payload, or None. One short sentence, so that equal faults group together."""
+    """Return the fault of an answer to a payload, or None; one short sentence, so that equal faults group together."""
     try:
         items = _decode(answer).items
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:

@@ -1,4 +1,4 @@
-"""From the requests around reloads and stops to figures and verdicts. Arithmetic only: it starts and sends nothing.
+"""Turn the requests around reloads and stops into figures and verdicts.
 
 A reload's period goes from the order to half a second after its answer, since what the switch leaves cold is part of
 its price. A request has failed there if it has any other answer than a 200. At a stop, a request is lost if a
@@ -8,6 +8,7 @@ connection was made for it and no whole answer came back; one for which no conne
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -16,7 +17,7 @@ import numpy as np
 
 from loadtest.rig.answers import Answers
 from loadtest.rig.latency import BUDGET_MS
-from loadtest.rig.openloop.records import Degraded, Fault, status_200
+from loadtest.rig.openloop.records import Fault, status_200
 from loadtest.rig.openloop.window import Mask, Window
 from loadtest.rig.verdict import Check, counts
 
@@ -25,7 +26,7 @@ SLOWER: Final = 1.5
 
 
 @dataclass(frozen=True, slots=True)
-class Reload:
+class TimedReload:
     """One order to the admin port: the version asked for, and when it was sent and answered (CLOCK_MONOTONIC, ns)."""
 
     version: str
@@ -34,13 +35,13 @@ class Reload:
 
     @property
     def seconds(self) -> float:
-        """From order to answer."""
+        """Return the time from order to answer."""
         return (self.answered_ns - self.sent_ns) / 1e9
 
 
 @dataclass(frozen=True, slots=True)
 class Reloads:
-    """What reloads did to requests. `p99_ms` is pooled over their periods and counts what failed as infinite.
+    """The effect of reloads on requests. `p99_ms` is pooled over their periods and counts failures as infinite.
 
     `switched` counts the reloads after whose answer every list was the new version's until the next order, and some
     list was. `failed` and `faults` are the whole run's: by HTTP status or kind of fault, and what was no valid answer.
@@ -58,8 +59,8 @@ class Reloads:
     faults: Mapping[str, int]
 
 
-def reload_figures(window: Window, answers: Answers, reloads: Sequence[Reload], rate: float) -> Reloads:
-    """Figures of a run with bodies, whose requests before the first reload are the reference."""
+def reload_figures(window: Window, answers: Answers, reloads: Sequence[TimedReload], rate: float) -> Reloads:
+    """Take the figures of a run with bodies; requests before the first reload are the reference."""
     intended = window.records["intended"]
     before = intended < reloads[0].sent_ns
     during = np.zeros(len(window), np.bool_)
@@ -72,8 +73,8 @@ def reload_figures(window: Window, answers: Answers, reloads: Sequence[Reload], 
         requests=int(np.count_nonzero(during)),
         before_p99_ms=_p99(window, before),
         p99_ms=_p99(window, during),
-        before_degraded=_degraded(window, before),
-        degraded=_degraded(window, during),
+        before_degraded=window.where(before).degraded_share,
+        degraded=window.where(during).degraded_share,
         switched=sum(_switched(window, answers, r, end) for r, end in zip(reloads, nexts, strict=True)),
         failed=failures(window),
         faults=answers.faults,
@@ -81,12 +82,12 @@ def reload_figures(window: Window, answers: Answers, reloads: Sequence[Reload], 
 
 
 def failures(window: Window) -> dict[str, int]:
-    """What became of the requests that have no 200, by status or kind of fault."""
+    """Count the requests without a 200, by status or kind of fault."""
     statuses = {f"status {status}": n for status, n in window.statuses().items() if status != 200}
     return {**statuses, **window.faults()}
 
 
-def _switched(window: Window, answers: Answers, reload: Reload, end: float) -> bool:
+def _switched(window: Window, answers: Answers, reload: TimedReload, end: float) -> bool:
     after = (window.records["sent"] > reload.answered_ns) & (window.records["done"] < end) & (answers.versions != "")
     return set(answers.versions[after].tolist()) == {reload.version}
 
@@ -96,14 +97,8 @@ def _p99(window: Window, chosen: Mask) -> float:
     return float(np.quantile(times, 0.99, method="inverted_cdf")) if len(times) else math.inf
 
 
-def _degraded(window: Window, chosen: Mask) -> float:
-    """Share of degraded lists among all lists."""
-    kinds = window.records["list"][chosen & status_200(window.records)]
-    return float(np.mean(kinds == Degraded.YES)) if len(kinds) else 0.0
-
-
 def judge_reloads(f: Reloads) -> list[Check]:
-    """A row for each target."""
+    """Judge each target."""
     most = max(SLOWER * f.before_p99_ms, BUDGET_MS) if f.before_p99_ms < math.inf else BUDGET_MS
     n = len(f.seconds)
     return [
@@ -133,7 +128,7 @@ class Stop:
 
 
 def stop_figures(window: Window, *, workers: int, status: int, sent_ns: int, ended_ns: int, left: int) -> Stop:
-    """Figures of a run during which SIGTERM was sent at `sent_ns` and the service had ended at `ended_ns`."""
+    """Take the figures of a run with SIGTERM at `sent_ns`, after which the service had ended at `ended_ns`."""
     faults = window.faults()
     refused = faults.pop(Fault.CONNECT.name.lower(), 0)
     after = window.where(window.records["intended"] >= sent_ns)
@@ -150,12 +145,11 @@ def stop_figures(window: Window, *, workers: int, status: int, sent_ns: int, end
 
 
 def judge_stops(stops: Sequence[Stop]) -> list[Check]:
-    """A row for each target, over stops with the same number of workers."""
+    """Judge each target, over stops with the same number of workers."""
     n, workers = len(stops), stops[0].workers
-    lost: dict[str, int] = {}
+    lost: Counter[str] = Counter()
     for stop in stops:
-        for kind, number in stop.lost.items():
-            lost[kind] = lost.get(kind, 0) + number
+        lost.update(stop.lost)
     clean = sum(stop.status == 0 for stop in stops)
     left = sum(stop.left for stop in stops)
     name = f"{n} SIGTERMs, {workers} worker{'s' if workers > 1 else ''}"

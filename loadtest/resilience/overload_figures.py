@@ -1,8 +1,9 @@
-"""From the requests of an overload to figures and verdicts. Arithmetic only: it starts nothing and sends nothing.
+"""Turn the requests of an overload into figures and verdicts.
 
 A run has three parts: a load below the goodput, the overload, and the first load again, directly after it. Times count
-from the intended start. What is not a 200 counts as infinitely slow in the first and the last part, so that a refusal
-never makes them look quick; in the overload the p99 is that of the lists alone, since refusals are meant to be there.
+from the intended start. An answer other than 200 counts as infinitely slow in the first and the last part, so that a
+refusal never makes them look quick; in the overload the p99 is that of the lists alone, since refusals are meant to be
+there.
 """
 
 from __future__ import annotations
@@ -49,17 +50,17 @@ class Parts:
 
     @property
     def base_rate(self) -> float:
-        """Requests/s before and after."""
+        """Return the requests/s before and after."""
         return self.goodput * self.share
 
     @property
     def rate(self) -> float:
-        """Requests/s of the overload."""
+        """Return the requests/s of the overload."""
         return self.goodput * self.factor
 
     @property
     def stop(self) -> float:
-        """When the overload ends, in seconds from the start of the run."""
+        """Return the end of the overload, in seconds from the start of the run."""
         return self.around + self.seconds
 
 
@@ -74,7 +75,7 @@ class Recovery:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What one overload came to. Rates are per second; `late_ms` is the p99 of how late the client sent.
+    """The figures of one overload. Rates are per second; `late_ms` is the p99 of how late the client sent.
 
     `difference_ms` is the CPU of one refusal as what is left when lists cost what they did before the overload; None
     without refusals. Lists cost less in the larger batches of an overload, so it errs downwards.
@@ -97,7 +98,7 @@ class Figures:
 
     @property
     def full_rate(self) -> float:
-        """Full lists a second."""
+        """Return the full lists a second."""
         return self.full / self.parts.seconds
 
 
@@ -110,7 +111,7 @@ class CpuTimes:
 
 
 def figures(window: Window, answers: Answers, parts: Parts, cpu: CpuTimes, refusal: RefusalCost) -> Figures:
-    """All figures of a run whose window holds all three parts; `answers` belong to all of it."""
+    """Take all figures of a run whose window holds all three parts; `answers` belong to all of it."""
     before = window.between(0, parts.around)
     during, rungs = _during(window, answers, parts)
     lists = status_200(during.records)
@@ -137,7 +138,7 @@ def figures(window: Window, answers: Answers, parts: Parts, cpu: CpuTimes, refus
 
 
 def recovery(before: Window, after: Window, stop: float) -> Recovery:
-    """How the load `after` compares with the one `before`; `stop` is where `after` begins.
+    """Compare the load `after` with the one `before`; `stop` is where `after` begins.
 
     Pieces of half a second slide by a tenth; one is back if its p99 is at most 1.2 times that of all of `before`.
     """
@@ -153,12 +154,12 @@ def recovery(before: Window, after: Window, stop: float) -> Recovery:
 
 
 def p99_of_lists(window: Window) -> float:
-    """p99 in milliseconds, with whatever is not a 200 infinitely slow; infinite for no requests."""
+    """Return p99 in milliseconds, answers other than 200 infinitely slow; infinite for no requests."""
     return _quantile(np.where(status_200(window.records), window.times_ms(), np.inf), 0.99)
 
 
 def judge(f: Figures) -> list[Check]:
-    """A row for each target."""
+    """Judge each target."""
     r = f.recovery
     ratio = r.later_p99_ms / r.before_p99_ms if r.before_p99_ms < math.inf else math.inf
     least = FULL_SHARE * f.parts.goodput
@@ -186,7 +187,7 @@ def judge(f: Figures) -> list[Check]:
 
 
 def series(window: Window) -> dict[str, list[Any]]:
-    """Per tenth of a second of intended starts: how many full, degraded, refused and failed, and the lists' p99."""
+    """Count full, degraded, refused and failed per tenth of a second of intended starts, with the lists' p99."""
     due = (window.records["intended"] - window.start_ns) / 1e9
     places = np.floor(due / STEP + 1e-6).astype(int)
     bins = round(window.seconds / STEP)
@@ -203,7 +204,7 @@ def series(window: Window) -> dict[str, list[Any]]:
 
 
 def _during(window: Window, answers: Answers, parts: Parts) -> tuple[Window, NDArray[np.str_]]:
-    """The overload's requests, and the rungs of their lists."""
+    """Return the overload's requests, and the rungs of their lists."""
     due = (window.records["intended"] - window.start_ns) / 1e9
     chosen = (due >= parts.around) & (due < parts.stop)
     return window.between(parts.around, parts.stop), answers.rungs[chosen]

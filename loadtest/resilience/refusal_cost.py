@@ -1,7 +1,7 @@
-"""What one refusal costs the service in CPU time, measured where it does nothing else.
+"""Measure the CPU time of one refusal, in a service that does nothing else.
 
-A service that lets in one request at a time is sent one whose body never ends; whatever comes meanwhile is refused by
-its headers. Refusing for a standing queue instead takes a few arithmetic operations more. Time that an idle service
+A service that lets in one request at a time is sent one whose body never ends; all others are refused by their headers
+meanwhile. Refusing for a standing queue instead takes a few arithmetic operations more. Time that an idle service
 uses counts too, so the figure errs upwards.
 """
 
@@ -16,8 +16,8 @@ from typing import Final
 
 import numpy as np
 
+from loadtest.rig.contender import Endpoint
 from loadtest.rig.openloop.client import Load, open_loop
-from loadtest.rig.openloop.contender import Endpoint
 from loadtest.rig.server import ServerError
 from loadtest.rig.subject import Subject, connections_for
 
@@ -35,7 +35,7 @@ class RefusalCost:
 
 
 def refusal_cost(subject: Subject, rate: float, seconds: float) -> RefusalCost:
-    """Have requests refused at `rate` for `seconds`. Raises `ServerError` if one is not refused after all."""
+    """Let requests be refused at `rate` for `seconds`. Raises `ServerError` if one is not refused after all."""
     with subject.running(options=OPTIONS) as (_, endpoint):
         message = subject.messages(endpoint)[0]
         with _held(endpoint, message):

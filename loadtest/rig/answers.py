@@ -1,7 +1,7 @@
-"""What the bodies of a window's answers say, and whether each answer is one that the service may give.
+"""Read the bodies of a window's answers, and count those that the service may not give.
 
-It may give a valid list, whole or degraded for a reason that is known, or refuse: 503 as a problem document with
-Retry-After. Anything else is a fault and is counted in words. Knows nothing about load or rates.
+It may give a valid list, whole or degraded for a known reason, or refuse: 503 as a problem document with Retry-After.
+Anything else is a fault and is counted in words.
 """
 
 from __future__ import annotations
@@ -56,12 +56,12 @@ class Answers:
     faults: Mapping[str, int]
 
     def degraded(self) -> dict[str, int]:
-        """``reason/level`` to how many lists have it."""
+        """Count the degraded lists by ``reason/level``."""
         return dict(Counter(rung for rung in self.rungs.tolist() if rung))
 
 
 def read_answers(window: Window, payloads: Sequence[Payload]) -> Answers:
-    """Read every body. The window's requests are `payloads` in turn, and its bodies were kept."""
+    """Read every body of a window whose requests are `payloads` in turn and whose bodies were kept."""
     versions, rungs, faults = [], [], Counter[str]()
     for row, record in enumerate(window.records):
         version = rung = ""

@@ -1,11 +1,12 @@
-"""A keep-alive HTTP/1.1 client on a raw socket, for measuring: about 20 µs a request where `http.client` takes 150.
+"""Send requests over one keep-alive connection on a raw socket: about 20 µs each, where `http.client` takes 150.
 
-It speaks just enough HTTP for one peer that answers with ``Content-Length``. Not for general use.
+For measuring only: it speaks just enough HTTP/1.1 for a server that answers with ``Content-Length``.
 """
 
 from __future__ import annotations
 
 import socket
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Final, Self
 
@@ -13,7 +14,7 @@ _HEAD_END: Final = b"\r\n\r\n"
 
 
 class ConnectionLost(ConnectionError):
-    """The server closed the connection in the middle of an answer."""
+    """Report a connection that the server closed in the middle of an answer."""
 
 
 class KeepAliveClient:
@@ -33,24 +34,12 @@ class KeepAliveClient:
         self._socket.close()
 
     def message(self, path: str, body: bytes) -> bytes:
-        """A POST of JSON as it goes over the wire; make it before the clock starts."""
+        """Return a POST of JSON as it goes over the wire; make it before the clock starts."""
         return post_message(self._host, path, body)
-
-    def fileno(self) -> int:
-        """The socket's, for selectors."""
-        return self._socket.fileno()
 
     def send(self, message: bytes) -> tuple[int, bytes]:
         """Send a `message` and return status and body. Raises `ConnectionLost` or `TimeoutError`."""
-        self.post(message)
-        return self.receive()
-
-    def post(self, message: bytes) -> None:
-        """Send a `message`; `receive` its answer before the next one. Raises `TimeoutError`."""
         self._socket.sendall(message)
-
-    def receive(self) -> tuple[int, bytes]:
-        """Wait for an answer and return status and body. Raises `ConnectionLost` or `TimeoutError`."""
         received = bytearray()
         while (end := received.find(_HEAD_END)) < 0:
             received += self._receive()
@@ -68,12 +57,11 @@ class KeepAliveClient:
         return chunk
 
 
-def post_message(host: str, path: str, body: bytes) -> bytes:
-    """A POST of JSON to `host` as it goes over the wire."""
-    head = (
-        f"POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    )
-    return head.encode("ascii") + body
+def post_message(host: str, path: str, body: bytes, headers: Mapping[str, str] | None = None) -> bytes:
+    """Return a POST of JSON to `host` as it goes over the wire."""
+    fields = {"Host": host, "Content-Type": "application/json", **(headers or {}), "Content-Length": str(len(body))}
+    lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+    return f"POST {path} HTTP/1.1\r\n{lines}\r\n".encode("ascii") + body
 
 
 def _content_length(head: bytes) -> int:

@@ -1,8 +1,8 @@
-"""Goodput at the budget: the highest constant rate of arrivals at which a server keeps it.
+"""Search the goodput of a server: the highest constant rate of arrivals at which it keeps the budget.
 
 A rate is kept if, of all requests that were due in a window, 99% got a list of full quality within the budget, counted
 from their intended start, and none ended in an error. So a refusal, a degraded list and a late one weigh the same, for
-whoever is measured. Knows nothing about any server, nor how the requests are sent.
+every server that is measured.
 
 Rules, fixed before anything was measured with them: a window whose CPUs were disturbed from outside (`Rules.disturbed`)
 is measured again, at most `Rules.repeats` times, after which it counts as it is; a rate that is not kept gets a second
@@ -49,7 +49,10 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """When a window does not count: the client's CPU overslept or the hypervisor took time from any CPU."""
+    """Say which windows keep the budget, and which do not count.
+
+    A window does not count if the client's CPU overslept or the hypervisor took time from any CPU.
+    """
 
     budget_ms: float = BUDGET_MS
     hiccup_p99_ms: float = 3.0
@@ -57,11 +60,11 @@ class Rules:
     repeats: int = 3
 
     def disturbed(self, window: Window) -> bool:
-        """Whether something outside of client and server took their CPUs. It does not look at response times."""
+        """Say whether something else took the CPUs of client and server; response times play no part."""
         return window.hiccups.p99_ms > self.hiccup_p99_ms or any(s > self.steal for s in window.steal.values())
 
     def judge(self, window: Window, rate: float, is_full: IsFull = full_list) -> Trial:
-        """The verdict on a window at `rate`."""
+        """Judge a window at `rate`."""
         full = is_full(window.records)
         times = np.where(full, window.times_ms(), np.inf)
         p50, p99 = (
@@ -87,7 +90,7 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Goodput:
-    """The highest rate that was kept, and every window on the way to it. `rate` is 0 if not even the lowest was."""
+    """The highest rate that was kept, 0 if none was, and every window on the way to it."""
 
     rate: float
     trials: tuple[Trial, ...]
@@ -95,7 +98,7 @@ class Goodput:
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """How a rate is searched: from `guess` outwards by `step`, then halving the gap down to `resolution` (a ratio)."""
+    """Search from `guess` outwards by `step`, then halve the gap down to `resolution` (a ratio)."""
 
     guess: float
     step: float = 1.25
@@ -109,7 +112,7 @@ class Search:
 
 
 def find_goodput(offer: Callable[[float], Trial], search: Search, rules: Rules | None = None) -> Goodput:
-    """Ask `offer` for windows until the highest rate that is kept is known to `search.resolution`."""
+    """Call `offer` for windows until the highest rate that is kept is known to `search.resolution`."""
     ask = _Asker(offer, rules or Rules())
     kept, lost = _bracket(ask, search)
     while kept and lost and lost / kept > search.resolution:
@@ -122,7 +125,7 @@ def find_goodput(offer: Callable[[float], Trial], search: Search, rules: Rules |
 
 
 def _bracket(ask: Callable[[float], bool], search: Search) -> tuple[float, float]:
-    """A rate that is kept and one that is not; 0 for one that was not found between lowest and highest."""
+    """Return a rate that is kept and one that is not; 0 for one that was not found between lowest and highest."""
     kept = lost = 0.0
     rate = search.guess
     while True:
@@ -138,7 +141,7 @@ def _bracket(ask: Callable[[float], bool], search: Search) -> tuple[float, float
 
 
 class _Asker:
-    """`Rules` applied to what is offered; remembers every window."""
+    """Apply `Rules` to the windows that `offer` measures, and remember them."""
 
     def __init__(self, offer: Callable[[float], Trial], rules: Rules) -> None:
         self._offer = offer

@@ -1,4 +1,4 @@
-"""Response times to the figures that a verdict rests on. Exact: every time is kept and none is rounded."""
+"""Turn response times into exact percentiles, which verdicts rest on."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class Latency:
 
     @classmethod
     def of(cls, times_ms: Sequence[float]) -> Latency:
-        """The percentiles of at least one time. Raises `ValueError` for none."""
+        """Take the percentiles of the times. Raises `ValueError` if there are none."""
         if len(times_ms) == 0:
             raise ValueError("there are no response times")
         p50, p95, p99, worst = np.percentile(times_ms, [50, 95, 99, 100], method="inverted_cdf").tolist()
         return cls(len(times_ms), p50, p95, p99, worst)
 
     def within(self, budget_ms: float) -> bool:
-        """Whether p99 keeps the budget."""
+        """Say whether p99 keeps the budget."""
         return self.p99 <= budget_ms

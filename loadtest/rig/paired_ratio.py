@@ -1,7 +1,4 @@
-"""Ratios of neighbours in time: two things measured in turn, block by block, on a machine whose speed drifts.
-
-Knows nothing about what was measured.
-"""
+"""Compare two things that were measured in turn, block by block, on a machine whose speed drifts."""
 
 from __future__ import annotations
 
@@ -26,7 +23,7 @@ class PairedRatio:
 
     @classmethod
     def of(cls, a: Sequence[float], b: Sequence[float], *, seed: int = 0) -> PairedRatio:
-        """Of b to a, pair by pair. Raises `ValueError` for no pairs, unequal lengths or an `a` that is not positive."""
+        """Take the ratios of b to a. Raises `ValueError` for no pairs, unequal lengths or an `a` not above 0."""
         if len(a) != len(b) or not a or min(a) <= 0:
             raise ValueError(f"pairs need as many of both, and a first that is positive: {len(a)} and {len(b)}")
         ratios = np.array(b) / np.array(a)
@@ -37,7 +34,7 @@ class PairedRatio:
 
     @property
     def differs(self) -> bool:
-        """Whether the interval leaves 1 out."""
+        """Say whether the interval leaves 1 out."""
         return not self.low <= 1 <= self.high
 
     def __str__(self) -> str:

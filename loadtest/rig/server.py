@@ -1,7 +1,7 @@
-"""Start `listwright serve` in a process of its own on a free port of 127.0.0.1, and stop it cleanly.
+"""Start `listwright serve` as a process on a free port of 127.0.0.1, and stop it cleanly.
 
-It talks to the service as anyone would: by its command line, the JSON line it prints once it listens, its readiness
-probe and SIGTERM.
+Everything goes through the command line, the JSON line that the service prints once it listens, its readiness probe
+and SIGTERM. Needs the standard library only, since the demo has nothing else.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -20,24 +21,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from loadtest.rig.processes import pinned, stop_tree
+from loadtest.rig.cpus import on_cpus
 
 HOST: Final = "127.0.0.1"
 START_TIMEOUT: Final = 60.0
 STOP_TIMEOUT: Final = 20.0
 UNHURRIED: Final = ("--budget-ms", "10000")
-"""For measuring: a late answer is a figure, one that no model made would be none."""
+"""Options for measuring: a late answer is a figure, an answer without the model would not be one."""
 
 T = TypeVar("T")
 
 
 class ServerError(RuntimeError):
-    """The service did not start or did not become ready; the message ends with what it last wrote."""
+    """Report a service that did not start or become ready; the message ends with its last output."""
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A running service: its port, its process and the line that it announced itself with."""
+    """A running service: its port, its process and the line with which it announced itself."""
 
     port: int
     process: subprocess.Popen[bytes]
@@ -45,12 +46,18 @@ class Server:
 
     @property
     def pid(self) -> int:
-        """The root of its tree of processes."""
+        """Return the root of its tree of processes."""
         return self.process.pid
 
     @property
     def url(self) -> str:
+        """Return the address of the public port."""
         return f"http://{HOST}:{self.port}"
+
+    @property
+    def reload_url(self) -> str:
+        """Return the admin port's address for reloads."""
+        return f"http://{HOST}:{self.announcement['admin_port']}/admin/v1/reload"
 
 
 @contextlib.contextmanager
@@ -62,11 +69,10 @@ def running_server(
     cpus: Sequence[int] = (),
     environment: Mapping[str, str] | None = None,
 ) -> Iterator[Server]:
-    """A ready service for the bundles under a folder; stopped on the way out, whatever happens inside.
+    """Serve the bundles under a folder while the context lasts; stopped on the way out, whatever happens inside.
 
-    `options` are further ones of ``listwright serve`` and `log` receives its standard error. It runs on `cpus` only,
-    if any are named, with `environment` added to this process's, and in a session of its own, so that whatever it
-    starts can be found. Raises `ServerError`.
+    `options` are further ones of ``listwright serve`` and `log` receives its standard error. It runs on `cpus` only, if
+    any are named, with `environment` added to this process's, in a session of its own. Raises `ServerError`.
     """
     ports = ("--host", HOST, "--port", "0", "--admin-port", "0")
     command = (sys.executable, "-m", "models.cli", "serve", *ports, "--bundles", str(bundles), *options)
@@ -74,19 +80,24 @@ def running_server(
         # Files rather than pipes: a pipe that nobody reads fills up and then blocks the service.
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         out, err = folder / "out", log or folder / "err"
-        with out.open("wb") as stdout, err.open("wb") as stderr:
-            process = subprocess.Popen(
-                pinned(command, cpus),
-                stdout=stdout,
-                stderr=stderr,
-                env={**os.environ, **(environment or {})},
-                start_new_session=True,
-            )
-        stack.callback(stop_tree, process, STOP_TIMEOUT)
+        with out.open("wb") as stdout, err.open("wb") as stderr, on_cpus(cpus):
+            variables = {**os.environ, **(environment or {})}
+            process = subprocess.Popen(command, stdout=stdout, stderr=stderr, env=variables, start_new_session=True)
+        stack.callback(stop, process)
         announcement = _poll(process, err, lambda: _announcement(out), "did not say where it listens")
         server = Server(int(announcement["port"]), process, announcement)
         _poll(process, err, lambda: _is_ready(server), "was not ready")
         yield server
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """Send SIGTERM to the leader of a process group, and kill the rest of the group once it ends or time is up."""
+    process.terminate()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(STOP_TIMEOUT)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def _poll(process: subprocess.Popen[bytes], err: Path, probe: Callable[[], T | None], failure: str) -> T:
@@ -102,7 +113,7 @@ def _poll(process: subprocess.Popen[bytes], err: Path, probe: Callable[[], T | N
 
 
 def _announcement(out: Path) -> dict[str, Any] | None:
-    """The first complete line of standard output that is a JSON object with a port."""
+    """Return the first complete line of standard output that is a JSON object with a port."""
     for line in out.read_bytes().splitlines(keepends=True):
         if line.endswith(b"\n") and line.startswith(b"{"):
             table = json.loads(line)
@@ -123,5 +134,5 @@ def _is_ready(server: Server) -> bool:
 
 
 def last_words(err: Path) -> str:
-    """The end of a log file, each line after a line break; for messages of errors."""
+    """Return the last lines of a log file, each after a line break, for messages of errors."""
     return "".join("\n" + line for line in err.read_text("utf-8", "replace").splitlines()[-15:])

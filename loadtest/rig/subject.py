@@ -1,7 +1,7 @@
-"""The service that is put under load, on a CPU of its own, with its requests and its goodput.
+"""Serve a folder of bundles on CPUs of its own, make requests to it, and search its goodput.
 
-What the commands about overload and about the service's life have in common. They run the client, and themselves, on
-the other CPUs.
+Commands that put one service under load share this, their options and their errors. They run the client, and
+themselves, on the other CPUs.
 """
 
 from __future__ import annotations
@@ -12,22 +12,28 @@ import math
 import os
 import resource
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from loadtest.cost.service_cost import Split
-from loadtest.requests.payloads import Payload, PayloadOptions, from_bundle, make_payloads
-from loadtest.rig.goodput import Rules, Search, find_goodput
-from loadtest.rig.openloop.client import DEFAULT_CONNECTIONS, Load, closed_loop
-from loadtest.rig.openloop.contender import PATH, Endpoint, listwright
+from loadtest.requests.payloads import Payload, PayloadOptions, from_bundle, make_payloads, only_bundle
+from loadtest.rig.contender import Endpoint, listwright
+from loadtest.rig.cpus import Split
+from loadtest.rig.goodput import Goodput, Rules, Search, find_goodput
+from loadtest.rig.openloop.build import ClientUnavailable
+from loadtest.rig.openloop.client import DEFAULT_CONNECTIONS, ClientError, Load, closed_loop
+from loadtest.rig.openloop.window import Window
 from loadtest.rig.server import HOST, Server, ServerError, running_server
 from loadtest.rig.turns import arena
-from loadtest.run import only_bundle
+from models.contract.serving import RERANK_PATH
+from models.files import write_json
+
+FAILURES: Final = (ValueError, OSError, ServerError, ClientError, ClientUnavailable)
+"""Errors that leave a command without figures: it prints them and ends with exit status 2."""
 
 _CONNECTED_SECONDS: Final = 0.5
-_CLOSED: Final = 8
+_LEAST_GUESS, _MOST_GUESS = 20.0, 10_000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,28 +48,33 @@ class Subject:
 
     @property
     def client_cpu(self) -> int:
-        """Where the client runs."""
+        """Return the CPU of the client."""
         return self.split.client[0]
+
+    @property
+    def bodies(self) -> list[bytes]:
+        """Return the bodies of the requests."""
+        return [payload.body for payload in self.payloads]
 
     @contextlib.contextmanager
     def running(self, bundles: Path | None = None, options: Sequence[str] = ()) -> Iterator[tuple[Server, Endpoint]]:
-        """A ready service; `options` come after its own. Raises `ServerError`."""
+        """Serve while the context lasts; `options` come after its own. Raises `ServerError`."""
         served = (*self.options, *options)
         with running_server(bundles or self.bundles, options=served, cpus=self.split.server) as server:
-            yield server, Endpoint(HOST, server.port, PATH, server.pid)
+            yield server, Endpoint(HOST, server.port, RERANK_PATH, server.pid)
 
     def messages(self, endpoint: Endpoint) -> list[bytes]:
-        """The requests as they go over the wire."""
-        return [endpoint.message(payload.body) for payload in self.payloads]
+        """Return the requests as they go over the wire."""
+        return [endpoint.message(body) for body in self.bodies]
 
-    def warm(self, endpoint: Endpoint, seconds: float) -> None:
-        """Ask for a while, so that nothing that is measured is a first time."""
-        load = Load(seconds=seconds, connections=_CLOSED, cpu=self.client_cpu)
-        closed_loop(endpoint.port, self.messages(endpoint), load)
+    def closed(self, endpoint: Endpoint, seconds: float, *, concurrency: int = 8, warm_up: float = 0.0) -> Window:
+        """Measure a closed loop. Without a use of the window it warms the service up."""
+        load = Load(seconds=seconds, connections=concurrency, cpu=self.client_cpu)
+        return closed_loop(endpoint.port, self.messages(endpoint), load, warm_up=warm_up)
 
 
 def connections_for(rate: float) -> int:
-    """Connections with which the client can offer `rate` even while nothing is answered for half a second."""
+    """Return the connections with which `rate` can be offered even while nothing is answered for half a second."""
     return max(DEFAULT_CONNECTIONS, math.ceil(rate * _CONNECTED_SECONDS))
 
 
@@ -73,40 +84,72 @@ def allow_connections() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def goodput_of(subject: Subject, seconds: float) -> float:
-    """Search the goodput of the subject, requests/s, in windows of `seconds`. Raises `ServerError` if there is none."""
-    rules = Rules()
+def search_goodput(subject: Subject, seconds: float, rules: Rules, *, searches: int = 1) -> list[Goodput]:
+    """Search the goodput of the subject a few times, in windows of `seconds`. Raises `ServerError` if it has none."""
     contender = listwright(subject.bundles, options=subject.options)
-    bodies = [payload.body for payload in subject.payloads]
-    with arena([contender], bodies, subject.split) as (place,), place.awake():
-        guess = place.closed(_CLOSED // 2, seconds, 0.5).full() / seconds
-        search = Search(guess=min(max(guess, 20.0), 10_000.0))
-        found = find_goodput(lambda rate: place.trial(rate, seconds, 1.0, rules), search, rules)
-    if not found.rate:
+    with arena([contender], subject.bodies, subject.split) as (place,), place.awake():
+        guess = place.closed(4, seconds, 0.5).full() / seconds
+        search = Search(guess=min(max(guess, _LEAST_GUESS), _MOST_GUESS))
+        found = [
+            find_goodput(lambda rate: place.trial(rate, seconds, 1.0, rules), search, rules) for _ in range(searches)
+        ]
+    if not all(goodput.rate for goodput in found):
         raise ServerError(f"the service keeps not even {search.lowest:g} requests/s within {rules.budget_ms:g} ms")
-    return found.rate
+    return found
+
+
+def run_command(
+    parser: argparse.ArgumentParser,
+    argv: Sequence[str] | None,
+    measure: Callable[[argparse.Namespace], tuple[str, Mapping[str, Any]]],
+) -> int:
+    """Parse options, measure, print the text, and write the figures to ``--json``.
+
+    The exit status is 0, 1 if the figures name targets that were ``missed``, or 2 with a reason instead of figures.
+    """
+    options = parser.parse_args(argv)
+    try:
+        text, figures = measure(options)
+    except FAILURES as error:
+        parser.exit(2, f"{parser.prog.split()[-1]}: {error}\n")
+    print(text)
+    if options.json:
+        write_json(options.json, figures)
+    return 1 if figures.get("missed") else 0
 
 
 def add_subject_options(parser: argparse.ArgumentParser) -> None:
-    """What to serve, what to ask it, and its goodput."""
+    """Add options for the service and its requests."""
     add = parser.add_argument
     add("--bundles", type=Path, default=Path("bundles"), help="folder of bundles to serve (bundles)")
-    add("--bundle", type=Path, help="whose requests to make, if there are several bundles")
+    add("--bundle", type=Path, help="bundle that requests are made for, if there are several")
     add("--candidates", type=int, default=100, help="candidates of a request (100)")
     add("--serve-options", default="", metavar="OPTIONS", help="further options of listwright serve, in one word")
-    add("--rate", type=float, help="the goodput in requests/s, where it is known; else it is searched first")
-    add("--search-seconds", type=float, default=5.0, help="length of a window of that search (5)")
     add("--cpus", type=int, default=1, help="CPUs of the service; the client has the others (1)")
     add("--seed", type=int, default=0, help="seed of the requests (0)")
-    add("--json", type=Path, help="write the figures here too")
+    add("--json", type=Path, metavar="FILE", help="write the figures here too")
 
 
-def subject_from(options: argparse.Namespace) -> Subject:
-    """The subject that the options describe. Raises `ValueError` naming the option that is wrong."""
-    if options.rate is not None and not options.rate > 0:
+def add_goodput_options(parser: argparse.ArgumentParser) -> None:
+    """Add options for commands that need to know the goodput first."""
+    add = parser.add_argument
+    add("--rate", type=float, help="the goodput in requests/s, where it is known; else it is searched first")
+    add("--search-seconds", type=float, default=5.0, help="length of a window of that search (5)")
+
+
+def goodput_from(options: argparse.Namespace, subject: Subject) -> float:
+    """Return the goodput that the options name, or search it. Raises `ValueError` naming a wrong option."""
+    if options.rate is None:
+        return search_goodput(subject, options.search_seconds, Rules())[0].rate
+    if not options.rate > 0:
         raise ValueError(f"--rate: must be positive, not {options.rate:g}")
+    return float(options.rate)
+
+
+def subject_from(options: argparse.Namespace, **extra: object) -> Subject:
+    """Make the subject that the options describe; `extra` goes into every request. Raises `ValueError`."""
     bundle = options.bundle or only_bundle(options.bundles)
-    settings = PayloadOptions(sizes={options.candidates: 1.0}, seed=options.seed)
+    settings = PayloadOptions(sizes={options.candidates: 1.0}, seed=options.seed, extra=extra)
     return Subject(
         bundles=options.bundles,
         bundle=bundle,

@@ -1,15 +1,17 @@
-"""What was aimed at beside what was measured, as rows of a table. Knows nothing about what the rows are about."""
+"""Show targets beside measured figures, and tables in general, as Markdown."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+
+from tabulate import tabulate
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One target in words, what was measured in words, and whether it was reached."""
+    """One target in words, the measured figure in words, and whether the target was reached."""
 
     name: str
     target: str
@@ -17,18 +19,23 @@ class Check:
     passed: bool
 
 
-def table(checks: Sequence[Check]) -> str:
-    """The rows as Markdown; a missed target stands out."""
-    lines = ["| | target | measured | |", "|---|---|---|---|"]
-    lines += [f"| {c.name} | {c.target} | {c.measured} | {'pass' if c.passed else '**missed**'} |" for c in checks]
-    return "\n".join(lines)
+def markdown(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Return a Markdown table: the first column to the left, all others to the right, cells as they are."""
+    align = ["left", *["right"] * (len(head) - 1)]
+    return tabulate(list(rows), head, "pipe", disable_numparse=True, colalign=align)
+
+
+def checks_table(checks: Sequence[Check]) -> str:
+    """Return the checks as Markdown; a missed target stands out."""
+    rows = [(c.name, c.target, c.measured, "pass" if c.passed else "**missed**") for c in checks]
+    return markdown(("", "target", "measured", ""), rows)
 
 
 def counts(found: Mapping[str, int]) -> str:
-    """``3 shed, 1 overloaded``, or ``none``; the most frequent first."""
+    """Return ``3 shed, 1 overloaded``, the most frequent first, or ``none``."""
     return ", ".join(f"{n} {what}" for what, n in sorted(found.items(), key=lambda pair: -pair[1])) or "none"
 
 
 def finite(value: float) -> float | None:
-    """The value, or None where JSON has no number for it."""
+    """Return the value, or None where JSON has no number for it."""
     return value if math.isfinite(value) else None

@@ -1,7 +1,7 @@
-"""Run a command against a service of its own: start one, wait until it is ready, run the command, stop the service.
+"""Run a command against a service that is started for it and stopped afterwards.
 
 ``python -m loadtest.rig.with_server --bundles bundles -- curl {url}/v1/models``; ``{url}`` stands for its address.
-The exit status is the command's, or 2 if there was no service to run it against.
+The exit status is the command's, or 2 if the service did not start.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Serve, run, stop."""
     parser = argparse.ArgumentParser(prog="python -m loadtest.rig.with_server", description=__doc__)
     parser.add_argument("--bundles", type=Path, default=Path("bundles"), help="folder of bundles to serve (bundles)")
-    parser.add_argument("--log", type=Path, help="file for what the service writes to standard error")
-    parser.add_argument("command", nargs="+", metavar="COMMAND", help="what to run, after --")
+    parser.add_argument("--log", type=Path, help="file for the service's standard error")
+    parser.add_argument("command", nargs="+", metavar="COMMAND", help="command to run, after --")
     options = parser.parse_args(argv)
     try:
         with running_server(options.bundles, log=options.log) as server:

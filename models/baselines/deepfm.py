@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from models.baselines.fields import FieldEmbeddings, hidden_layers
 from models.baselines.positions import pointwise_outcomes
 from models.contract.spec import FeatureSpec
-from models.nets.inputs import Batch
+from models.data.batches import Batch
 from models.nets.value import COUNTED, ValueConfig
 
 

@@ -20,9 +20,8 @@ from models.baselines.nlgr_evaluator import NlgrEvaluator
 from models.baselines.pier import Pier
 from models.baselines.positions import position_loss
 from models.contract.spec import FeatureSpec, SpecError, record
-from models.data.batches import ListArrays
+from models.data.batches import Batch, ListArrays
 from models.nets.checkpoint import CheckpointError, load_payload, save_payload
-from models.nets.inputs import Batch
 from models.nets.value import COUNTED, ListValueModel, ValueConfig
 from models.planners.search.prefix import list_outcomes
 from models.training.loop import TrainOptions, fit

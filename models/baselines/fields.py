@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from models.contract.spec import FeatureSpec, SpecError
-from models.nets.inputs import Batch, embedding_table
+from models.data.batches import Batch
+from models.nets.inputs import embedding_table
 from models.nets.value import ValueConfig
 
 

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from models.baselines.lists import gumbel, repeat_requests
+from models.data.batches import Batch
 from models.nets.generator import PointerGenerator
-from models.nets.inputs import Batch
 from models.training.loop import Loss
 
 

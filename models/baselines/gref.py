@@ -30,8 +30,8 @@ from torch.nn import functional as F
 
 from models.baselines.lists import RankedEncoder, Utility, check_length, gumbel, repeat_requests
 from models.contract.spec import FeatureSpec
+from models.data.batches import Batch
 from models.nets.generator import GeneratorConfig, PointerGenerator, remaining
-from models.nets.inputs import Batch
 from models.training.loop import Loss
 
 HEADS: Final = 4

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from models.contract.spec import FeatureSpec
+from models.data.batches import Batch
 from models.nets.generator import CandidateEncoder, GeneratorConfig
-from models.nets.inputs import Batch
 
 Utility = Callable[[Tensor], Tensor]
 """The value of outcomes (clicks, conversions, GMV): [...] from [..., 3], as `planners.worth.Worth` gives it."""

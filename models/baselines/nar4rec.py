@@ -23,9 +23,9 @@ from torch.nn import functional as F
 
 from models.baselines.lists import Utility, check_length
 from models.contract.spec import FeatureSpec
+from models.data.batches import Batch
 from models.nets.blocks import Block
 from models.nets.generator import CandidateEncoder, GeneratorConfig
-from models.nets.inputs import Batch
 from models.training.loop import Loss
 
 SIMILARITY_SHARE: Final = 0.1

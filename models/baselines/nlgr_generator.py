@@ -29,9 +29,9 @@ from torch import Tensor, nn
 
 from models.baselines.lists import check_length, gather_rows, gumbel, prior_list, repeat_requests
 from models.contract.spec import FeatureSpec
+from models.data.batches import Batch
 from models.nets.blocks import Block
 from models.nets.generator import CandidateEncoder, GeneratorConfig
-from models.nets.inputs import Batch
 from models.training.loop import Loss
 
 POSITION_WEIGHT: Final = 0.2

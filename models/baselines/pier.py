@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from models.baselines.fields import FieldEmbeddings, hidden_layers
 from models.baselines.positions import filled, listwise_outcomes
 from models.contract.spec import FeatureSpec
-from models.nets.inputs import Batch
+from models.data.batches import Batch
 from models.nets.value import COUNTED, ValueConfig
 
 

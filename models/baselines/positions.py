@@ -18,11 +18,10 @@ from torch.nn import functional as F
 from models.contract.spec import FeatureSpec
 from models.data.batches import Batch, seen_by
 from models.data.slates import ITEM_ARRAYS, list_features
-from models.nets.inputs import Batch as Features
 from models.nets.value import COUNTED
 from models.training.loop import Loss
 
-PositionLogits = Callable[[Features], Tensor]
+PositionLogits = Callable[[Batch], Tensor]
 """Logits [B, T, O] of an event at each position, from the features of lists and, for list-wise ones, ``lengths``."""
 
 _LISTS_AT_ONCE: Final = 8192
@@ -49,7 +48,7 @@ def filled(lengths: Tensor, positions: int) -> Tensor:
 
 
 @torch.no_grad()
-def pointwise_outcomes(model: PositionLogits, batch: Features, lists: Tensor) -> Tensor:
+def pointwise_outcomes(model: PositionLogits, batch: Batch, lists: Tensor) -> Tensor:
     """Accumulate (clicks, conversions, GMV) [R, K, T, 3] of a model that sees neither position nor neighbours.
 
     Every candidate is read once, whatever the number of lists. `lists` int64 [R, K, T] is −1 past a list's end.
@@ -61,7 +60,7 @@ def pointwise_outcomes(model: PositionLogits, batch: Features, lists: Tensor) ->
 
 
 @torch.no_grad()
-def listwise_outcomes(model: PositionLogits, batch: Features, lists: Tensor) -> Tensor:
+def listwise_outcomes(model: PositionLogits, batch: Batch, lists: Tensor) -> Tensor:
     """Accumulate (clicks, conversions, GMV) [R, K, T, 3] of a model in which every position sees the whole list.
 
     What follows an item changes its probability, so each prefix is read as a list of its own: T passes over lists of 1

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from models.baselines.lists import RankedEncoder, Utility, best_first, check_length
 from models.contract.spec import FeatureSpec
+from models.data.batches import Batch
 from models.nets.generator import GeneratorConfig
-from models.nets.inputs import Batch
 from models.training.loop import Loss
 
 

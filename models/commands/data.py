@@ -12,8 +12,7 @@ from tqdm import tqdm
 from models.data.lists import write_lists
 from models.datasets import expedia, movielens, simulated_logs, taobao_ad, trivago
 from models.datasets.simulator import SimulatorConfig
-from models.datasets.source import ListSource
-from models.datasets.summary import Summary
+from models.datasets.source import ListSource, Summary
 
 _WORLD: Final = {f.name: f.default for f in dataclasses.fields(SimulatorConfig)}
 _WORLD_OPTIONS: Final = {

@@ -10,6 +10,9 @@ Floats32 = NDArray[np.float32]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
+AnyFloats = NDArray[np.floating]
+"""Floats of any precision."""
+
 AnyArray = NDArray[np.generic]
 """An array of any type of element."""
 

@@ -1,7 +1,7 @@
-"""Whole Arrow columns from and to plain Python values, much quicker than row by row.
+"""Convert whole Arrow columns from and to plain Python values.
 
-Knows nothing about list records. A mapping becomes a struct; a key that a row lacks is null there, so null and absent
-are one. Everything here raises `ColumnError` naming the column.
+That is much quicker than row by row. A mapping becomes a struct; a key that a row lacks is null there, so null and
+absent are one. All functions raise `ColumnError` naming the column.
 """
 
 from __future__ import annotations
@@ -13,11 +13,14 @@ import pyarrow as pa
 
 
 class ColumnError(ValueError):
-    """A column of another shape than expected; the message starts with the column's name."""
+    """Report a column of the wrong shape; the message starts with its name."""
 
 
 def mapping_array(rows: Sequence[Mapping[str, Any]], column: str, kind: pa.DataType | None = None) -> pa.Array:
-    """Mappings as a struct array; nulls where no row has a key, since Parquet has no empty structs."""
+    """Convert mappings to a struct array; nulls where no row has a key.
+
+    Parquet has no empty structs.
+    """
     names = list(dict.fromkeys(name for row in rows for name in row))
     if not names:
         return pa.nulls(len(rows))
@@ -31,7 +34,7 @@ def mapping_array(rows: Sequence[Mapping[str, Any]], column: str, kind: pa.DataT
 
 
 def mappings(array: pa.Array, column: str) -> list[dict[str, Any]]:
-    """A struct array as mappings without its nulls."""
+    """Convert a struct array to mappings without its nulls."""
     if pa.types.is_null(array.type):
         return [{} for _ in range(len(array))]
     if not pa.types.is_struct(array.type):
@@ -45,7 +48,7 @@ def mappings(array: pa.Array, column: str) -> list[dict[str, Any]]:
 
 
 def members(array: pa.Array, column: str) -> dict[str, pa.Array]:
-    """The fields of the structs in all lists of a column, end to end."""
+    """Split the structs in all lists of a column into their fields, end to end."""
     _must_be_list(array, column)
     flat = array.flatten()
     if not pa.types.is_struct(flat.type):
@@ -54,13 +57,13 @@ def members(array: pa.Array, column: str) -> dict[str, pa.Array]:
 
 
 def lengths(array: pa.Array, column: str) -> list[int]:
-    """The length of each list of a column without nulls."""
+    """Return the length of each list of a column without nulls."""
     _must_be_list(array, column)
     return [int(n) for n in array.value_lengths().to_pylist()]
 
 
 def lists(array: pa.Array, column: str) -> list[tuple[Any, ...] | None]:
-    """Lists of plain values as tuples; null stays None."""
+    """Convert lists of plain values to tuples; null stays None."""
     if pa.types.is_null(array.type):
         return [None] * len(array)
     _must_be_list(array, column)
@@ -75,7 +78,7 @@ def lists(array: pa.Array, column: str) -> list[tuple[Any, ...] | None]:
 
 
 def texts(array: pa.Array, column: str) -> list[str]:
-    """A column of text without nulls; whole numbers are written out."""
+    """Convert a column of text without nulls; whole numbers are written out."""
     if array.null_count:
         raise ColumnError(f"column {column}: holds a null")
     if not (pa.types.is_string(array.type) or pa.types.is_large_string(array.type)):
@@ -86,7 +89,7 @@ def texts(array: pa.Array, column: str) -> list[str]:
 
 
 def scalars(array: pa.Array) -> list[Any]:
-    """Plain values; null is None."""
+    """Convert a column to plain values; null becomes None."""
     numeric = pa.types.is_integer(array.type) or pa.types.is_floating(array.type)
     if numeric and not array.null_count:
         return list(array.to_numpy(zero_copy_only=False).tolist())

@@ -1,7 +1,7 @@
-"""List records to padded arrays of exposed lists, and seeded batches of them.
+"""Encode the exposed lists of records as padded arrays, and cut seeded batches.
 
 Axis letters: n lists, L positions, C categorical columns, F number columns, S scores. Position j holds the item shown
-at rank j; lists longer than L are cut, shorter ones padded with zeros. It knows nothing about models or losses.
+at rank j; lists longer than L are cut, shorter ones padded with zeros.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Final
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from models.contract.arrays import Bools, Floats32, Ints
 from models.contract.features import Arrays, Encoder, FeatureError, unit_embeddings
 from models.contract.spec import FeatureSpec
 from models.data.lists import Candidate, ListRecord
@@ -32,31 +32,31 @@ Batch = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class ListArrays:
-    """The exposed lists of n records.
+    """Hold the exposed lists of n records as arrays.
 
     `features`: ``user_ids`` [n, C], ``user_numbers`` [n, F], ``item_ids`` [n, L, C], ``item_numbers`` [n, L, F],
     ``item_scores`` [n, L, S], ``priors`` [n, L, O], ``price`` [n, L] in currency and ``embeddings`` [n, L, E], unit
     rows or zeros. `labels` float32 [n, L, 3] holds clicks, purchases and gmv (currency) in the order of
-    `spec.OBJECTIVES`; `observed` bool [n, 3] says which of them the log records, and what it does not is 0 in `labels`.
-    `lengths` int64 [n] is how many positions are filled.
+    `spec.OBJECTIVES`; `observed` bool [n, 3] says which of them the log records; those it does not record are 0 in
+    `labels`. `lengths` int64 [n] counts the filled positions.
     """
 
     features: Arrays
-    labels: NDArray[np.float32]
-    observed: NDArray[np.bool_]
-    lengths: NDArray[np.int64]
+    labels: Floats32
+    observed: Bools
+    lengths: Ints
 
     def __len__(self) -> int:
         return len(self.lengths)
 
     @property
-    def filled(self) -> NDArray[np.bool_]:
-        """Bool [n, L]: the positions that hold an exposed item."""
+    def filled(self) -> Bools:
+        """Mark the positions that hold an exposed item, bool [n, L]."""
         return np.arange(self.labels.shape[1]) < self.lengths[:, None]
 
     @property
     def digest(self) -> str:
-        """SHA-256 of all arrays, in hex: whether two runs trained on the same lists."""
+        """Compute the SHA-256 of all arrays, in hex, to compare data sets by."""
         return digest(self._arrays())
 
     @property
@@ -64,13 +64,16 @@ class ListArrays:
         """Tell whether any exposed item has an embedding."""
         return bool(self.features["embeddings"].any())
 
-    def take(self, rows: NDArray[np.int64]) -> ListArrays:
-        """The lists at `rows`, in that order."""
+    def take(self, rows: Ints) -> ListArrays:
+        """Select the lists at `rows`, in that order."""
         features = {name: values[rows] for name, values in self.features.items()}
         return ListArrays(features, self.labels[rows], self.observed[rows], self.lengths[rows])
 
     def tensors(self, device: torch.device) -> Batch:
-        """All lists as tensors on one device. Lists are small, so a data set is moved once, not batch by batch."""
+        """Copy all lists to one device as tensors.
+
+        Lists are small, so a data set is moved once, not batch by batch.
+        """
         return {name: torch.from_numpy(values).to(device) for name, values in self._arrays().items()}
 
     def _arrays(self) -> Arrays:
@@ -78,14 +81,28 @@ class ListArrays:
 
 
 def encode_lists(records: Sequence[ListRecord], spec: FeatureSpec, list_length: int) -> ListArrays:
-    """Encode the exposed part of every record. Raises `ValueError` naming the list and the field that cannot be."""
-    encoder = Encoder(spec)
-    chunks = [_encode_chunk(encoder, records[i : i + _CHUNK], list_length) for i in range(0, len(records), _CHUNK)]
-    if not chunks:
+    """Encode the exposed part of every record, at most `list_length` items of each.
+
+    Raises `ValueError` naming the list and the field that cannot be encoded.
+    """
+    if not records:
         raise ValueError("there are no lists to encode")
-    features = join_chunks(chunks)
+    shown = [record.exposed[:list_length] for record in records]
     labels, observed = encode_labels(records, list_length)
-    return ListArrays(features, labels, observed, _lengths(records, list_length))
+    lengths = np.array([len(places) for places in shown], np.int64)
+    return ListArrays(encode_features(records, spec, shown, list_length), labels, observed, lengths)
+
+
+def encode_features(
+    records: Sequence[ListRecord], spec: FeatureSpec, places: Sequence[Sequence[int]], width: int
+) -> Arrays:
+    """Encode each record's user and its candidates at `places`, padded with zeros to `width`.
+
+    Raises `ValueError` naming the list and the field that cannot be encoded.
+    """
+    encoder = Encoder(spec)
+    spans = [slice(start, start + _CHUNK) for start in range(0, len(records), _CHUNK)]
+    return join_chunks([_encode_chunk(encoder, records[s], places[s], width) for s in spans])
 
 
 def join_chunks(chunks: Sequence[Arrays]) -> Arrays:
@@ -97,14 +114,14 @@ def join_chunks(chunks: Sequence[Arrays]) -> Arrays:
     return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
 
 
-def encode_labels(records: Sequence[ListRecord], list_length: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """`labels` [n, L, 3] and `observed` [n, 3] of `ListArrays`."""
+def encode_labels(records: Sequence[ListRecord], list_length: int) -> tuple[Floats32, Bools]:
+    """Encode `labels` [n, L, 3] and `observed` [n, 3] of `ListArrays`."""
     observed = np.array([[True, r.purchases is not None, r.gmv is not None] for r in records])
     return _labels(records, list_length), observed
 
 
 def digest(arrays: Arrays) -> str:
-    """SHA-256 of named arrays, in hex: whether two runs saw the same data."""
+    """Compute the SHA-256 of named arrays, in hex, to compare data by."""
     hashed = hashlib.sha256()
     for name, values in sorted(arrays.items()):
         hashed.update(f"{name} {values.dtype} {values.shape}".encode())
@@ -112,8 +129,8 @@ def digest(arrays: Arrays) -> str:
     return hashed.hexdigest()
 
 
-def batches(data: Batch, size: int, order: NDArray[np.int64] | None = None) -> Iterator[Batch]:
-    """Cut `data` into batches of at most `size` lists, in `order` if given, else as they come."""
+def batches(data: Batch, size: int = 1024, order: Ints | None = None) -> Iterator[Batch]:
+    """Cut `data` into batches of at most `size` lists, in `order` if given."""
     count = len(data["lengths"])
     rows = torch.from_numpy(np.arange(count) if order is None else order).to(data["lengths"].device)
     for start in range(0, count, size):
@@ -121,18 +138,21 @@ def batches(data: Batch, size: int, order: NDArray[np.int64] | None = None) -> I
         yield {name: values[chosen] for name, values in data.items()}
 
 
-def epoch_order(count: int, *, seed: int, epoch: int) -> NDArray[np.int64]:
-    """A permutation that depends on seed and epoch only, so a resumed run shuffles as an uninterrupted one."""
+def epoch_order(count: int, *, seed: int, epoch: int) -> Ints:
+    """Draw a permutation from seed and epoch alone.
+
+    So a resumed run shuffles as an uninterrupted one.
+    """
     return np.random.default_rng([seed, epoch]).permutation(count)
 
 
 def seen_by(model: nn.Module, batch: Batch, spec: FeatureSpec) -> Batch:
-    """What a model gets to see of a batch: all of it, but for some hidden values while it trains."""
+    """Hide some values of a batch while the model trains, none otherwise."""
     return hide_values(batch, spec, UNKNOWN_RATE) if model.training else batch
 
 
 def hide_values(batch: Batch, spec: FeatureSpec, rate: float) -> Batch:
-    """The batch with each categorical value replaced by its field's unknown bucket with probability `rate`.
+    """Replace each categorical value by its unknown bucket with probability `rate`.
 
     Training lists hold few or no unknown values, yet serving meets them; without this, that bucket's embedding would
     stay as it was initialised.
@@ -145,17 +165,19 @@ def hide_values(batch: Batch, spec: FeatureSpec, rate: float) -> Batch:
     return hidden
 
 
-def _encode_chunk(encoder: Encoder, records: Sequence[ListRecord], list_length: int) -> Arrays:
-    shown = [[r.candidates[i] for i in r.exposed[:list_length]] for r in records]
+def _encode_chunk(
+    encoder: Encoder, records: Sequence[ListRecord], places: Sequence[Sequence[int]], width: int
+) -> Arrays:
+    chosen = [[record.candidates[i] for i in own] for record, own in zip(records, places, strict=True)]
+    flat = [candidate for candidates in chosen for candidate in candidates]
     try:
-        users = [encoder.encode_user(r.user, r.context) for r in records]
-        flat = [c for candidates in shown for c in candidates]
+        users = [encoder.encode_user(record.user, record.context) for record in records]
         items = {**encoder.encode_items(flat), "embeddings": unit_embeddings(flat)}
     except FeatureError:
-        _name_broken_list(encoder, records, shown)
+        _name_broken_list(encoder, records, chosen, places)
         raise
-    filled = np.arange(list_length) < _lengths(records, list_length)[:, None]
-    arrays: Arrays = {name: np.stack([u[name] for u in users]) for name in users[0]}
+    filled = np.arange(width) < np.array([len(candidates) for candidates in chosen])[:, None]
+    arrays: Arrays = {name: np.stack([user[name] for user in users]) for name in users[0]}
     for name, values in items.items():
         padded = np.zeros((*filled.shape, *values.shape[1:]), values.dtype)
         padded[filled] = values
@@ -163,20 +185,21 @@ def _encode_chunk(encoder: Encoder, records: Sequence[ListRecord], list_length: 
     return arrays
 
 
-def _name_broken_list(encoder: Encoder, records: Sequence[ListRecord], shown: Sequence[Sequence[Candidate]]) -> None:
-    for record, candidates in zip(records, shown, strict=True):
+def _name_broken_list(
+    encoder: Encoder,
+    records: Sequence[ListRecord],
+    chosen: Sequence[Sequence[Candidate]],
+    places: Sequence[Sequence[int]],
+) -> None:
+    for record, candidates, own in zip(records, chosen, places, strict=True):
         try:
             encoder.encode_user(record.user, record.context)
-            encoder.encode_items(candidates, record.exposed[: len(candidates)])
+            encoder.encode_items(candidates, own)
         except FeatureError as error:
             raise ValueError(f"list {record.request_id!r}: {error}") from error
 
 
-def _lengths(records: Sequence[ListRecord], list_length: int) -> NDArray[np.int64]:
-    return np.array([min(len(r.exposed), list_length) for r in records], np.int64)
-
-
-def _labels(records: Sequence[ListRecord], list_length: int) -> NDArray[np.float32]:
+def _labels(records: Sequence[ListRecord], list_length: int) -> Floats32:
     labels = np.zeros((len(records), list_length, 3), np.float32)
     for row, record in zip(labels, records, strict=True):
         for column, values in enumerate((record.clicks, record.purchases, record.gmv)):

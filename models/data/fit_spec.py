@@ -1,7 +1,7 @@
-"""Fit a `FeatureSpec` to list records: which fields there are, their vocabularies, and how numbers are standardised.
+"""Fit a `FeatureSpec` to list records: fields, vocabularies and standardisation.
 
-It looks at what was exposed only: a category that no exposed item has would get an embedding that is never trained.
-Labels are never read. It knows nothing about arrays of features (see `features.py`) or models.
+It reads exposed items only: a category that no exposed item has would get an embedding that is never trained. Labels
+are never read.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from models.contract.arrays import Floats
 from models.contract.features import Scalar, canonical_text
 from models.contract.spec import Category, FeatureSpec, Field, Hashed, Number, Transform
 from models.data.lists import ListRecord
@@ -34,13 +34,13 @@ def fit_spec(
     min_count: int = MIN_COUNT,
     hash_buckets: int = HASH_BUCKETS,
 ) -> FeatureSpec:
-    """The spec of the training lists; the same records always give the same fingerprint.
+    """Fit the spec to training lists; the same records always give the same fingerprint.
 
     A field with a string or only booleans is categorical: up to `max_vocabulary` values make a vocabulary of those seen
     at least `min_count` times (the rest share the unknown bucket, which is how that bucket gets trained); more are
     hashed into a power of two of buckets, no fewer than there are values unless `hash_buckets` caps it. Every other
-    field is a number: ids that are written as numbers must come as strings. Scores in 0..1 become logits; the price
-    and non-negative numbers with a long tail become logarithms; what is missing takes the median.
+    field is a number: ids that are written as numbers must come as strings. Scores in 0..1 become logits; the price and
+    non-negative numbers with a long tail become logarithms; missing numbers take the median.
 
     Raises `ValueError` if there are no records, or naming the field that holds NaN or an infinity.
     """
@@ -105,14 +105,14 @@ def _score(name: str, values: Sequence[Scalar]) -> Number:
     return _number(name, numbers, "logit" if is_probability else "identity")
 
 
-def _numeric(path: str, values: Sequence[Scalar]) -> NDArray[np.float64]:
+def _numeric(path: str, values: Sequence[Scalar]) -> Floats:
     numbers = np.array([float(v) for v in values if v is not None])
     if not np.isfinite(numbers).all():
         raise ValueError(f"{path}: holds {numbers[~np.isfinite(numbers)][0]}, not a finite number")
     return numbers
 
 
-def _number(name: str, values: NDArray[np.float64], transform: Transform) -> Number:
+def _number(name: str, values: Floats, transform: Transform) -> Number:
     x = _transformed(values, transform)
     std = float(x.std())
     # A constant column carries nothing; leave its scale alone rather than blow rounding errors up.
@@ -120,7 +120,7 @@ def _number(name: str, values: NDArray[np.float64], transform: Transform) -> Num
     return Number(name, float(x.mean()), std if usable else 1.0, float(np.median(values)), transform)
 
 
-def _transformed(values: NDArray[np.float64], transform: Transform) -> NDArray[np.float64]:
+def _transformed(values: Floats, transform: Transform) -> Floats:
     if transform == "log1p":
         return np.log1p(values)
     if transform == "logit":
@@ -129,13 +129,13 @@ def _transformed(values: NDArray[np.float64], transform: Transform) -> NDArray[n
     return values
 
 
-def _has_long_tail(values: NDArray[np.float64]) -> bool:
+def _has_long_tail(values: Floats) -> bool:
     if values.min() < 0:
         return False
     skew = _skewness(values)
     return skew > _HEAVY_SKEW and abs(_skewness(np.log1p(values))) < skew
 
 
-def _skewness(values: NDArray[np.float64]) -> float:
+def _skewness(values: Floats) -> float:
     std = float(values.std())
     return 0.0 if std == 0 else float((((values - values.mean()) / std) ** 3).mean())

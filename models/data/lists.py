@@ -1,7 +1,8 @@
-"""The list record: one request, what was shown for it, and what came of it; and its Parquet form.
+"""Read and write list records: a request, the list shown for it, and its outcomes.
 
-Every dataset adapter writes this and training reads it, so it is also the one format in which users bring data of
-their own. One row per request; `write_lists` is atomic and `read_lists` names the row and column of a broken record.
+Every dataset adapter writes this Parquet form and training reads it, so it is also the one format in which users bring
+data of their own. One row per request; `write_lists` is atomic and `read_lists` names the row and column of a broken
+record.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any, Final, Literal, cast, get_args
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from tqdm import tqdm
 
 from models.contract.features import Scalar
 from models.data.arrow_columns import ColumnError, lengths, lists, mapping_array, mappings, members, scalars, texts
@@ -30,12 +32,12 @@ _COLUMNS: Final = (
 
 
 class ListFileError(ValueError):
-    """A list file that cannot be used. The message names file, row (from 0) and column."""
+    """Report a list file that cannot be used, by file, row (from 0) and column."""
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """An item that the ranking stage proposed, with that stage's scores."""
+    """Hold an item that the ranking stage proposed, with that stage's scores."""
 
     id: str
     scores: Mapping[str, float] = field(default_factory=dict)
@@ -46,10 +48,11 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class ListRecord:
-    """One request. `exposed` are indices into `candidates` in the order shown; the labels run along it.
+    """Hold one request, the list shown for it and its outcomes.
 
-    `clicks` and `purchases` are 0 or 1 per exposed position and `gmv` is currency; `purchases` and `gmv` are None where
-    the log does not record them, which is not the same as none having happened.
+    `exposed` are indices into `candidates` in the order shown; the labels run along it. `clicks` and `purchases` are 0
+    or 1 per exposed position and `gmv` is currency; `purchases` and `gmv` are None where the log does not record them,
+    which is not the same as none having happened.
     """
 
     request_id: str
@@ -64,10 +67,10 @@ class ListRecord:
 
 
 def write_lists(path: Path, records: Iterable[ListRecord], metadata: Mapping[str, Any]) -> int:
-    """Write records and `metadata` (source, seed, …) to a Parquet file; returns how many.
+    """Write records and `metadata` (source, seed, …) to Parquet; return the number of records.
 
-    Every record is checked first and the file appears under its name only when complete. A feature that is None is
-    not written, as if it were absent. Raises `ListFileError`.
+    Every record is checked first and the file appears under its name only when complete. A feature that is None is not
+    written, as if it were absent. Raises `ListFileError`.
     """
     note = {_METADATA_KEY: json.dumps(dict(metadata), sort_keys=True).encode()}
     tables, seen = [], set[str]()
@@ -88,13 +91,16 @@ def write_lists(path: Path, records: Iterable[ListRecord], metadata: Mapping[str
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
-    """What `write_lists` was given as metadata; empty for a file that someone else wrote."""
+    """Read the metadata that `write_lists` wrote; empty for files of another origin."""
     raw = (_open(path).schema_arrow.metadata or {}).get(_METADATA_KEY, b"{}")
     return dict(json.loads(raw))
 
 
 def read_lists(path: Path, split: Split | None = None) -> Iterator[ListRecord]:
-    """The records of a file, in order, of one split if given. Raises `ListFileError` naming row and column."""
+    """Read the records of a file in order, of one split if given.
+
+    Raises `ListFileError` naming row and column.
+    """
     source = _open(path)
     missing = [c for c in _COLUMNS if c not in source.schema_arrow.names and c not in ("purchases", "gmv")]
     if missing:
@@ -107,6 +113,14 @@ def read_lists(path: Path, split: Split | None = None) -> Iterator[ListRecord]:
             row += 1
             if split is None or record.split == split:
                 yield record
+
+
+def read_splits(path: Path) -> dict[Split, Sequence[ListRecord]]:
+    """Read the records of a list file by split, including empty splits. Raises `ListFileError`."""
+    splits: dict[Split, list[ListRecord]] = {name: [] for name in get_args(Split)}
+    for record in tqdm(read_lists(path), desc="read", unit="list", disable=None):
+        splits[record.split].append(record)
+    return {**splits}
 
 
 def _open(path: Path) -> pq.ParquetFile:
@@ -244,7 +258,7 @@ def _label_problems(record: ListRecord) -> Iterator[tuple[str, str]]:
 
 
 def _sound(candidate: Candidate) -> bool:
-    """Whether all is well with a candidate; quick, since files hold millions."""
+    """Check a candidate quickly, since files hold millions."""
     try:
         return (
             type(candidate.id) is str

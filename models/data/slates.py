@@ -1,10 +1,10 @@
-"""Whole requests as padded arrays: every candidate, and which of them were shown. What generators learn from.
+"""Encode whole requests as padded arrays: every candidate, and the list shown.
 
-`batches.py` holds the exposed lists only, which is all that a value model trains on. Here all candidates are encoded,
-once, and lists are indices into them.
+Generators learn from these. `batches.py` holds the exposed lists only, which is all that a value model trains on. Here
+all candidates are encoded, once, and lists are indices into them.
 
-Axis letters: n requests, N candidates (padded to the longest), L positions, C categorical columns, F number columns,
-S scores.
+Axis letters: n requests, N candidates (padded to the longest), L positions, C categorical columns, F number columns, S
+scores.
 """
 
 from __future__ import annotations
@@ -15,52 +15,51 @@ from typing import Final
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from models.contract.features import Arrays, Encoder, FeatureError, unit_embeddings
+from models.contract.arrays import Bools, Floats32, Ints
+from models.contract.features import Arrays
 from models.contract.spec import FeatureSpec
-from models.data.batches import Batch, digest, encode_labels, join_chunks
+from models.data.batches import Batch, digest, encode_features, encode_labels
 from models.data.lists import ListRecord
 
 REQUEST_ARRAYS: Final = ("user_ids", "user_numbers")
 ITEM_ARRAYS: Final = ("item_ids", "item_numbers", "item_scores", "priors", "price", "embeddings")
-_CHUNK = 1024
 
 
 @dataclass(frozen=True)
 class SlateArrays:
-    """n requests with all their candidates.
+    """Hold n requests with all their candidates.
 
     `features`: ``user_ids`` [n, C], ``user_numbers`` [n, F], ``item_ids`` [n, N, C], ``item_numbers`` [n, N, F],
     ``item_scores`` [n, N, S], ``priors`` [n, N, O], ``price`` [n, N] in currency, ``embeddings`` [n, N, E] (unit rows
-    or zeros) and ``valid`` bool [n, N] (False: padding).
-    `exposed` int64 [n, L] holds the candidates shown, in order, −1 past the end; `lengths` int64 [n] says how many.
-    `labels` [n, L, 3] and `observed` [n, 3] as in `batches.ListArrays`.
+    or zeros) and ``valid`` bool [n, N] (False: padding). `exposed` int64 [n, L] holds the candidates shown, in order,
+    −1 past the end; `lengths` int64 [n] counts them. `labels` [n, L, 3] and `observed` [n, 3] as in
+    `batches.ListArrays`.
     """
 
     request_ids: tuple[str, ...]
     features: Arrays
-    exposed: NDArray[np.int64]
-    lengths: NDArray[np.int64]
-    labels: NDArray[np.float32]
-    observed: NDArray[np.bool_]
+    exposed: Ints
+    lengths: Ints
+    labels: Floats32
+    observed: Bools
 
     def __len__(self) -> int:
         return len(self.lengths)
 
     @property
     def candidates(self) -> int:
-        """N: the most candidates of a request."""
+        """Return N, the most candidates of a request."""
         return int(self.features["valid"].shape[1])
 
     @property
     def digest(self) -> str:
-        """SHA-256 of all arrays, in hex: whether two runs saw the same requests."""
+        """Compute the SHA-256 of all arrays, in hex, to compare requests by."""
         return digest(self.arrays())
 
     def arrays(self) -> Arrays:
-        """Features, ``exposed``, ``lengths``, ``labels`` and ``observed`` in one table."""
+        """Join features, ``exposed``, ``lengths``, ``labels`` and ``observed`` in one table."""
         return {
             **self.features,
             "exposed": self.exposed,
@@ -70,11 +69,11 @@ class SlateArrays:
         }
 
     def tensors(self, device: torch.device) -> Batch:
-        """All of `arrays` as tensors on one device."""
+        """Copy all `arrays` to one device as tensors."""
         return {name: torch.from_numpy(values).to(device) for name, values in self.arrays().items()}
 
-    def take(self, rows: NDArray[np.int64]) -> SlateArrays:
-        """The requests at `rows`, in that order."""
+    def take(self, rows: Ints) -> SlateArrays:
+        """Select the requests at `rows`, in that order."""
         return SlateArrays(
             tuple(self.request_ids[i] for i in rows.tolist()),
             {name: values[rows] for name, values in self.features.items()},
@@ -86,12 +85,15 @@ class SlateArrays:
 
 
 def encode_slates(records: Sequence[ListRecord], spec: FeatureSpec, list_length: int) -> SlateArrays:
-    """Encode every candidate of every record. Raises `ValueError` naming the list and the field that cannot be."""
+    """Encode every candidate of every record.
+
+    Raises `ValueError` naming the list and the field that cannot be encoded.
+    """
     if not records:
         raise ValueError("there are no lists to encode")
-    encoder = Encoder(spec)
-    width = max(len(r.candidates) for r in records)
-    chunks = [_encode_chunk(encoder, records[i : i + _CHUNK], width) for i in range(0, len(records), _CHUNK)]
+    places = [range(len(record.candidates)) for record in records]
+    width = max(map(len, places))
+    valid = np.arange(width) < np.array([len(own) for own in places])[:, None]
     exposed = np.full((len(records), list_length), -1, np.int64)
     for row, record in zip(exposed, records, strict=True):
         shown = record.exposed[:list_length]
@@ -99,7 +101,7 @@ def encode_slates(records: Sequence[ListRecord], spec: FeatureSpec, list_length:
     labels, observed = encode_labels(records, list_length)
     return SlateArrays(
         request_ids=tuple(r.request_id for r in records),
-        features=join_chunks(chunks),
+        features=encode_features(records, spec, places, width) | {"valid": valid},
         exposed=exposed,
         lengths=(exposed >= 0).sum(axis=1),
         labels=labels,
@@ -108,36 +110,11 @@ def encode_slates(records: Sequence[ListRecord], spec: FeatureSpec, list_length:
 
 
 def list_features(batch: Mapping[str, Tensor], requests: Tensor, lists: Tensor) -> Batch:
-    """The features of `lists` int64 [M, T], candidates of `requests` [M]: those of items [M, T, …], of users [M, …].
+    """Gather the features of `lists` int64 [M, T] of `requests` [M].
 
-    Past a list's end (−1) they are the first candidate's. Arrays that `batch` lacks are left out.
+    `lists` hold candidates. Features of items become [M, T, …], those of users [M, …]. Past a list's end (−1) they are
+    the first candidate's. Arrays that `batch` lacks are left out.
     """
     chosen = lists.clamp(min=0)
     items = {name: batch[name][requests[:, None], chosen] for name in ITEM_ARRAYS if name in batch}
     return items | {name: batch[name][requests] for name in REQUEST_ARRAYS if name in batch}
-
-
-def _encode_chunk(encoder: Encoder, records: Sequence[ListRecord], width: int) -> Arrays:
-    try:
-        users = [encoder.encode_user(r.user, r.context) for r in records]
-        flat = [c for r in records for c in r.candidates]
-        items = {**encoder.encode_items(flat), "embeddings": unit_embeddings(flat)}
-    except FeatureError:
-        _name_broken_list(encoder, records)
-        raise
-    valid = np.arange(width) < np.array([len(r.candidates) for r in records])[:, None]
-    arrays: Arrays = {name: np.stack([u[name] for u in users]) for name in users[0]}
-    for name, values in items.items():
-        padded = np.zeros((*valid.shape, *values.shape[1:]), values.dtype)
-        padded[valid] = values
-        arrays[name] = padded
-    return arrays | {"valid": valid}
-
-
-def _name_broken_list(encoder: Encoder, records: Sequence[ListRecord]) -> None:
-    for record in records:
-        try:
-            encoder.encode_user(record.user, record.context)
-            encoder.encode_items(record.candidates)
-        except FeatureError as error:
-            raise ValueError(f"list {record.request_id!r}: {error}") from error

@@ -1,0 +1,1 @@
+"""Convert each data source to list records, one file per source."""

@@ -1,7 +1,7 @@
-"""Large CSV files as arrays of numbers, read block by block, with errors that name file, line and column.
+"""Read large CSV files as arrays of numbers, block by block.
 
-`table.py` keeps every cell as text, which tens of millions of rows do not allow. Knows the form only: what a column
-means is its adapter's business. Lines count from 1, the header included; blanks around names and values are nothing.
+`table.py` keeps every cell as text, which tens of millions of rows do not allow. Errors name file, line and column.
+Lines count from 1, the header included; blanks around names and values are ignored.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pyarrow import csv
 
 from models.datasets.table import TableError
 
-Kind = Literal["integer", "optional integer", "number", "text"]
+ColumnKind = Literal["integer", "optional integer", "number", "text"]
 """Whole numbers of at least 0 (an optional one is −1 where it is missing), other numbers of at least 0, or text."""
 
 Values = NDArray[Any]
@@ -30,7 +30,7 @@ _NUMBER: Final = r"^[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]{1,2})?$"
 
 
 class Columns:
-    """Arrays of one length. A column of text holds numbers, into `words` [column]."""
+    """Hold arrays of one length; a column of text holds numbers, into `words` [column]."""
 
     def __init__(self, path: Path, arrays: dict[str, Values], words: dict[str, list[str]]) -> None:
         self.path = path
@@ -41,14 +41,15 @@ class Columns:
         return self._arrays[name]
 
     def error(self, row: int, column: str, problem: str) -> TableError:
-        """An error about row `row` (from 0)."""
+        """Make an error about row `row` (from 0)."""
         return TableError(f"{self.path}: line {row + 2}, column {column}: {problem}")
 
 
-def read_columns(path: Path, kinds: Mapping[str, Kind]) -> Columns:
-    """Read the columns named in `kinds` from a CSV file with a header, plain or gzip (by its name).
+def read_columns(path: Path, kinds: Mapping[str, ColumnKind]) -> Columns:
+    """Read the columns named in `kinds` from a CSV file with a header.
 
-    Raises `TableError` for a missing file or column, a row of another width, or a value that is not of its kind.
+    It may be plain or gzip (by its name). Raises `TableError` for a missing file or column, a row of another width, or
+    a value that is not of its kind.
     """
     parts: dict[str, list[Values]] = {name: [] for name in kinds}
     words: dict[str, dict[str, int]] = {name: {} for name, kind in kinds.items() if kind == "text"}
@@ -69,8 +70,8 @@ def read_columns(path: Path, kinds: Mapping[str, Kind]) -> Columns:
     return Columns(path, arrays, {name: list(seen) for name, seen in words.items()})
 
 
-def _open(path: Path, kinds: Mapping[str, Kind]) -> tuple[csv.CSVStreamingReader, dict[str, str]]:
-    """A reader of the columns as text, and the name in the header that each of them has."""
+def _open(path: Path, kinds: Mapping[str, ColumnKind]) -> tuple[csv.CSVStreamingReader, dict[str, str]]:
+    """Open the columns as text; return the reader and each column's name in the header."""
     options = csv.ReadOptions(use_threads=False, block_size=_BLOCK)
     parse = csv.ParseOptions(ignore_empty_lines=False)
     with csv.open_csv(path, read_options=options, parse_options=parse) as header:
@@ -85,8 +86,10 @@ def _open(path: Path, kinds: Mapping[str, Kind]) -> tuple[csv.CSVStreamingReader
     return csv.open_csv(path, read_options=options, parse_options=parse, convert_options=convert), names
 
 
-def _parse(path: Path, first: int, name: str, text: pa.Array, kind: Kind, words: dict[str, dict[str, int]]) -> Values:
-    """One block of a column, whose first row is row `first` of the file."""
+def _parse(
+    path: Path, first: int, name: str, text: pa.Array, kind: ColumnKind, words: dict[str, dict[str, int]]
+) -> Values:
+    """Parse one block of a column, whose first row is row `first` of the file."""
     empty = pc.is_in(text, value_set=pa.array(_NULLS))
     if kind != "optional integer":
         _require(path, first, name, text, pc.invert(empty), "is empty")
@@ -110,7 +113,7 @@ def _require(path: Path, first: int, name: str, text: pa.Array, sound: pa.Array,
 
 
 def _numbered(text: pa.Array, seen: dict[str, int]) -> Values:
-    """The number of each value, in order of appearance over all blocks."""
+    """Number each value, in order of appearance over all blocks."""
     encoded = text.dictionary_encode()
     numbers = [seen.setdefault(word, len(seen)) for word in encoded.dictionary.to_pylist()]
     codes: Values = np.array(numbers, np.int64)[encoded.indices.to_numpy()]

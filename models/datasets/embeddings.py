@@ -1,6 +1,6 @@
-"""Item embeddings for MMR from item attributes: a truncated SVD of the standardised attribute matrix.
+"""Embed items by their attributes for MMR: a truncated SVD.
 
-Uses attributes only, never labels, and learns scales and directions from the rows it is told to.
+The matrix of standardised attributes holds no labels, and scales and directions are learnt from the rows to fit only.
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from models.contract.arrays import Bools, Floats, Ints
 
 WIDTH: Final = 16
 _FEWEST: Final = 20
@@ -23,14 +22,15 @@ _ROWS: Final = 1 << 16
 def attribute_embeddings(
     numbers: Mapping[str, Floats],
     categories: Mapping[str, Sequence[str]],
-    fit: NDArray[np.bool_],
+    fit: Bools,
     *,
     width: int = WIDTH,
 ) -> Floats:
-    """Embeddings [n, E] of n items; E is `width`, or the number of attributes if that is fewer.
+    """Compute embeddings [n, E] of n items.
 
-    Numbers are standardised (missing: the mean) and categories that occur at least 20 times among the rows to `fit`
-    become centred indicators. Of each direction the largest part is positive.
+    E is `width`, or the number of attributes if that is fewer. Numbers are standardised (missing: the mean) and
+    categories that occur at least 20 times among the rows to `fit` become centred indicators. Of each direction the
+    largest part is positive.
     """
     attributes: list[_Number | _Indicator] = [_Number.of(values, fit) for values in numbers.values()]
     attributes += [i for values in categories.values() for i in _indicators(values, fit)]
@@ -46,20 +46,20 @@ def attribute_embeddings(
 
 
 def describe_embedding(attributes: Sequence[str], fitted_on: str) -> str:
-    """One sentence for a list file's metadata."""
+    """Describe the embedding in one sentence, for a list file's metadata."""
     return f"truncated SVD of the standardised item attributes ({', '.join(attributes)}), fitted on {fitted_on}"
 
 
 @dataclass(frozen=True, eq=False)
 class _Number:
-    """A standardised number."""
+    """Standardise a number."""
 
     values: Floats
     mean: float
     std: float
 
     @classmethod
-    def of(cls, values: Floats, fit: NDArray[np.bool_]) -> _Number:
+    def of(cls, values: Floats, fit: Bools) -> _Number:
         known = values[fit & ~np.isnan(values)]
         return cls(values, float(known.mean()), float(known.std()) or 1.0) if len(known) else cls(values, 0.0, np.inf)
 
@@ -71,9 +71,9 @@ class _Number:
 
 @dataclass(frozen=True, eq=False)
 class _Indicator:
-    """Whether an item is of a category, centred."""
+    """Indicate membership of a category, centred."""
 
-    codes: NDArray[np.int64]
+    codes: Ints
     code: int
     share: float
 
@@ -82,8 +82,11 @@ class _Indicator:
         return centred
 
 
-def _indicators(values: Sequence[str], fit: NDArray[np.bool_]) -> list[_Indicator]:
-    """One for each category that is common enough, in the order of their names; none for what is missing."""
+def _indicators(values: Sequence[str], fit: Bools) -> list[_Indicator]:
+    """Make an indicator of each category that is common enough, sorted by name.
+
+    Missing values get none.
+    """
     numbers: dict[str, int] = {}
     codes = np.array([numbers.setdefault(value, len(numbers)) for value in values], np.int64)
     counts = np.bincount(codes[fit], minlength=len(numbers))

@@ -1,11 +1,11 @@
-"""Expedia hotel searches (Kaggle "Personalize Expedia Hotel Searches", ICDM 2013), its columns as published.
+"""Convert Expedia hotel searches (Kaggle, ICDM 2013) to list records.
 
-`price_usd` is the price of one night and one room: among booked rows the median of
-``gross_bookings_usd / (price_usd · nights · rooms)`` is about 1.14 in every country with enough bookings (taxes and
-fees), so no country quotes whole stays, whatever the competition's notes fear. The candidate's price is the stay,
-``price_usd · nights · rooms``, and so is the GMV of a booked row, which keeps GMV in the unit that the planner sums;
-``gmv="gross"`` takes `gross_bookings_usd` instead (noisier: single rows are off by 0.1 to 40 times). Nightly prices
-above `MAX_NIGHTLY` are data errors in the full file and are cut to it.
+`price_usd` is the price of one night and one room: among booked rows the median of ``gross_bookings_usd / (price_usd ·
+nights · rooms)`` is about 1.14 in every country with enough bookings (taxes and fees). So no country quotes whole
+stays, although the competition's notes say that some might. The candidate's price is the stay, ``price_usd · nights ·
+rooms``, and so is the GMV of a booked row, which keeps GMV in the unit that the planner sums; ``gmv="gross"`` takes
+`gross_bookings_usd` instead (noisier: single rows are off by 0.1 to 40 times). Nightly prices above `MAX_NIGHTLY` are
+data errors in the full file and are cut to it.
 
 `position` orders the list and `random_bool` goes to the metadata; neither is a feature.
 """
@@ -18,18 +18,10 @@ from typing import Final, Literal
 
 import numpy as np
 
+from models.contract.arrays import Floats, Ints
 from models.data.lists import Split
 from models.datasets.embeddings import attribute_embeddings, describe_embedding
-from models.datasets.impressions import (
-    Columns,
-    Floats,
-    Impressions,
-    Ints,
-    check_distinct,
-    group_rows,
-    rank_share,
-    relative,
-)
+from models.datasets.impressions import FeatureColumns, Impressions, check_distinct, group_rows, rank_share, relative
 from models.datasets.priors import CROSS_FIT_FOLDS, DESCRIPTION, TEST, conditional, cross_fit
 from models.datasets.source import ListSource
 from models.datasets.splits import VALID_SHARE, check_fold, cross_fit_folds, fold_split, share_split
@@ -54,7 +46,7 @@ _EMBEDDED: Final = (
 
 
 def read_impressions(path: Path, *, gmv: Gmv = "stay") -> tuple[Impressions, Ints, list[str]]:
-    """The searches of a file, which rows were booked, and the ids of the searches shown in random order.
+    """Read searches, their booked rows, and the ids of those in random order.
 
     Raises `TableError` for a broken row.
     """
@@ -87,10 +79,10 @@ def read_impressions(path: Path, *, gmv: Gmv = "stay") -> tuple[Impressions, Int
 def load(
     path: Path, *, fold: int, folds: int, seed: int, gmv: Gmv = "stay", randomised_test: bool = False
 ) -> ListSource:
-    """The searches as list records; fold `fold` of `folds` is test. Raises `TableError` for a broken row.
+    """Load the searches as list records; fold `fold` of `folds` is test.
 
-    With `randomised_test` no fold is: the test lists are those shown in random order, so that what is fitted to the
-    others has seen a ranker's lists only (`listwright evaluate randomised`).
+    With `randomised_test` the test lists are instead those shown in random order, so that models fitted to the others
+    have only seen a ranker's lists (`listwright evaluate randomised`). Raises `TableError` for a broken row.
     """
     check_fold(fold, folds)
     log, booked, random = read_impressions(path, gmv=gmv)
@@ -121,7 +113,10 @@ def load(
 
 
 def _random_order_is_test(request_ids: Sequence[str], random: Sequence[str], *, seed: int) -> list[Split]:
-    """The split of each search. Raises `ValueError` where that leaves nothing to test on, or to learn from."""
+    """Assign the split of each search: test if shown in random order.
+
+    Raises `ValueError` where that leaves nothing to test on, or to learn from.
+    """
     known = frozenset(random)
     if not 0 < len(known) < len(request_ids):
         raise ValueError(
@@ -139,7 +134,7 @@ def _priors(log: Impressions, booked: Ints, groups: Ints, *, seed: int) -> dict[
     return {"ctr": click, "cvr": conditional(booking, click)}
 
 
-def _user(table: Table, order: Ints) -> Columns:
+def _user(table: Table, order: Ints) -> FeatureColumns:
     return {
         "visitor_country": table.ordered("visitor_location_country_id", order),
         "past_stars": _number(table, "visitor_hist_starrating", order),
@@ -147,7 +142,7 @@ def _user(table: Table, order: Ints) -> Columns:
     }
 
 
-def _context(table: Table, order: Ints) -> Columns:
+def _context(table: Table, order: Ints) -> FeatureColumns:
     return {
         "site": table.ordered("site_id", order),
         "destination": table.ordered("srch_destination_id", order),
@@ -160,7 +155,7 @@ def _context(table: Table, order: Ints) -> Columns:
     }
 
 
-def _item(table: Table, order: Ints, starts: Ints, nightly: Floats) -> Columns:
+def _item(table: Table, order: Ints, starts: Ints, nightly: Floats) -> FeatureColumns:
     def number(name: str) -> Floats:
         return _number(table, name, order)
 
@@ -192,8 +187,11 @@ def _item(table: Table, order: Ints, starts: Ints, nightly: Floats) -> Columns:
     }
 
 
-def _competitors(table: Table, order: Ints) -> Columns:
-    """How many of eight competitors are cheaper, dearer or sold out, and by how many percent they differ."""
+def _competitors(table: Table, order: Ints) -> FeatureColumns:
+    """Count competitors that are cheaper, dearer or sold out, and average their differences.
+
+    There are eight; differences are in percent.
+    """
     rate = np.stack([_number(table, f"comp{i}_rate", order) for i in _COMPETITORS])
     sold_out = np.stack([_number(table, f"comp{i}_inv", order) for i in _COMPETITORS])
     percent = np.stack([_number(table, f"comp{i}_rate_percent_diff", order) for i in _COMPETITORS])

@@ -1,7 +1,7 @@
-"""A log with one row per shown item, as columns, and the list records that it makes.
+"""Turn a log with one row per shown item into list records.
 
-What was shown is also all that there was to choose from, so every row is a candidate and exposed. Rows stand in the
-order of requests and, inside one, in the order shown; the order itself is no feature.
+The items shown are all that there was to choose from, so every row is a candidate and exposed. Rows stand in the order
+of requests and, inside one, in the order shown; the order itself is no feature.
 """
 
 from __future__ import annotations
@@ -10,21 +10,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
+from models.contract.arrays import Floats, Ints
 from models.contract.features import Scalar
 from models.data.lists import Candidate, ListRecord, Split
 from models.datasets.table import Table
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Column = Floats | Sequence[str]
-Columns = Mapping[str, Column]
+FeatureColumn = Floats | Sequence[str]
+FeatureColumns = Mapping[str, FeatureColumn]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Impressions:
-    """Columns along n rows; the rows of request r are ``starts[r]`` to ``starts[r + 1]``.
+    """Hold columns along n rows; request r has rows ``starts[r]`` to ``starts[r + 1]``.
 
     In `user`, `context` and `item`, text is a category and a float array a number; "" and NaN are missing.
     """
@@ -36,19 +34,19 @@ class Impressions:
     clicks: Ints
     purchases: Ints | None = None
     gmv: Floats | None = None
-    user: Columns = field(default_factory=dict)
-    context: Columns = field(default_factory=dict)
-    item: Columns = field(default_factory=dict)
+    user: FeatureColumns = field(default_factory=dict)
+    context: FeatureColumns = field(default_factory=dict)
+    item: FeatureColumns = field(default_factory=dict)
 
     @property
     def request(self) -> Ints:
-        """The request number of each row, [n]."""
+        """Return the request number of each row, [n]."""
         return np.repeat(np.arange(len(self.request_ids)), np.diff(self.starts))
 
     def records(
         self, splits: Sequence[Split], scores: Mapping[str, Floats], embeddings: Floats
     ) -> Iterator[ListRecord]:
-        """The list records. `splits` runs along requests, `scores` and `embeddings` [n, E] along rows."""
+        """Make the list records. `splits` runs along requests, `scores` and `embeddings` [n, E] along rows."""
         for r, request_id in enumerate(self.request_ids):
             rows = range(int(self.starts[r]), int(self.starts[r + 1]))
             span = slice(rows.start, rows.stop)
@@ -75,7 +73,7 @@ class Impressions:
 
 
 def group_rows(requests: Sequence[str], position: Floats) -> tuple[Ints, Ints]:
-    """How to sort rows into requests (in order of first appearance) and each by position.
+    """Sort rows into requests, in order of first appearance, and each by position.
 
     Returns ``order`` [n] and ``starts`` [R + 1] into it.
     """
@@ -98,7 +96,10 @@ def check_distinct(table: Table, order: Ints, starts: Ints, column: str) -> None
 
 
 def relative(values: Floats, starts: Ints) -> Floats:
-    """`values` less the median of their list, [n]. NaN stays NaN, and a list of NaN is NaN."""
+    """Subtract the median of their list from `values`, [n].
+
+    NaN stays NaN, and a list of NaN is NaN.
+    """
     result = np.full_like(values, np.nan)
     for begin, end in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True):
         known = values[begin:end][~np.isnan(values[begin:end])]
@@ -108,7 +109,10 @@ def relative(values: Floats, starts: Ints) -> Floats:
 
 
 def rank_share(values: Floats, starts: Ints) -> Floats:
-    """The share of the other items of the list with a smaller value, ties counting half, [n]; NaN stays NaN."""
+    """Compute the share of a list's other items with a smaller value, [n].
+
+    Ties count half; NaN stays NaN.
+    """
     result = np.full_like(values, np.nan)
     for begin, end in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True):
         part = values[begin:end]
@@ -122,7 +126,7 @@ def rank_share(values: Floats, starts: Ints) -> Floats:
     return result
 
 
-def _values(columns: Columns, row: int) -> dict[str, Scalar]:
+def _values(columns: FeatureColumns, row: int) -> dict[str, Scalar]:
     found: dict[str, Scalar] = {}
     for name, column in columns.items():
         value = column[row]

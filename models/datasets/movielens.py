@@ -1,9 +1,7 @@
-"""MovieLens 1M (`ratings.dat[.gz]`, `users.dat`, `movies.dat`) as lists of six, the protocol of DeGRe's public table.
+"""Convert MovieLens 1M to lists of six (`sixes.py`), as DeGRe's public table does.
 
-A user's ratings, in order of time with ties as they stand in the file, are cut into sixes backward from the end; what
-is left over at the beginning makes no list. A rating of 5 is a click. The last six is test, the six before it valid,
-the rest train. The six rated movies are exposed; six that the user never rated, drawn with the seed, are candidates
-only. Candidates are shuffled, since clicked ones would otherwise stand first. There are no prices and no purchases.
+It reads `ratings.dat[.gz]`, `users.dat` and `movies.dat`. A rating of 5 is a click; unseen movies are those that the
+user never rated, drawn with the seed. There are no prices and no purchases.
 
 The prior ``ctr`` is P(rating 5 | rated). It sees the user's *earlier* lists and the movies' ratings by other users,
 never the list it scores and never a test list.
@@ -12,22 +10,21 @@ never the list it scores and never a test list.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from models.data.lists import Candidate, ListRecord, Split
+from models.contract.arrays import Floats, Ints
+from models.data.lists import Candidate
 from models.datasets.embeddings import attribute_embeddings, describe_embedding
-from models.datasets.priors import CROSS_FIT_FOLDS, DESCRIPTION, TEST, FoldCounts, cross_fit
+from models.datasets.priors import DESCRIPTION, FoldCounts, cross_fit
+from models.datasets.sixes import LENGTH, Request, Sixes, cut_sixes
 from models.datasets.source import ListSource
-from models.datasets.splits import cross_fit_folds
-from models.datasets.table import Floats, Ints, Table, TableError, read_delimited
+from models.datasets.table import Table, TableError, read_delimited
 
-LENGTH: Final = 6
 POSITIVE: Final = 5
 GENRES: Final = (
     "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama", "Fantasy",
@@ -39,7 +36,7 @@ _SMOOTHING: Final = 5.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Movies:
-    """The catalogue: `genres` [M, 18] of 0 and 1, `year` [M] (NaN where the title names none)."""
+    """Hold the catalogue: `genres` [M, 18] of 0 and 1, `year` [M], NaN if unknown."""
 
     ids: list[str]
     genres: Floats
@@ -48,37 +45,31 @@ class Movies:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Users:
-    """The people, in the file's order; `fields` are what a record says of each."""
+    """Hold the users, in the file's order; `fields` go into their records."""
 
     ids: list[str]
     fields: list[dict[str, str]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Sixes:
-    """T lists of `LENGTH` movies, by user and time, and every rating in that order.
+class Ratings:
+    """Hold all n ratings by user and time.
 
-    `rated` and `unrated` [T, 6] are movie numbers, `clicks` [T, 6]; `user` [T]; `start` [T] is the place of the list's
-    first rating among all ratings, whose `history_*` arrays run along ratings.
+    `sizes` [U] counts those of each user, `movie` [n] are places in `Movies`.
     """
 
-    user: Ints
-    start: Ints
-    rated: Ints
-    clicks: Ints
-    unrated: Ints
-    splits: list[Split]
-    history_user: Ints
-    history_movie: Ints
-    history_click: Ints
+    sizes: Ints
+    movie: Ints
+    click: Ints
 
 
 def load(folder: Path, *, seed: int) -> ListSource:
-    """The sixes as list records. Raises `TableError` for a missing file or a broken row."""
+    """Load the sixes as list records. Raises `TableError` for a missing file or broken row."""
     movies = read_movies(folder / "movies.dat")
     users = read_users(folder / "users.dat")
-    sixes = read_sixes(_ratings(folder), users, movies, seed=seed)
-    scores = prior_scores(sixes, users, movies, seed=seed)
+    ratings = read_ratings(_ratings_file(folder), users, movies)
+    sixes = cut_sixes(ratings.sizes, ratings.movie, ratings.click, partial(draw_unrated, ratings, movies, seed=seed))
+    scores = prior_scores(sixes, ratings, users, movies, seed=seed)
     every = np.ones(len(movies.ids), bool)
     numbers = {"year": movies.year, **dict(zip(GENRES, movies.genres.T, strict=True))}
     embeddings = attribute_embeddings(numbers, {}, every)
@@ -92,11 +83,21 @@ def load(folder: Path, *, seed: int) -> ListSource:
         "embedding": describe_embedding(["year", "18 genres"], "all movies"),
         "note": "timestamps order ratings only approximately",
     }
-    return ListSource(_records(sixes, users, movies, scores, embeddings, seed=seed), len(sixes.splits), metadata)
+    vectors = [tuple(row) for row in embeddings.tolist()]
+    features = [_movie_features(movies, m) for m in range(len(movies.ids))]
+
+    def candidate(m: int, score: float) -> Candidate:
+        return Candidate(movies.ids[m], {"ctr": score}, None, features[m], vectors[m])
+
+    def request(t: int) -> Request:
+        user = int(sixes.user[t])
+        return f"u{users.ids[user]}-{sixes.start[t]}", users.fields[user], {}
+
+    return ListSource(sixes.records(scores, candidate, request, seed=seed), len(sixes.user), metadata)
 
 
 def read_movies(path: Path) -> Movies:
-    """``id::title (year)::genre|genre``. Raises `TableError`."""
+    """Read ``id::title (year)::genre|genre``. Raises `TableError`."""
     table = read_delimited(path, ("movie", "title", "genres"), separator="::", encoding=_ENCODING)
     place = {name: i for i, name in enumerate(GENRES)}
     genres = np.zeros((table.rows, len(GENRES)))
@@ -110,7 +111,7 @@ def read_movies(path: Path) -> Movies:
 
 
 def read_users(path: Path) -> Users:
-    """``id::gender::age::occupation::zip``. Raises `TableError`."""
+    """Read ``id::gender::age::occupation::zip``. Raises `TableError`."""
     names = ("user", "gender", "age", "occupation", "zip")
     table = read_delimited(path, names, separator="::", encoding=_ENCODING)
     columns = [table.key(name) for name in names[:-1]]
@@ -118,8 +119,8 @@ def read_users(path: Path) -> Users:
     return Users(_distinct(table, "user"), fields)
 
 
-def read_sixes(path: Path, users: Users, movies: Movies, *, seed: int) -> Sixes:
-    """``user::movie::rating::timestamp``, cut into sixes. Raises `TableError`."""
+def read_ratings(path: Path, users: Users, movies: Movies) -> Ratings:
+    """Read ``user::movie::rating::timestamp``. Raises `TableError`."""
     table = read_delimited(path, ("user", "movie", "rating", "timestamp"), separator="::", encoding=_ENCODING)
     user, movie = _numbered(table, "user", users.ids), _numbered(table, "movie", movies.ids)
     click = (table.number("rating", low=1, high=5, whole=True) == POSITIVE).astype(np.int64)
@@ -130,34 +131,36 @@ def read_sixes(path: Path, users: Users, movies: Movies, *, seed: int) -> Sixes:
         again = np.setdiff1d(np.arange(len(pairs)), first)[0]
         raise table.error(int(again), "movie", "is rated twice by one user")
     order = np.lexsort((time, user))  # Stable, so ties keep the file's order.
-    user, movie, click = user[order], movie[order], click[order]
-    ends = np.flatnonzero(np.diff(user, append=-1)) + 1
-    begins = np.concatenate([[0], ends[:-1]])
-    starts = [np.arange(b + (e - b) % LENGTH, e, LENGTH) for b, e in zip(begins.tolist(), ends.tolist(), strict=True)]
-    start = np.concatenate(starts).astype(np.int64)
-    if not len(start):
+    sizes = np.bincount(user, minlength=len(users.ids))
+    if sizes.max(initial=0) < LENGTH:
         raise TableError(f"{path}: no user has {LENGTH} ratings")
-    span = start[:, None] + np.arange(LENGTH)
-    unrated = [
-        _unrated(movie[b:e], len(s), len(movies.ids), np.random.default_rng([seed, int(user[b])]))
-        for b, e, s in zip(begins.tolist(), ends.tolist(), starts, strict=True)
-    ]
-    splits = [split for s in starts for split in _splits(len(s))]
-    return Sixes(user[start], start, movie[span], click[span], np.concatenate(unrated), splits, user, movie, click)
+    return Ratings(sizes, movie[order], click[order])
 
 
-def prior_scores(sixes: Sixes, users: Users, movies: Movies, *, seed: int) -> Floats:
-    """P(rating 5) of the six rated and then the six unrated movies of every list, [T, 12]."""
-    movie = np.hstack([sixes.rated, sixes.unrated])
-    width = movie.shape[1]
-    is_test = np.array([s == "test" for s in sixes.splits])
-    inner = np.array(cross_fit_folds(users.ids, folds=CROSS_FIT_FOLDS, seed=seed), np.int64)
-    list_fold = np.where(is_test, TEST, inner[sixes.user])
-    fold, rated = np.repeat(list_fold, width), np.tile(np.arange(width) < LENGTH, len(movie))
-    labels = np.hstack([sixes.clicks, np.zeros_like(sixes.unrated)]).ravel()
+def draw_unrated(ratings: Ratings, movies: Movies, user: Ints, *, seed: int) -> Ints:
+    """Draw `LENGTH` movies per list that its user never rated, [T, 6].
+
+    `user` [T] rises. Raises `ValueError` if a user has rated nearly all.
+    """
+    ends = np.cumsum(ratings.sizes)
+    drawn = []
+    for u, lists in zip(*np.unique(user, return_counts=True), strict=True):
+        pool = np.setdiff1d(np.arange(len(movies.ids)), ratings.movie[ends[u] - ratings.sizes[u] : ends[u]])
+        if len(pool) < LENGTH:
+            raise ValueError(f"a user has rated all but {len(pool)} movies, so {LENGTH} unrated ones cannot be drawn")
+        rng = np.random.default_rng([seed, int(u)])
+        drawn += [pool[rng.choice(len(pool), LENGTH, replace=False, shuffle=False)] for _ in range(lists)]
+    return np.array(drawn, np.int64)
+
+
+def prior_scores(sixes: Sixes, ratings: Ratings, users: Users, movies: Movies, *, seed: int) -> Floats:
+    """Predict P(rating 5) of the rated and then the unrated movies, [T, 12]."""
+    movie = sixes.candidates
+    labels, rated = sixes.labels()
+    fold = sixes.folds(users.ids, seed=seed)
     counts = FoldCounts(movie.ravel(), fold, np.column_stack([np.ones(len(labels)), labels]), counted=rated)
-    steady = np.column_stack([_user_state(sixes, movies, movie), movies.year[movie.ravel()]]).astype(np.float32)
-    mean = float(sixes.clicks[~is_test].mean())
+    steady = np.column_stack([_user_state(sixes, ratings, movies), movies.year[movie.ravel()]]).astype(np.float32)
+    mean = float(sixes.clicks[~sixes.is_test].mean())
 
     def features(held_out: int | None) -> Floats:
         seen, liked = counts.excluding(held_out).T
@@ -167,19 +170,17 @@ def prior_scores(sixes: Sixes, users: Users, movies: Movies, *, seed: int) -> Fl
     return scores.reshape(movie.shape)
 
 
-def _user_state(sixes: Sixes, movies: Movies, movie: Ints) -> Floats:
-    """What the user's ratings before a list say of each of its movies, [T · 12, 3]; no test list is ever before one.
+def _user_state(sixes: Sixes, ratings: Ratings, movies: Movies) -> Floats:
+    """Summarise the user's ratings before a list, for each of its movies, [T · 12, 3].
 
-    How many ratings there were, the share of fives, and that share among movies of the same genres.
+    The columns are the number of ratings, the share of fives, and that share among movies of the same genres. No test
+    list is ever before another list.
     """
-    genres = movies.genres[sixes.history_movie].astype(np.float32)
-    columns = np.column_stack(
-        [np.ones(len(genres)), sixes.history_click, genres, genres * sixes.history_click[:, None]]
-    )
+    genres = movies.genres[ratings.movie].astype(np.float32)
+    columns = np.column_stack([np.ones(len(genres)), ratings.click, genres, genres * ratings.click[:, None]])
     before = np.vstack([np.zeros((1, columns.shape[1])), np.cumsum(columns, axis=0, dtype=np.float64)])
-    user_begin = np.searchsorted(sixes.history_user, sixes.user)
-    state = before[sixes.start] - before[user_begin]
-    mine = movies.genres[movie]
+    state = before[sixes.start] - before[sixes.start - sixes.ordinal]
+    mine = movies.genres[sixes.candidates]
     seen = np.einsum("tng,tg->tn", mine, state[:, 2 : 2 + len(GENRES)])
     liked = np.einsum("tng,tg->tn", mine, state[:, 2 + len(GENRES) :])
     rated, fives = state[:, :1], state[:, 1:2]
@@ -189,50 +190,13 @@ def _user_state(sixes: Sixes, movies: Movies, movie: Ints) -> Floats:
     return np.stack([np.log1p(rated) * every, share * every, affinity], axis=2).reshape(-1, 3)
 
 
-def _records(
-    sixes: Sixes, users: Users, movies: Movies, scores: Floats, embeddings: Floats, *, seed: int
-) -> Iterator[ListRecord]:
-    vectors = [tuple(row) for row in embeddings.tolist()]
-    features = [_movie_features(movies, m) for m in range(len(movies.ids))]
-    movie = np.hstack([sixes.rated, sixes.unrated])
-    for t, split in enumerate(sixes.splits):
-        shuffle = np.random.default_rng([seed, 1, t]).permutation(movie.shape[1])
-        place = np.argsort(shuffle)
-        yield ListRecord(
-            request_id=f"u{users.ids[int(sixes.user[t])]}-{int(sixes.start[t])}",
-            candidates=tuple(
-                Candidate(movies.ids[m], {"ctr": s}, None, features[m], vectors[m])
-                for m, s in zip(movie[t, shuffle].tolist(), scores[t, shuffle].tolist(), strict=True)
-            ),
-            exposed=tuple(place[:LENGTH].tolist()),
-            clicks=tuple(sixes.clicks[t].tolist()),
-            user=users.fields[int(sixes.user[t])],
-            split=split,
-        )
-
-
 def _movie_features(movies: Movies, m: int) -> dict[str, str | float]:
     year = float(movies.year[m])
     genres = {f"genre_{g.lower()}": float(x) for g, x in zip(GENRES, movies.genres[m], strict=True)}
     return {"movie": movies.ids[m], **({} if np.isnan(year) else {"year": year}), **genres}
 
 
-def _unrated(rated: Ints, lists: int, movies: int, rng: np.random.Generator) -> Ints:
-    """`LENGTH` different movies that the user never rated, for each of the user's lists."""
-    pool = np.setdiff1d(np.arange(movies), rated)
-    if len(pool) < LENGTH:
-        raise ValueError(f"a user has rated all but {len(pool)} movies, so {LENGTH} unrated ones cannot be drawn")
-    drawn = [rng.choice(len(pool), LENGTH, replace=False, shuffle=False) for _ in range(lists)]
-    return pool[np.array(drawn, np.int64).reshape(lists, LENGTH)]
-
-
-def _splits(lists: int) -> list[Split]:
-    train: list[Split] = ["train"] * (lists - 2)
-    ending: list[Split] = ["valid", "test"]
-    return train + ending[max(0, 2 - lists) :]
-
-
-def _ratings(folder: Path) -> Path:
+def _ratings_file(folder: Path) -> Path:
     plain, packed = folder / "ratings.dat", folder / "ratings.dat.gz"
     return plain if plain.exists() or not packed.exists() else packed
 
@@ -246,7 +210,7 @@ def _distinct(table: Table, column: str) -> list[str]:
     return table.key(column)
 
 
-def _numbered(table: Table, column: str, ids: list[str]) -> NDArray[np.int64]:
+def _numbered(table: Table, column: str, ids: list[str]) -> Ints:
     number = {value: i for i, value in enumerate(ids)}
     values = table.key(column)
     for row, value in enumerate(values):

@@ -1,7 +1,7 @@
-"""Prior scores for logs that carry none: a pointwise model, cross-fitted, as an upstream ranking stage would give.
+"""Cross-fit prior scores for logs that carry none, by a pointwise model.
 
-The score of a list never depends on a label of that list, and no score and no feature depends on a label of the test
-fold. Knows nothing about sources, positions or list records.
+They stand in for the scores of an upstream ranking stage. The score of a list never depends on a label of that list,
+and no score and no feature depends on a label of the test fold.
 """
 
 from __future__ import annotations
@@ -11,10 +11,8 @@ from typing import Any, Final
 
 import lightgbm
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from models.contract.arrays import Bools, Floats, Ints
 
 TEST: Final = -1
 """The fold number of test rows: scored, never learnt from."""
@@ -48,13 +46,13 @@ def cross_fit(
     *,
     seed: int,
     rounds: int = 120,
-    learn: NDArray[np.bool_] | None = None,
+    learn: Bools | None = None,
 ) -> Floats:
-    """P(label = 1) for every row, [n], inside (0, 1).
+    """Predict P(label = 1) for every row, [n], inside (0, 1).
 
-    Fold k is scored by a model of the other folds, `TEST` by a model of all folds. `features(k)` gives the matrix
-    [n, F] in which nothing stems from a label of fold k (None: of the test fold), nor from a label of a row's own
-    fold. Rows outside `learn` are scored only. Raises `ValueError` where a fold leaves nothing to learn from.
+    Fold k is scored by a model of the other folds, `TEST` by a model of all folds. `features(k)` gives the matrix [n,
+    F] in which nothing stems from a label of fold k (None: of the test fold), nor from a label of a row's own fold.
+    Rows outside `learn` are scored only. Raises `ValueError` where a fold leaves nothing to learn from.
     """
     scores: Floats = np.full(len(labels), np.nan)
     learnable = np.ones(len(labels), bool) if learn is None else learn
@@ -71,15 +69,18 @@ def cross_fit(
 
 
 def conditional(joint: Floats, marginal: Floats) -> Floats:
-    """P(purchase | click) from P(purchase) and P(click), [n], inside (0, 1): noise may put the ratio outside."""
+    """Divide P(purchase) by P(click), [n], cut to (0, 1) since both are noisy."""
     return _round(np.clip(joint / marginal, 0.01, 0.99))
 
 
 class FoldCounts:
-    """Sums per key that can leave folds out, so that an aggregate of labels never holds the row's own label."""
+    """Sum values per key, leaving out folds.
 
-    def __init__(self, keys: Ints, fold: Ints, values: Floats, counted: NDArray[np.bool_] | None = None) -> None:
-        """`keys` [n] are numbered from 0, `values` are [n, m]; rows of the test fold are not counted."""
+    So an aggregate of labels never holds the row's own label.
+    """
+
+    def __init__(self, keys: Ints, fold: Ints, values: Floats, counted: Bools | None = None) -> None:
+        """Sum `values` [n, m] by `keys` [n], numbered from 0. Rows of the test fold are not counted."""
         self._keys, self._fold = keys, fold
         include = fold != TEST if counted is None else counted & (fold != TEST)
         folds = max(int(fold.max(initial=0)), 0) + 1
@@ -88,7 +89,7 @@ class FoldCounts:
         self._total = self._sums.sum(axis=0)
 
     def excluding(self, held_out: int | None) -> Floats:
-        """The sums [n, m] of each row's key over all folds but the row's own and `held_out`."""
+        """Return the sums [n, m] of each row's key without its own fold and `held_out`."""
         result: Floats = self._total[self._keys].copy()
         own = self._fold != TEST
         result[own] -= self._sums[self._fold[own], self._keys[own]]

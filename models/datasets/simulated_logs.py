@@ -1,8 +1,8 @@
-"""What a platform would have logged of the simulator's world: list records, sampled from the truth.
+"""Sample list records from the simulator's world, as a platform would have logged them.
 
 The exposed list is a random order (Plackett-Luce over a formula of the prior scores), so the logs hold each item in
-many contexts. Users are split by hash. The prior scores know item and user, with noise, and nothing of the list.
-The item's id is no feature: at thirty clicks an item it is learnt by heart, and less of the context is.
+many contexts. Users are split by hash. The prior scores know item and user, with noise, and nothing of the list. The
+item's id is no feature: with about thirty clicks an item a model would memorise items and learn less of the context.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from typing import Final
 
 import numpy as np
 
+from models.contract.arrays import Ints
 from models.data.lists import Candidate, ListRecord
-from models.datasets.simulator import DEVICES, Ints, SimulatedRequest, Simulator, SimulatorConfig
+from models.datasets.simulator import DEVICES, SimulatedRequest, Simulator, SimulatorConfig
 from models.datasets.source import ListSource
 from models.datasets.splits import share_split
 
@@ -22,7 +23,7 @@ EXPOSURE: Final = "log(ctr) + 0.3·log(cvr·price), divided by the temperature, 
 
 
 def load(config: SimulatorConfig, *, seed: int, lists: int, length: int, temperature: float = 1.0) -> ListSource:
-    """The first `lists` records of log `seed` of a world, with `length` exposed items each."""
+    """Load the first `lists` records of log `seed`, with `length` exposed items each."""
     if lists < 1:
         raise ValueError(f"lists must be at least 1, not {lists}")
     if seed < 0:
@@ -73,7 +74,7 @@ def to_record(simulator: Simulator, request: SimulatedRequest, *, length: int, t
 
 
 def expose(request: SimulatedRequest, *, length: int, temperature: float, rng: np.random.Generator) -> Ints:
-    """The logging policy: candidate indices [length] in the order shown (see `EXPOSURE`)."""
+    """Draw the logging policy's list: candidate indices [length] in the order shown. See `EXPOSURE`."""
     utility = np.log(request.ctr) + 0.3 * np.log(request.cvr * request.price)
     order: Ints = np.argsort(-(utility / temperature + rng.gumbel(size=len(utility))), kind="stable")
     return order[:length]
@@ -82,7 +83,7 @@ def expose(request: SimulatedRequest, *, length: int, temperature: float, rng: n
 def sample_outcomes(
     simulator: Simulator, request: SimulatedRequest, lists: Ints, *, rng: np.random.Generator
 ) -> tuple[Ints, Ints]:
-    """Sampled clicks and purchases, 0 or 1, each [n, m], for `lists` [n, m] of candidate indices."""
+    """Sample clicks and purchases, 0 or 1, each [n, m], of `lists` [n, m]. `lists` hold candidate indices."""
     click_probability, purchase_probability = simulator.probabilities(request, lists)
     clicks = (rng.random(lists.shape) < click_probability).astype(np.int64)
     purchases = clicks * (rng.random(lists.shape) < purchase_probability)
@@ -90,7 +91,7 @@ def sample_outcomes(
 
 
 def to_candidates(simulator: Simulator, request: SimulatedRequest) -> tuple[Candidate, ...]:
-    """The request's candidates as an upstream ranker would hand them over: no truth, only features and priors."""
+    """Describe the candidates as an upstream ranker would: features and priors, no truth."""
     return tuple(
         Candidate(
             id=f"i{item}",

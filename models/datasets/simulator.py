@@ -1,7 +1,7 @@
-"""A declared world in which the true value of every list is known in closed form.
+"""Simulate a world in which the true value of every list is known.
 
 Users and items have latent vectors; items have categories, styles and prices. Whether the item at position j is
-clicked, and then bought, depends on which *items* stand before it, and not on what happened to them:
+clicked, and then bought, depends on which *items* stand before it, and not on their outcomes:
 
     P(click_j)          = decay_j · σ(relevance_j + κ·(complement·C_j − redundancy·R_j))
     P(purchase_j|click) = σ(appeal_j + κ·(anchoring·A_j − substitution·R_j))
@@ -12,9 +12,8 @@ clicked, and then bought, depends on which *items* stand before it, and not on w
     w_jk = memory^(j−k−1)
 
 Because outcomes do not depend on outcomes, expected clicks, purchases and GMV of any list are sums of products. With
-context strength κ = 0 nothing but the item and the position matters, and a pointwise sort is optimal.
-
-This module knows the truth and nothing about records or files; `simulated_logs.py` makes logs of it.
+context strength κ = 0 only the item and the position matter, and a pointwise sort is optimal. `simulated_logs.py` makes
+logs of this world.
 """
 
 from __future__ import annotations
@@ -26,18 +25,16 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import expit
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from models.contract.arrays import Floats, Ints
 
 DEVICES: Final = ("desktop", "mobile")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulatorConfig:
-    """The whole declaration of a world: two simulators of equal configuration are the same world."""
+    """Declare a world; two simulators of equal configuration are the same world."""
 
     kappa: float = 1.0
     seed: int = 0
@@ -82,7 +79,7 @@ class SimulatorConfig:
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, Any]) -> SimulatorConfig:
-        """The configuration that a simulated list file carries. Raises `ValueError` for any other file."""
+        """Read the configuration of a simulated list file. Raises `ValueError` for any other file."""
         if metadata.get("source") != "simulator" or not isinstance(metadata.get("config"), dict):
             raise ValueError("the list file was not made by `listwright data simulator`")
         return cls(**metadata["config"])
@@ -90,7 +87,7 @@ class SimulatorConfig:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SimulatedRequest:
-    """A request with its truth. All arrays run along its n candidates; similarity is ``[later, earlier]``."""
+    """Hold a request with its truth. All arrays run along its n candidates; similarity is ``[later, earlier]``."""
 
     seed: int
     index: int
@@ -107,12 +104,12 @@ class SimulatedRequest:
 
     @property
     def request_id(self) -> str:
-        """The id of the request's list record; `Simulator.find` is its inverse."""
+        """Return the id of the request's list record; `Simulator.find` is its inverse."""
         return f"sim-{self.seed}-{self.index}"
 
 
 class Simulator:
-    """A world drawn from its configuration. Immutable once built."""
+    """Draw a world from its configuration and compute true list values."""
 
     def __init__(self, config: SimulatorConfig) -> None:
         self.config = c = config
@@ -141,11 +138,11 @@ class Simulator:
         self._ctr_bias, self._cvr_bias = rng.normal(size=(2, c.items)) * c.prior_bias
 
     def requests(self, seed: int, n: int) -> Iterator[SimulatedRequest]:
-        """The first `n` requests of log `seed`."""
+        """Draw the first `n` requests of log `seed`."""
         return (self.request(seed, index) for index in range(n))
 
     def request(self, seed: int, index: int) -> SimulatedRequest:
-        """Request `index` of log `seed`; each can be drawn alone."""
+        """Draw request `index` of log `seed`, on its own."""
         c = self.config
         rng = np.random.default_rng([c.seed, 1, seed, index])
         user, device = int(rng.integers(c.users)), int(rng.integers(len(DEVICES)))
@@ -174,14 +171,17 @@ class Simulator:
         )
 
     def find(self, request_id: str) -> SimulatedRequest:
-        """The request of a record that this world logged. Raises `ValueError` for any other id."""
+        """Find the request of a record that this world logged.
+
+        Raises `ValueError` for any other id.
+        """
         parts = request_id.split("-")
         if len(parts) != 3 or parts[0] != "sim" or not all(p.isascii() and p.isdigit() for p in parts[1:]):
             raise ValueError(f"request id {request_id!r} is not one of the simulator's (sim-SEED-INDEX)")
         return self.request(int(parts[1]), int(parts[2]))
 
     def probabilities(self, request: SimulatedRequest, lists: Ints) -> tuple[Floats, Floats]:
-        """P(click) and P(purchase | click) at every position of every list, each [n, m].
+        """Compute P(click) and P(purchase | click) at every position, each [n, m].
 
         `lists` int [n, m] holds candidate indices in the order shown. Raises `ValueError` where a list names no
         candidate or one twice.
@@ -198,9 +198,9 @@ class Simulator:
         return np.exp(-c.decay * np.arange(m)) * expit(click_logit), expit(buy_logit)
 
     def list_value(self, request: SimulatedRequest, lists: Ints) -> Floats:
-        """True expected (clicks, conversions, GMV) of the first 1, 2, … m items of each list: [n, m, 3], cumulative.
+        """Compute true expected (clicks, conversions, GMV) of every prefix, [n, m, 3].
 
-        The closed form of what `simulated_logs` samples. See `probabilities` for `lists` and errors.
+        It is the closed form of the sampling in `simulated_logs`. See `probabilities` for `lists` and errors.
         """
         click, buy = self.probabilities(request, lists)
         purchase = click * buy
@@ -219,14 +219,17 @@ def _check_lists(lists: Ints, n: int) -> None:
 
 
 def _memory(m: int, memory: float) -> Floats:
-    """The weight of position k in what is seen at position j: ``memory^(j-k-1)`` for k < j, else 0. [m, m]."""
+    """Weigh position k as seen from position j, [m, m]: ``memory^(j-k-1)`` for k < j, else 0."""
     gap = np.arange(m)[:, None] - np.arange(m)[None, :]
     weights: Floats = np.where(gap > 0, memory ** np.maximum(gap - 1, 0).astype(np.float64), 0.0)
     return weights
 
 
 def _anchor(log_price: Floats, weight: Floats) -> Floats:
-    """How cheap each item looks after those before it, in (-1, 1); 0 at the top of the list. [n, m]."""
+    """Compute each item's price advantage over those before it, in (-1, 1), [n, m].
+
+    It is 0 at the top of the list.
+    """
     total = weight.sum(axis=1)
     reference = log_price @ weight.T / np.where(total > 0, total, 1.0)
     return np.where(total > 0, np.tanh(reference - log_price), 0.0)

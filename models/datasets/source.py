@@ -1,18 +1,113 @@
-"""What every dataset adapter gives: list records, how many, and what to say about them in the file's metadata."""
+"""Hold the records of a data source, and summarise them while they are written."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
+from sklearn.metrics import roc_auc_score
 
 from models.data.lists import ListRecord
 
 
 @dataclass(frozen=True, slots=True)
 class ListSource:
-    """`records` may be read once and are made on the way; `total` is their number, for a progress bar."""
+    """Hold records, which may be read once, their number, and the file's metadata.
+
+    `total` is for a progress bar.
+    """
 
     records: Iterator[ListRecord]
     total: int
     metadata: Mapping[str, Any]
+
+
+@dataclass(slots=True)
+class Summary:
+    """Count the records that pass through `watch`, and rank their clicks by prior ``ctr``."""
+
+    splits: Counter[str] = field(default_factory=Counter)
+    candidates: int = 0
+    exposed: int = 0
+    clicks: int = 0
+    purchases: int | None = None
+    gmv: float = 0.0
+    longest: int = 0
+    _labels: list[int] = field(default_factory=list)
+    _scores: list[float] = field(default_factory=list)
+    _within: list[float] = field(default_factory=list)
+
+    def watch(self, records: Iterable[ListRecord]) -> Iterator[ListRecord]:
+        """Pass records on unchanged, counting them."""
+        for record in records:
+            self._add(record)
+            yield record
+
+    def text(self) -> str:
+        """Format the summary in a few lines for the terminal."""
+        lists = sum(self.splits.values())
+        if not lists:
+            return "no lists"
+        splits = ", ".join(f"{self.splits[s]} {s}" for s in ("train", "valid", "test"))
+        bought = (
+            "purchases not recorded"
+            if self.purchases is None
+            else f"{self.purchases / lists:.3f} purchases, GMV {self.gmv / lists:.2f}"
+        )
+        return (
+            f"{lists} lists ({splits})\n"
+            f"per list: {self.candidates / lists:.1f} candidates, {self.exposed / lists:.1f} exposed "
+            f"(longest {self.longest}), {self.clicks / lists:.3f} clicks, {bought}\n"
+            f"prior ctr on clicks of exposed items: AUC {_text(self.auc())}, within lists {_text(self.auc_in_lists())}"
+        )
+
+    def auc(self) -> float | None:
+        """Compute the AUC of the prior ``ctr`` over all exposed items.
+
+        None where there is no ``ctr`` or one label only.
+        """
+        return _auc(self._labels, self._scores)
+
+    def auc_in_lists(self) -> float | None:
+        """Average the AUC inside each list, over lists where both labels occur."""
+        return float(np.mean(self._within)) if self._within else None
+
+    def _add(self, record: ListRecord) -> None:
+        self.splits[record.split] += 1
+        self.candidates += len(record.candidates)
+        self.exposed += len(record.exposed)
+        self.longest = max(self.longest, len(record.exposed))
+        self.clicks += sum(record.clicks)
+        if record.purchases is not None:
+            self.purchases = (self.purchases or 0) + sum(record.purchases)
+        if record.gmv is not None:
+            self.gmv += sum(record.gmv)
+        scored = [record.candidates[i].scores.get("ctr") for i in record.exposed]
+        scores = [s for s in scored if s is not None]
+        if len(scores) == len(scored):
+            self._labels += record.clicks
+            self._scores += scores
+            within = _auc(record.clicks, scores)
+            self._within += [] if within is None else [within]
+
+
+def _auc(labels: Iterable[int], scores: Iterable[float]) -> float | None:
+    y, x = np.array(list(labels)), np.array(list(scores))
+    if len(y) == 0 or y.min() == y.max():
+        return None
+    return _rank_auc(y, x) if len(y) < 200 else float(roc_auc_score(y, x))
+
+
+def _rank_auc(
+    labels: np.ndarray[tuple[int], np.dtype[np.int64]], scores: np.ndarray[tuple[int], np.dtype[np.float64]]
+) -> float:
+    """Compute the AUC by counting pairs, which is quicker than sorting for short lists."""
+    gap = scores[labels == 1][:, None] - scores[labels == 0][None, :]
+    return float(((gap > 0) + 0.5 * (gap == 0)).mean())
+
+
+def _text(value: float | None) -> str:
+    return "n/a" if value is None else f"{value:.3f}"

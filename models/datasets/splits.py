@@ -1,6 +1,6 @@
-"""Splits by the hash of a key (a user, a search), so that all rows of one key stand on the same side.
+"""Split by the hash of a key, such as a user or a search.
 
-The same key, seed and count give the same bucket on every machine. Knows nothing about what the key stands for.
+All rows of one key stand on the same side. The same key, seed and count give the same bucket on every machine.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _RESOLUTION: Final = 2**32
 
 
 def bucket(key: str, count: int, *, seed: int, purpose: str = "") -> int:
-    """One of `count` buckets for `key`. Different purposes (test fold, validation, …) are independent draws."""
+    """Hash `key` into one of `count` buckets. Different purposes (test fold, validation, …) are independent draws."""
     if count < 1:
         raise ValueError(f"the number of buckets must be at least 1, not {count}")
     digest = blake2b(f"{seed}\0{purpose}\0{key}".encode(), digest_size=8).digest()
@@ -26,7 +26,7 @@ def bucket(key: str, count: int, *, seed: int, purpose: str = "") -> int:
 
 
 def share_split(key: str, *, seed: int, valid: float = 0.1, test: float = 0.1) -> Split:
-    """Split `key` by shares; what is neither valid nor test is train."""
+    """Split `key` by shares; the rest beside valid and test is train."""
     if min(valid, test) < 0 or valid + test >= 1:
         raise ValueError(f"the shares of valid ({valid}) and test ({test}) must leave something for train")
     place = bucket(key, _RESOLUTION, seed=seed, purpose="share") / _RESOLUTION
@@ -36,7 +36,10 @@ def share_split(key: str, *, seed: int, valid: float = 0.1, test: float = 0.1) -
 
 
 def fold_split(key: str, *, fold: int, folds: int, seed: int, valid: float = VALID_SHARE) -> Split:
-    """Fold `fold` of `folds` is test; of the rest, a share of `valid` is valid. Folds are disjoint and cover all."""
+    """Split `key` by folds: `fold` of `folds` is test, a share of the rest valid.
+
+    Folds are disjoint and cover all keys.
+    """
     check_fold(fold, folds)
     if bucket(key, folds, seed=seed, purpose="fold") == fold:
         return "test"
@@ -53,5 +56,5 @@ def check_fold(fold: int, folds: int) -> None:
 
 
 def cross_fit_folds(keys: Sequence[str], *, folds: int, seed: int) -> list[int]:
-    """The cross-fitting fold of each key, independent of the test folds."""
+    """Draw the cross-fitting fold of each key, independent of the test folds."""
     return [bucket(key, folds, seed=seed, purpose="cross-fit") for key in keys]

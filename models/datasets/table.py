@@ -1,6 +1,6 @@
-"""Delimited text as columns, with errors that name file, line and column.
+"""Read delimited text as columns, with errors that name file, line and column.
 
-Knows the form only: what a column means is its adapter's business. Lines count from 1, the header included.
+Lines count from 1, the header included.
 """
 
 from __future__ import annotations
@@ -12,21 +12,22 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 from pyarrow import csv
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from models.contract.arrays import Floats, Ints
 
 _NULLS = ("", "NULL")
 
 
 class TableError(ValueError):
-    """A source file that cannot be used. The message names file and, where it applies, line and column."""
+    """Report a source file that cannot be used, by file, line and column."""
 
 
 class Table:
-    """Columns of text, all of one length. They are kept as they are given: Arrow's take a tenth of a list's memory."""
+    """Hold columns of text, all of one length.
+
+    They are kept as they are given: Arrow's columns take a tenth of the memory of lists.
+    """
 
     def __init__(self, path: Path, columns: Mapping[str, list[str] | pa.ChunkedArray], first_line: int) -> None:
         self.path = path
@@ -35,7 +36,7 @@ class Table:
         self._first_line = first_line
 
     def text(self, name: str) -> list[str]:
-        """A column as written."""
+        """Return a column as written."""
         values = self._columns[name]
         if isinstance(values, list):
             return values
@@ -44,7 +45,7 @@ class Table:
         return [words[code] for code in encoded.indices.to_pylist()]
 
     def key(self, name: str) -> list[str]:
-        """A column in which every row must have a value."""
+        """Return a column in which every row must have a value."""
         values = self.text(name)
         for i, value in enumerate(values):
             if value in _NULLS:
@@ -52,14 +53,18 @@ class Table:
         return values
 
     def ordered(self, name: str, order: Ints) -> list[str]:
-        """`key` in the order of rows given."""
+        """Return `key` in the order of rows given."""
         values = self.key(name)
         return [values[i] for i in order.tolist()]
 
     def number(
         self, name: str, *, low: float = -np.inf, high: float = np.inf, whole: bool = False, optional: bool = False
     ) -> Floats:
-        """A column as float64; an empty cell is NaN where `optional`, and otherwise an error as all else is."""
+        """Parse a column as float64.
+
+        An empty cell is NaN where `optional`. Any other cell that is no number between `low` and `high`, or no whole
+        one where `whole`, raises `TableError`.
+        """
         values = self.text(name)
         try:
             numbers = np.array([np.nan if v in _NULLS else v for v in values], np.float64)
@@ -78,11 +83,11 @@ class Table:
         return numbers
 
     def flag(self, name: str) -> Ints:
-        """A column of 0 and 1."""
+        """Parse a column of 0 and 1."""
         return self.number(name, low=0, high=1, whole=True).astype(np.int64)
 
     def error(self, row: int, column: str, problem: str) -> TableError:
-        """An error about row `row` (from 0) of this table."""
+        """Make an error about row `row` (from 0) of this table."""
         return TableError(f"{self.path}: line {row + self._first_line}, column {column}: {problem}")
 
     def _unreadable(self, name: str, values: Sequence[str]) -> TableError:
@@ -96,7 +101,10 @@ class Table:
 
 
 def read_csv(path: Path, columns: Sequence[str]) -> Table:
-    """Read `columns` of a CSV file with a header, plain or gzip (by its name). Raises `TableError`."""
+    """Read `columns` of a CSV file with a header. Raises `TableError`.
+
+    It may be plain or gzip (by its name).
+    """
     options = csv.ConvertOptions(
         include_columns=list(columns), column_types=dict.fromkeys(columns, pa.string()), strings_can_be_null=False
     )
@@ -117,7 +125,7 @@ def read_csv(path: Path, columns: Sequence[str]) -> Table:
 
 
 def read_delimited(path: Path, columns: Sequence[str], *, separator: str, encoding: str) -> Table:
-    """Read a file without header in which `separator` (of any length) parts the columns. Raises `TableError`."""
+    """Read a file without header, with columns between `separator`. Raises `TableError`."""
     try:
         raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
         lines = raw.decode(encoding).splitlines()

@@ -1,10 +1,7 @@
-"""Taobao Ad (Tianchi data set 56: `raw_sample.csv`, `ad_feature.csv`, `user_profile.csv`) as lists of six.
+"""Convert Taobao Ad (Tianchi data set 56) to lists of six (`sixes.py`).
 
-The protocol is that of `movielens.py`. A user's impressions, in order of time with ties as they stand in the file, are
-cut into sixes backward from the end; what is left over at the beginning makes no list. The last six is test, the six
-before it valid, the rest train. The six ads shown are exposed; six that the log shows, but never to this user, drawn
-with the seed, are candidates only. Candidates are shuffled. The log has no purchases, and ads have no attributes but
-ids and a price, so there are no embeddings.
+Unseen ads are those that the log shows, but never to this user, drawn with the seed. The log has no purchases, and ads
+have no attributes but ids and a price, so there are no embeddings.
 
 A list cannot hold an ad twice, so an ad that a user saw several times counts at its first impression. A list's context
 is the place on the site (``pid``) of its first impression. The prior ``ctr`` is P(click | shown), cross-fitted
@@ -13,44 +10,34 @@ is the place on the site (``pid``) of its first impression. The prior ``ctr`` is
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import Final
 
-import numpy as np
-
-from models.data.lists import Candidate, ListRecord, Split
+from models.contract.arrays import Ints
+from models.data.lists import Candidate
+from models.datasets import taobao_log
 from models.datasets.priors import DESCRIPTION
+from models.datasets.sixes import LENGTH, Request, cut_sixes
 from models.datasets.source import ListSource
-from models.datasets.table import Floats, Ints
-from models.datasets.taobao_log import (
-    ATTRIBUTES,
-    LEVELS,
-    Ads,
-    Impressions,
-    read_ads,
-    read_impressions,
-    read_profiles,
-    some_users,
-)
+from models.datasets.taobao_log import ATTRIBUTES, LEVELS, Ads
 from models.datasets.taobao_prior import prior_scores
-from models.datasets.taobao_sixes import LENGTH, Sixes, cut_sixes
-
-_SPLITS: Final[tuple[Split, ...]] = ("test", "valid", "train")
-"""By how many lists of the user follow; two or more make train."""
 
 
 def load(folder: Path, *, seed: int, users: int | None = None) -> ListSource:
-    """The sixes as list records, of at most `users` users drawn with the seed; None takes all.
+    """Load the sixes of at most `users` users, drawn with the seed, as list records.
 
-    Raises `TableError` for a missing file or a broken row, `ValueError` where there is too little to make lists of.
+    None takes all users. Raises `TableError` for a missing file or a broken row, `ValueError` where there is too little
+    to make lists of.
     """
-    ads = read_ads(folder / "ad_feature.csv")
-    profiles = read_profiles(folder / "user_profile.csv")
-    log = read_impressions(folder / "raw_sample.csv", ads)
+    ads = taobao_log.read_ads(folder / "ad_feature.csv")
+    profiles = taobao_log.read_profiles(folder / "user_profile.csv")
+    log = taobao_log.read_impressions(folder / "raw_sample.csv", ads)
     if users is not None:
-        log = some_users(log, users, LENGTH, seed=seed)
-    sixes = cut_sixes(log, seed=seed)
+        log = taobao_log.some_users(log, users, LENGTH, seed=seed)
+    if log.sizes.max(initial=0) < LENGTH:
+        raise ValueError(f"no user was shown {LENGTH} different ads")
+    sixes = cut_sixes(log.sizes, log.ad, log.click, lambda user: taobao_log.draw_unseen(log, user, seed=seed))
     levels = profiles.of(log.users)
     scores = prior_scores(sixes, log, ads, levels, seed=seed)
     metadata = {
@@ -62,28 +49,14 @@ def load(folder: Path, *, seed: int, users: int | None = None) -> ListSource:
         "repeats": "an ad that a user saw several times counts at its first impression",
         "prior": f"{DESCRIPTION}; folds by user; P(click | shown) from earlier impressions and other users' clicks",
     }
-    return ListSource(_records(sixes, log, ads, levels, scores, seed=seed), len(sixes.user), metadata)
 
+    def request(t: int) -> Request:
+        name = str(log.users[sixes.user[t]])
+        user = {"user": name, **_known(LEVELS, levels[sixes.user[t]])}
+        return f"u{name}-{sixes.ordinal[t]}", user, {"pid": log.scenes[log.scene[sixes.start[t]]]}
 
-def _records(
-    sixes: Sixes, log: Impressions, ads: Ads, levels: Ints, scores: Floats, *, seed: int
-) -> Iterator[ListRecord]:
-    every_ad = np.hstack([sixes.shown, sixes.unseen])
-    for t, (user, following) in enumerate(zip(sixes.user.tolist(), sixes.following.tolist(), strict=True)):
-        shuffle = np.random.default_rng([seed, 1, t]).permutation(every_ad.shape[1])
-        name = str(log.users[user])
-        yield ListRecord(
-            request_id=f"u{name}-{int(sixes.ordinal[t])}",
-            candidates=tuple(
-                _candidate(ads, ad, score)
-                for ad, score in zip(every_ad[t, shuffle].tolist(), scores[t, shuffle].tolist(), strict=True)
-            ),
-            exposed=tuple(np.argsort(shuffle)[:LENGTH].tolist()),
-            clicks=tuple(sixes.clicks[t].tolist()),
-            user={"user": name, **_known(LEVELS, levels[user])},
-            context={"pid": log.scenes[int(log.scene[sixes.start[t]])]},
-            split=_SPLITS[min(following, 2)],
-        )
+    records = sixes.records(scores, partial(_candidate, ads), request, seed=seed)
+    return ListSource(records, len(sixes.user), metadata)
 
 
 def _candidate(ads: Ads, ad: int, score: float) -> Candidate:
@@ -93,5 +66,5 @@ def _candidate(ads: Ads, ad: int, score: float) -> Candidate:
 
 
 def _known(names: tuple[str, ...], values: Ints) -> Mapping[str, str]:
-    """The values that are not missing, as text: ids and levels are categories."""
+    """Write out the values that are not missing: ids and levels are categories."""
     return {name: str(value) for name, value in zip(names, values.tolist(), strict=True) if value >= 0}

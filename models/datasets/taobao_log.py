@@ -1,8 +1,6 @@
-"""The three files of Taobao Ad (Tianchi data set 56) as arrays: ads, profiles, and who was shown what.
+"""Read the files of Taobao Ad (Tianchi data set 56): ads, profiles and impressions.
 
-It reads and checks; how impressions become lists is the business of `taobao_sixes.py`.
-
-Axis letters: A ads, P profiles, U users, n impressions.
+Axis letters: A ads, P profiles, U users, n impressions, T lists.
 """
 
 from __future__ import annotations
@@ -12,10 +10,10 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from models.datasets.columns import Columns, Kind, read_columns
-from models.datasets.table import Floats, Ints
+from models.contract.arrays import Bools, Floats, Ints
+from models.datasets.columns import ColumnKind, Columns, read_columns
+from models.datasets.sixes import LENGTH
 
 ATTRIBUTES: Final = ("cate_id", "campaign_id", "customer", "brand")
 LEVELS: Final = (
@@ -27,7 +25,10 @@ _OPTIONAL: Final = ("brand", *LEVELS)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ads:
-    """The catalogue: `ids` [A]; `attributes` [A, 4] in the order of `ATTRIBUTES`, −1 where missing; `price` [A]."""
+    """Hold the catalogue of ads.
+
+    `ids` [A]; `attributes` [A, 4] in the order of `ATTRIBUTES`, −1 where missing; `price` [A].
+    """
 
     ids: Ints
     attributes: Ints
@@ -36,20 +37,23 @@ class Ads:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Profiles:
-    """What is known of some users: `ids` [P], rising; `levels` [P, 8] in the order of `LEVELS`, −1 where missing."""
+    """Hold the profiles of some users.
+
+    `ids` [P], rising; `levels` [P, 8] in the order of `LEVELS`, −1 where missing.
+    """
 
     ids: Ints
     levels: Ints
 
     def of(self, users: Ints) -> Ints:
-        """The levels [U, 8] of `users` [U], all −1 for those without a profile."""
+        """Look up the levels [U, 8] of `users` [U], all −1 without a profile."""
         place = np.searchsorted(self.ids, users).clip(max=len(self.ids) - 1)
         return np.where((self.ids[place] == users)[:, None], self.levels[place], -1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Impressions:
-    """Each user's first impression of each ad, by user and time.
+class AdImpressions:
+    """Hold each user's first impression of each ad, by user and time.
 
     `users` [U] are ids, rising; `user`, `ad` (a place in `Ads`), `click` and `scene` [n]; `scenes` are the texts of
     ``pid`` that `scene` numbers.
@@ -64,36 +68,36 @@ class Impressions:
 
     @property
     def sizes(self) -> Ints:
-        """How many impressions each user has, [U]."""
+        """Count the impressions of each user, [U]."""
         return np.bincount(self.user, minlength=len(self.users))
 
-    def of_users(self, chosen: Ints) -> Impressions:
-        """The impressions of the users at the places `chosen`, which are numbered anew."""
+    def of_users(self, chosen: Ints) -> AdImpressions:
+        """Keep the impressions of the users at the places `chosen`, numbered anew."""
         kept = np.zeros(len(self.users), bool)
         kept[chosen] = True
         rows = kept[self.user]
         number = np.cumsum(kept) - 1
         user, ad, click, scene = (values[rows] for values in (self.user, self.ad, self.click, self.scene))
-        return Impressions(self.users[kept], number[user], ad, click, scene, self.scenes)
+        return AdImpressions(self.users[kept], number[user], ad, click, scene, self.scenes)
 
 
 def read_ads(path: Path) -> Ads:
-    """``ad_feature.csv``. Raises `TableError`."""
+    """Read ``ad_feature.csv``. Raises `TableError`."""
     table = read_columns(path, {**_integers("adgroup_id", *ATTRIBUTES), "price": "number"})
     _check_distinct(table, "adgroup_id")
     return Ads(table["adgroup_id"], np.column_stack([table[name] for name in ATTRIBUTES]), table["price"])
 
 
 def read_profiles(path: Path) -> Profiles:
-    """``user_profile.csv``. Raises `TableError`."""
+    """Read ``user_profile.csv``. Raises `TableError`."""
     table = read_columns(path, _integers("userid", *LEVELS))
     _check_distinct(table, "userid")
     order = np.argsort(table["userid"])
     return Profiles(table["userid"][order], np.column_stack([table[name] for name in LEVELS])[order])
 
 
-def read_impressions(path: Path, ads: Ads) -> Impressions:
-    """``raw_sample.csv``. Raises `TableError`."""
+def read_impressions(path: Path, ads: Ads) -> AdImpressions:
+    """Read ``raw_sample.csv``. Raises `TableError`."""
     names = _integers("user", "time_stamp", "adgroup_id", "nonclk", "clk")
     table = read_columns(path, {**names, "pid": "text"})
     _refuse(table, "clk", table["clk"] > 1, "must be 0 or 1")
@@ -105,11 +109,11 @@ def read_impressions(path: Path, ads: Ads) -> Impressions:
     in_time = np.lexsort((table["time_stamp"], user))  # Stable, so ties keep the file's order.
     pairs = user[in_time] * len(ads.ids) + ad[in_time]
     rows = in_time[np.sort(np.unique(pairs, return_index=True)[1])]
-    return Impressions(users, user[rows], ad[rows], table["clk"][rows], table["pid"][rows], table.words["pid"])
+    return AdImpressions(users, user[rows], ad[rows], table["clk"][rows], table["pid"][rows], table.words["pid"])
 
 
-def some_users(log: Impressions, count: int, least: int, *, seed: int) -> Impressions:
-    """At most `count` users, drawn with the seed among those with at least `least` impressions.
+def some_users(log: AdImpressions, count: int, least: int, *, seed: int) -> AdImpressions:
+    """Draw at most `count` users with at least `least` impressions, by the seed.
 
     Raises `ValueError` if `count` is below 1.
     """
@@ -120,11 +124,34 @@ def some_users(log: Impressions, count: int, least: int, *, seed: int) -> Impres
     return log.of_users(drawn)
 
 
-def _integers(*names: str) -> dict[str, Kind]:
+def draw_unseen(log: AdImpressions, user: Ints, *, seed: int) -> Ints:
+    """Draw `LENGTH` ads per list that its user [T] never saw, [T, 6].
+
+    All are drawn at once, and again where one was seen or stands twice, until none is. Raises `ValueError` if a user
+    has seen nearly all.
+    """
+    pool, ad = np.unique(log.ad, return_inverse=True)
+    left = len(pool) - int(log.sizes.max())
+    if left < LENGTH:
+        raise ValueError(f"a user has seen all but {left} ads, so {LENGTH} unseen ones cannot be drawn")
+    seen = np.sort(log.user * len(pool) + ad)
+    rng = np.random.default_rng([seed, 0])
+    drawn = rng.integers(len(pool), size=(len(user), LENGTH))
+    pending = np.arange(len(user))
+    while len(pending):
+        rows = drawn[pending]
+        wrong = _repeated(rows) | _contains(seen, user[pending, None] * len(pool) + rows)
+        rows[wrong] = rng.integers(len(pool), size=int(wrong.sum()))
+        drawn[pending] = rows
+        pending = pending[wrong.any(axis=1)]
+    return pool[drawn]
+
+
+def _integers(*names: str) -> dict[str, ColumnKind]:
     return {name: "optional integer" if name in _OPTIONAL else "integer" for name in names}
 
 
-def _refuse(table: Columns, column: str, wrong: NDArray[np.bool_], problem: str) -> None:
+def _refuse(table: Columns, column: str, wrong: Bools, problem: str) -> None:
     if wrong.any():
         row = int(wrong.argmax())
         raise table.error(row, column, f"{table[column][row]} {problem}")
@@ -135,3 +162,15 @@ def _check_distinct(table: Columns, column: str) -> None:
     again = np.ones(len(values), bool)
     again[np.unique(values, return_index=True)[1]] = False
     _refuse(table, column, again, "stands twice")
+
+
+def _repeated(rows: Ints) -> Bools:
+    """Mark the values [T, 6] that stand further left in their row as well."""
+    columns = [(rows[:, :j] == rows[:, j : j + 1]).any(axis=1) for j in range(rows.shape[1])]
+    return np.column_stack(columns)
+
+
+def _contains(ordered: Ints, values: Ints) -> Bools:
+    place = np.searchsorted(ordered, values).clip(max=len(ordered) - 1)
+    found: Bools = ordered[place] == values
+    return found

@@ -1,6 +1,7 @@
-"""The prior score of Taobao Ad: P(click | shown) from the user's earlier impressions and from other users' clicks.
+"""Predict the prior scores of Taobao Ad: P(click | shown).
 
-It never sees a label of the list that it scores, nor of a test list. It knows nothing about list records.
+The features are the user's earlier impressions and other users' clicks. A score never depends on a label of its own
+list, nor of a test list.
 
 Axis letters: T lists, U users, n impressions, r rows: the candidates of all lists.
 """
@@ -11,11 +12,10 @@ from typing import Final
 
 import numpy as np
 
-from models.datasets.priors import CROSS_FIT_FOLDS, TEST, FoldCounts, cross_fit
-from models.datasets.splits import cross_fit_folds
-from models.datasets.table import Floats, Ints
-from models.datasets.taobao_log import ATTRIBUTES, LEVELS, Ads, Impressions
-from models.datasets.taobao_sixes import LENGTH, Sixes
+from models.contract.arrays import Floats, Ints
+from models.datasets.priors import FoldCounts, cross_fit
+from models.datasets.sixes import Sixes
+from models.datasets.taobao_log import ATTRIBUTES, LEVELS, AdImpressions, Ads
 
 _COUNTED: Final = ("cate_id", "customer")
 _ORDINAL: Final = ("final_gender_code", "age_level", "pvalue_level", "shopping_level", "new_user_class_level")
@@ -24,14 +24,14 @@ _RATE: Final = 0.05
 """What click rates are drawn towards: about that of display ads. The log's own rate would hold each list's labels."""
 
 
-def prior_scores(sixes: Sixes, log: Impressions, ads: Ads, levels: Ints, *, seed: int) -> Floats:
-    """P(click) of the six shown and then the six unseen ads of every list, [T, 12]; `levels` [U, 8] of the users."""
-    ad = np.hstack([sixes.shown, sixes.unseen])
-    width = ad.shape[1]
-    inner = np.array(cross_fit_folds([str(u) for u in log.users.tolist()], folds=CROSS_FIT_FOLDS, seed=seed), np.int64)
-    fold = np.repeat(np.where(sixes.is_test, TEST, inner[sixes.user]), width)
-    shown = np.tile(np.arange(width) < LENGTH, len(ad))
-    labels = np.hstack([sixes.clicks, np.zeros_like(sixes.unseen)]).ravel()
+def prior_scores(sixes: Sixes, log: AdImpressions, ads: Ads, levels: Ints, *, seed: int) -> Floats:
+    """Predict P(click) of the ads shown and then of the unseen ones, [T, 12].
+
+    `levels` [U, 8] are the users'.
+    """
+    ad = sixes.candidates
+    labels, shown = sixes.labels()
+    fold = sixes.folds([str(user) for user in log.users.tolist()], seed=seed)
     ones_and_clicks = np.column_stack([np.ones(len(labels)), labels])
     kinds = [np.arange(len(ads.ids)), *(_numbered(ads.attributes[:, ATTRIBUTES.index(name)]) for name in _COUNTED)]
     counts = [FoldCounts(kind[ad.ravel()], fold, ones_and_clicks, counted=shown) for kind in kinds]
@@ -44,10 +44,11 @@ def prior_scores(sixes: Sixes, log: Impressions, ads: Ads, levels: Ints, *, seed
     return cross_fit(features, labels, fold, seed=seed, learn=shown).reshape(ad.shape)
 
 
-def _steady(sixes: Sixes, log: Impressions, ads: Ads, levels: Ints, ad: Ints) -> Floats:
-    """What depends on no fold: the user's past, all of it and in the ad's category, the profile and the price, [r, F].
+def _steady(sixes: Sixes, log: AdImpressions, ads: Ads, levels: Ints, ad: Ints) -> Floats:
+    """Compute the features that depend on no fold, [r, F].
 
-    A test list is its user's last, so no past holds one.
+    They are the user's past, all of it and in the ad's category, the profile and the price. A test list is its user's
+    last, so no past holds one.
     """
     category = _numbered(ads.attributes[:, ATTRIBUTES.index("cate_id")])
     user = np.repeat(sixes.user, ad.shape[1])
@@ -66,10 +67,11 @@ def _steady(sixes: Sixes, log: Impressions, ads: Ads, levels: Ints, ad: Ints) ->
 
 
 def _past(keys: Ints, click: Ints, key: Ints, before: Ints) -> Floats:
-    """How many impressions with `key` [r] stand before the place `before` [r] in the log, and their clicks, [r, 2].
+    """Count earlier impressions with the same key, and their clicks, [r, 2].
 
-    `keys` and `click` [n] run along the log. Sorting by key keeps places in order, so that a binary search counts them.
-    The whole log's products of key and place stay below 2^59.
+    Earlier means before the place `before` [r] in the log; `key` [r] is the one to match. `keys` and `click` [n] run
+    along the log. Sorting by key keeps places in order, so that a binary search counts them. The whole log's products
+    of key and place stay below 2^59.
     """
     order = np.argsort(keys, kind="stable")
     places = keys[order] * len(keys) + order
@@ -79,12 +81,15 @@ def _past(keys: Ints, click: Ints, key: Ints, before: Ints) -> Floats:
 
 
 def _smoothed(counts: Floats) -> Floats:
-    """log(1 + times seen) and the click rate drawn towards `_RATE`, [r, 2], from times seen and clicked [r, 2]."""
+    """Smooth times seen and clicked [r, 2] into log(1 + seen) and a click rate.
+
+    The rate is drawn towards `_RATE`.
+    """
     seen, clicked = counts.T
     return np.column_stack([np.log1p(seen), (clicked + _SMOOTHING * _RATE) / (seen + _SMOOTHING)])
 
 
 def _numbered(values: Ints) -> Ints:
-    """The values numbered from 0."""
+    """Number the values from 0."""
     numbers: Ints = np.unique(values, return_inverse=True)[1]
     return numbers

@@ -1,8 +1,8 @@
-"""trivago click-outs (RecSys Challenge 2019), one row per hotel shown in a list that got a click-out.
+"""Convert trivago click-outs (RecSys Challenge 2019) to list records.
 
-A click-out leaves for the booking site, so it is this log's click; bookings, and with them purchases and GMV, are not
-recorded. Lists are split by user. How often others clicked an item is counted over other users' lists only and never
-over the test fold's.
+The file has one row per hotel shown in a list that got a click-out. A click-out leaves for the booking site, so it is
+this log's click; bookings, and with them purchases and GMV, are not recorded. Lists are split by user. How often others
+clicked an item is counted over other users' lists only and never over the test fold's.
 
 `position` orders the list and is no feature; `step` (how far into the session) is.
 """
@@ -15,17 +15,9 @@ from typing import Final
 
 import numpy as np
 
+from models.contract.arrays import Floats, Ints
 from models.datasets.embeddings import attribute_embeddings, describe_embedding
-from models.datasets.impressions import (
-    Columns,
-    Floats,
-    Impressions,
-    Ints,
-    check_distinct,
-    group_rows,
-    rank_share,
-    relative,
-)
+from models.datasets.impressions import FeatureColumns, Impressions, check_distinct, group_rows, rank_share, relative
 from models.datasets.priors import CROSS_FIT_FOLDS, DESCRIPTION, TEST, FoldCounts, cross_fit
 from models.datasets.source import ListSource
 from models.datasets.splits import VALID_SHARE, check_fold, cross_fit_folds, fold_split
@@ -42,7 +34,10 @@ _PRIOR_SHOWN: Final = 20.0
 
 
 def load(path: Path, *, fold: int, folds: int, seed: int) -> ListSource:
-    """The lists as records; fold `fold` of `folds`, by user, is test. Raises `TableError` for a broken row."""
+    """Load the lists as records; fold `fold` of `folds`, by user, is test.
+
+    Raises `TableError` for a broken row.
+    """
     check_fold(fold, folds)
     log, users = read_impressions(path)
     splits = [fold_split(u, fold=fold, folds=folds, seed=seed) for u in users]
@@ -70,7 +65,7 @@ def load(path: Path, *, fold: int, folds: int, seed: int) -> ListSource:
 
 
 def read_impressions(path: Path) -> tuple[Impressions, list[str]]:
-    """The lists of a file and the user of each. Raises `TableError` for a broken row."""
+    """Read the lists of a file and each one's user. Raises `TableError`."""
     table = read_csv(path, _COLUMNS)
     order, starts = group_rows(table.key("list_id"), table.number("position", low=1, whole=True))
     check_distinct(table, order, starts, "item_id")
@@ -94,7 +89,7 @@ def read_impressions(path: Path) -> tuple[Impressions, list[str]]:
     return impressions, table.ordered("user_id", first)
 
 
-def _context(table: Table, order: Ints) -> Columns:
+def _context(table: Table, order: Ints) -> FeatureColumns:
     written, cities = table.text("current_filters"), table.text("city")
     filters = [written[i] for i in order.tolist()]
     return {
@@ -108,7 +103,7 @@ def _context(table: Table, order: Ints) -> Columns:
 
 
 class _Popularity:
-    """Showings and click-outs per item, counted over the lists of other folds."""
+    """Count showings and click-outs per item, over the lists of other folds."""
 
     def __init__(self, log: Impressions, groups: Ints) -> None:
         keys = np.unique(np.array(log.item_ids), return_inverse=True)[1].astype(np.int64)

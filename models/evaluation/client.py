@@ -18,8 +18,8 @@ import msgspec
 import numpy as np
 
 from models.contract.arrays import Ints
+from models.contract.serving import RERANK_PATH
 
-_PATH: Final = "/v1/rerank"
 _CONNECTIONS: Final = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
 
 
@@ -58,7 +58,7 @@ class RerankClient:
         if parts.scheme not in _CONNECTIONS or not parts.hostname:
             raise ServiceError(f"--url: must be like http://127.0.0.1:8000, not {url!r}")
         self._url = url
-        self._path = parts.path.rstrip("/") + _PATH
+        self._path = parts.path.rstrip("/") + RERANK_PATH
         self._connection = _CONNECTIONS[parts.scheme](parts.hostname, parts.port, timeout=timeout)
 
     def __enter__(self) -> Self:

@@ -16,10 +16,10 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from models.data.batches import Batch
 from models.data.slates import encode_slates, list_features
 from models.mining.requests import chosen_records
 from models.nets.checkpoint import load_checkpoint
-from models.nets.inputs import Batch
 from models.nets.value import ListValueModel
 from models.options import add_device_options, check_at_least, use_threads
 from models.planners.search.beam import beam_search

@@ -1,41 +1,52 @@
-"""Orders of one logged list: as shown, sorted by a formula of the prior scores, and as a request for a re-ranker.
+"""Shuffle one logged list, sort it by a formula, or write it as a request.
 
 Only items that were shown take part, since the others have no outcome. An order is an array of places in the list as
 it was shown, best first. Requests and sorts start from one shuffle, so neither the input order nor a tie can carry the
-order that was shown. Knows nothing about HTTP or measures.
+order that was shown.
+
+There is no feature spec here, and so no default for a missing score: a list with one raises an error.
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from models.contract.arrays import Ints
 from models.contract.formulas import compile_formula
 from models.contract.partition import descending
+from models.contract.slots import ScoreTable
+from models.contract.spec import FeatureSpec
 from models.data.lists import Candidate, ListRecord
 
-Order = NDArray[np.int64]
+Order = Ints
+_NO_WEIGHTS: Final = (0.0, 0.0, 0.0)
 
 
 def neutral_order(record: ListRecord, *, seed: int) -> Order:
-    """A shuffle that depends on the seed and the request id alone."""
+    """Shuffle by the seed and the request id alone."""
     rng = np.random.default_rng([seed, zlib.crc32(record.request_id.encode())])
     return rng.permutation(len(record.exposed))
 
 
 def sorted_order(record: ListRecord, formula: str, start: Order) -> Order:
-    """`start` sorted by a formula of scores and price, best first; ties stay as they stand in `start`.
+    """Sort `start` by a formula of scores and price, best first.
+
+    Ties stay as they stand in `start`.
 
     Raises `ValueError` naming the list, and the score that an item lacks or the value that is not finite.
     """
     candidates = [record.candidates[record.exposed[i]] for i in start.tolist()]
-    compiled = compile_formula(formula)
-    columns = {name: _column(record, candidates, name, formula) for name in compiled.names}
-    values = compiled(columns, len(start))
+    table = ScoreTable(candidates, _NO_WEIGHTS, FeatureSpec())
+    for name in sorted(compile_formula(formula).names):
+        missing = np.isnan(table.read(name))
+        if missing.any():
+            item = candidates[int(missing.argmax())].id
+            raise ValueError(f"list {record.request_id!r}: item {item!r} has no {name!r}, which {formula} needs")
+    values = table.score(formula, "", needed_by="the sort")
     if not np.isfinite(values).all():
         item = candidates[int(np.isfinite(values).argmin())].id
         raise ValueError(f"list {record.request_id!r}: {formula} is not finite for item {item!r}")
@@ -43,7 +54,10 @@ def sorted_order(record: ListRecord, formula: str, start: Order) -> Order:
 
 
 def request_body(record: ListRecord, start: Order, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The request that asks for all shown items, in the order of `start`. `options` holds its other fields."""
+    """Write the request for all shown items, in the order of `start`.
+
+    `options` holds its other fields.
+    """
     candidates = [_candidate(record.candidates[record.exposed[i]]) for i in start.tolist()]
     return {
         "request_id": record.request_id,
@@ -53,14 +67,6 @@ def request_body(record: ListRecord, start: Order, options: Mapping[str, Any]) -
         "top_n": len(candidates),
         **options,
     }
-
-
-def _column(record: ListRecord, candidates: Sequence[Candidate], name: str, formula: str) -> NDArray[np.float64]:
-    values = [c.price if name == "price" else c.scores.get(name) for c in candidates]
-    if None in values:
-        item = candidates[values.index(None)].id
-        raise ValueError(f"list {record.request_id!r}: item {item!r} has no {name!r}, which {formula} needs")
-    return np.array(values, np.float64)
 
 
 def _candidate(candidate: Candidate) -> dict[str, Any]:

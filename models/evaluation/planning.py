@@ -17,20 +17,18 @@ import torch
 from models.baselines.pointwise import PointwiseModel
 from models.contract.arrays import Ints
 from models.contract.features import Encoder
-from models.contract.formulas import compile_formula
 from models.contract.manifest import MODEL_FILE, Limits, Manifest
-from models.contract.partition import descending
-from models.contract.spec import OBJECTIVES
-from models.data.batches import join_chunks
+from models.contract.partition import sorted_slots
+from models.contract.spec import OBJECTIVES, FeatureSpec
+from models.data.batches import Batch, join_chunks
 from models.data.lists import ListRecord
 from models.data.slates import encode_slates
 from models.nets.checkpoint import Checkpoint
 from models.nets.heads import HazardHead
-from models.nets.inputs import Batch
 from models.nets.value import ListValueModel
 from models.planners.graphs.sort_gen import queue_graph
 from models.planners.objective import default_queues, objective_formula
-from models.planners.prepare import Preparer, score_columns
+from models.planners.prepare import Preparer, formula_scores
 from models.planners.references.sort_gen import Preferences
 from models.planners.runtime import GraphPlanner
 from models.planners.search.beam import beam_search
@@ -84,7 +82,7 @@ class ServedPlanner:
         """Sort by the formula, lists [n, m] as `__call__`'s."""
         assert self.prepare.sort is not None
         length = self.prepare.limits.list_length
-        return _sorted_by(self.prepare.sort, self.prepare.encoder, records, preferences, length)
+        return _sorted_by(self.prepare.sort, self.prepare.encoder.spec, records, preferences, length)
 
     def _plan(self, records: Sequence[ListRecord], preferences: Preferences) -> Ints:
         prepared = [self.prepare(record, preferences) for record in records]
@@ -122,7 +120,7 @@ def formula_sort(
     −1 past the end where a request has fewer.
     """
     formula = objective_formula(checkpoint.spec, checkpoint.units)
-    return _sorted_by(formula, Encoder(checkpoint.spec), records, preferences, length, pointwise)
+    return _sorted_by(formula, checkpoint.spec, records, preferences, length, pointwise)
 
 
 def learnt_beam(
@@ -159,20 +157,17 @@ def check_candidates(records: Sequence[ListRecord], length: int) -> None:
 
 def _sorted_by(
     formula: str,
-    encoder: Encoder,
+    spec: FeatureSpec,
     records: Sequence[ListRecord],
     preferences: Preferences,
     length: int,
     pointwise: PointwiseModel | None = None,
 ) -> Ints:
-    compiled = compile_formula(formula)
     lists = np.full((len(records), length), -1, np.int64)
     for row, record in zip(lists, records, strict=True):
-        columns = dict(score_columns(record.candidates, preferences, encoder))
-        if pointwise is not None:
-            columns |= pointwise.scores(record.user, record.context, record.candidates)
-        best = descending(compiled(columns, len(record.candidates)))[:length]
-        row[: len(best)] = best
+        scores = None if pointwise is None else pointwise.scores(record.user, record.context, record.candidates)
+        (values,) = formula_scores(record, [formula], preferences.weights, spec, scores)
+        row[:] = sorted_slots(values, np.arange(len(values)), length)
     return lists
 
 

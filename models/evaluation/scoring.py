@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from models.contract.arrays import Floats
+from models.contract.arrays import AnyFloats, Floats
 from models.contract.spec import OBJECTIVES
 from models.data.lists import ListRecord
 from models.evaluation.orders import Order
@@ -89,7 +89,7 @@ def summarise(results: Sequence[ListResult], comparison: ComparedOrders, *, seed
 
 
 def weighted_interval(
-    values: Floats, weights: Floats, *, seed: int, level: float = 0.95, draws: int = 2000
+    values: AnyFloats, weights: AnyFloats, *, seed: int, level: float = 0.95, draws: int = 2000
 ) -> Interval:
     """Compute Σ w·v / Σ w over lists, with the percentile bootstrap interval over lists; weights must be positive.
 
@@ -99,7 +99,7 @@ def weighted_interval(
     return bootstrap_interval((weighted, weights), _ratio, seed=seed, level=level, draws=draws)
 
 
-def _ratio(weighted: Floats, weights: Floats, axis: int = -1) -> Any:
+def _ratio(weighted: AnyFloats, weights: AnyFloats, axis: int = -1) -> Any:
     return weighted.sum(axis=axis) / weights.sum(axis=axis)
 
 
@@ -108,7 +108,7 @@ def _objective(objective: str, results: Sequence[ListResult], comparison: Compar
     columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
     weights = np.array([r.ideal[objective] if objective == "gmv" else 1.0 for r in results])
 
-    def interval(values: Floats) -> dict[str, Any]:
+    def interval(values: AnyFloats) -> dict[str, Any]:
         return asdict(weighted_interval(values, weights, seed=seed))
 
     rivals = {"prior": comparison.priors[objective], "shown": LOGGED}

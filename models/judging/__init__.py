@@ -1,0 +1,1 @@
+"""Judge models on held-out lists: shares, orders, likelihood, and a verdict."""

@@ -1,17 +1,17 @@
-"""Choose how much of what a model has learnt is kept: the share ρ of each objective's correction, on held-out lists.
+"""Choose the share ρ of each objective's learnt correction on held-out lists.
 
-With ρ = 0 a model is the calibrated prior, with ρ = 1 all that training made of it; in between its logits are the
-straight line between the two. Two steps:
+With ρ = 0 a model is the calibrated prior, with ρ = 1 it is the trained model; in between its logits are interpolated
+linearly. Two steps:
 
 1. *Likelihood.* Per objective the smallest share whose listwise likelihood on the held-out lists is within one
    standard error of the best share's.
 2. *Veto.* Where the order that was shown ranks its own clicks better than every sort by the prior scores, the ranker
    that made it knew more than the scores tell. A correction then gains likelihood by guessing the logged place, which
-   is worth nothing in a list that is ordered anew. On such a log the shares are walked down until the lists that would
-   be served are not worse than the sort in NDCG: not in the mean, and by no more than `TOLERANCE` at the lower end of
-   the difference's interval, in any mix and objective. Where the shown order knows no more than the scores (a ranker
-   that sorts by them, or a random order), nothing is there to be guessed, while NDCG on logged lists would count every
-   gain of the list as a loss: no veto.
+   is worth nothing in a list that is ordered anew. On such a log the shares are lowered step by step until the served
+   lists are not worse than the sort in NDCG: not in the mean, and by no more than `TOLERANCE` at the lower end of the
+   difference's interval, in any mix and objective. Where the shown order knows no more than the scores (a ranker that
+   sorts by them, or a random order), there is nothing to guess, while NDCG on logged lists would count every gain of
+   the list as a loss: no veto.
 
 docs/results.md has the figures behind this (log of experiments, 2026-11-28).
 """
@@ -26,9 +26,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from models.contract.arrays import AnyFloats
 from models.data.batches import ListArrays, batches
 from models.judging.list_orders import Orders, ndcg_of, planned_orders, shown_orders, sorted_orders
-from models.judging.metrics import Floats
 from models.nets.calibration import Offsets
 from models.nets.losses import listwise_terms
 from models.nets.value import COUNTED, ListValueModel
@@ -39,7 +39,6 @@ TOLERANCE: Final = 0.006
 """How far below the sort's NDCG the lower end of the served lists' interval may lie."""
 _MOST_LISTS: Final = 2000
 """Lists that a veto looks at: enough for an interval as narrow as the tolerance asks for, and planned in seconds."""
-_BATCH: Final = 1024
 _ROUNDING: Final = 1e-6
 """Nats a list that may be rounding: where nothing was learnt all shares are alike but for it, and 0 is to be chosen."""
 _Z: Final = 1.96
@@ -48,7 +47,10 @@ _Z: Final = 1.96
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Hold a trained model, the offsets that it started from and ended with, and lists that it has not seen."""
+    """Hold a trained model, its offsets, and lists that it has not seen.
+
+    `start` are the offsets before training and `end` those after it.
+    """
 
     model: ListValueModel
     start: Sequence[Offsets]
@@ -57,12 +59,12 @@ class HeldOut:
 
     @classmethod
     def of(cls, model: ListValueModel, start: Sequence[Offsets], lists: ListArrays) -> HeldOut:
-        """Take a model as it is; straight out of training all of its correction is kept (ρ = 1)."""
+        """Take a model straight out of training, with its whole correction (ρ = 1)."""
         end = () if model.config.head == "independent" else tuple(Offsets.of(h) for h in model.hazard_heads)
         return cls(model, start, end, lists)
 
     def set(self, shares: Sequence[float]) -> None:
-        """Keep these shares of what the model has learnt, one per counted objective."""
+        """Keep these shares of the correction, one per counted objective."""
         for head, start, end, share in zip(self.model.hazard_heads, self.start, self.end, shares, strict=True):
             start.towards(end, share).put(head)
             head.share.fill_(share)
@@ -70,9 +72,9 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class Gate:
-    """Hold the shares that are kept, per counted objective, and how they came about.
+    """Hold the kept shares per counted objective, and the reasons for them.
 
-    `by_likelihood` are the shares before any veto, `steps` what it found at each stop of its way down (plain JSON).
+    `by_likelihood` are the shares before any veto, `steps` the figures of the veto at each step down (plain JSON).
     """
 
     shares: tuple[float, ...]
@@ -82,14 +84,14 @@ class Gate:
 
 
 def choose_shares(held_out: Sequence[HeldOut], worths: Sequence[Worth], *, device: torch.device, seed: int = 0) -> Gate:
-    """Choose the shares on the lists of all `held_out` pooled, and leave every model with them.
+    """Choose the shares on all `held_out` lists pooled, and set them in every model.
 
     `worths`: the mixes of objectives whose served lists must not be worse than their sort. An objective that no model
-    values, or in which too little happened, keeps nothing. Raises `ValueError` if there are no lists.
+    values, or with too few events, keeps nothing. Raises `ValueError` if there are no lists.
     """
     if not any(len(part.lists) for part in held_out):
         raise ValueError("there are no held-out lists to choose shares on")
-    likely = tuple(_likeliest(held_out, o, device) for o in range(len(COUNTED)))
+    likely = tuple(map(_likeliest, _losses(held_out, device)))
     sample = _sample(held_out, seed)
     knows_more = _shown_knows_more(sample, worths)
     shares, steps = list(likely), []
@@ -107,14 +109,11 @@ def choose_shares(held_out: Sequence[HeldOut], worths: Sequence[Worth], *, devic
     return Gate(tuple(shares), likely, knows_more, steps)
 
 
-def _likeliest(held_out: Sequence[HeldOut], objective: int, device: torch.device) -> float:
-    """Find the smallest share within one standard error of the best in listwise likelihood.
+def _likeliest(losses: AnyFloats) -> float:
+    """Find the smallest share within one standard error of the best, from losses [lists, shares].
 
-    It is 0 where the objective is not valued, and where fewer than two lists tell anything: one has no spread.
+    It is 0 for fewer than two lists: one has no spread.
     """
-    valued = [part for part in held_out if COUNTED[objective] in part.model.valued_objectives]
-    rows = [terms for part in valued for terms in _terms(part, objective, device)]
-    losses = torch.cat(rows).double().numpy() if rows else np.zeros((0, len(SHARES)))
     if len(losses) < 2:
         return 0.0
     best = losses.mean(axis=0).argmin()
@@ -125,21 +124,34 @@ def _likeliest(held_out: Sequence[HeldOut], objective: int, device: torch.device
     raise AssertionError("the best share is as good as itself")
 
 
+def _losses(held_out: Sequence[HeldOut], device: torch.device) -> list[AnyFloats]:
+    """Compute the listwise losses [lists, shares] per objective, of parts that value it."""
+    found: list[list[Tensor]] = [[torch.zeros(0, len(SHARES))] for _ in COUNTED]
+    for part in held_out:
+        for o, rows in _terms(part, device):
+            if COUNTED[o] in part.model.valued_objectives:
+                found[o].append(rows)
+    return [torch.cat(rows).double().numpy() for rows in found]
+
+
 @torch.no_grad()
-def _terms(part: HeldOut, objective: int, device: torch.device) -> Iterator[Tensor]:
-    """Compute the listwise losses [lists, shares] of lists with an event and a choice, batch by batch."""
+def _terms(part: HeldOut, device: torch.device) -> Iterator[tuple[int, Tensor]]:
+    """Compute the listwise losses [lists, shares] per objective, batch by batch.
+
+    Lists without an event or with a single item are left out.
+    """
     part.set([1.0] * len(COUNTED))
     part.model.to(device).eval()
-    for batch in batches(part.lists.tensors(device), _BATCH):
-        head, item = part.model.hazard_inputs(batch)[objective]
-        start, end = part.start[objective].first(item.prior, item.places), head(item)[..., 0]
-        labels, observed = batch["labels"][:, :, objective, None], batch["observed"][:, objective, None]
-        told = observed[:, 0] & (labels[..., 0].sum(1) > 0) & (batch["lengths"] > 1)
-        columns = [
-            listwise_terms(torch.lerp(start, end, share)[..., None], labels, batch["lengths"], observed)[:, 0]
-            for share in SHARES
-        ]
-        yield torch.stack(columns, dim=1)[told].cpu()
+    for batch in batches(part.lists.tensors(device)):
+        lengths = batch["lengths"]
+        for o, (head, item) in enumerate(part.model.hazard_inputs(batch)):
+            labels, observed = batch["labels"][:, :, o, None], batch["observed"][:, o, None]
+            told = observed[:, 0] & (labels[..., 0].sum(1) > 0) & (lengths > 1)
+            # A share's logits lie on the straight line from the calibrated prior to the trained model.
+            start, end = part.start[o].first(item.prior, item.places), head(item)[..., 0]
+            logits = (torch.lerp(start, end, share)[..., None] for share in SHARES)
+            columns = [listwise_terms(x, labels, lengths, observed)[:, 0] for x in logits]
+            yield o, torch.stack(columns, dim=1)[told].cpu()
 
 
 def _sample(held_out: Sequence[HeldOut], seed: int) -> list[HeldOut]:
@@ -153,7 +165,10 @@ def _sample(held_out: Sequence[HeldOut], seed: int) -> list[HeldOut]:
 
 
 def _shown_knows_more(held_out: Sequence[HeldOut], worths: Sequence[Worth]) -> bool:
-    """Tell whether the shown order ranks its clicks better than every sort, each by more than one standard error."""
+    """Tell whether the shown order ranks its clicks better than every sort.
+
+    Better means by more than one standard error of the difference in NDCG.
+    """
     shown = [shown_orders(part.lists) for part in held_out]
     for worth in worths:
         lead = _leads(held_out, shown, [sorted_orders(part.lists, worth) for part in held_out], 0)
@@ -165,7 +180,7 @@ def _shown_knows_more(held_out: Sequence[HeldOut], worths: Sequence[Worth]) -> b
 def _served_less_sorted(
     held_out: Sequence[HeldOut], shares: Sequence[float], worths: Sequence[Worth], device: torch.device
 ) -> list[dict[str, Any]]:
-    """Compare what would be served with the sort in NDCG, per mix and counted objective with a weight in it."""
+    """Compare the served lists with the sort in NDCG, per mix and weighted objective."""
     for part in held_out:
         part.set(shares)
     figures: list[dict[str, Any]] = []
@@ -180,8 +195,11 @@ def _served_less_sorted(
     return figures
 
 
-def _leads(held_out: Sequence[HeldOut], ours: Sequence[Orders], theirs: Sequence[Orders], objective: int) -> Floats:
-    """List by how much the NDCG of an order is above another's, of all parts' lists with an event in the objective."""
+def _leads(held_out: Sequence[HeldOut], ours: Sequence[Orders], theirs: Sequence[Orders], objective: int) -> AnyFloats:
+    """Subtract the NDCG of `theirs` from that of `ours`, list by list.
+
+    Lists of all parts with an event in the objective count.
+    """
     rows = []
     for part, mine, other in zip(held_out, ours, theirs, strict=True):
         gains = part.lists.labels[..., objective]
@@ -196,9 +214,9 @@ def weighted(weights: Triple) -> list[int]:
 
 
 def _to_lower(shares: Sequence[float], weights: Triple) -> int:
-    """Find the objective that keeps the largest share of those that the mix weights; the later on a tie."""
+    """Find the weighted objective with the largest share; the later on a tie."""
     return max((o for o in weighted(weights) if shares[o] > 0), key=lambda o: (shares[o], o))
 
 
-def _standard_error(values: Floats) -> float:
+def _standard_error(values: AnyFloats) -> float:
     return float(values.std() / np.sqrt(len(values))) if len(values) else 0.0

@@ -1,8 +1,8 @@
-"""Judge whether a value model's lists are better than the sort they start from: one word and one sentence.
+"""Judge whether a value model's lists are better than the sort they start from.
 
-What decides depends on the log, as in `gate.py`: NDCG where the shown order knows more than the prior scores, since
-there likelihood can be gained by guessing the logged place; else how likely the model finds what happened, since there
-NDCG would count every gain of the list as a loss.
+The verdict is one word and one sentence. The deciding figure depends on the log, as in `gate.py`: NDCG where the shown
+order knows more than the prior scores, since there likelihood can be gained by guessing the logged place; otherwise
+likelihood, since there NDCG would count every gain of the list as a loss.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from models.contract.spec import OBJECTIVES
 from models.contract.verdict import Outcome, Verdict
 from models.judging.gate import TOLERANCE, HeldOut, weighted
-from models.judging.held_out import Comparison, Likelihood, compare, likelihood, only
+from models.judging.held_out import Likelihood, NdcgComparison, compare, likelihoods, only
 from models.judging.list_orders import bypassed
 from models.judging.metrics import Interval
 from models.nets.value import COUNTED, ListValueModel
@@ -43,22 +43,21 @@ def judge(
     `worths` are the mixes, the bundle's own first; `knows_more` is `Gate.shown_knows_more`. The outcome is
     ``unmeasured`` without `has_prior`, for there is no sort to compare with, and where too few lists have an event.
     """
-    found = (likelihood(parts, o, device=device, seed=seed) for o in range(len(COUNTED)))
-    likelihoods = [row for row in found if row is not None]
+    likely = list(likelihoods(parts, device=device, seed=seed))
     compared = [row for worth in worths for row in compare(parts, worth, device=device, seed=seed)] if has_prior else []
     if not has_prior:
         outcome, sentence = _WITHOUT_PRIOR
     elif all(bypassed(part.model, worths[0].weights) for part in parts):
         outcome, sentence = _SORT
     else:
-        outcome, sentence = _decide(parts, worths[0].weights, compared, likelihoods, knows_more=knows_more)
-    return Verdict(outcome, sentence, (*map(asdict, compared), *map(asdict, likelihoods)))
+        outcome, sentence = _decide(parts, worths[0].weights, compared, likely, knows_more=knows_more)
+    return Verdict(outcome, sentence, (*map(asdict, compared), *map(asdict, likely)))
 
 
 def mixes(model: ListValueModel, units: Triple, mix: Triple) -> list[Worth]:
-    """List the mixes to judge: the bundle's own, then each valued objective alone. Others have no weight.
+    """List the mixes to judge: the bundle's own, then each valued objective alone.
 
-    Raises `ValueError` if that leaves the bundle's mix without any.
+    Objectives that are not valued get no weight. Raises `ValueError` if that leaves the bundle's mix without any.
     """
     valued = model.valued_objectives
     weights = [w if name in valued else 0.0 for name, w in zip(OBJECTIVES, mix, strict=True)]
@@ -86,12 +85,12 @@ _SORT: Final[Decision] = (
 def _decide(
     parts: Sequence[HeldOut],
     mix: Triple,
-    compared: Sequence[Comparison],
-    likelihoods: Sequence[Likelihood],
+    compared: Sequence[NdcgComparison],
+    likely: Sequence[Likelihood],
     *,
     knows_more: bool,
 ) -> Decision:
-    """Decide by the figures that enough lists stand behind."""
+    """Decide by the figures of enough lists."""
     rows = [row for row in compared if row.difference.lists >= _FEWEST]
     if not rows:
         most = max((row.difference.lists for row in compared), default=0)
@@ -99,13 +98,13 @@ def _decide(
             f"Only {most} held-out lists have a click or a purchase, too few to compare this model's lists with the "
             "sort they start from."
         )
-    if knows_more or any(row.gain is None for row in likelihoods):
+    if knows_more or any(row.gain is None for row in likely):
         return _by_ndcg(rows)
     served = [COUNTED[o] for o in weighted(mix)]
-    return _by_likelihood(parts, [row for row in likelihoods if row.lists >= _FEWEST and row.objective in served])
+    return _by_likelihood(parts, [row for row in likely if row.lists >= _FEWEST and row.objective in served])
 
 
-def _by_ndcg(rows: Sequence[Comparison]) -> Decision:
+def _by_ndcg(rows: Sequence[NdcgComparison]) -> Decision:
     """Decide by the comparison that is worst for the model."""
     worst = min(rows, key=lambda row: row.difference.high)
     if worst.difference.high < -TOLERANCE or worst.difference.mean < -3 * TOLERANCE:
@@ -123,7 +122,10 @@ def _by_ndcg(rows: Sequence[Comparison]) -> Decision:
 
 
 def _by_likelihood(parts: Sequence[HeldOut], rows: Sequence[Likelihood]) -> Decision:
-    """Decide by the likelihood of what was learnt: nothing can be guessed from the shown order here, so it is fair."""
+    """Decide by the likelihood of the learnt correction.
+
+    That is fair where the shown order gives nothing to guess from.
+    """
     heads = [dict(zip(COUNTED, part.model.hazard_heads, strict=True)) for part in parts]
     kept = [
         (row, row.gain)
@@ -148,7 +150,7 @@ def _by_likelihood(parts: Sequence[HeldOut], rows: Sequence[Likelihood]) -> Deci
     )
 
 
-def _ndcg_figures(row: Comparison) -> str:
+def _ndcg_figures(row: NdcgComparison) -> str:
     d = row.difference
     return (
         f"NDCG@10 of {_EVENTS[row.objective]} {row.served:.4f} against {row.formula:.4f}, a difference of "

@@ -1,8 +1,8 @@
-"""Order exposed lists anew, from arrays: by prior scores, or as a value model plans them; and take their NDCG.
+"""Order exposed lists anew and compute their NDCG.
 
-Training asks with them whether a model's lists are better than the sort that they start from, on lists whose outcome is
-known. NDCG on logged lists credits an order only for what was clicked where it stood, so it cannot show gains that come
-from the list as a whole (`models.judging.gate` says what it is good for all the same).
+Orders are the sort by prior scores and a value model's plan. Training compares the two on lists whose outcome is known.
+NDCG on logged lists credits an order only for clicks at their logged place, so it cannot show gains that come from the
+list as a whole (`models.judging.gate` explains its use all the same).
 
 Axis letters: n lists, L positions, P places of an order. An order holds places in the list as it was shown, best first,
 −1 past its end.
@@ -15,32 +15,37 @@ from typing import Final
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from models.contract.arrays import AnyFloats, Ints
 from models.data.batches import Batch, ListArrays
-from models.judging.metrics import Floats
 from models.nets.value import ListValueModel
 from models.planners.search.beam import beam_search
 from models.planners.search.prefix import PrefixTree
 from models.planners.worth import Triple, Worth
 
-Orders = NDArray[np.int64]
+Orders = Ints
 PLACES: Final = 10
 """Places of an order that count, the k of NDCG@k."""
 _BATCH: Final = 256
 
 
-def prior_values(data: ListArrays, worth: Worth) -> Floats:
-    """Value every item by the objective formula over its prior scores, [n, L]; −∞ past a list's end."""
+def prior_values(data: ListArrays, worth: Worth) -> AnyFloats:
+    """Value every item by the objective formula over its prior scores, [n, L].
+
+    Values are −∞ past a list's end.
+    """
     logits = torch.from_numpy(data.features["priors"]).double()
     click, buy = torch.sigmoid(logits).unbind(-1)
     price = torch.from_numpy(data.features["price"]).double()
-    values: Floats = worth(torch.stack([click, buy, buy * price], dim=-1)).numpy()
+    values: AnyFloats = worth(torch.stack([click, buy, buy * price], dim=-1)).numpy()
     return np.where(data.filled, values, -np.inf)
 
 
 def sorted_orders(data: ListArrays, worth: Worth, places: int = PLACES) -> Orders:
-    """Sort by the objective formula, [n, P]. Ties are shuffled, so that they do not stand as they were shown."""
+    """Sort by the objective formula, [n, P].
+
+    Ties are shuffled, so that they do not stand as they were shown.
+    """
     values = prior_values(data, worth)
     shuffled = np.random.default_rng(0).random(values.shape)
     order = np.lexsort((shuffled, -values), axis=-1)[:, :places]
@@ -50,7 +55,7 @@ def sorted_orders(data: ListArrays, worth: Worth, places: int = PLACES) -> Order
 def planned_orders(
     model: ListValueModel, data: ListArrays, worth: Worth, *, device: torch.device, places: int = PLACES
 ) -> Orders:
-    """Find the order [n, P] that would be served: the greedy plan over all items of the list, or the sort.
+    """Find the orders [n, P] to serve: greedy plans over the list's items, or the sort.
 
     The sort is served if no correction of a weighted objective is kept (ρ = 0), and where the model values it higher.
     """
@@ -71,9 +76,9 @@ def planned_orders(
 
 
 def bypassed(model: ListValueModel, weights: Triple) -> bool:
-    """Tell whether nothing learnt has a say at these weights, so that the sort is served. GMV goes with conversions.
+    """Tell whether no weighted objective keeps a correction, so that the sort is served.
 
-    The papers' head has no share, and is never bypassed.
+    GMV follows conversions. The papers' head has no share, and is never bypassed.
     """
     if model.shares is None:
         return False
@@ -81,16 +86,22 @@ def bypassed(model: ListValueModel, weights: Triple) -> bool:
     return all(share == 0 for share, weight in zip((click, buy, buy), weights, strict=True) if weight > 0)
 
 
-def ndcg_of(orders: Orders, gains: Floats) -> Floats:
-    """Compute NDCG@P of each order [n, P] under gains [n, L] as shown; NaN for a list without any gain."""
+def ndcg_of(orders: Orders, gains: AnyFloats) -> AnyFloats:
+    """Compute NDCG@P of each order [n, P] under gains [n, L] as shown.
+
+    It is NaN for a list without any gain.
+    """
     discounts = 1 / np.log2(np.arange(2, orders.shape[1] + 2))
     found = np.where(orders >= 0, np.take_along_axis(gains, np.maximum(orders, 0), axis=1), 0.0) @ discounts
     ideal = -np.sort(-gains, axis=1)[:, : orders.shape[1]] @ discounts
     return _share(found, ideal)
 
 
-def random_ndcg(data: ListArrays, gains: Floats, places: int = PLACES) -> Floats:
-    """Compute the expected NDCG of a random order of each list, [n]; NaN for a list without any gain."""
+def random_ndcg(data: ListArrays, gains: AnyFloats, places: int = PLACES) -> AnyFloats:
+    """Compute the expected NDCG of a random order of each list, [n].
+
+    It is NaN for a list without any gain.
+    """
     width = min(places, gains.shape[1])
     discounts = 1 / np.log2(np.arange(2, width + 2))
     reach = np.where(np.arange(width) < data.lengths[:, None], discounts, 0.0).sum(axis=1)
@@ -100,13 +111,13 @@ def random_ndcg(data: ListArrays, gains: Floats, places: int = PLACES) -> Floats
 
 
 def shown_orders(data: ListArrays, places: int = PLACES) -> Orders:
-    """Give the order [n, P] in which the lists were shown."""
+    """Return the order [n, P] in which the lists were shown."""
     place = np.arange(min(places, data.labels.shape[1]))
     return np.where(place < data.lengths[:, None], place, -1)
 
 
-def _share(found: Floats, ideal: Floats) -> Floats:
-    shares: Floats = np.divide(found, ideal, out=np.full(len(found), np.nan), where=ideal > 0)
+def _share(found: AnyFloats, ideal: AnyFloats) -> AnyFloats:
+    shares: AnyFloats = np.divide(found, ideal, out=np.full(len(found), np.nan), where=ideal > 0)
     return shares
 
 
@@ -117,8 +128,8 @@ def _value(
     return worth(PrefixTree(model, batch).outcomes(requests, orders)[:, -1])
 
 
-def _of_equal_length(lengths: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-    """Group rows of lists of the same length, at most `_BATCH` at a time; empty lists are left out."""
+def _of_equal_length(lengths: Ints) -> Iterator[Ints]:
+    """Group rows of equally long lists, at most `_BATCH` at a time, without empty lists."""
     for length in np.unique(lengths[lengths > 0]):
         rows = np.flatnonzero(lengths == length)
         yield from (rows[i : i + _BATCH] for i in range(0, len(rows), _BATCH))

@@ -1,7 +1,6 @@
-"""Measures of predictions and of orders: AUC, R-AUC, PCOC, RMSE, NDCG, and bootstrap intervals over lists.
+"""Measure predictions and orders: AUC, R-AUC, PCOC, RMSE, NDCG, bootstrap intervals.
 
-Plain functions of NumPy arrays; they know nothing about models or records. A measure that is not defined on the data
-(one class only, nothing to divide by) is None, never a made-up number.
+A measure that is not defined on the data (one class only, a division by 0) is None, never a made-up number.
 """
 
 from __future__ import annotations
@@ -11,16 +10,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import bootstrap, kendalltau
 from sklearn.metrics import roc_auc_score
 
-Floats = NDArray[np.floating]
+from models.contract.arrays import AnyFloats, Bools
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A mean over `lists` lists with its bootstrap interval."""
+    """Hold a mean over `lists` lists with its bootstrap interval."""
 
     mean: float
     low: float
@@ -28,18 +26,18 @@ class Interval:
     lists: int
 
 
-def auc(scores: Floats, positive: NDArray[np.bool_]) -> float | None:
-    """Area under the ROC curve; None unless both classes occur."""
+def auc(scores: AnyFloats, positive: Bools) -> float | None:
+    """Compute the area under the ROC curve; None unless both classes occur."""
     if positive.all() or not positive.any():
         return None
     return float(roc_auc_score(positive, scores))
 
 
-def r_auc(predicted: Floats, truth: Floats) -> float | None:
-    """Share of pairs of unequal truth that the prediction orders rightly; equal predictions are wrong (DeGRe, eq. 15).
+def r_auc(predicted: AnyFloats, truth: AnyFloats) -> float | None:
+    """Compute the share of pairs of unequal truth in the right order (DeGRe, eq. 15).
 
-    O(n log n): Kendall's τ_b gives concordant minus discordant pairs, the counts of ties give their sum. None if all
-    truths are equal.
+    Equal predictions are wrong. O(n log n): Kendall's τ_b gives concordant minus discordant pairs, the counts of ties
+    give their sum. None if all truths are equal.
     """
     pairs = _pairs(len(truth))
     unequal_truths = pairs - _tied_pairs(truth)
@@ -59,43 +57,51 @@ def _pairs(n: int) -> int:
     return n * (n - 1) // 2
 
 
-def _tied_pairs(values: Floats) -> int:
+def _tied_pairs(values: AnyFloats) -> int:
     counts = np.unique(values, axis=0, return_counts=True)[1].astype(np.int64)
     return int((counts * (counts - 1) // 2).sum())
 
 
-def pcoc(predicted: Floats, truth: Floats) -> float | None:
-    """Predicted over true mean, 1 when calibrated; None if nothing happened (DeGRe §5.1)."""
+def pcoc(predicted: AnyFloats, truth: AnyFloats) -> float | None:
+    """Divide the predicted by the true mean, 1 when calibrated (DeGRe §5.1).
+
+    None if nothing happened.
+    """
     total = float(np.sum(truth, dtype=np.float64))
     return None if total == 0 else float(np.sum(predicted, dtype=np.float64)) / total
 
 
-def rmse(predicted: Floats, truth: Floats) -> float:
-    """Root of the mean squared error."""
+def rmse(predicted: AnyFloats, truth: AnyFloats) -> float:
+    """Compute the root of the mean squared error."""
     return float(np.sqrt(np.mean(np.square(predicted.astype(np.float64) - truth))))
 
 
-def ndcg(gains: Floats, k: int) -> float | None:
-    """NDCG@k of one list: `gains` [n] in the order shown, discounted by 1/log2(rank + 1), over their best order.
+def ndcg(gains: AnyFloats, k: int) -> float | None:
+    """Compute NDCG@k of one list from `gains` [n] in the order shown.
 
-    Gains may be clicks, purchases or currency. None if every gain is 0: such a list says nothing about order.
+    Gains are discounted by 1/log2(rank + 1) and divided by those of their best order. They may be clicks, purchases or
+    currency. None if every gain is 0: such a list says nothing about order.
     """
     discounts = 1 / np.log2(np.arange(2, min(k, len(gains)) + 2))
     ideal = float(np.sort(gains)[::-1][:k] @ discounts)
     return None if ideal == 0 else float(gains[:k] @ discounts) / ideal
 
 
-def mean_interval(values: Floats, *, seed: int, level: float = 0.95, draws: int = 2000) -> Interval:
-    """Mean of one value per list, with the percentile bootstrap interval over lists. Raises `ValueError` if empty."""
+def mean_interval(values: AnyFloats, *, seed: int, level: float = 0.95, draws: int = 2000) -> Interval:
+    """Average one value per list, with the percentile bootstrap interval over lists.
+
+    Raises `ValueError` if there are no lists.
+    """
     return bootstrap_interval((np.asarray(values, np.float64),), np.mean, seed=seed, level=level, draws=draws)
 
 
 def bootstrap_interval(
-    samples: tuple[Floats, ...], statistic: Callable[..., Any], *, seed: int, level: float, draws: int
+    samples: tuple[AnyFloats, ...], statistic: Callable[..., Any], *, seed: int, level: float, draws: int
 ) -> Interval:
-    """A statistic of arrays [lists] that belong together, with its percentile interval over resampled lists.
+    """Compute a statistic of paired arrays [lists] with its bootstrap interval.
 
-    `statistic` takes the arrays and an axis. Raises `ValueError` if there are no lists.
+    The interval is the percentile one over resampled lists. `statistic` takes the arrays and an axis. Raises
+    `ValueError` if there are no lists.
     """
     count = len(samples[0])
     if count == 0:
@@ -118,8 +124,13 @@ def bootstrap_interval(
     return Interval(found, float(low), float(high), count)
 
 
-def paired_interval(ours: Floats, theirs: Floats, *, seed: int, level: float = 0.95, draws: int = 2000) -> Interval:
-    """`mean_interval` of the differences ours − theirs on the same lists; it excludes 0 when they really differ."""
+def paired_interval(
+    ours: AnyFloats, theirs: AnyFloats, *, seed: int, level: float = 0.95, draws: int = 2000
+) -> Interval:
+    """Average the differences ours − theirs on the same lists, as `mean_interval` does.
+
+    The interval excludes 0 when they really differ.
+    """
     if len(ours) != len(theirs):
         raise ValueError(f"cannot pair {len(ours)} lists with {len(theirs)}")
     return mean_interval(np.asarray(ours, np.float64) - theirs, seed=seed, level=level, draws=draws)

@@ -1,31 +1,29 @@
-"""Measure a list value model on lists whose outcome is known: the figures of ``metrics.json``.
+"""Report expected against true counts of a value model: the figures of ``metrics.json``.
 
-Expected counts against true counts, per objective and prefix length. It says nothing about how good the orders are
-that a planner finds under the model.
+They are per objective and prefix length, on lists whose outcome is known. They do not tell how good the orders are that
+a planner finds under the model.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from models.contract.arrays import AnyFloats, Bools
 from models.contract.spec import OBJECTIVES
 from models.data.batches import ListArrays, batches
 from models.judging import metrics
 from models.nets.value import COUNTED, ListValueModel
 
-Floats = NDArray[np.floating]
-_BATCH: Final = 1024
-
 
 def mean_per_slot(data: ListArrays) -> tuple[dict[str, float], list[str]]:
-    """Find s_o, the mean outcome of an exposed slot per objective (events, or currency for gmv), and what has none.
+    """Compute s_o, the mean outcome of an exposed slot, and name objectives without any.
 
-    The observed mean rather than the model's: it is what the model's increments average to when it is calibrated, and
-    does not depend on a checkpoint. An objective that is not recorded, or never happens, has unit 1 and is named.
+    Outcomes are events, or currency for gmv. It is the observed mean rather than the model's: a calibrated model's
+    increments average to it, and it does not depend on a checkpoint. An objective that is not recorded, or never
+    happens, has unit 1 and is named.
     """
     units, without = {}, []
     for o, name in enumerate(OBJECTIVES):
@@ -37,26 +35,27 @@ def mean_per_slot(data: ListArrays) -> tuple[dict[str, float], list[str]]:
     return units, without
 
 
-def predict(model: ListValueModel, data: ListArrays, device: torch.device) -> Floats:
+def predict(model: ListValueModel, data: ListArrays, device: torch.device) -> AnyFloats:
     """Predict the cumulative outcome after each position, [n, L, 3] (gmv: currency)."""
     was_training = model.training
     model.eval()
     outcomes = []
     with torch.inference_mode():
-        for batch in batches(data.tensors(device), _BATCH):
+        for batch in batches(data.tensors(device)):
             outcomes.append(model.increments(batch).cumsum(dim=1).cpu().numpy())
     model.train(was_training)
     return np.concatenate(outcomes)
 
 
 def value_report(model: ListValueModel, data: ListArrays, device: torch.device) -> dict[str, Any]:
-    """Report per objective ``list`` (each list at its own length) and ``prefix`` (every length that some list reaches).
+    """Report the figures per objective, of whole lists and of prefixes.
 
-    Each row has ``lists``, ``r_auc``, ``pcoc``, ``rmse``, and prefixes of the counted objectives also ``auc``, of an
-    event at that place by the gain there, None where only one class occurs. An objective that no list records is None.
+    ``list`` takes each list at its own length, ``prefix`` every length that some list reaches. Each row has ``lists``,
+    ``r_auc``, ``pcoc``, ``rmse``, and prefixes of the counted objectives also ``auc``, of an event at that place by the
+    gain there, None where only one class occurs. An objective that no list records is None.
 
-    ``negative_increments`` is the share of exposed items that the model values below nothing: never with hazards; the
-    papers' thresholds of neighbouring positions are estimated independently, so noise makes some.
+    ``negative_increments`` is the share of exposed items that the model values below 0: never with hazards; the papers'
+    thresholds of neighbouring positions are estimated independently, so noise makes some.
     """
     outcomes = predict(model, data, device)
     truth = data.labels.cumsum(axis=1, dtype=np.float64)
@@ -81,7 +80,7 @@ def value_report(model: ListValueModel, data: ListArrays, device: torch.device) 
     return report
 
 
-def _prefix(j: int, chosen: NDArray[np.bool_], o: int, outcomes: Floats, truth: Floats) -> dict[str, Any]:
+def _prefix(j: int, chosen: Bools, o: int, outcomes: AnyFloats, truth: AnyFloats) -> dict[str, Any]:
     row: dict[str, Any] = {"length": j + 1, **_row(outcomes[chosen, j, o], truth[chosen, j, o])}
     if o < len(COUNTED):
         gains, events = (np.diff(x[chosen, : j + 1, o], axis=1, prepend=0.0)[:, -1] for x in (outcomes, truth))
@@ -89,7 +88,7 @@ def _prefix(j: int, chosen: NDArray[np.bool_], o: int, outcomes: Floats, truth: 
     return row
 
 
-def _row(predicted: Floats, truth: Floats) -> dict[str, Any]:
+def _row(predicted: AnyFloats, truth: AnyFloats) -> dict[str, Any]:
     return {
         "lists": len(truth),
         "r_auc": metrics.r_auc(predicted, truth),

@@ -28,8 +28,8 @@ from models.mining.mine import sequence_weights
 from models.mining.shards import (
     MANIFEST_FILE,
     MinedError,
+    MinedManifest,
     MinedRows,
-    MiningManifest,
     read_manifest,
     read_shard,
     shard_path,
@@ -125,7 +125,7 @@ def join_mined(folder: Path, slates: SlateArrays, fingerprint: str) -> MinedArra
     return _joined(folder, finished_manifest(folder), slates, fingerprint, partly=False)
 
 
-def finished_manifest(folder: Path) -> MiningManifest:
+def finished_manifest(folder: Path) -> MinedManifest:
     """Read the manifest of a folder whose shards are all there. Raises `MinedError` if it is not such a folder."""
     manifest = read_manifest(folder)
     if manifest is None:
@@ -136,7 +136,7 @@ def finished_manifest(folder: Path) -> MiningManifest:
     return manifest
 
 
-def mined_ids(folder: Path, manifest: MiningManifest) -> list[str]:
+def mined_ids(folder: Path, manifest: MinedManifest) -> list[str]:
     """Read the request ids of all shards, in order. Raises `MinedError` for one that stands twice."""
     ids: list[str] = []
     for shard in range(manifest.shards):
@@ -147,7 +147,7 @@ def mined_ids(folder: Path, manifest: MiningManifest) -> list[str]:
 
 
 def _joined(
-    folder: Path, manifest: MiningManifest, slates: SlateArrays, fingerprint: str, *, partly: bool
+    folder: Path, manifest: MinedManifest, slates: SlateArrays, fingerprint: str, *, partly: bool
 ) -> MinedArrays:
     """Join; `partly` leaves out the requests that `slates` lacks."""
     if manifest.fingerprint != fingerprint:

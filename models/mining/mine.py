@@ -23,13 +23,13 @@ from tqdm import tqdm
 
 from models.contract.arrays import Floats32, Ints
 from models.contract.spec import OBJECTIVES
-from models.data.batches import digest
+from models.data.batches import Batch, digest
 from models.data.slates import SlateArrays
 from models.locks import only_one
 from models.mining.shards import (
     MinedError,
+    MinedManifest,
     MinedRows,
-    MiningManifest,
     read_manifest,
     read_shard,
     shard_path,
@@ -37,7 +37,6 @@ from models.mining.shards import (
     write_shard,
 )
 from models.nets.checkpoint import Checkpoint, weights_digest
-from models.nets.inputs import Batch
 from models.nets.value import ListValueModel
 from models.planners.search.beam import beam_search
 from models.planners.search.local_search import improve, soft_labels
@@ -90,7 +89,7 @@ def mine(
     options: MiningOptions,
     device: torch.device,
     source: Mapping[str, Any] | None = None,
-) -> MiningManifest:
+) -> MinedManifest:
     """Mine sequences for all requests of `slates`, encoded by the evaluator's spec, into `folder`.
 
     Finished shards of an earlier run are kept. `source` goes into the manifest as it is. Raises `ValueError` naming
@@ -112,7 +111,7 @@ def mine(
     return manifest
 
 
-def _fill(folder: Path, manifest: MiningManifest, miner: _Miner, slates: SlateArrays, weights: Floats32) -> None:
+def _fill(folder: Path, manifest: MinedManifest, miner: _Miner, slates: SlateArrays, weights: Floats32) -> None:
     """Mine the shards that are not there."""
     width = miner.options.width
     shards = [np.array(manifest.rows(shard)) for shard in range(manifest.shards)]
@@ -228,7 +227,7 @@ def _check_objectives(slates: SlateArrays, weights: Floats32) -> None:
 
 def _manifest(
     checkpoint: Checkpoint, slates: SlateArrays, options: MiningOptions, length: int, source: Mapping[str, Any]
-) -> MiningManifest:
+) -> MinedManifest:
     chosen = {**dataclasses.asdict(options), "length": length}
     if options.objectives is None:
         chosen["objectives"] = "sampled"
@@ -240,10 +239,10 @@ def _manifest(
         "requests": f"{ids} {digest(slates.features)}",
         **{name: str(value) for name, value in chosen.items()},
     }
-    return MiningManifest(checkpoint.spec.fingerprint, length, len(slates), options.shard_size, identity, dict(source))
+    return MinedManifest(checkpoint.spec.fingerprint, length, len(slates), options.shard_size, identity, dict(source))
 
 
-def _open(folder: Path, manifest: MiningManifest) -> None:
+def _open(folder: Path, manifest: MinedManifest) -> None:
     """Start a folder, or check its manifest and clear the rest of an interrupted run."""
     before = read_manifest(folder)
     if before is None:
@@ -259,6 +258,6 @@ def _open(folder: Path, manifest: MiningManifest) -> None:
         partial.unlink()
 
 
-def _finished(folder: Path, shard: int, manifest: MiningManifest) -> bool:
+def _finished(folder: Path, shard: int, manifest: MinedManifest) -> bool:
     path = shard_path(folder, shard)
     return path.exists() and len(read_shard(path, manifest.identity)) == len(manifest.rows(shard))

@@ -6,10 +6,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from models.contract.spec import FeatureSpec
-from models.data.lists import ListRecord, Split, read_lists
+from models.data.lists import ListRecord, Split, read_splits
 
 
 def chosen_records(data: Path, slates: int | None, valid_slates: int, seed: int) -> list[ListRecord]:
@@ -17,10 +16,7 @@ def chosen_records(data: Path, slates: int | None, valid_slates: int, seed: int)
 
     Raises `ValueError` if there are none for training.
     """
-    splits: dict[Split, list[ListRecord]] = {"train": [], "valid": []}
-    for record in tqdm(read_lists(data), desc="read", unit="list", disable=None):
-        if record.split in splits:
-            splits[record.split].append(record)
+    splits = read_splits(data)
     if not splits["train"]:
         raise ValueError(f"{data}: has no lists of split 'train'")
     wanted: dict[Split, int] = {"train": len(splits["train"]) if slates is None else slates, "valid": valid_slates}

@@ -35,7 +35,7 @@ class MinedError(ValueError):
 
 
 @dataclass(frozen=True)
-class MiningManifest:
+class MinedManifest:
     """Describe the origin of shards: `identity` decides their rows, so a folder holds one; `source` only informs.
 
     `length` is L, `requests` how many there are in all and `shard_size` how many a shard holds.
@@ -80,12 +80,12 @@ def shard_path(folder: Path, shard: int) -> Path:
     return folder / f"shard-{shard:05}.parquet"
 
 
-def write_manifest(folder: Path, manifest: MiningManifest) -> None:
+def write_manifest(folder: Path, manifest: MinedManifest) -> None:
     """Write the manifest, whole or not at all."""
     write_json(folder / MANIFEST_FILE, {"format": FORMAT, **dataclasses.asdict(manifest)})
 
 
-def read_manifest(folder: Path) -> MiningManifest | None:
+def read_manifest(folder: Path) -> MinedManifest | None:
     """Read the manifest of a folder, None where there is none. Raises `MinedError` for one that cannot be used."""
     path = folder / MANIFEST_FILE
     if not path.exists():
@@ -94,7 +94,7 @@ def read_manifest(folder: Path) -> MiningManifest | None:
         fields = json.loads(path.read_text("utf-8"))
         if fields.pop("format") != FORMAT:
             raise MinedError(f"{path}: has another format; this version reads {FORMAT}")
-        return MiningManifest(**fields)
+        return MinedManifest(**fields)
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, AttributeError, KeyError, TypeError) as error:
         raise MinedError(f"{path}: is no manifest of mined sequences: {error!r}") from error
 

@@ -1,0 +1,1 @@
+"""Define the networks: value models, the generator, and the checkpoints that keep them."""

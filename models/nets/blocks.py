@@ -1,9 +1,9 @@
-"""Transformer parts that the models share. They know nothing about items, objectives or lists.
+"""Build the transformer block that all models share.
 
 Axis letters: B batch, T positions, D width, H heads.
 
-Linear layers carry no bias: the layer norm before each of them has one, and every bias is one more node per step in
-the unrolled graph (`planners/graphs/blocks.py` has this block as its nodes).
+Linear layers carry no bias: the layer norm before each of them has one, and every bias is one more node per step in the
+unrolled graph (`planners/graphs/blocks.py` has this block as its nodes).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from models.contract.spec import SpecError
 
 
 class TransformerSizes(Protocol):
-    """What every model's configuration has."""
+    """Declare the sizes that every model's configuration has."""
 
     @property
     def dim(self) -> int: ...
@@ -35,7 +35,7 @@ class TransformerSizes(Protocol):
 
 
 def check_sizes(sizes: TransformerSizes) -> None:
-    """Raises `SpecError` naming the size that cannot be."""
+    """Check the sizes of a transformer. Raises `SpecError` naming the wrong one."""
     for name in ("dim", "layers", "heads", "list_length", "field_dim"):
         if getattr(sizes, name) < 1:
             raise SpecError(f"{name}: must be at least 1, not {getattr(sizes, name)}")
@@ -46,9 +46,10 @@ def check_sizes(sizes: TransformerSizes) -> None:
 
 
 class Block(nn.Module):
-    """Pre-norm transformer block (SORT-Gen §3.1.1): x + attention(norm(x)), then x + feed-forward(norm(x)).
+    """Apply a pre-norm transformer block (SORT-Gen §3.1.1).
 
-    A causal block's position t sees positions up to t; a bidirectional one's sees all that are kept.
+    It is x + attention(norm(x)), then x + feed-forward(norm(x)). A causal block's position t sees positions up to t; a
+    bidirectional one's sees all that are kept.
     """
 
     def __init__(self, dim: int, heads: int, *, feed_forward: int, dropout: float = 0.0, causal: bool = True) -> None:
@@ -64,7 +65,10 @@ class Block(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, keep: Tensor | None = None) -> Tensor:
-        """All positions at once: x [B, T, D]. `keep` bool [B, T] hides padding from a bidirectional block."""
+        """Transform all positions of x [B, T, D] at once.
+
+        `keep` bool [B, T] hides padding from a bidirectional block.
+        """
         b, t, d = x.shape
         qkv = self.qkv(self.attention_norm(x)).view(b, t, 3, self.heads, d // self.heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each [B, H, T, D / H]

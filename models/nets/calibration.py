@@ -1,11 +1,12 @@
-"""Calibrate a model of hazards: fit a, b and c of `heads.HazardHead`, the part that knows no list context.
+"""Calibrate a hazard model: fit a, b and c of `heads.HazardHead`.
 
     h_j(i) = σ(a·π + b_i + c_j + correction)        a ≥ 0
 
-It is a convex problem (a logistic regression), solved by L-BFGS-B in float64. Neighbouring b's and c's are held
-together, all of them near 0 and a near 1, as strongly as a few observations would: places and states that a log hardly
-reaches take after their neighbours, and scores that never differ are taken at their word. Done before training, with
-no correction, and again after the gate, with what it kept.
+It is a convex problem (a logistic regression), solved by L-BFGS-B in float64. Differences between neighbouring b's and
+c's are penalised, and so is the distance of all of them from 0 and of a from 1, as strongly as a few observations
+would. So places and states with few observations take values close to their neighbours', and scores that never differ
+keep a = 1. It is done before training, without a correction, and again after the gate, with the correction that is
+kept.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _SOLVER: Final = {"maxiter": 300, "ftol": 1e-12, "gtol": 1e-8}
 
 
 class Offsets(NamedTuple):
-    """The calibrated part of a head: a [1], b [K] and c [L], on the CPU."""
+    """Hold the calibrated part of a head: a [1], b [K] and c [L], on the CPU."""
 
     skip: Tensor
     state: Tensor
@@ -39,17 +40,17 @@ class Offsets(NamedTuple):
 
     @classmethod
     def of(cls, head: HazardHead) -> Offsets:
-        """Copy those of a head, with the a that counts (`HazardHead.base`)."""
+        """Copy the offsets of a head, with a clamped as in `HazardHead.base`."""
         a, b, c = (p.detach().cpu().clone() for p in (head.skip, head.state_offset, head.place_offset))
         return cls(a.clamp(min=0), b, c)
 
     def first(self, prior: Tensor, places: Tensor) -> Tensor:
-        """Find the logits [B, T] of the first state, from `prior` logits [B, T] at `places` int64 [T]."""
+        """Compute the first state's logits [B, T] from `prior` [B, T] at `places` int64 [T]."""
         a, b, c = (part.to(prior) for part in self)
         return a * prior + b[0] + c[places]
 
     def towards(self, other: Offsets, share: float) -> Offsets:
-        """Find the point at `share` in 0..1 of the straight line from these to the other."""
+        """Interpolate linearly to the other offsets, to a `share` in 0..1 of the way."""
         return Offsets(*(torch.lerp(mine, theirs, share) for mine, theirs in zip(self, other, strict=True)))
 
     @torch.no_grad()
@@ -61,19 +62,19 @@ class Offsets(NamedTuple):
 
 @dataclass(frozen=True)
 class Outcomes:
-    """Hold what happened along n lists in one objective: `labels` [n, L], `lengths` [n], `observed` bool [n]."""
+    """Hold the outcomes of n lists in one objective. `labels` [n, L], `lengths` [n], `observed` bool [n]."""
 
     labels: Tensor
     lengths: Tensor
     observed: Tensor
 
     def reached(self, states: int) -> Tensor:
-        """Tell which of K states each list was in before each place: 0 or 1, float64 [n, L, K]."""
+        """Mark the state of each list before each place: 0 or 1, float64 [n, L, K]."""
         before = (self.labels.cumsum(dim=1) - self.labels).clamp(max=states - 1)
         return one_hot(before.long(), states).double()
 
     def loss(self, reached: Tensor, first: Tensor, listwise: float) -> Tensor:
-        """Compute the path likelihood's loss plus `listwise` times the listwise loss, means over lists.
+        """Compute the path loss plus `listwise` times the listwise loss, means over lists.
 
         Both come from logits [n, L]: of the states that were `reached`, and of the `first` state.
         """
@@ -91,7 +92,7 @@ def calibrate(
     skip: bool,
     correction: Tensor | None = None,
 ) -> None:
-    """Set the head's a, b and c to their best values on n lists; a keeps its value unless `skip`.
+    """Fit the head's a, b and c to n lists; a stays fixed unless `skip`.
 
     `prior` [n, L] are the ranking stage's logits; `correction` [n, L, K], already multiplied by ρ, is held fixed.
     """
@@ -121,7 +122,7 @@ def calibrate(
 
 
 def _penalty(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
-    """Penalise neighbours that lie apart, and what is far from its place."""
+    """Penalise differences between neighbours, and distances from 0 (a: from 1)."""
     apart = b.diff().square().sum() + c.diff().square().sum()
     large = b.square().sum() + c.square().sum() + (a - 1).square().sum()
     return _NEIGHBOURS * apart + _RIDGE * large

@@ -1,8 +1,7 @@
-"""Trained models on disk: weights, sizes, feature spec, units and where they came from.
+"""Save and load trained models: weights, sizes, feature spec, units and provenance.
 
-Two kinds of file: a value model, and a generator with the evaluator that it was distilled from. Only plain types and
-tensors are stored and read (``weights_only``), so a checkpoint cannot run code when it is opened. It knows nothing
-about training (`loop.py`) or serving (`export`).
+There are two kinds of file: a value model, and a generator with the evaluator that it was distilled from. Only plain
+types and tensors are stored and read (``weights_only``), so a checkpoint cannot run code when it is opened.
 """
 
 from __future__ import annotations
@@ -32,12 +31,12 @@ GENERATOR_KIND: Final = "generator"
 
 
 class CheckpointError(ValueError):
-    """A file that cannot be used as a checkpoint; the message names the file and what is wrong with it."""
+    """Report a file that is no usable checkpoint, by its name and the problem."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A list value model and what one must know to serve it.
+    """Hold a list value model and all that serving it needs.
 
     `units` are s_o, the mean outcome of an exposed slot in training, per objective. `provenance` is plain JSON: data,
     seed, options, versions, metrics.
@@ -49,21 +48,22 @@ class Checkpoint:
 
     @property
     def spec(self) -> FeatureSpec:
-        """How the model's features are encoded."""
+        """Return the model's feature spec."""
         return self.model.spec
 
     @property
     def config(self) -> ValueConfig:
-        """The model's sizes."""
+        """Return the model's sizes."""
         return self.model.config
 
 
 @dataclass(frozen=True)
 class GeneratorCheckpoint:
-    """A generator and the evaluator that it was distilled from.
+    """Hold a generator and the evaluator that it was distilled from.
 
     `objectives` are the α, β, γ of the sequences it learnt; a conditioned generator learnt many, and these are its
-    default. `units` and `provenance` as in `Checkpoint`.
+    default. `units` and `provenance` as in `Checkpoint`. Raises `CheckpointError` if the two models have different
+    feature specs.
     """
 
     generator: PointerGenerator
@@ -81,17 +81,17 @@ class GeneratorCheckpoint:
 
     @property
     def spec(self) -> FeatureSpec:
-        """How the features of both models are encoded."""
+        """Return the feature spec of both models."""
         return self.generator.spec
 
     @property
     def config(self) -> GeneratorConfig:
-        """The generator's sizes."""
+        """Return the generator's sizes."""
         return self.generator.config
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write `checkpoint` to `path`, whole or not at all."""
+    """Write a value model's checkpoint, whole or not at all."""
     payload = {
         **_common(checkpoint),
         "config": dataclasses.asdict(checkpoint.config),
@@ -114,7 +114,7 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> Checkpoin
 
 
 def save_generator(path: Path, checkpoint: GeneratorCheckpoint) -> None:
-    """Write `checkpoint` to `path`, whole or not at all."""
+    """Write a generator's checkpoint, whole or not at all."""
     payload = {
         **_common(checkpoint),
         "objectives": dict(checkpoint.objectives),
@@ -143,7 +143,7 @@ def load_generator_checkpoint(path: Path, device: torch.device | str = "cpu") ->
 
 
 def checkpoint_kind(path: Path) -> str:
-    """`VALUE_KIND` or `GENERATOR_KIND`. Raises `CheckpointError` for anything else."""
+    """Read the kind of a checkpoint: `VALUE_KIND` or `GENERATOR_KIND`. Raises `CheckpointError` for anything else."""
     kind = _load(path, "cpu")["kind"]
     if kind not in (VALUE_KIND, GENERATOR_KIND):
         raise CheckpointError(f"{path}: is a {kind}, neither a {VALUE_KIND} nor a {GENERATOR_KIND}")
@@ -151,18 +151,21 @@ def checkpoint_kind(path: Path) -> str:
 
 
 def weights_digest(model: nn.Module) -> str:
-    """SHA-256 of a model's weights, in hex: whether two runs used the same one."""
+    """Compute the SHA-256 of a model's weights, in hex, to compare models by."""
     return digest({name: weights.detach().cpu().numpy() for name, weights in model.state_dict().items()})
 
 
 def save_payload(path: Path, kind: str, payload: Mapping[str, Any]) -> None:
-    """`torch.save` plain types and tensors under `path`; the name appears only when the file is complete."""
+    """Save plain types and tensors under `path`, whole or not at all."""
     with whole_file(path) as partial:
         torch.save({"kind": kind, **payload}, partial)
 
 
 def load_payload(path: Path, kind: str, device: torch.device | str = "cpu") -> dict[str, Any]:
-    """What `save_payload` wrote. Raises `CheckpointError` if it is missing, damaged or of another kind."""
+    """Load a file of `save_payload`.
+
+    Raises `CheckpointError` if it is missing, damaged or of another kind.
+    """
     payload = _load(path, device)
     if payload["kind"] != kind:
         raise CheckpointError(f"{path}: is not a {kind}")
@@ -228,7 +231,7 @@ def _by_objective(payload: Mapping[str, Any], key: str) -> dict[str, float]:
 
 @contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Whatever is wrong inside becomes a `CheckpointError` that names the file."""
+    """Turn all errors inside into a `CheckpointError` that names the file."""
     try:
         yield
     except KeyError as error:

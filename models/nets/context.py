@@ -1,12 +1,13 @@
-"""List-context features: how an item compares with those that stand before it in the list.
+"""Compute list-context features: compare an item with those before it in the list.
 
-They follow from the list's own items and the feature spec alone, so nobody has to engineer them. Per categorical item
-field: how many earlier items share the value, how many of the last three do, and whether the last one does. Per number
-and prior score: the difference to the mean of the earlier items, and the distance to the last. With embeddings: the
-largest and the mean cosine to the earlier items, and the cosine to the last. All are 0 for an item with none before it.
+They follow from the list's own items and the feature spec alone, so no one has to design them for a data set. Per
+categorical item field: the number of earlier items with the same value, the number among the last three, and whether
+the last one has it. Per number and prior score: the difference to the mean of the earlier items, and the distance to
+the last. With embeddings: the largest and the mean cosine to the earlier items, and the cosine to the last. All are 0
+for the first item of a list.
 
-A transformer can learn all of this from the tokens, given enough lists; small logs do not hold enough
-(docs/results.md has the ablation). `planners/graphs/context.py` has the same as graph nodes.
+A transformer can learn all of this from the tokens, given enough lists; small logs do not hold enough (docs/results.md
+has the ablation). `planners/graphs/context.py` computes the same in the exported graph.
 
 Axis letters: J later items, T earlier ones, C categorical fields, F numbers and scores, E embedding width, Z features.
 """
@@ -31,10 +32,10 @@ COUNT_SCALE: Final = 1 / 3
 
 @dataclass(frozen=True, slots=True)
 class ContextLayout:
-    """How many features there are, and of which kind, in this order.
+    """Count the context features by kind, in this order.
 
-    `fields`: categorical fields, with three features each, all fields' first kind first. `numbers`: numbers and
-    scores, with two features each. `cosines`: whether items have embeddings, with three features.
+    `fields`: categorical fields, with three features each, all fields' first kind first. `numbers`: numbers and scores,
+    with two features each. `cosines`: whether items have embeddings, with three features.
     """
 
     fields: int
@@ -43,19 +44,20 @@ class ContextLayout:
 
     @classmethod
     def of(cls, spec: FeatureSpec, *, cosines: bool) -> ContextLayout:
-        """The layout for items of this spec."""
+        """Lay out the features for items of this spec."""
         return cls(len(spec.item_categoricals), len(spec.item_numbers) + len(spec.scores), cosines)
 
     @property
     def width(self) -> int:
-        """Z."""
+        """Count all features, Z."""
         return 3 * self.fields + 2 * self.numbers + 3 * self.cosines
 
 
 class Items(NamedTuple):
-    """What context features compare of n items: `ids` int64 [..., n, C], `numbers` [..., n, F], `unit` [..., n, E].
+    """Hold the values of n items that context features compare.
 
-    An id is negative where the value is missing or unknown. `unit` are embeddings of length 1, or zeros; None without.
+    `ids` int64 [..., n, C], `numbers` [..., n, F] and `unit` [..., n, E]. An id is negative where the value is missing
+    or unknown. `unit` are embeddings of length 1, or zeros; None without.
     """
 
     ids: Tensor
@@ -64,7 +66,7 @@ class Items(NamedTuple):
 
     @classmethod
     def of(cls, batch: Mapping[str, Tensor], spec: FeatureSpec, *, cosines: bool) -> Items:
-        """The items of a batch of `models.contract.features` arrays, [B, n, ...]."""
+        """Take the items from a batch of `models.contract.features` arrays, [B, n, ...]."""
         ids = batch["item_ids"]
         unknown = torch.tensor(
             list(accumulate((f.rows for f in spec.item_categoricals), initial=0))[:-1], device=ids.device
@@ -74,15 +76,15 @@ class Items(NamedTuple):
         return cls(known, numbers, batch["embeddings"] if cosines else None)
 
     def take(self, *index: Tensor) -> Items:
-        """The items at `index`, which indexes the axes before the last."""
+        """Select items by `index`, which indexes the axes before the last."""
         return Items(self.ids[index], self.numbers[index], None if self.unit is None else self.unit[index])
 
 
 def context_features(later: Items, earlier: Items, age: Tensor) -> Tensor:
     """Compare `later` items [..., J] with `earlier` ones [..., T]: features [..., J, Z].
 
-    `age` int64 [J or 1, T] says how many places before a later item an earlier one stands; one of age 0 or less does
-    not stand before it and does not count.
+    `age` int64 [J or 1, T] is the number of places from an earlier item to a later one. An item of age 0 or less does
+    not stand before the later one and is ignored.
     """
     weights = _weights(age, later.numbers.dtype)
     every, _, last = weights
@@ -104,15 +106,16 @@ def own_context(items: Items) -> Tensor:
 
 
 def _weights(age: Tensor, dtype: torch.dtype) -> Tensor:
-    """1 for every earlier item, for the recent ones, for the last one: [3, J or 1, T]."""
+    """Weigh every earlier item, the recent ones, and the last one by 1: [3, J or 1, T]."""
     before = age >= 1
     return torch.stack([before, before & (age <= RECENT), age == 1]).to(dtype)
 
 
 def _equal_values(later: Tensor, earlier: Tensor, weights: Tensor) -> Tensor:
-    """How many earlier items share a later one's value, scaled: [..., J, 3 · C] from ids [..., J, C] and [..., T, C].
+    """Count the earlier items that share a later one's value, scaled: [..., J, 3 · C].
 
-    All pairs are compared once, fields first: so the sums over earlier items are products of matrices.
+    The ids are [..., J, C] and [..., T, C]. All pairs are compared once, with fields as the leading axis, so that the
+    sums over earlier items are matrix products.
     """
     known = later.masked_fill(later < 0, -2)  # no earlier id is −2, so what is unknown equals nothing
     rows, columns = (ids.transpose(-1, -2).contiguous() for ids in (known, earlier))
@@ -121,7 +124,7 @@ def _equal_values(later: Tensor, earlier: Tensor, weights: Tensor) -> Tensor:
 
 
 def _cosine_features(cosine: Tensor, every: Tensor, mean: Tensor, last: Tensor) -> Tensor:
-    """Largest, mean and last cosine: [..., J, 3] from [..., J, T]."""
+    """Compute the largest, mean and last cosine: [..., J, 3] from [..., J, T]."""
     if not cosine.shape[-1]:
         return cosine.new_zeros(*cosine.shape[:-1], 3)
     largest = cosine.masked_fill(every == 0, -1.0).amax(-1) * (every.sum(-1) > 0)

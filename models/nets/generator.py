@@ -1,7 +1,7 @@
-"""DeGRe's online generator (§4.3): an encoder over the candidates and a causal decoder that points at them.
+"""Define DeGRe's online generator (§4.3): a candidate encoder and a causal pointer decoder.
 
-It says how likely each remaining candidate is to come next, given the list so far; `planners/pointer.py` is its greedy
-decoding as a graph. Reads top-down: config, model, candidate encoder.
+It predicts the probability that a remaining candidate comes next, given the list so far. `planners/graphs/degre.py` is
+its greedy decoding as a graph.
 
 Axis letters: B requests, N candidates, S sequences of a request, L positions, D width.
 """
@@ -15,16 +15,17 @@ import torch
 from torch import Tensor, nn
 
 from models.contract.spec import OBJECTIVES, FeatureSpec
+from models.data.batches import Batch
 from models.nets.blocks import Block, check_sizes
-from models.nets.inputs import Batch, FieldInput
+from models.nets.inputs import FieldInput
 
 
 @dataclass(frozen=True, slots=True)
 class GeneratorConfig:
-    """Sizes of a generator; `layers` is N_G, of the encoder and of the decoder each.
+    """Hold the sizes of a generator; `layers` is N_G, of encoder and decoder each.
 
     A `conditioned` generator reads the objective weights α, β, γ of the request. It must be trained on sequences that
-    were mined under varying weights; one that is not knows only the weights it was distilled under.
+    were mined under varying weights; any other generator only suits the weights it was distilled under.
     """
 
     dim: int = 128
@@ -40,9 +41,10 @@ class GeneratorConfig:
 
 
 class CandidateEncoder(nn.Module):
-    """Bidirectional transformer over the candidates, without positions: permuting them permutes the rows.
+    """Encode candidates without positions: permuting them permutes the rows.
 
-    Its features are those of the evaluator (grouped layer norm and attention between domains).
+    It is a bidirectional transformer. Its features are those of the evaluator (grouped layer norm and attention between
+    domains).
     """
 
     def __init__(self, spec: FeatureSpec, config: GeneratorConfig) -> None:
@@ -55,7 +57,7 @@ class CandidateEncoder(nn.Module):
         self.mix = nn.Linear(len(OBJECTIVES), config.dim, bias=False) if config.conditioned else None
 
     def forward(self, batch: Batch) -> Tensor:
-        """M [B, N, D], one row per candidate."""
+        """Compute M [B, N, D], one row per candidate."""
         x = self.input.tokens(batch)
         if self.mix is not None:
             x = x + self.mix(weight_shares(batch))[:, None]
@@ -66,11 +68,11 @@ class CandidateEncoder(nn.Module):
 
 
 class PointerGenerator(nn.Module):
-    """Candidate encoder, user-guided start and causal decoder with a pointer over the candidates (DeGRe, eq. 11, 12).
+    """Point at the next candidate, step by step (DeGRe, eq. 11, 12).
 
     The decoder's input at a step is the encoder's row of the item chosen before, fused with its position by a linear
-    layer; it sees the candidates through the pointer only. The pointer's products are divided by √D, as attention's
-    are; eq. 12 leaves that to the weights, but starts so sharp that little can be learnt at first.
+    layer; it sees the candidates through the pointer only. The pointer's products are divided by √D, as in attention.
+    Eq. 12 has no such factor, but without it the first softmax is so sharp that little is learnt.
     """
 
     def __init__(self, spec: FeatureSpec, config: GeneratorConfig) -> None:
@@ -88,17 +90,20 @@ class PointerGenerator(nn.Module):
         self.norm = nn.LayerNorm(config.dim)
 
     def forward(self, batch: Batch, sequences: Tensor) -> Tensor:
-        """log P(next | prefix) [B, S, L, N] along `sequences` int64 [B, S, L] of candidates.
+        """Compute log P(next | prefix) [B, S, L, N] along `sequences` int64 [B, S, L].
 
-        At step t, −inf for padding and for what stands before t in the sequence. Positions past a sequence's end
-        (−1) hold values without meaning.
+        Values are −inf at step t for padding and for candidates that stand before t in the sequence. Positions past a
+        sequence's end (−1) hold values without meaning.
         """
         hidden, rows = self.read(batch, sequences)
         logits = self.point(hidden.flatten(1, 2), rows).view(*sequences.shape, -1)
         return torch.log_softmax(logits.masked_fill(~remaining(sequences, batch["valid"]), -torch.inf), dim=-1)
 
     def read(self, batch: Batch, sequences: Tensor) -> tuple[Tensor, Tensor]:
-        """Hidden states [B, S, L, D], state t behind the first t items of `sequences` [B, S, L], and rows [B, N, D]."""
+        """Compute hidden states [B, S, L, D] and candidate rows [B, N, D].
+
+        State t stands behind the first t items of `sequences` [B, S, L].
+        """
         rows = self.encoder(batch)
         b, s, length = sequences.shape
         known = sequences.clamp(min=0)
@@ -108,7 +113,7 @@ class PointerGenerator(nn.Module):
         return self.decode(inputs.flatten(0, 1)).view(b, s, length, -1), rows
 
     def start_token(self, batch: Batch) -> Tensor:
-        """e_start = W_p·e_user + b_p (eq. 11), [B, D]."""
+        """Compute e_start = W_p·e_user + b_p (eq. 11), [B, D]."""
         start = self.start_bias.expand(len(batch["valid"]), -1)
         if self.start is not None:
             start = start + self.start(self.encoder.input.request(batch))
@@ -117,7 +122,7 @@ class PointerGenerator(nn.Module):
         return start
 
     def decode(self, inputs: Tensor) -> Tensor:
-        """Hidden states [B, T, D] from the start and the rows of the items chosen so far, [B, T, D]."""
+        """Compute hidden states [B, T, D] from the start and the rows chosen so far, [B, T, D]."""
         positions = self.position.weight[: inputs.shape[1]].expand(len(inputs), -1, -1)
         x = self.fuse(torch.cat([inputs, positions], dim=-1))
         for block in self.decoder:
@@ -126,20 +131,23 @@ class PointerGenerator(nn.Module):
         return hidden
 
     def point(self, hidden: Tensor, rows: Tensor) -> Tensor:
-        """Pointer logits [B, T, N] of hidden states [B, T, D] over candidate rows [B, N, D]."""
+        """Compute pointer logits [B, T, N] of hidden states [B, T, D] over rows [B, N, D]."""
         logits: Tensor = hidden @ rows.transpose(1, 2) / self.config.dim**0.5
         return logits
 
     @torch.inference_mode()
     def generate(self, batch: Batch, length: int) -> Tensor:
-        """Greedy lists int64 [B, length] of candidates; −1 where none is left. Plain: re-reads the list at each step.
+        """Generate greedy lists int64 [B, length] of candidates; −1 where none is left.
 
-        Raises `ValueError` if `length` is past the model's horizon.
+        It reads the whole list again at each step. Raises `ValueError` if `length` is past the model's horizon.
         """
         return self.write(batch, length, lambda logits: logits)
 
     def write(self, batch: Batch, length: int, score: Callable[[Tensor], Tensor]) -> Tensor:
-        """Lists [B, length] of the candidate whose logit scores best at each step; `score` maps [B, N] to [B, N]."""
+        """Generate lists [B, length] of the candidates with the best score at each step.
+
+        `score` maps logits [B, N] to scores [B, N].
+        """
         if length > self.config.list_length:
             raise ValueError(f"length {length} is past the generator's horizon {self.config.list_length}")
         rows = self.encoder(batch)
@@ -156,9 +164,10 @@ class PointerGenerator(nn.Module):
 
 
 def remaining(sequences: Tensor, valid: Tensor) -> Tensor:
-    """Which candidates may come at each step: bool [B, S, L, N] from sequences [B, S, L] and `valid` [B, N].
+    """Mark the candidates that are left at each step: bool [B, S, L, N].
 
-    A step at which nothing is left keeps all, so that a softmax over it stays finite; it carries no loss.
+    It takes `sequences` [B, S, L] and `valid` [B, N]. A step at which nothing is left keeps all, so that a softmax over
+    it stays finite; it carries no loss.
     """
     here = torch.nn.functional.one_hot(sequences.clamp(min=0), valid.shape[1]).bool() & (sequences >= 0)[..., None]
     before = here.cumsum(dim=2) - here.long() > 0
@@ -167,7 +176,7 @@ def remaining(sequences: Tensor, valid: Tensor) -> Tensor:
 
 
 def weight_shares(batch: Batch) -> Tensor:
-    """α, β, γ as shares of their sum, [B, 3]."""
+    """Divide α, β, γ by their sum, [B, 3]."""
     weights = batch["objective_weights"]
     return weights / weights.sum(dim=-1, keepdim=True)
 

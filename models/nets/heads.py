@@ -1,8 +1,8 @@
-"""Heads of a value model: how many events does each further item of a list bring?
+"""Predict the gain of each item of a list: the heads of a value model.
 
-A head turns an item's hidden row into logits, and a chain over the places of the list turns logits into gains: the
-expected number of new events at each place, given what the list holds before it. `HazardHead` is the default;
-`CountHead` is the papers' head, kept to compare with.
+A head maps an item's hidden row to logits. A chain over the places of the list maps logits to gains: the expected
+number of new events at each place, given the items before it. `HazardHead` is the default; `CountHead` is the papers'
+head, kept to compare with.
 
 Axis letters: T positions, L places of the horizon, D width, Z context features, K logits, S chain state.
 """
@@ -19,7 +19,7 @@ CONTEXTS: Final = get_args(Context)
 
 
 class HeadInput(NamedTuple):
-    """What a head sees of items at places `first`, `first` + 1, …: one place per item of axis T, or one for all.
+    """Hold a head's inputs: one place per item of axis T, or one for all.
 
     `x` [..., T, D] are hidden rows, `prior` [..., T] the ranking stage's logits for the head's objective, `context`
     [..., T, Z] the list-context features, None where the model has none. `places` int64 [T] or [1].
@@ -32,10 +32,11 @@ class HeadInput(NamedTuple):
 
 
 class CountHead(nn.Module):
-    """The papers' head: an MLP from D to one logit per threshold, x·θ_{i,j} of SORT-Gen's eq. 5 with θ shared by all j.
+    """Predict thresholds of the count, as in the papers.
 
-    The thresholds are independent: nothing keeps P(≥ i) from rising with i, or the expected count from falling along
-    the list. The chain's state is the expected count so far, S = 1.
+    An MLP maps D to one logit per threshold: x·θ_{i,j} of SORT-Gen's eq. 5 with θ shared by all j. The thresholds are
+    independent: P(≥ i) may rise with i, and the expected count may fall along the list. The chain's state is the
+    expected count so far, S = 1.
     """
 
     def __init__(self, dim: int, thresholds: int) -> None:
@@ -44,32 +45,36 @@ class CountHead(nn.Module):
         self.out = nn.Linear(dim, thresholds)
 
     def forward(self, item: HeadInput) -> Tensor:
-        """Logits [..., T, L]: at place j and threshold i (both from 0), of "the first j+1 items bring ≥ i+1"."""
+        """Compute logits [..., T, L] of "the first j+1 items bring ≥ i+1 events".
+
+        Place j and threshold i both count from 0.
+        """
         logits: Tensor = self.out(torch.relu(self.hidden(item.x)))
         return logits
 
     def start(self, like: Tensor) -> Tensor:
-        """The empty list's state [..., 1], for batch axes like those of `like` [...]."""
+        """Return the empty list's state [..., 1], for batch axes like those of `like` [...]."""
         return torch.zeros_like(like)[..., None]
 
     def advance(self, logits: Tensor, state: Tensor, place: int) -> tuple[Tensor, Tensor]:
-        """Gain [...] of an item at `place` (from 0), and the state behind it, from its logits [..., L].
+        """Compute the gain [...] of an item at `place` (from 0) and the state behind it.
 
-        With p[i,j] = P(count in the first j ≥ i), P(exactly i) = p[i,j] − p[i+1,j], so the mean telescopes to
-        E[j] = Σ_{i≤j} p[i,j] (DeGRe, eq. 4; SORT-Gen §3.1.2 gives the differences).
+        `logits` [..., L] are the item's. With p[i,j] = P(count in the first j ≥ i), P(exactly i) = p[i,j] − p[i+1,j],
+        so the mean telescopes to E[j] = Σ_{i≤j} p[i,j] (DeGRe, eq. 4; SORT-Gen §3.1.2 gives the differences).
         """
         after = torch.sigmoid(logits[..., : place + 1]).sum(-1, keepdim=True)
         return (after - state)[..., 0], after
 
 
 class HazardHead(nn.Module):
-    """Hazards: the chance of an event at a place, given how many events (at most K − 1 are told apart) came before it.
+    """Predict hazards: P(event at a place | number of events before it).
 
         h_j(i) = σ(a·π + b_i + c_j + ρ·(w + W_i)·relu(H x_j) + ρ·u(z_j))
 
-    π is the ranking stage's logit; a, b, c calibrate it; what depends on the list is a correction whose weights w, W
-    and u start at zero, and of which the share ρ in 0..1 is kept (`models.judging.gate`). The chain's state is the
-    distribution of the count before a place, q [K], with the last state absorbing:
+    Counts up to K − 1 are told apart. π is the ranking stage's logit; a, b, c calibrate it; what depends on the list is
+    a correction whose weights w, W and u start at zero, and of which the share ρ in 0..1 is kept
+    (`models.judging.gate`). The chain's state is the distribution of the count before a place, q [K], with the last
+    state absorbing:
 
         gain_j = Σ_i q_{j−1}(i)·h_j(i)                      q_j(i) = q_{j−1}(i)·(1 − h_j(i)) + q_{j−1}(i−1)·h_j(i−1)
 
@@ -95,16 +100,16 @@ class HazardHead(nn.Module):
             nn.init.zeros_(layer.weight)
 
     def forward(self, item: HeadInput) -> Tensor:
-        """Logits [..., T, K] of an event at each place, by the number of events before it."""
+        """Compute logits [..., T, K] of an event at each place, by the number before it."""
         return self.base(item) + self.share * self.correction(item)
 
     def base(self, item: HeadInput) -> Tensor:
-        """The calibrated prior a·π + b + c, [..., T, K]."""
+        """Compute the calibrated prior a·π + b + c, [..., T, K]."""
         known = self.skip.clamp(min=0) * item.prior + self.place_offset[item.places]
         return known[..., None] + self.state_offset
 
     def correction(self, item: HeadInput) -> Tensor:
-        """What the list adds to the logits before ρ is applied, [..., T, K]."""
+        """Compute the list's correction of the logits, before ρ is applied, [..., T, K]."""
         hidden = torch.relu(self.hidden(item.x))
         correction: Tensor = self.out(hidden) + self.out_by_state(hidden)
         if self.context is not None:
@@ -113,13 +118,19 @@ class HazardHead(nn.Module):
         return correction
 
     def start(self, like: Tensor) -> Tensor:
-        """The empty list's state [..., K], for batch axes like those of `like` [...]: no event, for certain."""
+        """Return the empty list's state [..., K], for batch axes like those of `like` [...].
+
+        It holds no event, for certain.
+        """
         state = like.new_zeros(*like.shape, self.states)
         state[..., 0] = 1
         return state
 
     def advance(self, logits: Tensor, state: Tensor, place: int) -> tuple[Tensor, Tensor]:
-        """Gain [...] of an item, and the state behind it, from its logits [..., K] and the state [..., K] before it."""
+        """Compute the gain [...] of an item and the state behind it.
+
+        It takes the item's logits [..., K] and the state [..., K] before it.
+        """
         del place  # the hazards know it already
         moving = state * torch.sigmoid(logits)
         leaving = torch.cat([moving[..., :-1], torch.zeros_like(moving[..., :1])], dim=-1)
@@ -131,7 +142,10 @@ Head = CountHead | HazardHead
 
 
 def _context_part(context: Context, width: int, dim: int) -> nn.Module | None:
-    """u of the hazard: nothing, a linear map, or an MLP of one hidden layer; its output starts at zero."""
+    """Build u of the hazard: nothing, a linear map, or an MLP.
+
+    Its output starts at zero.
+    """
     if context == "none" or width == 0:
         return None
     if context == "linear":

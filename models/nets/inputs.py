@@ -1,4 +1,4 @@
-"""Input blocks of the models: from encoded features to one token per candidate, and one vector per position.
+"""Embed encoded features: one token per candidate and one vector per position.
 
 Both blocks keep the position apart from the rest. A linear map of a concatenation is the sum of the linear maps of its
 parts, so a planner projects every candidate once and adds the position at each step.
@@ -8,7 +8,7 @@ Axis letters: B batch, N candidates or list items, F fields, E embedding size pe
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final, Protocol
 
 import torch
@@ -16,12 +16,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.contract.spec import Categorical, FeatureSpec, Hashed, Number, SpecError
-
-Batch = Mapping[str, Tensor]
+from models.data.batches import Batch
 
 
 class InputSizes(Protocol):
-    """What an input block takes from a model's configuration."""
+    """Declare the sizes that an input block takes from a model's configuration."""
 
     @property
     def dim(self) -> int: ...
@@ -32,7 +31,7 @@ class InputSizes(Protocol):
 
 
 class Positions(nn.Module):
-    """P of the papers' input equations: an embedding per position, projected to D."""
+    """Embed positions and project them to D: P of the papers' input equations."""
 
     def __init__(self, sizes: InputSizes) -> None:
         super().__init__()
@@ -40,13 +39,16 @@ class Positions(nn.Module):
         self.project_position = nn.Linear(sizes.field_dim, sizes.dim, bias=False)
 
     def positions(self) -> Tensor:
-        """The projected position embeddings [L, D]."""
+        """Compute the projected position embeddings [L, D]."""
         projected: Tensor = self.project_position(self.position.weight)
         return projected
 
 
 class ConcatInput(Positions):
-    """E_input = E_item ⊕ E_position ⊕ E_user ⊕ E_score, projected to the model's width (SORT-Gen, eq. 3)."""
+    """Concatenate the features of item, user and scores and project them (SORT-Gen, eq. 3).
+
+    E_input = E_item ⊕ E_position ⊕ E_user ⊕ E_score.
+    """
 
     def __init__(self, spec: FeatureSpec, sizes: InputSizes) -> None:
         super().__init__(sizes)
@@ -61,7 +63,7 @@ class ConcatInput(Positions):
         self.bias = nn.Parameter(torch.zeros(sizes.dim))
 
     def tokens(self, batch: Batch) -> Tensor:
-        """Every candidate (or list item) without its position: [B, N, D]."""
+        """Compute tokens [B, N, D] of candidates or list items, without their positions."""
         x = self.bias
         if "user" in self.parts:
             x = x + self.parts["user"](batch)[:, None]
@@ -73,11 +75,12 @@ class ConcatInput(Positions):
 
 
 class FieldInput(Positions):
-    """X = Linear(Flatten(E) ‖ Flatten(Ẽ) ‖ P): grouped layer norm and attention between domains (DeGRe, eq. 5).
+    """Embed fields with grouped layer norm and attention between domains (DeGRe, eq. 5).
 
-    A field is a categorical, or all numbers of a domain together. The domains are user, context, item and score. Each
-    field is normalised over its E values with its *domain's* own affine parameters (shared ones would make it a plain
-    layer norm), the fields of one item attend to one another, and both the raw and the enhanced fields are projected.
+    X = Linear(Flatten(E) ‖ Flatten(Ẽ) ‖ P). A field is a categorical, or all numbers of a domain together. The domains
+    are user, context, item and score. Each field is normalised over its E values with its *domain's* own affine
+    parameters (shared ones would make it a plain layer norm), the fields of one item attend to one another, and both
+    the raw and the enhanced fields are projected.
     """
 
     def __init__(self, spec: FeatureSpec, sizes: InputSizes) -> None:
@@ -108,7 +111,7 @@ class FieldInput(Positions):
         self.project = nn.Linear(2 * self.fields * e, sizes.dim)
 
     def tokens(self, batch: Batch) -> Tensor:
-        """Every candidate (or list item) without its position: [B, N, D]."""
+        """Compute tokens [B, N, D] of candidates or list items, without their positions."""
         parts = [self._item_fields(batch, name) for name in ("item", "score") if name in self.domains]
         b, n = parts[0][0].shape[:2]
         if self.request_fields:
@@ -122,7 +125,7 @@ class FieldInput(Positions):
         return projected
 
     def request(self, batch: Batch) -> Tensor:
-        """e_user: the raw user and context fields of a request, flattened, [B, request_fields · E]."""
+        """Flatten the raw user and context fields of a request: e_user [B, request_fields · E]."""
         return self._request_fields(batch)[0].flatten(1)
 
     def _request_fields(self, batch: Batch) -> tuple[Tensor, ...]:
@@ -147,7 +150,10 @@ _NOTHING: Final = "spec: needs at least one item feature, price or score to tell
 
 
 class Domain(nn.Module):
-    """The fields of one domain, raw and normalised. `ids` and `numbers` are its columns among its prefix's."""
+    """Embed the fields of one domain, raw and normalised.
+
+    `ids` and `numbers` are its columns among those of its prefix.
+    """
 
     def __init__(self, prefix: str, ids: slice, numbers: slice, field_dim: int) -> None:
         super().__init__()
@@ -159,7 +165,10 @@ class Domain(nn.Module):
         self.norm = nn.LayerNorm(field_dim) if self.fields else None
 
     def forward(self, embedded: Tensor | None, numbers: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Raw and normalised fields, each […, fields, E], from all embedded columns […, C, E] and numbers […, F]."""
+        """Compute the raw and normalised fields, each […, fields, E].
+
+        They come from all embedded columns […, C, E] and numbers […, F].
+        """
         parts = []
         if embedded is not None and self.ids.stop > self.ids.start:
             parts.append(embedded[..., self.ids, :])
@@ -172,7 +181,7 @@ class Domain(nn.Module):
 
 
 class FieldGroup(nn.Module):
-    """All fields of a group, embedded or taken as numbers, concatenated and projected to D.
+    """Concatenate all fields of a group and project them to D.
 
     All categoricals of a group share one table (`models.contract.features` adds each field's offset), so a group costs
     one lookup.
@@ -188,7 +197,7 @@ class FieldGroup(nn.Module):
         self.project = nn.Linear(len(categoricals) * sizes.field_dim + len(numbers), sizes.dim, bias=False)
 
     def forward(self, batch: Batch) -> Tensor:
-        """[…, D] from ``<prefix>_ids`` […, C] and ``<prefix>_numbers`` […, F]."""
+        """Project ``<prefix>_ids`` […, C] and ``<prefix>_numbers`` […, F] to […, D]."""
         parts = []
         if self.table is not None:
             parts.append(self.table(batch[f"{self.prefix}_ids"]).flatten(-2))
@@ -201,15 +210,15 @@ class FieldGroup(nn.Module):
 def _field_group(
     prefix: str, categoricals: Sequence[Categorical], numbers: Sequence[Number], sizes: InputSizes
 ) -> FieldGroup | None:
-    """The group's module, or None where the spec has no such fields."""
+    """Build the group's module, or None where the spec has no such fields."""
     return FieldGroup(prefix, categoricals, numbers, sizes) if categoricals or numbers else None
 
 
 def embedding_table(categoricals: Sequence[Categorical], field_dim: int) -> nn.Embedding | None:
-    """The shared embedding table of a group's categoricals, None without any.
+    """Build the shared embedding table of a group's categoricals, None without any.
 
-    Id-like rows start near 0, where a rare id is no news; vocabularies keep PyTorch's N(0, 1). Started small as well,
-    vocabularies were too faint for attention to learn which items go together (docs/results.md, the log of
+    Rows of hashed fields start near 0, so that a rare id adds little. Rows of vocabularies start from PyTorch's N(0,
+    1); smaller values were too weak for attention to learn which items go together (docs/results.md, the log of
     experiments).
     """
     if not categoricals:

@@ -1,7 +1,7 @@
-"""The losses of a list value model: the path likelihood of hazards, and the papers' ordered regression.
+"""Compute the losses of a value model: path likelihood, listwise, ordered regression.
 
 Axis letters: B lists, L positions (j) and thresholds (i), both counted from 0 here and from 1 in the paper, O counted
-objectives (click, conversion), K states of a hazard. They see logits and labels, not features or models.
+objectives (click, conversion), K states of a hazard.
 """
 
 from __future__ import annotations
@@ -12,16 +12,20 @@ from torch.nn import functional as F
 
 
 def ordered_targets(labels: Tensor) -> Tensor:
-    """Labels [B, L, O] (events per position) to targets [B, L, O, L]: 1 where the first j+1 items have ≥ i+1 events."""
+    """Turn labels [B, L, O] (events per position) into targets [B, L, O, L].
+
+    A target is 1 where the first j+1 items have at least i+1 events.
+    """
     counts = labels.cumsum(dim=1)
     thresholds = torch.arange(1, labels.shape[1] + 1, device=labels.device)
     return (counts.unsqueeze(-1) >= thresholds).to(labels.dtype)
 
 
 def ordered_mask(lengths: Tensor, observed: Tensor, list_length: int) -> Tensor:
-    """Where there is a loss, bool [B, L, O, L]: i ≤ j, j before the exposed `lengths` [B], objective `observed` [B, O].
+    """Mark the terms of the ordered loss, bool [B, L, O, L].
 
-    Thresholds above the list's own length are certain and so teach nothing; positions past the end were never seen.
+    They have i ≤ j, j before the exposed `lengths` [B] and the objective `observed` [B, O]. A threshold above the
+    list's own length can never be passed, so it teaches nothing; positions past the end were never seen.
     """
     steps = torch.arange(list_length, device=lengths.device)
     reachable = steps[None, :] <= steps[:, None]
@@ -30,7 +34,7 @@ def ordered_mask(lengths: Tensor, observed: Tensor, list_length: int) -> Tensor:
 
 
 def ordered_regression_loss(logits: Tensor, labels: Tensor, lengths: Tensor, observed: Tensor) -> Tensor:
-    """Eq. 4: binary cross-entropies summed over thresholds, positions and objectives; mean over the batch's lists.
+    """Sum binary cross-entropies over thresholds, positions and objectives (eq. 4), mean over lists.
 
     `logits` [B, L, O, L], `labels` [B, L, O], `lengths` [B], `observed` bool [B, O]; returns a scalar. It is a sum over
     up to O·L·(L+1)/2 terms, so it grows with L. It is not divided by their number: that would weigh short lists and
@@ -42,17 +46,21 @@ def ordered_regression_loss(logits: Tensor, labels: Tensor, lengths: Tensor, obs
 
 
 def path_loss(logits: Tensor, labels: Tensor, lengths: Tensor, observed: Tensor) -> Tensor:
-    """Minus the log likelihood of what happened along each list: summed over places and objectives, mean over lists.
+    """Compute minus the log likelihood of the events along each list, mean over lists.
 
     `logits` [B, L, O, K] are hazards by the number of events before, `labels` [B, L, O] 0 or 1, `lengths` [B],
-    `observed` bool [B, O]. At each place the hazard of the state that the list was in is held to what happened next:
-    exactly the likelihood of the whole path, so no target is a difference of two noisy sums.
+    `observed` bool [B, O]. Places and objectives are summed. At each place the hazard of the list's state is compared
+    with the event that followed. That is exactly the likelihood of the whole path, so no target is a difference of two
+    noisy sums.
     """
     return path_terms(logits, labels, lengths, observed).sum() / len(logits)
 
 
 def path_terms(logits: Tensor, labels: Tensor, lengths: Tensor, observed: Tensor) -> Tensor:
-    """The terms of `path_loss`, [B, L, O]; 0 past a list's end and where the objective was not observed."""
+    """Compute the terms of `path_loss`, [B, L, O].
+
+    They are 0 past a list's end and where the objective was not observed.
+    """
     before = labels.cumsum(dim=1) - labels
     state = before.clamp(max=logits.shape[-1] - 1).long()
     at_state = logits.gather(-1, state.unsqueeze(-1)).squeeze(-1)
@@ -61,16 +69,16 @@ def path_terms(logits: Tensor, labels: Tensor, lengths: Tensor, observed: Tensor
 
 
 def listwise_loss(logits: Tensor, labels: Tensor, lengths: Tensor, observed: Tensor) -> Tensor:
-    """How well the hazards of the first state rank each list's items: mean over lists, objectives added.
+    """Compute the softmax loss of ranking each list's items by the first state's hazards.
 
-    Arguments as of `path_loss`. A list's term is −log softmax over its items at what was clicked (bought), divided by
-    its events; lists without events have none.
+    Arguments as of `path_loss`; mean over lists, objectives added. A list's term is −log softmax over its items at
+    those that were clicked (bought), divided by its events; lists without events have none.
     """
     return listwise_terms(logits[..., 0], labels, lengths, observed).sum() / len(logits)
 
 
 def listwise_terms(scores: Tensor, labels: Tensor, lengths: Tensor, observed: Tensor) -> Tensor:
-    """The terms of `listwise_loss` from scores [B, L, O]: [B, O], 0 for lists without events."""
+    """Compute the terms of `listwise_loss` [B, O] from scores [B, L, O]. They are 0 for lists without events."""
     seen = _seen(lengths, observed, labels.shape[1])
     log_shares = torch.log_softmax(scores.masked_fill(~seen, -1e9), dim=1)
     events = labels * seen
@@ -78,6 +86,6 @@ def listwise_terms(scores: Tensor, labels: Tensor, lengths: Tensor, observed: Te
 
 
 def _seen(lengths: Tensor, observed: Tensor, list_length: int) -> Tensor:
-    """Bool [B, L, O]: places before the list's end, of objectives that were observed."""
+    """Mark places before the list's end, of observed objectives, bool [B, L, O]."""
     places = torch.arange(list_length, device=lengths.device)
     return (places[None, :] < lengths[:, None])[:, :, None] & observed[:, None, :]

@@ -1,10 +1,9 @@
-"""The list value model: what is a list worth?
+"""Predict the value of a list: expected clicks, conversions and GMV along it.
 
 SORT (SORT-Gen §3.1) is this model with `ConcatInput`; DeGRe's Lookahead Evaluator (§4.1) is it with `FieldInput`.
 
-Given a list of items in order, it says for every place how many clicks and conversions the item there is expected to
-add to those before it. Which list is best under it is the planners' business. Its parts: `inputs.py`, `context.py`,
-`blocks.py`, `heads.py`.
+Given a list of items in order, it predicts for every place how many clicks and conversions the item there adds to those
+before it. Planners search for the best list under it. Its parts: `inputs.py`, `context.py`, `blocks.py`, `heads.py`.
 
 Axis letters: B batch, T positions of a list (T ≤ L), L list horizon, D width, O the two objectives that are counted
 (click, conversion), K logits of a head. GMV follows from conversions and price.
@@ -20,10 +19,11 @@ import torch
 from torch import Tensor, nn
 
 from models.contract.spec import OBJECTIVES, FeatureSpec, SpecError
+from models.data.batches import Batch
 from models.nets.blocks import Block, check_sizes
 from models.nets.context import ContextLayout, Items, own_context
 from models.nets.heads import CONTEXTS, Context, CountHead, HazardHead, Head, HeadInput
-from models.nets.inputs import Batch, ConcatInput, FieldInput
+from models.nets.inputs import ConcatInput, FieldInput
 
 COUNTED: Final = ("click", "conversion")
 
@@ -33,7 +33,7 @@ HeadKind = Literal["hazard", "independent"]
 
 @dataclass(frozen=True, slots=True)
 class ValueConfig:
-    """Sizes and parts of a list value model.
+    """Hold the sizes and parts of a list value model.
 
     `list_length` is the horizon L and `field_dim` the embedding size per field. `input_block`: SORT's concatenation or
     DeGRe's fields. `head`: hazards of the counts, or independent thresholds as in both papers. `states` K is how many
@@ -71,12 +71,12 @@ class ValueConfig:
 
     @property
     def feed_forward(self) -> int:
-        """Width of the feed-forward layers."""
+        """Return the width of the feed-forward layers."""
         return 4 * self.dim
 
 
 class ListValueModel(nn.Module):
-    """Causal transformer over a list, with one head per counted objective."""
+    """Apply a causal transformer to a list, with one head per counted objective."""
 
     def __init__(self, spec: FeatureSpec, config: ValueConfig) -> None:
         super().__init__()
@@ -98,17 +98,17 @@ class ListValueModel(nn.Module):
 
     @property
     def uses_context(self) -> bool:
-        """Whether list-context features take part at all."""
+        """Tell whether list-context features take part at all."""
         return self.config.context != "none" and self.layout.width > 0
 
     @property
     def counting_heads(self) -> tuple[Head, ...]:
-        """The heads in the order of `COUNTED`."""
+        """Return the heads in the order of `COUNTED`."""
         return tuple(cast(Head, head) for head in self.heads.values())
 
     @property
     def hazard_heads(self) -> tuple[HazardHead, ...]:
-        """The heads of a model of hazards. Raises `ValueError` for the papers' head."""
+        """Return the heads of a hazard model. Raises `ValueError` for the papers' head."""
         heads = tuple(head for head in self.counting_heads if isinstance(head, HazardHead))
         if len(heads) != len(COUNTED):
             raise ValueError("a model with independent thresholds has no hazards")
@@ -116,14 +116,20 @@ class ListValueModel(nn.Module):
 
     @property
     def shares(self) -> Mapping[str, float] | None:
-        """Share ρ of the learnt correction that is kept, per counted objective; None for the papers' head."""
+        """Return the kept share ρ of the correction per counted objective.
+
+        None for the papers' head.
+        """
         if self.config.head == "independent":
             return None
         return {name: float(head.share) for name, head in zip(COUNTED, self.hazard_heads, strict=True)}
 
     @property
     def valued_objectives(self) -> tuple[str, ...]:
-        """The objectives that were learnt; GMV takes purchases and a price. The papers' head does not tell."""
+        """Name the objectives that were learnt, all of them for the papers' head.
+
+        GMV takes purchases and a price.
+        """
         if self.config.head == "independent":
             return OBJECTIVES
         counted = [name for name, known in zip(COUNTED, self.valued.tolist(), strict=True) if known]
@@ -131,11 +137,11 @@ class ListValueModel(nn.Module):
         return (*counted, *gmv)
 
     def forward(self, batch: Batch) -> Tensor:
-        """Logits [B, T, O, K] of the heads, from the encoder's arrays [B, T, …] of a list's items in order."""
+        """Compute logits [B, T, O, K] of a list's items in order, from arrays [B, T, …]."""
         return torch.stack([head(item) for head, item in self.head_inputs(batch)], dim=2)
 
     def head_inputs(self, batch: Batch) -> list[tuple[Head, HeadInput]]:
-        """Each head with what it sees of a whole list."""
+        """Pair each head with its inputs for a whole list."""
         context = own_context(self.items(batch)) if self.uses_context else None
         tokens = self.input.tokens(batch)
         places = torch.arange(tokens.shape[1], device=tokens.device)
@@ -153,26 +159,29 @@ class ListValueModel(nn.Module):
         ]
 
     def hazard_inputs(self, batch: Batch) -> list[tuple[HazardHead, HeadInput]]:
-        """`head_inputs` of a model of hazards. Raises `ValueError` for the papers' head."""
+        """Pair each head of a hazard model with its inputs for a whole list.
+
+        Raises `ValueError` for the papers' head.
+        """
         return [(head, item) for head, (_, item) in zip(self.hazard_heads, self.head_inputs(batch), strict=True)]
 
     def items(self, batch: Batch) -> Items:
-        """What list-context features compare of a batch's items."""
+        """Take the values of a batch's items that list-context features compare."""
         return Items.of(batch, self.spec, cosines=self.config.cosines)
 
     def tokens(self, tokens: Tensor, context: Tensor | None) -> Tensor:
-        """Add what the context [..., Z] says to tokens [..., D]."""
+        """Add the projected context [..., Z] to tokens [..., D]."""
         if self.context_token is None or context is None:
             return tokens
         added: Tensor = tokens + self.context_token(context)
         return added
 
     def increments(self, batch: Batch) -> Tensor:
-        """(Δclick, Δconversion, ΔGMV) of every item behind those before it, [B, T, 3]; GMV in currency."""
+        """Predict (Δclick, Δconversion, ΔGMV) [B, T, 3] of every item behind those before it. GMV is in currency."""
         return priced(self.gains(self(batch)), batch["price"])
 
     def gains(self, logits: Tensor) -> Tensor:
-        """Expected new events at every place, [B, T, O], from logits [B, T, O, K]."""
+        """Compute the expected new events at every place, [B, T, O], from logits [B, T, O, K]."""
         states = [head.start(logits[:, 0, o, 0]) for o, head in enumerate(self.counting_heads)]
         rows = []
         for j in range(logits.shape[1]):
@@ -181,7 +190,7 @@ class ListValueModel(nn.Module):
         return torch.stack(rows, dim=1)
 
     def advance(self, logits: Tensor, states: list[Tensor], place: int) -> tuple[Tensor, list[Tensor]]:
-        """Gains [..., O] of items at `place` and each head's state behind them, from logits [..., O, K]."""
+        """Compute gains [..., O] at `place`, and each head's state behind it. `logits` are [..., O, K]."""
         steps = [
             head.advance(logits[..., o, :], state, place)
             for o, (head, state) in enumerate(zip(self.counting_heads, states, strict=True))
@@ -191,10 +200,11 @@ class ListValueModel(nn.Module):
 
 
 def priced(gains: Tensor, price: Tensor) -> Tensor:
-    """(Δclick, Δconversion, ΔGMV), [..., 3], from gains [..., O]: ΔGMV is price · Δconversion, price [...] in currency.
+    """Add ΔGMV = price · Δconversion to gains: [..., 3] from [..., O].
 
-    It is not clipped at 0: the papers' head makes some gains a little negative, and keeping only the positive part
-    would count that noise as revenue, most of all for dear items (docs/results.md has the figures).
+    `price` [...] is in currency. ΔGMV is not clipped at 0: the papers' head makes some gains a little negative, and
+    keeping only the positive part would count that noise as revenue, most of all for expensive items (docs/results.md
+    has the figures).
     """
     return torch.cat([gains, (price * gains[..., 1])[..., None]], dim=-1)
 
@@ -213,7 +223,7 @@ def _head(config: ValueConfig, context_width: int) -> Head:
 
 
 def _context_token(config: ValueConfig, width: int) -> nn.Linear | None:
-    """W_z, from context features to the token; it starts at zero."""
+    """Build W_z, from context features to the token; it starts at zero."""
     if config.context != "full" or width == 0:
         return None
     layer = nn.Linear(width, config.dim, bias=False)

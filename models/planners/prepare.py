@@ -1,27 +1,30 @@
-"""From a list record to what a generation graph takes: queues dealt, candidates encoded, preferences laid beside them.
+"""Turn a list record into a generation graph's inputs, as the service does.
 
-The offline twin of the service's request path, over the same `formulas`, `partition` and `features`.
+Both deal with `models/contract/slots.py`.
+
+A record that the service would refuse as a request raises `ValueError` here; the message names list and field.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from models.contract.features import Arrays, Encoder
-from models.contract.formulas import WEIGHT_NAMES, compile_formula
-from models.contract.manifest import Limits, Partition, QueueSpec
-from models.contract.partition import partition, sorted_slots
-from models.data.lists import Candidate, ListRecord
+from models.contract.arrays import Floats, Ints
+from models.contract.features import Arrays, Encoder, FeatureError, encode_preferences
+from models.contract.manifest import SORT_SLOTS, Limits, Partition, QueueSpec
+from models.contract.slots import ScoreTable, fill_slots, sort_slots
+from models.contract.spec import FeatureSpec
+from models.data.lists import ListRecord
 from models.planners.references.sort_gen import Preferences
 
 
 @dataclass(frozen=True)
 class Preparer:
-    """Everything that does not depend on the request.
+    """Deal and encode records as a bundle with these queues and limits would.
 
     `sort` is the formula of a plain sort, whose list the graph of a model of hazards holds its own to. Without one that
     list is empty, and the graph's own is kept.
@@ -33,37 +36,45 @@ class Preparer:
     strategy: Partition = "bfs"
     sort: str | None = None
 
-    def __call__(self, record: ListRecord, preferences: Preferences) -> tuple[Arrays, NDArray[np.int64]]:
-        """The graph's inputs (a batch of one) and the candidate behind every slot [N], −1 where a slot is empty."""
-        columns = score_columns(record.candidates, preferences, self.encoder)
-        n = len(record.candidates)
-        scores = np.stack([compile_formula(queue.score)(columns, n) for queue in self.queues])
-        slots = np.full((self.limits.queues, self.limits.queue_length), -1, np.int64)
-        slots[: len(scores)] = partition(scores, self.limits.queue_length, self.strategy)
-        flat = slots.reshape(-1)
-        arrays = self.encoder.encode_slots(record.candidates, flat)
-        arrays |= self.encoder.encode_user(record.user, record.context)
-        batch = {name: array[None] for name, array in arrays.items()}
-        batch["objective_weights"] = np.array([preferences.weights], np.float32)
-        batch["trade_off"] = np.array([preferences.trade_off], np.float32)
-        batch["window"] = np.array([preferences.window], np.int64)
-        batch["sort_slots"] = np.full((1, self.limits.list_length), -1, np.int64)
-        if self.sort is not None:
-            values = compile_formula(self.sort)(columns, n)
-            batch["sort_slots"][0] = sorted_slots(values, flat, self.limits.list_length)
-        return batch, flat
+    def __call__(self, record: ListRecord, preferences: Preferences) -> tuple[Arrays, Ints]:
+        """Make the graph's inputs (a batch of one) and every slot's candidate [N], −1 if empty."""
+        length, shape = self.limits.list_length, (self.limits.queues, self.limits.queue_length)
+        with _naming(record):
+            table = ScoreTable(record.candidates, preferences.weights, self.encoder.spec)
+            slots = fill_slots(table, self.queues, self.strategy, shape).candidates
+            arrays = self.encoder.encode_slots(record.candidates, slots)
+            arrays |= self.encoder.encode_user(record.user, record.context)
+        arrays |= encode_preferences(preferences.weights, preferences.trade_off, preferences.window)
+        none = np.full(length, -1, np.int64)
+        arrays[SORT_SLOTS] = none if self.sort is None else sort_slots(table, self.sort, slots, length)
+        return {name: array[None] for name, array in arrays.items()}, slots
 
 
-def score_columns(
-    candidates: Sequence[Candidate], preferences: Preferences, encoder: Encoder
-) -> Mapping[str, NDArray[np.float64]]:
-    """What formulas may name: the spec's scores, the price, and alpha, beta and gamma, each [n].
+def formula_scores(
+    record: ListRecord,
+    formulas: Sequence[str],
+    weights: Sequence[float],
+    spec: FeatureSpec,
+    scores: Mapping[str, Floats] | None = None,
+) -> list[Floats]:
+    """Compute each formula's value [n] for every candidate of a record.
 
-    What a candidate lacks is the spec's default, as in the service.
+    `scores` [n] by name take the place of the record's own. Raises `ValueError` as a request with it would be refused.
     """
-    n = len(candidates)
-    columns = {f.name: np.array([c.scores.get(f.name, f.default) for c in candidates]) for f in encoder.spec.scores}
-    columns["price"] = encoder.prices(candidates)
-    for name, weight in zip(WEIGHT_NAMES, preferences.weights, strict=True):
-        columns[name] = np.full(n, weight)
-    return columns
+    candidates = record.candidates
+    if scores is not None:
+        rows = zip(*(column.tolist() for column in scores.values()), strict=True)
+        changed = (dict(zip(scores, row, strict=True)) for row in rows)
+        candidates = tuple(replace(c, scores={**c.scores, **new}) for c, new in zip(candidates, changed, strict=True))
+    with _naming(record):
+        table = ScoreTable(candidates, weights, spec)
+        return [table.score(formula, "candidates", needed_by=f"the sort by {formula}") for formula in formulas]
+
+
+@contextmanager
+def _naming(record: ListRecord) -> Iterator[None]:
+    """Name the list in the error for a record that the service would refuse."""
+    try:
+        yield
+    except FeatureError as error:
+        raise ValueError(f"list {record.request_id!r}: {error}") from None

@@ -1,0 +1,1 @@
+"""Train value models and generators, and choose and judge the models that are kept."""

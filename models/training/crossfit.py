@@ -1,29 +1,28 @@
-"""Cross-fit value models on a small log: every list is held out once, and what the folds agree on is used for all.
+"""Cross-fit value models on a small log, so that every list is held out once.
 
 A small log has too few validation lists to choose an epoch or a share by. Each fold's model trains on the other lists
 and its weights after every epoch are kept; the epoch of the least loss on all held-out lists together is chosen, and
-the folds' models of that epoch judge the shares (`gate.py`). The model that is kept trains on everything, that long.
+the folds' models of that epoch judge the shares (`gate.py`). The model that is kept trains on all lists for that many
+epochs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from models.contract.spec import FeatureSpec
 from models.data.batches import ListArrays
 from models.judging.gate import HeldOut
 from models.nets.calibration import Offsets
 from models.nets.checkpoint import load_payload, save_payload
-from models.nets.value import ListValueModel, ValueConfig
-from models.training.loop import STATE_FILE, Progress, TrainOptions, check_identity, mean_loss
-from models.training.value_fit import fit_value_model, loss_of
+from models.nets.value import ListValueModel
+from models.training.loop import STATE_FILE, Progress, check_identity, mean_loss, texts
+from models.training.value_fit import Setup
 
 FOLDS: Final = 5
 SMALL_LOG: Final = 10_000
@@ -31,33 +30,24 @@ SMALL_LOG: Final = 10_000
 _FILE: Final = "epochs.pt"
 _KIND: Final = "epochs of a fold"
 
-Weights = dict[str, Tensor]
-
 
 @dataclass(frozen=True)
 class Crossfit:
-    """Hold the pooled choice: after how many epochs, its loss, and every fold's model of that epoch with its lists."""
+    """Hold the chosen number of epochs, its pooled loss, and the folds' models then.
+
+    `held_out` has each fold's model of that epoch with its own lists.
+    """
 
     epoch: int
     loss: float
     held_out: Sequence[HeldOut]
 
 
-@dataclass(frozen=True)
-class Setup:
-    """Hold what all folds share. See `value_fit.fit_value_model`."""
-
-    spec: FeatureSpec
-    config: ValueConfig
-    options: TrainOptions
-    device: torch.device
-    listwise: float
-
-
 def crossfit(lists: ListArrays, folds: int, setup: Setup, folder: Path) -> Crossfit:
-    """Fit `folds` models and pool their held-out lists. Finished folds in `folder` are read instead of fitted again.
+    """Fit `folds` models and pool their held-out lists.
 
-    Raises `ValueError` for fewer than two folds, for fewer lists than folds, and for a folder of another training.
+    Finished folds in `folder` are read instead of fitted again. Raises `ValueError` for fewer than two folds, for fewer
+    lists than folds, and for a folder of another training.
     """
     if not 2 <= folds <= len(lists):
         raise ValueError(f"folds: must be within 2 and the number of lists ({len(lists)}), not {folds}")
@@ -75,10 +65,10 @@ def crossfit(lists: ListArrays, folds: int, setup: Setup, folder: Path) -> Cross
 
 @dataclass(frozen=True)
 class _Fold:
-    """Hold a fold's offsets at the start and its weights after every epoch, the start first."""
+    """Hold a fold's first offsets, and its weights before and after every epoch."""
 
     start: tuple[Offsets, ...]
-    epochs: list[Weights]
+    epochs: list[dict[str, Tensor]]
 
 
 def _fit_fold(train: ListArrays, setup: Setup, folder: Path) -> _Fold:
@@ -88,41 +78,25 @@ def _fit_fold(train: ListArrays, setup: Setup, folder: Path) -> _Fold:
         check_identity(path, payload["identity"], identity)
         return _Fold(tuple(Offsets(*row) for row in payload["start"]), payload["epochs"])
     (folder / STATE_FILE).unlink(missing_ok=True)  # a fold that was interrupted is fitted anew: folds are small
-    epochs: list[Weights] = []
+    epochs: list[dict[str, Tensor]] = []
 
     def keep(model: ListValueModel, progress: Progress) -> None:
         del progress
         epochs.append({name: w.detach().cpu().clone() for name, w in model.state_dict().items()})
 
-    fitted = fit_value_model(
-        setup.spec,
-        train,
-        None,
-        config=setup.config,
-        options=setup.options,
-        folder=folder,
-        device=setup.device,
-        listwise=setup.listwise,
-        until=setup.options.epochs,
-        on_epoch=keep,
-    )
+    fitted = setup.fit(train, None, folder, until=setup.options.epochs, on_epoch=keep)
     payload = {"identity": identity, "start": [list(row) for row in fitted.start], "epochs": epochs}
     save_payload(path, _KIND, payload)
     return _Fold(fitted.start, epochs)
 
 
 def _identity(train: ListArrays, setup: Setup) -> dict[str, str]:
-    """Say what a fold trains on and how, as `loop.fit` does."""
-    return {
-        "feature spec": setup.spec.fingerprint,
-        "lists or folds": train.digest,
-        "listwise": str(setup.listwise),
-        **{name: str(value) for part in (setup.config, setup.options) for name, value in asdict(part).items()},
-    }
+    """Name all that a finished fold must have in common with this training."""
+    return {**setup.identity(), "lists or folds": train.digest, **texts(setup.options)}
 
 
 def _model(part: _Fold, epoch: int, setup: Setup) -> ListValueModel:
-    """Make a fold's model as it was after `epoch` epochs."""
+    """Restore a fold's model as it was after `epoch` epochs."""
     model = ListValueModel(setup.spec, setup.config).to(setup.device)
     model.load_state_dict(part.epochs[epoch])
     return model.eval()
@@ -130,9 +104,8 @@ def _model(part: _Fold, epoch: int, setup: Setup) -> ListValueModel:
 
 def _losses(part: _Fold, own: ListArrays, setup: Setup) -> list[float]:
     """Compute the loss on the fold's own lists, before training and after every epoch."""
-    loss, data = loss_of(setup.spec, setup.config.head, setup.listwise), own.tensors(setup.device)
-    batch = setup.options.batch_size
-    return [mean_loss(_model(part, epoch, setup), data, loss, batch) for epoch in range(len(part.epochs))]
+    loss, data, size = setup.loss(), own.tensors(setup.device), setup.options.batch_size
+    return [mean_loss(_model(part, epoch, setup), data, loss, size) for epoch in range(len(part.epochs))]
 
 
 def _held_out(part: _Fold, epoch: int, own: ListArrays, setup: Setup) -> HeldOut:

@@ -1,15 +1,13 @@
-"""Distil mined sequences into the online generator: DeGRe's hybrid loss (eq. 13) and its training.
+"""Distil mined sequences into the online generator: DeGRe's hybrid loss (eq. 13).
 
-It sees sequences, soft labels and weights; it knows nothing about how they were mined or which evaluator found them.
+It takes sequences, soft labels and weights from any miner or evaluator.
 
 Axis letters: B requests, S sequences of a request, L positions, N candidates.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,15 +18,16 @@ from models.contract.spec import FeatureSpec
 from models.data.batches import Batch, seen_by
 from models.mining.join import MinedArrays
 from models.nets.generator import GeneratorConfig, PointerGenerator
-from models.training.loop import Loss, Progress, TrainOptions, fit
+from models.training.loop import Loss, Progress, TrainOptions, fit, texts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DistillOptions:
-    """What supervises the generator: the terms of eq. 13, each of which Table 4 takes away.
+    """Choose the terms of eq. 13 that supervise the generator, as in Table 4.
 
     `hard`: imitate the item chosen at each step. `alpha`: weight of the soft labels' divergence, 0 for none.
-    `weighting`: weigh the sequences of a request by value (eq. 10) rather than alike.
+    `weighting`: weigh the sequences of a request by value (eq. 10) rather than alike. Raises `ValueError` naming the
+    option.
     """
 
     hard: bool = True
@@ -54,10 +53,10 @@ def fit_generator(
     device: torch.device,
     resume: bool = False,
 ) -> tuple[PointerGenerator, Progress]:
-    """A new generator, initialised by the seed and fitted. See `loop.fit` for the files written and errors.
+    """Fit a new generator, initialised by the seed.
 
-    Raises `ValueError` too if the sequences are not as long as the generator's horizon: it would have positions that
-    nothing has taught, or lack some.
+    See `loop.fit` for the files written and errors. Raises `ValueError` too if the sequences are not as long as the
+    generator's horizon: it would have untrained positions, or lack some.
     """
     for name, mined in (("training", train), ("validation", valid)):
         if mined.sequences.shape[2] != config.list_length:
@@ -71,8 +70,8 @@ def fit_generator(
         "feature spec": spec.fingerprint,
         "mined sequences": train.digest,
         "validation sequences": valid.digest,
-        **_texts(dataclasses.asdict(config)),
-        **_texts(dataclasses.asdict(distill)),
+        **texts(config),
+        **texts(distill),
     }
     loss = distillation(spec, distill)
     progress = fit(
@@ -82,7 +81,7 @@ def fit_generator(
 
 
 def distillation(spec: FeatureSpec, options: DistillOptions) -> Loss:
-    """The hybrid loss of a batch; while the model trains, some categorical values are hidden."""
+    """Make the hybrid loss of a batch; in training it hides some categorical values."""
 
     def loss(model: nn.Module, batch: Batch) -> Tensor:
         seen = seen_by(model, batch, spec)
@@ -96,7 +95,7 @@ def distillation(spec: FeatureSpec, options: DistillOptions) -> Loss:
 def hybrid_loss(
     log_probabilities: Tensor, sequences: Tensor, soft: Tensor, weights: Tensor, options: DistillOptions
 ) -> Tensor:
-    """Σ_l w_l Σ_t [CE + α·KL(q_t ‖ P_t)] (DeGRe, eq. 13), the mean over requests.
+    """Compute Σ_l w_l Σ_t [CE + α·KL(q_t ‖ P_t)] (DeGRe, eq. 13), the mean over requests.
 
     `log_probabilities` and `soft` [B, S, L, N], `sequences` [B, S, L] (−1 past the end), `weights` [B, S] with sum 1
     per request and 0 for padding. The paper multiplies w_l by the number of sequences and averages over them, which is
@@ -119,7 +118,3 @@ def hybrid_loss(
 def _alike(sequences: Tensor) -> Tensor:
     there = (sequences[..., 0] >= 0).float()
     return there / there.sum(dim=-1, keepdim=True)
-
-
-def _texts(table: Mapping[str, object]) -> dict[str, str]:
-    return {name: str(value) for name, value in table.items()}

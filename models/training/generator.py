@@ -1,7 +1,7 @@
-"""Train DeGRe's online generator on mined sequences: list file + sequences + evaluator → a run folder.
+"""Train DeGRe's online generator on mined sequences, and write a run folder.
 
-The folder holds what `train.py`'s does; ``checkpoint.pt`` has the generator and the evaluator it was distilled from.
-The loss and the fit are in `distill.py`.
+The folder holds the same files as that of `value.py`; ``checkpoint.pt`` has the generator and the evaluator it was
+distilled from. The loss and the fit are in `distill.py`.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from typing import Any, Final
 import torch
 
 from models.contract.spec import OBJECTIVES
+from models.data.lists import read_splits
 from models.files import write_json
 from models.mining.join import MinedArrays, finished_manifest, read_mined
-from models.mining.shards import MinedError, MiningManifest
+from models.mining.shards import MinedError, MinedManifest
 from models.nets.checkpoint import Checkpoint, GeneratorCheckpoint, load_checkpoint, save_generator, weights_digest
 from models.nets.generator import GeneratorConfig
 from models.training.distill import DistillOptions, fit_generator
 from models.training.loop import Progress, TrainOptions
-from models.training.provenance import origin
-from models.training.value import CHECKPOINT_FILE, METRICS_FILE, read_splits
+from models.training.value import CHECKPOINT_FILE, METRICS_FILE, origin
 
 FAMILY: Final = "degre"
 
@@ -40,12 +40,12 @@ def train_generator(
     device: torch.device,
     resume: bool = False,
 ) -> GeneratorCheckpoint:
-    """Distil the sequences in `mined` for the ``train`` lists of `data`, and stop early on those for ``valid`` lists.
+    """Distil the sequences mined for ``train`` lists, stopping early on ``valid`` lists.
 
-    `sizes` are those of `GeneratorConfig` but for what the sequences tell: the list horizon is their length, and the
-    generator is conditioned if they were mined under more than one mix of objectives. Raises `ValueError` if the
-    sequences, the evaluator and the list file do not belong together, none are for validation lists, or `folder` and
-    `resume` do not go together (see `loop.fit`).
+    `sizes` are those of `GeneratorConfig` but for two that the sequences determine: the list horizon is their length,
+    and the generator is conditioned if they were mined under more than one mix of objectives. Raises `ValueError` if
+    the sequences, the evaluator and the list file do not belong together, none are for validation lists, or `folder`
+    and `resume` do not go together (see `loop.fit`).
     """
     teacher = load_checkpoint(evaluator)
     manifest = finished_manifest(mined)
@@ -84,14 +84,14 @@ def train_generator(
     return checkpoint
 
 
-def _check_teacher(mined: Path, manifest: MiningManifest, evaluator: Path, teacher: Checkpoint) -> None:
-    """The checkpoint says whose values the generator learnt, so that must be true."""
+def _check_teacher(mined: Path, manifest: MinedManifest, evaluator: Path, teacher: Checkpoint) -> None:
+    """Check that this evaluator mined the sequences, since the checkpoint says so."""
     if manifest.identity.get("evaluator") != weights_digest(teacher.model):
         raise MinedError(f"{mined}: was mined by an evaluator with other weights than those in {evaluator}")
 
 
 def _objectives(arrays: MinedArrays) -> dict[str, float]:
-    """The α, β, γ of all requests, or of the middle of them where they differ."""
+    """Average the α, β, γ of all requests."""
     return dict(zip(OBJECTIVES, arrays.objective_weights.mean(axis=0).tolist(), strict=True))
 
 

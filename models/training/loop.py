@@ -1,8 +1,7 @@
-"""Train every model here in one loop: AdamW, warm-up and cosine, early stopping, resume.
+"""Train any model in one loop: AdamW, warm-up and cosine, early stopping, resume.
 
-After each epoch one file holds all that is needed to go on, and going on gives the same weights as never having
-stopped: shuffling and dropout are seeded per epoch. It knows nothing about what the model computes; the caller gives
-the loss.
+After each epoch one file holds all that is needed to go on, and resuming gives the same weights as an uninterrupted
+run: shuffling and dropout are seeded per epoch. The caller gives the loss.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 import torch
@@ -26,6 +25,9 @@ from models.data.batches import Batch, batches, epoch_order
 from models.files import whole_file
 from models.nets.checkpoint import CheckpointError, load_payload, save_payload
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 KIND: Final = "training state"
 STATE_FILE: Final = "last.pt"
 LOG_FILE: Final = "log.jsonl"
@@ -35,7 +37,7 @@ Loss = Callable[[nn.Module, Batch], Tensor]
 
 
 class TrainingData(Protocol):
-    """What can be trained on: rows that `batches` can cut, so one tensor is called ``lengths``."""
+    """Declare data to train on: rows that `batches` can cut, with a tensor ``lengths``."""
 
     def __len__(self) -> int: ...
     def tensors(self, device: torch.device) -> Batch: ...
@@ -43,7 +45,7 @@ class TrainingData(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainOptions:
-    """Say how to train.
+    """Hold the options of training.
 
     `warmup` is the share of all steps in which the learning rate rises; then it falls to 0 by cosine.
 
@@ -77,7 +79,7 @@ class TrainOptions:
 
 @dataclass
 class Progress:
-    """Hold how far a run is: one row of `history` per finished epoch, and the best weights so far."""
+    """Hold the state of a run: a `history` row per epoch, and the best weights."""
 
     history: list[dict[str, float | None]] = field(default_factory=list)
     best_epoch: int = 0
@@ -104,15 +106,16 @@ def fit(
     until: int | None = None,
     on_epoch: Callable[[Progress], None] | None = None,
 ) -> Progress:
-    """Train `model`, which ends with the best epoch's weights. Writes ``last.pt`` and ``log.jsonl`` in `folder`.
+    """Train `model` and leave it with the best epoch's weights.
 
-    The weights it comes with compete as epoch 0: training that helps nobody changes nothing. Without `valid` lists
-    nothing competes: training goes through the first `until` epochs of the schedule and keeps the last one's weights.
+    It writes ``last.pt`` and ``log.jsonl`` in `folder`. The initial weights compete as epoch 0, so training that only
+    harms changes nothing. Without `valid` lists nothing competes: training goes through the first `until` epochs of the
+    schedule and keeps the last one's weights.
 
-    `identity` says what is trained on what. Raises `ValueError` if the loss stops being finite, if `folder` holds a run
+    `identity` names the model and the data. Raises `ValueError` if the loss stops being finite, if `folder` holds a run
     and `resume` is False, or if it holds none, or one of other identity or options, and `resume` is True.
     """
-    identity = {**identity, **{k: str(v) for k, v in dataclasses.asdict(options).items()}}
+    identity = {**identity, **texts(options)}
     if (valid is None) == (until is None):
         raise ValueError("either validation lists or a number of epochs must say when to stop")
     model.to(device)
@@ -134,7 +137,10 @@ def fit(
 
 
 def learning_rate(step: int, steps: int, options: TrainOptions) -> float:
-    """Find the rate of step 0 ≤ `step` < `steps`: a linear rise over the warm-up, then half a cosine down towards 0."""
+    """Compute the rate of step 0 ≤ `step` < `steps`.
+
+    It rises linearly over the warm-up, then falls by half a cosine towards 0.
+    """
     rising = max(1, round(options.warmup * steps))
     if step < rising:
         return options.learning_rate * (step + 1) / rising
@@ -152,15 +158,23 @@ def mean_loss(model: nn.Module, data: Batch, loss: Loss, batch_size: int) -> flo
 
 
 def check_identity(path: Path, then: Mapping[str, str], now: Mapping[str, str]) -> None:
-    """Check that the run kept at `path` was of the same training. Raises `CheckpointError` naming what differs."""
+    """Check that the run kept at `path` was of the same training.
+
+    Raises `CheckpointError` naming the first difference.
+    """
     for key in sorted(then.keys() | now.keys()):
         if then.get(key) != now.get(key):
             raise CheckpointError(f"{path}: cannot be resumed: {key} was {then.get(key)}, not {now.get(key)}")
 
 
+def texts(options: DataclassInstance) -> dict[str, str]:
+    """Write out the fields of options, to compare trainings by."""
+    return {name: str(value) for name, value in dataclasses.asdict(options).items()}
+
+
 @dataclass(frozen=True)
 class _Run:
-    """Hold what stays the same from epoch to epoch."""
+    """Hold the parts of a run that stay the same from epoch to epoch."""
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
@@ -202,7 +216,7 @@ def _valid_loss(run: _Run) -> float:
 
 
 def _compete(run: _Run, progress: Progress, valid_loss: float) -> None:
-    """Keep the model's weights if they are the best so far, or if nothing says which are."""
+    """Keep the model's weights if they are the best so far, or without validation lists."""
     if run.valid is None or valid_loss < progress.best_loss:
         progress.best_epoch, progress.best_loss = progress.epoch, valid_loss
         progress.best_weights = {name: w.detach().clone() for name, w in run.model.state_dict().items()}

@@ -1,4 +1,4 @@
-"""Print what training came to: figures beside those of the sorts and of a random order, and the verdict in words."""
+"""Format the results of a training for the terminal, with the verdict."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Figures = Sequence[Mapping[str, Any]]
 
 
 def training_report(provenance: Mapping[str, Any]) -> str:
-    """Format a value model's provenance (`train.train_value_model`) for the terminal."""
+    """Format a value model's provenance (`value.train_value_model`) for the terminal."""
     metrics, verdict = provenance["metrics"], provenance["verdict"]
     parts = [
         f"best epoch {metrics['best_epoch']}, held-out loss {metrics['valid_loss']:.4f}",
@@ -26,7 +26,7 @@ def training_report(provenance: Mapping[str, Any]) -> str:
 
 
 def _lacking(valued: Sequence[str], without_events: Sequence[str]) -> Iterator[str]:
-    """Say which objectives the model knows nothing about."""
+    """Name the objectives that the model cannot value, or that never happened."""
     unvalued = [name for name in OBJECTIVES if name not in valued]
     if unvalued:
         yield f"not valued, as the log does not record it or has no score or price for it: {', '.join(unvalued)}"
@@ -35,7 +35,7 @@ def _lacking(valued: Sequence[str], without_events: Sequence[str]) -> Iterator[s
 
 
 def _choice_line(choice: Mapping[str, Any]) -> str:
-    """Say how much of what was learnt is kept, and why."""
+    """State the kept shares of the correction, and the reason."""
     if "shares" not in choice:
         return "papers' head: independent thresholds, no prior within, nothing to choose"
     shares = ", ".join(f"{name} {share:g}" for name, share in choice["shares"].items())
@@ -49,7 +49,7 @@ def _having(figures: Figures, key: str) -> Figures:
 
 
 def _ndcg_table(rows: Figures) -> Iterator[str]:
-    """Tabulate NDCG@10 of what would be served, beside the sorts and a random order."""
+    """Tabulate NDCG@10 of the served lists, the sorts and a random order."""
     if not rows:
         return
     yield (
@@ -65,7 +65,7 @@ def _ndcg_table(rows: Figures) -> Iterator[str]:
 
 
 def _likelihood_table(rows: Figures) -> Iterator[str]:
-    """Tabulate nats per list with an event, beside the prior alone and a random order, and the first place's PCOC."""
+    """Tabulate nats per list of the model, the prior and a random order, and PCOC."""
     if not rows:
         return
     yield (
@@ -82,7 +82,7 @@ def _likelihood_table(rows: Figures) -> Iterator[str]:
 
 
 def _curve_table(points: Figures) -> Iterator[str]:
-    """Tabulate how shares of the lists did, on the same test lists."""
+    """Tabulate the learning curve: shares of the lists, on the same test lists."""
     if not points:
         return
     yield f"{'learning curve':<18} {'lists':>8} {'kept':<24} {'outcome':<11} nats gained on the prior"

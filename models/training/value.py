@@ -1,29 +1,29 @@
-"""Train a list value model on a list file: records → feature spec → arrays → weights → a run folder.
+"""Train a list value model on a list file, and write a run folder.
 
-``runs/<name>/`` holds ``checkpoint.pt`` (what `export` reads), ``metrics.json``, ``log.jsonl`` (one line per epoch)
-and ``last.pt`` (to resume); where a small log was cross-fitted also a folder per fold. How a model is chosen and judged
-is told in `value_choice.py`.
+``runs/<name>/`` holds ``checkpoint.pt`` (which `export` reads), ``metrics.json``, ``log.jsonl`` (one line per epoch)
+and ``last.pt`` (to resume); where a small log was cross-fitted also a folder per fold. `value_choice.py` chooses and
+judges the model.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import platform
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final, get_args
+from typing import Any, Final
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
-from models.data.lists import ListRecord, Split, read_lists
-from models.files import write_json
+from models.data.lists import Split, read_metadata, read_splits
+from models.files import file_digest, write_json
 from models.nets.checkpoint import Checkpoint, save_checkpoint
 from models.nets.value import ValueConfig
 from models.training.loop import TrainOptions
-from models.training.provenance import origin
 from models.training.value_choice import Splits, ValueOptions, train_on
 
 CHECKPOINT_FILE: Final = "checkpoint.pt"
@@ -42,11 +42,11 @@ def train_value_model(
     value_options: ValueOptions | None = None,
     resume: bool = False,
 ) -> Checkpoint:
-    """Train on a list file, choose on its validation lists or by cross-fitting, measure on ``valid`` and ``test``.
+    """Train a value model on a list file, choose epoch and shares, and measure it.
 
-    The feature spec is fitted to the lists trained on alone. `family` is noted in the provenance. Raises `ValueError`
-    if the file is broken, lacks training lists or lists to choose by, or `folder` and `resume` do not go together (see
-    `loop.fit`).
+    It chooses on the validation lists or by cross-fitting, and measures on ``valid`` and ``test``. The feature spec is
+    fitted to the lists trained on alone. `family` is noted in the provenance. Raises `ValueError` if the file is
+    broken, lacks training lists or lists to choose by, or `folder` and `resume` do not go together (see `loop.fit`).
     """
     chosen = value_options or ValueOptions()
     splits = read_splits(data)
@@ -64,19 +64,32 @@ def train_value_model(
 
 
 def choose_device(name: str) -> torch.device:
-    """Choose ``cpu``, ``cuda``, or for ``auto`` CUDA where there is one. Raises `ValueError` if there is no CUDA."""
+    """Choose ``cpu``, ``cuda``, or for ``auto`` CUDA where there is one.
+
+    Raises `ValueError` if ``cuda`` is asked for and there is none.
+    """
     available = torch.cuda.is_available()
     if name == "cuda" and not available:
         raise ValueError("device cuda: there is no CUDA device, or this PyTorch was built without CUDA")
     return torch.device("cuda" if name == "cuda" or (name == "auto" and available) else "cpu")
 
 
-def read_splits(data: Path) -> dict[Split, Sequence[ListRecord]]:
-    """Read the records of a list file by split, a split without any too. Raises `lists.ListFileError`."""
-    splits: dict[Split, list[ListRecord]] = {name: [] for name in get_args(Split)}
-    for record in tqdm(read_lists(data), desc="read", unit="list", disable=None):
-        splits[record.split].append(record)
-    return {**splits}
+def origin(data: Path, family: str, options: TrainOptions) -> dict[str, Any]:
+    """Describe a training for its checkpoint: data, seed, options and versions.
+
+    The list file stands with its SHA-256 and metadata. Plain JSON.
+    """
+    return {
+        "family": family,
+        "data": {"file": data.name, "sha256": file_digest(data), "metadata": read_metadata(data)},
+        "seed": options.seed,
+        "options": dataclasses.asdict(options),
+        "versions": {
+            "listwright": version("listwright"),
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+        },
+    }
 
 
 def _learning_curve(
@@ -87,7 +100,7 @@ def _learning_curve(
     device: torch.device,
     chosen: ValueOptions,
 ) -> list[dict[str, Any]]:
-    """Train on shares of the lists, each measured on the same test lists, and tell what came of each.
+    """Train on shares of the lists, and measure each on the same test lists.
 
     Only the model that is kept can be resumed: the shares' folders are written anew.
     """
@@ -114,7 +127,10 @@ def _learning_curve(
 
 
 def _share_of(splits: Splits, share: float, seed: int) -> Splits:
-    """Draw a share of the lists to learn from, at least two of a split; a smaller share is part of a larger one."""
+    """Draw a share of the lists to learn from, at least two of a split.
+
+    A smaller share is part of a larger one.
+    """
     drawn = dict(splits)
     for name in _LEARNT:
         order = np.random.default_rng(seed).permutation(len(splits[name]))
@@ -123,7 +139,7 @@ def _share_of(splits: Splits, share: float, seed: int) -> Splits:
 
 
 def _told(metrics: Mapping[str, Any], config: ValueConfig) -> dict[str, Any]:
-    """Pick what a checkpoint's provenance repeats of the metrics: all but figures by place."""
+    """Pick the metrics that a checkpoint's provenance repeats: all but figures by place."""
     names = ("lists", "choice", "verdict", "learning_curve", "objectives_without_events")
     return {
         "config": dataclasses.asdict(config),

@@ -1,7 +1,7 @@
-"""Fit a list value model, choose how long it trains and how much of it is kept, and judge what it is worth.
+"""Fit a value model, choose its epoch and shares, and judge it.
 
-`value_fit.py` fits one model, `crossfit.py` pools folds on small logs, `gate.py` says how much of what was learnt is
-kept, and `judge.py` what came of it. This module joins them; `train.py` puts files around it.
+`value_fit.py` fits one model, `crossfit.py` pools folds on small logs, `gate.py` chooses the shares, and `judge.py`
+gives the verdict. This module joins them; `value.py` reads and writes the files.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from models.judging.value_report import mean_per_slot, value_report
 from models.nets.checkpoint import CheckpointError
 from models.nets.value import COUNTED, ListValueModel, ValueConfig
 from models.planners.worth import Triple, Worth
-from models.training.crossfit import FOLDS, SMALL_LOG, Setup, crossfit
+from models.training.crossfit import FOLDS, SMALL_LOG, crossfit
 from models.training.loop import STATE_FILE, TrainOptions
-from models.training.value_fit import LISTWISE, fit_value_model, new_model, settle
+from models.training.value_fit import LISTWISE, Setup, new_model, settle
 
 MIX: Final[Triple] = (5.0, 1.0, 1.0)
 """α, β, γ of a bundle that is given none (SORT-Gen §4.1.1)."""
@@ -37,12 +37,12 @@ Splits = Mapping[Split, Sequence[ListRecord]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ValueOptions:
-    """Say how a value model is chosen, beside how it is trained.
+    """Hold the options of choosing a value model.
 
     `folds`: cross-fit in so many folds, 0 to choose on the validation lists instead; None decides by the log's size and
     whether it has validation lists. `listwise` is μ, the weight of the listwise loss. `mix` are the α, β, γ that the
     bundle will have by default, at which its lists must not be worse than the sort. `curve` are shares of the training
-    lists to train on as well, in subfolders, to see what more lists would bring. Raises `ValueError` naming the field.
+    lists to train on as well, in subfolders, to show the effect of more lists. Raises `ValueError` naming the field.
     """
 
     folds: int | None = None
@@ -61,7 +61,7 @@ class ValueOptions:
 
 @dataclass(frozen=True)
 class Trained:
-    """Hold a model with its chosen shares, what was measured (plain JSON), and what that means."""
+    """Hold a model with its chosen shares, its metrics (plain JSON) and its verdict."""
 
     model: ListValueModel
     metrics: dict[str, Any]
@@ -78,9 +78,9 @@ def train_on(
     chosen: ValueOptions,
     resume: bool = False,
 ) -> Trained:
-    """Train on records by split, and measure. Writes the loops' files alone; see `train.train_value_model`.
+    """Train on records by split, choose and measure; see `value.train_value_model`.
 
-    With folds, the validation lists are trained on as well.
+    It writes the files of `loop.fit` only. With folds, the validation lists are trained on as well.
     """
     folds = _folds(splits, chosen)
     learnt = [*splits["train"], *splits["valid"]] if folds else splits["train"]
@@ -118,7 +118,10 @@ def train_on(
 
 @dataclass(frozen=True)
 class _Request:
-    """Hold what both ways of choosing are told; `worths` are the mixes at which lists must not be worse."""
+    """Hold the inputs of both ways of choosing.
+
+    `worths` are the mixes at which lists must not be worse than the sort.
+    """
 
     setup: Setup
     folder: Path
@@ -128,7 +131,7 @@ class _Request:
 
 @dataclass(frozen=True)
 class _Found:
-    """Hold a model as it came out of training (`judged`), how it was chosen, and what it was chosen on."""
+    """Hold a model fresh from training, its choice, and the lists it was chosen on."""
 
     judged: HeldOut
     gate: Gate | None
@@ -140,18 +143,7 @@ class _Found:
 
 def _by_validation(train: ListArrays, valid: ListArrays, request: _Request) -> _Found:
     """Choose epoch and shares by the validation lists."""
-    setup = request.setup
-    fitted = fit_value_model(
-        setup.spec,
-        train,
-        valid,
-        config=setup.config,
-        options=setup.options,
-        folder=request.folder,
-        device=setup.device,
-        listwise=setup.listwise,
-        resume=request.resume,
-    )
+    fitted = request.setup.fit(train, valid, request.folder, resume=request.resume)
     judged = HeldOut.of(fitted.model, fitted.start, valid)
     held_out = [judged]
     gate = _gate(held_out, fitted.model, request)
@@ -162,7 +154,7 @@ def _by_validation(train: ListArrays, valid: ListArrays, request: _Request) -> _
 
 
 def _by_crossfitting(lists: ListArrays, folds: int, request: _Request) -> _Found:
-    """Choose epoch and shares by the pooled folds, for a model that trains on everything, that long."""
+    """Choose epoch and shares by the pooled folds, then train on all lists that long."""
     setup, folder = request.setup, request.folder
     finished = (folder / STATE_FILE).exists()  # the last of the fits, behind all folds
     begun = finished or any(folder.glob("fold-*"))
@@ -171,18 +163,7 @@ def _by_crossfitting(lists: ListArrays, folds: int, request: _Request) -> _Found
     if request.resume and not begun:
         raise CheckpointError(f"{folder}: holds no run to resume")
     pooled = crossfit(lists, folds, setup, folder)
-    fitted = fit_value_model(
-        setup.spec,
-        lists,
-        None,
-        config=setup.config,
-        options=setup.options,
-        folder=folder,
-        device=setup.device,
-        listwise=setup.listwise,
-        until=pooled.epoch,
-        resume=finished,
-    )
+    fitted = setup.fit(lists, None, folder, until=pooled.epoch, resume=finished)
     gate = _gate(pooled.held_out, fitted.model, request)
     judged = HeldOut.of(fitted.model, fitted.start, lists)
     if gate is not None:
@@ -192,7 +173,7 @@ def _by_crossfitting(lists: ListArrays, folds: int, request: _Request) -> _Found
 
 
 def _gate(held_out: Sequence[HeldOut], model: ListValueModel, request: _Request) -> Gate | None:
-    """Choose shares, but for the papers' head, which has none."""
+    """Choose the shares; None for the papers' head, which has none."""
     if model.config.head == "independent":
         return None
     return choose_shares(held_out, request.worths, device=request.setup.device)
@@ -213,7 +194,7 @@ def _folds(splits: Splits, chosen: ValueOptions) -> int:
 
 
 def _choice(gate: Gate | None, model: ListValueModel) -> dict[str, Any]:
-    """Say how the shares were chosen, as plain JSON."""
+    """Describe the choice of shares as plain JSON."""
     said: dict[str, Any] = {"head": model.config.head, "valued": list(model.valued_objectives)}
     if gate is None:
         return said

@@ -1,11 +1,10 @@
-"""Fit one list value model: calibrate the prior, train the correction, and settle the offsets once shares are chosen.
+"""Fit one value model: calibrate the prior, train the correction, settle the offsets.
 
 The steps are the same for the model that is kept and for those of cross-fitting (`crossfit.py`).
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from models.nets.calibration import Offsets, Outcomes, calibrate
 from models.nets.heads import CountHead
 from models.nets.losses import listwise_loss, ordered_mask, ordered_regression_loss, ordered_targets, path_loss
 from models.nets.value import COUNTED, HeadKind, ListValueModel, ValueConfig
-from models.training.loop import Loss, Progress, TrainOptions, fit
+from models.training.loop import Loss, Progress, TrainOptions, fit, texts
 
 LossKind = Literal["path", "ordered"]
 LOSS_OF: Final[Mapping[HeadKind, LossKind]] = {"hazard": "path", "independent": "ordered"}
@@ -29,65 +28,78 @@ LOSS_OF: Final[Mapping[HeadKind, LossKind]] = {"hazard": "path", "independent": 
 
 LISTWISE: Final = 0.5
 """Weight μ of the listwise loss beside the path likelihood."""
-_BATCH: Final = 1024
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """Hold a fitted value model, the offsets it started from (none for the papers' head), and how training went."""
+    """Hold a fitted value model, its first offsets, and its progress.
+
+    The papers' head has no offsets.
+    """
 
     model: ListValueModel
     start: tuple[Offsets, ...]
     progress: Progress
 
 
-def fit_value_model(
-    spec: FeatureSpec,
-    train: ListArrays,
-    valid: ListArrays | None,
-    *,
-    config: ValueConfig,
-    options: TrainOptions,
-    folder: Path,
-    device: torch.device,
-    listwise: float = LISTWISE,
-    resume: bool = False,
-    until: int | None = None,
-    on_epoch: Callable[[ListValueModel, Progress], None] | None = None,
-) -> Fitted:
-    """Fit a new list value model, initialised by the seed. See `loop.fit` for `until`, the files written and errors."""
-    model = new_model(spec, config, train, seed=options.seed)
-    start = start_from_rates(model, train, listwise=listwise)
-    identity = {
-        "feature spec": spec.fingerprint,
-        "training lists": train.digest,
-        "validation lists": "none" if valid is None else valid.digest,
-        "until": str(until),
-        "listwise": str(listwise),
-        **{name: str(value) for name, value in dataclasses.asdict(config).items()},
-    }
-    if on_epoch is not None:
-        on_epoch(model, Progress())
-    progress = fit(
-        model,
-        train,
-        valid,
-        loss_of(spec, config.head, listwise),
-        options=options,
-        folder=folder,
-        device=device,
-        identity=identity,
-        resume=resume,
-        until=until,
-        on_epoch=None if on_epoch is None else lambda progress: on_epoch(model, progress),
-    )
-    return Fitted(model, start, progress)
+@dataclass(frozen=True)
+class Setup:
+    """Hold all inputs of a training but its lists; `listwise` is μ."""
+
+    spec: FeatureSpec
+    config: ValueConfig
+    options: TrainOptions
+    device: torch.device
+    listwise: float = LISTWISE
+
+    def fit(
+        self,
+        train: ListArrays,
+        valid: ListArrays | None,
+        folder: Path,
+        *,
+        resume: bool = False,
+        until: int | None = None,
+        on_epoch: Callable[[ListValueModel, Progress], None] | None = None,
+    ) -> Fitted:
+        """Fit a new model, initialised by the seed.
+
+        See `loop.fit` for `until`, the files written and errors.
+        """
+        model = new_model(self.spec, self.config, train, seed=self.options.seed)
+        start = start_from_rates(model, train, listwise=self.listwise)
+        held_out = "none" if valid is None else valid.digest
+        lists = {"training lists": train.digest, "validation lists": held_out, "until": str(until)}
+        if on_epoch is not None:
+            on_epoch(model, Progress())
+        progress = fit(
+            model,
+            train,
+            valid,
+            self.loss(),
+            options=self.options,
+            folder=folder,
+            device=self.device,
+            identity={**lists, **self.identity()},
+            resume=resume,
+            until=until,
+            on_epoch=None if on_epoch is None else lambda progress: on_epoch(model, progress),
+        )
+        return Fitted(model, start, progress)
+
+    def loss(self) -> Loss:
+        """Make the training loss of the model's head."""
+        return loss_of(self.spec, self.config.head, self.listwise)
+
+    def identity(self) -> dict[str, str]:
+        """Name all that a resumed training must have in common, but for lists and options."""
+        return {"feature spec": self.spec.fingerprint, "listwise": str(self.listwise), **texts(self.config)}
 
 
 def new_model(spec: FeatureSpec, config: ValueConfig, train: ListArrays, *, seed: int) -> ListValueModel:
-    """Make a model with weights drawn by the seed, that values what the training lists allow.
+    """Make a model with weights drawn by the seed, and mark the objectives it values.
 
-    That is an objective that the log records and for which there is a prior; where there is no prior at all, every
+    It values an objective that the log records and for which there is a prior; where there is no prior at all, every
     recorded one. The papers' head values everything.
     """
     with torch.random.fork_rng():
@@ -101,7 +113,7 @@ def new_model(spec: FeatureSpec, config: ValueConfig, train: ListArrays, *, seed
 
 
 def loss_of(spec: FeatureSpec, head: HeadKind, listwise: float) -> Loss:
-    """Make the training loss of a head; while the model trains, some categorical values are hidden."""
+    """Make the training loss of a head; in training it hides some categorical values."""
 
     def loss(model: nn.Module, batch: Batch) -> Tensor:
         logits = model(seen_by(model, batch, spec))
@@ -115,10 +127,10 @@ def loss_of(spec: FeatureSpec, head: HeadKind, listwise: float) -> Loss:
 
 
 def start_from_rates(model: ListValueModel, train: ListArrays, *, listwise: float) -> tuple[Offsets, ...]:
-    """Set what a model starts from, on the training lists: the calibrated prior, or the papers' base rates.
+    """Set a model's first offsets on the training lists, and return those of hazards.
 
-    Without a prior hazards start at the base rates of places and states. Returns the hazards' offsets, none for the
-    papers' head.
+    Hazards start from the calibrated prior, or without one at the base rates of places and states. The papers' head
+    starts from the base rates of its thresholds, and returns none.
     """
     if model.config.head == "independent":
         _start_at_base_rates(model, train)
@@ -130,10 +142,11 @@ def start_from_rates(model: ListValueModel, train: ListArrays, *, listwise: floa
 
 
 def settle(model: ListValueModel, train: ListArrays, start: tuple[Offsets, ...]) -> None:
-    """Fit b and c again, on the training lists, to what the chosen shares keep of the correction.
+    """Fit b and c again on the training lists, with the kept share of correction.
 
-    By the path likelihood alone: the listwise loss, which helps training to rank, asks for other offsets than counts
-    that come true (PCOC at the first place, docs/results.md). Where nothing is kept the head begins at its start.
+    The path likelihood alone decides: the listwise loss, which helps training to rank, asks for other offsets than
+    counts that come true (PCOC at the first place, docs/results.md). Where nothing is kept the head begins at its
+    start.
     """
     corrections = _kept_corrections(model, train)
     for o, (head, offsets) in enumerate(zip(model.hazard_heads, start, strict=True)):
@@ -149,21 +162,21 @@ def _kept_corrections(model: ListValueModel, data: ListArrays) -> Tensor:
     device = next(model.parameters()).device
     model.eval()
     rows = []
-    for batch in batches(data.tensors(device), _BATCH):
+    for batch in batches(data.tensors(device)):
         parts = [head.share * head.correction(item) for head, item in model.hazard_inputs(batch)]
         rows.append(torch.stack(parts, dim=2).cpu())
     return torch.cat(rows)
 
 
 def _known(data: ListArrays, objective: int) -> tuple[Tensor, Outcomes]:
-    """Take what calibration reads of the lists: prior logits [n, L] and what happened."""
+    """Take the inputs of calibration from the lists: prior logits [n, L] and outcomes."""
     prior = torch.from_numpy(data.features["priors"][..., objective])
     labels, observed = data.labels[..., objective], data.observed[:, objective]
     return prior, Outcomes(torch.from_numpy(labels), torch.from_numpy(data.lengths), torch.from_numpy(observed))
 
 
 def _start_at_base_rates(model: ListValueModel, train: ListArrays) -> None:
-    """Set each threshold's bias to the logit of how often it is passed in training.
+    """Set each threshold's bias to the logit of its rate in training.
 
     Most thresholds are hardly ever passed; without this the first epochs only learn that, with large gradients.
     """
@@ -178,6 +191,6 @@ def _start_at_base_rates(model: ListValueModel, train: ListArrays) -> None:
 
 
 def check_loss(head: HeadKind, loss: LossKind | None) -> None:
-    """Check that the loss is the head's own; None stands for that. Raises `ValueError`."""
+    """Check that the loss is the head's own, or None. Raises `ValueError`."""
     if loss is not None and loss != LOSS_OF[head]:
         raise ValueError(f"--loss: the {head} head is trained by {LOSS_OF[head]}, not by {loss}")

@@ -1,0 +1,1 @@
+"""Load and verify bundles, and keep the live models."""

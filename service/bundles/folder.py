@@ -1,4 +1,4 @@
-"""The bundles that lie in one root folder, as ``<name>/<version>/bundle.json``; knows nothing about loading them.
+"""Find the bundles in one root folder, as ``<name>/<version>/bundle.json``.
 
 The newest version of a name is the last in natural order (10 after 9).
 """
@@ -19,15 +19,16 @@ _FOLDER_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 class Catalogue:
-    """What there is to load. Nothing is remembered: every answer is what the disk says now."""
+    """List the bundles on disk; nothing is cached."""
 
     def __init__(self, root: Path) -> None:
         self._root = root.resolve()
 
     def newest(self, count: int) -> list[tuple[str, str]]:
-        """Name and version of the `count` newest of every name, the newest of each last.
+        """Return name and version of the `count` newest of every name, oldest first.
 
-        Logs it and finds none where the folder cannot be read: a volume that is away is no reason to stop serving.
+        Returns none, and logs the error, where the folder cannot be read: a volume that is away is no reason to stop
+        serving.
         """
         try:
             folders = sorted(self._root.iterdir(), key=lambda p: p.name)
@@ -37,9 +38,9 @@ class Catalogue:
             return []
 
     def folder(self, name: str, version: str | None) -> Path:
-        """The bundle's folder (of its newest version if None), which must lie inside the root even by links.
+        """Return a bundle's folder, of its newest version if `version` is None.
 
-        Raises `BundleError`.
+        It must lie inside the root, even by links. Raises `BundleError`.
         """
         for key, value in (("model", name), ("version", version)):
             if value is not None and not _FOLDER_NAME.fullmatch(value):
@@ -57,7 +58,7 @@ class Catalogue:
         return folder
 
     def manifest(self, name: str, version: str) -> Manifest:
-        """What the bundle's manifest says now. Raises `BundleError`."""
+        """Read a bundle's manifest. Raises `BundleError`."""
         try:
             return Manifest.read(self.folder(name, version))
         except SpecError as error:
@@ -65,7 +66,7 @@ class Catalogue:
 
 
 def versions(folder: Path) -> list[str]:
-    """Version names in a bundle's folder, oldest first."""
+    """List the version names in a bundle's folder, oldest first."""
     if not folder.is_dir() or not _FOLDER_NAME.fullmatch(folder.name):
         return []
     found = [p.name for p in folder.iterdir() if _FOLDER_NAME.fullmatch(p.name) and (p / MANIFEST_FILE).is_file()]
@@ -73,5 +74,5 @@ def versions(folder: Path) -> list[str]:
 
 
 def _natural(version: str) -> list[tuple[int, str]]:
-    """Sort key under which numbers inside a name compare as numbers."""
+    """Make a sort key under which numbers inside a name compare as numbers."""
     return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", version)]

@@ -1,4 +1,4 @@
-"""Replays a bundle's recorded requests and compares the answers: the proof that the graph still does what it did.
+"""Replay a bundle's recorded requests, to prove that the graph still answers as at export.
 
 `golden.npz` holds ``input.<name>`` and ``output.<name>`` arrays over G requests, and may hold ``output.margin``
 [G, L]: how far the best choice of each step was ahead of the second, in units of `score`.
@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from models.contract.arrays import AnyArray, Arrays
 from models.contract.manifest import GOLDEN_FILE, KEPT_SORT, LOOSEST_REPLAY, SORT_SLOTS, Manifest
 from service.bundles.model import BundleError
 from service.inference.engine import Engine
@@ -23,15 +23,13 @@ _NEAR_TIE: Final = 1e-5
 _TOLERANCE: Final = 1e-3
 _COMPARED: Final = ("value", "penalty", "score")
 
-Arrays = dict[str, NDArray[np.generic]]
-
 
 def replay(manifest: Manifest, engine: Engine, path: Path) -> int:
-    """Run every golden request as a batch of one and return their number, at least 1.
+    """Run every golden request as a batch of one; return their number, at least 1.
 
     Orders must be equal, except from a step on whose recorded margin is a near tie; values up to there must agree to
     1e-3. Whether the sort's list was kept must be as recorded, unless the list is the sort's either way. A bundle of
-    reduced precision says in its manifest what they may differ by. Raises `BundleError` naming request and step.
+    reduced precision states in its manifest by how much they may differ. Raises `BundleError` naming request and step.
     """
     limits = _limits(manifest)
     inputs, outputs = _read(manifest, path)
@@ -51,14 +49,14 @@ def replay(manifest: Manifest, engine: Engine, path: Path) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Limits:
-    """Below which margin another choice is excused, and by how much values may differ."""
+    """Margin of a near tie, and the tolerance of values."""
 
     tie: float
     tolerance: float
 
 
 def _limits(manifest: Manifest) -> _Limits:
-    """What the exporter found this bundle's precision to need. Raises `BundleError` if that would excuse anything."""
+    """Read the limits that the exporter found. Raises `BundleError` if they excuse anything."""
     given = manifest.provenance.get("golden", {"tie": _NEAR_TIE, "tolerance": _TOLERANCE})
     names = {field.name for field in fields(_Limits)}
     if not isinstance(given, Mapping) or given.keys() != names:
@@ -72,6 +70,7 @@ def _limits(manifest: Manifest) -> _Limits:
 
 
 def _read(manifest: Manifest, path: Path) -> tuple[Arrays, Arrays]:
+    """Read the recorded inputs and outputs. Raises `BundleError`."""
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
@@ -87,20 +86,21 @@ def _read(manifest: Manifest, path: Path) -> tuple[Arrays, Arrays]:
     return inputs, outputs
 
 
-def _margins(margins: NDArray[np.generic], shape: tuple[int, ...]) -> NDArray[np.generic]:
-    """The margins, if there is one per step; one that is NaN would excuse any order."""
+def _margins(margins: AnyArray, shape: tuple[int, ...]) -> AnyArray:
+    """Check that every step has a margin; a NaN would excuse any order."""
     if margins.shape != shape or np.isnan(np.asarray(margins, np.float64)).any():
         raise BundleError(f"{GOLDEN_FILE}: output.margin must hold a number for every step, {list(shape)} in all")
     return margins
 
 
-def _take(arrays: Arrays, name: str) -> NDArray[np.generic]:
+def _take(arrays: Arrays, name: str) -> AnyArray:
     if name not in arrays:
         raise BundleError(f"{GOLDEN_FILE}: has no array {name!r}")
     return arrays[name]
 
 
-def _compare(g: int, expected: Arrays, found: Arrays, margins: NDArray[np.generic] | None, limits: _Limits) -> None:
+def _compare(g: int, expected: Arrays, found: Arrays, margins: AnyArray | None, limits: _Limits) -> None:
+    """Compare order and values of one request. Raises `BundleError`."""
     for name, array in expected.items():
         if array.shape != found[name].shape:
             raise BundleError(f"{GOLDEN_FILE}: request {g}: {name} has shape {found[name].shape}, not {array.shape}")
@@ -123,7 +123,10 @@ def _compare(g: int, expected: Arrays, found: Arrays, margins: NDArray[np.generi
 
 
 def _compare_kept(g: int, expected: Arrays, found: Arrays, request: Arrays) -> None:
-    """A plan that is the sort's list may be called either: both are worth the same, but for rounding."""
+    """Compare whether the sort's list was kept. Raises `BundleError`.
+
+    A plan that equals the sort's list may be called either: both have the same value, but for rounding.
+    """
     own, recorded = bool(found[KEPT_SORT]), bool(expected[KEPT_SORT])
     same = np.array_equal(found["order"], expected["order"])  # Else the orders parted at a near tie.
     if own != recorded and same and not np.array_equal(found["order"], request[SORT_SLOTS][0]):

@@ -1,7 +1,7 @@
-"""A bundle folder to a model that may serve: everything that can be wrong with it is found here, before it serves.
+"""Load a bundle's folder as a model, and find every fault before it serves.
 
 Order of checks: manifest, formulas, checksums, the graph against the manifest, golden requests against their answers
-(which also warms the graph). Knows nothing about which models are live.
+(which also warms the graph).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _OUTPUTS: Final = frozenset(("order", "value", "penalty", "score", "runner_up"))
 
 
 def load_bundle(folder: Path, config: SessionConfig) -> Model:
-    """Load, check and warm the bundle in `folder`. Raises `BundleError` saying what is wrong or differs."""
+    """Load, check and warm the bundle in `folder`. Raises `BundleError` naming the fault."""
     try:
         manifest = Manifest.read(folder)
     except SpecError as error:
@@ -52,7 +52,7 @@ def load_bundle(folder: Path, config: SessionConfig) -> Model:
 
 
 def check_formulas(manifest: Manifest) -> None:
-    """Every formula in the manifest must compile."""
+    """Compile every formula in the manifest. Raises `BundleError`."""
     named = [(f"queues.{q.name}", q.score) for q in manifest.queues] + [("fallback", manifest.fallback)]
     for where, text in named:
         try:
@@ -62,7 +62,7 @@ def check_formulas(manifest: Manifest) -> None:
 
 
 def check_files(manifest: Manifest, folder: Path) -> None:
-    """Every file must be there with the SHA-256 that the manifest gives."""
+    """Compare every file's SHA-256 with the manifest's. Raises `BundleError`."""
     for name in (MODEL_FILE, GOLDEN_FILE):
         if name not in manifest.files:
             raise BundleError(f"bundle.files.{name}: is missing")
@@ -81,7 +81,7 @@ def check_files(manifest: Manifest, folder: Path) -> None:
 
 
 def check_graph(manifest: Manifest, graph: GraphFacts) -> None:
-    """The graph's fingerprint, inputs and outputs must be the manifest's, and such as this service can feed."""
+    """Compare the graph with the manifest and the service's inputs. Raises `BundleError`."""
     if graph.fingerprint != manifest.spec.fingerprint:
         raise BundleError(
             f"{MODEL_FILE}: was exported for the feature spec {graph.fingerprint!r}, "
@@ -98,7 +98,7 @@ def check_graph(manifest: Manifest, graph: GraphFacts) -> None:
 
 
 def _check_sort(manifest: Manifest, graph: GraphFacts) -> None:
-    """A graph that is given the sort's list must say when that is what it returns; older ones know of neither."""
+    """Check that the graph takes the sort's list and reports it, or does neither."""
     takes = next((t for t in graph.inputs if t.name == SORT_SLOTS), None)
     says = next((t for t in graph.outputs if t.name == KEPT_SORT), None)
     if (takes is None) != (says is None):
@@ -119,6 +119,7 @@ def _check_sort(manifest: Manifest, graph: GraphFacts) -> None:
 
 
 def _check_tensors(kind: str, expected: Sequence[TensorSpec], found: Sequence[TensorSpec]) -> None:
+    """Compare names, element types and shapes. Raises `BundleError`."""
     graph = {t.name: t for t in found}
     names = {t.name for t in expected}
     for name in sorted(names ^ graph.keys()):
@@ -138,7 +139,7 @@ def _check_tensors(kind: str, expected: Sequence[TensorSpec], found: Sequence[Te
 
 
 def _same_shape(a: Sequence[int | str], b: Sequence[int | str]) -> bool:
-    """Same rank, and same size wherever both say a number."""
+    """Tell whether ranks are equal, and sizes wherever both are numbers."""
     return len(a) == len(b) and all(
         x == y or isinstance(x, str) or isinstance(y, str) for x, y in zip(a, b, strict=True)
     )

@@ -1,4 +1,4 @@
-"""A model that may serve: what `bundle.py` makes, `registry.py` keeps and `rerank.py` uses."""
+"""Define a model that may serve, with its manifest, encoder and engine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from service.inference.engine import Engine
 
 
 class BundleError(ValueError):
-    """A bundle that may not serve; the message names the file or key and says what differs."""
+    """A bundle that may not serve; the message names the file or key."""
 
 
 @dataclass(frozen=True)
@@ -36,5 +36,5 @@ class Model:
 
     @cached_property
     def inputs(self) -> frozenset[str]:
-        """Names of the arrays that the graph takes; a spec without user numbers, say, has no `user_numbers`."""
+        """Names of the arrays that the graph takes; not every spec needs all."""
         return frozenset(tensor.name for tensor in self.manifest.inputs)

@@ -1,4 +1,4 @@
-"""Which models are live, and what is known of those that are not. Knows nothing about how a bundle is loaded."""
+"""Keep the live models, and the reasons why others are not live."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ Tell = Callable[[Model], None]
 
 
 class Registry:
-    """Live models by name and version; the last one published of a name is its current version.
+    """Hold live models by name and version.
 
-    At most `keep_versions` of a name are live. Used from the event loop only.
+    The last one published of a name is its current version. At most `keep_versions` of a name are live. Used from the
+    event loop only.
     """
 
     def __init__(self, *, default: str | None = None, retry_after_seconds: int = 1, keep_versions: int = 1) -> None:
@@ -35,16 +36,16 @@ class Registry:
 
     @property
     def serving(self) -> bool:
-        """Is any model live?"""
+        """Tell whether any model is live."""
         return bool(self._models)
 
     def current(self, name: str) -> Model | None:
-        """The live version that requests get which name none."""
+        """Return the live version for requests that name no version."""
         versions = self._models.get(name)
         return None if versions is None else next(reversed(versions.values()))
 
     def find(self, name: str, version: str | None = None) -> Model | None:
-        """A live model, in its current version unless one is named; None if there is none."""
+        """Return a live model, in its current version unless one is named, or None."""
         return self.current(name) if version is None else self._models.get(name, {}).get(version)
 
     @property
@@ -55,9 +56,10 @@ class Registry:
         return self._default
 
     def publish(self, model: Model) -> None:
-        """Make `model` the current version of its name; the one published longest ago may have to go.
+        """Make `model` the current version of its name.
 
-        Requests that have begun end with the version they began with.
+        If too many versions are live then, the one published longest ago is retired. Requests that have begun end with
+        the version they began with.
         """
         versions = self._models.setdefault(model.name, {})
         replaced = versions.pop(model.version, None)
@@ -77,16 +79,16 @@ class Registry:
         self._published.append(tell)
 
     def on_retire(self, tell: Tell) -> None:
-        """Call `tell` with every model that is live no more, before the one that replaces it is published."""
+        """Call `tell` with every model that is retired, before its successor is published."""
         self._retired.append(tell)
 
     def fail(self, name: str, reason: str) -> None:
-        """Remember why a bundle is not live. One that is live already stays so, and stays ready."""
+        """Note why a bundle is not live, unless its name is live already."""
         if name not in self._models:
             self._failures[name] = reason
 
     def loaded(self) -> None:
-        """All bundles of the start have been published or have failed."""
+        """Note that all bundles of the start have been published or have failed."""
         self._loading = False
 
     def drain(self) -> None:
@@ -100,7 +102,7 @@ class Registry:
         self._drained.append(tell)
 
     def why_not_ready(self) -> str | None:
-        """None when ready. Ready means: all that was there at the start is live, and so is the default model."""
+        """Return the reason why start-up bundles or the default model are not live, or None."""
         if self._draining:
             return "the service is shutting down"
         if self._loading:
@@ -114,7 +116,7 @@ class Registry:
         return None
 
     def select(self, name: str | None, version: str | None = None) -> Model:
-        """The model for a request; its current version unless one is named.
+        """Return the model for a request, in its current version unless one is named.
 
         Raises `Problem`: 503 if it is not ready, 422 if the name or version is unknown, or the name is needed.
         """

@@ -1,23 +1,26 @@
-"""Loads bundles of one root folder aside, while others serve."""
+"""Load and verify bundles in the background, then publish them."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+import os
+import sys
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Final
 
 from service.bundles.folder import Catalogue
 from service.bundles.load import load_bundle
 from service.bundles.model import BundleError, Model
-from service.bundles.nice import low_priority
 from service.bundles.registry import Registry
 from service.contract.problems import BUNDLE_REFUSED, CONFLICT, Problem
 from service.inference.onnx.session import SessionConfig
 
 _log = logging.getLogger(__name__)
-
+_NICEST: Final = 19
 
 Warm = Callable[[Model], Awaitable[None]]
 """Sends requests through a model that does not serve yet. Raises `BundleError` if one is not answered."""
@@ -31,7 +34,7 @@ def _ignore(_: str) -> None:
 
 
 class Loader:
-    """Loads bundles from `root` into a registry. Loading is always done aside, then the registry is told."""
+    """Load bundles from `root` aside, then publish them in a registry."""
 
     def __init__(
         self, root: Path, config: SessionConfig, registry: Registry, warm: Warm, *, on_reload: OnReload = _ignore
@@ -44,7 +47,7 @@ class Loader:
         self._lock = asyncio.Lock()
 
     async def load_all(self) -> None:
-        """Load the newest versions of every name; what fails is noted in the registry and logged."""
+        """Load the newest versions of every name; note and log failures."""
         async with self._lock:  # Else a version that a reload asks for meanwhile would be replaced by the newest.
             for name, version in self._catalogue.newest(self._registry.keep_versions):
                 try:
@@ -72,9 +75,10 @@ class Loader:
             return model
 
     async def reload_all(self) -> None:
-        """Switch every name in the folder to its newest version, new names included; what is that already stays.
+        """Switch every name in the folder to its newest version, new names included.
 
-        A bundle that is refused is logged, and what it would have replaced goes on serving.
+        A version that is current already is not loaded again. A bundle that is refused is logged, and its
+        predecessor goes on serving.
         """
         async with self._lock:
             for name, version in self._catalogue.newest(1):
@@ -89,20 +93,20 @@ class Loader:
 
     @contextlib.asynccontextmanager
     async def exclusively(self) -> AsyncIterator[None]:
-        """Nobody else loads meanwhile. Raises `Problem` (409) if somebody does already."""
+        """Let nobody else load meanwhile. Raises `Problem` (409) if somebody does already."""
         if self._lock.locked():
             raise Problem(CONFLICT, "bundles are being loaded already; try again when that has ended")
         async with self._lock:
             yield
 
     async def prepare(self, name: str, version: str | None) -> Model:
-        """A checked and warmed model that does not serve yet. Raises `BundleError`."""
+        """Load, check and warm a model that does not serve yet. Raises `BundleError`."""
         try:
             model = await asyncio.to_thread(self._load_quietly, name, version)
             await self._warm(model)
         except BundleError:
             raise
-        except Exception as error:  # Whatever is wrong with a bundle, what serves goes on serving.
+        except Exception as error:  # No fault of a bundle may stop the live ones from serving.
             raise BundleError(f"cannot be loaded: {error!r}") from error
         return model
 
@@ -117,7 +121,7 @@ class Loader:
         )
 
     def load(self, name: str, version: str | None = None) -> Model:
-        """A checked model. Raises `BundleError`; blocks for as long as it takes."""
+        """Load and check a model. Raises `BundleError`; blocks until it is done."""
         folder = self._catalogue.folder(name, version)
         model = load_bundle(folder, self._config)
         if (model.name, model.version) != (folder.parent.name, folder.name):
@@ -127,7 +131,7 @@ class Loader:
         return model
 
     def _load_quietly(self, name: str, version: str | None) -> Model:
-        """`load`, at the lowest priority while others are being answered: their time matters, this load's does not."""
+        """Load at the lowest priority while requests are answered: their time matters more."""
         with low_priority(self._registry.serving):
             return self.load(name, version)
 
@@ -136,3 +140,22 @@ class Loader:
         if model is None or model.version != version:
             return False
         return self._catalogue.manifest(name, version) == model.manifest
+
+
+@contextlib.contextmanager
+def low_priority(wanted: bool) -> Iterator[None]:
+    """Run the calling thread at the lowest priority if `wanted`, then restore it.
+
+    Putting it back needs a right that a process may lack; its thread then stays as it is, and should be one that ends.
+    """
+    if not wanted or sys.platform != "linux":
+        yield
+        return
+    thread = threading.get_native_id()
+    before = os.getpriority(os.PRIO_PROCESS, thread)
+    os.setpriority(os.PRIO_PROCESS, thread, _NICEST)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(PermissionError):
+            os.setpriority(os.PRIO_PROCESS, thread, before)

@@ -1,0 +1,1 @@
+"""Define the requests and responses, check them, and describe them in OpenAPI."""

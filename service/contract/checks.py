@@ -1,4 +1,7 @@
-"""Checks that need more than one value of a request; what one value alone can say is in `schemas.py`."""
+"""Check a request where that takes more than one of its values.
+
+Checks of a single value are in the types of `schemas.py`.
+"""
 
 from __future__ import annotations
 

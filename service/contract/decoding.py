@@ -1,4 +1,4 @@
-"""Body bytes to a `RerankRequest`, or a problem that names the field. Knows nothing about HTTP or models.
+"""Decode the body of a request, or raise a problem that names the field.
 
 The fast path is one msgspec call. Everything else here runs only for a body that was refused: msgspec says neither
 which key of an object was wrong nor that a malformed token was NaN, so the body is read a second time to find out.
@@ -14,16 +14,21 @@ from typing import Any, Final
 import msgspec
 
 from service.contract.problems import MALFORMED_JSON, Problem, invalid
-from service.contract.schemas import RerankRequest, Scalar
+from service.contract.schemas import FieldValue, RerankRequest
 
 _decode: Final = msgspec.json.Decoder(RerankRequest).decode
 _WHERE: Final = re.compile(r"^(?P<problem>.*?)(?: - at `\$\.?(?P<path>.*)`)?$", re.DOTALL)
 _NAMED: Final = re.compile(r"^Object (?:contains unknown|missing required) field `(?P<name>.*)`$", re.DOTALL)
-_VALUE_TYPES: Final[dict[str, Any]] = {"scores": float, "features": Scalar, "user": Scalar, "context": Scalar}
+_VALUE_TYPES: Final[dict[str, Any]] = {
+    "scores": float,
+    "features": FieldValue,
+    "user": FieldValue,
+    "context": FieldValue,
+}
 
 
 def decode_request(body: bytes) -> RerankRequest:
-    """The request in `body`. Raises `Problem` (400 or 422)."""
+    """Decode the request in `body`. Raises `Problem` (400 or 422)."""
     try:
         return _decode(body)
     except msgspec.ValidationError as error:
@@ -35,7 +40,7 @@ def decode_request(body: bytes) -> RerankRequest:
 
 
 def _malformed(message: str, body: bytes) -> Problem:
-    """422 where the only fault is a NaN or an Infinity, which other JSON writers emit; 400 otherwise."""
+    """Make a 422 if a NaN or Infinity is the only fault, else a 400."""
     for path, value in _walk(_read_leniently(body)):
         if isinstance(value, _NotANumber):
             return invalid(path[:300], f"is {value.text}; numbers must be finite")
@@ -43,6 +48,7 @@ def _malformed(message: str, body: bytes) -> Problem:
 
 
 def _invalid(message: str, body: bytes) -> Problem:
+    """Make a 422 from msgspec's message."""
     found = _WHERE.match(message)
     problem, path = (found["problem"], found["path"] or "") if found else (message, "")
     if named := _NAMED.match(problem):
@@ -54,7 +60,7 @@ def _invalid(message: str, body: bytes) -> Problem:
 
 
 def _find_key(path: str, body: bytes) -> str:
-    """The first entry of the object at `path` whose value is refused, as a path of its own."""
+    """Return the path of the first refused entry of the object at `path`."""
     kind = _VALUE_TYPES[path.rpartition(".")[2]]
     inner = _read_leniently(body)
     try:
@@ -74,7 +80,7 @@ def _is_a(value: Any, kind: Any) -> bool:
 
 
 class _NotANumber:
-    """Stands for a NaN or Infinity, or a number too large for a float, in a body read leniently."""
+    """A NaN, an Infinity or a number too large for a float."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -94,7 +100,7 @@ def _read_leniently(body: bytes) -> Any:
 
 
 def _walk(root: Any) -> Iterator[tuple[str, Any]]:
-    """Every scalar in `root` with its path, in order; without recursion, since clients choose the depth."""
+    """Yield every scalar with its path, without recursion, since clients choose the depth."""
     stack = [("", root)]
     while stack:
         path, value = stack.pop()

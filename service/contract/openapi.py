@@ -1,18 +1,14 @@
-"""The OpenAPI document: FastAPI's own routes plus the hot path, whose schema comes from the types that decode it."""
+"""Describe `POST /v1/rerank` in OpenAPI, from the very types that decode and encode it."""
 
 from __future__ import annotations
 
 from typing import Any, Final
 
 import msgspec
-from fastapi import FastAPI
-from starlette.types import ASGIApp, Receive, Scope, Send
 
+from models.contract.serving import RERANK_PATH
 from service.contract.problems import KINDS, MEDIA_TYPE, ProblemDocument
 from service.contract.schemas import RerankRequest, RerankResponse
-from service.transport.protocol import Shed
-
-PATH: Final = "/v1/rerank"
 
 EXAMPLE_REQUEST: Final[dict[str, Any]] = {
     "request_id": "r-1",
@@ -31,34 +27,13 @@ EXAMPLE_REQUEST: Final[dict[str, Any]] = {
 _STATUSES: Final = {400, 401, 408, 413, 415, 422, 500, 503}
 
 
-class DocumentedApp(FastAPI):
-    """A FastAPI app with one more route, `POST /v1/rerank`, which `rerank` answers and `shed` may refuse unread.
-
-    The hot path passes by all middleware and routing, which take longer than checking a request does; `rerank` turns
-    every fault of its own into an answer.
-    """
-
-    rerank: ASGIApp | None = None
-    shed: Shed | None = None
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        if self.rerank is not None and scope["type"] == "http" and scope["path"] == PATH and scope["method"] == "POST":
-            await self.rerank(scope, receive, send)
-        else:
-            await super().__call__(scope, receive, send)
-
-    def openapi(self) -> dict[str, Any]:
-        """The document, made once."""
-        if self.openapi_schema is None:
-            document = super().openapi()
-            (request, response, problem), schemas = msgspec.json.schema_components(
-                [RerankRequest, RerankResponse, ProblemDocument], ref_template="#/components/schemas/{name}"
-            )
-            document.setdefault("components", {}).setdefault("schemas", {}).update(schemas)
-            document["paths"][PATH] = {"post": _operation(request, response, problem)}
-        assert self.openapi_schema is not None
-        return self.openapi_schema
+def add_rerank(document: dict[str, Any]) -> None:
+    """Add `POST /v1/rerank` to FastAPI's OpenAPI document, with the schemas of its types."""
+    (request, response, problem), schemas = msgspec.json.schema_components(
+        [RerankRequest, RerankResponse, ProblemDocument], ref_template="#/components/schemas/{name}"
+    )
+    document.setdefault("components", {}).setdefault("schemas", {}).update(schemas)
+    document["paths"][RERANK_PATH] = {"post": _operation(request, response, problem)}
 
 
 def _operation(request: dict[str, Any], response: dict[str, Any], problem: dict[str, Any]) -> dict[str, Any]:

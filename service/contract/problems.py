@@ -1,6 +1,6 @@
-"""Errors as the client sees them: RFC 9457 problem documents with a stable `type`.
+"""Define the errors that clients see: RFC 9457 problem documents with a stable `type`.
 
-Raise a `Problem` anywhere below the app and it becomes the answer. Knows nothing about routes or models.
+Raise a `Problem` anywhere below the app and it becomes the answer.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _NAMESPACE: Final = "urn:listwright:problem:"
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class ProblemKind:
     """One type of problem; `slug` never changes once published."""
 
     slug: str
@@ -24,21 +24,21 @@ class Kind:
     status: int
 
 
-MALFORMED_JSON: Final = Kind("malformed-json", "The body is not valid JSON", 400)
-MALFORMED_HTTP: Final = Kind("malformed-http", "The request is not valid HTTP", 400)
-UNAUTHORIZED: Final = Kind("unauthorized", "An API key is needed", 401)
-NOT_FOUND: Final = Kind("not-found", "No such resource", 404)
-METHOD_NOT_ALLOWED: Final = Kind("method-not-allowed", "Method not allowed", 405)
-REQUEST_TIMEOUT: Final = Kind("request-timeout", "The body did not arrive in time", 408)
-CONFLICT: Final = Kind("conflict", "Bundles are being loaded already", 409)
-BODY_TOO_LARGE: Final = Kind("body-too-large", "The body is too large", 413)
-UNSUPPORTED_MEDIA_TYPE: Final = Kind("unsupported-media-type", "The body must be plain application/json", 415)
-INVALID_REQUEST: Final = Kind("invalid-request", "The request is not valid", 422)
-BUNDLE_REFUSED: Final = Kind("bundle-refused", "The bundle was not loaded", 422)
-INTERNAL: Final = Kind("internal-error", "The service failed", 500)
-NOT_READY: Final = Kind("not-ready", "The service is not ready", 503)
-OVERLOADED: Final = Kind("overloaded", "Too many requests are in progress", 503)
-SHED: Final = Kind("shed", "Requests come in faster than they can be answered in time", 503)
+MALFORMED_JSON: Final = ProblemKind("malformed-json", "The body is not valid JSON", 400)
+MALFORMED_HTTP: Final = ProblemKind("malformed-http", "The request is not valid HTTP", 400)
+UNAUTHORIZED: Final = ProblemKind("unauthorized", "An API key is needed", 401)
+NOT_FOUND: Final = ProblemKind("not-found", "No such resource", 404)
+METHOD_NOT_ALLOWED: Final = ProblemKind("method-not-allowed", "Method not allowed", 405)
+REQUEST_TIMEOUT: Final = ProblemKind("request-timeout", "The body did not arrive in time", 408)
+CONFLICT: Final = ProblemKind("conflict", "Bundles are being loaded already", 409)
+BODY_TOO_LARGE: Final = ProblemKind("body-too-large", "The body is too large", 413)
+UNSUPPORTED_MEDIA_TYPE: Final = ProblemKind("unsupported-media-type", "The body must be plain application/json", 415)
+INVALID_REQUEST: Final = ProblemKind("invalid-request", "The request is not valid", 422)
+BUNDLE_REFUSED: Final = ProblemKind("bundle-refused", "The bundle was not loaded", 422)
+INTERNAL: Final = ProblemKind("internal-error", "The service failed", 500)
+NOT_READY: Final = ProblemKind("not-ready", "The service is not ready", 503)
+OVERLOADED: Final = ProblemKind("overloaded", "Too many requests are in progress", 503)
+SHED: Final = ProblemKind("shed", "Requests come in faster than they can be answered in time", 503)
 
 KINDS: Final = (
     MALFORMED_JSON,
@@ -61,7 +61,7 @@ _TYPES: Final = f"Stable; one of {', '.join(_NAMESPACE + kind.slug for kind in K
 
 
 class FieldError(Struct, frozen=True):
-    """One field of the request and what is wrong with it."""
+    """One field of the request and its fault."""
 
     field: Annotated[str, Meta(description="Path in the request, for example candidates[3].scores.ctr.")]
     problem: str
@@ -79,11 +79,11 @@ class ProblemDocument(Struct, frozen=True):
 
 
 class Problem(Exception):
-    """A request that cannot be answered with a list, and why."""
+    """A request that cannot be answered with a list, and the reason."""
 
     def __init__(
         self,
-        kind: Kind,
+        kind: ProblemKind,
         detail: str,
         *,
         errors: Sequence[FieldError] = (),
@@ -96,7 +96,7 @@ class Problem(Exception):
         self.headers = dict(headers or {})
 
     def document(self, request_id: str) -> ProblemDocument:
-        """The body to send."""
+        """Make the body to send."""
         kind = self.kind
         return ProblemDocument(
             _NAMESPACE + kind.slug, kind.title, kind.status, self.detail, list(self.errors), request_id
@@ -104,10 +104,10 @@ class Problem(Exception):
 
 
 def invalid(field: str, problem: str) -> Problem:
-    """422 for one field."""
+    """Make a 422 for one field."""
     return Problem(INVALID_REQUEST, f"{field}: {problem}" if field else problem, errors=[FieldError(field, problem)])
 
 
-def unavailable(kind: Kind, detail: str, retry_after_seconds: int) -> Problem:
-    """503 with `Retry-After`."""
+def unavailable(kind: ProblemKind, detail: str, retry_after_seconds: int) -> Problem:
+    """Make a 503 with `Retry-After`."""
     return Problem(kind, detail, headers={"retry-after": str(retry_after_seconds)})

@@ -1,7 +1,7 @@
-"""The request and the response of `POST /v1/rerank`: the one definition that the decoder and OpenAPI both use.
+"""Define the request and the response of `POST /v1/rerank`, once for decoder and OpenAPI.
 
-Types hold what can be said about one value alone; what takes two values or a bundle is in `checks.py` and `plan.py`.
-msgspec's floats are always finite: NaN and Infinity are no JSON, and 1e999 is refused as out of range.
+Types hold what can be said about one value alone; checks that take two values or a bundle are in `checks.py` and
+`plan.py`. msgspec's floats are always finite: NaN and Infinity are no JSON, and 1e999 is refused as out of range.
 """
 
 from __future__ import annotations
@@ -12,19 +12,20 @@ from msgspec import Meta, Struct, field
 
 _INT64: Final = 2**63
 Integer = Annotated[int, Meta(ge=-_INT64, le=_INT64 - 1)]
-Scalar = str | Integer | float | bool | None
+FieldValue = str | Integer | float | bool | None
 Name = Annotated[str, Meta(min_length=1, max_length=64)]
 Identifier = Annotated[str, Meta(min_length=1, max_length=256)]
 Weight = Annotated[float, Meta(ge=0, le=1e6)]
 Source = Literal["model", "formula", "input"]
 DegradedReason = Literal["deadline", "wait", "model-error"]
-"""deadline: the model was still at work shortly before the deadline; wait: it could not have been done in time."""
+"""deadline: the model was not done shortly before the deadline. wait: it could not have been in time, so it was not
+asked. model-error: it failed."""
 
 
 class Candidate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """One item that may be shown."""
 
-    id: Annotated[Identifier, Meta(description="Comes back in the answer; unique in the request.")]
+    id: Annotated[Identifier, Meta(description="Returned in the answer; unique in the request.")]
     scores: Annotated[
         dict[str, float], Meta(description="The ranking stage's estimates by name, for example ctr and cvr.")
     ]
@@ -32,7 +33,8 @@ class Candidate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, g
         Annotated[float, Meta(ge=0, le=1e12, description="In currency. Missing: the bundle's default price.")] | None
     ) = None
     features: Annotated[
-        dict[str, Scalar], Meta(description="Values by field name. Missing: the bundle's default; unknown: ignored.")
+        dict[str, FieldValue],
+        Meta(description="Values by field name. Missing: the bundle's default; unknown: ignored."),
     ] = {}
     embedding: (
         Annotated[
@@ -44,10 +46,10 @@ class Candidate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, g
 
 
 class Objectives(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
-    """Weights α, β, γ. A missing one takes the bundle's default; they may not all be 0.
+    """Weights α, β, γ; they may not all be 0.
 
-    One that `/v1/models` does not list as `valued` may have no weight. A model with `fixed_objectives` there takes its
-    own mix only, at any scale.
+    A missing one takes the bundle's default. One that `/v1/models` does not list as `valued` may have no weight. A
+    model with `fixed_objectives` there takes its own mix only, at any scale.
     """
 
     click: Annotated[Weight, Meta(description="α")] | None = None
@@ -56,20 +58,20 @@ class Objectives(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
 
 
 class Diversity(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
-    """Maximal marginal relevance (MMR). What is missing takes the bundle's default."""
+    """Maximal marginal relevance (MMR). A missing value takes the bundle's default."""
 
     trade_off: Annotated[float, Meta(ge=0, le=1, description="λ: 1 is value only, 0 diversity only.")] | None = field(
         default=None, name="lambda"
     )
     window: (
-        Annotated[int, Meta(ge=0, le=1000, description="How many of the last chosen items count; 0: none.")] | None
+        Annotated[int, Meta(ge=0, le=1000, description="Number of the last chosen items that count; 0: none.")] | None
     ) = None
 
 
 class Queue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """One objective queue: candidates in descending order of a formula."""
 
-    name: Annotated[Name, Meta(description="Comes back in explanations; unique in the request.")]
+    name: Annotated[Name, Meta(description="Returned in explanations; unique in the request.")]
     score: Annotated[
         str,
         Meta(
@@ -86,7 +88,14 @@ class RerankRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         list[Candidate], Meta(min_length=1, description="Any order; at most LISTWRIGHT_MAX_CANDIDATES.")
     ]
     request_id: (
-        Annotated[str, Meta(min_length=1, max_length=128, description="Comes back; else x-request-id, or a new one.")]
+        Annotated[
+            str,
+            Meta(
+                min_length=1,
+                max_length=128,
+                description="Returned in the answer. Missing: the header x-request-id, or a new one.",
+            ),
+        ]
         | None
     ) = None
     model: Annotated[str, Meta(description="Name of a loaded model. Missing: the default model.")] | None = None
@@ -94,8 +103,8 @@ class RerankRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         Annotated[str, Meta(description="A live version of that model, see /v1/models. Missing: its current one.")]
         | None
     ) = None
-    user: Annotated[dict[str, Scalar], Meta(description="User fields by name.")] = {}
-    context: Annotated[dict[str, Scalar], Meta(description="Context fields by name.")] = {}
+    user: Annotated[dict[str, FieldValue], Meta(description="User fields by name.")] = {}
+    context: Annotated[dict[str, FieldValue], Meta(description="Context fields by name.")] = {}
     top_n: Annotated[int, Meta(ge=1, description="Items to return. Missing: the model's list length.")] | None = None
     objectives: Objectives | None = None
     diversity: Diversity | None = None
@@ -106,7 +115,10 @@ class RerankRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         | None
     ) = None
     partition: (
-        Annotated[Literal["bfs", "dfs"], Meta(description="How queues share candidates. Missing: the bundle's.")] | None
+        Annotated[
+            Literal["bfs", "dfs"], Meta(description="Way of dealing candidates out to queues. Missing: the bundle's.")
+        ]
+        | None
     ) = None
     timeout_ms: (
         Annotated[
@@ -114,12 +126,12 @@ class RerankRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             Meta(
                 gt=0,
                 le=60_000,
-                description="Deadline from arrival; the service's own budget and the caller's headers count as well.",
+                description="Deadline, from arrival. The service's own budget and the headers may make it shorter.",
             ),
         ]
         | None
     ) = None
-    explain: Annotated[bool, Meta(description="Say why each item stands where it does.")] = False
+    explain: Annotated[bool, Meta(description="Explain the place of each item.")] = False
 
 
 class ObjectiveValues(Struct, frozen=True, gc=False):
@@ -131,21 +143,21 @@ class ObjectiveValues(Struct, frozen=True, gc=False):
 
 
 class Explanation(Struct, frozen=True, gc=False):
-    """Why the model chose an item: `score` = λ · (sum of `parts`) − `penalty` in SORT-Gen.
+    """Reasons for one choice of the model.
 
-    In DeGRe it is λ · P − `penalty`, with P the generator's probability of the item among those that are left; the
-    parts then say what its evaluator makes of the choice.
+    In SORT-Gen `score` = λ · (sum of `parts`) − `penalty`. In DeGRe it is λ · P − `penalty`, with P the generator's
+    probability of the item among those that are left; the parts are then its evaluator's.
     """
 
-    queue: Annotated[str, Meta(description="The queue that the item stood in.")]
-    parts: Annotated[ObjectiveValues, Meta(description="Weighted share of each objective in the step's value.")]
+    queue: Annotated[str, Meta(description="Queue of the item.")]
+    parts: Annotated[ObjectiveValues, Meta(description="Weighted share of each objective in the value of the step.")]
     penalty: Annotated[float, Meta(description="MMR: (1 − λ) · largest cosine to the items before it.")]
     score: float
     runner_up: Annotated[
         str | None,
         Meta(
-            description="Id of the candidate that came second in this step. Null: there was none, or the model valued "
-            "the list of the plain sort higher than its own and returned that."
+            description="Id of the second-best candidate of this step. Null: there was none, or the model returned the "
+            "list of the plain sort, since it valued that higher than its own."
         ),
     ]
 
@@ -154,41 +166,46 @@ class Item(Struct, frozen=True, gc=False, omit_defaults=True):
     """One item of the list."""
 
     id: str
-    index: Annotated[int, Meta(description="The candidate's place in the request, from 0.")]
+    index: Annotated[int, Meta(description="Place of the candidate in the request, from 0.")]
     position: Annotated[int, Meta(description="Place in the list, from 1.")]
     source: Annotated[
         Source,
-        Meta(description="model: chosen by it; formula: past what it reaches; input: in the request's order."),
+        Meta(
+            description="model: chosen by it; formula: placed by the score formula; input: in the order of the request."
+        ),
     ]
     explanation: Explanation | None = None
 
 
 class Degraded(Struct, frozen=True, gc=False):
-    """Why the answer is not the model's."""
+    """Reason why the list is not the model's, and its origin."""
 
     reason: Annotated[
         DegradedReason,
         Meta(
-            description="deadline: the model was still at work; wait: it could not have been done in time; "
-            "model-error: it failed."
+            description="deadline: the model was not done shortly before the deadline; wait: it could not have been in "
+            "time, so it was not asked; model-error: it failed."
         ),
     ]
-    level: Annotated[Source, Meta(description="Who placed the items: the score formula, or the order that came in.")]
+    level: Annotated[Source, Meta(description="Origin of the items: the score formula, or the order of the request.")]
 
 
 class Timings(Struct, frozen=True, gc=False):
-    """Milliseconds per stage; `total` counts from arrival, and also holds hand-over and building the answer."""
+    """Milliseconds per stage.
 
-    decode: float
-    queue: float
-    encode: float
-    wait: float
-    infer: float
-    total: float
+    They add up to less than `total`, which also holds hand-over and building the answer.
+    """
+
+    decode: Annotated[float, Meta(description="From arrival until the body is read and decoded.")]
+    deal: Annotated[float, Meta(description="Checking the request and dealing its candidates out to the queues.")]
+    encode: Annotated[float, Meta(description="Encoding features for the model.")]
+    wait: Annotated[float, Meta(description="Waiting for the engine.")]
+    infer: Annotated[float, Meta(description="The engine's run, shared with the other requests of its batch.")]
+    total: Annotated[float, Meta(description="From arrival until the response is built.")]
 
 
 class RerankResponse(Struct, frozen=True, gc=False):
-    """min(top_n, candidates) items: each from the request, none twice."""
+    """List of min(top_n, candidates) items: each from the request, none twice."""
 
     request_id: str
     model: str
@@ -196,7 +213,7 @@ class RerankResponse(Struct, frozen=True, gc=False):
     items: list[Item]
     value: Annotated[
         ObjectiveValues,
-        Meta(description="What the model expects of its own items (source model): clicks, purchases, GMV."),
+        Meta(description="Clicks, purchases and GMV that the model expects of its own items (source model)."),
     ]
     degraded: Degraded | None
     timings_ms: Timings

@@ -1,0 +1,1 @@
+"""Run models on a thread of their own, in batches, before deadlines."""

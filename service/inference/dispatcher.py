@@ -1,7 +1,7 @@
-"""The only way from a request to the inference thread, and back in time.
+"""Hand jobs to the inference thread, and call requests back before their deadline.
 
-A request that is still waiting shortly before its deadline gets `DeadlineNear` instead of its answer, early enough that
-all those in the same plight can be answered one after the other. Used from the event loop only.
+A request that is still waiting shortly before its deadline gets `DeadlineNear` instead of its answer. That is early
+enough for all requests that are called back together to be answered one after the other. Used from the event loop only.
 """
 
 from __future__ import annotations
@@ -15,33 +15,31 @@ from typing import Final
 
 from starlette.requests import ClientDisconnect
 
-from service.inference.engine import NEVER, Answer, Engine, InferenceThread, Job
-from service.inference.stacking import Batch, Row
-from service.transport.asgi import Presence
+from service.inference.engine import Answer, Engine, Job
+from service.inference.stacking import BatchArrays, RequestArrays
+from service.inference.thread import InferenceThread
+from service.timing.deadline import FORMULA_SECONDS, LEAD_SECONDS, NEVER
+from service.transport.presence import Presence
 
-LEAD_SECONDS: Final = 0.002
-"""What is kept back of a deadline for answering without the model."""
-
-_FORMULA_SECONDS: Final = 0.0005  # What one answer without the model takes, from here to its last byte.
 _SHORTEST_SLEEP: Final = 0.001  # libuv's timers count whole milliseconds.
 
 
 class DeadlineNear(Exception):
-    """The model's answer would come too late."""
+    """The deadline comes before the model's answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
-    """A job on its way; `answer_by` is the request's deadline less the lead, and so the job's own."""
+    """A job on its way; `answer_by` is its own deadline."""
 
     answer_by: float
     job: Job
 
 
-class Batcher:
-    """Hands jobs to the thread and calls those back whose time is up.
+class Dispatcher:
+    """Hand jobs to the thread, and call those back whose time is up.
 
-    `on_drop` is told ``deadline`` or ``client-gone`` for every job that will not be run after all.
+    `on_drop` is told ``deadline`` or ``client-gone`` for every job that is dropped before its run.
     """
 
     def __init__(self, thread: InferenceThread, *, on_drop: Callable[[str], None] = lambda _: None) -> None:
@@ -53,45 +51,46 @@ class Batcher:
 
     @property
     def depth(self) -> int:
-        """Requests that wait for the engine."""
+        """Number of requests that wait for the engine."""
         return self._thread.depth
 
     @property
     def idle(self) -> bool:
-        """Is there nothing to do for the engine?"""
+        """Tell whether the engine has nothing to do."""
         return self._thread.idle and not self._waiting
 
     def seconds_until_done(self, engine: Engine) -> float:
-        """Estimate for a job that is submitted now.
+        """Estimate the time until a job that is submitted now is done.
 
-        Nothing for an engine with nothing to do: it is always given a try, or one slow spell would never be found to be
-        over.
+        It is 0 for an engine with nothing to do: that is always given a try, or one slow spell would never be found to
+        be over.
         """
         return 0.0 if self._thread.idle else self._thread.seconds_until_done(engine)
 
     def run_seconds(self, engine: Engine) -> float:
-        """What a run of `engine` for one request takes at the most, as far as can be told; 0 if there was none yet."""
+        """Return an upper bound for a run of one request; 0 before the first run."""
         return self._thread.run_seconds(engine)
 
     async def run(
         self,
         engine: Engine,
-        row: Row,
+        row: RequestArrays,
         *,
         deadline: float = NEVER,
         presence: Presence | None = None,
         background: bool = False,
     ) -> Answer:
-        """The engine's outputs for one request.
+        """Return the engine's outputs for one request.
 
         Raises `EngineError`, `DeadlineNear` when `deadline` (on `perf_counter`'s clock) comes close, and
-        `ClientDisconnect` when the client leaves. What has not been started by then never is.
+        `ClientDisconnect` when the client leaves. A job that has not been started by then never is.
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Answer] = loop.create_future()
         job = Job(engine, row, future, loop, deadline - LEAD_SECONDS, background)
         entry = self._watch(job, loop) if deadline < NEVER else None
         self._thread.submit(job)
+        # Three may end the wait: the thread's answer, `_call_back` at the deadline, the client's leaving.
         try:
             if presence is None:
                 return await future
@@ -101,24 +100,27 @@ class Batcher:
             if entry is not None:
                 self._forget(entry)
 
-    async def warm(self, engine: Engine, batch: Batch) -> None:
-        """Let the engine run all that it will run later, on its own thread. Raises what the engine raises."""
+    async def warm(self, engine: Engine, batch: BatchArrays) -> None:
+        """Warm the engine on its own thread. Raises the engine's errors."""
         await self._thread.call(lambda: engine.warm(batch))
 
     def _watch(self, job: Job, loop: asyncio.AbstractEventLoop) -> _Waiting:
+        """Note when this job's request must be called back, and set the timer for it."""
         entry = _Waiting(job.deadline, job)
         bisect.insort(self._waiting, entry, key=_answer_by)
-        # The worst case: all that wait are called back at the same moment, and this one is answered last.
-        self._wake(entry.answer_by - (len(self._waiting) - 1) * _FORMULA_SECONDS, loop)
+        # In the worst case all waiting requests are called back at the same moment, and this one is answered last.
+        self._wake(entry.answer_by - (len(self._waiting) - 1) * FORMULA_SECONDS, loop)
         return entry
 
     def _forget(self, entry: _Waiting) -> None:
+        """Remove a request that has its answer."""
         i = bisect.bisect_left(self._waiting, entry.answer_by, key=_answer_by)
-        while self._waiting[i] is not entry:
+        while self._waiting[i] is not entry:  # Others may have the same deadline.
             i += 1
         del self._waiting[i]
 
     def _wake(self, at: float, loop: asyncio.AbstractEventLoop) -> None:
+        """Set the timer, unless it wakes up earlier anyway."""
         if at >= self._wake_at:
             return
         if self._timer is not None:
@@ -127,11 +129,14 @@ class Batcher:
         self._timer = loop.call_later(max(0.0, at - perf_counter()), self._call_back, loop)
 
     def _call_back(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Give up on those whose turn it is, and sleep until the next one's."""
+        """Give up on the requests that are due, and sleep until the next one is."""
         self._timer, self._wake_at = None, NEVER
+        # The latest time to begin with each list by the formula: from the last deadline back, so that each leaves time
+        # for those behind it.
         latest = [entry.answer_by for entry in self._waiting]
-        for i in reversed(range(len(latest) - 1)):  # Each must leave time for those behind it.
-            latest[i] = min(latest[i], latest[i + 1] - _FORMULA_SECONDS)
+        for i in reversed(range(len(latest) - 1)):
+            latest[i] = min(latest[i], latest[i + 1] - FORMULA_SECONDS)
+        # Those that would come due while the timer sleeps its shortest time are due now.
         due = bisect.bisect_right(latest, perf_counter() + _SHORTEST_SLEEP)
         for entry in self._waiting[:due]:
             self._fail(entry.job, DeadlineNear(), "deadline")
@@ -139,10 +144,11 @@ class Batcher:
             self._wake(latest[due], loop)
 
     def _fail(self, job: Job, error: Exception, reason: str) -> None:
+        """Give the request an error instead of an answer."""
         if job.future.done():
             return
         job.future.set_exception(error)
-        if not job.started:
+        if not job.started:  # Else the run goes on for the rest of its batch, and this answer is dropped.
             self._on_drop(reason)
 
 

@@ -1,31 +1,15 @@
-"""The inference thread: one per device, for all models on it.
-
-When it is free it takes all that waits for the most urgent request's model, up to what one run may hold and no more
-than the tightest deadline among them allows. There is no timer: a lone request never waits for company. Work goes in
-through a `SimpleQueue` and results come back with `call_soon_threadsafe`; ONNX Runtime releases the GIL while it runs.
-Knows nothing about requests or bundles.
-"""
+"""Define an engine, one request's job for it, and the answer."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import math
-import threading
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from queue import Empty, SimpleQueue
 from time import perf_counter
 from typing import Protocol
-from weakref import WeakKeyDictionary
 
-import numpy as np
-from numpy.typing import NDArray
-
-from service.inference.stacking import Batch, Row, stack_rows
-from service.timing.estimate import LiveFit
-
-NEVER = math.inf
+from models.contract.arrays import Arrays
+from service.inference.stacking import BatchArrays, RequestArrays
+from service.timing.deadline import NEVER
 
 
 class Engine(Protocol):
@@ -33,32 +17,32 @@ class Engine(Protocol):
 
     @property
     def provider(self) -> str:
-        """Where it runs: ``cpu`` or ``cuda``."""
+        """Provider that it runs on: ``cpu`` or ``cuda``."""
         ...
 
     @property
     def largest_batch(self) -> int:
-        """Rows that one run may hold."""
+        """Most rows that one run may hold."""
         ...
 
-    def run(self, batch: Batch) -> dict[str, NDArray[np.generic]]:
-        """Named outputs, batch first, with as many rows as came in: 1 to `largest_batch`."""
+    def run(self, batch: BatchArrays) -> Arrays:
+        """Return outputs by name, batch first, for 1 to `largest_batch` rows."""
         ...
 
-    def warm(self, batch: Batch) -> None:
-        """Run whatever will be run later, made from one made-up request (a batch of one)."""
+    def warm(self, batch: BatchArrays) -> None:
+        """Run every shape that is served, made from one request (a batch of one)."""
         ...
 
 
 class EngineError(RuntimeError):
-    """The engine failed, or answered what no engine may."""
+    """The engine failed, or gave an impossible answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One request's share of a run: outputs without the batch axis, seconds it waited and the run took."""
+    """One request's outputs, without a batch axis, and the times of its run."""
 
-    outputs: dict[str, NDArray[np.generic]]
+    outputs: Arrays
     wait_seconds: float
     infer_seconds: float
     batch_size: int
@@ -66,196 +50,17 @@ class Answer:
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """One request's work. It is dropped before inference if `future` is done by then: expired, or the client left.
+    """One request's work for an engine.
 
-    `deadline` is on `perf_counter`'s clock. Work in the `background` runs alone, and only when nothing else waits.
+    It is dropped before inference if `future` is done by then: the deadline came, or the client left. `deadline` is on
+    `perf_counter`'s clock. Work in the `background` runs alone, and only when nothing else waits.
     """
 
     engine: Engine
-    row: Row
+    row: RequestArrays
     future: asyncio.Future[Answer]
     loop: asyncio.AbstractEventLoop
     deadline: float = NEVER
     background: bool = False
     started: bool = False
     submitted: float = field(default_factory=perf_counter)
-
-
-@dataclass(frozen=True, slots=True)
-class _Running:
-    """The run in progress, for estimates."""
-
-    started: float
-    expected_seconds: float
-
-
-class InferenceThread:
-    """Runs jobs in batches, the most urgent first."""
-
-    def __init__(self) -> None:
-        self._inbox: SimpleQueue[Job | Callable[[], None] | None] = SimpleQueue()
-        self._waiting: list[Job] = []
-        self._times: WeakKeyDictionary[Engine, LiveFit] = WeakKeyDictionary()
-        self._running: _Running | None = None
-        self._closing = False
-        self._thread = threading.Thread(target=self._work, name="inference", daemon=True)
-        self._thread.start()
-
-    @property
-    def depth(self) -> int:
-        """Jobs that wait."""
-        return self._inbox.qsize() + len(self._waiting)
-
-    @property
-    def idle(self) -> bool:
-        """Does nothing run or wait?"""
-        return self._running is None and not self.depth
-
-    def submit(self, job: Job) -> None:
-        """Run `job` some time; its future gets an `Answer`, or an `EngineError` if the engine fails."""
-        self._inbox.put(job)
-
-    async def call(self, work: Callable[[], None]) -> None:
-        """Run `work` on this thread, between batches, and wait for it. Raises what it raises."""
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[None] = loop.create_future()
-
-        def run() -> None:
-            outcome: BaseException | None = None
-            try:
-                work()
-            except Exception as error:
-                outcome = error
-            _tell(loop, _settle_call, done, outcome)
-
-        self._inbox.put(run)
-        await done
-
-    def seconds_until_done(self, engine: Engine) -> float:
-        """Estimate for a job that is submitted now: what is left of this run, then the runs up to its own.
-
-        Only what waits for the same engine is counted exactly; other engines' jobs count as if they were this one's.
-        """
-        running, times = self._running, self._fit(engine)
-        left = 0.0 if running is None else max(0.0, running.started + running.expected_seconds - perf_counter())
-        full, last = divmod(self.depth + 1, engine.largest_batch)
-        ahead = full * times.predict(engine.largest_batch)
-        return left + ahead + (times.predict(last) if last else 0.0)
-
-    def run_seconds(self, engine: Engine) -> float:
-        """What about 99 of 100 runs of `engine` for one request stay below; 0 before the first."""
-        return self._fit(engine).bound(1)
-
-    def close(self) -> None:
-        """Finish what waits, then end the thread."""
-        self._inbox.put(None)
-        self._thread.join()
-
-    def _fit(self, engine: Engine) -> LiveFit:
-        return self._times.setdefault(engine, LiveFit())
-
-    def _work(self) -> None:
-        while self._take_in():
-            if self._waiting:
-                self._run_next()
-
-    def _take_in(self) -> bool:
-        """Move what has come in to the waiting list; sleeps while there is nothing. False: closed and all done."""
-        sleeping = not self._waiting and not self._closing
-        try:
-            while True:
-                item = self._inbox.get(block=sleeping)
-                sleeping = False
-                if item is None:
-                    self._closing = True
-                elif isinstance(item, Job):
-                    self._waiting.append(item)
-                else:
-                    item()
-        except Empty:
-            return bool(self._waiting) or not self._closing
-
-    def _run_next(self) -> None:
-        self._waiting = [job for job in self._waiting if not job.future.done()]
-        if not self._waiting:
-            return
-        engine = most_urgent(self._waiting).engine
-        times = self._fit(engine)
-        batch = next_batch(self._waiting, times.predict, perf_counter())
-        for job in batch:
-            job.started = True
-        chosen = set(map(id, batch))
-        self._waiting = [job for job in self._waiting if id(job) not in chosen]
-        started = perf_counter()
-        self._running = _Running(started, times.predict(len(batch)))
-        outcome = _run(engine, batch)
-        seconds = perf_counter() - started
-        self._running = None
-        if not isinstance(outcome, EngineError):
-            times.add(len(batch), seconds)
-        _tell(batch[0].loop, _deliver, batch, outcome, started, seconds)
-
-
-def most_urgent(waiting: Sequence[Job]) -> Job:
-    """The job with the earliest deadline; work in the background comes after all else. First come, first served."""
-    return min(waiting, key=lambda job: (job.background, job.deadline))
-
-
-def next_batch(waiting: Sequence[Job], predict: Callable[[int], float], now: float) -> list[Job]:
-    """The jobs to run now: the most urgent one that can be in time, then others while all would be done in time.
-
-    `predict` gives the seconds of a run over n jobs. Work in the background is a batch of its own.
-    """
-    head = most_urgent(waiting)
-    if head.background:
-        return [head]
-    mates = sorted((j for j in waiting if j.engine is head.engine and not j.background), key=lambda job: job.deadline)
-    # Who would be late even alone is called back shortly, and would only make the others late as well. If all would be
-    # late the estimate may be what is wrong, so the one with the most time left shows whether it is.
-    mates = [job for job in mates if now + predict(1) <= job.deadline] or mates[-1:]
-    tightest = mates[0].deadline
-    n = 1
-    # Jobs are in the order of their deadlines, so the first is the tightest of any batch.
-    while n < min(len(mates), head.engine.largest_batch) and now + predict(n + 1) <= tightest:
-        n += 1
-    return mates[:n]
-
-
-def _run(engine: Engine, batch: Sequence[Job]) -> dict[str, NDArray[np.generic]] | EngineError:
-    try:
-        outputs = engine.run(stack_rows([job.row for job in batch]))
-    except Exception as error:
-        failure = EngineError(f"inference failed: {error}")
-        failure.__cause__ = error
-        return failure
-    for name, array in outputs.items():
-        if array.shape[:1] != (len(batch),):
-            return EngineError(f"{len(batch)} requests were run, but {name} came back with shape {list(array.shape)}")
-    return outputs
-
-
-def _deliver(
-    batch: Sequence[Job], outcome: Mapping[str, NDArray[np.generic]] | EngineError, started: float, seconds: float
-) -> None:
-    for i, job in enumerate(batch):
-        if job.future.done():
-            continue
-        if isinstance(outcome, EngineError):
-            job.future.set_exception(outcome)
-        else:
-            outputs = {name: array[i] for name, array in outcome.items()}
-            job.future.set_result(Answer(outputs, started - job.submitted, seconds, len(batch)))
-
-
-def _settle_call(done: asyncio.Future[None], error: BaseException | None) -> None:
-    if done.cancelled():
-        return
-    if error is None:
-        done.set_result(None)
-    else:
-        done.set_exception(error)
-
-
-def _tell(loop: asyncio.AbstractEventLoop, callback: Callable[..., None], *arguments: object) -> None:
-    with contextlib.suppress(RuntimeError):  # The loop is closed: nobody waits any more.
-        loop.call_soon_threadsafe(callback, *arguments)

@@ -1,7 +1,7 @@
-"""Rows of single requests to one batch. Requests differ in two sizes only: embedding width and, for some models, slots.
+"""Stack the arrays of single requests into one batch.
 
-Both may be padded with zeros without changing an answer: zeros add nothing to a cosine, and a slot that is not valid is
-never chosen.
+Requests differ in two sizes only: the embedding width and, for some models, the number of slots. Both may be padded
+with zeros without changing an answer: zeros add nothing to a cosine, and a slot that is not valid is never chosen.
 """
 
 from __future__ import annotations
@@ -9,23 +9,25 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-Row = Mapping[str, NDArray[np.generic]]
+from models.contract.arrays import AnyArray
+
+RequestArrays = Mapping[str, AnyArray]
 """Named arrays of one request, without a batch axis."""
 
-Batch = Mapping[str, NDArray[np.generic]]
+BatchArrays = Mapping[str, AnyArray]
 """Named arrays; the first axis of each is the batch."""
 
 
-def stack_rows(rows: Sequence[Row]) -> Batch:
-    """Rows of one model as a batch, in their order; at least one."""
+def stack_rows(rows: Sequence[RequestArrays]) -> BatchArrays:
+    """Stack the rows of one model, at least one, in their order."""
     if len(rows) == 1:
         return {name: array[None] for name, array in rows[0].items()}
     return {name: _stack([row[name] for row in rows]) for name in rows[0]}
 
 
-def _stack(arrays: Sequence[NDArray[np.generic]]) -> NDArray[np.generic]:
+def _stack(arrays: Sequence[AnyArray]) -> AnyArray:
+    """Stack arrays, padded with zeros to the largest size of each axis."""
     shapes = {array.shape for array in arrays}
     if len(shapes) == 1:
         return np.array(arrays)

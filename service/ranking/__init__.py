@@ -1,0 +1,1 @@
+"""Turn a request into a list: deal candidates, ask the model, or fall back."""

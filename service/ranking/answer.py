@@ -1,25 +1,24 @@
-"""The engine's arrays to the items of a response. Letters: L steps, N slots."""
+"""Turn the engine's arrays into the items of a response. Letters: L steps, N slots."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
+from models.contract.arrays import AnyArray, Ints
 from models.contract.manifest import Manifest
+from models.contract.slots import Slots
 from models.contract.spec import OBJECTIVES
 from service.contract.schemas import Candidate, Explanation, Item, ObjectiveValues, Source
 from service.inference.engine import EngineError
-from service.ranking.dealing import Slots
-from service.ranking.plan import Plan
-
-Outputs = Mapping[str, NDArray[np.generic]]
+from service.inference.stacking import RequestArrays
+from service.ranking.plan import RequestPlan
 
 
-def check_order(order: NDArray[np.generic], slots: Slots) -> NDArray[np.int64]:
-    """The slots [≤ L] that the model chose, best first.
+def check_order(order: AnyArray, slots: Slots) -> Ints:
+    """Return the slots [≤ L] that the model chose, best first.
 
     Raises `EngineError` if it chose an empty slot, one that does not exist or one twice, or left a gap: the last guard
     of the law that a list is always valid.
@@ -36,14 +35,14 @@ def check_order(order: NDArray[np.generic], slots: Slots) -> NDArray[np.int64]:
 def build_items(
     candidates: Sequence[Candidate], picked: Sequence[int], rest: Sequence[tuple[int, Source]]
 ) -> list[Item]:
-    """The model's picks, then the rest."""
+    """Build items from the model's picks, followed by the rest."""
     model: Source = "model"
     places = [*((i, model) for i in picked), *rest]
     return [Item(candidates[i].id, i, position, source) for position, (i, source) in enumerate(places, start=1)]
 
 
-def list_value(value: NDArray[np.generic], steps: int) -> ObjectiveValues:
-    """The sum over the first `steps` rows of `value` [L, 3], in raw units. Raises `EngineError` if it is not finite."""
+def list_value(value: AnyArray, steps: int) -> ObjectiveValues:
+    """Sum the first `steps` rows of `value` [L, 3]. Raises `EngineError` unless finite."""
     total = np.asarray(value[:steps], np.float64).sum(axis=0)
     if not np.isfinite(total).all():
         raise EngineError(f"the model answered a value that is not finite: {total.tolist()}")
@@ -53,13 +52,13 @@ def list_value(value: NDArray[np.generic], steps: int) -> ObjectiveValues:
 def explain_items(
     items: Sequence[Item],
     candidates: Sequence[Candidate],
-    plan: Plan,
+    plan: RequestPlan,
     manifest: Manifest,
     slots: Slots,
-    steps: NDArray[np.int64],
-    outputs: Outputs,
+    steps: Ints,
+    outputs: RequestArrays,
 ) -> list[Item]:
-    """The same items; those that the model chose say why (SORT-Gen, eq. 1 and 6)."""
+    """Explain the items that the model chose (SORT-Gen, eq. 1 and 6)."""
     n = len(steps)
     weights = np.array(plan.weights)
     units = np.array([manifest.units[name] for name in OBJECTIVES])

@@ -1,7 +1,7 @@
-"""`POST /v1/rerank` as a bare ASGI endpoint: the hot path has no dependency machinery.
+"""Answer `POST /v1/rerank` as a bare ASGI endpoint, without dependency machinery.
 
-From here on a request ends in exactly one `RequestRecord`, whatever becomes of it. One that is refused for overload is
-refused by `shed`, which the HTTP protocol asks as soon as it has read the headers: no task, no body, no decoding.
+Every request ends in exactly one `RequestRecord`. One that is refused for overload is refused by `shed`, which the HTTP
+protocol asks as soon as it has read the headers: no task, no body, no decoding.
 """
 
 from __future__ import annotations
@@ -9,20 +9,20 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Self
 
 import msgspec
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
+from service.bundles.model import Model
 from service.contract.decoding import decode_request
-from service.contract.problems import INTERNAL, MEDIA_TYPE, OVERLOADED, SHED, Kind, Problem, unavailable
+from service.contract.problems import INTERNAL, MEDIA_TYPE, OVERLOADED, SHED, Problem, ProblemKind, unavailable
 from service.contract.schemas import RerankRequest, RerankResponse
-from service.ranking.rerank import Reranker
-from service.telemetry.records import Observer, Outcome, Progress, RequestRecord
-from service.timing.admission import Admission, Refusal, Ticket
-from service.timing.deadlines import header_timeout
-from service.timing.ladder import Deadline
+from service.ranking.rerank import Reranked, Reranker
+from service.telemetry.records import NO_MODEL, RequestObserver, RequestOutcome, RequestRecord, Stopwatch
+from service.timing.admission import Admission, RefusalReason, Ticket
+from service.timing.deadline import Deadline, header_timeout
 from service.transport.asgi import TICKET_KEY, Call, check_media_type, is_header_safe, read_body, read_call, send_bytes
 from service.transport.auth import ApiKeys
 
@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 _encode: Final = msgspec.json.Encoder().encode
 _JSON: Final = b"application/json"
 _CLIENT_CLOSED: Final = 499
-_REFUSALS: Final[dict[Refusal, tuple[Kind, str]]] = {
+_REFUSALS: Final[dict[RefusalReason, tuple[ProblemKind, str]]] = {
     "overloaded": (OVERLOADED, "as many requests as allowed are in progress"),
     "shed": (SHED, "requests come in faster than they can be answered in time"),
 }
@@ -43,7 +43,7 @@ Afterwards = Callable[[RerankRequest, RerankResponse], None]
 
 @dataclass(frozen=True, kw_only=True)
 class EndpointOptions:
-    """Limits of one request: bytes of its body, seconds for reading it and for answering; `Retry-After` of a 503."""
+    """Limit bytes and seconds of one request; set `Retry-After` of a 503."""
 
     max_body_bytes: int
     read_timeout_seconds: float
@@ -52,8 +52,49 @@ class EndpointOptions:
     retry_after_seconds: int = 1
 
 
+@dataclass(slots=True)
+class _Exchange:
+    """Everything known so far of one request; only the endpoint writes here."""
+
+    call: Call
+    clock: Stopwatch
+    request: RerankRequest | None = None
+    model: Model | None = None
+    ignored_headers: tuple[str, ...] = ()
+    reranked: Reranked | None = None
+
+    @classmethod
+    def begin(cls, scope: Scope) -> Self:
+        """Read the headers and start the clock."""
+        call = read_call(scope)
+        return cls(call, Stopwatch(call.arrival, call.lag))
+
+    def record(self, outcome: RequestOutcome, status: int, reason: str | None) -> RequestRecord:
+        """Make the record of a request that has ended like this."""
+        call, clock, model, reranked = self.call, self.clock, self.model, self.reranked
+        degraded = None if reranked is None else reranked.response.degraded
+        return RequestRecord(
+            request_id=call.request_id,
+            trace_id=call.trace.trace_id if call.trace else None,
+            outcome=outcome,
+            status=status,
+            seconds=clock.elapsed,
+            reason=reason,
+            model=NO_MODEL if model is None else model.name,
+            version=NO_MODEL if model is None else model.version,
+            stages=clock.stages,
+            candidates=0 if self.request is None else len(self.request.candidates),
+            batch_size=0 if reranked is None else reranked.batch_size,
+            health=None if reranked is None else reranked.health(),
+            degraded=None if degraded is None else degraded.reason,
+            would_degrade=None if reranked is None else reranked.would_degrade,
+            ignored_headers=self.ignored_headers,
+            choice=None if reranked is None else reranked.listing.choice,
+        )
+
+
 class RerankEndpoint:
-    """Reads, answers and records one request at a time."""
+    """Read, answer and record requests."""
 
     def __init__(
         self,
@@ -62,7 +103,7 @@ class RerankEndpoint:
         keys: ApiKeys,
         admission: Admission,
         reranker: Reranker,
-        observers: Sequence[Observer],
+        observers: Sequence[RequestObserver],
         afterwards: Afterwards | None = None,
     ) -> None:
         self._options = options
@@ -73,7 +114,7 @@ class RerankEndpoint:
         self._afterwards = afterwards
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer; a fault of the service's own is a 500 that is logged once, never an exception."""
+        """Answer a request; log a fault of the service's own once, as a 500."""
         try:
             answered = await self._answer(scope, receive, send)
         finally:
@@ -83,122 +124,105 @@ class RerankEndpoint:
             self._afterwards(*answered)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> Answered | None:
-        call = read_call(scope)
-        progress = Progress(call.arrival)
-        progress.stages["lag"] = call.lag
+        """Send a list or a problem, and emit the record; return a list."""
+        exchange = _Exchange.begin(scope)
+        call = exchange.call
         try:
             self._keys.check(call.header(b"authorization"))
-            answered = await self._rerank(call, progress, receive, self._ticket(scope))
+            answered = await self._rerank(exchange, receive, self._admit(scope))
         except ClientDisconnect:
-            self._emit(call, progress, "cancelled", _CLIENT_CLOSED, None)
+            self._emit(exchange.record("cancelled", _CLIENT_CLOSED, None))
         except Problem as problem:
-            await self._refuse(call, progress, send, problem)
+            await self._refuse(exchange, send, problem)
         except Exception:
             _log.exception("request %s failed", call.request_id, extra=_ids(call))
-            await self._refuse(call, progress, send, Problem(INTERNAL, "the log has the request id"))
+            await self._refuse(exchange, send, Problem(INTERNAL, "the log has the request id"))
         else:
-            await self._send_list(call, progress, send, answered[1])
+            await self._send_list(exchange, send, answered[1])
             return answered
         return None
 
     def shed(self, scope: Scope) -> tuple[int, Headers, bytes] | None:
-        """Status, headers and body of a refusal, from nothing but the headers; None: the request may come in."""
-        refusal = self._admission.refusal()
-        if refusal is None:
+        """Admit a request by its headers alone, or return its refusal."""
+        admitted = self._admission.admit()
+        if isinstance(admitted, Ticket):
             # It counts from here on: the event loop reads many requests before it begins with the first of them.
-            scope[TICKET_KEY] = self._admission.enter()
+            scope[TICKET_KEY] = admitted
             return None
-        call = read_call(scope)
-        problem = self._problem(refusal)
-        self._emit(call, Progress(call.arrival), "rejected", problem.kind.status, problem.kind.slug)
-        body = _encode(problem.document(call.request_id))
-        headers = [(b"content-type", MEDIA_TYPE.encode()), *_echo(call), *_own_headers(problem)]
+        exchange = _Exchange.begin(scope)
+        problem = self._problem(admitted)
+        self._emit(exchange.record("rejected", problem.kind.status, problem.kind.slug))
+        body = _encode(problem.document(exchange.call.request_id))
+        headers = [(b"content-type", MEDIA_TYPE.encode()), *_echo(exchange.call), *_own_headers(problem)]
         return problem.kind.status, headers, body
 
-    def _ticket(self, scope: Scope) -> Ticket:
-        """That of a request which the HTTP protocol let in, or a new one. Raises `Problem` (503)."""
-        if TICKET_KEY not in scope:
-            refusal = self._admission.refusal()
-            if refusal is not None:
-                raise self._problem(refusal)
-            scope[TICKET_KEY] = self._admission.enter()
-        ticket: Ticket = scope[TICKET_KEY]
-        return ticket
+    def _admit(self, scope: Scope) -> Ticket:
+        """Admit a request, unless the HTTP protocol has done so already. Raises `Problem` (503)."""
+        admitted: Ticket | RefusalReason = scope.get(TICKET_KEY) or self._admission.admit()
+        if not isinstance(admitted, Ticket):
+            raise self._problem(admitted)
+        scope[TICKET_KEY] = admitted
+        return admitted
 
-    async def _rerank(self, call: Call, progress: Progress, receive: Receive, ticket: Ticket) -> Answered:
+    async def _rerank(self, exchange: _Exchange, receive: Receive, ticket: Ticket) -> Answered:
+        """Read, decode and answer, noting in `exchange` everything found."""
+        call, clock, options = exchange.call, exchange.clock, self._options
         check_media_type(call)
-        body = await read_body(
-            call, receive, limit=self._options.max_body_bytes, seconds=self._options.read_timeout_seconds
-        )
-        request = decode_request(body)
+        body = await read_body(call, receive, limit=options.max_body_bytes, seconds=options.read_timeout_seconds)
+        exchange.request = request = decode_request(body)
         call.request_id = request.request_id or call.request_id
-        progress.end("decode")
-        deadline = self._deadline(call, request, progress)
-        response = await self._reranker.rerank(request, call.request_id, progress, deadline, call.presence)
-        self._learn(ticket, progress, response, hurried=deadline.at < call.arrival + self._options.budget_seconds)
-        return request, response
+        clock.lap("decode")
+        wished, exchange.ignored_headers = header_timeout(call.headers)
+        deadline = self._deadline(call.arrival, request, wished)
+        exchange.model = model = self._reranker.select(request)
+        exchange.reranked = reranked = await self._reranker.rerank(
+            request, model, clock, request_id=call.request_id, deadline=deadline, presence=call.presence
+        )
+        self._learn(ticket, clock, reranked, hurried=deadline.at < call.arrival + options.budget_seconds)
+        return request, reranked.response
 
-    async def _send_list(self, call: Call, progress: Progress, send: Send, response: RerankResponse) -> None:
-        headers = [*_echo(call), (b"server-timing", _server_timing(progress))]
+    async def _send_list(self, exchange: _Exchange, send: Send, response: RerankResponse) -> None:
+        headers = [*_echo(exchange.call), (b"server-timing", _server_timing(exchange.clock))]
         if response.degraded is not None:
             why = f"{response.degraded.reason}; level={response.degraded.level}"
             headers.append((b"x-listwright-degraded", why.encode()))
         await send_bytes(send, 200, _encode(response), _JSON, headers)
-        progress.end("respond")
-        self._emit(call, progress, "ok" if response.degraded is None else "degraded", 200, None)
+        exchange.clock.lap("respond")
+        self._emit(exchange.record("ok" if response.degraded is None else "degraded", 200, None))
 
-    def _deadline(self, call: Call, request: RerankRequest, progress: Progress) -> Deadline:
-        wished, progress.ignored_headers = header_timeout(call.headers)
+    def _deadline(self, arrival: float, request: RerankRequest, wished: float) -> Deadline:
         seconds = min(self._options.budget_seconds, wished)
         if request.timeout_ms is not None:
             seconds = min(seconds, request.timeout_ms / 1e3)
-        return Deadline(call.arrival + seconds, self._options.enforce_deadlines)
+        return Deadline(arrival + seconds, self._options.enforce_deadlines)
 
-    def _learn(self, ticket: Ticket, progress: Progress, response: RerankResponse, *, hurried: bool) -> None:
-        """Tell admission how long this request waited, and whether the model was in time; not if it was `hurried`."""
-        stages = progress.stages
-        # Whoever is not even queued waits for nothing, and must not make a standing queue look short.
-        foreseen = stages["lag"] + progress.foreseen_wait
-        if response.degraded is not None:
-            self._admission.waited(max(progress.elapsed, foreseen))
-        elif progress.choice == "bypass":
+    def _learn(self, ticket: Ticket, clock: Stopwatch, reranked: Reranked, *, hurried: bool) -> None:
+        """Tell admission the wait and, unless `hurried`, if the model was in time."""
+        stages, degraded = clock.stages, reranked.response.degraded
+        # A request that is not even queued waits for nothing, and must not make a standing queue look short.
+        foreseen = stages["lag"] + reranked.foreseen_wait
+        if degraded is not None:
+            self._admission.waited(max(clock.elapsed, foreseen))
+        elif reranked.listing.choice == "bypass":
             self._admission.waited(foreseen)
-            return  # It does not use what the window shares out.
+            return  # It takes no place in the window.
         else:
             self._admission.waited(stages["lag"] + stages["wait"])
-        if not hurried and progress.degraded != "model-error":
-            self._admission.ended(ticket, late=progress.would_degrade is not None)
+        if not hurried and (degraded is None or degraded.reason != "model-error"):
+            self._admission.ended(ticket, late=reranked.would_degrade is not None)
 
-    def _problem(self, refusal: Refusal) -> Problem:
-        kind, detail = _REFUSALS[refusal]
+    def _problem(self, reason: RefusalReason) -> Problem:
+        kind, detail = _REFUSALS[reason]
         return unavailable(kind, detail, self._options.retry_after_seconds)
 
-    async def _refuse(self, call: Call, progress: Progress, send: Send, problem: Problem) -> None:
-        status = problem.kind.status
+    async def _refuse(self, exchange: _Exchange, send: Send, problem: Problem) -> None:
+        status, call = problem.kind.status, exchange.call
         headers = [*_echo(call), *_own_headers(problem)]
         await send_bytes(send, status, _encode(problem.document(call.request_id)), MEDIA_TYPE.encode(), headers)
-        outcome: Outcome = "invalid" if status < 500 else "rejected" if status == 503 else "error"
-        self._emit(call, progress, outcome, status, problem.kind.slug)
+        outcome: RequestOutcome = "invalid" if status < 500 else "rejected" if status == 503 else "error"
+        self._emit(exchange.record(outcome, status, problem.kind.slug))
 
-    def _emit(self, call: Call, progress: Progress, outcome: Outcome, status: int, reason: str | None) -> None:
-        record = RequestRecord(
-            request_id=call.request_id,
-            trace_id=call.trace.trace_id if call.trace else None,
-            outcome=outcome,
-            status=status,
-            seconds=progress.elapsed,
-            reason=reason,
-            model=progress.model,
-            version=progress.version,
-            stages=progress.stages,
-            candidates=progress.candidates,
-            batch_size=progress.batch_size,
-            health=None if progress.health is None else progress.health(),
-            degraded=progress.degraded,
-            would_degrade=progress.would_degrade,
-            ignored_headers=progress.ignored_headers,
-            choice=progress.choice,
-        )
+    def _emit(self, record: RequestRecord) -> None:
         for observe in self._observers:
             observe(record)
 
@@ -220,6 +244,6 @@ def _ids(call: Call) -> dict[str, str | None]:
     return {"request_id": call.request_id, "trace_id": call.trace.trace_id if call.trace else None}
 
 
-def _server_timing(progress: Progress) -> bytes:
-    parts = [f"{stage};dur={seconds * 1e3:.3f}" for stage, seconds in progress.stages.items()]
-    return ", ".join([*parts, f"total;dur={progress.elapsed * 1e3:.3f}"]).encode()
+def _server_timing(clock: Stopwatch) -> bytes:
+    parts = [f"{stage};dur={seconds * 1e3:.3f}" for stage, seconds in clock.stages.items()]
+    return ", ".join([*parts, f"total;dur={clock.elapsed * 1e3:.3f}"]).encode()

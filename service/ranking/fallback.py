@@ -1,7 +1,7 @@
-"""A list without the model: the bundle's score formula with MMR, in NumPy, and the order that came in below that.
+"""Make a list without the model, by the score formula with MMR.
 
-The rungs of the ladder that are left when time is short or the engine fails. Letters: n candidates, K of them in the
-pool among which MMR chooses, E embedding width.
+Used when time is short or the engine fails. Letters: n candidates, K of them in the pool among which MMR chooses, E
+embedding width.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from models.contract.arrays import Floats, Floats32
 from models.contract.features import unit_embeddings
 from models.contract.manifest import Manifest
+from models.contract.slots import ScoreTable
 from service.contract.schemas import Candidate, Source
-from service.ranking.dealing import ScoreTable, fallback_scores, rank
-from service.ranking.plan import Plan
+from service.ranking.dealing import rank
+from service.ranking.plan import RequestPlan
 
 _POOL_FACTOR: Final = 3
 _LARGEST_POOL: Final = 128
@@ -25,18 +26,20 @@ _FORMULA: Final[Source] = "formula"
 Places = list[tuple[int, Source]]
 
 
-def formula_list(candidates: Sequence[Candidate], table: ScoreTable, plan: Plan, manifest: Manifest) -> Places | None:
-    """`plan.top_n` places: by the fallback formula, diverse as far as the model itself would choose, then plain.
+def formula_list(
+    candidates: Sequence[Candidate], table: ScoreTable, plan: RequestPlan, manifest: Manifest
+) -> Places | None:
+    """Choose `plan.top_n` places by the fallback formula, as diverse as the model would.
 
     MMR (SORT-Gen, eq. 6) weighs formula / Σ weights, which is in the units of the model's own step value. It chooses
     among the best few by the formula, so that its cost does not grow with n. None if the formula cannot be computed.
     """
-    scores = fallback_scores(table, manifest)
+    scores = table.sort_scores(manifest.fallback)
     if scores is None:
         return None
     steps = min(plan.top_n, manifest.limits.list_length)
     size = min(_POOL_FACTOR * steps, _LARGEST_POOL)
-    # No more places than can be of use: at 1,000 candidates the rest would take longer than all that follows.
+    # Rank no more places than are needed: at 1,000 candidates the rest would take longer than all that follows.
     ranked = rank(np.arange(len(candidates)), scores, max(size, plan.top_n))
     pool = [i for i, source in ranked[:size] if source == "formula"]
     if plan.trade_off == 1 or plan.window == 0 or not any(candidates[i].embedding for i in pool):
@@ -48,18 +51,17 @@ def formula_list(candidates: Sequence[Candidate], table: ScoreTable, plan: Plan,
     return [*((i, _FORMULA) for i in first), *rest][: plan.top_n]
 
 
-def input_list(plan: Plan) -> Places:
-    """`plan.top_n` places in the order of the request."""
+def input_list(plan: RequestPlan) -> Places:
+    """Return `plan.top_n` places in the order of the request."""
     return [(i, "input") for i in range(plan.top_n)]
 
 
-def maximal_marginal_relevance(
-    scores: NDArray[np.float64], rows: NDArray[np.float32], trade_off: float, window: int, steps: int
-) -> list[int]:
-    """Indices of up to `steps` of K items, chosen one by one by λ·score − (1 − λ)·max cosine to the last `window`.
+def maximal_marginal_relevance(scores: Floats, rows: Floats32, trade_off: float, window: int, steps: int) -> list[int]:
+    """Choose up to `steps` of K items by λ·score − (1 − λ)·max cosine.
 
-    `rows` [K, E] have length 1, or are zero: such an item is charged the mean of the others' penalties in that step,
-    and charges nobody. Ties go to the item that comes first. λ is `trade_off`.
+    Items are chosen one by one, and the cosine is to the last `window` of them. `rows` [K, E] have length 1, or are
+    zero: such an item is charged the mean of the others' penalties in that step, and charges nobody. Ties go to the
+    item that comes first. λ is `trade_off`.
     """
     n = min(steps, len(scores))
     gain = trade_off * np.asarray(scores, np.float64)
@@ -87,7 +89,7 @@ def maximal_marginal_relevance(
     return chosen
 
 
-def _charge_unknown(penalty: NDArray[np.float64], mean_over: NDArray[np.float64], known: Sequence[bool]) -> None:
-    """Charge items without an embedding the mean of those that are left (1 in `mean_over`), in place."""
+def _charge_unknown(penalty: Floats, mean_over: Floats, known: Sequence[bool]) -> None:
+    """Charge items without an embedding the mean of those left (`mean_over`), in place."""
     left = mean_over.sum()
     penalty[np.logical_not(known)] = penalty @ mean_over / left if left else 0.0

@@ -1,4 +1,4 @@
-"""What one request asks of one model, once defaults from the bundle are filled in."""
+"""Fill in a request's defaults, and check it against the model's limits."""
 
 from __future__ import annotations
 
@@ -15,8 +15,11 @@ _SMALLEST_WEIGHT: Final = 1e-6  # Below, float32 arithmetic in the graph would d
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """Weights are α, β, γ in the order of `OBJECTIVES`; `top_n` is already at most the number of candidates."""
+class RequestPlan:
+    """Wishes of one request, complete.
+
+    Weights are α, β, γ in the order of `OBJECTIVES`; `top_n` is already at most the number of candidates.
+    """
 
     top_n: int
     weights: tuple[float, ...]
@@ -27,8 +30,10 @@ class Plan:
     partition: Partition
 
 
-def make_plan(request: RerankRequest, manifest: Manifest) -> Plan:
-    """Raises `Problem` (422) if there are more queues than the model has, or for weights that are all zero, of what the
+def make_plan(request: RerankRequest, manifest: Manifest) -> RequestPlan:
+    """Fill in the bundle's defaults.
+
+    Raises `Problem` (422) if there are more queues than the model has, or for weights that are all zero, of what the
     model does not value, or another mix than the only one that it knows.
     """
     diversity = request.diversity or Diversity()
@@ -38,7 +43,7 @@ def make_plan(request: RerankRequest, manifest: Manifest) -> Plan:
         raise invalid(
             "queues", f"has {len(queues)} queues; model {manifest.name!r} takes at most {manifest.limits.queues}"
         )
-    return Plan(
+    return RequestPlan(
         top_n=min(request.top_n or manifest.limits.list_length, len(request.candidates)),
         weights=_weights(request.objectives or Objectives(), manifest),
         trade_off=default.trade_off if diversity.trade_off is None else diversity.trade_off,

@@ -1,20 +1,21 @@
-"""One request from decoded body to response: plan → queues → features → batcher → list, or a rung further down.
+"""Take one decoded request to its list: plan, queues, features, engine, or the formula.
 
-Knows nothing about HTTP. Everything runs on the event loop except the engine itself.
+Everything runs on the event loop except the engine itself.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from time import perf_counter
+from typing import Final, NamedTuple
 
 import numpy as np
 
-from models.contract.features import Arrays, FeatureError
+from models.contract.arrays import AnyArray, Arrays, Ints
+from models.contract.features import FeatureError, encode_preferences
 from models.contract.manifest import KEPT_SORT, SORT_SLOTS
+from models.contract.slots import ScoreTable, Slots, sort_slots
 from models.contract.spec import OBJECTIVES
 from service.bundles.model import Model
 from service.bundles.registry import Registry
@@ -29,205 +30,225 @@ from service.contract.schemas import (
     RerankResponse,
     Timings,
 )
-from service.inference.dispatcher import Batcher, DeadlineNear
+from service.inference.dispatcher import DeadlineNear, Dispatcher
 from service.inference.engine import Answer, EngineError
 from service.ranking.answer import build_items, check_order, explain_items, list_value
-from service.ranking.dealing import ScoreTable, Slots, fill_slots, rank_rest, sort_slots
-from service.ranking.fallback import formula_list, input_list
-from service.ranking.plan import Plan, make_plan
+from service.ranking.dealing import deal, rank_rest
+from service.ranking.fallback import Places, formula_list, input_list
+from service.ranking.plan import RequestPlan, make_plan
 from service.telemetry.list_health import list_health
-from service.telemetry.records import Progress
-from service.timing.ladder import Deadline, in_time
-from service.transport.asgi import Presence
+from service.telemetry.records import Choice, ListHealth, Stopwatch
+from service.timing.deadline import Deadline, in_time
+from service.transport.presence import Presence
 
 _log = logging.getLogger(__name__)
-_NOTHING = ObjectiveValues(0.0, 0.0, 0.0)
+_NOTHING: Final = ObjectiveValues(0.0, 0.0, 0.0)
+_NO_QUEUES: Final = np.zeros(0, np.int64)
+_NO_EMBEDDINGS: Final = np.zeros((0, 1), np.float32)
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
-    """A request that is known to be valid, with what its model makes of it."""
+class DealtRequest:
+    """A request that is known to be valid, with its model, plan and slots."""
 
     request: RerankRequest
     model: Model
-    plan: Plan
+    plan: RequestPlan
     table: ScoreTable
     slots: Slots
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
-    """A finished list: its items and what the model expects of those that it placed."""
+class Listing:
+    """A finished list: items, their expected value, and its maker.
+
+    The maker is `choice`, or the reason in `degraded`. `queues` [n] and `embeddings` [n, E] are those of the n items
+    that the model chose.
+    """
 
     items: list[Item]
     value: ObjectiveValues
-    degraded: Degraded | None = None
+    choice: Choice | None
+    degraded: Degraded | None
+    queues: Ints
+    embeddings: AnyArray
+
+
+@dataclass(frozen=True, slots=True)
+class Reranked:
+    """One answer, with the facts that its record needs.
+
+    `foreseen_wait` is how many seconds the model was expected to take when the request was ready for it, and
+    `would_degrade` why the list would not be the model's, had deadlines been enforced. `queue_count` queues were dealt.
+    """
+
+    response: RerankResponse
+    listing: Listing
+    foreseen_wait: float
+    would_degrade: DegradedReason | None
+    batch_size: int
+    queue_count: int
+
+    def health(self) -> ListHealth:
+        """Compute the figures of the list, once it has been sent."""
+        listing = self.listing
+        return list_health(listing.items, listing.queues, self.queue_count, listing.embeddings)
+
+
+class _Attempt(NamedTuple):
+    """The model's list, or the reason why there is none."""
+
+    found: Listing | DegradedReason
+    would_degrade: DegradedReason | None = None
+    batch_size: int = 0
 
 
 class Reranker:
-    """Answers decoded requests with the models of a registry."""
+    """Answer decoded requests with the models of a registry."""
 
-    def __init__(self, *, registry: Registry, batcher: Batcher, max_candidates: int) -> None:
+    def __init__(self, *, registry: Registry, dispatcher: Dispatcher, max_candidates: int) -> None:
         self._registry = registry
-        self._batcher = batcher
+        self._dispatcher = dispatcher
         self._max_candidates = max_candidates
+
+    def select(self, request: RerankRequest) -> Model:
+        """Return the model that the request asks for. Raises `Problem` (422, 503)."""
+        return self._registry.select(request.model, request.version)
 
     async def rerank(
         self,
         request: RerankRequest,
+        model: Model,
+        clock: Stopwatch,
+        *,
         request_id: str,
-        progress: Progress,
         deadline: Deadline = Deadline(),  # noqa: B008 - frozen
         presence: Presence | None = None,
-    ) -> RerankResponse:
-        """The response; `progress` gets stages and list figures. Raises `Problem` (422, 503) or `ClientDisconnect`."""
-        progress.candidates = len(request.candidates)
-        case = self._case(request, self._registry.select(request.model, request.version), progress)
-        progress.end("queue")
-        listed = self._bypass(case, progress) or await self._model_list(case, progress, deadline, presence)
-        if not isinstance(listed, Listed):
-            progress.degraded = listed
-            listed = formula_answer(case, listed, deadline)
-            _watch_list(progress, case, listed.items, np.zeros(0, np.int64), np.zeros((0, 1)))
-        return RerankResponse(
-            request_id=request_id,
-            model=case.model.name,
-            version=case.model.version,
-            items=listed.items,
-            value=listed.value,
-            degraded=listed.degraded,
-            timings_ms=_timings(progress),
-        )
-
-    def _case(self, request: RerankRequest, model: Model, progress: Progress) -> Case:
-        progress.model, progress.version = model.name, model.version
+    ) -> Reranked:
+        """Return the answer and time its stages. Raises `Problem` (422) or `ClientDisconnect`."""
         check_request(request, max_candidates=self._max_candidates)
-        return make_case(request, model)
+        dealt = deal_request(request, model)
+        clock.lap("deal")
+        wait = self._dispatcher.seconds_until_done(model.engine)
+        sorted_list = bypass_list(dealt)
+        attempt = _Attempt(sorted_list) if sorted_list else await self._ask(dealt, wait, clock, deadline, presence)
+        found = attempt.found
+        listing = found if isinstance(found, Listing) else degraded_list(dealt, found, deadline)
+        response = RerankResponse(
+            request_id=request_id,
+            model=model.name,
+            version=model.version,
+            items=listing.items,
+            value=listing.value,
+            degraded=listing.degraded,
+            timings_ms=_timings(clock),
+        )
+        queue_count = model.manifest.limits.queues
+        return Reranked(response, listing, wait, attempt.would_degrade, attempt.batch_size, queue_count)
 
-    def _bypass(self, case: Case, progress: Progress) -> Listed | None:
-        """The sort's list, where the model is not to be run; see `bypass_answer`."""
-        listed = bypass_answer(case)
-        if listed is not None:
-            progress.choice = "bypass"
-            progress.foreseen_wait = self._batcher.seconds_until_done(case.model.engine)
-            _watch_list(progress, case, listed.items, np.zeros(0, np.int64), np.zeros((0, 1)))
-        return listed
-
-    async def _model_list(
-        self, case: Case, progress: Progress, deadline: Deadline, presence: Presence | None
-    ) -> Listed | DegradedReason:
-        """The model's list, or why there is none."""
-        progress.foreseen_wait = self._batcher.seconds_until_done(case.model.engine)
-        if not in_time(progress.foreseen_wait, deadline):
-            progress.would_degrade = "wait"
-            if deadline.enforced:
-                return "wait"
-        row = encode_case(case)
-        progress.end("encode")
+    async def _ask(
+        self, dealt: DealtRequest, wait: float, clock: Stopwatch, deadline: Deadline, presence: Presence | None
+    ) -> _Attempt:
+        """Ask the model, unless it cannot be in time. Raises as `rerank` does."""
+        model, batch_size = dealt.model, 0
+        late: DegradedReason | None = None if in_time(wait, deadline) else "wait"
+        if late and deadline.enforced:
+            return _Attempt("wait", "wait")
+        row = encode_request(dealt)
+        clock.lap("encode")
         try:
-            answer = await self._batcher.run(
-                case.model.engine, graph_inputs(case.model, row), deadline=deadline.limit, presence=presence
+            answer = await self._dispatcher.run(
+                model.engine, graph_inputs(model, row), deadline=deadline.limit, presence=presence
             )
-            progress.stages["wait"], progress.stages["infer"] = answer.wait_seconds, answer.infer_seconds
-            progress.batch_size = answer.batch_size
-            progress.skip()
-            listed = model_answer(case, row, answer, progress)
+            clock.engine_ran(answer.wait_seconds, answer.infer_seconds)
+            batch_size = answer.batch_size
+            listing = model_list(dealt, row, answer)
         except DeadlineNear:
-            progress.would_degrade = "deadline"
-            return "deadline"
+            return _Attempt("deadline", "deadline")
         except EngineError:
-            _log.exception("model %s %s failed on a request", case.model.name, case.model.version)
-            return "model-error"
-        if progress.would_degrade is None and perf_counter() > deadline.at:
-            progress.would_degrade = "deadline"
-        return listed
+            _log.exception("model %s %s failed on a request", model.name, model.version)
+            return _Attempt("model-error", late, batch_size)
+        if late is None and perf_counter() > deadline.at:
+            late = "deadline"
+        return _Attempt(listing, late, batch_size)
 
 
-def make_case(request: RerankRequest, model: Model) -> Case:
-    """Defaults filled in and queues dealt. Raises `Problem` (422)."""
+def deal_request(request: RerankRequest, model: Model) -> DealtRequest:
+    """Fill in defaults and deal the queues. Raises `Problem` (422)."""
     plan = make_plan(request, model.manifest)
-    table = ScoreTable(request.candidates, plan.weights, model.manifest.spec)
-    return Case(request, model, plan, table, fill_slots(table, plan, model.manifest))
+    return DealtRequest(request, model, plan, *deal(request.candidates, plan, model.manifest))
 
 
 def graph_inputs(model: Model, row: Arrays) -> Arrays:
-    """Of all arrays, those that the model's graph takes."""
+    """Pick the arrays that the model's graph takes."""
     return {name: row[name] for name in model.inputs}
 
 
-def model_answer(case: Case, row: Arrays, answer: Answer, progress: Progress) -> Listed:
-    """The model's list, filled up by the formula. Raises `EngineError` if the model's answer is impossible."""
-    request, plan, slots = case.request, case.plan, case.slots
+def model_list(dealt: DealtRequest, row: Arrays, answer: Answer) -> Listing:
+    """Build the model's list. Raises `EngineError` if its answer is impossible."""
+    request, plan, slots = dealt.request, dealt.plan, dealt.slots
     steps = check_order(answer.outputs["order"], slots)[: plan.top_n]
     picked = slots.candidates[steps].tolist()
     missing = plan.top_n - len(picked)
     n = len(request.candidates)
-    rest = rank_rest(case.table, case.model.manifest, picked, n, missing) if missing else []
+    rest = rank_rest(dealt.table, dealt.model.manifest, picked, n, missing) if missing else []
     items = build_items(request.candidates, picked, rest)
     value = list_value(answer.outputs["value"], len(steps))
     if request.explain:
-        items = explain_items(items, request.candidates, plan, case.model.manifest, slots, steps, answer.outputs)
-    _watch_list(progress, case, items, slots.queues[steps], row["embeddings"][steps])
-    progress.choice = "sort" if answer.outputs.get(KEPT_SORT) else "plan"
-    return Listed(items, value)
+        items = explain_items(items, request.candidates, plan, dealt.model.manifest, slots, steps, answer.outputs)
+    choice: Choice = "sort" if answer.outputs.get(KEPT_SORT) else "plan"
+    return Listing(items, value, choice, None, slots.queues[steps], row["embeddings"][steps])
 
 
-def bypass_answer(case: Case) -> Listed | None:
-    """The sort's list, where nothing is kept of what the model learnt about that which is asked; else None.
-
-    Also None where the sort's formula cannot be computed, which leaves the list to the model after all.
-    """
-    manifest, plan = case.model.manifest, case.plan
+def bypass_list(dealt: DealtRequest) -> Listing | None:
+    """Build the sort's list if nothing learnt is kept for the objectives, else None."""
+    manifest, plan = dealt.model.manifest, dealt.plan
     if not manifest.bypassed(dict(zip(OBJECTIVES, plan.weights, strict=True))):
         return None
-    places = formula_list(case.request.candidates, case.table, plan, manifest)
-    return None if places is None else Listed(build_items(case.request.candidates, (), places), _NOTHING)
+    places = formula_list(dealt.request.candidates, dealt.table, plan, manifest)
+    return None if places is None else _unmodelled(dealt, places, "bypass", None)
 
 
-def formula_answer(case: Case, reason: DegradedReason, deadline: Deadline) -> Listed:
-    """The list of the best rung below the model for which there is time."""
+def degraded_list(dealt: DealtRequest, reason: DegradedReason, deadline: Deadline) -> Listing:
+    """Build the list by the score formula, or without time in the order given."""
     places = None
     if not deadline.too_late_for_formula:
-        places = formula_list(case.request.candidates, case.table, case.plan, case.model.manifest)
+        places = formula_list(dealt.request.candidates, dealt.table, dealt.plan, dealt.model.manifest)
     if places is None:
-        places = input_list(case.plan)
-    items = build_items(case.request.candidates, (), places)
-    return Listed(items, _NOTHING, Degraded(reason, items[0].source))
+        places = input_list(dealt.plan)
+    return _unmodelled(dealt, places, None, Degraded(reason, places[0][1]))
 
 
-def encode_case(case: Case) -> Arrays:
-    """Every array of the graph contract for one request, without a batch axis. Raises `Problem` (422)."""
-    request, plan, model = case.request, case.plan, case.model
+def _unmodelled(dealt: DealtRequest, places: Places, choice: Choice | None, degraded: Degraded | None) -> Listing:
+    """Build a list of which the model chose nothing."""
+    items = build_items(dealt.request.candidates, (), places)
+    return Listing(items, _NOTHING, choice, degraded, _NO_QUEUES, _NO_EMBEDDINGS)
+
+
+def encode_request(dealt: DealtRequest) -> Arrays:
+    """Encode one request for the graph, without a batch axis. Raises `Problem` (422)."""
+    request, plan, model = dealt.request, dealt.plan, dealt.model
     try:
-        with np.errstate(over="ignore"):  # A number too far out for its scale is clipped afterwards.
+        with np.errstate(over="ignore"):  # Numbers that overflow are clipped afterwards.
             user = model.encoder.encode_user(request.user, request.context)
-            items = model.encoder.encode_slots(request.candidates, case.slots.candidates)
+            items = model.encoder.encode_slots(request.candidates, dealt.slots.candidates)
     except FeatureError as error:
         raise invalid(error.path, error.problem) from None
-    sort = {SORT_SLOTS: sort_slots(case.table, case.slots, model.manifest)} if SORT_SLOTS in model.inputs else {}
-    return {
-        **user,
-        **items,
-        **sort,
-        "objective_weights": np.array(plan.weights, np.float32),
-        "trade_off": np.array(plan.trade_off, np.float32),
-        "window": np.array(plan.window, np.int64),
-    }
+    arrays = {**user, **items, **encode_preferences(plan.weights, plan.trade_off, plan.window)}
+    if SORT_SLOTS in model.inputs:
+        manifest = model.manifest
+        length = manifest.limits.list_length
+        arrays[SORT_SLOTS] = sort_slots(dealt.table, manifest.fallback, dealt.slots.candidates, length)
+    return arrays
 
 
-def _watch_list(
-    progress: Progress, case: Case, items: Sequence[Item], queues: np.ndarray, embeddings: np.ndarray
-) -> None:
-    progress.health = partial(list_health, items, queues, case.model.manifest.limits.queues, embeddings)
-
-
-def _timings(progress: Progress) -> Timings:
-    ms = {stage: round(seconds * 1e3, 3) for stage, seconds in progress.stages.items()}
+def _timings(clock: Stopwatch) -> Timings:
+    ms = {stage: round(seconds * 1e3, 3) for stage, seconds in clock.stages.items()}
     return Timings(
         decode=ms["decode"],
-        queue=ms["queue"],
+        deal=ms["deal"],
         encode=ms.get("encode", 0.0),
         wait=ms.get("wait", 0.0),
         infer=ms.get("infer", 0.0),
-        total=round(progress.elapsed * 1e3, 3),
+        total=round(clock.elapsed * 1e3, 3),
     )

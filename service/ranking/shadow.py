@@ -1,8 +1,7 @@
-"""A second model scores a sample of the requests, and its lists are compared with those that were given.
+"""Compare a sample of the lists with those of a second model.
 
-It works after the answer has been sent, for one request at a time, and only while nothing else is to be done: under any
-load it is the first thing to go. No client ever sees it, and whatever goes wrong in it is counted and no more.
-Used from the event loop only.
+It works after the answer has been sent, for one request at a time, and only while there is no other work: under load it
+is the first to stop. No client ever sees it, and its failures are only counted. Used from the event loop only.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Sequence
-from time import monotonic, perf_counter
+from time import monotonic
 from typing import Final
 
 import msgspec
@@ -21,11 +20,11 @@ from service.bundles.model import Model
 from service.bundles.registry import Registry
 from service.contract.problems import Problem
 from service.contract.schemas import RerankRequest, RerankResponse
-from service.inference.dispatcher import Batcher
+from service.inference.dispatcher import Dispatcher
 from service.ranking.agreement import kendall_tau, overlap
-from service.ranking.rerank import bypass_answer, encode_case, graph_inputs, make_case, model_answer
+from service.ranking.rerank import bypass_list, deal_request, encode_request, graph_inputs, model_list
 from service.settings import Settings, SettingsError
-from service.telemetry.records import NO_MODEL, SHADOW_DEPTHS, Progress, ShadowOutcome, ShadowRecord
+from service.telemetry.records import NO_MODEL, SHADOW_DEPTHS, ShadowOutcome, ShadowRecord
 from service.timing.admission import Admission
 
 _log = logging.getLogger(__name__)
@@ -39,9 +38,10 @@ class _Busy(Exception):
 
 
 class Shadow:
-    """Compares `share` of the model-made lists with those of `name`, in its version `version` or its current one.
+    """Compare `share` of the model-made lists with those of model `name`.
 
-    `observe` is told of every request that was sampled; `draw` gives numbers in 0…1, 1 excluded.
+    It is taken in its version `version`, or its current one. `observe` is told of every request that was sampled;
+    `draw` gives numbers in 0…1, 1 excluded.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Shadow:
         version: str | None,
         share: float,
         registry: Registry,
-        batcher: Batcher,
+        dispatcher: Dispatcher,
         admission: Admission,
         budget_seconds: float,
         observe: Callable[[ShadowRecord], None],
@@ -60,7 +60,7 @@ class Shadow:
         self._name, self._version = name, version
         self._share = share
         self._registry = registry
-        self._batcher = batcher
+        self._dispatcher = dispatcher
         self._admission = admission
         self._budget = budget_seconds
         self._observe = observe
@@ -71,7 +71,7 @@ class Shadow:
         self._quiet_until = self._ran_at = -_LOG_SECONDS
 
     def offer(self, request: RerankRequest, response: RerankResponse) -> None:
-        """Maybe compare this list, later. For all but the sampled ones this is one random number."""
+        """Sample this list, perhaps, and compare it later."""
         if self._draw() >= self._share or self._stopped or response.degraded is not None:
             return
         model = self._registry.find(self._name, self._version)
@@ -79,7 +79,7 @@ class Shadow:
             self._miss()
             return
         self._missed = False
-        # What the formula has filled up says nothing about a model.
+        # Items that the formula placed say nothing about the model.
         served = [item.index for item in response.items if item.source == "model"]
         if not served or (model.name, model.version) == (response.model, response.version):
             self._count(model, "skipped")
@@ -113,19 +113,19 @@ class Shadow:
             self._task = None
 
     async def _list(self, model: Model, request: RerankRequest, length: int) -> list[int]:
-        """The model's list of `length` candidates, by their places in the request.
+        """Return the model's list of `length` candidates, by their places in the request.
 
         Raises `_Busy` when other work has come, `Problem` if the request is none for this model, and `EngineError`.
         """
-        case = make_case(msgspec.structs.replace(request, top_n=length), model)
-        if (sorted_list := bypass_answer(case)) is not None:
+        dealt = deal_request(msgspec.structs.replace(request, top_n=length), model)
+        if (sorted_list := bypass_list(dealt)) is not None:
             return [item.index for item in sorted_list.items]
         await self._let_others()
-        row = encode_case(case)
+        row = encode_request(dealt)
         await self._let_others()
         self._ran_at = monotonic()
-        answer = await self._batcher.run(model.engine, graph_inputs(model, row), background=True)
-        return [item.index for item in model_answer(case, row, answer, Progress(perf_counter())).items]
+        answer = await self._dispatcher.run(model.engine, graph_inputs(model, row), background=True)
+        return [item.index for item in model_list(dealt, row, answer).items]
 
     async def _let_others(self) -> None:
         await asyncio.sleep(0)
@@ -134,16 +134,16 @@ class Shadow:
 
     def _is_quiet(self) -> bool:
         admission = self._admission
-        return self._batcher.idle and not admission.in_flight and not admission.overloaded
+        return self._dispatcher.idle and not admission.in_flight and not admission.overloaded
 
     def _fits(self, model: Model, response: RerankResponse) -> bool:
-        """Would a request that comes just as the shadow's run begins still get its model's list in time?
+        """Tell whether a request that comes during the shadow's run keeps its budget.
 
-        It would if even one that takes twice as long as this did fits into what the run leaves of the budget.
+        It does if a request twice as slow as this one would fit into the rest of the budget.
         """
         if monotonic() >= self._ran_at + _RETRY_SECONDS:
             return True
-        return self._batcher.run_seconds(model.engine) + 2e-3 * response.timings_ms.total <= self._budget
+        return self._dispatcher.run_seconds(model.engine) + 2e-3 * response.timings_ms.total <= self._budget
 
     def _miss(self) -> None:
         self._observe(ShadowRecord(self._name, self._version or NO_MODEL, "unknown"))
@@ -169,7 +169,7 @@ def _compared(model: Model, served: Sequence[int], listed: Sequence[int]) -> Sha
 
 
 def check_shadow(settings: Settings) -> None:
-    """Raise `SettingsError` if the setting names what will not be live at the start, as far as the folder says.
+    """Raise `SettingsError` if the shadow will not be live at the start.
 
     A folder with nothing in it says nothing: its bundles may come later.
     """

@@ -1,7 +1,7 @@
-"""Sends made-up requests through a model before it serves, over the very path that real ones take.
+"""Send made-up requests through a model before it serves.
 
-The first request through cold code and a cold graph takes longer than the whole budget; a client should not be the one
-to find out. Nothing here is counted or logged.
+They take the very path of real ones. The first request through cold code and a cold graph takes longer than the whole
+budget; no client should be the one to find out. Nothing here is counted or logged.
 """
 
 from __future__ import annotations
@@ -20,13 +20,12 @@ from models.contract.spec import OBJECTIVES, Category, Field, Hashed
 from service.bundles.model import BundleError, Model
 from service.bundles.registry import Registry
 from service.contract.decoding import decode_request
-from service.inference.dispatcher import Batcher
-from service.inference.engine import NEVER
+from service.inference.dispatcher import Dispatcher
 from service.inference.stacking import stack_rows
 from service.ranking.endpoint import EndpointOptions, RerankEndpoint
-from service.ranking.rerank import Reranker, encode_case, formula_answer, graph_inputs, make_case
+from service.ranking.rerank import Reranker, deal_request, degraded_list, encode_request, graph_inputs
 from service.timing.admission import Admission, AdmissionOptions
-from service.timing.ladder import Deadline
+from service.timing.deadline import NEVER, Deadline
 from service.transport.auth import ApiKeys
 
 _REQUESTS: Final = 20
@@ -36,9 +35,9 @@ _TIMEOUT_SECONDS: Final = 5.0
 _NOT_SCORES: Final = frozenset(("alpha", "beta", "gamma", "price"))
 
 
-async def warm_up(batcher: Batcher, model: Model) -> None:
-    """Raises `BundleError` with the answer if the model's own defaults do not lead to a list."""
-    await _warm_engine(batcher, model)
+async def warm_up(dispatcher: Dispatcher, model: Model) -> None:
+    """Warm a model. Raises `BundleError` if its defaults do not lead to a list."""
+    await _warm_engine(dispatcher, model)
     most = model.engine.largest_batch
     registry = Registry()
     registry.publish(model)
@@ -49,10 +48,10 @@ async def warm_up(batcher: Batcher, model: Model) -> None:
         ),
         keys=ApiKeys(()),
         admission=Admission(AdmissionOptions(limit=most)),
-        reranker=Reranker(registry=registry, batcher=batcher, max_candidates=_CANDIDATES),
+        reranker=Reranker(registry=registry, dispatcher=dispatcher, max_candidates=_CANDIDATES),
         observers=(),
     )
-    # One at a time, as on a quiet day, then as many together as one run can hold.
+    # One at a time first, then as many together as one run can hold.
     for body, together in itertools.product(bodies, (*[1] * _REQUESTS, *[most] * _FULL_BATCHES)):
         for status, answer in await asyncio.gather(*(_post(endpoint, body) for _ in range(together))):
             if status != 200:
@@ -62,19 +61,19 @@ async def warm_up(batcher: Batcher, model: Model) -> None:
                 raise BundleError(f"a warm-up request was answered without the model: {degraded['reason']}")
 
 
-async def _warm_engine(batcher: Batcher, model: Model) -> None:
+async def _warm_engine(dispatcher: Dispatcher, model: Model) -> None:
     request = decode_request(json.dumps(example_request(model.manifest)).encode())
     try:
-        case = make_case(request, model)
-        await batcher.warm(model.engine, stack_rows([graph_inputs(model, encode_case(case))]))
-        for _ in range(_REQUESTS):  # The rung below is needed when there is no time to be cold.
-            formula_answer(case, "deadline", Deadline())
+        dealt = deal_request(request, model)
+        await dispatcher.warm(model.engine, stack_rows([graph_inputs(model, encode_request(dealt))]))
+        for _ in range(_REQUESTS):  # The formula answers when time is short, so it must be warm too.
+            degraded_list(dealt, "deadline", Deadline())
     except Exception as error:
         raise BundleError(f"a warm-up request cannot be run: {error}") from error
 
 
 def _requests(manifest: Manifest) -> list[dict[str, Any]]:
-    """One with the bundle's defaults and, if they leave the list to the sort, one that does not, if there is any."""
+    """Make a request with the bundle's defaults, and one that runs the model."""
     first = example_request(manifest)
     if not manifest.bypassed(manifest.objectives):
         return [first]
@@ -83,7 +82,7 @@ def _requests(manifest: Manifest) -> list[dict[str, Any]]:
 
 
 def example_request(manifest: Manifest) -> dict[str, Any]:
-    """A request with embeddings, and a value for every field of the spec and every score that the formulas name."""
+    """Make a request with every field, score and embedding that the bundle names."""
     spec = manifest.spec
     formulas = [q.score for q in manifest.queues] + [manifest.fallback]
     named = {name for text in formulas for name in compile_formula(text).names} - _NOT_SCORES

@@ -1,0 +1,1 @@
+"""Record requests, and show them as metrics and log lines."""

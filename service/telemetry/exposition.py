@@ -1,6 +1,7 @@
-"""Where metric values live and how a scrape reads them: in this process, or in files that several workers share.
+"""Hold metric values and read them for a scrape.
 
-Both kinds know nothing about which metrics there are. Gauges are read from their sources by `Metrics.refresh`.
+Values are in this process, or in files that several workers share. Gauges are read from their sources by
+`Metrics.refresh`.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ FOLDER_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 
 
 class Exposition(Protocol):
-    """Where metrics register, and what a scrape of the whole service reads."""
+    """Hold the values of one process, and read those of the whole service."""
 
     @property
     def registry(self) -> CollectorRegistry:
@@ -34,16 +35,16 @@ class Exposition(Protocol):
         ...
 
     def retire(self, gauge: Gauge, *labels: str) -> None:
-        """The thing that this series of ones stood for is no more."""
+        """End a series whose subject is gone."""
         ...
 
     def scrape(self) -> CollectorRegistry:
-        """What to show."""
+        """Return the registry to show."""
         ...
 
 
 class OwnExposition:
-    """Values in memory: the process is the whole service, and tells of itself too (`process_*`, `python_*`)."""
+    """Hold values in memory, and show this process's own (`process_*`, `python_*`) too."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -51,24 +52,25 @@ class OwnExposition:
             collector(registry=self.registry)
 
     def set(self, gauge: Gauge, value: float) -> None:
-        """As it is."""
+        """Set the value."""
         gauge.set(value)
 
     def retire(self, gauge: Gauge, *labels: str) -> None:
-        """The series ends."""
+        """Remove the series."""
         gauge.remove(*labels)
 
     def scrape(self) -> CollectorRegistry:
-        """The registry itself."""
+        """Return the own registry."""
         return self.registry
 
 
 class SharedExposition:
-    """Values in the files of one folder, one set per worker; any worker shows the sum, or what the gauge's mode says.
+    """Hold values in the files of one folder, one set per worker; show all.
 
-    A worker's files bear the number of its place and not its process id, so that one which takes the place of another
-    counts on where that one ended, and the number of files never grows. One per process, before any metric is made:
-    the client library keeps its kind of value in a module global.
+    Any worker shows the sum, or the value that the gauge's mode asks for. A worker's files bear the number of its place
+    and not its process id, so that one which takes the place of another counts on where that one ended, and the number
+    of files never grows. One per process, before any metric is made: the client library keeps its kind of value in a
+    module global.
     """
 
     def __init__(self, folder: Path, slot: int) -> None:
@@ -78,15 +80,15 @@ class SharedExposition:
         self.registry = CollectorRegistry()
 
     def set(self, gauge: Gauge, value: float) -> None:
-        """NaN is written as minus infinity, below whatever another worker may have."""
+        """Set the value; NaN is written as minus infinity, below any other."""
         gauge.set(-math.inf if math.isnan(value) else value)
 
     def retire(self, gauge: Gauge, *labels: str) -> None:
-        """A series cannot be taken out of a file, so it goes on as 0."""
+        """Set the series to 0, since it cannot be taken out of a file."""
         gauge.labels(*labels).set(0)
 
     def scrape(self) -> CollectorRegistry:
-        """All workers together."""
+        """Return the registry of all workers together."""
         return merged(self._folder)
 
 
@@ -106,18 +108,18 @@ def _with_nan(sample: Sample) -> Sample:
 
 
 def merged(folder: Path) -> CollectorRegistry:
-    """A registry that reads the workers' files whenever it is collected."""
+    """Return a registry that reads the workers' files whenever it is collected."""
     registry = CollectorRegistry()
     registry.register(_Merged(folder))
     return registry
 
 
 def forget_gauges(folder: Path, slot: int) -> None:
-    """The worker in this place has ended: what it last said of the present is no longer so; its counts stay."""
+    """Drop the present values of a worker that has ended; its counts stay."""
     mark_process_dead(slot, path=str(folder))  # type: ignore[no-untyped-call]
 
 
 def metrics_response(registry: CollectorRegistry, accept: str) -> Response:
-    """The answer to a scrape, in the format that it accepts."""
+    """Answer a scrape in the format that it accepts."""
     encode, content_type = choose_encoder(accept)
     return Response(encode(registry), headers={"content-type": content_type})

@@ -1,4 +1,4 @@
-"""What SREs watch of the lists themselves: are they diverse, how far do they stray from the input, who fills them."""
+"""Compute the figures of a list that operators watch: diversity, displacement, sources."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from models.contract.arrays import AnyArray, Ints
 from service.contract.schemas import Item
 from service.telemetry.records import ListHealth
 
 
-def list_health(items: Sequence[Item], queues: NDArray[np.int64], of: int, rows: NDArray[np.generic]) -> ListHealth:
-    """Figures of one list: `queues` says in which `of` so many the model's choices stood, `rows` are their embeddings.
+def list_health(items: Sequence[Item], queues: Ints, of: int, rows: AnyArray) -> ListHealth:
+    """Compute the figures of one list.
 
-    Rows [n, E] have length 1, or are zero where an item has no embedding.
+    `queues` are the queues of the model's choices, out of `of`, and `rows` their embeddings. Rows [n, E] have length 1,
+    or are zero where an item has no embedding.
     """
     moved = sum(abs(item.index + 1 - item.position) for item in items)
     return ListHealth(
@@ -26,10 +27,11 @@ def list_health(items: Sequence[Item], queues: NDArray[np.int64], of: int, rows:
     )
 
 
-def mean_distance(rows: NDArray[np.generic]) -> float | None:
-    """Mean of 1 − cosine over all pairs of non-zero rows [n, E] of length 1; None for fewer than two.
+def mean_distance(rows: AnyArray) -> float | None:
+    """Return the mean of 1 − cosine over all pairs of rows [n, E].
 
-    By Σ_{i≠j} v_i·v_j = |Σ v|² − Σ |v|², so the cost grows with n, not n².
+    Rows have length 1, or are zero and left out; None for fewer than two. By Σ_{i≠j} v_i·v_j = |Σ v|² − Σ |v|², so the
+    cost grows with n, not n².
     """
     vectors = np.asarray(rows, np.float64)
     lengths = np.square(vectors).sum(axis=1)

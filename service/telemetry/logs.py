@@ -1,4 +1,7 @@
-"""Log lines on stderr: one JSON object each, or plain text. There is no access log; faults are logged, once."""
+"""Write log lines to stderr, as JSON objects or plain text.
+
+There is no access log; faults are logged, once.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +11,17 @@ import sys
 import time
 from typing import Final
 
-from service.telemetry.records import Observer, RequestRecord
+from service.telemetry.records import RequestObserver, RequestRecord
 
 _EXTRAS: Final = ("request_id", "trace_id", "status", "reason", "milliseconds")
 _log = logging.getLogger("service.requests")
 
 
 class JsonFormatter(logging.Formatter):
-    """A record as one line of JSON."""
+    """Format a record as one line of JSON."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line."""
+        """Format the record."""
         line: dict[str, object] = {
             "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z",
             "level": record.levelname.lower(),
@@ -41,8 +44,8 @@ def configure_logging(*, level: str, as_json: bool) -> None:
     logging.getLogger("uvicorn.error").setLevel(max(logging.WARNING, logging.root.level))
 
 
-def log_refusals() -> Observer:
-    """An observer that notes, at level debug, every request that did not end in a list."""
+def log_refusals() -> RequestObserver:
+    """Make an observer that logs every request without a list, at level debug."""
 
     def observe(record: RequestRecord) -> None:
         if record.reason is not None and _log.isEnabledFor(logging.DEBUG):

@@ -1,7 +1,7 @@
-"""Request records to Prometheus. The names and labels are a contract with dashboards and alerts.
+"""Count request records in Prometheus metrics.
 
-Each instance has a collector registry of its own, and every series exists from the start: label sets are closed.
-Where the values live, in this process or in files shared with other workers, is the exposition's business.
+Names and labels are a contract with dashboards and alerts. Each instance has a collector registry of its own, and every
+series exists from the start: label sets are closed. The exposition decides where the values live.
 """
 
 from __future__ import annotations
@@ -15,62 +15,37 @@ from prometheus_client.registry import Collector
 
 from service.bundles.model import Model
 from service.contract.schemas import DegradedReason, Source
+from service.telemetry import records
 from service.telemetry.exposition import Exposition, OwnExposition
-from service.telemetry.records import (
-    CHOICES,
-    NO_MODEL,
-    OUTCOMES,
-    SHADOW_DEPTHS,
-    SHADOW_OUTCOMES,
-    STAGES,
-    ListHealth,
-    Outcome,
-    RequestRecord,
-    ShadowRecord,
-)
+from service.telemetry.records import ListHealth, RequestOutcome, RequestRecord, ShadowRecord
 from service.telemetry.rolling import RollingWindow
-from service.timing.deadlines import HEADERS
+from service.timing.deadline import HEADERS
 
-_SECONDS: Final = (
-    0.001,
-    0.002,
-    0.004,
-    0.006,
-    0.008,
-    0.010,
-    0.013,
-    0.016,
-    0.019,
-    0.022,
-    0.026,
-    0.035,
-    0.05,
-    0.1,
-    0.25,
-    1,
-)
+# One edge is exactly the usual budget, 19 ms.
+_SECONDS: Final = tuple(ms / 1e3 for ms in (1, 2, 4, 6, 8, 10, 13, 16, 19, 22, 26, 35, 50, 100, 250, 1000))
 _STAGE_SECONDS: Final = (0.00005, 0.0001, 0.0002, 0.0005, *_SECONDS)
 _CANDIDATES: Final = (1, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 _BATCH: Final = (1, 2, 4, 8, 16, 32, 64)
 _DISPLACEMENT: Final = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 _DIVERSITY: Final = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.5, 2.0)
 _OVERLAP: Final = (0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1)
-# One swap of neighbours in a list of 10 is 0.956; what lies above 0.99 is, in lists of up to 20, the same list.
+# One swap of neighbours in a list of 10 gives 0.956; above 0.99, lists of up to 20 items are the same.
 _TAU: Final = (-1, -0.8, -0.6, -0.4, -0.2, 0, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.99, 1)
 REJECTED: Final = ("not-ready", "overloaded", "shed")
 DROPPED: Final = ("deadline", "client-gone")
 RELOADS: Final = ("ok", "refused")
 _TIMEOUT_HEADERS: Final = tuple(name.decode() for name in HEADERS)
 _SOURCES: Final[tuple[Source, ...]] = ("model", "formula", "input")
-_ANSWERED: Final[frozenset[Outcome]] = frozenset(("ok", "degraded"))
-_NOT_VALID: Final[frozenset[Outcome]] = frozenset(("invalid", "cancelled"))
+_ANSWERED: Final[frozenset[RequestOutcome]] = frozenset(("ok", "degraded"))
+_NOT_VALID: Final[frozenset[RequestOutcome]] = frozenset(("invalid", "cancelled"))
 _REFRESH_SECONDS: Final = 1.0
 
 
 class Metrics:
-    """An observer of requests. `observe` costs some microseconds and never raises for a record of this service.
+    """Observe requests.
 
-    `shadow` is the name and version of the model that lists are compared with, as the settings say it.
+    `observe` takes some microseconds, and never raises for a record of this service. `shadow` is the name and version
+    of the model that lists are compared with, as the settings say it.
     """
 
     def __init__(
@@ -86,11 +61,12 @@ class Metrics:
         self._readings: list[tuple[Gauge, Callable[[], float]]] = []
         self.registry.register(_Before(self.refresh))
         self._make_requests(budget_seconds)
+        self._make_reasons()
         self._make_gauges(budget_seconds)
         self._make_lists()
         self._make_shadow(shadow)
-        for outcome in sorted(set(OUTCOMES) - _ANSWERED):
-            self._duration.labels(NO_MODEL, NO_MODEL, outcome)
+        for outcome in sorted(set(records.OUTCOMES) - _ANSWERED):
+            self._duration.labels(records.NO_MODEL, records.NO_MODEL, outcome)
 
     def _make_requests(self, budget: float) -> None:
         r = self.registry
@@ -104,6 +80,12 @@ class Metrics:
         self._stage = Histogram(
             "rerank_stage_duration_seconds", "Time in one stage.", ("stage",), buckets=_STAGE_SECONDS, registry=r
         )
+        self._candidates = Histogram("rerank_candidates", "Candidates in a request.", buckets=_CANDIDATES, registry=r)
+        self._batch = Histogram("rerank_batch_size", "Requests in one run.", buckets=_BATCH, registry=r)
+        self._stages = {stage: self._stage.labels(stage) for stage in records.STAGES}
+
+    def _make_reasons(self) -> None:
+        r = self.registry
         self._degraded = Counter("rerank_degraded_total", "Lists that are not the model's.", ("reason",), registry=r)
         self._would_degrade = Counter(
             "rerank_would_degrade_total",
@@ -125,13 +107,10 @@ class Metrics:
             ("choice",),
             registry=r,
         )
-        self._choices = {choice: self._choice.labels(choice) for choice in CHOICES}
+        self._choices = {choice: self._choice.labels(choice) for choice in records.CHOICES}
         self._ignored = Counter(
             "rerank_deadline_headers_ignored_total", "Deadlines in headers that made no sense.", ("header",), registry=r
         )
-        self._candidates = Histogram("rerank_candidates", "Candidates in a request.", buckets=_CANDIDATES, registry=r)
-        self._batch = Histogram("rerank_batch_size", "Requests in one run.", buckets=_BATCH, registry=r)
-        self._stages = {stage: self._stage.labels(stage) for stage in STAGES}
         self._rejections = {reason: self._rejected.labels(reason) for reason in REJECTED}
         for reason in get_args(DegradedReason):
             self._degraded.labels(reason)
@@ -146,7 +125,7 @@ class Metrics:
 
     def _make_gauges(self, budget: float) -> None:
         r = self.registry
-        # The modes say what workers make of their values together: `live`, the workers that run now.
+        # The modes say how values of several workers are merged: `live` means of the workers that run now.
         self._in_flight = Gauge("rerank_in_flight", "Requests in progress.", registry=r, multiprocess_mode="livesum")
         self._depth = Gauge(
             "rerank_queue_depth", "Requests that wait for the engine.", registry=r, multiprocess_mode="livesum"
@@ -215,12 +194,12 @@ class Metrics:
         )
         self._shadow = shadow
         if shadow is not None:
-            self._compared.labels(shadow[0], shadow[1] or NO_MODEL, "unknown")
+            self._compared.labels(shadow[0], shadow[1] or records.NO_MODEL, "unknown")
 
     def watch(
         self, *, in_flight: Callable[[], int], queue_depth: Callable[[], int], overloaded: Callable[[], bool]
     ) -> None:
-        """Read these when scraped."""
+        """Read these gauges when scraped."""
         self._readings += [(self._in_flight, in_flight), (self._depth, queue_depth), (self._overloaded, overloaded)]
 
     def refresh(self) -> None:
@@ -235,7 +214,7 @@ class Metrics:
             await asyncio.sleep(_REFRESH_SECONDS)
 
     def scrape(self) -> CollectorRegistry:
-        """What a scrape of the whole service shows."""
+        """Return the metrics of the whole service."""
         self.refresh()
         return self._exposition.scrape()
 
@@ -250,7 +229,7 @@ class Metrics:
     def model_loaded(self, model: Model) -> None:
         """Create the model's series."""
         self._info.labels(model.name, model.version, model.manifest.family, model.engine.provider).set(1)
-        for outcome in OUTCOMES:
+        for outcome in records.OUTCOMES:
             self._duration.labels(model.name, model.version, outcome)
         for i in range(len(self._queue_counts), model.manifest.limits.queues):
             self._queue_counts.append(self._queue_items.labels(str(i)))
@@ -258,14 +237,14 @@ class Metrics:
             self._shadow_loaded(model)
 
     def _shadow_loaded(self, model: Model) -> None:
-        for outcome in SHADOW_OUTCOMES:
+        for outcome in records.SHADOW_OUTCOMES:
             self._compared.labels(model.name, model.version, outcome)
         self._tau.labels(model.name, model.version)
-        for k in SHADOW_DEPTHS:
+        for k in records.SHADOW_DEPTHS:
             self._overlap.labels(model.name, model.version, str(k))
 
     def model_retired(self, model: Model) -> None:
-        """The version is no longer live."""
+        """End the series of a version that is no longer live."""
         labels = (model.name, model.version, model.manifest.family, model.engine.provider)
         self._exposition.retire(self._info, *labels)
 
@@ -314,7 +293,7 @@ class Metrics:
 
 
 class _Before(Collector):
-    """Shows nothing, but does something each time a registry is collected; registered first, so before the rest."""
+    """Call a function each time a registry is collected; registered first, so before the rest."""
 
     def __init__(self, do: Callable[[], None]) -> None:
         self._do = do

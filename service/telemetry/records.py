@@ -1,4 +1,4 @@
-"""What happened to one request: a frozen record, emitted by the endpoint and consumed by observers (metrics, logs)."""
+"""Record one request in a frozen record, for observers such as metrics and logs."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from typing import Final, Literal, get_args
 
 from service.contract.schemas import DegradedReason, Source
 
-Outcome = Literal["ok", "degraded", "invalid", "cancelled", "rejected", "error"]
-OUTCOMES: Final[tuple[Outcome, ...]] = get_args(Outcome)
+RequestOutcome = Literal["ok", "degraded", "invalid", "cancelled", "rejected", "error"]
+OUTCOMES: Final[tuple[RequestOutcome, ...]] = get_args(RequestOutcome)
 """ok, degraded: a list. invalid: 4xx. cancelled: the client left. rejected: 503. error: 500."""
 
-Stage = Literal["lag", "decode", "queue", "encode", "wait", "infer", "respond"]
-STAGES: Final[tuple[Stage, ...]] = get_args(Stage)
+RequestStage = Literal["lag", "decode", "deal", "encode", "wait", "infer", "respond"]
+STAGES: Final[tuple[RequestStage, ...]] = get_args(RequestStage)
+"""lag: from the first bytes to the handler. decode: from arrival to a decoded request. deal: checks, defaults and
+objective queues. encode: features. wait: for the engine. infer: its run. respond: encoding and sending."""
 
 NO_MODEL: Final = "none"
 """Label of requests that ended before their model was known."""
@@ -22,7 +24,7 @@ NO_MODEL: Final = "none"
 Choice = Literal["plan", "sort", "bypass"]
 CHOICES: Final[tuple[Choice, ...]] = get_args(Choice)
 """Who made a list that is not degraded. plan: the model. sort: the model valued the sort's list higher than its own.
-bypass: nothing of what the model learnt is kept for what was asked, so it was not run and the sort decided."""
+bypass: nothing learnt is kept for the objectives asked for, so the sort decided without running the model."""
 
 ShadowOutcome = Literal["scored", "dropped", "skipped", "unfit", "unknown", "failed"]
 SHADOW_OUTCOMES: Final[tuple[ShadowOutcome, ...]] = get_args(ShadowOutcome)
@@ -30,7 +32,7 @@ SHADOW_OUTCOMES: Final[tuple[ShadowOutcome, ...]] = get_args(ShadowOutcome)
 chosen an item. unfit: no request for the shadow. unknown: the shadow is not live. failed: it broke."""
 
 SHADOW_DEPTHS: Final = (1, 3, 5, 10)
-"""How many of the first items are looked at for their overlap; what is past the end of the list is left out."""
+"""Numbers of first items whose overlap is measured; those past the end of the list are left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,22 +47,22 @@ class ListHealth:
 
 @dataclass(frozen=True, slots=True)
 class RequestRecord:
-    """One request, whatever became of it. Times are in seconds; `reason` is the slug of the problem, if any.
+    """One request, however it ended.
 
-    `choice` says who made the list, if it is not degraded; `degraded` why it is not the model's, and `would_degrade`
-    what it would have been, had deadlines been enforced. `ignored_headers` are wishes for a deadline that made no
-    sense.
+    Times are in seconds; `reason` is the slug of the problem, if any. `choice` is the maker of a list that is not
+    degraded; `degraded` the reason why it is not the model's, and `would_degrade` the reason there would have been, had
+    deadlines been enforced. `ignored_headers` are timeouts that cannot be read.
     """
 
     request_id: str
     trace_id: str | None
-    outcome: Outcome
+    outcome: RequestOutcome
     status: int
     seconds: float
     reason: str | None
     model: str
     version: str
-    stages: Mapping[Stage, float]
+    stages: Mapping[RequestStage, float]
     candidates: int
     batch_size: int
     health: ListHealth | None
@@ -72,7 +74,7 @@ class RequestRecord:
 
 @dataclass(frozen=True, slots=True)
 class ShadowRecord:
-    """One sampled request: the shadow's name and version and, if it was scored, how far its list agrees.
+    """One sampled request, and its list's agreement with the shadow's.
 
     `tau` is Kendall's τ-b, −1…1, and `overlap` the share of common items, 0…1, by the number of items looked at.
     """
@@ -84,42 +86,28 @@ class ShadowRecord:
     overlap: Mapping[int, float] = field(default_factory=dict)
 
 
-Observer = Callable[[RequestRecord], None]
+RequestObserver = Callable[[RequestRecord], None]
 
 
-@dataclass(slots=True)
-class Progress:
-    """What is known so far of a request in progress; becomes its record.
+class Stopwatch:
+    """Time the stages of one request, in seconds from its arrival."""
 
-    `health` is called when the answer is on its way: figures for the SRE are not worth the client's time.
-    `foreseen_wait` is how many seconds the model was expected to take when the request was ready for it.
-    """
+    __slots__ = ("_last", "arrival", "stages")
 
-    arrival: float
-    model: str = NO_MODEL
-    version: str = NO_MODEL
-    candidates: int = 0
-    batch_size: int = 0
-    health: Callable[[], ListHealth] | None = None
-    degraded: DegradedReason | None = None
-    would_degrade: DegradedReason | None = None
-    ignored_headers: tuple[str, ...] = ()
-    choice: Choice | None = None
-    foreseen_wait: float = 0.0
-    stages: dict[Stage, float] = field(default_factory=dict)
-    _last: float = 0.0
+    def __init__(self, arrival: float, lag: float) -> None:
+        self.arrival = arrival
+        self.stages: dict[RequestStage, float] = {"lag": lag}
+        self._last = arrival
 
-    def __post_init__(self) -> None:
-        self._last = self.arrival
-
-    def end(self, stage: Stage) -> None:
-        """The time since the last call (or arrival) went into `stage`."""
+    def lap(self, stage: RequestStage) -> None:
+        """Give `stage` the time since the last lap, or since arrival."""
         now = perf_counter()
         self.stages[stage] = now - self._last
         self._last = now
 
-    def skip(self) -> None:
-        """The time since the last call is accounted for already."""
+    def engine_ran(self, wait: float, infer: float) -> None:
+        """Give `wait` and `infer` the engine's own times, and begin the next lap."""
+        self.stages["wait"], self.stages["infer"] = wait, infer
         self._last = perf_counter()
 
     @property

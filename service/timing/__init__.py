@@ -1,0 +1,1 @@
+"""Decide which requests come in, and by when each must be answered."""

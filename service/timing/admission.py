@@ -1,11 +1,11 @@
-"""Who gets in: a hard cap on requests in progress, and shedding by queue delay before a body is even read.
+"""Admit or refuse requests, by a hard cap and by queue delay.
 
-Whether to shed is CoDel's judgement (Nichols and Jacobson, 2012): a short queue that empties again is a burst, and the
-ladder deals with it; a queue whose *shortest* delay over a whole interval stays above a target will not go away by
-itself. How many may be in progress then is found as TCP finds its window (Chiu and Jain, 1989): each request that the
-model answered in time adds a little, one that came too late takes a share away. Refusing costs next to nothing, so the
-rest of the machine goes into lists of full quality. Used from the event loop only; times are in seconds on
-`perf_counter`'s clock.
+Whether to shed follows CoDel (Nichols and Jacobson, 2012): a short queue that empties again is a burst, which the
+deadlines deal with; a queue whose *shortest* delay over a whole interval stays above a target will not go away by
+itself. How many requests may be in progress then is found as TCP finds its window (Chiu and Jain, 1989): each request
+that the model answered in time adds a little, one that came too late takes a share away. Refusing costs next to
+nothing, so the rest of the machine goes into lists of full quality. Used from the event loop only; times are in seconds
+on `perf_counter`'s clock.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Final, Literal
 
-Refusal = Literal["overloaded", "shed"]
-"""overloaded: the hard cap; shed: by queue delay."""
+RefusalReason = Literal["overloaded", "shed"]
+"""overloaded: the hard cap is reached; shed: a queue stands and the window is full."""
 
-# A queue that was standing counts as gone only after so many intervals below the target, lest shedding flicker.
+# A queue that stood counts as gone only after so many calm intervals in a row, so that shedding does not flicker.
 _CALM_INTERVALS: Final = 3
-# One step up takes five times as many answers in time as may be in progress: a step too far costs late lists.
+# One step up takes five times as many answers in time as may be in progress, since a step too far costs late lists.
 _GROWTH: Final = 0.2
 _CUT: Final = 0.85
 _SMALLEST: Final = 2.0  # One in the engine, and one on its way there or back.
@@ -27,7 +27,7 @@ _SMALLEST: Final = 2.0  # One in the engine, and one on its way there or back.
 
 @dataclass(frozen=True, kw_only=True)
 class AdmissionOptions:
-    """`limit` is the hard cap. `enforce` off: nothing is shed."""
+    """Set the hard cap (`limit`); with `enforce` off nothing is shed."""
 
     limit: int
     target_seconds: float = 0.005
@@ -37,14 +37,17 @@ class AdmissionOptions:
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """One request in progress: how many were when it came in, itself included, and after how many cuts that was."""
+    """One request in progress: the number in progress, and of cuts, as it came in."""
 
     in_flight: int
     cuts: int
 
 
 class QueueDelay:
-    """CoDel's judgement: is there a standing queue? The shortest delay of every interval decides."""
+    """Judge whether a queue stands, by the shortest delay of every interval (CoDel).
+
+    An interval is judged by the first event after its end; `standing` only looks, and changes nothing.
+    """
 
     def __init__(self, *, target_seconds: float, interval_seconds: float) -> None:
         self._target = target_seconds
@@ -55,34 +58,39 @@ class QueueDelay:
         self._calm = _CALM_INTERVALS
 
     def note(self, seconds: float, now: float) -> None:
-        """A request has waited so long for its turn."""
-        self._turn(now)
+        """Count a request that has waited for `seconds`."""
+        self._begin_interval(now)
         self._shortest = seconds if self._shortest is None else min(self._shortest, seconds)
 
     def shed(self, now: float) -> None:
-        """A request was refused; but for that, the queue would stand in this interval."""
-        self._turn(now)
+        """Count a refusal; but for that, the queue would stand in this interval."""
+        self._begin_interval(now)
         self._shed = True
 
     def standing(self, now: float) -> bool:
-        """Has every request of some recent interval waited for longer than the target?"""
-        self._turn(now)
-        return self._calm < _CALM_INTERVALS
+        """Tell whether every request of some recent interval has waited for longer than the target."""
+        return self._calm_intervals(now) < _CALM_INTERVALS
 
-    def _turn(self, now: float) -> None:
+    def _begin_interval(self, now: float) -> None:
+        """Judge the interval and begin the next, if its end has passed."""
+        if now >= self._ends:
+            self._calm = self._calm_intervals(now)
+            self._shortest, self._shed = None, False
+            self._ends = now + self._interval
+
+    def _calm_intervals(self, now: float) -> int:
+        """Count the calm intervals in a row up to `now`."""
         if now < self._ends:
-            return
+            return self._calm
+        # The interval that has ended, and those since then in which nobody came. The latter are calm in any case.
         passed = 1 + int((now - self._ends) / self._interval) if self._ends else 1
         if self._shed or (self._shortest is not None and self._shortest > self._target):
-            self._calm = passed - 1  # Intervals without a single request since then are calm ones.
-        else:
-            self._calm += passed
-        self._shortest, self._shed = None, False
-        self._ends = now + self._interval
+            return passed - 1
+        return self._calm + passed
 
 
-class Window:
-    """How many requests may be in progress so that the model answers them in time: additive up, multiplicative down."""
+class AdmissionWindow:
+    """Find how many requests the model answers in time at once (AIMD)."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -90,55 +98,60 @@ class Window:
         self.cuts = 0
 
     def ended(self, ticket: Ticket, *, late: bool) -> None:
-        """A request has ended. Only one of those that came in after a cut can lead to the next."""
+        """Learn from a request; only one that came in after a cut causes another."""
         if not late:
-            if ticket.in_flight > self.size - 1:  # Else it says nothing of what more would do.
+            # With room to spare in the window, an answer in time does not tell whether a larger one would do.
+            if ticket.in_flight > self.size - 1:
                 self.size = min(self._most, self.size + _GROWTH / self.size)
-        elif ticket.cuts == self.cuts and ticket.in_flight < self.size + 1:  # Else it came in beside the window.
+        # A request beyond the window does not count: it was admitted before the queue stood, or is only observed.
+        elif ticket.cuts == self.cuts and ticket.in_flight < self.size + 1:
             self.size = max(_SMALLEST, _CUT * min(self.size, ticket.in_flight))
             self.cuts += 1
 
 
 class Admission:
-    """Counts who is in, and judges who may come in."""
+    """Count the requests in progress, and admit or refuse the next."""
 
     def __init__(self, options: AdmissionOptions) -> None:
         self._options = options
         self._delay = QueueDelay(target_seconds=options.target_seconds, interval_seconds=options.interval_seconds)
-        self._window = Window(options.limit)
+        self._window = AdmissionWindow(options.limit)
         self.in_flight = 0
 
     @property
     def overloaded(self) -> bool:
-        """Does a queue stand?"""
+        """Tell whether a queue stands."""
         return self._delay.standing(perf_counter())
 
-    def refusal(self) -> Refusal | None:
-        """Why the next request may not come in; None: it may. An idle service lets everybody in."""
+    def admit(self) -> Ticket | RefusalReason:
+        """Admit the next request, or say why it is refused. An idle service admits everybody.
+
+        Every ticket is paired with one call of `leave`.
+        """
         if self.in_flight >= self._options.limit:
             return "overloaded"
         if self._options.enforce and self.would_shed():
             self._delay.shed(perf_counter())
             return "shed"
-        return None
+        return self.enter()
 
     def would_shed(self) -> bool:
-        """Is there a standing queue, and are already as many in progress as can be answered in time?"""
+        """Tell whether a queue stands and the window is full."""
         return bool(self.in_flight) and self.overloaded and self.in_flight + 1 > self._window.size
 
     def enter(self) -> Ticket:
-        """One more is in progress. Every call is paired with `leave`."""
+        """Admit a request in any case."""
         self.in_flight += 1
         return Ticket(self.in_flight, self._window.cuts)
 
     def leave(self) -> None:
-        """One has ended."""
+        """Count one request in progress less."""
         self.in_flight -= 1
 
     def waited(self, seconds: float) -> None:
-        """A request has waited so long for its turn, or would have."""
+        """Learn from a request that has waited so long, or would have."""
         self._delay.note(seconds, perf_counter())
 
     def ended(self, ticket: Ticket, *, late: bool) -> None:
-        """A request that had the whole budget has its list: the model's in time, or too `late` for that."""
+        """Learn from a list with the whole budget: the model's was in time, or `late`."""
         self._window.ended(ticket, late=late)

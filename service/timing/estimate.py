@@ -1,6 +1,6 @@
-"""How long will it take? A live fit of time against amount, T(n) = a + b·n; older observations count ever less.
+"""Fit time against amount live, T(n) = a + b·n, forgetting older observations.
 
-Used for a run of the engine over n requests and for a request that finds n in progress. Knows nothing about either.
+Used for a run of the engine over n requests.
 """
 
 from __future__ import annotations
@@ -8,13 +8,13 @@ from __future__ import annotations
 from typing import Final
 
 _MEMORY: Final = 0.98
-# One observation counts at most so many times what was expected: a single hiccup must not look like the new normal,
+# One observation counts as at most so many times the prediction: a single hiccup must not look like the new normal,
 # and a lasting one still gets through within a few observations.
 _OUTLIER: Final = 3.0
 _SAME_AMOUNT: Final = 1e-3
-# So many mean deviations above the mean lie about 99 of 100 observations.
+# About 99 of 100 observations lie below the mean plus so many mean deviations.
 _DEVIATIONS: Final = 3.0
-# Where only one amount has been seen nothing tells a from b; half of the time is then taken as fixed.
+# Where only one amount has been seen, a and b cannot be told apart; half of the time is then taken as fixed.
 _FIXED_SHARE: Final = 0.5
 
 
@@ -46,7 +46,7 @@ class LiveFit:
         self._nt += share * (dn * (seconds - self._mean_t) - self._nt)
 
     def predict(self, n: int) -> float:
-        """Seconds that `n` will take; 0 before the first observation."""
+        """Predict the seconds that `n` will take; 0 before the first observation."""
         if not self._weight:
             return 0.0
         if self._nn > _SAME_AMOUNT:
@@ -56,5 +56,5 @@ class LiveFit:
         return max(0.0, self._mean_t + slope * (n - self._mean_n))
 
     def bound(self, n: int) -> float:
-        """Seconds that about 99 of 100 times of `n` stay below; 0 before the first observation."""
+        """Return a bound for 99 of 100 times of `n`; 0 without observations."""
         return self.predict(n) + _DEVIATIONS * self.deviation

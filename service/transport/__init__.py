@@ -1,0 +1,1 @@
+"""Move bytes between sockets and the app: connections, HTTP, ASGI, keys, traces."""

@@ -1,11 +1,10 @@
-"""ASGI by hand for the hot path: headers in, body in under a limit and a deadline, bytes out."""
+"""Read and write ASGI messages by hand, for the hot path."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import secrets
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Final
@@ -14,50 +13,26 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from service.contract.problems import BODY_TOO_LARGE, REQUEST_TIMEOUT, UNSUPPORTED_MEDIA_TYPE, Problem
+from service.transport.presence import PRESENCE_KEY, Presence
 from service.transport.tracing import Trace, parse_traceparent
 
 ARRIVAL_KEY: Final = "listwright.arrival"
 """Scope key under which `protocol.py` leaves the time at which the request's first bytes were read."""
 
-PRESENCE_KEY: Final = "listwright.presence"
-"""Scope key under which `protocol.py` leaves the connection's `Presence`."""
-
 TICKET_KEY: Final = "listwright.ticket"
 """Scope key of a request that counts as one in progress; see `admission.py`."""
 
 _LONGEST_ID: Final = 128
-# How much of a refused body is read on, as a multiple of the limit: a client that still sends sees no answer.
+# A refused body is read up to so many times the limit: a client that is still sending sees no answer.
 _LINGER: Final = 4
-
-
-class Presence:
-    """Is the client still there? Whoever waits on its behalf is told when it leaves."""
-
-    __slots__ = ("_on_leave",)
-
-    def __init__(self) -> None:
-        self._on_leave: Callable[[], None] | None = None
-
-    @contextlib.contextmanager
-    def calling(self, on_leave: Callable[[], None]) -> Iterator[None]:
-        """Call `on_leave` if the client leaves meanwhile. One at a time: a connection serves its requests in turn."""
-        self._on_leave = on_leave
-        try:
-            yield
-        finally:
-            self._on_leave = None
-
-    def leave(self) -> None:
-        """The client has gone."""
-        if self._on_leave is not None:
-            self._on_leave()
 
 
 @dataclass(slots=True)
 class Call:
-    """What is known of a request before its body is read. `request_id` changes if the body has one.
+    """Facts of a request before its body is read.
 
-    `lag` is how long the event loop took from the request's first bytes to its handler, in seconds.
+    `request_id` changes if the body has one. `lag` is how long the event loop took from the request's first bytes to
+    its handler, in seconds.
     """
 
     headers: dict[bytes, bytes]
@@ -68,13 +43,13 @@ class Call:
     presence: Presence | None
 
     def header(self, name: bytes) -> str | None:
-        """A header's value, or None."""
+        """Return a header's value, or None."""
         value = self.headers.get(name)
         return None if value is None else value.decode("latin-1")
 
 
 def read_call(scope: Scope) -> Call:
-    """Headers, arrival, request id (`x-request-id`, or a new one) and trace."""
+    """Read headers, arrival, trace and request id (`x-request-id`, or a new one)."""
     now = perf_counter()
     arrival = scope.get(ARRIVAL_KEY) or now
     call = Call(dict(scope["headers"]), arrival, now - arrival, "", None, scope.get(PRESENCE_KEY))
@@ -85,7 +60,7 @@ def read_call(scope: Scope) -> Call:
 
 
 def is_header_safe(text: str) -> bool:
-    """May `text` be echoed in a header?"""
+    """Tell whether `text` may be echoed in a header."""
     return 0 < len(text) <= _LONGEST_ID and text.isascii() and text.isprintable()
 
 
@@ -103,9 +78,9 @@ def check_media_type(call: Call) -> None:
 
 
 async def read_body(call: Call, receive: Receive, *, limit: int, seconds: float) -> bytes:
-    """The whole body. Raises `Problem` (413, 408), or `ClientDisconnect`."""
+    """Read the whole body. Raises `Problem` (413, 408), or `ClientDisconnect`."""
     declared = call.header(b"content-length")
-    length = int(declared) if declared is not None else 0  # The HTTP parser has refused what is no number.
+    length = int(declared) if declared is not None else 0  # The HTTP parser refuses anything but digits.
     waits_for_go_ahead = call.headers.get(b"expect") is not None
     if length > limit and (waits_for_go_ahead or length > _LINGER * limit):
         raise _too_large(limit, close=True)
@@ -146,7 +121,7 @@ def _too_large(limit: int, *, close: bool) -> Problem:
 async def send_bytes(
     send: Send, status: int, body: bytes, media_type: bytes, headers: Iterable[tuple[bytes, bytes]]
 ) -> None:
-    """One complete response."""
+    """Send one complete response."""
     start = [(b"content-type", media_type), (b"content-length", b"%d" % len(body)), *headers]
     await send({"type": "http.response.start", "status": status, "headers": start})
     await send({"type": "http.response.body", "body": body})

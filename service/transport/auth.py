@@ -1,4 +1,7 @@
-"""API keys: `Authorization: Bearer KEY`, compared in constant time. No keys set: everyone may."""
+"""Check API keys in constant time: `Authorization: Bearer KEY`.
+
+Without keys in the settings, everyone may use the service.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ _SCHEME: Final = "bearer"
 
 
 class ApiKeys:
-    """The keys that open the service."""
+    """Keys that open the service."""
 
     def __init__(self, keys: Sequence[SecretStr]) -> None:
         self._keys = [key.get_secret_value().encode() for key in keys]

@@ -1,4 +1,4 @@
-"""The queue of connections that the kernel has made and nobody has accepted yet: how to empty it for good.
+"""Empty the queue of connections that the kernel has made and nobody has accepted.
 
 Between finding it empty and closing the socket another client may connect, and its request would be lost. So Linux is
 told first to make no more connections. Knows nothing about event loops.
@@ -25,10 +25,11 @@ _DROP_SYN: Final = (
 
 
 def stop_connecting(sock: socket.socket) -> None:
-    """From now on no connection comes into being on the listening `sock`, in whichever process it is open.
+    """Let the kernel make no more connections on the listening `sock`.
 
-    A client that tries meanwhile tries again after a second, and is refused then if the socket has been closed. Where
-    the system has no such filters nothing happens, and a client may connect in the instant before the closing.
+    That holds in every process in which it is open. A client that tries meanwhile tries again after a second, and is
+    refused then if the socket has been closed. Where the system has no such filters nothing happens, and a client may
+    connect in the instant before the closing.
     """
     if sys.platform != "linux":
         return
@@ -39,7 +40,7 @@ def stop_connecting(sock: socket.socket) -> None:
 
 
 def take_all(sock: socket.socket, most: int) -> list[socket.socket]:
-    """Accept what waits, at most so many; never waits itself."""
+    """Accept the connections that wait, at most `most`, without waiting."""
     taken: list[socket.socket] = []
     with socket.socket(fileno=os.dup(sock.fileno())) as backlog, contextlib.suppress(BlockingIOError):
         backlog.setblocking(False)

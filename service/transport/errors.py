@@ -1,4 +1,4 @@
-"""Turns every error of an app's ordinary routes into a problem document."""
+"""Turn every error of an app's ordinary routes into a problem document."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from service.contract.problems import (
     METHOD_NOT_ALLOWED,
     NOT_FOUND,
     FieldError,
-    Kind,
     Problem,
+    ProblemKind,
 )
 from service.transport.asgi import is_header_safe
 
 _log = logging.getLogger(__name__)
-_BY_STATUS: Final[dict[int, Kind]] = {400: MALFORMED_JSON, 404: NOT_FOUND, 405: METHOD_NOT_ALLOWED}
+_BY_STATUS: Final[dict[int, ProblemKind]] = {400: MALFORMED_JSON, 404: NOT_FOUND, 405: METHOD_NOT_ALLOWED}
 
 
 def install_error_handlers(app: FastAPI) -> None:
-    """Make `app` answer RFC 9457 problems, whatever goes wrong."""
+    """Make `app` answer every error with an RFC 9457 problem."""
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _validation)
@@ -38,7 +38,7 @@ def install_error_handlers(app: FastAPI) -> None:
 
 
 def problem_response(problem: Problem, request_id: str) -> Response:
-    """A Starlette response that carries `problem`."""
+    """Make a Starlette response that carries `problem`."""
     headers = {**problem.headers, "x-request-id": request_id}
     body = msgspec.json.encode(problem.document(request_id))
     return Response(body, problem.kind.status, headers, MEDIA_TYPE)

@@ -1,8 +1,7 @@
-"""One listening socket and its connections: uvicorn's server, with a way out that loses no request.
+"""Serve one listening socket with uvicorn, and stop without losing a request.
 
-Stopping takes in who has connected already, lets every connection end with the answer that it owes, and closes a
-kept-alive one only once it has been silent for a while and nothing unread lies in its socket. Knows nothing about
-signals or what the app does.
+Stopping takes in the clients that have connected already, lets every connection end with the answer that it owes, and
+closes a kept-alive one only once it has been silent for a while and nothing unread lies in its socket.
 """
 
 from __future__ import annotations
@@ -17,10 +16,10 @@ from typing import Final, cast
 import uvicorn
 from fastapi import FastAPI
 
-from service.contract.openapi import PATH, DocumentedApp
+from models.contract.serving import RERANK_PATH
 from service.settings import Settings
 from service.transport.backlog import stop_connecting, take_all
-from service.transport.protocol import TimedProtocol
+from service.transport.protocol import Shed, TimedProtocol
 
 BACKLOG: Final = 2048
 _KEEP_ALIVE_SECONDS: Final = 75
@@ -28,17 +27,20 @@ _LOOK_SECONDS: Final = 0.02
 
 
 class Listener(uvicorn.Server):
-    """A uvicorn server that leaves signals alone: the process has two of them and one way to stop.
+    """A uvicorn server that leaves signals alone.
 
-    `shared`: other processes accept from the same socket, and may go on doing so.
+    The process has two of them and one way to stop. `shed` may refuse a request to `/v1/rerank` unread. `shared`: other
+    processes accept from the same socket, and may go on doing so.
     """
 
-    def __init__(self, app: FastAPI, settings: Settings, sock: socket.socket, *, shared: bool = False) -> None:
+    def __init__(
+        self, app: FastAPI, settings: Settings, sock: socket.socket, *, shed: Shed | None = None, shared: bool = False
+    ) -> None:
         self._protocol = functools.partial(
             TimedProtocol,
             head_seconds=settings.read_timeout_seconds,
-            shed=app.shed if isinstance(app, DocumentedApp) else None,
-            shed_path=PATH.encode(),
+            shed=shed,
+            shed_path=RERANK_PATH.encode(),
         )
         super().__init__(
             uvicorn.Config(
@@ -70,7 +72,7 @@ class Listener(uvicorn.Server):
         await self.serve(sockets=[self._socket])
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop listening and drain, for at most the drain limit; what is left then is cut off."""
+        """Stop listening and drain; cut off the rest after the drain limit."""
         loop = asyncio.get_running_loop()
         limit = loop.time() + self._drain_seconds
         await self._stop_listening()
@@ -86,10 +88,10 @@ class Listener(uvicorn.Server):
         return [cast(TimedProtocol, connection) for connection in self.server_state.connections]
 
     async def _stop_listening(self) -> None:
-        """Accept no more; connections that the kernel has made meanwhile are clients with a request on its way.
+        """Accept no more, but take in the connections made meanwhile.
 
-        Nothing else runs until the socket is closed: whoever was answered meanwhile could connect again, and under load
-        there would be no end to it.
+        Those are clients with a request on its way. Nothing else runs until the socket is closed: whoever was answered
+        meanwhile could connect again, and under load there would be no end to it.
         """
         if not self._shared:
             stop_connecting(self._socket)

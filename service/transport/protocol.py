@@ -1,8 +1,8 @@
-"""uvicorn's HTTP protocol with five things added.
+"""Extend uvicorn's HTTP protocol: arrival times, header timeouts, early refusals, draining.
 
-Arrival is stamped as bytes are read; slow headers time out; what is not HTTP gets a problem document; whoever waits for
-a client hears when it leaves; a request can be refused as soon as its headers are there, and then its body is read past
-and no task is ever made for it. Once it drains, a connection ends with the answer that it owes.
+Arrival is stamped as bytes are read; slow headers time out; bytes that are not HTTP get a problem document; work in
+progress hears when its client leaves; a request can be refused as soon as its headers are there, and then its body is
+read past and no task is ever made for it. Once it drains, a connection ends with the answer that it owes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from service.contract.problems import MALFORMED_HTTP, MEDIA_TYPE, Problem
-from service.transport.asgi import ARRIVAL_KEY, PRESENCE_KEY, Presence
+from service.transport.asgi import ARRIVAL_KEY
+from service.transport.presence import PRESENCE_KEY, Presence
 
 Refusal = tuple[int, Sequence[tuple[bytes, bytes]], bytes]
 """Status, headers and body."""
@@ -31,12 +32,12 @@ Refusal = tuple[int, Sequence[tuple[bytes, bytes]], bytes]
 Shed = Callable[[dict[str, Any]], Refusal | None]
 """Judges a request to `shed_path` by its scope; None: it may come in."""
 
-_UNREAD_SECONDS: Final = 0.1  # By then the event loop has read what had come when a timer ended.
+_UNREAD_SECONDS: Final = 0.1  # By then the event loop has read all bytes that had come when a timer ended.
 _STATUS_LINES: Final = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
 
 
 class TimedProtocol(HttpToolsProtocol):
-    """One connection. A timer runs only while a request's headers are incomplete, so usually there is none."""
+    """One connection, with a timer while a request's headers are incomplete."""
 
     def __init__(
         self,
@@ -63,20 +64,20 @@ class TimedProtocol(HttpToolsProtocol):
         self._awaits_head = True
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """A client that connects must send a request in time."""
+        """Give a new client limited time to send a request."""
         super().connection_made(transport)
         self._last_heard = perf_counter()
         self._start_timer()
 
     def data_received(self, data: bytes) -> None:
-        """Bytes came; if they end within the headers, the rest must come in time."""
+        """Give a client whose bytes end within the headers limited time for the rest."""
         self._last_heard = perf_counter()
         super().data_received(data)
         if self._awaits_head and self._head_timer is None and not self.transport.is_closing():
             self._start_timer()
 
     def on_message_begin(self) -> None:
-        """The first bytes of a request."""
+        """Stamp the arrival of a request."""
         super().on_message_begin()
         self._awaits_head = True
         scope = cast("dict[str, Any]", self.scope)
@@ -84,7 +85,7 @@ class TimedProtocol(HttpToolsProtocol):
         scope[PRESENCE_KEY] = self._presence
 
     def on_headers_complete(self) -> None:
-        """The headers are there."""
+        """Refuse the request unread, or let uvicorn begin with it."""
         self._awaits_head = False
         self._stop_timer()
         refusal = self._judge()
@@ -101,12 +102,12 @@ class TimedProtocol(HttpToolsProtocol):
             self._end_with_latest()
 
     def on_body(self, body: bytes) -> None:
-        """A part of a body; that of a refused request is of no interest."""
+        """Pass on a part of a body, unless its request was refused."""
         if not self._refused:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """The request is whole."""
+        """End the request; after a refusal, go on to the next or close."""
         if not self._refused:
             super().on_message_complete()
             return
@@ -118,23 +119,23 @@ class TimedProtocol(HttpToolsProtocol):
             self.on_response_complete()
 
     def drain(self) -> None:
-        """Answer what has been asked, and close the connection with that answer instead of keeping it."""
+        """Answer the requests that have come, and close with the last answer."""
         self._draining = True
         if self.cycle is not None and not self.cycle.response_complete:
             self._end_with_latest()
 
     def close_if_idle(self, quiet_seconds: float) -> None:
-        """Close a draining connection on which nothing is asked and nothing has come for a while."""
+        """Close a draining connection without requests that has been silent for a while."""
         busy = self._refused or (self.cycle is not None and not self.cycle.response_complete)
         if not busy and perf_counter() - self._last_heard >= quiet_seconds:
             _close_if_silent(self.transport)
 
     def timeout_keep_alive_handler(self) -> None:
-        """Nothing has been asked for a long time, as far as has been read."""
+        """Close a connection without requests, unless one has come unread."""
         _close_if_silent(self.transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The client has gone."""
+        """Tell all work in progress that the client has gone."""
         self._stop_timer()
         for cycle in self._earlier:  # uvicorn tells the latest only, which need not be the one that is being answered.
             cycle.disconnected = True
@@ -143,7 +144,7 @@ class TimedProtocol(HttpToolsProtocol):
         self._presence.leave()
 
     def send_400_response(self, msg: str) -> None:
-        """Answer bytes that are not HTTP, and close; those of a refused body have their answer already."""
+        """Answer bytes that are not HTTP, unless their request is refused, and close."""
         if self._refused:
             self.transport.close()
             return
@@ -153,17 +154,17 @@ class TimedProtocol(HttpToolsProtocol):
         self.transport.close()
 
     def _end_with_latest(self) -> None:
-        """Close with the answer to the latest request, and no more with that to one before it in the pipeline."""
+        """Close with the answer to the latest request in the pipeline."""
         if self._last is self.cycle:
             return
         if self._last is not None and not self._last.response_started:
             self._last.keep_alive = True
-        # A client that wants to close itself sends nothing more, and what it sends all the same is not answered.
+        # A client that asked to close sends nothing more; anything that it does send is not answered.
         self._last = self.cycle if self.cycle.keep_alive else None
         self.cycle.keep_alive = False
 
     def _judge(self) -> Refusal | None:
-        """A refusal, if the request is one that may be refused and no earlier one on this connection is unanswered."""
+        """Ask for a refusal, unless an earlier request on this connection is unanswered."""
         if self._shed is None or self.parser.get_method() != b"POST" or self.url != self._shed_path:
             return None
         if self.cycle is not None and not self.cycle.response_complete:
@@ -172,21 +173,21 @@ class TimedProtocol(HttpToolsProtocol):
 
     def _refuse(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> None:
         self._refused = True
-        # Who waits to be told to go ahead need not send the body now, so what came next could be either.
+        # A client that waits for `100 Continue` may now send the body or not, so the next bytes could be either.
         last = self._draining or self.expect_100_continue or not self.parser.should_keep_alive()
         lines = b"".join(b"%b: %b\r\n" % header for header in headers) + (b"connection: close\r\n" if last else b"")
         head = b"%bcontent-length: %d\r\n%b\r\n" % (_STATUS_LINES[status], len(body), lines)
         self.transport.write(head + body)
         if last:
             self.transport.write_eof()
-        # The body is still read, or closing would throw the answer away with it; but not for ever.
+        # Read the body still, or closing would lose the answer with it; but only for a limited time.
         self._start_timer()
 
     def _start_timer(self) -> None:
         self._head_timer = self.loop.call_later(self._head_seconds, self._time_out)
 
     def _time_out(self) -> None:
-        """Close, but an event loop that is late itself first reads what came in time."""
+        """Close, but let a late event loop first read bytes that came in time."""
         if not _close_if_silent(self.transport):
             self._head_timer = self.loop.call_later(_UNREAD_SECONDS, self.transport.close)
 
@@ -197,9 +198,10 @@ class TimedProtocol(HttpToolsProtocol):
 
 
 def _close_if_silent(transport: asyncio.Transport) -> bool:
-    """Close, unless something has come that the event loop has not read yet; closing then would lose it.
+    """Close, unless something has come that has not been read yet.
 
-    The client hears of it at once and not when the loop gets round to it, or it would go on sending meanwhile.
+    Closing then would lose it. The client hears of it at once and not when the loop gets round to it, or it would go on
+    sending meanwhile.
     """
     number = -1 if transport.is_closing() else transport.get_extra_info("socket").fileno()
     if number >= 0:

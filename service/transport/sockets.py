@@ -1,7 +1,4 @@
-"""A process at its edges: the sockets that it binds, the signals that it hears, the line that it prints at start.
-
-Knows nothing about what is served.
-"""
+"""Bind sockets, hear signals, and print the line with the ports."""
 
 from __future__ import annotations
 
@@ -21,13 +18,13 @@ from service.transport.listener import BACKLOG
 
 @dataclass(frozen=True)
 class Sockets:
-    """The two that the service listens on, bound."""
+    """The two sockets that the service listens on, bound."""
 
     public: socket.socket
     admin: socket.socket
 
     def announce(self) -> None:
-        """One JSON line on stdout with the ports in use, for whoever started the process with port 0."""
+        """Print one JSON line with the ports in use."""
         host, port = self.public.getsockname()[:2]
         admin_host, admin_port = self.admin.getsockname()[:2]
         line = {"event": "listening", "host": host, "port": port, "admin_host": admin_host, "admin_port": admin_port}
@@ -35,7 +32,7 @@ class Sockets:
 
 
 def bind_sockets(settings: Settings) -> Sockets:
-    """Bind both. Raises `SettingsError` naming the setting."""
+    """Bind both sockets. Raises `SettingsError` naming the setting."""
     public = _bind("port", settings.host, settings.port)
     return Sockets(public, _bind("admin_port", settings.admin_host, _admin_port(settings)))
 
@@ -47,7 +44,7 @@ def _admin_port(settings: Settings) -> int:
 
 
 def _bind(name: str, host: str, port: int) -> socket.socket:
-    """A bound socket. Raises `SettingsError` naming the setting."""
+    """Bind a socket. Raises `SettingsError` naming the setting."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         return socket.create_server(address[:2], family=family, backlog=BACKLOG)
@@ -56,7 +53,7 @@ def _bind(name: str, host: str, port: int) -> socket.socket:
 
 
 def stop_event() -> asyncio.Event:
-    """Set by SIGTERM and SIGINT."""
+    """Make an event that SIGTERM and SIGINT set."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -66,7 +63,7 @@ def stop_event() -> asyncio.Event:
 
 @contextlib.contextmanager
 def on_hangup(reload: Callable[[], object]) -> Iterator[None]:
-    """SIGHUP means: look for new bundles."""
+    """Call `reload` on SIGHUP."""
     if sys.platform == "win32":
         yield
         return
@@ -81,7 +78,7 @@ def on_hangup(reload: Callable[[], object]) -> Iterator[None]:
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """The event loop to run on: uvloop's where there is one."""
+    """Return the factory of the event loop: uvloop's where there is one."""
     if sys.platform == "win32":
         return None
     import uvloop

@@ -1,4 +1,4 @@
-"""W3C Trace Context: the trace a request belongs to. https://www.w3.org/TR/trace-context/"""
+"""Read and write W3C Trace Context (https://www.w3.org/TR/trace-context/)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _TRACEPARENT: Final = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-(
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """The caller's trace and our own span in it."""
+    """The caller's trace and a span of our own in it."""
 
     trace_id: str
     span_id: str
@@ -20,12 +20,12 @@ class Trace:
 
     @property
     def header(self) -> str:
-        """`traceparent` for the response."""
+        """Value of `traceparent` for the response."""
         return f"00-{self.trace_id}-{self.span_id}-{self.flags}"
 
 
 def parse_traceparent(header: str | None) -> Trace | None:
-    """The trace of a request, with a new span; None where there is no header or the standard says to ignore it."""
+    """Read the trace, with a new span; None if the standard ignores the header."""
     found = _TRACEPARENT.fullmatch(header) if header else None
     if found is None:
         return None

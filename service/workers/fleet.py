@@ -1,7 +1,7 @@
-"""All workers as one: what is live is live in each of them, and changes in all or in none.
+"""Change all workers as one: a version is live in all or none.
 
-A switch has two phases. Every worker loads, checks and warms the bundle aside; only when all have, all are told to let
-it serve. Knows nothing about how workers are started, or started again.
+A switch has two phases. Every worker loads, checks and warms the bundle aside; only when all have done so, all are told
+to let it serve.
 """
 
 from __future__ import annotations
@@ -18,20 +18,8 @@ from service.bundles.model import BundleError
 from service.contract.problems import BUNDLE_REFUSED, CONFLICT, NOT_READY, Problem, unavailable
 from service.settings import Settings
 from service.status import Models, ModelStatus
+from service.workers import messages
 from service.workers.handle import WorkerGone, WorkerProcess
-from service.workers.messages import (
-    Abort,
-    Commit,
-    Count,
-    Described,
-    Done,
-    Fail,
-    Listen,
-    Loaded,
-    Prepare,
-    Prepared,
-    Status,
-)
 
 _log = logging.getLogger(__name__)
 _ANSWER_SECONDS: Final = 10.0
@@ -39,7 +27,7 @@ _ANSWER_SECONDS: Final = 10.0
 
 
 class Fleet:
-    """The workers that take requests, and what they have in common. Used from the event loop only."""
+    """Hold the workers that take requests. Used from the event loop only."""
 
     def __init__(self, settings: Settings) -> None:
         self._catalogue = Catalogue(settings.bundles)
@@ -55,41 +43,41 @@ class Fleet:
 
     @property
     def manned(self) -> bool:
-        """Does any worker take requests?"""
+        """Tell whether any worker takes requests."""
         return bool(self._workers)
 
     async def add(self, worker: WorkerProcess) -> None:
-        """A worker of the start: it listens at once, and says that it is not ready until all is loaded."""
-        worker.tell(Listen())
+        """Let a worker of the start listen at once, though it is not ready."""
+        worker.tell(messages.Listen())
         self._enlist(worker)
 
     async def join(self, worker: WorkerProcess) -> None:
-        """A later worker: it loads what is live now, and only then takes requests.
+        """Add a later worker, once it has loaded the live versions.
 
-        Raises `WorkerGone`; `BundleError` if what is live is on the disk no more; `RuntimeError` if the worker fails.
+        Raises `WorkerGone`; `BundleError` if a live version is no longer on disk; `RuntimeError` if the worker fails.
         """
         async with self._lock:
             for (name, version), files in self._live.items():
                 number = next(self._switches)
-                if (await worker.ask(Prepare(number, name, version), Prepared)).files != files:
+                if (await worker.ask(messages.Prepare(number, name, version), messages.Prepared)).files != files:
                     raise BundleError(f"{name}/{version}: its files have changed since it went live")
-                await worker.ask(Commit(number), Described)
+                await worker.ask(messages.Commit(number), messages.Described)
             for name, reason in self._failures.items():
-                await worker.ask(Fail(name, reason), Done)
+                await worker.ask(messages.Fail(name, reason), messages.Done)
             if self._loaded.is_set():
-                await worker.ask(Loaded(), Done)
-            await worker.ask(Listen(), Done)
+                await worker.ask(messages.Loaded(), messages.Done)
+            await worker.ask(messages.Listen(), messages.Done)
             self._enlist(worker)
 
     def remove(self, worker: WorkerProcess) -> None:
-        """It has ended."""
+        """Remove a worker that has ended."""
         if worker in self._workers:
             self._workers.remove(worker)
         if not self._workers:
             self._manned.clear()
 
     async def load_all(self) -> None:
-        """Load the newest versions of every name into all workers; what fails is logged, and they are not ready."""
+        """Load the newest versions of every name into all workers; log failures."""
         waiting = self._catalogue.newest(self._keep_versions)
         while waiting:
             await self._manned.wait()
@@ -98,10 +86,10 @@ class Fleet:
         async with self._lock:
             self._loaded.set()
             for worker in self._workers:
-                worker.tell(Loaded())
+                worker.tell(messages.Loaded())
 
     async def _load(self, bundles: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-        """Load these; what is left when a worker ends meanwhile is returned, for its replacement comes first."""
+        """Load these; if a worker ends meanwhile, return the rest for later."""
         for i, (name, version) in enumerate(bundles):
             try:
                 await self._switch(name, version)
@@ -111,15 +99,16 @@ class Fleet:
                 _log.error("bundle %s was not loaded: %s", name, error)
                 self._failures[name] = str(error)
                 for worker in self._workers:
-                    worker.tell(Fail(name, str(error)))
+                    worker.tell(messages.Fail(name, str(error)))
         return []
 
     async def models(self) -> Models:
-        """What is live, as one of the workers has it. Raises `Problem` (503) when none answers."""
+        """Describe the live models. Raises `Problem` (503) when no worker answers."""
         for worker in tuple(self._workers):
             with contextlib.suppress(WorkerGone, TimeoutError):
                 async with asyncio.timeout(_ANSWER_SECONDS):
-                    return Models.model_validate({"models": (await worker.ask(Status(), Described)).models})
+                    described = await worker.ask(messages.Status(), messages.Described)
+                    return Models.model_validate({"models": described.models})
         raise self._unmanned()
 
     async def reload(self, name: str, version: str | None) -> ModelStatus:
@@ -144,7 +133,7 @@ class Fleet:
             return status
 
     async def reload_all(self) -> None:
-        """Switch every name in the folder to its newest version, as `Loader.reload_all` does in one process."""
+        """Switch every name to its newest version, as `Loader.reload_all` does."""
         await self._loaded.wait()
         async with self._lock:
             for name, version in self._catalogue.newest(1):
@@ -163,32 +152,32 @@ class Fleet:
             yield
 
     async def _switch(self, name: str, version: str) -> ModelStatus | None:
-        """Both phases; None if all workers ended in the second.
+        """Do both phases; return None if all workers ended in the second.
 
         Raises `BundleError`, `WorkerGone` or `RuntimeError` in the first, and then all is as before.
         """
         number = next(self._switches)
         workers = tuple(self._workers)
         try:
-            files = await self._prepare(workers, Prepare(number, name, version))
+            files = await self._prepare(workers, messages.Prepare(number, name, version))
         except BaseException:
             for worker in workers:
-                worker.tell(Abort(number))
+                worker.tell(messages.Abort(number))
             raise
-        # From here on there is no way back: whoever does not switch is replaced by one that comes up with this.
+        # From here on there is no way back: a worker that does not switch is replaced by one that starts with this.
         self._publish(name, version, files)
         statuses = await asyncio.gather(*(self._commit(worker, number) for worker in workers))
         _log.info("all workers serve model %s version %s", name, version)
         return next((status for status in statuses if status is not None), None)
 
-    async def _prepare(self, workers: Sequence[WorkerProcess], order: Prepare) -> dict[str, str]:
-        """The files that all workers have loaded, once they all have; until then none is told to go on or back."""
-        answers = await asyncio.gather(*(w.ask(order, Prepared) for w in workers), return_exceptions=True)
+    async def _prepare(self, workers: Sequence[WorkerProcess], order: messages.Prepare) -> dict[str, str]:
+        """Return the files that all workers have loaded, once all have answered."""
+        answers = await asyncio.gather(*(w.ask(order, messages.Prepared) for w in workers), return_exceptions=True)
         problems = [answer for answer in answers if isinstance(answer, BaseException)]
-        # A refusal says more than that somebody has gone.
+        # Report a refusal rather than a worker that has gone: it says more.
         for problem in sorted(problems, key=lambda p: isinstance(p, WorkerGone)):
             raise problem
-        loaded = [answer.files for answer in answers if isinstance(answer, Prepared)]
+        loaded = [answer.files for answer in answers if isinstance(answer, messages.Prepared)]
         if not loaded:
             raise WorkerGone("no worker is running")
         if any(files != loaded[0] for files in loaded):
@@ -196,10 +185,10 @@ class Fleet:
         return loaded[0]
 
     async def _commit(self, worker: WorkerProcess, number: int) -> ModelStatus | None:
-        """The model as the worker serves it; None if it has ended, which is what becomes of one that hangs."""
+        """Return the model as the worker serves it; end a worker that hangs."""
         try:
             async with asyncio.timeout(_ANSWER_SECONDS):
-                (model,) = (await worker.ask(Commit(number), Described)).models
+                (model,) = (await worker.ask(messages.Commit(number), messages.Described)).models
                 return ModelStatus.model_validate(model)
         except (WorkerGone, TimeoutError, RuntimeError) as error:
             _log.error("worker %d (process %d) did not switch, so it is ended: %r", worker.slot, worker.pid, error)
@@ -228,7 +217,7 @@ class Fleet:
     async def _count(self, result: str) -> None:
         for worker in self._workers[:1]:
             with contextlib.suppress(WorkerGone):
-                await worker.ask(Count(result), Done)
+                await worker.ask(messages.Count(result), messages.Done)
 
     def _enlist(self, worker: WorkerProcess) -> None:
         self._workers.append(worker)

@@ -1,4 +1,4 @@
-"""A worker as the supervisor sees it: a child process and the channel to it."""
+"""Start a worker process, and give it orders over a channel."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ import msgspec
 from service.bundles.model import BundleError
 from service.settings import Settings
 from service.telemetry.exposition import FOLDER_VARIABLE
-from service.workers.messages import Channel, Command, Order, Refused, Reply, Start
+from service.workers.messages import Channel, Command, NumberedCommand, Refused, Reply, Start
 
 _log = logging.getLogger(__name__)
 _STDERR: Final = 2
 _DECODER: Final[msgspec.json.Decoder[Reply]] = msgspec.json.Decoder(Reply)
 
-Answer = TypeVar("Answer", bound=Reply)
+ReplyT = TypeVar("ReplyT", bound=Reply)
 
 
 class WorkerGone(Exception):
@@ -68,14 +68,14 @@ class WorkerProcess:
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """Process id."""
         return self._process.pid
 
     def tell(self, command: Command) -> None:
-        """Give an order whose answer is of no interest."""
-        self._channel.send(Order(next(self._numbers), command))
+        """Give an order without waiting for its answer."""
+        self._channel.send(NumberedCommand(next(self._numbers), command))
 
-    async def ask(self, command: Command, kind: type[Answer]) -> Answer:
+    async def ask(self, command: Command, kind: type[ReplyT]) -> ReplyT:
         """Give an order and wait for its answer, which is of this kind.
 
         Raises `BundleError` if the worker refuses a bundle, `WorkerGone` if it ends before it answers, `RuntimeError`
@@ -86,7 +86,7 @@ class WorkerProcess:
         number = next(self._numbers)
         future = asyncio.get_running_loop().create_future()
         self._waiting[number] = future
-        self._channel.send(Order(number, command))
+        self._channel.send(NumberedCommand(number, command))
         try:
             reply = await future
         finally:
@@ -98,7 +98,7 @@ class WorkerProcess:
         return reply
 
     async def wait(self) -> int:
-        """Its exit status, once it has ended; minus the signal that ended it."""
+        """Return its exit status once it has ended; minus the signal that ended it."""
         status = await self._process.wait()
         await self._reading
         return status
@@ -136,7 +136,7 @@ class WorkerProcess:
 
 
 def dump_settings(settings: Settings) -> dict[str, Any]:
-    """All settings as JSON, secrets in the clear; `Settings(**...)` makes equal ones of them."""
+    """Dump all settings as JSON for `Settings(**...)`, secrets in the clear."""
     return {
         **settings.model_dump(mode="json"),
         "api_keys": [key.get_secret_value() for key in settings.api_keys],
@@ -144,6 +144,6 @@ def dump_settings(settings: Settings) -> dict[str, Any]:
 
 
 def _environment(folder: Path) -> dict[str, str]:
-    """Modules are found where the supervisor finds them, but never in a folder that happens to be the current one."""
+    """Make an environment with the supervisor's module path."""
     path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
     return {**os.environ, "PYTHONPATH": path, FOLDER_VARIABLE: str(folder)}

@@ -1,7 +1,7 @@
-"""What the supervisor and its workers say to each other: JSON lines over a socket pair.
+"""Define the messages between supervisor and workers: JSON lines over a socket pair.
 
 The supervisor gives numbered orders, a worker answers each; answers may come in another order. A channel that ends
-means that the other side has. Knows nothing about how either side does its work.
+means that the other side has.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Start(Struct, tag=True, frozen=True):
 
 
 class Prepare(Struct, tag=True, frozen=True):
-    """First phase of switch number `switch`: load a version, check it and warm it, aside. Answer: `Prepared`."""
+    """First phase of switch `switch`: prepare a version, aside. Answer: `Prepared`."""
 
     switch: int
     name: str
@@ -34,26 +34,26 @@ class Prepare(Struct, tag=True, frozen=True):
 
 
 class Commit(Struct, tag=True, frozen=True):
-    """Second phase: let what has been prepared serve. Answer: `Described`, that model alone."""
+    """Second phase: let the prepared version serve. Answer: `Described`, that model alone."""
 
     switch: int
 
 
 class Abort(Struct, tag=True, frozen=True):
-    """Instead of the second phase: drop what has been prepared, if anything has."""
+    """Instead of the second phase: drop the prepared version, if there is one."""
 
     switch: int
 
 
 class Fail(Struct, tag=True, frozen=True):
-    """This bundle could not be loaded at the start."""
+    """Note that this bundle could not be loaded at the start."""
 
     name: str
     reason: str
 
 
 class Loaded(Struct, tag=True, frozen=True):
-    """Nothing more comes that has to be there at the start."""
+    """All bundles of the start have been loaded or have failed."""
 
 
 class Listen(Struct, tag=True, frozen=True):
@@ -77,7 +77,7 @@ class Status(Struct, tag=True, frozen=True):
 Command = Start | Prepare | Commit | Abort | Fail | Loaded | Listen | Drain | Count | Status
 
 
-class Order(Struct, frozen=True):
+class NumberedCommand(Struct, frozen=True):
     """A command and the number that its answer bears."""
 
     id: int
@@ -85,7 +85,7 @@ class Order(Struct, frozen=True):
 
 
 class Done(Struct, tag=True, frozen=True):
-    """It has been done."""
+    """The order has been carried out."""
 
     id: int
 
@@ -105,7 +105,7 @@ class Described(Struct, tag=True, frozen=True):
 
 
 class Refused(Struct, tag=True, frozen=True):
-    """It was not done. `fault`: not because of the bundle, but by a fault of the worker."""
+    """The order was not carried out, because of the bundle or a worker's `fault`."""
 
     id: int
     reason: str
@@ -131,12 +131,12 @@ class Channel(Generic[Received]):
         return cls(*await asyncio.open_unix_connection(sock=sock, limit=_LONGEST_LINE), decoder)
 
     def send(self, message: Struct) -> None:
-        """Send; if the other side has gone, nothing happens. Messages are few and small, so nobody waits."""
+        """Send a small message without waiting; ignored if the other side has gone."""
         if not self._writer.is_closing():  # uvloop's transports raise then, where asyncio's do not.
             self._writer.write(msgspec.json.encode(message) + b"\n")
 
     async def receive(self) -> Received | None:
-        """The next message; None once the other side has gone."""
+        """Return the next message; None once the other side has gone."""
         with contextlib.suppress(ConnectionError):
             line = await self._reader.readline()
             if line.endswith(b"\n"):

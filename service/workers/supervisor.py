@@ -1,7 +1,7 @@
-"""`listwright serve --workers N`, N > 1: the process that starts the workers, replaces them and stops them.
+"""Start, replace and stop the workers of `listwright serve --workers N`, N > 1.
 
-It holds the two sockets, serves the admin app, and hands reloads out (see `fleet.py`). It answers no requests and loads
-no bundle. The workers hang on channels to it: they end when it does, however it ends.
+The supervisor holds the two sockets, serves the admin app, and hands reloads out (see `fleet.py`). It answers no
+requests and loads no bundle. The workers hang on channels to it: they end when it does, however it ends.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Final
 
 from service.admin import admin_app
 from service.bundles.model import BundleError
-from service.inference.onnx.session import session_config
+from service.inference.onnx.choose import session_config
 from service.settings import Settings, SettingsError
 from service.telemetry.exposition import forget_gauges, merged
 from service.transport.backlog import stop_connecting
@@ -40,7 +40,7 @@ _RESTARTS_PER_MINUTE: Final = 10
 def run(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT; 0 after a clean stop, 1 if workers kept dying.
 
-    Raises `SettingsError` for what cannot work at all.
+    Raises `SettingsError` for settings that cannot work at all.
     """
     settings = settings.model_copy(update={"provider": _provider(settings)})
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
@@ -48,7 +48,7 @@ def run(settings: Settings) -> int:
 
 
 def _provider(settings: Settings) -> str:
-    """What the workers run on, decided once for all. Raises `SettingsError` if that cannot be shared."""
+    """Choose the provider of all workers. Raises `SettingsError` if it cannot be shared."""
     name = "LISTWRIGHT_WORKERS (--workers)"
     if sys.platform == "win32":
         raise SettingsError(f"{name}: no more than 1 on Windows")
@@ -92,7 +92,7 @@ async def supervise(settings: Settings) -> int:
 
 
 class Crew:
-    """Keeps one worker in each place. A worker that ends is replaced; too many in a minute, and the service ends."""
+    """Keep one worker in each place; give up if too many end in a minute."""
 
     def __init__(
         self,
@@ -115,19 +115,19 @@ class Crew:
         self.failed = False
 
     async def start(self) -> None:
-        """The first worker in every place."""
+        """Start the first worker in every place."""
         for slot in range(self._settings.workers):
             await self._fleet.add(await self._start(slot))
         self._keepers = [asyncio.create_task(self._keep(slot)) for slot in self._workers]
 
     async def stop(self) -> None:
-        """Let all finish what they have; whoever takes longer than the drain allows is killed."""
+        """Let all finish their requests; kill those that take longer than the drain allows."""
         self._stopping.set()
         for worker in self._workers.values():
             worker.tell(Drain())
         await asyncio.sleep(self._settings.shutdown_delay_seconds)
         stop_connecting(self._public)
-        # The workers have it still; the last to have taken what waits there closes it for good.
+        # The workers still have it open, and take in the connections that wait there; the last one closes it for good.
         self._public.close()
         for worker in self._workers.values():
             worker.terminate()
@@ -161,7 +161,7 @@ class Crew:
             joined = await self._replace(slot)
 
     async def _replace(self, slot: int) -> bool:
-        """As `_join`."""
+        """Start a replacement; False if it cannot serve the live versions."""
         try:
             worker = await self._start(slot)
         except OSError as error:
@@ -170,13 +170,13 @@ class Crew:
         return await self._join(worker)
 
     async def _join(self, worker: WorkerProcess) -> bool:
-        """Bring a replacement up; False if it cannot have what the others have."""
+        """Bring a replacement up; False if it cannot serve the live versions."""
         try:
             await self._fleet.join(worker)
         except WorkerGone:
             return True
         except (BundleError, RuntimeError) as error:
-            _log.error("worker %d (process %d) cannot serve what is live: %s", worker.slot, worker.pid, error)
+            _log.error("worker %d (process %d) cannot serve the live versions: %s", worker.slot, worker.pid, error)
             worker.terminate()
             if not self._fleet.manned:
                 self._fail("no worker is left, and none can be replaced")
@@ -185,7 +185,7 @@ class Crew:
         return True
 
     def _delay(self) -> float | None:
-        """Seconds before the next start, longer with every one in the last minute; None if there were too many."""
+        """Return the seconds before the next start, growing; None after too many."""
         now = time.monotonic()
         while self._restarts and self._restarts[0] < now - 60:
             self._restarts.popleft()

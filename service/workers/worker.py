@@ -1,7 +1,7 @@
-"""One of several processes that answer requests on one shared socket: `python -m service.workers.worker`.
+"""Answer requests on a shared socket, as one of several processes.
 
-It does what the supervisor tells it, and ends when that has gone. Started by `service/workers/handle.py` only; the
-arguments are the descriptors of the channel and of the listening socket, and the worker's place.
+It carries out the orders of the supervisor, and ends when that has gone. Started by `service/workers/handle.py` only;
+the arguments are the descriptors of the channel and of the listening socket, and the worker's place.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Final
 import msgspec
 
 from service.bundles.model import BundleError, Model
-from service.inference.onnx.session import session_config
+from service.inference.onnx.choose import session_config
 from service.server import Core, assemble, settle
 from service.settings import Settings
 from service.status import describe_model, describe_models
@@ -28,34 +28,18 @@ from service.telemetry.exposition import FOLDER_VARIABLE, SharedExposition
 from service.telemetry.logs import configure_logging
 from service.transport.listener import Listener
 from service.transport.sockets import loop_factory, stop_event
-from service.workers.messages import (
-    Abort,
-    Channel,
-    Commit,
-    Count,
-    Described,
-    Done,
-    Drain,
-    Fail,
-    Listen,
-    Loaded,
-    Order,
-    Prepare,
-    Prepared,
-    Refused,
-    Reply,
-    Start,
-    Status,
-)
+from service.workers import messages
 
 _log = logging.getLogger(__name__)
-_DECODER: Final[msgspec.json.Decoder[Order]] = msgspec.json.Decoder(Order)
+_DECODER: Final[msgspec.json.Decoder[messages.NumberedCommand]] = msgspec.json.Decoder(messages.NumberedCommand)
 
 
 class Worker:
-    """Obeys, on the event loop that also answers requests."""
+    """Carry out orders, on the event loop that also answers requests."""
 
-    def __init__(self, core: Core, listener: Listener, channel: Channel[Order], stop: asyncio.Event) -> None:
+    def __init__(
+        self, core: Core, listener: Listener, channel: messages.Channel[messages.NumberedCommand], stop: asyncio.Event
+    ) -> None:
         self._core = core
         self._listener = listener
         self._channel = channel
@@ -78,45 +62,47 @@ class Worker:
             self._listener.should_exit = True
             await self._listening
 
-    async def _carry_out(self, order: Order) -> None:
+    async def _carry_out(self, order: messages.NumberedCommand) -> None:
         try:
             reply = await self._answer(order)
         except BundleError as error:
-            reply = Refused(order.id, str(error))
+            reply = messages.Refused(order.id, str(error))
         except Exception as error:
             _log.exception("an order of the supervisor failed")
-            reply = Refused(order.id, f"a worker failed: {error}", fault=True)
+            reply = messages.Refused(order.id, f"a worker failed: {error}", fault=True)
         self._channel.send(reply)
 
-    async def _answer(self, order: Order) -> Reply:
+    async def _answer(self, order: messages.NumberedCommand) -> messages.Reply:
         registry, loader = self._core.registry, self._core.loader
         match order.command:
-            case Prepare(number, name, version):
+            case messages.Prepare(number, name, version):
                 model = await loader.prepare(name, version)
                 self._prepared[number] = model
-                return Prepared(order.id, dict(model.manifest.files))
-            case Commit(number):
+                return messages.Prepared(order.id, dict(model.manifest.files))
+            case messages.Commit(number):
                 model = self._prepared.pop(number)
                 loader.publish(model)
-                return Described(order.id, [describe_model(model, registry).model_dump(mode="json")])
-            case Status():
-                return Described(order.id, [m.model_dump(mode="json") for m in describe_models(registry).models])
-            case Abort(number):
+                return messages.Described(order.id, [describe_model(model, registry).model_dump(mode="json")])
+            case messages.Status():
+                return messages.Described(
+                    order.id, [m.model_dump(mode="json") for m in describe_models(registry).models]
+                )
+            case messages.Abort(number):
                 self._prepared.pop(number, None)
-            case Fail(name, reason):
+            case messages.Fail(name, reason):
                 registry.fail(name, reason)
-            case Count(result):
+            case messages.Count(result):
                 self._core.metrics.reloaded(result)
-            case Drain():
+            case messages.Drain():
                 registry.drain()
-            case Loaded():
+            case messages.Loaded():
                 registry.loaded()
                 settle(registry)
-            case Listen():
+            case messages.Listen():
                 await self._listen()
-            case Start():
+            case messages.Start():
                 raise RuntimeError("it has been started already")
-        return Done(order.id)
+        return messages.Done(order.id)
 
     async def _listen(self) -> None:
         if self._stop.is_set():
@@ -130,17 +116,18 @@ class Worker:
 async def work(control: socket.socket, public: socket.socket, slot: int) -> None:
     """Serve until told to stop, or left alone."""
     stop = stop_event()
-    channel = await Channel.open(control, _DECODER)
+    channel = await messages.Channel.open(control, _DECODER)
     first = await channel.receive()
     if first is None:
         return
-    if not isinstance(first.command, Start):
+    if not isinstance(first.command, messages.Start):
         raise RuntimeError("the first order must be to start")
     settings = Settings(**first.command.settings)
     configure_logging(level=settings.log_level, as_json=settings.log_json)
     folder = Path(os.environ[FOLDER_VARIABLE])
     with assemble(settings, session_config(settings), SharedExposition(folder, slot)) as core:
-        worker = Worker(core, Listener(core.app, settings, public, shared=True), channel, stop)
+        listener = Listener(core.app, settings, public, shed=core.app.endpoint.shed, shared=True)
+        worker = Worker(core, listener, channel, stop)
         async with asyncio.TaskGroup() as group:
             chores = [group.create_task(worker.obey()), group.create_task(core.metrics.keep_fresh())]
             await stop.wait()
@@ -148,14 +135,14 @@ async def work(control: socket.socket, public: socket.socket, slot: int) -> None
             await worker.drain()
             for chore in chores:
                 chore.cancel()
-    if worker.orphaned:  # Whoever would have removed it cannot; the last to end leaves nothing.
+    if worker.orphaned:  # The supervisor can remove it no more, so the last worker does.
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def main() -> None:
     """Run a worker until it ends."""
     control, public, slot = map(int, sys.argv[1:])
-    # Reloads are the supervisor's affair: one worker alone would differ from the others.
+    # Only the supervisor reloads: one worker alone would differ from the others.
     with contextlib.suppress(AttributeError):  # Windows has no such signal.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
     with asyncio.Runner(loop_factory=loop_factory()) as runner:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from models.contract.manifest import DEMO_BUNDLE, EMBEDDED_BUNDLES
 from service.settings import Settings
 from tests.deploy.files import ROOT
 
@@ -95,14 +96,30 @@ def test_every_container_is_read_only_without_new_privileges_and_with_a_pinned_i
 
 def test_compose_mounts_only_what_is_there() -> None:
     for name, service in _compose()["services"].items():
-        for source in (v.split(":")[0] for v in service.get("volumes", []) if v.startswith("./")):
-            assert (ROOT / source).exists() or source == "./bundles", f"{name}: {source}"
+        for volume in service.get("volumes", []):
+            source = re.sub(r"^\$\{BUNDLES:-(.*?)\}", r"\1", volume).split(":")[0]
+            assert not source.startswith(".") or (ROOT / source).exists(), f"{name}: {source}"
+
+
+def test_compose_serves_the_embedded_bundle_unless_it_is_told_another_folder_and_loads_that_one() -> None:
+    services = _compose()["services"]
+    folder = f"./{EMBEDDED_BUNDLES.relative_to(ROOT)}"
+    assert services["service"]["volumes"] == [f"${{BUNDLES:-{folder}}}:/bundles:ro"]
+    assert f"{folder}:/bundles:ro" in services["locust"]["volumes"]
+    assert f"--bundle=/bundles/{DEMO_BUNDLE.relative_to(EMBEDDED_BUNDLES)}" in services["locust"]["command"]
+
+
+def test_the_image_serves_what_is_mounted_at_bundles_and_installs_within_the_constraints() -> None:
+    stage = _runtime_stage()
+    assert re.search(r"^WORKDIR /$", stage, re.M), "the service's own default is the folder `bundles`"
+    assert Settings.model_fields["bundles"].default == Path("bundles")
+    assert "--constraint constraints.txt" in DOCKERFILE
 
 
 def test_locust_starts_only_under_its_profile_with_options_it_knows() -> None:
     locust = _compose()["services"]["locust"]
     assert locust["profiles"] == ["load"]
-    source = (ROOT / "loadtest" / "options.py").read_text("utf-8")
+    source = (ROOT / "loadtest" / "requests" / "options.py").read_text("utf-8")
     assert '"bundle"' in source
     assert any(option.startswith("--bundle=") for option in locust["command"])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import stat
 import subprocess
@@ -23,8 +24,11 @@ def _make(*arguments: str, folder: Path = ROOT) -> subprocess.CompletedProcess[s
     "target",
     [
         "setup",
+        "lock",
         "demo",
         "test",
+        "coverage",
+        "release-test",
         "lint",
         "typecheck",
         "train-demo",
@@ -59,7 +63,8 @@ def test_one_build_of_onnx_runtime_is_installed_and_can_be_chosen(arguments: tup
 
 def test_an_interpreter_that_is_too_old_is_refused_in_words(tmp_path: Path) -> None:
     shutil.copy(ROOT / "Makefile", tmp_path)
-    (tmp_path / "pyproject.toml").touch()
+    for name in ("pyproject.toml", "constraints.txt"):
+        (tmp_path / name).touch()
     old = tmp_path / "python2.7"
     old.write_text("#!/bin/sh\nexit 1\n")
     old.chmod(0o755)
@@ -69,9 +74,25 @@ def test_an_interpreter_that_is_too_old_is_refused_in_words(tmp_path: Path) -> N
     assert not (tmp_path / ".venv").exists()
 
 
-def test_ci_runs_make_test_and_stops_at_the_first_failure() -> None:
+def test_every_environment_but_the_peers_is_installed_within_the_constraints() -> None:
+    commands = _make("--dry-run", "--always-make", "setup", "demo").stdout.splitlines()
+    installs = [line for line in commands if "pip install" in line]
+    assert len(installs) == 3
+    assert all("--constraint constraints.txt" in line for line in installs)
+
+
+def test_coverage_runs_the_tests_once_and_measured_and_has_a_least_for_each_part() -> None:
+    commands = _make("--dry-run", "test", "coverage").stdout
+    assert commands.count("-m pytest") == 1
+    assert "coverage run -m pytest" in commands
+    gates = re.findall(r"--include='(.*?)'.*--fail-under=(\d+)", commands)
+    assert gates == [("service/*", "90"), ("models/contract/*", "98")]
+    assert "coverage run" not in _make("--dry-run", "test").stdout
+
+
+def test_ci_runs_make_test_with_coverage_then_tests_the_release_and_stops_at_the_first_failure() -> None:
     script = ROOT / ".ci" / "run"
     lines = script.read_text("utf-8").splitlines()
     assert script.stat().st_mode & stat.S_IXUSR
     assert "set -euo pipefail" in lines
-    assert lines[-1] == "make test"
+    assert lines[-2:] == ["make test coverage", "make release-test"]

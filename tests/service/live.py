@@ -22,13 +22,14 @@ from models.contract.features import Encoder
 from service.app import create_app
 from service.bundles.model import Model
 from service.bundles.registry import Registry
-from service.inference.dispatcher import Batcher
-from service.inference.engine import InferenceThread
-from service.inference.stacking import Batch
+from service.inference.dispatcher import Dispatcher
+from service.inference.stacking import BatchArrays
+from service.inference.thread import InferenceThread
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
-from service.telemetry.records import Observer, RequestRecord
+from service.telemetry.records import RequestObserver, RequestRecord
 from service.transport.listener import Listener
+from service.transport.protocol import Shed
 from tests.service.tiny_bundle import Arrays, Options, make_manifest
 
 HOST = "127.0.0.1"
@@ -105,9 +106,9 @@ class FakeEngine:
         self.error: Exception | None = None
         self.hold = threading.Event()
         self.hold.set()
-        self.batches: list[Batch] = []
+        self.batches: list[BatchArrays] = []
 
-    def run(self, batch: Batch) -> Arrays:
+    def run(self, batch: BatchArrays) -> Arrays:
         self.batches.append(batch)
         assert self.hold.wait(10)
         if self.error is not None:
@@ -128,7 +129,7 @@ class FakeEngine:
         }
         return answer | {name: np.array([value] * rows) for name, value in self._outputs.items()}
 
-    def warm(self, batch: Batch) -> None:
+    def warm(self, batch: BatchArrays) -> None:
         self.run(batch)
 
 
@@ -139,7 +140,9 @@ def fake_model(engine: FakeEngine | None = None, options: Options | None = None)
 
 
 @contextlib.contextmanager
-def live_app(*models: Model, ready: bool = True, observers: Sequence[Observer] = (), **settings: Any) -> Iterator[Live]:
+def live_app(
+    *models: Model, ready: bool = True, observers: Sequence[RequestObserver] = (), **settings: Any
+) -> Iterator[Live]:
     """The public app with these models, listening. `settings` as in `Settings`, which reads no environment here."""
     configured = make_settings(**settings)
     registry = Registry(default=configured.default_model, keep_versions=configured.keep_versions)
@@ -156,10 +159,10 @@ def live_app(*models: Model, ready: bool = True, observers: Sequence[Observer] =
             settings=configured,
             registry=registry,
             metrics=metrics,
-            batcher=Batcher(thread, on_drop=metrics.dropped),
+            dispatcher=Dispatcher(thread, on_drop=metrics.dropped),
             observers=(records.append, *observers),
         )
-        with serving(app, configured) as (port, server, server_thread):
+        with serving(app, configured, app.endpoint.shed) as (port, server, server_thread):
             stop = functools.partial(setattr, server, "should_exit", True)
             yield Live(port, registry, metrics, records, stop, lambda: not server_thread.is_alive())
 
@@ -177,11 +180,13 @@ def listening(app: FastAPI, settings: Settings) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def serving(app: FastAPI, settings: Settings) -> Iterator[tuple[int, Listener, threading.Thread]]:
+def serving(
+    app: FastAPI, settings: Settings, shed: Shed | None = None
+) -> Iterator[tuple[int, Listener, threading.Thread]]:
     """Serve `app` from a thread; yields the port, and what can be stopped and waited for."""
     sock = socket.create_server((HOST, 0))
     port = int(sock.getsockname()[1])
-    server = Listener(app, settings, sock)
+    server = Listener(app, settings, sock, shed=shed)
 
     def work() -> None:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -17,9 +17,9 @@ from models.contract import manifest as m
 from service.admin import create_admin_app
 from service.bundles.model import Model
 from service.bundles.reload import Loader
-from service.inference.dispatcher import Batcher
-from service.inference.engine import InferenceThread
+from service.inference.dispatcher import Dispatcher
 from service.inference.onnx.session import SessionConfig
+from service.inference.thread import InferenceThread
 from service.ranking.warmup import warm_up
 from tests.service.contract.test_bad_input import assert_problem
 from tests.service.live import Live, Reply, listening, live_app, make_settings
@@ -45,10 +45,10 @@ class Served:
 def serving(root: Path, **options: Any) -> Iterator[Served]:
     settings = make_settings(bundles=root, **options)
     with live_app(ready=False, **options) as public, contextlib.closing(InferenceThread()) as thread:
-        batcher = Batcher(thread)
+        dispatcher = Dispatcher(thread)
 
         async def warm(model: Model) -> None:
-            await warm_up(batcher, model)
+            await warm_up(dispatcher, model)
 
         loader = Loader(root, SessionConfig(), public.registry, warm)
         asyncio.run(loader.load_all())

@@ -14,7 +14,7 @@ import pytest
 from models.contract.manifest import GOLDEN_FILE, MODEL_FILE, Manifest
 from service import engine_bench
 from service.inference.onnx.placement import placement, read_profile
-from service.inference.onnx.session import SessionConfig, session_options
+from service.inference.onnx.session import SessionConfig
 from tests.service.tiny_bundle import with_checksums, write_bundle, write_manifest
 
 QUICK = ("--provider", "cpu", "--batches", "1,3", "--runs", "25", "--seconds", "0.05")
@@ -121,6 +121,6 @@ def test_nodes_are_counted_once_per_provider_and_kind() -> None:
 def test_a_profile_finds_the_nodes_of_a_graph(bundle: Path) -> None:
     with np.load(bundle / GOLDEN_FILE) as file:
         one = {t.name: file[f"input.{t.name}"][:1] for t in Manifest.read(bundle).inputs}
-    found = placement(bundle / MODEL_FILE, session_options(SessionConfig()), [CPU], one)
+    found = placement(bundle / MODEL_FILE, SessionConfig(), [CPU], one)
     assert found.kinds[CPU]["TopK"] == 1
     assert found.copies == 0

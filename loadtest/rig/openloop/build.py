@@ -1,4 +1,7 @@
-"""Compiles the client at its first use, to ``build/openloop-<hash of its source>``. Needs Linux and a C compiler."""
+"""Compile the client at its first use into the user's cache folder; needs Linux and a C compiler.
+
+The program is called ``openloop-<hash of its source>``, so a changed source is compiled anew.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +20,11 @@ _FLAGS: Final = ("-std=c11", "-O2", "-Wall", "-Wextra", "-pthread")
 
 
 class ClientUnavailable(RuntimeError):
-    """There is no client on this machine; the message says what is missing."""
+    """Report that there is no client on this machine; the message says what is missing."""
 
 
 def why_unavailable() -> str | None:
-    """What keeps the client from being built here, or None."""
+    """Return the reason why the client cannot be built here, or None."""
     if sys.platform != "linux":
         return "the open-loop client needs Linux (epoll, timerfd)"
     if _compiler() is None:
@@ -29,21 +32,24 @@ def why_unavailable() -> str | None:
     return None
 
 
-def client_program(folder: Path = Path("build")) -> Path:
-    """The client, compiled unless it is there. Raises `ClientUnavailable`."""
+def client_program(folder: Path | None = None) -> Path:
+    """Return the client, compiled unless it is there. Raises `ClientUnavailable`."""
     if reason := why_unavailable():
         raise ClientUnavailable(reason)
     digest = hashlib.sha256("\0".join(_FLAGS).encode())
     for name in _SOURCES:
         digest.update((_FOLDER / name).read_bytes())
-    program = folder.resolve() / f"openloop-{digest.hexdigest()[:16]}"
+    program = (folder or _cache_folder()).resolve() / f"openloop-{digest.hexdigest()[:16]}"
     if not program.exists():
         _compile(program)
     return program
 
 
 def _compile(program: Path) -> None:
-    program.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        program.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ClientUnavailable(f"the open-loop client cannot be built: {error}; set XDG_CACHE_HOME") from error
     with tempfile.TemporaryDirectory(dir=program.parent) as scratch:
         partial = Path(scratch) / program.name
         command = [str(_compiler()), *_FLAGS, "-o", str(partial), str(_FOLDER / _SOURCES[0]), "-lm"]
@@ -51,6 +57,15 @@ def _compile(program: Path) -> None:
         if result.returncode:
             raise ClientUnavailable(f"{' '.join(command)} failed:\n{result.stderr}")
         partial.replace(program)
+
+
+def _cache_folder() -> Path:
+    """Return this program's folder among the user's caches: an installed package may not be writable."""
+    try:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError as error:
+        raise ClientUnavailable(f"the open-loop client cannot be built: {error} Set XDG_CACHE_HOME.") from error
+    return base / "listwright"
 
 
 def _compiler() -> str | None:

@@ -1,4 +1,4 @@
-"""Runs the compiled client and reads what it recorded.
+"""Run the compiled client and read its records.
 
 `open_loop` and `closed_loop` wait for the end; `running` lets something else happen meanwhile. Times are on
 CLOCK_MONOTONIC, which is also `time.monotonic_ns`, so events can be placed between requests.
@@ -12,29 +12,29 @@ import os
 import struct
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import psutil
 
 from loadtest.rig.openloop.build import client_program
 from loadtest.rig.openloop.records import RECORD
 from loadtest.rig.openloop.window import Hiccups, Window
-from loadtest.rig.processes import Usage, cpu_usage
 
 DEFAULT_CONNECTIONS: Final = 256
 DEFAULT_DRAIN: Final = 2.0
 
 
 class ClientError(RuntimeError):
-    """The client could not run; the message is its own."""
+    """Report a client that could not run; the message is its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Load:
-    """What to send. `rate` is requests per second, None for the closed loop, where `connections` is the concurrency.
+    """Describe a load: `rate` requests per second, or None for a closed loop of `connections` clients.
 
     `poisson` draws the arrivals with `seed` instead of spacing them evenly. `retry` sends a request once more, on a
     fresh connection, when the server closes one without a byte of an answer. `drain` is how many seconds stragglers
@@ -61,11 +61,11 @@ class Load:
 
     @property
     def total_seconds(self) -> float:
-        """Of all stretches."""
+        """Return the length of all stretches together."""
         return self.seconds + sum(seconds for _, seconds in self.then)
 
     def arguments(self) -> list[str]:
-        """As the program takes them."""
+        """Return the options of the program."""
         values = {"seconds": self.seconds, "connections": self.connections, "drain": self.drain, "seed": self.seed}
         if self.cpu is not None:
             values["cpu"] = self.cpu
@@ -77,21 +77,21 @@ class Load:
 
 
 class Running:
-    """A client at work. `start_ns` is its first intended start."""
+    """A client at work; `start_ns` is its first intended start."""
 
     def __init__(self, process: subprocess.Popen[str], load: Load, folder: Path) -> None:
         self._process = process
         self._load = load
         self._folder = folder
-        self._before = _usage()
+        self._before = psutil.cpu_times(percpu=True)
         self.start_ns = int(self._next_line()["start_ns"])
 
     def window(self) -> Window:
         """Wait for the end. Raises `ClientError`."""
         end = self._next_line()
         self._process.wait()
-        after = _usage()
-        steal = {cpu: _steal(self._before[cpu], after[cpu]) for cpu in after if cpu in self._before}
+        after = psutil.cpu_times(percpu=True)
+        steal = {cpu: _steal(self._before[cpu], after[cpu]) for cpu in sorted(os.sched_getaffinity(0))}
         buckets = tuple(end["hiccup_buckets"])
         return Window(
             records=np.fromfile(self._folder / "records", RECORD),
@@ -115,7 +115,7 @@ class Running:
 
 @contextlib.contextmanager
 def running(port: int, messages: Sequence[bytes], load: Load) -> Iterator[Running]:
-    """The client sending `messages` in turn to 127.0.0.1:`port`; stopped on the way out if it has not ended.
+    """Send `messages` in turn to 127.0.0.1:`port` while the context lasts.
 
     Raises `ClientError`, or `loadtest.rig.openloop.build.ClientUnavailable` where there is no compiler.
     """
@@ -145,7 +145,7 @@ def open_loop(port: int, messages: Sequence[bytes], load: Load, *, warm_up: floa
 
 
 def closed_loop(port: int, messages: Sequence[bytes], load: Load, *, warm_up: float = 0.0) -> Window:
-    """`load.connections` clients, each with one request at a time; after `warm_up` as in `open_loop`."""
+    """Keep one request of each of `load.connections` clients in progress; after `warm_up` as in `open_loop`."""
     if load.rate is not None:
         raise ValueError("rate: has no meaning in the closed loop")
     return _measure(port, messages, load, warm_up)
@@ -158,10 +158,8 @@ def _measure(port: int, messages: Sequence[bytes], load: Load, warm_up: float) -
     return window.between(warm_up, whole.total_seconds) if warm_up else window
 
 
-def _usage() -> Mapping[int, Usage]:
-    return {cpu: cpu_usage(cpu) for cpu in sorted(os.sched_getaffinity(0))}
-
-
-def _steal(before: Usage, after: Usage) -> float:
-    ticks = after.total - before.total
-    return (after.steal - before.steal) / ticks if ticks else 0.0
+def _steal(before: Any, after: Any) -> float:
+    """Return the share of a CPU's time that the hypervisor gave to others."""
+    # Guest time is part of user time already, so only the first eight fields add up to the total.
+    seconds = sum(after[:8]) - sum(before[:8])
+    return (after.steal - before.steal) / seconds if seconds else 0.0

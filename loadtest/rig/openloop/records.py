@@ -1,4 +1,4 @@
-"""What is known of one request: the rows that the C client writes, and masks over them. Mirrors `openloop.c`."""
+"""Describe the rows that the C client writes, one per request, and mark rows of a kind. Mirrors `openloop.c`."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ RECORD: Final = np.dtype(
 
 
 class Degraded(IntEnum):
-    """What the body says under `degraded`; a column named `list`."""
+    """Values of the column `list`: the body's field `degraded`."""
 
     UNSAID = 0
     NULL = 1
@@ -45,7 +45,7 @@ class Degraded(IntEnum):
 
 
 class Fault(IntEnum):
-    """Why a request has no answer; a column named `error`."""
+    """Values of the column `error`: why a request has no answer."""
 
     NONE = 0
     CONNECT = 1
@@ -65,15 +65,15 @@ class Fault(IntEnum):
 
 
 def answered(records: Records) -> NDArray[np.bool_]:
-    """Which requests have a whole answer, whatever its status."""
+    """Mark the requests that have a whole answer, of any status."""
     return np.asarray(records["error"] == Fault.NONE)
 
 
 def full_list(records: Records) -> NDArray[np.bool_]:
-    """Which answers are 200 with ``"degraded": null``: a list that the model made."""
+    """Mark the answers that are 200 with ``"degraded": null``: a list that the model made."""
     return np.asarray(answered(records) & (records["status"] == 200) & (records["list"] == Degraded.NULL))
 
 
 def status_200(records: Records) -> NDArray[np.bool_]:
-    """Which answers are 200; for servers that have no other quality than that."""
+    """Mark the answers that are 200; for servers that have no degraded lists."""
     return np.asarray(answered(records) & (records["status"] == 200))

@@ -1,4 +1,4 @@
-"""What one run of the client measured, and the figures that are taken from it. Knows nothing about how it was run."""
+"""Hold the requests of one run of the client, and take figures from them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from loadtest.rig.latency import Latency
 from loadtest.rig.openloop.records import Degraded, Fault, Records, answered, full_list
 
 Mask = NDArray[np.bool_]
@@ -18,7 +17,7 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class Hiccups:
-    """By how much a thread on the client's CPU that slept 1 ms overslept. `buckets[k]`: so many under 2^k µs."""
+    """Count by how much a thread on the client's CPU overslept 1 ms; `buckets[k]` of them by under 2^k µs."""
 
     count: int
     p50_ms: float
@@ -29,7 +28,9 @@ class Hiccups:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Requests of one run. `steal` maps a CPU to the share of its time that the hypervisor gave to others.
+    """Requests of one run.
+
+    `steal` maps a CPU to the share of its time that the hypervisor gave to others.
 
     `client_cpu_seconds` is user and system time of the client's loop, over the whole run. `bodies` holds all the
     answers' bodies one after the other, if they were kept.
@@ -48,91 +49,75 @@ class Window:
         return len(self.records)
 
     def between(self, first: float, last: float) -> Window:
-        """The requests that were due from `first` to `last` seconds after the start. Hiccups stay the whole run's."""
+        """Keep the requests due from `first` to `last` seconds after the start; hiccups stay the whole run's."""
         due = (self.records["intended"] - self.start_ns) / 1e9
         part = self.records[(due >= first) & (due < last)]
         return replace(self, records=part, seconds=min(last, self.seconds) - first)
 
     def where(self, mask: Mask) -> Window:
-        """Only some requests, of the same stretch of time."""
+        """Keep some requests of the same stretch of time."""
         return replace(self, records=self.records[mask])
 
     @property
     def answered(self) -> Mask:
-        """Which requests have a whole answer."""
+        """Mark the requests that have a whole answer."""
         return answered(self.records)
 
     @property
     def errors(self) -> int:
-        """Requests without a whole answer."""
+        """Count the requests without a whole answer."""
         return int(np.count_nonzero(~self.answered))
 
-    @property
-    def retried(self) -> int:
-        """Requests that were sent a second time, because their first connection was closed without an answer."""
-        return int(np.count_nonzero(self.records["retries"]))
-
     def times_ms(self) -> NDArray[np.float64]:
-        """From intended start to the end of the answer, for every request; infinite for those without an answer."""
+        """Return every request's time from intended start to the end of its answer; infinite without one."""
         times = (self.records["done"] - self.records["intended"]) / 1e6
         return np.where(self.answered, times, np.inf)
 
-    def latency(self, mask: Mask | None = None) -> Latency:
-        """Percentiles over the answered requests (of `mask`). Raises `ValueError` if there are none."""
-        chosen = self.answered if mask is None else self.answered & mask
-        return Latency.of(self.times_ms()[chosen].tolist())
+    def answered_ms(self) -> list[float]:
+        """Return the times of the answered requests, from intended start to the end of the answer."""
+        return [float(ms) for ms in self.times_ms()[self.answered]]
 
-    def infer_ms(self) -> NDArray[np.float64]:
-        """Inference as the answers state it, for those that do."""
-        times = self.records["infer_ms"][self.answered].astype(np.float64)
-        return np.asarray(times[~np.isnan(times)])
+    def full_ms(self) -> list[float]:
+        """Return the times of all requests. Raises `ValueError` if one has no full list."""
+        if self.full() < len(self):
+            raise ValueError(f"answers without the model: {len(self) - self.full()} of {len(self)}, {self.statuses()}")
+        return self.answered_ms()
 
     def statuses(self) -> dict[int, int]:
-        """HTTP status to how many answers have it."""
+        """Count the answers by HTTP status."""
         return dict(sorted(Counter(self.records["status"][self.answered].tolist()).items()))
 
     def faults(self) -> dict[str, int]:
-        """Kind of fault to how many requests ended with it."""
+        """Count the requests without an answer by kind of fault."""
         counts = Counter(self.records["error"].tolist())
         return {fault.name.lower(): counts[fault] for fault in Fault if fault and counts[fault]}
 
     @property
     def degraded_share(self) -> float:
-        """Degraded lists among all lists; 0 where there are none."""
+        """Return the share of degraded lists among all lists; 0 where there are none."""
         kinds = self.records["list"][self.answered & (self.records["status"] == 200)]
         lists = int(np.count_nonzero(kinds != Degraded.UNSAID))
         return int(np.count_nonzero(kinds == Degraded.YES)) / lists if lists else 0.0
 
     def full(self, is_full: Callable[[Records], Mask] = full_list) -> int:
-        """Answers of full quality."""
+        """Count the answers of full quality."""
         return int(np.count_nonzero(is_full(self.records)))
 
     @property
     def client_cpu_us(self) -> float:
-        """Microseconds of CPU that the client's loop used per request of the run."""
+        """Return the microseconds of CPU that the client's loop used per request."""
         return self.client_cpu_seconds / max(self.run_requests, 1) * 1e6
 
     def body(self, row: int) -> bytes:
-        """The body of the answer to `records[row]`. Raises `ValueError` if it was not kept."""
+        """Return the body of the answer to `records[row]`. Raises `ValueError` if it was not kept."""
         offset = int(self.records["body_offset"][row])
         if self.bodies is None or offset < 0:
             raise ValueError(f"records[{row}]: its body was not kept")
         return self.bodies[offset : offset + int(self.records["body_length"][row])]
 
-    def summary(self) -> dict[str, Any]:
-        """The figures as plain JSON types."""
-        latency = self.latency() if self.answered.any() else None
+    def client_figures(self) -> dict[str, Any]:
+        """Return the client's cost and how far its CPU was disturbed, as plain JSON types."""
         return {
-            "requests": len(self),
-            "errors": self.errors,
-            "faults": self.faults(),
-            "statuses": self.statuses(),
-            "full": self.full(),
-            "degraded_share": self.degraded_share,
-            "retried": self.retried,
-            "p50_ms": latency and latency.p50,
-            "p99_ms": latency and latency.p99,
-            "worst_ms": latency and latency.worst,
             "hiccup_p99_ms": self.hiccups.p99_ms,
             "hiccup_max_ms": self.hiccups.max_ms,
             "steal": {str(cpu): round(share, 5) for cpu, share in self.steal.items()},

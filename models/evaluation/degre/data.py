@@ -19,21 +19,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.contract.arrays import Floats, Ints
-from models.contract.features import Encoder
-from models.contract.formulas import compile_formula
 from models.contract.spec import OBJECTIVES, FeatureSpec
 from models.data.batches import ListArrays
 from models.data.fit_spec import fit_spec
-from models.data.lists import ListRecord, Split, read_metadata
+from models.data.lists import ListRecord, Split, read_metadata, read_splits
 from models.data.slates import SlateArrays, encode_slates
 from models.datasets.splits import bucket
 from models.files import whole_file, write_json
 from models.judging.value_report import mean_per_slot
 from models.planners.objective import objective_terms
-from models.planners.prepare import score_columns
-from models.planners.references.sort_gen import Preferences
-from models.planners.worth import Triple
-from models.training.value import read_splits
+from models.planners.prepare import formula_scores
+from models.planners.worth import CLICKS_ONLY, Triple
 
 _RESOLUTION: Final = 2**62
 _META_FILE: Final = "meta.json"
@@ -131,14 +127,12 @@ def prior_values(records: Sequence[ListRecord], spec: FeatureSpec, width: int) -
 
     Raises `ValueError` if the data has no score ``ctr``.
     """
-    encoder, terms = Encoder(spec), objective_terms(spec)
-    formulas = {OBJECTIVES.index(name): compile_formula(term) for name, term in terms.items()}
-    preferences = Preferences((1.0, 0.0, 0.0))
+    terms = objective_terms(spec)
+    columns = [OBJECTIVES.index(name) for name in terms]
     values = np.zeros((len(records), width, len(OBJECTIVES)))
     for row, record in zip(values, records, strict=True):
-        columns = score_columns(record.candidates, preferences, encoder)
-        for o, formula in formulas.items():
-            row[: len(record.candidates), o] = formula(columns, len(record.candidates))
+        priors = formula_scores(record, list(terms.values()), CLICKS_ONLY, spec)
+        row[: len(record.candidates), columns] = np.stack(priors, axis=1)
     return values
 
 

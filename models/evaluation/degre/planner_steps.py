@@ -21,6 +21,7 @@ from tqdm import tqdm
 from models.baselines.lists import best_first
 from models.baselines.training import evaluator_calls, train_baseline
 from models.contract.arrays import Ints
+from models.data.batches import Batch
 from models.data.slates import SlateArrays
 from models.evaluation.degre.data import save_array
 from models.evaluation.degre.hit_rate import random_lists
@@ -44,7 +45,6 @@ from models.evaluation.degre.workspace import LISTS_FILE, Workspace, chunks, exh
 from models.evaluation.steps import ExperimentStep, read_marker
 from models.mining.join import MinedArrays, join_mined
 from models.mining.mine import LocalSearch, MiningOptions, mine
-from models.nets.inputs import Batch
 from models.planners.search.beam import beam_search
 from models.planners.search.local_search import improve
 from models.planners.search.prefix import list_outcomes
@@ -105,7 +105,7 @@ def best_lists(lists: Tensor, values: Tensor) -> Tensor:
     return lists[torch.arange(len(lists), device=lists.device), best]
 
 
-def _best_under(space: Workspace, batch: Mapping[str, Tensor], worth: Worth, lists: Tensor) -> Tensor:
+def _best_under(space: Workspace, batch: Batch, worth: Worth, lists: Tensor) -> Tensor:
     if lists.shape[1] == 1:
         return lists[:, 0]
     return best_lists(lists, worth(list_outcomes(space.evaluator, batch, lists)[:, :, -1]))

@@ -41,7 +41,7 @@ from models.nets.value import HeadKind, InputBlock
 from models.planners.search.exhaustive import all_lists
 from models.training.loop import STATE_FILE
 from models.training.value import CHECKPOINT_FILE
-from models.training.value_fit import Fitted, fit_value_model, settle
+from models.training.value_fit import Fitted, Setup, settle
 
 COMPARISON_SEED: Final = 14
 MOST_LISTS: Final = 1_000_000
@@ -96,16 +96,9 @@ def train_step(space: Workspace, name: str, group: str) -> ExperimentStep:
 
     def run(folder: Path) -> Mapping[str, Any]:
         train, valid = (exposed_lists(space.data.half(split, model.half)) for split in ("train", "valid"))
-        fitted = fit_value_model(
-            space.data.spec,
-            train,
-            valid,
-            config=dataclasses.replace(config, cosines=config.context != "none" and train.has_embeddings),
-            options=options,
-            folder=folder,
-            device=space.device,
-            resume=(folder / STATE_FILE).exists(),
-        )
+        own = dataclasses.replace(config, cosines=config.context != "none" and train.has_embeddings)
+        setup = Setup(space.data.spec, own, options, space.device)
+        fitted = setup.fit(train, valid, folder, resume=(folder / STATE_FILE).exists())
         kept = _kept(space, fitted, train, valid)
         units = dict(zip(OBJECTIVES, space.data.units, strict=True))
         save_checkpoint(folder / CHECKPOINT_FILE, Checkpoint(fitted.model.cpu().eval(), units, {"family": name}))

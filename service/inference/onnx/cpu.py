@@ -1,4 +1,4 @@
-"""One ONNX Runtime session on CPU, for batches of any size.
+"""Run one ONNX Runtime session on CPU, with batches of any size.
 
 Plain `session.run`: the arrays are in host memory already, so binding them to fixed buffers would add a copy here and
 save none.
@@ -11,33 +11,33 @@ from typing import Final
 
 import numpy as np
 import onnxruntime as ort
-from numpy.typing import NDArray
 
+from models.contract.arrays import Arrays
 from service.inference.onnx.graph_cache import GraphCache
 from service.inference.onnx.session import PROVIDERS, GraphFacts, SessionConfig, session_options
-from service.inference.stacking import Batch
+from service.inference.stacking import BatchArrays
 
 _WARM_RUNS: Final = 3
 
 
 class CpuEngine:
-    """The `Engine` on CPU. The batch size is dynamic: nothing is padded."""
+    """Run a graph on CPU. The batch size is dynamic: nothing is padded."""
 
     provider: Final = "cpu"
 
     def __init__(self, path: Path, config: SessionConfig, model_sha256: str) -> None:
-        """Raises whatever ONNX Runtime raises for a file that it cannot load."""
+        """Load the model. Raises ONNX Runtime's error for a file that it cannot load."""
         self._session = _load(path, config, model_sha256)
         self._output_names = [output.name for output in self._session.get_outputs()]
         self.facts = GraphFacts.of(self._session)
         self.largest_batch = config.max_batch
 
-    def run(self, batch: Batch) -> dict[str, NDArray[np.generic]]:
-        """Named outputs, batch first."""
+    def run(self, batch: BatchArrays) -> Arrays:
+        """Return the outputs by name, batch first."""
         return dict(zip(self._output_names, self._session.run(self._output_names, batch), strict=True))
 
-    def warm(self, batch: Batch) -> None:
-        """Run every batch size that may come, each made of copies of one request (a batch of one row)."""
+    def warm(self, batch: BatchArrays) -> None:
+        """Run every batch size that may come, made of copies of one request."""
         for rows in range(1, self.largest_batch + 1):
             copies = {name: np.repeat(array, rows, axis=0) for name, array in batch.items()}
             for _ in range(_WARM_RUNS):

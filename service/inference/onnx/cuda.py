@@ -1,6 +1,6 @@
-"""One ONNX Runtime session on an NVIDIA GPU, with CUDA graphs where the graph allows it.
+"""Run an ONNX Runtime session on an NVIDIA GPU, with CUDA graphs where possible.
 
-What can only run on a GPU is here and small; shapes, buffers and padding are `shapes.py` and `static_engine.py`.
+Only the parts that need a GPU are here; shapes, buffers and padding are in `shapes.py` and `static.py`.
 """
 
 from __future__ import annotations
@@ -10,13 +10,12 @@ import logging
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import onnxruntime as ort
-from numpy.typing import NDArray
 
+from models.contract.arrays import Arrays
 from service.inference.onnx.session import PROVIDERS, SessionConfig, session_options
 from service.inference.onnx.static import StaticEngine
-from service.inference.stacking import Batch
+from service.inference.stacking import BatchArrays
 
 _log = logging.getLogger(__name__)
 
@@ -24,18 +23,17 @@ _CAPTURES_SAFELY: Final = (1, 31)
 """Before this version a captured GatherND, Concat or Split reads host memory that has been freed when it is replayed
 (microsoft/onnxruntime#32120 and #32121)."""
 
-
 _DEVICE: Final = "cuda"
-"""ONNX Runtime's name of where a session's buffers lie."""
+"""ONNX Runtime's name of the memory in which a session's buffers lie."""
 
 
 class CudaEngine:
-    """The `Engine` on CUDA. It begins with graphs where it may, and goes on without them if they fail."""
+    """Run a graph on CUDA, as CUDA graphs where possible, else node by node."""
 
     provider: Final = "cuda"
 
     def __init__(self, path: Path, config: SessionConfig) -> None:
-        """Raises whatever ONNX Runtime raises for a file that it cannot load."""
+        """Load the model. Raises ONNX Runtime's error for a file that it cannot load."""
         self._path = path
         self._config = config
         self.why_no_graphs: str | None = _why_no_capture(config)
@@ -48,15 +46,15 @@ class CudaEngine:
 
     @property
     def captured(self) -> int:
-        """Shapes that are replayed as one graph; 0 before `warm`, and where `why_no_graphs` says why."""
+        """Number of shapes that are replayed as one graph; 0 before `warm`."""
         return self._running().captured
 
-    def run(self, batch: Batch) -> dict[str, NDArray[np.generic]]:
-        """Named outputs, with as many rows as `batch`."""
+    def run(self, batch: BatchArrays) -> Arrays:
+        """Return the outputs by name, with as many rows as `batch`."""
         return self._running().run(batch)
 
-    def warm(self, batch: Batch) -> None:
-        """Run and capture every shape. What cannot be captured, or answers otherwise then, runs without graphs."""
+    def warm(self, batch: BatchArrays) -> None:
+        """Run and capture every shape; if one fails, run all without graphs."""
         try:
             self._running().warm(batch)
             return
@@ -65,8 +63,8 @@ class CudaEngine:
                 raise
             self.why_no_graphs = _in_words(error)
         self._say_why()
-        # Only now, when nothing holds the error and with it the session: until that has gone, its stream may still be
-        # capturing, and a capture forbids what a new session must do.
+        # Only now does nothing hold the error, and with it the session. Until the session has gone its stream may still
+        # be capturing, and a new session cannot be made during a capture.
         self._engine = None
         gc.collect()
         self._engine = self._open(graphs=False)
@@ -78,7 +76,7 @@ class CudaEngine:
         return self._engine
 
     def _open_with_graphs(self) -> StaticEngine | None:
-        """None if ONNX Runtime refuses, as it does for a graph that is not all on the device."""
+        """Open a session with graphs; return None if ONNX Runtime refuses."""
         try:
             return self._open(graphs=True)
         except Exception as error:  # ONNX Runtime's errors have no common base.
@@ -101,6 +99,7 @@ def _in_words(error: Exception) -> str:
 
 
 def _why_no_capture(config: SessionConfig) -> str | None:
+    """Return the reason for not using CUDA graphs, or None."""
     if not config.cuda_graphs:
         return "the settings say so"
     version = tuple(int(part) for part in ort.__version__.split(".")[:2])
@@ -110,11 +109,11 @@ def _why_no_capture(config: SessionConfig) -> str | None:
 
 
 def provider_options(config: SessionConfig, *, graphs: bool) -> dict[str, Any]:
-    """Options of the CUDA provider, as ONNX Runtime names them."""
+    """Return the options of the CUDA provider, as ONNX Runtime names them."""
     options = {
         "enable_cuda_graph": "1" if graphs else "0",
         "arena_extend_strategy": "kSameAsRequested",
-        # Its ten bits of mantissa would break what a bundle's proof says of orders.
+        # With its ten bits of mantissa, orders would differ from those that were proved at export.
         "use_tf32": "0",
     }
     if config.gpu_mem_limit_mb:

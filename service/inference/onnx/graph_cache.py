@@ -1,10 +1,8 @@
-"""Keeps graphs as ONNX Runtime left them after optimisation, so that the next load on this host can skip that.
+"""Keep optimised graphs on disk, so that the next load can skip optimising.
 
 Optimising depends on the machine, so an entry's name holds a digest of the model, ONNX Runtime's version, the options
-and the CPU; it also holds the digest of its own content, so that a damaged entry is known as such and made again. The
-cache may fail in any way: then the service goes without it and says so once.
-
-Knows nothing about bundles or engines.
+and the CPU. It also holds the digest of its own content: a damaged entry is recognised and made again. If the cache
+fails in any way, the service goes without it and logs that once.
 """
 
 from __future__ import annotations
@@ -33,11 +31,11 @@ _CPUINFO: Final = Path("/proc/cpuinfo")
 _CPU_KEYS: Final = ("vendor_id", "model name", "flags", "Features", "CPU implementer", "CPU part")
 
 Make = Callable[[str | bytes, ort.SessionOptions], ort.InferenceSession]
-"""Makes a session from a path or from a model's bytes. Raises what ONNX Runtime raises."""
+"""Makes a session from a path or from a model's bytes. Raises ONNX Runtime's errors."""
 
 
 class GraphCache:
-    """Optimised graphs in one folder, which is made with permissions 0700 and must belong to this user alone."""
+    """Keep optimised graphs in one folder, mode 0700, of this user alone."""
 
     def __init__(self, folder: Path, make: Make) -> None:
         self._folder = folder
@@ -46,10 +44,10 @@ class GraphCache:
     def load(
         self, path: Path, options: Callable[[], ort.SessionOptions], *, key: Sequence[str]
     ) -> ort.InferenceSession:
-        """A session for the model at `path`, from its entry if there is a sound one; else from the model itself.
+        """Make a session from an entry, or from the model itself.
 
-        `key` must hold everything beside ONNX Runtime and the CPU that the optimised graph depends on. Raises whatever
-        `make` raises for the model itself.
+        `key` must hold everything beside ONNX Runtime and the CPU that the optimised graph depends on. Raises the
+        errors of `make` for the model itself.
         """
         try:
             _claim(self._folder)
@@ -63,7 +61,7 @@ class GraphCache:
         return self._optimise(path, options, digest)
 
     def _from_entry(self, entry: Path, options: ort.SessionOptions) -> ort.InferenceSession | None:
-        """None, and the entry is gone, if it is not what it was."""
+        """Make a session from an entry; a damaged entry is removed, and None returned."""
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         try:
             content = entry.read_bytes()
@@ -71,7 +69,7 @@ class GraphCache:
                 session = self._make(content, options)
                 os.utime(entry)
                 return session
-            problem = "its content is not what was written"
+            problem = "its content has changed"
         except Exception as error:  # ONNX Runtime's errors have no common base.
             problem = str(error)
         _log.warning("optimised graph %s is made again: %s", entry, problem)
@@ -113,7 +111,7 @@ class GraphCache:
 
 
 def _claim(folder: Path) -> None:
-    """Make the folder if need be. Raises `OSError` if that fails, or if others could put graphs there."""
+    """Make the folder if need be. Raises `OSError` if others could write there."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     found = folder.stat()
     if hasattr(os, "getuid") and (found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o022):
@@ -121,13 +119,14 @@ def _claim(folder: Path) -> None:
 
 
 def _digest(key: Sequence[str]) -> str:
+    """Digest everything that the optimised graph depends on."""
     parts = [_FORMAT, ort.__version__, _cpu(), *key]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 
 @functools.cache
 def _cpu() -> str:
-    """What tells this CPU from one with other instructions."""
+    """Describe this CPU, to tell it from one with other instructions."""
     try:
         first, _, _ = _CPUINFO.read_text("utf-8", "replace").partition("\n\n")
     except OSError:

@@ -1,7 +1,7 @@
-"""Which nodes ONNX Runtime gives to which provider, found by profiling one run.
+"""Find out by profiling one run which nodes ONNX Runtime gives to which provider.
 
-A node that has no kernel on the device runs on the CPU, with a copy on either side of it: it costs more than it
-computes, and a CUDA graph cannot be captured around it. Knows nothing about engines; it makes a session of its own.
+A node that has no kernel on the device runs on the CPU, with a copy on either side of it. The copies take longer than
+the node, and a CUDA graph cannot be captured around it.
 """
 
 from __future__ import annotations
@@ -16,23 +16,24 @@ from typing import Any, Final
 
 import onnxruntime as ort
 
-from service.inference.stacking import Batch
+from service.inference.onnx.session import SessionConfig, session_options
+from service.inference.stacking import BatchArrays
 
 _COPIES: Final = ("MemcpyFromHost", "MemcpyToHost")
 
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Nodes that ran, per provider and kind, as ONNX Runtime has optimised the graph."""
+    """Number of nodes that ran, per provider and kind, after optimisation."""
 
     kinds: Mapping[str, Mapping[str, int]]
 
     def nodes(self, provider: str) -> int:
-        """How many nodes ran on a provider, by ONNX Runtime's name of it."""
+        """Count the nodes on a provider, by ONNX Runtime's name of it."""
         return sum(self.kinds.get(provider, {}).values())
 
     def elsewhere(self, provider: str) -> dict[str, int]:
-        """Kinds of nodes that ran on any other provider, with how many of each."""
+        """Count the nodes on any other provider, by kind."""
         found: Counter[str] = Counter()
         for name, kinds in self.kinds.items():
             if name != provider:
@@ -41,12 +42,13 @@ class Placement:
 
     @property
     def copies(self) -> int:
-        """Copies between host and device in the middle of the graph."""
+        """Count the copies between host and device in the middle of the graph."""
         return sum(kinds.get(kind, 0) for kinds in self.kinds.values() for kind in _COPIES)
 
 
-def placement(model: Path, options: ort.SessionOptions, providers: list[Any], batch: Batch) -> Placement:
-    """Run `batch` once with a profile. Raises whatever ONNX Runtime raises. `options` are changed."""
+def placement(model: Path, config: SessionConfig, providers: list[Any], batch: BatchArrays) -> Placement:
+    """Run `batch` once with a profile, in its own session. Raises ONNX Runtime's errors."""
+    options = session_options(config)
     with tempfile.TemporaryDirectory() as folder:
         options.enable_profiling = True
         options.profile_file_prefix = str(Path(folder) / "profile")
@@ -64,7 +66,7 @@ def read_profile(events: list[dict[str, Any]]) -> Placement:
 
 
 def _nodes(events: list[dict[str, Any]]) -> Iterator[tuple[str, str, str]]:
-    """(name, provider, kind) of every kernel that ran."""
+    """Yield (name, provider, kind) of every kernel that ran."""
     for event in events:
         arguments = event.get("args", {})
         if event.get("cat") == "Node" and "provider" in arguments and "op_name" in arguments:

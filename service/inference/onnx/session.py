@@ -1,12 +1,7 @@
-"""What every engine on ONNX Runtime shares: how sessions are made, on which provider, and what a graph says of itself.
-
-Knows nothing about batches; `cpu_engine.py` and `cuda_engine.py` run them, and `engines.py` says which of the two.
-"""
+"""Set the options of ONNX Runtime sessions, and read a graph's fingerprint, inputs and outputs."""
 
 from __future__ import annotations
 
-import base64
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -14,12 +9,10 @@ from typing import Any, Final
 import onnxruntime as ort
 
 from models.contract.manifest import FINGERPRINT_KEY, TensorSpec
-from service.settings import Provider, Settings, SettingsError
-
-_log = logging.getLogger(__name__)
+from models.contract.serving import set_session_options
 
 PROVIDERS: Final = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
-"""The service's names of providers, and ONNX Runtime's."""
+"""ONNX Runtime's names of providers, by the service's."""
 
 _DTYPES: Final = {
     "tensor(float)": "float32",
@@ -28,15 +21,11 @@ _DTYPES: Final = {
     "tensor(int32)": "int32",
     "tensor(bool)": "bool",
 }
-# A graph of one Identity node over one float, to see whether a provider works at all.
-_PROBE: Final = base64.b64decode(
-    "CAg6NwoQCgF4EgF5IghJZGVudGl0eRIBZ1oPCgF4EgoKCAgBEgQKAggBYg8KAXkSCgoICAESBAoCCAFCBAoAEBE="
-)
 
 
 @dataclass(frozen=True, slots=True)
 class SessionConfig:
-    """How sessions are made: `provider` is ``cpu`` or ``cuda``, already known to work.
+    """Configure sessions: `provider` is ``cpu`` or ``cuda``, already known to work.
 
     `cache_folder` keeps optimised graphs (None: nowhere). `gpu_mem_limit_mb` of 0 sets no limit.
     """
@@ -49,63 +38,14 @@ class SessionConfig:
     gpu_mem_limit_mb: int = 0
 
 
-def session_config(settings: Settings) -> SessionConfig:
-    """The provider that the settings ask for, tried once. Raises `SettingsError` if ``cuda`` is asked for and fails."""
-    return SessionConfig(
-        provider=choose_provider(settings.provider),
-        intra_op_threads=settings.intra_op_threads,
-        max_batch=settings.max_batch,
-        cache_folder=settings.graph_cache,
-        cuda_graphs=settings.cuda_graphs,
-        gpu_mem_limit_mb=settings.gpu_mem_limit_mb,
-    )
-
-
-def choose_provider(asked: Provider) -> str:
-    """``cpu`` or ``cuda``. Raises `SettingsError` if ``cuda`` is asked for and does not work."""
-    if asked == "cpu":
-        return "cpu"
-    problem = why_no_cuda()
-    if problem is None:
-        return "cuda"
-    if asked == "cuda":
-        raise SettingsError(f"LISTWRIGHT_PROVIDER (--provider): cuda cannot be used: {problem}")
-    if PROVIDERS["cuda"] in ort.get_available_providers():
-        _log.warning("this build of ONNX Runtime offers CUDA, but it does not work here: %s", problem)
-    return "cpu"
-
-
-def why_no_cuda() -> str | None:
-    """What keeps CUDA from running one node here; None if nothing does."""
-    name = PROVIDERS["cuda"]
-    if name not in ort.get_available_providers():
-        return "this build of ONNX Runtime has no CUDA provider (install the extra 'gpu')"
-    ort.preload_dlls()
-    try:
-        session = ort.InferenceSession(_PROBE, providers=[name])
-    except Exception as error:
-        return str(error)
-    return None if name in session.get_providers() else "the provider did not load; the log above says why"
-
-
 def session_options(config: SessionConfig) -> ort.SessionOptions:
-    """The options of every session; docs/results.md says what led to them."""
-    options = ort.SessionOptions()
-    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-    options.intra_op_num_threads = config.intra_op_threads
-    options.inter_op_num_threads = 1
-    # The reuse planner's time explodes with the nodes: an unrolled L = 50 loads in 46 s with it, in 2.3 s without it,
-    # and runs no slower.
-    options.enable_mem_reuse = False
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3
-    return options
+    """Make the options of a session."""
+    return set_session_options(ort.SessionOptions(), threads=config.intra_op_threads)
 
 
 @dataclass(frozen=True, slots=True)
 class GraphFacts:
-    """What a graph says of itself: the feature spec's fingerprint in its metadata, its inputs and its outputs."""
+    """Describe a graph: the feature spec's fingerprint in its metadata, its inputs and its outputs."""
 
     fingerprint: str | None
     inputs: tuple[TensorSpec, ...]
@@ -113,7 +53,7 @@ class GraphFacts:
 
     @classmethod
     def of(cls, session: ort.InferenceSession) -> GraphFacts:
-        """Read them from a loaded session."""
+        """Read the description from a loaded session."""
         return cls(
             session.get_modelmeta().custom_metadata_map.get(FINGERPRINT_KEY),
             tuple(_tensor(t) for t in session.get_inputs()),

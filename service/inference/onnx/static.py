@@ -1,24 +1,25 @@
-"""A session that runs fixed shapes only, from and to buffers on the device that never move.
+"""Run a session in fixed shapes, on device buffers that never move.
 
 Every shape has its own inputs, outputs and binding, made once. A shape that was captured as a CUDA graph is replayed
-under its own graph id; all others run node by node. How the session is made is `cuda_engine.py`'s business; on CPU
-this works too, which is how most of it is tested.
+under its own graph id; all others run node by node. `cuda.py` makes the session; this works on CPU too, which is how
+most of it is tested.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import onnxruntime as ort
-from numpy.typing import NDArray
 
+from models.contract.arrays import AnyArray, Arrays
 from models.contract.manifest import SORT_SLOTS, TensorSpec
 from service.inference.onnx.session import GraphFacts
 from service.inference.onnx.shapes import Shape, Shapes
-from service.inference.stacking import Batch
+from service.inference.stacking import BatchArrays
 
 _log = logging.getLogger(__name__)
 
@@ -30,26 +31,26 @@ _NO_ANSWER: Final = -99
 
 
 class CaptureError(RuntimeError):
-    """A captured graph does not answer as the same nodes do one by one."""
+    """A captured graph that does not answer as its nodes do one by one."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Buffers:
-    """One shape's memory: where a batch is laid out on the host, and what is bound on the device."""
+    """One shape's memory: arrays on the host, and values bound on the device."""
 
-    host: dict[str, NDArray[np.generic]]
+    host: Arrays
     inputs: dict[str, ort.OrtValue]
     outputs: dict[str, ort.OrtValue]
     binding: ort.IOBinding
 
 
 class StaticEngine:
-    """The `Engine` on a device that wants fixed shapes."""
+    """Run a graph on a device that wants fixed shapes."""
 
     def __init__(
         self, session: ort.InferenceSession, *, provider: str, largest_batch: int, device: str, graphs: bool
     ) -> None:
-        """`device` is ONNX Runtime's name of where buffers lie, and `graphs` says that the session captures."""
+        """Take the name of the buffers' memory, and whether the session captures."""
         self.provider = provider
         self.largest_batch = largest_batch
         self.facts = GraphFacts.of(session)
@@ -63,63 +64,80 @@ class StaticEngine:
 
     @property
     def captured(self) -> int:
-        """Shapes that are replayed as one graph."""
+        """Number of shapes that are replayed as one graph."""
         return len(self._graph_ids)
 
-    def run(self, batch: Batch) -> dict[str, NDArray[np.generic]]:
-        """Named outputs, with as many rows as `batch`. Raises `ValueError` for more than `largest_batch`."""
+    def run(self, batch: BatchArrays) -> Arrays:
+        """Return outputs by name, one row each. Raises `ValueError` past `largest_batch`."""
         shape = self.shapes.fit(batch)
         return self._run(shape, batch, self._graph_ids.get(shape, NOT_CAPTURED))
 
-    def warm(self, batch: Batch) -> None:
-        """Run, and where graphs are on capture, every shape that is served; `batch` is one made-up request.
+    def warm(self, batch: BatchArrays) -> None:
+        """Run every served shape, made from one request, and capture it if graphs are on.
 
         Must be called on the thread that will run the engine. Raises `CaptureError` if a replay answers otherwise
         than the nodes do one by one.
         """
-        free = self.shapes.fit(batch).free  # of the request itself, should it be past the sizes that are always warmed
-        shapes = dict.fromkeys([*(Shape(rows, free) for rows in self.shapes.rows), *self.shapes.to_warm()])
-        batches = {shape: _copies(cut(batch, self.facts.inputs, shape), shape.rows) for shape in shapes}
+        batches = self._warm_batches(batch)
+        # Node by node first, so that all memory is allocated and every kernel loaded before anything is captured.
         for shape, rows in batches.items():
             for _ in range(_WARM_RUNS):
                 self._run(shape, rows, NOT_CAPTURED)
-        if not self.graphs:
-            return
+        if self.graphs:
+            self._capture(batches)
+
+    def _warm_batches(self, batch: BatchArrays) -> dict[Shape, Arrays]:
+        """Make a full batch for every shape out of one request."""
+        # The request's own free sizes come first, in case they are past the sizes that are always warmed.
+        free = self.shapes.fit(batch).free
+        shapes = dict.fromkeys([*(Shape(rows, free) for rows in self.shapes.rows), *self.shapes.to_warm()])
+        return {shape: _copies(cut(batch, self.facts.inputs, shape), shape.rows) for shape in shapes}
+
+    def _capture(self, batches: Mapping[Shape, Arrays]) -> None:
+        """Capture every shape as a CUDA graph, then check every replay."""
+        # ONNX Runtime captures in the first runs under an id, and replays in later ones.
         for number, (shape, rows) in enumerate(batches.items(), start=1):
             for _ in range(_WARM_RUNS):
                 self._run(shape, rows, number)
             self._graph_ids[shape] = number
-        # Last, when every shape has run since: what a capture still shares with later runs would show only now.
+        # Checked after all captures: memory that a graph wrongly shares with a later run differs only then.
         for shape, rows in batches.items():
             for request in (rows, _without_candidates(rows)):
                 self._check_replay(shape, request)
         _log.info("captured %d shapes as CUDA graphs", self.captured)
 
-    def _check_replay(self, shape: Shape, batch: Batch) -> None:
+    def _check_replay(self, shape: Shape, batch: BatchArrays) -> None:
+        """Compare the shape's graph with its nodes run one by one. Raises `CaptureError`."""
         expected = self._run(shape, batch, NOT_CAPTURED)
-        for name, value in self._buffers[shape].outputs.items():  # Else what is left there would pass for an answer.
+        # Overwrite the outputs, or those of the run before would pass for the replay's.
+        for name, value in self._buffers[shape].outputs.items():
             value.update_inplace(_no_answer(expected[name]))
         found = self._run(shape, batch, self._graph_ids[shape])
         for name, array in expected.items():
             if not np.allclose(found[name], array, rtol=_TOLERANCE, atol=_TOLERANCE, equal_nan=True):
                 raise CaptureError(f"the CUDA graph of {shape} gives another {name!r} than its nodes one by one")
 
-    def _run(self, shape: Shape, batch: Batch, graph_id: int) -> dict[str, NDArray[np.generic]]:
+    def _run(self, shape: Shape, batch: BatchArrays, graph_id: int) -> Arrays:
+        """Pad `batch` to `shape`, run it and return the outputs of its own rows."""
         buffers = self._buffers.get(shape) or self._allocate(shape)
+        # Host to device, into the very buffers that the graph was captured with.
         self.shapes.pad(batch, buffers.host)
         for name, value in buffers.inputs.items():
             value.update_inplace(buffers.host[name])
         self._session.run_with_iobinding(buffers.binding, self._run_options(graph_id))
+        # Back to the host. Copied, because the next run overwrites the buffers; rows of padding are left out.
         rows = len(next(iter(batch.values())))
         return {name: value.numpy()[:rows].copy() for name, value in buffers.outputs.items()}
 
     def _run_options(self, graph_id: int) -> ort.RunOptions:
+        """Return the options that capture or replay under `graph_id`, made once."""
         if graph_id not in self._options:
             self._options[graph_id] = ort.RunOptions()
             self._options[graph_id].add_run_config_entry(GRAPH_ID, str(graph_id))
         return self._options[graph_id]
 
     def _allocate(self, shape: Shape) -> _Buffers:
+        """Make the shape's buffers and bind them to the session, for good."""
         binding = self._session.io_binding()
         host = {t.name: np.zeros(self.shapes.sizes(t, shape), t.dtype) for t in self.facts.inputs}
         inputs = {name: ort.OrtValue.ortvalue_from_numpy(array, self._device, 0) for name, array in host.items()}
@@ -136,24 +154,25 @@ class StaticEngine:
         return ort.OrtValue.ortvalue_from_shape_and_type(list(sizes), np.dtype(tensor.dtype).type, self._device, 0)
 
 
-def _no_answer(expected: NDArray[np.generic]) -> NDArray[np.generic]:
-    """An array like `expected` that differs from it everywhere."""
+def _no_answer(expected: AnyArray) -> AnyArray:
+    """Make an array like `expected` that differs from it everywhere."""
     is_bool = expected.dtype == np.bool_
-    other: NDArray[np.generic] = np.logical_not(expected) if is_bool else np.full_like(expected, _NO_ANSWER)
+    other: AnyArray = np.logical_not(expected) if is_bool else np.full_like(expected, _NO_ANSWER)
     return other
 
 
-def _copies(batch: Batch, rows: int) -> dict[str, NDArray[np.generic]]:
+def _copies(batch: BatchArrays, rows: int) -> Arrays:
     return {name: np.repeat(array, rows, axis=0) for name, array in batch.items()}
 
 
-def _without_candidates(batch: Batch) -> dict[str, NDArray[np.generic]]:
+def _without_candidates(batch: BatchArrays) -> Arrays:
+    """Make the same requests with no candidate in any slot."""
     nothing = {"valid": 0, SORT_SLOTS: -1}
     return {n: np.full_like(array, nothing[n]) if n in nothing else array for n, array in batch.items()}
 
 
-def cut(batch: Batch, inputs: tuple[TensorSpec, ...], shape: Shape) -> dict[str, NDArray[np.generic]]:
-    """One request cut down to what `shape` holds, in its free axes."""
+def cut(batch: BatchArrays, inputs: tuple[TensorSpec, ...], shape: Shape) -> Arrays:
+    """Cut one request down to the size of `shape` in its free axes."""
     free = dict(shape.free)
     kept = {
         t.name: batch[t.name][tuple(slice(free.get(a) if isinstance(a, str) else None) for a in t.shape)]
@@ -162,8 +181,8 @@ def cut(batch: Batch, inputs: tuple[TensorSpec, ...], shape: Shape) -> dict[str,
     return kept if SORT_SLOTS not in kept else {**kept, SORT_SLOTS: _within(kept[SORT_SLOTS], kept["valid"].shape[1])}
 
 
-def _within(sort_slots: NDArray[np.generic], slots: int) -> NDArray[np.generic]:
-    """Of the sort's lists [B, L], what stands in the first `slots`, and −1 past its end."""
+def _within(sort_slots: AnyArray, slots: int) -> AnyArray:
+    """Keep the places of the sort's lists [B, L] below `slots`, then −1."""
     rows = np.full_like(sort_slots, -1)
     for row, given in zip(rows, np.asarray(sort_slots, np.int64), strict=True):
         kept = given[given < slots]

@@ -11,6 +11,7 @@ import torch
 
 from export.bench.timing import interleaved
 from models import cli
+from tests.loadtest.tables import squeezed
 
 REFERENCE = ", naive (PyTorch reference)"
 
@@ -55,7 +56,7 @@ def test_every_contestant_is_timed_and_written_down(tmp_path: Path, capsys: pyte
     ]
     assert all(row["ms"] > 0 and 0 < row["ratio_low"] <= row["ratio"] <= row["ratio_high"] for row in report["rows"])
     assert report["rows"][1]["ratio"] == 1.0
-    printed = capsys.readouterr().out
+    printed = squeezed(capsys.readouterr().out)
     assert all(f"| {name} |" in printed for name in names)
 
 
@@ -71,7 +72,7 @@ def test_decoding_is_timed_with_and_without_valuing_and_shown_beside_its_targets
     assert [row["name"] for row in rows] == named
     assert [row["target_ms"] for row in rows] == [2.5, 2.5, None, 8.0, 8.0, None]
     assert all(0 < row["ms_low"] <= row["ms"] <= row["ms_high"] for row in rows)
-    printed = capsys.readouterr().out
+    printed = squeezed(capsys.readouterr().out)
     assert all(f"| {name} |" in printed for name in named)
 
 

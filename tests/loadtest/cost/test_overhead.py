@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from loadtest.cost.overhead import Block, markdown, measure, missed, summarise
+from loadtest.cost.overhead import TimedBlock, measure, missed, summarise, table
 from loadtest.rig.client import ConnectionLost, KeepAliveClient
 from tests.loadtest.stub import in_input_order, stub_service
+from tests.loadtest.tables import squeezed
 
 REQUEST = json.dumps({"request_id": "é", "candidates": [{"id": "a"}, {"id": "b"}], "top_n": 2}).encode()
 
@@ -67,7 +68,11 @@ def test_answers_that_no_model_made_are_not_measured() -> None:
 
 
 def test_figures_are_medians_over_blocks_and_overhead_is_taken_request_by_request() -> None:
-    blocks = [Block([3.0, 5.0, 9.0], [1.0, 4.0, 8.5]), Block([4.0] * 3, [1.0] * 3), Block([90.0] * 3, [1.0] * 3)]
+    blocks = [
+        TimedBlock([3.0, 5.0, 9.0], [1.0, 4.0, 8.5]),
+        TimedBlock([4.0] * 3, [1.0] * 3),
+        TimedBlock([90.0] * 3, [1.0] * 3),
+    ]
     row = summarise(100, 12.34, blocks)
     assert (row.total_p50, row.total_p99) == (5.0, 9.0)
     assert row.infer_p50 == 1.0
@@ -76,16 +81,16 @@ def test_figures_are_medians_over_blocks_and_overhead_is_taken_request_by_reques
 
 
 def test_a_missed_target_is_named_and_a_size_without_target_is_not_judged() -> None:
-    slow = summarise(100, 1.0, [Block([3.0], [1.0])])
-    quick = summarise(1000, 1.0, [Block([5.0], [1.0])])
-    other = summarise(300, 1.0, [Block([500.0], [1.0])])
+    slow = summarise(100, 1.0, [TimedBlock([3.0], [1.0])])
+    quick = summarise(1000, 1.0, [TimedBlock([5.0], [1.0])])
+    other = summarise(300, 1.0, [TimedBlock([500.0], [1.0])])
     assert missed([slow, quick, other]) == ["100 candidates: overhead_p50 is 2.00 ms, not under 1 ms"]
-    assert markdown([slow]).splitlines()[-1] == "| 100 | 1.0 | 3.00 | 3.00 | 1.00 | 2.00 | 2.00 | – | – |"
+    assert squeezed(table([slow])).splitlines()[-1] == "| 100 | 1.0 | 3.00 | 3.00 | 1.00 | 2.00 | 2.00 | – | – |"
 
 
 def test_inference_is_held_to_the_loop_next_to_it_and_not_to_the_average_loop() -> None:
-    blocks = [Block([3.0], [1.5 * slow], [slow]) for slow in (1.0, 2.0, 4.0, 8.0, 8.0)]
+    blocks = [TimedBlock([3.0], [1.5 * slow], [slow]) for slow in (1.0, 2.0, 4.0, 8.0, 8.0)]
     row = summarise(100, 1.0, blocks)
     assert (row.tight_p50, row.infer_ratio, row.infer_ratio_low, row.infer_ratio_high) == (4.0, 1.5, 1.5, 1.5)
     assert "100 candidates: infer_ratio is 1.50, not under 1.3" in missed([row])
-    assert markdown([row]).endswith("| 4.00 | 1.50 (1.5 to 1.5) |")
+    assert squeezed(table([row])).endswith("| 4.00 | 1.50 (1.5 to 1.5) |")

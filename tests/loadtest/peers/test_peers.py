@@ -12,17 +12,15 @@ import pytest
 from loadtest.peers import __main__ as command
 from loadtest.peers import kserve, report, schemas
 from loadtest.peers.comparison import ClosedRow, GoodputRow, Results
-from loadtest.peers.contenders import TUNED, VARIANTS, Environments, contender, title
+from loadtest.peers.contenders import TUNED, VARIANTS, contender, missing, title
 from loadtest.peers.pipeline import Pipeline
 from loadtest.peers.same import SameError, check_same
+from loadtest.rig.contender import Memory
 from loadtest.rig.goodput import Trial
 from loadtest.rig.openloop.build import why_unavailable
-from loadtest.rig.processes import Memory
-from models.contract.manifest import Limits
-from tests.deploy.files import ROOT
+from models.contract.manifest import DEMO_BUNDLE, Limits
+from tests.loadtest.tables import squeezed
 from tests.service.tiny_bundle import Options, write_bundle
-
-DEMO = ROOT / "bundles" / "demo" / "1"
 
 
 def results(*, ours: float = 2.0, peer: float = 4.0, our_goodput: float = 600, peer_goodput: float = 300) -> Results:
@@ -49,21 +47,19 @@ def test_targets_are_reached_or_not_by_the_paired_medians() -> None:
     assert [c.passed for c in bad] == [False] * 4
 
 
-def test_the_report_names_everyone_and_says_what_was_not_reached(tmp_path: Path) -> None:
-    text = report.markdown(results(our_goodput=380))
+def test_the_report_names_everyone_and_says_what_was_not_reached() -> None:
+    text = squeezed(report.tables(results(our_goodput=380)))
     for name in (report.OURS, report.CONTROL, "fastapi", "litserve"):
         assert f"| {name} |" in text
     assert "| **missed** |" in text
     assert "| 2.01 / 6.00 |" in text
-    report.draw(tmp_path / "plot.svg", results())
-    assert (tmp_path / "plot.svg").read_text("utf-8").startswith("<?xml")
 
 
 def test_peers_that_are_tuned_are_told_without_us() -> None:
     tuned = results()
     names = ["fastapi", "litserve"]
     alone = Results(names, [], [row for row in tuned.goodput if row.contender in names], {})
-    text = report.markdown(alone)
+    text = squeezed(report.tables(alone))
     assert "| litserve | 301 |" in text
     assert report.OURS not in text
     assert "Targets" not in text
@@ -83,14 +79,13 @@ def test_every_peer_is_tuned_to_one_of_its_variants() -> None:
         assert setting in VARIANTS[peer]
         assert len({title(peer, variant) for variant in VARIANTS[peer]}) == len(VARIANTS[peer])
     with pytest.raises(ValueError, match="peer: 'nobody' is none of"):
-        contender("nobody", DEMO, {}, Environments())
+        contender("nobody", DEMO_BUNDLE, {})
 
 
 def test_a_peer_without_its_environment_is_named(tmp_path: Path) -> None:
-    environments = Environments(tmp_path / "peers", tmp_path / "pytriton")
-    assert environments.missing("fastapi") is None
+    assert missing("fastapi", tmp_path) is None
     for peer in ("litserve", "bentoml", "pytriton"):
-        assert "make peers-setup" in str(environments.missing(peer))
+        assert "make peers-setup" in str(missing(peer, tmp_path))
 
 
 @pytest.mark.parametrize("body", [b"{}", b'{"candidates": [1, 2, 3]}' * 500])
@@ -129,7 +124,7 @@ def test_a_short_comparison_runs_end_to_end(tmp_path: Path, capsys: pytest.Captu
     short = ["--closed-blocks", "1", "--closed-seconds", "0.2", "--blocks", "1", "--seconds", "0.2"]
     sizes = ["--candidates", "20", "--concurrency", "1", "2", "--budget-ms", "200"]
     search = ["--guess", "100", "--resolution", "9"]
-    where = ["--bundle", str(DEMO), "--peers", "fastapi", "--out", str(tmp_path)]
+    where = ["--bundle", str(DEMO_BUNDLE), "--peers", "fastapi", "--out", str(tmp_path)]
     assert command.main([*where, *short, *sizes, *search]) == 0
     said = capsys.readouterr()
     assert "3 contenders give the same lists for 64 requests" in said.err
@@ -138,18 +133,17 @@ def test_a_short_comparison_runs_end_to_end(tmp_path: Path, capsys: pytest.Captu
     assert {row["concurrency"] for row in table["closed"]} == {1, 2}
     assert len(table["goodput"]) == 3
     assert said.out.strip() == (tmp_path / "peers.md").read_text("utf-8").strip()
-    assert (tmp_path / "peers.svg").exists()
 
 
 @pytest.mark.skipif(bool(why_unavailable()), reason=str(why_unavailable()))
 def test_different_lists_are_no_comparison(tmp_path: Path) -> None:
-    from loadtest.cost.service_cost import Split
     from loadtest.requests.payloads import PayloadOptions, from_bundle, make_payloads
+    from loadtest.rig.cpus import Split
     from loadtest.rig.turns import arena
 
     first = write_bundle(tmp_path / "a", Options())
     other = write_bundle(tmp_path / "b", Options(limits=Limits(list_length=4, queues=3)))
     bodies = [p.body for p in make_payloads(from_bundle(first, seed=1), PayloadOptions(count=8, sizes={12: 1.0}))]
-    pair = [contender("fastapi", folder, TUNED["fastapi"], Environments()) for folder in (first, other)]
+    pair = [contender("fastapi", folder, TUNED["fastapi"]) for folder in (first, other)]
     with arena(pair, bodies, Split((0,), (0,))) as places, pytest.raises(SameError, match="request"):
         check_same(places)

@@ -10,9 +10,9 @@ import pytest
 
 from loadtest.resilience import lifecycle
 from loadtest.resilience.lifecycle_figures import (
-    Reload,
     Reloads,
     Stop,
+    TimedReload,
     judge_reloads,
     judge_stops,
     reload_figures,
@@ -21,6 +21,7 @@ from loadtest.resilience.lifecycle_figures import (
 from loadtest.rig.answers import read_answers
 from loadtest.rig.openloop.build import why_unavailable
 from loadtest.rig.openloop.records import Fault
+from tests.loadtest.tables import squeezed
 from tests.loadtest.windows import PAYLOADS, START, Made, ok, refused, window_of
 
 DEADLINE = {"reason": "deadline", "level": "formula"}
@@ -30,7 +31,7 @@ def at(second: float) -> int:
     return START + round(second * 1e9)
 
 
-ORDERS = (Reload("2", at(2), at(2.5)), Reload("1", at(4), at(4.25)))
+ORDERS = (TimedReload("2", at(2), at(2.5)), TimedReload("1", at(4), at(4.25)))
 
 
 def served(*, first: str = "2", during_ms: float = 10.0) -> list[Made]:
@@ -114,7 +115,7 @@ def test_a_reload_and_a_stop_of_the_demo_bundle_lose_nothing(
     assert (stop["status"], stop["left"], stop["lost"]) == (0, 0, {})
     assert stop["refused"] > 0
     assert len(report["checks"]) == 7
-    assert "| 1 SIGTERMs, 1 worker: exit status 0 | 1 | 1 | pass |" in capsys.readouterr().out
+    assert "| 1 SIGTERMs, 1 worker: exit status 0 | 1 | 1 | pass |" in squeezed(capsys.readouterr().out)
 
 
 def test_a_folder_without_a_bundle_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

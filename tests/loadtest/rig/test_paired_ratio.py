@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from loadtest.cost.paired import Variant, compare, markdown
-from loadtest.rig.closed_loop import ClosedBlock
+from loadtest.cost.paired import SIDES, Variant, compare, table
+from loadtest.peers.comparison import ClosedRow
 from loadtest.rig.paired_ratio import PairedRatio
+from tests.loadtest.tables import squeezed
 
 
 def test_drift_that_both_share_is_not_a_difference() -> None:
@@ -47,14 +48,15 @@ def test_variables_come_before_options() -> None:
 
 
 def test_a_comparison_holds_b_and_the_control_to_a_of_the_same_turn() -> None:
-    def block(ms: float) -> ClosedBlock:
-        return ClosedBlock([ms] * 9 + [10 * ms], 10 * ms / 1000)
-
-    turns = [{"a": block(x), "b": block(x / 2), "a again": block(x)} for x in (1.0, 4.0, 2.0)]
-    rows = compare(8, turns)
+    closed = [
+        ClosedRow(block, side, 8, ms, 10 * ms, 1000 / ms, 0.5, 0.5, 1.0)
+        for block, x in enumerate((1.0, 4.0, 2.0))
+        for side, ms in zip(SIDES, (x, x / 2, x), strict=True)
+    ]
+    rows = compare(closed)
     assert [r.figure for r in rows] == ["p50", "p99", "ms a request"]
     assert [(r.a, r.b) for r in rows] == [(2.0, 1.0), (20.0, 10.0), (2.0, 1.0)]
     assert all(r.ratio.median == 0.5 and r.control.median == 1.0 and not r.control.differs for r in rows)
-    assert markdown(rows).splitlines()[2] == (
+    assert squeezed(table(rows)).splitlines()[2] == (
         "| 8 | p50 | 2.000 | 1.000 | 0.500 (0.500 to 0.500) | 1.000 (1.000 to 1.000) |"
     )

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.cost.service_cost import Split
+from loadtest.rig.contender import Contender, Endpoint, free_port, serving
+from loadtest.rig.cpus import Split
 from loadtest.rig.goodput import Rules
 from loadtest.rig.openloop.build import why_unavailable
-from loadtest.rig.openloop.contender import Contender, Endpoint, free_port, serving
 from loadtest.rig.openloop.records import status_200
 from loadtest.rig.turns import Place, arena
 

@@ -14,14 +14,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.baselines.evaluators import ValueModelEvaluator
-from models.data.batches import encode_lists
+from models.data.batches import Batch, encode_lists
 from models.data.fit_spec import fit_spec
 from models.data.lists import ListRecord
 from models.data.slates import encode_slates
 from models.evaluation.degre.value_accuracy import Estimates, accuracy_table, evaluator_accuracy, statistics
 from models.judging import metrics
 from models.judging.value_report import value_report
-from models.nets.inputs import Batch
 from models.nets.value import HeadKind, ValueConfig
 from tests.models.planners.examples import random_model
 from tests.models.planners.plain import shaken

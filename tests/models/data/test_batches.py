@@ -10,7 +10,6 @@ import torch
 
 from models.contract.features import Encoder, unit_embeddings
 from models.data import batches as batches_module
-from models.data import slates as slates_module
 from models.data.batches import batches, encode_lists, epoch_order, hide_values
 from models.data.fit_spec import fit_spec
 from models.data.lists import ListRecord
@@ -50,7 +49,6 @@ def test_embeddings_come_as_unit_rows_or_zeros_with_their_items(monkeypatch: pyt
     expected = np.array([[0.6, 0.8], [0, 0], [0, -1], [0, 0]])
     for chunk in (1024, 1):  # a chunk without any embedding is as wide as the others
         monkeypatch.setattr(batches_module, "_CHUNK", chunk)
-        monkeypatch.setattr(slates_module, "_CHUNK", chunk)
         data, slates = encode_lists(records, spec, 4), encode_slates(records, spec, 4)
         np.testing.assert_allclose(data.features["embeddings"][1], expected, rtol=1e-6)
         assert not data.features["embeddings"][0].any()

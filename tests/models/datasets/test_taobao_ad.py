@@ -16,8 +16,7 @@ from models.data.lists import ListRecord, read_lists, read_metadata
 from models.datasets import taobao_ad
 from models.datasets.columns import read_columns
 from models.datasets.table import TableError
-from models.datasets.taobao_log import Impressions
-from models.datasets.taobao_sixes import draw_unseen
+from models.datasets.taobao_log import AdImpressions, draw_unseen
 
 USERS, ADS = 40, 50
 NO_PROFILE, TOO_FEW = 100 + USERS - 1, 100
@@ -158,8 +157,8 @@ def test_users_takes_a_seeded_subset_of_those_who_have_a_list(tmp_path: Path, li
 def test_unseen_ads_are_drawn_evenly_from_all_that_the_user_did_not_see() -> None:
     ad = np.arange(12)
 
-    def log(user: NDArray[np.int64]) -> Impressions:
-        return Impressions(np.unique(user), user, ad, 0 * ad, 0 * ad, ["a"])
+    def log(user: NDArray[np.int64]) -> AdImpressions:
+        return AdImpressions(np.unique(user), user, ad, 0 * ad, 0 * ad, ["a"])
 
     with pytest.raises(ValueError, match="a user has seen all but 4 ads"):
         draw_unseen(log(np.repeat([0, 1], [4, 8])), np.zeros(3, np.int64), seed=0)

@@ -15,7 +15,7 @@ from models.data.fit_spec import fit_spec
 from models.judging.gate import SHARES, TOLERANCE, Gate, HeldOut, choose_shares
 from models.planners.worth import Worth
 from models.training.loop import TrainOptions
-from models.training.value_fit import fit_value_model, new_model, settle, start_from_rates
+from models.training.value_fit import Setup, new_model, settle, start_from_rates
 from tests.models.training.records import make_records
 from tests.models.training.shops import CONFIG, SHOWN, Order, believe, believing, shop_records
 
@@ -71,9 +71,7 @@ def trained(tmp_path: Path) -> tuple[HeldOut, Tensor, ListArrays]:
     start = start_from_rates(untrained, lists, listwise=0.5)
     before = logits(HeldOut.of(untrained, start, lists))
     options = TrainOptions(epochs=2, batch_size=16, learning_rate=1e-2)
-    fitted = fit_value_model(
-        spec, lists, None, config=config, options=options, folder=tmp_path, device=CPU, until=2, listwise=0.5
-    )
+    fitted = Setup(spec, config, options, CPU, 0.5).fit(lists, None, tmp_path, until=2)
     return HeldOut.of(fitted.model, fitted.start, lists), before, lists
 
 

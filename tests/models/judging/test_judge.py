@@ -12,7 +12,7 @@ import torch
 import models.judging.judge
 from models.contract.verdict import Verdict
 from models.judging.gate import HeldOut
-from models.judging.held_out import Comparison, Likelihood, compare, likelihood
+from models.judging.held_out import Likelihood, NdcgComparison, compare, likelihoods
 from models.judging.judge import judge, mixes
 from models.judging.list_orders import ndcg_of, shown_orders, sorted_orders
 from models.judging.metrics import Interval
@@ -23,9 +23,9 @@ CPU = torch.device("cpu")
 MIXED = [Worth((5.0, 1.0, 1.0)), Worth(CLICKS_ONLY)]
 
 
-def comparison(mean: float, spread: float, *, lists: int = 100, objective: str = "click") -> Comparison:
+def comparison(mean: float, spread: float, *, lists: int = 100, objective: str = "click") -> NdcgComparison:
     difference = Interval(mean, mean - spread, mean + spread, lists)
-    return Comparison((5.0, 1.0, 1.0), objective, 0.5 + mean, 0.5, 0.49, 0.3, difference)
+    return NdcgComparison((5.0, 1.0, 1.0), objective, 0.5 + mean, 0.5, 0.49, 0.3, difference)
 
 
 def told(mean: float, spread: float, *, lists: int = 100, objective: str = "click") -> Likelihood:
@@ -45,8 +45,8 @@ def part() -> HeldOut:
 def verdict_on(
     monkeypatch: pytest.MonkeyPatch,
     part: HeldOut,
-    compared: Sequence[Comparison],
-    likelihoods: Sequence[Likelihood],
+    compared: Sequence[NdcgComparison],
+    likely: Sequence[Likelihood],
     *,
     knows_more: bool = False,
     has_prior: bool = True,
@@ -54,17 +54,16 @@ def verdict_on(
 ) -> Verdict:
     """Judge by made-up figures."""
 
-    def made_up(parts: object, worth: object, **options: object) -> Iterator[Comparison]:
+    def made_up(parts: object, worth: object, **options: object) -> Iterator[NdcgComparison]:
         del parts, worth, options
         yield from compared
 
-    def of(parts: object, objective: int, **options: object) -> Likelihood | None:
+    def made_up_too(parts: object, **options: object) -> Iterator[Likelihood]:
         del parts, options
-        name = ("click", "conversion")[objective]
-        return next((row for row in likelihoods if row.objective == name), None)
+        yield from likely
 
     monkeypatch.setattr(models.judging.judge, "compare", made_up)
-    monkeypatch.setattr(models.judging.judge, "likelihood", of)
+    monkeypatch.setattr(models.judging.judge, "likelihoods", made_up_too)
     return judge([part], worths, knows_more=knows_more, has_prior=has_prior, device=CPU)
 
 
@@ -180,8 +179,8 @@ def test_figures_stand_beside_the_sorts_and_a_random_order() -> None:
 
 def test_likelihood_is_beside_the_prior_and_chance_and_the_first_place_is_calibrated() -> None:
     part = believing(shop_records(2000), 0.0)
-    found = likelihood([part], 0, device=CPU, seed=0)
-    assert found is not None
+    found = next(likelihoods([part], device=CPU, seed=0))
+    assert found.objective == "click"
     assert found.prior == pytest.approx(found.model, abs=1e-6)
     assert found.random == pytest.approx(np.log(SHOWN))
     assert found.model < found.random
@@ -195,15 +194,14 @@ def test_empty_lists_expect_nothing_at_the_first_place() -> None:
     empty = [replace(r, exposed=(), clicks=(), purchases=(), gmv=(), request_id=f"e{i}") for i, r in enumerate(records)]
     part = believing(records, 0.0)
     lists = believing([*records, *empty], 0.0).lists
-    alone, among = (likelihood([p], 0, device=CPU, seed=0) for p in (part, replace(part, lists=lists)))
-    assert alone is not None
-    assert among is not None
+    alone, among = (next(likelihoods([p], device=CPU, seed=0)) for p in (part, replace(part, lists=lists)))
+    assert alone.objective == among.objective == "click"
     assert among.pcoc == pytest.approx(alone.pcoc)
 
 
 def test_an_objective_without_events_has_no_likelihood() -> None:
     part = believing([replace(r, purchases=None, gmv=None) for r in shop_records(20)], 0.0)
-    assert likelihood([part], 1, device=CPU, seed=0) is None
+    assert [row.objective for row in likelihoods([part], device=CPU, seed=0)] == ["click"]
 
 
 UNITS: Triple = (0.4, 0.1, 3.0)

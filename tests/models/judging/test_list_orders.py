@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from models.contract.arrays import AnyFloats
 from models.contract.formulas import compile_formula
 from models.data.batches import ListArrays, encode_lists
 from models.data.fit_spec import fit_spec
@@ -23,7 +24,7 @@ from models.judging.list_orders import (
     shown_orders,
     sorted_orders,
 )
-from models.judging.metrics import Floats, ndcg
+from models.judging.metrics import ndcg
 from models.planners.objective import objective_formula
 from models.planners.search.beam import beam_search
 from models.planners.search.prefix import list_outcomes
@@ -40,7 +41,7 @@ def encoded(records: list[ListRecord], length: int = 4) -> ListArrays:
     return encode_lists(records, fit_spec(records), length)
 
 
-def taken(record: ListRecord, order: Floats) -> list[float]:
+def taken(record: ListRecord, order: AnyFloats) -> list[float]:
     """Clicks in an order, 0 for the shown items that it leaves out."""
     return [float(record.clicks[j]) for j in order.astype(int).tolist() if j >= 0]
 

@@ -11,11 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.data.batches import encode_lists
+from models.data.batches import Batch, encode_lists
 from models.data.fit_spec import fit_spec
 from models.data.lists import Candidate, ListRecord
 from models.judging.value_report import mean_per_slot, predict, value_report
-from models.nets.inputs import Batch
 from models.nets.value import HeadKind, ListValueModel, ValueConfig
 from tests.models.training.records import make_record, make_records
 

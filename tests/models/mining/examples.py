@@ -12,7 +12,7 @@ from models.data.fit_spec import fit_spec
 from models.data.lists import ListRecord, write_lists
 from models.data.slates import SlateArrays, encode_slates
 from models.mining.mine import MiningOptions, mine
-from models.mining.shards import MiningManifest
+from models.mining.shards import MinedManifest
 from models.nets.checkpoint import Checkpoint, save_checkpoint
 from models.nets.value import ValueConfig
 from tests.models.planners.examples import UNITS, random_model
@@ -44,7 +44,7 @@ def encoded(records: list[ListRecord], checkpoint: Checkpoint) -> SlateArrays:
     return encode_slates(records, checkpoint.spec, checkpoint.config.list_length)
 
 
-def mine_some(folder: Path, checkpoint: Checkpoint, records: list[ListRecord], **options: Any) -> MiningManifest:
+def mine_some(folder: Path, checkpoint: Checkpoint, records: list[ListRecord], **options: Any) -> MinedManifest:
     """Mine with narrow beams and small shards, unless told otherwise."""
     chosen = MiningOptions(**{"width": 4, "shard_size": 3, **options})
     return mine(checkpoint, encoded(records, checkpoint), folder, options=chosen, device=CPU)

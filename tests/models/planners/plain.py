@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from models.data.batches import Batch
 from models.nets.heads import Context
-from models.nets.inputs import Batch
 from models.nets.value import HeadKind, InputBlock, ListValueModel, ValueConfig
 from models.planners.worth import Worth
 from tests.models.planners.examples import SPEC, random_model

@@ -13,7 +13,7 @@ from models.contract.manifest import Limits, Partition, QueueSpec
 from models.data.lists import Candidate, ListRecord
 from models.nets.value import ValueConfig
 from models.planners.graphs.sort_gen import queue_graph
-from models.planners.prepare import Preparer, score_columns
+from models.planners.prepare import Preparer, formula_scores
 from models.planners.references.sort_gen import Preferences
 from models.planners.runtime import GraphPlanner
 from tests.models.planners.examples import SPEC, UNITS, random_model
@@ -71,8 +71,9 @@ def test_slots_are_encoded_in_their_order_and_preferences_lie_beside() -> None:
 
 
 def test_formulas_may_name_scores_price_and_the_weights_of_the_request() -> None:
-    columns = score_columns(record(3).candidates, WISH, Encoder(SPEC))
-    assert {name: column.tolist() for name, column in columns.items()} == {
+    names = ["ctr", "cvr", "price", "alpha", "beta", "gamma"]
+    columns = formula_scores(record(3), names, WISH.weights, SPEC)
+    assert {name: column.tolist() for name, column in zip(names, columns, strict=True)} == {
         "ctr": pytest.approx([0.01, 0.02, 0.03]),
         "cvr": pytest.approx([0.5, 0.25, 0.5 / 3]),
         "price": [0.0, 10.0, 20.0],
@@ -82,6 +83,21 @@ def test_formulas_may_name_scores_price_and_the_weights_of_the_request() -> None
     }
     by_price = preparer(2, 1, "gamma*price - alpha*0")(record(3), WISH)[1]
     assert by_price.tolist() == [2, 1]
+
+
+def test_scores_of_another_model_take_the_place_of_the_records_own() -> None:
+    (values,) = formula_scores(record(3), ["ctr*price"], WISH.weights, SPEC, {"ctr": np.array([0.5, 0.25, 0.1])})
+    assert values.tolist() == [0.0, 2.5, 2.0]
+
+
+def test_what_the_service_would_refuse_is_refused_and_the_list_is_named() -> None:
+    bad = record(3)
+    changed = replace(bad.candidates[1], scores={"ctr": 1.5, "cvr": 0.1})
+    bad = replace(bad, candidates=(bad.candidates[0], changed, bad.candidates[2]))
+    with pytest.raises(ValueError, match=r"list 'r': candidates\[1\].scores.ctr: must be a probability in 0..1"):
+        preparer(2, 1, "ctr")(bad, WISH)
+    with pytest.raises(ValueError, match="list 'r': candidates: no candidate has the score 'quality'"):
+        preparer(2, 1, "quality")(record(3), WISH)
 
 
 def test_the_sorts_list_goes_along_where_its_formula_is_known() -> None:

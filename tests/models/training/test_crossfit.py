@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-import models.training.crossfit
 from models.data.batches import ListArrays, encode_lists
 from models.data.fit_spec import fit_spec
 from models.nets.checkpoint import CheckpointError
-from models.training.crossfit import Crossfit, Setup, crossfit
+from models.training.crossfit import Crossfit, crossfit
 from models.training.loop import TrainOptions, mean_loss
-from models.training.value_fit import Fitted, fit_value_model, loss_of
+from models.training.value_fit import Fitted, Setup, loss_of
 from tests.models.training.records import make_records
 from tests.models.training.shops import CONFIG
 
@@ -45,11 +45,12 @@ def test_every_list_is_held_out_once_from_a_model_that_has_not_seen_it(
 ) -> None:
     seen: list[ListArrays] = []
 
-    def spy(spec: object, train: ListArrays, *args: object, **options: object) -> Fitted:
+    def spy(setup: Setup, train: ListArrays, *args: Any, **options: Any) -> Fitted:
         seen.append(train)
-        return fit_value_model(spec, train, *args, **options)  # type: ignore[arg-type]
+        return fit(setup, train, *args, **options)
 
-    monkeypatch.setattr(models.training.crossfit, "fit_value_model", spy)
+    fit = Setup.fit
+    monkeypatch.setattr(Setup, "fit", spy)
     found = crossfit(LISTS, 4, SETUP, tmp_path)
     held_out = [keys(part.lists) for part in found.held_out]
     assert sorted(key for own in held_out for key in own) == sorted(keys(LISTS))
@@ -91,20 +92,21 @@ def test_an_interrupted_run_keeps_its_folds_and_ends_as_an_uninterrupted_one(
     whole = crossfit(LISTS, 3, SETUP, tmp_path / "whole")
     fitted: list[Path] = []
 
-    def fit_until_the_second_fold(*args: object, **options: object) -> Fitted:
-        folder = options["folder"]
+    def fit_until_the_second_fold(setup: Setup, *args: Any, **options: Any) -> Fitted:
+        folder = args[-1]
         assert isinstance(folder, Path)
         fitted.append(folder)
         if len(fitted) == 2:
             options = {**options, "on_epoch": interrupt}
-        return fit_value_model(*args, **options)  # type: ignore[arg-type]
+        return fit(setup, *args, **options)
 
     def interrupt(model: object, progress: object) -> None:
         del model
         if getattr(progress, "epoch", 0) == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(models.training.crossfit, "fit_value_model", fit_until_the_second_fold)
+    fit = Setup.fit
+    monkeypatch.setattr(Setup, "fit", fit_until_the_second_fold)
     with pytest.raises(KeyboardInterrupt):
         crossfit(LISTS, 3, SETUP, tmp_path / "parts")
     resumed = crossfit(LISTS, 3, SETUP, tmp_path / "parts")

@@ -14,7 +14,7 @@ from models.data.fit_spec import fit_spec
 from models.nets.checkpoint import CheckpointError
 from models.nets.value import ListValueModel, ValueConfig
 from models.training.loop import LOG_FILE, STATE_FILE, Progress, TrainOptions, fit, learning_rate
-from models.training.value_fit import fit_value_model, loss_of
+from models.training.value_fit import Setup, loss_of
 from tests.models.training.records import make_records
 
 CONFIG = ValueConfig(dim=16, layers=1, heads=2, list_length=4, field_dim=4, dropout=0.2)
@@ -104,7 +104,7 @@ def test_the_seed_decides_the_run(tmp_path: Path) -> None:
 def test_training_stops_when_validation_no_longer_improves_and_keeps_the_best_weights(tmp_path: Path) -> None:
     spec, seen, held_out = data()
     options = TrainOptions(epochs=200, batch_size=16, learning_rate=1e-2, patience=2)
-    fitted = fit_value_model(spec, seen, held_out, config=CONFIG, options=options, folder=tmp_path, device=CPU)
+    fitted = Setup(spec, CONFIG, options, CPU).fit(seen, held_out, tmp_path)
     progress = fitted.progress
     assert progress.epoch == progress.best_epoch + 2 < 200
     for name, weights in fitted.model.state_dict().items():
@@ -114,16 +114,14 @@ def test_training_stops_when_validation_no_longer_improves_and_keeps_the_best_we
 def test_training_that_only_harms_ends_where_it_began(tmp_path: Path) -> None:
     spec, seen, held_out = data()
     options = TrainOptions(epochs=9, batch_size=16, learning_rate=1.0, warmup=0.0, patience=2)
-    fitted = fit_value_model(spec, seen, held_out, config=CONFIG, options=options, folder=tmp_path, device=CPU)
+    fitted = Setup(spec, CONFIG, options, CPU).fit(seen, held_out, tmp_path)
     assert (fitted.progress.best_epoch, fitted.progress.epoch) == (0, 2)
     assert fitted.progress.best_loss < min(row["valid_loss"] or 0 for row in fitted.progress.history)
     for head, start in zip(fitted.model.hazard_heads, fitted.start, strict=True):
         assert torch.equal(head.place_offset, start.place)
         assert not head.out.weight.any()
     # The start is also what a run that is resumed comes back to.
-    again = fit_value_model(
-        spec, seen, held_out, config=CONFIG, options=options, folder=tmp_path, device=CPU, resume=True
-    )
+    again = Setup(spec, CONFIG, options, CPU).fit(seen, held_out, tmp_path, resume=True)
     assert again.progress.best_epoch == 0
     assert not again.model.hazard_heads[0].out.weight.any()
 
@@ -141,10 +139,9 @@ def test_without_validation_lists_training_goes_as_far_as_told_and_keeps_the_las
 
 def test_something_must_say_when_to_stop(tmp_path: Path) -> None:
     spec, seen, held_out = data()
-    told = {"config": CONFIG, "options": TrainOptions(epochs=1), "folder": tmp_path, "device": CPU}
     for valid, until in ((None, None), (held_out, 1)):
         with pytest.raises(ValueError, match="either validation lists or a number of epochs"):
-            fit_value_model(spec, seen, valid, until=until, **told)  # type: ignore[arg-type]
+            Setup(spec, CONFIG, TrainOptions(epochs=1), CPU).fit(seen, valid, tmp_path, until=until)
 
 
 def test_training_leaves_the_callers_randomness_alone(tmp_path: Path) -> None:
@@ -153,7 +150,7 @@ def test_training_leaves_the_callers_randomness_alone(tmp_path: Path) -> None:
     expected = torch.rand(3)
     torch.manual_seed(5)
     options = TrainOptions(epochs=1)
-    fit_value_model(spec, seen, held_out, config=CONFIG, options=options, folder=tmp_path, device=CPU)
+    Setup(spec, CONFIG, options, CPU).fit(seen, held_out, tmp_path)
     assert torch.equal(torch.rand(3), expected)
 
 
@@ -181,7 +178,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_writes_nothing(tmp_path: Pa
     seen.features["item_scores"][0, 0, 0] = float("nan")
     options = TrainOptions(epochs=1)
     with pytest.raises(ValueError, match="no longer finite in epoch 1"):
-        fit_value_model(spec, seen, held_out, config=CONFIG, options=options, folder=tmp_path, device=CPU)
+        Setup(spec, CONFIG, options, CPU).fit(seen, held_out, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 

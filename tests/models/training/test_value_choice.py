@@ -16,7 +16,7 @@ from models.cli import main
 from models.data.lists import ListRecord, Split, write_lists
 from models.nets.checkpoint import Checkpoint, load_checkpoint
 from models.training.value_choice import ValueOptions
-from models.training.value_fit import fit_value_model
+from models.training.value_fit import Setup
 from tests.models.training.shops import SHOWN, shop_records
 
 SIZES = ["--dim", "8", "--layers", "1", "--heads", "2", "--field-dim", "2", "--list-length", "4", "--threads", "1"]
@@ -80,13 +80,14 @@ def test_a_cross_fitted_run_is_resumed_to_the_same_end(
     metrics, checkpoint = trained(data, tmp_path / "whole", "--folds", "2")
     calls: list[Any] = []
 
-    def interrupted(*args: Any, **options: Any) -> Any:
-        if not calls:
+    def interrupted(setup: Setup, train: Any, valid: Any, folder: Path, **options: Any) -> Any:
+        if not calls and folder.name == "parts":  # the last of the fits, behind all folds
             calls.append(options)
             raise KeyboardInterrupt
-        return fit_value_model(*args, **options)
+        return fit(setup, train, valid, folder, **options)
 
-    monkeypatch.setattr(models.training.value_choice, "fit_value_model", interrupted)
+    fit = Setup.fit
+    monkeypatch.setattr(Setup, "fit", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train(data, tmp_path / "parts", "--folds", "2")
     assert train(data, tmp_path / "parts", "--folds", "2") == 2

@@ -17,7 +17,7 @@ from models.judging.value_report import predict, value_report
 from models.nets.losses import listwise_loss, ordered_mask, ordered_regression_loss, ordered_targets, path_loss
 from models.nets.value import ListValueModel
 from models.training.loop import Progress, TrainOptions, mean_loss
-from models.training.value_fit import check_loss, fit_value_model, loss_of, new_model, start_from_rates
+from models.training.value_fit import Setup, check_loss, loss_of, new_model, start_from_rates
 from tests.models.training.shops import CONFIG, SHOWN, shop_records
 
 CPU = torch.device("cpu")
@@ -142,9 +142,7 @@ def test_it_learns_what_an_item_loses_behind_its_like_and_no_increment_is_negati
         del model
         seen.append(progress.epoch)
 
-    fitted = fit_value_model(
-        spec, lists, valid, config=CONFIG, options=options, folder=tmp_path, device=CPU, on_epoch=note
-    )
+    fitted = Setup(spec, CONFIG, options, CPU).fit(lists, valid, tmp_path, on_epoch=note)
     assert seen == list(range(7))
     gains = np.diff(predict(fitted.model, valid, CPU)[..., 0], axis=1, prepend=0)[:, 1:]
     category = valid.features["item_ids"][..., 0]

@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -22,18 +21,18 @@ from hypothesis import strategies as st
 
 from loadtest.demo_requests import read_demo_requests
 from loadtest.requests.fake import FakeRequests
+from models.contract.manifest import DEMO_BUNDLE
 from service.bundles.load import load_bundle
 from service.bundles.model import Model
 from service.contract.schemas import RerankRequest
 from service.inference.engine import Engine
 from service.inference.onnx.session import SessionConfig
-from service.inference.stacking import Batch, Row, stack_rows
-from service.ranking.rerank import encode_case, graph_inputs, make_case
+from service.inference.stacking import BatchArrays, RequestArrays, stack_rows
+from service.ranking.rerank import deal_request, encode_request, graph_inputs
 from tests.service.live import live_app
 from tests.service.tiny_bundle import Arrays
 
 NEAR_TIE = 1e-5
-DEMO = Path(__file__).parents[3] / "bundles" / "demo" / "1"
 
 
 @dataclass
@@ -59,7 +58,7 @@ class Comparison:
 
 @pytest.fixture(scope="module")
 def demo_model() -> Model:
-    return load_bundle(DEMO, SessionConfig())
+    return load_bundle(DEMO_BUNDLE, SessionConfig())
 
 
 @pytest.fixture(params=["tiny_model", "degre_model", "demo_model"])
@@ -98,11 +97,11 @@ def draw_requests(model: Model, count: int) -> list[dict[str, Any]]:
     return drawn
 
 
-def to_row(model: Model, sent: dict[str, Any]) -> Row:
-    return graph_inputs(model, encode_case(make_case(msgspec.convert(sent, RerankRequest), model)))
+def to_row(model: Model, sent: dict[str, Any]) -> RequestArrays:
+    return graph_inputs(model, encode_request(deal_request(msgspec.convert(sent, RerankRequest), model)))
 
 
-def run_together(model: Model, rows: Sequence[Row]) -> list[Arrays]:
+def run_together(model: Model, rows: Sequence[RequestArrays]) -> list[Arrays]:
     outputs = model.engine.run(stack_rows(rows))
     return [{name: np.asarray(array[i]) for name, array in outputs.items()} for i in range(len(rows))]
 
@@ -161,12 +160,12 @@ class Gathering:
         self.go = threading.Event()
         self.sizes: list[int] = []
 
-    def run(self, batch: Batch) -> dict[str, Any]:
+    def run(self, batch: BatchArrays) -> dict[str, Any]:
         self.sizes.append(len(batch["valid"]))
         assert self.go.wait(10)
         return self.inner.run(batch)
 
-    def warm(self, batch: Batch) -> None:
+    def warm(self, batch: BatchArrays) -> None:
         self.inner.warm(batch)
 
 

@@ -1,4 +1,4 @@
-"""The inference thread and the batcher in front of it: who runs with whom, in which order, and who is given up."""
+"""The inference thread and the dispatcher in front of it: who runs with whom, in which order, and who is given up."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.requests import ClientDisconnect
 
-from service.inference.dispatcher import LEAD_SECONDS, Batcher, DeadlineNear
-from service.inference.engine import Answer, EngineError, InferenceThread, Job, next_batch
-from service.inference.stacking import Batch, stack_rows
+from service.inference.dispatcher import DeadlineNear, Dispatcher
+from service.inference.engine import Answer, EngineError, Job
+from service.inference.stacking import BatchArrays, stack_rows
+from service.inference.thread import InferenceThread, next_batch
+from service.timing.deadline import LEAD_SECONDS, Deadline, in_time
 from service.timing.estimate import LiveFit
-from service.timing.ladder import Deadline, in_time
-from service.transport.asgi import Presence
+from service.transport.presence import Presence
 from tests.service.tiny_bundle import Arrays
 
 
@@ -39,7 +40,7 @@ class Recorder:
     def __post_init__(self) -> None:
         self.hold.set()
 
-    def run(self, batch: Batch) -> Arrays:
+    def run(self, batch: BatchArrays) -> Arrays:
         self.threads.add(threading.get_ident())
         self.batches.append(np.asarray(batch["x"]).tolist())
         assert self.hold.wait(10)
@@ -47,7 +48,7 @@ class Recorder:
             raise self.error
         return {"y": np.asarray(batch["x"]) * 2}
 
-    def warm(self, batch: Batch) -> None:
+    def warm(self, batch: BatchArrays) -> None:
         self.run(batch)
 
 
@@ -55,21 +56,21 @@ def row(x: int) -> Arrays:
     return {"x": np.array(x)}
 
 
-def asked(work: Callable[[Batcher], Awaitable[Any]], **options: Any) -> Any:
-    """Run `work` in an event loop with a batcher of its own."""
+def asked(work: Callable[[Dispatcher], Awaitable[Any]], **options: Any) -> Any:
+    """Run `work` in an event loop with a dispatcher of its own."""
 
     async def run() -> Any:
         with contextlib.closing(InferenceThread()) as thread:
-            return await work(Batcher(thread, **options))
+            return await work(Dispatcher(thread, **options))
 
     return asyncio.run(run())
 
 
 @contextlib.asynccontextmanager
-async def busy(batcher: Batcher, engine: Recorder) -> AsyncIterator[None]:
+async def busy(dispatcher: Dispatcher, engine: Recorder) -> AsyncIterator[None]:
     """The engine is at work on request 0 and will not end before the context does."""
     engine.hold.clear()
-    first = asyncio.create_task(batcher.run(engine, row(0)))
+    first = asyncio.create_task(dispatcher.run(engine, row(0)))
     while not engine.batches:
         await asyncio.sleep(0.001)
     try:
@@ -80,16 +81,16 @@ async def busy(batcher: Batcher, engine: Recorder) -> AsyncIterator[None]:
             await first
 
 
-async def queued(batcher: Batcher, count: int) -> None:
-    while batcher.depth < count:
+async def queued(dispatcher: Dispatcher, count: int) -> None:
+    while dispatcher.depth < count:
         await asyncio.sleep(0.001)
 
 
 def test_every_request_gets_its_own_answer_from_one_thread() -> None:
     engine = Recorder()
 
-    async def work(batcher: Batcher) -> list[Answer]:
-        return list(await asyncio.gather(*(batcher.run(engine, row(i)) for i in range(50))))
+    async def work(dispatcher: Dispatcher) -> list[Answer]:
+        return list(await asyncio.gather(*(dispatcher.run(engine, row(i)) for i in range(50))))
 
     answers = asked(work)
     assert [int(answer.outputs["y"]) for answer in answers] == [2 * i for i in range(50)]
@@ -101,10 +102,10 @@ def test_every_request_gets_its_own_answer_from_one_thread() -> None:
 def test_what_has_queued_up_meanwhile_runs_together_up_to_the_largest_batch_without_a_timer() -> None:
     engine = Recorder(largest_batch=4)
 
-    async def work(batcher: Batcher) -> list[int]:
-        async with busy(batcher, engine):
-            tasks = [asyncio.create_task(batcher.run(engine, row(i))) for i in range(1, 7)]
-            await queued(batcher, 6)
+    async def work(dispatcher: Dispatcher) -> list[int]:
+        async with busy(dispatcher, engine):
+            tasks = [asyncio.create_task(dispatcher.run(engine, row(i))) for i in range(1, 7)]
+            await queued(dispatcher, 6)
         return [answer.batch_size for answer in await asyncio.gather(*tasks)]
 
     assert asked(work) == [4, 4, 4, 4, 2, 2]
@@ -114,16 +115,16 @@ def test_what_has_queued_up_meanwhile_runs_together_up_to_the_largest_batch_with
 def test_the_most_urgent_runs_first_and_engines_are_never_mixed() -> None:
     one, other = Recorder(), Recorder()
 
-    async def work(batcher: Batcher) -> None:
+    async def work(dispatcher: Dispatcher) -> None:
         far = time.perf_counter() + 60
-        async with busy(batcher, one):
+        async with busy(dispatcher, one):
             tasks = [
-                asyncio.create_task(batcher.run(engine, row(i), deadline=far + late, background=behind))
+                asyncio.create_task(dispatcher.run(engine, row(i), deadline=far + late, background=behind))
                 for i, (engine, late, behind) in enumerate(
                     [(one, 3.0, True), (one, 2.0, False), (other, 0.0, False), (one, 1.0, False)], start=1
                 )
             ]
-            await queued(batcher, 4)
+            await queued(dispatcher, 4)
         await asyncio.gather(*tasks)
 
     asked(work)
@@ -134,12 +135,12 @@ def test_the_most_urgent_runs_first_and_engines_are_never_mixed() -> None:
 def test_a_failing_run_is_an_engine_error_with_its_cause_and_the_thread_goes_on() -> None:
     engine = Recorder(error=MemoryError("arena"))
 
-    async def work(batcher: Batcher) -> Answer:
+    async def work(dispatcher: Dispatcher) -> Answer:
         with pytest.raises(EngineError, match="arena") as caught:
-            await batcher.run(engine, row(1))
+            await dispatcher.run(engine, row(1))
         assert isinstance(caught.value.__cause__, MemoryError)
         engine.error = None
-        return await batcher.run(engine, row(2))
+        return await dispatcher.run(engine, row(2))
 
     assert int(asked(work).outputs["y"]) == 4
 
@@ -148,11 +149,11 @@ def test_a_stalled_engine_does_not_keep_a_request_past_its_deadline_and_the_queu
     engine = Recorder()
     dropped: list[str] = []
 
-    async def work(batcher: Batcher) -> float:
-        async with busy(batcher, engine):
+    async def work(dispatcher: Dispatcher) -> float:
+        async with busy(dispatcher, engine):
             deadline = time.perf_counter() + 0.1
             with pytest.raises(DeadlineNear):
-                await batcher.run(engine, row(1), deadline=deadline)
+                await dispatcher.run(engine, row(1), deadline=deadline)
             return deadline - time.perf_counter()
 
     left = asked(work, on_drop=dropped.append)
@@ -165,16 +166,16 @@ def test_many_that_are_given_up_together_are_given_up_early_enough_to_be_answere
     engine = Recorder()
     count = 20
 
-    async def work(batcher: Batcher) -> list[float]:
+    async def work(dispatcher: Dispatcher) -> list[float]:
         deadline = time.perf_counter() + 0.2
         left: list[float] = []
 
         async def ask(i: int) -> None:
             with pytest.raises(DeadlineNear):
-                await batcher.run(engine, row(i), deadline=deadline)
+                await dispatcher.run(engine, row(i), deadline=deadline)
             left.append(deadline - time.perf_counter())
 
-        async with busy(batcher, engine):
+        async with busy(dispatcher, engine):
             await asyncio.gather(*(ask(i) for i in range(count)))
         return left
 
@@ -188,14 +189,14 @@ def test_a_client_that_leaves_takes_its_request_out_of_the_queue() -> None:
     dropped: list[str] = []
     presence = Presence()
 
-    async def work(batcher: Batcher) -> None:
-        async with busy(batcher, engine):
-            task = asyncio.create_task(batcher.run(engine, row(1), presence=presence))
-            await queued(batcher, 1)
+    async def work(dispatcher: Dispatcher) -> None:
+        async with busy(dispatcher, engine):
+            task = asyncio.create_task(dispatcher.run(engine, row(1), presence=presence))
+            await queued(dispatcher, 1)
             presence.leave()
             with pytest.raises(ClientDisconnect):
                 await task
-        await batcher.run(engine, row(2))
+        await dispatcher.run(engine, row(2))
 
     asked(work, on_drop=dropped.append)
     assert dropped == ["client-gone"]
@@ -206,14 +207,14 @@ def test_a_client_that_leaves_takes_its_request_out_of_the_queue() -> None:
 def test_a_request_that_is_cancelled_while_it_waits_does_not_stop_the_thread() -> None:
     engine = Recorder()
 
-    async def work(batcher: Batcher) -> None:
-        async with busy(batcher, engine):
-            task = asyncio.create_task(batcher.run(engine, row(1)))
+    async def work(dispatcher: Dispatcher) -> None:
+        async with busy(dispatcher, engine):
+            task = asyncio.create_task(dispatcher.run(engine, row(1)))
             await asyncio.sleep(0.01)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-        await batcher.run(engine, row(2))
+        await dispatcher.run(engine, row(2))
 
     asked(work)
     assert engine.batches == [[0], [2]]
@@ -222,14 +223,14 @@ def test_a_request_that_is_cancelled_while_it_waits_does_not_stop_the_thread() -
 def test_an_idle_engine_is_always_tried_and_a_busy_one_only_if_there_is_time() -> None:
     engine = Recorder()
 
-    async def work(batcher: Batcher) -> list[bool]:
+    async def work(dispatcher: Dispatcher) -> list[bool]:
         soon = time.perf_counter() + 1e-4
         late, early = Deadline(soon), Deadline()
-        idle = in_time(batcher.seconds_until_done(engine), late)
-        await batcher.run(engine, row(0))
+        idle = in_time(dispatcher.seconds_until_done(engine), late)
+        await dispatcher.run(engine, row(0))
         engine.batches.clear()
-        async with busy(batcher, engine):
-            wait = batcher.seconds_until_done(engine)
+        async with busy(dispatcher, engine):
+            wait = dispatcher.seconds_until_done(engine)
             return [idle, in_time(wait, late), in_time(wait, early)]
 
     assert asked(work) == [True, False, True]
@@ -238,12 +239,12 @@ def test_an_idle_engine_is_always_tried_and_a_busy_one_only_if_there_is_time() -
 def test_the_thread_of_the_runs_is_the_thread_that_warms_up_and_its_errors_come_back() -> None:
     engine = Recorder()
 
-    async def work(batcher: Batcher) -> None:
-        await batcher.warm(engine, {"x": np.array([7])})
-        await batcher.run(engine, row(1))
+    async def work(dispatcher: Dispatcher) -> None:
+        await dispatcher.warm(engine, {"x": np.array([7])})
+        await dispatcher.run(engine, row(1))
         engine.error = ValueError("no such kernel")
         with pytest.raises(ValueError, match="no such kernel"):
-            await batcher.warm(engine, {"x": np.array([7])})
+            await dispatcher.warm(engine, {"x": np.array([7])})
 
     asked(work)
     assert len(engine.threads) == 1
@@ -318,7 +319,7 @@ def test_a_batch_is_planned_for_when_its_requests_are_given_up_and_not_for_when_
     async def run() -> float:
         with contextlib.closing(Inbox()) as thread:
             deadline = time.perf_counter() + 60
-            await Batcher(thread).run(Recorder(), row(1), deadline=deadline)
+            await Dispatcher(thread).run(Recorder(), row(1), deadline=deadline)
             return deadline - thread.jobs[0].deadline
 
     assert asyncio.run(run()) == pytest.approx(LEAD_SECONDS)

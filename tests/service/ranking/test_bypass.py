@@ -22,10 +22,10 @@ from service.bundles.load import load_bundle
 from service.bundles.model import Model
 from service.bundles.registry import Registry
 from service.bundles.reload import Loader
-from service.inference.dispatcher import Batcher
-from service.inference.engine import InferenceThread
+from service.inference.dispatcher import Dispatcher
 from service.inference.onnx.session import SessionConfig
-from service.inference.stacking import Batch
+from service.inference.stacking import BatchArrays
+from service.inference.thread import InferenceThread
 from service.ranking.warmup import warm_up
 from tests.service.contract.test_bad_input import assert_problem
 from tests.service.live import FakeEngine, Live, fake_model, live_app
@@ -149,7 +149,7 @@ def test_requests_that_need_no_engine_do_not_wait_for_it_nor_hide_the_queue_befo
 
 
 class Slow(FakeEngine):
-    def run(self, batch: Batch) -> Arrays:
+    def run(self, batch: BatchArrays) -> Arrays:
         time.sleep(0.02)
         return super().run(batch)
 
@@ -179,7 +179,7 @@ def test_the_warm_up_sends_the_model_requests_even_if_its_defaults_bypass_it(
             super().__init__()
             self.weights: set[tuple[float, ...]] = set()
 
-        def run(self, batch: Batch) -> Arrays:
+        def run(self, batch: BatchArrays) -> Arrays:
             self.weights |= set(map(tuple, batch["objective_weights"].tolist()))
             return super().run(batch)
 
@@ -188,7 +188,7 @@ def test_the_warm_up_sends_the_model_requests_even_if_its_defaults_bypass_it(
 
     engine = Counting()
     with contextlib.closing(InferenceThread()) as thread:
-        asyncio.run(warm_up(Batcher(thread), model(engine, change=clicks)))
+        asyncio.run(warm_up(Dispatcher(thread), model(engine, change=clicks)))
     assert engine.weights == {(1.0, 0.0, 0.0)} | ({(0.0, 1.0, 0.0)} if mixes else set())
 
 

@@ -17,9 +17,9 @@ from models.contract.features import Encoder
 from models.data.lists import Candidate
 from service.bundles.load import load_bundle
 from service.bundles.model import Model
-from service.inference.dispatcher import Batcher
-from service.inference.engine import InferenceThread
+from service.inference.dispatcher import Dispatcher
 from service.inference.onnx.session import SessionConfig
+from service.inference.thread import InferenceThread
 from service.ranking.warmup import warm_up
 from tests.service.degre_bundle import MIX, PLACES, degre_model, write_degre_bundle
 from tests.service.live import FakeEngine, Live, live_app
@@ -172,7 +172,7 @@ def test_twins_and_candidates_without_anything_get_a_list(live: Live) -> None:
 
 def test_it_is_warmed_up_with_its_own_mix(fixed: Model) -> None:
     with contextlib.closing(InferenceThread()) as thread:
-        asyncio.run(warm_up(Batcher(thread), fixed))
+        asyncio.run(warm_up(Dispatcher(thread), fixed))
 
 
 def test_the_model_page_says_what_may_be_asked_of_it(live: Live) -> None:

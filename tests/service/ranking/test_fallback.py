@@ -13,10 +13,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from models.contract.slots import ScoreTable
 from service.contract.schemas import RerankRequest
-from service.ranking.dealing import ScoreTable
 from service.ranking.fallback import Places, formula_list, input_list, maximal_marginal_relevance
-from service.ranking.plan import Plan, make_plan
+from service.ranking.plan import RequestPlan, make_plan
 from tests.service.live import FakeEngine, fake_model, live_app
 from tests.service.requests import candidate, request
 from tests.service.tiny_bundle import Options, make_manifest
@@ -126,14 +126,14 @@ def test_an_item_without_an_embedding_is_charged_the_mean_of_the_others_and_so_d
     assert maximal_marginal_relevance(scores, rows, 0.5, 4, 2) == [0, 2]
 
 
-def make(sent: dict[str, Any], **options: Any) -> tuple[RerankRequest, Plan, list[tuple[int, str]]]:
+def make(sent: dict[str, Any], **options: Any) -> tuple[RerankRequest, RequestPlan, list[tuple[int, str]]]:
     """The request, its plan and its list by the formula, which there must be."""
     decoded, plan, places = try_to_make(sent, **options)
     assert places is not None
     return decoded, plan, list(places)
 
 
-def try_to_make(sent: dict[str, Any], **options: Any) -> tuple[RerankRequest, Plan, Places | None]:
+def try_to_make(sent: dict[str, Any], **options: Any) -> tuple[RerankRequest, RequestPlan, Places | None]:
     manifest = make_manifest(Options(**options))
     decoded = msgspec.convert(sent, RerankRequest)
     plan = make_plan(decoded, manifest)
@@ -141,7 +141,7 @@ def try_to_make(sent: dict[str, Any], **options: Any) -> tuple[RerankRequest, Pl
     return decoded, plan, formula_list(decoded.candidates, table, plan, manifest)
 
 
-def reference_list(decoded: RerankRequest, plan: Plan, list_length: int, scores: Sequence[float]) -> list[int]:
+def reference_list(decoded: RerankRequest, plan: RequestPlan, list_length: int, scores: Sequence[float]) -> list[int]:
     """MMR over the best 3·L by score up to the model's length L, then what is left by score. Without near ties only."""
     ranked = sorted(range(len(scores)), key=lambda i: -scores[i])
     steps = min(plan.top_n, list_length)

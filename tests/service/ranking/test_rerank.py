@@ -35,7 +35,7 @@ def test_the_answer_has_the_fields_of_the_contract(any_server: Live) -> None:
     assert set(answer["value"]) == {"click", "conversion", "gmv"}
     assert answer["degraded"] is None
     timings = answer["timings_ms"]
-    assert set(timings) == {"decode", "queue", "encode", "wait", "infer", "total"}
+    assert set(timings) == {"decode", "deal", "encode", "wait", "infer", "total"}
     assert timings["total"] >= sum(v for k, v in timings.items() if k != "total") - 0.01
 
 
@@ -191,7 +191,7 @@ def test_a_request_id_that_no_header_may_hold_comes_back_in_the_body_only(any_se
 def test_server_timing_names_every_stage(any_server: Live) -> None:
     header = any_server.post(request()).headers["server-timing"]
     names = [part.split(";")[0].strip() for part in header.split(",")]
-    assert names == ["lag", "decode", "queue", "encode", "wait", "infer", "total"]
+    assert names == ["lag", "decode", "deal", "encode", "wait", "infer", "total"]
     assert all(re.fullmatch(r"\s*\w+;dur=\d+\.\d{3}", part) for part in header.split(","))
 
 

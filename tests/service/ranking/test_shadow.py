@@ -20,7 +20,7 @@ from models.contract.spec import FeatureSpec, Number
 from service.bundles.load import load_bundle
 from service.bundles.model import Model
 from service.inference.onnx.session import SessionConfig
-from service.inference.stacking import Batch
+from service.inference.stacking import BatchArrays
 from service.ranking import shadow as module
 from service.telemetry.records import SHADOW_OUTCOMES
 from tests.service.live import FakeEngine, Live, fake_model, live_app
@@ -186,7 +186,7 @@ def test_one_at_a_time(held: FakeEngine) -> None:
 class Slow(FakeEngine):
     """An engine that takes longer than the budget of its test."""
 
-    def run(self, batch: Batch) -> Arrays:
+    def run(self, batch: BatchArrays) -> Arrays:
         time.sleep(0.4)
         return super().run(batch)
 

@@ -15,12 +15,12 @@ from msgspec.structs import replace
 from service.bundles.registry import Registry
 from service.contract.decoding import decode_request
 from service.contract.schemas import RerankRequest, RerankResponse
-from service.inference.dispatcher import Batcher
-from service.inference.engine import InferenceThread
-from service.inference.stacking import Batch
+from service.inference.dispatcher import Dispatcher
+from service.inference.stacking import BatchArrays
+from service.inference.thread import InferenceThread
 from service.ranking.rerank import Reranker
 from service.ranking.shadow import Shadow
-from service.telemetry.records import Progress, ShadowRecord
+from service.telemetry.records import ShadowRecord, Stopwatch
 from service.timing.admission import Admission, AdmissionOptions
 from tests.service.live import FakeEngine, fake_model
 from tests.service.requests import request
@@ -36,14 +36,14 @@ class Bench:
         self.registry.publish(fake_model())
         self.registry.publish(fake_model(engine, Options(name="next")))
         self.admission = Admission(AdmissionOptions(limit=10, interval_seconds=0.5))
-        batcher = Batcher(thread)
-        self._reranker = Reranker(registry=self.registry, batcher=batcher, max_candidates=100)
+        dispatcher = Dispatcher(thread)
+        self._reranker = Reranker(registry=self.registry, dispatcher=dispatcher, max_candidates=100)
         self.shadow = Shadow(
             name="next",
             version=None,
             share=share,
             registry=self.registry,
-            batcher=batcher,
+            dispatcher=dispatcher,
             admission=self.admission,
             budget_seconds=30,
             observe=self.records.append,
@@ -53,9 +53,10 @@ class Bench:
     async def answer(self) -> tuple[RerankRequest, RerankResponse]:
         """A request and what it got."""
         asked = decode_request(json.dumps(request(model="tiny")).encode())
-        progress = Progress(time.perf_counter())
-        progress.end("decode")
-        return asked, await self._reranker.rerank(asked, "r", progress)
+        clock = Stopwatch(time.perf_counter(), lag=0.0)
+        clock.lap("decode")
+        reranked = await self._reranker.rerank(asked, self._reranker.select(asked), clock, request_id="r")
+        return asked, reranked.response
 
     async def outcomes(self, count: int) -> list[str]:
         """What has been noted, once there is so much of it; and no more comes at once."""
@@ -69,7 +70,7 @@ class Bench:
 class Slow(FakeEngine):
     """An engine whose runs take 0.2 s at least."""
 
-    def run(self, batch: Batch) -> Arrays:
+    def run(self, batch: BatchArrays) -> Arrays:
         time.sleep(0.2)
         return super().run(batch)
 

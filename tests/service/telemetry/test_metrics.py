@@ -72,7 +72,7 @@ def test_a_request_is_counted_once_in_every_metric() -> None:
     with live_app(fake_model()) as live:
         live.post(request(12, top_n=7))
         assert live.series(f"{DURATION}_count", model="tiny", version="1", outcome="ok") == 1
-        for stage in ("decode", "queue", "encode", "wait", "infer", "respond"):
+        for stage in ("decode", "deal", "encode", "wait", "infer", "respond"):
             assert live.series("rerank_stage_duration_seconds_count", stage=stage) == 1
         assert live.series("rerank_candidates_sum") == 12
         assert live.series("rerank_batch_size_sum") == 1

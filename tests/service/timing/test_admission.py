@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.inference.stacking import Batch
+from service.inference.stacking import BatchArrays
 from service.timing import admission as module
-from service.timing.admission import Admission, AdmissionOptions, QueueDelay, Ticket, Window
+from service.timing.admission import Admission, AdmissionOptions, AdmissionWindow, QueueDelay, Ticket
 from tests.service.contract.test_bad_input import assert_problem
 from tests.service.live import FakeEngine, Live, Reply, fake_model, live_app
 from tests.service.raw import connected
@@ -54,6 +54,17 @@ def test_a_queue_in_which_everybody_waits_for_a_whole_interval_stands() -> None:
     assert not queue.standing(middle), "an interval has to pass first"
     end = feed(queue, [LONG] * 20, middle, 2 * INTERVAL)
     assert queue.standing(end)
+
+
+def test_looking_changes_nothing() -> None:
+    looked, left_alone, now = delay(), delay(), 50.0
+    for waits in ([LONG] * 5, [LONG] * 5, [SHORT], [LONG], [SHORT] * 3):
+        for queue in (looked, left_alone):
+            end = feed(queue, waits, now)
+            for k in range(20 if queue is looked else 0):
+                queue.standing(end + k * INTERVAL / 9)
+        now = end + INTERVAL / 7
+        assert looked.standing(now) == left_alone.standing(now)
 
 
 def test_it_ends_only_when_some_intervals_in_a_row_were_calm() -> None:
@@ -118,8 +129,7 @@ def admit(**options: Any) -> Admission:
 def let_in(admission: Admission, most: int) -> int:
     """How many come in one after the other before one is refused; none stays."""
     entered = 0
-    while entered < most and admission.refusal() is None:
-        admission.enter()
+    while entered < most and isinstance(admission.admit(), Ticket):
         entered += 1
     for _ in range(entered):
         admission.leave()
@@ -131,7 +141,7 @@ def test_a_standing_queue_sheds_what_could_not_be_answered_in_time_and_no_more(c
     crowd(admission, clock, window=4)
     assert admission.overloaded
     assert 3 <= let_in(admission, 16) <= 5
-    assert admission.refusal() is None, "an idle service lets everybody in"
+    assert isinstance(admission.admit(), Ticket), "an idle service lets everybody in"
 
 
 def test_without_a_standing_queue_nothing_is_shed_however_many_are_in(clock: list[float]) -> None:
@@ -141,7 +151,7 @@ def test_without_a_standing_queue_nothing_is_shed_however_many_are_in(clock: lis
     assert let_in(admission, 20) == 16
     for _ in range(16):
         admission.enter()
-    assert admission.refusal() == "overloaded", "the hard cap holds all the same"
+    assert admission.admit() == "overloaded", "the hard cap holds all the same"
 
 
 def test_shedding_goes_on_while_it_is_what_keeps_the_queue_short(clock: list[float]) -> None:
@@ -161,15 +171,14 @@ def test_where_deadlines_are_only_observed_nothing_is_shed_but_the_cap_holds(clo
     admission = admit(enforce=False)
     crowd(admission, clock)
     for _ in range(16):
-        assert admission.refusal() is None
-        admission.enter()
+        assert isinstance(admission.admit(), Ticket)
     assert admission.would_shed()
-    assert admission.refusal() == "overloaded"
+    assert admission.admit() == "overloaded"
 
 
 @given(capacity=st.integers(2, 60), start=st.integers(2, 64))
 def test_the_window_finds_what_can_be_answered_in_time(capacity: int, start: int) -> None:
-    window = Window(64)
+    window = AdmissionWindow(64)
     window.size = float(start)
     sizes = []
     for _ in range(20_000):
@@ -182,14 +191,14 @@ def test_the_window_finds_what_can_be_answered_in_time(capacity: int, start: int
 
 
 def test_hiccups_of_the_machine_do_not_close_the_window() -> None:
-    window = Window(64)
+    window = AdmissionWindow(64)
     for _ in range(5000):
         window.ended(Ticket(max(1, int(window.size)), window.cuts), late=True)
     assert window.size == 2
 
 
 def test_a_whole_batch_that_is_late_cuts_the_window_once_and_a_quiet_time_does_not_widen_it() -> None:
-    window = Window(64)
+    window = AdmissionWindow(64)
     window.size = 20.0
     for n in range(12, 20):
         window.ended(Ticket(n, 0), late=True)
@@ -200,7 +209,7 @@ def test_a_whole_batch_that_is_late_cuts_the_window_once_and_a_quiet_time_does_n
 
 
 def test_who_came_in_beside_the_window_says_nothing_of_it() -> None:
-    window = Window(64)
+    window = AdmissionWindow(64)
     window.size = 5.0
     for _ in range(100):
         window.ended(Ticket(30, window.cuts), late=True)
@@ -212,7 +221,7 @@ class Slow(FakeEngine):
 
     largest_batch = 1
 
-    def run(self, batch: Batch) -> Arrays:
+    def run(self, batch: BatchArrays) -> Arrays:
         time.sleep(0.004)
         return super().run(batch)
 

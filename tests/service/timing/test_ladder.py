@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from service.contract.schemas import Degraded
-from service.inference.stacking import Batch
+from service.inference.stacking import BatchArrays
 from service.telemetry.records import RequestRecord
 from tests.service.live import FakeEngine, Live, fake_model, live_app
 from tests.service.raw import connected, connections, post
@@ -29,7 +29,7 @@ class Stalling(FakeEngine):
 
     stall = STALL
 
-    def run(self, batch: Batch) -> Arrays:
+    def run(self, batch: BatchArrays) -> Arrays:
         time.sleep(self.stall)
         return super().run(batch)
 
@@ -240,7 +240,7 @@ def test_bad_input_stays_bad_however_little_time_there_is() -> None:
 class Short(FakeEngine):
     """Answers for fewer requests than it was asked."""
 
-    def run(self, batch: Batch) -> Arrays:
+    def run(self, batch: BatchArrays) -> Arrays:
         outputs = super().run(batch)
         return {name: array[:-1] for name, array in outputs.items()}
 

@@ -21,7 +21,7 @@ from models.contract.features import Arrays
 from models.contract.manifest import Limits
 from models.nets.checkpoint import Checkpoint
 from models.nets.value import ValueConfig
-from models.planners.references.sort_gen import Gains, Preferences, Step, plan_queues
+from models.planners.references.sort_gen import Gains, PlanStep, Preferences, plan_queues
 from models.planners.references.sort_list import Answer, total, value_list
 from models.planners.runtime import GraphPlanner
 from tests.models.planners.examples import SPEC, UNITS, random_model
@@ -122,7 +122,7 @@ def test_the_graph_keeps_what_the_reference_does(
     """The sort is the plan with two places exchanged, which is often better and sometimes the plan itself."""
     plan, planner = built(head)
     request = request_of(seed, trade_off, window, shape)
-    planned: list[Step] = plan(with_sort(request, [])).plan
+    planned: list[PlanStep] = plan(with_sort(request, [])).plan
     slots = [step.slot for step in planned]
     i, j = (min(place, len(slots) - 1) for place in swap)
     slots[i], slots[j] = slots[j], slots[i]

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.nets.inputs import Batch
+from models.data.batches import Batch
 from models.nets.value import HeadKind, ListValueModel
 from models.planners.search.beam import beam_search
 from models.planners.worth import RequestWorth, Worth

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.nets.inputs import Batch
+from models.data.batches import Batch
 from models.nets.value import ListValueModel
 from models.planners.search.beam import beam_search
 from models.planners.search.local_search import improve, soft_labels

@@ -10,10 +10,10 @@ import pytest
 from models.contract.manifest import GOLDEN_FILE, MODEL_FILE, Manifest
 from service.inference.onnx.cpu import CpuEngine
 from service.inference.onnx.session import SessionConfig, session_options
-from service.inference.stacking import Batch
+from service.inference.stacking import BatchArrays
 
 
-def golden(folder: Path, rows: slice) -> Batch:
+def golden(folder: Path, rows: slice) -> BatchArrays:
     names = [t.name for t in Manifest.read(folder).inputs]
     with np.load(folder / GOLDEN_FILE) as file:
         return {name: file[f"input.{name}"][rows] for name in names}
@@ -35,7 +35,7 @@ def test_warming_runs_every_batch_size_once_at_least(bundle: Path, monkeypatch: 
     seen: list[int] = []
     run = engine.run
 
-    def record(batch: Batch) -> object:
+    def record(batch: BatchArrays) -> object:
         seen.append(len(batch["valid"]))
         return run(batch)
 

@@ -11,22 +11,21 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from models.contract.manifest import GOLDEN_FILE, MODEL_FILE, Manifest
+from models.contract.manifest import DEMO_BUNDLE, GOLDEN_FILE, MODEL_FILE, Manifest
 from service.inference.onnx import cuda as cuda_engine
+from service.inference.onnx.choose import why_no_cuda
 from service.inference.onnx.cpu import CpuEngine
 from service.inference.onnx.cuda import CudaEngine
-from service.inference.onnx.session import SessionConfig, session_options, why_no_cuda
-from service.inference.stacking import Batch
-from tests.deploy.files import ROOT
+from service.inference.onnx.session import SessionConfig, session_options
+from service.inference.stacking import BatchArrays
 
-DEMO = ROOT / "bundles" / "demo" / "1"
 needs_gpu = pytest.mark.skipif(
     "CUDAExecutionProvider" not in ort.get_available_providers() or why_no_cuda() is not None,
     reason="needs an NVIDIA GPU",
 )
 
 
-def golden(folder: Path, rows: slice = slice(None)) -> Batch:
+def golden(folder: Path, rows: slice = slice(None)) -> BatchArrays:
     names = [t.name for t in Manifest.read(folder).inputs]
     with np.load(folder / GOLDEN_FILE) as file:
         return {name: file[f"input.{name}"][rows] for name in names}
@@ -111,8 +110,8 @@ def test_on_a_gpu_answers_are_the_cpus_for_every_number_of_rows(any_bundle: Path
 @pytest.mark.cuda
 @needs_gpu
 def test_on_a_gpu_every_warmed_shape_of_an_exported_graph_is_captured() -> None:
-    gpu = CudaEngine(DEMO / MODEL_FILE, SessionConfig("cuda", max_batch=2))
-    gpu.warm(golden(DEMO, slice(0, 1)))
+    gpu = CudaEngine(DEMO_BUNDLE / MODEL_FILE, SessionConfig("cuda", max_batch=2))
+    gpu.warm(golden(DEMO_BUNDLE, slice(0, 1)))
     assert gpu.why_no_graphs is None
     assert gpu.captured > 0
 

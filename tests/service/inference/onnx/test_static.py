@@ -15,7 +15,7 @@ from service.inference.onnx.cuda import CudaEngine, provider_options
 from service.inference.onnx.session import SessionConfig, session_options
 from service.inference.onnx.shapes import Shape
 from service.inference.onnx.static import GRAPH_ID, CaptureError, StaticEngine, cut
-from service.inference.stacking import Batch
+from service.inference.stacking import BatchArrays
 
 
 def session_of(folder: Path) -> ort.InferenceSession:
@@ -29,7 +29,7 @@ def static(folder: Path, session: Any = None, *, graphs: bool = False, largest: 
     )
 
 
-def golden(folder: Path, rows: slice = slice(None)) -> Batch:
+def golden(folder: Path, rows: slice = slice(None)) -> BatchArrays:
     names = [t.name for t in Manifest.read(folder).inputs]
     with np.load(folder / GOLDEN_FILE) as file:
         return {name: file[f"input.{name}"][rows] for name in names}
@@ -146,10 +146,10 @@ def test_a_replay_that_leaves_any_one_output_as_it_was_is_found(sort_bundle: Pat
 
 
 def test_a_check_without_candidates_is_one_without_a_sorts_list_too(sort_bundle: Path) -> None:
-    runs: list[Batch] = []
+    runs: list[BatchArrays] = []
 
     class Watched(StaticEngine):
-        def _run(self, shape: Shape, batch: Batch, graph_id: int) -> Any:
+        def _run(self, shape: Shape, batch: BatchArrays, graph_id: int) -> Any:
             runs.append(batch)
             return super()._run(shape, batch, graph_id)
 

@@ -1,0 +1,215 @@
+"""Run jobs on one thread per device, in batches, the most urgent first.
+
+When the thread is free it takes all that waits for the most urgent request's model, up to the largest batch and no
+more than the tightest deadline among them allows. There is no timer: a lone request never waits for company. Jobs come
+in through a `SimpleQueue` and answers go back with `call_soon_threadsafe`; ONNX Runtime releases the GIL while it runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from time import perf_counter
+from typing import Final
+from weakref import WeakKeyDictionary
+
+from models.contract.arrays import AnyArray, Arrays
+from service.inference.engine import Answer, Engine, EngineError, Job
+from service.inference.stacking import stack_rows
+from service.timing.estimate import LiveFit
+
+_NO_RUNS: Final = LiveFit()
+"""The fit of an engine that has not run yet; nothing is ever added to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """The run in progress, for estimates."""
+
+    started: float
+    expected_seconds: float
+
+
+class InferenceThread:
+    """Run jobs in batches, the most urgent first."""
+
+    def __init__(self) -> None:
+        self._inbox: SimpleQueue[Job | Callable[[], None] | None] = SimpleQueue()
+        self._waiting: list[Job] = []
+        self._times: WeakKeyDictionary[Engine, LiveFit] = WeakKeyDictionary()
+        self._running: _Running | None = None
+        self._closing = False
+        self._thread = threading.Thread(target=self._work, name="inference", daemon=True)
+        self._thread.start()
+
+    @property
+    def depth(self) -> int:
+        """Number of jobs that wait."""
+        return self._inbox.qsize() + len(self._waiting)
+
+    @property
+    def idle(self) -> bool:
+        """Tell whether nothing runs or waits."""
+        return self._running is None and not self.depth
+
+    def submit(self, job: Job) -> None:
+        """Queue `job`; its future gets an `Answer` or an `EngineError`."""
+        self._inbox.put(job)
+
+    async def call(self, work: Callable[[], None]) -> None:
+        """Run `work` on this thread, between batches, and wait for it. Raises its errors."""
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
+
+        def run() -> None:
+            outcome: BaseException | None = None
+            try:
+                work()
+            except Exception as error:
+                outcome = error
+            _tell(loop, _settle_call, done, outcome)
+
+        self._inbox.put(run)
+        await done
+
+    def seconds_until_done(self, engine: Engine) -> float:
+        """Estimate the time until a job that is submitted now is done.
+
+        That is the rest of the present run, and the runs up to its own. Only jobs for the same engine are counted
+        exactly; other engines' jobs count as if they were this one's.
+        """
+        running, times = self._running, self._fit(engine)
+        left = 0.0 if running is None else max(0.0, running.started + running.expected_seconds - perf_counter())
+        full, last = divmod(self.depth + 1, engine.largest_batch)
+        ahead = full * times.predict(engine.largest_batch)
+        return left + ahead + (times.predict(last) if last else 0.0)
+
+    def run_seconds(self, engine: Engine) -> float:
+        """Return a bound for 99 of 100 single runs; 0 before the first run."""
+        return self._fit(engine).bound(1)
+
+    def close(self) -> None:
+        """Finish what waits, then end the thread."""
+        self._inbox.put(None)
+        self._thread.join()
+
+    def _fit(self, engine: Engine) -> LiveFit:
+        """Return the fit of the engine's run times."""
+        return self._times.get(engine, _NO_RUNS)
+
+    def _work(self) -> None:
+        while self._take_in():
+            if self._waiting:
+                self._run_next()
+
+    def _take_in(self) -> bool:
+        """Take in new jobs, sleeping while there are none; False once all is done."""
+        sleeping = not self._waiting and not self._closing
+        try:
+            while True:
+                item = self._inbox.get(block=sleeping)
+                sleeping = False
+                if item is None:
+                    self._closing = True
+                elif isinstance(item, Job):
+                    self._waiting.append(item)
+                else:
+                    item()
+        except Empty:
+            return bool(self._waiting) or not self._closing
+
+    def _run_next(self) -> None:
+        """Run the next batch, and send its answers to the event loop."""
+        self._waiting = [job for job in self._waiting if not job.future.done()]
+        if not self._waiting:
+            return
+        # Choose a batch, and leave the rest waiting.
+        engine = most_urgent(self._waiting).engine
+        times = self._fit(engine)
+        batch = next_batch(self._waiting, times.predict, perf_counter())
+        for job in batch:
+            job.started = True
+        chosen = set(map(id, batch))
+        self._waiting = [job for job in self._waiting if id(job) not in chosen]
+        # Run it. `_running` is read by the event loop meanwhile, for its estimates.
+        started = perf_counter()
+        self._running = _Running(started, times.predict(len(batch)))
+        outcome = _run(engine, batch)
+        seconds = perf_counter() - started
+        self._running = None
+        if not isinstance(outcome, EngineError):
+            self._times.setdefault(engine, LiveFit()).add(len(batch), seconds)
+        _tell(batch[0].loop, _deliver, batch, outcome, started, seconds)
+
+
+def most_urgent(waiting: Sequence[Job]) -> Job:
+    """Return the job with the earliest deadline; work in the background comes last."""
+    return min(waiting, key=lambda job: (job.background, job.deadline))
+
+
+def next_batch(waiting: Sequence[Job], predict: Callable[[int], float], now: float) -> list[Job]:
+    """Choose the jobs to run now: the most urgent, and others that fit in time.
+
+    `predict` gives the seconds of a run over n jobs. Work in the background is a batch of its own.
+    """
+    head = most_urgent(waiting)
+    if head.background:
+        return [head]
+    mates = sorted((j for j in waiting if j.engine is head.engine and not j.background), key=lambda job: job.deadline)
+    # A job that would be late even alone is called back shortly, and would only make the others late as well. If all
+    # would be late the estimate may be wrong, so the one with the most time left is tried.
+    mates = [job for job in mates if now + predict(1) <= job.deadline] or mates[-1:]
+    tightest = mates[0].deadline
+    n = 1
+    # Jobs are in the order of their deadlines, so the first is the tightest of any batch.
+    while n < min(len(mates), head.engine.largest_batch) and now + predict(n + 1) <= tightest:
+        n += 1
+    return mates[:n]
+
+
+def _run(engine: Engine, batch: Sequence[Job]) -> Arrays | EngineError:
+    """Run a batch, and check that every output has its rows."""
+    try:
+        outputs = engine.run(stack_rows([job.row for job in batch]))
+    except Exception as error:
+        failure = EngineError(f"inference failed: {error}")
+        failure.__cause__ = error
+        return failure
+    for name, array in outputs.items():
+        if array.shape[:1] != (len(batch),):
+            return EngineError(f"{len(batch)} requests were run, but {name} came back with shape {list(array.shape)}")
+    return outputs
+
+
+def _deliver(
+    batch: Sequence[Job], outcome: Mapping[str, AnyArray] | EngineError, started: float, seconds: float
+) -> None:
+    """Give every job its answer, on the event loop."""
+    for i, job in enumerate(batch):
+        if job.future.done():
+            continue
+        if isinstance(outcome, EngineError):
+            job.future.set_exception(outcome)
+        else:
+            outputs = {name: array[i] for name, array in outcome.items()}
+            job.future.set_result(Answer(outputs, started - job.submitted, seconds, len(batch)))
+
+
+def _settle_call(done: asyncio.Future[None], error: BaseException | None) -> None:
+    """End a call of `InferenceThread.call`, on the event loop."""
+    if done.cancelled():
+        return
+    if error is None:
+        done.set_result(None)
+    else:
+        done.set_exception(error)
+
+
+def _tell(loop: asyncio.AbstractEventLoop, callback: Callable[..., None], *arguments: object) -> None:
+    """Call back on the event loop, if it still runs."""
+    with contextlib.suppress(RuntimeError):  # The loop is closed: nobody waits any more.
+        loop.call_soon_threadsafe(callback, *arguments)
