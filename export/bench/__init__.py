@@ -1,0 +1,1 @@
+"""Time the graphs of both families, and write bundles with random weights for measuring."""

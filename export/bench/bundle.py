@@ -1,4 +1,4 @@
-"""Write a bundle with random weights, for measuring: the time of a model does not depend on its weights.
+"""Write a bundle with random weights, on which the time does not depend.
 
 ``python -m export.bench.bundle`` makes the one that every figure in docs/performance.md was taken with (d = 128, 3
 layers, L = 10, Q = 3, h = 1). The proof against the reference still has to hold.
@@ -41,7 +41,10 @@ class BenchModel:
 
 
 def bench_family(model: BenchModel) -> SortGen:
-    """Make the model: equal sizes and seed give equal weights. Raises `ValueError` for sizes that no model has."""
+    """Make the model; equal sizes and seed give equal weights.
+
+    Raises `ValueError` for sizes that no model has.
+    """
     torch.manual_seed(model.seed)
     config = ValueConfig(dim=model.dim, layers=model.layers, list_length=model.list_length)
     value_model = ListValueModel(SPEC, config).eval()
@@ -55,7 +58,7 @@ def bench_family(model: BenchModel) -> SortGen:
 def write_bench_bundle(
     root: Path, model: BenchModel, *, name: str = "bench", version: str = "1", requests: int = 50
 ) -> Path:
-    """Write ``root/name/version`` unless it is there already, and return it; `requests` is the length of the proof.
+    """Write ``root/name/version`` unless it is there; `requests` is the proof's length.
 
     Raises `ExportError` for names that no bundle may have, `ValueError` for sizes that no model may have.
     """
