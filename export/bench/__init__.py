@@ -1,1 +1,1 @@
-"""Time the graphs of both families, and write bundles with random weights for measuring."""
+"""Time the engine alone, on bundles and graphs with random weights."""

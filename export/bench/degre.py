@@ -72,7 +72,7 @@ def _checkpoint(
 
 
 def _row(name: str, seconds: Sequence[float], target: float | None) -> dict[str, Any]:
-    """Return the median block and the middle half of the blocks, in milliseconds."""
+    """Return the median over blocks and their middle half, in milliseconds."""
     low, middle, high = (float(q) * 1e3 for q in np.quantile(seconds, [0.25, 0.5, 0.75]))
     return {"name": name, "ms": middle, "ms_low": low, "ms_high": high, "target_ms": target}
 

@@ -93,7 +93,7 @@ def _bench_queues(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _rows(seconds: Mapping[str, Sequence[float]], base: str) -> list[dict[str, Any]]:
-    """Return median milliseconds, and median paired ratios to `base` with their middle half."""
+    """Return median milliseconds and paired ratios to `base`, with the middle half of the blocks."""
     rows = []
     for name, values in seconds.items():
         low, middle, high = np.quantile(np.array(values) / np.array(seconds[base]), [0.25, 0.5, 0.75])
@@ -131,7 +131,7 @@ def _on_a_request(plan: Callable[[Arrays], object], limits: Limits) -> Run:
 
 
 def _products(model: ListValueModel, limits: Limits) -> Run:
-    """Return a run of the graph's matrix products alone, in one session.
+    """Return a run of the graph's matrix products alone, in their order and shapes.
 
     Those with weights, and the two inside every Attention node (query by keys, and by values).
     """

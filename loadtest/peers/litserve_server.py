@@ -1,4 +1,4 @@
-"""Serve a bundle with LitServe: one API server process, one inference worker, its own batching loop.
+"""Serve a bundle with LitServe: one API server process, one inference worker.
 
 ``python -m loadtest.peers.litserve_server --bundle FOLDER --port N [--max-batch-size B] [--batch-timeout SECONDS] …``.
 """

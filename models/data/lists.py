@@ -75,6 +75,7 @@ def write_lists(path: Path, records: Iterable[ListRecord], metadata: Mapping[str
     note = {_METADATA_KEY: json.dumps(dict(metadata), sort_keys=True).encode()}
     tables, seen = [], set[str]()
     stream = enumerate(records)
+    # Only one chunk of records is held as Python objects; tables are much smaller.
     while chunk := list(islice(stream, _CHUNK)):
         for row, record in chunk:
             _check(record, path, row, seen)
@@ -97,10 +98,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
 
 
 def read_lists(path: Path, split: Split | None = None) -> Iterator[ListRecord]:
-    """Read the records of a file in order, of one split if given.
-
-    Raises `ListFileError` naming row and column.
-    """
+    """Read a file's records in order, of one split if given. Raises `ListFileError`."""
     source = _open(path)
     missing = [c for c in _COLUMNS if c not in source.schema_arrow.names and c not in ("purchases", "gmv")]
     if missing:
@@ -169,6 +167,7 @@ def _from_batch(batch: pa.RecordBatch, path: Path, first_row: int) -> Iterator[L
         if columns[name].null_count:
             row = first_row + columns[name].is_null().to_pylist().index(True)
             raise ListFileError(f"{path}: row {row}, column {name}: is null")
+    # Columns are converted whole, which is much quicker than record by record.
     try:
         candidates = iter(_candidates(columns["candidates"]))
         counts = lengths(columns["candidates"], "candidates")

@@ -54,6 +54,7 @@ def train_generator(
     _check_teacher(mined, manifest, evaluator, teacher)
     if weight_temperature is not None:
         train, valid = train.weighted(weight_temperature), valid.weighted(weight_temperature)
+    # Weights can only be learnt if they varied in mining.
     conditioned = bool((train.objective_weights != train.objective_weights[0]).any())
     config = GeneratorConfig(**sizes, list_length=manifest.length, conditioned=conditioned)
     generator, progress = fit_generator(
