@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ from loadtest.rig.goodput import Goodput, Rules, Search, Trial, find_goodput
 from loadtest.rig.latency import Latency
 from loadtest.rig.openloop.window import Window
 from loadtest.rig.turns import Place
+from loadtest.rig.verdict import finite
 
 CONCURRENCY: Final = (1, 2, 4, 8, 16)
 _WARM_UP: Final = 0.5
@@ -64,7 +65,7 @@ class Results:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON; an infinite time becomes null."""
-        return dict(_finite(asdict(self)))
+        return dict(finite(asdict(self)))
 
 
 def compare_closed(places: Sequence[Place], results: Results, options: argparse.Namespace) -> Iterator[str]:
@@ -128,11 +129,3 @@ def _goodput(place: Place, guess: float, options: argparse.Namespace) -> Goodput
     search = Search(guess=guess, step=step, resolution=options.resolution)
     with place.awake():
         return find_goodput(lambda rate: place.trial(rate, options.seconds, _WARM_UP, rules), search, rules)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
