@@ -17,9 +17,8 @@ from pathlib import Path
 from typing import Final
 
 from loadtest.peers import report
-from loadtest.peers.comparison import CONCURRENCY, Results, compare_closed, compare_goodput
+from loadtest.peers.comparison import CONCURRENCY, Results, SameError, check_same, compare_closed, compare_goodput
 from loadtest.peers.contenders import TUNED, VARIANTS, contender, missing, our_own, title
-from loadtest.peers.same import SameError, check_same
 from loadtest.rig.contender import Contender
 from loadtest.rig.server import UNHURRIED
 from loadtest.rig.subject import FAILURES, command_parser, subject_from
