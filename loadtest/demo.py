@@ -21,14 +21,11 @@ from loadtest.requests.payloads import PayloadOptions, from_bundle, make_payload
 from loadtest.requests.valid_list import list_problem
 from loadtest.rig.client import KeepAliveClient
 from loadtest.rig.latency import BUDGET_MS, Latency
-from loadtest.rig.server import HOST, Server, ServerError, running_server
+from loadtest.rig.server import HOST, UNHURRIED, Server, ServerError, running_server
 from models.contract.manifest import DEMO_BUNDLE, Manifest
 from models.contract.serving import RERANK_PATH
 
 TOP_N: Final = 10
-ATTEMPTS: Final = 50
-"""Times that a request is sent until the model answers it, so that a slow machine shows the model too."""
-
 QUICK_REQUESTS: Final = 300
 QUICK_CANDIDATES: Final = 100
 
@@ -72,15 +69,14 @@ class Service:
         self._client = client
 
     def rerank(self, request: Json) -> dict[str, Any]:
-        """Ask until the model answers. Raises `ServerError` for another status, or without its answer."""
-        for _ in range(ATTEMPTS):
-            status, body = self._client.send(self._client.message(RERANK_PATH, json.dumps(request).encode()))
-            if status != 200:
-                raise ServerError(f"the service answered {status}: {body.decode('utf-8', 'replace')}")
-            answer = dict(json.loads(body))
-            if answer.get("degraded") is None:
-                return answer
-        raise ServerError(f"{ATTEMPTS} times the model was not in time: {answer['degraded']}")
+        """Return the model's answer. Raises `ServerError` for another status than 200, or if it is not the model's."""
+        status, body = self._client.send(self._client.message(RERANK_PATH, json.dumps(request).encode()))
+        if status != 200:
+            raise ServerError(f"the service answered {status}: {body.decode('utf-8', 'replace')}")
+        answer = dict(json.loads(body))
+        if answer.get("degraded") is not None:
+            raise ServerError(f"the model did not answer: {answer['degraded']}")
+        return answer
 
     def quick(self, bundle: Path) -> Latency:
         """Time `QUICK_REQUESTS` one after the other. Raises `ServerError` for an invalid list."""
@@ -190,7 +186,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     try:
         manifest = Manifest.read(options.bundle)
-        with running_server(options.bundle.parents[1]) as server, KeepAliveClient(HOST, server.port) as client:
+        # The model is what is shown here, on whatever machine; the figures at the end are held to the real budget.
+        serving = running_server(options.bundle.parents[1], options=UNHURRIED)
+        with serving as server, KeepAliveClient(HOST, server.port) as client:
             show(Service(client), server, options.bundle, manifest)
     except (ValueError, OSError, ServerError) as error:
         parser.exit(2, f"loadtest.demo: {error}\n")

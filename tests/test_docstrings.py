@@ -31,7 +31,6 @@ NOT_YET: Final = (
     "models/mining",
     "models/options.py",
     "models/planners",
-    "service",
 )
 """Rooms that do not hold the rules yet: a folder or a file each. Remove an entry to switch its room on."""
 

@@ -16,7 +16,7 @@ import torch
 
 from export.bench.engine import SPEC, UNITS
 from export.bundle import BundleOptions, write_bundle
-from export.families import SortGen
+from export.families.sort_gen import SortGen
 from export.proof.precision import Precision
 from models.contract.manifest import Diversity, Limits, QueueSpec
 from models.nets.checkpoint import Checkpoint

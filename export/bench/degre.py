@@ -14,7 +14,7 @@ import torch
 from tabulate import tabulate
 
 from export.bench.timing import Run, interleaved
-from export.families import Degre
+from export.families.degre import Degre
 from export.proof.requests import RequestShape, random_request, with_preferences
 from models.contract.manifest import Limits
 from models.contract.spec import FeatureSpec

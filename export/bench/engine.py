@@ -23,7 +23,7 @@ from tabulate import tabulate
 
 from export.bench.degre import bench_pointer
 from export.bench.timing import Run, interleaved
-from export.families import SortGen
+from export.families.sort_gen import SortGen
 from export.proof.requests import RequestShape, random_request, with_preferences
 from models.contract.features import Arrays
 from models.contract.manifest import Limits

@@ -1,4 +1,4 @@
-"""Serve with plain FastAPI and ONNX Runtime: pydantic models in and out, uvicorn tuned.
+"""Serve with plain FastAPI and ONNX Runtime: pydantic in and out, uvicorn tuned.
 
 ``python -m loadtest.peers.fastapi_server --bundle FOLDER --port N [--endpoint KIND]``. Kinds: ``inline`` runs the
 model in the event loop, ``sync`` in FastAPI's thread pool, ``executor`` awaits a thread of its own; ``raw`` is inline

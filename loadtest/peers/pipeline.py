@@ -1,8 +1,8 @@
-"""Turn a decoded request into arrays, and arrays into items, for every peer.
+"""Turn a decoded request into arrays, and arrays into a response, for every peer.
 
 It follows the service step for step over the same contract (`models/contract`: slots, features, session options). It
-reads scores leniently, so that a peer does not lose time to the service's checks. Knows nothing about the servers.
-Letters: n candidates, N slots, L steps, B rows of a batch.
+reads scores leniently, so that a peer does not lose time to the service's checks.
+Axis letters: n candidates, N slots, L steps, B rows of a batch.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from loadtest.peers.schemas import AnyRequest
+from models.contract.arrays import Ints
 from models.contract.features import Arrays, Encoder, encode_preferences
 from models.contract.manifest import MODEL_FILE, SORT_SLOTS, Manifest
 from models.contract.partition import sorted_slots
@@ -31,11 +32,11 @@ Outputs = dict[str, NDArray[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """Hold one request's graph arrays, without a batch axis, and its answer's needs."""
+    """Hold one request's graph arrays, without a batch axis, and its answer's parts."""
 
     request: AnyRequest
     row: Arrays
-    slots: NDArray[np.int64]
+    slots: Ints
     table: ScoreTable
     top_n: int
 
@@ -55,7 +56,10 @@ class Pipeline:
     """
 
     def __init__(self, folder: Path) -> None:
-        """Load a bundle. Raises `SpecError`, or `ValueError` for a graph of any slots."""
+        """Load a bundle.
+
+        Raises `SpecError` for a broken manifest, `ValueError` for a graph of any slots.
+        """
         self.manifest = Manifest.read(folder)
         if self.manifest.any_slots:
             raise ValueError(f"{folder}: the peers batch requests of equal size, and this graph takes any slots")

@@ -1,4 +1,4 @@
-"""Define the request of the peers: protocols for the pipeline, and msgspec structs.
+"""Define a request as the peers read it: protocols, and msgspec structs that satisfy them.
 
 FastAPI's own models are in `fastapi_server.py`, since they are part of what is measured there. Nothing is checked
 beyond types: the peers do no more work than Listwright, and less checking is in their favour.

@@ -148,6 +148,7 @@ def draw_unrated(ratings: Ratings, movies: Movies, user: Ints, *, seed: int) -> 
         pool = np.setdiff1d(np.arange(len(movies.ids)), ratings.movie[ends[u] - ratings.sizes[u] : ends[u]])
         if len(pool) < LENGTH:
             raise ValueError(f"a user has rated all but {len(pool)} movies, so {LENGTH} unrated ones cannot be drawn")
+        # A generator per user, so that a user's lists do not depend on other users.
         rng = np.random.default_rng([seed, int(u)])
         drawn += [pool[rng.choice(len(pool), LENGTH, replace=False, shuffle=False)] for _ in range(lists)]
     return np.array(drawn, np.int64)

@@ -1,7 +1,7 @@
-"""`POST /v1/rerank` as a backend would call it: one request at a time over one kept connection.
+"""Call `POST /v1/rerank` as a backend would: one request at a time over one kept connection.
 
 It checks that the answer is a list in the order of which all candidates stand once, made by the model, and says what
-the service said when it refuses. Knows nothing about labels or measures.
+the service said when it refuses.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from models.contract.serving import RERANK_PATH
 
 
 class ServiceError(ValueError):
-    """The service cannot be reached, refused a request or gave no valid list; the message says which."""
+    """Report a service that cannot be reached, refused a request or gave no valid list."""
 
 
 class _Item(msgspec.Struct):
@@ -39,7 +39,7 @@ class _Answer(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """An answer. `order` [n] holds candidate indices, best first; the first `by_model` of them the model chose."""
+    """Hold an answer: `order` [n] has candidate indices, best first; the model chose the first `by_model` of them."""
 
     order: Ints
     by_model: int
@@ -48,10 +48,10 @@ class Ranking:
 
 
 class RerankClient:
-    """A connection to one service. Not thread-safe."""
+    """Keep a connection to one service. Not thread-safe."""
 
     def __init__(self, url: str, *, timeout: float = 60.0) -> None:
-        """Raises `ServiceError` for a URL that is not ``http[s]://host[:port]``; connects on the first request."""
+        """Prepare a connection. Raises `ServiceError` for a URL that is not ``http[s]://host[:port]``."""
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ServiceError(f"--url: must be like http://127.0.0.1:8000, not {url!r}")
@@ -70,7 +70,7 @@ class RerankClient:
         self._session.close()
 
     def rerank(self, request: Mapping[str, Any]) -> Ranking:
-        """The order of all of the request's candidates. Raises `ServiceError`, naming the list."""
+        """Order all of the request's candidates. Raises `ServiceError`, naming the list."""
         where = f"list {request['request_id']!r}"
         status, body = self._post(json.dumps(request, allow_nan=False).encode())
         if status != requests.codes.ok:
@@ -96,7 +96,7 @@ class RerankClient:
 
 
 def _detail(body: bytes) -> str:
-    """The detail of an RFC 9457 problem document, or the start of whatever else came."""
+    """Return the detail of an RFC 9457 problem document, or the start of another body."""
     try:
         return str(json.loads(body)["detail"])
     except (ValueError, KeyError, TypeError):

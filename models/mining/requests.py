@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from models.contract.spec import FeatureSpec
-from models.data.lists import ListRecord, Split
-from models.training.value import read_splits
+from models.data.lists import ListRecord, Split, read_splits
 
 
 def chosen_records(data: Path, slates: int | None, valid_slates: int, seed: int) -> list[ListRecord]:

@@ -83,6 +83,7 @@ def train_on(
     It writes the files of `loop.fit` only. With folds, the validation lists are trained on as well.
     """
     folds = _folds(splits, chosen)
+    # Folds hold lists out themselves, so validation lists need not be set apart.
     learnt = [*splits["train"], *splits["valid"]] if folds else splits["train"]
     measured: tuple[Split, ...] = ("test",) if folds else ("valid", "test")
     spec = fit_spec(learnt)
@@ -92,9 +93,11 @@ def train_on(
     }
     units, without = mean_per_slot(lists)
     config = replace(config, cosines=config.context != "none" and lists.has_embeddings)
+    # An untrained model already tells which objectives can be valued.
     worths = mixes(new_model(spec, config, lists, seed=options.seed), _triple(units), chosen.mix)
     request = _Request(Setup(spec, config, options, device, chosen.listwise), folder, worths, resume)
     found = _by_crossfitting(lists, folds, request) if folds else _by_validation(lists, others["valid"], request)
+    # Test lists judge best; without any, those that the shares were chosen on do.
     verdict = judge(
         [replace(found.judged, lists=others["test"])] if "test" in others else found.held_out,
         worths,

@@ -1,4 +1,4 @@
-"""Encode a list file once for the experiments, keep it as arrays, and cut training lists into disjoint halves.
+"""Encode a list file once, keep it as arrays, and split training lists into halves.
 
 Half 0 trains the evaluator and everything that learns from it; half 1 trains the judges. Reading the records takes
 about a minute per hundred thousand, loading the arrays a second.
@@ -22,7 +22,7 @@ from models.contract.arrays import Floats, Ints
 from models.contract.spec import OBJECTIVES, FeatureSpec
 from models.data.batches import ListArrays
 from models.data.fit_spec import fit_spec
-from models.data.lists import ListRecord, Split, read_metadata
+from models.data.lists import ListRecord, Split, read_metadata, read_splits
 from models.data.slates import SlateArrays, encode_slates
 from models.datasets.splits import bucket
 from models.files import whole_file, write_json
@@ -30,7 +30,6 @@ from models.judging.value_report import mean_per_slot
 from models.planners.objective import objective_terms
 from models.planners.prepare import formula_scores
 from models.planners.worth import CLICKS_ONLY, Triple
-from models.training.value import read_splits
 
 _RESOLUTION: Final = 2**62
 _META_FILE: Final = "meta.json"

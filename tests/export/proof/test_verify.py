@@ -13,10 +13,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from export.families import Degre, Family, SortGen, Wishes
+from export.families.degre import Degre
+from export.families.family import ModelFamily, Wishes
+from export.families.sort_gen import SortGen
 from export.proof.verify import TIE, Proof, ProofError, compare, prove
 from models.contract.manifest import Limits
-from models.planners.references.sort_gen import Step
+from models.planners.references.sort_gen import PlanStep
 from models.planners.references.sort_list import Answer
 from models.planners.runtime import GraphPlanner
 from tests.export.examples import CONFIG, LIMITS, degre, sort_gen
@@ -27,11 +29,11 @@ SOURCE, POINTING = sort_gen(), degre()
 MANY = Limits(4, 1, queue_length=30)
 
 
-def planner_of(source: Family, limits: Limits = LIMITS) -> GraphPlanner:
+def planner_of(source: ModelFamily, limits: Limits = LIMITS) -> GraphPlanner:
     return GraphPlanner(source.graph(limits).build({}))
 
 
-def proof_of(planner: object, source: Family = SOURCE, limits: Limits = LIMITS, requests: int = 60) -> Proof:
+def proof_of(planner: object, source: ModelFamily = SOURCE, limits: Limits = LIMITS, requests: int = 60) -> Proof:
     return prove(cast(GraphPlanner, planner), source, limits, requests=requests, seed=7)
 
 
@@ -168,9 +170,9 @@ def test_choosing_the_other_of_two_near_equals_is_excused_and_counted() -> None:
     assert proof_of(other, source).near_ties > 50
 
 
-def step(slot: int, margin: float = math.inf, runner_up: int = -1) -> Step:
+def step(slot: int, margin: float = math.inf, runner_up: int = -1) -> PlanStep:
     scores = {slot: 0.75} | ({} if runner_up < 0 else {runner_up: 0.75 - margin})
-    return Step(slot, np.array([0.5, 0.25, 40.0]), 0.125, 0.75, runner_up, margin, scores, sensitivity=0.0)
+    return PlanStep(slot, np.array([0.5, 0.25, 40.0]), 0.125, 0.75, runner_up, margin, scores, sensitivity=0.0)
 
 
 def answer(order: list[int], runner_up: int = -1, **changes: Any) -> Outputs:
@@ -236,7 +238,7 @@ def kept(answered: Outputs, *, sort: bool) -> Outputs:
     return {**answered, "kept_sort": np.array([sort])}
 
 
-def worth(slot: int, score: float) -> Step:
+def worth(slot: int, score: float) -> PlanStep:
     return replace(step(slot), score=score, scores={slot: score})
 
 
@@ -276,7 +278,7 @@ def test_a_near_tie_in_the_plan_leaves_open_what_the_sort_was_compared_with() ->
 def test_another_list_of_a_beam_is_excused_only_if_the_reference_finds_it_where_a_hair_does_not_count() -> None:
     asked: list[tuple[list[int], float]] = []
 
-    def towards(found: Sequence[int], margin: float) -> list[Step] | None:
+    def towards(found: Sequence[int], margin: float) -> list[PlanStep] | None:
         asked.append((list(found), margin))
         return [worth(1, 0.2), worth(3, 0.3)] if list(found) == [1, 3] else None
 
@@ -301,7 +303,7 @@ def test_a_cut_by_a_hair_leaves_open_what_the_sort_was_compared_with() -> None:
 
 
 @pytest.mark.parametrize("family", [SOURCE, POINTING])
-def test_a_beam_is_an_option_of_value_models_alone(family: Family) -> None:
+def test_a_beam_is_an_option_of_value_models_alone(family: ModelFamily) -> None:
     wishes = Wishes(queues=2, beam_width=3)
     if family is SOURCE:
         assert family.limits(wishes).beam_width == 3

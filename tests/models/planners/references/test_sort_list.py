@@ -13,14 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from export.families import Plan, SortGen
+from export.families.family import ReferencePlanner
+from export.families.sort_gen import SortGen
 from export.proof.requests import RequestShape, random_request, with_preferences
 from export.proof.verify import compare
 from models.contract.features import Arrays
 from models.contract.manifest import Limits
 from models.nets.checkpoint import Checkpoint
 from models.nets.value import ValueConfig
-from models.planners.references.sort_gen import Gains, Preferences, Step, plan_queues
+from models.planners.references.sort_gen import Gains, PlanStep, Preferences, plan_queues
 from models.planners.references.sort_list import Answer, total, value_list
 from models.planners.runtime import GraphPlanner
 from tests.models.planners.examples import SPEC, UNITS, random_model
@@ -88,7 +89,7 @@ def test_a_tie_an_equal_list_and_a_shorter_one_leave_the_plan() -> None:
 
 
 @lru_cache
-def built(head: int = 0) -> tuple[Plan, GraphPlanner]:
+def built(head: int = 0) -> tuple[ReferencePlanner, GraphPlanner]:
     sizes = ValueConfig(dim=16, layers=2, heads=2, list_length=5, field_dim=4, context_dim=5)
     sizes = (sizes, replace(sizes, cosines=True), replace(sizes, context="none"), replace(sizes, context="linear"))[
         head
@@ -121,7 +122,7 @@ def test_the_graph_keeps_what_the_reference_does(
     """The sort is the plan with two places exchanged, which is often better and sometimes the plan itself."""
     plan, planner = built(head)
     request = request_of(seed, trade_off, window, shape)
-    planned: list[Step] = plan(with_sort(request, [])).plan
+    planned: list[PlanStep] = plan(with_sort(request, [])).plan
     slots = [step.slot for step in planned]
     i, j = (min(place, len(slots) - 1) for place in swap)
     slots[i], slots[j] = slots[j], slots[i]
