@@ -33,7 +33,7 @@ from models.contract.manifest import (
     GOLDEN_FILE,
     MANIFEST_FILE,
     MODEL_FILE,
-    Diversity,
+    DiversityDefaults,
     Limits,
     Manifest,
     Partition,
@@ -67,7 +67,7 @@ class BundleOptions:
     queues: tuple[QueueSpec, ...]
     fallback: str
     objectives: Mapping[str, float]
-    diversity: Diversity
+    diversity: DiversityDefaults
     partition: Partition = "bfs"
     precision: Precision = "fp32"
     most_lost: float = 1.0

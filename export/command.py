@@ -13,7 +13,7 @@ from export.families.family import ModelFamily, Wishes
 from export.families.load import load_family, verdict_of
 from export.proof.precision import Precision
 from models.contract.features import known_priors
-from models.contract.manifest import Diversity, QueueSpec
+from models.contract.manifest import DiversityDefaults, QueueSpec
 from models.contract.spec import OBJECTIVES
 from models.contract.verdict import Verdict
 from models.options import check_at_least, parse_weights
@@ -135,7 +135,7 @@ def bundle_options(family: ModelFamily, arguments: argparse.Namespace) -> Bundle
         queues=queues,
         fallback=arguments.fallback or _default_fallback(family, queues),
         objectives=default_objectives(family, None if asked is None else dict(zip(OBJECTIVES, asked, strict=True))),
-        diversity=Diversity(trade_off=trade_off, window=arguments.window),
+        diversity=DiversityDefaults(trade_off=trade_off, window=arguments.window),
         partition=arguments.partition,
         precision=arguments.precision,
         most_lost=arguments.most_lost,
