@@ -19,6 +19,7 @@ from export.families.family import (
     in_double,
     list_worth,
     preferences_of,
+    scorer_of,
 )
 from models.contract import manifest
 from models.contract.features import Arrays
@@ -29,7 +30,6 @@ from models.planners.graphs.degre import pointer_graph
 from models.planners.graphs.graph import Graph
 from models.planners.objective import objective_formula
 from models.planners.references.degre import ModelPointer, plan_pointer
-from models.planners.references.sort_gen import ModelGains
 from models.planners.references.sort_list import ExpectedAnswer
 
 _CANDIDATES: Final = 200
@@ -79,15 +79,11 @@ class Degre:
 
         def plan(request: Arrays) -> ExpectedAnswer:
             single = {name: array[0] for name, array in request.items()}
-            planned = plan_pointer(
-                ModelPointer(generator, request),
-                ModelGains(evaluator, single),
-                np.flatnonzero(single["valid"]).tolist(),
-                np.asarray(single["embeddings"], np.float32),
-                preferences_of(request, self.units),
-                length=limits.list_length,
+            scorer = scorer_of(evaluator, single, preferences_of(request, self.units))
+            slots = np.flatnonzero(single["valid"]).tolist()
+            return ExpectedAnswer(
+                plan_pointer(ModelPointer(generator, request), scorer, slots, length=limits.list_length)
             )
-            return ExpectedAnswer(planned)
 
         return plan
 

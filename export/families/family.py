@@ -21,7 +21,7 @@ from models.contract.manifest import Limits, QueueSpec
 from models.contract.spec import OBJECTIVES, FeatureSpec
 from models.nets.value import ListValueModel
 from models.planners.graphs.graph import Graph
-from models.planners.references.sort_gen import ModelGains, Preferences
+from models.planners.references.sort_gen import ModelGains, Preferences, Scorer
 from models.planners.references.sort_list import ExpectedAnswer
 
 ReferencePlanner = Callable[[Arrays], ExpectedAnswer]
@@ -129,6 +129,11 @@ def preferences_of(request: Arrays, units: PerObjective) -> Preferences:
         trade_off=float(np.asarray(request["trade_off"])[0]),
         window=int(np.asarray(request["window"])[0]),
     )
+
+
+def scorer_of(model: ListValueModel, single: Arrays, preferences: Preferences) -> Scorer:
+    """Score a request's items, encoded without a batch axis, under a model and preferences."""
+    return Scorer(ModelGains(model, single), np.asarray(single["embeddings"], np.float32), preferences)
 
 
 def list_worth(model: ListValueModel, request: Arrays, slots: Sequence[int], preferences: Preferences) -> ListWorth:

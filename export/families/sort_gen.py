@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from export.families.family import (
     PerObjective,
@@ -19,6 +18,7 @@ from export.families.family import (
     in_double,
     list_worth,
     preferences_of,
+    scorer_of,
 )
 from models.contract import manifest
 from models.contract.features import Arrays
@@ -29,7 +29,7 @@ from models.planners.graphs.graph import Graph
 from models.planners.graphs.sort_gen import queue_graph
 from models.planners.objective import default_queues
 from models.planners.references.beam import plan_among_ties, plan_beam
-from models.planners.references.sort_gen import Gains, ModelGains, PlanStep, Preferences, plan_queues
+from models.planners.references.sort_gen import PlanStep, Scorer, plan_queues
 from models.planners.references.sort_list import ExpectedAnswer, value_list
 
 _OBJECTIVES: Final = {"click": 5.0, "conversion": 1.0, "gmv": 1.0}
@@ -83,13 +83,12 @@ class SortGen:
             filled = np.asarray(single["valid"], bool).reshape(limits.queues, limits.queue_length)
             slots = np.arange(limits.slots).reshape(filled.shape)
             queues = [row[keep].tolist() for row, keep in zip(slots, filled, strict=True)]
-            embeddings = np.asarray(single["embeddings"], np.float32)
-            gains, preferences = ModelGains(exact, single), preferences_of(request, self.units)
-            answer = _planned(gains, queues, embeddings, preferences, limits)
+            scorer = scorer_of(exact, single, preferences_of(request, self.units))
+            answer = _planned(scorer, queues, limits)
             if exact.config.head != "hazard":
                 return answer
             listed = [slot for slot in single["sort_slots"].tolist() if slot >= 0]
-            return dataclasses.replace(answer, listed=value_list(gains, listed, embeddings, preferences))
+            return dataclasses.replace(answer, listed=value_list(scorer, listed))
 
         return plan
 
@@ -119,21 +118,15 @@ class SortGen:
         return asked or _OBJECTIVES
 
 
-def _planned(
-    gains: Gains,
-    queues: Sequence[Sequence[int]],
-    embeddings: NDArray[np.float32],
-    preferences: Preferences,
-    limits: Limits,
-) -> ExpectedAnswer:
+def _planned(scorer: Scorer, queues: Sequence[Sequence[int]], limits: Limits) -> ExpectedAnswer:
     """Plan without the sort's list, greedily or by a beam."""
-    length, width, beam = limits.list_length, limits.head_width, limits.beam_width
-    if beam == 1:
-        return ExpectedAnswer(plan_queues(gains, queues, embeddings, preferences, length=length, head_width=width))
-    asked = (gains, queues, embeddings, preferences)
-    steps, cut = plan_beam(*asked, length=length, head_width=width, beam_width=beam)
+    sizes = {"length": limits.list_length, "head_width": limits.head_width}
+    if limits.beam_width == 1:
+        return ExpectedAnswer(plan_queues(scorer, queues, **sizes))
+    sizes["beam_width"] = limits.beam_width
+    steps, cut = plan_beam(scorer, queues, **sizes)
 
     def towards(wanted: Sequence[int], margin: float) -> list[PlanStep] | None:
-        return plan_among_ties(*asked, length=length, head_width=width, beam_width=beam, wanted=wanted, margin=margin)
+        return plan_among_ties(scorer, queues, **sizes, wanted=wanted, margin=margin)
 
     return ExpectedAnswer(steps, cut=cut, towards=towards)
