@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from export.families.family import (
+    ModelFamily,
     PerObjective,
     ReferencePlanner,
     Valuing,
@@ -20,10 +21,8 @@ from export.families.family import (
     preferences_of,
     scorer_of,
 )
-from models.contract import manifest
 from models.contract.features import Arrays
 from models.contract.manifest import Limits, QueueSpec
-from models.contract.spec import FeatureSpec
 from models.nets.checkpoint import Checkpoint
 from models.planners.graphs.graph import Graph
 from models.planners.graphs.sort_gen import queue_graph
@@ -37,28 +36,16 @@ _HEADS: Final = 2
 _BEAM: Final = 4
 _BEAM_LENGTH: Final = 12
 """Longer lists are built greedily unless asked otherwise: a beam's cost grows with them, the budget does not."""
-_TRADE_OFF: Final = 0.8
 
 
 @dataclass(frozen=True)
-class SortGen:
+class SortGen(ModelFamily):
     """Export a value model that generates lists from objective queues, greedily or by a beam."""
 
     checkpoint: Checkpoint
-    name: manifest.Family = "sort-gen"
-    any_slots: bool = False
-
-    @property
-    def spec(self) -> FeatureSpec:
-        return self.checkpoint.spec
-
-    @property
-    def units(self) -> PerObjective:
-        return self.checkpoint.units
-
-    @property
-    def provenance(self) -> Mapping[str, Any]:
-        return self.checkpoint.provenance
+    name = "sort-gen"
+    any_slots = False
+    trade_off = 0.8
 
     @property
     def sizes(self) -> Mapping[str, Any]:
@@ -109,10 +96,6 @@ class SortGen:
 
     def default_queues(self) -> tuple[QueueSpec, ...]:
         return default_queues(self.spec, self.units)
-
-    @property
-    def trade_off(self) -> float:
-        return _TRADE_OFF
 
     def objectives(self, asked: PerObjective | None) -> PerObjective:
         return asked or _OBJECTIVES
