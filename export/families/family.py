@@ -52,10 +52,7 @@ Model = TypeVar("Model", bound=nn.Module)
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """Hold the sizes that a caller asks for; None leaves them to the family.
-
-    `queues` are the bundle's own.
-    """
+    """Hold the sizes asked for, None for the family's own; `queues` are the bundle's."""
 
     queues: int
     most_queues: int | None = None

@@ -182,10 +182,7 @@ class Manifest:
         return [name for name in OBJECTIVES if weights[name] > 0 and name not in self.valued]
 
     def bypassed(self, weights: Mapping[str, float]) -> bool:
-        """Tell whether no learnt correction is kept for any weighted objective: the sort decides.
-
-        `weights` must not all be 0.
-        """
+        """Tell whether no weighted objective (there must be one) keeps a correction: the sort decides."""
         shares = self.shares
         return shares is not None and all(shares[_LEARNT_BY[o]] == 0 for o in OBJECTIVES if weights[o] > 0)
 

@@ -70,10 +70,7 @@ class ScoreTable:
         *,
         lenient: bool = False,
     ) -> None:
-        """Take candidates and weights α, β, γ.
-
-        The strict reader raises `FeatureError` for a probability outside 0..1.
-        """
+        """Take weights α, β, γ; the strict reader raises `FeatureError` for a probability outside 0..1."""
         self._candidates = candidates
         self._scores = [candidate.scores for candidate in candidates]
         self._spec = spec

@@ -157,10 +157,7 @@ class FeatureSpec:
 
     @classmethod
     def from_json(cls, data: object) -> FeatureSpec:
-        """Read `to_json`'s form.
-
-        Raises `SpecError` naming the key that is missing, unknown or of a wrong type.
-        """
+        """Read `to_json`'s form; raises `SpecError` naming a missing, unknown or wrongly typed key."""
         table = as_mapping(data, "spec")
         check_keys(table, {"user", "context", "item", "scores", "price"}, "spec")
         groups = {g: _fields(table[g], f"spec.{g}") for g in ("user", "context", "item", "scores")}
@@ -221,10 +218,7 @@ def check_keys(table: Mapping[str, Any], names: set[str], where: str, optional: 
 
 
 def record(cls: type[T], data: object, where: str) -> T:
-    """Read a flat frozen dataclass from a JSON object.
-
-    Raises `SpecError` for an unknown or missing key, or a value of another type.
-    """
+    """Read a flat frozen dataclass from a JSON object; raises `SpecError` naming a wrong key."""
     table = as_mapping(data, where)
     fields = {f.name: f for f in dataclasses.fields(cast(Any, cls))}
     optional = [n for n, f in fields.items() if f.default is not dataclasses.MISSING]
@@ -233,10 +227,7 @@ def record(cls: type[T], data: object, where: str) -> T:
 
 
 def scalar(value: object, annotation: str, where: str) -> Any:
-    """Check `value` against a dataclass annotation given as text.
-
-    The annotations are ``str``, ``bool``, ``int``, ``float`` and a tuple of strings.
-    """
+    """Check `value` against an annotation's text: str, bool, int, float, tuple of strings."""
     if annotation.startswith("tuple[str"):
         if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
             raise SpecError(f"{where}: must be an array of strings")

@@ -121,10 +121,7 @@ def bootstrap_interval(
 def paired_interval(
     ours: AnyFloats, theirs: AnyFloats, *, seed: int, level: float = 0.95, draws: int = 2000
 ) -> Interval:
-    """Average the differences ours − theirs on the same lists, as `mean_interval` does.
-
-    The interval excludes 0 when they really differ.
-    """
+    """Average ours − theirs on the same lists, as `mean_interval` does."""
     if len(ours) != len(theirs):
         raise ValueError(f"cannot pair {len(ours)} lists with {len(theirs)}")
     return mean_interval(np.asarray(ours, np.float64) - theirs, seed=seed, level=level, draws=draws)

@@ -35,10 +35,7 @@ class Positions(nn.Module):
 
 
 class ConcatInput(Positions):
-    """Concatenate the features of item, user and scores and project them (SORT-Gen, eq. 3).
-
-    E_input = E_item ⊕ E_position ⊕ E_user ⊕ E_score.
-    """
+    """Project E_item ⊕ E_position ⊕ E_user ⊕ E_score (SORT-Gen, eq. 3)."""
 
     def __init__(self, spec: FeatureSpec, sizes: TransformerSizes) -> None:
         super().__init__(sizes)
@@ -167,11 +164,7 @@ class Domain(nn.Module):
 
 
 class FieldGroup(nn.Module):
-    """Concatenate all fields of a group and project them to D.
-
-    All categoricals of a group share one table (`models.contract.features` adds each field's offset), so a group costs
-    one lookup.
-    """
+    """Project a group's fields to D; its categoricals share a table, so one lookup."""
 
     def __init__(
         self, prefix: str, categoricals: Sequence[Categorical], numbers: Sequence[Number], sizes: TransformerSizes

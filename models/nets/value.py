@@ -123,10 +123,7 @@ class ListValueModel(nn.Module):
 
     @property
     def valued_objectives(self) -> tuple[str, ...]:
-        """Name the objectives that were learnt, all of them for the papers' head.
-
-        GMV takes purchases and a price.
-        """
+        """Name the learnt objectives, all for the papers' head; GMV takes purchases and price."""
         if self.config.head == "independent":
             return OBJECTIVES
         counted = [name for name, known in zip(COUNTED, self.valued.tolist(), strict=True) if known]

@@ -33,10 +33,7 @@ _KIND: Final = "epochs of a fold"
 
 @dataclass(frozen=True)
 class Crossfit:
-    """Hold the chosen number of epochs, its pooled loss, and the folds' models then.
-
-    `held_out` has each fold's model of that epoch with its own lists.
-    """
+    """Hold the chosen epoch, its pooled loss, and the folds' models then, with their lists."""
 
     epoch: int
     loss: float

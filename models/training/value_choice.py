@@ -118,10 +118,7 @@ def train_on(
 
 @dataclass(frozen=True)
 class _Request:
-    """Hold the inputs of both ways of choosing.
-
-    `worths` are the mixes at which lists must not be worse than the sort.
-    """
+    """Hold the inputs of both choices; at `worths` lists must not lose to the sort."""
 
     setup: Setup
     folder: Path

@@ -59,10 +59,7 @@ class Setup:
         until: int | None = None,
         on_epoch: Callable[[ListValueModel, Progress], None] | None = None,
     ) -> Fitted:
-        """Fit a new model, initialised by the seed.
-
-        See `loop.fit` for `until`, the files written and errors.
-        """
+        """Fit a new model, initialised by the seed; `loop.fit` explains `until`, files and errors."""
         model = new_model(self.spec, self.config, train, seed=self.options.seed)
         start = start_from_rates(model, train, listwise=self.listwise)
         held_out = "none" if valid is None else valid.digest

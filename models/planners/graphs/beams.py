@@ -86,10 +86,7 @@ class BeamNodes:
         return _PerList(self._repeat(static.gains, width, (proposer.columns, 1)), thresholds)
 
     def _step(self, t: int, proposer: Proposer, static: Static, per_list: _PerList, memory: str) -> str:
-        """Lay step `t`: from the memory before it [B, W, …] to the one behind it [B, K, …].
-
-        Behind the last step the memory holds the events only.
-        """
+        """Lay step `t`: memory [B, W, …] to memory [B, K, …], only events behind the last."""
         g, width, kept, p = self._graph, self._widths[t], self._widths[t + 1], self._proposals
         # Value the proposals of all lists in one batch of R = B·W rows.
         lists, heads, before = self._recall(t, proposer, memory)
@@ -110,10 +107,7 @@ class BeamNodes:
         return self._remember(t, proposer, static, _Kept(best, index, inherited, taken))
 
     def _recall(self, t: int, proposer: Proposer, memory: str) -> tuple[Lists, str, str]:
-        """Unpack a memory [B, W, …]: the lists row by row, heads and totals.
-
-        The heads of all lists are int64 [B, W·P, 1], the totals [R, 1, 1].
-        """
+        """Unpack a memory [B, W, …]: lists by row, heads int64 [B, W·P, 1], totals [R, 1, 1]."""
         g = self._graph
         sizes = self._sizes(t, proposer)
         rows = self._rows(memory, t, 1, sum(sizes))
@@ -150,10 +144,7 @@ class BeamNodes:
         )
 
     def _move_on(self, heads: str, index: str, width: int) -> str:
-        """Advance the heads [B, K, P] of lists behind the items appended to them.
-
-        `index` [B, K] are the items' places among all W·P proposals.
-        """
+        """Advance the heads [B, K, P] behind the items at `index` [B, K] of all proposals."""
         g, limits = self._graph, self._limits
         table = np.tile(advance_table(limits.queues, limits.head_width), (width, 1))
         if limits.head_width == 1:

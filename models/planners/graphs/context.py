@@ -38,10 +38,7 @@ def weights_at(place: int) -> tuple[Floats, Floats]:
 
 
 class Compared(NamedTuple):
-    """Hold the features that items are compared by.
-
-    `ids` int64 [B, M, C], `numbers` float32 [B, M, N], `unit` float32 [B, M, E].
-    """
+    """Hold compared features: ids int64 [B, M, C], numbers float32 [B, M, N], unit float32 [B, M, E]."""
 
     ids: str
     numbers: str
@@ -49,10 +46,7 @@ class Compared(NamedTuple):
 
 
 class Told(NamedTuple):
-    """Hold the context's parts: position and more for the token [R, P, D], values [R, P, V].
-
-    An empty `token` says nothing, not even the position.
-    """
+    """Hold token parts with position [R, P, D], "" if none at all, and values [R, P, V]."""
 
     token: str
     values: str
@@ -121,10 +115,7 @@ class ContextNodes:
         return g.op("Reshape", summed, g.ints(-1, length, self.pair_columns * KINDS))
 
     def list_largest(self, cosines: str, length: int) -> str:
-        """Find the largest raw cosine with the items before each place, [B, T, 1].
-
-        It is 0 at the first place; `cosines` are [B, T, T].
-        """
+        """Find the largest of `cosines` [B, T, T] before each place, [B, T, 1], first 0."""
         g = self._graph
         outside = np.where(np.tril(np.ones((length, length)), -1) > 0, 0.0, NO_COSINE)
         largest = g.op("ReduceMax", g.op("Add", cosines, g.constant(outside)), g.ints(2), keepdims=1)
@@ -166,10 +157,7 @@ def _pair_columns(layout: ContextLayout) -> int:
 
 
 def _by_pair(weight: Tensor, layout: ContextLayout) -> Tensor:
-    """Turn a weight [X, Z] over features into one over sums, [X, F·KINDS (+ 1)].
-
-    The column past F·KINDS is for the largest cosine.
-    """
+    """Turn a weight [X, Z] to one over sums, the largest cosine last: [X, F·KINDS (+ 1)]."""
     c, n = layout.fields, layout.numbers
     by_pair = weight.new_zeros(len(weight), _pair_columns(layout), KINDS)
     counts = weight[:, : 3 * c].reshape(len(weight), 3, c)

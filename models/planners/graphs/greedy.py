@@ -88,10 +88,7 @@ class GreedyNodes:
         return g.take_rows(g.concat(1, heads, g.op("Add", last, g.constant(1, np.int64))), moves)
 
     def _finish(self, picks: list[_Pick]) -> tuple[Listed, str]:
-        """Put all steps' values together.
-
-        Winners are found once more, now with the runners-up beside them.
-        """
+        """Put all steps together; winners are found again, with runners-up beside them."""
         g, length = self._graph, self._limits.list_length
         k = min(2, self._proposals)
         top, best = g.ops("TopK", 2, g.concat(2, *(pick.scores for pick in picks)), g.ints(k), axis=1)  # [B, k, L]

@@ -60,10 +60,7 @@ class Heads(Protocol):
         ...
 
     def list_gains(self, x: str, extra: Sequence[str], length: int) -> str:
-        """Value all T = `length` places of a list as `gains` does, [B, T, 3].
-
-        `extra` holds every place's values, the first's too.
-        """
+        """Value all T = `length` places as `gains` does, [B, T, 3], with `extra` for each."""
         ...
 
 
@@ -73,10 +70,7 @@ def heads_of(g: Graph, model: ListValueModel) -> Heads:
 
 
 class CountNodes:
-    """Lay the papers' heads as one pair of products, [D, 2·D] and [2·D, 2·L'].
-
-    The state is the expected counts so far.
-    """
+    """Lay the papers' heads as products [D, 2·D], [D, 2·L']; the state is the counts."""
 
     width = 3
     item_columns = 0
@@ -260,10 +254,7 @@ def _no_context(head: HazardHead) -> Tensor:
 
 
 def _move(states: int) -> Floats:
-    """Make the matrix [K, K] that moves a flow from state i to i + 1.
-
-    Out of the last state nothing flows.
-    """
+    """Make the matrix [K, K] that moves a flow to the next state, none beyond the last."""
     move = np.eye(states, k=1) - np.eye(states)
     move[-1] = 0
     return move

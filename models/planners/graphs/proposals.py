@@ -119,10 +119,7 @@ class Proposer:
         return g.split(all_steps, 2, *[1] * length)
 
     def propose(self, t: int, looked: Looked, lists: Lists, threshold: str, proposals: int) -> Proposals:
-        """Value P = `proposals` candidates that were looked up, at step `t` of R lists, [R, P, …].
-
-        `threshold` [R, …, 1] is the step's, "" without context.
-        """
+        """Value P candidates at step `t` of R lists [R, P, …]; `threshold` [R, …, 1], "" without context."""
         g = self._graph
         outside, told = self._context(t, looked, lists.ends, threshold, proposals)
         gains, carried, new = self._gains(t, looked, lists, told, proposals)

@@ -84,10 +84,7 @@ def keep_better(g: Graph, plan: Listed, listed: Listed) -> tuple[Listed, str]:
 
 
 def _padded_slots(proposer: Proposer) -> np.ndarray:
-    """Name the padded slot of every slot, and behind them an empty one, [N + 1].
-
-    The empty one is the first past the first queue.
-    """
+    """Name every slot's padded slot, and behind them the first empty one, [N + 1]."""
     limits = proposer.limits
     slot = np.arange(limits.slots)
     padded = slot + slot // limits.list_length * limits.head_width

@@ -82,9 +82,6 @@ class Expander:
 
 
 def left_first(left: Tensor) -> Tensor:
-    """List the candidates that are `left` bool [..., N] in order, then others: int64 [..., K].
-
-    K is the most that are left anywhere, and at least 1.
-    """
+    """List candidates `left` bool [..., N] first, int64 [..., K], K ≥ 1 the most left."""
     most = max(1, int(left.sum(-1).max()))
     return torch.sort(left.to(torch.int8), dim=-1, descending=True, stable=True).indices[..., :most]

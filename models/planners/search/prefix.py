@@ -241,10 +241,7 @@ class _Family:
 
 
 def _families(owners: Tensor, items: Tensor) -> Iterator[_Family]:
-    """Group parents with equally many children, so that nothing is padded.
-
-    `owners` int64 [Q], sorted, says whose child each of `items` [Q] is.
-    """
+    """Group parents with equally many `items` [Q], without padding; `owners` [Q] is sorted."""
     parents, counts = torch.unique_consecutive(owners, return_counts=True)
     first = counts.cumsum(0) - counts
     for count in _distinct(counts)[0].tolist():
