@@ -135,16 +135,6 @@ class FeatureSpec:
         own = tuple(f for f in self.item if isinstance(f, Number))
         return own if self.price is None else (*own, self.price)
 
-    @cached_property
-    def user_rows(self) -> int:
-        """Count the rows of the embedding table that all user and context categoricals share."""
-        return sum(f.rows for f in self.user_categoricals)
-
-    @cached_property
-    def item_rows(self) -> int:
-        """Count the rows of the embedding table that all item categoricals share."""
-        return sum(f.rows for f in self.item_categoricals)
-
     def to_json(self) -> dict[str, Any]:
         """Write the canonical form: plain JSON types, keys in declaration order."""
         return {

@@ -20,8 +20,18 @@ import numpy as np
 from models.contract.manifest import Limits
 from models.planners.graphs.graph import Graph
 from models.planners.graphs.mmr import EMPTY
-from models.planners.graphs.proposals import CHAIN, SLOT, WORTH, Lists, Proposer, Static
-from models.planners.graphs.queue_heads import advance_table, first_heads, last_of_queues, original_slots
+from models.planners.graphs.proposals import (
+    CHAIN,
+    SLOT,
+    WORTH,
+    Lists,
+    Proposer,
+    Static,
+    advance_table,
+    first_heads,
+    last_of_queues,
+    original_slots,
+)
 from models.planners.graphs.sort_list import Listed
 
 

@@ -3,7 +3,7 @@
 `greedy.py` and `beams.py` choose the candidates that are proposed, and take from them.
 
 Axis letters: B batch, R rows (the lists that are looked at together), P proposals for each, L list horizon, M padded
-slots, D width, S state of the heads' chain, C columns of a record.
+slots, D width, Q queues, S state of the heads' chain, C columns of a record.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Final, NamedTuple, cast
 
 import numpy as np
 
+from models.contract.arrays import Ints
 from models.contract.manifest import Limits
 from models.contract.spec import OBJECTIVES
 from models.nets.blocks import Block
@@ -185,3 +186,42 @@ class Proposer:
             outside = g.op("Where", inside, g.constant(0.0), g.constant(NO_COSINE))
         nearest = g.op("ReduceMax", g.op("Add", cosine, outside), g.ints(2), keepdims=1)
         return charge(g, nearest, g.op("Greater", nearest, g.constant(HAS_COSINE)), axis=1)
+
+
+# The queues' heads: every queue proposes its first h unchosen candidates, and h empty slots stand behind it.
+
+
+def first_heads(limits: Limits) -> Ints:
+    """Name the padded slots of the heads at the start, [P]."""
+    queue, rank = np.divmod(np.arange(limits.queues * limits.head_width), limits.head_width)
+    return queue * (limits.list_length + limits.head_width) + rank
+
+
+def original_slots(g: Graph, padded: str, limits: Limits) -> str:
+    """Turn padded slots into original ones, int64."""
+    queue = g.op("Div", padded, g.ints(limits.list_length + limits.head_width))
+    return g.op("Sub", padded, g.op("Mul", queue, g.ints(limits.head_width)))
+
+
+def last_of_queues(limits: Limits) -> tuple[int, ...]:
+    """Name the place of every queue's last head among the heads."""
+    h = limits.head_width
+    return tuple(range(h - 1, limits.queues * h, h))
+
+
+def advance_table(queues: int, width: int) -> Ints:
+    """Tabulate the heads' advance by the proposal that was taken, [P, P].
+
+    Width 1: how far each queue's head moves. Wider: where each proposal of the next step stands among this step's
+    proposals followed by one fresh item per queue.
+    """
+    if width == 1:
+        return np.eye(queues, dtype=np.int64)
+    p = queues * width
+    table = np.tile(np.arange(p), (p, 1))
+    for winner in range(p):
+        queue = winner // width
+        last = (queue + 1) * width - 1
+        table[winner, winner:last] += 1
+        table[winner, last] = p + queue
+    return table.astype(np.int64)
