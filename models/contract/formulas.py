@@ -31,10 +31,7 @@ _BINARY: Final[Mapping[type[ast.operator], Callable[[Any, Any], Any]]] = {
     ast.Div: np.divide,
     ast.Pow: np.power,
 }
-_UNARY: Final[Mapping[type[ast.unaryop], Callable[[Any], Any]]] = {
-    ast.UAdd: np.positive,
-    ast.USub: np.negative,
-}
+_UNARY: Final[Mapping[type[ast.unaryop], Callable[[Any], Any]]] = {ast.UAdd: np.positive, ast.USub: np.negative}
 
 
 class FormulaError(ValueError):

@@ -91,6 +91,7 @@ class Number:
 
 Field = Category | Hashed | Number
 Categorical = Category | Hashed
+_GROUPS: Final = ("user", "context", "item", "scores")
 _KINDS: Final[Mapping[str, type[Field]]] = {c.kind: c for c in (Category, Hashed, Number)}
 
 
@@ -109,7 +110,7 @@ class FeatureSpec:
     price: Number | None = None
 
     def __post_init__(self) -> None:
-        for group in ("user", "context", "item", "scores"):
+        for group in _GROUPS:
             names = [f.name for f in getattr(self, group)]
             if len(set(names)) != len(names):
                 raise SpecError(f"{group}: has repeated field names")
@@ -137,31 +138,20 @@ class FeatureSpec:
 
     def to_json(self) -> dict[str, Any]:
         """Write the canonical form: plain JSON types, keys in declaration order."""
-        return {
-            "user": [_field_to_json(f) for f in self.user],
-            "context": [_field_to_json(f) for f in self.context],
-            "item": [_field_to_json(f) for f in self.item],
-            "scores": [_field_to_json(f) for f in self.scores],
-            "price": None if self.price is None else _field_to_json(self.price),
-        }
+        groups = {group: [_field_to_json(f) for f in getattr(self, group)] for group in _GROUPS}
+        return {**groups, "price": None if self.price is None else _field_to_json(self.price)}
 
     @classmethod
     def from_json(cls, data: object) -> FeatureSpec:
         """Read `to_json`'s form; raises `SpecError` naming a missing, unknown or wrongly typed key."""
         table = as_mapping(data, "spec")
-        check_keys(table, {"user", "context", "item", "scores", "price"}, "spec")
-        groups = {g: _fields(table[g], f"spec.{g}") for g in ("user", "context", "item", "scores")}
+        check_keys(table, {*_GROUPS, "price"}, "spec")
+        groups = {g: _fields(table[g], f"spec.{g}") for g in _GROUPS}
         price = None if table["price"] is None else _field(table["price"], "spec.price")
         for where, field in [("scores", f) for f in groups["scores"]] + [("price", price)]:
             if field is not None and not isinstance(field, Number):
                 raise SpecError(f"spec.{where}: {field.name} must be a number field")
-        return cls(
-            groups["user"],
-            groups["context"],
-            groups["item"],
-            cast("tuple[Number, ...]", groups["scores"]),
-            cast("Number | None", price),
-        )
+        return cls(**cast(Any, groups), price=cast("Number | None", price))
 
     @cached_property
     def fingerprint(self) -> str:

@@ -39,7 +39,7 @@ def r_auc(predicted: AnyFloats, truth: AnyFloats) -> float | None:
     Equal predictions are wrong. O(n log n): Kendall's τ_b gives concordant minus discordant pairs, the counts of ties
     give their sum. None if all truths are equal.
     """
-    pairs = _pairs(len(truth))
+    pairs = len(truth) * (len(truth) - 1) // 2
     unequal_truths = pairs - _tied_pairs(truth)
     if unequal_truths == 0:
         return None
@@ -51,10 +51,6 @@ def r_auc(predicted: AnyFloats, truth: AnyFloats) -> float | None:
     tau = float(kendalltau(predicted, truth).statistic)
     difference = round(tau * float(np.sqrt(unequal_predictions) * np.sqrt(unequal_truths)))
     return (decided + difference) / 2 / unequal_truths
-
-
-def _pairs(n: int) -> int:
-    return n * (n - 1) // 2
 
 
 def _tied_pairs(values: AnyFloats) -> int:

@@ -80,15 +80,12 @@ class FieldInput(Positions):
         own_numbers = len(spec.user) - own_ids
         scores = len(spec.scores)
         domains = {
-            "user": Domain("user", slice(0, own_ids), slice(0, own_numbers), e),
+            "user": Domain(slice(0, own_ids), slice(0, own_numbers), e),
             "context": Domain(
-                "user",
-                slice(own_ids, len(spec.user_categoricals)),
-                slice(own_numbers, len(spec.user_numbers)),
-                e,
+                slice(own_ids, len(spec.user_categoricals)), slice(own_numbers, len(spec.user_numbers)), e
             ),
-            "item": Domain("item", slice(0, len(spec.item_categoricals)), slice(0, len(spec.item_numbers)), e),
-            "score": Domain("score", slice(0, 0), slice(0, scores), e),
+            "item": Domain(slice(0, len(spec.item_categoricals)), slice(0, len(spec.item_numbers)), e),
+            "score": Domain(slice(0, 0), slice(0, scores), e),
         }
         self.domains = nn.ModuleDict({name: domain for name, domain in domains.items() if domain.fields})
         if "item" not in self.domains and "score" not in self.domains:
@@ -139,11 +136,10 @@ _NOTHING: Final = "spec: needs at least one item feature, price or score to tell
 
 
 class Domain(nn.Module):
-    """Embed a domain's fields, raw and normalised; `ids` and `numbers` are its prefix's columns."""
+    """Embed a domain's fields, raw and normalised; `ids` and `numbers` are its columns."""
 
-    def __init__(self, prefix: str, ids: slice, numbers: slice, field_dim: int) -> None:
+    def __init__(self, ids: slice, numbers: slice, field_dim: int) -> None:
         super().__init__()
-        self.prefix = prefix
         self.ids, self.numbers = ids, numbers
         count = numbers.stop - numbers.start
         self.fields = ids.stop - ids.start + (count > 0)

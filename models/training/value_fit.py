@@ -71,7 +71,7 @@ class Setup:
             model,
             train,
             valid,
-            self.loss(),
+            loss_of(self.spec, self.config.head, self.listwise),
             options=self.options,
             folder=folder,
             device=self.device,
@@ -81,10 +81,6 @@ class Setup:
             on_epoch=None if on_epoch is None else lambda progress: on_epoch(model, progress),
         )
         return Fitted(model, start, progress)
-
-    def loss(self) -> Loss:
-        """Make the training loss of the model's head."""
-        return loss_of(self.spec, self.config.head, self.listwise)
 
     def identity(self) -> dict[str, str]:
         """Name all that a resumed training must have in common, but for lists and options."""

@@ -127,10 +127,7 @@ class FieldNodes:
         together = self._request_order + self._item_order
         # The projection of [raw ‖ enhanced], its columns permuted; the request's raw part is projected once.
         of_raw, of_enhanced = block.project.weight.detach().chunk(2, dim=1)
-        own = [
-            _pick_fields(of_raw, self._item_order, self._width),
-            _pick_fields(of_enhanced, together, self._width),
-        ]
+        own = [_pick_fields(of_raw, self._item_order, self._width), _pick_fields(of_enhanced, together, self._width)]
         tokens = g.op("MatMul", g.concat(2, self._flat(raw, keep=2), enhanced), g.weight(torch.cat(own, dim=1).T))
         shared = g.weight(block.project.bias)
         if self.request:

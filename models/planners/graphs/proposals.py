@@ -9,6 +9,7 @@ slots, D width, Q queues, S state of the heads' chain, C columns of a record.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final, NamedTuple, cast
 
 import numpy as np
@@ -102,10 +103,9 @@ class Proposer:
     def thresholds(self, window: str) -> list[str]:
         """Make each step's thresholds [B, 1 + KINDS (+ 1), 1] on the age of earlier items.
 
-        An earlier item counts if the last step that looks back on it is at least the threshold.
-
-        In this order: for MMR, for each kind of weight of the context, and with embeddings for the largest cosine.
-        Without context, constants say the same and there is nothing here.
+        An earlier item counts if the last step that looks back on it is at least the threshold. In this order: for MMR,
+        for each kind of weight of the context, and with embeddings for the largest cosine. Without context, constants
+        say the same and there is nothing here.
         """
         if self.context is None:
             return []
@@ -174,9 +174,8 @@ class Proposer:
     def _penalty(self, t: int, cosine: str, ends: str, outside: str) -> str:
         """Compute MMR's penalty (SORT-Gen, eq. 6): [R, P, 1]; 0 if nothing was chosen.
 
-        It is (1 − λ) · the largest cosine to the items chosen within the window.
-
-        `outside` [R, 1, M] is 0 for slots within the window and `NO_COSINE` for others, "" if that is to be found.
+        It is (1 − λ) · the largest cosine to the items chosen within the window. `outside` [R, 1, M] is 0 for slots
+        within the window and `NO_COSINE` for others, "" if that is to be found.
         """
         g = self._graph
         if t == 0:
@@ -188,40 +187,42 @@ class Proposer:
         return charge(g, nearest, g.op("Greater", nearest, g.constant(HAS_COSINE)), axis=1)
 
 
-# The queues' heads: every queue proposes its first h unchosen candidates, and h empty slots stand behind it.
+@dataclass(frozen=True)
+class QueueHeads:
+    """Place the queues' heads: every queue proposes its first h unchosen candidates.
 
-
-def first_heads(limits: Limits) -> Ints:
-    """Name the padded slots of the heads at the start, [P]."""
-    queue, rank = np.divmod(np.arange(limits.queues * limits.head_width), limits.head_width)
-    return queue * (limits.list_length + limits.head_width) + rank
-
-
-def original_slots(g: Graph, padded: str, limits: Limits) -> str:
-    """Turn padded slots into original ones, int64."""
-    queue = g.op("Div", padded, g.ints(limits.list_length + limits.head_width))
-    return g.op("Sub", padded, g.op("Mul", queue, g.ints(limits.head_width)))
-
-
-def last_of_queues(limits: Limits) -> tuple[int, ...]:
-    """Name the place of every queue's last head among the heads."""
-    h = limits.head_width
-    return tuple(range(h - 1, limits.queues * h, h))
-
-
-def advance_table(queues: int, width: int) -> Ints:
-    """Tabulate the heads' advance by the proposal that was taken, [P, P].
-
-    Width 1: how far each queue's head moves. Wider: where each proposal of the next step stands among this step's
-    proposals followed by one fresh item per queue.
+    Slots are padded: h empty ones stand behind every queue. P = Q·h are the proposals of a list.
     """
-    if width == 1:
-        return np.eye(queues, dtype=np.int64)
-    p = queues * width
-    table = np.tile(np.arange(p), (p, 1))
-    for winner in range(p):
-        queue = winner // width
-        last = (queue + 1) * width - 1
-        table[winner, winner:last] += 1
-        table[winner, last] = p + queue
-    return table.astype(np.int64)
+
+    limits: Limits
+
+    def first(self) -> Ints:
+        """Name the padded slots of the heads at the start, [P]."""
+        queue, rank = np.divmod(np.arange(self.limits.queues * self.limits.head_width), self.limits.head_width)
+        return queue * (self.limits.list_length + self.limits.head_width) + rank
+
+    def last(self) -> tuple[int, ...]:
+        """Name the place of every queue's last head among the heads."""
+        h = self.limits.head_width
+        return tuple(range(h - 1, self.limits.queues * h, h))
+
+    def original_slots(self, g: Graph, padded: str) -> str:
+        """Turn padded slots into original ones, int64."""
+        queue = g.op("Div", padded, g.ints(self.limits.list_length + self.limits.head_width))
+        return g.op("Sub", padded, g.op("Mul", queue, g.ints(self.limits.head_width)))
+
+    def advance(self) -> Ints:
+        """Tabulate the heads' advance by the proposal that was taken, [P, P].
+
+        Width 1: how far each queue's head moves. Wider: where each proposal of the next step stands among this step's
+        proposals followed by one fresh item per queue.
+        """
+        queues, width = self.limits.queues, self.limits.head_width
+        if width == 1:
+            return np.eye(queues, dtype=np.int64)
+        p = queues * width
+        table = np.tile(np.arange(p), (p, 1))
+        for winner, last in enumerate(np.repeat(self.last(), width)):
+            table[winner, winner:last] += 1
+            table[winner, last] = p + winner // width
+        return table.astype(np.int64)

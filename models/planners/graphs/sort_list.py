@@ -62,9 +62,8 @@ def sort_list(g: Graph, proposer: Proposer, rows: str, gains: str, window: str) 
 def keep_better(g: Graph, plan: Listed, listed: Listed) -> tuple[Listed, str]:
     """Keep the list of the higher total score, the plan on ties.
 
-    The second result says whether the sort's list is kept, bool [B, 1].
-
-    A list that ends before the plan does is not kept.
+    The second result says whether the sort's list is kept, bool [B, 1]. A list that ends before the plan does is not
+    kept.
     """
     # A sort's list that ends first gets a score of EMPTY at each place that the plan fills.
     missing = g.op("Where", plan.filled, g.constant(EMPTY), g.constant(0.0))

@@ -22,7 +22,6 @@ class Expansions:
     """Hold next items and the value of each list with them.
 
     `items` are int64 [R, W, K] and `values` [R, W, K] V̂ of the list with each, −∞ where an item may not come.
-
     `soft_labels` [R, W, N]: DeGRe's eq. 9 over those that may, 0 elsewhere. `alternatives` are of R · W prefixes.
     """
 

@@ -40,12 +40,7 @@ class Prefixes:
     def take(self, rows: Tensor | slice) -> Prefixes:
         """Take the prefixes at `rows`; they share the storage."""
         return Prefixes(
-            self.requests[rows],
-            self.items[rows],
-            self.steps,
-            self.nodes[rows],
-            self.states[rows],
-            self.outcomes[rows],
+            self.requests[rows], self.items[rows], self.steps, self.nodes[rows], self.states[rows], self.outcomes[rows]
         )
 
     def cache(self, layer: int) -> Tensor | None:
