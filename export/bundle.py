@@ -26,18 +26,9 @@ from export.proof.precision import Precision, to_half
 from export.proof.requests import random_requests, stack
 from export.proof.verify import Proof, prove
 from export.proof.verify_value import ValueProof, prove_value
+from models.contract import manifest
 from models.contract.formulas import FormulaError, compile_formula
-from models.contract.manifest import (
-    FINGERPRINT_KEY,
-    GOLDEN_FILE,
-    MANIFEST_FILE,
-    MODEL_FILE,
-    DiversityDefaults,
-    Limits,
-    Manifest,
-    Partition,
-    QueueSpec,
-)
+from models.contract.manifest import DiversityDefaults, Limits, Manifest, Partition, QueueSpec
 from models.planners.graphs.graph import OPSET, Graph
 from models.planners.runtime import GraphPlanner
 
@@ -55,8 +46,7 @@ class BundleOptions:
     """Hold all that a bundle has beside its model.
 
     A request may override queues, objectives, diversity and partition. `most_lost` is how many percent of list value a
-    reduced `precision` may lose; `accept_worse` lets a model through whose lists are worse than those of the sort that
-    it would replace.
+    reduced `precision` may lose; `accept_worse` lets a model through that is worse than the sort.
     """
 
     name: str
@@ -90,9 +80,8 @@ def write_bundle(
 ) -> tuple[Path, Proof | ValueProof]:
     """Build, prove and publish a bundle; returns its folder and the proof.
 
-    Raises `ExportError` if the version exists already or the model is worse than the sort, `ProofError` if graph and
-    reference disagree or too much value is lost, `ValueError` if the limits do not fit the model or its verdict cannot
-    be read.
+    Raises `ExportError` if the version exists already or the model is worse than the sort, `ProofError` if the proof
+    fails, `ValueError` if the limits do not fit the model or its verdict is broken.
     """
     target = root / options.name / options.version
     if target.exists():
@@ -104,7 +93,7 @@ def write_bundle(
             "(--accept-worse exports it all the same)"
         )
     graph = family.graph(options.limits)
-    model = graph.build({FINGERPRINT_KEY: family.spec.fingerprint})
+    model = graph.build({manifest.FINGERPRINT_KEY: family.spec.fingerprint})
     serialised = (to_half(model) if options.precision == "fp16" else model).SerializeToString()
     planner = GraphPlanner(serialised)
     proof: Proof | ValueProof
@@ -113,9 +102,9 @@ def write_bundle(
     else:
         proof = prove(planner, family, options.limits, requests=requests, seed=seed)
     golden = _golden(planner, family, options.limits, seed + 1)
-    files = {MODEL_FILE: serialised, GOLDEN_FILE: golden}
-    manifest = _manifest(family, options, graph, files, proof)
-    files[MANIFEST_FILE] = (json.dumps(manifest.to_json(), indent=1, ensure_ascii=False) + "\n").encode()
+    files = {manifest.MODEL_FILE: serialised, manifest.GOLDEN_FILE: golden}
+    described = _manifest(family, options, graph, files, proof).to_json()
+    files[manifest.MANIFEST_FILE] = (json.dumps(described, indent=1, ensure_ascii=False) + "\n").encode()
     _publish(target, files)
     return target, proof
 

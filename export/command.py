@@ -105,8 +105,7 @@ def say_verdict(verdict: Verdict) -> None:
 def default_objectives(family: ModelFamily, asked: Mapping[str, float] | None) -> Mapping[str, float]:
     """Choose the bundle's α, β, γ: those asked for, or the family's own.
 
-    Raises `ValueError` for a weight that is asked for on an objective which the model does not value, and if nothing
-    is left.
+    Raises `ValueError` for a weight that is asked for on an objective without value, and if nothing is left.
     """
     if not family.valued:
         raise ValueError("the model values no objective: its log had no outcomes, or no scores that estimate them")

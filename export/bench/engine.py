@@ -87,7 +87,8 @@ def _bench_queues(arguments: argparse.Namespace) -> dict[str, Any]:
     )
     contestants[long_name]()
     loaded = time.perf_counter() - started
-    contestants["naive sequential (PyTorch reference)"] = _reference(model, first)
+    reference = SortGen(Checkpoint(model, UNITS)).reference(first)
+    contestants["naive sequential (PyTorch reference)"] = _on_a_request(reference, first)
     seconds = interleaved(contestants, blocks=arguments.blocks, runs=arguments.runs)
     base = f"L=10, h={arguments.head_widths[0]}"
     rows = _rows(seconds, base)
@@ -176,20 +177,13 @@ def _engine(model: ListValueModel, limits: Limits) -> Run:
     return _on_a_request(GraphPlanner(queue_graph(model, limits, UNITS).build({})), limits)
 
 
-def _reference(model: ListValueModel, limits: Limits) -> Run:
-    return _on_a_request(SortGen(Checkpoint(model, UNITS)).reference(limits), limits)
-
-
 def _on_a_request(plan: Callable[[Arrays], object], limits: Limits) -> Run:
     request = with_preferences(random_request(SPEC, limits, 0, RequestShape(full=True)), (5.0, 1.0, 1.0), 0.8, 4)
     return lambda: plan(request)
 
 
 def _products(model: ListValueModel, limits: Limits) -> Run:
-    """Return a run of the graph's matrix products alone, in their order and shapes.
-
-    Those with weights, and the two inside every Attention node (query by keys, and by values).
-    """
+    """Run the graph's matrix products alone: those with weights, and the two of every Attention."""
     graph = queue_graph(model, limits, UNITS).build({}).graph
     constants = {t.name: t for t in graph.initializer}
     heads, proposals = model.config.heads, limits.queues * limits.head_width

@@ -104,7 +104,7 @@ class ModelFamily(ABC):
     @property
     @abstractmethod
     def sizes(self) -> Mapping[str, Any]:
-        """Return the model's configuration, for the bundle's provenance."""
+        """Return the sizes for the bundle's provenance."""
 
     @property
     @abstractmethod
@@ -142,10 +142,7 @@ class ModelFamily(ABC):
 
 
 def verdict_of(provenance: Mapping[str, Any]) -> Verdict:
-    """Read training's verdict on a model, or its evaluator's, from its provenance.
-
-    Raises `SpecError` naming the key that is wrong.
-    """
+    """Read training's verdict on a model, or its evaluator's; raises `SpecError` naming the key."""
     if (own := provenance.get(VERDICT)) is not None:
         return Verdict.from_json(own, "the checkpoint's verdict")
     teacher = provenance.get("evaluator")

@@ -123,10 +123,7 @@ def _normal(rng: np.random.Generator, *shape: int) -> NDArray[np.float32]:
 
 
 def _ids(rng: np.random.Generator, rows: list[int], n: int) -> NDArray[np.int64]:
-    """Draw rows of the shared table [n, C], each column within its field's part of it.
-
-    Every other one is among a field's first few, so that equal values are common, and unknown ones.
-    """
+    """Draw rows [n, C], each within its field's part, every other among its first few."""
     offsets = np.cumsum([0, *rows])[:-1]
     few = [np.where(rng.random(n) < _COMMON, min(size, _FEW), size) for size in rows]
     columns = [offset + rng.integers(0, size) for offset, size in zip(offsets, few, strict=True)]

@@ -123,10 +123,7 @@ def _kept(outputs: Mapping[str, NDArray[Any]], answer: ExpectedAnswer) -> tuple[
 
 
 def _among_ties(outputs: Mapping[str, NDArray[Any]], answer: ExpectedAnswer, tied: bool) -> tuple[list[PlanStep], bool]:
-    """Choose the steps for a beam's list after near ties, which may be another's.
-
-    Another list is right if the reference finds it when leads below `TIE` are ignored.
-    """
+    """Choose a beam's list: another's is right if the reference finds it within `TIE`."""
     found = [slot for slot in outputs["order"][0].tolist() if slot >= 0]
     if answer.towards is None or found == [step.slot for step in answer.plan]:
         return answer.plan, tied

@@ -157,8 +157,7 @@ def known_priors(spec: FeatureSpec) -> tuple[bool, ...]:
 def prior_logits(factors: Sequence[Sequence[Floats] | None], n: int) -> Floats32:
     """Turn raw scores into the logits that a value model's skip reads, float32 [n, O].
 
-    Per objective the product of its `factors` [n], each taken as a probability, clipped to 1e-6 from 0 and 1; zeros
-    where it has none (None).
+    Per objective the product of its `factors` [n], each a probability clipped to 1e-6 from 0 and 1; zeros for None.
     """
     logits = np.zeros((n, len(factors)), np.float32)
     for column, parts in zip(logits.T, factors, strict=True):

@@ -56,8 +56,7 @@ class Limits:
     """Hold the graph's sizes: list horizon L, queues Q, heads per queue h, queue places, beam width W.
 
     A `queue_length` of 0 stands for L: of a queue whose heads alone are looked at, nothing behind the first L is ever
-    reached. A model that sees all candidates at once has longer ones. `beam_width` is how many lists are built side by
-    side; 1 is greedy.
+    reached. A model that sees all candidates at once has longer ones. A `beam_width` of 1 is greedy.
     """
 
     list_length: int

@@ -1,7 +1,6 @@
 """Deal candidates to objective queues (SORT-Gen §3.2.1).
 
-Queues are disjoint and hold at most L candidates each, so only Q·L candidates are ever encoded, whatever the length of
-the request. NumPy only.
+Queues are disjoint and hold at most L candidates each, so only Q·L candidates are ever encoded. NumPy only.
 """
 
 from __future__ import annotations

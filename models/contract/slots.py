@@ -1,7 +1,6 @@
 """Deal a request's candidates to the slots of the graph: columns, formulas, queues, slots (SORT-Gen §3.2.1).
 
-The service, offline evaluation and the peers' pipeline all deal with this module, so that offline figures are those of
-the lists that are served.
+The service, offline evaluation and the peers' pipeline all use it: offline figures are those of served lists.
 
 One rule for a score or a price that a candidate lacks: the spec's default stands in for it. Where the spec has no
 default, or where no candidate has the score, there are no slots but a `FeatureError` that names the field, online

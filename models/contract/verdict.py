@@ -38,7 +38,6 @@ class Verdict:
         return self.outcome in ("better", "same")
 
     def to_json(self) -> dict[str, Any]:
-        """Write plain JSON types."""
         return {"outcome": self.outcome, "sentence": self.sentence, "figures": [dict(row) for row in self.figures]}
 
     @classmethod

@@ -1,7 +1,6 @@
 """Choose the share ρ of each objective's learnt correction on held-out lists.
 
-With ρ = 0 a model is the calibrated prior, with ρ = 1 it is the trained model; in between its logits are interpolated
-linearly. Two steps:
+With ρ = 0 a model is the calibrated prior, with ρ = 1 the trained model; between, logits are linear in ρ. Two steps:
 
 1. *Likelihood.* Per objective the smallest share whose listwise likelihood on the held-out lists is within one
    standard error of the best share's.

@@ -4,8 +4,7 @@ Orders are the sort by prior scores and a value model's plan. Training compares 
 NDCG on logged lists credits an order only for clicks at their logged place, so it cannot show gains that come from the
 list as a whole (`models.judging.gate` explains its use all the same).
 
-Axis letters: n lists, L positions, P places of an order. An order holds places in the list as it was shown, best first,
-−1 past its end.
+Axis letters: n lists, L positions, P places of an order. It holds shown places, best first, −1 past its end.
 """
 
 from __future__ import annotations
@@ -65,7 +64,8 @@ def planned_orders(
         plan, sort = found.lists[:, 0], torch.from_numpy(order[rows, :length]).to(device)
         # The sort's value is needed only where it is another list than the plan.
         differ = (plan != sort).any(dim=1).nonzero()[:, 0]
-        better = _value(model, batch, worth, differ, sort[differ]) > found.step_values[differ, 0, -1]
+        outcomes = PrefixTree(model, batch).outcomes(differ, sort[differ])
+        better = worth(outcomes[:, -1]) > found.step_values[differ, 0, -1]
         plan[differ[better]] = sort[differ[better]]
         order[rows, :length] = plan.cpu().numpy()
     return order
@@ -109,13 +109,6 @@ def shown_orders(data: ListArrays, places: int = PLACES) -> Orders:
 def _share(found: AnyFloats, ideal: AnyFloats) -> AnyFloats:
     shares: AnyFloats = np.divide(found, ideal, out=np.full(len(found), np.nan), where=ideal > 0)
     return shares
-
-
-def _value(
-    model: ListValueModel, batch: Batch, worth: Worth, requests: torch.Tensor, orders: torch.Tensor
-) -> torch.Tensor:
-    """Value `orders` [M, L] of `requests` [M] as whole lists, [M]."""
-    return worth(PrefixTree(model, batch).outcomes(requests, orders)[:, -1])
 
 
 def _of_equal_length(lengths: Ints) -> Iterator[Ints]:

@@ -65,7 +65,6 @@ def pcoc(predicted: AnyFloats, truth: AnyFloats) -> float | None:
 
 
 def rmse(predicted: AnyFloats, truth: AnyFloats) -> float:
-    """Compute the root of the mean squared error."""
     return float(np.sqrt(np.mean(np.square(predicted.astype(np.float64) - truth))))
 
 
@@ -90,8 +89,7 @@ def bootstrap_interval(
 ) -> Interval:
     """Compute a statistic of paired arrays [lists] with its bootstrap interval.
 
-    The interval is the percentile one over resampled lists. `statistic` takes the arrays and an axis. Raises
-    `ValueError` if there are no lists.
+    It is the percentile interval. `statistic` takes the arrays and an axis. Raises `ValueError` if there are no lists.
     """
     count = len(samples[0])
     if count == 0:

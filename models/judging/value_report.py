@@ -1,7 +1,6 @@
 """Report expected against true counts of a value model: the figures of ``metrics.json``.
 
-They are per objective and prefix length, on lists whose outcome is known. They do not tell how good the orders are that
-a planner finds under the model.
+They are per objective and prefix length, on lists whose outcome is known, and say nothing of a planner's orders.
 """
 
 from __future__ import annotations
@@ -21,9 +20,8 @@ from models.nets.value import COUNTED, ListValueModel
 def mean_per_slot(data: ListArrays) -> tuple[dict[str, float], list[str]]:
     """Compute s_o, the mean outcome of an exposed slot, and name objectives without any.
 
-    Outcomes are events, or currency for gmv. It is the observed mean rather than the model's: a calibrated model's
-    increments average to it, and it does not depend on a checkpoint. An objective that is not recorded, or never
-    happens, has unit 1 and is named.
+    Outcomes are events, or currency for gmv. The mean is the observed one: a calibrated model's increments average to
+    it. An objective that is not recorded, or never happens, has unit 1 and is named.
     """
     units, without = {}, []
     for o, name in enumerate(OBJECTIVES):

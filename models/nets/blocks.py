@@ -8,7 +8,7 @@ unrolled graph (`planners/graphs/blocks.py` has this block as its nodes).
 
 from __future__ import annotations
 
-from typing import Protocol
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -17,32 +17,25 @@ from torch.nn import functional as F
 from models.contract.spec import SpecError
 
 
-class TransformerSizes(Protocol):
-    """Declare the sizes that every model's configuration has."""
+@dataclass(frozen=True, slots=True)
+class TransformerSizes:
+    """Hold the sizes that every model has: horizon L, embedding size per field. Raises `SpecError`."""
 
-    @property
-    def dim(self) -> int: ...
-    @property
-    def layers(self) -> int: ...
-    @property
-    def heads(self) -> int: ...
-    @property
-    def list_length(self) -> int: ...
-    @property
-    def field_dim(self) -> int: ...
-    @property
-    def dropout(self) -> float: ...
+    dim: int = 64
+    layers: int = 2
+    heads: int = 4
+    list_length: int = 10
+    field_dim: int = 16
+    dropout: float = 0.1
 
-
-def check_sizes(sizes: TransformerSizes) -> None:
-    """Check the sizes of a transformer. Raises `SpecError` naming the wrong one."""
-    for name in ("dim", "layers", "heads", "list_length", "field_dim"):
-        if getattr(sizes, name) < 1:
-            raise SpecError(f"{name}: must be at least 1, not {getattr(sizes, name)}")
-    if sizes.dim % sizes.heads:
-        raise SpecError(f"dim: must be a multiple of heads ({sizes.heads}), not {sizes.dim}")
-    if not 0 <= sizes.dropout < 1:
-        raise SpecError(f"dropout: must be within 0..1, not {sizes.dropout}")
+    def __post_init__(self) -> None:
+        for name in ("dim", "layers", "heads", "list_length", "field_dim"):
+            if getattr(self, name) < 1:
+                raise SpecError(f"{name}: must be at least 1, not {getattr(self, name)}")
+        if self.dim % self.heads:
+            raise SpecError(f"dim: must be a multiple of heads ({self.heads}), not {self.dim}")
+        if not 0 <= self.dropout < 1:
+            raise SpecError(f"dropout: must be within 0..1, not {self.dropout}")
 
 
 class Block(nn.Module):

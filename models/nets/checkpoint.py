@@ -38,8 +38,7 @@ class CheckpointError(ValueError):
 class Checkpoint:
     """Hold a list value model and all that serving it needs.
 
-    `units` are s_o, the mean outcome of an exposed slot in training, per objective. `provenance` is plain JSON: data,
-    seed, options, versions, metrics.
+    `units` are s_o, the mean outcome of an exposed slot in training. `provenance` is plain JSON: data, seed, options, …
     """
 
     model: ListValueModel
@@ -48,12 +47,10 @@ class Checkpoint:
 
     @property
     def spec(self) -> FeatureSpec:
-        """Return the model's feature spec."""
         return self.model.spec
 
     @property
     def config(self) -> ValueConfig:
-        """Return the model's sizes."""
         return self.model.config
 
 
@@ -81,12 +78,10 @@ class GeneratorCheckpoint:
 
     @property
     def spec(self) -> FeatureSpec:
-        """Return the feature spec of both models."""
         return self.generator.spec
 
     @property
     def config(self) -> GeneratorConfig:
-        """Return the generator's sizes."""
         return self.generator.config
 
 

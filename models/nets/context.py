@@ -1,10 +1,9 @@
 """Compute list-context features: compare an item with those before it in the list.
 
-They follow from the list's own items and the feature spec alone, so no one has to design them for a data set. Per
-categorical item field: the number of earlier items with the same value, the number among the last three, and whether
-the last one has it. Per number and prior score: the difference to the mean of the earlier items, and the distance to
-the last. With embeddings: the largest and the mean cosine to the earlier items, and the cosine to the last. All are 0
-for the first item of a list.
+They follow from the list's items and the feature spec alone. Per categorical item field: the number of earlier items
+with the same value, the number among the last three, and whether the last one has it. Per number and prior score: the
+difference to the mean of the earlier items, and the distance to the last. With embeddings: the largest and the mean
+cosine to the earlier items, and the cosine to the last. All are 0 for the first item of a list.
 
 A transformer can learn all of this from the tokens, given enough lists; small logs do not hold enough (docs/results.md
 has the ablation). `planners/graphs/context.py` computes the same in the exported graph.

@@ -1,7 +1,6 @@
 """Define DeGRe's online generator (§4.3): a candidate encoder and a causal pointer decoder.
 
-It predicts the probability that a remaining candidate comes next, given the list so far. `planners/graphs/degre.py` is
-its greedy decoding as a graph.
+It predicts which remaining candidate comes next. `planners/graphs/degre.py` is its greedy decoding as a graph.
 
 Axis letters: B requests, N candidates, S sequences of a request, L positions, D width.
 """
@@ -16,12 +15,12 @@ from torch import Tensor, nn
 
 from models.contract.spec import OBJECTIVES, FeatureSpec
 from models.data.batches import Batch
-from models.nets.blocks import Block, check_sizes
+from models.nets.blocks import Block, TransformerSizes
 from models.nets.inputs import FieldInput
 
 
 @dataclass(frozen=True, slots=True)
-class GeneratorConfig:
+class GeneratorConfig(TransformerSizes):
     """Hold the sizes of a generator; `layers` is N_G, of encoder and decoder each.
 
     A `conditioned` generator reads the objective weights α, β, γ of the request. It must be trained on sequences that
@@ -30,21 +29,15 @@ class GeneratorConfig:
 
     dim: int = 128
     layers: int = 4
-    heads: int = 4
     list_length: int = 6
-    field_dim: int = 16
     dropout: float = 0.0
     conditioned: bool = False
-
-    def __post_init__(self) -> None:
-        check_sizes(self)
 
 
 class CandidateEncoder(nn.Module):
     """Encode candidates without positions: permuting them permutes the rows.
 
-    It is a bidirectional transformer. Its features are those of the evaluator (grouped layer norm and attention between
-    domains).
+    It is a bidirectional transformer over the evaluator's features (grouped layer norm, attention between domains).
     """
 
     def __init__(self, spec: FeatureSpec, config: GeneratorConfig) -> None:
@@ -161,8 +154,7 @@ class PointerGenerator(nn.Module):
 def remaining(sequences: Tensor, valid: Tensor) -> Tensor:
     """Mark the candidates that are left at each step: bool [B, S, L, N].
 
-    It takes `sequences` [B, S, L] and `valid` [B, N]. A step at which nothing is left keeps all, so that a softmax over
-    it stays finite; it carries no loss.
+    A step at which nothing is left keeps all, so that a softmax over it stays finite; it carries no loss.
     """
     here = torch.nn.functional.one_hot(sequences.clamp(min=0), valid.shape[1]).bool() & (sequences >= 0)[..., None]
     before = here.cumsum(dim=2) - here.long() > 0

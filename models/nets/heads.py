@@ -1,8 +1,7 @@
 """Predict the gain of each item of a list: the heads of a value model.
 
 A head maps an item's hidden row to logits. A chain over the places of the list maps logits to gains: the expected
-number of new events at each place, given the items before it. `HazardHead` is the default; `CountHead` is the papers'
-head, kept to compare with.
+number of new events at each place, given the items before it. `HazardHead` is the default; `CountHead` is the papers'.
 
 Axis letters: T positions, L places of the horizon, D width, Z context features, K logits, S chain state.
 """
@@ -34,9 +33,9 @@ class HeadInput(NamedTuple):
 class CountHead(nn.Module):
     """Predict thresholds of the count, as in the papers.
 
-    An MLP maps D to one logit per threshold: x·θ_{i,j} of SORT-Gen's eq. 5 with θ shared by all j. The thresholds are
-    independent: P(≥ i) may rise with i, and the expected count may fall along the list. The chain's state is the
-    expected count so far, S = 1.
+    An MLP maps D to one logit per threshold: x·θ_{i,j} of SORT-Gen's eq. 5 with θ shared by all j. They are
+    independent: P(≥ i) may rise with i, and the expected count may fall along the list. The state is the expected
+    count.
     """
 
     def __init__(self, dim: int, thresholds: int) -> None:
@@ -136,10 +135,6 @@ def _context_part(context: Context, width: int, dim: int) -> nn.Module | None:
     """Build u of the hazard: nothing, a linear map, or an MLP, starting at zero."""
     if context == "none" or width == 0:
         return None
-    if context == "linear":
-        last = nn.Linear(width, 1, bias=False)
-        nn.init.zeros_(last.weight)
-        return last
-    last = nn.Linear(dim, 1, bias=False)
+    last = nn.Linear(width if context == "linear" else dim, 1, bias=False)
     nn.init.zeros_(last.weight)
-    return nn.Sequential(nn.Linear(width, dim), nn.ReLU(), last)
+    return last if context == "linear" else nn.Sequential(nn.Linear(width, dim), nn.ReLU(), last)

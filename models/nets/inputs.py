@@ -193,8 +193,7 @@ def embedding_table(categoricals: Sequence[Categorical], field_dim: int) -> nn.E
     """Build the shared embedding table of a group's categoricals, None without any.
 
     Rows of hashed fields start near 0, so that a rare id adds little. Rows of vocabularies start from PyTorch's N(0,
-    1); smaller values were too weak for attention to learn which items go together (docs/results.md, the log of
-    experiments).
+    1); smaller ones were too weak for attention to learn which items go together (docs/results.md).
     """
     if not categoricals:
         return None

@@ -46,9 +46,8 @@ def path_loss(logits: Tensor, labels: Tensor, lengths: Tensor, observed: Tensor)
     """Compute minus the log likelihood of the events along each list, mean over lists.
 
     `logits` [B, L, O, K] are hazards by the number of events before, `labels` [B, L, O] 0 or 1, `lengths` [B],
-    `observed` bool [B, O]. Places and objectives are summed. At each place the hazard of the list's state is compared
-    with the event that followed. That is exactly the likelihood of the whole path, so no target is a difference of two
-    noisy sums.
+    `observed` bool [B, O]. Places and objectives are summed. At each place the hazard of the list's state meets the
+    event that followed. That is exactly the likelihood of the path: no target is a difference of two noisy sums.
     """
     return path_terms(logits, labels, lengths, observed).sum() / len(logits)
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from models.contract.spec import OBJECTIVES, FeatureSpec, SpecError
 from models.data.batches import Batch
-from models.nets.blocks import Block, check_sizes
+from models.nets.blocks import Block, TransformerSizes
 from models.nets.context import ContextLayout, Items, own_context
 from models.nets.heads import CONTEXTS, Context, CountHead, HazardHead, Head, HeadInput
 from models.nets.inputs import ConcatInput, FieldInput
@@ -32,7 +32,7 @@ HeadKind = Literal["hazard", "independent"]
 
 
 @dataclass(frozen=True, slots=True)
-class ValueConfig:
+class ValueConfig(TransformerSizes):
     """Hold the sizes and parts of a list value model.
 
     `list_length` is the horizon L and `field_dim` the embedding size per field. `input_block`: SORT's concatenation or
@@ -42,12 +42,6 @@ class ValueConfig:
     The papers' head has none.
     """
 
-    dim: int = 64
-    layers: int = 2
-    heads: int = 4
-    list_length: int = 10
-    field_dim: int = 16
-    dropout: float = 0.1
     input_block: InputBlock = "concat"
     head: HeadKind = "hazard"
     states: int = 3
@@ -56,7 +50,7 @@ class ValueConfig:
     cosines: bool = False
 
     def __post_init__(self) -> None:
-        check_sizes(self)
+        TransformerSizes.__post_init__(self)
         for name in ("states", "context_dim"):
             if getattr(self, name) < 1:
                 raise SpecError(f"{name}: must be at least 1, not {getattr(self, name)}")
@@ -190,8 +184,7 @@ def priced(gains: Tensor, price: Tensor) -> Tensor:
     """Add ΔGMV = price · Δconversion to gains: [..., 3] from [..., O].
 
     `price` [...] is in currency. ΔGMV is not clipped at 0: the papers' head makes some gains a little negative, and
-    keeping only the positive part would count that noise as revenue, most of all for expensive items (docs/results.md
-    has the figures).
+    keeping only the positive part would count that noise as revenue (docs/results.md has the figures).
     """
     return torch.cat([gains, (price * gains[..., 1])[..., None]], dim=-1)
 

@@ -14,11 +14,7 @@ from models.contract.spec import OBJECTIVES, FeatureSpec
 
 
 def objective_terms(spec: FeatureSpec) -> dict[str, str]:
-    """Map each objective to its item-level estimate, a formula.
-
-    The estimates use the scores ``ctr`` and ``cvr`` and the price, as far as the spec has them. Raises `ValueError` if
-    there is no ``ctr`` to build on.
-    """
+    """Map each objective to its estimate, a formula; raises `ValueError` without a score ``ctr``."""
     scores = {field.name for field in spec.scores}
     if "ctr" not in scores:
         raise ValueError("the data has no score 'ctr' to make default queues of; name the queues")

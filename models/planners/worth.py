@@ -60,7 +60,6 @@ class Worth:
         return outcomes @ _per_outcome(outcomes.new_tensor(self.weights), self.units)
 
     def take(self, rows: Tensor) -> Worth:
-        """Take the same for any requests."""
         del rows
         return self
 
@@ -83,7 +82,6 @@ class RequestWorth:
         return (outcomes * per_outcome.view(len(per_outcome), *[1] * between, -1)).sum(-1)
 
     def take(self, rows: Tensor) -> RequestWorth:
-        """Take the valuation of the requests at `rows`."""
         return RequestWorth(self.weights[rows], self.units)
 
 

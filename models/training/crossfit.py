@@ -2,8 +2,7 @@
 
 A small log has too few validation lists to choose an epoch or a share by. Each fold's model trains on the other lists
 and its weights after every epoch are kept; the epoch of the least loss on all held-out lists together is chosen, and
-the folds' models of that epoch judge the shares (`gate.py`). The model that is kept trains on all lists for that many
-epochs.
+the folds' models of that epoch judge the shares (`gate.py`). The kept model trains on all lists that long.
 """
 
 from __future__ import annotations

@@ -26,8 +26,7 @@ class DistillOptions:
     """Choose the terms of eq. 13 that supervise the generator, as in Table 4.
 
     `hard`: imitate the item chosen at each step. `alpha`: weight of the soft labels' divergence, 0 for none.
-    `weighting`: weigh the sequences of a request by value (eq. 10) rather than alike. Raises `ValueError` naming the
-    option.
+    `weighting`: weigh a request's sequences by value (eq. 10). Raises `ValueError` naming the option.
     """
 
     hard: bool = True
@@ -98,8 +97,7 @@ def hybrid_loss(
     """Compute Σ_l w_l Σ_t [CE + α·KL(q_t ‖ P_t)] (DeGRe, eq. 13), the mean over requests.
 
     `log_probabilities` and `soft` [B, S, L, N], `sequences` [B, S, L] (−1 past the end), `weights` [B, S] with sum 1
-    per request and 0 for padding. The paper multiplies w_l by the number of sequences and averages over them, which is
-    the same sum.
+    per request and 0 for padding. The paper's mean over sequences of w_l times their number is the same.
     """
     there = sequences >= 0
     step = torch.zeros_like(log_probabilities[..., 0])

@@ -10,8 +10,7 @@ import dataclasses
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -126,7 +125,8 @@ def fit(
     if not progress.best_weights:
         _compete(run, progress, _valid_loss(run))
     last = options.epochs if until is None else min(until, options.epochs)
-    with _bar(options, run.steps, progress.epoch) as bar, _own_randomness(device):
+    gpus = [device] if device.type == "cuda" else []
+    with _bar(options, run.steps, progress.epoch) as bar, torch.random.fork_rng(gpus):  # the caller's randomness stays
         while progress.epoch < last and progress.epoch - progress.best_epoch < options.patience:
             _advance(run, progress, bar)
             _save(folder, run, identity, progress)
@@ -270,9 +270,3 @@ def _save(folder: Path, run: _Run, identity: Mapping[str, str], progress: Progre
 
 def _bar(options: TrainOptions, steps: int, done: int) -> tqdm[Any]:
     return tqdm(total=options.epochs * steps, initial=done * steps, desc="train", unit="batch", disable=None)
-
-
-@contextmanager
-def _own_randomness(device: torch.device) -> Iterator[None]:
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        yield

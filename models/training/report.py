@@ -54,37 +54,22 @@ def _ndcg_table(rows: Rows) -> str:
     """Tabulate NDCG@10 of the served lists, the sorts and a random order."""
     heads = ("NDCG@10 at α/β/γ", "of", "lists", "served", "formula", "prior", "random", "served − formula (95%)")
     orders = ("served", "formula", "prior", "random")
-    return _table(
-        heads,
-        [
-            (
-                "/".join(f"{w:g}" for w in row["mix"]),
-                row["objective"],
-                row["difference"]["lists"],
-                *(_figure(row[order]) for order in orders),
-                _interval(row["difference"]),
-            )
-            for row in rows
-        ],
-    )
+    cells = []
+    for row in rows:
+        mix, figures = "/".join(f"{w:g}" for w in row["mix"]), [_figure(row[order]) for order in orders]
+        cells.append((mix, row["objective"], row["difference"]["lists"], *figures, _interval(row["difference"])))
+    return _table(heads, cells)
 
 
 def _likelihood_table(rows: Rows) -> str:
     """Tabulate nats per list of the model, the prior and a random order, and PCOC."""
     heads = ("nats a list", "lists", "model", "prior", "random", "prior − model (95%)", "PCOC at the first place")
-    return _table(
-        heads,
-        [
-            (
-                row["objective"],
-                row["lists"],
-                *(_figure(row[name]) for name in ("model", "prior", "random")),
-                "" if row["gain"] is None else _interval(row["gain"]),
-                _figure(row["pcoc"]),
-            )
-            for row in rows
-        ],
-    )
+    cells = []
+    for row in rows:
+        gain = "" if row["gain"] is None else _interval(row["gain"])
+        figures = [_figure(row[name]) for name in ("model", "prior", "random")]
+        cells.append((row["objective"], row["lists"], *figures, gain, _figure(row["pcoc"])))
+    return _table(heads, cells)
 
 
 def _curve_table(points: Rows) -> str:

@@ -1,8 +1,7 @@
 """Train a list value model on a list file, and write a run folder.
 
 ``runs/<name>/`` holds ``checkpoint.pt`` (which `export` reads), ``metrics.json``, ``log.jsonl`` (one line per epoch)
-and ``last.pt`` (to resume); where a small log was cross-fitted also a folder per fold. `value_choice.py` chooses and
-judges the model.
+and ``last.pt`` (to resume); cross-fitting adds a folder per fold. `value_choice.py` chooses and judges the model.
 """
 
 from __future__ import annotations

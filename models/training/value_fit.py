@@ -135,9 +135,8 @@ def start_from_rates(model: ListValueModel, train: ListArrays, *, listwise: floa
 def settle(model: ListValueModel, train: ListArrays, start: tuple[Offsets, ...]) -> None:
     """Fit b and c again on the training lists, with the kept share of correction.
 
-    The path likelihood alone decides: the listwise loss, which helps training to rank, asks for other offsets than
-    counts that come true (PCOC at the first place, docs/results.md). Where nothing is kept the head begins at its
-    start.
+    The path likelihood alone decides: the listwise loss asks for other offsets than counts that come true (PCOC at the
+    first place, docs/results.md). Where nothing is kept the head begins at its start.
     """
     corrections = _kept_corrections(model, train)
     for o, (head, offsets) in enumerate(zip(model.hazard_heads, start, strict=True)):

@@ -35,8 +35,7 @@ class _Kept(NamedTuple):
     """Hold the K continuations that a step keeps.
 
     `best` [B, K] are their total scores and `which` [B, K] their places among all W·P. `inherited` [B, K, …] are their
-    parents' memories and the total scores of all that was proposed for those; `taken` [B, K, …] are the chosen
-    proposals' records, keys and values.
+    parents' memories and proposals' total scores; `taken` [B, K, …] the chosen records, keys and values.
     """
 
     best: str
@@ -101,7 +100,7 @@ class BeamNodes:
         parent = g.op("Unsqueeze", g.op("Div", index, g.ints(p)), g.ints(2))
         siblings = g.op("Reshape", totals, g.ints(-1, width, p))
         inherited = g.take_rows(g.concat(2, memory, siblings), parent)
-        own = g.op("Reshape", g.concat(2, record, *new), g.ints(-1, width * p, self._own(proposer)))
+        own = g.op("Reshape", g.concat(2, record, *new), g.ints(-1, width * p, sum(self._own_sizes(proposer))))
         taken = g.take_rows(own, g.op("Unsqueeze", index, g.ints(2)))
         return self._remember(t, proposer, static, _Kept(best, index, inherited, taken))
 
@@ -180,9 +179,6 @@ class BeamNodes:
     def _own_sizes(self, proposer: Proposer) -> list[int]:
         """Count a proposal's columns: its record, cut as `_remember` needs it, keys and values."""
         return [SLOT, 1, proposer.heads.width, 2 * proposer.model.config.dim * len(proposer.model.blocks)]
-
-    def _own(self, proposer: Proposer) -> int:
-        return sum(self._own_sizes(proposer))
 
     def _rows(self, x: str, t: int, each: int, columns: int) -> str:
         """Reshape [B, W·`each`, `columns`] to [R, `each`, `columns`], with the W of step `t`."""

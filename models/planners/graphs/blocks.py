@@ -1,7 +1,6 @@
 """Lay the transformer block (`models.nets.blocks`) for alternative tokens, one token, or all rows.
 
-Axis letters as in `models.nets.blocks`, and P alternatives,
-S earlier tokens.
+Axis letters as in `models.nets.blocks`, and P alternatives, S earlier tokens.
 """
 
 from __future__ import annotations
@@ -48,8 +47,7 @@ def block_step(g: Graph, block: Block, x: Residual, mask: str, past: Sequence[st
     """Lay `models.nets.blocks.Block` for P alternative next tokens [B, P, D].
 
     `past` are the keys and values of the tokens chosen earlier, each [B, 1, 2·D], and `mask` [1, 1, P, S + P] is added
-    to the attention logits, so that each of the P sees them and itself. Returns the residual stream and the keys and
-    values of the P tokens, [B, P, 2·D].
+    to the logits, so that each of the P sees them and itself. Returns stream, keys and values of the P.
     """
     normed, closed = normalise(g, x, block.attention_norm)
     d = block.out.in_features

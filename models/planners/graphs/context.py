@@ -10,6 +10,7 @@ T places, F columns of a pair, C categorical fields, V values before the heads' 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import accumulate
 from typing import Final, NamedTuple
 
@@ -130,6 +131,13 @@ class ContextNodes:
         g = self._graph
         turned = g.op("Transpose", earlier, perm=[0, 2, 1])
         return g.op("Unsqueeze", later, g.ints(3)), g.op("Unsqueeze", turned, g.ints(1))
+
+
+def compared(g: Graph, features: Mapping[str, str]) -> Compared:
+    """Collect the features by which the context compares items; "" for those they lack."""
+    numbers = [features[name] for name in ("item_numbers", "item_scores") if name in features]
+    joined = g.concat(2, *numbers) if numbers else ""
+    return Compared(features.get("item_ids", ""), joined, features.get("embeddings", ""))
 
 
 def list_weights(length: int) -> Floats:

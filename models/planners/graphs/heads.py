@@ -1,7 +1,6 @@
 """Lay a value model's heads: an item's gains, and the chain's next state.
 
-Two kinds, as in `models.nets.heads`. Both value P alternatives for the next place of a list, or all places of a whole
-list.
+Two kinds, as in `models.nets.heads`. Both value P alternatives for a list's next place, or all places of a list.
 
 Axis letters: R rows (lists that are looked at together), P alternatives, T places, D width, S state of the chain,
 K states of a hazard, L' thresholds of the papers' head, V values of context features before the heads' ReLU.

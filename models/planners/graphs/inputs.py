@@ -151,7 +151,8 @@ class FieldNodes:
     def _qkv(self, raw: str, order: Sequence[int]) -> str:
         """Compute query, key, value [..., fields, 3·E]; a field is normalised by its domain's parameters."""
         g, e = self._graph, self._width
-        norms = [cast(nn.LayerNorm, domain.norm) for domain in _domain_of_field(self._block)]
+        domains = [cast(Domain, domain) for domain in self._block.domains.values()]
+        norms = [cast(nn.LayerNorm, domain.norm) for domain in domains for _ in range(domain.fields)]
         plain = g.op("LayerNormalization", raw, g.constant(np.ones(e)), g.constant(np.zeros(e)), epsilon=norms[0].eps)
         weight, bias = (torch.stack([getattr(norms[f], name) for f in order]) for name in ("weight", "bias"))
         normed = g.op("Add", g.op("Mul", plain, g.weight(weight)), g.weight(bias))
@@ -181,11 +182,6 @@ class FieldNodes:
 
     def _flat(self, fields: str, *, keep: int) -> str:
         return self._graph.op("Reshape", fields, self._graph.ints(*[0] * keep, -1))
-
-
-def _domain_of_field(block: FieldInput) -> list[Domain]:
-    """List the domain of every field, in the block's own order."""
-    return [cast(Domain, domain) for domain in block.domains.values() for _ in range(cast(Domain, domain).fields)]
 
 
 def _field_order(block: FieldInput, names: Sequence[str]) -> list[int]:

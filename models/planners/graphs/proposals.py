@@ -152,10 +152,7 @@ class Proposer:
     def _gains(
         self, t: int, looked: Looked, lists: Lists, told: Told | None, proposals: int
     ) -> tuple[str, str, list[str]]:
-        """Run the blocks and heads on the proposals.
-
-        Returns clicks, conversions, conversions [R, P, 3], the parts in the chain [R, P, S], and keys and values.
-        """
+        """Run blocks and heads: gains [R, P, 3], parts in the chain [R, P, S], keys and values."""
         g = self._graph
         # Each proposal attends to the list so far and to itself, not to the other proposals.
         own = np.where(np.eye(proposals) > 0, 0.0, NEVER)

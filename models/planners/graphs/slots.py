@@ -2,8 +2,7 @@
 
 Queues are laid one behind the other, each with h empty slots at its end, so that heads may run past it.
 
-Axis letters: B batch, P candidates that are looked up, N = Q·L slots, M = Q·(L + h) padded slots, D width, E embedding
-width, F columns of a pair.
+Axis letters: B batch, P looked up candidates, N = Q·L slots, M = Q·(L + h) padded, D width, F columns of a pair.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import numpy as np
 
 from models.contract.manifest import Limits
 from models.nets.value import ListValueModel
-from models.planners.graphs.context import Compared, ContextNodes
+from models.planners.graphs.context import ContextNodes, compared
 from models.planners.graphs.graph import Graph
 from models.planners.graphs.heads import Heads
 from models.planners.graphs.inputs import candidate_tokens, item_columns
@@ -115,12 +114,11 @@ class SlotTable:
         context = self.context
         if context is None:
             return []
-        numbers = [floats[name] for name in ("item_numbers", "item_scores") if name in floats]
         # What an empty slot is equal to does not matter, and CUDA pads no integers.
         length, ends = self.limits.list_length, self.limits.list_length + self.limits.head_width
         slots = g.ints(*(q * length + min(i, length - 1) for q in range(self.limits.queues) for i in range(ends)))
-        ids = g.op("Gather", "item_ids", slots, axis=1) if self.model.spec.item_categoricals else ""
-        items = Compared(ids, g.concat(2, *numbers) if numbers else "", unit)
+        ids = {"item_ids": g.op("Gather", "item_ids", slots, axis=1)} if self.model.spec.item_categoricals else {}
+        items = compared(g, {**floats, **ids, "embeddings": unit})
         pairs = g.op("Reshape", context.pairs(items), g.ints(-1, self.padded, context.pair_columns * self.padded))
         return [context.raw_cosines(unit), pairs] if context.cosines else [pairs]
 

@@ -26,8 +26,7 @@ _CERTAIN: Final = 1e38
 class Listed(NamedTuple):
     """Hold a list as the outputs show it.
 
-    `order` int64 and `score`, [B, L], `columns` [B, L, 4]: value and penalty. Places that are not `filled` bool [B, L]
-    hold −1 and zeros.
+    `order` int64 and `score`, [B, L], `columns` [B, L, 4]: value and penalty. Not `filled` bool [B, L]: −1, 0.
     """
 
     order: str
@@ -60,11 +59,7 @@ def sort_list(g: Graph, proposer: Proposer, rows: str, gains: str, window: str) 
 
 
 def keep_better(g: Graph, plan: Listed, listed: Listed) -> tuple[Listed, str]:
-    """Keep the list of the higher total score, the plan on ties.
-
-    The second result says whether the sort's list is kept, bool [B, 1]. A list that ends before the plan does is not
-    kept.
-    """
+    """Keep the list of higher score unless it ends first; tell if the sort's, bool [B, 1]."""
     # A sort's list that ends first gets a score of EMPTY at each place that the plan fills.
     missing = g.op("Where", plan.filled, g.constant(EMPTY), g.constant(0.0))
     score = g.op("Where", listed.filled, listed.score, missing)

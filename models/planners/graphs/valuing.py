@@ -11,7 +11,7 @@ from typing import NamedTuple, cast
 from models.nets.blocks import Block
 from models.nets.value import ListValueModel
 from models.planners.graphs.blocks import Residual, block_rows, close, normalise
-from models.planners.graphs.context import Compared, ContextNodes, Told
+from models.planners.graphs.context import ContextNodes, Told, compared
 from models.planners.graphs.graph import Graph
 from models.planners.graphs.heads import Heads, heads_of
 from models.planners.graphs.inputs import token_parts
@@ -32,10 +32,12 @@ def list_increments(g: Graph, model: ListValueModel, features: Mapping[str, str]
     """
     tokens = close(g, token_parts(g, model.input, features))
     heads = heads_of(g, model)
-    columns = [prior_columns(g, features["priors"])] if heads.item_columns else []
+    # Priors as `heads.PRIOR_COLUMNS`; the price is a factor, as in `models.nets.value.priced`.
+    columns = [g.concat(2, features["priors"], g.op("Neg", features["priors"]))] if heads.item_columns else []
     told = _told(g, model, features, length) if model.uses_context else None
     gains = list_gains(g, model, heads, ListItems(tokens, columns), told, length)
-    return priced(g, gains, features["price"])
+    priced = g.op("Mul", features["price"], g.constant([0.0, 0.0, 1.0]))
+    return g.op("Mul", gains, g.op("Add", priced, g.constant([1.0, 1.0, 0.0])))
 
 
 def list_gains(g: Graph, model: ListValueModel, heads: Heads, items: ListItems, told: Told | None, length: int) -> str:
@@ -50,17 +52,6 @@ def list_gains(g: Graph, model: ListValueModel, heads: Heads, items: ListItems, 
     return heads.list_gains(normed, extra, length)
 
 
-def priced(g: Graph, gains: str, price: str) -> str:
-    """Turn gains [B, T, 3] and price [B, T, 1] into increments, as `models.nets.value.priced`."""
-    factors = g.op("Add", g.op("Mul", price, g.constant([0.0, 0.0, 1.0])), g.constant([1.0, 1.0, 0.0]))
-    return g.op("Mul", gains, factors)
-
-
-def prior_columns(g: Graph, priors: str) -> str:
-    """Lay `heads.PRIOR_COLUMNS` [B, N, 4] of prior logits [B, N, 2]."""
-    return g.concat(2, priors, g.op("Neg", priors))
-
-
 def _told(g: Graph, model: ListValueModel, features: Mapping[str, str], length: int) -> Told:
     """Lay the context's parts for a list from its own items."""
     context = ContextNodes(g, model)
@@ -68,10 +59,3 @@ def _told(g: Graph, model: ListValueModel, features: Mapping[str, str], length: 
     sums = context.list_sums(context.pairs(items), length)
     largest = context.list_largest(context.raw_cosines(items.unit), length) if context.cosines else ""
     return context.tell(sums, largest, model.input.positions()[:length])
-
-
-def compared(g: Graph, features: Mapping[str, str]) -> Compared:
-    """Collect the features by which the context compares items; "" for those they lack."""
-    numbers = [features[name] for name in ("item_numbers", "item_scores") if name in features]
-    joined = g.concat(2, *numbers) if numbers else ""
-    return Compared(features.get("item_ids", ""), joined, features.get("embeddings", ""))

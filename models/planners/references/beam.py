@@ -1,7 +1,6 @@
 """Search objective queues by beam in plain code: slow, obviously right.
 
-As `sort_gen.plan_queues`, but with W lists side by side. Tests and `export/proof/verify.py` hold `graphs/beams.py` to
-it.
+As `sort_gen.plan_queues`, but with W lists at once. Tests and `export/proof/verify.py` hold `graphs/beams.py` to it.
 """
 
 from __future__ import annotations

@@ -66,7 +66,6 @@ class ExpectedAnswer:
 
 
 def total(steps: Sequence[PlanStep]) -> float:
-    """Sum a list's scores."""
     return sum(step.score for step in steps)
 
 

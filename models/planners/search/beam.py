@@ -1,7 +1,6 @@
 """Search lists by beam under a list value model (DeGRe, §4.2), with soft labels.
 
-All requests of a batch and all expansions of a step go through the model together, and no prefix is read twice
-(`prefix.py`).
+All requests and all expansions of a step go through the model together; no prefix is read twice (`prefix.py`).
 
 Axis letters: R requests, B beam width, W ≤ B lists held, N candidates, K expansions of a list, L positions.
 """
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from models.data.batches import Batch
 from models.nets.value import ListValueModel
@@ -121,6 +121,4 @@ def _check_candidates(valid: Tensor, length: int) -> None:
 
 def _pad(rows: Tensor, missing: int, value: float) -> Tensor:
     """Pad `rows` [R, W, ...] by `missing` more along W."""
-    if missing <= 0:
-        return rows
-    return torch.cat([rows, rows.new_full((rows.shape[0], missing, *rows.shape[2:]), value)], dim=1)
+    return pad(rows, [0, 0] * (rows.ndim - 2) + [0, max(0, missing)], value=value)

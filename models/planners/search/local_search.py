@@ -1,10 +1,8 @@
 """Improve given lists by local search: swap two items or replace one while that helps.
 
-Not in the DeGRe paper: its beam decides from the left and cannot revise, and this can. Also the soft labels of lists
-that did not come out of a beam.
+Not in the DeGRe paper, whose beam decides from the left and cannot revise. Also makes soft labels of any lists.
 
-Axis letters: R requests, K lists of a request, A lists still improving, M moves, L positions, U unused candidates,
-N candidates.
+Axis letters: R requests, K lists of each, A lists still improving, M moves, L positions, U unused of N candidates.
 """
 
 from __future__ import annotations
@@ -35,9 +33,8 @@ def improve(
     """Move `lists` int64 [R, K, L] to their best neighbours until none is better.
 
     At most `rounds` steps are taken. A neighbour has two items swapped, or one replaced by a candidate that is not in
-    the list. No list comes back worth less than it was; −1 entries stay where they are. Of equal neighbours swaps come
-    first, then earlier positions and candidates. `top_k` limits replacements as it limits a beam
-    (`expansions.Expander`).
+    the list. No list comes back worth less than it was; −1 entries stay where they are. Swaps win ties, then earlier
+    positions and candidates. `top_k` limits replacements as it limits a beam (`expansions.Expander`).
     """
     r, k, length = lists.shape
     expander = Expander(model, batch, worth, top_k)
@@ -61,8 +58,7 @@ def soft_labels(
 ) -> Tensor:
     """Compute q_t of DeGRe's eq. 9 along given `lists` int64 [R, K, L]: [R, K, L, N].
 
-    It is 0 past a list's end (−1). With `top_k` the softmax covers the K that a beam would try, and the item that the
-    list has there.
+    It is 0 past a list's end (−1). With `top_k` the softmax covers the K that a beam would try, and the list's own.
     """
     expander = Expander(model, batch, worth, top_k)
     k, length = lists.shape[1:]

@@ -2,8 +2,7 @@
 
 A causal model's hidden states of a prefix do not depend on what follows, so lists that begin alike share the keys and
 values of every layer. Those of an item are stored once, and a prefix is the path of its items through that storage.
-Alternatives for the next item attend to their prefix and to themselves, not to one another. This works for any
-`ListValueModel`.
+Alternatives for the next item attend to their prefix and to themselves, not to one another.
 
 Axis letters: R requests, N candidates, K lists of a request or alternatives of a prefix, T positions, P prefixes,
 t items of a prefix, D width, H heads, E width of a head, O counted objectives, S state of a head's chain, Z context.
@@ -177,8 +176,7 @@ def all_outcomes(model: ListValueModel, batch: Batch, length: int) -> Tensor:
     """Compute final outcomes of every list of one request, in the order of `exhaustive.all_lists`.
 
     The result is [n! / (n − length)!, 3]. `batch` holds one request; padding among its candidates is left out, and
-    lists count the candidates that are left. Raises `ValueError` for another number of requests, or if `length` is not
-    within 1 and n.
+    lists count the candidates that are left. Raises `ValueError` for more requests, or `length` outside 1..n.
     """
     if len(batch["valid"]) != 1:
         raise ValueError(f"exhaustive values are computed for one request at a time, not {len(batch['valid'])}")
@@ -207,8 +205,7 @@ def _descend(tree: PrefixTree, prefixes: Prefixes, left: Tensor, length: int) ->
 def _attend(block: Block, x: Tensor, cache: Tensor | None, own: Tensor) -> Tensor:
     """Run a block on alternatives x [P, K, D] behind a `cache`; fills `own` [P, K, 2, H, E].
 
-    The cache is [P, t, 2, H, E]. Products are written out elementwise: matrices of a few rows and columns are quicker
-    so than in batched products.
+    The cache is [P, t, 2, H, E]. Products are elementwise: small matrices are quicker so than in batched products.
     """
     p, k, d = x.shape
     qkv = block.qkv(block.attention_norm(x)).view(p, k, 3, block.heads, d // block.heads)

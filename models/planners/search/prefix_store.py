@@ -1,7 +1,6 @@
 """Hold lists that begin alike: their items' keys and values are stored once and shared.
 
-Axis letters: P prefixes, t items of a prefix, K alternatives of a prefix, H heads, E width of a head, O counted
-objectives, S state of a head's chain.
+Axis letters: P prefixes, t items and K alternatives of each, H heads, E width of a head, O objectives, S state.
 """
 
 from __future__ import annotations

@@ -12,8 +12,7 @@ import torch
 import models.judging.judge
 from models.contract.verdict import Verdict
 from models.judging.gate import HeldOut
-from models.judging.held_out import Likelihood, NdcgComparison, compare, likelihoods
-from models.judging.judge import judge, mixes
+from models.judging.judge import Likelihood, NdcgComparison, compare, judge, likelihoods, mixes
 from models.judging.list_orders import ndcg_of, shown_orders, sorted_orders
 from models.judging.metrics import Interval
 from models.planners.worth import CLICKS_ONLY, Triple, Worth
