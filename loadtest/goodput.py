@@ -1,4 +1,4 @@
-"""Measure how many requests a second one worker answers in time, and how many workers a rate needs.
+"""Measure the goodput of one worker, and count the workers that a rate needs.
 
 ``make goodput ARGS="--rate 2000"``. The goodput is the highest constant rate of arrivals at which 99% get a full list
 within the budget. It is searched several times over one service that is started for it, on a CPU of its own.

@@ -1,4 +1,4 @@
-"""Let each of locust's users send payloads at a constant rate, one at a time, and check every list.
+"""Let locust's users send payloads at a constant rate and check every list.
 
 ``locust -f loadtest/locustfile.py --host http://127.0.0.1:8000 --bundle models/embedded/demo/1`` opens its page;
 ``python -m loadtest.run`` starts a service and runs this headless. A user sends its next request only when the last

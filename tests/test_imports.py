@@ -58,7 +58,7 @@ FLOORS = {
         "rig",
         "peers demo_requests",
         "cost resilience bench demo goodput report",
-        "locustfile run",
+        "locustfile run gpu_check",
     ),
 }
 """The rooms of every package, lowest floor first. A room imports itself and rooms on lower floors only."""

@@ -1,4 +1,4 @@
-"""Measure how cost grows with list length L, model width d, candidates N and batch; each varies alone."""
+"""Measure cost against list length L, width d, candidates N and batch, each alone."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def engine_run(folder: Path, batch: int) -> Run:
 
 
 def service_latency(options: argparse.Namespace, folder: Path, candidates: int) -> Latency:
-    """Serve one bundle and send one request at a time. Raises `ValueError` for answers without the model."""
+    """Time single requests to a service. Raises `ValueError` for answers without the model."""
     served = {"bundles": folder.parents[1], "bundle": folder, "candidates": candidates}
     served["serve_options"] = " ".join((*UNHURRIED, options.serve_options))
     subject = subject_from(argparse.Namespace(**{**vars(options), **served}), timeout_ms=1000)
@@ -52,7 +52,7 @@ def service_latency(options: argparse.Namespace, folder: Path, candidates: int) 
 
 
 def measure(options: argparse.Namespace) -> tuple[str, dict[str, Any]]:
-    """Time the engine at all points in interleaved blocks, then the service at those with a batch of one."""
+    """Time the engine at all points in interleaved blocks, then the service."""
     base = Sizes(dim=options.dim)
     points = [("base", base), *((n, base._replace(**{n: v})) for n, values in SWEEPS.items() for v in values)]
     models = {s: (f"l{s.length}-d{s.dim}", BenchModel(dim=s.dim, list_length=s.length)) for _, s in points}

@@ -1,4 +1,4 @@
-"""Measure the time that the service adds to the engine: one client, one connection, one request at a time.
+"""Measure the time that the service adds to the engine, one request at a time.
 
 Every response says how long inference took (``timings_ms.infer``); the rest of a request's time at the client is HTTP,
 decoding, queues and encoding. Beside it the same requests go through the same graph in a tight loop in this process, on
@@ -68,7 +68,7 @@ class Overhead:
 
 @dataclass(frozen=True, slots=True)
 class TimedBlock:
-    """Times in milliseconds of consecutive requests: at the client, inference as the response states it, and alone.
+    """Milliseconds of consecutive requests: at the client, and inference as stated by the response.
 
     `tight` is the engine alone, in a loop next to this block.
     """
@@ -79,7 +79,7 @@ class TimedBlock:
 
 
 def measure(client: KeepAliveClient, messages: Sequence[bytes], requests: int) -> TimedBlock:
-    """Send `messages` in turn. Raises `ValueError` for an answer that is not 200 or that no model made."""
+    """Send `messages` in turn. Raises `ValueError` for an answer without the model."""
     block = TimedBlock([], [])
     for i in range(requests):
         message = messages[i % len(messages)]
@@ -172,7 +172,7 @@ def _subject(options: argparse.Namespace, candidates: int) -> Subject:
 
 
 def _tight_loop(subject: Subject) -> Callable[[int], list[float]]:
-    """Return a function that runs the bundle's graph on the requests in turn, so often, and gives each time in ms."""
+    """Return a function that runs the graph so often and gives each time in ms."""
     if Manifest.read(subject.bundle).any_slots:
         return lambda _: []
     pipeline = Pipeline(subject.bundle)
@@ -187,7 +187,7 @@ def _tight_loop(subject: Subject) -> Callable[[int], list[float]]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print table and verdict; the exit status is 0, 1 if a target is missed, or 2 without a run."""
+    """Print table and verdict; exit with 1 for a missed target, 2 without a run."""
     parser = argparse.ArgumentParser(
         prog="python -m loadtest.cost.overhead", description=__doc__, conflict_handler="resolve"
     )

@@ -1,4 +1,4 @@
-"""Compare two settings of the serving process: services that differ in them alone, measured in turn, block by block.
+"""Compare two settings of the service, measured in turn, block by block.
 
 ``python -m loadtest.cost.paired --a "OPTIONS" --b "OPTIONS"``: options of ``listwright serve``, with environment
 variables as NAME=VALUE before them, as in ``--b "PYTHONMALLOC=malloc --log-level warning"``. All run on the same CPU
@@ -58,7 +58,7 @@ class Variant:
 
 @dataclass(frozen=True, slots=True)
 class SideBySide:
-    """One figure at one concurrency: medians of a and b in milliseconds, b to a, and a to itself."""
+    """One figure: medians of a and b in milliseconds, b to a, a to itself."""
 
     concurrency: int
     figure: str

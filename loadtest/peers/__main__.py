@@ -32,7 +32,7 @@ Compare = Callable[[Sequence[Place], Results, argparse.Namespace], Iterator[str]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print the tables; the exit status is 0, 1 if lists differ, or 2 without a run."""
+    """Print the tables; exit with 1 if lists differ, 2 without a run."""
     parser = _parser()
     options = parser.parse_args(argv)
     # As an interrupt does: the servers that were started end with this process.
@@ -81,7 +81,7 @@ def _save(results: Results, options: argparse.Namespace) -> None:
 
 
 def _chosen(options: argparse.Namespace, ours: Sequence[str]) -> list[Contender]:
-    """Make the contenders, or the variants of the one that is tuned; `ours` are options of our own service."""
+    """Make the contenders, or the variants of one; `ours` are our service's options."""
     bundle: Path = options.bundle
     if options.tune:
         if why := missing(options.tune):

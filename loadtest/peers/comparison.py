@@ -27,7 +27,7 @@ _WARM_UP: Final = 0.5
 
 @dataclass(frozen=True, slots=True)
 class ClosedRow:
-    """One window of the closed loop, in milliseconds and requests/s; `full_share` of the answers were full lists.
+    """One closed-loop window in milliseconds and requests/s; `full_share` of answers were full lists.
 
     `overhead_p50_ms` is the median of a request's time less the inference that its answer states.
     """

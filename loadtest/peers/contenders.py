@@ -84,7 +84,7 @@ def our_own(bundle: Path, *, name: str = "listwright", options: Sequence[str] = 
 
 
 def contender(peer: str, bundle: Path, setting: Setting, *, name: str | None = None) -> Contender:
-    """Make a contender of a peer that serves `bundle`. Raises `ValueError` for a peer that is not known."""
+    """Make a contender of a peer. Raises `ValueError` for an unknown one."""
     if peer not in TUNED:
         raise ValueError(f"peer: {peer!r} is none of {', '.join(TUNED)}")
     name, bundle = name or peer, bundle.absolute()

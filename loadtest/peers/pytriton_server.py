@@ -24,7 +24,7 @@ Arrays = dict[str, NDArray[Any]]
 
 
 def infer_with(pipeline: Pipeline) -> Callable[[Sequence[Any]], list[Arrays]]:
-    """Make the function that Triton calls with the requests of a batch; each holds bytes objects [1, 1]."""
+    """Make the function that answers a batch of requests, each bytes objects [1, 1]."""
     decode = msgspec.json.Decoder(schemas.Request).decode
     encode = msgspec.json.Encoder().encode
 

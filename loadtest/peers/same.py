@@ -1,4 +1,4 @@
-"""Check that all contenders give the same lists for the same requests, before anything is compared."""
+"""Check that all contenders give the same lists before they are compared."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class SameError(ValueError):
 
 
 def check_same(places: Sequence[Place]) -> str:
-    """Send all messages to all; compare items, order, sources and value with the first's. Raises `SameError`."""
+    """Compare all answers of all contenders with the first's. Raises `SameError`."""
     expected = [_bare(answer) for answer in _answers(places[0])]
     for place in places[1:]:
         for i, (want, answer) in enumerate(zip(expected, _answers(place), strict=True)):

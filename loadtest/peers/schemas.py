@@ -98,7 +98,7 @@ class Queue(Struct, gc=False):
 
 
 class Request(Struct, gc=False):
-    """Hold the candidates to re-rank. The decoder skips fields that are not here (model, timeout_ms, explain)."""
+    """Hold the candidates to re-rank; the decoder skips other fields, such as `explain`."""
 
     candidates: list[Candidate]
     request_id: str | None = None

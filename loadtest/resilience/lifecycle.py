@@ -34,14 +34,13 @@ from loadtest.resilience.lifecycle_figures import (
 )
 from loadtest.rig.answers import read_answers
 from loadtest.rig.cpus import on_cpus
-from loadtest.rig.openloop.client import Load, running
+from loadtest.rig.openloop.client import running
 from loadtest.rig.server import STOP_TIMEOUT, Server, ServerError
 from loadtest.rig.subject import (
     Subject,
     add_goodput_options,
     add_subject_options,
     allow_connections,
-    connections_for,
     goodput_from,
     run_command,
     subject_from,
@@ -56,7 +55,7 @@ _AFTER_SIGNAL: Final = 2.5
 
 
 def two_versions(bundle: Path, folder: Path) -> tuple[str, tuple[str, str]]:
-    """Copy a bundle into `folder` twice, as versions that differ in name alone; return its name, and theirs.
+    """Copy a bundle into `folder` as two versions; return its name, and theirs.
 
     Raises `OSError`, or `models.contract.spec.SpecError` if there is no manifest.
     """
@@ -79,7 +78,7 @@ def measure_reloads(subject: Subject, rate: float, options: argparse.Namespace) 
             for version in versions:  # Work of the first time, such as keeping a graph, is not the cost of a reload.
                 reload(server, name, version)
             subject.closed(endpoint, 1.0)
-            load = _load(subject, rate, before + options.reloads * period, keep_bodies=True)
+            load = subject.load(rate, before + options.reloads * period, keep_bodies=True)
             with running(endpoint.port, subject.messages(endpoint), load) as run:
                 orders: list[TimedReload] = []
                 for k in range(options.reloads):
@@ -104,11 +103,11 @@ def reload(server: Server, name: str, version: str) -> TimedReload:
 
 
 def measure_stop(subject: Subject, rate: float, *, workers: int, delay: float) -> Stop:
-    """Send SIGTERM to a fresh service, `delay` seconds into the load. Raises `ServerError` if it does not end."""
+    """Stop a fresh service under load after `delay` seconds. Raises `ServerError`."""
     with subject.running(options=("--workers", str(workers))) as (server, endpoint):
         subject.closed(endpoint, 1.0)
         members = endpoint.processes()
-        with running(endpoint.port, subject.messages(endpoint), _load(subject, rate, delay + _AFTER_SIGNAL)) as run:
+        with running(endpoint.port, subject.messages(endpoint), subject.load(rate, delay + _AFTER_SIGNAL)) as run:
             _sleep_until(run.start_ns + delay * 1e9)
             sent = time.monotonic_ns()
             server.process.send_signal(signal.SIGTERM)
@@ -120,11 +119,6 @@ def measure_stop(subject: Subject, rate: float, *, workers: int, delay: float) -
             left = sum(member.is_running() for member in members)
             window = run.window()
     return stop_figures(window, workers=workers, status=status, sent_ns=sent, ended_ns=ended, left=left)
-
-
-def _load(subject: Subject, rate: float, seconds: float, *, keep_bodies: bool = False) -> Load:
-    connections = connections_for(rate)
-    return Load(rate=rate, seconds=seconds, connections=connections, cpu=subject.client_cpu, keep_bodies=keep_bodies)
 
 
 def _sleep_until(monotonic_ns: float) -> None:

@@ -45,7 +45,7 @@ _MIB: Final = 2.0**20
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Resident memory of a tree of processes in MiB; `pss_mb` counts a page that k processes share as a k-th each."""
+    """Resident memory of a tree of processes in MiB; `pss_mb` divides shared pages."""
 
     rss_mb: float
     pss_mb: float
@@ -54,7 +54,7 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A ready server: where requests go (`path` of `host`:`port`), and the root `pid` of its processes."""
+    """A ready server at `path` of `host`:`port`; `pid` is the root of its processes."""
 
     host: str
     port: int
@@ -72,7 +72,7 @@ class Endpoint:
         return _tree(self.pid)
 
     def cpu_seconds(self) -> float:
-        """Return user and system time of the tree, ended children included, to a clock tick each."""
+        """Return user and system time of the tree, ended children included."""
         total = 0.0
         for process in self.processes():
             with contextlib.suppress(psutil.Error):
@@ -125,7 +125,7 @@ def listwright(
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 on which nobody listens now, for servers that cannot choose one themselves."""
+    """Return a free port of 127.0.0.1, for servers that cannot choose one."""
     with socket.create_server((HOST, 0)) as listener:
         return int(listener.getsockname()[1])
 
@@ -141,7 +141,7 @@ def serving(
     environment: Mapping[str, str] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Iterator[Endpoint]:
-    """Run a command as a server, ready once a GET of `ready` gives 200. Raises `ServerError` with its last output.
+    """Run a command as a server until `ready` answers 200. Raises `ServerError`.
 
     `environment` is added to this process's. On the way out the whole tree is stopped.
     """

@@ -1,4 +1,4 @@
-"""Serve a folder of bundles on CPUs of its own, make requests to it, and search its goodput.
+"""Serve bundles on CPUs of their own, make requests, and search the goodput.
 
 Commands that put one service under load share this, their options and their errors. They run the client, and
 themselves, on the other CPUs.
@@ -26,6 +26,7 @@ from loadtest.rig.openloop.client import DEFAULT_CONNECTIONS, ClientError, Load,
 from loadtest.rig.openloop.window import Window
 from loadtest.rig.server import HOST, Server, ServerError, running_server
 from loadtest.rig.turns import arena
+from models.contract.manifest import EMBEDDED_BUNDLES
 from models.contract.serving import RERANK_PATH
 from models.files import write_json
 
@@ -38,7 +39,7 @@ _LEAST_GUESS, _MOST_GUESS = 20.0, 10_000.0
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A folder of bundles to serve with `options` of ``listwright serve``, and requests to the one at `bundle`."""
+    """Bundles to serve with `options` of ``listwright serve``, and requests to one `bundle`."""
 
     bundles: Path
     bundle: Path
@@ -67,6 +68,11 @@ class Subject:
         """Return the requests as they go over the wire."""
         return [endpoint.message(body) for body in self.bodies]
 
+    def load(self, rate: float, seconds: float, *, keep_bodies: bool = False) -> Load:
+        """Return an open load with connections enough for `rate`."""
+        connections, cpu = connections_for(rate), self.client_cpu
+        return Load(rate=rate, seconds=seconds, connections=connections, cpu=cpu, keep_bodies=keep_bodies)
+
     def closed(self, endpoint: Endpoint, seconds: float, *, concurrency: int = 8, warm_up: float = 0.0) -> Window:
         """Measure a closed loop. Without a use of the window it warms the service up."""
         load = Load(seconds=seconds, connections=concurrency, cpu=self.client_cpu)
@@ -74,24 +80,26 @@ class Subject:
 
 
 def connections_for(rate: float) -> int:
-    """Return the connections with which `rate` can be offered even while nothing is answered for half a second."""
+    """Return connections enough to offer `rate` through half a second without answers."""
     return max(DEFAULT_CONNECTIONS, math.ceil(rate * _CONNECTED_SECONDS))
 
 
 def allow_connections() -> None:
-    """Let this process and all that it starts open as many files as it may; many systems begin with 1,024."""
+    """Raise the limit of open files, which often begins with 1,024, to its maximum."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def search_goodput(subject: Subject, seconds: float, rules: Rules, *, searches: int = 1) -> list[Goodput]:
-    """Search the goodput of the subject a few times, in windows of `seconds`. Raises `ServerError` if it has none."""
+    """Search the goodput a few times, in windows of `seconds`. Raises `ServerError` for none."""
     contender = listwright(subject.bundles, options=subject.options)
     with arena([contender], subject.bodies, subject.split) as (place,), place.awake():
         guess = place.closed(4, seconds, 0.5).full() / seconds
         search = Search(guess=min(max(guess, _LEAST_GUESS), _MOST_GUESS))
+        warm_up = min(1.0, seconds)
         found = [
-            find_goodput(lambda rate: place.trial(rate, seconds, 1.0, rules), search, rules) for _ in range(searches)
+            find_goodput(lambda rate: place.trial(rate, seconds, warm_up, rules), search, rules)
+            for _ in range(searches)
         ]
     if not all(goodput.rate for goodput in found):
         raise ServerError(f"the service keeps not even {search.lowest:g} requests/s within {rules.budget_ms:g} ms")
@@ -121,7 +129,7 @@ def run_command(
 def add_subject_options(parser: argparse.ArgumentParser) -> None:
     """Add options for the service and its requests."""
     add = parser.add_argument
-    add("--bundles", type=Path, default=Path("bundles"), help="folder of bundles to serve (bundles)")
+    add("--bundles", type=Path, default=EMBEDDED_BUNDLES, help="folder of bundles (the embedded one)")
     add("--bundle", type=Path, help="bundle that requests are made for, if there are several")
     add("--candidates", type=int, default=100, help="candidates of a request (100)")
     add("--serve-options", default="", metavar="OPTIONS", help="further options of listwright serve, in one word")
@@ -138,7 +146,7 @@ def add_goodput_options(parser: argparse.ArgumentParser) -> None:
 
 
 def goodput_from(options: argparse.Namespace, subject: Subject) -> float:
-    """Return the goodput that the options name, or search it. Raises `ValueError` naming a wrong option."""
+    """Return the goodput of the options, or search it. Raises `ValueError`."""
     if options.rate is None:
         return search_goodput(subject, options.search_seconds, Rules())[0].rate
     if not options.rate > 0:

@@ -20,7 +20,7 @@ class Check:
 
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Return a Markdown table: the first column to the left, all others to the right, cells as they are."""
+    """Return a Markdown table: the first column to the left, others to the right."""
     align = ["left", *["right"] * (len(head) - 1)]
     return tabulate(list(rows), head, "pipe", disable_numparse=True, colalign=align)
 

@@ -1,4 +1,4 @@
-"""What the cache saves in mining: beam search over a tree of prefixes against one that re-reads every list.
+"""Measure the gain of the prefix cache in mining: beam search with it against one that re-reads every list.
 
 Both search the same requests under the same evaluator with all expansions of a step in common batches, and must find
 lists of the same value. Passes alternate, so that a host whose speed drifts slows both.
@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 @torch.no_grad()
 def beam_from_scratch(model: ListValueModel, batch: Batch, worth: Valuation, length: int, width: int) -> Tensor:
-    """V̂ of the beam's lists [R, W], best first, from a forward pass over every whole list at each step.
+    """Search as `beam_search` does by a forward pass over every whole list at each step: V̂ [R, W], best first.
 
     The search is `beam_search`'s; −∞ stands where a request has fewer lists.
     """
@@ -100,7 +100,7 @@ def check_same(cached: Tensor, scratch: Tensor) -> None:
 
 
 def _final_outcomes(model: ListValueModel, batch: Batch, lists: Tensor) -> Tensor:
-    """Expected (clicks, conversions, GMV) of whole lists [R, K, T], [R, K, 3]."""
+    """Expect (clicks, conversions, GMV) of whole lists [R, K, T], [R, K, 3]."""
     r, k, t = lists.shape
     requests = torch.arange(r, device=lists.device).repeat_interleave(k)
     flat = lists.reshape(r * k, t)

@@ -13,8 +13,8 @@ from typing import Final
 from tests.deploy.files import ROOT
 
 PACKAGES: Final = ("service", "models", "export", "loadtest")
-INPUTS: Final = (*PACKAGES, "pyproject.toml", "README.md", "LICENSE")
-"""All that a build reads."""
+BESIDE: Final = ("CHANGELOG.md", "LICENSE", "MANIFEST.in", "README.md", "constraints.txt", "pyproject.toml")
+"""Files beside the packages that an sdist has."""
 
 
 def tracked(*paths: str) -> list[str]:
@@ -24,9 +24,9 @@ def tracked(*paths: str) -> list[str]:
     return sorted(name for name in set(listed) if (ROOT / name).is_file())
 
 
-def copy_inputs(folder: Path) -> Path:
-    """Copy what a build reads into `folder`, and return it."""
-    for name in tracked(*INPUTS):
+def copy_tracked(folder: Path) -> Path:
+    """Copy all that git tracks into `folder`, and return it."""
+    for name in tracked():
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(ROOT / name, target)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.deploy.files import ROOT
-from tests.release.build import build, copy_inputs
+from tests.release.build import build, copy_tracked
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,6 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Release:
         pytest.skip("needs the extra `dev`")
     folder = tmp_path_factory.mktemp("release")
     sdist, wheel = sorted(
-        build(copy_inputs(folder / "tree"), folder / "dist", "--sdist", "--wheel"), key=lambda path: path.suffix
+        build(copy_tracked(folder / "tree"), folder / "dist", "--sdist", "--wheel"), key=lambda path: path.suffix
     )
     return Release(sdist, wheel)

@@ -13,7 +13,7 @@ from typing import Final
 import pytest
 
 from tests.deploy.files import ROOT
-from tests.release.build import PACKAGES, build, contents, tracked
+from tests.release.build import BESIDE, PACKAGES, build, contents, tracked
 from tests.release.conftest import Release
 
 PROJECT: Final = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
@@ -39,6 +39,13 @@ def test_the_wheel_holds_the_files_of_the_packages_and_no_other(release: Release
 )
 def test_files_that_are_no_python_are_in_the_wheel(release: Release, name: str) -> None:
     assert name in contents(release.wheel)
+
+
+def test_the_sdist_holds_the_packages_what_builds_them_and_no_tests(release: Release) -> None:
+    with tarfile.open(release.sdist) as archive:
+        names = {member.name.partition("/")[2] for member in archive.getmembers() if member.isfile()}
+    made = {name for name in names if ".egg-info/" in name} | {"PKG-INFO", "setup.cfg"}
+    assert names - made == {*tracked(*PACKAGES), *BESIDE}
 
 
 def test_the_sdist_builds_the_wheel_that_the_checkout_builds(release: Release, tmp_path: Path) -> None:

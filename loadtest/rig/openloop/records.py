@@ -1,4 +1,4 @@
-"""Describe the rows that the C client writes, one per request, and mark rows of a kind. Mirrors `openloop.c`."""
+"""Describe the rows that the C client writes, one per request (see `openloop.c`)."""
 
 from __future__ import annotations
 

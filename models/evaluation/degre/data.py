@@ -1,4 +1,4 @@
-"""Encode a list file once for the experiments, keep it as arrays, and cut training lists into disjoint halves.
+"""Encode a list file once, keep it as arrays, and split training lists into halves.
 
 Half 0 trains the evaluator and everything that learns from it; half 1 trains the judges. Reading the records takes
 about a minute per hundred thousand, loading the arrays a second.

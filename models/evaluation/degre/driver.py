@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from models.evaluation.degre.generator_steps import generator_step, mining_steps
 from models.evaluation.degre.judges import EVALUATOR, PRIMARY, TRUTH
+from models.evaluation.degre.planner_steps import generator_step, mining_steps, search_step
 from models.evaluation.degre.planners_table import (
     BASELINES,
     EXHAUSTIVE,
@@ -28,7 +28,6 @@ from models.evaluation.degre.planners_table import (
 )
 from models.evaluation.degre.profile import add_options, chosen_profile
 from models.evaluation.degre.report import REPORT_FILE, write_report
-from models.evaluation.degre.search_steps import search_step
 from models.evaluation.degre.value_accuracy import accuracy_steps
 from models.evaluation.degre.value_steps import comparison_values_step, data_step, exhaustive_values_step, train_step
 from models.evaluation.degre.workspace import DATA, Workspace

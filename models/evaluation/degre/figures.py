@@ -40,7 +40,7 @@ DRAWS: Final = 2000
 
 
 class Bench:
-    """Hold the comparison values of one judge under one objective mix, and judge planners by them."""
+    """Judge planners by the comparison values of one judge under one objective mix."""
 
     def __init__(self, space: Workspace, judge: Judge, mix: int) -> None:
         self.judge = judge
@@ -55,7 +55,7 @@ class Bench:
         return order_share(np.mean(parts, axis=0), self._comparison)
 
     def is_ceiling(self, planner: PlannerRow) -> bool:
-        """Tell whether a planner searches one of the judge's members, so that it is no competitor."""
+        """Tell whether a planner searches a member of the judge, and is no competitor."""
         return planner.searches in self.judge.members
 
     def values(self, planner: PlannerRow, seeds: int) -> list[Floats]:
@@ -100,7 +100,7 @@ def ready_judges(space: Workspace) -> list[Judge]:
 
 
 def hit_table(space: Workspace, planners: Sequence[PlannerRow], mix: int, seeds: int) -> dict[str, Any]:
-    """Compute per judge its order share and a row per planner; None for a judge that is not ready."""
+    """Compute per judge its order share and a row per planner; None for a judge not ready."""
     tables: dict[str, Any] = {judge.name: None for judge in space.judges}
     for judge in ready_judges(space):
         seat = bench(space, judge, mix)
@@ -123,7 +123,7 @@ def difference_table(
 
 
 def set_and_order_table(space: Workspace, planners: Sequence[PlannerRow], base: PlannerRow) -> dict[str, Any]:
-    """Split per judge each planner's gain over `base` into the parts of its sets and of its orders.
+    """Split per judge each planner's gain over `base` by its sets and its orders.
 
     A list's set is worth the mean over random permutations of it, its order the rest. On the requests of which
     permutations are valued; seed 0.
@@ -148,7 +148,7 @@ def set_and_order_table(space: Workspace, planners: Sequence[PlannerRow], base: 
 def gain_table(
     space: Workspace, planners: Sequence[PlannerRow], base: PlannerRow, ceiling: PlannerRow, mix: int, seeds: int
 ) -> dict[str, Any]:
-    """Compute per judge each planner's gain over `base`, and its share of the gain of `ceiling`.
+    """Compute per judge each planner's gain over `base` and share of `ceiling`'s gain.
 
     ``gain`` is in clicks, ``relative`` over the mean value of `base`, ``kept`` over the mean gain of `ceiling`; None
     where these are not above 0 beyond noise. A request counts with the mean over seeds.
@@ -172,7 +172,7 @@ def gain_table(
 
 
 def gain_figures(gain: Floats, floor: Floats, most: Floats | None) -> dict[str, Any]:
-    """Compute one planner's figures from its `gain` over the `floor`, and the `most` that a search gains, each [R]."""
+    """Compute a planner's figures from its `gain` over the `floor` and a search's gain `most`, each [R]."""
     kept = None if most is None else _ratio(gain, most)
     return {"gain": _interval(gain), "relative": _ratio(gain, floor), "kept": kept}
 

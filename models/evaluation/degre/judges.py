@@ -1,4 +1,4 @@
-"""Value lists by value models, by the simulator's truth, and by judges, which are means of some of them.
+"""Value lists by value models, by the simulator's truth, and by judges, their means.
 
 A planner must not be judged by the model that it searched. The primary judge is the evaluator's architecture with
 another seed, trained on the half of the lists that the evaluator never saw; beside it stand the evaluator itself,
@@ -53,7 +53,7 @@ class Valuer(Protocol):
     """Estimate the outcomes of lists of the test requests."""
 
     def outcomes(self, rows: Ints, lists: Ints) -> Values:
-        """Expect (clicks, conversions, GMV) [R, K, 3] of whole lists [R, K, L] of the requests at `rows` [R].
+        """Expect (clicks, conversions, GMV) [R, K, 3] of whole lists [R, K, L] of requests `rows` [R].
 
         0 for a list without items (all −1).
         """

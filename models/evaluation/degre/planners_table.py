@@ -1,6 +1,6 @@
-"""List every planner of the tables: its name, the valuer that it searches, and the recipe of its training.
+"""List every planner of the tables with the valuer that it searches and its recipe.
 
-`search_steps` and `generator_steps` run them.
+`planner_steps` runs them.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def ablations(profile: Profile) -> tuple[PlannerRow, ...]:
 
 
 def sweeps(profile: Profile) -> tuple[Sweep, ...]:
-    """Return Figure 4's sweeps of beam size, α and τ_w, which meet in one planner: the others are at their defaults."""
+    """Return Figure 4's sweeps of beam size, α and τ_w; the other settings are at their defaults."""
     b, a, t = profile.beam, profile.alpha, profile.temperature
     return (
         Sweep("B", {float(x): _sweep_point(profile, x, a, t) for x in profile.sweep_beams}),

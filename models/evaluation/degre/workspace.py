@@ -1,4 +1,4 @@
-"""Name the results of every step in an experiment's folder, and read those that later steps share.
+"""Name the results of each step in an experiment's folder, and read shared ones.
 
 Axis letters: R test requests, K comparison lists, L positions, M objective mixes.
 """
