@@ -1,4 +1,4 @@
-"""Export DeGRe: a generator that points at candidates, and the evaluator that it was distilled from."""
+"""Export DeGRe: a generator that points at candidates, and its evaluator."""
 
 from __future__ import annotations
 

@@ -104,7 +104,7 @@ def compare(outputs: Mapping[str, NDArray[Any]], answer: ExpectedAnswer, length:
 
 
 def _kept(outputs: Mapping[str, NDArray[Any]], answer: ExpectedAnswer) -> tuple[list[PlanStep], bool]:
-    """Return the reference's steps of the kept list, and whether that took a near tie. Raises `ProofError`."""
+    """Return the reference's steps of the kept list, and tell if after a near tie."""
     kept_sort = "kept_sort" in outputs and bool(outputs["kept_sort"][0])
     if kept_sort == answer.kept_sort:
         return answer.steps, False
@@ -119,7 +119,7 @@ def _kept(outputs: Mapping[str, NDArray[Any]], answer: ExpectedAnswer) -> tuple[
 
 
 def _among_ties(outputs: Mapping[str, NDArray[Any]], answer: ExpectedAnswer, tied: bool) -> tuple[list[PlanStep], bool]:
-    """Choose the steps for a beam's list after near ties, and tell if they are another's.
+    """Choose the steps for a beam's list after near ties, which may be another's.
 
     Another list is right if the reference finds it when leads below `TIE` are ignored.
     """
@@ -131,7 +131,7 @@ def _among_ties(outputs: Mapping[str, NDArray[Any]], answer: ExpectedAnswer, tie
 
 
 def _errors(outputs: Mapping[str, NDArray[Any]], t: int, step: PlanStep) -> float:
-    """Measure the largest relative error at a position. Raises `ProofError` if it is past the tolerance."""
+    """Measure the largest relative error at a position; past the tolerance raises `ProofError`."""
     pairs: dict[str, Any] = {"value": step.value, "penalty": step.penalty, "score": step.score}
     largest = 0.0
     for name, expected in pairs.items():

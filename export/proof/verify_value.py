@@ -53,7 +53,7 @@ class ValueProof:
 
     @property
     def golden(self) -> dict[str, float]:
-        """Return the tolerances of a replay of golden requests: margins that excuse another choice, and errors."""
+        """Return the tolerances of a replay of golden requests."""
         return {
             "tie": min(LOOSEST_REPLAY, max(TIE, _SLACK * self.largest_score_error)),
             "tolerance": min(LOOSEST_REPLAY, max(_GOLDEN_TOLERANCE, _SLACK * self.largest_error)),
@@ -61,7 +61,7 @@ class ValueProof:
 
     @property
     def replayable(self) -> bool:
-        """Tell whether a replay could tell a wrong answer from a rounded one. Two inexact scores decide one margin."""
+        """Tell whether a replay could tell a wrong answer from a rounded one."""
         return 2 * self.largest_score_error <= LOOSEST_REPLAY and self.largest_error <= LOOSEST_REPLAY
 
     def to_json(self) -> dict[str, Any]:
@@ -80,7 +80,7 @@ class ValueProof:
 
 @dataclass(frozen=True, slots=True)
 class _ValuedAnswer:
-    """Hold one request: whether the list changed, both lists' worth, and errors of values and of scores."""
+    """Hold one request: whether the list changed, both lists' worth, and errors."""
 
     changed: bool
     wanted: float
@@ -126,7 +126,7 @@ def prove_value(
 
 
 def check_list(outputs: Mapping[str, NDArray[Any]], request: Arrays, length: int) -> list[int]:
-    """Check a graph's list (a batch of one) and return its slots: `length` filled ones, once each.
+    """Check a graph's list (a batch of one) and return its `length` slots.
 
     Raises `ProofError` otherwise.
     """

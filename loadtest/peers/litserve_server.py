@@ -13,8 +13,7 @@ import msgspec
 from fastapi import Request, Response
 
 from loadtest.peers import schemas
-from loadtest.peers.options import server_parser
-from loadtest.peers.pipeline import Inferred, Pipeline, PreparedRequest
+from loadtest.peers.pipeline import Inferred, Pipeline, PreparedRequest, server_parser
 from models.contract.serving import RERANK_PATH
 
 if TYPE_CHECKING:

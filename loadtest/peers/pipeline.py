@@ -7,6 +7,7 @@ Axis letters: n candidates, N slots, L steps, B rows of a batch.
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -165,3 +166,11 @@ def _stack_padded(rows: Sequence[NDArray[Any]]) -> NDArray[Any]:
     for target, row in zip(stacked, rows, strict=True):
         target[:, : row.shape[-1]] = row
     return stacked
+
+
+def server_parser(description: str | None) -> argparse.ArgumentParser:
+    """Make a parser with ``--bundle`` and ``--port``; a peer adds the options that tune it."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bundle", type=Path, required=True, help="bundle folder to serve")
+    parser.add_argument("--port", type=int, required=True, help="port on 127.0.0.1")
+    return parser
