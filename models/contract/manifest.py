@@ -53,7 +53,7 @@ _LEARNT_BY: Final = {"click": "click", "conversion": "conversion", "gmv": "conve
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Hold the graph's sizes: horizon L, queues Q, heads per queue h, places, beam width W.
+    """Hold the graph's sizes: horizon L, queues Q, h heads each, places, beam width W.
 
     A `queue_length` of 0 stands for L: of a queue whose heads alone are looked at, nothing behind the first L is ever
     reached. A model that sees all candidates at once has longer ones. `beam_width` is how many lists are built side by
