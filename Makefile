@@ -33,7 +33,7 @@ RUN_TESTS := $(BIN)/coverage erase && $(BIN)/coverage run -m pytest
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock demo test coverage release-test lint typecheck train-demo loadtest bench plan cost-growth \
+.PHONY: help setup lock demo test coverage release-test lint typecheck train-demo loadtest bench goodput cost-growth \
 	paired peers peers-setup overload lifecycle gpu-check clean
 .DELETE_ON_ERROR:
 
@@ -115,11 +115,11 @@ bench: setup ## time the engine, and what the service adds to it
 	$(BIN)/listwright bench $(ARGS)
 	$(BIN)/python -m loadtest.cost.overhead --bundle $(DEMO_BUNDLE)/$(DEMO_VERSION)
 
-plan: setup ## fit T(batch) on this host; safe requests/s and workers (make plan ARGS="--rate 2000 --bundle …")
-	$(BIN)/listwright bench --plan $(ARGS)
+goodput: setup ## search the requests/s of one worker within 19 ms, and workers for a rate: make goodput ARGS="--rate 2000"
+	$(BIN)/python -m loadtest.goodput $(ARGS)
 
-cost-growth: setup ## latency and goodput against candidates, L, batch and width, beside the arithmetic floor
-	$(BIN)/python -m loadtest.cost.cost_growth --out reports/cost-growth $(ARGS)
+cost-growth: setup ## latency of engine and service against list length, width, candidates and batch
+	$(BIN)/python -m loadtest.cost.growth --json reports/cost-growth.json $(ARGS)
 
 paired: setup ## two settings of the service in turn: make paired ARGS='--b "--log-level warning"'
 	$(BIN)/python -m loadtest.cost.paired $(ARGS)
@@ -147,12 +147,12 @@ peers: peers-setup build/bench/bench/1 ## the same bundle behind other servers, 
 build/bench/bench/1: | setup
 	$(BIN)/python -m export.bench.bundle
 
-gpu-check: setup ## GPU against CPU: same lists, times of engine and service, a report (first: make clean setup EXTRA=gpu)
+gpu-check: setup ## GPU against CPU: same lists, times of engine and service (first: make clean setup EXTRA=gpu)
 	$(BIN)/python -m loadtest.gpu_check $(ARGS)
 
 overload: build/bench/bench/1 ## offer three times the goodput for a minute: answers, refusals, recovery, each against its target
 	$(BIN)/python -m loadtest.resilience.overload --bundles build/bench \
-		--json reports/overload/overload.json --plot reports/overload/overload.svg $(ARGS)
+		--json reports/overload/overload.json $(ARGS)
 
 lifecycle: build/bench/bench/1 ## reload and SIGTERM 20 times each under load: is any request lost, and what do reloads cost
 	$(BIN)/python -m loadtest.resilience.lifecycle --bundles build/bench --json reports/lifecycle/lifecycle.json $(ARGS)

@@ -1,1 +1,1 @@
-"""From a checkpoint to a bundle that a service loads, and the proof that both give the same lists."""
+"""Write a bundle from a checkpoint, and prove that both give the same lists."""

@@ -1,7 +1,7 @@
 """Write a bundle: ``<root>/<name>/<version>/{model.onnx, bundle.json, golden.npz}``.
 
 The folder appears under its name only when everything in it has been written, loaded again and proved; a proof that
-fails leaves nothing behind. It knows nothing about the service, which has its own, independent checks.
+fails leaves nothing behind. The service has its own, independent checks.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from typing import Any, Final
 import numpy as np
 import onnx
 
-from export.families import Family
-from export.learnt import VERDICT, verdict_of
+from export.families.family import ModelFamily
+from export.families.load import VERDICT, verdict_of
 from export.proof.precision import Precision, to_half
-from export.proof.requests import stack
+from export.proof.requests import family_requests, stack
 from export.proof.verify import Proof, prove
 from export.proof.verify_value import ValueProof, prove_value
 from models.contract.formulas import FormulaError, compile_formula
@@ -48,12 +48,14 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 class ExportError(ValueError):
-    """A bundle that cannot be written; the message says why."""
+    """Report a bundle that cannot be written; the message says why."""
 
 
 @dataclass(frozen=True)
 class BundleOptions:
-    """Hold all that a bundle has beside its model. A request may override queues, objectives, diversity and partition.
+    """Hold all that a bundle has beside its model.
+
+    A request may override queues, objectives, diversity and partition.
 
     `most_lost` is how many percent of list value a reduced `precision` may lose; `accept_worse` lets a model through
     whose lists are worse than those of the sort that it would replace.
@@ -86,7 +88,7 @@ class BundleOptions:
 
 
 def write_bundle(
-    root: Path, family: Family, options: BundleOptions, *, requests: int = 1000, seed: int = 0
+    root: Path, family: ModelFamily, options: BundleOptions, *, requests: int = 1000, seed: int = 0
 ) -> tuple[Path, Proof | ValueProof]:
     """Build, prove and publish a bundle; returns its folder and the proof.
 
@@ -121,7 +123,7 @@ def write_bundle(
 
 
 def _manifest(
-    family: Family, options: BundleOptions, graph: Graph, files: Mapping[str, bytes], proof: Proof | ValueProof
+    family: ModelFamily, options: BundleOptions, graph: Graph, files: Mapping[str, bytes], proof: Proof | ValueProof
 ) -> Manifest:
     return Manifest(
         name=options.name,
@@ -151,11 +153,11 @@ def _manifest(
     )
 
 
-def _golden(planner: GraphPlanner, family: Family, limits: Limits, seed: int) -> bytes:
-    """`golden.npz`: ``input.*``, ``output.*`` and the reference's ``output.margin`` [G, L] (infinite: no rival)."""
+def _golden(planner: GraphPlanner, family: ModelFamily, limits: Limits, seed: int) -> bytes:
+    """Make `golden.npz`: ``input.*``, ``output.*``, the reference's ``output.margin`` [G, L] (infinite: no rival)."""
     # Every start of the service replays them, so they are small where their size is free.
     small = dataclasses.replace(limits, queue_length=min(limits.queue_length, _GOLDEN_RANKS * limits.list_length))
-    requests = list(family.requests(small, GOLDEN_REQUESTS, seed))
+    requests = list(family_requests(family, small, GOLDEN_REQUESTS, seed))
     reference = family.reference(limits)
     margins = np.stack([reference(request).margins(limits.list_length) for request in requests]).astype(np.float32)
     batch = stack(requests)

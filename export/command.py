@@ -1,4 +1,4 @@
-"""Write the bundle that a service loads, from a checkpoint, after proving that graph and reference agree."""
+"""Export a checkpoint as a bundle, after proving that graph and reference agree."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import get_args
 
 from export.bundle import BundleOptions, write_bundle
-from export.families import Family, Wishes, load_family
-from export.learnt import verdict_of
+from export.families.family import ModelFamily, Wishes
+from export.families.load import load_family, verdict_of
 from export.proof.precision import Precision
 from models.contract.features import known_priors
 from models.contract.manifest import Diversity, QueueSpec
 from models.contract.spec import OBJECTIVES
 from models.contract.verdict import Verdict
-from models.options import parse_weights
+from models.options import check_at_least, parse_weights
 from models.planners.objective import objective_formula
 
 
@@ -27,68 +27,50 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--out", type=Path, default=Path("bundles"), metavar="DIR", help="bundle root (default: %(default)s)")
     add("--name", required=True, help="the model's name in requests")
     add("--version", required=True, help="the bundle's version; an existing one is never overwritten")
-    add("--list-length", type=int, metavar="L", help="positions the graph fills (default: the model's horizon)")
-    add(
-        "--queues",
-        type=int,
-        metavar="Q",
-        help="most queues in a request (default: as many as --queue gives; DeGRe: at least 4)",
-    )
-    add("--head-width", type=int, metavar="H", help="SORT-Gen: heads per queue and step (default: 2)")
-    add(
-        "--beam-width",
-        type=int,
-        metavar="W",
-        help="SORT-Gen: lists that are built side by side (default: 4; 1, which is greedy, for lists of more than 12)",
-    )
-    add(
-        "--candidates",
-        type=int,
-        metavar="N",
-        help="DeGRe: most candidates that are encoded, rounded up to a multiple of Q (default: 200)",
-    )
-    add(
-        "--queue",
-        action="append",
-        type=_queue,
-        metavar="NAME=FORMULA",
-        help="a default queue, in priority order; repeatable (default: the objective formula, before it, for SORT-Gen, "
-        "one per objective)",
-    )
-    add(
-        "--fallback",
-        metavar="FORMULA",
-        help="what orders candidates without the model, and makes the sort's list (default: the objective formula; "
-        "without a score 'ctr' the first queue's)",
-    )
+    _add_sizes(parser.add_argument_group("sizes of the graph"))
+    _add_defaults(parser.add_argument_group("defaults of requests"))
+    _add_proof(parser.add_argument_group("precision and proof"))
+
+
+def _add_sizes(group: argparse._ArgumentGroup) -> None:
+    texts = {
+        "list-length": ("L", "positions the graph fills (default: the model's horizon)"),
+        "queues": ("Q", "most queues in a request (default: as many as --queue gives; DeGRe: at least 4)"),
+        "head-width": ("H", "SORT-Gen: heads per queue and step (default: 2)"),
+        "beam-width": (
+            "W",
+            "SORT-Gen: lists that are built side by side (default: 4; 1, which is greedy, for lists of more than 12)",
+        ),
+        "candidates": (
+            "N",
+            "DeGRe: most candidates that are encoded, rounded up to a multiple of Q (default: 200)",
+        ),
+    }
+    for name, (metavar, text) in texts.items():
+        group.add_argument(f"--{name}", type=int, metavar=metavar, help=text)
+
+
+def _add_defaults(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    text = "a default queue, in priority order; repeatable (default: the objective formula, before it, for SORT-Gen, "
+    add("--queue", action="append", type=_queue, metavar="NAME=FORMULA", help=text + "one per objective)")
+    text = "orders candidates without the model, and makes the sort's list (default: the objective formula; without a "
+    add("--fallback", metavar="FORMULA", help=text + "score 'ctr' the first queue's)")
     add("--partition", choices=["bfs", "dfs"], default="bfs", help="how queues are filled (default: %(default)s)")
-    add(
-        "--objectives",
-        type=parse_weights,
-        metavar="A,B,G",
-        help="default α,β,γ (SORT-Gen: 5,1,1 as far as it values them; DeGRe: those that it was distilled for)",
-    )
+    text = "default α,β,γ (SORT-Gen: 5,1,1 as far as it values them; DeGRe: those that it was distilled for)"
+    add("--objectives", type=parse_weights, metavar="A,B,G", help=text)
     add("--trade-off", type=float, metavar="LAMBDA", help="default λ of MMR (SORT-Gen: 0.8; DeGRe: 1, no MMR)")
     add("--window", type=int, default=4, help="default window of MMR (default: %(default)s)")
-    add(
-        "--precision",
-        choices=get_args(Precision),
-        default="fp32",
-        help="of the transformer blocks; fp16 is for GPUs, and proved by the list value that it loses "
-        "(default: %(default)s)",
-    )
-    add(
-        "--most-lost",
-        type=float,
-        default=1.0,
-        metavar="PERCENT",
-        help="list value that a reduced precision may lose (default: %(default)s)",
-    )
-    add(
-        "--accept-worse",
-        action="store_true",
-        help="export a model even though its lists were found to be worse than those of the sort",
-    )
+
+
+def _add_proof(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    text = "of the transformer blocks; fp16 is for GPUs, and proved by the list value that it loses "
+    add("--precision", choices=get_args(Precision), default="fp32", help=text + "(default: %(default)s)")
+    text = "list value that a reduced precision may lose (default: %(default)s)"
+    add("--most-lost", type=float, default=1.0, metavar="PERCENT", help=text)
+    text = "export a model even though its lists were found to be worse than those of the sort"
+    add("--accept-worse", action="store_true", help=text)
     add("--requests", type=int, default=1000, help="random and edge requests to prove (default: %(default)s)")
     add("--seed", type=int, default=0, help="seed of those requests (default: %(default)s)")
 
@@ -106,7 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def say_verdict(verdict: Verdict) -> None:
-    """Print what the model is worth beside the sort; on stderr, as a warning, if that is no good news."""
+    """Print the verdict on the model, on stderr as a warning if it is bad."""
     if verdict.is_good_news:
         print(f"beside the plain sort: {verdict.outcome}. {verdict.sentence}")
         return
@@ -114,8 +96,8 @@ def say_verdict(verdict: Verdict) -> None:
     print(f"listwright export: warning: {verdict.outcome}. {verdict.sentence}{served}", file=sys.stderr)
 
 
-def default_objectives(family: Family, asked: Mapping[str, float] | None) -> Mapping[str, float]:
-    """The bundle's α, β, γ: what is asked for, or the family's own without what the model does not value.
+def default_objectives(family: ModelFamily, asked: Mapping[str, float] | None) -> Mapping[str, float]:
+    """Choose the bundle's α, β, γ: those asked for, or the family's own.
 
     Raises `ValueError` for a weight that is asked for on an objective which the model does not value, and if nothing
     is left.
@@ -136,36 +118,20 @@ def default_objectives(family: Family, asked: Mapping[str, float] | None) -> Map
     return left
 
 
-def bundle_options(family: Family, arguments: argparse.Namespace) -> BundleOptions:
-    """The options that the command line asks for. Raises `ValueError` naming the one that is wrong."""
+def bundle_options(family: ModelFamily, arguments: argparse.Namespace) -> BundleOptions:
+    """Read the bundle's options from the command line; a wrong one raises `ValueError`."""
+    check_at_least(arguments, window=0, requests=1, queues=1, beam_width=1)
     trade_off = family.trade_off if arguments.trade_off is None else arguments.trade_off
-    if not 0 <= trade_off <= 1:
-        raise ValueError(f"--trade-off: must be within 0..1, not {trade_off:g}")
-    if arguments.window < 0:
-        raise ValueError(f"--window: must be at least 0, not {arguments.window}")
-    if arguments.requests < 1:
-        raise ValueError(f"--requests: must be at least 1, not {arguments.requests}")
-    if arguments.queues is not None and arguments.queues < 1:
-        raise ValueError(f"--queues: must be at least 1, not {arguments.queues}")
-    if not 0 <= arguments.most_lost <= 100:
-        raise ValueError(f"--most-lost: must be within 0..100, not {arguments.most_lost:g}")
-    if arguments.beam_width is not None and arguments.beam_width < 1:
-        raise ValueError(f"--beam-width: must be at least 1, not {arguments.beam_width}")
+    for name, value, most in (("trade-off", trade_off, 1), ("most-lost", arguments.most_lost, 100)):
+        if not 0 <= value <= most:
+            raise ValueError(f"--{name}: must be within 0..{most}, not {value:g}")
     queues = tuple(arguments.queue or family.default_queues())
     asked = arguments.objectives
+    sizes = {name: getattr(arguments, name) for name in ("list_length", "head_width", "candidates", "beam_width")}
     return BundleOptions(
         name=arguments.name,
         version=arguments.version,
-        limits=family.limits(
-            Wishes(
-                queues=len(queues),
-                most_queues=arguments.queues,
-                list_length=arguments.list_length,
-                head_width=arguments.head_width,
-                candidates=arguments.candidates,
-                beam_width=arguments.beam_width,
-            )
-        ),
+        limits=family.limits(Wishes(queues=len(queues), most_queues=arguments.queues, **sizes)),
         queues=queues,
         fallback=arguments.fallback or _default_fallback(family, queues),
         objectives=default_objectives(family, None if asked is None else dict(zip(OBJECTIVES, asked, strict=True))),
@@ -177,8 +143,8 @@ def bundle_options(family: Family, arguments: argparse.Namespace) -> BundleOptio
     )
 
 
-def _default_fallback(family: Family, queues: Sequence[QueueSpec]) -> str:
-    """The objective formula; without the score that it is made of, the formula of the first queue."""
+def _default_fallback(family: ModelFamily, queues: Sequence[QueueSpec]) -> str:
+    """Return the objective formula; without its score, the formula of the first queue."""
     if known_priors(family.spec)[0]:
         return objective_formula(family.spec, family.units)
     return queues[0].score

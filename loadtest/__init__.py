@@ -1,0 +1,1 @@
+"""Measure a running service over HTTP, and show it in a demo."""

@@ -1,4 +1,4 @@
-"""Time the engine: the generation graphs of a family with random weights. Reading the options needs no PyTorch."""
+"""Time the generation graphs of a family with random weights: ``listwright bench``."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _complete(arguments: argparse.Namespace) -> None:
-    """Fill in the family's defaults. Raises `ValueError` naming an option that it does not have, or one below 1."""
+    """Fill in the family's defaults. Raises `ValueError` naming a foreign or bad option."""
     own = _DEFAULTS[arguments.family]
     for name in sorted({name for options in _DEFAULTS.values() for name in options}):
         if getattr(arguments, name) is None:

@@ -1,4 +1,4 @@
-"""Serve the embedded bundle, re-rank a few requests under different weights, and show the lists: ``make demo``.
+"""Serve the embedded bundle and show re-ranked lists under different weights: ``make demo``.
 
 Needs the serving install only (no PyTorch, no locust). Then 300 quick requests, for p50 and p99 against the budget.
 """
@@ -23,8 +23,8 @@ from loadtest.rig.client import KeepAliveClient
 from loadtest.rig.latency import BUDGET_MS, Latency
 from loadtest.rig.server import HOST, UNHURRIED, Server, ServerError, running_server
 from models.contract.manifest import DEMO_BUNDLE, Manifest
+from models.contract.serving import RERANK_PATH
 
-PATH: Final = "/v1/rerank"
 TOP_N: Final = 10
 QUICK_REQUESTS: Final = 300
 QUICK_CANDIDATES: Final = 100
@@ -69,8 +69,8 @@ class Service:
         self._client = client
 
     def rerank(self, request: Json) -> dict[str, Any]:
-        """Return the model's answer. Raises `ServerError` for another status than 200, or if it is not the model's."""
-        status, body = self._client.send(self._client.message(PATH, json.dumps(request).encode()))
+        """Return the answer of the model. Raises `ServerError` for every other answer."""
+        status, body = self._client.send(self._client.message(RERANK_PATH, json.dumps(request).encode()))
         if status != 200:
             raise ServerError(f"the service answered {status}: {body.decode('utf-8', 'replace')}")
         answer = dict(json.loads(body))
@@ -82,7 +82,7 @@ class Service:
         """Time `QUICK_REQUESTS` one after the other. Raises `ServerError` for an invalid list."""
         options = PayloadOptions(sizes={QUICK_CANDIDATES: 1.0}, top_n=TOP_N)
         payloads = make_payloads(from_bundle(bundle, seed=0), options)
-        messages = [self._client.message(PATH, payload.body) for payload in payloads]
+        messages = [self._client.message(RERANK_PATH, payload.body) for payload in payloads]
         times = []
         for i in range(QUICK_REQUESTS):
             start = time.perf_counter()
@@ -94,7 +94,7 @@ class Service:
 
 
 def value_as_it_came(service: Service, request: Json) -> Json:
-    """Have the model value the input order itself. Raises `ServerError` if it will not list that order.
+    """Have the model value the input order. Raises `ServerError` if it lists another.
 
     At λ = 0 only the embeddings decide, and of these neighbours in the request point away from one another (cosine
     −½) while all others are at right angles. So no order of them is as diverse as the request's, however many lists the
@@ -112,14 +112,14 @@ def value_as_it_came(service: Service, request: Json) -> Json:
 
 
 def _away_from_neighbours(n: int) -> list[list[float]]:
-    """Return rows of length 1: the cosine of neighbours is −½, that of any others 0."""
+    """Return rows of length 1; the cosine of neighbours is −½, others are orthogonal."""
     cosines = np.eye(n) - 0.5 * (np.eye(n, k=1) + np.eye(n, k=-1))
     rows: list[list[float]] = np.linalg.cholesky(cosines).tolist()
     return rows
 
 
 def comparison(request: Json, answer: Json) -> Iterator[str]:
-    """Show one answer: the input order beside the output order, and the queue that each item came from."""
+    """Show the input order beside the output order, and the queue of each item."""
     yield f"{'':>5}  {'came in as':<26}  {'goes out as':<26}  {'was':>4}  {'moved':>5}  queue"
     for place, item in enumerate(answer["items"]):
         queue = (item.get("explanation") or {}).get("queue", f"({item['source']})")
@@ -138,7 +138,7 @@ def _describe(candidate: Json) -> str:
 
 
 def value_table(values: Mapping[str, Sequence[Json]]) -> Iterator[str]:
-    """Show the expected value of a list, as means over the requests; gains are over the first row.
+    """Show mean expected values of a list; gains are over the first row.
 
     One request's figures are noisy; it is the means that the model is calibrated for.
     """
@@ -180,7 +180,7 @@ def show(service: Service, server: Server, bundle: Path, manifest: Manifest) -> 
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Serve, show, stop. The exit status is 0, or 2 when the service did not work; `make loadtest` judges its speed."""
+    """Serve, show, stop; the exit status is 2 when the service did not work."""
     parser = argparse.ArgumentParser(prog="python -m loadtest.demo", description=__doc__)
     parser.add_argument("--bundle", type=Path, default=DEMO_BUNDLE, help="bundle folder (the embedded one)")
     options = parser.parse_args(argv)

@@ -1,4 +1,4 @@
-"""Write the demo's requests: a few held-out ones of a list file, ordered by `ctr` as a ranking stage sends them.
+"""Write the demo's requests: held-out ones of a list file, ordered by `ctr`.
 
 ``python -m loadtest.demo_requests data/demo.parquet`` writes ``demo_requests.json`` beside it; see ``make train-demo``.
 """

@@ -1,4 +1,4 @@
-"""Let each of locust's users send payloads at a constant rate, one at a time, and check every list.
+"""Let locust's users send payloads at a constant rate and check every list.
 
 ``locust -f loadtest/locustfile.py --host http://127.0.0.1:8000 --bundle models/embedded/demo/1`` opens its page;
 ``python -m loadtest.run`` starts a service and runs this headless. A user sends its next request only when the last
@@ -26,8 +26,8 @@ from loadtest.report import Record
 from loadtest.requests.options import add_payload_options, payloads_from
 from loadtest.requests.payloads import Payload
 from loadtest.requests.valid_list import list_problem
+from models.contract.serving import RERANK_PATH
 
-PATH = "/v1/rerank"
 _HEADERS = {"Content-Type": "application/json"}
 
 
@@ -40,7 +40,9 @@ class RerankUser(FastHttpUser):
     def rerank(self) -> None:
         """POST one payload; a wrong status or an invalid list is a failure."""
         payload = next(self.payloads)
-        with self.client.post(PATH, data=cast(str, payload.body), headers=_HEADERS, catch_response=True) as response:
+        with self.client.post(
+            RERANK_PATH, data=cast(str, payload.body), headers=_HEADERS, catch_response=True
+        ) as response:
             if response.status_code != 200:
                 response.failure(f"status {response.status_code}")
             elif problem := list_problem(payload, response.content):

@@ -26,7 +26,7 @@ _HISTOGRAM: Final = "rerank_request_duration_seconds"
 
 
 class Record(msgspec.Struct):
-    """The locust file's record: every response time (also of failures), and the number of failures by fault."""
+    """The locust file's record: response times, also of failures, and failures by fault."""
 
     response_times_ms: list[float]
     failures: dict[str, int]
@@ -35,7 +35,7 @@ class Record(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class ServerView:
-    """The service's own histogram of the run: requests per outcome and the share answered within the budget."""
+    """The service's histogram: requests per outcome and the share within the budget."""
 
     outcomes: Mapping[str, int]
     share_within_budget: float | None
@@ -49,7 +49,7 @@ class ServerView:
 
 @dataclass(frozen=True, slots=True)
 class LoadRun:
-    """The figures of a run: `failures` counts them by fault; `server` is None without its metrics."""
+    """The figures of a run, with failures by fault; `server` may be missing."""
 
     latency: Latency
     requests_per_second: float
@@ -84,7 +84,7 @@ def read_run(folder: Path, *, budget_ms: float = BUDGET_MS) -> LoadRun:
 
 
 def server_view(metrics: str, *, budget_ms: float) -> ServerView:
-    """Read Prometheus text. The share within budget is exact where the histogram has an edge there, else None."""
+    """Read Prometheus text; without an edge at the budget, the share is None."""
     outcomes: dict[str, int] = {}
     within, edge = 0.0, False
     families = [f for f in text_string_to_metric_families(metrics) if f.name == _HISTOGRAM]
@@ -126,7 +126,7 @@ def _outcomes(server: ServerView) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print the verdict of a folder; the exit status is 0 for a pass, 1 for a fail and 2 for a folder without a run."""
+    """Print the verdict; exit with 1 for a fail, 2 without a run."""
     parser = argparse.ArgumentParser(prog="python -m loadtest.report", description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--budget-ms", type=float, default=BUDGET_MS, help="p99 to keep (19)")

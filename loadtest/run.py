@@ -24,12 +24,13 @@ from loadtest.requests.options import PAYLOAD_OPTIONS, add_payload_options
 from loadtest.requests.payloads import only_bundle
 from loadtest.rig.latency import BUDGET_MS
 from loadtest.rig.server import ServerError, running_server
+from models.contract.manifest import EMBEDDED_BUNDLES
 
 _LOCUSTFILE: Final = Path(__file__).with_name("locustfile.py")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run and print. The exit status is 0 for a pass, 1 for a fail, 2 when there was no run to judge."""
+    """Run and print; exit with 1 for a fail, 2 without a run."""
     parser = _parser()
     options = parser.parse_args(argv)
     try:
@@ -84,7 +85,7 @@ def _run_locust(command: Sequence[str], log: Path) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m loadtest.run", description=__doc__)
-    parser.add_argument("--bundles", type=Path, default=Path("bundles"), help="folder of bundles to serve (bundles)")
+    parser.add_argument("--bundles", type=Path, default=EMBEDDED_BUNDLES, help="folder of bundles (the embedded one)")
     parser.add_argument("--users", type=int, default=4, help="users, each with one request at a time (4)")
     parser.add_argument("--rate", type=float, default=25.0, help="requests a second of each user, at most (25)")
     parser.add_argument("--spawn-rate", type=float, default=4.0, help="users to start each second (4)")

@@ -1,4 +1,4 @@
-"""The `listwright` command. It finds subcommands by entry point, so it imports neither torch nor the service."""
+"""Run the `listwright` command: find subcommands by entry point, without importing torch or the service."""
 
 from __future__ import annotations
 

@@ -14,8 +14,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from models.contract.serving import RERANK_PATH
 from service.bundles.registry import Registry
-from service.contract.openapi import RERANK_PATH, add_rerank
+from service.contract.openapi import add_rerank
 from service.contract.problems import NOT_READY, unavailable
 from service.inference.dispatcher import Dispatcher
 from service.ranking.endpoint import EndpointOptions, RerankEndpoint

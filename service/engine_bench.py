@@ -2,7 +2,7 @@
 
 Every batch size is timed run by run, inputs from the host and outputs back on it, as the service runs it. The report
 also says how the bundle's recorded requests were answered, which nodes ran on which provider, and how many shapes are
-replayed as CUDA graphs, or why none is. With ``--requests`` the answers to requests of one's own are kept.
+replayed as CUDA graphs, or why none is.
 """
 
 from __future__ import annotations
@@ -34,9 +34,6 @@ from service.settings import SettingsError
 from service.telemetry.logs import configure_logging
 
 SIZES: Final = (1, 2, 4, 8, 16, 32, 64)
-MIXED: Final = (1, 3, 8, 2, 5)
-"""Rows of successive batches that requests of one's own are run in, as far as the largest batch allows."""
-
 _COLD_RUNS: Final = 10
 _LEAST_RUNS: Final = 20
 
@@ -71,8 +68,6 @@ class _Bench:
         """Check the options. Raises `SettingsError` for the provider, `SpecError` for the bundle."""
         if min(options.batches) < 1:
             raise ValueError(f"--batches: must be at least 1, not {min(options.batches)}")
-        if (options.requests is None) != (options.answers is None):
-            raise ValueError("--requests and --answers: one does nothing without the other")
         self._options = options
         self._folder: Path = options.bundle
         self._manifest = Manifest.read(self._folder)
@@ -86,7 +81,7 @@ class _Bench:
 
     def run(self) -> dict[str, Any]:
         """Measure everything. Raises ONNX Runtime's error for a graph that cannot run."""
-        golden = _inputs(self._folder / GOLDEN_FILE, self._manifest, "input.")
+        golden = _inputs(self._folder / GOLDEN_FILE, self._manifest)
         one = {name: array[:1] for name, array in golden.items()}
         self._note(**self._about(), placement=self._placement(one))
         started = time.perf_counter()
@@ -97,8 +92,6 @@ class _Bench:
         engine.warm(one)
         self._note(load_seconds=loaded - started, warm_seconds=time.perf_counter() - loaded, graphs=_graphs(engine))
         self._note(golden=self._golden(engine))
-        if self._options.requests:
-            self._answer(engine)
         rows: list[dict[str, float]] = []
         for size in self._options.batches:
             rows.append(self._time(engine, golden, size))
@@ -139,18 +132,6 @@ class _Bench:
         except ValueError as error:
             return {"requests": 0, "error": str(error)}
 
-    def _answer(self, engine: Engine) -> None:
-        """Answer all requests one by one, then in batches of many sizes; keep both."""
-        requests = _inputs(self._options.requests, self._manifest, "")
-        sizes = [size for size in MIXED if size <= self._config.max_batch]
-        kept = {
-            f"{name}.{output}": array
-            for name, batches in (("single", [1]), ("mixed", sizes))
-            for output, array in _in_batches(engine, requests, batches).items()
-        }
-        self._options.answers.parent.mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(self._options.answers, allow_pickle=False, **kept)
-
     def _time(self, engine: Engine, rows: Arrays, size: int) -> dict[str, float]:
         """Time runs of one batch size."""
         count = len(rows["valid"])
@@ -173,23 +154,13 @@ class _Bench:
         return {"batch": size, "runs": len(seconds), **ms, "rows_per_second": size / p50}
 
 
-def _inputs(path: Path, manifest: Manifest, prefix: str) -> Arrays:
-    """Read a file's arrays for the graph's inputs. Raises `ValueError` naming a missing one."""
+def _inputs(path: Path, manifest: Manifest) -> Arrays:
+    """Read the recorded requests of a bundle. Raises `ValueError` naming an array that is missing."""
     with np.load(path, allow_pickle=False) as file:
-        missing = [t.name for t in manifest.inputs if prefix + t.name not in file.files]
+        missing = [t.name for t in manifest.inputs if f"input.{t.name}" not in file.files]
         if missing:
-            raise ValueError(f"{path}: has no array {prefix}{missing[0]}")
-        return {t.name: file[prefix + t.name] for t in manifest.inputs}
-
-
-def _in_batches(engine: Engine, requests: Arrays, sizes: Sequence[int]) -> Arrays:
-    """Run all requests in batches of these sizes, in turn."""
-    turns, start, answers = itertools.cycle(sizes), 0, []
-    while start < len(requests["valid"]):
-        size = next(turns)
-        answers.append(engine.run({name: array[start : start + size] for name, array in requests.items()}))
-        start += size
-    return {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
+            raise ValueError(f"{path}: has no array input.{missing[0]}")
+        return {t.name: file[f"input.{t.name}"] for t in manifest.inputs}
 
 
 def _graphs(engine: Engine) -> dict[str, Any]:
@@ -234,8 +205,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--runs", type=int, default=2000, help="most timed runs of a size (default: %(default)s)")
     add("--seconds", type=float, default=2.0, help="and most seconds, after 20 runs (default: %(default)s)")
     add("--json", type=Path, metavar="FILE", help="write the figures here too, as they are found")
-    add("--requests", type=Path, metavar="NPZ", help="encoded requests to answer, one array per input")
-    add("--answers", type=Path, metavar="NPZ", help="where their answers go")
     add("--probe", action="store_true", help="only say whether the provider works here")
     return parser
 

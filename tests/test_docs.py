@@ -15,11 +15,10 @@ import yaml
 from service.contract.problems import KINDS
 from service.telemetry.metrics import Metrics
 from tests.documents import DOCUMENTS, GUIDES, ROOT, anchors, commands, links, name_of, spans
-from tests.test_imports import ours, sources
 
 PACKAGES = ("service", "models", "export", "loadtest")
 FOLDERS = (*PACKAGES, "tests", "docs", "deploy")
-RETIRED = {"plan", "--plan", "loadtest.gpu_check"}
+RETIRED = {"plan", "--plan"}
 """Commands of the past: figures were taken with them, or a guide says what replaces them."""
 
 API = (ROOT / "docs" / "api.md").read_text("utf-8")
@@ -122,22 +121,6 @@ def test_the_architecture_names_the_files_of_a_room(room: str) -> None:
 def test_the_architecture_names_every_room() -> None:
     rooms = {path.parent.relative_to(ROOT).as_posix() for name in PACKAGES for path in (ROOT / name).rglob("*.py")}
     assert {room for room in rooms if not room.startswith("models/evaluation/")} == set(_rooms())
-
-
-def test_a_room_imports_only_rooms_above_it_in_the_architecture() -> None:
-    rows = list(_rooms())
-    for module in sources():
-        room = _room_of(module, rows)
-        for imported in ours(module) & sources().keys():
-            other = _room_of(imported, rows)
-            if "/" in room and "/" in other and room.partition("/")[0] == other.partition("/")[0]:
-                assert rows.index(other) <= rows.index(room), f"{module} imports {imported}"
-
-
-def _room_of(module: str, rows: list[str]) -> str:
-    """The row that a module belongs to: its folder, or the nearest one above it."""
-    folder = sources()[module].relative_to(ROOT).parent
-    return next(path.as_posix() for path in (folder, *folder.parents) if path.as_posix() in rows)
 
 
 def test_the_api_page_names_every_metric_and_no_other() -> None:

@@ -37,7 +37,7 @@ FLOORS = {
         "evaluation.degre evaluation.randomised evaluation.simulated",
         "commands",
     ),
-    "export": ("learnt", "proof", "families", "bundle", "bench command"),
+    "export": ("families", "proof", "bundle", "bench command"),
     "service": (
         "contract settings",
         "timing",
@@ -58,7 +58,7 @@ FLOORS = {
         "rig",
         "peers demo_requests",
         "cost resilience bench demo goodput report",
-        "locustfile run",
+        "locustfile run gpu_check",
     ),
 }
 """The rooms of every package, lowest floor first. A room imports itself and rooms on lower floors only."""

@@ -1,0 +1,1 @@
+"""Time the engine alone, on bundles and graphs with random weights."""

@@ -1,4 +1,4 @@
-"""Write a bundle with random weights, for measuring: the time of a model does not depend on its weights.
+"""Write a bundle with random weights, for measuring: time does not depend on them.
 
 ``python -m export.bench.bundle`` makes the one that every figure in docs/performance.md was taken with (d = 128, 3
 layers, L = 10, Q = 3, h = 1). The proof against the reference still has to hold.
@@ -16,7 +16,7 @@ import torch
 
 from export.bench.engine import SPEC, UNITS
 from export.bundle import BundleOptions, write_bundle
-from export.families import SortGen
+from export.families.sort_gen import SortGen
 from export.proof.precision import Precision
 from models.contract.manifest import Diversity, Limits, QueueSpec
 from models.nets.checkpoint import Checkpoint
@@ -41,7 +41,7 @@ class BenchModel:
 
 
 def bench_family(model: BenchModel) -> SortGen:
-    """Make the model: equal sizes and seed give equal weights. Raises `ValueError` for sizes that no model has."""
+    """Make the model; equal sizes and seed give equal weights. Raises `ValueError` for bad sizes."""
     torch.manual_seed(model.seed)
     config = ValueConfig(dim=model.dim, layers=model.layers, list_length=model.list_length)
     value_model = ListValueModel(SPEC, config).eval()
@@ -55,7 +55,7 @@ def bench_family(model: BenchModel) -> SortGen:
 def write_bench_bundle(
     root: Path, model: BenchModel, *, name: str = "bench", version: str = "1", requests: int = 50
 ) -> Path:
-    """Write ``root/name/version`` unless it is there already, and return it; `requests` is the length of the proof.
+    """Write ``root/name/version`` unless it is there, proved on `requests`; return the folder.
 
     Raises `ExportError` for names that no bundle may have, `ValueError` for sizes that no model may have.
     """

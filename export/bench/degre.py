@@ -14,7 +14,7 @@ import torch
 from tabulate import tabulate
 
 from export.bench.timing import Run, interleaved
-from export.families import Degre
+from export.families.degre import Degre
 from export.proof.requests import RequestShape, random_request, with_preferences
 from models.contract.manifest import Limits
 from models.contract.spec import FeatureSpec
@@ -72,7 +72,7 @@ def _checkpoint(
 
 
 def _row(name: str, seconds: Sequence[float], target: float | None) -> dict[str, Any]:
-    """Return the median of the blocks' medians with the middle half of the blocks, in milliseconds."""
+    """Return the median over blocks and their middle half, in milliseconds."""
     low, middle, high = (float(q) * 1e3 for q in np.quantile(seconds, [0.25, 0.5, 0.75]))
     return {"name": name, "ms": middle, "ms_low": low, "ms_high": high, "target_ms": target}
 

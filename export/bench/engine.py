@@ -23,7 +23,7 @@ from tabulate import tabulate
 
 from export.bench.degre import bench_pointer
 from export.bench.timing import Run, interleaved
-from export.families import SortGen
+from export.families.sort_gen import SortGen
 from export.proof.requests import RequestShape, random_request, with_preferences
 from models.contract.features import Arrays
 from models.contract.manifest import Limits
@@ -93,7 +93,7 @@ def _bench_queues(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _rows(seconds: Mapping[str, Sequence[float]], base: str) -> list[dict[str, Any]]:
-    """Return median milliseconds, and the median paired ratio to `base` with the middle half of the blocks."""
+    """Return median milliseconds and paired ratios to `base`, with the middle half of the blocks."""
     rows = []
     for name, values in seconds.items():
         low, middle, high = np.quantile(np.array(values) / np.array(seconds[base]), [0.25, 0.5, 0.75])
@@ -131,7 +131,7 @@ def _on_a_request(plan: Callable[[Arrays], object], limits: Limits) -> Run:
 
 
 def _products(model: ListValueModel, limits: Limits) -> Run:
-    """Return a run of the graph's matrix products alone, in their order and of their shapes, in one session.
+    """Return a run of the graph's matrix products alone, in their order and shapes.
 
     Those with weights, and the two inside every Attention node (query by keys, and by values).
     """

@@ -1,4 +1,4 @@
-"""Time contestants fairly on a machine whose speed drifts within minutes: they take turns in short blocks."""
+"""Time contestants in turn, in short blocks, on a machine whose speed drifts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _SLOW_SECONDS = 0.02
 
 
 def interleaved(contestants: Mapping[str, Run], *, blocks: int, runs: int) -> dict[str, list[float]]:
-    """Return seconds per run of every contestant, one figure a block: the median of its `runs`.
+    """Return seconds per run of every contestant: one median of `runs` a block.
 
     The order is random and new in each block. A contestant that takes over 20 ms runs only once a block.
     """

@@ -1,0 +1,1 @@
+"""Prove that an exported graph gives the lists of its model's plain reference."""

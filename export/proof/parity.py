@@ -1,4 +1,4 @@
-"""Do two places give the same lists? A bundle's answers from elsewhere, held to those of its own graph on this CPU.
+"""Compare a bundle's answers from elsewhere with those of its own graph on this CPU.
 
 The rule is `export.proof.verify`'s: orders are the same up to the first position where they differ, and a difference
 there is excused only if the graph on CPU preferred its choice by less than `TIE`. How much it preferred it is read from
@@ -36,7 +36,7 @@ _HELD: Final = ("value", "penalty")
 
 @dataclass(frozen=True, slots=True)
 class Parity:
-    """Count what was compared. `same` lists are equal, `near_ties` equal up to a near tie, `different` are neither.
+    """Count compared answers as the `same`, equal up to `near_ties`, or `different`.
 
     Errors are relative to max(1, |value|), over all positions before the first difference: the largest of values and
     penalties, and of scores, which are held to nothing, since they are values divided by small units.
@@ -53,17 +53,17 @@ class Parity:
 
     @property
     def holds(self) -> bool:
-        """No list differs but at a near tie, and no value by more than `TOLERANCE`."""
+        """Tell whether lists differ only at near ties, and values by at most `TOLERANCE`."""
         return self.different == 0 and self.largest_error <= TOLERANCE
 
     def to_json(self) -> dict[str, Any]:
-        """The figures, the limits and whether they hold."""
+        """Return the figures, the limits and whether they hold."""
         return {**asdict(self), "holds": self.holds, "tie": TIE, "tolerance": TOLERANCE}
 
 
 @dataclass(frozen=True, slots=True)
 class _ComparedAnswer:
-    """One request: by how much the choice that came out otherwise was preferred (None: none did), and errors."""
+    """Hold one request's errors, and the margin of the choice that came out otherwise."""
 
     margin: float | None
     error: float
@@ -71,10 +71,10 @@ class _ComparedAnswer:
 
 
 class CpuAnswers:
-    """A bundle's graph on this CPU, with the margin of each of its choices."""
+    """Run a bundle's graph on this CPU, with the margin of each of its choices."""
 
     def __init__(self, folder: Path, *, length: int) -> None:
-        """Raises `ValueError` unless the graph makes one choice per position, `length` in all."""
+        """Load the graph. Raises `ValueError` unless it makes one choice per position, `length` in all."""
         model = onnx.load(str(folder / MODEL_FILE))
         constants = {t.name: t for t in model.graph.initializer}
         choices = [node for node in model.graph.node if _STEP.match(node.name)]
@@ -89,7 +89,7 @@ class CpuAnswers:
         self._planner = GraphPlanner(model)
 
     def __call__(self, request: Arrays) -> tuple[dict[str, NDArray[Any]], NDArray[np.float64]]:
-        """Outputs and margins [L] for a batch of one. A margin is infinite where there was no rival.
+        """Answer a batch of one with outputs and margins [L], infinite without a rival.
 
         It is how nearly the place was another item's, by any choice that could have made it so.
         """
@@ -108,7 +108,7 @@ class CpuAnswers:
 
 
 def _margin(scores: NDArray[Any], kept: int) -> float:
-    """By how much the last of these scores that is kept leads the first that is not; a beam may keep empty slots."""
+    """Measure the lead of the last kept score over the first that is not."""
     ranked = np.sort(np.asarray(scores, np.float64).ravel())[::-1]
     if len(ranked) <= kept or (kept > 1 and ranked[kept - 1] < EMPTY / 2):
         return np.inf
@@ -116,7 +116,7 @@ def _margin(scores: NDArray[Any], kept: int) -> float:
 
 
 def compare_answers(cpu: CpuAnswers, requests: Sequence[Arrays], answers: Mapping[str, NDArray[Any]]) -> Parity:
-    """`answers` holds a row per request. Raises `ValueError` if it does not."""
+    """Compare `answers`, a row per request. Raises `ValueError` for another number of rows."""
     if len(answers["order"]) != len(requests):
         raise ValueError(f"there are {len(requests)} requests and {len(answers['order'])} answers")
     outcomes = [
@@ -152,6 +152,6 @@ def _compare(
 
 
 def _error(found: NDArray[Any], expected: NDArray[Any]) -> float:
-    """Infinite where something is NaN: it must not pass for small."""
+    """Measure the largest relative error; infinite where something is NaN."""
     errors = np.abs(found.astype(np.float64) - expected) / np.maximum(1.0, np.abs(expected))
     return float(np.max(np.nan_to_num(errors, nan=np.inf), initial=0.0))

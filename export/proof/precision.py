@@ -1,11 +1,11 @@
-"""Reduced precision: the transformer blocks of a generation graph in float16, everything else as it was.
+"""Reduce the precision of a generation graph's transformer blocks to float16.
 
 What stays in float32 is what choices are made of: the features' projection, the final norm, the heads with their
 sums of probabilities, cosines, penalties, scores and everything that picks. A block's norms and softmax are half in
 and out, and ONNX Runtime's CUDA kernels sum them in float32. bfloat16 is not offered: its 8 bits of mantissa are
 fewer than lists differ by, and ONNX Runtime has no kernels for it on CPU, so no bundle could be proved here.
 
-Knows nothing about families: a block's nodes are known by the scope ``block<i>/`` that their builders give them.
+A block's nodes are known by the scope ``block<i>/`` that their builders give them.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _MOVES: Final = frozenset(("Add", "Concat", "GatherND", "Identity", "Reshape", "
 
 
 def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy with the blocks' nodes in float16, casts where they meet the rest, inputs and outputs unchanged."""
+    """Copy a model with its blocks in float16; inputs and outputs stay."""
     return _Halver(model).model
 
 
 class _Halver:
-    """`model` is complete after construction."""
+    """Convert a model; `model` is complete after construction."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
         self.model = onnx.ModelProto()
@@ -69,7 +69,7 @@ class _Halver:
         return node.op_type in _MOVES and bool(floats) and all(name in self._half for name in floats)
 
     def _as(self, name: str, *, half: bool) -> str:
-        """The value under `name` in the precision that is asked for; a cast is made once."""
+        """Return the value under `name` in the wanted precision; a cast is made once."""
         if name not in self._floats or (name in self._half) == half:
             return name
         key = f"{name}/{'half' if half else 'float'}"
@@ -85,7 +85,7 @@ class _Halver:
 
 
 def _float_values(model: onnx.ModelProto) -> set[str]:
-    """Names of all values and constants in float32."""
+    """Return the names of all values and constants in float32."""
     typed = onnx.ModelProto()
     typed.CopyFrom(model)
     # Type inference does not know ONNX Runtime's own nodes, and would end at the first; all of ours give floats.
@@ -98,7 +98,7 @@ def _float_values(model: onnx.ModelProto) -> set[str]:
 
 
 def _fitting(array: np.ndarray, name: str) -> np.ndarray:
-    """As float16. Raises `ValueError` naming a constant that does not fit into it."""
+    """Cast to float16. Raises `ValueError` naming a constant that does not fit into it."""
     with np.errstate(over="ignore"):
         half = array.astype(np.float16)
     if not np.isfinite(half).all():

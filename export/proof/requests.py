@@ -1,4 +1,4 @@
-"""Random and edge-case requests for a generation graph, in the encoded form in which it takes them.
+"""Draw random and edge-case requests for a generation graph, in its encoded form.
 
 They need no data: a graph must equal its reference on any input, so standard normals do. The edge cases are those where
 implementations part: ties, empty and short queues, fewer candidates than positions, λ = 0 and 1, window 0, missing
@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from export.families.family import ModelFamily
 from models.contract.features import PRIOR_SCORES, Arrays
 from models.contract.manifest import Limits
 from models.contract.spec import FeatureSpec
@@ -26,17 +27,22 @@ _WEIGHTS: Final = ((5.0, 1.0, 1.0), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0,
 
 @dataclass(frozen=True, slots=True)
 class RequestShape:
-    """How odd a request is: all slots filled, share of candidates with an embedding, every second slot a twin."""
+    """Shape a request: filled slots, share of candidates with embeddings, twins."""
 
     full: bool = False
     embedded: float = 0.9
     twins: bool = False
 
 
+def family_requests(family: ModelFamily, limits: Limits, count: int, seed: int) -> Iterator[Arrays]:
+    """Make `count` random and edge requests for a family's graph, each a batch of one."""
+    return random_requests(family.spec, limits, count, seed, any_slots=family.any_slots)
+
+
 def random_requests(
     spec: FeatureSpec, limits: Limits, count: int, seed: int, *, any_slots: bool = False
 ) -> Iterator[Arrays]:
-    """`count` batches of one, every combination of edge cases in turn, with preferences.
+    """Draw `count` batches of one, every combination of edge cases in turn, with preferences.
 
     With `any_slots` each has a number of slots of its own, up to that of the limits, in a single queue.
     """
@@ -56,14 +62,14 @@ def random_requests(
 
 
 def _sizes(limits: Limits) -> list[int]:
-    """Seven numbers of slots, so that each meets each of the other edge cases."""
+    """Return seven numbers of slots, so that each meets each of the other edge cases."""
     length = limits.list_length
     sizes = [1, 2, max(1, length - 1), length, length + 1, 3 * length, limits.slots]
     return [min(size, limits.slots) for size in sizes]
 
 
 def random_request(spec: FeatureSpec, limits: Limits, seed: int, shape: RequestShape | None = None) -> Arrays:
-    """A batch of one, without preferences. A twin copies the slot before it, so that scores tie exactly.
+    """Draw a batch of one, without preferences; a twin copies the slot before it.
 
     ``sort_slots`` int64 [1, L] is a plain sort's list of its filled slots, in random order.
     """
@@ -98,7 +104,7 @@ def random_request(spec: FeatureSpec, limits: Limits, seed: int, shape: RequestS
 
 
 def with_preferences(arrays: Arrays, weights: tuple[float, float, float], trade_off: float, window: int) -> Arrays:
-    """The request with α, β, γ, λ and the window."""
+    """Add α, β, γ, λ and the window to a request."""
     return {
         **arrays,
         "objective_weights": np.array([weights], np.float32),
@@ -108,12 +114,12 @@ def with_preferences(arrays: Arrays, weights: tuple[float, float, float], trade_
 
 
 def stack(requests: Sequence[Arrays]) -> Arrays:
-    """Requests as one batch; those with fewer slots than others are given empty ones."""
+    """Stack requests as one batch; those with fewer slots than others are given empty ones."""
     return {name: np.concatenate(_padded([r[name] for r in requests], name)) for name in requests[0]}
 
 
 def _padded(arrays: list[NDArray[np.generic]], name: str) -> list[NDArray[np.generic]]:
-    """Arrays of one input, those of slots and of slots' names filled up along their second axis to the longest."""
+    """Pad arrays of one input along the slots to the longest."""
     if not name.startswith("item_") and name not in ("priors", "price", "embeddings", "valid", "sort_slots"):
         return arrays
     longest, empty = max(array.shape[1] for array in arrays), -1 if name == "sort_slots" else 0
@@ -128,7 +134,7 @@ def _normal(rng: np.random.Generator, *shape: int) -> NDArray[np.float32]:
 
 
 def _ids(rng: np.random.Generator, rows: list[int], n: int) -> NDArray[np.int64]:
-    """Rows of the shared table [n, C], each column within its field's part of it.
+    """Draw rows of the shared table [n, C], each column within its field's part of it.
 
     Every other one is among a field's first few, so that equal values are common, and unknown ones.
     """

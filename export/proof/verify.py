@@ -1,4 +1,4 @@
-"""Proof that a generation graph gives the lists that the PyTorch reference of its family gives.
+"""Prove that a generation graph gives the lists of its family's PyTorch reference.
 
 Rule: two orders are the same up to the first position where they differ, and a difference there is excused only if the
 reference preferred its choice by less than `TIE`; such near ties are counted. Where orders agree, values must too, to
@@ -20,13 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from export.families import Family
+from export.families.family import ModelFamily
+from export.proof.requests import family_requests
 from models.contract.manifest import Limits
-from models.planners.references.sort_gen import Step
-from models.planners.references.sort_list import Answer
+from models.planners.references.sort_gen import PlanStep
+from models.planners.references.sort_list import ExpectedAnswer
 from models.planners.runtime import Feeds
 
-Planner = Callable[[Feeds], Mapping[str, NDArray[Any]]]
+GraphRunner = Callable[[Feeds], Mapping[str, NDArray[Any]]]
 """Answers a batch of one; a `GraphPlanner`, or a stand-in that knows what one said elsewhere."""
 
 TIE: Final = 1e-5
@@ -34,12 +35,12 @@ TOLERANCE: Final = 1e-4
 
 
 class ProofError(ValueError):
-    """The graph and the reference disagree; the message names request, position and quantity."""
+    """Report a disagreement of graph and reference; the message names request, position and quantity."""
 
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """Count what was compared. `near_ties` requests were compared only up to a near tie."""
+    """Count compared requests; `near_ties` of them were compared only up to a near tie."""
 
     requests: int
     near_ties: int
@@ -47,14 +48,14 @@ class Proof:
 
     @property
     def summary(self) -> str:
-        """One line for whoever exports: what has been proved, which is not that the lists are good."""
+        """Write one line on the proof, which does not say that the lists are good."""
         return (
             f"proved that the graph gives the reference's lists on {self.requests} requests, "
             f"{self.near_ties} near ties, largest error {self.largest_error:.1e}"
         )
 
     def to_json(self) -> dict[str, Any]:
-        """For the bundle's provenance."""
+        """Return the figures for the bundle's provenance."""
         return {
             "requests": self.requests,
             "near_ties": self.near_ties,
@@ -64,11 +65,11 @@ class Proof:
         }
 
 
-def prove(planner: Planner, family: Family, limits: Limits, *, requests: int = 1000, seed: int = 0) -> Proof:
+def prove(planner: GraphRunner, family: ModelFamily, limits: Limits, *, requests: int = 1000, seed: int = 0) -> Proof:
     """Compare graph and reference on random and edge requests. Raises `ProofError` at the first disagreement."""
     near_ties, largest = 0, 0.0
     reference = family.reference(limits)
-    examples = family.requests(limits, requests, seed)
+    examples = family_requests(family, limits, requests, seed)
     for i, request in enumerate(tqdm(examples, total=requests, desc="proof", unit="request", disable=None)):
         try:
             tied, error = compare(planner(request), reference(request), limits.list_length)
@@ -79,7 +80,7 @@ def prove(planner: Planner, family: Family, limits: Limits, *, requests: int = 1
     return Proof(requests, near_ties, largest)
 
 
-def compare(outputs: Mapping[str, NDArray[Any]], answer: Answer, length: int) -> tuple[bool, float]:
+def compare(outputs: Mapping[str, NDArray[Any]], answer: ExpectedAnswer, length: int) -> tuple[bool, float]:
     """Hold a graph's outputs (a batch of one) to the reference's answer.
 
     Returns whether there was a near tie, and the largest error seen. Raises `ProofError`.
@@ -102,8 +103,8 @@ def compare(outputs: Mapping[str, NDArray[Any]], answer: Answer, length: int) ->
     return tied, largest
 
 
-def _kept(outputs: Mapping[str, NDArray[Any]], answer: Answer) -> tuple[list[Step], bool]:
-    """The reference's steps of the list that the graph kept, and whether that took a near tie. Raises `ProofError`."""
+def _kept(outputs: Mapping[str, NDArray[Any]], answer: ExpectedAnswer) -> tuple[list[PlanStep], bool]:
+    """Return the reference's steps of the kept list, and tell if after a near tie."""
     kept_sort = "kept_sort" in outputs and bool(outputs["kept_sort"][0])
     if kept_sort == answer.kept_sort:
         return answer.steps, False
@@ -117,8 +118,8 @@ def _kept(outputs: Mapping[str, NDArray[Any]], answer: Answer) -> tuple[list[Ste
     return answer.listed if kept_sort else answer.plan, True
 
 
-def _among_ties(outputs: Mapping[str, NDArray[Any]], answer: Answer, tied: bool) -> tuple[list[Step], bool]:
-    """The steps to hold a beam's list to where something was cut by a hair, and whether that made it another list.
+def _among_ties(outputs: Mapping[str, NDArray[Any]], answer: ExpectedAnswer, tied: bool) -> tuple[list[PlanStep], bool]:
+    """Choose the steps for a beam's list after near ties, which may be another's.
 
     Another list is right if the reference finds it when leads below `TIE` are ignored.
     """
@@ -129,8 +130,8 @@ def _among_ties(outputs: Mapping[str, NDArray[Any]], answer: Answer, tied: bool)
     return (answer.plan, tied) if other is None else (other, True)
 
 
-def _errors(outputs: Mapping[str, NDArray[Any]], t: int, step: Step) -> float:
-    """The largest relative error at a position. Raises `ProofError` if it is past the tolerance."""
+def _errors(outputs: Mapping[str, NDArray[Any]], t: int, step: PlanStep) -> float:
+    """Measure the largest relative error at a position; past the tolerance raises `ProofError`."""
     pairs: dict[str, Any] = {"value": step.value, "penalty": step.penalty, "score": step.score}
     largest = 0.0
     for name, expected in pairs.items():
@@ -143,7 +144,7 @@ def _errors(outputs: Mapping[str, NDArray[Any]], t: int, step: Step) -> float:
     return largest
 
 
-def _check_runner_up(found: int, t: int, step: Step) -> None:
+def _check_runner_up(found: int, t: int, step: PlanStep) -> None:
     """Raise `ProofError` unless the runner-up is the reference's, or ties with it."""
     if found == step.runner_up:
         return

@@ -1,4 +1,4 @@
-"""Proof for reduced precision: how much list value its lists lose under the exact reference.
+"""Prove reduced precision by the list value that its lists lose under the exact reference.
 
 A graph in float16 need not give the reference's lists, only lists that are worth as much. Every list is valued by the
 family's model in float64, and what the worse ones lose is summed: better ones make up for nothing. Beside that, each
@@ -15,11 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from export.families import Family, ListWorth
-from export.proof.verify import TIE, Planner, ProofError
+from export.families.family import ListWorth, ModelFamily
+from export.proof.requests import family_requests
+from export.proof.verify import TIE, GraphRunner, ProofError
 from models.contract.features import Arrays
 from models.contract.manifest import LOOSEST_REPLAY, Limits
-from models.planners.references.sort_list import Answer
+from models.planners.references.sort_list import ExpectedAnswer
 
 TOLERANCE: Final = 5e-3
 """Largest error of a value, relative to max(1, |value|)."""
@@ -31,7 +32,7 @@ _SLACK: Final = 4.0
 
 @dataclass(frozen=True, slots=True)
 class ValueProof:
-    """`changed` of the `requests` got another list. Lost values are in percent: of all, and of the worst request."""
+    """Count changed lists and lost value: in percent of all, and of the worst request."""
 
     requests: int
     changed: int
@@ -43,7 +44,7 @@ class ValueProof:
 
     @property
     def summary(self) -> str:
-        """One line for whoever exports: what has been proved, which is not that the lists are good."""
+        """Write one line on the proof, which does not say that the lists are good."""
         return (
             f"proved that the graph's lists lose {self.lost_percent:.4f}% of their value (at most "
             f"{self.most_lost_percent:g}% may be lost) on {self.requests} requests, {self.changed} of which got "
@@ -52,7 +53,7 @@ class ValueProof:
 
     @property
     def golden(self) -> dict[str, float]:
-        """What a replay of golden requests may differ by: margins that excuse another choice, and errors."""
+        """Return the tolerances of a replay of golden requests."""
         return {
             "tie": min(LOOSEST_REPLAY, max(TIE, _SLACK * self.largest_score_error)),
             "tolerance": min(LOOSEST_REPLAY, max(_GOLDEN_TOLERANCE, _SLACK * self.largest_error)),
@@ -60,11 +61,11 @@ class ValueProof:
 
     @property
     def replayable(self) -> bool:
-        """Could a replay tell a wrong answer from a rounded one? Two scores that are off decide one margin."""
+        """Tell whether a replay could tell a wrong answer from a rounded one."""
         return 2 * self.largest_score_error <= LOOSEST_REPLAY and self.largest_error <= LOOSEST_REPLAY
 
     def to_json(self) -> dict[str, Any]:
-        """For the bundle's provenance."""
+        """Return the figures for the bundle's provenance."""
         return {
             "requests": self.requests,
             "changed": self.changed,
@@ -79,7 +80,7 @@ class ValueProof:
 
 @dataclass(frozen=True, slots=True)
 class _ValuedAnswer:
-    """One request: is the list another, what the two are worth, and errors of values and of scores."""
+    """Hold one request: whether the list changed, both lists' worth, and errors."""
 
     changed: bool
     wanted: float
@@ -93,7 +94,7 @@ class _ValuedAnswer:
 
 
 def prove_value(
-    planner: Planner, family: Family, limits: Limits, *, most_lost: float, requests: int = 1000, seed: int = 0
+    planner: GraphRunner, family: ModelFamily, limits: Limits, *, most_lost: float, requests: int = 1000, seed: int = 0
 ) -> ValueProof:
     """Value the graph's lists beside the reference's, on random and edge requests.
 
@@ -102,7 +103,7 @@ def prove_value(
     """
     reference, valuing = family.reference(limits), family.valuing()
     outcomes = []
-    examples = family.requests(limits, requests, seed)
+    examples = family_requests(family, limits, requests, seed)
     for i, request in enumerate(tqdm(examples, total=requests, desc="proof", unit="request", disable=None)):
         answer, outputs = reference(request), planner(request)
         try:
@@ -125,7 +126,10 @@ def prove_value(
 
 
 def check_list(outputs: Mapping[str, NDArray[Any]], request: Arrays, length: int) -> list[int]:
-    """The slots of a graph's list (a batch of one). Raises `ProofError` unless they are `length` filled ones, once."""
+    """Check a graph's list (a batch of one) and return its `length` slots.
+
+    Raises `ProofError` otherwise.
+    """
     order = outputs["order"][0].tolist()
     slots, rest = order[:length], order[length:]
     filled = set(np.flatnonzero(request["valid"][0]).tolist())
@@ -134,7 +138,9 @@ def check_list(outputs: Mapping[str, NDArray[Any]], request: Arrays, length: int
     return [int(slot) for slot in slots]
 
 
-def _outcome(outputs: Mapping[str, NDArray[Any]], answer: Answer, found: ListWorth, wanted: ListWorth) -> _ValuedAnswer:
+def _outcome(
+    outputs: Mapping[str, NDArray[Any]], answer: ExpectedAnswer, found: ListWorth, wanted: ListWorth
+) -> _ValuedAnswer:
     steps = answer.steps
     order = outputs["order"][0, : len(steps)].tolist()
     same = next((t for t, step in enumerate(steps) if order[t] != step.slot), len(steps))

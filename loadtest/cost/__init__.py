@@ -1,0 +1,1 @@
+"""Measure the cost of a request: the share of the service, and growth with sizes."""

@@ -1,4 +1,4 @@
-"""Measure the time that the service adds to the engine: one client, one connection, one request at a time.
+"""Measure the time that the service adds to the engine, one request at a time.
 
 Every response says how long inference took (``timings_ms.infer``); the rest of a request's time at the client is HTTP,
 decoding, queues and encoding. Beside it the same requests go through the same graph in a tight loop in this process, on
@@ -14,21 +14,21 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from loadtest.peers.pipeline import Pipeline
 from loadtest.peers.schemas import Request
 from loadtest.rig.client import KeepAliveClient
-from loadtest.rig.contender import PATH
 from loadtest.rig.cpus import on_cpus
 from loadtest.rig.latency import Latency
 from loadtest.rig.paired_ratio import PairedRatio
 from loadtest.rig.server import HOST, UNHURRIED
-from loadtest.rig.subject import Subject, add_subject_options, run_command, subject_from
+from loadtest.rig.subject import Outcome, Subject, command_parser, run_command, subject_from
 from loadtest.rig.verdict import markdown
 from models.contract.manifest import Manifest
+from models.contract.serving import RERANK_PATH
 
 TARGETS: Final[Mapping[tuple[int, str], float]] = {
     (100, "overhead_p50"): 1.0,
@@ -68,7 +68,7 @@ class Overhead:
 
 @dataclass(frozen=True, slots=True)
 class TimedBlock:
-    """Times in milliseconds of consecutive requests: at the client, inference as the response states it, and alone.
+    """Milliseconds of consecutive requests: at the client, and inference as stated by the response.
 
     `tight` is the engine alone, in a loop next to this block.
     """
@@ -79,7 +79,7 @@ class TimedBlock:
 
 
 def measure(client: KeepAliveClient, messages: Sequence[bytes], requests: int) -> TimedBlock:
-    """Send `messages` in turn. Raises `ValueError` for an answer that is not 200 or that no model made."""
+    """Send `messages` in turn. Raises `ValueError` for an answer without the model."""
     block = TimedBlock([], [])
     for i in range(requests):
         message = messages[i % len(messages)]
@@ -142,7 +142,7 @@ def missed(rows: Sequence[Overhead]) -> list[str]:
     return found
 
 
-def run(options: argparse.Namespace) -> tuple[str, dict[str, Any]]:
+def run(options: argparse.Namespace) -> Outcome:
     """Serve, measure every size in interleaved blocks, stop. Raises `ValueError` or `ServerError`."""
     subjects = {n: _subject(options, n) for n in options.candidates}
     subject = next(iter(subjects.values()))
@@ -152,7 +152,7 @@ def run(options: argparse.Namespace) -> tuple[str, dict[str, Any]]:
         on_cpus(subject.split.client),
         KeepAliveClient(HOST, server.port) as client,
     ):
-        messages = {n: [client.message(PATH, body) for body in of.bodies] for n, of in subjects.items()}
+        messages = {n: [client.message(RERANK_PATH, body) for body in of.bodies] for n, of in subjects.items()}
         loops = {n: _tight_loop(of) for n, of in subjects.items()}
         for n in subjects:
             measure(client, messages[n], options.requests)
@@ -172,7 +172,7 @@ def _subject(options: argparse.Namespace, candidates: int) -> Subject:
 
 
 def _tight_loop(subject: Subject) -> Callable[[int], list[float]]:
-    """Return a function that runs the bundle's graph on the requests in turn, so often, and gives each time in ms."""
+    """Return a function that runs the graph so often and gives each time in ms."""
     if Manifest.read(subject.bundle).any_slots:
         return lambda _: []
     pipeline = Pipeline(subject.bundle)
@@ -187,11 +187,8 @@ def _tight_loop(subject: Subject) -> Callable[[int], list[float]]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print table and verdict; the exit status is 0, 1 if a target is missed, or 2 without a run."""
-    parser = argparse.ArgumentParser(
-        prog="python -m loadtest.cost.overhead", description=__doc__, conflict_handler="resolve"
-    )
-    add_subject_options(parser)
+    """Print table and verdict; exit with 1 for a missed target, 2 without a run."""
+    parser = command_parser("loadtest.cost.overhead", __doc__)
     add = parser.add_argument
     add("--candidates", type=int, nargs="+", default=[100, 1000], help="sizes to measure (100 1000)")
     add("--blocks", type=int, default=15, help="blocks of each size (15)")

@@ -1,1 +1,1 @@
-"""Compare Listwright with the servers that a user would pick instead: one bundle, one request, one pre-processing."""
+"""Compare Listwright with other servers: one bundle, one request, one pre-processing."""

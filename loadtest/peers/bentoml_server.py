@@ -35,7 +35,7 @@ def _convert(request: dict[str, Any]) -> schemas.Request:
 
 @bentoml.service(**_SETTINGS)
 class Batching:
-    """Batch adaptively: BentoML collects requests while a batch runs, as long as its latency estimate allows."""
+    """Batch adaptively: collect requests while a batch runs, within a latency estimate."""
 
     def __init__(self) -> None:
         self._pipeline = Pipeline(Path(os.environ[BUNDLE_KEY]))

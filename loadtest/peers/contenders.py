@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Final
 
 from loadtest.peers import kserve
-from loadtest.rig.contender import PATH, Contender, Endpoint, free_port, listwright, serving
+from loadtest.rig.contender import Contender, Endpoint, free_port, listwright, serving
 from loadtest.rig.openloop.records import status_200
+from models.contract.serving import RERANK_PATH
 
 _ROOT: Final = Path(__file__).parents[2]
 # One thread for whatever brings its own pool, as ONNX Runtime has here too.
@@ -83,14 +84,14 @@ def our_own(bundle: Path, *, name: str = "listwright", options: Sequence[str] = 
 
 
 def contender(peer: str, bundle: Path, setting: Setting, *, name: str | None = None) -> Contender:
-    """Make a contender of a peer that serves `bundle`. Raises `ValueError` for a peer that is not known."""
+    """Make a contender of a peer. Raises `ValueError` for an unknown one."""
     if peer not in TUNED:
         raise ValueError(f"peer: {peer!r} is none of {', '.join(TUNED)}")
     name, bundle = name or peer, bundle.absolute()
     if peer == "bentoml":
         return _bentoml(name, bundle, setting)
     module = f"loadtest.peers.{peer.partition('-')[0]}_server"
-    path, ready, headers = PATH, "/health", None
+    path, ready, headers = RERANK_PATH, "/health", None
     if peer == "pytriton":
         path, ready, headers = kserve.PATH, kserve.READY, kserve.HEADERS
 
@@ -116,7 +117,7 @@ def _bentoml(name: str, bundle: Path, setting: Setting) -> Contender:
         serve = ["-m", "bentoml", "serve", service, "--host", "127.0.0.1", "--port", str(port)]
         environment = {**_environment(), **tuned}
         command = [str(python_of("bentoml")), *serve]
-        return serving(command, cpus=cpus, port=port, path=PATH, ready="/readyz", environment=environment)
+        return serving(command, cpus=cpus, port=port, path=RERANK_PATH, ready="/readyz", environment=environment)
 
     return Contender(name, start, status_200, _in_brackets if batching else bytes)
 

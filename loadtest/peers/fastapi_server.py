@@ -1,4 +1,4 @@
-"""Serve with plain FastAPI and ONNX Runtime as its users do: pydantic models in and out, uvicorn tuned.
+"""Serve with plain FastAPI and ONNX Runtime: pydantic in and out, uvicorn tuned.
 
 ``python -m loadtest.peers.fastapi_server --bundle FOLDER --port N [--endpoint KIND]``. Kinds: ``inline`` runs the
 model in the event loop, ``sync`` in FastAPI's thread pool, ``executor`` awaits a thread of its own; ``raw`` is inline
@@ -19,8 +19,7 @@ from fastapi import FastAPI, Request, Response
 from pydantic import BaseModel, Field
 
 from loadtest.peers import schemas
-from loadtest.peers.options import server_parser
-from loadtest.peers.pipeline import Pipeline
+from loadtest.peers.pipeline import Pipeline, server_parser
 from models.contract.serving import RERANK_PATH
 
 Scalar = str | int | float | bool | None

@@ -1,4 +1,4 @@
-"""Wrap one BYTES element in KServe v2 over HTTP with binary tensors, as Triton's clients send it."""
+"""Wrap one BYTES element in KServe v2 over HTTP with binary tensors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HEADERS: Final = {"Inference-Header-Content-Length": str(len(_HEAD.format(name=I
 
 
 def wrap(body: bytes) -> bytes:
-    """Make the body of a request: the JSON part, the length of the one element, the element."""
+    """Make the body of a request: JSON part, length of the element, element."""
     head = _HEAD.format(name=INPUT, output=OUTPUT, size=_LENGTH.size + len(body))
     return head.encode("ascii") + _LENGTH.pack(len(body)) + body
 

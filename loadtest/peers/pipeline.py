@@ -1,12 +1,13 @@
-"""Turn a decoded request into arrays, and arrays into the items of a response, for every peer alike.
+"""Turn a decoded request into arrays, and arrays into a response, for every peer.
 
 It follows the service step for step over the same contract (`models/contract`: slots, features, session options). It
-reads scores leniently, so that a peer does not lose time to the service's checks. Knows nothing about the servers.
-Letters: n candidates, N slots, L steps, B rows of a batch.
+reads scores leniently, so that a peer does not lose time to the service's checks.
+Axis letters: n candidates, N slots, L steps, B rows of a batch.
 """
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from loadtest.peers.schemas import AnyRequest
+from models.contract.arrays import Ints
 from models.contract.features import Arrays, Encoder, encode_preferences
 from models.contract.manifest import MODEL_FILE, SORT_SLOTS, Manifest
 from models.contract.partition import sorted_slots
@@ -29,12 +31,12 @@ Outputs = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
-    """Hold one request's graph arrays, without a batch axis, and the parts that its answer needs."""
+class PreparedRequest:
+    """Hold one request's graph arrays, without a batch axis, and its answer's parts."""
 
     request: AnyRequest
     row: Arrays
-    slots: NDArray[np.int64]
+    slots: Ints
     table: ScoreTable
     top_n: int
 
@@ -54,7 +56,10 @@ class Pipeline:
     """
 
     def __init__(self, folder: Path) -> None:
-        """Load a bundle. Raises `SpecError` for a broken manifest, `ValueError` for a graph of any slots."""
+        """Load a bundle.
+
+        Raises `SpecError` for a broken manifest, `ValueError` for a graph of any slots.
+        """
         self.manifest = Manifest.read(folder)
         if self.manifest.any_slots:
             raise ValueError(f"{folder}: the peers batch requests of equal size, and this graph takes any slots")
@@ -67,7 +72,7 @@ class Pipeline:
         self._inputs = [tensor.name for tensor in self._session.get_inputs()]
         self._outputs = [tensor.name for tensor in self._session.get_outputs()]
 
-    def prepare(self, request: AnyRequest) -> Prepared:
+    def prepare(self, request: AnyRequest) -> PreparedRequest:
         """Deal and encode one request. Raises `models.contract.features.FeatureError` naming the field."""
         manifest, candidates = self.manifest, request.candidates
         weights = self._weights(request)
@@ -86,16 +91,16 @@ class Pipeline:
         if SORT_SLOTS in self._inputs:
             row[SORT_SLOTS] = sort_slots(table, manifest.fallback, slots, manifest.limits.list_length)
         top_n = min(request.top_n or manifest.limits.list_length, len(candidates))
-        return Prepared(request, row, slots, table, top_n)
+        return PreparedRequest(request, row, slots, table, top_n)
 
-    def infer(self, batch: Sequence[Prepared]) -> Inferred:
+    def infer(self, batch: Sequence[PreparedRequest]) -> Inferred:
         """Run the model once for all rows of `batch`."""
         feeds = self.stack(batch)
         start = perf_counter()
         values = self._session.run(self._outputs, feeds)
         return Inferred(dict(zip(self._outputs, values, strict=True)), perf_counter() - start)
 
-    def stack(self, batch: Sequence[Prepared]) -> Arrays:
+    def stack(self, batch: Sequence[PreparedRequest]) -> Arrays:
         """Stack the graph's inputs [B, …]; embeddings are padded with zeros to the widest."""
         if len(batch) == 1:
             return {name: batch[0].row[name][None] for name in self._inputs}
@@ -104,7 +109,7 @@ class Pipeline:
             feeds["embeddings"] = _stack_padded([p.row["embeddings"] for p in batch])
         return feeds
 
-    def finish(self, prepared: Prepared, inferred: Inferred, i: int = 0) -> dict[str, Any]:
+    def finish(self, prepared: PreparedRequest, inferred: Inferred, i: int = 0) -> dict[str, Any]:
         """Make a response's JSON of row `i`; ``timings_ms.infer`` is the time of the batch's run."""
         order = inferred.outputs["order"][i]
         steps = order[: np.count_nonzero(order >= 0)][: prepared.top_n]
@@ -143,7 +148,7 @@ class Pipeline:
         given = (None, None, None) if asked is None else (asked.click, asked.conversion, asked.gmv)
         return [defaults[name] if weight is None else weight for name, weight in zip(OBJECTIVES, given, strict=True)]
 
-    def _rest(self, prepared: Prepared, picked: Sequence[int]) -> list[tuple[int, str]]:
+    def _rest(self, prepared: PreparedRequest, picked: Sequence[int]) -> list[tuple[int, str]]:
         """Order the candidates past the model's reach by the bundle's formula."""
         left, count = np.delete(np.arange(len(prepared.table)), picked), prepared.top_n - len(picked)
         scores = prepared.table.sort_scores(self.manifest.fallback)
@@ -161,3 +166,11 @@ def _stack_padded(rows: Sequence[NDArray[Any]]) -> NDArray[Any]:
     for target, row in zip(stacked, rows, strict=True):
         target[:, : row.shape[-1]] = row
     return stacked
+
+
+def server_parser(description: str | None) -> argparse.ArgumentParser:
+    """Make a parser with ``--bundle`` and ``--port``; a peer adds the options that tune it."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bundle", type=Path, required=True, help="bundle folder to serve")
+    parser.add_argument("--port", type=int, required=True, help="port on 127.0.0.1")
+    return parser

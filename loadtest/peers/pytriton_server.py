@@ -17,14 +17,13 @@ from pytriton.triton import Triton, TritonConfig
 
 from loadtest.peers import schemas
 from loadtest.peers.kserve import INPUT, MODEL, OUTPUT
-from loadtest.peers.options import server_parser
-from loadtest.peers.pipeline import Pipeline
+from loadtest.peers.pipeline import Pipeline, server_parser
 
 Arrays = dict[str, NDArray[Any]]
 
 
 def infer_with(pipeline: Pipeline) -> Callable[[Sequence[Any]], list[Arrays]]:
-    """Make the function that Triton calls with the requests of a batch; each holds bytes objects [1, 1]."""
+    """Make the function that answers a batch of requests, each bytes objects [1, 1]."""
     decode = msgspec.json.Decoder(schemas.Request).decode
     encode = msgspec.json.Encoder().encode
 

@@ -26,7 +26,7 @@ def goodputs(results: Results, contender: str) -> list[float]:
 
 
 def checks(results: Results) -> list[Check]:
-    """Judge the comparison's targets, as far as their figures were measured; none for peers among themselves."""
+    """Judge the targets whose figures were measured; none for peers among themselves."""
     if OURS not in results.contenders:
         return []
     peers = [name for name in results.contenders if name not in (OURS, CONTROL)]

@@ -1,4 +1,4 @@
-"""Define a request as the peers read it: protocols for the pipeline, and msgspec structs that satisfy them.
+"""Define a request as the peers read it: protocols, and msgspec structs that satisfy them.
 
 FastAPI's own models are in `fastapi_server.py`, since they are part of what is measured there. Nothing is checked
 beyond types: the peers do no more work than Listwright, and less checking is in their favour.
@@ -98,7 +98,7 @@ class Queue(Struct, gc=False):
 
 
 class Request(Struct, gc=False):
-    """Hold the candidates to re-rank. The decoder skips fields that are not here (model, timeout_ms, explain)."""
+    """Hold the candidates to re-rank; the decoder skips other fields, such as `explain`."""
 
     candidates: list[Candidate]
     request_id: str | None = None

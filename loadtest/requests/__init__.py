@@ -1,0 +1,1 @@
+"""Make requests for a bundle, and check the lists that answer them."""

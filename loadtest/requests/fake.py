@@ -1,4 +1,4 @@
-"""Make up plausible requests for a bundle: every field of its feature spec gets a value.
+"""Make up plausible requests for a bundle, with every field of its spec.
 
 Vocabulary values are drawn evenly, id-like fields from as many ids as there are buckets, and numbers normally around
 the spec's mean and deviation with the field's transform undone (so probabilities are logit-normal and prices
@@ -20,7 +20,7 @@ _UNSCALED_SCORE: Final = Number(name="ctr", mean=-3.0, std=1.0, transform="logit
 
 
 class FakeRequests:
-    """Draw request bodies (plain JSON types) for one spec. Not thread-safe: it holds a random state."""
+    """Draw request bodies (plain JSON types) for one spec. Not thread-safe."""
 
     def __init__(self, spec: FeatureSpec, *, seed: int, embedding_width: int = 0) -> None:
         self._spec = spec

@@ -39,7 +39,7 @@ def add_payload_options(parser: ArgumentParser) -> None:
 
 
 def payloads_from(options: Namespace) -> list[Payload]:
-    """Make the payloads that the options ask for. Raises `ValueError` naming the option that is wrong."""
+    """Make the payloads of the options. Raises `ValueError` naming a wrong one."""
     settings = PayloadOptions(
         count=options.payloads,
         sizes=parse_mix(options.mix) if options.mix else {options.candidates: 1.0},

@@ -1,4 +1,4 @@
-"""Make seeded request bodies, serialised once, so that a load test spends its core on sending and not on JSON.
+"""Make seeded request bodies, serialised once, so that sending costs no JSON.
 
 Requests come from a list file (real candidates) or from a bundle's feature spec (`loadtest.requests.fake`). Each
 payload knows what a valid answer to it must hold; `loadtest.requests.valid_list` checks that.
@@ -44,7 +44,7 @@ class Payload:
 
 @dataclass(frozen=True, kw_only=True)
 class PayloadOptions:
-    """`sizes` maps candidates of a request to its share; `extra` goes into every body (model, objectives, …)."""
+    """Options of payloads: `sizes` maps candidates to shares, `extra` goes into every body."""
 
     count: int = 64
     sizes: Mapping[int, float] = field(default_factory=lambda: {DEFAULT_CANDIDATES: 1.0})
@@ -74,7 +74,7 @@ def parse_mix(text: str) -> dict[int, float]:
 
 
 def make_payloads(source: RequestSource, options: PayloadOptions) -> list[Payload]:
-    """Make `options.count` payloads; every size of the mix comes at its share, to the nearest request."""
+    """Make `options.count` payloads, each size at its share to the nearest request."""
     sizes = enumerate(_sizes(options))
     return [payload(source(n), top_n=options.top_n, extra=options.extra, request_id=f"load-{i}") for i, n in sizes]
 
@@ -116,7 +116,7 @@ def from_bundle(folder: Path, *, seed: int, embedding_width: int = 0) -> Request
 
 
 def from_lists(path: Path, *, seed: int, embeddings: bool = False) -> RequestSource:
-    """Make requests with the users and candidates of a list file, in a seeded order, wrapping round.
+    """Make requests with users and candidates of a list file, in seeded order.
 
     A request of n candidates is one record's user and candidates, filled up with other records' candidates where it
     has fewer. Needs pyarrow. Raises `models.data.lists.ListFileError`, or `ValueError` if the file has too few items.

@@ -1,4 +1,4 @@
-"""Check that an answer is a valid list: ids of the request, none twice, ``min(top_n, candidates)`` of them.
+"""Check that an answer is a valid list: ``min(top_n, candidates)`` ids, none twice.
 
 `index` and `position` must agree with the request and the list too.
 """
@@ -24,7 +24,7 @@ _decode = msgspec.json.Decoder(_RankedList).decode
 
 
 def list_problem(payload: Payload, answer: bytes) -> str | None:
-    """Return the fault of an answer to a payload, or None; one short sentence, so that equal faults group together."""
+    """Return the fault of an answer in a few words that group, or None."""
     try:
         items = _decode(answer).items
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:

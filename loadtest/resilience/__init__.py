@@ -1,0 +1,1 @@
+"""Overload, reload and stop a service under load."""

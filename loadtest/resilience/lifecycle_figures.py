@@ -27,7 +27,7 @@ SLOWER: Final = 1.5
 
 @dataclass(frozen=True, slots=True)
 class TimedReload:
-    """One order to the admin port: the version asked for, and when it was sent and answered (CLOCK_MONOTONIC, ns)."""
+    """One order to the admin port: a version, sent and answered (CLOCK_MONOTONIC, ns)."""
 
     version: str
     sent_ns: int
@@ -41,7 +41,7 @@ class TimedReload:
 
 @dataclass(frozen=True, slots=True)
 class Reloads:
-    """The effect of reloads on requests. `p99_ms` is pooled over their periods and counts failures as infinite.
+    """The effect of reloads; `p99_ms` is pooled over periods, failures infinitely slow.
 
     `switched` counts the reloads after whose answer every list was the new version's until the next order, and some
     list was. `failed` and `faults` are the whole run's: by HTTP status or kind of fault, and what was no valid answer.
@@ -60,7 +60,7 @@ class Reloads:
 
 
 def reload_figures(window: Window, answers: Answers, reloads: Sequence[TimedReload], rate: float) -> Reloads:
-    """Take the figures of a run with bodies; requests before the first reload are the reference."""
+    """Take the figures of a run; requests before the first reload are the reference."""
     intended = window.records["intended"]
     before = intended < reloads[0].sent_ns
     during = np.zeros(len(window), np.bool_)
@@ -111,7 +111,7 @@ def judge_reloads(f: Reloads) -> list[Check]:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """One SIGTERM under load. `seconds` is how long the service took to end; `left` are processes of its tree after it.
+    """One SIGTERM under load, after which `left` processes of the service remain.
 
     `answered` counts whole answers, whatever their status, to requests that were due after the signal; `statuses` are
     those of the whole run. `lost` are accepted requests without an answer by kind, `refused` the connections refused.
@@ -128,7 +128,7 @@ class Stop:
 
 
 def stop_figures(window: Window, *, workers: int, status: int, sent_ns: int, ended_ns: int, left: int) -> Stop:
-    """Take the figures of a run with SIGTERM at `sent_ns`, after which the service had ended at `ended_ns`."""
+    """Take the figures of a run with SIGTERM at `sent_ns`, ended at `ended_ns`."""
     faults = window.faults()
     refused = faults.pop(Fault.CONNECT.name.lower(), 0)
     after = window.where(window.records["intended"] >= sent_ns)

@@ -9,17 +9,17 @@ there.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from loadtest.resilience.refusal_cost import RefusalCost
 from loadtest.rig.answers import Answers
 from loadtest.rig.latency import BUDGET_MS
-from loadtest.rig.openloop.records import Fault, full_list, status_200
+from loadtest.rig.openloop.records import Fault, status_200
 from loadtest.rig.openloop.window import Window
 from loadtest.rig.verdict import Check, counts
 
@@ -34,7 +34,7 @@ RECOVERY_SECONDS: Final = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """`factor` times the goodput (requests/s) for `seconds`, with `share` of it for `around` seconds on either side."""
+    """A run: `share` of the goodput, `factor` times it for `seconds`, then `share` again."""
 
     goodput: float
     factor: float = 3.0
@@ -65,8 +65,17 @@ class Parts:
 
 
 @dataclass(frozen=True, slots=True)
+class RefusalCost:
+    """CPU milliseconds of one refusal, over so many of them, at `rate` a second."""
+
+    cpu_ms: float
+    refusals: int
+    rate: float
+
+
+@dataclass(frozen=True, slots=True)
 class Recovery:
-    """p99 before; when the first piece ends that is back, in seconds after the load's end; p99 from two seconds on."""
+    """The p99 before, the seconds until a piece is back, and the later p99."""
 
     before_p99_ms: float
     back_seconds: float
@@ -75,11 +84,7 @@ class Recovery:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """The figures of one overload. Rates are per second; `late_ms` is the p99 of how late the client sent.
-
-    `difference_ms` is the CPU of one refusal as what is left when lists cost what they did before the overload; None
-    without refusals. Lists cost less in the larger batches of an overload, so it errs downwards.
-    """
+    """The figures of one overload; `late_ms` is the p99 of how late the client sent."""
 
     parts: Parts
     requests: int
@@ -93,7 +98,6 @@ class Figures:
     late_ms: float
     unsent: int
     refusal: RefusalCost
-    difference_ms: float | None
     recovery: Recovery
 
     @property
@@ -102,37 +106,27 @@ class Figures:
         return self.full / self.parts.seconds
 
 
-@dataclass(frozen=True, slots=True)
-class CpuTimes:
-    """CPU seconds of the service before the overload and during it."""
-
-    before: float
-    during: float
-
-
-def figures(window: Window, answers: Answers, parts: Parts, cpu: CpuTimes, refusal: RefusalCost) -> Figures:
-    """Take all figures of a run whose window holds all three parts; `answers` belong to all of it."""
-    before = window.between(0, parts.around)
-    during, rungs = _during(window, answers, parts)
-    lists = status_200(during.records)
-    refused = int(np.count_nonzero(during.records["status"] == 503))
+def figures(window: Window, answers: Answers, parts: Parts, refusal: RefusalCost) -> Figures:
+    """Take all figures of a run; its window and `answers` hold all three parts."""
+    due = (window.records["intended"] - window.start_ns) / 1e9
+    rungs = answers.rungs[(due >= parts.around) & (due < parts.stop)]
+    before, during = window.between(0, parts.around), window.between(parts.around, parts.stop)
     sent = during.records["error"] != Fault.UNSENT
     late = np.where(sent, during.records["sent"] - during.records["intended"], np.inf) / 1e6
-    times = during.times_ms()[lists]
+    times = during.times_ms()[status_200(during.records)]
     return Figures(
         parts=parts,
         requests=len(during),
         lists=len(times),
         full=during.full(),
-        refused=refused,
-        degraded=dict(zip(*(a.tolist() for a in np.unique(rungs[rungs != ""], return_counts=True)), strict=True)),
+        refused=int(np.count_nonzero(during.records["status"] == 503)),
+        degraded=dict(Counter(rung for rung in rungs.tolist() if rung)),
         faults=answers.faults,
         p50_ms=_quantile(times, 0.5),
         p99_ms=_quantile(times, 0.99),
         late_ms=_quantile(late, 0.99),
         unsent=int(np.count_nonzero(~sent)),
         refusal=refusal,
-        difference_ms=_difference(cpu, _lists(before), len(times), refused),
         recovery=recovery(before, window.between(parts.stop, parts.stop + parts.around), parts.stop),
     )
 
@@ -184,40 +178,6 @@ def judge(f: Figures) -> list[Check]:
             ratio <= RECOVERED,
         ),
     ]
-
-
-def series(window: Window) -> dict[str, list[Any]]:
-    """Count full, degraded, refused and failed per tenth of a second of intended starts, with the lists' p99."""
-    due = (window.records["intended"] - window.start_ns) / 1e9
-    places = np.floor(due / STEP + 1e-6).astype(int)
-    bins = round(window.seconds / STEP)
-    lists = status_200(window.records)
-    full = full_list(window.records)
-    refused = window.answered & (window.records["status"] == 503)
-    kinds = {"full": full, "degraded": lists & ~full, "refused": refused, "failed": ~(lists | refused)}
-    found: dict[str, list[Any]] = {"second": [round(k * STEP, 3) for k in range(bins)]}
-    found |= {kind: np.bincount(places[mask], minlength=bins)[:bins].tolist() for kind, mask in kinds.items()}
-    times = window.times_ms()
-    pieces = [times[lists & (places == k)] for k in range(bins)]
-    found["p99_ms"] = [round(_quantile(piece, 0.99), 3) if len(piece) else None for piece in pieces]
-    return found
-
-
-def _during(window: Window, answers: Answers, parts: Parts) -> tuple[Window, NDArray[np.str_]]:
-    """Return the overload's requests, and the rungs of their lists."""
-    due = (window.records["intended"] - window.start_ns) / 1e9
-    chosen = (due >= parts.around) & (due < parts.stop)
-    return window.between(parts.around, parts.stop), answers.rungs[chosen]
-
-
-def _lists(window: Window) -> int:
-    return int(np.count_nonzero(status_200(window.records)))
-
-
-def _difference(cpu: CpuTimes, lists_before: int, lists: int, refused: int) -> float | None:
-    if not refused or not lists_before:
-        return None
-    return (cpu.during - lists * cpu.before / lists_before) / refused * 1e3
 
 
 def _quantile(values: NDArray[np.float64], q: float) -> float:

@@ -1,0 +1,1 @@
+"""Start servers, load them, and judge their answers."""

@@ -1,4 +1,4 @@
-"""Read the bodies of a window's answers, and count those that the service may not give.
+"""Read a window's answers, and count those that the service may not give.
 
 It may give a valid list, whole or degraded for a known reason, or refuse: 503 as a problem document with Retry-After.
 Anything else is a fault and is counted in words.
@@ -46,7 +46,7 @@ _problem: Final = msgspec.json.Decoder(_Problem).decode
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """Row by row as in the window: the version that made a list, and ``reason/level`` of a degraded one, else ``""``.
+    """Versions and rungs (``reason/level``) of the lists, row by row as in the window.
 
     `faults` counts what no answer may be, in words.
     """
@@ -55,13 +55,9 @@ class Answers:
     rungs: NDArray[np.str_]
     faults: Mapping[str, int]
 
-    def degraded(self) -> dict[str, int]:
-        """Count the degraded lists by ``reason/level``."""
-        return dict(Counter(rung for rung in self.rungs.tolist() if rung))
-
 
 def read_answers(window: Window, payloads: Sequence[Payload]) -> Answers:
-    """Read every body of a window whose requests are `payloads` in turn and whose bodies were kept."""
+    """Read every body of a window with bodies, whose requests are `payloads` in turn."""
     versions, rungs, faults = [], [], Counter[str]()
     for row, record in enumerate(window.records):
         version = rung = ""

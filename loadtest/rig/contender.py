@@ -8,7 +8,7 @@ for its readiness URL and stops its whole tree::
         def start(cpus: Sequence[int]) -> AbstractContextManager[Endpoint]:
             port = free_port()
             command = [sys.executable, "-m", "loadtest.peers.fastapi_server", f"--bundle={bundle}", f"--port={port}"]
-            return serving(command, cpus=cpus, port=port, path=PATH, ready="/health")
+            return serving(command, cpus=cpus, port=port, path=RERANK_PATH, ready="/health")
         return Contender("fastapi", start, is_full=status_200)
 
 All contenders get the same requests; `body` may wrap one where a server insists on an envelope of its own.
@@ -38,14 +38,14 @@ from loadtest.rig.client import post_message
 from loadtest.rig.cpus import on_cpus
 from loadtest.rig.openloop.records import Records, full_list
 from loadtest.rig.server import HOST, START_TIMEOUT, ServerError, last_words, running_server, stop
+from models.contract.serving import RERANK_PATH
 
-PATH: Final = "/v1/rerank"
 _MIB: Final = 2.0**20
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Resident memory of a tree of processes in MiB; `pss_mb` counts a page that k processes share as a k-th each."""
+    """Resident memory of a tree of processes in MiB; `pss_mb` divides shared pages."""
 
     rss_mb: float
     pss_mb: float
@@ -54,7 +54,7 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A ready server: where requests go (`path` of `host`:`port`), and the root `pid` of its processes."""
+    """A ready server at `path` of `host`:`port`; `pid` is the root of its processes."""
 
     host: str
     port: int
@@ -72,7 +72,7 @@ class Endpoint:
         return _tree(self.pid)
 
     def cpu_seconds(self) -> float:
-        """Return user and system time of the tree, ended children included, to a clock tick each."""
+        """Return user and system time of the tree, ended children included."""
         total = 0.0
         for process in self.processes():
             with contextlib.suppress(psutil.Error):
@@ -119,13 +119,13 @@ def listwright(
     @contextlib.contextmanager
     def start(cpus: Sequence[int]) -> Iterator[Endpoint]:
         with running_server(bundles, options=options, cpus=cpus, environment=environment) as server:
-            yield Endpoint(HOST, server.port, PATH, server.pid)
+            yield Endpoint(HOST, server.port, RERANK_PATH, server.pid)
 
     return Contender(name, start)
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 on which nobody listens now, for servers that cannot choose one themselves."""
+    """Return a free port of 127.0.0.1, for servers that cannot choose one."""
     with socket.create_server((HOST, 0)) as listener:
         return int(listener.getsockname()[1])
 
@@ -141,7 +141,7 @@ def serving(
     environment: Mapping[str, str] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Iterator[Endpoint]:
-    """Run a command as a server, ready once a GET of `ready` gives 200. Raises `ServerError` with its last output.
+    """Run a command as a server until `ready` answers 200. Raises `ServerError`.
 
     `environment` is added to this process's. On the way out the whole tree is stopped.
     """

@@ -1,4 +1,4 @@
-"""Keep a server and the client that measures it on different CPUs. Needs Linux where CPUs are named."""
+"""Keep a server and its client on different CPUs."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class Split:
 
     @property
     def shared(self) -> bool:
-        """Say whether the client competes with the server, because there were not enough CPUs for both."""
+        """Say whether the client competes with the server for its CPUs."""
         return bool(set(self.server) & set(self.client))
 
     @classmethod
     def of(cls, available: Collection[int], server_cpus: int) -> Split:
-        """Give the server the first `server_cpus`. Raises `ValueError` for fewer than one or more than there are."""
+        """Give the server the first `server_cpus`. Raises `ValueError` for too few or many."""
         cpus = tuple(sorted(available))
         if not 1 <= server_cpus <= len(cpus):
             raise ValueError(f"--cpus: must be 1 to {len(cpus)}, the CPUs of this process, not {server_cpus}")
@@ -31,7 +31,7 @@ class Split:
 
 @contextmanager
 def on_cpus(cpus: Collection[int]) -> Iterator[None]:
-    """Run this thread, and the processes that it starts, on `cpus` only; anywhere if none are named.
+    """Run this thread and the processes that it starts on `cpus`, if any.
 
     A process inherits the CPUs of the thread that starts it, so no thread of it ever runs elsewhere.
     """

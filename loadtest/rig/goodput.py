@@ -1,4 +1,4 @@
-"""Search the goodput of a server: the highest constant rate of arrivals at which it keeps the budget.
+"""Search the goodput: the highest constant rate of arrivals within the budget.
 
 A rate is kept if, of all requests that were due in a window, 99% got a list of full quality within the budget, counted
 from their intended start, and none ended in an error. So a refusal, a degraded list and a late one weigh the same, for
@@ -29,7 +29,7 @@ _QUANTILE: Final = 0.99
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One window at one `rate` (requests/s). `p50_ms` and `p99_ms` count whatever is not a full list as infinite.
+    """One window at one `rate` (requests/s); times of answers without a full list are infinite.
 
     `full_rate` is full lists within the budget per second; `errors` are requests without a whole answer or with a
     status of 500 or more that is no refusal (503); `refused` has those, `degraded` the lists that no model made.
@@ -60,7 +60,7 @@ class Rules:
     repeats: int = 3
 
     def disturbed(self, window: Window) -> bool:
-        """Say whether something else took the CPUs of client and server; response times play no part."""
+        """Say whether something else took the CPUs; response times play no part."""
         return window.hiccups.p99_ms > self.hiccup_p99_ms or any(s > self.steal for s in window.steal.values())
 
     def judge(self, window: Window, rate: float, is_full: IsFull = full_list) -> Trial:
@@ -90,7 +90,7 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Goodput:
-    """The highest rate that was kept, 0 if none was, and every window on the way to it."""
+    """The highest rate that was kept (0 for none), and all windows."""
 
     rate: float
     trials: tuple[Trial, ...]
@@ -125,7 +125,7 @@ def find_goodput(offer: Callable[[float], Trial], search: Search, rules: Rules |
 
 
 def _bracket(ask: Callable[[float], bool], search: Search) -> tuple[float, float]:
-    """Return a rate that is kept and one that is not; 0 for one that was not found between lowest and highest."""
+    """Return a rate that is kept and one that is not; 0 for none."""
     kept = lost = 0.0
     rate = search.guess
     while True:

@@ -14,7 +14,7 @@ BUDGET_MS: Final = 19.0
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Percentiles in milliseconds. A percentile is the nearest rank, so it is a time that some request really took."""
+    """Percentiles in milliseconds, each the nearest rank: a time that some request took."""
 
     requests: int
     p50: float

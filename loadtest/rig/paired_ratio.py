@@ -1,4 +1,4 @@
-"""Compare two things that were measured in turn, block by block, on a machine whose speed drifts."""
+"""Compare two things measured in turn on a machine whose speed drifts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class PairedRatio:
 
     @classmethod
     def of(cls, a: Sequence[float], b: Sequence[float], *, seed: int = 0) -> PairedRatio:
-        """Take the ratios of b to a. Raises `ValueError` for no pairs, unequal lengths or an `a` not above 0."""
+        """Take the ratios of b to a. Raises `ValueError` for unequal lengths or zeros."""
         if len(a) != len(b) or not a or min(a) <= 0:
             raise ValueError(f"pairs need as many of both, and a first that is positive: {len(a)} and {len(b)}")
         ratios = np.array(b) / np.array(a)

@@ -1,4 +1,4 @@
-"""Start `listwright serve` as a process on a free port of 127.0.0.1, and stop it cleanly.
+"""Start `listwright serve` on a free port of 127.0.0.1, and stop it cleanly.
 
 Everything goes through the command line, the JSON line that the service prints once it listens, its readiness probe
 and SIGTERM. Needs the standard library only, since the demo has nothing else.
@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 
 class ServerError(RuntimeError):
-    """Report a service that did not start or become ready; the message ends with its last output."""
+    """Report a service that did not become ready, with its last output."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ def running_server(
     cpus: Sequence[int] = (),
     environment: Mapping[str, str] | None = None,
 ) -> Iterator[Server]:
-    """Serve the bundles under a folder while the context lasts; stopped on the way out, whatever happens inside.
+    """Serve the bundles under a folder while the context lasts; always stopped after it.
 
     `options` are further ones of ``listwright serve`` and `log` receives its standard error. It runs on `cpus` only, if
     any are named, with `environment` added to this process's, in a session of its own. Raises `ServerError`.
@@ -91,7 +91,7 @@ def running_server(
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
-    """Send SIGTERM to the leader of a process group, and kill the rest of the group once it ends or time is up."""
+    """Send SIGTERM to the leader of a process group, then kill the rest."""
     process.terminate()
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(STOP_TIMEOUT)
@@ -113,7 +113,7 @@ def _poll(process: subprocess.Popen[bytes], err: Path, probe: Callable[[], T | N
 
 
 def _announcement(out: Path) -> dict[str, Any] | None:
-    """Return the first complete line of standard output that is a JSON object with a port."""
+    """Return the first complete line of output that is JSON with a port."""
     for line in out.read_bytes().splitlines(keepends=True):
         if line.endswith(b"\n") and line.startswith(b"{"):
             table = json.loads(line)
@@ -134,5 +134,5 @@ def _is_ready(server: Server) -> bool:
 
 
 def last_words(err: Path) -> str:
-    """Return the last lines of a log file, each after a line break, for messages of errors."""
+    """Return the last lines of a log file, each after a line break."""
     return "".join("\n" + line for line in err.read_text("utf-8", "replace").splitlines()[-15:])

@@ -1,4 +1,4 @@
-"""Serve a folder of bundles on CPUs of its own, make requests to it, and search its goodput.
+"""Serve bundles on CPUs of their own, make requests, and search the goodput.
 
 Commands that put one service under load share this, their options and their errors. They run the client, and
 themselves, on the other CPUs.
@@ -12,24 +12,33 @@ import math
 import os
 import resource
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from loadtest.requests.payloads import Payload, PayloadOptions, from_bundle, make_payloads, only_bundle
-from loadtest.rig.contender import PATH, Endpoint, listwright
-from loadtest.rig.cpus import Split
+from loadtest.rig.contender import Endpoint, listwright
+from loadtest.rig.cpus import Split, on_cpus
 from loadtest.rig.goodput import Goodput, Rules, Search, find_goodput
 from loadtest.rig.openloop.build import ClientUnavailable
 from loadtest.rig.openloop.client import DEFAULT_CONNECTIONS, ClientError, Load, closed_loop
 from loadtest.rig.openloop.window import Window
 from loadtest.rig.server import HOST, Server, ServerError, running_server
 from loadtest.rig.turns import arena
+from loadtest.rig.verdict import finite
+from models.contract.manifest import EMBEDDED_BUNDLES
+from models.contract.serving import RERANK_PATH
 from models.files import write_json
 
 FAILURES: Final = (ValueError, OSError, ServerError, ClientError, ClientUnavailable)
 """Errors that leave a command without figures: it prints them and ends with exit status 2."""
+
+Outcome = tuple[str, dict[str, Any]]
+"""Figures as text for people and as plain JSON types."""
+
+Measure = Callable[[argparse.Namespace], Outcome]
+MeasureAtGoodput = Callable[[argparse.Namespace, "Subject", float], Outcome]
 
 _CONNECTED_SECONDS: Final = 0.5
 _LEAST_GUESS, _MOST_GUESS = 20.0, 10_000.0
@@ -37,7 +46,7 @@ _LEAST_GUESS, _MOST_GUESS = 20.0, 10_000.0
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A folder of bundles to serve with `options` of ``listwright serve``, and requests to the one at `bundle`."""
+    """Bundles to serve with `options` of ``listwright serve``, and requests to one `bundle`."""
 
     bundles: Path
     bundle: Path
@@ -60,11 +69,16 @@ class Subject:
         """Serve while the context lasts; `options` come after its own. Raises `ServerError`."""
         served = (*self.options, *options)
         with running_server(bundles or self.bundles, options=served, cpus=self.split.server) as server:
-            yield server, Endpoint(HOST, server.port, PATH, server.pid)
+            yield server, Endpoint(HOST, server.port, RERANK_PATH, server.pid)
 
     def messages(self, endpoint: Endpoint) -> list[bytes]:
         """Return the requests as they go over the wire."""
         return [endpoint.message(body) for body in self.bodies]
+
+    def load(self, rate: float, seconds: float, *, keep_bodies: bool = False) -> Load:
+        """Return an open load with connections enough for `rate`."""
+        connections, cpu = connections_for(rate), self.client_cpu
+        return Load(rate=rate, seconds=seconds, connections=connections, cpu=cpu, keep_bodies=keep_bodies)
 
     def closed(self, endpoint: Endpoint, seconds: float, *, concurrency: int = 8, warm_up: float = 0.0) -> Window:
         """Measure a closed loop. Without a use of the window it warms the service up."""
@@ -73,35 +87,41 @@ class Subject:
 
 
 def connections_for(rate: float) -> int:
-    """Return the connections with which `rate` can be offered even while nothing is answered for half a second."""
+    """Return connections enough to offer `rate` through half a second without answers."""
     return max(DEFAULT_CONNECTIONS, math.ceil(rate * _CONNECTED_SECONDS))
 
 
-def allow_connections() -> None:
-    """Let this process and all that it starts open as many files as it may; many systems begin with 1,024."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
 def search_goodput(subject: Subject, seconds: float, rules: Rules, *, searches: int = 1) -> list[Goodput]:
-    """Search the goodput of the subject a few times, in windows of `seconds`. Raises `ServerError` if it has none."""
+    """Search the goodput a few times, in windows of `seconds`. Raises `ServerError` for none."""
     contender = listwright(subject.bundles, options=subject.options)
     with arena([contender], subject.bodies, subject.split) as (place,), place.awake():
         guess = place.closed(4, seconds, 0.5).full() / seconds
         search = Search(guess=min(max(guess, _LEAST_GUESS), _MOST_GUESS))
+        warm_up = min(1.0, seconds)
         found = [
-            find_goodput(lambda rate: place.trial(rate, seconds, 1.0, rules), search, rules) for _ in range(searches)
+            find_goodput(lambda rate: place.trial(rate, seconds, warm_up, rules), search, rules)
+            for _ in range(searches)
         ]
     if not all(goodput.rate for goodput in found):
         raise ServerError(f"the service keeps not even {search.lowest:g} requests/s within {rules.budget_ms:g} ms")
     return found
 
 
-def run_command(
-    parser: argparse.ArgumentParser,
-    argv: Sequence[str] | None,
-    measure: Callable[[argparse.Namespace], tuple[str, Mapping[str, Any]]],
-) -> int:
+def command_parser(module: str, description: str | None) -> argparse.ArgumentParser:
+    """Make a parser with a subject's options; one that is added again replaces it."""
+    parser = argparse.ArgumentParser(f"python -m {module}", description=description, conflict_handler="resolve")
+    add = parser.add_argument
+    add("--bundles", type=Path, default=EMBEDDED_BUNDLES, help="folder of bundles (the embedded one)")
+    add("--bundle", type=Path, help="bundle that requests are made for, if there are several")
+    add("--candidates", type=int, default=100, help="candidates of a request (100)")
+    add("--serve-options", default="", metavar="OPTIONS", help="further options of listwright serve, in one word")
+    add("--cpus", type=int, default=1, help="CPUs of the service; the client has the others (1)")
+    add("--seed", type=int, default=0, help="seed of the requests (0)")
+    add("--json", type=Path, metavar="FILE", help="write the figures here too")
+    return parser
+
+
+def run_command(parser: argparse.ArgumentParser, argv: Sequence[str] | None, measure: Measure) -> int:
     """Parse options, measure, print the text, and write the figures to ``--json``.
 
     The exit status is 0, 1 if the figures name targets that were ``missed``, or 2 with a reason instead of figures.
@@ -113,36 +133,26 @@ def run_command(
         parser.exit(2, f"{parser.prog.split()[-1]}: {error}\n")
     print(text)
     if options.json:
-        write_json(options.json, figures)
+        write_json(options.json, finite(figures))
     return 1 if figures.get("missed") else 0
 
 
-def add_subject_options(parser: argparse.ArgumentParser) -> None:
-    """Add options for the service and its requests."""
-    add = parser.add_argument
-    add("--bundles", type=Path, default=Path("bundles"), help="folder of bundles to serve (bundles)")
-    add("--bundle", type=Path, help="bundle that requests are made for, if there are several")
-    add("--candidates", type=int, default=100, help="candidates of a request (100)")
-    add("--serve-options", default="", metavar="OPTIONS", help="further options of listwright serve, in one word")
-    add("--cpus", type=int, default=1, help="CPUs of the service; the client has the others (1)")
-    add("--seed", type=int, default=0, help="seed of the requests (0)")
-    add("--json", type=Path, metavar="FILE", help="write the figures here too")
+def run_at_goodput(parser: argparse.ArgumentParser, argv: Sequence[str] | None, measure: MeasureAtGoodput) -> int:
+    """Run a command, with the subject of its options and the goodput that they name."""
+    parser.add_argument("--rate", type=float, help="the goodput in requests/s, where it is known; else it is searched")
+    parser.add_argument("--search-seconds", type=float, default=5.0, help="length of a window of that search (5)")
 
+    def measure_at_goodput(options: argparse.Namespace) -> Outcome:
+        if options.rate is not None and not options.rate > 0:
+            raise ValueError(f"--rate: must be positive, not {options.rate:g}")
+        # Many systems begin with 1,024 open files.
+        resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+        subject = subject_from(options)
+        with on_cpus(subject.split.client):
+            rate = options.rate or search_goodput(subject, options.search_seconds, Rules())[0].rate
+            return measure(options, subject, rate)
 
-def add_goodput_options(parser: argparse.ArgumentParser) -> None:
-    """Add options for commands that need to know the goodput first."""
-    add = parser.add_argument
-    add("--rate", type=float, help="the goodput in requests/s, where it is known; else it is searched first")
-    add("--search-seconds", type=float, default=5.0, help="length of a window of that search (5)")
-
-
-def goodput_from(options: argparse.Namespace, subject: Subject) -> float:
-    """Return the goodput that the options name, or search it. Raises `ValueError` naming a wrong option."""
-    if options.rate is None:
-        return search_goodput(subject, options.search_seconds, Rules())[0].rate
-    if not options.rate > 0:
-        raise ValueError(f"--rate: must be positive, not {options.rate:g}")
-    return float(options.rate)
+    return run_command(parser, argv, measure_at_goodput)
 
 
 def subject_from(options: argparse.Namespace, **extra: object) -> Subject:

@@ -1,4 +1,4 @@
-"""Run servers in turn on the same CPUs: one is measured while the others are suspended.
+"""Run servers in turn on the same CPUs: all but one are suspended.
 
 An idle server may poll, and a waiting one may hold a queue, so those that are not measured get SIGSTOP. Before each
 window the server must have stopped using its CPU, so that no window inherits a backlog.
@@ -77,7 +77,7 @@ class Place:
         return closed_loop(self.endpoint.port, self.messages, load, warm_up=warm_up)
 
     def open(self, rate: float, seconds: float, warm_up: float) -> Window:
-        """Measure a window of the open loop, once the backlog of the last one has gone."""
+        """Measure a window of the open loop, once the last backlog has gone."""
         self.settle()
         load = Load(rate=rate, seconds=seconds, cpu=self.client_cpu)
         return open_loop(self.endpoint.port, self.messages, load, warm_up=warm_up)

@@ -12,12 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from loadtest.rig.server import ServerError, running_server
+from models.contract.manifest import EMBEDDED_BUNDLES
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve, run, stop."""
     parser = argparse.ArgumentParser(prog="python -m loadtest.rig.with_server", description=__doc__)
-    parser.add_argument("--bundles", type=Path, default=Path("bundles"), help="folder of bundles to serve (bundles)")
+    parser.add_argument("--bundles", type=Path, default=EMBEDDED_BUNDLES, help="folder of bundles (the embedded one)")
     parser.add_argument("--log", type=Path, help="file for the service's standard error")
     parser.add_argument("command", nargs="+", metavar="COMMAND", help="command to run, after --")
     options = parser.parse_args(argv)

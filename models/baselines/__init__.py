@@ -1,1 +1,1 @@
-"""Methods that DeGRe is measured against, one file each. Every file names its paper and what it leaves out."""
+"""Implement the methods that DeGRe is measured against, each with its paper and simplifications."""

@@ -1,4 +1,4 @@
-"""DeepFM (Guo et al., IJCAI 2017, arXiv 1703.04247): the point-wise evaluator. It sees one item, never its list.
+"""Evaluate items point-wise by DeepFM (Guo et al., IJCAI 2017, arXiv 1703.04247).
 
 Followed: eq. 1, ŷ = σ(y_FM + y_DNN); eq. 2, y_FM = ⟨w, x⟩ + Σ_{i<j} ⟨V_i, V_j⟩ x_i x_j; the deep part, a network on
 the flattened embeddings V that both parts share. A list's value is the sum of its items' probabilities, so it does not
@@ -24,7 +24,7 @@ from models.nets.value import COUNTED, ValueConfig
 
 
 class DeepFM(nn.Module):
-    """One DeepFM per counted objective. `config.layers` and `dim` are the deep part's depth and width."""
+    """Predict each counted objective by one DeepFM; `config.layers` and `dim` size the deep part."""
 
     def __init__(self, spec: FeatureSpec, config: ValueConfig) -> None:
         super().__init__()
@@ -33,15 +33,15 @@ class DeepFM(nn.Module):
         self.networks = nn.ModuleDict({name: _Network(spec, config) for name in COUNTED})
 
     def forward(self, batch: Batch) -> Tensor:
-        """Logits [B, N, 2] of a click and of a conversion of every item by itself."""
+        """Compute logits [B, N, 2] of a click and of a conversion of every item by itself."""
         return torch.stack([network(batch) for network in self.networks.values()], dim=-1)
 
     def outcomes(self, batch: Batch, lists: Tensor) -> Tensor:
-        """Cumulative expected clicks, conversions and GMV [R, K, T, 3] of `lists` [R, K, T]."""
+        """Accumulate expected clicks, conversions and GMV [R, K, T, 3] along `lists` [R, K, T]."""
         return pointwise_outcomes(self, batch, lists)
 
     def start_at(self, rates: Tensor) -> None:
-        """Start at how often an exposed item brings a click and a conversion, [2]."""
+        """Start at the rates of a click and of a conversion of an exposed item, [2]."""
         for network, rate in zip(self.networks.values(), rates, strict=True):
             assert isinstance(network, _Network)
             network.out.bias.data.copy_(torch.logit(rate))
@@ -61,7 +61,7 @@ class _Network(nn.Module):
                 nn.init.zeros_(table.weight)
 
     def forward(self, batch: Batch) -> Tensor:
-        """Logits [B, N]."""
+        """Compute logits [B, N]."""
         x = _fields(self.embeddings, batch)
         deep = self.out(self.hidden(x.flatten(2)))[..., 0]
         first: Tensor = _fields(self.first_order, batch).sum(dim=(2, 3))
@@ -70,13 +70,13 @@ class _Network(nn.Module):
 
 
 def pair_products(x: Tensor) -> Tensor:
-    """Σ_{i<j} ⟨x_i, x_j⟩ over fields, [...] from [..., F, E]: half of the square of the sum less the squares."""
+    """Sum ⟨x_i, x_j⟩ over pairs of fields, [...] from [..., F, E]."""
     squares: Tensor = x.sum(dim=-2).square().sum(dim=-1) - x.square().sum(dim=(-2, -1))
     return squares / 2
 
 
 def _fields(embeddings: FieldEmbeddings, batch: Batch) -> Tensor:
-    """The request's fields beside each item's, [B, N, F, E]."""
+    """Put the request's fields beside each item's, [B, N, F, E]."""
     items = embeddings.items(batch)
     request = embeddings.request(batch)[:, None].expand(-1, items.shape[1], -1, -1)
     return torch.cat([request, items], dim=2)

@@ -1,7 +1,6 @@
-"""Training, storing and loading the evaluator baselines, all alike, and what every evaluator offers.
+"""Train, store and load the evaluator baselines, and state the interface of every evaluator.
 
-A folder of a finished run holds ``evaluator.pt`` beside the training loop's ``last.pt`` and ``log.jsonl``. It knows
-nothing about how evaluators are compared (`evaluation/degre/value_accuracy.py`).
+A folder of a finished run holds ``evaluator.pt`` beside the training loop's ``last.pt`` and ``log.jsonl``.
 """
 
 from __future__ import annotations
@@ -40,10 +39,10 @@ EVALUATOR_BASELINES: Final[Mapping[str, Callable[[FeatureSpec, ValueConfig], Eva
 
 
 class EvaluatorLike(Protocol):
-    """What says what lists are worth."""
+    """Estimate the outcomes of lists."""
 
     def outcomes(self, batch: Batch, lists: Tensor) -> Tensor:
-        """Cumulative expected (clicks, conversions, GMV in currency) after every position, [R, K, T, 3].
+        """Accumulate expected (clicks, conversions, GMV in currency) after every position, [R, K, T, 3].
 
         `batch` holds the features of R requests with N candidates each, `lists` int64 [R, K, T] indices of candidates,
         −1 past a list's end, where the last outcome is repeated. No gradient flows back.
@@ -53,12 +52,12 @@ class EvaluatorLike(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class ValueModelEvaluator:
-    """A list value model (SORT, DeGRe's evaluator) as an evaluator: all prefixes in one cached pass."""
+    """Present a list value model (SORT, DeGRe's evaluator) as an evaluator."""
 
     model: ListValueModel
 
     def outcomes(self, batch: Batch, lists: Tensor) -> Tensor:
-        """See `EvaluatorLike`."""
+        """Implement `EvaluatorLike`."""
         return list_outcomes(self.model, batch, lists)
 
 
@@ -73,7 +72,7 @@ def train_evaluator_baseline(
     device: torch.device,
     resume: bool = False,
 ) -> EvaluatorBaseline:
-    """A baseline fitted to exposed lists with the same budget as any list value model, in evaluation mode.
+    """Fit a baseline to exposed lists with the budget of any list value model.
 
     Of `config`, `dim`, `layers`, `list_length`, `field_dim` and `dropout` are used; heads and input block are DeGRe's.
     Raises `ValueError` for an unknown name, and as `loop.fit` does.
@@ -112,7 +111,7 @@ def train_evaluator_baseline(
 
 
 def load_evaluator_baseline(folder: Path, device: torch.device | str = "cpu") -> EvaluatorBaseline:
-    """What `train_evaluator_baseline` left in `folder`, in evaluation mode. Raises `CheckpointError`."""
+    """Load the model that `train_evaluator_baseline` left in `folder`, in evaluation mode. Raises `CheckpointError`."""
     path = folder / EVALUATOR_FILE
     payload = load_payload(path, KIND, device)
     try:
@@ -136,7 +135,7 @@ def _check_name(name: str) -> None:
 
 
 def _base_rates(train: ListArrays) -> Tensor:
-    """How often an exposed slot brings a click and a conversion, [2], inside (0, 1)."""
+    """Count the click and conversion rates of an exposed slot, [2], inside (0, 1)."""
     rates = []
     for o in range(len(COUNTED)):
         slots = train.filled & train.observed[:, o, None]

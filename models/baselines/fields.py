@@ -1,8 +1,7 @@
-"""What the evaluator baselines read: the field embeddings of a request and of the items of its lists.
+"""Embed the fields of requests and items for the evaluator baselines.
 
 The fields, and the tables behind them, are those of DeGRe's input block, before normalisation and projection: a field
-is a categorical, or all numbers of one kind together. It knows nothing about positions or about what a model does with
-the fields.
+is a categorical, or all numbers of one kind together.
 
 Axis letters: B lists, N items, F fields, E embedding size per field.
 """
@@ -21,7 +20,7 @@ from models.nets.value import ValueConfig
 
 
 class FieldEmbeddings(nn.Module):
-    """Embeddings of all fields. `request_fields` and `item_fields` are their numbers.
+    """Embed all fields. `request_fields` and `item_fields` are their numbers.
 
     A field of numbers is their linear map to E without a bias: each number times a vector of its own, summed.
     """
@@ -40,7 +39,7 @@ class FieldEmbeddings(nn.Module):
             raise SpecError("spec: needs at least one item feature, price or score to tell candidates apart")
 
     def request(self, batch: Batch) -> Tensor:
-        """The user's and the context's fields: [B, request_fields, E], in that order."""
+        """Embed the user's and the context's fields: [B, request_fields, E], in that order."""
         parts = []
         if self.user_table is not None:
             parts.append(self.user_table(batch["user_ids"]))
@@ -49,7 +48,7 @@ class FieldEmbeddings(nn.Module):
         return torch.cat(parts, dim=1) if parts else batch["price"].new_zeros(len(batch["price"]), 0, self.field_dim)
 
     def items(self, batch: Batch) -> Tensor:
-        """The items' fields, categoricals first, then their numbers, then the scores: [B, N, item_fields, E]."""
+        """Embed the items' fields, categoricals first, then their numbers, then the scores: [B, N, item_fields, E]."""
         parts = []
         if self.item_table is not None:
             parts.append(self.item_table(batch["item_ids"]))
@@ -61,7 +60,7 @@ class FieldEmbeddings(nn.Module):
 
 
 def hidden_layers(inputs: int, config: ValueConfig) -> nn.Sequential:
-    """`config.layers` layers of width `config.dim` with ReLU and dropout, from [..., inputs] to [..., dim]."""
+    """Build `config.layers` layers of width `config.dim` with ReLU and dropout, from [..., inputs] to [..., dim]."""
     widths = [inputs, *[config.dim] * config.layers]
     layers: list[nn.Module] = []
     for before, after in pairwise(widths):

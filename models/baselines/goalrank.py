@@ -1,4 +1,4 @@
-"""GoalRank (Zhang et al., ICLR 2026, arXiv 2509.22046): one generator distilled from a group-relative reference policy.
+"""Distil a generator from a reference policy: GoalRank (Zhang et al., ICLR 2026, arXiv 2509.22046).
 
 A reward model r̂ scores a group of lists 𝓑 of a request. Standardising within the group removes the model's bias, and a
 softmax makes a reference policy of it (eq. 4): π_ref(l) ∝ exp((r̂(l) − mean_𝓑) / std_𝓑). The generator minimises its
@@ -25,17 +25,17 @@ from models.training.loop import Loss
 
 
 class GoalRank(PointerGenerator):
-    """`PointerGenerator` that can also draw lists from its distribution."""
+    """Point as `PointerGenerator` does, and draw lists from the distribution."""
 
     @torch.inference_mode()
     def sample(self, batch: Batch, length: int, count: int) -> Tensor:
-        """`count` lists drawn step by step, int64 [B, count, length]; −1 where none is left."""
+        """Draw `count` lists step by step, int64 [B, count, length]; −1 where none is left."""
         drawn = self.write(repeat_requests(batch, count), length, lambda logits: logits + gumbel(logits))
         return drawn.view(-1, count, length)
 
 
 def goalrank_loss() -> Loss:
-    """Cross-entropy of a `GoalRank` to the reference policy; batches hold ``groups`` and ``values``."""
+    """Make the cross-entropy of a `GoalRank` to the reference policy; batches hold ``groups`` and ``values``."""
 
     def loss(model: nn.Module, batch: Batch) -> Tensor:
         groups = batch["groups"]
@@ -47,12 +47,12 @@ def goalrank_loss() -> Loss:
 
 
 def reference_policy(values: Tensor) -> Tensor:
-    """π_ref [B, G] of list values [B, G]; uniform where all lists are worth the same."""
+    """Compute π_ref [B, G] of list values [B, G]; uniform where all lists are worth the same."""
     centred = values - values.mean(dim=1, keepdim=True)
     deviation = values.std(dim=1, keepdim=True, correction=0)
     return torch.softmax(centred / deviation.clamp(min=torch.finfo(values.dtype).tiny), dim=1)
 
 
 def group_cross_entropy(log_lists: Tensor, values: Tensor) -> Tensor:
-    """−Σ_l π_ref(l) log π_θ(l), mean over B; both [B, G]."""
+    """Compute −Σ_l π_ref(l) log π_θ(l), mean over B; both [B, G]."""
     return -(reference_policy(values) * log_lists).sum(dim=1).mean()

@@ -1,4 +1,4 @@
-"""GReF (Lin et al., CIKM 2025, arXiv 2510.25220): an autoregressive generator that emits several items per pass.
+"""Generate several items per pass autoregressively: GReF (Lin et al., CIKM 2025, arXiv 2510.25220).
 
 Gen-Reranker is a bidirectional encoder over candidates with their rank in the prior order (X + P), a causal decoder and
 a softmax of the decoder's state over the candidates' rows. Ordered multi-token prediction (OMTP) gives the decoder H
@@ -43,7 +43,7 @@ PAIRS: Final = 10
 
 
 class GReF(nn.Module):
-    """`PointerGenerator` whose encoder knows the prior ranks and whose decoder has H heads."""
+    """Extend `PointerGenerator` by prior ranks in the encoder and H heads in the decoder."""
 
     def __init__(self, spec: FeatureSpec, config: GeneratorConfig, candidates: int, heads: int = HEADS) -> None:
         super().__init__()
@@ -55,34 +55,37 @@ class GReF(nn.Module):
 
     @property
     def heads(self) -> int:
-        """H: items per pass."""
+        """Return H, the items per pass."""
         return len(self.ahead)
 
     def logits(self, head: int, states: Tensor, rows: Tensor) -> Tensor:
-        """A head's products [B, ..., N] of states [B, ..., D] with the candidates' rows [B, N, D]."""
+        """Multiply states [B, ..., D] with the candidates' rows [B, N, D] by one head, [B, ..., N]."""
         ahead = self.ahead[head]
         query = (states + ahead(states)).flatten(1, -2)
         return self.trunk.point(query, rows).view(*states.shape[:-1], -1)
 
     def decoding_logits(self, states: Tensor, rows: Tensor) -> Tensor:
-        """Logits [B, S, L, N] of every position from the pass and the head that emit it in decoding."""
+        """Compute each position's logits [B, S, L, N] from the pass and head that emit it."""
         starts = states[:, :, :: self.heads]  # [B, S, P, D]
         passes = torch.stack([self.logits(i, starts, rows) for i in range(self.heads)], dim=3)
         return passes.flatten(2, 3)[:, :, : states.shape[2]]
 
     def log_lists(self, batch: Batch, lists: Tensor) -> Tensor:
-        """log π of whole lists [B, S, L]: [B, S]."""
+        """Compute log π of whole lists [B, S, L]: [B, S]."""
         states, rows = self.trunk.read(batch, lists)
         return chosen_log_shares(self.decoding_logits(states, rows), lists, batch["valid"]).sum(dim=-1)
 
     @torch.inference_mode()
     def generate(self, batch: Batch, length: int) -> Tensor:
-        """Lists int64 [B, length], H items per pass, greedily; −1 where none is left. `ValueError` past the horizon."""
+        """Decode lists int64 [B, length], H items a pass; −1 where none is left.
+
+        Raises `ValueError` past the horizon.
+        """
         return self._decode(batch, length, draw=False)
 
     @torch.inference_mode()
     def sample(self, batch: Batch, length: int, count: int) -> Tensor:
-        """`count` lists drawn item by item, int64 [B, count, length]; −1 where none is left."""
+        """Draw `count` lists item by item, int64 [B, count, length]; −1 where none is left."""
         return self._decode(repeat_requests(batch, count), length, draw=True).view(-1, count, length)
 
     def _decode(self, batch: Batch, length: int, *, draw: bool) -> Tensor:
@@ -104,7 +107,7 @@ class GReF(nn.Module):
 
 
 def chosen_log_shares(logits: Tensor, lists: Tensor, valid: Tensor) -> Tensor:
-    """log-probability of each item of `lists` [B, S, L] among what remains at its step, 0 past the end: [B, S, L].
+    """Take log-probabilities of the items of `lists` [B, S, L] among those left, 0 past the end: [B, S, L].
 
     `logits` [B, S, L, N], `valid` bool [B, N].
     """
@@ -113,7 +116,7 @@ def chosen_log_shares(logits: Tensor, lists: Tensor, valid: Tensor) -> Tensor:
 
 
 def pretraining_loss(utility: Utility) -> Loss:
-    """L_omtp on exposed lists; `utility` of an item's labels is the feedback that orders a pass."""
+    """Make L_omtp on exposed lists; `utility` of an item's labels orders a pass."""
 
     def loss(model: nn.Module, batch: Batch) -> Tensor:
         assert isinstance(model, GReF)
@@ -129,7 +132,7 @@ def pretraining_loss(utility: Utility) -> Loss:
 
 
 def multi_token_loss(model: GReF, states: Tensor, rows: Tensor, lists: Tensor, valid: Tensor) -> Tensor:
-    """L_n: −Σ_t Σ_i log p_i(y_{t+i} | y_{<t}), mean over B. `states` [B, 1, L, D], `lists` int64 [B, L]."""
+    """Compute L_n: −Σ_t Σ_i log p_i(y_{t+i} | y_{<t}), mean over B. `states` [B, 1, L, D], `lists` int64 [B, L]."""
     left = remaining(lists[:, None], valid)
     total = torch.zeros(len(lists), device=lists.device)
     for head in range(model.heads):
@@ -142,7 +145,7 @@ def multi_token_loss(model: GReF, states: Tensor, rows: Tensor, lists: Tensor, v
 
 
 def pass_orders(lists: Tensor, gains: Tensor, heads: int) -> tuple[Tensor, Tensor]:
-    """The lists [B, L] with the items of each pass by falling and by rising `gains` [B, L]: best and worst NDCG.
+    """Sort each pass of lists [B, L] by falling and by rising `gains` [B, L].
 
     Items of equal gain keep the order in which they were shown.
     """
@@ -158,7 +161,7 @@ def pass_orders(lists: Tensor, gains: Tensor, heads: int) -> tuple[Tensor, Tenso
 
 
 def ordered_loss(best: Tensor, worst: Tensor, differs: Tensor, heads: int) -> Tensor:
-    """L_o: −Σ log σ(log P(Y⁺) − log P(Y⁻)) over the passes whose orders differ, mean over B.
+    """Compute L_o: −Σ log σ(log P(Y⁺) − log P(Y⁻)) over differing passes, mean over B.
 
     `best` and `worst` [B, L] are log-probabilities of items, `differs` bool [B, L] where the two orders do.
     """
@@ -188,7 +191,7 @@ def rerank_dpo_loss(reference: GReF) -> Loss:
 
 
 def _drawn(values: Tensor, count: int, *, at_random: bool) -> Tensor:
-    """`count` places in each group [B, G], at random or evenly spread over the ranking by value: int64 [B, count]."""
+    """Pick `count` places in each group [B, G], at random or by rank: int64 [B, count]."""
     size = values.shape[1]
     if at_random:
         return torch.rand_like(values).argsort(dim=1)[:, :count]
@@ -197,7 +200,7 @@ def _drawn(values: Tensor, count: int, *, at_random: bool) -> Tensor:
 
 
 def dpo_loss(log_ratios: Tensor, values: Tensor) -> Tensor:
-    """−log σ(β (ratio_w − ratio_l)), mean over the pairs of unequal value, from log π/π_ref and values [B, G].
+    """Compute −log σ(β (ratio_w − ratio_l)), mean over pairs, from log π/π_ref and values [B, G].
 
     The i-th best list is preferred to the (i + ⌈G / 2⌉)-th. 0 where a batch has no pair of unequal value.
     """

@@ -1,11 +1,10 @@
-"""Groups of lists and what an evaluator says they are worth: the one reward that all reward-trained baselines share.
+"""Score groups of lists by an evaluator: the one reward that all reward-trained baselines share.
 
 A group is made before training, and again before each further round of it. At first it holds, for every request, the
 exposed list, the prior sort, random lists, and the neighbours of the prior sort and of the best list so far. In later
 rounds the generator's own list takes the prior sort's place, lists drawn from it the random ones', and the best list
 of earlier rounds counts among the best so far. A method that learns in one round has one group of the size of all, so
-every method makes as many evaluator calls: `GroupOptions.calls` lists a request. Nothing here knows which method
-learns from a group.
+every method makes as many evaluator calls: `GroupOptions.calls` lists a request.
 
 Axis letters: n requests, B requests of a batch, G lists of a group, L positions, N candidates.
 """
@@ -40,7 +39,7 @@ Scorer = Callable[[Batch, Tensor], Tensor]
 
 
 class Sampler(Protocol):
-    """A generator that groups can be made from."""
+    """Generate and sample lists: a generator that groups can be made from."""
 
     def generate(self, batch: Batch, length: int) -> Tensor: ...
     def sample(self, batch: Batch, length: int, count: int) -> Tensor: ...
@@ -48,7 +47,7 @@ class Sampler(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class GroupOptions:
-    """What a group holds, and how often it is made.
+    """Size a group and the rounds in which it is made.
 
     `drawn` lists are random, in later rounds of the generator; each of `bases` lists has one neighbour per position.
     Rounds count for most: GoalRank's policy only sharpens as its own lists enter the group, which in the paper they do
@@ -65,25 +64,25 @@ class GroupOptions:
                 raise ValueError(f"{name} must be at least {least}, not {getattr(self, name)}")
 
     def within(self, epochs: int) -> GroupOptions:
-        """The same with no more rounds than there are `epochs`."""
+        """Limit the rounds to the number of `epochs`."""
         return dataclasses.replace(self, rounds=min(self.rounds, epochs))
 
     def size(self, length: int) -> int:
-        """G for lists of `length`."""
+        """Return G for lists of `length`."""
         return 2 + self.drawn + self.bases * length
 
     def calls(self, length: int) -> int:
-        """Lists that the evaluator scores for a request, in all rounds."""
+        """Count the lists that the evaluator scores for a request, in all rounds."""
         return self.rounds * self.size(length)
 
     def at_once(self, length: int) -> GroupOptions:
-        """One round with as many evaluator calls: what the other rounds would add is drawn at random."""
+        """Put all evaluator calls into one round, with the other rounds' lists at random."""
         return GroupOptions(self.drawn + (self.rounds - 1) * self.size(length), self.bases, rounds=1)
 
 
 @dataclass(frozen=True)
 class RewardedSlates:
-    """Requests with a scored group of lists each.
+    """Hold requests with a scored group of lists each.
 
     `groups` int64 [n, G, L] (−1 past a list's end), `values` float32 [n, G] under the evaluator. A neighbour's `bases`
     [n, G] is the place in the group of the list that it was made from, and `edited` [n, G] the position that was
@@ -101,21 +100,21 @@ class RewardedSlates:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of requests, lists and values, in hex."""
+        """Hash requests, lists and values, SHA-256 in hex."""
         return digest(self.slates.arrays() | {name: getattr(self, name).numpy() for name in _GROUP_ARRAYS})
 
     @property
     def best(self) -> Tensor:
-        """The list of the highest value of each group, int64 [n, L]."""
+        """Return the list of the highest value of each group, int64 [n, L]."""
         return self.groups[torch.arange(len(self)), self.values.argmax(dim=1)]
 
     def tensors(self, device: torch.device) -> Batch:
-        """The slates' tensors and ``groups``, ``values``, ``bases`` and ``edited`` on one device."""
+        """Return the slates' tensors and ``groups``, ``values``, ``bases`` and ``edited`` on one device."""
         return self.slates.tensors(device) | {name: getattr(self, name).to(device) for name in _GROUP_ARRAYS}
 
 
 def first_lists(slates: SlateArrays, options: GroupOptions, seed: int) -> Tensor:
-    """What groups start from before any training: exposed list, prior sort and random lists, [n, 2 + drawn, L]."""
+    """Make the first lists of groups: exposed list, prior sort and random lists, [n, 2 + drawn, L]."""
     generator = torch.Generator().manual_seed(seed)
     parts = []
     for batch in batches(slates.tensors(torch.device("cpu")), _REQUESTS):
@@ -128,7 +127,7 @@ def first_lists(slates: SlateArrays, options: GroupOptions, seed: int) -> Tensor
 def renewed_lists(
     previous: RewardedSlates, model: Sampler, options: GroupOptions, seed: int, device: torch.device
 ) -> Tensor:
-    """What groups start from later: the best list so far, the generator's own and drawn ones, [n, 2 + drawn, L]."""
+    """Make the first lists of later groups: the best, the generator's and drawn ones, [n, 2 + drawn, L]."""
     parts = []
     data = previous.slates.tensors(device) | {"best": previous.best.to(device)}
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
@@ -150,7 +149,7 @@ def score_groups(
     seed: int,
     device: torch.device,
 ) -> RewardedSlates:
-    """Score `starts` [n, A, L], then neighbours of start 1 and of the best so far: a group for every request."""
+    """Score `starts` [n, A, L], then neighbours of start 1 and of the best so far."""
     generator = torch.Generator().manual_seed(seed)
     parts: dict[str, list[Tensor]] = {name: [] for name in _GROUP_ARRAYS}
     data = slates.tensors(torch.device("cpu")) | {"starts": starts}
@@ -164,7 +163,7 @@ def score_groups(
 
 @dataclass(frozen=True)
 class GroupMaker:
-    """Makes the groups of several splits, and keeps each in a file, so that a resumed run need not score again.
+    """Make the groups of several splits, and keep each in a file for resumed runs.
 
     `splits` by name, the `evaluator` whose values count at their `worth`, and `seed` of all draws. A file whose
     requests, lists, evaluator, worth, options or seed are others raises `ValueError`; a damaged one `CheckpointError`.
@@ -178,7 +177,7 @@ class GroupMaker:
     device: torch.device
 
     def first(self, folder: Path) -> dict[str, RewardedSlates]:
-        """The groups of the first round, which are the same for all methods with the same options."""
+        """Make the groups of the first round, which methods of equal options share."""
         starts = {
             name: first_lists(slates, self.options, self._seed(i, 0))
             for i, (name, slates) in enumerate(self.splits.items())
@@ -188,7 +187,7 @@ class GroupMaker:
     def renewed(
         self, previous: Mapping[str, RewardedSlates], model: Sampler, folder: Path, past: int
     ) -> dict[str, RewardedSlates]:
-        """The groups of the round after `past` others, from `previous` groups and the generator so far."""
+        """Make the groups of the round after `past` others from `previous` groups and the generator."""
         starts = {
             name: renewed_lists(previous[name], model, self.options, self._seed(i, past), self.device)
             for i, name in enumerate(self.splits)
@@ -231,7 +230,7 @@ class GroupMaker:
 
 
 def evaluator_scorer(evaluator: ListValueModel, worth: Utility) -> Scorer:
-    """The worth of whole lists under a value model."""
+    """Make a scorer of whole lists from a value model."""
 
     @torch.inference_mode()
     def score(batch: Batch, lists: Tensor) -> Tensor:
@@ -241,14 +240,14 @@ def evaluator_scorer(evaluator: ListValueModel, worth: Utility) -> Scorer:
 
 
 def random_lists(valid: Tensor, count: int, length: int, generator: torch.Generator) -> Tensor:
-    """`count` uniformly random lists of the `valid` [B, N] candidates: int64 [B, count, length], −1 past their end."""
+    """Draw `count` lists of the `valid` [B, N] candidates uniformly: int64 [B, count, length], −1 past their end."""
     repeated = valid.repeat_interleave(count, dim=0)
     drawn = best_first(torch.rand(repeated.shape, generator=generator), repeated, length)
     return drawn.view(len(valid), count, length)
 
 
 def neighbours(lists: Tensor, valid: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """One neighbour per position: lists int64 [B, L, L], and the position that each changes, [B, L].
+    """Change each position once: neighbours int64 [B, L, L], and the position that each changes, [B, L].
 
     A neighbour has another candidate in one place of the list [B, L], any of the rest alike; one that stands elsewhere
     in the list swaps places. Where there is nothing to change, it is the list itself and the position −1.

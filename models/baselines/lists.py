@@ -1,6 +1,6 @@
-"""What the generator baselines share: the prior order, lists as indices, and an encoder that knows each one's rank.
+"""Sort candidates by prior scores, and encode them with their rank, for the generator baselines.
 
-A list is int64 [..., L]: candidates in order, −1 behind its end. Nothing here knows a method or a loss.
+A list is int64 [..., L]: candidates in order, −1 behind its end.
 
 Axis letters: B requests, N candidates, G lists of a request, L positions, D width.
 """
@@ -21,7 +21,7 @@ Utility = Callable[[Tensor], Tensor]
 
 
 def best_first(scores: Tensor, valid: Tensor, length: int) -> Tensor:
-    """Lists int64 [B, length] of the `valid` [B, N] candidates by falling `scores` [B, N]; ties stay in their order."""
+    """Sort the `valid` [B, N] candidates by falling `scores` [B, N] to lists int64 [B, length]; ties keep order."""
     order = scores.masked_fill(~valid, -torch.inf).argsort(dim=1, descending=True, stable=True)
     ranks = torch.arange(order.shape[1], device=order.device)
     order = torch.where(ranks < valid.sum(dim=1, keepdim=True), order, -1)
@@ -30,7 +30,7 @@ def best_first(scores: Tensor, valid: Tensor, length: int) -> Tensor:
 
 
 def prior_scores(batch: Batch) -> Tensor:
-    """What the stage before ranks by, [B, N]: the first score of the spec (the click rate in all data sets here).
+    """Return the prior score of each candidate, [B, N]: the spec's first score.
 
     Without scores all are alike, which leaves the candidates in the order in which the request has them.
     """
@@ -41,44 +41,44 @@ def prior_scores(batch: Batch) -> Tensor:
 
 
 def prior_list(batch: Batch, length: int) -> Tensor:
-    """The initial list, int64 [B, length]: sorted by the prior score."""
+    """Sort the initial list by the prior score, int64 [B, length]."""
     return best_first(prior_scores(batch), batch["valid"], length)
 
 
 def prior_ranks(batch: Batch) -> Tensor:
-    """Rank of every candidate in the prior order, int64 [B, N] from 0; padding comes last."""
+    """Rank candidates in the prior order, int64 [B, N] from 0; padding comes last."""
     order = prior_scores(batch).masked_fill(~batch["valid"], -torch.inf).argsort(dim=1, descending=True, stable=True)
     return order.argsort(dim=1)
 
 
 def gather_rows(rows: Tensor, lists: Tensor) -> Tensor:
-    """The candidates' rows [B, N, D] along lists [B, ...]: [B, ..., D]. Past a list's end stands candidate 0's."""
+    """Gather the candidates' rows [B, N, D] along lists [B, ...]: [B, ..., D]; candidate 0's past a list's end."""
     flat = lists.clamp(min=0).flatten(1)
     chosen = rows.gather(1, flat[..., None].expand(-1, -1, rows.shape[-1]))
     return chosen.view(*lists.shape, rows.shape[-1])
 
 
 def gumbel(like: Tensor) -> Tensor:
-    """Gumbel noise in the shape of `like`: the argmax of logits plus this is a draw from their softmax."""
+    """Draw Gumbel noise: the argmax of logits plus noise draws from their softmax."""
     uniform = torch.rand_like(like).clamp(min=torch.finfo(like.dtype).tiny)
     return -(-uniform.log()).log()
 
 
 def repeat_requests(batch: Batch, count: int) -> Batch:
-    """A batch in which every request stands `count` times in a row."""
+    """Repeat every request of a batch `count` times in a row."""
     return {name: tensor.repeat_interleave(count, dim=0) for name, tensor in batch.items()}
 
 
 def check_length(length: int, horizon: int) -> None:
-    """Raises `ValueError` if a list of `length` is past a model's `horizon`."""
+    """Raise `ValueError` if a list of `length` is past a model's `horizon`."""
     if length > horizon:
         raise ValueError(f"length {length} is past the generator's horizon {horizon}")
 
 
 class RankedEncoder(CandidateEncoder):
-    """`CandidateEncoder` with a learnt embedding of each candidate's rank in the prior order added to its token.
+    """Encode candidates with a learnt embedding of each one's rank in the prior order.
 
-    `ranks` is how many are told apart; later ones share the last. Permuting the candidates still permutes the rows,
+    `ranks` of them are told apart; later ones share the last. Permuting the candidates still permutes the rows,
     but for those of equal score.
     """
 
@@ -88,7 +88,7 @@ class RankedEncoder(CandidateEncoder):
         nn.init.normal_(self.rank.weight, std=0.02)
 
     def forward(self, batch: Batch) -> Tensor:
-        """M [B, N, D], one row per candidate."""
+        """Encode candidates, M [B, N, D]."""
         ranks = prior_ranks(batch).clamp(max=self.rank.num_embeddings - 1)
         x = self.input.tokens(batch) + self.rank(ranks)
         for block in self.blocks:

@@ -1,4 +1,4 @@
-"""NAR4Rec (Ren et al., KDD 2024, arXiv 2402.06871): all positions at once, from a candidate × position matching matrix.
+"""Match candidates to all positions at once: NAR4Rec (Ren et al., KDD 2024, arXiv 2402.06871).
 
 Followed here: the matching model of §4.1 (candidate encoder; position encoder with self- and cross-attention; softmax
 over the candidates of x_i·t_j, one column per position), sequence-level unlikelihood training of §4.2 (log p̂ for lists
@@ -38,7 +38,7 @@ _SURE: Final = 1 - 1e-6
 
 
 class CrossAttention(nn.Module):
-    """Pre-norm attention of positions to candidates, with a residual."""
+    """Attend from positions to candidates, pre-norm, with a residual."""
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class CrossAttention(nn.Module):
         self.out = nn.Linear(dim, dim, bias=False)
 
     def forward(self, x: Tensor, rows: Tensor, keep: Tensor) -> Tensor:
-        """[B, L, D] from x [B, L, D], rows [B, N, D] and `keep` bool [B, N]."""
+        """Attend from x [B, L, D] to rows [B, N, D] that `keep` bool [B, N] names: [B, L, D]."""
         query = self._split(self.query(self.norm(x)))
         key, value = (self._split(part) for part in self.key_value(rows).chunk(2, dim=-1))
         attended = F.scaled_dot_product_attention(query, key, value, keep[:, None, None, :])
@@ -61,7 +61,7 @@ class CrossAttention(nn.Module):
 
 
 class NAR4Rec(nn.Module):
-    """Candidate encoder, position encoder and their products, scaled by √D as attention's are."""
+    """Multiply encoded candidates and encoded positions, scaled by √D as attention's products are."""
 
     def __init__(self, spec: FeatureSpec, config: GeneratorConfig) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ class NAR4Rec(nn.Module):
         self.norm = nn.LayerNorm(config.dim)
 
     def encode(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Candidate rows [B, N, D] and position rows [B, L, D]."""
+        """Encode candidate rows [B, N, D] and position rows [B, L, D]."""
         rows = self.encoder(batch)
         x = self.position.expand(len(rows), -1, -1)
         for cross, block in zip(self.cross, self.blocks, strict=True):
@@ -84,13 +84,13 @@ class NAR4Rec(nn.Module):
         return rows, self.norm(x)
 
     def match(self, rows: Tensor, positions: Tensor, valid: Tensor) -> Tensor:
-        """log p̂ [B, L, N]: for every position a distribution over the valid candidates."""
+        """Compute log p̂ [B, L, N]: for every position a distribution over the valid candidates."""
         logits = positions @ rows.transpose(1, 2) / self.config.dim**0.5
         return torch.log_softmax(logits.masked_fill(~valid[:, None], -torch.inf), dim=-1)
 
     @torch.inference_mode()
     def generate(self, batch: Batch, length: int) -> Tensor:
-        """Lists int64 [B, length] by contrastive decoding, −1 where none is left. `ValueError` past the horizon."""
+        """Decode lists int64 [B, length] contrastively, −1 where none is left. `ValueError` past the horizon."""
         check_length(length, self.config.list_length)
         rows, positions = self.encode(batch)
         shares = self.match(rows, positions, batch["valid"]).exp()[:, :length]
@@ -98,7 +98,7 @@ class NAR4Rec(nn.Module):
 
 
 def contrastive_decoding(shares: Tensor, cosines: Tensor, valid: Tensor, share: float) -> Tensor:
-    """argmax (1 − α)·p̂ − α·(largest cosine to what was chosen), position by position: int64 [B, L].
+    """Decode position by position by (1 − α)·p̂ − α·(largest cosine to the chosen): int64 [B, L].
 
     `shares` p̂ [B, L, N], `cosines` [B, N, N], `valid` bool [B, N], `share` α.
     """
@@ -116,7 +116,7 @@ def contrastive_decoding(shares: Tensor, cosines: Tensor, valid: Tensor, share: 
 
 
 def nar4rec_loss(utility: Utility, threshold: float) -> Loss:
-    """Unlikelihood training on exposed lists, τ = `threshold` in units of `utility`, with both contrastive losses."""
+    """Make the unlikelihood loss on exposed lists, τ = `threshold` in `utility`, with both contrastive losses."""
 
     def loss(model: nn.Module, batch: Batch) -> Tensor:
         assert isinstance(model, NAR4Rec)
@@ -133,7 +133,7 @@ def nar4rec_loss(utility: Utility, threshold: float) -> Loss:
 
 
 def unlikelihood_loss(log_shares: Tensor, lists: Tensor, good: Tensor) -> Tensor:
-    """−Σ_j log p̂ over the items of `good` lists and −Σ_j log(1 − p̂) over the others', mean over B.
+    """Compute −Σ log p̂ over `good` lists and −Σ log(1−p̂) over others, mean over B.
 
     `log_shares` log p̂ [B, L, N], `lists` int64 [B, L], `good` bool [B].
     """
@@ -146,7 +146,7 @@ def unlikelihood_loss(log_shares: Tensor, lists: Tensor, good: Tensor) -> Tensor
 
 
 def contrastive_loss(rows: Tensor, keep: Tensor, margin: float) -> Tensor:
-    """mean over pairs i ≠ j of max(0, ρ − 1 + cos(x_i, x_j)), of the rows [B, M, D] that `keep` [B, M] names."""
+    """Average max(0, ρ − 1 + cos(x_i, x_j)) over pairs of rows [B, M, D] in `keep` [B, M]."""
     pairs = keep[:, :, None] & keep[:, None, :] & ~torch.eye(rows.shape[1], dtype=torch.bool, device=rows.device)
     excess = torch.relu(margin - 1 + _cosines(rows)) * pairs
     return (excess.sum(dim=(1, 2)) / pairs.sum(dim=(1, 2)).clamp(min=1)).mean()

@@ -1,4 +1,4 @@
-"""NLGR-E, the evaluator of NLGR (Wang et al., WWW 2025, arXiv 2502.06097): list-wise by D-Attention.
+"""Evaluate lists list-wise by D-Attention: NLGR-E of NLGR (Wang et al., WWW 2025, arXiv 2502.06097).
 
 Followed: D-Attention decouples the fields. Each field i has attention weights among the items of the list,
 Att_i = softmax(X_i W_i^Q (X_i W_i^K)ᵀ / √E); these are averaged over the fields and applied to the projected id
@@ -26,7 +26,7 @@ from models.nets.value import COUNTED, ValueConfig
 
 
 class NlgrEvaluator(nn.Module):
-    """Probabilities per position, each seeing the whole list. `config.layers` and `dim` size the last network."""
+    """Estimate a probability per position; `config.layers` and `dim` size the last network."""
 
     def __init__(self, spec: FeatureSpec, config: ValueConfig) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class NlgrEvaluator(nn.Module):
         self.out = nn.Linear(config.dim, len(COUNTED))
 
     def forward(self, batch: Batch) -> Tensor:
-        """Logits [B, T, 2] of a click and of a conversion at each position of lists with ``lengths`` [B]."""
+        """Compute logits [B, T, 2] of click and conversion at each position of lists with ``lengths`` [B]."""
         items = self.embeddings.items(batch)
         b, t = items.shape[:2]
         positions = self.position.weight[:t, None].expand(b, -1, -1, -1)
@@ -53,16 +53,16 @@ class NlgrEvaluator(nn.Module):
         return logits
 
     def outcomes(self, batch: Batch, lists: Tensor) -> Tensor:
-        """Cumulative expected clicks, conversions and GMV [R, K, T, 3] of `lists` [R, K, T]; T passes."""
+        """Accumulate expected clicks, conversions and GMV [R, K, T, 3] along `lists` [R, K, T]; T passes."""
         return listwise_outcomes(self, batch, lists)
 
     def start_at(self, rates: Tensor) -> None:
-        """Start at how often an exposed item brings a click and a conversion, [2]."""
+        """Start at the rates of a click and of a conversion of an exposed item, [2]."""
         self.out.bias.data.copy_(torch.logit(rates))
 
 
 class DecoupledAttention(nn.Module):
-    """e_l [B, E]: the mean of the list's id embeddings, mixed by the fields' averaged attention weights."""
+    """Compute e_l [B, E]: the list's mean id embedding, mixed by averaged attention weights."""
 
     def __init__(self, fields: int, field_dim: int, id_field: int) -> None:
         super().__init__()
@@ -73,7 +73,7 @@ class DecoupledAttention(nn.Module):
         self.value = nn.Linear(field_dim, field_dim, bias=False)
 
     def forward(self, x: Tensor, keep: Tensor) -> Tensor:
-        """From fields x [B, T, F, E]; `keep` bool [B, T] hides padding."""
+        """Mix fields x [B, T, F, E]; `keep` bool [B, T] hides padding."""
         query = torch.einsum("btfe,fed->bftd", x, self.query)
         key = torch.einsum("btfe,fed->bftd", x, self.key)
         scores = query @ key.transpose(-1, -2) / x.shape[-1] ** 0.5  # [B, F, T, T]
@@ -85,6 +85,6 @@ class DecoupledAttention(nn.Module):
 
 
 def id_field(spec: FeatureSpec) -> int:
-    """Which of the item's fields is its id: the categorical with the most values, or the first field."""
+    """Find the item's id: the categorical with the most values, or the first field."""
     rows = [field.rows for field in spec.item_categoricals]
     return rows.index(max(rows)) if rows else 0

@@ -1,4 +1,4 @@
-"""NLGR's generator (Wang et al., WWW 2025, arXiv 2502.06097): improves a list by single replacements, in any place.
+"""Improve a list by single replacements: NLGR's generator (Wang et al., WWW 2025, arXiv 2502.06097).
 
 From the initial list (the prior sort) it moves to a neighbour list again and again. The position decision unit (PDU)
 chooses the position, from each item's token in the list's context, the whole list and the position embedding; the
@@ -40,7 +40,7 @@ _LOOKS: Final = 4
 
 
 class NLGRGenerator(nn.Module):
-    """Candidate encoder, a bidirectional transformer over the list, and the two decision units."""
+    """Encode candidates, read the list in both directions, and decide on positions and candidates."""
 
     def __init__(self, spec: FeatureSpec, config: GeneratorConfig) -> None:
         super().__init__()
@@ -58,7 +58,10 @@ class NLGRGenerator(nn.Module):
         self.candidate = _mlp(2 * config.dim, config.dim, config.dim)
 
     def position_logits(self, rows: Tensor, lists: Tensor) -> Tensor:
-        """PDU: logits [B, L] of where to change `lists` [B, L]; −inf past a list's end. `rows` [B, N, D]."""
+        """Compute the PDU's logits [B, L] of the position to change in `lists` [B, L].
+
+        `rows` [B, N, D] are the candidates'; −inf past a list's end.
+        """
         positions = self.position.weight[: lists.shape[1]].expand(len(lists), -1, -1)
         there = lists >= 0
         tokens = self._read(gather_rows(rows, lists) + positions, there)
@@ -68,7 +71,10 @@ class NLGRGenerator(nn.Module):
         return logits.masked_fill(~there, -torch.inf)
 
     def candidate_logits(self, rows: Tensor, lists: Tensor, places: Tensor, valid: Tensor) -> Tensor:
-        """CRU: logits [B, N] of what to put at position `places` int64 [B] of `lists` [B, L]; −inf for padding."""
+        """Compute the CRU's logits [B, N] of the candidate for position `places` int64 [B] of `lists` [B, L].
+
+        −inf for padding.
+        """
         b, length = lists.shape
         here = torch.arange(length, device=lists.device) == places[:, None]
         items = torch.where(here[..., None], self.masked, gather_rows(rows, lists))
@@ -88,12 +94,12 @@ class NLGRGenerator(nn.Module):
 
     @torch.inference_mode()
     def generate(self, batch: Batch, length: int) -> Tensor:
-        """Lists int64 [B, length] from the prior sort by best changes, −1 where none is left. `ValueError` past L."""
+        """Change the prior sort to lists int64 [B, length] by best changes. `ValueError` past L."""
         return self._decode(batch, length, draw=False)
 
     @torch.inference_mode()
     def sample(self, batch: Batch, length: int, count: int) -> Tensor:
-        """`count` lists [B, count, length], by drawn changes instead of best ones."""
+        """Draw `count` lists [B, count, length] by drawn changes instead of best ones."""
         return self._decode(repeat_requests(batch, count), length, draw=True).view(-1, count, length)
 
     def _decode(self, batch: Batch, length: int, *, draw: bool) -> Tensor:
@@ -115,13 +121,13 @@ class NLGRGenerator(nn.Module):
 
 
 def _choose(logits: Tensor, draw: bool) -> Tensor:
-    """The best of [B, M], or one drawn from their softmax: int64 [B]."""
+    """Choose the best of [B, M], or draw one from their softmax: int64 [B]."""
     masked = logits == -torch.inf
     return (logits + gumbel(logits) if draw else logits).masked_fill(masked, -torch.inf).argmax(dim=1)
 
 
 def put(lists: Tensor, places: Tensor, items: Tensor) -> Tensor:
-    """Neighbours of `lists` [B, L] with `items` [B] at positions `places` [B].
+    """Put `items` [B] at positions `places` [B] of `lists` [B, L].
 
     An item that stood elsewhere in the list swaps places with the one that it replaces.
     """
@@ -131,7 +137,7 @@ def put(lists: Tensor, places: Tensor, items: Tensor) -> Tensor:
 
 
 def nlgr_loss(scale: float) -> Loss:
-    """L₁ + α·L₂ on scored groups; `scale` is the unit of rewards.
+    """Make L₁ + α·L₂ on scored groups; `scale` is the unit of rewards.
 
     Batches hold ``groups`` [B, G, L], ``values`` [B, G], and for every list the index of the list that it is a
     neighbour of, ``bases`` [B, G] (its own, if of none), and the position where they differ, ``edited`` [B, G].
@@ -162,7 +168,7 @@ def nlgr_loss(scale: float) -> Loss:
 
 
 def position_loss(logits: Tensor, gains: Tensor) -> Tensor:
-    """L₂: cross-entropy of the PDU's softmax to gains / Σ gains, mean over B; 0 for no lists.
+    """Compute L₂: cross-entropy of the PDU's softmax to gains / Σ gains, mean over B.
 
     `logits` [B, L] with −inf past a list's end; `gains` [B, L], at least 0 and not all 0 in any list.
     """

@@ -1,5 +1,4 @@
-"""PIER's prediction module OCPM (Shi et al., KDD 2023, arXiv 2302.03487): the list-wise evaluator by omnidirectional
-attention.
+"""Evaluate lists list-wise by omnidirectional attention: PIER (Shi et al., KDD 2023, arXiv 2302.03487).
 
 Followed: the omnidirectional attention unit, which first lets the items of a list attend to one another field by field
 (softmax(QKᵀ/√E)V within each field), and then the fields to one another, once over the fields of the whole list (the
@@ -29,7 +28,7 @@ from models.nets.value import COUNTED, ValueConfig
 
 
 class Pier(nn.Module):
-    """Probabilities per position, each seeing the whole list. `config.layers` and `dim` size the last network."""
+    """Estimate a probability per position; `config.layers` and `dim` size the last network."""
 
     def __init__(self, spec: FeatureSpec, config: ValueConfig) -> None:
         super().__init__()
@@ -44,7 +43,7 @@ class Pier(nn.Module):
         self.out = nn.Linear(config.dim, len(COUNTED))
 
     def forward(self, batch: Batch) -> Tensor:
-        """Logits [B, T, 2] of a click and of a conversion at each position of lists with ``lengths`` [B]."""
+        """Compute logits [B, T, 2] of click and conversion at each position of lists with ``lengths`` [B]."""
         items = self.embeddings.items(batch)
         b, t = items.shape[:2]
         positions = self.position.weight[:t, None].expand(b, -1, -1, -1)
@@ -56,16 +55,16 @@ class Pier(nn.Module):
         return logits
 
     def outcomes(self, batch: Batch, lists: Tensor) -> Tensor:
-        """Cumulative expected clicks, conversions and GMV [R, K, T, 3] of `lists` [R, K, T]; T passes."""
+        """Accumulate expected clicks, conversions and GMV [R, K, T, 3] along `lists` [R, K, T]; T passes."""
         return listwise_outcomes(self, batch, lists)
 
     def start_at(self, rates: Tensor) -> None:
-        """Start at how often an exposed item brings a click and a conversion, [2]."""
+        """Start at the rates of a click and of a conversion of an exposed item, [2]."""
         self.out.bias.data.copy_(torch.logit(rates))
 
 
 class OmnidirectionalAttention(nn.Module):
-    """Attention along the list within each field, then along the fields: of the list, and of each item."""
+    """Attend along the list within each field, then along list and item fields."""
 
     def __init__(self, fields: int, config: ValueConfig) -> None:
         super().__init__()
@@ -77,7 +76,7 @@ class OmnidirectionalAttention(nn.Module):
         self.page = nn.Linear(fields * e, config.dim)
 
     def forward(self, x: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
-        """The list [B, D] and its items [B, T, F, E] from fields x [B, T, F, E]; `keep` bool [B, T] hides padding."""
+        """Mix fields x [B, T, F, E] into a list [B, D] and items [B, T, F, E]; `keep` bool [B, T] hides padding."""
         along = x.transpose(1, 2)  # [B, F, T, E]
         mixed = F.silu(_attend(self.within_field, along, keep[:, None, None, :]))
         kept = (along + mixed) * keep[:, None, :, None]

@@ -1,4 +1,4 @@
-"""A pointwise model of the same logs: LightGBM for P(click) and P(purchase | click) of one item, blind to its list.
+"""Predict P(click) and P(purchase | click) of one item by LightGBM, blind to its list.
 
 It is what a list model must beat: the same encoded features and labels, but no neighbours. The position shown is a
 feature in training, so that its effect is not put down to the items, and is held at the top of the list when scoring.
@@ -46,7 +46,7 @@ _SETTINGS: Final[Mapping[str, Any]] = {
 
 @dataclass(frozen=True)
 class PointwiseModel:
-    """Fitted boosters. `conversion` is None where the log records no purchase, or too few to learn from."""
+    """Hold fitted boosters; `conversion` is None without enough purchases to learn from."""
 
     spec: FeatureSpec
     click: lightgbm.Booster
@@ -55,7 +55,7 @@ class PointwiseModel:
     def scores(
         self, user: Mapping[str, Scalar], context: Mapping[str, Scalar], candidates: Sequence[CandidateLike]
     ) -> dict[str, Floats]:
-        """``ctr`` [n] = P(click) and, where it was learnt, ``cvr`` [n] = P(purchase | click), at the top position.
+        """Predict ``ctr`` [n] = P(click) and, if learnt, ``cvr`` [n] = P(purchase | click), at the top position.
 
         Raises `models.contract.features.FeatureError` naming a field that cannot be encoded.
         """
@@ -71,7 +71,7 @@ class PointwiseModel:
 
 
 def fit_pointwise(records: Sequence[ListRecord], spec: FeatureSpec, *, seed: int) -> PointwiseModel:
-    """Fit to the exposed items of `records`; an eighth of the lists stops the boosting early.
+    """Fit to the exposed items of `records`, stopping early by an eighth of them.
 
     Raises `ValueError` if there are no lists, or fewer than two lists with a click.
     """
@@ -88,7 +88,7 @@ def fit_pointwise(records: Sequence[ListRecord], spec: FeatureSpec, *, seed: int
 
 
 def _rows(data: ListArrays) -> tuple[Floats, Floats, Bools]:
-    """One row per exposed item: features [r, …], clicks and purchases [r, 2], whether purchases are recorded [r]."""
+    """Return rows of exposed items: features [r, …], clicks and purchases [r, 2], and if purchases are known [r]."""
     filled = data.filled
     arrays = {
         name: np.repeat(values, data.lengths, axis=0) if name.startswith("user") else values[filled]

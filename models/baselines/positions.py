@@ -1,6 +1,6 @@
-"""Evaluators that give every position of a list a probability of its own: their loss, and what lists are worth.
+"""Train evaluators with a probability for every position, and value lists by them.
 
-The expected outcome of a list is the sum over its positions. It knows nothing about how a model makes its logits.
+The expected outcome of a list is the sum over its positions.
 
 Axis letters: R requests, N candidates, K lists of a request, T positions, B lists, O counted objectives (click,
 conversion).
@@ -28,7 +28,7 @@ _LISTS_AT_ONCE: Final = 8192
 
 
 def position_loss(spec: FeatureSpec) -> Loss:
-    """Binary cross-entropy summed over exposed positions and recorded objectives; mean over the batch's lists.
+    """Make the binary cross-entropy summed over exposed positions and recorded objectives; mean over lists.
 
     While the model trains, some categorical values are hidden, as they are from the list value models.
     """
@@ -43,13 +43,13 @@ def position_loss(spec: FeatureSpec) -> Loss:
 
 
 def filled(lengths: Tensor, positions: int) -> Tensor:
-    """Bool [B, positions]: the positions before each list's end."""
+    """Tell the positions before each list's end, bool [B, positions]."""
     return torch.arange(positions, device=lengths.device) < lengths[:, None]
 
 
 @torch.no_grad()
 def pointwise_outcomes(model: PositionLogits, batch: Batch, lists: Tensor) -> Tensor:
-    """Cumulative (clicks, conversions, GMV) [R, K, T, 3] of a model that sees neither position nor neighbours.
+    """Accumulate (clicks, conversions, GMV) [R, K, T, 3] of a model that sees neither position nor neighbours.
 
     Every candidate is read once, whatever the number of lists. `lists` int64 [R, K, T] is −1 past a list's end.
     """
@@ -61,7 +61,7 @@ def pointwise_outcomes(model: PositionLogits, batch: Batch, lists: Tensor) -> Te
 
 @torch.no_grad()
 def listwise_outcomes(model: PositionLogits, batch: Batch, lists: Tensor) -> Tensor:
-    """Cumulative (clicks, conversions, GMV) [R, K, T, 3] of a model in which every position sees the whole list.
+    """Accumulate (clicks, conversions, GMV) [R, K, T, 3] of a model in which every position sees the whole list.
 
     What follows an item changes its probability, so each prefix is read as a list of its own: T passes over lists of 1
     to T items, (T + 1) / 2 times the cost of the whole lists alone. Nothing makes the outcome rise with the prefix.
@@ -79,7 +79,7 @@ def listwise_outcomes(model: PositionLogits, batch: Batch, lists: Tensor) -> Ten
 
 
 def _prefix_outcomes(model: PositionLogits, whole: dict[str, Tensor]) -> Tensor:
-    """[B, T, 3] of B lists, whose every prefix is read by itself."""
+    """Compute outcomes [B, T, 3] of B lists, reading every prefix by itself."""
     outcomes = []
     for t in range(1, whole["price"].shape[1] + 1):
         prefix = {name: values[:, :t] if name in ITEM_ARRAYS else values for name, values in whole.items()}
@@ -90,6 +90,6 @@ def _prefix_outcomes(model: PositionLogits, whole: dict[str, Tensor]) -> Tensor:
 
 
 def _worth(logits: Tensor, price: Tensor) -> Tensor:
-    """(P(click), P(conversion), price · P(conversion)) [..., 3] from logits [..., O]."""
+    """Compute (P(click), P(conversion), price · P(conversion)) [..., 3] from logits [..., O]."""
     chance = torch.sigmoid(logits)
     return torch.cat([chance, (price * chance[..., 1])[..., None]], dim=-1)

@@ -1,4 +1,4 @@
-"""PRM, the personalised re-ranking model (Pei et al., RecSys 2019, arXiv 1904.06813): one score per candidate, sorted.
+"""Score candidates and sort them: PRM, personalised re-ranking (Pei et al., RecSys 2019, arXiv 1904.06813).
 
 The initial list, sorted by the prior score, passes through a transformer: item features and a learnt embedding of the
 initial position in (the paper's input layer, X + PE), self-attention over the whole list, one linear layer out. The
@@ -24,7 +24,7 @@ from models.training.loop import Loss
 
 
 class PRM(nn.Module):
-    """Ranked candidate encoder and a linear score; `candidates` is how many initial positions are told apart."""
+    """Score encoded candidates linearly; `candidates` is the number of initial positions that are told apart."""
 
     def __init__(self, spec: FeatureSpec, config: GeneratorConfig, candidates: int) -> None:
         super().__init__()
@@ -33,19 +33,19 @@ class PRM(nn.Module):
         self.out = nn.Linear(config.dim, 1)
 
     def forward(self, batch: Batch) -> Tensor:
-        """Scores [B, N]."""
+        """Compute scores [B, N]."""
         scores: Tensor = self.out(self.encoder(batch))[..., 0]
         return scores
 
     @torch.inference_mode()
     def generate(self, batch: Batch, length: int) -> Tensor:
-        """Lists int64 [B, length] by falling score, −1 where none is left. `ValueError` past the horizon."""
+        """Sort lists int64 [B, length] by falling score, −1 where none is left. `ValueError` past the horizon."""
         check_length(length, self.config.list_length)
         return best_first(self(batch), batch["valid"], length)
 
 
 def prm_loss(utility: Utility) -> Loss:
-    """The list-wise softmax loss, with `utility` of an item's own labels as its y_i."""
+    """Make the list-wise softmax loss, with `utility` of an item's own labels as its y_i."""
 
     def loss(model: nn.Module, batch: Batch) -> Tensor:
         return listwise_loss(model(batch), batch["exposed"], utility(batch["labels"]))
@@ -54,7 +54,7 @@ def prm_loss(utility: Utility) -> Loss:
 
 
 def listwise_loss(scores: Tensor, lists: Tensor, gains: Tensor) -> Tensor:
-    """−Σ_i y_i log softmax(s)_i over the items of each list, mean over B.
+    """Compute −Σ_i y_i log softmax(s)_i over the items of each list, mean over B.
 
     `scores` [B, N], `lists` int64 [B, L], `gains` y [B, L].
     """

@@ -1,4 +1,4 @@
-"""Train a generator baseline: the same slates, features, encoder, loop and budget for all; only model and loss differ.
+"""Train generator baselines on the same slates, encoder, loop and budget.
 
 `BASELINES` names them. A run folder holds ``baseline.pt`` (what `load_baseline` reads), ``last.pt`` and ``log.jsonl``
 of each stage, and, for those that learn from an evaluator, its scored groups (`groups.py`). Stages and rounds share the
@@ -43,7 +43,7 @@ Generator = PRM | NAR4Rec | GReF | NLGRGenerator | GoalRank
 
 @dataclass(frozen=True)
 class Lessons:
-    """What a loss is made from: what outcomes are worth, the training slates, and their groups where a method asks."""
+    """Hold the inputs of a loss: worth, training slates, and their groups if asked for."""
 
     worth: Utility
     slates: SlateArrays
@@ -52,7 +52,7 @@ class Lessons:
 
 @dataclass(frozen=True)
 class TrainingStage:
-    """`share` of the epochs on ``slates``, on ``groups`` scored at once, or on groups made anew in ``rounds``.
+    """Spend `share` of the epochs on ``slates``, ``groups`` scored once, or groups renewed in ``rounds``.
 
     `loss` is made when the stage begins, from the model as it then is.
     """
@@ -64,7 +64,7 @@ class TrainingStage:
 
 @dataclass(frozen=True)
 class Baseline:
-    """How a method's model is built, from the spec, the sizes and the number of candidates, and how it is trained."""
+    """Describe a method by the builder of its model and its training stages."""
 
     build: Callable[[FeatureSpec, GeneratorConfig, int], Generator]
     stages: Mapping[str, TrainingStage]
@@ -127,7 +127,7 @@ def train_baseline(
     group_options: GroupOptions | None = None,
     groups_folder: Path | None = None,
 ) -> Generator:
-    """Train the baseline called `name` and write it to `folder`; returned in evaluation mode on `device`.
+    """Train the baseline called `name`, write it to `folder`, return it in evaluation mode.
 
     Features are encoded by `evaluator`'s spec; only the methods that need a reward ask it for values. Their first
     groups are kept in `groups_folder` (default: `folder`), so that several methods can share them. With `resume` a run
@@ -162,7 +162,7 @@ def train_baseline(
 
 
 def load_baseline(folder: Path, spec: FeatureSpec, device: torch.device | str = "cpu") -> Generator:
-    """The baseline that `train_baseline` wrote to `folder`, in evaluation mode.
+    """Load the baseline that `train_baseline` wrote to `folder`, in evaluation mode.
 
     Raises `CheckpointError` if it is missing, damaged, of another format, or trained under another feature spec.
     """
@@ -188,14 +188,14 @@ def load_baseline(folder: Path, spec: FeatureSpec, device: torch.device | str = 
 
 
 def evaluator_calls(name: str, length: int, epochs: int, options: GroupOptions | None = None) -> int:
-    """Lists a request that the evaluator scores for a method: 0, or the same number for all that learn from it."""
+    """Count the lists per request that the evaluator scores for a method."""
     uses = any(stage.data != "slates" for stage in _baseline(name).stages.values())
     return (options or GroupOptions()).within(epochs).calls(length) if uses else 0
 
 
 @dataclass(frozen=True)
 class _BaselineRun:
-    """What stays the same from stage to stage."""
+    """Hold the parts of a training that its stages share."""
 
     model: Generator
     spec: FeatureSpec
@@ -205,7 +205,7 @@ class _BaselineRun:
     resume: bool
 
     def fit(self, loss: Loss, data: Mapping[str, TrainingData], folder: Path, epochs: int, **identity: str) -> None:
-        """One call of the training loop on the ``train`` and ``valid`` data."""
+        """Call the training loop once on the ``train`` and ``valid`` data."""
         folder.mkdir(parents=True, exist_ok=True)
         fit(
             self.model,
@@ -223,7 +223,7 @@ class _BaselineRun:
 def _train_on_groups(
     run: _BaselineRun, stage: TrainingStage, maker: GroupMaker, folder: Path, shared: Path, epochs: int
 ) -> None:
-    """Train on groups that are made anew, from the model so far, before every round but the first."""
+    """Train on groups that are renewed from the model before every round but the first."""
     rounds = maker.options.rounds
     scored = maker.first(shared)
     loss = stage.loss(run.model, Lessons(maker.worth, maker.splits["train"], scored["train"]))
@@ -250,7 +250,7 @@ def _build(baseline: Baseline, spec: FeatureSpec, config: GeneratorConfig, candi
 
 
 def _with_hidden_values(loss: Loss, spec: FeatureSpec) -> Loss:
-    """The loss on batches of which some categorical values are hidden while the model trains, as for the evaluator."""
+    """Hide some categorical values of batches while the model trains, as for the evaluator."""
 
     def hidden(model: nn.Module, batch: Batch) -> Tensor:
         return loss(model, seen_by(model, batch, spec))

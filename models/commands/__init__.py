@@ -1,0 +1,1 @@
+"""Implement the subcommands of `listwright` for data, training, mining and evaluation."""

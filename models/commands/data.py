@@ -1,4 +1,4 @@
-"""Turn a source into a list file (Parquet), the one form in which training, evaluation and load tests read lists."""
+"""Turn a source into a list file (Parquet), which training, evaluation and load tests read."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write the list file and print what it holds."""
+    """Write the list file and print its summary."""
     source: ListSource = arguments.load(arguments)
     summary = Summary()
     bar = tqdm(source.records, total=source.total, unit="list", disable=True if arguments.quiet else None)

@@ -1,4 +1,4 @@
-"""Mine the sequences that DeGRe's generator learns from: search each request's lists under a trained evaluator.
+"""Mine the sequences that DeGRe's generator learns from, under a trained evaluator.
 
 A run that was stopped goes on where it was when it is started again with the same options.
 """
@@ -66,7 +66,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Mine, and say what there is now."""
+    """Mine, and print the number of requests and shards."""
     check_at_least(arguments, slates=1, valid_slates=0)
     use_threads(arguments)
     options = MiningOptions(**{f.name: getattr(arguments, f.name) for f in dataclasses.fields(MiningOptions)})

@@ -60,7 +60,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Train, write the run folder, print what came of it."""
+    """Train, write the run folder, print the report."""
     check_at_least(arguments, dim=1, layers=1, heads=1, list_length=1, field_dim=1)
     use_threads(arguments)
     train: Callable[[argparse.Namespace], str] = arguments.train

@@ -1,7 +1,7 @@
-"""Records to named, padded arrays. Training and serving both call this, so there is one way to encode a feature.
+"""Encode records as named, padded arrays, the same way in training and serving.
 
 Axis letters: N slots (queues × list length), C categorical columns, F number columns, S scores, E embedding width.
-NumPy only; it knows nothing about queues, models or HTTP, and does not look at fields outside the spec.
+NumPy only. Fields outside the spec are not read.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from models.contract.arrays import Arrays as Arrays
+from models.contract.arrays import Floats, Floats32, Ints
 from models.contract.spec import Categorical, Category, FeatureSpec, Number
 
 Scalar = str | int | float | bool | None
@@ -36,7 +36,7 @@ class FeatureError(ValueError):
 
 
 class CandidateLike(Protocol):
-    """What a candidate must offer: a request's and a list record's candidates both do."""
+    """Offer a candidate's fields, as those of requests and list records do."""
 
     @property
     def scores(self) -> Mapping[str, float]: ...
@@ -49,7 +49,7 @@ class CandidateLike(Protocol):
 
 
 class Encoder:
-    """A `FeatureSpec` compiled for encoding. Safe to share between threads."""
+    """Encode features by a `FeatureSpec`. Safe to share between threads."""
 
     def __init__(self, spec: FeatureSpec) -> None:
         self.spec = spec
@@ -69,7 +69,10 @@ class Encoder:
         self._score_defaults = np.array([f.default for f in spec.scores], np.float64).reshape(-1, 1)
 
     def encode_user(self, user: Mapping[str, Scalar], context: Mapping[str, Scalar]) -> Arrays:
-        """``user_ids`` int64 [C] and ``user_numbers`` float32 [F]. Raises `FeatureError` naming the field."""
+        """Encode user and context: ``user_ids`` int64 [C] and ``user_numbers`` float32 [F].
+
+        Raises `FeatureError` naming the field.
+        """
         own, columns = self._own_columns, self._user_columns
         ids = [c.row(user.get(c.name)) for c in columns[:own]] + [c.row(context.get(c.name)) for c in columns[own:]]
         own, fields = self._own_user_numbers, self.spec.user_numbers
@@ -105,20 +108,20 @@ class Encoder:
             "price": prices.astype(np.float32),
         }
 
-    def _priors(self, columns: NDArray[np.float64]) -> NDArray[np.float32]:
-        """`prior_logits` [n, O] of raw number columns [F + S, n], a missing score being the spec's default."""
+    def _priors(self, columns: Floats) -> Floats32:
+        """Compute `prior_logits` [n, O] from raw number columns [F + S, n], defaults filled in."""
         if self._prior_factors[0] is None:  # every objective's estimate begins with the first score
             return np.zeros((columns.shape[1], len(PRIOR_SCORES)), np.float32)
         raw = columns[len(self.spec.item_numbers) :]
         raw = np.where(np.isnan(raw), self._score_defaults, raw)
         return prior_logits([None if f is None else [raw[i] for i in f] for f in self._prior_factors], raw.shape[1])
 
-    def prices(self, candidates: Sequence[CandidateLike]) -> NDArray[np.float64]:
-        """Prices [n] in currency; a missing one is the spec's default, or 0 where the spec has no price."""
+    def prices(self, candidates: Sequence[CandidateLike]) -> Floats:
+        """Read prices [n] in currency; the spec's default, or 0, stands for a missing one."""
         default = 0.0 if self.spec.price is None else self.spec.price.default
         return np.array([default if c.price is None else c.price for c in candidates], np.float64)
 
-    def encode_slots(self, candidates: Sequence[CandidateLike], slots: NDArray[np.int64]) -> Arrays:
+    def encode_slots(self, candidates: Sequence[CandidateLike], slots: Ints) -> Arrays:
         """Encode the candidates that `slots` [N] names (−1: empty slot), padded to N.
 
         Beside `encode_items`' arrays there are ``valid`` bool [N] and ``embeddings`` float32 [N, E], unit rows, zero
@@ -140,7 +143,7 @@ class Encoder:
 
 
 def encode_preferences(weights: Sequence[float], trade_off: float, window: int) -> Arrays:
-    """Encode a request's α, β, γ, float32 [3], and its MMR: λ, float32 [], and window, int64 []."""
+    """Encode α, β, γ, float32 [3], and MMR's λ, float32 [], and window, int64 []."""
     return {
         "objective_weights": np.array(weights, np.float32),
         "trade_off": np.array(trade_off, np.float32),
@@ -149,12 +152,12 @@ def encode_preferences(weights: Sequence[float], trade_off: float, window: int) 
 
 
 def known_priors(spec: FeatureSpec) -> tuple[bool, ...]:
-    """Say for each counted objective (click, conversion) whether the spec has every score that estimates it."""
+    """Tell per counted objective (click, conversion) whether the spec has every score for it."""
     scores = {f.name for f in spec.scores}
     return tuple(scores.issuperset(names) for names in PRIOR_SCORES)
 
 
-def prior_logits(factors: Sequence[Sequence[NDArray[np.float64]] | None], n: int) -> NDArray[np.float32]:
+def prior_logits(factors: Sequence[Sequence[Floats] | None], n: int) -> Floats32:
     """Turn raw scores into the logits that a value model's skip reads, float32 [n, O].
 
     Per objective the product of its `factors` [n], each taken as a probability, clipped to 1e-6 from 0 and 1; zeros
@@ -169,8 +172,11 @@ def prior_logits(factors: Sequence[Sequence[NDArray[np.float64]] | None], n: int
     return logits
 
 
-def unit_embeddings(candidates: Sequence[CandidateLike]) -> NDArray[np.float32]:
-    """Embeddings [n, E] scaled to length 1. A missing or zero embedding is a row of zeros; E is at least 1."""
+def unit_embeddings(candidates: Sequence[CandidateLike]) -> Floats32:
+    """Scale embeddings [n, E] to length 1.
+
+    A missing or zero embedding is a row of zeros; E is at least 1.
+    """
     given = [(i, c.embedding) for i, c in enumerate(candidates) if c.embedding]
     if not given:
         return np.zeros((len(candidates), 1), np.float32)
@@ -187,12 +193,12 @@ def unit_embeddings(candidates: Sequence[CandidateLike]) -> NDArray[np.float32]:
     rows = np.divide(rows, peak, out=rows, where=peak > 0)
     norm = np.sqrt(np.square(rows).sum(axis=1, keepdims=True))
     np.divide(rows, norm, out=rows, where=norm > 0)
-    scaled: NDArray[np.float32] = rows.astype(np.float32)
+    scaled: Floats32 = rows.astype(np.float32)
     return scaled
 
 
 class _Column:
-    """One categorical field's place in the shared embedding table."""
+    """Map one categorical field's values to rows of the shared embedding table."""
 
     __slots__ = ("_buckets", "_offset", "_prefix", "_seen", "name")
 
@@ -210,13 +216,16 @@ class _Column:
         self._seen = {value: offset + i for i, value in enumerate(vocabulary, start=1)}
 
     def rows(self, values: Sequence[Scalar]) -> list[int]:
-        """`row` of every value."""
+        """Map each value as `row` does."""
         seen = self._seen.get
         # Keys are all strings, so a number or a bool misses and goes the long way.
         return [self.row(value) if (row := seen(value)) is None else row for value in values]  # type: ignore[arg-type]
 
     def row(self, value: Scalar) -> int:
-        """The table row of a value: the field's row 0 when it is missing or, with a vocabulary, unknown."""
+        """Map a value to its table row.
+
+        A missing value, and with a vocabulary an unknown one, has the field's row 0.
+        """
         if value is None:
             return self._offset
         text = value if isinstance(value, str) else canonical_text(value)
@@ -236,7 +245,10 @@ class _Column:
 
 
 def canonical_text(value: str | int | float | bool) -> str:
-    """A categorical value as text; JSON's ``5`` and ``5.0`` are the same category, as are ``true`` and True."""
+    """Write a categorical value as text.
+
+    JSON's ``5`` and ``5.0`` are the same category, as are ``true`` and True.
+    """
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float) and value.is_integer():
@@ -252,8 +264,8 @@ def _columns(fields: Sequence[Categorical]) -> tuple[_Column, ...]:
     return tuple(columns)
 
 
-def _numbers(values: list[Scalar], group: str, name: str, places: Sequence[int]) -> NDArray[np.float64]:
-    """A column of numbers, NaN where one is missing. Raises `FeatureError` naming the first that is none."""
+def _numbers(values: list[Scalar], group: str, name: str, places: Sequence[int]) -> Floats:
+    """Read numbers, NaN where one is missing. Raises `FeatureError` naming the first non-number."""
     if str not in set(map(type, values)):  # NumPy would read "5" as 5
         try:
             return np.array(values, np.float64)
@@ -286,8 +298,8 @@ class _Scale:
         self._log = [i for i, f in enumerate(fields) if f.transform == "log1p"]
         self._logit = [i for i, f in enumerate(fields) if f.transform == "logit"]
 
-    def __call__(self, columns: NDArray[np.float64]) -> NDArray[np.float32]:
-        """`columns` are written over."""
+    def __call__(self, columns: Floats) -> Floats32:
+        """Scale `columns`, which are written over."""
         x, missing = columns, np.isnan(columns)
         if missing.any():
             np.copyto(x, self._default, where=missing)
@@ -300,5 +312,5 @@ class _Scale:
         x -= self._mean
         x /= self._std
         np.minimum(np.maximum(x, self._least, out=x), self._clip, out=x)
-        scaled: NDArray[np.float32] = x.T.astype(np.float32, order="C")
+        scaled: Floats32 = x.T.astype(np.float32, order="C")
         return scaled

@@ -1,7 +1,7 @@
-"""Score formulas: arithmetic over a candidate's scores and price, such as ``0.5*ctr + 0.5*ctr*cvr``.
+"""Compile score formulas: arithmetic over scores and price, such as ``0.5*ctr + 0.5*ctr*cvr``.
 
 A formula is parsed to a whitelist of operations and compiled once to a chain of NumPy calls; nothing is ever handed to
-``eval``. Allowed: names, numbers, ``+ - * / **``, unary sign, parentheses. Knows nothing about requests or queues.
+``eval``. Allowed: names, numbers, ``+ - * / **``, unary sign, parentheses.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-Column = NDArray[np.float64]
-_Node = Callable[[Mapping[str, Column]], Any]
+from models.contract.arrays import Floats
+
+_Node = Callable[[Mapping[str, Floats]], Any]
 
 WEIGHT_NAMES: Final = ("alpha", "beta", "gamma")
 """What formulas call the request's objective weights, in the order of `models.contract.spec.OBJECTIVES`."""
@@ -38,11 +38,11 @@ _UNARY: Final[Mapping[type[ast.unaryop], Callable[[Any], Any]]] = {
 
 
 class FormulaError(ValueError):
-    """A formula that is not arithmetic over names and numbers; the message quotes the offending part."""
+    """Report a formula that is no arithmetic over names and numbers, quoting the offending part."""
 
 
 class Formula:
-    """A compiled formula. Immutable; safe to share between threads."""
+    """Compute one formula. Immutable; safe to share between threads."""
 
     def __init__(self, text: str) -> None:
         if len(text) > MAX_LENGTH:
@@ -58,8 +58,11 @@ class Formula:
         self._run = _compile(tree.body, names, source, 0)
         self.names = frozenset(names)
 
-    def __call__(self, columns: Mapping[str, Column], n: int) -> Column:
-        """The score [n] of every candidate. `columns` must hold `names`, each [n]; results may be infinite or NaN."""
+    def __call__(self, columns: Mapping[str, Floats], n: int) -> Floats:
+        """Compute the score [n] of every candidate.
+
+        `columns` must hold `names`, each [n]; results may be infinite or NaN.
+        """
         with np.errstate(all="ignore"):
             score = np.asarray(self._run(columns), np.float64)
         return score if score.shape == (n,) else np.broadcast_to(score, (n,))
@@ -67,7 +70,7 @@ class Formula:
 
 @lru_cache(maxsize=1024)
 def compile_formula(text: str) -> Formula:
-    """`Formula(text)`, compiled once. Raises `FormulaError`."""
+    """Compile `Formula(text)` once. Raises `FormulaError`."""
     return Formula(text)
 
 

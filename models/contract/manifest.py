@@ -1,7 +1,7 @@
-"""`bundle.json`: what a service must know about a model besides its weights.
+"""Read and write `bundle.json`, which tells a service all about a model but its weights.
 
 A bundle is a folder ``<name>/<version>/`` with ``model.onnx``, ``bundle.json`` (this) and ``golden.npz`` (recorded
-requests with the answers they must give). Standard library only; it never opens the other two files.
+requests with the answers they must give). Standard library only.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _LEARNT_BY: Final = {"click": "click", "conversion": "conversion", "gmv": "conve
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Sizes of the graph: list horizon L, number of queues Q, heads per queue h, places in a queue, beam width W.
+    """Hold the graph's sizes: horizon L, queues Q, h heads each, places, beam width W.
 
     A `queue_length` of 0 stands for L: of a queue whose heads alone are looked at, nothing behind the first L is ever
     reached. A model that sees all candidates at once has longer ones. `beam_width` is how many lists are built side by
@@ -75,13 +75,13 @@ class Limits:
 
     @property
     def slots(self) -> int:
-        """Candidates that are ever encoded for one request: all places in all queues."""
+        """Count the candidates that are ever encoded for one request: all places in all queues."""
         return self.queues * self.queue_length
 
 
 @dataclass(frozen=True, slots=True)
 class QueueSpec:
-    """One objective queue: the candidates in descending order of `score`, a formula (see `formulas.py`)."""
+    """Define one objective queue: candidates in descending order of `score`, a formula (see `formulas.py`)."""
 
     name: str
     score: str
@@ -89,7 +89,7 @@ class QueueSpec:
 
 @dataclass(frozen=True, slots=True)
 class Diversity:
-    """MMR's λ in 0..1 (1: value only) and how many of the last chosen items it looks back on (SORT-Gen, eq. 6)."""
+    """Hold MMR's λ in 0..1 (1: value only) and window of items (SORT-Gen, eq. 6)."""
 
     trade_off: float = 1.0
     window: int = 4
@@ -103,7 +103,7 @@ class Diversity:
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
-    """Name, dtype (NumPy's name) and shape of a graph input or output; a string is a dynamic axis."""
+    """Describe a graph's input or output: NumPy dtype and shape; strings are dynamic axes."""
 
     name: str
     dtype: str
@@ -112,7 +112,7 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Everything in `bundle.json`.
+    """Hold the content of `bundle.json`.
 
     `objectives` are the default α, β, γ, and the only ones if `fixed_objectives`; `units` are s_o, the mean increment
     per exposed slot in training, by which each objective's increment is divided before it is weighted. `fallback` is
@@ -160,7 +160,7 @@ class Manifest:
         self._check_learnt()
 
     def _check_learnt(self) -> None:
-        """Hold shares and valued objectives to what they may be. Raises `SpecError` naming the key."""
+        """Check shares and valued objectives. Raises `SpecError` naming the key."""
         counted = set(_LEARNT_BY.values())
         if self.shares is not None and set(self.shares) != counted:
             raise SpecError(f"bundle.shares: must have exactly the keys {', '.join(sorted(counted))}")
@@ -178,11 +178,11 @@ class Manifest:
             )
 
     def not_valued(self, weights: Mapping[str, float]) -> list[str]:
-        """Of the objectives with a weight above 0, those that the model has not learnt to value."""
+        """List the weighted objectives that the model has not learnt to value."""
         return [name for name in OBJECTIVES if weights[name] > 0 and name not in self.valued]
 
     def bypassed(self, weights: Mapping[str, float]) -> bool:
-        """Is nothing of what was learnt kept for any objective that has a weight above 0, so that the sort decides?
+        """Tell whether no learnt correction is kept for any weighted objective: the sort decides.
 
         `weights` must not all be 0.
         """
@@ -191,20 +191,20 @@ class Manifest:
 
     @property
     def fixed_objectives(self) -> bool:
-        """Does the graph know one mix of objectives only, and so take no weights?"""
+        """Tell whether the graph knows one mix of objectives only, and so takes no weights."""
         return all(tensor.name != "objective_weights" for tensor in self.inputs)
 
     @property
     def any_slots(self) -> bool:
-        """Does the graph take any number of slots, so that empty ones need not be encoded?"""
+        """Tell whether the graph takes any number of slots: empty ones are not encoded."""
         return any(isinstance(size, str) for t in self.inputs if t.name == "valid" for size in t.shape[1:])
 
     def places(self, queues: int) -> int:
-        """Places in each of a request's `queues`: the graph's own, or a share of all slots if their number is free."""
+        """Count each queue's places: the graph's own, or a share of its free slots."""
         return self.limits.slots // queues if self.any_slots else self.limits.queue_length
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON types, with the format number and the spec's fingerprint."""
+        """Write plain JSON types, with the format number and the spec's fingerprint."""
         return {
             "format": FORMAT,
             "name": self.name,
@@ -230,7 +230,7 @@ class Manifest:
 
     @classmethod
     def from_json(cls, data: object) -> Manifest:
-        """Read `to_json`'s form. Raises `SpecError` naming the key that is wrong, or a fingerprint that differs."""
+        """Read `to_json`'s form. Raises `SpecError` naming the wrong key or a fingerprint that differs."""
         table = as_mapping(data, "bundle")
         known = {f.name for f in dataclasses.fields(cls)} | {"format", "fingerprint"}
         check_keys(table, known, "bundle", _OPTIONAL)
@@ -277,7 +277,7 @@ class Manifest:
 
 
 def same_mix(a: Mapping[str, float], b: Mapping[str, float]) -> bool:
-    """Are two tables of objective weights, neither of them all 0, the same up to a factor?"""
+    """Tell whether two tables of weights are proportional; neither may be all 0."""
     total_a, total_b = (sum(weights[name] for name in OBJECTIVES) for weights in (a, b))
     return all(math.isclose(a[o] / total_a, b[o] / total_b, abs_tol=_SAME_SHARE) for o in OBJECTIVES)
 

@@ -1,24 +1,24 @@
-"""Multi-objective candidate queues: who stands in which queue (SORT-Gen §3.2.1).
+"""Deal candidates to objective queues (SORT-Gen §3.2.1).
 
 Queues are disjoint and hold at most L candidates each, so only Q·L candidates are ever encoded, whatever the length of
-the request. NumPy only; it sees scores, not candidates.
+the request. NumPy only.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from models.contract.arrays import Floats, Ints
 from models.contract.manifest import Partition
 
 
-def descending(scores: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Indices from best to worst along the last axis; equal scores keep their order."""
+def descending(scores: Floats) -> Ints:
+    """Order indices from best to worst along the last axis; equal scores keep their order."""
     return np.argsort(-scores, axis=-1, kind="stable")
 
 
-def partition(scores: NDArray[np.float64], length: int, strategy: Partition) -> NDArray[np.int64]:
-    """Deal n candidates to Q queues of at most `length` by `scores` [Q, n], finite, higher is better.
+def partition(scores: Floats, length: int, strategy: Partition) -> Ints:
+    """Deal n candidates to Q queues of at most `length` by finite `scores` [Q, n].
 
     ``dfs``: in priority order (the order of rows) each queue takes its top `length` of what is left. ``bfs``: rank by
     rank, each queue in priority order takes its best remaining candidate. Returns candidate indices [Q, length], −1
@@ -30,8 +30,8 @@ def partition(scores: NDArray[np.float64], length: int, strategy: Partition) -> 
     return _depth_first(ranked, length) if strategy == "dfs" else _breadth_first(ranked, length)
 
 
-def sorted_slots(scores: NDArray[np.float64], slots: NDArray[np.int64], length: int) -> NDArray[np.int64]:
-    """The list that a plain sort by `scores` [n] makes of the candidates that are encoded: int64 [length].
+def sorted_slots(scores: Floats, slots: Ints, length: int) -> Ints:
+    """Sort the encoded candidates by `scores` [n] and name their slots: int64 [length].
 
     `slots` [N] says which candidate stands in each slot (−1: none). The result names slots, best first and −1 past the
     end; equal scores keep the candidates' order, as in `descending`, and scores that are not finite come last.
@@ -46,7 +46,7 @@ def sorted_slots(scores: NDArray[np.float64], slots: NDArray[np.int64], length: 
     return result
 
 
-def _depth_first(ranked: NDArray[np.int64], length: int) -> NDArray[np.int64]:
+def _depth_first(ranked: Ints, length: int) -> Ints:
     queues = np.full((len(ranked), length), -1, np.int64)
     taken = np.empty(0, np.int64)
     for queue, order in zip(queues, ranked, strict=True):
@@ -56,7 +56,7 @@ def _depth_first(ranked: NDArray[np.int64], length: int) -> NDArray[np.int64]:
     return queues
 
 
-def _breadth_first(ranked: NDArray[np.int64], length: int) -> NDArray[np.int64]:
+def _breadth_first(ranked: Ints, length: int) -> Ints:
     rows: list[list[int]] = [[] for _ in ranked]
     turns = [(iter(order), row) for order, row in zip(ranked.tolist(), rows, strict=True)]
     taken: set[int] = set()

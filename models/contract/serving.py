@@ -1,4 +1,4 @@
-"""Define the request path and ONNX Runtime's session options, once for all programs that serve or call a bundle.
+"""Define the request path and ONNX Runtime's session options, once for all programs.
 
 Standard library only: a caller hands in the `onnxruntime.SessionOptions` to set.
 """
@@ -25,7 +25,10 @@ Options = TypeVar("Options", bound=SessionOptionsLike)
 
 
 def set_session_options(options: Options, *, threads: int = 1) -> Options:
-    """Set the options of every session, served or measured, and return them; docs/results.md says what led to them."""
+    """Set the options of every session, served or measured, and return them.
+
+    docs/results.md says which measurements led to them.
+    """
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     # The reuse planner's time explodes with the nodes: an unrolled L = 50 loads in 46 s with it, in 2.3 s without it,

@@ -1,4 +1,4 @@
-"""Deal a request's candidates to the slots of the graph: columns, formulas, queues, slots (SORT-Gen §3.2.1).
+"""Deal a request's candidates to the graph's slots: columns, formulas, queues, slots (SORT-Gen §3.2.1).
 
 The service, offline evaluation and the peers' pipeline all deal with this module, so that offline figures are those of
 the lists that are served.
@@ -22,10 +22,10 @@ from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from models.contract.arrays import Floats, Ints
 from models.contract.features import CandidateLike, FeatureError
-from models.contract.formulas import WEIGHT_NAMES, Column, FormulaError, compile_formula
+from models.contract.formulas import WEIGHT_NAMES, FormulaError, compile_formula
 from models.contract.manifest import Partition
 from models.contract.partition import partition, sorted_slots
 from models.contract.spec import FeatureSpec
@@ -42,10 +42,10 @@ class QueueLike(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Slots:
-    """Hold the candidate of every slot [N], −1 where it is empty, and the queue that the slot is in [N]."""
+    """Hold every slot's candidate [N], −1 where it is empty, and its queue [N]."""
 
-    candidates: NDArray[np.int64]
-    queues: NDArray[np.int64]
+    candidates: Ints
+    queues: Ints
 
     def __len__(self) -> int:
         return len(self.candidates)
@@ -70,14 +70,17 @@ class ScoreTable:
         *,
         lenient: bool = False,
     ) -> None:
-        """`weights` are α, β, γ. The strict reader raises `FeatureError` for a probability outside 0..1."""
+        """Take candidates and weights α, β, γ.
+
+        The strict reader raises `FeatureError` for a probability outside 0..1.
+        """
         self._candidates = candidates
         self._scores = [candidate.scores for candidate in candidates]
         self._spec = spec
-        self._columns: dict[str, Column] = {
+        self._columns: dict[str, Floats] = {
             name: np.asarray(weight) for name, weight in zip(WEIGHT_NAMES, weights, strict=True)
         }
-        self._values: dict[str, Column] = {}
+        self._values: dict[str, Floats] = {}
         self.lenient = lenient
         if not lenient:
             self._check_probabilities()
@@ -85,14 +88,16 @@ class ScoreTable:
     def __len__(self) -> int:
         return len(self._candidates)
 
-    def read(self, name: str) -> Column:
+    def read(self, name: str) -> Floats:
         """Read the scores or prices [n] as they came, NaN where a candidate lacks one."""
         if name == "price":
             return np.array([c.price for c in self._candidates], np.float64)
         return np.array([scores.get(name) for scores in self._scores], np.float64)
 
-    def score(self, formula: str, field: str, *, needed_by: str) -> Column:
-        """Compute the formula's value [n] per candidate, once and not to be changed; it may be infinite or NaN.
+    def score(self, formula: str, field: str, *, needed_by: str) -> Floats:
+        """Compute the formula's value [n] per candidate, once; it may be infinite or NaN.
+
+        The array is shared and must not be changed.
 
         Raises `FeatureError`: at `field` if the formula is no arithmetic or names a score that no candidate has, at
         the candidate that lacks a score that others have.
@@ -108,14 +113,14 @@ class ScoreTable:
         self._values[formula] = compiled(self._columns, len(self._candidates))
         return self._values[formula]
 
-    def sort_scores(self, formula: str) -> Column | None:
-        """Compute the value [n] that a plain sort orders by; None if a score that it needs is missing."""
+    def sort_scores(self, formula: str) -> Floats | None:
+        """Compute a plain sort's values [n]; None if a score that it needs is missing."""
         try:
             return self.score(formula, "", needed_by="the sort")
         except FeatureError:
             return None
 
-    def _complete(self, name: str, column: Column, field: str, needed_by: str) -> Column:
+    def _complete(self, name: str, column: Floats, field: str, needed_by: str) -> Floats:
         """Put the spec's default where a candidate lacks the value."""
         missing = np.isnan(column)
         if not missing.any():
@@ -162,7 +167,7 @@ def fill_slots(
     *,
     requested: bool = False,
 ) -> Slots:
-    """Deal the candidates to the slots, queue behind queue and each queue in the order of its formula.
+    """Deal the candidates to the slots, queue behind queue, each ordered by its formula.
 
     `shape` is the graph's number of queues, of which those past `queues` stay empty, and the places in each. Raises
     `FeatureError` at ``queues[i].score`` if the queues are `requested`, else at ``candidates``, for a formula that is
@@ -174,8 +179,8 @@ def fill_slots(
     return Slots(filled.ravel(), _queue_of_slot(*shape))
 
 
-def sort_slots(table: ScoreTable, formula: str, candidates: NDArray[np.int64], length: int) -> NDArray[np.int64]:
-    """Name the slots [L] of a plain sort's list, best first and −1 past its end.
+def sort_slots(table: ScoreTable, formula: str, candidates: Ints, length: int) -> Ints:
+    """Name the slots [L] of a plain sort's list, −1 past its end.
 
     It sorts the `candidates` [N] that stand in slots by `formula`; all are −1 if the formula cannot be computed.
     """
@@ -185,7 +190,7 @@ def sort_slots(table: ScoreTable, formula: str, candidates: NDArray[np.int64], l
     return sorted_slots(scores, candidates, length)
 
 
-def _queue_scores(table: ScoreTable, queues: Sequence[QueueLike], requested: bool) -> NDArray[np.float64]:
+def _queue_scores(table: ScoreTable, queues: Sequence[QueueLike], requested: bool) -> Floats:
     """Compute every queue's score of every candidate, float64 [Q, n]."""
     fields = [f"queues[{i}].score" if requested else "candidates" for i in range(len(queues))]
     scores = np.array(
@@ -203,7 +208,7 @@ def _queue_scores(table: ScoreTable, queues: Sequence[QueueLike], requested: boo
 
 
 @lru_cache
-def _queue_of_slot(queues: int, places: int) -> NDArray[np.int64]:
+def _queue_of_slot(queues: int, places: int) -> Ints:
     """Name the queue that each slot [N] is in. Read-only, since all requests share it."""
     of = np.repeat(np.arange(queues), places)
     of.flags.writeable = False

@@ -1,9 +1,9 @@
-"""The feature contract between training and serving: which fields there are and how each one is encoded.
+"""Define the features that training and serving share: their fields and the encoding of each.
 
 A `FeatureSpec` is frozen and has a canonical JSON form, whose SHA-256 is its *fingerprint*. A checkpoint, an
 ONNX graph and a bundle all carry it, so a model can never be fed features that were encoded another way.
 
-This module imports the standard library only. It knows nothing about arrays (see `features.py`), models or HTTP.
+Standard library only; `features.py` turns records into arrays by it.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ T = TypeVar("T")
 
 
 class SpecError(ValueError):
-    """A contract that is malformed or contradicts itself; the message names the key."""
+    """Report a contract that is malformed or contradicts itself; the message names the key."""
 
 
 @dataclass(frozen=True, slots=True)
 class Category:
-    """A field with a small closed vocabulary. Row 0 is the unknown (and missing) bucket."""
+    """Define a field with a small closed vocabulary. Row 0 means unknown or missing."""
 
     kind: ClassVar[str] = "category"
     name: str
@@ -42,13 +42,13 @@ class Category:
 
     @property
     def rows(self) -> int:
-        """Embedding rows that the field takes: one per value and one for unknown."""
+        """Count the field's embedding rows: one per value and one for unknown."""
         return len(self.vocabulary) + 1
 
 
 @dataclass(frozen=True, slots=True)
 class Hashed:
-    """An id-like field, hashed into buckets (CRC-32 of ``name=value``). Row 0 is the missing bucket."""
+    """Define an id-like field, hashed into buckets (CRC-32 of ``name=value``). Row 0 means missing."""
 
     kind: ClassVar[str] = "hashed"
     name: str
@@ -60,13 +60,13 @@ class Hashed:
 
     @property
     def rows(self) -> int:
-        """Embedding rows that the field takes: one per bucket and one for missing."""
+        """Count the field's embedding rows: one per bucket and one for missing."""
         return self.buckets + 1
 
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A real number, transformed, then standardised as ``(x - mean) / std``, then clipped to ±`clip`.
+    """Define a real number: transformed, standardised as ``(x - mean) / std``, clipped to ±`clip`.
 
     `default` is in the field's own unit and stands in for a missing value. `logit` is for probabilities.
     """
@@ -96,7 +96,7 @@ _KINDS: Final[Mapping[str, type[Field]]] = {c.kind: c for c in (Category, Hashed
 
 @dataclass(frozen=True)
 class FeatureSpec:
-    """The fields of a request, grouped as the papers group them (SORT-Gen §3.1.1; DeGRe §4.1).
+    """Group the fields of a request as the papers do (SORT-Gen §3.1.1; DeGRe §4.1).
 
     `scores` are the upstream ranker's estimates (``ctr``, ``cvr``, …). `price`, where there is one, is both a
     feature and the factor that turns a conversion into GMV.
@@ -116,37 +116,37 @@ class FeatureSpec:
 
     @cached_property
     def user_categoricals(self) -> tuple[Categorical, ...]:
-        """Columns of `user_ids`: the user's, then the context's."""
+        """List the columns of `user_ids`: the user's, then the context's."""
         return tuple(f for f in self.user + self.context if not isinstance(f, Number))
 
     @cached_property
     def user_numbers(self) -> tuple[Number, ...]:
-        """Columns of `user_numbers`: the user's, then the context's."""
+        """List the columns of `user_numbers`: the user's, then the context's."""
         return tuple(f for f in self.user + self.context if isinstance(f, Number))
 
     @cached_property
     def item_categoricals(self) -> tuple[Categorical, ...]:
-        """Columns of `item_ids`."""
+        """List the columns of `item_ids`."""
         return tuple(f for f in self.item if not isinstance(f, Number))
 
     @cached_property
     def item_numbers(self) -> tuple[Number, ...]:
-        """Columns of `item_numbers`: the item's own, then the price where there is one."""
+        """List the columns of `item_numbers`: the item's own, then the price if any."""
         own = tuple(f for f in self.item if isinstance(f, Number))
         return own if self.price is None else (*own, self.price)
 
     @cached_property
     def user_rows(self) -> int:
-        """Rows of the one embedding table that all user and context categoricals share."""
+        """Count the rows of the embedding table that all user and context categoricals share."""
         return sum(f.rows for f in self.user_categoricals)
 
     @cached_property
     def item_rows(self) -> int:
-        """Rows of the one embedding table that all item categoricals share."""
+        """Count the rows of the embedding table that all item categoricals share."""
         return sum(f.rows for f in self.item_categoricals)
 
     def to_json(self) -> dict[str, Any]:
-        """The canonical form: plain JSON types, keys in declaration order."""
+        """Write the canonical form: plain JSON types, keys in declaration order."""
         return {
             "user": [_field_to_json(f) for f in self.user],
             "context": [_field_to_json(f) for f in self.context],
@@ -157,7 +157,10 @@ class FeatureSpec:
 
     @classmethod
     def from_json(cls, data: object) -> FeatureSpec:
-        """Read `to_json`'s form. Raises `SpecError` naming the key that is missing, unknown or of a wrong type."""
+        """Read `to_json`'s form.
+
+        Raises `SpecError` naming the key that is missing, unknown or of a wrong type.
+        """
         table = as_mapping(data, "spec")
         check_keys(table, {"user", "context", "item", "scores", "price"}, "spec")
         groups = {g: _fields(table[g], f"spec.{g}") for g in ("user", "context", "item", "scores")}
@@ -175,7 +178,7 @@ class FeatureSpec:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of the canonical JSON, in hex."""
+        """Hash the canonical JSON: SHA-256, in hex."""
         canonical = json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
         return hashlib.sha256(canonical.encode()).hexdigest()
 
@@ -203,7 +206,7 @@ def _field(data: object, where: str) -> Field:
 
 
 def as_mapping(data: object, where: str) -> Mapping[str, Any]:
-    """`data` as a JSON object. Raises `SpecError` naming `where` if it is something else."""
+    """Take `data` as a JSON object. Raises `SpecError` naming `where` if it is something else."""
     if not isinstance(data, Mapping):
         raise SpecError(f"{where}: must be an object")
     return data
@@ -218,7 +221,10 @@ def check_keys(table: Mapping[str, Any], names: set[str], where: str, optional: 
 
 
 def record(cls: type[T], data: object, where: str) -> T:
-    """A flat frozen dataclass from a JSON object: every key known, required keys there, scalar types right."""
+    """Read a flat frozen dataclass from a JSON object.
+
+    Raises `SpecError` for an unknown or missing key, or a value of another type.
+    """
     table = as_mapping(data, where)
     fields = {f.name: f for f in dataclasses.fields(cast(Any, cls))}
     optional = [n for n, f in fields.items() if f.default is not dataclasses.MISSING]
@@ -227,7 +233,10 @@ def record(cls: type[T], data: object, where: str) -> T:
 
 
 def scalar(value: object, annotation: str, where: str) -> Any:
-    """`value` checked against a dataclass annotation given as text (``str``, ``bool``, ``int``, ``float``, tuple)."""
+    """Check `value` against a dataclass annotation given as text.
+
+    The annotations are ``str``, ``bool``, ``int``, ``float`` and a tuple of strings.
+    """
     if annotation.startswith("tuple[str"):
         if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
             raise SpecError(f"{where}: must be an array of strings")

@@ -1,4 +1,4 @@
-"""What a model's lists are worth beside those of the plain sort that it starts from, in words that anybody can read.
+"""State in plain words whether a model's lists are better than a sort's.
 
 Training finds it, a checkpoint's provenance and a bundle carry it, and `export` and the service say it.
 """
@@ -17,7 +17,7 @@ Outcome = Literal["better", "same", "worse", "sort", "unmeasured"]
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The model's lists beside the plain sort's, on lists that it had not been trained on.
+    """Compare the model's lists with the plain sort's, on held-out lists.
 
     `sentence` says it in plain English; `figures` are the numbers behind it, as whoever measured them wrote them down.
     """
@@ -34,11 +34,11 @@ class Verdict:
 
     @property
     def is_good_news(self) -> bool:
-        """Does the model serve lists of its own that are known to be no worse than the sort's?"""
+        """Tell whether the model serves own lists, known to be no worse than the sort's."""
         return self.outcome in ("better", "same")
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON types."""
+        """Write plain JSON types."""
         return {"outcome": self.outcome, "sentence": self.sentence, "figures": [dict(row) for row in self.figures]}
 
     @classmethod

@@ -17,10 +17,7 @@ class ColumnError(ValueError):
 
 
 def mapping_array(rows: Sequence[Mapping[str, Any]], column: str, kind: pa.DataType | None = None) -> pa.Array:
-    """Convert mappings to a struct array; nulls where no row has a key.
-
-    Parquet has no empty structs.
-    """
+    """Convert mappings to a struct array; nulls without any key, since Parquet lacks empty structs."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     if not names:
         return pa.nulls(len(rows))

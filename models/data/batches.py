@@ -70,10 +70,7 @@ class ListArrays:
         return ListArrays(features, self.labels[rows], self.observed[rows], self.lengths[rows])
 
     def tensors(self, device: torch.device) -> Batch:
-        """Copy all lists to one device as tensors.
-
-        Lists are small, so a data set is moved once, not batch by batch.
-        """
+        """Copy all lists to one device at once, as tensors; lists are small."""
         return {name: torch.from_numpy(values).to(device) for name, values in self._arrays().items()}
 
     def _arrays(self) -> Arrays:
@@ -139,10 +136,7 @@ def batches(data: Batch, size: int = 1024, order: Ints | None = None) -> Iterato
 
 
 def epoch_order(count: int, *, seed: int, epoch: int) -> Ints:
-    """Draw a permutation from seed and epoch alone.
-
-    So a resumed run shuffles as an uninterrupted one.
-    """
+    """Draw a permutation from seed and epoch alone, so that a resumed run shuffles alike."""
     return np.random.default_rng([seed, epoch]).permutation(count)
 
 
@@ -168,6 +162,7 @@ def hide_values(batch: Batch, spec: FeatureSpec, rate: float) -> Batch:
 def _encode_chunk(
     encoder: Encoder, records: Sequence[ListRecord], places: Sequence[Sequence[int]], width: int
 ) -> Arrays:
+    # One call for the candidates of all records: calls cost more than rows.
     chosen = [[record.candidates[i] for i in own] for record, own in zip(records, places, strict=True)]
     flat = [candidate for candidates in chosen for candidate in candidates]
     try:
@@ -176,6 +171,7 @@ def _encode_chunk(
     except FeatureError:
         _name_broken_list(encoder, records, chosen, places)
         raise
+    # A mask takes rows in order, so each list's rows fill its first places.
     filled = np.arange(width) < np.array([len(candidates) for candidates in chosen])[:, None]
     arrays: Arrays = {name: np.stack([user[name] for user in users]) for name in users[0]}
     for name, values in items.items():

@@ -17,6 +17,7 @@ from typing import Any, Final, Literal, cast, get_args
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from tqdm import tqdm
 
 from models.contract.features import Scalar
 from models.data.arrow_columns import ColumnError, lengths, lists, mapping_array, mappings, members, scalars, texts
@@ -74,6 +75,7 @@ def write_lists(path: Path, records: Iterable[ListRecord], metadata: Mapping[str
     note = {_METADATA_KEY: json.dumps(dict(metadata), sort_keys=True).encode()}
     tables, seen = [], set[str]()
     stream = enumerate(records)
+    # Only one chunk of records is held as Python objects; tables are much smaller.
     while chunk := list(islice(stream, _CHUNK)):
         for row, record in chunk:
             _check(record, path, row, seen)
@@ -96,10 +98,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
 
 
 def read_lists(path: Path, split: Split | None = None) -> Iterator[ListRecord]:
-    """Read the records of a file in order, of one split if given.
-
-    Raises `ListFileError` naming row and column.
-    """
+    """Read a file's records in order, of one split if given. Raises `ListFileError`."""
     source = _open(path)
     missing = [c for c in _COLUMNS if c not in source.schema_arrow.names and c not in ("purchases", "gmv")]
     if missing:
@@ -112,6 +111,14 @@ def read_lists(path: Path, split: Split | None = None) -> Iterator[ListRecord]:
             row += 1
             if split is None or record.split == split:
                 yield record
+
+
+def read_splits(path: Path) -> dict[Split, Sequence[ListRecord]]:
+    """Read the records of a list file by split, including empty splits. Raises `ListFileError`."""
+    splits: dict[Split, list[ListRecord]] = {name: [] for name in get_args(Split)}
+    for record in tqdm(read_lists(path), desc="read", unit="list", disable=None):
+        splits[record.split].append(record)
+    return {**splits}
 
 
 def _open(path: Path) -> pq.ParquetFile:
@@ -160,6 +167,7 @@ def _from_batch(batch: pa.RecordBatch, path: Path, first_row: int) -> Iterator[L
         if columns[name].null_count:
             row = first_row + columns[name].is_null().to_pylist().index(True)
             raise ListFileError(f"{path}: row {row}, column {name}: is null")
+    # Columns are converted whole, which is much quicker than record by record.
     try:
         candidates = iter(_candidates(columns["candidates"]))
         counts = lengths(columns["candidates"], "candidates")

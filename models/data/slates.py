@@ -85,15 +85,13 @@ class SlateArrays:
 
 
 def encode_slates(records: Sequence[ListRecord], spec: FeatureSpec, list_length: int) -> SlateArrays:
-    """Encode every candidate of every record.
-
-    Raises `ValueError` naming the list and the field that cannot be encoded.
-    """
+    """Encode every candidate of every record. Raises `ValueError` naming list and field."""
     if not records:
         raise ValueError("there are no lists to encode")
     places = [range(len(record.candidates)) for record in records]
     width = max(map(len, places))
     valid = np.arange(width) < np.array([len(own) for own in places])[:, None]
+    # The list shown is kept as places among the candidates.
     exposed = np.full((len(records), list_length), -1, np.int64)
     for row, record in zip(exposed, records, strict=True):
         shown = record.exposed[:list_length]

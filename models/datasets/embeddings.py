@@ -83,10 +83,7 @@ class _Indicator:
 
 
 def _indicators(values: Sequence[str], fit: Bools) -> list[_Indicator]:
-    """Make an indicator of each category that is common enough, sorted by name.
-
-    Missing values get none.
-    """
+    """Make an indicator of each common category, sorted by name; missing values get none."""
     numbers: dict[str, int] = {}
     codes = np.array([numbers.setdefault(value, len(numbers)) for value in values], np.int64)
     counts = np.bincount(codes[fit], minlength=len(numbers))

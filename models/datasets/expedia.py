@@ -46,10 +46,7 @@ _EMBEDDED: Final = (
 
 
 def read_impressions(path: Path, *, gmv: Gmv = "stay") -> tuple[Impressions, Ints, list[str]]:
-    """Read searches, their booked rows, and the ids of those in random order.
-
-    Raises `TableError` for a broken row.
-    """
+    """Read searches, booked rows, and ids of searches in random order. Raises `TableError`."""
     table = read_csv(path, _COLUMNS)
     order, starts = group_rows(table.key("srch_id"), table.number("position", low=1, whole=True))
     check_distinct(table, order, starts, "prop_id")
@@ -92,6 +89,7 @@ def load(
     else:
         splits = [fold_split(r, fold=fold, folds=folds, seed=seed) for r in log.request_ids]
         rule = f"fold {fold} of {folds} by hash of srch_id is test; of the rest {VALID_SHARE:.0%} is valid"
+    # Neither scores nor embeddings are fitted to test lists.
     is_test = np.array([s == "test" for s in splits])[log.request]
     inner = np.array(cross_fit_folds(log.request_ids, folds=CROSS_FIT_FOLDS, seed=seed), np.int64)[log.request]
     scores = _priors(log, booked, np.where(is_test, TEST, inner), seed=seed)

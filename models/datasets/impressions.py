@@ -73,10 +73,7 @@ class Impressions:
 
 
 def group_rows(requests: Sequence[str], position: Floats) -> tuple[Ints, Ints]:
-    """Sort rows into requests, in order of first appearance, and each by position.
-
-    Returns ``order`` [n] and ``starts`` [R + 1] into it.
-    """
+    """Sort rows by request and position: ``order`` [n] and ``starts`` [R + 1] into it."""
     number: dict[str, int] = {}
     of_row = np.array([number.setdefault(key, len(number)) for key in requests], np.int64)
     order: Ints = np.lexsort((position, of_row))
@@ -96,10 +93,7 @@ def check_distinct(table: Table, order: Ints, starts: Ints, column: str) -> None
 
 
 def relative(values: Floats, starts: Ints) -> Floats:
-    """Subtract the median of their list from `values`, [n].
-
-    NaN stays NaN, and a list of NaN is NaN.
-    """
+    """Subtract the median of their list from `values`, [n]; NaN stays NaN."""
     result = np.full_like(values, np.nan)
     for begin, end in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True):
         known = values[begin:end][~np.isnan(values[begin:end])]
@@ -109,10 +103,7 @@ def relative(values: Floats, starts: Ints) -> Floats:
 
 
 def rank_share(values: Floats, starts: Ints) -> Floats:
-    """Compute the share of a list's other items with a smaller value, [n].
-
-    Ties count half; NaN stays NaN.
-    """
+    """Compute the share of a list's other items with smaller values, ties half, [n]."""
     result = np.full_like(values, np.nan)
     for begin, end in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True):
         part = values[begin:end]

@@ -59,6 +59,7 @@ def cross_fit(
     for k in np.unique(fold).tolist():
         held_out = None if k == TEST else k
         matrix = features(held_out)
+        # Rows of the test fold are never learnt from, whatever fold is held out.
         rows = learnable & (fold != TEST) & (fold != k)
         if len(np.unique(labels[rows])) < 2:
             raise ValueError(f"prior scores: the lists outside fold {k} hold one label only; there are too few lists")

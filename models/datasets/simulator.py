@@ -151,6 +151,7 @@ class Simulator:
         dear = np.log(price / c.price_median)
         affinity = latent @ self.user_latent[user]
         quality, thrift = self.quality[items], self.thrift[user]
+        # Thrifty users mind the price more, and buying minds it more than clicking.
         relevance = c.click_bias + 1.5 * affinity + 0.5 * quality - 0.15 * (1 + thrift) * dear - 0.3 * device
         appeal = c.purchase_bias + 0.7 * affinity + 0.3 * quality - 0.3 * (1 + thrift) * dear
         noise = rng.normal(size=(2, c.candidates)) * c.prior_noise
@@ -171,10 +172,7 @@ class Simulator:
         )
 
     def find(self, request_id: str) -> SimulatedRequest:
-        """Find the request of a record that this world logged.
-
-        Raises `ValueError` for any other id.
-        """
+        """Find the request of a record of this world. Raises `ValueError` for other ids."""
         parts = request_id.split("-")
         if len(parts) != 3 or parts[0] != "sim" or not all(p.isascii() and p.isdigit() for p in parts[1:]):
             raise ValueError(f"request id {request_id!r} is not one of the simulator's (sim-SEED-INDEX)")
@@ -226,10 +224,7 @@ def _memory(m: int, memory: float) -> Floats:
 
 
 def _anchor(log_price: Floats, weight: Floats) -> Floats:
-    """Compute each item's price advantage over those before it, in (-1, 1), [n, m].
-
-    It is 0 at the top of the list.
-    """
+    """Compute each item's price advantage over those before it, in (-1, 1), [n, m]; 0 first."""
     total = weight.sum(axis=1)
     reference = log_price @ weight.T / np.where(total > 0, total, 1.0)
     return np.where(total > 0, np.tanh(reference - log_price), 0.0)

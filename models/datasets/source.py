@@ -15,10 +15,7 @@ from models.data.lists import ListRecord
 
 @dataclass(frozen=True, slots=True)
 class ListSource:
-    """Hold records, which may be read once, their number, and the file's metadata.
-
-    `total` is for a progress bar.
-    """
+    """Hold records (read once), their `total` for a progress bar, and the file's metadata."""
 
     records: Iterator[ListRecord]
     total: int
@@ -65,10 +62,7 @@ class Summary:
         )
 
     def auc(self) -> float | None:
-        """Compute the AUC of the prior ``ctr`` over all exposed items.
-
-        None where there is no ``ctr`` or one label only.
-        """
+        """Compute the AUC of ``ctr`` over exposed items; None without it or with one label."""
         return _auc(self._labels, self._scores)
 
     def auc_in_lists(self) -> float | None:

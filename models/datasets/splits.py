@@ -36,10 +36,7 @@ def share_split(key: str, *, seed: int, valid: float = 0.1, test: float = 0.1) -
 
 
 def fold_split(key: str, *, fold: int, folds: int, seed: int, valid: float = VALID_SHARE) -> Split:
-    """Split `key` by folds: `fold` of `folds` is test, a share of the rest valid.
-
-    Folds are disjoint and cover all keys.
-    """
+    """Split `key` by disjoint folds: `fold` is test, a share of the rest valid."""
     check_fold(fold, folds)
     if bucket(key, folds, seed=seed, purpose="fold") == fold:
         return "test"

@@ -101,10 +101,7 @@ class Table:
 
 
 def read_csv(path: Path, columns: Sequence[str]) -> Table:
-    """Read `columns` of a CSV file with a header. Raises `TableError`.
-
-    It may be plain or gzip (by its name).
-    """
+    """Read `columns` of a CSV file with a header, plain or .gz. Raises `TableError`."""
     options = csv.ConvertOptions(
         include_columns=list(columns), column_types=dict.fromkeys(columns, pa.string()), strings_can_be_null=False
     )

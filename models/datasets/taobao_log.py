@@ -113,10 +113,7 @@ def read_impressions(path: Path, ads: Ads) -> AdImpressions:
 
 
 def some_users(log: AdImpressions, count: int, least: int, *, seed: int) -> AdImpressions:
-    """Draw at most `count` users with at least `least` impressions, by the seed.
-
-    Raises `ValueError` if `count` is below 1.
-    """
+    """Draw at most `count` users with at least `least` impressions. Raises `ValueError`."""
     if count < 1:
         raise ValueError(f"--users must be at least 1, not {count}")
     able = np.flatnonzero(log.sizes >= least)
@@ -134,6 +131,7 @@ def draw_unseen(log: AdImpressions, user: Ints, *, seed: int) -> Ints:
     left = len(pool) - int(log.sizes.max())
     if left < LENGTH:
         raise ValueError(f"a user has seen all but {left} ads, so {LENGTH} unseen ones cannot be drawn")
+    # One code per pair of user and ad, so that a binary search finds the pairs seen.
     seen = np.sort(log.user * len(pool) + ad)
     rng = np.random.default_rng([seed, 0])
     drawn = rng.integers(len(pool), size=(len(user), LENGTH))

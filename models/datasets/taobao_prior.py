@@ -25,10 +25,7 @@ _RATE: Final = 0.05
 
 
 def prior_scores(sixes: Sixes, log: AdImpressions, ads: Ads, levels: Ints, *, seed: int) -> Floats:
-    """Predict P(click) of the ads shown and then of the unseen ones, [T, 12].
-
-    `levels` [U, 8] are the users'.
-    """
+    """Predict P(click) of ads shown, then unseen, [T, 12]; `levels` [U, 8] are the users'."""
     ad = sixes.candidates
     labels, shown = sixes.labels()
     fold = sixes.folds([str(user) for user in log.users.tolist()], seed=seed)
@@ -81,10 +78,7 @@ def _past(keys: Ints, click: Ints, key: Ints, before: Ints) -> Floats:
 
 
 def _smoothed(counts: Floats) -> Floats:
-    """Smooth times seen and clicked [r, 2] into log(1 + seen) and a click rate.
-
-    The rate is drawn towards `_RATE`.
-    """
+    """Turn times seen and clicked [r, 2] into log(1 + seen) and a smoothed click rate."""
     seen, clicked = counts.T
     return np.column_stack([np.log1p(seen), (clicked + _SMOOTHING * _RATE) / (seen + _SMOOTHING)])
 

@@ -34,16 +34,14 @@ _PRIOR_SHOWN: Final = 20.0
 
 
 def load(path: Path, *, fold: int, folds: int, seed: int) -> ListSource:
-    """Load the lists as records; fold `fold` of `folds`, by user, is test.
-
-    Raises `TableError` for a broken row.
-    """
+    """Load the lists as records; `fold` of `folds`, by user, is test. Raises `TableError`."""
     check_fold(fold, folds)
     log, users = read_impressions(path)
     splits = [fold_split(u, fold=fold, folds=folds, seed=seed) for u in users]
     is_test = np.array([s == "test" for s in splits])[log.request]
     inner = np.array(cross_fit_folds(users, folds=CROSS_FIT_FOLDS, seed=seed), np.int64)[log.request]
     groups = np.where(is_test, TEST, inner)
+    # Neither scores, counts nor embeddings are fitted to test lists.
     popularity = _Popularity(log, groups)
     ctr = cross_fit(lambda k: _matrix(log, popularity.excluding(k)), log.clicks, groups, seed=seed)
     item = {**log.item, **popularity.excluding(None)}

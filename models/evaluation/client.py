@@ -1,30 +1,28 @@
-"""`POST /v1/rerank` as a backend would call it: one request at a time over one kept connection.
+"""Call `POST /v1/rerank` as a backend would, one request at a time.
 
 It checks that the answer is a list in the order of which all candidates stand once, made by the model, and says what
-the service said when it refuses. Knows nothing about labels or measures.
+the service said when it refuses.
 """
 
 from __future__ import annotations
 
-import http.client
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import msgspec
 import numpy as np
+import requests
 
 from models.contract.arrays import Ints
 from models.contract.serving import RERANK_PATH
 
-_CONNECTIONS: Final = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
-
 
 class ServiceError(ValueError):
-    """The service cannot be reached, refused a request or gave no valid list; the message says which."""
+    """Report a service that cannot be reached, refused a request or gave no valid list."""
 
 
 class _Item(msgspec.Struct):
@@ -41,7 +39,7 @@ class _Answer(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """An answer. `order` [n] holds candidate indices, best first; the first `by_model` of them the model chose."""
+    """Hold an answer: `order` [n] has candidate indices, of which the model chose the first `by_model`."""
 
     order: Ints
     by_model: int
@@ -50,16 +48,18 @@ class Ranking:
 
 
 class RerankClient:
-    """A connection to one service. Not thread-safe."""
+    """Keep a connection to one service. Not thread-safe."""
 
     def __init__(self, url: str, *, timeout: float = 60.0) -> None:
-        """Raises `ServiceError` for a URL that is not ``http[s]://host[:port]``; connects on the first request."""
+        """Prepare a connection. Raises `ServiceError` for a URL that is not ``http[s]://host[:port]``."""
         parts = urlsplit(url)
-        if parts.scheme not in _CONNECTIONS or not parts.hostname:
+        if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ServiceError(f"--url: must be like http://127.0.0.1:8000, not {url!r}")
         self._url = url
-        self._path = parts.path.rstrip("/") + RERANK_PATH
-        self._connection = _CONNECTIONS[parts.scheme](parts.hostname, parts.port, timeout=timeout)
+        self._timeout = timeout
+        self._session = requests.Session()
+        self._session.headers["Content-Type"] = "application/json"
+        self._session.trust_env = False  # No proxy stands between: the service is asked itself.
 
     def __enter__(self) -> Self:
         return self
@@ -67,13 +67,13 @@ class RerankClient:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._connection.close()
+        self._session.close()
 
     def rerank(self, request: Mapping[str, Any]) -> Ranking:
-        """The order of all of the request's candidates. Raises `ServiceError`, naming the list."""
+        """Order all of the request's candidates. Raises `ServiceError`, naming the list."""
         where = f"list {request['request_id']!r}"
         status, body = self._post(json.dumps(request, allow_nan=False).encode())
-        if status != http.HTTPStatus.OK:
+        if status != requests.codes.ok:
             raise ServiceError(f"{where}: the service answered {status}: {_detail(body)}")
         try:
             answer = msgspec.json.decode(body, type=_Answer)
@@ -89,15 +89,14 @@ class RerankClient:
 
     def _post(self, body: bytes) -> tuple[int, bytes]:
         try:
-            self._connection.request("POST", self._path, body, {"Content-Type": "application/json"})
-            response = self._connection.getresponse()
-            return response.status, response.read()
-        except (OSError, http.client.HTTPException) as error:
+            response = self._session.post(self._url.rstrip("/") + RERANK_PATH, body, timeout=self._timeout)
+            return response.status_code, response.content
+        except requests.RequestException as error:
             raise ServiceError(f"{self._url}: cannot be asked: {error!r}") from error
 
 
 def _detail(body: bytes) -> str:
-    """The detail of an RFC 9457 problem document, or the start of whatever else came."""
+    """Return the detail of an RFC 9457 problem document, or the start of another body."""
     try:
         return str(json.loads(body)["detail"])
     except (ValueError, KeyError, TypeError):

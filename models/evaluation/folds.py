@@ -1,4 +1,4 @@
-"""Evaluate real logs fold by fold: data, training, export, service and `evaluate logs`; then pool all folds' tables.
+"""Evaluate real logs fold by fold, from the raw file to tables of all folds.
 
 Each step is the console command that a user would type, so the steps' logs are also a recipe. A step that is done is
 skipped, and training goes on where it stopped, so an interrupted run is started again with the same line.
@@ -63,7 +63,7 @@ RECIPES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class FoldCommand:
-    """Describe one command of a fold and the file that is there once it has run."""
+    """Describe one command of a fold and the file that it leaves."""
 
     name: str
     result: Path
@@ -141,7 +141,7 @@ def _run(command: FoldCommand, folder: Path) -> dict[str, str]:
 
 
 def pooled_report(folders: Sequence[Path], *, seed: int) -> dict[str, Any]:
-    """Pool the folds' test lists, with the value model's figures per fold and the versions that made them."""
+    """Pool the folds' test lists, with the value model's figures per fold and software versions."""
     logs = [json.loads((folder / "logs.json").read_text("utf-8")) for folder in folders]
     lists = [ListResult(**row) for fold in logs for row in fold["lists"]]
     return {

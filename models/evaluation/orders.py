@@ -1,4 +1,4 @@
-"""Order one logged list: shuffle it, sort it by a formula of its prior scores, or ask for it as a request.
+"""Shuffle one logged list, sort it by a formula, or write it as a request.
 
 Only items that were shown take part, since the others have no outcome. An order is an array of places in the list as
 it was shown, best first. Requests and sorts start from one shuffle, so neither the input order nor a tie can carry the
@@ -14,26 +14,28 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from models.contract.arrays import Ints
 from models.contract.formulas import compile_formula
 from models.contract.partition import descending
 from models.contract.slots import ScoreTable
 from models.contract.spec import FeatureSpec
 from models.data.lists import Candidate, ListRecord
 
-Order = NDArray[np.int64]
+Order = Ints
 _NO_WEIGHTS: Final = (0.0, 0.0, 0.0)
 
 
 def neutral_order(record: ListRecord, *, seed: int) -> Order:
-    """A shuffle that depends on the seed and the request id alone."""
+    """Shuffle by the seed and the request id alone."""
     rng = np.random.default_rng([seed, zlib.crc32(record.request_id.encode())])
     return rng.permutation(len(record.exposed))
 
 
 def sorted_order(record: ListRecord, formula: str, start: Order) -> Order:
-    """`start` sorted by a formula of scores and price, best first; ties stay as they stand in `start`.
+    """Sort `start` by a formula of scores and price, best first.
+
+    Ties stay as they stand in `start`.
 
     Raises `ValueError` naming the list, and the score that an item lacks or the value that is not finite.
     """
@@ -52,7 +54,10 @@ def sorted_order(record: ListRecord, formula: str, start: Order) -> Order:
 
 
 def request_body(record: ListRecord, start: Order, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The request that asks for all shown items, in the order of `start`. `options` holds its other fields."""
+    """Write the request for all shown items, in the order of `start`.
+
+    `options` holds its other fields.
+    """
     candidates = [_candidate(record.candidates[record.exposed[i]]) for i in start.tolist()]
     return {
         "request_id": record.request_id,

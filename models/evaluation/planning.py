@@ -1,4 +1,4 @@
-"""Ints planned for many requests at once: by the service's graph, by the formula sort, by searching the learnt value.
+"""Plan lists for many requests at once: by graph, formula sort, or search.
 
 Axis letters: n requests, m places, N slots, W beam width.
 """
@@ -42,7 +42,7 @@ _BATCH: Final = 50
 
 @dataclass(frozen=True, eq=False)
 class ServedPlanner:
-    """What a service answers with a bundle: the graph's list, which is the sort's where the model values that higher.
+    """Plan as a service does with a bundle, by its graph or by the sort.
 
     Where `bypassed` says so for a request's α, β and γ, nothing of what the model learnt is kept for them, and the list
     is that of the formula `prepare.sort` without a run of the graph.
@@ -54,14 +54,17 @@ class ServedPlanner:
 
     @classmethod
     def of(cls, checkpoint: Checkpoint, length: int, *, head_width: int = 1, beam_width: int = 1) -> ServedPlanner:
-        """A bundle exported with default queues. Raises `ValueError` for a `length` past the model's horizon."""
+        """Build a default bundle's planner. Raises `ValueError` for a `length` past the model's horizon."""
         prepare = preparer(checkpoint, length, head_width, beam_width)
         graph = queue_graph(checkpoint.model, prepare.limits, checkpoint.units)
         return cls(prepare, GraphPlanner(graph.build({})), partial(keeps_sort, checkpoint.model))
 
     @classmethod
     def of_bundle(cls, folder: Path) -> ServedPlanner:
-        """A bundle of SORT-Gen as it lies in its folder. Raises `SpecError` for a manifest that is none."""
+        """Load a bundle of SORT-Gen from its folder.
+
+        Raises `SpecError` for a manifest that is none.
+        """
         manifest = Manifest.read(folder)
         prepare = Preparer(
             Encoder(manifest.spec), manifest.limits, manifest.queues, manifest.partition, sort=manifest.fallback
@@ -73,13 +76,13 @@ class ServedPlanner:
         return cls(prepare, GraphPlanner((folder / MODEL_FILE).read_bytes()), bypassed)
 
     def __call__(self, records: Sequence[ListRecord], preferences: Preferences) -> Ints:
-        """Candidate indices [n, m], −1 past the end where a request has fewer candidates than places."""
+        """Plan candidate indices [n, m], −1 past the end where a request has fewer candidates than places."""
         if self.bypassed(preferences):
             return self.sort(records, preferences)
         return np.concatenate([self._plan(some, preferences) for some in _batches(records)])
 
     def sort(self, records: Sequence[ListRecord], preferences: Preferences) -> Ints:
-        """The formula sort's lists [n, m], as `__call__`'s."""
+        """Sort by the formula, lists [n, m] as `__call__`'s."""
         assert self.prepare.sort is not None
         length = self.prepare.limits.list_length
         return _sorted_by(self.prepare.sort, self.prepare.encoder.spec, records, preferences, length)
@@ -92,14 +95,14 @@ class ServedPlanner:
 
 
 def preparer(checkpoint: Checkpoint, length: int, head_width: int = 1, beam_width: int = 1) -> Preparer:
-    """Requests as a bundle exported with default queues would get them."""
+    """Prepare requests as a bundle exported with default queues would get them."""
     queues = default_queues(checkpoint.spec, checkpoint.units)
     limits = Limits(length, len(queues), head_width, beam_width=beam_width)
     return Preparer(Encoder(checkpoint.spec), limits, queues, sort=objective_formula(checkpoint.spec, checkpoint.units))
 
 
 def keeps_sort(model: ListValueModel, preferences: Preferences) -> bool:
-    """Whether nothing of the list enters the value of any objective that is weighed: the sort's list is served then."""
+    """Tell whether the sort's list is served, since nothing learnt enters a weighed objective."""
     if model.config.head == "independent":
         return False
     alpha, beta, gamma = preferences.weights
@@ -115,7 +118,7 @@ def formula_sort(
     length: int,
     pointwise: PointwiseModel | None = None,
 ) -> Ints:
-    """The first `length` candidates [n, m] by the objective formula over the prior scores, or over `pointwise`'s.
+    """Sort by the objective formula over prior scores, or over `pointwise`'s: the first `length` candidates [n, m].
 
     −1 past the end where a request has fewer.
     """
@@ -126,7 +129,7 @@ def formula_sort(
 def learnt_beam(
     checkpoint: Checkpoint, records: Sequence[ListRecord], preferences: Preferences, length: int, width: int
 ) -> Ints:
-    """The best list [n, m] that a beam of `width` over all candidates finds under the learnt value."""
+    """Find the best list [n, m] by a beam over all candidates under the learnt value."""
     worth = Worth(preferences.weights, preferences.units)
     found = [
         beam_search(checkpoint.model, _tensors(checkpoint, some), worth, length, width).lists[:, 0].numpy()
@@ -138,7 +141,7 @@ def learnt_beam(
 def learnt_exhaustive(
     checkpoint: Checkpoint, records: Sequence[ListRecord], preferences: Preferences, length: int
 ) -> Ints:
-    """The best list [n, m] of all there are under the learnt value; the first one on ties."""
+    """Find the best list [n, m] of all under the learnt value; the first on ties."""
     lists = np.empty((len(records), length), np.int64)
     for row, record in zip(lists, records, strict=True):
         outcomes = all_outcomes(checkpoint.model, _tensors(checkpoint, [record]), length).double().numpy()

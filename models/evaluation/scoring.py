@@ -1,11 +1,9 @@
-"""NDCG of orders of one logged list, and what it comes to over many lists, with bootstrap intervals.
+"""Score orders of logged lists by NDCG, and average over many lists, with bootstrap intervals.
 
 Three objectives, each with its gains: clicks, purchases, and GMV in currency. A list without a gain in an objective
 says nothing about order there and is left out of it. Clicks and purchases: the plain mean of NDCG@k over lists. GMV:
 Σ DCG over Σ ideal DCG, so that a list counts by its money; in a plain mean the amount would cancel wherever a list has
 one purchase, and the figure would repeat that of purchases.
-
-Knows nothing about HTTP or files.
 """
 
 from __future__ import annotations
@@ -31,7 +29,7 @@ RANKED: Final = "shown in a ranker's order"
 
 @dataclass(frozen=True, slots=True)
 class ListResult:
-    """One list: per objective in which it has a gain, its ideal DCG@k and NDCG@k by name of the order.
+    """Hold one list: per objective its ideal DCG@k, and NDCG@k by name of the order.
 
     `shuffled` says whether the log showed it in random order; None if the log does not tell.
     """
@@ -44,14 +42,14 @@ class ListResult:
 
 @dataclass(frozen=True, slots=True)
 class ComparedOrders:
-    """What is compared: the names of the served orders, and per objective that of the prior sort they must beat."""
+    """Name the served orders, and per objective the prior sort that they must beat."""
 
     served: Sequence[str]
     priors: Mapping[str, str]
 
 
 def score_list(record: ListRecord, orders: Mapping[str, Order], *, k: int, shuffled: bool | None) -> ListResult:
-    """NDCG@k of each order in `orders`, of the order shown (`LOGGED`), and the mean over all orders (`RANDOM`)."""
+    """Score `orders`, the order shown (`LOGGED`) and the mean over all orders (`RANDOM`) by NDCG@k."""
     ideal: dict[str, float] = {}
     scores: dict[str, dict[str, float]] = {}
     for objective, gains in _gains(record).items():
@@ -93,7 +91,7 @@ def summarise(results: Sequence[ListResult], comparison: ComparedOrders, *, seed
 def weighted_interval(
     values: AnyFloats, weights: AnyFloats, *, seed: int, level: float = 0.95, draws: int = 2000
 ) -> Interval:
-    """Σ w·v / Σ w over lists, with the percentile bootstrap interval over lists. Weights must be positive.
+    """Compute Σ w·v / Σ w over lists with its bootstrap interval; weights must be positive.
 
     With equal weights this is `metrics.mean_interval`. Raises `ValueError` if there are no lists.
     """

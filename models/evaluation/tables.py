@@ -1,4 +1,4 @@
-"""Lay out figures as Markdown tables: of any rows, of orders against each other, and of a value model's quality."""
+"""Lay out figures as Markdown tables: any rows, compared orders, a value model's quality."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MEASURES: Final = ("r_auc", "pcoc", "rmse")
 
 
 def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, texts: int = 1) -> str:
-    """Lay out rows as a Markdown table, the first `texts` columns to the left, the others to the right."""
+    """Lay out rows as a Markdown table, the first `texts` columns to the left."""
     sides = ("left",) * texts + ("right",) * (len(heads) - texts)
     return tabulate([list(row) for row in rows], list(heads), "pipe", colalign=sides, disable_numparse=True)
 
@@ -31,12 +31,12 @@ def interval_text(value: Mapping[str, float] | None, *, sign: str = "", digits: 
 
 
 def comparison_tables(summary: Mapping[str, Any]) -> str:
-    """Show per group of lists NDCG of every order, and the gains of the served ones, with 95% intervals over lists."""
+    """Show per group of lists NDCG of every order, and the served orders' gains."""
     return "\n\n".join(f"**{group}**\n\n{_orders(row)}\n\n{_differences(row)}" for group, row in summary.items() if row)
 
 
 def value_table(reports: Sequence[Mapping[str, Any]]) -> str:
-    """Show R-AUC, PCOC and RMSE per objective and prefix length, mean over folds (least to most).
+    """Show R-AUC, PCOC and RMSE per objective and prefix length, mean over folds.
 
     `reports` are the ``test`` parts of ``metrics.json``, one per fold.
     """

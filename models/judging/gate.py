@@ -94,9 +94,29 @@ def choose_shares(held_out: Sequence[HeldOut], worths: Sequence[Worth], *, devic
     likely = tuple(map(_likeliest, _losses(held_out, device)))
     sample = _sample(held_out, seed)
     knows_more = _shown_knows_more(sample, worths)
-    shares, steps = list(likely), []
-    while knows_more and any(shares):
-        figures = _served_less_sorted(sample, shares, worths, device)
+    shares = list(likely)
+    steps = _veto(sample, shares, worths, device) if knows_more else []
+    for part in held_out:
+        part.set(shares)
+    return Gate(tuple(shares), likely, knows_more, steps)
+
+
+def _veto(
+    sample: Sequence[HeldOut], shares: list[float], worths: Sequence[Worth], device: torch.device
+) -> list[dict[str, Any]]:
+    """Lower `shares` in place until no served lists are worse; return the steps."""
+    steps: list[dict[str, Any]] = []
+    known: dict[tuple[float, ...], list[dict[str, Any]]] = {}
+    while any(shares):
+        for part in sample:
+            part.set(shares)
+        figures = []
+        for mix, worth in enumerate(worths):
+            # A mix's lists depend on its own objectives' shares alone, so most steps plan only some mixes anew.
+            key = (mix, *(shares[o] for o in weighted(worth.weights)))
+            if key not in known:
+                known[key] = _served_less_sorted(sample, mix, worth, device)
+            figures += known[key]
         steps.append({"shares": list(shares), "figures": figures})
         failing = [f for f in figures if f["mean"] < 0 or f["low"] < -TOLERANCE]
         if not failing:
@@ -104,18 +124,13 @@ def choose_shares(held_out: Sequence[HeldOut], worths: Sequence[Worth], *, devic
         worst = min(failing, key=lambda f: f["low"])
         lowered = _to_lower(shares, worths[worst["mix"]].weights)
         shares[lowered] = SHARES[SHARES.index(shares[lowered]) - 1]
-    for part in held_out:
-        part.set(shares)
-    return Gate(tuple(shares), likely, knows_more, steps)
+    return steps
 
 
 def _likeliest(losses: AnyFloats) -> float:
-    """Find the smallest share within one standard error of the best, from losses [lists, shares].
-
-    It is 0 for fewer than two lists: one has no spread.
-    """
+    """Find the smallest share within one standard error of the best, from losses [lists, shares]."""
     if len(losses) < 2:
-        return 0.0
+        return 0.0  # one list has no spread
     best = losses.mean(axis=0).argmin()
     for share, column in zip(SHARES, losses.T, strict=True):
         worse = column - losses[:, best]
@@ -165,10 +180,7 @@ def _sample(held_out: Sequence[HeldOut], seed: int) -> list[HeldOut]:
 
 
 def _shown_knows_more(held_out: Sequence[HeldOut], worths: Sequence[Worth]) -> bool:
-    """Tell whether the shown order ranks its clicks better than every sort.
-
-    Better means by more than one standard error of the difference in NDCG.
-    """
+    """Tell whether the shown order's NDCG beats every sort's by over one standard error."""
     shown = [shown_orders(part.lists) for part in held_out]
     for worth in worths:
         lead = _leads(held_out, shown, [sorted_orders(part.lists, worth) for part in held_out], 0)
@@ -178,28 +190,22 @@ def _shown_knows_more(held_out: Sequence[HeldOut], worths: Sequence[Worth]) -> b
 
 
 def _served_less_sorted(
-    held_out: Sequence[HeldOut], shares: Sequence[float], worths: Sequence[Worth], device: torch.device
+    held_out: Sequence[HeldOut], mix: int, worth: Worth, device: torch.device
 ) -> list[dict[str, Any]]:
-    """Compare the served lists with the sort in NDCG, per mix and weighted objective."""
-    for part in held_out:
-        part.set(shares)
+    """Compare a mix's served lists with its sort in NDCG, per weighted objective."""
+    served = [planned_orders(part.model, part.lists, worth, device=device) for part in held_out]
+    by_prior = [sorted_orders(part.lists, worth) for part in held_out]
     figures: list[dict[str, Any]] = []
-    for mix, worth in enumerate(worths):
-        served = [planned_orders(part.model, part.lists, worth, device=device) for part in held_out]
-        by_prior = [sorted_orders(part.lists, worth) for part in held_out]
-        for o in weighted(worth.weights):
-            lead = _leads(held_out, served, by_prior, o)
-            mean = float(lead.mean()) if len(lead) else 0.0
-            low = mean - _Z * _standard_error(lead)
-            figures.append({"mix": mix, "objective": COUNTED[o], "lists": len(lead), "mean": mean, "low": low})
+    for o in weighted(worth.weights):
+        lead = _leads(held_out, served, by_prior, o)
+        mean = float(lead.mean()) if len(lead) else 0.0
+        low = mean - _Z * _standard_error(lead)
+        figures.append({"mix": mix, "objective": COUNTED[o], "lists": len(lead), "mean": mean, "low": low})
     return figures
 
 
 def _leads(held_out: Sequence[HeldOut], ours: Sequence[Orders], theirs: Sequence[Orders], objective: int) -> AnyFloats:
-    """Subtract the NDCG of `theirs` from that of `ours`, list by list.
-
-    Lists of all parts with an event in the objective count.
-    """
+    """Subtract NDCG of `theirs` from `ours` for all lists with an event in the objective."""
     rows = []
     for part, mine, other in zip(held_out, ours, theirs, strict=True):
         gains = part.lists.labels[..., objective]

@@ -60,10 +60,7 @@ class Likelihood:
 
 
 def compare(parts: Sequence[HeldOut], worth: Worth, *, device: torch.device, seed: int) -> Iterator[NdcgComparison]:
-    """Compare orders of all held-out lists: a row per objective that the mix weights.
-
-    An objective without any event has none.
-    """
+    """Compare orders of all held-out lists: a row per weighted objective with an event."""
     served = [planned_orders(part.model, part.lists, worth, device=device) for part in parts]
     formula = [sorted_orders(part.lists, worth) for part in parts]
     for o, objective in enumerate(OBJECTIVES):
@@ -71,6 +68,7 @@ def compare(parts: Sequence[HeldOut], worth: Worth, *, device: torch.device, see
             continue
         alone = Worth(only(o), worth.units)
         prior = [sorted_orders(part.lists, alone) for part in parts]
+        # A list without an event in the objective has no NDCG, in whatever order.
         ours, theirs, by_prior = (_ndcg(parts, orders, o) for orders in (served, formula, prior))
         chance = np.concatenate([random_ndcg(part.lists, part.lists.labels[..., o]) for part in parts])
         known = ~np.isnan(ours)
@@ -162,8 +160,5 @@ def _hazard_scores(part: HeldOut, objective: int, head: HazardHead, item: HeadIn
 
 
 def _gain_scores(gains: Tensor) -> tuple[Tensor, Tensor]:
-    """Compute the logits [B, L] of the papers' head's gains, and NaN for the prior.
-
-    That head has no prior within.
-    """
+    """Compute logits [B, L] of the papers' head's gains, and NaN for the prior it lacks."""
     return torch.logit(gains, eps=1e-6), torch.full_like(gains, torch.nan)

@@ -134,6 +134,7 @@ def _by_likelihood(parts: Sequence[HeldOut], rows: Sequence[Likelihood]) -> Deci
     ]
     if not kept:
         return "same", "No held-out list says anything about what was learnt beyond the prior scores."
+    # The worst objective is asked first: no gain elsewhere makes up for a loss.
     row, gain = min(kept, key=lambda pair: pair[1].high)
     if gain.high < 0:
         return "worse", f"The model explains held-out lists less well than the prior scores do: {_nats(row, gain)}."

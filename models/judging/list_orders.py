@@ -30,10 +30,7 @@ _BATCH: Final = 256
 
 
 def prior_values(data: ListArrays, worth: Worth) -> AnyFloats:
-    """Value every item by the objective formula over its prior scores, [n, L].
-
-    Values are −∞ past a list's end.
-    """
+    """Value every item by the formula over its prior scores, [n, L]; −∞ past the end."""
     logits = torch.from_numpy(data.features["priors"]).double()
     click, buy = torch.sigmoid(logits).unbind(-1)
     price = torch.from_numpy(data.features["price"]).double()
@@ -42,10 +39,7 @@ def prior_values(data: ListArrays, worth: Worth) -> AnyFloats:
 
 
 def sorted_orders(data: ListArrays, worth: Worth, places: int = PLACES) -> Orders:
-    """Sort by the objective formula, [n, P].
-
-    Ties are shuffled, so that they do not stand as they were shown.
-    """
+    """Sort by the objective formula, [n, P], with ties shuffled out of their shown order."""
     values = prior_values(data, worth)
     shuffled = np.random.default_rng(0).random(values.shape)
     order = np.lexsort((shuffled, -values), axis=-1)[:, :places]
@@ -62,12 +56,14 @@ def planned_orders(
     order = sorted_orders(data, worth, places)
     if bypassed(model, worth.weights):
         return order
+    # Lists of one length go through the beam together, without padding.
     for rows in _of_equal_length(data.lengths):
         part = data.take(rows)
         length = min(int(part.lengths[0]), places)
         batch: Batch = {**part.tensors(device), "valid": torch.from_numpy(part.filled).to(device)}
         found = beam_search(model, batch, worth, length, 1)
         plan, sort = found.lists[:, 0], torch.from_numpy(order[rows, :length]).to(device)
+        # The sort's value is needed only where it is another list than the plan.
         differ = (plan != sort).any(dim=1).nonzero()[:, 0]
         better = _value(model, batch, worth, differ, sort[differ]) > found.step_values[differ, 0, -1]
         plan[differ[better]] = sort[differ[better]]
@@ -87,10 +83,7 @@ def bypassed(model: ListValueModel, weights: Triple) -> bool:
 
 
 def ndcg_of(orders: Orders, gains: AnyFloats) -> AnyFloats:
-    """Compute NDCG@P of each order [n, P] under gains [n, L] as shown.
-
-    It is NaN for a list without any gain.
-    """
+    """Compute NDCG@P of each order [n, P] under gains [n, L] as shown; NaN without gain."""
     discounts = 1 / np.log2(np.arange(2, orders.shape[1] + 2))
     found = np.where(orders >= 0, np.take_along_axis(gains, np.maximum(orders, 0), axis=1), 0.0) @ discounts
     ideal = -np.sort(-gains, axis=1)[:, : orders.shape[1]] @ discounts
@@ -98,10 +91,7 @@ def ndcg_of(orders: Orders, gains: AnyFloats) -> AnyFloats:
 
 
 def random_ndcg(data: ListArrays, gains: AnyFloats, places: int = PLACES) -> AnyFloats:
-    """Compute the expected NDCG of a random order of each list, [n].
-
-    It is NaN for a list without any gain.
-    """
+    """Compute the expected NDCG of a random order of each list, [n]; NaN without gain."""
     width = min(places, gains.shape[1])
     discounts = 1 / np.log2(np.arange(2, width + 2))
     reach = np.where(np.arange(width) < data.lengths[:, None], discounts, 0.0).sum(axis=1)

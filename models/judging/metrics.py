@@ -63,10 +63,7 @@ def _tied_pairs(values: AnyFloats) -> int:
 
 
 def pcoc(predicted: AnyFloats, truth: AnyFloats) -> float | None:
-    """Divide the predicted by the true mean, 1 when calibrated (DeGRe §5.1).
-
-    None if nothing happened.
-    """
+    """Divide the predicted by the true mean (DeGRe §5.1); None if nothing happened."""
     total = float(np.sum(truth, dtype=np.float64))
     return None if total == 0 else float(np.sum(predicted, dtype=np.float64)) / total
 
@@ -88,10 +85,7 @@ def ndcg(gains: AnyFloats, k: int) -> float | None:
 
 
 def mean_interval(values: AnyFloats, *, seed: int, level: float = 0.95, draws: int = 2000) -> Interval:
-    """Average one value per list, with the percentile bootstrap interval over lists.
-
-    Raises `ValueError` if there are no lists.
-    """
+    """Average one value per list, with the bootstrap interval. Raises `ValueError` without lists."""
     return bootstrap_interval((np.asarray(values, np.float64),), np.mean, seed=seed, level=level, draws=draws)
 
 

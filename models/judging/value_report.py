@@ -65,6 +65,7 @@ def value_report(model: ListValueModel, data: ListArrays, device: torch.device) 
         if not known.any():
             report[name] = None
             continue
+        # A list's own outcome stands at its last position.
         last = data.lengths[known] - 1
         rows = np.arange(len(last))
         report[name] = {

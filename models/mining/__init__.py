@@ -1,0 +1,1 @@
+"""Mine sequences for generators, store them, and join them to their requests."""

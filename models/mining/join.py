@@ -1,6 +1,6 @@
-"""Mined sequences joined to their requests: what a generator is distilled from.
+"""Join mined sequences to their requests, for the distillation of a generator.
 
-It reads what `mining.py` wrote and checks it against the list file; it knows nothing about searching or losses.
+The shards that `mine` wrote are checked against the list file.
 
 Axis letters: n requests, S sequences of a request (padded to the most), L positions, N candidates.
 """
@@ -24,6 +24,7 @@ from models.contract.spec import OBJECTIVES, FeatureSpec
 from models.data.batches import Batch, digest
 from models.data.lists import ListRecord, Split
 from models.data.slates import SlateArrays, encode_slates
+from models.mining.mine import sequence_weights
 from models.mining.shards import (
     MANIFEST_FILE,
     MinedError,
@@ -38,7 +39,7 @@ from models.mining.shards import (
 
 @dataclass(frozen=True)
 class MinedArrays:
-    """n requests, their candidates and what was mined for them, row by row.
+    """Hold n requests, their candidates and their mined sequences, row by row.
 
     `sequences` int64 [n, S, L], best first, −1 throughout past a request's last one; `soft` [n, S, L, N], q_t of eq. 9;
     `step_values` [n, S, L], V̂ after each position; `weights` [n, S], w_l of eq. 10, whose sum is 1;
@@ -57,50 +58,48 @@ class MinedArrays:
 
     @property
     def values(self) -> Floats32:
-        """V̂ of whole sequences, [n, S]; 0 where there is none."""
+        """Return V̂ of whole sequences, [n, S]; 0 where there is none."""
         return self.step_values[:, :, -1]
 
     @property
     def there(self) -> Bools:
-        """Which sequences there are, bool [n, S]."""
+        """Tell sequences from padding, bool [n, S]."""
         return self.sequences[:, :, 0] >= 0
 
     @property
     def digest(self) -> str:
-        """SHA-256 of all arrays, in hex: whether two runs learnt from the same sequences."""
+        """Hash all arrays, SHA-256 in hex: equal if two runs learnt from the same sequences."""
         return digest(self.arrays())
 
     def arrays(self) -> Arrays:
-        """The requests' features, what was mined and ``lengths`` int64 [n], the positions of every sequence (L)."""
+        """Return the features, the mined arrays and ``lengths`` int64 [n], the positions of every sequence (L)."""
         mined = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "slates"}
         lengths = np.full(len(self), self.sequences.shape[2])
         return {**self.slates.features, **mined, "lengths": lengths}
 
     def tensors(self, device: torch.device) -> Batch:
-        """All of `arrays` as tensors on one device."""
+        """Return all of `arrays` as tensors on one device."""
         return {name: torch.from_numpy(values).to(device) for name, values in self.arrays().items()}
 
     def take(self, rows: Ints) -> MinedArrays:
-        """The requests at `rows`, in that order."""
+        """Take the requests at `rows`, in that order."""
         mined = {f.name: getattr(self, f.name)[rows] for f in dataclasses.fields(self) if f.name != "slates"}
         return MinedArrays(self.slates.take(rows), **mined)
 
     def weighted(self, temperature: float) -> MinedArrays:
-        """The same with the weights of another τ_w. Raises `ValueError` if it is not positive."""
+        """Replace the weights by those of another τ_w. Raises `ValueError` if it is not positive."""
         if not temperature > 0:
             raise ValueError(f"weight temperature must be positive, not {temperature}")
-        scaled = np.where(self.there, self.values.astype(np.float64) / temperature, -np.inf)
-        powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-        weights = (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
-        return dataclasses.replace(self, weights=weights)
+        values, there = torch.from_numpy(self.values.astype(np.float64)), torch.from_numpy(self.there)
+        return dataclasses.replace(self, weights=sequence_weights(values, there, temperature).float().numpy())
 
 
 def read_mined(
     folder: Path, records: Sequence[ListRecord], spec: FeatureSpec, *, split: Split | None = None
 ) -> MinedArrays:
-    """The mined requests of `folder`, of one split if given, encoded by `spec` from the list file's `records`.
+    """Read the mined requests of `folder`, encoded by `spec` from the list file's `records`.
 
-    Raises `ValueError` as `join_mined` does, and if nothing was mined for the split.
+    With `split`, those of one split alone. Raises `ValueError` as `join_mined` does, and if nothing was mined for it.
     """
     manifest = finished_manifest(folder)
     by_id = {record.request_id: record for record in records}
@@ -117,7 +116,7 @@ def read_mined(
 
 
 def join_mined(folder: Path, slates: SlateArrays, fingerprint: str) -> MinedArrays:
-    """The mined requests of `folder`, in its order, with their rows of `slates`.
+    """Join the mined requests of `folder`, in its order, with their rows of `slates`.
 
     `fingerprint` is that of the spec which encoded `slates`. Raises `ValueError` naming the file if mining is not
     complete, a shard is damaged or lacks a column, an evaluator of another fingerprint mined, `slates` lacks a request,
@@ -127,7 +126,7 @@ def join_mined(folder: Path, slates: SlateArrays, fingerprint: str) -> MinedArra
 
 
 def finished_manifest(folder: Path) -> MinedManifest:
-    """The manifest of a folder whose shards are all there. Raises `MinedError` if it is not such a folder."""
+    """Read the manifest of a folder whose shards are all there; else raise `MinedError`."""
     manifest = read_manifest(folder)
     if manifest is None:
         raise MinedError(f"{folder}: holds no mined sequences: there is no {MANIFEST_FILE}")
@@ -138,7 +137,10 @@ def finished_manifest(folder: Path) -> MinedManifest:
 
 
 def mined_ids(folder: Path, manifest: MinedManifest) -> list[str]:
-    """The request ids of all shards, in order. Raises `MinedError` for one that stands twice."""
+    """Read the request ids of all shards, in order.
+
+    Raises `MinedError` for one that stands twice.
+    """
     ids: list[str] = []
     for shard in range(manifest.shards):
         ids += read_shard(shard_path(folder, shard), manifest.identity)["request_id"].to_pylist()
@@ -167,19 +169,15 @@ def _joined(
         order += [rows[ids[row]] for row in known]
         if known:
             parts.append(_decode(path, table.take(known), slates, np.array(order[-len(known) :]), manifest.length))
-    sequences = max(part.sequences.shape[1] for part in parts)
-    return MinedArrays(
-        slates.take(np.array(order)),
-        np.concatenate([_padded(part.sequences, sequences, -1) for part in parts]),
-        np.concatenate([_padded(part.soft, sequences, 0) for part in parts]),
-        np.concatenate([_padded(part.step_values, sequences, 0) for part in parts]),
-        np.concatenate([_padded(part.weights, sequences, 0) for part in parts]),
-        np.concatenate([part.objective_weights for part in parts]),
-    )
+    most = max(part.sequences.shape[1] for part in parts)
+    blanks = {"sequences": -1, "soft": 0, "step_values": 0, "weights": 0}
+    arrays = {name: np.concatenate([_padded(getattr(p, name), most, x) for p in parts]) for name, x in blanks.items()}
+    mixes = np.concatenate([part.objective_weights for part in parts])
+    return MinedArrays(slates.take(np.array(order)), **arrays, objective_weights=mixes)
 
 
 def _decode(path: Path, table: pa.Table, slates: SlateArrays, rows: Ints, length: int) -> MinedRows:
-    """The arrays of some rows of a shard, which stand at `rows` of `slates`, checked."""
+    """Decode and check some rows of a shard, which stand at `rows` of `slates`."""
     candidates = slates.features["valid"][rows].sum(axis=1)
     ids = tuple(table["request_id"].to_pylist())
     counts, lengths, items = _levels(path, table, "sequences", 2)
@@ -209,14 +207,14 @@ def _decode(path: Path, table: pa.Table, slates: SlateArrays, rows: Ints, length
 
 
 def _are_lists(sequences: Ints, candidates: Ints) -> Bools:
-    """Whether each row [M, L] holds different numbers, from 0 and below its `candidates` [M]."""
+    """Tell whether each row [M, L] holds different numbers, from 0 and below its `candidates` [M]."""
     ordered = np.sort(sequences, axis=1)
     sound = (np.diff(ordered, axis=1) > 0).all(axis=1) & (ordered[:, 0] >= 0) & (ordered[:, -1] < candidates)
     return np.asarray(sound)
 
 
 def _levels(path: Path, table: pa.Table, column: str, depth: int) -> list[NDArray[Any]]:
-    """The lengths at each level of a nested column, outermost first, then the values in it."""
+    """Return the lengths at each level of a nested column, outermost first, then its values."""
     array = table[column].combine_chunks()
     found = []
     for _ in range(depth):
@@ -233,7 +231,7 @@ def _levels(path: Path, table: pa.Table, column: str, depth: int) -> list[NDArra
 
 
 def _like(path: Path, table: pa.Table, column: str, *expected: Ints) -> Floats32:
-    """The values of a column whose lengths at each level are `expected`."""
+    """Return the values of a column whose lengths at each level are `expected`."""
     *found, values = _levels(path, table, column, len(expected))
     for lengths, wanted in zip(found, expected, strict=True):
         if not np.array_equal(lengths, wanted):

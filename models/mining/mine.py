@@ -1,7 +1,7 @@
-"""Mine the sequences that a generator learns from (DeGRe, §4.2): beam search, local search, dense labels, to disk.
+"""Mine the sequences that a generator learns from (DeGRe, §4.2), to disk.
 
 Every shard depends on the manifest alone, so a run that was killed goes on where it stopped and ends with the same
-rows. The searches are in `planners`; this module says what is searched for whom and keeps the result.
+rows. The searches are in `planners.search`; this module calls them for each request and keeps the result.
 
 Axis letters: R requests of a pass, S sequences of a request, L positions, N candidates.
 """
@@ -14,7 +14,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, cast, get_args
+from typing import Any, Final, Literal, get_args
 
 import numpy as np
 import torch
@@ -50,10 +50,10 @@ _EXPANSIONS: Final = 16384
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MiningOptions:
-    """How to search and how to weigh what is found.
+    """Choose the search and the weights of its sequences.
 
-    `length` is L (None: the evaluator's horizon), `width` B, `local_search` which of the beam's lists are improved,
-    `top_k` the pre-truncation (`planners.expansions`). `objectives` are α, β, γ; None draws them for every request,
+    `length` is L (None: the evaluator's horizon), `width` B, `local_search` the lists of the beam that are improved,
+    `top_k` the pre-truncation (`search.expansions`). `objectives` are α, β, γ; None draws them for every request,
     uniformly among all shares, with `seed`, for conditioned generators. `weight_temperature` is τ_w of eq. 10.
     """
 
@@ -103,8 +103,8 @@ def mine(
     weights = draw_weights(len(slates), options)
     _check_objectives(slates, weights)
     manifest = _manifest(checkpoint, slates, options, length, source or {})
-    units = cast(Triple, tuple(float(checkpoint.units[name]) for name in OBJECTIVES))
-    miner = _Miner(checkpoint.model.to(device).eval(), options, length, units, device)
+    click, conversion, gmv = (float(checkpoint.units[name]) for name in OBJECTIVES)
+    miner = _Miner(checkpoint.model.to(device).eval(), options, length, (click, conversion, gmv), device)
     with only_one(folder):
         _open(folder, manifest)
         _fill(folder, manifest, miner, slates, weights)
@@ -113,7 +113,7 @@ def mine(
 
 def _fill(folder: Path, manifest: MinedManifest, miner: _Miner, slates: SlateArrays, weights: Floats32) -> None:
     """Mine the shards that are not there."""
-    width = miner.width
+    width = miner.options.width
     shards = [np.array(manifest.rows(shard)) for shard in range(manifest.shards)]
     finished = [_finished(folder, shard, manifest) for shard in range(manifest.shards)]
     known = width * sum(len(rows) for rows, done in zip(shards, finished, strict=True) if done)
@@ -125,7 +125,7 @@ def _fill(folder: Path, manifest: MinedManifest, miner: _Miner, slates: SlateArr
 
 
 def draw_weights(count: int, options: MiningOptions) -> Floats32:
-    """The objective weights of each request, float32 [count, 3]: given, or drawn from Dirichlet(1, 1, 1)."""
+    """Give or draw the objective weights of each request, float32 [count, 3], from Dirichlet(1, 1, 1)."""
     if options.objectives is not None:
         return np.tile(np.array(options.objectives, np.float32), (count, 1))
     drawn = np.random.default_rng([options.seed, 1]).dirichlet(np.ones(len(OBJECTIVES)), size=count)
@@ -133,53 +133,46 @@ def draw_weights(count: int, options: MiningOptions) -> Floats32:
 
 
 def sequence_weights(values: Tensor, there: Tensor, temperature: float) -> Tensor:
-    """w_l of eq. 10, [..., S] from V̂ of whole sequences [..., S] and which of them are `there`; sums to 1."""
+    """Compute w_l of eq. 10, [..., S], from V̂ [..., S] of the sequences that are `there`."""
     weights: Tensor = torch.softmax((values / temperature).masked_fill(~there, -torch.inf), dim=-1)
     return weights
 
 
+@dataclass(frozen=True, eq=False)
 class _Miner:
-    """An evaluator and how to search with it."""
+    """Search with an evaluator as the options say."""
 
-    def __init__(
-        self, model: ListValueModel, options: MiningOptions, length: int, units: Triple, device: torch.device
-    ) -> None:
-        self._model = model
-        self._options = options
-        self._length = length
-        self._units = units
-        self._device = device
-
-    @property
-    def width(self) -> int:
-        """B: how many sequences are searched for each request."""
-        return self._options.width
+    model: ListValueModel
+    options: MiningOptions
+    length: int
+    units: Triple
+    device: torch.device
 
     def mine(self, slates: SlateArrays, weights: Floats32, bar: tqdm[Any]) -> MinedRows:
-        """The rows of one shard."""
+        """Mine the rows of one shard."""
         parts = []
         for rows in self._passes(slates):
             found = self._search(slates.take(rows), weights[rows])
             parts.append([x.float().cpu().numpy() if x.is_floating_point() else x.cpu().numpy() for x in found])
-            bar.update(len(rows) * self._options.width)
+            bar.update(len(rows) * self.options.width)
         sequences, step_values, soft, shares = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
         candidates = slates.features["valid"].sum(axis=1)
         return MinedRows(slates.request_ids, candidates, sequences, step_values, soft, shares, weights)
 
     def _passes(self, slates: SlateArrays) -> Iterator[Ints]:
-        size = max(1, _EXPANSIONS // (self._options.width * slates.candidates))
+        size = max(1, _EXPANSIONS // (self.options.width * slates.candidates))
         everything = np.arange(len(slates))
         return (everything[start : start + size] for start in range(0, len(slates), size))
 
     def _search(self, slates: SlateArrays, weights: Floats32) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Sequences [R, S, L], their step values, soft labels [R, S, L, N] and weights [R, S]."""
-        options, batch = self._options, slates.tensors(self._device)
+        """Search sequences [R, S, L], with their step values, soft labels [R, S, L, N] and weights [R, S]."""
+        options, batch = self.options, slates.tensors(self.device)
         worth: Worth | RequestWorth
         if options.objectives is None:
-            worth = RequestWorth(torch.from_numpy(weights).to(self._device), self._units)
+            worth = RequestWorth(torch.from_numpy(weights).to(self.device), self.units)
         else:
-            worth = Worth(options.objectives, self._units)
-        beams = beam_search(self._model, batch, worth, self._length, options.width, options.top_k)
+            worth = Worth(options.objectives, self.units)
+        beams = beam_search(self.model, batch, worth, self.length, options.width, options.top_k)
         found = (beams.lists, beams.step_values, beams.soft_labels)
         if options.local_search != "none":
             found = self._improved(batch, worth, found)
@@ -191,19 +184,19 @@ class _Miner:
     def _improved(
         self, batch: Batch, worth: Worth | RequestWorth, found: tuple[Tensor, Tensor, Tensor]
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """The lists with those that are searched from replaced by where their search ends."""
-        searched = 1 if self._options.local_search == "best" else found[0].shape[1]
-        top_k = self._options.top_k
-        lists = improve(self._model, batch, worth, found[0][:, :searched], top_k=top_k)
-        values = worth(list_outcomes(self._model, batch, lists)).masked_fill(lists < 0, 0)
-        labels = soft_labels(self._model, batch, worth, lists, top_k=top_k)
+        """Replace the lists that are searched from by the ends of their searches."""
+        searched = 1 if self.options.local_search == "best" else found[0].shape[1]
+        top_k = self.options.top_k
+        lists = improve(self.model, batch, worth, found[0][:, :searched], top_k=top_k)
+        values = worth(list_outcomes(self.model, batch, lists)).masked_fill(lists < 0, 0)
+        labels = soft_labels(self.model, batch, worth, lists, top_k=top_k)
         new = (lists, values, labels)
         sequences, step_values, soft = (torch.cat([a, b[:, searched:]], dim=1) for a, b in zip(new, found, strict=True))
         return sequences, step_values, soft
 
 
 def _best_first(sequences: Tensor, step_values: Tensor, soft: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Sorted by final value, repeated sequences blanked and moved behind with the blank ones."""
+    """Sort sequences by final value, and blank repeated ones."""
     same = (sequences[:, :, None] == sequences[:, None]).all(dim=-1)
     repeated = same.tril(diagonal=-1).any(dim=-1)
     gone = repeated | (sequences[:, :, 0] < 0)
@@ -250,7 +243,7 @@ def _manifest(
 
 
 def _open(folder: Path, manifest: MinedManifest) -> None:
-    """Start a folder, or check that it holds what `manifest` says and clear what an interrupted run left."""
+    """Start a folder, or check its manifest and clear the rest of an interrupted run."""
     before = read_manifest(folder)
     if before is None:
         if shard_path(folder, 0).exists():

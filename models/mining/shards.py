@@ -1,7 +1,7 @@
-"""The files of mined sequences: a folder of Parquet shards and a manifest that says what made them.
+"""Store mined sequences in a folder of Parquet shards, with a manifest of their origin.
 
-A shard appears under its name only when it is complete, so whatever is there is finished. It knows nothing about
-searching (`mining.py`) or how requests are encoded; `mined.py` joins the rows to their requests.
+A shard appears under its name only when it is complete, so every shard that is there is finished. `mine` searches and
+writes, `join` joins the rows to their requests.
 
 Axis letters: n requests, S sequences of a request, L positions, N candidates.
 """
@@ -31,12 +31,12 @@ _IDENTITY: Final = b"mined by"
 
 
 class MinedError(ValueError):
-    """Mined sequences that cannot be used; the message names the file and what is wrong."""
+    """Report mined sequences that cannot be used; the message names the file and the problem."""
 
 
 @dataclass(frozen=True)
 class MinedManifest:
-    """What made the shards: `identity` decides their rows, so a folder holds one. `source` only tells where from.
+    """Describe the origin of shards: `identity` decides their rows, `source` only informs.
 
     `length` is L, `requests` how many there are in all and `shard_size` how many a shard holds.
     """
@@ -50,17 +50,17 @@ class MinedManifest:
 
     @property
     def shards(self) -> int:
-        """How many shards a finished folder has."""
+        """Count the shards of a finished folder."""
         return -(-self.requests // self.shard_size)
 
     def rows(self, shard: int) -> range:
-        """Which requests a shard holds."""
+        """Return the requests of a shard."""
         return range(shard * self.shard_size, min((shard + 1) * self.shard_size, self.requests))
 
 
 @dataclass(frozen=True)
 class MinedRows:
-    """n requests as they are stored, and how many candidates each has.
+    """Hold n requests as they are stored, and the number of candidates of each.
 
     `sequences` int64 [n, S, L], best first and −1 past a request's last one; `step_values` [n, S, L], V̂ after each
     position; `soft` [n, S, L, N], q_t; `weights` [n, S], w_l of eq. 10, whose sum is 1; `objective_weights` [n, 3].
@@ -76,7 +76,7 @@ class MinedRows:
 
 
 def shard_path(folder: Path, shard: int) -> Path:
-    """Where a shard is."""
+    """Return the path of a shard."""
     return folder / f"shard-{shard:05}.parquet"
 
 
@@ -86,7 +86,7 @@ def write_manifest(folder: Path, manifest: MinedManifest) -> None:
 
 
 def read_manifest(folder: Path) -> MinedManifest | None:
-    """The manifest of a folder, None where there is none. Raises `MinedError` for one that cannot be used."""
+    """Read the manifest of a folder, None without one; an unusable one raises `MinedError`."""
     path = folder / MANIFEST_FILE
     if not path.exists():
         return None
@@ -124,13 +124,16 @@ def write_shard(path: Path, rows: MinedRows, identity: Mapping[str, str]) -> Non
 
 
 def soft_mask(there: Bools, candidates: Ints, shape: tuple[int, ...]) -> Bools:
-    """Which entries of soft labels [n, S, L, N] are stored: those of sequences that are `there` and of candidates."""
+    """Tell the stored entries of soft labels [n, S, L, N] from padding."""
     real = np.arange(shape[3]) < candidates[:, None]
     return np.broadcast_to(there[:, :, None, None] & real[:, None, None, :], shape)
 
 
 def read_shard(path: Path, identity: Mapping[str, str]) -> pa.Table:
-    """The table of a shard. Raises `MinedError` if it is damaged, lacks a column or was mined another way."""
+    """Read the table of a shard.
+
+    Raises `MinedError` if it is damaged, lacks a column or was mined another way.
+    """
     try:
         table = pq.read_table(path)
     except (OSError, pa.ArrowException) as error:
@@ -148,7 +151,7 @@ def _text(identity: Mapping[str, str]) -> bytes:
 
 
 def _nested(values: NDArray[Any], *counts: Ints) -> pa.Array:
-    """Lists of lists of `values`; `counts` are the lengths at each level, outermost first."""
+    """Nest `values` in lists of lists; `counts` are the lengths at each level, outermost first."""
     array = pa.array(values)
     for lengths in reversed(counts):
         array = pa.ListArray.from_arrays(pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32()), array)

@@ -65,10 +65,7 @@ class Block(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, keep: Tensor | None = None) -> Tensor:
-        """Transform all positions of x [B, T, D] at once.
-
-        `keep` bool [B, T] hides padding from a bidirectional block.
-        """
+        """Transform all positions of x [B, T, D]; `keep` bool [B, T] hides padding from bidirectional blocks."""
         b, t, d = x.shape
         qkv = self.qkv(self.attention_norm(x)).view(b, t, 3, self.heads, d // self.heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each [B, H, T, D / H]

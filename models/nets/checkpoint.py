@@ -162,10 +162,7 @@ def save_payload(path: Path, kind: str, payload: Mapping[str, Any]) -> None:
 
 
 def load_payload(path: Path, kind: str, device: torch.device | str = "cpu") -> dict[str, Any]:
-    """Load a file of `save_payload`.
-
-    Raises `CheckpointError` if it is missing, damaged or of another kind.
-    """
+    """Load a file of `save_payload`. Raises `CheckpointError` if missing, damaged or of another kind."""
     payload = _load(path, device)
     if payload["kind"] != kind:
         raise CheckpointError(f"{path}: is not a {kind}")

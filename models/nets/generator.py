@@ -154,6 +154,7 @@ class PointerGenerator(nn.Module):
         inputs = self.start_token(batch)[:, None]
         left = batch["valid"].clone()
         chosen = []
+        # Finished requests choose −1; their argmax is ignored.
         for _ in range(length):
             logits = self.point(self.decode(inputs)[:, -1:], rows)[:, 0]
             best = score(logits).masked_fill(~left, -torch.inf).argmax(dim=-1)

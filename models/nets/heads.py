@@ -45,10 +45,7 @@ class CountHead(nn.Module):
         self.out = nn.Linear(dim, thresholds)
 
     def forward(self, item: HeadInput) -> Tensor:
-        """Compute logits [..., T, L] of "the first j+1 items bring ≥ i+1 events".
-
-        Place j and threshold i both count from 0.
-        """
+        """Compute logits [..., T, L] of "the first j+1 items bring ≥ i+1 events" (j, i from 0)."""
         logits: Tensor = self.out(torch.relu(self.hidden(item.x)))
         return logits
 
@@ -118,19 +115,13 @@ class HazardHead(nn.Module):
         return correction
 
     def start(self, like: Tensor) -> Tensor:
-        """Return the empty list's state [..., K], for batch axes like those of `like` [...].
-
-        It holds no event, for certain.
-        """
+        """Return the empty list's state [..., K], no event, for axes like those of `like` [...]."""
         state = like.new_zeros(*like.shape, self.states)
         state[..., 0] = 1
         return state
 
     def advance(self, logits: Tensor, state: Tensor, place: int) -> tuple[Tensor, Tensor]:
-        """Compute the gain [...] of an item and the state behind it.
-
-        It takes the item's logits [..., K] and the state [..., K] before it.
-        """
+        """Compute an item's gain [...] and the state behind it, from logits [..., K] and the state before."""
         del place  # the hazards know it already
         moving = state * torch.sigmoid(logits)
         leaving = torch.cat([moving[..., :-1], torch.zeros_like(moving[..., :1])], dim=-1)
@@ -142,10 +133,7 @@ Head = CountHead | HazardHead
 
 
 def _context_part(context: Context, width: int, dim: int) -> nn.Module | None:
-    """Build u of the hazard: nothing, a linear map, or an MLP.
-
-    Its output starts at zero.
-    """
+    """Build u of the hazard: nothing, a linear map, or an MLP, starting at zero."""
     if context == "none" or width == 0:
         return None
     if context == "linear":

@@ -9,7 +9,7 @@ Axis letters: B batch, N candidates or list items, F fields, E embedding size pe
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import Final
 
 import torch
 from torch import Tensor, nn
@@ -17,23 +17,13 @@ from torch.nn import functional as F
 
 from models.contract.spec import Categorical, FeatureSpec, Hashed, Number, SpecError
 from models.data.batches import Batch
-
-
-class InputSizes(Protocol):
-    """Declare the sizes that an input block takes from a model's configuration."""
-
-    @property
-    def dim(self) -> int: ...
-    @property
-    def field_dim(self) -> int: ...
-    @property
-    def list_length(self) -> int: ...
+from models.nets.blocks import TransformerSizes
 
 
 class Positions(nn.Module):
     """Embed positions and project them to D: P of the papers' input equations."""
 
-    def __init__(self, sizes: InputSizes) -> None:
+    def __init__(self, sizes: TransformerSizes) -> None:
         super().__init__()
         self.position = nn.Embedding(sizes.list_length, sizes.field_dim)
         self.project_position = nn.Linear(sizes.field_dim, sizes.dim, bias=False)
@@ -50,7 +40,7 @@ class ConcatInput(Positions):
     E_input = E_item ⊕ E_position ⊕ E_user ⊕ E_score.
     """
 
-    def __init__(self, spec: FeatureSpec, sizes: InputSizes) -> None:
+    def __init__(self, spec: FeatureSpec, sizes: TransformerSizes) -> None:
         super().__init__(sizes)
         parts = {
             "item": _field_group("item", spec.item_categoricals, spec.item_numbers, sizes),
@@ -83,11 +73,12 @@ class FieldInput(Positions):
     the raw and the enhanced fields are projected.
     """
 
-    def __init__(self, spec: FeatureSpec, sizes: InputSizes) -> None:
+    def __init__(self, spec: FeatureSpec, sizes: TransformerSizes) -> None:
         super().__init__(sizes)
         e = sizes.field_dim
         self.user_table = embedding_table(spec.user_categoricals, e)
         self.item_table = embedding_table(spec.item_categoricals, e)
+        # The request's columns hold the user's own fields first, then those of the context.
         own_ids = sum(not isinstance(f, Number) for f in spec.user)
         own_numbers = len(spec.user) - own_ids
         scores = len(spec.scores)
@@ -114,6 +105,7 @@ class FieldInput(Positions):
         """Compute tokens [B, N, D] of candidates or list items, without their positions."""
         parts = [self._item_fields(batch, name) for name in ("item", "score") if name in self.domains]
         b, n = parts[0][0].shape[:2]
+        # The request's fields are the same for every candidate.
         if self.request_fields:
             request = self._request_fields(batch)
             parts.insert(0, tuple(x[:, None].expand(b, n, -1, -1) for x in request))
@@ -150,10 +142,7 @@ _NOTHING: Final = "spec: needs at least one item feature, price or score to tell
 
 
 class Domain(nn.Module):
-    """Embed the fields of one domain, raw and normalised.
-
-    `ids` and `numbers` are its columns among those of its prefix.
-    """
+    """Embed a domain's fields, raw and normalised; `ids` and `numbers` are its prefix's columns."""
 
     def __init__(self, prefix: str, ids: slice, numbers: slice, field_dim: int) -> None:
         super().__init__()
@@ -165,10 +154,7 @@ class Domain(nn.Module):
         self.norm = nn.LayerNorm(field_dim) if self.fields else None
 
     def forward(self, embedded: Tensor | None, numbers: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Compute the raw and normalised fields, each […, fields, E].
-
-        They come from all embedded columns […, C, E] and numbers […, F].
-        """
+        """Compute raw and normalised fields […, fields, E] from embedded columns […, C, E] and numbers […, F]."""
         parts = []
         if embedded is not None and self.ids.stop > self.ids.start:
             parts.append(embedded[..., self.ids, :])
@@ -188,7 +174,7 @@ class FieldGroup(nn.Module):
     """
 
     def __init__(
-        self, prefix: str, categoricals: Sequence[Categorical], numbers: Sequence[Number], sizes: InputSizes
+        self, prefix: str, categoricals: Sequence[Categorical], numbers: Sequence[Number], sizes: TransformerSizes
     ) -> None:
         super().__init__()
         self.prefix = prefix
@@ -208,7 +194,7 @@ class FieldGroup(nn.Module):
 
 
 def _field_group(
-    prefix: str, categoricals: Sequence[Categorical], numbers: Sequence[Number], sizes: InputSizes
+    prefix: str, categoricals: Sequence[Categorical], numbers: Sequence[Number], sizes: TransformerSizes
 ) -> FieldGroup | None:
     """Build the group's module, or None where the spec has no such fields."""
     return FieldGroup(prefix, categoricals, numbers, sizes) if categoricals or numbers else None

@@ -12,10 +12,7 @@ from torch.nn import functional as F
 
 
 def ordered_targets(labels: Tensor) -> Tensor:
-    """Turn labels [B, L, O] (events per position) into targets [B, L, O, L].
-
-    A target is 1 where the first j+1 items have at least i+1 events.
-    """
+    """Turn labels [B, L, O] into targets [B, L, O, L]: 1 where j+1 items have ≥ i+1 events."""
     counts = labels.cumsum(dim=1)
     thresholds = torch.arange(1, labels.shape[1] + 1, device=labels.device)
     return (counts.unsqueeze(-1) >= thresholds).to(labels.dtype)
@@ -57,10 +54,7 @@ def path_loss(logits: Tensor, labels: Tensor, lengths: Tensor, observed: Tensor)
 
 
 def path_terms(logits: Tensor, labels: Tensor, lengths: Tensor, observed: Tensor) -> Tensor:
-    """Compute the terms of `path_loss`, [B, L, O].
-
-    They are 0 past a list's end and where the objective was not observed.
-    """
+    """Compute the terms of `path_loss`, [B, L, O]; 0 past the end and where unobserved."""
     before = labels.cumsum(dim=1) - labels
     state = before.clamp(max=logits.shape[-1] - 1).long()
     at_state = logits.gather(-1, state.unsqueeze(-1)).squeeze(-1)

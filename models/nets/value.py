@@ -116,10 +116,7 @@ class ListValueModel(nn.Module):
 
     @property
     def shares(self) -> Mapping[str, float] | None:
-        """Return the kept share ρ of the correction per counted objective.
-
-        None for the papers' head.
-        """
+        """Return the kept share ρ per counted objective, None for the papers' head."""
         if self.config.head == "independent":
             return None
         return {name: float(head.share) for name, head in zip(COUNTED, self.hazard_heads, strict=True)}
@@ -159,10 +156,7 @@ class ListValueModel(nn.Module):
         ]
 
     def hazard_inputs(self, batch: Batch) -> list[tuple[HazardHead, HeadInput]]:
-        """Pair each head of a hazard model with its inputs for a whole list.
-
-        Raises `ValueError` for the papers' head.
-        """
+        """Pair each hazard head with its inputs. Raises `ValueError` for the papers' head."""
         return [(head, item) for head, (_, item) in zip(self.hazard_heads, self.head_inputs(batch), strict=True)]
 
     def items(self, batch: Batch) -> Items:
@@ -182,6 +176,7 @@ class ListValueModel(nn.Module):
 
     def gains(self, logits: Tensor) -> Tensor:
         """Compute the expected new events at every place, [B, T, O], from logits [B, T, O, K]."""
+        # The chain of each head starts from the empty list and moves place by place.
         states = [head.start(logits[:, 0, o, 0]) for o, head in enumerate(self.counting_heads)]
         rows = []
         for j in range(logits.shape[1]):

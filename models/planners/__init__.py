@@ -1,1 +1,5 @@
-"""Which list is best under a value model? Each planner answers that its own way; any value model fits any planner."""
+"""Find the best list under a value model; any value model fits any planner.
+
+`graphs` lays the planners that are served as ONNX graphs, `references` does the same in plain code, and `search` looks
+for good lists offline, under a model in PyTorch.
+"""

@@ -1,4 +1,4 @@
-"""The item-level objective as a formula over prior scores, and the queues that follow from it (SORT-Gen §3.2.1).
+"""Write the item-level objective as a formula over prior scores, and its queues (SORT-Gen §3.2.1).
 
 The formula is what a platform sorts by before it has a list model; here it is one more queue, the order of whatever the
 model does not reach, and the baseline of every comparison.
@@ -14,7 +14,9 @@ from models.contract.spec import OBJECTIVES, FeatureSpec
 
 
 def objective_terms(spec: FeatureSpec) -> dict[str, str]:
-    """Objective to its item-level estimate from the scores ``ctr`` and ``cvr`` and the price, as far as there are any.
+    """Map each objective to its item-level estimate, a formula.
+
+    The estimates use the scores ``ctr`` and ``cvr`` and the price, as far as the spec has them.
 
     Raises `ValueError` if there is no ``ctr`` to build on.
     """
@@ -30,13 +32,13 @@ def objective_terms(spec: FeatureSpec) -> dict[str, str]:
 
 
 def objective_formula(spec: FeatureSpec, units: Mapping[str, float]) -> str:
-    """α·ctr/s + β·ctr·cvr/s + γ·ctr·cvr·price/s, with the units s_o of the value model's increments."""
+    """Write α·ctr/s + β·ctr·cvr/s + γ·ctr·cvr·price/s, with the units s_o of the value model's increments."""
     names = dict(zip(OBJECTIVES, WEIGHT_NAMES, strict=True))
     return " + ".join(f"{names[o]}*{term}/{units[o]:.6g}" for o, term in objective_terms(spec).items())
 
 
 def default_queues(spec: FeatureSpec, units: Mapping[str, float]) -> tuple[QueueSpec, ...]:
-    """One queue per objective that the scores allow, then one by the objective formula."""
+    """Define one queue per objective that the scores allow, then one by the objective formula."""
     terms = objective_terms(spec)
     return (
         *(QueueSpec(name, term) for name, term in terms.items()),

@@ -1,4 +1,6 @@
-"""Turn a list record into the inputs of a generation graph, by the service's own path (`models/contract/slots.py`).
+"""Turn a list record into a generation graph's inputs, as the service does.
+
+Both deal with `models/contract/slots.py`.
 
 A record that the service would refuse as a request raises `ValueError` here; the message names list and field.
 """
@@ -10,10 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from models.contract.arrays import Floats, Ints
 from models.contract.features import Arrays, Encoder, FeatureError, encode_preferences
-from models.contract.formulas import Column
 from models.contract.manifest import SORT_SLOTS, Limits, Partition, QueueSpec
 from models.contract.slots import ScoreTable, fill_slots, sort_slots
 from models.contract.spec import FeatureSpec
@@ -35,8 +36,8 @@ class Preparer:
     strategy: Partition = "bfs"
     sort: str | None = None
 
-    def __call__(self, record: ListRecord, preferences: Preferences) -> tuple[Arrays, NDArray[np.int64]]:
-        """Make the graph's inputs (a batch of one) and name the candidate in every slot [N], −1 in an empty one."""
+    def __call__(self, record: ListRecord, preferences: Preferences) -> tuple[Arrays, Ints]:
+        """Make the graph's inputs (a batch of one) and every slot's candidate [N], −1 if empty."""
         length, shape = self.limits.list_length, (self.limits.queues, self.limits.queue_length)
         with _naming(record):
             table = ScoreTable(record.candidates, preferences.weights, self.encoder.spec)
@@ -54,8 +55,8 @@ def formula_scores(
     formulas: Sequence[str],
     weights: Sequence[float],
     spec: FeatureSpec,
-    scores: Mapping[str, Column] | None = None,
-) -> list[Column]:
+    scores: Mapping[str, Floats] | None = None,
+) -> list[Floats]:
     """Compute each formula's value [n] for every candidate of a record.
 
     `scores` [n] by name take the place of the record's own. Raises `ValueError` as a request with it would be refused.

@@ -8,20 +8,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-import numpy as np
 import onnxruntime
-from numpy.typing import NDArray
 
+from models.contract.arrays import AnyArray
 from models.contract.serving import set_session_options
 
 if TYPE_CHECKING:
     import onnx  # not among what serving installs, and a graph that comes as bytes does not need it
 
-Feeds = Mapping[str, NDArray[np.generic]]
+Feeds = Mapping[str, AnyArray]
 
 
 def session_options(*, threads: int = 1) -> onnxruntime.SessionOptions:
-    """Make the options that every measurement here uses: the service's own on CPU."""
+    """Make session options: those of the service on CPU."""
     return set_session_options(onnxruntime.SessionOptions(), threads=threads)
 
 
@@ -36,7 +35,7 @@ class GraphPlanner:
         self.inputs = tuple(i.name for i in self._session.get_inputs())
         self.outputs = tuple(o.name for o in self._session.get_outputs())
 
-    def __call__(self, feeds: Feeds) -> dict[str, NDArray[np.generic]]:
-        """Run one batch. `feeds` may hold arrays that the graph does not take (those without columns)."""
+    def __call__(self, feeds: Feeds) -> dict[str, AnyArray]:
+        """Run one batch. `feeds` may hold arrays without columns, which the graph lacks."""
         values = self._session.run(None, {name: feeds[name] for name in self.inputs})
         return dict(zip(self.outputs, values, strict=True))

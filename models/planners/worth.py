@@ -1,7 +1,6 @@
-"""What a list is worth in one number: its expected outcomes, weighted as the objectives are.
+"""Value a list in one number: its expected outcomes, weighted by the objectives.
 
-Planners that search need one number per list; value models give three (clicks, conversions, GMV). This module knows
-nothing about models or lists.
+Planners that search need one number per list; value models give three (clicks, conversions, GMV).
 
 Axis letters: R requests, O the three objectives of `spec.OBJECTIVES`.
 """
@@ -22,20 +21,20 @@ CLICKS_ONLY: Final[Triple] = (1.0, 0.0, 0.0)
 
 
 class Valuation(Protocol):
-    """How the outcomes of a batch of requests are valued; it may differ from request to request."""
+    """Value the outcomes of a batch of requests, perhaps each by its own weights."""
 
     def __call__(self, outcomes: Tensor) -> Tensor:
-        """[R, ...] from [R, ..., O]."""
+        """Value outcomes [R, ..., O] as [R, ...]."""
         ...
 
     def take(self, rows: Tensor) -> Valuation:
-        """The valuation of the requests at `rows` int64 [R']."""
+        """Take the valuation of the requests at `rows` int64 [R']."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Worth:
-    """s_click · Σ_o w_o·outcome_o/s_o / Σ_o w_o, the same for all requests, in units of clicks.
+    """Value all requests alike: s_click · Σ_o w_o·outcome_o/s_o / Σ_o w_o, in units of clicks.
 
     `weights` are α, β, γ and `units` the s_o, mean outcomes of an exposed slot. Measured in clicks so that a softmax
     over it (DeGRe, eq. 9 and 10) means the same whatever the weights; (1, 0, 0) gives plain expected clicks, which is
@@ -50,18 +49,18 @@ class Worth:
         _check_weights(torch.tensor(self.weights, dtype=torch.float64))
 
     def __call__(self, outcomes: Tensor) -> Tensor:
-        """[...] from cumulative outcomes [..., O]."""
+        """Value cumulative outcomes [..., O] as [...]."""
         return outcomes @ _per_outcome(outcomes.new_tensor(self.weights), self.units)
 
     def take(self, rows: Tensor) -> Worth:
-        """The same for any requests."""
+        """Take the same for any requests."""
         del rows
         return self
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RequestWorth:
-    """`Worth` with `weights` [R, O] of each request's own. Raises `ValueError` as `Worth` does."""
+    """Compute `Worth` with each request's own `weights` [R, O]. Raises `ValueError` as `Worth` does."""
 
     weights: Tensor
     units: Triple = (1.0, 1.0, 1.0)
@@ -71,18 +70,18 @@ class RequestWorth:
         _check_weights(self.weights)
 
     def __call__(self, outcomes: Tensor) -> Tensor:
-        """[R, ...] from cumulative outcomes [R, ..., O]."""
+        """Value cumulative outcomes [R, ..., O] as [R, ...]."""
         per_outcome = _per_outcome(self.weights.to(outcomes), self.units)
         between = outcomes.ndim - 2
         return (outcomes * per_outcome.view(len(per_outcome), *[1] * between, -1)).sum(-1)
 
     def take(self, rows: Tensor) -> RequestWorth:
-        """The valuation of the requests at `rows`."""
+        """Take the valuation of the requests at `rows`."""
         return RequestWorth(self.weights[rows], self.units)
 
 
 def _per_outcome(weights: Tensor, units: Triple) -> Tensor:
-    """What one unit of each outcome is worth, [..., O]."""
+    """Compute the worth of one unit of each outcome, [..., O]."""
     return weights / weights.sum(-1, keepdim=True) * units[0] / weights.new_tensor(units)
 
 

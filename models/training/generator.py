@@ -14,6 +14,7 @@ from typing import Any, Final
 import torch
 
 from models.contract.spec import OBJECTIVES
+from models.data.lists import read_splits
 from models.files import write_json
 from models.mining.join import MinedArrays, finished_manifest, read_mined
 from models.mining.shards import MinedError, MinedManifest
@@ -21,7 +22,7 @@ from models.nets.checkpoint import Checkpoint, GeneratorCheckpoint, load_checkpo
 from models.nets.generator import GeneratorConfig
 from models.training.distill import DistillOptions, fit_generator
 from models.training.loop import Progress, TrainOptions
-from models.training.value import CHECKPOINT_FILE, METRICS_FILE, origin, read_splits
+from models.training.value import CHECKPOINT_FILE, METRICS_FILE, origin
 
 FAMILY: Final = "degre"
 
@@ -53,6 +54,7 @@ def train_generator(
     _check_teacher(mined, manifest, evaluator, teacher)
     if weight_temperature is not None:
         train, valid = train.weighted(weight_temperature), valid.weighted(weight_temperature)
+    # Weights can only be learnt if they varied in mining.
     conditioned = bool((train.objective_weights != train.objective_weights[0]).any())
     config = GeneratorConfig(**sizes, list_length=manifest.length, conditioned=conditioned)
     generator, progress = fit_generator(

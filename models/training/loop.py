@@ -123,6 +123,7 @@ def fit(
     progress = _start(model, optimizer, folder / STATE_FILE, identity, resume)
     held_out = None if valid is None else valid.tensors(device)
     run = _Run(model, optimizer, loss, train.tensors(device), held_out, options)
+    # The first weights compete as epoch 0; in a resumed run they have done so.
     if not progress.best_weights:
         _compete(run, progress, _valid_loss(run))
     last = options.epochs if until is None else min(until, options.epochs)
@@ -137,10 +138,7 @@ def fit(
 
 
 def learning_rate(step: int, steps: int, options: TrainOptions) -> float:
-    """Compute the rate of step 0 ≤ `step` < `steps`.
-
-    It rises linearly over the warm-up, then falls by half a cosine towards 0.
-    """
+    """Compute the rate of a step: a linear warm-up, then half a cosine towards 0."""
     rising = max(1, round(options.warmup * steps))
     if step < rising:
         return options.learning_rate * (step + 1) / rising
@@ -158,10 +156,7 @@ def mean_loss(model: nn.Module, data: Batch, loss: Loss, batch_size: int) -> flo
 
 
 def check_identity(path: Path, then: Mapping[str, str], now: Mapping[str, str]) -> None:
-    """Check that the run kept at `path` was of the same training.
-
-    Raises `CheckpointError` naming the first difference.
-    """
+    """Check that a kept run was of this training. Raises `CheckpointError` naming the difference."""
     for key in sorted(then.keys() | now.keys()):
         if then.get(key) != now.get(key):
             raise CheckpointError(f"{path}: cannot be resumed: {key} was {then.get(key)}, not {now.get(key)}")
@@ -224,6 +219,7 @@ def _compete(run: _Run, progress: Progress, valid_loss: float) -> None:
 
 def _train_epoch(run: _Run, epoch: int, bar: tqdm[Any]) -> float:
     options, count = run.options, len(run.train["lengths"])
+    # Seeded per epoch, so that a resumed run draws the same dropout masks.
     torch.manual_seed(int(np.random.SeedSequence([options.seed, epoch]).generate_state(1)[0]))
     run.model.train()
     total = torch.zeros((), dtype=torch.float64, device=run.train["lengths"].device)

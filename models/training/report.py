@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from tabulate import tabulate
+
 from models.contract.spec import OBJECTIVES
 
-Figures = Sequence[Mapping[str, Any]]
+Rows = Sequence[Mapping[str, Any]]
 
 
 def training_report(provenance: Mapping[str, Any]) -> str:
@@ -17,9 +19,9 @@ def training_report(provenance: Mapping[str, Any]) -> str:
         f"best epoch {metrics['best_epoch']}, held-out loss {metrics['valid_loss']:.4f}",
         "\n".join(_lacking(provenance["choice"]["valued"], provenance["objectives_without_events"])),
         _choice_line(provenance["choice"]),
-        "\n".join(_ndcg_table(_having(verdict["figures"], "mix"))),
-        "\n".join(_likelihood_table(_having(verdict["figures"], "pcoc"))),
-        "\n".join(_curve_table(provenance.get("learning_curve", ()))),
+        _ndcg_table(_having(verdict["figures"], "mix")),
+        _likelihood_table(_having(verdict["figures"], "pcoc")),
+        _curve_table(provenance.get("learning_curve", ())),
         f"Verdict: {verdict['outcome']}. {verdict['sentence']}",
     ]
     return "\n\n".join(part for part in parts if part)
@@ -44,58 +46,66 @@ def _choice_line(choice: Mapping[str, Any]) -> str:
     return f"share of the learnt correction kept: {shares} (by likelihood {likely}; the shown order {knows} the scores)"
 
 
-def _having(figures: Figures, key: str) -> Figures:
+def _having(figures: Rows, key: str) -> Rows:
     return [row for row in figures if key in row]
 
 
-def _ndcg_table(rows: Figures) -> Iterator[str]:
+def _ndcg_table(rows: Rows) -> str:
     """Tabulate NDCG@10 of the served lists, the sorts and a random order."""
-    if not rows:
-        return
-    yield (
-        f"{'NDCG@10 at α/β/γ':<18} {'of':<11} {'lists':>6} {'served':>7} {'formula':>7} {'prior':>7} {'random':>7}"
-        "   served − formula (95%)"
+    heads = ("NDCG@10 at α/β/γ", "of", "lists", "served", "formula", "prior", "random", "served − formula (95%)")
+    orders = ("served", "formula", "prior", "random")
+    return _table(
+        heads,
+        [
+            (
+                "/".join(f"{w:g}" for w in row["mix"]),
+                row["objective"],
+                row["difference"]["lists"],
+                *(_figure(row[order]) for order in orders),
+                _interval(row["difference"]),
+            )
+            for row in rows
+        ],
     )
-    for row in rows:
-        d, mix = row["difference"], "/".join(f"{w:g}" for w in row["mix"])
-        yield (
-            f"{mix:<18} {row['objective']:<11} {d['lists']:6d} {row['served']:7.4f} {row['formula']:7.4f} "
-            f"{row['prior']:7.4f} {row['random']:7.4f}   {d['mean']:+.4f} ({d['low']:+.4f} to {d['high']:+.4f})"
-        )
 
 
-def _likelihood_table(rows: Figures) -> Iterator[str]:
+def _likelihood_table(rows: Rows) -> str:
     """Tabulate nats per list of the model, the prior and a random order, and PCOC."""
-    if not rows:
-        return
-    yield (
-        f"{'nats a list':<18} {'':<11} {'lists':>6} {'model':>7} {'':>7} {'prior':>7} {'random':>7}"
-        "   prior − model (95%)           PCOC at the first place"
+    heads = ("nats a list", "lists", "model", "prior", "random", "prior − model (95%)", "PCOC at the first place")
+    return _table(
+        heads,
+        [
+            (
+                row["objective"],
+                row["lists"],
+                *(_figure(row[name]) for name in ("model", "prior", "random")),
+                "" if row["gain"] is None else _interval(row["gain"]),
+                _figure(row["pcoc"]),
+            )
+            for row in rows
+        ],
     )
-    for row in rows:
-        gain = row["gain"]
-        told = "" if gain is None else f"{gain['mean']:+.4f} ({gain['low']:+.4f} to {gain['high']:+.4f})"
-        yield (
-            f"{'':<18} {row['objective']:<11} {row['lists']:6d} {row['model']:7.4f} {'':>7} {_figure(row['prior'])} "
-            f"{row['random']:7.4f}   {told:<29} {_figure(row['pcoc'])}"
-        )
 
 
-def _curve_table(points: Figures) -> Iterator[str]:
+def _curve_table(points: Rows) -> str:
     """Tabulate the learning curve: shares of the lists, on the same test lists."""
-    if not points:
-        return
-    yield f"{'learning curve':<18} {'lists':>8} {'kept':<24} {'outcome':<11} nats gained on the prior"
+    heads = ("learning curve", "lists", "kept", "outcome", "nats gained on the prior")
+    rows = []
     for point in points:
-        shares = ", ".join(f"{n} {s:g}" for n, s in point["choice"].get("shares", {}).items())
-        gains = [
-            f"{row['objective']} {row['gain']['mean']:+.4f}"
-            for row in _having(point["verdict"]["figures"], "pcoc")
-            if row["gain"] is not None
-        ]
-        share = f"{point['share']:.0%}"
-        yield f"{share:<18} {point['lists']:8d} {shares:<24} {point['verdict']['outcome']:<11} {', '.join(gains)}"
+        shares = ", ".join(f"{name} {share:g}" for name, share in point["choice"].get("shares", {}).items())
+        likely = [row for row in _having(point["verdict"]["figures"], "pcoc") if row["gain"] is not None]
+        gains = ", ".join(f"{row['objective']} {row['gain']['mean']:+.4f}" for row in likely)
+        rows.append((f"{point['share']:.0%}", point["lists"], shares, point["verdict"]["outcome"], gains))
+    return _table(heads, rows)
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    return tabulate(rows, heads, "plain", disable_numparse=True) if rows else ""
 
 
 def _figure(value: float | None) -> str:
-    return f"{'-':>7}" if value is None else f"{value:7.4f}"
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _interval(values: Mapping[str, float]) -> str:
+    return f"{values['mean']:+.4f} ({values['low']:+.4f} to {values['high']:+.4f})"

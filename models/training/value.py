@@ -10,22 +10,22 @@ from __future__ import annotations
 import dataclasses
 import platform
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final, get_args
+from typing import Any, Final
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
-from models.data.lists import ListRecord, Split, read_lists, read_metadata
+from models.data.lists import Split, read_metadata, read_splits
 from models.files import file_digest, write_json
 from models.nets.checkpoint import Checkpoint, save_checkpoint
 from models.nets.value import ValueConfig
 from models.training.loop import TrainOptions
-from models.training.value_choice import Splits, ValueOptions, train_on
+from models.training.value_choice import Splits, Trained, ValueOptions, train_on
 
 CHECKPOINT_FILE: Final = "checkpoint.pt"
 METRICS_FILE: Final = "metrics.json"
@@ -53,10 +53,11 @@ def train_value_model(
     splits = read_splits(data)
     if not splits["train"]:
         raise ValueError(f"{data}: has no lists of split 'train'")
-    trained = train_on(splits, folder, config=config, options=options, device=device, chosen=chosen, resume=resume)
+    train = partial(train_on, config=config, options=options, device=device)
+    trained = train(splits, folder, chosen=chosen, resume=resume)
     metrics = {**trained.metrics, "verdict": trained.verdict.to_json()}
     if chosen.curve:
-        metrics["learning_curve"] = _learning_curve(splits, folder, config, options, device, chosen)
+        metrics["learning_curve"] = _learning_curve(train, splits, folder, chosen, options.seed)
     provenance = {**origin(data, family, options), **_told(metrics, trained.model.config)}
     checkpoint = Checkpoint(trained.model.cpu().eval(), metrics["units"], provenance)
     write_json(folder / METRICS_FILE, metrics)
@@ -65,29 +66,15 @@ def train_value_model(
 
 
 def choose_device(name: str) -> torch.device:
-    """Choose ``cpu``, ``cuda``, or for ``auto`` CUDA where there is one.
-
-    Raises `ValueError` if ``cuda`` is asked for and there is none.
-    """
+    """Choose ``cpu``, ``cuda``, or ``auto``: CUDA if present. Raises `ValueError` without asked CUDA."""
     available = torch.cuda.is_available()
     if name == "cuda" and not available:
         raise ValueError("device cuda: there is no CUDA device, or this PyTorch was built without CUDA")
     return torch.device("cuda" if name == "cuda" or (name == "auto" and available) else "cpu")
 
 
-def read_splits(data: Path) -> dict[Split, Sequence[ListRecord]]:
-    """Read the records of a list file by split, including empty splits. Raises `lists.ListFileError`."""
-    splits: dict[Split, list[ListRecord]] = {name: [] for name in get_args(Split)}
-    for record in tqdm(read_lists(data), desc="read", unit="list", disable=None):
-        splits[record.split].append(record)
-    return {**splits}
-
-
 def origin(data: Path, family: str, options: TrainOptions) -> dict[str, Any]:
-    """Describe a training for its checkpoint: data, seed, options and versions.
-
-    The list file stands with its SHA-256 and metadata. Plain JSON.
-    """
+    """Describe a training as plain JSON: list file with SHA-256, seed, options and versions."""
     return {
         "family": family,
         "data": {"file": data.name, "sha256": file_digest(data), "metadata": read_metadata(data)},
@@ -102,12 +89,7 @@ def origin(data: Path, family: str, options: TrainOptions) -> dict[str, Any]:
 
 
 def _learning_curve(
-    splits: Splits,
-    folder: Path,
-    config: ValueConfig,
-    options: TrainOptions,
-    device: torch.device,
-    chosen: ValueOptions,
+    train: Callable[..., Trained], splits: Splits, folder: Path, chosen: ValueOptions, seed: int
 ) -> list[dict[str, Any]]:
     """Train on shares of the lists, and measure each on the same test lists.
 
@@ -115,15 +97,13 @@ def _learning_curve(
     """
     points = []
     for share in sorted(chosen.curve):
-        fewer = _share_of(splits, share, options.seed)
+        fewer = _share_of(splits, share, seed)
         lists = sum(len(fewer[name]) for name in _LEARNT)
         folds = chosen.folds and min(chosen.folds, lists)
         point = folder / f"share-{share:g}"
         if point.exists():
             shutil.rmtree(point)
-        trained = train_on(
-            fewer, point, config=config, options=options, device=device, chosen=replace(chosen, folds=folds)
-        )
+        trained = train(fewer, point, chosen=replace(chosen, folds=folds))
         points.append(
             {
                 "share": share,
@@ -136,10 +116,7 @@ def _learning_curve(
 
 
 def _share_of(splits: Splits, share: float, seed: int) -> Splits:
-    """Draw a share of the lists to learn from, at least two of a split.
-
-    A smaller share is part of a larger one.
-    """
+    """Draw a share of the lists, at least two of a split; smaller shares nest."""
     drawn = dict(splits)
     for name in _LEARNT:
         order = np.random.default_rng(seed).permutation(len(splits[name]))

@@ -32,10 +32,7 @@ LISTWISE: Final = 0.5
 
 @dataclass(frozen=True)
 class Fitted:
-    """Hold a fitted value model, its first offsets, and its progress.
-
-    The papers' head has no offsets.
-    """
+    """Hold a fitted value model, its first offsets (the papers' head: none), and its progress."""
 
     model: ListValueModel
     start: tuple[Offsets, ...]
@@ -70,6 +67,7 @@ class Setup:
         start = start_from_rates(model, train, listwise=self.listwise)
         held_out = "none" if valid is None else valid.digest
         lists = {"training lists": train.digest, "validation lists": held_out, "until": str(until)}
+        # The calibrated start counts as epoch 0.
         if on_epoch is not None:
             on_epoch(model, Progress())
         progress = fit(

@@ -6,10 +6,9 @@ from typing import Any, Final
 
 import msgspec
 
+from models.contract.serving import RERANK_PATH
 from service.contract.problems import KINDS, MEDIA_TYPE, ProblemDocument
 from service.contract.schemas import RerankRequest, RerankResponse
-
-RERANK_PATH: Final = "/v1/rerank"
 
 EXAMPLE_REQUEST: Final[dict[str, Any]] = {
     "request_id": "r-1",

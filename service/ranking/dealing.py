@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from models.contract.arrays import Ints
+from models.contract.arrays import Floats, Ints
 from models.contract.features import FeatureError
-from models.contract.formulas import Column
 from models.contract.manifest import Manifest
 from models.contract.partition import descending
 from models.contract.slots import ScoreTable, Slots, fill_slots
@@ -45,7 +44,7 @@ def rank_rest(
     return rank(rest, scores[rest], count)
 
 
-def rank(places: Ints, scores: Column, count: int) -> list[tuple[int, Source]]:
+def rank(places: Ints, scores: Floats, count: int) -> list[tuple[int, Source]]:
     """Take the best `count` of `places`; those without a finite score come last."""
     finite = np.isfinite(scores)
     if finite.all():

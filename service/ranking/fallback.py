@@ -39,7 +39,7 @@ def formula_list(
         return None
     steps = min(plan.top_n, manifest.limits.list_length)
     size = min(_POOL_FACTOR * steps, _LARGEST_POOL)
-    # No more places than can be of use: at 1,000 candidates the rest would take longer than all that follows.
+    # Rank no more places than are needed: at 1,000 candidates the rest would take longer than all that follows.
     ranked = rank(np.arange(len(candidates)), scores, max(size, plan.top_n))
     pool = [i for i, source in ranked[:size] if source == "formula"]
     if plan.trade_off == 1 or plan.window == 0 or not any(candidates[i].embedding for i in pool):

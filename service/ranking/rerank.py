@@ -229,7 +229,7 @@ def encode_request(dealt: DealtRequest) -> Arrays:
     """Encode one request for the graph, without a batch axis. Raises `Problem` (422)."""
     request, plan, model = dealt.request, dealt.plan, dealt.model
     try:
-        with np.errstate(over="ignore"):  # A number too far out for its scale is clipped afterwards.
+        with np.errstate(over="ignore"):  # Numbers that overflow are clipped afterwards.
             user = model.encoder.encode_user(request.user, request.context)
             items = model.encoder.encode_slots(request.candidates, dealt.slots.candidates)
     except FeatureError as error:

@@ -79,7 +79,7 @@ class Shadow:
             self._miss()
             return
         self._missed = False
-        # What the formula has filled up says nothing about a model.
+        # Items that the formula placed say nothing about the model.
         served = [item.index for item in response.items if item.source == "model"]
         if not served or (model.name, model.version) == (response.model, response.version):
             self._count(model, "skipped")

@@ -51,7 +51,7 @@ async def warm_up(dispatcher: Dispatcher, model: Model) -> None:
         reranker=Reranker(registry=registry, dispatcher=dispatcher, max_candidates=_CANDIDATES),
         observers=(),
     )
-    # One at a time, as on a quiet day, then as many together as one run can hold.
+    # One at a time first, then as many together as one run can hold.
     for body, together in itertools.product(bodies, (*[1] * _REQUESTS, *[most] * _FULL_BATCHES)):
         for status, answer in await asyncio.gather(*(_post(endpoint, body) for _ in range(together))):
             if status != 200:
@@ -66,7 +66,7 @@ async def _warm_engine(dispatcher: Dispatcher, model: Model) -> None:
     try:
         dealt = deal_request(request, model)
         await dispatcher.warm(model.engine, stack_rows([graph_inputs(model, encode_request(dealt))]))
-        for _ in range(_REQUESTS):  # The rung below is needed when there is no time to be cold.
+        for _ in range(_REQUESTS):  # The formula answers when time is short, so it must be warm too.
             degraded_list(dealt, "deadline", Deadline())
     except Exception as error:
         raise BundleError(f"a warm-up request cannot be run: {error}") from error

@@ -15,19 +15,9 @@ from prometheus_client.registry import Collector
 
 from service.bundles.model import Model
 from service.contract.schemas import DegradedReason, Source
+from service.telemetry import records
 from service.telemetry.exposition import Exposition, OwnExposition
-from service.telemetry.records import (
-    CHOICES,
-    NO_MODEL,
-    OUTCOMES,
-    SHADOW_DEPTHS,
-    SHADOW_OUTCOMES,
-    STAGES,
-    ListHealth,
-    RequestOutcome,
-    RequestRecord,
-    ShadowRecord,
-)
+from service.telemetry.records import ListHealth, RequestOutcome, RequestRecord, ShadowRecord
 from service.telemetry.rolling import RollingWindow
 from service.timing.deadline import HEADERS
 
@@ -75,8 +65,8 @@ class Metrics:
         self._make_gauges(budget_seconds)
         self._make_lists()
         self._make_shadow(shadow)
-        for outcome in sorted(set(OUTCOMES) - _ANSWERED):
-            self._duration.labels(NO_MODEL, NO_MODEL, outcome)
+        for outcome in sorted(set(records.OUTCOMES) - _ANSWERED):
+            self._duration.labels(records.NO_MODEL, records.NO_MODEL, outcome)
 
     def _make_requests(self, budget: float) -> None:
         r = self.registry
@@ -92,7 +82,7 @@ class Metrics:
         )
         self._candidates = Histogram("rerank_candidates", "Candidates in a request.", buckets=_CANDIDATES, registry=r)
         self._batch = Histogram("rerank_batch_size", "Requests in one run.", buckets=_BATCH, registry=r)
-        self._stages = {stage: self._stage.labels(stage) for stage in STAGES}
+        self._stages = {stage: self._stage.labels(stage) for stage in records.STAGES}
 
     def _make_reasons(self) -> None:
         r = self.registry
@@ -117,7 +107,7 @@ class Metrics:
             ("choice",),
             registry=r,
         )
-        self._choices = {choice: self._choice.labels(choice) for choice in CHOICES}
+        self._choices = {choice: self._choice.labels(choice) for choice in records.CHOICES}
         self._ignored = Counter(
             "rerank_deadline_headers_ignored_total", "Deadlines in headers that made no sense.", ("header",), registry=r
         )
@@ -204,7 +194,7 @@ class Metrics:
         )
         self._shadow = shadow
         if shadow is not None:
-            self._compared.labels(shadow[0], shadow[1] or NO_MODEL, "unknown")
+            self._compared.labels(shadow[0], shadow[1] or records.NO_MODEL, "unknown")
 
     def watch(
         self, *, in_flight: Callable[[], int], queue_depth: Callable[[], int], overloaded: Callable[[], bool]
@@ -239,7 +229,7 @@ class Metrics:
     def model_loaded(self, model: Model) -> None:
         """Create the model's series."""
         self._info.labels(model.name, model.version, model.manifest.family, model.engine.provider).set(1)
-        for outcome in OUTCOMES:
+        for outcome in records.OUTCOMES:
             self._duration.labels(model.name, model.version, outcome)
         for i in range(len(self._queue_counts), model.manifest.limits.queues):
             self._queue_counts.append(self._queue_items.labels(str(i)))
@@ -247,10 +237,10 @@ class Metrics:
             self._shadow_loaded(model)
 
     def _shadow_loaded(self, model: Model) -> None:
-        for outcome in SHADOW_OUTCOMES:
+        for outcome in records.SHADOW_OUTCOMES:
             self._compared.labels(model.name, model.version, outcome)
         self._tau.labels(model.name, model.version)
-        for k in SHADOW_DEPTHS:
+        for k in records.SHADOW_DEPTHS:
             self._overlap.labels(model.name, model.version, str(k))
 
     def model_retired(self, model: Model) -> None:

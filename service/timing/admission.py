@@ -17,9 +17,9 @@ from typing import Final, Literal
 RefusalReason = Literal["overloaded", "shed"]
 """overloaded: the hard cap is reached; shed: a queue stands and the window is full."""
 
-# A queue that was standing counts as gone only after so many intervals below the target, lest shedding flicker.
+# A queue that stood counts as gone only after so many calm intervals in a row, so that shedding does not flicker.
 _CALM_INTERVALS: Final = 3
-# One step up takes five times as many answers in time as may be in progress: a step too far costs late lists.
+# One step up takes five times as many answers in time as may be in progress, since a step too far costs late lists.
 _GROWTH: Final = 0.2
 _CUT: Final = 0.85
 _SMALLEST: Final = 2.0  # One in the engine, and one on its way there or back.
@@ -103,7 +103,7 @@ class AdmissionWindow:
             # With room to spare in the window, an answer in time does not tell whether a larger one would do.
             if ticket.in_flight > self.size - 1:
                 self.size = min(self._most, self.size + _GROWTH / self.size)
-        # More in progress than the window allows: the request came in before the queue stood.
+        # A request beyond the window does not count: it was admitted before the queue stood, or is only observed.
         elif ticket.cuts == self.cuts and ticket.in_flight < self.size + 1:
             self.size = max(_SMALLEST, _CUT * min(self.size, ticket.in_flight))
             self.cuts += 1

@@ -14,7 +14,7 @@ _OUTLIER: Final = 3.0
 _SAME_AMOUNT: Final = 1e-3
 # About 99 of 100 observations lie below the mean plus so many mean deviations.
 _DEVIATIONS: Final = 3.0
-# Where only one amount has been seen nothing tells a from b; half of the time is then taken as fixed.
+# Where only one amount has been seen, a and b cannot be told apart; half of the time is then taken as fixed.
 _FIXED_SHARE: Final = 0.5
 
 

@@ -16,7 +16,7 @@ from typing import Final, cast
 import uvicorn
 from fastapi import FastAPI
 
-from service.contract.openapi import RERANK_PATH
+from models.contract.serving import RERANK_PATH
 from service.settings import Settings
 from service.transport.backlog import stop_connecting, take_all
 from service.transport.protocol import Shed, TimedProtocol

@@ -180,7 +180,7 @@ class TimedProtocol(HttpToolsProtocol):
         self.transport.write(head + body)
         if last:
             self.transport.write_eof()
-        # The body is still read, or closing would throw the answer away with it; but not for ever.
+        # Read the body still, or closing would lose the answer with it; but only for a limited time.
         self._start_timer()
 
     def _start_timer(self) -> None:

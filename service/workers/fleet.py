@@ -174,7 +174,7 @@ class Fleet:
         """Return the files that all workers have loaded, once all have answered."""
         answers = await asyncio.gather(*(w.ask(order, messages.Prepared) for w in workers), return_exceptions=True)
         problems = [answer for answer in answers if isinstance(answer, BaseException)]
-        # A refusal says more than that somebody has gone.
+        # Report a refusal rather than a worker that has gone: it says more.
         for problem in sorted(problems, key=lambda p: isinstance(p, WorkerGone)):
             raise problem
         loaded = [answer.files for answer in answers if isinstance(answer, messages.Prepared)]

@@ -142,7 +142,7 @@ async def work(control: socket.socket, public: socket.socket, slot: int) -> None
 def main() -> None:
     """Run a worker until it ends."""
     control, public, slot = map(int, sys.argv[1:])
-    # Reloads are the supervisor's affair: one worker alone would differ from the others.
+    # Only the supervisor reloads: one worker alone would differ from the others.
     with contextlib.suppress(AttributeError):  # Windows has no such signal.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
     with asyncio.Runner(loop_factory=loop_factory()) as runner:

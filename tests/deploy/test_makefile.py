@@ -34,7 +34,7 @@ def _make(*arguments: str, folder: Path = ROOT) -> subprocess.CompletedProcess[s
         "train-demo",
         "loadtest",
         "bench",
-        "plan",
+        "goodput",
         "cost-growth",
         "paired",
         "peers-setup",

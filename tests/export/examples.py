@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 from export.bundle import BundleOptions
-from export.families import Degre, SortGen
+from export.families.degre import Degre
+from export.families.sort_gen import SortGen
 from models.contract.manifest import Diversity, Limits, QueueSpec
 from models.nets.checkpoint import Checkpoint, GeneratorCheckpoint
 from models.nets.generator import GeneratorConfig

@@ -14,7 +14,7 @@ import pytest
 
 from export import bundle
 from export.bundle import BundleOptions, ExportError, write_bundle
-from export.families import Family
+from export.families.family import ModelFamily
 from export.proof.verify import ProofError, prove
 from models.contract.manifest import (
     FINGERPRINT_KEY,
@@ -110,7 +110,7 @@ def test_the_service_refuses_it_if_one_bit_is_wrong(own_copy: Path, name: str, p
 
 @pytest.mark.parametrize(("make", "wishes"), [(sort_gen, OPTIONS), (degre, DEGRE_OPTIONS)], ids=["sort-gen", "degre"])
 def test_the_service_refuses_another_models_graph_even_with_its_right_checksum(
-    tmp_path: Path, make: Callable[[int], Family], wishes: BundleOptions
+    tmp_path: Path, make: Callable[[int], ModelFamily], wishes: BundleOptions
 ) -> None:
     """The golden answers are what tells two models of equal shape apart."""
     folder, other = (write_bundle(tmp_path / str(seed), make(seed), wishes, requests=1)[0] for seed in (0, 5))

@@ -12,8 +12,9 @@ import torch
 
 from export.bundle import ExportError, write_bundle
 from export.command import default_objectives
-from export.families import Degre, SortGen
-from export.learnt import verdict_of
+from export.families.degre import Degre
+from export.families.load import verdict_of
+from export.families.sort_gen import SortGen
 from models import cli
 from models.contract.manifest import Manifest
 from models.contract.spec import OBJECTIVES, FeatureSpec, SpecError

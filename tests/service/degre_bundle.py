@@ -6,7 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from export.bundle import BundleOptions, write_bundle
-from export.families import Degre
+from export.families.degre import Degre
 from models.contract.manifest import Diversity, Limits, QueueSpec
 from models.nets.checkpoint import GeneratorCheckpoint
 from models.nets.generator import GeneratorConfig

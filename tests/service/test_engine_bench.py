@@ -40,21 +40,6 @@ def test_every_size_is_timed_and_written_with_how_it_ran(
     assert "| 3 |" in capsys.readouterr().out
 
 
-def test_requests_are_answered_alone_and_in_batches(bundle: Path, tmp_path: Path) -> None:
-    with np.load(bundle / GOLDEN_FILE) as file:
-        names = [t.name for t in Manifest.read(bundle).inputs]
-        requests = {name: file[f"input.{name}"] for name in names}
-        expected = {name.removeprefix("output."): file[name] for name in file.files if name.startswith("output.")}
-    asked, answers = tmp_path / "asked.npz", tmp_path / "answers.npz"
-    np.savez(asked, allow_pickle=False, **requests)
-    files = ["--requests", str(asked), "--answers", str(answers)]
-    assert engine_bench.main([*QUICK, "--bundle", str(bundle), *files]) == 0
-    with np.load(answers) as file:
-        for run in ("single", "mixed"):
-            np.testing.assert_array_equal(file[f"{run}.order"], expected["order"])
-            np.testing.assert_allclose(file[f"{run}.value"], expected["value"], rtol=1e-5, atol=1e-6)
-
-
 def test_answers_other_than_the_recorded_ones_are_reported_and_the_rest_is_timed(tmp_path: Path) -> None:
     folder = write_bundle(tmp_path)
     with np.load(folder / GOLDEN_FILE) as file:
@@ -75,8 +60,6 @@ def test_answers_other_than_the_recorded_ones_are_reported_and_the_rest_is_timed
         ([], "--bundle: is missing"),
         (["--bundle", "missing"], "bundle.json"),
         (["--bundle", "BUNDLE", "--batches", "0"], "--batches: must be at least 1, not 0"),
-        (["--bundle", "BUNDLE", "--requests", "x.npz"], "--requests and --answers: one does nothing without the other"),
-        (["--bundle", "BUNDLE", "--requests", "x.npz", "--answers", "y.npz"], "x.npz"),
     ],
 )
 def test_what_is_wrong_is_named(

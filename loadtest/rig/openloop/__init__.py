@@ -1,0 +1,1 @@
+"""Run the compiled load client and read its records."""

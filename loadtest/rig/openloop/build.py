@@ -1,4 +1,4 @@
-"""Compile the client at its first use into the user's cache folder; needs Linux and a C compiler.
+"""Compile the client at its first use; needs Linux and a C compiler.
 
 The program is called ``openloop-<hash of its source>``, so a changed source is compiled anew.
 """

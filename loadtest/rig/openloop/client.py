@@ -34,7 +34,7 @@ class ClientError(RuntimeError):
 
 @dataclass(frozen=True, kw_only=True)
 class Load:
-    """Describe a load: `rate` requests per second, or None for a closed loop of `connections` clients.
+    """Describe a load: `rate` requests per second, or a closed loop of `connections`.
 
     `poisson` draws the arrivals with `seed` instead of spacing them evenly. `retry` sends a request once more, on a
     fresh connection, when the server closes one without a byte of an answer. `drain` is how many seconds stragglers
@@ -138,7 +138,7 @@ def running(port: int, messages: Sequence[bytes], load: Load) -> Iterator[Runnin
 
 
 def open_loop(port: int, messages: Sequence[bytes], load: Load, *, warm_up: float = 0.0) -> Window:
-    """Send at `load.rate` for `load.seconds`, after `warm_up` seconds at that rate that are not in the window."""
+    """Send at `load.rate` for `load.seconds`, after `warm_up` seconds that do not count."""
     if load.rate is None:
         raise ValueError("rate: is needed in the open loop")
     return _measure(port, messages, load, warm_up)

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from loadtest.rig.openloop.records import Degraded, Fault, Records, answered, full_list
+from loadtest.rig.openloop.records import DegradedField, Fault, Records, answered, full_list
 
 Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
 class Hiccups:
-    """Count by how much a thread on the client's CPU overslept 1 ms; `buckets[k]` of them by under 2^k µs."""
+    """Delays of a thread on the client's CPU; `buckets[k]` were under 2^k µs."""
 
     count: int
     p50_ms: float
@@ -49,7 +49,7 @@ class Window:
         return len(self.records)
 
     def between(self, first: float, last: float) -> Window:
-        """Keep the requests due from `first` to `last` seconds after the start; hiccups stay the whole run's."""
+        """Keep requests due `first` to `last` seconds after the start; hiccups stay."""
         due = (self.records["intended"] - self.start_ns) / 1e9
         part = self.records[(due >= first) & (due < last)]
         return replace(self, records=part, seconds=min(last, self.seconds) - first)
@@ -69,12 +69,12 @@ class Window:
         return int(np.count_nonzero(~self.answered))
 
     def times_ms(self) -> NDArray[np.float64]:
-        """Return every request's time from intended start to the end of its answer; infinite without one."""
+        """Return every request's time from intended start to answer; infinite without one."""
         times = (self.records["done"] - self.records["intended"]) / 1e6
         return np.where(self.answered, times, np.inf)
 
     def answered_ms(self) -> list[float]:
-        """Return the times of the answered requests, from intended start to the end of the answer."""
+        """Return the times of the answered requests, from intended start to answer."""
         return [float(ms) for ms in self.times_ms()[self.answered]]
 
     def full_ms(self) -> list[float]:
@@ -96,8 +96,8 @@ class Window:
     def degraded_share(self) -> float:
         """Return the share of degraded lists among all lists; 0 where there are none."""
         kinds = self.records["list"][self.answered & (self.records["status"] == 200)]
-        lists = int(np.count_nonzero(kinds != Degraded.UNSAID))
-        return int(np.count_nonzero(kinds == Degraded.YES)) / lists if lists else 0.0
+        lists = int(np.count_nonzero(kinds != DegradedField.UNSAID))
+        return int(np.count_nonzero(kinds == DegradedField.YES)) / lists if lists else 0.0
 
     def full(self, is_full: Callable[[Records], Mask] = full_list) -> int:
         """Count the answers of full quality."""

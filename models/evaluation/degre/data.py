@@ -1,4 +1,4 @@
-"""Encode a list file once for the experiments, keep it as arrays, and cut training lists into disjoint halves.
+"""Encode a list file once, keep it as arrays, and split training lists into halves.
 
 Half 0 trains the evaluator and everything that learns from it; half 1 trains the judges. Reading the records takes
 about a minute per hundred thousand, loading the arrays a second.
@@ -22,7 +22,7 @@ from models.contract.arrays import Floats, Ints
 from models.contract.spec import OBJECTIVES, FeatureSpec
 from models.data.batches import ListArrays
 from models.data.fit_spec import fit_spec
-from models.data.lists import ListRecord, Split, read_metadata
+from models.data.lists import ListRecord, Split, read_metadata, read_splits
 from models.data.slates import SlateArrays, encode_slates
 from models.datasets.splits import bucket
 from models.files import whole_file, write_json
@@ -30,7 +30,6 @@ from models.judging.value_report import mean_per_slot
 from models.planners.objective import objective_terms
 from models.planners.prepare import formula_scores
 from models.planners.worth import CLICKS_ONLY, Triple
-from models.training.value import read_splits
 
 _RESOLUTION: Final = 2**62
 _META_FILE: Final = "meta.json"
@@ -62,7 +61,10 @@ class DegreData:
 
 
 def prepare_data(data: Path, folder: Path, length: int) -> None:
-    """Encode a list file into `folder`. Raises `ValueError` if a split is missing or requests are too small."""
+    """Encode a list file into `folder`.
+
+    Raises `ValueError` if a split is missing or requests are too small.
+    """
     splits = _read(data, length)
     spec = fit_spec(splits["train"])
     parts = {name: encode_slates(records, spec, length) for name, records in splits.items()}
@@ -92,7 +94,7 @@ def load_data(folder: Path) -> DegreData:
 
 
 def exposed_lists(slates: SlateArrays) -> ListArrays:
-    """Return the shown lists as value models train on them; the arrays are those of `encode_lists`."""
+    """Return the shown lists as value models train on them, like those of `encode_lists`."""
     shown = slates.exposed >= 0
     features = {}
     for name, values in slates.features.items():
@@ -107,7 +109,7 @@ def exposed_lists(slates: SlateArrays) -> ListArrays:
 
 
 def split_halves(request_ids: Sequence[str], groups: Sequence[str]) -> Ints:
-    """Give each request half 0 or 1: a group's requests alternate in the order of their ids' hashes.
+    """Give each request half 0 or 1, alternating within its group by the ids' hashes.
 
     It depends on ids and groups only, not on the order of the file. Which half a group starts with is hashed too, so
     groups of one request do not all fall on the same side.

@@ -1,4 +1,4 @@
-"""Run DeGRe's experiments on a list file: train evaluator, judges and planners, value their lists, write the tables.
+"""Run DeGRe's experiments on a list file, from training to the tables.
 
 Steps run in the order in which their tables matter; each is done once, and an interrupted run goes on where it was.
 The report can be written at any time and says what has not been run. For MovieLens: 12 candidates, 6 positions, clicks.
@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from models.evaluation.degre.generator_steps import generator_step, mining_steps
 from models.evaluation.degre.judges import EVALUATOR, PRIMARY, TRUTH
+from models.evaluation.degre.planner_steps import generator_step, mining_steps, search_step
 from models.evaluation.degre.planners_table import (
     BASELINES,
     EXHAUSTIVE,
@@ -28,7 +28,6 @@ from models.evaluation.degre.planners_table import (
 )
 from models.evaluation.degre.profile import add_options, chosen_profile
 from models.evaluation.degre.report import REPORT_FILE, write_report
-from models.evaluation.degre.search_steps import search_step
 from models.evaluation.degre.value_accuracy import accuracy_steps
 from models.evaluation.degre.value_steps import comparison_values_step, data_step, exhaustive_values_step, train_step
 from models.evaluation.degre.workspace import DATA, Workspace
@@ -74,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def all_steps(space: Workspace) -> list[ExperimentStep]:
-    """List every step of the experiment, the most important tables first. The data must be encoded.
+    """List every step of the experiment, the most important tables first.
 
     Mining that several tables need belongs to the first of them.
     """
@@ -125,5 +124,5 @@ def _mixes(space: Workspace) -> list[ExperimentStep]:
 
 
 def _single(space: Workspace) -> list[str]:
-    """Return the valuers of all lists: the evaluator, the primary judge, and the truth where known."""
+    """Return the valuers of all lists: evaluator, primary judge, and the truth where known."""
     return [EVALUATOR, *PRIMARY.members, *([TRUTH] if space.simulated else [])]

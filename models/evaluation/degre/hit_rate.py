@@ -1,4 +1,4 @@
-"""Rank a list among all lists of its request: hit rates, optimality, order share, from values that a judge gave.
+"""Rank a list among all lists of its request: hit rates, optimality, order share.
 
 Axis letters: R requests, K comparison lists of a request, L positions, N candidates.
 """
@@ -39,7 +39,7 @@ def random_lists(valid: Bools, rows: Sequence[int], length: int, count: int, *, 
 
 
 def better(values: Values, comparison: Values) -> Ints:
-    """Count the comparison values [R, K] of each request that exceed its list's [R]: Rank(l, S) of eq. 14.
+    """Count each request's comparison values [R, K] above its list's [R]: Rank(l, S) of eq. 14.
 
     Strictly: lists of equal value (within `TOLERANCE`) are not better. `comparison` must be sorted along K.
     """
@@ -56,7 +56,7 @@ def hits(values: Values, comparison: Values, percent: float) -> Bools:
 
 
 def hit_rate(seeds: Sequence[Values], comparison: Values, percent: float, *, seed: int) -> Interval:
-    """Take HR@percent% with its bootstrap interval over requests; `seeds` holds the values [R] of one planner's runs.
+    """Take HR@percent% of `seeds`, the values [R] of one planner's runs, with its bootstrap interval.
 
     A request counts with the share of the runs that hit, so the interval is one over requests alone.
     """
@@ -80,7 +80,9 @@ def hit_difference(
 
 
 def optimality(values: Values, mean: Values, best: Values) -> Floats:
-    """Scale values per request [R] as (V − V̄) / (V* − V̄): 0 is a random list, 1 the best.
+    """Scale values per request [R] as (V − V̄) / (V* − V̄).
+
+    0 is a random list, 1 the best.
 
     It is 1 where all lists are equal.
     """
@@ -103,7 +105,7 @@ def order_share(within: Values, spread: Values) -> float | None:
 
 
 def permutations_of(lists: Ints, rows: Sequence[int], orders: int, *, seed: int) -> Ints:
-    """Permute each request's list [R, L] at random `orders` times: [R, orders, L], −1 behind the end as before."""
+    """Permute each request's list [R, L] at random: [R, orders, L], −1 behind the end as before."""
     permuted = np.empty((len(lists), orders, lists.shape[1]), np.int64)
     for drawn, one, row in zip(permuted, lists, rows, strict=True):
         keys = np.random.default_rng([seed, row, 2]).random(drawn.shape)

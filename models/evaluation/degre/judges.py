@@ -1,4 +1,4 @@
-"""Value lists by value models, by the simulator's truth, and by judges, which are means of some of them.
+"""Value lists by value models, by the simulator's truth, and by judges, their means.
 
 A planner must not be judged by the model that it searched. The primary judge is the evaluator's architecture with
 another seed, trained on the half of the lists that the evaluator never saw; beside it stand the evaluator itself,
@@ -34,7 +34,7 @@ TRUTH: Final = "truth"
 
 @dataclass(frozen=True, slots=True)
 class Judge:
-    """Name a mean of valuers: the value of a list is the mean of its values under `members`."""
+    """Name a mean of valuers, the `members`, as the value of a list."""
 
     name: str
     title: str
@@ -53,7 +53,7 @@ class Valuer(Protocol):
     """Estimate the outcomes of lists of the test requests."""
 
     def outcomes(self, rows: Ints, lists: Ints) -> Values:
-        """Expect (clicks, conversions, GMV) [R, K, 3] of whole lists [R, K, L] of the requests at `rows` [R].
+        """Expect (clicks, conversions, GMV) [R, K, 3] of whole lists [R, K, L] of requests `rows` [R].
 
         0 for a list without items (all −1).
         """
@@ -93,7 +93,10 @@ class TruthValuer:
     """Value lists of the test requests by the simulator's closed form."""
 
     def __init__(self, metadata: Mapping[str, Any], request_ids: Sequence[str], length: int) -> None:
-        """Find the requests. Raises `ValueError` unless `metadata` is a simulated list file's and has their ids."""
+        """Find the requests.
+
+        Raises `ValueError` unless `metadata` is a simulated list file's and has their ids.
+        """
         self._simulator = Simulator(SimulatorConfig.from_metadata(metadata))
         self._requests = [self._simulator.find(i) for i in request_ids]
         self._length = length

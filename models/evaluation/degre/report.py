@@ -1,4 +1,4 @@
-"""Report an experiment from the steps that are done: JSON with every figure, Markdown tables, two plots.
+"""Report an experiment from the steps that are done: JSON, Markdown tables, two plots.
 
 It can be written at any time; figures of steps that are not done say "not run".
 """
@@ -23,10 +23,14 @@ from models.evaluation.degre.figures import (
     set_and_order_table,
 )
 from models.evaluation.degre.layout import (
+    BARS_FILE,
     CEILING,
     MISSING,
+    SWEEPS_FILE,
     cost_table,
     difference_tables,
+    draw_bars,
+    draw_sweeps,
     exhaustive_tables,
     gain_tables,
     hit_tables,
@@ -46,7 +50,6 @@ from models.evaluation.degre.planners_table import (
     sweep_planners,
     sweeps,
 )
-from models.evaluation.degre.plots import BARS_FILE, SWEEPS_FILE, draw_bars, draw_sweeps
 from models.evaluation.degre.scores import PlannerRun, finished, score, score_sets
 from models.evaluation.degre.value_accuracy import ACCURACY_FILE, ACCURACY_STEP, accuracy_table
 from models.evaluation.degre.workspace import DATA, Workspace
@@ -58,7 +61,10 @@ FIGURES_FILE: Final = "report.json"
 
 
 def write_report(space: Workspace, steps: Sequence[ExperimentStep], command: str) -> str:
-    """Value all lists that are not valued yet, write all files, return the Markdown. `steps` are all there could be."""
+    """Value all lists that are not valued yet, write all files, return the Markdown.
+
+    `steps` are all there could be.
+    """
     profile = space.profile
     everyone = [*main_planners(space), *ablations(profile), *sweep_planners(profile)]
     runs = [PlannerRun(p, mix, s) for p in everyone for mix in range(len(space.mixes)) for s in range(profile.seeds)]

@@ -1,4 +1,4 @@
-"""Value the lists of planners: every finished run under every finished valuer, all lists in one pass each.
+"""Value the lists of planners: every finished run under every finished valuer.
 
 Axis letters: R requests, P runs, L positions, M objective mixes.
 """
@@ -54,7 +54,7 @@ def finished(root: Path, runs: Sequence[PlannerRun]) -> list[PlannerRun]:
 def valued(
     root: Path, runs: Sequence[PlannerRun], members: Sequence[str], measures: Sequence[Measure] = ("values",)
 ) -> list[PlannerRun]:
-    """Return those of `runs` that are finished and valued under all of `members`, in all of `measures`.
+    """Return the finished `runs` that are valued under all of `members`, in all of `measures`.
 
     A run that another process finished after `score` looked is not among them: it is left to the next report.
     """
@@ -63,7 +63,7 @@ def valued(
 
 
 def load_values(root: Path, run: PlannerRun, members: Sequence[str], measure: Measure = "values") -> Floats:
-    """Load the mean over valuers of a run's values [R]; a planner of some requests only has that many."""
+    """Load the mean over valuers of a run's values [R]; some planners have fewer requests."""
     values: Floats = np.mean([np.load(run.path(root, name, measure)) for name in members], axis=0)
     return values
 

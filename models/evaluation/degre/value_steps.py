@@ -110,7 +110,7 @@ def train_step(space: Workspace, name: str, group: str) -> ExperimentStep:
 
 
 def _kept(space: Workspace, fitted: Fitted, train: ListArrays, valid: ListArrays) -> dict[str, Any]:
-    """Keep as much of a hazard model's correction as proves itself on validation lists, and note the shares."""
+    """Keep the proven part of a hazard model's correction, and note the shares."""
     if fitted.model.config.head != "hazard":
         return {}
     worths = mixes(fitted.model, space.data.units, MIXED)
@@ -120,7 +120,7 @@ def _kept(space: Workspace, fitted: Fitted, train: ListArrays, valid: ListArrays
 
 
 def comparison_values_step(space: Workspace, name: str, group: str) -> ExperimentStep:
-    """Make the step that values every request's random lists [M, R, K] and some requests' sets [M, R', S, P]."""
+    """Make the step that values random lists [M, R, K] and sets [M, R', S, P] of requests."""
     sizes, seed = space.profile, COMPARISON_SEED
 
     def run(folder: Path) -> Mapping[str, Any]:
@@ -151,7 +151,7 @@ def comparison_values_step(space: Workspace, name: str, group: str) -> Experimen
 
 
 def exhaustive_values_step(space: Workspace, name: str, group: str) -> ExperimentStep:
-    """Make the step that values all lists of some requests: sorted values [M, lists], and the best list [M, L]."""
+    """Make the step that values all lists of some requests [M, lists], with the best [M, L]."""
     sizes = space.profile
 
     def run(folder: Path) -> Mapping[str, Any]:

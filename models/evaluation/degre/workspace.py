@@ -1,4 +1,4 @@
-"""Name the results of every step in an experiment's folder, and read those that later steps share.
+"""Name the results of each step in an experiment's folder, and read shared ones.
 
 Axis letters: R test requests, K comparison lists, L positions, M objective mixes.
 """
@@ -74,7 +74,7 @@ class Workspace:
         return _sample(len(self.data.slates["test"]), self.profile.test_requests)
 
     def slates(self, count: int) -> SlateArrays:
-        """Draw up to `count` training requests of the evaluator's half; a larger count extends a smaller one."""
+        """Draw up to `count` training requests of the evaluator's half; more extend fewer."""
         half = self.data.half("train", 0)
         return half.take(_sample(len(half), count))
 

@@ -1,4 +1,4 @@
-"""How much of the value that a model promises comes true, from lists that were shown in random order.
+"""Measure the share of promised value that comes true in lists shown in random order.
 
 Two views of it. Between lists: does a list that is promised more bring more? Within lists: does an item that is
 promised more than the others of its list, where it stands, bring more? A log without lists that had no click, as
@@ -16,14 +16,14 @@ from typing import Any, Final
 import numpy as np
 
 from models.contract.arrays import Bools, Floats
-from models.evaluation.randomised.sums import Estimate, Resampled, Totals
+from models.evaluation.randomised.estimators import Estimate, Resampled, Totals
 
 _PAIRS: Final = ("pp", "py", "aa", "ac", "cc", "ay", "cy")
 """Products of what is promised (p), that without list context (a), the difference (c) and what came true (y)."""
 
 
 def within_products(predicted: Floats, alone: Floats, realised: Floats, there: Bools) -> Floats:
-    """Per list the sums over its places of products of centred values, [n, products], from values [n, L].
+    """Sum products of centred values over the places of each list, [n, products], from values [n, L].
 
     Each is centred by its mean over the places that are `there`, bool [n, L].
     """
@@ -74,7 +74,7 @@ def _centred(values: Floats, there: Bools) -> Floats:
 
 
 def _covariance(t: Totals, pair: str) -> Any:
-    """The covariance of two columns over lists, times their number."""
+    """Compute the covariance of two columns over lists, times their number."""
     return t[pair] - t[pair[0]] * t[pair[1]] / t["1"]
 
 
@@ -83,6 +83,6 @@ def _within(t: Totals, pair: str) -> Any:
 
 
 def _second(t: Totals, product: Callable[[Totals, str], Any]) -> Any:
-    """The second slope of what came true on what is promised alone and on what the context adds to it."""
+    """Compute the slope of the outcomes on the context's addition, beside the promise alone."""
     aa, ac, cc, ay, cy = (product(t, pair) for pair in ("aa", "ac", "cc", "ay", "cy"))
     return (aa * cy - ac * ay) / (aa * cc - ac**2)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,9 +20,9 @@ import numpy as np
 from models.contract.spec import OBJECTIVES
 from models.evaluation.randomised.calibration import calibration
 from models.evaluation.randomised.coverage import CoverageTrial, coverage
-from models.evaluation.randomised.estimators import compare_orders
+from models.evaluation.randomised.estimators import FEWEST, compare_orders
 from models.evaluation.randomised.observe import LogObserver, Observed, random_lists
-from models.evaluation.randomised.report import calibration_table, coverage_table, orders_table
+from models.evaluation.tables import interval_text, markdown_table
 from models.files import file_digest, write_json
 from models.judging.metrics import mean_interval
 from models.nets.checkpoint import Checkpoint, load_checkpoint
@@ -31,7 +32,7 @@ from models.planners.references.sort_gen import Preferences
 MIXES: Final = ((5.0, 1.0, 1.0), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
 KAPPAS: Final = (0.0, 1.0)
 MOST_LISTS: Final = 20_000
-"""Ints of a simulated log at most: more would take minutes and teach nothing new."""
+"""Lists of a simulated log at most: more would take minutes and teach nothing new."""
 _MIX: Final = "mix, in units"
 
 
@@ -97,7 +98,7 @@ def _check(arguments: argparse.Namespace) -> None:
 
 
 def _order(observed: Observed, seed: int) -> dict[str, float] | None:
-    """How far the click score foretells the order shown, which is 0 if that was random; None where it cannot."""
+    """Measure the click score's agreement with the order shown: 0 if random, None if unknown."""
     known = observed.agreement_of_sort[~np.isnan(observed.agreement_of_sort)]
     return asdict(mean_interval(known, seed=seed)) if len(known) else None
 
@@ -108,7 +109,7 @@ def _calibration(observed: Observed, seed: int) -> dict[str, dict[str, Any] | No
 
 
 def _orders(observed: Observed, mix: int, wish: Preferences, arguments: argparse.Namespace) -> dict[str, Any]:
-    """The plan for one mix of objectives against the sort."""
+    """Compare the plan for one mix of objectives with the sort."""
     names = (*OBJECTIVES, _MIX)
     rows = compare_orders(observed.shown(mix, wish), names, arguments.depths, seed=arguments.seed)
     promised = dict(zip(names, observed.promised_gain(mix, wish).tolist(), strict=True))
@@ -139,3 +140,59 @@ def _print(report: Mapping[str, Any], checkpoint: Checkpoint) -> None:
     for part in report["orders"]:
         mix = "/".join(f"{w:g}" for w in part["weights"])
         print(f"\n**Plan against sort at {mix}**\n\n{orders_table(part['estimates'], part['promised'])}")
+
+
+_CALIBRATION: Final = {
+    "ratio": "realised / predicted",
+    "slope": "slope between lists",
+    "context_slope": "its context",
+    "within_slope": "slope within lists",
+    "within_context_slope": "its context",
+}
+
+
+def calibration_table(rows: Mapping[str, Mapping[str, Any] | None]) -> str:
+    """Show per objective the share of promised value that comes true, and the context's share."""
+    cells = [[name, *(interval_text(row[key] if row else None) for key in _CALIBRATION)] for name, row in rows.items()]
+    note = "A slope is that of realised on predicted value: 1 if all comes true, 0 if nothing of the differences does."
+    return f"{markdown_table(['objective', *_CALIBRATION.values()], cells)}\n\n{note}"
+
+
+def orders_table(rows: Sequence[Mapping[str, Any]], promised: Mapping[str, float]) -> str:
+    """Show per outcome and estimator the plan against the sort, beside the `promised` gain."""
+    signed = partial(interval_text, sign="+")
+    cells = []
+    for name, gain in promised.items():
+        for row in rows:
+            found = row["outcomes"][name]
+            agreements = [f"{row['agreements'][o]:,} ({row['weights'][o]:.2f})" for o in ("plan", "sort")]
+            values = [interval_text(found["plan"]), interval_text(found["sort"]), signed(found["difference"])]
+            cells.append([name, _estimator(row), *agreements, *values])
+        cells.append([name, "what the model promises", "", "", "", "", f"{gain:+.4f}"])
+    heads = ["outcome a list", "estimator", "agreements (weight) of plan", "of sort", "plan", "sort", "plan less sort"]
+    note = (
+        f"–: fewer than {FEWEST} agreements, too few for an interval. The weights sum to 1 if chances are as assumed."
+    )
+    return f"{markdown_table(heads, cells, texts=2)}\n\n{note}"
+
+
+def coverage_table(rows: Mapping[float, Sequence[Mapping[str, Any]]]) -> str:
+    """Show per context strength κ and estimator the share of intervals that hold the truth."""
+    heads = [
+        *("κ", "estimator", "true difference in clicks", "mean estimate"),
+        *("mean half width", "95% intervals that hold it"),
+    ]
+    cells = []
+    for kappa, found in rows.items():
+        for row in found:
+            values = ["–"] * 3
+            if row["logs"]:
+                covered = f"{row['covered']:.0%} of {row['logs']}"
+                values = [f"{row['estimate']:+.3f}", f"{row['half_width']:.3f}", covered]
+            cells.append([f"{kappa:g}", _estimator(row), f"{row['true']:+.3f}", *values])
+    return markdown_table(heads, cells, texts=2)
+
+
+def _estimator(row: Mapping[str, Any]) -> str:
+    places = "first place" if row["places"] == 1 else f"first {row['places']} places"
+    return f"{row['estimator']}, {places}"

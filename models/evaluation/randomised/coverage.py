@@ -1,4 +1,4 @@
-"""How often the estimators' 95% intervals hold the truth, in the simulator, where truth is known.
+"""Measure the coverage of the estimators' 95% intervals in the simulator.
 
 A pool of requests is the whole population; a log is drawn from it again and again, each time in random order with new
 outcomes, and estimated as a real log is. The plan is the greedy list under true values, which gains from context all
@@ -29,7 +29,7 @@ _DRAWS: Final = 400
 
 @dataclass(frozen=True)
 class CoverageTrial:
-    """How many logs of how many lists are drawn, from how many requests with how many items, planned for k places."""
+    """Size a trial: logs and their lists, requests and their items, planned for k places."""
 
     logs: int
     lists: int
@@ -41,7 +41,7 @@ class CoverageTrial:
 
 
 def coverage(trial: CoverageTrial, kappa: float) -> list[dict[str, Any]]:
-    """Per estimator the true difference of plan and sort in clicks, the mean estimate, and how many intervals hold it.
+    """Compare per estimator the true difference of plan and sort with estimates and intervals.
 
     ``covered`` is a share of ``logs``, those in which the orders agreed often enough for an estimate.
     """
@@ -57,7 +57,7 @@ def coverage(trial: CoverageTrial, kappa: float) -> list[dict[str, Any]]:
 
 
 def _row(rows: Sequence[dict[str, Any]], truth: Floats) -> dict[str, Any]:
-    """One estimator over all logs; `truth` [k] is the difference of the first 1, 2, … places."""
+    """Summarise one estimator over all logs; `truth` [k] is the difference of the first places."""
     true = float(truth[rows[0]["places"] - 1])
     found = [row["outcomes"][OUTCOME]["difference"] for row in rows]
     known = [interval for interval in found if interval is not None]
@@ -71,7 +71,7 @@ def _row(rows: Sequence[dict[str, Any]], truth: Floats) -> dict[str, Any]:
 
 
 def _orders(simulator: Simulator, request: SimulatedRequest, places: int) -> dict[str, Ints]:
-    """The first places of the plan and of the sort by the click score, each [k]."""
+    """Return the first places of plan and sort by the click score, each [k]."""
     chosen: list[int] = []
     while len(chosen) < places:
         left = [i for i in range(len(request.items)) if i not in chosen]
@@ -81,7 +81,7 @@ def _orders(simulator: Simulator, request: SimulatedRequest, places: int) -> dic
 
 
 def _true_difference(simulator: Simulator, request: SimulatedRequest, orders: dict[str, Ints]) -> Floats:
-    """True clicks of the plan's first 1, 2, … k places less the sort's, [k]."""
+    """Subtract the sort's true clicks from the plan's, over the first 1, 2, … k places, [k]."""
     clicks = simulator.list_value(request, np.stack([orders[PLAN], orders[SORT]]))[:, :, 0]
     difference: Floats = clicks[0] - clicks[1]
     return difference
@@ -90,7 +90,7 @@ def _true_difference(simulator: Simulator, request: SimulatedRequest, orders: di
 def _logs(
     simulator: Simulator, trial: CoverageTrial, pool: Sequence[SimulatedRequest], orders: Sequence[dict[str, Ints]]
 ) -> Iterator[Shown]:
-    """Logs of requests drawn from the pool, every list in a uniformly random order."""
+    """Draw logs of requests from the pool, every list in a uniformly random order."""
     rng = np.random.default_rng([trial.seed, 3])
     owner = rng.integers(trial.requests, size=(trial.logs, trial.lists))
     clicks = np.empty((trial.logs * trial.lists, trial.places))

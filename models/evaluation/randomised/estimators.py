@@ -1,4 +1,4 @@
-"""What another order would have earned, from lists that were shown in random order.
+"""Estimate the earnings of another order from lists that were shown in random order.
 
 Where n items stand in a uniformly random order, an item stands at a given place in 1 of n lists, and two items at two
 places in 1 of n·(n−1). Counting only where the shown list agrees with an order that one would rather have shown, and
@@ -21,14 +21,14 @@ Axis letters: n lists, k places, O outcomes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import numpy as np
 
 from models.contract.arrays import Bools, Floats, Ints
-from models.evaluation.randomised.sums import DRAWS, Estimate, Resampled
+from models.judging.metrics import Interval
 
 PLAN: Final = "plan"
 SORT: Final = "sort"
@@ -39,10 +39,20 @@ STRATA: Final = 5
 FEWEST: Final = 100
 """Agreements that an estimate needs: with fewer its intervals hold the truth less often than they say."""
 
+Totals = Mapping[str, Any]
+"""Name of a column to its sum over lists: a number, or one per resample [draws]."""
+
+Estimate = Callable[[Totals], Any]
+"""An estimate as a function of sums. It must be made of operations that work on arrays as well."""
+
+DRAWS: Final = 2000
+_CELLS: Final = 8_000_000
+"""How many draws of a list are held at once."""
+
 
 @dataclass(frozen=True)
 class Shown:
-    """What was shown in random order and what came of it.
+    """Hold lists that were shown in random order, with their outcomes.
 
     `sizes` [n] says how many items a list has, and `outcomes` [n, k, O] what came of its first k places, 0 past its
     end; `strata` [n, k] in which of `STRATA` parts of the list by the click score the item there is, best first, −1
@@ -56,11 +66,11 @@ class Shown:
 
     @property
     def places(self) -> Ints:
-        """How many of the k places a list fills, [n]."""
+        """Count the filled places of each list among the k, [n]."""
         return np.minimum(self.sizes, self.outcomes.shape[1])
 
     def likelihood(self) -> Floats:
-        """How much likelier than in a uniformly random order the item at each place is to stand there, [n, k].
+        """Divide the chance of each place's item by that in a uniformly random order, [n, k].
 
         The same for all items of a stratum at a place; 1 past the end of a list.
         """
@@ -75,13 +85,13 @@ class Shown:
 
 
 def strata_of(ranks: Ints, sizes: Ints) -> Ints:
-    """The stratum of the item of each rank (from 0) by the click score, in lists of `sizes`; arrays broadcast."""
+    """Assign items by the ranks of their click scores to strata; arrays broadcast."""
     strata: Ints = ranks * STRATA // sizes
     return strata
 
 
 def stratum_counts(sizes: Ints) -> Ints:
-    """How many items of a list fall into each stratum, [n, STRATA]."""
+    """Count the items of a list in each stratum, [n, STRATA]."""
     edges = -(-np.arange(STRATA + 1) * sizes[:, None] // STRATA)
     counts: Ints = np.diff(edges, axis=1)
     return counts
@@ -90,7 +100,7 @@ def stratum_counts(sizes: Ints) -> Ints:
 def compare_orders(
     shown: Shown, names: Sequence[str], depths: Sequence[int], *, seed: int, draws: int = DRAWS
 ) -> list[dict[str, Any]]:
-    """Per estimator the value of the plan, of the sort and of their difference, for each outcome in `names` [O].
+    """Estimate the value of plan, sort and difference for each outcome in `names` [O].
 
     ``weights`` are their sums over the places they stand for: 1 if the chances of agreement are as assumed.
     ``difference`` and the values are intervals over lists, or None where an order agrees with the shown one fewer than
@@ -102,7 +112,7 @@ def compare_orders(
 
 
 def _columns(shown: Shown, names: Sequence[str], depth: int) -> Iterator[tuple[str, Floats]]:
-    """The sums that estimates are made of: per order and estimator agreements, weights and weighted outcomes."""
+    """Sum agreements, weights and weighted outcomes per order and estimator, of which estimates are made."""
     yield "lists", np.ones(len(shown.sizes))
     yield "places", shown.places.astype(np.float64)
     for j in range(depth):
@@ -121,7 +131,7 @@ def _columns(shown: Shown, names: Sequence[str], depth: int) -> Iterator[tuple[s
 
 
 def _place_weights(shown: Shown, agrees: Bools) -> dict[str, Floats]:
-    """The inverse chance of each agreement, [n, k], 0 where there is none."""
+    """Compute the inverse chance of each agreement, [n, k], 0 where there is none."""
     n, likelihood = shown.sizes[:, None].astype(np.float64), shown.likelihood()
     alone = n / likelihood * agrees
     both = agrees[:, 1:] & agrees[:, :-1]
@@ -130,7 +140,7 @@ def _place_weights(shown: Shown, agrees: Bools) -> dict[str, Floats]:
 
 
 def _cascade_weights(shown: Shown, agrees: Bools, depth: int) -> Floats:
-    """The inverse chance that all places up to each of the first agree, [n, depth], 0 where they do not."""
+    """Compute the inverse chance that all places so far agree, [n, depth], 0 where they do not."""
     left = np.maximum(shown.sizes[:, None] - np.arange(depth), 1)
     chances = np.cumprod(left / shown.likelihood()[:, :depth], axis=1)
     weights: Floats = chances * np.logical_and.accumulate(agrees[:, :depth], axis=1)
@@ -155,7 +165,7 @@ def _row(resampled: Resampled, kind: str, places: int, names: Sequence[str]) -> 
 
 
 def _value(kind: str, places: int, order: str, name: str) -> Estimate:
-    """The value of an order per list."""
+    """Estimate the value of an order per list."""
     if kind != CASCADE:
         # The weights of all places are summed: a place alone would rest on few agreements.
         return lambda t: t[f"{order}/{kind}/{name}"] / _positive(t[f"{order}/{kind}/weight"]) * t["places"] / t["lists"]
@@ -170,5 +180,42 @@ def _difference(plan: Estimate, sort: Estimate) -> Estimate:
 
 
 def _positive(weights: Any) -> Any:
-    """A resample may hold no agreement at all; what it estimates is then 0, as its numerator is."""
+    """Replace sums of no agreement by 1; their estimate is 0, as its numerator is."""
     return np.where(weights > 0, weights, 1.0)
+
+
+class Resampled:
+    """Sum columns over all lists, and over each of `draws` resamples of the lists."""
+
+    def __init__(self, columns: Mapping[str, Floats], *, seed: int, draws: int = DRAWS) -> None:
+        """Resample `columns`, arrays [lists] of one length. Raises `ValueError` if there are no lists."""
+        table = np.column_stack(list(columns.values()))
+        self.lists = len(table)
+        if not self.lists:
+            raise ValueError("there are no lists to take a mean over")
+        self._all: Totals = dict(zip(columns, table.sum(axis=0).tolist(), strict=True))
+        drawn = _resampled(table, np.random.default_rng(seed), draws)
+        self._drawn: Totals = dict(zip(columns, drawn.T, strict=True))
+
+    def total(self, name: str) -> float:
+        """Return the sum of a column over all lists."""
+        return float(self._all[name])
+
+    def interval(self, estimate: Estimate, *, level: float = 0.95) -> Interval:
+        """Estimate with a percentile interval."""
+        tail = (1 - level) / 2
+        low, high = np.quantile(estimate(self._drawn), [tail, 1 - tail])
+        return Interval(float(estimate(self._all)), float(low), float(high), self.lists)
+
+
+def _resampled(table: Floats, rng: np.random.Generator, draws: int) -> Floats:
+    """Sum the columns of resampled rows, [draws, columns]."""
+    lists = len(table)
+    at_once = max(1, _CELLS // lists)
+    parts = []
+    for start in range(0, draws, at_once):
+        rows = min(at_once, draws - start)
+        chosen = rng.integers(lists, size=(rows, lists)) + np.arange(rows)[:, None] * lists
+        counts = np.bincount(chosen.ravel(), minlength=rows * lists).reshape(rows, lists)
+        parts.append(counts @ table)
+    return np.concatenate(parts)

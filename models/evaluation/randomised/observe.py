@@ -1,4 +1,4 @@
-"""Read lists that were shown in random order as a stream, and keep a few numbers of each.
+"""Stream lists that were shown in random order, and keep a few figures of each.
 
 Of a list remain what the model promised for it, what came of it, and where it agrees with the model's plan and with the
 sort, so that a file of any length fits.
@@ -42,7 +42,7 @@ _FEWEST_ITEMS: Final = 2
 
 @dataclass(frozen=True)
 class Observed:
-    """What is kept of n lists.
+    """Hold the figures of n lists.
 
     `predicted` and `realised` [n, O] are the model's value of the shown list and what came of it, over the places that
     the model reaches; `alone` [n, O] is its value without what the list context adds; `within` [n, O, products] holds
@@ -64,19 +64,19 @@ class Observed:
     agreement: Sequence[dict[str, Bools]]
 
     def promised_gain(self, mix: int, preferences: Preferences) -> Floats:
-        """What the model expects its plan to earn over the sort, mean over lists: objectives and their mix, [O + 1]."""
+        """Expect the plan's gain over the sort, mean over lists: objectives and their mix, [O + 1]."""
         outcomes = self.promised[:, mix].mean(axis=0)
         gain = outcomes[0] - outcomes[1]
         return np.append(gain, preferences.step_value(gain))
 
     def shown(self, mix: int, preferences: Preferences) -> Shown:
-        """What estimates for one mix take: the objectives' outcomes, and behind them their mix in the units s_o."""
+        """Return the outcomes for estimates of one mix: the objectives', then their mix."""
         mixed = preferences.step_value(self.outcomes)[..., None]
         return Shown(self.sizes, self.strata, np.concatenate([self.outcomes, mixed], axis=2), self.agreement[mix])
 
 
 class LogObserver:
-    """Turns records into numbers, for one model and several mixes of objectives."""
+    """Turn records into numbers, for one model and several mixes of objectives."""
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class LogObserver:
         beam_width: int,
         seed: int,
     ) -> None:
-        """Raises `ValueError` for more `places` than the model's horizon."""
+        """Prepare to plan. Raises `ValueError` for more `places` than the model's horizon."""
         self._checkpoint = checkpoint
         self._mixes = mixes
         self._places = places
@@ -97,7 +97,7 @@ class LogObserver:
         self._served = ServedPlanner.of(checkpoint, places, head_width=head_width, beam_width=beam_width)
 
     def observe(self, records: Iterator[ListRecord]) -> Observed:
-        """Everything that is kept of `records`. Raises `ValueError` if there are none of at least two items."""
+        """Observe `records`. Raises `ValueError` if there are none of at least two items."""
         parts = [self._observe(some) for some in _chunks(records)]
         if not parts:
             raise ValueError("there are no lists of at least two items in random order")
@@ -142,7 +142,7 @@ class LogObserver:
         }
 
     def _promised(self, asked: Sequence[ListRecord], orders: Sequence[dict[str, Ints]]) -> Floats:
-        """The model's value of every plan and sort, [n, mixes, 2, O]."""
+        """Value every plan and sort by the model, [n, mixes, 2, O]."""
         lists = np.stack([by_name[name] for by_name in orders for name in (PLAN, SORT)], axis=1)
         slates = encode_slates(asked, self._checkpoint.spec, self._places).tensors(torch.device("cpu"))
         outcomes = list_outcomes(self._checkpoint.model, slates, torch.from_numpy(lists))[:, :, -1]
@@ -154,7 +154,7 @@ _ARRAYS: Final = tuple(f.name for f in dataclasses.fields(Observed) if f.name !=
 
 
 def random_lists(data: Path) -> tuple[Iterator[ListRecord], dict[str, Any]]:
-    """The test lists of a file that were shown in random order, as a stream, and how many the file names in all.
+    """Stream a file's test lists shown in random order, and count those it names.
 
     Raises `ValueError` for a file that does not say which these are.
     """
@@ -167,7 +167,7 @@ def random_lists(data: Path) -> tuple[Iterator[ListRecord], dict[str, Any]]:
 
 
 def _asked(record: ListRecord, start: Ints) -> ListRecord:
-    """The request for the items that were shown, in an order that does not tell theirs."""
+    """Make the request for the shown items, in an order that does not reveal theirs."""
     shown = [record.candidates[i] for i in record.exposed]
     return dataclasses.replace(
         record,
@@ -180,7 +180,7 @@ def _asked(record: ListRecord, start: Ints) -> ListRecord:
 
 
 def _agrees(lists: Ints, starts: Sequence[Ints]) -> Bools:
-    """Where lists [n, k] of places in `starts` put the item that was shown there, bool [n, k]."""
+    """Tell where lists [n, k] of places in `starts` put the item that was shown there, bool [n, k]."""
     places = np.arange(lists.shape[1])
     shown_at = [np.where(chosen < 0, -1, start[chosen]) for chosen, start in zip(lists, starts, strict=True)]
     agrees: Bools = np.array(shown_at) == places
@@ -188,14 +188,14 @@ def _agrees(lists: Ints, starts: Sequence[Ints]) -> Bools:
 
 
 def _gains(model: ListValueModel, arrays: ListArrays) -> Floats:
-    """What the model expects of every item shown, behind those before it, [n, L, O]; 0 past a list's end."""
+    """Expect the increment of every item shown, [n, L, O]; 0 past a list's end."""
     cumulative = predict(model, arrays, torch.device("cpu")).astype(np.float64)
     gains: Floats = np.diff(cumulative, axis=1, prepend=0.0) * arrays.filled[..., None]
     return gains
 
 
 def _without_context(model: ListValueModel) -> ListValueModel:
-    """The model's calibrated prior alone; the papers' head has no such part, and stays as it is."""
+    """Reduce the model to its calibrated prior; the papers' head has none and stays."""
     alone = copy.deepcopy(model)
     if model.config.head == "hazard":
         for head in alone.hazard_heads:
@@ -204,7 +204,7 @@ def _without_context(model: ListValueModel) -> ListValueModel:
 
 
 def _strata(record: ListRecord, start: Ints, places: int) -> Ints:
-    """The stratum of the item at each of the first places, [k], −1 past the end; ties are broken by `start`."""
+    """Find the stratum of each first place's item, [k], −1 past the end; `start` breaks ties."""
     scores, size = _click_scores(record), len(record.exposed)
     ranks = np.empty(size, np.int64)
     ranks[start[descending(scores[start])]] = np.arange(size)
@@ -215,7 +215,9 @@ def _strata(record: ListRecord, start: Ints, places: int) -> Ints:
 
 
 def _concordance(record: ListRecord) -> float:
-    """Say how far the click score foretells the order shown (Goodman and Kruskal's γ); NaN if all are alike.
+    """Measure the agreement of the click score with the order shown (Goodman and Kruskal's γ).
+
+    NaN if all scores are alike.
 
     Of the pairs of unequal score the share with the better one first, less the share with it last.
     """

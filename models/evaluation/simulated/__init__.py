@@ -1,0 +1,1 @@
+"""Compare planners and value models on simulated lists: `listwright evaluate simulator`."""

@@ -1,4 +1,4 @@
-"""Compare planners and value models on a simulated list file, where the true value of every list is known.
+"""Compare planners and value models on a simulated list file, where the truth is known.
 
 The product's own graph, with its queues, at every head width and beam width asked for, beside the same searches under
 true values; several checkpoints (seeds) are pooled by their mean.
@@ -26,8 +26,15 @@ from models.evaluation.simulated.comparison import (
     gain_pairs,
     served_name,
 )
-from models.evaluation.simulated.diversity import mmr_rows, mmr_table
-from models.evaluation.simulated.report import gain_ratios, learning_curve_table, ratio_table, summarise, value_table
+from models.evaluation.simulated.report import (
+    gain_ratios,
+    learning_curve_table,
+    mmr_rows,
+    mmr_table,
+    ratio_table,
+    summarise,
+    value_table,
+)
 from models.files import write_json
 from models.nets.checkpoint import Checkpoint, load_checkpoint
 from models.options import check_at_least, parse_weights
@@ -95,7 +102,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def read_cases(data: Path, length: int, requests: int) -> list[SimulatedCase]:
-    """The first `requests` test requests of a simulated list file. Raises `ValueError` if there are none."""
+    """Read the first `requests` test requests of a simulated file.
+
+    Raises `ValueError` if there are none.
+    """
     simulator = Simulator(SimulatorConfig.from_metadata(read_metadata(data)))
     cases: list[SimulatedCase] = []
     for record in islice(read_lists(data, "test"), requests):
@@ -108,14 +118,14 @@ def read_cases(data: Path, length: int, requests: int) -> list[SimulatedCase]:
 
 
 def check_alike(paths: Sequence[Path], checkpoints: Sequence[Checkpoint]) -> None:
-    """Raise `ValueError` naming a checkpoint of another configuration than the first: a mean would say nothing."""
+    """Raise `ValueError` naming a checkpoint of another configuration than the first."""
     for path, checkpoint in zip(paths, checkpoints, strict=True):
         if checkpoint.config != checkpoints[0].config:
             raise ValueError(f"--checkpoint: {path} has another configuration than {paths[0]}; evaluate them apart")
 
 
 def describe(checkpoint: Checkpoint) -> str:
-    """Which kind of value model this is, in a few words."""
+    """Describe the kind of value model in a few words."""
     config = checkpoint.config
     if config.head == "independent":
         return "as in the papers (independent thresholds)"
@@ -123,7 +133,7 @@ def describe(checkpoint: Checkpoint) -> str:
 
 
 def _pooled(comparison: PlannerComparison, checkpoints: Sequence[Checkpoint], seed: int) -> tuple[dict[str, Any], str]:
-    """The figures of all checkpoints together, and their tables."""
+    """Compute the figures of all checkpoints together, and their tables."""
     values = comparison.values(checkpoints)
     preferences = comparison.wish.in_units(checkpoints[0])
     rows = summarise(values, preferences, seed)
@@ -134,7 +144,7 @@ def _pooled(comparison: PlannerComparison, checkpoints: Sequence[Checkpoint], se
 def _learning_curve(
     comparison: PlannerComparison, checkpoints: Sequence[Checkpoint], seed: int
 ) -> tuple[dict[str, Any], str]:
-    """The figures by the number of training lists, and their table."""
+    """Compute the figures by the number of training lists, and their table."""
     groups: dict[int, list[Checkpoint]] = {}
     for checkpoint in checkpoints:
         groups.setdefault(_training_lists(checkpoint), []).append(checkpoint)

@@ -1,4 +1,4 @@
-"""Planners and value models where the truth is known: lists for many requests, valued by a closed form.
+"""Compare planners and value models where the truth is known, by lists for many requests.
 
 Every row of the table is a planner under a notion of value, so that one sees what each loses: the planner (the same
 search with the true value), the value model (a search of all candidates under the learnt value), and both. `random`
@@ -44,7 +44,7 @@ RANDOM_LISTS: Final = 100
 
 @dataclass(frozen=True, eq=False)
 class SimulatedCase:
-    """A request to plan for: what a service would see of it, how many places there are, and its truth.
+    """Hold a request as a service sees it, its number of places, and its truth.
 
     `outcomes` gives the true (clicks, conversions, GMV) of the first 1, 2, … m items of lists [k, m]: [k, m, 3].
     """
@@ -54,7 +54,7 @@ class SimulatedCase:
     outcomes: Callable[[Ints], Floats]
 
     def values(self, lists: Ints) -> Floats:
-        """True (clicks, conversions, GMV) [k, 3] of lists [k, m] of candidate indices."""
+        """Compute true (clicks, conversions, GMV) [k, 3] of lists [k, m] of candidate indices."""
         return self.outcomes(lists)[:, -1]
 
 
@@ -64,46 +64,46 @@ Planner = Callable[[Sequence[SimulatedCase], Preferences], Ints]
 
 @dataclass(frozen=True)
 class Searches:
-    """Which searches are compared: every one of `head_widths` with every one of `beam_widths`."""
+    """Pair every one of `head_widths` with every one of `beam_widths`."""
 
     head_widths: Sequence[int] = (1,)
     beam_widths: Sequence[int] = (1,)
 
     @property
     def pairs(self) -> list[tuple[int, int]]:
-        """Head width and beam width."""
+        """Return pairs of head width and beam width."""
         return list(product(self.head_widths, self.beam_widths))
 
 
 @dataclass(frozen=True)
 class Wish:
-    """α, β and γ. Value is compared at λ = 1: what MMR is for has no true value."""
+    """Hold α, β and γ; values are compared at λ = 1."""
 
     weights: tuple[float, float, float]
 
     def in_units(self, checkpoint: Checkpoint) -> Preferences:
-        """The wish in the units s_o of a checkpoint."""
+        """Convert the wish to preferences in the units s_o of a checkpoint."""
         units = checkpoint.units
         return Preferences(self.weights, (units["click"], units["conversion"], units["gmv"]))
 
 
 def served_name(head_width: int, beam_width: int) -> str:
-    """What the row of the product's own graph is called."""
+    """Name the row of the product's own graph."""
     return f"SORT-Gen, {_sizes(head_width, beam_width)}"
 
 
 def true_name(head_width: int, beam_width: int) -> str:
-    """What the row of the same search under true values is called."""
+    """Name the row of the same search under true values."""
     return f"true value, queues {_sizes(head_width, beam_width)}"
 
 
 def over_all_name(notion: str, beam_width: int) -> str:
-    """What the search of all candidates under a notion of value is called."""
+    """Name the search of all candidates under a notion of value."""
     return f"{notion} value, {'greedy' if beam_width == 1 else f'beam {beam_width}'} over all"
 
 
 def gain_pairs(searches: Searches) -> list[tuple[str, str]]:
-    """Each learnt row and that of the same search under true values."""
+    """Pair each learnt row with that of the same search under true values."""
     return [
         *((served_name(*pair), true_name(*pair)) for pair in searches.pairs),
         *((over_all_name("learnt", w), over_all_name("true", w)) for w in searches.beam_widths),
@@ -113,7 +113,7 @@ def gain_pairs(searches: Searches) -> list[tuple[str, str]]:
 def known_rows(
     checkpoint: Checkpoint, searches: Searches, pointwise: PointwiseModel | None, lists: int
 ) -> dict[str, Planner]:
-    """The rows that no value model has a part in, by name. `checkpoint` gives them spec and units, and so the queues.
+    """List the rows that involve no value model; `checkpoint` gives spec, units and queues.
 
     `lists` is how many lists a request has: exhaustive rows are left out where they are too many.
     """
@@ -133,7 +133,7 @@ def known_rows(
 
 
 def learnt_rows(checkpoint: Checkpoint, length: int, searches: Searches, lists: int) -> dict[str, Planner]:
-    """The rows of one value model, by name: as served, and searching all candidates."""
+    """List the rows of one value model, by name: as served, and searching all candidates."""
     rows: dict[str, Planner] = {}
     for pair in searches.pairs:
         served = ServedPlanner.of(checkpoint, length, head_width=pair[0], beam_width=pair[1])
@@ -146,14 +146,17 @@ def learnt_rows(checkpoint: Checkpoint, length: int, searches: Searches, lists: 
 
 
 def list_count(cases: Sequence[SimulatedCase]) -> int:
-    """The most lists that a case has. Raises `ValueError` naming one with fewer candidates than places."""
+    """Count the most lists that a case has.
+
+    Raises `ValueError` naming one with fewer candidates than places.
+    """
     check_candidates([case.record for case in cases], cases[0].length)
     return max(perm(len(case.record.candidates), case.length) for case in cases)
 
 
 @dataclass(frozen=True)
 class PlannerComparison:
-    """Cases, what to search for and how, and the true values `known` [n, 3] of what no value model has a part in."""
+    """Hold cases, searches, and the true values `known` [n, 3] of rows without value model."""
 
     cases: Sequence[SimulatedCase]
     wish: Wish
@@ -169,13 +172,13 @@ class PlannerComparison:
         searches: Searches,
         pointwise: PointwiseModel | None = None,
     ) -> PlannerComparison:
-        """Plan without a value model. `checkpoint` lends its spec and units, and with them its queues."""
+        """Plan without a value model; `checkpoint` lends its spec, units and queues."""
         rows = known_rows(checkpoint, searches, pointwise, list_count(cases))
         known = {RANDOM: random_values(cases), **run_planners(cases, rows, wish.in_units(checkpoint))}
         return cls(cases, wish, searches, known)
 
     def values(self, checkpoints: Sequence[Checkpoint]) -> dict[str, Floats]:
-        """True values [S, n, 3] by row: what is known, with S = 1, and what each checkpoint has a part in.
+        """Compute true values [S, n, 3] by row: known ones with S = 1, and those of each checkpoint.
 
         Each checkpoint plans in its own units, as a bundle made of it would.
         """
@@ -191,12 +194,12 @@ class PlannerComparison:
 def run_planners(
     cases: Sequence[SimulatedCase], rows: Mapping[str, Planner], preferences: Preferences
 ) -> dict[str, Floats]:
-    """True values [n, 3] of each planner's lists."""
+    """Compute true values [n, 3] of each planner's lists."""
     return {name: true_values(cases, planner(cases, preferences)) for name, planner in rows.items()}
 
 
 def true_values(cases: Sequence[SimulatedCase], lists: Ints) -> Floats:
-    """True values [n, 3] of one list [n, m] per case."""
+    """Compute true values [n, 3] of one list [n, m] per case."""
     return np.array([case.values(chosen[None])[0] for case, chosen in zip(cases, lists, strict=True)])
 
 
@@ -213,8 +216,10 @@ def plan_truly(
     head_width: int,
     beam_width: int = 1,
 ) -> list[int]:
-    """The list that the graph's search finds under true values: the first `head_width` items that are left of each
-    queue are appended to each list held, and the best `beam_width` lists are held on to. MMR has no part in it.
+    """Search as the graph does, but under true values and without MMR.
+
+    The first `head_width` remaining items of each queue are appended to each list held, and the best `beam_width`
+    lists are kept.
 
     Of equals the continuation of the better list is kept, then the queue of higher priority, then the better rank.
     """
@@ -227,7 +232,7 @@ def plan_truly(
 
 
 def true_over_all(width: int, cases: Sequence[SimulatedCase], preferences: Preferences) -> Ints:
-    """The lists [n, m] that a beam of `width` over all candidates finds under true values; 1: greedy."""
+    """Search all candidates by a beam of `width` under true values, lists [n, m]; 1: greedy."""
     everyone = [range(len(case.record.candidates)) for case in cases]
     plans = [
         plan_truly(case, [items], preferences, head_width=len(items), beam_width=width)

@@ -1,4 +1,4 @@
-"""What planners earn where the truth is known, as figures and Markdown: over the formula sort, and over one another.
+"""Report the earnings of planners where the truth is known, over the formula sort.
 
 Axis letters: S checkpoints (1 for a row that no value model has a part in), n requests.
 """
@@ -11,16 +11,19 @@ from typing import Any
 
 import numpy as np
 
-from models.contract.arrays import Floats
+from models.contract.arrays import Floats, Ints
+from models.contract.features import unit_embeddings
 from models.contract.spec import OBJECTIVES
-from models.evaluation.simulated.comparison import BASELINE, OPTIMUM, RANDOM
+from models.evaluation.planning import ServedPlanner
+from models.evaluation.simulated.comparison import BASELINE, OPTIMUM, RANDOM, SimulatedCase, true_values
 from models.evaluation.tables import markdown_table
 from models.judging.metrics import bootstrap_interval, mean_interval, paired_interval
+from models.nets.checkpoint import Checkpoint
 from models.planners.references.sort_gen import Preferences
 
 
 def summarise(values: Mapping[str, Floats], preferences: Preferences, seed: int) -> list[dict[str, Any]]:
-    """One entry a planner, from true outcomes [S, n, 3] by name, `RANDOM` and `BASELINE` among them.
+    """Summarise each planner from true outcomes [S, n, 3] by name, `RANDOM` and `BASELINE` among them.
 
     True outcomes per list, list value, its paired difference to the baseline as a share of the baseline's value,
     optimality where `OPTIMUM` is known. Checkpoints are pooled by their mean, and intervals are over requests;
@@ -50,7 +53,7 @@ def summarise(values: Mapping[str, Floats], preferences: Preferences, seed: int)
 def gain_ratios(
     values: Mapping[str, Floats], pairs: Sequence[tuple[str, str]], preferences: Preferences, seed: int
 ) -> list[dict[str, Any]]:
-    """How much of each true-value search's gain over the baseline the learnt one keeps, with intervals over requests.
+    """Divide each learnt search's gain over the baseline by the true-value search's.
 
     `pairs` are names of a learnt and a true row; a pair whose true search gains nothing has no ratio and is left out.
     """
@@ -83,7 +86,7 @@ def ratio_table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def learning_curve_table(points: Mapping[int, Sequence[Mapping[str, Any]]], planners: Sequence[str]) -> str:
-    """Lay out the gains of `planners` over the formula sort as Markdown, by the number of training lists.
+    """Lay out gains over the formula sort as Markdown by the number of training lists.
 
     `points` are rows of `summarise` for checkpoints trained on that many lists.
     """
@@ -100,3 +103,45 @@ def _gain(row: Mapping[str, Any]) -> str:
 
 def _ratio(ours: Floats, theirs: Floats, axis: int = -1) -> Any:
     return np.sum(ours, axis=axis) / np.sum(theirs, axis=axis)
+
+
+def mmr_rows(
+    checkpoint: Checkpoint,
+    cases: Sequence[SimulatedCase],
+    preferences: Preferences,
+    trade_offs: Sequence[float],
+    width: int,
+) -> list[dict[str, float]]:
+    """Measure per λ the changed lists against λ = 1, their true value and mean cosine."""
+    served = ServedPlanner.of(checkpoint, cases[0].length, head_width=width)
+    records = [case.record for case in cases]
+    plain: Ints | None = None
+    rows = []
+    for trade_off in (1.0, *trade_offs):
+        wish = Preferences(preferences.weights, preferences.units, trade_off, preferences.window)
+        lists = served(records, wish)
+        plain = lists if plain is None else plain
+        changed = (lists != plain).mean(axis=1)
+        rows.append(
+            {
+                "trade_off": trade_off,
+                "lists_changed": float((changed > 0).mean()),
+                "positions_changed": float(changed.mean()),
+                "value": float(wish.step_value(true_values(cases, lists)).mean()),
+                "cosine": float(np.mean([_likeness(c, chosen) for c, chosen in zip(cases, lists, strict=True)])),
+            }
+        )
+    return rows
+
+
+def mmr_table(rows: Sequence[Mapping[str, float]]) -> str:
+    """Lay out the figures of `mmr_rows` as Markdown."""
+    formats = {"trade_off": "g", "lists_changed": ".1%", "positions_changed": ".1%", "value": ".3f", "cosine": ".3f"}
+    heads = ["λ", "lists changed", "positions changed", "true list value", "mean pairwise cosine"]
+    return markdown_table(heads, [[format(row[key], f) for key, f in formats.items()] for row in rows], texts=0)
+
+
+def _likeness(case: SimulatedCase, chosen: Ints) -> float:
+    """Mean cosine between the items of a list."""
+    unit = unit_embeddings([case.record.candidates[i] for i in chosen.tolist()]).astype(np.float64)
+    return float((unit @ unit.T)[np.triu_indices(len(chosen), 1)].mean())

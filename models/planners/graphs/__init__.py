@@ -1,1 +1,4 @@
-"""What the planners that are graphs are laid from: the builder, and models' parts and MMR as ONNX nodes."""
+"""Lay planners as ONNX graphs: the builder, models' parts, MMR, and the two families.
+
+`sort_gen.queue_graph` and `degre.pointer_graph` make whole graphs; the other modules lay their parts.
+"""

@@ -1,4 +1,4 @@
-"""Beam search as graph nodes: W lists grow side by side, and every step keeps the W best of all their continuations.
+"""Lay beam search as graph nodes: W lists grow, each step keeps the best continuations.
 
 A list's rank is its score so far. Of a list's memory (its chain, heads, history, and the keys and values of what it
 holds) everything lies in one tensor, so that one gather by parent a step brings it in the new order. The first step has
@@ -26,14 +26,16 @@ from models.planners.graphs.sort_list import Listed
 
 
 class _PerList(NamedTuple):
-    """What `Static` holds per request, once for each list of a step: [R, …, 1] each."""
+    """Hold the parts of `Static` once for each list of a step: [R, …, 1] each."""
 
     gains: str
     thresholds: list[str]
 
 
 class _Kept(NamedTuple):
-    """The K continuations that a step keeps: their total scores `best` and which they are of all W·P, `which`, [B, K].
+    """Hold the K continuations that a step keeps.
+
+    `best` [B, K] are their total scores and `which` [B, K] their places among all W·P.
 
     `inherited` [B, K, …] are their parents' memories and the total scores of all that was proposed for those; `taken`
     [B, K, …] are the chosen proposals' records, keys and values.
@@ -45,8 +47,8 @@ class _Kept(NamedTuple):
     taken: str
 
 
-class Beams:
-    """Lays the nodes of a plan."""
+class BeamNodes:
+    """Lay the nodes of a plan."""
 
     def __init__(self, g: Graph, limits: Limits) -> None:
         self._graph = g
@@ -61,7 +63,7 @@ class Beams:
         """What is remembered of a place: the record but for its chain, and the step's heads and total scores."""
 
     def plan(self, proposer: Proposer, static: Static) -> tuple[Listed, str]:
-        """The list and its runners-up [B, L]."""
+        """Lay the whole search; returns the list and its runners-up [B, L]."""
         g = self._graph
         with g.scope("prepare"):
             empty = proposer.start(static.zeros)
@@ -84,16 +86,22 @@ class Beams:
         return _PerList(self._repeat(static.gains, width, (proposer.columns, 1)), thresholds)
 
     def _step(self, t: int, proposer: Proposer, static: Static, per_list: _PerList, memory: str) -> str:
-        """The memory [B, K, …] behind step `t`, from that before it [B, W, …]; behind the last only the events."""
+        """Lay step `t`: from the memory before it [B, W, …] to the one behind it [B, K, …].
+
+        Behind the last step the memory holds the events only.
+        """
         g, width, kept, p = self._graph, self._widths[t], self._widths[t + 1], self._proposals
+        # Value the proposals of all lists in one batch of R = B·W rows.
         lists, heads, before = self._recall(t, proposer, memory)
         looked = proposer.table.split(g, self._rows(g.take_rows(static.rows, heads), t, p, proposer.table.columns))
         threshold = per_list.thresholds[t] if per_list.thresholds else ""
         record, new = proposer.propose(t, looked, lists, threshold, p)
         scores = g.op("MatMul", record, per_list.gains)
+        # Rank all W·P continuations of a request by the total score of their list.
         totals = g.op("Add", scores, before) if t else scores
         ranked = g.op("Reshape", totals, g.ints(-1, width * p))
         best, index = g.ops("TopK", 2, ranked, g.ints(kept), axis=1)  # [B, K]
+        # Each kept list takes over its parent's memory and its own proposal's record, keys and values.
         parent = g.op("Unsqueeze", g.op("Div", index, g.ints(p)), g.ints(2))
         siblings = g.op("Reshape", totals, g.ints(-1, width, p))
         inherited = g.take_rows(g.concat(2, memory, siblings), parent)
@@ -102,7 +110,10 @@ class Beams:
         return self._remember(t, proposer, static, _Kept(best, index, inherited, taken))
 
     def _recall(self, t: int, proposer: Proposer, memory: str) -> tuple[Lists, str, str]:
-        """The lists in a memory [B, W, …], row by row, the heads of all int64 [B, W·P, 1], their totals [R, 1, 1]."""
+        """Unpack a memory [B, W, …]: the lists row by row, heads and totals.
+
+        The heads of all lists are int64 [B, W·P, 1], the totals [R, 1, 1].
+        """
         g = self._graph
         sizes = self._sizes(t, proposer)
         rows = self._rows(memory, t, 1, sum(sizes))
@@ -116,7 +127,7 @@ class Beams:
         return Lists(ends, chain, past), slots, before
 
     def _remember(self, t: int, proposer: Proposer, static: Static, kept: _Kept) -> str:
-        """The memory of the lists that were kept."""
+        """Pack the memory of the lists that were kept."""
         g = self._graph
         inherited = g.split(kept.inherited, 2, *self._sizes(t, proposer), self._proposals)
         chain, ends, heads, _, *past, siblings = inherited
@@ -125,6 +136,7 @@ class Beams:
         event = [events] * bool(t) + [worth, slot, heads, siblings]
         if t + 1 == self._limits.list_length:
             return g.concat(2, *event)
+        # In the order of `_sizes`: chain, ends, heads, total, then events and cache, each one step longer.
         is_chosen = g.op("Equal", g.constant(np.arange(proposer.table.padded)[None, None]), slot)
         return g.concat(
             2,
@@ -138,7 +150,10 @@ class Beams:
         )
 
     def _move_on(self, heads: str, index: str, width: int) -> str:
-        """The heads [B, K, P] of lists to which the proposals `index` [B, K] of all their W·P were appended."""
+        """Advance the heads [B, K, P] of lists behind the items appended to them.
+
+        `index` [B, K] are the items' places among all W·P proposals.
+        """
         g, limits = self._graph, self._limits
         table = np.tile(advance_table(limits.queues, limits.head_width), (width, 1))
         if limits.head_width == 1:
@@ -148,7 +163,7 @@ class Beams:
         return g.op("GatherElements", g.concat(2, heads, fresh), moves, axis=2)
 
     def _finish(self, static: Static, memory: str) -> tuple[Listed, str]:
-        """The events of the best list, put together."""
+        """Put the events of the best list together."""
         g, length, p = self._graph, self._limits.list_length, self._proposals
         events = g.op("Reshape", memory, g.ints(-1, length, self._event))
         worth, slot, heads, totals = g.split(events, 2, SLOT, 1, p, p)
@@ -160,6 +175,7 @@ class Beams:
         there = g.op("Greater", g.concat(2, score, second), g.constant(EMPTY / 2))
         slots = g.op("Where", there, original_slots(g, both, self._limits), g.ints(-1))
         order, runner_up = (g.op("Reshape", x, g.ints(-1, length)) for x in g.split(slots, 2, 1, 1))
+        # Past the list's end the outputs are zeros.
         filled = g.op("GreaterOrEqual", order, g.ints(0))
         columns = g.concat(2, g.slice(worth, 2, 0, WORTH + 1), score)
         columns = g.op("Where", g.op("Unsqueeze", filled, g.ints(2)), columns, g.constant(0.0))
@@ -167,23 +183,23 @@ class Beams:
         return Listed(order, filled, g.op("Reshape", score, g.ints(-1, length)), columns), runner_up
 
     def _sizes(self, t: int, proposer: Proposer) -> list[int]:
-        """Columns of a memory before step `t`: chain, ends, heads, total, and what there is of events and cache."""
+        """Count a memory's columns before step `t`: chain, ends, heads, total, events, cache."""
         state = [proposer.heads.width, proposer.table.padded, self._proposals, 1]
         return state + ([t * self._event, t * self._own_sizes(proposer)[-1]] if t else [])
 
     def _own_sizes(self, proposer: Proposer) -> list[int]:
-        """Columns of what a proposal brings along: its record, cut as `_remember` wants it, and all keys and values."""
+        """Count a proposal's columns: its record, cut as `_remember` needs it, keys and values."""
         return [SLOT, 1, proposer.heads.width, 2 * proposer.model.config.dim * len(proposer.model.blocks)]
 
     def _own(self, proposer: Proposer) -> int:
         return sum(self._own_sizes(proposer))
 
     def _rows(self, x: str, t: int, each: int, columns: int) -> str:
-        """[B, W·`each`, `columns`] as [R, `each`, `columns`], with the W of step `t`."""
+        """Reshape [B, W·`each`, `columns`] to [R, `each`, `columns`], with the W of step `t`."""
         return x if self._widths[t] == 1 else self._graph.op("Reshape", x, self._graph.ints(-1, each, columns))
 
     def _repeat(self, x: str, width: int, size: tuple[int, int]) -> str:
-        """[B, X, Y] as [B·`width`, X, Y], every row `width` times."""
+        """Repeat every row of [B, X, Y] `width` times: [B·`width`, X, Y]."""
         g = self._graph
         wide = g.op("Expand", g.op("Unsqueeze", x, g.ints(1)), g.ints(1, width, 1, 1))
         return g.op("Reshape", wide, g.ints(-1, *size))

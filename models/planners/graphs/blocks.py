@@ -1,6 +1,6 @@
-"""The transformer block (`models.nets.blocks`) as graph nodes: for alternative next tokens, for one, and for all rows.
+"""Lay the transformer block (`models.nets.blocks`) for alternative tokens, one token, or all rows.
 
-Knows nothing about what the tokens stand for. Axis letters as in `models.nets.blocks`, and P alternatives,
+Axis letters as in `models.nets.blocks`, and P alternatives,
 S earlier tokens.
 """
 
@@ -19,19 +19,19 @@ NEVER: Final = -1e4
 
 
 class Residual(NamedTuple):
-    """A residual stream whose last addition is still open: the stream is stream + branch."""
+    """Hold a residual stream whose last addition, stream + branch, is still open."""
 
     stream: str
     branch: str
 
 
 def close(g: Graph, x: Residual) -> str:
-    """The stream as it stands: stream + branch."""
+    """Add branch to stream."""
     return g.op("Add", x.stream, x.branch)
 
 
 class Past(NamedTuple):
-    """Keys and values of earlier tokens in one layer, each [B, H, T, D / H]."""
+    """Hold keys and values of earlier tokens in one layer, each [B, H, T, D / H]."""
 
     keys: str
     values: str
@@ -45,7 +45,7 @@ def normalise(g: Graph, x: Residual, norm: nn.LayerNorm) -> tuple[str, str]:
 
 
 def block_step(g: Graph, block: Block, x: Residual, mask: str, past: Sequence[str]) -> tuple[Residual, str]:
-    """`models.nets.blocks.Block` for P alternative next tokens [B, P, D].
+    """Lay `models.nets.blocks.Block` for P alternative next tokens [B, P, D].
 
     `past` are the keys and values of the tokens chosen earlier, each [B, 1, 2·D], and `mask` [1, 1, P, S + P] is added
     to the attention logits, so that each of the P sees them and itself. Returns the residual stream and the keys and
@@ -59,7 +59,7 @@ def block_step(g: Graph, block: Block, x: Residual, mask: str, past: Sequence[st
 
 
 def decode_step(g: Graph, block: Block, x: Residual, past: Past | None) -> tuple[Residual, Past]:
-    """`models.nets.blocks.Block` for the next token [B, 1, D] of a list, given the keys and values of `past`, if any.
+    """Lay `models.nets.blocks.Block` for a list's next token [B, 1, D] behind its `past`.
 
     Returns the residual stream and the past of the token after it.
     """
@@ -79,7 +79,7 @@ def decode_step(g: Graph, block: Block, x: Residual, past: Past | None) -> tuple
 
 
 def block_rows(g: Graph, block: Block, x: Residual, mask: str = "") -> Residual:
-    """`models.nets.blocks.Block` for all T tokens at once, [B, T, D].
+    """Lay `models.nets.blocks.Block` for all T tokens at once, [B, T, D].
 
     `mask`, broadcast to [B, H, T, T], is added to the attention logits; a causal block needs none ("").
     """
@@ -98,7 +98,7 @@ def _attend_and_feed(
 
 
 def _feed(g: Graph, block: Block, x: str, attended: str) -> Residual:
-    """The rest of a block, behind its attention."""
+    """Lay the rest of a block, behind its attention."""
     normed, closed = normalise(g, Residual(x, g.linear(attended, block.out)), block.feed_forward_norm)
     hidden = g.op("Relu", g.linear(normed, block.up))
     return Residual(closed, g.linear(hidden, block.down))

@@ -1,4 +1,4 @@
-"""List-context features (`models.nets.context`) as graph nodes.
+"""Lay the list-context features (`models.nets.context`) as graph nodes.
 
 All of them but the largest cosine are sums, over earlier items, of what two items have in common. So they are products:
 of *pairs*, which are made once, with *weights* that say which items stand before a place and how much each counts. One
@@ -15,9 +15,9 @@ from typing import Final, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from models.contract.arrays import Floats
 from models.nets.context import COUNT_SCALE, RECENT, ContextLayout
 from models.nets.value import ListValueModel
 from models.planners.graphs.graph import MICROSOFT, Graph
@@ -28,8 +28,8 @@ KINDS: Final = 4
 _COUNT, _MEAN, _RECENT, _LAST = range(KINDS)
 
 
-def weights_at(place: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """How earlier items count at a `place` (from 1): the first place that does, and its weight, each [KINDS].
+def weights_at(place: int) -> tuple[Floats, Floats]:
+    """Weigh the items before a `place` (from 1): first place that counts and weight, [KINDS] each.
 
     The kinds: all items as a count, all as a mean, the last few as a count, the last one.
     """
@@ -38,7 +38,10 @@ def weights_at(place: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 
 
 class Compared(NamedTuple):
-    """What is compared of items: `ids` int64 [B, M, C], `numbers` float32 [B, M, N], `unit` float32 [B, M, E]."""
+    """Hold the features that items are compared by.
+
+    `ids` int64 [B, M, C], `numbers` float32 [B, M, N], `unit` float32 [B, M, E].
+    """
 
     ids: str
     numbers: str
@@ -46,7 +49,7 @@ class Compared(NamedTuple):
 
 
 class Told(NamedTuple):
-    """What the context says of items: their position and more for the token [R, P, D], and values [R, P, V].
+    """Hold the context's parts: position and more for the token [R, P, D], values [R, P, V].
 
     An empty `token` says nothing, not even the position.
     """
@@ -56,7 +59,7 @@ class Told(NamedTuple):
 
 
 class ContextNodes:
-    """The context features of a model that uses them."""
+    """Lay the context features of a model that uses them."""
 
     def __init__(self, g: Graph, model: ListValueModel) -> None:
         values = context_values(model.hazard_heads)
@@ -73,16 +76,16 @@ class ContextNodes:
 
     @property
     def cosines(self) -> bool:
-        """Whether embeddings take part."""
+        """Tell whether embeddings take part."""
         return self._layout.cosines
 
     @property
     def pair_columns(self) -> int:
-        """F: same value per field, difference and distance per number, and the cosine."""
+        """Count F: same value per field, difference and distance per number, and the cosine."""
         return _pair_columns(self._layout)
 
     def pairs(self, items: Compared) -> str:
-        """What every two of M items have in common, as the first of them would see the second: [B, M, F, M]."""
+        """Compare every two of M items, the first as the later one: [B, M, F, M]."""
         g, parts = self._graph, []
         if self._layout.fields:
             # An unknown value equals nothing, and it is enough that one of the two is known to be none.
@@ -96,11 +99,13 @@ class ContextNodes:
         return g.concat(2, *parts)
 
     def raw_cosines(self, unit: str) -> str:
-        """Cosines [B, M, M] of unit rows [B, M, E], 0 where either is missing."""
+        """Compute cosines [B, M, M] of unit rows [B, M, E], 0 where either is missing."""
         return self._graph.op("MatMul", unit, self._graph.op("Transpose", unit, perm=[0, 2, 1]))
 
     def sums(self, pairs: str, weights: str, size: tuple[int, int], *, rows: int = 0) -> str:
-        """Sums [R, P, F·KINDS] over M items, from pairs [R, P, F·M] and weights [R, KINDS, M]; `size` is P, M.
+        """Sum pairs [R, P, F·M] over M items by weights [R, KINDS, M]: [R, P, F·KINDS].
+
+        `size` is P, M.
 
         With `rows` the R are that many places of each of several lists, and the result is [R / rows, rows·P, F·KINDS].
         """
@@ -110,20 +115,23 @@ class ContextNodes:
         return g.op("Reshape", summed, g.ints(-1, p * max(rows, 1), f * KINDS))
 
     def list_sums(self, pairs: str, length: int) -> str:
-        """Sums [B, T, F·KINDS] over what stands before each place of a list, from its own pairs [B, T, F, T]."""
+        """Sum a list's own pairs [B, T, F, T] over the items before each place: [B, T, F·KINDS]."""
         g = self._graph
         summed = g.op("MatMul", pairs, g.constant(list_weights(length).transpose(0, 2, 1)))
         return g.op("Reshape", summed, g.ints(-1, length, self.pair_columns * KINDS))
 
     def list_largest(self, cosines: str, length: int) -> str:
-        """The largest of raw cosines [B, T, T] with the items before each place, [B, T, 1]; 0 at the first."""
+        """Find the largest raw cosine with the items before each place, [B, T, 1].
+
+        It is 0 at the first place; `cosines` are [B, T, T].
+        """
         g = self._graph
         outside = np.where(np.tril(np.ones((length, length)), -1) > 0, 0.0, NO_COSINE)
         largest = g.op("ReduceMax", g.op("Add", cosines, g.constant(outside)), g.ints(2), keepdims=1)
         return g.op("Mul", largest, g.constant((np.arange(length) > 0)[:, None]))
 
     def tell(self, sums: str, largest: str, positions: Tensor) -> Told:
-        """What sums [R, P, F·KINDS], and with embeddings the `largest` cosines [R, P, 1], say of items.
+        """Project sums [R, P, F·KINDS], with embeddings also the `largest` cosines [R, P, 1].
 
         `positions` [P or 1, D] are the projected positions of the places that the items are to stand at.
         """
@@ -137,14 +145,14 @@ class ContextNodes:
         return Told(*g.split(shifted, 2, *self._sizes)) if self._sizes[0] else Told("", shifted)
 
     def _two(self, later: str, earlier: str) -> tuple[str, str]:
-        """Columns [B, M, X] of items, as [B, M, X, 1] and [B, 1, X, M]."""
+        """Lay columns [B, M, X] of items as [B, M, X, 1] and [B, 1, X, M]."""
         g = self._graph
         turned = g.op("Transpose", earlier, perm=[0, 2, 1])
         return g.op("Unsqueeze", later, g.ints(3)), g.op("Unsqueeze", turned, g.ints(1))
 
 
-def list_weights(length: int) -> NDArray[np.float64]:
-    """What each item of a list counts at each of its places, by kind: [T, KINDS, T]."""
+def list_weights(length: int) -> Floats:
+    """Weigh each item of a list at each of its places, by kind: [T, KINDS, T]."""
     weights = np.zeros((length, KINDS, length))
     for place in range(1, length):
         first, weight = weights_at(place)
@@ -158,7 +166,10 @@ def _pair_columns(layout: ContextLayout) -> int:
 
 
 def _by_pair(weight: Tensor, layout: ContextLayout) -> Tensor:
-    """A weight [X, Z] over the features as one over the sums, and the largest cosine, [X, F·KINDS (+ 1)]."""
+    """Turn a weight [X, Z] over features into one over sums, [X, F·KINDS (+ 1)].
+
+    The column past F·KINDS is for the largest cosine.
+    """
     c, n = layout.fields, layout.numbers
     by_pair = weight.new_zeros(len(weight), _pair_columns(layout), KINDS)
     counts = weight[:, : 3 * c].reshape(len(weight), 3, c)

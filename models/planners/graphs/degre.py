@@ -1,11 +1,10 @@
-"""DeGRe's greedy decoding (§4.3) as one ONNX graph: encode the candidates, then point at one of them L times.
+"""Lay DeGRe's greedy decoding (§4.3) as one graph: encode candidates, then point L times.
 
 The encoder runs once over all candidates. Each of L steps then computes one decoder token behind a key/value cache,
-points, and takes the best of what is left; MMR may have a say in that (λ = 1 is the paper's plain greedy). Last, the
-evaluator values the finished list in one pass. `pointer_reference.py` says the same slowly and plainly.
+points, and takes the best of what is left; MMR takes part in that choice (λ = 1 is the paper's plain greedy). Last, the
+evaluator values the finished list in one pass. `references/degre.py` does the same in plain code.
 
-Ties go to the lower slot. A candidate without an embedding is charged the mean penalty of the step's others. It knows
-nothing about formulas or requests.
+Ties go to the lower slot. A candidate without an embedding is charged the mean penalty of the step's others.
 
 Axis letters: B batch, N slots (any number, of which `valid` says which are filled), L list horizon, D width.
 """
@@ -32,7 +31,7 @@ from models.planners.graphs.valuing import list_increments
 
 
 class _Static(NamedTuple):
-    """What does not change between steps."""
+    """Hold the values that do not change between steps."""
 
     keys: str  # [B, D, N]: what the pointer compares with
     tokens: str  # [B, N, D]: the decoder's input, but for its position, once a candidate has been chosen
@@ -43,7 +42,7 @@ class _Static(NamedTuple):
 
 
 class _State(NamedTuple):
-    """What a step hands to the next."""
+    """Hold the values that a step hands to the next."""
 
     token: str  # [B, 1, D]
     past: list[Past | None]  # per layer, of the tokens before
@@ -52,7 +51,7 @@ class _State(NamedTuple):
 
 
 class _Pick(NamedTuple):
-    """What a step leaves for the outputs."""
+    """Hold a step's values for the outputs."""
 
     scores: str  # [B, 1, N]
     penalty: str  # [B, 1, N]; empty for the first step, which has none
@@ -61,12 +60,12 @@ class _Pick(NamedTuple):
 def pointer_graph(
     generator: PointerGenerator, evaluator: ListValueModel, limits: Limits, *, valued: bool = True
 ) -> Graph:
-    """The greedy decoding graph of a generator, its lists valued by an evaluator.
+    """Build the greedy decoding graph of a generator, its lists valued by an evaluator.
 
     Inputs are those of `declare_features` with a dynamic number of slots and ``trade_off`` float32 [B] (λ), ``window``
     int64 [B] and, if the generator is conditioned, ``objective_weights`` float32 [B, 3] (α, β, γ).
 
-    Outputs as those of `queues.queue_graph`, except for ``score`` [B, L]: λ·P − penalty, with P the pointer's
+    Outputs as those of `sort_gen.queue_graph`, except for ``score`` [B, L]: λ·P − penalty, with P the pointer's
     probability among the candidates that are left (eq. 12). Without `valued` there is no ``value``, which is for
     benchmarks only. Raises `ValueError` if the limits do not fit the models, or the models each other.
     """
@@ -83,7 +82,7 @@ def pointer_graph(
 
 
 class _Decoder:
-    """Lays the nodes. `graph` is complete after construction."""
+    """Lay the nodes. `graph` is complete after construction."""
 
     def __init__(self, generator: PointerGenerator, evaluator: ListValueModel | None, length: int) -> None:
         self.graph = g = Graph("degre")
@@ -94,12 +93,14 @@ class _Decoder:
         self.fuse_row = fuse[:, :dim]
         self.positions = generator.position.weight.detach() @ fuse[:, dim:].T
         self.pointer_norm = _scaled(generator.norm, dim**-0.5)
+        # Inputs. A hazard head reads prior logits; a generator for one mix of objectives takes no weights.
         hazards = evaluator is not None and evaluator.config.head == "hazard"
         declare_features(g, generator.spec, "N", priors=hazards)
         if generator.config.conditioned:
             g.input("objective_weights", "float32", ["B", len(OBJECTIVES)])
         g.input("trade_off", "float32", ["B"])
         g.input("window", "int64", ["B"])
+        # All candidates are encoded once; then L steps are unrolled, each of which picks one of them.
         with g.scope("encode"):
             static, state = self._encode()
         picks = []
@@ -107,6 +108,7 @@ class _Decoder:
             with g.scope(f"step{t}"):
                 state, pick = self._step(t, static, state)
             picks.append(pick)
+        # Outputs, and last the evaluator's value of the finished list, which has no say in the choice.
         with g.scope("finish"):
             at, there = self._finish(picks)
         if evaluator is not None:
@@ -116,8 +118,10 @@ class _Decoder:
     def _encode(self) -> tuple[_Static, _State]:
         g, generator = self.graph, self.generator
         missing = g.op("Unsqueeze", g.op("Sub", g.op("Cast", "valid", to=1), g.constant(1.0)), g.ints(1))  # 0 or −1
+        # Encoder rows: what the pointer compares with, and (projected) the decoder's next input.
         fields = FieldNodes(g, generator.encoder.input)
         rows = self._rows(fields, self._mask(missing))
+        # MMR's λ and window, per request.
         trade_off = g.op("Unsqueeze", as_column(g, "trade_off"), g.ints(2))
         zeros = g.op("Mul", trade_off, g.constant(0.0))
         window = g.op("Unsqueeze", as_column(g, "window"), g.ints(2))
@@ -139,13 +143,13 @@ class _Decoder:
         return static, state
 
     def _mask(self, missing: str) -> str:
-        """Hides empty slots, which are −1 in `missing` [B, 1, N], from all: [B, 1, N, N]."""
+        """Hide empty slots, −1 in `missing` [B, 1, N], from all tokens: [B, 1, N, N]."""
         g = self.graph
         column = g.op("Mul", g.op("Transpose", missing, perm=[0, 2, 1]), g.constant(0.0))
         return g.op("Unsqueeze", g.op("Add", g.op("Mul", missing, g.constant(-NEVER)), column), g.ints(1))
 
     def _rows(self, fields: FieldNodes, mask: str) -> str:
-        """`CandidateEncoder` as nodes: [B, N, D]."""
+        """Lay `CandidateEncoder`: [B, N, D]."""
         g, encoder = self.graph, self.generator.encoder
         x = fields.token_parts()
         if encoder.mix is not None:
@@ -157,7 +161,10 @@ class _Decoder:
         return normalise(g, x, encoder.norm)[0]
 
     def _start(self, fields: FieldNodes, zeros: str) -> str:
-        """The first decoder input [B, 1, D], the user-guided start (eq. 11), already fused but for its position."""
+        """Lay the user-guided start (eq. 11), the first decoder input [B, 1, D].
+
+        It is already fused, but for its position.
+        """
         g, generator = self.graph, self.generator
         start = g.op("Add", zeros, self._fused(generator.start_bias))
         if generator.start is not None:
@@ -168,7 +175,7 @@ class _Decoder:
         return start
 
     def _to_token(self, x: str, weight: Tensor) -> str:
-        """x [B, C] through a layer and then the fusing one, as a token [B, 1, D]."""
+        """Take x [B, C] through a layer and the fusing one, as a token [B, 1, D]."""
         g = self.graph
         return g.op("Unsqueeze", g.op("MatMul", x, self._fused(weight.T)), g.ints(1))
 
@@ -176,18 +183,20 @@ class _Decoder:
         return self.graph.weight(rows.detach() @ self.fuse_row.T)
 
     def _shares(self) -> str:
-        """α, β, γ as shares of their sum, [B, 3]."""
+        """Divide α, β, γ by their sum, [B, 3]."""
         g = self.graph
         return g.op("Div", "objective_weights", g.op("ReduceSum", "objective_weights", g.ints(1), keepdims=1))
 
     def _step(self, t: int, static: _Static, state: _State) -> tuple[_State, _Pick]:
         g = self.graph
+        # One decoder token, behind the cached keys and values of the tokens before.
         x = Residual(state.token, g.weight(self.positions[t]))
         past: list[Past | None] = []
         for i, (block, before) in enumerate(zip(self.generator.decoder, state.past, strict=True)):
             with g.scope(f"block{i}"):
                 x, following = decode_step(g, cast(Block, block), x, before)
             past.append(following)
+        # Point at what is left (taken and empty slots have a bar), and let MMR charge what is near.
         hidden, _ = normalise(g, x, self.pointer_norm)
         logits = g.op("Add", g.op("MatMul", hidden, static.keys), state.bar)
         probability = g.op("Mul", g.op("Softmax", logits), static.trade_off)
@@ -196,24 +205,31 @@ class _Decoder:
         pick = _Pick(scores, penalty)
         if t + 1 == self.length:
             return state, pick
+        # The winner is barred, becomes the next token, and lends its cosines to later penalties.
         best = g.op("ArgMax", scores, axis=2)  # [B, 1, 1], the lowest slot on ties
         taken = g.op("ScatterElements", state.bar, best, static.empty, axis=2)
         nearby = [g.take_rows(static.cosine, best), *state.nearby]
         return _State(g.take_rows(static.tokens, best), past, taken, nearby), pick
 
     def _penalty(self, static: _Static, state: _State) -> str:
-        """(1 − λ) · max cosine to what was chosen within the window (SORT-Gen, eq. 6): [B, 1, N]; empty at first."""
+        """Compute MMR's penalty (SORT-Gen, eq. 6): [B, 1, N]; "" at the first step.
+
+        It is (1 − λ) · the largest cosine to the items chosen within the window.
+        """
         g = self.graph
         if not state.nearby:
             return ""
         outside = g.slice(static.outside, 1, 0, len(state.nearby))
         nearest = g.op("ReduceMax", g.op("Add", g.concat(1, *state.nearby), outside), g.ints(1), keepdims=1)
-        # What was taken has a cosine, but is not among those whose mean the others are charged.
+        # A taken item has a cosine, but is not among those whose mean the others are charged.
         known = g.op("Greater", g.op("Add", nearest, state.bar), g.constant(HAS_COSINE))
         return charge(g, nearest, known, axis=2)
 
     def _finish(self, picks: list[_Pick]) -> tuple[str, str]:
-        """All outputs but ``value``. Returns the slots [B, L, 1], 0 past the end, and where there is one, [B, L, 1]."""
+        """Give all outputs but ``value``.
+
+        Returns the slots [B, L, 1], 0 past the list's end, and which of them are filled, [B, L, 1].
+        """
         g, flat = self.graph, self.graph.ints(-1, self.length)
         scores = g.concat(1, *(pick.scores for pick in picks))
         # One more slot, which is empty: a request of one candidate has a runner-up too, if none that counts.
@@ -221,6 +237,7 @@ class _Decoder:
         top, best = g.ops("TopK", 2, padded, g.ints(2), axis=2)  # [B, L, 2]
         filled = g.op("Greater", top, g.constant(EMPTY / 2))
         order, runner_up = g.split(g.op("Where", filled, best, g.ints(-1)), 2, 1, 1)
+        # Past the list's end slot 0 is looked up, and the result is masked.
         there = g.op("GreaterOrEqual", order, g.ints(0))
         at = g.op("Max", order, g.ints(0))
         score = g.op("Where", there, g.slice(top, 2, 0, 1), g.constant(0.0))
@@ -232,7 +249,7 @@ class _Decoder:
         return at, there
 
     def _charged(self, picks: list[_Pick], scores: str, at: str) -> str:
-        """The penalty of what was chosen at each step, [B, L, 1]."""
+        """Look up the penalty of each step's choice, [B, L, 1]."""
         g = self.graph
         if len(picks) == 1:
             return g.op("Mul", g.slice(scores, 2, 0, 1), g.constant(0.0))
@@ -240,7 +257,7 @@ class _Decoder:
         return g.op("GatherElements", penalties, at, axis=2)
 
     def _value(self, evaluator: ListValueModel, at: str, there: str) -> None:
-        """The output ``value``, from the evaluator's view of the list as it stands."""
+        """Give the output ``value``: the evaluator's increments of the finished list."""
         g = self.graph
         features = {name: g.take_rows(name, at) for name in item_columns(evaluator.spec)}
         if evaluator.config.head == "hazard":
@@ -254,7 +271,7 @@ class _Decoder:
 
 
 def _scaled(norm: nn.LayerNorm, factor: float) -> nn.LayerNorm:
-    """A layer norm whose output is `factor` times that of `norm`."""
+    """Copy a layer norm so that its output is `factor` times that of `norm`."""
     scaled = copy.deepcopy(norm)
     with torch.no_grad():
         scaled.weight.mul_(factor)

@@ -1,11 +1,9 @@
-"""A small builder of ONNX graphs.
+"""Build ONNX graphs node by node.
 
-Planners are unrolled into graphs node by node, because nodes are what they cost: at these sizes every node takes about
-a third of a microsecond whatever it computes. Tracing the same loop with `torch.onnx` gave 883 nodes where this gives
-two thirds of that, and took 25 s for ten steps against well under a second. What a graph computes is proved against
-the PyTorch model by `export/proof/verify.py`, not by construction.
-
-Knows nothing about models, lists or bundles.
+Planners are unrolled into graphs node by node, because their time is that of their nodes: at these sizes every node
+takes about a third of a microsecond whatever it computes. Tracing the same loop with `torch.onnx` gave 883 nodes where
+this gives two thirds of that, and took 25 s for ten steps against well under a second. `export/proof/verify.py` proves
+a graph against the PyTorch model.
 """
 
 from __future__ import annotations
@@ -31,7 +29,7 @@ Axes = Sequence[int | str]
 
 
 class Graph:
-    """An ONNX graph under construction. Values are names; constants with equal content are stored once."""
+    """Collect the nodes of a graph. Values are names; equal constants are stored once."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -74,7 +72,7 @@ class Graph:
         return names
 
     def constant(self, value: object, dtype: type[np.generic] = np.float32) -> str:
-        """The name of a constant tensor."""
+        """Store a constant tensor and return its name."""
         array = np.ascontiguousarray(np.asarray(value, dtype))
         key = (array.dtype.str, np.shape(np.asarray(value)), array.tobytes())
         if key not in self._constants:
@@ -84,19 +82,19 @@ class Graph:
         return self._constants[key]
 
     def ints(self, *values: int) -> str:
-        """A constant int64 vector: axes, shapes, bounds."""
+        """Store a constant int64 vector: axes, shapes, bounds."""
         return self.constant(values, np.int64)
 
     def weight(self, weight: Tensor) -> str:
-        """A model's weight as a constant, as it is."""
+        """Store a model's weight as a constant."""
         return self.constant(weight.detach().cpu().float().numpy())
 
     def linear(self, x: str, layer: nn.Linear) -> str:
-        """x [..., in] times the weight of a layer without bias: [..., out]."""
+        """Multiply x [..., in] by the weight of a layer without bias: [..., out]."""
         return self.op("MatMul", x, self.weight(layer.weight.T))
 
     def slice(self, x: str, axis: int, start: int, stop: int) -> str:
-        """x[..., start:stop, ...] along one axis."""
+        """Take x[..., start:stop, ...] along one axis."""
         return self.op("Slice", x, self.ints(start), self.ints(stop), self.ints(axis))
 
     def split(self, x: str, axis: int, *sizes: int) -> list[str]:
@@ -104,30 +102,30 @@ class Graph:
         return self.ops("Split", len(sizes), x, self.ints(*sizes), axis=axis)
 
     def concat(self, axis: int, *parts: str) -> str:
-        """Join along an axis; a single part is itself."""
+        """Join parts along an axis; a single part is returned as it is."""
         return parts[0] if len(parts) == 1 else self.op("Concat", *parts, axis=axis)
 
     def take_rows(self, rows: str, index: str) -> str:
-        """rows [B, N, C] and index [B, K, 1] give [B, K, C]: out[b, k] = rows[b, index[b, k, 0]]."""
+        """Take from rows [B, N, C] by index [B, K, 1]: out[b, k] = rows[b, index[b, k, 0]]."""
         return self.op("GatherND", rows, index, batch_dims=1)
 
     @property
     def size(self) -> int:
-        """Nodes so far."""
+        """Count the nodes so far."""
         return len(self._nodes)
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
-        """The inputs declared so far, in order."""
+        """List the inputs declared so far, in order."""
         return tuple(self._inputs)
 
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:
-        """The outputs declared so far, in order."""
+        """List the outputs declared so far, in order."""
         return tuple(self._outputs)
 
     def build(self, metadata: Mapping[str, str]) -> onnx.ModelProto:
-        """The finished, checked model, with `metadata` as its properties."""
+        """Make the finished, checked model, with `metadata` as its properties."""
         graph = helper.make_graph(
             self._nodes,
             self._name,

@@ -1,4 +1,4 @@
-"""Greedy generation as graph nodes: one list, to which every step appends the best proposal.
+"""Lay greedy generation: one list, to which every step appends the best proposal.
 
 Ties go to the queue of higher priority, then to the better rank.
 
@@ -20,22 +20,22 @@ from models.planners.graphs.sort_list import Listed
 
 
 class _State(NamedTuple):
-    """What a step hands to the next."""
+    """Hold the values that a step hands to the next."""
 
     heads: str  # [B, P, 1] int64: padded slot of each proposal
     lists: Lists
 
 
 class _Pick(NamedTuple):
-    """What a step leaves for the outputs."""
+    """Hold a step's values for the outputs."""
 
     heads: str  # [B, P, 1]
     scores: str  # [B, P, 1]
     record: str  # [B, 1, C]: the chosen proposal's
 
 
-class Greedy:
-    """Lays the nodes of a plan."""
+class GreedyNodes:
+    """Lay the nodes of a plan."""
 
     def __init__(self, g: Graph, limits: Limits) -> None:
         self._graph = g
@@ -44,7 +44,7 @@ class Greedy:
         self._advance = g.constant(advance_table(limits.queues, limits.head_width)[..., None], np.int64)
 
     def plan(self, proposer: Proposer, static: Static) -> tuple[Listed, str]:
-        """The list and its runners-up [B, L]."""
+        """Lay the whole generation; returns the list and its runners-up [B, L]."""
         g = self._graph
         with g.scope("prepare"):
             heads = g.op("Add", static.zeros, g.constant(first_heads(self._limits)[None, :, None]))
@@ -59,6 +59,7 @@ class Greedy:
 
     def _step(self, t: int, proposer: Proposer, static: Static, state: _State) -> tuple[_State, _Pick]:
         g = self._graph
+        # Look the queues' heads up and value each behind the list so far.
         looked = proposer.table.split(g, g.take_rows(static.rows, state.heads))
         threshold = static.thresholds[t] if static.thresholds else ""
         record, new = proposer.propose(t, looked, state.lists, threshold, self._proposals)
@@ -69,6 +70,7 @@ class Greedy:
         pick = _Pick(state.heads, scores, first)
         if t + 1 == self._limits.list_length:
             return state, pick
+        # The next state: the winner's queue moves up, and chain, cache and window take the winner in.
         _, slot, carried = g.split(first, 2, SLOT, 1, proposer.heads.width)
         is_chosen = g.op("Equal", g.constant(np.arange(proposer.table.padded)[None, None]), slot)
         heads = self._move_on(state.heads, g.op("Reshape", winner, g.ints(-1)))
@@ -77,7 +79,7 @@ class Greedy:
         return _State(heads, Lists(ends, proposer.heads.follow(state.lists.chain, carried), past)), pick
 
     def _move_on(self, heads: str, winner: str) -> str:
-        """The proposals of the next step: behind the winner its queue's proposals move up by one."""
+        """Advance the heads: behind the winner its queue's proposals move up by one."""
         g = self._graph
         moves = g.op("Gather", self._advance, winner)
         if self._limits.head_width == 1:
@@ -86,11 +88,15 @@ class Greedy:
         return g.take_rows(g.concat(1, heads, g.op("Add", last, g.constant(1, np.int64))), moves)
 
     def _finish(self, picks: list[_Pick]) -> tuple[Listed, str]:
-        """What every step left, put together. Winners are found once more, now with the runners-up beside them."""
+        """Put all steps' values together.
+
+        Winners are found once more, now with the runners-up beside them.
+        """
         g, length = self._graph, self._limits.list_length
         k = min(2, self._proposals)
         top, best = g.ops("TopK", 2, g.concat(2, *(pick.scores for pick in picks)), g.ints(k), axis=1)  # [B, k, L]
         padded = g.op("GatherElements", g.concat(2, *(pick.heads for pick in picks)), best, axis=1)
+        # A step whose best scores as an empty slot found nothing: −1, and zeros beside it.
         slot = original_slots(g, padded, self._limits)
         there = g.op("Greater", top, g.constant(EMPTY / 2))
         slot = g.op("Where", there, slot, g.ints(-1))

@@ -1,7 +1,7 @@
-"""The heads of a value model as graph nodes: what an item adds to the list before it, and the chain that this moves on.
+"""Lay a value model's heads: an item's gains, and the chain's next state.
 
 Two kinds, as in `models.nets.heads`. Both value P alternatives for the next place of a list, or all places of a whole
-list. They know nothing about how a list came about.
+list.
 
 Axis letters: R rows (lists that are looked at together), P alternatives, T places, D width, S state of the chain,
 K states of a hazard, L' thresholds of the papers' head, V values of context features before the heads' ReLU.
@@ -14,9 +14,9 @@ from typing import Final, Protocol, cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from models.contract.arrays import Floats
 from models.nets.heads import CountHead, HazardHead
 from models.nets.value import ListValueModel
 from models.planners.graphs.graph import Graph
@@ -29,24 +29,26 @@ PRIOR_COLUMNS: Final = 2 * OBJECTIVES
 
 
 class Heads(Protocol):
-    """Both counting heads of a model at once."""
+    """Value items with both counting heads of a model at once."""
 
     @property
     def width(self) -> int:
-        """S: what the chain's state takes per list, and what each alternative carries of it in its record."""
+        """Count S, the columns of a chain's state and of an alternative's part in it."""
         ...
 
     @property
     def item_columns(self) -> int:
-        """Columns of an item that `gains` takes beside its hidden row: 0 or `PRIOR_COLUMNS`."""
+        """Count an item's columns that `gains` takes beside its hidden row: 0 or `PRIOR_COLUMNS`."""
         ...
 
     def start(self, zeros: str) -> str:
-        """The empty list's state [B, 1, S], from zeros [B, 1, 1]."""
+        """Make the empty list's state [B, 1, S], from zeros [B, 1, 1]."""
         ...
 
     def gains(self, place: int, x: str, extra: Sequence[str], state: str) -> tuple[str, str]:
-        """Clicks, conversions, conversions [R, P, 3] of alternatives at a place (from 0); what they carry [R, P, S].
+        """Value alternatives at a place (from 0): clicks, conversions, conversions [R, P, 3].
+
+        The second result is each one's part in the chain's next state, [R, P, S].
 
         `x` [R, P, D] are hidden rows, `state` [R, 1, S] is the list's. `extra` are the values of context features
         [R, P, V], from the second place on and where the model has them, and an item's own columns.
@@ -54,21 +56,27 @@ class Heads(Protocol):
         ...
 
     def follow(self, state: str, carried: str) -> str:
-        """The state behind a chosen item, from the one before it and what the item carried, both [R, 1, S]."""
+        """Make the state [R, 1, S] behind a chosen item, from that before and the item's part."""
         ...
 
     def list_gains(self, x: str, extra: Sequence[str], length: int) -> str:
-        """As `gains` for all T = `length` places of a list, [B, T, 3]; `extra` holds every place's, the first's too."""
+        """Value all T = `length` places of a list as `gains` does, [B, T, 3].
+
+        `extra` holds every place's values, the first's too.
+        """
         ...
 
 
 def heads_of(g: Graph, model: ListValueModel) -> Heads:
-    """The nodes of the model's heads."""
+    """Choose the nodes of the model's heads."""
     return CountNodes(g, model) if model.config.head == "independent" else HazardNodes(g, model)
 
 
 class CountNodes:
-    """The papers' heads as one pair of products, [D, 2·D] and [2·D, 2·L']. The state is the expected counts so far."""
+    """Lay the papers' heads as one pair of products, [D, 2·D] and [2·D, 2·L'].
+
+    The state is the expected counts so far.
+    """
 
     width = 3
     item_columns = 0
@@ -101,13 +109,13 @@ class CountNodes:
         return g.op("MatMul", g.constant(np.eye(length) - np.eye(length, k=-1)), counts)
 
     def _reached(self, x: str) -> str:
-        """σ(logit) of every threshold, first the clicks' [..., 2·L'], from [..., D]."""
+        """Compute σ(logit) of every threshold, first the clicks' [..., 2·L'], from [..., D]."""
         g = self._graph
         hidden = g.op("Relu", g.op("MatMul", x, self._hidden))
         return g.op("Sigmoid", g.op("Add", g.op("MatMul", hidden, self._out), self._bias))
 
     def _counts(self, reached: str, place: int | None = None) -> str:
-        """Σ over thresholds i ≤ `place` (all if None): clicks, conversions, conversions, [..., 3]."""
+        """Sum over thresholds i ≤ `place` (all if None): clicks, conversions, conversions, [..., 3]."""
         # E[j] = Σ_{i≤j} p[i,j] (`models.nets.heads.CountHead`) is a product with ones at the possible thresholds.
         last = self._thresholds if place is None else place
         possible = (np.arange(self._thresholds) <= last).astype(np.float32)
@@ -115,7 +123,9 @@ class CountNodes:
 
 
 class HazardNodes:
-    """Hazards of both counts. The state is q of each, and an alternative carries its flow q(i)·h(i).
+    """Lay the hazards of both counts.
+
+    The state is q of each, and an alternative carries its flow q(i)·h(i).
 
     The skip and the context's part ride through the heads' shared ReLU, so together they cost one Concat: the output
     product then holds all weights, the correction's times ρ and the skip's a beside −a.
@@ -129,6 +139,7 @@ class HazardNodes:
         self._states = heads[0].states
         self.width = OBJECTIVES * self._states
         self._hidden = g.weight(torch.cat([head.hidden.weight for head in heads]).T)
+        # One output product for both heads: hidden layer, context values and priors stand below each other.
         with torch.no_grad():
             hidden = _block_diagonal([_hidden_rows(head) for head in heads])
             context = _context_rows(heads)
@@ -138,6 +149,7 @@ class HazardNodes:
             self._first = self._offsets[0] + torch.cat([_no_context(head) for head in heads])
         self._out = g.weight(torch.cat([hidden, context, priors]))
         self._out_first = g.weight(torch.cat([hidden, priors]))
+        # A flow's sum over states is the gain; a conversion counts twice, once to be priced.
         valued = model.valued.cpu().double().numpy()
         self._sum = g.constant(np.kron(valued[:, None] * np.array(_SUMMED), np.ones((self._states, 1))))
         self._move = g.constant(np.kron(np.eye(OBJECTIVES), _move(self._states)))
@@ -162,7 +174,7 @@ class HazardNodes:
         return g.op("MatMul", g.op("Mul", hazards, self._before(hazards, length)), self._sum)
 
     def _before(self, hazards: str, length: int) -> str:
-        """q before every place, [B, T, S], from the hazards [B, T, S]."""
+        """Compute q before every place, [B, T, S], from the hazards [B, T, S]."""
         g, s = self._graph, self.width
         first = np.zeros((length, s))
         first[0] = self._nothing()
@@ -183,13 +195,13 @@ class HazardNodes:
         hidden = g.op("Relu", g.concat(2, g.op("MatMul", x, self._hidden), *extra))
         return g.op("Sigmoid", g.op("Add", g.op("MatMul", hidden, out), bias))
 
-    def _nothing(self) -> NDArray[np.float64]:
-        """q of the empty list, [S]."""
+    def _nothing(self) -> Floats:
+        """Make q of the empty list, [S]."""
         return np.tile(np.eye(self._states)[0], OBJECTIVES)
 
 
 def context_values(heads: Sequence[HazardHead]) -> tuple[Tensor, Tensor] | None:
-    """Weight [V, Z] and bias [V] that turn context features into the values that go through the heads' ReLU.
+    """Collect weight [V, Z] and bias [V] from context features to values before the heads' ReLU.
 
     An MLP's hidden layer is as it is; a linear map gives its value and the value's negative, of which the ReLU keeps
     one. None where the heads have no context.
@@ -210,45 +222,48 @@ def _values_of(head: HazardHead) -> tuple[Tensor, Tensor]:
 
 
 def _context_rows(heads: Sequence[HazardHead]) -> Tensor:
-    """Output weights of the context values [V, S], times ρ; no rows without context."""
+    """Collect output weights of the context values [V, S], times ρ; no rows without context."""
     if heads[0].context is None:
         return heads[0].out.weight.new_zeros(0, OBJECTIVES * heads[0].states)
     return _block_diagonal([head.share * _last_of(head)[:, None].expand(-1, head.states) for head in heads])
 
 
 def _last_of(head: HazardHead) -> Tensor:
-    """What each context value of a head [V/2] adds to its logits."""
+    """Collect the weights of a head's context values [V/2] in its logits."""
     if isinstance(head.context, torch.nn.Linear):
         return head.out.weight.new_tensor([1.0, -1.0])
     return cast(torch.nn.Linear, cast(torch.nn.Sequential, head.context)[-1]).weight[0]
 
 
 def _hidden_rows(head: HazardHead) -> Tensor:
-    """Output weights of the hidden layer [D, K], times ρ."""
+    """Collect output weights of the hidden layer [D, K], times ρ."""
     return head.share * (head.out.weight + head.out_by_state.weight).T
 
 
 def _prior_rows(heads: Sequence[HazardHead]) -> Tensor:
-    """Output weights of `PRIOR_COLUMNS`: a for π and −a for −π, [4, S]."""
+    """Collect output weights of `PRIOR_COLUMNS`: a for π and −a for −π, [4, S]."""
     skips = _block_diagonal([head.skip.clamp(min=0)[:, None].expand(1, head.states) for head in heads])
     return torch.cat([skips, -skips])
 
 
 def _offsets(head: HazardHead) -> Tensor:
-    """b + c of every place, [L, K]."""
+    """Add b and c of every place, [L, K]."""
     return head.place_offset[:, None] + head.state_offset
 
 
 def _no_context(head: HazardHead) -> Tensor:
-    """What the context's part says where there are no earlier items, times ρ, [K]."""
+    """Compute the context's part where there are no earlier items, times ρ, [K]."""
     if head.context is None:
         return torch.zeros_like(head.state_offset)
     _, bias = _values_of(head)
     return (head.share * (torch.relu(bias) @ _last_of(head))).expand(head.states)
 
 
-def _move(states: int) -> NDArray[np.float64]:
-    """[K, K]: a flow out of state i leaves it for i + 1; out of the last it stays."""
+def _move(states: int) -> Floats:
+    """Make the matrix [K, K] that moves a flow from state i to i + 1.
+
+    Out of the last state nothing flows.
+    """
     move = np.eye(states, k=1) - np.eye(states)
     move[-1] = 0
     return move

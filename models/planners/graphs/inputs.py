@@ -1,4 +1,4 @@
-"""Input blocks of the models as graph nodes: from encoded features to one token per candidate or list item.
+"""Lay the models' input blocks: from encoded features to one token per item.
 
 Axis letters: B batch, N candidates or list items, C columns, F fields, E embedding size per field, D width.
 """
@@ -43,7 +43,7 @@ def declare_features(g: Graph, spec: FeatureSpec, slots: int | str, *, priors: b
 
 
 def item_columns(spec: FeatureSpec) -> dict[str, int]:
-    """The feature inputs that a candidate has columns in, with how many."""
+    """Count a candidate's columns in each feature input that has any."""
     widths = {
         "item_ids": len(spec.item_categoricals),
         "item_numbers": len(spec.item_numbers),
@@ -53,19 +53,22 @@ def item_columns(spec: FeatureSpec) -> dict[str, int]:
 
 
 def token_parts(g: Graph, block: ConcatInput | FieldInput, features: Features | None = None) -> Residual:
-    """The block's `tokens` as nodes: a part per item [B, N, D] and one that a request's items share, [B or 1, 1, D]."""
+    """Lay the block's `tokens` as a part per item and a shared one.
+
+    The first is [B, N, D]; the one that a request's items share is [B or 1, 1, D].
+    """
     if isinstance(block, FieldInput):
         return FieldNodes(g, block, features).token_parts()
     return _concat_parts(g, block, features or {})
 
 
 def candidate_tokens(g: Graph, block: ConcatInput | FieldInput) -> str:
-    """The block's `tokens` of all candidates, [B, N, D]."""
+    """Lay the block's `tokens` of all candidates, [B, N, D]."""
     return close(g, token_parts(g, block))
 
 
 def _concat_parts(g: Graph, block: ConcatInput, features: Features) -> Residual:
-    """`ConcatInput.tokens`. Items and scores share one product, as in SORT-Gen's eq. 3."""
+    """Lay `ConcatInput.tokens`. Items and scores share one product, as in SORT-Gen's eq. 3."""
     columns: list[str] = []
     weights: list[Tensor] = []
     if "item" in block.parts:
@@ -85,7 +88,7 @@ def _concat_parts(g: Graph, block: ConcatInput, features: Features) -> Residual:
 
 
 def _columns(g: Graph, group: FieldGroup, prefix: str, features: Features, *, keep: int) -> list[str]:
-    """The group's embedded categoricals and its numbers, behind `keep` leading axes."""
+    """Lay the group's embedded categoricals and its numbers, behind `keep` leading axes."""
     columns = []
     if group.table is not None:
         ids = features.get(f"{prefix}_ids", f"{prefix}_ids")
@@ -97,7 +100,7 @@ def _columns(g: Graph, group: FieldGroup, prefix: str, features: Features, *, ke
 
 
 class FieldNodes:
-    """`FieldInput` as nodes.
+    """Lay `FieldInput` as nodes.
 
     Fields stand in an order of their own, a request's and an item's apart and categoricals before numbers, which saves
     cutting and joining; attention does not care and the projection's columns are permuted to it. What only the request
@@ -116,15 +119,16 @@ class FieldNodes:
         """`FieldInput.request` in this order of fields, [B, fields · E]; empty if there are none."""
 
     def request_columns(self, weight: Tensor) -> Tensor:
-        """The weight [D, fields · E] of a linear layer over `FieldInput.request`, for use over `request`."""
+        """Permute the weight [D, fields · E] of a layer over `FieldInput.request` to `request`'s order."""
         return _pick_fields(weight, self._request_order, self._width)
 
     def token_parts(self) -> Residual:
-        """As the function `token_parts`."""
+        """Lay the block's tokens, as the function `token_parts`."""
         g, block = self._graph, self._block
         raw = self._fields(_ITEM_DOMAINS, block.item_table)
         enhanced = self._enhance(raw)
         together = self._request_order + self._item_order
+        # The projection of [raw ‖ enhanced], its columns permuted; the request's raw part is projected once.
         of_raw, of_enhanced = block.project.weight.detach().chunk(2, dim=1)
         own = [
             _pick_fields(of_raw, self._item_order, self._width),
@@ -138,10 +142,10 @@ class FieldNodes:
         return Residual(tokens, shared)
 
     def _enhance(self, raw: str) -> str:
-        """Attention among the fields of each item and its request: [B, N, fields · E] from the items' raw fields."""
+        """Attend among the fields of each item and its request: [B, N, fields · E]."""
         g, e = self._graph, self._width
         qkv = self._qkv(raw, self._item_order)
-        if self._request_fields:
+        if self._request_fields:  # an item's fields attend to the request's too
             of_request = g.op("Unsqueeze", self._qkv(self._request_fields, self._request_order), g.ints(1))
             items = g.op("Shape", raw, start=0, end=2)
             wanted = g.concat(0, items, g.ints(len(self._request_order), 3 * e))
@@ -151,7 +155,10 @@ class FieldNodes:
         return self._flat(g.op("MatMul", g.op("Softmax", logits), value), keep=2)
 
     def _qkv(self, raw: str, order: Sequence[int]) -> str:
-        """Query, key and value [..., fields, 3·E] of raw fields, each normalised with its domain's parameters."""
+        """Compute query, key and value [..., fields, 3·E] of raw fields.
+
+        Each field is normalised with its domain's parameters.
+        """
         g, e = self._graph, self._width
         norms = [cast(nn.LayerNorm, domain.norm) for domain in _domain_of_field(self._block)]
         plain = g.op("LayerNormalization", raw, g.constant(np.ones(e)), g.constant(np.zeros(e)), epsilon=norms[0].eps)
@@ -160,15 +167,20 @@ class FieldNodes:
         return g.linear(normed, self._block.qkv)
 
     def _fields(self, names: Sequence[str], table: nn.Embedding | None) -> str:
-        """Raw fields of a side, [B, (N,) fields, E]: all embedded categoricals, then a field of numbers per domain."""
+        """Lay a side's raw fields, [B, (N,) fields, E].
+
+        They are all embedded categoricals, then a field of numbers per domain.
+        """
         g = self._graph
         prefix = "user" if names == REQUEST_DOMAINS else "item"
         keep = 1 if prefix == "user" else 2
         domains = {name: cast(Domain, self._block.domains[name]) for name in names if name in self._block.domains}
+        # Embedded categoricals, from one table.
         parts = []
         if table is not None:
             ids = self._features.get(f"{prefix}_ids", f"{prefix}_ids")
             parts.append(g.op("Gather", g.weight(table.weight), ids))
+        # Numbers: one projected field per domain, all in one product with a block-diagonal weight.
         layers = {name: domain.project for name, domain in domains.items() if domain.project is not None}
         if layers:
             inputs = ["item_scores" if name == "score" else f"{prefix}_numbers" for name in layers]
@@ -184,12 +196,12 @@ class FieldNodes:
 
 
 def _domain_of_field(block: FieldInput) -> list[Domain]:
-    """The domain of every field, in the block's own order."""
+    """List the domain of every field, in the block's own order."""
     return [cast(Domain, domain) for domain in block.domains.values() for _ in range(cast(Domain, domain).fields)]
 
 
 def _field_order(block: FieldInput, names: Sequence[str]) -> list[int]:
-    """The block's fields of these domains, as `FieldNodes` lays them: categoricals, then numbers."""
+    """Order the block's fields of these domains: categoricals, then numbers."""
     ids: list[int] = []
     numbers: list[int] = []
     first = 0
@@ -204,6 +216,6 @@ def _field_order(block: FieldInput, names: Sequence[str]) -> list[int]:
 
 
 def _pick_fields(weight: Tensor, order: Sequence[int], width: int) -> Tensor:
-    """Columns [D, fields · E] of the fields in `order`."""
+    """Pick the columns [D, fields · E] of the fields in `order`."""
     by_field = weight.detach().view(len(weight), -1, width)
     return by_field[:, list(order)].flatten(1)

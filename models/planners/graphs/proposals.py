@@ -1,6 +1,6 @@
-"""What appending each of some candidates to a list is worth, as graph nodes: the inside of every generation step.
+"""Lay the values of candidates appended to a list: the inside of every generation step.
 
-Which candidates are proposed, and which of them is taken, is the planner's business.
+`greedy.py` and `beams.py` choose the candidates that are proposed, and take from them.
 
 Axis letters: B batch, R rows (the lists that are looked at together), P proposals for each, L list horizon, M padded
 slots, D width, S state of the heads' chain, C columns of a record.
@@ -32,7 +32,7 @@ CHAIN: Final = SLOT + 1
 
 
 class Static(NamedTuple):
-    """What does not change between steps."""
+    """Hold the values that do not change between steps."""
 
     rows: str  # [B, M, …], see `slots.SlotTable`
     gains: str  # [B, C, 1]
@@ -43,7 +43,7 @@ class Static(NamedTuple):
 
 
 class Lists(NamedTuple):
-    """R lists so far.
+    """Hold R lists so far.
 
     `ends` [R, 1, M]: the last step that looks back on a padded slot, −1 if it was never chosen. `chain` [R, 1, S].
     `past`: per layer the keys and values of what was chosen, in pieces [R, t, 2·D] that follow one another.
@@ -55,14 +55,14 @@ class Lists(NamedTuple):
 
 
 class Proposals(NamedTuple):
-    """Records [R, P, C] of proposals, and per layer their keys and values [R, P, 2·D]."""
+    """Hold records [R, P, C] of proposals, and per layer their keys and values [R, P, 2·D]."""
 
     record: str
     keys_values: list[str]
 
 
 class Proposer:
-    """Values proposals at every step. One per graph; making it lays no nodes."""
+    """Value proposals at every step. One per graph; making it lays no nodes."""
 
     def __init__(self, g: Graph, model: ListValueModel, limits: Limits) -> None:
         self._graph = g
@@ -75,21 +75,21 @@ class Proposer:
 
     @property
     def columns(self) -> int:
-        """C."""
+        """Count C, the columns of a record."""
         return CHAIN + self.heads.width
 
     @property
     def near_rows(self) -> int:
-        """Rows of a step's threshold; 0 without context."""
+        """Count the rows of a step's threshold; 0 without context."""
         return 0 if self.context is None else 1 + KINDS + self.context.cosines
 
     def start(self, zeros: str) -> Lists:
-        """The empty list of every request, from zeros [B, 1, 1]."""
+        """Make the empty list of every request, from zeros [B, 1, 1]."""
         ends = self._graph.op("Add", zeros, self._graph.constant(np.full((1, 1, self.table.padded), -1.0)))
         return Lists(ends, self.heads.start(zeros), [[] for _ in self.model.blocks])
 
     def gains(self, zero: str, units: Mapping[str, float]) -> str:
-        """What each column of a record adds to its score, [B, C, 1]: λ·w_o / (s_o·Σw), then −1, 1 and zeros."""
+        """Weigh a record's columns in its score, [B, C, 1]: λ·w_o / (s_o·Σw), −1, 1, zeros."""
         g = self._graph
         total = g.op("ReduceSum", "objective_weights", g.ints(1), keepdims=1)
         weights = g.op("Mul", "objective_weights", as_column(g, "trade_off"))
@@ -99,7 +99,9 @@ class Proposer:
         return g.op("Unsqueeze", g.concat(1, per_unit, rest), g.ints(2))
 
     def thresholds(self, window: str) -> list[str]:
-        """Per step [B, 1 + KINDS (+ 1), 1]: an earlier item counts if the last step that looks back on it is as late.
+        """Make each step's thresholds [B, 1 + KINDS (+ 1), 1] on the age of earlier items.
+
+        An earlier item counts if the last step that looks back on it is at least the threshold.
 
         In this order: for MMR, for each kind of weight of the context, and with embeddings for the largest cosine.
         Without context, constants say the same and there is nothing here.
@@ -117,7 +119,7 @@ class Proposer:
         return g.split(all_steps, 2, *[1] * length)
 
     def propose(self, t: int, looked: Looked, lists: Lists, threshold: str, proposals: int) -> Proposals:
-        """Value P = `proposals` candidates that were looked up, [R, P, …], at step `t` of each of R lists.
+        """Value P = `proposals` candidates that were looked up, at step `t` of R lists, [R, P, …].
 
         `threshold` [R, …, 1] is the step's, "" without context.
         """
@@ -130,16 +132,21 @@ class Proposer:
         return Proposals(g.concat(2, worth, penalty, looked.bar_and_slot, carried), new)
 
     def _context(self, t: int, looked: Looked, ends: str, threshold: str, proposals: int) -> tuple[str, Told | None]:
-        """What stands outside MMR's window, as `_penalty` takes it, and what the context says; ("", None) without."""
+        """Mark the slots outside MMR's window for `_penalty`, and lay the context's parts.
+
+        Returns ("", None) without context and at the first step.
+        """
         g, context = self._graph, self.context
         if context is None or t == 0:
             return "", None
+        # One comparison marks the earlier items for MMR, for each kind of weight, and for the largest cosine.
         weights = [*weights_at(t)[1], *[0.0] * context.cosines]
         inside = np.array([0.0, *weights])[:, None]
         outside = np.array([NO_COSINE, *[0.0] * KINDS, *[NO_COSINE] * context.cosines])[:, None]
         near = g.op("GreaterOrEqual", ends, threshold)
         weighed = g.op("Where", near, g.constant(inside), g.constant(outside))
         outside_window, counted, *rest = g.split(weighed, 1, 1, KINDS, *[1] * context.cosines)
+        # The context's features are weighted sums of pairs, and the largest cosine.
         sums = context.sums(looked.pairs, counted, (proposals, self.table.padded))
         largest = g.op("ReduceMax", g.op("Add", looked.raw, rest[0]), g.ints(2), keepdims=1) if rest else ""
         return outside_window, context.tell(sums, largest, self._positions[t : t + 1])
@@ -147,8 +154,12 @@ class Proposer:
     def _gains(
         self, t: int, looked: Looked, lists: Lists, told: Told | None, proposals: int
     ) -> tuple[str, str, list[str]]:
-        """Clicks, conversions, conversions [R, P, 3], what the chain carries [R, P, S], and keys and values."""
+        """Run the blocks and heads on the proposals.
+
+        Returns clicks, conversions, conversions [R, P, 3], the parts in the chain [R, P, S], and keys and values.
+        """
         g = self._graph
+        # Each proposal attends to the list so far and to itself, not to the other proposals.
         own = np.where(np.eye(proposals) > 0, 0.0, NEVER)
         mask = g.constant(np.concatenate([np.zeros((proposals, t)), own], axis=1)[None, None])
         x = Residual(looked.token, told.token if told is not None and told.token else g.weight(self._positions[t]))
@@ -163,7 +174,9 @@ class Proposer:
         return gains, carried, new
 
     def _penalty(self, t: int, cosine: str, ends: str, outside: str) -> str:
-        """(1 − λ) · max cosine to what was chosen within the window (SORT-Gen, eq. 6): [R, P, 1]; 0 if nothing was.
+        """Compute MMR's penalty (SORT-Gen, eq. 6): [R, P, 1]; 0 if nothing was chosen.
+
+        It is (1 − λ) · the largest cosine to the items chosen within the window.
 
         `outside` [R, 1, M] is 0 for slots within the window and `NO_COSINE` for others, "" if that is to be found.
         """

@@ -1,7 +1,6 @@
-"""All that a generation step looks up about a candidate, in one matrix, so that a step looks it up in one node.
+"""Lay all candidate columns in one matrix, so that a step needs one lookup.
 
-Queues are laid one behind the other, each with h empty slots at its end, so that heads may run past it. It knows
-nothing about steps, and nothing about formulas or requests: queues come filled.
+Queues are laid one behind the other, each with h empty slots at its end, so that heads may run past it.
 
 Axis letters: B batch, P candidates that are looked up, N = Q·L slots, M = Q·(L + h) padded slots, D width, E embedding
 width, F columns of a pair.
@@ -26,7 +25,7 @@ FACTORS: Final = 3
 
 
 class Looked(NamedTuple):
-    """Columns of P candidates, [B, P, …] each.
+    """Hold the columns of P candidates, [B, P, …] each.
 
     `token` D; `cosine` M, with every padded slot and times 1 − λ; `factors` 1, 1 and the price; `bar_and_slot` 0 or
     `EMPTY`, and the own padded slot; `columns` what the heads take beside (`Heads.item_columns`); `raw` M raw cosines
@@ -44,7 +43,7 @@ class Looked(NamedTuple):
 
 @dataclass(frozen=True)
 class SlotTable:
-    """How the matrix is laid out for a model and limits."""
+    """Lay out the matrix for a model and limits."""
 
     model: ListValueModel
     limits: Limits
@@ -53,17 +52,22 @@ class SlotTable:
 
     @property
     def padded(self) -> int:
-        """M."""
+        """Count M, the padded slots."""
         return self.limits.queues * (self.limits.list_length + self.limits.head_width)
 
     def rows(self, g: Graph, zeros: str) -> str:
-        """The matrix [B, M, …], from the graph's inputs; `zeros` [B, 1, 1] lends constants its batch axis."""
+        """Lay the matrix [B, M, …], from the graph's inputs.
+
+        `zeros` [B, 1, 1] lends constants its batch axis.
+        """
         d = self.model.config.dim
         price = g.op("Unsqueeze", "price", g.ints(2))
         valid = g.op("Unsqueeze", g.op("Cast", "valid", to=1), g.ints(2))
+        # Everything that needs empty slots is joined first, so that one Pad serves all.
         names = self._floats()
         joined = g.concat(2, candidate_tokens(g, self.model.input), price, valid, *names, "embeddings")
         padded = self._pad(g, joined)
+        # Cut apart again. A padded slot is not valid, and so has a bar.
         token = g.slice(padded, 2, 0, d)
         price = g.slice(padded, 2, d, d + 1)
         bar = g.op("Mul", g.op("Sub", g.slice(padded, 2, d + 1, d + 2), g.constant(1.0)), g.constant(-EMPTY))
@@ -73,6 +77,7 @@ class SlotTable:
             floats[name] = g.slice(padded, 2, first, first + width)
             first += width
         unit = g.slice(padded, 2, first, np.iinfo(np.int64).max)
+        # Join in the order of `_sizes`.
         cosine = weighted_cosines(g, unit)
         slot = g.op("Add", zeros, g.constant(np.arange(self.padded)[None, :, None]))
         ones = g.op("Add", zeros, g.constant(np.ones((1, self.padded, 2))))
@@ -81,18 +86,18 @@ class SlotTable:
 
     @property
     def columns(self) -> int:
-        """Columns of the matrix."""
+        """Count the columns of the matrix."""
         return sum(self._sizes())
 
     def split(self, g: Graph, rows: str) -> Looked:
-        """Rows of the matrix [B, P, …], by what they hold."""
+        """Split rows of the matrix [B, P, …] into their parts."""
         token, cosine, factors, bar_and_slot, *rest = g.split(rows, 2, *self._sizes())
         columns = [rest.pop(0)] if self.heads.item_columns else []
         raw = rest.pop(0) if len(rest) == 2 else ""
         return Looked(token, cosine, factors, bar_and_slot, columns, raw, rest[0] if rest else "")
 
     def _sizes(self) -> list[int]:
-        """Columns of the parts, as in `Looked`."""
+        """Count the columns of the parts, as in `Looked`."""
         m = self.padded
         sizes = [self.model.config.dim, m, FACTORS, 2]
         sizes += [self.heads.item_columns] if self.heads.item_columns else []
@@ -101,7 +106,7 @@ class SlotTable:
         return sizes + ([m] if self.context.cosines else []) + [self.context.pair_columns * m]
 
     def _floats(self) -> dict[str, int]:
-        """Further inputs that need the empty slots, with how many columns they have."""
+        """Count the columns of the further inputs that need the empty slots."""
         names = {"priors": self.heads.item_columns // 2} if self.heads.item_columns else {}
         if self.context is None:
             return names
@@ -109,7 +114,7 @@ class SlotTable:
         return names | {name: widths[name] for name in ("item_numbers", "item_scores") if name in widths}
 
     def _context(self, g: Graph, floats: dict[str, str], unit: str) -> list[str]:
-        """Raw cosines and pairs, as far as the context wants them."""
+        """Lay raw cosines and pairs, as far as the context uses them."""
         context = self.context
         if context is None:
             return []
@@ -123,7 +128,7 @@ class SlotTable:
         return [context.raw_cosines(unit), pairs] if context.cosines else [pairs]
 
     def _pad(self, g: Graph, rows: str) -> str:
-        """Rows of all slots [B, N, X] with h empty ones behind every queue, [B, M, X]."""
+        """Pad rows of all slots [B, N, X] by h empty ones behind every queue, [B, M, X]."""
         limits = self.limits
         by_queue = g.op("Reshape", rows, g.ints(0, limits.queues, limits.list_length, -1))
         with_empty = g.op("Pad", by_queue, g.ints(0, 0, 0, 0, 0, 0, limits.head_width, 0))

@@ -1,13 +1,13 @@
-"""SORT-Gen's mask-driven fast generation (§3.2): the whole greedy construction of a list as one ONNX graph.
+"""Lay SORT-Gen's mask-driven fast generation (§3.2) of a list as one ONNX graph.
 
 At each of L steps the first h unchosen items of every queue are appended to the list so far, valued in one mini-batch,
 and the MMR argmax is taken. Masks hold what has been selected; a key/value cache means that a step computes Q·h tokens
 and not Q·h·t. h = 1 is the paper's algorithm (`graphs/greedy.py`); a beam of W lists looks further (`graphs/beams.py`).
 Last, a model of hazards values the plain sort's list too, and the better of the two is given (`graphs/sort_list.py`).
-`reference.py`, `plan_beam.py` and `sort_list.py` say the same slowly and plainly.
+`models.planners.references` does the same in plain code.
 
 Ties go to the queue of higher priority, then to the better rank. A candidate without an embedding is charged the mean
-penalty of the step's other proposals. It knows nothing about formulas or requests: queues come filled.
+penalty of the step's other proposals. Queues come filled (`models/contract/slots.py`).
 
 Axis letters: B batch, Q queues, L list horizon.
 """
@@ -21,9 +21,9 @@ import numpy as np
 from models.contract.manifest import Limits
 from models.contract.spec import OBJECTIVES
 from models.nets.value import ListValueModel
-from models.planners.graphs.beams import Beams
+from models.planners.graphs.beams import BeamNodes
 from models.planners.graphs.graph import Graph
-from models.planners.graphs.greedy import Greedy
+from models.planners.graphs.greedy import GreedyNodes
 from models.planners.graphs.inputs import declare_features
 from models.planners.graphs.mmr import as_column
 from models.planners.graphs.proposals import WORTH, Proposer, Static
@@ -31,7 +31,7 @@ from models.planners.graphs.sort_list import Listed, keep_better, sort_list
 
 
 def queue_graph(model: ListValueModel, limits: Limits, units: Mapping[str, float]) -> Graph:
-    """The generation graph of a value model.
+    """Build the generation graph of a value model.
 
     Inputs are those of `declare_features` and ``objective_weights`` float32 [B, 3] (α, β, γ), ``trade_off`` float32
     [B] (λ) and ``window`` int64 [B]. `units` are s_o: a step is worth Σ_o w_o·Δ_o/s_o / Σ_o w_o. A model of hazards
@@ -50,21 +50,24 @@ def queue_graph(model: ListValueModel, limits: Limits, units: Mapping[str, float
 
 
 class _Generator:
-    """Lays the nodes. `graph` is complete after construction."""
+    """Lay the nodes. `graph` is complete after construction."""
 
     def __init__(self, model: ListValueModel, limits: Limits, units: Mapping[str, float]) -> None:
         self.graph = g = Graph("sort-gen")
         self.limits = limits
         self.units = units
-        planner = Greedy(g, limits) if limits.beam_width == 1 else Beams(g, limits)
+        # What a step does is chosen here; everything else is the same for both planners.
+        planner = GreedyNodes(g, limits) if limits.beam_width == 1 else BeamNodes(g, limits)
         self.proposer = Proposer(g, model, limits)
         self.sorted = model.config.head == "hazard"
+        # Inputs. A count head reads no priors and has no sort to be held to.
         declare_features(g, model.spec, limits.slots, priors=self.sorted)
         g.input("objective_weights", "float32", ["B", len(OBJECTIVES)])
         g.input("trade_off", "float32", ["B"])
         g.input("window", "int64", ["B"])
         if self.sorted:
             g.input("sort_slots", "int64", ["B", limits.list_length])
+        # Work that does not change between steps comes first, so that L unrolled steps do not repeat it.
         with g.scope("prepare"):
             static = self._prepare()
         plan, runner_up = planner.plan(self.proposer, static)
@@ -72,6 +75,7 @@ class _Generator:
             with g.scope("finish"):
                 self._give(plan, runner_up)
             return
+        # The sort's list is valued beside the plan, and the better of the two is the answer.
         with g.scope("sort"):
             listed = sort_list(g, self.proposer, static.rows, static.gains, static.window)
         with g.scope("keep"):
@@ -88,6 +92,7 @@ class _Generator:
         if self.proposer.context is not None:
             # Steps are counted in float32, in which a vast window would drown them.
             window = g.op("Min", window, g.constant(float(length)))
+        # What is chosen at step t is looked back on until step t + window.
         ends = g.op("Add", window, g.constant(np.arange(length)[None, None]))
         return Static(
             rows=self.proposer.table.rows(g, zeros),
@@ -99,7 +104,7 @@ class _Generator:
         )
 
     def _give(self, listed: Listed, runner_up: str) -> None:
-        """A list as the graph's outputs."""
+        """Give a list as the graph's outputs."""
         g, length = self.graph, self.limits.list_length
         value, penalty = g.split(listed.columns, 2, WORTH, 1)
         g.output("order", listed.order, "int64", ["B", length])

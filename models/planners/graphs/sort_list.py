@@ -1,4 +1,4 @@
-"""The list that a plain sort makes, valued by the same model and rule as a plan's, and the choice between the two.
+"""Value the plain sort's list like a plan, and keep the better of the two.
 
 A planner that looks one item ahead can end below the sort it started from: where a dear item makes the next ones look
 cheap, greedy search with even true values does. So the graph values both lists and keeps the better one.
@@ -24,7 +24,7 @@ _CERTAIN: Final = 1e38
 
 
 class Listed(NamedTuple):
-    """A list as the outputs show it.
+    """Hold a list as the outputs show it.
 
     `order` int64 and `score`, [B, L], `columns` [B, L, 4]: value and penalty. Places that are not `filled` bool [B, L]
     hold −1 and zeros.
@@ -37,7 +37,7 @@ class Listed(NamedTuple):
 
 
 def sort_list(g: Graph, proposer: Proposer, rows: str, gains: str, window: str) -> Listed:
-    """The list that the input ``sort_slots`` names, valued in one causal pass.
+    """Value the list of the input ``sort_slots`` in one causal pass.
 
     `rows` [B, M, …] is the table of slots, `gains` [B, C, 1] the score's weights, `window` [B, 1, 1]. An item that has
     no cosine with any of those before it is charged the mean penalty of the list's items that have; the first nothing.
@@ -48,6 +48,7 @@ def sort_list(g: Graph, proposer: Proposer, rows: str, gains: str, window: str) 
     looked = proposer.table.split(g, g.take_rows(rows, padded))
     slots = g.constant(np.arange(proposer.table.padded)[None, None], np.int64)
     chosen = g.op("Cast", g.op("Equal", padded, slots), to=1)  # [B, L, M]
+    # Value all places at once, then weigh value and penalty as a plan's record is weighed.
     told = _told(g, proposer, looked, chosen)
     items = ListItems(looked.token, looked.columns)
     worth = g.op("Mul", list_gains(g, proposer.model, proposer.heads, items, told, length), looked.factors)
@@ -59,14 +60,18 @@ def sort_list(g: Graph, proposer: Proposer, rows: str, gains: str, window: str) 
 
 
 def keep_better(g: Graph, plan: Listed, listed: Listed) -> tuple[Listed, str]:
-    """The list of the higher total score, the plan if they tie or are the same, and whether it is the other, [B, 1].
+    """Keep the list of the higher total score, the plan on ties.
+
+    The second result says whether the sort's list is kept, bool [B, 1].
 
     A list that ends before the plan does is not kept.
     """
+    # A sort's list that ends first gets a score of EMPTY at each place that the plan fills.
     missing = g.op("Where", plan.filled, g.constant(EMPTY), g.constant(0.0))
     score = g.op("Where", listed.filled, listed.score, missing)
     totals = [g.op("ReduceSum", scores, g.ints(1), keepdims=1) for scores in (score, plan.score)]
     lead = g.op("Sub", *totals)
+    # The same list cannot be better: its lead is rounding, and the bar is out of reach.
     same = g.op("Cast", g.op("Equal", plan.order, listed.order), to=1)
     bar = g.op("Mul", g.op("ReduceMin", same, g.ints(1), keepdims=1), g.constant(_CERTAIN))
     kept = g.op("Greater", lead, bar)
@@ -79,7 +84,10 @@ def keep_better(g: Graph, plan: Listed, listed: Listed) -> tuple[Listed, str]:
 
 
 def _padded_slots(proposer: Proposer) -> np.ndarray:
-    """The padded slot of every slot, and behind them one that is empty: the first past the first queue, [N + 1]."""
+    """Name the padded slot of every slot, and behind them an empty one, [N + 1].
+
+    The empty one is the first past the first queue.
+    """
     limits = proposer.limits
     slot = np.arange(limits.slots)
     padded = slot + slot // limits.list_length * limits.head_width
@@ -87,7 +95,7 @@ def _padded_slots(proposer: Proposer) -> np.ndarray:
 
 
 def _told(g: Graph, proposer: Proposer, looked: Looked, chosen: str) -> Told | None:
-    """What the context says of the list's items, of which `chosen` [B, L, M] says where they stand."""
+    """Lay the context's parts for the list's items; `chosen` [B, L, M] marks their slots."""
     context, length, padded = proposer.context, proposer.limits.list_length, proposer.table.padded
     if context is None:
         return None
@@ -99,9 +107,10 @@ def _told(g: Graph, proposer: Proposer, looked: Looked, chosen: str) -> Told | N
 
 
 def _penalty(g: Graph, cosine: str, chosen: str, window: str, length: int) -> str:
-    """MMR's penalty of every item, [B, L, 1]."""
+    """Compute MMR's penalty of every item, [B, L, 1]."""
     ages = np.subtract.outer(np.arange(length), np.arange(length)).astype(np.float64)
     ages[ages < 1] = np.inf
+    # Only items within the window, and only earlier ones (age at least 1), charge an item.
     inside = g.op("LessOrEqual", g.constant(ages[None]), window)
     outside = g.op("Where", inside, g.constant(0.0), g.constant(NO_COSINE))
     nearest = g.op("ReduceMax", g.op("Add", _among(g, cosine, chosen), outside), g.ints(2), keepdims=1)
@@ -110,5 +119,5 @@ def _penalty(g: Graph, cosine: str, chosen: str, window: str, length: int) -> st
 
 
 def _among(g: Graph, cosines: str, chosen: str) -> str:
-    """Cosines [B, L, L] of a list's items with one another, from those with every slot [B, L, M]."""
+    """Take cosines [B, L, L] among a list's items from those with every slot [B, L, M]."""
     return g.op("FusedMatMul", cosines, chosen, domain=MICROSOFT, transB=1)

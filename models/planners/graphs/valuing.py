@@ -1,6 +1,6 @@
-"""The valuing of a whole list under a value model as graph nodes: one causal pass.
+"""Lay the value of a whole list under a value model: one causal pass.
 
-Knows nothing about how a list came about. Axis letters: B batch, T places, D width, V context values.
+Axis letters: B batch, T places, D width, V context values.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from models.planners.graphs.inputs import token_parts
 
 
 class ListItems(NamedTuple):
-    """A list's items, by graph value: `tokens` [B, T, D], and what the heads take of an item beside it."""
+    """Hold a list's items: `tokens` [B, T, D], and the heads' own columns of them."""
 
     tokens: str
     columns: list[str]  # [B, T, …] each: nothing, or an item's prior logits as the heads want them
 
 
 def list_increments(g: Graph, model: ListValueModel, features: Mapping[str, str], length: int) -> str:
-    """(Δclick, Δconversion, ΔGMV) of every item of a list behind those before it, [B, T, 3], T = `length`.
+    """Lay (Δclick, Δconversion, ΔGMV) of every item of a list, [B, T, 3], T = `length`.
 
     `features` names the list's own features: those of `declare_features` with T in place of the candidates, ``price``
     as [B, T, 1]. Either input block and either head.
@@ -39,7 +39,10 @@ def list_increments(g: Graph, model: ListValueModel, features: Mapping[str, str]
 
 
 def list_gains(g: Graph, model: ListValueModel, heads: Heads, items: ListItems, told: Told | None, length: int) -> str:
-    """Clicks, conversions, conversions of every item of a list, [B, T, 3]; `told` is what the context says of them."""
+    """Lay clicks, conversions, conversions of every item of a list, [B, T, 3].
+
+    `told` are the context's parts for them.
+    """
     position = g.weight(model.input.positions()[:length])
     x = Residual(items.tokens, told.token if told is not None and told.token else position)
     for i, block in enumerate(model.blocks):
@@ -51,18 +54,18 @@ def list_gains(g: Graph, model: ListValueModel, heads: Heads, items: ListItems, 
 
 
 def priced(g: Graph, gains: str, price: str) -> str:
-    """(Δclick, Δconversion, ΔGMV) from gains [B, T, 3] and price [B, T, 1], as `models.nets.value.priced`."""
+    """Turn gains [B, T, 3] and price [B, T, 1] into increments, as `models.nets.value.priced`."""
     factors = g.op("Add", g.op("Mul", price, g.constant([0.0, 0.0, 1.0])), g.constant([1.0, 1.0, 0.0]))
     return g.op("Mul", gains, factors)
 
 
 def prior_columns(g: Graph, priors: str) -> str:
-    """`heads.PRIOR_COLUMNS` [B, N, 4] of prior logits [B, N, 2]."""
+    """Lay `heads.PRIOR_COLUMNS` [B, N, 4] of prior logits [B, N, 2]."""
     return g.concat(2, priors, g.op("Neg", priors))
 
 
 def _told(g: Graph, model: ListValueModel, features: Mapping[str, str], length: int) -> Told:
-    """What the list's own items say of each other."""
+    """Lay the context's parts for a list from its own items."""
     context = ContextNodes(g, model)
     items = compared(g, features)
     sums = context.list_sums(context.pairs(items), length)
@@ -71,7 +74,7 @@ def _told(g: Graph, model: ListValueModel, features: Mapping[str, str], length: 
 
 
 def compared(g: Graph, features: Mapping[str, str]) -> Compared:
-    """What the context compares of the items that `features` are of; "" for what they have none of."""
+    """Collect the features by which the context compares items; "" for those they lack."""
     numbers = [features[name] for name in ("item_numbers", "item_scores") if name in features]
     joined = g.concat(2, *numbers) if numbers else ""
     return Compared(features.get("item_ids", ""), joined, features.get("embeddings", ""))

@@ -1,0 +1,1 @@
+"""Plan lists in plain code: slow, obviously right; the graphs are held to it."""

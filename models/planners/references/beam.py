@@ -1,6 +1,7 @@
-"""Beam search over objective queues in plain code: slow, obviously right, and free of what `graphs/beams.py` needs.
+"""Search objective queues by beam in plain code: slow, obviously right.
 
-As `reference.plan_queues`, but with W lists side by side. Tests and `export/proof/verify.py` hold the graph to it.
+As `sort_gen.plan_queues`, but with W lists side by side. Tests and `export/proof/verify.py` hold `graphs/beams.py` to
+it.
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from models.contract.arrays import Floats, Floats32
 from models.contract.spec import OBJECTIVES
-from models.planners.references.sort_gen import Gains, Preferences, Step, best_two, mmr_penalties
+from models.planners.references.sort_gen import Gains, PlanStep, Preferences, best_two, mmr_penalties
 
 _MOST_REACHED: Final = 8
 """Lists that are followed among ties, for each that a beam keeps; more would be twins of twins."""
@@ -22,31 +23,33 @@ _MOST_REACHED: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class _List:
-    """A list so far: its steps, what waits in the queues behind it, and the sum of its scores."""
+    """Hold a list so far: its steps, the queues left, and its total score."""
 
-    steps: list[Step]
+    steps: list[PlanStep]
     waiting: list[list[int]]
     total: float
 
     @property
     def slots(self) -> tuple[int, ...]:
-        """The slots of its items, in order."""
+        """List the slots of its items, in order."""
         return tuple(step.slot for step in self.steps)
 
 
 def plan_beam(
     gains: Gains,
     queues: Sequence[Sequence[int]],
-    embeddings: NDArray[np.float32],
+    embeddings: Floats32,
     preferences: Preferences,
     *,
     length: int,
     head_width: int = 1,
     beam_width: int,
-) -> tuple[list[Step], float]:
-    """The best list that a beam of `beam_width` finds, by the sum of its MMR scores, and how nearly it was another.
+) -> tuple[list[PlanStep], float]:
+    """Find the best list of a beam by the sum of its MMR scores.
 
-    Arguments as in `reference.plan_queues`. A step's rivals are what else was proposed for the same list; its margin is
+    The second result is the margin by which it was not another.
+
+    Arguments as in `sort_gen.plan_queues`. A step's rivals are what else was proposed for the same list; its margin is
     infinite, since no single step decides. The second result is the least lead that a list that was kept had over one
     that was cut, at any step or at the end; infinite if nothing was cut.
     """
@@ -69,7 +72,7 @@ def plan_beam(
 def plan_among_ties(
     gains: Gains,
     queues: Sequence[Sequence[int]],
-    embeddings: NDArray[np.float32],
+    embeddings: Floats32,
     preferences: Preferences,
     *,
     length: int,
@@ -77,8 +80,10 @@ def plan_among_ties(
     beam_width: int,
     wanted: Sequence[int],
     margin: float,
-) -> list[Step] | None:
-    """The steps of the list `wanted` if other arithmetic, off by less than `margin`, might have found it; None if not.
+) -> list[PlanStep] | None:
+    """Find the list `wanted` if errors below `margin` might have led to it.
+
+    None if they could not.
 
     Twins tie exactly, and which of them a beam keeps decides what it finds later. So every list is followed that some
     breaking of near ties keeps, and it is noted which ones all of them keep. A list is out of reach only where at least
@@ -99,14 +104,14 @@ def plan_among_ties(
 
 @dataclass(frozen=True, slots=True)
 class _Reached:
-    """A list that some breaking of near ties keeps, and whether `always`, which is whether all of them do."""
+    """Hold a list that some order of near ties keeps; `always` if all do."""
 
     list: _List
     always: bool
 
 
 def _reached(longer: list[_Reached], kept: int, margin: float, wanted: tuple[int, ...]) -> list[_Reached]:
-    """Of what might be there before a cut to `kept`, what might be there behind it, `wanted` first."""
+    """Cut the possible lists to those that might be among the `kept`, `wanted` first."""
     totals = np.array([reached.list.total for reached in longer])
     always = np.array([reached.always for reached in longer])
     found = []
@@ -120,9 +125,9 @@ def _reached(longer: list[_Reached], kept: int, margin: float, wanted: tuple[int
 
 
 def _continuations(
-    old: _List, gains: Gains, embeddings: NDArray[np.float32], preferences: Preferences, head_width: int
+    old: _List, gains: Gains, embeddings: Floats32, preferences: Preferences, head_width: int
 ) -> list[_List]:
-    """A list with each of its proposals appended, in the order of queues and ranks."""
+    """Append each of a list's proposals to it, in the order of queues and ranks."""
     proposals = [slot for queue in old.waiting for slot in queue[:head_width]]
     if not proposals:
         return []
@@ -134,7 +139,7 @@ def _continuations(
     sensitivity = preferences.trade_off * float(preferences.step_value(np.ones(len(OBJECTIVES))))
     found = []
     for i, slot in enumerate(proposals):
-        step = Step(
+        step = PlanStep(
             slot=slot,
             value=worth[i],
             penalty=float(penalties[i]),
@@ -149,8 +154,8 @@ def _continuations(
     return found
 
 
-def _best_other(proposals: Sequence[int], scores: NDArray[np.float64], own: int) -> int:
-    """The slot of the best proposal beside `own`, −1 if there is none."""
+def _best_other(proposals: Sequence[int], scores: Floats, own: int) -> int:
+    """Find the slot of the best proposal beside `own`, −1 if there is none."""
     others = [i for i in range(len(proposals)) if i != own]
     if not others:
         return -1

@@ -1,7 +1,7 @@
-"""DeGRe's greedy decoding in plain code: slow, obviously right, and free of every trick that `pointer.py` needs.
+"""Decode greedily as DeGRe does, in plain code: slow, obviously right.
 
 The list so far is read anew at every step, by the generator and by the evaluator, and MMR looks at one number at a time
-(`reference.mmr_penalties`). Tests and `export/proof/verify.py` hold the graph to it.
+(`sort_gen.mmr_penalties`). Tests and `export/proof/verify.py` hold `graphs/degre.py` to it.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from models.contract.arrays import Floats, Floats32
 from models.contract.features import Arrays
 from models.nets.generator import PointerGenerator
-from models.planners.references.sort_gen import Gains, Preferences, Step, best_two, mmr_penalties
+from models.planners.references.sort_gen import Gains, PlanStep, Preferences, best_two, mmr_penalties
 
-Pointer = Callable[[Sequence[int], Sequence[int]], NDArray[np.float64]]
+Pointer = Callable[[Sequence[int], Sequence[int]], Floats]
 """``pointer(chosen, left)``: the probability of each candidate that is left to come next, [n]."""
 
 
@@ -24,26 +24,26 @@ def plan_pointer(
     pointer: Pointer,
     gains: Gains,
     slots: Sequence[int],
-    embeddings: NDArray[np.float32],
+    embeddings: Floats32,
     preferences: Preferences,
     *,
     length: int,
-) -> list[Step]:
-    """Greedy decoding (DeGRe §4.3) with MMR inside the selection (SORT-Gen, eq. 6): λ·P − penalty.
+) -> list[PlanStep]:
+    """Decode greedily (DeGRe §4.3) with MMR inside the selection (SORT-Gen, eq. 6): λ·P − penalty.
 
     `slots` are the candidates; `embeddings` [N, E] are unit rows, zero where there is none. `gains` values what was
     chosen and has no say in the choice. Returns at most `length` steps: fewer if the candidates run out.
     """
     left = sorted(slots)
     chosen: list[int] = []
-    steps: list[Step] = []
+    steps: list[PlanStep] = []
     while left and len(steps) < length:
         penalties = mmr_penalties(left, chosen, embeddings, preferences)
         scores = preferences.trade_off * pointer(chosen, left) - penalties
         best, runner_up, margin = best_two(left, scores)
         slot = left[best]
         steps.append(
-            Step(
+            PlanStep(
                 slot=slot,
                 value=gains(chosen, [slot])[0],
                 penalty=float(penalties[best]),
@@ -60,10 +60,10 @@ def plan_pointer(
 
 
 class ModelPointer:
-    """`Pointer` of one request under a generator: candidates encoded once, the list so far decoded whole each time."""
+    """Point for one request under a generator, decoding the list so far anew each time."""
 
     def __init__(self, generator: PointerGenerator, request: Arrays) -> None:
-        """`request`: a batch of one as `models.contract.features` encodes it, with its ``objective_weights``."""
+        """Take a batch of one from `models.contract.features`, with its ``objective_weights``."""
         self._generator = generator
         dtype = generator.norm.weight.dtype
         tensors = {name: torch.from_numpy(np.ascontiguousarray(a)) for name, a in request.items()}
@@ -71,12 +71,12 @@ class ModelPointer:
         with torch.inference_mode():
             self._rows = generator.encoder(self._batch)
 
-    def __call__(self, chosen: Sequence[int], left: Sequence[int]) -> NDArray[np.float64]:
-        """Probabilities [n] of the n candidates (slots) in `left`."""
+    def __call__(self, chosen: Sequence[int], left: Sequence[int]) -> Floats:
+        """Compute probabilities [n] of the n candidates (slots) in `left`."""
         generator = self._generator
         with torch.inference_mode():
             start = generator.start_token(self._batch)[:, None]
             hidden = generator.decode(torch.cat([start, self._rows[:, list(chosen)]], dim=1))
             logits = generator.point(hidden[:, -1:], self._rows[:, list(left)])[0, 0]
-            probabilities: NDArray[np.float64] = torch.softmax(logits.double(), dim=0).numpy()
+            probabilities: Floats = torch.softmax(logits.double(), dim=0).numpy()
         return probabilities

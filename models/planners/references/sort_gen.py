@@ -1,8 +1,8 @@
-"""SORT-Gen's generation in plain code: slow, obviously right, and free of every trick that `queues.py` needs.
+"""Generate lists as SORT-Gen does, in plain code: slow, obviously right.
 
-It re-reads the whole list at every step, keeps queues as Python lists and looks at one number at a time. Tests and
-`export/proof/verify.py` hold the graph to it; the benchmark calls it "naive sequential". It works with any notion of
-what appending an item is worth (`Gains`): a value model (`ModelGains`), or a simulator's truth.
+It reads the whole list anew at every step, keeps queues as Python lists and looks at one number at a time. Tests and
+`export/proof/verify.py` hold `graphs/sort_gen.py` to it; the benchmark calls it "naive sequential". Any valuation of an
+appended item will do (`Gains`): a value model (`ModelGains`), or a simulator's truth.
 """
 
 from __future__ import annotations
@@ -12,44 +12,44 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from models.contract.arrays import Floats, Floats32
 from models.contract.features import Arrays
 from models.contract.spec import OBJECTIVES
 from models.nets.value import ListValueModel
 
 _PER_ITEM = ("price", "priors", "embeddings")
 
-Gains = Callable[[Sequence[int], Sequence[int]], NDArray[np.float64]]
+Gains = Callable[[Sequence[int], Sequence[int]], Floats]
 """``gains(chosen, candidates)``: what appending each candidate alone to the chosen list is worth, [n, 3], raw."""
 
 
 @dataclass(frozen=True, slots=True)
 class Preferences:
-    """What a request asks for: α, β, γ, the units s_o they are measured in, λ and the window."""
+    """Hold a request's α, β, γ, the objectives' units s_o, λ and the window."""
 
     weights: tuple[float, float, float]
     units: tuple[float, float, float] = (1.0, 1.0, 1.0)
     trade_off: float = 1.0
     window: int = 4
 
-    def step_value(self, gains: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Σ_o w_o·Δ_o/s_o / Σ_o w_o, [...] from [..., 3]."""
+    def step_value(self, gains: Floats) -> Floats:
+        """Compute Σ_o w_o·Δ_o/s_o / Σ_o w_o, [...] from [..., 3]."""
         weights = np.array(self.weights) / np.array(self.units) / sum(self.weights)
-        value: NDArray[np.float64] = gains @ weights
+        value: Floats = gains @ weights
         return value
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """One position of a plan, with the `scores` of all its proposals by slot.
+class PlanStep:
+    """Hold one position of a plan, with the `scores` of all its proposals by slot.
 
     `margin` is the winner's lead over the runner-up, infinite if it had no rival. `sensitivity` is how far the score
     moves if every increment moves by 1: in rare objectives' units small errors of value are large ones of score.
     """
 
     slot: int
-    value: NDArray[np.float64]
+    value: Floats
     penalty: float
     score: float
     runner_up: int
@@ -61,20 +61,20 @@ class Step:
 def plan_queues(
     gains: Gains,
     queues: Sequence[Sequence[int]],
-    embeddings: NDArray[np.float32],
+    embeddings: Floats32,
     preferences: Preferences,
     *,
     length: int,
     head_width: int = 1,
-) -> list[Step]:
-    """Greedy generation over objective queues (SORT-Gen §3.2.2) with MMR inside the selection (eq. 6).
+) -> list[PlanStep]:
+    """Generate greedily over objective queues (SORT-Gen §3.2.2) with MMR in the selection (eq. 6).
 
     `queues` hold slots, best first and in priority order; `embeddings` [N, E] are unit rows, zero where there is none.
     Returns at most `length` steps: fewer if the queues run out.
     """
     waiting = [list(queue) for queue in queues]
     chosen: list[int] = []
-    steps: list[Step] = []
+    steps: list[PlanStep] = []
     while len(steps) < length:
         proposals = [slot for queue in waiting for slot in queue[:head_width]]
         if not proposals:
@@ -84,7 +84,7 @@ def plan_queues(
         scores = preferences.trade_off * preferences.step_value(worth) - penalties
         best, runner_up, margin = best_two(proposals, scores)
         steps.append(
-            Step(
+            PlanStep(
                 slot=proposals[best],
                 value=worth[best],
                 penalty=float(penalties[best]),
@@ -102,8 +102,8 @@ def plan_queues(
     return steps
 
 
-def best_two(proposals: Sequence[int], scores: NDArray[np.float64]) -> tuple[int, int, float]:
-    """The place of the best of `scores` [n], the slot of the second (−1 if there is none), and the lead over it.
+def best_two(proposals: Sequence[int], scores: Floats) -> tuple[int, int, float]:
+    """Find the place of the best score, the second's slot (−1: none), and the lead.
 
     Ties go to the earlier place. Without a second the lead is infinite.
     """
@@ -115,9 +115,9 @@ def best_two(proposals: Sequence[int], scores: NDArray[np.float64]) -> tuple[int
 
 
 def mmr_penalties(
-    proposals: Sequence[int], chosen: Sequence[int], embeddings: NDArray[np.float32], preferences: Preferences
-) -> NDArray[np.float64]:
-    """(1 − λ) · max cosine to the last `window` chosen, for each proposal."""
+    proposals: Sequence[int], chosen: Sequence[int], embeddings: Floats32, preferences: Preferences
+) -> Floats:
+    """Compute (1 − λ) · max cosine to the last `window` chosen, for each proposal."""
     nearest = {slot: nearest_cosine(slot, chosen, embeddings, preferences.window) for slot in proposals}
     known = {slot: cosine for slot, cosine in nearest.items() if cosine is not None}
     # Charging a candidate without an embedding nothing would let it win every time.
@@ -125,8 +125,11 @@ def mmr_penalties(
     return (1 - preferences.trade_off) * np.array([known.get(slot, typical) for slot in proposals])
 
 
-def nearest_cosine(slot: int, chosen: Sequence[int], embeddings: NDArray[np.float32], window: int) -> float | None:
-    """The largest cosine of a slot with the last `window` chosen; None if it, or all of them, have no embedding."""
+def nearest_cosine(slot: int, chosen: Sequence[int], embeddings: Floats32, window: int) -> float | None:
+    """Find the largest cosine of a slot with the last `window` chosen.
+
+    None if it, or all of them, have no embedding.
+    """
     recent = chosen[-window:] if window else []
     own = embeddings[slot].astype(np.float64)
     cosines = [float(own @ embeddings[other].astype(np.float64)) for other in recent if embeddings[other].any()]
@@ -134,20 +137,23 @@ def nearest_cosine(slot: int, chosen: Sequence[int], embeddings: NDArray[np.floa
 
 
 class ModelGains:
-    """`Gains` of one request under a value model, from a full forward pass per step and no cache."""
+    """Compute a request's `Gains` under a value model, a full forward pass per step."""
 
     def __init__(self, model: ListValueModel, arrays: Arrays) -> None:
-        """`arrays`: a request as `Encoder` encodes it, without a batch axis: slots [N, …], user [C] and [F]."""
+        """Take a request as `Encoder` encodes it, without a batch axis.
+
+        Slots are [N, …], the user's arrays [C] and [F].
+        """
         self._model = model
         dtype = model.norm.weight.dtype
         tensors = {name: torch.from_numpy(np.ascontiguousarray(a)) for name, a in arrays.items()}
         self._tensors = {n: t.to(dtype) if t.is_floating_point() else t for n, t in tensors.items()}
 
-    def __call__(self, chosen: Sequence[int], candidates: Sequence[int]) -> NDArray[np.float64]:
-        """Increments [n, 3] of appending each of n candidates (slots) to the chosen list."""
+    def __call__(self, chosen: Sequence[int], candidates: Sequence[int]) -> Floats:
+        """Compute increments [n, 3] of appending each of n candidates (slots) to the list."""
         lists = torch.tensor([[*chosen, candidate] for candidate in candidates])
         with torch.inference_mode():
-            worth: NDArray[np.float64] = self._model.increments(self._batch(lists))[:, -1].double().numpy()
+            worth: Floats = self._model.increments(self._batch(lists))[:, -1].double().numpy()
         return worth
 
     def _batch(self, lists: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -156,6 +162,6 @@ class ModelGains:
         return items | users
 
 
-def list_value(steps: Sequence[Step]) -> NDArray[np.float64]:
-    """What a plan is worth in all, (click, conversion, GMV) [3] (SORT-Gen, eq. 2)."""
+def list_value(steps: Sequence[PlanStep]) -> Floats:
+    """Sum a plan's values, (click, conversion, GMV) [3] (SORT-Gen, eq. 2)."""
     return sum((step.value for step in steps), np.zeros(len(OBJECTIVES)))

@@ -1,4 +1,4 @@
-"""Never worse than the sort, in plain code: the sort's list valued as a plan is, and the better of the two.
+"""Keep the better of plan and sort, in plain code: slow, obviously right.
 
 Tests and `export/proof/verify.py` hold the graph (`graphs/sort_list.py`) to it.
 """
@@ -10,50 +10,55 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from models.contract.arrays import Floats, Floats32
 from models.contract.spec import OBJECTIVES
-from models.planners.references.sort_gen import Gains, Preferences, Step, nearest_cosine
+from models.planners.references.sort_gen import Gains, PlanStep, Preferences, nearest_cosine
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What a graph must answer: a `plan`, or the list of a plain sort where that is worth more.
+class ExpectedAnswer:
+    """Hold the answer that a graph must give: a `plan`, or the sort's better list.
 
     `listed` is the sort's, None where there is none to compare with. `cut` and `towards` are for beams: the least lead
     that a list which was kept had over one that was not, infinite where nothing was cut; and the plan if it can be a
-    given list where leads below a margin are ignored (see `plan_beam.plan_among_ties`).
+    given list where leads below a margin are ignored (see `beam.plan_among_ties`).
     """
 
-    plan: list[Step]
-    listed: list[Step] | None = None
+    plan: list[PlanStep]
+    listed: list[PlanStep] | None = None
     cut: float = math.inf
-    towards: Callable[[Sequence[int], float], list[Step] | None] | None = None
+    towards: Callable[[Sequence[int], float], list[PlanStep] | None] | None = None
 
     @property
     def lead(self) -> float:
-        """By how much the sort's list is worth more than the plan; −∞ if there is none, or none as long."""
+        """Compute the lead of the sort's list over the plan.
+
+        −∞ if there is none, or none as long.
+        """
         if self.listed is None or len(self.listed) < len(self.plan):
             return -math.inf
         return total(self.listed) - total(self.plan)
 
     @property
     def kept_sort(self) -> bool:
-        """Whether the sort's list is the answer: it is another one, and worth more."""
+        """Tell whether the sort's list is the answer: it differs, and is worth more."""
         return self.lead > 0 and not self.same
 
     @property
     def same(self) -> bool:
-        """Whether plan and sort are the same list."""
+        """Tell whether plan and sort are the same list."""
         return self.listed is not None and [s.slot for s in self.listed] == [s.slot for s in self.plan]
 
     @property
-    def steps(self) -> list[Step]:
-        """The list that is the answer."""
+    def steps(self) -> list[PlanStep]:
+        """Give the list that is the answer."""
         return self.listed if self.kept_sort and self.listed is not None else self.plan
 
-    def margins(self, length: int) -> NDArray[np.float64]:
-        """How nearly each place of the answer was another, [`length`]; infinite where nothing else was possible.
+    def margins(self, length: int) -> Floats:
+        """Compute the margin at each place of the answer, [`length`].
+
+        It is infinite where nothing else was possible.
 
         Another plan might have been worth more than the sort, so where that is kept, every choice counts everywhere.
         """
@@ -66,15 +71,13 @@ class Answer:
         return margins
 
 
-def total(steps: Sequence[Step]) -> float:
-    """What a list is worth in all: the sum of its scores."""
+def total(steps: Sequence[PlanStep]) -> float:
+    """Sum a list's scores."""
     return sum(step.score for step in steps)
 
 
-def value_list(
-    gains: Gains, slots: Sequence[int], embeddings: NDArray[np.float32], preferences: Preferences
-) -> list[Step]:
-    """A list that is there already as a plan's steps: nothing was proposed beside its items.
+def value_list(gains: Gains, slots: Sequence[int], embeddings: Floats32, preferences: Preferences) -> list[PlanStep]:
+    """Value a given list as a plan's steps; nothing was proposed beside its items.
 
     The penalty is MMR's, to the list's own earlier items. An item that has no cosine with any of them is charged the
     mean of the list's items that have (0 if none has), and the first item nothing.
@@ -89,7 +92,7 @@ def value_list(
         penalty = 0.0 if t == 0 else (1 - preferences.trade_off) * (typical if cosine is None else cosine)
         score = preferences.trade_off * float(preferences.step_value(worth)) - penalty
         steps.append(
-            Step(
+            PlanStep(
                 slot=slot,
                 value=worth,
                 penalty=penalty,

@@ -1,7 +1,7 @@
-"""Beam search under a list value model (DeGRe, §4.2): lists worth imitating, and how all alternatives compare.
+"""Search lists by beam under a list value model (DeGRe, §4.2), with soft labels.
 
 All requests of a batch and all expansions of a step go through the model together, and no prefix is read twice
-(`prefix.py`). It knows nothing about files or training.
+(`prefix.py`).
 
 Axis letters: R requests, B beam width, W ≤ B lists held, N candidates, K expansions of a list, L positions.
 """
@@ -16,13 +16,13 @@ from torch import Tensor
 from models.data.batches import Batch
 from models.nets.value import ListValueModel
 from models.planners.search.expansions import Expander
-from models.planners.search.prefix import Prefixes
+from models.planners.search.prefix_store import Prefixes
 from models.planners.worth import Valuation
 
 
 @dataclass(frozen=True)
 class Beams:
-    """The lists a beam search ends with, best first, and what it saw on its way to them.
+    """Hold the lists of a beam search, best first, with their values and soft labels.
 
     `lists` int64 [R, B, L]: −1 throughout where a request has fewer than B lists. `step_values` [R, B, L]: V̂ after
     each position. `soft_labels` [R, B, L, N]: q_t of eq. 9, the softmax of V̂ over the candidates that remain at a
@@ -38,7 +38,7 @@ class Beams:
 def beam_search(
     model: ListValueModel, batch: Batch, worth: Valuation, length: int, width: int, top_k: int | None = None
 ) -> Beams:
-    """The `width` lists that the beam holds after `length` steps; every step keeps those of highest V̂.
+    """Find the beam's `width` lists after `length` steps, each keeping those of highest V̂.
 
     Of equals the continuation of the better list is kept, then the candidate that stands first. `top_k` limits what
     each step tries and what soft labels cover (`expansions.Expander`). Raises `ValueError` if a request has fewer
@@ -57,7 +57,7 @@ def beam_search(
 
 @dataclass(frozen=True)
 class _Beam:
-    """W lists of t items for each request; one without a `value` [R, W] above −∞ is none.
+    """Hold W lists of t items for each request; a `value` [R, W] of −∞ marks none.
 
     `prefixes` holds the R · W of them, and `left` bool [R, W, N] is what each may take next.
     """
@@ -76,9 +76,10 @@ def _start(expander: Expander) -> _Beam:
 
 
 def _step(expander: Expander, beam: _Beam, width: int) -> _Beam:
-    """Every list by every candidate that is left to it, and the best of all those."""
+    """Extend every list by every candidate left to it, and keep the best of all."""
     alive = (beam.value > -torch.inf)[..., None]
     expansions = expander.expand(beam.prefixes, expander.shortlist(expander.requests, beam.left & alive))
+    # Of all W·K continuations of a request keep the best; a stable sort breaks ties by list, then by item.
     w, k = expansions.values.shape[1:]
     best = torch.sort(expansions.values.flatten(1), dim=1, descending=True, stable=True).indices[:, :width]
     request = expander.requests[:, None]
@@ -101,7 +102,7 @@ def _step(expander: Expander, beam: _Beam, width: int) -> _Beam:
 
 
 def _result(beam: _Beam, width: int) -> Beams:
-    """What was seen, blank where there is no list, with as many rows as the beam is wide."""
+    """Collect the result, blank where there is no list, as wide as the beam."""
     gone = (beam.value == -torch.inf)[..., None]
     missing = width - beam.value.shape[1]
     return Beams(
@@ -119,7 +120,7 @@ def _check_candidates(valid: Tensor, length: int) -> None:
 
 
 def _pad(rows: Tensor, missing: int, value: float) -> Tensor:
-    """`rows` [R, W, ...] with `missing` more along W."""
+    """Pad `rows` [R, W, ...] by `missing` more along W."""
     if missing <= 0:
         return rows
     return torch.cat([rows, rows.new_full((rows.shape[0], missing, *rows.shape[2:]), value)], dim=1)

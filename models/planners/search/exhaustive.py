@@ -1,4 +1,4 @@
-"""The best list there is, by looking at all of them: n! / (n − m)! lists. For small cases only, as a ceiling."""
+"""Find the best of all n! / (n − m)! lists: a ceiling for small cases."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from functools import lru_cache
 from itertools import permutations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from models.contract.arrays import Floats, Ints
 from models.planners.references.sort_gen import Preferences
 
-ListValues = Callable[[NDArray[np.int64]], NDArray[np.float64]]
+ListValues = Callable[[Ints], Floats]
 """``values(lists [k, m])``: what each list is worth, [k, 3] in raw units."""
 
 
 @lru_cache(maxsize=8)
-def all_lists(n: int, m: int) -> NDArray[np.int64]:
-    """Every ordered choice of m out of n candidates, [n! / (n − m)!, m]. Read-only."""
+def all_lists(n: int, m: int) -> Ints:
+    """List every ordered choice of m out of n candidates, [n! / (n − m)!, m]. Read-only."""
     lists = np.array(list(permutations(range(n), m)), np.int64)
     lists.setflags(write=False)
     return lists
 
 
-def best_list(values: ListValues, n: int, m: int, preferences: Preferences) -> NDArray[np.int64]:
-    """The list of m out of n candidates with the highest value (eq. 1 of SORT-Gen); the first one on ties."""
+def best_list(values: ListValues, n: int, m: int, preferences: Preferences) -> Ints:
+    """Find the list of highest value (SORT-Gen, eq. 1); the first one on ties."""
     lists = all_lists(n, m)
-    best: NDArray[np.int64] = lists[int(np.argmax(preferences.step_value(values(lists))))]
+    best: Ints = lists[int(np.argmax(preferences.step_value(values(lists))))]
     return best

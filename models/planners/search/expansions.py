@@ -1,4 +1,4 @@
-"""Every next item of many lists at once, valued: a step of the searches and their soft labels.
+"""Value every next item of many lists at once: a step of the searches.
 
 Axis letters: R requests, W lists of a request, N candidates, K next items, L positions, O objectives.
 """
@@ -12,13 +12,16 @@ from torch import Tensor
 
 from models.data.batches import Batch
 from models.nets.value import ListValueModel
-from models.planners.search.prefix import Alternatives, Prefixes, PrefixTree
+from models.planners.search.prefix import PrefixTree
+from models.planners.search.prefix_store import Alternatives, Prefixes
 from models.planners.worth import Valuation
 
 
 @dataclass(frozen=True)
 class Expansions:
-    """Next `items` int64 [R, W, K] and V̂ of their list with each, `values` [R, W, K], −∞ where an item may not come.
+    """Hold next items and the value of each list with them.
+
+    `items` are int64 [R, W, K] and `values` [R, W, K] V̂ of the list with each, −∞ where an item may not come.
 
     `soft_labels` [R, W, N]: DeGRe's eq. 9 over those that may, 0 elsewhere. `alternatives` are of R · W prefixes.
     """
@@ -30,14 +33,14 @@ class Expansions:
 
 
 class Expander:
-    """Expands lists of the requests of a batch, whose rows are `requests` int64 [R].
+    """Expand lists of the requests of a batch, whose rows are `requests` int64 [R].
 
     With `top_k`, a list is expanded by those K of its remaining candidates that are worth most at the head of a list,
     under the same model: one pass over single items, which costs as much as the first step of a search.
     """
 
     def __init__(self, model: ListValueModel, batch: Batch, worth: Valuation, top_k: int | None = None) -> None:
-        """`batch` holds `SlateArrays`' feature tensors. Raises `ValueError` if `top_k` is not positive."""
+        """Take a `batch` of `SlateArrays`' feature tensors. Raises `ValueError` if `top_k` is not positive."""
         if top_k is not None and top_k < 1:
             raise ValueError(f"top_k must be at least 1, not {top_k}")
         self.tree = PrefixTree(model, batch)
@@ -49,12 +52,12 @@ class Expander:
         self._alone = self._head_values() if limited else None
 
     def start(self, lists: int) -> tuple[Prefixes, Tensor]:
-        """`lists` empty lists of every request and what each may take first, bool [R, lists, N]."""
+        """Start `lists` empty lists per request; returns their candidates too, bool [R, lists, N]."""
         left = self.valid[:, None].expand(-1, lists, -1)
         return self.tree.roots(self.requests.repeat_interleave(lists)), left
 
     def shortlist(self, requests: Tensor, left: Tensor) -> Tensor:
-        """Of what is `left` bool [M, ..., N] to lists of `requests` int64 [M], what the truncation keeps."""
+        """Truncate the candidates `left` bool [M, ..., N] to lists of `requests` int64 [M]."""
         if self._alone is None:
             return left
         alone = self._alone[requests].view(len(requests), *[1] * (left.ndim - 2), -1)
@@ -63,7 +66,7 @@ class Expander:
         return left & torch.zeros_like(left).scatter(-1, best, True)
 
     def expand(self, prefixes: Prefixes, left: Tensor) -> Expansions:
-        """Each of R · W prefixes by each candidate that is `left` to it, bool [R, W, N]."""
+        """Expand each of R · W prefixes by each candidate `left` to it, bool [R, W, N]."""
         items = left_first(left)
         alternatives = self.tree.extend(prefixes, items.flatten(0, 1))
         values = self.worth(alternatives.outcomes.view(*items.shape, -1))
@@ -73,13 +76,13 @@ class Expander:
         return Expansions(items, values, soft, alternatives)
 
     def _head_values(self) -> Tensor:
-        """V̂ of the list of each candidate alone, [R, N]."""
+        """Compute V̂ of the list of each candidate alone, [R, N]."""
         everything = torch.arange(self.valid.shape[1], device=self.valid.device).expand(self.valid.shape)
         return self.worth(self.tree.extend(self.tree.roots(self.requests), everything).outcomes)
 
 
 def left_first(left: Tensor) -> Tensor:
-    """int64 [..., K]: the candidates that are `left` bool [..., N], in order, then others.
+    """List the candidates that are `left` bool [..., N] in order, then others: int64 [..., K].
 
     K is the most that are left anywhere, and at least 1.
     """

@@ -1,7 +1,7 @@
-"""Local search from given lists under a list value model: swap two items or replace one, as long as that helps.
+"""Improve given lists by local search: swap two items or replace one while that helps.
 
 Not in the DeGRe paper: its beam decides from the left and cannot revise, and this can. Also the soft labels of lists
-that did not come out of a beam. It knows nothing about files or training.
+that did not come out of a beam.
 
 Axis letters: R requests, K lists of a request, A lists still improving, M moves, L positions, U unused candidates,
 N candidates.
@@ -32,7 +32,9 @@ def improve(
     top_k: int | None = None,
     rounds: int = MAX_ROUNDS,
 ) -> Tensor:
-    """`lists` int64 [R, K, L] after steps to the best neighbour until none is better, or `rounds` of them.
+    """Move `lists` int64 [R, K, L] to their best neighbours until none is better.
+
+    At most `rounds` steps are taken.
 
     A neighbour has two items swapped, or one replaced by a candidate that is not in the list. No list comes back worth
     less than it was; −1 entries stay where they are. Of equal neighbours swaps come first, then earlier positions and
@@ -58,7 +60,9 @@ def improve(
 def soft_labels(
     model: ListValueModel, batch: Batch, worth: Valuation, lists: Tensor, *, top_k: int | None = None
 ) -> Tensor:
-    """q_t of DeGRe's eq. 9 along given `lists` int64 [R, K, L]: [R, K, L, N], 0 past a list's end (−1).
+    """Compute q_t of DeGRe's eq. 9 along given `lists` int64 [R, K, L]: [R, K, L, N].
+
+    It is 0 past a list's end (−1).
 
     With `top_k` the softmax covers the K that a beam would try, and the item that the list has there.
     """
@@ -79,7 +83,7 @@ def soft_labels(
 
 
 def _best_moves(expander: Expander, requests: Tensor, lists: Tensor) -> tuple[Tensor, Tensor]:
-    """The best neighbour [A, L] of each list [A, L] and its value [A]; −∞ for a list without neighbours."""
+    """Find each list's best neighbour [A, L] and its value [A], −∞ if there is none."""
     moves, allowed = _neighbours(expander, requests, lists)
     owner, move = allowed.nonzero().unbind(1)
     known = _values(expander, requests[owner], moves[owner, move])
@@ -90,12 +94,14 @@ def _best_moves(expander: Expander, requests: Tensor, lists: Tensor) -> tuple[Te
 
 
 def _neighbours(expander: Expander, requests: Tensor, lists: Tensor) -> tuple[Tensor, Tensor]:
-    """All neighbours [A, M, L] of lists [A, L], and which of them there are, bool [A, M]."""
+    """List all neighbours [A, M, L] of lists [A, L], and mark the valid ones, bool [A, M]."""
     a, length = lists.shape
+    # Swaps of two positions i < j.
     i, j = torch.triu_indices(length, length, offset=1, device=lists.device)
     swapped = lists[:, None].repeat(1, len(i), 1)
     rows = torch.arange(len(i), device=lists.device)
     swapped[:, rows, i], swapped[:, rows, j] = lists[:, j], lists[:, i]
+    # Replacements of each position by each unused candidate.
     unused = _unused(expander, requests, lists)
     items = left_first(unused)
     u = items.shape[1]
@@ -103,13 +109,14 @@ def _neighbours(expander: Expander, requests: Tensor, lists: Tensor) -> tuple[Te
     position = torch.arange(length, device=lists.device)
     replaced[:, position, :, position] = items.expand(length, a, u)
     moves = torch.cat([swapped, replaced.flatten(1, 2)], dim=1)
+    # Moves of an empty position, or by padding, are masked.
     filled = lists >= 0
     possible = filled[:, :, None] & unused.gather(1, items)[:, None]
     return moves, torch.cat([filled[:, i] & filled[:, j], possible.flatten(1)], dim=1)
 
 
 def _unused(expander: Expander, requests: Tensor, lists: Tensor) -> Tensor:
-    """Bool [A, N]: which candidates may replace an item of a list."""
+    """Mark the candidates that may replace an item of a list, bool [A, N]."""
     valid = expander.valid[requests]
     used = torch.zeros(valid.shape, dtype=torch.int64, device=valid.device)
     # Added, since a list's −1 entries fall on candidate 0 as well.
@@ -118,5 +125,5 @@ def _unused(expander: Expander, requests: Tensor, lists: Tensor) -> Tensor:
 
 
 def _values(expander: Expander, requests: Tensor, lists: Tensor) -> Tensor:
-    """What each of `lists` [M, L] of `requests` [M] is worth, [M]."""
+    """Value each of `lists` [M, L] of `requests` [M], [M]."""
     return expander.worth.take(requests)(expander.tree.outcomes(requests, lists)[:, -1])

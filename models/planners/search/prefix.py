@@ -1,9 +1,9 @@
-"""Values of many lists at once through a tree of their common prefixes, each read once.
+"""Value many lists at once through a tree of their common prefixes, each read once.
 
 A causal model's hidden states of a prefix do not depend on what follows, so lists that begin alike share the keys and
 values of every layer. Those of an item are stored once, and a prefix is the path of its items through that storage.
 Alternatives for the next item attend to their prefix and to themselves, not to one another. This works for any
-`ListValueModel` and knows nothing about searching.
+`ListValueModel`.
 
 Axis letters: R requests, N candidates, K lists of a request or alternatives of a prefix, T positions, P prefixes,
 t items of a prefix, D width, H heads, E width of a head, O counted objectives, S state of a head's chain, Z context.
@@ -23,6 +23,7 @@ from models.nets.blocks import Block
 from models.nets.context import context_features
 from models.nets.heads import HeadInput
 from models.nets.value import ListValueModel, priced
+from models.planners.search.prefix_store import Alternatives, Prefixes, concatenate, grown
 
 _TOKENS: Final = 2048
 """Alternatives per pass through the layers: few enough for their activations to stay in a core's cache."""
@@ -30,70 +31,14 @@ _LISTS: Final = 8192
 """Lists whose caches are held at once."""
 
 
-@dataclass(frozen=True)
-class Prefixes:
-    """P lists of t items each and what it takes to go on from them.
-
-    `requests` int64 [P]; `items` int64 [P, t], their candidates in order; `steps`, for each position the keys and
-    values [layers, nodes, 2, H, E] of the items that stand there in any list; `nodes` int64 [P, t], which of them are a
-    list's own; `states` [P, O, S], each head's chain behind the list; `outcomes` [P, 3], cumulative expected clicks,
-    conversions and GMV.
-    """
-
-    requests: Tensor
-    items: Tensor
-    steps: tuple[Tensor, ...]
-    nodes: Tensor
-    states: Tensor
-    outcomes: Tensor
-
-    def __len__(self) -> int:
-        return len(self.requests)
-
-    @property
-    def length(self) -> int:
-        """t."""
-        return len(self.steps)
-
-    def take(self, rows: Tensor | slice) -> Prefixes:
-        """The prefixes at `rows`; they share the storage."""
-        return Prefixes(
-            self.requests[rows],
-            self.items[rows],
-            self.steps,
-            self.nodes[rows],
-            self.states[rows],
-            self.outcomes[rows],
-        )
-
-    def cache(self, layer: int) -> Tensor | None:
-        """Keys and values of a layer, [P, t, 2, H, E]; None before the first item."""
-        paths = zip(self.steps, self.nodes.unbind(1), strict=True)
-        rows = [step[layer].index_select(0, node) for step, node in paths]
-        return torch.stack(rows, dim=1) if rows else None
-
-
-@dataclass(frozen=True)
-class Alternatives:
-    """K next `items` int64 [P, K] of each of P prefixes: `outcomes` [P, K, 3], `states` [P, K, O, S].
-
-    `own` [layers, P, K, 2, H, E] are their keys and values.
-    """
-
-    items: Tensor
-    outcomes: Tensor
-    states: Tensor
-    own: Tensor
-
-
 class PrefixTree:
-    """A value model and a batch of requests whose candidates are projected, ready to grow lists.
+    """Grow lists under a value model from a batch's projected candidates.
 
     Values are those of the model in evaluation mode. Raises `ValueError` for lists past its horizon.
     """
 
     def __init__(self, model: ListValueModel, batch: Batch) -> None:
-        """`batch` holds `SlateArrays`' feature tensors of R requests."""
+        """Take a `batch` of `SlateArrays`' feature tensors of R requests."""
         self._model = model
         with torch.no_grad():
             self._tokens = model.input.tokens(batch)
@@ -104,7 +49,7 @@ class PrefixTree:
 
     @torch.no_grad()
     def roots(self, requests: Tensor) -> Prefixes:
-        """The empty list of each of `requests` int64 [P]."""
+        """Make the empty list of each of `requests` int64 [P]."""
         nothing = self._tokens.new_zeros(len(requests), 3)
         states = torch.stack([head.start(nothing[:, 0]) for head in self._model.counting_heads], dim=1)
         nobody = requests.new_empty(len(requests), 0)
@@ -127,8 +72,8 @@ class PrefixTree:
 
     @torch.no_grad()
     def grow(self, prefixes: Prefixes, alternatives: Alternatives, parents: Tensor, which: Tensor) -> Prefixes:
-        """The prefixes one item longer: for each of Q, the parent's row int64 [Q] and which of its alternatives."""
-        return _grown(
+        """Grow Q prefixes by one item: each a parent's row and its alternative, int64 [Q]."""
+        return grown(
             prefixes.take(parents),
             alternatives.items[parents, which],
             alternatives.own[:, parents, which],
@@ -137,10 +82,10 @@ class PrefixTree:
         )
 
     def grow_all(self, prefixes: Prefixes, alternatives: Alternatives) -> Prefixes:
-        """`grow` by every alternative of every prefix, in order: P · K prefixes. Their storage is not copied."""
+        """Grow by every alternative of every prefix, in order: P · K prefixes, storage not copied."""
         p, k = alternatives.outcomes.shape[:2]
         parents = torch.arange(p, device=prefixes.requests.device).repeat_interleave(k)
-        return _grown(
+        return grown(
             prefixes.take(parents),
             alternatives.items.flatten(),
             alternatives.own.flatten(1, 2),
@@ -150,7 +95,9 @@ class PrefixTree:
 
     @torch.no_grad()
     def outcomes(self, requests: Tensor, lists: Tensor) -> Tensor:
-        """Cumulative outcomes [M, T, 3] of `lists` int64 [M, T] of `requests` [M]; lists may end early with −1.
+        """Compute cumulative outcomes [M, T, 3] of `lists` int64 [M, T] of `requests` [M].
+
+        Lists may end early with −1.
 
         Positions past an end repeat the last outcome, 0 for a list without items. Lists of a request should stand
         together: M is cut into parts, and only lists of the same part share prefixes.
@@ -159,7 +106,7 @@ class PrefixTree:
         return torch.cat(parts) if parts else self._tokens.new_zeros(*lists.shape, 3)
 
     def _extend(self, prefixes: Prefixes, items: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
-        """Outcomes [P, K, 3] and states [P, K, O, S]; fills `own` [layers, P, K, 2, H, E]."""
+        """Compute outcomes [P, K, 3] and states [P, K, O, S]; fills `own` [layers, P, K, 2, H, E]."""
         model, requests = self._model, prefixes.requests[:, None]
         context = self._context(prefixes, items)
         x = model.tokens(self._tokens[requests, items], context) + self._positions[prefixes.length]
@@ -172,7 +119,7 @@ class PrefixTree:
         return outcomes, torch.stack(states, dim=2)
 
     def _context(self, prefixes: Prefixes, items: Tensor) -> Tensor | None:
-        """Context features [P, K, Z] of `items` behind their prefixes."""
+        """Compute context features [P, K, Z] of `items` behind their prefixes."""
         if self._items is None:
             return None
         requests = prefixes.requests[:, None]
@@ -180,7 +127,7 @@ class PrefixTree:
         return context_features(self._items.take(requests, items), self._items.take(requests, prefixes.items), age)
 
     def _logits(self, x: Tensor, requests: Tensor, items: Tensor, context: Tensor | None, place: int) -> Tensor:
-        """The heads' logits [P, K, O, logits] at one place, from hidden rows [P, K, D]."""
+        """Compute the heads' logits [P, K, O, logits] at one place, from hidden rows [P, K, D]."""
         heads = self._model.counting_heads
         places = torch.tensor([place], device=x.device)
         if self._priors is None:
@@ -197,25 +144,27 @@ class PrefixTree:
         result = prefixes.outcomes.new_zeros(*lists.shape, 3)
         for t in range(lists.shape[1]):
             going = lists[:, t] >= 0
-            if t:
+            if t:  # a list that has ended keeps its last outcome
                 result[:, t] = result[:, t - 1]
+            # Lists with the same parent and the same next item share one child.
             pairs, child = _distinct(node[going] * width + lists[going, t])
             if not len(pairs):
                 continue
             families = list(_families(pairs // width, pairs % width))
             parents = [prefixes.take(f.parents) for f in families]
             alternatives = [self.extend(some, f.items) for some, f in zip(parents, families, strict=True)]
+            # Families were sorted by size, so `place` leads from a child's number back to its row.
             place = torch.argsort(torch.cat([f.rows.flatten() for f in families]))[child]
             result[going, t] = torch.cat([a.outcomes.flatten(0, 1) for a in alternatives])[place]
             if t + 1 < lists.shape[1]:
-                prefixes = _concatenate([self.grow_all(*pair) for pair in zip(parents, alternatives, strict=True)])
+                prefixes = concatenate([self.grow_all(*pair) for pair in zip(parents, alternatives, strict=True)])
                 node = torch.zeros_like(node).masked_scatter(going, place)
         return result
 
 
 @torch.no_grad()
 def list_outcomes(model: ListValueModel, batch: Batch, lists: Tensor) -> Tensor:
-    """Cumulative expected (clicks, conversions, GMV) after every position, [R, K, T, 3].
+    """Compute cumulative expected (clicks, conversions, GMV) after every position, [R, K, T, 3].
 
     `lists` int64 [R, K, T] are candidates of R requests whose feature tensors `batch` holds; −1 ends a list early, and
     its last outcome is repeated from there on. The numbers are those of the plain forward pass.
@@ -227,7 +176,9 @@ def list_outcomes(model: ListValueModel, batch: Batch, lists: Tensor) -> Tensor:
 
 @torch.no_grad()
 def all_outcomes(model: ListValueModel, batch: Batch, length: int) -> Tensor:
-    """Final outcomes [n! / (n − length)!, 3] of every list of one request, in the order of `exhaustive.all_lists`.
+    """Compute final outcomes of every list of one request, in the order of `exhaustive.all_lists`.
+
+    The result is [n! / (n − length)!, 3].
 
     `batch` holds one request; padding among its candidates is left out, and lists count the candidates that are left.
     Raises `ValueError` for another number of requests, or if `length` is not within 1 and n.
@@ -243,7 +194,7 @@ def all_outcomes(model: ListValueModel, batch: Batch, length: int) -> Tensor:
 
 
 def _descend(tree: PrefixTree, prefixes: Prefixes, left: Tensor, length: int) -> Iterator[Tensor]:
-    """Outcomes of all completions of `prefixes` by what is `left` int64 [P, K], depth first, so in order."""
+    """Yield outcomes of all completions of `prefixes` by items `left` int64 [P, K], depth first."""
     k = left.shape[1]
     others = _all_but_one(k, left.device)
     for part in _slices(len(prefixes), max(1, _LISTS // k)):
@@ -257,7 +208,9 @@ def _descend(tree: PrefixTree, prefixes: Prefixes, left: Tensor, length: int) ->
 
 
 def _attend(block: Block, x: Tensor, cache: Tensor | None, own: Tensor) -> Tensor:
-    """A block for alternatives x [P, K, D] behind a `cache` [P, t, 2, H, E]; fills `own` [P, K, 2, H, E].
+    """Run a block on alternatives x [P, K, D] behind a `cache`; fills `own` [P, K, 2, H, E].
+
+    The cache is [P, t, 2, H, E].
 
     Products are written out elementwise: matrices of a few rows and columns are quicker so than in batched products.
     """
@@ -278,33 +231,9 @@ def _attend(block: Block, x: Tensor, cache: Tensor | None, own: Tensor) -> Tenso
     return output
 
 
-def _grown(parents: Prefixes, items: Tensor, own: Tensor, states: Tensor, outcomes: Tensor) -> Prefixes:
-    """One more item for each of P prefixes: its candidate [P], `own` pairs [layers, P, 2, H, E], states, outcomes."""
-    new = torch.arange(len(parents), device=own.device)
-    nodes = torch.cat([parents.nodes, new[:, None]], dim=1)
-    lists = torch.cat([parents.items, items[:, None]], dim=1)
-    return Prefixes(parents.requests, lists, (*parents.steps, own), nodes, states, outcomes)
-
-
-def _concatenate(parts: list[Prefixes]) -> Prefixes:
-    """Prefixes that differ in their last position's storage only, one after the other."""
-    if len(parts) == 1:
-        return parts[0]
-    new = torch.arange(sum(map(len, parts)), device=parts[0].nodes.device)
-    older = torch.cat([p.nodes[:, :-1] for p in parts])
-    return Prefixes(
-        torch.cat([p.requests for p in parts]),
-        torch.cat([p.items for p in parts]),
-        (*parts[0].steps[:-1], torch.cat([p.steps[-1] for p in parts], dim=1)),
-        torch.cat([older, new[:, None]], dim=1),
-        torch.cat([p.states for p in parts]),
-        torch.cat([p.outcomes for p in parts]),
-    )
-
-
 @dataclass(frozen=True)
 class _Family:
-    """`parents` [P] with K children each: the children's `items` [P, K] and `rows` [P, K] among all children."""
+    """Hold `parents` [P] with K children each: their `items` [P, K] and `rows` [P, K] among all."""
 
     parents: Tensor
     rows: Tensor
@@ -312,7 +241,7 @@ class _Family:
 
 
 def _families(owners: Tensor, items: Tensor) -> Iterator[_Family]:
-    """Parents with equally many children go together, so that nothing is padded.
+    """Group parents with equally many children, so that nothing is padded.
 
     `owners` int64 [Q], sorted, says whose child each of `items` [Q] is.
     """
@@ -325,13 +254,13 @@ def _families(owners: Tensor, items: Tensor) -> Iterator[_Family]:
 
 
 def _distinct(values: Tensor) -> tuple[Tensor, Tensor]:
-    """The distinct values, ascending, and where each of `values` stands among them."""
+    """List the distinct values, ascending, and the place of each of `values` among them."""
     distinct, inverse = torch.unique(values, return_inverse=True)
     return distinct, inverse
 
 
 def _all_but_one(k: int, device: torch.device) -> Tensor:
-    """int64 [k, k − 1]: row i holds 0 … k − 1 without i."""
+    """Make int64 [k, k − 1]: row i holds 0 … k − 1 without i."""
     everything = torch.arange(k, device=device).expand(k, k)
     return everything[~torch.eye(k, dtype=torch.bool, device=device)].view(k, k - 1)
 

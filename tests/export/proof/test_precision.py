@@ -9,8 +9,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from export.families import Family
+from export.families.family import ModelFamily
 from export.proof.precision import to_half
+from export.proof.requests import family_requests
 from models.contract.manifest import Limits
 from models.planners.graphs.graph import MICROSOFT
 from models.planners.runtime import GraphPlanner
@@ -79,7 +80,7 @@ def test_a_constant_that_does_not_fit_is_named_with_its_size() -> None:
 
 
 @pytest.mark.parametrize(("family", "limits"), FAMILIES)
-def test_every_float_of_a_block_is_half_and_choices_are_made_in_full(family: Family, limits: Limits) -> None:
+def test_every_float_of_a_block_is_half_and_choices_are_made_in_full(family: ModelFamily, limits: Limits) -> None:
     half = to_half(family.graph(limits).build({}))
     types = types_of(half)
     floats = (TensorProto.FLOAT, TensorProto.FLOAT16)
@@ -94,7 +95,7 @@ def test_every_float_of_a_block_is_half_and_choices_are_made_in_full(family: Fam
 
 
 @pytest.mark.parametrize(("family", "limits"), FAMILIES)
-def test_no_value_is_cast_twice_or_to_what_it_is(family: Family, limits: Limits) -> None:
+def test_no_value_is_cast_twice_or_to_what_it_is(family: ModelFamily, limits: Limits) -> None:
     full = family.graph(limits).build({})
     before = full.SerializeToString()
     half = to_half(full)
@@ -111,14 +112,14 @@ def test_no_value_is_cast_twice_or_to_what_it_is(family: Family, limits: Limits)
 
 
 @pytest.mark.parametrize(("family", "limits"), FAMILIES)
-def test_inputs_and_outputs_are_what_they_were_and_answers_nearly(family: Family, limits: Limits) -> None:
+def test_inputs_and_outputs_are_what_they_were_and_answers_nearly(family: ModelFamily, limits: Limits) -> None:
     full = family.graph(limits).build({"key": "value"})
     half = to_half(full)
     assert (list(half.graph.input), list(half.graph.output)) == (list(full.graph.input), list(full.graph.output))
     assert [(p.key, p.value) for p in half.metadata_props] == [("key", "value")]
     expected, found = GraphPlanner(full), GraphPlanner(half)
     same = 0
-    requests = list(family.requests(limits, 20, 3))
+    requests = list(family_requests(family, limits, 20, 3))
     for request in requests:
         a, b = expected(request), found(request)
         if (a["order"] == b["order"]).all():

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from export.families import SortGen
+from export.families.sort_gen import SortGen
 from export.proof.precision import to_half
-from export.proof.verify import TIE, Planner, ProofError
+from export.proof.verify import TIE, GraphRunner, ProofError
 from export.proof.verify_value import TOLERANCE, ValueProof, check_list, prove_value
 from models.contract.features import Arrays
 from models.planners.runtime import Feeds, GraphPlanner
@@ -25,7 +25,7 @@ REQUESTS = 40
 SEED = 8
 
 
-def proof_of(planner: Planner, *, most_lost: float = 1.0) -> ValueProof:
+def proof_of(planner: GraphRunner, *, most_lost: float = 1.0) -> ValueProof:
     return prove_value(planner, SOURCE, LIMITS, most_lost=most_lost, requests=REQUESTS, seed=SEED)
 
 
@@ -40,7 +40,7 @@ def backwards(feeds: Feeds) -> Outputs:
     return {**outputs, "order": order, "value": value}
 
 
-def changed(change: Callable[[Outputs], Mapping[str, NDArray[Any]]]) -> Planner:
+def changed(change: Callable[[Outputs], Mapping[str, NDArray[Any]]]) -> GraphRunner:
     """The sound planner with its answers altered."""
     return lambda feeds: {**FULL(feeds), **change(dict(FULL(feeds)))}
 

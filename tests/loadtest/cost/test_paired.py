@@ -18,7 +18,7 @@ from tests.service.tiny_bundle import Options, write_bundle
 def test_two_services_and_a_control_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_bundle(tmp_path / "bundles", Options(limits=Limits(list_length=10, queues=3)))
     figures = tmp_path / "paired.json"
-    short = ["--blocks", "3", "--seconds", "0.3", "--candidates", "20", "--concurrency", "1", "3"]
+    short = ["--blocks", "2", "--seconds", "0.3", "--candidates", "20", "--concurrency", "1", "3"]
     sides = ["--a", "--log-level warning", "--b", "LISTWRIGHT_LOG_LEVEL=error"]
     where = ["--bundles", str(tmp_path / "bundles"), "--json", str(figures)]
     assert paired.main([*where, *sides, *short]) == 0

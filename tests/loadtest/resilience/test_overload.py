@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 from collections.abc import Iterator
@@ -12,9 +11,7 @@ from pathlib import Path
 import pytest
 
 from loadtest.resilience import overload
-from loadtest.resilience.overload import draw
-from loadtest.resilience.overload_figures import CpuTimes, Figures, Parts, figures, judge, recovery, series
-from loadtest.resilience.refusal_cost import RefusalCost
+from loadtest.resilience.overload_figures import Figures, Parts, RefusalCost, figures, judge, recovery
 from loadtest.rig.answers import read_answers
 from loadtest.rig.openloop.build import why_unavailable
 from loadtest.rig.openloop.records import Fault
@@ -48,7 +45,7 @@ def overload_of(*, slow_ms: float = 5.0) -> list[Made]:
 
 def figures_of(made: list[Made], refusal: RefusalCost = CHEAP) -> Figures:
     window = window_of(made, 10)
-    return figures(window, read_answers(window, PAYLOADS), PARTS, CpuTimes(before=1.4, during=1.9), refusal)
+    return figures(window, read_answers(window, PAYLOADS), PARTS, refusal)
 
 
 def missed(found: Figures) -> set[str]:
@@ -63,7 +60,6 @@ def test_the_parts_of_a_run_are_told_apart_and_counted() -> None:
     assert (found.p50_ms, found.p99_ms) == (15, 19)
     assert found.recovery.before_p99_ms == 5
     assert found.recovery.back_seconds == 0.5, "the first piece ends then"
-    assert found.difference_ms == pytest.approx((1.9 - 200 * 1.4 / 280) / 400 * 1e3)
     assert missed(found) == set()
 
 
@@ -99,23 +95,6 @@ def test_without_a_p99_before_nothing_is_back() -> None:
     assert missed(figures_of(made)) == {"p99 of 0.5 s back within 1.2 × before", "p99 from 2 s after the load on"}
 
 
-def test_the_course_counts_each_request_once_where_it_was_due() -> None:
-    made = [ok(0.0, 3), ok(0.05, 9), ok(0.1, degraded=WAIT), refused(0.25), Made(0.29, fault=Fault.UNSENT)]
-    assert series(window_of(made, 0.4)) == {
-        "second": [0.0, 0.1, 0.2, 0.3],
-        "full": [2, 0, 0, 0],
-        "degraded": [0, 1, 0, 0],
-        "refused": [0, 0, 1, 0],
-        "failed": [0, 0, 1, 0],
-        "p99_ms": [9.0, 5.0, None, None],
-    }
-
-
-def test_the_course_is_drawn(tmp_path: Path) -> None:
-    draw(tmp_path / "overload.svg", series(window_of(overload_of(), 10)), PARTS.goodput)
-    assert "<svg" in (tmp_path / "overload.svg").read_text("utf-8")
-
-
 def test_parts_that_make_no_overload_are_refused_and_connections_grow_with_the_rate() -> None:
     with pytest.raises(ValueError, match="2 s around"):
         Parts(100, around=2)
@@ -126,20 +105,17 @@ def test_parts_that_make_no_overload_are_refused_and_connections_grow_with_the_r
 def test_a_short_overload_of_the_demo_bundle_is_counted_whole(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    file, plot = tmp_path / "overload.json", tmp_path / "overload.svg"
+    file = tmp_path / "overload.json"
     short = ["--rate", "60", "--seconds", "1", "--around-seconds", "2.1", "--refusal-seconds", "0.5"]
-    assert overload.main(["--bundles", "bundles", *short, "--json", str(file), "--plot", str(plot)]) == 0
+    assert overload.main([*short, "--json", str(file)]) == 0
     report = json.loads(file.read_text("utf-8"))
     assert report["requests"] == 180
     assert report["lists"] + report["refused"] == 180, "nothing else is ever answered"
     assert report["full"] + sum(report["degraded"].values()) == report["lists"]
     assert (report["faults"], report["unsent"]) == ({}, 0)
     assert report["refusal"]["refusals"] == 60
-    course = [report["series"][kind] for kind in ("full", "degraded", "refused", "failed")]
-    assert sum(itertools.chain(*course)) == pytest.approx(180 + 2 * 2.1 * 42, abs=2)
     assert len(report["checks"]) == 6
     assert "| p99 of the lists | ≤ 20.9 ms |" in squeezed(capsys.readouterr().out)
-    assert plot.is_file()
 
 
 def test_what_cannot_be_measured_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

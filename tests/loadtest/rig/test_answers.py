@@ -21,7 +21,6 @@ def test_lists_whole_or_degraded_and_refusals_are_no_faults() -> None:
     assert answers.faults == {}
     assert answers.versions.tolist() == ["7", "1", "", "1"]
     assert answers.rungs.tolist() == ["", "wait/formula", "", "wait/input"]
-    assert answers.degraded() == {"wait/formula": 1, "wait/input": 1}
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from export.bundle import BundleOptions, write_bundle
-from export.families import SortGen
+from export.families.sort_gen import SortGen
 from models.contract.manifest import MANIFEST_FILE, Diversity, Limits, Manifest, QueueSpec
 from models.nets.checkpoint import Checkpoint
 from models.nets.value import ValueConfig

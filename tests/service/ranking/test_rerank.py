@@ -195,6 +195,19 @@ def test_server_timing_names_every_stage(any_server: Live) -> None:
     assert all(re.fullmatch(r"\s*\w+;dur=\d+\.\d{3}", part) for part in header.split(","))
 
 
+def test_a_request_that_fails_on_its_way_is_recorded_with_all_that_was_known() -> None:
+    unknown, wrong = request(model="absent"), request()
+    wrong["candidates"][3]["features"]["stars"] = "five"
+    with live_app(fake_model()) as live:
+        assert [live.post(sent).status for sent in (b"{", unknown, wrong)] == [400, 422, 422]
+        known = [(r.model, r.candidates > 0, list(r.stages), r.choice, r.batch_size) for r in live.records]
+    assert known == [
+        ("none", False, ["lag"], None, 0),
+        ("none", True, ["lag", "decode"], None, 0),
+        ("tiny", True, ["lag", "decode", "deal"], None, 0),
+    ]
+
+
 def test_a_request_may_name_its_model_and_must_where_there_is_no_default() -> None:
     first, second = fake_model(), fake_model(options=Options(name="other", version="7"))
     with live_app(first, second) as live:

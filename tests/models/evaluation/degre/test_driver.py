@@ -17,7 +17,7 @@ from models import cli
 from models.data.lists import write_lists
 from models.datasets.simulated_logs import load
 from models.datasets.simulator import SimulatorConfig
-from models.evaluation.degre import generator_steps, search_steps
+from models.evaluation.degre import planner_steps
 from models.evaluation.degre import report as report_module
 from models.evaluation.degre.profile import PROFILES, load_profile
 from models.evaluation.degre.scores import PlannerRun, score
@@ -201,7 +201,7 @@ def test_an_interrupted_run_goes_on_to_the_same_result(
     """Killed while searching, after the evaluator; the lists are those of a run that was not killed."""
     out, wanted = tmp_path / "out", ("--steps", "data,evaluator,search,report")
     with monkeypatch.context() as patch:
-        patch.setattr(search_steps, "beam_search", _killed)
+        patch.setattr(planner_steps, "beam_search", _killed)
         with pytest.raises(KeyboardInterrupt):
             _run(simulated, out, *wanted)
     assert not (out / "planners/greedy/mix-0/seed-0/done.json").exists()
@@ -222,7 +222,7 @@ def test_a_generator_that_was_trained_but_not_decoded_is_not_trained_again(
 ) -> None:
     out, wanted = tmp_path / "out", ("--steps", "data,evaluator,mining,degre")
     with monkeypatch.context() as patch:
-        patch.setattr(generator_steps, "decoded", _killed)
+        patch.setattr(planner_steps, "decoded", _killed)
         with pytest.raises(KeyboardInterrupt):
             _run(simulated, out, *wanted)
     folder = "planners/degre-b2-local-search/mix-0/seed-0"

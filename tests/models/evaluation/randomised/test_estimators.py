@@ -19,12 +19,12 @@ from models.evaluation.randomised.estimators import (
     PLAN,
     SORT,
     STRATA,
+    Resampled,
     Shown,
     compare_orders,
     strata_of,
     stratum_counts,
 )
-from models.evaluation.randomised.sums import Resampled
 from models.judging.metrics import mean_interval
 
 PLANNED, SORTED = (3, 1, 4, 0), (0, 1, 2, 3)

@@ -16,8 +16,14 @@ from models.evaluation.simulated.comparison import (
     Wish,
     random_values,
 )
-from models.evaluation.simulated.diversity import mmr_rows
-from models.evaluation.simulated.report import gain_ratios, learning_curve_table, ratio_table, summarise, value_table
+from models.evaluation.simulated.report import (
+    gain_ratios,
+    learning_curve_table,
+    mmr_rows,
+    ratio_table,
+    summarise,
+    value_table,
+)
 from models.nets.checkpoint import Checkpoint
 from models.planners.references.sort_gen import Preferences
 from tests.models.evaluation.simulated.world import CANDIDATES, LENGTH, SEARCHES, WISH, Floats, shut, true_worth

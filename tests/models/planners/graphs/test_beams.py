@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from export.families import Plan, SortGen
+from export.families.family import ReferencePlanner
+from export.families.sort_gen import SortGen
 from export.proof.precision import to_half
 from export.proof.requests import RequestShape, random_request, with_preferences
 from export.proof.verify import compare, prove
@@ -42,7 +43,7 @@ BEAMS = [
 
 
 @lru_cache(maxsize=32)
-def built(limits: Limits, head: int = -1) -> tuple[Plan, GraphPlanner]:
+def built(limits: Limits, head: int = -1) -> tuple[ReferencePlanner, GraphPlanner]:
     config = replace(HEADS[head], list_length=limits.list_length)
     family = SortGen(Checkpoint(random_model(SPEC, config, seed=limits.slots), UNITS))
     return family.reference(limits), GraphPlanner(family.graph(limits).build({}))

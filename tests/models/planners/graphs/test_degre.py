@@ -15,7 +15,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from export.families import Degre, Plan
+from export.families.degre import Degre
+from export.families.family import ReferencePlanner
 from export.proof.requests import RequestShape, random_request, stack, with_preferences
 from export.proof.verify import compare
 from models.contract.features import Arrays
@@ -39,7 +40,7 @@ class Built(NamedTuple):
     """A family with its reference and its graph."""
 
     degre: Degre
-    plan: Plan
+    plan: ReferencePlanner
     planner: GraphPlanner
     length: int
 

@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from export.families import Plan, SortGen
+from export.families.family import ReferencePlanner
+from export.families.sort_gen import SortGen
 from export.proof.requests import RequestShape, random_request, with_preferences
 from export.proof.verify import compare, prove
 from models.contract.manifest import Limits
@@ -41,7 +42,7 @@ CATEGORIES = FeatureSpec(item=(Category("kind", ("a", "b")),), scores=(Number("c
 
 
 @lru_cache(maxsize=32)
-def built(spec: FeatureSpec, limits: Limits, head: int = -1) -> tuple[Plan, GraphPlanner]:
+def built(spec: FeatureSpec, limits: Limits, head: int = -1) -> tuple[ReferencePlanner, GraphPlanner]:
     config = replace(HEADS[head], list_length=limits.list_length)
     family = SortGen(Checkpoint(random_model(spec, config, seed=limits.slots), UNITS))
     return family.reference(limits), GraphPlanner(family.graph(limits).build({}))

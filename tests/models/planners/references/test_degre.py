@@ -14,7 +14,7 @@ from export.proof.requests import RequestShape, random_request, with_preferences
 from models.contract.manifest import Limits
 from models.nets.generator import GeneratorConfig
 from models.planners.references.degre import ModelPointer, Pointer, plan_pointer
-from models.planners.references.sort_gen import Preferences, Step
+from models.planners.references.sort_gen import PlanStep, Preferences
 from tests.models.planners.examples import SPEC, random_generator
 
 Floats = NDArray[np.float64]
@@ -31,7 +31,7 @@ def worth(chosen: Sequence[int], candidates: Sequence[int]) -> Floats:
     return np.array([[10.0 * len(chosen) + c, 0.0, 0.0] for c in candidates])
 
 
-def order(steps: Sequence[Step]) -> list[int]:
+def order(steps: Sequence[PlanStep]) -> list[int]:
     return [step.slot for step in steps]
 
 

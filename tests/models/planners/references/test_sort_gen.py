@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from export.proof.requests import RequestShape, random_request
 from models.contract.manifest import Limits
 from models.nets.value import ValueConfig
-from models.planners.references.sort_gen import Gains, ModelGains, Preferences, Step, list_value, plan_queues
+from models.planners.references.sort_gen import Gains, ModelGains, PlanStep, Preferences, list_value, plan_queues
 from tests.models.planners.examples import SPEC, random_model
 
 Floats = NDArray[np.float64]
@@ -32,7 +32,7 @@ def unit(*rows: Sequence[float]) -> NDArray[np.float32]:
 NOWHERE = np.zeros((9, 1), np.float32)
 
 
-def order(steps: Sequence[Step]) -> list[int]:
+def order(steps: Sequence[PlanStep]) -> list[int]:
     return [step.slot for step in steps]
 
 
@@ -94,7 +94,7 @@ def test_the_trade_off_weighs_value_against_the_nearest_neighbour() -> None:
     places = unit([1, 0], [1, 0], [0, 1], [0.5, math.sqrt(0.75)])
     half = Preferences(weights=(1.0, 0.0, 0.0), trade_off=0.5, window=9)
     steps = plan_queues(worth([4.0, 2.0, 1.5, 1.8]), [[0], [1], [2], [3]], places, half, length=4)
-    # Step 2: 1 − 0.5 = 0.5, 0.75 − 0, 0.9 − 0.25 = 0.65. Step 3: 1 − 0.5, 0.9 − 0.5·√0.75 = 0.467.
+    # PlanStep 2: 1 − 0.5 = 0.5, 0.75 − 0, 0.9 − 0.25 = 0.65. PlanStep 3: 1 − 0.5, 0.9 − 0.5·√0.75 = 0.467.
     assert order(steps) == [0, 2, 1, 3]
     assert [s.penalty for s in steps] == pytest.approx([0, 0, 0.5, 0.5 * math.sqrt(0.75)], abs=1e-6)
     assert [s.score for s in steps] == pytest.approx([2, 0.75, 0.5, 0.9 - 0.5 * math.sqrt(0.75)], abs=1e-6)
@@ -125,8 +125,8 @@ def test_who_has_no_embedding_is_charged_the_mean_of_the_others() -> None:
     places = unit([1, 0], [1, 0], [0.5, root], [0, 0])
     wish = Preferences(weights=(1.0, 0.0, 0.0), trade_off=0.5)
     steps = plan_queues(worth([9, 1, 1, 2]), [[0, 3], [1], [2]], places, wish, length=4)
-    # Step 2: cosines 1 and 0.5, so slot 3 is charged 0.5·0.75 = 0.375 and has 1 − 0.375 = 0.625.
-    # Step 3: slot 3 has no place, so the neighbours are as before, and 2 is ahead of 1.
+    # PlanStep 2: cosines 1 and 0.5, so slot 3 is charged 0.5·0.75 = 0.375 and has 1 − 0.375 = 0.625.
+    # PlanStep 3: slot 3 has no place, so the neighbours are as before, and 2 is ahead of 1.
     assert order(steps) == [0, 3, 2, 1]
     assert steps[1].penalty == pytest.approx(0.375)
     assert [s.penalty for s in steps[2:]] == pytest.approx([0.25, 0.5])

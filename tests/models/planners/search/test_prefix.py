@@ -12,6 +12,7 @@ from models.nets.value import HeadKind, InputBlock
 from models.planners.search import prefix
 from models.planners.search.exhaustive import all_lists
 from models.planners.search.prefix import all_outcomes, list_outcomes
+from models.planners.search.prefix_store import Alternatives, Prefixes
 from tests.models.planners.plain import plain_outcomes, random_batch, small_model
 
 HEADS: st.SearchStrategy[HeadKind] = st.sampled_from(["hazard", "hazard", "independent"])
@@ -116,7 +117,7 @@ def test_prefixes_that_lists_share_are_read_once(monkeypatch: pytest.MonkeyPatch
     read = []
     extend = prefix.PrefixTree.extend
 
-    def counted(tree: prefix.PrefixTree, prefixes: prefix.Prefixes, items: torch.Tensor) -> prefix.Alternatives:
+    def counted(tree: prefix.PrefixTree, prefixes: Prefixes, items: torch.Tensor) -> Alternatives:
         read.append(items.numel())
         return extend(tree, prefixes, items)
 

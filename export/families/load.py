@@ -1,18 +1,30 @@
-"""Read what a checkpoint says its lists are worth."""
+"""Load the family in a checkpoint, and read the verdict on its lists."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
+from export.families.degre import Degre
+from export.families.family import ModelFamily
+from export.families.sort_gen import SortGen
 from models.contract.verdict import UNMEASURED, Verdict
+from models.nets.checkpoint import GENERATOR_KIND, checkpoint_kind, load_checkpoint, load_generator_checkpoint
 
 VERDICT: Final = "verdict"
 """Key of the verdict in a checkpoint's provenance."""
 
 
+def load_family(path: Path) -> ModelFamily:
+    """Load the model in a checkpoint of either kind. Raises `CheckpointError`."""
+    if checkpoint_kind(path) == GENERATOR_KIND:
+        return Degre(load_generator_checkpoint(path))
+    return SortGen(load_checkpoint(path))
+
+
 def verdict_of(provenance: Mapping[str, Any]) -> Verdict:
-    """Read what training found a model to be worth, from its provenance; a generator may have its evaluator's only.
+    """Read training's verdict on a model, or its evaluator's, from its provenance.
 
     Raises `SpecError` naming the key that is wrong.
     """

@@ -1,8 +1,9 @@
-"""Train generators: mine sequences, distil or train, decode the test requests greedily.
+"""Make the steps of planners: search the evaluator, or mine, train and decode.
 
-Everything here learns from the evaluator's half of the training lists; labels of test requests are never seen.
+The lists of the test requests go to the planner's folder. Generators learn from the evaluator's half of the training
+lists; labels of test requests and judges are never seen.
 
-Axis letters: R requests, S sequences, L positions, N candidates.
+Axis letters: R requests, B beam width, S sequences, L positions, N candidates.
 """
 
 from __future__ import annotations
@@ -13,15 +14,23 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 import numpy as np
+import torch
 from torch import Tensor
+from tqdm import tqdm
 
+from models.baselines.lists import best_first
 from models.baselines.training import evaluator_calls, train_baseline
 from models.contract.arrays import Ints
 from models.data.batches import Batch
 from models.data.slates import SlateArrays
 from models.evaluation.degre.data import save_array
-from models.evaluation.degre.judges import EVALUATOR, features
+from models.evaluation.degre.hit_rate import random_lists
+from models.evaluation.degre.judges import EVALUATOR, features, mix_values
 from models.evaluation.degre.planners_table import (
+    EXHAUSTIVE,
+    GREEDY,
+    PRIOR,
+    RANDOM,
     DistillRecipe,
     Mining,
     PlannerRow,
@@ -31,15 +40,94 @@ from models.evaluation.degre.planners_table import (
     sweep_planners,
 )
 from models.evaluation.degre.profile import Profile
-from models.evaluation.degre.workspace import LISTS_FILE, Workspace, chunks, planner_step
-from models.evaluation.steps import ExperimentStep
+from models.evaluation.degre.value_steps import load_exhaustive
+from models.evaluation.degre.workspace import LISTS_FILE, Workspace, chunks, exhaustive_step, planner_step
+from models.evaluation.steps import ExperimentStep, read_marker
 from models.mining.join import MinedArrays, join_mined
 from models.mining.mine import LocalSearch, MiningOptions, mine
+from models.planners.search.beam import beam_search
+from models.planners.search.local_search import improve
+from models.planners.search.prefix import list_outcomes
 from models.planners.worth import CLICKS_ONLY, Worth
 from models.training.distill import fit_generator
 from models.training.loop import STATE_FILE
 
-_REQUESTS: Final = 256
+_SEARCHED: Final = 64
+"""Requests of a pass of a search."""
+_RANDOM_SEED: Final = 99
+
+
+def search_step(space: Workspace, planner: PlannerRow, mix: int) -> ExperimentStep:
+    """Make the step of a planner's lists [R, L] of the test requests under one objective mix."""
+
+    def run(folder: Path) -> Mapping[str, Any]:
+        lists = _planned(space, planner, mix)
+        save_array(folder / LISTS_FILE, lists)
+        return {"requests": len(lists)}
+
+    group = "exhaustive" if planner == EXHAUSTIVE else "search" if mix == 0 else "mixes"
+    options = {**space.sizes("length", "test_requests"), "mixes": space.profile.objectives}
+    if planner.searches is not None:
+        options |= space.sizes("beam", "local_search", "exhaustive_requests")
+    return ExperimentStep(planner_step(planner.name, mix, 0), group, options, run)
+
+
+def _planned(space: Workspace, planner: PlannerRow, mix: int) -> Ints:
+    if planner == RANDOM:
+        rows = range(len(space.test))
+        return random_lists(space.candidates, rows, space.profile.length, 1, seed=_RANDOM_SEED)[:, 0]
+    if planner == PRIOR:
+        return _prior(space, mix)
+    if planner == EXHAUSTIVE:
+        return _exhaustive(space, mix)
+    width = 1 if planner == GREEDY else space.profile.beam
+    return searched(space, mix, width=width, local_search=planner.name == "beam-local-search")
+
+
+def searched(space: Workspace, mix: int, *, width: int, local_search: bool) -> Ints:
+    """Search the evaluator by a beam and, if asked, by local search; the best lists [R, L]."""
+    worth = Worth(space.mixes[mix], space.data.units)
+    found = []
+    for rows in tqdm(list(chunks(len(space.test), _SEARCHED)), desc="search", unit="batch", disable=None):
+        part = features(space.test.take(rows), space.device)
+        beams = beam_search(space.evaluator, part, worth, space.profile.length, width)
+        lists = best_lists(beams.lists, beams.step_values[:, :, -1])
+        if local_search:
+            starts = beams.lists if space.profile.local_search == "all" else lists[:, None]
+            lists = _best_under(space, part, worth, improve(space.evaluator, part, worth, starts))
+        found.append(lists.cpu().numpy())
+    return np.concatenate(found)
+
+
+def best_lists(lists: Tensor, values: Tensor) -> Tensor:
+    """Pick the best list of each request, [R, L] from [R, B, L] and values [R, B]; the first on ties."""
+    best = values.argmax(dim=1)
+    return lists[torch.arange(len(lists), device=lists.device), best]
+
+
+def _best_under(space: Workspace, batch: Batch, worth: Worth, lists: Tensor) -> Tensor:
+    if lists.shape[1] == 1:
+        return lists[:, 0]
+    return best_lists(lists, worth(list_outcomes(space.evaluator, batch, lists)[:, :, -1]))
+
+
+def _prior(space: Workspace, mix: int) -> Ints:
+    values = mix_values(space.data.prior[space.test_rows], [space.mixes[mix]], space.data.units)[0]
+    valid = torch.from_numpy(space.candidates)
+    lists: Ints = best_first(torch.from_numpy(values), valid, space.profile.length).numpy()
+    return lists
+
+
+def _exhaustive(space: Workspace, mix: int) -> Ints:
+    marker = read_marker(space.root, exhaustive_step(EVALUATOR))
+    if marker is None:
+        raise ValueError(f"{space.root / exhaustive_step(EVALUATOR)}: all lists must be valued first")
+    best = [lists[mix] for _, lists in load_exhaustive(space.root, EVALUATOR, int(marker["notes"]["requests"]))]
+    return np.array(best, np.int64).reshape(-1, space.profile.length)
+
+
+_DECODED: Final = 256
+"""Requests of a pass of a generator."""
 _GROUPS: Final[Mapping[str, str]] = {
     "degre": "degre",
     "baseline": "baselines",
@@ -57,14 +145,14 @@ class Generates(Protocol):
 
 
 def mining_steps(space: Workspace, planners: Sequence[PlannerRow], mix: int, group: str) -> list[ExperimentStep]:
-    """Make the steps that mine for `planners`, each for the most slates that a recipe under `mix` takes."""
+    """Make the steps that mine for `planners`, each for the most slates of its recipes."""
     recipes = [planner.recipe for planner in planners if planner.recipe is not None]
     minings = dict.fromkeys(recipe.mining for recipe in recipes if recipe.mining is not None)
     return [_mining_step(space, mining, mix, group) for mining in minings]
 
 
 def generator_step(space: Workspace, planner: PlannerRow, mix: int, seed: int) -> ExperimentStep:
-    """Make the step that trains one generator with one seed and keeps its lists [R, L] of the test requests."""
+    """Make the step that trains one generator with one seed and decodes the test requests."""
     profile = space.profile
 
     def run(folder: Path) -> Mapping[str, Any]:
@@ -88,7 +176,7 @@ def generator_step(space: Workspace, planner: PlannerRow, mix: int, seed: int) -
 
 def decoded(space: Workspace, model: Generates) -> Ints:
     """Decode the test requests greedily by a generator, [R, L]."""
-    parts = (features(space.test.take(rows), space.device) for rows in chunks(len(space.test), _REQUESTS))
+    parts = (features(space.test.take(rows), space.device) for rows in chunks(len(space.test), _DECODED))
     return np.concatenate([model.generate(part, space.profile.length).cpu().numpy() for part in parts])
 
 
@@ -149,7 +237,7 @@ def _sequences(space: Workspace, recipe: DistillRecipe, mix: int) -> tuple[Mined
 
 
 def exposed_sequences(slates: SlateArrays) -> MinedArrays:
-    """Present the shown lists as if they had been mined: one each, without values or soft labels."""
+    """Present the shown lists as if mined: one each, without values or soft labels."""
     n, length = slates.exposed.shape
     nothing = np.zeros((n, 1, length), np.float32)
     return MinedArrays(

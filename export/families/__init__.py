@@ -1,0 +1,1 @@
+"""Describe each family of models to export: its graph, its plain reference and its defaults."""

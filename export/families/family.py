@@ -1,0 +1,149 @@
+"""State the properties of a model family that export needs, with shared types and steps.
+
+The families are SORT-Gen (a value model behind objective queues) and DeGRe (a generator that points at candidates, and
+the evaluator that it was distilled from). Everything else in `export` works with any of them.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+import numpy as np
+from torch import nn
+
+from models.contract import manifest
+from models.contract.arrays import Floats
+from models.contract.features import Arrays
+from models.contract.manifest import Limits, QueueSpec
+from models.contract.spec import OBJECTIVES, FeatureSpec
+from models.nets.value import ListValueModel
+from models.planners.graphs.graph import Graph
+from models.planners.references.sort_gen import ModelGains, Preferences
+from models.planners.references.sort_list import ExpectedAnswer
+
+ReferencePlanner = Callable[[Arrays], ExpectedAnswer]
+"""Plans the list of an encoded request (a batch of one, with preferences)."""
+
+PerObjective = Mapping[str, float]
+"""A figure for each objective by name."""
+
+
+class ListWorth(NamedTuple):
+    """Hold a list's worth: increments [T, 3] of its items, raw, and their weighted sum."""
+
+    increments: Floats
+    value: float
+
+
+Valuing = Callable[[Arrays, Sequence[int]], ListWorth]
+"""Values a list, given as slots in order, of an encoded request (as for `ReferencePlanner`)."""
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """Hold the sizes that a caller asks for; None leaves them to the family.
+
+    `queues` are the bundle's own.
+    """
+
+    queues: int
+    most_queues: int | None = None
+    list_length: int | None = None
+    head_width: int | None = None
+    beam_width: int | None = None
+    candidates: int | None = None
+
+
+class ModelFamily(Protocol):
+    """Offer a trained model of some family to export."""
+
+    @property
+    def name(self) -> manifest.Family: ...
+    @property
+    def spec(self) -> FeatureSpec: ...
+    @property
+    def units(self) -> PerObjective: ...
+    @property
+    def provenance(self) -> Mapping[str, Any]: ...
+    @property
+    def sizes(self) -> Mapping[str, Any]:
+        """Return the model's configuration, for the bundle's provenance."""
+        ...
+
+    @property
+    def shares(self) -> PerObjective | None:
+        """Return the kept share of the learnt correction per counted objective; None if unsaid."""
+        ...
+
+    @property
+    def valued(self) -> tuple[str, ...]:
+        """Return the objectives that the model has learnt to value."""
+        ...
+
+    def graph(self, limits: Limits) -> Graph:
+        """Build the generation graph. Raises `ValueError` if the limits do not fit the model."""
+        ...
+
+    def reference(self, limits: Limits) -> ReferencePlanner:
+        """Plan in float64 as the graph must, so that margins are the model's own."""
+        ...
+
+    def valuing(self) -> Valuing:
+        """Value any list in float64, MMR aside, under the request's objectives."""
+        ...
+
+    @property
+    def any_slots(self) -> bool:
+        """Tell whether a request may have any number of slots in a single queue."""
+        ...
+
+    def limits(self, wishes: Wishes) -> Limits:
+        """Choose the bundle's limits. Raises `ValueError` naming the option that the family does not have."""
+        ...
+
+    def default_queues(self) -> tuple[QueueSpec, ...]:
+        """Return the queues of a bundle that is given none."""
+        ...
+
+    @property
+    def trade_off(self) -> float:
+        """Return λ of MMR for a bundle that is given none."""
+        ...
+
+    def objectives(self, asked: PerObjective | None) -> PerObjective:
+        """Choose the bundle's α, β, γ. Raises `ValueError` if the model knows another mix only."""
+        ...
+
+
+def preferences_of(request: Arrays, units: PerObjective) -> Preferences:
+    """Read the preferences of a batch of one."""
+    alpha, beta, gamma = (float(w) for w in np.asarray(request["objective_weights"], np.float64)[0])
+    return Preferences(
+        weights=(alpha, beta, gamma),
+        units=(units[OBJECTIVES[0]], units[OBJECTIVES[1]], units[OBJECTIVES[2]]),
+        trade_off=float(np.asarray(request["trade_off"])[0]),
+        window=int(np.asarray(request["window"])[0]),
+    )
+
+
+def list_worth(model: ListValueModel, request: Arrays, slots: Sequence[int], preferences: Preferences) -> ListWorth:
+    """Value a list of slots item by item under a model and preferences."""
+    gains = ModelGains(model, {name: array[0] for name, array in request.items()})
+    steps = [gains(slots[:t], slots[t : t + 1])[0] for t in range(len(slots))]
+    increments = np.array(steps, np.float64).reshape(len(slots), len(OBJECTIVES))
+    return ListWorth(increments, float(preferences.step_value(increments.sum(axis=0))))
+
+
+def in_double(model: Model) -> Model:
+    """Copy a model in float64."""
+    return copy.deepcopy(model).double()
+
+
+def asked_or(asked: int | None, default: int) -> int:
+    """Return the size that is asked for, or the default."""
+    return default if asked is None else asked

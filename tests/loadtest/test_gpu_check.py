@@ -1,0 +1,58 @@
+"""`make gpu-check`: claims nothing without a GPU, and where the CPU stands in for one, all of it runs and is told."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import onnxruntime as ort
+import pytest
+
+from loadtest import gpu_check
+from loadtest.rig.openloop.build import why_unavailable
+from tests.loadtest.tables import squeezed
+
+HAS_CUDA = "CUDAExecutionProvider" in ort.get_available_providers()
+
+
+@pytest.mark.skipif(HAS_CUDA, reason="this build has CUDA")
+def test_without_a_gpu_it_says_so_in_one_sentence_and_writes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert gpu_check.main(["--out", str(tmp_path / "bundles")]) == 0
+    shown = capsys.readouterr().out
+    assert shown.count("\n") == 1
+    assert "nothing was checked and nothing is claimed" in shown
+    assert "has no CUDA provider" in shown
+    assert not (tmp_path / "bundles").exists()
+
+
+def test_a_wrong_option_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        gpu_check.main(["--provider", "tpu"])
+    assert "invalid choice: 'tpu'" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(find_spec("torch") is None, reason="needs the extra `train`")
+@pytest.mark.skipif(bool(why_unavailable()), reason=str(why_unavailable()))
+@pytest.mark.slow
+def test_with_the_cpu_in_its_place_every_part_runs(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    short = ["--dim", "16", "--seconds", "0.3", "--batches", "1,8", "--out", str(tmp_path)]
+    assert gpu_check.main(["--provider", "cpu", *short]) == 0
+    shown = squeezed(capfd.readouterr().out)
+    assert shown.startswith("The CPU stands in for a GPU.\n")
+    assert "demo, cpu, graphs False, batches (1,): Parity(requests=12, same=12, near_ties=0, different=0" in shown
+    assert shown.count("| batch | runs | p50 ms | p99 ms | rows/s |") == 3
+    assert shown.count("| 16 | ") == 2, "the service is timed up to 16 requests in flight, in both precisions"
+    assert "all parts passed" in shown
+
+
+def test_a_part_that_fails_is_named_and_the_others_still_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpu_check, "_MODULE", ("false",))
+    monkeypatch.setattr(gpu_check, "why_not", lambda _: None)
+    assert gpu_check.main(["--provider", "cpu", "--out", str(tmp_path)]) == 1
+    failed = capsys.readouterr().out.splitlines()[-1]
+    assert failed.startswith("failed: bundle fp32; bundle fp16; lists against the CPU's; engine: fp32, cpu")
+    assert failed.endswith("service: fp32, cpu, graphs False; service: fp16, cpu, graphs False")
