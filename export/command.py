@@ -88,7 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def say_verdict(verdict: Verdict) -> None:
-    """Print the verdict on the model beside the sort; on stderr, as a warning, if it is bad."""
+    """Print the verdict on the model, on stderr as a warning if it is bad."""
     if verdict.is_good_news:
         print(f"beside the plain sort: {verdict.outcome}. {verdict.sentence}")
         return
@@ -97,7 +97,7 @@ def say_verdict(verdict: Verdict) -> None:
 
 
 def default_objectives(family: ModelFamily, asked: Mapping[str, float] | None) -> Mapping[str, float]:
-    """Choose the bundle's α, β, γ: those asked for, or the family's own for its valued objectives.
+    """Choose the bundle's α, β, γ: those asked for, or the family's own.
 
     Raises `ValueError` for a weight that is asked for on an objective which the model does not value, and if nothing
     is left.
@@ -119,7 +119,7 @@ def default_objectives(family: ModelFamily, asked: Mapping[str, float] | None) -
 
 
 def bundle_options(family: ModelFamily, arguments: argparse.Namespace) -> BundleOptions:
-    """Read the bundle's options from the command line. Raises `ValueError` naming the one that is wrong."""
+    """Read the bundle's options from the command line; a wrong one raises `ValueError`."""
     check_at_least(arguments, window=0, requests=1, queues=1, beam_width=1)
     trade_off = family.trade_off if arguments.trade_off is None else arguments.trade_off
     for name, value, most in (("trade-off", trade_off, 1), ("most-lost", arguments.most_lost, 100)):

@@ -1,1 +1,1 @@
-"""What is learned: the feature contract, the datasets, the list value model and the planners under it."""
+"""Hold the learned half: feature contract, datasets, list value models, planners, training."""

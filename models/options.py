@@ -39,7 +39,7 @@ def use_threads(arguments: argparse.Namespace) -> None:
 
 
 def check_at_least(arguments: argparse.Namespace, **least: int) -> None:
-    """Raise `ValueError` naming an option whose value lies below its least one; options not given pass."""
+    """Raise `ValueError` naming an option below its least value; options not given pass."""
     for name, bound in least.items():
         value = getattr(arguments, name, None)
         if value is not None and value < bound:

@@ -20,18 +20,7 @@ ROOT: Final = Path(__file__).parents[1]
 PACKAGES: Final = ("models", "export", "service", "loadtest")
 MOST_WORDS: Final = 15
 
-NOT_YET: Final = (
-    "export",
-    "models/__init__.py",
-    "models/baselines",
-    "models/cli.py",
-    "models/commands",
-    "models/contract",
-    "models/evaluation",
-    "models/mining",
-    "models/options.py",
-    "models/planners",
-)
+NOT_YET: Final = ("models/contract", "models/planners")
 """Rooms that do not hold the rules yet: a folder or a file each. Remove an entry to switch its room on."""
 
 QUESTIONS: Final = "what whatever which whichever who whoever whose whom how however whether where wherever when why"

@@ -37,7 +37,7 @@ FLOORS = {
         "evaluation.degre evaluation.randomised evaluation.simulated",
         "commands",
     ),
-    "export": ("learnt", "proof", "families", "bundle", "bench command"),
+    "export": ("families", "proof", "bundle", "bench command"),
     "service": (
         "contract settings",
         "timing",

@@ -22,9 +22,9 @@ from models.contract.spec import OBJECTIVES, FeatureSpec
 from models.nets.value import ListValueModel
 from models.planners.graphs.graph import Graph
 from models.planners.references.sort_gen import ModelGains, Preferences
-from models.planners.references.sort_list import Answer
+from models.planners.references.sort_list import ExpectedAnswer
 
-ReferencePlanner = Callable[[Arrays], Answer]
+ReferencePlanner = Callable[[Arrays], ExpectedAnswer]
 """Plans the list of an encoded request (a batch of one, with preferences)."""
 
 PerObjective = Mapping[str, float]
@@ -32,7 +32,7 @@ PerObjective = Mapping[str, float]
 
 
 class ListWorth(NamedTuple):
-    """Hold a list's worth under the exact model: increments [T, 3] of its items, raw, and their weighted sum."""
+    """Hold a list's worth: increments [T, 3] of its items, raw, and their weighted sum."""
 
     increments: Floats
     value: float
@@ -46,7 +46,10 @@ Model = TypeVar("Model", bound=nn.Module)
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """Hold the sizes that a caller asks for; None leaves them to the family. `queues` are the bundle's own."""
+    """Hold the sizes that a caller asks for; None leaves them to the family.
+
+    `queues` are the bundle's own.
+    """
 
     queues: int
     most_queues: int | None = None
@@ -74,7 +77,7 @@ class ModelFamily(Protocol):
 
     @property
     def shares(self) -> PerObjective | None:
-        """Return the kept share of the learnt correction per counted objective; None if none is said."""
+        """Return the kept share of the learnt correction per counted objective; None if unsaid."""
         ...
 
     @property
@@ -91,7 +94,7 @@ class ModelFamily(Protocol):
         ...
 
     def valuing(self) -> Valuing:
-        """Value any list, MMR aside: in float64, and under the objectives that the request may ask for."""
+        """Value any list in float64, MMR aside, under the request's objectives."""
         ...
 
     @property

@@ -24,7 +24,7 @@ def load_family(path: Path) -> ModelFamily:
 
 
 def verdict_of(provenance: Mapping[str, Any]) -> Verdict:
-    """Read training's verdict on a model from its provenance; a generator may have its evaluator's only.
+    """Read training's verdict on a model, or its evaluator's, from its provenance.
 
     Raises `SpecError` naming the key that is wrong.
     """

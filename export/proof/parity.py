@@ -36,7 +36,7 @@ _HELD: Final = ("value", "penalty")
 
 @dataclass(frozen=True, slots=True)
 class Parity:
-    """Count compared answers. `same` lists are equal, `near_ties` equal up to a near tie, `different` are neither.
+    """Count compared answers as the `same`, equal up to `near_ties`, or `different`.
 
     Errors are relative to max(1, |value|), over all positions before the first difference: the largest of values and
     penalties, and of scores, which are held to nothing, since they are values divided by small units.
@@ -63,7 +63,7 @@ class Parity:
 
 @dataclass(frozen=True, slots=True)
 class _ComparedAnswer:
-    """Hold one request: the margin of the choice that came out otherwise (None: none did), and errors."""
+    """Hold one request's errors, and the margin of the choice that came out otherwise."""
 
     margin: float | None
     error: float
@@ -89,7 +89,7 @@ class CpuAnswers:
         self._planner = GraphPlanner(model)
 
     def __call__(self, request: Arrays) -> tuple[dict[str, NDArray[Any]], NDArray[np.float64]]:
-        """Answer a batch of one with outputs and margins [L]. A margin is infinite where there was no rival.
+        """Answer a batch of one with outputs and margins [L], infinite without a rival.
 
         It is how nearly the place was another item's, by any choice that could have made it so.
         """
@@ -108,7 +108,7 @@ class CpuAnswers:
 
 
 def _margin(scores: NDArray[Any], kept: int) -> float:
-    """Measure the lead of the last kept of these scores over the first other; a beam may keep empty slots."""
+    """Measure the lead of the last kept score over the first that is not."""
     ranked = np.sort(np.asarray(scores, np.float64).ravel())[::-1]
     if len(ranked) <= kept or (kept > 1 and ranked[kept - 1] < EMPTY / 2):
         return np.inf
@@ -152,6 +152,6 @@ def _compare(
 
 
 def _error(found: NDArray[Any], expected: NDArray[Any]) -> float:
-    """Measure the largest relative error; infinite where something is NaN, which must not pass for small."""
+    """Measure the largest relative error; infinite where something is NaN."""
     errors = np.abs(found.astype(np.float64) - expected) / np.maximum(1.0, np.abs(expected))
     return float(np.max(np.nan_to_num(errors, nan=np.inf), initial=0.0))

@@ -1,4 +1,4 @@
-"""Reduce precision: the transformer blocks of a generation graph in float16, everything else as it was.
+"""Reduce the precision of a generation graph's transformer blocks to float16.
 
 What stays in float32 is what choices are made of: the features' projection, the final norm, the heads with their
 sums of probabilities, cosines, penalties, scores and everything that picks. A block's norms and softmax are half in
@@ -27,7 +27,7 @@ _MOVES: Final = frozenset(("Add", "Concat", "GatherND", "Identity", "Reshape", "
 
 
 def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Copy a model with its blocks' nodes in float16 and casts around them; inputs and outputs stay."""
+    """Copy a model with its blocks in float16; inputs and outputs stay."""
     return _Halver(model).model
 
 
@@ -69,7 +69,7 @@ class _Halver:
         return node.op_type in _MOVES and bool(floats) and all(name in self._half for name in floats)
 
     def _as(self, name: str, *, half: bool) -> str:
-        """Return the value under `name` in the precision that is asked for; a cast is made once."""
+        """Return the value under `name` in the wanted precision; a cast is made once."""
         if name not in self._floats or (name in self._half) == half:
             return name
         key = f"{name}/{'half' if half else 'float'}"

@@ -27,7 +27,7 @@ _WEIGHTS: Final = ((5.0, 1.0, 1.0), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0,
 
 @dataclass(frozen=True, slots=True)
 class RequestShape:
-    """Shape a request: all slots filled, share of candidates with an embedding, every second slot a twin."""
+    """Shape a request: filled slots, share of candidates with embeddings, twins."""
 
     full: bool = False
     embedded: float = 0.9
@@ -69,7 +69,7 @@ def _sizes(limits: Limits) -> list[int]:
 
 
 def random_request(spec: FeatureSpec, limits: Limits, seed: int, shape: RequestShape | None = None) -> Arrays:
-    """Draw a batch of one, without preferences. A twin copies the slot before it, so that scores tie exactly.
+    """Draw a batch of one, without preferences; a twin copies the slot before it.
 
     ``sort_slots`` int64 [1, L] is a plain sort's list of its filled slots, in random order.
     """
@@ -119,7 +119,7 @@ def stack(requests: Sequence[Arrays]) -> Arrays:
 
 
 def _padded(arrays: list[NDArray[np.generic]], name: str) -> list[NDArray[np.generic]]:
-    """Pad arrays of one input: those of slots and of slots' names along their second axis to the longest."""
+    """Pad arrays of one input along the slots to the longest."""
     if not name.startswith("item_") and name not in ("priors", "price", "embeddings", "valid", "sort_slots"):
         return arrays
     longest, empty = max(array.shape[1] for array in arrays), -1 if name == "sort_slots" else 0

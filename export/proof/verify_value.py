@@ -20,7 +20,7 @@ from export.proof.requests import family_requests
 from export.proof.verify import TIE, GraphRunner, ProofError
 from models.contract.features import Arrays
 from models.contract.manifest import LOOSEST_REPLAY, Limits
-from models.planners.references.sort_list import Answer
+from models.planners.references.sort_list import ExpectedAnswer
 
 TOLERANCE: Final = 5e-3
 """Largest error of a value, relative to max(1, |value|)."""
@@ -53,7 +53,7 @@ class ValueProof:
 
     @property
     def golden(self) -> dict[str, float]:
-        """Return the tolerances of a replay of golden requests: margins that excuse another choice, and errors."""
+        """Return the tolerances of a replay of golden requests."""
         return {
             "tie": min(LOOSEST_REPLAY, max(TIE, _SLACK * self.largest_score_error)),
             "tolerance": min(LOOSEST_REPLAY, max(_GOLDEN_TOLERANCE, _SLACK * self.largest_error)),
@@ -61,7 +61,7 @@ class ValueProof:
 
     @property
     def replayable(self) -> bool:
-        """Tell whether a replay could tell a wrong answer from a rounded one. Two inexact scores decide one margin."""
+        """Tell whether a replay could tell a wrong answer from a rounded one."""
         return 2 * self.largest_score_error <= LOOSEST_REPLAY and self.largest_error <= LOOSEST_REPLAY
 
     def to_json(self) -> dict[str, Any]:
@@ -80,7 +80,7 @@ class ValueProof:
 
 @dataclass(frozen=True, slots=True)
 class _ValuedAnswer:
-    """Hold one request: whether the list changed, both lists' worth, and errors of values and of scores."""
+    """Hold one request: whether the list changed, both lists' worth, and errors."""
 
     changed: bool
     wanted: float
@@ -126,7 +126,7 @@ def prove_value(
 
 
 def check_list(outputs: Mapping[str, NDArray[Any]], request: Arrays, length: int) -> list[int]:
-    """Check a graph's list (a batch of one) and return its slots: `length` filled ones, once each.
+    """Check a graph's list (a batch of one) and return its `length` slots.
 
     Raises `ProofError` otherwise.
     """
@@ -138,7 +138,9 @@ def check_list(outputs: Mapping[str, NDArray[Any]], request: Arrays, length: int
     return [int(slot) for slot in slots]
 
 
-def _outcome(outputs: Mapping[str, NDArray[Any]], answer: Answer, found: ListWorth, wanted: ListWorth) -> _ValuedAnswer:
+def _outcome(
+    outputs: Mapping[str, NDArray[Any]], answer: ExpectedAnswer, found: ListWorth, wanted: ListWorth
+) -> _ValuedAnswer:
     steps = answer.steps
     order = outputs["order"][0, : len(steps)].tolist()
     same = next((t for t, step in enumerate(steps) if order[t] != step.slot), len(steps))

@@ -1,4 +1,4 @@
-"""Evaluate items point-wise by DeepFM (Guo et al., IJCAI 2017, arXiv 1703.04247), blind to their list.
+"""Evaluate items point-wise by DeepFM (Guo et al., IJCAI 2017, arXiv 1703.04247).
 
 Followed: eq. 1, ŷ = σ(y_FM + y_DNN); eq. 2, y_FM = ⟨w, x⟩ + Σ_{i<j} ⟨V_i, V_j⟩ x_i x_j; the deep part, a network on
 the flattened embeddings V that both parts share. A list's value is the sum of its items' probabilities, so it does not
@@ -70,7 +70,7 @@ class _Network(nn.Module):
 
 
 def pair_products(x: Tensor) -> Tensor:
-    """Sum ⟨x_i, x_j⟩ over pairs of fields, [...] from [..., F, E]: half of the square of the sum less the squares."""
+    """Sum ⟨x_i, x_j⟩ over pairs of fields, [...] from [..., F, E]."""
     squares: Tensor = x.sum(dim=-2).square().sum(dim=-1) - x.square().sum(dim=(-2, -1))
     return squares / 2
 

@@ -52,7 +52,7 @@ class EvaluatorLike(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class ValueModelEvaluator:
-    """Present a list value model (SORT, DeGRe's evaluator) as an evaluator: all prefixes in one cached pass."""
+    """Present a list value model (SORT, DeGRe's evaluator) as an evaluator."""
 
     model: ListValueModel
 
@@ -72,7 +72,7 @@ def train_evaluator_baseline(
     device: torch.device,
     resume: bool = False,
 ) -> EvaluatorBaseline:
-    """Fit a baseline to exposed lists with the budget of any list value model; returned in evaluation mode.
+    """Fit a baseline to exposed lists with the budget of any list value model.
 
     Of `config`, `dim`, `layers`, `list_length`, `field_dim` and `dropout` are used; heads and input block are DeGRe's.
     Raises `ValueError` for an unknown name, and as `loop.fit` does.
@@ -135,7 +135,7 @@ def _check_name(name: str) -> None:
 
 
 def _base_rates(train: ListArrays) -> Tensor:
-    """Count the rates of a click and of a conversion of an exposed slot, [2], inside (0, 1)."""
+    """Count the click and conversion rates of an exposed slot, [2], inside (0, 1)."""
     rates = []
     for o in range(len(COUNTED)):
         slots = train.filled & train.observed[:, o, None]

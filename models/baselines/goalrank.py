@@ -1,4 +1,4 @@
-"""Distil one generator from a group-relative reference policy: GoalRank (Zhang et al., ICLR 2026, arXiv 2509.22046).
+"""Distil a generator from a reference policy: GoalRank (Zhang et al., ICLR 2026, arXiv 2509.22046).
 
 A reward model r̂ scores a group of lists 𝓑 of a request. Standardising within the group removes the model's bias, and a
 softmax makes a reference policy of it (eq. 4): π_ref(l) ∝ exp((r̂(l) − mean_𝓑) / std_𝓑). The generator minimises its

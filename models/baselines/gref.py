@@ -77,7 +77,10 @@ class GReF(nn.Module):
 
     @torch.inference_mode()
     def generate(self, batch: Batch, length: int) -> Tensor:
-        """Decode lists int64 [B, length], H items a pass; −1 where none is left. `ValueError` past the horizon."""
+        """Decode lists int64 [B, length], H items a pass; −1 where none is left.
+
+        Raises `ValueError` past the horizon.
+        """
         return self._decode(batch, length, draw=False)
 
     @torch.inference_mode()
@@ -113,7 +116,7 @@ def chosen_log_shares(logits: Tensor, lists: Tensor, valid: Tensor) -> Tensor:
 
 
 def pretraining_loss(utility: Utility) -> Loss:
-    """Make L_omtp on exposed lists; `utility` of an item's labels is the feedback that orders a pass."""
+    """Make L_omtp on exposed lists; `utility` of an item's labels orders a pass."""
 
     def loss(model: nn.Module, batch: Batch) -> Tensor:
         assert isinstance(model, GReF)
@@ -142,7 +145,7 @@ def multi_token_loss(model: GReF, states: Tensor, rows: Tensor, lists: Tensor, v
 
 
 def pass_orders(lists: Tensor, gains: Tensor, heads: int) -> tuple[Tensor, Tensor]:
-    """Sort the items of each pass of lists [B, L] by falling and by rising `gains` [B, L]: best and worst NDCG.
+    """Sort each pass of lists [B, L] by falling and by rising `gains` [B, L].
 
     Items of equal gain keep the order in which they were shown.
     """
@@ -158,7 +161,7 @@ def pass_orders(lists: Tensor, gains: Tensor, heads: int) -> tuple[Tensor, Tenso
 
 
 def ordered_loss(best: Tensor, worst: Tensor, differs: Tensor, heads: int) -> Tensor:
-    """Compute L_o: −Σ log σ(log P(Y⁺) − log P(Y⁻)) over the passes whose orders differ, mean over B.
+    """Compute L_o: −Σ log σ(log P(Y⁺) − log P(Y⁻)) over differing passes, mean over B.
 
     `best` and `worst` [B, L] are log-probabilities of items, `differs` bool [B, L] where the two orders do.
     """
@@ -188,7 +191,7 @@ def rerank_dpo_loss(reference: GReF) -> Loss:
 
 
 def _drawn(values: Tensor, count: int, *, at_random: bool) -> Tensor:
-    """Pick `count` places in each group [B, G], at random or spread over the ranking by value: int64 [B, count]."""
+    """Pick `count` places in each group [B, G], at random or by rank: int64 [B, count]."""
     size = values.shape[1]
     if at_random:
         return torch.rand_like(values).argsort(dim=1)[:, :count]
@@ -197,7 +200,7 @@ def _drawn(values: Tensor, count: int, *, at_random: bool) -> Tensor:
 
 
 def dpo_loss(log_ratios: Tensor, values: Tensor) -> Tensor:
-    """Compute −log σ(β (ratio_w − ratio_l)), mean over pairs of unequal value, from log π/π_ref and values [B, G].
+    """Compute −log σ(β (ratio_w − ratio_l)), mean over pairs, from log π/π_ref and values [B, G].
 
     The i-th best list is preferred to the (i + ⌈G / 2⌉)-th. 0 where a batch has no pair of unequal value.
     """

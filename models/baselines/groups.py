@@ -76,7 +76,7 @@ class GroupOptions:
         return self.rounds * self.size(length)
 
     def at_once(self, length: int) -> GroupOptions:
-        """Put all evaluator calls into one round; lists of the other rounds are drawn at random."""
+        """Put all evaluator calls into one round, with the other rounds' lists at random."""
         return GroupOptions(self.drawn + (self.rounds - 1) * self.size(length), self.bases, rounds=1)
 
 
@@ -127,7 +127,7 @@ def first_lists(slates: SlateArrays, options: GroupOptions, seed: int) -> Tensor
 def renewed_lists(
     previous: RewardedSlates, model: Sampler, options: GroupOptions, seed: int, device: torch.device
 ) -> Tensor:
-    """Make the first lists of later groups: the best so far, the generator's own and drawn ones, [n, 2 + drawn, L]."""
+    """Make the first lists of later groups: the best, the generator's and drawn ones, [n, 2 + drawn, L]."""
     parts = []
     data = previous.slates.tensors(device) | {"best": previous.best.to(device)}
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
@@ -149,7 +149,7 @@ def score_groups(
     seed: int,
     device: torch.device,
 ) -> RewardedSlates:
-    """Score `starts` [n, A, L], then neighbours of start 1 and of the best so far: a group per request."""
+    """Score `starts` [n, A, L], then neighbours of start 1 and of the best so far."""
     generator = torch.Generator().manual_seed(seed)
     parts: dict[str, list[Tensor]] = {name: [] for name in _GROUP_ARRAYS}
     data = slates.tensors(torch.device("cpu")) | {"starts": starts}
@@ -177,7 +177,7 @@ class GroupMaker:
     device: torch.device
 
     def first(self, folder: Path) -> dict[str, RewardedSlates]:
-        """Make the groups of the first round, the same for all methods with the same options."""
+        """Make the groups of the first round, which methods of equal options share."""
         starts = {
             name: first_lists(slates, self.options, self._seed(i, 0))
             for i, (name, slates) in enumerate(self.splits.items())
@@ -187,7 +187,7 @@ class GroupMaker:
     def renewed(
         self, previous: Mapping[str, RewardedSlates], model: Sampler, folder: Path, past: int
     ) -> dict[str, RewardedSlates]:
-        """Make the groups of a later round, after `past` others, from `previous` groups and the generator."""
+        """Make the groups of the round after `past` others from `previous` groups and the generator."""
         starts = {
             name: renewed_lists(previous[name], model, self.options, self._seed(i, past), self.device)
             for i, name in enumerate(self.splits)

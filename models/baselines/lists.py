@@ -30,7 +30,7 @@ def best_first(scores: Tensor, valid: Tensor, length: int) -> Tensor:
 
 
 def prior_scores(batch: Batch) -> Tensor:
-    """Return the prior score of each candidate, [B, N]: the spec's first score (the click rate in all data sets here).
+    """Return the prior score of each candidate, [B, N]: the spec's first score.
 
     Without scores all are alike, which leaves the candidates in the order in which the request has them.
     """
@@ -59,7 +59,7 @@ def gather_rows(rows: Tensor, lists: Tensor) -> Tensor:
 
 
 def gumbel(like: Tensor) -> Tensor:
-    """Draw Gumbel noise in the shape of `like`: the argmax of logits plus noise is a draw from their softmax."""
+    """Draw Gumbel noise: the argmax of logits plus noise draws from their softmax."""
     uniform = torch.rand_like(like).clamp(min=torch.finfo(like.dtype).tiny)
     return -(-uniform.log()).log()
 

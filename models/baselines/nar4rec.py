@@ -1,4 +1,4 @@
-"""Match candidates and positions, all positions at once: NAR4Rec (Ren et al., KDD 2024, arXiv 2402.06871).
+"""Match candidates to all positions at once: NAR4Rec (Ren et al., KDD 2024, arXiv 2402.06871).
 
 Followed here: the matching model of §4.1 (candidate encoder; position encoder with self- and cross-attention; softmax
 over the candidates of x_i·t_j, one column per position), sequence-level unlikelihood training of §4.2 (log p̂ for lists
@@ -133,7 +133,7 @@ def nar4rec_loss(utility: Utility, threshold: float) -> Loss:
 
 
 def unlikelihood_loss(log_shares: Tensor, lists: Tensor, good: Tensor) -> Tensor:
-    """Compute −Σ_j log p̂ over items of `good` lists, −Σ_j log(1 − p̂) over the others', mean over B.
+    """Compute −Σ log p̂ over `good` lists and −Σ log(1−p̂) over others, mean over B.
 
     `log_shares` log p̂ [B, L, N], `lists` int64 [B, L], `good` bool [B].
     """
@@ -146,7 +146,7 @@ def unlikelihood_loss(log_shares: Tensor, lists: Tensor, good: Tensor) -> Tensor
 
 
 def contrastive_loss(rows: Tensor, keep: Tensor, margin: float) -> Tensor:
-    """Average max(0, ρ − 1 + cos(x_i, x_j)) over pairs i ≠ j of the rows [B, M, D] that `keep` [B, M] names."""
+    """Average max(0, ρ − 1 + cos(x_i, x_j)) over pairs of rows [B, M, D] in `keep` [B, M]."""
     pairs = keep[:, :, None] & keep[:, None, :] & ~torch.eye(rows.shape[1], dtype=torch.bool, device=rows.device)
     excess = torch.relu(margin - 1 + _cosines(rows)) * pairs
     return (excess.sum(dim=(1, 2)) / pairs.sum(dim=(1, 2)).clamp(min=1)).mean()

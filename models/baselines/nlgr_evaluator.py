@@ -26,7 +26,7 @@ from models.nets.value import COUNTED, ValueConfig
 
 
 class NlgrEvaluator(nn.Module):
-    """Estimate a probability per position from the whole list; `config.layers` and `dim` size the last network."""
+    """Estimate a probability per position; `config.layers` and `dim` size the last network."""
 
     def __init__(self, spec: FeatureSpec, config: ValueConfig) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class NlgrEvaluator(nn.Module):
 
 
 class DecoupledAttention(nn.Module):
-    """Compute e_l [B, E]: the mean of the list's id embeddings, mixed by the fields' averaged attention weights."""
+    """Compute e_l [B, E]: the list's mean id embedding, mixed by averaged attention weights."""
 
     def __init__(self, fields: int, field_dim: int, id_field: int) -> None:
         super().__init__()
@@ -85,6 +85,6 @@ class DecoupledAttention(nn.Module):
 
 
 def id_field(spec: FeatureSpec) -> int:
-    """Find the item's id among its fields: the categorical with the most values, or the first field."""
+    """Find the item's id: the categorical with the most values, or the first field."""
     rows = [field.rows for field in spec.item_categoricals]
     return rows.index(max(rows)) if rows else 0

@@ -1,4 +1,4 @@
-"""Improve a list by single replacements in any place: NLGR's generator (Wang et al., WWW 2025, arXiv 2502.06097).
+"""Improve a list by single replacements: NLGR's generator (Wang et al., WWW 2025, arXiv 2502.06097).
 
 From the initial list (the prior sort) it moves to a neighbour list again and again. The position decision unit (PDU)
 chooses the position, from each item's token in the list's context, the whole list and the position embedding; the
@@ -168,7 +168,7 @@ def nlgr_loss(scale: float) -> Loss:
 
 
 def position_loss(logits: Tensor, gains: Tensor) -> Tensor:
-    """Compute L₂: cross-entropy of the PDU's softmax to gains / Σ gains, mean over B; 0 for no lists.
+    """Compute L₂: cross-entropy of the PDU's softmax to gains / Σ gains, mean over B.
 
     `logits` [B, L] with −inf past a list's end; `gains` [B, L], at least 0 and not all 0 in any list.
     """

@@ -1,4 +1,4 @@
-"""Evaluate lists list-wise by omnidirectional attention: PIER's module OCPM (Shi et al., KDD 2023, arXiv 2302.03487).
+"""Evaluate lists list-wise by omnidirectional attention: PIER (Shi et al., KDD 2023, arXiv 2302.03487).
 
 Followed: the omnidirectional attention unit, which first lets the items of a list attend to one another field by field
 (softmax(QKᵀ/√E)V within each field), and then the fields to one another, once over the fields of the whole list (the
@@ -28,7 +28,7 @@ from models.nets.value import COUNTED, ValueConfig
 
 
 class Pier(nn.Module):
-    """Estimate a probability per position from the whole list; `config.layers` and `dim` size the last network."""
+    """Estimate a probability per position; `config.layers` and `dim` size the last network."""
 
     def __init__(self, spec: FeatureSpec, config: ValueConfig) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ class Pier(nn.Module):
 
 
 class OmnidirectionalAttention(nn.Module):
-    """Attend along the list within each field, then along the fields: of the list, and of each item."""
+    """Attend along the list within each field, then along list and item fields."""
 
     def __init__(self, fields: int, config: ValueConfig) -> None:
         super().__init__()

@@ -46,7 +46,7 @@ _SETTINGS: Final[Mapping[str, Any]] = {
 
 @dataclass(frozen=True)
 class PointwiseModel:
-    """Hold fitted boosters; `conversion` is None where the log has no purchases, or too few to learn from."""
+    """Hold fitted boosters; `conversion` is None without enough purchases to learn from."""
 
     spec: FeatureSpec
     click: lightgbm.Booster
@@ -71,7 +71,7 @@ class PointwiseModel:
 
 
 def fit_pointwise(records: Sequence[ListRecord], spec: FeatureSpec, *, seed: int) -> PointwiseModel:
-    """Fit to the exposed items of `records`; an eighth of the lists stops the boosting early.
+    """Fit to the exposed items of `records`, stopping early by an eighth of them.
 
     Raises `ValueError` if there are no lists, or fewer than two lists with a click.
     """

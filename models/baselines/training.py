@@ -1,4 +1,4 @@
-"""Train generator baselines on the same slates, features, encoder, loop and budget; only model and loss differ.
+"""Train generator baselines on the same slates, encoder, loop and budget.
 
 `BASELINES` names them. A run folder holds ``baseline.pt`` (what `load_baseline` reads), ``last.pt`` and ``log.jsonl``
 of each stage, and, for those that learn from an evaluator, its scored groups (`groups.py`). Stages and rounds share the
@@ -43,7 +43,7 @@ Generator = PRM | NAR4Rec | GReF | NLGRGenerator | GoalRank
 
 @dataclass(frozen=True)
 class Lessons:
-    """Hold the inputs of a loss: the worth of outcomes, the training slates, and their groups if asked for."""
+    """Hold the inputs of a loss: worth, training slates, and their groups if asked for."""
 
     worth: Utility
     slates: SlateArrays
@@ -64,7 +64,7 @@ class TrainingStage:
 
 @dataclass(frozen=True)
 class Baseline:
-    """Describe a method: the builder of its model (spec, sizes, number of candidates) and its training stages."""
+    """Describe a method by the builder of its model and its training stages."""
 
     build: Callable[[FeatureSpec, GeneratorConfig, int], Generator]
     stages: Mapping[str, TrainingStage]
@@ -127,7 +127,7 @@ def train_baseline(
     group_options: GroupOptions | None = None,
     groups_folder: Path | None = None,
 ) -> Generator:
-    """Train the baseline called `name` and write it to `folder`; returned in evaluation mode on `device`.
+    """Train the baseline called `name`, write it to `folder`, return it in evaluation mode.
 
     Features are encoded by `evaluator`'s spec; only the methods that need a reward ask it for values. Their first
     groups are kept in `groups_folder` (default: `folder`), so that several methods can share them. With `resume` a run
@@ -188,7 +188,7 @@ def load_baseline(folder: Path, spec: FeatureSpec, device: torch.device | str = 
 
 
 def evaluator_calls(name: str, length: int, epochs: int, options: GroupOptions | None = None) -> int:
-    """Count the lists per request that the evaluator scores for a method: 0, or the same for all that learn from it."""
+    """Count the lists per request that the evaluator scores for a method."""
     uses = any(stage.data != "slates" for stage in _baseline(name).stages.values())
     return (options or GroupOptions()).within(epochs).calls(length) if uses else 0
 
@@ -223,7 +223,7 @@ class _BaselineRun:
 def _train_on_groups(
     run: _BaselineRun, stage: TrainingStage, maker: GroupMaker, folder: Path, shared: Path, epochs: int
 ) -> None:
-    """Train on groups that are made anew from the model before every round but the first."""
+    """Train on groups that are renewed from the model before every round but the first."""
     rounds = maker.options.rounds
     scored = maker.first(shared)
     loss = stage.loss(run.model, Lessons(maker.worth, maker.splits["train"], scored["train"]))

@@ -1,4 +1,4 @@
-"""Compare orders and planners on lists whose outcome is known. Each subcommand is a module of `models.evaluation`."""
+"""Compare orders and planners on lists whose outcome is known."""
 
 from __future__ import annotations
 

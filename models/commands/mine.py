@@ -1,4 +1,4 @@
-"""Mine the sequences that DeGRe's generator learns from: search each request's lists under a trained evaluator.
+"""Mine the sequences that DeGRe's generator learns from, under a trained evaluator.
 
 A run that was stopped goes on where it was when it is started again with the same options.
 """

@@ -1,4 +1,4 @@
-"""Call `POST /v1/rerank` as a backend would: one request at a time over one kept connection.
+"""Call `POST /v1/rerank` as a backend would, one request at a time.
 
 It checks that the answer is a list in the order of which all candidates stand once, made by the model, and says what
 the service said when it refuses.
@@ -39,7 +39,7 @@ class _Answer(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """Hold an answer: `order` [n] has candidate indices, best first; the model chose the first `by_model` of them."""
+    """Hold an answer: `order` [n] has candidate indices, of which the model chose the first `by_model`."""
 
     order: Ints
     by_model: int

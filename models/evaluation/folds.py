@@ -1,4 +1,4 @@
-"""Evaluate real logs fold by fold: data, training, export, service and `evaluate logs`; then pool all folds' tables.
+"""Evaluate real logs fold by fold, from the raw file to tables of all folds.
 
 Each step is the console command that a user would type, so the steps' logs are also a recipe. A step that is done is
 skipped, and training goes on where it stopped, so an interrupted run is started again with the same line.

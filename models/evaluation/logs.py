@@ -1,4 +1,4 @@
-"""Compare orders of logged lists: as shown, sorted by prior scores, re-ranked by a running service, and random.
+"""Compare orders of logged lists: as shown, by prior scores, by a running service, random.
 
 Every list is posted with λ = 1 by default, since NDCG has no say on diversity. NDCG on logged lists credits an order
 only for what was clicked or bought where it stood, so it cannot show gains that come from the list as a whole, and it
@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class _Settings:
-    """Hold the settings of requests and orders. `objectives` maps the name of a served order to its α, β, γ."""
+    """Hold the settings of requests; `objectives` has each served order's α, β, γ."""
 
     objectives: Mapping[str, Weights]
     priors: Mapping[str, str]
@@ -90,7 +90,7 @@ class _Settings:
         return ComparedOrders(tuple(self.objectives), {o: prior_name(f) for o, f in self.priors.items()})
 
     def request(self, weights: Weights) -> dict[str, Any]:
-        """Return the fields of a request beside its list; the deadline is long, since the model is measured."""
+        """Return the request's fields beside its list, with a long deadline."""
         return {
             **({} if self.model is None else {"model": self.model}),
             "objectives": dict(zip(OBJECTIVES, weights, strict=True)),
@@ -152,7 +152,7 @@ def _evaluate(
 
 @dataclasses.dataclass
 class _Asked:
-    """Count requests and the places that the model filled; the others were past its list horizon.
+    """Count requests and the places that the model filled, others being past its horizon.
 
     `bypassed` requests were given the sort's list without the model: nothing of what it learnt is kept for their
     objectives. They count among `requests`, and their places among none.

@@ -1,4 +1,4 @@
-"""Measure the gain of the prefix cache in mining: beam search with it against one that re-reads every list.
+"""Measure the gain of the prefix cache in mining over re-reading every list.
 
 Both search the same requests under the same evaluator with all expansions of a step in common batches, and must find
 lists of the same value. Passes alternate, so that a host whose speed drifts slows both.
@@ -45,7 +45,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Search both ways in turn and print the ratio. Raises `ValueError` if they do not find the same."""
+    """Search both ways in turn and print the ratio.
+
+    Raises `ValueError` if they do not find the same.
+    """
     check_at_least(arguments, slates=1, width=1, repeats=1)
     use_threads(arguments)
     checkpoint, device = load_checkpoint(arguments.evaluator), choose_device(arguments.device)
@@ -71,7 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 @torch.no_grad()
 def beam_from_scratch(model: ListValueModel, batch: Batch, worth: Valuation, length: int, width: int) -> Tensor:
-    """Search as `beam_search` does by a forward pass over every whole list at each step: V̂ [R, W], best first.
+    """Search as `beam_search` does, but over whole lists at each step: V̂ [R, W], best first.
 
     The search is `beam_search`'s; −∞ stands where a request has fewer lists.
     """

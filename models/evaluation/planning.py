@@ -1,4 +1,4 @@
-"""Plan lists for many requests at once: by the service's graph, by the formula sort, by searching the learnt value.
+"""Plan lists for many requests at once: by graph, formula sort, or search.
 
 Axis letters: n requests, m places, N slots, W beam width.
 """
@@ -42,7 +42,7 @@ _BATCH: Final = 50
 
 @dataclass(frozen=True, eq=False)
 class ServedPlanner:
-    """Plan as a service does with a bundle: the graph's list, or the sort's where the model values that higher.
+    """Plan as a service does with a bundle, by its graph or by the sort.
 
     Where `bypassed` says so for a request's α, β and γ, nothing of what the model learnt is kept for them, and the list
     is that of the formula `prepare.sort` without a run of the graph.
@@ -61,7 +61,10 @@ class ServedPlanner:
 
     @classmethod
     def of_bundle(cls, folder: Path) -> ServedPlanner:
-        """Load a bundle of SORT-Gen from its folder. Raises `SpecError` for a manifest that is none."""
+        """Load a bundle of SORT-Gen from its folder.
+
+        Raises `SpecError` for a manifest that is none.
+        """
         manifest = Manifest.read(folder)
         prepare = Preparer(
             Encoder(manifest.spec), manifest.limits, manifest.queues, manifest.partition, sort=manifest.fallback
@@ -99,7 +102,7 @@ def preparer(checkpoint: Checkpoint, length: int, head_width: int = 1, beam_widt
 
 
 def keeps_sort(model: ListValueModel, preferences: Preferences) -> bool:
-    """Tell whether the sort's list is served: nothing learnt enters the value of any weighed objective."""
+    """Tell whether the sort's list is served, since nothing learnt enters a weighed objective."""
     if model.config.head == "independent":
         return False
     alpha, beta, gamma = preferences.weights
@@ -138,7 +141,7 @@ def learnt_beam(
 def learnt_exhaustive(
     checkpoint: Checkpoint, records: Sequence[ListRecord], preferences: Preferences, length: int
 ) -> Ints:
-    """Find the best list [n, m] of all there are under the learnt value; the first one on ties."""
+    """Find the best list [n, m] of all under the learnt value; the first on ties."""
     lists = np.empty((len(records), length), np.int64)
     for row, record in zip(lists, records, strict=True):
         outcomes = all_outcomes(checkpoint.model, _tensors(checkpoint, [record]), length).double().numpy()

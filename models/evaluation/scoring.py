@@ -29,7 +29,7 @@ RANKED: Final = "shown in a ranker's order"
 
 @dataclass(frozen=True, slots=True)
 class ListResult:
-    """Hold one list: per objective in which it has a gain, its ideal DCG@k and NDCG@k by name of the order.
+    """Hold one list: per objective its ideal DCG@k, and NDCG@k by name of the order.
 
     `shuffled` says whether the log showed it in random order; None if the log does not tell.
     """
@@ -91,7 +91,7 @@ def summarise(results: Sequence[ListResult], comparison: ComparedOrders, *, seed
 def weighted_interval(
     values: AnyFloats, weights: AnyFloats, *, seed: int, level: float = 0.95, draws: int = 2000
 ) -> Interval:
-    """Compute Σ w·v / Σ w over lists, with the percentile bootstrap interval over lists; weights must be positive.
+    """Compute Σ w·v / Σ w over lists with its bootstrap interval; weights must be positive.
 
     With equal weights this is `metrics.mean_interval`. Raises `ValueError` if there are no lists.
     """

@@ -1,4 +1,4 @@
-"""Run the steps of an experiment: each once, resumable, and refused where they were begun under other options.
+"""Run the steps of an experiment: each once, resumable, and under one set of options.
 
 Each step has a folder with its options and, once done, a marker with its duration and notes. A step that was
 interrupted left no marker and runs again in its folder, where it resumes by itself if it can. Several processes may run
@@ -27,12 +27,12 @@ _LAST_LINES: Final = 15
 
 
 class StepError(ValueError):
-    """Report a step begun under other options, or a command that failed; the message names the step."""
+    """Report a step begun under other options, or a command that failed."""
 
 
 @dataclass(frozen=True)
 class ExperimentStep:
-    """Describe a step: `run` fills the folder that it is given and returns notes as plain JSON.
+    """Describe a step: `run` fills the folder that it is given and returns notes.
 
     `options` is all that the result depends on. `group` is what ``--steps`` selects by.
     """
@@ -44,7 +44,9 @@ class ExperimentStep:
 
 
 def run_steps(root: Path, steps: Sequence[ExperimentStep], say: Callable[[str], None]) -> None:
-    """Run those of `steps` that are not done, in order. Raises `StepError` before any if one was begun otherwise.
+    """Run those of `steps` that are not done, in order.
+
+    Raises `StepError` before any if one was begun under other options.
 
     Raises `locks.LockedError` at a step that another process is running.
     """
@@ -77,7 +79,7 @@ def is_done(root: Path, name: str) -> bool:
 
 
 def read_marker(root: Path, name: str) -> dict[str, Any] | None:
-    """Read a done step's marker: ``seconds`` of its last run, ``resumed``, ``notes``; None if it is not done."""
+    """Read a done step's marker: ``seconds`` of its last run, ``resumed``, ``notes``; else None."""
     if not is_done(root, name):
         return None
     marker: dict[str, Any] = json.loads((root / name / MARKER).read_text("utf-8"))
@@ -98,7 +100,10 @@ def parse_groups(known: Sequence[str]) -> Callable[[str], tuple[str, ...]]:
 
 
 def run_command(command: Sequence[str], log: Path, environment: Mapping[str, str]) -> None:
-    """Run a command with its output in `log`. Raises `StepError` with the log's last lines if it fails."""
+    """Run a command with its output in `log`.
+
+    Raises `StepError` with the log's last lines if it fails.
+    """
     with log.open("w", encoding="utf-8") as file:
         print("$", shlex.join(command), file=file, flush=True)
         done = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, env={**os.environ, **environment})

@@ -17,7 +17,7 @@ _MEASURES: Final = ("r_auc", "pcoc", "rmse")
 
 
 def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, texts: int = 1) -> str:
-    """Lay out rows as a Markdown table: the first `texts` columns to the left, the others right."""
+    """Lay out rows as a Markdown table, the first `texts` columns to the left."""
     sides = ("left",) * texts + ("right",) * (len(heads) - texts)
     return tabulate([list(row) for row in rows], list(heads), "pipe", colalign=sides, disable_numparse=True)
 
@@ -36,7 +36,7 @@ def comparison_tables(summary: Mapping[str, Any]) -> str:
 
 
 def value_table(reports: Sequence[Mapping[str, Any]]) -> str:
-    """Show R-AUC, PCOC and RMSE per objective and prefix length, mean over folds (least to most).
+    """Show R-AUC, PCOC and RMSE per objective and prefix length, mean over folds.
 
     `reports` are the ``test`` parts of ``metrics.json``, one per fold.
     """

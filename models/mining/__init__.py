@@ -1,1 +1,1 @@
-"""Mine the sequences that a generator learns from, store them, and join them to their requests."""
+"""Mine sequences for generators, store them, and join them to their requests."""

@@ -126,7 +126,7 @@ def join_mined(folder: Path, slates: SlateArrays, fingerprint: str) -> MinedArra
 
 
 def finished_manifest(folder: Path) -> MinedManifest:
-    """Read the manifest of a folder whose shards are all there. Raises `MinedError` if it is not such a folder."""
+    """Read the manifest of a folder whose shards are all there; else raise `MinedError`."""
     manifest = read_manifest(folder)
     if manifest is None:
         raise MinedError(f"{folder}: holds no mined sequences: there is no {MANIFEST_FILE}")
@@ -137,7 +137,10 @@ def finished_manifest(folder: Path) -> MinedManifest:
 
 
 def mined_ids(folder: Path, manifest: MinedManifest) -> list[str]:
-    """Read the request ids of all shards, in order. Raises `MinedError` for one that stands twice."""
+    """Read the request ids of all shards, in order.
+
+    Raises `MinedError` for one that stands twice.
+    """
     ids: list[str] = []
     for shard in range(manifest.shards):
         ids += read_shard(shard_path(folder, shard), manifest.identity)["request_id"].to_pylist()

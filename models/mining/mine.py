@@ -1,4 +1,4 @@
-"""Mine the sequences that a generator learns from (DeGRe, §4.2): beam search, local search, dense labels, to disk.
+"""Mine the sequences that a generator learns from (DeGRe, §4.2), to disk.
 
 Every shard depends on the manifest alone, so a run that was killed goes on where it stopped and ends with the same
 rows. The searches are in `planners.search`; this module calls them for each request and keeps the result.
@@ -133,7 +133,7 @@ def draw_weights(count: int, options: MiningOptions) -> Floats32:
 
 
 def sequence_weights(values: Tensor, there: Tensor, temperature: float) -> Tensor:
-    """Compute w_l of eq. 10, [..., S], from V̂ of whole sequences [..., S] where they are `there`; sums to 1."""
+    """Compute w_l of eq. 10, [..., S], from V̂ [..., S] of the sequences that are `there`."""
     weights: Tensor = torch.softmax((values / temperature).masked_fill(~there, -torch.inf), dim=-1)
     return weights
 
@@ -196,7 +196,7 @@ class _Miner:
 
 
 def _best_first(sequences: Tensor, step_values: Tensor, soft: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Sort sequences by final value; repeated ones are blanked and moved behind with the blank ones."""
+    """Sort sequences by final value, and blank repeated ones."""
     same = (sequences[:, :, None] == sequences[:, None]).all(dim=-1)
     repeated = same.tril(diagonal=-1).any(dim=-1)
     gone = repeated | (sequences[:, :, 0] < 0)

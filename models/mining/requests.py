@@ -12,7 +12,7 @@ from models.data.lists import ListRecord, Split, read_splits
 
 
 def chosen_records(data: Path, slates: int | None, valid_slates: int, seed: int) -> list[ListRecord]:
-    """Draw training and validation requests, in the file's order; a larger number keeps those of a smaller one.
+    """Draw training and validation requests, in the file's order; more extend fewer.
 
     Raises `ValueError` if there are none for training.
     """
@@ -28,7 +28,7 @@ def chosen_records(data: Path, slates: int | None, valid_slates: int, seed: int)
 
 
 def check_fields(spec: FeatureSpec, records: Sequence[ListRecord]) -> None:
-    """Raise `ValueError` naming a field of the evaluator that no list has: it was trained on other features."""
+    """Raise `ValueError` naming a field of the evaluator that no list has."""
     present = {
         "user": _names(r.user for r in records),
         "context": _names(r.context for r in records),

@@ -36,7 +36,7 @@ class MinedError(ValueError):
 
 @dataclass(frozen=True)
 class MinedManifest:
-    """Describe the origin of shards: `identity` decides their rows, so a folder holds one; `source` only informs.
+    """Describe the origin of shards: `identity` decides their rows, `source` only informs.
 
     `length` is L, `requests` how many there are in all and `shard_size` how many a shard holds.
     """
@@ -86,7 +86,7 @@ def write_manifest(folder: Path, manifest: MinedManifest) -> None:
 
 
 def read_manifest(folder: Path) -> MinedManifest | None:
-    """Read the manifest of a folder, None where there is none. Raises `MinedError` for one that cannot be used."""
+    """Read the manifest of a folder, None without one; an unusable one raises `MinedError`."""
     path = folder / MANIFEST_FILE
     if not path.exists():
         return None
@@ -124,13 +124,16 @@ def write_shard(path: Path, rows: MinedRows, identity: Mapping[str, str]) -> Non
 
 
 def soft_mask(there: Bools, candidates: Ints, shape: tuple[int, ...]) -> Bools:
-    """Tell the stored entries of soft labels [n, S, L, N]: those of sequences that are `there` and of candidates."""
+    """Tell the stored entries of soft labels [n, S, L, N] from padding."""
     real = np.arange(shape[3]) < candidates[:, None]
     return np.broadcast_to(there[:, :, None, None] & real[:, None, None, :], shape)
 
 
 def read_shard(path: Path, identity: Mapping[str, str]) -> pa.Table:
-    """Read the table of a shard. Raises `MinedError` if it is damaged, lacks a column or was mined another way."""
+    """Read the table of a shard.
+
+    Raises `MinedError` if it is damaged, lacks a column or was mined another way.
+    """
     try:
         table = pq.read_table(path)
     except (OSError, pa.ArrowException) as error:

@@ -1,1 +1,1 @@
-"""Run DeGRe's experiments: planners for 12 → 6 requests, valued by judges that most of them never saw."""
+"""Run DeGRe's experiments: planners, valued by judges that most of them never saw."""

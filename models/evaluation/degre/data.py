@@ -61,7 +61,10 @@ class DegreData:
 
 
 def prepare_data(data: Path, folder: Path, length: int) -> None:
-    """Encode a list file into `folder`. Raises `ValueError` if a split is missing or requests are too small."""
+    """Encode a list file into `folder`.
+
+    Raises `ValueError` if a split is missing or requests are too small.
+    """
     splits = _read(data, length)
     spec = fit_spec(splits["train"])
     parts = {name: encode_slates(records, spec, length) for name, records in splits.items()}
@@ -91,7 +94,7 @@ def load_data(folder: Path) -> DegreData:
 
 
 def exposed_lists(slates: SlateArrays) -> ListArrays:
-    """Return the shown lists as value models train on them; the arrays are those of `encode_lists`."""
+    """Return the shown lists as value models train on them, like those of `encode_lists`."""
     shown = slates.exposed >= 0
     features = {}
     for name, values in slates.features.items():
@@ -106,7 +109,7 @@ def exposed_lists(slates: SlateArrays) -> ListArrays:
 
 
 def split_halves(request_ids: Sequence[str], groups: Sequence[str]) -> Ints:
-    """Give each request half 0 or 1: a group's requests alternate in the order of their ids' hashes.
+    """Give each request half 0 or 1, alternating within its group by the ids' hashes.
 
     It depends on ids and groups only, not on the order of the file. Which half a group starts with is hashed too, so
     groups of one request do not all fall on the same side.

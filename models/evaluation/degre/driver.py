@@ -1,4 +1,4 @@
-"""Run DeGRe's experiments on a list file: train evaluator, judges and planners, value their lists, write the tables.
+"""Run DeGRe's experiments on a list file, from training to the tables.
 
 Steps run in the order in which their tables matter; each is done once, and an interrupted run goes on where it was.
 The report can be written at any time and says what has not been run. For MovieLens: 12 candidates, 6 positions, clicks.
@@ -73,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def all_steps(space: Workspace) -> list[ExperimentStep]:
-    """List every step of the experiment, the most important tables first. The data must be encoded.
+    """List every step of the experiment, the most important tables first.
 
     Mining that several tables need belongs to the first of them.
     """
@@ -124,5 +124,5 @@ def _mixes(space: Workspace) -> list[ExperimentStep]:
 
 
 def _single(space: Workspace) -> list[str]:
-    """Return the valuers of all lists: the evaluator, the primary judge, and the truth where known."""
+    """Return the valuers of all lists: evaluator, primary judge, and the truth where known."""
     return [EVALUATOR, *PRIMARY.members, *([TRUTH] if space.simulated else [])]

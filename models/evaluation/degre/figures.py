@@ -1,4 +1,4 @@
-"""Compute the report's figures, as plain JSON, from the steps that are done; missing ones are None.
+"""Compute the report's figures, as plain JSON, from the steps that are done.
 
 Hit rates with intervals over requests, paired differences, gains, optimality and exact shares on the exhaustive subset.
 They come from values that judges gave; no planner and no model is run.
@@ -65,7 +65,7 @@ class Bench:
         return [load_values(self._space.root, run, self.judge.members) for run in known]
 
     def row(self, planner: PlannerRow, seeds: int) -> dict[str, Any]:
-        """Compute hit rates with intervals, the mean value and the number of seeds; None without valued runs."""
+        """Compute hit rates with intervals, mean value and number of seeds; None without valued runs."""
         runs = self.values(planner, seeds)
         row: dict[str, Any] = {"planner": planner.name, "title": planner.title, "family": planner.family}
         row |= {"ceiling": self.is_ceiling(planner), "seeds": len(runs)}
@@ -80,7 +80,7 @@ class Bench:
         }
 
     def difference(self, ours: PlannerRow, theirs: PlannerRow, seeds: int) -> dict[str, Any] | None:
-        """Pair the hit rates of two planners over requests; None unless both have runs on the same requests."""
+        """Pair the hit rates of two planners; None unless both ran on the same requests."""
         pair = [self.values(planner, seeds) for planner in (ours, theirs)]
         if not all(pair) or len(pair[0][0]) != len(pair[1][0]):
             return None
@@ -100,7 +100,7 @@ def ready_judges(space: Workspace) -> list[Judge]:
 
 
 def hit_table(space: Workspace, planners: Sequence[PlannerRow], mix: int, seeds: int) -> dict[str, Any]:
-    """Compute per judge its order share and a row per planner; None for a judge not ready."""
+    """Compute per judge its order share and a row per planner; None if not ready."""
     tables: dict[str, Any] = {judge.name: None for judge in space.judges}
     for judge in ready_judges(space):
         seat = bench(space, judge, mix)
@@ -112,7 +112,7 @@ def hit_table(space: Workspace, planners: Sequence[PlannerRow], mix: int, seeds:
 def difference_table(
     space: Workspace, ours: Sequence[PlannerRow], theirs: Sequence[PlannerRow], mix: int, seeds: int
 ) -> dict[str, Any]:
-    """Compute per judge each of `ours` less each of `theirs`. Ceilings under the judge are left out."""
+    """Compute per judge each of `ours` less each of `theirs`, but for ceilings."""
     tables: dict[str, Any] = {}
     for judge in ready_judges(space):
         seat = bench(space, judge, mix)
@@ -172,13 +172,13 @@ def gain_table(
 
 
 def gain_figures(gain: Floats, floor: Floats, most: Floats | None) -> dict[str, Any]:
-    """Compute a planner's figures from its `gain` over the `floor` and a search's gain `most`, each [R]."""
+    """Compute a planner's figures from its `gain`, the `floor` and a search's gain `most`, each [R]."""
     kept = None if most is None else _ratio(gain, most)
     return {"gain": _interval(gain), "relative": _ratio(gain, floor), "kept": kept}
 
 
 def exhaustive_table(space: Workspace, planners: Sequence[PlannerRow], seeds: int) -> dict[str, Any]:
-    """Compute per single-valuer judge whose lists are all valued: optimality, and the exact share of better lists."""
+    """Compute per single-valuer judge the optimality and the exact share of better lists."""
     tables: dict[str, Any] = {}
     for judge in space.judges:
         marker = read_marker(space.root, exhaustive_step(judge.members[0])) if len(judge.members) == 1 else None
@@ -200,7 +200,7 @@ def _interval(values: Floats) -> dict[str, Any]:
 
 
 def _ratio(above: Floats, below: Floats) -> dict[str, Any] | None:
-    """Divide two means over the same requests, with its interval; None unless the lower is surely above 0."""
+    """Divide two means over the same requests; None unless the lower is surely above 0."""
     if mean_interval(below, seed=SEED).low <= TOLERANCE:
         return None
 

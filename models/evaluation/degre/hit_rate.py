@@ -56,7 +56,7 @@ def hits(values: Values, comparison: Values, percent: float) -> Bools:
 
 
 def hit_rate(seeds: Sequence[Values], comparison: Values, percent: float, *, seed: int) -> Interval:
-    """Take HR@percent% with its bootstrap interval over requests; `seeds` holds the values [R] of one planner's runs.
+    """Take HR@percent% of `seeds`, the values [R] of one planner's runs, with its bootstrap interval.
 
     A request counts with the share of the runs that hit, so the interval is one over requests alone.
     """
@@ -80,7 +80,9 @@ def hit_difference(
 
 
 def optimality(values: Values, mean: Values, best: Values) -> Floats:
-    """Scale values per request [R] as (V − V̄) / (V* − V̄): 0 is a random list, 1 the best.
+    """Scale values per request [R] as (V − V̄) / (V* − V̄).
+
+    0 is a random list, 1 the best.
 
     It is 1 where all lists are equal.
     """

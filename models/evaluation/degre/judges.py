@@ -34,7 +34,7 @@ TRUTH: Final = "truth"
 
 @dataclass(frozen=True, slots=True)
 class Judge:
-    """Name a mean of valuers: the value of a list is the mean of its values under `members`."""
+    """Name a mean of valuers, the `members`, as the value of a list."""
 
     name: str
     title: str
@@ -93,7 +93,10 @@ class TruthValuer:
     """Value lists of the test requests by the simulator's closed form."""
 
     def __init__(self, metadata: Mapping[str, Any], request_ids: Sequence[str], length: int) -> None:
-        """Find the requests. Raises `ValueError` unless `metadata` is a simulated list file's and has their ids."""
+        """Find the requests.
+
+        Raises `ValueError` unless `metadata` is a simulated list file's and has their ids.
+        """
         self._simulator = Simulator(SimulatorConfig.from_metadata(metadata))
         self._requests = [self._simulator.find(i) for i in request_ids]
         self._length = length

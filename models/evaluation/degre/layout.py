@@ -1,4 +1,4 @@
-"""Lay out the experiments' figures as Markdown tables and pictures; a missing cell says "not run"."""
+"""Lay out the experiments' figures as Markdown tables and pictures."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def _rate(entry: Mapping[str, Any] | None, k: str) -> str:
 
 
 def cost_table(steps: Sequence[Mapping[str, Any]]) -> str:
-    """Show the seconds of each step; a resumed one only has those of its last run."""
+    """Show the seconds of each step; of a resumed one, those of its last run."""
     rows = []
     for step in steps:
         seconds = MISSING if step["seconds"] is None else f"{step['seconds']:.1f}"

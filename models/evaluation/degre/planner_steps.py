@@ -1,4 +1,4 @@
-"""Make the steps of planners: search the evaluator, or mine sequences, train a generator and decode greedily.
+"""Make the steps of planners: search the evaluator, or mine, train and decode.
 
 The lists of the test requests go to the planner's folder. Generators learn from the evaluator's half of the training
 lists; labels of test requests and judges are never seen.
@@ -145,7 +145,7 @@ class Generates(Protocol):
 
 
 def mining_steps(space: Workspace, planners: Sequence[PlannerRow], mix: int, group: str) -> list[ExperimentStep]:
-    """Make the steps that mine for `planners`, each for the most slates that a recipe takes."""
+    """Make the steps that mine for `planners`, each for the most slates of its recipes."""
     recipes = [planner.recipe for planner in planners if planner.recipe is not None]
     minings = dict.fromkeys(recipe.mining for recipe in recipes if recipe.mining is not None)
     return [_mining_step(space, mining, mix, group) for mining in minings]
@@ -237,7 +237,7 @@ def _sequences(space: Workspace, recipe: DistillRecipe, mix: int) -> tuple[Mined
 
 
 def exposed_sequences(slates: SlateArrays) -> MinedArrays:
-    """Present the shown lists as if they had been mined: one each, without values or soft labels."""
+    """Present the shown lists as if mined: one each, without values or soft labels."""
     n, length = slates.exposed.shape
     nothing = np.zeros((n, 1, length), np.float32)
     return MinedArrays(

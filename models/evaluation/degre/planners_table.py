@@ -18,7 +18,7 @@ RowFamily = Literal["reference", "search", "baseline", "degre", "ablation", "swe
 
 @dataclass(frozen=True, slots=True)
 class Mining:
-    """Describe sequences to mine: by beam search of this width, then with local search or without."""
+    """Describe sequences to mine by beam search of a width, with or without local search."""
 
     beam: int
     local_search: bool = False
@@ -41,7 +41,7 @@ class DistillRecipe:
 
 @dataclass(frozen=True, slots=True)
 class PlannerRow:
-    """Describe a planner. `searches` names the valuer whose values it maximises on the test requests, if any.
+    """Describe a planner; `searches` names the valuer that it maximises on the test requests.
 
     Under a judge with that member such a planner is a ceiling and no competitor. `recipe` is a distilled generator's,
     `baseline` a baseline generator's name in `models.baselines`.
@@ -126,7 +126,7 @@ def ablations(profile: Profile) -> tuple[PlannerRow, ...]:
 
 
 def sweeps(profile: Profile) -> tuple[Sweep, ...]:
-    """Return Figure 4's sweeps of beam size, α and τ_w; the other settings are at their defaults."""
+    """Return Figure 4's sweeps of beam size, α and τ_w, each around the defaults."""
     b, a, t = profile.beam, profile.alpha, profile.temperature
     return (
         Sweep("B", {float(x): _sweep_point(profile, x, a, t) for x in profile.sweep_beams}),

@@ -126,7 +126,10 @@ class Profile:
 
 
 def load_profile(asked: str, changes: Mapping[str, Any] | None = None) -> Profile:
-    """Read a profile by name or file, with `changes` to its sizes. Raises `ValueError` naming file and key."""
+    """Read a profile by name or file, with `changes`.
+
+    Raises `ValueError` naming file and key.
+    """
     path = _FOLDER / f"{asked}.toml" if asked in PROFILES else Path(asked)
     sizes = _read(_FOLDER / "cpu.toml") | _read(path) | {"name": path.stem}
     profile = _profile(sizes, str(path))

@@ -1,4 +1,4 @@
-"""Report an experiment from the steps that are done: JSON with every figure, Markdown tables, two plots.
+"""Report an experiment from the steps that are done: JSON, Markdown tables, two plots.
 
 It can be written at any time; figures of steps that are not done say "not run".
 """

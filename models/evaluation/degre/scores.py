@@ -1,4 +1,4 @@
-"""Value the lists of planners: every finished run under every finished valuer, all lists in one pass each.
+"""Value the lists of planners: every finished run under every finished valuer.
 
 Axis letters: R requests, P runs, L positions, M objective mixes.
 """

@@ -1,4 +1,4 @@
-"""Measure the accuracy of evaluators on the clicks of shown lists: DeGRe's Table 3, with intervals.
+"""Measure the accuracy of evaluators on the clicks of shown lists: DeGRe's Table 3.
 
 Per evaluator R-AUC (eq. 15), PCOC and RMSE of the clicks of whole test lists, and the share of shown items whose
 estimated increment of clicks is negative. The steps train the baselines on the evaluator's half of the lists and

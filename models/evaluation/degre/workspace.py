@@ -74,7 +74,7 @@ class Workspace:
         return _sample(len(self.data.slates["test"]), self.profile.test_requests)
 
     def slates(self, count: int) -> SlateArrays:
-        """Draw up to `count` training requests of the evaluator's half; a larger count extends a smaller one."""
+        """Draw up to `count` training requests of the evaluator's half; more extend fewer."""
         half = self.data.half("train", 0)
         return half.take(_sample(len(half), count))
 

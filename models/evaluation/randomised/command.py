@@ -98,7 +98,7 @@ def _check(arguments: argparse.Namespace) -> None:
 
 
 def _order(observed: Observed, seed: int) -> dict[str, float] | None:
-    """Measure the agreement of the click score with the order shown; 0 if that was random, None if unknown."""
+    """Measure the click score's agreement with the order shown: 0 if random, None if unknown."""
     known = observed.agreement_of_sort[~np.isnan(observed.agreement_of_sort)]
     return asdict(mean_interval(known, seed=seed)) if len(known) else None
 
@@ -159,7 +159,7 @@ def calibration_table(rows: Mapping[str, Mapping[str, Any] | None]) -> str:
 
 
 def orders_table(rows: Sequence[Mapping[str, Any]], promised: Mapping[str, float]) -> str:
-    """Show per outcome and estimator the plan against the sort; `promised` is the gain that the model expects."""
+    """Show per outcome and estimator the plan against the sort, beside the `promised` gain."""
     signed = partial(interval_text, sign="+")
     cells = []
     for name, gain in promised.items():

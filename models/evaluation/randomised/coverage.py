@@ -57,7 +57,7 @@ def coverage(trial: CoverageTrial, kappa: float) -> list[dict[str, Any]]:
 
 
 def _row(rows: Sequence[dict[str, Any]], truth: Floats) -> dict[str, Any]:
-    """Summarise one estimator over all logs; `truth` [k] is the difference of the first 1, 2, … places."""
+    """Summarise one estimator over all logs; `truth` [k] is the difference of the first places."""
     true = float(truth[rows[0]["places"] - 1])
     found = [row["outcomes"][OUTCOME]["difference"] for row in rows]
     known = [interval for interval in found if interval is not None]

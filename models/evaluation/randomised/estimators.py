@@ -85,7 +85,7 @@ class Shown:
 
 
 def strata_of(ranks: Ints, sizes: Ints) -> Ints:
-    """Assign items by the rank (from 0) of their click scores to strata, in lists of `sizes`; arrays broadcast."""
+    """Assign items by the ranks of their click scores to strata; arrays broadcast."""
     strata: Ints = ranks * STRATA // sizes
     return strata
 
@@ -180,7 +180,7 @@ def _difference(plan: Estimate, sort: Estimate) -> Estimate:
 
 
 def _positive(weights: Any) -> Any:
-    """Replace sums of no agreement, which a resample may have; the estimate is then 0, as its numerator is."""
+    """Replace sums of no agreement by 1; their estimate is 0, as its numerator is."""
     return np.where(weights > 0, weights, 1.0)
 
 

@@ -64,13 +64,13 @@ class Observed:
     agreement: Sequence[dict[str, Bools]]
 
     def promised_gain(self, mix: int, preferences: Preferences) -> Floats:
-        """Expect the gain of the plan over the sort, mean over lists: objectives and their mix, [O + 1]."""
+        """Expect the plan's gain over the sort, mean over lists: objectives and their mix, [O + 1]."""
         outcomes = self.promised[:, mix].mean(axis=0)
         gain = outcomes[0] - outcomes[1]
         return np.append(gain, preferences.step_value(gain))
 
     def shown(self, mix: int, preferences: Preferences) -> Shown:
-        """Return the inputs of estimates for one mix: the objectives' outcomes, then their mix in the units s_o."""
+        """Return the outcomes for estimates of one mix: the objectives', then their mix."""
         mixed = preferences.step_value(self.outcomes)[..., None]
         return Shown(self.sizes, self.strata, np.concatenate([self.outcomes, mixed], axis=2), self.agreement[mix])
 
@@ -154,7 +154,7 @@ _ARRAYS: Final = tuple(f.name for f in dataclasses.fields(Observed) if f.name !=
 
 
 def random_lists(data: Path) -> tuple[Iterator[ListRecord], dict[str, Any]]:
-    """Stream a file's test lists that were shown in random order, and count those it names.
+    """Stream a file's test lists shown in random order, and count those it names.
 
     Raises `ValueError` for a file that does not say which these are.
     """
@@ -188,14 +188,14 @@ def _agrees(lists: Ints, starts: Sequence[Ints]) -> Bools:
 
 
 def _gains(model: ListValueModel, arrays: ListArrays) -> Floats:
-    """Expect the increment of every item shown, behind those before it, [n, L, O]; 0 past a list's end."""
+    """Expect the increment of every item shown, [n, L, O]; 0 past a list's end."""
     cumulative = predict(model, arrays, torch.device("cpu")).astype(np.float64)
     gains: Floats = np.diff(cumulative, axis=1, prepend=0.0) * arrays.filled[..., None]
     return gains
 
 
 def _without_context(model: ListValueModel) -> ListValueModel:
-    """Reduce the model to its calibrated prior; the papers' head has no such part, and stays as it is."""
+    """Reduce the model to its calibrated prior; the papers' head has none and stays."""
     alone = copy.deepcopy(model)
     if model.config.head == "hazard":
         for head in alone.hazard_heads:

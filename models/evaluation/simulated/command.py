@@ -102,7 +102,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def read_cases(data: Path, length: int, requests: int) -> list[SimulatedCase]:
-    """Read the first `requests` test requests of a simulated list file. Raises `ValueError` if there are none."""
+    """Read the first `requests` test requests of a simulated file.
+
+    Raises `ValueError` if there are none.
+    """
     simulator = Simulator(SimulatorConfig.from_metadata(read_metadata(data)))
     cases: list[SimulatedCase] = []
     for record in islice(read_lists(data, "test"), requests):
@@ -115,7 +118,7 @@ def read_cases(data: Path, length: int, requests: int) -> list[SimulatedCase]:
 
 
 def check_alike(paths: Sequence[Path], checkpoints: Sequence[Checkpoint]) -> None:
-    """Raise `ValueError` naming a checkpoint of another configuration than the first: a mean would say nothing."""
+    """Raise `ValueError` naming a checkpoint of another configuration than the first."""
     for path, checkpoint in zip(paths, checkpoints, strict=True):
         if checkpoint.config != checkpoints[0].config:
             raise ValueError(f"--checkpoint: {path} has another configuration than {paths[0]}; evaluate them apart")

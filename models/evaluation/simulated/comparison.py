@@ -77,7 +77,7 @@ class Searches:
 
 @dataclass(frozen=True)
 class Wish:
-    """Hold α, β and γ. Values are compared at λ = 1: diversity has no true value."""
+    """Hold α, β and γ; values are compared at λ = 1."""
 
     weights: tuple[float, float, float]
 
@@ -113,7 +113,7 @@ def gain_pairs(searches: Searches) -> list[tuple[str, str]]:
 def known_rows(
     checkpoint: Checkpoint, searches: Searches, pointwise: PointwiseModel | None, lists: int
 ) -> dict[str, Planner]:
-    """List the rows that involve no value model, by name. `checkpoint` gives them spec and units, and so the queues.
+    """List the rows that involve no value model; `checkpoint` gives spec, units and queues.
 
     `lists` is how many lists a request has: exhaustive rows are left out where they are too many.
     """
@@ -146,7 +146,10 @@ def learnt_rows(checkpoint: Checkpoint, length: int, searches: Searches, lists: 
 
 
 def list_count(cases: Sequence[SimulatedCase]) -> int:
-    """Count the most lists that a case has. Raises `ValueError` naming one with fewer candidates than places."""
+    """Count the most lists that a case has.
+
+    Raises `ValueError` naming one with fewer candidates than places.
+    """
     check_candidates([case.record for case in cases], cases[0].length)
     return max(perm(len(case.record.candidates), case.length) for case in cases)
 
@@ -169,7 +172,7 @@ class PlannerComparison:
         searches: Searches,
         pointwise: PointwiseModel | None = None,
     ) -> PlannerComparison:
-        """Plan without a value model. `checkpoint` lends its spec and units, and with them its queues."""
+        """Plan without a value model; `checkpoint` lends its spec, units and queues."""
         rows = known_rows(checkpoint, searches, pointwise, list_count(cases))
         known = {RANDOM: random_values(cases), **run_planners(cases, rows, wish.in_units(checkpoint))}
         return cls(cases, wish, searches, known)
