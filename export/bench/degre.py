@@ -30,7 +30,7 @@ _TARGETS: Final = {(12, 6): 2.5, (100, 10): 8.0}
 _CLICKS: Final = {"click": 1.0, "conversion": 0.0, "gmv": 0.0}
 
 
-def bench_pointer(spec: FeatureSpec, units: Mapping[str, float], arguments: argparse.Namespace) -> dict[str, Any]:
+def bench_degre(spec: FeatureSpec, units: Mapping[str, float], arguments: argparse.Namespace) -> dict[str, Any]:
     """Measure, print Markdown, and return the figures."""
     layers = arguments.layers
     contestants: dict[str, Run] = {}

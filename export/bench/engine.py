@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from tabulate import tabulate
 
-from export.bench.degre import bench_pointer
+from export.bench.degre import bench_degre
 from export.bench.timing import Run, interleaved
 from export.families.sort_gen import SortGen
 from export.proof.requests import RequestShape, random_request, with_preferences
@@ -48,7 +48,7 @@ UNITS: Final = {"click": 0.05, "conversion": 0.005, "gmv": 0.5}
 def run(arguments: argparse.Namespace) -> int:
     """Measure and print Markdown."""
     torch.set_num_threads(1)
-    report = bench_pointer(SPEC, UNITS, arguments) if arguments.family == "degre" else _bench_queues(arguments)
+    report = bench_degre(SPEC, UNITS, arguments) if arguments.family == "degre" else _bench_queues(arguments)
     report = {
         "host": f"{platform.machine()}, one thread",
         "versions": {"onnxruntime": onnxruntime.__version__, "torch": torch.__version__},
