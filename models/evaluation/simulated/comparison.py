@@ -119,10 +119,11 @@ def known_rows(
     """
     rows: dict[str, Planner] = {
         "input order": lambda cases, _: np.tile(np.arange(cases[0].length), (len(cases), 1)),
-        BASELINE: partial(_sorted, checkpoint, None),
+        BASELINE: over_records(partial(formula_sort, checkpoint)),
     }
     if pointwise is not None:
-        rows["formula sort, pointwise model"] = partial(_sorted, checkpoint, pointwise)
+        sort = partial(formula_sort, checkpoint, pointwise=pointwise)
+        rows["formula sort, pointwise model"] = over_records(sort)
     for head_width, beam_width in searches.pairs:
         rows[true_name(head_width, beam_width)] = partial(_true_queues, checkpoint, head_width, beam_width)
     for width in searches.beam_widths:
@@ -137,12 +138,17 @@ def learnt_rows(checkpoint: Checkpoint, length: int, searches: Searches, lists: 
     rows: dict[str, Planner] = {}
     for pair in searches.pairs:
         served = ServedPlanner.of(checkpoint, length, head_width=pair[0], beam_width=pair[1])
-        rows[served_name(*pair)] = partial(_planned, served)
+        rows[served_name(*pair)] = partial(_as_served, served)
     for width in searches.beam_widths:
-        rows[over_all_name("learnt", width)] = partial(_learnt_over_all, checkpoint, width)
+        rows[over_all_name("learnt", width)] = over_records(partial(learnt_beam, checkpoint, width=width))
     if lists <= MOST_LISTS:
-        rows["learnt value, exhaustive"] = partial(_learnt_exhaustive, checkpoint)
+        rows["learnt value, exhaustive"] = over_records(partial(learnt_exhaustive, checkpoint))
     return rows
+
+
+def over_records(plan: Callable[[Sequence[ListRecord], Preferences, int], Ints]) -> Planner:
+    """Make a planner of cases from one that takes records, preferences and a length."""
+    return lambda cases, wish: plan([case.record for case in cases], wish, cases[0].length)
 
 
 def list_count(cases: Sequence[SimulatedCase]) -> int:
@@ -258,24 +264,8 @@ def _random_value(case: SimulatedCase, seed: int) -> Floats:
     return mean
 
 
-def _planned(served: ServedPlanner, cases: Sequence[SimulatedCase], preferences: Preferences) -> Ints:
+def _as_served(served: ServedPlanner, cases: Sequence[SimulatedCase], preferences: Preferences) -> Ints:
     return served([case.record for case in cases], preferences)
-
-
-def _sorted(
-    checkpoint: Checkpoint, pointwise: PointwiseModel | None, cases: Sequence[SimulatedCase], preferences: Preferences
-) -> Ints:
-    return formula_sort(checkpoint, [case.record for case in cases], preferences, cases[0].length, pointwise)
-
-
-def _learnt_over_all(
-    checkpoint: Checkpoint, width: int, cases: Sequence[SimulatedCase], preferences: Preferences
-) -> Ints:
-    return learnt_beam(checkpoint, [case.record for case in cases], preferences, cases[0].length, width)
-
-
-def _learnt_exhaustive(checkpoint: Checkpoint, cases: Sequence[SimulatedCase], preferences: Preferences) -> Ints:
-    return learnt_exhaustive(checkpoint, [case.record for case in cases], preferences, cases[0].length)
 
 
 def _true_queues(
