@@ -69,7 +69,7 @@ class Service:
         self._client = client
 
     def rerank(self, request: Json) -> dict[str, Any]:
-        """Return the model's answer. Raises `ServerError` for another status than 200, or if it is not the model's."""
+        """Return the answer of the model. Raises `ServerError` for every other answer."""
         status, body = self._client.send(self._client.message(RERANK_PATH, json.dumps(request).encode()))
         if status != 200:
             raise ServerError(f"the service answered {status}: {body.decode('utf-8', 'replace')}")

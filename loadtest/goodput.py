@@ -10,12 +10,11 @@ import argparse
 import math
 import statistics
 from collections.abc import Sequence
-from typing import Any
 
 from loadtest.rig.cpus import on_cpus
 from loadtest.rig.goodput import Rules
 from loadtest.rig.latency import BUDGET_MS
-from loadtest.rig.subject import add_subject_options, run_command, search_goodput, subject_from
+from loadtest.rig.subject import Outcome, command_parser, run_command, search_goodput, subject_from
 
 
 def render(rates: Sequence[float], *, rate: float | None, budget_ms: float, shared: bool) -> str:
@@ -32,7 +31,7 @@ def render(rates: Sequence[float], *, rate: float | None, budget_ms: float, shar
     return "\n".join(lines)
 
 
-def measure(options: argparse.Namespace) -> tuple[str, dict[str, Any]]:
+def measure(options: argparse.Namespace) -> Outcome:
     """Search as the options say. Raises `ValueError` naming a wrong option."""
     for name in ("rate", "searches", "seconds", "budget_ms"):
         value = getattr(options, name)
@@ -49,18 +48,13 @@ def measure(options: argparse.Namespace) -> tuple[str, dict[str, Any]]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Search and print; the exit status is 0, or 2 without a figure."""
-    return run_command(_parser(), argv, measure)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m loadtest.goodput", description=__doc__)
-    add_subject_options(parser)
+    parser = command_parser("loadtest.goodput", __doc__)
     add = parser.add_argument
     add("--rate", type=float, metavar="R", help="requests/s to say the number of workers for")
     add("--searches", type=int, default=3, help="searches to take the median of (3)")
     add("--seconds", type=float, default=3.0, help="length of a window (3)")
     add("--budget-ms", type=float, default=BUDGET_MS, help="p99 to keep (19)")
-    return parser
+    return run_command(parser, argv, measure)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from loadtest.resilience.lifecycle import reload
 from loadtest.rig.client import KeepAliveClient
 from loadtest.rig.latency import Latency
 from loadtest.rig.server import HOST, UNHURRIED
-from loadtest.rig.subject import FAILURES, Subject, add_subject_options, subject_from
+from loadtest.rig.subject import FAILURES, Subject, command_parser, subject_from
 from loadtest.rig.verdict import markdown
 from models.contract.manifest import DEMO_BUNDLE, Manifest
 
@@ -75,45 +75,55 @@ def time_service(subject: Subject, seconds: float) -> str:
     return f"{markdown(CLOSED, rows)}\n\n{markdown(ALONE, [ours])}"
 
 
-def check(options: argparse.Namespace) -> list[str]:
-    """Run all parts, print their figures, and return the names of those that failed."""
-    on_cpu = options.provider == "cpu"
-    ways = [(options.provider, graphs) for graphs in ((False,) if on_cpu else (True, False))]
-    failed = []
+class GpuCheck:
+    """Parts that run one after the other; `failed` names those that failed."""
 
-    def run(name: str, *command: str) -> None:
-        print(f"\n## {name}\n", flush=True)
-        if subprocess.run([*_MODULE, *command], timeout=_TIMEOUT, check=False).returncode:
-            failed.append(name)
+    def __init__(self, options: argparse.Namespace) -> None:
+        """Choose bundles and ways: a provider, and there CUDA graphs or node by node."""
+        self.failed: list[str] = []
+        self._options = options
+        self._on_cpu = options.provider == "cpu"
+        self._ways = [("cpu", False)] if self._on_cpu else [("cuda", True), ("cuda", False)]
+        self._bundles = {precision: options.out / precision / "bench" / "1" for precision in ("fp32", "fp16")}
 
-    bundles = {precision: options.out / precision / "bench" / "1" for precision in ("fp32", "fp16")}
-    for precision in bundles:
-        sizes = ("--precision", precision, "--dim", str(options.dim), "--requests", "25")
-        run(f"bundle {precision}", "export.bench.bundle", "--out", str(options.out / precision), *sizes)
-    run("lists against the CPU's", "pytest", "-q", "-rP", "-m", "not cuda" if on_cpu else "cuda", "tests/cuda")
-    for name, bundle in {**bundles, "demo": options.demo}.items():
-        for provider, graphs in (*ways, *([] if on_cpu else [("cpu", False)])):
-            where = ("--bundle", str(bundle), "--provider", provider, "--graphs" if graphs else "--no-graphs")
-            time = ("--seconds", str(options.seconds), "--batches", options.batches)
-            run(f"engine: {name}, {provider}, graphs {graphs}", "service.engine_bench", *where, *time)
-    for (name, bundle), (provider, graphs) in [(b, way) for b in bundles.items() for way in ways]:
-        part = f"service: {name}, {provider}, graphs {graphs}"
+    def run(self) -> None:
+        """Run all parts and print their figures."""
+        for precision, bundle in self._bundles.items():
+            sizes = ("--precision", precision, "--dim", str(self._options.dim), "--requests", "25")
+            self._module(f"bundle {precision}", "export.bench.bundle", "--out", str(bundle.parents[1]), *sizes)
+        marker = "not cuda" if self._on_cpu else "cuda"
+        self._module("lists against the CPU's", "pytest", "-q", "-rP", "-m", marker, "tests/cuda")
+        for name, bundle in {**self._bundles, "demo": self._options.demo}.items():
+            for provider, graphs in dict.fromkeys([*self._ways, ("cpu", False)]):
+                self._engine(f"engine: {name}, {provider}, graphs {graphs}", bundle, provider, graphs=graphs)
+        for name, bundle in self._bundles.items():
+            for provider, graphs in self._ways:
+                self._service(f"service: {name}, {provider}, graphs {graphs}", bundle, provider, graphs=graphs)
+
+    def _module(self, part: str, *command: str) -> None:
         print(f"\n## {part}\n", flush=True)
-        served = {"bundles": bundle.parents[1], "bundle": bundle}
-        served["serve_options"] = f"--provider {provider} --cuda-graphs {str(graphs).lower()} {options.serve_options}"
+        if subprocess.run([*_MODULE, *command], timeout=_TIMEOUT, check=False).returncode:
+            self.failed.append(part)
+
+    def _engine(self, part: str, bundle: Path, provider: str, *, graphs: bool) -> None:
+        where = ("--bundle", str(bundle), "--provider", provider, "--graphs" if graphs else "--no-graphs")
+        time = ("--seconds", str(self._options.seconds), "--batches", self._options.batches)
+        self._module(part, "service.engine_bench", *where, *time)
+
+    def _service(self, part: str, bundle: Path, provider: str, *, graphs: bool) -> None:
+        print(f"\n## {part}\n", flush=True)
+        options = argparse.Namespace(**{**vars(self._options), "bundles": bundle.parents[1], "bundle": bundle})
+        options.serve_options += f" --provider {provider} --cuda-graphs {str(graphs).lower()}"
         try:
-            subject = subject_from(argparse.Namespace(**{**vars(options), **served}), timeout_ms=5000)
-            print(time_service(subject, options.seconds), flush=True)
+            print(time_service(subject_from(options, timeout_ms=5000), options.seconds), flush=True)
         except FAILURES as error:
             print(error, flush=True)
-            failed.append(part)
-    return failed
+            self.failed.append(part)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Check and print; exit with 1 if a part failed, 2 for a bad option."""
-    parser = argparse.ArgumentParser(prog="python -m loadtest.gpu_check", description=__doc__)
-    add_subject_options(parser)
+    parser = command_parser("loadtest.gpu_check", __doc__)
     add = parser.add_argument
     add("--provider", choices=["cpu", "cuda"], default="cuda", help="cpu tries this command itself (cuda)")
     add("--out", type=Path, default=Path("build/gpu-check"), help="folder of the bundles (%(default)s)")
@@ -129,9 +139,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ValueError as error:
         parser.exit(2, f"gpu-check: {error}\n")
     print("The CPU stands in for a GPU." if options.provider == "cpu" else gpu_says("name,driver_version,memory.total"))
-    failed = check(options)
-    print(f"\nfailed: {'; '.join(failed)}" if failed else "\nall parts passed")
-    return 1 if failed else 0
+    check = GpuCheck(options)
+    check.run()
+    print(f"\nfailed: {'; '.join(check.failed)}" if check.failed else "\nall parts passed")
+    return 1 if check.failed else 0
 
 
 if __name__ == "__main__":

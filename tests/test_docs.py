@@ -18,7 +18,7 @@ from tests.documents import DOCUMENTS, GUIDES, ROOT, anchors, commands, links, n
 
 PACKAGES = ("service", "models", "export", "loadtest")
 FOLDERS = (*PACKAGES, "tests", "docs", "deploy")
-RETIRED = {"plan", "--plan", "loadtest.gpu_check"}
+RETIRED = {"plan", "--plan"}
 """Commands of the past: figures were taken with them, or a guide says what replaces them."""
 
 API = (ROOT / "docs" / "api.md").read_text("utf-8")

@@ -30,7 +30,7 @@ from models.planners.graphs.graph import Graph
 from models.planners.objective import objective_formula
 from models.planners.references.degre import ModelPointer, plan_pointer
 from models.planners.references.sort_gen import ModelGains
-from models.planners.references.sort_list import Answer
+from models.planners.references.sort_list import ExpectedAnswer
 
 _CANDIDATES: Final = 200
 _QUEUES: Final = 4
@@ -77,7 +77,7 @@ class Degre:
     def reference(self, limits: Limits) -> ReferencePlanner:
         generator, evaluator = in_double(self.checkpoint.generator), in_double(self.checkpoint.evaluator)
 
-        def plan(request: Arrays) -> Answer:
+        def plan(request: Arrays) -> ExpectedAnswer:
             single = {name: array[0] for name, array in request.items()}
             planned = plan_pointer(
                 ModelPointer(generator, request),
@@ -87,7 +87,7 @@ class Degre:
                 preferences_of(request, self.units),
                 length=limits.list_length,
             )
-            return Answer(planned)
+            return ExpectedAnswer(planned)
 
         return plan
 

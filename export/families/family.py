@@ -22,9 +22,9 @@ from models.contract.spec import OBJECTIVES, FeatureSpec
 from models.nets.value import ListValueModel
 from models.planners.graphs.graph import Graph
 from models.planners.references.sort_gen import ModelGains, Preferences
-from models.planners.references.sort_list import Answer
+from models.planners.references.sort_list import ExpectedAnswer
 
-ReferencePlanner = Callable[[Arrays], Answer]
+ReferencePlanner = Callable[[Arrays], ExpectedAnswer]
 """Plans the list of an encoded request (a batch of one, with preferences)."""
 
 PerObjective = Mapping[str, float]

@@ -30,7 +30,7 @@ from models.planners.graphs.sort_gen import queue_graph
 from models.planners.objective import default_queues
 from models.planners.references.beam import plan_among_ties, plan_beam
 from models.planners.references.sort_gen import Gains, ModelGains, PlanStep, Preferences, plan_queues
-from models.planners.references.sort_list import Answer, value_list
+from models.planners.references.sort_list import ExpectedAnswer, value_list
 
 _OBJECTIVES: Final = {"click": 5.0, "conversion": 1.0, "gmv": 1.0}
 _HEADS: Final = 2
@@ -78,7 +78,7 @@ class SortGen:
     def reference(self, limits: Limits) -> ReferencePlanner:
         exact = in_double(self.checkpoint.model)
 
-        def plan(request: Arrays) -> Answer:
+        def plan(request: Arrays) -> ExpectedAnswer:
             single = {name: array[0] for name, array in request.items()}
             filled = np.asarray(single["valid"], bool).reshape(limits.queues, limits.queue_length)
             slots = np.arange(limits.slots).reshape(filled.shape)
@@ -125,15 +125,15 @@ def _planned(
     embeddings: NDArray[np.float32],
     preferences: Preferences,
     limits: Limits,
-) -> Answer:
+) -> ExpectedAnswer:
     """Plan without the sort's list, greedily or by a beam."""
     length, width, beam = limits.list_length, limits.head_width, limits.beam_width
     if beam == 1:
-        return Answer(plan_queues(gains, queues, embeddings, preferences, length=length, head_width=width))
+        return ExpectedAnswer(plan_queues(gains, queues, embeddings, preferences, length=length, head_width=width))
     asked = (gains, queues, embeddings, preferences)
     steps, cut = plan_beam(*asked, length=length, head_width=width, beam_width=beam)
 
     def towards(wanted: Sequence[int], margin: float) -> list[PlanStep] | None:
         return plan_among_ties(*asked, length=length, head_width=width, beam_width=beam, wanted=wanted, margin=margin)
 
-    return Answer(steps, cut=cut, towards=towards)
+    return ExpectedAnswer(steps, cut=cut, towards=towards)

@@ -24,7 +24,7 @@ from export.families.family import ModelFamily
 from export.proof.requests import family_requests
 from models.contract.manifest import Limits
 from models.planners.references.sort_gen import PlanStep
-from models.planners.references.sort_list import Answer
+from models.planners.references.sort_list import ExpectedAnswer
 from models.planners.runtime import Feeds
 
 GraphRunner = Callable[[Feeds], Mapping[str, NDArray[Any]]]
@@ -80,7 +80,7 @@ def prove(planner: GraphRunner, family: ModelFamily, limits: Limits, *, requests
     return Proof(requests, near_ties, largest)
 
 
-def compare(outputs: Mapping[str, NDArray[Any]], answer: Answer, length: int) -> tuple[bool, float]:
+def compare(outputs: Mapping[str, NDArray[Any]], answer: ExpectedAnswer, length: int) -> tuple[bool, float]:
     """Hold a graph's outputs (a batch of one) to the reference's answer.
 
     Returns whether there was a near tie, and the largest error seen. Raises `ProofError`.
@@ -103,7 +103,7 @@ def compare(outputs: Mapping[str, NDArray[Any]], answer: Answer, length: int) ->
     return tied, largest
 
 
-def _kept(outputs: Mapping[str, NDArray[Any]], answer: Answer) -> tuple[list[PlanStep], bool]:
+def _kept(outputs: Mapping[str, NDArray[Any]], answer: ExpectedAnswer) -> tuple[list[PlanStep], bool]:
     """Return the reference's steps of the kept list, and tell if after a near tie."""
     kept_sort = "kept_sort" in outputs and bool(outputs["kept_sort"][0])
     if kept_sort == answer.kept_sort:
@@ -118,7 +118,7 @@ def _kept(outputs: Mapping[str, NDArray[Any]], answer: Answer) -> tuple[list[Pla
     return answer.listed if kept_sort else answer.plan, True
 
 
-def _among_ties(outputs: Mapping[str, NDArray[Any]], answer: Answer, tied: bool) -> tuple[list[PlanStep], bool]:
+def _among_ties(outputs: Mapping[str, NDArray[Any]], answer: ExpectedAnswer, tied: bool) -> tuple[list[PlanStep], bool]:
     """Choose the steps for a beam's list after near ties, which may be another's.
 
     Another list is right if the reference finds it when leads below `TIE` are ignored.

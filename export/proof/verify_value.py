@@ -20,7 +20,7 @@ from export.proof.requests import family_requests
 from export.proof.verify import TIE, GraphRunner, ProofError
 from models.contract.features import Arrays
 from models.contract.manifest import LOOSEST_REPLAY, Limits
-from models.planners.references.sort_list import Answer
+from models.planners.references.sort_list import ExpectedAnswer
 
 TOLERANCE: Final = 5e-3
 """Largest error of a value, relative to max(1, |value|)."""
@@ -138,7 +138,9 @@ def check_list(outputs: Mapping[str, NDArray[Any]], request: Arrays, length: int
     return [int(slot) for slot in slots]
 
 
-def _outcome(outputs: Mapping[str, NDArray[Any]], answer: Answer, found: ListWorth, wanted: ListWorth) -> _ValuedAnswer:
+def _outcome(
+    outputs: Mapping[str, NDArray[Any]], answer: ExpectedAnswer, found: ListWorth, wanted: ListWorth
+) -> _ValuedAnswer:
     steps = answer.steps
     order = outputs["order"][0, : len(steps)].tolist()
     same = next((t for t, step in enumerate(steps) if order[t] != step.slot), len(steps))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from export.bench.bundle import BenchModel, write_bench_bundle
 from export.bench.timing import Run, interleaved
 from loadtest.rig.latency import Latency
 from loadtest.rig.server import UNHURRIED
-from loadtest.rig.subject import add_subject_options, run_command, subject_from
+from loadtest.rig.subject import Outcome, command_parser, run_command, subject_from
 from loadtest.rig.verdict import markdown
 from models.contract.manifest import GOLDEN_FILE, MODEL_FILE, Manifest
 from models.planners.runtime import GraphPlanner
@@ -51,7 +51,7 @@ def service_latency(options: argparse.Namespace, folder: Path, candidates: int) 
         return Latency.of(subject.closed(endpoint, options.seconds, concurrency=1, warm_up=0.5).full_ms())
 
 
-def measure(options: argparse.Namespace) -> tuple[str, dict[str, Any]]:
+def measure(options: argparse.Namespace) -> Outcome:
     """Time the engine at all points in interleaved blocks, then the service."""
     base = Sizes(dim=options.dim)
     points = [("base", base), *((n, base._replace(**{n: v})) for n, values in SWEEPS.items() for v in values)]
@@ -67,8 +67,7 @@ def measure(options: argparse.Namespace) -> tuple[str, dict[str, Any]]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the table; the exit status is 0, or 2 without figures."""
-    parser = argparse.ArgumentParser(prog="python -m loadtest.cost.growth", description=__doc__)
-    add_subject_options(parser)
+    parser = command_parser("loadtest.cost.growth", __doc__)
     parser.add_argument("--out", type=Path, default=Path("build/growth"), help="folder of the models (build/growth)")
     parser.add_argument("--dim", type=int, default=Sizes().dim, help="width of the model that varies (128)")
     parser.add_argument("--blocks", type=int, default=15, help="interleaved blocks of the engine (15)")

@@ -14,7 +14,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -25,7 +25,7 @@ from loadtest.rig.cpus import on_cpus
 from loadtest.rig.latency import Latency
 from loadtest.rig.paired_ratio import PairedRatio
 from loadtest.rig.server import HOST, UNHURRIED
-from loadtest.rig.subject import Subject, add_subject_options, run_command, subject_from
+from loadtest.rig.subject import Outcome, Subject, command_parser, run_command, subject_from
 from loadtest.rig.verdict import markdown
 from models.contract.manifest import Manifest
 from models.contract.serving import RERANK_PATH
@@ -142,7 +142,7 @@ def missed(rows: Sequence[Overhead]) -> list[str]:
     return found
 
 
-def run(options: argparse.Namespace) -> tuple[str, dict[str, Any]]:
+def run(options: argparse.Namespace) -> Outcome:
     """Serve, measure every size in interleaved blocks, stop. Raises `ValueError` or `ServerError`."""
     subjects = {n: _subject(options, n) for n in options.candidates}
     subject = next(iter(subjects.values()))
@@ -188,10 +188,7 @@ def _tight_loop(subject: Subject) -> Callable[[int], list[float]]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print table and verdict; exit with 1 for a missed target, 2 without a run."""
-    parser = argparse.ArgumentParser(
-        prog="python -m loadtest.cost.overhead", description=__doc__, conflict_handler="resolve"
-    )
-    add_subject_options(parser)
+    parser = command_parser("loadtest.cost.overhead", __doc__)
     add = parser.add_argument
     add("--candidates", type=int, nargs="+", default=[100, 1000], help="sizes to measure (100 1000)")
     add("--blocks", type=int, default=15, help="blocks of each size (15)")

@@ -14,13 +14,13 @@ import shlex
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Final
 
 from loadtest.peers.comparison import ClosedRow, Results, compare_closed
 from loadtest.rig.contender import Contender, listwright
 from loadtest.rig.cpus import on_cpus
 from loadtest.rig.paired_ratio import PairedRatio
-from loadtest.rig.subject import Subject, add_subject_options, run_command, subject_from
+from loadtest.rig.subject import Outcome, Subject, command_parser, run_command, subject_from
 from loadtest.rig.turns import arena
 from loadtest.rig.verdict import markdown
 
@@ -90,7 +90,7 @@ def table(rows: Sequence[SideBySide]) -> str:
     return markdown(HEAD, [(r.concurrency, r.figure, f"{r.a:.3f}", f"{r.b:.3f}", r.ratio, r.control) for r in rows])
 
 
-def measure(options: argparse.Namespace) -> tuple[str, dict[str, Any]]:
+def measure(options: argparse.Namespace) -> Outcome:
     """Serve all three, measure them in turn, stop. Raises `ValueError` or `ServerError`."""
     subject = subject_from(options, timeout_ms=1000)
     a, b = Variant.parse(options.a), Variant.parse(options.b)
@@ -106,8 +106,7 @@ def measure(options: argparse.Namespace) -> tuple[str, dict[str, Any]]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the table; the exit status is 0, or 2 without a run."""
-    parser = argparse.ArgumentParser(prog="python -m loadtest.cost.paired", description=__doc__)
-    add_subject_options(parser)
+    parser = command_parser("loadtest.cost.paired", __doc__)
     add = parser.add_argument
     add("--a", default="", metavar="OPTIONS", help="the first service's settings (none)")
     add("--b", required=True, metavar="OPTIONS", help="the second's")

@@ -17,12 +17,11 @@ from pathlib import Path
 from typing import Final
 
 from loadtest.peers import report
-from loadtest.peers.comparison import CONCURRENCY, Results, compare_closed, compare_goodput
+from loadtest.peers.comparison import CONCURRENCY, Results, SameError, check_same, compare_closed, compare_goodput
 from loadtest.peers.contenders import TUNED, VARIANTS, contender, missing, our_own, title
-from loadtest.peers.same import SameError, check_same
 from loadtest.rig.contender import Contender
 from loadtest.rig.server import UNHURRIED
-from loadtest.rig.subject import FAILURES, add_subject_options, subject_from
+from loadtest.rig.subject import FAILURES, command_parser, subject_from
 from loadtest.rig.turns import Place, arena
 from models.files import write_json
 
@@ -102,8 +101,7 @@ def _say(text: str) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m loadtest.peers", description=__doc__)
-    add_subject_options(parser)
+    parser = command_parser("loadtest.peers", __doc__)
     parser.set_defaults(bundles=Path("build/bench"))
     add = parser.add_argument
     add("--peers", nargs="*", choices=_ALL, default=_ALL, help="servers to compare with (all)")

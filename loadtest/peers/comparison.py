@@ -1,5 +1,7 @@
 """Measure servers in turn: blocks in random order, each with every contender once.
 
+Before that, `check_same` holds their lists to one another.
+
 A block of the closed loop has every concurrency for every contender; a block of goodput searches every contender's.
 Both are generators that give a line of progress after each block, so that a comparison that is cut short has lost no
 more than one block.
@@ -9,20 +11,26 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
+import msgspec
 import numpy as np
+import requests
 
+from loadtest.peers import kserve
 from loadtest.rig.contender import Memory
 from loadtest.rig.goodput import Goodput, Rules, Search, Trial, find_goodput
 from loadtest.rig.latency import Latency
 from loadtest.rig.openloop.window import Window
 from loadtest.rig.turns import Place
+from loadtest.rig.verdict import finite
 
 CONCURRENCY: Final = (1, 2, 4, 8, 16)
 _WARM_UP: Final = 0.5
+_TOLERANCE: Final = 1e-3
+_HEAD_END: Final = b"\r\n\r\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +72,7 @@ class Results:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON; an infinite time becomes null."""
-        return dict(_finite(asdict(self)))
+        return dict(finite(asdict(self)))
 
 
 def compare_closed(places: Sequence[Place], results: Results, options: argparse.Namespace) -> Iterator[str]:
@@ -130,9 +138,44 @@ def _goodput(place: Place, guess: float, options: argparse.Namespace) -> Goodput
         return find_goodput(lambda rate: place.trial(rate, options.seconds, _WARM_UP, rules), search, rules)
 
 
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+class SameError(ValueError):
+    """Report two contenders with different lists; the message says which and where."""
+
+
+def check_same(places: Sequence[Place]) -> str:
+    """Compare all answers of all contenders with the first's. Raises `SameError`."""
+    expected = [_bare(answer) for answer in _answers(places[0])]
+    for place in places[1:]:
+        for i, (want, answer) in enumerate(zip(expected, _answers(place), strict=True)):
+            _compare(f"{place.name}, request {i}", want, _bare(answer))
+    return f"{len(places)} contenders give the same lists for {len(expected)} requests"
+
+
+def _compare(where: str, want: dict[str, Any], got: dict[str, Any]) -> None:
+    if got["items"] != want["items"]:
+        raise SameError(f"{where}: items differ: {got['items']} and {want['items']}")
+    for name, value in want["value"].items():
+        if abs(got["value"][name] - value) > _TOLERANCE * max(1.0, abs(value)):
+            raise SameError(f"{where}: value.{name} is {got['value'][name]} and not {value}")
+
+
+def _answers(place: Place) -> list[Any]:
+    with place.awake(), requests.Session() as session:
+        session.headers.update({"Content-Type": "application/json", **place.endpoint.headers})
+        return [_ask(session, place, message.partition(_HEAD_END)[2]) for message in place.messages]
+
+
+def _ask(session: requests.Session, place: Place, body: bytes) -> Any:
+    answer = session.post(place.endpoint.url, body, timeout=30)
+    answer.raise_for_status()
+    wrapped = place.endpoint.path == kserve.PATH
+    return msgspec.json.decode(kserve.unwrap(answer.content) if wrapped else answer.content)
+
+
+def _bare(answer: Any) -> dict[str, Any]:
+    """Return what every contender states; a batchable endpoint of BentoML wraps its answer in brackets."""
+    (table,) = answer if isinstance(answer, list) else [answer]
+    if table["degraded"] is not None:
+        raise SameError(f"a list without its model: degraded is {table['degraded']!r}")
+    items = [(item["id"], item["index"], item["position"], item["source"]) for item in table["items"]]
+    return {"items": items, "value": {name: float(table["value"][name]) for name in table["value"]}}

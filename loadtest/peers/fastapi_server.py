@@ -19,8 +19,7 @@ from fastapi import FastAPI, Request, Response
 from pydantic import BaseModel, Field
 
 from loadtest.peers import schemas
-from loadtest.peers.options import server_parser
-from loadtest.peers.pipeline import Pipeline
+from loadtest.peers.pipeline import Pipeline, server_parser
 from models.contract.serving import RERANK_PATH
 
 Scalar = str | int | float | bool | None

@@ -13,8 +13,7 @@ import msgspec
 from fastapi import Request, Response
 
 from loadtest.peers import schemas
-from loadtest.peers.options import server_parser
-from loadtest.peers.pipeline import Inferred, Pipeline, Prepared
+from loadtest.peers.pipeline import Inferred, Pipeline, PreparedRequest, server_parser
 from models.contract.serving import RERANK_PATH
 
 if TYPE_CHECKING:
@@ -35,25 +34,27 @@ class RerankAPI(ls.LitAPI):  # type: ignore[misc,unused-ignore]  # litserve is n
         self._pipeline = Pipeline(self._bundle)
         self._encode = msgspec.json.Encoder().encode
 
-    def decode_request(self, request: Body) -> Prepared:
+    def decode_request(self, request: Body) -> PreparedRequest:
         """Make the arrays of one request."""
         return self._pipeline.prepare(msgspec.convert(request, schemas.Request))
 
-    def batch(self, inputs: Sequence[Prepared]) -> Sequence[Prepared]:
+    def batch(self, inputs: Sequence[PreparedRequest]) -> Sequence[PreparedRequest]:
         """Return the rows as they are; they are stacked when the model runs."""
         return inputs
 
-    def predict(self, x: Prepared | Sequence[Prepared]) -> list[tuple[Prepared, Inferred, int]]:
+    def predict(self, x: PreparedRequest | Sequence[PreparedRequest]) -> list[tuple[PreparedRequest, Inferred, int]]:
         """Run the model once for a batch; without batching LitServe hands over a single request."""
-        batch = [x] if isinstance(x, Prepared) else x
+        batch = [x] if isinstance(x, PreparedRequest) else x
         inferred = self._pipeline.infer(batch)
         return [(prepared, inferred, i) for i, prepared in enumerate(batch)]
 
-    def unbatch(self, output: list[tuple[Prepared, Inferred, int]]) -> list[list[tuple[Prepared, Inferred, int]]]:
+    def unbatch(
+        self, output: list[tuple[PreparedRequest, Inferred, int]]
+    ) -> list[list[tuple[PreparedRequest, Inferred, int]]]:
         """Split a batch into one list for each request."""
         return [[one] for one in output]
 
-    def encode_response(self, output: list[tuple[Prepared, Inferred, int]]) -> Response:
+    def encode_response(self, output: list[tuple[PreparedRequest, Inferred, int]]) -> Response:
         """Encode the response, so that the API server need not serialise it a second time."""
         return Response(self._encode(self._pipeline.finish(*output[0])), media_type="application/json")
 

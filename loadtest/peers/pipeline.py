@@ -7,6 +7,7 @@ Axis letters: n candidates, N slots, L steps, B rows of a batch.
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,7 @@ Outputs = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class PreparedRequest:
     """Hold one request's graph arrays, without a batch axis, and its answer's parts."""
 
     request: AnyRequest
@@ -71,7 +72,7 @@ class Pipeline:
         self._inputs = [tensor.name for tensor in self._session.get_inputs()]
         self._outputs = [tensor.name for tensor in self._session.get_outputs()]
 
-    def prepare(self, request: AnyRequest) -> Prepared:
+    def prepare(self, request: AnyRequest) -> PreparedRequest:
         """Deal and encode one request. Raises `models.contract.features.FeatureError` naming the field."""
         manifest, candidates = self.manifest, request.candidates
         weights = self._weights(request)
@@ -90,16 +91,16 @@ class Pipeline:
         if SORT_SLOTS in self._inputs:
             row[SORT_SLOTS] = sort_slots(table, manifest.fallback, slots, manifest.limits.list_length)
         top_n = min(request.top_n or manifest.limits.list_length, len(candidates))
-        return Prepared(request, row, slots, table, top_n)
+        return PreparedRequest(request, row, slots, table, top_n)
 
-    def infer(self, batch: Sequence[Prepared]) -> Inferred:
+    def infer(self, batch: Sequence[PreparedRequest]) -> Inferred:
         """Run the model once for all rows of `batch`."""
         feeds = self.stack(batch)
         start = perf_counter()
         values = self._session.run(self._outputs, feeds)
         return Inferred(dict(zip(self._outputs, values, strict=True)), perf_counter() - start)
 
-    def stack(self, batch: Sequence[Prepared]) -> Arrays:
+    def stack(self, batch: Sequence[PreparedRequest]) -> Arrays:
         """Stack the graph's inputs [B, …]; embeddings are padded with zeros to the widest."""
         if len(batch) == 1:
             return {name: batch[0].row[name][None] for name in self._inputs}
@@ -108,7 +109,7 @@ class Pipeline:
             feeds["embeddings"] = _stack_padded([p.row["embeddings"] for p in batch])
         return feeds
 
-    def finish(self, prepared: Prepared, inferred: Inferred, i: int = 0) -> dict[str, Any]:
+    def finish(self, prepared: PreparedRequest, inferred: Inferred, i: int = 0) -> dict[str, Any]:
         """Make a response's JSON of row `i`; ``timings_ms.infer`` is the time of the batch's run."""
         order = inferred.outputs["order"][i]
         steps = order[: np.count_nonzero(order >= 0)][: prepared.top_n]
@@ -147,7 +148,7 @@ class Pipeline:
         given = (None, None, None) if asked is None else (asked.click, asked.conversion, asked.gmv)
         return [defaults[name] if weight is None else weight for name, weight in zip(OBJECTIVES, given, strict=True)]
 
-    def _rest(self, prepared: Prepared, picked: Sequence[int]) -> list[tuple[int, str]]:
+    def _rest(self, prepared: PreparedRequest, picked: Sequence[int]) -> list[tuple[int, str]]:
         """Order the candidates past the model's reach by the bundle's formula."""
         left, count = np.delete(np.arange(len(prepared.table)), picked), prepared.top_n - len(picked)
         scores = prepared.table.sort_scores(self.manifest.fallback)
@@ -165,3 +166,11 @@ def _stack_padded(rows: Sequence[NDArray[Any]]) -> NDArray[Any]:
     for target, row in zip(stacked, rows, strict=True):
         target[:, : row.shape[-1]] = row
     return stacked
+
+
+def server_parser(description: str | None) -> argparse.ArgumentParser:
+    """Make a parser with ``--bundle`` and ``--port``; a peer adds the options that tune it."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bundle", type=Path, required=True, help="bundle folder to serve")
+    parser.add_argument("--port", type=int, required=True, help="port on 127.0.0.1")
+    return parser

@@ -17,8 +17,7 @@ from pytriton.triton import Triton, TritonConfig
 
 from loadtest.peers import schemas
 from loadtest.peers.kserve import INPUT, MODEL, OUTPUT
-from loadtest.peers.options import server_parser
-from loadtest.peers.pipeline import Pipeline
+from loadtest.peers.pipeline import Pipeline, server_parser
 
 Arrays = dict[str, NDArray[Any]]
 

@@ -18,7 +18,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import requests
 
@@ -33,19 +33,10 @@ from loadtest.resilience.lifecycle_figures import (
     stop_figures,
 )
 from loadtest.rig.answers import read_answers
-from loadtest.rig.cpus import on_cpus
 from loadtest.rig.openloop.client import running
 from loadtest.rig.server import STOP_TIMEOUT, Server, ServerError
-from loadtest.rig.subject import (
-    Subject,
-    add_goodput_options,
-    add_subject_options,
-    allow_connections,
-    goodput_from,
-    run_command,
-    subject_from,
-)
-from loadtest.rig.verdict import Check, checks_table, finite
+from loadtest.rig.subject import Outcome, Subject, command_parser, run_at_goodput
+from loadtest.rig.verdict import Check, checks_table
 from models.contract.manifest import MANIFEST_FILE, Manifest
 from models.files import write_json
 
@@ -155,29 +146,19 @@ def render(reloads: Reloads | None, stops: Sequence[Stop]) -> str:
     return "\n".join(lines)
 
 
-def measure(options: argparse.Namespace) -> tuple[str, dict[str, Any]]:
+def measure(options: argparse.Namespace, subject: Subject, goodput: float) -> Outcome:
     """Measure reloads and stops as the options say."""
-    allow_connections()
-    subject = subject_from(options)
-    rng = random.Random(options.seed)
+    rng, rate = random.Random(options.seed), goodput * SHARE
     workers = [1] * options.stops + [options.workers] * options.worker_stops
-    with on_cpus(subject.split.client):
-        goodput = goodput_from(options, subject)
-        rate = goodput * SHARE
-        reloads = measure_reloads(subject, rate, options) if options.reloads else None
-        stops = [measure_stop(subject, rate, workers=n, delay=1 + rng.random() / 10) for n in workers]
-    table = (
-        None if reloads is None else {k: finite(v) if isinstance(v, float) else v for k, v in asdict(reloads).items()}
-    )
-    figures = {"goodput": goodput, "reloads": table, "stops": [asdict(stop) for stop in stops]}
-    return render(reloads, stops), {**figures, "checks": [asdict(check) for check in checks(reloads, stops)]}
+    reloads = measure_reloads(subject, rate, options) if options.reloads else None
+    stops = [measure_stop(subject, rate, workers=n, delay=1 + rng.random() / 10) for n in workers]
+    found = {"goodput": goodput, "reloads": reloads and asdict(reloads), "stops": [asdict(stop) for stop in stops]}
+    return render(reloads, stops), {**found, "checks": [asdict(check) for check in checks(reloads, stops)]}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print; see the module for the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m loadtest.resilience.lifecycle", description=__doc__)
-    add_subject_options(parser)
-    add_goodput_options(parser)
+    parser = command_parser("loadtest.resilience.lifecycle", __doc__)
     add = parser.add_argument
     add("--reloads", type=int, default=20, help="reloads under load (20)")
     add("--before-seconds", type=float, default=10.0, help="load before the first reload (10)")
@@ -185,7 +166,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--stops", type=int, default=20, help="SIGTERMs under load (20)")
     add("--worker-stops", type=int, default=3, help="further ones to a service with --workers (3)")
     add("--workers", type=int, default=2, help="workers of those services (2)")
-    return run_command(parser, argv, measure)
+    return run_at_goodput(parser, argv, measure)
 
 
 if __name__ == "__main__":

@@ -20,19 +20,10 @@ import numpy as np
 from loadtest.resilience.overload_figures import Figures, Parts, RefusalCost, figures, judge
 from loadtest.rig.answers import read_answers
 from loadtest.rig.contender import Endpoint
-from loadtest.rig.cpus import on_cpus
 from loadtest.rig.openloop.client import open_loop
 from loadtest.rig.server import ServerError
-from loadtest.rig.subject import (
-    Subject,
-    add_goodput_options,
-    add_subject_options,
-    allow_connections,
-    goodput_from,
-    run_command,
-    subject_from,
-)
-from loadtest.rig.verdict import checks_table, finite
+from loadtest.rig.subject import Outcome, Subject, command_parser, run_at_goodput
+from loadtest.rig.verdict import checks_table
 
 ONE_AT_A_TIME: Final = ("--workers", "1", "--max-in-flight", "1", "--read-timeout-seconds", "600")
 _WAIT: Final = 5.0
@@ -107,30 +98,23 @@ def render(f: Figures) -> str:
     return "\n".join(lines)
 
 
-def measure(options: argparse.Namespace) -> tuple[str, dict[str, Any]]:
+def measure(options: argparse.Namespace, subject: Subject, goodput: float) -> Outcome:
     """Overload a service as the options say."""
-    allow_connections()
-    subject = subject_from(options)
-    with on_cpus(subject.split.client):
-        goodput = goodput_from(options, subject)
-        parts = Parts(goodput, options.factor, options.seconds, around=options.around_seconds)
-        found, client = overload(subject, parts, refusal_seconds=options.refusal_seconds)
-    plain = {k: finite(v) if isinstance(v, float) else v for k, v in asdict(found).items()}
-    plain |= {"full_rate": found.full_rate, "recovery": {k: finite(v) for k, v in asdict(found.recovery).items()}}
-    return render(found), {**plain, "client": client, "checks": [asdict(check) for check in judge(found)]}
+    parts = Parts(goodput, options.factor, options.seconds, around=options.around_seconds)
+    found, client = overload(subject, parts, refusal_seconds=options.refusal_seconds)
+    checks = [asdict(check) for check in judge(found)]
+    return render(found), {**asdict(found), "full_rate": found.full_rate, "client": client, "checks": checks}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print; see the module for the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m loadtest.resilience.overload", description=__doc__)
-    add_subject_options(parser)
-    add_goodput_options(parser)
+    parser = command_parser("loadtest.resilience.overload", __doc__)
     add = parser.add_argument
     add("--factor", type=float, default=3.0, help="times the goodput to offer (3)")
     add("--seconds", type=float, default=60.0, help="length of the overload (60)")
     add("--around-seconds", type=float, default=10.0, help="length of the load before, and of that after (10)")
     add("--refusal-seconds", type=float, default=5.0, help="for how long requests are refused to see the cost (5)")
-    return run_command(parser, argv, measure)
+    return run_at_goodput(parser, argv, measure)
 
 
 if __name__ == "__main__":

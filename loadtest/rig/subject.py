@@ -12,26 +12,33 @@ import math
 import os
 import resource
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from loadtest.requests.payloads import Payload, PayloadOptions, from_bundle, make_payloads, only_bundle
 from loadtest.rig.contender import Endpoint, listwright
-from loadtest.rig.cpus import Split
+from loadtest.rig.cpus import Split, on_cpus
 from loadtest.rig.goodput import Goodput, Rules, Search, find_goodput
 from loadtest.rig.openloop.build import ClientUnavailable
 from loadtest.rig.openloop.client import DEFAULT_CONNECTIONS, ClientError, Load, closed_loop
 from loadtest.rig.openloop.window import Window
 from loadtest.rig.server import HOST, Server, ServerError, running_server
 from loadtest.rig.turns import arena
+from loadtest.rig.verdict import finite
 from models.contract.manifest import EMBEDDED_BUNDLES
 from models.contract.serving import RERANK_PATH
 from models.files import write_json
 
 FAILURES: Final = (ValueError, OSError, ServerError, ClientError, ClientUnavailable)
 """Errors that leave a command without figures: it prints them and ends with exit status 2."""
+
+Outcome = tuple[str, dict[str, Any]]
+"""Figures as text for people and as plain JSON types."""
+
+Measure = Callable[[argparse.Namespace], Outcome]
+MeasureAtGoodput = Callable[[argparse.Namespace, "Subject", float], Outcome]
 
 _CONNECTED_SECONDS: Final = 0.5
 _LEAST_GUESS, _MOST_GUESS = 20.0, 10_000.0
@@ -84,12 +91,6 @@ def connections_for(rate: float) -> int:
     return max(DEFAULT_CONNECTIONS, math.ceil(rate * _CONNECTED_SECONDS))
 
 
-def allow_connections() -> None:
-    """Raise the limit of open files, which often begins with 1,024, to its maximum."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
 def search_goodput(subject: Subject, seconds: float, rules: Rules, *, searches: int = 1) -> list[Goodput]:
     """Search the goodput a few times, in windows of `seconds`. Raises `ServerError` for none."""
     contender = listwright(subject.bundles, options=subject.options)
@@ -106,11 +107,21 @@ def search_goodput(subject: Subject, seconds: float, rules: Rules, *, searches: 
     return found
 
 
-def run_command(
-    parser: argparse.ArgumentParser,
-    argv: Sequence[str] | None,
-    measure: Callable[[argparse.Namespace], tuple[str, Mapping[str, Any]]],
-) -> int:
+def command_parser(module: str, description: str | None) -> argparse.ArgumentParser:
+    """Make a parser with a subject's options; one that is added again replaces it."""
+    parser = argparse.ArgumentParser(f"python -m {module}", description=description, conflict_handler="resolve")
+    add = parser.add_argument
+    add("--bundles", type=Path, default=EMBEDDED_BUNDLES, help="folder of bundles (the embedded one)")
+    add("--bundle", type=Path, help="bundle that requests are made for, if there are several")
+    add("--candidates", type=int, default=100, help="candidates of a request (100)")
+    add("--serve-options", default="", metavar="OPTIONS", help="further options of listwright serve, in one word")
+    add("--cpus", type=int, default=1, help="CPUs of the service; the client has the others (1)")
+    add("--seed", type=int, default=0, help="seed of the requests (0)")
+    add("--json", type=Path, metavar="FILE", help="write the figures here too")
+    return parser
+
+
+def run_command(parser: argparse.ArgumentParser, argv: Sequence[str] | None, measure: Measure) -> int:
     """Parse options, measure, print the text, and write the figures to ``--json``.
 
     The exit status is 0, 1 if the figures name targets that were ``missed``, or 2 with a reason instead of figures.
@@ -122,36 +133,26 @@ def run_command(
         parser.exit(2, f"{parser.prog.split()[-1]}: {error}\n")
     print(text)
     if options.json:
-        write_json(options.json, figures)
+        write_json(options.json, finite(figures))
     return 1 if figures.get("missed") else 0
 
 
-def add_subject_options(parser: argparse.ArgumentParser) -> None:
-    """Add options for the service and its requests."""
-    add = parser.add_argument
-    add("--bundles", type=Path, default=EMBEDDED_BUNDLES, help="folder of bundles (the embedded one)")
-    add("--bundle", type=Path, help="bundle that requests are made for, if there are several")
-    add("--candidates", type=int, default=100, help="candidates of a request (100)")
-    add("--serve-options", default="", metavar="OPTIONS", help="further options of listwright serve, in one word")
-    add("--cpus", type=int, default=1, help="CPUs of the service; the client has the others (1)")
-    add("--seed", type=int, default=0, help="seed of the requests (0)")
-    add("--json", type=Path, metavar="FILE", help="write the figures here too")
+def run_at_goodput(parser: argparse.ArgumentParser, argv: Sequence[str] | None, measure: MeasureAtGoodput) -> int:
+    """Run a command, with the subject of its options and the goodput that they name."""
+    parser.add_argument("--rate", type=float, help="the goodput in requests/s, where it is known; else it is searched")
+    parser.add_argument("--search-seconds", type=float, default=5.0, help="length of a window of that search (5)")
 
+    def measure_at_goodput(options: argparse.Namespace) -> Outcome:
+        if options.rate is not None and not options.rate > 0:
+            raise ValueError(f"--rate: must be positive, not {options.rate:g}")
+        # Many systems begin with 1,024 open files.
+        resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+        subject = subject_from(options)
+        with on_cpus(subject.split.client):
+            rate = options.rate or search_goodput(subject, options.search_seconds, Rules())[0].rate
+            return measure(options, subject, rate)
 
-def add_goodput_options(parser: argparse.ArgumentParser) -> None:
-    """Add options for commands that need to know the goodput first."""
-    add = parser.add_argument
-    add("--rate", type=float, help="the goodput in requests/s, where it is known; else it is searched first")
-    add("--search-seconds", type=float, default=5.0, help="length of a window of that search (5)")
-
-
-def goodput_from(options: argparse.Namespace, subject: Subject) -> float:
-    """Return the goodput of the options, or search it. Raises `ValueError`."""
-    if options.rate is None:
-        return search_goodput(subject, options.search_seconds, Rules())[0].rate
-    if not options.rate > 0:
-        raise ValueError(f"--rate: must be positive, not {options.rate:g}")
-    return float(options.rate)
+    return run_command(parser, argv, measure_at_goodput)
 
 
 def subject_from(options: argparse.Namespace, **extra: object) -> Subject:

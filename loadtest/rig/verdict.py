@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tabulate import tabulate
 
@@ -36,6 +37,10 @@ def counts(found: Mapping[str, int]) -> str:
     return ", ".join(f"{n} {what}" for what, n in sorted(found.items(), key=lambda pair: -pair[1])) or "none"
 
 
-def finite(value: float) -> float | None:
-    """Return the value, or None where JSON has no number for it."""
-    return value if math.isfinite(value) else None
+def finite(value: Any) -> Any:
+    """Return plain JSON types, with None for numbers that JSON does not have."""
+    if isinstance(value, Mapping):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

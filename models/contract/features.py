@@ -109,10 +109,7 @@ class Encoder:
         }
 
     def _priors(self, columns: Floats) -> Floats32:
-        """Compute `prior_logits` [n, O] from raw number columns [F + S, n].
-
-        A missing score is the spec's default.
-        """
+        """Compute `prior_logits` [n, O] from raw number columns [F + S, n], defaults filled in."""
         if self._prior_factors[0] is None:  # every objective's estimate begins with the first score
             return np.zeros((columns.shape[1], len(PRIOR_SCORES)), np.float32)
         raw = columns[len(self.spec.item_numbers) :]
@@ -120,10 +117,7 @@ class Encoder:
         return prior_logits([None if f is None else [raw[i] for i in f] for f in self._prior_factors], raw.shape[1])
 
     def prices(self, candidates: Sequence[CandidateLike]) -> Floats:
-        """Read prices [n] in currency.
-
-        A missing one is the spec's default, or 0 where the spec has no price.
-        """
+        """Read prices [n] in currency; the spec's default, or 0, stands for a missing one."""
         default = 0.0 if self.spec.price is None else self.spec.price.default
         return np.array([default if c.price is None else c.price for c in candidates], np.float64)
 
@@ -271,10 +265,7 @@ def _columns(fields: Sequence[Categorical]) -> tuple[_Column, ...]:
 
 
 def _numbers(values: list[Scalar], group: str, name: str, places: Sequence[int]) -> Floats:
-    """Read a column of numbers, NaN where one is missing.
-
-    Raises `FeatureError` naming the first value that is no number.
-    """
+    """Read numbers, NaN where one is missing. Raises `FeatureError` naming the first non-number."""
     if str not in set(map(type, values)):  # NumPy would read "5" as 5
         try:
             return np.array(values, np.float64)

@@ -53,9 +53,7 @@ _LEARNT_BY: Final = {"click": "click", "conversion": "conversion", "gmv": "conve
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Hold the graph's sizes.
-
-    List horizon L, number of queues Q, heads per queue h, places in a queue, beam width W.
+    """Hold the graph's sizes: list horizon L, queues Q, heads per queue h, queue places, beam width W.
 
     A `queue_length` of 0 stands for L: of a queue whose heads alone are looked at, nothing behind the first L is ever
     reached. A model that sees all candidates at once has longer ones. `beam_width` is how many lists are built side by
@@ -91,10 +89,7 @@ class QueueSpec:
 
 @dataclass(frozen=True, slots=True)
 class Diversity:
-    """Hold MMR's λ in 0..1 (1: value only) and its window (SORT-Gen, eq. 6).
-
-    The window counts the last chosen items that a candidate is compared with.
-    """
+    """Hold MMR's λ in 0..1 (1: value only) and window of last chosen items (SORT-Gen, eq. 6)."""
 
     trade_off: float = 1.0
     window: int = 4
@@ -108,10 +103,7 @@ class Diversity:
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
-    """Describe a graph input or output: name, NumPy's dtype name, shape.
-
-    A string in the shape is a dynamic axis.
-    """
+    """Describe a graph input or output by NumPy's dtype name and shape; a string is a dynamic axis."""
 
     name: str
     dtype: str
@@ -208,10 +200,7 @@ class Manifest:
         return any(isinstance(size, str) for t in self.inputs if t.name == "valid" for size in t.shape[1:])
 
     def places(self, queues: int) -> int:
-        """Count the places in each of a request's `queues`.
-
-        They are the graph's own, or a share of all slots if the number of slots is free.
-        """
+        """Count the places in each of `queues`: the graph's own, or a share of its free slots."""
         return self.limits.slots // queues if self.any_slots else self.limits.queue_length
 
     def to_json(self) -> dict[str, Any]:
@@ -241,10 +230,7 @@ class Manifest:
 
     @classmethod
     def from_json(cls, data: object) -> Manifest:
-        """Read `to_json`'s form.
-
-        Raises `SpecError` naming the key that is wrong, or a fingerprint that differs.
-        """
+        """Read `to_json`'s form. Raises `SpecError` naming the wrong key or a fingerprint that differs."""
         table = as_mapping(data, "bundle")
         known = {f.name for f in dataclasses.fields(cls)} | {"format", "fingerprint"}
         check_keys(table, known, "bundle", _OPTIONAL)

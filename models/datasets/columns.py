@@ -21,7 +21,7 @@ from models.datasets.table import TableError
 ColumnKind = Literal["integer", "optional integer", "number", "text"]
 """Whole numbers of at least 0 (an optional one is −1 where it is missing), other numbers of at least 0, or text."""
 
-Values = NDArray[Any]
+ColumnValues = NDArray[Any]
 
 _BLOCK: Final = 1 << 24
 _NULLS: Final = ("", "NULL")
@@ -32,12 +32,12 @@ _NUMBER: Final = r"^[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]{1,2})?$"
 class Columns:
     """Hold arrays of one length; a column of text holds numbers, into `words` [column]."""
 
-    def __init__(self, path: Path, arrays: dict[str, Values], words: dict[str, list[str]]) -> None:
+    def __init__(self, path: Path, arrays: dict[str, ColumnValues], words: dict[str, list[str]]) -> None:
         self.path = path
         self.words = words
         self._arrays = arrays
 
-    def __getitem__(self, name: str) -> Values:
+    def __getitem__(self, name: str) -> ColumnValues:
         return self._arrays[name]
 
     def error(self, row: int, column: str, problem: str) -> TableError:
@@ -51,7 +51,7 @@ def read_columns(path: Path, kinds: Mapping[str, ColumnKind]) -> Columns:
     It may be plain or gzip (by its name). Raises `TableError` for a missing file or column, a row of another width, or
     a value that is not of its kind.
     """
-    parts: dict[str, list[Values]] = {name: [] for name in kinds}
+    parts: dict[str, list[ColumnValues]] = {name: [] for name in kinds}
     words: dict[str, dict[str, int]] = {name: {} for name, kind in kinds.items() if kind == "text"}
     rows = 0
     try:
@@ -88,7 +88,7 @@ def _open(path: Path, kinds: Mapping[str, ColumnKind]) -> tuple[csv.CSVStreaming
 
 def _parse(
     path: Path, first: int, name: str, text: pa.Array, kind: ColumnKind, words: dict[str, dict[str, int]]
-) -> Values:
+) -> ColumnValues:
     """Parse one block of a column, whose first row is row `first` of the file."""
     empty = pc.is_in(text, value_set=pa.array(_NULLS))
     if kind != "optional integer":
@@ -100,7 +100,7 @@ def _parse(
     pattern, say = (_NUMBER, "a number") if kind == "number" else (_INTEGER, "a whole number")
     sound = pc.match_substring_regex(text, pattern)
     _require(path, first, name, text, sound, f"must be {say} of at least 0, not {{}}")
-    values: Values = pc.cast(text, pa.float64() if kind == "number" else pa.int64()).to_numpy()
+    values: ColumnValues = pc.cast(text, pa.float64() if kind == "number" else pa.int64()).to_numpy()
     return np.where(empty.to_numpy(zero_copy_only=False), -1, values) if kind == "optional integer" else values
 
 
@@ -112,9 +112,9 @@ def _require(path: Path, first: int, name: str, text: pa.Array, sound: pa.Array,
         raise Columns(path, {}, {}).error(first + wrong, name, problem.format(value))
 
 
-def _numbered(text: pa.Array, seen: dict[str, int]) -> Values:
+def _numbered(text: pa.Array, seen: dict[str, int]) -> ColumnValues:
     """Number each value, in order of appearance over all blocks."""
     encoded = text.dictionary_encode()
     numbers = [seen.setdefault(word, len(seen)) for word in encoded.dictionary.to_pylist()]
-    codes: Values = np.array(numbers, np.int64)[encoded.indices.to_numpy()]
+    codes: ColumnValues = np.array(numbers, np.int64)[encoded.indices.to_numpy()]
     return codes

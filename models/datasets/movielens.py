@@ -21,7 +21,7 @@ from models.contract.arrays import Floats, Ints
 from models.data.lists import Candidate
 from models.datasets.embeddings import attribute_embeddings, describe_embedding
 from models.datasets.priors import DESCRIPTION, FoldCounts, cross_fit
-from models.datasets.sixes import LENGTH, Request, Sixes, cut_sixes
+from models.datasets.sixes import LENGTH, RequestParts, Sixes, cut_sixes
 from models.datasets.source import ListSource
 from models.datasets.table import Table, TableError, read_delimited
 
@@ -89,7 +89,7 @@ def load(folder: Path, *, seed: int) -> ListSource:
     def candidate(m: int, score: float) -> Candidate:
         return Candidate(movies.ids[m], {"ctr": score}, None, features[m], vectors[m])
 
-    def request(t: int) -> Request:
+    def request(t: int) -> RequestParts:
         user = int(sixes.user[t])
         return f"u{users.ids[user]}-{sixes.start[t]}", users.fields[user], {}
 

@@ -26,7 +26,7 @@ LENGTH: Final = 6
 _SPLITS: Final[tuple[Split, ...]] = ("test", "valid", "train")
 """The split by how many lists of the user follow; two or more make train."""
 
-Request = tuple[str, Mapping[str, Scalar], Mapping[str, Scalar]]
+RequestParts = tuple[str, Mapping[str, Scalar], Mapping[str, Scalar]]
 """The request id, user and context of a list."""
 
 
@@ -75,7 +75,7 @@ class Sixes:
         self,
         scores: Floats,
         candidate: Callable[[int, float], Candidate],
-        request: Callable[[int], Request],
+        request: Callable[[int], RequestParts],
         *,
         seed: int,
     ) -> Iterator[ListRecord]:

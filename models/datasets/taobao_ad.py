@@ -18,7 +18,7 @@ from models.contract.arrays import Ints
 from models.data.lists import Candidate
 from models.datasets import taobao_log
 from models.datasets.priors import DESCRIPTION
-from models.datasets.sixes import LENGTH, Request, cut_sixes
+from models.datasets.sixes import LENGTH, RequestParts, cut_sixes
 from models.datasets.source import ListSource
 from models.datasets.taobao_log import ATTRIBUTES, LEVELS, Ads
 from models.datasets.taobao_prior import prior_scores
@@ -50,7 +50,7 @@ def load(folder: Path, *, seed: int, users: int | None = None) -> ListSource:
         "prior": f"{DESCRIPTION}; folds by user; P(click | shown) from earlier impressions and other users' clicks",
     }
 
-    def request(t: int) -> Request:
+    def request(t: int) -> RequestParts:
         name = str(log.users[sixes.user[t]])
         user = {"user": name, **_known(LEVELS, levels[sixes.user[t]])}
         return f"u{name}-{sixes.ordinal[t]}", user, {"pid": log.scenes[log.scene[sixes.start[t]]]}

@@ -108,12 +108,9 @@ def train_on(
     metrics = {
         "lists": {"train": len(lists), **{name: len(arrays) for name, arrays in others.items()}},
         "folds": folds,
-        "best_epoch": found.epoch,
-        "epochs": found.epochs,
-        "valid_loss": found.loss,
+        **found.metrics(),
         "units": units,
         "objectives_without_events": without,
-        "choice": _choice(found.gate, found.judged.model),
         **{name: value_report(found.judged.model, arrays, device) for name, arrays in others.items()},
     }
     return Trained(found.judged.model, metrics, verdict)
@@ -142,6 +139,16 @@ class _Found:
     epoch: int
     epochs: int
     loss: float
+
+    def metrics(self) -> dict[str, Any]:
+        """Describe the choice as plain JSON."""
+        model, gate = self.judged.model, self.gate
+        choice: dict[str, Any] = {"head": model.config.head, "valued": list(model.valued_objectives)}
+        if gate is not None:
+            choice["shares"] = dict(zip(COUNTED, gate.shares, strict=True))
+            choice["by_likelihood"] = dict(zip(COUNTED, gate.by_likelihood, strict=True))
+            choice |= {"shown_knows_more": gate.shown_knows_more, "veto": list(gate.steps)}
+        return {"best_epoch": self.epoch, "epochs": self.epochs, "valid_loss": self.loss, "choice": choice}
 
 
 def _by_validation(train: ListArrays, valid: ListArrays, request: _Request) -> _Found:
@@ -194,20 +201,6 @@ def _folds(splits: Splits, chosen: ValueOptions) -> int:
             raise ValueError("there is only one list; at least two are needed, since one must be held out to judge by")
         return min(FOLDS, lists) if lists < SMALL_LOG or not splits["valid"] else 0
     return chosen.folds
-
-
-def _choice(gate: Gate | None, model: ListValueModel) -> dict[str, Any]:
-    """Describe the choice of shares as plain JSON."""
-    said: dict[str, Any] = {"head": model.config.head, "valued": list(model.valued_objectives)}
-    if gate is None:
-        return said
-    return {
-        **said,
-        "shares": dict(zip(COUNTED, gate.shares, strict=True)),
-        "by_likelihood": dict(zip(COUNTED, gate.by_likelihood, strict=True)),
-        "shown_knows_more": gate.shown_knows_more,
-        "veto": list(gate.steps),
-    }
 
 
 def _triple(units: Mapping[str, float]) -> Triple:

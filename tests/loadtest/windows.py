@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from loadtest.requests.payloads import Payload
-from loadtest.rig.openloop.records import RECORD, Degraded, Fault
+from loadtest.rig.openloop.records import RECORD, DegradedField, Fault
 from loadtest.rig.openloop.window import Hiccups, Window
 
 START: Final = 5_000_000_000
@@ -66,7 +66,7 @@ def window_of(made: Sequence[Made], seconds: float) -> Window:
             continue
         row["status"] = m.status
         if m.status == 200:
-            row["list"] = Degraded.NULL if b'"degraded": null' in m.body else Degraded.YES
+            row["list"] = DegradedField.NULL if b'"degraded": null' in m.body else DegradedField.YES
         else:
             row["problem"], row["retry_after"] = m.problem, m.retry_after
     bodies = b"".join(m.body for m in made)

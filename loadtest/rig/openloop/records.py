@@ -36,7 +36,7 @@ RECORD: Final = np.dtype(
 """
 
 
-class Degraded(IntEnum):
+class DegradedField(IntEnum):
     """Values of the column `list`: the body's field `degraded`."""
 
     UNSAID = 0
@@ -71,7 +71,7 @@ def answered(records: Records) -> NDArray[np.bool_]:
 
 def full_list(records: Records) -> NDArray[np.bool_]:
     """Mark the answers that are 200 with ``"degraded": null``: a list that the model made."""
-    return np.asarray(answered(records) & (records["status"] == 200) & (records["list"] == Degraded.NULL))
+    return np.asarray(answered(records) & (records["status"] == 200) & (records["list"] == DegradedField.NULL))
 
 
 def status_200(records: Records) -> NDArray[np.bool_]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from loadtest.rig.openloop.records import Degraded, Fault, Records, answered, full_list
+from loadtest.rig.openloop.records import DegradedField, Fault, Records, answered, full_list
 
 Mask = NDArray[np.bool_]
 
@@ -96,8 +96,8 @@ class Window:
     def degraded_share(self) -> float:
         """Return the share of degraded lists among all lists; 0 where there are none."""
         kinds = self.records["list"][self.answered & (self.records["status"] == 200)]
-        lists = int(np.count_nonzero(kinds != Degraded.UNSAID))
-        return int(np.count_nonzero(kinds == Degraded.YES)) / lists if lists else 0.0
+        lists = int(np.count_nonzero(kinds != DegradedField.UNSAID))
+        return int(np.count_nonzero(kinds == DegradedField.YES)) / lists if lists else 0.0
 
     def full(self, is_full: Callable[[Records], Mask] = full_list) -> int:
         """Count the answers of full quality."""

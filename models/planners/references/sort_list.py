@@ -17,7 +17,7 @@ from models.planners.references.sort_gen import Gains, PlanStep, Preferences, ne
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ExpectedAnswer:
     """Hold the answer that a graph must give: a `plan`, or the sort's better list.
 
     `listed` is the sort's, None where there is none to compare with. `cut` and `towards` are for beams: the least lead

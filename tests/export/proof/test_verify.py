@@ -19,7 +19,7 @@ from export.families.sort_gen import SortGen
 from export.proof.verify import TIE, Proof, ProofError, compare, prove
 from models.contract.manifest import Limits
 from models.planners.references.sort_gen import PlanStep
-from models.planners.references.sort_list import Answer
+from models.planners.references.sort_list import ExpectedAnswer
 from models.planners.runtime import GraphPlanner
 from tests.export.examples import CONFIG, LIMITS, degre, sort_gen
 from tests.models.planners.examples import SPEC, random_model
@@ -188,50 +188,52 @@ def answer(order: list[int], runner_up: int = -1, **changes: Any) -> Outputs:
 
 
 def test_equal_lists_agree_without_error() -> None:
-    assert compare(answer([3, 1, -1]), Answer([step(3), step(1)]), 3) == (False, 0.0)
+    assert compare(answer([3, 1, -1]), ExpectedAnswer([step(3), step(1)]), 3) == (False, 0.0)
 
 
 def test_a_difference_is_excused_below_the_tie_and_not_at_it() -> None:
-    assert compare(answer([2, 1], runner_up=9), Answer([step(3, margin=TIE * 0.99, runner_up=9), step(1)]), 2) == (
+    assert compare(
+        answer([2, 1], runner_up=9), ExpectedAnswer([step(3, margin=TIE * 0.99, runner_up=9), step(1)]), 2
+    ) == (
         True,
         0.0,
     )
     with pytest.raises(ProofError, match=r"^position 0: the graph chose slot 2, the reference 3 by 1\.00e-05$"):
-        compare(answer([2, 1], runner_up=9), Answer([step(3, margin=TIE, runner_up=9), step(1)]), 2)
+        compare(answer([2, 1], runner_up=9), ExpectedAnswer([step(3, margin=TIE, runner_up=9), step(1)]), 2)
 
 
 def test_what_follows_a_near_tie_is_not_compared_and_what_precedes_it_is() -> None:
     steps = [step(3), step(1, margin=0.0), step(2)]
-    assert compare(answer([3, 7, 8]), Answer(steps), 3)[0]
+    assert compare(answer([3, 7, 8]), ExpectedAnswer(steps), 3)[0]
     with pytest.raises(ProofError, match=r"^position 0: score is "):
-        compare(answer([3, 7, 8], score=[[0.8, 0, 0]]), Answer(steps), 3)
+        compare(answer([3, 7, 8], score=[[0.8, 0, 0]]), ExpectedAnswer(steps), 3)
 
 
 def test_values_are_held_relative_to_their_size_above_one_and_absolutely_below() -> None:
     fine = answer([3], value=[[[0.5, 0.25, 40.003]]])
-    assert compare(fine, Answer([step(3)]), 1)[1] == pytest.approx(0.003 / 40, rel=1e-3)
+    assert compare(fine, ExpectedAnswer([step(3)]), 1)[1] == pytest.approx(0.003 / 40, rel=1e-3)
     with pytest.raises(ProofError, match=r"^position 0: value is "):
-        compare(answer([3], value=[[[0.5, 0.25, 40.005]]]), Answer([step(3)]), 1)
+        compare(answer([3], value=[[[0.5, 0.25, 40.005]]]), ExpectedAnswer([step(3)]), 1)
     with pytest.raises(ProofError, match=r"^position 0: value is "):
-        compare(answer([3], value=[[[0.5, 0.2502, 40.0]]]), Answer([step(3)]), 1)
+        compare(answer([3], value=[[[0.5, 0.2502, 40.0]]]), ExpectedAnswer([step(3)]), 1)
 
 
 def test_a_list_that_goes_on_where_nothing_is_left_is_refused() -> None:
     with pytest.raises(ProofError, match=r"^position 1: nothing is left, but the graph chose slot 5$"):
-        compare(answer([3, 5]), Answer([step(3)]), 2)
+        compare(answer([3, 5]), ExpectedAnswer([step(3)]), 2)
 
 
 def test_a_list_that_ends_early_is_refused() -> None:
     with pytest.raises(ProofError, match=r"^position 1: the graph chose slot -1, the reference 5"):
-        compare(answer([3, -1]), Answer([step(3), step(5)]), 2)
+        compare(answer([3, -1]), ExpectedAnswer([step(3), step(5)]), 2)
 
 
 def test_another_runner_up_is_excused_only_if_it_ties_with_the_references() -> None:
     third = replace(step(3, margin=0.2, runner_up=5), scores={3: 0.75, 5: 0.55, 6: 0.55 - TIE / 2, 7: 0.5})
-    assert compare(answer([3], runner_up=6), Answer([third]), 1) == (False, 0.0)
+    assert compare(answer([3], runner_up=6), ExpectedAnswer([third]), 1) == (False, 0.0)
     for wrong in (7, 8, 3, -1):
         with pytest.raises(ProofError, match=f"runner_up is {wrong}, the reference says 5"):
-            compare(answer([3], runner_up=wrong), Answer([third]), 1)
+            compare(answer([3], runner_up=wrong), ExpectedAnswer([third]), 1)
 
 
 def kept(answered: Outputs, *, sort: bool) -> Outputs:
@@ -245,11 +247,11 @@ def worth(slot: int, score: float) -> PlanStep:
 def test_the_list_that_was_kept_is_held_to_the_references() -> None:
     plan, listed = [step(3), step(1)], [worth(1, 0.75), worth(3, 0.8)]
     sorts = answer([1, 3], score=[[0.75, 0.8]])
-    assert compare(kept(sorts, sort=True), Answer(plan, listed), 2)[0] is False
+    assert compare(kept(sorts, sort=True), ExpectedAnswer(plan, listed), 2)[0] is False
     with pytest.raises(ProofError, match=r"^position 1: score is "):
-        compare(kept(answer([1, 3]), sort=True), Answer(plan, listed), 2)
+        compare(kept(answer([1, 3]), sort=True), ExpectedAnswer(plan, listed), 2)
     with pytest.raises(ProofError, match=r"^position 0: the graph chose slot 3, the reference 1 by inf$"):
-        compare(kept(answer([3, 1]), sort=True), Answer(plan, listed), 2)
+        compare(kept(answer([3, 1]), sort=True), ExpectedAnswer(plan, listed), 2)
 
 
 @pytest.mark.parametrize("sort", [False, True])
@@ -259,20 +261,20 @@ def test_the_other_list_is_excused_below_the_tie_of_totals_and_not_at_it(sort: b
     nearly, clearly = ([worth(1, 0.75), worth(3, 0.75 + sign * TIE * share)] for share in (0.9, 1.1))
     order, other = ([1, 3], nearly) if sort else ([3, 1], nearly)
     scores = [[s.score for s in other]] if sort else [[0.75, 0.75]]
-    assert compare(kept(answer(order, score=scores), sort=sort), Answer(plan, nearly), 2)[0] is True
+    assert compare(kept(answer(order, score=scores), sort=sort), ExpectedAnswer(plan, nearly), 2)[0] is True
     with pytest.raises(
         ProofError, match=r"^the graph kept (a plan|the sort's list), the reference (a plan|the sort's)"
     ):
-        compare(kept(answer(order, score=scores), sort=sort), Answer(plan, clearly), 2)
+        compare(kept(answer(order, score=scores), sort=sort), ExpectedAnswer(plan, clearly), 2)
 
 
 def test_a_near_tie_in_the_plan_leaves_open_what_the_sort_was_compared_with() -> None:
     plan = [step(3, margin=TIE / 2, runner_up=9), step(1)]
     listed = [worth(1, 0.1), worth(3, 0.1)]
     sorts = kept(answer([1, 3], score=[[0.1, 0.1]]), sort=True)
-    assert compare(sorts, Answer(plan, listed), 2)[0] is True
+    assert compare(sorts, ExpectedAnswer(plan, listed), 2)[0] is True
     with pytest.raises(ProofError, match=r"^position 0: score is "):
-        compare(kept(answer([1, 3]), sort=True), Answer(plan, listed), 2)
+        compare(kept(answer([1, 3]), sort=True), ExpectedAnswer(plan, listed), 2)
 
 
 def test_another_list_of_a_beam_is_excused_only_if_the_reference_finds_it_where_a_hair_does_not_count() -> None:
@@ -282,7 +284,7 @@ def test_another_list_of_a_beam_is_excused_only_if_the_reference_finds_it_where_
         asked.append((list(found), margin))
         return [worth(1, 0.2), worth(3, 0.3)] if list(found) == [1, 3] else None
 
-    tied = Answer([step(3), step(1)], cut=TIE / 2, towards=towards)
+    tied = ExpectedAnswer([step(3), step(1)], cut=TIE / 2, towards=towards)
     other = answer([1, 3], score=[[0.2, 0.3]])
     assert compare(other, tied, 2)[0] is True
     assert asked == [([1, 3], TIE)]
@@ -297,9 +299,9 @@ def test_another_list_of_a_beam_is_excused_only_if_the_reference_finds_it_where_
 def test_a_cut_by_a_hair_leaves_open_what_the_sort_was_compared_with() -> None:
     listed = [worth(1, 0.1), worth(3, 0.1)]
     sorts = kept(answer([1, 3], score=[[0.1, 0.1]]), sort=True)
-    assert compare(sorts, Answer([step(3), step(1)], listed, cut=TIE / 2), 2)[0] is True
+    assert compare(sorts, ExpectedAnswer([step(3), step(1)], listed, cut=TIE / 2), 2)[0] is True
     with pytest.raises(ProofError, match=r"^the graph kept the sort's list, the reference a plan, "):
-        compare(sorts, Answer([step(3), step(1)], listed, cut=TIE), 2)
+        compare(sorts, ExpectedAnswer([step(3), step(1)], listed, cut=TIE), 2)
 
 
 @pytest.mark.parametrize("family", [SOURCE, POINTING])

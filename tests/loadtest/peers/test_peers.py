@@ -11,10 +11,9 @@ import pytest
 
 from loadtest.peers import __main__ as command
 from loadtest.peers import kserve, report, schemas
-from loadtest.peers.comparison import ClosedRow, GoodputRow, Results
+from loadtest.peers.comparison import ClosedRow, GoodputRow, Results, SameError, check_same
 from loadtest.peers.contenders import TUNED, VARIANTS, contender, missing, title
 from loadtest.peers.pipeline import Pipeline
-from loadtest.peers.same import SameError, check_same
 from loadtest.rig.contender import Memory
 from loadtest.rig.goodput import Trial
 from loadtest.rig.openloop.build import why_unavailable

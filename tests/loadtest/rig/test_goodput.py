@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadtest.rig.goodput import Goodput, Rules, Search, Trial, find_goodput
-from loadtest.rig.openloop.records import RECORD, Degraded, Fault
+from loadtest.rig.openloop.records import RECORD, DegradedField, Fault
 from loadtest.rig.openloop.window import Hiccups, Window
 
 SECOND = 10**9
@@ -86,7 +86,7 @@ def window(times_ms: list[float], *, seconds: float = 1.0, steal: float = 0.0, h
     records["intended"] = SECOND
     records["done"] = SECOND + (np.array(times_ms) * 1e6).astype(np.int64)
     records["status"] = 200
-    records["list"] = Degraded.NULL
+    records["list"] = DegradedField.NULL
     hiccups = Hiccups(100, hiccup / 2, hiccup, hiccup * 2, ())
     return Window(records, SECOND, seconds, hiccups, {0: steal, 1: 0.0}, 0.1, len(times_ms))
 
@@ -109,8 +109,8 @@ def test_a_window_is_kept_up_to_one_request_in_a_hundred_that_has_no_list_in_tim
 @pytest.mark.parametrize(
     ("columns", "counted"),
     [
-        ({"list": Degraded.YES}, {"degraded": 2}),
-        ({"status": 503, "list": Degraded.UNSAID}, {"refused": 2}),
+        ({"list": DegradedField.YES}, {"degraded": 2}),
+        ({"status": 503, "list": DegradedField.UNSAID}, {"refused": 2}),
     ],
     ids=["degraded", "refused"],
 )

@@ -14,7 +14,7 @@ from loadtest.rig.contender import Endpoint, free_port
 from loadtest.rig.latency import Latency
 from loadtest.rig.openloop.build import ClientUnavailable, client_program, why_unavailable
 from loadtest.rig.openloop.client import ClientError, Load, closed_loop, open_loop, running
-from loadtest.rig.openloop.records import Degraded, Fault
+from loadtest.rig.openloop.records import DegradedField, Fault
 from tests.loadtest.scripted import DEGRADED_BODY, FULL_BODY, Action, Reply, scripted_server
 
 pytestmark = pytest.mark.skipif(bool(why_unavailable()), reason=str(why_unavailable()))
@@ -148,7 +148,10 @@ def test_bodies_are_judged_and_can_be_kept() -> None:
     script = [Reply(), Reply(body=DEGRADED_BODY), Reply(body=b"{}"), REFUSAL]
     with scripted_server(lambda n: script[n % 4]) as server:
         window = open_loop(server.port, ONE, Load(rate=100, seconds=0.4, connections=1, keep_bodies=True))
-    assert window.records["list"].tolist() == [Degraded.NULL, Degraded.YES, Degraded.UNSAID, Degraded.UNSAID] * 10
+    assert (
+        window.records["list"].tolist()
+        == [DegradedField.NULL, DegradedField.YES, DegradedField.UNSAID, DegradedField.UNSAID] * 10
+    )
     assert window.records["retry_after"].tolist() == [0, 0, 0, 1] * 10
     assert window.records["problem"].tolist() == [0, 0, 0, 1] * 10
     assert [ms for ms in window.records["infer_ms"].tolist() if not math.isnan(ms)] == [0.25] * 10

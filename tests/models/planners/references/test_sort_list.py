@@ -22,7 +22,7 @@ from models.contract.manifest import Limits
 from models.nets.checkpoint import Checkpoint
 from models.nets.value import ValueConfig
 from models.planners.references.sort_gen import Gains, PlanStep, Preferences, plan_queues
-from models.planners.references.sort_list import Answer, total, value_list
+from models.planners.references.sort_list import ExpectedAnswer, total, value_list
 from models.planners.runtime import GraphPlanner
 from tests.models.planners.examples import SPEC, UNITS, random_model
 
@@ -70,7 +70,7 @@ def test_penalties_are_mmrs_and_who_has_no_place_is_charged_the_lists_mean() -> 
 def test_the_better_of_plan_and_sort_is_the_answer() -> None:
     plan = plan_queues(anchored, [[0, 1, 2]], NOWHERE, CLICKS, length=2, head_width=3)
     assert [s.slot for s in plan] == [0, 1]
-    answer = Answer(plan, value_list(anchored, [1, 2], NOWHERE, CLICKS))
+    answer = ExpectedAnswer(plan, value_list(anchored, [1, 2], NOWHERE, CLICKS))
     assert (total(answer.plan), answer.lead, answer.kept_sort) == (3, 1, True)
     assert [s.slot for s in answer.steps] == [1, 2]
     assert answer.margins(3).tolist() == [0, 0, math.inf]  # 1 and 2 tie behind 0, so another plan was as near
@@ -78,13 +78,15 @@ def test_the_better_of_plan_and_sort_is_the_answer() -> None:
 
 def test_a_tie_an_equal_list_and_a_shorter_one_leave_the_plan() -> None:
     plan = plan_queues(worth([2, 1, 1]), [[0, 1, 2]], NOWHERE, CLICKS, length=2, head_width=3)
-    ties, same = (Answer(plan, value_list(worth([2, 1, 1]), slots, NOWHERE, CLICKS)) for slots in ([0, 2], [0, 1]))
+    ties, same = (
+        ExpectedAnswer(plan, value_list(worth([2, 1, 1]), slots, NOWHERE, CLICKS)) for slots in ([0, 2], [0, 1])
+    )
     assert (ties.lead, ties.kept_sort, ties.same) == (0, False, False)
     assert ties.margins(2).tolist() == [0, 0]
     assert (same.kept_sort, same.same) == (False, True)
     assert same.margins(2).tolist() == [1, 0]  # from the plan's own rivals alone
-    assert not Answer(plan, value_list(worth([9, 9, 9]), [1], NOWHERE, CLICKS)).kept_sort
-    alone = Answer(plan)
+    assert not ExpectedAnswer(plan, value_list(worth([9, 9, 9]), [1], NOWHERE, CLICKS)).kept_sort
+    alone = ExpectedAnswer(plan)
     assert (alone.lead, alone.kept_sort, alone.steps) == (-math.inf, False, plan)
 
 
