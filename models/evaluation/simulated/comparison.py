@@ -21,14 +21,7 @@ import numpy as np
 from models.baselines.pointwise import PointwiseModel
 from models.contract.arrays import Floats, Ints
 from models.data.lists import ListRecord
-from models.evaluation.planning import (
-    ServedPlanner,
-    check_candidates,
-    formula_sort,
-    learnt_beam,
-    learnt_exhaustive,
-    preparer,
-)
+from models.evaluation import planning
 from models.nets.checkpoint import Checkpoint
 from models.planners.references.sort_gen import Preferences
 from models.planners.search.exhaustive import best_list
@@ -119,10 +112,10 @@ def known_rows(
     """
     rows: dict[str, Planner] = {
         "input order": lambda cases, _: np.tile(np.arange(cases[0].length), (len(cases), 1)),
-        BASELINE: over_records(partial(formula_sort, checkpoint)),
+        BASELINE: over_records(partial(planning.formula_sort, checkpoint)),
     }
     if pointwise is not None:
-        sort = partial(formula_sort, checkpoint, pointwise=pointwise)
+        sort = partial(planning.formula_sort, checkpoint, pointwise=pointwise)
         rows["formula sort, pointwise model"] = over_records(sort)
     for head_width, beam_width in searches.pairs:
         rows[true_name(head_width, beam_width)] = partial(_true_queues, checkpoint, head_width, beam_width)
@@ -137,12 +130,12 @@ def learnt_rows(checkpoint: Checkpoint, length: int, searches: Searches, lists: 
     """List the rows of one value model, by name: as served, and searching all candidates."""
     rows: dict[str, Planner] = {}
     for pair in searches.pairs:
-        served = ServedPlanner.of(checkpoint, length, head_width=pair[0], beam_width=pair[1])
+        served = planning.ServedPlanner.of(checkpoint, length, head_width=pair[0], beam_width=pair[1])
         rows[served_name(*pair)] = partial(_as_served, served)
     for width in searches.beam_widths:
-        rows[over_all_name("learnt", width)] = over_records(partial(learnt_beam, checkpoint, width=width))
+        rows[over_all_name("learnt", width)] = over_records(partial(planning.learnt_beam, checkpoint, width=width))
     if lists <= MOST_LISTS:
-        rows["learnt value, exhaustive"] = over_records(partial(learnt_exhaustive, checkpoint))
+        rows["learnt value, exhaustive"] = over_records(partial(planning.learnt_exhaustive, checkpoint))
     return rows
 
 
@@ -156,7 +149,7 @@ def list_count(cases: Sequence[SimulatedCase]) -> int:
 
     Raises `ValueError` naming one with fewer candidates than places.
     """
-    check_candidates([case.record for case in cases], cases[0].length)
+    planning.check_candidates([case.record for case in cases], cases[0].length)
     return max(perm(len(case.record.candidates), case.length) for case in cases)
 
 
@@ -264,14 +257,14 @@ def _random_value(case: SimulatedCase, seed: int) -> Floats:
     return mean
 
 
-def _as_served(served: ServedPlanner, cases: Sequence[SimulatedCase], preferences: Preferences) -> Ints:
+def _as_served(served: planning.ServedPlanner, cases: Sequence[SimulatedCase], preferences: Preferences) -> Ints:
     return served([case.record for case in cases], preferences)
 
 
 def _true_queues(
     checkpoint: Checkpoint, head_width: int, beam_width: int, cases: Sequence[SimulatedCase], preferences: Preferences
 ) -> Ints:
-    prepare = preparer(checkpoint, cases[0].length)
+    prepare = planning.preparer(checkpoint, cases[0].length)
     plans = []
     for case in cases:
         _, slots = prepare(case.record, preferences)
