@@ -97,7 +97,7 @@ def markdown(space: Workspace, report: dict[str, Any]) -> str:
     parts = [
         f"# DeGRe on {setting['data']['file']}, profile {setting['profile']['name']}",
         _preamble(setting),
-        f"## Generators (Table 2's form)\n\n{layout.CEILING}: a planner that searches the judge itself, hence a ceiling.",
+        f"## Generators (Table 2's form)\n\n{layout.CEILING}: searches the judge itself, and is a ceiling under it.",
         layout.hit_tables(report["hit_rates"], titles),
         *_picture(space, layout.BARS_FILE),
         "## Paired differences of hit rates",
