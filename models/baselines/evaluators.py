@@ -19,9 +19,9 @@ from models.baselines.deepfm import DeepFM
 from models.baselines.nlgr_evaluator import NlgrEvaluator
 from models.baselines.pier import Pier
 from models.baselines.positions import position_loss
-from models.contract.spec import FeatureSpec, SpecError, record
+from models.contract.spec import FeatureSpec, record
 from models.data.batches import Batch, ListArrays
-from models.nets.checkpoint import CheckpointError, load_payload, save_payload
+from models.nets.checkpoint import load_payload, naming, save_payload
 from models.nets.value import COUNTED, ListValueModel, ValueConfig
 from models.planners.search.prefix import list_outcomes
 from models.training.loop import TrainOptions, fit
@@ -114,18 +114,11 @@ def load_evaluator_baseline(folder: Path, device: torch.device | str = "cpu") ->
     """Load the model that `train_evaluator_baseline` left in `folder`, in evaluation mode. Raises `CheckpointError`."""
     path = folder / EVALUATOR_FILE
     payload = load_payload(path, KIND, device)
-    try:
-        _check_name(payload["name"])
+    with naming(path):
         spec = FeatureSpec.from_json(json.loads(payload["spec"]))
         config = record(ValueConfig, payload["config"], "config")
         model = EVALUATOR_BASELINES[payload["name"]](spec, config).to(device)
         model.load_state_dict(payload["state"])
-    except KeyError as error:
-        raise CheckpointError(f"{path}: lacks {error}") from error
-    except (SpecError, ValueError) as error:
-        raise CheckpointError(f"{path}: {error}") from error
-    except RuntimeError as error:
-        raise CheckpointError(f"{path}: its weights do not fit its spec and sizes: {error}") from error
     return model.eval()
 
 

@@ -7,8 +7,8 @@ the list's steps.
 
 The generator is `PointerGenerator`, the same as DeGRe's: the loss says nothing about the architecture, and with the
 same one only the way of learning differs. As in the paper, groups hold lists that the generator itself samples beside
-those of auxiliary policies (exposed, prior sort, random, neighbours of good lists; see `groups.py`). What it
-simplifies: groups are renewed round by round instead of batch by batch, and the auxiliary policies are not learnt.
+those of auxiliary policies (exposed, prior sort, random, neighbours of good lists; see `groups.py`). Simplified:
+groups are renewed round by round instead of batch by batch, and the auxiliary policies are not learnt.
 
 Axis letters: B requests, G lists of a group, L positions, N candidates.
 """

@@ -9,7 +9,7 @@ heads: from the prefix y_{<t}, head i predicts y_{t+i}, so a list takes ⌈L / H
    NDCG of the observed feedback.
 2. Rerank-DPO: −log σ(β (log π/π_ref(Y_w) − log π/π_ref(Y_l))) with the pre-trained model, frozen, as π_ref; β = 0.1.
 
-What it simplifies: there is no end token, as lists have a fixed length; the start is the request's own, as in
+Simplified: there is no end token, as lists have a fixed length; the start is the request's own, as in
 `PointerGenerator`, instead of one for all. A head's softmax leaves out the items of the heads before it, as decoding
 does, and L_o compares the best with the worst order of a pass by log-probability, not all pairs by probability (which
 would differ by next to nothing). Preference pairs come from the evaluator's values of a group of lists, instead of from

@@ -272,12 +272,14 @@ def _group(
     def score(lists: Tensor) -> Tensor:
         return scorer(on_device, lists.to(device)).float().cpu()
 
+    # Lists that are no neighbours have themselves as base and no edited position.
     groups, valid = batch["starts"], batch["valid"]
     b, _, length = groups.shape
     values = score(groups)
     bases = torch.arange(groups.shape[1]).expand(b, -1)
     edited = torch.full(groups.shape[:2], -1)
     for family in range(options.bases):
+        # Neighbours of start 1 come first, then those of the best list so far.
         base = torch.full((b,), 1) if family == 0 else values.argmax(dim=1)
         lists, places = neighbours(groups[torch.arange(b), base], valid, generator)
         own = torch.arange(groups.shape[1], groups.shape[1] + length).expand(b, -1)

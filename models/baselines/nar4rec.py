@@ -4,7 +4,7 @@ Followed here: the matching model of §4.1 (candidate encoder; position encoder 
 over the candidates of x_i·t_j, one column per position), sequence-level unlikelihood training of §4.2 (log p̂ for lists
 whose utility reaches τ, log(1 − p̂) for those below), contrastive decoding and the two contrastive losses of §4.3.
 
-What it simplifies: utility is the observed value of the exposed list, and τ its mean over the training lists. In every
+Simplified: utility is the observed value of the exposed list, and τ its mean over the training lists. In every
 layer cross-attention stands before self-attention. One list is generated, without the evaluator that picks among
 several online. The contrastive losses carry the weight ω = 0.01, and the similarity's share α of decoding is 0.1
 rather than the 0.6 of the paper's data: a probability over a dozen candidates is so small beside a cosine that a

@@ -4,7 +4,7 @@ The initial list, sorted by the prior score, passes through a transformer: item 
 initial position in (the paper's input layer, X + PE), self-attention over the whole list, one linear layer out. The
 loss is the paper's, a softmax over the list's scores against its clicks: L = −Σ_i y_i log P(i).
 
-What it simplifies: the personalised vectors PV, taken there from a click model trained before, are the user's features
+Simplified: the personalised vectors PV, taken there from a click model trained before, are the user's features
 and the prior score, which every token holds here. Only exposed items have labels, so the softmax of the loss runs over
 these, while attention sees all candidates. Labels may be any observed value, of which clicks are one.
 

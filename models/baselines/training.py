@@ -25,10 +25,10 @@ from models.baselines.lists import Utility
 from models.baselines.nar4rec import NAR4Rec, nar4rec_loss
 from models.baselines.nlgr_generator import NLGRGenerator, nlgr_loss
 from models.baselines.prm import PRM, prm_loss
-from models.contract.spec import FeatureSpec, SpecError, record
+from models.contract.spec import FeatureSpec, record
 from models.data.batches import Batch, seen_by
 from models.data.slates import SlateArrays
-from models.nets.checkpoint import CheckpointError, load_payload, save_payload
+from models.nets.checkpoint import CheckpointError, load_payload, naming, save_payload
 from models.nets.generator import GeneratorConfig
 from models.nets.value import ListValueModel
 from models.training.loop import STATE_FILE, Loss, TrainingData, TrainOptions, fit
@@ -168,22 +168,13 @@ def load_baseline(folder: Path, spec: FeatureSpec, device: torch.device | str = 
     """
     path = folder / BASELINE_FILE
     payload = load_payload(path, KIND, device)
-    try:
-        if payload["format"] != FORMAT:
-            raise CheckpointError(f"{path}: has format {payload['format']!r}; this version reads {FORMAT}")
-        if payload["fingerprint"] != spec.fingerprint:
-            raise CheckpointError(
-                f"{path}: was trained under fingerprint {payload['fingerprint']!r}, not {spec.fingerprint!r}"
-            )
+    with naming(path):
+        for key, wanted in (("format", FORMAT), ("fingerprint", spec.fingerprint)):
+            if payload[key] != wanted:
+                raise CheckpointError(f"has {key} {payload[key]!r}, not {wanted!r}")
         config = record(GeneratorConfig, json.loads(payload["config"]), "config")
-        model = _build(_baseline(payload["name"]), spec, config, payload["candidates"], 0).to(device)
+        model = _build(BASELINES[payload["name"]], spec, config, payload["candidates"], 0).to(device)
         model.load_state_dict(payload["state"])
-    except KeyError as error:
-        raise CheckpointError(f"{path}: lacks {error}") from error
-    except SpecError as error:
-        raise CheckpointError(f"{path}: {error}") from error
-    except RuntimeError as error:
-        raise CheckpointError(f"{path}: its weights do not fit its sizes: {error}") from error
     return model.eval()
 
 

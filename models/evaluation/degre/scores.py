@@ -21,7 +21,7 @@ from models.evaluation.degre.planners_table import PlannerRow
 from models.evaluation.degre.workspace import LISTS_FILE, Workspace, chunks, comparison_step, planner_step
 from models.evaluation.steps import is_done
 
-Measure = Literal["values", "sets"]
+ScoreKind = Literal["values", "sets"]
 """The value of a run's lists, or the mean value of random permutations of each: the worth of its set."""
 
 _REQUESTS: Final = 64
@@ -41,9 +41,9 @@ class PlannerRun:
         """Return the name of its step."""
         return planner_step(self.planner.name, self.mix, self.seed)
 
-    def path(self, root: Path, valuer: str, measure: Measure) -> Path:
+    def path(self, root: Path, valuer: str, kind: ScoreKind) -> Path:
         """Return the file with its values under a valuer."""
-        return root / self.step / f"{measure}-{valuer}.npy"
+        return root / self.step / f"{kind}-{valuer}.npy"
 
 
 def finished(root: Path, runs: Sequence[PlannerRun]) -> list[PlannerRun]:
@@ -52,19 +52,19 @@ def finished(root: Path, runs: Sequence[PlannerRun]) -> list[PlannerRun]:
 
 
 def valued(
-    root: Path, runs: Sequence[PlannerRun], members: Sequence[str], measures: Sequence[Measure] = ("values",)
+    root: Path, runs: Sequence[PlannerRun], members: Sequence[str], kinds: Sequence[ScoreKind] = ("values",)
 ) -> list[PlannerRun]:
-    """Return the finished `runs` that are valued under all of `members`, in all of `measures`.
+    """Return the finished `runs` that are valued under all of `members`, in all of `kinds`.
 
     A run that another process finished after `score` looked is not among them: it is left to the next report.
     """
     known = finished(root, runs)
-    return [run for run in known if all(_is_current(root, run, n, m) for m in measures for n in members)]
+    return [run for run in known if all(_is_current(root, run, n, m) for m in kinds for n in members)]
 
 
-def load_values(root: Path, run: PlannerRun, members: Sequence[str], measure: Measure = "values") -> Floats:
+def load_values(root: Path, run: PlannerRun, members: Sequence[str], kind: ScoreKind = "values") -> Floats:
     """Load the mean over valuers of a run's values [R]; some planners have fewer requests."""
-    values: Floats = np.mean([np.load(run.path(root, name, measure)) for name in members], axis=0)
+    values: Floats = np.mean([np.load(run.path(root, name, kind)) for name in members], axis=0)
     return values
 
 
@@ -110,7 +110,7 @@ def _score(space: Workspace, name: str, runs: Sequence[PlannerRun]) -> None:
         save_array(run.path(space.root, name, "values"), values[run.mix, : len(some), column])
 
 
-def _is_current(root: Path, run: PlannerRun, valuer: str, measure: Measure) -> bool:
+def _is_current(root: Path, run: PlannerRun, valuer: str, kind: ScoreKind) -> bool:
     """Tell whether a run's lists have been valued since they were last written."""
-    path = run.path(root, valuer, measure)
+    path = run.path(root, valuer, kind)
     return path.is_file() and path.stat().st_mtime_ns >= (root / run.step / LISTS_FILE).stat().st_mtime_ns
