@@ -19,7 +19,7 @@ from service.inference.engine import Answer, Engine, Job
 from service.inference.stacking import BatchArrays, RequestArrays
 from service.inference.thread import InferenceThread
 from service.timing.deadline import FORMULA_SECONDS, LEAD_SECONDS, NEVER
-from service.transport.presence import Presence
+from service.transport.asgi import Presence
 
 _SHORTEST_SLEEP: Final = 0.001  # libuv's timers count whole milliseconds.
 

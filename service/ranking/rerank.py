@@ -39,7 +39,7 @@ from service.ranking.plan import RequestPlan, make_plan
 from service.telemetry.list_health import list_health
 from service.telemetry.records import Choice, ListHealth, Stopwatch
 from service.timing.deadline import Deadline, in_time
-from service.transport.presence import Presence
+from service.transport.asgi import Presence
 
 _log = logging.getLogger(__name__)
 _NOTHING: Final = ObjectiveValues(0.0, 0.0, 0.0)

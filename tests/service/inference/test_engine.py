@@ -22,7 +22,7 @@ from service.inference.stacking import BatchArrays, stack_rows
 from service.inference.thread import InferenceThread, next_batch
 from service.timing.deadline import LEAD_SECONDS, Deadline, in_time
 from service.timing.estimate import LiveFit
-from service.transport.presence import Presence
+from service.transport.asgi import Presence
 from tests.service.tiny_bundle import Arrays
 
 
