@@ -15,8 +15,7 @@ from typing import Final
 
 from starlette.requests import ClientDisconnect
 
-from service.inference.engine import Answer, Engine, Job
-from service.inference.stacking import BatchArrays, RequestArrays
+from service.inference.engine import Answer, BatchArrays, Engine, Job, RequestArrays
 from service.inference.thread import InferenceThread
 from service.timing.deadline import FORMULA_SECONDS, LEAD_SECONDS, NEVER
 from service.transport.asgi import Presence

@@ -18,8 +18,7 @@ from typing import Final
 from weakref import WeakKeyDictionary
 
 from models.contract.arrays import AnyArray, Arrays
-from service.inference.engine import Answer, Engine, EngineError, Job
-from service.inference.stacking import stack_rows
+from service.inference.engine import Answer, Engine, EngineError, Job, stack_rows
 from service.timing.estimate import LiveFit
 
 _NO_RUNS: Final = LiveFit()
