@@ -1,4 +1,4 @@
-"""Define an engine, a request's job for it and the answer; stack requests to a batch."""
+"""Define an engine, jobs and answers, and stack requests to a batch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fill in a request's defaults, check the model's limits, and deal candidates to slots."""
+"""Fill in a request's defaults, check limits, and deal candidates to slots."""
 
 from __future__ import annotations
 
