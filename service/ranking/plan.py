@@ -1,4 +1,4 @@
-"""Fill in a request's defaults, check limits, and deal candidates to slots."""
+"""Fill in the defaults of a request, check limits, and deal candidates to slots."""
 
 from __future__ import annotations
 
