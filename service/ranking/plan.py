@@ -77,7 +77,7 @@ def _weights(asked: Objectives, manifest: Manifest) -> tuple[float, ...]:
 
 
 def deal(candidates: Sequence[Candidate], plan: RequestPlan, manifest: Manifest) -> tuple[ScoreTable, Slots]:
-    """Read the scores and fill the slots. Raises `Problem` (422) naming the field that is wrong."""
+    """Read the scores and fill the slots. Raises `Problem` (422) naming the field."""
     shape = manifest.limits.queues, manifest.places(len(plan.queues))
     try:
         table = ScoreTable(candidates, plan.weights, manifest.spec)
