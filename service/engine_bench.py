@@ -24,12 +24,11 @@ from models.contract.arrays import Arrays
 from models.contract.manifest import GOLDEN_FILE, MODEL_FILE, Manifest
 from models.contract.spec import SpecError
 from service.bundles.golden import replay
-from service.inference.engine import Engine
+from service.inference.engine import BatchArrays, Engine
 from service.inference.onnx.choose import choose_provider, load_engine, why_no_cuda
 from service.inference.onnx.cuda import CudaEngine, provider_options
 from service.inference.onnx.placement import placement
 from service.inference.onnx.session import PROVIDERS, SessionConfig
-from service.inference.stacking import BatchArrays
 from service.settings import SettingsError
 from service.telemetry.logs import configure_logging
 

@@ -12,8 +12,7 @@ from models.contract.manifest import Manifest
 from models.contract.slots import Slots
 from models.contract.spec import OBJECTIVES
 from service.contract.schemas import Candidate, Explanation, Item, ObjectiveValues, Source
-from service.inference.engine import EngineError
-from service.inference.stacking import RequestArrays
+from service.inference.engine import EngineError, RequestArrays
 from service.ranking.plan import RequestPlan
 
 

@@ -33,13 +33,11 @@ from service.contract.schemas import (
 from service.inference.dispatcher import DeadlineNear, Dispatcher
 from service.inference.engine import Answer, EngineError
 from service.ranking.answer import build_items, check_order, explain_items, list_value
-from service.ranking.dealing import deal, rank_rest
-from service.ranking.fallback import Places, formula_list, input_list
-from service.ranking.plan import RequestPlan, make_plan
-from service.telemetry.list_health import list_health
-from service.telemetry.records import Choice, ListHealth, Stopwatch
+from service.ranking.fallback import Places, formula_list, input_list, rank_rest
+from service.ranking.plan import RequestPlan, deal, make_plan
+from service.telemetry.records import Choice, ListHealth, Stopwatch, list_health
 from service.timing.deadline import Deadline, in_time
-from service.transport.presence import Presence
+from service.transport.asgi import Presence
 
 _log = logging.getLogger(__name__)
 _NOTHING: Final = ObjectiveValues(0.0, 0.0, 0.0)

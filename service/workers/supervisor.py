@@ -22,9 +22,8 @@ from service.bundles.model import BundleError
 from service.inference.onnx.choose import session_config
 from service.settings import Settings, SettingsError
 from service.telemetry.exposition import forget_gauges, merged
-from service.transport.backlog import stop_connecting
 from service.transport.listener import Listener
-from service.transport.sockets import bind_sockets, loop_factory, on_hangup, stop_event
+from service.transport.sockets import bind_sockets, loop_factory, on_hangup, stop_connecting, stop_event
 from service.workers.fleet import Fleet
 from service.workers.handle import WorkerGone, WorkerProcess
 from service.workers.messages import Drain

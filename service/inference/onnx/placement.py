@@ -16,8 +16,8 @@ from typing import Any, Final
 
 import onnxruntime as ort
 
+from service.inference.engine import BatchArrays
 from service.inference.onnx.session import SessionConfig, session_options
-from service.inference.stacking import BatchArrays
 
 _COPIES: Final = ("MemcpyFromHost", "MemcpyToHost")
 

@@ -17,9 +17,9 @@ import onnxruntime as ort
 
 from models.contract.arrays import AnyArray, Arrays
 from models.contract.manifest import SORT_SLOTS, TensorSpec
+from service.inference.engine import BatchArrays
 from service.inference.onnx.session import GraphFacts
 from service.inference.onnx.shapes import Shape, Shapes
-from service.inference.stacking import BatchArrays
 
 _log = logging.getLogger(__name__)
 
