@@ -21,10 +21,9 @@ from typing import Any, Final
 import numpy as np
 import onnx
 
-from export.families.family import ModelFamily
-from export.families.load import VERDICT, verdict_of
+from export.families.family import VERDICT, ModelFamily
 from export.proof.precision import Precision, to_half
-from export.proof.requests import family_requests, stack
+from export.proof.requests import random_requests, stack
 from export.proof.verify import Proof, prove
 from export.proof.verify_value import ValueProof, prove_value
 from models.contract.formulas import FormulaError, compile_formula
@@ -33,7 +32,7 @@ from models.contract.manifest import (
     GOLDEN_FILE,
     MANIFEST_FILE,
     MODEL_FILE,
-    Diversity,
+    DiversityDefaults,
     Limits,
     Manifest,
     Partition,
@@ -67,7 +66,7 @@ class BundleOptions:
     queues: tuple[QueueSpec, ...]
     fallback: str
     objectives: Mapping[str, float]
-    diversity: Diversity
+    diversity: DiversityDefaults
     partition: Partition = "bfs"
     precision: Precision = "fp32"
     most_lost: float = 1.0
@@ -99,7 +98,7 @@ def write_bundle(
     target = root / options.name / options.version
     if target.exists():
         raise ExportError(f"{target}: exists already; a version is never changed, choose another")
-    verdict = verdict_of(family.provenance)
+    verdict = family.verdict
     if verdict.outcome == "worse" and not options.accept_worse:
         raise ExportError(
             f"the model is worse than the sort that would be served without it: {verdict.sentence} "
@@ -141,7 +140,7 @@ def _manifest(
         outputs=graph.outputs,
         files={name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
         provenance={
-            **{key: value for key, value in family.provenance.items() if key != VERDICT},
+            **{key: value for key, value in family.checkpoint.provenance.items() if key != VERDICT},
             "model": family.sizes,
             "graph": {"opset": OPSET, "nodes": graph.size, "onnx": onnx.__version__},
             "proof": proof.to_json(),
@@ -149,7 +148,7 @@ def _manifest(
         },
         shares=family.shares,
         valued=family.valued,
-        verdict=verdict_of(family.provenance),
+        verdict=family.verdict,
     )
 
 
@@ -157,7 +156,7 @@ def _golden(planner: GraphPlanner, family: ModelFamily, limits: Limits, seed: in
     """Make `golden.npz`: ``input.*``, ``output.*``, the reference's ``output.margin`` [G, L] (infinite: no rival)."""
     # Every start of the service replays them, so they are small where their size is free.
     small = dataclasses.replace(limits, queue_length=min(limits.queue_length, _GOLDEN_RANKS * limits.list_length))
-    requests = list(family_requests(family, small, GOLDEN_REQUESTS, seed))
+    requests = list(random_requests(family.spec, small, GOLDEN_REQUESTS, seed, any_slots=family.any_slots))
     reference = family.reference(limits)
     margins = np.stack([reference(request).margins(limits.list_length) for request in requests]).astype(np.float32)
     batch = stack(requests)

@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import get_args
 
 from export.bundle import BundleOptions, write_bundle
+from export.families.degre import Degre
 from export.families.family import ModelFamily, Wishes
-from export.families.load import load_family, verdict_of
+from export.families.sort_gen import SortGen
 from export.proof.precision import Precision
 from models.contract.features import known_priors
-from models.contract.manifest import Diversity, QueueSpec
+from models.contract.manifest import DiversityDefaults, QueueSpec
 from models.contract.spec import OBJECTIVES
 from models.contract.verdict import Verdict
+from models.nets.checkpoint import GENERATOR_KIND, checkpoint_kind, load_checkpoint, load_generator_checkpoint
 from models.options import check_at_least, parse_weights
 from models.planners.objective import objective_formula
 
@@ -81,10 +83,17 @@ def run(arguments: argparse.Namespace) -> int:
     options = bundle_options(family, arguments)
     folder, proof = write_bundle(arguments.out, family, options, requests=arguments.requests, seed=arguments.seed)
     print(f"{folder}: {proof.summary}")
-    say_verdict(verdict_of(family.provenance))
+    say_verdict(family.verdict)
     if options.precision == "fp16":
         print("float16 is for GPUs: on CPU, ONNX Runtime casts around most nodes, which takes about twice as long")
     return 0
+
+
+def load_family(path: Path) -> ModelFamily:
+    """Load the model in a checkpoint of either kind. Raises `CheckpointError`."""
+    if checkpoint_kind(path) == GENERATOR_KIND:
+        return Degre(load_generator_checkpoint(path))
+    return SortGen(load_checkpoint(path))
 
 
 def say_verdict(verdict: Verdict) -> None:
@@ -135,7 +144,7 @@ def bundle_options(family: ModelFamily, arguments: argparse.Namespace) -> Bundle
         queues=queues,
         fallback=arguments.fallback or _default_fallback(family, queues),
         objectives=default_objectives(family, None if asked is None else dict(zip(OBJECTIVES, asked, strict=True))),
-        diversity=Diversity(trade_off=trade_off, window=arguments.window),
+        diversity=DiversityDefaults(trade_off=trade_off, window=arguments.window),
         partition=arguments.partition,
         precision=arguments.precision,
         most_lost=arguments.most_lost,

@@ -18,7 +18,7 @@ from export.bench.engine import SPEC, UNITS
 from export.bundle import BundleOptions, write_bundle
 from export.families.sort_gen import SortGen
 from export.proof.precision import Precision
-from models.contract.manifest import Diversity, Limits, QueueSpec
+from models.contract.manifest import DiversityDefaults, Limits, QueueSpec
 from models.nets.checkpoint import Checkpoint
 from models.nets.value import ListValueModel, ValueConfig
 from models.planners.objective import objective_formula
@@ -69,7 +69,7 @@ def write_bench_bundle(
         queues=_QUEUES,
         fallback=objective_formula(SPEC, UNITS),
         objectives={"click": 5.0, "conversion": 1.0, "gmv": 1.0},
-        diversity=Diversity(trade_off=0.8, window=4),
+        diversity=DiversityDefaults(trade_off=0.8, window=4),
         precision=model.precision,
     )
     return write_bundle(root, bench_family(model), options, requests=requests, seed=model.seed)[0]

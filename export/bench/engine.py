@@ -1,8 +1,8 @@
 """Time the engine: generation graphs against their matrix products alone, and against the step-by-step reference.
 
 Machines are shared and their speed drifts within minutes, so contestants run in interleaved blocks and every ratio is
-the median over blocks of two neighbours in time. Weights are random: time does not depend on them. DeGRe's graphs are
-in `export.bench.degre`.
+the median over blocks of two neighbours in time. DeGRe's decoding graph is timed with and without the pass that values
+the finished list. Weights are random: time does not depend on them.
 """
 
 from __future__ import annotations
@@ -21,16 +21,17 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from tabulate import tabulate
 
-from export.bench.degre import bench_degre
-from export.bench.timing import Run, interleaved
+from export.families.degre import Degre
 from export.families.sort_gen import SortGen
 from export.proof.requests import RequestShape, random_request, with_preferences
 from models.contract.features import Arrays
 from models.contract.manifest import Limits
 from models.contract.spec import Category, FeatureSpec, Hashed, Number
 from models.files import write_json
-from models.nets.checkpoint import Checkpoint
+from models.nets.checkpoint import Checkpoint, GeneratorCheckpoint
+from models.nets.generator import GeneratorConfig, PointerGenerator
 from models.nets.value import ListValueModel, ValueConfig
+from models.planners.graphs.degre import pointer_graph
 from models.planners.graphs.graph import IR_VERSION, OPSET
 from models.planners.graphs.sort_gen import queue_graph
 from models.planners.runtime import GraphPlanner, session_options
@@ -43,12 +44,19 @@ SPEC: Final = FeatureSpec(
     price=Number("price", transform="log1p"),
 )
 UNITS: Final = {"click": 0.05, "conversion": 0.005, "gmv": 0.5}
+_TARGETS: Final = {(12, 6): 2.5, (100, 10): 8.0}
+"""Candidates and list length to the milliseconds that decoding should take at most."""
+
+_CLICKS: Final = {"click": 1.0, "conversion": 0.0, "gmv": 0.0}
+_SLOW_SECONDS: Final = 0.02
+
+Run = Callable[[], object]
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure and print Markdown."""
     torch.set_num_threads(1)
-    report = bench_degre(SPEC, UNITS, arguments) if arguments.family == "degre" else _bench_queues(arguments)
+    report = _bench_degre(arguments) if arguments.family == "degre" else _bench_queues(arguments)
     report = {
         "host": f"{platform.machine()}, one thread",
         "versions": {"onnxruntime": onnxruntime.__version__, "torch": torch.__version__},
@@ -108,8 +116,55 @@ def _table(rows: Sequence[Mapping[str, Any]], base: str) -> str:
     cells = [
         (r["name"], f"{r['ms']:.3f}", f"{r['ratio']:.2f} ({r['ratio_low']:.2f} to {r['ratio_high']:.2f})") for r in rows
     ]
-    table = tabulate(cells, head, "pipe", disable_numparse=True, colalign=("left", "right", "right"))
-    return f"{table}\n\n{base} takes {1 / rows[0]['ratio']:.2f} times its matrix products alone."
+    return f"{_tabulate(cells, head)}\n\n{base} takes {1 / rows[0]['ratio']:.2f} times its matrix products alone."
+
+
+def _bench_degre(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Time DeGRe's graphs, print the table and return the figures."""
+    layers = arguments.layers
+    contestants: dict[str, Run] = {}
+    targets: dict[str, float] = {}
+    for (n, length), target in _TARGETS.items():
+        checkpoint = _generator(arguments.dim, layers, arguments.evaluator_layers, length)
+        limits = Limits(length, queues=1, queue_length=n)
+        named = {f"{n} → {length}": True, f"{n} → {length}, order only": False}
+        for name, valued in named.items():
+            graph = pointer_graph(checkpoint.generator, checkpoint.evaluator, limits, valued=valued)
+            contestants[name] = _on_a_request(GraphPlanner(graph.build({})), limits)
+            targets[name] = target
+        contestants[f"{n} → {length}, naive (PyTorch reference)"] = _on_a_request(
+            Degre(checkpoint).reference(limits), limits
+        )
+    seconds = interleaved(contestants, blocks=arguments.blocks, runs=arguments.runs)
+    rows = [_pointer_row(name, values, targets.get(name)) for name, values in seconds.items()]
+    print(_pointer_table(rows))
+    sizes = {"dim": arguments.dim, "layers": layers, "evaluator layers": arguments.evaluator_layers, "heads": 4}
+    return {"model": sizes, "rows": rows}
+
+
+def _pointer_row(name: str, seconds: Sequence[float], target: float | None) -> dict[str, Any]:
+    """Return the median over blocks and their middle half, in milliseconds."""
+    low, middle, high = (float(q) * 1e3 for q in np.quantile(seconds, [0.25, 0.5, 0.75]))
+    return {"name": name, "ms": middle, "ms_low": low, "ms_high": high, "target_ms": target}
+
+
+def _pointer_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    cells = []
+    for row in rows:
+        target = "" if row["target_ms"] is None else f"{row['target_ms']:g}"
+        cells.append((row["name"], f"{row['ms']:.3f} ({row['ms_low']:.3f} to {row['ms_high']:.3f})", target))
+    return _tabulate(cells, ("decode", "p50 ms (middle half of blocks)", "target ms"))
+
+
+def _tabulate(cells: Sequence[Sequence[str]], head: Sequence[str]) -> str:
+    return tabulate(cells, head, "pipe", disable_numparse=True, colalign=("left", "right", "right"))
+
+
+def _generator(dim: int, layers: int, evaluator_layers: int, length: int) -> GeneratorCheckpoint:
+    torch.manual_seed(0)
+    sizes = ValueConfig(dim=dim, layers=evaluator_layers, list_length=length, input_block="fields")
+    generator = PointerGenerator(SPEC, GeneratorConfig(dim=dim, layers=layers, list_length=length)).eval()
+    return GeneratorCheckpoint(generator, ListValueModel(SPEC, sizes).eval(), UNITS, _CLICKS)
 
 
 def _model(dim: int, layers: int, length: int) -> ListValueModel:
@@ -174,3 +229,30 @@ def _fetching_last(model: onnx.ModelProto, feeds: Mapping[str, Any]) -> Run:
     # All nodes run whatever is fetched; fetching them all would time copies instead.
     last = [session.get_outputs()[-1].name]
     return lambda: session.run(last, feeds)
+
+
+def interleaved(contestants: Mapping[str, Run], *, blocks: int, runs: int) -> dict[str, list[float]]:
+    """Return seconds per run of every contestant: one median of `runs` a block.
+
+    The order is random and new in each block. A contestant that takes over 20 ms runs only once a block.
+    """
+    rng = np.random.default_rng(0)
+    repeats = {name: 1 if _is_slow(run) else runs for name, run in contestants.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    for _ in range(blocks):
+        for name in rng.permutation(list(contestants)).tolist():
+            run = contestants[name]
+            run()  # The caches are another contestant's now.
+            seconds[name].append(float(np.median([_timed(run) for _ in range(repeats[name])])))
+    return seconds
+
+
+def _is_slow(run: Run) -> bool:
+    run()
+    return _timed(run) > _SLOW_SECONDS
+
+
+def _timed(run: Run) -> float:
+    started = time.perf_counter()
+    run()
+    return time.perf_counter() - started

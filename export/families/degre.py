@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 
 from export.families.family import (
+    ModelFamily,
     PerObjective,
     ReferencePlanner,
     Valuing,
@@ -19,17 +20,16 @@ from export.families.family import (
     in_double,
     list_worth,
     preferences_of,
+    scorer_of,
 )
-from models.contract import manifest
 from models.contract.features import Arrays
 from models.contract.manifest import Limits, QueueSpec, same_mix
-from models.contract.spec import OBJECTIVES, FeatureSpec
+from models.contract.spec import OBJECTIVES
 from models.nets.checkpoint import GeneratorCheckpoint
 from models.planners.graphs.degre import pointer_graph
 from models.planners.graphs.graph import Graph
 from models.planners.objective import objective_formula
 from models.planners.references.degre import ModelPointer, plan_pointer
-from models.planners.references.sort_gen import ModelGains
 from models.planners.references.sort_list import ExpectedAnswer
 
 _CANDIDATES: Final = 200
@@ -37,24 +37,13 @@ _QUEUES: Final = 4
 
 
 @dataclass(frozen=True)
-class Degre:
+class Degre(ModelFamily):
     """Export a generator that decodes greedily, with its evaluator; its queues only choose its candidates."""
 
     checkpoint: GeneratorCheckpoint
-    name: manifest.Family = "degre"
-    any_slots: bool = True
-
-    @property
-    def spec(self) -> FeatureSpec:
-        return self.checkpoint.spec
-
-    @property
-    def units(self) -> PerObjective:
-        return self.checkpoint.units
-
-    @property
-    def provenance(self) -> Mapping[str, Any]:
-        return self.checkpoint.provenance
+    name = "degre"
+    any_slots = True
+    trade_off = 1.0  # plain greedy, as in the paper: beside a probability, cosines would decide most choices
 
     @property
     def sizes(self) -> Mapping[str, Any]:
@@ -79,15 +68,11 @@ class Degre:
 
         def plan(request: Arrays) -> ExpectedAnswer:
             single = {name: array[0] for name, array in request.items()}
-            planned = plan_pointer(
-                ModelPointer(generator, request),
-                ModelGains(evaluator, single),
-                np.flatnonzero(single["valid"]).tolist(),
-                np.asarray(single["embeddings"], np.float32),
-                preferences_of(request, self.units),
-                length=limits.list_length,
+            scorer = scorer_of(evaluator, single, preferences_of(request, self.units))
+            slots = np.flatnonzero(single["valid"]).tolist()
+            return ExpectedAnswer(
+                plan_pointer(ModelPointer(generator, request), scorer, slots, length=limits.list_length)
             )
-            return ExpectedAnswer(planned)
 
         return plan
 
@@ -115,10 +100,6 @@ class Degre:
 
     def default_queues(self) -> tuple[QueueSpec, ...]:
         return (QueueSpec("formula", objective_formula(self.spec, self.units)),)
-
-    @property
-    def trade_off(self) -> float:
-        return 1.0  # plain greedy, as in the paper: beside a probability, cosines would decide most choices
 
     def objectives(self, asked: PerObjective | None) -> PerObjective:
         learnt = self.checkpoint.objectives

@@ -7,9 +7,10 @@ the evaluator that it was distilled from). Everything else in `export` works wit
 from __future__ import annotations
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, ClassVar, Final, NamedTuple, TypeVar
 
 import numpy as np
 from torch import nn
@@ -19,10 +20,15 @@ from models.contract.arrays import Floats
 from models.contract.features import Arrays
 from models.contract.manifest import Limits, QueueSpec
 from models.contract.spec import OBJECTIVES, FeatureSpec
+from models.contract.verdict import UNMEASURED, Verdict
+from models.nets.checkpoint import Checkpoint, GeneratorCheckpoint
 from models.nets.value import ListValueModel
 from models.planners.graphs.graph import Graph
-from models.planners.references.sort_gen import ModelGains, Preferences
+from models.planners.references.sort_gen import ModelGains, Preferences, Scorer
 from models.planners.references.sort_list import ExpectedAnswer
+
+VERDICT: Final = "verdict"
+"""Key of the verdict in a checkpoint's provenance."""
 
 ReferencePlanner = Callable[[Arrays], ExpectedAnswer]
 """Plans the list of an encoded request (a batch of one, with preferences)."""
@@ -59,65 +65,83 @@ class Wishes:
     candidates: int | None = None
 
 
-class ModelFamily(Protocol):
-    """Offer a trained model of some family to export."""
+class ModelFamily(ABC):
+    """Export a checkpoint with its family's graph, reference and defaults."""
+
+    name: ClassVar[manifest.Family]
+    any_slots: ClassVar[bool]
+    """Whether a request may have any number of slots in a single queue."""
+    trade_off: ClassVar[float]
+    """λ of MMR for a bundle that is given none."""
+    checkpoint: Checkpoint | GeneratorCheckpoint
 
     @property
-    def name(self) -> manifest.Family: ...
+    def spec(self) -> FeatureSpec:
+        return self.checkpoint.spec
+
     @property
-    def spec(self) -> FeatureSpec: ...
+    def units(self) -> PerObjective:
+        return self.checkpoint.units
+
     @property
-    def units(self) -> PerObjective: ...
+    def verdict(self) -> Verdict:
+        """Read training's verdict on the model; raises `SpecError` naming a wrong key."""
+        return verdict_of(self.checkpoint.provenance)
+
     @property
-    def provenance(self) -> Mapping[str, Any]: ...
-    @property
+    @abstractmethod
     def sizes(self) -> Mapping[str, Any]:
         """Return the model's configuration, for the bundle's provenance."""
-        ...
 
     @property
+    @abstractmethod
     def shares(self) -> PerObjective | None:
         """Return the kept share of the learnt correction per counted objective; None if unsaid."""
-        ...
 
     @property
+    @abstractmethod
     def valued(self) -> tuple[str, ...]:
         """Return the objectives that the model has learnt to value."""
-        ...
 
+    @abstractmethod
     def graph(self, limits: Limits) -> Graph:
         """Build the generation graph. Raises `ValueError` if the limits do not fit the model."""
-        ...
 
+    @abstractmethod
     def reference(self, limits: Limits) -> ReferencePlanner:
         """Plan in float64 as the graph must, so that margins are the model's own."""
-        ...
 
+    @abstractmethod
     def valuing(self) -> Valuing:
         """Value any list in float64, MMR aside, under the request's objectives."""
-        ...
 
-    @property
-    def any_slots(self) -> bool:
-        """Tell whether a request may have any number of slots in a single queue."""
-        ...
-
+    @abstractmethod
     def limits(self, wishes: Wishes) -> Limits:
         """Choose the bundle's limits. Raises `ValueError` naming the option that the family does not have."""
-        ...
 
+    @abstractmethod
     def default_queues(self) -> tuple[QueueSpec, ...]:
         """Return the queues of a bundle that is given none."""
-        ...
 
-    @property
-    def trade_off(self) -> float:
-        """Return λ of MMR for a bundle that is given none."""
-        ...
-
+    @abstractmethod
     def objectives(self, asked: PerObjective | None) -> PerObjective:
         """Choose the bundle's α, β, γ. Raises `ValueError` if the model knows another mix only."""
-        ...
+
+
+def verdict_of(provenance: Mapping[str, Any]) -> Verdict:
+    """Read training's verdict on a model, or its evaluator's, from its provenance.
+
+    Raises `SpecError` naming the key that is wrong.
+    """
+    if (own := provenance.get(VERDICT)) is not None:
+        return Verdict.from_json(own, "the checkpoint's verdict")
+    teacher = provenance.get("evaluator")
+    found = teacher.get(VERDICT) if isinstance(teacher, Mapping) else None
+    if found is None:
+        return UNMEASURED
+    verdict = Verdict.from_json(found, "the evaluator's verdict")
+    sentence = f"Of the evaluator that this generator was distilled from: {verdict.sentence}"
+    return Verdict(verdict.outcome, sentence, verdict.figures)
 
 
 def preferences_of(request: Arrays, units: PerObjective) -> Preferences:
@@ -129,6 +153,11 @@ def preferences_of(request: Arrays, units: PerObjective) -> Preferences:
         trade_off=float(np.asarray(request["trade_off"])[0]),
         window=int(np.asarray(request["window"])[0]),
     )
+
+
+def scorer_of(model: ListValueModel, single: Arrays, preferences: Preferences) -> Scorer:
+    """Score a request's items, encoded without a batch axis, under a model and preferences."""
+    return Scorer(ModelGains(model, single), np.asarray(single["embeddings"], np.float32), preferences)
 
 
 def list_worth(model: ListValueModel, request: Arrays, slots: Sequence[int], preferences: Preferences) -> ListWorth:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from export.families.family import (
+    ModelFamily,
     PerObjective,
     ReferencePlanner,
     Valuing,
@@ -19,17 +19,16 @@ from export.families.family import (
     in_double,
     list_worth,
     preferences_of,
+    scorer_of,
 )
-from models.contract import manifest
 from models.contract.features import Arrays
 from models.contract.manifest import Limits, QueueSpec
-from models.contract.spec import FeatureSpec
 from models.nets.checkpoint import Checkpoint
 from models.planners.graphs.graph import Graph
 from models.planners.graphs.sort_gen import queue_graph
 from models.planners.objective import default_queues
 from models.planners.references.beam import plan_among_ties, plan_beam
-from models.planners.references.sort_gen import Gains, ModelGains, PlanStep, Preferences, plan_queues
+from models.planners.references.sort_gen import PlanStep, Scorer, plan_queues
 from models.planners.references.sort_list import ExpectedAnswer, value_list
 
 _OBJECTIVES: Final = {"click": 5.0, "conversion": 1.0, "gmv": 1.0}
@@ -37,28 +36,16 @@ _HEADS: Final = 2
 _BEAM: Final = 4
 _BEAM_LENGTH: Final = 12
 """Longer lists are built greedily unless asked otherwise: a beam's cost grows with them, the budget does not."""
-_TRADE_OFF: Final = 0.8
 
 
 @dataclass(frozen=True)
-class SortGen:
+class SortGen(ModelFamily):
     """Export a value model that generates lists from objective queues, greedily or by a beam."""
 
     checkpoint: Checkpoint
-    name: manifest.Family = "sort-gen"
-    any_slots: bool = False
-
-    @property
-    def spec(self) -> FeatureSpec:
-        return self.checkpoint.spec
-
-    @property
-    def units(self) -> PerObjective:
-        return self.checkpoint.units
-
-    @property
-    def provenance(self) -> Mapping[str, Any]:
-        return self.checkpoint.provenance
+    name = "sort-gen"
+    any_slots = False
+    trade_off = 0.8
 
     @property
     def sizes(self) -> Mapping[str, Any]:
@@ -83,13 +70,12 @@ class SortGen:
             filled = np.asarray(single["valid"], bool).reshape(limits.queues, limits.queue_length)
             slots = np.arange(limits.slots).reshape(filled.shape)
             queues = [row[keep].tolist() for row, keep in zip(slots, filled, strict=True)]
-            embeddings = np.asarray(single["embeddings"], np.float32)
-            gains, preferences = ModelGains(exact, single), preferences_of(request, self.units)
-            answer = _planned(gains, queues, embeddings, preferences, limits)
+            scorer = scorer_of(exact, single, preferences_of(request, self.units))
+            answer = _planned(scorer, queues, limits)
             if exact.config.head != "hazard":
                 return answer
             listed = [slot for slot in single["sort_slots"].tolist() if slot >= 0]
-            return dataclasses.replace(answer, listed=value_list(gains, listed, embeddings, preferences))
+            return dataclasses.replace(answer, listed=value_list(scorer, listed))
 
         return plan
 
@@ -111,29 +97,19 @@ class SortGen:
     def default_queues(self) -> tuple[QueueSpec, ...]:
         return default_queues(self.spec, self.units)
 
-    @property
-    def trade_off(self) -> float:
-        return _TRADE_OFF
-
     def objectives(self, asked: PerObjective | None) -> PerObjective:
         return asked or _OBJECTIVES
 
 
-def _planned(
-    gains: Gains,
-    queues: Sequence[Sequence[int]],
-    embeddings: NDArray[np.float32],
-    preferences: Preferences,
-    limits: Limits,
-) -> ExpectedAnswer:
+def _planned(scorer: Scorer, queues: Sequence[Sequence[int]], limits: Limits) -> ExpectedAnswer:
     """Plan without the sort's list, greedily or by a beam."""
-    length, width, beam = limits.list_length, limits.head_width, limits.beam_width
-    if beam == 1:
-        return ExpectedAnswer(plan_queues(gains, queues, embeddings, preferences, length=length, head_width=width))
-    asked = (gains, queues, embeddings, preferences)
-    steps, cut = plan_beam(*asked, length=length, head_width=width, beam_width=beam)
+    sizes = {"length": limits.list_length, "head_width": limits.head_width}
+    if limits.beam_width == 1:
+        return ExpectedAnswer(plan_queues(scorer, queues, **sizes))
+    sizes["beam_width"] = limits.beam_width
+    steps, cut = plan_beam(scorer, queues, **sizes)
 
     def towards(wanted: Sequence[int], margin: float) -> list[PlanStep] | None:
-        return plan_among_ties(*asked, length=length, head_width=width, beam_width=beam, wanted=wanted, margin=margin)
+        return plan_among_ties(scorer, queues, **sizes, wanted=wanted, margin=margin)
 
     return ExpectedAnswer(steps, cut=cut, towards=towards)

@@ -14,7 +14,6 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from export.families.family import ModelFamily
 from models.contract.features import PRIOR_SCORES, Arrays
 from models.contract.manifest import Limits
 from models.contract.spec import FeatureSpec
@@ -32,11 +31,6 @@ class RequestShape:
     full: bool = False
     embedded: float = 0.9
     twins: bool = False
-
-
-def family_requests(family: ModelFamily, limits: Limits, count: int, seed: int) -> Iterator[Arrays]:
-    """Make `count` random and edge requests for a family's graph, each a batch of one."""
-    return random_requests(family.spec, limits, count, seed, any_slots=family.any_slots)
 
 
 def random_requests(

@@ -13,20 +13,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import asdict, dataclass
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from export.families.family import ModelFamily
-from export.proof.requests import family_requests
+from export.proof.requests import random_requests
+from models.contract.features import Arrays
 from models.contract.manifest import Limits
 from models.planners.references.sort_gen import PlanStep
 from models.planners.references.sort_list import ExpectedAnswer
 from models.planners.runtime import Feeds
 
+T = TypeVar("T")
 GraphRunner = Callable[[Feeds], Mapping[str, NDArray[Any]]]
 """Answers a batch of one; a `GraphPlanner`, or a stand-in that knows what one said elsewhere."""
 
@@ -56,28 +58,30 @@ class Proof:
 
     def to_json(self) -> dict[str, Any]:
         """Return the figures for the bundle's provenance."""
-        return {
-            "requests": self.requests,
-            "near_ties": self.near_ties,
-            "largest_error": self.largest_error,
-            "tie": TIE,
-            "tolerance": TOLERANCE,
-        }
+        return {**asdict(self), "tie": TIE, "tolerance": TOLERANCE}
 
 
 def prove(planner: GraphRunner, family: ModelFamily, limits: Limits, *, requests: int = 1000, seed: int = 0) -> Proof:
     """Compare graph and reference on random and edge requests. Raises `ProofError` at the first disagreement."""
-    near_ties, largest = 0, 0.0
     reference = family.reference(limits)
-    examples = family_requests(family, limits, requests, seed)
+
+    def check(request: Arrays) -> tuple[bool, float]:
+        return compare(planner(request), reference(request), limits.list_length)
+
+    tied, errors = zip(*on_requests(check, family, limits, requests, seed), strict=True)
+    return Proof(requests, sum(tied), max(errors))
+
+
+def on_requests(check: Callable[[Arrays], T], family: ModelFamily, limits: Limits, requests: int, seed: int) -> list[T]:
+    """Check random and edge requests one by one; a `ProofError` names the request."""
+    found = []
+    examples = random_requests(family.spec, limits, requests, seed, any_slots=family.any_slots)
     for i, request in enumerate(tqdm(examples, total=requests, desc="proof", unit="request", disable=None)):
         try:
-            tied, error = compare(planner(request), reference(request), limits.list_length)
+            found.append(check(request))
         except ProofError as difference:
             raise ProofError(f"request {i} of seed {seed}: {difference}") from None
-        near_ties += tied
-        largest = max(largest, error)
-    return Proof(requests, near_ties, largest)
+    return found
 
 
 def compare(outputs: Mapping[str, NDArray[Any]], answer: ExpectedAnswer, length: int) -> tuple[bool, float]:

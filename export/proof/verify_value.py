@@ -8,16 +8,14 @@ list must be valid, and what the graph says of its own list must be what the exa
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from export.families.family import ListWorth, ModelFamily
-from export.proof.requests import family_requests
-from export.proof.verify import TIE, GraphRunner, ProofError
+from export.proof.verify import TIE, GraphRunner, ProofError, on_requests
 from models.contract.features import Arrays
 from models.contract.manifest import LOOSEST_REPLAY, Limits
 from models.planners.references.sort_list import ExpectedAnswer
@@ -38,9 +36,9 @@ class ValueProof:
     changed: int
     lost_percent: float
     worst_percent: float
+    most_lost_percent: float
     largest_error: float
     largest_score_error: float
-    most_lost_percent: float
 
     @property
     def summary(self) -> str:
@@ -66,16 +64,7 @@ class ValueProof:
 
     def to_json(self) -> dict[str, Any]:
         """Return the figures for the bundle's provenance."""
-        return {
-            "requests": self.requests,
-            "changed": self.changed,
-            "lost_percent": self.lost_percent,
-            "worst_percent": self.worst_percent,
-            "most_lost_percent": self.most_lost_percent,
-            "largest_error": self.largest_error,
-            "largest_score_error": self.largest_score_error,
-            "tolerance": TOLERANCE,
-        }
+        return {**asdict(self), "tolerance": TOLERANCE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,17 +91,13 @@ def prove_value(
     scores so far off that no service could replay recorded requests.
     """
     reference, valuing = family.reference(limits), family.valuing()
-    outcomes = []
-    examples = family_requests(family, limits, requests, seed)
-    for i, request in enumerate(tqdm(examples, total=requests, desc="proof", unit="request", disable=None)):
+
+    def check(request: Arrays) -> _ValuedAnswer:
         answer, outputs = reference(request), planner(request)
-        try:
-            slots = check_list(outputs, request, len(answer.steps))
-            found = valuing(request, slots)
-            wanted = valuing(request, [step.slot for step in answer.steps])
-            outcomes.append(_outcome(outputs, answer, found, wanted))
-        except ProofError as difference:
-            raise ProofError(f"request {i} of seed {seed}: {difference}") from None
+        found = valuing(request, check_list(outputs, request, len(answer.steps)))
+        return _outcome(outputs, answer, found, valuing(request, [step.slot for step in answer.steps]))
+
+    outcomes = on_requests(check, family, limits, requests, seed)
     proof = _proof(outcomes, most_lost)
     if not proof.lost_percent <= most_lost:
         raise ProofError(proof.summary)

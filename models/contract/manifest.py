@@ -88,8 +88,8 @@ class QueueSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class Diversity:
-    """Hold MMR's λ in 0..1 (1: value only) and window of items (SORT-Gen, eq. 6)."""
+class DiversityDefaults:
+    """Hold MMR's λ in 0..1 (1: value only) and window of last chosen items (SORT-Gen, eq. 6)."""
 
     trade_off: float = 1.0
     window: int = 4
@@ -132,7 +132,7 @@ class Manifest:
     partition: Partition
     objectives: Mapping[str, float]
     units: Mapping[str, float]
-    diversity: Diversity
+    diversity: DiversityDefaults
     fallback: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
@@ -251,7 +251,7 @@ class Manifest:
             partition=cast(Partition, _text(table, "partition")),
             objectives=_numbers(table, "objectives"),
             units=_numbers(table, "units"),
-            diversity=record(Diversity, table["diversity"], "bundle.diversity"),
+            diversity=record(DiversityDefaults, table["diversity"], "bundle.diversity"),
             fallback=_text(table, "fallback"),
             inputs=tuple(_tensor(t, f"bundle.inputs[{i}]") for i, t in enumerate(_array(table, "inputs"))),
             outputs=tuple(_tensor(t, f"bundle.outputs[{i}]") for i, t in enumerate(_array(table, "outputs"))),

@@ -8,7 +8,7 @@ from typing import Any
 from export.bundle import BundleOptions
 from export.families.degre import Degre
 from export.families.sort_gen import SortGen
-from models.contract.manifest import Diversity, Limits, QueueSpec
+from models.contract.manifest import DiversityDefaults, Limits, QueueSpec
 from models.nets.checkpoint import Checkpoint, GeneratorCheckpoint
 from models.nets.generator import GeneratorConfig
 from models.nets.value import ValueConfig
@@ -23,7 +23,7 @@ OPTIONS = BundleOptions(
     queues=(QueueSpec("click", "ctr"), QueueSpec("gmv", "ctr*cvr*price")),
     fallback="alpha*ctr + gamma*ctr*cvr*price",
     objectives={"click": 5.0, "conversion": 1.0, "gmv": 1.0},
-    diversity=Diversity(trade_off=0.8, window=3),
+    diversity=DiversityDefaults(trade_off=0.8, window=3),
 )
 
 DEGRE_OPTIONS = replace(

@@ -9,7 +9,7 @@ import pytest
 
 from export import bundle
 from models import cli
-from models.contract.manifest import LOOSEST_REPLAY, Diversity, Limits, Manifest, QueueSpec
+from models.contract.manifest import LOOSEST_REPLAY, DiversityDefaults, Limits, Manifest, QueueSpec
 from models.nets.checkpoint import save_checkpoint, save_generator
 from models.planners.objective import default_queues, objective_formula
 from tests.export.examples import CONFIG, checkpoint, generator_checkpoint
@@ -49,7 +49,7 @@ def test_by_default_the_bundle_has_the_models_horizon_and_a_queue_per_objective_
     assert manifest.queues == default_queues(SPEC, UNITS)
     assert manifest.fallback == objective_formula(SPEC, UNITS)
     assert manifest.objectives == {"click": 5.0, "conversion": 1.0, "gmv": 1.0}
-    assert (manifest.diversity, manifest.partition) == (Diversity(0.8, 4), "bfs")
+    assert (manifest.diversity, manifest.partition) == (DiversityDefaults(0.8, 4), "bfs")
 
 
 def test_a_generators_bundle_takes_its_mix_and_sees_up_to_200_candidates_in_the_order_of_the_formula(
@@ -61,7 +61,7 @@ def test_a_generators_bundle_takes_its_mix_and_sees_up_to_200_candidates_in_the_
     assert manifest.queues == (QueueSpec("formula", objective_formula(SPEC, UNITS)),)
     assert manifest.objectives == {"click": 2.0, "conversion": 1.0, "gmv": 0.0}
     assert manifest.fixed_objectives
-    assert manifest.diversity == Diversity(1.0, 4)  # plain greedy, as in the paper
+    assert manifest.diversity == DiversityDefaults(1.0, 4)  # plain greedy, as in the paper
 
 
 def test_a_generators_queues_share_the_places_for_candidates(saved_generator: Path, tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_every_option_reaches_the_bundle(saved: Path, tmp_path: Path) -> None:
     assert manifest.limits == Limits(2, 3, 1, beam_width=3)
     assert manifest.queues == (QueueSpec("cheap", "-price"), QueueSpec("click", "ctr"))
     assert manifest.objectives == {"click": 1.0, "conversion": 0.0, "gmv": 2.5}
-    assert (manifest.diversity, manifest.partition) == (Diversity(0.5, 0), "dfs")
+    assert (manifest.diversity, manifest.partition) == (DiversityDefaults(0.5, 0), "dfs")
 
 
 @pytest.mark.parametrize(

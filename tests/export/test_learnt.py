@@ -13,7 +13,7 @@ import torch
 from export.bundle import ExportError, write_bundle
 from export.command import default_objectives
 from export.families.degre import Degre
-from export.families.load import verdict_of
+from export.families.family import verdict_of
 from export.families.sort_gen import SortGen
 from models import cli
 from models.contract.manifest import Manifest

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from models.contract.manifest import MANIFEST_FILE, Diversity, Limits, Manifest, QueueSpec
+from models.contract.manifest import MANIFEST_FILE, DiversityDefaults, Limits, Manifest, QueueSpec
 from models.contract.spec import Category, FeatureSpec, Hashed, Number
 
 SPEC = FeatureSpec(
@@ -32,7 +32,7 @@ def write_bundle_json(folder: Path) -> Path:
         partition="bfs",
         objectives={"click": 5.0, "conversion": 1.0, "gmv": 1.0},
         units={"click": 1.0, "conversion": 1.0, "gmv": 1.0},
-        diversity=Diversity(),
+        diversity=DiversityDefaults(),
         fallback="ctr",
         inputs=(),
         outputs=(),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from export.bundle import BundleOptions, write_bundle
 from export.families.degre import Degre
-from models.contract.manifest import Diversity, Limits, QueueSpec
+from models.contract.manifest import DiversityDefaults, Limits, QueueSpec
 from models.nets.checkpoint import GeneratorCheckpoint
 from models.nets.generator import GeneratorConfig
 from models.nets.value import ValueConfig
@@ -26,7 +26,7 @@ _OPTIONS = BundleOptions(
     queues=(QueueSpec("click", "ctr"), QueueSpec("conversion", "ctr*cvr"), QueueSpec("gmv", "ctr*cvr*price")),
     fallback="alpha*ctr + beta*ctr*cvr + gamma*ctr*cvr*price",
     objectives=MIX,
-    diversity=Diversity(trade_off=0.8, window=4),
+    diversity=DiversityDefaults(trade_off=0.8, window=4),
 )
 
 

@@ -133,7 +133,7 @@ def make_manifest(o: Options) -> m.Manifest:
         partition="bfs",
         objectives={"click": 5.0, "conversion": 1.0, "gmv": 1.0},
         units={"click": 0.05, "conversion": 0.001, "gmv": 0.5},
-        diversity=m.Diversity(trade_off=0.8, window=4),
+        diversity=m.DiversityDefaults(trade_off=0.8, window=4),
         fallback=o.fallback,
         inputs=tensors(SHAPES | (SORT_SHAPES if o.knows_sort else {})),
         outputs=tensors(outputs),

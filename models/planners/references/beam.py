@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 
-from models.contract.arrays import Floats, Floats32
-from models.contract.spec import OBJECTIVES
-from models.planners.references.sort_gen import Gains, PlanStep, Preferences, best_two, mmr_penalties
+from models.planners.references.sort_gen import PlanStep, Scorer
 
 _MOST_REACHED: Final = 8
 """Lists that are followed among ties, for each that a beam keeps; more would be twins of twins."""
@@ -36,18 +34,9 @@ class _List:
 
 
 def plan_beam(
-    gains: Gains,
-    queues: Sequence[Sequence[int]],
-    embeddings: Floats32,
-    preferences: Preferences,
-    *,
-    length: int,
-    head_width: int = 1,
-    beam_width: int,
+    scorer: Scorer, queues: Sequence[Sequence[int]], *, length: int, head_width: int = 1, beam_width: int
 ) -> tuple[list[PlanStep], float]:
     """Find the best list of a beam by the sum of its MMR scores.
-
-    The second result is the margin by which it was not another.
 
     Arguments as in `sort_gen.plan_queues`. A step's rivals are what else was proposed for the same list; its margin is
     infinite, since no single step decides. The second result is the least lead that a list that was kept had over one
@@ -56,7 +45,7 @@ def plan_beam(
     lists = [_List([], [list(queue) for queue in queues], 0.0)]
     cut = math.inf
     for t in range(length):
-        longer = [new for old in lists for new in _continuations(old, gains, embeddings, preferences, head_width)]
+        longer = [new for old in lists for new in _continuations(old, scorer, head_width)]
         if not longer:
             break
         ranked = sorted(longer, key=lambda new: -new.total)  # stable: ties go to the better list, then the first queue
@@ -70,10 +59,8 @@ def plan_beam(
 
 
 def plan_among_ties(
-    gains: Gains,
+    scorer: Scorer,
     queues: Sequence[Sequence[int]],
-    embeddings: Floats32,
-    preferences: Preferences,
     *,
     length: int,
     head_width: int = 1,
@@ -81,9 +68,7 @@ def plan_among_ties(
     wanted: Sequence[int],
     margin: float,
 ) -> list[PlanStep] | None:
-    """Find the list `wanted` if errors below `margin` might have led to it.
-
-    None if they could not.
+    """Find the list `wanted` if errors below `margin` might have led to it, else None.
 
     Twins tie exactly, and which of them a beam keeps decides what it finds later. So every list is followed that some
     breaking of near ties keeps, and it is noted which ones all of them keep. A list is out of reach only where at least
@@ -91,11 +76,7 @@ def plan_among_ties(
     """
     lists = [_Reached(_List([], [list(queue) for queue in queues], 0.0), True)]
     for t in range(length):
-        longer = [
-            _Reached(new, old.always)
-            for old in lists
-            for new in _continuations(old.list, gains, embeddings, preferences, head_width)
-        ]
+        longer = [_Reached(new, old.always) for old in lists for new in _continuations(old.list, scorer, head_width)]
         if not longer:
             break
         lists = _reached(longer, 1 if t + 1 == length else beam_width, margin, tuple(wanted[: t + 1]))
@@ -124,40 +105,13 @@ def _reached(longer: list[_Reached], kept: int, margin: float, wanted: tuple[int
     return found[: _MOST_REACHED * kept]
 
 
-def _continuations(
-    old: _List, gains: Gains, embeddings: Floats32, preferences: Preferences, head_width: int
-) -> list[_List]:
+def _continuations(old: _List, scorer: Scorer, head_width: int) -> list[_List]:
     """Append each of a list's proposals to it, in the order of queues and ranks."""
     proposals = [slot for queue in old.waiting for slot in queue[:head_width]]
     if not proposals:
         return []
-    chosen = [step.slot for step in old.steps]
-    worth = gains(chosen, proposals)
-    penalties = mmr_penalties(proposals, chosen, embeddings, preferences)
-    scores = preferences.trade_off * preferences.step_value(worth) - penalties
-    by_slot = dict(zip(proposals, scores.tolist(), strict=True))
-    sensitivity = preferences.trade_off * float(preferences.step_value(np.ones(len(OBJECTIVES))))
     found = []
-    for i, slot in enumerate(proposals):
-        step = PlanStep(
-            slot=slot,
-            value=worth[i],
-            penalty=float(penalties[i]),
-            score=float(scores[i]),
-            runner_up=_best_other(proposals, scores, i),
-            margin=math.inf,
-            scores=by_slot,
-            sensitivity=sensitivity,
-        )
-        waiting = [[other for other in queue if other != slot] for queue in old.waiting]
-        found.append(_List([*old.steps, step], waiting, old.total + step.score))
+    for step in scorer.steps(list(old.slots), proposals):
+        waiting = [[other for other in queue if other != step.slot] for queue in old.waiting]
+        found.append(_List([*old.steps, replace(step, margin=math.inf)], waiting, old.total + step.score))
     return found
-
-
-def _best_other(proposals: Sequence[int], scores: Floats, own: int) -> int:
-    """Find the slot of the best proposal beside `own`, −1 if there is none."""
-    others = [i for i in range(len(proposals)) if i != own]
-    if not others:
-        return -1
-    best, _, _ = best_two([proposals[i] for i in others], scores[others])
-    return proposals[others[best]]

@@ -1,60 +1,40 @@
 """Decode greedily as DeGRe does, in plain code: slow, obviously right.
 
 The list so far is read anew at every step, by the generator and by the evaluator, and MMR looks at one number at a time
-(`sort_gen.mmr_penalties`). Tests and `export/proof/verify.py` hold `graphs/degre.py` to it.
+(`sort_gen.Scorer`). Tests and `export/proof/verify.py` hold `graphs/degre.py` to it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
 import torch
 
-from models.contract.arrays import Floats, Floats32
+from models.contract.arrays import Floats
 from models.contract.features import Arrays
 from models.nets.generator import PointerGenerator
-from models.planners.references.sort_gen import Gains, PlanStep, Preferences, best_two, mmr_penalties
+from models.planners.references.sort_gen import PlanStep, Scorer, rival, to_tensors
 
 Pointer = Callable[[Sequence[int], Sequence[int]], Floats]
 """``pointer(chosen, left)``: the probability of each candidate that is left to come next, [n]."""
 
 
-def plan_pointer(
-    pointer: Pointer,
-    gains: Gains,
-    slots: Sequence[int],
-    embeddings: Floats32,
-    preferences: Preferences,
-    *,
-    length: int,
-) -> list[PlanStep]:
+def plan_pointer(pointer: Pointer, scorer: Scorer, slots: Sequence[int], *, length: int) -> list[PlanStep]:
     """Decode greedily (DeGRe §4.3) with MMR inside the selection (SORT-Gen, eq. 6): λ·P − penalty.
 
-    `slots` are the candidates; `embeddings` [N, E] are unit rows, zero where there is none. `gains` values what was
-    chosen and has no say in the choice. Returns at most `length` steps: fewer if the candidates run out.
+    `slots` are the candidates. The scorer's gains value what was chosen and have no say in the choice. Returns at most
+    `length` steps: fewer if the candidates run out.
     """
     left = sorted(slots)
-    chosen: list[int] = []
     steps: list[PlanStep] = []
     while left and len(steps) < length:
-        penalties = mmr_penalties(left, chosen, embeddings, preferences)
-        scores = preferences.trade_off * pointer(chosen, left) - penalties
-        best, runner_up, margin = best_two(left, scores)
-        slot = left[best]
-        steps.append(
-            PlanStep(
-                slot=slot,
-                value=gains(chosen, [slot])[0],
-                penalty=float(penalties[best]),
-                score=float(scores[best]),
-                runner_up=runner_up,
-                margin=margin,
-                scores=dict(zip(left, scores.tolist(), strict=True)),
-                sensitivity=0.0,
-            )
-        )
-        chosen.append(slot)
+        chosen = [step.slot for step in steps]
+        penalties = scorer.penalties(chosen, left)
+        scores = scorer.preferences.trade_off * pointer(chosen, left) - penalties
+        by_slot = dict(zip(left, scores.tolist(), strict=True))
+        slot = max(left, key=by_slot.__getitem__)  # the lowest slot on ties
+        value, penalty = scorer.gains(chosen, [slot])[0], float(penalties[left.index(slot)])
+        steps.append(PlanStep(slot, value, penalty, by_slot[slot], *rival(by_slot, slot), by_slot))
         left.remove(slot)
     return steps
 
@@ -65,9 +45,7 @@ class ModelPointer:
     def __init__(self, generator: PointerGenerator, request: Arrays) -> None:
         """Take a batch of one from `models.contract.features`, with its ``objective_weights``."""
         self._generator = generator
-        dtype = generator.norm.weight.dtype
-        tensors = {name: torch.from_numpy(np.ascontiguousarray(a)) for name, a in request.items()}
-        self._batch = {n: t.to(dtype) if t.is_floating_point() else t for n, t in tensors.items()}
+        self._batch = to_tensors(request, generator)
         with torch.inference_mode():
             self._rows = generator.encoder(self._batch)
 

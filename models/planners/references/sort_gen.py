@@ -7,8 +7,9 @@ appended item will do (`Gains`): a value model (`ModelGains`), or a simulator's 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -52,102 +53,97 @@ class PlanStep:
     value: Floats
     penalty: float
     score: float
-    runner_up: int
-    margin: float
-    scores: Mapping[int, float]
-    sensitivity: float
+    runner_up: int = -1
+    margin: float = math.inf
+    scores: Mapping[int, float] = field(default_factory=dict)
+    sensitivity: float = 0.0
 
 
-def plan_queues(
-    gains: Gains,
-    queues: Sequence[Sequence[int]],
-    embeddings: Floats32,
-    preferences: Preferences,
-    *,
-    length: int,
-    head_width: int = 1,
-) -> list[PlanStep]:
+@dataclass(frozen=True, slots=True)
+class Scorer:
+    """Score items behind a list by their gains, less MMR's penalty (SORT-Gen, eq. 1, 6).
+
+    `embeddings` [N, E] are unit rows, zero where there is none.
+    """
+
+    gains: Gains
+    embeddings: Floats32
+    preferences: Preferences
+
+    @property
+    def sensitivity(self) -> float:
+        """Compute `PlanStep.sensitivity`."""
+        return self.preferences.trade_off * float(self.preferences.step_value(np.ones(len(OBJECTIVES))))
+
+    def steps(self, chosen: Sequence[int], proposals: Sequence[int]) -> list[PlanStep]:
+        """Make every proposal's step behind the chosen slots; its rivals are the others."""
+        worth, penalties = self.gains(chosen, proposals), self.penalties(chosen, proposals)
+        scores = self.preferences.trade_off * self.preferences.step_value(worth) - penalties
+        by_slot = dict(zip(proposals, scores.tolist(), strict=True))
+        return [
+            PlanStep(
+                slot, worth[i], float(penalties[i]), by_slot[slot], *rival(by_slot, slot), by_slot, self.sensitivity
+            )
+            for i, slot in enumerate(proposals)
+        ]
+
+    def penalties(self, chosen: Sequence[int], proposals: Sequence[int]) -> Floats:
+        """Compute (1 − λ) · max cosine to the last `window` chosen, for each proposal."""
+        nearest = {slot: self.nearest_cosine(chosen, slot) for slot in proposals}
+        known = {slot: cosine for slot, cosine in nearest.items() if cosine is not None}
+        # Charging a candidate without an embedding nothing would let it win every time.
+        typical = sum(known.values()) / len(known) if known else 0.0
+        return (1 - self.preferences.trade_off) * np.array([known.get(slot, typical) for slot in proposals])
+
+    def nearest_cosine(self, chosen: Sequence[int], slot: int) -> float | None:
+        """Find a slot's largest cosine to the last `window` chosen; None without embeddings."""
+        window, rows = self.preferences.window, self.embeddings
+        own, recent = rows[slot].astype(np.float64), chosen[-window:] if window else []
+        cosines = [float(own @ rows[other].astype(np.float64)) for other in recent if rows[other].any()]
+        return max(cosines) if cosines and own.any() else None
+
+
+def plan_queues(scorer: Scorer, queues: Sequence[Sequence[int]], *, length: int, head_width: int = 1) -> list[PlanStep]:
     """Generate greedily over objective queues (SORT-Gen §3.2.2) with MMR in the selection (eq. 6).
 
-    `queues` hold slots, best first and in priority order; `embeddings` [N, E] are unit rows, zero where there is none.
-    Returns at most `length` steps: fewer if the queues run out.
+    `queues` hold slots, best first and in priority order. Returns at most `length` steps: fewer if the queues run out.
     """
     waiting = [list(queue) for queue in queues]
-    chosen: list[int] = []
     steps: list[PlanStep] = []
     while len(steps) < length:
         proposals = [slot for queue in waiting for slot in queue[:head_width]]
         if not proposals:
             break
-        worth = gains(chosen, proposals)
-        penalties = mmr_penalties(proposals, chosen, embeddings, preferences)
-        scores = preferences.trade_off * preferences.step_value(worth) - penalties
-        best, runner_up, margin = best_two(proposals, scores)
-        steps.append(
-            PlanStep(
-                slot=proposals[best],
-                value=worth[best],
-                penalty=float(penalties[best]),
-                score=float(scores[best]),
-                runner_up=runner_up,
-                margin=margin,
-                scores=dict(zip(proposals, scores.tolist(), strict=True)),
-                sensitivity=preferences.trade_off * float(preferences.step_value(np.ones(len(OBJECTIVES)))),
-            )
-        )
-        chosen.append(proposals[best])
-        for queue in waiting:
-            if proposals[best] in queue:
-                queue.remove(proposals[best])
+        # `max` keeps the first of equals: the queue of higher priority, then the better rank.
+        best = max(scorer.steps([step.slot for step in steps], proposals), key=lambda step: step.score)
+        steps.append(best)
+        waiting = [[slot for slot in queue if slot != best.slot] for queue in waiting]
     return steps
 
 
-def best_two(proposals: Sequence[int], scores: Floats) -> tuple[int, int, float]:
-    """Find the place of the best score, the second's slot (−1: none), and the lead.
-
-    Ties go to the earlier place. Without a second the lead is infinite.
-    """
-    ranking = sorted(range(len(proposals)), key=lambda i: -scores[i])  # stable
-    if len(ranking) == 1:
-        return ranking[0], -1, float("inf")
-    best, second = ranking[:2]
-    return best, proposals[second], float(scores[best] - scores[second])
+def rival(scores: Mapping[int, float], own: int) -> tuple[int, float]:
+    """Find the best slot beside `own`, the first of equals, and own's lead; (−1, ∞) without any."""
+    others = [slot for slot in scores if slot != own]
+    if not others:
+        return -1, math.inf
+    best = max(others, key=scores.__getitem__)
+    return best, scores[own] - scores[best]
 
 
-def mmr_penalties(
-    proposals: Sequence[int], chosen: Sequence[int], embeddings: Floats32, preferences: Preferences
-) -> Floats:
-    """Compute (1 − λ) · max cosine to the last `window` chosen, for each proposal."""
-    nearest = {slot: nearest_cosine(slot, chosen, embeddings, preferences.window) for slot in proposals}
-    known = {slot: cosine for slot, cosine in nearest.items() if cosine is not None}
-    # Charging a candidate without an embedding nothing would let it win every time.
-    typical = sum(known.values()) / len(known) if known else 0.0
-    return (1 - preferences.trade_off) * np.array([known.get(slot, typical) for slot in proposals])
-
-
-def nearest_cosine(slot: int, chosen: Sequence[int], embeddings: Floats32, window: int) -> float | None:
-    """Find the largest cosine of a slot with the last `window` chosen.
-
-    None if it, or all of them, have no embedding.
-    """
-    recent = chosen[-window:] if window else []
-    own = embeddings[slot].astype(np.float64)
-    cosines = [float(own @ embeddings[other].astype(np.float64)) for other in recent if embeddings[other].any()]
-    return max(cosines) if cosines and own.any() else None
+def to_tensors(arrays: Arrays, model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Copy arrays to tensors, floats in the precision of the model's weights."""
+    dtype = next(model.parameters()).dtype
+    tensors = {name: torch.from_numpy(np.ascontiguousarray(a)) for name, a in arrays.items()}
+    return {name: t.to(dtype) if t.is_floating_point() else t for name, t in tensors.items()}
 
 
 class ModelGains:
     """Compute a request's `Gains` under a value model, a full forward pass per step."""
 
     def __init__(self, model: ListValueModel, arrays: Arrays) -> None:
-        """Take a request as `Encoder` encodes it, without a batch axis.
-
-        Slots are [N, …], the user's arrays [C] and [F].
-        """
+        """Take a request as `Encoder` encodes it: slots [N, …], the user's arrays [C] and [F]."""
         self._model = model
-        dtype = model.norm.weight.dtype
-        tensors = {name: torch.from_numpy(np.ascontiguousarray(a)) for name, a in arrays.items()}
-        self._tensors = {n: t.to(dtype) if t.is_floating_point() else t for n, t in tensors.items()}
+        self._tensors = to_tensors(arrays, model)
 
     def __call__(self, chosen: Sequence[int], candidates: Sequence[int]) -> Floats:
         """Compute increments [n, 3] of appending each of n candidates (slots) to the list."""
@@ -160,8 +156,3 @@ class ModelGains:
         items = {n: t[lists] for n, t in self._tensors.items() if n.startswith("item_") or n in _PER_ITEM}
         users = {n: t.expand(len(lists), -1) for n, t in self._tensors.items() if n.startswith("user_")}
         return items | users
-
-
-def list_value(steps: Sequence[PlanStep]) -> Floats:
-    """Sum a plan's values, (click, conversion, GMV) [3] (SORT-Gen, eq. 2)."""
-    return sum((step.value for step in steps), np.zeros(len(OBJECTIVES)))

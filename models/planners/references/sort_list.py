@@ -11,9 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.contract.arrays import Floats, Floats32
-from models.contract.spec import OBJECTIVES
-from models.planners.references.sort_gen import Gains, PlanStep, Preferences, nearest_cosine
+from models.contract.arrays import Floats
+from models.planners.references.sort_gen import PlanStep, Scorer
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +31,7 @@ class ExpectedAnswer:
 
     @property
     def lead(self) -> float:
-        """Compute the lead of the sort's list over the plan.
-
-        −∞ if there is none, or none as long.
-        """
+        """Compute the lead of the sort's list over the plan; −∞ if none is as long."""
         if self.listed is None or len(self.listed) < len(self.plan):
             return -math.inf
         return total(self.listed) - total(self.plan)
@@ -56,9 +52,7 @@ class ExpectedAnswer:
         return self.listed if self.kept_sort and self.listed is not None else self.plan
 
     def margins(self, length: int) -> Floats:
-        """Compute the margin at each place of the answer, [`length`].
-
-        It is infinite where nothing else was possible.
+        """Compute each place's margin [`length`], infinite where nothing else was possible.
 
         Another plan might have been worth more than the sort, so where that is kept, every choice counts everywhere.
         """
@@ -76,31 +70,20 @@ def total(steps: Sequence[PlanStep]) -> float:
     return sum(step.score for step in steps)
 
 
-def value_list(gains: Gains, slots: Sequence[int], embeddings: Floats32, preferences: Preferences) -> list[PlanStep]:
+def value_list(scorer: Scorer, slots: Sequence[int]) -> list[PlanStep]:
     """Value a given list as a plan's steps; nothing was proposed beside its items.
 
     The penalty is MMR's, to the list's own earlier items. An item that has no cosine with any of them is charged the
     mean of the list's items that have (0 if none has), and the first item nothing.
     """
-    nearest = [nearest_cosine(slot, slots[:t], embeddings, preferences.window) for t, slot in enumerate(slots)]
+    trade_off = scorer.preferences.trade_off
+    nearest = [scorer.nearest_cosine(slots[:t], slot) for t, slot in enumerate(slots)]
     known = [cosine for cosine in nearest if cosine is not None]
     typical = sum(known) / len(known) if known else 0.0
     steps = []
-    for t, slot in enumerate(slots):
-        worth = gains(slots[:t], [slot])[0]
-        cosine = nearest[t]
-        penalty = 0.0 if t == 0 else (1 - preferences.trade_off) * (typical if cosine is None else cosine)
-        score = preferences.trade_off * float(preferences.step_value(worth)) - penalty
-        steps.append(
-            PlanStep(
-                slot=slot,
-                value=worth,
-                penalty=penalty,
-                score=score,
-                runner_up=-1,
-                margin=math.inf,
-                scores={slot: score},
-                sensitivity=preferences.trade_off * float(preferences.step_value(np.ones(len(OBJECTIVES)))),
-            )
-        )
+    for t, (slot, cosine) in enumerate(zip(slots, nearest, strict=True)):
+        worth = scorer.gains(slots[:t], [slot])[0]
+        penalty = 0.0 if t == 0 else (1 - trade_off) * (typical if cosine is None else cosine)
+        score = trade_off * float(scorer.preferences.step_value(worth)) - penalty
+        steps.append(PlanStep(slot, worth, penalty, score, sensitivity=scorer.sensitivity))
     return steps

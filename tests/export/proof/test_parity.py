@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from export.bundle import write_bundle
 from export.proof.parity import CpuAnswers, Parity, compare_answers
-from export.proof.requests import family_requests, stack
+from export.proof.requests import random_requests, stack
 from export.proof.verify import TIE
 from models.contract.features import Arrays
 from models.contract.manifest import MODEL_FILE
@@ -31,7 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def requests() -> list[Arrays]:
-    return list(family_requests(SOURCE, OPTIONS.limits, 30, 5))
+    return list(random_requests(SOURCE.spec, OPTIONS.limits, 30, 5))
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.contract.manifest import MANIFEST_FILE, Diversity, Limits, Manifest, QueueSpec, TensorSpec, same_mix
+from models.contract.manifest import MANIFEST_FILE, DiversityDefaults, Limits, Manifest, QueueSpec, TensorSpec, same_mix
 from models.contract.spec import OBJECTIVES, FeatureSpec, Hashed, SpecError
 from models.contract.verdict import UNMEASURED, Outcome, Verdict
 from tests.models.contract.strategies import POSITIVE, SPECS
@@ -28,7 +28,7 @@ MANIFEST = Manifest(
     partition="bfs",
     objectives={"click": 5.0, "conversion": 1.0, "gmv": 0.0},
     units={"click": 0.05, "conversion": 0.001, "gmv": 0.5},
-    diversity=Diversity(trade_off=0.8, window=4),
+    diversity=DiversityDefaults(trade_off=0.8, window=4),
     fallback="ctr",
     inputs=(TensorSpec("valid", "bool", ("B", 30)),),
     outputs=(TensorSpec("order", "int64", ("B", 10)),),
@@ -57,10 +57,16 @@ WEIGHTS = st.fixed_dictionaries(dict.fromkeys(("click", "conversion", "gmv"), PO
         st.lists(st.dictionaries(st.text(), st.text() | st.floats(allow_nan=False))).map(tuple),
     ),
     units=WEIGHTS,
-    diversity=st.builds(Diversity, st.floats(0, 1), st.integers(0, 50)),
+    diversity=st.builds(DiversityDefaults, st.floats(0, 1), st.integers(0, 50)),
 )
 def test_a_manifest_survives_its_json_form(
-    spec: FeatureSpec, limits: Limits, objectives: Any, shares: Any, verdict: Verdict, units: Any, diversity: Diversity
+    spec: FeatureSpec,
+    limits: Limits,
+    objectives: Any,
+    shares: Any,
+    verdict: Verdict,
+    units: Any,
+    diversity: DiversityDefaults,
 ) -> None:
     sizes: dict[str, Any] = {"limits": limits, "objectives": objectives, "units": units, "diversity": diversity}
     learnt: dict[str, Any] = {"shares": shares, "verdict": verdict, "valued": OBJECTIVES}

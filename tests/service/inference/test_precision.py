@@ -13,7 +13,7 @@ import pytest
 
 from export.bundle import BundleOptions, write_bundle
 from export.families.sort_gen import SortGen
-from models.contract.manifest import MANIFEST_FILE, Diversity, Limits, Manifest, QueueSpec
+from models.contract.manifest import MANIFEST_FILE, DiversityDefaults, Limits, Manifest, QueueSpec
 from models.nets.checkpoint import Checkpoint
 from models.nets.value import ValueConfig
 from service.bundles.load import load_bundle
@@ -32,7 +32,7 @@ OPTIONS = BundleOptions(
     queues=(QueueSpec("click", "ctr"), QueueSpec("gmv", "ctr*cvr*price")),
     fallback="alpha*ctr + gamma*ctr*cvr*price",
     objectives={"click": 5.0, "conversion": 1.0, "gmv": 1.0},
-    diversity=Diversity(trade_off=0.8, window=4),
+    diversity=DiversityDefaults(trade_off=0.8, window=4),
     precision="fp16",
     most_lost=100.0,
 )

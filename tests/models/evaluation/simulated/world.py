@@ -15,7 +15,7 @@ from models.evaluation.planning import preparer
 from models.evaluation.simulated.comparison import Searches, SimulatedCase
 from models.nets.checkpoint import Checkpoint
 from models.planners.references.beam import plan_beam
-from models.planners.references.sort_gen import Gains, ModelGains, Preferences, plan_queues
+from models.planners.references.sort_gen import Gains, ModelGains, Preferences, Scorer, plan_queues
 
 LENGTH, CANDIDATES = 3, 6
 UNITS = {"click": 0.05, "conversion": 0.01, "gmv": 0.5}
@@ -54,9 +54,11 @@ def reference_list(
     """What the references plan over the queues, by a notion of value."""
     queues, nowhere = slot_queues(checkpoint, case), np.zeros((CANDIDATES, 1), np.float32)
     if beam_width == 1:
-        steps = plan_queues(gains, queues, nowhere, WISH, length=LENGTH, head_width=head_width)
+        steps = plan_queues(Scorer(gains, nowhere, WISH), queues, length=LENGTH, head_width=head_width)
     else:
-        steps, _ = plan_beam(gains, queues, nowhere, WISH, length=LENGTH, head_width=head_width, beam_width=beam_width)
+        steps, _ = plan_beam(
+            Scorer(gains, nowhere, WISH), queues, length=LENGTH, head_width=head_width, beam_width=beam_width
+        )
     return [step.slot for step in steps]
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from models.planners.references.beam import plan_among_ties, plan_beam
-from models.planners.references.sort_gen import Gains, Preferences, plan_queues
+from models.planners.references.sort_gen import Gains, Preferences, Scorer, plan_queues
 from models.planners.references.sort_list import total, value_list
 
 CLICKS = Preferences(weights=(1.0, 0.0, 0.0))
@@ -41,8 +41,8 @@ def by_seed(seed: int) -> Gains:
 
 
 def test_a_second_list_finds_what_the_first_step_hides() -> None:
-    greedy = plan_queues(anchored, [[0, 1, 2]], NOWHERE, CLICKS, length=2, head_width=3)
-    steps, cut = plan_beam(anchored, [[0, 1, 2]], NOWHERE, CLICKS, length=2, head_width=3, beam_width=2)
+    greedy = plan_queues(Scorer(anchored, NOWHERE, CLICKS), [[0, 1, 2]], length=2, head_width=3)
+    steps, cut = plan_beam(Scorer(anchored, NOWHERE, CLICKS), [[0, 1, 2]], length=2, head_width=3, beam_width=2)
     assert [s.slot for s in greedy] == [0, 1]
     assert [s.slot for s in steps] == [1, 0]
     assert [s.score for s in steps] == [2, 3]
@@ -53,7 +53,7 @@ def test_a_second_list_finds_what_the_first_step_hides() -> None:
 
 
 def test_the_runner_up_is_the_best_of_what_else_was_proposed_for_the_same_list() -> None:
-    steps, _ = plan_beam(worth([3, 2, 1]), [[0], [1], [2]], NOWHERE, CLICKS, length=3, beam_width=3)
+    steps, _ = plan_beam(Scorer(worth([3, 2, 1]), NOWHERE, CLICKS), [[0], [1], [2]], length=3, beam_width=3)
     assert [s.slot for s in steps] == [0, 1, 2]
     assert [s.runner_up for s in steps] == [1, 2, -1]
     assert steps[0].scores == {0: 3, 1: 2, 2: 1}
@@ -61,16 +61,16 @@ def test_the_runner_up_is_the_best_of_what_else_was_proposed_for_the_same_list()
 
 def test_queues_move_on_for_every_list_apart() -> None:
     """Slot 1 stands behind 0, and is seen only by a list that took 0."""
-    steps, _ = plan_beam(worth([1, 9, 2, 0]), [[0, 1], [2, 3]], NOWHERE, CLICKS, length=2, beam_width=2)
+    steps, _ = plan_beam(Scorer(worth([1, 9, 2, 0]), NOWHERE, CLICKS), [[0, 1], [2, 3]], length=2, beam_width=2)
     assert [s.slot for s in steps] == [0, 1]
 
 
 def test_lists_end_where_candidates_do_and_ties_go_to_what_comes_first() -> None:
-    steps, cut = plan_beam(worth([1, 1, 1]), [[2, 1], [0]], NOWHERE, CLICKS, length=9, beam_width=4)
+    steps, cut = plan_beam(Scorer(worth([1, 1, 1]), NOWHERE, CLICKS), [[2, 1], [0]], length=9, beam_width=4)
     assert [s.slot for s in steps] == [2, 1, 0]
     assert cut == 0  # several lists are worth 3
-    assert plan_beam(worth([]), [[], []], NOWHERE, CLICKS, length=3, beam_width=2) == ([], math.inf)
-    alone, cut = plan_beam(worth([1]), [[0]], NOWHERE, CLICKS, length=3, beam_width=2)
+    assert plan_beam(Scorer(worth([]), NOWHERE, CLICKS), [[], []], length=3, beam_width=2) == ([], math.inf)
+    alone, cut = plan_beam(Scorer(worth([1]), NOWHERE, CLICKS), [[0]], length=3, beam_width=2)
     assert ([s.slot for s in alone], cut) == ([0], math.inf)
 
 
@@ -82,8 +82,8 @@ def test_a_beam_of_one_is_the_greedy_plan(seed: int, head_width: int, trade_off:
     places /= np.linalg.norm(places, axis=1, keepdims=True)
     wish = Preferences((1.0, 2.0, 1.0), trade_off=trade_off, window=2)
     queues = [[0, 1], [2, 3, 4], [5]]
-    greedy = plan_queues(by_seed(seed), queues, places, wish, length=4, head_width=head_width)
-    steps, cut = plan_beam(by_seed(seed), queues, places, wish, length=4, head_width=head_width, beam_width=1)
+    greedy = plan_queues(Scorer(by_seed(seed), places, wish), queues, length=4, head_width=head_width)
+    steps, cut = plan_beam(Scorer(by_seed(seed), places, wish), queues, length=4, head_width=head_width, beam_width=1)
     assert [(s.slot, s.score, s.penalty, s.runner_up) for s in steps] == [
         (s.slot, s.score, s.penalty, s.runner_up) for s in greedy
     ]
@@ -93,8 +93,8 @@ def test_a_beam_of_one_is_the_greedy_plan(seed: int, head_width: int, trade_off:
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 2**31))
 def test_a_beam_that_cuts_nothing_finds_the_best_of_all_lists(seed: int) -> None:
-    steps, _ = plan_beam(by_seed(seed), [[0, 1, 2, 3]], NOWHERE, CLICKS, length=3, head_width=4, beam_width=24)
-    best = max(total(value_list(by_seed(seed), slots, NOWHERE, CLICKS)) for slots in permutations(range(4), 3))
+    steps, _ = plan_beam(Scorer(by_seed(seed), NOWHERE, CLICKS), [[0, 1, 2, 3]], length=3, head_width=4, beam_width=24)
+    best = max(total(value_list(Scorer(by_seed(seed), NOWHERE, CLICKS), slots)) for slots in permutations(range(4), 3))
     assert total(steps) == pytest.approx(best)
 
 
@@ -110,13 +110,13 @@ QUEUES = ([0], [1], [2], [3])
 def among_ties(gains: Gains, wanted: Sequence[int], margin: float, beam_width: int) -> list[tuple[int, float]] | None:
     """Slots and scores of the list, if it can be found where leads below the margin do not count."""
     found = plan_among_ties(
-        gains, QUEUES, NOWHERE, CLICKS, length=2, beam_width=beam_width, wanted=wanted, margin=margin
+        Scorer(gains, NOWHERE, CLICKS), QUEUES, length=2, beam_width=beam_width, wanted=wanted, margin=margin
     )
     return None if found is None else [(step.slot, step.score) for step in found]
 
 
 def planned(gains: Gains, beam_width: int) -> list[int]:
-    steps, _ = plan_beam(gains, QUEUES, NOWHERE, CLICKS, length=2, beam_width=beam_width)
+    steps, _ = plan_beam(Scorer(gains, NOWHERE, CLICKS), QUEUES, length=2, beam_width=beam_width)
     return [step.slot for step in steps]
 
 

@@ -14,7 +14,7 @@ from export.proof.requests import RequestShape, random_request, with_preferences
 from models.contract.manifest import Limits
 from models.nets.generator import GeneratorConfig
 from models.planners.references.degre import ModelPointer, Pointer, plan_pointer
-from models.planners.references.sort_gen import PlanStep, Preferences
+from models.planners.references.sort_gen import PlanStep, Preferences, Scorer
 from tests.models.planners.examples import SPEC, random_generator
 
 Floats = NDArray[np.float64]
@@ -36,7 +36,7 @@ def order(steps: Sequence[PlanStep]) -> list[int]:
 
 
 def test_each_step_takes_the_likeliest_of_what_is_left() -> None:
-    steps = plan_pointer(strengths([1, 4, 3, 2]), worth, [0, 1, 2, 3], NOWHERE, PLAIN, length=3)
+    steps = plan_pointer(strengths([1, 4, 3, 2]), Scorer(worth, NOWHERE, PLAIN), [0, 1, 2, 3], length=3)
     assert order(steps) == [1, 2, 3]
     assert [s.score for s in steps] == pytest.approx([4 / 10, 3 / 6, 2 / 3])
     assert [s.runner_up for s in steps] == [2, 3, 0]
@@ -45,21 +45,21 @@ def test_each_step_takes_the_likeliest_of_what_is_left() -> None:
 
 
 def test_it_ends_when_nothing_is_left() -> None:
-    steps = plan_pointer(strengths([1, 4]), worth, [0, 1], NOWHERE, PLAIN, length=5)
+    steps = plan_pointer(strengths([1, 4]), Scorer(worth, NOWHERE, PLAIN), [0, 1], length=5)
     assert order(steps) == [1, 0]
     assert (steps[1].runner_up, steps[1].margin) == (-1, math.inf)
-    assert plan_pointer(strengths([]), worth, [], NOWHERE, PLAIN, length=5) == []
+    assert plan_pointer(strengths([]), Scorer(worth, NOWHERE, PLAIN), [], length=5) == []
 
 
 def test_empty_slots_are_never_taken_and_ties_go_to_the_lower_slot() -> None:
-    assert order(plan_pointer(strengths([1, 1, 1, 1]), worth, [3, 1], NOWHERE, PLAIN, length=4)) == [1, 3]
+    assert order(plan_pointer(strengths([1, 1, 1, 1]), Scorer(worth, NOWHERE, PLAIN), [3, 1], length=4)) == [1, 3]
 
 
 def test_probability_is_traded_for_distance_to_what_was_chosen() -> None:
     # Slot 1 is slot 0's twin, slot 2 stands at right angles: .5·4/5 − .5 against .5·1/5.
     places = np.array([[1, 0], [1, 0], [0, 1]], np.float32)
     half = Preferences(weights=(1.0, 0.0, 0.0), trade_off=0.5, window=2)
-    steps = plan_pointer(strengths([5, 4, 1]), worth, [0, 1, 2], places, half, length=3)
+    steps = plan_pointer(strengths([5, 4, 1]), Scorer(worth, places, half), [0, 1, 2], length=3)
     assert order(steps) == [0, 2, 1]
     assert [s.penalty for s in steps] == pytest.approx([0, 0, 0.5])
     assert [s.score for s in steps] == pytest.approx([0.25, 0.1, 0.0])

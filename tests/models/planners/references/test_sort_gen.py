@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from export.proof.requests import RequestShape, random_request
 from models.contract.manifest import Limits
 from models.nets.value import ValueConfig
-from models.planners.references.sort_gen import Gains, ModelGains, PlanStep, Preferences, list_value, plan_queues
+from models.planners.references.sort_gen import Gains, ModelGains, PlanStep, Preferences, Scorer, plan_queues
 from tests.models.planners.examples import SPEC, random_model
 
 Floats = NDArray[np.float64]
@@ -38,7 +38,7 @@ def order(steps: Sequence[PlanStep]) -> list[int]:
 
 def test_each_step_takes_the_best_head_of_a_queue() -> None:
     # Heads: 0 and 2, then 1 and 2, then 1 and 3, then 3.
-    steps = plan_queues(worth([5, 1, 3, 2]), [[0, 1], [2, 3]], NOWHERE, CLICKS, length=4)
+    steps = plan_queues(Scorer(worth([5, 1, 3, 2]), NOWHERE, CLICKS), [[0, 1], [2, 3]], length=4)
     assert order(steps) == [0, 2, 3, 1]
     assert [s.score for s in steps] == [5, 3, 2, 1]
     assert [s.margin for s in steps] == [2, 2, 1, math.inf]
@@ -46,30 +46,34 @@ def test_each_step_takes_the_best_head_of_a_queue() -> None:
 
 
 def test_what_stands_behind_a_head_is_not_seen() -> None:
-    assert order(plan_queues(worth([1, 9, 2, 0]), [[0, 1], [2, 3]], NOWHERE, CLICKS, length=2)) == [2, 0]
+    assert order(plan_queues(Scorer(worth([1, 9, 2, 0]), NOWHERE, CLICKS), [[0, 1], [2, 3]], length=2)) == [2, 0]
 
 
 def test_more_heads_see_further() -> None:
-    steps = plan_queues(worth([1, 9, 2, 0]), [[0, 1], [2, 3]], NOWHERE, CLICKS, length=3, head_width=2)
+    steps = plan_queues(Scorer(worth([1, 9, 2, 0]), NOWHERE, CLICKS), [[0, 1], [2, 3]], length=3, head_width=2)
     assert order(steps) == [1, 2, 0]
     assert [s.runner_up for s in steps] == [2, 0, 3]
 
 
 def test_ties_go_to_the_queue_of_higher_priority_then_to_the_better_rank() -> None:
-    flat = worth([1, 1, 1, 1])
-    assert order(plan_queues(flat, [[3, 2], [1, 0]], NOWHERE, CLICKS, length=4)) == [3, 2, 1, 0]
-    assert order(plan_queues(flat, [[3, 2], [1, 0]], NOWHERE, CLICKS, length=4, head_width=2)) == [3, 2, 1, 0]
-    assert [s.margin for s in plan_queues(flat, [[3, 2], [1, 0]], NOWHERE, CLICKS, length=3)] == [0, 0, math.inf]
+    flat = Scorer(worth([1, 1, 1, 1]), NOWHERE, CLICKS)
+    assert order(plan_queues(flat, [[3, 2], [1, 0]], length=4)) == [3, 2, 1, 0]
+    assert order(plan_queues(flat, [[3, 2], [1, 0]], length=4, head_width=2)) == [3, 2, 1, 0]
+    assert [s.margin for s in plan_queues(flat, [[3, 2], [1, 0]], length=3)] == [
+        0,
+        0,
+        math.inf,
+    ]
 
 
 def test_a_queue_that_ran_out_leaves_the_others_to_go_on() -> None:
-    steps = plan_queues(worth([9, 1, 2, 3]), [[0], [], [1, 2, 3]], NOWHERE, CLICKS, length=9)
+    steps = plan_queues(Scorer(worth([9, 1, 2, 3]), NOWHERE, CLICKS), [[0], [], [1, 2, 3]], length=9)
     assert order(steps) == [0, 1, 2, 3]
-    assert plan_queues(worth([]), [[], []], NOWHERE, CLICKS, length=3) == []
+    assert plan_queues(Scorer(worth([]), NOWHERE, CLICKS), [[], []], length=3) == []
 
 
 def test_no_more_than_length_are_taken() -> None:
-    assert order(plan_queues(worth([1, 2, 3]), [[0, 1, 2]], NOWHERE, CLICKS, length=2)) == [0, 1]
+    assert order(plan_queues(Scorer(worth([1, 2, 3]), NOWHERE, CLICKS), [[0, 1, 2]], length=2)) == [0, 1]
 
 
 def test_gains_are_asked_for_what_follows_the_list_so_far() -> None:
@@ -79,7 +83,7 @@ def test_gains_are_asked_for_what_follows_the_list_so_far() -> None:
         asked.append((list(chosen), list(candidates)))
         return worth([5, 1, 3, 2])(chosen, candidates)
 
-    plan_queues(gains, [[0, 1], [2, 3]], NOWHERE, CLICKS, length=3)
+    plan_queues(Scorer(gains, NOWHERE, CLICKS), [[0, 1], [2, 3]], length=3)
     assert asked == [([], [0, 2]), ([0], [1, 2]), ([0, 2], [1, 3])]
 
 
@@ -93,7 +97,7 @@ def test_the_trade_off_weighs_value_against_the_nearest_neighbour() -> None:
     # Slot 1 is slot 0's twin, slot 2 stands at right angles, slot 3 at 60°.
     places = unit([1, 0], [1, 0], [0, 1], [0.5, math.sqrt(0.75)])
     half = Preferences(weights=(1.0, 0.0, 0.0), trade_off=0.5, window=9)
-    steps = plan_queues(worth([4.0, 2.0, 1.5, 1.8]), [[0], [1], [2], [3]], places, half, length=4)
+    steps = plan_queues(Scorer(worth([4.0, 2.0, 1.5, 1.8]), places, half), [[0], [1], [2], [3]], length=4)
     # PlanStep 2: 1 − 0.5 = 0.5, 0.75 − 0, 0.9 − 0.25 = 0.65. PlanStep 3: 1 − 0.5, 0.9 − 0.5·√0.75 = 0.467.
     assert order(steps) == [0, 2, 1, 3]
     assert [s.penalty for s in steps] == pytest.approx([0, 0, 0.5, 0.5 * math.sqrt(0.75)], abs=1e-6)
@@ -108,7 +112,7 @@ def test_the_window_says_how_many_of_the_last_chosen_count(window: int, third: l
     """Slots 0 and 2 are twins, 1 stands at right angles to both; they are taken in this order."""
     places = unit([1, 0], [0, 1], [1, 0])
     wish = Preferences(weights=(1.0, 0.0, 0.0), trade_off=0.5, window=window)
-    steps = plan_queues(worth([9, 6, 3]), [[0, 1, 2]], places, wish, length=3)
+    steps = plan_queues(Scorer(worth([9, 6, 3]), places, wish), [[0, 1, 2]], length=3)
     assert order(steps) == [0, 1, 2]
     assert steps[1].penalty == 0
     assert [steps[2].penalty, 1.5 - steps[2].score] == third
@@ -116,7 +120,7 @@ def test_the_window_says_how_many_of_the_last_chosen_count(window: int, third: l
 
 def test_a_negative_cosine_is_a_bonus() -> None:
     wish = Preferences(weights=(1.0, 0.0, 0.0), trade_off=0.5)
-    steps = plan_queues(worth([2, 1]), [[0, 1]], unit([1, 0], [-1, 0]), wish, length=2)
+    steps = plan_queues(Scorer(worth([2, 1]), unit([1, 0], [-1, 0]), wish), [[0, 1]], length=2)
     assert (steps[1].penalty, steps[1].score) == (-0.5, 1.0)
 
 
@@ -124,7 +128,7 @@ def test_who_has_no_embedding_is_charged_the_mean_of_the_others() -> None:
     root = math.sqrt(0.75)
     places = unit([1, 0], [1, 0], [0.5, root], [0, 0])
     wish = Preferences(weights=(1.0, 0.0, 0.0), trade_off=0.5)
-    steps = plan_queues(worth([9, 1, 1, 2]), [[0, 3], [1], [2]], places, wish, length=4)
+    steps = plan_queues(Scorer(worth([9, 1, 1, 2]), places, wish), [[0, 3], [1], [2]], length=4)
     # PlanStep 2: cosines 1 and 0.5, so slot 3 is charged 0.5·0.75 = 0.375 and has 1 − 0.375 = 0.625.
     # PlanStep 3: slot 3 has no place, so the neighbours are as before, and 2 is ahead of 1.
     assert order(steps) == [0, 3, 2, 1]
@@ -134,7 +138,7 @@ def test_who_has_no_embedding_is_charged_the_mean_of_the_others() -> None:
 
 def test_where_nobody_has_a_neighbour_nobody_is_charged() -> None:
     wish = Preferences(weights=(1.0, 0.0, 0.0), trade_off=0.5)
-    alone = plan_queues(worth([3, 2, 1]), [[0], [1], [2]], unit([0, 0], [1, 0], [0, 0]), wish, length=3)
+    alone = plan_queues(Scorer(worth([3, 2, 1]), unit([0, 0], [1, 0], [0, 0]), wish), [[0], [1], [2]], length=3)
     # Slot 0 was chosen and has no place; then slot 1 was, and slot 2 has none.
     assert [s.penalty for s in alone] == [0, 0, 0]
 
@@ -143,16 +147,15 @@ def test_where_nobody_has_a_neighbour_nobody_is_charged() -> None:
 def test_the_ends_of_the_trade_off_are_value_only_and_diversity_only(trade_off: float, expected: list[int]) -> None:
     wish = Preferences(weights=(1.0, 0.0, 0.0), trade_off=trade_off)
     places = unit([1, 0], [1, 0], [0, 1])
-    assert order(plan_queues(worth([3, 2, 1]), [[0], [1], [2]], places, wish, length=3)) == expected
+    assert order(plan_queues(Scorer(worth([3, 2, 1]), places, wish), [[0], [1], [2]], length=3)) == expected
 
 
 def test_a_lists_value_is_the_sum_of_its_steps() -> None:
     def gains(chosen: Sequence[int], candidates: Sequence[int]) -> Floats:
         return np.array([[c + 1.0, 10.0 * len(chosen), -1.0] for c in candidates])
 
-    steps = plan_queues(gains, [[0, 1, 2]], NOWHERE, CLICKS, length=3)
-    assert list_value(steps).tolist() == [6.0, 30.0, -3.0]
-    assert list_value([]).tolist() == [0.0, 0.0, 0.0]
+    steps = plan_queues(Scorer(gains, NOWHERE, CLICKS), [[0, 1, 2]], length=3)
+    assert np.sum([step.value for step in steps], axis=0).tolist() == [6.0, 30.0, -3.0]
 
 
 def test_model_gains_are_what_the_model_says_of_the_last_item_of_whole_lists() -> None:

@@ -21,7 +21,7 @@ from models.contract.features import Arrays
 from models.contract.manifest import Limits
 from models.nets.checkpoint import Checkpoint
 from models.nets.value import ValueConfig
-from models.planners.references.sort_gen import Gains, PlanStep, Preferences, plan_queues
+from models.planners.references.sort_gen import Gains, PlanStep, Preferences, Scorer, plan_queues
 from models.planners.references.sort_list import ExpectedAnswer, total, value_list
 from models.planners.runtime import GraphPlanner
 from tests.models.planners.examples import SPEC, UNITS, random_model
@@ -47,45 +47,45 @@ def unit(*rows: Sequence[float]) -> NDArray[np.float32]:
 
 
 def test_a_list_is_valued_item_by_item_behind_those_before_it() -> None:
-    steps = value_list(anchored, [1, 0, 2], NOWHERE, CLICKS)
+    steps = value_list(Scorer(anchored, NOWHERE, CLICKS), [1, 0, 2])
     assert [s.slot for s in steps] == [1, 0, 2]
     assert [s.score for s in steps] == [2, 3, 0]
     assert [(s.runner_up, s.margin, s.penalty) for s in steps] == [(-1, math.inf, 0)] * 3
-    assert value_list(anchored, [], NOWHERE, CLICKS) == []
+    assert value_list(Scorer(anchored, NOWHERE, CLICKS), []) == []
 
 
 def test_penalties_are_mmrs_and_who_has_no_place_is_charged_the_lists_mean() -> None:
     places = unit([1, 0], [0, 0], [1, 0], [0.6, 0.8])
-    steps = value_list(worth([1, 1, 1, 1]), [1, 0, 2, 3], places, HALF)
+    steps = value_list(Scorer(worth([1, 1, 1, 1]), places, HALF), [1, 0, 2, 3])
     # 1 is the first. 0 has no neighbour with a place; 2 is 0's twin; 3 lies at cosine 0.6 to both. Mean: 0.8.
     assert [s.penalty for s in steps] == pytest.approx([0, 0.4, 0.5, 0.3])
     assert [s.score for s in steps] == pytest.approx([0.5, 0.1, 0, 0.2])
-    near = value_list(worth([1, 1, 1, 1]), [0, 1, 2, 3], places, replace(HALF, window=1))
+    near = value_list(Scorer(worth([1, 1, 1, 1]), places, replace(HALF, window=1)), [0, 1, 2, 3])
     # Looking back on one item, only 3 has a neighbour with a place, and the others but the first are charged the same.
     assert [s.penalty for s in near] == pytest.approx([0, 0.3, 0.3, 0.3])
-    nobody = value_list(worth([1, 1, 1, 1]), [0, 1, 2, 3], places, replace(HALF, window=0))
+    nobody = value_list(Scorer(worth([1, 1, 1, 1]), places, replace(HALF, window=0)), [0, 1, 2, 3])
     assert [s.penalty for s in nobody] == [0, 0, 0, 0]
 
 
 def test_the_better_of_plan_and_sort_is_the_answer() -> None:
-    plan = plan_queues(anchored, [[0, 1, 2]], NOWHERE, CLICKS, length=2, head_width=3)
+    plan = plan_queues(Scorer(anchored, NOWHERE, CLICKS), [[0, 1, 2]], length=2, head_width=3)
     assert [s.slot for s in plan] == [0, 1]
-    answer = ExpectedAnswer(plan, value_list(anchored, [1, 2], NOWHERE, CLICKS))
+    answer = ExpectedAnswer(plan, value_list(Scorer(anchored, NOWHERE, CLICKS), [1, 2]))
     assert (total(answer.plan), answer.lead, answer.kept_sort) == (3, 1, True)
     assert [s.slot for s in answer.steps] == [1, 2]
     assert answer.margins(3).tolist() == [0, 0, math.inf]  # 1 and 2 tie behind 0, so another plan was as near
 
 
 def test_a_tie_an_equal_list_and_a_shorter_one_leave_the_plan() -> None:
-    plan = plan_queues(worth([2, 1, 1]), [[0, 1, 2]], NOWHERE, CLICKS, length=2, head_width=3)
+    plan = plan_queues(Scorer(worth([2, 1, 1]), NOWHERE, CLICKS), [[0, 1, 2]], length=2, head_width=3)
     ties, same = (
-        ExpectedAnswer(plan, value_list(worth([2, 1, 1]), slots, NOWHERE, CLICKS)) for slots in ([0, 2], [0, 1])
+        ExpectedAnswer(plan, value_list(Scorer(worth([2, 1, 1]), NOWHERE, CLICKS), slots)) for slots in ([0, 2], [0, 1])
     )
     assert (ties.lead, ties.kept_sort, ties.same) == (0, False, False)
     assert ties.margins(2).tolist() == [0, 0]
     assert (same.kept_sort, same.same) == (False, True)
     assert same.margins(2).tolist() == [1, 0]  # from the plan's own rivals alone
-    assert not ExpectedAnswer(plan, value_list(worth([9, 9, 9]), [1], NOWHERE, CLICKS)).kept_sort
+    assert not ExpectedAnswer(plan, value_list(Scorer(worth([9, 9, 9]), NOWHERE, CLICKS), [1])).kept_sort
     alone = ExpectedAnswer(plan)
     assert (alone.lead, alone.kept_sort, alone.steps) == (-math.inf, False, plan)
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from models.planners.references.sort_gen import Preferences, plan_queues
+from models.planners.references.sort_gen import Preferences, Scorer, plan_queues
 from models.planners.search.exhaustive import all_lists, best_list
 
 Floats = NDArray[np.float64]
@@ -65,7 +65,7 @@ def test_greedy_never_beats_it(sizes: tuple[int, int], seed: int, width: int) ->
     n, m = sizes
     world = World(n, seed)
     nowhere = np.zeros((n, 1), np.float32)
-    steps = plan_queues(world.gains, [list(range(n))], nowhere, WISH, length=m, head_width=width)
+    steps = plan_queues(Scorer(world.gains, nowhere, WISH), [list(range(n))], length=m, head_width=width)
     best = best_list(world.values, n, m, WISH).tolist()
     assert worth(world, [s.slot for s in steps]) <= worth(world, best) + 1e-9
 
@@ -74,7 +74,7 @@ def test_where_items_do_not_influence_each_other_greedy_finds_it() -> None:
     world = World(6, 0)
     world.behind[:] = 0
     nowhere = np.zeros((6, 1), np.float32)
-    steps = plan_queues(world.gains, [list(range(6))], nowhere, WISH, length=3, head_width=6)
+    steps = plan_queues(Scorer(world.gains, nowhere, WISH), [list(range(6))], length=3, head_width=6)
     best = best_list(world.values, 6, 3, WISH).tolist()
     assert sorted(s.slot for s in steps) == sorted(best)
 
