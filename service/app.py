@@ -147,14 +147,13 @@ def _add_health(app: FastAPI, registry: Registry, settings: Settings) -> None:
 
 
 def _add_status(app: FastAPI, settings: Settings, registry: Registry, metrics: Metrics, keys: ApiKeys) -> None:
-    def authorised(authorization: Annotated[str | None, Header()] = None) -> None:
-        keys.check(authorization)
+    guarded = [Depends(keys.check)]
 
-    @app.get("/v1/models", tags=["status"], summary="Live models", dependencies=[Depends(authorised)])
+    @app.get("/v1/models", tags=["status"], summary="Live models", dependencies=guarded)
     async def models() -> Models:
         return describe_models(registry)
 
-    @app.get("/v1/slo", tags=["status"], summary="Objectives and the last minute", dependencies=[Depends(authorised)])
+    @app.get("/v1/slo", tags=["status"], summary="Objectives and the last minute", dependencies=guarded)
     async def slo() -> Slo:
         return describe_slo(metrics.window, settings.budget_seconds)
 

@@ -60,9 +60,11 @@ class InferenceThread:
             if not done.set_running_or_notify_cancel():
                 return
             try:
-                done.set_result(work())
+                work()
             except Exception as error:
                 done.set_exception(error)
+            else:
+                done.set_result(None)
 
         self._inbox.put(run)
         await asyncio.wrap_future(done)

@@ -69,7 +69,8 @@ async def supervise(settings: Settings) -> int:
         folder = Path(name)
         fleet = Fleet(settings)
         crew = Crew(settings, sockets.public, folder, fleet, give_up=stop.set)
-        admin = Listener(admin_app(settings, fleet, lambda: merged(folder)), settings, sockets.admin)
+        app = admin_app(settings, fleet.models, fleet.reload, lambda: merged(folder))
+        admin = Listener(app, settings, sockets.admin)
         _log.info("inference runs on %s, in %d workers", settings.provider, settings.workers)
         async with asyncio.TaskGroup() as group:
             serving = group.create_task(admin.listen())
