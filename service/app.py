@@ -50,7 +50,6 @@ class PublicApp(FastAPI):
         self.router.routes.append(Route(RERANK_PATH, endpoint, methods=["POST"]))  # Answers 405 to other methods.
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
         if scope["type"] == "http" and scope["path"] == RERANK_PATH and scope["method"] == "POST":
             await self.endpoint(scope, receive, send)
         else:

@@ -160,7 +160,6 @@ class Settings(BaseSettings):
 
     @property
     def budget_seconds(self) -> float:
-        """`budget_ms` in seconds."""
         return self.budget_ms / 1e3
 
 

@@ -1,4 +1,4 @@
-"""Decode and check the body of a request, or raise a problem that names the field.
+"""Decode and check a request's body, or raise a problem that names the field.
 
 The fast path of decoding is one msgspec call. The rest runs only for a body that was refused: msgspec says neither
 which key of an object was wrong nor that a malformed token was NaN, so the body is read a second time to find out.

@@ -40,7 +40,6 @@ class InferenceThread:
 
     @property
     def depth(self) -> int:
-        """Number of jobs that wait."""
         return self._inbox.qsize() + len(self._waiting)
 
     @property
@@ -91,7 +90,6 @@ class InferenceThread:
         self._thread.join()
 
     def _fit(self, engine: Engine) -> LiveFit:
-        """Return the fit of the engine's run times."""
         return self._times.get(engine, _NO_RUNS)
 
     def _work(self) -> None:

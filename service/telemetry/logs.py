@@ -21,7 +21,6 @@ class JsonFormatter(logging.Formatter):
     """Format a record as one line of JSON."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Format the record."""
         line: dict[str, object] = {
             "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z",
             "level": record.levelname.lower(),

@@ -95,13 +95,7 @@ class Crew:
     """Keep one worker in each place; give up if too many end in a minute."""
 
     def __init__(
-        self,
-        settings: Settings,
-        public: socket.socket,
-        folder: Path,
-        fleet: Fleet,
-        *,
-        give_up: Callable[[], None],
+        self, settings: Settings, public: socket.socket, folder: Path, fleet: Fleet, *, give_up: Callable[[], None]
     ) -> None:
         self._settings = settings
         self._public = public
