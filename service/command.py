@@ -10,23 +10,22 @@ import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from models.contract.manifest import EMBEDDED_BUNDLES
 from service.ranking.shadow import check_shadow
 from service.server import run as run_alone
-from service.settings import PREFIX, Settings, flag, load_settings
+from service.settings import PREFIX, SECRETS, Settings, flag, load_settings
 from service.telemetry.logs import configure_logging
 from service.workers.supervisor import run as run_workers
 
 _log = logging.getLogger(__name__)
-_SECRET: Final = frozenset(("api_keys",))
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add one flag per setting, except for secrets: every user can read command lines."""
+    """Add one flag per setting, except for secrets."""
     for name, field in Settings.model_fields.items():
-        if name in _SECRET:
+        if name in SECRETS:
             continue
         note = f"{field.description} [{PREFIX}{name.upper()}; default: {field.default}]"
         parser.add_argument(flag(name), default=argparse.SUPPRESS, metavar="VALUE", help=note.replace("%", "%%"))

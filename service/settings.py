@@ -15,7 +15,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX: Final = "LISTWRIGHT_"
-_NO_FLAG: Final = ("api_keys",)  # Keys do not belong on a command line.
+SECRETS: Final = ("api_keys",)  # They have no flag: every user can read command lines.
 # Kubernetes sets such variables for a Service that is called `listwright`; they are no misspelt settings.
 _SERVICE_LINK: Final = re.compile(r"SERVICE_HOST|SERVICE_PORT.*|PORT_\d+_.*")
 _FOLDER: Final = r"[A-Za-z0-9][A-Za-z0-9._-]*"
@@ -160,7 +160,6 @@ class Settings(BaseSettings):
 
     @property
     def budget_seconds(self) -> float:
-        """`budget_ms` in seconds."""
         return self.budget_ms / 1e3
 
 
@@ -199,18 +198,5 @@ def flag(name: str) -> str:
 def _describe(error: dict[str, Any]) -> str:
     name = str(error["loc"][0])
     message = str(error["msg"]).removeprefix("Value error, ")
-    also = "" if name in _NO_FLAG else f" ({flag(name)})"
+    also = "" if name in SECRETS else f" ({flag(name)})"
     return f"{PREFIX}{name.upper()}{also}: {message}"
-
-
-def settings_table() -> str:
-    """Make the table of docs/settings.md, a row per setting in the class's order."""
-    rows = ["| variable | flag | default | meaning |", "|---|---|---|---|"]
-    for name, field in Settings.model_fields.items():
-        option = f"`{flag(name)}`" if name not in _NO_FLAG else "none: keys do not belong on a command line"
-        rows.append(f"| `{PREFIX}{name.upper()}` | {option} | {_default(field.default)} | {field.description} |")
-    return "\n".join(rows) + "\n"
-
-
-def _default(value: object) -> str:
-    return "none" if value is None or value == () else f"`{str(value).lower() if isinstance(value, bool) else value}`"

@@ -1,6 +1,6 @@
 """Define the request and the response of `POST /v1/rerank`, once for decoder and OpenAPI.
 
-Types hold what can be said about one value alone; checks that take two values or a bundle are in `checks.py` and
+Types hold what can be said about one value alone; checks that take two values or a bundle are in `decoding.py` and
 `plan.py`. msgspec's floats are always finite: NaN and Infinity are no JSON, and 1e999 is refused as out of range.
 """
 

@@ -40,7 +40,6 @@ class InferenceThread:
 
     @property
     def depth(self) -> int:
-        """Number of jobs that wait."""
         return self._inbox.qsize() + len(self._waiting)
 
     @property
@@ -60,9 +59,11 @@ class InferenceThread:
             if not done.set_running_or_notify_cancel():
                 return
             try:
-                done.set_result(work())
+                work()
             except Exception as error:
                 done.set_exception(error)
+            else:
+                done.set_result(None)
 
         self._inbox.put(run)
         await asyncio.wrap_future(done)
@@ -89,7 +90,6 @@ class InferenceThread:
         self._thread.join()
 
     def _fit(self, engine: Engine) -> LiveFit:
-        """Return the fit of the engine's run times."""
         return self._times.get(engine, _NO_RUNS)
 
     def _work(self) -> None:

@@ -19,7 +19,7 @@ from models.contract.slots import ScoreTable, Slots, sort_slots
 from models.contract.spec import OBJECTIVES
 from service.bundles.model import Model
 from service.bundles.registry import Registry
-from service.contract.checks import check_request
+from service.contract.decoding import check_request
 from service.contract.problems import invalid
 from service.contract.schemas import (
     Degraded,

@@ -206,9 +206,8 @@ class Fleet:
 
     def _is_current(self, name: str, version: str) -> bool:
         current = [key for key in self._live if key[0] == name][-1:]
-        return (
-            current == [(name, version)] and self._catalogue.manifest(name, version).files == self._live[name, version]
-        )
+        files = self._live.get((name, version))
+        return current == [(name, version)] and self._catalogue.manifest(name, version).files == files
 
     async def _refuse(self, name: str, error: Exception) -> None:
         _log.error("reload of bundle %s was refused: %s", name, error)

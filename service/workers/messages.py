@@ -144,5 +144,4 @@ class Channel(Generic[Received]):
         return None
 
     def close(self) -> None:
-        """Hang up."""
         self._writer.close()

@@ -69,7 +69,8 @@ async def supervise(settings: Settings) -> int:
         folder = Path(name)
         fleet = Fleet(settings)
         crew = Crew(settings, sockets.public, folder, fleet, give_up=stop.set)
-        admin = Listener(admin_app(settings, fleet, lambda: merged(folder)), settings, sockets.admin)
+        app = admin_app(settings, fleet.models, fleet.reload, lambda: merged(folder))
+        admin = Listener(app, settings, sockets.admin)
         _log.info("inference runs on %s, in %d workers", settings.provider, settings.workers)
         async with asyncio.TaskGroup() as group:
             serving = group.create_task(admin.listen())
@@ -94,13 +95,7 @@ class Crew:
     """Keep one worker in each place; give up if too many end in a minute."""
 
     def __init__(
-        self,
-        settings: Settings,
-        public: socket.socket,
-        folder: Path,
-        fleet: Fleet,
-        *,
-        give_up: Callable[[], None],
+        self, settings: Settings, public: socket.socket, folder: Path, fleet: Fleet, *, give_up: Callable[[], None]
     ) -> None:
         self._settings = settings
         self._public = public

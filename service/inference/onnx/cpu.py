@@ -33,7 +33,6 @@ class CpuEngine:
         self.largest_batch = config.max_batch
 
     def run(self, batch: BatchArrays) -> Arrays:
-        """Return the outputs by name, batch first."""
         return dict(zip(self._output_names, self._session.run(self._output_names, batch), strict=True))
 
     def warm(self, batch: BatchArrays) -> None:
