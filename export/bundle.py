@@ -54,10 +54,9 @@ class ExportError(ValueError):
 class BundleOptions:
     """Hold all that a bundle has beside its model.
 
-    A request may override queues, objectives, diversity and partition.
-
-    `most_lost` is how many percent of list value a reduced `precision` may lose; `accept_worse` lets a model through
-    whose lists are worse than those of the sort that it would replace.
+    A request may override queues, objectives, diversity and partition. `most_lost` is how many percent of list value a
+    reduced `precision` may lose; `accept_worse` lets a model through whose lists are worse than those of the sort that
+    it would replace.
     """
 
     name: str

@@ -43,10 +43,7 @@ def _add_sizes(group: argparse._ArgumentGroup) -> None:
             "W",
             "SORT-Gen: lists that are built side by side (default: 4; 1, which is greedy, for lists of more than 12)",
         ),
-        "candidates": (
-            "N",
-            "DeGRe: most candidates that are encoded, rounded up to a multiple of Q (default: 200)",
-        ),
+        "candidates": ("N", "DeGRe: most candidates that are encoded, rounded up to a multiple of Q (default: 200)"),
     }
     for name, (metavar, text) in texts.items():
         group.add_argument(f"--{name}", type=int, metavar=metavar, help=text)

@@ -10,18 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from export.families.family import (
-    ModelFamily,
-    PerObjective,
-    ReferencePlanner,
-    Valuing,
-    Wishes,
-    asked_or,
-    in_double,
-    list_worth,
-    preferences_of,
-    scorer_of,
-)
+from export.families.family import ModelFamily, PerObjective, ReferencePlanner, Valuing, Wishes, asked_or, in_double
 from models.contract.features import Arrays
 from models.contract.manifest import Limits, QueueSpec, same_mix
 from models.contract.spec import OBJECTIVES
@@ -67,12 +56,9 @@ class Degre(ModelFamily):
         generator, evaluator = in_double(self.checkpoint.generator), in_double(self.checkpoint.evaluator)
 
         def plan(request: Arrays) -> ExpectedAnswer:
-            single = {name: array[0] for name, array in request.items()}
-            scorer = scorer_of(evaluator, single, preferences_of(request, self.units))
-            slots = np.flatnonzero(single["valid"]).tolist()
-            return ExpectedAnswer(
-                plan_pointer(ModelPointer(generator, request), scorer, slots, length=limits.list_length)
-            )
+            pointer, scorer = ModelPointer(generator, request), self.scorer(evaluator, request)
+            slots = np.flatnonzero(request["valid"][0]).tolist()
+            return ExpectedAnswer(plan_pointer(pointer, scorer, slots, length=limits.list_length))
 
         return plan
 
@@ -80,9 +66,7 @@ class Degre(ModelFamily):
         evaluator = in_double(self.checkpoint.evaluator)
         learnt = np.array([[self.checkpoint.objectives[name] for name in OBJECTIVES]])
         fixed = {} if self.checkpoint.config.conditioned else {"objective_weights": learnt}
-        return lambda request, slots: list_worth(
-            evaluator, request, slots, preferences_of({**request, **fixed}, self.units)
-        )
+        return lambda request, slots: self.worth(evaluator, {**request, **fixed}, slots)
 
     def limits(self, wishes: Wishes) -> Limits:
         if wishes.beam_width is not None:

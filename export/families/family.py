@@ -26,6 +26,7 @@ from models.nets.value import ListValueModel
 from models.planners.graphs.graph import Graph
 from models.planners.references.sort_gen import ModelGains, Preferences, Scorer
 from models.planners.references.sort_list import ExpectedAnswer
+from models.planners.worth import triple_of
 
 VERDICT: Final = "verdict"
 """Key of the verdict in a checkpoint's provenance."""
@@ -52,10 +53,7 @@ Model = TypeVar("Model", bound=nn.Module)
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """Hold the sizes that a caller asks for; None leaves them to the family.
-
-    `queues` are the bundle's own.
-    """
+    """Hold the sizes asked for, None for the family's own; `queues` are the bundle's."""
 
     queues: int
     most_queues: int | None = None
@@ -87,6 +85,21 @@ class ModelFamily(ABC):
     def verdict(self) -> Verdict:
         """Read training's verdict on the model; raises `SpecError` naming a wrong key."""
         return verdict_of(self.checkpoint.provenance)
+
+    def scorer(self, model: ListValueModel, request: Arrays) -> Scorer:
+        """Score a request's items (a batch of one) under a model and the request's preferences."""
+        single = {name: array[0] for name, array in request.items()}
+        alpha, beta, gamma = np.asarray(single["objective_weights"], np.float64).tolist()
+        trade_off, window = float(single["trade_off"]), int(single["window"])
+        preferences = Preferences((alpha, beta, gamma), triple_of(self.units), trade_off, window)
+        return Scorer(ModelGains(model, single), np.asarray(single["embeddings"], np.float32), preferences)
+
+    def worth(self, model: ListValueModel, request: Arrays, slots: Sequence[int]) -> ListWorth:
+        """Value a list of slots item by item under a model and the request's preferences."""
+        scorer = self.scorer(model, request)
+        steps = [scorer.gains(slots[:t], slots[t : t + 1])[0] for t in range(len(slots))]
+        increments = np.array(steps, np.float64).reshape(len(slots), len(OBJECTIVES))
+        return ListWorth(increments, float(scorer.preferences.step_value(increments.sum(axis=0))))
 
     @property
     @abstractmethod
@@ -142,30 +155,6 @@ def verdict_of(provenance: Mapping[str, Any]) -> Verdict:
     verdict = Verdict.from_json(found, "the evaluator's verdict")
     sentence = f"Of the evaluator that this generator was distilled from: {verdict.sentence}"
     return Verdict(verdict.outcome, sentence, verdict.figures)
-
-
-def preferences_of(request: Arrays, units: PerObjective) -> Preferences:
-    """Read the preferences of a batch of one."""
-    alpha, beta, gamma = (float(w) for w in np.asarray(request["objective_weights"], np.float64)[0])
-    return Preferences(
-        weights=(alpha, beta, gamma),
-        units=(units[OBJECTIVES[0]], units[OBJECTIVES[1]], units[OBJECTIVES[2]]),
-        trade_off=float(np.asarray(request["trade_off"])[0]),
-        window=int(np.asarray(request["window"])[0]),
-    )
-
-
-def scorer_of(model: ListValueModel, single: Arrays, preferences: Preferences) -> Scorer:
-    """Score a request's items, encoded without a batch axis, under a model and preferences."""
-    return Scorer(ModelGains(model, single), np.asarray(single["embeddings"], np.float32), preferences)
-
-
-def list_worth(model: ListValueModel, request: Arrays, slots: Sequence[int], preferences: Preferences) -> ListWorth:
-    """Value a list of slots item by item under a model and preferences."""
-    gains = ModelGains(model, {name: array[0] for name, array in request.items()})
-    steps = [gains(slots[:t], slots[t : t + 1])[0] for t in range(len(slots))]
-    increments = np.array(steps, np.float64).reshape(len(slots), len(OBJECTIVES))
-    return ListWorth(increments, float(preferences.step_value(increments.sum(axis=0))))
 
 
 def in_double(model: Model) -> Model:

@@ -9,18 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from export.families.family import (
-    ModelFamily,
-    PerObjective,
-    ReferencePlanner,
-    Valuing,
-    Wishes,
-    asked_or,
-    in_double,
-    list_worth,
-    preferences_of,
-    scorer_of,
-)
+from export.families.family import ModelFamily, PerObjective, ReferencePlanner, Valuing, Wishes, asked_or, in_double
 from models.contract.features import Arrays
 from models.contract.manifest import Limits, QueueSpec
 from models.nets.checkpoint import Checkpoint
@@ -66,22 +55,21 @@ class SortGen(ModelFamily):
         exact = in_double(self.checkpoint.model)
 
         def plan(request: Arrays) -> ExpectedAnswer:
-            single = {name: array[0] for name, array in request.items()}
-            filled = np.asarray(single["valid"], bool).reshape(limits.queues, limits.queue_length)
+            filled = np.asarray(request["valid"][0], bool).reshape(limits.queues, limits.queue_length)
             slots = np.arange(limits.slots).reshape(filled.shape)
             queues = [row[keep].tolist() for row, keep in zip(slots, filled, strict=True)]
-            scorer = scorer_of(exact, single, preferences_of(request, self.units))
+            scorer = self.scorer(exact, request)
             answer = _planned(scorer, queues, limits)
             if exact.config.head != "hazard":
                 return answer
-            listed = [slot for slot in single["sort_slots"].tolist() if slot >= 0]
+            listed = [slot for slot in request["sort_slots"][0].tolist() if slot >= 0]
             return dataclasses.replace(answer, listed=value_list(scorer, listed))
 
         return plan
 
     def valuing(self) -> Valuing:
         exact = in_double(self.checkpoint.model)
-        return lambda request, slots: list_worth(exact, request, slots, preferences_of(request, self.units))
+        return lambda request, slots: self.worth(exact, request, slots)
 
     def limits(self, wishes: Wishes) -> Limits:
         if wishes.candidates is not None:

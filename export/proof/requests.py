@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.contract.features import PRIOR_SCORES, Arrays
+from models.contract.features import PRIOR_SCORES, Arrays, encode_preferences
 from models.contract.manifest import Limits
 from models.contract.spec import FeatureSpec
 
@@ -99,12 +99,7 @@ def random_request(spec: FeatureSpec, limits: Limits, seed: int, shape: RequestS
 
 def with_preferences(arrays: Arrays, weights: tuple[float, float, float], trade_off: float, window: int) -> Arrays:
     """Add α, β, γ, λ and the window to a request."""
-    return {
-        **arrays,
-        "objective_weights": np.array([weights], np.float32),
-        "trade_off": np.array([trade_off], np.float32),
-        "window": np.array([window], np.int64),
-    }
+    return arrays | {name: value[None] for name, value in encode_preferences(weights, trade_off, window).items()}
 
 
 def stack(requests: Sequence[Arrays]) -> Arrays:

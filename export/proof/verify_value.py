@@ -111,10 +111,7 @@ def prove_value(
 
 
 def check_list(outputs: Mapping[str, NDArray[Any]], request: Arrays, length: int) -> list[int]:
-    """Check a graph's list (a batch of one) and return its `length` slots.
-
-    Raises `ProofError` otherwise.
-    """
+    """Check a graph's list (a batch of one), return its `length` slots; raises `ProofError`."""
     order = outputs["order"][0].tolist()
     slots, rest = order[:length], order[length:]
     filled = set(np.flatnonzero(request["valid"][0]).tolist())

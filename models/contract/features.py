@@ -69,10 +69,7 @@ class Encoder:
         self._score_defaults = np.array([f.default for f in spec.scores], np.float64).reshape(-1, 1)
 
     def encode_user(self, user: Mapping[str, Scalar], context: Mapping[str, Scalar]) -> Arrays:
-        """Encode user and context: ``user_ids`` int64 [C] and ``user_numbers`` float32 [F].
-
-        Raises `FeatureError` naming the field.
-        """
+        """Encode ``user_ids`` int64 [C] and ``user_numbers`` float32 [F]; raises `FeatureError` naming the field."""
         own, columns = self._own_columns, self._user_columns
         ids = [c.row(user.get(c.name)) for c in columns[:own]] + [c.row(context.get(c.name)) for c in columns[own:]]
         own, fields = self._own_user_numbers, self.spec.user_numbers
@@ -173,10 +170,7 @@ def prior_logits(factors: Sequence[Sequence[Floats] | None], n: int) -> Floats32
 
 
 def unit_embeddings(candidates: Sequence[CandidateLike]) -> Floats32:
-    """Scale embeddings [n, E] to length 1.
-
-    A missing or zero embedding is a row of zeros; E is at least 1.
-    """
+    """Scale embeddings [n, E ≥ 1] to length 1; a missing or zero one is zeros."""
     given = [(i, c.embedding) for i, c in enumerate(candidates) if c.embedding]
     if not given:
         return np.zeros((len(candidates), 1), np.float32)
@@ -222,10 +216,7 @@ class _Column:
         return [self.row(value) if (row := seen(value)) is None else row for value in values]  # type: ignore[arg-type]
 
     def row(self, value: Scalar) -> int:
-        """Map a value to its table row.
-
-        A missing value, and with a vocabulary an unknown one, has the field's row 0.
-        """
+        """Map a value to its row; a missing or unlisted one has the field's first."""
         if value is None:
             return self._offset
         text = value if isinstance(value, str) else canonical_text(value)
@@ -245,10 +236,7 @@ class _Column:
 
 
 def canonical_text(value: str | int | float | bool) -> str:
-    """Write a categorical value as text.
-
-    JSON's ``5`` and ``5.0`` are the same category, as are ``true`` and True.
-    """
+    """Write a category as text; 5 and 5.0 are alike, as are true and True."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float) and value.is_integer():

@@ -31,10 +31,7 @@ _BINARY: Final[Mapping[type[ast.operator], Callable[[Any, Any], Any]]] = {
     ast.Div: np.divide,
     ast.Pow: np.power,
 }
-_UNARY: Final[Mapping[type[ast.unaryop], Callable[[Any], Any]]] = {
-    ast.UAdd: np.positive,
-    ast.USub: np.negative,
-}
+_UNARY: Final[Mapping[type[ast.unaryop], Callable[[Any], Any]]] = {ast.UAdd: np.positive, ast.USub: np.negative}
 
 
 class FormulaError(ValueError):
@@ -59,10 +56,7 @@ class Formula:
         self.names = frozenset(names)
 
     def __call__(self, columns: Mapping[str, Floats], n: int) -> Floats:
-        """Compute the score [n] of every candidate.
-
-        `columns` must hold `names`, each [n]; results may be infinite or NaN.
-        """
+        """Compute scores [n] from `columns`, which hold `names`; they may be infinite or NaN."""
         with np.errstate(all="ignore"):
             score = np.asarray(self._run(columns), np.float64)
         return score if score.shape == (n,) else np.broadcast_to(score, (n,))

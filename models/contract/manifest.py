@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, cast, get_args
@@ -182,10 +182,7 @@ class Manifest:
         return [name for name in OBJECTIVES if weights[name] > 0 and name not in self.valued]
 
     def bypassed(self, weights: Mapping[str, float]) -> bool:
-        """Tell whether no learnt correction is kept for any weighted objective: the sort decides.
-
-        `weights` must not all be 0.
-        """
+        """Tell whether no weighted objective (there must be one) keeps a correction: the sort decides."""
         shares = self.shares
         return shares is not None and all(shares[_LEARNT_BY[o]] == 0 for o in OBJECTIVES if weights[o] > 0)
 
@@ -258,7 +255,7 @@ class Manifest:
             files=as_mapping(table["files"], "bundle.files"),
             provenance=as_mapping(table["provenance"], "bundle.provenance"),
             shares=_numbers(table, "shares") if "shares" in table else None,
-            valued=tuple(_strings(table, "valued")) if "valued" in table else OBJECTIVES,
+            valued=scalar(table["valued"], "tuple[str, ...]", "bundle.valued") if "valued" in table else OBJECTIVES,
             verdict=Verdict.from_json(table["verdict"], "bundle.verdict") if "verdict" in table else UNMEASURED,
         )
 
@@ -304,13 +301,6 @@ def _array(table: Mapping[str, Any], key: str) -> list[Any]:
     if not isinstance(table[key], list):
         raise SpecError(f"bundle.{key}: must be an array")
     return list(table[key])
-
-
-def _strings(table: Mapping[str, Any], key: str) -> Sequence[str]:
-    values = _array(table, key)
-    if not all(isinstance(value, str) for value in values):
-        raise SpecError(f"bundle.{key}: must be an array of strings")
-    return values
 
 
 def _numbers(table: Mapping[str, Any], key: str) -> dict[str, float]:

@@ -63,17 +63,9 @@ class ScoreTable:
     """
 
     def __init__(
-        self,
-        candidates: Sequence[CandidateLike],
-        weights: Sequence[float],
-        spec: FeatureSpec,
-        *,
-        lenient: bool = False,
+        self, candidates: Sequence[CandidateLike], weights: Sequence[float], spec: FeatureSpec, *, lenient: bool = False
     ) -> None:
-        """Take candidates and weights α, β, γ.
-
-        The strict reader raises `FeatureError` for a probability outside 0..1.
-        """
+        """Take weights α, β, γ; the strict reader raises `FeatureError` for a probability outside 0..1."""
         self._candidates = candidates
         self._scores = [candidate.scores for candidate in candidates]
         self._spec = spec
@@ -97,10 +89,8 @@ class ScoreTable:
     def score(self, formula: str, field: str, *, needed_by: str) -> Floats:
         """Compute the formula's value [n] per candidate, once; it may be infinite or NaN.
 
-        The array is shared and must not be changed.
-
-        Raises `FeatureError`: at `field` if the formula is no arithmetic or names a score that no candidate has, at
-        the candidate that lacks a score that others have.
+        The array is shared and must not be changed. Raises `FeatureError`: at `field` if the formula is no arithmetic
+        or names a score that no candidate has, at the candidate that lacks a score that others have.
         """
         if (known := self._values.get(formula)) is not None:
             return known

@@ -91,6 +91,7 @@ class Number:
 
 Field = Category | Hashed | Number
 Categorical = Category | Hashed
+_GROUPS: Final = ("user", "context", "item", "scores")
 _KINDS: Final[Mapping[str, type[Field]]] = {c.kind: c for c in (Category, Hashed, Number)}
 
 
@@ -109,7 +110,7 @@ class FeatureSpec:
     price: Number | None = None
 
     def __post_init__(self) -> None:
-        for group in ("user", "context", "item", "scores"):
+        for group in _GROUPS:
             names = [f.name for f in getattr(self, group)]
             if len(set(names)) != len(names):
                 raise SpecError(f"{group}: has repeated field names")
@@ -135,46 +136,22 @@ class FeatureSpec:
         own = tuple(f for f in self.item if isinstance(f, Number))
         return own if self.price is None else (*own, self.price)
 
-    @cached_property
-    def user_rows(self) -> int:
-        """Count the rows of the embedding table that all user and context categoricals share."""
-        return sum(f.rows for f in self.user_categoricals)
-
-    @cached_property
-    def item_rows(self) -> int:
-        """Count the rows of the embedding table that all item categoricals share."""
-        return sum(f.rows for f in self.item_categoricals)
-
     def to_json(self) -> dict[str, Any]:
         """Write the canonical form: plain JSON types, keys in declaration order."""
-        return {
-            "user": [_field_to_json(f) for f in self.user],
-            "context": [_field_to_json(f) for f in self.context],
-            "item": [_field_to_json(f) for f in self.item],
-            "scores": [_field_to_json(f) for f in self.scores],
-            "price": None if self.price is None else _field_to_json(self.price),
-        }
+        groups = {group: [_field_to_json(f) for f in getattr(self, group)] for group in _GROUPS}
+        return {**groups, "price": None if self.price is None else _field_to_json(self.price)}
 
     @classmethod
     def from_json(cls, data: object) -> FeatureSpec:
-        """Read `to_json`'s form.
-
-        Raises `SpecError` naming the key that is missing, unknown or of a wrong type.
-        """
+        """Read `to_json`'s form; raises `SpecError` naming a missing, unknown or wrongly typed key."""
         table = as_mapping(data, "spec")
-        check_keys(table, {"user", "context", "item", "scores", "price"}, "spec")
-        groups = {g: _fields(table[g], f"spec.{g}") for g in ("user", "context", "item", "scores")}
+        check_keys(table, {*_GROUPS, "price"}, "spec")
+        groups = {g: _fields(table[g], f"spec.{g}") for g in _GROUPS}
         price = None if table["price"] is None else _field(table["price"], "spec.price")
         for where, field in [("scores", f) for f in groups["scores"]] + [("price", price)]:
             if field is not None and not isinstance(field, Number):
                 raise SpecError(f"spec.{where}: {field.name} must be a number field")
-        return cls(
-            groups["user"],
-            groups["context"],
-            groups["item"],
-            cast("tuple[Number, ...]", groups["scores"]),
-            cast("Number | None", price),
-        )
+        return cls(**cast(Any, groups), price=cast("Number | None", price))
 
     @cached_property
     def fingerprint(self) -> str:
@@ -221,10 +198,7 @@ def check_keys(table: Mapping[str, Any], names: set[str], where: str, optional: 
 
 
 def record(cls: type[T], data: object, where: str) -> T:
-    """Read a flat frozen dataclass from a JSON object.
-
-    Raises `SpecError` for an unknown or missing key, or a value of another type.
-    """
+    """Read a flat frozen dataclass from a JSON object; raises `SpecError` naming a wrong key."""
     table = as_mapping(data, where)
     fields = {f.name: f for f in dataclasses.fields(cast(Any, cls))}
     optional = [n for n, f in fields.items() if f.default is not dataclasses.MISSING]
@@ -233,10 +207,7 @@ def record(cls: type[T], data: object, where: str) -> T:
 
 
 def scalar(value: object, annotation: str, where: str) -> Any:
-    """Check `value` against a dataclass annotation given as text.
-
-    The annotations are ``str``, ``bool``, ``int``, ``float`` and a tuple of strings.
-    """
+    """Check `value` against an annotation's text: str, bool, int, float, tuple of strings."""
     if annotation.startswith("tuple[str"):
         if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
             raise SpecError(f"{where}: must be an array of strings")

@@ -47,10 +47,7 @@ _Z: Final = 1.96
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Hold a trained model, its offsets, and lists that it has not seen.
-
-    `start` are the offsets before training and `end` those after it.
-    """
+    """Hold a model, offsets before (`start`) and after training (`end`), and lists not seen."""
 
     model: ListValueModel
     start: Sequence[Offsets]

@@ -122,10 +122,7 @@ def _by_ndcg(rows: Sequence[NdcgComparison]) -> Decision:
 
 
 def _by_likelihood(parts: Sequence[HeldOut], rows: Sequence[Likelihood]) -> Decision:
-    """Decide by the likelihood of the learnt correction.
-
-    That is fair where the shown order gives nothing to guess from.
-    """
+    """Decide by the correction's likelihood: fair where the shown order gives nothing to guess from."""
     heads = [dict(zip(COUNTED, part.model.hazard_heads, strict=True)) for part in parts]
     kept = [
         (row, row.gain)

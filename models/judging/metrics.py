@@ -39,7 +39,7 @@ def r_auc(predicted: AnyFloats, truth: AnyFloats) -> float | None:
     Equal predictions are wrong. O(n log n): Kendall's τ_b gives concordant minus discordant pairs, the counts of ties
     give their sum. None if all truths are equal.
     """
-    pairs = _pairs(len(truth))
+    pairs = len(truth) * (len(truth) - 1) // 2
     unequal_truths = pairs - _tied_pairs(truth)
     if unequal_truths == 0:
         return None
@@ -51,10 +51,6 @@ def r_auc(predicted: AnyFloats, truth: AnyFloats) -> float | None:
     tau = float(kendalltau(predicted, truth).statistic)
     difference = round(tau * float(np.sqrt(unequal_predictions) * np.sqrt(unequal_truths)))
     return (decided + difference) / 2 / unequal_truths
-
-
-def _pairs(n: int) -> int:
-    return n * (n - 1) // 2
 
 
 def _tied_pairs(values: AnyFloats) -> int:
@@ -121,10 +117,7 @@ def bootstrap_interval(
 def paired_interval(
     ours: AnyFloats, theirs: AnyFloats, *, seed: int, level: float = 0.95, draws: int = 2000
 ) -> Interval:
-    """Average the differences ours − theirs on the same lists, as `mean_interval` does.
-
-    The interval excludes 0 when they really differ.
-    """
+    """Average ours − theirs on the same lists, as `mean_interval` does."""
     if len(ours) != len(theirs):
         raise ValueError(f"cannot pair {len(ours)} lists with {len(theirs)}")
     return mean_interval(np.asarray(ours, np.float64) - theirs, seed=seed, level=level, draws=draws)

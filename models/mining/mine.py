@@ -41,7 +41,7 @@ from models.nets.value import ListValueModel
 from models.planners.search.beam import beam_search
 from models.planners.search.local_search import improve, soft_labels
 from models.planners.search.prefix import list_outcomes
-from models.planners.worth import CLICKS_ONLY, RequestWorth, Triple, Worth
+from models.planners.worth import CLICKS_ONLY, RequestWorth, Triple, Worth, triple_of
 
 LocalSearch = Literal["none", "best", "all"]
 _EXPANSIONS: Final = 16384
@@ -103,8 +103,7 @@ def mine(
     weights = draw_weights(len(slates), options)
     _check_objectives(slates, weights)
     manifest = _manifest(checkpoint, slates, options, length, source or {})
-    click, conversion, gmv = (float(checkpoint.units[name]) for name in OBJECTIVES)
-    miner = _Miner(checkpoint.model.to(device).eval(), options, length, (click, conversion, gmv), device)
+    miner = _Miner(checkpoint.model.to(device).eval(), options, length, triple_of(checkpoint.units), device)
     with only_one(folder):
         _open(folder, manifest)
         _fill(folder, manifest, miner, slates, weights)

@@ -52,6 +52,11 @@ class ContextLayout:
         """Count all features, Z."""
         return 3 * self.fields + 2 * self.numbers + 3 * self.cosines
 
+    @property
+    def pair_columns(self) -> int:
+        """Count what two items are compared by: values, differences and distances, the cosine."""
+        return self.fields + 2 * self.numbers + self.cosines
+
 
 class Items(NamedTuple):
     """Hold the values of n items that context features compare.

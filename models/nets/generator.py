@@ -100,10 +100,7 @@ class PointerGenerator(nn.Module):
         return torch.log_softmax(logits.masked_fill(~remaining(sequences, batch["valid"]), -torch.inf), dim=-1)
 
     def read(self, batch: Batch, sequences: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute hidden states [B, S, L, D] and candidate rows [B, N, D].
-
-        State t stands behind the first t items of `sequences` [B, S, L].
-        """
+        """Compute hidden states [B, S, L, D], each behind the items before its place, and rows [B, N, D]."""
         rows = self.encoder(batch)
         b, s, length = sequences.shape
         known = sequences.clamp(min=0)
@@ -144,10 +141,7 @@ class PointerGenerator(nn.Module):
         return self.write(batch, length, lambda logits: logits)
 
     def write(self, batch: Batch, length: int, score: Callable[[Tensor], Tensor]) -> Tensor:
-        """Generate lists [B, length] of the candidates with the best score at each step.
-
-        `score` maps logits [B, N] to scores [B, N].
-        """
+        """Generate lists [B, length] by the best `score` of the logits [B, N] at each step."""
         if length > self.config.list_length:
             raise ValueError(f"length {length} is past the generator's horizon {self.config.list_length}")
         rows = self.encoder(batch)

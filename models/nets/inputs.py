@@ -35,10 +35,7 @@ class Positions(nn.Module):
 
 
 class ConcatInput(Positions):
-    """Concatenate the features of item, user and scores and project them (SORT-Gen, eq. 3).
-
-    E_input = E_item ⊕ E_position ⊕ E_user ⊕ E_score.
-    """
+    """Project E_item ⊕ E_position ⊕ E_user ⊕ E_score (SORT-Gen, eq. 3)."""
 
     def __init__(self, spec: FeatureSpec, sizes: TransformerSizes) -> None:
         super().__init__(sizes)
@@ -83,15 +80,12 @@ class FieldInput(Positions):
         own_numbers = len(spec.user) - own_ids
         scores = len(spec.scores)
         domains = {
-            "user": Domain("user", slice(0, own_ids), slice(0, own_numbers), e),
+            "user": Domain(slice(0, own_ids), slice(0, own_numbers), e),
             "context": Domain(
-                "user",
-                slice(own_ids, len(spec.user_categoricals)),
-                slice(own_numbers, len(spec.user_numbers)),
-                e,
+                slice(own_ids, len(spec.user_categoricals)), slice(own_numbers, len(spec.user_numbers)), e
             ),
-            "item": Domain("item", slice(0, len(spec.item_categoricals)), slice(0, len(spec.item_numbers)), e),
-            "score": Domain("score", slice(0, 0), slice(0, scores), e),
+            "item": Domain(slice(0, len(spec.item_categoricals)), slice(0, len(spec.item_numbers)), e),
+            "score": Domain(slice(0, 0), slice(0, scores), e),
         }
         self.domains = nn.ModuleDict({name: domain for name, domain in domains.items() if domain.fields})
         if "item" not in self.domains and "score" not in self.domains:
@@ -142,11 +136,10 @@ _NOTHING: Final = "spec: needs at least one item feature, price or score to tell
 
 
 class Domain(nn.Module):
-    """Embed a domain's fields, raw and normalised; `ids` and `numbers` are its prefix's columns."""
+    """Embed a domain's fields, raw and normalised; `ids` and `numbers` are its columns."""
 
-    def __init__(self, prefix: str, ids: slice, numbers: slice, field_dim: int) -> None:
+    def __init__(self, ids: slice, numbers: slice, field_dim: int) -> None:
         super().__init__()
-        self.prefix = prefix
         self.ids, self.numbers = ids, numbers
         count = numbers.stop - numbers.start
         self.fields = ids.stop - ids.start + (count > 0)
@@ -167,11 +160,7 @@ class Domain(nn.Module):
 
 
 class FieldGroup(nn.Module):
-    """Concatenate all fields of a group and project them to D.
-
-    All categoricals of a group share one table (`models.contract.features` adds each field's offset), so a group costs
-    one lookup.
-    """
+    """Project a group's fields to D; its categoricals share a table, so one lookup."""
 
     def __init__(
         self, prefix: str, categoricals: Sequence[Categorical], numbers: Sequence[Number], sizes: TransformerSizes

@@ -69,11 +69,6 @@ class ValueConfig:
             object.__setattr__(self, "cosines", False)
         object.__setattr__(self, "states", min(self.states, self.list_length))
 
-    @property
-    def feed_forward(self) -> int:
-        """Return the width of the feed-forward layers."""
-        return 4 * self.dim
-
 
 class ListValueModel(nn.Module):
     """Apply a causal transformer to a list, with one head per counted objective."""
@@ -87,7 +82,7 @@ class ListValueModel(nn.Module):
         self.layout = ContextLayout.of(spec, cosines=config.cosines)
         self.context_token = _context_token(config, self.layout.width)
         self.blocks = nn.ModuleList(
-            Block(config.dim, config.heads, feed_forward=config.feed_forward, dropout=config.dropout)
+            Block(config.dim, config.heads, feed_forward=4 * config.dim, dropout=config.dropout)
             for _ in range(config.layers)
         )
         self.norm = nn.LayerNorm(config.dim)
@@ -123,10 +118,7 @@ class ListValueModel(nn.Module):
 
     @property
     def valued_objectives(self) -> tuple[str, ...]:
-        """Name the objectives that were learnt, all of them for the papers' head.
-
-        GMV takes purchases and a price.
-        """
+        """Name the learnt objectives, all for the papers' head; GMV takes purchases and price."""
         if self.config.head == "independent":
             return OBJECTIVES
         counted = [name for name, known in zip(COUNTED, self.valued.tolist(), strict=True) if known]

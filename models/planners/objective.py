@@ -16,9 +16,8 @@ from models.contract.spec import OBJECTIVES, FeatureSpec
 def objective_terms(spec: FeatureSpec) -> dict[str, str]:
     """Map each objective to its item-level estimate, a formula.
 
-    The estimates use the scores ``ctr`` and ``cvr`` and the price, as far as the spec has them.
-
-    Raises `ValueError` if there is no ``ctr`` to build on.
+    The estimates use the scores ``ctr`` and ``cvr`` and the price, as far as the spec has them. Raises `ValueError` if
+    there is no ``ctr`` to build on.
     """
     scores = {field.name for field in spec.scores}
     if "ctr" not in scores:

@@ -8,6 +8,7 @@ Axis letters: R requests, O the three objectives of `spec.OBJECTIVES`.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -18,6 +19,12 @@ from models.contract.spec import OBJECTIVES
 
 Triple = tuple[float, float, float]
 CLICKS_ONLY: Final[Triple] = (1.0, 0.0, 0.0)
+
+
+def triple_of(figures: Mapping[str, float]) -> Triple:
+    """Put a figure per objective, by name, in the order of `OBJECTIVES`."""
+    click, conversion, gmv = (float(figures[name]) for name in OBJECTIVES)
+    return click, conversion, gmv
 
 
 class Valuation(Protocol):

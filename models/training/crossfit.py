@@ -22,7 +22,7 @@ from models.nets.calibration import Offsets
 from models.nets.checkpoint import load_payload, save_payload
 from models.nets.value import ListValueModel
 from models.training.loop import STATE_FILE, Progress, check_identity, mean_loss, texts
-from models.training.value_fit import Setup
+from models.training.value_fit import Setup, loss_of
 
 FOLDS: Final = 5
 SMALL_LOG: Final = 10_000
@@ -33,10 +33,7 @@ _KIND: Final = "epochs of a fold"
 
 @dataclass(frozen=True)
 class Crossfit:
-    """Hold the chosen number of epochs, its pooled loss, and the folds' models then.
-
-    `held_out` has each fold's model of that epoch with its own lists.
-    """
+    """Hold the chosen epoch, its pooled loss, and the folds' models then, with their lists."""
 
     epoch: int
     loss: float
@@ -59,7 +56,8 @@ def crossfit(lists: ListArrays, folds: int, setup: Setup, folder: Path) -> Cross
     )
     losses = np.where(np.isfinite(losses), losses, np.inf)  # an epoch in which a fold blew up
     epoch = int(np.argmin(losses))
-    chosen = [_held_out(part, epoch, own, setup) for part, own in zip(parts, held_out, strict=True)]
+    pairs = zip(parts, held_out, strict=True)
+    chosen = [HeldOut.of(_model(part, epoch, setup), part.start, own) for part, own in pairs]
     return Crossfit(epoch, float(np.min(losses)), chosen)
 
 
@@ -72,7 +70,8 @@ class _Fold:
 
 
 def _fit_fold(train: ListArrays, setup: Setup, folder: Path) -> _Fold:
-    path, identity = folder / _FILE, _identity(train, setup)
+    path = folder / _FILE
+    identity = {**setup.identity(), "lists or folds": train.digest, **texts(setup.options)}
     if path.exists():
         payload = load_payload(path, _KIND)
         check_identity(path, payload["identity"], identity)
@@ -90,11 +89,6 @@ def _fit_fold(train: ListArrays, setup: Setup, folder: Path) -> _Fold:
     return _Fold(fitted.start, epochs)
 
 
-def _identity(train: ListArrays, setup: Setup) -> dict[str, str]:
-    """Name all that a finished fold must have in common with this training."""
-    return {**setup.identity(), "lists or folds": train.digest, **texts(setup.options)}
-
-
 def _model(part: _Fold, epoch: int, setup: Setup) -> ListValueModel:
     """Restore a fold's model as it was after `epoch` epochs."""
     model = ListValueModel(setup.spec, setup.config).to(setup.device)
@@ -104,9 +98,6 @@ def _model(part: _Fold, epoch: int, setup: Setup) -> ListValueModel:
 
 def _losses(part: _Fold, own: ListArrays, setup: Setup) -> list[float]:
     """Compute the loss on the fold's own lists, before training and after every epoch."""
-    loss, data, size = setup.loss(), own.tensors(setup.device), setup.options.batch_size
+    loss, size = loss_of(setup.spec, setup.config.head, setup.listwise), setup.options.batch_size
+    data = own.tensors(setup.device)
     return [mean_loss(_model(part, epoch, setup), data, loss, size) for epoch in range(len(part.epochs))]
-
-
-def _held_out(part: _Fold, epoch: int, own: ListArrays, setup: Setup) -> HeldOut:
-    return HeldOut.of(_model(part, epoch, setup), part.start, own)

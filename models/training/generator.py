@@ -77,9 +77,8 @@ def train_generator(
         "evaluator": dict(teacher.provenance),
         "metrics": metrics,
     }
-    checkpoint = GeneratorCheckpoint(
-        generator.cpu().eval(), teacher.model, teacher.units, _objectives(train), provenance
-    )
+    objectives = dict(zip(OBJECTIVES, train.objective_weights.mean(axis=0).tolist(), strict=True))
+    checkpoint = GeneratorCheckpoint(generator.cpu().eval(), teacher.model, teacher.units, objectives, provenance)
     write_json(folder / METRICS_FILE, metrics)
     save_generator(folder / CHECKPOINT_FILE, checkpoint)
     return checkpoint
@@ -89,11 +88,6 @@ def _check_teacher(mined: Path, manifest: MinedManifest, evaluator: Path, teache
     """Check that this evaluator mined the sequences, since the checkpoint says so."""
     if manifest.identity.get("evaluator") != weights_digest(teacher.model):
         raise MinedError(f"{mined}: was mined by an evaluator with other weights than those in {evaluator}")
-
-
-def _objectives(arrays: MinedArrays) -> dict[str, float]:
-    """Average the α, β, γ of all requests."""
-    return dict(zip(OBJECTIVES, arrays.objective_weights.mean(axis=0).tolist(), strict=True))
 
 
 def _metrics(progress: Progress, train: MinedArrays, valid: MinedArrays) -> dict[str, Any]:

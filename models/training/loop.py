@@ -47,10 +47,9 @@ class TrainingData(Protocol):
 class TrainOptions:
     """Hold the options of training.
 
-    `warmup` is the share of all steps in which the learning rate rises; then it falls to 0 by cosine.
-
-    Training stops after `patience` epochs without a better validation loss; the best epoch's weights are kept. Without
-    validation lists `patience` does nothing. Raises `ValueError` naming the option.
+    `warmup` is the share of all steps in which the learning rate rises; then it falls to 0 by cosine. Training stops
+    after `patience` epochs without a better validation loss; the best epoch's weights are kept. Without validation
+    lists `patience` does nothing. Raises `ValueError` naming the option.
     """
 
     epochs: int = 30

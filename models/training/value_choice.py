@@ -14,7 +14,6 @@ from typing import Any, Final
 import torch
 
 from models.contract.features import known_priors
-from models.contract.spec import OBJECTIVES
 from models.contract.verdict import Verdict
 from models.data.batches import ListArrays, encode_lists
 from models.data.fit_spec import fit_spec
@@ -24,7 +23,7 @@ from models.judging.judge import judge, mixes
 from models.judging.value_report import mean_per_slot, value_report
 from models.nets.checkpoint import CheckpointError
 from models.nets.value import COUNTED, ListValueModel, ValueConfig
-from models.planners.worth import Triple, Worth
+from models.planners.worth import Triple, Worth, triple_of
 from models.training.crossfit import FOLDS, SMALL_LOG, crossfit
 from models.training.loop import STATE_FILE, TrainOptions
 from models.training.value_fit import LISTWISE, Setup, new_model, settle
@@ -94,7 +93,7 @@ def train_on(
     units, without = mean_per_slot(lists)
     config = replace(config, cosines=config.context != "none" and lists.has_embeddings)
     # An untrained model already tells which objectives can be valued.
-    worths = mixes(new_model(spec, config, lists, seed=options.seed), _triple(units), chosen.mix)
+    worths = mixes(new_model(spec, config, lists, seed=options.seed), triple_of(units), chosen.mix)
     request = _Request(Setup(spec, config, options, device, chosen.listwise), folder, worths, resume)
     found = _by_crossfitting(lists, folds, request) if folds else _by_validation(lists, others["valid"], request)
     # Test lists judge best; without any, those that the shares were chosen on do.
@@ -118,10 +117,7 @@ def train_on(
 
 @dataclass(frozen=True)
 class _Request:
-    """Hold the inputs of both ways of choosing.
-
-    `worths` are the mixes at which lists must not be worse than the sort.
-    """
+    """Hold the inputs of both choices; at `worths` lists must not lose to the sort."""
 
     setup: Setup
     folder: Path
@@ -201,8 +197,3 @@ def _folds(splits: Splits, chosen: ValueOptions) -> int:
             raise ValueError("there is only one list; at least two are needed, since one must be held out to judge by")
         return min(FOLDS, lists) if lists < SMALL_LOG or not splits["valid"] else 0
     return chosen.folds
-
-
-def _triple(units: Mapping[str, float]) -> Triple:
-    click, conversion, gmv = (units[name] for name in OBJECTIVES)
-    return click, conversion, gmv

@@ -59,10 +59,7 @@ class Setup:
         until: int | None = None,
         on_epoch: Callable[[ListValueModel, Progress], None] | None = None,
     ) -> Fitted:
-        """Fit a new model, initialised by the seed.
-
-        See `loop.fit` for `until`, the files written and errors.
-        """
+        """Fit a new model, initialised by the seed; `loop.fit` explains `until`, files and errors."""
         model = new_model(self.spec, self.config, train, seed=self.options.seed)
         start = start_from_rates(model, train, listwise=self.listwise)
         held_out = "none" if valid is None else valid.digest
@@ -74,7 +71,7 @@ class Setup:
             model,
             train,
             valid,
-            self.loss(),
+            loss_of(self.spec, self.config.head, self.listwise),
             options=self.options,
             folder=folder,
             device=self.device,
@@ -84,10 +81,6 @@ class Setup:
             on_epoch=None if on_epoch is None else lambda progress: on_epoch(model, progress),
         )
         return Fitted(model, start, progress)
-
-    def loss(self) -> Loss:
-        """Make the training loss of the model's head."""
-        return loss_of(self.spec, self.config.head, self.listwise)
 
     def identity(self) -> dict[str, str]:
         """Name all that a resumed training must have in common, but for lists and options."""

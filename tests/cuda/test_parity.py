@@ -24,9 +24,9 @@ from service.inference.onnx.session import SessionConfig
 
 pytest.importorskip("torch")
 from export.bench.bundle import BenchModel, bench_family, write_bench_bundle
-from export.proof.parity import CpuAnswers, Parity, compare_answers
 from export.proof.requests import random_requests, stack
 from export.proof.verify_value import prove_value
+from tests.cuda.parity import CpuAnswers, Parity, compare_answers
 
 HAS_CUDA = "CUDAExecutionProvider" in ort.get_available_providers() and why_no_cuda() is None
 ON_GPU = [pytest.mark.cuda, pytest.mark.skipif(not HAS_CUDA, reason="needs an NVIDIA GPU")]

@@ -29,7 +29,7 @@ from models.files import whole_file, write_json
 from models.judging.value_report import mean_per_slot
 from models.planners.objective import objective_terms
 from models.planners.prepare import formula_scores
-from models.planners.worth import CLICKS_ONLY, Triple
+from models.planners.worth import CLICKS_ONLY, Triple, triple_of
 
 _RESOLUTION: Final = 2**62
 _META_FILE: Final = "meta.json"
@@ -82,13 +82,12 @@ def load_data(folder: Path) -> DegreData:
     """Load the arrays that `prepare_data` wrote."""
     meta = json.loads((folder / _META_FILE).read_text("utf-8"))
     parts = {name: _load(folder / f"{name}.npz") for name in get_args(Split)}
-    click, conversion, gmv = (float(meta["units"][name]) for name in OBJECTIVES)
     return DegreData(
         spec=FeatureSpec.from_json(meta["spec"]),
         slates={name: slates for name, (slates, _) in parts.items()},
         halves={name: half for name, (_, half) in parts.items()},
         prior=np.load(folder / "prior.npy"),
-        units=(click, conversion, gmv),
+        units=triple_of(meta["units"]),
         metadata=meta["metadata"],
     )
 

@@ -28,6 +28,7 @@ from models.judging.metrics import mean_interval
 from models.nets.checkpoint import Checkpoint, load_checkpoint
 from models.options import check_at_least, parse_weights
 from models.planners.references.sort_gen import Preferences
+from models.planners.worth import triple_of
 
 MIXES: Final = ((5.0, 1.0, 1.0), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
 KAPPAS: Final = (0.0, 1.0)
@@ -61,8 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Read, estimate, print the tables."""
     _check(arguments)
     checkpoint = load_checkpoint(arguments.checkpoint)
-    click, conversion, gmv = (checkpoint.units[o] for o in OBJECTIVES)
-    mixes = [Preferences(weights, (click, conversion, gmv)) for weights in arguments.objectives or MIXES]
+    mixes = [Preferences(weights, triple_of(checkpoint.units)) for weights in arguments.objectives or MIXES]
     observer = LogObserver(
         checkpoint,
         mixes,

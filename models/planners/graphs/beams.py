@@ -20,8 +20,7 @@ import numpy as np
 from models.contract.manifest import Limits
 from models.planners.graphs.graph import Graph
 from models.planners.graphs.mmr import EMPTY
-from models.planners.graphs.proposals import CHAIN, SLOT, WORTH, Lists, Proposer, Static
-from models.planners.graphs.queue_heads import advance_table, first_heads, last_of_queues, original_slots
+from models.planners.graphs.proposals import CHAIN, SLOT, WORTH, Lists, Proposer, QueueHeads, Static
 from models.planners.graphs.sort_list import Listed
 
 
@@ -35,10 +34,9 @@ class _PerList(NamedTuple):
 class _Kept(NamedTuple):
     """Hold the K continuations that a step keeps.
 
-    `best` [B, K] are their total scores and `which` [B, K] their places among all W·P.
-
-    `inherited` [B, K, …] are their parents' memories and the total scores of all that was proposed for those; `taken`
-    [B, K, …] are the chosen proposals' records, keys and values.
+    `best` [B, K] are their total scores and `which` [B, K] their places among all W·P. `inherited` [B, K, …] are their
+    parents' memories and the total scores of all that was proposed for those; `taken` [B, K, …] are the chosen
+    proposals' records, keys and values.
     """
 
     best: str
@@ -53,6 +51,7 @@ class BeamNodes:
     def __init__(self, g: Graph, limits: Limits) -> None:
         self._graph = g
         self._limits = limits
+        self._heads = QueueHeads(limits)
         self._proposals = p = limits.queues * limits.head_width
         self._widths = [1]
         """Lists before every step, and behind the last."""
@@ -67,7 +66,7 @@ class BeamNodes:
         g = self._graph
         with g.scope("prepare"):
             empty = proposer.start(static.zeros)
-            heads = g.op("Add", static.zeros, g.constant(first_heads(self._limits)[None, None]))
+            heads = g.op("Add", static.zeros, g.constant(self._heads.first()[None, None]))
             memory = g.concat(2, empty.chain, empty.ends, heads, static.zeros)  # [B, 1, …]
             of_width = {w: self._per_list(proposer, static, w) for w in dict.fromkeys(self._widths[:-1])}
         for t in range(self._limits.list_length):
@@ -86,10 +85,7 @@ class BeamNodes:
         return _PerList(self._repeat(static.gains, width, (proposer.columns, 1)), thresholds)
 
     def _step(self, t: int, proposer: Proposer, static: Static, per_list: _PerList, memory: str) -> str:
-        """Lay step `t`: from the memory before it [B, W, …] to the one behind it [B, K, …].
-
-        Behind the last step the memory holds the events only.
-        """
+        """Lay step `t`: memory [B, W, …] to memory [B, K, …], only events behind the last."""
         g, width, kept, p = self._graph, self._widths[t], self._widths[t + 1], self._proposals
         # Value the proposals of all lists in one batch of R = B·W rows.
         lists, heads, before = self._recall(t, proposer, memory)
@@ -110,10 +106,7 @@ class BeamNodes:
         return self._remember(t, proposer, static, _Kept(best, index, inherited, taken))
 
     def _recall(self, t: int, proposer: Proposer, memory: str) -> tuple[Lists, str, str]:
-        """Unpack a memory [B, W, …]: the lists row by row, heads and totals.
-
-        The heads of all lists are int64 [B, W·P, 1], the totals [R, 1, 1].
-        """
+        """Unpack a memory [B, W, …]: lists by row, heads int64 [B, W·P, 1], totals [R, 1, 1]."""
         g = self._graph
         sizes = self._sizes(t, proposer)
         rows = self._rows(memory, t, 1, sum(sizes))
@@ -150,15 +143,12 @@ class BeamNodes:
         )
 
     def _move_on(self, heads: str, index: str, width: int) -> str:
-        """Advance the heads [B, K, P] of lists behind the items appended to them.
-
-        `index` [B, K] are the items' places among all W·P proposals.
-        """
+        """Advance the heads [B, K, P] behind the items at `index` [B, K] of all proposals."""
         g, limits = self._graph, self._limits
-        table = np.tile(advance_table(limits.queues, limits.head_width), (width, 1))
+        table = np.tile(self._heads.advance(), (width, 1))
         if limits.head_width == 1:
             return g.op("Add", heads, g.op("Gather", g.constant(table), index))
-        fresh = g.op("Add", g.op("Gather", heads, g.ints(*last_of_queues(limits)), axis=2), g.constant(1.0))
+        fresh = g.op("Add", g.op("Gather", heads, g.ints(*self._heads.last()), axis=2), g.constant(1.0))
         moves = g.op("Gather", g.constant(table, np.int64), index)
         return g.op("GatherElements", g.concat(2, heads, fresh), moves, axis=2)
 
@@ -173,7 +163,7 @@ class BeamNodes:
         second, which = g.ops("TopK", 2, rivals, g.ints(1), axis=2)
         both = g.op("Cast", g.concat(2, slot, g.op("GatherElements", heads, which, axis=2)), to=7)
         there = g.op("Greater", g.concat(2, score, second), g.constant(EMPTY / 2))
-        slots = g.op("Where", there, original_slots(g, both, self._limits), g.ints(-1))
+        slots = g.op("Where", there, self._heads.original_slots(g, both), g.ints(-1))
         order, runner_up = (g.op("Reshape", x, g.ints(-1, length)) for x in g.split(slots, 2, 1, 1))
         # Past the list's end the outputs are zeros.
         filled = g.op("GreaterOrEqual", order, g.ints(0))

@@ -59,10 +59,7 @@ def block_step(g: Graph, block: Block, x: Residual, mask: str, past: Sequence[st
 
 
 def decode_step(g: Graph, block: Block, x: Residual, past: Past | None) -> tuple[Residual, Past]:
-    """Lay `models.nets.blocks.Block` for a list's next token [B, 1, D] behind its `past`.
-
-    Returns the residual stream and the past of the token after it.
-    """
+    """Lay `Block` for a list's next token [B, 1, D]; returns the stream and the next `past`."""
     normed, closed = normalise(g, x, block.attention_norm)
     d, heads = block.out.in_features, block.heads
     if past is None:  # Attention to oneself alone is one's own value.
@@ -79,10 +76,7 @@ def decode_step(g: Graph, block: Block, x: Residual, past: Past | None) -> tuple
 
 
 def block_rows(g: Graph, block: Block, x: Residual, mask: str = "") -> Residual:
-    """Lay `models.nets.blocks.Block` for all T tokens at once, [B, T, D].
-
-    `mask`, broadcast to [B, H, T, T], is added to the attention logits; a causal block needs none ("").
-    """
+    """Lay `Block` for all tokens [B, T, D]; `mask` [B, H, T, T] adds to logits, "" adds nothing."""
     normed, closed = normalise(g, x, block.attention_norm)
     d = block.out.in_features
     query, keys, values = g.split(g.linear(normed, block.qkv), 2, d, d, d)

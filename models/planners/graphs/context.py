@@ -38,10 +38,7 @@ def weights_at(place: int) -> tuple[Floats, Floats]:
 
 
 class Compared(NamedTuple):
-    """Hold the features that items are compared by.
-
-    `ids` int64 [B, M, C], `numbers` float32 [B, M, N], `unit` float32 [B, M, E].
-    """
+    """Hold compared features: ids int64 [B, M, C], numbers float32 [B, M, N], unit float32 [B, M, E]."""
 
     ids: str
     numbers: str
@@ -49,10 +46,7 @@ class Compared(NamedTuple):
 
 
 class Told(NamedTuple):
-    """Hold the context's parts: position and more for the token [R, P, D], values [R, P, V].
-
-    An empty `token` says nothing, not even the position.
-    """
+    """Hold token parts with position [R, P, D], "" if none at all, and values [R, P, V]."""
 
     token: str
     values: str
@@ -68,21 +62,12 @@ class ContextNodes:
         token = model.context_token
         self._graph = g
         self._layout = model.layout
+        self.cosines, self.pair_columns = model.layout.cosines, model.layout.pair_columns
         self._unknown = list(accumulate((f.rows for f in model.spec.item_categoricals), initial=0))[:-1]
         self._sizes = [0 if token is None else token.out_features, len(weight)]
         self._bias = bias
         joined = weight if token is None else torch.cat([token.weight, weight])
         self._weight = g.weight(_by_pair(joined.detach(), model.layout).T)
-
-    @property
-    def cosines(self) -> bool:
-        """Tell whether embeddings take part."""
-        return self._layout.cosines
-
-    @property
-    def pair_columns(self) -> int:
-        """Count F: same value per field, difference and distance per number, and the cosine."""
-        return _pair_columns(self._layout)
 
     def pairs(self, items: Compared) -> str:
         """Compare every two of M items, the first as the later one: [B, M, F, M]."""
@@ -105,9 +90,8 @@ class ContextNodes:
     def sums(self, pairs: str, weights: str, size: tuple[int, int], *, rows: int = 0) -> str:
         """Sum pairs [R, P, F·M] over M items by weights [R, KINDS, M]: [R, P, F·KINDS].
 
-        `size` is P, M.
-
-        With `rows` the R are that many places of each of several lists, and the result is [R / rows, rows·P, F·KINDS].
+        `size` is P, M. With `rows` the R are that many places of each of several lists, and the result is [R / rows,
+        rows·P, F·KINDS].
         """
         (p, m), g, f = size, self._graph, self.pair_columns
         flat = g.op("Reshape", pairs, g.ints(-1, p * f, m))
@@ -121,10 +105,7 @@ class ContextNodes:
         return g.op("Reshape", summed, g.ints(-1, length, self.pair_columns * KINDS))
 
     def list_largest(self, cosines: str, length: int) -> str:
-        """Find the largest raw cosine with the items before each place, [B, T, 1].
-
-        It is 0 at the first place; `cosines` are [B, T, T].
-        """
+        """Find the largest of `cosines` [B, T, T] before each place, [B, T, 1], first 0."""
         g = self._graph
         outside = np.where(np.tril(np.ones((length, length)), -1) > 0, 0.0, NO_COSINE)
         largest = g.op("ReduceMax", g.op("Add", cosines, g.constant(outside)), g.ints(2), keepdims=1)
@@ -161,17 +142,10 @@ def list_weights(length: int) -> Floats:
     return weights
 
 
-def _pair_columns(layout: ContextLayout) -> int:
-    return layout.fields + 2 * layout.numbers + layout.cosines
-
-
 def _by_pair(weight: Tensor, layout: ContextLayout) -> Tensor:
-    """Turn a weight [X, Z] over features into one over sums, [X, F·KINDS (+ 1)].
-
-    The column past F·KINDS is for the largest cosine.
-    """
+    """Turn a weight [X, Z] to one over sums, the largest cosine last: [X, F·KINDS (+ 1)]."""
     c, n = layout.fields, layout.numbers
-    by_pair = weight.new_zeros(len(weight), _pair_columns(layout), KINDS)
+    by_pair = weight.new_zeros(len(weight), layout.pair_columns, KINDS)
     counts = weight[:, : 3 * c].reshape(len(weight), 3, c)
     for i, kind in enumerate((_COUNT, _RECENT, _LAST)):
         by_pair[:, :c, kind] = counts[:, i]

@@ -161,10 +161,7 @@ class _Decoder:
         return normalise(g, x, encoder.norm)[0]
 
     def _start(self, fields: FieldNodes, zeros: str) -> str:
-        """Lay the user-guided start (eq. 11), the first decoder input [B, 1, D].
-
-        It is already fused, but for its position.
-        """
+        """Lay the user-guided start (eq. 11) [B, 1, D], already fused but for its position."""
         g, generator = self.graph, self.generator
         start = g.op("Add", zeros, self._fused(generator.start_bias))
         if generator.start is not None:
@@ -212,10 +209,7 @@ class _Decoder:
         return _State(g.take_rows(static.tokens, best), past, taken, nearby), pick
 
     def _penalty(self, static: _Static, state: _State) -> str:
-        """Compute MMR's penalty (SORT-Gen, eq. 6): [B, 1, N]; "" at the first step.
-
-        It is (1 − λ) · the largest cosine to the items chosen within the window.
-        """
+        """Compute MMR's penalty within the window (SORT-Gen, eq. 6) [B, 1, N]; "" at the first step."""
         g = self.graph
         if not state.nearby:
             return ""
@@ -226,10 +220,7 @@ class _Decoder:
         return charge(g, nearest, known, axis=2)
 
     def _finish(self, picks: list[_Pick]) -> tuple[str, str]:
-        """Give all outputs but ``value``.
-
-        Returns the slots [B, L, 1], 0 past the list's end, and which of them are filled, [B, L, 1].
-        """
+        """Give all outputs but ``value``; return slots (0 past the end) and which are filled, [B, L, 1]."""
         g, flat = self.graph, self.graph.ints(-1, self.length)
         scores = g.concat(1, *(pick.scores for pick in picks))
         # One more slot, which is empty: a request of one candidate has a runner-up too, if none that counts.

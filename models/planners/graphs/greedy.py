@@ -14,8 +14,7 @@ import numpy as np
 from models.contract.manifest import Limits
 from models.planners.graphs.graph import Graph
 from models.planners.graphs.mmr import EMPTY
-from models.planners.graphs.proposals import SLOT, WORTH, Lists, Proposer, Static
-from models.planners.graphs.queue_heads import advance_table, first_heads, last_of_queues, original_slots
+from models.planners.graphs.proposals import SLOT, WORTH, Lists, Proposer, QueueHeads, Static
 from models.planners.graphs.sort_list import Listed
 
 
@@ -40,14 +39,15 @@ class GreedyNodes:
     def __init__(self, g: Graph, limits: Limits) -> None:
         self._graph = g
         self._limits = limits
+        self._heads = QueueHeads(limits)
         self._proposals = limits.queues * limits.head_width
-        self._advance = g.constant(advance_table(limits.queues, limits.head_width)[..., None], np.int64)
+        self._advance = g.constant(self._heads.advance()[..., None], np.int64)
 
     def plan(self, proposer: Proposer, static: Static) -> tuple[Listed, str]:
         """Lay the whole generation; returns the list and its runners-up [B, L]."""
         g = self._graph
         with g.scope("prepare"):
-            heads = g.op("Add", static.zeros, g.constant(first_heads(self._limits)[None, :, None]))
+            heads = g.op("Add", static.zeros, g.constant(self._heads.first()[None, :, None]))
             state = _State(g.op("Cast", heads, to=7), proposer.start(static.zeros))
         picks = []
         for t in range(self._limits.list_length):
@@ -84,20 +84,17 @@ class GreedyNodes:
         moves = g.op("Gather", self._advance, winner)
         if self._limits.head_width == 1:
             return g.op("Add", heads, moves)
-        last = g.op("Gather", heads, g.ints(*last_of_queues(self._limits)), axis=1)
+        last = g.op("Gather", heads, g.ints(*self._heads.last()), axis=1)
         return g.take_rows(g.concat(1, heads, g.op("Add", last, g.constant(1, np.int64))), moves)
 
     def _finish(self, picks: list[_Pick]) -> tuple[Listed, str]:
-        """Put all steps' values together.
-
-        Winners are found once more, now with the runners-up beside them.
-        """
+        """Put all steps together; winners are found again, with runners-up beside them."""
         g, length = self._graph, self._limits.list_length
         k = min(2, self._proposals)
         top, best = g.ops("TopK", 2, g.concat(2, *(pick.scores for pick in picks)), g.ints(k), axis=1)  # [B, k, L]
         padded = g.op("GatherElements", g.concat(2, *(pick.heads for pick in picks)), best, axis=1)
         # A step whose best scores as an empty slot found nothing: −1, and zeros beside it.
-        slot = original_slots(g, padded, self._limits)
+        slot = self._heads.original_slots(g, padded)
         there = g.op("Greater", top, g.constant(EMPTY / 2))
         slot = g.op("Where", there, slot, g.ints(-1))
         flat = g.ints(-1, length)

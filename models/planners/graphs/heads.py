@@ -48,10 +48,9 @@ class Heads(Protocol):
     def gains(self, place: int, x: str, extra: Sequence[str], state: str) -> tuple[str, str]:
         """Value alternatives at a place (from 0): clicks, conversions, conversions [R, P, 3].
 
-        The second result is each one's part in the chain's next state, [R, P, S].
-
-        `x` [R, P, D] are hidden rows, `state` [R, 1, S] is the list's. `extra` are the values of context features
-        [R, P, V], from the second place on and where the model has them, and an item's own columns.
+        The second result is each one's part in the chain's next state, [R, P, S]. `x` [R, P, D] are hidden rows,
+        `state` [R, 1, S] is the list's. `extra` are the values of context features [R, P, V], from the second place on
+        and where the model has them, and an item's own columns.
         """
         ...
 
@@ -60,10 +59,7 @@ class Heads(Protocol):
         ...
 
     def list_gains(self, x: str, extra: Sequence[str], length: int) -> str:
-        """Value all T = `length` places of a list as `gains` does, [B, T, 3].
-
-        `extra` holds every place's values, the first's too.
-        """
+        """Value all T = `length` places as `gains` does, [B, T, 3], with `extra` for each."""
         ...
 
 
@@ -73,10 +69,7 @@ def heads_of(g: Graph, model: ListValueModel) -> Heads:
 
 
 class CountNodes:
-    """Lay the papers' heads as one pair of products, [D, 2·D] and [2·D, 2·L'].
-
-    The state is the expected counts so far.
-    """
+    """Lay the papers' heads as products [D, 2·D], [D, 2·L']; the state is the counts."""
 
     width = 3
     item_columns = 0
@@ -125,10 +118,9 @@ class CountNodes:
 class HazardNodes:
     """Lay the hazards of both counts.
 
-    The state is q of each, and an alternative carries its flow q(i)·h(i).
-
-    The skip and the context's part ride through the heads' shared ReLU, so together they cost one Concat: the output
-    product then holds all weights, the correction's times ρ and the skip's a beside −a.
+    The state is q of each, and an alternative carries its flow q(i)·h(i). The skip and the context's part ride through
+    the heads' shared ReLU, so together they cost one Concat: the output product then holds all weights, the
+    correction's times ρ and the skip's a beside −a.
     """
 
     item_columns = PRIOR_COLUMNS
@@ -141,10 +133,11 @@ class HazardNodes:
         self._hidden = g.weight(torch.cat([head.hidden.weight for head in heads]).T)
         # One output product for both heads: hidden layer, context values and priors stand below each other.
         with torch.no_grad():
-            hidden = _block_diagonal([_hidden_rows(head) for head in heads])
+            hidden = _block_diagonal([h.share * (h.out.weight + h.out_by_state.weight).T for h in heads])
             context = _context_rows(heads)
             priors = _prior_rows(heads)
-            self._offsets = torch.stack([_offsets(head) for head in heads], dim=1).flatten(1)  # [L, S]
+            offsets = [head.place_offset[:, None] + head.state_offset for head in heads]  # b and c, [L, K]
+            self._offsets = torch.stack(offsets, dim=1).flatten(1)  # [L, S]
             # Before the second item there is no context, and what it says of nothing is a constant.
             self._first = self._offsets[0] + torch.cat([_no_context(head) for head in heads])
         self._out = g.weight(torch.cat([hidden, context, priors]))
@@ -235,20 +228,10 @@ def _last_of(head: HazardHead) -> Tensor:
     return cast(torch.nn.Linear, cast(torch.nn.Sequential, head.context)[-1]).weight[0]
 
 
-def _hidden_rows(head: HazardHead) -> Tensor:
-    """Collect output weights of the hidden layer [D, K], times ρ."""
-    return head.share * (head.out.weight + head.out_by_state.weight).T
-
-
 def _prior_rows(heads: Sequence[HazardHead]) -> Tensor:
     """Collect output weights of `PRIOR_COLUMNS`: a for π and −a for −π, [4, S]."""
     skips = _block_diagonal([head.skip.clamp(min=0)[:, None].expand(1, head.states) for head in heads])
     return torch.cat([skips, -skips])
-
-
-def _offsets(head: HazardHead) -> Tensor:
-    """Add b and c of every place, [L, K]."""
-    return head.place_offset[:, None] + head.state_offset
 
 
 def _no_context(head: HazardHead) -> Tensor:
@@ -260,10 +243,7 @@ def _no_context(head: HazardHead) -> Tensor:
 
 
 def _move(states: int) -> Floats:
-    """Make the matrix [K, K] that moves a flow from state i to i + 1.
-
-    Out of the last state nothing flows.
-    """
+    """Make the matrix [K, K] that moves a flow to the next state, none beyond the last."""
     move = np.eye(states, k=1) - np.eye(states)
     move[-1] = 0
     return move

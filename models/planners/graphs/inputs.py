@@ -53,10 +53,7 @@ def item_columns(spec: FeatureSpec) -> dict[str, int]:
 
 
 def token_parts(g: Graph, block: ConcatInput | FieldInput, features: Features | None = None) -> Residual:
-    """Lay the block's `tokens` as a part per item and a shared one.
-
-    The first is [B, N, D]; the one that a request's items share is [B or 1, 1, D].
-    """
+    """Lay the block's `tokens`: own part [B, N, D], and the items' shared one [B or 1, 1, D]."""
     if isinstance(block, FieldInput):
         return FieldNodes(g, block, features).token_parts()
     return _concat_parts(g, block, features or {})
@@ -130,10 +127,7 @@ class FieldNodes:
         together = self._request_order + self._item_order
         # The projection of [raw ‖ enhanced], its columns permuted; the request's raw part is projected once.
         of_raw, of_enhanced = block.project.weight.detach().chunk(2, dim=1)
-        own = [
-            _pick_fields(of_raw, self._item_order, self._width),
-            _pick_fields(of_enhanced, together, self._width),
-        ]
+        own = [_pick_fields(of_raw, self._item_order, self._width), _pick_fields(of_enhanced, together, self._width)]
         tokens = g.op("MatMul", g.concat(2, self._flat(raw, keep=2), enhanced), g.weight(torch.cat(own, dim=1).T))
         shared = g.weight(block.project.bias)
         if self.request:
@@ -155,10 +149,7 @@ class FieldNodes:
         return self._flat(g.op("MatMul", g.op("Softmax", logits), value), keep=2)
 
     def _qkv(self, raw: str, order: Sequence[int]) -> str:
-        """Compute query, key and value [..., fields, 3·E] of raw fields.
-
-        Each field is normalised with its domain's parameters.
-        """
+        """Compute query, key, value [..., fields, 3·E]; a field is normalised by its domain's parameters."""
         g, e = self._graph, self._width
         norms = [cast(nn.LayerNorm, domain.norm) for domain in _domain_of_field(self._block)]
         plain = g.op("LayerNormalization", raw, g.constant(np.ones(e)), g.constant(np.zeros(e)), epsilon=norms[0].eps)
@@ -167,10 +158,7 @@ class FieldNodes:
         return g.linear(normed, self._block.qkv)
 
     def _fields(self, names: Sequence[str], table: nn.Embedding | None) -> str:
-        """Lay a side's raw fields, [B, (N,) fields, E].
-
-        They are all embedded categoricals, then a field of numbers per domain.
-        """
+        """Lay raw fields [B, (N,) fields, E]: embedded categoricals, then numbers, one per domain."""
         g = self._graph
         prefix = "user" if names == REQUEST_DOMAINS else "item"
         keep = 1 if prefix == "user" else 2

@@ -25,10 +25,7 @@ def as_column(g: Graph, name: str) -> str:
 
 
 def weighted_cosines(g: Graph, unit: str) -> str:
-    """Compute (1 − λ) · cosine [B, N, N] of unit rows [B, N, E].
-
-    It is `NO_COSINE` where either row is missing (all zeros).
-    """
+    """Compute (1 − λ) · cosine [B, N, N] of unit rows [B, N, E]; `NO_COSINE` for zero rows."""
     product = g.op("MatMul", unit, g.op("Transpose", unit, perm=[0, 2, 1]))
     weight = g.op("Unsqueeze", g.op("Sub", g.constant(1.0), as_column(g, "trade_off")), g.ints(2))
     there = g.op("Greater", g.op("ReduceSumSquare", unit, g.ints(2), keepdims=1), g.constant(0.5))

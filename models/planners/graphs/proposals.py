@@ -3,16 +3,18 @@
 `greedy.py` and `beams.py` choose the candidates that are proposed, and take from them.
 
 Axis letters: B batch, R rows (the lists that are looked at together), P proposals for each, L list horizon, M padded
-slots, D width, S state of the heads' chain, C columns of a record.
+slots, D width, Q queues, S state of the heads' chain, C columns of a record.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final, NamedTuple, cast
 
 import numpy as np
 
+from models.contract.arrays import Ints
 from models.contract.manifest import Limits
 from models.contract.spec import OBJECTIVES
 from models.nets.blocks import Block
@@ -101,10 +103,9 @@ class Proposer:
     def thresholds(self, window: str) -> list[str]:
         """Make each step's thresholds [B, 1 + KINDS (+ 1), 1] on the age of earlier items.
 
-        An earlier item counts if the last step that looks back on it is at least the threshold.
-
-        In this order: for MMR, for each kind of weight of the context, and with embeddings for the largest cosine.
-        Without context, constants say the same and there is nothing here.
+        An earlier item counts if the last step that looks back on it is at least the threshold. In this order: for MMR,
+        for each kind of weight of the context, and with embeddings for the largest cosine. Without context, constants
+        say the same and there is nothing here.
         """
         if self.context is None:
             return []
@@ -119,10 +120,7 @@ class Proposer:
         return g.split(all_steps, 2, *[1] * length)
 
     def propose(self, t: int, looked: Looked, lists: Lists, threshold: str, proposals: int) -> Proposals:
-        """Value P = `proposals` candidates that were looked up, at step `t` of R lists, [R, P, …].
-
-        `threshold` [R, …, 1] is the step's, "" without context.
-        """
+        """Value P candidates at step `t` of R lists [R, P, …]; `threshold` [R, …, 1], "" without context."""
         g = self._graph
         outside, told = self._context(t, looked, lists.ends, threshold, proposals)
         gains, carried, new = self._gains(t, looked, lists, told, proposals)
@@ -176,9 +174,8 @@ class Proposer:
     def _penalty(self, t: int, cosine: str, ends: str, outside: str) -> str:
         """Compute MMR's penalty (SORT-Gen, eq. 6): [R, P, 1]; 0 if nothing was chosen.
 
-        It is (1 − λ) · the largest cosine to the items chosen within the window.
-
-        `outside` [R, 1, M] is 0 for slots within the window and `NO_COSINE` for others, "" if that is to be found.
+        It is (1 − λ) · the largest cosine to the items chosen within the window. `outside` [R, 1, M] is 0 for slots
+        within the window and `NO_COSINE` for others, "" if that is to be found.
         """
         g = self._graph
         if t == 0:
@@ -188,3 +185,44 @@ class Proposer:
             outside = g.op("Where", inside, g.constant(0.0), g.constant(NO_COSINE))
         nearest = g.op("ReduceMax", g.op("Add", cosine, outside), g.ints(2), keepdims=1)
         return charge(g, nearest, g.op("Greater", nearest, g.constant(HAS_COSINE)), axis=1)
+
+
+@dataclass(frozen=True)
+class QueueHeads:
+    """Place the queues' heads: every queue proposes its first h unchosen candidates.
+
+    Slots are padded: h empty ones stand behind every queue. P = Q·h are the proposals of a list.
+    """
+
+    limits: Limits
+
+    def first(self) -> Ints:
+        """Name the padded slots of the heads at the start, [P]."""
+        queue, rank = np.divmod(np.arange(self.limits.queues * self.limits.head_width), self.limits.head_width)
+        return queue * (self.limits.list_length + self.limits.head_width) + rank
+
+    def last(self) -> tuple[int, ...]:
+        """Name the place of every queue's last head among the heads."""
+        h = self.limits.head_width
+        return tuple(range(h - 1, self.limits.queues * h, h))
+
+    def original_slots(self, g: Graph, padded: str) -> str:
+        """Turn padded slots into original ones, int64."""
+        queue = g.op("Div", padded, g.ints(self.limits.list_length + self.limits.head_width))
+        return g.op("Sub", padded, g.op("Mul", queue, g.ints(self.limits.head_width)))
+
+    def advance(self) -> Ints:
+        """Tabulate the heads' advance by the proposal that was taken, [P, P].
+
+        Width 1: how far each queue's head moves. Wider: where each proposal of the next step stands among this step's
+        proposals followed by one fresh item per queue.
+        """
+        queues, width = self.limits.queues, self.limits.head_width
+        if width == 1:
+            return np.eye(queues, dtype=np.int64)
+        p = queues * width
+        table = np.tile(np.arange(p), (p, 1))
+        for winner, last in enumerate(np.repeat(self.last(), width)):
+            table[winner, winner:last] += 1
+            table[winner, last] = p + winner // width
+        return table.astype(np.int64)

@@ -56,10 +56,7 @@ class SlotTable:
         return self.limits.queues * (self.limits.list_length + self.limits.head_width)
 
     def rows(self, g: Graph, zeros: str) -> str:
-        """Lay the matrix [B, M, …], from the graph's inputs.
-
-        `zeros` [B, 1, 1] lends constants its batch axis.
-        """
+        """Lay the matrix [B, M, …] from the inputs; `zeros` [B, 1, 1] lends constants a batch."""
         d = self.model.config.dim
         price = g.op("Unsqueeze", "price", g.ints(2))
         valid = g.op("Unsqueeze", g.op("Cast", "valid", to=1), g.ints(2))

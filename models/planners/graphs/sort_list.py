@@ -62,9 +62,8 @@ def sort_list(g: Graph, proposer: Proposer, rows: str, gains: str, window: str) 
 def keep_better(g: Graph, plan: Listed, listed: Listed) -> tuple[Listed, str]:
     """Keep the list of the higher total score, the plan on ties.
 
-    The second result says whether the sort's list is kept, bool [B, 1].
-
-    A list that ends before the plan does is not kept.
+    The second result says whether the sort's list is kept, bool [B, 1]. A list that ends before the plan does is not
+    kept.
     """
     # A sort's list that ends first gets a score of EMPTY at each place that the plan fills.
     missing = g.op("Where", plan.filled, g.constant(EMPTY), g.constant(0.0))
@@ -84,10 +83,7 @@ def keep_better(g: Graph, plan: Listed, listed: Listed) -> tuple[Listed, str]:
 
 
 def _padded_slots(proposer: Proposer) -> np.ndarray:
-    """Name the padded slot of every slot, and behind them an empty one, [N + 1].
-
-    The empty one is the first past the first queue.
-    """
+    """Name every slot's padded slot, and behind them the first empty one, [N + 1]."""
     limits = proposer.limits
     slot = np.arange(limits.slots)
     padded = slot + slot // limits.list_length * limits.head_width

@@ -39,10 +39,7 @@ def list_increments(g: Graph, model: ListValueModel, features: Mapping[str, str]
 
 
 def list_gains(g: Graph, model: ListValueModel, heads: Heads, items: ListItems, told: Told | None, length: int) -> str:
-    """Lay clicks, conversions, conversions of every item of a list, [B, T, 3].
-
-    `told` are the context's parts for them.
-    """
+    """Lay clicks, conversions, conversions of a list's items, [B, T, 3]; `told` is their context."""
     position = g.weight(model.input.positions()[:length])
     x = Residual(items.tokens, told.token if told is not None and told.token else position)
     for i, block in enumerate(model.blocks):

@@ -22,7 +22,6 @@ class Expansions:
     """Hold next items and the value of each list with them.
 
     `items` are int64 [R, W, K] and `values` [R, W, K] V̂ of the list with each, −∞ where an item may not come.
-
     `soft_labels` [R, W, N]: DeGRe's eq. 9 over those that may, 0 elsewhere. `alternatives` are of R · W prefixes.
     """
 
@@ -82,9 +81,6 @@ class Expander:
 
 
 def left_first(left: Tensor) -> Tensor:
-    """List the candidates that are `left` bool [..., N] in order, then others: int64 [..., K].
-
-    K is the most that are left anywhere, and at least 1.
-    """
+    """List candidates `left` bool [..., N] first, int64 [..., K], K ≥ 1 the most left."""
     most = max(1, int(left.sum(-1).max()))
     return torch.sort(left.to(torch.int8), dim=-1, descending=True, stable=True).indices[..., :most]

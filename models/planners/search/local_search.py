@@ -34,11 +34,10 @@ def improve(
 ) -> Tensor:
     """Move `lists` int64 [R, K, L] to their best neighbours until none is better.
 
-    At most `rounds` steps are taken.
-
-    A neighbour has two items swapped, or one replaced by a candidate that is not in the list. No list comes back worth
-    less than it was; −1 entries stay where they are. Of equal neighbours swaps come first, then earlier positions and
-    candidates. `top_k` limits replacements as it limits a beam (`expansions.Expander`).
+    At most `rounds` steps are taken. A neighbour has two items swapped, or one replaced by a candidate that is not in
+    the list. No list comes back worth less than it was; −1 entries stay where they are. Of equal neighbours swaps come
+    first, then earlier positions and candidates. `top_k` limits replacements as it limits a beam
+    (`expansions.Expander`).
     """
     r, k, length = lists.shape
     expander = Expander(model, batch, worth, top_k)
@@ -62,9 +61,8 @@ def soft_labels(
 ) -> Tensor:
     """Compute q_t of DeGRe's eq. 9 along given `lists` int64 [R, K, L]: [R, K, L, N].
 
-    It is 0 past a list's end (−1).
-
-    With `top_k` the softmax covers the K that a beam would try, and the item that the list has there.
+    It is 0 past a list's end (−1). With `top_k` the softmax covers the K that a beam would try, and the item that the
+    list has there.
     """
     expander = Expander(model, batch, worth, top_k)
     k, length = lists.shape[1:]

@@ -97,10 +97,8 @@ class PrefixTree:
     def outcomes(self, requests: Tensor, lists: Tensor) -> Tensor:
         """Compute cumulative outcomes [M, T, 3] of `lists` int64 [M, T] of `requests` [M].
 
-        Lists may end early with −1.
-
-        Positions past an end repeat the last outcome, 0 for a list without items. Lists of a request should stand
-        together: M is cut into parts, and only lists of the same part share prefixes.
+        Lists may end early with −1. Positions past an end repeat the last outcome, 0 for a list without items. Lists of
+        a request should stand together: M is cut into parts, and only lists of the same part share prefixes.
         """
         parts = [self._outcomes(requests[s], lists[s]) for s in _slices(len(lists), _LISTS)]
         return torch.cat(parts) if parts else self._tokens.new_zeros(*lists.shape, 3)
@@ -178,10 +176,9 @@ def list_outcomes(model: ListValueModel, batch: Batch, lists: Tensor) -> Tensor:
 def all_outcomes(model: ListValueModel, batch: Batch, length: int) -> Tensor:
     """Compute final outcomes of every list of one request, in the order of `exhaustive.all_lists`.
 
-    The result is [n! / (n − length)!, 3].
-
-    `batch` holds one request; padding among its candidates is left out, and lists count the candidates that are left.
-    Raises `ValueError` for another number of requests, or if `length` is not within 1 and n.
+    The result is [n! / (n − length)!, 3]. `batch` holds one request; padding among its candidates is left out, and
+    lists count the candidates that are left. Raises `ValueError` for another number of requests, or if `length` is not
+    within 1 and n.
     """
     if len(batch["valid"]) != 1:
         raise ValueError(f"exhaustive values are computed for one request at a time, not {len(batch['valid'])}")
@@ -210,9 +207,8 @@ def _descend(tree: PrefixTree, prefixes: Prefixes, left: Tensor, length: int) ->
 def _attend(block: Block, x: Tensor, cache: Tensor | None, own: Tensor) -> Tensor:
     """Run a block on alternatives x [P, K, D] behind a `cache`; fills `own` [P, K, 2, H, E].
 
-    The cache is [P, t, 2, H, E].
-
-    Products are written out elementwise: matrices of a few rows and columns are quicker so than in batched products.
+    The cache is [P, t, 2, H, E]. Products are written out elementwise: matrices of a few rows and columns are quicker
+    so than in batched products.
     """
     p, k, d = x.shape
     qkv = block.qkv(block.attention_norm(x)).view(p, k, 3, block.heads, d // block.heads)
@@ -241,10 +237,7 @@ class _Family:
 
 
 def _families(owners: Tensor, items: Tensor) -> Iterator[_Family]:
-    """Group parents with equally many children, so that nothing is padded.
-
-    `owners` int64 [Q], sorted, says whose child each of `items` [Q] is.
-    """
+    """Group parents with equally many `items` [Q], without padding; `owners` [Q] is sorted."""
     parents, counts = torch.unique_consecutive(owners, return_counts=True)
     first = counts.cumsum(0) - counts
     for count in _distinct(counts)[0].tolist():

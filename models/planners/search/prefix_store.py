@@ -40,12 +40,7 @@ class Prefixes:
     def take(self, rows: Tensor | slice) -> Prefixes:
         """Take the prefixes at `rows`; they share the storage."""
         return Prefixes(
-            self.requests[rows],
-            self.items[rows],
-            self.steps,
-            self.nodes[rows],
-            self.states[rows],
-            self.outcomes[rows],
+            self.requests[rows], self.items[rows], self.steps, self.nodes[rows], self.states[rows], self.outcomes[rows]
         )
 
     def cache(self, layer: int) -> Tensor | None:
@@ -69,10 +64,7 @@ class Alternatives:
 
 
 def grown(parents: Prefixes, items: Tensor, own: Tensor, states: Tensor, outcomes: Tensor) -> Prefixes:
-    """Append one item to each of P prefixes.
-
-    Given are its candidate [P], `own` keys and values [layers, P, 2, H, E], states and outcomes.
-    """
+    """Append one item to each prefix; `own` [layers, P, 2, H, E] are its keys and values."""
     new = torch.arange(len(parents), device=own.device)
     nodes = torch.cat([parents.nodes, new[:, None]], dim=1)
     lists = torch.cat([parents.items, items[:, None]], dim=1)

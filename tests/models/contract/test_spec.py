@@ -91,8 +91,8 @@ def test_categoricals_and_numbers_are_columns_in_declaration_order_user_before_c
     assert [f.name for f in spec.user_numbers] == ["u1", "c2"]
     assert [f.name for f in spec.item_categoricals] == ["i2", "i3"]
     assert [f.name for f in spec.item_numbers] == ["i1", "price"]
-    assert spec.user_rows == (1 + 1) + (9 + 1) + (4 + 1)
-    assert spec.item_rows == (7 + 1) + 1
+    assert [field.rows for field in spec.user_categoricals] == [1 + 1, 9 + 1, 4 + 1]
+    assert [field.rows for field in spec.item_categoricals] == [7 + 1, 1]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Compare a bundle's answers from elsewhere with those of its own graph on this CPU.
+"""Compare a bundle's answers from another device with those of its own graph on this CPU.
 
 The rule is `export.proof.verify`'s: orders are the same up to the first position where they differ, and a difference
 there is excused only if the graph on CPU preferred its choice by less than `TIE`. How much it preferred it is read from
