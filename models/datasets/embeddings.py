@@ -20,11 +20,7 @@ _ROWS: Final = 1 << 16
 
 
 def attribute_embeddings(
-    numbers: Mapping[str, Floats],
-    categories: Mapping[str, Sequence[str]],
-    fit: Bools,
-    *,
-    width: int = WIDTH,
+    numbers: Mapping[str, Floats], categories: Mapping[str, Sequence[str]], fit: Bools, *, width: int = WIDTH
 ) -> Floats:
     """Compute embeddings [n, E] of n items.
 

@@ -97,10 +97,7 @@ def to_candidates(simulator: Simulator, request: SimulatedRequest) -> tuple[Cand
             id=f"i{item}",
             scores={"ctr": ctr, "cvr": cvr},
             price=price,
-            features={
-                "category": f"c{category}",
-                "style": f"c{category}s{style}",
-            },
+            features={"category": f"c{category}", "style": f"c{category}s{style}"},
             embedding=tuple(embedding),
         )
         for item, category, style, price, ctr, cvr, embedding in zip(
