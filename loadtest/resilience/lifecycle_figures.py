@@ -17,8 +17,7 @@ import numpy as np
 
 from loadtest.rig.answers import Answers
 from loadtest.rig.latency import BUDGET_MS
-from loadtest.rig.openloop.records import Fault, status_200
-from loadtest.rig.openloop.window import Mask, Window
+from loadtest.rig.openloop.window import Fault, Mask, Window, status_200
 from loadtest.rig.verdict import Check, counts
 
 AFTERMATH: Final = 0.5

@@ -20,7 +20,7 @@ import numpy as np
 from loadtest.resilience.overload_figures import Figures, Parts, RefusalCost, figures, judge
 from loadtest.rig.answers import read_answers
 from loadtest.rig.contender import Endpoint
-from loadtest.rig.openloop.client import open_loop
+from loadtest.rig.openloop.client import run_load
 from loadtest.rig.server import ServerError
 from loadtest.rig.subject import Outcome, Subject, command_parser, run_at_goodput
 from loadtest.rig.verdict import checks_table
@@ -35,7 +35,7 @@ def overload(subject: Subject, parts: Parts, *, refusal_seconds: float) -> tuple
     load = replace(subject.load(parts.rate, parts.around, keep_bodies=True), rate=parts.base_rate, then=stretches)
     with subject.running() as (_, endpoint):
         subject.closed(endpoint, 1.0)
-        window = open_loop(endpoint.port, subject.messages(endpoint), load)
+        window = run_load(endpoint.port, subject.messages(endpoint), load)
     refusal = refusal_cost(subject, parts.rate - parts.goodput, refusal_seconds)
     return figures(window, read_answers(window, subject.payloads), parts, refusal), window.client_figures()
 
@@ -50,9 +50,9 @@ def refusal_cost(subject: Subject, rate: float, seconds: float) -> RefusalCost:
     with subject.running(options=ONE_AT_A_TIME) as (_, endpoint):
         messages, load = subject.messages(endpoint), subject.load(rate, seconds)
         with _held(endpoint, messages[0]):
-            open_loop(endpoint.port, messages, replace(load, seconds=0.3))
+            run_load(endpoint.port, messages, replace(load, seconds=0.3))
             before = endpoint.cpu_seconds()
-            window = open_loop(endpoint.port, messages, load)
+            window = run_load(endpoint.port, messages, load)
             spent = endpoint.cpu_seconds() - before
     refused = int(np.count_nonzero(window.records["status"] == 503))
     if refused != len(window):

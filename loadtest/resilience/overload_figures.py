@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 
 from loadtest.rig.answers import Answers
 from loadtest.rig.latency import BUDGET_MS
-from loadtest.rig.openloop.records import Fault, status_200
-from loadtest.rig.openloop.window import Window
+from loadtest.rig.openloop.window import Fault, Window, status_200
 from loadtest.rig.verdict import Check, counts
 
 STEP: Final = 0.1

@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 
 from loadtest.requests.payloads import Payload
 from loadtest.requests.valid_list import list_problem
-from loadtest.rig.openloop.records import Fault
-from loadtest.rig.openloop.window import Window
+from loadtest.rig.openloop.window import Fault, Window
 
 REASONS: Final = ("deadline", "wait", "model-error")
 LEVELS: Final = ("formula", "input")

@@ -20,8 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loadtest.rig.latency import BUDGET_MS
-from loadtest.rig.openloop.records import Records, full_list
-from loadtest.rig.openloop.window import Window
+from loadtest.rig.openloop.window import Records, Window, full_list
 
 IsFull = Callable[[Records], NDArray[np.bool_]]
 _QUANTILE: Final = 0.99
