@@ -22,8 +22,8 @@ import requests
 from loadtest import report
 from loadtest.requests.options import PAYLOAD_OPTIONS, add_payload_options
 from loadtest.requests.payloads import only_bundle
-from loadtest.rig.latency import BUDGET_MS
 from loadtest.rig.server import ServerError, running_server
+from loadtest.rig.statistics import BUDGET_MS
 from models.contract.manifest import EMBEDDED_BUNDLES
 
 _LOCUSTFILE: Final = Path(__file__).with_name("locustfile.py")

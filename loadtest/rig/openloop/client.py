@@ -129,7 +129,7 @@ def running(port: int, messages: Sequence[bytes], load: Load) -> Iterator[Runnin
 
 
 def run_load(port: int, messages: Sequence[bytes], load: Load, *, warm_up: float = 0.0) -> Window:
-    """Run a load to its end, after `warm_up` seconds that do not count. Raises as `running` does."""
+    """Run a load to its end; its first `warm_up` seconds do not count."""
     whole = replace(load, seconds=load.seconds + warm_up)
     with running(port, messages, whole) as run:
         window = run.window()

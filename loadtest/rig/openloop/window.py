@@ -1,7 +1,8 @@
-"""Read the rows that the C client writes, one per request, and take figures from them."""
+"""Hold the rows that the C client wrote, and take figures from them."""
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -71,6 +72,11 @@ def status_200(records: Records) -> Mask:
     return np.asarray(answered(records) & (records["status"] == 200))
 
 
+def nearest_rank(times_ms: NDArray[np.float64], q: float) -> float:
+    """Return a quantile that is a measured time; infinite for no requests."""
+    return float(np.quantile(times_ms, q, method="inverted_cdf")) if len(times_ms) else math.inf
+
+
 @dataclass(frozen=True, slots=True)
 class Hiccups:
     """Count and sizes of delays of a thread on the client's CPU."""
@@ -125,6 +131,10 @@ class Window:
         """Return every request's time from intended start to answer; infinite without one."""
         times = (self.records["done"] - self.records["intended"]) / 1e6
         return np.where(self.answered, times, np.inf)
+
+    def p99_ms(self) -> float:
+        """Return the p99 with every answer but a 200 infinitely slow; infinite for no requests."""
+        return nearest_rank(np.where(status_200(self.records), self.times_ms(), np.inf), 0.99)
 
     def answered_ms(self) -> list[float]:
         """Return the times of the answered requests, from intended start to answer."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from loadtest.resilience import lifecycle
-from loadtest.resilience.lifecycle_figures import (
+from loadtest.resilience.lifecycle import (
     Reloads,
     Stop,
     TimedReload,

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from loadtest.resilience import overload
-from loadtest.resilience.overload_figures import Figures, Parts, RefusalCost, figures, judge, recovery
+from loadtest.resilience.overload import Figures, Parts, RefusalCost, figures, judge, recovery
 from loadtest.rig.answers import read_answers
 from loadtest.rig.openloop.build import why_unavailable
 from loadtest.rig.openloop.window import Fault

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from loadtest.rig.contender import Endpoint, free_port
-from loadtest.rig.latency import Latency
 from loadtest.rig.openloop.build import ClientUnavailable, client_program, why_unavailable
 from loadtest.rig.openloop.client import ClientError, Load, run_load, running
 from loadtest.rig.openloop.window import DegradedField, Fault
+from loadtest.rig.statistics import Latency
 from tests.loadtest.scripted import DEGRADED_BODY, FULL_BODY, Action, Reply, scripted_server
 
 pytestmark = pytest.mark.skipif(bool(why_unavailable()), reason=str(why_unavailable()))
