@@ -20,8 +20,7 @@ from typing import Final
 import requests
 
 from loadtest import report
-from loadtest.requests.options import PAYLOAD_OPTIONS, add_payload_options
-from loadtest.requests.payloads import only_bundle
+from loadtest.requests.payloads import PAYLOAD_OPTIONS, add_payload_options, only_bundle
 from loadtest.rig.server import ServerError, running_server
 from loadtest.rig.statistics import BUDGET_MS
 from models.contract.manifest import EMBEDDED_BUNDLES

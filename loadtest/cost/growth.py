@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from export.bench.bundle import BenchModel, write_bench_bundle
-from export.bench.timing import Run, interleaved
+from export.bench.engine import Run, interleaved
 from loadtest.rig.server import UNHURRIED
 from loadtest.rig.statistics import Latency
 from loadtest.rig.subject import Outcome, command_parser, run_command, subject_from

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from export.bench.timing import interleaved
+from export.bench.engine import interleaved
 from models import cli
 from tests.loadtest.tables import squeezed
 
