@@ -17,11 +17,10 @@ from typing import Any, Final
 import numpy as np
 
 from loadtest.demo_requests import read_demo_requests
-from loadtest.requests.payloads import PayloadOptions, from_bundle, make_payloads
-from loadtest.requests.valid_list import list_problem
+from loadtest.requests.payloads import PayloadOptions, from_bundle, list_problem, make_payloads
 from loadtest.rig.client import KeepAliveClient
-from loadtest.rig.latency import BUDGET_MS, Latency
 from loadtest.rig.server import HOST, UNHURRIED, Server, ServerError, running_server
+from loadtest.rig.statistics import BUDGET_MS, Latency
 from models.contract.manifest import DEMO_BUNDLE, Manifest
 from models.contract.serving import RERANK_PATH
 

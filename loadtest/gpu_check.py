@@ -18,8 +18,8 @@ from typing import Final
 from loadtest.cost.overhead import measure, summarise
 from loadtest.resilience.lifecycle import reload
 from loadtest.rig.client import KeepAliveClient
-from loadtest.rig.latency import Latency
 from loadtest.rig.server import HOST, UNHURRIED
+from loadtest.rig.statistics import Latency
 from loadtest.rig.subject import FAILURES, Subject, command_parser, subject_from
 from loadtest.rig.verdict import markdown
 from models.contract.manifest import DEMO_BUNDLE, Manifest

@@ -22,9 +22,8 @@ from loadtest.peers.pipeline import Pipeline
 from loadtest.peers.schemas import Request
 from loadtest.rig.client import KeepAliveClient
 from loadtest.rig.cpus import on_cpus
-from loadtest.rig.latency import Latency
-from loadtest.rig.paired_ratio import PairedRatio
 from loadtest.rig.server import HOST, UNHURRIED
+from loadtest.rig.statistics import Latency, PairedRatio
 from loadtest.rig.subject import Outcome, Subject, command_parser, run_command, subject_from
 from loadtest.rig.verdict import markdown
 from models.contract.manifest import Manifest

@@ -22,8 +22,8 @@ import requests
 from loadtest.peers import kserve
 from loadtest.rig.contender import Memory
 from loadtest.rig.goodput import Goodput, Rules, Search, Trial, find_goodput
-from loadtest.rig.latency import Latency
 from loadtest.rig.openloop.window import Window
+from loadtest.rig.statistics import Latency
 from loadtest.rig.turns import Place
 from loadtest.rig.verdict import finite
 

@@ -15,7 +15,7 @@ from typing import Final
 
 from loadtest.peers import kserve
 from loadtest.rig.contender import Contender, Endpoint, free_port, listwright, serving
-from loadtest.rig.openloop.records import status_200
+from loadtest.rig.openloop.window import status_200
 from models.contract.serving import RERANK_PATH
 
 _ROOT: Final = Path(__file__).parents[2]

@@ -7,8 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from loadtest.peers.comparison import ClosedRow, Results
-from loadtest.rig.latency import BUDGET_MS
-from loadtest.rig.paired_ratio import PairedRatio
+from loadtest.rig.statistics import BUDGET_MS, PairedRatio
 from loadtest.rig.verdict import Check, checks_table, markdown
 
 OURS: Final = "listwright"

@@ -15,10 +15,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from loadtest.requests.payloads import Payload
-from loadtest.requests.valid_list import list_problem
-from loadtest.rig.openloop.records import Fault
-from loadtest.rig.openloop.window import Window
+from loadtest.requests.payloads import Payload, list_problem
+from loadtest.rig.openloop.window import Fault, Window
 
 REASONS: Final = ("deadline", "wait", "model-error")
 LEVELS: Final = ("formula", "input")

@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 
 from loadtest.rig.client import post_message
 from loadtest.rig.cpus import on_cpus
-from loadtest.rig.openloop.records import Records, full_list
+from loadtest.rig.openloop.window import Records, full_list
 from loadtest.rig.server import HOST, START_TIMEOUT, ServerError, last_words, running_server, stop
 from models.contract.serving import RERANK_PATH
 

@@ -19,9 +19,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from loadtest.rig.latency import BUDGET_MS
-from loadtest.rig.openloop.records import Records, full_list
-from loadtest.rig.openloop.window import Window
+from loadtest.rig.openloop.window import Records, Window, full_list, nearest_rank
+from loadtest.rig.statistics import BUDGET_MS
 
 IsFull = Callable[[Records], NDArray[np.bool_]]
 _QUANTILE: Final = 0.99
@@ -67,9 +66,7 @@ class Rules:
         """Judge a window at `rate`."""
         full = is_full(window.records)
         times = np.where(full, window.times_ms(), np.inf)
-        p50, p99 = (
-            np.quantile(times, [0.5, _QUANTILE], method="inverted_cdf").tolist() if len(times) else (math.inf,) * 2
-        )
+        p99 = nearest_rank(times, _QUANTILE)
         status = window.records["status"]
         refused = window.answered & (status == 503)
         errors = window.errors + int(np.count_nonzero(window.answered & (status >= 500) & ~refused))
@@ -77,7 +74,7 @@ class Rules:
         return Trial(
             rate=rate,
             requests=len(window),
-            p50_ms=p50,
+            p50_ms=nearest_rank(times, 0.5),
             p99_ms=p99,
             full_rate=int(np.count_nonzero(times <= self.budget_ms)) / window.seconds,
             errors=errors,

@@ -22,7 +22,7 @@ from loadtest.rig.contender import Endpoint, listwright
 from loadtest.rig.cpus import Split, on_cpus
 from loadtest.rig.goodput import Goodput, Rules, Search, find_goodput
 from loadtest.rig.openloop.build import ClientUnavailable
-from loadtest.rig.openloop.client import DEFAULT_CONNECTIONS, ClientError, Load, closed_loop
+from loadtest.rig.openloop.client import DEFAULT_CONNECTIONS, ClientError, Load, run_load
 from loadtest.rig.openloop.window import Window
 from loadtest.rig.server import HOST, Server, ServerError, running_server
 from loadtest.rig.turns import arena
@@ -83,7 +83,7 @@ class Subject:
     def closed(self, endpoint: Endpoint, seconds: float, *, concurrency: int = 8, warm_up: float = 0.0) -> Window:
         """Measure a closed loop. Without a use of the window it warms the service up."""
         load = Load(seconds=seconds, connections=concurrency, cpu=self.client_cpu)
-        return closed_loop(endpoint.port, self.messages(endpoint), load, warm_up=warm_up)
+        return run_load(endpoint.port, self.messages(endpoint), load, warm_up=warm_up)
 
 
 def connections_for(rate: float) -> int:

@@ -17,7 +17,7 @@ import psutil
 from loadtest.rig.contender import Contender, Endpoint
 from loadtest.rig.cpus import Split
 from loadtest.rig.goodput import Rules, Trial
-from loadtest.rig.openloop.client import Load, closed_loop, open_loop
+from loadtest.rig.openloop.client import Load, run_load
 from loadtest.rig.openloop.window import Window
 
 _QUIET: Final = 0.1
@@ -74,13 +74,13 @@ class Place:
     def closed(self, concurrency: int, seconds: float, warm_up: float) -> Window:
         """Measure a window of the closed loop."""
         load = Load(seconds=seconds, connections=concurrency, cpu=self.client_cpu)
-        return closed_loop(self.endpoint.port, self.messages, load, warm_up=warm_up)
+        return run_load(self.endpoint.port, self.messages, load, warm_up=warm_up)
 
     def open(self, rate: float, seconds: float, warm_up: float) -> Window:
         """Measure a window of the open loop, once the last backlog has gone."""
         self.settle()
         load = Load(rate=rate, seconds=seconds, cpu=self.client_cpu)
-        return open_loop(self.endpoint.port, self.messages, load, warm_up=warm_up)
+        return run_load(self.endpoint.port, self.messages, load, warm_up=warm_up)
 
     def trial(self, rate: float, seconds: float, warm_up: float, rules: Rules) -> Trial:
         """Measure a window of the open loop and judge it."""

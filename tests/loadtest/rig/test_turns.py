@@ -16,7 +16,7 @@ from loadtest.rig.contender import Contender, Endpoint, free_port, serving
 from loadtest.rig.cpus import Split
 from loadtest.rig.goodput import Rules
 from loadtest.rig.openloop.build import why_unavailable
-from loadtest.rig.openloop.records import status_200
+from loadtest.rig.openloop.window import status_200
 from loadtest.rig.turns import Place, arena
 
 pytestmark = pytest.mark.skipif(bool(why_unavailable()), reason=str(why_unavailable()))
