@@ -9,6 +9,7 @@ import dataclasses
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -93,7 +94,7 @@ def train_evaluator_baseline(
         model,
         train,
         valid,
-        position_loss(spec),
+        partial(position_loss, spec=spec),
         options=options,
         folder=folder,
         device=device,

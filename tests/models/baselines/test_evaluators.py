@@ -180,7 +180,7 @@ def test_the_loss_counts_exposed_positions_and_recorded_objectives_only() -> Non
     chance, labels = torch.sigmoid(model(batch)), batch["labels"][:, :, :2]
     terms = -(labels * chance.log() + (1 - labels) * (1 - chance).log())
     expected = (terms[0].sum() + terms[1, :2, 0].sum()) / 2
-    torch.testing.assert_close(position_loss(spec)(model, batch), expected)
+    torch.testing.assert_close(position_loss(model, batch, spec), expected)
 
 
 def train(
