@@ -21,7 +21,6 @@ from torch import Tensor, nn
 from models.baselines.lists import gumbel, repeat_requests
 from models.data.batches import Batch
 from models.nets.generator import PointerGenerator
-from models.training.loop import Loss
 
 
 class GoalRank(PointerGenerator):
@@ -34,16 +33,12 @@ class GoalRank(PointerGenerator):
         return drawn.view(-1, count, length)
 
 
-def goalrank_loss() -> Loss:
-    """Make the cross-entropy of a `GoalRank` to the reference policy; batches hold ``groups`` and ``values``."""
-
-    def loss(model: nn.Module, batch: Batch) -> Tensor:
-        groups = batch["groups"]
-        steps = model(batch, groups).gather(-1, groups.clamp(min=0)[..., None])[..., 0]
-        log_lists = torch.where(groups >= 0, steps, 0.0).sum(dim=-1)
-        return group_cross_entropy(log_lists, batch["values"])
-
-    return loss
+def goalrank_loss(model: nn.Module, batch: Batch) -> Tensor:
+    """Compute the cross-entropy of a `GoalRank` to the reference policy; batches hold ``groups`` and ``values``."""
+    groups = batch["groups"]
+    steps = model(batch, groups).gather(-1, groups.clamp(min=0)[..., None])[..., 0]
+    log_lists = torch.where(groups >= 0, steps, 0.0).sum(dim=-1)
+    return group_cross_entropy(log_lists, batch["values"])
 
 
 def reference_policy(values: Tensor) -> Tensor:

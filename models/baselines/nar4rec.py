@@ -26,7 +26,6 @@ from models.contract.spec import FeatureSpec
 from models.data.batches import Batch
 from models.nets.blocks import Block
 from models.nets.generator import CandidateEncoder, GeneratorConfig
-from models.training.loop import Loss
 
 SIMILARITY_SHARE: Final = 0.1
 """α of contrastive decoding."""
@@ -115,21 +114,15 @@ def contrastive_decoding(shares: Tensor, cosines: Tensor, valid: Tensor, share: 
     return torch.stack(chosen, dim=1)
 
 
-def nar4rec_loss(utility: Utility, threshold: float) -> Loss:
-    """Make the unlikelihood loss on exposed lists, τ = `threshold` in `utility`, with both contrastive losses."""
-
-    def loss(model: nn.Module, batch: Batch) -> Tensor:
-        assert isinstance(model, NAR4Rec)
-        rows, positions = model.encode(batch)
-        values = utility(batch["labels"].sum(dim=1))
-        matching = unlikelihood_loss(
-            model.match(rows, positions, batch["valid"]), batch["exposed"], values >= threshold
-        )
-        there = torch.ones(positions.shape[:2], dtype=torch.bool, device=positions.device)
-        spread = contrastive_loss(rows, batch["valid"], MARGIN) + contrastive_loss(positions, there, MARGIN)
-        return matching + CONTRAST_WEIGHT * spread
-
-    return loss
+def nar4rec_loss(model: nn.Module, batch: Batch, utility: Utility, threshold: float) -> Tensor:
+    """Compute the unlikelihood loss on exposed lists, τ = `threshold` in `utility`, with both contrastive losses."""
+    assert isinstance(model, NAR4Rec)
+    rows, positions = model.encode(batch)
+    values = utility(batch["labels"].sum(dim=1))
+    matching = unlikelihood_loss(model.match(rows, positions, batch["valid"]), batch["exposed"], values >= threshold)
+    there = torch.ones(positions.shape[:2], dtype=torch.bool, device=positions.device)
+    spread = contrastive_loss(rows, batch["valid"], MARGIN) + contrastive_loss(positions, there, MARGIN)
+    return matching + CONTRAST_WEIGHT * spread
 
 
 def unlikelihood_loss(log_shares: Tensor, lists: Tensor, good: Tensor) -> Tensor:

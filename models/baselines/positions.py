@@ -20,7 +20,6 @@ from models.contract.spec import FeatureSpec
 from models.data.batches import Batch, seen_by
 from models.data.slates import ITEM_ARRAYS, list_features
 from models.nets.value import COUNTED, ValueConfig
-from models.training.loop import Loss
 
 PositionLogits = Callable[[Batch], Tensor]
 """Logits [B, T, O] of an event at each position, from the features of lists and, for list-wise ones, ``lengths``."""
@@ -28,19 +27,15 @@ PositionLogits = Callable[[Batch], Tensor]
 _LISTS_AT_ONCE: Final = 8192
 
 
-def position_loss(spec: FeatureSpec) -> Loss:
-    """Make the binary cross-entropy summed over exposed positions and recorded objectives; mean over lists.
+def position_loss(model: nn.Module, batch: Batch, spec: FeatureSpec) -> Tensor:
+    """Compute the binary cross-entropy summed over exposed positions and recorded objectives; mean over lists.
 
     While the model trains, some categorical values are hidden, as they are from the list value models.
     """
-
-    def loss(model: nn.Module, batch: Batch) -> Tensor:
-        logits = model(seen_by(model, batch, spec))
-        terms = F.binary_cross_entropy_with_logits(logits, batch["labels"][:, :, : len(COUNTED)], reduction="none")
-        known = filled(batch["lengths"], logits.shape[1])[:, :, None] & batch["observed"][:, None, : len(COUNTED)]
-        return terms.masked_fill(~known, 0.0).sum() / len(logits)
-
-    return loss
+    logits = model(seen_by(model, batch, spec))
+    terms = F.binary_cross_entropy_with_logits(logits, batch["labels"][:, :, : len(COUNTED)], reduction="none")
+    known = filled(batch["lengths"], logits.shape[1])[:, :, None] & batch["observed"][:, None, : len(COUNTED)]
+    return terms.masked_fill(~known, 0.0).sum() / len(logits)
 
 
 def filled(lengths: Tensor, positions: int) -> Tensor:

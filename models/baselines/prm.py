@@ -20,7 +20,6 @@ from models.baselines.lists import RankedEncoder, Utility, best_first, check_len
 from models.contract.spec import FeatureSpec
 from models.data.batches import Batch
 from models.nets.generator import GeneratorConfig
-from models.training.loop import Loss
 
 
 class PRM(nn.Module):
@@ -44,13 +43,9 @@ class PRM(nn.Module):
         return best_first(self(batch), batch["valid"], length)
 
 
-def prm_loss(utility: Utility) -> Loss:
-    """Make the list-wise softmax loss, with `utility` of an item's own labels as its y_i."""
-
-    def loss(model: nn.Module, batch: Batch) -> Tensor:
-        return listwise_loss(model(batch), batch["exposed"], utility(batch["labels"]))
-
-    return loss
+def prm_loss(model: nn.Module, batch: Batch, utility: Utility) -> Tensor:
+    """Compute the list-wise softmax loss, with `utility` of an item's own labels as its y_i."""
+    return listwise_loss(model(batch), batch["exposed"], utility(batch["labels"]))
 
 
 def listwise_loss(scores: Tensor, lists: Tensor, gains: Tensor) -> Tensor:
