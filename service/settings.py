@@ -23,6 +23,7 @@ _BUNDLE: Final = re.compile(rf"{_FOLDER}(@{_FOLDER})?")
 Provider = Literal["auto", "cpu", "cuda"]
 DeadlineMode = Literal["enforce", "observe"]
 LogLevel = Literal["debug", "info", "warning", "error"]
+Milliseconds = Annotated[float, Field(gt=0, le=60_000)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
@@ -69,20 +70,17 @@ class Settings(BaseSettings):
         description="On CUDA: capture one graph per shape at warm-up and replay it, which launches kernels faster.",
     )
     gpu_mem_limit_mb: int = Field(0, ge=0, description="On CUDA: most MiB of one model's memory arena; 0 for no limit.")
-    budget_ms: float = Field(19.0, gt=0, le=60_000, description="Latency budget of one request, in milliseconds.")
+    budget_ms: Milliseconds = Field(19.0, description="Latency budget of one request, in milliseconds.")
     deadline_mode: DeadlineMode = Field(
         "enforce",
         description="`enforce`: the score formula answers if the model cannot be in time, and requests are shed while "
         "a queue stands. `observe`: both are only counted (`rerank_would_degrade_total`).",
     )
-    queue_target_ms: float = Field(
-        5.0,
-        gt=0,
-        le=60_000,
-        description="A queue stands, and requests are shed, if its shortest delay stays above this.",
+    queue_target_ms: Milliseconds = Field(
+        5.0, description="A queue stands, and requests are shed, if its shortest delay stays above this."
     )
-    queue_interval_ms: float = Field(
-        100.0, gt=0, le=60_000, description="Time for which the shortest delay must stay above the target."
+    queue_interval_ms: Milliseconds = Field(
+        100.0, description="Time for which the shortest delay must stay above the target."
     )
     max_in_flight: int = Field(
         64, ge=1, le=100_000, description="Most requests in progress at once; more get 503 before their body is read."

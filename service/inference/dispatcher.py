@@ -83,14 +83,15 @@ class Dispatcher:
         watched = deadline < NEVER
         if watched:
             self._watch(job, loop)
+        if presence is not None:
+            presence.on_leave = lambda: self._fail(job, ClientDisconnect(), "client-gone")
         self._thread.submit(job)
         # Three may end the wait: the thread's answer, `_call_back` at the deadline, the client's leaving.
         try:
-            if presence is None:
-                return await future
-            with presence.calling(lambda: self._fail(job, ClientDisconnect(), "client-gone")):
-                return await future
+            return await future
         finally:
+            if presence is not None:
+                presence.on_leave = None
             if watched:
                 self._forget(job)
 

@@ -18,14 +18,12 @@ import msgspec
 import numpy as np
 
 from models.contract.arrays import Ints
-from service.bundles.folder import Catalogue
 from service.bundles.model import Model
 from service.bundles.registry import Registry
 from service.contract.problems import Problem
 from service.contract.schemas import RerankRequest, RerankResponse
 from service.inference.dispatcher import Dispatcher
 from service.ranking.rerank import bypass_list, deal_request, encode_request, graph_inputs, model_list
-from service.settings import Settings, SettingsError
 from service.telemetry.records import NO_MODEL, SHADOW_DEPTHS, ShadowOutcome, ShadowRecord
 from service.timing.admission import Admission
 
@@ -203,24 +201,3 @@ def _pairs(items: Sequence[Hashable], union: Sequence[Hashable]) -> Ints:
     places = np.array([place.get(item, len(items)) for item in union], np.int64)
     signs: Ints = np.sign(places[None, :] - places[:, None])
     return signs
-
-
-def check_shadow(settings: Settings) -> None:
-    """Raise `SettingsError` if the shadow will not be live at the start.
-
-    A folder with nothing in it says nothing: its bundles may come later.
-    """
-    if settings.shadow_bundle is None:
-        return
-    name, version = settings.shadow_bundle
-    found = Catalogue(settings.bundles).newest(settings.keep_versions)
-    live = [v for n, v in found if n == name]
-    if not found or (live and version in (None, *live)):
-        return
-    setting = "LISTWRIGHT_SHADOW (--shadow)"
-    if not live:
-        raise SettingsError(f"{setting}: there is no bundle {name!r} in {settings.bundles}")
-    raise SettingsError(
-        f"{setting}: version {version!r} of {name!r} is not among the newest {settings.keep_versions} "
-        f"(LISTWRIGHT_KEEP_VERSIONS), which are live from the start: {', '.join(live)}"
-    )

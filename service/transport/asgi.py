@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import re
 import secrets
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Final
@@ -34,24 +33,16 @@ _LINGER: Final = 4
 class Presence:
     """Tell the work of one connection when its client leaves."""
 
-    __slots__ = ("_on_leave",)
+    __slots__ = ("on_leave",)
 
     def __init__(self) -> None:
-        self._on_leave: Callable[[], None] | None = None
-
-    @contextlib.contextmanager
-    def calling(self, on_leave: Callable[[], None]) -> Iterator[None]:
-        """Call `on_leave` if the client leaves meanwhile; one request at a time."""
-        self._on_leave = on_leave
-        try:
-            yield
-        finally:
-            self._on_leave = None
+        self.on_leave: Callable[[], None] | None = None
+        """Called when the client leaves; set by the one request in progress, and unset by it."""
 
     def leave(self) -> None:
         """Note that the client has gone."""
-        if self._on_leave is not None:
-            self._on_leave()
+        if self.on_leave is not None:
+            self.on_leave()
 
 
 @dataclass(frozen=True, slots=True)
