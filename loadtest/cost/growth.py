@@ -45,9 +45,8 @@ def engine_run(folder: Path, batch: int) -> Run:
 def service_latency(options: argparse.Namespace, folder: Path, candidates: int) -> Latency:
     """Time single requests to a service. Raises `ValueError` for answers without the model."""
     served = {"bundles": folder.parents[1], "bundle": folder, "candidates": candidates}
-    served["serve_options"] = " ".join((*UNHURRIED, options.serve_options))
-    subject = subject_from(argparse.Namespace(**{**vars(options), **served}), timeout_ms=1000)
-    with subject.running() as (_, endpoint):
+    subject = subject_from(options, timeout_ms=1000, **served)
+    with subject.running(options=UNHURRIED) as (_, endpoint):
         return Latency.of(subject.closed(endpoint, options.seconds, concurrency=1, warm_up=0.5).full_ms())
 
 

@@ -53,7 +53,6 @@ class TimedReload:
 
     @property
     def seconds(self) -> float:
-        """Return the time from order to answer."""
         return (self.answered_ns - self.sent_ns) / 1e9
 
 
@@ -110,7 +109,6 @@ def _switched(window: Window, answers: Answers, reload: TimedReload, end: float)
 
 
 def judge_reloads(f: Reloads) -> list[Check]:
-    """Judge each target."""
     most = max(SLOWER * f.before_p99_ms, BUDGET_MS) if f.before_p99_ms < math.inf else BUDGET_MS
     n = len(f.seconds)
     return [

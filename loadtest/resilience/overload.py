@@ -25,7 +25,7 @@ from loadtest.rig.answers import Answers, read_answers
 from loadtest.rig.contender import Endpoint
 from loadtest.rig.openloop.client import run_load
 from loadtest.rig.openloop.window import Fault, Window, nearest_rank, status_200
-from loadtest.rig.server import ServerError
+from loadtest.rig.server import HOST, ServerError
 from loadtest.rig.statistics import BUDGET_MS
 from loadtest.rig.subject import Outcome, Subject, command_parser, run_at_goodput
 from loadtest.rig.verdict import Check, checks_table, counts
@@ -41,7 +41,7 @@ RECOVERY_SECONDS: Final = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """A run: `share` of the goodput, `factor` times it for `seconds`, then `share` again."""
+    """A run: `share` of the goodput (requests/s), `factor` times it for `seconds`, then `share` again."""
 
     goodput: float
     factor: float = 3.0
@@ -57,12 +57,10 @@ class Parts:
 
     @property
     def base_rate(self) -> float:
-        """Return the requests/s before and after."""
         return self.goodput * self.share
 
     @property
     def rate(self) -> float:
-        """Return the requests/s of the overload."""
         return self.goodput * self.factor
 
     @property
@@ -109,7 +107,6 @@ class Figures:
 
     @property
     def full_rate(self) -> float:
-        """Return the full lists a second."""
         return self.full / self.parts.seconds
 
 
@@ -155,7 +152,6 @@ def recovery(before: Window, after: Window, stop: float) -> Recovery:
 
 
 def judge(f: Figures) -> list[Check]:
-    """Judge each target."""
     r = f.recovery
     ratio = r.later_p99_ms / r.before_p99_ms if r.before_p99_ms < math.inf else math.inf
     least = FULL_SHARE * f.parts.goodput
@@ -222,17 +218,17 @@ def refusal_cost(subject: Subject, rate: float, seconds: float) -> RefusalCost:
 @contextlib.contextmanager
 def _held(endpoint: Endpoint, message: bytes) -> Iterator[None]:
     """Keep one request in progress; on entry the service refuses all others."""
-    with socket.create_connection((endpoint.host, endpoint.port)) as connection:
+    with socket.create_connection((HOST, endpoint.port)) as connection:
         connection.sendall(message[: len(message) // 2])
         deadline = time.monotonic() + _WAIT
         while not _is_refused(endpoint, message):
             if time.monotonic() > deadline:
-                raise ServerError(f"{endpoint.host}:{endpoint.port} lets a second request in beside the first")
+                raise ServerError(f"{HOST}:{endpoint.port} lets a second request in beside the first")
         yield
 
 
 def _is_refused(endpoint: Endpoint, message: bytes) -> bool:
-    with socket.create_connection((endpoint.host, endpoint.port)) as probe:
+    with socket.create_connection((HOST, endpoint.port)) as probe:
         probe.sendall(message)
         return probe.recv(16).startswith(b"HTTP/1.1 503")
 

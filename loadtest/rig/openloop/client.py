@@ -56,11 +56,9 @@ class Load:
 
     @property
     def total_seconds(self) -> float:
-        """Return the length of all stretches together."""
         return self.seconds + sum(seconds for _, seconds in self.then)
 
     def arguments(self) -> list[str]:
-        """Return the options of the program."""
         cpu = [] if self.cpu is None else [f"--cpu={self.cpu}"]
         loop = "--closed-loop" if self.rate is None else f"--rate={self.rate}"
         stretches = [f"--then={rate}:{seconds}" for rate, seconds in self.then]

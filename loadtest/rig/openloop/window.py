@@ -119,7 +119,6 @@ class Window:
 
     @property
     def answered(self) -> Mask:
-        """Mark the requests that have a whole answer."""
         return answered(self.records)
 
     @property
@@ -163,7 +162,6 @@ class Window:
         return int(np.count_nonzero(kinds == DegradedField.YES)) / lists if lists else 0.0
 
     def full(self, is_full: Callable[[Records], Mask] = full_list) -> int:
-        """Count the answers of full quality."""
         return int(np.count_nonzero(is_full(self.records)))
 
     @property

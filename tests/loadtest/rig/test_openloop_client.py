@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(bool(why_unavailable()), reason=str(why_unavaila
 
 
 def messages(*bodies: bytes) -> list[bytes]:
-    endpoint = Endpoint("127.0.0.1", 1, "/v1/rerank", 1)
+    endpoint = Endpoint(1, 1)
     return [endpoint.message(body) for body in bodies]
 
 
