@@ -17,13 +17,11 @@ from typing import Any, Final
 import numpy as np
 
 from loadtest.demo_requests import read_demo_requests
-from loadtest.requests.payloads import PayloadOptions, from_bundle, make_payloads
-from loadtest.requests.valid_list import list_problem
-from loadtest.rig.client import KeepAliveClient
-from loadtest.rig.latency import BUDGET_MS, Latency
-from loadtest.rig.server import HOST, UNHURRIED, Server, ServerError, running_server
+from loadtest.requests.payloads import PayloadOptions, from_bundle, list_problem, make_payloads
+from loadtest.rig.client import KeepAliveClient, post_message
+from loadtest.rig.server import UNHURRIED, Server, ServerError, running_server
+from loadtest.rig.statistics import BUDGET_MS, Latency
 from models.contract.manifest import DEMO_BUNDLE, Manifest
-from models.contract.serving import RERANK_PATH
 
 TOP_N: Final = 10
 QUICK_REQUESTS: Final = 300
@@ -70,7 +68,7 @@ class Service:
 
     def rerank(self, request: Json) -> dict[str, Any]:
         """Return the answer of the model. Raises `ServerError` for every other answer."""
-        status, body = self._client.send(self._client.message(RERANK_PATH, json.dumps(request).encode()))
+        status, body = self._client.send(post_message(json.dumps(request).encode()))
         if status != 200:
             raise ServerError(f"the service answered {status}: {body.decode('utf-8', 'replace')}")
         answer = dict(json.loads(body))
@@ -82,7 +80,7 @@ class Service:
         """Time `QUICK_REQUESTS` one after the other. Raises `ServerError` for an invalid list."""
         options = PayloadOptions(sizes={QUICK_CANDIDATES: 1.0}, top_n=TOP_N)
         payloads = make_payloads(from_bundle(bundle, seed=0), options)
-        messages = [self._client.message(RERANK_PATH, payload.body) for payload in payloads]
+        messages = [post_message(payload.body) for payload in payloads]
         times = []
         for i in range(QUICK_REQUESTS):
             start = time.perf_counter()
@@ -188,7 +186,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         manifest = Manifest.read(options.bundle)
         # The model is what is shown here, on whatever machine; the figures at the end are held to the real budget.
         serving = running_server(options.bundle.parents[1], options=UNHURRIED)
-        with serving as server, KeepAliveClient(HOST, server.port) as client:
+        with serving as server, KeepAliveClient(server.port) as client:
             show(Service(client), server, options.bundle, manifest)
     except (ValueError, OSError, ServerError) as error:
         parser.exit(2, f"loadtest.demo: {error}\n")

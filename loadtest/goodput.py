@@ -11,9 +11,9 @@ import math
 import statistics
 from collections.abc import Sequence
 
-from loadtest.rig.cpus import on_cpus
 from loadtest.rig.goodput import Rules
-from loadtest.rig.latency import BUDGET_MS
+from loadtest.rig.server import on_cpus
+from loadtest.rig.statistics import BUDGET_MS
 from loadtest.rig.subject import Outcome, command_parser, run_command, search_goodput, subject_from
 
 

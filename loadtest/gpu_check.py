@@ -18,8 +18,8 @@ from typing import Final
 from loadtest.cost.overhead import measure, summarise
 from loadtest.resilience.lifecycle import reload
 from loadtest.rig.client import KeepAliveClient
-from loadtest.rig.latency import Latency
-from loadtest.rig.server import HOST, UNHURRIED
+from loadtest.rig.server import UNHURRIED
+from loadtest.rig.statistics import Latency
 from loadtest.rig.subject import FAILURES, Subject, command_parser, subject_from
 from loadtest.rig.verdict import markdown
 from models.contract.manifest import DEMO_BUNDLE, Manifest
@@ -64,7 +64,7 @@ def time_service(subject: Subject, seconds: float) -> str:
             window = subject.closed(endpoint, seconds, concurrency=n, warm_up=0.3)
             found = Latency.of(window.full_ms())
             rows.append((n, f"{found.p50:.2f}", f"{found.p99:.2f}", f"{found.requests / window.seconds:.0f}"))
-        with KeepAliveClient(HOST, server.port) as client:
+        with KeepAliveClient(server.port) as client:
             alone = summarise(0, 0.0, [measure(client, subject.messages(endpoint), 200)])
         memory.append(gpu_says("memory.used"))
         reloads = [reload(server, manifest.name, manifest.version).seconds for _ in range(2)]
@@ -112,10 +112,11 @@ class GpuCheck:
 
     def _service(self, part: str, bundle: Path, provider: str, *, graphs: bool) -> None:
         print(f"\n## {part}\n", flush=True)
-        options = argparse.Namespace(**{**vars(self._options), "bundles": bundle.parents[1], "bundle": bundle})
-        options.serve_options += f" --provider {provider} --cuda-graphs {str(graphs).lower()}"
+        serve = f"{self._options.serve_options} --provider {provider} --cuda-graphs {str(graphs).lower()}"
+        served = {"bundles": bundle.parents[1], "bundle": bundle, "serve_options": serve}
         try:
-            print(time_service(subject_from(options, timeout_ms=5000), options.seconds), flush=True)
+            subject = subject_from(self._options, timeout_ms=5000, **served)
+            print(time_service(subject, self._options.seconds), flush=True)
         except FAILURES as error:
             print(error, flush=True)
             self.failed.append(part)

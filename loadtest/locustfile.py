@@ -23,9 +23,7 @@ from locust.env import Environment
 from locust.runners import MasterRunner
 
 from loadtest.report import Record
-from loadtest.requests.options import add_payload_options, payloads_from
-from loadtest.requests.payloads import Payload
-from loadtest.requests.valid_list import list_problem
+from loadtest.requests.payloads import Payload, add_payload_options, list_problem, payloads_from
 from models.contract.serving import RERANK_PATH
 
 _HEADERS = {"Content-Type": "application/json"}

@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 
-from loadtest.rig.latency import BUDGET_MS, Latency
+from loadtest.rig.statistics import BUDGET_MS, Latency
 
 RECORD_FILE: Final = "record.json"
 CSV_PREFIX: Final = "locust"

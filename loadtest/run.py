@@ -20,10 +20,9 @@ from typing import Final
 import requests
 
 from loadtest import report
-from loadtest.requests.options import PAYLOAD_OPTIONS, add_payload_options
-from loadtest.requests.payloads import only_bundle
-from loadtest.rig.latency import BUDGET_MS
+from loadtest.requests.payloads import PAYLOAD_OPTIONS, add_payload_options, only_bundle
 from loadtest.rig.server import ServerError, running_server
+from loadtest.rig.statistics import BUDGET_MS
 from models.contract.manifest import EMBEDDED_BUNDLES
 
 _LOCUSTFILE: Final = Path(__file__).with_name("locustfile.py")

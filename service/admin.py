@@ -6,8 +6,8 @@ several, does the work behind it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated, Protocol
+from collections.abc import Awaitable, Callable
+from typing import Annotated
 
 from fastapi import Depends, FastAPI, Header
 from prometheus_client import CollectorRegistry
@@ -32,56 +32,40 @@ class ReloadRequest(BaseModel):
     version: str | None = Field(None, min_length=1, max_length=128, description="Missing: the newest in the folder.")
 
 
-class Administration(Protocol):
-    """Do the work that the admin app is asked for."""
+Describe = Callable[[], Awaitable[Models]]
+"""Describes the live models."""
 
-    async def models(self) -> Models:
-        """Describe the live models."""
-        ...
-
-    async def reload(self, name: str, version: str | None) -> ModelStatus:
-        """Load a version (newest if None) aside, check it, then switch. Raises `Problem`."""
-        ...
-
-
-class _OneProcess:
-    """Change the process that serves, from within it."""
-
-    def __init__(self, registry: Registry, loader: Loader) -> None:
-        self._registry = registry
-        self._loader = loader
-
-    async def models(self) -> Models:
-        return describe_models(self._registry)
-
-    async def reload(self, name: str, version: str | None) -> ModelStatus:
-        return describe_model(await self._loader.reload(name, version), self._registry)
+Reload = Callable[[str, str | None], Awaitable[ModelStatus]]
+"""Loads a version (newest if None) aside, checks it, then switches. Raises `Problem`."""
 
 
 def create_admin_app(*, settings: Settings, registry: Registry, loader: Loader) -> FastAPI:
     """Build the app of a process that serves alone."""
-    return admin_app(settings, _OneProcess(registry, loader))
+
+    async def describe() -> Models:
+        return describe_models(registry)
+
+    async def reload(name: str, version: str | None) -> ModelStatus:
+        return describe_model(await loader.reload(name, version), registry)
+
+    return admin_app(settings, describe, reload)
 
 
 def admin_app(
-    settings: Settings, administration: Administration, scrape: Callable[[], CollectorRegistry] | None = None
+    settings: Settings, describe: Describe, switch: Reload, scrape: Callable[[], CollectorRegistry] | None = None
 ) -> FastAPI:
     """Build the app, with the same API keys; with `scrape` it shows metrics as well."""
-    keys = ApiKeys(settings.api_keys)
-
-    def authorised(authorization: Annotated[str | None, Header()] = None) -> None:
-        keys.check(authorization)
-
-    app = FastAPI(title="Listwright admin", redoc_url=None, dependencies=[Depends(authorised)])
+    guarded = [Depends(ApiKeys(settings.api_keys).check)]
+    app = FastAPI(title="Listwright admin", redoc_url=None, dependencies=guarded)
     install_error_handlers(app)
 
     @app.get("/admin/v1/models", summary="Live models")
     async def models() -> Models:
-        return await administration.models()
+        return await describe()
 
     @app.post("/admin/v1/reload", summary="Load a bundle aside, check it, then switch to it")
     async def reload(order: ReloadRequest) -> ModelStatus:
-        return await administration.reload(order.model, order.version)
+        return await switch(order.model, order.version)
 
     if scrape is not None:
 

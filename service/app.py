@@ -50,7 +50,6 @@ class PublicApp(FastAPI):
         self.router.routes.append(Route(RERANK_PATH, endpoint, methods=["POST"]))  # Answers 405 to other methods.
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
         if scope["type"] == "http" and scope["path"] == RERANK_PATH and scope["method"] == "POST":
             await self.endpoint(scope, receive, send)
         else:
@@ -147,14 +146,13 @@ def _add_health(app: FastAPI, registry: Registry, settings: Settings) -> None:
 
 
 def _add_status(app: FastAPI, settings: Settings, registry: Registry, metrics: Metrics, keys: ApiKeys) -> None:
-    def authorised(authorization: Annotated[str | None, Header()] = None) -> None:
-        keys.check(authorization)
+    guarded = [Depends(keys.check)]
 
-    @app.get("/v1/models", tags=["status"], summary="Live models", dependencies=[Depends(authorised)])
+    @app.get("/v1/models", tags=["status"], summary="Live models", dependencies=guarded)
     async def models() -> Models:
         return describe_models(registry)
 
-    @app.get("/v1/slo", tags=["status"], summary="Objectives and the last minute", dependencies=[Depends(authorised)])
+    @app.get("/v1/slo", tags=["status"], summary="Objectives and the last minute", dependencies=guarded)
     async def slo() -> Slo:
         return describe_slo(metrics.window, settings.budget_seconds)
 

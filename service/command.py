@@ -10,23 +10,22 @@ import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from models.contract.manifest import EMBEDDED_BUNDLES
-from service.ranking.shadow import check_shadow
+from service.bundles.folder import Catalogue
 from service.server import run as run_alone
-from service.settings import PREFIX, Settings, flag, load_settings
+from service.settings import PREFIX, SECRETS, Settings, SettingsError, flag, load_settings
 from service.telemetry.logs import configure_logging
 from service.workers.supervisor import run as run_workers
 
 _log = logging.getLogger(__name__)
-_SECRET: Final = frozenset(("api_keys",))
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add one flag per setting, except for secrets: every user can read command lines."""
+    """Add one flag per setting, except for secrets."""
     for name, field in Settings.model_fields.items():
-        if name in _SECRET:
+        if name in SECRETS:
             continue
         note = f"{field.description} [{PREFIX}{name.upper()}; default: {field.default}]"
         parser.add_argument(flag(name), default=argparse.SUPPRESS, metavar="VALUE", help=note.replace("%", "%%"))
@@ -49,3 +48,24 @@ def _names_bundles(flags: Mapping[str, Any]) -> bool:
     variable = f"{PREFIX}BUNDLES"
     given = "bundles" in flags or variable in map(str.upper, os.environ)
     return given or Path(Settings.model_fields["bundles"].default).is_dir()
+
+
+def check_shadow(settings: Settings) -> None:
+    """Raise `SettingsError` if the shadow will not be live at the start.
+
+    A folder with nothing in it says nothing: its bundles may come later.
+    """
+    if settings.shadow_bundle is None:
+        return
+    name, version = settings.shadow_bundle
+    found = Catalogue(settings.bundles).newest(settings.keep_versions)
+    live = [v for n, v in found if n == name]
+    if not found or (live and version in (None, *live)):
+        return
+    setting = "LISTWRIGHT_SHADOW (--shadow)"
+    if not live:
+        raise SettingsError(f"{setting}: there is no bundle {name!r} in {settings.bundles}")
+    raise SettingsError(
+        f"{setting}: version {version!r} of {name!r} is not among the newest {settings.keep_versions} "
+        f"(LISTWRIGHT_KEEP_VERSIONS), which are live from the start: {', '.join(live)}"
+    )

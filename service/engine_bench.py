@@ -12,8 +12,11 @@ import itertools
 import json
 import platform
 import sys
+import tempfile
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,18 +27,17 @@ from models.contract.arrays import Arrays
 from models.contract.manifest import GOLDEN_FILE, MODEL_FILE, Manifest
 from models.contract.spec import SpecError
 from service.bundles.golden import replay
-from service.inference.engine import Engine
+from service.inference.engine import BatchArrays, Engine
 from service.inference.onnx.choose import choose_provider, load_engine, why_no_cuda
 from service.inference.onnx.cuda import CudaEngine, provider_options
-from service.inference.onnx.placement import placement
-from service.inference.onnx.session import PROVIDERS, SessionConfig
-from service.inference.stacking import BatchArrays
+from service.inference.onnx.session import PROVIDERS, SessionConfig, session_options
 from service.settings import SettingsError
 from service.telemetry.logs import configure_logging
 
 SIZES: Final = (1, 2, 4, 8, 16, 32, 64)
 _COLD_RUNS: Final = 10
 _LEAST_RUNS: Final = 20
+_COPIES: Final = ("MemcpyFromHost", "MemcpyToHost")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -152,6 +154,61 @@ class _Bench:
         p50, p99 = np.percentile(seconds, [50, 99], method="inverted_cdf").tolist()
         ms = {"p50_ms": p50 * 1e3, "p99_ms": p99 * 1e3, "mean_ms": float(np.mean(seconds)) * 1e3}
         return {"batch": size, "runs": len(seconds), **ms, "rows_per_second": size / p50}
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Number of nodes that ran, per provider and kind, after optimisation.
+
+    A node that has no kernel on the device runs on the CPU, with a copy on either side of it. The copies take longer
+    than the node, and a CUDA graph cannot be captured around it.
+    """
+
+    kinds: Mapping[str, Mapping[str, int]]
+
+    def nodes(self, provider: str) -> int:
+        """Count the nodes on a provider, by ONNX Runtime's name of it."""
+        return sum(self.kinds.get(provider, {}).values())
+
+    def elsewhere(self, provider: str) -> dict[str, int]:
+        """Count the nodes on any other provider, by kind."""
+        found: Counter[str] = Counter()
+        for name, kinds in self.kinds.items():
+            if name != provider:
+                found.update(kinds)
+        return dict(found)
+
+    @property
+    def copies(self) -> int:
+        """Count the copies between host and device in the middle of the graph."""
+        return sum(kinds.get(kind, 0) for kinds in self.kinds.values() for kind in _COPIES)
+
+
+def placement(model: Path, config: SessionConfig, providers: list[Any], batch: BatchArrays) -> Placement:
+    """Run `batch` once with a profile, in its own session. Raises ONNX Runtime's errors."""
+    options = session_options(config)
+    with tempfile.TemporaryDirectory() as folder:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(Path(folder) / "profile")
+        session = ort.InferenceSession(str(model), sess_options=options, providers=providers)
+        session.run(None, dict(batch))
+        return read_profile(json.loads(Path(session.end_profiling()).read_text("utf-8")))
+
+
+def read_profile(events: list[dict[str, Any]]) -> Placement:
+    """Count the nodes in a profile, each once however often it ran."""
+    kinds: dict[str, Counter[str]] = {}
+    for _, provider, kind in sorted(set(_nodes(events))):
+        kinds.setdefault(provider, Counter())[kind] += 1
+    return Placement({provider: dict(counter) for provider, counter in kinds.items()})
+
+
+def _nodes(events: list[dict[str, Any]]) -> Iterator[tuple[str, str, str]]:
+    """Yield (name, provider, kind) of every kernel that ran."""
+    for event in events:
+        arguments = event.get("args", {})
+        if event.get("cat") == "Node" and "provider" in arguments and "op_name" in arguments:
+            yield f"{event['name']}/{arguments.get('node_index', '')}", arguments["provider"], arguments["op_name"]
 
 
 def _inputs(path: Path, manifest: Manifest) -> Arrays:

@@ -20,7 +20,7 @@ from service.inference.thread import InferenceThread
 from service.ranking.warmup import warm_up
 from service.settings import Settings
 from service.telemetry.exposition import Exposition
-from service.telemetry.logs import log_refusals
+from service.telemetry.logs import log_refusal
 from service.telemetry.metrics import Metrics
 from service.transport.listener import Listener
 from service.transport.sockets import bind_sockets, loop_factory, on_hangup, stop_event
@@ -61,7 +61,7 @@ def assemble(settings: Settings, config: SessionConfig, exposition: Exposition |
         warm = functools.partial(warm_up, dispatcher)
         loader = Loader(settings.bundles, config, registry, warm, on_reload=metrics.reloaded)
         app = create_app(
-            settings=settings, registry=registry, metrics=metrics, dispatcher=dispatcher, observers=(log_refusals(),)
+            settings=settings, registry=registry, metrics=metrics, dispatcher=dispatcher, observers=(log_refusal,)
         )
         yield Core(registry=registry, metrics=metrics, loader=loader, app=app)
 

@@ -15,7 +15,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX: Final = "LISTWRIGHT_"
-_NO_FLAG: Final = ("api_keys",)  # Keys do not belong on a command line.
+SECRETS: Final = ("api_keys",)  # They have no flag: every user can read command lines.
 # Kubernetes sets such variables for a Service that is called `listwright`; they are no misspelt settings.
 _SERVICE_LINK: Final = re.compile(r"SERVICE_HOST|SERVICE_PORT.*|PORT_\d+_.*")
 _FOLDER: Final = r"[A-Za-z0-9][A-Za-z0-9._-]*"
@@ -23,6 +23,7 @@ _BUNDLE: Final = re.compile(rf"{_FOLDER}(@{_FOLDER})?")
 Provider = Literal["auto", "cpu", "cuda"]
 DeadlineMode = Literal["enforce", "observe"]
 LogLevel = Literal["debug", "info", "warning", "error"]
+Milliseconds = Annotated[float, Field(gt=0, le=60_000)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
@@ -69,20 +70,17 @@ class Settings(BaseSettings):
         description="On CUDA: capture one graph per shape at warm-up and replay it, which launches kernels faster.",
     )
     gpu_mem_limit_mb: int = Field(0, ge=0, description="On CUDA: most MiB of one model's memory arena; 0 for no limit.")
-    budget_ms: float = Field(19.0, gt=0, le=60_000, description="Latency budget of one request, in milliseconds.")
+    budget_ms: Milliseconds = Field(19.0, description="Latency budget of one request, in milliseconds.")
     deadline_mode: DeadlineMode = Field(
         "enforce",
         description="`enforce`: the score formula answers if the model cannot be in time, and requests are shed while "
         "a queue stands. `observe`: both are only counted (`rerank_would_degrade_total`).",
     )
-    queue_target_ms: float = Field(
-        5.0,
-        gt=0,
-        le=60_000,
-        description="A queue stands, and requests are shed, if its shortest delay stays above this.",
+    queue_target_ms: Milliseconds = Field(
+        5.0, description="A queue stands, and requests are shed, if its shortest delay stays above this."
     )
-    queue_interval_ms: float = Field(
-        100.0, gt=0, le=60_000, description="Time for which the shortest delay must stay above the target."
+    queue_interval_ms: Milliseconds = Field(
+        100.0, description="Time for which the shortest delay must stay above the target."
     )
     max_in_flight: int = Field(
         64, ge=1, le=100_000, description="Most requests in progress at once; more get 503 before their body is read."
@@ -160,7 +158,6 @@ class Settings(BaseSettings):
 
     @property
     def budget_seconds(self) -> float:
-        """`budget_ms` in seconds."""
         return self.budget_ms / 1e3
 
 
@@ -199,18 +196,5 @@ def flag(name: str) -> str:
 def _describe(error: dict[str, Any]) -> str:
     name = str(error["loc"][0])
     message = str(error["msg"]).removeprefix("Value error, ")
-    also = "" if name in _NO_FLAG else f" ({flag(name)})"
+    also = "" if name in SECRETS else f" ({flag(name)})"
     return f"{PREFIX}{name.upper()}{also}: {message}"
-
-
-def settings_table() -> str:
-    """Make the table of docs/settings.md, a row per setting in the class's order."""
-    rows = ["| variable | flag | default | meaning |", "|---|---|---|---|"]
-    for name, field in Settings.model_fields.items():
-        option = f"`{flag(name)}`" if name not in _NO_FLAG else "none: keys do not belong on a command line"
-        rows.append(f"| `{PREFIX}{name.upper()}` | {option} | {_default(field.default)} | {field.description} |")
-    return "\n".join(rows) + "\n"
-
-
-def _default(value: object) -> str:
-    return "none" if value is None or value == () else f"`{str(value).lower() if isinstance(value, bool) else value}`"

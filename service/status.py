@@ -128,26 +128,21 @@ def describe_model(model: Model, registry: Registry) -> ModelStatus:
 
 def describe_slo(window: RollingWindow, budget_seconds: float) -> Slo:
     """Describe the objectives and the last minute, for `GET /v1/slo`."""
+    in_time = "valid requests answered with a list within the budget"
     return Slo(
         budget_seconds=budget_seconds,
         window_seconds=WINDOW_SECONDS,
         requests=window.count(),
         p99_seconds=_number(window.quantile(0.99)),
         objectives=[
-            SloStatus(
-                name="in-time",
-                description="valid requests answered with a list within the budget",
-                target=TARGET_SHARE,
-                current=_number(window.in_time_share(budget_seconds)),
-            ),
-            SloStatus(
-                name="not-degraded",
-                description="lists that are the model's",
-                target=TARGET_SHARE,
-                current=_number(window.not_degraded_share()),
-            ),
+            _objective("in-time", in_time, window.in_time_share(budget_seconds)),
+            _objective("not-degraded", "lists that are the model's", window.not_degraded_share()),
         ],
     )
+
+
+def _objective(name: str, description: str, share: float) -> SloStatus:
+    return SloStatus(name=name, description=description, target=TARGET_SHARE, current=_number(share))
 
 
 def _number(value: float) -> float | None:

@@ -1,8 +1,7 @@
 """Time the engine: generation graphs against their matrix products alone, and against the step-by-step reference.
 
 Machines are shared and their speed drifts within minutes, so contestants run in interleaved blocks and every ratio is
-the median over blocks of two neighbours in time. DeGRe's decoding graph is timed with and without the pass that values
-the finished list. Weights are random: time does not depend on them.
+the median over blocks of two neighbours in time. Weights are random: time does not depend on them.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from export.families.sort_gen import SortGen
 from export.proof.requests import RequestShape, random_request, with_preferences
 from models.contract.features import Arrays
 from models.contract.manifest import Limits
-from models.contract.spec import Category, FeatureSpec, Hashed, Number
+from models.contract.spec import OBJECTIVES, Category, FeatureSpec, Hashed, Number
 from models.files import write_json
 from models.nets.checkpoint import Checkpoint, GeneratorCheckpoint
 from models.nets.generator import GeneratorConfig, PointerGenerator
@@ -36,6 +35,37 @@ from models.planners.graphs.graph import IR_VERSION, OPSET
 from models.planners.graphs.sort_gen import queue_graph
 from models.planners.runtime import GraphPlanner, session_options
 
+Run = Callable[[], object]
+_SLOW_SECONDS = 0.02
+
+
+def interleaved(contestants: Mapping[str, Run], *, blocks: int, runs: int) -> dict[str, list[float]]:
+    """Return seconds per run of every contestant: one median of `runs` a block.
+
+    The order is random and new in each block. A contestant that takes over 20 ms runs only once a block.
+    """
+    rng = np.random.default_rng(0)
+    repeats = {name: 1 if _is_slow(run) else runs for name, run in contestants.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    for _ in range(blocks):
+        for name in rng.permutation(list(contestants)).tolist():
+            run = contestants[name]
+            run()  # The caches are another contestant's now.
+            seconds[name].append(float(np.median([_timed(run) for _ in range(repeats[name])])))
+    return seconds
+
+
+def _is_slow(run: Run) -> bool:
+    run()
+    return _timed(run) > _SLOW_SECONDS
+
+
+def _timed(run: Run) -> float:
+    started = time.perf_counter()
+    run()
+    return time.perf_counter() - started
+
+
 SPEC: Final = FeatureSpec(
     user=(Category("age", tuple("abcdef")), Hashed("user", 4096), Number("activity")),
     context=(Category("device", ("desktop", "mobile")), Number("hour")),
@@ -44,128 +74,116 @@ SPEC: Final = FeatureSpec(
     price=Number("price", transform="log1p"),
 )
 UNITS: Final = {"click": 0.05, "conversion": 0.005, "gmv": 0.5}
+_PAPER: Final = (5.0, 1.0, 1.0)
+_CLICKS: Final = (1.0, 0.0, 0.0)
+"""Weights α, β, γ of a request."""
+
 _TARGETS: Final = {(12, 6): 2.5, (100, 10): 8.0}
-"""Candidates and list length to the milliseconds that decoding should take at most."""
-
-_CLICKS: Final = {"click": 1.0, "conversion": 0.0, "gmv": 0.0}
-_SLOW_SECONDS: Final = 0.02
-
-Run = Callable[[], object]
+"""Candidates and list length to the milliseconds that DeGRe's decoding should take at most."""
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure and print Markdown."""
     torch.set_num_threads(1)
-    report = _bench_pointer(arguments) if arguments.family == "degre" else _bench_queues(arguments)
-    report = {
-        "host": f"{platform.machine()}, one thread",
-        "versions": {"onnxruntime": onnxruntime.__version__, "torch": torch.__version__},
-        "blocks": arguments.blocks,
-        "runs": arguments.runs,
-        **report,
-    }
+    measured = (_bench_degre if arguments.family == "degre" else _bench_sort_gen)(arguments)
+    versions = {"onnxruntime": onnxruntime.__version__, "torch": torch.__version__}
+    host = {"host": f"{platform.machine()}, one thread", "versions": versions}
     if arguments.json is not None:
-        write_json(arguments.json, report)
+        write_json(arguments.json, {**host, "blocks": arguments.blocks, "runs": arguments.runs, **measured})
     return 0
 
 
-def _bench_queues(arguments: argparse.Namespace) -> dict[str, Any]:
+def _bench_sort_gen(arguments: argparse.Namespace) -> dict[str, Any]:
     """Time SORT-Gen's graphs, print the table and return the figures."""
-    layers = arguments.layers
+    layers, queues = arguments.layers, arguments.queues
     model = _model(arguments.dim, layers, 10)
-    first = Limits(10, arguments.queues, arguments.head_widths[0])
+    first = Limits(10, queues, arguments.head_widths[0])
     contestants: dict[str, Run] = {"matrix products alone": _products(model, first)}
     for width in arguments.head_widths:
-        contestants[f"L=10, h={width}"] = _engine(model, Limits(10, arguments.queues, width))
+        contestants[f"L=10, h={width}"] = _queue_engine(model, Limits(10, queues, width))
         if arguments.beam_width > 1:
-            limits = Limits(10, arguments.queues, width, beam_width=arguments.beam_width)
-            contestants[f"L=10, h={width}, W={arguments.beam_width}"] = _engine(model, limits)
+            limits = Limits(10, queues, width, beam_width=arguments.beam_width)
+            contestants[f"L=10, h={width}, W={arguments.beam_width}"] = _queue_engine(model, limits)
     long_name = f"L={arguments.long}, h=1"
     started = time.perf_counter()
-    contestants[long_name] = _engine(
-        _model(arguments.dim, layers, arguments.long), Limits(arguments.long, arguments.queues, 1)
-    )
+    long_model = _model(arguments.dim, layers, arguments.long)
+    contestants[long_name] = _queue_engine(long_model, Limits(arguments.long, queues, 1))
     contestants[long_name]()
     loaded = time.perf_counter() - started
     reference = SortGen(Checkpoint(model, UNITS)).reference(first)
-    contestants["naive sequential (PyTorch reference)"] = _on_a_request(reference, first)
+    contestants["naive sequential (PyTorch reference)"] = _on_a_request(reference, first, _PAPER)
     seconds = interleaved(contestants, blocks=arguments.blocks, runs=arguments.runs)
     base = f"L=10, h={arguments.head_widths[0]}"
-    rows = _rows(seconds, base)
-    print(_table(rows, base))
+    rows = [_ratio_row(name, values, seconds[base]) for name, values in seconds.items()]
+    print(_ratio_table(rows, base))
     print(f"\n{long_name}: built, loaded and run once in {loaded:.2f} s")
-    return {
-        "model": {"dim": arguments.dim, "layers": layers, "heads": 4, "queues": arguments.queues},
-        f"{long_name}: built, loaded and first run (s)": loaded,
-        "rows": rows,
-    }
+    sizes = {"dim": arguments.dim, "layers": layers, "heads": 4, "queues": queues}
+    return {"model": sizes, f"{long_name}: built, loaded and first run (s)": loaded, "rows": rows}
 
 
-def _rows(seconds: Mapping[str, Sequence[float]], base: str) -> list[dict[str, Any]]:
+def _ratio_row(name: str, values: Sequence[float], base: Sequence[float]) -> dict[str, Any]:
     """Return median milliseconds and paired ratios to `base`, with the middle half of the blocks."""
-    rows = []
-    for name, values in seconds.items():
-        low, middle, high = np.quantile(np.array(values) / np.array(seconds[base]), [0.25, 0.5, 0.75])
-        rows.append(
-            {"name": name, "ms": float(np.median(values)) * 1e3, "ratio": middle, "ratio_low": low, "ratio_high": high}
-        )
-    return rows
+    low, middle, high = _middle_half(np.array(values) / np.array(base))
+    return {"name": name, "ms": float(np.median(values)) * 1e3, "ratio": middle, "ratio_low": low, "ratio_high": high}
 
 
-def _table(rows: Sequence[Mapping[str, Any]], base: str) -> str:
+def _ratio_table(rows: Sequence[Mapping[str, Any]], base: str) -> str:
     head = ("contestant", "median ms", f"ratio to {base} (middle half of blocks)")
     cells = [
         (r["name"], f"{r['ms']:.3f}", f"{r['ratio']:.2f} ({r['ratio_low']:.2f} to {r['ratio_high']:.2f})") for r in rows
     ]
-    return f"{_tabulate(cells, head)}\n\n{base} takes {1 / rows[0]['ratio']:.2f} times its matrix products alone."
+    return f"{_markdown(head, cells)}\n\n{base} takes {1 / rows[0]['ratio']:.2f} times its matrix products alone."
 
 
-def _bench_pointer(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Time DeGRe's graphs, print the table and return the figures."""
-    layers = arguments.layers
+def _bench_degre(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Time DeGRe's greedy decoding, with and without the pass that values the finished list."""
     contestants: dict[str, Run] = {}
     targets: dict[str, float] = {}
     for (n, length), target in _TARGETS.items():
-        checkpoint = _generator(arguments.dim, layers, arguments.evaluator_layers, length)
+        checkpoint = _pointer_checkpoint(arguments, length)
         limits = Limits(length, queues=1, queue_length=n)
-        named = {f"{n} → {length}": True, f"{n} → {length}, order only": False}
-        for name, valued in named.items():
+        for name, valued in {f"{n} → {length}": True, f"{n} → {length}, order only": False}.items():
             graph = pointer_graph(checkpoint.generator, checkpoint.evaluator, limits, valued=valued)
-            contestants[name] = _on_a_request(GraphPlanner(graph.build({})), limits)
+            contestants[name] = _on_a_request(GraphPlanner(graph.build({})), limits, _CLICKS)
             targets[name] = target
-        contestants[f"{n} → {length}, naive (PyTorch reference)"] = _on_a_request(
-            Degre(checkpoint).reference(limits), limits
-        )
+        reference = Degre(checkpoint).reference(limits)
+        contestants[f"{n} → {length}, naive (PyTorch reference)"] = _on_a_request(reference, limits, _CLICKS)
     seconds = interleaved(contestants, blocks=arguments.blocks, runs=arguments.runs)
-    rows = [_pointer_row(name, values, targets.get(name)) for name, values in seconds.items()]
-    print(_pointer_table(rows))
-    sizes = {"dim": arguments.dim, "layers": layers, "evaluator layers": arguments.evaluator_layers, "heads": 4}
-    return {"model": sizes, "rows": rows}
+    rows = [_target_row(name, values, targets.get(name)) for name, values in seconds.items()]
+    cells = []
+    for row in rows:
+        shown = "" if row["target_ms"] is None else f"{row['target_ms']:g}"
+        cells.append((row["name"], f"{row['ms']:.3f} ({row['ms_low']:.3f} to {row['ms_high']:.3f})", shown))
+    print(_markdown(("decode", "p50 ms (middle half of blocks)", "target ms"), cells))
+    sizes = {"dim": arguments.dim, "layers": arguments.layers, "evaluator layers": arguments.evaluator_layers}
+    return {"model": {**sizes, "heads": 4}, "rows": rows}
 
 
-def _pointer_row(name: str, seconds: Sequence[float], target: float | None) -> dict[str, Any]:
+def _pointer_checkpoint(arguments: argparse.Namespace, length: int) -> GeneratorCheckpoint:
+    torch.manual_seed(0)
+    generator = GeneratorConfig(dim=arguments.dim, layers=arguments.layers, list_length=length)
+    evaluator = ValueConfig(
+        dim=arguments.dim, layers=arguments.evaluator_layers, list_length=length, input_block="fields"
+    )
+    clicks = dict(zip(OBJECTIVES, _CLICKS, strict=True))
+    return GeneratorCheckpoint(
+        PointerGenerator(SPEC, generator).eval(), ListValueModel(SPEC, evaluator).eval(), UNITS, clicks
+    )
+
+
+def _target_row(name: str, seconds: Sequence[float], target: float | None) -> dict[str, Any]:
     """Return the median over blocks and their middle half, in milliseconds."""
-    low, middle, high = (float(q) * 1e3 for q in np.quantile(seconds, [0.25, 0.5, 0.75]))
+    low, middle, high = _middle_half(np.array(seconds) * 1e3)
     return {"name": name, "ms": middle, "ms_low": low, "ms_high": high, "target_ms": target}
 
 
-def _pointer_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    cells = []
-    for row in rows:
-        target = "" if row["target_ms"] is None else f"{row['target_ms']:g}"
-        cells.append((row["name"], f"{row['ms']:.3f} ({row['ms_low']:.3f} to {row['ms_high']:.3f})", target))
-    return _tabulate(cells, ("decode", "p50 ms (middle half of blocks)", "target ms"))
+def _middle_half(values: NDArray[np.float64]) -> list[float]:
+    quartiles: list[float] = np.quantile(values, [0.25, 0.5, 0.75]).tolist()
+    return quartiles
 
 
-def _tabulate(cells: Sequence[Sequence[str]], head: Sequence[str]) -> str:
-    return tabulate(cells, head, "pipe", disable_numparse=True, colalign=("left", "right", "right"))
-
-
-def _generator(dim: int, layers: int, evaluator_layers: int, length: int) -> GeneratorCheckpoint:
-    torch.manual_seed(0)
-    sizes = ValueConfig(dim=dim, layers=evaluator_layers, list_length=length, input_block="fields")
-    generator = PointerGenerator(SPEC, GeneratorConfig(dim=dim, layers=layers, list_length=length)).eval()
-    return GeneratorCheckpoint(generator, ListValueModel(SPEC, sizes).eval(), UNITS, _CLICKS)
+def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return tabulate(rows, head, "pipe", disable_numparse=True, colalign=("left", "right", "right"))
 
 
 def _model(dim: int, layers: int, length: int) -> ListValueModel:
@@ -173,17 +191,20 @@ def _model(dim: int, layers: int, length: int) -> ListValueModel:
     return ListValueModel(SPEC, ValueConfig(dim=dim, layers=layers, list_length=length)).eval()
 
 
-def _engine(model: ListValueModel, limits: Limits) -> Run:
-    return _on_a_request(GraphPlanner(queue_graph(model, limits, UNITS).build({})), limits)
+def _queue_engine(model: ListValueModel, limits: Limits) -> Run:
+    return _on_a_request(GraphPlanner(queue_graph(model, limits, UNITS).build({})), limits, _PAPER)
 
 
-def _on_a_request(plan: Callable[[Arrays], object], limits: Limits) -> Run:
-    request = with_preferences(random_request(SPEC, limits, 0, RequestShape(full=True)), (5.0, 1.0, 1.0), 0.8, 4)
+def _on_a_request(plan: Callable[[Arrays], object], limits: Limits, weights: tuple[float, float, float]) -> Run:
+    request = with_preferences(random_request(SPEC, limits, 0, RequestShape(full=True)), weights, 0.8, 4)
     return lambda: plan(request)
 
 
 def _products(model: ListValueModel, limits: Limits) -> Run:
-    """Run the graph's matrix products alone: those with weights, and the two of every Attention."""
+    """Return a run of the graph's matrix products alone, in their order and shapes.
+
+    Those with weights, and the two inside every Attention node (query by keys, and by values).
+    """
     graph = queue_graph(model, limits, UNITS).build({}).graph
     constants = {t.name: t for t in graph.initializer}
     heads, proposals = model.config.heads, limits.queues * limits.head_width
@@ -223,30 +244,3 @@ def _fetching_last(model: onnx.ModelProto, feeds: Mapping[str, Any]) -> Run:
     # All nodes run whatever is fetched; fetching them all would time copies instead.
     last = [session.get_outputs()[-1].name]
     return lambda: session.run(last, feeds)
-
-
-def interleaved(contestants: Mapping[str, Run], *, blocks: int, runs: int) -> dict[str, list[float]]:
-    """Return seconds per run of every contestant: one median of `runs` a block.
-
-    The order is random and new in each block. A contestant that takes over 20 ms runs only once a block.
-    """
-    rng = np.random.default_rng(0)
-    repeats = {name: 1 if _is_slow(run) else runs for name, run in contestants.items()}
-    seconds: dict[str, list[float]] = {name: [] for name in contestants}
-    for _ in range(blocks):
-        for name in rng.permutation(list(contestants)).tolist():
-            run = contestants[name]
-            run()  # The caches are another contestant's now.
-            seconds[name].append(float(np.median([_timed(run) for _ in range(repeats[name])])))
-    return seconds
-
-
-def _is_slow(run: Run) -> bool:
-    run()
-    return _timed(run) > _SLOW_SECONDS
-
-
-def _timed(run: Run) -> float:
-    started = time.perf_counter()
-    run()
-    return time.perf_counter() - started

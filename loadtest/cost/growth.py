@@ -11,8 +11,8 @@ import numpy as np
 
 from export.bench.bundle import BenchModel, write_bench_bundle
 from export.bench.engine import Run, interleaved
-from loadtest.rig.latency import Latency
 from loadtest.rig.server import UNHURRIED
+from loadtest.rig.statistics import Latency
 from loadtest.rig.subject import Outcome, command_parser, run_command, subject_from
 from loadtest.rig.verdict import markdown
 from models.contract.manifest import GOLDEN_FILE, MODEL_FILE, Manifest
@@ -45,9 +45,8 @@ def engine_run(folder: Path, batch: int) -> Run:
 def service_latency(options: argparse.Namespace, folder: Path, candidates: int) -> Latency:
     """Time single requests to a service. Raises `ValueError` for answers without the model."""
     served = {"bundles": folder.parents[1], "bundle": folder, "candidates": candidates}
-    served["serve_options"] = " ".join((*UNHURRIED, options.serve_options))
-    subject = subject_from(argparse.Namespace(**{**vars(options), **served}), timeout_ms=1000)
-    with subject.running() as (_, endpoint):
+    subject = subject_from(options, timeout_ms=1000, **served)
+    with subject.running(options=UNHURRIED) as (_, endpoint):
         return Latency.of(subject.closed(endpoint, options.seconds, concurrency=1, warm_up=0.5).full_ms())
 
 

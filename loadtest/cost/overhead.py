@@ -21,14 +21,11 @@ import msgspec
 from loadtest.peers.pipeline import Pipeline
 from loadtest.peers.schemas import Request
 from loadtest.rig.client import KeepAliveClient
-from loadtest.rig.cpus import on_cpus
-from loadtest.rig.latency import Latency
-from loadtest.rig.paired_ratio import PairedRatio
-from loadtest.rig.server import HOST, UNHURRIED
+from loadtest.rig.server import UNHURRIED, on_cpus
+from loadtest.rig.statistics import Latency, PairedRatio
 from loadtest.rig.subject import Outcome, Subject, command_parser, run_command, subject_from
 from loadtest.rig.verdict import markdown
 from models.contract.manifest import Manifest
-from models.contract.serving import RERANK_PATH
 
 TARGETS: Final[Mapping[tuple[int, str], float]] = {
     (100, "overhead_p50"): 1.0,
@@ -114,9 +111,9 @@ def _beside_the_loop(infer: Sequence[Latency], blocks: Sequence[TimedBlock]) -> 
         return {}
     tight = [Latency.of(b.tight).p50 for b in blocks]
     ratio = PairedRatio.of(tight, [latency.p50 for latency in infer])
-    figures = {"": ratio.median, "_low": ratio.low, "_high": ratio.high}
-    ratios = {f"infer_ratio{name}": round(value, 3) for name, value in figures.items()}
-    return {"tight_p50": round(statistics.median(tight), 3), **ratios}
+    figures = {"tight_p50": statistics.median(tight), "infer_ratio": ratio.median}
+    figures |= {"infer_ratio_low": ratio.low, "infer_ratio_high": ratio.high}
+    return {name: round(value, 3) for name, value in figures.items()}
 
 
 def table(rows: Sequence[Overhead]) -> str:
@@ -144,15 +141,15 @@ def missed(rows: Sequence[Overhead]) -> list[str]:
 
 def run(options: argparse.Namespace) -> Outcome:
     """Serve, measure every size in interleaved blocks, stop. Raises `ValueError` or `ServerError`."""
-    subjects = {n: _subject(options, n) for n in options.candidates}
+    subjects = {n: subject_from(options, timeout_ms=1000, candidates=n) for n in options.candidates}
     subject = next(iter(subjects.values()))
     blocks: dict[int, list[TimedBlock]] = {n: [] for n in subjects}
     with (
-        subject.running(options=UNHURRIED) as (server, _),
+        subject.running(options=UNHURRIED) as (_, endpoint),
         on_cpus(subject.split.client),
-        KeepAliveClient(HOST, server.port) as client,
+        KeepAliveClient(endpoint.port) as client,
     ):
-        messages = {n: [client.message(RERANK_PATH, body) for body in of.bodies] for n, of in subjects.items()}
+        messages = {n: of.messages(endpoint) for n, of in subjects.items()}
         loops = {n: _tight_loop(of) for n, of in subjects.items()}
         for n in subjects:
             measure(client, messages[n], options.requests)
@@ -165,10 +162,6 @@ def run(options: argparse.Namespace) -> Outcome:
     faults = missed(rows)
     text = f"{table(rows)}\n\nverdict: {'; '.join(faults) or 'all targets met'}"
     return text, {"rows": [asdict(row) for row in rows], "missed": faults}
-
-
-def _subject(options: argparse.Namespace, candidates: int) -> Subject:
-    return subject_from(argparse.Namespace(**{**vars(options), "candidates": candidates}), timeout_ms=1000)
 
 
 def _tight_loop(subject: Subject) -> Callable[[int], list[float]]:

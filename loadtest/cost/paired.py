@@ -17,11 +17,10 @@ from dataclasses import asdict, dataclass
 from typing import Final
 
 from loadtest.peers.comparison import ClosedRow, Results, compare_closed
-from loadtest.rig.contender import Contender, listwright
-from loadtest.rig.cpus import on_cpus
-from loadtest.rig.paired_ratio import PairedRatio
+from loadtest.rig.contender import Contender, arena, listwright
+from loadtest.rig.server import on_cpus
+from loadtest.rig.statistics import PairedRatio
 from loadtest.rig.subject import Outcome, Subject, command_parser, run_command, subject_from
-from loadtest.rig.turns import arena
 from loadtest.rig.verdict import markdown
 
 SIDES: Final = ("a", "b", "a again")

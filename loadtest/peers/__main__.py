@@ -1,6 +1,6 @@
 """Compare Listwright with other servers: the same bundle, requests and Python behind each.
 
-All servers run on one CPU and the compiled client on another; only one server runs at a time (`loadtest.rig.turns`).
+All servers run on one CPU and the compiled client on another; only one server runs at a time.
 First every contender must give the same lists. Then come blocks of the closed loop, blocks of searches for the goodput,
 each in random order, with a second Listwright as the control, and the memory. ``--tune`` searches a peer's best
 setting.
@@ -19,10 +19,9 @@ from typing import Final
 from loadtest.peers import report
 from loadtest.peers.comparison import CONCURRENCY, Results, SameError, check_same, compare_closed, compare_goodput
 from loadtest.peers.contenders import TUNED, VARIANTS, contender, missing, our_own, title
-from loadtest.rig.contender import Contender
+from loadtest.rig.contender import Contender, Place, arena
 from loadtest.rig.server import UNHURRIED
 from loadtest.rig.subject import FAILURES, command_parser, subject_from
-from loadtest.rig.turns import Place, arena
 from models.files import write_json
 
 _ALL: Final = tuple(TUNED)

@@ -1,6 +1,6 @@
 """Serve a bundle with BentoML, batching adaptively or not. Run by ``bentoml serve``.
 
-``bentoml serve loadtest.peers.bentoml_server:Batching`` with the settings of the keys below in the environment.
+``bentoml serve loadtest.peers.bentoml_server:Batching`` with ``PEERS_BUNDLE`` and the settings in the environment.
 A batchable endpoint of BentoML takes a list of inputs, so its body is the request in brackets, and so is its answer.
 """
 
@@ -15,10 +15,6 @@ import msgspec
 from loadtest.peers import schemas
 from loadtest.peers.pipeline import Pipeline
 from models.contract.serving import RERANK_PATH
-
-BUNDLE_KEY = "PEERS_BUNDLE"
-MAX_BATCH_SIZE_KEY = "PEERS_MAX_BATCH_SIZE"
-MAX_LATENCY_KEY = "PEERS_MAX_LATENCY_MS"
 
 _SETTINGS: dict[str, Any] = {
     "workers": 1,
@@ -38,16 +34,15 @@ class Batching:
     """Batch adaptively: collect requests while a batch runs, within a latency estimate."""
 
     def __init__(self) -> None:
-        self._pipeline = Pipeline(Path(os.environ[BUNDLE_KEY]))
+        self._pipeline = Pipeline(Path(os.environ["PEERS_BUNDLE"]))
 
     @bentoml.api(
         route=RERANK_PATH,
         batchable=True,
-        max_batch_size=int(os.environ.get(MAX_BATCH_SIZE_KEY, "8")),
-        max_latency_ms=int(os.environ.get(MAX_LATENCY_KEY, "1000")),
+        max_batch_size=int(os.environ.get("PEERS_MAX_BATCH_SIZE", "8")),
+        max_latency_ms=int(os.environ.get("PEERS_MAX_LATENCY_MS", "1000")),
     )
     async def rerank(self, requests: list[dict[str, Any]], /) -> list[dict[str, Any]]:
-        """Answer a batch of requests."""
         return self._pipeline.rerank_batch([_convert(request) for request in requests])
 
 
@@ -56,9 +51,8 @@ class Single:
     """Answer one request at a time, in the event loop."""
 
     def __init__(self) -> None:
-        self._pipeline = Pipeline(Path(os.environ[BUNDLE_KEY]))
+        self._pipeline = Pipeline(Path(os.environ["PEERS_BUNDLE"]))
 
     @bentoml.api(route=RERANK_PATH)
     async def rerank(self, request: dict[str, Any], /) -> dict[str, Any]:
-        """Answer one request."""
         return self._pipeline.rerank(_convert(request))

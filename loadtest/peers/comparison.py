@@ -20,11 +20,10 @@ import numpy as np
 import requests
 
 from loadtest.peers import kserve
-from loadtest.rig.contender import Memory
+from loadtest.rig.contender import Memory, Place
 from loadtest.rig.goodput import Goodput, Rules, Search, Trial, find_goodput
-from loadtest.rig.latency import Latency
 from loadtest.rig.openloop.window import Window
-from loadtest.rig.turns import Place
+from loadtest.rig.statistics import Latency
 from loadtest.rig.verdict import finite
 
 CONCURRENCY: Final = (1, 2, 4, 8, 16)

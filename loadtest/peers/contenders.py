@@ -8,20 +8,22 @@ from __future__ import annotations
 import itertools
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final
 
 from loadtest.peers import kserve
 from loadtest.rig.contender import Contender, Endpoint, free_port, listwright, serving
-from loadtest.rig.openloop.records import status_200
+from loadtest.rig.openloop.window import status_200
+from loadtest.rig.server import HOST
 from models.contract.serving import RERANK_PATH
 
 _ROOT: Final = Path(__file__).parents[2]
 # One thread for whatever brings its own pool, as ONNX Runtime has here too.
 _ONE_THREAD: Final = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 _ENVIRONMENTS: Final = {"litserve": ".venv-peers", "bentoml": ".venv-peers", "pytriton": ".venv-pytriton"}
+_READY: Final = {"bentoml": "/readyz", "pytriton": kserve.READY}
 
 Setting = Mapping[str, str | int | float | bool]
 """The options of one variant of a peer, by their names."""
@@ -74,7 +76,6 @@ def missing(peer: str, root: Path = Path()) -> str | None:
 
 
 def title(peer: str, setting: Setting) -> str:
-    """Return a name for one variant."""
     return " ".join([peer, *(f"{name}={value}" for name, value in setting.items())])
 
 
@@ -87,50 +88,37 @@ def contender(peer: str, bundle: Path, setting: Setting, *, name: str | None = N
     """Make a contender of a peer. Raises `ValueError` for an unknown one."""
     if peer not in TUNED:
         raise ValueError(f"peer: {peer!r} is none of {', '.join(TUNED)}")
-    name, bundle = name or peer, bundle.absolute()
-    if peer == "bentoml":
-        return _bentoml(name, bundle, setting)
-    module = f"loadtest.peers.{peer.partition('-')[0]}_server"
-    path, ready, headers = RERANK_PATH, "/health", None
+    path, headers = RERANK_PATH, dict[str, str]()
+    wrap: Callable[[bytes], bytes] = bytes
     if peer == "pytriton":
-        path, ready, headers = kserve.PATH, kserve.READY, kserve.HEADERS
+        path, headers, wrap = kserve.PATH, kserve.HEADERS, kserve.wrap
+    elif setting.get("service") == "Batching":
+        wrap = _in_brackets
 
     def start(cpus: Sequence[int]) -> AbstractContextManager[Endpoint]:
-        port = free_port()
-        command = [str(python_of(peer)), "-m", module, f"--bundle={bundle}", f"--port={port}", *_options(setting)]
-        environment = _environment()
+        port, ready = free_port(), _READY.get(peer, "/health")
+        command = [str(python_of(peer)), "-m", *_command(peer, bundle.absolute(), setting, port)]
+        environment = _environment(bundle.absolute(), setting)
         return serving(command, cpus=cpus, port=port, path=path, ready=ready, environment=environment, headers=headers)
 
-    return Contender(name, start, status_200, kserve.wrap if peer == "pytriton" else bytes)
+    return Contender(name or peer, start, status_200, wrap)
 
 
-def _bentoml(name: str, bundle: Path, setting: Setting) -> Contender:
-    batching = setting["service"] == "Batching"
-    tuned = {"PEERS_BUNDLE": str(bundle)}
-    if batching:
-        tuned["PEERS_MAX_BATCH_SIZE"] = str(setting["max-batch-size"])
-        tuned["PEERS_MAX_LATENCY_MS"] = str(setting["max-latency-ms"])
-
-    def start(cpus: Sequence[int]) -> AbstractContextManager[Endpoint]:
-        port = free_port()
+def _command(peer: str, bundle: Path, setting: Setting, port: int) -> list[str]:
+    """Return a module with its options: a flag for True, nothing for False."""
+    if peer == "bentoml":
         service = f"loadtest.peers.bentoml_server:{setting['service']}"
-        serve = ["-m", "bentoml", "serve", service, "--host", "127.0.0.1", "--port", str(port)]
-        environment = {**_environment(), **tuned}
-        command = [str(python_of("bentoml")), *serve]
-        return serving(command, cpus=cpus, port=port, path=RERANK_PATH, ready="/readyz", environment=environment)
-
-    return Contender(name, start, status_200, _in_brackets if batching else bytes)
-
-
-def _options(setting: Setting) -> list[str]:
-    """Return the settings as command-line options: a flag for True, nothing for False."""
+        return ["bentoml", "serve", service, f"--host={HOST}", f"--port={port}"]
     given = {name: value for name, value in setting.items() if value is not False}
-    return [f"--{name}" if value is True else f"--{name}={value}" for name, value in given.items()]
+    options = [f"--{name}" if value is True else f"--{name}={value}" for name, value in given.items()]
+    return [f"loadtest.peers.{peer.partition('-')[0]}_server", f"--bundle={bundle}", f"--port={port}", *options]
 
 
-def _environment() -> dict[str, str]:
+def _environment(bundle: Path, setting: Setting) -> dict[str, str]:
+    """Return the variables of a peer; BentoML reads its settings from them."""
     path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
-    return {**_ONE_THREAD, "PYTHONPATH": path, "BENTOML_DO_NOT_TRACK": "true"}
+    settings = {f"PEERS_{name.replace('-', '_').upper()}": str(value) for name, value in setting.items()}
+    return {**_ONE_THREAD, "PYTHONPATH": path, "BENTOML_DO_NOT_TRACK": "true", "PEERS_BUNDLE": str(bundle), **settings}
 
 
 def _in_brackets(body: bytes) -> bytes:

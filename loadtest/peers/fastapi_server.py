@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 import uvicorn
@@ -19,11 +19,10 @@ from fastapi import FastAPI, Request, Response
 from pydantic import BaseModel, Field
 
 from loadtest.peers import schemas
-from loadtest.peers.pipeline import Pipeline, server_parser
+from loadtest.peers.pipeline import UVICORN, Pipeline, server_parser
 from models.contract.serving import RERANK_PATH
 
 Scalar = str | int | float | bool | None
-Endpoint = Literal["inline", "sync", "executor", "raw"]
 
 
 class Candidate(BaseModel):
@@ -93,27 +92,17 @@ class RerankResponse(BaseModel):
     timings_ms: dict[str, float]
 
 
-def create_app(bundle: Path, endpoint: Endpoint = "inline") -> FastAPI:
+def create_app(bundle: Path, endpoint: str = "inline") -> FastAPI:
     """Make the app. Raises `ValueError` for a bundle that peers cannot serve."""
-    pipeline = Pipeline(bundle)
+    handlers = {"inline": _inline, "sync": _sync, "executor": _executor, "raw": _raw}
     app = FastAPI()
     app.add_api_route("/health", _healthy, methods=["GET"])
-    app.add_api_route(RERANK_PATH, _handler(pipeline, endpoint), methods=["POST"])
+    app.add_api_route(RERANK_PATH, handlers[endpoint](Pipeline(bundle)), methods=["POST"])
     return app
 
 
 def _healthy() -> dict[str, str]:
     return {"status": "ok"}
-
-
-def _handler(pipeline: Pipeline, endpoint: Endpoint) -> Callable[..., Any]:
-    if endpoint == "inline":
-        return _inline(pipeline)
-    if endpoint == "sync":
-        return _sync(pipeline)
-    if endpoint == "executor":
-        return _executor(pipeline)
-    return _raw(pipeline)
 
 
 def _inline(pipeline: Pipeline) -> Callable[..., Awaitable[RerankResponse]]:
@@ -158,20 +147,7 @@ def main() -> None:
     parser.add_argument("--endpoint", choices=["inline", "sync", "executor", "raw"], default="inline")
     options = parser.parse_args()
     uvicorn.run(
-        create_app(options.bundle, options.endpoint),
-        host="127.0.0.1",
-        port=options.port,
-        http="httptools",
-        loop="uvloop",
-        ws="none",
-        lifespan="off",
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        date_header=False,
-        backlog=2048,
-        timeout_keep_alive=75,
-        log_level="warning",
+        create_app(options.bundle, options.endpoint), port=options.port, lifespan="off", log_level="warning", **UVICORN
     )
 
 

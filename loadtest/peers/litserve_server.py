@@ -13,7 +13,7 @@ import msgspec
 from fastapi import Request, Response
 
 from loadtest.peers import schemas
-from loadtest.peers.pipeline import Inferred, Pipeline, PreparedRequest, server_parser
+from loadtest.peers.pipeline import UVICORN, Inferred, Pipeline, PreparedRequest, server_parser
 from models.contract.serving import RERANK_PATH
 
 if TYPE_CHECKING:
@@ -77,22 +77,7 @@ def main() -> None:
         fast_queue=options.zmq,
         disable_openapi_url=True,
     )
-    server.run(
-        host="127.0.0.1",
-        port=options.port,
-        num_api_servers=1,
-        generate_client_file=False,
-        log_level="error",
-        access_log=False,
-        http="httptools",
-        loop="uvloop",
-        ws="none",
-        proxy_headers=False,
-        server_header=False,
-        date_header=False,
-        backlog=2048,
-        timeout_keep_alive=75,
-    )
+    server.run(port=options.port, num_api_servers=1, generate_client_file=False, log_level="error", **UVICORN)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import onnxruntime as ort
@@ -28,6 +28,20 @@ from models.contract.slots import ScoreTable, fill_slots, sort_slots
 from models.contract.spec import OBJECTIVES
 
 Outputs = dict[str, NDArray[Any]]
+
+UVICORN: Final[dict[str, Any]] = {
+    "host": "127.0.0.1",
+    "http": "httptools",
+    "loop": "uvloop",
+    "ws": "none",
+    "access_log": False,
+    "proxy_headers": False,
+    "server_header": False,
+    "date_header": False,
+    "backlog": 2048,
+    "timeout_keep_alive": 75,
+}
+"""The options of uvicorn for every peer that runs on it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +147,7 @@ class Pipeline:
         }
 
     def rerank(self, request: AnyRequest) -> dict[str, Any]:
-        """Prepare, infer and finish one request."""
-        prepared = self.prepare(request)
-        return self.finish(prepared, self.infer([prepared]))
+        return self.rerank_batch([request])[0]
 
     def rerank_batch(self, requests: Sequence[AnyRequest]) -> list[dict[str, Any]]:
         """Prepare and finish each request, and infer all in one run."""

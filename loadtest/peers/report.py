@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable
 from typing import Final
 
-from loadtest.peers.comparison import ClosedRow, Results
-from loadtest.rig.latency import BUDGET_MS
-from loadtest.rig.paired_ratio import PairedRatio
+from loadtest.peers.comparison import Results
+from loadtest.rig.statistics import BUDGET_MS, PairedRatio
 from loadtest.rig.verdict import Check, checks_table, markdown
 
 OURS: Final = "listwright"
@@ -17,7 +15,8 @@ FASTAPI: Final = "fastapi"
 _GOODPUT: Final = 1.5
 _GOODPUT_BOUND: Final = 1.3
 
-Figure = Callable[[ClosedRow], float]
+_P50: Final = "p50_ms"
+_OVERHEAD: Final = "overhead_p50_ms"
 
 
 def goodputs(results: Results, contender: str) -> list[float]:
@@ -46,15 +45,15 @@ def _closed_checks(results: Results, peers: list[str]) -> list[Check]:
     batching = [name for name in peers if not name.startswith(FASTAPI)]
     found = []
     if FASTAPI in peers:
-        found.append(_at_most("p50 at concurrency 1, to plain FastAPI", 0.85, _ratio(results, _p50, FASTAPI)))
+        found.append(_at_most("p50 at concurrency 1, to plain FastAPI", 0.85, _ratio(results, _P50, FASTAPI)))
     if batching:
-        best = min(batching, key=lambda name: _median(results, name, _p50))
+        best = min(batching, key=lambda name: _median(results, name, _P50))
         name = f"p50 at concurrency 1, to the best other peer ({best})"
-        found.append(_at_most(name, 0.6, _ratio(results, _p50, best)))
+        found.append(_at_most(name, 0.6, _ratio(results, _P50, best)))
     if peers:
-        best = min(peers, key=lambda name: _median(results, name, _overhead))
+        best = min(peers, key=lambda name: _median(results, name, _OVERHEAD))
         name = f"overhead over the engine, to the best peer's ({best})"
-        found.append(_at_most(name, 0.6, _ratio(results, _overhead, best)))
+        found.append(_at_most(name, 0.6, _ratio(results, _OVERHEAD, best)))
     return found
 
 
@@ -63,7 +62,6 @@ def _at_most(name: str, limit: float, ratio: PairedRatio) -> Check:
 
 
 def tables(results: Results) -> str:
-    """Return all tables."""
     parts = []
     if results.closed:
         parts += ["Closed loop, p50 / p99 in ms (share of full lists where it is not all)", _closed_table(results)]
@@ -85,7 +83,7 @@ def _closed_table(results: Results) -> str:
 
 
 def _closed_cell(results: Results, name: str, concurrency: int) -> str:
-    p50, p99, full = (_median(results, name, of, concurrency) for of in (_p50, _p99, lambda r: r.full_share))
+    p50, p99, full = (_median(results, name, of, concurrency) for of in (_P50, "p99_ms", "full_share"))
     return f"{p50:.2f} / {p99:.2f}" + (f" ({full:.0%})" if full < 0.9995 else "")
 
 
@@ -93,8 +91,8 @@ def _alone_table(results: Results) -> str:
     head = ("", "p50 ms", "inference ms", "overhead ms", "ours / its p50 (95%)", "ours / its overhead (95%)")
     rows = []
     for name in results.contenders:
-        times = [f"{_median(results, name, of):.2f}" for of in (_p50, lambda r: r.infer_p50_ms, _overhead)]
-        ratios = ["", ""] if name == OURS else [str(_ratio(results, of, name)) for of in (_p50, _overhead)]
+        times = [f"{_median(results, name, of):.2f}" for of in (_P50, "infer_p50_ms", _OVERHEAD)]
+        ratios = ["", ""] if name == OURS else [str(_ratio(results, of, name)) for of in (_P50, _OVERHEAD)]
         rows.append((name, *times, *ratios))
     return markdown(head, rows)
 
@@ -112,26 +110,14 @@ def _goodput_table(results: Results) -> str:
     return markdown(head, rows)
 
 
-def _by_block(results: Results, name: str, value: Figure, concurrency: int = 1) -> list[float]:
+def _by_block(results: Results, name: str, figure: str, concurrency: int = 1) -> list[float]:
     rows = [r for r in results.closed if r.contender == name and r.concurrency == concurrency]
-    return [value(r) for r in sorted(rows, key=lambda r: r.block)]
+    return [getattr(r, figure) for r in sorted(rows, key=lambda r: r.block)]
 
 
-def _ratio(results: Results, value: Figure, peer: str) -> PairedRatio:
-    return PairedRatio.of(_by_block(results, peer, value), _by_block(results, OURS, value))
+def _ratio(results: Results, figure: str, peer: str) -> PairedRatio:
+    return PairedRatio.of(_by_block(results, peer, figure), _by_block(results, OURS, figure))
 
 
-def _median(results: Results, name: str, value: Figure, concurrency: int = 1) -> float:
-    return statistics.median(_by_block(results, name, value, concurrency))
-
-
-def _p50(row: ClosedRow) -> float:
-    return row.p50_ms
-
-
-def _p99(row: ClosedRow) -> float:
-    return row.p99_ms
-
-
-def _overhead(row: ClosedRow) -> float:
-    return row.overhead_p50_ms
+def _median(results: Results, name: str, figure: str, concurrency: int = 1) -> float:
+    return statistics.median(_by_block(results, name, figure, concurrency))

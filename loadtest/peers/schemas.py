@@ -6,7 +6,7 @@ beyond types: the peers do no more work than Listwright, and less checking is in
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Literal, Protocol
 
 from msgspec import Struct, field
@@ -25,44 +25,35 @@ class AnyCandidate(CandidateLike, Protocol):
 class AnyObjectives(Protocol):
     """Offer α, β, γ; None takes the bundle's."""
 
-    @property
-    def click(self) -> float | None: ...
-    @property
-    def conversion(self) -> float | None: ...
-    @property
-    def gmv(self) -> float | None: ...
+    click: float | None
+    conversion: float | None
+    gmv: float | None
 
 
 class AnyDiversity(Protocol):
     """Offer λ and window; None takes the bundle's."""
 
-    @property
-    def trade_off(self) -> float | None: ...
-    @property
-    def window(self) -> int | None: ...
+    trade_off: float | None
+    window: int | None
 
 
 class AnyRequest(Protocol):
     """Offer the fields that the pipeline reads, from whichever library decoded them."""
 
-    @property
-    def request_id(self) -> str | None: ...
+    request_id: str | None
+    user: dict[str, Scalar]
+    context: dict[str, Scalar]
+    top_n: int | None
+    partition: Literal["bfs", "dfs"] | None
+
     @property
     def candidates(self) -> Sequence[AnyCandidate]: ...
-    @property
-    def user(self) -> Mapping[str, Scalar]: ...
-    @property
-    def context(self) -> Mapping[str, Scalar]: ...
-    @property
-    def top_n(self) -> int | None: ...
     @property
     def objectives(self) -> AnyObjectives | None: ...
     @property
     def diversity(self) -> AnyDiversity | None: ...
     @property
     def queues(self) -> Sequence[QueueLike] | None: ...
-    @property
-    def partition(self) -> Literal["bfs", "dfs"] | None: ...
 
 
 class Candidate(Struct, gc=False):

@@ -1,13 +1,15 @@
-"""Make seeded request bodies, serialised once, so that sending costs no JSON.
+"""Make seeded request bodies, serialised once, and check the lists that answer them.
 
 Requests come from a list file (real candidates) or from a bundle's feature spec (`loadtest.requests.fake`). Each
-payload knows what a valid answer to it must hold; `loadtest.requests.valid_list` checks that.
+payload knows what a valid answer to it must hold: ``min(top_n, candidates)`` ids, none twice.
 """
 
 from __future__ import annotations
 
 import itertools
+import json
 import random
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -153,4 +155,85 @@ def candidate_json(candidate: Candidate, *, embedding: bool) -> Request:
         table["price"] = candidate.price
     if embedding and candidate.embedding is not None:
         table["embedding"] = list(candidate.embedding)
+    return table
+
+
+class _RankedItem(msgspec.Struct):
+    id: str
+    index: int
+    position: int
+
+
+class _RankedList(msgspec.Struct):
+    items: list[_RankedItem]
+
+
+_decode = msgspec.json.Decoder(_RankedList).decode
+
+
+def list_problem(payload: Payload, answer: bytes) -> str | None:
+    """Return the fault of an answer in a few words that group, or None."""
+    try:
+        items = _decode(answer).items
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        return f"is not a response: {error}"
+    if len(items) != payload.expected:
+        return f"has {len(items)} items instead of {payload.expected}"
+    if len({item.id for item in items}) != len(items):
+        return "has an id twice"
+    first = items[0].position if items else 0
+    for place, item in enumerate(items):
+        if not 0 <= item.index < len(payload.ids) or payload.ids[item.index] != item.id:
+            return "has an id that is not the request's at its index"
+        if item.position - first != place:
+            return "has positions that do not count up"
+    return None
+
+
+PAYLOAD_OPTIONS: Final[dict[str, tuple[Any, str]]] = {
+    "bundle": ("", "bundle folder; its feature spec says what requests look like"),
+    "lists": ("", "list file (Parquet); its real candidates are sent instead"),
+    "candidates": (DEFAULT_CANDIDATES, f"candidates of a request ({DEFAULT_CANDIDATES})"),
+    "mix": ("", "sizes and weights, as in 20=1,100=3, or 'default'; overrules --candidates"),
+    "embedding-width": (0, "send made-up embeddings of this width (0: none); any width sends a list file's own"),
+    "payloads": (64, "different requests to prepare (64)"),
+    "top-n": (10, "items asked for (10)"),
+    "extra": ("{}", """JSON object merged into every request, as in '{"diversity": {"lambda": 0.8}}'"""),
+    "seed": (0, "seed of everything random (0)"),
+}
+"""Option name to default and help; the type is the default's."""
+
+
+def add_payload_options(parser: ArgumentParser) -> None:
+    """Add `PAYLOAD_OPTIONS` to a parser (argparse's or locust's)."""
+    group = parser.add_argument_group("payloads")
+    for name, (default, text) in PAYLOAD_OPTIONS.items():
+        group.add_argument(f"--{name}", type=type(default), default=default, help=text.replace("%", "%%"))
+
+
+def payloads_from(options: Namespace) -> list[Payload]:
+    """Make the payloads of the options. Raises `ValueError` naming a wrong one."""
+    settings = PayloadOptions(
+        count=options.payloads,
+        sizes=parse_mix(options.mix) if options.mix else {options.candidates: 1.0},
+        top_n=options.top_n,
+        seed=options.seed,
+        extra=_json_object(options.extra),
+    )
+    if options.lists:
+        source = from_lists(Path(options.lists), seed=options.seed, embeddings=options.embedding_width > 0)
+    elif options.bundle:
+        source = from_bundle(Path(options.bundle), seed=options.seed, embedding_width=options.embedding_width)
+    else:
+        raise ValueError("--bundle or --lists: one is needed, to know what a request looks like")
+    return make_payloads(source, settings)
+
+
+def _json_object(text: str) -> dict[str, object]:
+    try:
+        table = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"--extra: is not valid JSON: {error}") from None
+    if not isinstance(table, dict):
+        raise ValueError("--extra: must be a JSON object")
     return table

@@ -2,43 +2,173 @@
 
 One service on a CPU of its own, the client on another, with 70% of the goodput, which is searched first unless --rate
 names it. Reloads go back and forth between two versions of the bundle, in a folder that is made for it; each SIGTERM
-goes to a service of its own. `lifecycle_figures` judges. The exit status is 0 for figures, and 2 for none.
+goes to a service of its own. The exit status is 0 for figures, and 2 for none.
+
+A reload's period goes from the order to half a second after its answer, since what the switch leaves cold is part of
+its price. A request has failed there if it has any other answer than a 200. At a stop, a request is lost if a
+connection was made for it and no whole answer came back; one for which no connection could be made was never accepted.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import random
 import shutil
 import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import requests
 
-from loadtest.resilience.lifecycle_figures import (
-    AFTERMATH,
-    Reloads,
-    Stop,
-    TimedReload,
-    judge_reloads,
-    judge_stops,
-    reload_figures,
-    stop_figures,
-)
-from loadtest.rig.answers import read_answers
+from loadtest.rig.answers import Answers, read_answers
 from loadtest.rig.openloop.client import running
+from loadtest.rig.openloop.window import Fault, Window
 from loadtest.rig.server import STOP_TIMEOUT, Server, ServerError
+from loadtest.rig.statistics import BUDGET_MS
 from loadtest.rig.subject import Outcome, Subject, command_parser, run_at_goodput
-from loadtest.rig.verdict import Check, checks_table
+from loadtest.rig.verdict import Check, checks_table, counts
 from models.contract.manifest import MANIFEST_FILE, Manifest
 from models.files import write_json
+
+AFTERMATH: Final = 0.5
+SLOWER: Final = 1.5
+
+
+@dataclass(frozen=True, slots=True)
+class TimedReload:
+    """One order to the admin port: a version, sent and answered (CLOCK_MONOTONIC, ns)."""
+
+    version: str
+    sent_ns: int
+    answered_ns: int
+
+    @property
+    def seconds(self) -> float:
+        return (self.answered_ns - self.sent_ns) / 1e9
+
+
+@dataclass(frozen=True, slots=True)
+class Reloads:
+    """The effect of reloads; `p99_ms` is pooled over periods, failures infinitely slow.
+
+    `switched` counts the reloads after whose answer every list was the new version's until the next order, and some
+    list was. `failed` and `faults` are the whole run's: by HTTP status or kind of fault, and what was no valid answer.
+    """
+
+    rate: float
+    seconds: tuple[float, ...]
+    requests: int
+    before_p99_ms: float
+    p99_ms: float
+    before_degraded: float
+    degraded: float
+    switched: int
+    failed: Mapping[str, int]
+    faults: Mapping[str, int]
+
+
+def reload_figures(window: Window, answers: Answers, reloads: Sequence[TimedReload], rate: float) -> Reloads:
+    """Take the figures of a run; requests before the first reload are the reference."""
+    intended = window.records["intended"]
+    before = window.where(intended < reloads[0].sent_ns)
+    periods = [(intended >= r.sent_ns) & (intended < r.answered_ns + AFTERMATH * 1e9) for r in reloads]
+    during = window.where(np.any(periods, axis=0))
+    nexts = [reload.sent_ns for reload in reloads[1:]] + [math.inf]
+    return Reloads(
+        rate=rate,
+        seconds=tuple(reload.seconds for reload in reloads),
+        requests=len(during),
+        before_p99_ms=before.p99_ms(),
+        p99_ms=during.p99_ms(),
+        before_degraded=before.degraded_share,
+        degraded=during.degraded_share,
+        switched=sum(_switched(window, answers, r, end) for r, end in zip(reloads, nexts, strict=True)),
+        failed=failures(window),
+        faults=answers.faults,
+    )
+
+
+def failures(window: Window) -> dict[str, int]:
+    """Count the requests without a 200, by status or kind of fault."""
+    statuses = {f"status {status}": n for status, n in window.statuses().items() if status != 200}
+    return {**statuses, **window.faults()}
+
+
+def _switched(window: Window, answers: Answers, reload: TimedReload, end: float) -> bool:
+    after = (window.records["sent"] > reload.answered_ns) & (window.records["done"] < end) & (answers.versions != "")
+    return set(answers.versions[after].tolist()) == {reload.version}
+
+
+def judge_reloads(f: Reloads) -> list[Check]:
+    most = max(SLOWER * f.before_p99_ms, BUDGET_MS) if f.before_p99_ms < math.inf else BUDGET_MS
+    n = len(f.seconds)
+    return [
+        Check(f"{n} reloads: failed requests", "none", counts(f.failed), not f.failed),
+        Check(f"{n} reloads: answers that are no valid list", "none", counts(f.faults), not f.faults),
+        Check(f"{n} reloads: pooled p99", f"≤ {most:.1f} ms", f"{f.p99_ms:.2f} ms", f.p99_ms <= most),
+        Check(f"{n} reloads: the new version answers", f"{n}", f"{f.switched}", f.switched == n),
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """One SIGTERM under load, after which `left` processes of the service remain.
+
+    `answered` counts whole answers, whatever their status, to requests that were due after the signal; `statuses` are
+    those of the whole run. `lost` are accepted requests without an answer by kind, `refused` the connections refused.
+    """
+
+    workers: int
+    status: int
+    seconds: float
+    left: int
+    answered: int
+    statuses: Mapping[int, int]
+    lost: Mapping[str, int]
+    refused: int
+
+
+def stop_figures(window: Window, *, workers: int, status: int, sent_ns: int, ended_ns: int, left: int) -> Stop:
+    """Take the figures of a run with SIGTERM at `sent_ns`, ended at `ended_ns`."""
+    faults = window.faults()
+    refused = faults.pop(Fault.CONNECT.name.lower(), 0)
+    after = window.where(window.records["intended"] >= sent_ns)
+    return Stop(
+        workers=workers,
+        status=status,
+        seconds=(ended_ns - sent_ns) / 1e9,
+        left=left,
+        answered=int(np.count_nonzero(after.answered)),
+        statuses=window.statuses(),
+        lost=faults,
+        refused=refused,
+    )
+
+
+def judge_stops(stops: Sequence[Stop]) -> list[Check]:
+    """Judge each target, over stops with the same number of workers."""
+    n, workers = len(stops), stops[0].workers
+    lost: Counter[str] = Counter()
+    for stop in stops:
+        lost.update(stop.lost)
+    clean = sum(stop.status == 0 for stop in stops)
+    left = sum(stop.left for stop in stops)
+    name = f"{n} SIGTERMs, {workers} worker{'s' if workers > 1 else ''}"
+    return [
+        Check(f"{name}: accepted requests without an answer", "none", counts(lost), not lost),
+        Check(f"{name}: exit status 0", f"{n}", f"{clean}", clean == n),
+        Check(f"{name}: processes left", "none", f"{left or 'none'}", not left),
+    ]
+
 
 SHARE: Final = 0.7
 _RELOAD_TIMEOUT: Final = 60.0

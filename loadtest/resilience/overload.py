@@ -2,28 +2,181 @@
 
 One service on a CPU of its own, the client on another. Unless --rate names it, the goodput is searched first. One run
 of the client goes below it, to a multiple of it and back without a gap; a service of its own then shows the cost of a
-refusal. `overload_figures` judges. The exit status is 0 for figures, and 2 for none.
+refusal. Times count from the intended start. An answer other than 200 counts as infinitely slow before and after the
+overload, so that a refusal never makes them look quick; during it the p99 is that of the lists alone, since refusals
+are meant to be there. The exit status is 0 for figures, and 2 for none.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import math
 import socket
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 import numpy as np
 
-from loadtest.resilience.overload_figures import Figures, Parts, RefusalCost, figures, judge
-from loadtest.rig.answers import read_answers
+from loadtest.rig.answers import Answers, read_answers
 from loadtest.rig.contender import Endpoint
-from loadtest.rig.openloop.client import open_loop
-from loadtest.rig.server import ServerError
+from loadtest.rig.openloop.client import run_load
+from loadtest.rig.openloop.window import Fault, Window, nearest_rank, status_200
+from loadtest.rig.server import HOST, ServerError
+from loadtest.rig.statistics import BUDGET_MS
 from loadtest.rig.subject import Outcome, Subject, command_parser, run_at_goodput
-from loadtest.rig.verdict import checks_table
+from loadtest.rig.verdict import Check, checks_table, counts
+
+STEP: Final = 0.1
+PIECE: Final = 0.5
+TOLERATED_MS: Final = BUDGET_MS * 1.1
+FULL_SHARE: Final = 0.8
+REFUSAL_MS: Final = 0.3
+RECOVERED: Final = 1.2
+RECOVERY_SECONDS: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """A run: `share` of the goodput (requests/s), `factor` times it for `seconds`, then `share` again."""
+
+    goodput: float
+    factor: float = 3.0
+    seconds: float = 60.0
+    share: float = 0.7
+    around: float = 10.0
+
+    def __post_init__(self) -> None:
+        if min(self.goodput, self.factor, self.seconds, self.share) <= 0 or self.around <= RECOVERY_SECONDS:
+            raise ValueError(
+                f"an overload needs positive figures, and more than {RECOVERY_SECONDS:g} s around it: {self}"
+            )
+
+    @property
+    def base_rate(self) -> float:
+        return self.goodput * self.share
+
+    @property
+    def rate(self) -> float:
+        return self.goodput * self.factor
+
+    @property
+    def stop(self) -> float:
+        """Return the end of the overload, in seconds from the start of the run."""
+        return self.around + self.seconds
+
+
+@dataclass(frozen=True, slots=True)
+class RefusalCost:
+    """CPU milliseconds of one refusal, over so many of them, at `rate` a second."""
+
+    cpu_ms: float
+    refusals: int
+    rate: float
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """The p99 before, the seconds until a piece is back, and the later p99."""
+
+    before_p99_ms: float
+    back_seconds: float
+    later_p99_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """The figures of one overload; `late_ms` is the p99 of how late the client sent."""
+
+    parts: Parts
+    requests: int
+    lists: int
+    full: int
+    refused: int
+    degraded: Mapping[str, int]
+    faults: Mapping[str, int]
+    p50_ms: float
+    p99_ms: float
+    late_ms: float
+    unsent: int
+    refusal: RefusalCost
+    recovery: Recovery
+
+    @property
+    def full_rate(self) -> float:
+        return self.full / self.parts.seconds
+
+
+def figures(window: Window, answers: Answers, parts: Parts, refusal: RefusalCost) -> Figures:
+    """Take all figures of a run; its window and `answers` hold all three parts."""
+    due = (window.records["intended"] - window.start_ns) / 1e9
+    rungs = answers.rungs[(due >= parts.around) & (due < parts.stop)]
+    before, during = window.between(0, parts.around), window.between(parts.around, parts.stop)
+    sent = during.records["error"] != Fault.UNSENT
+    late = np.where(sent, during.records["sent"] - during.records["intended"], np.inf) / 1e6
+    times = during.times_ms()[status_200(during.records)]
+    return Figures(
+        parts=parts,
+        requests=len(during),
+        lists=len(times),
+        full=during.full(),
+        refused=int(np.count_nonzero(during.records["status"] == 503)),
+        degraded=dict(Counter(rung for rung in rungs.tolist() if rung)),
+        faults=answers.faults,
+        p50_ms=nearest_rank(times, 0.5),
+        p99_ms=nearest_rank(times, 0.99),
+        late_ms=nearest_rank(late, 0.99),
+        unsent=int(np.count_nonzero(~sent)),
+        refusal=refusal,
+        recovery=recovery(before, window.between(parts.stop, parts.stop + parts.around), parts.stop),
+    )
+
+
+def recovery(before: Window, after: Window, stop: float) -> Recovery:
+    """Compare the load `after` with the one `before`; `stop` is where `after` begins.
+
+    Pieces of half a second slide by a tenth; one is back if its p99 is at most 1.2 times that of all of `before`.
+    """
+    reference = before.p99_ms()
+    back = math.inf
+    for k in range(round((after.seconds - PIECE) / STEP) + 1):
+        begin = stop + k * STEP
+        if after.between(begin, begin + PIECE).p99_ms() <= RECOVERED * reference < math.inf:
+            back = k * STEP + PIECE
+            break
+    later = after.between(stop + RECOVERY_SECONDS, math.inf)
+    return Recovery(reference, back, later.p99_ms())
+
+
+def judge(f: Figures) -> list[Check]:
+    r = f.recovery
+    ratio = r.later_p99_ms / r.before_p99_ms if r.before_p99_ms < math.inf else math.inf
+    least = FULL_SHARE * f.parts.goodput
+    share = f.full_rate / f.parts.goodput
+    return [
+        Check(
+            "answers that are neither a valid list nor a 503 with Retry-After", "none", counts(f.faults), not f.faults
+        ),
+        Check("p99 of the lists", f"≤ {TOLERATED_MS:.1f} ms", f"{f.p99_ms:.2f} ms", f.p99_ms <= TOLERATED_MS),
+        Check("full lists a second", f"≥ {least:.0f}", f"{f.full_rate:.0f} ({share:.0%})", f.full_rate >= least),
+        Check("CPU of a refusal", f"< {REFUSAL_MS} ms", f"{f.refusal.cpu_ms:.3f} ms", f.refusal.cpu_ms < REFUSAL_MS),
+        Check(
+            f"p99 of {PIECE} s back within {RECOVERED} × before",
+            f"≤ {RECOVERY_SECONDS:g} s after the load",
+            f"{r.back_seconds:.1f} s" if r.back_seconds < math.inf else "not at all",
+            r.back_seconds <= RECOVERY_SECONDS,
+        ),
+        Check(
+            f"p99 from {RECOVERY_SECONDS:g} s after the load on",
+            f"≤ {RECOVERED} × {r.before_p99_ms:.2f} ms before",
+            f"{r.later_p99_ms:.2f} ms ({ratio:.2f} ×)",
+            ratio <= RECOVERED,
+        ),
+    ]
+
 
 ONE_AT_A_TIME: Final = ("--workers", "1", "--max-in-flight", "1", "--read-timeout-seconds", "600")
 _WAIT: Final = 5.0
@@ -35,7 +188,7 @@ def overload(subject: Subject, parts: Parts, *, refusal_seconds: float) -> tuple
     load = replace(subject.load(parts.rate, parts.around, keep_bodies=True), rate=parts.base_rate, then=stretches)
     with subject.running() as (_, endpoint):
         subject.closed(endpoint, 1.0)
-        window = open_loop(endpoint.port, subject.messages(endpoint), load)
+        window = run_load(endpoint.port, subject.messages(endpoint), load)
     refusal = refusal_cost(subject, parts.rate - parts.goodput, refusal_seconds)
     return figures(window, read_answers(window, subject.payloads), parts, refusal), window.client_figures()
 
@@ -50,9 +203,9 @@ def refusal_cost(subject: Subject, rate: float, seconds: float) -> RefusalCost:
     with subject.running(options=ONE_AT_A_TIME) as (_, endpoint):
         messages, load = subject.messages(endpoint), subject.load(rate, seconds)
         with _held(endpoint, messages[0]):
-            open_loop(endpoint.port, messages, replace(load, seconds=0.3))
+            run_load(endpoint.port, messages, replace(load, seconds=0.3))
             before = endpoint.cpu_seconds()
-            window = open_loop(endpoint.port, messages, load)
+            window = run_load(endpoint.port, messages, load)
             spent = endpoint.cpu_seconds() - before
     refused = int(np.count_nonzero(window.records["status"] == 503))
     if refused != len(window):
@@ -65,17 +218,17 @@ def refusal_cost(subject: Subject, rate: float, seconds: float) -> RefusalCost:
 @contextlib.contextmanager
 def _held(endpoint: Endpoint, message: bytes) -> Iterator[None]:
     """Keep one request in progress; on entry the service refuses all others."""
-    with socket.create_connection((endpoint.host, endpoint.port)) as connection:
+    with socket.create_connection((HOST, endpoint.port)) as connection:
         connection.sendall(message[: len(message) // 2])
         deadline = time.monotonic() + _WAIT
         while not _is_refused(endpoint, message):
             if time.monotonic() > deadline:
-                raise ServerError(f"{endpoint.host}:{endpoint.port} lets a second request in beside the first")
+                raise ServerError(f"{HOST}:{endpoint.port} lets a second request in beside the first")
         yield
 
 
 def _is_refused(endpoint: Endpoint, message: bytes) -> bool:
-    with socket.create_connection((endpoint.host, endpoint.port)) as probe:
+    with socket.create_connection((HOST, endpoint.port)) as probe:
         probe.sendall(message)
         return probe.recv(16).startswith(b"HTTP/1.1 503")
 

@@ -15,10 +15,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from loadtest.requests.payloads import Payload
-from loadtest.requests.valid_list import list_problem
-from loadtest.rig.openloop.records import Fault
-from loadtest.rig.openloop.window import Window
+from loadtest.requests.payloads import Payload, list_problem
+from loadtest.rig.openloop.window import Fault, Window
 
 REASONS: Final = ("deadline", "wait", "model-error")
 LEVELS: Final = ("formula", "input")
@@ -65,10 +63,7 @@ def read_answers(window: Window, payloads: Sequence[Payload]) -> Answers:
         if record["error"]:
             problem = f"no answer: {Fault(record['error']).name.lower()}"
         elif record["status"] == 200:
-            body = window.body(row)
-            problem = list_problem(payloads[record["message"]], body) or _rung_problem(body)
-            if problem is None:
-                version, rung = _of_list(body)
+            problem, version, rung = _read_list(payloads[record["message"]], window.body(row))
         elif record["status"] == 503:
             problem = _refusal_problem(window.body(row), bool(record["problem"]), bool(record["retry_after"]))
         else:
@@ -80,19 +75,20 @@ def read_answers(window: Window, payloads: Sequence[Payload]) -> Answers:
     return Answers(np.array(versions, np.str_), np.array(rungs, np.str_), dict(faults))
 
 
-def _of_list(body: bytes) -> tuple[str, str]:
-    found = _list(body)
-    return found.version, "" if found.degraded is None else f"{found.degraded.reason}/{found.degraded.level}"
-
-
-def _rung_problem(body: bytes) -> str | None:
+def _read_list(payload: Payload, body: bytes) -> tuple[str | None, str, str]:
+    """Return the fault of a list, its version and its rung."""
+    if problem := list_problem(payload, body):
+        return problem, "", ""
     try:
-        rung = _list(body).degraded
+        found = _list(body)
     except msgspec.MsgspecError as error:
-        return f"is not a response: {error}"
-    if rung is not None and (rung.reason not in REASONS or rung.level not in LEVELS):
-        return f"is degraded for a reason that nobody knows: {rung.reason}/{rung.level}"
-    return None
+        return f"is not a response: {error}", "", ""
+    if found.degraded is None:
+        return None, found.version, ""
+    rung = f"{found.degraded.reason}/{found.degraded.level}"
+    if found.degraded.reason not in REASONS or found.degraded.level not in LEVELS:
+        return f"is degraded for a reason that nobody knows: {rung}", "", ""
+    return None, found.version, rung
 
 
 def _refusal_problem(body: bytes, media_type: bool, retry_after: bool) -> str | None:

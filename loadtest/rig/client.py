@@ -10,6 +10,10 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Final, Self
 
+from loadtest.rig.server import HOST
+from models.contract.serving import RERANK_PATH
+
+_TIMEOUT: Final = 10.0
 _HEAD_END: Final = b"\r\n\r\n"
 
 
@@ -18,11 +22,10 @@ class ConnectionLost(ConnectionError):
 
 
 class KeepAliveClient:
-    """One connection to one server. Not thread-safe."""
+    """One connection to one server on 127.0.0.1. Not thread-safe."""
 
-    def __init__(self, host: str, port: int, *, timeout: float = 10.0) -> None:
-        self._host = host
-        self._socket = socket.create_connection((host, port), timeout)
+    def __init__(self, port: int) -> None:
+        self._socket = socket.create_connection((HOST, port), _TIMEOUT)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def __enter__(self) -> Self:
@@ -32,10 +35,6 @@ class KeepAliveClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._socket.close()
-
-    def message(self, path: str, body: bytes) -> bytes:
-        """Return a POST of JSON as bytes; make it before the clock starts."""
-        return post_message(self._host, path, body)
 
     def send(self, message: bytes) -> tuple[int, bytes]:
         """Send a `message` and return status and body. Raises `ConnectionLost` or `TimeoutError`."""
@@ -57,9 +56,9 @@ class KeepAliveClient:
         return chunk
 
 
-def post_message(host: str, path: str, body: bytes, headers: Mapping[str, str] | None = None) -> bytes:
-    """Return a POST of JSON to `host` as it goes over the wire."""
-    fields = {"Host": host, "Content-Type": "application/json", **(headers or {}), "Content-Length": str(len(body))}
+def post_message(body: bytes, path: str = RERANK_PATH, headers: Mapping[str, str] | None = None) -> bytes:
+    """Return a POST of JSON as bytes; make it before the clock starts."""
+    fields = {"Host": HOST, "Content-Type": "application/json", **(headers or {}), "Content-Length": str(len(body))}
     lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
     return f"POST {path} HTTP/1.1\r\n{lines}\r\n".encode("ascii") + body
 

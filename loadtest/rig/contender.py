@@ -12,15 +12,17 @@ for its readiness URL and stops its whole tree::
         return Contender("fastapi", start, is_full=status_200)
 
 All contenders get the same requests; `body` may wrap one where a server insists on an envelope of its own.
+
+In an `arena` they run in turn on the same CPUs: all but one are suspended, since an idle server may poll, and a waiting
+one may hold a queue. Before each window the server must have stopped using its CPU, so that no window inherits a
+backlog.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 import shlex
 import socket
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,16 +33,19 @@ from typing import Final
 
 import numpy as np
 import psutil
-import requests
 from numpy.typing import NDArray
 
 from loadtest.rig.client import post_message
-from loadtest.rig.cpus import on_cpus
-from loadtest.rig.openloop.records import Records, full_list
-from loadtest.rig.server import HOST, START_TIMEOUT, ServerError, last_words, running_server, stop
+from loadtest.rig.goodput import Rules, Trial
+from loadtest.rig.openloop.client import Load, run_load
+from loadtest.rig.openloop.window import Records, Window, full_list
+from loadtest.rig.server import HOST, Split, answers, poll, running_server, started, stop
 from models.contract.serving import RERANK_PATH
 
 _MIB: Final = 2.0**20
+_QUIET: Final = 0.1
+_QUIET_SHARE: Final = 0.25
+_LONGEST_WAIT: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,22 +59,24 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A ready server at `path` of `host`:`port`; `pid` is the root of its processes."""
+    """A ready server on 127.0.0.1; `pid` is the root of its processes."""
 
-    host: str
     port: int
-    path: str
     pid: int
+    path: str = RERANK_PATH
     headers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
-        """Return the address that requests go to."""
-        return f"http://{self.host}:{self.port}{self.path}"
+        return f"http://{HOST}:{self.port}{self.path}"
 
     def processes(self) -> list[psutil.Process]:
         """Return the root process and all its descendants; nothing once the root has ended."""
-        return _tree(self.pid)
+        try:
+            root = psutil.Process(self.pid)
+            return [root, *root.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            return []
 
     def cpu_seconds(self) -> float:
         """Return user and system time of the tree, ended children included."""
@@ -80,13 +87,12 @@ class Endpoint:
         return total
 
     def memory(self) -> Memory:
-        """Return the resident memory of the tree."""
         infos = [process.memory_full_info() for process in self.processes()]
         return Memory(sum(i.rss for i in infos) / _MIB, sum(i.pss for i in infos) / _MIB, len(infos))
 
     def message(self, body: bytes) -> bytes:
         """Return a POST of JSON as it goes over the wire."""
-        return post_message(f"{self.host}:{self.port}", self.path, body, self.headers)
+        return post_message(body, self.path, self.headers)
 
 
 Start = Callable[[Sequence[int]], AbstractContextManager[Endpoint]]
@@ -119,7 +125,7 @@ def listwright(
     @contextlib.contextmanager
     def start(cpus: Sequence[int]) -> Iterator[Endpoint]:
         with running_server(bundles, options=options, cpus=cpus, environment=environment) as server:
-            yield Endpoint(HOST, server.port, RERANK_PATH, server.pid)
+            yield Endpoint(server.port, server.pid)
 
     return Contender(name, start)
 
@@ -145,48 +151,90 @@ def serving(
 
     `environment` is added to this process's. On the way out the whole tree is stopped.
     """
-    with contextlib.ExitStack() as stack:
-        log = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "log"
-        with log.open("wb") as output, on_cpus(cpus):
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, **(environment or {})},
-                start_new_session=True,
-            )
-        stack.callback(_stop_tree, process)
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "log"
+        with started(command, log, None, cpus=cpus, environment=environment) as process:
+            endpoint = Endpoint(port, process.pid, path, headers or {})
+            try:
+                url = f"http://{HOST}:{port}{ready}"
+                poll(process, log, lambda: answers(url), f"was not ready at {url}", shlex.join(command))
+                yield endpoint
+            finally:
+                members = endpoint.processes()  # A process that outlives its parent could not be found later.
+                stop(process)
+                for member in members:
+                    with contextlib.suppress(psutil.Error):
+                        member.kill()
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One running contender with its requests, and the CPU of the client."""
+
+    contender: Contender
+    endpoint: Endpoint
+    messages: Sequence[bytes]
+    client_cpu: int
+
+    @property
+    def name(self) -> str:
+        return self.contender.name
+
+    @contextlib.contextmanager
+    def awake(self) -> Iterator[None]:
+        """Let the server run while the context lasts."""
+        self.resume()
         try:
-            _wait_until_ready(process, f"http://{HOST}:{port}{ready}")
-        except ServerError as error:
-            raise ServerError(f"{shlex.join(command)}: {error}{last_words(log)}") from None
-        yield Endpoint(HOST, port, path, process.pid, headers or {})
+            yield
+        finally:
+            self.settle()
+            self._suspend()
 
+    def resume(self) -> None:
+        for process in self.endpoint.processes():
+            with contextlib.suppress(psutil.Error):
+                process.resume()
 
-def _tree(pid: int) -> list[psutil.Process]:
-    try:
-        root = psutil.Process(pid)
-        return [root, *root.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return []
+    def _suspend(self) -> None:
+        for process in self.endpoint.processes():
+            with contextlib.suppress(psutil.Error):
+                process.suspend()
 
-
-def _stop_tree(process: subprocess.Popen[bytes]) -> None:
-    members = _tree(process.pid)  # A process that outlives its parent could not be found later.
-    stop(process)
-    for member in members:
-        with contextlib.suppress(psutil.Error):
-            member.kill()
-
-
-def _wait_until_ready(process: subprocess.Popen[bytes], url: str) -> None:
-    deadline = time.monotonic() + START_TIMEOUT
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            raise ServerError(f"ended with status {process.returncode}")
-        with contextlib.suppress(requests.RequestException):
-            if requests.get(url, timeout=5).ok:
+    def settle(self) -> None:
+        """Wait until the server has nothing left to do, for at most ten seconds."""
+        deadline = time.monotonic() + _LONGEST_WAIT
+        before = self.endpoint.cpu_seconds()
+        while time.monotonic() < deadline:
+            time.sleep(_QUIET)
+            now = self.endpoint.cpu_seconds()
+            if now - before <= _QUIET * _QUIET_SHARE:
                 return
-        time.sleep(0.1)
-    raise ServerError(f"{url} was not ready within {START_TIMEOUT:.0f} s")
+            before = now
+
+    def closed(self, concurrency: int, seconds: float, warm_up: float) -> Window:
+        load = Load(seconds=seconds, connections=concurrency, cpu=self.client_cpu)
+        return run_load(self.endpoint.port, self.messages, load, warm_up=warm_up)
+
+    def open(self, rate: float, seconds: float, warm_up: float) -> Window:
+        """Measure a window of the open loop, once the last backlog has gone."""
+        self.settle()
+        load = Load(rate=rate, seconds=seconds, cpu=self.client_cpu)
+        return run_load(self.endpoint.port, self.messages, load, warm_up=warm_up)
+
+    def trial(self, rate: float, seconds: float, warm_up: float, rules: Rules) -> Trial:
+        return rules.judge(self.open(rate, seconds, warm_up), rate, self.contender.is_full)
+
+
+@contextlib.contextmanager
+def arena(contenders: Sequence[Contender], bodies: Sequence[bytes], split: Split) -> Iterator[list[Place]]:
+    """Start all contenders, send each a few requests, and suspend it. Raises `ServerError`."""
+    with contextlib.ExitStack() as stack:
+        places = []
+        for contender in contenders:
+            endpoint = stack.enter_context(contender.start(split.server))
+            place = Place(contender, endpoint, contender.messages(endpoint, bodies), split.client[0])
+            stack.callback(place.resume)  # Before its own end: a suspended process ignores SIGTERM.
+            with place.awake():
+                place.closed(8, 2.0, 0.0)
+            places.append(place)
+        yield places

@@ -19,9 +19,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from loadtest.rig.latency import BUDGET_MS
-from loadtest.rig.openloop.records import Records, full_list
-from loadtest.rig.openloop.window import Window
+from loadtest.rig.openloop.window import Records, Window, full_list, nearest_rank
+from loadtest.rig.statistics import BUDGET_MS
 
 IsFull = Callable[[Records], NDArray[np.bool_]]
 _QUANTILE: Final = 0.99
@@ -67,9 +66,7 @@ class Rules:
         """Judge a window at `rate`."""
         full = is_full(window.records)
         times = np.where(full, window.times_ms(), np.inf)
-        p50, p99 = (
-            np.quantile(times, [0.5, _QUANTILE], method="inverted_cdf").tolist() if len(times) else (math.inf,) * 2
-        )
+        p99 = nearest_rank(times, _QUANTILE)
         status = window.records["status"]
         refused = window.answered & (status == 503)
         errors = window.errors + int(np.count_nonzero(window.answered & (status >= 500) & ~refused))
@@ -77,7 +74,7 @@ class Rules:
         return Trial(
             rate=rate,
             requests=len(window),
-            p50_ms=p50,
+            p50_ms=nearest_rank(times, 0.5),
             p99_ms=p99,
             full_rate=int(np.count_nonzero(times <= self.budget_ms)) / window.seconds,
             errors=errors,
@@ -113,23 +110,35 @@ class Search:
 
 def find_goodput(offer: Callable[[float], Trial], search: Search, rules: Rules | None = None) -> Goodput:
     """Call `offer` for windows until the highest rate that is kept is known to `search.resolution`."""
-    ask = _Asker(offer, rules or Rules())
-    kept, lost = _bracket(ask, search)
+    repeats = (rules or Rules()).repeats
+    trials: list[Trial] = []
+
+    def measure(rate: float) -> Trial:
+        for _ in range(1 + repeats):
+            trials.append(offer(rate))
+            if not trials[-1].discarded:
+                break
+        return trials[-1]
+
+    def keeps(rate: float) -> bool:
+        return measure(rate).kept or measure(rate).kept
+
+    kept, lost = _bracket(keeps, search)
     while kept and lost and lost / kept > search.resolution:
         middle = math.sqrt(kept * lost)
-        if ask(middle):
+        if keeps(middle):
             kept = middle
         else:
             lost = middle
-    return Goodput(kept, tuple(ask.trials))
+    return Goodput(kept, tuple(trials))
 
 
-def _bracket(ask: Callable[[float], bool], search: Search) -> tuple[float, float]:
+def _bracket(keeps: Callable[[float], bool], search: Search) -> tuple[float, float]:
     """Return a rate that is kept and one that is not; 0 for none."""
     kept = lost = 0.0
     rate = search.guess
     while True:
-        if ask(rate):
+        if keeps(rate):
             kept = rate
             following = min(rate * search.step, search.highest)
         else:
@@ -138,23 +147,3 @@ def _bracket(ask: Callable[[float], bool], search: Search) -> tuple[float, float
         if (kept and lost) or following == rate:
             return kept, lost
         rate = following
-
-
-class _Asker:
-    """Apply `Rules` to the windows that `offer` measures, and remember them."""
-
-    def __init__(self, offer: Callable[[float], Trial], rules: Rules) -> None:
-        self._offer = offer
-        self._rules = rules
-        self.trials: list[Trial] = []
-
-    def __call__(self, rate: float) -> bool:
-        return self._measure(rate).kept or self._measure(rate).kept
-
-    def _measure(self, rate: float) -> Trial:
-        for _ in range(1 + self._rules.repeats):
-            trial = self._offer(rate)
-            self.trials.append(trial)
-            if not trial.discarded:
-                break
-        return trial

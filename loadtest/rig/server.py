@@ -1,11 +1,15 @@
-"""Start `listwright serve` on a free port of 127.0.0.1, and stop it cleanly.
+"""Start servers on CPUs of their own, and stop them cleanly.
 
-Everything goes through the command line, the JSON line that the service prints once it listens, its readiness probe
-and SIGTERM. Needs the standard library only, since the demo has nothing else.
+`listwright serve` gets a free port. Everything goes through its command line, the JSON line that it prints once it
+listens, its readiness probe and SIGTERM. Needs the standard library only, since the demo has nothing else.
+
+``python -m loadtest.rig.server --bundles bundles -- curl {url}/v1/models`` runs a command against a service that is
+started for it and stopped afterwards; ``{url}`` stands for its address.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import json
 import os
@@ -16,12 +20,12 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from loadtest.rig.cpus import on_cpus
+from models.contract.manifest import EMBEDDED_BUNDLES
 
 HOST: Final = "127.0.0.1"
 START_TIMEOUT: Final = 60.0
@@ -30,6 +34,44 @@ UNHURRIED: Final = ("--budget-ms", "10000")
 """Options for measuring: a late answer is a figure, an answer without the model would not be one."""
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Name the CPUs of the server, and those of everything that measures it."""
+
+    server: tuple[int, ...]
+    client: tuple[int, ...]
+
+    @property
+    def shared(self) -> bool:
+        """Say whether the client competes with the server for its CPUs."""
+        return bool(set(self.server) & set(self.client))
+
+    @classmethod
+    def of(cls, available: Collection[int], server_cpus: int) -> Split:
+        """Give the server the first `server_cpus`. Raises `ValueError` for too few or many."""
+        cpus = tuple(sorted(available))
+        if not 1 <= server_cpus <= len(cpus):
+            raise ValueError(f"--cpus: must be 1 to {len(cpus)}, the CPUs of this process, not {server_cpus}")
+        return cls(cpus[:server_cpus], cpus[server_cpus:] or cpus)
+
+
+@contextlib.contextmanager
+def on_cpus(cpus: Collection[int]) -> Iterator[None]:
+    """Run this thread and the processes that it starts on `cpus`, if any.
+
+    A process inherits the CPUs of the thread that starts it, so no thread of it ever runs elsewhere.
+    """
+    if not cpus:
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cpus)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 class ServerError(RuntimeError):
@@ -46,12 +88,10 @@ class Server:
 
     @property
     def pid(self) -> int:
-        """Return the root of its tree of processes."""
         return self.process.pid
 
     @property
     def url(self) -> str:
-        """Return the address of the public port."""
         return f"http://{HOST}:{self.port}"
 
     @property
@@ -76,18 +116,32 @@ def running_server(
     """
     ports = ("--host", HOST, "--port", "0", "--admin-port", "0")
     command = (sys.executable, "-m", "models.cli", "serve", *ports, "--bundles", str(bundles), *options)
-    with contextlib.ExitStack() as stack:
-        # Files rather than pipes: a pipe that nobody reads fills up and then blocks the service.
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        out, err = folder / "out", log or folder / "err"
-        with out.open("wb") as stdout, err.open("wb") as stderr, on_cpus(cpus):
-            variables = {**os.environ, **(environment or {})}
-            process = subprocess.Popen(command, stdout=stdout, stderr=stderr, env=variables, start_new_session=True)
-        stack.callback(stop, process)
-        announcement = _poll(process, err, lambda: _announcement(out), "did not say where it listens")
-        server = Server(int(announcement["port"]), process, announcement)
-        _poll(process, err, lambda: _is_ready(server), "was not ready")
-        yield server
+    with tempfile.TemporaryDirectory() as folder:
+        out, err = Path(folder) / "out", log or Path(folder) / "err"
+        with started(command, out, err, cpus=cpus, environment=environment) as process:
+            announcement = poll(process, err, lambda: _announcement(out), "did not say where it listens")
+            server = Server(int(announcement["port"]), process, announcement)
+            poll(process, err, lambda: answers(f"{server.url}/v2/health/ready"), "was not ready")
+            yield server
+
+
+@contextlib.contextmanager
+def started(
+    command: Sequence[str], out: Path, err: Path | None, *, cpus: Sequence[int], environment: Mapping[str, str] | None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a command in a session of its own while the context lasts.
+
+    Standard error goes to `out` too without `err`. `environment` is added to this process's.
+    """
+    variables = {**os.environ, **(environment or {})}
+    # Files rather than pipes: a pipe that nobody reads fills up and then blocks the server.
+    errors = contextlib.nullcontext(subprocess.STDOUT) if err is None else err.open("wb")
+    with out.open("wb") as stdout, errors as stderr, on_cpus(cpus):
+        process = subprocess.Popen(command, stdout=stdout, stderr=stderr, env=variables, start_new_session=True)
+    try:
+        yield process
+    finally:
+        stop(process)
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
@@ -100,16 +154,19 @@ def stop(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _poll(process: subprocess.Popen[bytes], err: Path, probe: Callable[[], T | None], failure: str) -> T:
+def poll(
+    process: subprocess.Popen[bytes], log: Path, probe: Callable[[], T | None], failure: str, name: str = "the service"
+) -> T:
+    """Call `probe` until it finds something. Raises `ServerError` with the end of the log."""
     deadline = time.monotonic() + START_TIMEOUT
     while time.monotonic() < deadline:
         found = probe()
         if found:
             return found
         if process.poll() is not None:
-            raise ServerError(f"the service ended with status {process.returncode}{last_words(err)}")
+            raise ServerError(f"{name} ended with status {process.returncode}{_last_words(log)}")
         time.sleep(0.05)
-    raise ServerError(f"the service {failure} within {START_TIMEOUT:.0f} s{last_words(err)}")
+    raise ServerError(f"{name} {failure} within {START_TIMEOUT:.0f} s{_last_words(log)}")
 
 
 def _announcement(out: Path) -> dict[str, Any] | None:
@@ -122,9 +179,10 @@ def _announcement(out: Path) -> dict[str, Any] | None:
     return None
 
 
-def _is_ready(server: Server) -> bool:
+def answers(url: str) -> bool:
+    """Say whether a GET is answered with success."""
     try:
-        with urllib.request.urlopen(f"{server.url}/v2/health/ready", timeout=5):
+        with urllib.request.urlopen(url, timeout=5):
             return True
     except urllib.error.HTTPError as error:
         error.close()
@@ -133,6 +191,24 @@ def _is_ready(server: Server) -> bool:
     return False
 
 
-def last_words(err: Path) -> str:
-    """Return the last lines of a log file, each after a line break."""
-    return "".join("\n" + line for line in err.read_text("utf-8", "replace").splitlines()[-15:])
+def _last_words(log: Path) -> str:
+    return "".join("\n" + line for line in log.read_text("utf-8", "replace").splitlines()[-15:])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Return the command's status, or exit with 2 if the service did not start."""
+    parser = argparse.ArgumentParser(prog="python -m loadtest.rig.server", description=__doc__)
+    parser.add_argument("--bundles", type=Path, default=EMBEDDED_BUNDLES, help="folder of bundles (the embedded one)")
+    parser.add_argument("--log", type=Path, help="file for the service's standard error")
+    parser.add_argument("command", nargs="+", metavar="COMMAND", help="command to run, after --")
+    options = parser.parse_args(argv)
+    try:
+        with running_server(options.bundles, log=options.log) as server:
+            command = [part.replace("{url}", server.url) for part in options.command]
+            return subprocess.run(command, check=False).returncode
+    except (ServerError, OSError) as error:
+        parser.exit(2, f"loadtest.rig.server: {error}\n")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

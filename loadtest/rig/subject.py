@@ -18,17 +18,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from loadtest.requests.payloads import Payload, PayloadOptions, from_bundle, make_payloads, only_bundle
-from loadtest.rig.contender import Endpoint, listwright
-from loadtest.rig.cpus import Split, on_cpus
+from loadtest.rig.contender import Endpoint, arena, listwright
 from loadtest.rig.goodput import Goodput, Rules, Search, find_goodput
 from loadtest.rig.openloop.build import ClientUnavailable
-from loadtest.rig.openloop.client import DEFAULT_CONNECTIONS, ClientError, Load, closed_loop
+from loadtest.rig.openloop.client import DEFAULT_CONNECTIONS, ClientError, Load, run_load
 from loadtest.rig.openloop.window import Window
-from loadtest.rig.server import HOST, Server, ServerError, running_server
-from loadtest.rig.turns import arena
+from loadtest.rig.server import Server, ServerError, Split, on_cpus, running_server
 from loadtest.rig.verdict import finite
 from models.contract.manifest import EMBEDDED_BUNDLES
-from models.contract.serving import RERANK_PATH
 from models.files import write_json
 
 FAILURES: Final = (ValueError, OSError, ServerError, ClientError, ClientUnavailable)
@@ -56,12 +53,10 @@ class Subject:
 
     @property
     def client_cpu(self) -> int:
-        """Return the CPU of the client."""
         return self.split.client[0]
 
     @property
     def bodies(self) -> list[bytes]:
-        """Return the bodies of the requests."""
         return [payload.body for payload in self.payloads]
 
     @contextlib.contextmanager
@@ -69,7 +64,7 @@ class Subject:
         """Serve while the context lasts; `options` come after its own. Raises `ServerError`."""
         served = (*self.options, *options)
         with running_server(bundles or self.bundles, options=served, cpus=self.split.server) as server:
-            yield server, Endpoint(HOST, server.port, RERANK_PATH, server.pid)
+            yield server, Endpoint(server.port, server.pid)
 
     def messages(self, endpoint: Endpoint) -> list[bytes]:
         """Return the requests as they go over the wire."""
@@ -83,7 +78,7 @@ class Subject:
     def closed(self, endpoint: Endpoint, seconds: float, *, concurrency: int = 8, warm_up: float = 0.0) -> Window:
         """Measure a closed loop. Without a use of the window it warms the service up."""
         load = Load(seconds=seconds, connections=concurrency, cpu=self.client_cpu)
-        return closed_loop(endpoint.port, self.messages(endpoint), load, warm_up=warm_up)
+        return run_load(endpoint.port, self.messages(endpoint), load, warm_up=warm_up)
 
 
 def connections_for(rate: float) -> int:
@@ -155,8 +150,10 @@ def run_at_goodput(parser: argparse.ArgumentParser, argv: Sequence[str] | None, 
     return run_command(parser, argv, measure_at_goodput)
 
 
-def subject_from(options: argparse.Namespace, **extra: object) -> Subject:
-    """Make the subject that the options describe; `extra` goes into every request. Raises `ValueError`."""
+def subject_from(options: argparse.Namespace, *, timeout_ms: int | None = None, **instead: object) -> Subject:
+    """Make the subject that the options describe, but for those `instead`. Raises `ValueError`."""
+    options = argparse.Namespace(**{**vars(options), **instead})
+    extra = {} if timeout_ms is None else {"timeout_ms": timeout_ms}
     bundle = options.bundle or only_bundle(options.bundles)
     settings = PayloadOptions(sizes={options.candidates: 1.0}, seed=options.seed, extra=extra)
     return Subject(

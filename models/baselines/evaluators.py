@@ -1,4 +1,4 @@
-"""Train, store and load the evaluator baselines, and state the interface of every evaluator.
+"""Train, store and load the evaluator baselines, and name the function that every evaluator is.
 
 A folder of a finished run holds ``evaluator.pt`` beside the training loop's ``last.pt`` and ``log.jsonl``.
 """
@@ -8,9 +8,9 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -19,12 +19,11 @@ from models.baselines.deepfm import DeepFM
 from models.baselines.nlgr_evaluator import NlgrEvaluator
 from models.baselines.pier import Pier
 from models.baselines.positions import position_loss
-from models.contract.spec import FeatureSpec, SpecError, record
+from models.contract.spec import FeatureSpec, record
 from models.data.batches import Batch, ListArrays
-from models.nets.checkpoint import CheckpointError, load_payload, save_payload
-from models.nets.value import COUNTED, ListValueModel, ValueConfig
-from models.planners.search.prefix import list_outcomes
-from models.training.loop import TrainOptions, fit
+from models.nets.checkpoint import load_payload, naming, save_payload
+from models.nets.value import COUNTED, ValueConfig
+from models.training.loop import TrainOptions, fit, texts
 
 EVALUATOR_FILE: Final = "evaluator.pt"
 KIND: Final = "evaluator baseline"
@@ -38,27 +37,12 @@ EVALUATOR_BASELINES: Final[Mapping[str, Callable[[FeatureSpec, ValueConfig], Eva
 }
 
 
-class EvaluatorLike(Protocol):
-    """Estimate the outcomes of lists."""
+Outcomes = Callable[[Batch, Tensor], Tensor]
+"""``outcomes(batch, lists)``: expected (clicks, conversions, GMV in currency) after every position, [R, K, T, 3].
 
-    def outcomes(self, batch: Batch, lists: Tensor) -> Tensor:
-        """Accumulate expected (clicks, conversions, GMV in currency) after every position, [R, K, T, 3].
-
-        `batch` holds the features of R requests with N candidates each, `lists` int64 [R, K, T] indices of candidates,
-        −1 past a list's end, where the last outcome is repeated. No gradient flows back.
-        """
-        ...
-
-
-@dataclass(frozen=True, eq=False)
-class ValueModelEvaluator:
-    """Present a list value model (SORT, DeGRe's evaluator) as an evaluator."""
-
-    model: ListValueModel
-
-    def outcomes(self, batch: Batch, lists: Tensor) -> Tensor:
-        """Implement `EvaluatorLike`."""
-        return list_outcomes(self.model, batch, lists)
+`batch` holds the features of R requests with N candidates each, `lists` int64 [R, K, T] indices of candidates, −1 past
+a list's end, where the last outcome is repeated. No gradient flows back. A list value model's is `list_outcomes`.
+"""
 
 
 def train_evaluator_baseline(
@@ -77,7 +61,8 @@ def train_evaluator_baseline(
     Of `config`, `dim`, `layers`, `list_length`, `field_dim` and `dropout` are used; heads and input block are DeGRe's.
     Raises `ValueError` for an unknown name, and as `loop.fit` does.
     """
-    _check_name(name)
+    if name not in EVALUATOR_BASELINES:
+        raise ValueError(f"evaluator {name!r}: must be one of {', '.join(EVALUATOR_BASELINES)}")
     with torch.random.fork_rng():
         torch.manual_seed(options.seed)
         model = EVALUATOR_BASELINES[name](spec, config)
@@ -87,13 +72,13 @@ def train_evaluator_baseline(
         "feature spec": spec.fingerprint,
         "training lists": train.digest,
         "validation lists": valid.digest,
-        **{key: str(value) for key, value in dataclasses.asdict(config).items()},
+        **texts(config),
     }
     fit(
         model,
         train,
         valid,
-        position_loss(spec),
+        partial(position_loss, spec=spec),
         options=options,
         folder=folder,
         device=device,
@@ -114,24 +99,12 @@ def load_evaluator_baseline(folder: Path, device: torch.device | str = "cpu") ->
     """Load the model that `train_evaluator_baseline` left in `folder`, in evaluation mode. Raises `CheckpointError`."""
     path = folder / EVALUATOR_FILE
     payload = load_payload(path, KIND, device)
-    try:
-        _check_name(payload["name"])
+    with naming(path):
         spec = FeatureSpec.from_json(json.loads(payload["spec"]))
         config = record(ValueConfig, payload["config"], "config")
         model = EVALUATOR_BASELINES[payload["name"]](spec, config).to(device)
         model.load_state_dict(payload["state"])
-    except KeyError as error:
-        raise CheckpointError(f"{path}: lacks {error}") from error
-    except (SpecError, ValueError) as error:
-        raise CheckpointError(f"{path}: {error}") from error
-    except RuntimeError as error:
-        raise CheckpointError(f"{path}: its weights do not fit its spec and sizes: {error}") from error
     return model.eval()
-
-
-def _check_name(name: str) -> None:
-    if name not in EVALUATOR_BASELINES:
-        raise ValueError(f"evaluator {name!r}: must be one of {', '.join(EVALUATOR_BASELINES)}")
 
 
 def _base_rates(train: ListArrays) -> Tensor:

@@ -7,8 +7,8 @@ the list's steps.
 
 The generator is `PointerGenerator`, the same as DeGRe's: the loss says nothing about the architecture, and with the
 same one only the way of learning differs. As in the paper, groups hold lists that the generator itself samples beside
-those of auxiliary policies (exposed, prior sort, random, neighbours of good lists; see `groups.py`). What it
-simplifies: groups are renewed round by round instead of batch by batch, and the auxiliary policies are not learnt.
+those of auxiliary policies (exposed, prior sort, random, neighbours of good lists; see `groups.py`). Simplified:
+groups are renewed round by round instead of batch by batch, and the auxiliary policies are not learnt.
 
 Axis letters: B requests, G lists of a group, L positions, N candidates.
 """
@@ -21,7 +21,6 @@ from torch import Tensor, nn
 from models.baselines.lists import gumbel, repeat_requests
 from models.data.batches import Batch
 from models.nets.generator import PointerGenerator
-from models.training.loop import Loss
 
 
 class GoalRank(PointerGenerator):
@@ -34,16 +33,12 @@ class GoalRank(PointerGenerator):
         return drawn.view(-1, count, length)
 
 
-def goalrank_loss() -> Loss:
-    """Make the cross-entropy of a `GoalRank` to the reference policy; batches hold ``groups`` and ``values``."""
-
-    def loss(model: nn.Module, batch: Batch) -> Tensor:
-        groups = batch["groups"]
-        steps = model(batch, groups).gather(-1, groups.clamp(min=0)[..., None])[..., 0]
-        log_lists = torch.where(groups >= 0, steps, 0.0).sum(dim=-1)
-        return group_cross_entropy(log_lists, batch["values"])
-
-    return loss
+def goalrank_loss(model: nn.Module, batch: Batch) -> Tensor:
+    """Compute the cross-entropy of a `GoalRank` to the reference policy; batches hold ``groups`` and ``values``."""
+    groups = batch["groups"]
+    steps = model(batch, groups).gather(-1, groups.clamp(min=0)[..., None])[..., 0]
+    log_lists = torch.where(groups >= 0, steps, 0.0).sum(dim=-1)
+    return group_cross_entropy(log_lists, batch["values"])
 
 
 def reference_policy(values: Tensor) -> Tensor:

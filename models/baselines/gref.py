@@ -9,7 +9,7 @@ heads: from the prefix y_{<t}, head i predicts y_{t+i}, so a list takes ⌈L / H
    NDCG of the observed feedback.
 2. Rerank-DPO: −log σ(β (log π/π_ref(Y_w) − log π/π_ref(Y_l))) with the pre-trained model, frozen, as π_ref; β = 0.1.
 
-What it simplifies: there is no end token, as lists have a fixed length; the start is the request's own, as in
+Simplified: there is no end token, as lists have a fixed length; the start is the request's own, as in
 `PointerGenerator`, instead of one for all. A head's softmax leaves out the items of the heads before it, as decoding
 does, and L_o compares the best with the worst order of a pass by log-probability, not all pairs by probability (which
 would differ by next to nothing). Preference pairs come from the evaluator's values of a group of lists, instead of from
@@ -32,7 +32,6 @@ from models.baselines.lists import RankedEncoder, Utility, check_length, gumbel,
 from models.contract.spec import FeatureSpec
 from models.data.batches import Batch
 from models.nets.generator import GeneratorConfig, PointerGenerator, remaining
-from models.training.loop import Loss
 
 HEADS: Final = 4
 """H, the paper's; never more than a list has positions."""
@@ -115,20 +114,16 @@ def chosen_log_shares(logits: Tensor, lists: Tensor, valid: Tensor) -> Tensor:
     return torch.where(lists >= 0, shares.gather(-1, lists.clamp(min=0)[..., None])[..., 0], 0.0)
 
 
-def pretraining_loss(utility: Utility) -> Loss:
-    """Make L_omtp on exposed lists; `utility` of an item's labels orders a pass."""
-
-    def loss(model: nn.Module, batch: Batch) -> Tensor:
-        assert isinstance(model, GReF)
-        exposed = batch["exposed"]
-        states, rows = model.trunk.read(batch, exposed[:, None])
-        future = multi_token_loss(model, states, rows, exposed, batch["valid"])
-        best, worst = pass_orders(exposed, utility(batch["labels"]), model.heads)
-        logits = model.decoding_logits(states, rows)
-        log_shares = [chosen_log_shares(logits, order[:, None], batch["valid"])[:, 0] for order in (best, worst)]
-        return future + ordered_loss(log_shares[0], log_shares[1], best != worst, model.heads)
-
-    return loss
+def pretraining_loss(model: nn.Module, batch: Batch, utility: Utility) -> Tensor:
+    """Compute L_omtp on exposed lists; `utility` of an item's labels orders a pass."""
+    assert isinstance(model, GReF)
+    exposed = batch["exposed"]
+    states, rows = model.trunk.read(batch, exposed[:, None])
+    future = multi_token_loss(model, states, rows, exposed, batch["valid"])
+    best, worst = pass_orders(exposed, utility(batch["labels"]), model.heads)
+    logits = model.decoding_logits(states, rows)
+    log_shares = [chosen_log_shares(logits, order[:, None], batch["valid"])[:, 0] for order in (best, worst)]
+    return future + ordered_loss(log_shares[0], log_shares[1], best != worst, model.heads)
 
 
 def multi_token_loss(model: GReF, states: Tensor, rows: Tensor, lists: Tensor, valid: Tensor) -> Tensor:
@@ -175,19 +170,14 @@ def ordered_loss(best: Tensor, worst: Tensor, differs: Tensor, heads: int) -> Te
     return -torch.where(there, F.logsigmoid(margins), 0.0).sum(dim=1).mean()
 
 
-def rerank_dpo_loss(reference: GReF) -> Loss:
-    """Rerank-DPO against a frozen `reference`; batches hold ``groups`` [B, G, L] and ``values`` [B, G]."""
-    reference.eval().requires_grad_(False)
-
-    def loss(model: nn.Module, batch: Batch) -> Tensor:
-        assert isinstance(model, GReF)
-        chosen = _drawn(batch["values"], 2 * PAIRS, at_random=model.training)
-        groups = batch["groups"].gather(1, chosen[..., None].expand(-1, -1, batch["groups"].shape[-1]))
-        with torch.no_grad():
-            before = reference.log_lists(batch, groups)
-        return dpo_loss(model.log_lists(batch, groups) - before, batch["values"].gather(1, chosen))
-
-    return loss
+def rerank_dpo_loss(model: nn.Module, batch: Batch, reference: GReF) -> Tensor:
+    """Compute Rerank-DPO against a `reference`; batches hold ``groups`` [B, G, L] and ``values`` [B, G]."""
+    assert isinstance(model, GReF)
+    chosen = _drawn(batch["values"], 2 * PAIRS, at_random=model.training)
+    groups = batch["groups"].gather(1, chosen[..., None].expand(-1, -1, batch["groups"].shape[-1]))
+    with torch.no_grad():
+        before = reference.log_lists(batch, groups)
+    return dpo_loss(model.log_lists(batch, groups) - before, batch["values"].gather(1, chosen))
 
 
 def _drawn(values: Tensor, count: int, *, at_random: bool) -> Tensor:

@@ -141,13 +141,7 @@ def renewed_lists(
 
 
 def score_groups(
-    slates: SlateArrays,
-    starts: Tensor,
-    scorer: Scorer,
-    *,
-    options: GroupOptions,
-    seed: int,
-    device: torch.device,
+    slates: SlateArrays, starts: Tensor, scorer: Scorer, *, options: GroupOptions, seed: int, device: torch.device
 ) -> RewardedSlates:
     """Score `starts` [n, A, L], then neighbours of start 1 and of the best so far."""
     generator = torch.Generator().manual_seed(seed)
@@ -178,33 +172,26 @@ class GroupMaker:
 
     def first(self, folder: Path) -> dict[str, RewardedSlates]:
         """Make the groups of the first round, which methods of equal options share."""
-        starts = {
-            name: first_lists(slates, self.options, self._seed(i, 0))
-            for i, (name, slates) in enumerate(self.splits.items())
-        }
-        return self._scored(starts, folder, 0)
+        return self._scored(folder, 0, lambda name, seed: first_lists(self.splits[name], self.options, seed))
 
     def renewed(
         self, previous: Mapping[str, RewardedSlates], model: Sampler, folder: Path, past: int
     ) -> dict[str, RewardedSlates]:
         """Make the groups of the round after `past` others from `previous` groups and the generator."""
-        starts = {
-            name: renewed_lists(previous[name], model, self.options, self._seed(i, past), self.device)
-            for i, name in enumerate(self.splits)
-        }
-        return self._scored(starts, folder, past)
 
-    def _scored(self, starts: Mapping[str, Tensor], folder: Path, past: int) -> dict[str, RewardedSlates]:
+        def starts(name: str, seed: int) -> Tensor:
+            return renewed_lists(previous[name], model, self.options, seed, self.device)
+
+        return self._scored(folder, past, starts)
+
+    def _scored(self, folder: Path, past: int, make: Callable[[str, int], Tensor]) -> dict[str, RewardedSlates]:
         folder.mkdir(parents=True, exist_ok=True)
-        return {
-            name: self._stored(
-                folder / f"groups-{name}-{starts[name].shape[1]}.pt",
-                self.splits[name],
-                starts[name],
-                self._seed(i, past),
-            )
-            for i, name in enumerate(self.splits)
-        }
+        scored = {}
+        for i, (name, slates) in enumerate(self.splits.items()):
+            seed = int(np.random.SeedSequence([self.seed, i, past]).generate_state(1)[0])
+            starts = make(name, seed)
+            scored[name] = self._stored(folder / f"groups-{name}-{starts.shape[1]}.pt", slates, starts, seed)
+        return scored
 
     def _stored(self, path: Path, slates: SlateArrays, starts: Tensor, seed: int) -> RewardedSlates:
         identity = {
@@ -224,9 +211,6 @@ class GroupMaker:
         scored = score_groups(slates, starts, scorer, options=self.options, seed=seed, device=self.device)
         save_payload(path, KIND, {"identity": identity} | {name: getattr(scored, name) for name in _GROUP_ARRAYS})
         return scored
-
-    def _seed(self, split: int, past: int) -> int:
-        return int(np.random.SeedSequence([self.seed, split, past]).generate_state(1)[0])
 
 
 def evaluator_scorer(evaluator: ListValueModel, worth: Utility) -> Scorer:
@@ -272,12 +256,14 @@ def _group(
     def score(lists: Tensor) -> Tensor:
         return scorer(on_device, lists.to(device)).float().cpu()
 
+    # Lists that are no neighbours have themselves as base and no edited position.
     groups, valid = batch["starts"], batch["valid"]
     b, _, length = groups.shape
     values = score(groups)
     bases = torch.arange(groups.shape[1]).expand(b, -1)
     edited = torch.full(groups.shape[:2], -1)
     for family in range(options.bases):
+        # Neighbours of start 1 come first, then those of the best list so far.
         base = torch.full((b,), 1) if family == 0 else values.argmax(dim=1)
         lists, places = neighbours(groups[torch.arange(b), base], valid, generator)
         own = torch.arange(groups.shape[1], groups.shape[1] + length).expand(b, -1)

@@ -4,7 +4,7 @@ Followed here: the matching model of §4.1 (candidate encoder; position encoder 
 over the candidates of x_i·t_j, one column per position), sequence-level unlikelihood training of §4.2 (log p̂ for lists
 whose utility reaches τ, log(1 − p̂) for those below), contrastive decoding and the two contrastive losses of §4.3.
 
-What it simplifies: utility is the observed value of the exposed list, and τ its mean over the training lists. In every
+Simplified: utility is the observed value of the exposed list, and τ its mean over the training lists. In every
 layer cross-attention stands before self-attention. One list is generated, without the evaluator that picks among
 several online. The contrastive losses carry the weight ω = 0.01, and the similarity's share α of decoding is 0.1
 rather than the 0.6 of the paper's data: a probability over a dozen candidates is so small beside a cosine that a
@@ -26,7 +26,6 @@ from models.contract.spec import FeatureSpec
 from models.data.batches import Batch
 from models.nets.blocks import Block
 from models.nets.generator import CandidateEncoder, GeneratorConfig
-from models.training.loop import Loss
 
 SIMILARITY_SHARE: Final = 0.1
 """α of contrastive decoding."""
@@ -115,21 +114,15 @@ def contrastive_decoding(shares: Tensor, cosines: Tensor, valid: Tensor, share: 
     return torch.stack(chosen, dim=1)
 
 
-def nar4rec_loss(utility: Utility, threshold: float) -> Loss:
-    """Make the unlikelihood loss on exposed lists, τ = `threshold` in `utility`, with both contrastive losses."""
-
-    def loss(model: nn.Module, batch: Batch) -> Tensor:
-        assert isinstance(model, NAR4Rec)
-        rows, positions = model.encode(batch)
-        values = utility(batch["labels"].sum(dim=1))
-        matching = unlikelihood_loss(
-            model.match(rows, positions, batch["valid"]), batch["exposed"], values >= threshold
-        )
-        there = torch.ones(positions.shape[:2], dtype=torch.bool, device=positions.device)
-        spread = contrastive_loss(rows, batch["valid"], MARGIN) + contrastive_loss(positions, there, MARGIN)
-        return matching + CONTRAST_WEIGHT * spread
-
-    return loss
+def nar4rec_loss(model: nn.Module, batch: Batch, utility: Utility, threshold: float) -> Tensor:
+    """Compute the unlikelihood loss on exposed lists, τ = `threshold` in `utility`, with both contrastive losses."""
+    assert isinstance(model, NAR4Rec)
+    rows, positions = model.encode(batch)
+    values = utility(batch["labels"].sum(dim=1))
+    matching = unlikelihood_loss(model.match(rows, positions, batch["valid"]), batch["exposed"], values >= threshold)
+    there = torch.ones(positions.shape[:2], dtype=torch.bool, device=positions.device)
+    spread = contrastive_loss(rows, batch["valid"], MARGIN) + contrastive_loss(positions, there, MARGIN)
+    return matching + CONTRAST_WEIGHT * spread
 
 
 def unlikelihood_loss(log_shares: Tensor, lists: Tensor, good: Tensor) -> Tensor:

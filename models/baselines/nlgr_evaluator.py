@@ -18,47 +18,29 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from models.baselines.fields import FieldEmbeddings, hidden_layers
-from models.baselines.positions import filled, listwise_outcomes
+from models.baselines.fields import hidden_layers
+from models.baselines.positions import ListwiseEvaluator
 from models.contract.spec import FeatureSpec
 from models.data.batches import Batch
 from models.nets.value import COUNTED, ValueConfig
 
 
-class NlgrEvaluator(nn.Module):
+class NlgrEvaluator(ListwiseEvaluator):
     """Estimate a probability per position; `config.layers` and `dim` size the last network."""
 
     def __init__(self, spec: FeatureSpec, config: ValueConfig) -> None:
-        super().__init__()
-        self.spec = spec
-        self.config = config
-        e = config.field_dim
-        self.embeddings = FieldEmbeddings(spec, e)
-        self.position = nn.Embedding(config.list_length, e)
-        fields = self.embeddings.item_fields + 1
-        self.attention = DecoupledAttention(fields, e, id_field(spec))
-        self.hidden = hidden_layers((fields + 1 + self.embeddings.request_fields) * e, config)
+        super().__init__(spec, config)
+        self.attention = DecoupledAttention(self.fields, config.field_dim, id_field(spec))
+        fields = self.fields + 1 + self.embeddings.request_fields
+        self.hidden = hidden_layers(fields * config.field_dim, config)
         self.out = nn.Linear(config.dim, len(COUNTED))
 
     def forward(self, batch: Batch) -> Tensor:
         """Compute logits [B, T, 2] of click and conversion at each position of lists with ``lengths`` [B]."""
-        items = self.embeddings.items(batch)
-        b, t = items.shape[:2]
-        positions = self.position.weight[:t, None].expand(b, -1, -1, -1)
-        x = torch.cat([items, positions], dim=2)
-        # An empty list keeps one position, so that its softmax stays finite; it is never counted.
-        whole = self.attention(x, filled(batch["lengths"].clamp(min=1), t))
-        shared = torch.cat([whole, self.embeddings.request(batch).flatten(1)], dim=-1)[:, None].expand(-1, t, -1)
-        logits: Tensor = self.out(self.hidden(torch.cat([x.flatten(2), shared], dim=-1)))
+        x, keep = self.embed(batch)
+        inputs = [x.flatten(2), self.beside(x, self.attention(x, keep), batch)]
+        logits: Tensor = self.out(self.hidden(torch.cat(inputs, dim=-1)))
         return logits
-
-    def outcomes(self, batch: Batch, lists: Tensor) -> Tensor:
-        """Accumulate expected clicks, conversions and GMV [R, K, T, 3] along `lists` [R, K, T]; T passes."""
-        return listwise_outcomes(self, batch, lists)
-
-    def start_at(self, rates: Tensor) -> None:
-        """Start at the rates of a click and of a conversion of an exposed item, [2]."""
-        self.out.bias.data.copy_(torch.logit(rates))
 
 
 class DecoupledAttention(nn.Module):

@@ -9,7 +9,7 @@ Training is counterfactual: the evaluator scores a list and neighbours of it, on
 there, and r_j is neighbour j's value less the list's (the paper's relative reward). L = L₁ + α·L₂ (eq. 18), where L₁
 is −Σ_j r_j and L₂ (eq. 17) the cross-entropy of the PDU's distribution to the normalised positive rewards; α = 0.2.
 
-What it simplifies: neighbours are scored before each round of training, so L₁ is the expectation −Σ_j q(c_j | j)·r_j
+Simplified: neighbours are scored before each round of training, so L₁ is the expectation −Σ_j q(c_j | j)·r_j
 under the CRU's own distribution instead of a Gumbel-softmax sample of it, and rewards are values in units of their
 standard deviation instead of the paper's exponential of bids. A candidate that already stands in the list swaps places,
 as a list has none twice; with it orders can be reached at all. Lists without a gain among their neighbours teach the
@@ -32,7 +32,6 @@ from models.contract.spec import FeatureSpec
 from models.data.batches import Batch
 from models.nets.blocks import Block
 from models.nets.generator import CandidateEncoder, GeneratorConfig
-from models.training.loop import Loss
 
 POSITION_WEIGHT: Final = 0.2
 """α of eq. 18, the paper's."""
@@ -136,35 +135,35 @@ def put(lists: Tensor, places: Tensor, items: Tensor) -> Tensor:
     return swapped.scatter(1, places[:, None], items[:, None])
 
 
-def nlgr_loss(scale: float) -> Loss:
-    """Make L₁ + α·L₂ on scored groups; `scale` is the unit of rewards.
+def nlgr_loss(model: nn.Module, batch: Batch, scale: float) -> Tensor:
+    """Compute L₁ + α·L₂ on scored groups; `scale` is the unit of rewards.
 
     Batches hold ``groups`` [B, G, L], ``values`` [B, G], and for every list the index of the list that it is a
     neighbour of, ``bases`` [B, G] (its own, if of none), and the position where they differ, ``edited`` [B, G].
     """
-
-    def loss(model: nn.Module, batch: Batch) -> Tensor:
-        assert isinstance(model, NLGRGenerator)
-        groups, edited = batch["groups"], batch["edited"]
-        there = edited >= 0
-        request = torch.arange(len(groups), device=groups.device)[:, None].expand_as(edited)[there]
-        bases, places = batch["bases"][there], edited[there]
-        base, neighbour = groups[request, bases], groups[there]
-        rewards = (batch["values"][there] - batch["values"][request, bases]) / scale
-        rows = model.encoder(batch)
-        offers = model.candidate_logits(rows[request], base, places, batch["valid"][request])
-        new = neighbour.gather(1, places[:, None])
-        chance = torch.softmax(offers, dim=1).gather(1, new)[:, 0]
-        gains = torch.zeros(groups.shape, device=rewards.device)
-        gains.index_put_((request, bases, places), rewards.clamp(min=0), accumulate=True)
-        owners, which = (gains.sum(dim=-1) > 0).nonzero(as_tuple=True)
-        taught = torch.zeros(groups.shape[:2], dtype=torch.bool, device=groups.device)
-        taught[request, bases] = True
-        counterfactual = -(chance * rewards).sum() / taught.sum().clamp(min=1)
-        position = position_loss(model.position_logits(rows[owners], groups[owners, which]), gains[owners, which])
-        return counterfactual + POSITION_WEIGHT * position
-
-    return loss
+    assert isinstance(model, NLGRGenerator)
+    # Neighbours and the lists that they were made from, with the reward of each change.
+    groups, edited = batch["groups"], batch["edited"]
+    there = edited >= 0
+    request = torch.arange(len(groups), device=groups.device)[:, None].expand_as(edited)[there]
+    bases, places = batch["bases"][there], edited[there]
+    base, neighbour = groups[request, bases], groups[there]
+    rewards = (batch["values"][there] - batch["values"][request, bases]) / scale
+    # The CRU's chance of choosing the neighbour's candidate for its place.
+    rows = model.encoder(batch)
+    offers = model.candidate_logits(rows[request], base, places, batch["valid"][request])
+    new = neighbour.gather(1, places[:, None])
+    chance = torch.softmax(offers, dim=1).gather(1, new)[:, 0]
+    # The PDU learns the positive rewards of each place, of lists that have any.
+    gains = torch.zeros(groups.shape, device=rewards.device)
+    gains.index_put_((request, bases, places), rewards.clamp(min=0), accumulate=True)
+    owners, which = (gains.sum(dim=-1) > 0).nonzero(as_tuple=True)
+    # L₁ is a mean over the lists that neighbours were made from.
+    taught = torch.zeros(groups.shape[:2], dtype=torch.bool, device=groups.device)
+    taught[request, bases] = True
+    counterfactual = -(chance * rewards).sum() / taught.sum().clamp(min=1)
+    position = position_loss(model.position_logits(rows[owners], groups[owners, which]), gains[owners, which])
+    return counterfactual + POSITION_WEIGHT * position
 
 
 def position_loss(logits: Tensor, gains: Tensor) -> Tensor:

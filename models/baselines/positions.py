@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.baselines.fields import FieldEmbeddings
 from models.contract.spec import FeatureSpec
 from models.data.batches import Batch, seen_by
 from models.data.slates import ITEM_ARRAYS, list_features
-from models.nets.value import COUNTED
-from models.training.loop import Loss
+from models.nets.value import COUNTED, ValueConfig
 
 PositionLogits = Callable[[Batch], Tensor]
 """Logits [B, T, O] of an event at each position, from the features of lists and, for list-wise ones, ``lengths``."""
@@ -27,24 +27,58 @@ PositionLogits = Callable[[Batch], Tensor]
 _LISTS_AT_ONCE: Final = 8192
 
 
-def position_loss(spec: FeatureSpec) -> Loss:
-    """Make the binary cross-entropy summed over exposed positions and recorded objectives; mean over lists.
+def position_loss(model: nn.Module, batch: Batch, spec: FeatureSpec) -> Tensor:
+    """Compute the binary cross-entropy summed over exposed positions and recorded objectives; mean over lists.
 
     While the model trains, some categorical values are hidden, as they are from the list value models.
     """
-
-    def loss(model: nn.Module, batch: Batch) -> Tensor:
-        logits = model(seen_by(model, batch, spec))
-        terms = F.binary_cross_entropy_with_logits(logits, batch["labels"][:, :, : len(COUNTED)], reduction="none")
-        known = filled(batch["lengths"], logits.shape[1])[:, :, None] & batch["observed"][:, None, : len(COUNTED)]
-        return terms.masked_fill(~known, 0.0).sum() / len(logits)
-
-    return loss
+    logits = model(seen_by(model, batch, spec))
+    terms = F.binary_cross_entropy_with_logits(logits, batch["labels"][:, :, : len(COUNTED)], reduction="none")
+    known = filled(batch["lengths"], logits.shape[1])[:, :, None] & batch["observed"][:, None, : len(COUNTED)]
+    return terms.masked_fill(~known, 0.0).sum() / len(logits)
 
 
 def filled(lengths: Tensor, positions: int) -> Tensor:
     """Tell the positions before each list's end, bool [B, positions]."""
     return torch.arange(positions, device=lengths.device) < lengths[:, None]
+
+
+class ListwiseEvaluator(nn.Module):
+    """Estimate the probabilities of a position from the fields of the whole list.
+
+    A subclass attends along the fields and makes logits by its last layer, `out`.
+    """
+
+    out: nn.Linear
+
+    def __init__(self, spec: FeatureSpec, config: ValueConfig) -> None:
+        super().__init__()
+        self.spec = spec
+        self.config = config
+        self.embeddings = FieldEmbeddings(spec, config.field_dim)
+        self.position = nn.Embedding(config.list_length, config.field_dim)
+        self.fields = self.embeddings.item_fields + 1
+
+    def embed(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Embed items and positions, x [B, T, F, E], and tell items from padding, bool [B, T]."""
+        items = self.embeddings.items(batch)
+        b, t = items.shape[:2]
+        x = torch.cat([items, self.position.weight[:t, None].expand(b, -1, -1, -1)], dim=2)
+        # An empty list keeps one position, so that its softmax stays finite; it is never counted.
+        return x, filled(batch["lengths"].clamp(min=1), t)
+
+    def beside(self, x: Tensor, whole: Tensor, batch: Batch) -> Tensor:
+        """Put the list `whole` [B, D] and the request's fields beside each position of x, [B, T, …]."""
+        shared = torch.cat([whole, self.embeddings.request(batch).flatten(1)], dim=-1)
+        return shared[:, None].expand(-1, x.shape[1], -1)
+
+    def outcomes(self, batch: Batch, lists: Tensor) -> Tensor:
+        """Accumulate expected clicks, conversions and GMV [R, K, T, 3] along `lists` [R, K, T]; T passes."""
+        return listwise_outcomes(self, batch, lists)
+
+    def start_at(self, rates: Tensor) -> None:
+        """Start at the rates of a click and of a conversion of an exposed item, [2]."""
+        self.out.bias.data.copy_(torch.logit(rates))
 
 
 @torch.no_grad()

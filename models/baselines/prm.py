@@ -4,7 +4,7 @@ The initial list, sorted by the prior score, passes through a transformer: item 
 initial position in (the paper's input layer, X + PE), self-attention over the whole list, one linear layer out. The
 loss is the paper's, a softmax over the list's scores against its clicks: L = −Σ_i y_i log P(i).
 
-What it simplifies: the personalised vectors PV, taken there from a click model trained before, are the user's features
+Simplified: the personalised vectors PV, taken there from a click model trained before, are the user's features
 and the prior score, which every token holds here. Only exposed items have labels, so the softmax of the loss runs over
 these, while attention sees all candidates. Labels may be any observed value, of which clicks are one.
 
@@ -20,7 +20,6 @@ from models.baselines.lists import RankedEncoder, Utility, best_first, check_len
 from models.contract.spec import FeatureSpec
 from models.data.batches import Batch
 from models.nets.generator import GeneratorConfig
-from models.training.loop import Loss
 
 
 class PRM(nn.Module):
@@ -44,13 +43,9 @@ class PRM(nn.Module):
         return best_first(self(batch), batch["valid"], length)
 
 
-def prm_loss(utility: Utility) -> Loss:
-    """Make the list-wise softmax loss, with `utility` of an item's own labels as its y_i."""
-
-    def loss(model: nn.Module, batch: Batch) -> Tensor:
-        return listwise_loss(model(batch), batch["exposed"], utility(batch["labels"]))
-
-    return loss
+def prm_loss(model: nn.Module, batch: Batch, utility: Utility) -> Tensor:
+    """Compute the list-wise softmax loss, with `utility` of an item's own labels as its y_i."""
+    return listwise_loss(model(batch), batch["exposed"], utility(batch["labels"]))
 
 
 def listwise_loss(scores: Tensor, lists: Tensor, gains: Tensor) -> Tensor:

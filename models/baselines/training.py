@@ -12,11 +12,11 @@ import dataclasses
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import torch
-from torch import Tensor, nn
 
 from models.baselines.goalrank import GoalRank, goalrank_loss
 from models.baselines.gref import GReF, pretraining_loss, rerank_dpo_loss
@@ -25,10 +25,10 @@ from models.baselines.lists import Utility
 from models.baselines.nar4rec import NAR4Rec, nar4rec_loss
 from models.baselines.nlgr_generator import NLGRGenerator, nlgr_loss
 from models.baselines.prm import PRM, prm_loss
-from models.contract.spec import FeatureSpec, SpecError, record
-from models.data.batches import Batch, seen_by
+from models.contract.spec import FeatureSpec, record
+from models.data.batches import seen_by
 from models.data.slates import SlateArrays
-from models.nets.checkpoint import CheckpointError, load_payload, save_payload
+from models.nets.checkpoint import CheckpointError, load_payload, naming, save_payload
 from models.nets.generator import GeneratorConfig
 from models.nets.value import ListValueModel
 from models.training.loop import STATE_FILE, Loss, TrainingData, TrainOptions, fit
@@ -42,72 +42,110 @@ Generator = PRM | NAR4Rec | GReF | NLGRGenerator | GoalRank
 
 
 @dataclass(frozen=True)
-class Lessons:
-    """Hold the inputs of a loss: worth, training slates, and their groups if asked for."""
+class BaselineRun:
+    """Train one method, on `splits` or on groups of lists that the `evaluator` scored.
 
-    worth: Utility
-    slates: SlateArrays
-    rewarded: RewardedSlates | None
-
-
-@dataclass(frozen=True)
-class TrainingStage:
-    """Spend `share` of the epochs on ``slates``, ``groups`` scored once, or groups renewed in ``rounds``.
-
-    `loss` is made when the stage begins, from the model as it then is.
+    `groups` are the options of groups made in rounds. First groups are kept in `shared`, stages in `folder`.
     """
 
-    loss: Callable[[Generator, Lessons], Loss]
-    data: Literal["slates", "groups", "rounds"] = "slates"
-    share: float = 1.0
+    model: Generator
+    evaluator: ListValueModel
+    worth: Utility
+    splits: Mapping[str, SlateArrays]
+    options: TrainOptions
+    groups: GroupOptions
+    folder: Path
+    shared: Path
+    device: torch.device
+    identity: Mapping[str, str]
+    resume: bool
+
+    def on_slates(self, loss: Loss, stage: str = "train", share: float = 1.0) -> None:
+        """Spend `share` of the epochs on the splits themselves."""
+        self._fit(loss, self.splits, self.folder / stage, self._epochs(share))
+
+    def on_groups(
+        self, make_loss: Callable[[RewardedSlates], Loss], stage: str = "train", share: float = 1.0, *, once: bool
+    ) -> None:
+        """Spend `share` of the epochs on groups, made `once` or anew from the model before every later round."""
+        options = self.groups.at_once(self.splits["train"].exposed.shape[1]) if once else self.groups
+        maker = GroupMaker(self.splits, self.evaluator, self.worth, options, self.options.seed, self.device)
+        epochs, rounds = self._epochs(share), options.rounds
+        scored = maker.first(self.shared)
+        loss = make_loss(scored["train"])
+        for i in range(rounds):
+            at = self.folder / stage / f"round-{i + 1}"
+            if i:
+                assert isinstance(self.model, GReF | NLGRGenerator | GoalRank)
+                self.model.eval()
+                scored = maker.renewed(scored, self.model, at, i)
+            part = epochs * (i + 1) // rounds - epochs * i // rounds
+            self._fit(loss, scored, at, part, groups=scored["train"].digest)
+
+    def _epochs(self, share: float) -> int:
+        return max(1, round(share * self.options.epochs))
+
+    def _fit(self, loss: Loss, data: Mapping[str, TrainingData], folder: Path, epochs: int, **identity: str) -> None:
+        """Call the training loop once; it hides some categorical values, as for the evaluator."""
+        folder.mkdir(parents=True, exist_ok=True)
+        fit(
+            self.model,
+            data["train"],
+            data["valid"],
+            lambda model, batch: loss(model, seen_by(model, batch, self.evaluator.spec)),
+            options=dataclasses.replace(self.options, epochs=epochs),
+            folder=folder,
+            device=self.device,
+            identity={**self.identity, **identity},
+            resume=self.resume and (folder / STATE_FILE).exists(),
+        )
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """Describe a method by the builder of its model and its training stages."""
+    """Describe a method by the builder of its model, its training, and its use of the evaluator's reward."""
 
     build: Callable[[FeatureSpec, GeneratorConfig, int], Generator]
-    stages: Mapping[str, TrainingStage]
+    train: Callable[[BaselineRun], None]
+    rewarded: bool
 
 
-def _nar4rec(model: Generator, lessons: Lessons) -> Loss:
-    del model
-    utilities = lessons.worth(torch.from_numpy(lessons.slates.labels).sum(dim=1))
-    return nar4rec_loss(lessons.worth, float(utilities.mean()))
+def _prm(run: BaselineRun) -> None:
+    run.on_slates(partial(prm_loss, utility=run.worth))
 
 
-def _rerank_dpo(model: Generator, lessons: Lessons) -> Loss:
-    del lessons
-    reference = copy.deepcopy(model)
+def _nar4rec(run: BaselineRun) -> None:
+    utilities = run.worth(torch.from_numpy(run.splits["train"].labels).sum(dim=1))
+    run.on_slates(partial(nar4rec_loss, utility=run.worth, threshold=float(utilities.mean())))
+
+
+def _gref(run: BaselineRun) -> None:
+    run.on_slates(partial(pretraining_loss, utility=run.worth), "pretrain", share=0.5)
+    reference = copy.deepcopy(run.model).eval().requires_grad_(False)
     assert isinstance(reference, GReF)
-    return rerank_dpo_loss(reference)
+    loss = partial(rerank_dpo_loss, reference=reference)
+    run.on_groups(lambda _: loss, "rerank-dpo", share=0.5, once=True)
 
 
-def _nlgr(model: Generator, lessons: Lessons) -> Loss:
-    del model
-    assert lessons.rewarded is not None
-    rewards = lessons.rewarded.values - lessons.rewarded.values.gather(1, lessons.rewarded.bases)
-    spread = rewards[lessons.rewarded.edited >= 0].std(correction=0)
-    return nlgr_loss(float(spread) or 1.0)
+def _nlgr(run: BaselineRun) -> None:
+    def loss(rewarded: RewardedSlates) -> Loss:
+        rewards = rewarded.values - rewarded.values.gather(1, rewarded.bases)
+        spread = rewards[rewarded.edited >= 0].std(correction=0)
+        return partial(nlgr_loss, scale=float(spread) or 1.0)
+
+    run.on_groups(loss, once=False)
+
+
+def _goalrank(run: BaselineRun) -> None:
+    run.on_groups(lambda _: goalrank_loss, once=False)
 
 
 BASELINES: Final[Mapping[str, Baseline]] = {
-    "prm": Baseline(PRM, {"train": TrainingStage(lambda _, lessons: prm_loss(lessons.worth))}),
-    "nar4rec": Baseline(lambda spec, config, _: NAR4Rec(spec, config), {"train": TrainingStage(_nar4rec)}),
-    "gref": Baseline(
-        GReF,
-        {
-            "pretrain": TrainingStage(lambda _, lessons: pretraining_loss(lessons.worth), share=0.5),
-            "rerank-dpo": TrainingStage(_rerank_dpo, data="groups", share=0.5),
-        },
-    ),
-    "nlgr": Baseline(
-        lambda spec, config, _: NLGRGenerator(spec, config), {"train": TrainingStage(_nlgr, data="rounds")}
-    ),
-    "goalrank": Baseline(
-        lambda spec, config, _: GoalRank(spec, config),
-        {"train": TrainingStage(lambda _, __: goalrank_loss(), data="rounds")},
-    ),
+    "prm": Baseline(PRM, _prm, rewarded=False),
+    "nar4rec": Baseline(lambda spec, config, _: NAR4Rec(spec, config), _nar4rec, rewarded=False),
+    "gref": Baseline(GReF, _gref, rewarded=True),
+    "nlgr": Baseline(lambda spec, config, _: NLGRGenerator(spec, config), _nlgr, rewarded=True),
+    "goalrank": Baseline(lambda spec, config, _: GoalRank(spec, config), _goalrank, rewarded=True),
 }
 """Every generator baseline by name."""
 
@@ -136,28 +174,37 @@ def train_baseline(
     """
     baseline = _baseline(name)
     _check_sizes(config, slates_train, slates_valid)
-    spec, candidates = evaluator.spec, slates_train.candidates
-    model = _build(baseline, spec, config, candidates, options.seed).to(device)
-    splits = {"train": slates_train, "valid": slates_valid}
-    in_rounds = (group_options or GroupOptions()).within(options.epochs)
-    at_once = in_rounds.at_once(config.list_length)
-    identity = {
-        "baseline": name,
-        "slates": slates_train.digest,
-        "valid slates": slates_valid.digest,
-        "config": repr(config),
-        "worth": repr(worth),
+    candidates = slates_train.candidates
+    model = _build(baseline, evaluator.spec, config, candidates, options.seed).to(device)
+    run = BaselineRun(
+        model,
+        evaluator,
+        worth,
+        splits={"train": slates_train, "valid": slates_valid},
+        options=options,
+        groups=(group_options or GroupOptions()).within(options.epochs),
+        folder=folder,
+        shared=groups_folder or folder,
+        device=device,
+        identity={
+            "baseline": name,
+            "slates": slates_train.digest,
+            "valid slates": slates_valid.digest,
+            "config": repr(config),
+            "worth": repr(worth),
+        },
+        resume=resume,
+    )
+    baseline.train(run)
+    payload = {
+        "format": FORMAT,
+        "name": name,
+        "config": json.dumps(dataclasses.asdict(config)),
+        "fingerprint": evaluator.spec.fingerprint,
+        "candidates": candidates,
+        "state": model.state_dict(),
     }
-    run = _BaselineRun(model, spec, options, device, identity, resume)
-    for stage_name, stage in baseline.stages.items():
-        epochs = max(1, round(stage.share * options.epochs))
-        if stage.data == "slates":
-            run.fit(stage.loss(model, Lessons(worth, slates_train, None)), splits, folder / stage_name, epochs)
-        else:
-            asked = in_rounds if stage.data == "rounds" else at_once
-            maker = GroupMaker(splits, evaluator, worth, asked, options.seed, device)
-            _train_on_groups(run, stage, maker, folder / stage_name, groups_folder or folder, epochs)
-    _save(folder / BASELINE_FILE, name, model, spec, config, candidates)
+    save_payload(folder / BASELINE_FILE, KIND, payload)
     return model.eval()
 
 
@@ -168,73 +215,19 @@ def load_baseline(folder: Path, spec: FeatureSpec, device: torch.device | str = 
     """
     path = folder / BASELINE_FILE
     payload = load_payload(path, KIND, device)
-    try:
-        if payload["format"] != FORMAT:
-            raise CheckpointError(f"{path}: has format {payload['format']!r}; this version reads {FORMAT}")
-        if payload["fingerprint"] != spec.fingerprint:
-            raise CheckpointError(
-                f"{path}: was trained under fingerprint {payload['fingerprint']!r}, not {spec.fingerprint!r}"
-            )
+    with naming(path):
+        for key, wanted in (("format", FORMAT), ("fingerprint", spec.fingerprint)):
+            if payload[key] != wanted:
+                raise CheckpointError(f"has {key} {payload[key]!r}, not {wanted!r}")
         config = record(GeneratorConfig, json.loads(payload["config"]), "config")
-        model = _build(_baseline(payload["name"]), spec, config, payload["candidates"], 0).to(device)
+        model = _build(BASELINES[payload["name"]], spec, config, payload["candidates"], 0).to(device)
         model.load_state_dict(payload["state"])
-    except KeyError as error:
-        raise CheckpointError(f"{path}: lacks {error}") from error
-    except SpecError as error:
-        raise CheckpointError(f"{path}: {error}") from error
-    except RuntimeError as error:
-        raise CheckpointError(f"{path}: its weights do not fit its sizes: {error}") from error
     return model.eval()
 
 
 def evaluator_calls(name: str, length: int, epochs: int, options: GroupOptions | None = None) -> int:
     """Count the lists per request that the evaluator scores for a method."""
-    uses = any(stage.data != "slates" for stage in _baseline(name).stages.values())
-    return (options or GroupOptions()).within(epochs).calls(length) if uses else 0
-
-
-@dataclass(frozen=True)
-class _BaselineRun:
-    """Hold the parts of a training that its stages share."""
-
-    model: Generator
-    spec: FeatureSpec
-    options: TrainOptions
-    device: torch.device
-    identity: Mapping[str, str]
-    resume: bool
-
-    def fit(self, loss: Loss, data: Mapping[str, TrainingData], folder: Path, epochs: int, **identity: str) -> None:
-        """Call the training loop once on the ``train`` and ``valid`` data."""
-        folder.mkdir(parents=True, exist_ok=True)
-        fit(
-            self.model,
-            data["train"],
-            data["valid"],
-            _with_hidden_values(loss, self.spec),
-            options=dataclasses.replace(self.options, epochs=epochs),
-            folder=folder,
-            device=self.device,
-            identity={**self.identity, **identity},
-            resume=self.resume and (folder / STATE_FILE).exists(),
-        )
-
-
-def _train_on_groups(
-    run: _BaselineRun, stage: TrainingStage, maker: GroupMaker, folder: Path, shared: Path, epochs: int
-) -> None:
-    """Train on groups that are renewed from the model before every round but the first."""
-    rounds = maker.options.rounds
-    scored = maker.first(shared)
-    loss = stage.loss(run.model, Lessons(maker.worth, maker.splits["train"], scored["train"]))
-    for i in range(rounds):
-        at = folder / f"round-{i + 1}"
-        if i:
-            assert isinstance(run.model, GReF | NLGRGenerator | GoalRank)
-            run.model.eval()
-            scored = maker.renewed(scored, run.model, at, i)
-        share = epochs * (i + 1) // rounds - epochs * i // rounds
-        run.fit(loss, scored, at, share, groups=scored["train"].digest)
+    return (options or GroupOptions()).within(epochs).calls(length) if _baseline(name).rewarded else 0
 
 
 def _baseline(name: str) -> Baseline:
@@ -249,15 +242,6 @@ def _build(baseline: Baseline, spec: FeatureSpec, config: GeneratorConfig, candi
         return baseline.build(spec, config, candidates)
 
 
-def _with_hidden_values(loss: Loss, spec: FeatureSpec) -> Loss:
-    """Hide some categorical values of batches while the model trains, as for the evaluator."""
-
-    def hidden(model: nn.Module, batch: Batch) -> Tensor:
-        return loss(model, seen_by(model, batch, spec))
-
-    return hidden
-
-
 def _check_sizes(config: GeneratorConfig, *splits: SlateArrays) -> None:
     if config.conditioned:
         raise ValueError("conditioned: the baselines are trained for one set of objective weights")
@@ -266,15 +250,3 @@ def _check_sizes(config: GeneratorConfig, *splits: SlateArrays) -> None:
             raise ValueError(
                 f"list_length: the slates hold lists of {slates.exposed.shape[1]}, not {config.list_length}"
             )
-
-
-def _save(path: Path, name: str, model: nn.Module, spec: FeatureSpec, config: GeneratorConfig, candidates: int) -> None:
-    payload = {
-        "format": FORMAT,
-        "name": name,
-        "config": json.dumps(dataclasses.asdict(config)),
-        "fingerprint": spec.fingerprint,
-        "candidates": candidates,
-        "state": model.state_dict(),
-    }
-    save_payload(path, KIND, payload)

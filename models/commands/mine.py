@@ -34,34 +34,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=int, default=defaults.seed, help="seed of what is drawn (default: %(default)s)")
     add("--length", type=int, metavar="L", help="positions to fill (default: the evaluator's horizon)")
     add("--width", type=int, default=defaults.width, metavar="B", help="beam width (default: %(default)s)")
-    add(
-        "--local-search",
-        choices=get_args(LocalSearch),
-        default=defaults.local_search,
-        help="which of the beam's lists to improve by swaps and replacements (default: %(default)s)",
-    )
+    text = "which of the beam's lists to improve by swaps and replacements (default: %(default)s)"
+    add("--local-search", choices=get_args(LocalSearch), default=defaults.local_search, help=text)
     add("--top-k", type=int, metavar="K", help="candidates tried at each step: the best alone (default: all)")
-    add(
-        "--objectives",
-        type=_objectives,
-        default=defaults.objectives,
-        metavar="A,B,G",
-        help=f"α,β,γ to search for, or {_SAMPLED!r}: others for every request (default: 1,0,0, expected clicks)",
-    )
-    add(
-        "--weight-temperature",
-        type=float,
-        default=defaults.weight_temperature,
-        metavar="X",
-        help="τ_w: how much alike the sequences of a request weigh (default: %(default)s)",
-    )
-    add(
-        "--shard-size",
-        type=int,
-        default=defaults.shard_size,
-        metavar="N",
-        help="requests per file (default: %(default)s)",
-    )
+    text = f"α,β,γ to search for, or {_SAMPLED!r}: others for every request (default: 1,0,0, expected clicks)"
+    add("--objectives", type=_objectives, default=defaults.objectives, metavar="A,B,G", help=text)
+    text = "τ_w: how much alike the sequences of a request weigh (default: %(default)s)"
+    add("--weight-temperature", type=float, default=defaults.weight_temperature, metavar="X", help=text)
+    text = "requests per file (default: %(default)s)"
+    add("--shard-size", type=int, default=defaults.shard_size, metavar="N", help=text)
     add_device_options(parser)
 
 

@@ -53,7 +53,7 @@ _LEARNT_BY: Final = {"click": "click", "conversion": "conversion", "gmv": "conve
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Hold the graph's sizes: list horizon L, queues Q, heads per queue h, queue places, beam width W.
+    """Hold the graph's sizes: horizon L, queues Q, h heads each, places, beam width W.
 
     A `queue_length` of 0 stands for L: of a queue whose heads alone are looked at, nothing behind the first L is ever
     reached. A model that sees all candidates at once has longer ones. A `beam_width` of 1 is greedy.
@@ -102,7 +102,7 @@ class DiversityDefaults:
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
-    """Describe a graph input or output by NumPy's dtype name and shape; a string is a dynamic axis."""
+    """Describe a graph's input or output: NumPy dtype and shape; strings are dynamic axes."""
 
     name: str
     dtype: str
@@ -196,7 +196,7 @@ class Manifest:
         return any(isinstance(size, str) for t in self.inputs if t.name == "valid" for size in t.shape[1:])
 
     def places(self, queues: int) -> int:
-        """Count the places in each of `queues`: the graph's own, or a share of its free slots."""
+        """Count each queue's places: the graph's own, or a share of its free slots."""
         return self.limits.slots // queues if self.any_slots else self.limits.queue_length
 
     def to_json(self) -> dict[str, Any]:

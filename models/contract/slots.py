@@ -1,4 +1,4 @@
-"""Deal a request's candidates to the slots of the graph: columns, formulas, queues, slots (SORT-Gen §3.2.1).
+"""Deal a request's candidates to the graph's slots: columns, formulas, queues, slots (SORT-Gen §3.2.1).
 
 The service, offline evaluation and the peers' pipeline all use it: offline figures are those of served lists.
 

@@ -5,8 +5,7 @@ The matrix of standardised attributes holds no labels, and scales and directions
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -18,13 +17,12 @@ _FEWEST: Final = 20
 _ROWS: Final = 1 << 16
 """How many rows of the attribute matrix are held at once: a log of millions has hundreds of categories."""
 
+_Attribute = Callable[[slice], Floats]
+"""Give the column of the attribute matrix at some rows."""
+
 
 def attribute_embeddings(
-    numbers: Mapping[str, Floats],
-    categories: Mapping[str, Sequence[str]],
-    fit: Bools,
-    *,
-    width: int = WIDTH,
+    numbers: Mapping[str, Floats], categories: Mapping[str, Sequence[str]], fit: Bools, *, width: int = WIDTH
 ) -> Floats:
     """Compute embeddings [n, E] of n items.
 
@@ -32,7 +30,7 @@ def attribute_embeddings(
     categories that occur at least 20 times among the rows to `fit` become centred indicators. Of each direction the
     largest part is positive.
     """
-    attributes: list[_Number | _Indicator] = [_Number.of(values, fit) for values in numbers.values()]
+    attributes = [_number(values, fit) for values in numbers.values()]
     attributes += [i for values in categories.values() for i in _indicators(values, fit)]
     blocks = [slice(start, start + _ROWS) for start in range(0, len(fit), _ROWS)]
     products = np.zeros((len(attributes), len(attributes)))
@@ -50,46 +48,26 @@ def describe_embedding(attributes: Sequence[str], fitted_on: str) -> str:
     return f"truncated SVD of the standardised item attributes ({', '.join(attributes)}), fitted on {fitted_on}"
 
 
-@dataclass(frozen=True, eq=False)
-class _Number:
+def _number(values: Floats, fit: Bools) -> _Attribute:
     """Standardise a number."""
-
-    values: Floats
-    mean: float
-    std: float
-
-    @classmethod
-    def of(cls, values: Floats, fit: Bools) -> _Number:
-        known = values[fit & ~np.isnan(values)]
-        return cls(values, float(known.mean()), float(known.std()) or 1.0) if len(known) else cls(values, 0.0, np.inf)
-
-    def column(self, rows: slice) -> Floats:
-        values = self.values[rows]
-        scaled: Floats = np.where(np.isnan(values), 0.0, (values - self.mean) / self.std)
-        return scaled.clip(-5.0, 5.0)
+    known = values[fit & ~np.isnan(values)]
+    mean, std = (float(known.mean()), float(known.std()) or 1.0) if len(known) else (0.0, np.inf)
+    return lambda rows: np.nan_to_num((values[rows] - mean) / std).clip(-5.0, 5.0)
 
 
-@dataclass(frozen=True, eq=False)
-class _Indicator:
-    """Indicate membership of a category, centred."""
-
-    codes: Ints
-    code: int
-    share: float
-
-    def column(self, rows: slice) -> Floats:
-        centred: Floats = (self.codes[rows] == self.code) - np.float64(self.share)
-        return centred
-
-
-def _indicators(values: Sequence[str], fit: Bools) -> list[_Indicator]:
+def _indicators(values: Sequence[str], fit: Bools) -> list[_Attribute]:
     """Make an indicator of each common category, sorted by name; missing values get none."""
     numbers: dict[str, int] = {}
     codes = np.array([numbers.setdefault(value, len(numbers)) for value in values], np.int64)
     counts = np.bincount(codes[fit], minlength=len(numbers))
     kept = sorted(name for name, code in numbers.items() if name and counts[code] >= _FEWEST)
-    return [_Indicator(codes, numbers[name], float(counts[numbers[name]] / fit.sum())) for name in kept]
+    return [_indicator(codes, numbers[name], counts[numbers[name]] / fit.sum()) for name in kept]
 
 
-def _matrix(attributes: Sequence[_Number | _Indicator], rows: slice) -> Floats:
-    return np.column_stack([attribute.column(rows) for attribute in attributes])
+def _indicator(codes: Ints, code: int, share: np.float64) -> _Attribute:
+    """Indicate membership of a category, centred."""
+    return lambda rows: (codes[rows] == code) - share
+
+
+def _matrix(attributes: Sequence[_Attribute], rows: slice) -> Floats:
+    return np.column_stack([attribute(rows) for attribute in attributes])

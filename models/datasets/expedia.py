@@ -12,7 +12,8 @@ data errors in the full file and are cut to it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 
@@ -22,15 +23,16 @@ from models.contract.arrays import Floats, Ints
 from models.data.lists import Split
 from models.datasets.embeddings import attribute_embeddings, describe_embedding
 from models.datasets.impressions import FeatureColumns, Impressions, check_distinct, group_rows, rank_share, relative
-from models.datasets.priors import CROSS_FIT_FOLDS, DESCRIPTION, TEST, conditional, cross_fit
+from models.datasets.priors import DESCRIPTION, TEST, conditional, cross_fit, cross_fit_folds
 from models.datasets.source import ListSource
-from models.datasets.splits import VALID_SHARE, check_fold, cross_fit_folds, fold_split, share_split
+from models.datasets.splits import VALID_SHARE, check_fold, fold_split, share_split
 from models.datasets.table import Table, read_csv
 
 Gmv = Literal["stay", "gross"]
 MAX_NIGHTLY: Final = 5000.0
 
 _COMPETITORS: Final = range(1, 9)
+_COMPARED: Final = ("rate", "inv", "rate_percent_diff")
 _COLUMNS: Final = (
     "srch_id", "date_time", "site_id", "visitor_location_country_id", "visitor_hist_starrating", "visitor_hist_adr_usd",
     "prop_country_id", "prop_id", "prop_starrating", "prop_review_score", "prop_brand_bool", "prop_location_score1",
@@ -38,8 +40,13 @@ _COLUMNS: Final = (
     "srch_destination_id", "srch_length_of_stay", "srch_booking_window", "srch_adults_count", "srch_children_count",
     "srch_room_count", "srch_saturday_night_bool", "srch_query_affinity_score", "orig_destination_distance",
     "random_bool", "click_bool", "booking_bool", "gross_bookings_usd",
-    *(f"comp{i}_{part}" for i in _COMPETITORS for part in ("rate", "inv", "rate_percent_diff")),
+    *(f"comp{i}_{part}" for i in _COMPETITORS for part in _COMPARED),
 )  # fmt: skip
+_USER: Final = {"past_stars": "visitor_hist_starrating", "past_nightly_price": "visitor_hist_adr_usd"}
+_CONTEXT: Final = {
+    "nights": "srch_length_of_stay", "days_ahead": "srch_booking_window", "adults": "srch_adults_count",
+    "children": "srch_children_count", "rooms": "srch_room_count", "saturday_night": "srch_saturday_night_bool",
+}  # fmt: skip
 _EMBEDDED: Final = (
     "nightly_price", "stars", "review", "brand", "location_1", "location_2", "historic_price", "promotion", "distance",
 )  # fmt: skip
@@ -57,6 +64,10 @@ def read_impressions(path: Path, *, gmv: Gmv = "stay") -> tuple[Impressions, Int
     gross = table.number("gross_bookings_usd", low=0, optional=True)[order]
     amount = stay if gmv == "stay" else np.where(np.isnan(gross), stay, gross)
     request_ids = table.ordered("srch_id", order[starts[:-1]])
+
+    def numbers(columns: Mapping[str, str]) -> FeatureColumns:
+        return {name: _number(table, order, column) for name, column in columns.items()}
+
     impressions = Impressions(
         request_ids=request_ids,
         starts=starts,
@@ -65,8 +76,12 @@ def read_impressions(path: Path, *, gmv: Gmv = "stay") -> tuple[Impressions, Int
         clicks=table.flag("click_bool")[order],
         purchases=booked,
         gmv=booked * amount,
-        user=_user(table, order),
-        context=_context(table, order),
+        user={"visitor_country": table.ordered("visitor_location_country_id", order), **numbers(_USER)},
+        context={
+            "site": table.ordered("site_id", order),
+            "destination": table.ordered("srch_destination_id", order),
+            **numbers(_CONTEXT),
+        },
         item=_item(table, order, starts, nightly),
     )
     random = table.flag("random_bool")[order[starts[:-1]]]
@@ -90,12 +105,13 @@ def load(
         splits = [fold_split(r, fold=fold, folds=folds, seed=seed) for r in log.request_ids]
         rule = f"fold {fold} of {folds} by hash of srch_id is test; of the rest {VALID_SHARE:.0%} is valid"
     # Neither scores nor embeddings are fitted to test lists.
-    is_test = np.array([s == "test" for s in splits])[log.request]
-    inner = np.array(cross_fit_folds(log.request_ids, folds=CROSS_FIT_FOLDS, seed=seed), np.int64)[log.request]
-    scores = _priors(log, booked, np.where(is_test, TEST, inner), seed=seed)
+    groups = log.along_rows(cross_fit_folds(log.request_ids, [s == "test" for s in splits], seed=seed))
+    matrix = log.numbers()
+    click, booking = (cross_fit(lambda _: matrix, labels, groups, seed=seed) for labels in (log.clicks, booked))
+    scores = {"ctr": click, "cvr": conditional(booking, click)}
     numbers = {name: np.asarray(log.item[name], np.float64) for name in _EMBEDDED}
     countries = {"country": [str(c) for c in log.item["country"]]}
-    embeddings = attribute_embeddings(numbers, countries, ~is_test)
+    embeddings = attribute_embeddings(numbers, countries, groups != TEST)
     metadata = {
         "source": "expedia",
         **({} if randomised_test else {"fold": fold, "folds": folds}),
@@ -124,45 +140,15 @@ def _random_order_is_test(request_ids: Sequence[str], random: Sequence[str], *, 
     return ["test" if r in known else share_split(r, seed=seed, valid=VALID_SHARE, test=0.0) for r in request_ids]
 
 
-def _priors(log: Impressions, booked: Ints, groups: Ints, *, seed: int) -> dict[str, Floats]:
-    numeric = [c for part in (log.user, log.context, log.item) for c in part.values() if isinstance(c, np.ndarray)]
-    matrix = np.column_stack(numeric)
-    click = cross_fit(lambda _: matrix, log.clicks, groups, seed=seed)
-    booking = cross_fit(lambda _: matrix, booked, groups, seed=seed)
-    return {"ctr": click, "cvr": conditional(booking, click)}
-
-
-def _user(table: Table, order: Ints) -> FeatureColumns:
-    return {
-        "visitor_country": table.ordered("visitor_location_country_id", order),
-        "past_stars": _number(table, "visitor_hist_starrating", order),
-        "past_nightly_price": _number(table, "visitor_hist_adr_usd", order),
-    }
-
-
-def _context(table: Table, order: Ints) -> FeatureColumns:
-    return {
-        "site": table.ordered("site_id", order),
-        "destination": table.ordered("srch_destination_id", order),
-        "nights": _number(table, "srch_length_of_stay", order),
-        "days_ahead": _number(table, "srch_booking_window", order),
-        "adults": _number(table, "srch_adults_count", order),
-        "children": _number(table, "srch_children_count", order),
-        "rooms": _number(table, "srch_room_count", order),
-        "saturday_night": _number(table, "srch_saturday_night_bool", order),
-    }
-
-
 def _item(table: Table, order: Ints, starts: Ints, nightly: Floats) -> FeatureColumns:
-    def number(name: str) -> Floats:
-        return _number(table, name, order)
-
+    number = partial(_number, table, order)
     log_price = np.log(np.maximum(nightly, 1.0))
-    stars, review = number("prop_starrating"), number("prop_review_score")
+    review, location = number("prop_review_score"), number("prop_location_score2")
     # The competition's notes: 0 stands for unknown in stars and historic price.
-    stars, historic = np.where(stars > 0, stars, np.nan), number("prop_log_historical_price")
-    historic = np.where(historic > 0, historic, np.nan)
-    location = number("prop_location_score2")
+    stars, historic = (
+        np.where(values > 0, values, np.nan)
+        for values in (number("prop_starrating"), number("prop_log_historical_price"))
+    )
     return {
         "country": table.ordered("prop_country_id", order),
         "nightly_price": nightly,
@@ -190,9 +176,9 @@ def _competitors(table: Table, order: Ints) -> FeatureColumns:
 
     There are eight; differences are in percent.
     """
-    rate = np.stack([_number(table, f"comp{i}_rate", order) for i in _COMPETITORS])
-    sold_out = np.stack([_number(table, f"comp{i}_inv", order) for i in _COMPETITORS])
-    percent = np.stack([_number(table, f"comp{i}_rate_percent_diff", order) for i in _COMPETITORS])
+    rate, sold_out, percent = (
+        np.stack([_number(table, order, f"comp{i}_{part}") for i in _COMPETITORS]) for part in _COMPARED
+    )
     signed = np.nan_to_num(np.clip(percent, 0.0, 100.0) * np.sign(rate))
     compared = (~np.isnan(rate)).sum(axis=0)
     return {
@@ -204,5 +190,5 @@ def _competitors(table: Table, order: Ints) -> FeatureColumns:
     }
 
 
-def _number(table: Table, name: str, order: Ints) -> Floats:
+def _number(table: Table, order: Ints, name: str) -> Floats:
     return table.number(name, optional=True)[order]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 
@@ -38,20 +39,23 @@ class Impressions:
     context: FeatureColumns = field(default_factory=dict)
     item: FeatureColumns = field(default_factory=dict)
 
-    @property
-    def request(self) -> Ints:
-        """Return the request number of each row, [n]."""
-        return np.repeat(np.arange(len(self.request_ids)), np.diff(self.starts))
+    def along_rows(self, values: Ints) -> Ints:
+        """Repeat one value per request along its rows, [n]."""
+        return np.repeat(values, np.diff(self.starts))
+
+    def numbers(self) -> Floats:
+        """Stack all columns of numbers, [n, F]."""
+        columns = [column for part in (self.user, self.context, self.item) for column in part.values()]
+        return np.column_stack([column for column in columns if isinstance(column, np.ndarray)])
 
     def records(
         self, splits: Sequence[Split], scores: Mapping[str, Floats], embeddings: Floats
     ) -> Iterator[ListRecord]:
         """Make the list records. `splits` runs along requests, `scores` and `embeddings` [n, E] along rows."""
-        for r, request_id in enumerate(self.request_ids):
-            rows = range(int(self.starts[r]), int(self.starts[r + 1]))
-            span = slice(rows.start, rows.stop)
+        for r, span in enumerate(_spans(self.starts)):
+            rows = range(span.start, span.stop)
             yield ListRecord(
-                request_id=request_id,
+                request_id=self.request_ids[r],
                 candidates=tuple(self._candidate(i, scores, embeddings) for i in rows),
                 exposed=tuple(range(len(rows))),
                 clicks=tuple(self.clicks[span].tolist()),
@@ -77,16 +81,15 @@ def group_rows(requests: Sequence[str], position: Floats) -> tuple[Ints, Ints]:
     number: dict[str, int] = {}
     of_row = np.array([number.setdefault(key, len(number)) for key in requests], np.int64)
     order: Ints = np.lexsort((position, of_row))
-    starts = np.searchsorted(of_row[order], np.arange(len(number) + 1))
-    return order, starts.astype(np.int64)
+    return order, np.searchsorted(of_row[order], np.arange(len(number) + 1)).astype(np.int64)
 
 
 def check_distinct(table: Table, order: Ints, starts: Ints, column: str) -> None:
     """Raise `TableError` at the first row that repeats a value of `column` inside its request."""
     values = table.key(column)
-    for begin, end in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True):
+    for span in _spans(starts):
         seen: set[str] = set()
-        for row in order[begin:end].tolist():
+        for row in order[span].tolist():
             if values[row] in seen:
                 raise table.error(row, column, f"{values[row]!r} stands twice in one list")
             seen.add(values[row])
@@ -95,26 +98,27 @@ def check_distinct(table: Table, order: Ints, starts: Ints, column: str) -> None
 def relative(values: Floats, starts: Ints) -> Floats:
     """Subtract the median of their list from `values`, [n]; NaN stays NaN."""
     result = np.full_like(values, np.nan)
-    for begin, end in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True):
-        known = values[begin:end][~np.isnan(values[begin:end])]
+    for span in _spans(starts):
+        known = values[span][~np.isnan(values[span])]
         if len(known):
-            result[begin:end] = values[begin:end] - np.median(known)
+            result[span] = values[span] - np.median(known)
     return result
 
 
 def rank_share(values: Floats, starts: Ints) -> Floats:
     """Compute the share of a list's other items with smaller values, ties half, [n]."""
     result = np.full_like(values, np.nan)
-    for begin, end in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True):
-        part = values[begin:end]
-        known = ~np.isnan(part)
-        if known.sum() > 1:
-            gap = part[known][:, None] - part[known][None, :]
-            less = (gap > 0).sum(axis=1) + 0.5 * ((gap == 0).sum(axis=1) - 1)
-            result[begin:end][known] = less / (known.sum() - 1)
-        else:
-            result[begin:end][known] = 0.5
+    for span in _spans(starts):
+        known = ~np.isnan(values[span])
+        part = values[span][known]
+        gap = part[:, None] - part
+        less = (gap > 0).sum(axis=1) + 0.5 * ((gap == 0).sum(axis=1) - 1)
+        result[span][known] = less / (len(part) - 1) if len(part) > 1 else 0.5
     return result
+
+
+def _spans(starts: Ints) -> Iterator[slice]:
+    return (slice(*pair) for pair in pairwise(starts.tolist()))
 
 
 def _values(columns: FeatureColumns, row: int) -> dict[str, Scalar]:

@@ -10,6 +10,7 @@ never the list it scores and never a test list.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,7 @@ import numpy as np
 from models.contract.arrays import Floats, Ints
 from models.data.lists import Candidate
 from models.datasets.embeddings import attribute_embeddings, describe_embedding
-from models.datasets.priors import DESCRIPTION, FoldCounts, cross_fit
+from models.datasets.priors import DESCRIPTION
 from models.datasets.sixes import LENGTH, RequestParts, Sixes, cut_sixes
 from models.datasets.source import ListSource
 from models.datasets.table import Table, TableError, read_delimited
@@ -30,7 +31,6 @@ GENRES: Final = (
     "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama", "Fantasy",
     "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western",
 )  # fmt: skip
-_ENCODING: Final = "latin-1"
 _SMOOTHING: Final = 5.0
 
 
@@ -44,19 +44,8 @@ class Movies:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Users:
-    """Hold the users, in the file's order; `fields` go into their records."""
-
-    ids: list[str]
-    fields: list[dict[str, str]]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class Ratings:
-    """Hold all n ratings by user and time.
-
-    `sizes` [U] counts those of each user, `movie` [n] are places in `Movies`.
-    """
+    """Hold all n ratings by user and time; `sizes` [U] per user, `movie` [n] places in `Movies`."""
 
     sizes: Ints
     movie: Ints
@@ -69,10 +58,9 @@ def load(folder: Path, *, seed: int) -> ListSource:
     users = read_users(folder / "users.dat")
     ratings = read_ratings(_ratings_file(folder), users, movies)
     sixes = cut_sixes(ratings.sizes, ratings.movie, ratings.click, partial(draw_unrated, ratings, movies, seed=seed))
-    scores = prior_scores(sixes, ratings, users, movies, seed=seed)
-    every = np.ones(len(movies.ids), bool)
+    scores = prior_scores(sixes, ratings, list(users), movies, seed=seed)
     numbers = {"year": movies.year, **dict(zip(GENRES, movies.genres.T, strict=True))}
-    embeddings = attribute_embeddings(numbers, {}, every)
+    embeddings = attribute_embeddings(numbers, {}, np.ones(len(movies.ids), bool))
     metadata = {
         "source": "movielens",
         "seed": seed,
@@ -85,44 +73,42 @@ def load(folder: Path, *, seed: int) -> ListSource:
     }
     vectors = [tuple(row) for row in embeddings.tolist()]
     features = [_movie_features(movies, m) for m in range(len(movies.ids))]
+    people = list(users.items())
 
     def candidate(m: int, score: float) -> Candidate:
         return Candidate(movies.ids[m], {"ctr": score}, None, features[m], vectors[m])
 
     def request(t: int) -> RequestParts:
-        user = int(sixes.user[t])
-        return f"u{users.ids[user]}-{sixes.start[t]}", users.fields[user], {}
+        user, fields = people[sixes.user[t]]
+        return f"u{user}-{sixes.start[t]}", fields, {}
 
     return ListSource(sixes.records(scores, candidate, request, seed=seed), len(sixes.user), metadata)
 
 
 def read_movies(path: Path) -> Movies:
     """Read ``id::title (year)::genre|genre``. Raises `TableError`."""
-    table = read_delimited(path, ("movie", "title", "genres"), separator="::", encoding=_ENCODING)
-    place = {name: i for i, name in enumerate(GENRES)}
-    genres = np.zeros((table.rows, len(GENRES)))
-    for row, text in enumerate(table.key("genres")):
-        for genre in text.split("|"):
-            if genre not in place:
-                raise table.error(row, "genres", f"{genre!r} is not one of MovieLens 1M's genres")
-            genres[row, place[genre]] = 1.0
-    years = [re.search(r"\((\d{4})\)\s*$", title) for title in table.key("title")]
-    return Movies(_distinct(table, "movie"), genres, np.array([float(y[1]) if y else np.nan for y in years]))
+    table = _read(path, "movie", "title", "genres")
+    titles, texts = table.key("title"), [text.split("|") for text in table.key("genres")]
+    for row, names in enumerate(texts):
+        if unknown := [name for name in names if name not in GENRES]:
+            raise table.error(row, "genres", f"{unknown[0]!r} is not one of MovieLens 1M's genres")
+    genres = np.array([[name in names for name in GENRES] for names in texts], np.float64)
+    years = [re.search(r"\((\d{4})\)\s*$", title) for title in titles]
+    return Movies(table.ids("movie"), genres, np.array([float(y[1]) if y else np.nan for y in years]))
 
 
-def read_users(path: Path) -> Users:
-    """Read ``id::gender::age::occupation::zip``. Raises `TableError`."""
-    names = ("user", "gender", "age", "occupation", "zip")
-    table = read_delimited(path, names, separator="::", encoding=_ENCODING)
-    columns = [table.key(name) for name in names[:-1]]
-    fields = [dict(zip(names[:-1], row, strict=True)) for row in zip(*columns, strict=True)]
-    return Users(_distinct(table, "user"), fields)
+def read_users(path: Path) -> dict[str, dict[str, str]]:
+    """Read ``id::gender::age::occupation::zip`` as the fields of each user. Raises `TableError`."""
+    table = _read(path, "user", "gender", "age", "occupation", "zip")
+    columns = {name: table.key(name) for name in ("user", "gender", "age", "occupation")}
+    rows = (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
+    return dict(zip(table.ids("user"), rows, strict=True))
 
 
-def read_ratings(path: Path, users: Users, movies: Movies) -> Ratings:
+def read_ratings(path: Path, users: Collection[str], movies: Movies) -> Ratings:
     """Read ``user::movie::rating::timestamp``. Raises `TableError`."""
-    table = read_delimited(path, ("user", "movie", "rating", "timestamp"), separator="::", encoding=_ENCODING)
-    user, movie = _numbered(table, "user", users.ids), _numbered(table, "movie", movies.ids)
+    table = _read(path, "user", "movie", "rating", "timestamp")
+    user, movie = _numbered(table, "user", users), _numbered(table, "movie", movies.ids)
     click = (table.number("rating", low=1, high=5, whole=True) == POSITIVE).astype(np.int64)
     time = table.number("timestamp", low=0)
     pairs = user * len(movies.ids) + movie
@@ -131,7 +117,7 @@ def read_ratings(path: Path, users: Users, movies: Movies) -> Ratings:
         again = np.setdiff1d(np.arange(len(pairs)), first)[0]
         raise table.error(int(again), "movie", "is rated twice by one user")
     order = np.lexsort((time, user))  # Stable, so ties keep the file's order.
-    sizes = np.bincount(user, minlength=len(users.ids))
+    sizes = np.bincount(user, minlength=len(users))
     if sizes.max(initial=0) < LENGTH:
         raise TableError(f"{path}: no user has {LENGTH} ratings")
     return Ratings(sizes, movie[order], click[order])
@@ -154,21 +140,12 @@ def draw_unrated(ratings: Ratings, movies: Movies, user: Ints, *, seed: int) -> 
     return np.array(drawn, np.int64)
 
 
-def prior_scores(sixes: Sixes, ratings: Ratings, users: Users, movies: Movies, *, seed: int) -> Floats:
+def prior_scores(sixes: Sixes, ratings: Ratings, users: Sequence[str], movies: Movies, *, seed: int) -> Floats:
     """Predict P(rating 5) of the rated and then the unrated movies, [T, 12]."""
     movie = sixes.candidates
-    labels, rated = sixes.labels()
-    fold = sixes.folds(users.ids, seed=seed)
-    counts = FoldCounts(movie.ravel(), fold, np.column_stack([np.ones(len(labels)), labels]), counted=rated)
     steady = np.column_stack([_user_state(sixes, ratings, movies), movies.year[movie.ravel()]]).astype(np.float32)
     mean = float(sixes.clicks[~sixes.is_test].mean())
-
-    def features(held_out: int | None) -> Floats:
-        seen, liked = counts.excluding(held_out).T
-        return np.column_stack([steady, np.log1p(seen), (liked + _SMOOTHING * mean) / (seen + _SMOOTHING)])
-
-    scores = cross_fit(features, labels, fold, seed=seed, learn=rated)
-    return scores.reshape(movie.shape)
+    return sixes.prior_scores(users, steady, [movie], rate=mean, strength=_SMOOTHING, seed=seed)
 
 
 def _user_state(sixes: Sixes, ratings: Ratings, movies: Movies) -> Floats:
@@ -202,16 +179,11 @@ def _ratings_file(folder: Path) -> Path:
     return plain if plain.exists() or not packed.exists() else packed
 
 
-def _distinct(table: Table, column: str) -> list[str]:
-    seen: set[str] = set()
-    for row, value in enumerate(table.key(column)):
-        if value in seen:
-            raise table.error(row, column, f"{value!r} stands twice")
-        seen.add(value)
-    return table.key(column)
+def _read(path: Path, *columns: str) -> Table:
+    return read_delimited(path, columns, separator="::", encoding="latin-1")
 
 
-def _numbered(table: Table, column: str, ids: list[str]) -> Ints:
+def _numbered(table: Table, column: str, ids: Collection[str]) -> Ints:
     number = {value: i for i, value in enumerate(ids)}
     values = table.key(column)
     for row, value in enumerate(values):

@@ -6,18 +6,19 @@ and no score and no feature depends on a label of the test fold.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import lightgbm
 import numpy as np
 
 from models.contract.arrays import Bools, Floats, Ints
+from models.datasets.splits import bucket
 
 TEST: Final = -1
 """The fold number of test rows: scored, never learnt from."""
 
-CROSS_FIT_FOLDS: Final = 5
+_FOLDS: Final = 5
 DESCRIPTION: Final = (
     "LightGBM, pointwise, without position; cross-fitted in five folds over all but the test lists, "
     "and fitted on all of those for the test lists"
@@ -37,6 +38,12 @@ _PARAMETERS: Final[dict[str, Any]] = {
     "force_row_wise": True,
     "verbose": -1,
 }
+
+
+def cross_fit_folds(keys: Sequence[str], is_test: Sequence[bool] | Bools, *, seed: int) -> Ints:
+    """Draw a cross-fitting fold per key, independent of test folds. Test keys get `TEST`."""
+    folds = [bucket(key, _FOLDS, seed=seed, purpose="cross-fit") for key in keys]
+    return np.where(is_test, TEST, np.array(folds, np.int64))
 
 
 def cross_fit(
@@ -66,19 +73,22 @@ def cross_fit(
         data = lightgbm.Dataset(matrix[rows], labels[rows])
         model = lightgbm.train({**_PARAMETERS, "seed": seed}, data, num_boost_round=rounds)
         scores[fold == k] = model.predict(matrix[fold == k])
-    return _round(np.clip(scores, _FLOOR, 1 - _FLOOR))
+    return scores.clip(_FLOOR, 1 - _FLOOR).round(6)
 
 
 def conditional(joint: Floats, marginal: Floats) -> Floats:
     """Divide P(purchase) by P(click), [n], cut to (0, 1) since both are noisy."""
-    return _round(np.clip(joint / marginal, 0.01, 0.99))
+    return (joint / marginal).clip(0.01, 0.99).round(6)
+
+
+def smoothed_rate(counts: Floats, *, rate: float, strength: float) -> Floats:
+    """Turn times seen and clicked into log(1 + seen) and a smoothed rate, [n, 2]."""
+    seen, clicked = counts.T
+    return np.column_stack([np.log1p(seen), (clicked + strength * rate) / (seen + strength)])
 
 
 class FoldCounts:
-    """Sum values per key, leaving out folds.
-
-    So an aggregate of labels never holds the row's own label.
-    """
+    """Sum values per key over other folds, so that no sum holds a row's own."""
 
     def __init__(self, keys: Ints, fold: Ints, values: Floats, counted: Bools | None = None) -> None:
         """Sum `values` [n, m] by `keys` [n], numbered from 0. Rows of the test fold are not counted."""
@@ -98,8 +108,3 @@ class FoldCounts:
             other = self._fold != held_out
             result[other] -= self._sums[held_out, self._keys[other]]
         return np.maximum(result, 0.0)
-
-
-def _round(scores: Floats) -> Floats:
-    rounded: Floats = np.round(scores, 6)
-    return rounded

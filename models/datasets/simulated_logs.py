@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
@@ -24,17 +25,16 @@ EXPOSURE: Final = "log(ctr) + 0.3·log(cvr·price), divided by the temperature, 
 
 def load(config: SimulatorConfig, *, seed: int, lists: int, length: int, temperature: float = 1.0) -> ListSource:
     """Load the first `lists` records of log `seed`, with `length` exposed items each."""
-    if lists < 1:
-        raise ValueError(f"lists must be at least 1, not {lists}")
-    if seed < 0:
-        raise ValueError(f"seed must be at least 0, not {seed}")
+    for name, value, least in (("lists", lists, 1), ("seed", seed, 0)):
+        if value < least:
+            raise ValueError(f"{name} must be at least {least}, not {value}")
     if not 1 <= length <= config.candidates:
         raise ValueError(f"length must be between 1 and the {config.candidates} candidates, not {length}")
     if not 0 < temperature < math.inf:
         raise ValueError(f"temperature must be positive, not {temperature}")
     simulator = Simulator(config)
-    requests = simulator.requests(seed, lists)
-    records = (to_record(simulator, r, length=length, temperature=temperature) for r in requests)
+    requests = (simulator.request(seed, index) for index in range(lists))
+    records = (_record(simulator, r, length=length, temperature=temperature) for r in requests)
     metadata = {
         "source": "simulator",
         "simulated": True,
@@ -51,19 +51,18 @@ def load(config: SimulatorConfig, *, seed: int, lists: int, length: int, tempera
     return ListSource(records, lists, metadata)
 
 
-def to_record(simulator: Simulator, request: SimulatedRequest, *, length: int, temperature: float = 1.0) -> ListRecord:
+def _record(simulator: Simulator, request: SimulatedRequest, *, length: int, temperature: float) -> ListRecord:
     """Expose and sample one request. The same request always gives the same record."""
     rng = np.random.default_rng([simulator.config.seed, 2, request.seed, request.index])
     exposed = expose(request, length=length, temperature=temperature, rng=rng)
     click, purchase = sample_outcomes(simulator, request, exposed[None, :], rng=rng)
-    gmv = purchase[0] * request.price[exposed]
     return ListRecord(
         request_id=request.request_id,
-        candidates=to_candidates(simulator, request),
+        candidates=tuple(_candidates(simulator, request)),
         exposed=tuple(exposed.tolist()),
         clicks=tuple(click[0].tolist()),
         purchases=tuple(purchase[0].tolist()),
-        gmv=tuple(gmv.tolist()),
+        gmv=tuple((purchase[0] * request.price[exposed]).tolist()),
         user={
             "favourite": f"c{simulator.favourite[request.user]}",
             "thrift": round(float(simulator.thrift[request.user]), 2),
@@ -90,27 +89,15 @@ def sample_outcomes(
     return clicks, purchases
 
 
-def to_candidates(simulator: Simulator, request: SimulatedRequest) -> tuple[Candidate, ...]:
+def _candidates(simulator: Simulator, request: SimulatedRequest) -> Iterator[Candidate]:
     """Describe the candidates as an upstream ranker would: features and priors, no truth."""
-    return tuple(
-        Candidate(
+    ctr, cvr, price = request.ctr.round(6).tolist(), request.cvr.round(6).tolist(), request.price.tolist()
+    for i, item in enumerate(request.items.tolist()):
+        category = f"c{simulator.category[item]}"
+        yield Candidate(
             id=f"i{item}",
-            scores={"ctr": ctr, "cvr": cvr},
-            price=price,
-            features={
-                "category": f"c{category}",
-                "style": f"c{category}s{style}",
-            },
-            embedding=tuple(embedding),
+            scores={"ctr": ctr[i], "cvr": cvr[i]},
+            price=price[i],
+            features={"category": category, "style": f"{category}s{simulator.style[item]}"},
+            embedding=tuple(simulator.embedding[item].tolist()),
         )
-        for item, category, style, price, ctr, cvr, embedding in zip(
-            request.items.tolist(),
-            simulator.category[request.items].tolist(),
-            simulator.style[request.items].tolist(),
-            request.price.tolist(),
-            np.round(request.ctr, 6).tolist(),
-            np.round(request.cvr, 6).tolist(),
-            simulator.embedding[request.items].tolist(),
-            strict=True,
-        )
-    )

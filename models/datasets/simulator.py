@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -30,6 +30,9 @@ from scipy.special import expit
 from models.contract.arrays import Floats, Ints
 
 DEVICES: Final = ("desktop", "mobile")
+_LEAST: Final = dict.fromkeys(("users", "items", "categories", "styles", "latent", "candidates"), 1) | dict.fromkeys(
+    ("seed", "kappa", "decay", "price_spread", "prior_noise", "prior_bias", "embedding_noise"), 0
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,19 +62,14 @@ class SimulatorConfig:
     embedding_noise: float = 0.15
 
     def __post_init__(self) -> None:
-        for name in ("users", "items", "categories", "styles", "latent", "candidates"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        for field in dataclasses.fields(self):
+            value, least = getattr(self, field.name), _LEAST.get(field.name, -math.inf)
+            if not math.isfinite(value):
+                raise ValueError(f"{field.name} must be finite")
+            if value < least:
+                raise ValueError(f"{field.name} must be at least {least}, not {value}")
         if self.candidates > self.items:
             raise ValueError(f"candidates ({self.candidates}) must not exceed the number of items ({self.items})")
-        for field in dataclasses.fields(self):
-            if not math.isfinite(getattr(self, field.name)):
-                raise ValueError(f"{field.name} must be finite")
-        for name in ("kappa", "decay", "price_spread", "prior_noise", "prior_bias", "embedding_noise"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must be at least 0, not {getattr(self, name)}")
-        if self.seed < 0:
-            raise ValueError(f"seed must be at least 0, not {self.seed}")
         if not 0 <= self.memory <= 1:
             raise ValueError(f"memory must be between 0 and 1, not {self.memory}")
         if self.price_median <= 0:
@@ -136,10 +134,6 @@ class Simulator:
         one_hot = np.eye(c.categories)[self.category] * 0.5
         self.embedding = np.round(np.hstack([self.item_latent + noise, one_hot]), 6)
         self._ctr_bias, self._cvr_bias = rng.normal(size=(2, c.items)) * c.prior_bias
-
-    def requests(self, seed: int, n: int) -> Iterator[SimulatedRequest]:
-        """Draw the first `n` requests of log `seed`."""
-        return (self.request(seed, index) for index in range(n))
 
     def request(self, seed: int, index: int) -> SimulatedRequest:
         """Draw request `index` of log `seed`, on its own."""

@@ -16,11 +16,10 @@ from typing import Final
 
 import numpy as np
 
-from models.contract.arrays import Bools, Floats, Ints
+from models.contract.arrays import AnyFloats, Bools, Floats, Ints
 from models.contract.features import Scalar
 from models.data.lists import Candidate, ListRecord, Split
-from models.datasets.priors import CROSS_FIT_FOLDS, TEST
-from models.datasets.splits import cross_fit_folds
+from models.datasets.priors import FoldCounts, cross_fit, cross_fit_folds, smoothed_rate
 
 LENGTH: Final = 6
 _SPLITS: Final[tuple[Split, ...]] = ("test", "valid", "train")
@@ -58,18 +57,26 @@ class Sixes:
         """Put the items shown before the unseen ones, [T, 12]."""
         return np.hstack([self.shown, self.unseen])
 
-    def labels(self) -> tuple[Ints, Bools]:
-        """Return the clicks of all candidates, and which of them were shown, each [T · 12]."""
-        clicks = np.hstack([self.clicks, np.zeros_like(self.unseen)])
-        return clicks.ravel(), np.tile(np.arange(clicks.shape[1]) < LENGTH, len(clicks))
+    def prior_scores(
+        self, users: Sequence[str], steady: AnyFloats, keys: Sequence[Ints], *, rate: float, strength: float, seed: int
+    ) -> Floats:
+        """Predict P(click) of the candidates, [T, 12], cross-fitted by the ids of `users`.
 
-    def folds(self, users: Sequence[str], *, seed: int) -> Ints:
-        """Draw the cross-fitting fold of each candidate by its user's id, [T · 12].
-
-        Candidates of test lists are in the fold `TEST`.
+        The features are `steady` [T · 12, F] and, for each of `keys` [T, 12], the clicks on the same key in other
+        folds (`smoothed_rate`).
         """
-        inner = np.array(cross_fit_folds(users, folds=CROSS_FIT_FOLDS, seed=seed), np.int64)
-        return np.repeat(np.where(self.is_test, TEST, inner[self.user]), 2 * LENGTH)
+        clicks = np.hstack([self.clicks, np.zeros_like(self.unseen)]).ravel()
+        shown = np.tile(np.arange(2 * LENGTH) < LENGTH, len(self.user))
+        owners = [users[u] for u in self.user.tolist()]
+        fold = np.repeat(cross_fit_folds(owners, self.is_test, seed=seed), 2 * LENGTH)
+        ones_and_clicks = np.column_stack([np.ones(len(clicks)), clicks])
+        counts = [FoldCounts(key.ravel(), fold, ones_and_clicks, counted=shown) for key in keys]
+
+        def features(held_out: int | None) -> Floats:
+            rates = [smoothed_rate(c.excluding(held_out), rate=rate, strength=strength) for c in counts]
+            return np.column_stack([steady, *rates])
+
+        return cross_fit(features, clicks, fold, seed=seed, learn=shown).reshape(-1, 2 * LENGTH)
 
     def records(
         self,

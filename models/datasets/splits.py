@@ -5,7 +5,6 @@ All rows of one key stand on the same side. The same key, seed and count give th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Final
 
@@ -35,13 +34,13 @@ def share_split(key: str, *, seed: int, valid: float = 0.1, test: float = 0.1) -
     return "valid" if place < test + valid else "train"
 
 
-def fold_split(key: str, *, fold: int, folds: int, seed: int, valid: float = VALID_SHARE) -> Split:
+def fold_split(key: str, *, fold: int, folds: int, seed: int) -> Split:
     """Split `key` by disjoint folds: `fold` is test, a share of the rest valid."""
     check_fold(fold, folds)
     if bucket(key, folds, seed=seed, purpose="fold") == fold:
         return "test"
     place = bucket(key, _RESOLUTION, seed=seed, purpose="valid") / _RESOLUTION
-    return "valid" if place < valid else "train"
+    return "valid" if place < VALID_SHARE else "train"
 
 
 def check_fold(fold: int, folds: int) -> None:
@@ -50,8 +49,3 @@ def check_fold(fold: int, folds: int) -> None:
         raise ValueError(f"--folds must be at least 2, not {folds}")
     if not 0 <= fold < folds:
         raise ValueError(f"--fold must be between 0 and {folds - 1}, not {fold}")
-
-
-def cross_fit_folds(keys: Sequence[str], *, folds: int, seed: int) -> list[int]:
-    """Draw the cross-fitting fold of each key, independent of the test folds."""
-    return [bucket(key, folds, seed=seed, purpose="cross-fit") for key in keys]

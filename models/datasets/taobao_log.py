@@ -12,8 +12,8 @@ from typing import Final
 import numpy as np
 
 from models.contract.arrays import Bools, Floats, Ints
-from models.datasets.columns import ColumnKind, Columns, read_columns
 from models.datasets.sixes import LENGTH
+from models.datasets.table import ColumnKind, read_columns
 
 ATTRIBUTES: Final = ("cate_id", "campaign_id", "customer", "brand")
 LEVELS: Final = (
@@ -25,10 +25,7 @@ _OPTIONAL: Final = ("brand", *LEVELS)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ads:
-    """Hold the catalogue of ads.
-
-    `ids` [A]; `attributes` [A, 4] in the order of `ATTRIBUTES`, −1 where missing; `price` [A].
-    """
+    """Hold `ids` [A], `attributes` [A, 4] in the order of `ATTRIBUTES`, −1 where missing, `price` [A]."""
 
     ids: Ints
     attributes: Ints
@@ -37,10 +34,7 @@ class Ads:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Profiles:
-    """Hold the profiles of some users.
-
-    `ids` [P], rising; `levels` [P, 8] in the order of `LEVELS`, −1 where missing.
-    """
+    """Hold `ids` [P], rising, and `levels` [P, 8] in the order of `LEVELS`, −1 where missing."""
 
     ids: Ints
     levels: Ints
@@ -84,15 +78,13 @@ class AdImpressions:
 def read_ads(path: Path) -> Ads:
     """Read ``ad_feature.csv``. Raises `TableError`."""
     table = read_columns(path, {**_integers("adgroup_id", *ATTRIBUTES), "price": "number"})
-    _check_distinct(table, "adgroup_id")
-    return Ads(table["adgroup_id"], np.column_stack([table[name] for name in ATTRIBUTES]), table["price"])
+    return Ads(table.ids("adgroup_id"), np.column_stack([table[name] for name in ATTRIBUTES]), table["price"])
 
 
 def read_profiles(path: Path) -> Profiles:
     """Read ``user_profile.csv``. Raises `TableError`."""
     table = read_columns(path, _integers("userid", *LEVELS))
-    _check_distinct(table, "userid")
-    order = np.argsort(table["userid"])
+    order = np.argsort(table.ids("userid"))
     return Profiles(table["userid"][order], np.column_stack([table[name] for name in LEVELS])[order])
 
 
@@ -100,11 +92,11 @@ def read_impressions(path: Path, ads: Ads) -> AdImpressions:
     """Read ``raw_sample.csv``. Raises `TableError`."""
     names = _integers("user", "time_stamp", "adgroup_id", "nonclk", "clk")
     table = read_columns(path, {**names, "pid": "text"})
-    _refuse(table, "clk", table["clk"] > 1, "must be 0 or 1")
-    _refuse(table, "nonclk", table["nonclk"] != 1 - table["clk"], "must be 1 less clk")
+    table.refuse("clk", table["clk"] > 1, "must be 0 or 1")
+    table.refuse("nonclk", table["nonclk"] != 1 - table["clk"], "must be 1 less clk")
     order = np.argsort(ads.ids)
     ad = order[np.searchsorted(ads.ids, table["adgroup_id"], sorter=order).clip(max=len(order) - 1)]
-    _refuse(table, "adgroup_id", ads.ids[ad] != table["adgroup_id"], "is not in ad_feature.csv")
+    table.refuse("adgroup_id", ads.ids[ad] != table["adgroup_id"], "is not in ad_feature.csv")
     users, user = np.unique(table["user"], return_inverse=True)
     in_time = np.lexsort((table["time_stamp"], user))  # Stable, so ties keep the file's order.
     pairs = user[in_time] * len(ads.ids) + ad[in_time]
@@ -147,19 +139,6 @@ def draw_unseen(log: AdImpressions, user: Ints, *, seed: int) -> Ints:
 
 def _integers(*names: str) -> dict[str, ColumnKind]:
     return {name: "optional integer" if name in _OPTIONAL else "integer" for name in names}
-
-
-def _refuse(table: Columns, column: str, wrong: Bools, problem: str) -> None:
-    if wrong.any():
-        row = int(wrong.argmax())
-        raise table.error(row, column, f"{table[column][row]} {problem}")
-
-
-def _check_distinct(table: Columns, column: str) -> None:
-    values = table[column]
-    again = np.ones(len(values), bool)
-    again[np.unique(values, return_index=True)[1]] = False
-    _refuse(table, column, again, "stands twice")
 
 
 def _repeated(rows: Ints) -> Bools:

@@ -10,17 +10,18 @@ clicked an item is counted over other users' lists only and never over the test 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
-from models.contract.arrays import Floats, Ints
+from models.contract.arrays import Ints
 from models.datasets.embeddings import attribute_embeddings, describe_embedding
 from models.datasets.impressions import FeatureColumns, Impressions, check_distinct, group_rows, rank_share, relative
-from models.datasets.priors import CROSS_FIT_FOLDS, DESCRIPTION, TEST, FoldCounts, cross_fit
+from models.datasets.priors import DESCRIPTION, TEST, FoldCounts, cross_fit, cross_fit_folds, smoothed_rate
 from models.datasets.source import ListSource
-from models.datasets.splits import VALID_SHARE, check_fold, cross_fit_folds, fold_split
+from models.datasets.splits import VALID_SHARE, check_fold, fold_split
 from models.datasets.table import Table, read_csv
 
 _COLUMNS: Final = (
@@ -28,8 +29,8 @@ _COLUMNS: Final = (
     "clickouts",
 )  # fmt: skip
 _EMBEDDED: Final = ("log_price", "price_in_list", "price_rank", "shown")
-_PRIOR_CLICKS: Final = 1.0
 _PRIOR_SHOWN: Final = 20.0
+_PRIOR_RATE: Final = 1 / 20
 """What an item that was never seen is taken to have had: one click-out in twenty showings, near the log's mean."""
 
 
@@ -38,16 +39,13 @@ def load(path: Path, *, fold: int, folds: int, seed: int) -> ListSource:
     check_fold(fold, folds)
     log, users = read_impressions(path)
     splits = [fold_split(u, fold=fold, folds=folds, seed=seed) for u in users]
-    is_test = np.array([s == "test" for s in splits])[log.request]
-    inner = np.array(cross_fit_folds(users, folds=CROSS_FIT_FOLDS, seed=seed), np.int64)[log.request]
-    groups = np.where(is_test, TEST, inner)
+    groups = log.along_rows(cross_fit_folds(users, [s == "test" for s in splits], seed=seed))
     # Neither scores, counts nor embeddings are fitted to test lists.
-    popularity = _Popularity(log, groups)
-    ctr = cross_fit(lambda k: _matrix(log, popularity.excluding(k)), log.clicks, groups, seed=seed)
-    item = {**log.item, **popularity.excluding(None)}
-    log = dataclasses.replace(log, item=item)
-    numbers = {name: np.asarray(item[name], np.float64) for name in _EMBEDDED}
-    embeddings = attribute_embeddings(numbers, {}, ~is_test)
+    with_popularity = _popularity(log, groups)
+    ctr = cross_fit(lambda k: with_popularity(k).numbers(), log.clicks, groups, seed=seed)
+    log = with_popularity(None)
+    numbers = {name: np.asarray(log.item[name], np.float64) for name in _EMBEDDED}
+    embeddings = attribute_embeddings(numbers, {}, groups != TEST)
     metadata = {
         "source": "trivago",
         "fold": fold,
@@ -68,12 +66,12 @@ def read_impressions(path: Path) -> tuple[Impressions, list[str]]:
     order, starts = group_rows(table.key("list_id"), table.number("position", low=1, whole=True))
     check_distinct(table, order, starts, "item_id")
     price = table.number("price", low=0)[order]
-    log_price: Floats = np.log(np.maximum(price, 1.0))
+    log_price = np.log(np.maximum(price, 1.0))
     first = order[starts[:-1]]
-    item: dict[str, Floats] = {
-        "log_price": _round(log_price),
-        "price_in_list": _round(relative(log_price, starts)),
-        "price_rank": _round(rank_share(price, starts)),
+    item = {
+        "log_price": log_price.round(6),
+        "price_in_list": relative(log_price, starts).round(6),
+        "price_rank": rank_share(price, starts).round(6),
     }
     impressions = Impressions(
         request_ids=table.ordered("list_id", first),
@@ -100,24 +98,14 @@ def _context(table: Table, order: Ints) -> FeatureColumns:
     }
 
 
-class _Popularity:
-    """Count showings and click-outs per item, over the lists of other folds."""
+def _popularity(log: Impressions, groups: Ints) -> Callable[[int | None], Impressions]:
+    """Add counts of showings and click-outs in other folds to the items."""
+    keys = np.unique(np.array(log.item_ids), return_inverse=True)[1].astype(np.int64)
+    counts = FoldCounts(keys, groups, np.column_stack([np.ones(len(keys)), log.clicks]))
 
-    def __init__(self, log: Impressions, groups: Ints) -> None:
-        keys = np.unique(np.array(log.item_ids), return_inverse=True)[1].astype(np.int64)
-        self._counts = FoldCounts(keys, groups, np.column_stack([np.ones(len(keys)), log.clicks]))
+    def excluding(held_out: int | None) -> Impressions:
+        rates = smoothed_rate(counts.excluding(held_out), rate=_PRIOR_RATE, strength=_PRIOR_SHOWN)
+        popularity = dict(zip(("shown", "click_rate"), rates.round(6).T, strict=True))
+        return dataclasses.replace(log, item={**log.item, **popularity})
 
-    def excluding(self, held_out: int | None) -> dict[str, Floats]:
-        shown, clicked = self._counts.excluding(held_out).T
-        rate = (clicked + _PRIOR_CLICKS) / (shown + _PRIOR_SHOWN)
-        return {"shown": _round(np.log1p(shown)), "click_rate": _round(rate)}
-
-
-def _matrix(log: Impressions, popularity: dict[str, Floats]) -> Floats:
-    numeric = [c for part in (log.context, log.item) for c in part.values() if isinstance(c, np.ndarray)]
-    return np.column_stack([*numeric, *popularity.values()])
-
-
-def _round(values: Floats) -> Floats:
-    rounded: Floats = np.round(values, 6)
-    return rounded
+    return excluding

@@ -124,7 +124,7 @@ def fold_commands(arguments: argparse.Namespace, fold: int) -> Iterator[FoldComm
     export = f"export --name {source} --version 1 {recipe.export}"
     yield _command("export", manifest, export, seed, f"--checkpoint={checkpoint}", f"--out={bundles}")
     # The service is started by the load tools' command line: no package below the service imports it.
-    serve = (sys.executable, "-m", "loadtest.rig.with_server", f"--bundles={bundles}", "--")
+    serve = (sys.executable, "-m", "loadtest.rig.server", f"--bundles={bundles}", "--")
     ask = _command("logs", results, f"evaluate logs {recipe.logs}", seed, f"--data={lists}", f"--json={results}")
     yield dataclasses.replace(ask, command=[*serve, *ask.command, "--url={url}"])
 

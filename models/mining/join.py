@@ -180,6 +180,7 @@ def _decode(path: Path, table: pa.Table, slates: SlateArrays, rows: Ints, length
     """Decode and check some rows of a shard, which stand at `rows` of `slates`."""
     candidates = slates.features["valid"][rows].sum(axis=1)
     ids = tuple(table["request_id"].to_pylist())
+    # Sequences: at least one per request, each of different candidates.
     counts, lengths, items = _levels(path, table, "sequences", 2)
     owner = np.repeat(np.arange(len(rows)), counts)
     _require(path, ids, "sequences", counts >= 1, "there is none")
@@ -187,6 +188,7 @@ def _decode(path: Path, table: pa.Table, slates: SlateArrays, rows: Ints, length
     _require(path, owners, "sequences", lengths == length, f"one has another length than {length}")
     flat = items.astype(np.int64).reshape(-1, length)
     _require(path, owners, "sequences", _are_lists(flat, candidates[owner]), "one names no candidate, or one twice")
+    # Everything else is padded to the most sequences of a request, as the sequences are.
     there = np.arange(counts.max()) < counts[:, None]
     sequences = np.full((*there.shape, length), -1, np.int64)
     sequences[there] = flat
@@ -197,6 +199,7 @@ def _decode(path: Path, table: pa.Table, slates: SlateArrays, rows: Ints, length
     soft = np.zeros((*sequences.shape, slates.candidates), np.float32)
     labels = _like(path, table, "soft_labels", counts, lengths, np.repeat(candidates, counts * length))
     soft[soft_mask(there, candidates, soft.shape)] = labels
+    # Weights sum to 1 over sequences, soft labels over candidates.
     shared = (np.abs(weights.sum(axis=1) - 1) < 1e-3) & (weights.min(axis=1) >= 0)
     _require(path, ids, "weights", shared, "are no distribution")
     sums = soft.sum(axis=-1)[there].reshape(-1, length)

@@ -102,7 +102,7 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> Checkpoin
     that of the spec in it, or if its weights do not fit its sizes.
     """
     payload = load_payload(path, VALUE_KIND, device)
-    with _naming(path):
+    with naming(path):
         spec = _spec(payload)
         model = _value_model(spec, payload["config"], payload["state"], device)
         return Checkpoint(model, _by_objective(payload, "units"), json.loads(payload["provenance"]))
@@ -124,7 +124,7 @@ def save_generator(path: Path, checkpoint: GeneratorCheckpoint) -> None:
 def load_generator_checkpoint(path: Path, device: torch.device | str = "cpu") -> GeneratorCheckpoint:
     """Read a generator's checkpoint, both models in evaluation mode. Raises as `load_checkpoint` does."""
     payload = load_payload(path, GENERATOR_KIND, device)
-    with _naming(path):
+    with naming(path):
         spec = _spec(payload)
         generator = PointerGenerator(spec, record(GeneratorConfig, payload["config"], "config")).to(device)
         generator.load_state_dict(payload["state"])
@@ -222,7 +222,7 @@ def _by_objective(payload: Mapping[str, Any], key: str) -> dict[str, float]:
 
 
 @contextmanager
-def _naming(path: Path) -> Iterator[None]:
+def naming(path: Path) -> Iterator[None]:
     """Turn all errors inside into a `CheckpointError` that names the file."""
     try:
         yield

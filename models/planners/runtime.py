@@ -36,6 +36,6 @@ class GraphPlanner:
         self.outputs = tuple(o.name for o in self._session.get_outputs())
 
     def __call__(self, feeds: Feeds) -> dict[str, AnyArray]:
-        """Run one batch. `feeds` may hold arrays that the graph does not take (those without columns)."""
+        """Run one batch. `feeds` may hold arrays without columns, which the graph lacks."""
         values = self._session.run(None, {name: feeds[name] for name in self.inputs})
         return dict(zip(self.outputs, values, strict=True))

@@ -63,9 +63,8 @@ def _limits(manifest: Manifest) -> _Limits:
         raise BundleError(f"bundle.provenance.golden: must have exactly the keys {', '.join(sorted(names))}")
     for name, value in given.items():
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= LOOSEST_REPLAY:
-            raise BundleError(
-                f"bundle.provenance.golden.{name}: must be a number above 0 and at most {LOOSEST_REPLAY:g}"
-            )
+            problem = f"must be a number above 0 and at most {LOOSEST_REPLAY:g}"
+            raise BundleError(f"bundle.provenance.golden.{name}: {problem}")
     return _Limits(**given)
 
 
@@ -107,19 +106,16 @@ def _compare(g: int, expected: Arrays, found: Arrays, margins: AnyArray | None, 
     same = expected["order"] == found["order"]
     until = len(same) if same.all() else int(same.argmin())
     if until < len(same) and (margins is None or float(np.asarray(margins, np.float64)[g, until]) >= limits.tie):
-        raise BundleError(
-            f"{GOLDEN_FILE}: request {g}: step {until} chose slot {found['order'][until]}, "
-            f"but {expected['order'][until]} is recorded"
-        )
+        own, recorded = found["order"][until], expected["order"][until]
+        raise BundleError(f"{GOLDEN_FILE}: request {g}: step {until} chose slot {own}, but {recorded} is recorded")
     chosen = np.asarray(expected["order"], np.int64)[:until] >= 0
     for name in _COMPARED:
         a, b = expected[name][:until][chosen], found[name][:until][chosen]
         close = np.isclose(a, b, rtol=limits.tolerance, atol=limits.tolerance)
         if not close.all():
             step = int(np.argwhere(~close)[0, 0])
-            raise BundleError(
-                f"{GOLDEN_FILE}: request {g}: {name} of step {step} is {b[step]}, but {a[step]} is recorded"
-            )
+            fault = f"{name} of step {step} is {b[step]}, but {a[step]} is recorded"
+            raise BundleError(f"{GOLDEN_FILE}: request {g}: {fault}")
 
 
 def _compare_kept(g: int, expected: Arrays, found: Arrays, request: Arrays) -> None:

@@ -23,12 +23,8 @@ from service.inference.onnx.session import GraphFacts, SessionConfig
 
 _log = logging.getLogger(__name__)
 
-_INPUTS: Final = frozenset(
-    (
-        *("user_ids", "user_numbers", "item_ids", "item_numbers", "item_scores", "priors", "price", "embeddings"),
-        *("valid", "objective_weights", "trade_off", "window", SORT_SLOTS),
-    )
-)
+_ITEMS: Final = ("item_ids", "item_numbers", "item_scores", "priors", "price", "embeddings", "valid", SORT_SLOTS)
+_INPUTS: Final = frozenset(("user_ids", "user_numbers", *_ITEMS, "objective_weights", "trade_off", "window"))
 _OUTPUTS: Final = frozenset(("order", "value", "penalty", "score", "runner_up"))
 
 
@@ -83,17 +79,15 @@ def check_files(manifest: Manifest, folder: Path) -> None:
 def check_graph(manifest: Manifest, graph: GraphFacts) -> None:
     """Compare the graph with the manifest and the service's inputs. Raises `BundleError`."""
     if graph.fingerprint != manifest.spec.fingerprint:
-        raise BundleError(
-            f"{MODEL_FILE}: was exported for the feature spec {graph.fingerprint!r}, "
-            f"but the manifest has {manifest.spec.fingerprint!r}"
-        )
+        own = manifest.spec.fingerprint
+        raise _fault(f"was exported for the feature spec {graph.fingerprint!r}, but the manifest has {own!r}")
     _check_tensors("input", manifest.inputs, graph.inputs)
     _check_tensors("output", manifest.outputs, graph.outputs)
     names = {t.name for t in graph.inputs}
     if unknown := sorted(names - _INPUTS):
-        raise BundleError(f"{MODEL_FILE}: asks for the input {unknown[0]!r}, which this service does not make")
+        raise _fault(f"asks for the input {unknown[0]!r}, which this service does not make")
     if missing := sorted(_OUTPUTS - {t.name for t in graph.outputs}):
-        raise BundleError(f"{MODEL_FILE}: has no output {missing[0]!r}")
+        raise _fault(f"has no output {missing[0]!r}")
     _check_sort(manifest, graph)
 
 
@@ -103,19 +97,15 @@ def _check_sort(manifest: Manifest, graph: GraphFacts) -> None:
     says = next((t for t in graph.outputs if t.name == KEPT_SORT), None)
     if (takes is None) != (says is None):
         there, lacking = (f"input {SORT_SLOTS!r}", KEPT_SORT) if says is None else (f"output {KEPT_SORT!r}", SORT_SLOTS)
-        raise BundleError(f"{MODEL_FILE}: has the {there} without {lacking!r}")
+        raise _fault(f"has the {there} without {lacking!r}")
     if takes is None or says is None:
         return
     length = manifest.limits.list_length
     if takes.dtype != "int64" or len(takes.shape) != 2 or takes.shape[1] != length:
-        raise BundleError(
-            f"{MODEL_FILE}: input {SORT_SLOTS!r} must be int64 with {length} slots a row, "
-            f"not {takes.dtype} {list(takes.shape)}"
-        )
+        found = f"{takes.dtype} {list(takes.shape)}"
+        raise _fault(f"input {SORT_SLOTS!r} must be int64 with {length} slots a row, not {found}")
     if says.dtype != "bool" or len(says.shape) != 1:
-        raise BundleError(
-            f"{MODEL_FILE}: output {KEPT_SORT!r} must be one bool a row, not {says.dtype} {list(says.shape)}"
-        )
+        raise _fault(f"output {KEPT_SORT!r} must be one bool a row, not {says.dtype} {list(says.shape)}")
 
 
 def _check_tensors(kind: str, expected: Sequence[TensorSpec], found: Sequence[TensorSpec]) -> None:
@@ -124,18 +114,13 @@ def _check_tensors(kind: str, expected: Sequence[TensorSpec], found: Sequence[Te
     names = {t.name for t in expected}
     for name in sorted(names ^ graph.keys()):
         holder, other = ("manifest", "graph") if name in names else ("graph", "manifest")
-        raise BundleError(f"{MODEL_FILE}: the {holder} has an {kind} {name!r}, the {other} has not")
+        raise _fault(f"the {holder} has an {kind} {name!r}, the {other} has not")
     for tensor in expected:
-        other_tensor = graph[tensor.name]
-        if tensor.dtype != other_tensor.dtype:
-            raise BundleError(
-                f"{MODEL_FILE}: {kind} {tensor.name!r} is {other_tensor.dtype}, but the manifest says {tensor.dtype}"
-            )
-        if not _same_shape(tensor.shape, other_tensor.shape):
-            raise BundleError(
-                f"{MODEL_FILE}: {kind} {tensor.name!r} has shape {list(other_tensor.shape)}, "
-                f"but the manifest says {list(tensor.shape)}"
-            )
+        own, where = graph[tensor.name], f"{kind} {tensor.name!r}"
+        if tensor.dtype != own.dtype:
+            raise _fault(f"{where} is {own.dtype}, but the manifest says {tensor.dtype}")
+        if not _same_shape(tensor.shape, own.shape):
+            raise _fault(f"{where} has shape {list(own.shape)}, but the manifest says {list(tensor.shape)}")
 
 
 def _same_shape(a: Sequence[int | str], b: Sequence[int | str]) -> bool:
@@ -143,3 +128,7 @@ def _same_shape(a: Sequence[int | str], b: Sequence[int | str]) -> bool:
     return len(a) == len(b) and all(
         x == y or isinstance(x, str) or isinstance(y, str) for x, y in zip(a, b, strict=True)
     )
+
+
+def _fault(problem: str) -> BundleError:
+    return BundleError(f"{MODEL_FILE}: {problem}")

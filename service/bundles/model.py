@@ -26,12 +26,10 @@ class Model:
 
     @property
     def name(self) -> str:
-        """The bundle's name."""
         return self.manifest.name
 
     @property
     def version(self) -> str:
-        """The bundle's version."""
         return self.manifest.version
 
     @cached_property

@@ -36,7 +36,6 @@ class Registry:
 
     @property
     def serving(self) -> bool:
-        """Tell whether any model is live."""
         return bool(self._models)
 
     def current(self, name: str) -> Model | None:

@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -29,15 +29,11 @@ OnReload = Callable[[str], None]
 """Told ``ok`` or ``refused`` of every bundle that a reload has looked at."""
 
 
-def _ignore(_: str) -> None:
-    pass
-
-
 class Loader:
     """Load bundles from `root` aside, then publish them in a registry."""
 
     def __init__(
-        self, root: Path, config: SessionConfig, registry: Registry, warm: Warm, *, on_reload: OnReload = _ignore
+        self, root: Path, config: SessionConfig, registry: Registry, warm: Warm, *, on_reload: OnReload = lambda _: None
     ) -> None:
         self._catalogue = Catalogue(root)
         self._config = config
@@ -63,7 +59,9 @@ class Loader:
         Raises `Problem`: 409 while bundles are being loaded already, 422 if the bundle is refused; then nothing has
         changed.
         """
-        async with self.exclusively():
+        if self._lock.locked():
+            raise Problem(CONFLICT, "bundles are being loaded already; try again when that has ended")
+        async with self._lock:
             try:
                 model = await self.prepare(name, version)
             except BundleError as error:
@@ -90,14 +88,6 @@ class Loader:
                 except BundleError as error:
                     _log.error("reload of bundle %s was refused: %s", name, error)
                     self._on_reload("refused")
-
-    @contextlib.asynccontextmanager
-    async def exclusively(self) -> AsyncIterator[None]:
-        """Let nobody else load meanwhile. Raises `Problem` (409) if somebody does already."""
-        if self._lock.locked():
-            raise Problem(CONFLICT, "bundles are being loaded already; try again when that has ended")
-        async with self._lock:
-            yield
 
     async def prepare(self, name: str, version: str | None) -> Model:
         """Load, check and warm a model that does not serve yet. Raises `BundleError`."""

@@ -1,6 +1,6 @@
-"""Decode the body of a request, or raise a problem that names the field.
+"""Decode and check a request's body, or raise a problem that names the field.
 
-The fast path is one msgspec call. Everything else here runs only for a body that was refused: msgspec says neither
+The fast path of decoding is one msgspec call. The rest runs only for a body that was refused: msgspec says neither
 which key of an object was wrong nor that a malformed token was NaN, so the body is read a second time to find out.
 """
 
@@ -8,23 +8,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
 
 from service.contract.problems import MALFORMED_JSON, Problem, invalid
-from service.contract.schemas import FieldValue, RerankRequest
+from service.contract.schemas import Candidate, FieldValue, RerankRequest
 
 _decode: Final = msgspec.json.Decoder(RerankRequest).decode
 _WHERE: Final = re.compile(r"^(?P<problem>.*?)(?: - at `\$\.?(?P<path>.*)`)?$", re.DOTALL)
 _NAMED: Final = re.compile(r"^Object (?:contains unknown|missing required) field `(?P<name>.*)`$", re.DOTALL)
-_VALUE_TYPES: Final[dict[str, Any]] = {
-    "scores": float,
-    "features": FieldValue,
-    "user": FieldValue,
-    "context": FieldValue,
-}
+_VALUE_TYPES: Final[dict[str, Any]] = {"scores": float, **dict.fromkeys(("features", "user", "context"), FieldValue)}
 
 
 def decode_request(body: bytes) -> RerankRequest:
@@ -37,6 +32,44 @@ def decode_request(body: bytes) -> RerankRequest:
         raise _malformed(str(error), body) from None
     except UnicodeDecodeError:
         raise Problem(MALFORMED_JSON, "the body is not valid UTF-8") from None
+
+
+def check_request(request: RerankRequest, *, max_candidates: int) -> None:
+    """Raise `Problem` (422) naming the first field that contradicts another or passes a limit."""
+    candidates = request.candidates
+    if len(candidates) > max_candidates:
+        raise invalid("candidates", f"has {len(candidates)} candidates; at most {max_candidates} are allowed")
+    _check_ids(candidates)
+    _check_embeddings(candidates)
+    if request.queues is not None:
+        names = [queue.name for queue in request.queues]
+        for i, name in enumerate(names):
+            if name in names[:i]:
+                raise invalid(f"queues[{i}].name", f"{name!r} is also the name of queues[{names.index(name)}]")
+
+
+def _check_ids(candidates: Sequence[Candidate]) -> None:
+    ids = [candidate.id for candidate in candidates]
+    if len(set(ids)) == len(ids):
+        return
+    first: dict[str, int] = {}
+    for i, name in enumerate(ids):
+        if name in first:
+            raise invalid(f"candidates[{i}].id", f"{name!r} is also the id of candidates[{first[name]}]")
+        first[name] = i
+
+
+def _check_embeddings(candidates: Sequence[Candidate]) -> None:
+    widths = [0 if candidate.embedding is None else len(candidate.embedding) for candidate in candidates]
+    width = max(widths)
+    if not width or set(widths) <= {0, width}:
+        return
+    first = next(i for i, w in enumerate(widths) if w)
+    other = next(i for i, w in enumerate(widths) if w and w != widths[first])
+    raise invalid(
+        f"candidates[{other}].embedding",
+        f"has {widths[other]} numbers, but that of candidates[{first}] has {widths[first]}",
+    )
 
 
 def _malformed(message: str, body: bytes) -> Problem:

@@ -40,23 +40,7 @@ NOT_READY: Final = ProblemKind("not-ready", "The service is not ready", 503)
 OVERLOADED: Final = ProblemKind("overloaded", "Too many requests are in progress", 503)
 SHED: Final = ProblemKind("shed", "Requests come in faster than they can be answered in time", 503)
 
-KINDS: Final = (
-    MALFORMED_JSON,
-    MALFORMED_HTTP,
-    UNAUTHORIZED,
-    NOT_FOUND,
-    METHOD_NOT_ALLOWED,
-    REQUEST_TIMEOUT,
-    CONFLICT,
-    BODY_TOO_LARGE,
-    UNSUPPORTED_MEDIA_TYPE,
-    INVALID_REQUEST,
-    BUNDLE_REFUSED,
-    INTERNAL,
-    NOT_READY,
-    OVERLOADED,
-    SHED,
-)
+KINDS: Final = tuple(kind for kind in list(globals().values()) if isinstance(kind, ProblemKind))
 _TYPES: Final = f"Stable; one of {', '.join(_NAMESPACE + kind.slug for kind in KINDS)}."
 
 
@@ -97,10 +81,8 @@ class Problem(Exception):
 
     def document(self, request_id: str) -> ProblemDocument:
         """Make the body to send."""
-        kind = self.kind
-        return ProblemDocument(
-            _NAMESPACE + kind.slug, kind.title, kind.status, self.detail, list(self.errors), request_id
-        )
+        slug, title, status = self.kind.slug, self.kind.title, self.kind.status
+        return ProblemDocument(_NAMESPACE + slug, title, status, self.detail, list(self.errors), request_id)
 
 
 def invalid(field: str, problem: str) -> Problem:

@@ -1,6 +1,6 @@
 """Define the request and the response of `POST /v1/rerank`, once for decoder and OpenAPI.
 
-Types hold what can be said about one value alone; checks that take two values or a bundle are in `checks.py` and
+Types hold what can be said about one value alone; checks that take two values or a bundle are in `decoding.py` and
 `plan.py`. msgspec's floats are always finite: NaN and Infinity are no JSON, and 1e999 is refused as out of range.
 """
 
@@ -16,10 +16,32 @@ FieldValue = str | Integer | float | bool | None
 Name = Annotated[str, Meta(min_length=1, max_length=64)]
 Identifier = Annotated[str, Meta(min_length=1, max_length=256)]
 Weight = Annotated[float, Meta(ge=0, le=1e6)]
+Price = Annotated[float, Meta(ge=0, le=1e12, description="In currency. Missing: the bundle's default price.")]
+Embedding = Annotated[
+    list[float], Meta(min_length=1, max_length=4096, description="For diversity; one length for all that have one.")
+]
+TradeOff = Annotated[float, Meta(ge=0, le=1, description="λ: 1 is value only, 0 diversity only.")]
+Window = Annotated[int, Meta(ge=0, le=1000, description="Number of the last chosen items that count; 0: none.")]
+_FORMULA: Final = "Arithmetic over score names, price, and the weights alpha, beta, gamma: + - * / ** ( )."
+_REQUEST_ID: Final = "Returned in the answer. Missing: the header x-request-id, or a new one."
+RequestId = Annotated[str, Meta(min_length=1, max_length=128, description=_REQUEST_ID)]
+_SOURCES: Final = "model: chosen by it; formula: placed by the score formula; input: in the order of the request."
+_TIMEOUT: Final = "Deadline, from arrival. The service's own budget and the headers may make it shorter."
+Timeout = Annotated[float, Meta(gt=0, le=60_000, description=_TIMEOUT)]
+Version = Annotated[str, Meta(description="A live version of that model, see /v1/models. Missing: its current one.")]
+Partition = Annotated[
+    Literal["bfs", "dfs"], Meta(description="Way of dealing candidates out to queues. Missing: the bundle's.")
+]
 Source = Literal["model", "formula", "input"]
 DegradedReason = Literal["deadline", "wait", "model-error"]
-"""deadline: the model was not done shortly before the deadline. wait: it could not have been in time, so it was not
-asked. model-error: it failed."""
+_DEGRADED: Final = (
+    "deadline: the model was not done shortly before the deadline; wait: it could not have been in time, so it was not "
+    "asked; model-error: it failed."
+)
+_RUNNER_UP: Final = (
+    "Id of the second-best candidate of this step. Null: there was none, or the model returned the list of the plain "
+    "sort, since it valued that higher than its own."
+)
 
 
 class Candidate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
@@ -29,20 +51,12 @@ class Candidate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, g
     scores: Annotated[
         dict[str, float], Meta(description="The ranking stage's estimates by name, for example ctr and cvr.")
     ]
-    price: (
-        Annotated[float, Meta(ge=0, le=1e12, description="In currency. Missing: the bundle's default price.")] | None
-    ) = None
+    price: Price | None = None
     features: Annotated[
         dict[str, FieldValue],
         Meta(description="Values by field name. Missing: the bundle's default; unknown: ignored."),
     ] = {}
-    embedding: (
-        Annotated[
-            list[float],
-            Meta(min_length=1, max_length=4096, description="For diversity; one length for all that have one."),
-        ]
-        | None
-    ) = None
+    embedding: Embedding | None = None
 
 
 class Objectives(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
@@ -60,25 +74,20 @@ class Objectives(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
 class Diversity(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """Maximal marginal relevance (MMR). A missing value takes the bundle's default."""
 
-    trade_off: Annotated[float, Meta(ge=0, le=1, description="λ: 1 is value only, 0 diversity only.")] | None = field(
-        default=None, name="lambda"
-    )
-    window: (
-        Annotated[int, Meta(ge=0, le=1000, description="Number of the last chosen items that count; 0: none.")] | None
-    ) = None
+    trade_off: TradeOff | None = field(default=None, name="lambda")
+    window: Window | None = None
 
 
 class Queue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """One objective queue: candidates in descending order of a formula."""
 
     name: Annotated[Name, Meta(description="Returned in explanations; unique in the request.")]
-    score: Annotated[
-        str,
-        Meta(
-            min_length=1,
-            description="Arithmetic over score names, price, and the weights alpha, beta, gamma: + - * / ** ( ).",
-        ),
-    ]
+    score: Annotated[str, Meta(min_length=1, description=_FORMULA)]
+
+
+Queues = Annotated[
+    list[Queue], Meta(min_length=1, max_length=64, description="In priority order. Missing: the bundle's.")
+]
 
 
 class RerankRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
@@ -87,50 +96,17 @@ class RerankRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     candidates: Annotated[
         list[Candidate], Meta(min_length=1, description="Any order; at most LISTWRIGHT_MAX_CANDIDATES.")
     ]
-    request_id: (
-        Annotated[
-            str,
-            Meta(
-                min_length=1,
-                max_length=128,
-                description="Returned in the answer. Missing: the header x-request-id, or a new one.",
-            ),
-        ]
-        | None
-    ) = None
+    request_id: RequestId | None = None
     model: Annotated[str, Meta(description="Name of a loaded model. Missing: the default model.")] | None = None
-    version: (
-        Annotated[str, Meta(description="A live version of that model, see /v1/models. Missing: its current one.")]
-        | None
-    ) = None
+    version: Version | None = None
     user: Annotated[dict[str, FieldValue], Meta(description="User fields by name.")] = {}
     context: Annotated[dict[str, FieldValue], Meta(description="Context fields by name.")] = {}
     top_n: Annotated[int, Meta(ge=1, description="Items to return. Missing: the model's list length.")] | None = None
     objectives: Objectives | None = None
     diversity: Diversity | None = None
-    queues: (
-        Annotated[
-            list[Queue], Meta(min_length=1, max_length=64, description="In priority order. Missing: the bundle's.")
-        ]
-        | None
-    ) = None
-    partition: (
-        Annotated[
-            Literal["bfs", "dfs"], Meta(description="Way of dealing candidates out to queues. Missing: the bundle's.")
-        ]
-        | None
-    ) = None
-    timeout_ms: (
-        Annotated[
-            float,
-            Meta(
-                gt=0,
-                le=60_000,
-                description="Deadline, from arrival. The service's own budget and the headers may make it shorter.",
-            ),
-        ]
-        | None
-    ) = None
+    queues: Queues | None = None
+    partition: Partition | None = None
+    timeout_ms: Timeout | None = None
     explain: Annotated[bool, Meta(description="Explain the place of each item.")] = False
 
 
@@ -153,13 +129,7 @@ class Explanation(Struct, frozen=True, gc=False):
     parts: Annotated[ObjectiveValues, Meta(description="Weighted share of each objective in the value of the step.")]
     penalty: Annotated[float, Meta(description="MMR: (1 − λ) · largest cosine to the items before it.")]
     score: float
-    runner_up: Annotated[
-        str | None,
-        Meta(
-            description="Id of the second-best candidate of this step. Null: there was none, or the model returned the "
-            "list of the plain sort, since it valued that higher than its own."
-        ),
-    ]
+    runner_up: Annotated[str | None, Meta(description=_RUNNER_UP)]
 
 
 class Item(Struct, frozen=True, gc=False, omit_defaults=True):
@@ -168,25 +138,14 @@ class Item(Struct, frozen=True, gc=False, omit_defaults=True):
     id: str
     index: Annotated[int, Meta(description="Place of the candidate in the request, from 0.")]
     position: Annotated[int, Meta(description="Place in the list, from 1.")]
-    source: Annotated[
-        Source,
-        Meta(
-            description="model: chosen by it; formula: placed by the score formula; input: in the order of the request."
-        ),
-    ]
+    source: Annotated[Source, Meta(description=_SOURCES)]
     explanation: Explanation | None = None
 
 
 class Degraded(Struct, frozen=True, gc=False):
     """Reason why the list is not the model's, and its origin."""
 
-    reason: Annotated[
-        DegradedReason,
-        Meta(
-            description="deadline: the model was not done shortly before the deadline; wait: it could not have been in "
-            "time, so it was not asked; model-error: it failed."
-        ),
-    ]
+    reason: Annotated[DegradedReason, Meta(description=_DEGRADED)]
     level: Annotated[Source, Meta(description="Origin of the items: the score formula, or the order of the request.")]
 
 

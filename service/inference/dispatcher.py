@@ -9,31 +9,23 @@ from __future__ import annotations
 import asyncio
 import bisect
 from collections.abc import Callable
-from dataclasses import dataclass
+from operator import attrgetter
 from time import perf_counter
 from typing import Final
 
 from starlette.requests import ClientDisconnect
 
-from service.inference.engine import Answer, Engine, Job
-from service.inference.stacking import BatchArrays, RequestArrays
+from service.inference.engine import Answer, BatchArrays, Engine, Job, RequestArrays
 from service.inference.thread import InferenceThread
 from service.timing.deadline import FORMULA_SECONDS, LEAD_SECONDS, NEVER
-from service.transport.presence import Presence
+from service.transport.asgi import Presence
 
 _SHORTEST_SLEEP: Final = 0.001  # libuv's timers count whole milliseconds.
+_deadline: Final = attrgetter("deadline")
 
 
 class DeadlineNear(Exception):
     """The deadline comes before the model's answer."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Waiting:
-    """A job on its way; `answer_by` is its own deadline."""
-
-    answer_by: float
-    job: Job
 
 
 class Dispatcher:
@@ -45,7 +37,7 @@ class Dispatcher:
     def __init__(self, thread: InferenceThread, *, on_drop: Callable[[str], None] = lambda _: None) -> None:
         self._thread = thread
         self._on_drop = on_drop
-        self._waiting: list[_Waiting] = []
+        self._waiting: list[Job] = []  # Those with a deadline, by that.
         self._timer: asyncio.TimerHandle | None = None
         self._wake_at = NEVER
 
@@ -88,34 +80,35 @@ class Dispatcher:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Answer] = loop.create_future()
         job = Job(engine, row, future, loop, deadline - LEAD_SECONDS, background)
-        entry = self._watch(job, loop) if deadline < NEVER else None
+        watched = deadline < NEVER
+        if watched:
+            self._watch(job, loop)
+        if presence is not None:
+            presence.on_leave = lambda: self._fail(job, ClientDisconnect(), "client-gone")
         self._thread.submit(job)
         # Three may end the wait: the thread's answer, `_call_back` at the deadline, the client's leaving.
         try:
-            if presence is None:
-                return await future
-            with presence.calling(lambda: self._fail(job, ClientDisconnect(), "client-gone")):
-                return await future
+            return await future
         finally:
-            if entry is not None:
-                self._forget(entry)
+            if presence is not None:
+                presence.on_leave = None
+            if watched:
+                self._forget(job)
 
     async def warm(self, engine: Engine, batch: BatchArrays) -> None:
         """Warm the engine on its own thread. Raises the engine's errors."""
         await self._thread.call(lambda: engine.warm(batch))
 
-    def _watch(self, job: Job, loop: asyncio.AbstractEventLoop) -> _Waiting:
+    def _watch(self, job: Job, loop: asyncio.AbstractEventLoop) -> None:
         """Note when this job's request must be called back, and set the timer for it."""
-        entry = _Waiting(job.deadline, job)
-        bisect.insort(self._waiting, entry, key=_answer_by)
+        bisect.insort(self._waiting, job, key=_deadline)
         # In the worst case all waiting requests are called back at the same moment, and this one is answered last.
-        self._wake(entry.answer_by - (len(self._waiting) - 1) * FORMULA_SECONDS, loop)
-        return entry
+        self._wake(job.deadline - (len(self._waiting) - 1) * FORMULA_SECONDS, loop)
 
-    def _forget(self, entry: _Waiting) -> None:
+    def _forget(self, job: Job) -> None:
         """Remove a request that has its answer."""
-        i = bisect.bisect_left(self._waiting, entry.answer_by, key=_answer_by)
-        while self._waiting[i] is not entry:  # Others may have the same deadline.
+        i = bisect.bisect_left(self._waiting, job.deadline, key=_deadline)
+        while self._waiting[i] is not job:  # Others may have the same deadline.
             i += 1
         del self._waiting[i]
 
@@ -133,13 +126,13 @@ class Dispatcher:
         self._timer, self._wake_at = None, NEVER
         # The latest time to begin with each list by the formula: from the last deadline back, so that each leaves time
         # for those behind it.
-        latest = [entry.answer_by for entry in self._waiting]
+        latest = [job.deadline for job in self._waiting]
         for i in reversed(range(len(latest) - 1)):
             latest[i] = min(latest[i], latest[i + 1] - FORMULA_SECONDS)
         # Those that would come due while the timer sleeps its shortest time are due now.
         due = bisect.bisect_right(latest, perf_counter() + _SHORTEST_SLEEP)
-        for entry in self._waiting[:due]:
-            self._fail(entry.job, DeadlineNear(), "deadline")
+        for job in self._waiting[:due]:
+            self._fail(job, DeadlineNear(), "deadline")
         if due < len(latest):
             self._wake(latest[due], loop)
 
@@ -150,7 +143,3 @@ class Dispatcher:
         job.future.set_exception(error)
         if not job.started:  # Else the run goes on for the rest of its batch, and this answer is dropped.
             self._on_drop(reason)
-
-
-def _answer_by(entry: _Waiting) -> float:
-    return entry.answer_by

@@ -1,15 +1,23 @@
-"""Define an engine, one request's job for it, and the answer."""
+"""Define an engine, jobs and answers, and stack requests to a batch."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Protocol
 
-from models.contract.arrays import Arrays
-from service.inference.stacking import BatchArrays, RequestArrays
+import numpy as np
+
+from models.contract.arrays import AnyArray, Arrays
 from service.timing.deadline import NEVER
+
+RequestArrays = Mapping[str, AnyArray]
+"""Named arrays of one request, without a batch axis."""
+
+BatchArrays = Mapping[str, AnyArray]
+"""Named arrays; the first axis of each is the batch."""
 
 
 class Engine(Protocol):
@@ -18,20 +26,16 @@ class Engine(Protocol):
     @property
     def provider(self) -> str:
         """Provider that it runs on: ``cpu`` or ``cuda``."""
-        ...
 
     @property
     def largest_batch(self) -> int:
         """Most rows that one run may hold."""
-        ...
 
     def run(self, batch: BatchArrays) -> Arrays:
         """Return outputs by name, batch first, for 1 to `largest_batch` rows."""
-        ...
 
     def warm(self, batch: BatchArrays) -> None:
         """Run every shape that is served, made from one request (a batch of one)."""
-        ...
 
 
 class EngineError(RuntimeError):
@@ -64,3 +68,25 @@ class Job:
     background: bool = False
     started: bool = False
     submitted: float = field(default_factory=perf_counter)
+
+
+def stack_rows(rows: Sequence[RequestArrays]) -> BatchArrays:
+    """Stack the rows of one model, at least one, in their order.
+
+    Requests differ in two sizes only: the embedding width and, for some models, the number of slots. Both may be padded
+    with zeros without changing an answer: zeros add nothing to a cosine, and an invalid slot is never chosen.
+    """
+    if len(rows) == 1:
+        return {name: array[None] for name, array in rows[0].items()}
+    return {name: _stack([row[name] for row in rows]) for name in rows[0]}
+
+
+def _stack(arrays: Sequence[AnyArray]) -> AnyArray:
+    """Stack arrays, padded with zeros to the largest size of each axis."""
+    shapes = {array.shape for array in arrays}
+    if len(shapes) == 1:
+        return np.array(arrays)
+    stacked = np.zeros((len(arrays), *map(max, zip(*shapes, strict=True))), arrays[0].dtype)
+    for padded, array in zip(stacked, arrays, strict=True):
+        padded[tuple(map(slice, array.shape))] = array
+    return stacked

@@ -11,27 +11,18 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from concurrent.futures import Future
 from queue import Empty, SimpleQueue
 from time import perf_counter
 from typing import Final
 from weakref import WeakKeyDictionary
 
 from models.contract.arrays import AnyArray, Arrays
-from service.inference.engine import Answer, Engine, EngineError, Job
-from service.inference.stacking import stack_rows
+from service.inference.engine import Answer, Engine, EngineError, Job, stack_rows
 from service.timing.estimate import LiveFit
 
 _NO_RUNS: Final = LiveFit()
 """The fit of an engine that has not run yet; nothing is ever added to it."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Running:
-    """The run in progress, for estimates."""
-
-    started: float
-    expected_seconds: float
 
 
 class InferenceThread:
@@ -41,20 +32,20 @@ class InferenceThread:
         self._inbox: SimpleQueue[Job | Callable[[], None] | None] = SimpleQueue()
         self._waiting: list[Job] = []
         self._times: WeakKeyDictionary[Engine, LiveFit] = WeakKeyDictionary()
-        self._running: _Running | None = None
+        self._done_at: float | None = None
+        """When the run in progress is expected to end; None while nothing runs."""
         self._closing = False
         self._thread = threading.Thread(target=self._work, name="inference", daemon=True)
         self._thread.start()
 
     @property
     def depth(self) -> int:
-        """Number of jobs that wait."""
         return self._inbox.qsize() + len(self._waiting)
 
     @property
     def idle(self) -> bool:
         """Tell whether nothing runs or waits."""
-        return self._running is None and not self.depth
+        return self._done_at is None and not self.depth
 
     def submit(self, job: Job) -> None:
         """Queue `job`; its future gets an `Answer` or an `EngineError`."""
@@ -62,19 +53,20 @@ class InferenceThread:
 
     async def call(self, work: Callable[[], None]) -> None:
         """Run `work` on this thread, between batches, and wait for it. Raises its errors."""
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[None] = loop.create_future()
+        done: Future[None] = Future()
 
         def run() -> None:
-            outcome: BaseException | None = None
+            if not done.set_running_or_notify_cancel():
+                return
             try:
                 work()
             except Exception as error:
-                outcome = error
-            _tell(loop, _settle_call, done, outcome)
+                done.set_exception(error)
+            else:
+                done.set_result(None)
 
         self._inbox.put(run)
-        await done
+        await asyncio.wrap_future(done)
 
     def seconds_until_done(self, engine: Engine) -> float:
         """Estimate the time until a job that is submitted now is done.
@@ -82,8 +74,8 @@ class InferenceThread:
         That is the rest of the present run, and the runs up to its own. Only jobs for the same engine are counted
         exactly; other engines' jobs count as if they were this one's.
         """
-        running, times = self._running, self._fit(engine)
-        left = 0.0 if running is None else max(0.0, running.started + running.expected_seconds - perf_counter())
+        done_at, times = self._done_at, self._fit(engine)
+        left = 0.0 if done_at is None else max(0.0, done_at - perf_counter())
         full, last = divmod(self.depth + 1, engine.largest_batch)
         ahead = full * times.predict(engine.largest_batch)
         return left + ahead + (times.predict(last) if last else 0.0)
@@ -98,7 +90,6 @@ class InferenceThread:
         self._thread.join()
 
     def _fit(self, engine: Engine) -> LiveFit:
-        """Return the fit of the engine's run times."""
         return self._times.get(engine, _NO_RUNS)
 
     def _work(self) -> None:
@@ -135,15 +126,16 @@ class InferenceThread:
             job.started = True
         chosen = set(map(id, batch))
         self._waiting = [job for job in self._waiting if id(job) not in chosen]
-        # Run it. `_running` is read by the event loop meanwhile, for its estimates.
+        # Run it. `_done_at` is read by the event loop meanwhile, for its estimates.
         started = perf_counter()
-        self._running = _Running(started, times.predict(len(batch)))
+        self._done_at = started + times.predict(len(batch))
         outcome = _run(engine, batch)
         seconds = perf_counter() - started
-        self._running = None
+        self._done_at = None
         if not isinstance(outcome, EngineError):
             self._times.setdefault(engine, LiveFit()).add(len(batch), seconds)
-        _tell(batch[0].loop, _deliver, batch, outcome, started, seconds)
+        with contextlib.suppress(RuntimeError):  # The loop is closed: nobody waits any more.
+            batch[0].loop.call_soon_threadsafe(_deliver, batch, outcome, started, seconds)
 
 
 def most_urgent(waiting: Sequence[Job]) -> Job:
@@ -197,19 +189,3 @@ def _deliver(
         else:
             outputs = {name: array[i] for name, array in outcome.items()}
             job.future.set_result(Answer(outputs, started - job.submitted, seconds, len(batch)))
-
-
-def _settle_call(done: asyncio.Future[None], error: BaseException | None) -> None:
-    """End a call of `InferenceThread.call`, on the event loop."""
-    if done.cancelled():
-        return
-    if error is None:
-        done.set_result(None)
-    else:
-        done.set_exception(error)
-
-
-def _tell(loop: asyncio.AbstractEventLoop, callback: Callable[..., None], *arguments: object) -> None:
-    """Call back on the event loop, if it still runs."""
-    with contextlib.suppress(RuntimeError):  # The loop is closed: nobody waits any more.
-        loop.call_soon_threadsafe(callback, *arguments)

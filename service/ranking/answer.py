@@ -1,4 +1,4 @@
-"""Turn the engine's arrays into the items of a response. Letters: L steps, N slots."""
+"""Make a response's items and timings. Letters: L steps, N slots."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from models.contract.arrays import AnyArray, Ints
 from models.contract.manifest import Manifest
 from models.contract.slots import Slots
 from models.contract.spec import OBJECTIVES
-from service.contract.schemas import Candidate, Explanation, Item, ObjectiveValues, Source
-from service.inference.engine import EngineError
-from service.inference.stacking import RequestArrays
+from service.contract.schemas import Candidate, Explanation, Item, ObjectiveValues, Source, Timings
+from service.inference.engine import EngineError, RequestArrays
 from service.ranking.plan import RequestPlan
+from service.telemetry.records import Stopwatch
 
 
 def check_order(order: AnyArray, slots: Slots) -> Ints:
@@ -80,3 +80,16 @@ def explain_items(
         for step in range(n)
     ]
     return [*explained, *items[n:]]
+
+
+def read_timings(clock: Stopwatch) -> Timings:
+    """Read the milliseconds of the stages; 0 for those that were left out."""
+    ms = {stage: round(seconds * 1e3, 3) for stage, seconds in clock.stages.items()}
+    return Timings(
+        decode=ms["decode"],
+        deal=ms["deal"],
+        encode=ms.get("encode", 0.0),
+        wait=ms.get("wait", 0.0),
+        infer=ms.get("infer", 0.0),
+        total=round(clock.elapsed * 1e3, 3),
+    )

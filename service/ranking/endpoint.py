@@ -135,7 +135,8 @@ class RerankEndpoint:
         except Problem as problem:
             await self._refuse(exchange, send, problem)
         except Exception:
-            _log.exception("request %s failed", call.request_id, extra=_ids(call))
+            ids = {"request_id": call.request_id, "trace_id": call.trace.trace_id if call.trace else None}
+            _log.exception("request %s failed", call.request_id, extra=ids)
             await self._refuse(exchange, send, Problem(INTERNAL, "the log has the request id"))
         else:
             await self._send_list(exchange, send, answered[1])
@@ -238,10 +239,6 @@ def _echo(call: Call) -> Headers:
 
 def _own_headers(problem: Problem) -> Headers:
     return [(name.encode(), value.encode()) for name, value in problem.headers.items()]
-
-
-def _ids(call: Call) -> dict[str, str | None]:
-    return {"request_id": call.request_id, "trace_id": call.trace.trace_id if call.trace else None}
 
 
 def _server_timing(clock: Stopwatch) -> bytes:

@@ -1,7 +1,7 @@
-"""Make a list without the model, by the score formula with MMR.
+"""Order candidates without the model, by the score formula, and make whole lists with MMR.
 
-Used when time is short or the engine fails. Letters: n candidates, K of them in the pool among which MMR chooses, E
-embedding width.
+Whole lists are made when time is short or the engine fails. Letters: n candidates, K of them in the pool among which
+MMR chooses, E embedding width.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from typing import Final
 
 import numpy as np
 
-from models.contract.arrays import Floats, Floats32
+from models.contract.arrays import Floats, Floats32, Ints
 from models.contract.features import unit_embeddings
 from models.contract.manifest import Manifest
+from models.contract.partition import descending
 from models.contract.slots import ScoreTable
 from service.contract.schemas import Candidate, Source
-from service.ranking.dealing import rank
 from service.ranking.plan import RequestPlan
 
 _POOL_FACTOR: Final = 3
@@ -54,6 +54,27 @@ def formula_list(
 def input_list(plan: RequestPlan) -> Places:
     """Return `plan.top_n` places in the order of the request."""
     return [(i, "input") for i in range(plan.top_n)]
+
+
+def rank_rest(table: ScoreTable, manifest: Manifest, picked: Sequence[int], n: int, count: int) -> Places:
+    """Order the next `count` candidates after `picked` by the fallback formula, best first.
+
+    Candidates for which the formula cannot be computed follow in the order of the request.
+    """
+    rest = np.delete(np.arange(n), picked) if len(picked) else np.arange(n)
+    scores = table.sort_scores(manifest.fallback)
+    if scores is None:
+        return [(i, "input") for i in rest[:count].tolist()]
+    return rank(rest, scores[rest], count)
+
+
+def rank(places: Ints, scores: Floats, count: int) -> Places:
+    """Take the best `count` of `places`; those without a finite score come last."""
+    finite = np.isfinite(scores)
+    if finite.all():
+        return [(i, "formula") for i in places[descending(scores)[:count]].tolist()]
+    order: Places = [(i, "formula") for i in places[finite][descending(scores[finite])[:count]].tolist()]
+    return order + [(i, "input") for i in places[~finite][: count - len(order)].tolist()]
 
 
 def maximal_marginal_relevance(scores: Floats, rows: Floats32, trade_off: float, window: int, steps: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""Fill in a request's defaults, and check it against the model's limits."""
+"""Fill in the defaults of a request, check limits, and deal candidates to slots."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from models.contract.features import FeatureError
 from models.contract.manifest import Manifest, Partition, QueueSpec, same_mix
+from models.contract.slots import ScoreTable, Slots, fill_slots
 from models.contract.spec import OBJECTIVES
 from service.contract.problems import invalid
-from service.contract.schemas import Diversity, Objectives, Queue, RerankRequest
+from service.contract.schemas import Candidate, Diversity, Objectives, Queue, RerankRequest
 
 _SMALLEST_WEIGHT: Final = 1e-6  # Below, float32 arithmetic in the graph would divide 0 by 0.
 
@@ -72,3 +74,14 @@ def _weights(asked: Objectives, manifest: Manifest) -> tuple[float, ...]:
         mix = ", ".join(f"{name} {learnt[name]:g}" for name in OBJECTIVES)
         raise invalid("objectives", f"model {manifest.name!r} was distilled for {mix} and knows no other mix")
     return weights
+
+
+def deal(candidates: Sequence[Candidate], plan: RequestPlan, manifest: Manifest) -> tuple[ScoreTable, Slots]:
+    """Read the scores and fill the slots. Raises `Problem` (422) naming the field."""
+    shape = manifest.limits.queues, manifest.places(len(plan.queues))
+    try:
+        table = ScoreTable(candidates, plan.weights, manifest.spec)
+        slots = fill_slots(table, plan.queues, plan.partition, shape, requested=plan.queues_requested)
+    except FeatureError as error:
+        raise invalid(error.path, error.problem) from None
+    return table, slots.filled() if manifest.any_slots else slots

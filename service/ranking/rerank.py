@@ -19,27 +19,17 @@ from models.contract.slots import ScoreTable, Slots, sort_slots
 from models.contract.spec import OBJECTIVES
 from service.bundles.model import Model
 from service.bundles.registry import Registry
-from service.contract.checks import check_request
+from service.contract.decoding import check_request
 from service.contract.problems import invalid
-from service.contract.schemas import (
-    Degraded,
-    DegradedReason,
-    Item,
-    ObjectiveValues,
-    RerankRequest,
-    RerankResponse,
-    Timings,
-)
+from service.contract.schemas import Degraded, DegradedReason, Item, ObjectiveValues, RerankRequest, RerankResponse
 from service.inference.dispatcher import DeadlineNear, Dispatcher
 from service.inference.engine import Answer, EngineError
-from service.ranking.answer import build_items, check_order, explain_items, list_value
-from service.ranking.dealing import deal, rank_rest
-from service.ranking.fallback import Places, formula_list, input_list
-from service.ranking.plan import RequestPlan, make_plan
-from service.telemetry.list_health import list_health
-from service.telemetry.records import Choice, ListHealth, Stopwatch
+from service.ranking.answer import build_items, check_order, explain_items, list_value, read_timings
+from service.ranking.fallback import Places, formula_list, input_list, rank_rest
+from service.ranking.plan import RequestPlan, deal, make_plan
+from service.telemetry.records import Choice, ListHealth, Stopwatch, list_health
 from service.timing.deadline import Deadline, in_time
-from service.transport.presence import Presence
+from service.transport.asgi import Presence
 
 _log = logging.getLogger(__name__)
 _NOTHING: Final = ObjectiveValues(0.0, 0.0, 0.0)
@@ -141,7 +131,7 @@ class Reranker:
             items=listing.items,
             value=listing.value,
             degraded=listing.degraded,
-            timings_ms=_timings(clock),
+            timings_ms=read_timings(clock),
         )
         queue_count = model.manifest.limits.queues
         return Reranked(response, listing, wait, attempt.would_degrade, attempt.batch_size, queue_count)
@@ -240,15 +230,3 @@ def encode_request(dealt: DealtRequest) -> Arrays:
         length = manifest.limits.list_length
         arrays[SORT_SLOTS] = sort_slots(dealt.table, manifest.fallback, dealt.slots.candidates, length)
     return arrays
-
-
-def _timings(clock: Stopwatch) -> Timings:
-    ms = {stage: round(seconds * 1e3, 3) for stage, seconds in clock.stages.items()}
-    return Timings(
-        decode=ms["decode"],
-        deal=ms["deal"],
-        encode=ms.get("encode", 0.0),
-        wait=ms.get("wait", 0.0),
-        infer=ms.get("infer", 0.0),
-        total=round(clock.elapsed * 1e3, 3),
-    )

@@ -8,22 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from time import monotonic
 from typing import Final
 
 import msgspec
+import numpy as np
 
-from service.bundles.folder import Catalogue
+from models.contract.arrays import Ints
 from service.bundles.model import Model
 from service.bundles.registry import Registry
 from service.contract.problems import Problem
 from service.contract.schemas import RerankRequest, RerankResponse
 from service.inference.dispatcher import Dispatcher
-from service.ranking.agreement import kendall_tau, overlap
 from service.ranking.rerank import bypass_list, deal_request, encode_request, graph_inputs, model_list
-from service.settings import Settings, SettingsError
 from service.telemetry.records import NO_MODEL, SHADOW_DEPTHS, ShadowOutcome, ShadowRecord
 from service.timing.admission import Admission
 
@@ -168,22 +168,36 @@ def _compared(model: Model, served: Sequence[int], listed: Sequence[int]) -> Sha
     return ShadowRecord(model.name, model.version, "scored", kendall_tau(served, listed), shares)
 
 
-def check_shadow(settings: Settings) -> None:
-    """Raise `SettingsError` if the shadow will not be live at the start.
+def kendall_tau(first: Sequence[Hashable], second: Sequence[Hashable]) -> float:
+    """Return Kendall's τ-b, −1…1, over all items that either list holds.
 
-    A folder with nothing in it says nothing: its bundles may come later.
+    An item that a list lacks is tied behind its last one. τ-b is the form with ties (M. G. Kendall, The treatment of
+    ties in ranking problems, Biometrika 33, 1945): agreeing less opposed pairs, over the geometric mean of the pairs
+    that each list sets in an order. Placing absent items behind the list is how top-k lists are compared by Fagin,
+    Kumar and Sivakumar (SIAM J. Discrete Math. 17, 2003).
+
+    1: the same list, also where one item leaves no pair; −1: the reverse. Two lists of n items without one in common
+    have −2n/(3n − 1), since how one list sees two items that only the other holds is not known. Raises `ValueError` for
+    an empty list.
     """
-    if settings.shadow_bundle is None:
-        return
-    name, version = settings.shadow_bundle
-    found = Catalogue(settings.bundles).newest(settings.keep_versions)
-    live = [v for n, v in found if n == name]
-    if not found or (live and version in (None, *live)):
-        return
-    setting = "LISTWRIGHT_SHADOW (--shadow)"
-    if not live:
-        raise SettingsError(f"{setting}: there is no bundle {name!r} in {settings.bundles}")
-    raise SettingsError(
-        f"{setting}: version {version!r} of {name!r} is not among the newest {settings.keep_versions} "
-        f"(LISTWRIGHT_KEEP_VERSIONS), which are live from the start: {', '.join(live)}"
-    )
+    if not first or not second:
+        raise ValueError("an empty list agrees or disagrees with nothing")
+    if list(first) == list(second):
+        return 1.0
+    union = list(dict.fromkeys((*first, *second)))
+    one, other = _pairs(first, union), _pairs(second, union)
+    ordered = math.sqrt(int((one * one).sum()) * int((other * other).sum()))
+    return max(-1.0, min(1.0, int((one * other).sum()) / ordered))
+
+
+def overlap(first: Sequence[Hashable], second: Sequence[Hashable], k: int) -> float:
+    """Return the share 0…1 of the first `k` items that two lists share; k ≥ 1."""
+    return len(set(first[:k]) & set(second[:k])) / k
+
+
+def _pairs(items: Sequence[Hashable], union: Sequence[Hashable]) -> Ints:
+    """Compare the places of all pairs of `union` [u, u]: ±1, or 0."""
+    place = {item: i for i, item in enumerate(items)}
+    places = np.array([place.get(item, len(items)) for item in union], np.int64)
+    signs: Ints = np.sign(places[None, :] - places[:, None])
+    return signs

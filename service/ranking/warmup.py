@@ -21,7 +21,7 @@ from service.bundles.model import BundleError, Model
 from service.bundles.registry import Registry
 from service.contract.decoding import decode_request
 from service.inference.dispatcher import Dispatcher
-from service.inference.stacking import stack_rows
+from service.inference.engine import stack_rows
 from service.ranking.endpoint import EndpointOptions, RerankEndpoint
 from service.ranking.rerank import Reranker, deal_request, degraded_list, encode_request, graph_inputs
 from service.timing.admission import Admission, AdmissionOptions

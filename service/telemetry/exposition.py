@@ -10,7 +10,7 @@ import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 from prometheus_client import CollectorRegistry, Gauge, GCCollector, Metric, PlatformCollector, ProcessCollector, values
 from prometheus_client.exposition import choose_encoder
@@ -22,28 +22,7 @@ from starlette.responses import Response
 FOLDER_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 
 
-class Exposition(Protocol):
-    """Hold the values of one process, and read those of the whole service."""
-
-    @property
-    def registry(self) -> CollectorRegistry:
-        """This process's own metrics."""
-        ...
-
-    def set(self, gauge: Gauge, value: float) -> None:
-        """Give a gauge its value; NaN: there is none now."""
-        ...
-
-    def retire(self, gauge: Gauge, *labels: str) -> None:
-        """End a series whose subject is gone."""
-        ...
-
-    def scrape(self) -> CollectorRegistry:
-        """Return the registry to show."""
-        ...
-
-
-class OwnExposition:
+class Exposition:
     """Hold values in memory, and show this process's own (`process_*`, `python_*`) too."""
 
     def __init__(self) -> None:
@@ -52,19 +31,19 @@ class OwnExposition:
             collector(registry=self.registry)
 
     def set(self, gauge: Gauge, value: float) -> None:
-        """Set the value."""
+        """Give a gauge its value; NaN: there is none now."""
         gauge.set(value)
 
     def retire(self, gauge: Gauge, *labels: str) -> None:
-        """Remove the series."""
+        """End a series whose subject is gone."""
         gauge.remove(*labels)
 
     def scrape(self) -> CollectorRegistry:
-        """Return the own registry."""
+        """Return the registry to show, of the whole service."""
         return self.registry
 
 
-class SharedExposition:
+class SharedExposition(Exposition):
     """Hold values in the files of one folder, one set per worker; show all.
 
     Any worker shows the sum, or the value that the gauge's mode asks for. A worker's files bear the number of its place

@@ -11,7 +11,7 @@ import sys
 import time
 from typing import Final
 
-from service.telemetry.records import RequestObserver, RequestRecord
+from service.telemetry.records import RequestRecord
 
 _EXTRAS: Final = ("request_id", "trace_id", "status", "reason", "milliseconds")
 _log = logging.getLogger("service.requests")
@@ -21,7 +21,6 @@ class JsonFormatter(logging.Formatter):
     """Format a record as one line of JSON."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Format the record."""
         line: dict[str, object] = {
             "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z",
             "level": record.levelname.lower(),
@@ -37,29 +36,15 @@ class JsonFormatter(logging.Formatter):
 def configure_logging(*, level: str, as_json: bool) -> None:
     """Send all loggers to stderr."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        JsonFormatter() if as_json else logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
-    )
+    plain = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+    handler.setFormatter(JsonFormatter() if as_json else plain)
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.getLogger("uvicorn.error").setLevel(max(logging.WARNING, logging.root.level))
 
 
-def log_refusals() -> RequestObserver:
-    """Make an observer that logs every request without a list, at level debug."""
-
-    def observe(record: RequestRecord) -> None:
-        if record.reason is not None and _log.isEnabledFor(logging.DEBUG):
-            _log.debug(
-                "request %s was refused: %s",
-                record.request_id,
-                record.reason,
-                extra={
-                    "request_id": record.request_id,
-                    "trace_id": record.trace_id,
-                    "status": record.status,
-                    "reason": record.reason,
-                    "milliseconds": round(record.seconds * 1e3, 3),
-                },
-            )
-
-    return observe
+def log_refusal(record: RequestRecord) -> None:
+    """Log a request without a list, at level debug."""
+    if record.reason is not None and _log.isEnabledFor(logging.DEBUG):
+        extra = {key: getattr(record, key) for key in ("request_id", "trace_id", "status", "reason")}
+        extra["milliseconds"] = round(record.seconds * 1e3, 3)
+        _log.debug("request %s was refused: %s", record.request_id, record.reason, extra=extra)

@@ -7,8 +7,8 @@ series exists from the start: label sets are closed. The exposition decides wher
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
-from typing import Final, NoReturn, get_args
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, Literal, NoReturn, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
 from prometheus_client.registry import Collector
@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 from service.bundles.model import Model
 from service.contract.schemas import DegradedReason, Source
 from service.telemetry import records
-from service.telemetry.exposition import Exposition, OwnExposition
+from service.telemetry.exposition import Exposition
 from service.telemetry.records import ListHealth, RequestOutcome, RequestRecord, ShadowRecord
 from service.telemetry.rolling import RollingWindow
 from service.timing.deadline import HEADERS
@@ -31,14 +31,14 @@ _DIVERSITY: Final = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.5
 _OVERLAP: Final = (0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1)
 # One swap of neighbours in a list of 10 gives 0.956; above 0.99, lists of up to 20 items are the same.
 _TAU: Final = (-1, -0.8, -0.6, -0.4, -0.2, 0, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.99, 1)
-REJECTED: Final = ("not-ready", "overloaded", "shed")
-DROPPED: Final = ("deadline", "client-gone")
-RELOADS: Final = ("ok", "refused")
-_TIMEOUT_HEADERS: Final = tuple(name.decode() for name in HEADERS)
-_SOURCES: Final[tuple[Source, ...]] = ("model", "formula", "input")
+_REJECTED: Final = ("not-ready", "overloaded", "shed")
+_DROPPED: Final = ("deadline", "client-gone")
+_RELOADS: Final = ("ok", "refused")
 _ANSWERED: Final[frozenset[RequestOutcome]] = frozenset(("ok", "degraded"))
 _NOT_VALID: Final[frozenset[RequestOutcome]] = frozenset(("invalid", "cancelled"))
 _REFRESH_SECONDS: Final = 1.0
+
+MergeMode = Literal["livesum", "livemax", "max"]
 
 
 class Metrics:
@@ -55,7 +55,7 @@ class Metrics:
         exposition: Exposition | None = None,
         shadow: tuple[str, str | None] | None = None,
     ) -> None:
-        self._exposition = exposition or OwnExposition()
+        self._exposition = exposition or Exposition()
         self.registry = self._exposition.registry
         self.window = RollingWindow()
         self._readings: list[tuple[Gauge, Callable[[], float]]] = []
@@ -68,130 +68,78 @@ class Metrics:
         for outcome in sorted(set(records.OUTCOMES) - _ANSWERED):
             self._duration.labels(records.NO_MODEL, records.NO_MODEL, outcome)
 
+    def _counter(self, name: str, text: str, label: str, values: Iterable[str]) -> dict[str, Counter]:
+        """Make a counter with one closed label; return a series for each of its values."""
+        counter = Counter(name, text, (label,), registry=self.registry)
+        return {value: counter.labels(value) for value in values}
+
+    def _gauge(self, name: str, text: str, mode: MergeMode, labels: Sequence[str] = ()) -> Gauge:
+        """Make a gauge; `mode` merges the values of several workers, `live` of those that run."""
+        return Gauge(name, text, labels, registry=self.registry, multiprocess_mode=mode)
+
+    def _histogram(self, name: str, text: str, buckets: Sequence[float], labels: Sequence[str] = ()) -> Histogram:
+        return Histogram(name, text, labels, buckets=buckets, registry=self.registry)
+
     def _make_requests(self, budget: float) -> None:
-        r = self.registry
-        self._duration = Histogram(
+        self._duration = self._histogram(
             "rerank_request_duration_seconds",
             "From arrival to the last byte handed to the socket, failures included.",
+            sorted({*_SECONDS, budget}),
             ("model", "version", "outcome"),
-            buckets=sorted({*_SECONDS, budget}),
-            registry=r,
         )
-        self._stage = Histogram(
-            "rerank_stage_duration_seconds", "Time in one stage.", ("stage",), buckets=_STAGE_SECONDS, registry=r
-        )
-        self._candidates = Histogram("rerank_candidates", "Candidates in a request.", buckets=_CANDIDATES, registry=r)
-        self._batch = Histogram("rerank_batch_size", "Requests in one run.", buckets=_BATCH, registry=r)
-        self._stages = {stage: self._stage.labels(stage) for stage in records.STAGES}
+        stage = self._histogram("rerank_stage_duration_seconds", "Time in one stage.", _STAGE_SECONDS, ("stage",))
+        self._stages = {name: stage.labels(name) for name in records.STAGES}
+        self._candidates = self._histogram("rerank_candidates", "Candidates in a request.", _CANDIDATES)
+        self._batch = self._histogram("rerank_batch_size", "Requests in one run.", _BATCH)
 
     def _make_reasons(self) -> None:
-        r = self.registry
-        self._degraded = Counter("rerank_degraded_total", "Lists that are not the model's.", ("reason",), registry=r)
-        self._would_degrade = Counter(
-            "rerank_would_degrade_total",
-            "Lists that deadlines, had they been enforced, would have taken from the model.",
-            ("reason",),
-            registry=r,
-        )
-        self._rejected = Counter("rerank_rejected_total", "Requests answered 503.", ("reason",), registry=r)
-        self._dropped = Counter(
-            "rerank_dropped_total", "Requests dropped from the queue before inference.", ("reason",), registry=r
-        )
-        self._reloads = Counter(
-            "rerank_reloads_total", "Bundles that a reload switched to, or refused.", ("result",), registry=r
-        )
-        self._choice = Counter(
-            "rerank_list_choice_total",
+        reasons = get_args(DegradedReason)
+        self._degraded = self._counter("rerank_degraded_total", "Lists that are not the model's.", "reason", reasons)
+        text = "Lists that deadlines, had they been enforced, would have taken from the model."
+        self._would_degrade = self._counter("rerank_would_degrade_total", text, "reason", reasons[:2])
+        self._rejected = self._counter("rerank_rejected_total", "Requests answered 503.", "reason", _REJECTED)
+        text = "Requests dropped from the queue before inference."
+        self._dropped = self._counter("rerank_dropped_total", text, "reason", _DROPPED)
+        text = "Bundles that a reload switched to, or refused."
+        self._reloads = self._counter("rerank_reloads_total", text, "result", _RELOADS)
+        text = (
             "Lists that are not degraded, by who made them: the model's plan, the sort's list where the model valued "
-            "it higher, or the sort without running the model (bypass).",
-            ("choice",),
-            registry=r,
+            "it higher, or the sort without running the model (bypass)."
         )
-        self._choices = {choice: self._choice.labels(choice) for choice in records.CHOICES}
-        self._ignored = Counter(
-            "rerank_deadline_headers_ignored_total", "Deadlines in headers that made no sense.", ("header",), registry=r
-        )
-        self._rejections = {reason: self._rejected.labels(reason) for reason in REJECTED}
-        for reason in get_args(DegradedReason):
-            self._degraded.labels(reason)
-        for reason in get_args(DegradedReason)[:2]:
-            self._would_degrade.labels(reason)
-        for reason in DROPPED:
-            self._dropped.labels(reason)
-        for result in RELOADS:
-            self._reloads.labels(result)
-        for header in _TIMEOUT_HEADERS:
-            self._ignored.labels(header)
+        self._choices = self._counter("rerank_list_choice_total", text, "choice", records.CHOICES)
+        text = "Deadlines in headers that made no sense."
+        headers = [name.decode() for name in HEADERS]
+        self._ignored = self._counter("rerank_deadline_headers_ignored_total", text, "header", headers)
 
     def _make_gauges(self, budget: float) -> None:
-        r = self.registry
-        # The modes say how values of several workers are merged: `live` means of the workers that run now.
-        self._in_flight = Gauge("rerank_in_flight", "Requests in progress.", registry=r, multiprocess_mode="livesum")
-        self._depth = Gauge(
-            "rerank_queue_depth", "Requests that wait for the engine.", registry=r, multiprocess_mode="livesum"
-        )
-        self._overloaded = Gauge(
-            "rerank_overloaded", "1 while a queue stands that does not empty.", registry=r, multiprocess_mode="livemax"
-        )
-        Gauge("rerank_latency_budget_seconds", "The latency budget.", registry=r, multiprocess_mode="max").set(budget)
-        p99 = Gauge(
-            "rerank_latency_p99_seconds",
-            "99th percentile of valid requests in the last 60 s.",
-            registry=r,
-            multiprocess_mode="livemax",
-        )
+        self._in_flight = self._gauge("rerank_in_flight", "Requests in progress.", "livesum")
+        self._depth = self._gauge("rerank_queue_depth", "Requests that wait for the engine.", "livesum")
+        self._overloaded = self._gauge("rerank_overloaded", "1 while a queue stands that does not empty.", "livemax")
+        self._gauge("rerank_latency_budget_seconds", "The latency budget.", "max").set(budget)
+        text = "99th percentile of valid requests in the last 60 s."
+        p99 = self._gauge("rerank_latency_p99_seconds", text, "livemax")
         self._readings.append((p99, lambda: self.window.quantile(0.99)))
-        self._info = Gauge(
-            "rerank_model_info",
-            "1 for each live model.",
-            ("model", "version", "family", "provider"),
-            registry=r,
-            multiprocess_mode="livemax",
-        )
+        labels = ("model", "version", "family", "provider")
+        self._info = self._gauge("rerank_model_info", "1 for each live model.", "livemax", labels)
 
     def _make_lists(self) -> None:
-        r = self.registry
-        self._diversity = Histogram(
-            "rerank_list_diversity",
-            "Mean of 1 - cosine over pairs of the model's items that have an embedding.",
-            buckets=_DIVERSITY,
-            registry=r,
-        )
-        self._displacement = Histogram(
-            "rerank_list_displacement",
-            "Mean number of places that an item moved from the order of the request.",
-            buckets=_DISPLACEMENT,
-            registry=r,
-        )
-        self._queue_items = Counter(
-            "rerank_list_queue_items_total", "Items by the priority (0 first) of their queue.", ("queue",), registry=r
-        )
-        self._sources = Counter("rerank_list_items_total", "Items by who chose them.", ("source",), registry=r)
-        self._source_counts = {source: self._sources.labels(source) for source in _SOURCES}
+        text = "Mean of 1 - cosine over pairs of the model's items that have an embedding."
+        self._diversity = self._histogram("rerank_list_diversity", text, _DIVERSITY)
+        text = "Mean number of places that an item moved from the order of the request."
+        self._displacement = self._histogram("rerank_list_displacement", text, _DISPLACEMENT)
+        text = "Items by the priority (0 first) of their queue."
+        self._queue_items = Counter("rerank_list_queue_items_total", text, ("queue",), registry=self.registry)
         self._queue_counts: list[Counter] = []
+        self._sources = self._counter("rerank_list_items_total", "Items by who chose them.", "source", get_args(Source))
 
     def _make_shadow(self, shadow: tuple[str, str | None] | None) -> None:
-        r, labels = self.registry, ("model", "version")
-        self._compared = Counter(
-            "rerank_shadow_total",
-            "Lists sampled for comparison with the shadow model's, by what became of it.",
-            (*labels, "outcome"),
-            registry=r,
-        )
-        self._tau = Histogram(
-            "rerank_shadow_kendall_tau",
-            "Kendall's tau-b between the list that was given and the shadow's; 1: the same order.",
-            labels,
-            buckets=_TAU,
-            registry=r,
-        )
-        self._overlap = Histogram(
-            "rerank_shadow_overlap",
-            "Share of the first k items of the list that was given that are among the shadow's first k.",
-            (*labels, "k"),
-            buckets=_OVERLAP,
-            registry=r,
-        )
+        labels = ("model", "version")
+        text = "Lists sampled for comparison with the shadow model's, by what became of it."
+        self._compared = Counter("rerank_shadow_total", text, (*labels, "outcome"), registry=self.registry)
+        text = "Kendall's tau-b between the list that was given and the shadow's; 1: the same order."
+        self._tau = self._histogram("rerank_shadow_kendall_tau", text, _TAU, labels)
+        text = "Share of the first k items of the list that was given that are among the shadow's first k."
+        self._overlap = self._histogram("rerank_shadow_overlap", text, _OVERLAP, (*labels, "k"))
         self._shadow = shadow
         if shadow is not None:
             self._compared.labels(shadow[0], shadow[1] or records.NO_MODEL, "unknown")
@@ -220,11 +168,11 @@ class Metrics:
 
     def reloaded(self, result: str) -> None:
         """Count one bundle that a reload has looked at: ``ok`` or ``refused``."""
-        self._reloads.labels(result).inc()
+        self._reloads[result].inc()
 
     def dropped(self, reason: str) -> None:
-        """Count one request that left the queue before inference, for one of `DROPPED`."""
-        self._dropped.labels(reason).inc()
+        """Count one request that left the queue before inference: ``deadline`` or ``client-gone``."""
+        self._dropped[reason].inc()
 
     def model_loaded(self, model: Model) -> None:
         """Create the model's series."""
@@ -255,15 +203,15 @@ class Metrics:
             answered = record.outcome in _ANSWERED
             self.window.add(record.seconds, answered=answered, degraded=record.outcome == "degraded")
         if record.outcome == "rejected":
-            self._rejections[record.reason or ""].inc()
+            self._rejected[record.reason or ""].inc()
         if record.degraded is not None:
-            self._degraded.labels(record.degraded).inc()
+            self._degraded[record.degraded].inc()
         if record.choice is not None:
             self._choices[record.choice].inc()
         if record.would_degrade is not None:
-            self._would_degrade.labels(record.would_degrade).inc()
+            self._would_degrade[record.would_degrade].inc()
         for header in record.ignored_headers:
-            self._ignored.labels(header).inc()
+            self._ignored[header].inc()
         for stage, seconds in record.stages.items():
             self._stages[stage].observe(seconds)
         if record.candidates:
@@ -289,7 +237,7 @@ class Metrics:
             if items:
                 counter.inc(items)
         for source, items in health.sources.items():
-            self._source_counts[source].inc(items)
+            self._sources[source].inc(items)
 
 
 class _Before(Collector):

@@ -1,13 +1,17 @@
-"""Record one request in a frozen record, for observers such as metrics and logs."""
+"""Record one request and the figures of its list, for metrics and logs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Final, Literal, get_args
 
-from service.contract.schemas import DegradedReason, Source
+import numpy as np
+
+from models.contract.arrays import AnyArray, Ints
+from service.contract.schemas import DegradedReason, Item, Source
 
 RequestOutcome = Literal["ok", "degraded", "invalid", "cancelled", "rejected", "error"]
 OUTCOMES: Final[tuple[RequestOutcome, ...]] = get_args(RequestOutcome)
@@ -43,6 +47,36 @@ class ListHealth:
     displacement: float
     queues: tuple[int, ...]
     sources: Mapping[Source, int]
+
+
+def list_health(items: Sequence[Item], queues: Ints, of: int, rows: AnyArray) -> ListHealth:
+    """Compute the figures of one list.
+
+    `queues` are the queues of the model's choices, out of `of`, and `rows` their embeddings. Rows [n, E] have length 1,
+    or are zero where an item has no embedding.
+    """
+    moved = sum(abs(item.index + 1 - item.position) for item in items)
+    return ListHealth(
+        diversity=mean_distance(rows),
+        displacement=moved / len(items),
+        queues=tuple(np.bincount(queues, minlength=of).tolist()),
+        sources=Counter(item.source for item in items),
+    )
+
+
+def mean_distance(rows: AnyArray) -> float | None:
+    """Return the mean of 1 − cosine over all pairs of rows [n, E].
+
+    Rows have length 1, or are zero and left out; None for fewer than two. By Σ_{i≠j} v_i·v_j = |Σ v|² − Σ |v|², so the
+    cost grows with n, not n².
+    """
+    vectors = np.asarray(rows, np.float64)
+    lengths = np.square(vectors).sum(axis=1)
+    n = int(np.count_nonzero(lengths))
+    if n < 2:
+        return None
+    total = vectors.sum(axis=0)
+    return float(1 - (total @ total - lengths.sum()) / (n * (n - 1)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Final
@@ -13,8 +14,6 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from service.contract.problems import BODY_TOO_LARGE, REQUEST_TIMEOUT, UNSUPPORTED_MEDIA_TYPE, Problem
-from service.transport.presence import PRESENCE_KEY, Presence
-from service.transport.tracing import Trace, parse_traceparent
 
 ARRIVAL_KEY: Final = "listwright.arrival"
 """Scope key under which `protocol.py` leaves the time at which the request's first bytes were read."""
@@ -22,9 +21,42 @@ ARRIVAL_KEY: Final = "listwright.arrival"
 TICKET_KEY: Final = "listwright.ticket"
 """Scope key of a request that counts as one in progress; see `admission.py`."""
 
+PRESENCE_KEY: Final = "listwright.presence"
+"""Scope key under which `protocol.py` leaves the connection's `Presence`."""
+
+_TRACEPARENT: Final = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 _LONGEST_ID: Final = 128
 # A refused body is read up to so many times the limit: a client that is still sending sees no answer.
 _LINGER: Final = 4
+
+
+class Presence:
+    """Tell the work of one connection when its client leaves."""
+
+    __slots__ = ("on_leave",)
+
+    def __init__(self) -> None:
+        self.on_leave: Callable[[], None] | None = None
+        """Called when the client leaves; set by the one request in progress, and unset by it."""
+
+    def leave(self) -> None:
+        """Note that the client has gone."""
+        if self.on_leave is not None:
+            self.on_leave()
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """The caller's trace (https://www.w3.org/TR/trace-context/) and a span of our own in it."""
+
+    trace_id: str
+    span_id: str
+    flags: str
+
+    @property
+    def header(self) -> str:
+        """Value of `traceparent` for the response."""
+        return f"00-{self.trace_id}-{self.span_id}-{self.flags}"
 
 
 @dataclass(slots=True)
@@ -57,6 +89,17 @@ def read_call(scope: Scope) -> Call:
     call.request_id = asked if asked is not None and is_header_safe(asked) else secrets.token_hex(8)
     call.trace = parse_traceparent(call.header(b"traceparent"))
     return call
+
+
+def parse_traceparent(header: str | None) -> Trace | None:
+    """Read the trace, with a new span; None if the standard ignores the header."""
+    found = _TRACEPARENT.fullmatch(header) if header else None
+    if found is None:
+        return None
+    version, trace_id, parent_id, flags, more = found.groups()
+    if version == "ff" or (version == "00" and more) or not int(trace_id, 16) or not int(parent_id, 16):
+        return None
+    return Trace(trace_id, secrets.token_hex(8), flags)
 
 
 def is_header_safe(text: str) -> bool:

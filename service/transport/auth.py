@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Sequence
-from typing import Final
+from typing import Annotated, Final
 
+from fastapi import Header
 from pydantic import SecretStr
 
 from service.contract.problems import UNAUTHORIZED, Problem
@@ -22,8 +23,8 @@ class ApiKeys:
     def __init__(self, keys: Sequence[SecretStr]) -> None:
         self._keys = [key.get_secret_value().encode() for key in keys]
 
-    def check(self, authorization: str | None) -> None:
-        """Raise `Problem` (401) unless the header carries one of the keys."""
+    def check(self, authorization: Annotated[str | None, Header()] = None) -> None:
+        """Raise `Problem` (401) unless the header carries a key; routes may depend on it."""
         if not self._keys:
             return
         scheme, _, given = (authorization or "").partition(" ")

@@ -18,10 +18,9 @@ from fastapi import FastAPI
 
 from models.contract.serving import RERANK_PATH
 from service.settings import Settings
-from service.transport.backlog import stop_connecting, take_all
 from service.transport.protocol import Shed, TimedProtocol
+from service.transport.sockets import BACKLOG, stop_connecting, take_all
 
-BACKLOG: Final = 2048
 _KEEP_ALIVE_SECONDS: Final = 75
 _LOOK_SECONDS: Final = 0.02
 
@@ -37,10 +36,7 @@ class Listener(uvicorn.Server):
         self, app: FastAPI, settings: Settings, sock: socket.socket, *, shed: Shed | None = None, shared: bool = False
     ) -> None:
         self._protocol = functools.partial(
-            TimedProtocol,
-            head_seconds=settings.read_timeout_seconds,
-            shed=shed,
-            shed_path=RERANK_PATH.encode(),
+            TimedProtocol, head_seconds=settings.read_timeout_seconds, shed=shed, shed_path=RERANK_PATH.encode()
         )
         super().__init__(
             uvicorn.Config(

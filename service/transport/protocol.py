@@ -23,8 +23,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from service.contract.problems import MALFORMED_HTTP, MEDIA_TYPE, Problem
-from service.transport.asgi import ARRIVAL_KEY
-from service.transport.presence import PRESENCE_KEY, Presence
+from service.transport.asgi import ARRIVAL_KEY, PRESENCE_KEY, Presence
 
 Refusal = tuple[int, Sequence[tuple[bytes, bytes]], bytes]
 """Status, headers and body."""

@@ -1,19 +1,31 @@
-"""Bind sockets, hear signals, and print the line with the ports."""
+"""Bind and empty listening sockets, hear signals, and print the line with the ports."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import json
+import os
 import signal
 import socket
+import struct
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from service.settings import Settings, SettingsError
-from service.transport.listener import BACKLOG
+
+BACKLOG: Final = 2048
+_SO_ATTACH_FILTER: Final = 26
+# A classic BPF program over the TCP header, one (code, jump if true, jump if false, operand) an instruction.
+_DROP_SYN: Final = (
+    (0x30, 0, 0, 13),  # load the byte of flags
+    (0x45, 0, 1, 0x02),  # SYN?
+    (0x06, 0, 0, 0),  # drop
+    (0x06, 0, 0, 0xFFFFFFFF),  # keep all of it
+)
 
 
 @dataclass(frozen=True)
@@ -50,6 +62,31 @@ def _bind(name: str, host: str, port: int) -> socket.socket:
         return socket.create_server(address[:2], family=family, backlog=BACKLOG)
     except (OSError, OverflowError) as error:
         raise SettingsError(f"LISTWRIGHT_{name.upper()}: cannot listen on {host}:{port}: {error}") from None
+
+
+def stop_connecting(sock: socket.socket) -> None:
+    """Let the kernel make no more connections on the listening `sock`.
+
+    Else a client may connect between finding the queue empty and closing, and its request would be lost. That holds in
+    every process in which the socket is open. A client that tries meanwhile tries again after a second, and is refused
+    then if the socket has been closed. Where the system has no such filters nothing happens.
+    """
+    if sys.platform != "linux":
+        return
+    code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in _DROP_SYN))
+    program = struct.pack("HP", len(_DROP_SYN), ctypes.addressof(code))
+    with contextlib.suppress(OSError):  # Some sandboxes do not offer it.
+        sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+
+
+def take_all(sock: socket.socket, most: int) -> list[socket.socket]:
+    """Accept the connections that wait, at most `most`, without waiting."""
+    taken: list[socket.socket] = []
+    with socket.socket(fileno=os.dup(sock.fileno())) as backlog, contextlib.suppress(BlockingIOError):
+        backlog.setblocking(False)
+        while len(taken) < most:
+            taken.append(backlog.accept()[0])
+    return taken
 
 
 def stop_event() -> asyncio.Event:

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import itertools
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from service.bundles.folder import Catalogue
@@ -117,7 +117,9 @@ class Fleet:
         Raises `Problem`: 409 while bundles are being loaded already, 422 if any worker refuses the bundle, 503 if one
         ends meanwhile or none is there; then nothing has changed.
         """
-        async with self._exclusively():
+        if self._lock.locked() or not self._loaded.is_set():
+            raise Problem(CONFLICT, "bundles are being loaded already; try again when that has ended")
+        async with self._lock:
             if not self._workers:
                 raise self._unmanned()
             try:
@@ -143,13 +145,6 @@ class Fleet:
                         await self._count("ok")
                 except (BundleError, WorkerGone, RuntimeError) as error:
                     await self._refuse(name, error)
-
-    @contextlib.asynccontextmanager
-    async def _exclusively(self) -> AsyncIterator[None]:
-        if self._lock.locked() or not self._loaded.is_set():
-            raise Problem(CONFLICT, "bundles are being loaded already; try again when that has ended")
-        async with self._lock:
-            yield
 
     async def _switch(self, name: str, version: str) -> ModelStatus | None:
         """Do both phases; return None if all workers ended in the second.
@@ -206,9 +201,8 @@ class Fleet:
 
     def _is_current(self, name: str, version: str) -> bool:
         current = [key for key in self._live if key[0] == name][-1:]
-        return (
-            current == [(name, version)] and self._catalogue.manifest(name, version).files == self._live[name, version]
-        )
+        files = self._live.get((name, version))
+        return current == [(name, version)] and self._catalogue.manifest(name, version).files == files
 
     async def _refuse(self, name: str, error: Exception) -> None:
         _log.error("reload of bundle %s was refused: %s", name, error)

@@ -68,7 +68,6 @@ class WorkerProcess:
 
     @property
     def pid(self) -> int:
-        """Process id."""
         return self._process.pid
 
     def tell(self, command: Command) -> None:
@@ -137,10 +136,7 @@ class WorkerProcess:
 
 def dump_settings(settings: Settings) -> dict[str, Any]:
     """Dump all settings as JSON for `Settings(**...)`, secrets in the clear."""
-    return {
-        **settings.model_dump(mode="json"),
-        "api_keys": [key.get_secret_value() for key in settings.api_keys],
-    }
+    return {**settings.model_dump(mode="json"), "api_keys": [key.get_secret_value() for key in settings.api_keys]}
 
 
 def _environment(folder: Path) -> dict[str, str]:

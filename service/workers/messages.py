@@ -11,8 +11,7 @@ import contextlib
 import socket
 from typing import Any, Final, Generic, Self, TypeVar
 
-import msgspec
-from msgspec import Struct
+from msgspec import Struct, json
 
 _LONGEST_LINE: Final = 16 * 1024 * 1024
 
@@ -119,21 +118,21 @@ class Channel(Generic[Received]):
     """One end; lines that come in are of type `Received`."""
 
     def __init__(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, decoder: msgspec.json.Decoder[Received]
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, decoder: json.Decoder[Received]
     ) -> None:
         self._reader = reader
         self._writer = writer
         self._decoder = decoder
 
     @classmethod
-    async def open(cls, sock: socket.socket, decoder: msgspec.json.Decoder[Received]) -> Self:
+    async def open(cls, sock: socket.socket, decoder: json.Decoder[Received]) -> Self:
         """Talk over `sock`, which the channel owns from now on."""
         return cls(*await asyncio.open_unix_connection(sock=sock, limit=_LONGEST_LINE), decoder)
 
     def send(self, message: Struct) -> None:
         """Send a small message without waiting; ignored if the other side has gone."""
         if not self._writer.is_closing():  # uvloop's transports raise then, where asyncio's do not.
-            self._writer.write(msgspec.json.encode(message) + b"\n")
+            self._writer.write(json.encode(message) + b"\n")
 
     async def receive(self) -> Received | None:
         """Return the next message; None once the other side has gone."""
@@ -144,5 +143,4 @@ class Channel(Generic[Received]):
         return None
 
     def close(self) -> None:
-        """Hang up."""
         self._writer.close()

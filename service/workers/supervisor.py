@@ -22,9 +22,8 @@ from service.bundles.model import BundleError
 from service.inference.onnx.choose import session_config
 from service.settings import Settings, SettingsError
 from service.telemetry.exposition import forget_gauges, merged
-from service.transport.backlog import stop_connecting
 from service.transport.listener import Listener
-from service.transport.sockets import bind_sockets, loop_factory, on_hangup, stop_event
+from service.transport.sockets import bind_sockets, loop_factory, on_hangup, stop_connecting, stop_event
 from service.workers.fleet import Fleet
 from service.workers.handle import WorkerGone, WorkerProcess
 from service.workers.messages import Drain
@@ -70,7 +69,8 @@ async def supervise(settings: Settings) -> int:
         folder = Path(name)
         fleet = Fleet(settings)
         crew = Crew(settings, sockets.public, folder, fleet, give_up=stop.set)
-        admin = Listener(admin_app(settings, fleet, lambda: merged(folder)), settings, sockets.admin)
+        app = admin_app(settings, fleet.models, fleet.reload, lambda: merged(folder))
+        admin = Listener(app, settings, sockets.admin)
         _log.info("inference runs on %s, in %d workers", settings.provider, settings.workers)
         async with asyncio.TaskGroup() as group:
             serving = group.create_task(admin.listen())
@@ -95,13 +95,7 @@ class Crew:
     """Keep one worker in each place; give up if too many end in a minute."""
 
     def __init__(
-        self,
-        settings: Settings,
-        public: socket.socket,
-        folder: Path,
-        fleet: Fleet,
-        *,
-        give_up: Callable[[], None],
+        self, settings: Settings, public: socket.socket, folder: Path, fleet: Fleet, *, give_up: Callable[[], None]
     ) -> None:
         self._settings = settings
         self._public = public

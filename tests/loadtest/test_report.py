@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadtest import report
-from loadtest.rig.latency import Latency
+from loadtest.rig.statistics import Latency
 
 _BUCKETS = 'rerank_request_duration_seconds_bucket{model="m",version="1",outcome="%s",le="%s"} %d\n'
 _COUNT = 'rerank_request_duration_seconds_count{model="m",version="1",outcome="%s"} %d\n'

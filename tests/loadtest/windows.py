@@ -10,8 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from loadtest.requests.payloads import Payload
-from loadtest.rig.openloop.records import RECORD, DegradedField, Fault
-from loadtest.rig.openloop.window import Hiccups, Window
+from loadtest.rig.openloop.window import RECORD, DegradedField, Fault, Hiccups, Window
 
 START: Final = 5_000_000_000
 PAYLOADS: Final = (Payload(b"{}", ("a", "b", "c"), 2),)
@@ -70,4 +69,4 @@ def window_of(made: Sequence[Made], seconds: float) -> Window:
         else:
             row["problem"], row["retry_after"] = m.problem, m.retry_after
     bodies = b"".join(m.body for m in made)
-    return Window(records, START, seconds, Hiccups(0, 0, 0, 0, ()), {}, 0.0, len(made), bodies)
+    return Window(records, START, seconds, Hiccups(0, 0, 0), {}, 0.0, len(made), bodies)

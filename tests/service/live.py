@@ -23,7 +23,7 @@ from service.app import create_app
 from service.bundles.model import Model
 from service.bundles.registry import Registry
 from service.inference.dispatcher import Dispatcher
-from service.inference.stacking import BatchArrays
+from service.inference.engine import BatchArrays
 from service.inference.thread import InferenceThread
 from service.settings import Settings
 from service.telemetry.metrics import Metrics

@@ -13,7 +13,7 @@ import pytest
 
 from models.contract.manifest import GOLDEN_FILE, MODEL_FILE, Manifest
 from service import engine_bench
-from service.inference.onnx.placement import placement, read_profile
+from service.engine_bench import placement, read_profile
 from service.inference.onnx.session import SessionConfig
 from tests.service.tiny_bundle import with_checksums, write_bundle, write_manifest
 

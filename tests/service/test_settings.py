@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from service import command
-from service.settings import PREFIX, Settings, SettingsError, load_settings, settings_table
+from service.settings import PREFIX, SECRETS, Settings, SettingsError, flag, load_settings
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "settings.md"
 
@@ -17,6 +17,19 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "settings.md"
 @pytest.fixture(autouse=True)
 def _bundles(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("LISTWRIGHT_BUNDLES", str(tmp_path))
+
+
+def settings_table() -> str:
+    """The table of docs/settings.md, a row per setting in the class's order."""
+    rows = ["| variable | flag | default | meaning |", "|---|---|---|---|"]
+    for name, field in Settings.model_fields.items():
+        option = f"`{flag(name)}`" if name not in SECRETS else "none: keys do not belong on a command line"
+        rows.append(f"| `{PREFIX}{name.upper()}` | {option} | {_default(field.default)} | {field.description} |")
+    return "\n".join(rows) + "\n"
+
+
+def _default(value: object) -> str:
+    return "none" if value is None or value == () else f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 
 def test_the_document_holds_the_table_that_the_class_makes() -> None:

@@ -1,6 +1,6 @@
 """Run the compiled client and read its records.
 
-`open_loop` and `closed_loop` wait for the end; `running` lets something else happen meanwhile. Times are on
+`run_load` waits for the end; `running` lets something else happen meanwhile. Times are on
 CLOCK_MONOTONIC, which is also `time.monotonic_ns`, so events can be placed between requests.
 """
 
@@ -13,7 +13,7 @@ import struct
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,8 +21,7 @@ import numpy as np
 import psutil
 
 from loadtest.rig.openloop.build import client_program
-from loadtest.rig.openloop.records import RECORD
-from loadtest.rig.openloop.window import Hiccups, Window
+from loadtest.rig.openloop.window import RECORD, Hiccups, Window
 
 DEFAULT_CONNECTIONS: Final = 256
 DEFAULT_DRAIN: Final = 2.0
@@ -36,19 +35,15 @@ class ClientError(RuntimeError):
 class Load:
     """Describe a load: `rate` requests per second, or a closed loop of `connections`.
 
-    `poisson` draws the arrivals with `seed` instead of spacing them evenly. `retry` sends a request once more, on a
-    fresh connection, when the server closes one without a byte of an answer. `drain` is how many seconds stragglers
-    are waited for. `cpu` pins the client. `keep_bodies` keeps every answer's body. `then` are further stretches of the
-    same run, in the open loop: pairs of a rate and seconds, each directly after the one before.
+    `drain` is how many seconds stragglers are waited for. `cpu` pins the client. `keep_bodies` keeps every answer's
+    body. `then` are further stretches of the same run, in the open loop: pairs of a rate and seconds, each directly
+    after the one before.
     """
 
     seconds: float
     rate: float | None = None
     connections: int = DEFAULT_CONNECTIONS
     cpu: int | None = None
-    poisson: bool = False
-    seed: int = 0
-    retry: bool = False
     drain: float = DEFAULT_DRAIN
     keep_bodies: bool = False
     then: tuple[tuple[float, float], ...] = ()
@@ -61,19 +56,14 @@ class Load:
 
     @property
     def total_seconds(self) -> float:
-        """Return the length of all stretches together."""
         return self.seconds + sum(seconds for _, seconds in self.then)
 
     def arguments(self) -> list[str]:
-        """Return the options of the program."""
-        values = {"seconds": self.seconds, "connections": self.connections, "drain": self.drain, "seed": self.seed}
-        if self.cpu is not None:
-            values["cpu"] = self.cpu
-        if self.rate is not None:
-            values["rate"] = self.rate
-        flags = {"closed-loop": self.rate is None, "poisson": self.poisson, "retry": self.retry}
+        cpu = [] if self.cpu is None else [f"--cpu={self.cpu}"]
+        loop = "--closed-loop" if self.rate is None else f"--rate={self.rate}"
         stretches = [f"--then={rate}:{seconds}" for rate, seconds in self.then]
-        return [*(f"--{k}={v}" for k, v in values.items()), *(f"--{k}" for k, on in flags.items() if on), *stretches]
+        times = (f"--seconds={self.seconds}", f"--drain={self.drain}", f"--connections={self.connections}")
+        return [loop, *times, *cpu, *stretches]
 
 
 class Running:
@@ -92,12 +82,11 @@ class Running:
         self._process.wait()
         after = psutil.cpu_times(percpu=True)
         steal = {cpu: _steal(self._before[cpu], after[cpu]) for cpu in sorted(os.sched_getaffinity(0))}
-        buckets = tuple(end["hiccup_buckets"])
         return Window(
             records=np.fromfile(self._folder / "records", RECORD),
             start_ns=self.start_ns,
             seconds=float(end["seconds"]),
-            hiccups=Hiccups(end["hiccups"], end["hiccup_p50_ms"], end["hiccup_p99_ms"], end["hiccup_max_ms"], buckets),
+            hiccups=Hiccups(end["hiccups"], end["hiccup_p99_ms"], end["hiccup_max_ms"]),
             steal=steal,
             client_cpu_seconds=end["loop_cpu_seconds"],
             run_requests=end["requests"],
@@ -137,22 +126,9 @@ def running(port: int, messages: Sequence[bytes], load: Load) -> Iterator[Runnin
                 process.kill()
 
 
-def open_loop(port: int, messages: Sequence[bytes], load: Load, *, warm_up: float = 0.0) -> Window:
-    """Send at `load.rate` for `load.seconds`, after `warm_up` seconds that do not count."""
-    if load.rate is None:
-        raise ValueError("rate: is needed in the open loop")
-    return _measure(port, messages, load, warm_up)
-
-
-def closed_loop(port: int, messages: Sequence[bytes], load: Load, *, warm_up: float = 0.0) -> Window:
-    """Keep one request of each of `load.connections` clients in progress; after `warm_up` as in `open_loop`."""
-    if load.rate is not None:
-        raise ValueError("rate: has no meaning in the closed loop")
-    return _measure(port, messages, load, warm_up)
-
-
-def _measure(port: int, messages: Sequence[bytes], load: Load, warm_up: float) -> Window:
-    whole = Load(**{**vars(load), "seconds": load.seconds + warm_up})
+def run_load(port: int, messages: Sequence[bytes], load: Load, *, warm_up: float = 0.0) -> Window:
+    """Run a load to its end; its first `warm_up` seconds do not count."""
+    whole = replace(load, seconds=load.seconds + warm_up)
     with running(port, messages, whole) as run:
         window = run.window()
     return window.between(warm_up, whole.total_seconds) if warm_up else window

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-enum { HICCUP_SLEEP_NS = 1000000, HICCUP_BUCKETS = 24 };
+enum { HICCUP_SLEEP_NS = 1000000 };
 
 struct meter {
     pthread_t thread;
@@ -59,21 +59,11 @@ static double rank_ms(const struct meter *meter, double share) {
     return meter->count ? meter->samples[(rank ? rank : 1) - 1] / 1e6 : 0.0;
 }
 
-/* As JSON members; bucket k counts overshoots under 2^k µs, each sample once. */
+/* As JSON members. */
 static void print_meter(struct meter *meter) {
-    unsigned long buckets[HICCUP_BUCKETS] = {0};
     qsort(meter->samples, meter->count, sizeof *meter->samples, by_size);
-    for (size_t i = 0; i < meter->count; i++) {
-        int k = 0;
-        while (k < HICCUP_BUCKETS - 1 && meter->samples[i] / 1000 >= 1u << k)
-            k++;
-        buckets[k]++;
-    }
-    printf("\"hiccups\":%zu,\"hiccup_p50_ms\":%.6f,\"hiccup_p99_ms\":%.6f,\"hiccup_max_ms\":%.6f,\"hiccup_buckets\":[",
-           meter->count, rank_ms(meter, 0.5), rank_ms(meter, 0.99), rank_ms(meter, 1.0));
-    for (int k = 0; k < HICCUP_BUCKETS; k++)
-        printf("%s%lu", k ? "," : "", buckets[k]);
-    printf("]");
+    printf("\"hiccups\":%zu,\"hiccup_p99_ms\":%.6f,\"hiccup_max_ms\":%.6f", meter->count, rank_ms(meter, 0.99),
+           rank_ms(meter, 1.0));
 }
 
 #endif

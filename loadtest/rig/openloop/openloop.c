@@ -1,4 +1,4 @@
-/* An HTTP/1.1 load client for one server on 127.0.0.1: open loop (constant or Poisson arrivals) or closed loop.
+/* An HTTP/1.1 load client for one server on 127.0.0.1: open loop (constant arrivals) or closed loop.
  *
  * In the open loop a request is due at an intended start that was fixed beforehand. It is sent then on a connection that
  * is free; if none is, it waits, and its time counts from the intended start all the same, so that a server that stalls
@@ -6,7 +6,7 @@
  * as the last one is answered.
  *
  * Free connections are a stack, as in most pools: the warmest goes first. One that the server closed while it was idle
- * is opened again when it is needed, and the request's time includes that. The rows written mirror records.py. */
+ * is opened again when it is needed, and the request's time includes that. The rows written mirror window.py. */
 #define _GNU_SOURCE
 #include "answer.h"
 #include "hiccup.h"
@@ -19,7 +19,6 @@
 /* ---- requests ---- */
 
 static void begin_closed(struct connection *c);
-static void begin(struct connection *c, size_t record);
 
 static void finish(struct connection *c, enum fault fault) {
     struct record *r = &records[c->record];
@@ -30,15 +29,7 @@ static void finish(struct connection *c, enum fault fault) {
 
 /* The request of `c` cannot be answered on this connection any more. */
 static void fail(struct connection *c, enum fault fault) {
-    struct record *r = &records[c->record];
-    size_t record = c->record;
     close_connection(c);
-    if (options.retry && !r->retries && (fault == RESET || fault == CLOSED)) {
-        r->retries = 1;
-        cold_count--;
-        begin(c, record);
-        return;
-    }
     finish(c, fault);
     if (!options.closed_loop)
         return;
@@ -260,35 +251,19 @@ static void run(void) {
 
 /* ---- before and after ---- */
 
-/* Intended starts of a stretch that begins `begin` seconds into the run. Uniform numbers by splitmix64. */
-static void plan_stretch(struct stretch stretch, double begin, uint64_t *state) {
-    double time = 0;
-    for (size_t i = 0;; i++) {
-        if (options.poisson) {
-            uint64_t z = *state += 0x9e3779b97f4a7c15u;
-            z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-            z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-            time -= log1p(-(double)((z ^ (z >> 31)) >> 11) * 0x1p-53) / stretch.rate;
-        } else
-            time = (double)i / stretch.rate;
-        if (time >= stretch.seconds)
-            return;
-        new_record((int64_t)((begin + time) * 1e9));
-    }
-}
-
 static void plan_arrivals(void) {
-    uint64_t state = options.seed;
     double begin = 0;
-    for (size_t i = 0; i < options.stretch_count; i++) {
-        plan_stretch(options.stretches[i], begin, &state);
-        begin += options.stretches[i].seconds;
+    for (size_t k = 0; k < options.stretch_count; k++) {
+        struct stretch stretch = options.stretches[k];
+        for (size_t i = 0; (double)i / stretch.rate < stretch.seconds; i++)
+            new_record((int64_t)((begin + (double)i / stretch.rate) * 1e9));
+        begin += stretch.seconds;
     }
 }
 
-static double cpu_seconds(int who) {
+static double thread_cpu_seconds(void) {
     struct rusage usage;
-    getrusage(who, &usage);
+    getrusage(RUSAGE_THREAD, &usage);
     return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
            (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
 }
@@ -326,13 +301,12 @@ int main(int argc, char **argv) {
         records[i].intended += start;
     printf("{\"start_ns\":%lld}\n", (long long)start);
     fflush(stdout);
-    double loop_before = cpu_seconds(RUSAGE_THREAD), before = cpu_seconds(RUSAGE_SELF);
+    double before = thread_cpu_seconds();
     run();
-    double loop = cpu_seconds(RUSAGE_THREAD) - loop_before, all = cpu_seconds(RUSAGE_SELF) - before;
+    double loop = thread_cpu_seconds() - before;
     stop_meter(&meter);
     write_records();
-    printf("{\"requests\":%zu,\"seconds\":%.9f,\"loop_cpu_seconds\":%.6f,\"cpu_seconds\":%.6f,", total,
-           options.seconds, loop, all);
+    printf("{\"requests\":%zu,\"seconds\":%.9f,\"loop_cpu_seconds\":%.6f,", total, options.seconds, loop);
     print_meter(&meter);
     printf("}\n");
     return 0;

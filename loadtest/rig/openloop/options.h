@@ -26,11 +26,10 @@ struct stretch {
 
 static struct {
     int port, cpu;
-    bool closed_loop, poisson, retry;
+    bool closed_loop;
     double rate, seconds, drain; /* seconds: of all stretches together, once the options have been read */
     struct stretch stretches[MOST_STRETCHES];
     size_t connections, stretch_count;
-    uint64_t seed;
     const char *messages, *out, *bodies;
 } options = {.cpu = -1, .seconds = 4, .drain = 2, .connections = 256};
 
@@ -83,14 +82,11 @@ static void set_option(int letter, const char *name, const char *text) {
     case 's': options.seconds = number(name, text); break;
     case 'd': options.drain = number(name, text); break;
     case 'c': options.connections = (size_t)number(name, text); break;
-    case 'e': options.seed = (uint64_t)number(name, text); break;
     case 'm': options.messages = text; break;
     case 'o': options.out = text; break;
     case 'b': options.bodies = text; break;
     case 'n': read_stretch(text); break;
     case 'l': options.closed_loop = true; break;
-    case 'i': options.poisson = true; break;
-    case 't': options.retry = true; break;
     default: die("unknown option");
     }
 }
@@ -100,11 +96,9 @@ static void read_options(int argc, char **argv) {
         {"port", required_argument, 0, 'p'},    {"cpu", required_argument, 0, 'u'},
         {"rate", required_argument, 0, 'r'},    {"seconds", required_argument, 0, 's'},
         {"drain", required_argument, 0, 'd'},   {"connections", required_argument, 0, 'c'},
-        {"seed", required_argument, 0, 'e'},    {"messages", required_argument, 0, 'm'},
+        {"then", required_argument, 0, 'n'},    {"messages", required_argument, 0, 'm'},
         {"out", required_argument, 0, 'o'},     {"bodies", required_argument, 0, 'b'},
-        {"closed-loop", no_argument, 0, 'l'},   {"poisson", no_argument, 0, 'i'},
-        {"retry", no_argument, 0, 't'},         {"then", required_argument, 0, 'n'},
-        {0, 0, 0, 0},
+        {"closed-loop", no_argument, 0, 'l'},   {0, 0, 0, 0},
     };
     int letter, index;
     add_stretch(0, 0); /* The first is what --rate and --seconds say, wherever they stand. */

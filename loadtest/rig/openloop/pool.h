@@ -22,9 +22,9 @@ struct record {
     float infer_ms;
     uint32_t connection;
     uint16_t status;
-    uint8_t list, retry_after, error, retries, fully_sent, problem;
+    uint8_t list, retry_after, error, fully_sent, problem;
 };
-_Static_assert(sizeof(struct record) == 56, "records.py reads rows of 56 bytes");
+_Static_assert(sizeof(struct record) == 56, "window.py reads rows of 56 bytes");
 
 struct connection {
     int fd;

@@ -1,29 +1,89 @@
-"""Hold the requests of one run of the client, and take figures from them."""
+"""Hold the rows that the C client wrote, and take figures from them."""
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from enum import IntEnum
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from loadtest.rig.openloop.records import DegradedField, Fault, Records, answered, full_list
-
 Mask = NDArray[np.bool_]
+Records = NDArray[Any]
+"""A structured array of `RECORD`, one row per request."""
+
+_COLUMNS: Final = (
+    *(("<i8", "intended sent done body_offset"), ("<u4", "body_length message"), ("<f4", "infer_ms")),
+    *(("<u4", "connection"), ("<u2", "status"), ("u1", "list retry_after error fully_sent problem")),
+)
+RECORD: Final = np.dtype([(name, kind) for kind, names in _COLUMNS for name in names.split()], align=True)
+"""The rows that the C client writes, one per request (`struct record` in pool.h).
+
+Times are nanoseconds of CLOCK_MONOTONIC, 0 for what never was; `infer_ms` is NaN where the body does not say.
+
+`retry_after` and `problem` say whether an answer has that header, and the media type application/problem+json.
+"""
+
+
+class DegradedField(IntEnum):
+    """Values of the column `list`: the body's field `degraded`."""
+
+    UNSAID = 0
+    NULL = 1
+    YES = 2
+
+
+class Fault(IntEnum):
+    """Values of the column `error`: why a request has no answer."""
+
+    NONE = 0
+    CONNECT = 1
+    """No connection could be made, so not a byte was sent."""
+    RESET = 2
+    """Reset before any byte of the answer: the server's kernel still held unread bytes, or the server was gone."""
+    CLOSED = 3
+    """Closed in order before any byte of the answer: the server had read all that was sent."""
+    CUT = 4
+    """Closed or reset in the middle of the answer."""
+    TIMEOUT = 5
+    """Sent, but not answered when the wait for stragglers ended."""
+    MALFORMED = 6
+    """The answer is not HTTP/1.1 with a length."""
+    UNSENT = 7
+    """Never sent, because no connection came free."""
+
+
+def answered(records: Records) -> Mask:
+    """Mark the requests that have a whole answer, of any status."""
+    return np.asarray(records["error"] == Fault.NONE)
+
+
+def full_list(records: Records) -> Mask:
+    """Mark the answers that are 200 with ``"degraded": null``: a list that the model made."""
+    return np.asarray(answered(records) & (records["status"] == 200) & (records["list"] == DegradedField.NULL))
+
+
+def status_200(records: Records) -> Mask:
+    """Mark the answers that are 200; for servers that have no degraded lists."""
+    return np.asarray(answered(records) & (records["status"] == 200))
+
+
+def nearest_rank(times_ms: NDArray[np.float64], q: float) -> float:
+    """Return a quantile that is a measured time; infinite for no requests."""
+    return float(np.quantile(times_ms, q, method="inverted_cdf")) if len(times_ms) else math.inf
 
 
 @dataclass(frozen=True, slots=True)
 class Hiccups:
-    """Delays of a thread on the client's CPU; `buckets[k]` were under 2^k µs."""
+    """Count and sizes of delays of a thread on the client's CPU."""
 
     count: int
-    p50_ms: float
     p99_ms: float
     max_ms: float
-    buckets: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +91,6 @@ class Window:
     """Requests of one run.
 
     `steal` maps a CPU to the share of its time that the hypervisor gave to others.
-
     `client_cpu_seconds` is user and system time of the client's loop, over the whole run. `bodies` holds all the
     answers' bodies one after the other, if they were kept.
     """
@@ -60,7 +119,6 @@ class Window:
 
     @property
     def answered(self) -> Mask:
-        """Mark the requests that have a whole answer."""
         return answered(self.records)
 
     @property
@@ -72,6 +130,10 @@ class Window:
         """Return every request's time from intended start to answer; infinite without one."""
         times = (self.records["done"] - self.records["intended"]) / 1e6
         return np.where(self.answered, times, np.inf)
+
+    def p99_ms(self) -> float:
+        """Return the p99 with every answer but a 200 infinitely slow; infinite for no requests."""
+        return nearest_rank(np.where(status_200(self.records), self.times_ms(), np.inf), 0.99)
 
     def answered_ms(self) -> list[float]:
         """Return the times of the answered requests, from intended start to answer."""
@@ -100,7 +162,6 @@ class Window:
         return int(np.count_nonzero(kinds == DegradedField.YES)) / lists if lists else 0.0
 
     def full(self, is_full: Callable[[Records], Mask] = full_list) -> int:
-        """Count the answers of full quality."""
         return int(np.count_nonzero(is_full(self.records)))
 
     @property

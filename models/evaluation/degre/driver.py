@@ -14,18 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from models.evaluation.degre import planners_table
 from models.evaluation.degre.judges import EVALUATOR, PRIMARY, TRUTH
 from models.evaluation.degre.planner_steps import generator_step, mining_steps, search_step
-from models.evaluation.degre.planners_table import (
-    BASELINES,
-    EXHAUSTIVE,
-    PlannerRow,
-    ablations,
-    distilled,
-    mixed,
-    searches,
-    sweep_planners,
-)
 from models.evaluation.degre.profile import add_options, chosen_profile
 from models.evaluation.degre.report import REPORT_FILE, write_report
 from models.evaluation.degre.value_accuracy import accuracy_steps
@@ -78,7 +69,7 @@ def all_steps(space: Workspace) -> list[ExperimentStep]:
     Mining that several tables need belongs to the first of them.
     """
     profile = space.profile
-    main = [*distilled(profile), *BASELINES]
+    main = [*planners_table.distilled(profile), *planners_table.BASELINES]
     members = list(dict.fromkeys(m for judge in space.judges for m in judge.members))
     # The evaluator and the primary judge come first, and where the truth is known, the truth: it needs no training.
     early = [m for m in members if m in (EVALUATOR, *PRIMARY.members, TRUTH)]
@@ -88,19 +79,19 @@ def all_steps(space: Workspace) -> list[ExperimentStep]:
         train_step(space, EVALUATOR, "evaluator"),
         train_step(space, PRIMARY.name, "evaluator"),
         *(comparison_values_step(space, name, "evaluator") for name in early),
-        *(search_step(space, planner, 0) for planner in searches(profile)),
+        *(search_step(space, planner, 0) for planner in planners_table.searches(profile)),
         *mining_steps(space, main, 0, "mining"),
         *_learnt(space, main, 0, range(1)),
         *(train_step(space, name, "judges") for name in others),
         *(comparison_values_step(space, name, "judges") for name in others),
         *(exhaustive_values_step(space, name, "exhaustive") for name in _single(space)),
-        search_step(space, EXHAUSTIVE, 0),
+        search_step(space, planners_table.EXHAUSTIVE, 0),
         *accuracy_steps(space),
-        *mining_steps(space, ablations(profile), 0, "ablations"),
-        *_learnt(space, ablations(profile), 0, range(profile.sweep_seeds)),
+        *mining_steps(space, planners_table.ablations(profile), 0, "ablations"),
+        *_learnt(space, planners_table.ablations(profile), 0, range(profile.sweep_seeds)),
         *_mixes(space),
-        *mining_steps(space, sweep_planners(profile), 0, "sweeps"),
-        *_learnt(space, sweep_planners(profile), 0, range(profile.sweep_seeds)),
+        *mining_steps(space, planners_table.sweep_planners(profile), 0, "sweeps"),
+        *_learnt(space, planners_table.sweep_planners(profile), 0, range(profile.sweep_seeds)),
         *_learnt(space, main, 0, range(1, profile.seeds)),
     ]
     first: dict[str, ExperimentStep] = {}
@@ -109,15 +100,17 @@ def all_steps(space: Workspace) -> list[ExperimentStep]:
     return list(first.values())
 
 
-def _learnt(space: Workspace, planners: Sequence[PlannerRow], mix: int, seeds: range) -> list[ExperimentStep]:
+def _learnt(
+    space: Workspace, planners: Sequence[planners_table.PlannerRow], mix: int, seeds: range
+) -> list[ExperimentStep]:
     return [generator_step(space, planner, mix, seed) for seed in seeds for planner in planners]
 
 
 def _mixes(space: Workspace) -> list[ExperimentStep]:
     steps: list[ExperimentStep] = []
     for mix in range(1, len(space.mixes)):
-        rows = mixed(space.profile)
-        steps += [search_step(space, planner, mix) for planner in searches(space.profile)]
+        rows = planners_table.mixed(space.profile)
+        steps += [search_step(space, planner, mix) for planner in planners_table.searches(space.profile)]
         steps += mining_steps(space, rows, mix, "mixes")
         steps += _learnt(space, [p for p in rows if p.recipe or p.baseline], mix, range(1))
     return steps

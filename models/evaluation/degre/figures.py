@@ -3,12 +3,12 @@
 Hit rates with intervals over requests, paired differences, gains, optimality and exact shares on the exhaustive subset.
 They come from values that judges gave; no planner and no model is run.
 
-Axis letters: R requests, K comparison lists, M objective mixes.
+Axis letters: R requests, K comparison lists.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import lru_cache
 from typing import Any, Final
@@ -16,17 +16,10 @@ from typing import Any, Final
 import numpy as np
 
 from models.contract.arrays import Floats, Floats32
-from models.evaluation.degre.hit_rate import (
-    PERCENTS,
-    TOLERANCE,
-    hit_difference,
-    hit_rate,
-    hits,
-    optimality,
-    order_share,
-)
+from models.evaluation.degre import hit_rate
+from models.evaluation.degre.hit_rate import PERCENTS, TOLERANCE
 from models.evaluation.degre.judges import Judge
-from models.evaluation.degre.planners_table import PlannerRow
+from models.evaluation.degre.planners_table import PRIOR, PlannerRow, beamed
 from models.evaluation.degre.scores import PlannerRun, finished_valuers, load_values, valued
 from models.evaluation.degre.value_steps import load_comparison, load_exhaustive, load_orders
 from models.evaluation.degre.workspace import Workspace, exhaustive_step
@@ -35,8 +28,6 @@ from models.judging.metrics import bootstrap_interval, mean_interval
 
 SEED: Final = 0
 """Of every bootstrap."""
-LEVEL: Final = 0.95
-DRAWS: Final = 2000
 
 
 class Bench:
@@ -49,42 +40,92 @@ class Bench:
         parts = [load_comparison(space.root, name)[mix] for name in judge.members]
         self._comparison = np.sort(np.mean(parts, axis=0), axis=1)
 
-    def order_share(self) -> float | None:
-        """Compute the judge's order share, see `hit_rate.order_share`."""
-        parts = [load_orders(self._space.root, name)[self._mix] for name in self.judge.members]
-        return order_share(np.mean(parts, axis=0), self._comparison)
-
-    def is_ceiling(self, planner: PlannerRow) -> bool:
-        """Tell whether a planner searches a member of the judge, and is no competitor."""
-        return planner.searches in self.judge.members
-
     def values(self, planner: PlannerRow, seeds: int) -> list[Floats]:
         """Load the values [R] of each run that has been valued."""
         runs = [PlannerRun(planner, self._mix, seed) for seed in range(seeds)]
         known = valued(self._space.root, runs, self.judge.members)
         return [load_values(self._space.root, run, self.judge.members) for run in known]
 
-    def row(self, planner: PlannerRow, seeds: int) -> dict[str, Any]:
+    def hits(self, planners: Sequence[PlannerRow], seeds: int) -> dict[str, Any]:
+        """Compute the judge's order share, and a row of hit rates for each planner."""
+        parts = [load_orders(self._space.root, name)[self._mix] for name in self.judge.members]
+        share = hit_rate.order_share(np.mean(parts, axis=0), self._comparison)
+        return {"order_share": share, "rows": [self._hit_row(planner, seeds) for planner in planners]}
+
+    def differences(self, ours: Sequence[PlannerRow], theirs: Sequence[PlannerRow], seeds: int) -> list[dict[str, Any]]:
+        """Pair the hit rates of `ours` with those of `theirs` on the same requests, but for ceilings."""
+        rows = []
+        for a, b in ((a, b) for a in ours for b in theirs if a != b and not self._is_ceiling(b)):
+            x, y = self.values(a, seeds), self.values(b, seeds)
+            if x and y and len(x[0]) == len(y[0]):
+                found = {k: hit_rate.hit_difference(x, y, self._comparison, k, seed=SEED) for k in PERCENTS}
+                difference = {str(k): asdict(interval) for k, interval in found.items()}
+                rows.append({"ours": a.title, "theirs": b.title, "difference": difference})
+        return rows
+
+    def sets_and_orders(self, planners: Sequence[PlannerRow], base: PlannerRow) -> list[dict[str, Any]] | None:
+        """Split each planner's gain over `base` by its sets and its orders; None if `base` is not valued.
+
+        A list's set is worth the mean over random permutations of it, its order the rest. On the requests of which
+        permutations are valued; seed 0.
+        """
+        root, members = self._space.root, self.judge.members
+        parts = {}
+        for run in valued(root, [PlannerRun(p, 0, 0) for p in (*planners, base)], members, ("values", "sets")):
+            sets = load_values(root, run, members, "sets")
+            values = load_values(root, run, members)[: len(sets)]
+            parts[run.planner] = {"gain": values, "set": sets, "order": values - sets}
+        if base not in parts:
+            return None
+        floor = parts.pop(base)
+        return [
+            {"title": planner.title, "ceiling": self._is_ceiling(planner)}
+            | {name: _interval(found[name] - floor[name]) for name in floor}
+            for planner, found in parts.items()
+            if len(found["gain"]) == len(floor["gain"])
+        ]
+
+    def gains(
+        self, planners: Sequence[PlannerRow], base: PlannerRow, ceiling: PlannerRow, seeds: int
+    ) -> list[dict[str, Any]] | None:
+        """Compute each planner's gain over `base` and share of `ceiling`'s gain; None if `base` is not valued.
+
+        ``gain`` is in clicks, ``relative`` over the mean value of `base`, ``kept`` over the mean gain of `ceiling`;
+        None where these are not above 0 beyond noise. A request counts with the mean over seeds.
+        """
+        runs = {planner: self.values(planner, seeds) for planner in (*planners, base, ceiling)}
+        values = {planner: np.mean(found, axis=0) for planner, found in runs.items() if found}
+        if base not in values:
+            return None
+        floor = values[base]
+        most = values[ceiling] - floor if ceiling in values else None
+        return [
+            {"title": planner.title, "ceiling": self._is_ceiling(planner), "seeds": len(runs[planner])}
+            | gain_figures(values[planner] - floor, floor, most)
+            for planner in planners
+            if planner != base and len(values.get(planner, ())) == len(floor)
+        ]
+
+    def _is_ceiling(self, planner: PlannerRow) -> bool:
+        """Tell whether a planner searches a member of the judge, and is no competitor."""
+        return planner.searches in self.judge.members
+
+    def _hit_row(self, planner: PlannerRow, seeds: int) -> dict[str, Any]:
         """Compute hit rates with intervals, mean value and number of seeds; None without valued runs."""
         runs = self.values(planner, seeds)
         row: dict[str, Any] = {"planner": planner.name, "title": planner.title, "family": planner.family}
-        row |= {"ceiling": self.is_ceiling(planner), "seeds": len(runs)}
+        row |= {"ceiling": self._is_ceiling(planner), "seeds": len(runs)}
         if not runs or not len(runs[0]):
             return row | {"requests": 0, "value": None, "hit_rate": None}
         comparison = self._comparison[: len(runs[0])]
         return row | {
             "requests": len(runs[0]),
             "value": _interval(np.mean(runs, axis=0)),
-            "hit_rate": {str(k): asdict(hit_rate(runs, comparison, k, seed=SEED)) for k in PERCENTS},
-            "hit_rate_by_seed": {str(k): [float(hits(run, comparison, k).mean()) for run in runs] for k in PERCENTS},
+            "hit_rate": {str(k): asdict(hit_rate.hit_rate(runs, comparison, k, seed=SEED)) for k in PERCENTS},
+            "hit_rate_by_seed": {
+                str(k): [float(hit_rate.hits(run, comparison, k).mean()) for run in runs] for k in PERCENTS
+            },
         }
-
-    def difference(self, ours: PlannerRow, theirs: PlannerRow, seeds: int) -> dict[str, Any] | None:
-        """Pair the hit rates of two planners; None unless both ran on the same requests."""
-        pair = [self.values(planner, seeds) for planner in (ours, theirs)]
-        if not all(pair) or len(pair[0][0]) != len(pair[1][0]):
-            return None
-        return {str(k): asdict(hit_difference(pair[0], pair[1], self._comparison, k, seed=SEED)) for k in PERCENTS}
 
 
 @lru_cache(maxsize=16)
@@ -93,82 +134,24 @@ def bench(space: Workspace, judge: Judge, mix: int) -> Bench:
     return Bench(space, judge, mix)
 
 
-def ready_judges(space: Workspace) -> list[Judge]:
-    """Return the judges all of whose members have valued the comparison lists."""
+def per_judge(space: Workspace, mix: int, table: Callable[[Bench], Any]) -> dict[str, Any]:
+    """Compute a table, if it is not None, for each judge whose members all have valued the comparison lists."""
     known = finished_valuers(space)
-    return [judge for judge in space.judges if all(name in known for name in judge.members)]
+    ready = (judge for judge in space.judges if all(name in known for name in judge.members))
+    tables = {judge.name: table(bench(space, judge, mix)) for judge in ready}
+    return {name: found for name, found in tables.items() if found is not None}
 
 
 def hit_table(space: Workspace, planners: Sequence[PlannerRow], mix: int, seeds: int) -> dict[str, Any]:
-    """Compute per judge its order share and a row per planner; None if not ready."""
-    tables: dict[str, Any] = {judge.name: None for judge in space.judges}
-    for judge in ready_judges(space):
-        seat = bench(space, judge, mix)
-        rows = [seat.row(planner, seeds) for planner in planners]
-        tables[judge.name] = {"order_share": seat.order_share(), "rows": rows}
-    return tables
+    """Compute `Bench.hits` per judge; None where it is not ready."""
+    tables = per_judge(space, mix, lambda seat: seat.hits(planners, seeds))
+    return {judge.name: tables.get(judge.name) for judge in space.judges}
 
 
-def difference_table(
-    space: Workspace, ours: Sequence[PlannerRow], theirs: Sequence[PlannerRow], mix: int, seeds: int
-) -> dict[str, Any]:
-    """Compute per judge each of `ours` less each of `theirs`, but for ceilings."""
-    tables: dict[str, Any] = {}
-    for judge in ready_judges(space):
-        seat = bench(space, judge, mix)
-        pairs = [(a, b) for a in ours for b in theirs if a != b and not seat.is_ceiling(b)]
-        rows = [{"ours": a.title, "theirs": b.title, "difference": seat.difference(a, b, seeds)} for a, b in pairs]
-        tables[judge.name] = [row for row in rows if row["difference"] is not None]
-    return tables
-
-
-def set_and_order_table(space: Workspace, planners: Sequence[PlannerRow], base: PlannerRow) -> dict[str, Any]:
-    """Split per judge each planner's gain over `base` by its sets and its orders.
-
-    A list's set is worth the mean over random permutations of it, its order the rest. On the requests of which
-    permutations are valued; seed 0.
-    """
-    tables: dict[str, Any] = {}
-    for judge in ready_judges(space):
-        asked = [PlannerRun(planner, 0, 0) for planner in (*planners, base)]
-        runs = valued(space.root, asked, judge.members, ("values", "sets"))
-        parts = {run.planner: _set_and_order(space, run, judge) for run in runs}
-        if base not in parts:
-            continue
-        floor = parts.pop(base)
-        tables[judge.name] = [
-            {"title": planner.title, "ceiling": bench(space, judge, 0).is_ceiling(planner)}
-            | {name: _interval(found[name] - floor[name]) for name in floor}
-            for planner, found in parts.items()
-            if len(found["gain"]) == len(floor["gain"])
-        ]
-    return tables
-
-
-def gain_table(
-    space: Workspace, planners: Sequence[PlannerRow], base: PlannerRow, ceiling: PlannerRow, mix: int, seeds: int
-) -> dict[str, Any]:
-    """Compute per judge each planner's gain over `base` and share of `ceiling`'s gain.
-
-    ``gain`` is in clicks, ``relative`` over the mean value of `base`, ``kept`` over the mean gain of `ceiling`; None
-    where these are not above 0 beyond noise. A request counts with the mean over seeds.
-    """
-    tables: dict[str, Any] = {}
-    for judge in ready_judges(space):
-        seat = bench(space, judge, mix)
-        runs = {planner: seat.values(planner, seeds) for planner in (*planners, base, ceiling)}
-        values = {planner: np.mean(found, axis=0) for planner, found in runs.items() if found}
-        if base not in values:
-            continue
-        floor = values[base]
-        most = values[ceiling] - floor if ceiling in values else None
-        tables[judge.name] = [
-            {"title": planner.title, "ceiling": seat.is_ceiling(planner), "seeds": len(runs[planner])}
-            | gain_figures(values[planner] - floor, floor, most)
-            for planner in planners
-            if planner != base and len(values.get(planner, ())) == len(floor)
-        ]
-    return tables
+def gain_table(space: Workspace, planners: Sequence[PlannerRow], mix: int, seeds: int) -> dict[str, Any]:
+    """Compute `Bench.gains` over the prior sort per judge, against those of the beam search."""
+    beam = beamed(space.profile)
+    return per_judge(space, mix, lambda seat: seat.gains(planners, PRIOR, beam, seeds))
 
 
 def gain_figures(gain: Floats, floor: Floats, most: Floats | None) -> dict[str, Any]:
@@ -185,13 +168,12 @@ def exhaustive_table(space: Workspace, planners: Sequence[PlannerRow], seeds: in
         if marker is None:
             continue
         requests = int(marker["notes"]["requests"])
-        if judge not in ready_judges(space) or not requests:
-            tables[judge.name] = {"requests": 0, "why": marker["notes"].get("why")}
-            continue
-        every = [values[0] for values, _ in load_exhaustive(space.root, judge.members[0], requests)]
-        seat = bench(space, judge, 0)
-        rows = [_exact_row(seat.values(planner, seeds), every) | {"title": planner.title} for planner in planners]
-        tables[judge.name] = {"requests": requests, "lists": len(every[0]), "rows": rows}
+        tables[judge.name] = {"requests": 0, "why": marker["notes"].get("why")}
+        if judge.members[0] in finished_valuers(space) and requests:
+            every = [values[0] for values, _ in load_exhaustive(space.root, judge.members[0], requests)]
+            seat = bench(space, judge, 0)
+            rows = [_exact_row(seat.values(planner, seeds), every) | {"title": planner.title} for planner in planners]
+            tables[judge.name] = {"requests": requests, "lists": len(every[0]), "rows": rows}
     return tables
 
 
@@ -207,13 +189,7 @@ def _ratio(above: Floats, below: Floats) -> dict[str, Any] | None:
     def ratio(a: Floats, b: Floats, axis: int = -1) -> Any:
         return np.mean(a, axis=axis) / np.maximum(np.mean(b, axis=axis), TOLERANCE)
 
-    return asdict(bootstrap_interval((above, below), ratio, seed=SEED, level=LEVEL, draws=DRAWS))
-
-
-def _set_and_order(space: Workspace, run: PlannerRun, judge: Judge) -> dict[str, Floats]:
-    sets = load_values(space.root, run, judge.members, "sets")
-    values = load_values(space.root, run, judge.members)[: len(sets)]
-    return {"gain": values, "set": sets, "order": values - sets}
+    return asdict(bootstrap_interval((above, below), ratio, seed=SEED, level=0.95, draws=2000))
 
 
 def _exact_row(runs: Sequence[Floats], every: Sequence[Floats32]) -> dict[str, Any]:
@@ -222,7 +198,7 @@ def _exact_row(runs: Sequence[Floats], every: Sequence[Floats32]) -> dict[str, A
     n = len(every)
     mean, best = np.array([v.mean(dtype=np.float64) for v in every]), np.array([float(v[-1]) for v in every])
     shares = np.array([[_better_share(x, some) for x, some in zip(run[:n], every, strict=True)] for run in runs])
-    gained = np.mean([optimality(run[:n], mean, best) for run in runs], axis=0)
+    gained = np.mean([hit_rate.optimality(run[:n], mean, best) for run in runs], axis=0)
     return {
         "optimality": _interval(gained),
         "better": _interval(shares.mean(axis=0)),

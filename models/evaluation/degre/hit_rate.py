@@ -9,13 +9,9 @@ from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from models.contract.arrays import Bools, Floats, Ints
+from models.contract.arrays import AnyFloats, Bools, Floats, Ints
 from models.judging.metrics import Interval, mean_interval, paired_interval
-
-Values = NDArray[np.floating]
-"""Values of lists in either precision."""
 
 PERCENTS: Final = (1, 3, 10)
 TOLERANCE: Final = 1e-6
@@ -38,7 +34,7 @@ def random_lists(valid: Bools, rows: Sequence[int], length: int, count: int, *, 
     return lists
 
 
-def better(values: Values, comparison: Values) -> Ints:
+def better(values: AnyFloats, comparison: AnyFloats) -> Ints:
     """Count each request's comparison values [R, K] above its list's [R]: Rank(l, S) of eq. 14.
 
     Strictly: lists of equal value (within `TOLERANCE`) are not better. `comparison` must be sorted along K.
@@ -49,13 +45,13 @@ def better(values: Values, comparison: Values) -> Ints:
     return ranks
 
 
-def hits(values: Values, comparison: Values, percent: float) -> Bools:
+def hits(values: AnyFloats, comparison: AnyFloats, percent: float) -> Bools:
     """Tell for each request whether its list ranks within the top `percent`% (eq. 14), [R]."""
     hit: Bools = better(values, comparison) * 100 < percent * comparison.shape[1]
     return hit
 
 
-def hit_rate(seeds: Sequence[Values], comparison: Values, percent: float, *, seed: int) -> Interval:
+def hit_rate(seeds: Sequence[AnyFloats], comparison: AnyFloats, percent: float, *, seed: int) -> Interval:
     """Take HR@percent% of `seeds`, the values [R] of one planner's runs, with its bootstrap interval.
 
     A request counts with the share of the runs that hit, so the interval is one over requests alone.
@@ -63,7 +59,7 @@ def hit_rate(seeds: Sequence[Values], comparison: Values, percent: float, *, see
     return mean_interval(hit_share(seeds, comparison, percent), seed=seed)
 
 
-def hit_share(seeds: Sequence[Values], comparison: Values, percent: float) -> Floats:
+def hit_share(seeds: Sequence[AnyFloats], comparison: AnyFloats, percent: float) -> Floats:
     """Take the share of a planner's runs that hit, per request [R]. Raises `ValueError` without runs."""
     if not seeds:
         raise ValueError("there are no runs to take a hit rate of")
@@ -72,19 +68,17 @@ def hit_share(seeds: Sequence[Values], comparison: Values, percent: float) -> Fl
 
 
 def hit_difference(
-    ours: Sequence[Values], theirs: Sequence[Values], comparison: Values, percent: float, *, seed: int
+    ours: Sequence[AnyFloats], theirs: Sequence[AnyFloats], comparison: AnyFloats, percent: float, *, seed: int
 ) -> Interval:
     """Subtract one planner's HR from another's on the same requests, with the paired bootstrap interval."""
     pair = (hit_share(runs, comparison, percent) for runs in (ours, theirs))
     return paired_interval(*pair, seed=seed)
 
 
-def optimality(values: Values, mean: Values, best: Values) -> Floats:
+def optimality(values: AnyFloats, mean: AnyFloats, best: AnyFloats) -> Floats:
     """Scale values per request [R] as (V − V̄) / (V* − V̄).
 
-    0 is a random list, 1 the best.
-
-    It is 1 where all lists are equal.
+    0 is a random list, 1 the best; 1 also where all lists are equal.
     """
     span = np.asarray(best, np.float64) - mean
     flat = span <= TOLERANCE
@@ -92,7 +86,7 @@ def optimality(values: Values, mean: Values, best: Values) -> Floats:
     return share
 
 
-def order_share(within: Values, spread: Values) -> float | None:
+def order_share(within: AnyFloats, spread: AnyFloats) -> float | None:
     """Divide a judge's variance over permutations of one set by its variance over all lists.
 
     `within` [R, S, P] holds the values of P random permutations of each of S random sets, `spread` [R, K] those of

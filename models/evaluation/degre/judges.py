@@ -11,17 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from models.contract.arrays import Floats32, Ints
+from models.contract.arrays import AnyFloats, Floats32, Ints
 from models.contract.spec import OBJECTIVES
 from models.data.slates import SlateArrays
 from models.datasets.simulator import SimulatedRequest, Simulator, SimulatorConfig
-from models.evaluation.degre.hit_rate import Values
 from models.nets.value import ListValueModel
 from models.planners.search.exhaustive import all_lists
 from models.planners.search.prefix import all_outcomes, list_outcomes
@@ -49,21 +48,6 @@ TRUE: Final = Judge("truth", "truth", (TRUTH,))
 JUDGES: Final = (PRIMARY, OWN, ARCHITECTURE, ENSEMBLE, TRUE)
 
 
-class Valuer(Protocol):
-    """Estimate the outcomes of lists of the test requests."""
-
-    def outcomes(self, rows: Ints, lists: Ints) -> Values:
-        """Expect (clicks, conversions, GMV) [R, K, 3] of whole lists [R, K, L] of requests `rows` [R].
-
-        0 for a list without items (all −1).
-        """
-        ...
-
-    def every_outcome(self, row: int) -> Values:
-        """Expect the same of all ordered lists of one request, in the order of `exhaustive.all_lists`."""
-        ...
-
-
 class ModelValuer:
     """Value lists of the test requests by a trained list value model."""
 
@@ -73,15 +57,18 @@ class ModelValuer:
         self._length = length
         self._device = device
 
-    def outcomes(self, rows: Ints, lists: Ints) -> Values:
-        """Implement `Valuer`."""
+    def outcomes(self, rows: Ints, lists: Ints) -> AnyFloats:
+        """Expect (clicks, conversions, GMV) [R, K, 3] of whole lists [R, K, L] of requests `rows` [R].
+
+        0 for a list without items (all −1).
+        """
         final = list_outcomes(self._model, self._rows(rows), torch.from_numpy(lists).to(self._device))[:, :, -1]
-        values: Values = final.cpu().numpy()
+        values: AnyFloats = final.cpu().numpy()
         return values
 
-    def every_outcome(self, row: int) -> Values:
-        """Implement `Valuer`."""
-        values: Values = all_outcomes(self._model, self._rows(np.array([row])), self._length).cpu().numpy()
+    def every_outcome(self, row: int) -> AnyFloats:
+        """Expect the same of all ordered lists of one request, in the order of `exhaustive.all_lists`."""
+        values: AnyFloats = all_outcomes(self._model, self._rows(np.array([row])), self._length).cpu().numpy()
         return values
 
     def _rows(self, rows: Ints) -> dict[str, Tensor]:
@@ -101,16 +88,16 @@ class TruthValuer:
         self._requests = [self._simulator.find(i) for i in request_ids]
         self._length = length
 
-    def outcomes(self, rows: Ints, lists: Ints) -> Values:
-        """Implement `Valuer`."""
+    def outcomes(self, rows: Ints, lists: Ints) -> AnyFloats:
+        """Expect as `ModelValuer.outcomes` does."""
         return np.stack([self._values(self._requests[row], some) for row, some in zip(rows, lists, strict=True)])
 
-    def every_outcome(self, row: int) -> Values:
-        """Implement `Valuer`."""
+    def every_outcome(self, row: int) -> AnyFloats:
+        """Expect as `ModelValuer.every_outcome` does."""
         request = self._requests[row]
         return self._values(request, all_lists(len(request.items), self._length))
 
-    def _values(self, request: SimulatedRequest, lists: Ints) -> Values:
+    def _values(self, request: SimulatedRequest, lists: Ints) -> AnyFloats:
         values = np.zeros((len(lists), len(OBJECTIVES)))
         there = np.flatnonzero((lists >= 0).all(axis=1))
         for start in range(0, len(there), _TRUE_LISTS):
@@ -119,19 +106,15 @@ class TruthValuer:
         return values
 
 
+Valuer = ModelValuer | TruthValuer
+
+
 def features(slates: SlateArrays, device: torch.device) -> dict[str, Tensor]:
     """Return the feature tensors of requests without labels, which planners may not see."""
     return {name: torch.from_numpy(values).to(device) for name, values in slates.features.items()}
 
 
-def mix_values(outcomes: Values, mixes: Sequence[Triple], units: Triple) -> Floats32:
+def mix_values(outcomes: AnyFloats, mixes: Sequence[Triple], units: Triple) -> Floats32:
     """Weigh outcomes [..., 3] under each objective mix, in click units, [M, ...]."""
     raw = torch.from_numpy(np.asarray(outcomes, np.float64))
-    values = torch.stack([Worth(mix, units)(raw) for mix in mixes])
-    worth: Floats32 = values.numpy().astype(np.float32)
-    return worth
-
-
-def is_simulated(metadata: Mapping[str, Any]) -> bool:
-    """Tell whether the truth is known."""
-    return metadata.get("source") == "simulator"
+    return np.stack([Worth(mix, units)(raw).numpy() for mix in mixes]).astype(np.float32)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -46,34 +46,31 @@ def difference_tables(tables: Mapping[str, Any], titles: Mapping[str, str]) -> s
     """Show paired differences of hit rates, one table per judge."""
     if not any(tables.values()):
         return MISSING
-    rows = {
-        name: [[e["ours"], e["theirs"], *(_signed(e["difference"][str(k)]) for k in PERCENTS)] for e in entries]
-        for name, entries in tables.items()
-    }
-    return _per_judge(["planner", "less", *_RATES], rows, titles, texts=2)
+
+    def row(entry: Mapping[str, Any]) -> list[str]:
+        return [entry["ours"], entry["theirs"], *(_signed(entry["difference"][str(k)]) for k in PERCENTS)]
+
+    return _per_judge(tables, titles, ["planner", "less", *_RATES], row, texts=2)
 
 
 def set_and_order_tables(tables: Mapping[str, Any], titles: Mapping[str, str]) -> str:
     """Show the gains of sets and of orders over the sort, one table per judge."""
-    rows = {
-        name: [[_title(entry), *(_signed(entry[key]) for key in ("gain", "set", "order"))] for entry in entries]
-        for name, entries in tables.items()
-    }
-    return _per_judge(["planner", "gain", "of it by the set", "by the order"], rows, titles)
+
+    def row(entry: Mapping[str, Any]) -> list[str]:
+        return [_title(entry), *(_signed(entry[key]) for key in ("gain", "set", "order"))]
+
+    return _per_judge(tables, titles, ["planner", "gain", "of it by the set", "by the order"], row)
 
 
 def gain_tables(tables: Mapping[str, Any], titles: Mapping[str, str], base: str, ceiling: str) -> str:
     """Show planners' gains over `base` and shares of `ceiling`'s gain, one table per judge."""
     ratio = partial(interval_text, digits=3, missing="not defined")
-    rows = {
-        name: [
-            [_title(e), _signed(e["gain"]), ratio(e["relative"], sign="+"), ratio(e["kept"]), str(e["seeds"])]
-            for e in entries
-        ]
-        for name, entries in tables.items()
-    }
+
+    def row(e: Mapping[str, Any]) -> list[str]:
+        return [_title(e), _signed(e["gain"]), ratio(e["relative"], sign="+"), ratio(e["kept"]), str(e["seeds"])]
+
     heads = ["planner", f"gain over the {base}", "relative", f"of what {ceiling} gains", "seeds"]
-    return _per_judge(heads, rows, titles)
+    return _per_judge(tables, titles, heads, row)
 
 
 def exhaustive_tables(tables: Mapping[str, Any], titles: Mapping[str, str]) -> str:
@@ -125,9 +122,13 @@ def cost_table(steps: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _per_judge(
-    heads: Sequence[str], rows: Mapping[str, Sequence[Sequence[str]]], titles: Mapping[str, str], texts: int = 1
+    tables: Mapping[str, Any],
+    titles: Mapping[str, str],
+    heads: Sequence[str],
+    row: Callable[[Mapping[str, Any]], list[str]],
+    texts: int = 1,
 ) -> str:
-    parts = (_judged(f"{titles[name]}**", heads, some, texts) for name, some in rows.items())
+    parts = (_judged(f"{titles[name]}**", heads, [row(e) for e in tables[name]], texts) for name in tables)
     return "\n\n".join(parts) or MISSING
 
 

@@ -23,22 +23,10 @@ from models.baselines.training import evaluator_calls, train_baseline
 from models.contract.arrays import Ints
 from models.data.batches import Batch
 from models.data.slates import SlateArrays
+from models.evaluation.degre import planners_table
 from models.evaluation.degre.data import save_array
 from models.evaluation.degre.hit_rate import random_lists
 from models.evaluation.degre.judges import EVALUATOR, features, mix_values
-from models.evaluation.degre.planners_table import (
-    EXHAUSTIVE,
-    GREEDY,
-    PRIOR,
-    RANDOM,
-    DistillRecipe,
-    Mining,
-    PlannerRow,
-    ablations,
-    distilled,
-    mixed,
-    sweep_planners,
-)
 from models.evaluation.degre.profile import Profile
 from models.evaluation.degre.value_steps import load_exhaustive
 from models.evaluation.degre.workspace import LISTS_FILE, Workspace, chunks, exhaustive_step, planner_step
@@ -57,7 +45,7 @@ _SEARCHED: Final = 64
 _RANDOM_SEED: Final = 99
 
 
-def search_step(space: Workspace, planner: PlannerRow, mix: int) -> ExperimentStep:
+def search_step(space: Workspace, planner: planners_table.PlannerRow, mix: int) -> ExperimentStep:
     """Make the step of a planner's lists [R, L] of the test requests under one objective mix."""
 
     def run(folder: Path) -> Mapping[str, Any]:
@@ -65,22 +53,22 @@ def search_step(space: Workspace, planner: PlannerRow, mix: int) -> ExperimentSt
         save_array(folder / LISTS_FILE, lists)
         return {"requests": len(lists)}
 
-    group = "exhaustive" if planner == EXHAUSTIVE else "search" if mix == 0 else "mixes"
+    group = "exhaustive" if planner == planners_table.EXHAUSTIVE else "search" if mix == 0 else "mixes"
     options = {**space.sizes("length", "test_requests"), "mixes": space.profile.objectives}
     if planner.searches is not None:
         options |= space.sizes("beam", "local_search", "exhaustive_requests")
     return ExperimentStep(planner_step(planner.name, mix, 0), group, options, run)
 
 
-def _planned(space: Workspace, planner: PlannerRow, mix: int) -> Ints:
-    if planner == RANDOM:
+def _planned(space: Workspace, planner: planners_table.PlannerRow, mix: int) -> Ints:
+    if planner == planners_table.RANDOM:
         rows = range(len(space.test))
         return random_lists(space.candidates, rows, space.profile.length, 1, seed=_RANDOM_SEED)[:, 0]
-    if planner == PRIOR:
+    if planner == planners_table.PRIOR:
         return _prior(space, mix)
-    if planner == EXHAUSTIVE:
+    if planner == planners_table.EXHAUSTIVE:
         return _exhaustive(space, mix)
-    width = 1 if planner == GREEDY else space.profile.beam
+    width = 1 if planner == planners_table.GREEDY else space.profile.beam
     return searched(space, mix, width=width, local_search=planner.name == "beam-local-search")
 
 
@@ -144,14 +132,16 @@ class Generates(Protocol):
         ...
 
 
-def mining_steps(space: Workspace, planners: Sequence[PlannerRow], mix: int, group: str) -> list[ExperimentStep]:
+def mining_steps(
+    space: Workspace, planners: Sequence[planners_table.PlannerRow], mix: int, group: str
+) -> list[ExperimentStep]:
     """Make the steps that mine for `planners`, each for the most slates of its recipes."""
     recipes = [planner.recipe for planner in planners if planner.recipe is not None]
     minings = dict.fromkeys(recipe.mining for recipe in recipes if recipe.mining is not None)
     return [_mining_step(space, mining, mix, group) for mining in minings]
 
 
-def generator_step(space: Workspace, planner: PlannerRow, mix: int, seed: int) -> ExperimentStep:
+def generator_step(space: Workspace, planner: planners_table.PlannerRow, mix: int, seed: int) -> ExperimentStep:
     """Make the step that trains one generator with one seed and decodes the test requests."""
     profile = space.profile
 
@@ -180,14 +170,22 @@ def decoded(space: Workspace, model: Generates) -> Ints:
     return np.concatenate([model.generate(part, space.profile.length).cpu().numpy() for part in parts])
 
 
-def _needed(profile: Profile, mining: Mining, mix: int) -> int:
+def _needed(profile: Profile, mining: planners_table.Mining, mix: int) -> int:
     """Return the most slates that a recipe under the mix takes of a mining."""
-    planners = mixed(profile) if mix else (*distilled(profile), *ablations(profile), *sweep_planners(profile))
+    planners = (
+        planners_table.mixed(profile)
+        if mix
+        else (
+            *planners_table.distilled(profile),
+            *planners_table.ablations(profile),
+            *planners_table.sweep_planners(profile),
+        )
+    )
     recipes = [planner.recipe for planner in planners if planner.recipe is not None]
     return max(recipe.slates for recipe in recipes if recipe.mining == mining)
 
 
-def _mining_step(space: Workspace, mining: Mining, mix: int, group: str) -> ExperimentStep:
+def _mining_step(space: Workspace, mining: planners_table.Mining, mix: int, group: str) -> ExperimentStep:
     slates = _needed(space.profile, mining, mix)
     local_search: LocalSearch = space.profile.local_search if mining.local_search else "none"
     settings = MiningOptions(width=mining.beam, local_search=local_search)
@@ -204,7 +202,7 @@ def _mining_step(space: Workspace, mining: Mining, mix: int, group: str) -> Expe
 
 
 def _distil(
-    space: Workspace, planner: PlannerRow, mix: int, seed: int, folder: Path
+    space: Workspace, planner: planners_table.PlannerRow, mix: int, seed: int, folder: Path
 ) -> tuple[Generates, Mapping[str, Any]]:
     assert planner.recipe is not None
     train, valid = _sequences(space, planner.recipe, mix)
@@ -223,7 +221,7 @@ def _distil(
     return model, notes
 
 
-def _sequences(space: Workspace, recipe: DistillRecipe, mix: int) -> tuple[MinedArrays, MinedArrays]:
+def _sequences(space: Workspace, recipe: planners_table.DistillRecipe, mix: int) -> tuple[MinedArrays, MinedArrays]:
     """Load the sequences of training and of validation requests that a recipe learns from."""
     if recipe.mining is None:
         return exposed_sequences(space.slates(recipe.slates)), exposed_sequences(space.valid)
@@ -251,7 +249,7 @@ def exposed_sequences(slates: SlateArrays) -> MinedArrays:
 
 
 def _baseline(
-    space: Workspace, planner: PlannerRow, mix: int, seed: int, folder: Path
+    space: Workspace, planner: planners_table.PlannerRow, mix: int, seed: int, folder: Path
 ) -> tuple[Generates, Mapping[str, Any]]:
     assert planner.baseline is not None
     train = space.slates(space.profile.mining_slates)
@@ -272,5 +270,5 @@ def _baseline(
     return model, {"slates": len(train), "lists_scored_per_request": calls}
 
 
-def _mined(mining: Mining, mix: int) -> str:
+def _mined(mining: planners_table.Mining, mix: int) -> str:
     return f"mined/{mining.name}/mix-{mix}"

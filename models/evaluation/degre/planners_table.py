@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -55,14 +54,6 @@ class PlannerRow:
     baseline: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Sweep:
-    """Vary one setting: `points` maps its values to planners."""
-
-    symbol: str
-    points: Mapping[float, PlannerRow]
-
-
 PRIOR: Final = PlannerRow("prior", "sort by prior score", "reference")
 RANDOM: Final = PlannerRow("random", "random list", "reference")
 GREEDY: Final = PlannerRow("greedy", "evaluator, greedy", "search", EVALUATOR)
@@ -92,20 +83,22 @@ def beamed(profile: Profile) -> PlannerRow:
 def distilled(profile: Profile) -> tuple[PlannerRow, ...]:
     """Return DeGRe's generators of the main table, the best first."""
     b, distill = profile.beam, DistillOptions(alpha=profile.alpha)
-    settings = {
-        f"degre-b{b}-local-search": (f"DeGRe B={b} + local search", Mining(b, True)),
-        f"degre-b{b}": (f"DeGRe B={b}", Mining(b)),
-        "degre-b1": ("DeGRe B=1", Mining(1)),
-    }
-    recipes = {
-        name: DistillRecipe(m, profile.mining_slates, profile.temperature, distill) for name, (_, m) in settings.items()
-    }
-    return tuple(PlannerRow(name, title, "degre", recipe=recipes[name]) for name, (title, _) in settings.items())
+    rows = []
+    for mining in dict.fromkeys((Mining(b, True), Mining(b), Mining(1))):
+        recipe = DistillRecipe(mining, profile.mining_slates, profile.temperature, distill)
+        title = f"DeGRe B={mining.beam}" + " + local search" * mining.local_search
+        rows.append(PlannerRow(f"degre-{mining.name}", title, "degre", recipe=recipe))
+    return tuple(rows)
 
 
 def mixed(profile: Profile) -> tuple[PlannerRow, ...]:
     """Return the rows of tables for objectives other than the first mix."""
     return (*searches(profile), GOALRANK, *reversed(distilled(profile)))
+
+
+def main_planners(profile: Profile) -> tuple[PlannerRow, ...]:
+    """Return the rows of the main table."""
+    return (*searches(profile), EXHAUSTIVE, *BASELINES, *reversed(distilled(profile)))
 
 
 def ablations(profile: Profile) -> tuple[PlannerRow, ...]:
@@ -125,19 +118,19 @@ def ablations(profile: Profile) -> tuple[PlannerRow, ...]:
     return tuple(rows)
 
 
-def sweeps(profile: Profile) -> tuple[Sweep, ...]:
-    """Return Figure 4's sweeps of beam size, α and τ_w, each around the defaults."""
+def sweeps(profile: Profile) -> dict[str, dict[float, PlannerRow]]:
+    """Return Figure 4's sweeps of beam size, α and τ_w, each around the defaults: a planner per value of each."""
     b, a, t = profile.beam, profile.alpha, profile.temperature
-    return (
-        Sweep("B", {float(x): _sweep_point(profile, x, a, t) for x in profile.sweep_beams}),
-        Sweep("α", {x: _sweep_point(profile, b, x, t) for x in profile.sweep_alphas}),
-        Sweep("τ_w", {x: _sweep_point(profile, b, a, x) for x in profile.sweep_temperatures}),
-    )
+    return {
+        "B": {float(x): _sweep_point(profile, x, a, t) for x in profile.sweep_beams},
+        "α": {x: _sweep_point(profile, b, x, t) for x in profile.sweep_alphas},
+        "τ_w": {x: _sweep_point(profile, b, a, x) for x in profile.sweep_temperatures},
+    }
 
 
 def sweep_planners(profile: Profile) -> tuple[PlannerRow, ...]:
     """Return all different planners of `sweeps`."""
-    return tuple(dict.fromkeys(p for sweep in sweeps(profile) for p in sweep.points.values()))
+    return tuple(dict.fromkeys(p for points in sweeps(profile).values() for p in points.values()))
 
 
 def _sweep_point(profile: Profile, beam: int, alpha: float, temperature: float) -> PlannerRow:

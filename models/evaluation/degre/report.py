@@ -10,47 +10,13 @@ import json
 import os
 import platform
 from collections.abc import Sequence
-from pathlib import Path
+from functools import partial
 from typing import Any, Final
 
 import torch
 
-from models.evaluation.degre.figures import (
-    difference_table,
-    exhaustive_table,
-    gain_table,
-    hit_table,
-    set_and_order_table,
-)
-from models.evaluation.degre.layout import (
-    BARS_FILE,
-    CEILING,
-    MISSING,
-    SWEEPS_FILE,
-    cost_table,
-    difference_tables,
-    draw_bars,
-    draw_sweeps,
-    exhaustive_tables,
-    gain_tables,
-    hit_tables,
-    set_and_order_tables,
-    sweep_tables,
-)
-from models.evaluation.degre.planners_table import (
-    BASELINES,
-    EXHAUSTIVE,
-    PRIOR,
-    PlannerRow,
-    ablations,
-    beamed,
-    distilled,
-    mixed,
-    searches,
-    sweep_planners,
-    sweeps,
-)
-from models.evaluation.degre.scores import PlannerRun, finished, score, score_sets
+from models.evaluation.degre import figures, layout, planners_table
+from models.evaluation.degre.scores import PlannerRun, finished, score
 from models.evaluation.degre.value_accuracy import ACCURACY_FILE, ACCURACY_STEP, accuracy_table
 from models.evaluation.degre.workspace import DATA, Workspace
 from models.evaluation.steps import OPTIONS_FILE, ExperimentStep, is_done, read_marker
@@ -58,6 +24,7 @@ from models.files import whole_file, write_json
 
 REPORT_FILE: Final = "report.md"
 FIGURES_FILE: Final = "report.json"
+_NOT_RUN: Final[dict[str, Any]] = {"seconds": None, "resumed": False, "notes": {}}
 
 
 def write_report(space: Workspace, steps: Sequence[ExperimentStep], command: str) -> str:
@@ -65,89 +32,84 @@ def write_report(space: Workspace, steps: Sequence[ExperimentStep], command: str
 
     `steps` are all there could be.
     """
-    profile = space.profile
-    everyone = [*main_planners(space), *ablations(profile), *sweep_planners(profile)]
+    profile, main = space.profile, planners_table.main_planners(space.profile)
+    everyone = [*main, *planners_table.ablations(profile), *planners_table.sweep_planners(profile)]
     runs = [PlannerRun(p, mix, s) for p in everyone for mix in range(len(space.mixes)) for s in range(profile.seeds)]
     runs += [PlannerRun(p, 0, s) for p in everyone for s in range(profile.seeds, profile.sweep_seeds)]
     score(space, finished(space.root, runs))
-    score_sets(space, finished(space.root, [PlannerRun(planner, 0, 0) for planner in main_planners(space)]))
-    report = figures(space, steps, command)
+    score(space, finished(space.root, [PlannerRun(planner, 0, 0) for planner in main]), "sets")
+    report = all_figures(space, steps, command)
     write_json(space.root / FIGURES_FILE, report)
-    draw_sweeps(space.root / SWEEPS_FILE, report["sweeps"])
-    draw_bars(space.root / BARS_FILE, report["hit_rates"])
+    layout.draw_sweeps(space.root / layout.SWEEPS_FILE, report["sweeps"])
+    layout.draw_bars(space.root / layout.BARS_FILE, report["hit_rates"])
     text = markdown(space, report)
-    with whole_file(space.root / REPORT_FILE) as partial:
-        partial.write_text(text, "utf-8")
+    with whole_file(space.root / REPORT_FILE) as file:
+        file.write_text(text, "utf-8")
     return text
 
 
-def main_planners(space: Workspace) -> tuple[PlannerRow, ...]:
-    """Return the rows of the main table."""
-    return (*searches(space.profile), EXHAUSTIVE, *BASELINES, *reversed(distilled(space.profile)))
-
-
-def figures(space: Workspace, steps: Sequence[ExperimentStep], command: str) -> dict[str, Any]:
+def all_figures(space: Workspace, steps: Sequence[ExperimentStep], command: str) -> dict[str, Any]:
     """Compute everything that is known, as plain JSON."""
-    profile, rows = space.profile, main_planners(space)
-    best = distilled(profile)[:2]
-    rivals = [p for p in rows if p.family in ("baseline", "degre", "search")] + [PRIOR]
+    profile, rows, prior = space.profile, planners_table.main_planners(space.profile), planners_table.PRIOR
+    best, mixed = planners_table.distilled(profile)[:2], planners_table.mixed(profile)
+    rivals = [p for p in rows if p.family in ("baseline", "degre", "search")] + [prior]
     return {
         "setting": _setting(space, command),
-        "hit_rates": hit_table(space, rows, 0, profile.seeds),
-        "differences": difference_table(space, best, rivals, 0, profile.seeds),
-        "gains": gain_table(space, rows, PRIOR, beamed(profile), 0, profile.seeds),
-        "sets_and_orders": set_and_order_table(space, rows, PRIOR),
-        "exhaustive": exhaustive_table(space, rows, profile.seeds),
+        "hit_rates": figures.hit_table(space, rows, 0, profile.seeds),
+        "differences": figures.per_judge(space, 0, lambda seat: seat.differences(best, rivals, profile.seeds)),
+        "gains": figures.gain_table(space, rows, 0, profile.seeds),
+        "sets_and_orders": figures.per_judge(space, 0, lambda seat: seat.sets_and_orders(rows, prior)),
+        "exhaustive": figures.exhaustive_table(space, rows, profile.seeds),
         "accuracy": _accuracy(space),
-        "ablations": hit_table(space, ablations(profile), 0, profile.sweep_seeds),
+        "ablations": figures.hit_table(space, planners_table.ablations(profile), 0, profile.sweep_seeds),
         "sweeps": _sweeps(space),
         "mixes": [
             {
                 "weights": list(mix),
-                "hit_rates": hit_table(space, mixed(profile), m, 1),
-                "gains": gain_table(space, mixed(profile), PRIOR, beamed(profile), m, 1),
+                "hit_rates": figures.hit_table(space, mixed, m, 1),
+                "gains": figures.gain_table(space, mixed, m, 1),
             }
-            for m, mix in enumerate(space.mixes)
-            if m
+            for m, mix in enumerate(space.mixes[1:], 1)
         ],
-        "steps": [_step(space.root, step) for step in steps],
+        "steps": [{"step": step.name, **(read_marker(space.root, step.name) or _NOT_RUN)} for step in steps],
     }
 
 
 def markdown(space: Workspace, report: dict[str, Any]) -> str:
     """Write the report for reading."""
     titles = {judge.name: judge.title for judge in space.judges}
-    setting = report["setting"]
-    accuracy = report["accuracy"]
+    setting, accuracy, prior = report["setting"], report["accuracy"], planners_table.PRIOR.title
+    beam = planners_table.beamed(space.profile).title
+    show_gains = partial(layout.gain_tables, titles=titles, base=prior, ceiling=beam)
     parts = [
         f"# DeGRe on {setting['data']['file']}, profile {setting['profile']['name']}",
         _preamble(setting),
-        f"## Generators (Table 2's form)\n\nA planner that searches a judge itself is a ceiling under it: {CEILING}.",
-        hit_tables(report["hit_rates"], titles),
-        *_picture(space, BARS_FILE),
+        f"## Generators (Table 2's form)\n\n{layout.CEILING}: searches the judge itself, and is a ceiling under it.",
+        layout.hit_tables(report["hit_rates"], titles),
+        *_picture(space, layout.BARS_FILE),
         "## Paired differences of hit rates",
-        difference_tables(report["differences"], titles),
-        f"## Gains over the {PRIOR.title}",
-        gain_tables(report["gains"], titles, PRIOR.title, beamed(space.profile).title),
-        f"## Sets and orders: gain over the {PRIOR.title}\n\n"
+        layout.difference_tables(report["differences"], titles),
+        f"## Gains over the {prior}",
+        show_gains(report["gains"]),
+        f"## Sets and orders: gain over the {prior}\n\n"
         "A list's set is worth the mean over random permutations of it; its order brings the rest. "
         f"In clicks, on {min(space.profile.order_requests, len(space.test))} requests, seed 0.",
-        set_and_order_tables(report["sets_and_orders"], titles),
+        layout.set_and_order_tables(report["sets_and_orders"], titles),
         "## Against all lists",
-        exhaustive_tables(report["exhaustive"], titles),
+        layout.exhaustive_tables(report["exhaustive"], titles),
         "## Evaluators (Table 3's form)",
-        MISSING if accuracy is None else accuracy_table(accuracy["rows"]) + f"\n\n{accuracy['lists']} test lists.",
+        f"{accuracy_table(accuracy['rows'])}\n\n{accuracy['lists']} test lists." if accuracy else layout.MISSING,
         "## Ablations (Table 4's form)",
-        hit_tables(report["ablations"], titles),
+        layout.hit_tables(report["ablations"], titles),
         "## Sweeps (Figure 4's form)",
-        sweep_tables(report["sweeps"], titles),
-        *_picture(space, SWEEPS_FILE),
+        layout.sweep_tables(report["sweeps"], titles),
+        *_picture(space, layout.SWEEPS_FILE),
     ]
     for mix in report["mixes"]:
         weights = ", ".join(f"{w:g}" for w in mix["weights"])
-        gains = gain_tables(mix["gains"], titles, PRIOR.title, beamed(space.profile).title)
-        parts += [f"## Objectives α, β, γ = {weights}", hit_tables(mix["hit_rates"], titles), gains]
-    parts += ["## What each step took", cost_table(report["steps"])]
+        hit_rates, gains = layout.hit_tables(mix["hit_rates"], titles), show_gains(mix["gains"])
+        parts += [f"## Objectives α, β, γ = {weights}", hit_rates, gains]
+    parts += ["## What each step took", layout.cost_table(report["steps"])]
     return "\n\n".join(parts) + "\n"
 
 
@@ -200,20 +162,13 @@ def _accuracy(space: Workspace) -> dict[str, Any] | None:
 
 def _sweeps(space: Workspace) -> list[dict[str, Any]]:
     profile = space.profile
-    table = hit_table(space, sweep_planners(profile), 0, profile.sweep_seeds)
+    table = figures.hit_table(space, planners_table.sweep_planners(profile), 0, profile.sweep_seeds)
     rows = {judge: {row["planner"]: row for row in part["rows"]} if part else {} for judge, part in table.items()}
+
+    def point(x: float, planner: str) -> dict[str, Any]:
+        return {"x": x, "judges": {judge: found.get(planner) for judge, found in rows.items()}}
+
     return [
-        {
-            "symbol": sweep.symbol,
-            "points": [
-                {"x": x, "judges": {judge: found.get(planner.name) for judge, found in rows.items()}}
-                for x, planner in sweep.points.items()
-            ],
-        }
-        for sweep in sweeps(profile)
+        {"symbol": symbol, "points": [point(x, planner.name) for x, planner in points.items()]}
+        for symbol, points in planners_table.sweeps(profile).items()
     ]
-
-
-def _step(root: Path, step: ExperimentStep) -> dict[str, Any]:
-    marker = read_marker(root, step.name) or {"seconds": None, "resumed": False, "notes": {}}
-    return {"step": step.name, "seconds": marker["seconds"], "resumed": marker["resumed"], "notes": marker["notes"]}

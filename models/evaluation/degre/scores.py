@@ -1,6 +1,6 @@
 """Value the lists of planners: every finished run under every finished valuer.
 
-Axis letters: R requests, P runs, L positions, M objective mixes.
+Axis letters: R requests, P runs, O orders of a list, L positions, M objective mixes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from models.evaluation.degre.planners_table import PlannerRow
 from models.evaluation.degre.workspace import LISTS_FILE, Workspace, chunks, comparison_step, planner_step
 from models.evaluation.steps import is_done
 
-Measure = Literal["values", "sets"]
+ScoreKind = Literal["values", "sets"]
 """The value of a run's lists, or the mean value of random permutations of each: the worth of its set."""
 
 _REQUESTS: Final = 64
@@ -41,9 +41,9 @@ class PlannerRun:
         """Return the name of its step."""
         return planner_step(self.planner.name, self.mix, self.seed)
 
-    def path(self, root: Path, valuer: str, measure: Measure) -> Path:
+    def path(self, root: Path, valuer: str, kind: ScoreKind) -> Path:
         """Return the file with its values under a valuer."""
-        return root / self.step / f"{measure}-{valuer}.npy"
+        return root / self.step / f"{kind}-{valuer}.npy"
 
 
 def finished(root: Path, runs: Sequence[PlannerRun]) -> list[PlannerRun]:
@@ -52,19 +52,19 @@ def finished(root: Path, runs: Sequence[PlannerRun]) -> list[PlannerRun]:
 
 
 def valued(
-    root: Path, runs: Sequence[PlannerRun], members: Sequence[str], measures: Sequence[Measure] = ("values",)
+    root: Path, runs: Sequence[PlannerRun], members: Sequence[str], kinds: Sequence[ScoreKind] = ("values",)
 ) -> list[PlannerRun]:
-    """Return the finished `runs` that are valued under all of `members`, in all of `measures`.
+    """Return the finished `runs` that are valued under all of `members`, in all of `kinds`.
 
     A run that another process finished after `score` looked is not among them: it is left to the next report.
     """
     known = finished(root, runs)
-    return [run for run in known if all(_is_current(root, run, n, m) for m in measures for n in members)]
+    return [run for run in known if all(_is_current(root, run, n, m) for m in kinds for n in members)]
 
 
-def load_values(root: Path, run: PlannerRun, members: Sequence[str], measure: Measure = "values") -> Floats:
+def load_values(root: Path, run: PlannerRun, members: Sequence[str], kind: ScoreKind = "values") -> Floats:
     """Load the mean over valuers of a run's values [R]; some planners have fewer requests."""
-    values: Floats = np.mean([np.load(run.path(root, name, measure)) for name in members], axis=0)
+    values: Floats = np.mean([np.load(run.path(root, name, kind)) for name in members], axis=0)
     return values
 
 
@@ -74,43 +74,35 @@ def finished_valuers(space: Workspace) -> list[str]:
     return [name for name in names if is_done(space.root, comparison_step(name))]
 
 
-def score(space: Workspace, runs: Sequence[PlannerRun]) -> None:
+def score(space: Workspace, runs: Sequence[PlannerRun], kind: ScoreKind = "values") -> None:
     """Value finished `runs` under all finished valuers; current values are kept."""
     for name in finished_valuers(space):
-        waiting = [run for run in runs if not _is_current(space.root, run, name, "values")]
+        waiting = [run for run in runs if not _is_current(space.root, run, name, kind)]
         if waiting:
-            _score(space, name, waiting)
+            _score(space, name, waiting, kind)
 
 
-def score_sets(space: Workspace, runs: Sequence[PlannerRun]) -> None:
-    """Value random permutations of finished runs' lists of some requests under all finished valuers."""
-    requests = min(space.profile.order_requests, len(space.test))
-    for name in finished_valuers(space):
-        waiting = [run for run in runs if not _is_current(space.root, run, name, "sets")]
-        valuer = space.valuer(name) if waiting else None
-        for run in waiting:
-            assert valuer is not None
-            lists = np.load(space.root / run.step / LISTS_FILE)[:requests]
-            rows = np.arange(len(lists))
-            orders = permutations_of(lists, rows.tolist(), space.profile.order_permutations, seed=_PERMUTING_SEED)
-            values = mix_values(valuer.outcomes(rows, orders), space.mixes, space.data.units)[run.mix]
-            save_array(run.path(space.root, name, "sets"), values.mean(axis=1))
-
-
-def _score(space: Workspace, name: str, runs: Sequence[PlannerRun]) -> None:
-    lists = [np.load(space.root / run.step / LISTS_FILE) for run in runs]
-    stacked = np.full((len(space.test), len(runs), space.profile.length), -1, np.int64)
+def _score(space: Workspace, name: str, runs: Sequence[PlannerRun], kind: ScoreKind) -> None:
+    requests = len(space.test) if kind == "values" else min(space.profile.order_requests, len(space.test))
+    lists = [np.load(space.root / run.step / LISTS_FILE)[:requests, None] for run in runs]
+    if kind == "sets":
+        orders = space.profile.order_permutations
+        lists = [permutations_of(some[:, 0], range(len(some)), orders, seed=_PERMUTING_SEED) for some in lists]
+    # All runs are valued together: valuers read common prefixes once.
+    stacked = np.full((requests, len(runs), *lists[0].shape[1:]), -1, np.int64)
     for column, some in enumerate(lists):
         stacked[: len(some), column] = some
     valuer = space.valuer(name)
-    bar = tqdm(list(chunks(len(stacked), _REQUESTS)), desc=f"value lists, {name}", disable=None)
-    outcomes = np.concatenate([valuer.outcomes(rows, stacked[rows]) for rows in bar])
-    values = mix_values(outcomes, space.mixes, space.data.units)  # [M, R, P]
+    bar = tqdm(list(chunks(requests, _REQUESTS)), desc=f"value lists, {name}", disable=None)
+    outcomes = np.concatenate(
+        [valuer.outcomes(rows, stacked[rows].reshape(len(rows), -1, stacked.shape[3])) for rows in bar]
+    )
+    values = mix_values(outcomes, space.mixes, space.data.units).reshape(-1, *stacked.shape[:3])  # [M, R, P, O]
     for column, (run, some) in enumerate(zip(runs, lists, strict=True)):
-        save_array(run.path(space.root, name, "values"), values[run.mix, : len(some), column])
+        save_array(run.path(space.root, name, kind), values[run.mix, : len(some), column].mean(axis=1))
 
 
-def _is_current(root: Path, run: PlannerRun, valuer: str, measure: Measure) -> bool:
+def _is_current(root: Path, run: PlannerRun, valuer: str, kind: ScoreKind) -> bool:
     """Tell whether a run's lists have been valued since they were last written."""
-    path = run.path(root, valuer, measure)
+    path = run.path(root, valuer, kind)
     return path.is_file() and path.stat().st_mtime_ns >= (root / run.step / LISTS_FILE).stat().st_mtime_ns

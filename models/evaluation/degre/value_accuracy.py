@@ -9,8 +9,9 @@ Axis letters: n lists, T positions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,8 +21,7 @@ from torch import Tensor
 
 from models.baselines.evaluators import (
     EVALUATOR_BASELINES,
-    EvaluatorLike,
-    ValueModelEvaluator,
+    Outcomes,
     load_evaluator_baseline,
     train_evaluator_baseline,
 )
@@ -35,6 +35,7 @@ from models.evaluation.degre.workspace import Workspace
 from models.evaluation.steps import ExperimentStep
 from models.evaluation.tables import markdown_table
 from models.files import write_json
+from models.planners.search.prefix import list_outcomes
 from models.training.loop import STATE_FILE
 
 Statistic = Callable[[Ints], float]
@@ -96,10 +97,13 @@ def _baseline_step(space: Workspace, name: str) -> ExperimentStep:
 
 def _measure_step(space: Workspace) -> ExperimentStep:
     def run(folder: Path) -> Mapping[str, Any]:
-        evaluators: dict[str, EvaluatorLike] = {
-            name: load_evaluator_baseline(space.root / _folder(name), space.device) for name in EVALUATOR_BASELINES
+        folders = {name: space.root / _folder(name) for name in EVALUATOR_BASELINES}
+        evaluators: dict[str, Outcomes] = {
+            name: load_evaluator_baseline(at, space.device).outcomes for name, at in folders.items()
         }
-        evaluators |= {title: ValueModelEvaluator(space.checkpoint(name).model) for name, title in VALUE_ROWS.items()}
+        evaluators |= {
+            title: partial(list_outcomes, space.checkpoint(name).model) for name, title in VALUE_ROWS.items()
+        }
         test = space.data.slates["test"]
         write_json(folder / ACCURACY_FILE, evaluator_accuracy(evaluators, test, seed=0, device=space.device))
         return {"lists": len(test)}
@@ -112,7 +116,7 @@ def _folder(name: str) -> str:
 
 
 def evaluator_accuracy(
-    evaluators: Mapping[str, EvaluatorLike],
+    evaluators: Mapping[str, Outcomes],
     test: ListArrays | SlateArrays,
     seed: int,
     *,
@@ -132,7 +136,7 @@ def evaluator_accuracy(
         raise ValueError("there are no test lists that show an item")
     weights = np.random.default_rng(seed).multinomial(len(kept), np.full(len(kept), 1 / len(kept)), size=draws)
     data = _as_slates(test, torch.device(device))
-    rows = [_row(name, _estimate(evaluator, data, kept), weights) for name, evaluator in evaluators.items()]
+    rows = [_row(name, _estimate(outcomes, data, kept), weights) for name, outcomes in evaluators.items()]
     return {"lists": len(kept), "level": _LEVEL, "draws": draws, "rows": rows}
 
 
@@ -158,20 +162,15 @@ def _as_slates(test: ListArrays | SlateArrays, device: torch.device) -> dict[str
     return data
 
 
-def _estimate(evaluator: EvaluatorLike, data: dict[str, Tensor], kept: Ints) -> Estimates:
+def _estimate(outcomes: Outcomes, data: dict[str, Tensor], kept: Ints) -> Estimates:
     """Read the lists at `kept` in batches."""
-    along = np.concatenate(list(_cumulative_clicks(evaluator, data, kept)))  # [n, T]
+    parts = (outcomes(batch, batch["exposed"][:, None])[:, 0, :, 0] for batch in batches(data, _BATCH, kept))
+    along = np.concatenate([part.double().cpu().numpy() for part in parts])  # [n, T]
     lengths = data["lengths"].cpu().numpy()[kept]
     clicks = data["labels"][:, :, 0].sum(dim=1, dtype=torch.float64).cpu().numpy()[kept]
     shown = np.arange(along.shape[1]) < lengths[:, None]
     falling = (np.diff(along, axis=1, prepend=0.0) < 0) & shown
     return Estimates(along[np.arange(len(kept)), lengths - 1], clicks, falling.sum(axis=1), lengths)
-
-
-def _cumulative_clicks(evaluator: EvaluatorLike, data: dict[str, Tensor], kept: Ints) -> Iterator[Floats]:
-    for batch in batches(data, _BATCH, kept):
-        outcomes = evaluator.outcomes(batch, batch["exposed"][:, None])
-        yield outcomes[:, 0, :, 0].double().cpu().numpy()
 
 
 def _row(name: str, found: Estimates, weights: Ints) -> dict[str, Any]:

@@ -17,16 +17,7 @@ import torch
 from models.contract.arrays import Bools, Ints
 from models.data.slates import SlateArrays
 from models.evaluation.degre.data import DegreData, load_data
-from models.evaluation.degre.judges import (
-    EVALUATOR,
-    JUDGES,
-    TRUTH,
-    Judge,
-    ModelValuer,
-    TruthValuer,
-    Valuer,
-    is_simulated,
-)
+from models.evaluation.degre.judges import EVALUATOR, JUDGES, TRUTH, Judge, ModelValuer, TruthValuer, Valuer
 from models.evaluation.degre.profile import Profile
 from models.nets.checkpoint import Checkpoint, load_checkpoint
 from models.nets.value import ListValueModel
@@ -94,7 +85,7 @@ class Workspace:
     @property
     def simulated(self) -> bool:
         """Tell whether the truth is known."""
-        return is_simulated(self.data.metadata)
+        return bool(self.data.metadata.get("source") == "simulator")
 
     @property
     def judges(self) -> tuple[Judge, ...]:

@@ -45,6 +45,7 @@ def calibration(
     """
     if not realised.any():
         return None
+    # Sums of centred values and of their products are all that slopes are made of.
     p, a, y = (values - values.mean() for values in (predicted, alone, realised))
     values = {"p": p, "a": a, "c": p - a, "y": y}
     columns = {"1": np.ones_like(y), "predicted": predicted, "realised": realised, **values}
@@ -55,6 +56,7 @@ def calibration(
     def interval(estimate: Estimate, spread: float, least: float) -> dict[str, Any] | None:
         return asdict(resampled.interval(estimate)) if spread > least else None
 
+    # A slope on values that are all alike is not defined.
     between, inside = (float((p**2).sum()), float(within[:, 0].sum()))
     added, added_inside = float(((p - a) ** 2).sum()), float(within[:, _PAIRS.index("cc")].sum())
     tiny = 1e-12

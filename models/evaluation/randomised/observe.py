@@ -136,10 +136,7 @@ class LogObserver:
         )
 
     def _orders(self, asked: Sequence[ListRecord], wish: Preferences) -> dict[str, Ints]:
-        return {
-            PLAN: self._served(asked, wish),
-            SORT: formula_sort(self._checkpoint, asked, wish, self._places),
-        }
+        return {PLAN: self._served(asked, wish), SORT: formula_sort(self._checkpoint, asked, wish, self._places)}
 
     def _promised(self, asked: Sequence[ListRecord], orders: Sequence[dict[str, Ints]]) -> Floats:
         """Value every plan and sort by the model, [n, mixes, 2, O]."""
@@ -170,12 +167,7 @@ def _asked(record: ListRecord, start: Ints) -> ListRecord:
     """Make the request for the shown items, in an order that does not reveal theirs."""
     shown = [record.candidates[i] for i in record.exposed]
     return dataclasses.replace(
-        record,
-        candidates=tuple(shown[i] for i in start.tolist()),
-        exposed=(),
-        clicks=(),
-        purchases=None,
-        gmv=None,
+        record, candidates=tuple(shown[i] for i in start.tolist()), exposed=(), clicks=(), purchases=None, gmv=None
     )
 
 

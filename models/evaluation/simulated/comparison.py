@@ -21,14 +21,7 @@ import numpy as np
 from models.baselines.pointwise import PointwiseModel
 from models.contract.arrays import Floats, Ints
 from models.data.lists import ListRecord
-from models.evaluation.planning import (
-    ServedPlanner,
-    check_candidates,
-    formula_sort,
-    learnt_beam,
-    learnt_exhaustive,
-    preparer,
-)
+from models.evaluation import planning
 from models.nets.checkpoint import Checkpoint
 from models.planners.references.sort_gen import Preferences
 from models.planners.search.exhaustive import best_list
@@ -119,10 +112,11 @@ def known_rows(
     """
     rows: dict[str, Planner] = {
         "input order": lambda cases, _: np.tile(np.arange(cases[0].length), (len(cases), 1)),
-        BASELINE: partial(_sorted, checkpoint, None),
+        BASELINE: over_records(partial(planning.formula_sort, checkpoint)),
     }
     if pointwise is not None:
-        rows["formula sort, pointwise model"] = partial(_sorted, checkpoint, pointwise)
+        sort = partial(planning.formula_sort, checkpoint, pointwise=pointwise)
+        rows["formula sort, pointwise model"] = over_records(sort)
     for head_width, beam_width in searches.pairs:
         rows[true_name(head_width, beam_width)] = partial(_true_queues, checkpoint, head_width, beam_width)
     for width in searches.beam_widths:
@@ -136,13 +130,18 @@ def learnt_rows(checkpoint: Checkpoint, length: int, searches: Searches, lists: 
     """List the rows of one value model, by name: as served, and searching all candidates."""
     rows: dict[str, Planner] = {}
     for pair in searches.pairs:
-        served = ServedPlanner.of(checkpoint, length, head_width=pair[0], beam_width=pair[1])
-        rows[served_name(*pair)] = partial(_planned, served)
+        served = planning.ServedPlanner.of(checkpoint, length, head_width=pair[0], beam_width=pair[1])
+        rows[served_name(*pair)] = partial(_as_served, served)
     for width in searches.beam_widths:
-        rows[over_all_name("learnt", width)] = partial(_learnt_over_all, checkpoint, width)
+        rows[over_all_name("learnt", width)] = over_records(partial(planning.learnt_beam, checkpoint, width=width))
     if lists <= MOST_LISTS:
-        rows["learnt value, exhaustive"] = partial(_learnt_exhaustive, checkpoint)
+        rows["learnt value, exhaustive"] = over_records(partial(planning.learnt_exhaustive, checkpoint))
     return rows
+
+
+def over_records(plan: Callable[[Sequence[ListRecord], Preferences, int], Ints]) -> Planner:
+    """Make a planner of cases from one that takes records, preferences and a length."""
+    return lambda cases, wish: plan([case.record for case in cases], wish, cases[0].length)
 
 
 def list_count(cases: Sequence[SimulatedCase]) -> int:
@@ -150,7 +149,7 @@ def list_count(cases: Sequence[SimulatedCase]) -> int:
 
     Raises `ValueError` naming one with fewer candidates than places.
     """
-    check_candidates([case.record for case in cases], cases[0].length)
+    planning.check_candidates([case.record for case in cases], cases[0].length)
     return max(perm(len(case.record.candidates), case.length) for case in cases)
 
 
@@ -258,30 +257,14 @@ def _random_value(case: SimulatedCase, seed: int) -> Floats:
     return mean
 
 
-def _planned(served: ServedPlanner, cases: Sequence[SimulatedCase], preferences: Preferences) -> Ints:
+def _as_served(served: planning.ServedPlanner, cases: Sequence[SimulatedCase], preferences: Preferences) -> Ints:
     return served([case.record for case in cases], preferences)
-
-
-def _sorted(
-    checkpoint: Checkpoint, pointwise: PointwiseModel | None, cases: Sequence[SimulatedCase], preferences: Preferences
-) -> Ints:
-    return formula_sort(checkpoint, [case.record for case in cases], preferences, cases[0].length, pointwise)
-
-
-def _learnt_over_all(
-    checkpoint: Checkpoint, width: int, cases: Sequence[SimulatedCase], preferences: Preferences
-) -> Ints:
-    return learnt_beam(checkpoint, [case.record for case in cases], preferences, cases[0].length, width)
-
-
-def _learnt_exhaustive(checkpoint: Checkpoint, cases: Sequence[SimulatedCase], preferences: Preferences) -> Ints:
-    return learnt_exhaustive(checkpoint, [case.record for case in cases], preferences, cases[0].length)
 
 
 def _true_queues(
     checkpoint: Checkpoint, head_width: int, beam_width: int, cases: Sequence[SimulatedCase], preferences: Preferences
 ) -> Ints:
-    prepare = preparer(checkpoint, cases[0].length)
+    prepare = planning.preparer(checkpoint, cases[0].length)
     plans = []
     for case in cases:
         _, slots = prepare(case.record, preferences)

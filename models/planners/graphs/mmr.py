@@ -34,7 +34,7 @@ def weighted_cosines(g: Graph, unit: str) -> str:
 
 
 def charge(g: Graph, nearest: str, known: str, axis: int) -> str:
-    """Charge `nearest` where it is `known`, else the step's mean (along `axis`); 0 if none is."""
+    """Charge `nearest` where `known`, else the step's mean (along `axis`); 0 if none is."""
     total = g.op("ReduceSum", g.op("Where", known, nearest, g.constant(0.0)), g.ints(axis), keepdims=1)
     number = g.op("ReduceSum", g.op("Cast", known, to=1), g.ints(axis), keepdims=1)
     mean = g.op("Div", total, g.op("Max", number, g.constant(1.0)))

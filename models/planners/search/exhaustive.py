@@ -1,4 +1,4 @@
-"""Find the best list by looking at all n! / (n − m)!: a ceiling for small cases."""
+"""Find the best of all n! / (n − m)! lists: a ceiling for small cases."""
 
 from __future__ import annotations
 

@@ -13,9 +13,9 @@ import numpy as np
 import onnxruntime as ort
 
 from models.contract.arrays import Arrays
+from service.inference.engine import BatchArrays
 from service.inference.onnx.graph_cache import GraphCache
 from service.inference.onnx.session import PROVIDERS, GraphFacts, SessionConfig, session_options
-from service.inference.stacking import BatchArrays
 
 _WARM_RUNS: Final = 3
 
@@ -33,7 +33,6 @@ class CpuEngine:
         self.largest_batch = config.max_batch
 
     def run(self, batch: BatchArrays) -> Arrays:
-        """Return the outputs by name, batch first."""
         return dict(zip(self._output_names, self._session.run(self._output_names, batch), strict=True))
 
     def warm(self, batch: BatchArrays) -> None:

@@ -13,9 +13,9 @@ from typing import Any, Final
 import onnxruntime as ort
 
 from models.contract.arrays import Arrays
+from service.inference.engine import BatchArrays
 from service.inference.onnx.session import PROVIDERS, SessionConfig, session_options
 from service.inference.onnx.static import StaticEngine
-from service.inference.stacking import BatchArrays
 
 _log = logging.getLogger(__name__)
 

@@ -39,7 +39,6 @@ class SessionConfig:
 
 
 def session_options(config: SessionConfig) -> ort.SessionOptions:
-    """Make the options of a session."""
     return set_session_options(ort.SessionOptions(), threads=config.intra_op_threads)
 
 
@@ -53,7 +52,6 @@ class GraphFacts:
 
     @classmethod
     def of(cls, session: ort.InferenceSession) -> GraphFacts:
-        """Read the description from a loaded session."""
         return cls(
             session.get_modelmeta().custom_metadata_map.get(FINGERPRINT_KEY),
             tuple(_tensor(t) for t in session.get_inputs()),

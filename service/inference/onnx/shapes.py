@@ -16,7 +16,7 @@ import numpy as np
 
 from models.contract.arrays import AnyArray
 from models.contract.manifest import TensorSpec
-from service.inference.stacking import BatchArrays
+from service.inference.engine import BatchArrays
 
 WIDTHS: Final = (16, 64, 128)
 """Embedding widths that are run and captured before a model serves."""

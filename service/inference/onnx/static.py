@@ -17,9 +17,9 @@ import onnxruntime as ort
 
 from models.contract.arrays import AnyArray, Arrays
 from models.contract.manifest import SORT_SLOTS, TensorSpec
+from service.inference.engine import BatchArrays
 from service.inference.onnx.session import GraphFacts
 from service.inference.onnx.shapes import Shape, Shapes
-from service.inference.stacking import BatchArrays
 
 _log = logging.getLogger(__name__)
 
@@ -141,17 +141,17 @@ class StaticEngine:
         binding = self._session.io_binding()
         host = {t.name: np.zeros(self.shapes.sizes(t, shape), t.dtype) for t in self.facts.inputs}
         inputs = {name: ort.OrtValue.ortvalue_from_numpy(array, self._device, 0) for name, array in host.items()}
-        outputs = {t.name: self._output(t, shape) for t in self.facts.outputs}
+        make = ort.OrtValue.ortvalue_from_shape_and_type
+        outputs = {
+            t.name: make(list(self.shapes.sizes(t, shape)), np.dtype(t.dtype).type, self._device, 0)
+            for t in self.facts.outputs
+        }
         for name, value in inputs.items():
             binding.bind_ortvalue_input(name, value)
         for name, value in outputs.items():
             binding.bind_ortvalue_output(name, value)
         self._buffers[shape] = _Buffers(host, inputs, outputs, binding)
         return self._buffers[shape]
-
-    def _output(self, tensor: TensorSpec, shape: Shape) -> ort.OrtValue:
-        sizes = self.shapes.sizes(tensor, shape)
-        return ort.OrtValue.ortvalue_from_shape_and_type(list(sizes), np.dtype(tensor.dtype).type, self._device, 0)
 
 
 def _no_answer(expected: AnyArray) -> AnyArray:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from loadtest.cost.overhead import TimedBlock, measure, missed, summarise, table
-from loadtest.rig.client import ConnectionLost, KeepAliveClient
+from loadtest.rig.client import ConnectionLost, KeepAliveClient, post_message
 from tests.loadtest.stub import in_input_order, stub_service
 from tests.loadtest.tables import squeezed
 
@@ -18,8 +18,8 @@ REQUEST = json.dumps({"request_id": "é", "candidates": [{"id": "a"}, {"id": "b"
 
 
 def test_one_connection_carries_many_requests() -> None:
-    with stub_service() as port, KeepAliveClient("127.0.0.1", port) as client:
-        message = client.message("/v1/rerank", REQUEST)
+    with stub_service() as port, KeepAliveClient(port) as client:
+        message = post_message(REQUEST)
         for _ in range(20):
             status, body = client.send(message)
             assert status == 200
@@ -37,15 +37,15 @@ def test_a_connection_that_closes_mid_answer_is_an_error() -> None:
 
     thread = threading.Thread(target=answer_half)
     thread.start()
-    with listener, KeepAliveClient("127.0.0.1", listener.getsockname()[1]) as client:
+    with listener, KeepAliveClient(listener.getsockname()[1]) as client:
         with pytest.raises(ConnectionLost):
-            client.send(client.message("/", b"{}"))
+            client.send(post_message(b"{}"))
         thread.join()
 
 
 def test_blocks_take_inference_from_the_response() -> None:
-    with stub_service() as port, KeepAliveClient("127.0.0.1", port) as client:
-        block = measure(client, [client.message("/v1/rerank", REQUEST)], 5)
+    with stub_service() as port, KeepAliveClient(port) as client:
+        block = measure(client, [post_message(REQUEST)], 5)
     assert block.infer == [0.25] * 5
     assert len(block.total) == 5
     assert min(block.total) > 0
@@ -61,10 +61,10 @@ def test_answers_that_no_model_made_are_not_measured() -> None:
     for answer, problem in ((degraded, "without its model"), (refused, "answered 503: .*overloaded")):
         with (
             stub_service(answer) as port,
-            KeepAliveClient("127.0.0.1", port) as client,
+            KeepAliveClient(port) as client,
             pytest.raises(ValueError, match=problem),
         ):
-            measure(client, [client.message("/v1/rerank", REQUEST)], 1)
+            measure(client, [post_message(REQUEST)], 1)
 
 
 def test_figures_are_medians_over_blocks_and_overhead_is_taken_request_by_request() -> None:

@@ -137,8 +137,8 @@ def test_a_short_comparison_runs_end_to_end(tmp_path: Path, capsys: pytest.Captu
 @pytest.mark.skipif(bool(why_unavailable()), reason=str(why_unavailable()))
 def test_different_lists_are_no_comparison(tmp_path: Path) -> None:
     from loadtest.requests.payloads import PayloadOptions, from_bundle, make_payloads
-    from loadtest.rig.cpus import Split
-    from loadtest.rig.turns import arena
+    from loadtest.rig.contender import arena
+    from loadtest.rig.server import Split
 
     first = write_bundle(tmp_path / "a", Options())
     other = write_bundle(tmp_path / "b", Options(limits=Limits(list_length=4, queues=3)))

@@ -13,8 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadtest.requests.fake import FakeRequests
-from loadtest.requests.options import PAYLOAD_OPTIONS, add_payload_options, payloads_from
-from loadtest.requests.payloads import MIX, PayloadOptions, from_bundle, from_lists, make_payloads, parse_mix
+from loadtest.requests.payloads import (
+    MIX,
+    PAYLOAD_OPTIONS,
+    PayloadOptions,
+    add_payload_options,
+    from_bundle,
+    from_lists,
+    make_payloads,
+    parse_mix,
+    payloads_from,
+)
 from models.contract.features import Encoder
 from models.data.lists import Candidate, ListFileError, ListRecord, write_lists
 from tests.loadtest.specs import SPEC, write_bundle_json

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadtest.requests.payloads import Payload
-from loadtest.requests.valid_list import list_problem
+from loadtest.requests.payloads import Payload, list_problem
 
 IDS = ("a", "b", "c", "d")
 PAYLOAD = Payload(b"", IDS, 3)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from loadtest.resilience import lifecycle
-from loadtest.resilience.lifecycle_figures import (
+from loadtest.resilience.lifecycle import (
     Reloads,
     Stop,
     TimedReload,
@@ -20,7 +20,7 @@ from loadtest.resilience.lifecycle_figures import (
 )
 from loadtest.rig.answers import read_answers
 from loadtest.rig.openloop.build import why_unavailable
-from loadtest.rig.openloop.records import Fault
+from loadtest.rig.openloop.window import Fault
 from tests.loadtest.tables import squeezed
 from tests.loadtest.windows import PAYLOADS, START, Made, ok, refused, window_of
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from loadtest.resilience import overload
-from loadtest.resilience.overload_figures import Figures, Parts, RefusalCost, figures, judge, recovery
+from loadtest.resilience.overload import Figures, Parts, RefusalCost, figures, judge, recovery
 from loadtest.rig.answers import read_answers
 from loadtest.rig.openloop.build import why_unavailable
-from loadtest.rig.openloop.records import Fault
+from loadtest.rig.openloop.window import Fault
 from loadtest.rig.subject import connections_for
 from tests.loadtest.tables import squeezed
 from tests.loadtest.windows import PAYLOADS, Made, ok, refused, window_of

@@ -9,7 +9,7 @@ from typing import get_args
 import pytest
 
 from loadtest.rig.answers import LEVELS, REASONS, read_answers
-from loadtest.rig.openloop.records import Fault
+from loadtest.rig.openloop.window import Fault
 from service.contract.schemas import DegradedReason, Source
 from tests.loadtest.windows import PAYLOADS, Made, ok, ranked, refusal, refused, window_of
 

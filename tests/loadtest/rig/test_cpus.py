@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from loadtest.rig.cpus import Split, on_cpus
+from loadtest.rig.server import Split, on_cpus
 
 
 def test_server_and_client_are_kept_apart_where_there_are_cpus_for_both() -> None:

@@ -14,8 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadtest.rig.goodput import Goodput, Rules, Search, Trial, find_goodput
-from loadtest.rig.openloop.records import RECORD, DegradedField, Fault
-from loadtest.rig.openloop.window import Hiccups, Window
+from loadtest.rig.openloop.window import RECORD, DegradedField, Fault, Hiccups, Window
 
 SECOND = 10**9
 
@@ -87,7 +86,7 @@ def window(times_ms: list[float], *, seconds: float = 1.0, steal: float = 0.0, h
     records["done"] = SECOND + (np.array(times_ms) * 1e6).astype(np.int64)
     records["status"] = 200
     records["list"] = DegradedField.NULL
-    hiccups = Hiccups(100, hiccup / 2, hiccup, hiccup * 2, ())
+    hiccups = Hiccups(100, hiccup, hiccup * 2)
     return Window(records, SECOND, seconds, hiccups, {0: steal, 1: 0.0}, 0.1, len(times_ms))
 
 

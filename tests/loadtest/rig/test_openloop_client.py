@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 
 from loadtest.rig.contender import Endpoint, free_port
-from loadtest.rig.latency import Latency
 from loadtest.rig.openloop.build import ClientUnavailable, client_program, why_unavailable
-from loadtest.rig.openloop.client import ClientError, Load, closed_loop, open_loop, running
-from loadtest.rig.openloop.records import DegradedField, Fault
+from loadtest.rig.openloop.client import ClientError, Load, run_load, running
+from loadtest.rig.openloop.window import DegradedField, Fault
+from loadtest.rig.statistics import Latency
 from tests.loadtest.scripted import DEGRADED_BODY, FULL_BODY, Action, Reply, scripted_server
 
 pytestmark = pytest.mark.skipif(bool(why_unavailable()), reason=str(why_unavailable()))
 
 
 def messages(*bodies: bytes) -> list[bytes]:
-    endpoint = Endpoint("127.0.0.1", 1, "/v1/rerank", 1)
+    endpoint = Endpoint(1, 1)
     return [endpoint.message(body) for body in bodies]
 
 
@@ -32,7 +32,7 @@ REFUSAL = Reply(503, b"{}", ("Content-Type: application/problem+json", "Retry-Af
 def test_every_request_is_sent_once_and_recorded_once_in_the_order_of_the_messages() -> None:
     bodies = [b'{"n": %d}' % n + b" " * 20_000 * n for n in range(3)]
     with scripted_server() as server:
-        window = open_loop(server.port, messages(*bodies), Load(rate=100, seconds=0.9, connections=4))
+        window = run_load(server.port, messages(*bodies), Load(rate=100, seconds=0.9, connections=4))
     assert len(window) == 90
     assert len(server.bodies) == 90
     assert [server.bodies.count(body) for body in bodies] == [30, 30, 30]
@@ -41,25 +41,18 @@ def test_every_request_is_sent_once_and_recorded_once_in_the_order_of_the_messag
     assert server.connections == 4, "connections are kept"
 
 
-def test_arrivals_are_evenly_spaced_or_poisson_with_a_seed() -> None:
+def test_arrivals_are_evenly_spaced() -> None:
     with scripted_server() as server:
-        even = open_loop(server.port, ONE, Load(rate=200, seconds=0.5))
-        drawn, again = (
-            open_loop(server.port, ONE, Load(rate=200, seconds=1, poisson=True, seed=3)).records["intended"]
-            for _ in range(2)
-        )
+        even = run_load(server.port, ONE, Load(rate=200, seconds=0.5))
     gaps = np.diff(even.records["intended"])
     assert set(gaps.tolist()) == {5_000_000}
-    assert np.diff(drawn).tolist() == np.diff(again).tolist()
-    assert np.diff(drawn).std() > 0.5 * 5e6, "exponential gaps spread as widely as they are long"
-    assert 140 < len(drawn) < 260
 
 
 def test_the_rate_can_change_during_a_run_without_a_gap() -> None:
     with scripted_server() as server:
         load = Load(rate=50, seconds=0.4, then=((200, 0.5), (100, 0.1)))
-        window = open_loop(server.port, ONE, load)
-        later = open_loop(server.port, ONE, load, warm_up=0.1)
+        window = run_load(server.port, ONE, load)
+        later = run_load(server.port, ONE, load, warm_up=0.1)
     assert window.seconds == pytest.approx(1.0)
     due = (window.records["intended"] - window.start_ns) / 1e9
     expected = [*np.arange(20) / 50, *(0.4 + np.arange(100) / 200), *(0.9 + np.arange(10) / 100)]
@@ -75,7 +68,7 @@ def test_a_stall_shows_in_every_request_that_arrived_during_it() -> None:
     with scripted_server(lambda n: Reply(stall=0.2 if n == 20 else 0.0)) as server:
         for connections in (1, 64):
             server.bodies.clear()
-            window = open_loop(server.port, ONE, Load(rate=100, seconds=1, connections=connections))
+            window = run_load(server.port, ONE, Load(rate=100, seconds=1, connections=connections))
             slow = window.times_ms() > 20
             assert slow.sum() >= 15, f"{connections} connections"
             during = window.records["intended"][20:40] - window.records["intended"][20]
@@ -85,7 +78,7 @@ def test_a_stall_shows_in_every_request_that_arrived_during_it() -> None:
 
 def test_a_request_waits_for_a_free_connection_and_the_wait_counts() -> None:
     with scripted_server(lambda _: Reply(stall=0.02)) as server:
-        window = open_loop(server.port, ONE, Load(rate=100, seconds=0.4, connections=1))
+        window = run_load(server.port, ONE, Load(rate=100, seconds=0.4, connections=1))
     waited = window.records["sent"] - window.records["intended"]
     assert waited[-1] > 200e6
     assert (window.times_ms() >= waited / 1e6).all()
@@ -94,7 +87,7 @@ def test_a_request_waits_for_a_free_connection_and_the_wait_counts() -> None:
 
 def test_what_was_never_answered_or_never_sent_is_an_error() -> None:
     with scripted_server(lambda _: Reply(action="silent")) as server:
-        window = open_loop(server.port, ONE, Load(rate=100, seconds=0.1, connections=4, drain=0.2))
+        window = run_load(server.port, ONE, Load(rate=100, seconds=0.1, connections=4, drain=0.2))
     assert window.faults() == {"timeout": 4, "unsent": 6}
     assert window.errors == 10
     assert all(math.isinf(t) for t in window.times_ms())
@@ -107,24 +100,15 @@ def test_what_was_never_answered_or_never_sent_is_an_error() -> None:
 )
 def test_a_connection_that_ends_early_is_told_apart_and_replaced(action: Action, fault: Fault) -> None:
     with scripted_server(lambda n: Reply(action=action if n == 3 else "answer")) as server:
-        window = open_loop(server.port, ONE, Load(rate=50, seconds=0.4, connections=1))
+        window = run_load(server.port, ONE, Load(rate=50, seconds=0.4, connections=1))
     assert window.records["error"].tolist() == [fault if n == 3 else 0 for n in range(20)]
     assert bool(window.records["fully_sent"].all())
     assert server.connections == 2
 
 
-def test_a_closed_connection_is_tried_once_more_if_asked_and_both_are_recorded() -> None:
-    with scripted_server(lambda n: Reply(action="close" if n in (3, 10, 11) else "answer")) as server:
-        window = open_loop(server.port, ONE, Load(rate=50, seconds=0.4, connections=1, retry=True))
-    assert len(server.bodies) == 22, "the retries arrive too"
-    assert window.records["retries"].tolist() == [1 if n in (3, 9) else 0 for n in range(20)]
-    assert int(window.records["retries"].sum()) == 2
-    assert window.faults() == {"closed": 1}, "a second failure is final"
-
-
 def test_an_idle_connection_that_the_server_closed_is_opened_again_without_an_error() -> None:
     with scripted_server(lambda _: Reply(action="answer and close")) as server:
-        window = open_loop(server.port, ONE, Load(rate=50, seconds=0.4, connections=1))
+        window = run_load(server.port, ONE, Load(rate=50, seconds=0.4, connections=1))
     assert window.errors == 0
     assert server.connections >= 20
 
@@ -147,7 +131,7 @@ def test_a_server_that_goes_away_leaves_requests_that_were_never_sent() -> None:
 def test_bodies_are_judged_and_can_be_kept() -> None:
     script = [Reply(), Reply(body=DEGRADED_BODY), Reply(body=b"{}"), REFUSAL]
     with scripted_server(lambda n: script[n % 4]) as server:
-        window = open_loop(server.port, ONE, Load(rate=100, seconds=0.4, connections=1, keep_bodies=True))
+        window = run_load(server.port, ONE, Load(rate=100, seconds=0.4, connections=1, keep_bodies=True))
     assert (
         window.records["list"].tolist()
         == [DegradedField.NULL, DegradedField.YES, DegradedField.UNSAID, DegradedField.UNSAID] * 10
@@ -161,7 +145,7 @@ def test_bodies_are_judged_and_can_be_kept() -> None:
 
 def test_chunked_answers_are_put_together() -> None:
     with scripted_server(lambda _: Reply(action="chunked", body=FULL_BODY * 3000)) as server:
-        window = open_loop(server.port, ONE, Load(rate=50, seconds=0.2, connections=1, keep_bodies=True))
+        window = run_load(server.port, ONE, Load(rate=50, seconds=0.2, connections=1, keep_bodies=True))
     assert window.statuses() == {200: 10}
     assert window.body(9) == FULL_BODY * 3000
     assert server.connections == 1
@@ -169,7 +153,7 @@ def test_chunked_answers_are_put_together() -> None:
 
 def test_the_closed_loop_keeps_so_many_requests_in_flight() -> None:
     with scripted_server(lambda _: Reply(stall=0.005)) as server:
-        window = closed_loop(server.port, ONE, Load(seconds=0.5, connections=4))
+        window = run_load(server.port, ONE, Load(seconds=0.5, connections=4))
     assert window.errors == 0
     assert 0 < len(window) <= 104, "one server that takes 5 ms answers at most 100 in half a second"
     assert Latency.of(window.answered_ms()).p50 >= 15, "each waits for three others"
@@ -190,7 +174,7 @@ def test_the_closed_loop_ends_when_nobody_listens_any_more() -> None:
 
 def test_the_first_second_can_be_left_out() -> None:
     with scripted_server() as server:
-        window = open_loop(server.port, ONE, Load(rate=100, seconds=0.5), warm_up=0.3)
+        window = run_load(server.port, ONE, Load(rate=100, seconds=0.5), warm_up=0.3)
     assert len(window) == 50
     assert window.seconds == pytest.approx(0.5)
     assert len(server.bodies) == 80
@@ -198,20 +182,19 @@ def test_the_first_second_can_be_left_out() -> None:
 
 def test_the_client_says_what_it_cost_and_how_quiet_its_cpu_was() -> None:
     with scripted_server() as server:
-        window = open_loop(server.port, ONE, Load(rate=200, seconds=0.5, cpu=0))
+        window = run_load(server.port, ONE, Load(rate=200, seconds=0.5, cpu=0))
     assert 0 < window.client_cpu_us < 5000
-    assert window.hiccups.count == sum(window.hiccups.buckets)
     assert 100 < window.hiccups.count < 600, "a sample takes a little over a millisecond"
-    assert 0 <= window.hiccups.p50_ms <= window.hiccups.p99_ms <= window.hiccups.max_ms
+    assert 0 <= window.hiccups.p99_ms <= window.hiccups.max_ms
     assert all(0 <= share <= 1 for share in window.steal.values())
     assert len(window) == 100
 
 
 def test_nobody_listening_and_a_cpu_that_is_not_there_are_named() -> None:
     with pytest.raises(ClientError, match="cannot connect"):
-        open_loop(free_port(), ONE, Load(rate=1, seconds=0.1))
+        run_load(free_port(), ONE, Load(rate=1, seconds=0.1))
     with scripted_server() as server, pytest.raises(ClientError, match="--cpu 900"):
-        open_loop(server.port, ONE, Load(rate=1, seconds=0.1, cpu=900))
+        run_load(server.port, ONE, Load(rate=1, seconds=0.1, cpu=900))
 
 
 def test_a_missing_compiler_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,7 @@ from models.baselines.evaluators import (
     EVALUATOR_BASELINES,
     EVALUATOR_FILE,
     EvaluatorBaseline,
-    EvaluatorLike,
-    ValueModelEvaluator,
+    Outcomes,
     load_evaluator_baseline,
     train_evaluator_baseline,
 )
@@ -30,6 +30,7 @@ from models.data.lists import ListRecord
 from models.data.slates import encode_slates
 from models.nets.checkpoint import CheckpointError
 from models.nets.value import ListValueModel, ValueConfig
+from models.planners.search.prefix import list_outcomes
 from models.training.loop import TrainOptions
 from tests.models.training.records import make_record, make_records
 
@@ -59,14 +60,14 @@ def records() -> list[ListRecord]:
 @pytest.mark.parametrize("name", [*EVALUATOR_BASELINES, "value"])
 def test_outcomes_are_cumulative_and_repeat_behind_the_end(name: str, records: list[ListRecord]) -> None:
     spec = spec_of(records)
-    value = ValueModelEvaluator(ListValueModel(spec, CONFIG).eval())
-    evaluator: EvaluatorLike = value if name == "value" else build(name, spec)
+    value = partial(list_outcomes, ListValueModel(spec, CONFIG).eval())
+    evaluate: Outcomes = value if name == "value" else build(name, spec).outcomes
     lists = torch.tensor([[0, 3, 2, 5], [4, 1, -1, -1]]).expand(12, -1, -1)
-    outcomes = evaluator.outcomes(slates(records, spec), lists)
+    outcomes = evaluate(slates(records, spec), lists)
     assert outcomes.shape == (12, 2, 4, 3)
     assert not outcomes.requires_grad
     torch.testing.assert_close(outcomes[:, 1, 1:2].expand(-1, 2, -1), outcomes[:, 1, 2:])
-    alone = evaluator.outcomes(slates(records, spec), lists[:, 1:, :2])
+    alone = evaluate(slates(records, spec), lists[:, 1:, :2])
     torch.testing.assert_close(alone[:, 0], outcomes[:, 1, :2])
 
 
@@ -180,7 +181,7 @@ def test_the_loss_counts_exposed_positions_and_recorded_objectives_only() -> Non
     chance, labels = torch.sigmoid(model(batch)), batch["labels"][:, :, :2]
     terms = -(labels * chance.log() + (1 - labels) * (1 - chance).log())
     expected = (terms[0].sum() + terms[1, :2, 0].sum()) / 2
-    torch.testing.assert_close(position_loss(spec)(model, batch), expected)
+    torch.testing.assert_close(position_loss(model, batch, spec), expected)
 
 
 def train(

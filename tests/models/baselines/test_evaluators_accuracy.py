@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,7 +14,6 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.baselines.evaluators import ValueModelEvaluator
 from models.data.batches import Batch, encode_lists
 from models.data.fit_spec import fit_spec
 from models.data.lists import ListRecord
@@ -22,6 +22,7 @@ from models.evaluation.degre.value_accuracy import Estimates, accuracy_table, ev
 from models.judging import metrics
 from models.judging.value_report import value_report
 from models.nets.value import HeadKind, ValueConfig
+from models.planners.search.prefix import list_outcomes
 from tests.models.planners.examples import random_model
 from tests.models.planners.plain import shaken
 from tests.models.tables import compact
@@ -89,7 +90,9 @@ def test_evaluators_of_known_error_get_their_figures(whole_requests: bool) -> No
     records = shown(80)
     spec = fit_spec(records)
     test = encode_slates(records, spec, 4) if whole_requests else encode_lists(records, spec, 4)
-    found = evaluator_accuracy({"exact": Clairvoyant(), "half": Clairvoyant(0.5), "flat": Constant()}, test, 0)
+    found = evaluator_accuracy(
+        {"exact": Clairvoyant().outcomes, "half": Clairvoyant(0.5).outcomes, "flat": Constant().outcomes}, test, 0
+    )
     exact, half, flat = found["rows"]
     assert [row["evaluator"] for row in found["rows"]] == ["exact", "half", "flat"]
     assert found["lists"] == 80
@@ -114,7 +117,7 @@ def test_a_list_value_model_gets_the_figures_of_its_own_report(head: HeadKind) -
     model = shaken(random_model(spec, config, seed=0), seed=0)
     test = encode_lists(records, spec, 4)
     report = value_report(model, test, torch.device("cpu"))["click"]
-    (row,) = evaluator_accuracy({head: ValueModelEvaluator(model)}, test, 0, draws=20)["rows"]
+    (row,) = evaluator_accuracy({head: partial(list_outcomes, model)}, test, 0, draws=20)["rows"]
     for name in ("r_auc", "pcoc", "rmse"):
         assert row[name]["value"] == pytest.approx(report["list"][name], rel=1e-5)
     assert row["negative_increments"]["value"] == pytest.approx(report["negative_increments"])
@@ -123,7 +126,9 @@ def test_a_list_value_model_gets_the_figures_of_its_own_report(head: HeadKind) -
 
 def test_the_rows_are_plain_json_and_make_a_table() -> None:
     records = make_records(30)
-    found = evaluator_accuracy({"exact": Clairvoyant()}, encode_lists(records, fit_spec(records), 4), 0, draws=50)
+    found = evaluator_accuracy(
+        {"exact": Clairvoyant().outcomes}, encode_lists(records, fit_spec(records), 4), 0, draws=50
+    )
     table = compact(accuracy_table(json.loads(json.dumps(found))["rows"]))
     header, _, row = table.splitlines()
     assert header.startswith("| evaluator | R-AUC")
@@ -132,7 +137,7 @@ def test_the_rows_are_plain_json_and_make_a_table() -> None:
 
 def test_what_the_lists_do_not_define_is_none_and_said_so() -> None:
     records = [dataclasses.replace(r, clicks=(0,) * 4) for r in make_records(5)]
-    found = evaluator_accuracy({"flat": Constant()}, encode_lists(records, fit_spec(records), 4), 0)
+    found = evaluator_accuracy({"flat": Constant().outcomes}, encode_lists(records, fit_spec(records), 4), 0)
     (row,) = found["rows"]
     assert row["r_auc"] is None
     assert row["pcoc"] is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ def generated_value(model: Generator) -> float:
 def test_prm_puts_what_was_clicked_before_what_was_not() -> None:
     model = build("prm", SPEC)
     assert isinstance(model, PRM)
-    train(model, prm_loss(WORTH), BATCH, 50)
+    train(model, partial(prm_loss, utility=WORTH), BATCH, 50)
     shown = model(BATCH).gather(1, BATCH["exposed"])
     clicks = BATCH["labels"][..., 0]
     mixed = (clicks.sum(1) > 0) & (clicks.sum(1) < LENGTH)
@@ -80,7 +81,7 @@ def test_prm_puts_what_was_clicked_before_what_was_not() -> None:
 def test_nar4rec_makes_lists_that_did_well_likely_and_others_unlikely() -> None:
     model = build("nar4rec", SPEC)
     assert isinstance(model, NAR4Rec)
-    train(model, nar4rec_loss(WORTH, 1.5), BATCH, 40)
+    train(model, partial(nar4rec_loss, utility=WORTH, threshold=1.5), BATCH, 40)
     shares = model.match(*model.encode(BATCH), BATCH["valid"])
     log_lists = shares.gather(-1, BATCH["exposed"][..., None])[..., 0].sum(dim=1)
     good = BATCH["labels"][..., 0].sum(dim=1) >= 1.5
@@ -91,7 +92,7 @@ def test_gref_is_pre_trained_to_repeat_what_was_shown() -> None:
     model = build("gref", SPEC)
     assert isinstance(model, GReF)
     before = model.log_lists(BATCH, BATCH["exposed"][:, None]).mean()
-    train(model, pretraining_loss(WORTH), BATCH, 40)
+    train(model, partial(pretraining_loss, utility=WORTH), BATCH, 40)
     assert model.log_lists(BATCH, BATCH["exposed"][:, None]).mean() > before + 2
 
 
@@ -114,7 +115,7 @@ def test_rerank_dpo_prefers_lists_of_more_value_and_leaves_the_reference_alone()
     assert isinstance(model, GReF)
     weights = {name: tensor.clone() for name, tensor in reference.state_dict().items()}
     before = generated_value(model)
-    train(model, rerank_dpo_loss(reference), data.tensors(CPU), 40)
+    train(model, partial(rerank_dpo_loss, reference=reference.requires_grad_(False)), data.tensors(CPU), 40)
     assert generated_value(model) > before + 0.5
     assert all(torch.equal(tensor, weights[name]) for name, tensor in reference.state_dict().items())
 
@@ -124,7 +125,7 @@ def test_goalrank_puts_more_mass_on_the_lists_of_more_value() -> None:
     model = build("goalrank", SPEC)
     assert isinstance(model, GoalRank)
     before = generated_value(model)
-    train(model, goalrank_loss(), data, 40)
+    train(model, goalrank_loss, data, 40)
     groups = data["groups"]
     log_lists = model(BATCH, groups).gather(-1, groups[..., None])[..., 0].sum(dim=-1)
     best, worst = data["values"].argmax(dim=1), data["values"].argmin(dim=1)
@@ -136,7 +137,7 @@ def test_goalrank_puts_more_mass_on_the_lists_of_more_value() -> None:
 def test_nlgr_moves_from_the_prior_sort_to_lists_of_more_value() -> None:
     model = build("nlgr", SPEC)
     assert isinstance(model, NLGRGenerator)
-    train(model, nlgr_loss(1.0), rewarded().tensors(CPU), 40)
+    train(model, partial(nlgr_loss, scale=1.0), rewarded().tensors(CPU), 40)
     prior = value(BATCH, prior_list(BATCH, LENGTH)[:, None]).mean().item()
     assert generated_value(model) > prior + 0.5
 
@@ -156,7 +157,7 @@ def test_nlgr_s_loss_is_the_expected_relative_reward_and_the_position_term() -> 
         logits = model.candidate_logits(rows, old, torch.tensor([place]), data["valid"])
         reward = data["values"][0, g] - data["values"][0, base]
         total -= (torch.softmax(logits, 1)[0, new[0, place]] * reward / 2.0).item()
-    losses = {scale: nlgr_loss(scale)(model, data).item() for scale in (2.0, 1e9)}
+    losses = {scale: nlgr_loss(model, data, scale).item() for scale in (2.0, 1e9)}
     # Rewards in huge units leave only the position term, which does not depend on the unit.
     assert losses[2.0] - losses[1e9] == pytest.approx(total / len(families), rel=1e-4)
 
@@ -164,7 +165,7 @@ def test_nlgr_s_loss_is_the_expected_relative_reward_and_the_position_term() -> 
 def test_nlgr_learns_nothing_where_no_change_is_worth_anything() -> None:
     model = build("nlgr", SPEC)
     data = rewarded().tensors(CPU)
-    loss = nlgr_loss(1.0)(model, data | {"values": torch.ones_like(data["values"])})
+    loss = nlgr_loss(model, data | {"values": torch.ones_like(data["values"])}, 1.0)
     loss.backward()  # type: ignore[no-untyped-call]
     assert loss.item() == 0
     assert not any(p.grad.any() for p in model.parameters() if p.grad is not None)

@@ -119,7 +119,7 @@ def test_a_world_and_its_log_are_drawn_again_from_the_file_alone(tmp_path: Path)
 
 def test_a_request_is_the_same_alone_and_in_a_log() -> None:
     world = Simulator(SMALL)
-    for request in itertools.islice(world.requests(9, 5), 3, 5):
+    for request in (world.request(9, index) for index in (3, 4)):
         found = world.find(request.request_id)
         np.testing.assert_array_equal(found.items, request.items)
         np.testing.assert_array_equal(found.ctr, request.ctr)

@@ -14,8 +14,7 @@ from models.cli import main
 from models.contract.features import Scalar
 from models.data.lists import ListRecord, read_lists, read_metadata
 from models.datasets import taobao_ad
-from models.datasets.columns import read_columns
-from models.datasets.table import TableError
+from models.datasets.table import TableError, read_columns
 from models.datasets.taobao_log import AdImpressions, draw_unseen
 
 USERS, ADS = 40, 50
@@ -219,7 +218,7 @@ def test_a_file_of_another_form_is_named(tmp_path: Path, text: str, problem: str
 
 
 def test_files_larger_than_a_block_keep_their_lines_and_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("models.datasets.columns._BLOCK", 256)
+    monkeypatch.setattr("models.datasets.table._BLOCK", 256)
     path = tmp_path / "x.csv.gz"
     rows = [f"{i},{('even', 'odd')[i % 2]} ,{'' if i % 3 else i}" for i in range(500)]
     path.write_bytes(gzip.compress("\n".join([" i,word, third", *rows]).encode()))

@@ -25,9 +25,8 @@ from models.contract.manifest import DEMO_BUNDLE
 from service.bundles.load import load_bundle
 from service.bundles.model import Model
 from service.contract.schemas import RerankRequest
-from service.inference.engine import Engine
+from service.inference.engine import BatchArrays, Engine, RequestArrays, stack_rows
 from service.inference.onnx.session import SessionConfig
-from service.inference.stacking import BatchArrays, RequestArrays, stack_rows
 from service.ranking.rerank import deal_request, encode_request, graph_inputs
 from tests.service.live import live_app
 from tests.service.tiny_bundle import Arrays

@@ -17,12 +17,11 @@ from hypothesis import strategies as st
 from starlette.requests import ClientDisconnect
 
 from service.inference.dispatcher import DeadlineNear, Dispatcher
-from service.inference.engine import Answer, EngineError, Job
-from service.inference.stacking import BatchArrays, stack_rows
+from service.inference.engine import Answer, BatchArrays, EngineError, Job, stack_rows
 from service.inference.thread import InferenceThread, next_batch
 from service.timing.deadline import LEAD_SECONDS, Deadline, in_time
 from service.timing.estimate import LiveFit
-from service.transport.presence import Presence
+from service.transport.asgi import Presence
 from tests.service.tiny_bundle import Arrays
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import kendalltau
 
-from service.ranking.agreement import kendall_tau, overlap
+from service.ranking.shadow import kendall_tau, overlap
 
 lists = st.lists(st.integers(0, 15), min_size=1, max_size=12, unique=True)
 EXACT = 1e-12

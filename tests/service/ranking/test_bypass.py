@@ -23,8 +23,8 @@ from service.bundles.model import Model
 from service.bundles.registry import Registry
 from service.bundles.reload import Loader
 from service.inference.dispatcher import Dispatcher
+from service.inference.engine import BatchArrays
 from service.inference.onnx.session import SessionConfig
-from service.inference.stacking import BatchArrays
 from service.inference.thread import InferenceThread
 from service.ranking.warmup import warm_up
 from tests.service.contract.test_bad_input import assert_problem

@@ -19,8 +19,8 @@ from models.contract.features import Encoder
 from models.contract.spec import FeatureSpec, Number
 from service.bundles.load import load_bundle
 from service.bundles.model import Model
+from service.inference.engine import BatchArrays
 from service.inference.onnx.session import SessionConfig
-from service.inference.stacking import BatchArrays
 from service.ranking import shadow as module
 from service.telemetry.records import SHADOW_OUTCOMES
 from tests.service.live import FakeEngine, Live, fake_model, live_app

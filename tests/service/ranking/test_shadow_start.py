@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from service.ranking.shadow import check_shadow
+from service.command import check_shadow
 from service.settings import SettingsError
 from tests.service.live import make_settings
 from tests.service.requests import request

@@ -16,7 +16,7 @@ from service.bundles.registry import Registry
 from service.contract.decoding import decode_request
 from service.contract.schemas import RerankRequest, RerankResponse
 from service.inference.dispatcher import Dispatcher
-from service.inference.stacking import BatchArrays
+from service.inference.engine import BatchArrays
 from service.inference.thread import InferenceThread
 from service.ranking.rerank import Reranker
 from service.ranking.shadow import Shadow

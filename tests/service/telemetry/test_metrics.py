@@ -9,8 +9,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.telemetry import rolling
-from service.telemetry.list_health import mean_distance
 from service.telemetry.metrics import Metrics
+from service.telemetry.records import mean_distance
 from service.telemetry.rolling import RollingWindow
 from tests.service.live import Live, fake_model, live_app
 from tests.service.requests import request

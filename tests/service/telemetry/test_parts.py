@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from service.telemetry.logs import JsonFormatter
-from service.transport.tracing import parse_traceparent
+from service.transport.asgi import parse_traceparent
 
 GOOD = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 

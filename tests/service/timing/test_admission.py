@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.inference.stacking import BatchArrays
+from service.inference.engine import BatchArrays
 from service.timing import admission as module
 from service.timing.admission import Admission, AdmissionOptions, AdmissionWindow, QueueDelay, Ticket
 from tests.service.contract.test_bad_input import assert_problem

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from service.contract.schemas import Degraded
-from service.inference.stacking import BatchArrays
+from service.inference.engine import BatchArrays
 from service.telemetry.records import RequestRecord
 from tests.service.live import FakeEngine, Live, fake_model, live_app
 from tests.service.raw import connected, connections, post

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from service.transport.backlog import stop_connecting, take_all
+from service.transport.sockets import stop_connecting, take_all
 
 
 @pytest.fixture

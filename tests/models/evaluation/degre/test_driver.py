@@ -20,7 +20,7 @@ from models.datasets.simulator import SimulatorConfig
 from models.evaluation.degre import planner_steps
 from models.evaluation.degre import report as report_module
 from models.evaluation.degre.profile import PROFILES, load_profile
-from models.evaluation.degre.scores import PlannerRun, score
+from models.evaluation.degre.scores import PlannerRun, ScoreKind, score
 from models.evaluation.degre.workspace import Workspace
 from tests.models.tables import compact
 from tests.models.training.records import make_records
@@ -169,9 +169,10 @@ def test_a_planner_that_another_process_finishes_during_a_report_is_left_to_the_
         path.unlink()
     (planner / "done.json").rename(tmp_path / "done.json")
 
-    def finished_afterwards(space: Workspace, runs: Sequence[PlannerRun]) -> None:
-        score(space, runs)
-        (tmp_path / "done.json").rename(planner / "done.json")
+    def finished_afterwards(space: Workspace, runs: Sequence[PlannerRun], kind: ScoreKind = "values") -> None:
+        score(space, runs, kind)
+        if kind == "values":
+            (tmp_path / "done.json").rename(planner / "done.json")
 
     with monkeypatch.context() as patch:
         patch.setattr(report_module, "score", finished_afterwards)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from models.contract.manifest import GOLDEN_FILE, MODEL_FILE, Manifest
+from service.inference.engine import BatchArrays
 from service.inference.onnx.cpu import CpuEngine
 from service.inference.onnx.session import SessionConfig, session_options
-from service.inference.stacking import BatchArrays
 
 
 def golden(folder: Path, rows: slice) -> BatchArrays:

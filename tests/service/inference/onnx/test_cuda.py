@@ -12,12 +12,12 @@ import onnxruntime as ort
 import pytest
 
 from models.contract.manifest import DEMO_BUNDLE, GOLDEN_FILE, MODEL_FILE, Manifest
+from service.inference.engine import BatchArrays
 from service.inference.onnx import cuda as cuda_engine
 from service.inference.onnx.choose import why_no_cuda
 from service.inference.onnx.cpu import CpuEngine
 from service.inference.onnx.cuda import CudaEngine
 from service.inference.onnx.session import SessionConfig, session_options
-from service.inference.stacking import BatchArrays
 
 needs_gpu = pytest.mark.skipif(
     "CUDAExecutionProvider" not in ort.get_available_providers() or why_no_cuda() is not None,

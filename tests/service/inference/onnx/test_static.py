@@ -10,12 +10,12 @@ import onnxruntime as ort
 import pytest
 
 from models.contract.manifest import GOLDEN_FILE, MODEL_FILE, Manifest, TensorSpec
+from service.inference.engine import BatchArrays
 from service.inference.onnx import cuda as cuda_engine
 from service.inference.onnx.cuda import CudaEngine, provider_options
 from service.inference.onnx.session import SessionConfig, session_options
 from service.inference.onnx.shapes import Shape
 from service.inference.onnx.static import GRAPH_ID, CaptureError, StaticEngine, cut
-from service.inference.stacking import BatchArrays
 
 
 def session_of(folder: Path) -> ort.InferenceSession:

@@ -7,7 +7,7 @@ import pytest
 
 from loadtest.cost.paired import SIDES, Variant, compare, table
 from loadtest.peers.comparison import ClosedRow
-from loadtest.rig.paired_ratio import PairedRatio
+from loadtest.rig.statistics import PairedRatio
 from tests.loadtest.tables import squeezed
 
 

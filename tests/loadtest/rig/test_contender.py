@@ -12,12 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.rig.contender import Contender, Endpoint, free_port, serving
-from loadtest.rig.cpus import Split
+from loadtest.rig.contender import Contender, Endpoint, Place, arena, free_port, serving
 from loadtest.rig.goodput import Rules
 from loadtest.rig.openloop.build import why_unavailable
-from loadtest.rig.openloop.records import status_200
-from loadtest.rig.turns import Place, arena
+from loadtest.rig.openloop.window import status_200
+from loadtest.rig.server import Split
 
 pytestmark = pytest.mark.skipif(bool(why_unavailable()), reason=str(why_unavailable()))
 
@@ -85,7 +84,7 @@ def test_a_busy_server_is_waited_for() -> None:
     @contextlib.contextmanager
     def start(cpus: Sequence[int]) -> Iterator[Endpoint]:  # noqa: ARG001 - any will do
         with subprocess.Popen([sys.executable, "-c", busy], start_new_session=True) as process:
-            yield Endpoint("127.0.0.1", 1, "/", process.pid)
+            yield Endpoint(1, process.pid, "/")
             process.kill()
 
     contender = Contender("busy", start)
