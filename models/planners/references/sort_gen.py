@@ -122,7 +122,7 @@ def plan_queues(scorer: Scorer, queues: Sequence[Sequence[int]], *, length: int,
 
 
 def rival(scores: Mapping[int, float], own: int) -> tuple[int, float]:
-    """Find the best slot beside `own`, the first of equals, and own's lead; (−1, ∞) without any."""
+    """Find the best slot beside `own`, first of equals, and own's lead; (−1, ∞) if none."""
     others = [slot for slot in scores if slot != own]
     if not others:
         return -1, math.inf
