@@ -88,7 +88,7 @@ class QueueSpec:
 
 @dataclass(frozen=True, slots=True)
 class DiversityDefaults:
-    """Hold MMR's λ in 0..1 (1: value only) and its window of items (SORT-Gen, eq. 6)."""
+    """Hold MMR's λ in 0..1 (1: value only) and window of items (SORT-Gen, eq. 6)."""
 
     trade_off: float = 1.0
     window: int = 4
