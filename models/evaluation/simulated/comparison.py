@@ -77,7 +77,7 @@ class Searches:
 
 
 def in_units(weights: Weights, checkpoint: Checkpoint) -> Preferences:
-    """Make preferences from α, β, γ in the units s_o of a checkpoint, at λ = 1."""
+    """Make preferences from α, β, γ in a checkpoint's units s_o, at λ = 1."""
     units = checkpoint.units
     return Preferences(weights, (units["click"], units["conversion"], units["gmv"]))
 
