@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
-from typing import Final
+from typing import Any, Final, Self
 
 import numpy as np
 import torch
@@ -31,14 +31,12 @@ Batch = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
-class ListArrays:
-    """Hold the exposed lists of n records as arrays.
+class LabelledArrays:
+    """Hold the features of n records and the outcomes of the lists shown.
 
-    `features`: ``user_ids`` [n, C], ``user_numbers`` [n, F], ``item_ids`` [n, L, C], ``item_numbers`` [n, L, F],
-    ``item_scores`` [n, L, S], ``priors`` [n, L, O], ``price`` [n, L] in currency and ``embeddings`` [n, L, E], unit
-    rows or zeros. `labels` float32 [n, L, 3] holds clicks, purchases and gmv (currency) in the order of
-    `spec.OBJECTIVES`; `observed` bool [n, 3] says which of them the log records; those it does not record are 0 in
-    `labels`. `lengths` int64 [n] counts the filled positions.
+    `labels` float32 [n, L, 3] holds clicks, purchases and gmv (currency) in the order of `spec.OBJECTIVES`; `observed`
+    bool [n, 3] says which of them the log records; those it does not record are 0 in `labels`. `lengths` int64 [n]
+    counts the items shown.
     """
 
     features: Arrays
@@ -50,31 +48,44 @@ class ListArrays:
         return len(self.lengths)
 
     @property
+    def digest(self) -> str:
+        """Compute the SHA-256 of all arrays, in hex, to compare data sets by."""
+        return digest(self.arrays())
+
+    def arrays(self) -> Arrays:
+        """Join the features and all other arrays in one table."""
+        return self.features | self._beside_features()
+
+    def take(self, rows: Ints) -> Self:
+        """Select the records at `rows`, in that order."""
+        features = {name: values[rows] for name, values in self.features.items()}
+        return replace(self, features=features, **{n: values[rows] for n, values in self._beside_features().items()})
+
+    def tensors(self, device: torch.device) -> Batch:
+        """Copy all arrays to one device at once, as tensors; lists are small."""
+        return {name: torch.from_numpy(values).to(device) for name, values in self.arrays().items()}
+
+    def _beside_features(self) -> dict[str, Any]:
+        return {name: values for name, values in vars(self).items() if isinstance(values, np.ndarray)}
+
+
+class ListArrays(LabelledArrays):
+    """Hold the exposed lists of n records as arrays.
+
+    `features`: ``user_ids`` [n, C], ``user_numbers`` [n, F], ``item_ids`` [n, L, C], ``item_numbers`` [n, L, F],
+    ``item_scores`` [n, L, S], ``priors`` [n, L, O], ``price`` [n, L] in currency and ``embeddings`` [n, L, E], unit
+    rows or zeros.
+    """
+
+    @property
     def filled(self) -> Bools:
         """Mark the positions that hold an exposed item, bool [n, L]."""
         return np.arange(self.labels.shape[1]) < self.lengths[:, None]
 
     @property
-    def digest(self) -> str:
-        """Compute the SHA-256 of all arrays, in hex, to compare data sets by."""
-        return digest(self._arrays())
-
-    @property
     def has_embeddings(self) -> bool:
         """Tell whether any exposed item has an embedding."""
         return bool(self.features["embeddings"].any())
-
-    def take(self, rows: Ints) -> ListArrays:
-        """Select the lists at `rows`, in that order."""
-        features = {name: values[rows] for name, values in self.features.items()}
-        return ListArrays(features, self.labels[rows], self.observed[rows], self.lengths[rows])
-
-    def tensors(self, device: torch.device) -> Batch:
-        """Copy all lists to one device at once, as tensors; lists are small."""
-        return {name: torch.from_numpy(values).to(device) for name, values in self._arrays().items()}
-
-    def _arrays(self) -> Arrays:
-        return {**self.features, "labels": self.labels, "observed": self.observed, "lengths": self.lengths}
 
 
 def encode_lists(records: Sequence[ListRecord], spec: FeatureSpec, list_length: int) -> ListArrays:
@@ -82,12 +93,9 @@ def encode_lists(records: Sequence[ListRecord], spec: FeatureSpec, list_length: 
 
     Raises `ValueError` naming the list and the field that cannot be encoded.
     """
-    if not records:
-        raise ValueError("there are no lists to encode")
     shown = [record.exposed[:list_length] for record in records]
-    labels, observed = encode_labels(records, list_length)
-    lengths = np.array([len(places) for places in shown], np.int64)
-    return ListArrays(encode_features(records, spec, shown, list_length), labels, observed, lengths)
+    features = encode_features(records, spec, shown, list_length)
+    return ListArrays(features, *encode_labels(records, list_length), np.array(list(map(len, shown)), np.int64))
 
 
 def encode_features(
@@ -95,8 +103,10 @@ def encode_features(
 ) -> Arrays:
     """Encode each record's user and its candidates at `places`, padded with zeros to `width`.
 
-    Raises `ValueError` naming the list and the field that cannot be encoded.
+    Raises `ValueError` if there are no records, or naming the list and the field that cannot be encoded.
     """
+    if not records:
+        raise ValueError("there are no lists to encode")
     encoder = Encoder(spec)
     spans = [slice(start, start + _CHUNK) for start in range(0, len(records), _CHUNK)]
     return join_chunks([_encode_chunk(encoder, records[s], places[s], width) for s in spans])
@@ -112,9 +122,16 @@ def join_chunks(chunks: Sequence[Arrays]) -> Arrays:
 
 
 def encode_labels(records: Sequence[ListRecord], list_length: int) -> tuple[Floats32, Bools]:
-    """Encode `labels` [n, L, 3] and `observed` [n, 3] of `ListArrays`."""
-    observed = np.array([[True, r.purchases is not None, r.gmv is not None] for r in records])
-    return _labels(records, list_length), observed
+    """Encode `labels` [n, L, 3] and `observed` [n, 3] of `LabelledArrays`."""
+    labels = np.zeros((len(records), list_length, 3), np.float32)
+    observed = np.zeros((len(records), 3), bool)
+    for i, record in enumerate(records):
+        for column, values in enumerate((record.clicks, record.purchases, record.gmv)):
+            if values is not None:
+                kept = values[:list_length]
+                labels[i, : len(kept), column] = kept
+                observed[i, column] = True
+    return labels, observed
 
 
 def digest(arrays: Arrays) -> str:
@@ -193,13 +210,3 @@ def _name_broken_list(
             encoder.encode_items(candidates, own)
         except FeatureError as error:
             raise ValueError(f"list {record.request_id!r}: {error}") from error
-
-
-def _labels(records: Sequence[ListRecord], list_length: int) -> Floats32:
-    labels = np.zeros((len(records), list_length, 3), np.float32)
-    for row, record in zip(labels, records, strict=True):
-        for column, values in enumerate((record.clicks, record.purchases, record.gmv)):
-            if values is not None:
-                kept = values[:list_length]
-                row[: len(kept), column] = kept
-    return labels

@@ -130,6 +130,7 @@ def _open(path: Path) -> pq.ParquetFile:
 
 def _to_table(records: Sequence[ListRecord], path: Path, first_row: int) -> pa.Table:
     items = [c for r in records for c in r.candidates]
+    offsets = pa.array(accumulate((len(r.candidates) for r in records), initial=0), pa.int32())
     try:
         candidates = pa.StructArray.from_arrays(
             [
@@ -145,7 +146,7 @@ def _to_table(records: Sequence[ListRecord], path: Path, first_row: int) -> pa.T
             "request_id": pa.array([r.request_id for r in records], pa.string()),
             "user": mapping_array([r.user for r in records], "user"),
             "context": mapping_array([r.context for r in records], "context"),
-            "candidates": pa.ListArray.from_arrays(_offsets([len(r.candidates) for r in records]), candidates),
+            "candidates": pa.ListArray.from_arrays(offsets, candidates),
             "exposed": pa.array([r.exposed for r in records], pa.list_(pa.int64())),
             "clicks": pa.array([r.clicks for r in records], pa.list_(pa.int64())),
             "purchases": pa.array([r.purchases for r in records], pa.list_(pa.int64())),
@@ -155,10 +156,6 @@ def _to_table(records: Sequence[ListRecord], path: Path, first_row: int) -> pa.T
     except ColumnError as error:
         raise ListFileError(f"{path}: rows {first_row} to {first_row + len(records) - 1}, {error}") from error
     return pa.table(columns)
-
-
-def _offsets(lengths: Sequence[int]) -> pa.Array:
-    return pa.array(accumulate(lengths, initial=0), pa.int32())
 
 
 def _from_batch(batch: pa.RecordBatch, path: Path, first_row: int) -> Iterator[ListRecord]:

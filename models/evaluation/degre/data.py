@@ -175,4 +175,4 @@ def _load(path: Path) -> tuple[SlateArrays, Ints]:
     ids = tuple(str(i) for i in arrays.pop("request_ids"))
     half, exposed, lengths = arrays.pop("half"), arrays.pop("exposed"), arrays.pop("lengths")
     labels, observed = arrays.pop("labels"), arrays.pop("observed")
-    return SlateArrays(ids, arrays, exposed, lengths, labels, observed), half
+    return SlateArrays(arrays, labels, observed, lengths, ids, exposed), half

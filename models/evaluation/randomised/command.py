@@ -128,8 +128,7 @@ def _coverage(arguments: argparse.Namespace, lists: int) -> Mapping[float, Seque
 
 
 def _print(report: Mapping[str, Any], checkpoint: Checkpoint) -> None:
-    order = report["order"]
-    agreement = "unknown" if order is None else f"{order['mean']:+.3f} [{order['low']:+.3f}, {order['high']:+.3f}]"
+    agreement = interval_text(report["order"], sign="+", digits=3, missing="unknown")
     print(
         f"{report['lists']:,} test lists in random order, {report['items']:.1f} items on average, of "
         f"{report['data']['named']:,} that the file names.\n"
@@ -178,10 +177,8 @@ def orders_table(rows: Sequence[Mapping[str, Any]], promised: Mapping[str, float
 
 def coverage_table(rows: Mapping[float, Sequence[Mapping[str, Any]]]) -> str:
     """Show per context strength κ and estimator the share of intervals that hold the truth."""
-    heads = [
-        *("κ", "estimator", "true difference in clicks", "mean estimate"),
-        *("mean half width", "95% intervals that hold it"),
-    ]
+    heads = ["κ", "estimator", "true difference in clicks", "mean estimate", "mean half width"]
+    heads.append("95% intervals that hold it")
     cells = []
     for kappa, found in rows.items():
         for row in found:

@@ -27,7 +27,7 @@ from models.data.batches import ListArrays, encode_lists
 from models.data.lists import ListRecord, read_lists, read_metadata
 from models.data.slates import encode_slates
 from models.evaluation.orders import neutral_order
-from models.evaluation.planning import ServedPlanner, formula_sort
+from models.evaluation.planning import ServedPlanner
 from models.evaluation.randomised.calibration import within_products
 from models.evaluation.randomised.estimators import PLAN, SORT, Shown, strata_of
 from models.judging.value_report import predict
@@ -46,10 +46,10 @@ class Observed:
 
     `predicted` and `realised` [n, O] are the model's value of the shown list and what came of it, over the places that
     the model reaches; `alone` [n, O] is its value without what the list context adds; `within` [n, O, products] holds
-    `calibration.within_products` of the three. `promised` [n, mixes, 2, O] is
-    what it expects of the first k places of its plan, and of the sort. `agreement_of_sort` [n] says how far the
-    click score foretells the order shown, in −1..1: 0 on average if that was random; NaN where all scores are alike.
-    `sizes`, `strata`, `outcomes` and, per mix of objectives, `agreement` are as in `estimators.Shown`.
+    `calibration.within_products` of the three. `promised` [n, mixes, 2, O] is what it expects of the first k places of
+    its plan, and of the sort. `agreement_of_sort` [n] says how far the click score foretells the order shown, in −1..1:
+    0 on average if that was random; NaN where all scores are alike. `sizes`, `strata`, `outcomes` and, per mix of
+    objectives, `agreement` are as in `estimators.Shown`.
     """
 
     predicted: Floats
@@ -98,7 +98,9 @@ class LogObserver:
 
     def observe(self, records: Iterator[ListRecord]) -> Observed:
         """Observe `records`. Raises `ValueError` if there are none of at least two items."""
-        parts = [self._observe(some) for some in _chunks(records)]
+        parts = []
+        while some := list(islice(records, _BATCH)):
+            parts.append(self._observe(some))
         if not parts:
             raise ValueError("there are no lists of at least two items in random order")
         return Observed(
@@ -113,7 +115,7 @@ class LogObserver:
         arrays = encode_lists(records, self._checkpoint.spec, self._checkpoint.config.list_length)
         starts = [neutral_order(r, seed=self._seed) for r in records]
         asked = [_asked(r, start) for r, start in zip(records, starts, strict=True)]
-        orders = [self._orders(asked, wish) for wish in self._mixes]
+        orders = [{PLAN: self._served(asked, wish), SORT: self._served.sort(asked, wish)} for wish in self._mixes]
         predicted, alone = (_gains(model, arrays) for model in (self._checkpoint.model, self._without_context))
         realised = arrays.labels.astype(np.float64)
         return Observed(
@@ -134,9 +136,6 @@ class LogObserver:
             outcomes=arrays.labels[:, : self._places].astype(np.float64),
             agreement=[{name: _agrees(lists, starts) for name, lists in by_name.items()} for by_name in orders],
         )
-
-    def _orders(self, asked: Sequence[ListRecord], wish: Preferences) -> dict[str, Ints]:
-        return {PLAN: self._served(asked, wish), SORT: formula_sort(self._checkpoint, asked, wish, self._places)}
 
     def _promised(self, asked: Sequence[ListRecord], orders: Sequence[dict[str, Ints]]) -> Floats:
         """Value every plan and sort by the model, [n, mixes, 2, O]."""
@@ -209,9 +208,7 @@ def _strata(record: ListRecord, start: Ints, places: int) -> Ints:
 def _concordance(record: ListRecord) -> float:
     """Measure the agreement of the click score with the order shown (Goodman and Kruskal's γ).
 
-    NaN if all scores are alike.
-
-    Of the pairs of unequal score the share with the better one first, less the share with it last.
+    Of the pairs of unequal score the share with the better one first, less the share with it last. NaN without any.
     """
     scores = _click_scores(record)
     signs = np.sign(scores[:, None] - scores)[np.triu_indices(len(scores), 1)]
@@ -220,8 +217,3 @@ def _concordance(record: ListRecord) -> float:
 
 def _click_scores(record: ListRecord) -> Floats:
     return np.array([record.candidates[i].scores.get("ctr", 0.0) for i in record.exposed])
-
-
-def _chunks(records: Iterator[ListRecord]) -> Iterator[list[ListRecord]]:
-    while chunk := list(islice(records, _BATCH)):
-        yield chunk

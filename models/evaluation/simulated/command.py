@@ -22,8 +22,8 @@ from models.evaluation.simulated.comparison import (
     PlannerComparison,
     Searches,
     SimulatedCase,
-    Wish,
     gain_pairs,
+    in_units,
     served_name,
 )
 from models.evaluation.simulated.report import (
@@ -74,13 +74,13 @@ def run(arguments: argparse.Namespace) -> int:
     checkpoints = [load_checkpoint(path) for path in arguments.checkpoint]
     check_alike(arguments.checkpoint, checkpoints)
     cases = read_cases(arguments.data, arguments.length, arguments.requests)
-    wish = Wish(arguments.objectives)
+    preferences = in_units(arguments.objectives, checkpoints[0])
     searches = Searches(arguments.head_widths, arguments.beam_widths)
     pointwise = None
     if not arguments.no_pointwise:
         train = list(read_lists(arguments.data, "train"))
         pointwise = fit_pointwise(train, checkpoints[0].spec, seed=arguments.seed)
-    comparison = PlannerComparison.of(cases, checkpoints[0], wish, searches, pointwise)
+    comparison = PlannerComparison.of(cases, checkpoints[0], arguments.objectives, searches, pointwise)
     figures, text = (_learning_curve if arguments.learning_curve else _pooled)(comparison, checkpoints, arguments.seed)
     report: dict[str, Any] = {
         "requests": len(cases),
@@ -88,12 +88,12 @@ def run(arguments: argparse.Namespace) -> int:
         "length": arguments.length,
         "model": describe(checkpoints[0]),
         "checkpoints": len(checkpoints),
-        "preferences": asdict(wish.in_units(checkpoints[0])),
+        "preferences": asdict(preferences),
         **figures,
     }
     print(f"{report['model']}; checkpoints: {len(checkpoints)}; requests: {len(cases)}\n\n{text}")
     if arguments.trade_offs:
-        width, preferences = max(arguments.head_widths), wish.in_units(checkpoints[0])
+        width = max(arguments.head_widths)
         report["mmr"] = mmr_rows(checkpoints[0], cases, preferences, arguments.trade_offs, width)
         print(f"\nMMR at h={width}, window {preferences.window}\n\n{mmr_table(report['mmr'])}")
     if arguments.json is not None:
@@ -135,7 +135,7 @@ def describe(checkpoint: Checkpoint) -> str:
 def _pooled(comparison: PlannerComparison, checkpoints: Sequence[Checkpoint], seed: int) -> tuple[dict[str, Any], str]:
     """Compute the figures of all checkpoints together, and their tables."""
     values = comparison.values(checkpoints)
-    preferences = comparison.wish.in_units(checkpoints[0])
+    preferences = in_units(comparison.weights, checkpoints[0])
     rows = summarise(values, preferences, seed)
     ratios = gain_ratios(values, gain_pairs(comparison.searches), preferences, seed)
     return {"rows": rows, "ratios": ratios}, f"{value_table(rows)}\n\n{ratio_table(ratios)}"
@@ -148,7 +148,7 @@ def _learning_curve(
     groups: dict[int, list[Checkpoint]] = {}
     for checkpoint in checkpoints:
         groups.setdefault(_training_lists(checkpoint), []).append(checkpoint)
-    preferences = comparison.wish.in_units(checkpoints[0])
+    preferences = in_units(comparison.weights, checkpoints[0])
     points = {lists: summarise(comparison.values(group), preferences, seed) for lists, group in sorted(groups.items())}
     table = learning_curve_table(points, [served_name(*pair) for pair in comparison.searches.pairs])
     return {"learning_curve": [{"lists": lists, "rows": rows} for lists, rows in points.items()]}, table
@@ -169,16 +169,10 @@ def _ints(text: str) -> tuple[int, ...]:
 
 
 def _trade_offs(text: str) -> tuple[float, ...]:
-    if not all(0 <= number <= 1 for number in _floats(text)):
-        raise argparse.ArgumentTypeError(f"must be numbers within 0..1, not {text!r}")
-    return _floats(text)
-
-
-def _floats(text: str) -> tuple[float, ...]:
     try:
         numbers = tuple(float(part) for part in text.split(","))
     except ValueError:
         numbers = (math.nan,)
-    if not all(map(math.isfinite, numbers)):
-        raise argparse.ArgumentTypeError(f"must be finite numbers, not {text!r}")
+    if not all(0 <= number <= 1 for number in numbers):
+        raise argparse.ArgumentTypeError(f"must be numbers within 0..1, not {text!r}")
     return numbers

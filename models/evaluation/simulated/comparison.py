@@ -21,8 +21,16 @@ import numpy as np
 from models.baselines.pointwise import PointwiseModel
 from models.contract.arrays import Floats, Ints
 from models.data.lists import ListRecord
-from models.evaluation import planning
+from models.evaluation.planning import (
+    ServedPlanner,
+    check_candidates,
+    formula_sort,
+    learnt_beam,
+    learnt_exhaustive,
+    preparer,
+)
 from models.nets.checkpoint import Checkpoint
+from models.options import Weights
 from models.planners.references.sort_gen import Preferences
 from models.planners.search.exhaustive import best_list
 
@@ -68,16 +76,10 @@ class Searches:
         return list(product(self.head_widths, self.beam_widths))
 
 
-@dataclass(frozen=True)
-class Wish:
-    """Hold α, β and γ; values are compared at λ = 1."""
-
-    weights: tuple[float, float, float]
-
-    def in_units(self, checkpoint: Checkpoint) -> Preferences:
-        """Convert the wish to preferences in the units s_o of a checkpoint."""
-        units = checkpoint.units
-        return Preferences(self.weights, (units["click"], units["conversion"], units["gmv"]))
+def in_units(weights: Weights, checkpoint: Checkpoint) -> Preferences:
+    """Make preferences from α, β, γ in a checkpoint's units s_o, at λ = 1."""
+    units = checkpoint.units
+    return Preferences(weights, (units["click"], units["conversion"], units["gmv"]))
 
 
 def served_name(head_width: int, beam_width: int) -> str:
@@ -110,13 +112,16 @@ def known_rows(
 
     `lists` is how many lists a request has: exhaustive rows are left out where they are too many.
     """
+
+    def sort(scores: PointwiseModel | None) -> Planner:
+        return lambda cases, wish: formula_sort(checkpoint, _records(cases), wish, cases[0].length, scores)
+
     rows: dict[str, Planner] = {
         "input order": lambda cases, _: np.tile(np.arange(cases[0].length), (len(cases), 1)),
-        BASELINE: over_records(partial(planning.formula_sort, checkpoint)),
+        BASELINE: sort(None),
     }
     if pointwise is not None:
-        sort = partial(planning.formula_sort, checkpoint, pointwise=pointwise)
-        rows["formula sort, pointwise model"] = over_records(sort)
+        rows["formula sort, pointwise model"] = sort(pointwise)
     for head_width, beam_width in searches.pairs:
         rows[true_name(head_width, beam_width)] = partial(_true_queues, checkpoint, head_width, beam_width)
     for width in searches.beam_widths:
@@ -128,20 +133,20 @@ def known_rows(
 
 def learnt_rows(checkpoint: Checkpoint, length: int, searches: Searches, lists: int) -> dict[str, Planner]:
     """List the rows of one value model, by name: as served, and searching all candidates."""
+
+    def of_records(plan: Callable[[Sequence[ListRecord], Preferences], Ints]) -> Planner:
+        return lambda cases, wish: plan(_records(cases), wish)
+
     rows: dict[str, Planner] = {}
-    for pair in searches.pairs:
-        served = planning.ServedPlanner.of(checkpoint, length, head_width=pair[0], beam_width=pair[1])
-        rows[served_name(*pair)] = partial(_as_served, served)
+    for head, beam in searches.pairs:
+        served = ServedPlanner.of(checkpoint, length, head_width=head, beam_width=beam)
+        rows[served_name(head, beam)] = of_records(served)
     for width in searches.beam_widths:
-        rows[over_all_name("learnt", width)] = over_records(partial(planning.learnt_beam, checkpoint, width=width))
+        search = partial(learnt_beam, checkpoint, length=length, width=width)
+        rows[over_all_name("learnt", width)] = of_records(search)
     if lists <= MOST_LISTS:
-        rows["learnt value, exhaustive"] = over_records(partial(planning.learnt_exhaustive, checkpoint))
+        rows["learnt value, exhaustive"] = of_records(partial(learnt_exhaustive, checkpoint, length=length))
     return rows
-
-
-def over_records(plan: Callable[[Sequence[ListRecord], Preferences, int], Ints]) -> Planner:
-    """Make a planner of cases from one that takes records, preferences and a length."""
-    return lambda cases, wish: plan([case.record for case in cases], wish, cases[0].length)
 
 
 def list_count(cases: Sequence[SimulatedCase]) -> int:
@@ -149,7 +154,7 @@ def list_count(cases: Sequence[SimulatedCase]) -> int:
 
     Raises `ValueError` naming one with fewer candidates than places.
     """
-    planning.check_candidates([case.record for case in cases], cases[0].length)
+    check_candidates(_records(cases), cases[0].length)
     return max(perm(len(case.record.candidates), case.length) for case in cases)
 
 
@@ -158,7 +163,7 @@ class PlannerComparison:
     """Hold cases, searches, and the true values `known` [n, 3] of rows without value model."""
 
     cases: Sequence[SimulatedCase]
-    wish: Wish
+    weights: Weights
     searches: Searches
     known: Mapping[str, Floats]
 
@@ -167,14 +172,14 @@ class PlannerComparison:
         cls,
         cases: Sequence[SimulatedCase],
         checkpoint: Checkpoint,
-        wish: Wish,
+        weights: Weights,
         searches: Searches,
         pointwise: PointwiseModel | None = None,
     ) -> PlannerComparison:
         """Plan without a value model; `checkpoint` lends its spec, units and queues."""
         rows = known_rows(checkpoint, searches, pointwise, list_count(cases))
-        known = {RANDOM: random_values(cases), **run_planners(cases, rows, wish.in_units(checkpoint))}
-        return cls(cases, wish, searches, known)
+        known = {RANDOM: random_values(cases), **run_planners(cases, rows, in_units(weights, checkpoint))}
+        return cls(cases, weights, searches, known)
 
     def values(self, checkpoints: Sequence[Checkpoint]) -> dict[str, Floats]:
         """Compute true values [S, n, 3] by row: known ones with S = 1, and those of each checkpoint.
@@ -183,7 +188,7 @@ class PlannerComparison:
         """
         lists, length = list_count(self.cases), self.cases[0].length
         learnt = [
-            run_planners(self.cases, learnt_rows(c, length, self.searches, lists), self.wish.in_units(c))
+            run_planners(self.cases, learnt_rows(c, length, self.searches, lists), in_units(self.weights, c))
             for c in checkpoints
         ]
         together = {name: np.stack([found[name] for found in learnt]) for name in learnt[0]}
@@ -204,7 +209,11 @@ def true_values(cases: Sequence[SimulatedCase], lists: Ints) -> Floats:
 
 def random_values(cases: Sequence[SimulatedCase]) -> Floats:
     """Mean true values [n, 3] of `RANDOM_LISTS` random lists of each case."""
-    return np.array([_random_value(case, seed) for seed, case in enumerate(cases)])
+    means = []
+    for seed, case in enumerate(cases):
+        draws = np.random.default_rng(seed).random((RANDOM_LISTS, len(case.record.candidates)))
+        means.append(case.values(np.argsort(draws, axis=1)[:, : case.length]).mean(axis=0))
+    return np.array(means)
 
 
 def plan_truly(
@@ -218,13 +227,14 @@ def plan_truly(
     """Search as the graph does, but under true values and without MMR.
 
     The first `head_width` remaining items of each queue are appended to each list held, and the best `beam_width`
-    lists are kept.
-
-    Of equals the continuation of the better list is kept, then the queue of higher priority, then the better rank.
+    lists are kept. Of equals: the continuation of the better list, then the queue of higher priority, then the rank.
     """
     beams: list[list[int]] = [[]]
     for _ in range(case.length):
-        longer = [[*chosen, item] for chosen in beams for item in _proposals(queues, chosen, head_width)]
+        longer = []
+        for chosen in beams:
+            waiting = ([item for item in queue if item not in chosen] for queue in queues)
+            longer += [[*chosen, item] for queue in waiting for item in queue[:head_width]]
         worth = preferences.step_value(case.values(np.array(longer, np.int64)))
         beams = [longer[i] for i in np.argsort(-worth, kind="stable")[:beam_width].tolist()]
     return beams[0]
@@ -232,39 +242,25 @@ def plan_truly(
 
 def true_over_all(width: int, cases: Sequence[SimulatedCase], preferences: Preferences) -> Ints:
     """Search all candidates by a beam of `width` under true values, lists [n, m]; 1: greedy."""
-    everyone = [range(len(case.record.candidates)) for case in cases]
-    plans = [
-        plan_truly(case, [items], preferences, head_width=len(items), beam_width=width)
-        for case, items in zip(cases, everyone, strict=True)
-    ]
+    plans = []
+    for case in cases:
+        items = range(len(case.record.candidates))
+        plans.append(plan_truly(case, [items], preferences, head_width=len(items), beam_width=width))
     return np.array(plans, np.int64)
-
-
-def _proposals(queues: Sequence[Sequence[int]], chosen: Sequence[int], head_width: int) -> list[int]:
-    waiting = ([item for item in queue if item not in chosen] for queue in queues)
-    return [item for queue in waiting for item in queue[:head_width]]
 
 
 def _sizes(head_width: int, beam_width: int) -> str:
     return f"h={head_width}" if beam_width == 1 else f"h={head_width}, W={beam_width}"
 
 
-def _random_value(case: SimulatedCase, seed: int) -> Floats:
-    rng = np.random.default_rng(seed)
-    n = len(case.record.candidates)
-    lists = np.argsort(rng.random((RANDOM_LISTS, n)), axis=1)[:, : case.length]
-    mean: Floats = case.values(lists).mean(axis=0)
-    return mean
-
-
-def _as_served(served: planning.ServedPlanner, cases: Sequence[SimulatedCase], preferences: Preferences) -> Ints:
-    return served([case.record for case in cases], preferences)
+def _records(cases: Sequence[SimulatedCase]) -> list[ListRecord]:
+    return [case.record for case in cases]
 
 
 def _true_queues(
     checkpoint: Checkpoint, head_width: int, beam_width: int, cases: Sequence[SimulatedCase], preferences: Preferences
 ) -> Ints:
-    prepare = planning.preparer(checkpoint, cases[0].length)
+    prepare = preparer(checkpoint, cases[0].length)
     plans = []
     for case in cases:
         _, slots = prepare(case.record, preferences)

@@ -6,7 +6,7 @@ Axis letters: S checkpoints (1 for a row that no value model has a part in), n r
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -115,23 +115,20 @@ def mmr_rows(
     """Measure per λ the changed lists against λ = 1, their true value and mean cosine."""
     served = ServedPlanner.of(checkpoint, cases[0].length, head_width=width)
     records = [case.record for case in cases]
-    plain: Ints | None = None
-    rows = []
-    for trade_off in (1.0, *trade_offs):
-        wish = Preferences(preferences.weights, preferences.units, trade_off, preferences.window)
-        lists = served(records, wish)
-        plain = lists if plain is None else plain
+    plain = served(records, replace(preferences, trade_off=1.0))
+
+    def row(trade_off: float) -> dict[str, float]:
+        lists = served(records, replace(preferences, trade_off=trade_off))
         changed = (lists != plain).mean(axis=1)
-        rows.append(
-            {
-                "trade_off": trade_off,
-                "lists_changed": float((changed > 0).mean()),
-                "positions_changed": float(changed.mean()),
-                "value": float(wish.step_value(true_values(cases, lists)).mean()),
-                "cosine": float(np.mean([_likeness(c, chosen) for c, chosen in zip(cases, lists, strict=True)])),
-            }
-        )
-    return rows
+        return {
+            "trade_off": trade_off,
+            "lists_changed": float((changed > 0).mean()),
+            "positions_changed": float(changed.mean()),
+            "value": float(preferences.step_value(true_values(cases, lists)).mean()),
+            "cosine": float(np.mean([_likeness(c, chosen) for c, chosen in zip(cases, lists, strict=True)])),
+        }
+
+    return [row(trade_off) for trade_off in (1.0, *trade_offs)]
 
 
 def mmr_table(rows: Sequence[Mapping[str, float]]) -> str:

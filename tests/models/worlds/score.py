@@ -23,7 +23,7 @@ from models.evaluation.simulated.comparison import (
     PlannerComparison,
     Searches,
     SimulatedCase,
-    Wish,
+    in_units,
     over_all_name,
     random_values,
     true_over_all,
@@ -49,9 +49,8 @@ def score(
     cases: Sequence[SimulatedCase], checkpoint: Checkpoint, weights: Triple, searches: Searches
 ) -> dict[str, Floats]:
     """True list values [n] by row, at λ = 1, in the checkpoint's units."""
-    wish = Wish(weights)
-    values = PlannerComparison.of(cases, checkpoint, wish, searches).values([checkpoint])
-    preferences = wish.in_units(checkpoint)
+    values = PlannerComparison.of(cases, checkpoint, weights, searches).values([checkpoint])
+    preferences = in_units(weights, checkpoint)
     return {name: preferences.step_value(outcome).mean(axis=0) for name, outcome in values.items()}
 
 

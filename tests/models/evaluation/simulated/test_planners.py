@@ -18,8 +18,8 @@ from models.evaluation.simulated.comparison import (
     OPTIMUM,
     Planner,
     SimulatedCase,
-    Wish,
     gain_pairs,
+    in_units,
     known_rows,
     learnt_rows,
     plan_truly,
@@ -156,7 +156,7 @@ def test_where_no_correction_is_kept_the_sort_is_served(checkpoint: Checkpoint, 
         ((0.0, 1.0), (0.0, 0.0, 1.0), False),
         ((0.5, 0.0), (5.0, 1.0, 1.0), False),
     ):
-        model, wish = shut(checkpoint, *shares), Wish(weights).in_units(checkpoint)
+        model, wish = shut(checkpoint, *shares), in_units(weights, checkpoint)
         assert keeps_sort(model.model, wish) is kept
         same = ServedPlanner.of(model, LENGTH)(records, wish) == formula_sort(model, records, wish, LENGTH)
         assert not kept or same.all()

@@ -13,7 +13,6 @@ from models.evaluation.simulated.comparison import (
     RANDOM,
     PlannerComparison,
     SimulatedCase,
-    Wish,
     random_values,
 )
 from models.evaluation.simulated.report import (
@@ -32,7 +31,7 @@ from tests.models.tables import compact
 
 @pytest.fixture(scope="module")
 def comparison(cases: list[SimulatedCase], checkpoint: Checkpoint) -> PlannerComparison:
-    return PlannerComparison.of(cases, checkpoint, Wish((5.0, 1.0, 1.0)), SEARCHES)
+    return PlannerComparison.of(cases, checkpoint, (5.0, 1.0, 1.0), SEARCHES)
 
 
 @pytest.fixture(scope="module")
