@@ -2,14 +2,7 @@
 
 A `Contender` is a name and a function that makes a context manager: on entry the server is ready for requests, on exit
 no process of it is left. `listwright` is one. Another server's is made from `serving`, which runs any command, waits
-for its readiness URL and stops its whole tree::
-
-    def fastapi(bundle: Path) -> Contender:
-        def start(cpus: Sequence[int]) -> AbstractContextManager[Endpoint]:
-            port = free_port()
-            command = [sys.executable, "-m", "loadtest.peers.fastapi_server", f"--bundle={bundle}", f"--port={port}"]
-            return serving(command, cpus=cpus, port=port, path=RERANK_PATH, ready="/health")
-        return Contender("fastapi", start, is_full=status_200)
+for its readiness URL and stops its whole tree (see `loadtest.peers.contenders`).
 
 All contenders get the same requests; `body` may wrap one where a server insists on an envelope of its own.
 
@@ -188,17 +181,15 @@ class Place:
             yield
         finally:
             self.settle()
-            self._suspend()
+            self._signal(psutil.Process.suspend)
 
     def resume(self) -> None:
-        for process in self.endpoint.processes():
-            with contextlib.suppress(psutil.Error):
-                process.resume()
+        self._signal(psutil.Process.resume)
 
-    def _suspend(self) -> None:
+    def _signal(self, send: Callable[[psutil.Process], None]) -> None:
         for process in self.endpoint.processes():
             with contextlib.suppress(psutil.Error):
-                process.suspend()
+                send(process)
 
     def settle(self) -> None:
         """Wait until the server has nothing left to do, for at most ten seconds."""
