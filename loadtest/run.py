@@ -1,4 +1,4 @@
-"""Serve, load with headless locust, stop, and judge exact percentiles, failures and the server's own histogram.
+"""Serve, load with headless locust, stop, and judge percentiles, failures and degraded lists.
 
 The default load is 4 users of 25 requests a second each. On two cores locust takes about one of them and the service
 the other, so this asks for a part of what the service can do: the latency is the service's and not a queue's. To find

@@ -101,10 +101,6 @@ class Contender:
     is_full: Callable[[Records], NDArray[np.bool_]] = full_list
     body: Callable[[bytes], bytes] = bytes
 
-    def messages(self, endpoint: Endpoint, bodies: Sequence[bytes]) -> list[bytes]:
-        """Return the requests as they go over the wire to `endpoint`."""
-        return [endpoint.message(self.body(body)) for body in bodies]
-
 
 def listwright(
     bundles: Path,
@@ -206,14 +202,12 @@ class Place:
         load = Load(seconds=seconds, connections=concurrency, cpu=self.client_cpu)
         return run_load(self.endpoint.port, self.messages, load, warm_up=warm_up)
 
-    def open(self, rate: float, seconds: float, warm_up: float) -> Window:
-        """Measure a window of the open loop, once the last backlog has gone."""
+    def trial(self, rate: float, seconds: float, warm_up: float, rules: Rules) -> Trial:
+        """Measure and judge a window of the open loop, once the last backlog has gone."""
         self.settle()
         load = Load(rate=rate, seconds=seconds, cpu=self.client_cpu)
-        return run_load(self.endpoint.port, self.messages, load, warm_up=warm_up)
-
-    def trial(self, rate: float, seconds: float, warm_up: float, rules: Rules) -> Trial:
-        return rules.judge(self.open(rate, seconds, warm_up), rate, self.contender.is_full)
+        window = run_load(self.endpoint.port, self.messages, load, warm_up=warm_up)
+        return rules.judge(window, rate, self.contender.is_full)
 
 
 @contextlib.contextmanager
@@ -223,7 +217,8 @@ def arena(contenders: Sequence[Contender], bodies: Sequence[bytes], split: Split
         places = []
         for contender in contenders:
             endpoint = stack.enter_context(contender.start(split.server))
-            place = Place(contender, endpoint, contender.messages(endpoint, bodies), split.client[0])
+            messages = [endpoint.message(contender.body(body)) for body in bodies]
+            place = Place(contender, endpoint, messages, split.client[0])
             stack.callback(place.resume)  # Before its own end: a suspended process ignores SIGTERM.
             with place.awake():
                 place.closed(8, 2.0, 0.0)
