@@ -34,8 +34,7 @@ from loadtest.rig.openloop.client import running
 from loadtest.rig.openloop.window import Fault, Window
 from loadtest.rig.server import STOP_TIMEOUT, Server, ServerError
 from loadtest.rig.statistics import BUDGET_MS
-from loadtest.rig.subject import Outcome, Subject, command_parser, run_at_goodput
-from loadtest.rig.verdict import Check, checks_table, counts
+from loadtest.rig.subject import Check, Outcome, Subject, checks_table, command_parser, counts, run_at_goodput
 from models.contract.manifest import MANIFEST_FILE, Manifest
 from models.files import write_json
 
