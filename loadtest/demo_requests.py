@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from loadtest.requests.payloads import candidate_json
+from loadtest.requests.payloads import record_json
 
 DEMO_REQUESTS: Final = Path(__file__).with_name("demo_requests.json")
 
@@ -32,17 +32,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--count", type=int, default=24, help="requests to take (24)")
     parser.add_argument("--output", type=Path, default=DEMO_REQUESTS, help="file to write")
     options = parser.parse_args(argv)
-    requests = [
-        {
-            "request_id": record.request_id,
-            "user": dict(record.user),
-            "context": dict(record.context),
-            "candidates": [
-                candidate_json(c, embedding=True) for c in sorted(record.candidates, key=lambda c: -c.scores["ctr"])
-            ],
-        }
-        for record in itertools.islice(read_lists(options.lists, "test"), options.count)
-    ]
+    requests = []
+    for record in itertools.islice(read_lists(options.lists, "test"), options.count):
+        by_ctr = sorted(record.candidates, key=lambda c: -c.scores["ctr"])
+        requests.append({"request_id": record.request_id, **record_json(record, by_ctr, embeddings=True)})
     lines = ",\n".join(msgspec.json.encode(request).decode() for request in requests)
     options.output.write_text(f"[\n{lines}\n]\n", "utf-8")
     return 0

@@ -20,8 +20,7 @@ from loadtest.resilience.lifecycle import reload
 from loadtest.rig.client import KeepAliveClient
 from loadtest.rig.server import UNHURRIED
 from loadtest.rig.statistics import Latency
-from loadtest.rig.subject import FAILURES, Subject, command_parser, subject_from
-from loadtest.rig.verdict import markdown
+from loadtest.rig.subject import FAILURES, Subject, command_parser, markdown, subject_from
 from models.contract.manifest import DEMO_BUNDLE, Manifest
 
 CONCURRENCY: Final = (1, 2, 4, 8, 16)

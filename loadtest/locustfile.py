@@ -22,8 +22,8 @@ from locust import FastHttpUser, constant_throughput, events, task
 from locust.env import Environment
 from locust.runners import MasterRunner
 
-from loadtest.report import Record
 from loadtest.requests.payloads import Payload, add_payload_options, list_problem, payloads_from
+from loadtest.run import Record
 from models.contract.serving import RERANK_PATH
 
 _HEADERS = {"Content-Type": "application/json"}
@@ -48,7 +48,7 @@ class RerankUser(FastHttpUser):
 
 
 class Recorder:
-    """Keep every response time and failure, and write them as JSON (`loadtest.report.Record`) when locust quits.
+    """Keep every response time and failure, and write them as JSON (`loadtest.run.Record`) when locust quits.
 
     Locust's own percentiles are rounded, to 1 ms below 100 ms and to two digits above, and the last rows of its CSV
     files lag by seconds.

@@ -57,8 +57,8 @@ FLOORS = {
         "rig.openloop",
         "rig",
         "peers demo_requests",
-        "cost resilience bench demo goodput report",
-        "locustfile run gpu_check",
+        "cost resilience bench demo goodput run",
+        "locustfile gpu_check",
     ),
 }
 """The rooms of every package, lowest floor first. A room imports itself and rooms on lower floors only."""

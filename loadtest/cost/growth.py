@@ -13,8 +13,7 @@ from export.bench.bundle import BenchModel, write_bench_bundle
 from export.bench.engine import Run, interleaved
 from loadtest.rig.server import UNHURRIED
 from loadtest.rig.statistics import Latency
-from loadtest.rig.subject import Outcome, command_parser, run_command, subject_from
-from loadtest.rig.verdict import markdown
+from loadtest.rig.subject import Outcome, command_parser, markdown, run_command, subject_from
 from models.contract.manifest import GOLDEN_FILE, MODEL_FILE, Manifest
 from models.planners.runtime import GraphPlanner
 

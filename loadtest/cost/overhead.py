@@ -23,8 +23,7 @@ from loadtest.peers.schemas import Request
 from loadtest.rig.client import KeepAliveClient
 from loadtest.rig.server import UNHURRIED, on_cpus
 from loadtest.rig.statistics import Latency, PairedRatio
-from loadtest.rig.subject import Outcome, Subject, command_parser, run_command, subject_from
-from loadtest.rig.verdict import markdown
+from loadtest.rig.subject import Outcome, Subject, command_parser, markdown, run_command, subject_from
 from models.contract.manifest import Manifest
 
 TARGETS: Final[Mapping[tuple[int, str], float]] = {

@@ -20,8 +20,7 @@ from loadtest.peers.comparison import ClosedRow, Results, compare_closed
 from loadtest.rig.contender import Contender, arena, listwright
 from loadtest.rig.server import on_cpus
 from loadtest.rig.statistics import PairedRatio
-from loadtest.rig.subject import Outcome, Subject, command_parser, run_command, subject_from
-from loadtest.rig.verdict import markdown
+from loadtest.rig.subject import Outcome, Subject, command_parser, markdown, run_command, subject_from
 
 SIDES: Final = ("a", "b", "a again")
 FIGURES: Final = ("p50", "p99", "ms a request")

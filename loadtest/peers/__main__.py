@@ -14,7 +14,6 @@ import statistics
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Final
 
 from loadtest.peers import report
 from loadtest.peers.comparison import CONCURRENCY, Results, SameError, check_same, compare_closed, compare_goodput
@@ -23,8 +22,6 @@ from loadtest.rig.contender import Contender, Place, arena
 from loadtest.rig.server import UNHURRIED
 from loadtest.rig.subject import FAILURES, command_parser, subject_from
 from models.files import write_json
-
-_ALL: Final = tuple(TUNED)
 
 Compare = Callable[[Sequence[Place], Results, argparse.Namespace], Iterator[str]]
 
@@ -103,8 +100,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = command_parser("loadtest.peers", __doc__)
     parser.set_defaults(bundles=Path("build/bench"))
     add = parser.add_argument
-    add("--peers", nargs="*", choices=_ALL, default=_ALL, help="servers to compare with (all)")
-    add("--tune", choices=_ALL, metavar="PEER", help="compare the settings of one peer instead")
+    add("--peers", nargs="*", choices=TUNED, default=tuple(TUNED), help="servers to compare with (all)")
+    add("--tune", choices=TUNED, metavar="PEER", help="compare the settings of one peer instead")
     add("--concurrency", type=int, nargs="+", default=CONCURRENCY, help="of the closed loop (%(default)s)")
     add("--closed-blocks", type=int, default=15, help="blocks of the closed loop (%(default)s)")
     add("--closed-seconds", type=float, default=1.5, help="length of one of its windows (%(default)s)")
@@ -113,14 +110,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--guess", type=float, default=300.0, help="rate that a search begins with, requests/s (%(default)s)")
     add("--resolution", type=float, default=1.03, help="ratio that a search goes down to (%(default)s)")
     add("--budget-ms", type=float, default=19.0, help="the budget (%(default)s)")
-    add("--out", type=_folder, help="write peers.json and peers.md into this folder")
+    add("--out", type=Path, help="write peers.json and peers.md into this folder")
     return parser
-
-
-def _folder(text: str) -> Path:
-    path = Path(text)
-    path.mkdir(parents=True, exist_ok=True)
-    return path
 
 
 if __name__ == "__main__":

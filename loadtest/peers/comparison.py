@@ -24,7 +24,7 @@ from loadtest.rig.contender import Memory, Place
 from loadtest.rig.goodput import Goodput, Rules, Search, Trial, find_goodput
 from loadtest.rig.openloop.window import Window
 from loadtest.rig.statistics import Latency
-from loadtest.rig.verdict import finite
+from loadtest.rig.subject import finite
 
 CONCURRENCY: Final = (1, 2, 4, 8, 16)
 _WARM_UP: Final = 0.5

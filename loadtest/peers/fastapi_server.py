@@ -11,85 +11,15 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 import uvicorn
 from fastapi import FastAPI, Request, Response
-from pydantic import BaseModel, Field
 
 from loadtest.peers import schemas
 from loadtest.peers.pipeline import UVICORN, Pipeline, server_parser
+from loadtest.peers.pydantic_schemas import RerankRequest, RerankResponse
 from models.contract.serving import RERANK_PATH
-
-Scalar = str | int | float | bool | None
-
-
-class Candidate(BaseModel):
-    """Hold one item that may be shown."""
-
-    id: str
-    scores: dict[str, float]
-    price: float | None = None
-    features: dict[str, Scalar] = {}
-    embedding: list[float] | None = None
-
-
-class Objectives(BaseModel):
-    """Hold α, β, γ."""
-
-    click: float | None = None
-    conversion: float | None = None
-    gmv: float | None = None
-
-
-class Diversity(BaseModel):
-    """Hold the settings of maximal marginal relevance."""
-
-    trade_off: float | None = Field(default=None, alias="lambda")
-    window: int | None = None
-
-
-class Queue(BaseModel):
-    """Hold one objective queue."""
-
-    name: str
-    score: str
-
-
-class RerankRequest(BaseModel):
-    """Hold the candidates to re-rank."""
-
-    candidates: list[Candidate]
-    request_id: str | None = None
-    user: dict[str, Scalar] = {}
-    context: dict[str, Scalar] = {}
-    top_n: int | None = None
-    objectives: Objectives | None = None
-    diversity: Diversity | None = None
-    queues: list[Queue] | None = None
-    partition: Literal["bfs", "dfs"] | None = None
-
-
-class Item(BaseModel):
-    """Hold one item of the list."""
-
-    id: str
-    index: int
-    position: int
-    source: str
-
-
-class RerankResponse(BaseModel):
-    """Hold the list."""
-
-    request_id: str | None
-    model: str
-    version: str
-    items: list[Item]
-    value: dict[str, float]
-    degraded: None
-    timings_ms: dict[str, float]
 
 
 def create_app(bundle: Path, endpoint: str = "inline") -> FastAPI:

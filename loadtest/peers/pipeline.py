@@ -12,13 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from loadtest.peers.schemas import AnyRequest
+from loadtest.peers.schemas import Request
 from models.contract.arrays import Ints
 from models.contract.features import Arrays, Encoder, encode_preferences
 from models.contract.manifest import MODEL_FILE, SORT_SLOTS, Manifest
@@ -26,6 +26,9 @@ from models.contract.partition import sorted_slots
 from models.contract.serving import set_session_options
 from models.contract.slots import ScoreTable, fill_slots, sort_slots
 from models.contract.spec import OBJECTIVES
+
+if TYPE_CHECKING:
+    from loadtest.peers.pydantic_schemas import RerankRequest  # Not every peer has pydantic.
 
 Outputs = dict[str, NDArray[Any]]
 
@@ -48,7 +51,7 @@ UVICORN: Final[dict[str, Any]] = {
 class PreparedRequest:
     """Hold one request's graph arrays, without a batch axis, and its answer's parts."""
 
-    request: AnyRequest
+    request: Request | RerankRequest
     row: Arrays
     slots: Ints
     table: ScoreTable
@@ -86,7 +89,7 @@ class Pipeline:
         self._inputs = [tensor.name for tensor in self._session.get_inputs()]
         self._outputs = [tensor.name for tensor in self._session.get_outputs()]
 
-    def prepare(self, request: AnyRequest) -> PreparedRequest:
+    def prepare(self, request: Request | RerankRequest) -> PreparedRequest:
         """Deal and encode one request. Raises `models.contract.features.FeatureError` naming the field."""
         manifest, candidates = self.manifest, request.candidates
         weights = self._weights(request)
@@ -146,16 +149,16 @@ class Pipeline:
             "timings_ms": {"infer": round(inferred.seconds * 1e3, 3)},
         }
 
-    def rerank(self, request: AnyRequest) -> dict[str, Any]:
+    def rerank(self, request: Request | RerankRequest) -> dict[str, Any]:
         return self.rerank_batch([request])[0]
 
-    def rerank_batch(self, requests: Sequence[AnyRequest]) -> list[dict[str, Any]]:
+    def rerank_batch(self, requests: Sequence[Request | RerankRequest]) -> list[dict[str, Any]]:
         """Prepare and finish each request, and infer all in one run."""
         batch = [self.prepare(request) for request in requests]
         inferred = self.infer(batch)
         return [self.finish(prepared, inferred, i) for i, prepared in enumerate(batch)]
 
-    def _weights(self, request: AnyRequest) -> list[float]:
+    def _weights(self, request: Request | RerankRequest) -> list[float]:
         defaults, asked = self.manifest.objectives, request.objectives
         given = (None, None, None) if asked is None else (asked.click, asked.conversion, asked.gmv)
         return [defaults[name] if weight is None else weight for name, weight in zip(OBJECTIVES, given, strict=True)]

@@ -7,7 +7,7 @@ from typing import Final
 
 from loadtest.peers.comparison import Results
 from loadtest.rig.statistics import BUDGET_MS, PairedRatio
-from loadtest.rig.verdict import Check, checks_table, markdown
+from loadtest.rig.subject import Check, checks_table, markdown
 
 OURS: Final = "listwright"
 CONTROL: Final = "listwright again"

@@ -1,59 +1,15 @@
-"""Define a request as the peers read it: protocols, and msgspec structs that satisfy them.
+"""Define a request as msgspec structs, for every peer but plain FastAPI.
 
-FastAPI's own models are in `fastapi_server.py`, since they are part of what is measured there. Nothing is checked
-beyond types: the peers do no more work than Listwright, and less checking is in their favour.
+Nothing is checked beyond types: the peers do no more work than Listwright, and less checking is in their favour.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal, Protocol
+from typing import Literal
 
 from msgspec import Struct, field
 
-from models.contract.features import CandidateLike, Scalar
-from models.contract.slots import QueueLike
-
-
-class AnyCandidate(CandidateLike, Protocol):
-    """Offer a candidate with its id."""
-
-    @property
-    def id(self) -> str: ...
-
-
-class AnyObjectives(Protocol):
-    """Offer α, β, γ; None takes the bundle's."""
-
-    click: float | None
-    conversion: float | None
-    gmv: float | None
-
-
-class AnyDiversity(Protocol):
-    """Offer λ and window; None takes the bundle's."""
-
-    trade_off: float | None
-    window: int | None
-
-
-class AnyRequest(Protocol):
-    """Offer the fields that the pipeline reads, from whichever library decoded them."""
-
-    request_id: str | None
-    user: dict[str, Scalar]
-    context: dict[str, Scalar]
-    top_n: int | None
-    partition: Literal["bfs", "dfs"] | None
-
-    @property
-    def candidates(self) -> Sequence[AnyCandidate]: ...
-    @property
-    def objectives(self) -> AnyObjectives | None: ...
-    @property
-    def diversity(self) -> AnyDiversity | None: ...
-    @property
-    def queues(self) -> Sequence[QueueLike] | None: ...
+from models.contract.features import Scalar
 
 
 class Candidate(Struct, gc=False):

@@ -10,7 +10,7 @@ import itertools
 import json
 import random
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -22,7 +22,7 @@ from loadtest.requests.fake import FakeRequests
 from models.contract.manifest import MANIFEST_FILE, Manifest
 
 if TYPE_CHECKING:
-    from models.data.lists import Candidate  # pyarrow is not among what serving installs
+    from models.data.lists import Candidate, ListRecord  # pyarrow is not among what serving installs
 
 Request = dict[str, Any]
 RequestSource = Callable[[int], Request]
@@ -77,15 +77,13 @@ def parse_mix(text: str) -> dict[int, float]:
 
 def make_payloads(source: RequestSource, options: PayloadOptions) -> list[Payload]:
     """Make `options.count` payloads, each size at its share to the nearest request."""
-    sizes = enumerate(_sizes(options))
-    return [payload(source(n), top_n=options.top_n, extra=options.extra, request_id=f"load-{i}") for i, n in sizes]
-
-
-def payload(request: Request, *, top_n: int, extra: Mapping[str, Any], request_id: str) -> Payload:
-    """Serialise a request and note what its answer must hold."""
-    body = _encode({"request_id": request_id, **request, "top_n": top_n, **extra})
-    ids = tuple(c["id"] for c in request["candidates"])
-    return Payload(body, ids, min(top_n, len(ids)))
+    payloads = []
+    for i, n in enumerate(_sizes(options)):
+        request = source(n)
+        ids = tuple(c["id"] for c in request["candidates"])
+        body = _encode({"request_id": f"load-{i}", **request, "top_n": options.top_n, **options.extra})
+        payloads.append(Payload(body, ids, min(options.top_n, len(ids))))
+    return payloads
 
 
 def _sizes(options: PayloadOptions) -> list[int]:
@@ -139,17 +137,18 @@ def from_lists(path: Path, *, seed: int, embeddings: bool = False) -> RequestSou
         while len(chosen) < candidates:
             item = rng.choice(ids)
             chosen.setdefault(item, pool[item])
-        return {
-            "user": dict(record.user),
-            "context": dict(record.context),
-            "candidates": [candidate_json(c, embedding=embeddings) for c in chosen.values()],
-        }
+        return record_json(record, chosen.values(), embeddings=embeddings)
 
     return request
 
 
-def candidate_json(candidate: Candidate, *, embedding: bool) -> Request:
-    """Return a list record's candidate in the form of a request."""
+def record_json(record: ListRecord, candidates: Iterable[Candidate], *, embeddings: bool) -> Request:
+    """Return a list record with these candidates in the form of a request."""
+    listed = [_candidate_json(c, embedding=embeddings) for c in candidates]
+    return {"user": dict(record.user), "context": dict(record.context), "candidates": listed}
+
+
+def _candidate_json(candidate: Candidate, *, embedding: bool) -> Request:
     table: Request = {"id": candidate.id, "scores": dict(candidate.scores), "features": dict(candidate.features)}
     if candidate.price is not None:
         table["price"] = candidate.price

@@ -34,8 +34,7 @@ from loadtest.rig.openloop.client import running
 from loadtest.rig.openloop.window import Fault, Window
 from loadtest.rig.server import STOP_TIMEOUT, Server, ServerError
 from loadtest.rig.statistics import BUDGET_MS
-from loadtest.rig.subject import Outcome, Subject, command_parser, run_at_goodput
-from loadtest.rig.verdict import Check, checks_table, counts
+from loadtest.rig.subject import Check, Outcome, Subject, checks_table, command_parser, counts, run_at_goodput
 from models.contract.manifest import MANIFEST_FILE, Manifest
 from models.files import write_json
 
@@ -139,19 +138,10 @@ class Stop:
 
 def stop_figures(window: Window, *, workers: int, status: int, sent_ns: int, ended_ns: int, left: int) -> Stop:
     """Take the figures of a run with SIGTERM at `sent_ns`, ended at `ended_ns`."""
-    faults = window.faults()
-    refused = faults.pop(Fault.CONNECT.name.lower(), 0)
-    after = window.where(window.records["intended"] >= sent_ns)
-    return Stop(
-        workers=workers,
-        status=status,
-        seconds=(ended_ns - sent_ns) / 1e9,
-        left=left,
-        answered=int(np.count_nonzero(after.answered)),
-        statuses=window.statuses(),
-        lost=faults,
-        refused=refused,
-    )
+    lost = window.faults()
+    refused = lost.pop(Fault.CONNECT.name.lower(), 0)
+    answered = int(np.count_nonzero(window.answered & (window.records["intended"] >= sent_ns)))
+    return Stop(workers, status, (ended_ns - sent_ns) / 1e9, left, answered, window.statuses(), lost, refused)
 
 
 def judge_stops(stops: Sequence[Stop]) -> list[Check]:

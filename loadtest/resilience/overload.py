@@ -27,8 +27,7 @@ from loadtest.rig.openloop.client import run_load
 from loadtest.rig.openloop.window import Fault, Window, nearest_rank, status_200
 from loadtest.rig.server import HOST, ServerError
 from loadtest.rig.statistics import BUDGET_MS
-from loadtest.rig.subject import Outcome, Subject, command_parser, run_at_goodput
-from loadtest.rig.verdict import Check, checks_table, counts
+from loadtest.rig.subject import Check, Outcome, Subject, checks_table, command_parser, counts, run_at_goodput
 
 STEP: Final = 0.1
 PIECE: Final = 0.5

@@ -2,14 +2,7 @@
 
 A `Contender` is a name and a function that makes a context manager: on entry the server is ready for requests, on exit
 no process of it is left. `listwright` is one. Another server's is made from `serving`, which runs any command, waits
-for its readiness URL and stops its whole tree::
-
-    def fastapi(bundle: Path) -> Contender:
-        def start(cpus: Sequence[int]) -> AbstractContextManager[Endpoint]:
-            port = free_port()
-            command = [sys.executable, "-m", "loadtest.peers.fastapi_server", f"--bundle={bundle}", f"--port={port}"]
-            return serving(command, cpus=cpus, port=port, path=RERANK_PATH, ready="/health")
-        return Contender("fastapi", start, is_full=status_200)
+for its readiness URL and stops its whole tree (see `loadtest.peers.contenders`).
 
 All contenders get the same requests; `body` may wrap one where a server insists on an envelope of its own.
 
@@ -108,10 +101,6 @@ class Contender:
     is_full: Callable[[Records], NDArray[np.bool_]] = full_list
     body: Callable[[bytes], bytes] = bytes
 
-    def messages(self, endpoint: Endpoint, bodies: Sequence[bytes]) -> list[bytes]:
-        """Return the requests as they go over the wire to `endpoint`."""
-        return [endpoint.message(self.body(body)) for body in bodies]
-
 
 def listwright(
     bundles: Path,
@@ -188,17 +177,15 @@ class Place:
             yield
         finally:
             self.settle()
-            self._suspend()
+            self._signal(psutil.Process.suspend)
 
     def resume(self) -> None:
-        for process in self.endpoint.processes():
-            with contextlib.suppress(psutil.Error):
-                process.resume()
+        self._signal(psutil.Process.resume)
 
-    def _suspend(self) -> None:
+    def _signal(self, send: Callable[[psutil.Process], None]) -> None:
         for process in self.endpoint.processes():
             with contextlib.suppress(psutil.Error):
-                process.suspend()
+                send(process)
 
     def settle(self) -> None:
         """Wait until the server has nothing left to do, for at most ten seconds."""
@@ -215,14 +202,12 @@ class Place:
         load = Load(seconds=seconds, connections=concurrency, cpu=self.client_cpu)
         return run_load(self.endpoint.port, self.messages, load, warm_up=warm_up)
 
-    def open(self, rate: float, seconds: float, warm_up: float) -> Window:
-        """Measure a window of the open loop, once the last backlog has gone."""
+    def trial(self, rate: float, seconds: float, warm_up: float, rules: Rules) -> Trial:
+        """Measure and judge a window of the open loop, once the last backlog has gone."""
         self.settle()
         load = Load(rate=rate, seconds=seconds, cpu=self.client_cpu)
-        return run_load(self.endpoint.port, self.messages, load, warm_up=warm_up)
-
-    def trial(self, rate: float, seconds: float, warm_up: float, rules: Rules) -> Trial:
-        return rules.judge(self.open(rate, seconds, warm_up), rate, self.contender.is_full)
+        window = run_load(self.endpoint.port, self.messages, load, warm_up=warm_up)
+        return rules.judge(window, rate, self.contender.is_full)
 
 
 @contextlib.contextmanager
@@ -232,7 +217,8 @@ def arena(contenders: Sequence[Contender], bodies: Sequence[bytes], split: Split
         places = []
         for contender in contenders:
             endpoint = stack.enter_context(contender.start(split.server))
-            place = Place(contender, endpoint, contender.messages(endpoint, bodies), split.client[0])
+            messages = [endpoint.message(contender.body(body)) for body in bodies]
+            place = Place(contender, endpoint, messages, split.client[0])
             stack.callback(place.resume)  # Before its own end: a suspended process ignores SIGTERM.
             with place.awake():
                 place.closed(8, 2.0, 0.0)

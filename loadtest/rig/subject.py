@@ -1,7 +1,7 @@
-"""Serve bundles on CPUs of their own, make requests, and search the goodput.
+"""Serve bundles on CPUs of their own, make requests, search the goodput, and show verdicts.
 
-Commands that put one service under load share this, their options and their errors. They run the client, and
-themselves, on the other CPUs.
+Commands that put one service under load share this, their options, their tables and their errors. They run the client,
+and themselves, on the other CPUs.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ import math
 import os
 import resource
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+
+from tabulate import tabulate
 
 from loadtest.requests.payloads import Payload, PayloadOptions, from_bundle, make_payloads, only_bundle
 from loadtest.rig.contender import Endpoint, arena, listwright
@@ -24,7 +26,6 @@ from loadtest.rig.openloop.build import ClientUnavailable
 from loadtest.rig.openloop.client import DEFAULT_CONNECTIONS, ClientError, Load, run_load
 from loadtest.rig.openloop.window import Window
 from loadtest.rig.server import Server, ServerError, Split, on_cpus, running_server
-from loadtest.rig.verdict import finite
 from models.contract.manifest import EMBEDDED_BUNDLES
 from models.files import write_json
 
@@ -163,3 +164,39 @@ def subject_from(options: argparse.Namespace, *, timeout_ms: int | None = None, 
         options=tuple(shlex.split(options.serve_options)),
         split=Split.of(os.sched_getaffinity(0), options.cpus),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One target in words, the measured figure in words, and whether the target was reached."""
+
+    name: str
+    target: str
+    measured: str
+    passed: bool
+
+
+def markdown(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Return a Markdown table: the first column to the left, others to the right."""
+    align = ["left", *["right"] * (len(head) - 1)]
+    return tabulate(list(rows), head, "pipe", disable_numparse=True, colalign=align)
+
+
+def checks_table(checks: Sequence[Check]) -> str:
+    """Return the checks as Markdown; a missed target stands out."""
+    rows = [(c.name, c.target, c.measured, "pass" if c.passed else "**missed**") for c in checks]
+    return markdown(("", "target", "measured", ""), rows)
+
+
+def counts(found: Mapping[str, int]) -> str:
+    """Return ``3 shed, 1 overloaded``, the most frequent first, or ``none``."""
+    return ", ".join(f"{n} {what}" for what, n in sorted(found.items(), key=lambda pair: -pair[1])) or "none"
+
+
+def finite(value: Any) -> Any:
+    """Return plain JSON types, with None for numbers that JSON does not have."""
+    if isinstance(value, Mapping):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from loadtest import demo, report, run
+from loadtest import demo, run
 from loadtest.cost import overhead
 from loadtest.requests.payloads import only_bundle
 from loadtest.rig.server import HOST, ServerError, running_server
@@ -83,8 +83,8 @@ def test_a_load_run_keeps_its_report_and_judges_it(
     assert run.main([*arguments, "--mix", "20=1,60=1", "--budget-ms", "60000", *served]) == 0
     assert "PASS" in capsys.readouterr().out
     (folder,) = tmp_path.iterdir()
-    assert (folder / report.HTML_FILE).is_file()
-    kept = report.read_run(folder)
+    assert (folder / run.HTML_FILE).is_file()
+    kept = run.read_run(folder)
     assert kept.server is not None
     assert kept.server.outcomes == {"ok": kept.latency.requests}
     assert kept.server.share_within_budget is not None

@@ -49,7 +49,7 @@ class Load:
     then: tuple[tuple[float, float], ...] = ()
 
     def __post_init__(self) -> None:
-        if self.seconds <= 0 or self.connections < 1 or self.drain < 0 or (self.rate is not None and self.rate <= 0):
+        if self.seconds <= 0 or self.connections < 1 or self.drain < 0 or (self.rate is not None and not self.rate > 0):
             raise ValueError(f"seconds, rate and connections must be positive: {self}")
         if self.then and (self.rate is None or min(min(stretch) for stretch in self.then) <= 0):
             raise ValueError(f"then: rates and seconds must be positive, and the loop open: {self}")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadtest import report
+from loadtest import run
 from loadtest.rig.statistics import Latency
 
 _BUCKETS = 'rerank_request_duration_seconds_bucket{model="m",version="1",outcome="%s",le="%s"} %d\n'
@@ -25,9 +25,9 @@ def _metrics(ok: int, within: int, degraded: int = 0, edge: str = "0.019") -> st
 
 def _folder(path: Path, times: list[float], failures: dict[str, int] | None = None, metrics: str | None = None) -> Path:
     record = {"response_times_ms": times, "failures": failures or {}, "seconds": 0.5}
-    (path / report.RECORD_FILE).write_text(json.dumps(record), "utf-8")
+    (path / run.RECORD_FILE).write_text(json.dumps(record), "utf-8")
     if metrics is not None:
-        (path / report.METRICS_FILE).write_text(metrics, "utf-8")
+        (path / run.METRICS_FILE).write_text(metrics, "utf-8")
     return path
 
 
@@ -41,15 +41,15 @@ def test_at_most_one_in_a_hundred_is_slower_than_p99_and_p99_was_really_seen(tim
 
 
 def test_percentiles_keep_the_decimals_that_decide(tmp_path: Path) -> None:
-    run = report.read_run(_folder(tmp_path, [18.99] * 98 + [19.01] * 2))
-    assert run.latency.p99 == 19.01
-    assert run.faults(19.0) == ["p99 is 19.01 ms, over 19 ms"]
-    assert run.faults(19.01) == []
+    found = run.read_run(_folder(tmp_path, [18.99] * 98 + [19.01] * 2))
+    assert found.latency.p99 == 19.01
+    assert found.faults(19.0) == ["p99 is 19.01 ms, over 19 ms"]
+    assert found.faults(19.01) == []
 
 
 def test_a_clean_fast_run_passes_and_shows_its_figures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = _folder(tmp_path, [1.0, 2.0, 3.0, 4.0], metrics=_metrics(ok=4, within=3))
-    assert report.main([str(folder)]) == 0
+    assert run.main(["--judge", str(folder)]) == 0
     shown = capsys.readouterr().out
     assert "4 at 8.0/s, 0 failed" in shown
     assert "p50 2.00 ms" in shown
@@ -59,26 +59,26 @@ def test_a_clean_fast_run_passes_and_shows_its_figures(tmp_path: Path, capsys: p
 
 def test_one_failure_fails_a_fast_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = _folder(tmp_path, [1.0] * 4, failures={"the list has an id twice": 1})
-    assert report.main([str(folder)]) == 1
+    assert run.main(["--judge", str(folder)]) == 1
     assert "1 × the list has an id twice" in capsys.readouterr().out
 
 
 def test_a_run_of_degraded_lists_fails_however_fast(tmp_path: Path) -> None:
-    run = report.read_run(_folder(tmp_path, [1.0] * 4, metrics=_metrics(ok=98, within=98, degraded=2)))
-    assert run.faults(19.0) == ["2.0% of the lists are degraded, over 1%"]
-    few = report.read_run(_folder(tmp_path, [1.0] * 4, metrics=_metrics(ok=99, within=99, degraded=1)))
+    found = run.read_run(_folder(tmp_path, [1.0] * 4, metrics=_metrics(ok=98, within=98, degraded=2)))
+    assert found.faults(19.0) == ["2.0% of the lists are degraded, over 1%"]
+    few = run.read_run(_folder(tmp_path, [1.0] * 4, metrics=_metrics(ok=99, within=99, degraded=1)))
     assert few.faults(19.0) == []
 
 
 def test_a_share_is_only_stated_where_the_histogram_has_that_edge() -> None:
-    assert report.server_view(_metrics(ok=4, within=3), budget_ms=19).share_within_budget == 0.75
-    assert report.server_view(_metrics(ok=4, within=3, edge="0.022"), budget_ms=19).share_within_budget is None
-    assert report.server_view("", budget_ms=19).outcomes == {}
+    assert run.server_view(_metrics(ok=4, within=3), budget_ms=19).share_within_budget == 0.75
+    assert run.server_view(_metrics(ok=4, within=3, edge="0.022"), budget_ms=19).share_within_budget is None
+    assert run.server_view("", budget_ms=19).outcomes == {}
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
-        report.main([str(tmp_path)])
+        run.main(["--judge", str(tmp_path)])
     assert "record.json: is missing" in capsys.readouterr().err
     with pytest.raises(ValueError, match="not one request was sent"):
-        report.read_run(_folder(tmp_path, []))
+        run.read_run(_folder(tmp_path, []))
