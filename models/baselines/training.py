@@ -67,7 +67,7 @@ class BaselineRun:
     def on_groups(
         self, make_loss: Callable[[RewardedSlates], Loss], stage: str = "train", share: float = 1.0, *, once: bool
     ) -> None:
-        """Spend `share` of the epochs on groups, made `once` or anew from the model before every later round."""
+        """Spend `share` of the epochs on groups, made `once` or anew before every round."""
         options = self.groups.at_once(self.splits["train"].exposed.shape[1]) if once else self.groups
         maker = GroupMaker(self.splits, self.evaluator, self.worth, options, self.options.seed, self.device)
         epochs, rounds = self._epochs(share), options.rounds
@@ -103,7 +103,7 @@ class BaselineRun:
 
 @dataclass(frozen=True)
 class Baseline:
-    """Describe a method by the builder of its model, its training, and its use of the evaluator's reward."""
+    """Describe a method: its model's builder, its training, its use of the evaluator's reward."""
 
     build: Callable[[FeatureSpec, GeneratorConfig, int], Generator]
     train: Callable[[BaselineRun], None]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
@@ -22,16 +22,18 @@ from torch import Tensor
 from tqdm import tqdm
 
 from models.contract.arrays import Floats32, Ints
-from models.contract.spec import OBJECTIVES
+from models.contract.spec import OBJECTIVES, FeatureSpec
 from models.data.batches import Batch, digest
+from models.data.lists import ListRecord, Split, read_splits
 from models.data.slates import SlateArrays
 from models.locks import only_one
 from models.mining.shards import (
+    MinedArrays,
     MinedError,
     MinedManifest,
-    MinedRows,
     read_manifest,
     read_shard,
+    sequence_weights,
     shard_path,
     write_manifest,
     write_shard,
@@ -132,12 +134,6 @@ def draw_weights(count: int, options: MiningOptions) -> Floats32:
     return drawn.astype(np.float32)
 
 
-def sequence_weights(values: Tensor, there: Tensor, temperature: float) -> Tensor:
-    """Compute w_l of eq. 10, [..., S], from V̂ [..., S] of the sequences that are `there`."""
-    weights: Tensor = torch.softmax((values / temperature).masked_fill(~there, -torch.inf), dim=-1)
-    return weights
-
-
 @dataclass(frozen=True, eq=False)
 class _Miner:
     """Search with an evaluator as the options say."""
@@ -148,7 +144,7 @@ class _Miner:
     units: Triple
     device: torch.device
 
-    def mine(self, slates: SlateArrays, weights: Floats32, bar: tqdm[Any]) -> MinedRows:
+    def mine(self, slates: SlateArrays, weights: Floats32, bar: tqdm[Any]) -> MinedArrays:
         """Mine the rows of one shard."""
         parts = []
         for rows in self._passes(slates):
@@ -156,8 +152,7 @@ class _Miner:
             parts.append([x.float().cpu().numpy() if x.is_floating_point() else x.cpu().numpy() for x in found])
             bar.update(len(rows) * self.options.width)
         sequences, step_values, soft, shares = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-        candidates = slates.features["valid"].sum(axis=1)
-        return MinedRows(slates.request_ids, candidates, sequences, step_values, soft, shares, weights)
+        return MinedArrays(slates, sequences, soft, step_values, shares, weights)
 
     def _passes(self, slates: SlateArrays) -> Iterator[Ints]:
         size = max(1, _EXPANSIONS // (self.options.width * slates.candidates))
@@ -261,3 +256,39 @@ def _open(folder: Path, manifest: MinedManifest) -> None:
 def _finished(folder: Path, shard: int, manifest: MinedManifest) -> bool:
     path = shard_path(folder, shard)
     return path.exists() and len(read_shard(path, manifest.identity)) == len(manifest.rows(shard))
+
+
+def chosen_records(data: Path, slates: int | None, valid_slates: int, seed: int) -> list[ListRecord]:
+    """Draw training and validation requests, in the file's order; more extend fewer.
+
+    Raises `ValueError` if there are none for training.
+    """
+    splits = read_splits(data)
+    if not splits["train"]:
+        raise ValueError(f"{data}: has no lists of split 'train'")
+    wanted: dict[Split, int] = {"train": len(splits["train"]) if slates is None else slates, "valid": valid_slates}
+    chosen = list[ListRecord]()
+    for stream, (split, count) in enumerate(wanted.items()):
+        order = np.random.default_rng([seed, stream]).permutation(len(splits[split]))
+        chosen += [splits[split][row] for row in np.sort(order[:count]).tolist()]
+    return chosen
+
+
+def check_fields(spec: FeatureSpec, records: Sequence[ListRecord]) -> None:
+    """Raise `ValueError` naming a field of the evaluator that no list has."""
+    present = {
+        "user": _names(r.user for r in records),
+        "context": _names(r.context for r in records),
+        "item": _names(c.features for r in records for c in r.candidates),
+        "scores": _names(c.scores for r in records for c in r.candidates),
+    }
+    for group, names in present.items():
+        for field in getattr(spec, group):
+            if field.name not in names:
+                raise ValueError(
+                    f"the evaluator reads {group}.{field.name}, which no list has; was it trained on others?"
+                )
+
+
+def _names(tables: Iterable[Iterable[str]]) -> set[str]:
+    return {name for table in tables for name in table}

@@ -31,8 +31,9 @@ from models.evaluation.degre.profile import Profile
 from models.evaluation.degre.value_steps import load_exhaustive
 from models.evaluation.degre.workspace import LISTS_FILE, Workspace, chunks, exhaustive_step, planner_step
 from models.evaluation.steps import ExperimentStep, read_marker
-from models.mining.join import MinedArrays, join_mined
+from models.mining.join import join_mined
 from models.mining.mine import LocalSearch, MiningOptions, mine
+from models.mining.shards import MinedArrays
 from models.planners.search.beam import beam_search
 from models.planners.search.local_search import improve
 from models.planners.search.prefix import list_outcomes

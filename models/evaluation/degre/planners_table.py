@@ -119,7 +119,7 @@ def ablations(profile: Profile) -> tuple[PlannerRow, ...]:
 
 
 def sweeps(profile: Profile) -> dict[str, dict[float, PlannerRow]]:
-    """Return Figure 4's sweeps of beam size, α and τ_w, each around the defaults: a planner per value of each."""
+    """Return Figure 4's sweeps of B, α and τ_w: per value a planner, else of defaults."""
     b, a, t = profile.beam, profile.alpha, profile.temperature
     return {
         "B": {float(x): _sweep_point(profile, x, a, t) for x in profile.sweep_beams},
