@@ -18,8 +18,15 @@ from tqdm import tqdm
 from models.contract.spec import OBJECTIVES
 from models.data.lists import ListRecord, read_lists, read_metadata
 from models.evaluation.client import RerankClient
-from models.evaluation.orders import Order, neutral_order, request_body, sorted_order
-from models.evaluation.scoring import ComparedOrders, score_list, summarise
+from models.evaluation.scoring import (
+    ComparedOrders,
+    Order,
+    neutral_order,
+    request_body,
+    score_list,
+    sorted_order,
+    summarise,
+)
 from models.evaluation.tables import comparison_tables
 from models.files import file_digest, write_json
 from models.options import Weights, check_at_least, parse_weights
