@@ -225,9 +225,9 @@ def load_baseline(folder: Path, spec: FeatureSpec, device: torch.device | str = 
     return model.eval()
 
 
-def evaluator_calls(name: str, length: int, epochs: int, options: GroupOptions | None = None) -> int:
+def evaluator_calls(name: str, length: int, epochs: int) -> int:
     """Count the lists per request that the evaluator scores for a method."""
-    return (options or GroupOptions()).within(epochs).calls(length) if _baseline(name).rewarded else 0
+    return GroupOptions().within(epochs).calls(length) if _baseline(name).rewarded else 0
 
 
 def _baseline(name: str) -> Baseline:

@@ -17,16 +17,9 @@ from tqdm import tqdm
 
 from models.contract.spec import OBJECTIVES
 from models.data.lists import ListRecord, read_lists, read_metadata
+from models.evaluation import scoring
 from models.evaluation.client import RerankClient
-from models.evaluation.scoring import (
-    ComparedOrders,
-    Order,
-    neutral_order,
-    request_body,
-    score_list,
-    sorted_order,
-    summarise,
-)
+from models.evaluation.scoring import ComparedOrders, Order
 from models.evaluation.tables import comparison_tables
 from models.files import file_digest, write_json
 from models.options import Weights, check_at_least, parse_weights
@@ -128,12 +121,12 @@ def _evaluate(
     for record in tqdm(records, desc="re-rank", unit="list", disable=None):
         orders = dict(_orders(client, record, settings, asked))
         in_random_order = None if known is None else record.request_id in known
-        results.append(score_list(record, orders, k=settings.k, shuffled=in_random_order))
+        results.append(scoring.score_list(record, orders, k=settings.k, shuffled=in_random_order))
     return {
         **dataclasses.asdict(settings),
         "comparison": dataclasses.asdict(settings.comparison),
         "served_by": dataclasses.asdict(asked),
-        "summary": summarise(results, settings.comparison, seed=settings.seed),
+        "summary": scoring.summarise(results, settings.comparison, seed=settings.seed),
         "lists": [dataclasses.asdict(result) for result in results],
     }
 
@@ -157,11 +150,11 @@ class _Asked:
 def _orders(
     client: RerankClient, record: ListRecord, settings: _Settings, asked: _Asked
 ) -> Iterator[tuple[str, Order]]:
-    start = neutral_order(record, seed=settings.seed)
+    start = scoring.neutral_order(record, seed=settings.seed)
     for formula in settings.priors.values():
-        yield prior_name(formula), sorted_order(record, formula, start)
+        yield prior_name(formula), scoring.sorted_order(record, formula, start)
     for name, weights in settings.objectives.items():
-        ranking = client.rerank(request_body(record, start, settings.request(weights)))
+        ranking = client.rerank(scoring.request_body(record, start, settings.request(weights)))
         if asked.requests and (asked.model, asked.version) != (ranking.model, ranking.version):
             raise ValueError(f"list {record.request_id!r}: the service's model changed to {ranking.version}")
         asked.model, asked.version = ranking.model, ranking.version

@@ -27,17 +27,8 @@ from models.data.batches import Batch, digest
 from models.data.lists import ListRecord, Split, read_splits
 from models.data.slates import SlateArrays
 from models.locks import only_one
-from models.mining.shards import (
-    MinedArrays,
-    MinedError,
-    MinedManifest,
-    read_manifest,
-    read_shard,
-    sequence_weights,
-    shard_path,
-    write_manifest,
-    write_shard,
-)
+from models.mining import shards
+from models.mining.shards import MinedArrays, MinedError, MinedManifest
 from models.nets.checkpoint import Checkpoint, weights_digest
 from models.nets.value import ListValueModel
 from models.planners.search.beam import beam_search
@@ -116,14 +107,14 @@ def mine(
 def _fill(folder: Path, manifest: MinedManifest, miner: _Miner, slates: SlateArrays, weights: Floats32) -> None:
     """Mine the shards that are not there."""
     width = miner.options.width
-    shards = [np.array(manifest.rows(shard)) for shard in range(manifest.shards)]
+    requests = [np.array(manifest.rows(shard)) for shard in range(manifest.shards)]
     finished = [_finished(folder, shard, manifest) for shard in range(manifest.shards)]
-    known = width * sum(len(rows) for rows, done in zip(shards, finished, strict=True) if done)
+    known = width * sum(len(rows) for rows, done in zip(requests, finished, strict=True) if done)
     with tqdm(total=width * len(slates), initial=known, desc="mine", unit="seq", unit_scale=True, disable=None) as bar:
-        for shard, (rows, done) in enumerate(zip(shards, finished, strict=True)):
+        for shard, (rows, done) in enumerate(zip(requests, finished, strict=True)):
             if not done:
                 mined = miner.mine(slates.take(rows), weights[rows], bar)
-                write_shard(shard_path(folder, shard), mined, manifest.identity)
+                shards.write_shard(shards.shard_path(folder, shard), mined, manifest.identity)
 
 
 def draw_weights(count: int, options: MiningOptions) -> Floats32:
@@ -173,7 +164,7 @@ class _Miner:
             found = self._improved(batch, worth, found)
         sequences, step_values, soft = _best_first(*found)
         there = sequences[:, :, 0] >= 0
-        shares = sequence_weights(step_values[:, :, -1], there, options.weight_temperature)
+        shares = shards.sequence_weights(step_values[:, :, -1], there, options.weight_temperature)
         return sequences, step_values, soft, shares
 
     def _improved(
@@ -239,11 +230,11 @@ def _manifest(
 
 def _open(folder: Path, manifest: MinedManifest) -> None:
     """Start a folder, or check its manifest and clear the rest of an interrupted run."""
-    before = read_manifest(folder)
+    before = shards.read_manifest(folder)
     if before is None:
-        if shard_path(folder, 0).exists():
+        if shards.shard_path(folder, 0).exists():
             raise MinedError(f"{folder}: holds shards without a manifest; choose another folder")
-        write_manifest(folder, manifest)
+        shards.write_manifest(folder, manifest)
         return
     for key in sorted(before.identity.keys() | manifest.identity.keys()):
         then, now = before.identity.get(key), manifest.identity.get(key)
@@ -254,8 +245,8 @@ def _open(folder: Path, manifest: MinedManifest) -> None:
 
 
 def _finished(folder: Path, shard: int, manifest: MinedManifest) -> bool:
-    path = shard_path(folder, shard)
-    return path.exists() and len(read_shard(path, manifest.identity)) == len(manifest.rows(shard))
+    path = shards.shard_path(folder, shard)
+    return path.exists() and len(shards.read_shard(path, manifest.identity)) == len(manifest.rows(shard))
 
 
 def chosen_records(data: Path, slates: int | None, valid_slates: int, seed: int) -> list[ListRecord]:

@@ -172,8 +172,7 @@ def _user(record: ListRecord) -> str:
 
 def _load(path: Path) -> tuple[SlateArrays, Ints]:
     with np.load(path) as archive:
-        arrays = {name: archive[name] for name in archive.files}
-    ids = tuple(str(i) for i in arrays.pop("request_ids"))
-    half, exposed, lengths = arrays.pop("half"), arrays.pop("exposed"), arrays.pop("lengths")
-    labels, observed = arrays.pop("labels"), arrays.pop("observed")
-    return SlateArrays(ids, arrays, exposed, lengths, labels, observed), half
+        arrays = dict(archive)
+    ids, half = tuple(arrays.pop("request_ids").tolist()), arrays.pop("half")
+    own = {name: arrays.pop(name) for name in ("exposed", "lengths", "labels", "observed")}
+    return SlateArrays(ids, arrays, **own), half

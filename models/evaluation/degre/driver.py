@@ -17,7 +17,7 @@ from typing import Final
 from models.evaluation.degre import planners_table
 from models.evaluation.degre.judges import EVALUATOR, PRIMARY, TRUTH
 from models.evaluation.degre.planner_steps import generator_step, mining_steps, search_step
-from models.evaluation.degre.profile import add_options, chosen_profile
+from models.evaluation.degre.profile import add_options, load_profile
 from models.evaluation.degre.report import REPORT_FILE, write_report
 from models.evaluation.degre.value_accuracy import accuracy_steps
 from models.evaluation.degre.value_steps import comparison_values_step, data_step, exhaustive_values_step, train_step
@@ -46,7 +46,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the steps that are not done, then write and print the report."""
     use_threads(arguments)
-    space = Workspace(arguments.out, arguments.data, chosen_profile(arguments), choose_device(arguments.device))
+    profile = load_profile(arguments.profile, dict(arguments.set or ()))
+    space = Workspace(arguments.out, arguments.data, profile, choose_device(arguments.device))
     wanted = arguments.steps or GROUPS
     command = shlex.join(["listwright", *sys.argv[1:]])
     # Later steps depend on the content of the data, so it is encoded first.

@@ -22,16 +22,8 @@ from models.contract.spec import OBJECTIVES
 from models.data.batches import ListArrays
 from models.evaluation.degre.data import exposed_lists, prepare_data, save_array, save_arrays
 from models.evaluation.degre.hit_rate import permuted_sets, random_lists
-from models.evaluation.degre.judges import EVALUATOR, mix_values
-from models.evaluation.degre.workspace import (
-    DATA,
-    MIXED,
-    Workspace,
-    chunks,
-    comparison_step,
-    exhaustive_step,
-    value_step,
-)
+from models.evaluation.degre.judges import EVALUATOR, MIXED, mix_values
+from models.evaluation.degre.workspace import DATA, Workspace, chunks, comparison_step, exhaustive_step, value_step
 from models.evaluation.steps import ExperimentStep
 from models.files import file_digest
 from models.judging.gate import HeldOut, choose_shares

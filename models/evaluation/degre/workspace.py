@@ -17,7 +17,7 @@ import torch
 from models.contract.arrays import Bools, Ints
 from models.data.slates import SlateArrays
 from models.evaluation.degre.data import DegreData, load_data
-from models.evaluation.degre.judges import EVALUATOR, JUDGES, TRUTH, Judge, ModelValuer, TruthValuer, Valuer
+from models.evaluation.degre.judges import EVALUATOR, JUDGES, MIXED, TRUTH, Judge, ModelValuer, TruthValuer, Valuer
 from models.evaluation.degre.profile import Profile
 from models.nets.checkpoint import Checkpoint, load_checkpoint
 from models.nets.value import ListValueModel
@@ -26,7 +26,6 @@ from models.training.value import CHECKPOINT_FILE
 
 DATA: Final = "data"
 LISTS_FILE: Final = "lists.npy"
-MIXED: Final[Triple] = (5.0, 1.0, 1.0)
 _SAMPLING_SEED: Final = 20
 
 
