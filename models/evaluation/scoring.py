@@ -153,15 +153,13 @@ def summarise(results: Sequence[ListResult], comparison: ComparedOrders, *, seed
     }
 
 
-def weighted_interval(
-    values: AnyFloats, weights: AnyFloats, *, seed: int, level: float = 0.95, draws: int = 2000
-) -> Interval:
+def weighted_interval(values: AnyFloats, weights: AnyFloats, *, seed: int) -> Interval:
     """Compute Σ w·v / Σ w over lists with its bootstrap interval; weights must be positive.
 
     With equal weights this is `metrics.mean_interval`. Raises `ValueError` if there are no lists.
     """
     weighted, weights = np.asarray(values * weights, np.float64), np.asarray(weights, np.float64)
-    return bootstrap_interval((weighted, weights), _ratio, seed=seed, level=level, draws=draws)
+    return bootstrap_interval((weighted, weights), _ratio, seed=seed, level=0.95, draws=2000)
 
 
 def _ratio(weighted: AnyFloats, weights: AnyFloats, axis: int = -1) -> Any:

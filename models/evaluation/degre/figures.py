@@ -173,7 +173,7 @@ def exhaustive_table(space: Workspace, planners: Sequence[PlannerRow], seeds: in
         requests = int(marker["notes"]["requests"])
         tables[judge.name] = {"requests": 0, "why": marker["notes"].get("why")}
         if judge.members[0] in finished_valuers(space) and requests:
-            every = [values[0] for values, _ in load_exhaustive(space.root, judge.members[0], requests)]
+            every = [values[0] for values, _ in load_exhaustive(space.root, judge.members[0])]
             seat = bench(space, judge, 0)
             rows = [_exact_row(seat.values(planner, seeds), every) | {"title": planner.title} for planner in planners]
             tables[judge.name] = {"requests": requests, "lists": len(every[0]), "rows": rows}

@@ -24,12 +24,11 @@ from models.contract.arrays import Ints
 from models.data.batches import Batch
 from models.data.slates import SlateArrays
 from models.evaluation.degre import planners_table
-from models.evaluation.degre.data import save_array
 from models.evaluation.degre.hit_rate import random_lists
 from models.evaluation.degre.judges import EVALUATOR, features, mix_values
 from models.evaluation.degre.value_steps import load_exhaustive
-from models.evaluation.degre.workspace import LISTS_FILE, Workspace, chunks, exhaustive_step, planner_step
-from models.evaluation.steps import ExperimentStep, read_marker
+from models.evaluation.degre.workspace import LISTS_FILE, Workspace, chunks, planner_step, save_array
+from models.evaluation.steps import ExperimentStep
 from models.mining.join import join_mined
 from models.mining.mine import LocalSearch, MiningOptions, mine
 from models.mining.shards import MinedArrays
@@ -70,7 +69,8 @@ def _planned(space: Workspace, planner: planners_table.PlannerRow, mix: int) -> 
         valid = torch.from_numpy(space.candidates)
         return np.asarray(best_first(torch.from_numpy(values), valid, space.profile.length))
     if planner == planners_table.EXHAUSTIVE:
-        return _exhaustive(space, mix)
+        best = [lists[mix] for _, lists in load_exhaustive(space.root, EVALUATOR)]
+        return np.array(best, np.int64).reshape(-1, space.profile.length)
     width = 1 if planner == planners_table.GREEDY else space.profile.beam
     return searched(space, mix, width=width, local_search=planner.name == "beam-local-search")
 
@@ -100,14 +100,6 @@ def _best_under(space: Workspace, batch: Batch, worth: Worth, lists: Tensor) -> 
     if lists.shape[1] == 1:
         return lists[:, 0]
     return _best_lists(lists, worth(list_outcomes(space.evaluator, batch, lists)[:, :, -1]))
-
-
-def _exhaustive(space: Workspace, mix: int) -> Ints:
-    marker = read_marker(space.root, exhaustive_step(EVALUATOR))
-    if marker is None:
-        raise ValueError(f"{space.root / exhaustive_step(EVALUATOR)}: all lists must be valued first")
-    best = [lists[mix] for _, lists in load_exhaustive(space.root, EVALUATOR, int(marker["notes"]["requests"]))]
-    return np.array(best, np.int64).reshape(-1, space.profile.length)
 
 
 _DECODED: Final = 256

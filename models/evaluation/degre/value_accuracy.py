@@ -22,10 +22,9 @@ from models.baselines.evaluators import EVALUATOR_BASELINES, Outcomes, load_eval
 from models.contract.arrays import Floats, Ints
 from models.data.batches import Batch, batches
 from models.data.slates import SlateArrays
-from models.evaluation.degre.data import exposed_lists
 from models.evaluation.degre.judges import EVALUATOR
 from models.evaluation.degre.value_steps import train_step
-from models.evaluation.degre.workspace import Workspace
+from models.evaluation.degre.workspace import Workspace, exposed_lists
 from models.evaluation.steps import ExperimentStep
 from models.evaluation.tables import markdown_table
 from models.files import write_json

@@ -20,11 +20,21 @@ from tqdm import tqdm
 from models.contract.arrays import Floats32, Ints
 from models.contract.spec import OBJECTIVES
 from models.data.batches import ListArrays
-from models.evaluation.degre.data import exposed_lists, prepare_data, save_array, save_arrays
 from models.evaluation.degre.hit_rate import permuted_sets, random_lists
 from models.evaluation.degre.judges import EVALUATOR, MIXED, mix_values
-from models.evaluation.degre.workspace import DATA, Workspace, chunks, comparison_step, exhaustive_step, value_step
-from models.evaluation.steps import ExperimentStep
+from models.evaluation.degre.workspace import (
+    DATA,
+    Workspace,
+    chunks,
+    comparison_step,
+    exhaustive_step,
+    exposed_lists,
+    prepare_data,
+    save_array,
+    save_arrays,
+    value_step,
+)
+from models.evaluation.steps import ExperimentStep, read_marker
 from models.files import file_digest
 from models.judging.gate import HeldOut, choose_shares
 from models.judging.judge import mixes
@@ -177,9 +187,12 @@ def load_orders(root: Path, name: str) -> Floats32:
     return values
 
 
-def load_exhaustive(root: Path, name: str, requests: int) -> Iterator[tuple[Floats32, Ints]]:
-    """Load sorted values [M, lists] and best lists [M, L], request by request."""
-    for row in range(requests):
+def load_exhaustive(root: Path, name: str) -> Iterator[tuple[Floats32, Ints]]:
+    """Load sorted values [M, lists] and best lists [M, L] by request. Raises `ValueError` if the step is not done."""
+    marker = read_marker(root, exhaustive_step(name))
+    if marker is None:
+        raise ValueError(f"{root / exhaustive_step(name)}: all lists must be valued first")
+    for row in range(int(marker["notes"]["requests"])):
         with np.load(root / exhaustive_step(name) / f"{row}.npz") as archive:
             yield archive["values"], archive["best"]
 
