@@ -20,16 +20,8 @@ from models.contract.features import Arrays
 from models.contract.spec import OBJECTIVES, FeatureSpec
 from models.data.lists import ListRecord, Split
 from models.data.slates import SlateArrays, encode_slates
-from models.mining.shards import (
-    MANIFEST_FILE,
-    MinedArrays,
-    MinedError,
-    MinedManifest,
-    read_manifest,
-    read_shard,
-    shard_path,
-    soft_mask,
-)
+from models.mining import shards
+from models.mining.shards import MANIFEST_FILE, MinedArrays, MinedError, MinedManifest
 
 
 def read_mined(
@@ -65,10 +57,10 @@ def join_mined(folder: Path, slates: SlateArrays, fingerprint: str) -> MinedArra
 
 def finished_manifest(folder: Path) -> MinedManifest:
     """Read the manifest of a folder whose shards are all there; else raise `MinedError`."""
-    manifest = read_manifest(folder)
+    manifest = shards.read_manifest(folder)
     if manifest is None:
         raise MinedError(f"{folder}: holds no mined sequences: there is no {MANIFEST_FILE}")
-    absent = [shard for shard in range(manifest.shards) if not shard_path(folder, shard).exists()]
+    absent = [shard for shard in range(manifest.shards) if not shards.shard_path(folder, shard).exists()]
     if absent:
         raise MinedError(f"{folder}: mining is not complete, {len(absent)} of {manifest.shards} shards are missing")
     return manifest
@@ -81,7 +73,7 @@ def mined_ids(folder: Path, manifest: MinedManifest) -> list[str]:
     """
     ids: list[str] = []
     for shard in range(manifest.shards):
-        ids += read_shard(shard_path(folder, shard), manifest.identity)["request_id"].to_pylist()
+        ids += shards.read_shard(shards.shard_path(folder, shard), manifest.identity)["request_id"].to_pylist()
     if len(set(ids)) != len(ids):
         raise MinedError(f"{folder}: holds a request twice")
     return ids
@@ -98,8 +90,8 @@ def _joined(
     rows = {request_id: row for row, request_id in enumerate(slates.request_ids)}
     parts, order = [], list[int]()
     for shard in range(manifest.shards):
-        path = shard_path(folder, shard)
-        table = read_shard(path, manifest.identity)
+        path = shards.shard_path(folder, shard)
+        table = shards.read_shard(path, manifest.identity)
         ids = table["request_id"].to_pylist()
         if not partly and any(i not in rows for i in ids):
             raise _missing(folder, next(i for i in ids if i not in rows))
@@ -136,7 +128,7 @@ def _decode(path: Path, table: pa.Table, slates: SlateArrays, rows: Ints, length
     weights[there] = _like(path, table, "weights", counts)
     soft = np.zeros((*sequences.shape, slates.candidates), np.float32)
     labels = _like(path, table, "soft_labels", counts, lengths, np.repeat(candidates, counts * length))
-    soft[soft_mask(there, candidates, soft.shape)] = labels
+    soft[shards.soft_mask(there, candidates, soft.shape)] = labels
     # Weights sum to 1 over sequences, soft labels over candidates.
     shared = (np.abs(weights.sum(axis=1) - 1) < 1e-3) & (weights.min(axis=1) >= 0)
     _require(path, ids, "weights", shared, "are no distribution")
