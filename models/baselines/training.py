@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 import torch
+from torch import nn
 
 from models.baselines.goalrank import GoalRank, goalrank_loss
 from models.baselines.gref import GReF, pretraining_loss, rerank_dpo_loss
@@ -196,15 +197,7 @@ def train_baseline(
         resume=resume,
     )
     baseline.train(run)
-    payload = {
-        "format": FORMAT,
-        "name": name,
-        "config": json.dumps(dataclasses.asdict(config)),
-        "fingerprint": evaluator.spec.fingerprint,
-        "candidates": candidates,
-        "state": model.state_dict(),
-    }
-    save_payload(folder / BASELINE_FILE, KIND, payload)
+    _save(folder / BASELINE_FILE, name, model, evaluator.spec, config, candidates)
     return model.eval()
 
 
@@ -250,3 +243,15 @@ def _check_sizes(config: GeneratorConfig, *splits: SlateArrays) -> None:
             raise ValueError(
                 f"list_length: the slates hold lists of {slates.exposed.shape[1]}, not {config.list_length}"
             )
+
+
+def _save(path: Path, name: str, model: nn.Module, spec: FeatureSpec, config: GeneratorConfig, candidates: int) -> None:
+    payload = {
+        "format": FORMAT,
+        "name": name,
+        "config": json.dumps(dataclasses.asdict(config)),
+        "fingerprint": spec.fingerprint,
+        "candidates": candidates,
+        "state": model.state_dict(),
+    }
+    save_payload(path, KIND, payload)
