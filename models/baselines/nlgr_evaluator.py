@@ -18,8 +18,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from models.baselines.fields import hidden_layers
-from models.baselines.positions import ListwiseEvaluator
+from models.baselines.positions import ListwiseEvaluator, hidden_layers
 from models.contract.spec import FeatureSpec
 from models.data.batches import Batch
 from models.nets.value import COUNTED, ValueConfig

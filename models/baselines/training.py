@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 import torch
+from torch import nn
 
 from models.baselines.goalrank import GoalRank, goalrank_loss
 from models.baselines.gref import GReF, pretraining_loss, rerank_dpo_loss
@@ -67,7 +68,7 @@ class BaselineRun:
     def on_groups(
         self, make_loss: Callable[[RewardedSlates], Loss], stage: str = "train", share: float = 1.0, *, once: bool
     ) -> None:
-        """Spend `share` of the epochs on groups, made `once` or anew from the model before every later round."""
+        """Spend `share` of the epochs on groups, made `once` or anew before every round."""
         options = self.groups.at_once(self.splits["train"].exposed.shape[1]) if once else self.groups
         maker = GroupMaker(self.splits, self.evaluator, self.worth, options, self.options.seed, self.device)
         epochs, rounds = self._epochs(share), options.rounds
@@ -103,7 +104,7 @@ class BaselineRun:
 
 @dataclass(frozen=True)
 class Baseline:
-    """Describe a method by the builder of its model, its training, and its use of the evaluator's reward."""
+    """Describe a method: its model's builder, its training, its use of the evaluator's reward."""
 
     build: Callable[[FeatureSpec, GeneratorConfig, int], Generator]
     train: Callable[[BaselineRun], None]
@@ -196,15 +197,7 @@ def train_baseline(
         resume=resume,
     )
     baseline.train(run)
-    payload = {
-        "format": FORMAT,
-        "name": name,
-        "config": json.dumps(dataclasses.asdict(config)),
-        "fingerprint": evaluator.spec.fingerprint,
-        "candidates": candidates,
-        "state": model.state_dict(),
-    }
-    save_payload(folder / BASELINE_FILE, KIND, payload)
+    _save(folder / BASELINE_FILE, name, model, evaluator.spec, config, candidates)
     return model.eval()
 
 
@@ -225,9 +218,9 @@ def load_baseline(folder: Path, spec: FeatureSpec, device: torch.device | str = 
     return model.eval()
 
 
-def evaluator_calls(name: str, length: int, epochs: int, options: GroupOptions | None = None) -> int:
+def evaluator_calls(name: str, length: int, epochs: int) -> int:
     """Count the lists per request that the evaluator scores for a method."""
-    return (options or GroupOptions()).within(epochs).calls(length) if _baseline(name).rewarded else 0
+    return GroupOptions().within(epochs).calls(length) if _baseline(name).rewarded else 0
 
 
 def _baseline(name: str) -> Baseline:
@@ -250,3 +243,15 @@ def _check_sizes(config: GeneratorConfig, *splits: SlateArrays) -> None:
             raise ValueError(
                 f"list_length: the slates hold lists of {slates.exposed.shape[1]}, not {config.list_length}"
             )
+
+
+def _save(path: Path, name: str, model: nn.Module, spec: FeatureSpec, config: GeneratorConfig, candidates: int) -> None:
+    payload = {
+        "format": FORMAT,
+        "name": name,
+        "config": json.dumps(dataclasses.asdict(config)),
+        "fingerprint": spec.fingerprint,
+        "candidates": candidates,
+        "state": model.state_dict(),
+    }
+    save_payload(path, KIND, payload)

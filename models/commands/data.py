@@ -85,29 +85,12 @@ def _load_simulator(arguments: argparse.Namespace) -> ListSource:
 def _configure_expedia(parser: argparse.ArgumentParser) -> None:
     _path(parser, "the searches as CSV, plain or .gz")
     _folds(parser, "srch_id")
-    parser.add_argument(
-        "--gmv",
-        choices=("stay", "gross"),
-        default="stay",
-        help="GMV of a booked row: price · nights · rooms, or gross_bookings_usd",
-    )
-    parser.add_argument(
-        "--randomised-test",
-        action="store_true",
-        help="test on the searches shown in random order instead of a fold, and train on the others only",
-    )
-    parser.set_defaults(load=_load_expedia)
-
-
-def _load_expedia(arguments: argparse.Namespace) -> ListSource:
-    return expedia.load(
-        arguments.path,
-        fold=arguments.fold,
-        folds=arguments.folds,
-        seed=arguments.seed,
-        gmv=arguments.gmv,
-        randomised_test=arguments.randomised_test,
-    )
+    text = "GMV of a booked row: price · nights · rooms, or gross_bookings_usd"
+    parser.add_argument("--gmv", choices=("stay", "gross"), default="stay", help=text)
+    text = "test on the searches shown in random order instead of a fold, and train on the others only"
+    parser.add_argument("--randomised-test", action="store_true", help=text)
+    names = ("path", "fold", "folds", "seed", "gmv", "randomised_test")
+    parser.set_defaults(load=lambda a: expedia.load(**{name: getattr(a, name) for name in names}))
 
 
 def _configure_trivago(parser: argparse.ArgumentParser) -> None:

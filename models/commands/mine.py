@@ -12,8 +12,7 @@ from typing import get_args
 
 from models.data.slates import encode_slates
 from models.files import file_digest
-from models.mining.mine import LocalSearch, MiningOptions, mine
-from models.mining.requests import check_fields, chosen_records
+from models.mining.mine import LocalSearch, MiningOptions, check_fields, chosen_records, mine
 from models.mining.shards import MANIFEST_FILE
 from models.nets.checkpoint import load_checkpoint
 from models.options import Weights, add_device_options, check_at_least, parse_weights, use_threads

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, get_args
 
@@ -69,9 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _add_value_model(
-    families: Any, name: str, text: str, config: ValueConfig, options: TrainOptions
-) -> argparse.ArgumentParser:
+def _add_value_model(families: Any, name: str, text: str, config: ValueConfig, options: TrainOptions) -> None:
     parser: argparse.ArgumentParser = families.add_parser(name, help=text, description=f"Train {text}.")
     _add_common(parser)
     sizes = parser.add_argument_group("model")
@@ -80,58 +78,28 @@ def _add_value_model(
     _add_fields(parser.add_argument_group("training"), dataclasses.asdict(options), _OPTION_HELP)
     _add_choice(parser.add_argument_group("choice on held-out lists"))
     parser.set_defaults(train=_train_value_model, input_block=config.input_block)
-    return parser
 
 
 def _add_parts(group: argparse._ArgumentGroup, config: ValueConfig) -> None:
     add = group.add_argument
-    add(
-        "--head",
-        choices=get_args(HeadKind),
-        default=config.head,
-        help="hazards of the counts upon the prior scores, or independent thresholds as in the papers "
-        "(default: %(default)s)",
-    )
+    text = "hazards of the counts upon the prior scores, or independent thresholds as in the papers"
+    add("--head", choices=get_args(HeadKind), default=config.head, help=f"{text} (default: %(default)s)")
     add("--loss", choices=get_args(LossKind), help="path likelihood, or ordered as in the papers (default: the head's)")
-    add(
-        "--context",
-        choices=CONTEXTS,
-        default=config.context,
-        help="list-context features: not at all, linearly in the hazard, or in the token and the hazard "
-        "(default: %(default)s)",
-    )
+    text = "list-context features: not at all, linearly in the hazard, or in the token and the hazard"
+    add("--context", choices=CONTEXTS, default=config.context, help=f"{text} (default: %(default)s)")
 
 
 def _add_choice(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
-    add(
-        "--folds",
-        type=int,
-        metavar="K",
-        help="cross-fit in K folds; 0: choose on the split 'valid' (default: 5 folds "
-        f"for less than {SMALL_LOG:,} lists or without validation lists, else 0)",
-    )
-    add(
-        "--listwise",
-        type=float,
-        default=LISTWISE,
-        metavar="MU",
-        help="weight of the listwise loss beside the path likelihood (default: %(default)s)",
-    )
-    add(
-        "--objectives",
-        type=parse_weights,
-        default=MIX,
-        metavar="A,B,G",
-        help="the α,β,γ to serve with, at which lists must not be worse than the sort (default: 5,1,1)",
-    )
-    add(
-        "--learning-curve",
-        type=parse_shares,
-        default=(),
-        metavar="SHARE,…",
-        help="also train on these shares of the training lists, for example 0.1,0.3, and print how each did",
-    )
+    default = f"5 folds for less than {SMALL_LOG:,} lists or without validation lists, else 0"
+    text = f"cross-fit in K folds; 0: choose on the split 'valid' (default: {default})"
+    add("--folds", type=int, metavar="K", help=text)
+    text = "weight of the listwise loss beside the path likelihood (default: %(default)s)"
+    add("--listwise", type=float, default=LISTWISE, metavar="MU", help=text)
+    text = "the α,β,γ to serve with, at which lists must not be worse than the sort (default: 5,1,1)"
+    add("--objectives", dest="mix", type=parse_weights, default=MIX, metavar="A,B,G", help=text)
+    text = "also train on these shares of the training lists, for example 0.1,0.3, and print how each did"
+    add("--learning-curve", dest="curve", type=parse_shares, default=(), metavar="SHARE,…", help=text)
 
 
 def _add_generator(families: Any) -> None:
@@ -145,20 +113,15 @@ def _add_generator(families: Any) -> None:
     add = group.add_argument
     add("--alpha", type=float, default=0.01, metavar="X", help="weight of the soft labels (default: %(default)s)")
     add("--weight-temperature", type=float, metavar="X", help="τ_w of the sequence weights (default: as mined)")
-    add("--no-hard-labels", action="store_true", help="do not imitate the mined sequences")
-    add("--no-weighting", action="store_true", help="weigh all sequences of a request alike")
+    add("--no-hard-labels", dest="hard", action="store_false", help="do not imitate the mined sequences")
+    add("--no-weighting", dest="weighting", action="store_false", help="weigh all sequences of a request alike")
     _add_fields(parser.add_argument_group("training"), dataclasses.asdict(GENERATOR_OPTIONS), _OPTION_HELP)
     parser.set_defaults(train=_train_generator)
 
 
 def _train_value_model(arguments: argparse.Namespace) -> str:
     check_loss(arguments.head, arguments.loss)
-    config = ValueConfig(
-        **_taken(arguments, _SIZES_HELP),
-        input_block=arguments.input_block,
-        head=arguments.head,
-        context=arguments.context,
-    )
+    config = ValueConfig(**_taken(arguments, (*_SIZES_HELP, "input_block", "head", "context")))
     checkpoint = train_value_model(
         arguments.data,
         arguments.out,
@@ -166,12 +129,7 @@ def _train_value_model(arguments: argparse.Namespace) -> str:
         config=config,
         options=TrainOptions(**_taken(arguments, _OPTION_HELP)),
         device=choose_device(arguments.device),
-        value_options=ValueOptions(
-            folds=arguments.folds,
-            listwise=arguments.listwise,
-            mix=arguments.objectives,
-            curve=arguments.learning_curve,
-        ),
+        value_options=ValueOptions(**_taken(arguments, ("folds", "listwise", "mix", "curve"))),
         resume=arguments.resume,
     )
     return training_report(checkpoint.provenance)
@@ -187,9 +145,7 @@ def _train_generator(arguments: argparse.Namespace) -> str:
         arguments.evaluator,
         arguments.out,
         sizes=_taken(arguments, _GENERATOR_HELP),
-        distill=DistillOptions(
-            hard=not arguments.no_hard_labels, alpha=arguments.alpha, weighting=not arguments.no_weighting
-        ),
+        distill=DistillOptions(**_taken(arguments, ("hard", "alpha", "weighting"))),
         weight_temperature=temperature,
         options=TrainOptions(**_taken(arguments, _OPTION_HELP)),
         device=choose_device(arguments.device),
@@ -210,7 +166,7 @@ def parse_shares(text: str) -> tuple[float, ...]:
     return shares
 
 
-def _taken(arguments: argparse.Namespace, names: Mapping[str, str]) -> dict[str, Any]:
+def _taken(arguments: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:
     return {name: getattr(arguments, name) for name in names}
 
 

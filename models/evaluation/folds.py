@@ -51,9 +51,7 @@ _DEFAULTS: Final = (
 """The options of `listwright train sort-gen`: one configuration for all logs."""
 
 RECIPES: Final = {
-    "expedia": FoldRecipe(
-        train=f"--list-length 38 {_DEFAULTS}",
-    ),
+    "expedia": FoldRecipe(train=f"--list-length 38 {_DEFAULTS}"),
     "trivago": FoldRecipe(
         train=f"--list-length 25 {_DEFAULTS}",
         logs="--objectives 1,0,0",  # no purchases are recorded, so their counts are never trained

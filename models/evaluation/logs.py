@@ -17,9 +17,9 @@ from tqdm import tqdm
 
 from models.contract.spec import OBJECTIVES
 from models.data.lists import ListRecord, read_lists, read_metadata
+from models.evaluation import scoring
 from models.evaluation.client import RerankClient
-from models.evaluation.orders import Order, neutral_order, request_body, sorted_order
-from models.evaluation.scoring import ComparedOrders, score_list, summarise
+from models.evaluation.scoring import ComparedOrders, Order
 from models.evaluation.tables import comparison_tables
 from models.files import file_digest, write_json
 from models.options import Weights, check_at_least, parse_weights
@@ -38,22 +38,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--json", type=Path, required=True, metavar="FILE", help="write the results here, list by list and summed up")
     add("--split", choices=("train", "valid", "test"), default="test", help="which lists (default: %(default)s)")
     add("--model", help="name of the model (default: the service's)")
-    add(
-        "--objectives",
-        action="append",
-        type=parse_weights,
-        metavar="A,B,G",
-        help="α,β,γ; repeatable (default: 5,1,1 and each objective alone)",
-    )
+    text = "α,β,γ; repeatable (default: 5,1,1 and each objective alone)"
+    add("--objectives", action="append", type=parse_weights, metavar="A,B,G", help=text)
     add("--trade-off", type=float, default=1.0, metavar="LAMBDA", help="MMR's λ (default: %(default)s: value only)")
     add("--window", type=int, default=4, help="MMR's window (default: %(default)s)")
-    add(
-        "--prior",
-        action="append",
-        type=_prior,
-        metavar="OBJECTIVE=FORMULA",
-        help="the sort to beat in an objective; repeatable (default: ctr, ctr*cvr, ctr*cvr*price)",
-    )
+    text = "the sort to beat in an objective; repeatable (default: ctr, ctr*cvr, ctr*cvr*price)"
+    add("--prior", action="append", type=_prior, metavar="OBJECTIVE=FORMULA", help=text)
     add("--k", type=int, default=10, help="the k of NDCG@k (default: %(default)s)")
     add("--seed", type=int, default=0, help="seed of the order that is sent and of the bootstrap (default: 0)")
 
@@ -119,33 +109,24 @@ def _settings(arguments: argparse.Namespace, records: Sequence[ListRecord]) -> _
     return _Settings(
         objectives={served_name(w): w for w in arguments.objectives or WEIGHTS},
         priors={name: formula for name, formula in priors.items() if recorded[name]},
-        model=arguments.model,
-        trade_off=arguments.trade_off,
-        window=arguments.window,
-        k=arguments.k,
-        seed=arguments.seed,
+        **{name: getattr(arguments, name) for name in ("model", "trade_off", "window", "k", "seed")},
     )
 
 
 def _evaluate(
     client: RerankClient, records: Sequence[ListRecord], shuffled: Sequence[str] | None, settings: _Settings
 ) -> dict[str, Any]:
-    asked = _Asked()
+    asked, results = _Asked(), []
     known = None if shuffled is None else set(shuffled)
-    results = [
-        score_list(
-            record,
-            dict(_orders(client, record, settings, asked)),
-            k=settings.k,
-            shuffled=None if known is None else record.request_id in known,
-        )
-        for record in tqdm(records, desc="re-rank", unit="list", disable=None)
-    ]
+    for record in tqdm(records, desc="re-rank", unit="list", disable=None):
+        orders = dict(_orders(client, record, settings, asked))
+        in_random_order = None if known is None else record.request_id in known
+        results.append(scoring.score_list(record, orders, k=settings.k, shuffled=in_random_order))
     return {
         **dataclasses.asdict(settings),
         "comparison": dataclasses.asdict(settings.comparison),
         "served_by": dataclasses.asdict(asked),
-        "summary": summarise(results, settings.comparison, seed=settings.seed),
+        "summary": scoring.summarise(results, settings.comparison, seed=settings.seed),
         "lists": [dataclasses.asdict(result) for result in results],
     }
 
@@ -169,11 +150,11 @@ class _Asked:
 def _orders(
     client: RerankClient, record: ListRecord, settings: _Settings, asked: _Asked
 ) -> Iterator[tuple[str, Order]]:
-    start = neutral_order(record, seed=settings.seed)
+    start = scoring.neutral_order(record, seed=settings.seed)
     for formula in settings.priors.values():
-        yield prior_name(formula), sorted_order(record, formula, start)
+        yield prior_name(formula), scoring.sorted_order(record, formula, start)
     for name, weights in settings.objectives.items():
-        ranking = client.rerank(request_body(record, start, settings.request(weights)))
+        ranking = client.rerank(scoring.request_body(record, start, settings.request(weights)))
         if asked.requests and (asked.model, asked.version) != (ranking.model, ranking.version):
             raise ValueError(f"list {record.request_id!r}: the service's model changed to {ranking.version}")
         asked.model, asked.version = ranking.model, ranking.version

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from models.data.batches import Batch
 from models.data.slates import encode_slates, list_features
-from models.mining.requests import chosen_records
+from models.mining.mine import chosen_records
 from models.nets.checkpoint import load_checkpoint
 from models.nets.value import ListValueModel
 from models.options import add_device_options, check_at_least, use_threads

@@ -24,7 +24,6 @@ from models.data.batches import Batch, join_chunks
 from models.data.lists import ListRecord
 from models.data.slates import encode_slates
 from models.nets.checkpoint import Checkpoint
-from models.nets.heads import HazardHead
 from models.nets.value import ListValueModel
 from models.planners.graphs.sort_gen import queue_graph
 from models.planners.objective import default_queues, objective_formula
@@ -107,8 +106,7 @@ def keeps_sort(model: ListValueModel, preferences: Preferences) -> bool:
         return False
     alpha, beta, gamma = preferences.weights
     weighed = (alpha > 0, beta > 0 or gamma > 0)
-    heads = zip(model.hazard_heads, weighed, strict=True)
-    return not any(uses and _is_open(head) for head, uses in heads)
+    return not any(uses and float(head.share) > 0 for head, uses in zip(model.hazard_heads, weighed, strict=True))
 
 
 def formula_sort(
@@ -172,10 +170,6 @@ def _sorted_by(
         (values,) = formula_scores(record, [formula], preferences.weights, spec, scores)
         row[:] = sorted_slots(values, np.arange(len(values)), length)
     return lists
-
-
-def _is_open(head: HazardHead) -> bool:
-    return bool(head.share > 0)
 
 
 def _tensors(checkpoint: Checkpoint, records: Sequence[ListRecord]) -> Batch:

@@ -1,4 +1,8 @@
-"""Score orders of logged lists by NDCG, and average over many lists, with bootstrap intervals.
+"""Order logged lists, score orders by NDCG, and average over many lists, with bootstrap intervals.
+
+Only items that were shown take part, since the others have no outcome. Requests and sorts start from one shuffle, so
+neither the input order nor a tie can carry the order that was shown. There is no feature spec here, and so no default
+for a missing score: a list with one raises an error.
 
 Three objectives, each with its gains: clicks, purchases, and GMV in currency. A list without a gain in an objective
 says nothing about order there and is left out of it. Clicks and purchases: the plain mean of NDCG@k over lists. GMV:
@@ -8,18 +12,25 @@ one purchase, and the figure would repeat that of purchases.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import numpy as np
 
-from models.contract.arrays import AnyFloats, Floats
-from models.contract.spec import OBJECTIVES
-from models.data.lists import ListRecord
-from models.evaluation.orders import Order
+from models.contract.arrays import AnyFloats, Floats, Ints
+from models.contract.formulas import compile_formula
+from models.contract.partition import descending
+from models.contract.slots import ScoreTable
+from models.contract.spec import OBJECTIVES, FeatureSpec
+from models.data.lists import Candidate, ListRecord
 from models.judging.metrics import Interval, bootstrap_interval, ndcg
 
+Order = Ints
+"""Places in the list as it was shown, best first."""
+
+_NO_WEIGHTS: Final = (0.0, 0.0, 0.0)
 LOGGED: Final = "as shown"
 RANDOM: Final = "random"
 ALL: Final = "all lists"
@@ -46,6 +57,60 @@ class ComparedOrders:
 
     served: Sequence[str]
     priors: Mapping[str, str]
+
+
+def neutral_order(record: ListRecord, *, seed: int) -> Order:
+    """Shuffle by the seed and the request id alone."""
+    rng = np.random.default_rng([seed, zlib.crc32(record.request_id.encode())])
+    return rng.permutation(len(record.exposed))
+
+
+def sorted_order(record: ListRecord, formula: str, start: Order) -> Order:
+    """Sort `start` by a formula of scores and price, best first.
+
+    Ties stay as they stand in `start`.
+
+    Raises `ValueError` naming the list, and the score that an item lacks or the value that is not finite.
+    """
+    candidates = [record.candidates[record.exposed[i]] for i in start.tolist()]
+    table = ScoreTable(candidates, _NO_WEIGHTS, FeatureSpec())
+    for name in sorted(compile_formula(formula).names):
+        missing = np.isnan(table.read(name))
+        if missing.any():
+            item = candidates[int(missing.argmax())].id
+            raise ValueError(f"list {record.request_id!r}: item {item!r} has no {name!r}, which {formula} needs")
+    values = table.score(formula, "", needed_by="the sort")
+    if not np.isfinite(values).all():
+        item = candidates[int(np.isfinite(values).argmin())].id
+        raise ValueError(f"list {record.request_id!r}: {formula} is not finite for item {item!r}")
+    return start[descending(values)]
+
+
+def request_body(record: ListRecord, start: Order, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Write the request for all shown items, in the order of `start`.
+
+    `options` holds its other fields.
+    """
+    candidates = [_candidate(record.candidates[record.exposed[i]]) for i in start.tolist()]
+    return {
+        "request_id": record.request_id,
+        "user": dict(record.user),
+        "context": dict(record.context),
+        "candidates": candidates,
+        "top_n": len(candidates),
+        **options,
+    }
+
+
+def _candidate(candidate: Candidate) -> dict[str, Any]:
+    table = {
+        "id": candidate.id,
+        "scores": dict(candidate.scores),
+        "features": dict(candidate.features),
+        "price": candidate.price,
+        "embedding": None if candidate.embedding is None else list(candidate.embedding),
+    }
+    return {key: value for key, value in table.items() if value is not None}
 
 
 def score_list(record: ListRecord, orders: Mapping[str, Order], *, k: int, shuffled: bool | None) -> ListResult:
@@ -88,15 +153,13 @@ def summarise(results: Sequence[ListResult], comparison: ComparedOrders, *, seed
     }
 
 
-def weighted_interval(
-    values: AnyFloats, weights: AnyFloats, *, seed: int, level: float = 0.95, draws: int = 2000
-) -> Interval:
+def weighted_interval(values: AnyFloats, weights: AnyFloats, *, seed: int) -> Interval:
     """Compute Σ w·v / Σ w over lists with its bootstrap interval; weights must be positive.
 
     With equal weights this is `metrics.mean_interval`. Raises `ValueError` if there are no lists.
     """
     weighted, weights = np.asarray(values * weights, np.float64), np.asarray(weights, np.float64)
-    return bootstrap_interval((weighted, weights), _ratio, seed=seed, level=level, draws=draws)
+    return bootstrap_interval((weighted, weights), _ratio, seed=seed, level=0.95, draws=2000)
 
 
 def _ratio(weighted: AnyFloats, weights: AnyFloats, axis: int = -1) -> Any:

@@ -7,91 +7,21 @@ Axis letters: n requests, S sequences of a request (padded to the most), L posit
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import torch
 from numpy.typing import NDArray
 
 from models.contract.arrays import Bools, Floats32, Ints
 from models.contract.features import Arrays
 from models.contract.spec import OBJECTIVES, FeatureSpec
-from models.data.batches import Batch, digest
 from models.data.lists import ListRecord, Split
 from models.data.slates import SlateArrays, encode_slates
-from models.mining.mine import sequence_weights
-from models.mining.shards import (
-    MANIFEST_FILE,
-    MinedError,
-    MinedManifest,
-    MinedRows,
-    read_manifest,
-    read_shard,
-    shard_path,
-    soft_mask,
-)
-
-
-@dataclass(frozen=True)
-class MinedArrays:
-    """Hold n requests, their candidates and their mined sequences, row by row.
-
-    `sequences` int64 [n, S, L], best first, −1 throughout past a request's last one; `soft` [n, S, L, N], q_t of eq. 9;
-    `step_values` [n, S, L], V̂ after each position; `weights` [n, S], w_l of eq. 10, whose sum is 1;
-    `objective_weights` [n, 3], the α, β, γ that the request was mined under.
-    """
-
-    slates: SlateArrays
-    sequences: Ints
-    soft: Floats32
-    step_values: Floats32
-    weights: Floats32
-    objective_weights: Floats32
-
-    def __len__(self) -> int:
-        return len(self.sequences)
-
-    @property
-    def values(self) -> Floats32:
-        """Return V̂ of whole sequences, [n, S]; 0 where there is none."""
-        return self.step_values[:, :, -1]
-
-    @property
-    def there(self) -> Bools:
-        """Tell sequences from padding, bool [n, S]."""
-        return self.sequences[:, :, 0] >= 0
-
-    @property
-    def digest(self) -> str:
-        """Hash all arrays, SHA-256 in hex: equal if two runs learnt from the same sequences."""
-        return digest(self.arrays())
-
-    def arrays(self) -> Arrays:
-        """Return the features, the mined arrays and ``lengths`` int64 [n], the positions of every sequence (L)."""
-        mined = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "slates"}
-        lengths = np.full(len(self), self.sequences.shape[2])
-        return {**self.slates.features, **mined, "lengths": lengths}
-
-    def tensors(self, device: torch.device) -> Batch:
-        """Return all of `arrays` as tensors on one device."""
-        return {name: torch.from_numpy(values).to(device) for name, values in self.arrays().items()}
-
-    def take(self, rows: Ints) -> MinedArrays:
-        """Take the requests at `rows`, in that order."""
-        mined = {f.name: getattr(self, f.name)[rows] for f in dataclasses.fields(self) if f.name != "slates"}
-        return MinedArrays(self.slates.take(rows), **mined)
-
-    def weighted(self, temperature: float) -> MinedArrays:
-        """Replace the weights by those of another τ_w. Raises `ValueError` if it is not positive."""
-        if not temperature > 0:
-            raise ValueError(f"weight temperature must be positive, not {temperature}")
-        values, there = torch.from_numpy(self.values.astype(np.float64)), torch.from_numpy(self.there)
-        return dataclasses.replace(self, weights=sequence_weights(values, there, temperature).float().numpy())
+from models.mining import shards
+from models.mining.shards import MANIFEST_FILE, MinedArrays, MinedError, MinedManifest
 
 
 def read_mined(
@@ -127,10 +57,10 @@ def join_mined(folder: Path, slates: SlateArrays, fingerprint: str) -> MinedArra
 
 def finished_manifest(folder: Path) -> MinedManifest:
     """Read the manifest of a folder whose shards are all there; else raise `MinedError`."""
-    manifest = read_manifest(folder)
+    manifest = shards.read_manifest(folder)
     if manifest is None:
         raise MinedError(f"{folder}: holds no mined sequences: there is no {MANIFEST_FILE}")
-    absent = [shard for shard in range(manifest.shards) if not shard_path(folder, shard).exists()]
+    absent = [shard for shard in range(manifest.shards) if not shards.shard_path(folder, shard).exists()]
     if absent:
         raise MinedError(f"{folder}: mining is not complete, {len(absent)} of {manifest.shards} shards are missing")
     return manifest
@@ -143,7 +73,7 @@ def mined_ids(folder: Path, manifest: MinedManifest) -> list[str]:
     """
     ids: list[str] = []
     for shard in range(manifest.shards):
-        ids += read_shard(shard_path(folder, shard), manifest.identity)["request_id"].to_pylist()
+        ids += shards.read_shard(shards.shard_path(folder, shard), manifest.identity)["request_id"].to_pylist()
     if len(set(ids)) != len(ids):
         raise MinedError(f"{folder}: holds a request twice")
     return ids
@@ -160,8 +90,8 @@ def _joined(
     rows = {request_id: row for row, request_id in enumerate(slates.request_ids)}
     parts, order = [], list[int]()
     for shard in range(manifest.shards):
-        path = shard_path(folder, shard)
-        table = read_shard(path, manifest.identity)
+        path = shards.shard_path(folder, shard)
+        table = shards.read_shard(path, manifest.identity)
         ids = table["request_id"].to_pylist()
         if not partly and any(i not in rows for i in ids):
             raise _missing(folder, next(i for i in ids if i not in rows))
@@ -169,15 +99,15 @@ def _joined(
         order += [rows[ids[row]] for row in known]
         if known:
             parts.append(_decode(path, table.take(known), slates, np.array(order[-len(known) :]), manifest.length))
-    most = max(part.sequences.shape[1] for part in parts)
+    most = max(part["sequences"].shape[1] for part in parts)
     blanks = {"sequences": -1, "soft": 0, "step_values": 0, "weights": 0}
-    arrays = {name: np.concatenate([_padded(getattr(p, name), most, x) for p in parts]) for name, x in blanks.items()}
-    mixes = np.concatenate([part.objective_weights for part in parts])
+    arrays = {name: np.concatenate([_padded(part[name], most, x) for part in parts]) for name, x in blanks.items()}
+    mixes = np.concatenate([part["objective_weights"] for part in parts])
     return MinedArrays(slates.take(np.array(order)), **arrays, objective_weights=mixes)
 
 
-def _decode(path: Path, table: pa.Table, slates: SlateArrays, rows: Ints, length: int) -> MinedRows:
-    """Decode and check some rows of a shard, which stand at `rows` of `slates`."""
+def _decode(path: Path, table: pa.Table, slates: SlateArrays, rows: Ints, length: int) -> Arrays:
+    """Decode and check arrays of `MinedArrays`: a shard's, which stand at `rows` of `slates`."""
     candidates = slates.features["valid"][rows].sum(axis=1)
     ids = tuple(table["request_id"].to_pylist())
     # Sequences: at least one per request, each of different candidates.
@@ -198,7 +128,7 @@ def _decode(path: Path, table: pa.Table, slates: SlateArrays, rows: Ints, length
     weights[there] = _like(path, table, "weights", counts)
     soft = np.zeros((*sequences.shape, slates.candidates), np.float32)
     labels = _like(path, table, "soft_labels", counts, lengths, np.repeat(candidates, counts * length))
-    soft[soft_mask(there, candidates, soft.shape)] = labels
+    soft[shards.soft_mask(there, candidates, soft.shape)] = labels
     # Weights sum to 1 over sequences, soft labels over candidates.
     shared = (np.abs(weights.sum(axis=1) - 1) < 1e-3) & (weights.min(axis=1) >= 0)
     _require(path, ids, "weights", shared, "are no distribution")
@@ -206,7 +136,13 @@ def _decode(path: Path, table: pa.Table, slates: SlateArrays, rows: Ints, length
     fair = (np.abs(sums - 1) < 1e-3).all(axis=1) & (soft.min(axis=(2, 3))[there] >= 0)
     _require(path, owners, "soft_labels", fair, "are no distribution")
     mixes = _like(path, table, "objective_weights", np.full(len(rows), len(OBJECTIVES))).reshape(-1, len(OBJECTIVES))
-    return MinedRows(ids, candidates, sequences, step_values, soft, weights, mixes)
+    return {
+        "sequences": sequences,
+        "soft": soft,
+        "step_values": step_values,
+        "weights": weights,
+        "objective_weights": mixes,
+    }
 
 
 def _are_lists(sequences: Ints, candidates: Ints) -> Bools:

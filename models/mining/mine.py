@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
@@ -22,20 +22,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from models.contract.arrays import Floats32, Ints
-from models.contract.spec import OBJECTIVES
+from models.contract.spec import OBJECTIVES, FeatureSpec
 from models.data.batches import Batch, digest
+from models.data.lists import ListRecord, Split, read_splits
 from models.data.slates import SlateArrays
 from models.locks import only_one
-from models.mining.shards import (
-    MinedError,
-    MinedManifest,
-    MinedRows,
-    read_manifest,
-    read_shard,
-    shard_path,
-    write_manifest,
-    write_shard,
-)
+from models.mining import shards
+from models.mining.shards import MinedArrays, MinedError, MinedManifest
 from models.nets.checkpoint import Checkpoint, weights_digest
 from models.nets.value import ListValueModel
 from models.planners.search.beam import beam_search
@@ -113,14 +106,14 @@ def mine(
 def _fill(folder: Path, manifest: MinedManifest, miner: _Miner, slates: SlateArrays, weights: Floats32) -> None:
     """Mine the shards that are not there."""
     width = miner.options.width
-    shards = [np.array(manifest.rows(shard)) for shard in range(manifest.shards)]
+    requests = [np.array(manifest.rows(shard)) for shard in range(manifest.shards)]
     finished = [_finished(folder, shard, manifest) for shard in range(manifest.shards)]
-    known = width * sum(len(rows) for rows, done in zip(shards, finished, strict=True) if done)
+    known = width * sum(len(rows) for rows, done in zip(requests, finished, strict=True) if done)
     with tqdm(total=width * len(slates), initial=known, desc="mine", unit="seq", unit_scale=True, disable=None) as bar:
-        for shard, (rows, done) in enumerate(zip(shards, finished, strict=True)):
+        for shard, (rows, done) in enumerate(zip(requests, finished, strict=True)):
             if not done:
                 mined = miner.mine(slates.take(rows), weights[rows], bar)
-                write_shard(shard_path(folder, shard), mined, manifest.identity)
+                shards.write_shard(shards.shard_path(folder, shard), mined, manifest.identity)
 
 
 def draw_weights(count: int, options: MiningOptions) -> Floats32:
@@ -129,12 +122,6 @@ def draw_weights(count: int, options: MiningOptions) -> Floats32:
         return np.tile(np.array(options.objectives, np.float32), (count, 1))
     drawn = np.random.default_rng([options.seed, 1]).dirichlet(np.ones(len(OBJECTIVES)), size=count)
     return drawn.astype(np.float32)
-
-
-def sequence_weights(values: Tensor, there: Tensor, temperature: float) -> Tensor:
-    """Compute w_l of eq. 10, [..., S], from V̂ [..., S] of the sequences that are `there`."""
-    weights: Tensor = torch.softmax((values / temperature).masked_fill(~there, -torch.inf), dim=-1)
-    return weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,7 +134,7 @@ class _Miner:
     units: Triple
     device: torch.device
 
-    def mine(self, slates: SlateArrays, weights: Floats32, bar: tqdm[Any]) -> MinedRows:
+    def mine(self, slates: SlateArrays, weights: Floats32, bar: tqdm[Any]) -> MinedArrays:
         """Mine the rows of one shard."""
         parts = []
         for rows in self._passes(slates):
@@ -155,8 +142,7 @@ class _Miner:
             parts.append([x.float().cpu().numpy() if x.is_floating_point() else x.cpu().numpy() for x in found])
             bar.update(len(rows) * self.options.width)
         sequences, step_values, soft, shares = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-        candidates = slates.features["valid"].sum(axis=1)
-        return MinedRows(slates.request_ids, candidates, sequences, step_values, soft, shares, weights)
+        return MinedArrays(slates, sequences, soft, step_values, shares, weights)
 
     def _passes(self, slates: SlateArrays) -> Iterator[Ints]:
         size = max(1, _EXPANSIONS // (self.options.width * slates.candidates))
@@ -177,7 +163,7 @@ class _Miner:
             found = self._improved(batch, worth, found)
         sequences, step_values, soft = _best_first(*found)
         there = sequences[:, :, 0] >= 0
-        shares = sequence_weights(step_values[:, :, -1], there, options.weight_temperature)
+        shares = shards.sequence_weights(step_values[:, :, -1], there, options.weight_temperature)
         return sequences, step_values, soft, shares
 
     def _improved(
@@ -243,11 +229,11 @@ def _manifest(
 
 def _open(folder: Path, manifest: MinedManifest) -> None:
     """Start a folder, or check its manifest and clear the rest of an interrupted run."""
-    before = read_manifest(folder)
+    before = shards.read_manifest(folder)
     if before is None:
-        if shard_path(folder, 0).exists():
+        if shards.shard_path(folder, 0).exists():
             raise MinedError(f"{folder}: holds shards without a manifest; choose another folder")
-        write_manifest(folder, manifest)
+        shards.write_manifest(folder, manifest)
         return
     for key in sorted(before.identity.keys() | manifest.identity.keys()):
         then, now = before.identity.get(key), manifest.identity.get(key)
@@ -258,5 +244,41 @@ def _open(folder: Path, manifest: MinedManifest) -> None:
 
 
 def _finished(folder: Path, shard: int, manifest: MinedManifest) -> bool:
-    path = shard_path(folder, shard)
-    return path.exists() and len(read_shard(path, manifest.identity)) == len(manifest.rows(shard))
+    path = shards.shard_path(folder, shard)
+    return path.exists() and len(shards.read_shard(path, manifest.identity)) == len(manifest.rows(shard))
+
+
+def chosen_records(data: Path, slates: int | None, valid_slates: int, seed: int) -> list[ListRecord]:
+    """Draw training and validation requests, in the file's order; more extend fewer.
+
+    Raises `ValueError` if there are none for training.
+    """
+    splits = read_splits(data)
+    if not splits["train"]:
+        raise ValueError(f"{data}: has no lists of split 'train'")
+    wanted: dict[Split, int] = {"train": len(splits["train"]) if slates is None else slates, "valid": valid_slates}
+    chosen = list[ListRecord]()
+    for stream, (split, count) in enumerate(wanted.items()):
+        order = np.random.default_rng([seed, stream]).permutation(len(splits[split]))
+        chosen += [splits[split][row] for row in np.sort(order[:count]).tolist()]
+    return chosen
+
+
+def check_fields(spec: FeatureSpec, records: Sequence[ListRecord]) -> None:
+    """Raise `ValueError` naming a field of the evaluator that no list has."""
+    present = {
+        "user": _names(r.user for r in records),
+        "context": _names(r.context for r in records),
+        "item": _names(c.features for r in records for c in r.candidates),
+        "scores": _names(c.scores for r in records for c in r.candidates),
+    }
+    for group, names in present.items():
+        for field in getattr(spec, group):
+            if field.name not in names:
+                raise ValueError(
+                    f"the evaluator reads {group}.{field.name}, which no list has; was it trained on others?"
+                )
+
+
+def _names(tables: Iterable[Iterable[str]]) -> set[str]:
+    return {name for table in tables for name in table}

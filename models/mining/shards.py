@@ -18,10 +18,15 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from models.contract.arrays import Bools, Floats32, Ints
+from models.contract.features import Arrays
 from models.contract.spec import OBJECTIVES
+from models.data.batches import Batch, digest
+from models.data.slates import SlateArrays
 from models.files import whole_file, write_json
 
 FORMAT: Final = 1
@@ -59,20 +64,66 @@ class MinedManifest:
 
 
 @dataclass(frozen=True)
-class MinedRows:
-    """Hold n requests as they are stored, and the number of candidates of each.
+class MinedArrays:
+    """Hold n requests, their candidates and their mined sequences, row by row.
 
-    `sequences` int64 [n, S, L], best first and −1 past a request's last one; `step_values` [n, S, L], V̂ after each
-    position; `soft` [n, S, L, N], q_t; `weights` [n, S], w_l of eq. 10, whose sum is 1; `objective_weights` [n, 3].
+    `sequences` int64 [n, S, L], best first, −1 throughout past a request's last one; `soft` [n, S, L, N], q_t of eq. 9;
+    `step_values` [n, S, L], V̂ after each position; `weights` [n, S], w_l of eq. 10, whose sum is 1;
+    `objective_weights` [n, 3], the α, β, γ that the request was mined under.
     """
 
-    request_ids: tuple[str, ...]
-    candidates: Ints
+    slates: SlateArrays
     sequences: Ints
-    step_values: Floats32
     soft: Floats32
+    step_values: Floats32
     weights: Floats32
     objective_weights: Floats32
+
+    def __len__(self) -> int:
+        return len(self.sequences)
+
+    @property
+    def values(self) -> Floats32:
+        """Return V̂ of whole sequences, [n, S]; 0 where there is none."""
+        return self.step_values[:, :, -1]
+
+    @property
+    def there(self) -> Bools:
+        """Tell sequences from padding, bool [n, S]."""
+        return self.sequences[:, :, 0] >= 0
+
+    @property
+    def digest(self) -> str:
+        """Hash all arrays, SHA-256 in hex: equal if two runs learnt from the same sequences."""
+        return digest(self.arrays())
+
+    def arrays(self) -> Arrays:
+        """Return the features, the mined arrays and ``lengths`` int64 [n], the positions of every sequence (L)."""
+        mined = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "slates"}
+        lengths = np.full(len(self), self.sequences.shape[2])
+        return {**self.slates.features, **mined, "lengths": lengths}
+
+    def tensors(self, device: torch.device) -> Batch:
+        """Return all of `arrays` as tensors on one device."""
+        return {name: torch.from_numpy(values).to(device) for name, values in self.arrays().items()}
+
+    def take(self, rows: Ints) -> MinedArrays:
+        """Take the requests at `rows`, in that order."""
+        mined = {f.name: getattr(self, f.name)[rows] for f in dataclasses.fields(self) if f.name != "slates"}
+        return MinedArrays(self.slates.take(rows), **mined)
+
+    def weighted(self, temperature: float) -> MinedArrays:
+        """Replace the weights by those of another τ_w. Raises `ValueError` if it is not positive."""
+        if not temperature > 0:
+            raise ValueError(f"weight temperature must be positive, not {temperature}")
+        values, there = torch.from_numpy(self.values.astype(np.float64)), torch.from_numpy(self.there)
+        return dataclasses.replace(self, weights=sequence_weights(values, there, temperature).float().numpy())
+
+
+def sequence_weights(values: Tensor, there: Tensor, temperature: float) -> Tensor:
+    """Compute w_l of eq. 10, [..., S], from V̂ [..., S] of the sequences that are `there`."""
+    weights: Tensor = torch.softmax((values / temperature).masked_fill(~there, -torch.inf), dim=-1)
+    return weights
 
 
 def shard_path(folder: Path, shard: int) -> Path:
@@ -99,21 +150,21 @@ def read_manifest(folder: Path) -> MinedManifest | None:
         raise MinedError(f"{path}: is no manifest of mined sequences: {error!r}") from error
 
 
-def write_shard(path: Path, rows: MinedRows, identity: Mapping[str, str]) -> None:
+def write_shard(path: Path, rows: MinedArrays, identity: Mapping[str, str]) -> None:
     """Write one shard, whole or not at all."""
-    there = rows.sequences[:, :, 0] >= 0
+    there, candidates = rows.there, rows.slates.features["valid"].sum(axis=1)
     counts = there.sum(axis=1)
     steps = np.full(len(counts), rows.sequences.shape[2])
     per_sequence = np.repeat(steps, counts)
     columns = {
-        "request_id": pa.array(rows.request_ids, pa.string()),
+        "request_id": pa.array(rows.slates.request_ids, pa.string()),
         "sequences": _nested(rows.sequences[there].ravel(), counts, per_sequence),
         "step_values": _nested(rows.step_values[there].ravel(), counts, per_sequence),
         "soft_labels": _nested(
-            rows.soft[soft_mask(there, rows.candidates, rows.soft.shape)],
+            rows.soft[soft_mask(there, candidates, rows.soft.shape)],
             counts,
             per_sequence,
-            np.repeat(rows.candidates, counts * steps),
+            np.repeat(candidates, counts * steps),
         ),
         "weights": _nested(rows.weights[there], counts),
         "objective_weights": _nested(rows.objective_weights.ravel(), np.full(len(counts), len(OBJECTIVES))),

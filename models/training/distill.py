@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from models.contract.spec import FeatureSpec
 from models.data.batches import Batch, seen_by
-from models.mining.join import MinedArrays
+from models.mining.shards import MinedArrays
 from models.nets.generator import GeneratorConfig, PointerGenerator
 from models.training.loop import Loss, Progress, TrainOptions, fit, texts
 

@@ -16,8 +16,8 @@ import torch
 from models.contract.spec import OBJECTIVES
 from models.data.lists import read_splits
 from models.files import write_json
-from models.mining.join import MinedArrays, finished_manifest, read_mined
-from models.mining.shards import MinedError, MinedManifest
+from models.mining.join import finished_manifest, read_mined
+from models.mining.shards import MinedArrays, MinedError, MinedManifest
 from models.nets.checkpoint import Checkpoint, GeneratorCheckpoint, load_checkpoint, save_generator, weights_digest
 from models.nets.generator import GeneratorConfig
 from models.training.distill import DistillOptions, fit_generator

@@ -17,7 +17,7 @@ from typing import Final
 from models.evaluation.degre import planners_table
 from models.evaluation.degre.judges import EVALUATOR, PRIMARY, TRUTH
 from models.evaluation.degre.planner_steps import generator_step, mining_steps, search_step
-from models.evaluation.degre.profile import add_options, chosen_profile
+from models.evaluation.degre.profile import add_options, load_profile
 from models.evaluation.degre.report import REPORT_FILE, write_report
 from models.evaluation.degre.value_accuracy import accuracy_steps
 from models.evaluation.degre.value_steps import comparison_values_step, data_step, exhaustive_values_step, train_step
@@ -46,7 +46,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the steps that are not done, then write and print the report."""
     use_threads(arguments)
-    space = Workspace(arguments.out, arguments.data, chosen_profile(arguments), choose_device(arguments.device))
+    profile = load_profile(arguments.profile, dict(arguments.set or ()))
+    space = Workspace(arguments.out, arguments.data, profile, choose_device(arguments.device))
     wanted = arguments.steps or GROUPS
     command = shlex.join(["listwright", *sys.argv[1:]])
     # Later steps depend on the content of the data, so it is encoded first.
@@ -80,19 +81,16 @@ def all_steps(space: Workspace) -> list[ExperimentStep]:
         train_step(space, PRIMARY.name, "evaluator"),
         *(comparison_values_step(space, name, "evaluator") for name in early),
         *(search_step(space, planner, 0) for planner in planners_table.searches(profile)),
-        *mining_steps(space, main, 0, "mining"),
-        *_learnt(space, main, 0, range(1)),
+        *_learnt(space, main, 0, range(1), "mining"),
         *(train_step(space, name, "judges") for name in others),
         *(comparison_values_step(space, name, "judges") for name in others),
         *(exhaustive_values_step(space, name, "exhaustive") for name in _single(space)),
         search_step(space, planners_table.EXHAUSTIVE, 0),
         *accuracy_steps(space),
-        *mining_steps(space, planners_table.ablations(profile), 0, "ablations"),
-        *_learnt(space, planners_table.ablations(profile), 0, range(profile.sweep_seeds)),
+        *_learnt(space, planners_table.ablations(profile), 0, range(profile.sweep_seeds), "ablations"),
         *_mixes(space),
-        *mining_steps(space, planners_table.sweep_planners(profile), 0, "sweeps"),
-        *_learnt(space, planners_table.sweep_planners(profile), 0, range(profile.sweep_seeds)),
-        *_learnt(space, main, 0, range(1, profile.seeds)),
+        *_learnt(space, planners_table.sweep_planners(profile), 0, range(profile.sweep_seeds), "sweeps"),
+        *_learnt(space, main, 0, range(1, profile.seeds), "mining"),
     ]
     first: dict[str, ExperimentStep] = {}
     for step in steps:
@@ -101,18 +99,19 @@ def all_steps(space: Workspace) -> list[ExperimentStep]:
 
 
 def _learnt(
-    space: Workspace, planners: Sequence[planners_table.PlannerRow], mix: int, seeds: range
+    space: Workspace, planners: Sequence[planners_table.PlannerRow], mix: int, seeds: range, group: str
 ) -> list[ExperimentStep]:
-    return [generator_step(space, planner, mix, seed) for seed in seeds for planner in planners]
+    """List the mining of `planners`, in `group`, and their generators."""
+    steps = mining_steps(space, planners, mix, group)
+    return steps + [generator_step(space, planner, mix, seed) for seed in seeds for planner in planners]
 
 
 def _mixes(space: Workspace) -> list[ExperimentStep]:
     steps: list[ExperimentStep] = []
     for mix in range(1, len(space.mixes)):
-        rows = planners_table.mixed(space.profile)
+        rows = [p for p in planners_table.mixed(space.profile) if p.recipe or p.baseline]
         steps += [search_step(space, planner, mix) for planner in planners_table.searches(space.profile)]
-        steps += mining_steps(space, rows, mix, "mixes")
-        steps += _learnt(space, [p for p in rows if p.recipe or p.baseline], mix, range(1))
+        steps += _learnt(space, rows, mix, range(1), "mixes")
     return steps
 
 

@@ -53,7 +53,7 @@ class Bench:
         return {"order_share": share, "rows": [self._hit_row(planner, seeds) for planner in planners]}
 
     def differences(self, ours: Sequence[PlannerRow], theirs: Sequence[PlannerRow], seeds: int) -> list[dict[str, Any]]:
-        """Pair the hit rates of `ours` with those of `theirs` on the same requests, but for ceilings."""
+        """Pair hit rates of `ours` and `theirs` on the same requests, but for ceilings."""
         rows = []
         for a, b in ((a, b) for a in ours for b in theirs if a != b and not self._is_ceiling(b)):
             x, y = self.values(a, seeds), self.values(b, seeds)
@@ -64,7 +64,7 @@ class Bench:
         return rows
 
     def sets_and_orders(self, planners: Sequence[PlannerRow], base: PlannerRow) -> list[dict[str, Any]] | None:
-        """Split each planner's gain over `base` by its sets and its orders; None if `base` is not valued.
+        """Split each planner's gain over `base` by sets and orders; None without `base`.
 
         A list's set is worth the mean over random permutations of it, its order the rest. On the requests of which
         permutations are valued; seed 0.
@@ -88,7 +88,7 @@ class Bench:
     def gains(
         self, planners: Sequence[PlannerRow], base: PlannerRow, ceiling: PlannerRow, seeds: int
     ) -> list[dict[str, Any]] | None:
-        """Compute each planner's gain over `base` and share of `ceiling`'s gain; None if `base` is not valued.
+        """Compute planners' gains over `base` and shares of `ceiling`'s gain; None without `base`.
 
         ``gain`` is in clicks, ``relative`` over the mean value of `base`, ``kept`` over the mean gain of `ceiling`;
         None where these are not above 0 beyond noise. A request counts with the mean over seeds.
@@ -135,7 +135,10 @@ def bench(space: Workspace, judge: Judge, mix: int) -> Bench:
 
 
 def per_judge(space: Workspace, mix: int, table: Callable[[Bench], Any]) -> dict[str, Any]:
-    """Compute a table, if it is not None, for each judge whose members all have valued the comparison lists."""
+    """Compute a table for each judge that is ready; None is left out.
+
+    A judge is ready when all its members have valued the comparison lists.
+    """
     known = finished_valuers(space)
     ready = (judge for judge in space.judges if all(name in known for name in judge.members))
     tables = {judge.name: table(bench(space, judge, mix)) for judge in ready}
@@ -170,7 +173,7 @@ def exhaustive_table(space: Workspace, planners: Sequence[PlannerRow], seeds: in
         requests = int(marker["notes"]["requests"])
         tables[judge.name] = {"requests": 0, "why": marker["notes"].get("why")}
         if judge.members[0] in finished_valuers(space) and requests:
-            every = [values[0] for values, _ in load_exhaustive(space.root, judge.members[0], requests)]
+            every = [values[0] for values, _ in load_exhaustive(space.root, judge.members[0])]
             seat = bench(space, judge, 0)
             rows = [_exact_row(seat.values(planner, seeds), every) | {"title": planner.title} for planner in planners]
             tables[judge.name] = {"requests": requests, "lists": len(every[0]), "rows": rows}

@@ -29,6 +29,7 @@ from models.planners.worth import Triple, Worth
 _TRUE_LISTS: Final = 20_000
 EVALUATOR: Final = "evaluator"
 TRUTH: Final = "truth"
+MIXED: Final[Triple] = (5.0, 1.0, 1.0)
 
 
 @dataclass(frozen=True, slots=True)

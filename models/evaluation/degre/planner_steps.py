@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -19,20 +19,20 @@ from torch import Tensor
 from tqdm import tqdm
 
 from models.baselines.lists import best_first
-from models.baselines.training import evaluator_calls, train_baseline
+from models.baselines.training import Generator, evaluator_calls, train_baseline
 from models.contract.arrays import Ints
 from models.data.batches import Batch
 from models.data.slates import SlateArrays
 from models.evaluation.degre import planners_table
-from models.evaluation.degre.data import save_array
 from models.evaluation.degre.hit_rate import random_lists
 from models.evaluation.degre.judges import EVALUATOR, features, mix_values
-from models.evaluation.degre.profile import Profile
 from models.evaluation.degre.value_steps import load_exhaustive
-from models.evaluation.degre.workspace import LISTS_FILE, Workspace, chunks, exhaustive_step, planner_step
-from models.evaluation.steps import ExperimentStep, read_marker
-from models.mining.join import MinedArrays, join_mined
+from models.evaluation.degre.workspace import LISTS_FILE, Workspace, chunks, planner_step, save_array
+from models.evaluation.steps import ExperimentStep
+from models.mining.join import join_mined
 from models.mining.mine import LocalSearch, MiningOptions, mine
+from models.mining.shards import MinedArrays
+from models.nets.generator import PointerGenerator
 from models.planners.search.beam import beam_search
 from models.planners.search.local_search import improve
 from models.planners.search.prefix import list_outcomes
@@ -65,9 +65,12 @@ def _planned(space: Workspace, planner: planners_table.PlannerRow, mix: int) -> 
         rows = range(len(space.test))
         return random_lists(space.candidates, rows, space.profile.length, 1, seed=_RANDOM_SEED)[:, 0]
     if planner == planners_table.PRIOR:
-        return _prior(space, mix)
+        values = mix_values(space.data.prior[space.test_rows], [space.mixes[mix]], space.data.units)[0]
+        valid = torch.from_numpy(space.candidates)
+        return np.asarray(best_first(torch.from_numpy(values), valid, space.profile.length))
     if planner == planners_table.EXHAUSTIVE:
-        return _exhaustive(space, mix)
+        best = [lists[mix] for _, lists in load_exhaustive(space.root, EVALUATOR)]
+        return np.array(best, np.int64).reshape(-1, space.profile.length)
     width = 1 if planner == planners_table.GREEDY else space.profile.beam
     return searched(space, mix, width=width, local_search=planner.name == "beam-local-search")
 
@@ -79,7 +82,7 @@ def searched(space: Workspace, mix: int, *, width: int, local_search: bool) -> I
     for rows in tqdm(list(chunks(len(space.test), _SEARCHED)), desc="search", unit="batch", disable=None):
         part = features(space.test.take(rows), space.device)
         beams = beam_search(space.evaluator, part, worth, space.profile.length, width)
-        lists = best_lists(beams.lists, beams.step_values[:, :, -1])
+        lists = _best_lists(beams.lists, beams.step_values[:, :, -1])
         if local_search:
             starts = beams.lists if space.profile.local_search == "all" else lists[:, None]
             lists = _best_under(space, part, worth, improve(space.evaluator, part, worth, starts))
@@ -87,7 +90,7 @@ def searched(space: Workspace, mix: int, *, width: int, local_search: bool) -> I
     return np.concatenate(found)
 
 
-def best_lists(lists: Tensor, values: Tensor) -> Tensor:
+def _best_lists(lists: Tensor, values: Tensor) -> Tensor:
     """Pick the best list of each request, [R, L] from [R, B, L] and values [R, B]; the first on ties."""
     best = values.argmax(dim=1)
     return lists[torch.arange(len(lists), device=lists.device), best]
@@ -96,40 +99,12 @@ def best_lists(lists: Tensor, values: Tensor) -> Tensor:
 def _best_under(space: Workspace, batch: Batch, worth: Worth, lists: Tensor) -> Tensor:
     if lists.shape[1] == 1:
         return lists[:, 0]
-    return best_lists(lists, worth(list_outcomes(space.evaluator, batch, lists)[:, :, -1]))
-
-
-def _prior(space: Workspace, mix: int) -> Ints:
-    values = mix_values(space.data.prior[space.test_rows], [space.mixes[mix]], space.data.units)[0]
-    valid = torch.from_numpy(space.candidates)
-    lists: Ints = best_first(torch.from_numpy(values), valid, space.profile.length).numpy()
-    return lists
-
-
-def _exhaustive(space: Workspace, mix: int) -> Ints:
-    marker = read_marker(space.root, exhaustive_step(EVALUATOR))
-    if marker is None:
-        raise ValueError(f"{space.root / exhaustive_step(EVALUATOR)}: all lists must be valued first")
-    best = [lists[mix] for _, lists in load_exhaustive(space.root, EVALUATOR, int(marker["notes"]["requests"]))]
-    return np.array(best, np.int64).reshape(-1, space.profile.length)
+    return _best_lists(lists, worth(list_outcomes(space.evaluator, batch, lists)[:, :, -1]))
 
 
 _DECODED: Final = 256
 """Requests of a pass of a generator."""
-_GROUPS: Final[Mapping[str, str]] = {
-    "degre": "degre",
-    "baseline": "baselines",
-    "ablation": "ablations",
-    "sweep": "sweeps",
-}
-
-
-class Generates(Protocol):
-    """Generate lists: any trained generator."""
-
-    def generate(self, batch: Batch, length: int) -> Tensor:
-        """Decode lists int64 [B, length] greedily."""
-        ...
+_GROUPS: Final = {"degre": "degre", "baseline": "baselines", "ablation": "ablations", "sweep": "sweeps"}
 
 
 def mining_steps(
@@ -164,37 +139,21 @@ def generator_step(space: Workspace, planner: planners_table.PlannerRow, mix: in
     return ExperimentStep(planner_step(planner.name, mix, seed), group, options, run)
 
 
-def decoded(space: Workspace, model: Generates) -> Ints:
+def decoded(space: Workspace, model: Generator | PointerGenerator) -> Ints:
     """Decode the test requests greedily by a generator, [R, L]."""
     parts = (features(space.test.take(rows), space.device) for rows in chunks(len(space.test), _DECODED))
     return np.concatenate([model.generate(part, space.profile.length).cpu().numpy() for part in parts])
 
 
-def _needed(profile: Profile, mining: planners_table.Mining, mix: int) -> int:
-    """Return the most slates that a recipe under the mix takes of a mining."""
-    planners = (
-        planners_table.mixed(profile)
-        if mix
-        else (
-            *planners_table.distilled(profile),
-            *planners_table.ablations(profile),
-            *planners_table.sweep_planners(profile),
-        )
-    )
-    recipes = [planner.recipe for planner in planners if planner.recipe is not None]
-    return max(recipe.slates for recipe in recipes if recipe.mining == mining)
-
-
 def _mining_step(space: Workspace, mining: planners_table.Mining, mix: int, group: str) -> ExperimentStep:
-    slates = _needed(space.profile, mining, mix)
+    slates = planners_table.slates_needed(space.profile, mining, mix)
     local_search: LocalSearch = space.profile.local_search if mining.local_search else "none"
-    settings = MiningOptions(width=mining.beam, local_search=local_search)
+    settings = MiningOptions(width=mining.beam, local_search=local_search, objectives=space.mixes[mix])
 
     def run(folder: Path) -> Mapping[str, Any]:
-        asked = dataclasses.replace(settings, objectives=space.mixes[mix])
         parts = {"train": space.slates(slates), "valid": space.valid}
         for name, some in parts.items():
-            mine(space.checkpoint(EVALUATOR), some, folder / name, options=asked, device=space.device)
+            mine(space.checkpoint(EVALUATOR), some, folder / name, options=settings, device=space.device)
         return {"slates": len(parts["train"])}
 
     options = {"slates": slates, **space.sizes("valid_slates", "local_search"), "mixes": space.profile.objectives}
@@ -203,7 +162,7 @@ def _mining_step(space: Workspace, mining: planners_table.Mining, mix: int, grou
 
 def _distil(
     space: Workspace, planner: planners_table.PlannerRow, mix: int, seed: int, folder: Path
-) -> tuple[Generates, Mapping[str, Any]]:
+) -> tuple[PointerGenerator, Mapping[str, Any]]:
     assert planner.recipe is not None
     train, valid = _sequences(space, planner.recipe, mix)
     model, progress = fit_generator(
@@ -228,7 +187,8 @@ def _sequences(space: Workspace, recipe: planners_table.DistillRecipe, mix: int)
     folder = space.root / _mined(recipe.mining, mix)
     fingerprint = space.data.spec.fingerprint
     # More may have been mined than this recipe takes; the requests of fewer are the first of those of more.
-    mined = join_mined(folder / "train", space.slates(_needed(space.profile, recipe.mining, mix)), fingerprint)
+    slates = space.slates(planners_table.slates_needed(space.profile, recipe.mining, mix))
+    mined = join_mined(folder / "train", slates, fingerprint)
     train = mined.take(np.arange(min(recipe.slates, len(mined))))
     valid = join_mined(folder / "valid", space.valid, fingerprint)
     return train.weighted(recipe.temperature), valid.weighted(recipe.temperature)
@@ -250,7 +210,7 @@ def exposed_sequences(slates: SlateArrays) -> MinedArrays:
 
 def _baseline(
     space: Workspace, planner: planners_table.PlannerRow, mix: int, seed: int, folder: Path
-) -> tuple[Generates, Mapping[str, Any]]:
+) -> tuple[Generator, Mapping[str, Any]]:
     assert planner.baseline is not None
     train = space.slates(space.profile.mining_slates)
     model = train_baseline(

@@ -119,7 +119,7 @@ def ablations(profile: Profile) -> tuple[PlannerRow, ...]:
 
 
 def sweeps(profile: Profile) -> dict[str, dict[float, PlannerRow]]:
-    """Return Figure 4's sweeps of beam size, α and τ_w, each around the defaults: a planner per value of each."""
+    """Return Figure 4's sweeps: planners by value of B, α and τ_w around the defaults."""
     b, a, t = profile.beam, profile.alpha, profile.temperature
     return {
         "B": {float(x): _sweep_point(profile, x, a, t) for x in profile.sweep_beams},
@@ -131,6 +131,12 @@ def sweeps(profile: Profile) -> dict[str, dict[float, PlannerRow]]:
 def sweep_planners(profile: Profile) -> tuple[PlannerRow, ...]:
     """Return all different planners of `sweeps`."""
     return tuple(dict.fromkeys(p for points in sweeps(profile).values() for p in points.values()))
+
+
+def slates_needed(profile: Profile, mining: Mining, mix: int) -> int:
+    """Return the most slates that a recipe under the mix takes of a mining."""
+    everyone = mixed(profile) if mix else (*distilled(profile), *ablations(profile), *sweep_planners(profile))
+    return max(p.recipe.slates for p in everyone if p.recipe is not None and p.recipe.mining == mining)
 
 
 def _sweep_point(profile: Profile, beam: int, alpha: float, temperature: float) -> PlannerRow:

@@ -145,11 +145,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--set", action="append", type=_change, metavar="KEY=VALUE", help=text)
 
 
-def chosen_profile(arguments: argparse.Namespace) -> Profile:
-    """Read the profile that the command line asks for. Raises `ValueError` naming file and key."""
-    return load_profile(arguments.profile, dict(arguments.set or ()))
-
-
 def _read(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text("utf-8"))

@@ -14,11 +14,10 @@ import numpy as np
 from tqdm import tqdm
 
 from models.contract.arrays import Floats
-from models.evaluation.degre.data import save_array
 from models.evaluation.degre.hit_rate import permutations_of
 from models.evaluation.degre.judges import mix_values
 from models.evaluation.degre.planners_table import PlannerRow
-from models.evaluation.degre.workspace import LISTS_FILE, Workspace, chunks, comparison_step, planner_step
+from models.evaluation.degre.workspace import LISTS_FILE, Workspace, chunks, comparison_step, planner_step, save_array
 from models.evaluation.steps import is_done
 
 ScoreKind = Literal["values", "sets"]

@@ -17,21 +17,14 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from models.baselines.evaluators import (
-    EVALUATOR_BASELINES,
-    Outcomes,
-    load_evaluator_baseline,
-    train_evaluator_baseline,
-)
+from models.baselines.evaluators import EVALUATOR_BASELINES, Outcomes, load_evaluator_baseline, train_evaluator_baseline
 from models.contract.arrays import Floats, Ints
-from models.data.batches import ListArrays, batches
+from models.data.batches import Batch, batches
 from models.data.slates import SlateArrays
-from models.evaluation.degre.data import exposed_lists
 from models.evaluation.degre.judges import EVALUATOR
 from models.evaluation.degre.value_steps import train_step
-from models.evaluation.degre.workspace import Workspace
+from models.evaluation.degre.workspace import Workspace, exposed_lists
 from models.evaluation.steps import ExperimentStep
 from models.evaluation.tables import markdown_table
 from models.files import write_json
@@ -117,7 +110,7 @@ def _folder(name: str) -> str:
 
 def evaluator_accuracy(
     evaluators: Mapping[str, Outcomes],
-    test: ListArrays | SlateArrays,
+    test: SlateArrays,
     seed: int,
     *,
     device: torch.device | str = "cpu",
@@ -125,17 +118,15 @@ def evaluator_accuracy(
 ) -> dict[str, Any]:
     """Measure evaluators on test lists: ``{"lists", "level", "draws", "rows"}``, plain JSON types.
 
-    There is one row per evaluator, in the order given.
-
-    A row holds ``evaluator`` and per measure ``{"value", "low", "high"}``, the percentile bootstrap over lists; all
-    evaluators see the same resampled lists. A measure that the lists do not define is None. Lists without a shown item
-    are left out. Raises `ValueError` if none is left.
+    There is one row per evaluator, in the order given. It holds ``evaluator`` and per measure ``{"value", "low",
+    "high"}``, the percentile bootstrap over lists; all evaluators see the same resampled lists. A measure that the
+    lists do not define is None. Lists without a shown item are left out. Raises `ValueError` if none is left.
     """
     kept = np.flatnonzero(test.lengths > 0)
     if not len(kept):
         raise ValueError("there are no test lists that show an item")
     weights = np.random.default_rng(seed).multinomial(len(kept), np.full(len(kept), 1 / len(kept)), size=draws)
-    data = _as_slates(test, torch.device(device))
+    data = test.tensors(torch.device(device))
     rows = [_row(name, _estimate(outcomes, data, kept), weights) for name, outcomes in evaluators.items()]
     return {"lists": len(kept), "level": _LEVEL, "draws": draws, "rows": rows}
 
@@ -152,17 +143,7 @@ def _cell(measure: Mapping[str, float] | None) -> str:
     return f"{measure['value']:.4f} ({measure['low']:.4f} to {measure['high']:.4f})"
 
 
-def _as_slates(test: ListArrays | SlateArrays, device: torch.device) -> dict[str, Tensor]:
-    """Return tensors with ``exposed`` [n, T] and ``valid``; candidates of lists alone are the shown items."""
-    data = test.tensors(device)
-    if isinstance(test, ListArrays):
-        places = torch.arange(test.labels.shape[1], device=device)
-        shown = torch.from_numpy(test.filled).to(device)
-        data |= {"exposed": torch.where(shown, places, -1), "valid": shown}
-    return data
-
-
-def _estimate(outcomes: Outcomes, data: dict[str, Tensor], kept: Ints) -> Estimates:
+def _estimate(outcomes: Outcomes, data: Batch, kept: Ints) -> Estimates:
     """Read the lists at `kept` in batches."""
     parts = (outcomes(batch, batch["exposed"][:, None])[:, 0, :, 0] for batch in batches(data, _BATCH, kept))
     along = np.concatenate([part.double().cpu().numpy() for part in parts])  # [n, T]

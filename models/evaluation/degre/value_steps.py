@@ -20,19 +20,11 @@ from tqdm import tqdm
 from models.contract.arrays import Floats32, Ints
 from models.contract.spec import OBJECTIVES
 from models.data.batches import ListArrays
-from models.evaluation.degre.data import exposed_lists, prepare_data, save_array, save_arrays
+from models.evaluation.degre import workspace
 from models.evaluation.degre.hit_rate import permuted_sets, random_lists
-from models.evaluation.degre.judges import EVALUATOR, mix_values
-from models.evaluation.degre.workspace import (
-    DATA,
-    MIXED,
-    Workspace,
-    chunks,
-    comparison_step,
-    exhaustive_step,
-    value_step,
-)
-from models.evaluation.steps import ExperimentStep
+from models.evaluation.degre.judges import EVALUATOR, MIXED, mix_values
+from models.evaluation.degre.workspace import DATA, Workspace, chunks
+from models.evaluation.steps import ExperimentStep, read_marker
 from models.files import file_digest
 from models.judging.gate import HeldOut, choose_shares
 from models.judging.judge import mixes
@@ -81,7 +73,7 @@ def data_step(space: Workspace) -> ExperimentStep:
     """Make the step that encodes the list file."""
 
     def run(folder: Path) -> Mapping[str, Any]:
-        prepare_data(space.source, folder, space.profile.length)
+        workspace.prepare_data(space.source, folder, space.profile.length)
         return {"lists": {name: len(slates) for name, slates in space.data.slates.items()}}
 
     options = {"data": space.source.name, "sha256": file_digest(space.source), **space.sizes("length")}
@@ -95,7 +87,7 @@ def train_step(space: Workspace, name: str, group: str) -> ExperimentStep:
     options = space.profile.value_options(model.seed)
 
     def run(folder: Path) -> Mapping[str, Any]:
-        train, valid = (exposed_lists(space.data.half(split, model.half)) for split in ("train", "valid"))
+        train, valid = (workspace.exposed_lists(space.data.half(split, model.half)) for split in ("train", "valid"))
         own = dataclasses.replace(config, cosines=config.context != "none" and train.has_embeddings)
         setup = Setup(space.data.spec, own, options, space.device)
         fitted = setup.fit(train, valid, folder, resume=(folder / STATE_FILE).exists())
@@ -106,7 +98,7 @@ def train_step(space: Workspace, name: str, group: str) -> ExperimentStep:
         return {"lists": len(train), **best, **kept}
 
     noted = {**dataclasses.asdict(model), **dataclasses.asdict(config), **dataclasses.asdict(options)}
-    return ExperimentStep(value_step(name), group, noted, run)
+    return ExperimentStep(workspace.value_step(name), group, noted, run)
 
 
 def _kept(space: Workspace, fitted: Fitted, train: ListArrays, valid: ListArrays) -> dict[str, Any]:
@@ -142,12 +134,12 @@ def comparison_values_step(space: Workspace, name: str, group: str) -> Experimen
         together = 1 if space.device.type == "cpu" else _SHARD
         _in_shards(folder, len(space.test), compare, f"random lists, {name}", together)
         parts = [permute(rows) for rows in chunks(min(sizes.order_requests, len(space.test)), _SHARD)]
-        save_array(folder / ORDER_FILE, np.concatenate(parts, axis=1))
+        workspace.save_array(folder / ORDER_FILE, np.concatenate(parts, axis=1))
         return {"requests": len(space.test), "lists": sizes.random_lists}
 
     names = ("test_requests", "random_lists", "order_requests", "order_sets", "order_permutations")
     options = {**space.sizes(*names), "mixes": sizes.objectives}
-    return ExperimentStep(comparison_step(name), group, options, run)
+    return ExperimentStep(workspace.comparison_step(name), group, options, run)
 
 
 def exhaustive_values_step(space: Workspace, name: str, group: str) -> ExperimentStep:
@@ -166,29 +158,35 @@ def exhaustive_values_step(space: Workspace, name: str, group: str) -> Experimen
                 continue
             values = mix_values(valuer.every_outcome(row), space.mixes, space.data.units)
             best = all_lists(int(candidates[row]), sizes.length)[values.argmax(axis=1)]
-            save_arrays(path, values=np.sort(values, axis=1), best=best)
+            workspace.save_arrays(path, values=np.sort(values, axis=1), best=best)
         return {"requests": wanted}
 
     options = {**space.sizes("exhaustive_requests"), "mixes": sizes.objectives}
-    return ExperimentStep(exhaustive_step(name), group, options, run)
+    return ExperimentStep(workspace.exhaustive_step(name), group, options, run)
 
 
 def load_comparison(root: Path, name: str) -> Floats32:
     """Load the values [M, R, K] of the random lists under a valuer whose step is done, unsorted."""
-    parts = sorted((root / comparison_step(name)).glob("part-*.npy"))
+    parts = sorted((root / workspace.comparison_step(name)).glob("part-*.npy"))
     return np.concatenate([np.load(path) for path in parts], axis=1)
 
 
 def load_orders(root: Path, name: str) -> Floats32:
     """Load the values [M, R', S, P] of permuted sets under a valuer whose step is done."""
-    values: Floats32 = np.load(root / comparison_step(name) / ORDER_FILE)
+    values: Floats32 = np.load(root / workspace.comparison_step(name) / ORDER_FILE)
     return values
 
 
-def load_exhaustive(root: Path, name: str, requests: int) -> Iterator[tuple[Floats32, Ints]]:
-    """Load sorted values [M, lists] and best lists [M, L], request by request."""
-    for row in range(requests):
-        with np.load(root / exhaustive_step(name) / f"{row}.npz") as archive:
+def load_exhaustive(root: Path, name: str) -> Iterator[tuple[Floats32, Ints]]:
+    """Load sorted values [M, lists] and best lists [M, L], request by request.
+
+    Raises `ValueError` if the step is not done.
+    """
+    marker = read_marker(root, workspace.exhaustive_step(name))
+    if marker is None:
+        raise ValueError(f"{root / workspace.exhaustive_step(name)}: all lists must be valued first")
+    for row in range(int(marker["notes"]["requests"])):
+        with np.load(root / workspace.exhaustive_step(name) / f"{row}.npz") as archive:
             yield archive["values"], archive["best"]
 
 
@@ -198,5 +196,5 @@ def _in_shards(folder: Path, requests: int, values: Callable[[Ints], Floats32], 
             path = folder / f"part-{i:05d}.npy"
             if not path.exists():
                 parts = [values(rows[some]) for some in chunks(len(rows), together)]
-                save_array(path, np.concatenate(parts, axis=1))
+                workspace.save_array(path, np.concatenate(parts, axis=1))
             bar.update(len(rows))

@@ -1,33 +1,191 @@
-"""Name the results of each step in an experiment's folder, and read shared ones.
+"""Encode an experiment's list file, name the results of its steps, and read shared ones.
 
-Axis letters: R test requests, K comparison lists, L positions, M objective mixes.
+The file is encoded once and kept as arrays: reading the records takes about a minute per hundred thousand, loading the
+arrays a second. Half 0 of the training lists trains the evaluator and everything that learns from it; half 1 trains the
+judges.
+
+Axis letters: n requests, R test requests, N candidates.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from models.contract.arrays import Bools, Ints
-from models.data.slates import SlateArrays
-from models.evaluation.degre.data import DegreData, load_data
-from models.evaluation.degre.judges import EVALUATOR, JUDGES, TRUTH, Judge, ModelValuer, TruthValuer, Valuer
+from models.contract.arrays import Bools, Floats, Ints
+from models.contract.spec import OBJECTIVES, FeatureSpec
+from models.data.batches import ListArrays
+from models.data.fit_spec import fit_spec
+from models.data.lists import ListRecord, Split, read_metadata, read_splits
+from models.data.slates import SlateArrays, encode_slates
+from models.datasets.splits import bucket
+from models.evaluation.degre.judges import EVALUATOR, JUDGES, MIXED, TRUTH, Judge, ModelValuer, TruthValuer, Valuer
 from models.evaluation.degre.profile import Profile
+from models.files import whole_file, write_json
+from models.judging.value_report import mean_per_slot
 from models.nets.checkpoint import Checkpoint, load_checkpoint
 from models.nets.value import ListValueModel
-from models.planners.worth import CLICKS_ONLY, Triple
+from models.planners.objective import objective_terms
+from models.planners.prepare import formula_scores
+from models.planners.worth import CLICKS_ONLY, Triple, triple_of
 from models.training.value import CHECKPOINT_FILE
 
 DATA: Final = "data"
 LISTS_FILE: Final = "lists.npy"
-MIXED: Final[Triple] = (5.0, 1.0, 1.0)
 _SAMPLING_SEED: Final = 20
+_RESOLUTION: Final = 2**62
+_META_FILE: Final = "meta.json"
+
+
+@dataclass(frozen=True)
+class DegreData:
+    """Hold the slates of each split with halves, prior values and units.
+
+    `halves` int64 [n] per split is 0 or 1; `prior` [n, N, 3] holds the item-level estimates of (clicks, conversions,
+    GMV) of the test requests from their prior scores; `units` are s_o; `metadata` is the list file's.
+    """
+
+    spec: FeatureSpec
+    slates: Mapping[Split, SlateArrays]
+    halves: Mapping[Split, Ints]
+    prior: Floats
+    units: Triple
+    metadata: Mapping[str, Any]
+
+    @property
+    def counts_purchases(self) -> bool:
+        """Tell whether the log records purchases, so that objectives other than clicks can be learnt."""
+        return bool(self.slates["train"].observed[:, 1].any())
+
+    def half(self, split: Split, half: int) -> SlateArrays:
+        """Return the requests of one half of a split."""
+        return self.slates[split].take(np.flatnonzero(self.halves[split] == half))
+
+
+def prepare_data(data: Path, folder: Path, length: int) -> None:
+    """Encode a list file into `folder`.
+
+    Raises `ValueError` if a split is missing or requests are too small.
+    """
+    splits = _read(data, length)
+    spec = fit_spec(splits["train"])
+    parts = {name: encode_slates(records, spec, length) for name, records in splits.items()}
+    units, _ = mean_per_slot(exposed_lists(parts["train"]))
+    for name, slates in parts.items():
+        groups = [_user(r) if name == "train" else "" for r in splits[name]]
+        half, ids = split_halves(slates.request_ids, groups), np.array(slates.request_ids)
+        save_arrays(folder / f"{name}.npz", **slates.arrays(), half=half, request_ids=ids)
+    save_array(folder / "prior.npy", prior_values(splits["test"], spec, parts["test"].candidates))
+    meta = {"spec": spec.to_json(), "units": units, "metadata": read_metadata(data)}
+    write_json(folder / _META_FILE, meta)
+
+
+def load_data(folder: Path) -> DegreData:
+    """Load the arrays that `prepare_data` wrote."""
+    meta = json.loads((folder / _META_FILE).read_text("utf-8"))
+    parts = {name: _load(folder / f"{name}.npz") for name in get_args(Split)}
+    return DegreData(
+        spec=FeatureSpec.from_json(meta["spec"]),
+        slates={name: slates for name, (slates, _) in parts.items()},
+        halves={name: half for name, (_, half) in parts.items()},
+        prior=np.load(folder / "prior.npy"),
+        units=triple_of(meta["units"]),
+        metadata=meta["metadata"],
+    )
+
+
+def exposed_lists(slates: SlateArrays) -> ListArrays:
+    """Return the shown lists as value models train on them, like those of `encode_lists`."""
+    shown = slates.exposed >= 0
+    features = {}
+    for name, values in slates.features.items():
+        if name == "valid":
+            continue
+        if name.startswith("user_"):
+            features[name] = values
+            continue
+        taken = values[np.arange(len(values))[:, None], slates.exposed.clip(min=0)]
+        features[name] = np.where(shown.reshape(*shown.shape, *[1] * (values.ndim - 2)), taken, 0).astype(values.dtype)
+    return ListArrays(features, slates.labels, slates.observed, slates.lengths)
+
+
+def split_halves(request_ids: Sequence[str], groups: Sequence[str]) -> Ints:
+    """Give each request half 0 or 1, alternating within its group by the ids' hashes.
+
+    It depends on ids and groups only, not on the order of the file. Which half a group starts with is hashed too, so
+    groups of one request do not all fall on the same side.
+    """
+    members: defaultdict[str, list[int]] = defaultdict(list)
+    for row, group in enumerate(groups):
+        members[group].append(row)
+    half = np.zeros(len(request_ids), np.int64)
+    for group, rows in members.items():
+        rows.sort(key=lambda row: (bucket(request_ids[row], _RESOLUTION, seed=0, purpose="half"), request_ids[row]))
+        start = bucket(group, 2, seed=0, purpose="first half")
+        half[rows] = (np.arange(len(rows)) + start) % 2
+    return half
+
+
+def prior_values(records: Sequence[ListRecord], spec: FeatureSpec, width: int) -> Floats:
+    """Estimate (clicks, conversions, GMV) of items from prior scores, [n, width, 3]; 0 where scores lack.
+
+    Raises `ValueError` if the data has no score ``ctr``.
+    """
+    terms = objective_terms(spec)
+    columns = [OBJECTIVES.index(name) for name in terms]
+    values = np.zeros((len(records), width, len(OBJECTIVES)))
+    for row, record in zip(values, records, strict=True):
+        priors = formula_scores(record, list(terms.values()), CLICKS_ONLY, spec)
+        row[: len(record.candidates), columns] = np.stack(priors, axis=1)
+    return values
+
+
+def save_array(path: Path, array: NDArray[Any]) -> None:
+    """Write an array as ``.npy``, whole or not at all."""
+    with whole_file(path) as partial, partial.open("wb") as file:
+        np.save(file, array)
+
+
+def save_arrays(path: Path, **arrays: NDArray[Any]) -> None:
+    """Write named arrays as ``.npz``, whole or not at all."""
+    with whole_file(path) as partial, partial.open("wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
+
+
+def _read(data: Path, length: int) -> dict[Split, Sequence[ListRecord]]:
+    splits = read_splits(data)
+    for name, records in splits.items():
+        if not records:
+            raise ValueError(f"{data}: has no lists of split {name!r}")
+        for record in records:
+            if len(record.candidates) < length:
+                raise ValueError(
+                    f"{data}: list {record.request_id!r} has {len(record.candidates)} candidates, "
+                    f"fewer than the {length} positions to fill"
+                )
+    return splits
+
+
+def _user(record: ListRecord) -> str:
+    # Logs have no user key of their own; what is said of a user tells users apart well enough to balance the halves.
+    return json.dumps(dict(record.user), sort_keys=True)
+
+
+def _load(path: Path) -> tuple[SlateArrays, Ints]:
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    ids, half = tuple(arrays.pop("request_ids").tolist()), arrays.pop("half")
+    own = {name: arrays.pop(name) for name in ("exposed", "lengths", "labels", "observed")}
+    return SlateArrays(arrays, request_ids=ids, **own), half
 
 
 @dataclass(frozen=True)

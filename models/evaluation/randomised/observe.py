@@ -26,10 +26,10 @@ from models.contract.spec import OBJECTIVES
 from models.data.batches import ListArrays, encode_lists
 from models.data.lists import ListRecord, read_lists, read_metadata
 from models.data.slates import encode_slates
-from models.evaluation.orders import neutral_order
 from models.evaluation.planning import ServedPlanner
 from models.evaluation.randomised.calibration import within_products
 from models.evaluation.randomised.estimators import PLAN, SORT, Shown, strata_of
+from models.evaluation.scoring import neutral_order
 from models.judging.value_report import predict
 from models.nets.checkpoint import Checkpoint
 from models.nets.value import ListValueModel

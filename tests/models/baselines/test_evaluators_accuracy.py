@@ -85,11 +85,10 @@ def shown(count: int) -> list[ListRecord]:
     return [make_record(i, shown=1 + i % 4) for i in range(count)]
 
 
-@pytest.mark.parametrize("whole_requests", [False, True])
-def test_evaluators_of_known_error_get_their_figures(whole_requests: bool) -> None:
+def test_evaluators_of_known_error_get_their_figures() -> None:
     records = shown(80)
     spec = fit_spec(records)
-    test = encode_slates(records, spec, 4) if whole_requests else encode_lists(records, spec, 4)
+    test = encode_slates(records, spec, 4)
     found = evaluator_accuracy(
         {"exact": Clairvoyant().outcomes, "half": Clairvoyant(0.5).outcomes, "flat": Constant().outcomes}, test, 0
     )
@@ -115,8 +114,8 @@ def test_a_list_value_model_gets_the_figures_of_its_own_report(head: HeadKind) -
     spec = fit_spec(records)
     config = ValueConfig(dim=8, layers=1, heads=2, list_length=4, field_dim=4, input_block="fields", head=head)
     model = shaken(random_model(spec, config, seed=0), seed=0)
-    test = encode_lists(records, spec, 4)
-    report = value_report(model, test, torch.device("cpu"))["click"]
+    test = encode_slates(records, spec, 4)
+    report = value_report(model, encode_lists(records, spec, 4), torch.device("cpu"))["click"]
     (row,) = evaluator_accuracy({head: partial(list_outcomes, model)}, test, 0, draws=20)["rows"]
     for name in ("r_auc", "pcoc", "rmse"):
         assert row[name]["value"] == pytest.approx(report["list"][name], rel=1e-5)
@@ -127,7 +126,7 @@ def test_a_list_value_model_gets_the_figures_of_its_own_report(head: HeadKind) -
 def test_the_rows_are_plain_json_and_make_a_table() -> None:
     records = make_records(30)
     found = evaluator_accuracy(
-        {"exact": Clairvoyant().outcomes}, encode_lists(records, fit_spec(records), 4), 0, draws=50
+        {"exact": Clairvoyant().outcomes}, encode_slates(records, fit_spec(records), 4), 0, draws=50
     )
     table = compact(accuracy_table(json.loads(json.dumps(found))["rows"]))
     header, _, row = table.splitlines()
@@ -137,7 +136,7 @@ def test_the_rows_are_plain_json_and_make_a_table() -> None:
 
 def test_what_the_lists_do_not_define_is_none_and_said_so() -> None:
     records = [dataclasses.replace(r, clicks=(0,) * 4) for r in make_records(5)]
-    found = evaluator_accuracy({"flat": Constant().outcomes}, encode_lists(records, fit_spec(records), 4), 0)
+    found = evaluator_accuracy({"flat": Constant().outcomes}, encode_slates(records, fit_spec(records), 4), 0)
     (row,) = found["rows"]
     assert row["r_auc"] is None
     assert row["pcoc"] is None
@@ -149,6 +148,6 @@ def test_lists_that_show_nothing_are_left_out_and_all_of_them_is_an_error() -> N
     empty = dataclasses.replace(make_record(1), exposed=(), clicks=(), purchases=(), gmv=())
     records = [make_record(0), empty]
     spec = fit_spec(records)
-    assert evaluator_accuracy({}, encode_lists(records, spec, 4), 0)["lists"] == 1
+    assert evaluator_accuracy({}, encode_slates(records, spec, 4), 0)["lists"] == 1
     with pytest.raises(ValueError, match="no test lists that show an item"):
-        evaluator_accuracy({}, encode_lists([empty], spec, 4), 0)
+        evaluator_accuracy({}, encode_slates([empty], spec, 4), 0)

@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.contract.spec import OBJECTIVES
-from models.evaluation.orders import neutral_order, request_body, sorted_order
 from models.evaluation.scoring import (
     ALL,
     LOGGED,
@@ -21,7 +20,10 @@ from models.evaluation.scoring import (
     SHUFFLED,
     ComparedOrders,
     ListResult,
+    neutral_order,
+    request_body,
     score_list,
+    sorted_order,
     summarise,
     weighted_interval,
 )

@@ -13,8 +13,9 @@ import pytest
 import torch
 
 from models.contract.spec import OBJECTIVES
-from models.mining.join import MinedArrays, read_mined
-from models.mining.mine import MiningOptions, draw_weights, sequence_weights
+from models.mining.join import read_mined
+from models.mining.mine import MiningOptions, draw_weights
+from models.mining.shards import MinedArrays, sequence_weights
 from models.planners.search.prefix import list_outcomes
 from models.planners.worth import Triple, Worth
 from tests.models.mining.examples import encoded, equal_candidates, evaluator, mine_some, one_batch, some_records

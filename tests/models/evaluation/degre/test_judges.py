@@ -16,8 +16,8 @@ from models.data.batches import encode_lists
 from models.data.lists import ListRecord, read_lists, write_lists
 from models.datasets.simulated_logs import load
 from models.datasets.simulator import Simulator, SimulatorConfig
-from models.evaluation.degre.data import DegreData, exposed_lists, load_data, prepare_data, split_halves
 from models.evaluation.degre.judges import JUDGES, ModelValuer, TruthValuer, mix_values
+from models.evaluation.degre.workspace import DegreData, exposed_lists, load_data, prepare_data, split_halves
 from models.nets.value import ListValueModel, ValueConfig
 from tests.models.planners.examples import random_model
 from tests.models.planners.plain import shaken
