@@ -89,7 +89,7 @@ coverage: test ## branch coverage of the tests and of what they start, each agai
 	$(BIN)/coverage report --format=total --precision=1 --fail-under=93
 
 release-test: setup ## build the wheel, install it in an environment elsewhere, serve, ask, run the demo
-	$(BIN)/python -m pytest -m slow tests/release $(ARGS)
+	RELEASE_TEST=required $(BIN)/python -m pytest -m slow tests/release $(ARGS)
 
 lint: setup ## ruff: rules and formatting
 	$(BIN)/ruff check .

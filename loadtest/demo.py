@@ -31,7 +31,7 @@ Json = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
+class DemoSetting:
     """One way to ask: a title, and α, β, γ and λ."""
 
     title: str
@@ -53,10 +53,10 @@ class Setting:
 
 
 SETTINGS: Final = (
-    Setting("the paper's weights", 5, 1, 1, 1.0),
-    Setting("clicks only", 1, 0, 0, 1.0),
-    Setting("revenue first", 1, 1, 5, 1.0),
-    Setting("the paper's weights, diverse", 5, 1, 1, 0.4),
+    DemoSetting("the paper's weights", 5, 1, 1, 1.0),
+    DemoSetting("clicks only", 1, 0, 0, 1.0),
+    DemoSetting("revenue first", 1, 1, 5, 1.0),
+    DemoSetting("the paper's weights, diverse", 5, 1, 1, 0.4),
 )
 
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from loadtest.rig.goodput import Rules
 from loadtest.rig.server import on_cpus
 from loadtest.rig.statistics import BUDGET_MS
-from loadtest.rig.subject import Outcome, command_parser, run_command, search_goodput, subject_from
+from loadtest.rig.subject import Measured, command_parser, run_command, search_goodput, subject_from
 
 
 def render(rates: Sequence[float], *, rate: float | None, budget_ms: float, shared: bool) -> str:
@@ -31,7 +31,7 @@ def render(rates: Sequence[float], *, rate: float | None, budget_ms: float, shar
     return "\n".join(lines)
 
 
-def measure(options: argparse.Namespace) -> Outcome:
+def measure(options: argparse.Namespace) -> Measured:
     """Search as the options say. Raises `ValueError` naming a wrong option."""
     for name in ("rate", "searches", "seconds", "budget_ms"):
         value = getattr(options, name)

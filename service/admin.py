@@ -23,7 +23,7 @@ from service.transport.auth import ApiKeys
 from service.transport.errors import install_error_handlers
 
 
-class ReloadRequest(BaseModel):
+class Reload(BaseModel):
     """Name the bundle to load."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -35,7 +35,7 @@ class ReloadRequest(BaseModel):
 Describe = Callable[[], Awaitable[Models]]
 """Describes the live models."""
 
-Reload = Callable[[str, str | None], Awaitable[ModelStatus]]
+SwitchModel = Callable[[str, str | None], Awaitable[ModelStatus]]
 """Loads a version (newest if None) aside, checks it, then switches. Raises `Problem`."""
 
 
@@ -52,7 +52,7 @@ def create_admin_app(*, settings: Settings, registry: Registry, loader: Loader) 
 
 
 def admin_app(
-    settings: Settings, describe: Describe, switch: Reload, scrape: Callable[[], CollectorRegistry] | None = None
+    settings: Settings, describe: Describe, switch: SwitchModel, scrape: Callable[[], CollectorRegistry] | None = None
 ) -> FastAPI:
     """Build the app, with the same API keys; with `scrape` it shows metrics as well."""
     guarded = [Depends(ApiKeys(settings.api_keys).check)]
@@ -64,7 +64,7 @@ def admin_app(
         return await describe()
 
     @app.post("/admin/v1/reload", summary="Load a bundle aside, check it, then switch to it")
-    async def reload(order: ReloadRequest) -> ModelStatus:
+    async def reload(order: Reload) -> ModelStatus:
         return await switch(order.model, order.version)
 
     if scrape is not None:

@@ -20,9 +20,6 @@ ROOT: Final = Path(__file__).parents[1]
 PACKAGES: Final = ("models", "export", "service", "loadtest")
 MOST_WORDS: Final = 15
 
-NOT_YET: Final[tuple[str, ...]] = ()
-"""Rooms that do not hold the rules yet: a folder or a file each. Remove an entry to switch its room on."""
-
 QUESTIONS: Final = "what whatever which whichever who whoever whose whom how however whether where wherever when why"
 NO_VERBS: Final = (
     "a an the it its they these this that those there one two three each every everything all any both some no none "
@@ -86,18 +83,13 @@ def files() -> list[str]:
     return sorted(path.relative_to(ROOT).as_posix() for path in found)
 
 
-def waits(file: str) -> bool:
-    """Tell whether a file lies in a room that does not hold the rules yet."""
-    return any(file == room or file.startswith(f"{room}/") for room in NOT_YET)
-
-
 def problems(file: str) -> list[str]:
     """List the broken rules of a file, each with the docstring's owner and first line."""
     tree = ast.parse((ROOT / file).read_text("utf-8"))
     return [f"{d.owner}: {problem}: {d.line!r}" for d in docstrings(tree) for problem in d.problems()]
 
 
-@pytest.mark.parametrize("file", [file for file in files() if not waits(file)])
+@pytest.mark.parametrize("file", files())
 def test_first_lines_are_plain_english(file: str) -> None:
     assert not problems(file), "\n".join(problems(file))
 

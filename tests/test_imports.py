@@ -1,6 +1,7 @@
 """Hold the rules of who may import whom: room by room within a package, and one way between packages.
 
-Data flows one way: contract → lists → models → export → bundle → service → loadtest. ``pytest -v`` prints the rules.
+Data flows one way: contract → data → nets → planners → mining → training → export → bundle → service → loadtest.
+``pytest -v`` prints the rules.
 """
 
 from __future__ import annotations
@@ -193,6 +194,7 @@ def test_a_room_imports_only_rooms_below_it(name: str) -> None:
 @pytest.mark.parametrize(
     ("package", "forbidden"),
     [("models", {"export", "service", "loadtest"}), ("export", {"service", "loadtest"}), ("loadtest", {"service"})],
+    ids=["models imports no other package", "export imports models only", "loadtest imports models and export only"],
 )
 def test_data_flows_one_way(package: str, forbidden: set[str]) -> None:
     for module in room(package):

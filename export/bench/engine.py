@@ -23,7 +23,7 @@ from tabulate import tabulate
 from export.families.degre import Degre
 from export.families.sort_gen import SortGen
 from export.proof.requests import RequestShape, random_request, with_preferences
-from models.contract.features import Arrays
+from models.contract.arrays import Arrays
 from models.contract.manifest import Limits
 from models.contract.spec import OBJECTIVES, Category, FeatureSpec, Hashed, Number
 from models.files import write_json

@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 
 from export.families.family import ModelFamily, PerObjective, ReferencePlanner, Valuing, Wishes, asked_or, in_double
-from models.contract.features import Arrays
+from models.contract.arrays import Arrays
 from models.contract.manifest import Limits, QueueSpec, same_mix
 from models.contract.spec import OBJECTIVES
 from models.nets.checkpoint import GeneratorCheckpoint

@@ -16,8 +16,7 @@ import numpy as np
 from torch import nn
 
 from models.contract import manifest
-from models.contract.arrays import Floats
-from models.contract.features import Arrays
+from models.contract.arrays import Arrays, Floats
 from models.contract.manifest import Limits, QueueSpec
 from models.contract.spec import OBJECTIVES, FeatureSpec
 from models.contract.verdict import UNMEASURED, Verdict

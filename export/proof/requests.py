@@ -14,7 +14,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.contract.features import PRIOR_SCORES, Arrays, encode_preferences
+from models.contract.arrays import Arrays
+from models.contract.features import PRIOR_SCORES, encode_preferences
 from models.contract.manifest import Limits
 from models.contract.spec import FeatureSpec
 

@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from export.families.family import ModelFamily
 from export.proof.requests import random_requests
-from models.contract.features import Arrays
+from models.contract.arrays import Arrays
 from models.contract.manifest import Limits
 from models.planners.references.sort_gen import PlanStep
 from models.planners.references.sort_list import ExpectedAnswer

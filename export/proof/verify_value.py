@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from export.families.family import ListWorth, ModelFamily
 from export.proof.verify import TIE, GraphRunner, ProofError, on_requests
-from models.contract.features import Arrays
+from models.contract.arrays import Arrays
 from models.contract.manifest import LOOSEST_REPLAY, Limits
 from models.planners.references.sort_list import ExpectedAnswer
 

@@ -13,7 +13,7 @@ from export.bench.bundle import BenchModel, write_bench_bundle
 from export.bench.engine import Run, interleaved
 from loadtest.rig.server import UNHURRIED
 from loadtest.rig.statistics import Latency
-from loadtest.rig.subject import Outcome, command_parser, markdown, run_command, subject_from
+from loadtest.rig.subject import Measured, command_parser, markdown, run_command, subject_from
 from models.contract.manifest import GOLDEN_FILE, MODEL_FILE, Manifest
 from models.planners.runtime import GraphPlanner
 
@@ -49,7 +49,7 @@ def service_latency(options: argparse.Namespace, folder: Path, candidates: int) 
         return Latency.of(subject.closed(endpoint, options.seconds, concurrency=1, warm_up=0.5).full_ms())
 
 
-def measure(options: argparse.Namespace) -> Outcome:
+def measure(options: argparse.Namespace) -> Measured:
     """Time the engine at all points in interleaved blocks, then the service."""
     base = Sizes(dim=options.dim)
     points = [("base", base), *((n, base._replace(**{n: v})) for n, values in SWEEPS.items() for v in values)]

@@ -19,11 +19,11 @@ from typing import Final
 import msgspec
 
 from loadtest.peers.pipeline import Pipeline
-from loadtest.peers.schemas import Request
+from loadtest.peers.schemas import PeerRequest
 from loadtest.rig.client import KeepAliveClient
 from loadtest.rig.server import UNHURRIED, on_cpus
 from loadtest.rig.statistics import Latency, PairedRatio
-from loadtest.rig.subject import Outcome, Subject, command_parser, markdown, run_command, subject_from
+from loadtest.rig.subject import Measured, Subject, command_parser, markdown, run_command, subject_from
 from models.contract.manifest import Manifest
 
 TARGETS: Final[Mapping[tuple[int, str], float]] = {
@@ -138,7 +138,7 @@ def missed(rows: Sequence[Overhead]) -> list[str]:
     return found
 
 
-def run(options: argparse.Namespace) -> Outcome:
+def run(options: argparse.Namespace) -> Measured:
     """Serve, measure every size in interleaved blocks, stop. Raises `ValueError` or `ServerError`."""
     subjects = {n: subject_from(options, timeout_ms=1000, candidates=n) for n in options.candidates}
     subject = next(iter(subjects.values()))
@@ -168,7 +168,7 @@ def _tight_loop(subject: Subject) -> Callable[[int], list[float]]:
     if Manifest.read(subject.bundle).any_slots:
         return lambda _: []
     pipeline = Pipeline(subject.bundle)
-    decode = msgspec.json.Decoder(Request).decode
+    decode = msgspec.json.Decoder(PeerRequest).decode
     prepared = [[pipeline.prepare(decode(body))] for body in subject.bodies]
 
     def loop(runs: int) -> list[float]:

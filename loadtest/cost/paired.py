@@ -20,7 +20,7 @@ from loadtest.peers.comparison import ClosedRow, Results, compare_closed
 from loadtest.rig.contender import Contender, arena, listwright
 from loadtest.rig.server import on_cpus
 from loadtest.rig.statistics import PairedRatio
-from loadtest.rig.subject import Outcome, Subject, command_parser, markdown, run_command, subject_from
+from loadtest.rig.subject import Measured, Subject, command_parser, markdown, run_command, subject_from
 
 SIDES: Final = ("a", "b", "a again")
 FIGURES: Final = ("p50", "p99", "ms a request")
@@ -88,7 +88,7 @@ def table(rows: Sequence[SideBySide]) -> str:
     return markdown(HEAD, [(r.concurrency, r.figure, f"{r.a:.3f}", f"{r.b:.3f}", r.ratio, r.control) for r in rows])
 
 
-def measure(options: argparse.Namespace) -> Outcome:
+def measure(options: argparse.Namespace) -> Measured:
     """Serve all three, measure them in turn, stop. Raises `ValueError` or `ServerError`."""
     subject = subject_from(options, timeout_ms=1000)
     a, b = Variant.parse(options.a), Variant.parse(options.b)

@@ -25,8 +25,8 @@ _SETTINGS: dict[str, Any] = {
 }
 
 
-def _convert(request: dict[str, Any]) -> schemas.Request:
-    return msgspec.convert(request, schemas.Request)
+def _convert(request: dict[str, Any]) -> schemas.PeerRequest:
+    return msgspec.convert(request, schemas.PeerRequest)
 
 
 @bentoml.service(**_SETTINGS)

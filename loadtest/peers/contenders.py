@@ -25,10 +25,10 @@ _ONE_THREAD: Final = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_
 _ENVIRONMENTS: Final = {"litserve": ".venv-peers", "bentoml": ".venv-peers", "pytriton": ".venv-pytriton"}
 _READY: Final = {"bentoml": "/readyz", "pytriton": kserve.READY}
 
-Setting = Mapping[str, str | int | float | bool]
+PeerSetting = Mapping[str, str | int | float | bool]
 """The options of one variant of a peer, by their names."""
 
-TUNED: Final[Mapping[str, Setting]] = {
+TUNED: Final[Mapping[str, PeerSetting]] = {
     "fastapi": {"endpoint": "inline"},
     "fastapi-msgspec": {"endpoint": "raw"},
     "litserve": {"max-batch-size": 4, "batch-timeout": 0.001, "zmq": False},
@@ -41,12 +41,12 @@ TUNED: Final[Mapping[str, Setting]] = {
 """
 
 
-def _grid(**values: Sequence[str | int | float | bool]) -> list[Setting]:
+def _grid(**values: Sequence[str | int | float | bool]) -> list[PeerSetting]:
     names = [name.replace("_", "-") for name in values]
     return [dict(zip(names, chosen, strict=True)) for chosen in itertools.product(*values.values())]
 
 
-VARIANTS: Final[Mapping[str, Sequence[Setting]]] = {
+VARIANTS: Final[Mapping[str, Sequence[PeerSetting]]] = {
     "fastapi": _grid(endpoint=["inline", "sync", "executor"]),
     "fastapi-msgspec": _grid(endpoint=["raw"]),
     "litserve": [
@@ -75,7 +75,7 @@ def missing(peer: str, root: Path = Path()) -> str | None:
     return None if python.exists() else f"{python} is not there; `make peers-setup` makes it"
 
 
-def title(peer: str, setting: Setting) -> str:
+def title(peer: str, setting: PeerSetting) -> str:
     return " ".join([peer, *(f"{name}={value}" for name, value in setting.items())])
 
 
@@ -84,7 +84,7 @@ def our_own(bundle: Path, *, name: str = "listwright", options: Sequence[str] = 
     return listwright(bundle.parents[1], name=name, options=options, environment=_ONE_THREAD)
 
 
-def contender(peer: str, bundle: Path, setting: Setting, *, name: str | None = None) -> Contender:
+def contender(peer: str, bundle: Path, setting: PeerSetting, *, name: str | None = None) -> Contender:
     """Make a contender of a peer. Raises `ValueError` for an unknown one."""
     if peer not in TUNED:
         raise ValueError(f"peer: {peer!r} is none of {', '.join(TUNED)}")
@@ -104,7 +104,7 @@ def contender(peer: str, bundle: Path, setting: Setting, *, name: str | None = N
     return Contender(name or peer, start, status_200, wrap)
 
 
-def _command(peer: str, bundle: Path, setting: Setting, port: int) -> list[str]:
+def _command(peer: str, bundle: Path, setting: PeerSetting, port: int) -> list[str]:
     """Return a module with its options: a flag for True, nothing for False."""
     if peer == "bentoml":
         service = f"loadtest.peers.bentoml_server:{setting['service']}"
@@ -114,7 +114,7 @@ def _command(peer: str, bundle: Path, setting: Setting, port: int) -> list[str]:
     return [f"loadtest.peers.{peer.partition('-')[0]}_server", f"--bundle={bundle}", f"--port={port}", *options]
 
 
-def _environment(bundle: Path, setting: Setting) -> dict[str, str]:
+def _environment(bundle: Path, setting: PeerSetting) -> dict[str, str]:
     """Return the variables of a peer; BentoML reads its settings from them."""
     path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
     settings = {f"PEERS_{name.replace('-', '_').upper()}": str(value) for name, value in setting.items()}

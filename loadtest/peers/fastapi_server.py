@@ -61,7 +61,7 @@ def _executor(pipeline: Pipeline) -> Callable[..., Awaitable[RerankResponse]]:
 
 
 def _raw(pipeline: Pipeline) -> Callable[..., Awaitable[Response]]:
-    decode = msgspec.json.Decoder(schemas.Request).decode
+    decode = msgspec.json.Decoder(schemas.PeerRequest).decode
     encode = msgspec.json.Encoder().encode
 
     async def rerank(request: Request) -> Response:

@@ -36,7 +36,7 @@ class RerankAPI(ls.LitAPI):  # type: ignore[misc,unused-ignore]  # litserve is n
 
     def decode_request(self, request: Body) -> PreparedRequest:
         """Make the arrays of one request."""
-        return self._pipeline.prepare(msgspec.convert(request, schemas.Request))
+        return self._pipeline.prepare(msgspec.convert(request, schemas.PeerRequest))
 
     def batch(self, inputs: Sequence[PreparedRequest]) -> Sequence[PreparedRequest]:
         """Return the rows as they are; they are stacked when the model runs."""

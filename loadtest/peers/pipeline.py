@@ -18,9 +18,9 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from loadtest.peers.schemas import Request
-from models.contract.arrays import Ints
-from models.contract.features import Arrays, Encoder, encode_preferences
+from loadtest.peers.schemas import PeerRequest
+from models.contract.arrays import Arrays, Ints
+from models.contract.features import Encoder, encode_preferences
 from models.contract.manifest import MODEL_FILE, SORT_SLOTS, Manifest
 from models.contract.partition import sorted_slots
 from models.contract.serving import set_session_options
@@ -51,7 +51,7 @@ UVICORN: Final[dict[str, Any]] = {
 class PreparedRequest:
     """Hold one request's graph arrays, without a batch axis, and its answer's parts."""
 
-    request: Request | RerankRequest
+    request: PeerRequest | RerankRequest
     row: Arrays
     slots: Ints
     table: ScoreTable
@@ -89,7 +89,7 @@ class Pipeline:
         self._inputs = [tensor.name for tensor in self._session.get_inputs()]
         self._outputs = [tensor.name for tensor in self._session.get_outputs()]
 
-    def prepare(self, request: Request | RerankRequest) -> PreparedRequest:
+    def prepare(self, request: PeerRequest | RerankRequest) -> PreparedRequest:
         """Deal and encode one request. Raises `models.contract.features.FeatureError` naming the field."""
         manifest, candidates = self.manifest, request.candidates
         weights = self._weights(request)
@@ -149,16 +149,16 @@ class Pipeline:
             "timings_ms": {"infer": round(inferred.seconds * 1e3, 3)},
         }
 
-    def rerank(self, request: Request | RerankRequest) -> dict[str, Any]:
+    def rerank(self, request: PeerRequest | RerankRequest) -> dict[str, Any]:
         return self.rerank_batch([request])[0]
 
-    def rerank_batch(self, requests: Sequence[Request | RerankRequest]) -> list[dict[str, Any]]:
+    def rerank_batch(self, requests: Sequence[PeerRequest | RerankRequest]) -> list[dict[str, Any]]:
         """Prepare and finish each request, and infer all in one run."""
         batch = [self.prepare(request) for request in requests]
         inferred = self.infer(batch)
         return [self.finish(prepared, inferred, i) for i, prepared in enumerate(batch)]
 
-    def _weights(self, request: Request | RerankRequest) -> list[float]:
+    def _weights(self, request: PeerRequest | RerankRequest) -> list[float]:
         defaults, asked = self.manifest.objectives, request.objectives
         given = (None, None, None) if asked is None else (asked.click, asked.conversion, asked.gmv)
         return [defaults[name] if weight is None else weight for name, weight in zip(OBJECTIVES, given, strict=True)]

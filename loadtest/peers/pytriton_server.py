@@ -24,7 +24,7 @@ Arrays = dict[str, NDArray[Any]]
 
 def infer_with(pipeline: Pipeline) -> Callable[[Sequence[Any]], list[Arrays]]:
     """Make the function that answers a batch of requests, each bytes objects [1, 1]."""
-    decode = msgspec.json.Decoder(schemas.Request).decode
+    decode = msgspec.json.Decoder(schemas.PeerRequest).decode
     encode = msgspec.json.Encoder().encode
 
     def infer(requests: Sequence[Any]) -> list[Arrays]:

@@ -44,7 +44,7 @@ class Queue(Struct, gc=False):
     score: str
 
 
-class Request(Struct, gc=False):
+class PeerRequest(Struct, gc=False):
     """Hold the candidates to re-rank; the decoder skips other fields, such as `explain`."""
 
     candidates: list[Candidate]

@@ -24,8 +24,8 @@ from models.contract.manifest import MANIFEST_FILE, Manifest
 if TYPE_CHECKING:
     from models.data.lists import Candidate, ListRecord  # pyarrow is not among what serving installs
 
-Request = dict[str, Any]
-RequestSource = Callable[[int], Request]
+RequestBody = dict[str, Any]
+RequestSource = Callable[[int], RequestBody]
 """Number of candidates to a request with only the fields that describe user, context and candidates."""
 
 DEFAULT_CANDIDATES: Final = 100
@@ -129,7 +129,7 @@ def from_lists(path: Path, *, seed: int, embeddings: bool = False) -> RequestSou
     rng.shuffle(records)
     turns = itertools.cycle(records)
 
-    def request(candidates: int) -> Request:
+    def request(candidates: int) -> RequestBody:
         if candidates > len(ids):
             raise ValueError(f"{path}: has {len(ids)} different items, fewer than the {candidates} asked for")
         record = next(turns)
@@ -142,14 +142,14 @@ def from_lists(path: Path, *, seed: int, embeddings: bool = False) -> RequestSou
     return request
 
 
-def record_json(record: ListRecord, candidates: Iterable[Candidate], *, embeddings: bool) -> Request:
+def record_json(record: ListRecord, candidates: Iterable[Candidate], *, embeddings: bool) -> RequestBody:
     """Return a list record with these candidates in the form of a request."""
     listed = [_candidate_json(c, embedding=embeddings) for c in candidates]
     return {"user": dict(record.user), "context": dict(record.context), "candidates": listed}
 
 
-def _candidate_json(candidate: Candidate, *, embedding: bool) -> Request:
-    table: Request = {"id": candidate.id, "scores": dict(candidate.scores), "features": dict(candidate.features)}
+def _candidate_json(candidate: Candidate, *, embedding: bool) -> RequestBody:
+    table: RequestBody = {"id": candidate.id, "scores": dict(candidate.scores), "features": dict(candidate.features)}
     if candidate.price is not None:
         table["price"] = candidate.price
     if embedding and candidate.embedding is not None:

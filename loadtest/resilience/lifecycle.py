@@ -34,7 +34,7 @@ from loadtest.rig.openloop.client import running
 from loadtest.rig.openloop.window import Fault, Window
 from loadtest.rig.server import STOP_TIMEOUT, Server, ServerError
 from loadtest.rig.statistics import BUDGET_MS
-from loadtest.rig.subject import Check, Outcome, Subject, checks_table, command_parser, counts, run_at_goodput
+from loadtest.rig.subject import Check, Measured, Subject, checks_table, command_parser, counts, run_at_goodput
 from models.contract.manifest import MANIFEST_FILE, Manifest
 from models.files import write_json
 
@@ -266,7 +266,7 @@ def render(reloads: Reloads | None, stops: Sequence[Stop]) -> str:
     return "\n".join(lines)
 
 
-def measure(options: argparse.Namespace, subject: Subject, goodput: float) -> Outcome:
+def measure(options: argparse.Namespace, subject: Subject, goodput: float) -> Measured:
     """Measure reloads and stops as the options say."""
     rng, rate = random.Random(options.seed), goodput * SHARE
     workers = [1] * options.stops + [options.workers] * options.worker_stops

@@ -27,7 +27,7 @@ from loadtest.rig.openloop.client import run_load
 from loadtest.rig.openloop.window import Fault, Window, nearest_rank, status_200
 from loadtest.rig.server import HOST, ServerError
 from loadtest.rig.statistics import BUDGET_MS
-from loadtest.rig.subject import Check, Outcome, Subject, checks_table, command_parser, counts, run_at_goodput
+from loadtest.rig.subject import Check, Measured, Subject, checks_table, command_parser, counts, run_at_goodput
 
 STEP: Final = 0.1
 PIECE: Final = 0.5
@@ -250,7 +250,7 @@ def render(f: Figures) -> str:
     return "\n".join(lines)
 
 
-def measure(options: argparse.Namespace, subject: Subject, goodput: float) -> Outcome:
+def measure(options: argparse.Namespace, subject: Subject, goodput: float) -> Measured:
     """Overload a service as the options say."""
     parts = Parts(goodput, options.factor, options.seconds, around=options.around_seconds)
     found, client = overload(subject, parts, refusal_seconds=options.refusal_seconds)

@@ -32,7 +32,7 @@ from loadtest.rig.client import post_message
 from loadtest.rig.goodput import Rules, Trial
 from loadtest.rig.openloop.client import Load, run_load
 from loadtest.rig.openloop.window import Records, Window, full_list
-from loadtest.rig.server import HOST, Split, answers, poll, running_server, started, stop
+from loadtest.rig.server import HOST, CpuSplit, answers, poll, running_server, started, stop
 from models.contract.serving import RERANK_PATH
 
 _MIB: Final = 2.0**20
@@ -88,7 +88,7 @@ class Endpoint:
         return post_message(body, self.path, self.headers)
 
 
-Start = Callable[[Sequence[int]], AbstractContextManager[Endpoint]]
+StartServer = Callable[[Sequence[int]], AbstractContextManager[Endpoint]]
 """CPUs to a context with a ready server on them. Raises `ServerError`."""
 
 
@@ -97,7 +97,7 @@ class Contender:
     """One server of a comparison: `is_full` marks answers of full quality, `body` wraps a request."""
 
     name: str
-    start: Start
+    start: StartServer
     is_full: Callable[[Records], NDArray[np.bool_]] = full_list
     body: Callable[[bytes], bytes] = bytes
 
@@ -211,7 +211,7 @@ class Place:
 
 
 @contextlib.contextmanager
-def arena(contenders: Sequence[Contender], bodies: Sequence[bytes], split: Split) -> Iterator[list[Place]]:
+def arena(contenders: Sequence[Contender], bodies: Sequence[bytes], split: CpuSplit) -> Iterator[list[Place]]:
     """Start all contenders, send each a few requests, and suspend it. Raises `ServerError`."""
     with contextlib.ExitStack() as stack:
         places = []

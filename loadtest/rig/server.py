@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Split:
+class CpuSplit:
     """Name the CPUs of the server, and those of everything that measures it."""
 
     server: tuple[int, ...]
@@ -49,7 +49,7 @@ class Split:
         return bool(set(self.server) & set(self.client))
 
     @classmethod
-    def of(cls, available: Collection[int], server_cpus: int) -> Split:
+    def of(cls, available: Collection[int], server_cpus: int) -> CpuSplit:
         """Give the server the first `server_cpus`. Raises `ValueError` for too few or many."""
         cpus = tuple(sorted(available))
         if not 1 <= server_cpus <= len(cpus):

@@ -25,18 +25,18 @@ from loadtest.rig.goodput import Goodput, Rules, Search, find_goodput
 from loadtest.rig.openloop.build import ClientUnavailable
 from loadtest.rig.openloop.client import DEFAULT_CONNECTIONS, ClientError, Load, run_load
 from loadtest.rig.openloop.window import Window
-from loadtest.rig.server import Server, ServerError, Split, on_cpus, running_server
+from loadtest.rig.server import CpuSplit, Server, ServerError, on_cpus, running_server
 from models.contract.manifest import EMBEDDED_BUNDLES
 from models.files import write_json
 
 FAILURES: Final = (ValueError, OSError, ServerError, ClientError, ClientUnavailable)
 """Errors that leave a command without figures: it prints them and ends with exit status 2."""
 
-Outcome = tuple[str, dict[str, Any]]
+Measured = tuple[str, dict[str, Any]]
 """Figures as text for people and as plain JSON types."""
 
-Measure = Callable[[argparse.Namespace], Outcome]
-MeasureAtGoodput = Callable[[argparse.Namespace, "Subject", float], Outcome]
+Measure = Callable[[argparse.Namespace], Measured]
+MeasureAtGoodput = Callable[[argparse.Namespace, "Subject", float], Measured]
 
 _CONNECTED_SECONDS: Final = 0.5
 _LEAST_GUESS, _MOST_GUESS = 20.0, 10_000.0
@@ -50,7 +50,7 @@ class Subject:
     bundle: Path
     payloads: tuple[Payload, ...]
     options: tuple[str, ...]
-    split: Split
+    split: CpuSplit
 
     @property
     def client_cpu(self) -> int:
@@ -138,7 +138,7 @@ def run_at_goodput(parser: argparse.ArgumentParser, argv: Sequence[str] | None, 
     parser.add_argument("--rate", type=float, help="the goodput in requests/s, where it is known; else it is searched")
     parser.add_argument("--search-seconds", type=float, default=5.0, help="length of a window of that search (5)")
 
-    def measure_at_goodput(options: argparse.Namespace) -> Outcome:
+    def measure_at_goodput(options: argparse.Namespace) -> Measured:
         if options.rate is not None and not options.rate > 0:
             raise ValueError(f"--rate: must be positive, not {options.rate:g}")
         # Many systems begin with 1,024 open files.
@@ -162,7 +162,7 @@ def subject_from(options: argparse.Namespace, *, timeout_ms: int | None = None, 
         bundle=bundle,
         payloads=tuple(make_payloads(from_bundle(bundle, seed=options.seed), settings)),
         options=tuple(shlex.split(options.serve_options)),
-        split=Split.of(os.sched_getaffinity(0), options.cpus),
+        split=CpuSplit.of(os.sched_getaffinity(0), options.cpus),
     )
 
 

@@ -37,7 +37,7 @@ EVALUATOR_BASELINES: Final[Mapping[str, Callable[[FeatureSpec, ValueConfig], Eva
 }
 
 
-Outcomes = Callable[[Batch, Tensor], Tensor]
+OutcomeFunction = Callable[[Batch, Tensor], Tensor]
 """``outcomes(batch, lists)``: expected (clicks, conversions, GMV in currency) after every position, [R, K, T, 3].
 
 `batch` holds the features of R requests with N candidates each, `lists` int64 [R, K, T] indices of candidates, −1 past

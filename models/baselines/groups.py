@@ -34,7 +34,7 @@ KIND: Final = "scored groups"
 _REQUESTS: Final = 256
 _GROUP_ARRAYS: Final = ("groups", "values", "bases", "edited")
 
-Scorer = Callable[[Batch, Tensor], Tensor]
+ListScorer = Callable[[Batch, Tensor], Tensor]
 """``scorer(batch, lists)``: the value [B, K] of lists [B, K, L] of the batch's requests."""
 
 
@@ -141,7 +141,7 @@ def renewed_lists(
 
 
 def score_groups(
-    slates: SlateArrays, starts: Tensor, scorer: Scorer, *, options: GroupOptions, seed: int, device: torch.device
+    slates: SlateArrays, starts: Tensor, scorer: ListScorer, *, options: GroupOptions, seed: int, device: torch.device
 ) -> RewardedSlates:
     """Score `starts` [n, A, L], then neighbours of start 1 and of the best so far."""
     generator = torch.Generator().manual_seed(seed)
@@ -213,7 +213,7 @@ class GroupMaker:
         return scored
 
 
-def evaluator_scorer(evaluator: ListValueModel, worth: Utility) -> Scorer:
+def evaluator_scorer(evaluator: ListValueModel, worth: Utility) -> ListScorer:
     """Make a scorer of whole lists from a value model."""
 
     @torch.inference_mode()
@@ -249,7 +249,7 @@ def neighbours(lists: Tensor, valid: Tensor, generator: torch.Generator) -> tupl
 
 
 def _group(
-    batch: Batch, scorer: Scorer, options: GroupOptions, generator: torch.Generator, device: torch.device
+    batch: Batch, scorer: ListScorer, options: GroupOptions, generator: torch.Generator, device: torch.device
 ) -> dict[str, Tensor]:
     on_device = {name: tensor.to(device) for name, tensor in batch.items() if name != "starts"}
 

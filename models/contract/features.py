@@ -14,8 +14,7 @@ from typing import Final, Protocol
 
 import numpy as np
 
-from models.contract.arrays import Arrays as Arrays
-from models.contract.arrays import Floats, Floats32, Ints
+from models.contract.arrays import Arrays, Floats, Floats32, Ints
 from models.contract.spec import Categorical, Category, FeatureSpec, Number
 
 Scalar = str | int | float | bool | None

@@ -25,7 +25,7 @@ Options = TypeVar("Options", bound=SessionOptionsLike)
 
 
 def set_session_options(options: Options, *, threads: int = 1) -> Options:
-    """Set and return the options of every session; docs/results.md has the measurements behind them."""
+    """Set the options of every session, and return them."""
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     # The reuse planner's time explodes with the nodes: an unrolled L = 50 loads in 46 s with it, in 2.3 s without it,

@@ -19,7 +19,7 @@ Outcome = Literal["better", "same", "worse", "sort", "unmeasured"]
 class Verdict:
     """Compare the model's lists with the plain sort's, on held-out lists.
 
-    `sentence` says it in plain English; `figures` are the numbers behind it, as whoever measured them wrote them down.
+    `sentence` says it in plain English; `figures` are the numbers behind it, in the form in which they were measured.
     """
 
     outcome: Outcome

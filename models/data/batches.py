@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.contract.arrays import Bools, Floats32, Ints
-from models.contract.features import Arrays, Encoder, FeatureError, unit_embeddings
+from models.contract.arrays import Arrays, Bools, Floats32, Ints
+from models.contract.features import Encoder, FeatureError, unit_embeddings
 from models.contract.spec import FeatureSpec
 from models.data.lists import Candidate, ListRecord
 

@@ -15,8 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from models.contract.arrays import Bools, Floats32, Ints
-from models.contract.features import Arrays
+from models.contract.arrays import Arrays, Bools, Floats32, Ints
 from models.contract.spec import OBJECTIVES, FeatureSpec
 from models.data.lists import ListRecord, Split
 from models.data.slates import SlateArrays, encode_slates

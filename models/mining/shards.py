@@ -22,8 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.contract.arrays import Bools, Floats32, Ints
-from models.contract.features import Arrays
+from models.contract.arrays import Arrays, Bools, Floats32, Ints
 from models.contract.spec import OBJECTIVES
 from models.data.batches import Batch, digest
 from models.data.slates import SlateArrays

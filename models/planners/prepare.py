@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from models.contract.arrays import Floats, Ints
-from models.contract.features import Arrays, Encoder, FeatureError, encode_preferences
+from models.contract.arrays import Arrays, Floats, Ints
+from models.contract.features import Encoder, FeatureError, encode_preferences
 from models.contract.manifest import SORT_SLOTS, Limits, Partition, QueueSpec
 from models.contract.slots import ScoreTable, fill_slots, sort_slots
 from models.contract.spec import FeatureSpec

@@ -40,7 +40,23 @@ NOT_READY: Final = ProblemKind("not-ready", "The service is not ready", 503)
 OVERLOADED: Final = ProblemKind("overloaded", "Too many requests are in progress", 503)
 SHED: Final = ProblemKind("shed", "Requests come in faster than they can be answered in time", 503)
 
-KINDS: Final = tuple(kind for kind in list(globals().values()) if isinstance(kind, ProblemKind))
+KINDS: Final = (
+    MALFORMED_JSON,
+    MALFORMED_HTTP,
+    UNAUTHORIZED,
+    NOT_FOUND,
+    METHOD_NOT_ALLOWED,
+    REQUEST_TIMEOUT,
+    CONFLICT,
+    BODY_TOO_LARGE,
+    UNSUPPORTED_MEDIA_TYPE,
+    INVALID_REQUEST,
+    BUNDLE_REFUSED,
+    INTERNAL,
+    NOT_READY,
+    OVERLOADED,
+    SHED,
+)
 _TYPES: Final = f"Stable; one of {', '.join(_NAMESPACE + kind.slug for kind in KINDS)}."
 
 

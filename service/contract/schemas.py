@@ -21,7 +21,7 @@ Embedding = Annotated[
     list[float], Meta(min_length=1, max_length=4096, description="For diversity; one length for all that have one.")
 ]
 TradeOff = Annotated[float, Meta(ge=0, le=1, description="λ: 1 is value only, 0 diversity only.")]
-Window = Annotated[int, Meta(ge=0, le=1000, description="Number of the last chosen items that count; 0: none.")]
+WindowField = Annotated[int, Meta(ge=0, le=1000, description="Number of the last chosen items that count; 0: none.")]
 _FORMULA: Final = "Arithmetic over score names, price, and the weights alpha, beta, gamma: + - * / ** ( )."
 _REQUEST_ID: Final = "Returned in the answer. Missing: the header x-request-id, or a new one."
 RequestId = Annotated[str, Meta(min_length=1, max_length=128, description=_REQUEST_ID)]
@@ -29,7 +29,7 @@ _SOURCES: Final = "model: chosen by it; formula: placed by the score formula; in
 _TIMEOUT: Final = "Deadline, from arrival. The service's own budget and the headers may make it shorter."
 Timeout = Annotated[float, Meta(gt=0, le=60_000, description=_TIMEOUT)]
 Version = Annotated[str, Meta(description="A live version of that model, see /v1/models. Missing: its current one.")]
-Partition = Annotated[
+PartitionField = Annotated[
     Literal["bfs", "dfs"], Meta(description="Way of dealing candidates out to queues. Missing: the bundle's.")
 ]
 Source = Literal["model", "formula", "input"]
@@ -75,7 +75,7 @@ class Diversity(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, g
     """Maximal marginal relevance (MMR). A missing value takes the bundle's default."""
 
     trade_off: TradeOff | None = field(default=None, name="lambda")
-    window: Window | None = None
+    window: WindowField | None = None
 
 
 class Queue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
@@ -105,7 +105,7 @@ class RerankRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     objectives: Objectives | None = None
     diversity: Diversity | None = None
     queues: Queues | None = None
-    partition: Partition | None = None
+    partition: PartitionField | None = None
     timeout_ms: Timeout | None = None
     explain: Annotated[bool, Meta(description="Explain the place of each item.")] = False
 

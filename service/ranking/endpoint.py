@@ -43,7 +43,7 @@ Afterwards = Callable[[RerankRequest, RerankResponse], None]
 
 @dataclass(frozen=True, kw_only=True)
 class EndpointOptions:
-    """Limit bytes and seconds of one request; set `Retry-After` of a 503."""
+    """Options of one request: limits in bytes and seconds, and `Retry-After` of a 503."""
 
     max_body_bytes: int
     read_timeout_seconds: float

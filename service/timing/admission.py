@@ -27,7 +27,7 @@ _SMALLEST: Final = 2.0  # One in the engine, and one on its way there or back.
 
 @dataclass(frozen=True, kw_only=True)
 class AdmissionOptions:
-    """Set the hard cap (`limit`); with `enforce` off nothing is shed."""
+    """Options of admission: the hard cap (`limit`), and shedding, which `enforce` turns off."""
 
     limit: int
     target_seconds: float = 0.005

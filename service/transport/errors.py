@@ -12,12 +12,20 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from service.contract import problems
-from service.contract.problems import MALFORMED_JSON, MEDIA_TYPE, FieldError, Problem
+from service.contract.problems import (
+    INTERNAL,
+    INVALID_REQUEST,
+    MALFORMED_JSON,
+    MEDIA_TYPE,
+    METHOD_NOT_ALLOWED,
+    NOT_FOUND,
+    FieldError,
+    Problem,
+)
 from service.transport.asgi import is_header_safe
 
 _log = logging.getLogger(__name__)
-_BY_STATUS: Final = {400: MALFORMED_JSON, 404: problems.NOT_FOUND, 405: problems.METHOD_NOT_ALLOWED}
+_BY_STATUS: Final = {400: MALFORMED_JSON, 404: NOT_FOUND, 405: METHOD_NOT_ALLOWED}
 
 
 def install_error_handlers(app: FastAPI) -> None:
@@ -47,7 +55,7 @@ async def _problem(request: Request, error: Exception) -> Response:
 
 async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    usual = problems.INTERNAL if error.status_code >= 500 else problems.INVALID_REQUEST
+    usual = INTERNAL if error.status_code >= 500 else INVALID_REQUEST
     kind = _BY_STATUS.get(error.status_code, usual)
     detail = f"{request.method} {request.url.path}: {error.detail}"
     return problem_response(Problem(kind, detail[:500], headers=dict(error.headers or {})), _request_id(request))
@@ -60,10 +68,10 @@ async def _validation(request: Request, error: Exception) -> Response:
         return problem_response(Problem(MALFORMED_JSON, str(found[0]["msg"])), _request_id(request))
     errors = [FieldError(".".join(map(str, e["loc"][1:])), str(e["msg"])) for e in found]
     detail = "; ".join(f"{e.field}: {e.problem}" if e.field else e.problem for e in errors)
-    return problem_response(Problem(problems.INVALID_REQUEST, detail, errors=errors), _request_id(request))
+    return problem_response(Problem(INVALID_REQUEST, detail, errors=errors), _request_id(request))
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:
     request_id = _request_id(request)
     _log.error("request %s failed: %s", request_id, error, extra={"request_id": request_id})
-    return problem_response(Problem(problems.INTERNAL, "the log has the request id"), request_id)
+    return problem_response(Problem(INTERNAL, "the log has the request id"), request_id)

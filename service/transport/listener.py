@@ -86,8 +86,8 @@ class Listener(uvicorn.Server):
     async def _stop_listening(self) -> None:
         """Accept no more, but take in the connections made meanwhile.
 
-        Those are clients with a request on its way. Nothing else runs until the socket is closed: whoever was answered
-        meanwhile could connect again, and under load there would be no end to it.
+        Those are clients with a request on its way. Nothing else runs until the socket is closed: a client that
+        was answered meanwhile could connect again, and under load there would be no end to it.
         """
         if not self._shared:
             stop_connecting(self._socket)

@@ -24,7 +24,7 @@ from onnx import TensorProto, helper
 from onnx.numpy_helper import to_array
 
 from export.proof.verify import TIE, TOLERANCE
-from models.contract.features import Arrays
+from models.contract.arrays import Arrays
 from models.contract.manifest import MODEL_FILE
 from models.planners.graphs.mmr import EMPTY
 from models.planners.runtime import GraphPlanner

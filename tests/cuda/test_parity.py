@@ -16,7 +16,7 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from models.contract.features import Arrays
+from models.contract.arrays import Arrays
 from models.contract.manifest import DEMO_BUNDLE, MODEL_FILE, Manifest
 from service.inference.engine import Engine
 from service.inference.onnx.choose import load_engine, why_no_cuda

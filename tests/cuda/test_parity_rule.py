@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from export.bundle import write_bundle
 from export.proof.requests import random_requests, stack
 from export.proof.verify import TIE
-from models.contract.features import Arrays
+from models.contract.arrays import Arrays
 from models.contract.manifest import MODEL_FILE
 from models.planners.runtime import GraphPlanner
 from tests.cuda.parity import CpuAnswers, Parity, compare_answers

@@ -6,11 +6,13 @@ import re
 import shutil
 import subprocess
 import sys
+from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from loadtest.requests.payloads import add_payload_options
 from models.contract.manifest import DEMO_BUNDLE, EMBEDDED_BUNDLES
 from service.settings import Settings
 from tests.deploy.files import ROOT
@@ -18,6 +20,11 @@ from tests.deploy.files import ROOT
 yaml = pytest.importorskip("yaml", reason="needs PyYAML")
 HADOLINT = shutil.which("hadolint", path=str(Path(sys.executable).parent)) or shutil.which("hadolint")
 DOCKERFILE = (ROOT / "Dockerfile").read_text("utf-8")
+
+
+def _by_default(text: str) -> str:
+    """Put the default of every variable in its place."""
+    return re.sub(r"\$\{\w+:-(.*?)\}", r"\1", text)
 
 
 def _compose(name: str = "docker-compose.yml") -> dict[str, Any]:
@@ -97,7 +104,7 @@ def test_every_container_is_read_only_without_new_privileges_and_with_a_pinned_i
 def test_compose_mounts_only_what_is_there() -> None:
     for name, service in _compose()["services"].items():
         for volume in service.get("volumes", []):
-            source = re.sub(r"^\$\{BUNDLES:-(.*?)\}", r"\1", volume).split(":")[0]
+            source = _by_default(volume).split(":")[0]
             assert not source.startswith(".") or (ROOT / source).exists(), f"{name}: {source}"
 
 
@@ -105,8 +112,9 @@ def test_compose_serves_the_embedded_bundle_unless_it_is_told_another_folder_and
     services = _compose()["services"]
     folder = f"./{EMBEDDED_BUNDLES.relative_to(ROOT)}"
     assert services["service"]["volumes"] == [f"${{BUNDLES:-{folder}}}:/bundles:ro"]
-    assert f"{folder}:/bundles:ro" in services["locust"]["volumes"]
-    assert f"--bundle=/bundles/{DEMO_BUNDLE.relative_to(EMBEDDED_BUNDLES)}" in services["locust"]["command"]
+    assert f"${{BUNDLES:-{folder}}}:/bundles:ro" in services["locust"]["volumes"]
+    demo = DEMO_BUNDLE.relative_to(EMBEDDED_BUNDLES)
+    assert f"--bundle=/bundles/${{LOAD_BUNDLE:-{demo}}}" in services["locust"]["command"]
 
 
 def test_the_image_serves_what_is_mounted_at_bundles_and_installs_within_the_constraints() -> None:
@@ -119,9 +127,11 @@ def test_the_image_serves_what_is_mounted_at_bundles_and_installs_within_the_con
 def test_locust_starts_only_under_its_profile_with_options_it_knows() -> None:
     locust = _compose()["services"]["locust"]
     assert locust["profiles"] == ["load"]
-    source = (ROOT / "loadtest" / "requests" / "options.py").read_text("utf-8")
-    assert '"bundle"' in source
-    assert any(option.startswith("--bundle=") for option in locust["command"])
+    parser = ArgumentParser()
+    add_payload_options(parser)
+    own = {"--locustfile", "--host", "--users", "--spawn-rate"}
+    ours = [_by_default(option) for option in locust["command"][1:] if option.split("=")[0] not in own]
+    assert parser.parse_args(ours).bundle == "/bundles/demo/1"
 
 
 def test_the_gpu_file_asks_for_a_gpu_and_for_a_provider_that_fails_loudly() -> None:

@@ -18,7 +18,12 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from models.baselines.evaluators import EVALUATOR_BASELINES, Outcomes, load_evaluator_baseline, train_evaluator_baseline
+from models.baselines.evaluators import (
+    EVALUATOR_BASELINES,
+    OutcomeFunction,
+    load_evaluator_baseline,
+    train_evaluator_baseline,
+)
 from models.contract.arrays import Floats, Ints
 from models.data.batches import Batch, batches
 from models.data.slates import SlateArrays
@@ -91,7 +96,7 @@ def _baseline_step(space: Workspace, name: str) -> ExperimentStep:
 def _measure_step(space: Workspace) -> ExperimentStep:
     def run(folder: Path) -> Mapping[str, Any]:
         folders = {name: space.root / _folder(name) for name in EVALUATOR_BASELINES}
-        evaluators: dict[str, Outcomes] = {
+        evaluators: dict[str, OutcomeFunction] = {
             name: load_evaluator_baseline(at, space.device).outcomes for name, at in folders.items()
         }
         evaluators |= {
@@ -109,7 +114,7 @@ def _folder(name: str) -> str:
 
 
 def evaluator_accuracy(
-    evaluators: Mapping[str, Outcomes],
+    evaluators: Mapping[str, OutcomeFunction],
     test: SlateArrays,
     seed: int,
     *,
@@ -143,7 +148,7 @@ def _cell(measure: Mapping[str, float] | None) -> str:
     return f"{measure['value']:.4f} ({measure['low']:.4f} to {measure['high']:.4f})"
 
 
-def _estimate(outcomes: Outcomes, data: Batch, kept: Ints) -> Estimates:
+def _estimate(outcomes: OutcomeFunction, data: Batch, kept: Ints) -> Estimates:
     """Read the lists at `kept` in batches."""
     parts = (outcomes(batch, batch["exposed"][:, None])[:, 0, :, 0] for batch in batches(data, _BATCH, kept))
     along = np.concatenate([part.double().cpu().numpy() for part in parts])  # [n, T]

@@ -10,8 +10,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from models.contract.arrays import Floats
-from models.contract.features import Arrays
+from models.contract.arrays import Arrays, Floats
 from models.nets.generator import PointerGenerator
 from models.planners.references.sort_gen import PlanStep, Scorer, rival, to_tensors
 

@@ -14,8 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from models.contract.arrays import Floats, Floats32
-from models.contract.features import Arrays
+from models.contract.arrays import Arrays, Floats, Floats32
 from models.contract.spec import OBJECTIVES
 from models.nets.value import ListValueModel
 

@@ -25,7 +25,7 @@ _DTYPES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class SessionConfig:
-    """Configure sessions: `provider` is ``cpu`` or ``cuda``, already known to work.
+    """Options of sessions: `provider` is ``cpu`` or ``cuda``, already known to work.
 
     `cache_folder` keeps optimised graphs (None: nowhere). `gpu_mem_limit_mb` of 0 sets no limit.
     """

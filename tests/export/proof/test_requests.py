@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from export.proof.requests import RequestShape, random_request, random_requests, stack, with_preferences
-from models.contract.features import Arrays, Encoder
+from models.contract.arrays import Arrays
+from models.contract.features import Encoder
 from models.contract.manifest import Limits
 from models.contract.spec import FeatureSpec
 from models.data.lists import Candidate

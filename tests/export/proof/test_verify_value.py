@@ -14,7 +14,7 @@ from export.families.sort_gen import SortGen
 from export.proof.precision import to_half
 from export.proof.verify import TIE, GraphRunner, ProofError
 from export.proof.verify_value import TOLERANCE, ValueProof, check_list, prove_value
-from models.contract.features import Arrays
+from models.contract.arrays import Arrays
 from models.planners.runtime import Feeds, GraphPlanner
 from tests.export.examples import LIMITS, sort_gen
 

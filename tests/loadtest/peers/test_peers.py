@@ -112,7 +112,7 @@ def test_a_pipeline_gives_each_row_of_a_batch_what_it_gives_it_alone(tmp_path: P
     folder = write_bundle(tmp_path, Options())
     pipeline = Pipeline(folder)
     bodies = [p.body for p in make_payloads(from_bundle(folder, seed=1), PayloadOptions(count=5, sizes={12: 1.0}))]
-    requests = [msgspec.json.decode(body, type=schemas.Request) for body in bodies]
+    requests = [msgspec.json.decode(body, type=schemas.PeerRequest) for body in bodies]
     alone = [pipeline.rerank(request)["items"] for request in requests]
     assert [answer["items"] for answer in pipeline.rerank_batch(requests)] == alone
 
@@ -138,11 +138,11 @@ def test_a_short_comparison_runs_end_to_end(tmp_path: Path, capsys: pytest.Captu
 def test_different_lists_are_no_comparison(tmp_path: Path) -> None:
     from loadtest.requests.payloads import PayloadOptions, from_bundle, make_payloads
     from loadtest.rig.contender import arena
-    from loadtest.rig.server import Split
+    from loadtest.rig.server import CpuSplit
 
     first = write_bundle(tmp_path / "a", Options())
     other = write_bundle(tmp_path / "b", Options(limits=Limits(list_length=4, queues=3)))
     bodies = [p.body for p in make_payloads(from_bundle(first, seed=1), PayloadOptions(count=8, sizes={12: 1.0}))]
     pair = [contender("fastapi", folder, TUNED["fastapi"]) for folder in (first, other)]
-    with arena(pair, bodies, Split((0,), (0,))) as places, pytest.raises(SameError, match="request"):
+    with arena(pair, bodies, CpuSplit((0,), (0,))) as places, pytest.raises(SameError, match="request"):
         check_same(places)

@@ -16,7 +16,7 @@ from loadtest.rig.contender import Contender, Endpoint, Place, arena, free_port,
 from loadtest.rig.goodput import Rules
 from loadtest.rig.openloop.build import why_unavailable
 from loadtest.rig.openloop.window import status_200
-from loadtest.rig.server import Split
+from loadtest.rig.server import CpuSplit
 
 pytestmark = pytest.mark.skipif(bool(why_unavailable()), reason=str(why_unavailable()))
 
@@ -63,7 +63,7 @@ def _state(place: Place) -> str:
 
 def test_only_the_one_that_is_measured_runs_and_all_end() -> None:
     cpus = sorted(os.sched_getaffinity(0))
-    with arena([plain("a"), plain("b")], [b"{}"], Split((cpus[0],), (cpus[-1],))) as (a, b):
+    with arena([plain("a"), plain("b")], [b"{}"], CpuSplit((cpus[0],), (cpus[-1],))) as (a, b):
         assert (a.name, b.name) == ("a", "b")
         assert stands_still(a)
         assert stands_still(b)

@@ -8,17 +8,17 @@ import sys
 
 import pytest
 
-from loadtest.rig.server import Split, on_cpus
+from loadtest.rig.server import CpuSplit, on_cpus
 
 
 def test_server_and_client_are_kept_apart_where_there_are_cpus_for_both() -> None:
-    assert Split.of({3, 0, 1}, 1) == Split((0,), (1, 3))
-    assert not Split.of({0, 1}, 1).shared
-    assert Split.of({0, 1}, 2) == Split((0, 1), (0, 1))
-    assert Split.of({5}, 1).shared
+    assert CpuSplit.of({3, 0, 1}, 1) == CpuSplit((0,), (1, 3))
+    assert not CpuSplit.of({0, 1}, 1).shared
+    assert CpuSplit.of({0, 1}, 2) == CpuSplit((0, 1), (0, 1))
+    assert CpuSplit.of({5}, 1).shared
     for asked in (0, 3):
         with pytest.raises(ValueError, match="--cpus: must be 1 to 2"):
-            Split.of({0, 1}, asked)
+            CpuSplit.of({0, 1}, asked)
 
 
 def test_a_thread_goes_back_to_its_cpus_and_what_it_starts_stays_on_them() -> None:

@@ -16,7 +16,7 @@ from models.baselines.evaluators import (
     EVALUATOR_BASELINES,
     EVALUATOR_FILE,
     EvaluatorBaseline,
-    Outcomes,
+    OutcomeFunction,
     load_evaluator_baseline,
     train_evaluator_baseline,
 )
@@ -61,7 +61,7 @@ def records() -> list[ListRecord]:
 def test_outcomes_are_cumulative_and_repeat_behind_the_end(name: str, records: list[ListRecord]) -> None:
     spec = spec_of(records)
     value = partial(list_outcomes, ListValueModel(spec, CONFIG).eval())
-    evaluate: Outcomes = value if name == "value" else build(name, spec).outcomes
+    evaluate: OutcomeFunction = value if name == "value" else build(name, spec).outcomes
     lists = torch.tensor([[0, 3, 2, 5], [4, 1, -1, -1]]).expand(12, -1, -1)
     outcomes = evaluate(slates(records, spec), lists)
     assert outcomes.shape == (12, 2, 4, 3)

@@ -154,7 +154,7 @@ class House:
     def at_peers(self, sent: dict[str, Any], wish: Wish) -> tuple[list[int], dict[str, Any]]:
         """The candidates in slots and graph inputs that a peer makes."""
         self.pipeline.manifest = replace(self.model.manifest, fallback=wish.fallback)
-        found = self.pipeline.prepare(msgspec.convert(sent, schemas.Request))
+        found = self.pipeline.prepare(msgspec.convert(sent, schemas.PeerRequest))
         return found.slots.tolist(), dict(found.row)
 
 

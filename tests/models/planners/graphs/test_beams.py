@@ -16,7 +16,7 @@ from export.families.sort_gen import SortGen
 from export.proof.precision import to_half
 from export.proof.requests import RequestShape, random_request, with_preferences
 from export.proof.verify import compare, prove
-from models.contract.features import Arrays
+from models.contract.arrays import Arrays
 from models.contract.manifest import Limits
 from models.nets.checkpoint import Checkpoint
 from models.nets.value import ValueConfig

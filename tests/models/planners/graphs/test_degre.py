@@ -19,7 +19,7 @@ from export.families.degre import Degre
 from export.families.family import ReferencePlanner
 from export.proof.requests import RequestShape, random_request, stack, with_preferences
 from export.proof.verify import compare
-from models.contract.features import Arrays
+from models.contract.arrays import Arrays
 from models.contract.manifest import Limits
 from models.contract.spec import FeatureSpec, Number
 from models.nets.checkpoint import GeneratorCheckpoint
