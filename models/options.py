@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 import math
 
-import torch
-
 from models.contract.spec import OBJECTIVES
 
 Weights = tuple[float, float, float]
@@ -35,6 +33,8 @@ def use_threads(arguments: argparse.Namespace) -> None:
     """Set PyTorch's CPU threads as ``--threads`` asks. Raises `ValueError` for less than 1."""
     check_at_least(arguments, threads=1)
     if arguments.threads is not None:
+        import torch  # Most commands that read these options need no torch.
+
         torch.set_num_threads(arguments.threads)
 
 

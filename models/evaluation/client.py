@@ -86,7 +86,9 @@ class RerankClient:
 
     def _post(self, body: bytes) -> tuple[int, bytes]:
         try:
-            response = self._session.post(self._url.rstrip("/") + RERANK_PATH, body, timeout=self._timeout)
+            response = self._session.post(
+                self._url.rstrip("/") + RERANK_PATH, body, timeout=self._timeout, allow_redirects=False
+            )
             return response.status_code, response.content
         except requests.RequestException as error:
             raise ServiceError(f"{self._url}: cannot be asked: {error!r}") from error

@@ -134,7 +134,9 @@ def score_list(record: ListRecord, orders: Mapping[str, Order], *, k: int, shuff
 
 
 def summarise(results: Sequence[ListResult], comparison: ComparedOrders, *, seed: int) -> dict[str, Any]:
-    """Group of lists → objective → ``lists``, ``ndcg`` by order, ``differences`` of each served order; plain JSON.
+    """Summarise the measures of every group of lists and objective, as plain JSON.
+
+    Each has ``lists``, ``ndcg`` by order, and ``differences`` of each served order.
 
     A difference is the paired one, served minus the other: ``prior`` (the sort named in `comparison`) and ``shown``.
     An objective that no list of a group has a gain in is left out.

@@ -46,9 +46,8 @@ class ExperimentStep:
 def run_steps(root: Path, steps: Sequence[ExperimentStep], say: Callable[[str], None]) -> None:
     """Run those of `steps` that are not done, in order.
 
-    Raises `StepError` before any if one was begun under other options.
-
-    Raises `locks.LockedError` at a step that another process is running.
+    Raises `StepError` before any if one was begun under other options, and `locks.LockedError` at a step that another
+    process is running.
     """
     check_options(root, steps)
     waiting = [step for step in steps if not is_done(root, step.name)]

@@ -53,7 +53,7 @@ class ContextLayout:
 
     @property
     def pair_columns(self) -> int:
-        """Count what two items are compared by: values, differences and distances, the cosine."""
+        """Count the features that compare two items: values, differences and distances, the cosine."""
         return self.fields + 2 * self.numbers + self.cosines
 
 

@@ -1,7 +1,7 @@
 """Write the item-level objective as a formula over prior scores, and its queues (SORT-Gen §3.2.1).
 
-The formula is what a platform sorts by before it has a list model; here it is one more queue, the order of whatever the
-model does not reach, and the baseline of every comparison.
+A platform sorts by this formula before it has a list model. Here it is one more queue, the order of the candidates that
+the model does not reach, and the baseline of every comparison.
 """
 
 from __future__ import annotations
