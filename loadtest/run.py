@@ -31,7 +31,7 @@ from models.contract.manifest import EMBEDDED_BUNDLES
 RECORD_FILE: Final = "record.json"
 CSV_PREFIX: Final = "locust"
 METRICS_FILE: Final = "metrics.txt"
-HTML_FILE: Final = "html"
+HTML_FILE: Final = "report.html"
 MAX_DEGRADED: Final = 0.01
 
 _LOCUSTFILE: Final = Path(__file__).with_name("locustfile.py")
