@@ -23,7 +23,7 @@ import urllib.request
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from models.contract.manifest import EMBEDDED_BUNDLES
 
@@ -33,6 +33,7 @@ STOP_TIMEOUT: Final = 20.0
 UNHURRIED: Final = ("--budget-ms", "10000")
 """Options for measuring: a late answer is a figure, an answer without the model would not be one."""
 
+_DIRECT: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 T = TypeVar("T")
 
 
@@ -137,7 +138,9 @@ def started(
     # Files rather than pipes: a pipe that nobody reads fills up and then blocks the server.
     errors = contextlib.nullcontext(subprocess.STDOUT) if err is None else err.open("wb")
     with out.open("wb") as stdout, errors as stderr, on_cpus(cpus):
-        process = subprocess.Popen(command, stdout=stdout, stderr=stderr, env=variables, start_new_session=True)
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, env=variables, start_new_session=True
+        )
     try:
         yield process
     finally:
@@ -145,13 +148,52 @@ def started(
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
-    """Send SIGTERM to the leader of a process group, then kill the rest."""
+    """Send SIGTERM to the root of a tree of processes, then kill the rest of the tree."""
+    members = tree(process.pid)  # A process that outlives its parent could not be found later.
     process.terminate()
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(STOP_TIMEOUT)
+    members |= tree(process.pid)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
+    for pid in alive(members):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     process.wait()
+
+
+def tree(root: int) -> dict[int, int]:
+    """Map living processes to their start times: the root, its session and all descendants.
+
+    Zombies are left out. It reads /proc, so it is empty where there is none.
+    """
+    stats = {int(path.name): stat for path in Path("/proc").glob("[0-9]*") if (stat := _stat(int(path.name)))}
+    found = {pid for pid, stat in stats.items() if root in (pid, stat.session)}
+    while more := {pid for pid, stat in stats.items() if stat.parent in found} - found:
+        found |= more
+    return {pid: stats[pid].start for pid in found if stats[pid].state not in "ZX"}
+
+
+def alive(members: Mapping[int, int]) -> list[int]:
+    """Return the processes of a `tree` that still run; another that got such a number is none of them."""
+    found = {pid: _stat(pid) for pid in members}
+    return [pid for pid, stat in found.items() if stat and stat.start == members[pid] and stat.state not in "ZX"]
+
+
+class _Stat(NamedTuple):
+    state: str
+    parent: int
+    session: int
+    start: int
+
+
+def _stat(pid: int) -> _Stat | None:
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace")
+    except OSError:
+        return None
+    fields = text[text.rindex(")") + 2 :].split()  # The name before it may hold spaces and brackets.
+    return _Stat(fields[0], int(fields[1]), int(fields[3]), int(fields[19]))
 
 
 def poll(
@@ -182,7 +224,7 @@ def _announcement(out: Path) -> dict[str, Any] | None:
 def answers(url: str) -> bool:
     """Say whether a GET is answered with success."""
     try:
-        with urllib.request.urlopen(url, timeout=5):
+        with _DIRECT.open(url, timeout=5):
             return True
     except urllib.error.HTTPError as error:
         error.close()
