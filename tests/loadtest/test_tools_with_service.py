@@ -74,6 +74,12 @@ def test_overhead_measures_both_sizes_and_writes_them_down(
     assert "| 1000 |" in squeezed(capsys.readouterr().out)
 
 
+def test_a_budget_that_is_given_wins_over_that_of_measuring(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        overhead.main(["--bundles", str(bundle.parents[1]), "--serve-options", "--budget-ms 0.01"])
+    assert "answered" in capsys.readouterr().err
+
+
 @pytest.mark.skipif(find_spec("locust") is None, reason="needs the extra `load`")
 def test_a_load_run_keeps_its_report_and_judges_it(
     bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
