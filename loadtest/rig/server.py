@@ -30,6 +30,7 @@ from models.contract.manifest import EMBEDDED_BUNDLES
 HOST: Final = "127.0.0.1"
 START_TIMEOUT: Final = 60.0
 STOP_TIMEOUT: Final = 20.0
+_KILL_TIMEOUT: Final = 5.0
 UNHURRIED: Final = ("--budget-ms", "10000")
 """Options for measuring: a late answer is a figure, an answer without the model would not be one."""
 
@@ -160,6 +161,10 @@ def stop(process: subprocess.Popen[bytes]) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     process.wait()
+    # Only a child can be waited for, and a killed process takes a moment to end.
+    deadline = time.monotonic() + _KILL_TIMEOUT
+    while alive(members) and time.monotonic() < deadline:
+        time.sleep(0.01)
 
 
 def tree(root: int) -> dict[int, int]:

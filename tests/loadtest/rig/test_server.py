@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from loadtest.rig import server
+from loadtest.rig.client import direct_session
 from tests.service.tiny_bundle import write_bundle
 
 
@@ -69,3 +70,13 @@ def test_a_process_that_has_ended_but_was_not_waited_for_is_not_alive() -> None:
         while server.alive(members):
             pass
         assert process.returncode is None
+
+
+def test_no_proxy_of_the_environment_stands_between(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_bundle(tmp_path)
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    with server.running_server(tmp_path) as running, direct_session() as session:
+        assert session.get(f"{running.url}/metrics", timeout=10).status_code == 200
