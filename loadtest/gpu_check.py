@@ -89,7 +89,7 @@ def time_service(subject: Subject, seconds: float) -> Measured:
 
 
 class GpuCheck:
-    """Parts that run one after the other; `failed` names those that failed, `figures` has the others'."""
+    """Parts that run one after the other: names of `failed` ones, `figures` of others."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         """Choose bundles and ways: a provider, and there CUDA graphs or node by node."""

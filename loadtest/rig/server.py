@@ -149,7 +149,7 @@ def started(
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
-    """Send SIGTERM to the root of a tree of processes, then kill the rest of the tree."""
+    """Send SIGTERM to the root of a process tree, then kill the rest."""
     members = tree(process.pid)  # A process that outlives its parent could not be found later.
     process.terminate()
     with contextlib.suppress(subprocess.TimeoutExpired):
@@ -180,7 +180,7 @@ def tree(root: int) -> dict[int, int]:
 
 
 def alive(members: Mapping[int, int]) -> list[int]:
-    """Return the processes of a `tree` that still run; another that got such a number is none of them."""
+    """Return the processes of a `tree` that still run; start times tell reused numbers."""
     found = {pid: _stat(pid) for pid in members}
     return [pid for pid, stat in found.items() if stat and stat.start == members[pid] and stat.state not in "ZX"]
 

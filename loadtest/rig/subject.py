@@ -107,7 +107,10 @@ def search_goodput(subject: Subject, seconds: float, rules: Rules, *, searches: 
 
 
 def command_parser(module: str, description: str | None, *, without: Collection[str] = ()) -> argparse.ArgumentParser:
-    """Make a parser with a subject's options but for those `without`; one that is added again replaces it."""
+    """Make a parser with a subject's options, but for those `without`.
+
+    One that is added again replaces it.
+    """
     parser = argparse.ArgumentParser(f"python -m {module}", description=description, conflict_handler="resolve")
 
     def add(name: str, **settings: Any) -> None:
