@@ -9,19 +9,23 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from loadtest.cost.overhead import measure, summarise
 from loadtest.resilience.lifecycle import reload
 from loadtest.rig.client import KeepAliveClient
 from loadtest.rig.server import UNHURRIED
 from loadtest.rig.statistics import Latency
-from loadtest.rig.subject import FAILURES, Subject, command_parser, markdown, subject_from
+from loadtest.rig.subject import FAILURES, Measured, Subject, command_parser, finite, markdown, subject_from
 from models.contract.manifest import DEMO_BUNDLE, Manifest
+from models.files import write_json
 
 CONCURRENCY: Final = (1, 2, 4, 8, 16)
 CLOSED: Final = ("requests in flight", "p50 ms", "p99 ms", "requests/s")
@@ -37,7 +41,10 @@ def why_not(provider: str) -> str | None:
     It is asked in a process of its own, since a provider that half loads may end it.
     """
     command = [*_MODULE, "service.engine_bench", "--probe", "--provider", provider]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT, check=False)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT, check=False)
+    except subprocess.TimeoutExpired:
+        raise ValueError(f"asking for the provider took longer than {_TIMEOUT:g} s") from None
     if done.returncode == _NO_PROVIDER:
         return (done.stdout.strip().splitlines() or ["no reason was given"])[-1]
     if done.returncode:
@@ -53,33 +60,41 @@ def gpu_says(fields: str) -> str:
     return ""
 
 
-def time_service(subject: Subject, seconds: float) -> str:
+def time_service(subject: Subject, seconds: float) -> Measured:
     """Time the service over HTTP and reload it twice. Raises one of `FAILURES`."""
     manifest = Manifest.read(subject.bundle)
     memory = [gpu_says("memory.used")]
-    with subject.running(options=UNHURRIED) as (server, endpoint):
-        rows = []
+    with subject.running(defaults=UNHURRIED) as (server, endpoint):
+        closed = []
         for n in CONCURRENCY:
             window = subject.closed(endpoint, seconds, concurrency=n, warm_up=0.3)
             found = Latency.of(window.full_ms())
-            rows.append((n, f"{found.p50:.2f}", f"{found.p99:.2f}", f"{found.requests / window.seconds:.0f}"))
+            closed.append((n, found.p50, found.p99, found.requests / window.seconds))
         with KeepAliveClient(server.port) as client:
             alone = summarise(0, 0.0, [measure(client, subject.messages(endpoint), 200)])
         memory.append(gpu_says("memory.used"))
         reloads = [reload(server, manifest.name, manifest.version).seconds for _ in range(2)]
         memory.append(gpu_says("memory.used"))
-    used = [str(int(m) - int(memory[0])) if memory[0].isdigit() and m.isdigit() else "–" for m in memory[1:]]
+    used = [int(m) - int(memory[0]) if memory[0].isdigit() and m.isdigit() else None for m in memory[1:]]
+    rows = [(n, f"{p50:.2f}", f"{p99:.2f}", f"{rate:.0f}") for n, p50, p99, rate in closed]
     times = [f"{ms:.2f}" for ms in (alone.total_p50, alone.infer_p50, alone.overhead_p50)]
-    ours = ("", *times, ", ".join(f"{s:.2f}" for s in reloads), ", ".join(used))
-    return f"{markdown(CLOSED, rows)}\n\n{markdown(ALONE, [ours])}"
+    mib = ["–" if m is None else str(m) for m in used]
+    ours = ("", *times, ", ".join(f"{s:.2f}" for s in reloads), ", ".join(mib))
+    figures: dict[str, Any] = {
+        "closed": [dict(zip(CLOSED, row, strict=True)) for row in closed],
+        "alone": asdict(alone),
+    }
+    figures |= {"reloads_s": reloads, "gpu_mib": used}
+    return f"{markdown(CLOSED, rows)}\n\n{markdown(ALONE, [ours])}", figures
 
 
 class GpuCheck:
-    """Parts that run one after the other; `failed` names those that failed."""
+    """Parts that run one after the other: names of `failed` ones, `figures` of others."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         """Choose bundles and ways: a provider, and there CUDA graphs or node by node."""
         self.failed: list[str] = []
+        self.figures: dict[str, Any] = {}
         self._options = options
         self._on_cpu = options.provider == "cpu"
         self._ways = [("cpu", False)] if self._on_cpu else [("cuda", True), ("cuda", False)]
@@ -101,21 +116,29 @@ class GpuCheck:
 
     def _module(self, part: str, *command: str) -> None:
         print(f"\n## {part}\n", flush=True)
-        if subprocess.run([*_MODULE, *command], timeout=_TIMEOUT, check=False).returncode:
+        try:
+            subprocess.run([*_MODULE, *command], timeout=_TIMEOUT, check=True)
+        except subprocess.SubprocessError as error:
+            print(error, flush=True)
             self.failed.append(part)
 
     def _engine(self, part: str, bundle: Path, provider: str, *, graphs: bool) -> None:
         where = ("--bundle", str(bundle), "--provider", provider, "--graphs" if graphs else "--no-graphs")
         time = ("--seconds", str(self._options.seconds), "--batches", self._options.batches)
-        self._module(part, "service.engine_bench", *where, *time)
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "engine.json"
+            self._module(part, "service.engine_bench", *where, *time, "--json", str(file))
+            if file.is_file():
+                self.figures[part] = json.loads(file.read_text("utf-8"))
 
     def _service(self, part: str, bundle: Path, provider: str, *, graphs: bool) -> None:
         print(f"\n## {part}\n", flush=True)
         serve = f"{self._options.serve_options} --provider {provider} --cuda-graphs {str(graphs).lower()}"
         served = {"bundles": bundle.parents[1], "bundle": bundle, "serve_options": serve}
         try:
-            subject = subject_from(self._options, timeout_ms=5000, **served)
-            print(time_service(subject, self._options.seconds), flush=True)
+            subject = subject_from(self._options, timeout_ms=5000, count=32, **served)
+            text, self.figures[part] = time_service(subject, self._options.seconds)
+            print(text, flush=True)
         except FAILURES as error:
             print(error, flush=True)
             self.failed.append(part)
@@ -123,7 +146,7 @@ class GpuCheck:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Check and print; exit with 1 if a part failed, 2 for a bad option."""
-    parser = command_parser("loadtest.gpu_check", __doc__)
+    parser = command_parser("loadtest.gpu_check", __doc__, without=("--bundles", "--bundle"))
     add = parser.add_argument
     add("--provider", choices=["cpu", "cuda"], default="cuda", help="cpu tries this command itself (cuda)")
     add("--out", type=Path, default=Path("build/gpu-check"), help="folder of the bundles (%(default)s)")
@@ -141,6 +164,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     print("The CPU stands in for a GPU." if options.provider == "cpu" else gpu_says("name,driver_version,memory.total"))
     check = GpuCheck(options)
     check.run()
+    if options.json:
+        write_json(options.json, finite({"failed": check.failed, "parts": check.figures}))
     print(f"\nfailed: {'; '.join(check.failed)}" if check.failed else "\nall parts passed")
     return 1 if check.failed else 0
 

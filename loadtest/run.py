@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
-import requests
 from prometheus_client.parser import text_string_to_metric_families
 
 from loadtest.requests.payloads import PAYLOAD_OPTIONS, add_payload_options, only_bundle
+from loadtest.rig.client import direct_session
 from loadtest.rig.server import ServerError, running_server
 from loadtest.rig.statistics import BUDGET_MS, Latency
 from models.contract.manifest import EMBEDDED_BUNDLES
@@ -31,7 +31,7 @@ from models.contract.manifest import EMBEDDED_BUNDLES
 RECORD_FILE: Final = "record.json"
 CSV_PREFIX: Final = "locust"
 METRICS_FILE: Final = "metrics.txt"
-HTML_FILE: Final = "html"
+HTML_FILE: Final = "report.html"
 MAX_DEGRADED: Final = 0.01
 
 _LOCUSTFILE: Final = Path(__file__).with_name("locustfile.py")
@@ -159,7 +159,8 @@ def load(options: Namespace) -> Path:
         rate = f"{options.users} users, {options.users * options.rate:g} requests/s in all"
         print(f"{rate}, for {options.seconds} s against {server.url} …", flush=True)
         _run_locust(_locust_command(options, server.url, folder), folder / "locust.log")
-        metrics = requests.get(f"{server.url}/metrics", timeout=10)
+        with direct_session() as session:
+            metrics = session.get(f"{server.url}/metrics", timeout=10)
         metrics.raise_for_status()
         (folder / METRICS_FILE).write_bytes(metrics.content)
     return folder

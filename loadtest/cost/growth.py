@@ -44,8 +44,8 @@ def engine_run(folder: Path, batch: int) -> Run:
 def service_latency(options: argparse.Namespace, folder: Path, candidates: int) -> Latency:
     """Time single requests to a service. Raises `ValueError` for answers without the model."""
     served = {"bundles": folder.parents[1], "bundle": folder, "candidates": candidates}
-    subject = subject_from(options, timeout_ms=1000, **served)
-    with subject.running(options=UNHURRIED) as (_, endpoint):
+    subject = subject_from(options, timeout_ms=1000, count=16, **served)
+    with subject.running(defaults=UNHURRIED) as (_, endpoint):
         return Latency.of(subject.closed(endpoint, options.seconds, concurrency=1, warm_up=0.5).full_ms())
 
 
@@ -65,7 +65,7 @@ def measure(options: argparse.Namespace) -> Measured:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the table; the exit status is 0, or 2 without figures."""
-    parser = command_parser("loadtest.cost.growth", __doc__)
+    parser = command_parser("loadtest.cost.growth", __doc__, without=("--bundles", "--bundle", "--candidates"))
     parser.add_argument("--out", type=Path, default=Path("build/growth"), help="folder of the models (build/growth)")
     parser.add_argument("--dim", type=int, default=Sizes().dim, help="width of the model that varies (128)")
     parser.add_argument("--blocks", type=int, default=15, help="interleaved blocks of the engine (15)")

@@ -140,11 +140,11 @@ def missed(rows: Sequence[Overhead]) -> list[str]:
 
 def run(options: argparse.Namespace) -> Measured:
     """Serve, measure every size in interleaved blocks, stop. Raises `ValueError` or `ServerError`."""
-    subjects = {n: subject_from(options, timeout_ms=1000, candidates=n) for n in options.candidates}
+    subjects = {n: subject_from(options, timeout_ms=1000, count=16, candidates=n) for n in options.candidates}
     subject = next(iter(subjects.values()))
     blocks: dict[int, list[TimedBlock]] = {n: [] for n in subjects}
     with (
-        subject.running(options=UNHURRIED) as (_, endpoint),
+        subject.running(defaults=UNHURRIED) as (_, endpoint),
         on_cpus(subject.split.client),
         KeepAliveClient(endpoint.port) as client,
     ):

@@ -90,7 +90,7 @@ def table(rows: Sequence[SideBySide]) -> str:
 
 def measure(options: argparse.Namespace) -> Measured:
     """Serve all three, measure them in turn, stop. Raises `ValueError` or `ServerError`."""
-    subject = subject_from(options, timeout_ms=1000)
+    subject = subject_from(options, timeout_ms=1000, count=16)
     a, b = Variant.parse(options.a), Variant.parse(options.b)
     contenders = [side.contender(name, subject) for name, side in zip(SIDES, (a, b, a), strict=True)]
     results = Results([])

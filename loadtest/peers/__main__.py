@@ -47,8 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(options: argparse.Namespace) -> Results:
     """Start everything, check it, measure it, stop it. Raises `ValueError`, `ServerError`, `SameError`."""
-    options.bundle = options.bundle or options.bundles / "bench" / "1"
-    subject = subject_from(options)
+    subject = subject_from(options, bundles=options.bundle.parents[1])
     if subject.split.shared:
         _say("the client shares the servers' CPUs: every figure below is worse than it should be")
     results = Results([])
@@ -57,7 +56,7 @@ def run(options: argparse.Namespace) -> Results:
         # The peers have no deadline, so here Listwright has none either: a refusal would make any loop look quick.
         rounds.insert(0, (compare_closed, UNHURRIED))
     for i, (compare, ours) in enumerate(rounds):
-        with arena(_chosen(options, ours), subject.bodies, subject.split) as places:
+        with arena(_chosen(options, (*ours, *subject.options)), subject.bodies, subject.split) as places:
             if i == 0:
                 _say(check_same(places))
             for progress in compare(places, results, options):
@@ -75,14 +74,13 @@ def _save(results: Results, options: argparse.Namespace) -> None:
         write_json(options.out / "peers.json", results.to_json())
 
 
-def _chosen(options: argparse.Namespace, ours: Sequence[str]) -> list[Contender]:
-    """Make the contenders, or the variants of one; `ours` are our service's options."""
+def _chosen(options: argparse.Namespace, serve: Sequence[str]) -> list[Contender]:
+    """Make the contenders, or the variants of one; `serve` are our service's options."""
     bundle: Path = options.bundle
     if options.tune:
         if why := missing(options.tune):
             raise ValueError(f"--tune: {why}")
         return [contender(options.tune, bundle, s, name=title(options.tune, s)) for s in VARIANTS[options.tune]]
-    serve = (*ours, *options.serve_options.split())
     found = [our_own(bundle, options=serve), our_own(bundle, name=report.CONTROL, options=serve)]
     for peer in options.peers:
         if why := missing(peer):
@@ -97,9 +95,9 @@ def _say(text: str) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = command_parser("loadtest.peers", __doc__)
-    parser.set_defaults(bundles=Path("build/bench"))
+    parser = command_parser("loadtest.peers", __doc__, without=("--bundles", "--json"))
     add = parser.add_argument
+    add("--bundle", type=Path, default=Path("build/bench/bench/1"), help="bundle that all serve (%(default)s)")
     add("--peers", nargs="*", choices=TUNED, default=tuple(TUNED), help="servers to compare with (all)")
     add("--tune", choices=TUNED, metavar="PEER", help="compare the settings of one peer instead")
     add("--concurrency", type=int, nargs="+", default=CONCURRENCY, help="of the closed loop (%(default)s)")

@@ -20,6 +20,7 @@ import numpy as np
 import requests
 
 from loadtest.peers import kserve
+from loadtest.rig.client import direct_session
 from loadtest.rig.contender import Memory, Place
 from loadtest.rig.goodput import Goodput, Rules, Search, Trial, find_goodput
 from loadtest.rig.openloop.window import Window
@@ -159,7 +160,7 @@ def _compare(where: str, want: dict[str, Any], got: dict[str, Any]) -> None:
 
 
 def _answers(place: Place) -> list[Any]:
-    with place.awake(), requests.Session() as session:
+    with place.awake(), direct_session() as session:
         session.headers.update({"Content-Type": "application/json", **place.endpoint.headers})
         return [_ask(session, place, message.partition(_HEAD_END)[2]) for message in place.messages]
 
@@ -172,7 +173,7 @@ def _ask(session: requests.Session, place: Place, body: bytes) -> Any:
 
 
 def _bare(answer: Any) -> dict[str, Any]:
-    """Return what every contender states; a batchable endpoint of BentoML wraps its answer in brackets."""
+    """Return the fields that all contenders state; a batchable endpoint of BentoML answers in brackets."""
     (table,) = answer if isinstance(answer, list) else [answer]
     if table["degraded"] is not None:
         raise SameError(f"a list without its model: degraded is {table['degraded']!r}")

@@ -30,9 +30,10 @@ import numpy as np
 import requests
 
 from loadtest.rig.answers import Answers, read_answers
+from loadtest.rig.client import direct_session
 from loadtest.rig.openloop.client import running
 from loadtest.rig.openloop.window import Fault, Window
-from loadtest.rig.server import STOP_TIMEOUT, Server, ServerError
+from loadtest.rig.server import STOP_TIMEOUT, Server, ServerError, alive, tree
 from loadtest.rig.statistics import BUDGET_MS
 from loadtest.rig.subject import Check, Measured, Subject, checks_table, command_parser, counts, run_at_goodput
 from models.contract.manifest import MANIFEST_FILE, Manifest
@@ -206,8 +207,9 @@ def reload(server: Server, name: str, version: str) -> TimedReload:
     """Order a reload at the admin port. Raises `ServerError` if it fails."""
     sent = time.monotonic_ns()
     try:
-        answer = requests.post(server.reload_url, json={"model": name, "version": version}, timeout=_RELOAD_TIMEOUT)
-        answer.raise_for_status()
+        with direct_session() as session:
+            order = {"model": name, "version": version}
+            session.post(server.reload_url, json=order, timeout=_RELOAD_TIMEOUT).raise_for_status()
     except requests.RequestException as error:
         raise ServerError(f"the reload of {name} {version} failed: {error}") from None
     return TimedReload(version, sent, time.monotonic_ns())
@@ -217,9 +219,9 @@ def measure_stop(subject: Subject, rate: float, *, workers: int, delay: float) -
     """Stop a fresh service under load after `delay` seconds. Raises `ServerError`."""
     with subject.running(options=("--workers", str(workers))) as (server, endpoint):
         subject.closed(endpoint, 1.0)
-        members = endpoint.processes()
         with running(endpoint.port, subject.messages(endpoint), subject.load(rate, delay + _AFTER_SIGNAL)) as run:
             _sleep_until(run.start_ns + delay * 1e9)
+            members = tree(server.pid)
             sent = time.monotonic_ns()
             server.process.send_signal(signal.SIGTERM)
             try:
@@ -227,7 +229,7 @@ def measure_stop(subject: Subject, rate: float, *, workers: int, delay: float) -
             except subprocess.TimeoutExpired:
                 raise ServerError(f"the service did not end within {STOP_TIMEOUT:g} s of SIGTERM") from None
             ended = time.monotonic_ns()
-            left = sum(member.is_running() for member in members)
+            left = len({*alive(members), *tree(server.pid)})
             window = run.window()
     return stop_figures(window, workers=workers, status=status, sent_ns=sent, ended_ns=ended, left=left)
 

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Final, Self
 
+import requests
+
 from loadtest.rig.server import HOST
 from models.contract.serving import RERANK_PATH
 
@@ -54,6 +56,13 @@ class KeepAliveClient:
         if not chunk:
             raise ConnectionLost("the server closed the connection before its answer was complete")
         return chunk
+
+
+def direct_session() -> requests.Session:
+    """Return a session that ignores the proxies of the environment: the server is asked itself."""
+    session = requests.Session()
+    session.trust_env = False
+    return session
 
 
 def post_message(body: bytes, path: str = RERANK_PATH, headers: Mapping[str, str] | None = None) -> bytes:

@@ -1,4 +1,4 @@
-"""Start servers that are compared on given CPUs, and say what they cost.
+"""Start servers that are compared on given CPUs, and measure their cost.
 
 A `Contender` is a name and a function that makes a context manager: on entry the server is ready for requests, on exit
 no process of it is left. `listwright` is one. Another server's is made from `serving`, which runs any command, waits
@@ -32,7 +32,7 @@ from loadtest.rig.client import post_message
 from loadtest.rig.goodput import Rules, Trial
 from loadtest.rig.openloop.client import Load, run_load
 from loadtest.rig.openloop.window import Records, Window, full_list
-from loadtest.rig.server import HOST, CpuSplit, answers, poll, running_server, started, stop
+from loadtest.rig.server import HOST, CpuSplit, answers, poll, running_server, started, tree
 from models.contract.serving import RERANK_PATH
 
 _MIB: Final = 2.0**20
@@ -64,12 +64,12 @@ class Endpoint:
         return f"http://{HOST}:{self.port}{self.path}"
 
     def processes(self) -> list[psutil.Process]:
-        """Return the root process and all its descendants; nothing once the root has ended."""
-        try:
-            root = psutil.Process(self.pid)
-            return [root, *root.children(recursive=True)]
-        except psutil.NoSuchProcess:
-            return []
+        """Return the root process, its session and all descendants, as far as they live."""
+        found = []
+        for pid in tree(self.pid):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                found.append(psutil.Process(pid))
+        return found
 
     def cpu_seconds(self) -> float:
         """Return user and system time of the tree, ended children included."""
@@ -80,7 +80,11 @@ class Endpoint:
         return total
 
     def memory(self) -> Memory:
-        infos = [process.memory_full_info() for process in self.processes()]
+        """Sum the memory of the tree; a process that ends meanwhile does not count."""
+        infos = []
+        for process in self.processes():
+            with contextlib.suppress(psutil.Error):
+                infos.append(process.memory_full_info())
         return Memory(sum(i.rss for i in infos) / _MIB, sum(i.pss for i in infos) / _MIB, len(infos))
 
     def message(self, body: bytes) -> bytes:
@@ -144,16 +148,9 @@ def serving(
         log = Path(folder) / "log"
         with started(command, log, None, cpus=cpus, environment=environment) as process:
             endpoint = Endpoint(port, process.pid, path, headers or {})
-            try:
-                url = f"http://{HOST}:{port}{ready}"
-                poll(process, log, lambda: answers(url), f"was not ready at {url}", shlex.join(command))
-                yield endpoint
-            finally:
-                members = endpoint.processes()  # A process that outlives its parent could not be found later.
-                stop(process)
-                for member in members:
-                    with contextlib.suppress(psutil.Error):
-                        member.kill()
+            url = f"http://{HOST}:{port}{ready}"
+            poll(process, log, lambda: answers(url), f"was not ready at {url}", shlex.join(command))
+            yield endpoint
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,16 +23,18 @@ import urllib.request
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from models.contract.manifest import EMBEDDED_BUNDLES
 
 HOST: Final = "127.0.0.1"
 START_TIMEOUT: Final = 60.0
 STOP_TIMEOUT: Final = 20.0
+_KILL_TIMEOUT: Final = 5.0
 UNHURRIED: Final = ("--budget-ms", "10000")
 """Options for measuring: a late answer is a figure, an answer without the model would not be one."""
 
+_DIRECT: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 T = TypeVar("T")
 
 
@@ -137,7 +139,9 @@ def started(
     # Files rather than pipes: a pipe that nobody reads fills up and then blocks the server.
     errors = contextlib.nullcontext(subprocess.STDOUT) if err is None else err.open("wb")
     with out.open("wb") as stdout, errors as stderr, on_cpus(cpus):
-        process = subprocess.Popen(command, stdout=stdout, stderr=stderr, env=variables, start_new_session=True)
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, env=variables, start_new_session=True
+        )
     try:
         yield process
     finally:
@@ -145,13 +149,56 @@ def started(
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
-    """Send SIGTERM to the leader of a process group, then kill the rest."""
+    """Send SIGTERM to the root of a process tree, then kill the rest."""
+    members = tree(process.pid)  # A process that outlives its parent could not be found later.
     process.terminate()
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(STOP_TIMEOUT)
+    members |= tree(process.pid)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
+    for pid in alive(members):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     process.wait()
+    # Only a child can be waited for, and a killed process takes a moment to end.
+    deadline = time.monotonic() + _KILL_TIMEOUT
+    while alive(members) and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
+def tree(root: int) -> dict[int, int]:
+    """Map living processes to their start times: the root, its session and all descendants.
+
+    Zombies are left out. It reads /proc, so it is empty where there is none.
+    """
+    stats = {int(path.name): stat for path in Path("/proc").glob("[0-9]*") if (stat := _stat(int(path.name)))}
+    found = {pid for pid, stat in stats.items() if root in (pid, stat.session)}
+    while more := {pid for pid, stat in stats.items() if stat.parent in found} - found:
+        found |= more
+    return {pid: stats[pid].start for pid in found if stats[pid].state not in "ZX"}
+
+
+def alive(members: Mapping[int, int]) -> list[int]:
+    """Return the processes of a `tree` that still run; start times tell reused numbers."""
+    found = {pid: _stat(pid) for pid in members}
+    return [pid for pid, stat in found.items() if stat and stat.start == members[pid] and stat.state not in "ZX"]
+
+
+class _Stat(NamedTuple):
+    state: str
+    parent: int
+    session: int
+    start: int
+
+
+def _stat(pid: int) -> _Stat | None:
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace")
+    except OSError:
+        return None
+    fields = text[text.rindex(")") + 2 :].split()  # The name before it may hold spaces and brackets.
+    return _Stat(fields[0], int(fields[1]), int(fields[3]), int(fields[19]))
 
 
 def poll(
@@ -182,7 +229,7 @@ def _announcement(out: Path) -> dict[str, Any] | None:
 def answers(url: str) -> bool:
     """Say whether a GET is answered with success."""
     try:
-        with urllib.request.urlopen(url, timeout=5):
+        with _DIRECT.open(url, timeout=5):
             return True
     except urllib.error.HTTPError as error:
         error.close()

@@ -12,7 +12,7 @@ import math
 import os
 import resource
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -61,9 +61,14 @@ class Subject:
         return [payload.body for payload in self.payloads]
 
     @contextlib.contextmanager
-    def running(self, bundles: Path | None = None, options: Sequence[str] = ()) -> Iterator[tuple[Server, Endpoint]]:
-        """Serve while the context lasts; `options` come after its own. Raises `ServerError`."""
-        served = (*self.options, *options)
+    def running(
+        self, bundles: Path | None = None, *, defaults: Sequence[str] = (), options: Sequence[str] = ()
+    ) -> Iterator[tuple[Server, Endpoint]]:
+        """Serve while the context lasts. Raises `ServerError`.
+
+        Its own options win over `defaults`, and `options` win over its own.
+        """
+        served = (*defaults, *self.options, *options)
         with running_server(bundles or self.bundles, options=served, cpus=self.split.server) as server:
             yield server, Endpoint(server.port, server.pid)
 
@@ -93,20 +98,25 @@ def search_goodput(subject: Subject, seconds: float, rules: Rules, *, searches: 
     with arena([contender], subject.bodies, subject.split) as (place,), place.awake():
         guess = place.closed(4, seconds, 0.5).full() / seconds
         search = Search(guess=min(max(guess, _LEAST_GUESS), _MOST_GUESS))
-        warm_up = min(1.0, seconds)
         found = [
-            find_goodput(lambda rate: place.trial(rate, seconds, warm_up, rules), search, rules)
-            for _ in range(searches)
+            find_goodput(lambda rate: place.trial(rate, seconds, 1.0, rules), search, rules) for _ in range(searches)
         ]
     if not all(goodput.rate for goodput in found):
         raise ServerError(f"the service keeps not even {search.lowest:g} requests/s within {rules.budget_ms:g} ms")
     return found
 
 
-def command_parser(module: str, description: str | None) -> argparse.ArgumentParser:
-    """Make a parser with a subject's options; one that is added again replaces it."""
+def command_parser(module: str, description: str | None, *, without: Collection[str] = ()) -> argparse.ArgumentParser:
+    """Make a parser with a subject's options, but for those `without`.
+
+    One that is added again replaces it.
+    """
     parser = argparse.ArgumentParser(f"python -m {module}", description=description, conflict_handler="resolve")
-    add = parser.add_argument
+
+    def add(name: str, **settings: Any) -> None:
+        if name not in without:
+            parser.add_argument(name, **settings)
+
     add("--bundles", type=Path, default=EMBEDDED_BUNDLES, help="folder of bundles (the embedded one)")
     add("--bundle", type=Path, help="bundle that requests are made for, if there are several")
     add("--candidates", type=int, default=100, help="candidates of a request (100)")
@@ -151,12 +161,17 @@ def run_at_goodput(parser: argparse.ArgumentParser, argv: Sequence[str] | None, 
     return run_command(parser, argv, measure_at_goodput)
 
 
-def subject_from(options: argparse.Namespace, *, timeout_ms: int | None = None, **instead: object) -> Subject:
-    """Make the subject that the options describe, but for those `instead`. Raises `ValueError`."""
+def subject_from(
+    options: argparse.Namespace, *, timeout_ms: int | None = None, count: int = 64, **instead: object
+) -> Subject:
+    """Make the subject that the options describe, but for those `instead`, with `count` requests.
+
+    Raises `ValueError`.
+    """
     options = argparse.Namespace(**{**vars(options), **instead})
     extra = {} if timeout_ms is None else {"timeout_ms": timeout_ms}
     bundle = options.bundle or only_bundle(options.bundles)
-    settings = PayloadOptions(sizes={options.candidates: 1.0}, seed=options.seed, extra=extra)
+    settings = PayloadOptions(count=count, sizes={options.candidates: 1.0}, seed=options.seed, extra=extra)
     return Subject(
         bundles=options.bundles,
         bundle=bundle,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -37,14 +40,27 @@ def test_a_wrong_option_is_named(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.skipif(bool(why_unavailable()), reason=str(why_unavailable()))
 @pytest.mark.slow
 def test_with_the_cpu_in_its_place_every_part_runs(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    short = ["--dim", "16", "--seconds", "0.3", "--batches", "1,8", "--out", str(tmp_path)]
+    file = tmp_path / "figures.json"
+    short = ["--dim", "16", "--seconds", "0.3", "--batches", "1,8", "--out", str(tmp_path), "--json", str(file)]
     assert gpu_check.main(["--provider", "cpu", *short]) == 0
     shown = squeezed(capfd.readouterr().out)
     assert shown.startswith("The CPU stands in for a GPU.\n")
     assert "demo, cpu, graphs False, batches (1,): Parity(requests=12, same=12, near_ties=0, different=0" in shown
     assert shown.count("| batch | runs | p50 ms | p99 ms | rows/s |") == 3
     assert shown.count("| 16 | ") == 2, "the service is timed up to 16 requests in flight, in both precisions"
+    for n in (1, 2, 4, 8, 16):
+        assert len(re.findall(rf"^\| {n} \| [\d.]+ \| [\d.]+ \| \d+ \|$", shown, re.MULTILINE)) == 2
+    alone = re.findall(r"^\| \|( [\d.]+ \|){3} ([\d.]+), ([\d.]+) \|", shown, re.MULTILINE)
+    assert len(alone) == 2, "each service is reloaded twice"
+    assert all(float(s) > 0 for _, *reloads in alone for s in reloads)
     assert "all parts passed" in shown
+    figures = json.loads(file.read_text("utf-8"))
+    assert (figures["failed"], len(figures["parts"])) == ([], 5)
+    service = figures["parts"]["service: fp32, cpu, graphs False"]
+    assert [row["requests in flight"] for row in service["closed"]] == [1, 2, 4, 8, 16]
+    assert service["alone"]["total_p50"] > service["alone"]["infer_p50"] > 0
+    assert len(service["reloads_s"]) == 2
+    assert figures["parts"]["engine: demo, cpu, graphs False"]["golden"]["error"] is None
 
 
 def test_a_part_that_fails_is_named_and_the_others_still_run(
@@ -56,3 +72,32 @@ def test_a_part_that_fails_is_named_and_the_others_still_run(
     failed = capsys.readouterr().out.splitlines()[-1]
     assert failed.startswith("failed: bundle fp32; bundle fp16; lists against the CPU's; engine: fp32, cpu")
     assert failed.endswith("service: fp32, cpu, graphs False; service: fp16, cpu, graphs False")
+
+
+def test_a_part_that_takes_too_long_is_named_and_the_others_still_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpu_check, "_MODULE", (sys.executable, "-c", "import time; time.sleep(60)"))
+    monkeypatch.setattr(gpu_check, "_TIMEOUT", 0.05)
+    monkeypatch.setattr(gpu_check, "why_not", lambda _: None)
+    assert gpu_check.main(["--provider", "cpu", "--out", str(tmp_path)]) == 1
+    shown = capsys.readouterr().out
+    assert "timed out after" in shown
+    assert shown.splitlines()[-1].startswith("failed: bundle fp32; bundle fp16; lists against the CPU's; engine: fp32")
+
+
+def test_a_provider_that_does_not_answer_is_an_error(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpu_check, "_MODULE", (sys.executable, "-c", "import time; time.sleep(60)"))
+    monkeypatch.setattr(gpu_check, "_TIMEOUT", 0.05)
+    with pytest.raises(SystemExit, match="2"):
+        gpu_check.main([])
+    assert "asking for the provider took longer than 0.05 s" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--bundles", "--bundle"])
+def test_an_option_without_a_use_is_refused(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        gpu_check.main([option, "x"])
+    assert f"unrecognized arguments: {option}" in capsys.readouterr().err

@@ -74,6 +74,12 @@ def test_overhead_measures_both_sizes_and_writes_them_down(
     assert "| 1000 |" in squeezed(capsys.readouterr().out)
 
 
+def test_a_budget_that_is_given_wins_over_that_of_measuring(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        overhead.main(["--bundles", str(bundle.parents[1]), "--serve-options", "--budget-ms 0.01"])
+    assert "answered" in capsys.readouterr().err
+
+
 @pytest.mark.skipif(find_spec("locust") is None, reason="needs the extra `load`")
 def test_a_load_run_keeps_its_report_and_judges_it(
     bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -81,9 +87,11 @@ def test_a_load_run_keeps_its_report_and_judges_it(
     arguments = ["--bundles", str(bundle.parents[1]), "--reports", str(tmp_path), "--seconds", "4", "--users", "2"]
     served = ("--serve-options", " ".join(UNHURRIED))
     assert run.main([*arguments, "--mix", "20=1,60=1", "--budget-ms", "60000", *served]) == 0
-    assert "PASS" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "PASS" in shown
     (folder,) = tmp_path.iterdir()
-    assert (folder / run.HTML_FILE).is_file()
+    assert (folder / "report.html").is_file(), "a browser opens it by its ending"
+    assert f"report     {folder / 'report.html'}" in shown
     kept = run.read_run(folder)
     assert kept.server is not None
     assert kept.server.outcomes == {"ok": kept.latency.requests}

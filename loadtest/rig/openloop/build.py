@@ -20,7 +20,7 @@ _FLAGS: Final = ("-std=c11", "-O2", "-Wall", "-Wextra", "-pthread")
 
 
 class ClientUnavailable(RuntimeError):
-    """Report that there is no client on this machine; the message says what is missing."""
+    """Report that there is no client on this machine; the message names the missing part."""
 
 
 def why_unavailable() -> str | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import struct
 import subprocess
 import tempfile
@@ -18,7 +19,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import psutil
 
 from loadtest.rig.openloop.build import client_program
 from loadtest.rig.openloop.window import RECORD, Hiccups, Window
@@ -73,15 +73,16 @@ class Running:
         self._process = process
         self._load = load
         self._folder = folder
-        self._before = psutil.cpu_times(percpu=True)
+        self._before = _cpu_ticks()
         self.start_ns = int(self._next_line()["start_ns"])
 
     def window(self) -> Window:
         """Wait for the end. Raises `ClientError`."""
         end = self._next_line()
         self._process.wait()
-        after = psutil.cpu_times(percpu=True)
-        steal = {cpu: _steal(self._before[cpu], after[cpu]) for cpu in sorted(os.sched_getaffinity(0))}
+        after = _cpu_ticks()
+        cpus = sorted(os.sched_getaffinity(0) & self._before.keys() & after.keys())
+        steal = {cpu: _steal(self._before[cpu], after[cpu]) for cpu in cpus}
         return Window(
             records=np.fromfile(self._folder / "records", RECORD),
             start_ns=self.start_ns,
@@ -134,8 +135,14 @@ def run_load(port: int, messages: Sequence[bytes], load: Load, *, warm_up: float
     return window.between(warm_up, whole.total_seconds) if warm_up else window
 
 
-def _steal(before: Any, after: Any) -> float:
-    """Return the share of a CPU's time that the hypervisor gave to others."""
+def _cpu_ticks(stat: Path = Path("/proc/stat")) -> dict[int, list[int]]:
+    """Return clock ticks since boot by CPU number; a CPU that is offline has none."""
+    rows = [line.split() for line in stat.read_text("ascii").splitlines() if re.match(r"cpu\d", line)]
     # Guest time is part of user time already, so only the first eight fields add up to the total.
-    seconds = sum(after[:8]) - sum(before[:8])
-    return (after.steal - before.steal) / seconds if seconds else 0.0
+    return {int(name.removeprefix("cpu")): [int(field) for field in fields[:8]] for name, *fields in rows}
+
+
+def _steal(before: Sequence[int], after: Sequence[int]) -> float:
+    """Return the share of a CPU's time that the hypervisor gave to others."""
+    ticks = sum(after) - sum(before)
+    return (after[7] - before[7]) / ticks if ticks else 0.0

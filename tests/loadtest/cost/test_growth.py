@@ -39,3 +39,12 @@ def test_a_model_of_no_width_is_refused(tmp_path: Path, capsys: pytest.CaptureFi
     with pytest.raises(SystemExit, match="2"):
         growth.main(["--dim", "0", "--out", str(tmp_path)])
     assert "dim" in capsys.readouterr().err
+
+
+def test_the_bundles_are_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    from loadtest.cost import growth
+
+    for option in ("--bundles", "--bundle", "--candidates"):
+        with pytest.raises(SystemExit, match="2"):
+            growth.main([option, "1"])
+        assert f"unrecognized arguments: {option}" in capsys.readouterr().err

@@ -30,6 +30,15 @@ def test_two_services_and_a_control_are_compared(tmp_path: Path, capsys: pytest.
     assert "| 3 | p99 |" in squeezed(capsys.readouterr().out)
 
 
+@pytest.mark.skipif(bool(why_unavailable()), reason=str(why_unavailable()))
+def test_an_answer_that_no_model_made_ends_the_measurement(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_bundle(tmp_path, Options(limits=Limits(list_length=10, queues=3)))
+    short = ["--blocks", "1", "--seconds", "0.3", "--candidates", "20", "--concurrency", "1"]
+    with pytest.raises(SystemExit, match="2"):
+        paired.main(["--bundles", str(tmp_path), "--b", "LISTWRIGHT_BUDGET_MS=0.01", *short])
+    assert "b: 100.0% of the answers had no full list" in capsys.readouterr().err
+
+
 def test_a_side_that_does_not_start_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_bundle(tmp_path, Options())
     with pytest.raises(SystemExit, match="2"):

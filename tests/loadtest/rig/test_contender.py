@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import psutil
 import pytest
 
 from loadtest.rig.contender import Contender, Endpoint, Place, arena, free_port, serving
@@ -92,3 +93,18 @@ def test_a_busy_server_is_waited_for() -> None:
         started = time.monotonic()
         Place(contender, endpoint, [], 0).settle()
         assert time.monotonic() - started > 0.5
+
+
+def test_a_process_that_ends_while_memory_is_measured_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    of_this = psutil.Process().memory_full_info()
+
+    def measured(process: psutil.Process) -> object:
+        if process.pid != os.getpid():
+            raise psutil.NoSuchProcess(process.pid)
+        return of_this
+
+    monkeypatch.setattr(psutil.Process, "memory_full_info", measured)
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE):
+        endpoint = Endpoint(1, os.getpid())
+        assert len(endpoint.processes()) > 1
+        assert endpoint.memory().processes == 1

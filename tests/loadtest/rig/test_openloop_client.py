@@ -12,7 +12,7 @@ import pytest
 
 from loadtest.rig.contender import Endpoint, free_port
 from loadtest.rig.openloop.build import ClientUnavailable, client_program, why_unavailable
-from loadtest.rig.openloop.client import ClientError, Load, run_load, running
+from loadtest.rig.openloop.client import ClientError, Load, _cpu_ticks, run_load, running
 from loadtest.rig.openloop.window import DegradedField, Fault
 from loadtest.rig.statistics import Latency
 from tests.loadtest.scripted import DEGRADED_BODY, FULL_BODY, Action, Reply, scripted_server
@@ -188,6 +188,12 @@ def test_the_client_says_what_it_cost_and_how_quiet_its_cpu_was() -> None:
     assert 0 <= window.hiccups.p99_ms <= window.hiccups.max_ms
     assert all(0 <= share <= 1 for share in window.steal.values())
     assert len(window) == 100
+
+
+def test_a_cpu_is_found_by_its_number_where_one_is_offline(tmp_path: Path) -> None:
+    (tmp_path / "stat").write_text("cpu 9 9\ncpu0 1 2 3 4 5 6 7 8 9 10\ncpu2 2 2 3 4 5 6 7 8 9 10\nintr 1\n", "ascii")
+    ticks = _cpu_ticks(tmp_path / "stat")
+    assert ticks == {0: [1, 2, 3, 4, 5, 6, 7, 8], 2: [2, 2, 3, 4, 5, 6, 7, 8]}
 
 
 def test_nobody_listening_and_a_cpu_that_is_not_there_are_named() -> None:
