@@ -15,6 +15,7 @@ pytestmark = pytest.mark.skipif(find_spec("torch") is None, reason="needs the ex
 
 
 @pytest.mark.skipif(bool(why_unavailable()), reason=str(why_unavailable()))
+@pytest.mark.slow
 def test_every_point_is_measured_and_one_size_varies_at_a_time(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

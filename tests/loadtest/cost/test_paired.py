@@ -15,6 +15,7 @@ from tests.service.tiny_bundle import Options, write_bundle
 
 
 @pytest.mark.skipif(bool(why_unavailable()), reason=str(why_unavailable()))
+@pytest.mark.slow
 def test_two_services_and_a_control_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_bundle(tmp_path / "bundles", Options(limits=Limits(list_length=10, queues=3)))
     figures = tmp_path / "paired.json"
