@@ -8,12 +8,13 @@ from __future__ import annotations
 import socket
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Final, Self
-
-import requests
+from typing import TYPE_CHECKING, Final, Self
 
 from loadtest.rig.server import HOST
 from models.contract.serving import RERANK_PATH
+
+if TYPE_CHECKING:
+    import requests
 
 _TIMEOUT: Final = 10.0
 _HEAD_END: Final = b"\r\n\r\n"
@@ -60,6 +61,8 @@ class KeepAliveClient:
 
 def direct_session() -> requests.Session:
     """Return a session that ignores the proxies of the environment: the server is asked itself."""
+    import requests  # The demo uses this module, and installs what serving needs only.
+
     session = requests.Session()
     session.trust_env = False
     return session
