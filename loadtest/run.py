@@ -23,7 +23,7 @@ import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 
 from loadtest.requests.payloads import PAYLOAD_OPTIONS, add_payload_options, only_bundle
-from loadtest.rig.client import direct_session
+from loadtest.rig.contender import direct_session
 from loadtest.rig.server import ServerError, running_server
 from loadtest.rig.statistics import BUDGET_MS, Latency
 from models.contract.manifest import EMBEDDED_BUNDLES

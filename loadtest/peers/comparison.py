@@ -20,8 +20,7 @@ import numpy as np
 import requests
 
 from loadtest.peers import kserve
-from loadtest.rig.client import direct_session
-from loadtest.rig.contender import Memory, Place
+from loadtest.rig.contender import Memory, Place, direct_session
 from loadtest.rig.goodput import Goodput, Rules, Search, Trial, find_goodput
 from loadtest.rig.openloop.window import Window
 from loadtest.rig.statistics import Latency

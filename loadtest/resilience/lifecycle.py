@@ -30,7 +30,7 @@ import numpy as np
 import requests
 
 from loadtest.rig.answers import Answers, read_answers
-from loadtest.rig.client import direct_session
+from loadtest.rig.contender import direct_session
 from loadtest.rig.openloop.client import running
 from loadtest.rig.openloop.window import Fault, Window
 from loadtest.rig.server import STOP_TIMEOUT, Server, ServerError, alive, tree

@@ -8,13 +8,10 @@ from __future__ import annotations
 import socket
 from collections.abc import Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self
+from typing import Final, Self
 
 from loadtest.rig.server import HOST
 from models.contract.serving import RERANK_PATH
-
-if TYPE_CHECKING:
-    import requests
 
 _TIMEOUT: Final = 10.0
 _HEAD_END: Final = b"\r\n\r\n"
@@ -57,15 +54,6 @@ class KeepAliveClient:
         if not chunk:
             raise ConnectionLost("the server closed the connection before its answer was complete")
         return chunk
-
-
-def direct_session() -> requests.Session:
-    """Return a session that ignores the proxies of the environment: the server is asked itself."""
-    import requests  # The demo uses this module, and installs what serving needs only.
-
-    session = requests.Session()
-    session.trust_env = False
-    return session
 
 
 def post_message(body: bytes, path: str = RERANK_PATH, headers: Mapping[str, str] | None = None) -> bytes:

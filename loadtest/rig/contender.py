@@ -26,6 +26,7 @@ from typing import Final
 
 import numpy as np
 import psutil
+import requests
 from numpy.typing import NDArray
 
 from loadtest.rig.client import post_message
@@ -121,6 +122,13 @@ def listwright(
             yield Endpoint(server.port, server.pid)
 
     return Contender(name, start)
+
+
+def direct_session() -> requests.Session:
+    """Return a session that ignores the proxies of the environment: the server is asked itself."""
+    session = requests.Session()
+    session.trust_env = False
+    return session
 
 
 def free_port() -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from loadtest.rig import server
-from loadtest.rig.client import direct_session
+from loadtest.rig.contender import direct_session
 from tests.service.tiny_bundle import write_bundle
 
 
