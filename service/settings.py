@@ -42,13 +42,23 @@ class Settings(BaseSettings):
         "Where it is not set and there is no folder of this name, the embedded demo bundle is served.",
     )
     default_model: str | None = Field(
-        None, description="Model for requests that name none. Not needed while only one model is loaded."
+        None,
+        description="Model for requests that name none. Needed if there are several at start; `none`: every request "
+        "must name its model. Missing: the only one there is at start, for good.",
     )
     host: str = Field("127.0.0.1", description="Address that the public listener binds to.")
     port: Port = Field(8000, description="Port of the public listener; 0 picks a free one and prints it.")
+    uds: Path | None = Field(
+        None, description="Path of a Unix socket for the public listener, instead of an address and a port."
+    )
     admin_host: str = Field("127.0.0.1", description="Address of the admin listener; keep it on loopback.")
     admin_port: Port | None = Field(
         None, description="Port of the admin listener. Missing: the public port + 1, or a free one if that is 0."
+    )
+    admin_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Comma-separated host names under which the admin listener answers, besides those of loopback and "
+        "`admin_host`. Others get 421, which keeps web pages out (DNS rebinding).",
     )
     workers: int = Field(1, ge=1, le=256, description="Processes that answer requests: on CPU one per core, on CUDA 1.")
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
@@ -82,6 +92,17 @@ class Settings(BaseSettings):
     queue_interval_ms: Milliseconds = Field(
         100.0, description="Time for which the shortest delay must stay above the target."
     )
+    engine_hang_seconds: float = Field(
+        5.0,
+        gt=0,
+        description="A run of the engine that takes longer is taken to hang: the process is not ready, drains, and "
+        "ends with an error; a worker is replaced.",
+    )
+    load_timeout_seconds: float = Field(
+        120.0,
+        gt=0,
+        description="Most time for a bundle to be tried in a process of its own, and again to be loaded and warmed.",
+    )
     max_in_flight: int = Field(
         64, ge=1, le=100_000, description="Most requests in progress at once; more get 503 before their body is read."
     )
@@ -99,7 +120,22 @@ class Settings(BaseSettings):
     shadow_share: float = Field(
         0.01, ge=0, le=1, description="Share of the model-made lists that is compared with the shadow's."
     )
-    max_body_bytes: int = Field(4 * 1024 * 1024, ge=1024, description="Largest request body; a larger one gets 413.")
+    max_body_bytes: int = Field(2 * 1024 * 1024, ge=1024, description="Largest request body; a larger one gets 413.")
+    max_unfinished_mb: int = Field(
+        64, ge=1, description="Most MiB of requests that have come in part, in one process; more get 503."
+    )
+    max_unfinished_per_peer_mb: int = Field(
+        32, ge=1, description="Most MiB of those from one address; a proxy counts as one."
+    )
+    max_connections: int = Field(
+        4096, ge=1, description="Most open connections of one process; more get 503 and are closed."
+    )
+    keep_alive_seconds: float = Field(
+        75.0,
+        gt=0,
+        description="A connection without a request is closed after so long. It should be longer than the proxy's own "
+        "limit in front: Google's balancers want 620.",
+    )
     max_candidates: int = Field(2000, ge=1, description="Most candidates in one request; more get 422.")
     read_timeout_seconds: float = Field(
         5.0,
@@ -126,6 +162,13 @@ class Settings(BaseSettings):
         if not keys:  # A secret that came out empty must not open the service.
             raise ValueError("is set but holds no key; leave it unset for a service without keys")
         return keys
+
+    @field_validator("admin_hosts", mode="before")
+    @classmethod
+    def _split_hosts(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        return tuple(name.strip().lower() for name in value.split(",") if name.strip())
 
     @field_validator("shadow")
     @classmethod
