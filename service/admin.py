@@ -18,7 +18,7 @@ from service.bundles.registry import Registry
 from service.bundles.reload import Loader
 from service.settings import Settings
 from service.status import Models, ModelStatus, describe_model, describe_models
-from service.telemetry.exposition import metrics_response
+from service.telemetry.scrape import Scraper
 from service.transport.auth import ApiKeys
 from service.transport.errors import install_error_handlers
 
@@ -68,9 +68,10 @@ def admin_app(
         return await switch(order.model, order.version)
 
     if scrape is not None:
+        scraper = Scraper(scrape)
 
         @app.get("/metrics", summary="Prometheus metrics of all workers", response_class=Response)
         async def metrics(accept: Annotated[str, Header()] = "") -> Response:
-            return metrics_response(scrape(), accept)
+            return await scraper.answer(accept)
 
     return app

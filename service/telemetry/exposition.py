@@ -13,19 +13,29 @@ from pathlib import Path
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Gauge, GCCollector, Metric, PlatformCollector, ProcessCollector, values
-from prometheus_client.exposition import choose_encoder
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
-from starlette.responses import Response
 
 FOLDER_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
+
+
+def keep_in_memory() -> None:
+    """Let metrics made from now on hold their values in memory.
+
+    The client library writes them to files if a variable of the environment names a folder. It reads that when it is
+    imported and again whenever a series is removed, so the variable is removed from this process's environment.
+    """
+    values.ValueClass = values.MutexValue
+    for name in (FOLDER_VARIABLE, FOLDER_VARIABLE.lower()):
+        os.environ.pop(name, None)
 
 
 class Exposition:
     """Hold values in memory, and show this process's own (`process_*`, `python_*`) too."""
 
     def __init__(self) -> None:
+        keep_in_memory()
         self.registry = CollectorRegistry()
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=self.registry)
@@ -96,9 +106,3 @@ def merged(folder: Path) -> CollectorRegistry:
 def forget_gauges(folder: Path, slot: int) -> None:
     """Drop the present values of a worker that has ended; its counts stay."""
     mark_process_dead(slot, path=str(folder))  # type: ignore[no-untyped-call]
-
-
-def metrics_response(registry: CollectorRegistry, accept: str) -> Response:
-    """Answer a scrape in the format that it accepts."""
-    encode, content_type = choose_encoder(accept)
-    return Response(encode(registry), headers={"content-type": content_type})

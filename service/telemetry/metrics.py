@@ -10,8 +10,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Literal, NoReturn, get_args
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
-from prometheus_client.registry import Collector
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from service.bundles.model import Model
 from service.contract.schemas import DegradedReason, Source
@@ -19,6 +18,7 @@ from service.telemetry import records
 from service.telemetry.exposition import Exposition
 from service.telemetry.records import ListHealth, RequestOutcome, RequestRecord, ShadowRecord
 from service.telemetry.rolling import RollingWindow
+from service.telemetry.versions import RequestSeries, ShadowSeries, VersionSeries
 from service.timing.deadline import HEADERS
 
 # One edge is exactly the usual budget, 19 ms.
@@ -28,9 +28,6 @@ _CANDIDATES: Final = (1, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 _BATCH: Final = (1, 2, 4, 8, 16, 32, 64)
 _DISPLACEMENT: Final = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 _DIVERSITY: Final = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.5, 2.0)
-_OVERLAP: Final = (0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1)
-# One swap of neighbours in a list of 10 gives 0.956; above 0.99, lists of up to 20 items are the same.
-_TAU: Final = (-1, -0.8, -0.6, -0.4, -0.2, 0, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.99, 1)
 _REJECTED: Final = ("not-ready", "overloaded", "shed")
 _DROPPED: Final = ("deadline", "client-gone")
 _RELOADS: Final = ("ok", "refused")
@@ -59,14 +56,11 @@ class Metrics:
         self.registry = self._exposition.registry
         self.window = RollingWindow()
         self._readings: list[tuple[Gauge, Callable[[], float]]] = []
-        self.registry.register(_Before(self.refresh))
-        self._make_requests(budget_seconds)
+        self._make_versions(budget_seconds, shadow)
+        self._make_requests()
         self._make_reasons()
         self._make_gauges(budget_seconds)
         self._make_lists()
-        self._make_shadow(shadow)
-        for outcome in sorted(set(records.OUTCOMES) - _ANSWERED):
-            self._duration.labels(records.NO_MODEL, records.NO_MODEL, outcome)
 
     def _counter(self, name: str, text: str, label: str, values: Iterable[str]) -> dict[str, Counter]:
         """Make a counter with one closed label; return a series for each of its values."""
@@ -80,13 +74,21 @@ class Metrics:
     def _histogram(self, name: str, text: str, buckets: Sequence[float], labels: Sequence[str] = ()) -> Histogram:
         return Histogram(name, text, labels, buckets=buckets, registry=self.registry)
 
-    def _make_requests(self, budget: float) -> None:
-        self._duration = self._histogram(
-            "rerank_request_duration_seconds",
-            "From arrival to the last byte handed to the socket, failures included.",
-            sorted({*_SECONDS, budget}),
-            ("model", "version", "outcome"),
-        )
+    def _make_versions(self, budget: float, shadow: tuple[str, str | None] | None) -> None:
+        edges = sorted({*_SECONDS, budget})
+        self._requests = VersionSeries(lambda: RequestSeries(edges))
+        not_answered = [outcome for outcome in records.OUTCOMES if outcome not in _ANSWERED]
+        no_model = (records.NO_MODEL, records.NO_MODEL)
+        self._requests.pin(*no_model).begin(*no_model, not_answered)
+        self._shadow = shadow
+        self._comparisons = VersionSeries(ShadowSeries)
+        if shadow is not None:
+            wanted = (shadow[0], shadow[1] or records.NO_MODEL)
+            self._comparisons.pin(*wanted).missing(*wanted)
+        self.registry.register(self._requests)
+        self.registry.register(self._comparisons)
+
+    def _make_requests(self) -> None:
         stage = self._histogram("rerank_stage_duration_seconds", "Time in one stage.", _STAGE_SECONDS, ("stage",))
         self._stages = {name: stage.labels(name) for name in records.STAGES}
         self._candidates = self._histogram("rerank_candidates", "Candidates in a request.", _CANDIDATES)
@@ -132,18 +134,6 @@ class Metrics:
         self._queue_counts: list[Counter] = []
         self._sources = self._counter("rerank_list_items_total", "Items by who chose them.", "source", get_args(Source))
 
-    def _make_shadow(self, shadow: tuple[str, str | None] | None) -> None:
-        labels = ("model", "version")
-        text = "Lists sampled for comparison with the shadow model's, by what became of it."
-        self._compared = Counter("rerank_shadow_total", text, (*labels, "outcome"), registry=self.registry)
-        text = "Kendall's tau-b between the list that was given and the shadow's; 1: the same order."
-        self._tau = self._histogram("rerank_shadow_kendall_tau", text, _TAU, labels)
-        text = "Share of the first k items of the list that was given that are among the shadow's first k."
-        self._overlap = self._histogram("rerank_shadow_overlap", text, _OVERLAP, (*labels, "k"))
-        self._shadow = shadow
-        if shadow is not None:
-            self._compared.labels(shadow[0], shadow[1] or records.NO_MODEL, "unknown")
-
     def watch(
         self, *, in_flight: Callable[[], int], queue_depth: Callable[[], int], overloaded: Callable[[], bool]
     ) -> None:
@@ -151,9 +141,14 @@ class Metrics:
         self._readings += [(self._in_flight, in_flight), (self._depth, queue_depth), (self._overloaded, overloaded)]
 
     def refresh(self) -> None:
-        """Give every gauge that has a source its value of now."""
+        """Give every gauge that has a source its value, and end series of retired versions."""
+        self._sweep()
         for gauge, read in self._readings:
             self._exposition.set(gauge, read())
+
+    def _sweep(self) -> None:
+        self._requests.sweep()
+        self._comparisons.sweep()
 
     async def keep_fresh(self) -> NoReturn:
         """Refresh every second, for scrapes that another worker answers."""
@@ -177,28 +172,23 @@ class Metrics:
     def model_loaded(self, model: Model) -> None:
         """Create the model's series."""
         self._info.labels(model.name, model.version, model.manifest.family, model.engine.provider).set(1)
-        for outcome in records.OUTCOMES:
-            self._duration.labels(model.name, model.version, outcome)
+        self._sweep()  # Here too, since nobody may scrape.
+        self._requests.publish(model.name, model.version)
         for i in range(len(self._queue_counts), model.manifest.limits.queues):
             self._queue_counts.append(self._queue_items.labels(str(i)))
         if self._shadow in ((model.name, model.version), (model.name, None)):
-            self._shadow_loaded(model)
-
-    def _shadow_loaded(self, model: Model) -> None:
-        for outcome in records.SHADOW_OUTCOMES:
-            self._compared.labels(model.name, model.version, outcome)
-        self._tau.labels(model.name, model.version)
-        for k in records.SHADOW_DEPTHS:
-            self._overlap.labels(model.name, model.version, str(k))
+            self._comparisons.publish(model.name, model.version)
 
     def model_retired(self, model: Model) -> None:
-        """End the series of a version that is no longer live."""
+        """Say that a version is no longer live; its counts stay for a while."""
         labels = (model.name, model.version, model.manifest.family, model.engine.provider)
         self._exposition.retire(self._info, *labels)
+        self._requests.retire(model.name, model.version)
+        self._comparisons.retire(model.name, model.version)
 
     def observe(self, record: RequestRecord) -> None:
         """Count one request."""
-        self._duration.labels(record.model, record.version, record.outcome).observe(record.seconds)
+        self._requests.of(record.model, record.version).outcomes[record.outcome].observe(record.seconds)
         if record.outcome not in _NOT_VALID:
             answered = record.outcome in _ANSWERED
             self.window.add(record.seconds, answered=answered, degraded=record.outcome == "degraded")
@@ -223,11 +213,7 @@ class Metrics:
 
     def observe_shadow(self, record: ShadowRecord) -> None:
         """Count one sampled request, and how far the lists agree."""
-        self._compared.labels(record.model, record.version, record.outcome).inc()
-        if record.tau is not None:
-            self._tau.labels(record.model, record.version).observe(record.tau)
-        for k, share in record.overlap.items():
-            self._overlap.labels(record.model, record.version, str(k)).observe(share)
+        self._comparisons.of(record.model, record.version).observe(record)
 
     def _observe_list(self, health: ListHealth) -> None:
         if health.diversity is not None:
@@ -238,14 +224,3 @@ class Metrics:
                 counter.inc(items)
         for source, items in health.sources.items():
             self._sources[source].inc(items)
-
-
-class _Before(Collector):
-    """Call a function each time a registry is collected; registered first, so before the rest."""
-
-    def __init__(self, do: Callable[[], None]) -> None:
-        self._do = do
-
-    def collect(self) -> Iterable[Metric]:
-        self._do()
-        return ()
