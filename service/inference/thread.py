@@ -164,16 +164,17 @@ def next_batch(waiting: Sequence[Job], predict: Callable[[int], float], now: flo
 
 
 def _run(engine: Engine, batch: Sequence[Job]) -> Arrays | EngineError:
-    """Run a batch, and check that every output has its rows."""
+    """Run a batch, and check that every output is an array with its rows."""
     try:
         outputs = engine.run(stack_rows([job.row for job in batch]))
+        # What is no array has no shape; it is a fault of the engine like any other, and may not end this thread.
+        wrong = {name: array.shape for name, array in outputs.items() if array.shape[:1] != (len(batch),)}
     except Exception as error:
         failure = EngineError(f"inference failed: {error}")
         failure.__cause__ = error
         return failure
-    for name, array in outputs.items():
-        if array.shape[:1] != (len(batch),):
-            return EngineError(f"{len(batch)} requests were run, but {name} came back with shape {list(array.shape)}")
+    for name, shape in wrong.items():
+        return EngineError(f"{len(batch)} requests were run, but {name} came back with shape {list(shape)}")
     return outputs
 
 

@@ -127,10 +127,15 @@ class FakeEngine:
             "score": zeros,
             "runner_up": np.full((rows, length), -1, np.int64),
         }
-        return answer | {name: np.array([value] * rows) for name, value in self._outputs.items()}
+        return answer | {name: _rows(value, rows, answer.get(name)) for name, value in self._outputs.items()}
 
     def warm(self, batch: BatchArrays) -> None:
         self.run(batch)
+
+
+def _rows(value: Any, rows: int, usual: Any) -> Any:
+    """The same value for every row: an array as it is, anything else in the type that this output usually has."""
+    return np.array([value] * rows, None if usual is None or isinstance(value, np.ndarray) else usual.dtype)
 
 
 def fake_model(engine: FakeEngine | None = None, options: Options | None = None) -> Model:
