@@ -35,7 +35,10 @@ def explain_items(
     steps: Ints,
     outputs: RequestArrays,
 ) -> list[Item]:
-    """Explain the items that the model chose (SORT-Gen, eq. 1 and 6); `outputs` have been checked."""
+    """Explain the items that the model chose (SORT-Gen, eq. 1 and 6).
+
+    The `outputs` have been checked.
+    """
     n = len(steps)
     weights = np.array(plan.weights)
     units = np.array([manifest.units[name] for name in OBJECTIVES])
