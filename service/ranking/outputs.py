@@ -30,7 +30,7 @@ _STEPS: Final = {"order": _INTEGERS, "runner_up": _INTEGERS, "penalty": _FLOATS,
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """What the model chose: slots in their order [≤ L], their value, and whether the sort's list was kept."""
+    """Slots [≤ L] that the model chose in order, their value, and whether that is the sort's list."""
 
     steps: Ints
     value: ObjectiveValues

@@ -65,6 +65,7 @@ class Metrics:
         self._make_gauges(budget_seconds)
         self._make_lists()
         self._make_shadow(shadow)
+        self._make_engine()
         for outcome in sorted(set(records.OUTCOMES) - _ANSWERED):
             self._duration.labels(records.NO_MODEL, records.NO_MODEL, outcome)
 
@@ -144,6 +145,10 @@ class Metrics:
         if shadow is not None:
             self._compared.labels(shadow[0], shadow[1] or records.NO_MODEL, "unknown")
 
+    def _make_engine(self) -> None:
+        text = "Runs of the engine that were given up; the process ends after one."
+        self._hangs = Counter("rerank_engine_hangs_total", text, registry=self.registry)
+
     def watch(
         self, *, in_flight: Callable[[], int], queue_depth: Callable[[], int], overloaded: Callable[[], bool]
     ) -> None:
@@ -169,6 +174,10 @@ class Metrics:
     def reloaded(self, result: str) -> None:
         """Count one bundle that a reload has looked at: ``ok`` or ``refused``."""
         self._reloads[result].inc()
+
+    def engine_hung(self) -> None:
+        """Count one run of the engine that was given up."""
+        self._hangs.inc()
 
     def dropped(self, reason: str) -> None:
         """Count one request that left the queue before inference: ``deadline`` or ``client-gone``."""

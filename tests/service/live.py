@@ -99,6 +99,7 @@ class FakeEngine:
 
     provider = "cpu"
     largest_batch = 8
+    thread_safe = True
 
     def __init__(self, options: Options | None = None, **outputs: Any) -> None:
         self._limits = (options or Options()).limits
@@ -129,8 +130,9 @@ class FakeEngine:
         }
         return answer | {name: _rows(value, rows, answer.get(name)) for name, value in self._outputs.items()}
 
-    def warm(self, batch: BatchArrays) -> None:
+    def warm_runs(self, batch: BatchArrays) -> Iterator[None]:
         self.run(batch)
+        yield
 
 
 def _rows(value: Any, rows: int, usual: Any) -> Any:
