@@ -27,7 +27,7 @@ from models.contract.arrays import Arrays
 from models.contract.manifest import GOLDEN_FILE, MODEL_FILE, Manifest
 from models.contract.spec import SpecError
 from service.bundles.golden import replay
-from service.inference.engine import BatchArrays, Engine
+from service.inference.engine import BatchArrays, Engine, warm_fully
 from service.inference.onnx.choose import choose_provider, load_engine, why_no_cuda
 from service.inference.onnx.cuda import CudaEngine, provider_options
 from service.inference.onnx.session import PROVIDERS, SessionConfig, session_options
@@ -91,7 +91,7 @@ class _Bench:
             self._folder / MODEL_FILE, self._config, model_sha256=self._manifest.files.get(MODEL_FILE, "")
         )
         loaded = time.perf_counter()
-        engine.warm(one)
+        warm_fully(engine, one)
         self._note(load_seconds=loaded - started, warm_seconds=time.perf_counter() - loaded, graphs=_graphs(engine))
         self._note(golden=self._golden(engine))
         rows: list[dict[str, float]] = []

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 
 from service.admin import create_admin_app
 from service.app import PublicApp, create_app
+from service.bundles.model import Model
 from service.bundles.registry import Registry
 from service.bundles.reload import Loader
 from service.inference.dispatcher import Dispatcher
 from service.inference.onnx.choose import session_config
 from service.inference.onnx.session import SessionConfig
 from service.inference.thread import InferenceThread
+from service.inference.watch import HUNG_STATUS, EngineWatch, end_process, threads_left
 from service.ranking.warmup import warm_up
 from service.settings import Settings
 from service.telemetry.exposition import Exposition
@@ -29,10 +31,12 @@ _log = logging.getLogger(__name__)
 
 
 def run(settings: Settings) -> int:
-    """Serve until told to stop; return 0. Raises `SettingsError` for settings that cannot work."""
+    """Serve until told to stop; return the exit status. Raises `SettingsError` for settings that cannot work."""
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        runner.run(serve(settings))
-    return 0
+        status = runner.run(serve(settings))
+        if threads_left():
+            end_process(status)
+    return status
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,11 +47,12 @@ class Core:
     metrics: Metrics
     loader: Loader
     app: PublicApp
+    watch: EngineWatch
 
 
 @contextlib.contextmanager
 def assemble(settings: Settings, config: SessionConfig, exposition: Exposition | None = None) -> Iterator[Core]:
-    """Put the parts together; at the end let the inference thread finish."""
+    """Put the parts together; at the end let the inference thread finish, unless it hangs."""
     registry = Registry(
         default=settings.default_model,
         retry_after_seconds=settings.retry_after_seconds,
@@ -58,16 +63,44 @@ def assemble(settings: Settings, config: SessionConfig, exposition: Exposition |
     registry.on_retire(metrics.model_retired)
     with contextlib.closing(InferenceThread()) as thread:
         dispatcher = Dispatcher(thread, on_drop=metrics.dropped)
-        warm = functools.partial(warm_up, dispatcher)
+        watch = _watch_engine(settings, thread, registry, metrics)
+        warm = functools.partial(_warm, settings, registry, dispatcher)
         loader = Loader(settings.bundles, config, registry, warm, on_reload=metrics.reloaded)
         app = create_app(
             settings=settings, registry=registry, metrics=metrics, dispatcher=dispatcher, observers=(log_refusal,)
         )
-        yield Core(registry=registry, metrics=metrics, loader=loader, app=app)
+        yield Core(registry=registry, metrics=metrics, loader=loader, app=app, watch=watch)
 
 
-async def serve(settings: Settings) -> None:
-    """Listen, load, answer, drain."""
+def _watch_engine(settings: Settings, thread: InferenceThread, registry: Registry, metrics: Metrics) -> EngineWatch:
+    """Make the watch over the inference thread; a hang makes the process not ready."""
+
+    def on_hang(reason: str) -> None:
+        metrics.engine_hung()
+        registry.hang(reason)
+
+    watch = EngineWatch(
+        thread,
+        hang_seconds=settings.engine_hang_seconds,
+        load_seconds=settings.load_timeout_seconds,
+        on_hang=on_hang,
+    )
+    registry.on_publish(lambda model: watch.know(model.engine, f"{model.name} {model.version}"))
+    return watch
+
+
+async def _warm(settings: Settings, registry: Registry, dispatcher: Dispatcher, model: Model) -> None:
+    await warm_up(dispatcher, model, gently=registry.serving, seconds=settings.load_timeout_seconds)
+
+
+async def stop_on_hang(watch: EngineWatch, stop: asyncio.Event) -> None:
+    """Set `stop` once the engine hangs."""
+    await watch.wait()
+    stop.set()
+
+
+async def serve(settings: Settings) -> int:
+    """Listen, load, answer, drain; return the exit status."""
     config = session_config(settings)
     _log.info("inference runs on %s", config.provider)
     sockets = bind_sockets(settings)
@@ -77,19 +110,23 @@ async def serve(settings: Settings) -> None:
         public = Listener(core.app, settings, sockets.public, shed=core.app.endpoint.shed)
         listeners = [public, Listener(admin, settings, sockets.admin)]
         async with asyncio.TaskGroup() as group:
-            for listener in listeners:
-                group.create_task(listener.listen())
+            listening = [group.create_task(listener.listen()) for listener in listeners]
             sockets.announce()
-            loading = group.create_task(_load(core))
-            with on_hangup(lambda: group.create_task(core.loader.reload_all())):
+            watching = group.create_task(stop_on_hang(core.watch, stop))
+            loads = [group.create_task(_load(core))]
+            with on_hangup(lambda: loads.append(group.create_task(core.loader.reload_all()))):
                 await stop.wait()
             core.registry.drain()
             _log.info("stopping: not ready, draining")
-            loading.cancel()
+            for load in loads:
+                load.cancel()
             await asyncio.sleep(settings.shutdown_delay_seconds)
             for listener in listeners:
                 listener.should_exit = True
+            await asyncio.wait(listening)
+            watching.cancel()
     _log.info("stopped")
+    return HUNG_STATUS if core.watch.hung else 0
 
 
 async def _load(core: Core) -> None:

@@ -28,6 +28,7 @@ class Registry:
         self._drained: list[Callable[[], None]] = []
         self._loading = True
         self._draining = False
+        self._hang: str | None = None
 
     @property
     def models(self) -> Sequence[Model]:
@@ -96,12 +97,18 @@ class Registry:
         for tell in self._drained:
             tell()
 
+    def hang(self, reason: str) -> None:
+        """Say not ready from now on, for this reason: the engine hangs."""
+        self._hang = reason
+
     def on_drain(self, tell: Callable[[], None]) -> None:
         """Call `tell` when the service begins to shut down."""
         self._drained.append(tell)
 
     def why_not_ready(self) -> str | None:
         """Return the reason why start-up bundles or the default model are not live, or None."""
+        if self._hang is not None:
+            return self._hang
         if self._draining:
             return "the service is shutting down"
         if self._loading:

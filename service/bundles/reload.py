@@ -17,6 +17,7 @@ from service.bundles.load import load_bundle
 from service.bundles.model import BundleError, Model
 from service.bundles.registry import Registry
 from service.contract.problems import BUNDLE_REFUSED, CONFLICT, Problem
+from service.inference.aside import run_aside
 from service.inference.onnx.session import SessionConfig
 
 _log = logging.getLogger(__name__)
@@ -92,7 +93,7 @@ class Loader:
     async def prepare(self, name: str, version: str | None) -> Model:
         """Load, check and warm a model that does not serve yet. Raises `BundleError`."""
         try:
-            model = await asyncio.to_thread(self._load_quietly, name, version)
+            model = await run_aside(lambda: self._load_quietly(name, version))
             await self._warm(model)
         except BundleError:
             raise

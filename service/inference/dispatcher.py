@@ -31,15 +31,28 @@ class DeadlineNear(Exception):
 class Dispatcher:
     """Hand jobs to the thread, and call those back whose time is up.
 
-    `on_drop` is told ``deadline`` or ``client-gone`` for every job that is dropped before its run.
+    `on_drop` is told ``deadline`` or ``client-gone`` for every job that is dropped before its run. In the `background`,
+    its jobs give way to those of others.
     """
 
-    def __init__(self, thread: InferenceThread, *, on_drop: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(
+        self, thread: InferenceThread, *, on_drop: Callable[[str], None] = lambda _: None, background: bool = False
+    ) -> None:
         self._thread = thread
         self._on_drop = on_drop
+        self._background = background
         self._waiting: list[Job] = []  # Those with a deadline, by that.
         self._timer: asyncio.TimerHandle | None = None
         self._wake_at = NEVER
+
+    def in_background(self) -> Dispatcher:
+        """Make a dispatcher to the same thread whose jobs give way to all others."""
+        return Dispatcher(self._thread, background=True)
+
+    @property
+    def given_up(self) -> str | None:
+        """Reason why no run is made any more, or None."""
+        return self._thread.given_up
 
     @property
     def depth(self) -> int:
@@ -79,7 +92,7 @@ class Dispatcher:
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Answer] = loop.create_future()
-        job = Job(engine, row, future, loop, deadline - LEAD_SECONDS, background)
+        job = Job(engine, row, future, loop, deadline - LEAD_SECONDS, background or self._background)
         watched = deadline < NEVER
         if watched:
             self._watch(job, loop)
@@ -96,8 +109,10 @@ class Dispatcher:
                 self._forget(job)
 
     async def warm(self, engine: Engine, batch: BatchArrays) -> None:
-        """Warm the engine on its own thread. Raises the engine's errors."""
-        await self._thread.call(lambda: engine.warm(batch))
+        """Warm the engine on its own thread; every run gives way to requests. Raises the engine's errors."""
+        runs = engine.warm_runs(batch)
+        while await self._thread.step(engine, lambda: next(runs, self) is not self):
+            pass
 
     def _watch(self, job: Job, loop: asyncio.AbstractEventLoop) -> None:
         """Note when this job's request must be called back, and set the timer for it."""

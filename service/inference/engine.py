@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Protocol
@@ -21,7 +21,7 @@ BatchArrays = Mapping[str, AnyArray]
 
 
 class Engine(Protocol):
-    """A model that can be run. Called from one thread at a time."""
+    """A model that can be run; one thread at a time, unless it is `thread_safe`."""
 
     @property
     def provider(self) -> str:
@@ -31,11 +31,15 @@ class Engine(Protocol):
     def largest_batch(self) -> int:
         """Most rows that one run may hold."""
 
+    @property
+    def thread_safe(self) -> bool:
+        """Tell whether another thread may warm it than the one that will run it."""
+
     def run(self, batch: BatchArrays) -> Arrays:
         """Return outputs by name, batch first, for 1 to `largest_batch` rows."""
 
-    def warm(self, batch: BatchArrays) -> None:
-        """Run every shape that is served, made from one request (a batch of one)."""
+    def warm_runs(self, batch: BatchArrays) -> Iterator[None]:
+        """Run every shape that is served, made from one request (a batch of one), a run at each step."""
 
 
 class EngineError(RuntimeError):
@@ -68,6 +72,12 @@ class Job:
     background: bool = False
     started: bool = False
     submitted: float = field(default_factory=perf_counter)
+
+
+def warm_fully(engine: Engine, batch: BatchArrays) -> None:
+    """Warm an engine at once, on this thread. Raises the engine's errors."""
+    for _ in engine.warm_runs(batch):
+        pass
 
 
 def stack_rows(rows: Sequence[RequestArrays]) -> BatchArrays:

@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from time import perf_counter
 from typing import Final
@@ -21,22 +23,54 @@ from models.contract.arrays import AnyArray, Arrays
 from service.inference.engine import Answer, Engine, EngineError, Job, stack_rows
 from service.timing.estimate import LiveFit
 
+INFERENCE: Final = "inference"
+"""Name of the thread."""
+
+_CLOSE_SECONDS: Final = 1.0
+"""Most time for a run to end that nobody waits for any more."""
+
 _NO_RUNS: Final = LiveFit()
 """The fit of an engine that has not run yet; nothing is ever added to it."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Run:
+    """One run of an engine, in progress; for no jobs if it is a step of a warm-up."""
+
+    engine: Engine
+    jobs: Sequence[Job] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """Work with an engine that gives way to all jobs."""
+
+    engine: Engine
+    work: Callable[[], bool]
+    done: Future[bool]
 
 
 class InferenceThread:
     """Run jobs in batches, the most urgent first."""
 
     def __init__(self) -> None:
-        self._inbox: SimpleQueue[Job | Callable[[], None] | None] = SimpleQueue()
+        self._inbox: SimpleQueue[Job | _Step | None] = SimpleQueue()
         self._waiting: list[Job] = []
+        self._steps: deque[_Step] = deque()
+        self._given_up: EngineError | None = None
+        self.current: Run | None = None
+        """The run in progress."""
         self._times: WeakKeyDictionary[Engine, LiveFit] = WeakKeyDictionary()
         self._done_at: float | None = None
         """When the run in progress is expected to end; None while nothing runs."""
         self._closing = False
-        self._thread = threading.Thread(target=self._work, name="inference", daemon=True)
+        self._thread = threading.Thread(target=self._work, name=INFERENCE, daemon=True)
         self._thread.start()
+
+    @property
+    def given_up(self) -> str | None:
+        """Reason why no run is made any more, or None."""
+        return None if self._given_up is None else str(self._given_up)
 
     @property
     def depth(self) -> int:
@@ -45,28 +79,45 @@ class InferenceThread:
     @property
     def idle(self) -> bool:
         """Tell whether nothing runs or waits."""
-        return self._done_at is None and not self.depth
+        return self.current is None and not self.depth
 
     def submit(self, job: Job) -> None:
         """Queue `job`; its future gets an `Answer` or an `EngineError`."""
+        if self._given_up is not None:
+            job.future.set_exception(self._given_up)
+            return
         self._inbox.put(job)
 
-    async def call(self, work: Callable[[], None]) -> None:
-        """Run `work` on this thread, between batches, and wait for it. Raises its errors."""
-        done: Future[None] = Future()
+    async def step(self, engine: Engine, work: Callable[[], bool]) -> bool:
+        """Run `work` on this thread when no job waits, and return its result.
 
-        def run() -> None:
-            if not done.set_running_or_notify_cancel():
-                return
-            try:
-                work()
-            except Exception as error:
-                done.set_exception(error)
-            else:
-                done.set_result(None)
+        Raises its errors, and `EngineError` if the thread has been given up.
+        """
+        if self._given_up is not None:
+            raise self._given_up
+        step = _Step(engine, work, Future())
+        self._inbox.put(step)
+        return await asyncio.wrap_future(step.done)
 
-        self._inbox.put(run)
-        await asyncio.wrap_future(done)
+    def give_up(self, error: EngineError) -> None:
+        """Fail all jobs and steps with `error`, now and from now on; for a thread that hangs.
+
+        Called from the event loop.
+        """
+        self._given_up = error
+        current = self.current
+        jobs, steps = list(current.jobs) if current else [], list(self._steps)
+        jobs += self._waiting
+        with contextlib.suppress(Empty):
+            while True:
+                item = self._inbox.get_nowait()
+                jobs += [item] if isinstance(item, Job) else []
+                steps += [item] if isinstance(item, _Step) else []
+        for job in jobs:
+            if not job.future.done():
+                job.future.set_exception(error)
+        for step in steps:
+            _fail(step.done, error)
 
     def seconds_until_done(self, engine: Engine) -> float:
         """Estimate the time until a job that is submitted now is done.
@@ -84,10 +135,11 @@ class InferenceThread:
         """Return a bound for 99 of 100 single runs; 0 before the first run."""
         return self._fit(engine).bound(1)
 
-    def close(self) -> None:
-        """Finish what waits, then end the thread."""
+    def close(self, seconds: float = _CLOSE_SECONDS) -> None:
+        """Finish what waits, then end the thread; leave it behind if it does not end in time."""
         self._inbox.put(None)
-        self._thread.join()
+        if self._given_up is None:
+            self._thread.join(seconds)
 
     def _fit(self, engine: Engine) -> LiveFit:
         return self._times.get(engine, _NO_RUNS)
@@ -96,10 +148,12 @@ class InferenceThread:
         while self._take_in():
             if self._waiting:
                 self._run_next()
+            elif self._steps:
+                self._run_step(self._steps.popleft())
 
     def _take_in(self) -> bool:
         """Take in new jobs, sleeping while there are none; False once all is done."""
-        sleeping = not self._waiting and not self._closing
+        sleeping = not self._waiting and not self._steps and not self._closing
         try:
             while True:
                 item = self._inbox.get(block=sleeping)
@@ -109,9 +163,9 @@ class InferenceThread:
                 elif isinstance(item, Job):
                     self._waiting.append(item)
                 else:
-                    item()
+                    self._steps.append(item)
         except Empty:
-            return bool(self._waiting) or not self._closing
+            return bool(self._waiting or self._steps) or not self._closing
 
     def _run_next(self) -> None:
         """Run the next batch, and send its answers to the event loop."""
@@ -126,16 +180,35 @@ class InferenceThread:
             job.started = True
         chosen = set(map(id, batch))
         self._waiting = [job for job in self._waiting if id(job) not in chosen]
-        # Run it. `_done_at` is read by the event loop meanwhile, for its estimates.
+        # Run it. What is set here is read by the event loop meanwhile.
         started = perf_counter()
         self._done_at = started + times.predict(len(batch))
+        self.current = Run(engine, batch)
         outcome = _run(engine, batch)
         seconds = perf_counter() - started
-        self._done_at = None
+        self._done_at = self.current = None
         if not isinstance(outcome, EngineError):
             self._times.setdefault(engine, LiveFit()).add(len(batch), seconds)
         with contextlib.suppress(RuntimeError):  # The loop is closed: nobody waits any more.
             batch[0].loop.call_soon_threadsafe(_deliver, batch, outcome, started, seconds)
+
+    def _run_step(self, step: _Step) -> None:
+        if not step.done.set_running_or_notify_cancel():
+            return
+        self.current = Run(step.engine)
+        try:
+            result = step.work()
+        except Exception as error:
+            _fail(step.done, error)
+        else:
+            with contextlib.suppress(InvalidStateError):  # It was given up meanwhile.
+                step.done.set_result(result)
+        self.current = None
+
+
+def _fail(done: Future[bool], error: Exception) -> None:
+    with contextlib.suppress(InvalidStateError):
+        done.set_exception(error)
 
 
 def most_urgent(waiting: Sequence[Job]) -> Job:
@@ -164,16 +237,17 @@ def next_batch(waiting: Sequence[Job], predict: Callable[[int], float], now: flo
 
 
 def _run(engine: Engine, batch: Sequence[Job]) -> Arrays | EngineError:
-    """Run a batch, and check that every output has its rows."""
+    """Run a batch, and check that every output is an array with its rows."""
     try:
         outputs = engine.run(stack_rows([job.row for job in batch]))
+        # What is no array has no shape; it is a fault of the engine like any other, and may not end this thread.
+        wrong = {name: array.shape for name, array in outputs.items() if array.shape[:1] != (len(batch),)}
     except Exception as error:
         failure = EngineError(f"inference failed: {error}")
         failure.__cause__ = error
         return failure
-    for name, array in outputs.items():
-        if array.shape[:1] != (len(batch),):
-            return EngineError(f"{len(batch)} requests were run, but {name} came back with shape {list(array.shape)}")
+    for name, shape in wrong.items():
+        return EngineError(f"{len(batch)} requests were run, but {name} came back with shape {list(shape)}")
     return outputs
 
 

@@ -7,29 +7,14 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
-from models.contract.arrays import AnyArray, Ints
+from models.contract.arrays import Ints
 from models.contract.manifest import Manifest
 from models.contract.slots import Slots
 from models.contract.spec import OBJECTIVES
 from service.contract.schemas import Candidate, Explanation, Item, ObjectiveValues, Source, Timings
-from service.inference.engine import EngineError, RequestArrays
+from service.inference.engine import RequestArrays
 from service.ranking.plan import RequestPlan
 from service.telemetry.records import Stopwatch
-
-
-def check_order(order: AnyArray, slots: Slots) -> Ints:
-    """Return the slots [≤ L] that the model chose, best first.
-
-    Raises `EngineError` if it chose an empty slot, one that does not exist or one twice, or left a gap: the last guard
-    of the law that a list is always valid.
-    """
-    told = order.tolist()
-    chosen = [step for step in told if step >= 0]
-    known = chosen == told[: len(chosen)] and len(set(chosen)) == len(chosen) and max(chosen, default=0) < len(slots)
-    steps = np.array(chosen, np.int64)
-    if not known or (slots.candidates[steps] < 0).any():
-        raise EngineError(f"the model answered an impossible order: {told}")
-    return steps
 
 
 def build_items(
@@ -41,14 +26,6 @@ def build_items(
     return [Item(candidates[i].id, i, position, source) for position, (i, source) in enumerate(places, start=1)]
 
 
-def list_value(value: AnyArray, steps: int) -> ObjectiveValues:
-    """Sum the first `steps` rows of `value` [L, 3]. Raises `EngineError` unless finite."""
-    total = np.asarray(value[:steps], np.float64).sum(axis=0)
-    if not np.isfinite(total).all():
-        raise EngineError(f"the model answered a value that is not finite: {total.tolist()}")
-    return ObjectiveValues(*total.tolist())
-
-
 def explain_items(
     items: Sequence[Item],
     candidates: Sequence[Candidate],
@@ -58,7 +35,10 @@ def explain_items(
     steps: Ints,
     outputs: RequestArrays,
 ) -> list[Item]:
-    """Explain the items that the model chose (SORT-Gen, eq. 1 and 6)."""
+    """Explain the items that the model chose (SORT-Gen, eq. 1 and 6).
+
+    The `outputs` have been checked.
+    """
     n = len(steps)
     weights = np.array(plan.weights)
     units = np.array([manifest.units[name] for name in OBJECTIVES])

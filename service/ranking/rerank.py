@@ -14,7 +14,7 @@ import numpy as np
 
 from models.contract.arrays import AnyArray, Arrays, Ints
 from models.contract.features import FeatureError, encode_preferences
-from models.contract.manifest import KEPT_SORT, SORT_SLOTS
+from models.contract.manifest import SORT_SLOTS
 from models.contract.slots import ScoreTable, Slots, sort_slots
 from models.contract.spec import OBJECTIVES
 from service.bundles.model import Model
@@ -24,11 +24,13 @@ from service.contract.problems import invalid
 from service.contract.schemas import Degraded, DegradedReason, Item, ObjectiveValues, RerankRequest, RerankResponse
 from service.inference.dispatcher import DeadlineNear, Dispatcher
 from service.inference.engine import Answer, EngineError
-from service.ranking.answer import build_items, check_order, explain_items, list_value, read_timings
+from service.ranking.answer import build_items, explain_items, read_timings
 from service.ranking.fallback import Places, formula_list, input_list, rank_rest
+from service.ranking.outputs import check_outputs
 from service.ranking.plan import RequestPlan, deal, make_plan
 from service.telemetry.records import Choice, ListHealth, Stopwatch, list_health
 from service.timing.deadline import Deadline, in_time
+from service.timing.limiter import LogLimiter, left_out
 from service.transport.asgi import Presence
 
 _log = logging.getLogger(__name__)
@@ -100,6 +102,7 @@ class Reranker:
         self._registry = registry
         self._dispatcher = dispatcher
         self._max_candidates = max_candidates
+        self._limiter = LogLimiter()
 
     def select(self, request: RerankRequest) -> Model:
         """Return the model that the request asks for. Raises `Problem` (422, 503)."""
@@ -121,7 +124,10 @@ class Reranker:
         clock.lap("deal")
         wait = self._dispatcher.seconds_until_done(model.engine)
         sorted_list = bypass_list(dealt)
-        attempt = _Attempt(sorted_list) if sorted_list else await self._ask(dealt, wait, clock, deadline, presence)
+        if sorted_list is not None:
+            attempt = _Attempt(sorted_list)
+        else:
+            attempt = await self._ask(dealt, wait, clock, request_id, deadline, presence)
         found = attempt.found
         listing = found if isinstance(found, Listing) else degraded_list(dealt, found, deadline)
         response = RerankResponse(
@@ -137,7 +143,13 @@ class Reranker:
         return Reranked(response, listing, wait, attempt.would_degrade, attempt.batch_size, queue_count)
 
     async def _ask(
-        self, dealt: DealtRequest, wait: float, clock: Stopwatch, deadline: Deadline, presence: Presence | None
+        self,
+        dealt: DealtRequest,
+        wait: float,
+        clock: Stopwatch,
+        request_id: str,
+        deadline: Deadline,
+        presence: Presence | None,
     ) -> _Attempt:
         """Ask the model, unless it cannot be in time. Raises as `rerank` does."""
         model, batch_size = dealt.model, 0
@@ -155,12 +167,19 @@ class Reranker:
             listing = model_list(dealt, row, answer)
         except DeadlineNear:
             return _Attempt("deadline", "deadline")
-        except EngineError:
-            _log.exception("model %s %s failed on a request", model.name, model.version)
+        except EngineError as error:
+            self._complain(model, request_id, error)
             return _Attempt("model-error", late, batch_size)
         if late is None and perf_counter() > deadline.at:
             late = "deadline"
         return _Attempt(listing, late, batch_size)
+
+    def _complain(self, model: Model, request_id: str, error: EngineError) -> None:
+        """Log a failure of the model, but not every time."""
+        suppressed = self._limiter.ready((model.name, model.version))
+        if suppressed is not None:
+            what = f"model {model.name} {model.version} failed on request {request_id}: {error}"
+            _log.error("%s%s", what, left_out(suppressed), extra={"request_id": request_id})
 
 
 def deal_request(request: RerankRequest, model: Model) -> DealtRequest:
@@ -176,18 +195,17 @@ def graph_inputs(model: Model, row: Arrays) -> Arrays:
 
 def model_list(dealt: DealtRequest, row: Arrays, answer: Answer) -> Listing:
     """Build the model's list. Raises `EngineError` if its answer is impossible."""
-    request, plan, slots = dealt.request, dealt.plan, dealt.slots
-    steps = check_order(answer.outputs["order"], slots)[: plan.top_n]
+    request, plan, slots, manifest = dealt.request, dealt.plan, dealt.slots, dealt.model.manifest
+    chosen = check_outputs(answer.outputs, slots, dealt.model, plan.top_n)
+    steps = chosen.steps
     picked = slots.candidates[steps].tolist()
     missing = plan.top_n - len(picked)
-    n = len(request.candidates)
-    rest = rank_rest(dealt.table, dealt.model.manifest, picked, n, missing) if missing else []
+    rest = rank_rest(dealt.table, manifest, picked, len(request.candidates), missing) if missing else []
     items = build_items(request.candidates, picked, rest)
-    value = list_value(answer.outputs["value"], len(steps))
     if request.explain:
-        items = explain_items(items, request.candidates, plan, dealt.model.manifest, slots, steps, answer.outputs)
-    choice: Choice = "sort" if answer.outputs.get(KEPT_SORT) else "plan"
-    return Listing(items, value, choice, None, slots.queues[steps], row["embeddings"][steps])
+        items = explain_items(items, request.candidates, plan, manifest, slots, steps, answer.outputs)
+    choice: Choice = "sort" if chosen.kept_sort else "plan"
+    return Listing(items, chosen.value, choice, None, slots.queues[steps], row["embeddings"][steps])
 
 
 def bypass_list(dealt: DealtRequest) -> Listing | None:

@@ -26,9 +26,9 @@ from service.inference.dispatcher import Dispatcher
 from service.ranking.rerank import bypass_list, deal_request, encode_request, graph_inputs, model_list
 from service.telemetry.records import NO_MODEL, SHADOW_DEPTHS, ShadowOutcome, ShadowRecord
 from service.timing.admission import Admission
+from service.timing.limiter import LogLimiter, left_out
 
 _log = logging.getLogger(__name__)
-_LOG_SECONDS: Final = 60.0
 _RETRY_SECONDS: Final = 60.0
 """A model that was too slow for the budget is given a try so often; it would never be found to be fast again."""
 
@@ -68,7 +68,8 @@ class Shadow:
         self._task: asyncio.Task[None] | None = None
         self._stopped = False
         self._missed = False
-        self._quiet_until = self._ran_at = -_LOG_SECONDS
+        self._ran_at = -_RETRY_SECONDS
+        self._limiter = LogLimiter()
 
     def offer(self, request: RerankRequest, response: RerankResponse) -> None:
         """Sample this list, perhaps, and compare it later."""
@@ -157,10 +158,10 @@ class Shadow:
 
     def _complain(self, model: Model) -> None:
         """Log the exception that is being handled, but not every time."""
-        now = monotonic()
-        if now >= self._quiet_until:
-            self._quiet_until = now + _LOG_SECONDS
-            _log.exception("shadow model %s %s failed on a request", model.name, model.version)
+        suppressed = self._limiter.ready((model.name, model.version))
+        if suppressed is not None:
+            more = left_out(suppressed)
+            _log.exception("shadow model %s %s failed on a request%s", model.name, model.version, more)
 
 
 def _compared(model: Model, served: Sequence[int], listed: Sequence[int]) -> ShadowRecord:

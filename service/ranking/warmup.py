@@ -2,6 +2,9 @@
 
 They take the very path of real ones. The first request through cold code and a cold graph takes longer than the whole
 budget; no client should be the one to find out. Nothing here is counted or logged.
+
+Beside a model that serves it is done gently. What can run elsewhere than on the inference thread does, at the lowest
+priority; the rest is a few requests, one at a time, with pauses, each of which gives way to real ones.
 """
 
 from __future__ import annotations
@@ -9,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import math
 from typing import Any, Final
 
 from starlette.types import Message
@@ -19,9 +23,11 @@ from models.contract.manifest import Manifest
 from models.contract.spec import OBJECTIVES, Category, Field, Hashed
 from service.bundles.model import BundleError, Model
 from service.bundles.registry import Registry
+from service.bundles.reload import low_priority
 from service.contract.decoding import decode_request
+from service.inference.aside import run_aside
 from service.inference.dispatcher import Dispatcher
-from service.inference.engine import stack_rows
+from service.inference.engine import BatchArrays, Engine, EngineError, stack_rows, warm_fully
 from service.ranking.endpoint import EndpointOptions, RerankEndpoint
 from service.ranking.rerank import Reranker, deal_request, degraded_list, encode_request, graph_inputs
 from service.timing.admission import Admission, AdmissionOptions
@@ -29,15 +35,50 @@ from service.timing.deadline import NEVER, Deadline
 from service.transport.auth import ApiKeys
 
 _REQUESTS: Final = 20
+_GENTLE_REQUESTS: Final = 3
+_PAUSE_SECONDS: Final = 0.02
 _FULL_BATCHES: Final = 3
 _CANDIDATES: Final = 100
 _TIMEOUT_SECONDS: Final = 5.0
 _NOT_SCORES: Final = frozenset(("alpha", "beta", "gamma", "price"))
 
 
-async def warm_up(dispatcher: Dispatcher, model: Model) -> None:
-    """Warm a model. Raises `BundleError` if its defaults do not lead to a list."""
-    await _warm_engine(dispatcher, model)
+async def warm_up(dispatcher: Dispatcher, model: Model, *, gently: bool = False, seconds: float = math.inf) -> None:
+    """Warm a model. Raises `BundleError` if its defaults do not lead to a list, or not within so many seconds."""
+    try:
+        async with asyncio.timeout(None if seconds == math.inf else seconds):
+            await _warm_engine(dispatcher, model, gently)
+            await _send_requests(dispatcher.in_background() if gently else dispatcher, model, gently)
+    except TimeoutError:
+        raise BundleError(f"its warm-up took longer than {seconds:g} s (LISTWRIGHT_LOAD_TIMEOUT_SECONDS)") from None
+
+
+async def _warm_engine(dispatcher: Dispatcher, model: Model, gently: bool) -> None:
+    request = decode_request(json.dumps(example_request(model.manifest)).encode())
+    try:
+        dealt = deal_request(request, model)
+        batch = stack_rows([graph_inputs(model, encode_request(dealt))])
+        if model.engine.thread_safe:
+            await run_aside(lambda: _warm_aside(model.engine, batch, gently))
+        else:
+            await dispatcher.warm(model.engine, batch)
+        # The formula answers when time is short, so it must be warm too.
+        for _ in range(_GENTLE_REQUESTS if gently else _REQUESTS):
+            degraded_list(dealt, "deadline", Deadline())
+            await asyncio.sleep(0)
+    except EngineError as error:
+        raise BundleError(str(error)) from error
+    except Exception as error:
+        raise BundleError(f"a warm-up request cannot be run: {error}") from error
+
+
+def _warm_aside(engine: Engine, batch: BatchArrays, gently: bool) -> None:
+    with low_priority(gently):
+        warm_fully(engine, batch)
+
+
+async def _send_requests(dispatcher: Dispatcher, model: Model, gently: bool) -> None:
+    """Send requests through the endpoint. Raises `BundleError` for one that is not answered by the model."""
     most = model.engine.largest_batch
     registry = Registry()
     registry.publish(model)
@@ -52,24 +93,17 @@ async def warm_up(dispatcher: Dispatcher, model: Model) -> None:
         observers=(),
     )
     # One at a time first, then as many together as one run can hold.
-    for body, together in itertools.product(bodies, (*[1] * _REQUESTS, *[most] * _FULL_BATCHES)):
+    rounds = [1] * _GENTLE_REQUESTS if gently else [*[1] * _REQUESTS, *[most] * _FULL_BATCHES]
+    for body, together in itertools.product(bodies, rounds):
+        if gently:
+            await asyncio.sleep(_PAUSE_SECONDS)
         for status, answer in await asyncio.gather(*(_post(endpoint, body) for _ in range(together))):
             if status != 200:
                 raise BundleError(f"a warm-up request was answered {status}: {answer.decode()}")
             degraded = json.loads(answer)["degraded"]
             if degraded is not None:
-                raise BundleError(f"a warm-up request was answered without the model: {degraded['reason']}")
-
-
-async def _warm_engine(dispatcher: Dispatcher, model: Model) -> None:
-    request = decode_request(json.dumps(example_request(model.manifest)).encode())
-    try:
-        dealt = deal_request(request, model)
-        await dispatcher.warm(model.engine, stack_rows([graph_inputs(model, encode_request(dealt))]))
-        for _ in range(_REQUESTS):  # The formula answers when time is short, so it must be warm too.
-            degraded_list(dealt, "deadline", Deadline())
-    except Exception as error:
-        raise BundleError(f"a warm-up request cannot be run: {error}") from error
+                why = dispatcher.given_up or degraded["reason"]
+                raise BundleError(f"a warm-up request was answered without the model: {why}")
 
 
 def _requests(manifest: Manifest) -> list[dict[str, Any]]:

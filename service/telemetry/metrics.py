@@ -61,6 +61,7 @@ class Metrics:
         self._make_reasons()
         self._make_gauges(budget_seconds)
         self._make_lists()
+        self._make_engine()
 
     def _counter(self, name: str, text: str, label: str, values: Iterable[str]) -> dict[str, Counter]:
         """Make a counter with one closed label; return a series for each of its values."""
@@ -134,6 +135,10 @@ class Metrics:
         self._queue_counts: list[Counter] = []
         self._sources = self._counter("rerank_list_items_total", "Items by who chose them.", "source", get_args(Source))
 
+    def _make_engine(self) -> None:
+        text = "Runs of the engine that were given up; the process ends after one."
+        self._hangs = Counter("rerank_engine_hangs_total", text, registry=self.registry)
+
     def watch(
         self, *, in_flight: Callable[[], int], queue_depth: Callable[[], int], overloaded: Callable[[], bool]
     ) -> None:
@@ -164,6 +169,10 @@ class Metrics:
     def reloaded(self, result: str) -> None:
         """Count one bundle that a reload has looked at: ``ok`` or ``refused``."""
         self._reloads[result].inc()
+
+    def engine_hung(self) -> None:
+        """Count one run of the engine that was given up."""
+        self._hangs.inc()
 
     def dropped(self, reason: str) -> None:
         """Count one request that left the queue before inference: ``deadline`` or ``client-gone``."""

@@ -21,7 +21,8 @@ import msgspec
 
 from service.bundles.model import BundleError, Model
 from service.inference.onnx.choose import session_config
-from service.server import Core, assemble, settle
+from service.inference.watch import HUNG_STATUS, end_process, threads_left
+from service.server import Core, assemble, settle, stop_on_hang
 from service.settings import Settings
 from service.status import describe_model, describe_models
 from service.telemetry.exposition import FOLDER_VARIABLE, SharedExposition
@@ -113,13 +114,13 @@ class Worker:
             await asyncio.sleep(0.001)
 
 
-async def work(control: socket.socket, public: socket.socket, slot: int) -> None:
-    """Serve until told to stop, or left alone."""
+async def work(control: socket.socket, public: socket.socket, slot: int) -> int:
+    """Serve until told to stop, or left alone; return the exit status."""
     stop = stop_event()
     channel = await messages.Channel.open(control, _DECODER)
     first = await channel.receive()
     if first is None:
-        return
+        return 0
     if not isinstance(first.command, messages.Start):
         raise RuntimeError("the first order must be to start")
     settings = Settings(**first.command.settings)
@@ -129,7 +130,11 @@ async def work(control: socket.socket, public: socket.socket, slot: int) -> None
         listener = Listener(core.app, settings, public, shed=core.app.endpoint.shed, shared=True)
         worker = Worker(core, listener, channel, stop)
         async with asyncio.TaskGroup() as group:
-            chores = [group.create_task(worker.obey()), group.create_task(core.metrics.keep_fresh())]
+            chores = [
+                group.create_task(worker.obey()),
+                group.create_task(core.metrics.keep_fresh()),
+                group.create_task(stop_on_hang(core.watch, stop)),
+            ]
             await stop.wait()
             core.registry.drain()
             await worker.drain()
@@ -137,6 +142,7 @@ async def work(control: socket.socket, public: socket.socket, slot: int) -> None
                 chore.cancel()
     if worker.orphaned:  # The supervisor can remove it no more, so the last worker does.
         shutil.rmtree(folder, ignore_errors=True)
+    return HUNG_STATUS if core.watch.hung else 0
 
 
 def main() -> None:
@@ -146,7 +152,10 @@ def main() -> None:
     with contextlib.suppress(AttributeError):  # Windows has no such signal.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        runner.run(work(socket.socket(fileno=control), socket.socket(fileno=public), slot))
+        status = runner.run(work(socket.socket(fileno=control), socket.socket(fileno=public), slot))
+        if threads_left():
+            end_process(status)
+    sys.exit(status)
 
 
 if __name__ == "__main__":

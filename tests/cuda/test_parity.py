@@ -18,7 +18,7 @@ import pytest
 
 from models.contract.arrays import Arrays
 from models.contract.manifest import DEMO_BUNDLE, MODEL_FILE, Manifest
-from service.inference.engine import Engine
+from service.inference.engine import Engine, warm_fully
 from service.inference.onnx.choose import load_engine, why_no_cuda
 from service.inference.onnx.session import SessionConfig
 
@@ -53,7 +53,7 @@ def engine_for(folder: Path, provider: str, *, graphs: bool) -> Engine:
 
 def answers(engine: Engine, requests: Sequence[Arrays], batches: Sequence[int]) -> dict[str, Any]:
     """Rows of all outputs, with the requests in batches of these sizes in turn."""
-    engine.warm(dict(requests[0]))
+    warm_fully(engine, dict(requests[0]))
     turns, start, found = itertools.cycle(batches), 0, []
     while start < len(requests):
         size = next(turns)
@@ -111,7 +111,7 @@ def test_float16_loses_little_list_value(root: Path, provider: str, graphs: bool
     half = replace(model, precision="fp16")
     folder = bench_bundle(root, half)
     engine = engine_for(folder, provider, graphs=graphs)
-    engine.warm(dict(requests_for(folder, 1)[0]))
+    warm_fully(engine, dict(requests_for(folder, 1)[0]))
     limits = Manifest.read(folder).limits
     proof = prove_value(engine.run, bench_family(half), limits, most_lost=MOST_LOST, requests=count)
     print(f"fp16, {provider}, graphs {graphs}: {proof.summary}")

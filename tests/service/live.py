@@ -99,6 +99,7 @@ class FakeEngine:
 
     provider = "cpu"
     largest_batch = 8
+    thread_safe = True
 
     def __init__(self, options: Options | None = None, **outputs: Any) -> None:
         self._limits = (options or Options()).limits
@@ -127,10 +128,16 @@ class FakeEngine:
             "score": zeros,
             "runner_up": np.full((rows, length), -1, np.int64),
         }
-        return answer | {name: np.array([value] * rows) for name, value in self._outputs.items()}
+        return answer | {name: _rows(value, rows, answer.get(name)) for name, value in self._outputs.items()}
 
-    def warm(self, batch: BatchArrays) -> None:
+    def warm_runs(self, batch: BatchArrays) -> Iterator[None]:
         self.run(batch)
+        yield
+
+
+def _rows(value: Any, rows: int, usual: Any) -> Any:
+    """The same value for every row: an array as it is, anything else in the type that this output usually has."""
+    return np.array([value] * rows, None if usual is None or isinstance(value, np.ndarray) else usual.dtype)
 
 
 def fake_model(engine: FakeEngine | None = None, options: Options | None = None) -> Model:

@@ -6,6 +6,7 @@ save none.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +25,7 @@ class CpuEngine:
     """Run a graph on CPU. The batch size is dynamic: nothing is padded."""
 
     provider: Final = "cpu"
+    thread_safe: Final = True
 
     def __init__(self, path: Path, config: SessionConfig, model_sha256: str) -> None:
         """Load the model. Raises ONNX Runtime's error for a file that it cannot load."""
@@ -35,12 +37,13 @@ class CpuEngine:
     def run(self, batch: BatchArrays) -> Arrays:
         return dict(zip(self._output_names, self._session.run(self._output_names, batch), strict=True))
 
-    def warm(self, batch: BatchArrays) -> None:
+    def warm_runs(self, batch: BatchArrays) -> Iterator[None]:
         """Run every batch size that may come, made of copies of one request."""
         for rows in range(1, self.largest_batch + 1):
             copies = {name: np.repeat(array, rows, axis=0) for name, array in batch.items()}
             for _ in range(_WARM_RUNS):
                 self.run(copies)
+                yield
 
 
 def _load(path: Path, config: SessionConfig, model_sha256: str) -> ort.InferenceSession:

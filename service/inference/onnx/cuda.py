@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,6 +32,7 @@ class CudaEngine:
     """Run a graph on CUDA, as CUDA graphs where possible, else node by node."""
 
     provider: Final = "cuda"
+    thread_safe: Final = False
 
     def __init__(self, path: Path, config: SessionConfig) -> None:
         """Load the model. Raises ONNX Runtime's error for a file that it cannot load."""
@@ -46,17 +48,17 @@ class CudaEngine:
 
     @property
     def captured(self) -> int:
-        """Number of shapes that are replayed as one graph; 0 before `warm`."""
+        """Number of shapes that are replayed as one graph; 0 before it is warm."""
         return self._running().captured
 
     def run(self, batch: BatchArrays) -> Arrays:
         """Return the outputs by name, with as many rows as `batch`."""
         return self._running().run(batch)
 
-    def warm(self, batch: BatchArrays) -> None:
+    def warm_runs(self, batch: BatchArrays) -> Iterator[None]:
         """Run and capture every shape; if one fails, run all without graphs."""
         try:
-            self._running().warm(batch)
+            yield from self._running().warm_runs(batch)
             return
         except Exception as error:  # ONNX Runtime's errors have no common base.
             if not self._running().graphs:
@@ -68,7 +70,7 @@ class CudaEngine:
         self._engine = None
         gc.collect()
         self._engine = self._open(graphs=False)
-        self._engine.warm(batch)
+        yield from self._engine.warm_runs(batch)
 
     def _running(self) -> StaticEngine:
         if self._engine is None:

@@ -8,7 +8,7 @@ most of it is tested.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -47,6 +47,8 @@ class _Buffers:
 class StaticEngine:
     """Run a graph on a device that wants fixed shapes."""
 
+    thread_safe: Final = False
+
     def __init__(
         self, session: ort.InferenceSession, *, provider: str, largest_batch: int, device: str, graphs: bool
     ) -> None:
@@ -72,19 +74,20 @@ class StaticEngine:
         shape = self.shapes.fit(batch)
         return self._run(shape, batch, self._graph_ids.get(shape, NOT_CAPTURED))
 
-    def warm(self, batch: BatchArrays) -> None:
+    def warm_runs(self, batch: BatchArrays) -> Iterator[None]:
         """Run every served shape, made from one request, and capture it if graphs are on.
 
-        Must be called on the thread that will run the engine. Raises `CaptureError` if a replay answers otherwise
-        than the nodes do one by one.
+        Every step is one run, but for a check, which takes two. Must be called on the thread that will run the engine.
+        Raises `CaptureError` if a replay answers otherwise than the nodes do one by one.
         """
         batches = self._warm_batches(batch)
         # Node by node first, so that all memory is allocated and every kernel loaded before anything is captured.
         for shape, rows in batches.items():
             for _ in range(_WARM_RUNS):
                 self._run(shape, rows, NOT_CAPTURED)
+                yield
         if self.graphs:
-            self._capture(batches)
+            yield from self._capture(batches)
 
     def _warm_batches(self, batch: BatchArrays) -> dict[Shape, Arrays]:
         """Make a full batch for every shape out of one request."""
@@ -93,17 +96,19 @@ class StaticEngine:
         shapes = dict.fromkeys([*(Shape(rows, free) for rows in self.shapes.rows), *self.shapes.to_warm()])
         return {shape: _copies(cut(batch, self.facts.inputs, shape), shape.rows) for shape in shapes}
 
-    def _capture(self, batches: Mapping[Shape, Arrays]) -> None:
+    def _capture(self, batches: Mapping[Shape, Arrays]) -> Iterator[None]:
         """Capture every shape as a CUDA graph, then check every replay."""
         # ONNX Runtime captures in the first runs under an id, and replays in later ones.
         for number, (shape, rows) in enumerate(batches.items(), start=1):
             for _ in range(_WARM_RUNS):
                 self._run(shape, rows, number)
+                yield
             self._graph_ids[shape] = number
         # Checked after all captures: memory that a graph wrongly shares with a later run differs only then.
         for shape, rows in batches.items():
             for request in (rows, _without_candidates(rows)):
                 self._check_replay(shape, request)
+                yield
         _log.info("captured %d shapes as CUDA graphs", self.captured)
 
     def _check_replay(self, shape: Shape, batch: BatchArrays) -> None:

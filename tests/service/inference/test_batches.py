@@ -156,6 +156,7 @@ class Gathering:
         self.inner = inner
         self.provider = inner.provider
         self.largest_batch = inner.largest_batch
+        self.thread_safe = inner.thread_safe
         self.go = threading.Event()
         self.sizes: list[int] = []
 
@@ -164,8 +165,8 @@ class Gathering:
         assert self.go.wait(10)
         return self.inner.run(batch)
 
-    def warm(self, batch: BatchArrays) -> None:
-        self.inner.warm(batch)
+    def warm_runs(self, batch: BatchArrays) -> Iterator[None]:
+        return self.inner.warm_runs(batch)
 
 
 @pytest.fixture

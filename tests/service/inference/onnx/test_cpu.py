@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from models.contract.manifest import GOLDEN_FILE, MODEL_FILE, Manifest
-from service.inference.engine import BatchArrays
+from service.inference.engine import BatchArrays, warm_fully
 from service.inference.onnx.cpu import CpuEngine
 from service.inference.onnx.session import SessionConfig, session_options
 
@@ -40,7 +40,7 @@ def test_warming_runs_every_batch_size_once_at_least(bundle: Path, monkeypatch: 
         return run(batch)
 
     monkeypatch.setattr(engine, "run", record)
-    engine.warm(golden(bundle, slice(0, 1)))
+    warm_fully(engine, golden(bundle, slice(0, 1)))
     assert set(seen) == {1, 2, 3}
     assert engine.largest_batch == 3
 

@@ -12,7 +12,7 @@ import onnxruntime as ort
 import pytest
 
 from models.contract.manifest import DEMO_BUNDLE, GOLDEN_FILE, MODEL_FILE, Manifest
-from service.inference.engine import BatchArrays
+from service.inference.engine import BatchArrays, warm_fully
 from service.inference.onnx import cuda as cuda_engine
 from service.inference.onnx.choose import why_no_cuda
 from service.inference.onnx.cpu import CpuEngine
@@ -65,7 +65,7 @@ def test_a_session_that_failed_to_capture_is_gone_before_the_next_one_is_opened(
     monkeypatch.setattr(ort, "__version__", "1.31.0")
     engine = CudaEngine(bundle / MODEL_FILE, SessionConfig("cuda", max_batch=2))
     assert failing
-    engine.warm(golden(bundle, slice(0, 1)))
+    warm_fully(engine, golden(bundle, slice(0, 1)))
     assert alive == [False]
     assert engine.captured == 0
     assert engine.why_no_graphs == "operation not permitted when stream is capturing"
@@ -85,7 +85,7 @@ def test_an_engine_whose_second_session_fails_too_says_so_instead_of_running(
     monkeypatch.setattr(ort, "__version__", "1.31.0")
     engine = CudaEngine(bundle / MODEL_FILE, SessionConfig("cuda"))
     with pytest.raises(MemoryError):
-        engine.warm(golden(bundle, slice(0, 1)))
+        warm_fully(engine, golden(bundle, slice(0, 1)))
     with pytest.raises(RuntimeError, match="and so did the session without them"):
         engine.run(golden(bundle, slice(0, 1)))
 
@@ -97,7 +97,7 @@ def test_on_a_gpu_answers_are_the_cpus_for_every_number_of_rows(any_bundle: Path
     path = any_bundle / MODEL_FILE
     cpu = CpuEngine(path, SessionConfig(), Manifest.read(any_bundle).files[MODEL_FILE])
     gpu = CudaEngine(path, SessionConfig("cuda", max_batch=4, cuda_graphs=graphs))
-    gpu.warm(golden(any_bundle, slice(0, 1)))
+    warm_fully(gpu, golden(any_bundle, slice(0, 1)))
     for rows in (1, 2, 3, 4, 1):
         batch = golden(any_bundle, slice(0, rows))
         expected, found = cpu.run(batch), gpu.run(batch)
@@ -111,7 +111,7 @@ def test_on_a_gpu_answers_are_the_cpus_for_every_number_of_rows(any_bundle: Path
 @needs_gpu
 def test_on_a_gpu_every_warmed_shape_of_an_exported_graph_is_captured() -> None:
     gpu = CudaEngine(DEMO_BUNDLE / MODEL_FILE, SessionConfig("cuda", max_batch=2))
-    gpu.warm(golden(DEMO_BUNDLE, slice(0, 1)))
+    warm_fully(gpu, golden(DEMO_BUNDLE, slice(0, 1)))
     assert gpu.why_no_graphs is None
     assert gpu.captured > 0
 
@@ -123,6 +123,6 @@ def test_on_a_gpu_graphs_and_nodes_give_the_same_lists(any_bundle: Path) -> None
     answers = []
     for graphs in (True, False):
         engine = CudaEngine(any_bundle / MODEL_FILE, SessionConfig("cuda", max_batch=2, cuda_graphs=graphs))
-        engine.warm(golden(any_bundle, slice(0, 1)))
+        warm_fully(engine, golden(any_bundle, slice(0, 1)))
         answers.append(engine.run(batch))
     np.testing.assert_array_equal(answers[0]["order"], answers[1]["order"])

@@ -10,7 +10,7 @@ import onnxruntime as ort
 import pytest
 
 from models.contract.manifest import GOLDEN_FILE, MODEL_FILE, Manifest, TensorSpec
-from service.inference.engine import BatchArrays
+from service.inference.engine import BatchArrays, warm_fully
 from service.inference.onnx import cuda as cuda_engine
 from service.inference.onnx.cuda import CudaEngine, provider_options
 from service.inference.onnx.session import SessionConfig, session_options
@@ -84,7 +84,7 @@ def test_too_many_rows_are_refused(bundle: Path) -> None:
 def test_without_graphs_nothing_is_captured(bundle: Path) -> None:
     session = Recorded(session_of(bundle))
     engine = static(bundle, session)
-    engine.warm(golden(bundle, slice(0, 1)))
+    warm_fully(engine, golden(bundle, slice(0, 1)))
     engine.run(golden(bundle, slice(0, 2)))
     assert engine.captured == 0
     assert set(session.ids) == {-1}
@@ -93,7 +93,7 @@ def test_without_graphs_nothing_is_captured(bundle: Path) -> None:
 def test_with_graphs_every_warmed_shape_has_an_id_of_its_own_and_runs_under_it(bundle: Path) -> None:
     session = Recorded(session_of(bundle))
     engine = static(bundle, session, graphs=True)
-    engine.warm(golden(bundle, slice(0, 1)))
+    warm_fully(engine, golden(bundle, slice(0, 1)))
     assert engine.captured == len(list(engine.shapes.to_warm()))
     session.ids.clear()
     served = [golden(bundle, slice(0, rows)) for rows in (1, 2, 3)]
@@ -108,7 +108,7 @@ def test_with_graphs_every_warmed_shape_has_an_id_of_its_own_and_runs_under_it(b
 def test_a_shape_that_was_not_captured_runs_node_by_node(bundle: Path) -> None:
     session = Recorded(session_of(bundle))
     engine = static(bundle, session, graphs=True)
-    engine.warm(golden(bundle, slice(0, 1)))
+    warm_fully(engine, golden(bundle, slice(0, 1)))
     wide = dict(golden(bundle, slice(0, 1)))
     wide["embeddings"] = np.pad(wide["embeddings"], [(0, 0), (0, 0), (0, 300)])
     found, expected = engine.run(wide), engine.run(golden(bundle, slice(0, 1)))
@@ -120,7 +120,7 @@ def test_a_shape_that_was_not_captured_runs_node_by_node(bundle: Path) -> None:
 def test_a_replay_that_answers_otherwise_is_found(bundle: Path, stale_from: int) -> None:
     engine = static(bundle, Recorded(session_of(bundle), stale_from=stale_from), graphs=True)
     with pytest.raises(CaptureError, match="gives another"):
-        engine.warm(golden(bundle, slice(0, 1)))
+        warm_fully(engine, golden(bundle, slice(0, 1)))
 
 
 class Forgetful(Recorded):
@@ -142,7 +142,7 @@ class Forgetful(Recorded):
 def test_a_replay_that_leaves_any_one_output_as_it_was_is_found(sort_bundle: Path, output: str) -> None:
     engine = static(sort_bundle, Forgetful(session_of(sort_bundle), output), graphs=True)
     with pytest.raises(CaptureError, match=f"gives another '{output}'"):
-        engine.warm(golden(sort_bundle, slice(0, 1)))
+        warm_fully(engine, golden(sort_bundle, slice(0, 1)))
 
 
 def test_a_check_without_candidates_is_one_without_a_sorts_list_too(sort_bundle: Path) -> None:
@@ -154,7 +154,7 @@ def test_a_check_without_candidates_is_one_without_a_sorts_list_too(sort_bundle:
             return super()._run(shape, batch, graph_id)
 
     engine = Watched(session_of(sort_bundle), provider="cpu", largest_batch=1, device="cpu", graphs=True)
-    engine.warm(golden(sort_bundle, slice(0, 1)))
+    warm_fully(engine, golden(sort_bundle, slice(0, 1)))
     empty = [run for run in runs if not run["valid"].any()]
     assert empty
     assert all((run["sort_slots"] == -1).all() for run in empty)
@@ -185,7 +185,7 @@ def test_a_graph_that_cannot_be_captured_serves_without_and_says_so(
 ) -> None:
     on_cpu(monkeypatch, {True: RuntimeError("nodes on the CPU"), False: session_of(bundle)})
     engine = CudaEngine(bundle / MODEL_FILE, SessionConfig("cuda"))
-    engine.warm(golden(bundle, slice(0, 1)))
+    warm_fully(engine, golden(bundle, slice(0, 1)))
     assert len(engine.run(golden(bundle, slice(0, 2)))["order"]) == 2
     assert [r.message for r in caplog.records if "CUDA graphs are off" in r.message and "nodes on the CPU" in r.message]
 
@@ -195,7 +195,7 @@ def test_a_replay_that_fails_its_check_turns_graphs_off(
 ) -> None:
     on_cpu(monkeypatch, {True: Recorded(session_of(bundle), stale_from=4), False: session_of(bundle)})
     engine = CudaEngine(bundle / MODEL_FILE, SessionConfig("cuda"))
-    engine.warm(golden(bundle, slice(0, 1)))
+    warm_fully(engine, golden(bundle, slice(0, 1)))
     assert "gives another" in caplog.text
     expected = static(bundle).run(golden(bundle, slice(0, 2)))
     np.testing.assert_array_equal(engine.run(golden(bundle, slice(0, 2)))["order"], expected["order"])
@@ -211,7 +211,7 @@ def test_a_model_that_cannot_run_at_all_is_an_error_even_when_graphs_are_off(
     on_cpu(monkeypatch, {False: Broken(session_of(bundle))})
     engine = CudaEngine(bundle / MODEL_FILE, SessionConfig("cuda", cuda_graphs=False))
     with pytest.raises(MemoryError, match="out of device memory"):
-        engine.warm(golden(bundle, slice(0, 1)))
+        warm_fully(engine, golden(bundle, slice(0, 1)))
 
 
 def test_graphs_are_off_on_a_runtime_whose_replays_read_freed_memory(
@@ -237,7 +237,7 @@ def test_provider_options_follow_the_settings() -> None:
 @pytest.mark.skipif("CUDAExecutionProvider" not in ort.get_available_providers(), reason="needs an NVIDIA GPU")
 def test_on_a_gpu_captured_shapes_answer_as_the_cpu_does(any_bundle: Path) -> None:
     engine = CudaEngine(any_bundle / MODEL_FILE, SessionConfig("cuda", max_batch=2))
-    engine.warm(golden(any_bundle, slice(0, 1)))
+    warm_fully(engine, golden(any_bundle, slice(0, 1)))
     for rows in (1, 2):
         batch = golden(any_bundle, slice(0, rows))
         expected, found = static(any_bundle).run(batch), engine.run(batch)

@@ -1,0 +1,51 @@
+"""Run blocking work on a thread that nothing waits for when the process ends.
+
+Threads of an executor are joined at the end of a process; one that hangs in native code would keep it alive for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+ASIDE: Final = "aside"
+"""Name of such threads."""
+
+T = TypeVar("T")
+
+
+async def run_aside(work: Callable[[], T]) -> T:
+    """Run `work` on a thread of its own, and wait for it. Raises its errors.
+
+    If this is cancelled the work goes on, and its result is dropped.
+    """
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def run() -> None:
+        try:
+            result = work()
+        except Exception as error:
+            _tell(loop, _settle, future, error, None)
+        else:
+            _tell(loop, _settle, future, None, result)
+
+    threading.Thread(target=run, name=ASIDE, daemon=True).start()
+    return await future
+
+
+def _tell(loop: asyncio.AbstractEventLoop, *call: Any) -> None:
+    with contextlib.suppress(RuntimeError):  # The loop is closed: nobody waits any more.
+        loop.call_soon_threadsafe(*call)
+
+
+def _settle(future: asyncio.Future[T], error: Exception | None, result: T) -> None:
+    if future.done():
+        return
+    if error is not None:
+        future.set_exception(error)
+    else:
+        future.set_result(result)

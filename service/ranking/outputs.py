@@ -1,0 +1,109 @@
+"""Check what a model answered, before anything of it reaches a client. Letters: L steps, N slots.
+
+All that a list or its explanation may show is checked in every request, whether or not it asks for an explanation. What
+lies behind the steps that are used is not looked at.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from models.contract.arrays import AnyArray, Ints
+from models.contract.manifest import KEPT_SORT, SORT_SLOTS
+from models.contract.slots import Slots
+from service.bundles.model import Model
+from service.contract.schemas import ObjectiveValues
+from service.inference.engine import EngineError, RequestArrays
+
+_INTEGERS: Final = "lqi"
+_FLOATS: Final = "fe"
+"""numpy's codes of types: float32 and float16, in which no sum over a list overflows once it is in float64."""
+
+_STEPS: Final = {"order": _INTEGERS, "runner_up": _INTEGERS, "penalty": _FLOATS, "score": _FLOATS}
+"""The outputs of shape [L], and the types that they may have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Slots [≤ L] that the model chose in order, their value, and whether that is the sort's list."""
+
+    steps: Ints
+    value: ObjectiveValues
+    kept_sort: bool
+
+
+def check_outputs(outputs: RequestArrays, slots: Slots, model: Model, top_n: int) -> Chosen:
+    """Return the model's choice of at most `top_n` slots.
+
+    Raises `EngineError` for an output that is missing or has another shape or type, an order that is impossible, a
+    runner-up that is no candidate, and numbers that are not finite.
+    """
+    _check_arrays(outputs, model.manifest.limits.list_length)
+    steps = check_order(outputs["order"], slots)[:top_n]
+    n = len(steps)
+    for name in ("penalty", "score"):
+        if not math.isfinite(sum(outputs[name][:n].tolist())):
+            raise EngineError(f"the model answered a {name} that is not finite: {outputs[name][:n].tolist()}")
+    _check_runners_up(outputs["runner_up"][:n].tolist(), slots)
+    return Chosen(steps, _list_value(outputs["value"][:n]), _kept_sort(outputs, model))
+
+
+def check_order(order: AnyArray, slots: Slots) -> Ints:
+    """Return the slots [≤ L] that the model chose, best first.
+
+    Raises `EngineError` if it chose an empty slot, one that does not exist or one twice, or left a gap: the last guard
+    of the law that a list is always valid.
+    """
+    told = order.tolist()
+    chosen = [step for step in told if step >= 0]
+    known = chosen == told[: len(chosen)] and len(set(chosen)) == len(chosen) and max(chosen, default=0) < len(slots)
+    steps = np.array(chosen, np.int64)
+    if not known or (slots.candidates[steps] < 0).any():
+        raise EngineError(f"the model answered an impossible order: {told}")
+    return steps
+
+
+def _check_arrays(outputs: Mapping[str, AnyArray], length: int) -> None:
+    for name, types in _STEPS.items():
+        array = outputs.get(name)
+        if array is None or array.shape != (length,) or array.dtype.char not in types:
+            raise _wrong(name, array)
+    value = outputs.get("value")
+    if value is None or value.shape != (length, 3) or value.dtype.char not in _FLOATS:
+        raise _wrong("value", value)
+
+
+def _wrong(name: str, array: AnyArray | None) -> EngineError:
+    found = "is missing" if array is None else f"has type {array.dtype} and shape {list(array.shape)}"
+    return EngineError(f"the model's output {name} {found}")
+
+
+def _check_runners_up(told: Sequence[int], slots: Slots) -> None:
+    """Raise `EngineError` unless each is −1 or a slot with a candidate."""
+    there = [slot for slot in told if slot != -1]
+    if there and (min(there) < 0 or max(there) >= len(slots) or (slots.candidates[there] < 0).any()):
+        raise EngineError(f"the model answered a runner-up that is no candidate: {told}")
+
+
+def _list_value(value: AnyArray) -> ObjectiveValues:
+    """Sum the rows of `value` [n, 3]. Raises `EngineError` unless finite."""
+    with np.errstate(invalid="ignore"):  # Infinities of both signs.
+        total = np.asarray(value, np.float64).sum(axis=0).tolist()
+    if not math.isfinite(sum(total)):
+        raise EngineError(f"the model answered a value that is not finite: {total}")
+    return ObjectiveValues(*total)
+
+
+def _kept_sort(outputs: RequestArrays, model: Model) -> bool:
+    """Read whether the sort's list was kept; only a model that is given that list says so."""
+    if SORT_SLOTS not in model.inputs:
+        return False
+    kept = outputs.get(KEPT_SORT)
+    if kept is None or kept.shape != () or kept.dtype.kind != "b":
+        raise _wrong(KEPT_SORT, kept)
+    return bool(kept)
