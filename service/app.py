@@ -24,7 +24,6 @@ from service.ranking.rerank import Reranker
 from service.ranking.shadow import Shadow
 from service.settings import Settings
 from service.status import Health, Models, Slo, describe_models, describe_slo
-from service.telemetry.exposition import metrics_response
 from service.telemetry.metrics import Metrics
 from service.telemetry.records import RequestObserver
 from service.timing.admission import Admission, AdmissionOptions
@@ -158,4 +157,4 @@ def _add_status(app: FastAPI, settings: Settings, registry: Registry, metrics: M
 
     @app.get("/metrics", tags=["status"], summary="Prometheus metrics", response_class=Response)
     async def scrape(accept: Annotated[str, Header()] = "") -> Response:
-        return metrics_response(metrics.scrape(), accept)
+        return await metrics.respond(accept)

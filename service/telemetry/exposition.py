@@ -1,25 +1,21 @@
-"""Hold metric values and read them for a scrape.
+"""Hold metric values and show them to a scrape.
 
-Values are in this process, or in files that several workers share. Gauges are read from their sources by
-`Metrics.refresh`.
+Gauges are read from their sources by `Metrics.refresh`.
 """
 
 from __future__ import annotations
 
-import math
-import os
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Final
+import asyncio
+from collections.abc import Awaitable, Callable
 
-from prometheus_client import CollectorRegistry, Gauge, GCCollector, Metric, PlatformCollector, ProcessCollector, values
+from prometheus_client import CollectorRegistry, Gauge, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.exposition import choose_encoder
-from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
-from prometheus_client.registry import Collector
-from prometheus_client.samples import Sample
 from starlette.responses import Response
 
-FOLDER_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
+from service.telemetry.merging import MergeMode
+
+Scrape = Callable[[str], Awaitable[Response]]
+"""Answers a scrape in the format that the `Accept` header asks for. Raises `Problem` (503)."""
 
 
 class Exposition:
@@ -27,6 +23,7 @@ class Exposition:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self.modes: dict[str, MergeMode] = {}
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=self.registry)
 
@@ -38,67 +35,30 @@ class Exposition:
         """End a series whose subject is gone."""
         gauge.remove(*labels)
 
-    def scrape(self) -> CollectorRegistry:
-        """Return the registry to show, of the whole service."""
-        return self.registry
+    async def respond(self, accept: str) -> Response:
+        """Answer a scrape of the whole service."""
+        return await metrics_response(self.registry, accept)
 
 
 class SharedExposition(Exposition):
-    """Hold values in the files of one folder, one set per worker; show all.
+    """Hold what one of several workers counts; `scrape` asks the supervisor for the sum of all."""
 
-    Any worker shows the sum, or the value that the gauge's mode asks for. A worker's files bear the number of its place
-    and not its process id, so that one which takes the place of another counts on where that one ended, and the number
-    of files never grows. One per process, before any metric is made: the client library keeps its kind of value in a
-    module global.
-    """
-
-    def __init__(self, folder: Path, slot: int) -> None:
-        os.environ[FOLDER_VARIABLE] = str(folder)
-        values.ValueClass = values.MultiProcessValue(lambda: slot)  # type: ignore[no-untyped-call]
-        self._folder = folder
+    def __init__(self, scrape: Scrape) -> None:
         self.registry = CollectorRegistry()
+        self.modes = {}
+        self._scrape = scrape
 
-    def set(self, gauge: Gauge, value: float) -> None:
-        """Set the value; NaN is written as minus infinity, below any other."""
-        gauge.set(-math.inf if math.isnan(value) else value)
-
-    def retire(self, gauge: Gauge, *labels: str) -> None:
-        """Set the series to 0, since it cannot be taken out of a file."""
-        gauge.labels(*labels).set(0)
-
-    def scrape(self) -> CollectorRegistry:
-        """Return the registry of all workers together."""
-        return merged(self._folder)
+    async def respond(self, accept: str) -> Response:
+        """Answer a scrape of the whole service. Raises `Problem` (503) if the supervisor is silent."""
+        return await self._scrape(accept)
 
 
-class _Merged(Collector):
-    def __init__(self, folder: Path) -> None:
-        self._files = MultiProcessCollector(None, path=str(folder))  # type: ignore[no-untyped-call]
-
-    def collect(self) -> Iterator[Metric]:
-        for metric in self._files.collect():  # type: ignore[no-untyped-call]
-            if metric.type == "gauge":
-                metric.samples = [_with_nan(sample) for sample in metric.samples]
-            yield metric
+def content_type_for(accept: str) -> str:
+    """Return the content type of the format that a scrape accepts."""
+    return str(choose_encoder(accept)[1])
 
 
-def _with_nan(sample: Sample) -> Sample:
-    return sample._replace(value=math.nan) if sample.value == -math.inf else sample
-
-
-def merged(folder: Path) -> CollectorRegistry:
-    """Return a registry that reads the workers' files whenever it is collected."""
-    registry = CollectorRegistry()
-    registry.register(_Merged(folder))
-    return registry
-
-
-def forget_gauges(folder: Path, slot: int) -> None:
-    """Drop the present values of a worker that has ended; its counts stay."""
-    mark_process_dead(slot, path=str(folder))  # type: ignore[no-untyped-call]
-
-
-def metrics_response(registry: CollectorRegistry, accept: str) -> Response:
-    """Answer a scrape in the format that it accepts."""
+async def metrics_response(registry: CollectorRegistry, accept: str) -> Response:
+    """Answer a scrape in the format that it accepts, rendered in a thread."""
     encode, content_type = choose_encoder(accept)
-    return Response(encode(registry), headers={"content-type": content_type})
+    return Response(await asyncio.to_thread(encode, registry), headers={"content-type": content_type})

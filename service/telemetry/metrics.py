@@ -6,17 +6,18 @@ series exists from the start: label sets are closed. The exposition decides wher
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, Literal, NoReturn, get_args
+from typing import Final, get_args
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
+from prometheus_client import Counter, Gauge, Histogram, Metric
 from prometheus_client.registry import Collector
+from starlette.responses import Response
 
 from service.bundles.model import Model
 from service.contract.schemas import DegradedReason, Source
 from service.telemetry import records
 from service.telemetry.exposition import Exposition
+from service.telemetry.merging import MergeMode
 from service.telemetry.records import ListHealth, RequestOutcome, RequestRecord, ShadowRecord
 from service.telemetry.rolling import RollingWindow
 from service.timing.deadline import HEADERS
@@ -36,9 +37,6 @@ _DROPPED: Final = ("deadline", "client-gone")
 _RELOADS: Final = ("ok", "refused")
 _ANSWERED: Final[frozenset[RequestOutcome]] = frozenset(("ok", "degraded"))
 _NOT_VALID: Final[frozenset[RequestOutcome]] = frozenset(("invalid", "cancelled"))
-_REFRESH_SECONDS: Final = 1.0
-
-MergeMode = Literal["livesum", "livemax", "max"]
 
 
 class Metrics:
@@ -75,7 +73,8 @@ class Metrics:
 
     def _gauge(self, name: str, text: str, mode: MergeMode, labels: Sequence[str] = ()) -> Gauge:
         """Make a gauge; `mode` merges the values of several workers, `live` of those that run."""
-        return Gauge(name, text, labels, registry=self.registry, multiprocess_mode=mode)
+        self._exposition.modes[name] = mode
+        return Gauge(name, text, labels, registry=self.registry)
 
     def _histogram(self, name: str, text: str, buckets: Sequence[float], labels: Sequence[str] = ()) -> Histogram:
         return Histogram(name, text, labels, buckets=buckets, registry=self.registry)
@@ -155,16 +154,9 @@ class Metrics:
         for gauge, read in self._readings:
             self._exposition.set(gauge, read())
 
-    async def keep_fresh(self) -> NoReturn:
-        """Refresh every second, for scrapes that another worker answers."""
-        while True:
-            self.refresh()
-            await asyncio.sleep(_REFRESH_SECONDS)
-
-    def scrape(self) -> CollectorRegistry:
-        """Return the metrics of the whole service."""
-        self.refresh()
-        return self._exposition.scrape()
+    async def respond(self, accept: str) -> Response:
+        """Answer a scrape of the whole service. Raises `Problem` (503) if that cannot be."""
+        return await self._exposition.respond(accept)
 
     def reloaded(self, result: str) -> None:
         """Count one bundle that a reload has looked at: ``ok`` or ``refused``."""
