@@ -89,15 +89,19 @@ class Gatherer:
         """
         content_type = content_type_for(accept)
         if (task := self._next.get(content_type)) is None:
-            task = self._next[content_type] = asyncio.create_task(self._gather(content_type, accept))
+            task = self._next[content_type] = asyncio.create_task(self._render(content_type, accept))
         return await asyncio.shield(task)
 
-    async def _gather(self, content_type: str, accept: str) -> Response:
+    async def read(self) -> CollectorRegistry:
+        """Return what all have counted by now, to be rendered in any thread."""
+        await asyncio.gather(*(self._measure(worker) for worker in self._workers if worker.answers))
+        self._totals.update(self, *take_snapshot(self._own.registry, {"rerank_workers": "livesum"}))
+        return self._totals.view(self._live())
+
+    async def _render(self, content_type: str, accept: str) -> Response:
         async with self._turn:
             del self._next[content_type]
-            await asyncio.gather(*(self._measure(worker) for worker in self._workers if worker.answers))
-            self._totals.update(self, *take_snapshot(self._own.registry, {"rerank_workers": "livesum"}))
-            return await metrics_response(self._totals.view(self._live()), accept)
+            return await metrics_response(await self.read(), accept)
 
     async def _measure(self, worker: WorkerProcess) -> None:
         """Ask for a snapshot; if none comes in time, the last one is used."""

@@ -1,6 +1,6 @@
 """Run the supervisor of `listwright serve --workers N`, N > 1.
 
-It holds the two sockets, serves the admin app, keeps the workers running (see `crew.py`), hands reloads out (`fleet.py`)
+It holds the two sockets, serves the admin app, keeps the workers running (`crew.py`), hands reloads out (`fleet.py`)
 and merges metrics (`gathering.py`). It answers no requests. The workers hang on channels to it: they end when it does,
 however it ends.
 """

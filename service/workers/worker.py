@@ -21,11 +21,13 @@ from service.inference.onnx.choose import session_config
 from service.server import Core, assemble, settle
 from service.settings import Settings
 from service.status import describe_model, describe_models
+from service.telemetry.exposition import SharedExposition
 from service.telemetry.logs import configure_logging
 from service.transport.listener import Listener
 from service.transport.sockets import loop_factory, stop_event
 from service.workers import messages
 from service.workers.reporting import Reporter
+from service.workers.scrape_client import ScrapeClient
 
 _log = logging.getLogger(__name__)
 _DECODER: Final[msgspec.json.Decoder[messages.NumberedCommand]] = msgspec.json.Decoder(messages.NumberedCommand)
@@ -41,12 +43,14 @@ class Worker:
         listener: Listener,
         channel: messages.Channel[messages.NumberedCommand],
         reporter: Reporter,
+        scrapes: ScrapeClient,
         stop: asyncio.Event,
     ) -> None:
         self._core = core
         self._listener = listener
         self._channel = channel
         self._reporter = reporter
+        self._scrapes = scrapes
         self._stop = stop
         self._preparing: dict[int, asyncio.Task[Model]] = {}
         self._listening: asyncio.Task[None] | None = None
@@ -97,7 +101,7 @@ class Worker:
             case messages.Measure():
                 await self._reporter.report()
             case messages.Scraped():
-                self._reporter.take(order.command)
+                self._scrapes.take(order.command)
             case messages.Drain():
                 registry.drain()
             case messages.Loaded():
@@ -129,12 +133,14 @@ async def work(control: socket.socket, public: socket.socket) -> None:
         raise RuntimeError("the first order must be to start")
     settings = Settings(**first.command.settings)
     configure_logging(level=settings.log_level, as_json=settings.log_json)
+    scrapes = ScrapeClient(channel, settings.retry_after_seconds)
+    exposition = SharedExposition(scrapes.scrape)
     with (
-        Reporter.open(channel, settings.retry_after_seconds) as reporter,
-        assemble(settings, session_config(settings), reporter.exposition) as core,
+        assemble(settings, session_config(settings), exposition) as core,
+        Reporter.open(channel, core.metrics, exposition) as reporter,
     ):
         listener = Listener(core.app, settings, public, shed=core.app.endpoint.shed, shared=True)
-        worker = Worker(core, listener, channel, reporter, stop)
+        worker = Worker(core, listener, channel, reporter, scrapes, stop)
         async with asyncio.TaskGroup() as group:
             chores = [group.create_task(worker.obey()), group.create_task(reporter.beat())]
             await stop.wait()
