@@ -1,23 +1,24 @@
-"""Hold metric values and read them for a scrape.
+"""Hold metric values in this process, and show them to a scrape.
 
-Values are in this process, or in files that several workers share. Gauges are read from their sources by
-`Metrics.refresh`.
+Gauges are read from their sources by `Metrics.refresh`.
 """
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Gauge, GCCollector, Metric, PlatformCollector, ProcessCollector, values
-from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
-from prometheus_client.registry import Collector
-from prometheus_client.samples import Sample
+from prometheus_client import CollectorRegistry, Gauge, GCCollector, PlatformCollector, ProcessCollector, values
+from starlette.responses import Response
 
-FOLDER_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
+from service.telemetry.merging import MergeMode
+from service.telemetry.scrape import Scraper
+
+_FOLDER_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
+
+Scrape = Callable[[str], Awaitable[Response]]
+"""Answers a scrape in the format that the `Accept` header asks for. Raises `Problem` (503)."""
 
 
 def keep_in_memory() -> None:
@@ -27,16 +28,17 @@ def keep_in_memory() -> None:
     imported and again whenever a series is removed, so the variable is removed from this process's environment.
     """
     values.ValueClass = values.MutexValue
-    for name in (FOLDER_VARIABLE, FOLDER_VARIABLE.lower()):
+    for name in (_FOLDER_VARIABLE, _FOLDER_VARIABLE.lower()):
         os.environ.pop(name, None)
 
 
 class Exposition:
-    """Hold values in memory, and show this process's own (`process_*`, `python_*`) too."""
+    """Show what this process counts, and its own figures (`process_*`, `python_*`) too."""
 
     def __init__(self) -> None:
         keep_in_memory()
         self.registry = CollectorRegistry()
+        self.modes: dict[str, MergeMode] = {}
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=self.registry)
 
@@ -48,61 +50,25 @@ class Exposition:
         """End a series whose subject is gone."""
         gauge.remove(*labels)
 
-    def scrape(self) -> CollectorRegistry:
-        """Return the registry to show, of the whole service."""
-        return self.registry
+    def make_scrape(self, refresh: Callable[[], None]) -> Scrape:
+        """Return what answers scrapes; it calls `refresh` in the event loop first."""
+
+        async def read() -> CollectorRegistry:
+            refresh()
+            return self.registry
+
+        return Scraper(read).answer
 
 
 class SharedExposition(Exposition):
-    """Hold values in the files of one folder, one set per worker; show all.
+    """Hold what one of several workers counts; `scrape` asks the supervisor for the sum of all."""
 
-    Any worker shows the sum, or the value that the gauge's mode asks for. A worker's files bear the number of its place
-    and not its process id, so that one which takes the place of another counts on where that one ended, and the number
-    of files never grows. One per process, before any metric is made: the client library keeps its kind of value in a
-    module global.
-    """
-
-    def __init__(self, folder: Path, slot: int) -> None:
-        os.environ[FOLDER_VARIABLE] = str(folder)
-        values.ValueClass = values.MultiProcessValue(lambda: slot)  # type: ignore[no-untyped-call]
-        self._folder = folder
+    def __init__(self, scrape: Scrape) -> None:
+        keep_in_memory()
         self.registry = CollectorRegistry()
+        self.modes = {}
+        self._scrape = scrape
 
-    def set(self, gauge: Gauge, value: float) -> None:
-        """Set the value; NaN is written as minus infinity, below any other."""
-        gauge.set(-math.inf if math.isnan(value) else value)
-
-    def retire(self, gauge: Gauge, *labels: str) -> None:
-        """Set the series to 0, since it cannot be taken out of a file."""
-        gauge.labels(*labels).set(0)
-
-    def scrape(self) -> CollectorRegistry:
-        """Return the registry of all workers together."""
-        return merged(self._folder)
-
-
-class _Merged(Collector):
-    def __init__(self, folder: Path) -> None:
-        self._files = MultiProcessCollector(None, path=str(folder))  # type: ignore[no-untyped-call]
-
-    def collect(self) -> Iterator[Metric]:
-        for metric in self._files.collect():  # type: ignore[no-untyped-call]
-            if metric.type == "gauge":
-                metric.samples = [_with_nan(sample) for sample in metric.samples]
-            yield metric
-
-
-def _with_nan(sample: Sample) -> Sample:
-    return sample._replace(value=math.nan) if sample.value == -math.inf else sample
-
-
-def merged(folder: Path) -> CollectorRegistry:
-    """Return a registry that reads the workers' files whenever it is collected."""
-    registry = CollectorRegistry()
-    registry.register(_Merged(folder))
-    return registry
-
-
-def forget_gauges(folder: Path, slot: int) -> None:
-    """Drop the present values of a worker that has ended; its counts stay."""
-    mark_process_dead(slot, path=str(folder))  # type: ignore[no-untyped-call]
+    def make_scrape(self, refresh: Callable[[], None]) -> Scrape:  # noqa: ARG002 - each snapshot refreshes first
+        """Return what asks the supervisor, which asks all workers for a snapshot."""
+        return self._scrape

@@ -6,16 +6,16 @@ series exists from the start: label sets are closed. The exposition decides wher
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, Literal, NoReturn, get_args
+from typing import Final, get_args
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 from service.bundles.model import Model
 from service.contract.schemas import DegradedReason, Source
 from service.telemetry import records
-from service.telemetry.exposition import Exposition
+from service.telemetry.exposition import Exposition, Scrape
+from service.telemetry.merging import MergeMode
 from service.telemetry.records import ListHealth, RequestOutcome, RequestRecord, ShadowRecord
 from service.telemetry.rolling import RollingWindow
 from service.telemetry.versions import RequestSeries, ShadowSeries, VersionSeries
@@ -33,9 +33,6 @@ _DROPPED: Final = ("deadline", "client-gone")
 _RELOADS: Final = ("ok", "refused")
 _ANSWERED: Final[frozenset[RequestOutcome]] = frozenset(("ok", "degraded"))
 _NOT_VALID: Final[frozenset[RequestOutcome]] = frozenset(("invalid", "cancelled"))
-_REFRESH_SECONDS: Final = 1.0
-
-MergeMode = Literal["livesum", "livemax", "max"]
 
 
 class Metrics:
@@ -54,6 +51,7 @@ class Metrics:
     ) -> None:
         self._exposition = exposition or Exposition()
         self.registry = self._exposition.registry
+        self.respond: Scrape = self._exposition.make_scrape(self.refresh)
         self.window = RollingWindow()
         self._readings: list[tuple[Gauge, Callable[[], float]]] = []
         self._make_versions(budget_seconds, shadow)
@@ -70,7 +68,8 @@ class Metrics:
 
     def _gauge(self, name: str, text: str, mode: MergeMode, labels: Sequence[str] = ()) -> Gauge:
         """Make a gauge; `mode` merges the values of several workers, `live` of those that run."""
-        return Gauge(name, text, labels, registry=self.registry, multiprocess_mode=mode)
+        self._exposition.modes[name] = mode
+        return Gauge(name, text, labels, registry=self.registry)
 
     def _histogram(self, name: str, text: str, buckets: Sequence[float], labels: Sequence[str] = ()) -> Histogram:
         return Histogram(name, text, labels, buckets=buckets, registry=self.registry)
@@ -154,17 +153,6 @@ class Metrics:
     def _sweep(self) -> None:
         self._requests.sweep()
         self._comparisons.sweep()
-
-    async def keep_fresh(self) -> NoReturn:
-        """Refresh every second, for scrapes that another worker answers."""
-        while True:
-            self.refresh()
-            await asyncio.sleep(_REFRESH_SECONDS)
-
-    def scrape(self) -> CollectorRegistry:
-        """Return the metrics of the whole service."""
-        self.refresh()
-        return self._exposition.scrape()
 
     def reloaded(self, result: str) -> None:
         """Count one bundle that a reload has looked at: ``ok`` or ``refused``."""

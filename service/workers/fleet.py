@@ -10,29 +10,33 @@ import asyncio
 import contextlib
 import itertools
 import logging
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Collection, Sequence
 
 from service.bundles.folder import Catalogue
 from service.bundles.model import BundleError
+from service.bundles.reload import OnReload
 from service.contract.problems import BUNDLE_REFUSED, CONFLICT, NOT_READY, Problem, unavailable
 from service.settings import Settings
 from service.status import Models, ModelStatus
+from service.telemetry.merging import Version
 from service.workers import messages
-from service.workers.handle import WorkerGone, WorkerProcess
+from service.workers.handle import ANSWER_SECONDS, WorkerGone, WorkerLate, WorkerProcess
 
 _log = logging.getLogger(__name__)
-_ANSWER_SECONDS: Final = 10.0
-"""A worker that takes longer to do what costs it no time hangs."""
 
 
 class Fleet:
-    """Hold the workers that take requests. Used from the event loop only."""
+    """Hold the workers that take requests. Used from the event loop only.
 
-    def __init__(self, settings: Settings) -> None:
+    Every order has a time limit, so no worker holds the others up for ever.
+    """
+
+    def __init__(self, settings: Settings, on_reload: OnReload = lambda _: None) -> None:
         self._catalogue = Catalogue(settings.bundles)
         self._keep_versions = settings.keep_versions
         self._retry_after = settings.retry_after_seconds
+        self._load_seconds = settings.load_timeout_seconds + ANSWER_SECONDS
+        self._on_reload = on_reload
         self._workers: list[WorkerProcess] = []
         self._live: dict[tuple[str, str], dict[str, str]] = {}
         self._failures: dict[str, str] = {}
@@ -46,6 +50,16 @@ class Fleet:
         """Tell whether any worker takes requests."""
         return bool(self._workers)
 
+    @property
+    def size(self) -> int:
+        """Return how many workers take requests."""
+        return len(self._workers)
+
+    @property
+    def live(self) -> Collection[Version]:
+        """Return name and version of the live models."""
+        return self._live.keys()
+
     async def add(self, worker: WorkerProcess) -> None:
         """Let a worker of the start listen at once, though it is not ready."""
         worker.tell(messages.Listen())
@@ -54,12 +68,15 @@ class Fleet:
     async def join(self, worker: WorkerProcess) -> None:
         """Add a later worker, once it has loaded the live versions.
 
-        Raises `WorkerGone`; `BundleError` if a live version is no longer on disk; `RuntimeError` if the worker fails.
+        Raises `WorkerGone`; `BundleError` if a live version is no longer on disk; `RuntimeError` if the worker fails
+        or is late.
         """
+        await worker.started()
         async with self._lock:
             for (name, version), files in self._live.items():
                 number = next(self._switches)
-                if (await worker.ask(messages.Prepare(number, name, version), messages.Prepared)).files != files:
+                order = messages.Prepare(number, name, version)
+                if (await worker.ask(order, messages.Prepared, self._load_seconds)).files != files:
                     raise BundleError(f"{name}/{version}: its files have changed since it went live")
                 await worker.ask(messages.Commit(number), messages.Described)
             for name, reason in self._failures.items():
@@ -105,17 +122,16 @@ class Fleet:
     async def models(self) -> Models:
         """Describe the live models. Raises `Problem` (503) when no worker answers."""
         for worker in tuple(self._workers):
-            with contextlib.suppress(WorkerGone, TimeoutError):
-                async with asyncio.timeout(_ANSWER_SECONDS):
-                    described = await worker.ask(messages.Status(), messages.Described)
-                    return Models.model_validate({"models": described.models})
+            with contextlib.suppress(WorkerGone, WorkerLate):
+                described = await worker.ask(messages.Status(), messages.Described)
+                return Models.model_validate({"models": described.models})
         raise self._unmanned()
 
     async def reload(self, name: str, version: str | None) -> ModelStatus:
         """Load a version (newest if None) in all workers, then switch all.
 
         Raises `Problem`: 409 while bundles are being loaded already, 422 if any worker refuses the bundle, 503 if one
-        ends meanwhile or none is there; then nothing has changed.
+        ends, fails or is late, or none is there; then nothing has changed.
         """
         if self._lock.locked() or not self._loaded.is_set():
             raise Problem(CONFLICT, "bundles are being loaded already; try again when that has ended")
@@ -124,14 +140,14 @@ class Fleet:
                 raise self._unmanned()
             try:
                 status = await self._switch(name, self._catalogue.folder(name, version).name)
-            except (BundleError, WorkerGone) as error:
-                await self._refuse(name, error)
+            except (BundleError, WorkerGone, RuntimeError) as error:
+                self._refuse(name, error)
                 if isinstance(error, BundleError):
                     raise Problem(BUNDLE_REFUSED, str(error)) from None
                 raise unavailable(NOT_READY, f"{error}; nothing has changed", self._retry_after) from None
             if status is None:
                 raise self._unmanned()
-            await self._count("ok")
+            self._on_reload("ok")
             return status
 
     async def reload_all(self) -> None:
@@ -142,9 +158,9 @@ class Fleet:
                 try:
                     if not self._is_current(name, version):
                         await self._switch(name, version)
-                        await self._count("ok")
+                        self._on_reload("ok")
                 except (BundleError, WorkerGone, RuntimeError) as error:
-                    await self._refuse(name, error)
+                    self._refuse(name, error)
 
     async def _switch(self, name: str, version: str) -> ModelStatus | None:
         """Do both phases; return None if all workers ended in the second.
@@ -167,7 +183,8 @@ class Fleet:
 
     async def _prepare(self, workers: Sequence[WorkerProcess], order: messages.Prepare) -> dict[str, str]:
         """Return the files that all workers have loaded, once all have answered."""
-        answers = await asyncio.gather(*(w.ask(order, messages.Prepared) for w in workers), return_exceptions=True)
+        asked = (worker.ask(order, messages.Prepared, self._load_seconds) for worker in workers)
+        answers = await asyncio.gather(*asked, return_exceptions=True)
         problems = [answer for answer in answers if isinstance(answer, BaseException)]
         # Report a refusal rather than a worker that has gone: it says more.
         for problem in sorted(problems, key=lambda p: isinstance(p, WorkerGone)):
@@ -182,13 +199,12 @@ class Fleet:
     async def _commit(self, worker: WorkerProcess, number: int) -> ModelStatus | None:
         """Return the model as the worker serves it; end a worker that hangs."""
         try:
-            async with asyncio.timeout(_ANSWER_SECONDS):
-                (model,) = (await worker.ask(messages.Commit(number), messages.Described)).models
-                return ModelStatus.model_validate(model)
-        except (WorkerGone, TimeoutError, RuntimeError) as error:
-            _log.error("worker %d (process %d) did not switch, so it is ended: %r", worker.slot, worker.pid, error)
+            (model,) = (await worker.ask(messages.Commit(number), messages.Described)).models
+            return ModelStatus.model_validate(model)
+        except (WorkerGone, RuntimeError) as error:
             self.remove(worker)
-            worker.kill()
+            if not isinstance(error, WorkerGone):
+                worker.give_up(f"it did not switch: {error}")
             return None
 
     def _publish(self, name: str, version: str, files: dict[str, str]) -> None:
@@ -204,14 +220,9 @@ class Fleet:
         files = self._live.get((name, version))
         return current == [(name, version)] and self._catalogue.manifest(name, version).files == files
 
-    async def _refuse(self, name: str, error: Exception) -> None:
+    def _refuse(self, name: str, error: Exception) -> None:
         _log.error("reload of bundle %s was refused: %s", name, error)
-        await self._count("refused")
-
-    async def _count(self, result: str) -> None:
-        for worker in self._workers[:1]:
-            with contextlib.suppress(WorkerGone):
-                await worker.ask(messages.Count(result), messages.Done)
+        self._on_reload("refused")
 
     def _enlist(self, worker: WorkerProcess) -> None:
         self._workers.append(worker)

@@ -1,4 +1,4 @@
-"""Start a worker process, and give it orders over a channel."""
+"""Start a worker process, give it orders over a channel, and end it if it hangs."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 from asyncio.subprocess import DEVNULL, Process
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
@@ -18,12 +19,16 @@ import msgspec
 
 from service.bundles.model import BundleError
 from service.settings import Settings
-from service.telemetry.exposition import FOLDER_VARIABLE
-from service.workers.messages import Channel, Command, NumberedCommand, Refused, Reply, Start
+from service.workers.heartbeat import SILENT_SECONDS, Pulse, within
+from service.workers.messages import Beat, Channel, Command, Message, Notice, NumberedCommand, Refused, Reply, Start
 
 _log = logging.getLogger(__name__)
 _STDERR: Final = 2
-_DECODER: Final[msgspec.json.Decoder[Reply]] = msgspec.json.Decoder(Reply)
+_MARGIN_SECONDS: Final = 3.0
+_DECODER: Final[msgspec.json.Decoder[Message]] = msgspec.json.Decoder(Message)
+
+ANSWER_SECONDS: Final = 10.0
+"""A worker that takes longer to do what costs it no time hangs."""
 
 ReplyT = TypeVar("ReplyT", bound=Reply)
 
@@ -32,37 +37,52 @@ class WorkerGone(Exception):
     """The worker has ended, or will not answer any more."""
 
 
-class WorkerProcess:
-    """One running worker, in one of the numbered places (`slot`)."""
+class WorkerLate(RuntimeError):
+    """The worker did not answer an order in time; it may still carry it out."""
 
-    def __init__(self, slot: int, process: Process, channel: Channel[Reply]) -> None:
+
+class WorkerProcess:
+    """One running worker, in one of the numbered places (`slot`).
+
+    It is killed if it stops beating, and if it does not end in time when it is told to.
+    """
+
+    def __init__(
+        self, slot: int, process: Process, channel: Channel[Message], *, hear: Hear, end_seconds: float
+    ) -> None:
         self.slot = slot
+        self.hung = False
         self._process = process
         self._channel = channel
+        self._hear = hear
+        self._end_seconds = end_seconds
         self._numbers = itertools.count()
         self._waiting: dict[int, asyncio.Future[Reply]] = {}
         self._gone = False
+        self._pulse = Pulse()
         self._reading = asyncio.create_task(self._read())
+        self._guarding = asyncio.create_task(self._guard())
 
     @classmethod
-    async def start(cls, slot: int, public: socket.socket, folder: Path, settings: Settings) -> Self:
-        """Start a worker that shares the listening socket `public` and keeps its metrics in `folder`."""
+    async def start(cls, slot: int, public: socket.socket, settings: Settings, hear: Hear) -> Self:
+        """Start a worker that shares the listening socket `public`; `hear` is told its notices."""
         ours, theirs = socket.socketpair()
         with contextlib.ExitStack() as undo:
             undo.callback(ours.close)
             with theirs:
                 descriptors = (theirs.fileno(), public.fileno())
                 process = await asyncio.create_subprocess_exec(
-                    *(sys.executable, "-P", "-m", "service.workers.worker", *map(str, (*descriptors, slot))),
+                    *(sys.executable, "-P", "-m", "service.workers.worker", *map(str, descriptors)),
                     stdin=DEVNULL,
                     stdout=_STDERR,
                     pass_fds=descriptors,
-                    env=_environment(folder),
+                    env=_environment(),
                     # Ctrl-C and the terminal's hang-up are for the supervisor, which then tells its workers.
                     start_new_session=True,
                 )
             undo.pop_all()
-        worker = cls(slot, process, await Channel.open(ours, _DECODER))
+        channel = await Channel.open(ours, _DECODER)
+        worker = cls(slot, process, channel, hear=hear, end_seconds=settings.drain_seconds + _MARGIN_SECONDS)
         worker.tell(Start(dump_settings(settings)))
         return worker
 
@@ -70,15 +90,24 @@ class WorkerProcess:
     def pid(self) -> int:
         return self._process.pid
 
+    @property
+    def answers(self) -> bool:
+        """Tell whether it has started and has not gone."""
+        return self._pulse.has_begun and not self._gone
+
+    async def started(self) -> None:
+        """Wait until it beats, or has ended."""
+        await self._pulse.begins()
+
     def tell(self, command: Command) -> None:
         """Give an order without waiting for its answer."""
         self._channel.send(NumberedCommand(next(self._numbers), command))
 
-    async def ask(self, command: Command, kind: type[ReplyT]) -> ReplyT:
+    async def ask(self, command: Command, kind: type[ReplyT], seconds: float = ANSWER_SECONDS) -> ReplyT:
         """Give an order and wait for its answer, which is of this kind.
 
-        Raises `BundleError` if the worker refuses a bundle, `WorkerGone` if it ends before it answers, `RuntimeError`
-        if it fails.
+        The time limit begins when the worker has started. Raises `BundleError` if the worker refuses a bundle,
+        `WorkerGone` if it ends before it answers, `WorkerLate` after `seconds`, `RuntimeError` if it fails.
         """
         if self._gone:
             raise self._ended()
@@ -87,7 +116,11 @@ class WorkerProcess:
         self._waiting[number] = future
         self._channel.send(NumberedCommand(number, command))
         try:
-            reply = await future
+            await self.started()
+            reply = await within(future, seconds)
+        except TimeoutError:
+            order = type(command).__name__
+            raise WorkerLate(f"{self} did not answer {order} within {seconds:g} seconds") from None
         finally:
             self._waiting.pop(number, None)
         if isinstance(reply, Refused):
@@ -100,38 +133,78 @@ class WorkerProcess:
         """Return its exit status once it has ended; minus the signal that ended it."""
         status = await self._process.wait()
         await self._reading
+        self._guarding.cancel()
         return status
 
     def terminate(self) -> None:
-        """Ask it to finish what it has and end."""
+        """Ask it to finish what it has and end; kill it if that takes longer than the drain allows."""
         self._signal(signal.SIGTERM)
+        self._guarding.cancel()
+        self._guarding = asyncio.create_task(self._end_in_time())
 
-    def kill(self) -> None:
-        """End it at once."""
+    def give_up(self, why: str) -> None:
+        """End it at once, since it hangs."""
+        _log.error("%s hangs, so it is killed: %s", self, why)
+        self.hung = True
         self._signal(signal.SIGKILL)
 
+    def __str__(self) -> str:
+        return f"worker {self.slot} (process {self.pid})"
+
     def _ended(self) -> WorkerGone:
-        return WorkerGone(f"worker {self.slot} (process {self.pid}) has ended")
+        return WorkerGone(f"{self} has ended")
 
     def _signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError):
             self._process.send_signal(number)
 
+    async def _guard(self) -> None:
+        """Kill it when it has been silent for too long, or does not end."""
+        try:
+            await self._pulse.watch()
+        except TimeoutError:
+            self.give_up("it does not beat")
+            return
+        with contextlib.suppress(TimeoutError):
+            await within(asyncio.ensure_future(self._process.wait()), SILENT_SECONDS)
+            return
+        self.give_up("it has closed its channel, but does not end")
+
+    async def _end_in_time(self) -> None:
+        try:
+            await within(asyncio.ensure_future(self._process.wait()), self._end_seconds)
+        except TimeoutError:
+            self.give_up(f"it was told to end {self._end_seconds:g} seconds ago")
+
     async def _read(self) -> None:
         try:
-            while (reply := await self._channel.receive()) is not None:
-                future = self._waiting.get(reply.id)
-                if future is not None and not future.done():
-                    future.set_result(reply)
+            while (message := await self._channel.receive()) is not None:
+                self._take(message)
         except (ValueError, msgspec.DecodeError):
-            _log.exception("worker %d (process %d) does not speak as it should; killing it", self.slot, self.pid)
-            self.kill()
+            _log.exception("%s does not speak as it should; killing it", self)
+            self._signal(signal.SIGKILL)
         finally:
             self._gone = True
+            self._pulse.stop()
             for future in self._waiting.values():
                 if not future.done():
                     future.set_exception(self._ended())
             self._channel.close()
+
+    def _take(self, message: Message) -> None:
+        """Pass on one message."""
+        if isinstance(message, Beat):
+            self._pulse.beat()
+        elif isinstance(message, Reply):
+            future = self._waiting.get(message.id)
+            if future is not None and not future.done():
+                future.set_result(message)
+        else:
+            self._hear(self, message)
+
+
+Hear = Callable[[WorkerProcess, Notice], None]
+"""Told what a worker says unasked, beats apart. Raises `ValueError` for what makes no sense."""
 
 
 def dump_settings(settings: Settings) -> dict[str, Any]:
@@ -139,7 +212,7 @@ def dump_settings(settings: Settings) -> dict[str, Any]:
     return {**settings.model_dump(mode="json"), "api_keys": [key.get_secret_value() for key in settings.api_keys]}
 
 
-def _environment(folder: Path) -> dict[str, str]:
+def _environment() -> dict[str, str]:
     """Make an environment with the supervisor's module path."""
     path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
-    return {**os.environ, "PYTHONPATH": path, FOLDER_VARIABLE: str(folder)}
+    return {**os.environ, "PYTHONPATH": path}

@@ -1,7 +1,7 @@
 """Define the messages between supervisor and workers: JSON lines over a socket pair.
 
-The supervisor gives numbered orders, a worker answers each; answers may come in another order. A channel that ends
-means that the other side has.
+The supervisor gives numbered orders, a worker answers each; answers may come in another order. A worker also sends
+notices, which nobody asked for. A channel that ends means that the other side has.
 """
 
 from __future__ import annotations
@@ -13,7 +13,10 @@ from typing import Any, Final, Generic, Self, TypeVar
 
 from msgspec import Struct, json
 
+from service.telemetry.merging import Layout, Values
+
 _LONGEST_LINE: Final = 16 * 1024 * 1024
+_MOST_UNSENT_BYTES: Final = 64 * 1024
 
 Received = TypeVar("Received")
 
@@ -63,17 +66,23 @@ class Drain(Struct, tag=True, frozen=True):
     """The service is about to stop: say not ready, and go on answering until SIGTERM."""
 
 
-class Count(Struct, tag=True, frozen=True):
-    """Count one reload, ``ok`` or ``refused``, for all workers: the metric is about bundles."""
+class Measure(Struct, tag=True, frozen=True):
+    """Send a `Snapshot` at once, before the answer."""
 
-    result: str
+
+class Scraped(Struct, tag=True, frozen=True):
+    """Hand over what the `Scrape` of this number asked for; `text` is None if that failed."""
+
+    number: int
+    content_type: str
+    text: str | None
 
 
 class Status(Struct, tag=True, frozen=True):
     """Describe all live models. Answer: `Described`."""
 
 
-Command = Start | Prepare | Commit | Abort | Fail | Loaded | Listen | Drain | Count | Status
+Command = Start | Prepare | Commit | Abort | Fail | Loaded | Listen | Drain | Measure | Scraped | Status
 
 
 class NumberedCommand(Struct, frozen=True):
@@ -114,6 +123,29 @@ class Refused(Struct, tag=True, frozen=True):
 Reply = Done | Prepared | Described | Refused
 
 
+class Beat(Struct, tag=True, frozen=True):
+    """The event loop turns; sent every second."""
+
+
+class Snapshot(Struct, tag=True, frozen=True):
+    """All metrics of the worker; without a layout, in that of the snapshot before."""
+
+    layout: Layout | None
+    values: Values
+
+
+class Scrape(Struct, tag=True, frozen=True):
+    """Ask for the metrics of all, in a format that `accept` allows. The answer is the order `Scraped`."""
+
+    number: int
+    accept: str
+
+
+Notice = Beat | Snapshot | Scrape
+Message = Reply | Notice
+"""Whatever a worker says."""
+
+
 class Channel(Generic[Received]):
     """One end; lines that come in are of type `Received`."""
 
@@ -131,8 +163,17 @@ class Channel(Generic[Received]):
 
     def send(self, message: Struct) -> None:
         """Send a small message without waiting; ignored if the other side has gone."""
+        self.send_line(json.encode(message))
+
+    def send_line(self, message: bytes) -> None:
+        """Send a message that has been encoded already."""
         if not self._writer.is_closing():  # uvloop's transports raise then, where asyncio's do not.
-            self._writer.write(json.encode(message) + b"\n")
+            self._writer.write(message + b"\n")
+
+    @property
+    def is_stuck(self) -> bool:
+        """Tell whether the other side does not read, so that no more should be sent for now."""
+        return self._writer.transport.get_write_buffer_size() > _MOST_UNSENT_BYTES
 
     async def receive(self) -> Received | None:
         """Return the next message; None once the other side has gone."""
@@ -143,4 +184,11 @@ class Channel(Generic[Received]):
         return None
 
     def close(self) -> None:
+        """Close this end, at once for the other side, after what has been sent."""
         self._writer.close()
+
+    async def flush(self) -> None:
+        """Close this end, and wait until all has been sent."""
+        self._writer.close()
+        with contextlib.suppress(ConnectionError):
+            await self._writer.wait_closed()

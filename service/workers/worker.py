@@ -1,7 +1,7 @@
 """Answer requests on a shared socket, as one of several processes.
 
 It carries out the orders of the supervisor, and ends when that has gone. Started by `service/workers/handle.py` only;
-the arguments are the descriptors of the channel and of the listening socket, and the worker's place.
+the arguments are the descriptors of the channel and of the listening socket.
 """
 
 from __future__ import annotations
@@ -9,12 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
-import shutil
 import signal
 import socket
 import sys
-from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -25,36 +22,45 @@ from service.inference.watch import HUNG_STATUS, end_process, threads_left
 from service.server import Core, assemble, settle, stop_on_hang
 from service.settings import Settings
 from service.status import describe_model, describe_models
-from service.telemetry.exposition import FOLDER_VARIABLE, SharedExposition
+from service.telemetry.exposition import SharedExposition
 from service.telemetry.logs import configure_logging
 from service.transport.listener import Listener
 from service.transport.sockets import loop_factory, stop_event
 from service.workers import messages
+from service.workers.reporting import Reporter
+from service.workers.scrape_client import ScrapeClient
 
 _log = logging.getLogger(__name__)
 _DECODER: Final[msgspec.json.Decoder[messages.NumberedCommand]] = msgspec.json.Decoder(messages.NumberedCommand)
+_FLUSH_SECONDS: Final = 2.0
 
 
 class Worker:
     """Carry out orders, on the event loop that also answers requests."""
 
     def __init__(
-        self, core: Core, listener: Listener, channel: messages.Channel[messages.NumberedCommand], stop: asyncio.Event
+        self,
+        core: Core,
+        listener: Listener,
+        channel: messages.Channel[messages.NumberedCommand],
+        reporter: Reporter,
+        scrapes: ScrapeClient,
+        stop: asyncio.Event,
     ) -> None:
         self._core = core
         self._listener = listener
         self._channel = channel
+        self._reporter = reporter
+        self._scrapes = scrapes
         self._stop = stop
-        self._prepared: dict[int, Model] = {}
+        self._preparing: dict[int, asyncio.Task[Model]] = {}
         self._listening: asyncio.Task[None] | None = None
-        self.orphaned = False
 
     async def obey(self) -> None:
         """Carry out orders until the supervisor has gone; then stop."""
         async with asyncio.TaskGroup() as group:
             while (order := await self._channel.receive()) is not None:
                 group.create_task(self._carry_out(order))
-            self.orphaned = True
             self._stop.set()
 
     async def drain(self) -> None:
@@ -77,11 +83,11 @@ class Worker:
         registry, loader = self._core.registry, self._core.loader
         match order.command:
             case messages.Prepare(number, name, version):
-                model = await loader.prepare(name, version)
-                self._prepared[number] = model
+                task = self._preparing[number] = asyncio.create_task(loader.prepare(name, version))
+                model = await task
                 return messages.Prepared(order.id, dict(model.manifest.files))
             case messages.Commit(number):
-                model = self._prepared.pop(number)
+                model = self._preparing.pop(number).result()
                 loader.publish(model)
                 return messages.Described(order.id, [describe_model(model, registry).model_dump(mode="json")])
             case messages.Status():
@@ -89,11 +95,14 @@ class Worker:
                     order.id, [m.model_dump(mode="json") for m in describe_models(registry).models]
                 )
             case messages.Abort(number):
-                self._prepared.pop(number, None)
+                if (aborted := self._preparing.pop(number, None)) is not None:
+                    aborted.cancel()  # It may still be loading, long after the supervisor has given up.
             case messages.Fail(name, reason):
                 registry.fail(name, reason)
-            case messages.Count(result):
-                self._core.metrics.reloaded(result)
+            case messages.Measure():
+                await self._reporter.report()
+            case messages.Scraped():
+                self._scrapes.take(order.command)
             case messages.Drain():
                 registry.drain()
             case messages.Loaded():
@@ -114,7 +123,7 @@ class Worker:
             await asyncio.sleep(0.001)
 
 
-async def work(control: socket.socket, public: socket.socket, slot: int) -> int:
+async def work(control: socket.socket, public: socket.socket) -> int:
     """Serve until told to stop, or left alone; return the exit status."""
     stop = stop_event()
     channel = await messages.Channel.open(control, _DECODER)
@@ -125,34 +134,40 @@ async def work(control: socket.socket, public: socket.socket, slot: int) -> int:
         raise RuntimeError("the first order must be to start")
     settings = Settings(**first.command.settings)
     configure_logging(level=settings.log_level, as_json=settings.log_json)
-    folder = Path(os.environ[FOLDER_VARIABLE])
-    with assemble(settings, session_config(settings), SharedExposition(folder, slot)) as core:
+    scrapes = ScrapeClient(channel, settings.retry_after_seconds)
+    exposition = SharedExposition(scrapes.scrape)
+    with (
+        assemble(settings, session_config(settings), exposition) as core,
+        Reporter.open(channel, core.metrics, exposition) as reporter,
+    ):
         listener = Listener(core.app, settings, public, shed=core.app.endpoint.shed, shared=True)
-        worker = Worker(core, listener, channel, stop)
+        worker = Worker(core, listener, channel, reporter, scrapes, stop)
         async with asyncio.TaskGroup() as group:
             chores = [
                 group.create_task(worker.obey()),
-                group.create_task(core.metrics.keep_fresh()),
+                group.create_task(reporter.beat()),
                 group.create_task(stop_on_hang(core.watch, stop)),
             ]
             await stop.wait()
             core.registry.drain()
             await worker.drain()
+            await reporter.report()
             for chore in chores:
                 chore.cancel()
-    if worker.orphaned:  # The supervisor can remove it no more, so the last worker does.
-        shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_FLUSH_SECONDS):
+                await channel.flush()
     return HUNG_STATUS if core.watch.hung else 0
 
 
 def main() -> None:
     """Run a worker until it ends."""
-    control, public, slot = map(int, sys.argv[1:])
+    control, public = map(int, sys.argv[1:])
     # Only the supervisor reloads: one worker alone would differ from the others.
     with contextlib.suppress(AttributeError):  # Windows has no such signal.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        status = runner.run(work(socket.socket(fileno=control), socket.socket(fileno=public), slot))
+        status = runner.run(work(socket.socket(fileno=control), socket.socket(fileno=public)))
         if threads_left():
             end_process(status)
     sys.exit(status)

@@ -63,8 +63,8 @@ def test_two_workers_count_together_and_stop_at_once(tmp_path: Path) -> None:
 
     with serving(tmp_path, *flags) as service:
         for n, pid in enumerate(service.workers(), start=1):
-            with service.only(pid):
-                assert service.process.ask("/v1/rerank", request())[1]["model"] == "tiny"
+            with service.on(pid) as connection:
+                assert connection.ask("/v1/rerank", request())[1]["model"] == "tiny"
                 eventually(lambda n=n: scored(service) == n)  # type: ignore[misc]
         assert service.value("rerank_shadow_kendall_tau_bucket", le="0.99", **labels) == 0
         assert service.value("rerank_shadow_kendall_tau_bucket", le="1.0", **labels) == 2

@@ -56,7 +56,10 @@ def test_the_text_is_what_the_client_library_writes_without_pauses() -> None:
             registry.register(collector)
 
     async def both() -> tuple[bytes, bytes]:
-        scraper = Scraper(lambda: registry)
+        async def read() -> CollectorRegistry:
+            return registry
+
+        scraper = Scraper(read)
         return bytes((await scraper.answer("")).body), bytes((await scraper.answer(PROMETHEUS_3)).body)
 
     plain, openmetrics = asyncio.run(both())
@@ -79,7 +82,7 @@ def test_it_pauses_every_few_samples_so_that_others_run(monkeypatch: pytest.Monk
         metrics.model_loaded(fake_model(options=Options(version=str(version))))
     pauses: list[float] = []
     monkeypatch.setattr(scrape, "sleep", pauses.append)
-    asyncio.run(Scraper(metrics.scrape).answer(""))
+    asyncio.run(metrics.respond(""))  # type: ignore[arg-type]
     samples = sum(1 for metric in metrics.registry.collect() for _ in metric.samples)
     assert samples > 2_000
     assert len(pauses) > samples / 32
@@ -113,7 +116,7 @@ def slow_scraper() -> tuple[Slow, Scraper, list[threading.Thread]]:
     slow, registry, readers = Slow(), CollectorRegistry(), list[threading.Thread]()
     registry.register(slow)
 
-    def read() -> CollectorRegistry:
+    async def read() -> CollectorRegistry:
         readers.append(threading.current_thread())
         return registry
 
@@ -160,7 +163,7 @@ def test_a_scrape_that_fails_does_not_break_the_next() -> None:
     async def fail() -> None:
         faults = [RuntimeError("no")]
 
-        def read() -> CollectorRegistry:
+        async def read() -> CollectorRegistry:
             if faults:
                 raise faults.pop()
             return CollectorRegistry()

@@ -1,0 +1,159 @@
+"""Keep a running worker in every place, and stop all in order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from service.bundles.model import BundleError
+from service.settings import Settings
+from service.transport.sockets import stop_connecting
+from service.workers.fleet import Fleet
+from service.workers.gathering import End, Gatherer, SupervisorMetrics
+from service.workers.handle import WorkerGone, WorkerProcess
+from service.workers.messages import Drain
+
+_log = logging.getLogger(__name__)
+_FIRST_DELAY_SECONDS: Final = 0.1
+_LONGEST_DELAY_SECONDS: Final = 5.0
+_REFUSED_SECONDS: Final = 10.0
+_RESTARTS_PER_MINUTE: Final = 10
+
+
+class Crew:
+    """Keep one worker in each place; give up if too many end in a minute."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        public: socket.socket,
+        fleet: Fleet,
+        metrics: SupervisorMetrics,
+        gatherer: Gatherer,
+        *,
+        give_up: Callable[[], None],
+    ) -> None:
+        self._settings = settings
+        self._public = public
+        self._fleet = fleet
+        self._metrics = metrics
+        self._gatherer = gatherer
+        self._give_up = give_up
+        self._workers: dict[int, WorkerProcess] = {}
+        self._keepers: list[asyncio.Task[None]] = []
+        self._restarts: deque[float] = deque()
+        self._stopping = asyncio.Event()
+        self.failed = False
+
+    async def start(self) -> None:
+        """Start the first worker in every place."""
+        for slot in range(self._settings.workers):
+            await self._fleet.add(await self._start(slot))
+        self._keepers = [asyncio.create_task(self._keep(slot)) for slot in self._workers]
+
+    async def stop(self) -> None:
+        """Let all finish their requests; those that take longer than the drain allows are killed."""
+        self._stopping.set()
+        for worker in self._workers.values():
+            worker.tell(Drain())
+        await asyncio.sleep(self._settings.shutdown_delay_seconds)
+        stop_connecting(self._public)
+        # The workers still have it open, and take in the connections that wait there; the last one closes it for good.
+        self._public.close()
+        for worker in self._workers.values():
+            worker.terminate()
+        keepers = self._keepers or [asyncio.create_task(self._keep(slot)) for slot in self._workers]
+        await asyncio.gather(*keepers)
+
+    async def _start(self, slot: int) -> WorkerProcess:
+        worker = await WorkerProcess.start(slot, self._public, self._settings, self._gatherer.hear)
+        self._workers[slot] = worker
+        self._gatherer.enter(worker)
+        if self._stopping.is_set():
+            worker.terminate()
+        return worker
+
+    async def _keep(self, slot: int) -> None:
+        joined = True
+        while True:
+            if slot in self._workers:
+                await self._see_off(self._workers[slot])
+            if self._stopping.is_set():
+                return
+            delay = self._delay() if joined else _REFUSED_SECONDS
+            if delay is None or await self._stops_within(delay):
+                return
+            joined = await self._replace(slot)
+
+    async def _see_off(self, worker: WorkerProcess) -> None:
+        """Wait for the end of a worker, and take it from the lists."""
+        status = await worker.wait()
+        del self._workers[worker.slot]
+        self._fleet.remove(worker)
+        self._gatherer.leave(worker)
+        if not self._stopping.is_set():
+            _log.error("%s ended with status %d", worker, status)
+            self._metrics.ended(_reason(worker, status))
+
+    async def _replace(self, slot: int) -> bool:
+        """Start a replacement; False if it cannot serve the live versions."""
+        try:
+            worker = await self._start(slot)
+        except OSError as error:
+            _log.error("worker %d cannot be started: %s", slot, error)
+            return True
+        return await self._join(worker)
+
+    async def _join(self, worker: WorkerProcess) -> bool:
+        """Bring a replacement up; False if it cannot serve the live versions."""
+        try:
+            await self._fleet.join(worker)
+        except WorkerGone:
+            return True
+        except (BundleError, RuntimeError) as error:
+            _log.error("%s cannot serve the live versions: %s", worker, error)
+            worker.terminate()
+            if not self._fleet.manned:
+                self._fail("no worker is left, and none can be replaced")
+            return False
+        _log.info("%s serves", worker)
+        return True
+
+    def _delay(self) -> float | None:
+        """Return the seconds before the next start, growing; None after too many."""
+        now = time.monotonic()
+        while self._restarts and self._restarts[0] < now - 60:
+            self._restarts.popleft()
+        most = max(_RESTARTS_PER_MINUTE, 2 * self._settings.workers)
+        if len(self._restarts) >= most:
+            self._fail(f"workers have ended more than {most} times in a minute")
+            return None
+        self._restarts.append(now)
+        return min(_LONGEST_DELAY_SECONDS, _FIRST_DELAY_SECONDS * float(2 ** (len(self._restarts) - 1)))
+
+    def _fail(self, why: str) -> None:
+        _log.critical("%s: the service stops", why)
+        self.failed = True
+        self._give_up()
+
+    async def _stops_within(self, seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._stopping.wait()
+        except TimeoutError:
+            return self._stopping.is_set()
+
+
+def _reason(worker: WorkerProcess, status: int) -> End:
+    """Say why a worker has ended."""
+    if worker.hung:
+        return "hung"
+    if status == 0:
+        return "stopped"
+    return "killed" if status == -signal.SIGKILL else "failed"

@@ -1,0 +1,111 @@
+"""Gather the metrics of all workers in the supervisor, and show them merged with its own."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection
+from typing import Final, Literal
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+from starlette.responses import Response
+
+from service.telemetry.exposition import keep_in_memory
+from service.telemetry.merging import Totals, Version, take_snapshot
+from service.telemetry.scrape import Scraper
+from service.workers import messages
+from service.workers.handle import WorkerGone, WorkerLate, WorkerProcess
+
+_log = logging.getLogger(__name__)
+_MEASURE_SECONDS: Final = 1.0
+_ENDS: Final = ("hung", "killed", "failed", "stopped")
+_RELOADS: Final = ("ok", "refused")
+
+End = Literal["hung", "killed", "failed", "stopped"]
+
+
+class SupervisorMetrics:
+    """Count what happens to the workers, and the reloads, which are one for all workers."""
+
+    def __init__(self, running: Callable[[], int]) -> None:
+        keep_in_memory()
+        self.registry = CollectorRegistry()
+        text = (
+            "Workers that ended while the service went on: hung (killed for that), killed by another, failed (any "
+            "other status but 0), stopped (0)."
+        )
+        ended = Counter("rerank_workers_ended_total", text, ("reason",), registry=self.registry)
+        self._ended = {reason: ended.labels(reason) for reason in _ENDS}
+        text = "Bundles that a reload switched to, or refused."
+        reloads = Counter("rerank_reloads_total", text, ("result",), registry=self.registry)
+        self._reloads = {result: reloads.labels(result) for result in _RELOADS}
+        Gauge("rerank_workers", "Workers that take requests.", registry=self.registry).set_function(running)
+
+    def ended(self, reason: End) -> None:
+        """Count one worker that ended, though nobody had told it to."""
+        self._ended[reason].inc()
+
+    def reloaded(self, result: str) -> None:
+        """Count one bundle that a reload has looked at: ``ok`` or ``refused``."""
+        self._reloads[result].inc()
+
+
+class Gatherer:
+    """Keep the last snapshot of each worker, and answer scrapes. Used from the event loop only.
+
+    `live` returns the versions that are live.
+    """
+
+    def __init__(self, own: SupervisorMetrics, live: Callable[[], Collection[Version]]) -> None:
+        self._own = own
+        self._live = live
+        self._totals = Totals()
+        self._workers: set[WorkerProcess] = set()
+        self._scraper = Scraper(self.read)
+        self._answers: set[asyncio.Task[None]] = set()
+
+    def enter(self, worker: WorkerProcess) -> None:
+        """Ask this worker from now on."""
+        self._workers.add(worker)
+
+    def leave(self, worker: WorkerProcess) -> None:
+        """Keep the counts of a worker that has ended."""
+        self._workers.discard(worker)
+        self._totals.end(worker)
+
+    def hear(self, worker: WorkerProcess, notice: messages.Notice) -> None:
+        """Take in a snapshot, or answer a scrape. Raises `ValueError` for a snapshot that makes no sense."""
+        match notice:
+            case messages.Snapshot(layout, values):
+                self._totals.update(worker, layout, values)
+            case messages.Scrape():
+                task = asyncio.create_task(self._answer(worker, notice))
+                self._answers.add(task)
+                task.add_done_callback(self._answers.discard)
+
+    async def respond(self, accept: str) -> Response:
+        """Answer a scrape with what all have counted by now."""
+        return await self._scraper.answer(accept)
+
+    async def read(self) -> CollectorRegistry:
+        """Return what all have counted by now, to be rendered in any thread."""
+        await asyncio.gather(*(self._measure(worker) for worker in self._workers if worker.answers))
+        self._totals.update(self, *take_snapshot(self._own.registry, {"rerank_workers": "livesum"}))
+        return self._totals.view(self._live())
+
+    async def _measure(self, worker: WorkerProcess) -> None:
+        """Ask for a snapshot; if none comes in time, the last one is used."""
+        try:
+            await worker.ask(messages.Measure(), messages.Done, _MEASURE_SECONDS)
+        except (WorkerGone, WorkerLate) as error:
+            _log.debug("its last metrics are shown: %s", error)
+
+    async def _answer(self, worker: WorkerProcess, scrape: messages.Scrape) -> None:
+        try:
+            response = await self.respond(scrape.accept)
+        except Exception:
+            _log.exception("the metrics of the workers could not be merged")
+            worker.tell(messages.Scraped(scrape.number, "", None))
+        else:
+            text = bytes(response.body).decode()
+            worker.tell(messages.Scraped(scrape.number, response.headers["content-type"], text))

@@ -1,0 +1,82 @@
+"""Limit waiting by the time that this process itself runs, and notice a worker that has stopped beating.
+
+A process that was stopped or starved, or whose clock jumped, must not take that time for another's silence.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from typing import Final, TypeVar
+
+BEAT_SECONDS: Final = 1.0
+SILENT_SECONDS: Final = 5 * BEAT_SECONDS
+"""A worker that has missed so many beats hangs."""
+
+START_SECONDS: Final = 60.0
+"""Most time for a new worker to import what it needs and beat for the first time."""
+
+_STEP_SECONDS: Final = 0.25
+
+ResultT = TypeVar("ResultT")
+
+
+async def within(waited: asyncio.Future[ResultT], seconds: float) -> ResultT:
+    """Wait for a future, at most so many seconds of this process's own time.
+
+    A step of waiting that takes twice its time does not count, since what came meanwhile has not been read yet. There
+    are never more of those than of others. Raises `TimeoutError`; the future is not cancelled.
+    """
+    most = math.ceil(seconds / _STEP_SECONDS)
+    counted = extra = 0
+    while not waited.done():
+        if max(counted, extra) >= most:
+            raise TimeoutError
+        began = time.monotonic()
+        await asyncio.wait({waited}, timeout=_STEP_SECONDS)
+        if time.monotonic() - began < 2 * _STEP_SECONDS:
+            counted += 1
+        else:
+            extra += 1
+    return waited.result()
+
+
+class Pulse:
+    """Follow the beats of one worker."""
+
+    def __init__(self) -> None:
+        self._begun = asyncio.Event()
+        self._next: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+
+    @property
+    def has_begun(self) -> bool:
+        """Tell whether the worker has beaten, or has gone."""
+        return self._begun.is_set()
+
+    async def begins(self) -> None:
+        """Wait for the first beat, or until the worker has gone."""
+        await self._begun.wait()
+
+    def beat(self) -> None:
+        """Note a beat."""
+        self._tell(more=True)
+
+    def stop(self) -> None:
+        """Note that no more beats will come."""
+        self._tell(more=False)
+
+    async def watch(self) -> None:
+        """Return when no more beats will come. Raises `TimeoutError` if the worker hangs."""
+        limit = START_SECONDS
+        while await within(self._next, limit):
+            self._next = asyncio.get_running_loop().create_future()
+            limit = SILENT_SECONDS
+
+    def _tell(self, *, more: bool) -> None:
+        self._begun.set()
+        if not self._next.done():
+            self._next.set_result(more)
+        elif not more:
+            self._next = asyncio.get_running_loop().create_future()
+            self._next.set_result(False)

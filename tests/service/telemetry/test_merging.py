@@ -1,0 +1,200 @@
+"""Merged metrics: sums that never fall, gauges by their mode, and the end of what no version serves any more."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable
+from typing import NoReturn
+
+import pytest
+from msgspec import json
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from service.telemetry.exposition import SharedExposition
+from service.telemetry.merging import KEEP_SECONDS, Layout, MergeMode, Totals, Values, take_snapshot
+from service.telemetry.metrics import Metrics
+from tests.service.live import fake_model
+
+MODES: dict[str, MergeMode] = {"depth": "livesum", "standing": "livemax", "budget": "max"}
+
+
+class Worker:
+    """The metrics of one process."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter("requests", "R.", ("model", "version"), registry=self.registry)
+        self.seconds = Histogram("seconds", "S.", ("stage",), buckets=(0.1, 1), registry=self.registry)
+        self.depth = Gauge("depth", "D.", registry=self.registry)
+        self.standing = Gauge("standing", "O.", registry=self.registry)
+        self.budget = Gauge("budget", "B.", registry=self.registry)
+
+    def snapshot(self) -> tuple[Layout, Values]:
+        """A snapshot that has gone through the channel."""
+        return json.decode(json.encode(take_snapshot(self.registry, MODES)), type=tuple[Layout, Values])
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def never(accept: str) -> NoReturn:
+    raise AssertionError(accept)
+
+
+def reader(totals: Totals, *live: tuple[str, str]) -> Callable[..., float | None]:
+    return lambda name, **labels: totals.view(live).get_sample_value(name, labels)
+
+
+def test_counts_are_summed_and_gauges_merged_by_mode() -> None:
+    totals, workers = Totals(), [Worker(), Worker()]
+    for n, worker in enumerate(workers, 1):
+        worker.requests.labels("m", "1").inc(n)
+        worker.seconds.labels("infer").observe(0.5 * n)
+        worker.depth.set(n)
+        worker.standing.set(n == 1)
+        worker.budget.set(30)
+        totals.update(n, *worker.snapshot())
+    read = reader(totals)
+    assert read("requests_total", model="m", version="1") == 3
+    edges = {le: read("seconds_bucket", stage="infer", le=le) for le in ("0.1", "1.0", "+Inf")}
+    assert edges == {"0.1": 0, "1.0": 2, "+Inf": 2}
+    assert (read("seconds_sum", stage="infer"), read("seconds_count", stage="infer")) == (1.5, 2)
+    assert (read("depth"), read("standing"), read("budget")) == (3, 1, 30)
+    text = generate_latest(totals.view()).decode()
+    assert "# TYPE seconds histogram" in text
+    assert "# HELP requests_total R." in text
+    assert "_created" not in text
+
+
+def test_without_a_layout_the_values_are_in_that_of_the_last_snapshot() -> None:
+    totals, worker = Totals(), Worker()
+    totals.update(1, *worker.snapshot())
+    worker.depth.set(7)
+    _, values = worker.snapshot()
+    totals.update(1, None, values)
+    assert reader(totals)("depth") == 7
+    with pytest.raises(ValueError, match="describes"):
+        totals.update(1, None, values[1:])
+
+
+def test_a_value_that_is_nan_does_not_count_and_all_nan_is_shown() -> None:
+    totals, workers = Totals(), [Worker(), Worker()]
+    for n, worker in enumerate(workers):
+        worker.standing.set(math.nan)
+        totals.update(n, *worker.snapshot())
+    shown = reader(totals)("standing")
+    assert shown is not None
+    assert math.isnan(shown)
+    workers[1].standing.set(0.2)
+    totals.update(1, *workers[1].snapshot())
+    assert reader(totals)("standing") == 0.2
+
+
+def test_what_an_ended_worker_counted_stays_and_its_gauges_go() -> None:
+    totals, worker = Totals(), Worker()
+    worker.requests.labels("m", "1").inc(5)
+    worker.depth.set(3)
+    worker.budget.set(30)
+    totals.update("a", *worker.snapshot())
+    totals.end("a")
+    read = reader(totals)
+    assert read("requests_total", model="m", version="1") == 5
+    assert (read("depth"), read("budget")) == (None, 30)
+    totals.update("b", *Worker().snapshot())
+    assert read("requests_total", model="m", version="1") == 5
+    assert read("depth") == 0
+    totals.end("one that never said anything")
+
+
+def test_no_sum_ever_falls_whatever_order_workers_end_in() -> None:
+    """A total that falls by its last digit is a restart to Prometheus."""
+    dice = random.Random(7)
+    totals, workers, before = Totals(), {n: Worker() for n in range(4)}, 0.0
+    for turn in range(400):
+        place = dice.randrange(4)
+        if turn % 2:
+            totals.end(workers[place])
+            workers[place] = Worker()
+        else:
+            workers[place].seconds.labels("infer").observe(dice.random() / 3)
+            totals.update(workers[place], *workers[place].snapshot())
+        total = reader(totals)("seconds_sum", stage="infer") or 0.0
+        assert total >= before
+        before = total
+
+
+def test_a_series_that_one_worker_ends_or_begins_anew_does_not_make_the_sum_fall() -> None:
+    totals, workers = Totals(), [Worker(), Worker()]
+    for n, worker in enumerate(workers):
+        worker.requests.labels("m", "1").inc(10)
+        totals.update(n, *worker.snapshot())
+    workers[0].requests.remove("m", "1")
+    totals.update(0, *workers[0].snapshot())
+    read = reader(totals)
+    assert read("requests_total", model="m", version="1") == 20
+    workers[0].requests.labels("m", "1").inc(2)
+    totals.update(0, *workers[0].snapshot())
+    assert read("requests_total", model="m", version="1") == 22
+    workers[1].requests.remove("m", "1")
+    workers[1].requests.labels("m", "1").inc(3)  # Ended and begun between two snapshots.
+    totals.update(1, *workers[1].snapshot())
+    assert read("requests_total", model="m", version="1") == 25
+
+
+def test_a_version_that_nobody_shows_ends_five_minutes_after_its_last_request() -> None:
+    clock = Clock()
+    totals, ended, other = Totals(clock), Worker(), Worker()
+    ended.requests.labels("m", "1").inc()
+    totals.update("ended", *ended.snapshot())
+    totals.end("ended")
+    totals.update("other", *other.snapshot())
+    clock.now += KEEP_SECONDS - 1
+    assert reader(totals)("requests_total", model="m", version="1") == 1
+    clock.now += 1
+    assert reader(totals, ("m", "1"))("requests_total", model="m", version="1") == 1
+    assert reader(totals)("requests_total", model="m", version="1") is None
+    assert reader(totals)("depth") == 0
+
+
+def test_a_version_that_all_workers_have_ended_goes_with_the_last() -> None:
+    clock = Clock()
+    totals, workers = Totals(clock), [Worker(), Worker()]
+    for n, worker in enumerate(workers):
+        worker.requests.labels("m", "1").inc()
+        totals.update(n, *worker.snapshot())
+    clock.now += KEEP_SECONDS
+    for n, worker in enumerate(workers):
+        worker.requests.remove("m", "1")
+        totals.update(n, *worker.snapshot())
+        assert reader(totals)("requests_total", model="m", version="1") == (2 if n == 0 else None)
+
+
+def test_nothing_ends_while_no_worker_runs() -> None:
+    clock = Clock()
+    totals, worker = Totals(clock), Worker()
+    worker.requests.labels("m", "1").inc()
+    totals.update(1, *worker.snapshot())
+    totals.end(1)
+    clock.now += 10 * KEEP_SECONDS
+    assert reader(totals)("requests_total", model="m", version="1") == 1
+
+
+def test_the_metrics_of_the_service_say_how_they_are_merged() -> None:
+    totals = Totals()
+    for n in range(2):
+        exposition = SharedExposition(never)
+        metrics = Metrics(budget_seconds=0.019, exposition=exposition)
+        metrics.model_loaded(fake_model())
+        metrics.watch(in_flight=lambda: 3, queue_depth=lambda: 2, overloaded=lambda n=n: n == 1)  # type: ignore[misc]
+        metrics.refresh()
+        totals.update(n, *take_snapshot(exposition.registry, exposition.modes))
+    read = reader(totals)
+    assert (read("rerank_in_flight"), read("rerank_queue_depth"), read("rerank_overloaded")) == (6, 4, 1)
+    assert read("rerank_latency_budget_seconds") == 0.019
+    assert read("rerank_model_info", model="tiny", version="1", family="sort-gen", provider="cpu") == 1
+    assert read("rerank_batch_size_bucket", le="8.0") == 0
