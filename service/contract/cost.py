@@ -4,10 +4,10 @@ A decoder cannot be interrupted, so a body that would hold the event loop for lo
 time is counted in *fields*, each about 0.25 µs:
 
 - a field of an object counts 1, a value in an array 1/4;
-- a number of more than 20 characters counts 4 more, and 1/2 more for each character past 64;
-- one with an exponent of three digits, or with more than 20 characters and an exponent, counts 100 more. Such numbers
-  miss the fast paths of reading decimals (Lemire 2021, "Number parsing at a gigabyte per second"): `5e-324` alone
-  takes 10 µs, a crafted one 25 µs.
+- more than 20 digits in a row count 4 more, and 1/2 more for each digit past 64;
+- a number with an exponent of three digits, or with 20 digits and an exponent, counts 100 more. Such numbers miss the
+  fast paths of reading decimals (Lemire 2021, "Number parsing at a gigabyte per second"): `5e-324` alone takes 10 µs,
+  a crafted one 25 µs. No program that writes the shortest form of a double writes 20 digits and an exponent.
 
 Bytes are first counted as if none were text; only if that is too much, once more without the strings.
 """
@@ -20,7 +20,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-BYTES_PER_FIELD: Final = 16
+BYTES_PER_FIELD: Final = 20
 """A body may have one field for so many bytes of the largest body that is allowed."""
 
 MOST_FIELDS: Final = 2 * 1024 * 1024 // BYTES_PER_FIELD
@@ -65,23 +65,16 @@ def _blocks(body: bytes) -> list[Bytes]:
 def _count(block: Bytes) -> int:
     """Count bytes as if all of them stood outside of strings."""
     fields, commas = _set(block == ord(":")), _set(block == ord(","))
-    values = max(0, commas - fields) // _VALUES
-    runs = _Runs(block)
-    return fields + values + _LONG * runs.long + runs.past // 2 + _SLOW * _slow_numbers(block, runs)
+    sixteen = _sixteen((block - ord("0")) < 10)
+    starts = _both(sixteen, 5)
+    long = _set(starts[1:] > starts[:-1])
+    past = _set(_both(_both(_both(sixteen, 16), 32), 1)) if long else 0
+    return fields + max(0, commas - fields) // _VALUES + _LONG * long + past // 2 + _SLOW * _slow_numbers(block)
 
 
-class _Runs:
-    """Long numbers of a block: how many there are, and their characters past 64.
-
-    `starts` marks each byte with which 21 digits, points or signs begin.
-    """
-
-    def __init__(self, block: Bytes) -> None:
-        two = _both((block - ord("-")) < 13, 1)  # - . / and digits
-        sixteen = _both(_both(_both(two, 2), 4), 8)
-        self.starts = _both(sixteen, 5)
-        self.long = _set(self.starts[1:] > self.starts[:-1])
-        self.past = _set(_both(_both(sixteen, 16), 32)) if self.long else 0
+def _sixteen(flags: Flags) -> Flags:
+    """Mark where 16 flags in a row begin."""
+    return _both(_both(_both(_both(flags, 1), 2), 4), 8)
 
 
 def _set(flags: Flags) -> int:
@@ -101,8 +94,8 @@ def _exponents(block: Bytes) -> Flags:
     return flags
 
 
-def _slow_numbers(block: Bytes, runs: _Runs) -> int:
-    """Count numbers with an exponent that has three digits, or follows a long number."""
+def _slow_numbers(block: Bytes) -> int:
+    """Count numbers whose exponent has three digits, or follows 20 digits, a point included."""
     ends = np.flatnonzero(_exponents(block))
     if not len(ends):
         return 0
@@ -110,10 +103,8 @@ def _slow_numbers(block: Bytes, runs: _Runs) -> int:
     first = ends + 2
     first += (padded[first] == ord("-")) | (padded[first] == ord("+"))
     one, two, three, four = ((padded[first + k] - ord("0")) < 10 for k in range(4))
-    long = np.zeros(len(ends), np.bool_)
-    if runs.long:
-        far = ends >= 20
-        long[far] = runs.starts[ends[far] - 20]
+    twenty = _both(_sixteen((block - ord(".")) < 12), 4)  # . / and digits
+    long = (ends >= 19) & twenty[np.maximum(ends - 19, 0)] if len(twenty) else np.False_
     return _set(one & ((two & three & ((padded[first] != ord("0")) | four)) | long))
 
 

@@ -24,7 +24,7 @@ EXAMPLE_REQUEST: Final[dict[str, Any]] = {
     "partition": "bfs",
     "explain": False,
 }
-_STATUSES: Final = {400, 401, 408, 413, 415, 422, 500, 503}
+_STATUSES: Final = {400, 401, 408, 413, 414, 415, 422, 431, 500, 501, 503}
 
 
 def add_rerank(document: dict[str, Any]) -> None:

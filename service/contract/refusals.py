@@ -109,9 +109,13 @@ def _invalid(message: str, body: bytes) -> Problem:
 
 
 def _split(message: str) -> tuple[str, str]:
-    """Split msgspec's message into problem and path; a name in it may look like a path."""
+    """Split msgspec's message into problem and path.
+
+    A name in the message may look like a path.
+    """
     problem, mark, path = message.rpartition(_AT)
-    if mark and path.find("`") == len(path) - 1:
+    whole = not problem.startswith(_UNKNOWN) or problem.endswith("`")
+    if mark and whole and path.find("`") == len(path) - 1:
         return problem, path[:-1].lstrip(".")
     return message, ""
 

@@ -124,6 +124,7 @@ def test_a_number_that_is_not_finite_is_422_and_named(any_server: Live, path: st
         ("queues", request(queues=[{"name": f"q{i}", "score": "ctr"} for i in range(4)])),
         ("queues[1].name", request(queues=[{"name": "a", "score": "ctr"}, {"name": "a", "score": "cvr"}])),
         ("queues[0].formula", request(queues=[{"name": "a", "score": "ctr", "formula": "x"}])),
+        ("queues", request(queues=[{"name": f"q{i}", "score": "ctr" + "+ctr" * 70} for i in range(16)])),
         ("partition", request(partition="random")),
         ("timeout_ms", request(timeout_ms=0)),
         ("explain", request(explain="yes")),
