@@ -1,0 +1,180 @@
+"""Exchange raw bytes with a server over one connection, and judge what comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+HOST: Final = "127.0.0.1"
+QUIET: Final = 0.02
+"""Seconds without a byte after which a connection that has answered is left."""
+
+PROBLEM: Final = "application/problem+json"
+_STATUS_LINE: Final = re.compile(rb"HTTP/1\.[01] ([1-5]\d\d)(?: [\x20-\x7e\x80-\xff]*)?")
+_HEADER: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\t\x20-\x7e\x80-\xff]*)")
+_BUSY: Final = {f"urn:listwright:problem:{slug}" for slug in ("not-ready", "overloaded", "shed")}
+_NO_BODY: Final = (204, 304)
+_ALLOWED_5XX: Final = (501, 505)
+
+
+class NotHttp(ValueError):
+    """Bytes that are no HTTP response."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One response; `headers` in lower case."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """All that came back; `silent` if neither a response nor an end came in time."""
+
+    received: bytes
+    closed: bool
+    silent: bool
+
+
+async def exchange(port: int, packets: Sequence[bytes], *, answers: int, limit: float) -> Exchange:
+    """Send packets one by one and read `answers` responses, or until the end, for `limit` seconds at most.
+
+    Raises `OSError` if no connection can be made.
+    """
+    reader, writer = await asyncio.open_connection(HOST, port)
+    sending = asyncio.create_task(_send(writer, packets))
+    received, closed = b"", False
+    deadline = asyncio.get_running_loop().time() + limit
+    try:
+        while not closed and (left := deadline - asyncio.get_running_loop().time()) > 0:
+            found = complete(received)
+            try:
+                async with asyncio.timeout(
+                    min(left, QUIET) if found >= answers or (found and sending.done()) else left
+                ):
+                    chunk = await reader.read(65_536)
+            except TimeoutError:
+                break
+            except ConnectionError:
+                chunk = b""
+            closed = not chunk
+            received += chunk
+        return Exchange(received, closed, silent=not closed and not complete(received))
+    finally:
+        sending.cancel()
+        writer.transport.abort()
+        await asyncio.gather(sending, return_exceptions=True)
+
+
+async def _send(writer: asyncio.StreamWriter, packets: Sequence[bytes]) -> None:
+    for packet in packets:
+        writer.write(packet)
+        await writer.drain()
+        await asyncio.sleep(0.001 if len(packets) > 1 else 0)
+
+
+def complete(received: bytes) -> int:
+    """Count the responses that are whole, or 1 for what is no HTTP."""
+    try:
+        return len(parse(received, closed=False))
+    except NotHttp:
+        return 1
+
+
+def parse(received: bytes, *, closed: bool, bodiless: bool = False) -> list[Answer]:
+    """Split bytes into responses, without interim ones (1xx) and one that is not whole.
+
+    `bodiless` responses, those to HEAD, end with their headers. Raises `NotHttp`.
+    """
+    found: list[Answer] = []
+    rest = received
+    while rest:
+        head, mark, rest = rest.partition(b"\r\n\r\n")
+        if not mark:
+            if not _STATUS_LINE.fullmatch(head.partition(b"\r\n")[0]) and (closed or b"\r\n" in head):
+                raise NotHttp(f"no status line: {head[:60]!r}")
+            if closed:
+                raise NotHttp(f"a head without an end: {head[:60]!r}")
+            break
+        status, headers = _head(head)
+        if status < 200:
+            continue
+        length = 0 if bodiless or status in _NO_BODY else _length(headers)
+        if length > len(rest):
+            if closed:
+                raise NotHttp(f"a body of {len(rest)} bytes instead of {length}")
+            break
+        found.append(Answer(status, headers, rest[:length]))
+        rest = rest[length:]
+    return found
+
+
+def _head(head: bytes) -> tuple[int, dict[str, str]]:
+    line, *fields = head.split(b"\r\n")
+    status = _STATUS_LINE.fullmatch(line)
+    if not status:
+        raise NotHttp(f"no status line: {line[:60]!r}")
+    headers = {}
+    for field in fields:
+        parts = _HEADER.fullmatch(field)
+        if not parts:
+            raise NotHttp(f"no header: {field[:60]!r}")
+        headers[parts[1].decode().lower()] = parts[2].decode("latin1")
+    return int(status[1]), headers
+
+
+def _length(headers: dict[str, str]) -> int:
+    """Read the length; the service never answers in chunks or until the end."""
+    text = headers.get("content-length", "")
+    if not text.isdecimal():
+        raise NotHttp(f"a response without a length: {headers}")
+    return int(text)
+
+
+def fault_of(answer: Answer) -> str | None:
+    """Say why a response is none that the service documents; None if it is."""
+    if answer.status < 400:
+        return None
+    kind = answer.headers.get("content-type", "")
+    if kind != PROBLEM:
+        return f"status {answer.status} with content type {kind!r}"
+    try:
+        problem = json.loads(answer.body or b"{}")
+    except ValueError:
+        return f"status {answer.status} with a body that is no JSON"
+    if answer.body and problem.get("status") != answer.status:
+        return f"status {answer.status} with a problem of status {problem.get('status')}"
+    if answer.status >= 500 and answer.status not in _ALLOWED_5XX:
+        busy = answer.status == 503 and (not answer.body or problem.get("type") in _BUSY)
+        return None if busy else f"status {answer.status}: {problem.get('detail')}"
+    return None
+
+
+def judge(result: Exchange, *, head: bool, most_answers: int | None) -> tuple[str | None, Counter[int]]:
+    """Say why an exchange is unexpected, if it is, and count its statuses."""
+    try:
+        answers = parse(result.received, closed=result.closed)
+    except NotHttp as error:
+        if not head:
+            return f"not HTTP: {error}", Counter()
+        try:
+            answers = parse(result.received, closed=result.closed, bodiless=True)
+        except NotHttp as second:
+            return f"not HTTP: {second}", Counter()
+    statuses = Counter(answer.status for answer in answers)
+    faults = [fault for answer in answers if (fault := fault_of(answer))]
+    if faults:
+        return faults[0], statuses
+    if result.silent:
+        return "neither an answer nor an end in time", statuses
+    if most_answers is not None and len(answers) > most_answers:
+        return f"{len(answers)} answers to {most_answers} requests", statuses
+    return None, statuses
