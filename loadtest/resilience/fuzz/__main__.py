@@ -17,9 +17,8 @@ from pathlib import Path
 
 from loadtest.resilience.fuzz.findings import Findings
 from loadtest.resilience.fuzz.mutations import StreamCase
-from loadtest.resilience.fuzz.streams import fuzz_streams, send_case
+from loadtest.resilience.fuzz.streams import fuzz_streams, judge_case, send_case
 from loadtest.resilience.fuzz.target import Target, running_target
-from loadtest.resilience.fuzz.wire import judge
 from models.contract.manifest import EMBEDDED_BUNDLES
 from models.files import write_json
 
@@ -79,7 +78,7 @@ def replay(target: Target, path: Path) -> int:
     """Send a case that was kept and show what comes back; return the exit status."""
     case = StreamCase.load(path)
     result = asyncio.run(send_case(target, case))
-    fault, _ = judge(result, head=case.head, most_answers=case.most_answers)
+    fault, _ = judge_case(case, result)
     fault = fault or target.fault()
     print(json.dumps({"port": case.port, "done": case.done, "closed": result.closed, "silent": result.silent}))
     for packet in case.packets:

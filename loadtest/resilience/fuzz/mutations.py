@@ -32,13 +32,17 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class StreamCase:
-    """Bytes for one connection; `most_answers` where it is known how many requests they are."""
+    """Bytes for one connection; `most_answers` where it is known how many requests they are.
+
+    A `sound` case has nothing that a server may refuse: each request gets the answer that it would get otherwise.
+    """
 
     port: Port
     packets: tuple[bytes, ...]
     done: tuple[str, ...]
     expected: int
     most_answers: int | None
+    sound: bool
 
     @property
     def head(self) -> bool:
@@ -55,7 +59,9 @@ class StreamCase:
         """Read what `save` has written."""
         table: dict[str, Any] = json.loads(path.read_text("utf-8"))
         packets = tuple(base64.b64decode(packet) for packet in table["packets"])
-        return cls(table["port"], packets, tuple(table["done"]), table["expected"], table["most_answers"])
+        return cls(
+            table["port"], packets, tuple(table["done"]), table["expected"], table["most_answers"], table["sound"]
+        )
 
 
 _CHUNK_SIZES: Final = (b"0", b"-1", b"g", b"ffffffffffffffffff", b"5;ext=1", b" 5", b"5 ", b"0x5", b"", b"00000000005")
@@ -173,7 +179,9 @@ def make_case(rng: random.Random, drafts: Mapping[Port, Sequence[Draft]]) -> Str
             change = rng.choice(_BYTE_CHANGES)
             done.append(change.__name__)
             stream = change(rng, stream)
-    return StreamCase(port, _packets(rng, stream, done), tuple(done), len(made), len(made) if known else None)
+    packets = _packets(rng, stream, done)
+    sound = known and set(done) <= {"upgrade", "split"}
+    return StreamCase(port, packets, tuple(done), len(made), len(made) if known else None, sound)
 
 
 def _request(rng: random.Random, seed: Draft, done: list[str]) -> Draft:

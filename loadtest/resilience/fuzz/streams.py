@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from pathlib import Path
 from typing import Final
 
@@ -13,7 +14,7 @@ from loadtest.resilience.fuzz.target import READ_TIMEOUT, RERANK, Target
 from loadtest.resilience.fuzz.wire import Exchange, exchange, judge
 
 GROUP: Final = 200
-_TOGETHER: Final = 16
+_TOGETHER: Final = 32
 _LIMIT: Final = READ_TIMEOUT + 10
 _MOST_FAULTS: Final = 50  # More tell nothing new.
 
@@ -26,7 +27,7 @@ def fuzz_streams(target: Target, count: int, seed: int, folder: Path) -> Finding
     while findings.cases < count and len(findings.unexpected) < _MOST_FAULTS:
         cases = [make_case(rng, drafts) for _ in range(min(GROUP, count - findings.cases))]
         for number, (case, result) in enumerate(send_group(target, cases), start=findings.cases):
-            fault, statuses = judge(result, head=case.head, most_answers=case.most_answers)
+            fault, statuses = judge_case(case, result)
             findings.statuses.update(statuses)
             if fault is not None:
                 path = folder / f"stream-{seed}-{number}.json"
@@ -68,9 +69,21 @@ def send_group(target: Target, cases: list[StreamCase]) -> list[tuple[StreamCase
     return list(zip(cases, asyncio.run(work()), strict=True))
 
 
+def judge_case(case: StreamCase, result: Exchange) -> tuple[str | None, Counter[int]]:
+    """Judge what came back for a case; see `wire.judge`."""
+    return judge(result, head=case.head, expected=case.expected, most=case.most_answers, sound=case.sound)
+
+
 async def send_case(target: Target, case: StreamCase) -> Exchange:
     """Send one case; a connection that is refused counts as silence."""
     try:
-        return await exchange(target.ports[case.port], case.packets, answers=case.expected, limit=_LIMIT)
+        return await exchange(
+            target.ports[case.port],
+            case.packets,
+            answers=case.expected,
+            patient=case.sound,
+            head=case.head,
+            limit=_LIMIT,
+        )
     except OSError as error:
         return Exchange(f"no connection: {error}".encode(), closed=True, silent=True)

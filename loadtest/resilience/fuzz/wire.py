@@ -20,6 +20,7 @@ _HEADER: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\t\x20-\x7e
 _BUSY: Final = {f"urn:listwright:problem:{slug}" for slug in ("not-ready", "overloaded", "shed")}
 _NO_BODY: Final = (204, 304)
 _ALLOWED_5XX: Final = (501, 505)
+_SOUND: Final = {200, 409, 422}
 
 
 class NotHttp(ValueError):
@@ -44,22 +45,24 @@ class Exchange:
     silent: bool
 
 
-async def exchange(port: int, packets: Sequence[bytes], *, answers: int, limit: float) -> Exchange:
+async def exchange(
+    port: int, packets: Sequence[bytes], *, answers: int, patient: bool, head: bool, limit: float
+) -> Exchange:
     """Send packets one by one and read `answers` responses, or until the end, for `limit` seconds at most.
 
-    Raises `OSError` if no connection can be made.
+    Who is not `patient` leaves after the first answer if no other follows at once. `head` as in `judge`. Raises
+    `OSError` if no connection can be made.
     """
+    clock = asyncio.get_running_loop().time
     reader, writer = await asyncio.open_connection(HOST, port)
     sending = asyncio.create_task(_send(writer, packets))
-    received, closed = b"", False
-    deadline = asyncio.get_running_loop().time() + limit
+    received, closed, found = b"", False, 0
+    deadline = clock() + limit
     try:
-        while not closed and (left := deadline - asyncio.get_running_loop().time()) > 0:
-            found = complete(received)
+        while not closed and (left := deadline - clock()) > 0:
+            enough = found >= answers or (found > 0 and sending.done() and not patient)
             try:
-                async with asyncio.timeout(
-                    min(left, QUIET) if found >= answers or (found and sending.done()) else left
-                ):
+                async with asyncio.timeout(min(left, QUIET) if enough else left):
                     chunk = await reader.read(65_536)
             except TimeoutError:
                 break
@@ -67,7 +70,8 @@ async def exchange(port: int, packets: Sequence[bytes], *, answers: int, limit: 
                 chunk = b""
             closed = not chunk
             received += chunk
-        return Exchange(received, closed, silent=not closed and not complete(received))
+            found = _whole(received, head)
+        return Exchange(received, closed, silent=not closed and not found)
     finally:
         sending.cancel()
         writer.transport.abort()
@@ -81,10 +85,10 @@ async def _send(writer: asyncio.StreamWriter, packets: Sequence[bytes]) -> None:
         await asyncio.sleep(0.001 if len(packets) > 1 else 0)
 
 
-def complete(received: bytes) -> int:
-    """Count the responses that are whole, or 1 for what is no HTTP."""
+def _whole(received: bytes, head: bool) -> int:
+    """Count the responses that are whole, and what is no HTTP as one."""
     try:
-        return len(parse(received, closed=False))
+        return len(parse(received, closed=False)) or (len(parse(received, closed=False, bodiless=True)) if head else 0)
     except NotHttp:
         return 1
 
@@ -142,7 +146,7 @@ def _length(headers: dict[str, str]) -> int:
 def fault_of(answer: Answer) -> str | None:
     """Say why a response is none that the service documents; None if it is."""
     if answer.status < 400:
-        return None
+        return f"a redirect to {answer.headers.get('location')!r}" if answer.status >= 300 else None
     kind = answer.headers.get("content-type", "")
     if kind != PROBLEM:
         return f"status {answer.status} with content type {kind!r}"
@@ -158,23 +162,34 @@ def fault_of(answer: Answer) -> str | None:
     return None
 
 
-def judge(result: Exchange, *, head: bool, most_answers: int | None) -> tuple[str | None, Counter[int]]:
-    """Say why an exchange is unexpected, if it is, and count its statuses."""
+def judge(
+    result: Exchange, *, head: bool, expected: int, most: int | None, sound: bool
+) -> tuple[str | None, Counter[int]]:
+    """Say why an exchange is unexpected, if it is, and count its statuses.
+
+    `head` tells that an answer may have no body, `most` how many answers there may be, and `sound` that all `expected`
+    ones must come, none of which says that the request was no good HTTP.
+    """
     try:
-        answers = parse(result.received, closed=result.closed)
+        answers = _read(result, head)
     except NotHttp as error:
-        if not head:
-            return f"not HTTP: {error}", Counter()
-        try:
-            answers = parse(result.received, closed=result.closed, bodiless=True)
-        except NotHttp as second:
-            return f"not HTTP: {second}", Counter()
+        return f"not HTTP: {error}", Counter()
     statuses = Counter(answer.status for answer in answers)
     faults = [fault for answer in answers if (fault := fault_of(answer))]
-    if faults:
-        return faults[0], statuses
     if result.silent:
-        return "neither an answer nor an end in time", statuses
-    if most_answers is not None and len(answers) > most_answers:
-        return f"{len(answers)} answers to {most_answers} requests", statuses
-    return None, statuses
+        faults.append("neither an answer nor an end in time")
+    if most is not None and len(answers) > most:
+        faults.append(f"{len(answers)} answers to {most} requests")
+    if sound and (len(answers) != expected or not set(statuses) <= _SOUND):
+        faults.append(f"{expected} sound requests were answered {dict(statuses)}")
+    return next(iter(faults), None), statuses
+
+
+def _read(result: Exchange, head: bool) -> list[Answer]:
+    """Parse what came; if a HEAD may have been sent, with or without bodies."""
+    if not head:
+        return parse(result.received, closed=result.closed)
+    try:
+        return parse(result.received, closed=result.closed, bodiless=True)
+    except NotHttp:
+        return parse(result.received, closed=False)
