@@ -34,7 +34,7 @@ endif
 
 .DEFAULT_GOAL := help
 .PHONY: help setup lock demo test coverage release-test lint typecheck train-demo loadtest bench goodput cost-growth \
-	paired peers peers-setup overload lifecycle gpu-check clean
+	paired peers peers-setup overload lifecycle fuzz gpu-check clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -156,6 +156,9 @@ overload: build/bench/bench/1 ## offer three times the goodput for a minute: ans
 
 lifecycle: build/bench/bench/1 ## reload and SIGTERM 20 times each under load: is any request lost, and what do reloads cost
 	$(BIN)/python -m loadtest.resilience.lifecycle --bundles build/bench --json reports/lifecycle/lifecycle.json $(ARGS)
+
+fuzz: setup ## 22,000 wrong requests to both ports: anything unexpected? make fuzz ARGS="--replay FILE" sends one again
+	$(BIN)/python -m loadtest.resilience.fuzz $(ARGS)
 
 clean: ## remove environments, caches and reports; data/, runs/ and bundles stay
 	rm -rf $(VENV) $(DEMO_VENV) $(PEERS_VENV) $(PYTRITON_VENV) $(LOCK_VENV) build dist reports *.egg-info

@@ -7,7 +7,7 @@ several, does the work behind it.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Header
 from pydantic import BaseModel, ConfigDict, Field
@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from service.bundles.registry import Registry
 from service.bundles.reload import Loader
+from service.contract.openapi import add_admin_problems
 from service.settings import Settings
 from service.status import Models, ModelStatus, describe_model, describe_models
 from service.telemetry.exposition import Scrape
@@ -38,6 +39,17 @@ SwitchModel = Callable[[str, str | None], Awaitable[ModelStatus]]
 """Loads a version (newest if None) aside, checks it, then switches. Raises `Problem`."""
 
 
+class AdminApp(FastAPI):
+    """Describe the problems of its operations as well."""
+
+    def openapi(self) -> dict[str, Any]:
+        """Return the OpenAPI document, made once."""
+        if self.openapi_schema is None:
+            add_admin_problems(super().openapi())  # FastAPI keeps the document that it returns.
+        assert self.openapi_schema is not None
+        return self.openapi_schema
+
+
 def create_admin_app(*, settings: Settings, registry: Registry, loader: Loader) -> FastAPI:
     """Build the app of a process that serves alone."""
 
@@ -53,7 +65,7 @@ def create_admin_app(*, settings: Settings, registry: Registry, loader: Loader) 
 def admin_app(settings: Settings, describe: Describe, switch: SwitchModel, scrape: Scrape | None = None) -> FastAPI:
     """Build the app, with the same API keys; with `scrape` it shows metrics as well."""
     guarded = [Depends(ApiKeys(settings.api_keys).check)]
-    app = FastAPI(title="Listwright admin", redoc_url=None, dependencies=guarded)
+    app = AdminApp(title="Listwright admin", redoc_url=None, dependencies=guarded)
     install_error_handlers(app)
 
     @app.get("/admin/v1/models", summary="Live models")

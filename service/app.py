@@ -38,7 +38,7 @@ class PublicApp(FastAPI):
     its own into an answer.
     """
 
-    def __init__(self, endpoint: RerankEndpoint) -> None:
+    def __init__(self, endpoint: RerankEndpoint, max_candidates: int) -> None:
         super().__init__(
             title="Listwright",
             version=version("listwright"),
@@ -46,6 +46,7 @@ class PublicApp(FastAPI):
             redoc_url=None,
         )
         self.endpoint = endpoint
+        self._max_candidates = max_candidates
         self.router.routes.append(Route(RERANK_PATH, endpoint, methods=["POST"]))  # Answers 405 to other methods.
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -57,7 +58,9 @@ class PublicApp(FastAPI):
     def openapi(self) -> dict[str, Any]:
         """Return the OpenAPI document, made once."""
         if self.openapi_schema is None:
-            add_rerank(super().openapi())  # FastAPI keeps the document that it returns.
+            add_rerank(
+                super().openapi(), max_candidates=self._max_candidates
+            )  # FastAPI keeps the document that it returns.
         assert self.openapi_schema is not None
         return self.openapi_schema
 
@@ -93,7 +96,7 @@ def create_app(
         observers=(metrics.observe, *observers),
         afterwards=None if shadow is None else shadow.offer,
     )
-    app = PublicApp(endpoint)
+    app = PublicApp(endpoint, settings.max_candidates)
     install_error_handlers(app)
     _add_health(app, registry, settings)
     _add_status(app, settings, registry, metrics, keys)

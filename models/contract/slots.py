@@ -15,10 +15,11 @@ Axis letters: n candidates, Q queues, N slots, L list length.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 
@@ -28,6 +29,9 @@ from models.contract.formulas import WEIGHT_NAMES, FormulaError, compile_formula
 from models.contract.manifest import Partition
 from models.contract.partition import partition, sorted_slots
 from models.contract.spec import FeatureSpec
+
+_MOST_NAMED: Final = 20
+_LONGEST_NAME: Final = 64
 
 
 class QueueLike(Protocol):
@@ -130,8 +134,14 @@ class ScoreTable:
         return next((f.default for f in self._spec.scores if f.name == name), None)
 
     def _known(self) -> str:
-        names = sorted({name for scores in self._scores for name in scores})
-        return f"the scores in the request are: {', '.join(names[:20]) or 'none'}"
+        """List the scores that the request has, of very many the first."""
+        names: set[str] = set()
+        for scores in self._scores:
+            names.update(itertools.islice(scores, _MOST_NAMED))
+            if len(names) >= _MOST_NAMED:
+                break
+        shown = [name[:_LONGEST_NAME] for name in sorted(names)[:_MOST_NAMED]]
+        return f"the scores in the request are: {', '.join(shown) or 'none'}"
 
     def _check_probabilities(self) -> None:
         for field in self._spec.scores:

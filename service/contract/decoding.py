@@ -1,37 +1,32 @@
-"""Decode and check a request's body, or raise a problem that names the field.
-
-The fast path of decoding is one msgspec call. The rest runs only for a body that was refused: msgspec says neither
-which key of an object was wrong nor that a malformed token was NaN, so the body is read a second time to find out.
-"""
+"""Decode and check a request's body, or raise a problem that names the field."""
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 
-from service.contract.problems import MALFORMED_JSON, Problem, invalid
-from service.contract.schemas import Candidate, FieldValue, RerankRequest
+from service.contract.cost import MOST_FIELDS, cost_over
+from service.contract.problems import invalid
+from service.contract.refusals import refusal, too_many_fields
+from service.contract.schemas import Candidate, Queue, RerankRequest
 
 _decode: Final = msgspec.json.Decoder(RerankRequest).decode
-_WHERE: Final = re.compile(r"^(?P<problem>.*?)(?: - at `\$\.?(?P<path>.*)`)?$", re.DOTALL)
-_NAMED: Final = re.compile(r"^Object (?:contains unknown|missing required) field `(?P<name>.*)`$", re.DOTALL)
-_VALUE_TYPES: Final[dict[str, Any]] = {"scores": float, **dict.fromkeys(("features", "user", "context"), FieldValue)}
+_MOST_FORMULA_TEXT: Final = 4096  # Compiling and computing so much takes some 30 ms for 2,000 candidates.
 
 
-def decode_request(body: bytes) -> RerankRequest:
-    """Decode the request in `body`. Raises `Problem` (400 or 422)."""
+def decode_request(body: bytes, *, most_fields: int = MOST_FIELDS) -> RerankRequest:
+    """Decode the request in `body`, which may count `most_fields` (see `cost.py`).
+
+    Raises `Problem`: 400 for what is no JSON, else 422.
+    """
+    if count := cost_over(body, most_fields):
+        raise too_many_fields(body, count, most_fields)
     try:
         return _decode(body)
-    except msgspec.ValidationError as error:
-        raise _invalid(str(error), body) from None
-    except msgspec.DecodeError as error:
-        raise _malformed(str(error), body) from None
-    except UnicodeDecodeError:
-        raise Problem(MALFORMED_JSON, "the body is not valid UTF-8") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise refusal(error, body) from None
 
 
 def check_request(request: RerankRequest, *, max_candidates: int) -> None:
@@ -42,10 +37,19 @@ def check_request(request: RerankRequest, *, max_candidates: int) -> None:
     _check_ids(candidates)
     _check_embeddings(candidates)
     if request.queues is not None:
-        names = [queue.name for queue in request.queues]
-        for i, name in enumerate(names):
-            if name in names[:i]:
-                raise invalid(f"queues[{i}].name", f"{name!r} is also the name of queues[{names.index(name)}]")
+        _check_queues(request.queues)
+
+
+def _check_queues(queues: Sequence[Queue]) -> None:
+    length = sum(len(queue.score) for queue in queues)
+    if length > _MOST_FORMULA_TEXT and len(queues) > 1:  # One that is too long alone has an error of its own.
+        raise invalid(
+            "queues", f"have formulas of {length} characters in all; at most {_MOST_FORMULA_TEXT} are allowed"
+        )
+    names = [queue.name for queue in queues]
+    for i, name in enumerate(names):
+        if name in names[:i]:
+            raise invalid(f"queues[{i}].name", f"{name!r} is also the name of queues[{names.index(name)}]")
 
 
 def _check_ids(candidates: Sequence[Candidate]) -> None:
@@ -70,76 +74,3 @@ def _check_embeddings(candidates: Sequence[Candidate]) -> None:
         f"candidates[{other}].embedding",
         f"has {widths[other]} numbers, but that of candidates[{first}] has {widths[first]}",
     )
-
-
-def _malformed(message: str, body: bytes) -> Problem:
-    """Make a 422 if a NaN or Infinity is the only fault, else a 400."""
-    for path, value in _walk(_read_leniently(body)):
-        if isinstance(value, _NotANumber):
-            return invalid(path[:300], f"is {value.text}; numbers must be finite")
-    return Problem(MALFORMED_JSON, message)
-
-
-def _invalid(message: str, body: bytes) -> Problem:
-    """Make a 422 from msgspec's message."""
-    found = _WHERE.match(message)
-    problem, path = (found["problem"], found["path"] or "") if found else (message, "")
-    if named := _NAMED.match(problem):
-        path = f"{path}.{named['name']}".lstrip(".")
-        problem = "is not a known field" if "unknown" in problem else "is missing"
-    elif path.endswith("[...]"):
-        path = _find_key(path.removesuffix("[...]"), body)
-    return invalid(path[:300], problem.replace("`", ""))
-
-
-def _find_key(path: str, body: bytes) -> str:
-    """Return the path of the first refused entry of the object at `path`."""
-    kind = _VALUE_TYPES[path.rpartition(".")[2]]
-    inner = _read_leniently(body)
-    try:
-        for step in re.findall(r"[^.\[\]]+", path):
-            inner = inner[int(step)] if isinstance(inner, list) else inner[step]
-        return next((f"{path}.{key}" for key, value in inner.items() if not _is_a(value, kind)), path)
-    except (LookupError, TypeError, ValueError, AttributeError):
-        return path  # Cut off after the fault, or a repeated key has replaced the part that was refused.
-
-
-def _is_a(value: Any, kind: Any) -> bool:
-    try:
-        msgspec.convert(value, kind)
-    except msgspec.ValidationError:
-        return False
-    return True
-
-
-class _NotANumber:
-    """A NaN, an Infinity or a number too large for a float."""
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-
-
-def _read_leniently(body: bytes) -> Any:
-    def parse_float(text: str) -> float | _NotANumber:
-        return value if abs(value := float(text)) < float("inf") else _NotANumber(text[:40])
-
-    def parse_int(text: str) -> int | float | _NotANumber:
-        return int(text) if len(text) < 300 else parse_float(text)
-
-    try:
-        return json.loads(body, parse_constant=_NotANumber, parse_float=parse_float, parse_int=parse_int)
-    except (ValueError, RecursionError):
-        return None
-
-
-def _walk(root: Any) -> Iterator[tuple[str, Any]]:
-    """Yield every scalar with its path, without recursion, since clients choose the depth."""
-    stack = [("", root)]
-    while stack:
-        path, value = stack.pop()
-        if isinstance(value, dict):
-            stack += [(f"{path}.{key}".lstrip("."), inner) for key, inner in reversed(value.items())]
-        elif isinstance(value, list):
-            stack += [(f"{path}[{i}]", value[i]) for i in reversed(range(len(value)))]
-        else:
-            yield path, value

@@ -1,7 +1,8 @@
-"""Describe `POST /v1/rerank` in OpenAPI, from the very types that decode and encode it."""
+"""Describe `POST /v1/rerank` in OpenAPI, from the very types that decode and encode it, and the problems of all."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
@@ -10,6 +11,7 @@ from models.contract.serving import RERANK_PATH
 from service.contract.problems import KINDS, MEDIA_TYPE, ProblemDocument
 from service.contract.schemas import RerankRequest, RerankResponse
 
+_TEMPLATE: Final = "#/components/schemas/{name}"
 EXAMPLE_REQUEST: Final[dict[str, Any]] = {
     "request_id": "r-1",
     "candidates": [
@@ -24,26 +26,53 @@ EXAMPLE_REQUEST: Final[dict[str, Any]] = {
     "partition": "bfs",
     "explain": False,
 }
-_STATUSES: Final = {400, 401, 408, 413, 415, 422, 500, 503}
+_EVERYWHERE: Final = frozenset({400, 414, 431, 500, 501, 503})
+_WITH_A_BODY: Final = frozenset({408, 413, 415, 422})
+_FASTAPIS: Final = ("HTTPValidationError", "ValidationError")
 
 
-def add_rerank(document: dict[str, Any]) -> None:
-    """Add `POST /v1/rerank` to FastAPI's OpenAPI document, with the schemas of its types."""
+def add_rerank(document: dict[str, Any], *, max_candidates: int) -> None:
+    """Add `POST /v1/rerank` to FastAPI's OpenAPI document, and problems to all its operations."""
     (request, response, problem), schemas = msgspec.json.schema_components(
-        [RerankRequest, RerankResponse, ProblemDocument], ref_template="#/components/schemas/{name}"
+        [RerankRequest, RerankResponse, ProblemDocument], ref_template=_TEMPLATE
     )
-    document.setdefault("components", {}).setdefault("schemas", {}).update(schemas)
-    document["paths"][RERANK_PATH] = {"post": _operation(request, response, problem)}
+    schemas["RerankRequest"]["properties"]["candidates"]["maxItems"] = max_candidates
+    _schemas_of(document).update(schemas)
+    document["paths"][RERANK_PATH] = {"post": _operation(request, response)}
+    _add_problems(document, problem, lambda path: {401} if path.startswith("/v1/") else set())
 
 
-def _operation(request: dict[str, Any], response: dict[str, Any], problem: dict[str, Any]) -> dict[str, Any]:
-    refusals = {
-        str(status): {
-            "description": " or ".join(kind.title for kind in KINDS if kind.status == status),
-            "content": {MEDIA_TYPE: {"schema": problem}},
-        }
-        for status in sorted(_STATUSES)
+def add_admin_problems(document: dict[str, Any]) -> None:
+    """Add the problems of the admin port to all operations of its OpenAPI document."""
+    (problem,), schemas = msgspec.json.schema_components([ProblemDocument], ref_template=_TEMPLATE)
+    _schemas_of(document).update(schemas)
+    _add_problems(document, problem, lambda path: {401, 421, 409} if path.endswith("/reload") else {401, 421})
+
+
+def _schemas_of(document: dict[str, Any]) -> dict[str, Any]:
+    schemas: dict[str, Any] = document.setdefault("components", {}).setdefault("schemas", {})
+    return schemas
+
+
+def _add_problems(document: dict[str, Any], problem: dict[str, Any], more: Callable[[str], set[int]]) -> None:
+    """Say which problems each operation may answer, instead of what FastAPI says."""
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            statuses = _EVERYWHERE | more(path) | (_WITH_A_BODY if "requestBody" in operation else set())
+            operation["responses"].pop("422", None)
+            operation["responses"].update((str(status), _refusal(status, problem)) for status in sorted(statuses))
+    for name in _FASTAPIS:
+        _schemas_of(document).pop(name, None)
+
+
+def _refusal(status: int, problem: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "description": " or ".join(kind.title for kind in KINDS if kind.status == status),
+        "content": {MEDIA_TYPE: {"schema": problem}},
     }
+
+
+def _operation(request: dict[str, Any], response: dict[str, Any]) -> dict[str, Any]:
     return {
         "tags": ["rerank"],
         "summary": "Re-rank candidates",
@@ -53,8 +82,5 @@ def _operation(request: dict[str, Any], response: dict[str, Any], problem: dict[
             "required": True,
             "content": {"application/json": {"schema": request, "example": EXAMPLE_REQUEST}},
         },
-        "responses": {
-            "200": {"description": "The list", "content": {"application/json": {"schema": response}}},
-            **refusals,
-        },
+        "responses": {"200": {"description": "The list", "content": {"application/json": {"schema": response}}}},
     }

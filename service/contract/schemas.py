@@ -10,6 +10,8 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct, field
 
+from models.contract.formulas import MAX_LENGTH
+
 _INT64: Final = 2**63
 Integer = Annotated[int, Meta(ge=-_INT64, le=_INT64 - 1)]
 FieldValue = str | Integer | float | bool | None
@@ -82,7 +84,7 @@ class Queue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=Fa
     """One objective queue: candidates in descending order of a formula."""
 
     name: Annotated[Name, Meta(description="Returned in explanations; unique in the request.")]
-    score: Annotated[str, Meta(min_length=1, description=_FORMULA)]
+    score: Annotated[str, Meta(min_length=1, description=_FORMULA, extra_json_schema={"maxLength": MAX_LENGTH})]
 
 
 Queues = Annotated[

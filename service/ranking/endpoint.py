@@ -16,6 +16,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from service.bundles.model import Model
+from service.contract.cost import most_fields
 from service.contract.decoding import decode_request
 from service.contract.problems import INTERNAL, MEDIA_TYPE, OVERLOADED, SHED, Problem, ProblemKind, unavailable
 from service.contract.schemas import RerankRequest, RerankResponse
@@ -107,6 +108,7 @@ class RerankEndpoint:
         afterwards: Afterwards | None = None,
     ) -> None:
         self._options = options
+        self._most_fields = most_fields(options.max_body_bytes)
         self._keys = keys
         self._admission = admission
         self._reranker = reranker
@@ -170,7 +172,7 @@ class RerankEndpoint:
         call, clock, options = exchange.call, exchange.clock, self._options
         check_media_type(call)
         body = await read_body(call, receive, limit=options.max_body_bytes, seconds=options.read_timeout_seconds)
-        exchange.request = request = decode_request(body)
+        exchange.request = request = decode_request(body, most_fields=self._most_fields)
         call.request_id = request.request_id or call.request_id
         clock.lap("decode")
         wished, exchange.ignored_headers = header_timeout(call.headers)

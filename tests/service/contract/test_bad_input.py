@@ -44,14 +44,15 @@ def with_candidate(**changes: Any) -> dict[str, Any]:
         b'{"candidates": [{"id": "\\ud800", "scores": {}}]}',
         b'{"candidates": [{"id": "a", "scores": {}}]} x',
         b'{"candidates": [{"id": "a", "scores": {}}], "user": ' + b'{"a":' * 100_000,
+        b"[" * 1_000_000,
+        b'{"a":',
+        b"[1,",
+        b'"abc',
+        b'{"top_n": 0, "surprise": ',
     ],
 )
 def test_malformed_json_is_400(any_server: Live, body: bytes) -> None:
-    reply = any_server.post(body)
-    if body.endswith(b'{"a":'):  # An object is refused as the wrong type before its end is looked for.
-        assert_problem(reply, 422, "invalid-request", "user")
-    else:
-        assert_problem(reply, 400, "malformed-json")
+    assert_problem(any_server.post(body), 400, "malformed-json")
 
 
 @pytest.mark.parametrize("body", ["[]", "null", "3", '"text"', "true"])
@@ -123,6 +124,7 @@ def test_a_number_that_is_not_finite_is_422_and_named(any_server: Live, path: st
         ("queues", request(queues=[{"name": f"q{i}", "score": "ctr"} for i in range(4)])),
         ("queues[1].name", request(queues=[{"name": "a", "score": "ctr"}, {"name": "a", "score": "cvr"}])),
         ("queues[0].formula", request(queues=[{"name": "a", "score": "ctr", "formula": "x"}])),
+        ("queues", request(queues=[{"name": f"q{i}", "score": "ctr" + "+ctr" * 70} for i in range(16)])),
         ("partition", request(partition="random")),
         ("timeout_ms", request(timeout_ms=0)),
         ("explain", request(explain="yes")),

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from service.contract.openapi import EXAMPLE_REQUEST
+from service.contract.openapi import EXAMPLE_REQUEST, add_admin_problems
 from service.contract.problems import KINDS
 from tests.service.live import Live
 
@@ -64,8 +64,39 @@ def test_every_field_of_request_and_response_has_a_name_that_the_service_uses(
 
 def test_every_refusal_of_the_hot_path_is_listed_as_a_problem(document: dict[str, Any]) -> None:
     responses = document["paths"]["/v1/rerank"]["post"]["responses"]
-    assert set(responses) == {"200", "400", "401", "408", "413", "415", "422", "500", "503"}
+    assert set(responses) == {"200", *"400 401 408 413 414 415 422 431 500 501 503".split()}
     assert all("application/problem+json" in r["content"] for status, r in responses.items() if status != "200")
+
+
+def test_every_operation_says_its_problems_and_nothing_of_fastapis(document: dict[str, Any]) -> None:
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            refusals = {status: r for status, r in operation["responses"].items() if status != "200"}
+            assert {"400", "414", "431", "500", "501", "503"} <= set(refusals)
+            assert ("401" in refusals) == path.startswith("/v1/")
+            assert all(list(r["content"]) == ["application/problem+json"] for r in refusals.values())
+            assert all(r["description"] for r in refusals.values())
+    assert not {"HTTPValidationError", "ValidationError"} & set(document["components"]["schemas"])
+
+
+def test_limits_are_described(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    assert schemas["RerankRequest"]["properties"]["candidates"]["maxItems"] == 2000
+    assert schemas["Queue"]["properties"]["score"]["maxLength"] == 300
+    assert schemas["Candidate"]["properties"]["id"]["maxLength"] == 256
+
+
+def test_the_admin_port_says_its_problems() -> None:
+    document: dict[str, Any] = {
+        "paths": {
+            "/admin/v1/models": {"get": {"responses": {"200": {}}}},
+            "/admin/v1/reload": {"post": {"requestBody": {}, "responses": {"200": {}, "422": {}}}},
+        }
+    }
+    add_admin_problems(document)
+    got = {path: set(next(iter(operations.values()))["responses"]) for path, operations in document["paths"].items()}
+    assert {"401", "421"} <= got["/admin/v1/models"]
+    assert {"401", "408", "409", "413", "421", "422"} <= got["/admin/v1/reload"]
 
 
 def test_problem_types_are_told_apart(document: dict[str, Any]) -> None:

@@ -1,0 +1,133 @@
+"""Bound the time that decoding a body takes, by counting bytes before it is decoded.
+
+A decoder cannot be interrupted, so a body that would hold the event loop for long has to be refused before. What takes
+time is counted in *fields*, each about 0.25 µs:
+
+- a field of an object counts 1, a value in an array 1/4;
+- more than 20 digits in a row count 4 more, and 1/2 more for each digit past 64;
+- a number with an exponent of three digits, or with 20 digits and an exponent, counts 100 more. Such numbers miss the
+  fast paths of reading decimals (Lemire 2021, "Number parsing at a gigabyte per second"): `5e-324` alone takes 10 µs,
+  a crafted one 25 µs. No program that writes the shortest form of a double writes 20 digits and an exponent.
+
+Bytes are first counted as if none were text; only if that is too much, once more without the strings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+BYTES_PER_FIELD: Final = 20
+"""A body may have one field for so many bytes of the largest body that is allowed."""
+
+MOST_FIELDS: Final = 2 * 1024 * 1024 // BYTES_PER_FIELD
+"""What a body may count where bodies may have as many bytes as by default."""
+
+_FEWEST: Final = 16_384  # So many are allowed for any size of body: they take a few milliseconds.
+_VALUES: Final = 4
+_LONG: Final = 4
+_SLOW: Final = 100
+_SHORTEST_SLOW: Final = 6  # 1e300 and a comma
+_MOST_PER_BYTE: Final = 3 / 8  # of bytes without a slow number, whatever they are
+_BLOCK: Final = 65_536  # Stays in a core's cache. A number across two blocks may be missed, which does not matter.
+_QUOTE, _BACKSLASH = b'"\\'
+
+Bytes = npt.NDArray[np.uint8]
+Flags = npt.NDArray[np.bool_]
+
+
+def most_fields(max_body_bytes: int) -> int:
+    """Return how much a body may count where bodies may have `max_body_bytes`."""
+    return max(_FEWEST, max_body_bytes // BYTES_PER_FIELD)
+
+
+def cost_over(body: bytes, most: int) -> int:
+    """Return the count of a body that counts more than `most`, else 0."""
+    if len(body) * _SLOW <= most * _SHORTEST_SLOW:
+        return 0
+    blocks = _blocks(body)
+    if len(body) * _MOST_PER_BYTE + _SLOW * sum(_set(_exponents(block)) for block in blocks) <= most:
+        return 0
+    if sum(map(_count, blocks)) <= most:
+        return 0
+    count = sum(map(_count, _without_strings(blocks)))
+    return count if count > most else 0
+
+
+def _blocks(body: bytes) -> list[Bytes]:
+    data = np.frombuffer(body, np.uint8)
+    return [data[start : start + _BLOCK] for start in range(0, len(data), _BLOCK)]
+
+
+def _count(block: Bytes) -> int:
+    """Count bytes as if all of them stood outside of strings."""
+    fields, commas = _set(block == ord(":")), _set(block == ord(","))
+    sixteen = _sixteen((block - ord("0")) < 10)
+    starts = _both(sixteen, 5)
+    long = _set(starts[1:] > starts[:-1])
+    past = _set(_both(_both(_both(sixteen, 16), 32), 1)) if long else 0
+    return fields + max(0, commas - fields) // _VALUES + _LONG * long + past // 2 + _SLOW * _slow_numbers(block)
+
+
+def _sixteen(flags: Flags) -> Flags:
+    """Mark where 16 flags in a row begin."""
+    return _both(_both(_both(_both(flags, 1), 2), 4), 8)
+
+
+def _set(flags: Flags) -> int:
+    """Count the flags that are set."""
+    return int(np.count_nonzero(flags))
+
+
+def _both(flags: Flags, apart: int) -> Flags:
+    """Mark where a flag is set together with the one `apart` places on."""
+    both: Flags = flags[apart:] & flags[:-apart]
+    return both
+
+
+def _exponents(block: Bytes) -> Flags:
+    """Mark each digit that an `e` follows."""
+    flags: Flags = ((block[:-1] - ord("0")) < 10) & ((block[1:] | 0x20) == ord("e"))
+    return flags
+
+
+def _slow_numbers(block: Bytes) -> int:
+    """Count numbers whose exponent has three digits, or follows 20 digits, a point included."""
+    ends = np.flatnonzero(_exponents(block))
+    if not len(ends):
+        return 0
+    padded = np.append(block, np.zeros(7, np.uint8))
+    first = ends + 2
+    first += (padded[first] == ord("-")) | (padded[first] == ord("+"))
+    one, two, three, four = ((padded[first + k] - ord("0")) < 10 for k in range(4))
+    twenty = _both(_sixteen((block - ord(".")) < 12), 4)  # . / and digits
+    long = (ends >= 19) & twenty[np.maximum(ends - 19, 0)] if len(twenty) else np.False_
+    return _set(one & ((two & three & ((padded[first] != ord("0")) | four)) | long))
+
+
+def _without_strings(blocks: list[Bytes]) -> Iterator[Bytes]:
+    """Put zeros in the place of strings, which begin with their first quote."""
+    inside, escaped_first = np.False_, False
+    for block in blocks:
+        quotes = block == _QUOTE
+        escaped, escaped_first = _escaped(block, escaped_first)
+        quotes[escaped] = False
+        quotes[0] ^= inside
+        within = np.logical_xor.accumulate(quotes)
+        yield block * ~within
+        inside = within[-1]
+
+
+def _escaped(block: Bytes, first: bool) -> tuple[npt.NDArray[np.int64], bool]:
+    """Find the bytes that a backslash escapes, and tell if the next block's first is."""
+    slashes = np.flatnonzero(block == _BACKSLASH)
+    if first and len(slashes) and slashes[0] == 0:
+        slashes = slashes[1:]
+    begun = np.diff(slashes, prepend=-2) > 1
+    begins = np.maximum.accumulate(np.where(begun, slashes, 0))
+    after = slashes[(slashes - begins) % 2 == 0] + 1
+    last = bool(len(after)) and bool(after[-1] == len(block))
+    return np.append(after[: len(after) - last], np.zeros(int(first), np.int64)), last

@@ -1,0 +1,195 @@
+"""Find out why a body could not be decoded, and name the field.
+
+msgspec stops at the first fault: a wrong field may hide that the rest is no JSON. It says neither which key of an
+object was wrong nor that a malformed token was NaN. So the whole is checked first, then a body that is not too large is
+read a second time.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import math
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+
+import msgspec
+
+from service.contract.problems import MALFORMED_JSON, Problem, invalid
+from service.contract.schemas import FieldValue
+
+READ_AGAIN: Final = 256 * 1024
+"""Most bytes of a body that is read a second time, which takes about 5 times as long as the first."""
+
+_check: Final = msgspec.json.Decoder(msgspec.Raw).decode  # Checks syntax, and builds nothing.
+_AT: Final = " - at `$"
+_UNKNOWN, _MISSING = "Object contains unknown field `", "Object missing required field `"
+_VALUE_TYPES: Final[dict[str, Any]] = {"scores": float, **dict.fromkeys(("features", "user", "context"), FieldValue)}
+_CONSTANTS: Final = (b"NaN", b"-Infinity", b"Infinity")
+_LONGEST_PATH: Final = 300
+_LONGEST_PROBLEM: Final = 200
+
+
+def too_many_fields(body: bytes, count: int, most: int) -> Problem:
+    """Make the refusal of a body that counts more than `most` fields."""
+    fault = _syntax_fault(body)
+    if fault is not None:
+        return Problem(MALFORMED_JSON, fault)
+    return invalid("", f"the body counts {count} fields, at most {most} are allowed; docs/api.md says what counts")
+
+
+def refusal(error: Exception, body: bytes) -> Problem:
+    """Make a 400 for what is no JSON, else a 422 from msgspec's `error`.
+
+    A NaN or an Infinity is a 422, like a field of the wrong type, if everything else is JSON.
+    """
+    fault = _syntax_fault(body)
+    if fault is not None:
+        if not any(constant in body for constant in _CONSTANTS) or _syntax_fault(_without_constants(body)) is not None:
+            return Problem(MALFORMED_JSON, fault)
+        if not isinstance(error, msgspec.ValidationError):
+            return _not_finite(body)
+    return _invalid(str(error), body)
+
+
+def _syntax_fault(body: bytes) -> str | None:
+    """Say why the body is no JSON in UTF-8; None if it is."""
+    if not body.strip():
+        return "the body is empty"
+    if body.startswith(codecs.BOM_UTF8):
+        return "the body begins with a byte order mark, which JSON does not have"
+    if body.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in body[:4]:
+        return "the body is not UTF-8, but UTF-16 or UTF-32"
+    try:
+        text = body.decode()
+    except UnicodeDecodeError as error:
+        return f"the body is not valid UTF-8 (byte {error.start})"
+    try:
+        _check(body)
+    except RecursionError:
+        return "the body is nested too deeply"
+    except msgspec.DecodeError as error:
+        # Of what msgspec refuses, Python's reader takes halves of characters only, and the constants.
+        lone = len(body) <= READ_AGAIN and "\\u" in text and _read_again(_without_constants(body)) is not None
+        return "text has half of a surrogate pair, such as \\ud800" if lone else str(error)[:_LONGEST_PROBLEM]
+    return None
+
+
+def _without_constants(body: bytes) -> bytes:
+    """Put ` null` for each NaN and Infinity; what is no JSON otherwise stays none."""
+    for constant in _CONSTANTS:
+        body = body.replace(constant, b" null")
+    return body
+
+
+def _not_finite(body: bytes) -> Problem:
+    """Make a 422 that names the first NaN or Infinity."""
+    if len(body) > READ_AGAIN:
+        return invalid("", f"a number is NaN or infinite; numbers must be finite{_too_large('the field')}")
+    path, constant = _find_constant(_read_again(body))
+    return invalid(path[:_LONGEST_PATH], f"is {constant}; numbers must be finite")
+
+
+def _invalid(message: str, body: bytes) -> Problem:
+    """Make a 422 from msgspec's message."""
+    problem, path = _split(message)
+    for prefix, said in ((_UNKNOWN, "is not a known field"), (_MISSING, "is missing")):
+        if problem.startswith(prefix):
+            path = f"{path}.{problem[len(prefix) : len(prefix) + _LONGEST_PATH].removesuffix('`')}".lstrip(".")
+            problem = said
+    problem = problem.replace("`", "")[:_LONGEST_PROBLEM]
+    if path.endswith("[...]"):
+        path = path.removesuffix("[...]")
+        if len(body) > READ_AGAIN:
+            problem += _too_large("which of its fields")
+        else:
+            path = _find_key(path, body)
+    return invalid(path[:_LONGEST_PATH], problem)
+
+
+def _split(message: str) -> tuple[str, str]:
+    """Split msgspec's message into problem and path.
+
+    A name in the message may look like a path.
+    """
+    problem, mark, path = message.rpartition(_AT)
+    whole = not problem.startswith(_UNKNOWN) or problem.endswith("`")
+    if mark and whole and path.find("`") == len(path) - 1:
+        return problem, path[:-1].lstrip(".")
+    return message, ""
+
+
+def _too_large(what: str) -> str:
+    return f" ({what} is not looked for in a body over {READ_AGAIN // 1024} KiB)"
+
+
+def _find_key(path: str, body: bytes) -> str:
+    """Return the path of the first refused entry of the object at `path`."""
+    kind = _VALUE_TYPES[path.rpartition(".")[2]]
+    inner = _read_again(body)
+    try:
+        for step in re.findall(r"[^.\[\]]+", path):
+            inner = inner[int(step)] if isinstance(inner, list) else inner[step]
+        return next((f"{path}.{key}" for key, value in inner.items() if not _is_a(value, kind)), path)
+    except (LookupError, TypeError, ValueError, AttributeError):
+        return path  # A repeated key has replaced the part that was refused.
+
+
+def _is_a(value: Any, kind: Any) -> bool:
+    if isinstance(value, float) and not math.isfinite(value):
+        return False
+    try:
+        msgspec.convert(value, kind)
+    except msgspec.ValidationError:
+        return False
+    return True
+
+
+class _Constant:
+    """A NaN, an Infinity, or an integer too long for Python to read."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+
+def _read_again(body: bytes) -> Any:
+    """Read a body with whatever Python's reader takes; None if that refuses it as well."""
+    text = body.decode()
+    try:
+        return json.loads(text, parse_constant=_Constant)
+    except RecursionError:
+        return None
+    except ValueError:  # Not JSON, or an integer of thousands of digits.
+        pass
+    try:
+        return json.loads(text, parse_constant=_Constant, parse_int=_read_integer)
+    except ValueError:
+        return None
+
+
+def _read_integer(text: str) -> int | _Constant:
+    return int(text) if len(text) < 4000 else _Constant(text[:40])
+
+
+def _find_constant(root: Any) -> tuple[str, str]:
+    """Return path and text of the first constant, without recursion, since clients choose the depth."""
+    stack: list[Iterator[tuple[str | int, Any]]] = [iter([("", root)])]
+    keys: list[str | int] = []
+    while stack:
+        for key, value in stack[-1]:
+            kind = type(value)
+            if kind is dict or kind is list:
+                keys.append(key)
+                stack.append(iter(value.items()) if kind is dict else iter(enumerate(value)))
+                break
+            if kind is _Constant:
+                return _path([*keys, key]), value.text
+        else:
+            stack.pop()
+            del keys[-1:]
+    return "", "NaN or infinite"  # A repeated key has replaced it.
+
+
+def _path(keys: list[str | int]) -> str:
+    return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys).lstrip(".")

@@ -1,0 +1,100 @@
+"""A body's cost is counted right, honest clients are never refused for it, and no body takes long."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from unittest.mock import patch
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from service.contract import cost
+from service.contract.cost import MOST_FIELDS, cost_over, most_fields
+from service.contract.decoding import check_request, decode_request
+from service.contract.problems import Problem
+from tests.service.contract.bodies import LARGEST, compact, hostile, large_request
+
+HOSTILE = hostile()
+text = st.text(st.sampled_from('a:,"\\e19.-é\n'), max_size=12)
+documents = st.recursive(
+    st.none() | st.integers(-99, 99) | text,
+    lambda inner: st.dictionaries(text, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@pytest.mark.parametrize("block", [1, 2, 3, 7, 65_536])
+@settings(max_examples=40, deadline=None)
+@given(document=documents, ascii_only=st.booleans())
+def test_each_field_counts_one_and_text_counts_nothing(block: int, document: object, ascii_only: bool) -> None:
+    body = json.dumps(document, ensure_ascii=ascii_only).encode()
+    fields = re.sub(rb'"(?:[^"\\]|\\.)*"', b"", body).count(b":")
+    with patch.object(cost, "_BLOCK", block):
+        assert cost_over(body, 0) == fields
+
+
+@pytest.mark.parametrize(
+    ("number", "counted"),
+    [
+        ("0.12345678901234567", 0),
+        ("-0.00012345678901234567", 0),
+        ("1.2345678901234567e-05", 0),
+        ("1e-005", 0),
+        ("2.5E+17", 0),
+        ("0.33333333333333333333", 0),
+        ("0.1000000000000000055511151231257827", 4),
+        ("123456789012345678901", 4),
+        ("1" * 64, 4),
+        ("1" * 84, 4 + 10),
+        ("5e-324", 100),
+        ("1E300", 100),
+        ("1E+300", 100),
+        ("1e-0310", 100),
+        ("8.6389702127764396166e-9", 100),
+        ("12345678901234567890e5", 100),
+    ],
+)
+def test_a_number_that_takes_long_to_read_counts_more(number: str, counted: int) -> None:
+    assert cost_over(f'{{"a": {number}}}'.encode(), 0) == 1 + counted
+    assert cost_over(f'{{"a": "{number}"}}'.encode(), 0) == 1
+    assert cost_over(f"[{','.join([number] * 9)}]".encode(), 0) == 9 * counted + 2
+
+
+def test_the_limit_grows_with_that_of_bytes() -> None:
+    assert most_fields(LARGEST) == MOST_FIELDS == 104_857
+    assert most_fields(2 * LARGEST) == 209_715
+    assert most_fields(1024) == 16_384, "so many take no time"
+
+
+@pytest.mark.parametrize(
+    ("candidates", "features", "width"),
+    [(100, 20, 64), (500, 20, 64), (2000, 40, 0), (2000, 5, 36), (100, 20, 768), (20, 5, 4096)],
+)
+def test_honest_requests_are_never_refused_for_their_cost(candidates: int, features: int, width: int) -> None:
+    body = compact(large_request(candidates, features, width))
+    assert len(body) <= LARGEST
+    assert len(decode_request(body).candidates) == candidates
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_no_body_takes_long(name: str) -> None:
+    """Each takes under 50 ms on a core that does nothing else; beside other programs memory is slower."""
+    taken = []
+    for _ in range(3):
+        start = time.thread_time()
+        detail = decoded(HOSTILE[name])
+        taken.append(time.thread_time() - start)
+        assert len(detail) < 600
+    assert min(taken) < 0.2
+
+
+def decoded(body: bytes) -> str:
+    """The detail of the refusal, if it is refused."""
+    try:
+        check_request(decode_request(body), max_candidates=2000)
+    except Problem as problem:
+        return problem.detail
+    return ""
