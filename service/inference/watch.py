@@ -65,7 +65,7 @@ class EngineWatch:
     def look(self) -> bool:
         """Count the time since the last look; tell whether the present run hangs."""
         now, run = perf_counter(), self._thread.current
-        passed, self._looked = min(now - self._looked, 2 * self._tick), now
+        passed, self._looked = max(0.0, min(now - self._looked, 2 * self._tick)), now
         if run is None or run is not self._run:
             self._run, self._seconds = run, 0.0
             return self.hung
