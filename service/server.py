@@ -14,6 +14,7 @@ from service.app import PublicApp, create_app
 from service.bundles.model import Model
 from service.bundles.registry import Registry
 from service.bundles.reload import Loader
+from service.bundles.retired import Retired
 from service.inference.dispatcher import Dispatcher
 from service.inference.onnx.choose import session_config
 from service.inference.onnx.session import SessionConfig
@@ -63,6 +64,7 @@ def assemble(settings: Settings, config: SessionConfig, exposition: Exposition |
     registry.on_retire(metrics.model_retired)
     with contextlib.closing(InferenceThread()) as thread:
         dispatcher = Dispatcher(thread, on_drop=metrics.dropped)
+        registry.on_retire(Retired(lambda: dispatcher.idle).keep)
         watch = _watch_engine(settings, thread, registry, metrics)
         warm = functools.partial(_warm, settings, registry, dispatcher)
         loader = Loader(settings.bundles, config, registry, warm, on_reload=metrics.reloaded)
