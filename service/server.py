@@ -32,7 +32,10 @@ _log = logging.getLogger(__name__)
 
 
 def run(settings: Settings) -> int:
-    """Serve until told to stop; return the exit status. Raises `SettingsError` for settings that cannot work."""
+    """Serve until told to stop; return the exit status.
+
+    Raises `SettingsError` for settings that cannot work.
+    """
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         status = runner.run(serve(settings))
         if threads_left():

@@ -1,4 +1,4 @@
-"""Find a run of the engine that hangs, and end a process whose threads cannot be joined.
+"""Find a run of the engine that hangs, and end its process.
 
 A run in native code can be neither interrupted nor cancelled. It is given up, and so is its process.
 """
@@ -32,7 +32,7 @@ OnHang = Callable[[str], None]
 
 
 class EngineWatch:
-    """Look at the inference thread from the event loop, and tell when a run takes too long.
+    """Watch the inference thread from the event loop, and tell when a run hangs.
 
     Time counts only while this watch itself ran: a tick that comes late adds no more than two ticks' length, so that
     a process that was stopped or got no CPU, or a clock that jumped, is no hang. The limit is `hang_seconds` for a
@@ -90,7 +90,10 @@ def threads_left() -> bool:
 
 
 def end_process(status: int) -> NoReturn:
-    """End the process at once, without waiting for its threads or closing ONNX Runtime under them."""
+    """End the process at once, without waiting for its threads.
+
+    Nor is ONNX Runtime closed while a thread is in it.
+    """
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
         stream.flush()

@@ -44,7 +44,10 @@ _NOT_SCORES: Final = frozenset(("alpha", "beta", "gamma", "price"))
 
 
 async def warm_up(dispatcher: Dispatcher, model: Model, *, gently: bool = False, seconds: float = math.inf) -> None:
-    """Warm a model. Raises `BundleError` if its defaults do not lead to a list, or not within so many seconds."""
+    """Warm a model.
+
+    Raises `BundleError` if its defaults do not lead to a list, or not within so many seconds.
+    """
     try:
         async with asyncio.timeout(None if seconds == math.inf else seconds):
             await _warm_engine(dispatcher, model, gently)
@@ -87,7 +90,7 @@ def _warm_aside(engine: Engine, batch: BatchArrays, gently: bool) -> None:
 
 
 async def _send_requests(dispatcher: Dispatcher, model: Model, gently: bool) -> None:
-    """Send requests through the endpoint. Raises `BundleError` for one that is not answered by the model."""
+    """Send requests through the endpoint. Raises `BundleError` for one without the model's list."""
     most = model.engine.largest_batch
     registry = Registry()
     registry.publish(model)
