@@ -118,8 +118,13 @@ async def serve(settings: Settings) -> int:
             listening = [group.create_task(listener.listen()) for listener in listeners]
             sockets.announce()
             watching = group.create_task(stop_on_hang(core.watch, stop))
-            loads = [group.create_task(_load(core))]
-            with on_hangup(lambda: loads.append(group.create_task(core.loader.reload_all()))):
+            loads = {group.create_task(_load(core))}
+
+            def reload() -> None:
+                loads.add(task := group.create_task(core.loader.reload_all()))
+                task.add_done_callback(loads.discard)
+
+            with on_hangup(reload):
                 await stop.wait()
             core.registry.drain()
             _log.info("stopping: not ready, draining")

@@ -85,7 +85,7 @@ class EngineWatch:
 
 
 def threads_left() -> bool:
-    """Tell whether a thread is still in an engine, so that the interpreter cannot end in good order."""
+    """Tell whether a thread is left that the interpreter cannot end with."""
     return any(thread.name in (INFERENCE, ASIDE) for thread in threading.enumerate())
 
 

@@ -113,6 +113,7 @@ def test_a_worker_whose_engine_hangs_is_replaced(bundles: Path) -> None:
             found = [process.ask("/v1/rerank", request(2))[1]["degraded"] for _ in range(10)]
             return not any(found)
 
+        within(90, lambda: "\nrerank_engine_hangs_total 1.0\n" in scrape(process))
         within(90, all_answer)
         status, _, err = process.stop()
     assert status == 0, err
