@@ -14,6 +14,7 @@ from service.app import PublicApp, create_app
 from service.bundles.model import Model
 from service.bundles.registry import Registry
 from service.bundles.reload import Loader
+from service.bundles.retired import Retired
 from service.inference.dispatcher import Dispatcher
 from service.inference.onnx.choose import session_config
 from service.inference.onnx.session import SessionConfig
@@ -31,7 +32,10 @@ _log = logging.getLogger(__name__)
 
 
 def run(settings: Settings) -> int:
-    """Serve until told to stop; return the exit status. Raises `SettingsError` for settings that cannot work."""
+    """Serve until told to stop; return the exit status.
+
+    Raises `SettingsError` for settings that cannot work.
+    """
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         status = runner.run(serve(settings))
         if threads_left():
@@ -63,6 +67,7 @@ def assemble(settings: Settings, config: SessionConfig, exposition: Exposition |
     registry.on_retire(metrics.model_retired)
     with contextlib.closing(InferenceThread()) as thread:
         dispatcher = Dispatcher(thread, on_drop=metrics.dropped)
+        registry.on_retire(Retired(lambda: dispatcher.idle).keep)
         watch = _watch_engine(settings, thread, registry, metrics)
         warm = functools.partial(_warm, settings, registry, dispatcher)
         loader = Loader(settings.bundles, config, registry, warm, on_reload=metrics.reloaded)
@@ -113,8 +118,13 @@ async def serve(settings: Settings) -> int:
             listening = [group.create_task(listener.listen()) for listener in listeners]
             sockets.announce()
             watching = group.create_task(stop_on_hang(core.watch, stop))
-            loads = [group.create_task(_load(core))]
-            with on_hangup(lambda: loads.append(group.create_task(core.loader.reload_all()))):
+            loads = {group.create_task(_load(core))}
+
+            def reload() -> None:
+                loads.add(task := group.create_task(core.loader.reload_all()))
+                task.add_done_callback(loads.discard)
+
+            with on_hangup(reload):
                 await stop.wait()
             core.registry.drain()
             _log.info("stopping: not ready, draining")

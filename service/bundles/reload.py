@@ -122,8 +122,11 @@ class Loader:
         return model
 
     def _load_quietly(self, name: str, version: str | None) -> Model:
-        """Load at the lowest priority while requests are answered: their time matters more."""
-        with low_priority(self._registry.serving):
+        """Load at the lowest priority while requests are answered: their time matters more.
+
+        With several threads for a run ONNX Runtime starts them here, and they would keep the priority for good.
+        """
+        with low_priority(self._registry.serving and self._config.intra_op_threads == 1):
             return self.load(name, version)
 
     def _is_current(self, name: str, version: str) -> bool:

@@ -1,18 +1,25 @@
 """Run blocking work on a thread that nothing waits for when the process ends.
 
 Threads of an executor are joined at the end of a process; one that hangs in native code would keep it alive for ever.
+
+Python hands the interpreter over after 5 ms at the latest, which is a quarter of the usual latency budget. While work
+is done aside it does so ten times as often, so that the event loop waits less for it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final, TypeVar
 
 ASIDE: Final = "aside"
 """Name of such threads."""
+
+_USUAL_SECONDS: Final = sys.getswitchinterval()
+_SWITCH_SECONDS: Final = 0.0005
 
 T = TypeVar("T")
 
@@ -33,8 +40,19 @@ async def run_aside(work: Callable[[], T]) -> T:
         else:
             _tell(loop, _settle, future, None, result)
 
-    threading.Thread(target=run, name=ASIDE, daemon=True).start()
-    return await future
+    with _frequent_switches():
+        threading.Thread(target=run, name=ASIDE, daemon=True).start()
+        return await future
+
+
+@contextlib.contextmanager
+def _frequent_switches() -> Iterator[None]:
+    """Let threads take turns more often; the first of several that ends puts it back."""
+    sys.setswitchinterval(_SWITCH_SECONDS)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(_USUAL_SECONDS)
 
 
 def _tell(loop: asyncio.AbstractEventLoop, *call: Any) -> None:

@@ -109,7 +109,10 @@ class Dispatcher:
                 self._forget(job)
 
     async def warm(self, engine: Engine, batch: BatchArrays) -> None:
-        """Warm the engine on its own thread; every run gives way to requests. Raises the engine's errors."""
+        """Warm the engine on its own thread. Raises the engine's errors.
+
+        Every run gives way to requests.
+        """
         runs = engine.warm_runs(batch)
         while await self._thread.step(engine, lambda: next(runs, self) is not self):
             pass

@@ -39,7 +39,10 @@ class Engine(Protocol):
         """Return outputs by name, batch first, for 1 to `largest_batch` rows."""
 
     def warm_runs(self, batch: BatchArrays) -> Iterator[None]:
-        """Run every shape that is served, made from one request (a batch of one), a run at each step."""
+        """Run every shape that is served, one run at a step.
+
+        Batches are made from one request (a batch of one).
+        """
 
 
 class EngineError(RuntimeError):

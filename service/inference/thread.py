@@ -35,7 +35,7 @@ _NO_RUNS: Final = LiveFit()
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Run:
-    """One run of an engine, in progress; for no jobs if it is a step of a warm-up."""
+    """One run in progress, without jobs if it is a step of a warm-up."""
 
     engine: Engine
     jobs: Sequence[Job] = ()
@@ -100,9 +100,9 @@ class InferenceThread:
         return await asyncio.wrap_future(step.done)
 
     def give_up(self, error: EngineError) -> None:
-        """Fail all jobs and steps with `error`, now and from now on; for a thread that hangs.
+        """Fail all jobs and steps with `error`, now and from now on.
 
-        Called from the event loop.
+        For a thread that hangs; called from the event loop.
         """
         self._given_up = error
         current = self.current
@@ -136,7 +136,10 @@ class InferenceThread:
         return self._fit(engine).bound(1)
 
     def close(self, seconds: float = _CLOSE_SECONDS) -> None:
-        """Finish what waits, then end the thread; leave it behind if it does not end in time."""
+        """Finish what waits, then end the thread.
+
+        A thread that does not end in so many seconds is left behind.
+        """
         self._inbox.put(None)
         if self._given_up is None:
             self._thread.join(seconds)

@@ -1,4 +1,4 @@
-"""Find a run of the engine that hangs, and end a process whose threads cannot be joined.
+"""Find a run of the engine that hangs, and end its process.
 
 A run in native code can be neither interrupted nor cancelled. It is given up, and so is its process.
 """
@@ -32,7 +32,7 @@ OnHang = Callable[[str], None]
 
 
 class EngineWatch:
-    """Look at the inference thread from the event loop, and tell when a run takes too long.
+    """Watch the inference thread from the event loop, and tell when a run hangs.
 
     Time counts only while this watch itself ran: a tick that comes late adds no more than two ticks' length, so that
     a process that was stopped or got no CPU, or a clock that jumped, is no hang. The limit is `hang_seconds` for a
@@ -65,7 +65,7 @@ class EngineWatch:
     def look(self) -> bool:
         """Count the time since the last look; tell whether the present run hangs."""
         now, run = perf_counter(), self._thread.current
-        passed, self._looked = min(now - self._looked, 2 * self._tick), now
+        passed, self._looked = max(0.0, min(now - self._looked, 2 * self._tick)), now
         if run is None or run is not self._run:
             self._run, self._seconds = run, 0.0
             return self.hung
@@ -85,12 +85,15 @@ class EngineWatch:
 
 
 def threads_left() -> bool:
-    """Tell whether a thread is still in an engine, so that the interpreter cannot end in good order."""
+    """Tell whether a thread is left that the interpreter cannot end with."""
     return any(thread.name in (INFERENCE, ASIDE) for thread in threading.enumerate())
 
 
 def end_process(status: int) -> NoReturn:
-    """End the process at once, without waiting for its threads or closing ONNX Runtime under them."""
+    """End the process at once, without waiting for its threads.
+
+    Nor is ONNX Runtime closed while a thread is in it.
+    """
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
         stream.flush()

@@ -1,7 +1,7 @@
-"""Check what a model answered, before anything of it reaches a client. Letters: L steps, N slots.
+"""Check what a model answered, before anything of it reaches a client.
 
 All that a list or its explanation may show is checked in every request, whether or not it asks for an explanation. What
-lies behind the steps that are used is not looked at.
+lies behind the steps that are used is not looked at. Letters: L steps, N slots.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _STEPS: Final = {"order": _INTEGERS, "runner_up": _INTEGERS, "penalty": _FLOATS,
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """Slots [≤ L] that the model chose in order, their value, and whether that is the sort's list."""
+    """The model's slots [≤ L] in order, their value, and whether the sort's list was kept."""
 
     steps: Ints
     value: ObjectiveValues
@@ -100,7 +100,7 @@ def _list_value(value: AnyArray) -> ObjectiveValues:
 
 
 def _kept_sort(outputs: RequestArrays, model: Model) -> bool:
-    """Read whether the sort's list was kept; only a model that is given that list says so."""
+    """Read whether the sort's list was kept; only some models say so."""
     if SORT_SLOTS not in model.inputs:
         return False
     kept = outputs.get(KEPT_SORT)

@@ -29,7 +29,7 @@ from service.inference.aside import run_aside
 from service.inference.dispatcher import Dispatcher
 from service.inference.engine import BatchArrays, Engine, EngineError, stack_rows, warm_fully
 from service.ranking.endpoint import EndpointOptions, RerankEndpoint
-from service.ranking.rerank import Reranker, deal_request, degraded_list, encode_request, graph_inputs
+from service.ranking.rerank import DealtRequest, Reranker, deal_request, degraded_list, encode_request, graph_inputs
 from service.timing.admission import Admission, AdmissionOptions
 from service.timing.deadline import NEVER, Deadline
 from service.transport.auth import ApiKeys
@@ -44,7 +44,10 @@ _NOT_SCORES: Final = frozenset(("alpha", "beta", "gamma", "price"))
 
 
 async def warm_up(dispatcher: Dispatcher, model: Model, *, gently: bool = False, seconds: float = math.inf) -> None:
-    """Warm a model. Raises `BundleError` if its defaults do not lead to a list, or not within so many seconds."""
+    """Warm a model.
+
+    Raises `BundleError` if its defaults do not lead to a list, or not within so many seconds.
+    """
     try:
         async with asyncio.timeout(None if seconds == math.inf else seconds):
             await _warm_engine(dispatcher, model, gently)
@@ -54,10 +57,8 @@ async def warm_up(dispatcher: Dispatcher, model: Model, *, gently: bool = False,
 
 
 async def _warm_engine(dispatcher: Dispatcher, model: Model, gently: bool) -> None:
-    request = decode_request(json.dumps(example_request(model.manifest)).encode())
     try:
-        dealt = deal_request(request, model)
-        batch = stack_rows([graph_inputs(model, encode_request(dealt))])
+        dealt, batch = await _make_batch(model)
         if model.engine.thread_safe:
             await run_aside(lambda: _warm_aside(model.engine, batch, gently))
         else:
@@ -72,13 +73,24 @@ async def _warm_engine(dispatcher: Dispatcher, model: Model, gently: bool) -> No
         raise BundleError(f"a warm-up request cannot be run: {error}") from error
 
 
+async def _make_batch(model: Model) -> tuple[DealtRequest, BatchArrays]:
+    """Make a batch of one request; every step lets the event loop turn to others."""
+    body = json.dumps(example_request(model.manifest)).encode()
+    await asyncio.sleep(0)
+    request = decode_request(body)
+    await asyncio.sleep(0)
+    dealt = deal_request(request, model)
+    await asyncio.sleep(0)
+    return dealt, stack_rows([graph_inputs(model, encode_request(dealt))])
+
+
 def _warm_aside(engine: Engine, batch: BatchArrays, gently: bool) -> None:
     with low_priority(gently):
         warm_fully(engine, batch)
 
 
 async def _send_requests(dispatcher: Dispatcher, model: Model, gently: bool) -> None:
-    """Send requests through the endpoint. Raises `BundleError` for one that is not answered by the model."""
+    """Send requests through the endpoint. Raises `BundleError` for one without the model's list."""
     most = model.engine.largest_batch
     registry = Registry()
     registry.publish(model)
