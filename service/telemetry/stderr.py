@@ -31,7 +31,8 @@ class StderrHandler(logging.Handler):
     """Write each line at once; lose those that stderr does not take, and count them.
 
     The next line that is taken follows one that says how many were lost. The event loop writes its own lines, so a
-    reader that stops would stop the service too. It gets 20 ms, and no more until it reads again. Nothing is buffered: what a full disk has refused would otherwise fail again at exit.
+    reader that stops would stop the service too. It gets 20 ms, and no more until it reads again. Nothing is buffered:
+    what a full disk has refused would otherwise fail again at exit.
     """
 
     def __init__(self, descriptor: int = STDERR) -> None:
