@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 from fastapi import Depends, FastAPI, Header
-from prometheus_client import CollectorRegistry
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
@@ -18,7 +17,7 @@ from service.bundles.registry import Registry
 from service.bundles.reload import Loader
 from service.settings import Settings
 from service.status import Models, ModelStatus, describe_model, describe_models
-from service.telemetry.scrape import Scraper
+from service.telemetry.exposition import Scrape
 from service.transport.auth import ApiKeys
 from service.transport.errors import install_error_handlers
 
@@ -51,9 +50,7 @@ def create_admin_app(*, settings: Settings, registry: Registry, loader: Loader) 
     return admin_app(settings, describe, reload)
 
 
-def admin_app(
-    settings: Settings, describe: Describe, switch: SwitchModel, scrape: Callable[[], CollectorRegistry] | None = None
-) -> FastAPI:
+def admin_app(settings: Settings, describe: Describe, switch: SwitchModel, scrape: Scrape | None = None) -> FastAPI:
     """Build the app, with the same API keys; with `scrape` it shows metrics as well."""
     guarded = [Depends(ApiKeys(settings.api_keys).check)]
     app = FastAPI(title="Listwright admin", redoc_url=None, dependencies=guarded)
@@ -68,10 +65,9 @@ def admin_app(
         return await switch(order.model, order.version)
 
     if scrape is not None:
-        scraper = Scraper(scrape)
 
         @app.get("/metrics", summary="Prometheus metrics of all workers", response_class=Response)
         async def metrics(accept: Annotated[str, Header()] = "") -> Response:
-            return await scraper.answer(accept)
+            return await scrape(accept)
 
     return app

@@ -26,7 +26,6 @@ from service.settings import Settings
 from service.status import Health, Models, Slo, describe_models, describe_slo
 from service.telemetry.metrics import Metrics
 from service.telemetry.records import RequestObserver
-from service.telemetry.scrape import Scraper
 from service.timing.admission import Admission, AdmissionOptions
 from service.transport.auth import ApiKeys
 from service.transport.errors import install_error_handlers
@@ -147,7 +146,6 @@ def _add_health(app: FastAPI, registry: Registry, settings: Settings) -> None:
 
 def _add_status(app: FastAPI, settings: Settings, registry: Registry, metrics: Metrics, keys: ApiKeys) -> None:
     guarded = [Depends(keys.check)]
-    scraper = Scraper(metrics.scrape)
 
     @app.get("/v1/models", tags=["status"], summary="Live models", dependencies=guarded)
     async def models() -> Models:
@@ -159,4 +157,4 @@ def _add_status(app: FastAPI, settings: Settings, registry: Registry, metrics: M
 
     @app.get("/metrics", tags=["status"], summary="Prometheus metrics", response_class=Response)
     async def scrape(accept: Annotated[str, Header()] = "") -> Response:
-        return await scraper.answer(accept)
+        return await metrics.respond(accept)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -16,8 +16,12 @@ from prometheus_client import CollectorRegistry, Gauge, GCCollector, Metric, Pla
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
+from starlette.responses import Response
 
 FOLDER_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
+
+Scrape = Callable[[str], Awaitable[Response]]
+"""Answers a scrape in the format that the `Accept` header asks for. Raises `Problem` (503)."""
 
 
 def keep_in_memory() -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Literal, NoReturn, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from starlette.responses import Response
 
 from service.bundles.model import Model
 from service.contract.schemas import DegradedReason, Source
@@ -18,6 +19,7 @@ from service.telemetry import records
 from service.telemetry.exposition import Exposition
 from service.telemetry.records import ListHealth, RequestOutcome, RequestRecord, ShadowRecord
 from service.telemetry.rolling import RollingWindow
+from service.telemetry.scrape import Scraper
 from service.telemetry.versions import RequestSeries, ShadowSeries, VersionSeries
 from service.timing.deadline import HEADERS
 
@@ -56,11 +58,12 @@ class Metrics:
         self.registry = self._exposition.registry
         self.window = RollingWindow()
         self._readings: list[tuple[Gauge, Callable[[], float]]] = []
-        self._make_versions(budget_seconds, shadow)
-        self._make_requests()
+        self._scraper = Scraper(self._read)
+        self._make_requests(budget_seconds)
         self._make_reasons()
         self._make_gauges(budget_seconds)
         self._make_lists()
+        self._make_shadow(shadow)
 
     def _counter(self, name: str, text: str, label: str, values: Iterable[str]) -> dict[str, Counter]:
         """Make a counter with one closed label; return a series for each of its values."""
@@ -74,21 +77,13 @@ class Metrics:
     def _histogram(self, name: str, text: str, buckets: Sequence[float], labels: Sequence[str] = ()) -> Histogram:
         return Histogram(name, text, labels, buckets=buckets, registry=self.registry)
 
-    def _make_versions(self, budget: float, shadow: tuple[str, str | None] | None) -> None:
+    def _make_requests(self, budget: float) -> None:
         edges = sorted({*_SECONDS, budget})
         self._requests = VersionSeries(lambda: RequestSeries(edges))
         not_answered = [outcome for outcome in records.OUTCOMES if outcome not in _ANSWERED]
         no_model = (records.NO_MODEL, records.NO_MODEL)
         self._requests.pin(*no_model).begin(*no_model, not_answered)
-        self._shadow = shadow
-        self._comparisons = VersionSeries(ShadowSeries)
-        if shadow is not None:
-            wanted = (shadow[0], shadow[1] or records.NO_MODEL)
-            self._comparisons.pin(*wanted).missing(*wanted)
         self.registry.register(self._requests)
-        self.registry.register(self._comparisons)
-
-    def _make_requests(self) -> None:
         stage = self._histogram("rerank_stage_duration_seconds", "Time in one stage.", _STAGE_SECONDS, ("stage",))
         self._stages = {name: stage.labels(name) for name in records.STAGES}
         self._candidates = self._histogram("rerank_candidates", "Candidates in a request.", _CANDIDATES)
@@ -134,6 +129,14 @@ class Metrics:
         self._queue_counts: list[Counter] = []
         self._sources = self._counter("rerank_list_items_total", "Items by who chose them.", "source", get_args(Source))
 
+    def _make_shadow(self, shadow: tuple[str, str | None] | None) -> None:
+        self._shadow = shadow
+        self._comparisons = VersionSeries(ShadowSeries)
+        if shadow is not None:
+            wanted = (shadow[0], shadow[1] or records.NO_MODEL)
+            self._comparisons.pin(*wanted).missing(*wanted)
+        self.registry.register(self._comparisons)
+
     def watch(
         self, *, in_flight: Callable[[], int], queue_depth: Callable[[], int], overloaded: Callable[[], bool]
     ) -> None:
@@ -156,8 +159,11 @@ class Metrics:
             self.refresh()
             await asyncio.sleep(_REFRESH_SECONDS)
 
-    def scrape(self) -> CollectorRegistry:
-        """Return the metrics of the whole service."""
+    async def respond(self, accept: str) -> Response:
+        """Answer a scrape of the whole service."""
+        return await self._scraper.answer(accept)
+
+    async def _read(self) -> CollectorRegistry:
         self.refresh()
         return self._exposition.scrape()
 

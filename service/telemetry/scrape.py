@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from copy import copy
 from dataclasses import dataclass
 from time import sleep
@@ -49,7 +49,7 @@ class Scraper:
     number of them takes one thread, and each shows all that was counted before it came.
     """
 
-    def __init__(self, read: Callable[[], CollectorRegistry]) -> None:
+    def __init__(self, read: Callable[[], Awaitable[CollectorRegistry]]) -> None:
         self._read = read
         self._next: dict[Format, asyncio.Task[bytes]] = {}
         self._turn = asyncio.Lock()
@@ -67,7 +67,7 @@ class Scraper:
     async def _render(self, chosen: Format) -> bytes:
         async with self._turn:
             del self._next[chosen]
-            return await asyncio.to_thread(chosen.encode, _Paced(self._read()))
+            return await asyncio.to_thread(chosen.encode, _Paced(await self._read()))
 
 
 class _Paced(Collector):

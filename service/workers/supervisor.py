@@ -17,11 +17,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from prometheus_client import CollectorRegistry
+
 from service.admin import admin_app
 from service.bundles.model import BundleError
 from service.inference.onnx.choose import session_config
 from service.settings import Settings, SettingsError
 from service.telemetry.exposition import forget_gauges, merged
+from service.telemetry.scrape import Scraper
 from service.transport.listener import Listener
 from service.transport.sockets import bind_sockets, loop_factory, on_hangup, stop_connecting, stop_event
 from service.workers.fleet import Fleet
@@ -69,7 +72,11 @@ async def supervise(settings: Settings) -> int:
         folder = Path(name)
         fleet = Fleet(settings)
         crew = Crew(settings, sockets.public, folder, fleet, give_up=stop.set)
-        app = admin_app(settings, fleet.models, fleet.reload, lambda: merged(folder))
+
+        async def read() -> CollectorRegistry:
+            return merged(folder)
+
+        app = admin_app(settings, fleet.models, fleet.reload, Scraper(read).answer)
         admin = Listener(app, settings, sockets.admin)
         _log.info("inference runs on %s, in %d workers", settings.provider, settings.workers)
         async with asyncio.TaskGroup() as group:

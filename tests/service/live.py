@@ -93,7 +93,8 @@ class Live:
 
     def series(self, name: str, **labels: str) -> float | None:
         """One sample, as a scrape would see it."""
-        return self.metrics.scrape().get_sample_value(name, labels)
+        self.metrics.refresh()
+        return self.metrics.registry.get_sample_value(name, labels)
 
 
 class FakeEngine:
