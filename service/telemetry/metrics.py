@@ -54,12 +54,12 @@ class Metrics:
         self.respond: Scrape = self._exposition.make_scrape(self.refresh)
         self.window = RollingWindow()
         self._readings: list[tuple[Gauge, Callable[[], float]]] = []
-        self._make_versions(budget_seconds, shadow)
-        self._make_requests()
+        self._make_requests(budget_seconds)
         self._make_reasons()
         self._make_gauges(budget_seconds)
         self._make_lists()
         self._make_engine()
+        self._make_shadow(shadow)
 
     def _counter(self, name: str, text: str, label: str, values: Iterable[str]) -> dict[str, Counter]:
         """Make a counter with one closed label; return a series for each of its values."""
@@ -74,21 +74,13 @@ class Metrics:
     def _histogram(self, name: str, text: str, buckets: Sequence[float], labels: Sequence[str] = ()) -> Histogram:
         return Histogram(name, text, labels, buckets=buckets, registry=self.registry)
 
-    def _make_versions(self, budget: float, shadow: tuple[str, str | None] | None) -> None:
+    def _make_requests(self, budget: float) -> None:
         edges = sorted({*_SECONDS, budget})
         self._requests = VersionSeries(lambda: RequestSeries(edges))
         not_answered = [outcome for outcome in records.OUTCOMES if outcome not in _ANSWERED]
         no_model = (records.NO_MODEL, records.NO_MODEL)
         self._requests.pin(*no_model).begin(*no_model, not_answered)
-        self._shadow = shadow
-        self._comparisons = VersionSeries(ShadowSeries)
-        if shadow is not None:
-            wanted = (shadow[0], shadow[1] or records.NO_MODEL)
-            self._comparisons.pin(*wanted).missing(*wanted)
         self.registry.register(self._requests)
-        self.registry.register(self._comparisons)
-
-    def _make_requests(self) -> None:
         stage = self._histogram("rerank_stage_duration_seconds", "Time in one stage.", _STAGE_SECONDS, ("stage",))
         self._stages = {name: stage.labels(name) for name in records.STAGES}
         self._candidates = self._histogram("rerank_candidates", "Candidates in a request.", _CANDIDATES)
@@ -137,6 +129,14 @@ class Metrics:
     def _make_engine(self) -> None:
         text = "Runs of the engine that were given up; the process ends after one."
         self._hangs = Counter("rerank_engine_hangs_total", text, registry=self.registry)
+
+    def _make_shadow(self, shadow: tuple[str, str | None] | None) -> None:
+        self._shadow = shadow
+        self._comparisons = VersionSeries(ShadowSeries)
+        if shadow is not None:
+            wanted = (shadow[0], shadow[1] or records.NO_MODEL)
+            self._comparisons.pin(*wanted).missing(*wanted)
+        self.registry.register(self._comparisons)
 
     def watch(
         self, *, in_flight: Callable[[], int], queue_depth: Callable[[], int], overloaded: Callable[[], bool]

@@ -33,6 +33,8 @@ from service.transport.protocol import Shed
 from tests.service.tiny_bundle import Arrays, Options, make_manifest
 
 HOST = "127.0.0.1"
+WAIT_SECONDS = 60
+"""Longer than anything takes on a busy machine: what ends it is a failure."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class Live:
     ended: Callable[[], bool] = lambda: False
 
     def request(self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] = {}) -> Reply:
-        with contextlib.closing(http.client.HTTPConnection(HOST, self.port, timeout=10)) as connection:
+        with contextlib.closing(http.client.HTTPConnection(HOST, self.port, timeout=WAIT_SECONDS)) as connection:
             connection.request(method, path, body, dict(headers))
             response = connection.getresponse()
             return Reply(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
@@ -82,7 +84,7 @@ class Live:
 
     def raw(self, data: bytes) -> bytes:
         """Send bytes as they are, and read until the server closes the connection; it is a failure if it does not."""
-        with socket.create_connection((HOST, self.port), timeout=5) as connection:
+        with socket.create_connection((HOST, self.port), timeout=WAIT_SECONDS) as connection:
             connection.sendall(data)
             received = b""
             while chunk := connection.recv(65536):
@@ -112,7 +114,7 @@ class FakeEngine:
 
     def run(self, batch: BatchArrays) -> Arrays:
         self.batches.append(batch)
-        assert self.hold.wait(10)
+        assert self.hold.wait(WAIT_SECONDS)
         if self.error is not None:
             raise self.error
         length = self._limits.list_length

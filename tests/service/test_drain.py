@@ -15,13 +15,15 @@ import pytest
 
 from service.telemetry.records import RequestRecord
 from service.transport.protocol import TimedProtocol
-from tests.service.live import FakeEngine, Reply, fake_model, live_app
+from tests.service.live import WAIT_SECONDS, FakeEngine, Reply, fake_model, live_app
 from tests.service.raw import Connection, connected, connections, head, post
 from tests.service.requests import check_list, request
 from tests.service.test_process import SERVE, running
 from tests.service.transport.test_transport import eventually
 
 QUIET = 0.3
+LONG = 30.0
+"""Where a connection that is quiet for some time must not be closed, however slow the test is."""
 
 
 def ends_with(reply: Reply) -> bool:
@@ -56,7 +58,7 @@ def test_a_silent_connection_is_closed_after_a_while_and_then_the_server_ends() 
 
 
 def test_what_is_asked_meanwhile_is_answered_and_ends_the_connection(engine: FakeEngine) -> None:
-    with live_app(fake_model(engine), drain_quiet_seconds=1.0) as live, connections(live.port, 3) as clients:
+    with live_app(fake_model(engine), drain_quiet_seconds=LONG) as live, connections(live.port, 3) as clients:
         first, second, third = clients
         second.ask(request())
         assert not ends_with(second.answer())
@@ -114,7 +116,7 @@ def test_a_request_behind_one_in_progress_while_it_drains_is_answered_too(engine
 
 
 def test_requests_that_arrive_together_while_it_drains_are_all_answered(engine: FakeEngine) -> None:
-    with live_app(fake_model(engine), drain_quiet_seconds=2.0) as live, connections(live.port, 2) as (held, client):
+    with live_app(fake_model(engine), drain_quiet_seconds=LONG) as live, connections(live.port, 2) as (held, client):
         client.ask(request())
         client.answer()
         engine.batches.clear()
@@ -141,7 +143,10 @@ def test_a_client_that_said_close_itself_gets_its_one_answer(engine: FakeEngine)
 
 
 def test_a_refusal_while_it_drains_ends_the_connection(engine: FakeEngine) -> None:
-    with live_app(fake_model(engine), max_in_flight=1) as live, connections(live.port, 2) as (held, client):
+    with (
+        live_app(fake_model(engine), max_in_flight=1, drain_quiet_seconds=LONG) as live,
+        connections(live.port, 2) as (held, client),
+    ):
         hold_one(engine, held)
         live.stop()
         time.sleep(0.3)
@@ -161,11 +166,11 @@ def test_who_waits_in_the_backlog_when_it_stops_is_let_in_and_answered() -> None
     def keep_busy(_: RequestRecord) -> None:
         if not entered.is_set():
             entered.set()
-            assert leave.wait(10)
+            assert leave.wait(WAIT_SECONDS)
 
     with live_app(fake_model(), observers=(keep_busy,)) as live, connected(live.port) as first:
         first.ask(request())
-        assert entered.wait(10)
+        assert entered.wait(WAIT_SECONDS)
         with connections(live.port, 30) as waiting:
             for client in waiting:
                 client.ask(request(4))
@@ -228,8 +233,8 @@ def test_under_load_no_request_is_lost_and_no_process_is_left(bundle: Path, numb
         eventually(lambda: all(len(caller.replies) > 5 for caller in callers))
         process.popen.send_signal(number)
         for thread in threads:
-            thread.join(20)
-        out, err = process.popen.communicate(timeout=20)
+            thread.join(WAIT_SECONDS)
+        out, err = process.popen.communicate(timeout=WAIT_SECONDS)
         assert process.popen.returncode == 0
         assert not out
     assert [caller.lost for caller in callers] == [0] * len(callers)
@@ -250,7 +255,7 @@ def test_a_client_hears_that_its_silent_connection_ends_even_while_the_loop_does
     def close_and_hold(protocol: TimedProtocol, quiet_seconds: float) -> None:
         close(protocol, quiet_seconds)
         if protocol.transport.is_closing():
-            release.wait(10)
+            release.wait(WAIT_SECONDS)
 
     monkeypatch.setattr(TimedProtocol, "close_if_idle", close_and_hold)
     with live_app(fake_model(), drain_quiet_seconds=0.0) as live, connected(live.port) as client:

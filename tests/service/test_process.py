@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from tests.service.live import WAIT_SECONDS
 from tests.service.requests import check_list, request
 
 SERVE = [sys.executable, "-m", "models.cli", "serve"]
@@ -44,21 +45,21 @@ class Process:
         url = f"http://127.0.0.1:{port or self.port}{path}"
         try:
             sent = urllib.request.Request(url, data, {"Content-Type": "application/json"})
-            with urllib.request.urlopen(sent, timeout=10) as response:
+            with urllib.request.urlopen(sent, timeout=60) as response:
                 return response.status, json.loads(response.read())
         except urllib.error.HTTPError as error:
             with error:
                 return error.code, json.loads(error.read())
 
     def wait_until_ready(self) -> None:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while self.ask("/v2/health/ready")[0] != 200:
             assert time.monotonic() < deadline
             time.sleep(0.02)
 
     def stop(self) -> tuple[int, str, str]:
         self.popen.send_signal(signal.SIGTERM)
-        out, err = self.popen.communicate(timeout=30)
+        out, err = self.popen.communicate(timeout=WAIT_SECONDS)
         return self.popen.returncode, out, err
 
 
@@ -107,32 +108,32 @@ def test_it_finishes_what_is_in_flight_before_it_stops(bundle: Path) -> None:
         process.wait_until_ready()
         body = json.dumps(request()).encode()
         head = b"POST /v1/rerank HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
-        with socket.create_connection(("127.0.0.1", process.port), timeout=10) as connection:
+        with socket.create_connection(("127.0.0.1", process.port), timeout=WAIT_SECONDS) as connection:
             connection.sendall(head % len(body) + body[:-1])
             time.sleep(0.2)
             process.popen.send_signal(signal.SIGTERM)
             time.sleep(0.5)
             connection.sendall(body[-1:])
             assert connection.recv(65536).startswith(b"HTTP/1.1 200 OK")
-        assert process.popen.wait(15) == 0
+        assert process.popen.wait(WAIT_SECONDS) == 0
 
 
 def test_it_says_not_ready_before_it_closes_its_listener(bundle: Path) -> None:
     with running(bundle.parents[1], SERVE, "--shutdown-delay-seconds", "1") as process:
         process.wait_until_ready()
         process.popen.send_signal(signal.SIGTERM)
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + WAIT_SECONDS
         while (answer := process.ask("/v2/health/ready"))[0] == 200:
             assert time.monotonic() < deadline
         assert answer[0] == 503
         assert "shutting down" in answer[1]["detail"]
         assert process.ask("/v1/rerank", request())[0] == 200
-        assert process.popen.wait(15) == 0
+        assert process.popen.wait(WAIT_SECONDS) == 0
 
 
 def test_an_empty_folder_is_served_as_not_ready(tmp_path: Path) -> None:
     with running(tmp_path) as process:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + WAIT_SECONDS
         while "no bundle is loaded" not in (answer := process.ask("/v2/health/ready"))[1]["detail"]:
             assert time.monotonic() < deadline
         assert answer[0] == 503
@@ -141,7 +142,9 @@ def test_an_empty_folder_is_served_as_not_ready(tmp_path: Path) -> None:
 
 
 def fails(*flags: str, **more: str) -> str:
-    done = subprocess.run([*SERVE, *flags], capture_output=True, text=True, timeout=60, env=environment(**more))
+    done = subprocess.run(
+        [*SERVE, *flags], capture_output=True, text=True, timeout=WAIT_SECONDS, env=environment(**more)
+    )
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     return done.stderr

@@ -50,8 +50,8 @@ def plain(name: str) -> Contender:
 
 
 def stands_still(place: Place) -> bool:
-    """Whether it is stopped, or is so within a second: a signal takes effect when the process next runs."""
-    deadline = time.monotonic() + 1
+    """Whether it is stopped, or is so within a minute: a signal takes effect when the process next runs."""
+    deadline = time.monotonic() + 60
     while (still := _state(place) == "T") is False and time.monotonic() < deadline:
         time.sleep(0.01)
     return still

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
 import pytest
 from prometheus_client import CollectorRegistry, Metric, generate_latest
@@ -25,6 +25,13 @@ PROMETHEUS_3 = (
     "application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,"
     "text/plain;version=0.0.4;q=0.3,*/*;q=0.2"
 )
+
+
+def reading(registry: CollectorRegistry) -> Callable[[], Awaitable[CollectorRegistry]]:
+    async def read() -> CollectorRegistry:
+        return registry
+
+    return read
 
 
 @pytest.mark.parametrize("accept", [PROMETHEUS_3, "application/openmetrics-text", "APPLICATION/OpenMetrics-Text;q=1"])
@@ -56,10 +63,7 @@ def test_the_text_is_what_the_client_library_writes_without_pauses() -> None:
             registry.register(collector)
 
     async def both() -> tuple[bytes, bytes]:
-        async def read() -> CollectorRegistry:
-            return registry
-
-        scraper = Scraper(read)
+        scraper = Scraper(reading(registry))
         return bytes((await scraper.answer("")).body), bytes((await scraper.answer(PROMETHEUS_3)).body)
 
     plain, openmetrics = asyncio.run(both())
@@ -82,7 +86,7 @@ def test_it_pauses_every_few_samples_so_that_others_run(monkeypatch: pytest.Monk
         metrics.model_loaded(fake_model(options=Options(version=str(version))))
     pauses: list[float] = []
     monkeypatch.setattr(scrape, "sleep", pauses.append)
-    asyncio.run(metrics.respond(""))  # type: ignore[arg-type]
+    asyncio.run(Scraper(reading(metrics.registry)).answer(""))
     samples = sum(1 for metric in metrics.registry.collect() for _ in metric.samples)
     assert samples > 2_000
     assert len(pauses) > samples / 32
