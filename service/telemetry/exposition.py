@@ -6,22 +6,38 @@ Gauges are read from their sources by `Metrics.refresh`.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
+from typing import Final
 
-from prometheus_client import CollectorRegistry, Gauge, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client import CollectorRegistry, Gauge, GCCollector, PlatformCollector, ProcessCollector, values
 from prometheus_client.exposition import choose_encoder
 from starlette.responses import Response
 
 from service.telemetry.merging import MergeMode
 
+FOLDER_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
+
 Scrape = Callable[[str], Awaitable[Response]]
 """Answers a scrape in the format that the `Accept` header asks for. Raises `Problem` (503)."""
+
+
+def keep_in_memory() -> None:
+    """Let metrics made from now on hold their values in memory.
+
+    The client library writes them to files if a variable of the environment names a folder. It reads that when it is
+    imported and again whenever a series is removed, so the variable is removed from this process's environment.
+    """
+    values.ValueClass = values.MutexValue
+    for name in (FOLDER_VARIABLE, FOLDER_VARIABLE.lower()):
+        os.environ.pop(name, None)
 
 
 class Exposition:
     """Hold values in memory, and show this process's own (`process_*`, `python_*`) too."""
 
     def __init__(self) -> None:
+        keep_in_memory()
         self.registry = CollectorRegistry()
         self.modes: dict[str, MergeMode] = {}
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
@@ -44,6 +60,7 @@ class SharedExposition(Exposition):
     """Hold what one of several workers counts; `scrape` asks the supervisor for the sum of all."""
 
     def __init__(self, scrape: Scrape) -> None:
+        keep_in_memory()
         self.registry = CollectorRegistry()
         self.modes = {}
         self._scrape = scrape

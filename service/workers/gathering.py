@@ -10,7 +10,7 @@ from typing import Final, Literal
 from prometheus_client import CollectorRegistry, Counter, Gauge
 from starlette.responses import Response
 
-from service.telemetry.exposition import content_type_for, metrics_response
+from service.telemetry.exposition import content_type_for, keep_in_memory, metrics_response
 from service.telemetry.merging import Totals, Version, take_snapshot
 from service.workers import messages
 from service.workers.handle import WorkerGone, WorkerLate, WorkerProcess
@@ -27,6 +27,7 @@ class SupervisorMetrics:
     """Count what happens to the workers, and the reloads, which are one for all workers."""
 
     def __init__(self, running: Callable[[], int]) -> None:
+        keep_in_memory()
         self.registry = CollectorRegistry()
         text = (
             "Workers that ended while the service went on: hung (killed for that), killed by another, failed (any "

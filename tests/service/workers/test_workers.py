@@ -174,13 +174,13 @@ def eventually(condition: Callable[[], object], seconds: float = 20) -> None:
 
 
 @contextlib.contextmanager
-def serving(folder: Path, *flags: str) -> Iterator[Service]:
+def serving(folder: Path, *flags: str, **variables: str) -> Iterator[Service]:
     bundles, temporary = folder / "bundles", folder / "temporary"
     temporary.mkdir()
     if not bundles.exists():
         write_bundle(bundles)
     limits = ("--budget-ms", "30000", "--max-in-flight", "1000")
-    with running(bundles, SERVE, "--workers", "2", *limits, *flags, TMPDIR=str(temporary)) as process:
+    with running(bundles, SERVE, "--workers", "2", *limits, *flags, TMPDIR=str(temporary), **variables) as process:
         service = Service(process, bundles, temporary)
         pids = service.workers()
         try:
