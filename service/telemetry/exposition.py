@@ -57,7 +57,7 @@ class Exposition:
 
 
 class SharedExposition(Exposition):
-    """Hold what one of several workers counts; `scrape` asks the supervisor for the sum of all."""
+    """Hold what one of several workers counts; `scrape` asks for the sum of all."""
 
     def __init__(self, scrape: Scrape) -> None:
         keep_in_memory()

@@ -36,14 +36,17 @@ Parts = tuple[tuple[float, ...], ...]
 
 
 class Series(Struct, array_like=True, frozen=True):
-    """Describe one label set of a metric; a histogram has several samples, `(name, bucket's edge or "")`."""
+    """Describe one label set of a metric, and its samples.
+
+    A sample is a name and the edge of a bucket, which is empty for all but buckets.
+    """
 
     labels: Labels
     samples: tuple[tuple[str, str], ...]
 
 
 class Family(Struct, array_like=True, frozen=True):
-    """Describe one metric; `mode` is how a gauge is merged, and empty for what is summed."""
+    """Describe one metric; `mode` says how a gauge is merged; empty: sum."""
 
     name: str
     kind: str
@@ -56,7 +59,7 @@ Layout = tuple[Family, ...]
 
 
 def take_snapshot(registry: CollectorRegistry, modes: Mapping[str, MergeMode]) -> tuple[Layout, Values]:
-    """Return what the registry holds, and the values in that order; NaN becomes None. For any thread."""
+    """Return what the registry holds, and the values in that order; NaN becomes None."""
     layout: list[Family] = []
     values: list[float | None] = []
     for metric in registry.collect():
@@ -134,7 +137,7 @@ class Totals:
                 self._changed[version] = self._clock()
 
     def end(self, source: object) -> None:
-        """Keep what a source had counted, and drop what is only true of those that run."""
+        """Keep what a source had counted, and drop gauges of those that run."""
         for key, values in self._sources.pop(source, _Source()).values.items():
             if not self._families[key.family].mode.startswith("live"):
                 self._keep(key, values)

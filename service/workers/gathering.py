@@ -1,4 +1,4 @@
-"""Gather the metrics of all workers in the supervisor, and show them merged with its own."""
+"""Gather the metrics of all workers in the supervisor, and show them merged."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ class SupervisorMetrics:
 
 
 class Gatherer:
-    """Keep the last snapshot of each worker, and answer scrapes. Used from the event loop only.
+    """Keep the last snapshot of each worker, and answer scrapes.
 
-    `live` returns the versions that are live.
+    Used from the event loop only. `live` returns the versions that are live.
     """
 
     def __init__(self, own: SupervisorMetrics, live: Callable[[], Collection[Version]]) -> None:
@@ -74,7 +74,7 @@ class Gatherer:
         self._totals.end(worker)
 
     def hear(self, worker: WorkerProcess, notice: messages.Notice) -> None:
-        """Take in a snapshot, or answer a scrape. Raises `ValueError` for a snapshot that makes no sense."""
+        """Take in a snapshot, or answer a scrape. Raises `ValueError` for a wrong snapshot."""
         match notice:
             case messages.Snapshot(layout, values):
                 self._totals.update(worker, layout, values)

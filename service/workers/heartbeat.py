@@ -1,4 +1,4 @@
-"""Limit waiting by the time that this process itself runs, and notice a worker that has stopped beating.
+"""Limit waiting by this process's own running time, and notice workers that stop beating.
 
 A process that was stopped or starved, or whose clock jumped, must not take that time for another's silence.
 """

@@ -1,4 +1,4 @@
-"""Tell the supervisor, from a worker, that the event loop turns and what has been counted."""
+"""Tell the supervisor that a worker's event loop turns, and what it has counted."""
 
 from __future__ import annotations
 
