@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry, Gauge, GCCollector, PlatformCol
 from prometheus_client.exposition import choose_encoder
 from starlette.responses import Response
 
-from service.telemetry.merging import MergeMode
+from service.telemetry.snapshots import MergeMode
 
 FOLDER_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 

@@ -17,9 +17,9 @@ from service.bundles.model import Model
 from service.contract.schemas import DegradedReason, Source
 from service.telemetry import records
 from service.telemetry.exposition import Exposition
-from service.telemetry.merging import MergeMode
 from service.telemetry.records import ListHealth, RequestOutcome, RequestRecord, ShadowRecord
 from service.telemetry.rolling import RollingWindow
+from service.telemetry.snapshots import MergeMode
 from service.timing.deadline import HEADERS
 
 # One edge is exactly the usual budget, 19 ms.

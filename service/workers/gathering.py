@@ -11,7 +11,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from starlette.responses import Response
 
 from service.telemetry.exposition import content_type_for, keep_in_memory, metrics_response
-from service.telemetry.merging import Totals, Version, take_snapshot
+from service.telemetry.merging import Totals, Version
+from service.telemetry.snapshots import SnapshotReader
 from service.workers import messages
 from service.workers.handle import WorkerGone, WorkerLate, WorkerProcess
 
@@ -39,6 +40,7 @@ class SupervisorMetrics:
         reloads = Counter("rerank_reloads_total", text, ("result",), registry=self.registry)
         self._reloads = {result: reloads.labels(result) for result in _RELOADS}
         Gauge("rerank_workers", "Workers that take requests.", registry=self.registry).set_function(running)
+        self.snapshots = SnapshotReader(self.registry, {"rerank_workers": "livesum"})
 
     def ended(self, reason: End) -> None:
         """Count one worker that ended, though nobody had told it to."""
@@ -96,7 +98,7 @@ class Gatherer:
     async def read(self) -> CollectorRegistry:
         """Return what all have counted by now, to be rendered in any thread."""
         await asyncio.gather(*(self._measure(worker) for worker in self._workers if worker.answers))
-        self._totals.update(self, *take_snapshot(self._own.registry, {"rerank_workers": "livesum"}))
+        self._totals.update(self, *self._own.snapshots.read())
         return self._totals.view(self._live())
 
     async def _render(self, content_type: str, accept: str) -> Response:

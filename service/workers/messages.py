@@ -13,7 +13,7 @@ from typing import Any, Final, Generic, Self, TypeVar
 
 from msgspec import Struct, json
 
-from service.telemetry.merging import Layout, Values
+from service.telemetry.snapshots import Layout, Values
 
 _LONGEST_LINE: Final = 16 * 1024 * 1024
 _MOST_UNSENT_BYTES: Final = 64 * 1024

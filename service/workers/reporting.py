@@ -12,8 +12,8 @@ from typing import NoReturn, Self
 from msgspec import json
 
 from service.telemetry.exposition import SharedExposition
-from service.telemetry.merging import Layout, take_snapshot
 from service.telemetry.metrics import Metrics
+from service.telemetry.snapshots import Layout, SnapshotReader
 from service.workers.heartbeat import BEAT_SECONDS
 from service.workers.messages import Beat, Channel, NumberedCommand, Snapshot
 
@@ -26,7 +26,7 @@ class Reporter:
     def __init__(self, channel: Channel[NumberedCommand], metrics: Metrics, exposition: SharedExposition) -> None:
         self._channel = channel
         self._metrics = metrics
-        self._exposition = exposition
+        self._snapshots = SnapshotReader(exposition.registry, exposition.modes)
         # A thread of its own: those of the event loop may be busy loading bundles.
         self._thread = ThreadPoolExecutor(1, "metrics")
         self._sent: Layout | None = None
@@ -59,5 +59,5 @@ class Reporter:
         self._sent = layout
 
     def _encode(self) -> tuple[bytes, Layout]:
-        layout, values = take_snapshot(self._exposition.registry, self._exposition.modes)
-        return json.encode(Snapshot(None if layout == self._sent else layout, values)), layout
+        layout, values = self._snapshots.read()
+        return json.encode(Snapshot(None if layout is self._sent else layout, values)), layout
