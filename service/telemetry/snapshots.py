@@ -15,7 +15,7 @@ from prometheus_client.samples import Sample
 MergeMode = Literal["livesum", "livemax", "max"]
 """How a gauge of several workers becomes one; `live`: of those that run."""
 
-_SAMPLES_AT_ONCE: Final = 64
+_SAMPLES_AT_ONCE: Final = 32
 _PAUSE_SECONDS: Final = 0.0003
 
 Labels = tuple[tuple[str, str], ...]

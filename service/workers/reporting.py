@@ -40,11 +40,13 @@ class Reporter:
             yield reporter
 
     async def beat(self) -> NoReturn:
-        """Send a beat every second, and a snapshot with each."""
+        """Send a beat every second, and a snapshot with each unless one is being taken still."""
+        reporting: asyncio.Task[None] | None = None
         while True:
             if not self._channel.is_stuck:
                 self._channel.send(Beat())
-                await self.report()
+                if reporting is None or reporting.done():
+                    reporting = asyncio.create_task(self.report())
             await asyncio.sleep(BEAT_SECONDS)
 
     async def report(self) -> None:
