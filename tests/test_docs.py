@@ -14,6 +14,7 @@ import yaml
 
 from service.contract.problems import KINDS
 from service.telemetry.metrics import Metrics
+from service.workers.gathering import SupervisorMetrics
 from tests.documents import DOCUMENTS, GUIDES, ROOT, anchors, commands, links, name_of, spans
 
 PACKAGES = ("service", "models", "export", "loadtest")
@@ -124,9 +125,11 @@ def test_the_architecture_names_every_room() -> None:
 
 
 def test_the_api_page_names_every_metric_and_no_other() -> None:
+    registries = (Metrics(budget_seconds=0.019).registry, SupervisorMetrics(lambda: 0).registry)
     metrics = {
         metric.name + ("_total" if metric.type == "counter" else "")
-        for metric in Metrics(budget_seconds=0.019).registry.collect()
+        for registry in registries
+        for metric in registry.collect()
         if metric.name.startswith("rerank_")
     }
     assert set(re.findall(r"^\| `(rerank_\w+)`", API, re.MULTILINE)) == metrics

@@ -12,8 +12,8 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Gauge, GCCollector, PlatformCollector, ProcessCollector, values
 from starlette.responses import Response
 
-from service.telemetry.merging import MergeMode
 from service.telemetry.scrape import Scraper
+from service.telemetry.snapshots import MergeMode
 
 _FOLDER_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 
@@ -61,7 +61,7 @@ class Exposition:
 
 
 class SharedExposition(Exposition):
-    """Hold what one of several workers counts; show what the supervisor says of all."""
+    """Hold what one of several workers counts; show what the supervisor has of all."""
 
     def __init__(self, scrape: Scrape) -> None:
         keep_in_memory()

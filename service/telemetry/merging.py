@@ -10,72 +10,21 @@ import math
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 
-from msgspec import Struct
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.registry import Collector
-from prometheus_client.samples import Sample
 
-MergeMode = Literal["livesum", "livemax", "max"]
-"""How a gauge of several workers becomes one; `live`: of those that run."""
+from service.telemetry.snapshots import Family, Labels, Layout, Values
 
 KEEP_SECONDS: Final = 300.0
 """So long after its last change, what ended workers had counted for a version that nobody shows is dropped."""
 
-_SAMPLES_AT_ONCE: Final = 64
-_PAUSE_SECONDS: Final = 0.0003
-
-Labels = tuple[tuple[str, str], ...]
-Values = tuple[float | None, ...]
 Version = tuple[str, str]
 """Model and version, as the labels of a series name them."""
 
 Parts = tuple[tuple[float, ...], ...]
 """For every sample of a series, numbers whose sum (or maximum) is what ended sources had."""
-
-
-class Series(Struct, array_like=True, frozen=True):
-    """Describe one label set of a metric; a histogram has several samples, `(name, bucket's edge or "")`."""
-
-    labels: Labels
-    samples: tuple[tuple[str, str], ...]
-
-
-class Family(Struct, array_like=True, frozen=True):
-    """Describe one metric; `mode` is how a gauge is merged, and empty for what is summed."""
-
-    name: str
-    kind: str
-    text: str
-    mode: str
-    series: tuple[Series, ...]
-
-
-Layout = tuple[Family, ...]
-
-
-def take_snapshot(registry: CollectorRegistry, modes: Mapping[str, MergeMode]) -> tuple[Layout, Values]:
-    """Return what the registry holds, and the values in that order; NaN becomes None. For any thread."""
-    layout: list[Family] = []
-    values: list[float | None] = []
-    for metric in registry.collect():
-        series: dict[Labels, list[Sample]] = {}
-        for count, sample in enumerate(metric.samples, 1):
-            if not sample.name.endswith("_created"):
-                labels = tuple((name, value) for name, value in sample.labels.items() if name != "le")
-                series.setdefault(labels, []).append(sample)
-            if not count % _SAMPLES_AT_ONCE:
-                time.sleep(_PAUSE_SECONDS)  # Else another thread waits up to 5 ms for the interpreter's lock.
-        for samples in series.values():
-            values += (None if math.isnan(sample.value) else sample.value for sample in samples)
-        described = tuple(
-            Series(labels, tuple((sample.name, sample.labels.get("le", "")) for sample in samples))
-            for labels, samples in series.items()
-        )
-        mode = modes[metric.name] if metric.type == "gauge" else ""
-        layout.append(Family(metric.name, metric.type, metric.documentation, mode, described))
-    return tuple(layout), tuple(values)
 
 
 class _Key(NamedTuple):
@@ -134,7 +83,7 @@ class Totals:
                 self._changed[version] = self._clock()
 
     def end(self, source: object) -> None:
-        """Keep what a source had counted, and drop what is only true of those that run."""
+        """Keep what a source had counted, and drop gauges of those that run."""
         for key, values in self._sources.pop(source, _Source()).values.items():
             if not self._families[key.family].mode.startswith("live"):
                 self._keep(key, values)

@@ -15,9 +15,9 @@ from service.bundles.model import Model
 from service.contract.schemas import DegradedReason, Source
 from service.telemetry import records
 from service.telemetry.exposition import Exposition, Scrape
-from service.telemetry.merging import MergeMode
 from service.telemetry.records import ListHealth, RequestOutcome, RequestRecord, ShadowRecord
 from service.telemetry.rolling import RollingWindow
+from service.telemetry.snapshots import MergeMode
 from service.telemetry.versions import RequestSeries, ShadowSeries, VersionSeries
 from service.timing.deadline import HEADERS
 

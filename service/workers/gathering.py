@@ -1,4 +1,4 @@
-"""Gather the metrics of all workers in the supervisor, and show them merged with its own."""
+"""Gather the metrics of all workers in the supervisor, and show them merged."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from starlette.responses import Response
 
 from service.telemetry.exposition import keep_in_memory
-from service.telemetry.merging import Totals, Version, take_snapshot
+from service.telemetry.merging import Totals, Version
 from service.telemetry.scrape import Scraper
+from service.telemetry.snapshots import SnapshotReader
 from service.workers import messages
 from service.workers.handle import WorkerGone, WorkerLate, WorkerProcess
 
@@ -40,6 +41,7 @@ class SupervisorMetrics:
         reloads = Counter("rerank_reloads_total", text, ("result",), registry=self.registry)
         self._reloads = {result: reloads.labels(result) for result in _RELOADS}
         Gauge("rerank_workers", "Workers that take requests.", registry=self.registry).set_function(running)
+        self.snapshots = SnapshotReader(self.registry, {"rerank_workers": "livesum"})
 
     def ended(self, reason: End) -> None:
         """Count one worker that ended, though nobody had told it to."""
@@ -51,9 +53,9 @@ class SupervisorMetrics:
 
 
 class Gatherer:
-    """Keep the last snapshot of each worker, and answer scrapes. Used from the event loop only.
+    """Keep the last snapshot of each worker, and answer scrapes.
 
-    `live` returns the versions that are live.
+    Used from the event loop only. `live` returns the versions that are live.
     """
 
     def __init__(self, own: SupervisorMetrics, live: Callable[[], Collection[Version]]) -> None:
@@ -74,7 +76,7 @@ class Gatherer:
         self._totals.end(worker)
 
     def hear(self, worker: WorkerProcess, notice: messages.Notice) -> None:
-        """Take in a snapshot, or answer a scrape. Raises `ValueError` for a snapshot that makes no sense."""
+        """Take in a snapshot, or answer a scrape. Raises `ValueError` for a wrong snapshot."""
         match notice:
             case messages.Snapshot(layout, values):
                 self._totals.update(worker, layout, values)
@@ -90,7 +92,7 @@ class Gatherer:
     async def read(self) -> CollectorRegistry:
         """Return what all have counted by now, to be rendered in any thread."""
         await asyncio.gather(*(self._measure(worker) for worker in self._workers if worker.answers))
-        self._totals.update(self, *take_snapshot(self._own.registry, {"rerank_workers": "livesum"}))
+        self._totals.update(self, *self._own.snapshots.read())
         return self._totals.view(self._live())
 
     async def _measure(self, worker: WorkerProcess) -> None:

@@ -1,4 +1,4 @@
-"""Start a worker process, give it orders over a channel, and end it if it hangs."""
+"""Start a worker process, give it orders, and end it if it hangs."""
 
 from __future__ import annotations
 
@@ -137,7 +137,10 @@ class WorkerProcess:
         return status
 
     def terminate(self) -> None:
-        """Ask it to finish what it has and end; kill it if that takes longer than the drain allows."""
+        """Ask it to finish what it has and end.
+
+        It is killed if that takes longer than the drain allows.
+        """
         self._signal(signal.SIGTERM)
         self._guarding.cancel()
         self._guarding = asyncio.create_task(self._end_in_time())

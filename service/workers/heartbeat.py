@@ -1,4 +1,4 @@
-"""Limit waiting by the time that this process itself runs, and notice a worker that has stopped beating.
+"""Limit waiting by this process's own running time, and notice workers that stop beating.
 
 A process that was stopped or starved, or whose clock jumped, must not take that time for another's silence.
 """
@@ -25,13 +25,13 @@ ResultT = TypeVar("ResultT")
 async def within(waited: asyncio.Future[ResultT], seconds: float) -> ResultT:
     """Wait for a future, at most so many seconds of this process's own time.
 
-    A step of waiting that takes twice its time does not count, since what came meanwhile has not been read yet. There
-    are never more of those than of others. Raises `TimeoutError`; the future is not cancelled.
+    A step of waiting that takes twice its time does not count, since what came meanwhile has not been read yet; but
+    the number of those is limited too. Raises `TimeoutError`; the future is not cancelled.
     """
     most = math.ceil(seconds / _STEP_SECONDS)
     counted = extra = 0
     while not waited.done():
-        if max(counted, extra) >= most:
+        if counted >= most or extra > most:
             raise TimeoutError
         began = time.monotonic()
         await asyncio.wait({waited}, timeout=_STEP_SECONDS)

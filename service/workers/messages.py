@@ -13,7 +13,7 @@ from typing import Any, Final, Generic, Self, TypeVar
 
 from msgspec import Struct, json
 
-from service.telemetry.merging import Layout, Values
+from service.telemetry.snapshots import Layout, Values
 
 _LONGEST_LINE: Final = 16 * 1024 * 1024
 _MOST_UNSENT_BYTES: Final = 64 * 1024
@@ -71,7 +71,7 @@ class Measure(Struct, tag=True, frozen=True):
 
 
 class Scraped(Struct, tag=True, frozen=True):
-    """Hand over what the `Scrape` of this number asked for; `text` is None if that failed."""
+    """Answer the `Scrape` of this number; `text` is None if that failed."""
 
     number: int
     content_type: str
@@ -135,7 +135,7 @@ class Snapshot(Struct, tag=True, frozen=True):
 
 
 class Scrape(Struct, tag=True, frozen=True):
-    """Ask for the metrics of all, in a format that `accept` allows. The answer is the order `Scraped`."""
+    """Ask for the metrics of all. Answer: the order `Scraped`, in a format of `accept`."""
 
     number: int
     accept: str
@@ -172,7 +172,7 @@ class Channel(Generic[Received]):
 
     @property
     def is_stuck(self) -> bool:
-        """Tell whether the other side does not read, so that no more should be sent for now."""
+        """Tell whether the other side does not read what has been sent."""
         return self._writer.transport.get_write_buffer_size() > _MOST_UNSENT_BYTES
 
     async def receive(self) -> Received | None:

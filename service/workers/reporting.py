@@ -1,4 +1,4 @@
-"""Tell the supervisor, from a worker, that the event loop turns and what has been counted."""
+"""Tell the supervisor that a worker's event loop turns, and what it has counted."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import NoReturn, Self
 from msgspec import json
 
 from service.telemetry.exposition import SharedExposition
-from service.telemetry.merging import Layout, take_snapshot
 from service.telemetry.metrics import Metrics
+from service.telemetry.snapshots import Layout, SnapshotReader
 from service.workers.heartbeat import BEAT_SECONDS
 from service.workers.messages import Beat, Channel, NumberedCommand, Snapshot
 
@@ -26,7 +26,7 @@ class Reporter:
     def __init__(self, channel: Channel[NumberedCommand], metrics: Metrics, exposition: SharedExposition) -> None:
         self._channel = channel
         self._metrics = metrics
-        self._exposition = exposition
+        self._snapshots = SnapshotReader(exposition.registry, exposition.modes)
         # A thread of its own: those of the event loop may be busy loading bundles.
         self._thread = ThreadPoolExecutor(1, "metrics")
         self._sent: Layout | None = None
@@ -40,11 +40,13 @@ class Reporter:
             yield reporter
 
     async def beat(self) -> NoReturn:
-        """Send a beat every second, and a snapshot with each."""
+        """Send a beat every second, and a snapshot with each unless one is being taken still."""
+        reporting: asyncio.Task[None] | None = None
         while True:
             if not self._channel.is_stuck:
                 self._channel.send(Beat())
-                await self.report()
+                if reporting is None or reporting.done():
+                    reporting = asyncio.create_task(self.report())
             await asyncio.sleep(BEAT_SECONDS)
 
     async def report(self) -> None:
@@ -59,5 +61,5 @@ class Reporter:
         self._sent = layout
 
     def _encode(self) -> tuple[bytes, Layout]:
-        layout, values = take_snapshot(self._exposition.registry, self._exposition.modes)
-        return json.encode(Snapshot(None if layout == self._sent else layout, values)), layout
+        layout, values = self._snapshots.read()
+        return json.encode(Snapshot(None if layout is self._sent else layout, values)), layout

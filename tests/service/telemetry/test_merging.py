@@ -12,8 +12,9 @@ from msgspec import json
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from service.telemetry.exposition import SharedExposition
-from service.telemetry.merging import KEEP_SECONDS, Layout, MergeMode, Totals, Values, take_snapshot
+from service.telemetry.merging import KEEP_SECONDS, Totals
 from service.telemetry.metrics import Metrics
+from service.telemetry.snapshots import Layout, MergeMode, SnapshotReader, Values
 from tests.service.live import fake_model
 
 MODES: dict[str, MergeMode] = {"depth": "livesum", "standing": "livemax", "budget": "max"}
@@ -29,10 +30,11 @@ class Worker:
         self.depth = Gauge("depth", "D.", registry=self.registry)
         self.standing = Gauge("standing", "O.", registry=self.registry)
         self.budget = Gauge("budget", "B.", registry=self.registry)
+        self.snapshots = SnapshotReader(self.registry, MODES)
 
     def snapshot(self) -> tuple[Layout, Values]:
         """A snapshot that has gone through the channel."""
-        return json.decode(json.encode(take_snapshot(self.registry, MODES)), type=tuple[Layout, Values])
+        return json.decode(json.encode(self.snapshots.read()), type=tuple[Layout, Values])
 
 
 class Clock:
@@ -80,6 +82,19 @@ def test_without_a_layout_the_values_are_in_that_of_the_last_snapshot() -> None:
     assert reader(totals)("depth") == 7
     with pytest.raises(ValueError, match="describes"):
         totals.update(1, None, values[1:])
+
+
+def test_the_layout_is_new_only_if_a_series_is() -> None:
+    worker = Worker()
+    first, _ = worker.snapshots.read()
+    worker.depth.set(1)
+    second, values = worker.snapshots.read()
+    assert second is first
+    assert 1 in values
+    worker.requests.labels("m", "1")
+    third, _ = worker.snapshots.read()
+    assert third is not first
+    assert worker.snapshots.read()[0] is third
 
 
 def test_a_value_that_is_nan_does_not_count_and_all_nan_is_shown() -> None:
@@ -192,7 +207,7 @@ def test_the_metrics_of_the_service_say_how_they_are_merged() -> None:
         metrics.model_loaded(fake_model())
         metrics.watch(in_flight=lambda: 3, queue_depth=lambda: 2, overloaded=lambda n=n: n == 1)  # type: ignore[misc]
         metrics.refresh()
-        totals.update(n, *take_snapshot(exposition.registry, exposition.modes))
+        totals.update(n, *SnapshotReader(exposition.registry, exposition.modes).read())
     read = reader(totals)
     assert (read("rerank_in_flight"), read("rerank_queue_depth"), read("rerank_overloaded")) == (6, 4, 1)
     assert read("rerank_latency_budget_seconds") == 0.019

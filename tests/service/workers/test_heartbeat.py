@@ -13,25 +13,29 @@ from service.workers import heartbeat
 from service.workers.heartbeat import Pulse, within
 
 
-async def answered_from_outside(blocked_seconds: float) -> asyncio.Future[bytes]:
-    """What comes over a socket while this process does nothing for a while."""
+async def answered_while_blocked(blocked_seconds: float) -> asyncio.Future[bytes]:
+    """What comes over a socket while this process is busy with what came over another."""
     loop = asyncio.get_running_loop()
-    ours, theirs = socket.socketpair()
     future: asyncio.Future[bytes] = loop.create_future()
+    trigger, triggering = socket.socketpair()
+    answer, answering = socket.socketpair()
+    for sock in (trigger, answer):
+        sock.setblocking(False)
 
     def read() -> None:
-        loop.remove_reader(ours)
-        future.set_result(ours.recv(1))
-        ours.close()
+        loop.remove_reader(answer)
+        with answer, answering:
+            future.set_result(answer.recv(1))
 
     def block() -> None:
-        with theirs:
-            theirs.sendall(b"x")
+        loop.remove_reader(trigger)
+        with trigger, triggering:
             time.sleep(blocked_seconds)
-        loop.add_reader(ours, read)
+        answering.sendall(b"x")
 
-    ours.setblocking(False)
-    loop.call_later(0.1, block)
+    loop.add_reader(trigger, block)
+    loop.add_reader(answer, read)
+    loop.call_later(0.1, triggering.sendall, b"x")
     return future
 
 
@@ -62,7 +66,7 @@ def test_after_its_time_it_is_given_up_but_not_cancelled() -> None:
 
 def test_time_in_which_this_process_itself_does_not_run_does_not_count() -> None:
     async def main() -> None:
-        future = await answered_from_outside(1.5)
+        future = await answered_while_blocked(1.5)
         assert await within(future, 0.25) == b"x"
 
     with asyncio.Runner(loop_factory=loop_factory()) as runner:  # Whose timers come before what is to be read.

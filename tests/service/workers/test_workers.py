@@ -5,18 +5,16 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
-import functools
 import http.client
 import json
 import os
 import shutil
 import signal
-import socket
 import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -174,13 +172,14 @@ def eventually(condition: Callable[[], object], seconds: float = 20) -> None:
 
 
 @contextlib.contextmanager
-def serving(folder: Path, *flags: str) -> Iterator[Service]:
+def serving(folder: Path, *flags: str, command: Sequence[str] = SERVE, **variables: str) -> Iterator[Service]:
     bundles, temporary = folder / "bundles", folder / "temporary"
     temporary.mkdir()
     if not bundles.exists():
         write_bundle(bundles)
     limits = ("--budget-ms", "30000", "--max-in-flight", "1000")
-    with running(bundles, SERVE, "--workers", "2", *limits, *flags, TMPDIR=str(temporary)) as process:
+    more = {"TMPDIR": str(temporary), **variables}
+    with running(bundles, command, "--workers", "2", *limits, *flags, **more) as process:
         service = Service(process, bundles, temporary)
         pids = service.workers()
         try:
@@ -243,30 +242,6 @@ def test_the_series_are_those_of_one_process(service: Service) -> None:
     assert service.value("rerank_latency_budget_seconds") == 30
     service.process.ask("/v1/rerank", request())
     eventually(lambda: 0 < (service.value("rerank_latency_p99_seconds") or 0) < 10)
-
-
-def shows(service: Service, in_flight: int) -> bool:
-    return service.value("rerank_in_flight") == in_flight
-
-
-def test_requests_in_flight_are_summed_over_workers(service: Service) -> None:
-    body = json.dumps(request()).encode()
-    head = b"POST /v1/rerank HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
-    with contextlib.ExitStack() as stack:
-        opened = []
-        for open_ones, pid in enumerate(service.workers(), 1):
-            with service.only(pid):
-                connection = stack.enter_context(socket.create_connection(("127.0.0.1", service.process.port), 10))
-                connection.sendall(b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n")
-                assert connection.recv(65536).startswith(b"HTTP/1.1 200 OK")
-            connection.sendall(head % len(body) + body[:-1])
-            opened.append(connection)
-            eventually(functools.partial(shows, service, open_ones))
-        eventually(lambda: service.scrape(service.process.admin_port)["rerank_in_flight", frozenset()] == 2)
-        for connection in opened:
-            connection.sendall(body[-1:])
-            assert connection.recv(65536).startswith(b"HTTP/1.1 200 OK")
-    eventually(lambda: service.scrape(service.process.admin_port)["rerank_in_flight", frozenset()] == 0)
 
 
 def test_a_reload_switches_every_worker_before_it_is_answered(service: Service) -> None:
