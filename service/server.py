@@ -13,6 +13,7 @@ from service.admin import create_admin_app
 from service.app import PublicApp, create_app
 from service.bundles.registry import Registry
 from service.bundles.reload import Loader
+from service.bundles.trial import Trial
 from service.inference.dispatcher import Dispatcher
 from service.inference.onnx.choose import session_config
 from service.inference.onnx.session import SessionConfig
@@ -46,8 +47,13 @@ class Core:
 
 
 @contextlib.contextmanager
-def assemble(settings: Settings, config: SessionConfig, exposition: Exposition | None = None) -> Iterator[Core]:
-    """Put the parts together; at the end let the inference thread finish."""
+def assemble(
+    settings: Settings, config: SessionConfig, exposition: Exposition | None = None, *, tried: bool = False
+) -> Iterator[Core]:
+    """Put the parts together; at the end let the inference thread finish.
+
+    `tried` says that another process tries each bundle before this one is told to load it.
+    """
     registry = Registry(
         default=settings.default_model,
         retry_after_seconds=settings.retry_after_seconds,
@@ -59,7 +65,16 @@ def assemble(settings: Settings, config: SessionConfig, exposition: Exposition |
     with contextlib.closing(InferenceThread()) as thread:
         dispatcher = Dispatcher(thread, on_drop=metrics.dropped)
         warm = functools.partial(warm_up, dispatcher)
-        loader = Loader(settings.bundles, config, registry, warm, on_reload=metrics.reloaded)
+        loader = Loader(
+            settings.bundles,
+            config,
+            registry,
+            warm,
+            trial=None if tried else Trial(config, settings.load_timeout_seconds),
+            golden=config.provider != "cpu",  # The trial has replayed the recorded requests on CPU.
+            on_reload=metrics.reloaded,
+            on_refusal=metrics.bundle_refused,
+        )
         app = create_app(
             settings=settings, registry=registry, metrics=metrics, dispatcher=dispatcher, observers=(log_refusal,)
         )
@@ -81,11 +96,13 @@ async def serve(settings: Settings) -> None:
                 group.create_task(listener.listen())
             sockets.announce()
             loading = group.create_task(_load(core))
+            watching = group.create_task(core.loader.watch())
             with on_hangup(lambda: group.create_task(core.loader.reload_all())):
                 await stop.wait()
             core.registry.drain()
             _log.info("stopping: not ready, draining")
-            loading.cancel()
+            for task in (loading, watching):
+                task.cancel()
             await asyncio.sleep(settings.shutdown_delay_seconds)
             for listener in listeners:
                 listener.should_exit = True

@@ -65,6 +65,7 @@ class Metrics:
         self._make_gauges(budget_seconds)
         self._make_lists()
         self._make_shadow(shadow)
+        self._make_bundles()
         for outcome in sorted(set(records.OUTCOMES) - _ANSWERED):
             self._duration.labels(records.NO_MODEL, records.NO_MODEL, outcome)
 
@@ -144,6 +145,10 @@ class Metrics:
         if shadow is not None:
             self._compared.labels(shadow[0], shadow[1] or records.NO_MODEL, "unknown")
 
+    def _make_bundles(self) -> None:
+        text = "1 for each version that was refused at start or on SIGHUP, until it is live or gone."
+        self._refused = self._gauge("rerank_bundle_refused", text, "livemax", ("model", "version"))
+
     def watch(
         self, *, in_flight: Callable[[], int], queue_depth: Callable[[], int], overloaded: Callable[[], bool]
     ) -> None:
@@ -169,6 +174,13 @@ class Metrics:
     def reloaded(self, result: str) -> None:
         """Count one bundle that a reload has looked at: ``ok`` or ``refused``."""
         self._reloads[result].inc()
+
+    def bundle_refused(self, name: str, version: str, refused: bool) -> None:
+        """Show that a version is refused now, or end that series."""
+        if refused:
+            self._refused.labels(name, version).set(1)
+        else:
+            self._exposition.retire(self._refused, name, version)
 
     def dropped(self, reason: str) -> None:
         """Count one request that left the queue before inference: ``deadline`` or ``client-gone``."""

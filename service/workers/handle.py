@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import itertools
 import logging
-import os
 import signal
 import socket
 import sys
@@ -17,6 +16,8 @@ from typing import Any, Final, Self, TypeVar
 import msgspec
 
 from service.bundles.model import BundleError
+from service.bundles.switching import Interrupted
+from service.bundles.trial import child_environment
 from service.settings import Settings
 from service.telemetry.exposition import FOLDER_VARIABLE
 from service.workers.messages import Channel, Command, NumberedCommand, Refused, Reply, Start
@@ -28,7 +29,7 @@ _DECODER: Final[msgspec.json.Decoder[Reply]] = msgspec.json.Decoder(Reply)
 ReplyT = TypeVar("ReplyT", bound=Reply)
 
 
-class WorkerGone(Exception):
+class WorkerGone(Interrupted):
     """The worker has ended, or will not answer any more."""
 
 
@@ -141,5 +142,4 @@ def dump_settings(settings: Settings) -> dict[str, Any]:
 
 def _environment(folder: Path) -> dict[str, str]:
     """Make an environment with the supervisor's module path."""
-    path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
-    return {**os.environ, "PYTHONPATH": path, FOLDER_VARIABLE: str(folder)}
+    return {**child_environment(), FOLDER_VARIABLE: str(folder)}

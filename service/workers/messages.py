@@ -51,6 +51,14 @@ class Fail(Struct, tag=True, frozen=True):
     reason: str
 
 
+class MarkRefused(Struct, tag=True, frozen=True):
+    """Show in the metrics that a version is refused now, or no longer."""
+
+    name: str
+    version: str
+    refused: bool
+
+
 class Loaded(Struct, tag=True, frozen=True):
     """All bundles of the start have been loaded or have failed."""
 
@@ -73,7 +81,7 @@ class Status(Struct, tag=True, frozen=True):
     """Describe all live models. Answer: `Described`."""
 
 
-Command = Start | Prepare | Commit | Abort | Fail | Loaded | Listen | Drain | Count | Status
+Command = Start | Prepare | Commit | Abort | Fail | MarkRefused | Loaded | Listen | Drain | Count | Status
 
 
 class NumberedCommand(Struct, frozen=True):
@@ -90,7 +98,7 @@ class Done(Struct, tag=True, frozen=True):
 
 
 class Prepared(Struct, tag=True, frozen=True):
-    """A bundle waits to be switched to; `files` are the SHA-256 of what was loaded."""
+    """A bundle waits to be switched to; `files` are the SHA-256 of what was loaded (`load.identity`)."""
 
     id: int
     files: dict[str, str]

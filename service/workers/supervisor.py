@@ -67,7 +67,7 @@ async def supervise(settings: Settings) -> int:
         raise SettingsError(f"LISTWRIGHT_WORKERS: more than one share their metrics in a folder: {error}") from None
     with made as name:
         folder = Path(name)
-        fleet = Fleet(settings)
+        fleet = Fleet(settings, session_config(settings))
         crew = Crew(settings, sockets.public, folder, fleet, give_up=stop.set)
         app = admin_app(settings, fleet.models, fleet.reload, lambda: merged(folder))
         admin = Listener(app, settings, sockets.admin)
@@ -77,7 +77,7 @@ async def supervise(settings: Settings) -> int:
             try:
                 await crew.start()
                 sockets.announce()
-                loads = [group.create_task(fleet.load_all())]
+                loads = [group.create_task(fleet.load_all()), group.create_task(fleet.watch())]
                 with on_hangup(lambda: loads.append(group.create_task(fleet.reload_all()))):
                     await stop.wait()
                 for load in loads:
@@ -133,7 +133,7 @@ class Crew:
             await asyncio.gather(*keepers)
 
     async def _start(self, slot: int) -> WorkerProcess:
-        worker = await WorkerProcess.start(slot, self._public, self._folder, self._settings)
+        worker = await WorkerProcess.start(slot, self._public, self._folder, self._fleet.settings)
         self._workers[slot] = worker
         if self._stopping.is_set():
             worker.terminate()

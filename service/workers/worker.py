@@ -19,6 +19,7 @@ from typing import Final
 
 import msgspec
 
+from service.bundles.load import identity
 from service.bundles.model import BundleError, Model
 from service.inference.onnx.choose import session_config
 from service.server import Core, assemble, settle
@@ -78,7 +79,7 @@ class Worker:
             case messages.Prepare(number, name, version):
                 model = await loader.prepare(name, version)
                 self._prepared[number] = model
-                return messages.Prepared(order.id, dict(model.manifest.files))
+                return messages.Prepared(order.id, identity(model.manifest))
             case messages.Commit(number):
                 model = self._prepared.pop(number)
                 loader.publish(model)
@@ -91,6 +92,8 @@ class Worker:
                 self._prepared.pop(number, None)
             case messages.Fail(name, reason):
                 registry.fail(name, reason)
+            case messages.MarkRefused(name, version, refused):
+                self._core.metrics.bundle_refused(name, version, refused)
             case messages.Count(result):
                 self._core.metrics.reloaded(result)
             case messages.Drain():
@@ -125,7 +128,7 @@ async def work(control: socket.socket, public: socket.socket, slot: int) -> None
     settings = Settings(**first.command.settings)
     configure_logging(level=settings.log_level, as_json=settings.log_json)
     folder = Path(os.environ[FOLDER_VARIABLE])
-    with assemble(settings, session_config(settings), SharedExposition(folder, slot)) as core:
+    with assemble(settings, session_config(settings), SharedExposition(folder, slot), tried=True) as core:
         listener = Listener(core.app, settings, public, shed=core.app.endpoint.shed, shared=True)
         worker = Worker(core, listener, channel, stop)
         async with asyncio.TaskGroup() as group:

@@ -9,7 +9,8 @@ import pytest
 from pydantic import ValidationError
 
 from service import command
-from service.settings import PREFIX, SECRETS, Settings, SettingsError, flag, load_settings
+from service.environment import PREFIX
+from service.settings import SECRETS, Settings, SettingsError, flag, load_settings
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "settings.md"
 
