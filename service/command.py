@@ -55,7 +55,7 @@ def _names_bundles(flags: Mapping[str, Any]) -> bool:
 
 
 def choose_default(settings: Settings) -> Settings:
-    """Return the settings with the one model of the folder as the default, if they name none.
+    """Return the settings with the folder's only model as the default, if they name none.
 
     A folder with nothing in it decides nothing: then it is the first model that goes live. Raises `SettingsError` if
     there are several.

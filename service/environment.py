@@ -20,7 +20,7 @@ _LINK_URL: Final = re.compile(r"(tcp|udp|sctp)://\S+:\d+")
 
 
 def is_service_link(name: str, value: str) -> bool:
-    """Tell whether Kubernetes has set this variable for a Service, and not a person for this one."""
+    """Tell whether Kubernetes has set this variable for a Service."""
     rest = name.upper().removeprefix(PREFIX)
     return bool(_LINK.fullmatch(rest) or (_LINK_PORT.fullmatch(rest) and _LINK_URL.fullmatch(value)))
 
@@ -32,7 +32,9 @@ def shadowing_links(environment: Mapping[str, str], settings: Collection[str]) -
 
 
 def unknown_variables(environment: Mapping[str, str], settings: Collection[str]) -> list[str]:
-    """Describe each variable with the prefix that is no setting, with the nearest name that is one."""
+    """Describe each variable with the prefix that is no setting.
+
+    Each comes with the nearest name of a setting."""
     names = {PREFIX + name.upper() for name in settings}
     ours = {k: value for k, value in environment.items() if k.upper().startswith(PREFIX)}
     unknown = sorted(k for k, value in ours.items() if k.upper() not in names and not is_service_link(k, value))

@@ -65,7 +65,7 @@ def load_bundle(
 
 
 def identity(manifest: Manifest) -> dict[str, str]:
-    """Return a digest of each file of a bundle; two bundles with the same are the same."""
+    """Return a digest of each file of a bundle, which tells it from any other."""
     content = json.dumps(manifest.to_json(), sort_keys=True).encode()
     return {**manifest.files, MANIFEST_FILE: hashlib.sha256(content).hexdigest()}
 

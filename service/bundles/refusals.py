@@ -24,7 +24,7 @@ OnRefusal = Callable[[str, str, bool], None]
 
 @dataclass
 class _Refused:
-    """Fingerprints of a refused folder when it was tried, and when it was last looked at."""
+    """Fingerprints of a refused folder: when it was tried, and now."""
 
     tried: Fingerprint
     last: Fingerprint
@@ -64,9 +64,10 @@ class Refusals:
             refused.watched &= other != name
 
     async def changed(self) -> list[tuple[str, str]]:
-        """Return versions whose files have changed since they were refused, and not since the last call.
+        """Return versions whose files have changed since they were refused.
 
-        Each change is returned once. A version whose folder is gone is forgotten.
+        Only those that have not changed since the last call: who writes may not have finished. Each change is returned
+        once. A version whose folder is gone is forgotten.
         """
         due = []
         for (name, version), refused in list(self._refused.items()):

@@ -28,9 +28,10 @@ class Interrupted(Exception):
 
 
 class Switcher(ABC, Generic[Staged]):
-    """Choose the versions to serve; how they come to serve is the subclass's. Used from the event loop only.
+    """Choose the versions to serve.
 
-    `on_refusal` is told of versions that are refused though they would have served.
+    How they come to serve is the subclass's. `on_refusal` is told of versions that are refused though they would have
+    served. Used from the event loop only.
     """
 
     def __init__(self, root: Path, on_refusal: OnRefusal) -> None:
@@ -93,7 +94,7 @@ class Switcher(ABC, Generic[Staged]):
                         await self._renew(name, [version])
 
     async def _renew(self, name: str, versions: Sequence[str]) -> None:
-        """Switch to the newest sound one of these, unless it is current as it is on disk; count what came of it."""
+        """Switch to the newest sound version of these, unless it serves already; count the results."""
         if self._is_current(name, versions[-1]):
             return
         try:
@@ -105,9 +106,9 @@ class Switcher(ABC, Generic[Staged]):
             await self._count(result)
 
     async def _load_newest(self, name: str, versions: Sequence[str], count: int) -> tuple[int, int]:
-        """Let the `count` newest sound ones of these serve; return how many do, and how many were refused.
+        """Let the `count` newest sound versions of these serve.
 
-        Raises `Interrupted`, and then nothing has changed.
+        Returns how many do, and how many were refused. Raises `Interrupted`, and then nothing has changed.
         """
         staged: list[Staged] = []
         reasons: list[str] = []
@@ -118,6 +119,8 @@ class Switcher(ABC, Generic[Staged]):
                 before = await self._refusals.look(name, version)
                 try:
                     staged.append(await self._stage(name, version))
+                except Interrupted:  # Also where it is a RuntimeError.
+                    raise
                 except (BundleError, RuntimeError) as error:
                     _log.warning("bundle %s: version %s is refused: %s", name, version, error)
                     self._refusals.add(name, version, before)
@@ -138,7 +141,7 @@ class Switcher(ABC, Generic[Staged]):
 
 
 def candidates(versions: Sequence[str], current: str | None) -> Sequence[str]:
-    """Return the versions that may take the place of the current one: those that are newer.
+    """Return the versions that may replace the current one: those that are newer.
 
     If there is none, the newest: its files may have changed. All, if no version is live.
     """

@@ -1,4 +1,4 @@
-"""Try a bundle in a process of its own, before any process that serves opens it.
+"""Try a bundle in a process of its own, before any that serves opens it.
 
 ONNX Runtime parses and runs a graph in native code: a graph that crashes it, hangs or takes all memory ends the process
 that it is in. The child (`service/ranking/trial.py`) loads, replays the recorded requests and runs one more. It reports
@@ -33,7 +33,7 @@ _BLOCK: Final = 64 * 1024
 
 
 class Order(Struct, frozen=True):
-    """What the child does: try the bundle in `folder`; it ends when process `parent` does."""
+    """Order to try the bundle in `folder`; the child ends when process `parent` does."""
 
     folder: str
     threads: int
@@ -68,7 +68,7 @@ _DECODER: Final[msgspec.json.Decoder[Report]] = msgspec.json.Decoder(Report)
 
 @dataclass
 class _Seen:
-    """What a child has said so far."""
+    """Words of a child so far."""
 
     stage: str = "starting"
     result: Sound | Unsound | None = None
@@ -87,7 +87,7 @@ class Trial:
         self._command = command
 
     async def run(self, folder: Path, *, low_priority: bool) -> dict[str, str]:
-        """Return the identity of the bundle that was tried. Raises `BundleError` if it does not survive.
+        """Try a bundle; return its identity. Raises `BundleError` if it does not survive.
 
         `low_priority` is for a trial beside a process that serves.
         """

@@ -1,4 +1,4 @@
-"""Try one bundle in this process, which may crash or hang: nothing is served from here.
+"""Try one bundle in this process, which serves nothing and so may crash or hang.
 
 Started by `service/bundles/trial.py` only, with an order in JSON as the argument.
 """
@@ -23,8 +23,8 @@ from service.bundles.trial import Order, Report, Sound, Stage, Unsound
 from service.contract.decoding import decode_request
 from service.inference.engine import stack_rows
 from service.inference.onnx.session import SessionConfig
+from service.ranking.example import example_request
 from service.ranking.rerank import deal_request, encode_request, graph_inputs
-from service.ranking.warmup import example_request
 
 _PR_SET_PDEATHSIG: Final = 1
 _STDOUT: Final = 1
@@ -96,7 +96,7 @@ def _take_stdout() -> IO[bytes]:
 
 
 def _end_with_parent(order: Order) -> None:
-    """Let this process end when its parent does, however that ends, and in any case after its time."""
+    """Let this process end when its parent does, and in any case after its time."""
     if hasattr(signal, "setitimer"):  # For systems without the next: the alarm ends a process that hangs, too.
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.setitimer(signal.ITIMER_REAL, 2 * order.seconds)
@@ -107,7 +107,7 @@ def _end_with_parent(order: Order) -> None:
 
 
 def _yield_to_others(order: Order) -> None:
-    """Give way to processes that serve: in time if asked to, and where memory runs out."""
+    """Give way to processes that serve, in time and where memory runs out."""
     if sys.platform == "win32":
         return
     import resource
