@@ -151,14 +151,18 @@ def child_environment() -> dict[str, str]:
 
 
 async def _end(process: Process) -> None:
-    """End the child, if it runs, and close the pipes to it."""
+    """End the child, if it runs, and read its pipes to their end."""
     _kill(process)
     await process.communicate()
 
 
 def _kill(process: Process) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        process.kill()
+    """End the child and all that it has started, which are a process group of their own."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        if sys.platform == "win32":
+            process.kill()
+        else:
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 async def _follow(process: Process, seen: _Seen) -> None:
