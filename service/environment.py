@@ -34,13 +34,17 @@ def shadowing_links(environment: Mapping[str, str], settings: Collection[str]) -
 def unknown_variables(environment: Mapping[str, str], settings: Collection[str]) -> list[str]:
     """Describe each variable with the prefix that is no setting.
 
-    Each comes with the nearest name of a setting."""
-    names = {PREFIX + name.upper() for name in settings}
-    ours = {k: value for k, value in environment.items() if k.upper().startswith(PREFIX)}
-    unknown = sorted(k for k, value in ours.items() if k.upper() not in names and not is_service_link(k, value))
-    return [f"{name}: no such setting{_nearest(name.upper(), names)}" for name in unknown]
+    Each comes with the nearest name of a setting.
+    """
+    names = {name.upper() for name in settings}
+    found = []
+    for variable, value in sorted(environment.items()):
+        name = variable.upper().removeprefix(PREFIX)
+        if variable.upper().startswith(PREFIX) and name not in names and not is_service_link(variable, value):
+            found.append(f"{variable}: no such setting{_nearest(name, names)}")
+    return found
 
 
 def _nearest(name: str, names: Collection[str]) -> str:
     close = difflib.get_close_matches(name, sorted(names), n=1)
-    return f" (did you mean {close[0]}?)" if close else ""
+    return f" (did you mean {PREFIX}{close[0]}?)" if close else ""

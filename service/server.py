@@ -95,14 +95,13 @@ async def serve(settings: Settings) -> None:
             for listener in listeners:
                 group.create_task(listener.listen())
             sockets.announce()
-            loading = group.create_task(_load(core))
-            watching = group.create_task(core.loader.watch())
-            with on_hangup(lambda: group.create_task(core.loader.reload_all())):
+            loads = [group.create_task(_load(core)), group.create_task(core.loader.watch())]
+            with on_hangup(lambda: loads.append(group.create_task(core.loader.reload_all()))):
                 await stop.wait()
             core.registry.drain()
             _log.info("stopping: not ready, draining")
-            for task in (loading, watching):
-                task.cancel()
+            for load in loads:
+                load.cancel()
             await asyncio.sleep(settings.shutdown_delay_seconds)
             for listener in listeners:
                 listener.should_exit = True

@@ -53,7 +53,8 @@ class Settings(BaseSettings):
     default_model: str | None = Field(
         None,
         description="Model for requests that name none. Needed if there are several at start; `none`: every request "
-        "must name its model. Missing: the only one there is at start, for good.",
+        "must name its model. Missing: the only one there is at start, for good, or, if there is none, the first to "
+        "come.",
     )
     host: str = Field("127.0.0.1", description="Address that the public listener binds to.")
     port: Port = Field(8000, description="Port of the public listener; 0 picks a free one and prints it.")
@@ -71,7 +72,9 @@ class Settings(BaseSettings):
     )
     workers: int = Field(1, ge=1, le=256, description="Processes that answer requests: on CPU one per core, on CUDA 1.")
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
-        (), description="Comma-separated keys. If set, /v1/* and /admin/* need `Authorization: Bearer KEY`."
+        (),
+        description="Comma-separated keys, of visible ASCII characters. If set, /v1/* and /admin/* need "
+        "`Authorization: Bearer KEY`.",
     )
     provider: Provider = Field(
         "auto",

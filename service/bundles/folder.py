@@ -128,9 +128,9 @@ def in_order(names: Sequence[str]) -> list[str]:
         return sorted(names, key=_natural)
 
 
-def _natural(version: str) -> list[tuple[int, str]]:
+def _natural(version: str) -> tuple[list[tuple[int, str]], str]:
     """Make a sort key under which numbers inside a name compare as numbers."""
-    return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", version)]
+    return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", version)], version
 
 
 def _folders(root: Path, problems: list[str]) -> list[Path]:

@@ -157,7 +157,7 @@ async def _end(process: Process) -> None:
 
 
 def _kill(process: Process) -> None:
-    """End the child and all that it has started, which are a process group of their own."""
+    """End the child and all that it has started: they are a process group."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         if sys.platform == "win32":
             process.kill()

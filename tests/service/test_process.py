@@ -44,14 +44,14 @@ class Process:
         url = f"http://127.0.0.1:{port or self.port}{path}"
         try:
             sent = urllib.request.Request(url, data, {"Content-Type": "application/json"})
-            with urllib.request.urlopen(sent, timeout=10) as response:
+            with urllib.request.urlopen(sent, timeout=60) as response:
                 return response.status, json.loads(response.read())
         except urllib.error.HTTPError as error:
             with error:
                 return error.code, json.loads(error.read())
 
     def wait_until_ready(self) -> None:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while self.ask("/v2/health/ready")[0] != 200:
             assert time.monotonic() < deadline
             time.sleep(0.02)
