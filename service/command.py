@@ -14,8 +14,9 @@ from typing import Any
 
 from models.contract.manifest import EMBEDDED_BUNDLES
 from service.bundles.folder import Catalogue
+from service.environment import PREFIX, shadowing_links
 from service.server import run as run_alone
-from service.settings import PREFIX, SECRETS, Settings, SettingsError, flag, load_settings
+from service.settings import SECRETS, Settings, SettingsError, flag, load_settings
 from service.telemetry.logs import configure_logging
 from service.workers.supervisor import run as run_workers
 
@@ -39,7 +40,10 @@ def run(arguments: argparse.Namespace) -> int:
     configure_logging(level=settings.log_level, as_json=settings.log_json)
     if embedded:
         _log.warning("no bundles folder is given: serving the embedded demo bundle; --bundles names another folder")
+    for name in shadowing_links(os.environ, Settings.model_fields):
+        _log.info("%s is ignored: Kubernetes has set it for a Service, and it is no setting", name)
     check_shadow(settings)
+    settings = choose_default(settings)
     return run_alone(settings) if settings.workers == 1 else run_workers(settings)
 
 
@@ -50,6 +54,23 @@ def _names_bundles(flags: Mapping[str, Any]) -> bool:
     return given or Path(Settings.model_fields["bundles"].default).is_dir()
 
 
+def choose_default(settings: Settings) -> Settings:
+    """Return the settings with the folder's only model as the default, if they name none.
+
+    A folder with nothing in it decides nothing: then it is the first model that goes live. Raises `SettingsError` if
+    there are several.
+    """
+    if settings.default_model is not None:
+        return settings
+    names = list(Catalogue(settings.bundles).scan().bundles)
+    if len(names) > 1:
+        raise SettingsError(
+            f"LISTWRIGHT_DEFAULT_MODEL (--default-model): is needed, since {settings.bundles} has several models: "
+            f"{', '.join(names)}; 'none' if every request names its model"
+        )
+    return settings.model_copy(update={"default_model": names[0]}) if names else settings
+
+
 def check_shadow(settings: Settings) -> None:
     """Raise `SettingsError` if the shadow will not be live at the start.
 
@@ -58,8 +79,8 @@ def check_shadow(settings: Settings) -> None:
     if settings.shadow_bundle is None:
         return
     name, version = settings.shadow_bundle
-    found = Catalogue(settings.bundles).newest(settings.keep_versions)
-    live = [v for n, v in found if n == name]
+    found = Catalogue(settings.bundles).scan().bundles
+    live = found.get(name, [])[-settings.keep_versions :]
     if not found or (live and version in (None, *live)):
         return
     setting = "LISTWRIGHT_SHADOW (--shadow)"

@@ -15,6 +15,7 @@ from service.bundles.model import Model
 from service.bundles.registry import Registry
 from service.bundles.reload import Loader
 from service.bundles.retired import Retired
+from service.bundles.trial import Trial
 from service.inference.dispatcher import Dispatcher
 from service.inference.onnx.choose import session_config
 from service.inference.onnx.session import SessionConfig
@@ -55,8 +56,13 @@ class Core:
 
 
 @contextlib.contextmanager
-def assemble(settings: Settings, config: SessionConfig, exposition: Exposition | None = None) -> Iterator[Core]:
-    """Put the parts together; at the end let the inference thread finish, unless it hangs."""
+def assemble(
+    settings: Settings, config: SessionConfig, exposition: Exposition | None = None, *, tried: bool = False
+) -> Iterator[Core]:
+    """Put the parts together; at the end let the inference thread finish, unless it hangs.
+
+    `tried` says that another process tries each bundle before this one is told to load it.
+    """
     registry = Registry(
         default=settings.default_model,
         retry_after_seconds=settings.retry_after_seconds,
@@ -69,8 +75,16 @@ def assemble(settings: Settings, config: SessionConfig, exposition: Exposition |
         dispatcher = Dispatcher(thread, on_drop=metrics.dropped)
         registry.on_retire(Retired(lambda: dispatcher.idle).keep)
         watch = _watch_engine(settings, thread, registry, metrics)
-        warm = functools.partial(_warm, settings, registry, dispatcher)
-        loader = Loader(settings.bundles, config, registry, warm, on_reload=metrics.reloaded)
+        loader = Loader(
+            settings.bundles,
+            config,
+            registry,
+            functools.partial(_warm, settings, registry, dispatcher),
+            trial=None if tried else Trial(config, settings.load_timeout_seconds),
+            golden=config.provider != "cpu",  # The trial has replayed the recorded requests on CPU.
+            on_reload=metrics.reloaded,
+            on_refusal=metrics.bundle_refused,
+        )
         app = create_app(
             settings=settings, registry=registry, metrics=metrics, dispatcher=dispatcher, observers=(log_refusal,)
         )
@@ -118,7 +132,7 @@ async def serve(settings: Settings) -> int:
             listening = [group.create_task(listener.listen()) for listener in listeners]
             sockets.announce()
             watching = group.create_task(stop_on_hang(core.watch, stop))
-            loads = {group.create_task(_load(core))}
+            loads = {group.create_task(_load(core)), group.create_task(core.loader.watch())}
 
             def reload() -> None:
                 loads.add(task := group.create_task(core.loader.reload_all()))

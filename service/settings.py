@@ -12,12 +12,21 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
-PREFIX: Final = "LISTWRIGHT_"
+from service.environment import PREFIX, is_service_link, unknown_variables
+
 SECRETS: Final = ("api_keys",)  # They have no flag: every user can read command lines.
-# Kubernetes sets such variables for a Service that is called `listwright`; they are no misspelt settings.
-_SERVICE_LINK: Final = re.compile(r"SERVICE_HOST|SERVICE_PORT.*|PORT_\d+_.*")
+NO_DEFAULT: Final = "none"
+"""Value of `default_model` for no default model; no bundle can have this name."""
+
+_NOT_VISIBLE: Final = re.compile(r"[^!-~]")
 _FOLDER: Final = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 _BUNDLE: Final = re.compile(rf"{_FOLDER}(@{_FOLDER})?")
 Provider = Literal["auto", "cpu", "cuda"]
@@ -44,7 +53,8 @@ class Settings(BaseSettings):
     default_model: str | None = Field(
         None,
         description="Model for requests that name none. Needed if there are several at start; `none`: every request "
-        "must name its model. Missing: the only one there is at start, for good.",
+        "must name its model. Missing: the only one there is at start, for good, or, if there is none, the first to "
+        "come.",
     )
     host: str = Field("127.0.0.1", description="Address that the public listener binds to.")
     port: Port = Field(8000, description="Port of the public listener; 0 picks a free one and prints it.")
@@ -62,7 +72,9 @@ class Settings(BaseSettings):
     )
     workers: int = Field(1, ge=1, le=256, description="Processes that answer requests: on CPU one per core, on CUDA 1.")
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
-        (), description="Comma-separated keys. If set, /v1/* and /admin/* need `Authorization: Bearer KEY`."
+        (),
+        description="Comma-separated keys, of visible ASCII characters. If set, /v1/* and /admin/* need "
+        "`Authorization: Bearer KEY`.",
     )
     provider: Provider = Field(
         "auto",
@@ -163,6 +175,17 @@ class Settings(BaseSettings):
             raise ValueError("is set but holds no key; leave it unset for a service without keys")
         return keys
 
+    @field_validator("api_keys")
+    @classmethod
+    def _can_be_sent(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        for i, key in enumerate(value, 1):
+            if found := _NOT_VISIBLE.search(key.get_secret_value()):
+                raise ValueError(
+                    f"character {found.start() + 1} of key {i} cannot be sent in a header: a key is visible ASCII "
+                    "without spaces"
+                )
+        return value
+
     @field_validator("admin_hosts", mode="before")
     @classmethod
     def _split_hosts(cls, value: object) -> object:
@@ -176,6 +199,23 @@ class Settings(BaseSettings):
         if value is not None and not _BUNDLE.fullmatch(value):
             raise ValueError("must be NAME or NAME@VERSION, as the bundle's folders are called")
         return value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read the environment without the variables that Kubernetes sets for a Service."""
+        assert isinstance(env_settings, EnvSettingsSource)
+        given = env_settings.env_vars.items()
+        env_settings.env_vars = {k: v for k, v in given if not is_service_link(k, v or "")}
+        return super().settings_customise_sources(
+            settings_cls, init_settings, env_settings, dotenv_settings, file_secret_settings
+        )
 
     @field_validator("bundles")
     @classmethod
@@ -217,18 +257,12 @@ def user_cache_folder() -> Path | None:
 
 def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
     """Read the environment, with `overrides` above it. Raises `SettingsError` naming each fault."""
-    if unknown := _unknown_variables():
-        raise SettingsError(f"{', '.join(unknown)}: no such setting; see docs/settings.md")
+    if unknown := unknown_variables(os.environ, Settings.model_fields):
+        raise SettingsError(f"{'; '.join(unknown)}; docs/settings.md lists all")
     try:
         return Settings(**dict(overrides or {}))
     except ValidationError as error:
         raise SettingsError("; ".join(_describe(dict(e)) for e in error.errors())) from None
-
-
-def _unknown_variables() -> list[str]:
-    names = {name.upper() for name in Settings.model_fields}
-    ours = {k: k.upper().removeprefix(PREFIX) for k in os.environ if k.upper().startswith(PREFIX)}
-    return sorted(k for k, name in ours.items() if name not in names and not _SERVICE_LINK.fullmatch(name))
 
 
 def flag(name: str) -> str:

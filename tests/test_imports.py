@@ -40,7 +40,8 @@ FLOORS = {
     ),
     "export": ("families", "proof", "bundle", "bench command"),
     "service": (
-        "contract settings",
+        "contract environment",
+        "settings",
         "timing",
         "transport",
         "inference",
@@ -72,6 +73,7 @@ SERVING = {
     "msgspec",
     "numpy",
     "onnxruntime",
+    "packaging",
     "prometheus_client",
     "pydantic",
     "pydantic_settings",

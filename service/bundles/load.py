@@ -1,20 +1,28 @@
 """Load a bundle's folder as a model, and find every fault before it serves.
 
-Order of checks: manifest, formulas, checksums, the graph against the manifest, golden requests against their answers
-(which also warms the graph).
+Order of checks: manifest, formulas, checksums, the graph against the manifest, golden requests against their answers.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
 from models.contract.features import Encoder
 from models.contract.formulas import FormulaError, compile_formula
-from models.contract.manifest import GOLDEN_FILE, KEPT_SORT, MODEL_FILE, SORT_SLOTS, Manifest, TensorSpec
+from models.contract.manifest import (
+    GOLDEN_FILE,
+    KEPT_SORT,
+    MANIFEST_FILE,
+    MODEL_FILE,
+    SORT_SLOTS,
+    Manifest,
+    TensorSpec,
+)
 from models.contract.spec import SpecError
 from service.bundles.golden import replay
 from service.bundles.model import BundleError, Model
@@ -28,23 +36,45 @@ _INPUTS: Final = frozenset(("user_ids", "user_numbers", *_ITEMS, "objective_weig
 _OUTPUTS: Final = frozenset(("order", "value", "penalty", "score", "runner_up"))
 
 
-def load_bundle(folder: Path, config: SessionConfig) -> Model:
-    """Load, check and warm the bundle in `folder`. Raises `BundleError` naming the fault."""
+def load_bundle(
+    folder: Path, config: SessionConfig, *, golden: bool = True, begin: Callable[[str], None] = lambda _: None
+) -> Model:
+    """Load and check the bundle in `folder`. Raises `BundleError` naming the fault.
+
+    `golden` says whether to replay the recorded requests; `begin` is told each stage that can take long or crash.
+    """
+    begin("checking its files")
     try:
         manifest = Manifest.read(folder)
     except SpecError as error:
         raise BundleError(str(error)) from None
     check_formulas(manifest)
     check_files(manifest, folder)
+    begin(f"loading {MODEL_FILE}")
     try:
         engine = load_engine(folder / MODEL_FILE, config, model_sha256=manifest.files[MODEL_FILE])
     except Exception as error:
         raise BundleError(f"{MODEL_FILE}: ONNX Runtime cannot load it: {error}") from error
     check_graph(manifest, engine.facts)
-    replay(manifest, engine, folder / GOLDEN_FILE)
+    if golden:
+        begin(f"replaying {GOLDEN_FILE}")
+        replay(manifest, engine, folder / GOLDEN_FILE)
     if engine.provider == "cpu" and manifest.provenance.get("precision") == "fp16":
         _log.warning("%s is in float16, which is slower than float32 on CPU; it is meant for GPUs", folder)
     return Model(manifest, Encoder(manifest.spec), engine)
+
+
+def identity(manifest: Manifest) -> dict[str, str]:
+    """Return a digest of each file of a bundle, which tells it from any other."""
+    content = json.dumps(manifest.to_json(), sort_keys=True).encode()
+    return {**manifest.files, MANIFEST_FILE: hashlib.sha256(content).hexdigest()}
+
+
+def check_place(manifest: Manifest, folder: Path) -> None:
+    """Check that a bundle stands under its own name and version. Raises `BundleError`."""
+    own, place = f"{manifest.name}/{manifest.version}", f"{folder.parent.name}/{folder.name}"
+    if own != place:
+        raise BundleError(f"{MANIFEST_FILE}: says {own}, but stands in {place}")
 
 
 def check_formulas(manifest: Manifest) -> None:

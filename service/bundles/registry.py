@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from service.bundles.model import Model
 from service.contract.problems import NOT_READY, invalid, unavailable
+from service.settings import NO_DEFAULT
 
 Tell = Callable[[Model], None]
 
@@ -13,8 +14,9 @@ Tell = Callable[[Model], None]
 class Registry:
     """Hold live models by name and version.
 
-    The last one published of a name is its current version. At most `keep_versions` of a name are live. Used from the
-    event loop only.
+    The last one published of a name is its current version. At most `keep_versions` of a name are live. `default` is
+    the model of requests that name none: None for the first name that is published, ``none`` for no model at all. Once
+    it is decided it never changes. Used from the event loop only.
     """
 
     def __init__(self, *, default: str | None = None, retry_after_seconds: int = 1, keep_versions: int = 1) -> None:
@@ -50,10 +52,8 @@ class Registry:
 
     @property
     def default(self) -> str | None:
-        """The model of a request that names none; None if it must name one."""
-        if self._default is None and len(self._models) == 1:
-            return next(iter(self._models))
-        return self._default
+        """The model of a request that names none; None while there is none."""
+        return None if self._default == NO_DEFAULT else self._default
 
     def publish(self, model: Model) -> None:
         """Make `model` the current version of its name.
@@ -61,6 +61,8 @@ class Registry:
         If too many versions are live then, the one published longest ago is retired. Requests that have begun end with
         the version they began with.
         """
+        if self._default is None:
+            self._default = model.name
         versions = self._models.setdefault(model.name, {})
         replaced = versions.pop(model.version, None)
         versions[model.version] = model
@@ -117,8 +119,8 @@ class Registry:
             return "; ".join(f"bundle {name!r} was not loaded: {why}" for name, why in sorted(self._failures.items()))
         if not self._models:
             return "no bundle is loaded"
-        if self._default is not None and self._default not in self._models:
-            return f"the default model {self._default!r} is not loaded"
+        if self.default is not None and self.default not in self._models:
+            return f"the default model {self.default!r} is not loaded"
         return None
 
     def select(self, name: str | None, version: str | None = None) -> Model:
@@ -139,5 +141,5 @@ class Registry:
             raise unavailable(NOT_READY, self.why_not_ready() or "no bundle is loaded", self._retry_after)
         known = ", ".join(sorted(self._models))
         if wanted is None:
-            raise invalid("model", f"is needed, since more than one model is loaded: {known}")
+            raise invalid("model", f"is needed, since there is no default model; there is: {known}")
         raise invalid("model", f"no model {wanted[:64]!r} is loaded; there is: {known}")

@@ -12,10 +12,12 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from service.bundles.folder import Catalogue
-from service.bundles.load import load_bundle
+from service.bundles.load import check_place, identity, load_bundle
 from service.bundles.model import BundleError, Model
+from service.bundles.refusals import OnRefusal
 from service.bundles.registry import Registry
+from service.bundles.switching import OnReload, Switcher
+from service.bundles.trial import Trial
 from service.contract.problems import BUNDLE_REFUSED, CONFLICT, Problem
 from service.inference.aside import run_aside
 from service.inference.onnx.session import SessionConfig
@@ -26,32 +28,38 @@ _NICEST: Final = 19
 Warm = Callable[[Model], Awaitable[None]]
 """Sends requests through a model that does not serve yet. Raises `BundleError` if one is not answered."""
 
-OnReload = Callable[[str], None]
-"""Told ``ok`` or ``refused`` of every bundle that a reload has looked at."""
 
+class Loader(Switcher[Model]):
+    """Load bundles from `root` aside, then publish them in a registry.
 
-class Loader:
-    """Load bundles from `root` aside, then publish them in a registry."""
+    With `trial` each is first tried in a process of its own. `golden` says whether recorded requests are replayed in
+    this process. `on_refusal` is told of versions that a start or a hang-up signal would have served.
+    """
 
     def __init__(
-        self, root: Path, config: SessionConfig, registry: Registry, warm: Warm, *, on_reload: OnReload = lambda _: None
+        self,
+        root: Path,
+        config: SessionConfig,
+        registry: Registry,
+        warm: Warm,
+        *,
+        trial: Trial | None = None,
+        golden: bool = True,
+        on_reload: OnReload = lambda _: None,
+        on_refusal: OnRefusal = lambda _name, _version, _refused: None,
     ) -> None:
-        self._catalogue = Catalogue(root)
+        super().__init__(root, on_reload, on_refusal)
         self._config = config
         self._registry = registry
         self._warm = warm
-        self._on_reload = on_reload
-        self._lock = asyncio.Lock()
+        self._trial = trial
+        self._golden = golden
 
     async def load_all(self) -> None:
-        """Load the newest versions of every name; note and log failures."""
+        """Load the newest sound versions of every name; note and log failures."""
         async with self._lock:  # Else a version that a reload asks for meanwhile would be replaced by the newest.
-            for name, version in self._catalogue.newest(self._registry.keep_versions):
-                try:
-                    self.publish(await self.prepare(name, version))
-                except BundleError as error:
-                    _log.error("bundle %s was not loaded: %s", name, error)
-                    self._registry.fail(name, str(error))
+            for name, versions in self._catalogue.bundles().items():
+                await self._load_first(name, versions, self._registry.keep_versions)
         self._registry.loaded()
 
     async def reload(self, name: str, version: str | None) -> Model:
@@ -70,30 +78,18 @@ class Loader:
                 self._on_reload("refused")
                 raise Problem(BUNDLE_REFUSED, str(error)) from None
             self.publish(model)
+            self._refusals.leave(name)
             self._on_reload("ok")
             return model
-
-    async def reload_all(self) -> None:
-        """Switch every name in the folder to its newest version, new names included.
-
-        A version that is current already is not loaded again. A bundle that is refused is logged, and its
-        predecessor goes on serving.
-        """
-        async with self._lock:
-            for name, version in self._catalogue.newest(1):
-                try:
-                    if self._is_current(name, version):
-                        continue
-                    self.publish(await self.prepare(name, version))
-                    self._on_reload("ok")
-                except BundleError as error:
-                    _log.error("reload of bundle %s was refused: %s", name, error)
-                    self._on_reload("refused")
 
     async def prepare(self, name: str, version: str | None) -> Model:
         """Load, check and warm a model that does not serve yet. Raises `BundleError`."""
         try:
-            model = await run_aside(lambda: self._load_quietly(name, version))
+            folder = await asyncio.to_thread(self._catalogue.folder, name, version)
+            tried = None if self._trial is None else await self._trial.run(folder, low_priority=self._registry.serving)
+            model = await run_aside(lambda: self._load_quietly(folder))
+            if tried not in (None, identity(model.manifest)):
+                raise BundleError("its files have changed since they were tried")
             await self._warm(model)
         except BundleError:
             raise
@@ -104,6 +100,7 @@ class Loader:
     def publish(self, model: Model) -> None:
         """Let a prepared model serve."""
         self._registry.publish(model)
+        self._refusals.forget(model.name, model.version)
         verdict = model.manifest.verdict
         _log.log(
             logging.INFO if verdict.is_good_news else logging.WARNING,
@@ -111,29 +108,44 @@ class Loader:
             *(model.name, model.version, model.engine.provider, verdict.outcome, verdict.sentence),
         )
 
-    def load(self, name: str, version: str | None = None) -> Model:
+    def load(self, folder: Path) -> Model:
         """Load and check a model. Raises `BundleError`; blocks until it is done."""
-        folder = self._catalogue.folder(name, version)
-        model = load_bundle(folder, self._config)
-        if (model.name, model.version) != (folder.parent.name, folder.name):
-            raise BundleError(
-                f"bundle.json: says {model.name}/{model.version}, but stands in {folder.parent.name}/{folder.name}"
-            )
+        model = load_bundle(folder, self._config, golden=self._golden)
+        check_place(model.manifest, folder)
         return model
 
-    def _load_quietly(self, name: str, version: str | None) -> Model:
+    def _load_quietly(self, folder: Path) -> Model:
         """Load at the lowest priority while requests are answered: their time matters more.
 
         With several threads for a run ONNX Runtime starts them here, and they would keep the priority for good.
         """
         with low_priority(self._registry.serving and self._config.intra_op_threads == 1):
-            return self.load(name, version)
+            return self.load(folder)
+
+    async def _stage(self, name: str, version: str) -> Model:
+        return await self.prepare(name, version)
+
+    async def _serve(self, staged: Model) -> None:
+        self.publish(staged)
+
+    def _drop(self, staged: Model) -> None:
+        """Do nothing: a model that is not published goes by itself."""
+
+    def _fail(self, name: str, reason: str) -> None:
+        self._registry.fail(name, reason)
+
+    def _current(self, name: str) -> str | None:
+        model = self._registry.current(name)
+        return None if model is None else model.version
 
     def _is_current(self, name: str, version: str) -> bool:
         model = self._registry.current(name)
         if model is None or model.version != version:
             return False
-        return self._catalogue.manifest(name, version) == model.manifest
+        try:
+            return self._catalogue.manifest(name, version) == model.manifest
+        except BundleError:  # Loading it says what is wrong with it now.
+            return False
 
 
 @contextlib.contextmanager

@@ -17,10 +17,8 @@ from typing import Any, Final
 
 from starlette.types import Message
 
-from models.contract.features import Scalar
-from models.contract.formulas import compile_formula
 from models.contract.manifest import Manifest
-from models.contract.spec import OBJECTIVES, Category, Field, Hashed
+from models.contract.spec import OBJECTIVES
 from service.bundles.model import BundleError, Model
 from service.bundles.registry import Registry
 from service.bundles.reload import low_priority
@@ -29,6 +27,7 @@ from service.inference.aside import run_aside
 from service.inference.dispatcher import Dispatcher
 from service.inference.engine import BatchArrays, Engine, EngineError, stack_rows, warm_fully
 from service.ranking.endpoint import EndpointOptions, RerankEndpoint
+from service.ranking.example import CANDIDATES, example_request
 from service.ranking.rerank import DealtRequest, Reranker, deal_request, degraded_list, encode_request, graph_inputs
 from service.timing.admission import Admission, AdmissionOptions
 from service.timing.deadline import NEVER, Deadline
@@ -38,9 +37,7 @@ _REQUESTS: Final = 20
 _GENTLE_REQUESTS: Final = 3
 _PAUSE_SECONDS: Final = 0.02
 _FULL_BATCHES: Final = 3
-_CANDIDATES: Final = 100
 _TIMEOUT_SECONDS: Final = 5.0
-_NOT_SCORES: Final = frozenset(("alpha", "beta", "gamma", "price"))
 
 
 async def warm_up(dispatcher: Dispatcher, model: Model, *, gently: bool = False, seconds: float = math.inf) -> None:
@@ -101,7 +98,7 @@ async def _send_requests(dispatcher: Dispatcher, model: Model, gently: bool) -> 
         ),
         keys=ApiKeys(()),
         admission=Admission(AdmissionOptions(limit=most)),
-        reranker=Reranker(registry=registry, dispatcher=dispatcher, max_candidates=_CANDIDATES),
+        reranker=Reranker(registry=registry, dispatcher=dispatcher, max_candidates=CANDIDATES),
         observers=(),
     )
     # One at a time first, then as many together as one run can hold.
@@ -125,37 +122,6 @@ def _requests(manifest: Manifest) -> list[dict[str, Any]]:
         return [first]
     alone = [dict.fromkeys(OBJECTIVES, 0.0) | {name: 1.0} for name in manifest.valued]
     return [first, *({**first, "objectives": mix} for mix in alone if not manifest.bypassed(mix))][:2]
-
-
-def example_request(manifest: Manifest) -> dict[str, Any]:
-    """Make a request with every field, score and embedding that the bundle names."""
-    spec = manifest.spec
-    formulas = [q.score for q in manifest.queues] + [manifest.fallback]
-    named = {name for text in formulas for name in compile_formula(text).names} - _NOT_SCORES
-    scores = sorted(named | {f.name for f in spec.scores})
-    features = {f.name: _value(f) for f in spec.item}
-    return {
-        "user": {f.name: _value(f) for f in spec.user},
-        "context": {f.name: _value(f) for f in spec.context},
-        "candidates": [
-            {
-                "id": str(i),
-                "scores": dict.fromkeys(scores, (i + 1) / (_CANDIDATES + 1)),
-                "price": 10.0 + i,
-                "features": features,
-                "embedding": [1.0, float(i % 7), float(i % 11)],
-            }
-            for i in range(_CANDIDATES)
-        ],
-        "top_n": min(manifest.limits.list_length + 1, _CANDIDATES),
-        "explain": True,
-    }
-
-
-def _value(field: Field) -> Scalar:
-    if isinstance(field, Category):
-        return field.vocabulary[0] if field.vocabulary else None
-    return "warm-up" if isinstance(field, Hashed) else field.default
 
 
 async def _post(endpoint: RerankEndpoint, body: bytes) -> tuple[int, bytes]:

@@ -60,6 +60,7 @@ class Metrics:
         self._make_lists()
         self._make_engine()
         self._make_shadow(shadow)
+        self._make_bundles()
 
     def _counter(self, name: str, text: str, label: str, values: Iterable[str]) -> dict[str, Counter]:
         """Make a counter with one closed label; return a series for each of its values."""
@@ -138,6 +139,10 @@ class Metrics:
             self._comparisons.pin(*wanted).missing(*wanted)
         self.registry.register(self._comparisons)
 
+    def _make_bundles(self) -> None:
+        text = "1 for each version that was refused at start or on SIGHUP, until it is live or gone."
+        self._refused = self._gauge("rerank_bundle_refused", text, "livemax", ("model", "version"))
+
     def watch(
         self, *, in_flight: Callable[[], int], queue_depth: Callable[[], int], overloaded: Callable[[], bool]
     ) -> None:
@@ -157,6 +162,13 @@ class Metrics:
     def reloaded(self, result: str) -> None:
         """Count one bundle that a reload has looked at: ``ok`` or ``refused``."""
         self._reloads[result].inc()
+
+    def bundle_refused(self, name: str, version: str, refused: bool) -> None:
+        """Show a version as refused, or no more."""
+        if refused:
+            self._refused.labels(name, version).set(1)
+        else:
+            self._exposition.retire(self._refused, name, version)
 
     def engine_hung(self) -> None:
         """Count one run of the engine that was given up."""

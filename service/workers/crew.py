@@ -72,7 +72,7 @@ class Crew:
         await asyncio.gather(*keepers)
 
     async def _start(self, slot: int) -> WorkerProcess:
-        worker = await WorkerProcess.start(slot, self._public, self._settings, self._gatherer.hear)
+        worker = await WorkerProcess.start(slot, self._public, self._fleet.settings, self._gatherer.hear)
         self._workers[slot] = worker
         self._gatherer.enter(worker)
         if self._stopping.is_set():

@@ -1,7 +1,7 @@
 """Change all workers as one: a version is live in all or none.
 
-A switch has two phases. Every worker loads, checks and warms the bundle aside; only when all have done so, all are told
-to let it serve.
+The bundle is first tried in a process of its own. A switch then has two phases. Every worker loads, checks and warms
+the bundle aside; only when all have done so, all are told to let it serve.
 """
 
 from __future__ import annotations
@@ -11,11 +11,15 @@ import contextlib
 import itertools
 import logging
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
-from service.bundles.folder import Catalogue
+from service.bundles.load import identity
 from service.bundles.model import BundleError
-from service.bundles.reload import OnReload
+from service.bundles.refusals import OnRefusal
+from service.bundles.switching import OnReload, Switcher
+from service.bundles.trial import Trial
 from service.contract.problems import BUNDLE_REFUSED, CONFLICT, NOT_READY, Problem, unavailable
+from service.inference.onnx.session import SessionConfig
 from service.settings import Settings
 from service.status import Models, ModelStatus
 from service.telemetry.merging import Version
@@ -25,23 +29,35 @@ from service.workers.handle import ANSWER_SECONDS, WorkerGone, WorkerLate, Worke
 _log = logging.getLogger(__name__)
 
 
-class Fleet:
+@dataclass(frozen=True)
+class _Staged:
+    """A version that all workers have prepared."""
+
+    number: int
+    name: str
+    version: str
+    files: dict[str, str]
+    workers: Sequence[WorkerProcess]
+
+
+class Fleet(Switcher[_Staged]):
     """Hold the workers that take requests. Used from the event loop only.
 
-    Every order has a time limit, so no worker holds the others up for ever.
+    Every order has a time limit, so no worker holds the others up for ever. `settings` are those for the next worker to
+    start: its default model is decided once.
     """
 
-    def __init__(self, settings: Settings, on_reload: OnReload = lambda _: None) -> None:
-        self._catalogue = Catalogue(settings.bundles)
+    def __init__(self, settings: Settings, config: SessionConfig, on_reload: OnReload, on_refusal: OnRefusal) -> None:
+        super().__init__(settings.bundles, on_reload, on_refusal)
+        self.settings = settings
+        self._trial = Trial(config, settings.load_timeout_seconds)
         self._keep_versions = settings.keep_versions
         self._retry_after = settings.retry_after_seconds
         self._load_seconds = settings.load_timeout_seconds + ANSWER_SECONDS
-        self._on_reload = on_reload
         self._workers: list[WorkerProcess] = []
         self._live: dict[tuple[str, str], dict[str, str]] = {}
         self._failures: dict[str, str] = {}
         self._switches = itertools.count()
-        self._lock = asyncio.Lock()
         self._manned = asyncio.Event()
         self._loaded = asyncio.Event()
 
@@ -94,30 +110,29 @@ class Fleet:
             self._manned.clear()
 
     async def load_all(self) -> None:
-        """Load the newest versions of every name into all workers; log failures."""
-        waiting = self._catalogue.newest(self._keep_versions)
+        """Load the newest sound versions of every name into all workers; log failures."""
+        waiting = self._catalogue.bundles()
         while waiting:
             await self._manned.wait()
             async with self._lock:
-                waiting = await self._load(waiting)
+                for name, versions in list(waiting.items()):
+                    try:
+                        await self._load_first(name, versions, self._keep_versions)
+                    except WorkerGone:  # The rest has to wait for a worker.
+                        break
+                    except WorkerLate as error:
+                        _log.error("bundle %s was not loaded: %s", name, error)
+                        self._fail(name, str(error))
+                    del waiting[name]
         async with self._lock:
             self._loaded.set()
             for worker in self._workers:
                 worker.tell(messages.Loaded())
 
-    async def _load(self, bundles: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-        """Load these; if a worker ends meanwhile, return the rest for later."""
-        for i, (name, version) in enumerate(bundles):
-            try:
-                await self._switch(name, version)
-            except WorkerGone:
-                return list(bundles[i:])
-            except (BundleError, RuntimeError) as error:
-                _log.error("bundle %s was not loaded: %s", name, error)
-                self._failures[name] = str(error)
-                for worker in self._workers:
-                    worker.tell(messages.Fail(name, str(error)))
-        return []
+    def _fail(self, name: str, reason: str) -> None:
+        self._failures[name] = reason
+        for worker in self._workers:
+            worker.tell(messages.Fail(name, reason))
 
     async def models(self) -> Models:
         """Describe the live models. Raises `Problem` (503) when no worker answers."""
@@ -147,38 +162,46 @@ class Fleet:
                 raise unavailable(NOT_READY, f"{error}; nothing has changed", self._retry_after) from None
             if status is None:
                 raise self._unmanned()
+            self._refusals.leave(name)
             self._on_reload("ok")
             return status
 
     async def reload_all(self) -> None:
-        """Switch every name to its newest version, as `Loader.reload_all` does."""
+        """Do the same once all bundles of the start are loaded or have failed."""
         await self._loaded.wait()
-        async with self._lock:
-            for name, version in self._catalogue.newest(1):
-                try:
-                    if not self._is_current(name, version):
-                        await self._switch(name, version)
-                        self._on_reload("ok")
-                except (BundleError, WorkerGone, RuntimeError) as error:
-                    self._refuse(name, error)
+        await super().reload_all()
 
     async def _switch(self, name: str, version: str) -> ModelStatus | None:
         """Do both phases; return None if all workers ended in the second.
 
         Raises `BundleError`, `WorkerGone` or `RuntimeError` in the first, and then all is as before.
         """
+        return await self._serve(await self._stage(name, version))
+
+    async def _stage(self, name: str, version: str) -> _Staged:
+        """Do the trial and the first phase. Raises like `_switch`."""
+        tried = await self._trial.run(self._catalogue.folder(name, version), low_priority=bool(self._live))
         number = next(self._switches)
         workers = tuple(self._workers)
         try:
             files = await self._prepare(workers, messages.Prepare(number, name, version))
+            if files != tried:
+                raise BundleError(f"{name}/{version}: its files have changed since they were tried")
         except BaseException:
-            for worker in workers:
-                worker.tell(messages.Abort(number))
+            self._drop(_Staged(number, name, version, {}, workers))
             raise
+        return _Staged(number, name, version, files, workers)
+
+    def _drop(self, staged: _Staged) -> None:
+        for worker in staged.workers:
+            worker.tell(messages.Abort(staged.number))
+
+    async def _serve(self, staged: _Staged) -> ModelStatus | None:
+        """Do the second phase; return None if all workers ended in it."""
         # From here on there is no way back: a worker that does not switch is replaced by one that starts with this.
-        self._publish(name, version, files)
-        statuses = await asyncio.gather(*(self._commit(worker, number) for worker in workers))
-        _log.info("all workers serve model %s version %s", name, version)
+        self._publish(staged.name, staged.version, staged.files)
+        statuses = await asyncio.gather(*(self._commit(worker, staged.number) for worker in staged.workers))
+        _log.info("all workers serve model %s version %s", staged.name, staged.version)
         return next((status for status in statuses if status is not None), None)
 
     async def _prepare(self, workers: Sequence[WorkerProcess], order: messages.Prepare) -> dict[str, str]:
@@ -212,13 +235,22 @@ class Fleet:
         self._live.pop((name, version), None)
         self._live[name, version] = files
         self._failures.pop(name, None)
+        self._refusals.forget(name, version)
+        if self.settings.default_model is None:  # Each worker's registry takes the first, too.
+            self.settings = self.settings.model_copy(update={"default_model": name})
         for old in [key for key in self._live if key[0] == name][: -self._keep_versions]:
             del self._live[old]
 
+    def _current(self, name: str) -> str | None:
+        return next((version for live, version in reversed(self._live) if live == name), None)
+
     def _is_current(self, name: str, version: str) -> bool:
-        current = [key for key in self._live if key[0] == name][-1:]
-        files = self._live.get((name, version))
-        return current == [(name, version)] and self._catalogue.manifest(name, version).files == files
+        if self._current(name) != version:
+            return False
+        try:
+            return identity(self._catalogue.manifest(name, version)) == self._live[name, version]
+        except BundleError:  # Loading it says what is wrong with it now.
+            return False
 
     def _refuse(self, name: str, error: Exception) -> None:
         _log.error("reload of bundle %s was refused: %s", name, error)

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from service.telemetry.exposition import keep_in_memory
 from service.telemetry.merging import Totals, Version
 from service.telemetry.scrape import Scraper
-from service.telemetry.snapshots import SnapshotReader
+from service.telemetry.snapshots import MergeMode, SnapshotReader
 from service.workers import messages
 from service.workers.handle import WorkerGone, WorkerLate, WorkerProcess
 
@@ -41,7 +41,10 @@ class SupervisorMetrics:
         reloads = Counter("rerank_reloads_total", text, ("result",), registry=self.registry)
         self._reloads = {result: reloads.labels(result) for result in _RELOADS}
         Gauge("rerank_workers", "Workers that take requests.", registry=self.registry).set_function(running)
-        self.snapshots = SnapshotReader(self.registry, {"rerank_workers": "livesum"})
+        text = "1 for each version that was refused at start or on SIGHUP, until it is live or gone."
+        self._refused = Gauge("rerank_bundle_refused", text, ("model", "version"), registry=self.registry)
+        modes: dict[str, MergeMode] = {"rerank_workers": "livesum", "rerank_bundle_refused": "livemax"}
+        self.snapshots = SnapshotReader(self.registry, modes)
 
     def ended(self, reason: End) -> None:
         """Count one worker that ended, though nobody had told it to."""
@@ -50,6 +53,13 @@ class SupervisorMetrics:
     def reloaded(self, result: str) -> None:
         """Count one bundle that a reload has looked at: ``ok`` or ``refused``."""
         self._reloads[result].inc()
+
+    def bundle_refused(self, name: str, version: str, refused: bool) -> None:
+        """Show a version as refused, or no more."""
+        if refused:
+            self._refused.labels(name, version).set(1)
+        else:
+            self._refused.remove(name, version)
 
 
 class Gatherer:

@@ -6,18 +6,18 @@ import asyncio
 import contextlib
 import itertools
 import logging
-import os
 import signal
 import socket
 import sys
 from asyncio.subprocess import DEVNULL, Process
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
 import msgspec
 
 from service.bundles.model import BundleError
+from service.bundles.switching import Interrupted
+from service.bundles.trial import child_environment
 from service.settings import Settings
 from service.workers.heartbeat import SILENT_SECONDS, Pulse, within
 from service.workers.messages import Beat, Channel, Command, Message, Notice, NumberedCommand, Refused, Reply, Start
@@ -33,11 +33,11 @@ ANSWER_SECONDS: Final = 10.0
 ReplyT = TypeVar("ReplyT", bound=Reply)
 
 
-class WorkerGone(Exception):
+class WorkerGone(Interrupted):
     """The worker has ended, or will not answer any more."""
 
 
-class WorkerLate(RuntimeError):
+class WorkerLate(Interrupted, RuntimeError):
     """The worker did not answer an order in time; it may still carry it out."""
 
 
@@ -76,7 +76,7 @@ class WorkerProcess:
                     stdin=DEVNULL,
                     stdout=_STDERR,
                     pass_fds=descriptors,
-                    env=_environment(),
+                    env=child_environment(),
                     # Ctrl-C and the terminal's hang-up are for the supervisor, which then tells its workers.
                     start_new_session=True,
                 )
@@ -213,9 +213,3 @@ Hear = Callable[[WorkerProcess, Notice], None]
 def dump_settings(settings: Settings) -> dict[str, Any]:
     """Dump all settings as JSON for `Settings(**...)`, secrets in the clear."""
     return {**settings.model_dump(mode="json"), "api_keys": [key.get_secret_value() for key in settings.api_keys]}
-
-
-def _environment() -> dict[str, str]:
-    """Make an environment with the supervisor's module path."""
-    path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
-    return {**os.environ, "PYTHONPATH": path}

@@ -99,7 +99,7 @@ class Done(Struct, tag=True, frozen=True):
 
 
 class Prepared(Struct, tag=True, frozen=True):
-    """A bundle waits to be switched to; `files` are the SHA-256 of what was loaded."""
+    """A bundle waits to be switched to; `files` is its identity (see `load.identity`)."""
 
     id: int
     files: dict[str, str]

@@ -49,7 +49,7 @@ async def supervise(settings: Settings) -> int:
     stop = stop_event()
     sockets = bind_sockets(settings)
     metrics = SupervisorMetrics(lambda: fleet.size)
-    fleet = Fleet(settings, on_reload=metrics.reloaded)
+    fleet = Fleet(settings, session_config(settings), metrics.reloaded, metrics.bundle_refused)
     gatherer = Gatherer(metrics, lambda: fleet.live)
     crew = Crew(settings, sockets.public, fleet, metrics, gatherer, give_up=stop.set)
     app = admin_app(settings, fleet.models, fleet.reload, gatherer.respond)
@@ -60,7 +60,7 @@ async def supervise(settings: Settings) -> int:
         try:
             await crew.start()
             sockets.announce()
-            loads = [group.create_task(fleet.load_all())]
+            loads = [group.create_task(fleet.load_all()), group.create_task(fleet.watch())]
             with on_hangup(lambda: loads.append(group.create_task(fleet.reload_all()))):
                 await stop.wait()
             for load in loads:

@@ -16,6 +16,7 @@ from typing import Final
 
 import msgspec
 
+from service.bundles.load import identity
 from service.bundles.model import BundleError, Model
 from service.inference.onnx.choose import session_config
 from service.inference.watch import HUNG_STATUS, end_process, threads_left
@@ -85,7 +86,7 @@ class Worker:
             case messages.Prepare(number, name, version):
                 task = self._preparing[number] = asyncio.create_task(loader.prepare(name, version))
                 model = await task
-                return messages.Prepared(order.id, dict(model.manifest.files))
+                return messages.Prepared(order.id, identity(model.manifest))
             case messages.Commit(number):
                 model = self._preparing.pop(number).result()
                 loader.publish(model)
@@ -137,7 +138,7 @@ async def work(control: socket.socket, public: socket.socket) -> int:
     scrapes = ScrapeClient(channel, settings.retry_after_seconds)
     exposition = SharedExposition(scrapes.scrape)
     with (
-        assemble(settings, session_config(settings), exposition) as core,
+        assemble(settings, session_config(settings), exposition, tried=True) as core,
         Reporter.open(channel, core.metrics, exposition) as reporter,
     ):
         listener = Listener(core.app, settings, public, shed=core.app.endpoint.shed, shared=True)

@@ -183,10 +183,10 @@ def test_a_second_reload_meanwhile_is_409(served: Served, monkeypatch: pytest.Mo
     entered, leave = threading.Event(), threading.Event()
     load = served.loader.load
 
-    def slow(name: str, version: str | None = None) -> Model:
+    def slow(folder: Path) -> Model:
         entered.set()
         assert leave.wait(10)
-        return load(name, version)
+        return load(folder)
 
     monkeypatch.setattr(served.loader, "load", slow)
     first: list[Reply] = []

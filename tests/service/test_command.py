@@ -1,4 +1,7 @@
-"""Which bundles `listwright serve` serves: those that are named, else a folder `bundles`, else the embedded ones."""
+"""Which bundles `listwright serve` serves, and which model is the default.
+
+Those that are named, else a folder `bundles`, else the embedded ones.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from models.contract.manifest import DEMO_BUNDLE, EMBEDDED_BUNDLES, Manifest
+from models.contract.manifest import DEMO_BUNDLE, EMBEDDED_BUNDLES, MANIFEST_FILE, Manifest
 from service import command
 from service.settings import Settings, SettingsError
 
@@ -28,6 +31,7 @@ def served(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Settings]:
     monkeypatch.delenv("LISTWRIGHT_BUNDLES", raising=False)
     monkeypatch.setattr(command, "configure_logging", lambda **_: None)
     monkeypatch.setattr(command, "run_alone", run_alone)
+    monkeypatch.setattr(command, "run_workers", run_alone)
     return seen
 
 
@@ -69,3 +73,48 @@ def test_a_named_folder_that_does_not_exist_is_still_an_error(
     with pytest.raises(SettingsError, match=r"LISTWRIGHT_BUNDLES \(--bundles\): no such folder: none"):
         serve(*(("--bundles", "none") if name == "flag" else ()))
     assert not served
+
+
+def put(*bundles: str) -> None:
+    for bundle in bundles:
+        Path("bundles", bundle).mkdir(parents=True)
+        Path("bundles", bundle, MANIFEST_FILE).touch()
+
+
+def test_the_only_model_at_start_is_the_default_for_good(served: list[Settings]) -> None:
+    put("tiny/1", "tiny/2")
+    assert serve() == 0
+    assert served[0].default_model == "tiny"
+
+
+def test_an_empty_folder_leaves_the_default_to_the_first_model_that_goes_live(served: list[Settings]) -> None:
+    Path("bundles").mkdir()
+    assert serve() == 0
+    assert served[0].default_model is None
+
+
+def test_several_models_and_no_default_is_an_error_that_names_them(served: list[Settings]) -> None:
+    put("a/1", "b/1")
+    with pytest.raises(SettingsError, match=r"^LISTWRIGHT_DEFAULT_MODEL \(--default-model\): .*: a, b; 'none' if "):
+        serve()
+    assert not served
+    for given in ("none", "b", "later"):
+        assert serve("--default-model", given) == 0
+    assert [settings.default_model for settings in served] == ["none", "b", "later"]
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_one_process_and_several_workers_are_given_the_same_default(served: list[Settings], workers: str) -> None:
+    put("tiny/1")
+    assert serve("--workers", workers) == 0
+    assert (served[0].default_model, served[0].workers) == ("tiny", int(workers))
+
+
+def test_a_variable_of_kubernetes_in_a_settings_place_is_said_to_be_ignored(
+    served: list[Settings], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("LISTWRIGHT_PORT", "tcp://10.0.0.1:80")
+    with caplog.at_level(logging.INFO):
+        assert serve() == 0
+    assert served[0].port == 8000
+    assert "LISTWRIGHT_PORT is ignored: Kubernetes has set it" in caplog.text

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
 from service import command
-from service.settings import PREFIX, SECRETS, Settings, SettingsError, flag, load_settings
+from service.environment import PREFIX, is_service_link, shadowing_links
+from service.settings import SECRETS, Settings, SettingsError, flag, load_settings
+from service.transport.auth import ApiKeys
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "settings.md"
 
@@ -96,16 +99,78 @@ def test_a_wrong_value_names_itself(monkeypatch: pytest.MonkeyPatch, variable: s
         load_settings()
 
 
-def test_a_variable_that_is_no_setting_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LISTWRIGHT_PROT", "1")
-    with pytest.raises(SettingsError, match="LISTWRIGHT_PROT: no such setting"):
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("LISTWRIGHT_PROT", "LISTWRIGHT_PORT"),
+        ("LISTWRIGHT_ADMN_PORT", "LISTWRIGHT_ADMIN_PORT"),
+        ("listwright_worker", "LISTWRIGHT_WORKERS"),
+        ("LISTWRIGHT_SERVICE", None),
+        ("LISTWRIGHT_XYZZY", None),
+    ],
+)
+def test_a_variable_that_is_no_setting_is_refused_with_the_nearest_that_is_one(
+    monkeypatch: pytest.MonkeyPatch, name: str, nearest: str | None
+) -> None:
+    monkeypatch.setenv(name, "9000")
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    guess = f" (did you mean {nearest}?)" if nearest else ""
+    assert str(caught.value).startswith(f"{name}: no such setting{guess};")
+
+
+@pytest.mark.parametrize("infix", ["", "CANARY_", "ADMIN_", "V2_CANARY_"])
+def test_variables_that_kubernetes_sets_for_a_service_are_ignored(monkeypatch: pytest.MonkeyPatch, infix: str) -> None:
+    """Those of kubelet for a Service with one named port, https://kubernetes.io/docs/concepts/services-networking."""
+    url = "tcp://10.0.0.1:8000"
+    given = {"SERVICE_HOST": "10.0.0.1", "SERVICE_PORT": "8000", "SERVICE_PORT_HTTP": "8000", "PORT": url}
+    given |= {"PORT_8000_TCP": url, "PORT_8000_TCP_PROTO": "tcp", "PORT_8000_TCP_PORT": "8000"}
+    for name, value in (given | {"PORT_8000_TCP_ADDR": "10.0.0.1", "PORT_53_UDP": "udp://10.0.0.1:53"}).items():
+        monkeypatch.setenv(PREFIX + infix + name, value)
+    settings = load_settings()
+    assert (settings.port, settings.admin_port) == (8000, None)
+    hidden = {"": ["LISTWRIGHT_PORT"], "ADMIN_": ["LISTWRIGHT_ADMIN_PORT"]}
+    assert shadowing_links(os.environ, Settings.model_fields) == hidden.get(infix, [])
+
+
+@pytest.mark.parametrize("value", ["abc", "tcp://", "tcp://10.0.0.1", "http://10.0.0.1:80", ""])
+def test_a_port_that_is_no_number_and_no_service_link_is_an_error(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("LISTWRIGHT_PORT", value)
+    with pytest.raises(SettingsError, match=r"^LISTWRIGHT_PORT \(--port\): "):
         load_settings()
 
 
-def test_variables_that_kubernetes_sets_for_a_service_of_this_name_are_let_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_HTTP", "PORT_8000_TCP", "PORT_8000_TCP_ADDR"):
-        monkeypatch.setenv(PREFIX + name, "10.0.0.1")
-    load_settings()
+def test_no_setting_can_be_taken_for_a_service_link() -> None:
+    assert not [name for name in Settings.model_fields if is_service_link(PREFIX + name.upper(), "8000")]
+
+
+@pytest.mark.parametrize(
+    ("keys", "place"),
+    [
+        ("clef-\u00e9", "character 6 of key 1"),
+        ("good,also good", "character 5 of key 2"),
+        ("good,tab\there", "character 4 of key 2"),
+        ("bell\x07", "character 5 of key 1"),
+        ("nul-free,line\nbreak", "character 5 of key 2"),
+        ("\x7f", "character 1 of key 1"),
+        ("\udcff", "character 1 of key 1"),
+    ],
+)
+def test_a_key_that_no_client_can_send_is_an_error_that_does_not_show_it(
+    monkeypatch: pytest.MonkeyPatch, keys: str, place: str
+) -> None:
+    monkeypatch.setenv("LISTWRIGHT_API_KEYS", keys)
+    with pytest.raises(SettingsError, match=f"^LISTWRIGHT_API_KEYS: {place} cannot be sent") as caught:
+        load_settings()
+    assert not [part for part in keys.split(",") if part in str(caught.value)]
+
+
+def test_every_visible_ascii_character_may_be_in_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    key = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != ",")
+    monkeypatch.setenv("LISTWRIGHT_API_KEYS", key)
+    (found,) = load_settings().api_keys
+    assert found.get_secret_value() == key
+    ApiKeys([found]).check(f"Bearer {key}")
 
 
 def test_keys_are_split_at_commas_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -155,6 +155,23 @@ def test_as_many_versions_as_are_kept_are_loaded_at_start_the_newest_as_the_curr
         assert served.public.post(request()).json["version"] == "2"
 
 
+def test_without_a_default_the_first_model_that_goes_live_is_it_whatever_comes_later() -> None:
+    with live_app(model("1", name="tiny")) as live:
+        for later in (model("1", name="a"), model("1", name="zebra"), model("2", name="tiny")):
+            live.registry.publish(later)
+            assert live.post(request()).json["model"] == "tiny"
+        shown = {(x["name"], x["version"]) for x in live.get("/v1/models").json["models"] if x["default"]}
+        assert shown == {("tiny", "2")}
+
+
+def test_with_no_default_every_request_names_its_model_however_few_there_are() -> None:
+    with live_app(model("1"), default_model="none") as live:
+        assert_problem(live.post(request()), 422, "invalid-request", "model", text="no default model; there is: tiny")
+        assert live.post(request(model="tiny")).status == 200
+        assert live.get("/v2/health/ready").status == 200
+        assert not [x for x in live.get("/v1/models").json["models"] if x["default"]]
+
+
 def test_a_reload_of_a_bundle_with_another_fingerprint_is_refused_and_changes_nothing(tmp_path: Path) -> None:
     write_bundle(tmp_path)
     with serving(tmp_path) as served:

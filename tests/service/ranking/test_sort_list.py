@@ -15,7 +15,7 @@ from models.contract import manifest as m
 from service.bundles.load import check_graph, load_bundle
 from service.bundles.model import BundleError
 from service.inference.onnx.session import GraphFacts, SessionConfig
-from service.ranking.warmup import example_request
+from service.ranking.example import example_request
 from tests.service.bundles.test_load import edit_golden, refusal
 from tests.service.live import FakeEngine, Live, fake_model, live_app
 from tests.service.ranking.test_shadow import shadowed, wait_for

@@ -54,10 +54,10 @@ def work(arguments: list[str]) -> None:
         await misbehave("drain")
         await drain(self)
 
-    def close_or_not(self: InferenceThread) -> None:
+    def close_or_not(self: InferenceThread, seconds: float = 5.0) -> None:
         if due("close"):
             time.sleep(3600)
-        close(self)
+        close(self, seconds)
 
     worker.Worker._answer = answer_or_not  # type: ignore[method-assign]
     worker.Worker.drain = drain_or_not  # type: ignore[method-assign]

@@ -171,6 +171,12 @@ def eventually(condition: Callable[[], object], seconds: float = 20) -> None:
         time.sleep(0.02)
 
 
+def wait_for_trial(service: Service) -> None:
+    """Wait until a bundle has been tried: the supervisor has one more child for a while."""
+    for number in (3, 2):
+        eventually(lambda number=number: len(service.workers()) == number)  # type: ignore[misc]
+
+
 @contextlib.contextmanager
 def serving(folder: Path, *flags: str, command: Sequence[str] = SERVE, **variables: str) -> Iterator[Service]:
     bundles, temporary = folder / "bundles", folder / "temporary"
@@ -267,6 +273,7 @@ def test_a_bundle_that_one_worker_refuses_changes_none(service: Service) -> None
     os.kill(late, signal.SIGSTOP)
     with concurrent.futures.ThreadPoolExecutor() as pool:
         answer = pool.submit(service.reload, "3")
+        wait_for_trial(service)
         # The other worker loads meanwhile; were it slower than this, both would refuse, which must end the same way.
         time.sleep(1)
         assert not answer.done()
@@ -305,6 +312,7 @@ def test_a_worker_that_dies_during_a_reload_ends_the_reload_and_nothing_changes(
     os.kill(victim, signal.SIGSTOP)
     with concurrent.futures.ThreadPoolExecutor() as pool:
         answer = pool.submit(service.reload, "5")
+        wait_for_trial(service)
         time.sleep(0.3)
         os.kill(victim, signal.SIGKILL)
         status, problem = answer.result(20)

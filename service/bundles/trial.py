@@ -1,0 +1,199 @@
+"""Try a bundle in a process of its own, before any that serves opens it.
+
+ONNX Runtime parses and runs a graph in native code: a graph that crashes it, hangs or takes all memory ends the process
+that it is in. The child (`service/ranking/trial.py`) loads, replays the recorded requests and runs one more. It reports
+on its standard output, in JSON lines, at which stage it is and how it ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from service.bundles.model import BundleError
+from service.inference.onnx.session import SessionConfig
+
+_log = logging.getLogger(__name__)
+_CHILD: Final = (sys.executable, "-P", "-m", "service.ranking.trial")
+_KEPT_OUTPUT: Final = 400
+_LONGEST_LINE: Final = 1024 * 1024
+_BLOCK: Final = 64 * 1024
+
+
+class Order(Struct, frozen=True):
+    """Order to try the bundle in `folder`; the child ends when process `parent` does."""
+
+    folder: str
+    threads: int
+    max_batch: int
+    cache_folder: str | None
+    seconds: float
+    low_priority: bool
+    parent: int
+
+
+class Stage(Struct, tag=True, frozen=True):
+    """The child begins with this."""
+
+    name: str
+
+
+class Sound(Struct, tag=True, frozen=True):
+    """The bundle survived; `identity` is that of the files that were tried (see `load.identity`)."""
+
+    identity: dict[str, str]
+
+
+class Unsound(Struct, tag=True, frozen=True):
+    """The bundle was refused in good order."""
+
+    reason: str
+
+
+Report = Stage | Sound | Unsound
+_DECODER: Final[msgspec.json.Decoder[Report]] = msgspec.json.Decoder(Report)
+
+
+@dataclass
+class _Seen:
+    """Words of a child so far."""
+
+    stage: str = "starting"
+    result: Sound | Unsound | None = None
+    output: bytes = b""
+
+
+class Trial:
+    """Try bundles on CPU, one child process each, for at most `seconds`.
+
+    On CUDA too the trial is on CPU: a second process on the GPU could take the memory of the models that serve.
+    """
+
+    def __init__(self, config: SessionConfig, seconds: float, *, command: Sequence[str] = _CHILD) -> None:
+        self._config = config
+        self._seconds = seconds
+        self._command = command
+
+    async def run(self, folder: Path, *, low_priority: bool) -> dict[str, str]:
+        """Try a bundle; return its identity. Raises `BundleError` if it does not survive.
+
+        `low_priority` is for a trial beside a process that serves.
+        """
+        if self._config.provider != "cpu":
+            _log.info("trying %s on CPU first; what fails on %s alone is found later", folder, self._config.provider)
+        try:
+            process = await self._start(folder, low_priority)
+        except OSError as error:
+            raise BundleError(f"no process can be started to try it: {error}") from None
+        seen = _Seen()
+        late = False
+        try:
+            async with asyncio.timeout(self._seconds):
+                await asyncio.gather(_follow(process, seen), _keep_output(process, seen), process.wait())
+        except TimeoutError:
+            late = True
+        finally:  # Also when the service stops meanwhile.
+            await asyncio.shield(_end(process))
+        return self._judge(process.returncode or 0, seen, late=late)
+
+    async def _start(self, folder: Path, low_priority: bool) -> Process:
+        config = self._config
+        order = Order(
+            folder=str(folder),
+            threads=config.intra_op_threads,
+            max_batch=config.max_batch,
+            cache_folder=None if config.cache_folder is None else str(config.cache_folder),
+            seconds=self._seconds,
+            low_priority=low_priority,
+            parent=os.getpid(),
+        )
+        return await asyncio.create_subprocess_exec(
+            *(*self._command, msgspec.json.encode(order).decode()),
+            stdin=DEVNULL,
+            stdout=PIPE,
+            stderr=PIPE,
+            limit=_LONGEST_LINE,
+            env={**child_environment(), "CUDA_VISIBLE_DEVICES": ""},
+            start_new_session=True,  # Ctrl-C is for the service, which then ends the trial.
+        )
+
+    def _judge(self, status: int, seen: _Seen, *, late: bool) -> dict[str, str]:
+        """Return the identity, or raise `BundleError` saying what happened."""
+        match seen.result:
+            case Unsound(reason):
+                raise BundleError(reason)
+            case Sound(identity) if status == 0 and not late:
+                return identity
+        if late:
+            limit = f"{self._seconds:g} s (LISTWRIGHT_LOAD_TIMEOUT_SECONDS)"
+            problem = f"took longer than {limit} while {seen.stage}"
+        else:
+            problem = f"{_describe_end(status)} while {seen.stage}"
+        output = " ".join(seen.output.decode("utf-8", "replace").split())
+        raise BundleError(f"tried in a process of its own, it {problem}" + (f"; it wrote: {output}" if output else ""))
+
+
+def child_environment() -> dict[str, str]:
+    """Return this process's environment, with its module path for a child that runs Python."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)}
+
+
+async def _end(process: Process) -> None:
+    """End the child, if it runs, and read its pipes to their end."""
+    _kill(process)
+    await process.communicate()
+
+
+def _kill(process: Process) -> None:
+    """End the child and all that it has started: they are a process group."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        if sys.platform == "win32":
+            process.kill()
+        else:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+async def _follow(process: Process, seen: _Seen) -> None:
+    """Read the child's reports until it closes its output."""
+    assert process.stdout is not None
+    try:
+        while line := await process.stdout.readline():
+            match _DECODER.decode(line):
+                case Stage(name):
+                    seen.stage = name
+                case report:
+                    seen.result = report
+    except (ValueError, msgspec.DecodeError):
+        seen.result = Unsound("the process that tried it wrote something other than its reports")
+        _kill(process)
+
+
+async def _keep_output(process: Process, seen: _Seen) -> None:
+    """Read all that it writes to stderr, and keep the end."""
+    assert process.stderr is not None
+    while block := await process.stderr.read(_BLOCK):
+        seen.output = (seen.output + block)[-_KEPT_OUTPUT:]
+
+
+def _describe_end(status: int) -> str:
+    """Say how a process ended, in words."""
+    if status >= 0:
+        return f"ended with status {status}"
+    try:
+        name = signal.Signals(-status).name
+    except ValueError:
+        name = "unknown"
+    out_of_memory = ", as where memory runs out," if -status == signal.SIGKILL else ""
+    return f"was ended by signal {-status} ({name}){out_of_memory}"

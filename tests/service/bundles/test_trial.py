@@ -1,0 +1,159 @@
+"""A bundle is tried in a process of its own: whatever happens to that, the refusal says so, and nothing else ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from models.contract.manifest import Manifest
+from service.bundles.load import identity
+from service.bundles.model import BundleError
+from service.bundles.trial import Trial
+from service.inference.onnx.session import SessionConfig
+from tests.service.bad_bundles import needs_x86, write_crashing, write_hanging
+from tests.service.test_process import environment
+from tests.service.tiny_bundle import Options, write_bundle
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+LONG = 100.0
+HANG = "import asyncio, sys; from tests.service.bundles.test_trial import tried; print(tried(sys.argv[1]))"
+LOADING = '{"type":"Stage","name":"loading model.onnx"}'
+
+
+def tried(folder: Path | str, seconds: float = LONG, cache: Path | None = None) -> dict[str, str]:
+    trial = Trial(SessionConfig(cache_folder=cache), seconds)
+    return asyncio.run(trial.run(Path(folder), low_priority=True))
+
+
+def refusal(folder: Path, seconds: float = LONG, cache: Path | None = None) -> str:
+    with pytest.raises(BundleError) as caught:
+        tried(folder, seconds, cache)
+    return str(caught.value)
+
+
+def stand_in(script: str, seconds: float = LONG) -> str:
+    """The refusal of a trial whose child is a shell script."""
+    trial = Trial(SessionConfig(), seconds, command=("/bin/sh", "-c", script))
+    with pytest.raises(BundleError) as caught:
+        asyncio.run(trial.run(Path("somewhere"), low_priority=False))
+    return str(caught.value)
+
+
+def until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def children(pid: int) -> list[int]:
+    with contextlib.suppress(OSError):
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return []
+
+
+def runs(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_a_sound_bundle_survives_and_the_files_that_were_tried_are_told(
+    any_bundle: Path, tmp_path: Path, cached: bool
+) -> None:
+    cache = tmp_path / "cache"
+    assert tried(any_bundle, cache=cache if cached else None) == identity(Manifest.read(any_bundle))
+    assert cache.exists() == cached  # The optimised graph is ready for the processes that serve.
+
+
+@needs_x86
+@pytest.mark.parametrize(("at_load", "stage"), [(True, "loading model.onnx"), (False, "replaying golden.npz")])
+def test_a_graph_that_crashes_its_process_is_refused_with_signal_and_stage(
+    tmp_path: Path, at_load: bool, stage: str
+) -> None:
+    message = refusal(write_crashing(tmp_path, at_load=at_load))
+    assert f"was ended by signal 8 (SIGFPE) while {stage}" in message
+
+
+def test_a_graph_that_hangs_is_ended_after_the_time_limit(tmp_path: Path) -> None:
+    message = refusal(write_hanging(tmp_path), seconds=6)
+    assert "took longer than 6 s (LISTWRIGHT_LOAD_TIMEOUT_SECONDS) while " in message
+    assert not [pid for pid in children(os.getpid()) if runs(pid)]
+
+
+def test_a_fault_that_needs_no_crash_is_told_as_in_the_process_itself(tmp_path: Path) -> None:
+    assert "was exported for the feature spec" in refusal(write_bundle(tmp_path, Options(fingerprint="0" * 64)))
+    moved = write_bundle(tmp_path, Options(version="2")).rename(tmp_path / "tiny" / "3")
+    assert refusal(moved) == "bundle.json: says tiny/2, but stands in tiny/3"
+
+
+def test_the_end_of_what_it_wrote_is_shown_and_no_more() -> None:
+    message = stand_in(f"echo '{LOADING}'; yes verbose | head -c 1000000 >&2; echo the reason >&2; kill -SEGV $$")
+    assert "was ended by signal 11 (SIGSEGV) while loading model.onnx; it wrote: " in message
+    assert message.endswith("verbose the reason")
+    assert len(message) < 600
+
+
+def test_one_that_hangs_after_it_has_closed_its_output_is_ended_too() -> None:
+    assert "took longer than 3 s" in stand_in(f"echo '{LOADING}'; exec >&- 2>&-; exec sleep 1000", seconds=3)
+
+
+@pytest.mark.parametrize(
+    ("script", "text"),
+    [
+        ("kill -KILL $$", "was ended by signal 9 (SIGKILL), as where memory runs out, while starting"),
+        ("exit 3", "ended with status 3 while starting"),
+        ("exit 0", "ended with status 0 while starting"),
+        ("echo hello; sleep 1000", "wrote something other than its reports"),
+        ("yes | tr -d '\\n'", "wrote something other than its reports"),
+        (f"echo {shlex.quote(LOADING)}; kill -ABRT $$", "was ended by signal 6 (SIGABRT) while loading model.onnx"),
+        ("""echo '{"type":"Sound","identity":{}}'; kill -SEGV $$""", "was ended by signal 11 (SIGSEGV)"),
+    ],
+)
+def test_a_child_that_does_not_say_that_all_is_well_and_end_well_is_a_refusal(script: str, text: str) -> None:
+    assert text in stand_in(script)
+
+
+def test_a_child_that_cannot_be_started_is_a_refusal(tmp_path: Path) -> None:
+    trial = Trial(SessionConfig(), LONG, command=(str(tmp_path / "none"),))
+    with pytest.raises(BundleError, match="no process can be started to try it"):
+        asyncio.run(trial.run(tmp_path, low_priority=False))
+
+
+def test_a_trial_ends_when_the_service_stops_meanwhile(tmp_path: Path) -> None:
+    async def stop() -> None:
+        trial = Trial(SessionConfig(), LONG, command=("/bin/sh", "-c", "exec sleep 1000"))
+        task = asyncio.create_task(trial.run(tmp_path, low_priority=False))
+        while not children(os.getpid()):
+            await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(stop())
+    assert not [pid for pid in children(os.getpid()) if runs(pid)]
+
+
+def test_a_trial_ends_with_its_parent_however_that_ends_and_hears_no_ctrl_c(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", HANG, str(write_hanging(tmp_path))]
+    with subprocess.Popen(command, env=environment()) as parent:
+        try:
+            until(lambda: children(parent.pid))
+            (child,) = children(parent.pid)
+            until(lambda: os.getpriority(os.PRIO_PROCESS, child) == 19)
+            assert os.getsid(child) == child
+            assert Path(f"/proc/{child}/oom_score_adj").read_text().strip() == "1000"
+        finally:
+            parent.send_signal(signal.SIGKILL)
+    until(lambda: not runs(child))
