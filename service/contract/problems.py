@@ -32,10 +32,14 @@ METHOD_NOT_ALLOWED: Final = ProblemKind("method-not-allowed", "Method not allowe
 REQUEST_TIMEOUT: Final = ProblemKind("request-timeout", "The body did not arrive in time", 408)
 CONFLICT: Final = ProblemKind("conflict", "Bundles are being loaded already", 409)
 BODY_TOO_LARGE: Final = ProblemKind("body-too-large", "The body is too large", 413)
+URL_TOO_LONG: Final = ProblemKind("url-too-long", "The request line is too long", 414)
 UNSUPPORTED_MEDIA_TYPE: Final = ProblemKind("unsupported-media-type", "The body must be plain application/json", 415)
+MISDIRECTED: Final = ProblemKind("misdirected", "The host is not served here", 421)
 INVALID_REQUEST: Final = ProblemKind("invalid-request", "The request is not valid", 422)
 BUNDLE_REFUSED: Final = ProblemKind("bundle-refused", "The bundle was not loaded", 422)
+HEAD_TOO_LARGE: Final = ProblemKind("head-too-large", "The header or trailer fields are too large", 431)
 INTERNAL: Final = ProblemKind("internal-error", "The service failed", 500)
+NOT_IMPLEMENTED: Final = ProblemKind("not-implemented", "The service does not support this part of HTTP", 501)
 NOT_READY: Final = ProblemKind("not-ready", "The service is not ready", 503)
 OVERLOADED: Final = ProblemKind("overloaded", "Too many requests are in progress", 503)
 SHED: Final = ProblemKind("shed", "Requests come in faster than they can be answered in time", 503)
@@ -49,10 +53,14 @@ KINDS: Final = (
     REQUEST_TIMEOUT,
     CONFLICT,
     BODY_TOO_LARGE,
+    URL_TOO_LONG,
     UNSUPPORTED_MEDIA_TYPE,
+    MISDIRECTED,
     INVALID_REQUEST,
     BUNDLE_REFUSED,
+    HEAD_TOO_LARGE,
     INTERNAL,
+    NOT_IMPLEMENTED,
     NOT_READY,
     OVERLOADED,
     SHED,

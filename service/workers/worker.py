@@ -126,7 +126,8 @@ async def work(control: socket.socket, public: socket.socket, slot: int) -> None
     configure_logging(level=settings.log_level, as_json=settings.log_json)
     folder = Path(os.environ[FOLDER_VARIABLE])
     with assemble(settings, session_config(settings), SharedExposition(folder, slot)) as core:
-        listener = Listener(core.app, settings, public, shed=core.app.endpoint.shed, shared=True)
+        app = core.app
+        listener = Listener(app, settings, public, gate=app.endpoint, connections=app.connections, shared=True)
         worker = Worker(core, listener, channel, stop)
         async with asyncio.TaskGroup() as group:
             chores = [group.create_task(worker.obey()), group.create_task(core.metrics.keep_fresh())]
