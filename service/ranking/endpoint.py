@@ -1,8 +1,8 @@
 """Answer `POST /v1/rerank` as a bare ASGI endpoint, without dependency machinery.
 
 Every request ends in exactly one `RequestRecord`. One that is refused for overload is refused by `shed`, which the HTTP
-protocol asks as soon as it has read the headers: no task, no body, no decoding. A request counts as one in progress once
-its body is whole, so that slow clients take no place.
+protocol asks as soon as it has read the headers: no task, no body, no decoding. A request counts as one in progress
+once its body is whole, so that slow clients take no place.
 """
 
 from __future__ import annotations

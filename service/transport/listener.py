@@ -1,8 +1,8 @@
 """Serve one listening socket with uvicorn, and stop without losing a request.
 
 Stopping takes in the clients that have connected already, lets every connection end with the answer that it owes, and
-closes a kept-alive one only once it has been silent for a while and nothing unread lies in its socket. While it serves, it
-cuts off clients that do not take their answers.
+closes a kept-alive one only once it has been silent for a while and nothing unread lies in its socket. While it
+serves, it cuts off clients that do not take their answers.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Extend uvicorn's HTTP protocol: arrival times, header timeouts, early refusals, draining.
 
-Arrival is stamped as bytes are read; slow headers time out; work in progress hears when its client leaves; a request can
-be refused as soon as its headers are there, and then its body is read past and no task is ever made for it. Once it
+Arrival is stamped as bytes are read; slow headers time out; work in progress hears when its client leaves; a request
+can be refused as soon as its headers are there, and then its body is read past and no task is ever made for it. Once it
 drains, a connection ends with the answer that it owes. `reading.py` has the limits.
 """
 

@@ -1,8 +1,8 @@
 """Feed the parser within limits: few bytes of a head, few requests at a time, few bytes in all.
 
 Bytes go to the parser in small pieces while a head is awaited, and a body's at once. Between two pieces the connection
-may stop to read: while its client does not take answers, or while enough of its requests are unanswered. What it has read
-by then it keeps, and that counts as unfinished, as do heads and bodies that have come in part.
+may stop to read: while its client does not take answers, or while enough of its requests are unanswered. What it has
+read by then it keeps, and that counts as unfinished, as do heads and bodies that have come in part.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _HEAD_PIECE: Final = 1024
 _CHUNKED_PIECE: Final = 16 * 1024
 # A chunk of one byte has five bytes around it.
 _FRAMING_PER_BYTE: Final = 6
-_QUEUED_BYTES: Final = 4096  # About what a request takes that waits for its turn.
+_REQUEST_BYTES: Final = 4096  # About what a request takes beside its body.
 _LINGER_SECONDS: Final = 1.0
 
 
@@ -287,11 +287,11 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._place is not Place.BODY:
             held = self._fed
         elif not self._discards():
-            held = min(self._body, self._connections.limits.body_bytes)
+            held = _REQUEST_BYTES + min(self._body, self._connections.limits.body_bytes)
         if self._unparsed:
             held += len(cast(bytes, self._unparsed.obj))  # All of what was read stays for the sake of the rest.
         for cycle, _ in self.pipeline:
-            held += _QUEUED_BYTES + len(cycle.body)
+            held += _REQUEST_BYTES + len(cycle.body)
         if not self._count(held):
             self._connections.refuse("unfinished")
             retry = self._connections.limits.retry_after_seconds
@@ -347,6 +347,9 @@ class BoundedProtocol(HttpToolsProtocol):
         Closing at once would lose the answer to a client that is still sending.
         """
         if self.transport.is_closing():
+            return
+        if not self._farewell:
+            self.transport.close()
             return
         self._unset_keepalive_if_required()
         self._linger_timer = self.loop.call_later(_LINGER_SECONDS, self.transport.abort)
