@@ -20,6 +20,7 @@ from service.settings import Settings
 from service.status import Models, ModelStatus, describe_model, describe_models
 from service.telemetry.exposition import metrics_response
 from service.transport.auth import ApiKeys
+from service.transport.bounds import BoundedApp
 from service.transport.errors import install_error_handlers
 
 
@@ -56,7 +57,8 @@ def admin_app(
 ) -> FastAPI:
     """Build the app, with the same API keys; with `scrape` it shows metrics as well."""
     guarded = [Depends(ApiKeys(settings.api_keys).check)]
-    app = FastAPI(title="Listwright admin", redoc_url=None, dependencies=guarded)
+    app = FastAPI(title="Listwright admin", redoc_url=None, redirect_slashes=False, dependencies=guarded)
+    app.add_middleware(BoundedApp, settings=settings)
     install_error_handlers(app)
 
     @app.get("/admin/v1/models", summary="Live models")
