@@ -360,7 +360,9 @@ class BoundedProtocol(HttpToolsProtocol):
 
 def render(problem: Problem) -> bytes:
     """Make a whole response that ends the connection."""
-    body = msgspec.json.encode(problem.document(secrets.token_hex(8)))
-    fields = {"content-type": MEDIA_TYPE, "content-length": str(len(body)), "connection": "close", **problem.headers}
+    request_id = secrets.token_hex(8)
+    body = msgspec.json.encode(problem.document(request_id))
+    fields = {"content-type": MEDIA_TYPE, "content-length": str(len(body)), "connection": "close"}
+    fields |= {"x-request-id": request_id, **problem.headers}
     lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
     return STATUS_LINES[problem.kind.status] + lines.encode() + b"\r\n" + body
