@@ -21,6 +21,7 @@ Fields = list[tuple[bytes, bytes]]
 _HOST: Final = re.compile(rb"(?:\[[0-9A-Za-z:.%]+\]|(?:[\w.~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+)(?::[0-9]*)?", re.ASCII)
 _LINE_REST: Final = len(b"  HTTP/1.1\r\n")
 _FIELD_REST: Final = len(b": \r\n")
+_END: Final = len(b"\r\n")
 
 
 def body_length(version: str, fields: Fields) -> int:
@@ -64,7 +65,7 @@ def check_size(method: bytes, url: bytes, fields: Fields) -> None:
     line = len(method) + len(url) + _LINE_REST
     if line > HEAD_BYTES:
         raise too_large(url)
-    if line + sum(len(name) + len(value) + _FIELD_REST for name, value in fields) > HEAD_BYTES:
+    if line + _END + sum(len(name) + len(value) + _FIELD_REST for name, value in fields) > HEAD_BYTES:
         raise too_large(b"")
 
 

@@ -111,7 +111,7 @@ class TimedProtocol(BoundedProtocol):
         if earlier is None or earlier.response_complete:
             self._earlier.clear()
         else:
-            self._earlier.append(earlier)
+            self._earlier = [cycle for cycle in (*self._earlier, earlier) if not cycle.response_complete]
         if self._draining:
             self._end_with_latest()
 

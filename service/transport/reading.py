@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import sys
 from enum import Enum
 from typing import Any, Final, cast
 
@@ -174,6 +175,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def resume_writing(self) -> None:
         """Parse what has waited for the client to take its answers."""
         super().resume_writing()
+        self._unsent = sys.maxsize  # The client has taken something, whatever has been added since.
         self._go_on()
 
     def check_unsent(self, now: float) -> int:

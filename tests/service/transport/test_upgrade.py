@@ -109,7 +109,9 @@ def test_a_split_anywhere_changes_nothing(live: Live) -> None:
     """Requests in a row, cut in two at every byte, are answered as those that ask for no upgrade."""
     headers = {"Connection": "upgrade", "Upgrade": "h2c"}
     whole = post({"a": 1}, headers) + chunked({"b": 2}, headers) + post({"c": 3})
-    wanted = [problem["detail"] for problem in exchange(live, [post({"a": 1}) + chunked({"b": 2}, {}) + post({"c": 3})])]
+    wanted = [
+        problem["detail"] for problem in exchange(live, [post({"a": 1}) + chunked({"b": 2}, {}) + post({"c": 3})])
+    ]
     assert len(set(wanted)) == 3
     for cut in range(1, len(whole)):
         assert [problem["detail"] for problem in exchange(live, [whole[:cut], whole[cut:]])] == wanted, cut
