@@ -82,7 +82,7 @@ class Connections:
         now = monotonic()
         if self._unlogged and now - self._logged_at >= _LOG_SECONDS:
             counts = ", ".join(f"{reason} {count}" for reason, count in sorted(self._unlogged.items()))
-            _log.warning("refused %d connections (%s)", self._unlogged.total(), counts)
+            _log.warning("%d connections refused or ended: %s", self._unlogged.total(), counts)
             self._unlogged.clear()
             self._logged_at = now
 

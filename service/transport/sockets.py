@@ -50,9 +50,13 @@ class Sockets:
 def bind_sockets(settings: Settings) -> Sockets:
     """Bind both sockets. Raises `SettingsError` naming the setting."""
     admin_port = _admin_port(settings)
-    admin = _bind("admin_port", settings.admin_host, admin_port) if settings.uds is not None else None
-    public = _bind("port", settings.host, settings.port) if settings.uds is None else _bind_unix(settings.uds)
-    return Sockets(public, admin or _bind("admin_port", settings.admin_host, admin_port))
+    with contextlib.ExitStack() as undo:
+        public = _bind("port", settings.host, settings.port) if settings.uds is None else _bind_unix(settings.uds)
+        undo.enter_context(public)
+        undo.callback(stop_connecting, public)
+        sockets = Sockets(public, _bind("admin_port", settings.admin_host, admin_port))
+        undo.pop_all()
+    return sockets
 
 
 def _admin_port(settings: Settings) -> int:

@@ -206,9 +206,6 @@ def test_a_client_that_does_not_take_its_answers_is_cut_off() -> None:
             while True:
                 client.send(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 50)
         eventually(lambda: live.series("rerank_connections") == 0)
-        with pytest.raises(ConnectionError):
-            for _ in range(100_000):
-                client.send(GET)
 
 
 def test_one_that_takes_them_slowly_is_not() -> None:
