@@ -20,6 +20,7 @@ from service.settings import Settings
 from service.status import Models, ModelStatus, describe_model, describe_models
 from service.telemetry.exposition import Scrape
 from service.transport.auth import ApiKeys
+from service.transport.bounds import BoundedApp
 from service.transport.errors import install_error_handlers
 
 
@@ -65,7 +66,8 @@ def create_admin_app(*, settings: Settings, registry: Registry, loader: Loader) 
 def admin_app(settings: Settings, describe: Describe, switch: SwitchModel, scrape: Scrape | None = None) -> FastAPI:
     """Build the app, with the same API keys; with `scrape` it shows metrics as well."""
     guarded = [Depends(ApiKeys(settings.api_keys).check)]
-    app = AdminApp(title="Listwright admin", redoc_url=None, dependencies=guarded)
+    app = AdminApp(title="Listwright admin", redoc_url=None, redirect_slashes=False, dependencies=guarded)
+    app.add_middleware(BoundedApp, settings=settings)
     install_error_handlers(app)
 
     @app.get("/admin/v1/models", summary="Live models")

@@ -28,7 +28,9 @@ from service.telemetry.metrics import Metrics
 from service.telemetry.records import RequestObserver
 from service.timing.admission import Admission, AdmissionOptions
 from service.transport.auth import ApiKeys
+from service.transport.connections import Connections
 from service.transport.errors import install_error_handlers
+from service.transport.limits import Limits
 
 
 class PublicApp(FastAPI):
@@ -38,15 +40,17 @@ class PublicApp(FastAPI):
     its own into an answer.
     """
 
-    def __init__(self, endpoint: RerankEndpoint, max_candidates: int) -> None:
+    def __init__(self, endpoint: RerankEndpoint, max_candidates: int, connections: Connections) -> None:
         super().__init__(
             title="Listwright",
             version=version("listwright"),
             description="Re-ranks candidate lists for click, conversion and GMV at once, inside a latency budget.",
             redoc_url=None,
+            redirect_slashes=False,  # A redirect would go to whatever `Host` says.
         )
         self.endpoint = endpoint
         self._max_candidates = max_candidates
+        self.connections = connections
         self.router.routes.append(Route(RERANK_PATH, endpoint, methods=["POST"]))  # Answers 405 to other methods.
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -96,7 +100,11 @@ def create_app(
         observers=(metrics.observe, *observers),
         afterwards=None if shadow is None else shadow.offer,
     )
-    app = PublicApp(endpoint, settings.max_candidates)
+    connections = Connections(Limits.of(settings), on_refuse=metrics.connection_refused)
+    metrics.watch_connections(
+        connections=lambda: connections.open, unfinished_bytes=lambda: connections.unfinished.total
+    )
+    app = PublicApp(endpoint, settings.max_candidates, connections)
     install_error_handlers(app)
     _add_health(app, registry, settings)
     _add_status(app, settings, registry, metrics, keys)

@@ -126,7 +126,7 @@ async def serve(settings: Settings) -> int:
     stop = stop_event()
     with assemble(settings, config) as core:
         admin = create_admin_app(settings=settings, registry=core.registry, loader=core.loader)
-        public = Listener(core.app, settings, sockets.public, shed=core.app.endpoint.shed)
+        public = Listener(core.app, settings, sockets.public, gate=core.app.endpoint, connections=core.app.connections)
         listeners = [public, Listener(admin, settings, sockets.admin)]
         async with asyncio.TaskGroup() as group:
             listening = [group.create_task(listener.listen()) for listener in listeners]

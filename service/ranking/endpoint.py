@@ -1,7 +1,8 @@
 """Answer `POST /v1/rerank` as a bare ASGI endpoint, without dependency machinery.
 
 Every request ends in exactly one `RequestRecord`. One that is refused for overload is refused by `shed`, which the HTTP
-protocol asks as soon as it has read the headers: no task, no body, no decoding.
+protocol asks as soon as it has read the headers: no task, no body, no decoding. A request counts as one in progress
+once its body is whole, so that slow clients take no place.
 """
 
 from __future__ import annotations
@@ -131,7 +132,7 @@ class RerankEndpoint:
         call = exchange.call
         try:
             self._keys.check(call.header(b"authorization"))
-            answered = await self._rerank(exchange, receive, self._admit(scope))
+            answered = await self._rerank(exchange, scope, receive)
         except ClientDisconnect:
             self._emit(exchange.record("cancelled", _CLIENT_CLOSED, None))
         except Problem as problem:
@@ -146,32 +147,40 @@ class RerankEndpoint:
         return None
 
     def shed(self, scope: Scope) -> tuple[int, Headers, bytes] | None:
-        """Admit a request by its headers alone, or return its refusal."""
-        admitted = self._admission.admit()
-        if isinstance(admitted, Ticket):
-            # It counts from here on: the event loop reads many requests before it begins with the first of them.
-            scope[TICKET_KEY] = admitted
+        """Return the refusal of a request by its headers alone; None: it may send its body."""
+        refused = self._admission.judge()
+        if refused is None:
             return None
         exchange = _Exchange.begin(scope)
-        problem = self._problem(admitted)
+        problem = self._problem(refused)
         self._emit(exchange.record("rejected", problem.kind.status, problem.kind.slug))
         body = _encode(problem.document(exchange.call.request_id))
         headers = [(b"content-type", MEDIA_TYPE.encode()), *_echo(exchange.call), *_own_headers(problem)]
         return problem.kind.status, headers, body
 
+    def enter(self, scope: Scope) -> None:
+        """Count a request whose body is whole, if there is still room.
+
+        The HTTP protocol says so: the event loop reads many requests before it begins with the first of them.
+        """
+        admitted = self._admission.admit()
+        if isinstance(admitted, Ticket):
+            scope[TICKET_KEY] = admitted
+
     def _admit(self, scope: Scope) -> Ticket:
-        """Admit a request, unless the HTTP protocol has done so already. Raises `Problem` (503)."""
+        """Admit a request that is whole, unless `enter` has done so already. Raises `Problem` (503)."""
         admitted: Ticket | RefusalReason = scope.get(TICKET_KEY) or self._admission.admit()
         if not isinstance(admitted, Ticket):
             raise self._problem(admitted)
         scope[TICKET_KEY] = admitted
         return admitted
 
-    async def _rerank(self, exchange: _Exchange, receive: Receive, ticket: Ticket) -> Answered:
+    async def _rerank(self, exchange: _Exchange, scope: Scope, receive: Receive) -> Answered:
         """Read, decode and answer, noting in `exchange` everything found."""
         call, clock, options = exchange.call, exchange.clock, self._options
         check_media_type(call)
         body = await read_body(call, receive, limit=options.max_body_bytes, seconds=options.read_timeout_seconds)
+        ticket = self._admit(scope)
         exchange.request = request = decode_request(body, most_fields=self._most_fields)
         call.request_id = request.request_id or call.request_id
         clock.lap("decode")

@@ -30,6 +30,7 @@ _DISPLACEMENT: Final = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 _DIVERSITY: Final = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.5, 2.0)
 _REJECTED: Final = ("not-ready", "overloaded", "shed")
 _DROPPED: Final = ("deadline", "client-gone")
+_CONNECTIONS_REFUSED: Final = ("limit", "descriptors", "unfinished")
 _RELOADS: Final = ("ok", "refused")
 _ANSWERED: Final[frozenset[RequestOutcome]] = frozenset(("ok", "degraded"))
 _NOT_VALID: Final[frozenset[RequestOutcome]] = frozenset(("invalid", "cancelled"))
@@ -57,6 +58,7 @@ class Metrics:
         self._make_requests(budget_seconds)
         self._make_reasons()
         self._make_gauges(budget_seconds)
+        self._make_connections()
         self._make_lists()
         self._make_engine()
         self._make_shadow(shadow)
@@ -117,6 +119,14 @@ class Metrics:
         labels = ("model", "version", "family", "provider")
         self._info = self._gauge("rerank_model_info", "1 for each live model.", "livemax", labels)
 
+    def _make_connections(self) -> None:
+        self._connections = self._gauge("rerank_connections", "Open connections of clients.", "livesum")
+        text = "Bytes of requests that have come in part."
+        self._unfinished = self._gauge("rerank_unfinished_bytes", text, "livesum")
+        text = "Connections that were answered 503 and closed."
+        name = "rerank_connections_refused_total"
+        self._connections_refused = self._counter(name, text, "reason", _CONNECTIONS_REFUSED)
+
     def _make_lists(self) -> None:
         text = "Mean of 1 - cosine over pairs of the model's items that have an embedding."
         self._diversity = self._histogram("rerank_list_diversity", text, _DIVERSITY)
@@ -148,6 +158,14 @@ class Metrics:
     ) -> None:
         """Read these gauges when scraped."""
         self._readings += [(self._in_flight, in_flight), (self._depth, queue_depth), (self._overloaded, overloaded)]
+
+    def watch_connections(self, *, connections: Callable[[], int], unfinished_bytes: Callable[[], int]) -> None:
+        """Read the gauges of connections when scraped."""
+        self._readings += [(self._connections, connections), (self._unfinished, unfinished_bytes)]
+
+    def connection_refused(self, reason: str) -> None:
+        """Count a connection that was refused: ``limit``, ``descriptors`` or ``unfinished``."""
+        self._connections_refused[reason].inc()
 
     def refresh(self) -> None:
         """Give every gauge that has a source its value, and end series of retired versions."""

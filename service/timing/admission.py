@@ -128,12 +128,16 @@ class Admission:
 
         Every ticket is paired with one call of `leave`.
         """
+        return self.judge() or self.enter()
+
+    def judge(self) -> RefusalReason | None:
+        """Say why the next request is refused; None: there is room for it now."""
         if self.in_flight >= self._options.limit:
             return "overloaded"
         if self._options.enforce and self.would_shed():
             self._delay.shed(perf_counter())
             return "shed"
-        return self.enter()
+        return None
 
     def would_shed(self) -> bool:
         """Tell whether a queue stands and the window is full."""

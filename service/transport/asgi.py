@@ -115,9 +115,10 @@ def check_media_type(call: Call) -> None:
     charset = parameters.replace(" ", "").replace('"', "")
     if charset.startswith("charset=") and charset not in ("charset=utf-8", "charset=utf8"):
         raise Problem(UNSUPPORTED_MEDIA_TYPE, f"the charset must be utf-8, not {charset[8:88]!r}")
-    coding = call.header(b"content-encoding")
-    if coding not in (None, "", "identity"):
-        raise Problem(UNSUPPORTED_MEDIA_TYPE, f"Content-Encoding {coding[:40]!r} is not supported")
+    coding = call.header(b"content-encoding") or ""
+    if coding.strip().lower() not in ("", "identity"):
+        detail = f"Content-Encoding {coding[:40]!r} is not supported"
+        raise Problem(UNSUPPORTED_MEDIA_TYPE, detail, headers={"accept-encoding": "identity"})
 
 
 async def read_body(call: Call, receive: Receive, *, limit: int, seconds: float) -> bytes:

@@ -1,7 +1,8 @@
 """Serve one listening socket with uvicorn, and stop without losing a request.
 
 Stopping takes in the clients that have connected already, lets every connection end with the answer that it owes, and
-closes a kept-alive one only once it has been silent for a while and nothing unread lies in its socket.
+closes a kept-alive one only once it has been silent for a while and nothing unread lies in its socket. While it
+serves, it cuts off clients that do not take their answers.
 """
 
 from __future__ import annotations
@@ -18,25 +19,37 @@ from fastapi import FastAPI
 
 from models.contract.serving import RERANK_PATH
 from service.settings import Settings
-from service.transport.protocol import Shed, TimedProtocol
+from service.transport.connections import Connections
+from service.transport.gate import Gate
+from service.transport.limits import Limits, raise_descriptor_limit
+from service.transport.protocol import TimedProtocol
 from service.transport.sockets import BACKLOG, stop_connecting, take_all
 
-_KEEP_ALIVE_SECONDS: Final = 75
 _LOOK_SECONDS: Final = 0.02
+_SWEEP_SECONDS: Final = 1.0
 
 
 class Listener(uvicorn.Server):
     """A uvicorn server that leaves signals alone.
 
-    The process has two of them and one way to stop. `shed` may refuse a request to `/v1/rerank` unread. `shared`: other
-    processes accept from the same socket, and may go on doing so.
+    The process has two of them and one way to stop. `gate` may refuse a request to `/v1/rerank` unread. `connections`
+    counts and limits; missing: as for an admin listener. `shared`: other processes accept from the same socket, and may
+    go on doing so.
     """
 
     def __init__(
-        self, app: FastAPI, settings: Settings, sock: socket.socket, *, shed: Shed | None = None, shared: bool = False
+        self,
+        app: FastAPI,
+        settings: Settings,
+        sock: socket.socket,
+        *,
+        gate: Gate | None = None,
+        connections: Connections | None = None,
+        shared: bool = False,
     ) -> None:
+        self._counts = connections or Connections(Limits.of(settings, admin=True))
         self._protocol = functools.partial(
-            TimedProtocol, head_seconds=settings.read_timeout_seconds, shed=shed, shed_path=RERANK_PATH.encode()
+            TimedProtocol, connections=self._counts, gate=gate, gate_path=RERANK_PATH.encode()
         )
         super().__init__(
             uvicorn.Config(
@@ -50,7 +63,7 @@ class Listener(uvicorn.Server):
                 server_header=False,
                 date_header=False,
                 backlog=BACKLOG,
-                timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+                timeout_keep_alive=cast(int, settings.keep_alive_seconds),  # It may be a fraction.
             )
         )
         self._socket = sock
@@ -65,7 +78,12 @@ class Listener(uvicorn.Server):
 
     async def listen(self) -> None:
         """Serve until `should_exit`, then drain."""
-        await self.serve(sockets=[self._socket])
+        self._counts.descriptors = raise_descriptor_limit(self._counts.limits.connections)
+        sweeping = asyncio.create_task(self._sweep())
+        try:
+            await self.serve(sockets=[self._socket])
+        finally:
+            sweeping.cancel()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop listening and drain; cut off the rest after the drain limit."""
@@ -79,6 +97,17 @@ class Listener(uvicorn.Server):
             await asyncio.sleep(_LOOK_SECONDS)
         self.config.timeout_graceful_shutdown = max(0, round(limit - loop.time()))
         await super().shutdown(sockets)
+
+    async def _sweep(self) -> None:
+        """Look every second after answers that are not taken, and log refused connections."""
+        while True:
+            await asyncio.sleep(_SWEEP_SECONDS)
+            now = asyncio.get_running_loop().time()
+            unsent = [(connection.check_unsent(now), connection) for connection in self._connections()]
+            excess = sum(size for size, _ in unsent) - self._counts.limits.unfinished_bytes
+            if excess > 0:
+                cut_off_largest(unsent, excess)
+            self._counts.report()
 
     def _connections(self) -> list[TimedProtocol]:
         return [cast(TimedProtocol, connection) for connection in self.server_state.connections]
@@ -102,3 +131,12 @@ class Listener(uvicorn.Server):
         return self._protocol(
             config=self.config, server_state=self.server_state, app_state=self.lifespan.state, _loop=None
         )
+
+
+def cut_off_largest(unsent: list[tuple[int, TimedProtocol]], excess: int) -> None:
+    """Cut off the clients with the most unsent bytes until `excess` bytes are gone."""
+    for size, connection in sorted(unsent, key=lambda found: found[0], reverse=True):
+        if excess <= 0:
+            return
+        connection.transport.abort()
+        excess -= size

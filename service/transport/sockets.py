@@ -9,15 +9,18 @@ import json
 import os
 import signal
 import socket
+import stat
 import struct
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, cast
 
 from service.settings import Settings, SettingsError
 
 BACKLOG: Final = 2048
+_LAST_PORT: Final = 65535
 _SO_ATTACH_FILTER: Final = 26
 # A classic BPF program over the TCP header, one (code, jump if true, jump if false, operand) an instruction.
 _DROP_SYN: Final = (
@@ -36,23 +39,64 @@ class Sockets:
     admin: socket.socket
 
     def announce(self) -> None:
-        """Print one JSON line with the ports in use."""
-        host, port = self.public.getsockname()[:2]
+        """Print one JSON line with the ports in use, or the path of the Unix socket."""
+        address = self.public.getsockname()
+        where = {"uds": address} if isinstance(address, str) else {"host": address[0], "port": address[1]}
         admin_host, admin_port = self.admin.getsockname()[:2]
-        line = {"event": "listening", "host": host, "port": port, "admin_host": admin_host, "admin_port": admin_port}
+        line = {"event": "listening", **where, "admin_host": admin_host, "admin_port": admin_port}
         print(json.dumps(line), flush=True)
 
 
 def bind_sockets(settings: Settings) -> Sockets:
     """Bind both sockets. Raises `SettingsError` naming the setting."""
-    public = _bind("port", settings.host, settings.port)
-    return Sockets(public, _bind("admin_port", settings.admin_host, _admin_port(settings)))
+    admin_port = _admin_port(settings)
+    with contextlib.ExitStack() as undo:
+        public = _bind("port", settings.host, settings.port) if settings.uds is None else _bind_unix(settings.uds)
+        undo.enter_context(public)
+        undo.callback(stop_connecting, public)
+        sockets = Sockets(public, _bind("admin_port", settings.admin_host, admin_port))
+        undo.pop_all()
+    return sockets
 
 
 def _admin_port(settings: Settings) -> int:
+    """Return the port of the admin listener, 0 for any. Raises `SettingsError` if there is none after the public."""
     if settings.admin_port is not None:
         return settings.admin_port
+    if settings.port == _LAST_PORT and settings.uds is None:
+        raise SettingsError(
+            f"LISTWRIGHT_ADMIN_PORT (--admin-port): must be given, as no port follows the public one, {_LAST_PORT}"
+        )
     return settings.port + 1 if settings.port else 0
+
+
+def _bind_unix(path: Path) -> socket.socket:
+    """Bind a Unix socket; the file of a server that has died is replaced. Raises `SettingsError`."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        _remove_dead(path)
+        sock.bind(str(path))
+        sock.listen(BACKLOG)
+    except OSError as error:
+        sock.close()
+        raise SettingsError(f"LISTWRIGHT_UDS (--uds): cannot listen on {path}: {error}") from None
+    return sock
+
+
+def _remove_dead(path: Path) -> None:
+    """Remove a socket's file on which nobody listens. Raises `OSError` for any other file."""
+    if not os.path.lexists(path):
+        return
+    if not stat.S_ISSOCK(path.lstat().st_mode):
+        raise OSError("there is a file that is not a socket")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink()
+        else:
+            raise OSError("another process listens there")
 
 
 def _bind(name: str, host: str, port: int) -> socket.socket:
@@ -69,8 +113,12 @@ def stop_connecting(sock: socket.socket) -> None:
 
     Else a client may connect between finding the queue empty and closing, and its request would be lost. That holds in
     every process in which the socket is open. A client that tries meanwhile tries again after a second, and is refused
-    then if the socket has been closed. Where the system has no such filters nothing happens.
+    then if the socket has been closed. Where the system has no such filters nothing happens. A Unix socket loses its
+    file, so that nobody finds it any more.
     """
+    if sock.family == socket.AF_UNIX:
+        Path(sock.getsockname()).unlink(missing_ok=True)
+        return
     if sys.platform != "linux":
         return
     code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in _DROP_SYN))
@@ -82,10 +130,14 @@ def stop_connecting(sock: socket.socket) -> None:
 def take_all(sock: socket.socket, most: int) -> list[socket.socket]:
     """Accept the connections that wait, at most `most`, without waiting."""
     taken: list[socket.socket] = []
-    with socket.socket(fileno=os.dup(sock.fileno())) as backlog, contextlib.suppress(BlockingIOError):
+    backlog = socket.socket(fileno=sock.fileno())  # No duplicate: there may be no descriptor left for one.
+    try:
         backlog.setblocking(False)
-        while len(taken) < most:
-            taken.append(backlog.accept()[0])
+        with contextlib.suppress(OSError):  # None is left, or no descriptor for one.
+            while len(taken) < most:
+                taken.append(backlog.accept()[0])
+    finally:
+        backlog.detach()
     return taken
 
 

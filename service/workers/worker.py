@@ -141,7 +141,8 @@ async def work(control: socket.socket, public: socket.socket) -> int:
         assemble(settings, session_config(settings), exposition, tried=True) as core,
         Reporter.open(channel, core.metrics, exposition) as reporter,
     ):
-        listener = Listener(core.app, settings, public, shed=core.app.endpoint.shed, shared=True)
+        app = core.app
+        listener = Listener(app, settings, public, gate=app.endpoint, connections=app.connections, shared=True)
         worker = Worker(core, listener, channel, reporter, scrapes, stop)
         async with asyncio.TaskGroup() as group:
             chores = [

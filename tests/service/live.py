@@ -28,8 +28,9 @@ from service.inference.thread import InferenceThread
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 from service.telemetry.records import RequestObserver, RequestRecord
+from service.transport.connections import Connections
+from service.transport.gate import Gate
 from service.transport.listener import Listener
-from service.transport.protocol import Shed
 from tests.service.tiny_bundle import Arrays, Options, make_manifest
 
 HOST = "127.0.0.1"
@@ -172,7 +173,7 @@ def live_app(
             dispatcher=Dispatcher(thread, on_drop=metrics.dropped),
             observers=(records.append, *observers),
         )
-        with serving(app, configured, app.endpoint.shed) as (port, server, server_thread):
+        with serving(app, configured, app.endpoint, app.connections) as (port, server, server_thread):
             stop = functools.partial(setattr, server, "should_exit", True)
             yield Live(port, registry, metrics, records, stop, lambda: not server_thread.is_alive())
 
@@ -191,12 +192,12 @@ def listening(app: FastAPI, settings: Settings) -> Iterator[int]:
 
 @contextlib.contextmanager
 def serving(
-    app: FastAPI, settings: Settings, shed: Shed | None = None
+    app: FastAPI, settings: Settings, gate: Gate | None = None, connections: Connections | None = None
 ) -> Iterator[tuple[int, Listener, threading.Thread]]:
     """Serve `app` from a thread; yields the port, and what can be stopped and waited for."""
     sock = socket.create_server((HOST, 0))
     port = int(sock.getsockname()[1])
-    server = Listener(app, settings, sock, shed=shed)
+    server = Listener(app, settings, sock, gate=gate, connections=connections)
 
     def work() -> None:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

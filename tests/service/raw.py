@@ -13,8 +13,8 @@ from tests.service.live import HOST, Reply
 class Connection:
     """One client. `read` gives the next answer, or None if the server has closed the connection instead."""
 
-    def __init__(self, port: int, *, timeout: float = 10.0) -> None:
-        self.sock = socket.create_connection((HOST, port), timeout=timeout)
+    def __init__(self, port: int, *, timeout: float = 10.0, source: str = HOST) -> None:
+        self.sock = socket.create_connection((HOST, port), timeout, source_address=(source, 0))
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._received = b""
 

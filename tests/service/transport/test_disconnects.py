@@ -45,6 +45,7 @@ def live(engine: FakeEngine, caplog: pytest.LogCaptureFixture) -> Iterator[Live]
         engine.hold.set()
         eventually(lambda: server.series("rerank_in_flight") == 0)
         eventually(lambda: server.series("rerank_queue_depth") == 0)
+        eventually(lambda: server.series("rerank_unfinished_bytes") == 0)
         reply = server.post(request())
         assert (reply.status, reply.json["degraded"]) == (200, None)
     logged = [*caplog.get_records("call"), *caplog.records]
@@ -72,7 +73,7 @@ def test_in_the_middle_of_the_body(live: Live, leave: Leave, share: float) -> No
     body = json.dumps(request()).encode()
     client = Connection(live.port)
     client.send(head(len(body)) + body[: int(share * len(body))])
-    eventually(lambda: live.series("rerank_in_flight") == 1)
+    eventually(lambda: bool(live.series("rerank_unfinished_bytes")))
     leave(client)
     eventually(lambda: count(live, "cancelled") == 1)
     assert (live.records[0].outcome, live.records[0].status) == ("cancelled", 499)
@@ -82,7 +83,7 @@ def test_in_the_middle_of_the_body(live: Live, leave: Leave, share: float) -> No
 def test_in_the_middle_of_a_chunk(live: Live, leave: Leave) -> None:
     client = Connection(live.port)
     client.send(head(None, {"Transfer-Encoding": "chunked"}) + b"ff\r\n{")
-    eventually(lambda: live.series("rerank_in_flight") == 1)
+    eventually(lambda: bool(live.series("rerank_unfinished_bytes")))
     leave(client)
     eventually(lambda: count(live, "cancelled") == 1)
 

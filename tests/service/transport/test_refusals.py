@@ -231,10 +231,9 @@ def test_a_refusal_is_recorded_and_echoes_its_request() -> None:
 
 @pytest.mark.parametrize("asked_before", [False, True], ids=["new connection", "kept alive"])
 def test_a_request_that_came_in_time_is_answered_though_the_loop_reads_it_too_late(
-    asked_before: bool, monkeypatch: pytest.MonkeyPatch
+    asked_before: bool,
 ) -> None:
     """Refusing is done where sockets are read, and timers that have run out come before the next reading."""
-    monkeypatch.setattr("service.transport.listener._KEEP_ALIVE_SECONDS", 1)
     blocked, release, armed = threading.Event(), threading.Event(), threading.Event()
 
     def hold_the_loop(_: object) -> None:
@@ -244,7 +243,10 @@ def test_a_request_that_came_in_time_is_answered_though_the_loop_reads_it_too_la
             release.wait(10)
 
     body = json.dumps(request()).encode()
-    with full(read_timeout_seconds=1.0, observers=[hold_the_loop]) as live, connected(live.port) as client:
+    with (
+        full(read_timeout_seconds=1.0, keep_alive_seconds=1, observers=[hold_the_loop]) as live,
+        connected(live.port) as client,
+    ):
         if asked_before:
             client.send(post(body))
             check_refused(client.answer())

@@ -167,7 +167,7 @@ def test_a_client_that_leaves_while_sending_is_counted_as_cancelled() -> None:
     with live_app(fake_model()) as live:
         with socket.create_connection((HOST, live.port)) as connection:
             connection.sendall(HEAD + b"Content-Length: 100\r\n\r\n{")
-            eventually(lambda: live.series("rerank_in_flight") == 1)
+            eventually(lambda: bool(live.series("rerank_unfinished_bytes")))
         eventually(lambda: bool(live.records))
         assert live.records[0].outcome == "cancelled"
         assert live.series("rerank_in_flight") == 0

@@ -11,7 +11,7 @@ import contextlib
 import inspect
 import socket
 import tomllib
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, cast
@@ -20,13 +20,20 @@ from unittest.mock import Mock
 import pytest
 import uvicorn
 from packaging.requirements import Requirement
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from service.transport import listener, protocol
+from service.transport import gate, listener, protocol, reading
 from tests.deploy.files import ROOT
 
 PROTOCOL: Final = {
+    "client",
+    "flow",
+    "headers",
+    "pipeline",
+    "resume_writing",
+    "timeout_keep_alive_task",
     "connection_lost",
     "connection_made",
     "cycle",
@@ -40,14 +47,19 @@ PROTOCOL: Final = {
     "on_response_complete",
     "parser",
     "scope",
-    "send_400_response",
     "timeout_keep_alive_handler",
     "transport",
     "url",
 }
 """Attributes of `HttpToolsProtocol` that the transport reads, calls or overrides."""
 
-CYCLE: Final = {"disconnected", "keep_alive", "message_event", "response_complete", "response_started"}
+UNDERSCORED: Final = {"_unset_keepalive_if_required"}
+"""Those of them that begin with an underscore."""
+
+FLOW: Final = {"pause_reading", "resume_reading"}
+"""Attributes of `FlowControl` that the transport overrides; it reads `write_paused` as well."""
+
+CYCLE: Final = {"body", "disconnected", "keep_alive", "message_event", "response_complete", "response_started"}
 """Attributes of `RequestResponseCycle` that the transport reads or sets."""
 
 SERVER: Final = {"capture_signals", "config", "lifespan", "serve", "server_state", "servers", "shutdown"}
@@ -106,23 +118,24 @@ def class_in(module: Any, name: str) -> ast.ClassDef:
     return found
 
 
-def own(tree: ast.ClassDef, parent: type) -> set[str]:
-    """Methods of the class that override nothing of uvicorn's."""
-    return {n.name for n in tree.body if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)} - set(dir(parent))
+def methods(trees: Sequence[ast.ClassDef]) -> set[str]:
+    return {n.name for tree in trees for n in tree.body if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)}
 
 
-def used(tree: ast.ClassDef, parent: type) -> set[str]:
-    """Attributes of uvicorn's class `parent` that its subclass uses or overrides; its own have an underscore."""
-    names = set(attributes_of(tree, "self", "super()"))
-    names |= {n.name for n in tree.body if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)}
-    return {name for name in names - own(tree, parent) if not name.startswith("_")}
+def used(parent: type, *trees: ast.ClassDef) -> set[str]:
+    """Attributes of uvicorn's class `parent` that its subclasses use or override; their own have an underscore."""
+    names = {name for tree in trees for name in attributes_of(tree, "self", "super()", parent.__name__)}
+    own = methods(trees) - set(dir(parent))
+    return {name for name in (names | methods(trees)) - own if not name.startswith("_")} | (names & UNDERSCORED)
 
 
 def test_the_tables_above_name_all_that_the_transport_uses() -> None:
-    timed = class_in(protocol, "TimedProtocol")
-    assert used(timed, HttpToolsProtocol) == PROTOCOL
-    assert set(attributes_of(timed, "cycle", "earlier", "self.cycle", "self._last")) == CYCLE
-    assert used(class_in(listener, "Listener"), uvicorn.Server) == SERVER
+    classes = class_in(protocol, "TimedProtocol"), class_in(reading, "BoundedProtocol")
+    assert used(HttpToolsProtocol, *classes) == PROTOCOL | UNDERSCORED
+    owners = ("cycle", "earlier", "self.cycle", "self._last")
+    assert {name for tree in classes for name in attributes_of(tree, *owners)} == CYCLE
+    assert used(uvicorn.Server, class_in(listener, "Listener")) == SERVER
+    assert used(FlowControl, class_in(gate, "ReadGate")) - {"held"} == FLOW
 
 
 def test_all_of_it_is_there() -> None:
@@ -252,20 +265,6 @@ def test_a_cycle_whose_client_has_gone_wakes_its_app_with_a_disconnect() -> None
 
     asyncio.run(check())
     assert got == ["http.disconnect"]
-
-
-def test_bytes_that_are_not_http_are_answered_by_a_method_that_takes_a_sentence() -> None:
-    said: list[str] = []
-
-    class Told(HttpToolsProtocol):
-        def send_400_response(self, msg: str) -> None:
-            said.append(msg)
-
-    async def check() -> None:
-        connect(protocol_class=Told).data_received(b"\x00 no such thing\r\n\r\n")
-
-    asyncio.run(check())
-    assert said == ["Invalid HTTP request received."]
 
 
 def test_a_server_serves_sockets_until_it_should_exit_and_then_shuts_itself_down() -> None:
