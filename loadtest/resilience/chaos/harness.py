@@ -287,7 +287,8 @@ def account(trial: Trial, steady: SteadyClient, began: float | None, memory: Mem
     """Turn what the steady client saw, and the memory, into checks that hold for every fault."""
     trial.saw.update(s.result for s in steady.seen)
     trial.lost = (trial.lost or 0) + lost(steady.seen, trial.held)
-    trial.recovery_seconds = recovery(steady.seen, began) if began is not None else None
+    if began is not None:
+        trial.recovery_seconds = max(trial.recovery_seconds or 0.0, recovery(steady.seen, began))
     trial.memory = memory
     trial.equal("accepted requests lost", 0, trial.lost)
     wrong = unexpected(steady.seen)

@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from loadtest.rig.subject import Check, counts, markdown
+from tabulate import tabulate
+
+from loadtest.rig.subject import Check, counts
 
 HEAD: Final = ("fault", "how", "right behaviour", "clients saw", "lost", "verdict")
 """Columns of the table here and in docs/reliability.md."""
@@ -143,7 +145,7 @@ def table(outcomes: Iterable[Outcome]) -> str:
         s, t = outcome.scenario, outcome.trial
         lost = "–" if t.lost is None else str(t.lost)
         rows.append((s.fault, s.how, s.right, counts(t.saw) if t.saw else "–", lost, outcome.verdict))
-    return markdown(HEAD, rows)
+    return tabulate(rows, HEAD, "pipe", disable_numparse=True)
 
 
 def details(outcomes: Iterable[Outcome]) -> list[str]:

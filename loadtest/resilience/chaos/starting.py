@@ -99,7 +99,6 @@ SCENARIOS: Final = (
         how="`LISTWRIGHT_PORT=tcp://…`, `LISTWRIGHT_CANARY_SERVICE_HOST=…` and others",
         right="ignored; a typo still ends the start and is named",
         act=service_links,
-        quick=True,
     ),
     Scenario(
         name="second-model",

@@ -24,11 +24,11 @@ from loadtest.rig.server import HOST
 PATIENCE: Final = 12.0
 """Seconds after which an unanswered request counts as such."""
 
-FULL: Final = "200"
-DEGRADED: Final = "200 degraded"
-REFUSED: Final = "503"
+FULL: Final = "full"
+DEGRADED: Final = "degraded"
+REFUSED: Final = "refused (503)"
 NO_CONNECTION: Final = "no connection"
-INVALID: Final = "200 with a wrong list"
+INVALID: Final = "wrong list"
 UNANSWERED: Final = ("closed", "cut", "timeout")
 """Results of requests that were sent and have no whole answer."""
 
@@ -143,12 +143,14 @@ async def _exchange(
         return ("cut" if head or error.partial else "closed"), False
     except OSError:
         return ("cut" if head else "closed"), False
-    status = head[9:12].decode("ascii")
-    result = _list_result(payload, body) if status == "200" else status
+    result = _result(payload, head[9:12].decode("ascii"), body)
     return result, b"connection: close" not in head
 
 
-def _list_result(payload: Payload, body: bytes) -> str:
+def _result(payload: Payload, status: str, body: bytes) -> str:
+    """Return a whole answer's result in words."""
+    if status != "200":
+        return REFUSED if status == "503" else f"status {status}"
     if list_problem(payload, body) is not None:
         return INVALID
     return FULL if json.loads(body)["degraded"] is None else DEGRADED
