@@ -34,7 +34,7 @@ endif
 
 .DEFAULT_GOAL := help
 .PHONY: help setup lock demo test coverage release-test lint typecheck train-demo loadtest bench goodput cost-growth \
-	paired peers peers-setup overload lifecycle gpu-check clean
+	paired peers peers-setup overload lifecycle chaos soak gpu-check clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -156,6 +156,12 @@ overload: build/bench/bench/1 ## offer three times the goodput for a minute: ans
 
 lifecycle: build/bench/bench/1 ## reload and SIGTERM 20 times each under load: is any request lost, and what do reloads cost
 	$(BIN)/python -m loadtest.resilience.lifecycle --bundles build/bench --json reports/lifecycle/lifecycle.json $(ARGS)
+
+chaos: setup ## inject every fault that a process can: what clients saw, what was lost, each against what is right
+	$(BIN)/python -m loadtest.resilience.chaos --json reports/chaos/chaos.json $(ARGS)
+
+soak: build/bench/bench/1 ## 20 minutes at 70% of the goodput, one process and then two: growth of memory, files and threads
+	$(BIN)/python -m loadtest.resilience.soak --bundles build/bench --json reports/soak/soak.json $(ARGS)
 
 clean: ## remove environments, caches and reports; data/, runs/ and bundles stay
 	rm -rf $(VENV) $(DEMO_VENV) $(PEERS_VENV) $(PYTRITON_VENV) $(LOCK_VENV) build dist reports *.egg-info
