@@ -1,4 +1,4 @@
-"""Take the figures of reloads under load, and judge them against equal windows without a reload."""
+"""Judge reloads under load against equal windows without a reload."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class TimedReload:
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """Requests of some time: `p99_ms` of the lists, and shares of all that were degraded, and refused (503)."""
+    """Requests of some time: p99 of the lists, shares degraded and refused (503)."""
 
     requests: int
     p99_ms: float
@@ -51,7 +51,10 @@ class Stretch:
 
     @classmethod
     def of(cls, window: Window) -> Stretch:
-        """Take the figures of a window. An answer that is no list has no time; `failures` counts it."""
+        """Take the figures of a window.
+
+        An answer that is no list has no time; `failures` counts it.
+        """
         records, n = window.records, max(len(window), 1)
         lists = status_200(records)
         degraded = int(np.count_nonzero(lists & (records["list"] == DegradedField.YES)))
@@ -61,7 +64,7 @@ class Stretch:
 
 @dataclass(frozen=True, slots=True)
 class Reloads:
-    """The effect of reloads: requests in their periods, and those in windows of equal length before them.
+    """The effect of reloads: requests in their periods and in equal windows before.
 
     `switched` counts the reloads after whose answer every list was the new version's until the next order, and some
     list was. `failed` and `faults` are the whole run's: by HTTP status or kind of fault, and what was no valid answer.
@@ -87,7 +90,10 @@ class Reloads:
 
 
 def reload_figures(window: Window, answers: Answers, reloads: Sequence[TimedReload], rate: float) -> Reloads:
-    """Take the figures of a run. Raises `ServerError` if a reference would begin in the period before it."""
+    """Take the figures of a run.
+
+    Raises `ServerError` if a reference would begin in the period before it.
+    """
     periods = [(r.sent_ns, r.answered_ns + AFTERMATH * 1e9) for r in reloads]
     references = [(begin - (end - begin), begin) for begin, end in periods]
     ends = [window.start_ns, *(end for _, end in periods)]

@@ -1,6 +1,6 @@
-"""Serve at 70% of the goodput for a long time, with requests of mixed sizes, reloads and scrapes.
+"""Serve at 70% of the goodput for a long time, and look for leaks.
 
-One service with one process, then one with two workers, each for --minutes. Unless --rate names it, the goodput is
+Requests have mixed sizes, and there are reloads and scrapes. One service with one process, then one with two workers, each for --minutes. Unless --rate names it, the goodput is
 searched first. Memory is the sum over the service's processes; its growth is the slope of a straight line through it
 after a warm-up, without the seconds of reloads, in which a bundle is tried in a process of its own. The exit status is
 1 if a target is missed, and 2 without figures.
@@ -48,7 +48,7 @@ _MIB: Final = 2.0**20
 
 
 class Companions:
-    """Sample, scrape and reload beside the load, each on a thread of its own, while the context lasts."""
+    """Sample, scrape and reload beside the load, each on its own thread."""
 
     def __init__(self, server: Server, name: str, versions: Sequence[str], options: argparse.Namespace) -> None:
         self.samples: list[Sample] = []
@@ -157,8 +157,8 @@ def soak(subject: Subject, rate: float, workers: int, options: argparse.Namespac
         workers=workers,
         rate=rate,
         warm_up=options.warm_up_minutes * 60,
-        reloads=beside.reloads,
-        scrapes=beside.scrapes,
+        reloads=dict(beside.reloads),
+        scrapes=dict(beside.scrapes),
         slowest_scrape_ms=beside.slowest_scrape_ms,
     )
     return found, beside.samples

@@ -1,4 +1,4 @@
-"""Judge a long run under constant load: does memory grow, do files or threads leak, what did clients see."""
+"""Judge a long run under constant load: memory, files, threads, answers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """The straight line through memory after the warm-up: MiB at its start and MiB an hour."""
+    """The straight line through memory: MiB at its start and MiB an hour."""
 
     start_mb: float
     mb_per_hour: float
@@ -77,7 +77,7 @@ class Soaked:
 
 
 def errors(window: Window) -> dict[str, int]:
-    """Count what no good request may get: no answer, or any other status than 200 and 503."""
+    """Count requests without an answer, or with any status but 200 and 503."""
     statuses = {f"status {status}": n for status, n in window.statuses().items() if status not in (200, 503)}
     return {**statuses, **window.faults()}
 

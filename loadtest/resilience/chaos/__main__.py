@@ -26,7 +26,7 @@ SCENARIOS: Final[tuple[Scenario, ...]] = tuple(scenario for group in GROUPS for 
 
 
 def carry_out(scenario: Scenario, scratch: Path, cache: Path, seed: int) -> Outcome:
-    """Carry out one scenario in a folder of its own. An error of any kind fails it and is told."""
+    """Carry out one scenario in a folder of its own; an error fails it."""
     folder = scratch / scenario.name
     folder.mkdir()
     trial = Trial(folder, cache, random.Random(f"{seed} {scenario.name}"))
@@ -54,7 +54,7 @@ def run(scenarios: Iterable[Scenario], seed: int) -> list[Outcome]:
 
 
 def render(outcomes: Sequence[Outcome]) -> str:
-    """Return the table, and under it what failed or was skipped, the notes and the sums."""
+    """Return the table, then what failed or was skipped, the notes and the sums."""
     failed = sum(outcome.failed for outcome in outcomes)
     skipped = sum(outcome.skipped is not None for outcome in outcomes)
     lost = sum(outcome.trial.lost or 0 for outcome in outcomes)

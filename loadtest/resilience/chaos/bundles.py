@@ -1,4 +1,4 @@
-"""Put broken bundles into the folder of a service, at a reload and at its start."""
+"""Give a service broken bundles, at a reload and at its start."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def hang_at_reload(trial: Trial) -> None:
 
 
 def broken_at_reload(trial: Trial) -> None:
-    """Reload to bytes that are no model, and to half an upload that is completed later."""
+    """Reload to bytes that are no model, and to half an upload."""
     with serve(trial) as service:
         service.fault()
         _refused(service, "2-garbage", garbage)

@@ -1,4 +1,4 @@
-"""Serve under a steady client, watch memory and the event loop, and turn both into checks."""
+"""Serve under a steady client, watch memory and the event loop, and check both."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class Service:
         return sorted(found)
 
     def freeze(self, pid: int) -> None:
-        """Stop a process; the requests on the connections that it holds may be lost from now on."""
+        """Stop a process; requests on the connections that it holds may be lost."""
         if self.began is None:
             self.fault()
         os.kill(pid, signal.SIGSTOP)
@@ -130,7 +130,7 @@ class Service:
         return sample_sum(text, name)
 
     def rerank(self, **changes: Any) -> tuple[int, Any]:
-        """Send one good request with other fields; return its status (0: no answer) and its JSON."""
+        """Send one good request with changed fields; return status (0: no answer) and JSON."""
         body = {**json.loads(payloads(count=1)[0].body), "timeout_ms": 5000, **changes}
         body = {key: value for key, value in body.items() if value is not None}
         try:
@@ -261,9 +261,9 @@ def serve(
     rate: float = RATE,
     requests_to: Sequence[Payload] = (),
 ) -> Iterator[Service]:
-    """Serve a folder (a copy of the embedded bundle) under the steady client, and judge what that saw.
+    """Serve a folder under the steady client, and judge what that saw.
 
-    Raises `loadtest.rig.server.ServerError`.
+    Without `bundles` the folder is a copy of the embedded one. Raises `loadtest.rig.server.ServerError`.
     """
     folder = bundles or demo_folder(trial.scratch / "bundles")
     log = trial.scratch / "log"
@@ -284,7 +284,7 @@ def serve(
 
 
 def account(trial: Trial, steady: SteadyClient, began: float | None, memory: Memory) -> None:
-    """Turn what the steady client saw, and the memory, into checks that hold for every fault."""
+    """Add the checks that hold for every fault: on answers and on memory."""
     trial.saw.update(s.result for s in steady.seen)
     trial.lost = (trial.lost or 0) + lost(steady.seen, trial.held)
     if began is not None:

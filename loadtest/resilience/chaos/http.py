@@ -33,7 +33,7 @@ def _chunked(body: bytes) -> bytes:
 
 
 def upgrade(trial: Trial) -> None:
-    """Ask for other protocols with a body, in one packet and in several, pipelined or not."""
+    """Ask for other protocols with a body, in one packet and in several."""
     body = _body()
     sized = f"Content-Length: {len(body)}"
     with serve(trial) as service:
@@ -97,7 +97,7 @@ def head_flood(trial: Trial) -> None:
 
 
 def _flood(service: Service, begin: bytes, line: bytes, total: int = _FLOOD_BYTES) -> Reply:
-    """Send a beginning and the same line over and over, until the server has had enough or `total` bytes are sent."""
+    """Send a beginning, then one line again and again, up to `total` bytes."""
     piece = line * (_MIB // len(line))
     with Wire(service.port) as wire:
         going, sent = wire.send(begin), 0

@@ -46,7 +46,7 @@ def _open(port: int, n: int, data: bytes) -> Iterator[list[Wire]]:
 
 
 def slow_bodies(trial: Trial) -> None:
-    """Send 64 heads with one byte of a body, as many as may be in progress."""
+    """Send 64 heads with one byte of a body each."""
     begin = head("POST", RERANK_PATH, "Content-Type: application/json", "Content-Length: 1000") + b"{"
     with serve(trial) as service:
         service.fault()
@@ -73,7 +73,7 @@ def slow_heads(trial: Trial) -> None:
 
 
 def unfinished_bodies(trial: Trial) -> None:
-    """Send 60 bodies of 2 MiB without their last byte: 120 MiB, of which 64 may be held."""
+    """Send 60 bodies of 2 MiB without their last byte: 120 MiB."""
     size = 2 * _MIB
     begin = head("POST", RERANK_PATH, "Content-Type: application/json", f"Content-Length: {size}")
     with serve(trial) as service:

@@ -1,4 +1,4 @@
-"""Take away what the operating system gives: open files, folders, space on disk, the right time."""
+"""Take away open files, folders, space on disk and the right time."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ def fill(folder: Path) -> None:
 
 
 def without_privileges(act: Callable[[], None]) -> None:
-    """Call `act` in a thread whose programs may not ignore file permissions, not even as root.
+    """Call `act` in a thread whose programs may not ignore file permissions.
 
-    The bounding set belongs to a thread and limits the programs that it starts; this process keeps its rights.
+    That holds for root too. The bounding set belongs to a thread and limits the programs that it starts; this process keeps its rights.
     """
     errors: list[BaseException] = []
 
@@ -98,7 +98,7 @@ def no_open_files(trial: Trial) -> None:
 
 
 def _goes_on(service: Service, *, workers: int, version: str) -> None:
-    """Check a reload, a scrape and a replacement, which all once needed a folder for metrics."""
+    """Check a reload, a scrape and a replacement."""
     trial = service.trial
     trial.equal("status of a scrape", 200, service.status("/metrics"))
     trial.equal("status of a reload", 200, service.reload(version)[0])
@@ -159,7 +159,7 @@ def foreign_multiprocess_folder(trial: Trial) -> None:
 
 
 def full_cache(trial: Trial) -> None:
-    """Serve and reload with a cache folder on a full disk, then with one that may not be written."""
+    """Serve with a full cache folder, then with one that may not be written."""
     with small_disk(trial.scratch / "small", 64) as small:
         folder = demo_folder(trial.scratch / "bundles", "1", "2")
         with serve(trial, "--cache-folder", str(small / "cache"), bundles=folder) as service:
@@ -194,7 +194,7 @@ def no_bundles_folder(trial: Trial) -> None:
 
 
 def unreadable_folder(trial: Trial) -> None:
-    """Put a folder that may not be read beside a good one, at start and at a reload."""
+    """Put a folder that may not be read beside a good one."""
     folder = demo_folder(trial.scratch / "bundles")
     secret = copy_as(folder, "another", "1").parent
     secret.chmod(0)

@@ -71,9 +71,9 @@ class Trial:
 
 @dataclass(frozen=True, kw_only=True)
 class Scenario:
-    """One fault of the issue's `row` (0: tried before), how it is injected, and what is right then.
+    """One fault, how it is injected, and what is right then.
 
-    `quick` ones make up the short form, which the tests run.
+    `row` is that of the list of faults which the scenarios came from, 0 for what held before. `quick` ones make up the short form, which the tests run.
     """
 
     name: str
@@ -87,7 +87,7 @@ class Scenario:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Result of one scenario: its trial, its duration, and why it was skipped or broke off."""
+    """Result of one scenario, and why it was skipped or broke off."""
 
     scenario: Scenario
     trial: Trial

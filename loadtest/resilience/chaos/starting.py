@@ -1,4 +1,4 @@
-"""Start with odd surroundings and settings: what is harmless is ignored, what is wrong is named."""
+"""Start with odd surroundings and settings: harmless ones, and wrong ones."""
 
 from __future__ import annotations
 

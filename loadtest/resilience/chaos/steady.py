@@ -1,4 +1,4 @@
-"""Send good requests at a constant rate during a fault, and keep what came of each.
+"""Send good requests at a constant rate, and keep the result of each.
 
 Arrivals are an open loop: a request is due whether the one before it has been answered or not. Connections are kept
 alive and used again, as a proxy's are, and a request that is sent is never repeated.
@@ -37,7 +37,7 @@ Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One request: when it was due and done (monotonic seconds), its result in words, and its client port."""
+    """One request: due and done (monotonic seconds), result in words, client port."""
 
     due: float
     done: float
@@ -46,18 +46,18 @@ class Seen:
 
 
 def lost(seen: Sequence[Seen], held: Collection[int]) -> int:
-    """Count the unanswered requests, but for those on connections that a dead or stopped worker `held`."""
+    """Count the unanswered requests, but for those on `held` connections."""
     return sum(s.result in UNANSWERED and s.port not in held for s in seen)
 
 
 def unexpected(seen: Sequence[Seen]) -> Counter[str]:
-    """Count the answers that no good request may get: any but a valid list or a 503."""
+    """Count the answers that are neither a valid list nor a 503."""
     allowed = (FULL, DEGRADED, REFUSED, NO_CONNECTION, *UNANSWERED)
     return Counter(s.result for s in seen if s.result not in allowed)
 
 
 def recovery(seen: Sequence[Seen], fault: float) -> float:
-    """Return the seconds from `fault` to the end of the last request without a full list; 0 for none."""
+    """Return the seconds from `fault` to the last request without a list."""
     return max((s.done - fault for s in seen if s.result not in (FULL, DEGRADED) and s.done >= fault), default=0.0)
 
 

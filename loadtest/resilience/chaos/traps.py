@@ -45,13 +45,13 @@ def garbage(bundle: Path) -> None:
 
 
 def truncated(bundle: Path) -> None:
-    """Cut the model in half and leave the checksum, as a full disk or half an upload does."""
+    """Cut the model in half and leave the checksum, as half an upload."""
     path = bundle / MODEL_FILE
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
 def crashing(bundle: Path) -> None:
-    """Make ONNX Runtime crash while it loads the model: the least integer divided by −1 ends a process."""
+    """Make ONNX Runtime crash at load: dividing the least integer by −1 does."""
 
     def edit(model: onnx.ModelProto, make: Any) -> None:
         _constant(model, "trap_least", np.array([-(2**63)], np.int64))
@@ -80,7 +80,7 @@ def hanging(bundle: Path, *, always: bool = False) -> None:
 
 
 def nonsense(bundle: Path) -> None:
-    """Spoil one output at each of the `TRIGGERS`: NaN, or a slot that does not exist."""
+    """Spoil one output at each of the `TRIGGERS`: NaN, or an impossible slot."""
 
     def edit(model: onnx.ModelProto, make: Any) -> None:
         ranks = {output.name: len(output.type.tensor_type.shape.dim) for output in model.graph.output}
@@ -108,7 +108,7 @@ def _trigger(model: onnx.ModelProto, make: Any, name: str, at: float) -> None:
 
 
 def _trips_at(model: onnx.ModelProto, make: Any, at: float) -> str:
-    """Add nodes for a loop's trips: for ever if any row's λ is `at`, else one. Returns their name."""
+    """Add nodes for the trips of a loop, endless at λ = `at`; return their name."""
     from onnx import TensorProto
 
     _constant(model, "trap_short", np.array(1, np.int64))
