@@ -1,9 +1,9 @@
 """Serve at 70% of the goodput for a long time, and look for leaks.
 
-Requests have mixed sizes, and there are reloads and scrapes. One service with one process, then one with two workers, each for --minutes. Unless --rate names it, the goodput is
-searched first. Memory is the sum over the service's processes; its growth is the slope of a straight line through it
-after a warm-up, without the seconds of reloads, in which a bundle is tried in a process of its own. The exit status is
-1 if a target is missed, and 2 without figures.
+One service with one process, then one with two workers, each for --minutes. Requests have mixed sizes, and there are
+reloads and scrapes. Unless --rate names it, the goodput is searched first. Memory is the sum over the service's
+processes; its growth is the slope of a straight line through it after a warm-up, without the seconds of reloads, in
+which a bundle is tried in a process of its own. The exit status is 1 if a target is missed, and 2 without figures.
 """
 
 from __future__ import annotations

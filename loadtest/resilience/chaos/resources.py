@@ -51,7 +51,8 @@ def fill(folder: Path) -> None:
 def without_privileges(act: Callable[[], None]) -> None:
     """Call `act` in a thread whose programs may not ignore file permissions.
 
-    That holds for root too. The bounding set belongs to a thread and limits the programs that it starts; this process keeps its rights.
+    That holds for root too. The bounding set belongs to a thread and limits the programs that it starts; this process
+    keeps its rights.
     """
     errors: list[BaseException] = []
 

@@ -73,7 +73,8 @@ class Trial:
 class Scenario:
     """One fault, how it is injected, and what is right then.
 
-    `row` is that of the list of faults which the scenarios came from, 0 for what held before. `quick` ones make up the short form, which the tests run.
+    `row` is that of the list of faults which the scenarios came from, 0 for what held before. `quick` ones make up the
+    short form, which the tests run.
     """
 
     name: str
