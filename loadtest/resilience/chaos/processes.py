@@ -98,7 +98,8 @@ def reload_beside_a_stopped_worker(trial: Trial) -> None:
         trial.at_most("seconds of that reload", 60, seconds)
         service.kill(other)
         service.until("two new workers serve", lambda: _new_worker(service, stopped, other), NOTICED + REPLACED)
-        trial.equal("status of the next reload", 200, service.reload("1")[0])
+        # A worker that joins holds the lock that reloads need, so the first order may meet a 409.
+        service.until("a later reload works", lambda: service.reload("1")[0] == 200, 30)
 
 
 def hangup_storm(trial: Trial) -> None:
