@@ -26,8 +26,11 @@ from loadtest.rig.contender import direct_session
 from loadtest.rig.server import Server, running_server, tree
 from models.contract.manifest import DEMO_BUNDLE
 
-RATE: Final = 25.0
-CANDIDATES: Final = 50
+RATE: Final = 20.0
+CANDIDATES: Final = 20
+UNSHED: Final = ("--deadline-mode", "observe", "--budget-ms", "10000")
+"""Options with which a good request is refused only for want of a place, however busy the machine is."""
+
 BODY_BUDGET_MB: Final = 64.0
 """Most MiB of unfinished bodies that a process may hold beside twice its idle memory."""
 
@@ -138,6 +141,11 @@ class Service:
         except requests.RequestException:
             return 0, None
         return answer.status_code, answer.json()
+
+    def version(self) -> tuple[int, str | None]:
+        """Return the status of a good request, and the version of its list."""
+        status, answer = self.rerank()
+        return status, (answer or {}).get("version")
 
     def until(self, what: str, condition: Callable[[], bool], within: float) -> float:
         """Wait for a condition, and check that it came within a time. Returns the seconds."""
@@ -259,21 +267,23 @@ def serve(
     workers: int = 1,
     environment: Mapping[str, str] | None = None,
     rate: float = RATE,
-    requests_to: Sequence[Payload] = (),
+    prefix: Sequence[str] = (),
 ) -> Iterator[Service]:
     """Serve a folder under the steady client, and judge what that saw.
 
-    Without `bundles` the folder is a copy of the embedded one. Raises `loadtest.rig.server.ServerError`.
+    Without `bundles` the folder is a copy of the embedded one. `prefix` is a program that starts the service.
+    Raises `loadtest.rig.server.ServerError`.
     """
     folder = bundles or demo_folder(trial.scratch / "bundles")
     log = trial.scratch / "log"
     given = ("--workers", str(workers), "--drain-seconds", "3", "--cache-folder", str(trial.cache), *options)
-    good = list(requests_to) or payloads(trial.rng.randrange(1000))
-    with running_server(folder, options=given, log=log, environment=environment) as server:
+    good = payloads(trial.rng.randrange(1000))
+    with running_server(folder, options=given, log=log, environment=environment, prefix=prefix) as server:
         watch = MemoryWatch(server.pid)
         with SteadyClient(server.port, good, rate) as steady:
             service = Service(server, folder, log, trial, steady)
             wait(lambda: sum(s.result == FULL for s in steady.seen) >= _WARM_ANSWERS, _WARM_SECONDS)
+            service.status("/v2/health/live")  # Opens the connection that the operator's requests use.
             idle = watch.largest_mb()
             try:
                 with watch.running():

@@ -117,7 +117,7 @@ def hangup_storm(trial: Trial) -> None:
             demo_folder(folder, "2")
             time.sleep(0.2)
             os.kill(service.server.pid, signal.SIGHUP)
-            service.until("the newest version serves", lambda: service.rerank()[1]["version"] == "2", 30)
+            service.until("the newest version serves", lambda: service.version() == (200, "2"), 30)
             trial.equal("the same workers serve", before, service.workers())
 
 
