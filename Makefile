@@ -34,7 +34,7 @@ endif
 
 .DEFAULT_GOAL := help
 .PHONY: help setup lock demo test coverage release-test lint typecheck train-demo loadtest bench goodput cost-growth \
-	paired peers peers-setup overload lifecycle fuzz gpu-check clean
+	paired peers peers-setup overload lifecycle fuzz chaos soak gpu-check clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -159,6 +159,12 @@ lifecycle: build/bench/bench/1 ## reload and SIGTERM 20 times each under load: i
 
 fuzz: setup ## 22,000 wrong requests to both ports: anything unexpected? make fuzz ARGS="--replay FILE" sends one again
 	$(BIN)/python -m loadtest.resilience.fuzz $(ARGS)
+
+chaos: setup ## inject every fault that a process can: what clients saw, what was lost, each against what is right
+	$(BIN)/python -m loadtest.resilience.chaos --json reports/chaos/chaos.json $(ARGS)
+
+soak: build/bench/bench/1 ## 20 minutes at 70% of the goodput, one process and then two: growth of memory, files and threads
+	$(BIN)/python -m loadtest.resilience.soak --bundles build/bench --json reports/soak/soak.json $(ARGS)
 
 clean: ## remove environments, caches and reports; data/, runs/ and bundles stay
 	rm -rf $(VENV) $(DEMO_VENV) $(PEERS_VENV) $(PYTRITON_VENV) $(LOCK_VENV) build dist reports *.egg-info

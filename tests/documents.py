@@ -13,7 +13,8 @@ GUIDES: Final = tuple(
     ROOT / name
     for name in (
         *("README.md", "CONTRIBUTING.md", "SECURITY.md"),
-        *("docs/api.md", "docs/architecture.md", "docs/operations.md", "docs/settings.md", "docs/training.md"),
+        *("docs/api.md", "docs/architecture.md", "docs/operations.md", "docs/reliability.md", "docs/settings.md"),
+        "docs/training.md",
     )
 )
 """Say how things are now, so every option in them must exist."""

@@ -110,14 +110,16 @@ def running_server(
     log: Path | None = None,
     cpus: Sequence[int] = (),
     environment: Mapping[str, str] | None = None,
+    prefix: Sequence[str] = (),
 ) -> Iterator[Server]:
     """Serve the bundles under a folder while the context lasts; always stopped after it.
 
     `options` are further ones of ``listwright serve`` and `log` receives its standard error. It runs on `cpus` only, if
-    any are named, with `environment` added to this process's, in a session of its own. Raises `ServerError`.
+    any are named, with `environment` added to this process's, in a session of its own. `prefix` is a program and its
+    options that becomes the service in the same process, such as prlimit. Raises `ServerError`.
     """
     ports = ("--host", HOST, "--port", "0", "--admin-port", "0")
-    command = (sys.executable, "-m", "models.cli", "serve", *ports, "--bundles", str(bundles), *options)
+    command = (*prefix, sys.executable, "-m", "models.cli", "serve", *ports, "--bundles", str(bundles), *options)
     with tempfile.TemporaryDirectory() as folder:
         out, err = Path(folder) / "out", log or Path(folder) / "err"
         with started(command, out, err, cpus=cpus, environment=environment) as process:

@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from loadtest.resilience import lifecycle
-from loadtest.resilience.lifecycle import (
-    Reloads,
-    Stop,
-    TimedReload,
-    judge_reloads,
-    judge_stops,
-    reload_figures,
-    stop_figures,
-)
+from loadtest.resilience.lifecycle import Stop, judge_stops, stop_figures
+from loadtest.resilience.reload_figures import Reloads, TimedReload, judge_reloads, reload_figures
 from loadtest.rig.answers import read_answers
 from loadtest.rig.openloop.build import why_unavailable
 from loadtest.rig.openloop.window import Fault
+from loadtest.rig.server import ServerError
 from tests.loadtest.tables import squeezed
 from tests.loadtest.windows import PAYLOADS, START, Made, ok, refused, window_of
 
@@ -34,7 +28,7 @@ def at(second: float) -> int:
 ORDERS = (TimedReload("2", at(2), at(2.5)), TimedReload("1", at(4), at(4.25)))
 
 
-def served(*, first: str = "2", during_ms: float = 10.0) -> list[Made]:
+def served(*, first: str = "2", during_ms: float = 7.5) -> list[Made]:
     """100/s for six seconds, with two reloads; a period lasts half a second longer than its reload."""
     made = []
     for k in range(600):
@@ -45,39 +39,55 @@ def served(*, first: str = "2", during_ms: float = 10.0) -> list[Made]:
     return made
 
 
-def reloads_of(made: list[Made]) -> Reloads:
+def reloads_of(made: list[Made], orders: Sequence[TimedReload] = ORDERS) -> Reloads:
     window = window_of(made, 6)
-    return reload_figures(window, read_answers(window, PAYLOADS), ORDERS, 100.0)
+    return reload_figures(window, read_answers(window, PAYLOADS), orders, 100.0)
 
 
 def missed(found: Reloads) -> set[str]:
     return {check.name.partition(": ")[2] for check in judge_reloads(found) if not check.passed}
 
 
-def test_requests_in_the_periods_of_reloads_are_pooled_and_those_before_are_the_reference() -> None:
+def test_periods_of_reloads_are_pooled_and_compared_with_as_long_a_time_before_each() -> None:
     found = reloads_of(served())
-    assert found.requests == 100 + 75
-    assert (found.before_p99_ms, found.p99_ms) == (6, 10)
+    assert (found.during.requests, found.reference.requests) == (100 + 75, 100 + 75)
+    assert (found.reference.p99_ms, found.during.p99_ms, found.ratio) == (6, 7.5, 1.25)
     assert found.seconds == (0.5, 0.25)
-    assert (found.before_degraded, found.degraded) == (0, 0)
-    assert found.switched == 2
+    assert (found.points, found.switched) == (0, 2)
     assert missed(found) == set()
 
 
 def test_each_target_of_the_reloads_can_be_missed_alone() -> None:
-    assert missed(reloads_of(served(during_ms=19.5))) == {"pooled p99"}
-    assert missed(replace(reloads_of(served(during_ms=19.5)), before_p99_ms=13.0)) == set(), "1.5 × before is more"
+    assert missed(reloads_of(served(during_ms=7.9))) == {"p99 of the lists"}
     assert missed(reloads_of(served(first="1"))) == {"the new version answers"}
-    assert missed(reloads_of([*served(), refused(1.0)])) == {"failed requests"}
+    assert missed(reloads_of([*served(), Made(1.0, status=500)])) == {
+        "failed requests",
+        "answers that are no valid list",
+    }
     assert missed(reloads_of([*served(), ok(1.0, items=(("a", 0),))])) == {"answers that are no valid list"}
 
 
-def test_what_fails_during_a_reload_counts_as_infinitely_slow_and_degraded_lists_are_shown() -> None:
-    found = reloads_of([*served(), *(Made(2.1, fault=Fault.CLOSED) for _ in range(5)), ok(2.2, degraded=DEADLINE)])
+@pytest.mark.parametrize("bad", [refused, lambda second: ok(second, degraded=DEADLINE)], ids=["refused", "degraded"])
+def test_what_a_reload_spoils_is_set_against_the_windows_before(bad: Callable[[float], Made]) -> None:
+    beyond = "degraded or refused beyond equal windows without"
+    found = reloads_of([*served(), bad(2.1)])
+    assert found.points == pytest.approx(100 / 176)
+    assert missed(found) == {beyond}
+    assert missed(reloads_of([*served(), bad(2.1), bad(1.1)])) == set(), "as many before"
+    assert missed(reloads_of([*served(), bad(0.5)])) == set(), "neither in a period nor in its reference"
+
+
+def test_requests_without_an_answer_during_a_reload_have_failed() -> None:
+    found = reloads_of([*served(), *(Made(2.1, fault=Fault.CLOSED) for _ in range(5))])
     assert found.failed == {"closed": 5}
-    assert found.p99_ms == float("inf")
-    assert found.degraded == pytest.approx(1 / 176)
-    assert missed(found) == {"failed requests", "answers that are no valid list", "pooled p99"}
+    assert missed(found) == {"failed requests", "answers that are no valid list"}
+
+
+def test_reloads_too_close_for_an_equal_window_without_one_are_told() -> None:
+    with pytest.raises(ServerError, match="no equal window"):
+        reloads_of(served(), (TimedReload("2", at(2), at(2.5)), TimedReload("1", at(3.5), at(4))))
+    with pytest.raises(ServerError, match="no equal window"):
+        reloads_of(served(), (TimedReload("2", at(0.5), at(1)),))
 
 
 def stop_of(*made: Made, status: int = 0, left: int = 0) -> Stop:
@@ -100,22 +110,33 @@ def test_a_bad_exit_status_and_a_process_left_are_misses() -> None:
     assert [check.passed for check in judge_stops([stop_of(left=1), stop_of()])] == [True, True, False]
 
 
-@pytest.mark.skipif(bool(why_unavailable()), reason=str(why_unavailable()))
-def test_a_reload_and_a_stop_of_the_demo_bundle_lose_nothing(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+needs_client = pytest.mark.skipif(bool(why_unavailable()), reason=str(why_unavailable()))
+
+
+@needs_client
+def test_a_stop_of_the_demo_bundle_loses_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "lifecycle.json"
-    short = ["--reloads", "2", "--before-seconds", "0.5", "--period-seconds", "6", "--stops", "1"]
-    served = ["--rate", "20", "--worker-stops", "0"]
-    assert lifecycle.main([*served, *short, "--json", str(file)]) == 0
+    short = ["--rate", "20", "--reloads", "0", "--stops", "1", "--worker-stops", "0"]
+    assert lifecycle.main([*short, "--json", str(file)]) == 0
     report = json.loads(file.read_text("utf-8"))
-    assert (len(report["reloads"]["seconds"]), report["reloads"]["switched"]) == (2, 2)
-    assert report["reloads"]["faults"] == {}
+    assert report["reloads"] is None
     (stop,) = report["stops"]
     assert (stop["status"], stop["left"], stop["lost"]) == (0, 0, {})
     assert stop["refused"] > 0
-    assert len(report["checks"]) == 7
     assert "| 1 SIGTERMs, 1 worker: exit status 0 | 1 | 1 | pass |" in squeezed(capsys.readouterr().out)
+
+
+@needs_client
+@pytest.mark.slow
+def test_a_reload_of_the_demo_bundle_loses_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "lifecycle.json"
+    short = ["--rate", "20", "--reloads", "1", "--before-seconds", "20", "--period-seconds", "20"]
+    assert lifecycle.main([*short, "--stops", "0", "--worker-stops", "0", "--json", str(file)]) == 0
+    report = json.loads(file.read_text("utf-8"))
+    assert (len(report["reloads"]["seconds"]), report["reloads"]["switched"]) == (1, 1)
+    assert (report["reloads"]["failed"], report["reloads"]["faults"]) == ({}, {})
+    assert report["reloads"]["during"]["requests"] > 0
+    assert len(report["checks"]) == 5
 
 
 def test_a_folder_without_a_bundle_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,1 @@
+"""Inject faults into a running service, and judge what its clients saw."""
