@@ -54,7 +54,7 @@ def ended(process: Process) -> list[dict[str, str]]:
 
 
 def test_it_is_not_ready_answers_by_the_formula_and_ends_with_an_error(bundles: Path) -> None:
-    flags = ("--engine-hang-seconds", LIMIT, "--shutdown-delay-seconds", "5", "--drain-seconds", "5")
+    flags = ("--engine-hang-seconds", LIMIT, "--shutdown-delay-seconds", "5", "--budget-ms", "1000")
     with running(bundles, SERVE, *flags) as process:
         process.wait_until_ready()
         assert process.ask("/v1/rerank", request())[1]["items"]
