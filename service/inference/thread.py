@@ -13,7 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, InvalidStateError
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from time import perf_counter
 from typing import Final
@@ -25,6 +25,9 @@ from service.timing.estimate import LiveFit
 
 INFERENCE: Final = "inference"
 """Name of the thread."""
+
+PATIENCE_SECONDS: Final = 0.25
+"""So long work in the background gives way; else a reload would never end where the engine is never idle."""
 
 _CLOSE_SECONDS: Final = 1.0
 """Most time for a run to end that nobody waits for any more."""
@@ -43,11 +46,16 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """Work with an engine that gives way to all jobs."""
+    """Work with an engine that gives way to jobs."""
 
     engine: Engine
     work: Callable[[], bool]
-    done: Future[bool]
+    done: Future[bool] = field(default_factory=Future)
+    submitted: float = field(default_factory=perf_counter)
+
+    def turn_has_come(self, now: float) -> bool:
+        """Tell whether it has given way for long enough."""
+        return now - self.submitted > PATIENCE_SECONDS
 
 
 class InferenceThread:
@@ -91,11 +99,11 @@ class InferenceThread:
     async def step(self, engine: Engine, work: Callable[[], bool]) -> bool:
         """Run `work` on this thread when no job waits, and return its result.
 
-        Raises its errors, and `EngineError` if the thread has been given up.
+        It has its turn after a while in any case. Raises its errors, and `EngineError` if the thread has been given up.
         """
         if self._given_up is not None:
             raise self._given_up
-        step = _Step(engine, work, Future())
+        step = _Step(engine, work)
         self._inbox.put(step)
         return await asyncio.wrap_future(step.done)
 
@@ -149,10 +157,10 @@ class InferenceThread:
 
     def _work(self) -> None:
         while self._take_in():
-            if self._waiting:
-                self._run_next()
-            elif self._steps:
+            if self._steps and (not self._waiting or self._steps[0].turn_has_come(perf_counter())):
                 self._run_step(self._steps.popleft())
+            elif self._waiting:
+                self._run_next()
 
     def _take_in(self) -> bool:
         """Take in new jobs, sleeping while there are none; False once all is done."""
@@ -176,9 +184,10 @@ class InferenceThread:
         if not self._waiting:
             return
         # Choose a batch, and leave the rest waiting.
-        engine = most_urgent(self._waiting).engine
+        now = perf_counter()
+        engine = most_urgent(self._waiting, now).engine
         times = self._fit(engine)
-        batch = next_batch(self._waiting, times.predict, perf_counter())
+        batch = next_batch(self._waiting, times.predict, now)
         for job in batch:
             job.started = True
         chosen = set(map(id, batch))
@@ -214,9 +223,18 @@ def _fail(done: Future[bool], error: Exception) -> None:
         done.set_exception(error)
 
 
-def most_urgent(waiting: Sequence[Job]) -> Job:
-    """Return the job with the earliest deadline; work in the background comes last."""
-    return min(waiting, key=lambda job: (job.background, job.deadline))
+def most_urgent(waiting: Sequence[Job], now: float) -> Job:
+    """Return the job with the earliest deadline.
+
+    Work in the background comes last, until it has waited for long enough.
+    """
+
+    def rank(job: Job) -> tuple[int, float]:
+        if not job.background:
+            return 0, job.deadline
+        return (-1 if now - job.submitted > PATIENCE_SECONDS else 1), job.deadline
+
+    return min(waiting, key=rank)
 
 
 def next_batch(waiting: Sequence[Job], predict: Callable[[int], float], now: float) -> list[Job]:
@@ -224,7 +242,7 @@ def next_batch(waiting: Sequence[Job], predict: Callable[[int], float], now: flo
 
     `predict` gives the seconds of a run over n jobs. Work in the background is a batch of its own.
     """
-    head = most_urgent(waiting)
+    head = most_urgent(waiting, now)
     if head.background:
         return [head]
     mates = sorted((j for j in waiting if j.engine is head.engine and not j.background), key=lambda job: job.deadline)

@@ -94,6 +94,8 @@ def end_process(status: int) -> NoReturn:
 
     Nor is ONNX Runtime closed while a thread is in it.
     """
+    names = sorted({thread.name for thread in threading.enumerate()} & {INFERENCE, ASIDE})
+    _log.warning("ending while work goes on in threads: %s", ", ".join(names))
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
         stream.flush()

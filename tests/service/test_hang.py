@@ -54,7 +54,7 @@ def ended(process: Process) -> list[dict[str, str]]:
 
 
 def test_it_is_not_ready_answers_by_the_formula_and_ends_with_an_error(bundles: Path) -> None:
-    flags = ("--engine-hang-seconds", LIMIT, "--shutdown-delay-seconds", "5", "--drain-seconds", "5")
+    flags = ("--engine-hang-seconds", LIMIT, "--shutdown-delay-seconds", "5", "--budget-ms", "1000")
     with running(bundles, SERVE, *flags) as process:
         process.wait_until_ready()
         assert process.ask("/v1/rerank", request())[1]["items"]
@@ -69,7 +69,8 @@ def test_it_is_not_ready_answers_by_the_formula_and_ends_with_an_error(bundles: 
         lines = ended(process)
     errors = [line["message"] for line in lines if line["level"] == "error"]
     assert errors[0] == f"{reason}; this process drains and ends"
-    assert lines[-1]["message"] == "stopped"
+    last = [line["message"] for line in lines[-2:]]
+    assert last == ["stopped", "ending while work goes on in threads: inference"]
 
 
 def test_where_deadlines_are_only_observed_what_waits_is_answered_by_the_formula_too(bundles: Path) -> None:

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.requests import ClientDisconnect
 
+from service.inference import thread as thread_module
 from service.inference.dispatcher import DeadlineNear, Dispatcher
 from service.inference.engine import Answer, BatchArrays, EngineError, Job, stack_rows
 from service.inference.thread import InferenceThread, next_batch
@@ -123,7 +124,12 @@ def test_what_has_queued_up_meanwhile_runs_together_up_to_the_largest_batch_with
     assert engine.batches == [[0], [1, 2, 3, 4], [5, 6]]
 
 
-def test_the_most_urgent_runs_first_and_engines_are_never_mixed() -> None:
+@pytest.mark.parametrize("patience", [3600.0, 0.0])
+def test_the_most_urgent_runs_first_and_engines_are_never_mixed(
+    patience: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Work in the background comes last, unless it has waited for long enough: then it comes first."""
+    monkeypatch.setattr(thread_module, "PATIENCE_SECONDS", patience)
     one, other = Recorder(), Recorder()
 
     async def work(dispatcher: Dispatcher) -> None:
@@ -139,7 +145,7 @@ def test_the_most_urgent_runs_first_and_engines_are_never_mixed() -> None:
         await asyncio.gather(*tasks)
 
     asked(work)
-    assert one.batches == [[0], [4, 2], [1]]
+    assert one.batches == ([[0], [4, 2], [1]] if patience else [[0], [1], [4, 2]])
     assert other.batches == [[3]]
 
 

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 import numpy as np
 import pytest
 
+from service.inference import thread as thread_module
 from service.inference import watch as watching
 from service.inference.aside import run_aside
 from service.inference.dispatcher import Dispatcher
@@ -235,8 +236,12 @@ def test_work_aside_that_hangs_keeps_nobody_from_going_on(held: threading.Event)
         time.sleep(0.005)
 
 
-def test_steps_of_a_warm_up_give_way_to_requests_that_came_later() -> None:
-    """One at a time: a request waits for the step in progress at most."""
+@pytest.mark.parametrize("patience", [3600.0, 0.0])
+def test_steps_of_a_warm_up_give_way_to_requests_that_came_later(
+    patience: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One at a time: a request waits for the step in progress at most. Where nothing is idle they get their turn."""
+    monkeypatch.setattr(thread_module, "PATIENCE_SECONDS", patience)
     engine, serving = Recorder(warm_steps=4), Recorder()
     order: list[str] = []
 
@@ -259,6 +264,7 @@ def test_steps_of_a_warm_up_give_way_to_requests_that_came_later() -> None:
             await asyncio.gather(warming, behind, *asked)
 
     asyncio.run(work())
-    assert order == ["request"] * 3 + ["step", "warm"]
+    assert order.index("step") == (3 if patience else 0)
+    assert order.index("step") < order.index("warm")
     assert len(engine.batches) == 4
     assert engine.threads == serving.threads
