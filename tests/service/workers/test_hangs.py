@@ -56,7 +56,7 @@ def test_one_stopped_for_ever_and_one_killed_during_a_reload_heal_by_themselves(
     os.kill(before[0], signal.SIGSTOP)
     with concurrent.futures.ThreadPoolExecutor() as pool:
         answer = pool.submit(reload_in_the_background, service)
-        time.sleep(0.2)  # Whether the reload has begun by then makes no difference to how it must end.
+        eventually(service.is_reloading)
         os.kill(before[1], signal.SIGKILL)
         status, text = answer.result(120)
     assert status == 503, text
