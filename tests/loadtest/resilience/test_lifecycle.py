@@ -105,7 +105,7 @@ def test_a_reload_and_a_stop_of_the_demo_bundle_lose_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "lifecycle.json"
-    short = ["--reloads", "2", "--before-seconds", "0.5", "--period-seconds", "6", "--stops", "1"]
+    short = ["--reloads", "2", "--before-seconds", "0.5", "--period-seconds", "15", "--stops", "1"]
     served = ["--rate", "20", "--worker-stops", "0"]
     assert lifecycle.main([*served, *short, "--json", str(file)]) == 0
     report = json.loads(file.read_text("utf-8"))
