@@ -12,9 +12,10 @@ import contextlib
 import logging
 import os
 import signal
+import subprocess
 import sys
-from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -30,6 +31,7 @@ _CHILD: Final = (sys.executable, "-P", "-m", "service.ranking.trial")
 _KEPT_OUTPUT: Final = 400
 _LONGEST_LINE: Final = 1024 * 1024
 _BLOCK: Final = 64 * 1024
+_THREADS: Final = 4
 
 
 class Order(Struct, frozen=True):
@@ -62,6 +64,7 @@ class Unsound(Struct, tag=True, frozen=True):
     reason: str
 
 
+Process = subprocess.Popen[bytes]
 Report = Stage | Sound | Unsound
 _DECODER: Final[msgspec.json.Decoder[Report]] = msgspec.json.Decoder(Report)
 
@@ -85,6 +88,9 @@ class Trial:
         self._config = config
         self._seconds = seconds
         self._command = command
+        # Starting a process takes time that an event loop does not have. The thread that does it has to outlive the
+        # child, which the kernel ends with that thread (see `_end_with_parent` there).
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="trial")
 
     async def run(self, folder: Path, *, low_priority: bool) -> dict[str, str]:
         """Try a bundle; return its identity. Raises `BundleError` if it does not survive.
@@ -93,22 +99,28 @@ class Trial:
         """
         if self._config.provider != "cpu":
             _log.info("trying %s on CPU first; what fails on %s alone is found later", folder, self._config.provider)
+        seen = _Seen()
+        loop = asyncio.get_running_loop()
+        starting = loop.run_in_executor(self._threads, self._start, folder, low_priority)
         try:
-            process = await self._start(folder, low_priority)
+            process = await asyncio.shield(starting)
         except OSError as error:
             raise BundleError(f"no process can be started to try it: {error}") from None
-        seen = _Seen()
-        late = False
+        except asyncio.CancelledError:
+            _kill(await starting)
+            raise
+        following = [
+            loop.run_in_executor(self._threads, follow, process, seen) for follow in (_follow, _keep_output, _wait)
+        ]
         try:
-            async with asyncio.timeout(self._seconds):
-                await asyncio.gather(_follow(process, seen), _keep_output(process, seen), process.wait())
-        except TimeoutError:
-            late = True
+            _, late = await asyncio.wait(following, timeout=self._seconds)
         finally:  # Also when the service stops meanwhile.
-            await asyncio.shield(_end(process))
-        return self._judge(process.returncode or 0, seen, late=late)
+            _kill(process)
+            await asyncio.shield(asyncio.gather(*following))
+            _close(process)
+        return self._judge(process.returncode, seen, late=bool(late))
 
-    async def _start(self, folder: Path, low_priority: bool) -> Process:
+    def _start(self, folder: Path, low_priority: bool) -> Process:
         config = self._config
         order = Order(
             folder=str(folder),
@@ -119,12 +131,11 @@ class Trial:
             low_priority=low_priority,
             parent=os.getpid(),
         )
-        return await asyncio.create_subprocess_exec(
-            *(*self._command, msgspec.json.encode(order).decode()),
-            stdin=DEVNULL,
-            stdout=PIPE,
-            stderr=PIPE,
-            limit=_LONGEST_LINE,
+        return subprocess.Popen(
+            [*self._command, msgspec.json.encode(order).decode()],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             env={**child_environment(), "CUDA_VISIBLE_DEVICES": ""},
             start_new_session=True,  # Ctrl-C is for the service, which then ends the trial.
         )
@@ -150,12 +161,6 @@ def child_environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)}
 
 
-async def _end(process: Process) -> None:
-    """End the child, if it runs, and read its pipes to their end."""
-    _kill(process)
-    await process.communicate()
-
-
 def _kill(process: Process) -> None:
     """End the child and all that it has started: they are a process group."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -165,11 +170,17 @@ def _kill(process: Process) -> None:
             os.killpg(process.pid, signal.SIGKILL)
 
 
-async def _follow(process: Process, seen: _Seen) -> None:
+def _close(process: Process) -> None:
+    for pipe in (process.stdout, process.stderr):
+        if pipe is not None:
+            pipe.close()
+
+
+def _follow(process: Process, seen: _Seen) -> None:
     """Read the child's reports until it closes its output."""
     assert process.stdout is not None
     try:
-        while line := await process.stdout.readline():
+        while line := process.stdout.readline(_LONGEST_LINE):
             match _DECODER.decode(line):
                 case Stage(name):
                     seen.stage = name
@@ -180,11 +191,15 @@ async def _follow(process: Process, seen: _Seen) -> None:
         _kill(process)
 
 
-async def _keep_output(process: Process, seen: _Seen) -> None:
+def _keep_output(process: Process, seen: _Seen) -> None:
     """Read all that it writes to stderr, and keep the end."""
     assert process.stderr is not None
-    while block := await process.stderr.read(_BLOCK):
+    while block := os.read(process.stderr.fileno(), _BLOCK):
         seen.output = (seen.output + block)[-_KEPT_OUTPUT:]
+
+
+def _wait(process: Process, _: _Seen) -> None:
+    process.wait()
 
 
 def _describe_end(status: int) -> str:

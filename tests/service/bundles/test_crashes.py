@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import shutil
 import signal
 import time
@@ -13,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.service.bad_bundles import needs_x86, write_crashing
+from tests.service.bundles.test_trial import children
 from tests.service.requests import request
 from tests.service.test_process import SERVE, Process, running
 from tests.service.tiny_bundle import Options, write_bundle
@@ -40,6 +43,14 @@ def version(process: Process) -> str:
     status, answer = process.ask("/v1/rerank", request())
     assert status == 200, answer
     return str(answer["version"])
+
+
+def answering_models(process: Process) -> set[str]:
+    """The models that answer requests without a name; empty if the service cannot be reached."""
+    with contextlib.suppress(OSError):
+        answers = [process.ask("/v1/rerank", request()) for _ in range(8)]
+        return {str(answer.get("model", status)) for status, answer in answers}
+    return set()
 
 
 def refused(process: Process, number: str) -> float | None:
@@ -88,4 +99,11 @@ def test_a_second_model_never_takes_or_ends_the_default(tmp_path: Path, workers:
             process.popen.send_signal(signal.SIGHUP)
             until(lambda name=name: process.ask("/v1/rerank", request(model=name))[0] == 200)  # type: ignore[misc]
             assert [process.ask("/v1/rerank", request())[1]["model"] for _ in range(8)] == ["tiny"] * 8
+        if workers != "1":  # One that comes later loads the live versions in another order.
+            assert process.ask("/admin/v1/reload", {"model": "tiny"}, process.admin_port)[0] == 200
+            before = children(process.popen.pid)
+            for pid in before:
+                os.kill(pid, signal.SIGKILL)
+            until(lambda: len(set(children(process.popen.pid)) - set(before)) == len(before))
+            until(lambda: answering_models(process) == {"tiny"})
         assert process.stop()[0] == 0

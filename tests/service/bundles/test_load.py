@@ -158,6 +158,7 @@ def test_a_golden_request_with_another_order_is_refused(tmp_path: Path) -> None:
     folder = write_bundle(tmp_path)
     edit_golden(folder, "output.order", first_step(7))
     assert "request 2: step 0 chose slot" in refusal(folder)
+    load_bundle(folder, SessionConfig(), golden=False)  # Where they have been replayed in another process.
 
 
 def test_another_order_is_excused_from_a_near_tie_on(tmp_path: Path) -> None:

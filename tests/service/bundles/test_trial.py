@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
+import logging
 import os
 import shlex
 import signal
@@ -17,7 +19,9 @@ import pytest
 
 from models.contract.manifest import Manifest
 from service.bundles.load import identity
-from service.bundles.model import BundleError
+from service.bundles.model import BundleError, Model
+from service.bundles.registry import Registry
+from service.bundles.reload import Loader
 from service.bundles.trial import Trial
 from service.inference.onnx.session import SessionConfig
 from tests.service.bad_bundles import needs_x86, write_crashing, write_hanging
@@ -57,9 +61,12 @@ def until(condition: Callable[[], object]) -> None:
 
 
 def children(pid: int) -> list[int]:
-    with contextlib.suppress(OSError):
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    return []
+    """The children of all threads of a process."""
+    found = []
+    for thread in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            found += [int(child) for child in thread.read_text().split()]
+    return sorted(found)
 
 
 def runs(pid: int) -> bool:
@@ -123,6 +130,26 @@ def test_one_that_hangs_after_it_has_closed_its_output_is_ended_too() -> None:
 )
 def test_a_child_that_does_not_say_that_all_is_well_and_end_well_is_a_refusal(script: str, text: str) -> None:
     assert text in stand_in(script)
+
+
+def test_for_a_gpu_it_is_tried_on_cpu_and_the_log_says_so(bundle: Path, caplog: pytest.LogCaptureFixture) -> None:
+    trial = Trial(SessionConfig(provider="cuda"), LONG)
+    with caplog.at_level(logging.INFO):
+        assert asyncio.run(trial.run(bundle, low_priority=False)) == identity(Manifest.read(bundle))
+    assert "on CPU first; what fails on cuda alone is found later" in caplog.text
+
+
+def test_files_that_have_changed_since_they_were_tried_do_not_serve(bundle: Path) -> None:
+    async def warm(_: Model) -> None:
+        raise AssertionError("it must not come to this")
+
+    said = (
+        f"""echo '{{"type":"Sound","identity":{json.dumps(identity(Manifest.read(bundle)) | {"golden.npz": "0"})}}}'"""
+    )
+    trial = Trial(SessionConfig(), LONG, command=("/bin/sh", "-c", said))
+    loader = Loader(bundle.parents[1], SessionConfig(), Registry(), warm, trial=trial)
+    with pytest.raises(BundleError, match="its files have changed since they were tried"):
+        asyncio.run(loader.prepare("tiny", "1"))
 
 
 def test_a_child_that_cannot_be_started_is_a_refusal(tmp_path: Path) -> None:

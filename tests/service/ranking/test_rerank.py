@@ -210,7 +210,7 @@ def test_a_request_that_fails_on_its_way_is_recorded_with_all_that_was_known() -
 
 def test_a_request_may_name_its_model_and_must_where_there_is_no_default() -> None:
     first, second = fake_model(), fake_model(options=Options(name="other", version="7"))
-    with live_app(first, second) as live:
+    with live_app(first, second, default_model="none") as live:
         assert live.post(request(model="other")).json["version"] == "7"
         assert live.post(request(model="tiny")).json["model"] == "tiny"
         assert live.post(request()).json["errors"][0]["field"] == "model"
