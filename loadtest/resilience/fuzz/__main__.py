@@ -41,7 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m loadtest.resilience.fuzz", description=__doc__)
     add = parser.add_argument
     add("--bundles", type=Path, default=EMBEDDED_BUNDLES, help="folder of bundles (the embedded one)")
-    add("--schema-cases", type=int, default=4000, help="requests made from the OpenAPI documents (4000)")
+    add("--schema-cases", type=int, default=3000, help="requests made from the OpenAPI documents (3000)")
     add("--stream-cases", type=int, default=18_000, help="byte streams (18000)")
     add("--seed", type=int, default=1, help="seed of all cases (1)")
     add("--out", type=Path, default=Path("reports/fuzz"), help="folder for the report and failing cases (reports/fuzz)")
