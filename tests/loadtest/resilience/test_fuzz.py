@@ -80,6 +80,7 @@ def test_silence_too_many_answers_and_a_refused_sound_request_are_unexpected() -
 def test_an_answer_to_head_has_no_body() -> None:
     bare = OK.partition(b"{")[0]
     assert verdict(bare, head=True) is None
+    assert verdict(bare + OK + bare, head=True) is None
     assert (verdict(bare) or "").startswith("not HTTP")
     assert verdict(OK, head=True) is None, "the method may have been changed again"
 
