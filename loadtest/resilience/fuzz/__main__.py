@@ -1,4 +1,6 @@
-"""Fuzz a service on loopback: requests made from its OpenAPI documents, and raw byte streams to every URL.
+"""Fuzz a service on loopback with requests and with byte streams.
+
+Requests are made from its OpenAPI documents, and the streams go to every URL of both ports.
 
 Unexpected is any 5xx but 501, 505 and a 503 that says so, an answer that is not HTTP or not as documented, a connection
 with neither an answer nor an end, an ended process, a traceback in its log, and memory or open files that it keeps.

@@ -1,4 +1,4 @@
-"""Send byte streams that are wrong to both ports, and look after the service between groups of them."""
+"""Send wrong byte streams to both ports, and look after the service between them."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def fuzz_streams(target: Target, count: int, seed: int, folder: Path) -> Finding
 
 
 def _keep_culprit(target: Target, cases: list[StreamCase], folder: Path, fault: str) -> Path:
-    """Send the cases of a group again, one by one, and keep that which fails alone, else all."""
+    """Send a group's cases one by one; keep one that fails alone, else all."""
     for case in cases if target.alive else ():
         send_group(target, [case])
         if target.fault() is not None:

@@ -1,4 +1,4 @@
-"""Run the service that is fuzzed, and tell how it is: its answers, memory, open files and log."""
+"""Run the service that is fuzzed; watch its answers, memory, open files and log."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Target:
         return self.server.process.poll() is None
 
     def fault(self) -> str | None:
-        """Say what is wrong with the service; None if it answers good requests on both ports.
+        """Say what is wrong with the service; None if both ports answer good requests.
 
         A traceback in the log is told once.
         """
@@ -101,7 +101,7 @@ class Target:
         return Usage(resident, sum(len(list(Path(f"/proc/{pid}/fd").glob("*"))) for pid in pids))
 
     def settled(self, before: Usage) -> str | None:
-        """Say if the service keeps more than it may, once its connections have had time to end."""
+        """Say if the service keeps more than it may once its connections have ended."""
         deadline = time.monotonic() + _SETTLE
         while True:
             now = self.usage()

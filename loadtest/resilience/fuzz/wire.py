@@ -48,7 +48,7 @@ class Exchange:
 async def exchange(
     port: int, packets: Sequence[bytes], *, answers: int, patient: bool, head: bool, limit: float
 ) -> Exchange:
-    """Send packets one by one and read `answers` responses, or until the end, for `limit` seconds at most.
+    """Send packets one by one; read `answers` responses, until the end or the limit.
 
     Who is not `patient` leaves after the first answer if no other follows at once. `head` as in `judge`. Raises
     `OSError` if no connection can be made.
