@@ -1,4 +1,4 @@
-"""Describe `POST /v1/rerank` in OpenAPI, from the very types that decode and encode it, and the problems of all."""
+"""Describe `POST /v1/rerank` from the types that decode and encode it, and all problems."""
 
 from __future__ import annotations
 

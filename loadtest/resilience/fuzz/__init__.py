@@ -1,1 +1,1 @@
-"""Send both ports what no sound client sends, and look for answers that nothing sound gives."""
+"""Send both ports what no sound client sends, and judge the answers."""

@@ -1,4 +1,6 @@
-"""Fuzz a service on loopback: requests made from its OpenAPI documents, and raw byte streams to every URL.
+"""Fuzz a service on loopback with requests and with byte streams.
+
+Requests are made from its OpenAPI documents, and the streams go to every URL of both ports.
 
 Unexpected is any 5xx but 501, 505 and a 503 that says so, an answer that is not HTTP or not as documented, a connection
 with neither an answer nor an end, an ended process, a traceback in its log, and memory or open files that it keeps.
@@ -41,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m loadtest.resilience.fuzz", description=__doc__)
     add = parser.add_argument
     add("--bundles", type=Path, default=EMBEDDED_BUNDLES, help="folder of bundles (the embedded one)")
-    add("--schema-cases", type=int, default=4000, help="requests made from the OpenAPI documents (4000)")
+    add("--schema-cases", type=int, default=3000, help="requests made from the OpenAPI documents (3000)")
     add("--stream-cases", type=int, default=18_000, help="byte streams (18000)")
     add("--seed", type=int, default=1, help="seed of all cases (1)")
     add("--out", type=Path, default=Path("reports/fuzz"), help="folder for the report and failing cases (reports/fuzz)")

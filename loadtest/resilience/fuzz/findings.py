@@ -12,7 +12,7 @@ _MOST_SHOWN: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something unexpected, and the file from which it can be sent again, if there is one."""
+    """Something unexpected, and the file, if any, that sends it again."""
 
     fault: str
     file: Path | None = None

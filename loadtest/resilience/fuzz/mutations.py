@@ -167,7 +167,7 @@ def seeds(rerank: bytes) -> Mapping[Port, Sequence[Draft]]:
 
 
 def make_case(rng: random.Random, drafts: Mapping[Port, Sequence[Draft]]) -> StreamCase:
-    """Make a case: of one to three requests, some with faults, bytes changed or not, in packets."""
+    """Make a case of one to three requests, some with faults, in packets."""
     port: Port = "admin" if rng.random() < 0.2 else "public"
     done: list[str] = []
     made = [_request(rng, rng.choice(drafts[port]), done) for _ in range(rng.choice((1, 1, 1, 1, 2, 3)))]

@@ -1,7 +1,7 @@
-"""Send what the OpenAPI documents of both ports allow and forbid, made by schemathesis, and check the answers.
+"""Send what the OpenAPI documents of both ports allow and forbid.
 
-No answer may be a 5xx; each has a status, a content type and a body that the document tells, and what the document
-forbids is never accepted.
+Schemathesis makes the requests and checks the answers. None may be a 5xx; each has a status, a content type and a body
+that the document tells, and what the document forbids is never accepted.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _TIMEOUT: Final = 30.0
 
 
 def fuzz_schemas(target: Target, count: int, number: int, folder: Path) -> Findings:
-    """Send about `count` cases over all operations, most to those with a body; `number` is the seed."""
+    """Send about `count` cases, most to operations with a body; `number` is the seed."""
     findings = Findings()
     known: set[str] = set()
     plans = [plan for port in target.ports for plan in _plans(target, port)]

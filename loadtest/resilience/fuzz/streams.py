@@ -1,4 +1,4 @@
-"""Send byte streams that are wrong to both ports, and look after the service between groups of them."""
+"""Send wrong byte streams to both ports, and look after the service between them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def fuzz_streams(target: Target, count: int, seed: int, folder: Path) -> Finding
     rng, drafts, findings = random.Random(seed), seeds(RERANK), Findings()
     send_group(target, [make_case(random.Random(~seed), drafts) for _ in range(GROUP)])  # Memory of the first time.
     before = target.usage()
-    while findings.cases < count and len(findings.unexpected) < _MOST_FAULTS:
+    while findings.cases < count and len(findings.unexpected) < _MOST_FAULTS and target.alive:
         cases = [make_case(rng, drafts) for _ in range(min(GROUP, count - findings.cases))]
         for number, (case, result) in enumerate(send_group(target, cases), start=findings.cases):
             fault, statuses = judge_case(case, result)
@@ -34,24 +34,26 @@ def fuzz_streams(target: Target, count: int, seed: int, folder: Path) -> Finding
                 case.save(path, fault)
                 findings.add(f"{fault} [{', '.join(case.done)}]", path)
         findings.cases += len(cases)
-        fault = target.fault()
-        if fault is not None:
-            findings.add(f"after case {findings.cases}: {fault}", _keep_group(cases, folder, fault))
-            break
-    else:
-        findings.add(target.settled(before))
+        if (fault := target.fault()) is not None:
+            findings.add(fault, _keep_culprit(target, cases, folder / f"stream-{seed}-group-{findings.cases}", fault))
+    findings.add(target.settled(before))
     after = target.usage()
     findings.figures["resident MiB before, after"] = [round(u.resident / 2**20, 1) for u in (before, after)]
     findings.figures["open files before, after"] = [before.files, after.files]
     return findings
 
 
-def _keep_group(cases: list[StreamCase], folder: Path, fault: str) -> Path:
-    kept = folder / "last-group"
-    kept.mkdir(exist_ok=True)
+def _keep_culprit(target: Target, cases: list[StreamCase], folder: Path, fault: str) -> Path:
+    """Send a group's cases one by one; keep one that fails alone, else all."""
+    for case in cases if target.alive else ():
+        send_group(target, [case])
+        if target.fault() is not None:
+            case.save(folder.with_suffix(".json"), fault)
+            return folder.with_suffix(".json")
+    folder.mkdir(exist_ok=True)
     for number, case in enumerate(cases):
-        case.save(kept / f"{number}.json", fault)
-    return kept
+        case.save(folder / f"{number}.json", fault)
+    return folder
 
 
 def send_group(target: Target, cases: list[StreamCase]) -> list[tuple[StreamCase, Exchange]]:

@@ -1,4 +1,4 @@
-"""Run the service that is fuzzed, and tell how it is: its answers, memory, open files and log."""
+"""Run the service that is fuzzed; watch its answers, memory, open files and log."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ MOST_GROWTH: Final = 96 * 1024 * 1024
 MOST_FILES: Final = 16
 _SETTLE: Final = 15.0
 _PATIENCE: Final = 30.0
+_TRACEBACK: Final = b"Traceback (most recent call last)"
 _OPTIONS: Final = (*UNHURRIED, "--deadline-mode", "observe", "--read-timeout-seconds", str(READ_TIMEOUT))
 
 RERANK: Final = json.dumps(
@@ -44,24 +45,35 @@ class Usage:
     files: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Target:
-    """A service that runs, with its log."""
+    """A service that runs, with its log, which has been looked at up to `seen`."""
 
     server: Server
     log: Path
+    seen: int = 0
 
     @property
     def ports(self) -> Mapping[Port, int]:
         """Return the number of each port."""
         return {"public": self.server.port, "admin": int(self.server.announcement["admin_port"])}
 
+    @property
+    def alive(self) -> bool:
+        """Tell whether its process runs."""
+        return self.server.process.poll() is None
+
     def fault(self) -> str | None:
-        """Say what is wrong with the service; None if it answers good requests on both ports."""
-        if (status := self.server.process.poll()) is not None:
-            return f"the service ended with status {status}"
-        if "Traceback (most recent call last)" in (text := self.log.read_text("utf-8", "replace")):
-            return f"the log has a traceback: {text[text.index('Traceback') :][-1500:]}"
+        """Say what is wrong with the service; None if both ports answer good requests.
+
+        A traceback in the log is told once.
+        """
+        if not self.alive:
+            return f"the service ended with status {self.server.process.returncode}"
+        text = self.log.read_bytes()[self.seen :]
+        self.seen += len(text)
+        if _TRACEBACK in text:
+            return f"the log has a traceback: {text[text.index(_TRACEBACK) :][-1500:].decode('utf-8', 'replace')}"
         deadline = time.monotonic() + _PATIENCE
         while (said := self._unwell()) is not None and time.monotonic() < deadline:
             time.sleep(0.2)
@@ -89,7 +101,7 @@ class Target:
         return Usage(resident, sum(len(list(Path(f"/proc/{pid}/fd").glob("*"))) for pid in pids))
 
     def settled(self, before: Usage) -> str | None:
-        """Say if the service keeps more than it may, once its connections have had time to end."""
+        """Say if the service keeps more than it may once its connections have ended."""
         deadline = time.monotonic() + _SETTLE
         while True:
             now = self.usage()

@@ -48,7 +48,7 @@ class Exchange:
 async def exchange(
     port: int, packets: Sequence[bytes], *, answers: int, patient: bool, head: bool, limit: float
 ) -> Exchange:
-    """Send packets one by one and read `answers` responses, or until the end, for `limit` seconds at most.
+    """Send packets one by one; read `answers` responses, until the end or the limit.
 
     Who is not `patient` leaves after the first answer if no other follows at once. `head` as in `judge`. Raises
     `OSError` if no connection can be made.
@@ -88,30 +88,29 @@ async def _send(writer: asyncio.StreamWriter, packets: Sequence[bytes]) -> None:
 def _whole(received: bytes, head: bool) -> int:
     """Count the responses that are whole, and what is no HTTP as one."""
     try:
-        return len(parse(received, closed=False)) or (len(parse(received, closed=False, bodiless=True)) if head else 0)
+        return len(parse(received, closed=False, head=head))
     except NotHttp:
         return 1
 
 
-def parse(received: bytes, *, closed: bool, bodiless: bool = False) -> list[Answer]:
+def parse(received: bytes, *, closed: bool, head: bool = False) -> list[Answer]:
     """Split bytes into responses, without interim ones (1xx) and one that is not whole.
 
-    `bodiless` responses, those to HEAD, end with their headers. Raises `NotHttp`.
+    With `head`, a response may have been one to HEAD: it ends with its headers if another follows or nothing. Raises
+    `NotHttp`.
     """
     found: list[Answer] = []
     rest = received
     while rest:
-        head, mark, rest = rest.partition(b"\r\n\r\n")
+        fields, mark, rest = rest.partition(b"\r\n\r\n")
         if not mark:
-            if not _STATUS_LINE.fullmatch(head.partition(b"\r\n")[0]) and (closed or b"\r\n" in head):
-                raise NotHttp(f"no status line: {head[:60]!r}")
-            if closed:
-                raise NotHttp(f"a head without an end: {head[:60]!r}")
+            _check_begun(fields, closed)
             break
-        status, headers = _head(head)
+        status, headers = _head(fields)
         if status < 200:
             continue
-        length = 0 if bodiless or status in _NO_BODY else _length(headers)
+        bare = status in _NO_BODY or (head and (not rest or rest.startswith(b"HTTP/1.")))
+        length = 0 if bare else _length(headers)
         if length > len(rest):
             if closed:
                 raise NotHttp(f"a body of {len(rest)} bytes instead of {length}")
@@ -119,6 +118,15 @@ def parse(received: bytes, *, closed: bool, bodiless: bool = False) -> list[Answ
         found.append(Answer(status, headers, rest[:length]))
         rest = rest[length:]
     return found
+
+
+def _check_begun(head: bytes, closed: bool) -> None:
+    """Raise `NotHttp` if a head that has no end yet cannot become one."""
+    line, ended, _ = head.partition(b"\r\n")
+    if (closed or ended) and not _STATUS_LINE.fullmatch(line):
+        raise NotHttp(f"no status line: {head[:60]!r}")
+    if closed:
+        raise NotHttp(f"a head without an end: {head[:60]!r}")
 
 
 def _head(head: bytes) -> tuple[int, dict[str, str]]:
@@ -171,7 +179,7 @@ def judge(
     ones must come, none of which says that the request was no good HTTP.
     """
     try:
-        answers = _read(result, head)
+        answers = parse(result.received, closed=result.closed, head=head)
     except NotHttp as error:
         return f"not HTTP: {error}", Counter()
     statuses = Counter(answer.status for answer in answers)
@@ -183,13 +191,3 @@ def judge(
     if sound and (len(answers) != expected or not set(statuses) <= _SOUND):
         faults.append(f"{expected} sound requests were answered {dict(statuses)}")
     return next(iter(faults), None), statuses
-
-
-def _read(result: Exchange, head: bool) -> list[Answer]:
-    """Parse what came; if a HEAD may have been sent, with or without bodies."""
-    if not head:
-        return parse(result.received, closed=result.closed)
-    try:
-        return parse(result.received, closed=result.closed, bodiless=True)
-    except NotHttp:
-        return parse(result.received, closed=False)
