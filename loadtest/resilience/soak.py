@@ -214,7 +214,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--warm-up-minutes", type=float, default=2.5, help="time before memory counts (2.5)")
     add("--workers", type=int, nargs="+", default=[1, 2], metavar="N", help="services, by their workers (1 2)")
     add("--mix", default="default", help="candidates and weights, as in 20=1,100=3 (default: 20 to 1000)")
-    add("--reload-minutes", type=float, default=3.0, help="from one reload to the next (3)")
+    add("--reload-minutes", type=float, default=2.0, help="from one reload to the next (2)")
     add("--scrape-seconds", type=float, default=15.0, help="from one scrape to the next (15)")
     add("--rate", type=float, help="the goodput in requests/s, where it is known; else it is searched")
     add("--search-seconds", type=float, default=3.0, help="length of a window of that search (3)")

@@ -1,4 +1,4 @@
-"""Move the wall clock of one service, as a wrong time server or a person does.
+"""Move the wall clock of one service, as a wrong time server does.
 
 A small library is loaded ahead of the C library and adds an offset, read from a file, to the wall clock alone. Debian's
 libfaketime can do more, and for that reason not this: it takes part in every sleep and wait as well, and makes some of

@@ -21,7 +21,7 @@ from loadtest.requests.payloads import Payload, list_problem
 from loadtest.rig.client import post_message
 from loadtest.rig.server import HOST
 
-PATIENCE: Final = 12.0
+PATIENCE: Final = 20.0
 """Seconds after which an unanswered request counts as such."""
 
 FULL: Final = "full"

@@ -1,17 +1,24 @@
-"""The clients of the chaos runner against servers whose every answer a test scripts."""
+"""The clients of the chaos runner against servers whose every answer a test scripts, and its clock."""
 
 from __future__ import annotations
 
 import contextlib
+import os
+import shutil
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from subprocess import PIPE
 from typing import Final
 
 import pytest
 
 from loadtest.requests.payloads import Payload
+from loadtest.resilience.chaos.clock import Clock
 from loadtest.resilience.chaos.harness import LIVE, LoopProbe
 from loadtest.resilience.chaos.steady import Seen, SteadyClient
 from loadtest.resilience.chaos.wire import CLOSED, SILENT, Wire, ask, head
@@ -120,3 +127,21 @@ def test_a_pause_that_comes_with_every_request_is_found_and_a_single_one_is_not(
         single = [0.3]
         assert LoopProbe(port).longest_ms(lambda: pauses.extend(single)) >= 300
         assert LoopProbe(port).stall_ms(lambda: pauses.extend(single.pop() for _ in single[:1]), 5) < 300
+
+
+def test_the_wall_clock_of_a_program_moves_while_it_runs_and_no_other_clock_does(tmp_path: Path) -> None:
+    if shutil.which("cc") is None:
+        pytest.skip("needs a C compiler")
+    clock = Clock(tmp_path)
+    tell = "import time\nwhile input():\n    print(time.time(), time.monotonic(), flush=True)"
+    command, environment = [sys.executable, "-c", tell], {**os.environ, **clock.environment}
+    with subprocess.Popen(command, stdin=PIPE, stdout=PIPE, text=True, bufsize=1, env=environment) as program:
+        assert program.stdin is not None
+        assert program.stdout is not None
+        for days in (0, 1, -1):
+            clock.move(days * 86_400)
+            program.stdin.write("now\n")
+            wall, monotonic = map(float, program.stdout.readline().split())
+            assert round((wall - time.time()) / 86_400) == days
+            assert abs(monotonic - time.monotonic()) < 3600
+        program.stdin.write("\n")

@@ -68,8 +68,9 @@ def test_each_target_can_be_missed_alone() -> None:
     assert missed(soaked(samples_of(15.0))) == {"growth of memory"}
     assert missed(soaked(samples_of(-15.0))) == set()
     assert missed(soaked(samples_of(files=(9, 9, 9, 10)))) == {"open files"}
-    threads = [replace(s, threads=12 + (s.second > 1100)) for s in samples_of()]
-    assert missed(soaked(threads)) == {"threads"}
+    one_more, two_more = ([replace(s, threads=12 + n * (s.second > 1100)) for s in samples_of()] for n in (1, 2))
+    assert missed(soaked(one_more)) == set()
+    assert missed(soaked(two_more)) == {"threads"}
     assert missed(soaked(samples_of(), Made(1, status=500))) == {"errors"}
     assert missed(soaked(samples_of(), Made(1, fault=Fault.RESET))) == {"errors"}
     assert missed(soaked(samples_of(), reloads=503)) == {"reloads that failed"}
