@@ -1,4 +1,4 @@
-"""Define what a protocol asks about a request to the hot path, and the flow control of its socket."""
+"""Define what a protocol asks about a request, and how it stops to read."""
 
 from __future__ import annotations
 
@@ -46,5 +46,5 @@ class ReadGate(FlowControl):
 
     def resume_reading(self) -> None:
         """Resume, unless it is held or the connection is closing."""
-        if not self.held and not self._transport.is_closing():
+        if self.read_paused and not self.held and not self._transport.is_closing():
             super().resume_reading()

@@ -15,15 +15,15 @@ from time import perf_counter
 from typing import Any, Final, cast
 
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from service.contract.problems import Problem
 from service.transport.asgi import ARRIVAL_KEY, PRESENCE_KEY, Presence
 from service.transport.connections import Connections
+from service.transport.ending import BETWEEN, HEAD, STATUS_LINES
 from service.transport.gate import Gate, Refusal
-from service.transport.reading import BoundedProtocol, Place
-from service.transport.wire import STATUS_LINES
+from service.transport.reading import BoundedProtocol
 
 _UNREAD_SECONDS: Final = 0.1  # By then the event loop has read all bytes that had come when a timer ended.
 
@@ -65,7 +65,8 @@ class TimedProtocol(BoundedProtocol):
         """Give a client whose bytes end within the headers limited time for the rest."""
         self._last_heard = perf_counter()
         super().data_received(data)
-        self._watch_client()
+        if self._place is not BETWEEN or not self._unanswered:
+            self._watch_client()
 
     def on_message_begin(self) -> None:
         """Stamp the arrival of a request."""
@@ -116,7 +117,7 @@ class TimedProtocol(BoundedProtocol):
             self._end_with_latest()
 
     def _end_request(self) -> None:
-        """End the request and let it in; after a refusal, go on to the next or close."""
+        """End the request and let it in; a refused one may end the connection."""
         if not self._refused:
             super()._end_request()
             if self._judged and self._gate is not None and not self.cycle.response_complete:
@@ -128,7 +129,7 @@ class TimedProtocol(BoundedProtocol):
             self._ended = True
             self.transport.close()
         else:
-            self._await_next()
+            HttpToolsProtocol.on_response_complete(self)  # It has not been counted as unanswered.
 
     def _fail(self, problem: Problem) -> None:
         self._stop_timer()
@@ -148,10 +149,10 @@ class TimedProtocol(BoundedProtocol):
         """Start the timer, unless it runs or nothing is owed by the client."""
         if self._read_timer is not None or self._ended or self._unparsed is not None:
             return
-        if self._place is Place.BETWEEN:
+        if self._place is BETWEEN:
             owes = not self._unanswered and self.timeout_keep_alive_task is None
         else:
-            owes = self._place is Place.HEAD or self._discards()
+            owes = self._place is HEAD or self._discards()
         if owes and not self.transport.is_closing():
             self._start_timer()
 
@@ -193,7 +194,7 @@ class TimedProtocol(BoundedProtocol):
 
     def _time_out(self) -> None:
         """Close, but let a late event loop first read bytes that came in time."""
-        if self._unparsed is not None:  # It is the service that does not read.
+        if self.flow.read_paused:  # It is the service that does not read.
             self._start_timer()
         elif not _close_if_silent(self.transport):
             self._read_timer = self.loop.call_later(_UNREAD_SECONDS, self.transport.close)

@@ -254,6 +254,30 @@ def test_the_series_are_those_of_one_process(service: Service) -> None:
     eventually(lambda: 0 < (service.value("rerank_latency_p99_seconds") or 0) < 10)
 
 
+def shows(service: Service, in_part: int) -> bool:
+    """Each request in part counts as a little more than 4 KiB."""
+    return (service.value("rerank_unfinished_bytes") or 0) // 4096 >= in_part
+
+
+def test_gauges_are_summed_over_workers(service: Service) -> None:
+    body = json.dumps(request()).encode()
+    head = b"POST /v1/rerank HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    with contextlib.ExitStack() as stack:
+        opened = []
+        for open_ones, pid in enumerate(service.workers(), 1):
+            with service.only(pid):
+                connection = stack.enter_context(socket.create_connection(("127.0.0.1", service.process.port), 10))
+                connection.sendall(head % len(body) + body[:-1])
+                opened.append(connection)
+                eventually(functools.partial(shows, service, open_ones))
+        key = ("rerank_unfinished_bytes", frozenset[tuple[str, str]]())
+        eventually(lambda: service.scrape(service.process.admin_port)[key] > 2 * 4096)
+        for connection in opened:
+            connection.sendall(body[-1:])
+            assert connection.recv(65536).startswith(b"HTTP/1.1 200 OK")
+    eventually(lambda: service.scrape(service.process.admin_port)[key] == 0)
+
+
 def test_a_reload_switches_every_worker_before_it_is_answered(service: Service) -> None:
     ok, refused = service.reloads()
     write_bundle(service.bundles, Options(version="2"))
