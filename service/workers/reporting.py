@@ -40,7 +40,7 @@ class Reporter:
             yield reporter
 
     async def beat(self) -> NoReturn:
-        """Send a beat every second, and a snapshot with each unless one is being taken still."""
+        """Send a beat every second, and a snapshot unless one is still being taken."""
         reporting: asyncio.Task[None] | None = None
         while True:
             if not self._channel.is_stuck:
