@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import functools
 import http.client
 import json
 import os
 import shutil
 import signal
+import socket
 import sys
 import threading
 import time
