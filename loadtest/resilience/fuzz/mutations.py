@@ -10,6 +10,17 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from loadtest.resilience.fuzz.vocabulary import (
+    CHUNK_SIZES,
+    CODINGS,
+    FIELDS,
+    LENGTHS,
+    METHODS,
+    ODD_METHODS,
+    TARGETS,
+    VERSIONS,
+)
+
 Port = Literal["public", "admin"]
 Headers = list[tuple[bytes, bytes]]
 
@@ -62,84 +73,6 @@ class StreamCase:
         return cls(
             table["port"], packets, tuple(table["done"]), table["expected"], table["most_answers"], table["sound"]
         )
-
-
-_CHUNK_SIZES: Final = (b"0", b"-1", b"g", b"ffffffffffffffffff", b"5;ext=1", b" 5", b"5 ", b"0x5", b"", b"00000000005")
-_LENGTHS: Final = (
-    b"-1",
-    b"+5",
-    b"0x10",
-    b"5, 5",
-    b"5, 6",
-    b"1e3",
-    b"",
-    b" ",
-    b"99999999999999999999",
-    b"4",
-    b"2097153",
-)
-_CODINGS: Final = (b"chunked", b"gzip, chunked", b"chunked, chunked", b"identity", b"Chunked", b"gzip", b"\x0bchunked")
-_METHODS: Final = (b"GET", b"POST", b"PUT", b"HEAD", b"OPTIONS", b"CONNECT", b"TRACE", b"PATCH", b"DELETE", b"PRI")
-_ODD_METHODS: Final = (b"FOO", b"get", b"", b"G\x00T", b"A" * 9000, b"\xff\xfe", b"QUERY")
-_VERSIONS: Final = (
-    b"HTTP/1.0",
-    b"HTTP/1.2",
-    b"HTTP/2.0",
-    b"HTTP/0.9",
-    b"HTTP/11",
-    b"",
-    b"HTTP/1.1 ",
-    b"ICY",
-    b"http/1.1",
-)
-_TARGETS: Final = (
-    *(
-        b"*",
-        b"",
-        b"/",
-        b"//",
-        b"/%00",
-        b"/\x00",
-        b"/..%2f..%2fetc",
-        b"http://127.0.0.1/v1/rerank",
-        b"/v1/rerank/",
-        b"a b",
-    ),
-    *(
-        b"/v1/rerank?x=1",
-        b"/" + b"a" * 70_000,
-        b"/\xff\xfe",
-        b"127.0.0.1:80",
-        b"/v1/%72erank",
-        b"/v1/rerank#f",
-        b"/v2/health",
-    ),
-)
-_FIELDS: Final[Sequence[tuple[bytes, bytes]]] = (
-    *((b"Upgrade", b"h2c"), (b"Upgrade", b"websocket"), (b"Connection", b"Upgrade, HTTP2-Settings")),
-    *((b"Connection", b"close"), (b"Connection", b"keep-alive"), (b"Expect", b"100-continue"), (b"Expect", b"x")),
-    *(
-        (b"Host", b""),
-        (b"Host", b"evil.example"),
-        (b"Host", b"a b"),
-        (b"X", b"a\x00b"),
-        (b"X", b"a\rb"),
-        (b"X", b"\x7f"),
-    ),
-    *((b"X Y", b"1"), (b"", b"1"), (b"X", b"1\r\n folded"), (b"Content-Encoding", b"gzip"), (b"Accept", b"*/*")),
-    *(
-        (b"Content-Type", b"text/plain"),
-        (b"Content-Type", b"application/json; charset=utf-16"),
-        (b"x-request-id", b"\xe9"),
-    ),
-    *(
-        (b"x-request-timeout-ms", b"-1"),
-        (b"grpc-timeout", b"9" * 99),
-        (b"traceparent", b"00-x"),
-        (b"Authorization", b"Bearer"),
-    ),
-    *((b"Trailer", b"X"), (b"TE", b"trailers"), (b"X", b"v" * 70_000), (b"Range", b"bytes=0-1"), (b"Origin", b"null")),
-)
 
 
 def seeds(rerank: bytes) -> Mapping[Port, Sequence[Draft]]:
@@ -208,22 +141,22 @@ def _in_chunks(rng: random.Random, draft: Draft) -> None:
 
 
 def change_method(rng: random.Random, draft: Draft) -> None:
-    draft.method = rng.choice(_METHODS) if rng.random() < 0.7 else rng.choice(_ODD_METHODS)
+    draft.method = rng.choice(METHODS) if rng.random() < 0.7 else rng.choice(ODD_METHODS)
     draft.framed = False  # A server may close, or not know where such a request ends.
 
 
 def change_target(rng: random.Random, draft: Draft) -> None:
-    draft.target = rng.choice(_TARGETS)
+    draft.target = rng.choice(TARGETS)
     draft.framed = False
 
 
 def change_version(rng: random.Random, draft: Draft) -> None:
-    draft.version = rng.choice(_VERSIONS)
+    draft.version = rng.choice(VERSIONS)
     draft.framed = False
 
 
 def add_field(rng: random.Random, draft: Draft) -> None:
-    draft.headers.insert(rng.randint(0, len(draft.headers)), rng.choice(_FIELDS))
+    draft.headers.insert(rng.randint(0, len(draft.headers)), rng.choice(FIELDS))
 
 
 def upgrade(rng: random.Random, draft: Draft) -> None:
@@ -249,17 +182,17 @@ def add_many_fields(rng: random.Random, draft: Draft) -> None:
 
 
 def change_length(rng: random.Random, draft: Draft) -> None:
-    draft.headers.append((b"Content-Length", rng.choice(_LENGTHS)))
+    draft.headers.append((b"Content-Length", rng.choice(LENGTHS)))
     draft.framed = False
 
 
 def change_coding(rng: random.Random, draft: Draft) -> None:
-    draft.headers.append((b"Transfer-Encoding", rng.choice(_CODINGS)))
+    draft.headers.append((b"Transfer-Encoding", rng.choice(CODINGS)))
     draft.framed = False
 
 
 def change_chunk(rng: random.Random, draft: Draft) -> None:
-    size = rng.choice(_CHUNK_SIZES)
+    size = rng.choice(CHUNK_SIZES)
     trailer = rng.choice((b"", b"X: 1\r\n", b"X: 1\r\n" * 500, b"\x00\r\n"))
     draft.body = size + b"\r\n" + draft.body + b"\r\n0\r\n" + trailer + b"\r\n"
     draft.headers = [pair for pair in draft.headers if pair[0] != b"Content-Length"] + [

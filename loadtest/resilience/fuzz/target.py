@@ -73,7 +73,7 @@ class Target:
         text = self.log.read_bytes()[self.seen :]
         self.seen += len(text)
         if _TRACEBACK in text:
-            return f"the log has a traceback: {text[text.index(_TRACEBACK) :][-1500:].decode('utf-8', 'replace')}"
+            return f"the log has a traceback: {text[text.index(_TRACEBACK) :][:1500].decode('utf-8', 'replace')}"
         deadline = time.monotonic() + _PATIENCE
         while (said := self._unwell()) is not None and time.monotonic() < deadline:
             time.sleep(0.2)
