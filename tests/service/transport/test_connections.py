@@ -220,9 +220,11 @@ def test_it_serves_on_a_unix_socket_and_removes_it_at_the_end(bundle: Path, shor
 
 
 def test_an_admin_port_that_is_taken_leaves_no_file_behind(short: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        with pytest.raises(SettingsError, match="LISTWRIGHT_ADMIN_PORT"):
-            bind_sockets(make_settings(uds=short, admin_port=taken.getsockname()[1]))
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        pytest.raises(SettingsError, match="LISTWRIGHT_ADMIN_PORT"),
+    ):
+        bind_sockets(make_settings(uds=short, admin_port=taken.getsockname()[1]))
     assert not short.exists()
 
 

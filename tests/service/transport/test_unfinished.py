@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -71,7 +72,7 @@ def test_requests_that_came_whole_count_before_the_first_of_them_begins() -> Non
     ],
     ids=["in all", "by address"],
 )
-def test_beyond_the_limit_the_client_that_adds_to_it_is_refused(limits: dict[str, int], fitting: int) -> None:
+def test_beyond_the_limit_the_client_that_adds_to_it_is_refused(limits: dict[str, Any], fitting: int) -> None:
     with live_app(fake_model(), **limits) as live, connections(live.port, fitting) as clients:
         for sent, client in enumerate(clients, 1):
             client.send(head(2 * MEBIBYTE) + b" " * int(1.3 * MEBIBYTE))
