@@ -46,5 +46,5 @@ class ReadGate(FlowControl):
 
     def resume_reading(self) -> None:
         """Resume, unless it is held or the connection is closing."""
-        if not self.held and not self._transport.is_closing():
+        if self.read_paused and not self.held and not self._transport.is_closing():
             super().resume_reading()

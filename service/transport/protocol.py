@@ -21,9 +21,9 @@ from uvicorn.server import ServerState
 from service.contract.problems import Problem
 from service.transport.asgi import ARRIVAL_KEY, PRESENCE_KEY, Presence
 from service.transport.connections import Connections
+from service.transport.ending import BETWEEN, HEAD, STATUS_LINES
 from service.transport.gate import Gate, Refusal
-from service.transport.reading import BoundedProtocol, Place
-from service.transport.wire import STATUS_LINES
+from service.transport.reading import BoundedProtocol
 
 _UNREAD_SECONDS: Final = 0.1  # By then the event loop has read all bytes that had come when a timer ended.
 
@@ -65,7 +65,8 @@ class TimedProtocol(BoundedProtocol):
         """Give a client whose bytes end within the headers limited time for the rest."""
         self._last_heard = perf_counter()
         super().data_received(data)
-        self._watch_client()
+        if self._place is not BETWEEN or not self._unanswered:
+            self._watch_client()
 
     def on_message_begin(self) -> None:
         """Stamp the arrival of a request."""
@@ -148,10 +149,10 @@ class TimedProtocol(BoundedProtocol):
         """Start the timer, unless it runs or nothing is owed by the client."""
         if self._read_timer is not None or self._ended or self._unparsed is not None:
             return
-        if self._place is Place.BETWEEN:
+        if self._place is BETWEEN:
             owes = not self._unanswered and self.timeout_keep_alive_task is None
         else:
-            owes = self._place is Place.HEAD or self._discards()
+            owes = self._place is HEAD or self._discards()
         if owes and not self.transport.is_closing():
             self._start_timer()
 

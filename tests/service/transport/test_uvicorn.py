@@ -24,7 +24,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from service.transport import gate, listener, protocol, reading
+from service.transport import ending, gate, listener, protocol, reading
 from tests.deploy.files import ROOT
 
 PROTOCOL: Final = {
@@ -56,8 +56,8 @@ PROTOCOL: Final = {
 UNDERSCORED: Final = {"_unset_keepalive_if_required"}
 """Those of them that begin with an underscore."""
 
-FLOW: Final = {"pause_reading", "resume_reading"}
-"""Attributes of `FlowControl` that the transport overrides; it reads `write_paused` as well."""
+FLOW: Final = {"pause_reading", "read_paused", "resume_reading"}
+"""Attributes of `FlowControl` that the transport overrides or reads; it reads `write_paused` as well."""
 
 CYCLE: Final = {"body", "disconnected", "keep_alive", "message_event", "response_complete", "response_started"}
 """Attributes of `RequestResponseCycle` that the transport reads or sets."""
@@ -130,7 +130,8 @@ def used(parent: type, *trees: ast.ClassDef) -> set[str]:
 
 
 def test_the_tables_above_name_all_that_the_transport_uses() -> None:
-    classes = class_in(protocol, "TimedProtocol"), class_in(reading, "BoundedProtocol")
+    names = {protocol: "TimedProtocol", reading: "BoundedProtocol", ending: "EndingProtocol"}
+    classes = [class_in(module, name) for module, name in names.items()]
     assert used(HttpToolsProtocol, *classes) == PROTOCOL | UNDERSCORED
     owners = ("cycle", "earlier", "self.cycle", "self._last")
     assert {name for tree in classes for name in attributes_of(tree, *owners)} == CYCLE
