@@ -194,7 +194,7 @@ class TimedProtocol(BoundedProtocol):
 
     def _time_out(self) -> None:
         """Close, but let a late event loop first read bytes that came in time."""
-        if self._unparsed is not None:  # It is the service that does not read.
+        if self.flow.read_paused:  # It is the service that does not read.
             self._start_timer()
         elif not _close_if_silent(self.transport):
             self._read_timer = self.loop.call_later(_UNREAD_SECONDS, self.transport.close)
