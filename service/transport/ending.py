@@ -97,7 +97,7 @@ class EndingProtocol(HttpToolsProtocol):
         """Return the bytes in the write buffer; cut off a client that has taken nothing of them for too long."""
         buffered = self.transport.get_write_buffer_size()
         size = buffered and buffered + _queued_bytes(self.transport)
-        if not size or size < self._unsent:
+        if not self._unsent or size < self._unsent:
             self._unsent_since = now
         self._unsent = size
         if size and now - self._unsent_since > self._connections.limits.read_seconds:
