@@ -145,7 +145,7 @@ class RerankEndpoint:
         return None
 
     def shed(self, scope: Scope) -> tuple[int, Headers, bytes] | None:
-        """Return the refusal of a request by its headers alone; None: it may send its body."""
+        """Return the refusal of a request by its headers; None: it may send its body."""
         refused = self._admission.judge()
         if refused is None:
             return None

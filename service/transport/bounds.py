@@ -1,4 +1,4 @@
-"""Hold the admin listener to the limits of the public one, and to its own hosts.
+"""Hold the admin listener to the public one's limits, and to its own hosts.
 
 A web page can make a browser send requests to any address, under a name that the page's owner lets point there (DNS
 rebinding). The `Host` field then has that name, which nobody has allowed here.
@@ -22,7 +22,7 @@ _LOOPBACK_NAMES: Final = frozenset(("localhost", "localhost.localdomain", "ip6-l
 
 
 class BoundedApp:
-    """Passes on requests to its own hosts, with their whole body, and only so many at once."""
+    """Passes on whole requests to its own hosts, and only so many at once."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
@@ -71,7 +71,7 @@ class BoundedApp:
 
 
 def is_allowed(host: str, names: Collection[str], own_address: str | None) -> bool:
-    """Tell whether a `Host` is one of `names`, a loopback address, or the address of the socket itself."""
+    """Tell whether a `Host` is in `names`, a loopback address, or the socket's own address."""
     name = _without_port(host).lower().removesuffix(".")
     if name in names:
         return True

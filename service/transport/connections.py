@@ -1,4 +1,4 @@
-"""Count the connections of one listener and the bytes that they hold, and refuse those over a limit."""
+"""Count one listener's connections and the bytes they hold; refuse those over a limit."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MOST_LINGERING: Final = 128
 
 
 class Unfinished:
-    """Count the bytes of requests that have come in part: in all, and by the client's address."""
+    """Count the bytes of requests that have come in part, in all and by address."""
 
     def __init__(self, most: int, most_per_peer: int) -> None:
         self._most = most

@@ -1,4 +1,7 @@
-"""Take a connection in or turn it away, and end it: after a fault, over a limit, or for a client that does not read."""
+"""Take a connection in or turn it away, and end it.
+
+It ends after a fault, over a limit, or because its client does not read.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ _LINGER_SECONDS: Final = 1.0
 
 
 class Place(Enum):
-    """Where in a request the next byte belongs."""
+    """The part of a request to which the next byte belongs."""
 
     BETWEEN = 0
     HEAD = 1
@@ -37,7 +40,7 @@ BODY: Final = Place.BODY
 
 
 class EndingProtocol(HttpToolsProtocol):
-    """One connection, which is counted, and which can end with an answer that no app has made."""
+    """One connection that is counted, and can end with an answer of its own."""
 
     def __init__(
         self,
@@ -94,7 +97,7 @@ class EndingProtocol(HttpToolsProtocol):
         self._unsent = sys.maxsize  # So it looks like progress, whatever is added until the next look.
 
     def check_unsent(self, now: float) -> int:
-        """Return the bytes in the write buffer; cut off a client that has taken nothing of them for too long."""
+        """Return the bytes in the write buffer, and cut off a client that takes none."""
         buffered = self.transport.get_write_buffer_size()
         size = buffered and buffered + _queued_bytes(self.transport)
         if not self._unsent or size < self._unsent:
@@ -142,7 +145,7 @@ class EndingProtocol(HttpToolsProtocol):
             self._say_farewell()
 
     def _give_up_request(self) -> None:
-        """Drop the request whose body is faulty; one that has its answer gets no second one."""
+        """Drop the request whose body is faulty; an answered one gets no second answer."""
         if self._discards() or self.cycle.response_started:
             self._farewell = b""
             return
@@ -153,7 +156,7 @@ class EndingProtocol(HttpToolsProtocol):
         self._unanswered -= 1
 
     def _say_farewell(self) -> None:
-        """Write the last answer, and close once the client has had a moment to read it.
+        """Write the last answer, and close after the client has had a moment to read.
 
         Closing at once would lose the answer to a client that is still sending.
         """

@@ -1,4 +1,4 @@
-"""Define what a protocol asks about a request to the hot path, and the flow control of its socket."""
+"""Define what a protocol asks about a request, and how it stops to read."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ def check_size(method: bytes, url: bytes, fields: Fields) -> None:
 
 
 def too_large(url: bytes) -> Problem:
-    """Make the problem of a head over the limit: 414 if the URL alone is, else 431."""
+    """Make the problem of a head over the limit: 414 for the URL, else 431."""
     if len(url) > HEAD_BYTES - 2048:
         return Problem(URL_TOO_LONG, f"the request line is longer than {HEAD_BYTES} bytes")
     return Problem(HEAD_TOO_LARGE, f"the request line and header fields are longer than {HEAD_BYTES} bytes")

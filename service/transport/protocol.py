@@ -15,7 +15,7 @@ from time import perf_counter
 from typing import Any, Final, cast
 
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from service.contract.problems import Problem
@@ -117,7 +117,7 @@ class TimedProtocol(BoundedProtocol):
             self._end_with_latest()
 
     def _end_request(self) -> None:
-        """End the request and let it in; after a refusal, go on to the next or close."""
+        """End the request and let it in; a refused one may end the connection."""
         if not self._refused:
             super()._end_request()
             if self._judged and self._gate is not None and not self.cycle.response_complete:
@@ -129,7 +129,7 @@ class TimedProtocol(BoundedProtocol):
             self._ended = True
             self.transport.close()
         else:
-            self._await_next()
+            HttpToolsProtocol.on_response_complete(self)  # It has not been counted as unanswered.
 
     def _fail(self, problem: Problem) -> None:
         self._stop_timer()

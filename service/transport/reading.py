@@ -1,4 +1,4 @@
-"""Feed the parser within limits: few bytes of a head, few requests at a time, few bytes in all.
+"""Feed the parser within limits: on a head, on waiting requests, on all bytes.
 
 Bytes go to the parser in small pieces while a head is awaited, and a body's at once. Between two pieces the connection
 may stop to read: while its client does not take answers, or while enough of its requests are unanswered. What it has
@@ -133,10 +133,6 @@ class BoundedProtocol(EndingProtocol):
     def _end_request(self) -> None:
         HttpToolsProtocol.on_message_complete(self)
 
-    def _await_next(self) -> None:
-        """Begin with the next request of the pipeline, or start the timer of an idle connection."""
-        HttpToolsProtocol.on_response_complete(self)
-
     def _parse(self, rest: memoryview) -> None:
         """Feed `rest` in pieces; keep what must wait."""
         self._parsing = True
@@ -151,7 +147,7 @@ class BoundedProtocol(EndingProtocol):
             self._account()
 
     def _next_piece(self) -> int:
-        """Return how many bytes to parse at once: up to the end of a body, or few."""
+        """Return how many bytes to parse at once: few, or the rest of a body."""
         if self._place is not BODY:
             return _HEAD_PIECE
         return _CHUNKED_PIECE if self._length == head.CHUNKED else max(self._length - self._body, 1)
@@ -187,7 +183,7 @@ class BoundedProtocol(EndingProtocol):
                 upgrade = another
 
     def _check_progress(self, body: int) -> None:
-        """Raise `Problem` (431, 414) if a head, or what surrounds a body in chunks, is too long so far."""
+        """Raise `Problem` (431, 414) if a head, trailers or chunk extensions are too long."""
         if self._place is not BODY:
             if self._fed > HEAD_BYTES:
                 raise head.too_large(self.url if self._place is HEAD and not self.headers else b"")
@@ -224,7 +220,7 @@ class BoundedProtocol(EndingProtocol):
             cast(ReadGate, self.flow).release()
 
     def _account(self) -> None:
-        """Count what the connection holds of requests that are not whole, or wait; end it if that is too much."""
+        """Count what the connection holds of unfinished requests; end it if that is too much."""
         held = 0
         if self._place is not BODY:
             held = self._fed

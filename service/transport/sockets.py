@@ -39,7 +39,7 @@ class Sockets:
     admin: socket.socket
 
     def announce(self) -> None:
-        """Print one JSON line with the ports in use, or the path of the Unix socket."""
+        """Print one JSON line with the ports, or the path of the Unix socket."""
         address = self.public.getsockname()
         where = {"uds": address} if isinstance(address, str) else {"host": address[0], "port": address[1]}
         admin_host, admin_port = self.admin.getsockname()[:2]
@@ -60,7 +60,7 @@ def bind_sockets(settings: Settings) -> Sockets:
 
 
 def _admin_port(settings: Settings) -> int:
-    """Return the port of the admin listener, 0 for any. Raises `SettingsError` if there is none after the public."""
+    """Return the port of the admin listener, 0 for any. Raises `SettingsError`."""
     if settings.admin_port is not None:
         return settings.admin_port
     if settings.port == _LAST_PORT and settings.uds is None:
@@ -71,7 +71,7 @@ def _admin_port(settings: Settings) -> int:
 
 
 def _bind_unix(path: Path) -> socket.socket:
-    """Bind a Unix socket; the file of a server that has died is replaced. Raises `SettingsError`."""
+    """Bind a Unix socket, in place of a dead server's file. Raises `SettingsError`."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         _remove_dead(path)

@@ -1,4 +1,4 @@
-"""Read past `Upgrade`: the request is answered as if the field were not there (RFC 9110, 7.8).
+"""Read past `Upgrade`: the request is answered without it (RFC 9110, 7.8).
 
 The parser ends such a message at its headers. A new one takes over in the middle of the message: it is fed a head that
 says the same about the body, of which the protocol hears nothing.
@@ -72,7 +72,7 @@ def new_parser(callbacks: object) -> httptools.HttpRequestParser:
 def parser_within(
     protocol: Callbacks, ended: httptools.HttpRequestParser, fields: list[tuple[bytes, bytes]]
 ) -> tuple[httptools.HttpRequestParser, bytes]:
-    """Make the parser that takes over when another has `ended` at a head, and what to feed it first."""
+    """Make the parser that takes over from an `ended` one, and what to feed it first."""
     kept = b"keep-alive" if ended.should_keep_alive() else b"close"
     framing = b"".join(b"%b: %b\r\n" % field for field in fields if field[0] in _FRAMING)
     line = b"%b / HTTP/%b\r\n" % (ended.get_method(), ended.get_http_version().encode())
