@@ -1,4 +1,4 @@
-"""Check the head of a request: its size, and the fields that say to whom it goes and where it ends.
+"""Check the head of a request: its size, its host, and where its body ends.
 
 RFC 9112 (HTTP/1.1), sections 3.2 and 6. The parser itself refuses several lengths, or a length beside a coding.
 """
@@ -70,7 +70,7 @@ def check_size(method: bytes, url: bytes, fields: Fields) -> None:
 
 
 def too_large(url: bytes) -> Problem:
-    """Make the problem of a head over the limit: 414 for the URL, else 431."""
+    """Make the problem of a head over the limit (414 or 431)."""
     if len(url) > HEAD_BYTES - 2048:
         return Problem(URL_TOO_LONG, f"the request line is longer than {HEAD_BYTES} bytes")
     return Problem(HEAD_TOO_LARGE, f"the request line and header fields are longer than {HEAD_BYTES} bytes")

@@ -72,7 +72,7 @@ def new_parser(callbacks: object) -> httptools.HttpRequestParser:
 def parser_within(
     protocol: Callbacks, ended: httptools.HttpRequestParser, fields: list[tuple[bytes, bytes]]
 ) -> tuple[httptools.HttpRequestParser, bytes]:
-    """Make the parser that takes over from an `ended` one, and what to feed it first."""
+    """Make the parser that takes over from an `ended` one, and its first bytes."""
     kept = b"keep-alive" if ended.should_keep_alive() else b"close"
     framing = b"".join(b"%b: %b\r\n" % field for field in fields if field[0] in _FRAMING)
     line = b"%b / HTTP/%b\r\n" % (ended.get_method(), ended.get_http_version().encode())
