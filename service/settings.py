@@ -140,8 +140,8 @@ class Settings(BaseSettings):
     read_timeout_seconds: float = Field(
         5.0,
         gt=0,
-        description="Most time for a client to send its headers, else it is cut off; its body, else it gets 408; and to "
-        "take any byte of an answer, else it is cut off.",
+        description="Most time for a client to send its headers, else it is cut off; its body, else it gets 408; and "
+        "to take any byte of an answer, else it is cut off.",
     )
     retry_after_seconds: int = Field(1, ge=1, description="`Retry-After` of a 503, in seconds.")
     shutdown_delay_seconds: float = Field(

@@ -23,8 +23,9 @@ from service.inference.engine import BatchArrays
 from service.inference.onnx.session import SessionConfig
 from service.ranking import shadow as module
 from service.telemetry.records import SHADOW_OUTCOMES
+from service.timing.admission import Admission, AdmissionOptions
 from tests.service.live import FakeEngine, Live, fake_model, live_app
-from tests.service.raw import connected, post
+from tests.service.raw import connected
 from tests.service.requests import check_list, request
 from tests.service.tiny_bundle import SPEC, Arrays, Options, make_manifest, write_bundle
 from tests.service.transport.test_transport import eventually
@@ -155,18 +156,23 @@ def test_a_shadow_that_stalls_delays_no_answer_and_changes_none(held: FakeEngine
         eventually(lambda: without_times(live.post(request()).json) == plain)
 
 
-def test_it_goes_first_when_anything_else_is_to_be_done() -> None:
+def test_it_goes_first_when_anything_else_is_to_be_done(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = FakeEngine()
-    with shadowed(fake_model(), next_model(engine)) as live, connected(live.port) as client:
-        body = post(request())
-        client.send(body[:-1])
-        eventually(lambda: live.series("rerank_in_flight") == 1)
+    made: list[Admission] = []
+
+    def make(options: AdmissionOptions) -> Admission:
+        made.append(Admission(options))
+        return made[-1]
+
+    monkeypatch.setattr("service.app.Admission", make)
+    with shadowed(fake_model(), next_model(engine)) as live:
+        made[0].enter()  # One more request is in progress, and does nothing.
         for n in range(1, 4):
             assert live.post(request()).json["degraded"] is None
             wait_for(live, dropped=n)
         assert engine.batches == []
-        client.send(body[-1:])
-        assert client.answer().status == 200
+        made[0].leave()
+        assert live.post(request()).status == 200
         wait_for(live, dropped=3, scored=1)
 
 
