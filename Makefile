@@ -7,12 +7,15 @@
 # PYTRITON_PYTHON  the interpreter of PyTriton's environment: its server was built for a Python with a shared library,
 #         as Debian's is and many others are not.
 # EXTRA   which build of ONNX Runtime `make setup` installs: cpu or gpu. To change it: make clean setup EXTRA=gpu
+# SIDE_BY_SIDE  how many tests run at once: a process for each core, at most 4; each file is one process's. Empty: one
+#         at a time, as a debugger needs it.
 # ARGS    more options for the command of a target: make loadtest ARGS="--users 8 --mix default"
 
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
 PYTRITON_PYTHON ?= /usr/bin/python3
 EXTRA ?= cpu
+SIDE_BY_SIDE ?= --numprocesses logical --maxprocesses 4 --dist loadfile
 ARGS ?=
 
 VENV := .venv
@@ -27,9 +30,9 @@ DEMO_VERSION := 1
 
 # Where `coverage` is asked for as well (make test coverage), the tests run once, and measured.
 ifeq ($(filter coverage,$(MAKECMDGOALS)),)
-RUN_TESTS := $(BIN)/python -m pytest
+RUN_TESTS := $(BIN)/python -m pytest $(SIDE_BY_SIDE)
 else
-RUN_TESTS := $(BIN)/coverage erase && $(BIN)/coverage run -m pytest
+RUN_TESTS := $(BIN)/coverage erase && $(BIN)/coverage run -m pytest $(SIDE_BY_SIDE)
 endif
 
 .DEFAULT_GOAL := help
