@@ -178,7 +178,9 @@ def judge(f: Figures) -> list[Check]:
 
 
 ONE_AT_A_TIME: Final = ("--workers", "1", "--max-in-flight", "1", "--read-timeout-seconds", "600")
-_WAIT: Final = 5.0
+_WAIT: Final = 30.0
+_PAUSE: Final = 0.3
+_LITTLE: Final = 4096  # Bytes of a buffer.
 
 
 def overload(subject: Subject, parts: Parts, *, refusal_seconds: float) -> tuple[Figures, dict[str, Any]]:
@@ -195,7 +197,7 @@ def overload(subject: Subject, parts: Parts, *, refusal_seconds: float) -> tuple
 def refusal_cost(subject: Subject, rate: float, seconds: float) -> RefusalCost:
     """Measure the CPU time of a refusal in a service that does nothing else.
 
-    A service that lets in one request at a time is sent one whose body never ends; all others are refused by their
+    A service that lets in one request at a time has one whose client takes no answer; all others are refused by their
     headers meanwhile. Refusing for a standing queue instead takes a few arithmetic operations more. Time that an idle
     service uses counts too, so the figure errs upwards. Raises `ServerError` if a request is not refused after all.
     """
@@ -209,21 +211,37 @@ def refusal_cost(subject: Subject, rate: float, seconds: float) -> RefusalCost:
     refused = int(np.count_nonzero(window.records["status"] == 503))
     if refused != len(window):
         raise ServerError(
-            f"of {len(window)} requests beside one that never ends, {len(window) - refused} were not refused"
+            f"of {len(window)} requests beside one that does not end, {len(window) - refused} were not refused"
         )
     return RefusalCost(spent / refused * 1e3, refused, rate)
 
 
 @contextlib.contextmanager
 def _held(endpoint: Endpoint, message: bytes) -> Iterator[None]:
-    """Keep one request in progress; on entry the service refuses all others."""
-    with socket.create_connection((HOST, endpoint.port)) as connection:
-        connection.sendall(message[: len(message) // 2])
+    """Keep one request in progress; on entry the service refuses all others.
+
+    Its client takes no answers, so that once all buffers are full the next one cannot be sent.
+    """
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _LITTLE)
+        connection.connect((HOST, endpoint.port))
+        connection.setblocking(False)
         deadline = time.monotonic() + _WAIT
-        while not _is_refused(endpoint, message):
+        left = message
+        while (unsent := _fill(connection, left, message)) is not left or not _is_refused(endpoint, message):
             if time.monotonic() > deadline:
                 raise ServerError(f"{HOST}:{endpoint.port} lets a second request in beside the first")
+            left = unsent
+            time.sleep(_PAUSE)
         yield
+
+
+def _fill(connection: socket.socket, unsent: bytes, message: bytes) -> bytes:
+    """Send the message again and again, until no byte is taken; return what is still to be sent of it."""
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            unsent = unsent[connection.send(unsent) :] or message
+    return unsent
 
 
 def _is_refused(endpoint: Endpoint, message: bytes) -> bool:

@@ -70,17 +70,17 @@ def check_order(order: AnyArray, slots: Slots) -> Ints:
 
 def _check_arrays(outputs: Mapping[str, AnyArray], length: int) -> None:
     for name, types in _STEPS.items():
-        array = outputs.get(name)
-        if array is None or array.shape != (length,) or array.dtype.char not in types:
-            raise _wrong(name, array)
-    value = outputs.get("value")
-    if value is None or value.shape != (length, 3) or value.dtype.char not in _FLOATS:
-        raise _wrong("value", value)
+        _check_array(name, outputs.get(name), (length,), types)
+    _check_array("value", outputs.get("value"), (length, 3), _FLOATS)
 
 
-def _wrong(name: str, array: AnyArray | None) -> EngineError:
-    found = "is missing" if array is None else f"has type {array.dtype} and shape {list(array.shape)}"
-    return EngineError(f"the model's output {name} {found}")
+def _check_array(name: str, found: object, shape: tuple[int, ...], types: str) -> None:
+    if found is None:
+        raise EngineError(f"the model's output {name} is missing")
+    if not isinstance(found, (np.ndarray, np.generic)):
+        raise EngineError(f"the model's output {name} is no array")
+    if found.shape != shape or found.dtype.char not in types:
+        raise EngineError(f"the model's output {name} has type {found.dtype} and shape {list(found.shape)}")
 
 
 def _check_runners_up(told: Sequence[int], slots: Slots) -> None:
@@ -103,7 +103,5 @@ def _kept_sort(outputs: RequestArrays, model: Model) -> bool:
     """Read whether the sort's list was kept; only some models say so."""
     if SORT_SLOTS not in model.inputs:
         return False
-    kept = outputs.get(KEPT_SORT)
-    if kept is None or kept.shape != () or kept.dtype.kind != "b":
-        raise _wrong(KEPT_SORT, kept)
-    return bool(kept)
+    _check_array(KEPT_SORT, outputs.get(KEPT_SORT), (), "?")
+    return bool(outputs[KEPT_SORT])
