@@ -71,6 +71,10 @@ class Catalogue:
         """Return the versions of one name, oldest first."""
         return versions(self._root / name)
 
+    def is_gone(self, name: str) -> bool:
+        """Tell whether there is no folder of this name, though the root can be read."""
+        return self._root.is_dir() and not os.path.lexists(self._root / name)
+
     def folder(self, name: str, version: str | None) -> Path:
         """Return a bundle's folder, of its newest version if `version` is None.
 

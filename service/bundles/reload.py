@@ -16,7 +16,7 @@ from service.bundles.load import check_place, identity, load_bundle
 from service.bundles.model import BundleError, Model
 from service.bundles.refusals import OnRefusal
 from service.bundles.registry import Registry
-from service.bundles.switching import OnReload, Switcher
+from service.bundles.switching import Current, OnReload, Switcher
 from service.bundles.trial import Trial
 from service.contract.problems import BUNDLE_REFUSED, CONFLICT, Problem
 from service.inference.aside import run_aside
@@ -100,7 +100,7 @@ class Loader(Switcher[Model]):
     def publish(self, model: Model) -> None:
         """Let a prepared model serve."""
         self._registry.publish(model)
-        self._refusals.forget(model.name, model.version)
+        self._note_live(model.name, model.version)
         verdict = model.manifest.verdict
         _log.log(
             logging.INFO if verdict.is_good_news else logging.WARNING,
@@ -131,21 +131,12 @@ class Loader(Switcher[Model]):
     def _drop(self, staged: Model) -> None:
         """Do nothing: a model that is not published goes by itself."""
 
-    def _fail(self, name: str, reason: str) -> None:
+    def _fail(self, name: str, reason: str | None) -> None:
         self._registry.fail(name, reason)
 
-    def _current(self, name: str) -> str | None:
+    def _current(self, name: str) -> Current | None:
         model = self._registry.current(name)
-        return None if model is None else model.version
-
-    def _is_current(self, name: str, version: str) -> bool:
-        model = self._registry.current(name)
-        if model is None or model.version != version:
-            return False
-        try:
-            return self._catalogue.manifest(name, version) == model.manifest
-        except BundleError:  # Loading it says what is wrong with it now.
-            return False
+        return None if model is None else Current(model.version, identity(model.manifest))
 
 
 @contextlib.contextmanager

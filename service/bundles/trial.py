@@ -24,6 +24,7 @@ import msgspec
 from msgspec import Struct
 
 from service.bundles.model import BundleError
+from service.environment import PREFIX
 from service.inference.onnx.session import SessionConfig
 
 _log = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ _KEPT_OUTPUT: Final = 400
 _LONGEST_LINE: Final = 1024 * 1024
 _BLOCK: Final = 64 * 1024
 _THREADS: Final = 4
+_NICEST: Final = 19
 
 
 class Order(Struct, frozen=True):
@@ -42,7 +44,6 @@ class Order(Struct, frozen=True):
     max_batch: int
     cache_folder: str | None
     seconds: float
-    low_priority: bool
     parent: int
 
 
@@ -128,17 +129,20 @@ class Trial:
             max_batch=config.max_batch,
             cache_folder=None if config.cache_folder is None else str(config.cache_folder),
             seconds=self._seconds,
-            low_priority=low_priority,
             parent=os.getpid(),
         )
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [*self._command, msgspec.json.encode(order).decode()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env={**child_environment(), "CUDA_VISIBLE_DEVICES": ""},
+            env=_environment(),
             start_new_session=True,  # Ctrl-C is for the service, which then ends the trial.
         )
+        if low_priority and sys.platform != "win32":
+            # From here and not by the child itself, which imports for most of a second before it can do anything.
+            os.setpriority(os.PRIO_PROCESS, process.pid, _NICEST)
+        return process
 
     def _judge(self, status: int, seen: _Seen, *, late: bool) -> dict[str, str]:
         """Return the identity, or raise `BundleError` saying what happened."""
@@ -159,6 +163,12 @@ class Trial:
 def child_environment() -> dict[str, str]:
     """Return this process's environment, with its module path for a child that runs Python."""
     return {**os.environ, "PYTHONPATH": os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)}
+
+
+def _environment() -> dict[str, str]:
+    """Return a trial's environment, without a GPU and the settings, which hold API keys."""
+    inherited = {name: value for name, value in child_environment().items() if not name.upper().startswith(PREFIX)}
+    return {**inherited, "CUDA_VISIBLE_DEVICES": ""}
 
 
 def _kill(process: Process) -> None:

@@ -143,6 +143,32 @@ async def test_without_a_sound_version_the_service_is_not_ready_and_says_why(tmp
     assert shop.refused("1", "2") == {"1": None, "2": 1}
 
 
+@pytest.mark.parametrize("by_signal", [True, False])
+@in_loop
+async def test_a_name_that_failed_at_start_and_is_removed_is_no_reason_to_be_not_ready(
+    tmp_path: Path, by_signal: bool
+) -> None:
+    write(tmp_path, "1")
+    spoil(write_bundle(tmp_path, Options(name="other")))
+    shop = Shop(tmp_path)
+    await shop.loader.load_all()
+    assert "bundle 'other' was not loaded" in str(shop.registry.why_not_ready())
+    await shop.loader.reload_all()
+    assert "bundle 'other' was not loaded" in str(shop.registry.why_not_ready())
+    tmp_path.rename(away := tmp_path.with_name("away"))  # A volume that is away for a while says nothing of it.
+    await shop.loader.reload_all()
+    away.rename(tmp_path)
+    assert "bundle 'other' was not loaded" in str(shop.registry.why_not_ready())
+    shutil.rmtree(tmp_path / "other")
+    if by_signal:
+        await shop.loader.reload_all()
+    else:
+        async with shop.watching():
+            await until(lambda: shop.registry.why_not_ready() is None)
+    assert shop.registry.why_not_ready() is None
+    assert shop.live == ["1"]
+
+
 @pytest.mark.parametrize("start", [True, False])
 @in_loop
 async def test_a_version_that_was_half_there_serves_once_the_rest_has_come(tmp_path: Path, start: bool) -> None:

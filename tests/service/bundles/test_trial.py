@@ -172,6 +172,12 @@ def test_a_trial_ends_when_the_service_stops_meanwhile(tmp_path: Path) -> None:
     assert not [pid for pid in children(os.getpid()) if runs(pid)]
 
 
+def test_a_trial_has_no_settings_of_the_service_and_so_no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LISTWRIGHT_API_KEYS", "secret")
+    monkeypatch.setenv("ANOTHER", "there")
+    assert "it wrote: <> <there>" in stand_in('echo "<$LISTWRIGHT_API_KEYS> <$ANOTHER>" >&2')
+
+
 def test_a_trial_ends_with_its_parent_however_that_ends_and_hears_no_ctrl_c(tmp_path: Path) -> None:
     command = [sys.executable, "-c", HANG, str(write_hanging(tmp_path))]
     with subprocess.Popen(command, env=environment()) as parent:
@@ -180,7 +186,7 @@ def test_a_trial_ends_with_its_parent_however_that_ends_and_hears_no_ctrl_c(tmp_
             (child,) = children(parent.pid)
             until(lambda: os.getpriority(os.PRIO_PROCESS, child) == 19)
             assert os.getsid(child) == child
-            assert Path(f"/proc/{child}/oom_score_adj").read_text().strip() == "1000"
+            until(lambda: Path(f"/proc/{child}/oom_score_adj").read_text().strip() == "1000")
         finally:
             parent.send_signal(signal.SIGKILL)
     until(lambda: not runs(child))
