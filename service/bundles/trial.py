@@ -108,7 +108,8 @@ class Trial:
         except OSError as error:
             raise BundleError(f"no process can be started to try it: {error}") from None
         except asyncio.CancelledError:
-            _kill(await starting)
+            with contextlib.suppress(OSError):
+                await loop.run_in_executor(self._threads, _end, await starting)
             raise
         following = [
             loop.run_in_executor(self._threads, follow, process, seen) for follow in (_follow, _keep_output, _wait)
@@ -178,6 +179,13 @@ def _kill(process: Process) -> None:
             process.kill()
         else:
             os.killpg(process.pid, signal.SIGKILL)
+
+
+def _end(process: Process) -> None:
+    """End a child that nothing follows yet."""
+    _kill(process)
+    process.wait()
+    _close(process)
 
 
 def _close(process: Process) -> None:

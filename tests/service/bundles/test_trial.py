@@ -11,9 +11,11 @@ import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -158,18 +160,40 @@ def test_a_child_that_cannot_be_started_is_a_refusal(tmp_path: Path) -> None:
         asyncio.run(trial.run(tmp_path, low_priority=False))
 
 
-def test_a_trial_ends_when_the_service_stops_meanwhile(tmp_path: Path) -> None:
+@pytest.mark.parametrize("starting", [True, False])
+def test_a_trial_ends_when_the_service_stops_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, starting: bool
+) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+    may_go_on = threading.Event()
+
+    class Slow(subprocess.Popen[bytes]):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            started.append(self)
+            assert may_go_on.wait(LONG)
+
     async def stop() -> None:
         trial = Trial(SessionConfig(), LONG, command=("/bin/sh", "-c", "exec sleep 1000"))
         task = asyncio.create_task(trial.run(tmp_path, low_priority=False))
-        while not children(os.getpid()):
+        while not started:
             await asyncio.sleep(0.01)
+        if not starting:
+            may_go_on.set()
+            while sum(thread.name.startswith("trial") for thread in threading.enumerate()) < 3:
+                await asyncio.sleep(0.01)
         task.cancel()
+        await asyncio.sleep(0)
+        may_go_on.set()
         with pytest.raises(asyncio.CancelledError):
             await task
 
+    monkeypatch.setattr("service.bundles.trial.subprocess.Popen", Slow)
     asyncio.run(stop())
-    assert not [pid for pid in children(os.getpid()) if runs(pid)]
+    (process,) = started
+    assert process.returncode == -signal.SIGKILL
+    assert process.stdout is not None
+    assert process.stdout.closed
 
 
 def test_a_trial_has_no_settings_of_the_service_and_so_no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
