@@ -85,7 +85,7 @@ class Registry:
         self._retired.append(tell)
 
     def fail(self, name: str, reason: str | None) -> None:
-        """Note why a name without a live model is not live; None if it need not be."""
+        """Note why a name has no live model; None if it needs none."""
         if reason is None:
             self._failures.pop(name, None)
         elif name not in self._models:

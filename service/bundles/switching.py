@@ -71,7 +71,7 @@ class Switcher(ABC, Generic[Staged]):
 
     @abstractmethod
     def _fail(self, name: str, reason: str | None) -> None:
-        """Note why a name is not live; None if it need not be."""
+        """Note why a name has no live model; None if it needs none."""
 
     def _note_live(self, name: str, version: str) -> None:
         """Note that a version is live, however it came to be."""

@@ -48,7 +48,7 @@ class Abort(Struct, tag=True, frozen=True):
 
 
 class Fail(Struct, tag=True, frozen=True):
-    """Note why this bundle is not live; None if it need not be."""
+    """Note why a name has no live model; None if it needs none."""
 
     name: str
     reason: str | None
