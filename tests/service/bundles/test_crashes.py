@@ -40,12 +40,12 @@ def until(condition: Callable[[], object]) -> None:
 
 
 def shown(process: Process, name: str, **labels: str) -> float | None:
-    """The value of a series; None if it is not there, or ended."""
+    """The value of a series; None if it is not there."""
     with urllib.request.urlopen(f"http://127.0.0.1:{process.port}/metrics", timeout=10) as response:
         lines = response.read().decode().splitlines()
     start = name + "{" + ",".join(f'{key}="{value}"' for key, value in labels.items()) + "}"
     values = [float(line.split()[-1]) for line in lines if line.startswith(start)]
-    return values[0] if values and values[0] else None
+    return values[0] if values else None
 
 
 def version(process: Process) -> str:
