@@ -60,9 +60,7 @@ class Catalogue:
         listing = Listing()
         for folder in _folders(self._root, listing.problems):
             if folder.name == NO_DEFAULT:
-                listing.problems.append(
-                    f"{str(folder)!r}: {NO_DEFAULT!r} stands for no default model, so none can have it"
-                )
+                listing.problems.append(f"{str(folder)!r}: {NO_DEFAULT!r} {_RESERVED}")
             elif found := _versions(folder, listing.problems):
                 listing.bundles[folder.name] = found
         return listing
