@@ -140,9 +140,9 @@ class Trial:
             env=_environment(),
             start_new_session=True,  # Ctrl-C is for the service, which then ends the trial.
         )
-        if low_priority and sys.platform != "win32":
+        if low_priority:
             # From here and not by the child itself, which imports for most of a second before it can do anything.
-            os.setpriority(os.PRIO_PROCESS, process.pid, _NICEST)
+            _lower_priority(process.pid)
         return process
 
     def _judge(self, status: int, seen: _Seen, *, late: bool) -> dict[str, str]:
@@ -170,6 +170,17 @@ def _environment() -> dict[str, str]:
     """Return a trial's environment, without a GPU and the settings, which hold API keys."""
     inherited = {name: value for name, value in child_environment().items() if not name.upper().startswith(PREFIX)}
     return {**inherited, "CUDA_VISIBLE_DEVICES": ""}
+
+
+def _lower_priority(pid: int) -> None:
+    """Give a process that leads a session of its own the lowest priority."""
+    if sys.platform == "win32":
+        return
+    os.setpriority(os.PRIO_PROCESS, pid, _NICEST)
+    # Where Linux groups processes by session (sched_autogroup_enabled), priorities count within a group only, and all
+    # groups get the same time unless told otherwise.
+    with contextlib.suppress(OSError):
+        Path(f"/proc/{pid}/autogroup").write_text(str(_NICEST))
 
 
 def _kill(process: Process) -> None:
