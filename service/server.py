@@ -79,8 +79,9 @@ def assemble(
             settings.bundles,
             config,
             registry,
-            functools.partial(_warm, settings, registry, dispatcher),
+            functools.partial(_warm, registry, dispatcher),
             trial=None if tried else Trial(config, settings.load_timeout_seconds),
+            seconds=settings.load_timeout_seconds,
             golden=config.provider != "cpu",  # The trial has replayed the recorded requests on CPU.
             on_reload=metrics.reloaded,
             on_refusal=metrics.bundle_refused,
@@ -108,8 +109,8 @@ def _watch_engine(settings: Settings, thread: InferenceThread, registry: Registr
     return watch
 
 
-async def _warm(settings: Settings, registry: Registry, dispatcher: Dispatcher, model: Model) -> None:
-    await warm_up(dispatcher, model, gently=registry.serving, seconds=settings.load_timeout_seconds)
+async def _warm(registry: Registry, dispatcher: Dispatcher, model: Model) -> None:
+    await warm_up(dispatcher, model, gently=registry.serving)
 
 
 async def stop_on_hang(watch: EngineWatch, stop: asyncio.Event) -> None:

@@ -194,6 +194,13 @@ class Settings(BaseSettings):
             return value
         return tuple(name.strip().lower() for name in value.split(",") if name.strip())
 
+    @field_validator("default_model")
+    @classmethod
+    def _names_a_model(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(_FOLDER, value):
+            raise ValueError(f"must be the name of a bundle's folder, or {NO_DEFAULT!r}")
+        return value
+
     @field_validator("shadow")
     @classmethod
     def _names_a_bundle(cls, value: str | None) -> str | None:

@@ -60,9 +60,7 @@ class Catalogue:
         listing = Listing()
         for folder in _folders(self._root, listing.problems):
             if folder.name == NO_DEFAULT:
-                listing.problems.append(
-                    f"{str(folder)!r}: {NO_DEFAULT!r} stands for no default model, so none can have it"
-                )
+                listing.problems.append(f"{str(folder)!r}: {NO_DEFAULT!r} {_RESERVED}")
             elif found := _versions(folder, listing.problems):
                 listing.bundles[folder.name] = found
         return listing
@@ -70,6 +68,10 @@ class Catalogue:
     def versions(self, name: str) -> list[str]:
         """Return the versions of one name, oldest first."""
         return versions(self._root / name)
+
+    def is_gone(self, name: str) -> bool:
+        """Tell whether there is no folder of this name, though the root can be read."""
+        return self._root.is_dir() and not os.path.lexists(self._root / name)
 
     def folder(self, name: str, version: str | None) -> Path:
         """Return a bundle's folder, of its newest version if `version` is None.

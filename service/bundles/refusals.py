@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -38,11 +38,6 @@ class Refusals:
         self._root = root
         self._tell = tell
         self._refused: dict[tuple[str, str], _Refused] = {}
-
-    @property
-    def versions(self) -> Sequence[tuple[str, str]]:
-        """Names and versions that are refused now."""
-        return list(self._refused)
 
     async def look(self, name: str, version: str) -> Fingerprint:
         """Return what a version's folder is like before it is tried, for `add`."""

@@ -84,9 +84,11 @@ class Registry:
         """Call `tell` with every model that is retired, before its successor is published."""
         self._retired.append(tell)
 
-    def fail(self, name: str, reason: str) -> None:
-        """Note why a bundle is not live, unless its name is live already."""
-        if name not in self._models:
+    def fail(self, name: str, reason: str | None) -> None:
+        """Note why a name has no live model; None if it needs none."""
+        if reason is None:
+            self._failures.pop(name, None)
+        elif name not in self._models:
             self._failures[name] = reason
 
     def loaded(self) -> None:

@@ -16,7 +16,7 @@ from service.bundles.load import check_place, identity, load_bundle
 from service.bundles.model import BundleError, Model
 from service.bundles.refusals import OnRefusal
 from service.bundles.registry import Registry
-from service.bundles.switching import OnReload, Switcher
+from service.bundles.switching import Current, OnReload, Switcher
 from service.bundles.trial import Trial
 from service.contract.problems import BUNDLE_REFUSED, CONFLICT, Problem
 from service.inference.aside import run_aside
@@ -32,8 +32,9 @@ Warm = Callable[[Model], Awaitable[None]]
 class Loader(Switcher[Model]):
     """Load bundles from `root` aside, then publish them in a registry.
 
-    With `trial` each is first tried in a process of its own. `golden` says whether recorded requests are replayed in
-    this process. `on_refusal` is told of versions that a start or a hang-up signal would have served.
+    With `trial` each is first tried in a process of its own. Loading and warming then take at most `seconds`. `golden`
+    says whether recorded requests are replayed in this process. `on_refusal` is told of versions that a start or a
+    hang-up signal would have served.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Loader(Switcher[Model]):
         warm: Warm,
         *,
         trial: Trial | None = None,
+        seconds: float | None = None,
         golden: bool = True,
         on_reload: OnReload = lambda _: None,
         on_refusal: OnRefusal = lambda _name, _version, _refused: None,
@@ -53,6 +55,7 @@ class Loader(Switcher[Model]):
         self._registry = registry
         self._warm = warm
         self._trial = trial
+        self._seconds = seconds
         self._golden = golden
 
     async def load_all(self) -> None:
@@ -87,20 +90,28 @@ class Loader(Switcher[Model]):
         try:
             folder = await asyncio.to_thread(self._catalogue.folder, name, version)
             tried = None if self._trial is None else await self._trial.run(folder, low_priority=self._registry.serving)
-            model = await run_aside(lambda: self._load_quietly(folder))
-            if tried not in (None, identity(model.manifest)):
-                raise BundleError("its files have changed since they were tried")
-            await self._warm(model)
+            async with asyncio.timeout(self._seconds):
+                return await self._open(folder, tried)
         except BundleError:
             raise
+        except TimeoutError:
+            limit = f"{self._seconds} s (LISTWRIGHT_LOAD_TIMEOUT_SECONDS)"
+            raise BundleError(f"loading and warming it took longer than {limit}") from None
         except Exception as error:  # No fault of a bundle may stop the live ones from serving.
             raise BundleError(f"cannot be loaded: {error!r}") from error
+
+    async def _open(self, folder: Path, tried: dict[str, str] | None) -> Model:
+        """Load and warm a model whose files are still those that were tried. Raises `BundleError`."""
+        model = await run_aside(lambda: self._load_quietly(folder))
+        if tried not in (None, identity(model.manifest)):
+            raise BundleError("its files have changed since they were tried")
+        await self._warm(model)
         return model
 
     def publish(self, model: Model) -> None:
         """Let a prepared model serve."""
         self._registry.publish(model)
-        self._refusals.forget(model.name, model.version)
+        self._note_live(model.name, model.version)
         verdict = model.manifest.verdict
         _log.log(
             logging.INFO if verdict.is_good_news else logging.WARNING,
@@ -131,21 +142,12 @@ class Loader(Switcher[Model]):
     def _drop(self, staged: Model) -> None:
         """Do nothing: a model that is not published goes by itself."""
 
-    def _fail(self, name: str, reason: str) -> None:
+    def _fail(self, name: str, reason: str | None) -> None:
         self._registry.fail(name, reason)
 
-    def _current(self, name: str) -> str | None:
+    def _current(self, name: str) -> Current | None:
         model = self._registry.current(name)
-        return None if model is None else model.version
-
-    def _is_current(self, name: str, version: str) -> bool:
-        model = self._registry.current(name)
-        if model is None or model.version != version:
-            return False
-        try:
-            return self._catalogue.manifest(name, version) == model.manifest
-        except BundleError:  # Loading it says what is wrong with it now.
-            return False
+        return None if model is None else Current(model.version, identity(model.manifest))
 
 
 @contextlib.contextmanager

@@ -11,9 +11,10 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Generic, NoReturn, TypeVar
+from typing import Generic, NamedTuple, NoReturn, TypeVar
 
 from service.bundles.folder import Catalogue
+from service.bundles.load import identity
 from service.bundles.model import BundleError
 from service.bundles.refusals import POLL_SECONDS, OnRefusal, Refusals
 
@@ -25,6 +26,13 @@ Staged = TypeVar("Staged")
 
 OnReload = Callable[[str], None]
 """Told ``ok`` or ``refused`` of every version that a reload has looked at."""
+
+
+class Current(NamedTuple):
+    """Version that serves requests without one, with its identity (see `load.identity`)."""
+
+    version: str
+    files: dict[str, str]
 
 
 class Interrupted(Exception):
@@ -58,16 +66,17 @@ class Switcher(ABC, Generic[Staged]):
         """Give up a version that was to serve."""
 
     @abstractmethod
-    def _current(self, name: str) -> str | None:
-        """Return the version that serves requests that name none, or None."""
+    def _current(self, name: str) -> Current | None:
+        """Return what serves requests that name no version, or None."""
 
     @abstractmethod
-    def _is_current(self, name: str, version: str) -> bool:
-        """Tell whether a version is current, and as it is on disk now."""
+    def _fail(self, name: str, reason: str | None) -> None:
+        """Note why a name has no live model; None if it needs none."""
 
-    @abstractmethod
-    def _fail(self, name: str, reason: str) -> None:
-        """Note why a name of the start is not live."""
+    def _note_live(self, name: str, version: str) -> None:
+        """Note that a version is live, however it came to be."""
+        self._failed.discard(name)
+        self._refusals.forget(name, version)
 
     async def _load_first(self, name: str, versions: Sequence[str], count: int) -> None:
         """Load a name at start, without which the service is not ready. Raises `Interrupted`."""
@@ -81,8 +90,10 @@ class Switcher(ABC, Generic[Staged]):
         predecessor goes on serving.
         """
         async with self._lock:
-            for name, versions in self._catalogue.bundles().items():
-                await self._renew(name, candidates(versions, self._current(name)))
+            bundles = await asyncio.to_thread(self._catalogue.bundles)
+            for name, versions in bundles.items():
+                await self._renew(name, candidates(versions, self._current_version(name)))
+            await self._forgive_gone()
 
     async def watch(self, seconds: float = POLL_SECONDS) -> NoReturn:
         """Try refused versions again when their files have changed, and then not for `seconds`."""
@@ -90,9 +101,38 @@ class Switcher(ABC, Generic[Staged]):
             await asyncio.sleep(seconds)
             for name, version in await self._refusals.changed():
                 async with self._lock:
-                    if version in candidates(self._catalogue.versions(name), self._current(name)):
+                    versions = await asyncio.to_thread(self._catalogue.versions, name)
+                    if version in candidates(versions, self._current_version(name)):
                         _log.info("the files of bundle %s version %s have changed: trying it again", name, version)
                         await self._renew(name, [version])
+            if self._failed:
+                async with self._lock:
+                    await self._forgive_gone()
+
+    async def _forgive_gone(self) -> None:
+        """Drop the names of the start that failed and whose folders are gone.
+
+        They keep the service from being ready no longer.
+        """
+        for name in sorted(self._failed):
+            if await asyncio.to_thread(self._catalogue.is_gone, name):
+                _log.info("bundle %s, which was not loaded, is gone from the folder", name)
+                self._failed.discard(name)
+                self._fail(name, None)
+
+    def _current_version(self, name: str) -> str | None:
+        current = self._current(name)
+        return None if current is None else current.version
+
+    def _is_current(self, name: str, version: str) -> bool:
+        """Tell whether a version is current, and as it is on disk now."""
+        current = self._current(name)
+        if current is None or current.version != version:
+            return False
+        try:
+            return identity(self._catalogue.manifest(name, version)) == current.files
+        except BundleError:  # Loading it says what is wrong with it now.
+            return False
 
     async def _renew(self, name: str, versions: Sequence[str]) -> None:
         """Switch to the newest sound version of these, unless it serves already; count the results."""
@@ -132,9 +172,7 @@ class Switcher(ABC, Generic[Staged]):
             raise
         for one in reversed(staged):  # The newest last, which makes it the current one.
             await self._serve(one)
-        if staged:
-            self._failed.discard(name)
-        elif reasons:
+        if reasons and not staged:
             _log.error("bundle %s was not loaded: %s", name, reasons[0])
             if name in self._failed:
                 self._fail(name, reasons[0])

@@ -24,6 +24,7 @@ import msgspec
 from msgspec import Struct
 
 from service.bundles.model import BundleError
+from service.environment import PREFIX
 from service.inference.onnx.session import SessionConfig
 
 _log = logging.getLogger(__name__)
@@ -32,6 +33,8 @@ _KEPT_OUTPUT: Final = 400
 _LONGEST_LINE: Final = 1024 * 1024
 _BLOCK: Final = 64 * 1024
 _THREADS: Final = 4
+_NICENESS: Final = 7
+"""A sixth of the time of a core that another process wants whole: requests come first, but a trial ends in time."""
 
 
 class Order(Struct, frozen=True):
@@ -42,7 +45,6 @@ class Order(Struct, frozen=True):
     max_batch: int
     cache_folder: str | None
     seconds: float
-    low_priority: bool
     parent: int
 
 
@@ -107,7 +109,8 @@ class Trial:
         except OSError as error:
             raise BundleError(f"no process can be started to try it: {error}") from None
         except asyncio.CancelledError:
-            _kill(await starting)
+            with contextlib.suppress(OSError):
+                await loop.run_in_executor(self._threads, _end, await starting)
             raise
         following = [
             loop.run_in_executor(self._threads, follow, process, seen) for follow in (_follow, _keep_output, _wait)
@@ -128,17 +131,20 @@ class Trial:
             max_batch=config.max_batch,
             cache_folder=None if config.cache_folder is None else str(config.cache_folder),
             seconds=self._seconds,
-            low_priority=low_priority,
             parent=os.getpid(),
         )
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [*self._command, msgspec.json.encode(order).decode()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env={**child_environment(), "CUDA_VISIBLE_DEVICES": ""},
+            env=_environment(),
             start_new_session=True,  # Ctrl-C is for the service, which then ends the trial.
         )
+        if low_priority:
+            # From here and not by the child itself, which imports for most of a second before it can do anything.
+            _lower_priority(process.pid)
+        return process
 
     def _judge(self, status: int, seen: _Seen, *, late: bool) -> dict[str, str]:
         """Return the identity, or raise `BundleError` saying what happened."""
@@ -161,6 +167,23 @@ def child_environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)}
 
 
+def _environment() -> dict[str, str]:
+    """Return a trial's environment, without a GPU and the settings, which hold API keys."""
+    inherited = {name: value for name, value in child_environment().items() if not name.upper().startswith(PREFIX)}
+    return {**inherited, "CUDA_VISIBLE_DEVICES": ""}
+
+
+def _lower_priority(pid: int) -> None:
+    """Let a process that leads a session of its own give way to others."""
+    if sys.platform == "win32":
+        return
+    os.setpriority(os.PRIO_PROCESS, pid, _NICENESS)
+    # Where Linux groups processes by session (sched_autogroup_enabled), priorities count within a group only, and all
+    # groups get the same time unless told otherwise.
+    with contextlib.suppress(OSError):
+        Path(f"/proc/{pid}/autogroup").write_text(str(_NICENESS))
+
+
 def _kill(process: Process) -> None:
     """End the child and all that it has started: they are a process group."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -168,6 +191,13 @@ def _kill(process: Process) -> None:
             process.kill()
         else:
             os.killpg(process.pid, signal.SIGKILL)
+
+
+def _end(process: Process) -> None:
+    """End a child that nothing follows yet."""
+    _kill(process)
+    process.wait()
+    _close(process)
 
 
 def _close(process: Process) -> None:

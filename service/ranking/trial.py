@@ -29,7 +29,6 @@ from service.ranking.rerank import deal_request, encode_request, graph_inputs
 _PR_SET_PDEATHSIG: Final = 1
 _STDOUT: Final = 1
 _STDERR: Final = 2
-_NICEST: Final = 19
 _FIRST_TO_KILL: Final = "1000"
 
 Begin = Callable[[str], None]
@@ -70,7 +69,7 @@ def main() -> None:
             reports.flush()
 
         _end_with_parent(order)
-        _yield_to_others(order)
+        _limit_harm()
         tell(_result(order, lambda stage: tell(Stage(stage))))
 
 
@@ -106,15 +105,13 @@ def _end_with_parent(order: Order) -> None:
             sys.exit("the process that began this trial has ended")
 
 
-def _yield_to_others(order: Order) -> None:
-    """Give way to processes that serve, in time and where memory runs out."""
+def _limit_harm() -> None:
+    """Write no core dump, and be the first process to end where memory runs out."""
     if sys.platform == "win32":
         return
     import resource
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if order.low_priority:
-        os.setpriority(os.PRIO_PROCESS, 0, _NICEST)
     with contextlib.suppress(OSError):  # Only Linux has it.
         Path("/proc/self/oom_score_adj").write_text(_FIRST_TO_KILL)
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-import math
 from typing import Any, Final
 
 from starlette.types import Message
@@ -40,17 +39,10 @@ _FULL_BATCHES: Final = 3
 _TIMEOUT_SECONDS: Final = 5.0
 
 
-async def warm_up(dispatcher: Dispatcher, model: Model, *, gently: bool = False, seconds: float = math.inf) -> None:
-    """Warm a model.
-
-    Raises `BundleError` if its defaults do not lead to a list, or not within so many seconds.
-    """
-    try:
-        async with asyncio.timeout(None if seconds == math.inf else seconds):
-            await _warm_engine(dispatcher, model, gently)
-            await _send_requests(dispatcher.in_background() if gently else dispatcher, model, gently)
-    except TimeoutError:
-        raise BundleError(f"its warm-up took longer than {seconds:g} s (LISTWRIGHT_LOAD_TIMEOUT_SECONDS)") from None
+async def warm_up(dispatcher: Dispatcher, model: Model, *, gently: bool = False) -> None:
+    """Warm a model. Raises `BundleError` if its defaults do not lead to a list."""
+    await _warm_engine(dispatcher, model, gently)
+    await _send_requests(dispatcher.in_background() if gently else dispatcher, model, gently)
 
 
 async def _warm_engine(dispatcher: Dispatcher, model: Model, gently: bool) -> None:

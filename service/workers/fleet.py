@@ -13,10 +13,9 @@ import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from service.bundles.load import identity
 from service.bundles.model import BundleError
 from service.bundles.refusals import OnRefusal
-from service.bundles.switching import OnReload, Switcher
+from service.bundles.switching import Current, OnReload, Switcher
 from service.bundles.trial import Trial
 from service.contract.problems import BUNDLE_REFUSED, CONFLICT, NOT_READY, Problem, unavailable
 from service.inference.onnx.session import SessionConfig
@@ -129,8 +128,11 @@ class Fleet(Switcher[_Staged]):
             for worker in self._workers:
                 worker.tell(messages.Loaded())
 
-    def _fail(self, name: str, reason: str) -> None:
-        self._failures[name] = reason
+    def _fail(self, name: str, reason: str | None) -> None:
+        if reason is None:
+            self._failures.pop(name, None)
+        else:
+            self._failures[name] = reason
         for worker in self._workers:
             worker.tell(messages.Fail(name, reason))
 
@@ -235,22 +237,15 @@ class Fleet(Switcher[_Staged]):
         self._live.pop((name, version), None)
         self._live[name, version] = files
         self._failures.pop(name, None)
-        self._refusals.forget(name, version)
+        self._note_live(name, version)
         if self.settings.default_model is None:  # Each worker's registry takes the first, too.
             self.settings = self.settings.model_copy(update={"default_model": name})
         for old in [key for key in self._live if key[0] == name][: -self._keep_versions]:
             del self._live[old]
 
-    def _current(self, name: str) -> str | None:
-        return next((version for live, version in reversed(self._live) if live == name), None)
-
-    def _is_current(self, name: str, version: str) -> bool:
-        if self._current(name) != version:
-            return False
-        try:
-            return identity(self._catalogue.manifest(name, version)) == self._live[name, version]
-        except BundleError:  # Loading it says what is wrong with it now.
-            return False
+    def _current(self, name: str) -> Current | None:
+        version = next((version for live, version in reversed(self._live) if live == name), None)
+        return None if version is None else Current(version, self._live[name, version])
 
     def _refuse(self, name: str, error: Exception) -> None:
         _log.error("reload of bundle %s was refused: %s", name, error)

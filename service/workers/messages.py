@@ -48,10 +48,10 @@ class Abort(Struct, tag=True, frozen=True):
 
 
 class Fail(Struct, tag=True, frozen=True):
-    """Note that this bundle could not be loaded at the start."""
+    """Note why a name has no live model; None if it needs none."""
 
     name: str
-    reason: str
+    reason: str | None
 
 
 class Loaded(Struct, tag=True, frozen=True):

@@ -32,7 +32,9 @@ def settings_table() -> str:
 
 
 def _default(value: object) -> str:
-    return "none" if value is None or value == () else f"`{str(value).lower() if isinstance(value, bool) else value}`"
+    if value is None or value == ():
+        return "not set"
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 
 def test_the_document_holds_the_table_that_the_class_makes() -> None:
@@ -81,6 +83,8 @@ def test_every_setting_but_the_keys_has_a_flag() -> None:
         ("BUNDLES", "/no/such/folder"),
         ("LOG_LEVEL", "loud"),
         ("DRAIN_SECONDS", "soon"),
+        ("DEFAULT_MODEL", ""),
+        ("DEFAULT_MODEL", "../next"),
         ("SHADOW", ""),
         ("SHADOW", "next@"),
         ("SHADOW", "next@1@2"),

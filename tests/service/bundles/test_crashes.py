@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import sys
 import time
 import urllib.request
 from collections.abc import Callable
@@ -17,10 +18,18 @@ import pytest
 from tests.service.bad_bundles import needs_x86, write_crashing
 from tests.service.bundles.test_trial import children
 from tests.service.requests import request
-from tests.service.test_process import SERVE, Process, running
+from tests.service.test_process import Process, running
 from tests.service.tiny_bundle import Options, write_bundle
 
 pytestmark = needs_x86
+# The command, with a service that looks at refused versions ten times a second.
+SERVE = [
+    sys.executable,
+    "-c",
+    "import sys; from models.cli import main; from service.bundles.switching import Switcher; "
+    "Switcher.watch.__defaults__ = (0.1,); sys.exit(main(['serve', *sys.argv[1:]]))",
+]
+WORKERS = ("1", pytest.param("2", marks=pytest.mark.slow))
 
 
 def until(condition: Callable[[], object]) -> None:
@@ -31,12 +40,12 @@ def until(condition: Callable[[], object]) -> None:
 
 
 def shown(process: Process, name: str, **labels: str) -> float | None:
-    """The value of a series; None if it is not there, or ended."""
+    """The value of a series; None if it is not there."""
     with urllib.request.urlopen(f"http://127.0.0.1:{process.port}/metrics", timeout=10) as response:
         lines = response.read().decode().splitlines()
     start = name + "{" + ",".join(f'{key}="{value}"' for key, value in labels.items()) + "}"
     values = [float(line.split()[-1]) for line in lines if line.startswith(start)]
-    return values[0] if values and values[0] else None
+    return values[0] if values else None
 
 
 def version(process: Process) -> str:
@@ -57,7 +66,7 @@ def refused(process: Process, number: str) -> float | None:
     return shown(process, "rerank_bundle_refused", model="tiny", version=number)
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("workers", WORKERS)
 def test_a_crashing_bundle_ends_nothing_and_the_sound_one_below_it_serves(tmp_path: Path, workers: str) -> None:
     write_bundle(tmp_path)
     write_crashing(tmp_path, Options(version="2"))
@@ -88,7 +97,7 @@ def test_a_crashing_bundle_ends_nothing_and_the_sound_one_below_it_serves(tmp_pa
     assert not [line for line in lines if "ended with status" in line]  # No worker died.
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("workers", WORKERS)
 def test_a_second_model_never_takes_or_ends_the_default(tmp_path: Path, workers: str) -> None:
     with running(tmp_path, SERVE, "--workers", workers, "--budget-ms", "30000") as process:
         until(lambda: "no bundle is loaded" in str(process.ask("/v2/health/ready")[1]))

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import functools
 import shutil
+import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any, ParamSpec
@@ -40,7 +41,7 @@ def in_loop(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
 class Shop:
     """A loader over a folder with versions of ``tiny``, its registry and its metrics, without a server."""
 
-    def __init__(self, root: Path, keep_versions: int = 1) -> None:
+    def __init__(self, root: Path, keep_versions: int = 1, seconds: float | None = None) -> None:
         self.root = root
         self.registry = Registry(keep_versions=keep_versions)
         self.metrics = Metrics(budget_seconds=1.0)
@@ -50,6 +51,7 @@ class Shop:
             SessionConfig(),
             self.registry,
             self._warm,
+            seconds=seconds,
             on_reload=self.metrics.reloaded,
             on_refusal=self.metrics.bundle_refused,
         )
@@ -141,6 +143,32 @@ async def test_without_a_sound_version_the_service_is_not_ready_and_says_why(tmp
         await until(lambda: shop.live == ["1"])
     assert shop.registry.why_not_ready() is None
     assert shop.refused("1", "2") == {"1": None, "2": 1}
+
+
+@pytest.mark.parametrize("by_signal", [True, False])
+@in_loop
+async def test_a_name_that_failed_at_start_and_is_removed_is_no_reason_to_be_not_ready(
+    tmp_path: Path, by_signal: bool
+) -> None:
+    write(tmp_path, "1")
+    spoil(write_bundle(tmp_path, Options(name="other")))
+    shop = Shop(tmp_path)
+    await shop.loader.load_all()
+    assert "bundle 'other' was not loaded" in str(shop.registry.why_not_ready())
+    await shop.loader.reload_all()
+    assert "bundle 'other' was not loaded" in str(shop.registry.why_not_ready())
+    tmp_path.rename(away := tmp_path.with_name("away"))  # A volume that is away for a while says nothing of it.
+    await shop.loader.reload_all()
+    away.rename(tmp_path)
+    assert "bundle 'other' was not loaded" in str(shop.registry.why_not_ready())
+    shutil.rmtree(tmp_path / "other")
+    if by_signal:
+        await shop.loader.reload_all()
+    else:
+        async with shop.watching():
+            await until(lambda: shop.registry.why_not_ready() is None)
+    assert shop.registry.why_not_ready() is None
+    assert shop.live == ["1"]
 
 
 @pytest.mark.parametrize("start", [True, False])
@@ -236,6 +264,31 @@ async def test_a_hangup_takes_the_newest_sound_version_that_is_newer_and_adds_no
     assert (shop.live, shop.tried) == (["3"], ["2", "1", "5", "4", "3"])
     assert shop.registry.why_not_ready() is None
     assert (shop.reloads("ok"), shop.reloads("refused")) == (1, 3)
+
+
+@pytest.mark.parametrize("stage", ["load", "warm"])
+@in_loop
+async def test_one_that_hangs_in_this_process_is_given_up_and_later_ones_are_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    write(tmp_path, "1")
+    shop = Shop(tmp_path, seconds=0.1)
+    may_end = threading.Event()
+
+    async def hang(_: Model) -> None:
+        await asyncio.Event().wait()
+
+    with monkeypatch.context() as patch:
+        if stage == "load":
+            patch.setattr(shop.loader, "load", lambda _: may_end.wait(60))
+        else:
+            patch.setattr(shop.loader, "_warm", hang)
+        with pytest.raises(Problem, match=r"took longer than 0\.1 s \(LISTWRIGHT_LOAD_TIMEOUT_SECONDS\)"):
+            await shop.loader.reload("tiny", None)
+    may_end.set()
+    monkeypatch.setattr(shop.loader, "_seconds", 60.0)
+    await shop.loader.reload("tiny", None)
+    assert shop.live == ["1"]
 
 
 @in_loop

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
 import threading
 import time
@@ -20,7 +21,7 @@ from service.bundles.model import Model
 from service.bundles.registry import Registry
 from service.contract.problems import Problem
 from tests.service.contract.test_bad_input import assert_problem
-from tests.service.live import FakeEngine, fake_model, live_app
+from tests.service.live import WAIT_SECONDS, FakeEngine, fake_model, live_app
 from tests.service.raw import connected
 from tests.service.requests import check_list, request
 from tests.service.test_admin import serving, spoil
@@ -196,7 +197,7 @@ def test_links_out_of_the_root_are_not_followed(
 
 
 def until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + WAIT_SECONDS
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -215,7 +216,9 @@ def reloads(process: Process, result: str) -> float:
 def test_a_hangup_picks_up_new_versions_and_names_and_a_bad_bundle_changes_nothing(tmp_path: Path) -> None:
     root = tmp_path / "bundles"
     write_bundle(root)
-    with running(root, SERVE, "--default-model", "tiny") as process:
+    log = tmp_path / "log"
+    command = ("/bin/sh", "-c", f'exec "$@" 2>{shlex.quote(str(log))}', "sh", *SERVE)
+    with running(root, command, "--default-model", "tiny") as process:
         process.wait_until_ready()
         write_bundle(root, Options(version="2"))
         write_bundle(root, Options(name="fresh", version="1"))
@@ -239,15 +242,15 @@ def test_a_hangup_picks_up_new_versions_and_names_and_a_bad_bundle_changes_nothi
         root.rename(tmp_path / "elsewhere")
         process.popen.send_signal(signal.SIGHUP)
         process.popen.send_signal(signal.SIGHUP)
-        time.sleep(0.3)
+        until(lambda: f"left out of the bundles: '{root}': No such file" in log.read_text())
         assert process.ask("/v1/rerank", request())[0] == 200
         (tmp_path / "elsewhere").rename(root)
         write_bundle(root, Options(version="4"))
         process.popen.send_signal(signal.SIGHUP)
         until(lambda: process.ask("/v1/rerank", request())[1]["version"] == "4")
-        status, _, err = process.stop()
+        status, _, _ = process.stop()
     assert status == 0
-    lines = [json.loads(line) for line in err.splitlines()]
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
     errors = [line["message"] for line in lines if line["level"] == "error"]
     assert any("tiny" in text and "SHA-256" in text for text in errors)
     assert any("other" in text and "feature spec" in text for text in errors)

@@ -22,7 +22,7 @@ from service.ranking.rerank import Reranker
 from service.ranking.shadow import Shadow
 from service.telemetry.records import ShadowRecord, Stopwatch
 from service.timing.admission import Admission, AdmissionOptions
-from tests.service.live import FakeEngine, fake_model
+from tests.service.live import WAIT_SECONDS, FakeEngine, fake_model
 from tests.service.requests import request
 from tests.service.tiny_bundle import Arrays, Options
 
@@ -60,7 +60,7 @@ class Bench:
 
     async def outcomes(self, count: int) -> list[str]:
         """What has been noted, once there is so much of it; and no more comes at once."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(WAIT_SECONDS):
             while len(self.records) < count:
                 await asyncio.sleep(0.001)
         await asyncio.sleep(0.02)
@@ -155,8 +155,9 @@ def test_none_is_begun_while_a_queue_stands() -> None:
     async def work(at: Bench) -> None:
         answer = await at.answer()
         at.admission.waited(1.0)
-        await asyncio.sleep(0.6)
-        assert at.admission.overloaded
+        async with asyncio.timeout(WAIT_SECONDS):
+            while not at.admission.overloaded:
+                await asyncio.sleep(0.001)
         at.shadow.offer(*answer)
         assert await at.outcomes(1) == ["dropped"]
         assert engine.batches == []

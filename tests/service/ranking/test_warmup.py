@@ -121,13 +121,14 @@ def test_its_requests_wait_until_no_other_does(monkeypatch: pytest.MonkeyPatch) 
     assert len(order) > 2
 
 
-def test_one_that_hangs_is_given_up_after_the_time_of_a_load_and_the_inference_thread_is_free() -> None:
+def test_one_that_hangs_can_be_given_up_and_the_inference_thread_is_free() -> None:
     engine, serving = FakeEngine(), FakeEngine()
     engine.hold.clear()
 
     async def work(dispatcher: Dispatcher, _: InferenceThread) -> None:
-        with pytest.raises(BundleError, match=r"took longer than 0\.2 s"):
-            await warm_up(dispatcher, model_of(engine), gently=True, seconds=0.2)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await warm_up(dispatcher, model_of(engine), gently=True)
         await dispatcher.run(serving, {"valid": np.ones(15, np.bool_)})
 
     started = time.monotonic()
