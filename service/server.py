@@ -84,6 +84,7 @@ def assemble(
             golden=config.provider != "cpu",  # The trial has replayed the recorded requests on CPU.
             on_reload=metrics.reloaded,
             on_refusal=metrics.bundle_refused,
+            seconds=settings.load_timeout_seconds,
         )
         app = create_app(
             settings=settings, registry=registry, metrics=metrics, dispatcher=dispatcher, observers=(log_refusal,)
@@ -132,13 +133,9 @@ async def serve(settings: Settings) -> int:
             listening = [group.create_task(listener.listen()) for listener in listeners]
             sockets.announce()
             watching = group.create_task(stop_on_hang(core.watch, stop))
-            loads = {group.create_task(_load(core)), group.create_task(core.loader.watch())}
-
-            def reload() -> None:
-                loads.add(task := group.create_task(core.loader.reload_all()))
-                task.add_done_callback(loads.discard)
-
-            with on_hangup(reload):
+            chores = (_load(core), core.loader.watch(), core.loader.run_reloads())
+            loads = [group.create_task(chore) for chore in chores]
+            with on_hangup(core.loader.want_reload):
                 await stop.wait()
             core.registry.drain()
             _log.info("stopping: not ready, draining")

@@ -60,15 +60,16 @@ async def supervise(settings: Settings) -> int:
         try:
             await crew.start()
             sockets.announce()
-            loads = [group.create_task(fleet.load_all()), group.create_task(fleet.watch())]
-            with on_hangup(lambda: loads.append(group.create_task(fleet.reload_all()))):
+            loads = [group.create_task(work) for work in (fleet.load_all(), fleet.watch(), fleet.run_reloads())]
+            with on_hangup(fleet.want_reload):
                 await stop.wait()
             for load in loads:
                 load.cancel()
         finally:
             _log.info("stopping: workers drain")
             await crew.stop()
-        admin.should_exit = True
+            admin.should_exit = True
+            await crew.ended()
         await serving
     _log.info("stopped")
     return 1 if crew.failed else 0
