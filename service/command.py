@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     settings = choose_default(settings)
     try:
         return run_alone(settings) if settings.workers == 1 else run_workers(settings)
-    except SettingsError:
+    except (SettingsError, ModuleNotFoundError):
         raise
     except Exception:  # The log is read by machines, a traceback of the interpreter is not.
         _log.critical("the service ends because of a fault of its own", exc_info=True)

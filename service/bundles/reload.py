@@ -33,7 +33,8 @@ class Loader(Switcher[Model]):
     """Load bundles from `root` aside, then publish them in a registry.
 
     With `trial` each is first tried in a process of its own. `golden` says whether recorded requests are replayed in
-    this process; that and loading may take so many `seconds`, without limit if None. `on_refusal` is told of versions that a start or a hang-up signal would have served.
+    this process; that and loading may take so many `seconds`, without limit if None. `on_refusal` is told of versions
+    that a start or a hang-up signal would have served.
     """
 
     def __init__(

@@ -73,7 +73,7 @@ class Crew:
             worker.terminate()
 
     async def ended(self) -> None:
-        """Wait for the end of all; those that take longer than the drain allows are killed."""
+        """Wait for the end of all; after the drain limit they are killed."""
         await asyncio.gather(*self._keepers, return_exceptions=True)
         # A start that failed has no keepers, and one that failed has left its worker behind.
         await asyncio.gather(*(worker.wait() for worker in self._workers.values()))
