@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from service.admin import create_admin_app
 from service.app import PublicApp, create_app
+from service.bundles.chores import Chores
 from service.bundles.model import Model
 from service.bundles.registry import Registry
 from service.bundles.reload import Loader
@@ -84,7 +85,6 @@ def assemble(
             golden=config.provider != "cpu",  # The trial has replayed the recorded requests on CPU.
             on_reload=metrics.reloaded,
             on_refusal=metrics.bundle_refused,
-            seconds=settings.load_timeout_seconds,
         )
         app = create_app(
             settings=settings, registry=registry, metrics=metrics, dispatcher=dispatcher, observers=(log_refusal,)
@@ -133,9 +133,9 @@ async def serve(settings: Settings) -> int:
             listening = [group.create_task(listener.listen()) for listener in listeners]
             sockets.announce()
             watching = group.create_task(stop_on_hang(core.watch, stop))
-            chores = (_load(core), core.loader.watch(), core.loader.run_reloads())
-            loads = [group.create_task(chore) for chore in chores]
-            with on_hangup(core.loader.want_reload):
+            chores = Chores(core.loader)
+            loads = [group.create_task(work) for work in (_load(core), chores.watch(), chores.reload_when_wanted())]
+            with on_hangup(chores.want_reload):
                 await stop.wait()
             core.registry.drain()
             _log.info("stopping: not ready, draining")

@@ -33,8 +33,7 @@ class Loader(Switcher[Model]):
     """Load bundles from `root` aside, then publish them in a registry.
 
     With `trial` each is first tried in a process of its own. `golden` says whether recorded requests are replayed in
-    this process; that and loading may take so many `seconds`, without limit if None. `on_refusal` is told of versions
-    that a start or a hang-up signal would have served.
+    this process. `on_refusal` is told of versions that a start or a hang-up signal would have served.
     """
 
     def __init__(
@@ -48,7 +47,6 @@ class Loader(Switcher[Model]):
         golden: bool = True,
         on_reload: OnReload = lambda _: None,
         on_refusal: OnRefusal = lambda _name, _version, _refused: None,
-        seconds: float | None = None,
     ) -> None:
         super().__init__(root, on_reload, on_refusal)
         self._config = config
@@ -56,7 +54,6 @@ class Loader(Switcher[Model]):
         self._warm = warm
         self._trial = trial
         self._golden = golden
-        self._seconds = seconds
 
     async def load_all(self) -> None:
         """Load the newest sound versions of every name; note and log failures."""
@@ -90,7 +87,7 @@ class Loader(Switcher[Model]):
         try:
             folder = await asyncio.to_thread(self._catalogue.folder, name, version)
             tried = None if self._trial is None else await self._trial.run(folder, low_priority=self._registry.serving)
-            model = await self._load_in_time(folder)
+            model = await run_aside(lambda: self._load_quietly(folder))
             if tried not in (None, identity(model.manifest)):
                 raise BundleError("its files have changed since they were tried")
             await self._warm(model)
@@ -116,17 +113,6 @@ class Loader(Switcher[Model]):
         model = load_bundle(folder, self._config, golden=self._golden)
         check_place(model.manifest, folder)
         return model
-
-    async def _load_in_time(self, folder: Path) -> Model:
-        """Load aside. Raises `BundleError`; a load that hangs is left behind on its thread."""
-        try:
-            async with asyncio.timeout(self._seconds) as limit:
-                return await run_aside(lambda: self._load_quietly(folder))
-        except TimeoutError:
-            if not limit.expired():
-                raise
-            setting = "LISTWRIGHT_LOAD_TIMEOUT_SECONDS"
-            raise BundleError(f"loading it took longer than {self._seconds:g} s ({setting})") from None
 
     def _load_quietly(self, folder: Path) -> Model:
         """Load at the lowest priority while requests are answered: their time matters more.

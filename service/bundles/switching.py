@@ -44,7 +44,6 @@ class Switcher(ABC, Generic[Staged]):
         self._refusals = Refusals(root, on_refusal)
         self._lock = asyncio.Lock()
         self._failed: set[str] = set()
-        self._reload_wanted = asyncio.Event()
 
     @abstractmethod
     async def _stage(self, name: str, version: str) -> Staged:
@@ -85,35 +84,15 @@ class Switcher(ABC, Generic[Staged]):
             for name, versions in self._catalogue.bundles().items():
                 await self._renew(name, candidates(versions, self._current(name)))
 
-    def want_reload(self) -> None:
-        """Ask `run_reloads` for a reload; asked several times before it begins, it is one."""
-        self._reload_wanted.set()
-
-    async def run_reloads(self) -> NoReturn:
-        """Do `reload_all` as often as it is wanted, one at a time; log what fails."""
-        while True:
-            await self._reload_wanted.wait()
-            self._reload_wanted.clear()
-            try:
-                await self.reload_all()
-            except Exception:  # What serves must go on serving.
-                _log.exception("the reload of all bundles has failed")
-
     async def watch(self, seconds: float = POLL_SECONDS) -> NoReturn:
         """Try refused versions again when their files have changed, and then not for `seconds`."""
         while True:
             await asyncio.sleep(seconds)
-            try:
-                await self._retry_changed()
-            except Exception:
-                _log.exception("refused bundles could not be tried again")
-
-    async def _retry_changed(self) -> None:
-        for name, version in await self._refusals.changed():
-            async with self._lock:
-                if version in candidates(self._catalogue.versions(name), self._current(name)):
-                    _log.info("the files of bundle %s version %s have changed: trying it again", name, version)
-                    await self._renew(name, [version])
+            for name, version in await self._refusals.changed():
+                async with self._lock:
+                    if version in candidates(self._catalogue.versions(name), self._current(name)):
+                        _log.info("the files of bundle %s version %s have changed: trying it again", name, version)
+                        await self._renew(name, [version])
 
     async def _renew(self, name: str, versions: Sequence[str]) -> None:
         """Switch to the newest sound version of these, unless it serves already; count the results."""

@@ -12,6 +12,7 @@ import logging
 import sys
 
 from service.admin import admin_app
+from service.bundles.chores import Chores
 from service.inference.onnx.choose import session_config
 from service.settings import Settings, SettingsError
 from service.transport.listener import Listener
@@ -60,8 +61,11 @@ async def supervise(settings: Settings) -> int:
         try:
             await crew.start()
             sockets.announce()
-            loads = [group.create_task(work) for work in (fleet.load_all(), fleet.watch(), fleet.run_reloads())]
-            with on_hangup(fleet.want_reload):
+            chores = Chores(fleet)
+            loads = [
+                group.create_task(work) for work in (fleet.load_all(), chores.watch(), chores.reload_when_wanted())
+            ]
+            with on_hangup(chores.want_reload):
                 await stop.wait()
             for load in loads:
                 load.cancel()
