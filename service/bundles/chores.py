@@ -19,7 +19,7 @@ class Chores:
         self._wanted = asyncio.Event()
 
     def want_reload(self) -> None:
-        """Ask for a reload of all; asked several times before it begins, it is one."""
+        """Ask for a reload of all; several before it begins are one."""
         self._wanted.set()
 
     async def reload_when_wanted(self) -> NoReturn:
