@@ -12,7 +12,10 @@ _log = logging.getLogger(__name__)
 
 
 class Chores:
-    """Reload when an operator wants it, and try refused versions again. Used from the event loop only."""
+    """Reload when an operator wants it, and try refused versions again.
+
+    Used from the event loop only.
+    """
 
     def __init__(self, switcher: Switcher[Any]) -> None:
         self._switcher = switcher
