@@ -6,6 +6,7 @@ several, does the work behind it.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
@@ -16,6 +17,7 @@ from starlette.responses import Response
 from service.bundles.registry import Registry
 from service.bundles.reload import Loader
 from service.contract.openapi import add_admin_problems
+from service.contract.problems import NOT_READY, Problem
 from service.settings import Settings
 from service.status import Models, ModelStatus, describe_model, describe_models
 from service.telemetry.exposition import Scrape
@@ -76,7 +78,10 @@ def admin_app(settings: Settings, describe: Describe, switch: SwitchModel, scrap
 
     @app.post("/admin/v1/reload", summary="Load a bundle aside, check it, then switch to it")
     async def reload(order: Reload) -> ModelStatus:
-        return await switch(order.model, order.version)
+        try:
+            return await switch(order.model, order.version)
+        except asyncio.CancelledError:  # The drain limit is over.
+            raise Problem(NOT_READY, "the service is shutting down") from None
 
     if scrape is not None:
 

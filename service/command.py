@@ -44,7 +44,13 @@ def run(arguments: argparse.Namespace) -> int:
         _log.info("%s is ignored: Kubernetes has set it for a Service, and it is no setting", name)
     check_shadow(settings)
     settings = choose_default(settings)
-    return run_alone(settings) if settings.workers == 1 else run_workers(settings)
+    try:
+        return run_alone(settings) if settings.workers == 1 else run_workers(settings)
+    except (SettingsError, ModuleNotFoundError):
+        raise
+    except Exception:  # The log is read by machines, a traceback of the interpreter is not.
+        _log.critical("the service ends because of a fault of its own", exc_info=True)
+        return 1
 
 
 def _names_bundles(flags: Mapping[str, Any]) -> bool:

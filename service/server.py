@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from service.admin import create_admin_app
 from service.app import PublicApp, create_app
+from service.bundles.chores import Chores
 from service.bundles.model import Model
 from service.bundles.registry import Registry
 from service.bundles.reload import Loader
@@ -133,13 +134,9 @@ async def serve(settings: Settings) -> int:
             listening = [group.create_task(listener.listen()) for listener in listeners]
             sockets.announce()
             watching = group.create_task(stop_on_hang(core.watch, stop))
-            loads = {group.create_task(_load(core)), group.create_task(core.loader.watch())}
-
-            def reload() -> None:
-                loads.add(task := group.create_task(core.loader.reload_all()))
-                task.add_done_callback(loads.discard)
-
-            with on_hangup(reload):
+            chores = Chores(core.loader)
+            loads = [group.create_task(work) for work in (_load(core), chores.watch(), chores.reload_when_wanted())]
+            with on_hangup(chores.want_reload):
                 await stop.wait()
             core.registry.drain()
             _log.info("stopping: not ready, draining")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +24,7 @@ from models.contract.arrays import AnyArray, Arrays
 from service.inference.engine import Answer, Engine, EngineError, Job, stack_rows
 from service.timing.estimate import LiveFit
 
+_log = logging.getLogger(__name__)
 INFERENCE: Final = "inference"
 """Name of the thread."""
 
@@ -79,6 +81,11 @@ class InferenceThread:
     def given_up(self) -> str | None:
         """Reason why no run is made any more, or None."""
         return None if self._given_up is None else str(self._given_up)
+
+    @property
+    def has_ended(self) -> bool:
+        """Tell whether nothing will be run any more: it was closed, or failed."""
+        return not self._thread.is_alive()
 
     @property
     def depth(self) -> int:
@@ -156,11 +163,14 @@ class InferenceThread:
         return self._times.get(engine, _NO_RUNS)
 
     def _work(self) -> None:
-        while self._take_in():
-            if self._steps and (not self._waiting or self._steps[0].turn_has_come(perf_counter())):
-                self._run_step(self._steps.popleft())
-            elif self._waiting:
-                self._run_next()
+        try:
+            while self._take_in():
+                if self._steps and (not self._waiting or self._steps[0].turn_has_come(perf_counter())):
+                    self._run_step(self._steps.popleft())
+                elif self._waiting:
+                    self._run_next()
+        except Exception:  # Faults of engines do not come here.
+            _log.exception("the inference thread has failed")
 
     def _take_in(self) -> bool:
         """Take in new jobs, sleeping while there are none; False once all is done."""

@@ -36,7 +36,8 @@ class EngineWatch:
 
     Time counts only while this watch itself ran: a tick that comes late adds no more than two ticks' length, so that
     a process that was stopped or got no CPU, or a clock that jumped, is no hang. The limit is `hang_seconds` for a
-    model that serves, and `load_seconds` for one that is being warmed. Used from the event loop only.
+    model that serves, and `load_seconds` for one that is being warmed. A thread that has ended is taken for one that
+    hangs. Used from the event loop only.
     """
 
     def __init__(
@@ -64,6 +65,8 @@ class EngineWatch:
 
     def look(self) -> bool:
         """Count the time since the last look; tell whether the present run hangs."""
+        if self._thread.has_ended and not self.hung:
+            self._give_up("the inference thread has ended because of a fault")
         now, run = perf_counter(), self._thread.current
         passed, self._looked = max(0.0, min(now - self._looked, 2 * self._tick)), now
         if run is None or run is not self._run:
@@ -73,12 +76,12 @@ class EngineWatch:
         served = self._served.get(run.engine)
         limit = self._load_seconds if served is None else self._hang_seconds
         if self._seconds > limit and not self.hung:
-            self._give_up(served or "a model that is being loaded", limit)
+            model = served or "a model that is being loaded"
+            self._give_up(f"the engine hangs in model {model}: a run has taken more than {limit:g} s")
         return self.hung
 
-    def _give_up(self, model: str, limit: float) -> None:
+    def _give_up(self, reason: str) -> None:
         self.hung = True
-        reason = f"the engine hangs in model {model}: a run has taken more than {limit:g} s"
         _log.error("%s; this process drains and ends", reason)
         self._on_hang(reason)
         self._thread.give_up(EngineError(reason))

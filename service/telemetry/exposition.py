@@ -1,7 +1,4 @@
-"""Hold metric values in this process, and show them to a scrape.
-
-Gauges are read from their sources by `Metrics.refresh`.
-"""
+"""Hold metric values in this process, and show them to a scrape."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ import os
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Gauge, GCCollector, PlatformCollector, ProcessCollector, values
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, values
 from starlette.responses import Response
 
 from service.telemetry.scrape import Scraper
@@ -35,20 +32,13 @@ def keep_in_memory() -> None:
 class Exposition:
     """Show what this process counts, and its own figures (`process_*`, `python_*`) too."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, own_figures: bool = True) -> None:
         keep_in_memory()
         self.registry = CollectorRegistry()
         self.modes: dict[str, MergeMode] = {}
-        for collector in (ProcessCollector, PlatformCollector, GCCollector):
-            collector(registry=self.registry)
-
-    def set(self, gauge: Gauge, value: float) -> None:
-        """Give a gauge its value; NaN: there is none now."""
-        gauge.set(value)
-
-    def retire(self, gauge: Gauge, *labels: str) -> None:
-        """End a series whose subject is gone."""
-        gauge.remove(*labels)
+        if own_figures:
+            for collector in (ProcessCollector, PlatformCollector, GCCollector):
+                collector(registry=self.registry)
 
     def make_scrape(self, refresh: Callable[[], None]) -> Scrape:
         """Return what answers scrapes; it calls `refresh` in the event loop first."""
@@ -64,9 +54,7 @@ class SharedExposition(Exposition):
     """Hold what one of several workers counts; show what the supervisor has of all."""
 
     def __init__(self, scrape: Scrape) -> None:
-        keep_in_memory()
-        self.registry = CollectorRegistry()
-        self.modes = {}
+        super().__init__(own_figures=False)
         self._scrape = scrape
 
     def make_scrape(self, refresh: Callable[[], None]) -> Scrape:  # noqa: ARG002 - each snapshot refreshes first

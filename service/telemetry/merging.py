@@ -10,18 +10,13 @@ import math
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.registry import Collector
 
 from service.telemetry.snapshots import Family, Labels, Layout, Values
-
-KEEP_SECONDS: Final = 300.0
-"""So long after its last change, what ended workers had counted for a version that nobody shows is dropped."""
-
-Version = tuple[str, str]
-"""Model and version, as the labels of a series name them."""
+from service.telemetry.versions import LASTING_SECONDS, Version
 
 Parts = tuple[tuple[float, ...], ...]
 """For every sample of a series, numbers whose sum (or maximum) is what ended sources had."""
@@ -123,8 +118,8 @@ class Totals:
         )
 
     def _drop_ended(self, current: Collection[Version | None]) -> None:
-        """Drop the versions that nobody shows and that have not counted for long."""
-        limit = self._clock() - KEEP_SECONDS
+        """Drop the versions that no worker shows and that have not counted for long."""
+        limit = self._clock() - LASTING_SECONDS
         ended = {v for v, changed in self._changed.items() if v not in current and changed <= limit}
         if ended:
             self._kept = {key: parts for key, parts in self._kept.items() if self._versions.get(key) not in ended}

@@ -171,7 +171,7 @@ class Metrics:
         """Give every gauge that has a source its value, and end series of retired versions."""
         self._sweep()
         for gauge, read in self._readings:
-            self._exposition.set(gauge, read())
+            gauge.set(read())  # NaN: there is none now.
 
     def _sweep(self) -> None:
         self._requests.sweep()
@@ -186,7 +186,7 @@ class Metrics:
         if refused:
             self._refused.labels(name, version).set(1)
         else:
-            self._exposition.retire(self._refused, name, version)
+            self._refused.remove(name, version)
 
     def engine_hung(self) -> None:
         """Count one run of the engine that was given up."""
@@ -208,8 +208,7 @@ class Metrics:
 
     def model_retired(self, model: Model) -> None:
         """Say that a version is no longer live; its counts stay for a while."""
-        labels = (model.name, model.version, model.manifest.family, model.engine.provider)
-        self._exposition.retire(self._info, *labels)
+        self._info.remove(model.name, model.version, model.manifest.family, model.engine.provider)
         self._requests.retire(model.name, model.version)
         self._comparisons.retire(model.name, model.version)
 

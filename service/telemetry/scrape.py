@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from copy import copy
 from dataclasses import dataclass
-from time import sleep
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.registry import Collector
-from prometheus_client.samples import Sample
 from starlette.responses import Response
 
-# Some 32 samples take 0.4 ms. The interpreter's lock is then free long enough for a thread that waits for it.
-_SAMPLES_AT_ONCE: Final = 32
-_PAUSE_SECONDS: Final = 0.0003
+from service.telemetry.pacing import paced, pause
 
 
 @dataclass(frozen=True)
@@ -72,24 +68,14 @@ class Scraper:
 
 
 class _Paced(Collector):
-    """Collect a registry with pauses, in which other threads run.
-
-    A thread that never waits gives the interpreter's lock up every 5 ms only, each time that the event loop wants it.
-    """
+    """Collect a registry with pauses, in which other threads run."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
 
     def collect(self) -> Iterator[Metric]:
         for metric in self._registry.collect():
-            paced = copy(metric)  # Some collectors yield the same object every time.
-            paced.samples = _paced(metric.samples)  # type: ignore[assignment]  # The encoders only iterate.
-            yield paced
-            sleep(_PAUSE_SECONDS)
-
-
-def _paced(samples: Iterable[Sample]) -> Iterator[Sample]:
-    for count, sample in enumerate(samples, 1):
-        yield sample
-        if not count % _SAMPLES_AT_ONCE:
-            sleep(_PAUSE_SECONDS)
+            slow = copy(metric)  # Some collectors yield the same object every time.
+            slow.samples = paced(metric.samples)  # type: ignore[assignment]  # The encoders only iterate.
+            yield slow
+            pause()

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import itertools
 import math
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Final, Literal
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
 from msgspec import Struct
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.samples import Sample
 
+from service.telemetry.pacing import paced, pause
+
 MergeMode = Literal["livesum", "livemax", "max"]
 """How a gauge of several workers becomes one; `live`: of those that run."""
-
-_SAMPLES_AT_ONCE: Final = 32
-_PAUSE_SECONDS: Final = 0.0003
 
 Labels = tuple[tuple[str, str], ...]
 Values = tuple[float | None, ...]
@@ -57,20 +55,26 @@ class SnapshotReader:
     def read(self) -> tuple[Layout, Values]:
         """Return what the registry holds, and the values in that order; NaN becomes None.
 
+        Times of creation are left out.
         The layout is the same object as long as nothing but values changes.
         """
-        families = [(metric, [*_paced(metric.samples)]) for metric in self._registry.collect()]
+        families = [
+            (metric, [sample for sample in paced(metric.samples) if not sample.name.endswith("_created")])
+            for metric in self._registry.collect()
+        ]
+        pause()
         samples = [sample for _, found in families for sample in found]
         labels = [(sample.name, sample.labels) for sample in samples]
         if labels != self._labels:
             self._layout = tuple(self._describe(metric, found) for metric, found in families)
             self._labels = labels
+        pause()
         return self._layout, tuple(None if math.isnan(sample.value) else sample.value for sample in samples)
 
     def _describe(self, metric: Metric, samples: Sequence[Sample]) -> Family:
         series = tuple(
             Series(labels, tuple((sample.name, sample.labels.get("le", "")) for sample in group))
-            for labels, group in itertools.groupby(samples, _series_labels)
+            for labels, group in itertools.groupby(paced(samples), _series_labels)
         )
         mode = self._modes[metric.name] if metric.type == "gauge" else ""
         return Family(metric.name, metric.type, metric.documentation, mode, series)
@@ -78,15 +82,3 @@ class SnapshotReader:
 
 def _series_labels(sample: Sample) -> Labels:
     return tuple((name, value) for name, value in sample.labels.items() if name != "le")
-
-
-def _paced(samples: Iterable[Sample]) -> Iterator[Sample]:
-    """Yield all samples but times of creation, with pauses.
-
-    Without those, another thread waits up to 5 ms for the interpreter's lock.
-    """
-    for count, sample in enumerate(samples, 1):
-        if not sample.name.endswith("_created"):
-            yield sample
-        if not count % _SAMPLES_AT_ONCE:
-            time.sleep(_PAUSE_SECONDS)

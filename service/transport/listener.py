@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import logging
 import socket
 from collections.abc import Iterator
 from typing import Final, cast
@@ -19,12 +20,14 @@ from fastapi import FastAPI
 
 from models.contract.serving import RERANK_PATH
 from service.settings import Settings
+from service.timing.limiter import LogLimiter
 from service.transport.connections import Connections
 from service.transport.gate import Gate
 from service.transport.limits import Limits, raise_descriptor_limit
 from service.transport.protocol import TimedProtocol
 from service.transport.sockets import BACKLOG, stop_connecting, take_all
 
+_log = logging.getLogger(__name__)
 _LOOK_SECONDS: Final = 0.02
 _SWEEP_SECONDS: Final = 1.0
 
@@ -100,14 +103,22 @@ class Listener(uvicorn.Server):
 
     async def _sweep(self) -> None:
         """Look every second after answers that are not taken, and log refused connections."""
+        limiter = LogLimiter()
         while True:
             await asyncio.sleep(_SWEEP_SECONDS)
-            now = asyncio.get_running_loop().time()
-            unsent = [(connection.check_unsent(now), connection) for connection in self._connections()]
-            excess = sum(size for size, _ in unsent) - self._counts.limits.unfinished_bytes
-            if excess > 0:
-                cut_off_largest(unsent, excess)
-            self._counts.report()
+            try:
+                self._look_over()
+            except Exception:
+                if limiter.ready(None) is not None:
+                    _log.exception("the connections could not be looked over")
+
+    def _look_over(self) -> None:
+        now = asyncio.get_running_loop().time()
+        unsent = [(connection.check_unsent(now), connection) for connection in self._connections()]
+        excess = sum(size for size, _ in unsent) - self._counts.limits.unfinished_bytes
+        if excess > 0:
+            cut_off_largest(unsent, excess)
+        self._counts.report()
 
     def _connections(self) -> list[TimedProtocol]:
         return [cast(TimedProtocol, connection) for connection in self.server_state.connections]

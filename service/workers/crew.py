@@ -22,6 +22,7 @@ from service.workers.messages import Drain
 _log = logging.getLogger(__name__)
 _FIRST_DELAY_SECONDS: Final = 0.1
 _LONGEST_DELAY_SECONDS: Final = 5.0
+_MOST_DOUBLINGS: Final = 10
 _REFUSED_SECONDS: Final = 10.0
 _RESTARTS_PER_MINUTE: Final = 10
 
@@ -56,9 +57,11 @@ class Crew:
         for slot in range(self._settings.workers):
             await self._fleet.add(await self._start(slot))
         self._keepers = [asyncio.create_task(self._keep(slot)) for slot in self._workers]
+        for keeper in self._keepers:
+            keeper.add_done_callback(self._check)
 
     async def stop(self) -> None:
-        """Let all finish their requests; those that take longer than the drain allows are killed."""
+        """Tell all to finish their requests; `ended` waits for that."""
         self._stopping.set()
         for worker in self._workers.values():
             worker.tell(Drain())
@@ -68,8 +71,12 @@ class Crew:
         self._public.close()
         for worker in self._workers.values():
             worker.terminate()
-        keepers = self._keepers or [asyncio.create_task(self._keep(slot)) for slot in self._workers]
-        await asyncio.gather(*keepers)
+
+    async def ended(self) -> None:
+        """Wait for the end of all; after the drain limit they are killed."""
+        await asyncio.gather(*self._keepers, return_exceptions=True)
+        # A start that failed has no keepers, and one that failed has left its worker behind.
+        await asyncio.gather(*(worker.wait() for worker in self._workers.values()))
 
     async def _start(self, slot: int) -> WorkerProcess:
         worker = await WorkerProcess.start(slot, self._public, self._fleet.settings, self._gatherer.hear)
@@ -90,6 +97,12 @@ class Crew:
             if delay is None or await self._stops_within(delay):
                 return
             joined = await self._replace(slot)
+
+    def _check(self, keeper: asyncio.Task[None]) -> None:
+        """Stop the service if a keeper has failed, since its place would stay empty."""
+        if not keeper.cancelled() and (error := keeper.exception()) is not None:
+            _log.error("a fault in keeping a worker running", exc_info=error)
+            self._fail("a worker cannot be replaced")
 
     async def _see_off(self, worker: WorkerProcess) -> None:
         """Wait for the end of a worker, and take it from the lists."""
@@ -113,7 +126,7 @@ class Crew:
     async def _join(self, worker: WorkerProcess) -> bool:
         """Bring a replacement up; False if it cannot serve the live versions."""
         try:
-            await self._fleet.join(worker)
+            await worker.unless_gone(self._fleet.join(worker))
         except WorkerGone:
             return True
         except (BundleError, RuntimeError) as error:
@@ -135,7 +148,8 @@ class Crew:
             self._fail(f"workers have ended more than {most} times in a minute")
             return None
         self._restarts.append(now)
-        return min(_LONGEST_DELAY_SECONDS, _FIRST_DELAY_SECONDS * float(2 ** (len(self._restarts) - 1)))
+        doublings = min(len(self._restarts) - 1, _MOST_DOUBLINGS)
+        return min(_LONGEST_DELAY_SECONDS, _FIRST_DELAY_SECONDS * 2.0**doublings)
 
     def _fail(self, why: str) -> None:
         _log.critical("%s: the service stops", why)

@@ -21,7 +21,7 @@ from service.contract.problems import BUNDLE_REFUSED, CONFLICT, NOT_READY, Probl
 from service.inference.onnx.session import SessionConfig
 from service.settings import Settings
 from service.status import Models, ModelStatus
-from service.telemetry.merging import Version
+from service.telemetry.versions import Version
 from service.workers import messages
 from service.workers.handle import ANSWER_SECONDS, WorkerGone, WorkerLate, WorkerProcess
 

@@ -11,9 +11,10 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from starlette.responses import Response
 
 from service.telemetry.exposition import keep_in_memory
-from service.telemetry.merging import Totals, Version
+from service.telemetry.merging import Totals
 from service.telemetry.scrape import Scraper
 from service.telemetry.snapshots import MergeMode, SnapshotReader
+from service.telemetry.versions import Version
 from service.workers import messages
 from service.workers.handle import WorkerGone, WorkerLate, WorkerProcess
 

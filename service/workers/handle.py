@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 from asyncio.subprocess import DEVNULL, Process
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, Final, Self, TypeVar
 
 import msgspec
@@ -31,6 +31,7 @@ ANSWER_SECONDS: Final = 10.0
 """A worker that takes longer to do what costs it no time hangs."""
 
 ReplyT = TypeVar("ReplyT", bound=Reply)
+ResultT = TypeVar("ResultT")
 
 
 class WorkerGone(Interrupted):
@@ -129,6 +130,18 @@ class WorkerProcess:
             raise RuntimeError(f"a worker answered {type(command).__name__} with {type(reply).__name__}")
         return reply
 
+    async def unless_gone(self, work: Coroutine[Any, Any, ResultT]) -> ResultT:
+        """Do work that is in vain without this worker. Raises `WorkerGone` once it has ended."""
+        task = asyncio.create_task(work)
+        try:
+            await asyncio.wait({task, self._reading}, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                return task.result()
+            raise self._ended()
+        finally:
+            task.cancel()
+            await asyncio.wait({task})
+
     async def wait(self) -> int:
         """Return its exit status once it has ended; minus the signal that ended it."""
         status = await self._process.wait()
@@ -183,7 +196,7 @@ class WorkerProcess:
         try:
             while (message := await self._channel.receive()) is not None:
                 self._take(message)
-        except (ValueError, msgspec.DecodeError):
+        except Exception:  # Whatever is wrong, nobody hears this worker any more.
             _log.exception("%s does not speak as it should; killing it", self)
             self._signal(signal.SIGKILL)
         finally:

@@ -47,7 +47,8 @@ class Pulse:
 
     def __init__(self) -> None:
         self._begun = asyncio.Event()
-        self._next: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._stopped = False
+        self._next: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     @property
     def has_begun(self) -> bool:
@@ -60,23 +61,22 @@ class Pulse:
 
     def beat(self) -> None:
         """Note a beat."""
-        self._tell(more=True)
+        self._wake()
 
     def stop(self) -> None:
         """Note that no more beats will come."""
-        self._tell(more=False)
+        self._stopped = True
+        self._wake()
 
     async def watch(self) -> None:
         """Return when no more beats will come. Raises `TimeoutError` if the worker hangs."""
         limit = START_SECONDS
-        while await within(self._next, limit):
+        while not self._stopped:
+            await within(self._next, limit)
             self._next = asyncio.get_running_loop().create_future()
             limit = SILENT_SECONDS
 
-    def _tell(self, *, more: bool) -> None:
+    def _wake(self) -> None:
         self._begun.set()
         if not self._next.done():
-            self._next.set_result(more)
-        elif not more:
-            self._next = asyncio.get_running_loop().create_future()
-            self._next.set_result(False)
+            self._next.set_result(None)

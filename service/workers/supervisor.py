@@ -12,6 +12,7 @@ import logging
 import sys
 
 from service.admin import admin_app
+from service.bundles.chores import Chores
 from service.inference.onnx.choose import session_config
 from service.settings import Settings, SettingsError
 from service.transport.listener import Listener
@@ -60,15 +61,19 @@ async def supervise(settings: Settings) -> int:
         try:
             await crew.start()
             sockets.announce()
-            loads = [group.create_task(fleet.load_all()), group.create_task(fleet.watch())]
-            with on_hangup(lambda: loads.append(group.create_task(fleet.reload_all()))):
+            chores = Chores(fleet)
+            loads = [
+                group.create_task(work) for work in (fleet.load_all(), chores.watch(), chores.reload_when_wanted())
+            ]
+            with on_hangup(chores.want_reload):
                 await stop.wait()
             for load in loads:
                 load.cancel()
         finally:
             _log.info("stopping: workers drain")
             await crew.stop()
-        admin.should_exit = True
+            admin.should_exit = True
+            await crew.ended()
         await serving
     _log.info("stopped")
     return 1 if crew.failed else 0

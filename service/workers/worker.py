@@ -169,7 +169,11 @@ def main() -> None:
     with contextlib.suppress(AttributeError):  # Windows has no such signal.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        status = runner.run(work(socket.socket(fileno=control), socket.socket(fileno=public)))
+        try:
+            status = runner.run(work(socket.socket(fileno=control), socket.socket(fileno=public)))
+        except Exception:
+            _log.critical("this worker ends because of a fault of its own", exc_info=True)
+            status = 1
         if threads_left():
             end_process(status)
     sys.exit(status)

@@ -12,6 +12,7 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.telemetry.metrics import Metrics
+from service.workers.gathering import SupervisorMetrics
 
 ROOT: Final = Path(__file__).parents[2]
 PROMETHEUS: Final = ROOT / "deploy" / "prometheus"
@@ -22,10 +23,11 @@ _METRIC: Final = re.compile(r"(?<![:\w])rerank_\w+")
 
 
 def exported_series() -> frozenset[str]:
-    """Every series name that a scrape can have, from the service's own registry."""
-    text = generate_latest(Metrics(budget_seconds=0.019).registry).decode()
+    """Every series name that a scrape can have, of one process or of several."""
+    registries = (Metrics(budget_seconds=0.019).registry, SupervisorMetrics(lambda: 0).registry)
     return frozenset(
         family.name + suffix
+        for text in (generate_latest(registry).decode() for registry in registries)
         for family in text_string_to_metric_families(text)
         for suffix in _SUFFIXES.get(family.type, ("",))
     )

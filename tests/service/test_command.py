@@ -118,3 +118,17 @@ def test_a_variable_of_kubernetes_in_a_settings_place_is_said_to_be_ignored(
         assert serve() == 0
     assert served[0].port == 8000
     assert "LISTWRIGHT_PORT is ignored: Kubernetes has set it" in caplog.text
+
+
+def test_a_fault_of_the_service_itself_is_a_line_of_the_log_and_an_error(
+    served: list[Settings], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_: Settings) -> int:
+        raise ExceptionGroup("unhandled errors", [KeyError("no such thing")])
+
+    monkeypatch.setattr(command, "run_alone", fail)
+    assert serve() == 1
+    (line,) = [record for record in caplog.records if record.levelno == logging.CRITICAL]
+    assert line.getMessage() == "the service ends because of a fault of its own"
+    assert "no such thing" in caplog.text
+    assert served == []

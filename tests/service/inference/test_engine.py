@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.requests import ClientDisconnect
 
+from service.inference import dispatcher as dispatcher_module
 from service.inference import thread as thread_module
 from service.inference.dispatcher import DeadlineNear, Dispatcher
 from service.inference.engine import Answer, BatchArrays, EngineError, Job, stack_rows
@@ -162,13 +163,16 @@ def test_a_failing_run_is_an_engine_error_with_its_cause_and_the_thread_goes_on(
     assert int(asked(work).outputs["y"]) == 4
 
 
-def test_a_stalled_engine_does_not_keep_a_request_past_its_deadline_and_the_queued_is_dropped() -> None:
+def test_a_stalled_engine_does_not_keep_a_request_past_its_deadline_and_the_queued_is_dropped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(dispatcher_module, "LEAD_SECONDS", 2.0)  # A busy machine may be late by so much.
     engine = Recorder()
     dropped: list[str] = []
 
     async def work(dispatcher: Dispatcher) -> float:
         async with busy(dispatcher, engine):
-            deadline = time.perf_counter() + 0.1
+            deadline = time.perf_counter() + 2.1
             with pytest.raises(DeadlineNear):
                 await dispatcher.run(engine, row(1), deadline=deadline)
             return deadline - time.perf_counter()
@@ -181,15 +185,19 @@ def test_a_stalled_engine_does_not_keep_a_request_past_its_deadline_and_the_queu
         assert engine.batches == [[0]], "what is given up before it starts is never run"
         return left
 
-    assert 0 < most(measure, 0) < 0.1
+    assert 0 < most(measure, 0) < 2.1
 
 
-def test_many_that_are_given_up_together_are_given_up_early_enough_to_be_answered_one_after_the_other() -> None:
+def test_many_that_are_given_up_together_are_given_up_early_enough_to_be_answered_one_after_the_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    each = 0.1  # A busy machine may be late by less than two of these.
+    monkeypatch.setattr(dispatcher_module, "FORMULA_SECONDS", each)
     engine = Recorder()
     count = 20
 
     async def work(dispatcher: Dispatcher) -> list[float]:
-        deadline = time.perf_counter() + 0.2
+        deadline = time.perf_counter() + count * each + 0.2
         left: list[float] = []
 
         async def ask(i: int) -> None:
@@ -207,7 +215,7 @@ def test_many_that_are_given_up_together_are_given_up_early_enough_to_be_answere
         assert len(left) == count
         return max(left)
 
-    enough = LEAD_SECONDS + (count - 2) * 0.0003
+    enough = LEAD_SECONDS + (count - 2) * each
     assert most(measure, enough) > enough, "the first must leave time for all behind it"
 
 
@@ -237,7 +245,7 @@ def test_a_request_that_is_cancelled_while_it_waits_does_not_stop_the_thread() -
     async def work(dispatcher: Dispatcher) -> None:
         async with busy(dispatcher, engine):
             task = asyncio.create_task(dispatcher.run(engine, row(1)))
-            await asyncio.sleep(0.01)
+            await queued(dispatcher, 1)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task

@@ -266,3 +266,29 @@ def test_steps_of_a_warm_up_give_way_to_requests_that_came_later(
     assert order.index("step") < order.index("warm")
     assert len(engine.batches) == 4
     assert engine.threads == serving.threads
+
+
+def test_a_thread_that_a_fault_has_ended_is_a_hang_and_who_waits_is_told(
+    clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken(Recorder):
+        @property
+        def largest_batch(self) -> int:
+            raise KeyError("no such fault was foreseen")
+
+        @largest_batch.setter
+        def largest_batch(self, _: int) -> None:
+            pass
+
+    async def work(at: Bench) -> None:
+        assert not at.watch.look()
+        task = asyncio.create_task(at.dispatcher.run(Broken(), row(0)))
+        while not at.thread.has_ended:
+            await asyncio.sleep(0.001)
+        assert at.watch.look()
+        with pytest.raises(EngineError, match="the inference thread has ended because of a fault"):
+            await task
+        assert at.reasons == ["the inference thread has ended because of a fault"]
+
+    bench(clock, work)
+    assert "no such fault was foreseen" in caplog.text

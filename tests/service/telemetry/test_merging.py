@@ -12,9 +12,10 @@ from msgspec import json
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from service.telemetry.exposition import SharedExposition
-from service.telemetry.merging import KEEP_SECONDS, Totals
+from service.telemetry.merging import Totals
 from service.telemetry.metrics import Metrics
 from service.telemetry.snapshots import Layout, MergeMode, SnapshotReader, Values
+from service.telemetry.versions import LASTING_SECONDS, RequestSeries, VersionSeries
 from tests.service.live import fake_model
 
 MODES: dict[str, MergeMode] = {"depth": "livesum", "standing": "livemax", "budget": "max"}
@@ -168,7 +169,7 @@ def test_a_version_that_nobody_shows_ends_five_minutes_after_its_last_request() 
     totals.update("ended", *ended.snapshot())
     totals.end("ended")
     totals.update("other", *other.snapshot())
-    clock.now += KEEP_SECONDS - 1
+    clock.now += LASTING_SECONDS - 1
     assert reader(totals)("requests_total", model="m", version="1") == 1
     clock.now += 1
     assert reader(totals, ("m", "1"))("requests_total", model="m", version="1") == 1
@@ -182,11 +183,62 @@ def test_a_version_that_all_workers_have_ended_goes_with_the_last() -> None:
     for n, worker in enumerate(workers):
         worker.requests.labels("m", "1").inc()
         totals.update(n, *worker.snapshot())
-    clock.now += KEEP_SECONDS
+    clock.now += LASTING_SECONDS
     for n, worker in enumerate(workers):
         worker.requests.remove("m", "1")
         totals.update(n, *worker.snapshot())
         assert reader(totals)("requests_total", model="m", version="1") == (2 if n == 0 else None)
+
+
+class Serving(Worker):
+    """A worker whose requests are counted by version, as the service does it."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
+        self.series = VersionSeries(lambda: RequestSeries([0.019]), clock=clock)
+        self.registry.register(self.series)
+
+    def answer(self, version: str) -> None:
+        self.series.of("m", version).outcomes["ok"].observe(0.01)
+
+    def switch(self, old: str, new: str) -> None:
+        self.series.retire("m", old)
+        self.series.publish("m", new)
+
+
+def test_a_version_that_all_workers_have_retired_ends_five_minutes_after_its_last_request_in_the_merged_view() -> None:
+    clock = Clock()
+    totals, workers = Totals(clock), [Serving(clock) for _ in range(3)]
+
+    def count(version: str) -> float | None:
+        """What a scrape shows, after the snapshots of a second."""
+        for worker in workers:
+            worker.series.sweep()
+            totals.update(worker, *worker.snapshot())
+        labels = {"model": "m", "version": version, "outcome": "ok"}
+        return totals.view([("m", "2")]).get_sample_value("rerank_request_duration_seconds_count", labels)
+
+    for worker in workers:
+        worker.series.publish("m", "1")
+        worker.answer("1")
+    assert count("1") == 3
+    for worker in workers:
+        worker.switch("1", "2")
+    clock.now += 100
+    workers[0].answer("1")  # It outlasted the switch.
+    assert count("1") == 4
+    totals.end(workers.pop())
+    clock.now += LASTING_SECONDS - 100
+    workers[1].answer("2")
+    assert count("1") == 4, "one worker has ended the series, another shows it, and a third is gone"
+    clock.now += 99
+    assert count("1") == 4
+    clock.now += 1
+    assert count("1") is None
+    assert count("2") == 1
+    for worker in workers:
+        worker.switch("2", "1")
+    assert count("1") == 0
 
 
 def test_nothing_ends_while_no_worker_runs() -> None:
@@ -195,7 +247,7 @@ def test_nothing_ends_while_no_worker_runs() -> None:
     worker.requests.labels("m", "1").inc()
     totals.update(1, *worker.snapshot())
     totals.end(1)
-    clock.now += 10 * KEEP_SECONDS
+    clock.now += 10 * LASTING_SECONDS
     assert reader(totals)("requests_total", model="m", version="1") == 1
 
 

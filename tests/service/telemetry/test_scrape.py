@@ -13,9 +13,10 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
 from prometheus_client.registry import Collector
 
-from service.telemetry import scrape
+from service.telemetry import pacing
 from service.telemetry.metrics import Metrics
 from service.telemetry.scrape import OPENMETRICS, PLAIN, Scraper, choose_format
+from service.telemetry.snapshots import SnapshotReader
 from tests.service.live import fake_model, live_app
 from tests.service.requests import request
 from tests.service.tiny_bundle import Options
@@ -85,11 +86,20 @@ def test_it_pauses_every_few_samples_so_that_others_run(monkeypatch: pytest.Monk
     for version in range(20):
         metrics.model_loaded(fake_model(options=Options(version=str(version))))
     pauses: list[float] = []
-    monkeypatch.setattr(scrape, "sleep", pauses.append)
+    monkeypatch.setattr(pacing, "sleep", pauses.append)
     asyncio.run(Scraper(reading(metrics.registry)).answer(""))
     samples = sum(1 for metric in metrics.registry.collect() for _ in metric.samples)
     assert samples > 2_000
     assert len(pauses) > samples / 32
+    pauses.clear()
+    reader = SnapshotReader(
+        metrics.registry, dict.fromkeys((metric.name for metric in metrics.registry.collect()), "max")
+    )
+    reader.read()
+    assert len(pauses) > 1.5 * samples / 40, "what is new is described with pauses too"
+    pauses.clear()
+    reader.read()
+    assert len(pauses) > samples / 40, "some metrics are shorter than what is read at once"
 
 
 class Slow(Collector):

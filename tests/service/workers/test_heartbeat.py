@@ -127,3 +127,15 @@ def test_the_watch_ends_with_the_beats(beats: int) -> None:
         assert pulse.has_begun
 
     asyncio.run(main())
+
+
+def test_an_end_that_comes_with_a_beat_is_not_missed() -> None:
+    async def main() -> None:
+        pulse = Pulse()
+        watch = asyncio.create_task(pulse.watch())
+        await asyncio.sleep(0)
+        pulse.beat()
+        pulse.stop()
+        await watch  # Raises `TimeoutError` if it waits for more beats.
+
+    asyncio.run(main())

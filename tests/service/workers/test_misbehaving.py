@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.service.bad_bundles import write_hanging
 from tests.service.tiny_bundle import Options, write_bundle
 from tests.service.workers.test_hangs import both_answer, ended, reload_in_the_background
 from tests.service.workers.test_workers import Service, alive, eventually, serving
@@ -83,3 +86,23 @@ def test_a_worker_that_does_not_drain_is_killed_after_the_limit(tmp_path: Path) 
         assert status == 0, err
         assert "hangs, so it is killed: it was told to end 4 seconds ago" in err
         assert not any(map(alive, pids))
+
+
+def test_told_to_stop_it_waits_neither_for_a_bundle_that_is_tried_nor_for_a_worker_that_waits_for_that(
+    tmp_path: Path,
+) -> None:
+    with serving(tmp_path, "--drain-seconds", "2", "--load-timeout-seconds", "600") as service:
+        victim = service.workers()[0]
+        write_hanging(service.bundles, Options(version="2"))
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            answer = pool.submit(reload_in_the_background, service)
+            eventually(service.is_reloading)
+            os.kill(victim, signal.SIGKILL)
+            eventually(lambda: service.scrape(service.process.admin_port)["rerank_workers", frozenset()] == 1)
+            time.sleep(2)  # Long enough, as a rule, for its replacement to wait for the end of the reload.
+            service.process.popen.send_signal(signal.SIGTERM)
+            _, err = service.process.popen.communicate(timeout=60)
+            status, text = answer.result(60)
+    assert service.process.popen.returncode == 0, err
+    assert (status, "the service is shutting down" in text) == (503, True), text
+    assert "Traceback" not in err
