@@ -42,6 +42,13 @@ def hostile() -> dict[str, bytes]:
         "fields": _fields(b"1", b""),
         "fields, then NaN": _fields(b"1", b',"z":NaN', 900_000),
         "fields, then text": _fields(b"1", b',"z":"x"', 900_000),
+        "colons in names, then NaN": filled(
+            _SCORES, lambda i: b'"%x:::::::::":1' % i, b',"z":NaN}' + _CLOSE, 1_900_000
+        ),
+        "quotes in names, then text": filled(
+            _SCORES, lambda i: rb'"%x:\"\"::":1' % i, b',"z":"x"}' + _CLOSE, 1_700_000
+        ),
+        "colons and backslashes": b'{"partition":"' + rb":\\" * (LARGEST // 3 - 100) + b'",' + _OPEN[1:] + _CLOSE,
         "fields to be read again": _fields(b"1", b',"z":"x"', small),
         "long integers to be read again": _fields(b"9" * 4290, b',"z":"x"', small),
         "fields of one name": filled(b'{"user":{', b'"":0', b"}," + _OPEN[1:] + _CLOSE),
