@@ -31,6 +31,7 @@ from service.transport.limits import FIELDS, HEAD_BYTES, PIPELINED
 from service.transport.upgrade import new_parser, parser_within
 
 _HEAD_PIECE: Final = 1024
+_HEAD_END: Final = b"\r\n\r\n"
 _CHUNKED_PIECE: Final = 16 * 1024
 # A chunk of one byte has five bytes around it.
 _FRAMING_PER_BYTE: Final = 6
@@ -59,7 +60,6 @@ class BoundedProtocol(EndingProtocol):
         self._bodiless = 0  # Bytes since then, while a body comes in chunks.
         self._taking_over: tuple[httptools.HttpRequestParser, bytes] | None = None
         self._begun = 0  # Requests in this turn of the event loop.
-        self._parsing = False
 
     def data_received(self, data: bytes) -> None:
         """Parse what has come, as far as the limits allow for now."""
@@ -70,7 +70,12 @@ class BoundedProtocol(EndingProtocol):
         if self._unparsed is not None:
             data = bytes(self._unparsed) + data
             self._unparsed = None
-        self._parse(memoryview(data))
+        rest = memoryview(data)
+        if self._place is BETWEEN and not self._unanswered and not self.flow.write_paused:
+            rest = self._parse_first(data, rest)
+            if self._place is BETWEEN and not rest and not self._held and not self.flow.write_paused:
+                return  # Most requests come in one piece and end here.
+        self._parse(rest)
 
     def on_message_begin(self) -> None:
         """Begin a request."""
@@ -133,14 +138,24 @@ class BoundedProtocol(EndingProtocol):
     def _end_request(self) -> None:
         HttpToolsProtocol.on_message_complete(self)
 
+    def _parse_first(self, data: bytes, rest: memoryview) -> memoryview:
+        """Feed a head that ends early in `data`, and the body if nothing follows it; return what is left."""
+        end = data.find(_HEAD_END, 0, _HEAD_PIECE)
+        if end < 0:
+            return rest
+        end += len(_HEAD_END)
+        self._feed(rest[:end])
+        if self._place is BODY and self._length == len(data) - end and not self._ended:
+            self._feed(rest[end:])
+            return rest[:0]
+        return rest[end:]
+
     def _parse(self, rest: memoryview) -> None:
         """Feed `rest` in pieces; keep what must wait."""
-        self._parsing = True
         while rest and not self._must_wait() and not self._ended:
             size = self._next_piece()
             piece, rest = (rest, rest[:0]) if len(rest) <= size else (rest[:size], rest[size:])
             self._feed(piece)
-        self._parsing = False
         if not self._ended and (rest or self._waits_for_client()):
             self._keep(rest)
         if self._held or self._fed or self._unparsed or self.pipeline or self._place is BODY:
@@ -209,7 +224,7 @@ class BoundedProtocol(EndingProtocol):
 
     def _go_on(self) -> None:
         """Parse what was kept, if the reason to wait is gone, and read again."""
-        if self._unparsed is None or self._parsing or self._ended or self._waits_for_client():
+        if self._unparsed is None or self._ended or self._waits_for_client():
             return
         if self.transport.is_closing():
             return
