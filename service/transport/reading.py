@@ -33,6 +33,7 @@ from service.transport.upgrade import new_parser, parser_within
 _HEAD_PIECE: Final = 1024
 _HEAD_END: Final = b"\r\n\r\n"
 _CHUNKED_PIECE: Final = 16 * 1024
+_CHUNKED_WORK: Final = PIPELINED // 4  # A piece of one-byte chunks takes 2 ms.
 # A chunk of one byte has five bytes around it.
 _FRAMING_PER_BYTE: Final = 6
 _REQUEST_BYTES: Final = 4096  # About what a request takes beside its body.
@@ -59,14 +60,14 @@ class BoundedProtocol(EndingProtocol):
         self._body = 0  # Bytes of it that have come.
         self._bodiless = 0  # Bytes since then, while a body comes in chunks.
         self._taking_over: tuple[httptools.HttpRequestParser, bytes] | None = None
-        self._begun = 0  # Requests in this turn of the event loop.
+        self._worked = 0  # In this turn of the event loop: requests begun, and what takes as long as one.
 
     def data_received(self, data: bytes) -> None:
         """Parse what has come, as far as the limits allow for now."""
         if self._ended:
             return
         self._unset_keepalive_if_required()
-        self._begun = 0
+        self._worked = 0
         if self._unparsed is not None:
             data = bytes(self._unparsed) + data
             self._unparsed = None
@@ -93,7 +94,7 @@ class BoundedProtocol(EndingProtocol):
             self._taking_over = parser_within(self, self.parser, self.headers)
         self._length = head.body_length(self.parser.get_http_version(), self.headers)
         self._fed = self._body = self._bodiless = 0
-        self._begun += 1
+        self._worked += 1
         self._begin_request()
         self._place = BODY
         self.headers = []  # Trailers come here, and not among the fields that the app sees.
@@ -155,6 +156,8 @@ class BoundedProtocol(EndingProtocol):
         while rest and not self._must_wait() and not self._ended:
             size = self._next_piece()
             piece, rest = (rest, rest[:0]) if len(rest) <= size else (rest[:size], rest[size:])
+            if self._place is BODY and self._length == head.CHUNKED:
+                self._worked += _CHUNKED_WORK
             self._feed(piece)
         if not self._ended and (rest or self._waits_for_client()):
             self._keep(rest)
@@ -213,7 +216,7 @@ class BoundedProtocol(EndingProtocol):
 
     def _must_wait(self) -> bool:
         """Tell whether nothing more may be parsed now; other connections have their turn as well."""
-        return self._begun >= PIPELINED or self._waits_for_client()
+        return self._worked >= PIPELINED or self._waits_for_client()
 
     def _keep(self, rest: memoryview) -> None:
         """Read no more until `rest` has been parsed."""
@@ -229,7 +232,7 @@ class BoundedProtocol(EndingProtocol):
         if self.transport.is_closing():
             return
         self._unset_keepalive_if_required()
-        rest, self._unparsed, self._begun = self._unparsed, None, 0
+        rest, self._unparsed, self._worked = self._unparsed, None, 0
         self._parse(rest)
         if self._unparsed is None and not self._ended:
             cast(ReadGate, self.flow).release()

@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from service.transport.limits import FIELDS, HEAD_BYTES, PIPELINED
+from service.transport.reading import BoundedProtocol
 from tests.service.contract.test_bad_input import assert_problem
 from tests.service.live import WAIT_SECONDS, FakeEngine, Live, fake_model, live_app
 from tests.service.raw import Connection, connected, connections, head, post
@@ -132,6 +133,24 @@ def test_a_body_in_chunks_of_one_byte_is_read(live: Live) -> None:
     with connected(live.port) as client:
         client.send(CHUNKED + b"".join(b"1\r\n%c\r\n" % byte for byte in body) + b"0\r\nA: b\r\n\r\n")
         check_list(request(40), client.answer().json)
+
+
+def test_a_body_in_many_chunks_leaves_turns_to_others(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chunks of one byte take as long as small requests, and one read may bring a quarter of a megabyte of them."""
+    pieces: list[int] = []
+    parse = BoundedProtocol._parse
+
+    def counting(protocol: BoundedProtocol, rest: memoryview) -> None:
+        before = protocol._body
+        parse(protocol, rest)
+        pieces.append(protocol._body - before)
+
+    monkeypatch.setattr(BoundedProtocol, "_parse", counting)
+    body = json.dumps(request(40)).encode() + b" " * 100_000
+    with connected(live.port) as client:
+        client.send(CHUNKED + b"".join(b"1\r\n%c\r\n" % byte for byte in body) + b"0\r\n\r\n")
+        check_list(request(40), client.answer().json)
+    assert max(pieces) <= 65_536 / len(b"1\r\na\r\n") + 1
 
 
 def test_trailers_are_no_headers(live: Live) -> None:

@@ -7,7 +7,7 @@ import json
 import random
 import threading
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -24,7 +24,7 @@ UPGRADE: Final = {"Connection": "upgrade", "Upgrade": "h2c"}
 CHUNKED: Final = {"Transfer-Encoding": "chunked"}
 EXPECT: Final = {"Expect": "100-continue"}
 BODY: Final = json.dumps(request()).encode()
-LIMITS: Final = {
+LIMITS: Final[dict[str, Any]] = {
     "max_in_flight": 3,
     "max_unfinished_mb": 3,
     "max_unfinished_per_peer_mb": 2,
