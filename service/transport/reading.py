@@ -92,7 +92,10 @@ class BoundedProtocol(EndingProtocol):
             if self.parser.get_method() == b"CONNECT":
                 raise Problem(NOT_IMPLEMENTED, "CONNECT is not supported")
             self._taking_over = parser_within(self, self.parser, self.headers)
-        self._length = head.body_length(self.parser.get_http_version(), self.headers)
+        version = self.parser.get_http_version()
+        if version == "1.0":
+            self.expect_100_continue = False  # Such a client knows no answer but the last (RFC 9110, 10.1.1).
+        self._length = head.body_length(version, self.headers)
         self._fed = self._body = self._bodiless = 0
         self._worked += 1
         self._begin_request()
