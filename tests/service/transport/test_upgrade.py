@@ -227,7 +227,7 @@ def test_one_whose_body_ends_while_the_service_drains_is_answered_and_is_the_las
     with live_app(fake_model(), drain_seconds=60, drain_quiet_seconds=0.1) as live, connected(live.port) as client:
         client.send(whole[:-5])
         eventually(lambda: bool(live.series("rerank_unfinished_bytes")))
-        live.stop()
+        live.drain()
         client.send(whole[-5:])
         reply = client.answer()
         check_list(request(), reply.json)
