@@ -34,6 +34,7 @@ _SHORTEST_SLOW: Final = 6  # 1e300 and a comma
 _MOST_PER_BYTE: Final = 1 / 2  # of JSON without a slow number: the digits of one long number
 _BLOCK: Final = 65_536  # Stays in a core's cache. A number across two blocks may be missed, which does not matter.
 _QUOTE: Final = ord('"')
+_COLON: Final = ord(":")
 
 Bytes = npt.NDArray[np.uint8]
 Flags = npt.NDArray[np.bool_]
@@ -65,7 +66,7 @@ def _most_exponents(body: bytes) -> int:
     This is all that is done for most bodies, so it takes as few steps as it can.
     """
     letters = b"eE" if b"E" in body else b"e"
-    return sum(_set((block[1:] == letter) & (block[:-1] < ord(":"))) for block in _blocks(body) for letter in letters)
+    return sum(_set((block[1:] == letter) & (block[:-1] < _COLON)) for block in _blocks(body) for letter in letters)
 
 
 def _blocks(body: bytes) -> list[Bytes]:
