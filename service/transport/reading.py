@@ -143,7 +143,7 @@ class BoundedProtocol(EndingProtocol):
         HttpToolsProtocol.on_message_complete(self)
 
     def _parse_first(self, data: bytes, rest: memoryview) -> memoryview:
-        """Feed the head of a request, and a body that ends with `data`; return the rest."""
+        """Feed a head, and a body that ends with `data`; return the rest."""
         end = data.find(_HEAD_END, 0, _HEAD_PIECE)
         if end < 0:
             return rest
