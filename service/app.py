@@ -62,9 +62,8 @@ class PublicApp(FastAPI):
     def openapi(self) -> dict[str, Any]:
         """Return the OpenAPI document, made once."""
         if self.openapi_schema is None:
-            add_rerank(
-                super().openapi(), max_candidates=self._max_candidates
-            )  # FastAPI keeps the document that it returns.
+            document = super().openapi()  # FastAPI keeps what it returns.
+            add_rerank(document, max_candidates=self._max_candidates)
         assert self.openapi_schema is not None
         return self.openapi_schema
 

@@ -79,7 +79,8 @@ def _syntax_fault(body: bytes) -> str | None:
 def _without_constants(body: bytes) -> bytes:
     """Put ` null` for each NaN and Infinity; what is no JSON otherwise stays none."""
     for constant in _CONSTANTS:
-        body = body.replace(constant, b" null")
+        if constant in body:  # Looking takes a fraction of the time.
+            body = body.replace(constant, b" null")
     return body
 
 

@@ -25,6 +25,8 @@ from service.contract.problems import (
 from service.transport.asgi import is_header_safe
 
 _log = logging.getLogger(__name__)
+_MOST_ERRORS: Final = 20
+_LONGEST: Final = 500
 _BY_STATUS: Final = {400: MALFORMED_JSON, 404: NOT_FOUND, 405: METHOD_NOT_ALLOWED}
 
 
@@ -58,7 +60,7 @@ async def _http(request: Request, error: Exception) -> Response:
     usual = INTERNAL if error.status_code >= 500 else INVALID_REQUEST
     kind = _BY_STATUS.get(error.status_code, usual)
     detail = f"{request.method} {request.url.path}: {error.detail}"
-    return problem_response(Problem(kind, detail[:500], headers=dict(error.headers or {})), _request_id(request))
+    return problem_response(Problem(kind, detail[:_LONGEST], headers=dict(error.headers or {})), _request_id(request))
 
 
 async def _validation(request: Request, error: Exception) -> Response:
@@ -66,8 +68,10 @@ async def _validation(request: Request, error: Exception) -> Response:
     found = [dict(e) for e in error.errors()]
     if any(e["type"] == "json_invalid" for e in found):
         return problem_response(Problem(MALFORMED_JSON, str(found[0]["msg"])), _request_id(request))
-    errors = [FieldError(".".join(map(str, e["loc"][1:])), str(e["msg"])) for e in found]
+    errors = [FieldError(".".join(map(str, e["loc"][1:]))[:_LONGEST], str(e["msg"])) for e in found[:_MOST_ERRORS]]
     detail = "; ".join(f"{e.field}: {e.problem}" if e.field else e.problem for e in errors)
+    if len(found) > _MOST_ERRORS:
+        detail += f"; and {len(found) - _MOST_ERRORS} more"
     return problem_response(Problem(INVALID_REQUEST, detail, errors=errors), _request_id(request))
 
 

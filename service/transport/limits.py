@@ -54,7 +54,7 @@ class Limits:
 def raise_descriptor_limit(connections: int) -> int | None:
     """Raise the soft limit on open files for so many connections; return it.
 
-    None: there is no limit.     Logs a warning that names the setting if the hard limit does not allow it.
+    None: there is no limit. Logs a warning that names the setting if the hard limit does not allow it.
     """
     if sys.platform == "win32":
         return None

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import ctypes
 import json
+import logging
 import os
 import signal
 import socket
@@ -20,6 +21,7 @@ from typing import Any, Final, cast
 from service.settings import Settings, SettingsError
 
 BACKLOG: Final = 2048
+_log = logging.getLogger(__name__)
 _LAST_PORT: Final = 65535
 _SO_ATTACH_FILTER: Final = 26
 # A classic BPF program over the TCP header, one (code, jump if true, jump if false, operand) an instruction.
@@ -39,12 +41,26 @@ class Sockets:
     admin: socket.socket
 
     def announce(self) -> None:
-        """Print one JSON line with the ports, or the path of the Unix socket."""
+        """Print one JSON line with the ports, or the path of the Unix socket.
+
+        The service does not depend on who reads that: if it cannot be printed, it is logged as an error.
+        """
         address = self.public.getsockname()
         where = {"uds": address} if isinstance(address, str) else {"host": address[0], "port": address[1]}
         admin_host, admin_port = self.admin.getsockname()[:2]
-        line = {"event": "listening", **where, "admin_host": admin_host, "admin_port": admin_port}
-        print(json.dumps(line), flush=True)
+        line = json.dumps({"event": "listening", **where, "admin_host": admin_host, "admin_port": admin_port})
+        try:
+            print(line, flush=True)
+        except OSError as error:
+            _log.error("cannot print to stdout where the service listens: %s; it would be %s", error, line)
+            _discard_stdout()
+
+
+def _discard_stdout() -> None:
+    """Send stdout nowhere, or what it has buffered would fail again when the process ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def bind_sockets(settings: Settings) -> Sockets:

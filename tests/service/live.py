@@ -62,6 +62,16 @@ class Live:
     stop: Callable[[], None] = lambda: None
     """Begin to drain; the server ends in its own time."""
     ended: Callable[[], bool] = lambda: False
+    draining: Callable[[], bool] = lambda: True
+    """Whether all connections know that the server drains."""
+
+    def drain(self) -> None:
+        """Begin to drain, and wait until every connection knows."""
+        self.stop()
+        deadline = time.monotonic() + WAIT_SECONDS
+        while not self.draining():
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
 
     def request(self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] = {}) -> Reply:
         with contextlib.closing(http.client.HTTPConnection(HOST, self.port, timeout=WAIT_SECONDS)) as connection:
@@ -175,7 +185,11 @@ def live_app(
         )
         with serving(app, configured, app.endpoint, app.connections) as (port, server, server_thread):
             stop = functools.partial(setattr, server, "should_exit", True)
-            yield Live(port, registry, metrics, records, stop, lambda: not server_thread.is_alive())
+
+            def draining() -> bool:
+                return server.should_exit and all(c._draining for c in list(server._connections()))
+
+            yield Live(port, registry, metrics, records, stop, lambda: not server_thread.is_alive(), draining)
 
 
 def make_settings(**values: Any) -> Settings:

@@ -7,13 +7,13 @@ import json
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 
-from tests.service.live import HOST, Reply
+from tests.service.live import HOST, WAIT_SECONDS, Reply
 
 
 class Connection:
     """One client. `read` gives the next answer, or None if the server has closed the connection instead."""
 
-    def __init__(self, port: int, *, timeout: float = 10.0, source: str = HOST) -> None:
+    def __init__(self, port: int, *, timeout: float = WAIT_SECONDS, source: str = HOST) -> None:
         self.sock = socket.create_connection((HOST, port), timeout, source_address=(source, 0))
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._received = b""
@@ -86,7 +86,7 @@ def connections(port: int, count: int) -> Iterator[Sequence[Connection]]:
 
 
 @contextlib.contextmanager
-def connected(port: int, *, timeout: float = 10.0) -> Iterator[Connection]:
+def connected(port: int, *, timeout: float = WAIT_SECONDS) -> Iterator[Connection]:
     """One client, closed on the way out."""
     connection = Connection(port, timeout=timeout)
     with contextlib.closing(connection.sock):

@@ -53,7 +53,7 @@ def test_a_silent_connection_is_closed_after_a_while_and_then_the_server_ends() 
             live.stop()
             assert kept.read() is None
             assert new.read() is None
-            assert QUIET - 0.1 < time.monotonic() - started < 10
+            assert QUIET - 0.1 < time.monotonic() - started < WAIT_SECONDS
         eventually(live.ended)
 
 
@@ -64,8 +64,7 @@ def test_what_is_asked_meanwhile_is_answered_and_ends_the_connection(engine: Fak
         assert not ends_with(second.answer())
         engine.batches.clear()
         hold_one(engine, first)
-        live.stop()
-        time.sleep(0.3)
+        live.drain()
         second.ask(request(4))
         third.send(head(2) + b"{")
         engine.hold.set()
@@ -79,7 +78,7 @@ def test_what_is_asked_meanwhile_is_answered_and_ends_the_connection(engine: Fak
 
 
 def test_it_waits_for_what_is_in_progress_but_not_for_ever(engine: FakeEngine) -> None:
-    with live_app(fake_model(engine), drain_seconds=1, drain_quiet_seconds=0) as live, connected(live.port) as client:
+    with live_app(fake_model(engine), drain_seconds=2, drain_quiet_seconds=0) as live, connected(live.port) as client:
         hold_one(engine, client)
         live.stop()
         time.sleep(0.5)
@@ -92,9 +91,8 @@ def test_pipelined_requests_are_all_answered_and_the_last_answer_ends_the_connec
     with live_app(fake_model(engine)) as live, connected(live.port) as client:
         hold_one(engine, client)
         client.send(post(request(4)))
-        time.sleep(0.1)
-        live.stop()
-        time.sleep(0.3)
+        eventually(lambda: bool(live.series("rerank_unfinished_bytes")))  # It has been read.
+        live.drain()
         engine.hold.set()
         replies = [client.answer() for _ in range(2)]
         for n, reply in enumerate(replies, start=3):
@@ -106,10 +104,9 @@ def test_pipelined_requests_are_all_answered_and_the_last_answer_ends_the_connec
 def test_a_request_behind_one_in_progress_while_it_drains_is_answered_too(engine: FakeEngine) -> None:
     with live_app(fake_model(engine)) as live, connected(live.port) as client:
         hold_one(engine, client)
-        live.stop()
-        time.sleep(0.3)
+        live.drain()
         client.send(post(request(4)))
-        time.sleep(0.1)
+        eventually(lambda: bool(live.series("rerank_unfinished_bytes")))  # It has been read.
         engine.hold.set()
         replies = [client.answer() for _ in range(2)]
         assert [ends_with(reply) for reply in replies] == [False, True]
@@ -121,8 +118,7 @@ def test_requests_that_arrive_together_while_it_drains_are_all_answered(engine: 
         client.answer()
         engine.batches.clear()
         hold_one(engine, held)
-        live.stop()
-        time.sleep(0.3)
+        live.drain()
         client.send(post(request(4)) * 3)
         engine.hold.set()
         replies = [client.answer() for _ in range(3)]
@@ -135,8 +131,7 @@ def test_a_client_that_said_close_itself_gets_its_one_answer(engine: FakeEngine)
         engine.hold.clear()
         client.send(post(request(3), {"Connection": "close"}) + post(request(4)))
         eventually(lambda: len(engine.batches) == 1)
-        live.stop()
-        time.sleep(0.3)
+        live.drain()
         engine.hold.set()
         assert ends_with(client.answer())
         assert client.read() is None
@@ -148,8 +143,7 @@ def test_a_refusal_while_it_drains_ends_the_connection(engine: FakeEngine) -> No
         connections(live.port, 2) as (held, client),
     ):
         hold_one(engine, held)
-        live.stop()
-        time.sleep(0.3)
+        live.drain()
         client.ask(request())
         reply = client.answer()
         assert reply.status == 503

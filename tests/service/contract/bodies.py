@@ -35,6 +35,11 @@ def _fields(value: bytes, last: bytes, size: int = LARGEST) -> bytes:
     return filled(_SCORES, lambda i: b'"%x":%s' % (i, value), last + b"}" + _CLOSE, size)
 
 
+def _names(text: bytes, last: bytes, size: int) -> bytes:
+    """Fields with this text in their names."""
+    return filled(_SCORES, lambda i: b'"%x%b":1' % (i, text), last + b"}" + _CLOSE, size)
+
+
 def hostile() -> dict[str, bytes]:
     """Bodies that took from 0.05 to 3 seconds, or would where a check were forgotten."""
     small = 256 * 1024
@@ -42,6 +47,9 @@ def hostile() -> dict[str, bytes]:
         "fields": _fields(b"1", b""),
         "fields, then NaN": _fields(b"1", b',"z":NaN', 900_000),
         "fields, then text": _fields(b"1", b',"z":"x"', 900_000),
+        "colons in names, then NaN": _names(b":::::::::", b',"z":NaN', 1_900_000),
+        "quotes in names, then text": _names(rb":\"\"::", b',"z":"x"', 1_700_000),
+        "colons and backslashes": b'{"partition":"' + rb":\\" * (LARGEST // 3 - 100) + b'",' + _OPEN[1:] + _CLOSE,
         "fields to be read again": _fields(b"1", b',"z":"x"', small),
         "long integers to be read again": _fields(b"9" * 4290, b',"z":"x"', small),
         "fields of one name": filled(b'{"user":{', b'"":0', b"}," + _OPEN[1:] + _CLOSE),

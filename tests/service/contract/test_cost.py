@@ -69,6 +69,15 @@ def test_the_limit_grows_with_that_of_bytes() -> None:
     assert most_fields(1024) == 16_384, "so many take no time"
 
 
+@pytest.mark.parametrize("letter", ["e", "E"])
+def test_slow_numbers_are_found_among_text_that_looks_like_them(letter: str) -> None:
+    """Three looks, each slower than the one before, end as soon as there cannot be too many."""
+    names = ",".join(f'"{letter}{n}":0' for n in range(2000))
+    assert cost_over(f"{{{names}}}".encode(), MOST_FIELDS) == 0
+    numbers = ",".join([f"5{letter}-324"] * 1100)
+    assert cost_over(f'{{{names},"":[{numbers}]}}'.encode(), MOST_FIELDS) > 110_000
+
+
 @pytest.mark.parametrize(
     ("candidates", "features", "width"),
     [(100, 20, 64), (500, 20, 64), (2000, 40, 0), (2000, 5, 36), (100, 20, 768), (20, 5, 4096)],

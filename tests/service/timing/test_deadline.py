@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from service.timing.deadline import HEADERS, header_timeout
 from tests.service.contract.test_bad_input import assert_problem
-from tests.service.live import FakeEngine, Live, Reply, fake_model, live_app
+from tests.service.live import WAIT_SECONDS, FakeEngine, Live, Reply, fake_model, live_app
 from tests.service.raw import connected
 from tests.service.requests import check_list, request
 
@@ -133,7 +133,7 @@ def test_the_deadline_counts_from_the_first_byte_and_not_from_the_last(stuck: Fa
         client.sock.settimeout(0.3)
         with pytest.raises(TimeoutError):
             client.read()
-        client.sock.settimeout(10)
+        client.sock.settimeout(WAIT_SECONDS)
         body = b'{"candidates": [{"id": "a", "scores": {"ctr": 0.1, "cvr": 0.1}}]}'
         client.send(b"Host: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
         assert client.answer().json["degraded"] == {"reason": "deadline", "level": "input"}

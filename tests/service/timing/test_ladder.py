@@ -247,7 +247,7 @@ class Short(FakeEngine):
 
 @pytest.mark.parametrize("mode", ["enforce", "observe"])
 def test_an_engine_that_answers_for_too_few_requests_has_failed(mode: str) -> None:
-    with live_app(fake_model(Short()), deadline_mode=mode) as live, connected(live.port, timeout=5) as client:
+    with live_app(fake_model(Short()), deadline_mode=mode) as live, connected(live.port) as client:
         client.ask(request())
         assert degraded(client.answer()) == Degraded("model-error", "formula")
 

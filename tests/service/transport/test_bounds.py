@@ -98,6 +98,16 @@ def test_a_body_over_the_limit_is_413(port: int) -> None:
         assert_problem(client.answer(), 413, "body-too-large")
 
 
+def test_of_many_wrong_fields_only_the_first_are_named(desk: Desk) -> None:
+    settings = make_settings()
+    body = json.dumps({"model": "a", **{f"f{n}": 0 for n in range(10_000)}, "z" * 10_000: 0}).encode()
+    with listening(admin_app(settings, desk.models, desk.reload), settings) as roomy:
+        reply = answer(roomy, order(len(body), body))
+    assert_problem(reply, 422, "invalid-request", text="; and 9981 more")
+    assert len(reply.json["errors"]) == 20
+    assert len(reply.body) < 10_000
+
+
 def test_a_body_that_does_not_come_is_408(port: int) -> None:
     reply = answer(port, order(10, b"{"))
     assert_problem(reply, 408, "request-timeout")

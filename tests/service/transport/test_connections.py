@@ -24,7 +24,7 @@ from service.transport.connections import Connections
 from service.transport.limits import Limits, raise_descriptor_limit
 from service.transport.sockets import bind_sockets, stop_connecting, take_all
 from tests.service.contract.test_bad_input import assert_problem
-from tests.service.live import Live, fake_model, live_app, make_settings
+from tests.service.live import WAIT_SECONDS, Live, fake_model, live_app, make_settings
 from tests.service.raw import Connection, connected, connections
 from tests.service.requests import check_list, request
 from tests.service.test_process import SERVE, environment
@@ -144,7 +144,7 @@ def test_an_idle_connection_lives_for_as_long_as_the_setting_says(seconds: float
     with live_app(fake_model(), keep_alive_seconds=seconds) as live, connected(live.port) as client:
         client.ask(request())
         assert client.answer().status == 200
-        client.sock.settimeout(1.0 if lives else 10)
+        client.sock.settimeout(1.0 if lives else WAIT_SECONDS)
         if lives:
             with pytest.raises(TimeoutError):
                 client.read()
@@ -161,12 +161,12 @@ class UnixConnection(http.client.HTTPConnection):
     """Speaks HTTP over a Unix socket."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=20)
+        super().__init__("localhost", timeout=WAIT_SECONDS)
         self.path = path
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(20)
+        self.sock.settimeout(WAIT_SECONDS)
         self.sock.connect(str(self.path))
 
 
@@ -201,7 +201,7 @@ def test_it_serves_on_a_unix_socket_and_removes_it_at_the_end(bundle: Path, shor
             line = json.loads(popen.stdout.readline())
             assert line["uds"] == str(short)
             assert "port" not in line
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + WAIT_SECONDS
             while ask(short, "/v2/health/ready")[0] != 200:
                 assert time.monotonic() < deadline
                 time.sleep(0.02)
@@ -213,10 +213,33 @@ def test_it_serves_on_a_unix_socket_and_removes_it_at_the_end(bundle: Path, shor
                 bind_sockets(make_settings(uds=short, admin_port=0))
             assert ask(short, "/v2/health/live")[0] == 200
             popen.terminate()
-            assert popen.wait(30) == 0
+            assert popen.wait(WAIT_SECONDS) == 0
         finally:
             popen.kill()
     assert not short.exists()
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_it_serves_though_nobody_can_be_told_where(bundle: Path, short: Path, workers: str) -> None:
+    """A full disk behind stdout."""
+    flags = ["--bundles", str(bundle.parents[1]), "--uds", str(short), "--admin-port", "0", "--workers", workers]
+    with (
+        Path("/dev/full").open("w") as full,
+        subprocess.Popen([*SERVE, *flags], stdout=full, stderr=subprocess.PIPE, text=True, env=environment()) as popen,
+    ):
+        try:
+            assert popen.stderr is not None
+            line = next(line for line in popen.stderr if "cannot print to stdout" in line)
+            assert "No space left on device" in line
+            assert str(short) in line
+            assert ask(short, "/v2/health/live")[0] == 200
+            popen.terminate()
+            rest = popen.stderr.read()
+            assert popen.wait(WAIT_SECONDS) == 0
+        finally:
+            popen.kill()
+    assert "Traceback" not in rest
+    assert "Exception ignored" not in rest
 
 
 def test_an_admin_port_that_is_taken_leaves_no_file_behind(short: Path) -> None:

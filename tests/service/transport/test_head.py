@@ -77,6 +77,13 @@ def test_http_1_0_needs_no_host_but_at_most_one(live: Live) -> None:
     check_refused(live, whole(b"Host: x\r\nHost: x\r\n" + LENGTH, BODY, b"1.0"), 400, "malformed-http")
 
 
+def test_http_1_0_gets_no_answer_before_the_last(live: Live) -> None:
+    with connected(live.port) as client:
+        client.send(whole(b"Expect: 100-continue\r\n" + LENGTH, version=b"1.0"))
+        client.send(BODY)
+        check_list(request(), client.answer().json)
+
+
 def test_other_versions_are_400(live: Live) -> None:
     for raw in (
         b"GET /v2/health/live\r\n\r\n",
@@ -108,8 +115,9 @@ def test_another_transfer_coding_is_501(live: Live, coding: bytes) -> None:
         b"Content-Length: 99999999999999999999999\r\n",
     ],
 )
-def test_framing_that_could_be_read_in_two_ways_is_400(live: Live, fields: bytes) -> None:
-    check_refused(live, whole(b"Host: x\r\n" + fields, CHUNKS), 400, "malformed-http")
+@pytest.mark.parametrize("more", [b"", b"Connection: upgrade\r\nUpgrade: h2c\r\n"], ids=["", "upgrade"])
+def test_framing_that_could_be_read_in_two_ways_is_400(live: Live, fields: bytes, more: bytes) -> None:
+    check_refused(live, whole(b"Host: x\r\n" + more + fields, CHUNKS), 400, "malformed-http")
 
 
 def test_chunks_in_http_1_0_are_400(live: Live) -> None:

@@ -11,8 +11,9 @@ import psutil
 import pytest
 
 from service.transport.limits import FIELDS, HEAD_BYTES, PIPELINED
+from service.transport.reading import BoundedProtocol
 from tests.service.contract.test_bad_input import assert_problem
-from tests.service.live import FakeEngine, Live, fake_model, live_app
+from tests.service.live import WAIT_SECONDS, FakeEngine, Live, fake_model, live_app
 from tests.service.raw import Connection, connected, connections, head, post
 from tests.service.requests import check_list, request
 from tests.service.transport.test_transport import eventually
@@ -134,6 +135,24 @@ def test_a_body_in_chunks_of_one_byte_is_read(live: Live) -> None:
         check_list(request(40), client.answer().json)
 
 
+def test_a_body_in_many_chunks_leaves_turns_to_others(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chunks of one byte take as long as small requests, and one read may bring a quarter of a megabyte of them."""
+    pieces: list[int] = []
+    parse = BoundedProtocol._parse
+
+    def counting(protocol: BoundedProtocol, rest: memoryview) -> None:
+        before = protocol._body
+        parse(protocol, rest)
+        pieces.append(protocol._body - before)
+
+    monkeypatch.setattr(BoundedProtocol, "_parse", counting)
+    body = json.dumps(request(40)).encode() + b" " * 100_000
+    with connected(live.port) as client:
+        client.send(CHUNKED + b"".join(b"1\r\n%c\r\n" % byte for byte in body) + b"0\r\n\r\n")
+        check_list(request(40), client.answer().json)
+    assert max(pieces) <= 65_536 / len(b"1\r\na\r\n") + 1
+
+
 def test_trailers_are_no_headers(live: Live) -> None:
     raw = json.dumps(request()).encode()
     with connected(live.port) as client:
@@ -199,6 +218,26 @@ def test_a_fault_behind_requests_in_progress_is_answered_after_them() -> None:
                 assert client.read() is None
 
 
+@pytest.mark.parametrize("before", [b"", post(request(3))], ids=["alone", "in a pipeline"])
+@pytest.mark.parametrize("upgrade", ["", "h2c"])
+def test_a_faulty_body_that_waits_for_no_go_ahead_is_only_refused(
+    before: bytes, upgrade: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The request has begun when the fault is found, and its handler must write nothing after the last answer."""
+    fields = {"Transfer-Encoding": "chunked", "Expect": "100-continue"}
+    fields |= {"Connection": "upgrade", "Upgrade": upgrade} if upgrade else {}
+    with live_app(fake_model()) as live, connected(live.port) as client:
+        client.send(before + head(None, fields) + b"no chunk\r\n")
+        if before:
+            check_list(request(3), client.answer().json)
+        refused(client, 400, "malformed-http")
+        eventually(lambda: live.series("rerank_connections") == 0)
+        assert live.get("/v2/health/live").status == 200
+        eventually(lambda: len(live.records) == 1)
+        assert {record.status for record in live.records} == ({200} if before else {499})
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
 def test_a_client_that_does_not_take_its_answers_is_cut_off() -> None:
     with live_app(fake_model(), read_timeout_seconds=1) as live, connected(live.port) as client:
         client.sock.settimeout(0.5)
@@ -210,7 +249,7 @@ def test_a_client_that_does_not_take_its_answers_is_cut_off() -> None:
 
 def test_one_that_takes_them_slowly_is_not() -> None:
     with live_app(fake_model(), read_timeout_seconds=1) as live, connected(live.port) as client:
-        client.sock.settimeout(10)
+        client.sock.settimeout(WAIT_SECONDS)
         client.send(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 400)
         for _ in range(400):
             assert client.answer().status == 200

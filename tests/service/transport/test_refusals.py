@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.service.contract.test_bad_input import assert_problem
-from tests.service.live import FakeEngine, Live, Reply, fake_model, live_app
+from tests.service.live import WAIT_SECONDS, FakeEngine, Live, Reply, fake_model, live_app
 from tests.service.raw import Connection, connected, connections, head, post
 from tests.service.requests import check_list, request
 from tests.service.transport.test_transport import eventually
@@ -116,7 +116,7 @@ def test_a_refused_body_that_trickles_is_cut_off_too() -> None:
     with full(read_timeout_seconds=0.3) as live, connected(live.port) as client:
         client.send(head(100_000))
         check_refused(client.answer())
-        sending = time.monotonic() + 5
+        sending = time.monotonic() + WAIT_SECONDS
         with contextlib.suppress(ConnectionError):
             while time.monotonic() < sending:
                 client.send(b" ")
@@ -198,7 +198,7 @@ def test_pipelined_requests_are_answered_in_their_order_refused_or_not() -> None
         client.sock.settimeout(0.3)
         with pytest.raises(TimeoutError):
             client.read()
-        client.sock.settimeout(10)
+        client.sock.settimeout(WAIT_SECONDS)
         engine.hold.set()
         assert [client.answer().json["request_id"] for _ in range(3)] == ["first", "second", "third"]
 
@@ -223,7 +223,7 @@ def test_a_refusal_is_recorded_and_echoes_its_request() -> None:
         assert (record.outcome, record.status, record.reason) == ("rejected", 503, "overloaded")
         assert (record.request_id, record.trace_id) == ("r-7", "4bf92f3577b34da6a3ce929d0e0e4736")
         assert (record.model, record.version, record.degraded) == ("none", "none", None)
-        assert 0 <= record.seconds < 1
+        assert 0 <= record.seconds < WAIT_SECONDS
         counted = live.series("rerank_request_duration_seconds_count", model="none", version="none", outcome="rejected")
         assert counted == 1
         assert live.series("rerank_in_flight") == 1, "a refused request is not in progress"
@@ -240,7 +240,7 @@ def test_a_request_that_came_in_time_is_answered_though_the_loop_reads_it_too_la
         if armed.is_set():
             armed.clear()
             blocked.set()
-            release.wait(10)
+            release.wait(WAIT_SECONDS)
 
     body = json.dumps(request()).encode()
     with (
@@ -253,7 +253,7 @@ def test_a_request_that_came_in_time_is_answered_though_the_loop_reads_it_too_la
         armed.set()
         with connected(live.port) as other:
             other.send(post(body))
-            assert blocked.wait(5)
+            assert blocked.wait(WAIT_SECONDS)
             client.send(post(body))
             time.sleep(1.2)  # The timer ends while nobody reads.
             release.set()

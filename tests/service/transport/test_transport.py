@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.service.contract.test_bad_input import assert_problem
-from tests.service.live import HOST, FakeEngine, Live, Reply, fake_model, live_app
+from tests.service.live import HOST, WAIT_SECONDS, FakeEngine, Live, Reply, fake_model, live_app
 from tests.service.requests import check_list, request
 
 LIMIT = 20_000
@@ -40,7 +40,7 @@ def chunked(body: bytes, size: int = 4096) -> bytes:
 
 
 def eventually(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + WAIT_SECONDS
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.005)
@@ -48,7 +48,7 @@ def eventually(true: Callable[[], bool]) -> None:
 
 def test_a_chunked_body_is_read(small: Live) -> None:
     sent = request()
-    with contextlib.closing(http.client.HTTPConnection(HOST, small.port, timeout=5)) as connection:
+    with contextlib.closing(http.client.HTTPConnection(HOST, small.port, timeout=WAIT_SECONDS)) as connection:
         body = json.dumps(sent).encode()
         connection.request(
             "POST",
@@ -110,7 +110,7 @@ def test_what_is_not_http_is_a_400_problem(small: Live) -> None:
 
 
 def test_a_connection_serves_many_requests_also_after_bad_ones(small: Live) -> None:
-    with contextlib.closing(http.client.HTTPConnection(HOST, small.port, timeout=5)) as connection:
+    with contextlib.closing(http.client.HTTPConnection(HOST, small.port, timeout=WAIT_SECONDS)) as connection:
         for body, status in [(b"{", 400), (b" " * (LIMIT + 1), 413), (json.dumps(request()).encode(), 200)] * 3:
             connection.request("POST", "/v1/rerank", body, {"Content-Type": "application/json"})
             response = connection.getresponse()

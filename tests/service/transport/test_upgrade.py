@@ -220,3 +220,39 @@ def test_a_client_that_leaves_in_the_middle_of_one(live: Live) -> None:
     client.reset()
     eventually(lambda: live.series("rerank_unfinished_bytes") == 0)
     eventually(lambda: live.records[-1].outcome == "cancelled")
+
+
+def test_one_whose_body_ends_while_the_service_drains_is_answered_and_is_the_last() -> None:
+    whole = post(request(), upgrading())
+    with live_app(fake_model(), drain_seconds=60, drain_quiet_seconds=0.1) as live, connected(live.port) as client:
+        client.send(whole[:-5])
+        eventually(lambda: bool(live.series("rerank_unfinished_bytes")))
+        live.drain()
+        client.send(whole[-5:])
+        reply = client.answer()
+        check_list(request(), reply.json)
+        assert reply.headers["connection"] == "close"
+        assert client.read() is None
+        eventually(live.ended)
+
+
+def test_one_that_asks_to_go_ahead_as_well_is_told_so_or_refused_without_its_body() -> None:
+    engine = FakeEngine()
+    whole = post(request(), {**upgrading(), "Expect": "100-continue"})
+    begin, body = whole.partition(b"\r\n\r\n")[::2]
+    with live_app(fake_model(engine), max_in_flight=1) as live, connected(live.port) as client:
+        client.send(begin + b"\r\n\r\n")
+        assert client.answer().status == 100
+        client.send(body)
+        check_list(request(), client.answer().json)
+        engine.hold.clear()
+        with connected(live.port) as busy:
+            busy.ask(request())
+            eventually(lambda: live.series("rerank_in_flight") == 1)
+            client.send(begin + b"\r\n\r\n")
+            reply = client.answer()
+            assert_problem(reply, 503, "overloaded")
+            assert reply.headers["connection"] == "close"
+            assert client.read() is None
+            engine.hold.set()
+            assert busy.answer().status == 200

@@ -59,7 +59,15 @@ UNDERSCORED: Final = {"_unset_keepalive_if_required"}
 FLOW: Final = {"pause_reading", "read_paused", "resume_reading"}
 """Attributes of `FlowControl` that the transport overrides or reads; it reads `write_paused` as well."""
 
-CYCLE: Final = {"body", "disconnected", "keep_alive", "message_event", "response_complete", "response_started"}
+CYCLE: Final = {
+    "body",
+    "disconnected",
+    "keep_alive",
+    "message_event",
+    "response_complete",
+    "response_started",
+    "waiting_for_100_continue",
+}
 """Attributes of `RequestResponseCycle` that the transport reads or sets."""
 
 SERVER: Final = {"capture_signals", "config", "lifespan", "serve", "server_state", "servers", "shutdown"}
