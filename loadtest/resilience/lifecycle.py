@@ -198,7 +198,11 @@ def measure(options: argparse.Namespace, subject: Subject, goodput: float) -> Me
     workers = [1] * options.stops + [options.workers] * options.worker_stops
     reloads = measure_reloads(subject, rate, options) if options.reloads else None
     stops = [measure_stop(subject, rate, workers=n, delay=1 + rng.random() / 10) for n in workers]
-    found: dict[str, Any] = {"goodput": goodput, "reloads": reloads and asdict(reloads), "stops": [asdict(stop) for stop in stops]}
+    found: dict[str, Any] = {
+        "goodput": goodput,
+        "reloads": reloads and asdict(reloads),
+        "stops": [asdict(stop) for stop in stops],
+    }
     judged = checks(reloads, stops)
     found |= {"checks": [asdict(check) for check in judged], "missed": missed(judged)}
     return render(reloads, stops), found

@@ -179,6 +179,7 @@ def judge(f: Figures) -> list[Check]:
 
 ONE_AT_A_TIME: Final = ("--workers", "1", "--max-in-flight", "1", "--read-timeout-seconds", "600")
 _WAIT: Final = 5.0
+_STUCK: Final = 1.0
 
 
 def overload(subject: Subject, parts: Parts, *, refusal_seconds: float) -> tuple[Figures, dict[str, Any]]:
@@ -195,8 +196,8 @@ def overload(subject: Subject, parts: Parts, *, refusal_seconds: float) -> tuple
 def refusal_cost(subject: Subject, rate: float, seconds: float) -> RefusalCost:
     """Measure the CPU time of a refusal in a service that does nothing else.
 
-    A service that lets in one request at a time is sent one whose body never ends; all others are refused by their
-    headers meanwhile. Refusing for a standing queue instead takes a few arithmetic operations more. Time that an idle
+    A service that lets in one request at a time has one that cannot end; all others are refused by their headers
+    meanwhile. Refusing for a standing queue instead takes a few arithmetic operations more. Time that an idle
     service uses counts too, so the figure errs upwards. Raises `ServerError` if a request is not refused after all.
     """
     with subject.running(options=ONE_AT_A_TIME) as (_, endpoint):
@@ -209,16 +210,24 @@ def refusal_cost(subject: Subject, rate: float, seconds: float) -> RefusalCost:
     refused = int(np.count_nonzero(window.records["status"] == 503))
     if refused != len(window):
         raise ServerError(
-            f"of {len(window)} requests beside one that never ends, {len(window) - refused} were not refused"
+            f"of {len(window)} requests beside one that cannot end, {len(window) - refused} were not refused"
         )
     return RefusalCost(spent / refused * 1e3, refused, rate)
 
 
 @contextlib.contextmanager
 def _held(endpoint: Endpoint, message: bytes) -> Iterator[None]:
-    """Keep one request in progress; on entry the service refuses all others."""
+    """Keep one request in progress; on entry the service refuses all others.
+
+    A client that sends and reads nothing makes the service wait for room to write. A request that is whole by then
+    counts as in progress until its answer is written, and every other one that follows is of that kind.
+    """
+    pair = f"GET /openapi.json HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode() + message
     with socket.create_connection((HOST, endpoint.port)) as connection:
-        connection.sendall(message[: len(message) // 2])
+        connection.settimeout(_STUCK)
+        with contextlib.suppress(TimeoutError):
+            while True:
+                connection.sendall(pair)
         deadline = time.monotonic() + _WAIT
         while not _is_refused(endpoint, message):
             if time.monotonic() > deadline:

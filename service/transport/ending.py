@@ -152,6 +152,7 @@ class EndingProtocol(HttpToolsProtocol):
         if self.pipeline and self.pipeline[0][0] is self.cycle:
             self.pipeline.popleft()  # It has not begun; earlier ones are in progress.
         self.cycle.disconnected = True
+        self.cycle.waiting_for_100_continue = False  # Nothing may be written after the last answer.
         self.cycle.message_event.set()
         self._unanswered -= 1
 
