@@ -1,10 +1,10 @@
-"""Move the wall clock of one service, as a wrong time server does, with Debian's libfaketime.
+"""Move the wall clock of one service, as a wrong time server does.
 
-It moves the wall clock alone: ``FAKETIME_DONT_FAKE_MONOTONIC`` leaves the other clocks right, as a step of the real one
-does. With that variable version 0.9.10, as in Debian 12, lets no ``time.sleep`` of Python 3.11 or newer
-succeed: it turns the absolute time on the monotonic clock that Python waits for into one that the kernel refuses
-(https://github.com/wolfcw/libfaketime/issues/426). So `time.sleep` of the service waits in ``select`` instead, which is
-what it did until Python 3.10.
+Debian's libfaketime does it, and waits until a time of that clock move too. ``FAKETIME_DONT_FAKE_MONOTONIC`` leaves the
+other clocks right, as a step of the real one does. With that variable version 0.9.10, as in Debian 12, lets no
+``time.sleep`` of Python 3.11 or newer succeed: it turns the absolute time on the monotonic clock that Python waits for
+into one that the kernel refuses (https://github.com/wolfcw/libfaketime/issues/426). So `time.sleep` of the service
+waits in ``select`` instead, which is what it did until Python 3.10.
 """
 
 from __future__ import annotations

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Final
 
 from loadtest.resilience.chaos.clock import STEP_SECONDS, Clock
-from loadtest.resilience.chaos.harness import LIVE, Service, demo_folder, serve
+from loadtest.resilience.chaos.harness import Service, demo_folder, serve
 from loadtest.resilience.chaos.scenario import Scenario, Skipped, Trial
 from loadtest.resilience.chaos.traps import copy_as
+from loadtest.resilience.chaos.watch import LIVE
 from loadtest.resilience.chaos.wire import Wire, ask
 
 _FILES: Final = 200

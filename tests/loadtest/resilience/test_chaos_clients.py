@@ -18,9 +18,9 @@ import pytest
 
 from loadtest.requests.payloads import Payload
 from loadtest.resilience.chaos.clock import Clock
-from loadtest.resilience.chaos.harness import LIVE, LoopProbe
 from loadtest.resilience.chaos.scenario import Skipped
 from loadtest.resilience.chaos.steady import Seen, SteadyClient
+from loadtest.resilience.chaos.watch import LIVE, LoopProbe
 from loadtest.resilience.chaos.wire import CLOSED, SILENT, Wire, ask, head
 from loadtest.rig.contender import free_port
 from tests.loadtest.scripted import DEGRADED_BODY, Reply, Script, always, scripted_server
