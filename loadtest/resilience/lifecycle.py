@@ -2,7 +2,8 @@
 
 One service on a CPU of its own, the client on another, with 70% of the goodput, which is searched first unless --rate
 names it. Reloads go back and forth between two versions of the bundle, in a folder that is made for it; each SIGTERM
-goes to a service of its own. The exit status is 0 for figures, and 2 for none.
+goes to a service of its own. The exit status is 0, 1 if a target
+is missed, and 2 without figures.
 
 A reload's period goes from the order to half a second after its answer, since what the switch leaves cold is part of
 its price. A window of equal length that ends at the order is its reference: both are pooled over all reloads, and
@@ -25,7 +26,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import requests
@@ -36,7 +37,7 @@ from loadtest.rig.contender import direct_session
 from loadtest.rig.openloop.client import running
 from loadtest.rig.openloop.window import Fault, Window
 from loadtest.rig.server import STOP_TIMEOUT, Server, ServerError, alive, tree
-from loadtest.rig.subject import Check, Measured, Subject, checks_table, command_parser, counts, run_at_goodput
+from loadtest.rig.subject import Check, Measured, Subject, checks_table, command_parser, counts, missed, run_at_goodput
 from models.contract.manifest import MANIFEST_FILE, Manifest
 from models.files import write_json
 
@@ -197,8 +198,14 @@ def measure(options: argparse.Namespace, subject: Subject, goodput: float) -> Me
     workers = [1] * options.stops + [options.workers] * options.worker_stops
     reloads = measure_reloads(subject, rate, options) if options.reloads else None
     stops = [measure_stop(subject, rate, workers=n, delay=1 + rng.random() / 10) for n in workers]
-    found = {"goodput": goodput, "reloads": reloads and asdict(reloads), "stops": [asdict(stop) for stop in stops]}
-    return render(reloads, stops), {**found, "checks": [asdict(check) for check in checks(reloads, stops)]}
+    found: dict[str, Any] = {
+        "goodput": goodput,
+        "reloads": reloads and asdict(reloads),
+        "stops": [asdict(stop) for stop in stops],
+    }
+    judged = checks(reloads, stops)
+    found |= {"checks": [asdict(check) for check in judged], "missed": missed(judged)}
+    return render(reloads, stops), found
 
 
 def main(argv: Sequence[str] | None = None) -> int:

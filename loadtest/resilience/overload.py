@@ -4,7 +4,7 @@ One service on a CPU of its own, the client on another. Unless --rate names it, 
 of the client goes below it, to a multiple of it and back without a gap; a service of its own then shows the cost of a
 refusal. Times count from the intended start. An answer other than 200 counts as infinitely slow before and after the
 overload, so that a refusal never makes them look quick; during it the p99 is that of the lists alone, since refusals
-are meant to be there. The exit status is 0 for figures, and 2 for none.
+are meant to be there. The exit status is 0, 1 if a target is missed, and 2 without figures.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from loadtest.rig.openloop.client import run_load
 from loadtest.rig.openloop.window import Fault, Window, nearest_rank, status_200
 from loadtest.rig.server import HOST, ServerError
 from loadtest.rig.statistics import BUDGET_MS
-from loadtest.rig.subject import Check, Measured, Subject, checks_table, command_parser, counts, run_at_goodput
+from loadtest.rig.subject import Check, Measured, Subject, checks_table, command_parser, counts, missed, run_at_goodput
 
 STEP: Final = 0.1
 PIECE: Final = 0.5
@@ -272,8 +272,9 @@ def measure(options: argparse.Namespace, subject: Subject, goodput: float) -> Me
     """Overload a service as the options say."""
     parts = Parts(goodput, options.factor, options.seconds, around=options.around_seconds)
     found, client = overload(subject, parts, refusal_seconds=options.refusal_seconds)
-    checks = [asdict(check) for check in judge(found)]
-    return render(found), {**asdict(found), "full_rate": found.full_rate, "client": client, "checks": checks}
+    checks = judge(found)
+    judged = {"checks": [asdict(check) for check in checks], "missed": missed(checks)}
+    return render(found), {**asdict(found), "full_rate": found.full_rate, "client": client, **judged}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

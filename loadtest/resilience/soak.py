@@ -35,6 +35,7 @@ from loadtest.rig.subject import (
     Subject,
     checks_table,
     command_parser,
+    missed,
     run_command,
     search_goodput,
     subject_from,
@@ -194,8 +195,7 @@ def measure(options: argparse.Namespace) -> Measured:
             samples.append([asdict(look) for look in looks])
     checks = [check for run in runs for check in judge(run)]
     found_all = [{**asdict(run), "growth_share": run.growth.share} for run in runs]
-    missed = [check.name for check in checks if not check.passed]
-    report = {"runs": found_all, "samples": samples, "checks": [asdict(c) for c in checks], "missed": missed}
+    report = {"runs": found_all, "samples": samples, "checks": [asdict(c) for c in checks], "missed": missed(checks)}
     return render(runs), report
 
 

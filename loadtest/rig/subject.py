@@ -22,6 +22,7 @@ from tabulate import tabulate
 from loadtest.requests.payloads import Payload, PayloadOptions, from_bundle, make_payloads, only_bundle
 from loadtest.rig.contender import Endpoint, arena, listwright
 from loadtest.rig.goodput import Goodput, Rules, Search, find_goodput
+from loadtest.rig.machine import made_with
 from loadtest.rig.openloop.build import ClientUnavailable
 from loadtest.rig.openloop.client import DEFAULT_CONNECTIONS, ClientError, Load, run_load
 from loadtest.rig.openloop.window import Window
@@ -139,7 +140,7 @@ def run_command(parser: argparse.ArgumentParser, argv: Sequence[str] | None, mea
         parser.exit(2, f"{parser.prog.split()[-1]}: {error}\n")
     print(text)
     if options.json:
-        write_json(options.json, finite(figures))
+        write_json(options.json, finite({**made_with(options.seed), **figures}))
     return 1 if figures.get("missed") else 0
 
 
@@ -201,6 +202,11 @@ def checks_table(checks: Sequence[Check]) -> str:
     """Return the checks as Markdown; a missed target stands out."""
     rows = [(c.name, c.target, c.measured, "pass" if c.passed else "**missed**") for c in checks]
     return markdown(("", "target", "measured", ""), rows)
+
+
+def missed(checks: Iterable[Check]) -> list[str]:
+    """Return the names of the targets that were not reached."""
+    return [check.name for check in checks if not check.passed]
 
 
 def counts(found: Mapping[str, int]) -> str:

@@ -8,7 +8,6 @@ went right, 1 if a scenario failed, and 2 for wrong options.
 from __future__ import annotations
 
 import argparse
-import os
 import random
 import tempfile
 import time
@@ -18,6 +17,7 @@ from typing import Final
 
 from loadtest.resilience.chaos import bundles, http, pressure, processes, resources, starting
 from loadtest.resilience.chaos.scenario import Outcome, Scenario, Skipped, Trial, details, table
+from loadtest.rig.machine import made_with
 from loadtest.rig.subject import finite
 from models.files import write_json
 
@@ -92,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     outcomes = run(scenarios, options.seed)
     print(render(outcomes))
     if options.json:
-        report = {"seed": options.seed, "cpus": os.cpu_count(), "scenarios": [o.to_json() for o in outcomes]}
+        report = {**made_with(options.seed), "scenarios": [o.to_json() for o in outcomes]}
         write_json(options.json, finite(report))
     return 1 if any(outcome.failed for outcome in outcomes) else 0
 

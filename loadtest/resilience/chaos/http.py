@@ -8,8 +8,9 @@ import struct
 import time
 from typing import Final
 
-from loadtest.resilience.chaos.harness import LIVE, UNSHED, Service, payloads, serve
+from loadtest.resilience.chaos.harness import UNSHED, Service, payloads, serve
 from loadtest.resilience.chaos.scenario import Scenario, Trial
+from loadtest.resilience.chaos.watch import LIVE
 from loadtest.resilience.chaos.wire import CLOSED, Reply, Wire, ask, head, send_apart
 from models.contract.serving import RERANK_PATH
 

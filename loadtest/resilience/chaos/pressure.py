@@ -14,9 +14,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from loadtest.resilience.chaos.harness import LIVE, UNSHED, LoopProbe, demo_folder, payloads, serve, wait
+from loadtest.resilience.chaos.harness import UNSHED, demo_folder, payloads, serve, wait
 from loadtest.resilience.chaos.scenario import Scenario, Trial
 from loadtest.resilience.chaos.steady import REFUSED
+from loadtest.resilience.chaos.watch import LIVE, LoopProbe
 from loadtest.resilience.chaos.wire import Wire, ask, head
 from loadtest.rig.client import post_message
 from loadtest.rig.server import STOP_TIMEOUT, started

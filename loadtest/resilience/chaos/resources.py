@@ -14,10 +14,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from loadtest.resilience.chaos.clock import Clock
-from loadtest.resilience.chaos.harness import LIVE, Service, demo_folder, serve
+from loadtest.resilience.chaos.clock import STEP_SECONDS, Clock
+from loadtest.resilience.chaos.harness import Service, demo_folder, serve
 from loadtest.resilience.chaos.scenario import Scenario, Skipped, Trial
 from loadtest.resilience.chaos.traps import copy_as
+from loadtest.resilience.chaos.watch import LIVE
 from loadtest.resilience.chaos.wire import Wire, ask
 
 _FILES: Final = 200
@@ -217,7 +218,7 @@ def clock_jumps(trial: Trial) -> None:
         service.fault()
         for days, version in ((1, "1"), (-1, "2")):
             clock.move(days * _DAY_SECONDS)
-            time.sleep(2.0)
+            time.sleep(STEP_SECONDS)
             trial.equal(f"ready {days:+d} day", True, service.ready)
             trial.equal("status of a reload", 200, service.reload(version)[0])
             trial.equal("days that the service's clock is away", days, _loaded_days_ahead(service, version))

@@ -21,6 +21,7 @@ from loadtest.resilience.fuzz.findings import Findings
 from loadtest.resilience.fuzz.mutations import StreamCase
 from loadtest.resilience.fuzz.streams import fuzz_streams, judge_case, send_case
 from loadtest.resilience.fuzz.target import Target, running_target
+from loadtest.rig.machine import made_with
 from models.contract.manifest import EMBEDDED_BUNDLES
 from models.files import write_json
 
@@ -35,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 return replay(target, options.replay)
         print(f"seed {options.seed}", flush=True)
         found = run(options, Path(scratch))
-    write_json(options.out / "fuzz.json", {"seed": options.seed, **{name: f.table() for name, f in found.items()}})
+    write_json(options.out / "fuzz.json", {**made_with(options.seed), **{name: f.table() for name, f in found.items()}})
     return 1 if any(findings.unexpected for findings in found.values()) else 0
 
 

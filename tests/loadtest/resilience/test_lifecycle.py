@@ -120,6 +120,7 @@ def test_a_stop_of_the_demo_bundle_loses_nothing(tmp_path: Path, capsys: pytest.
     assert lifecycle.main([*short, "--json", str(file)]) == 0
     report = json.loads(file.read_text("utf-8"))
     assert report["reloads"] is None
+    assert report["missed"] == []
     (stop,) = report["stops"]
     assert (stop["status"], stop["left"], stop["lost"]) == (0, 0, {})
     assert stop["refused"] > 0
@@ -131,8 +132,9 @@ def test_a_stop_of_the_demo_bundle_loses_nothing(tmp_path: Path, capsys: pytest.
 def test_a_reload_of_the_demo_bundle_loses_nothing(tmp_path: Path) -> None:
     file = tmp_path / "lifecycle.json"
     short = ["--rate", "20", "--reloads", "1", "--before-seconds", "20", "--period-seconds", "20"]
-    assert lifecycle.main([*short, "--stops", "0", "--worker-stops", "0", "--json", str(file)]) == 0
+    status = lifecycle.main([*short, "--stops", "0", "--worker-stops", "0", "--json", str(file)])
     report = json.loads(file.read_text("utf-8"))
+    assert status == (1 if report["missed"] else 0)
     assert (len(report["reloads"]["seconds"]), report["reloads"]["switched"]) == (1, 1)
     assert (report["reloads"]["failed"], report["reloads"]["faults"]) == ({}, {})
     assert report["reloads"]["during"]["requests"] > 0

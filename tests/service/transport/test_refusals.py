@@ -140,6 +140,18 @@ def test_a_client_that_asks_to_go_ahead_is_refused_without_sending_and_told_that
         assert client.answer().status == 200
 
 
+def test_a_faulty_body_in_the_packet_of_its_head_gets_one_answer_and_no_leave_to_go_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The fault is answered before the application asks for the body; nothing may be written after that answer."""
+    with live_app(fake_model()) as live, connected(live.port) as client:
+        client.send(head(None, {"Expect": "100-continue", "Transfer-Encoding": "chunked"}) + b"5\r\n{}more\r\n")
+        assert_problem(client.answer(), 400, "malformed-http")
+        assert client.read() is None
+        check_list(request(), live.post(request()).json)
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
 @pytest.mark.parametrize(
     ("version", "headers", "last"),
     [
