@@ -227,7 +227,7 @@ def clock_jumps(trial: Trial) -> None:
 
 def _loaded_days_ahead(service: Service, version: str) -> int:
     """Return the days from now to when a version was loaded, by the service's clock."""
-    models = service.session.get(f"{service.server.url}/v1/models", timeout=5).json()["models"]
+    models = service.session.get(f"{service.server.url}/v1/models", timeout=30).json()["models"]
     (loaded,) = [float(model["loaded_at"]) for model in models if model["version"] == version]
     return round((loaded - time.time()) / _DAY_SECONDS)
 
