@@ -237,7 +237,10 @@ def _held(endpoint: Endpoint, message: bytes) -> Iterator[None]:
 
 
 def _fill(connection: socket.socket, unsent: bytes, message: bytes) -> bytes:
-    """Send the message again and again, until no byte is taken; return what is still to be sent of it."""
+    """Send the message again and again, until no byte is taken.
+
+    Returns what is still to be sent of it.
+    """
     with contextlib.suppress(BlockingIOError):
         while True:
             unsent = unsent[connection.send(unsent) :] or message
