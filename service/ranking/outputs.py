@@ -47,10 +47,11 @@ def check_outputs(outputs: RequestArrays, slots: Slots, model: Model, top_n: int
     steps = check_order(outputs["order"], slots)[:top_n]
     n = len(steps)
     for name in ("penalty", "score"):
-        if not math.isfinite(sum(outputs[name][:n].tolist())):
-            raise EngineError(f"the model answered a {name} that is not finite: {outputs[name][:n].tolist()}")
-    _check_runners_up(outputs["runner_up"][:n].tolist(), slots)
-    return Chosen(steps, _list_value(outputs["value"][:n]), _kept_sort(outputs, model))
+        told = outputs[name].tolist()[:n]
+        if not math.isfinite(sum(told)):
+            raise EngineError(f"the model answered a {name} that is not finite: {told}")
+    _check_runners_up(outputs["runner_up"].tolist()[:n], slots)
+    return Chosen(steps, _list_value(outputs["value"].tolist()[:n]), _kept_sort(outputs, model))
 
 
 def check_order(order: AnyArray, slots: Slots) -> Ints:
@@ -90,10 +91,9 @@ def _check_runners_up(told: Sequence[int], slots: Slots) -> None:
         raise EngineError(f"the model answered a runner-up that is no candidate: {told}")
 
 
-def _list_value(value: AnyArray) -> ObjectiveValues:
+def _list_value(value: Sequence[Sequence[float]]) -> ObjectiveValues:
     """Sum the rows of `value` [n, 3]. Raises `EngineError` unless finite."""
-    with np.errstate(invalid="ignore"):  # Infinities of both signs.
-        total = np.asarray(value, np.float64).sum(axis=0).tolist()
+    total = [sum(parts) for parts in zip(*value, strict=True)] or [0.0, 0.0, 0.0]
     if not math.isfinite(sum(total)):
         raise EngineError(f"the model answered a value that is not finite: {total}")
     return ObjectiveValues(*total)
