@@ -1,4 +1,4 @@
-"""Free retired models when nothing is in progress.
+"""Free retired models when nothing is in progress, and give their memory back.
 
 Closing a session of ONNX Runtime takes some milliseconds, in which no other thread can run Python either.
 """
@@ -6,11 +6,14 @@ Closing a session of ONNX Runtime takes some milliseconds, in which no other thr
 from __future__ import annotations
 
 import asyncio
+import ctypes
+import sys
 from collections.abc import Callable
 from time import monotonic
 from typing import Final
 
 from service.bundles.model import Model
+from service.inference.aside import run_aside
 
 _LOOK_SECONDS: Final = 0.003
 _LONGEST_SECONDS: Final = 5.0
@@ -23,6 +26,7 @@ class Retired:
         self._idle = idle
         self._models: list[Model] = []
         self._until = 0.0
+        self._trimming: asyncio.Task[None] | None = None
 
     def keep(self, model: Model) -> None:
         """Hold a model for a while; requests that began with it hold it themselves."""
@@ -40,3 +44,15 @@ class Retired:
             del self._models[0]
         if self._models:
             self._look_later()
+        else:
+            self._trimming = asyncio.create_task(run_aside(trim_memory))
+
+
+def trim_memory() -> None:
+    """Give freed memory back to the system, where the C library is glibc.
+
+    It keeps what lies between parts in use, and each thread that loads or warms a model has its own. So the process
+    would grow with every reload, up to some multiple of a model's size.
+    """
+    if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
+        trim(0)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
+import subprocess
+import sys
 import weakref
 from collections.abc import Callable
 
@@ -46,3 +49,37 @@ def test_it_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def gone_without_a_pause() -> None:
     await gone(keep_two(Retired(lambda: False)))
+
+
+def test_memory_is_given_back_once_the_last_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    left: list[int] = []
+
+    async def work() -> None:
+        kept = Retired(lambda: True)
+        monkeypatch.setattr(retired, "trim_memory", lambda: left.append(len(kept._models)))
+        await gone(keep_two(kept))
+        async with asyncio.timeout(10):
+            while not left:
+                await asyncio.sleep(0.001)
+
+    asyncio.run(work())
+    assert left == [0]
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="only glibc can give memory back"
+)
+def test_freed_memory_returns_to_the_system() -> None:
+    """Small parts between others that stay: without the call the C library would keep all of it."""
+    program = (
+        "from service.bundles.retired import trim_memory\n"
+        "def resident():\n"
+        "    return int(open('/proc/self/statm').read().split()[1]) * 4096\n"
+        "parts = [bytes(5000) for _ in range(40_000)]\n"
+        "kept, parts = parts[::100], None\n"
+        "before = resident()\n"
+        "trim_memory()\n"
+        "print((before - resident()) // 2**20)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert int(done.stdout) > 50
