@@ -14,6 +14,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from service.bundles.model import Model
 from service.contract.schemas import DegradedReason, Source
 from service.telemetry import records
+from service.telemetry.bundles import REFUSED, REFUSED_MODE, BundleMetrics
 from service.telemetry.exposition import Exposition, Scrape
 from service.telemetry.records import ListHealth, RequestOutcome, RequestRecord, ShadowRecord
 from service.telemetry.rolling import RollingWindow
@@ -31,7 +32,6 @@ _DIVERSITY: Final = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.5
 _REJECTED: Final = ("not-ready", "overloaded", "shed")
 _DROPPED: Final = ("deadline", "client-gone")
 _CONNECTIONS_REFUSED: Final = ("limit", "descriptors", "unfinished")
-_RELOADS: Final = ("ok", "refused")
 _ANSWERED: Final[frozenset[RequestOutcome]] = frozenset(("ok", "degraded"))
 _NOT_VALID: Final[frozenset[RequestOutcome]] = frozenset(("invalid", "cancelled"))
 
@@ -97,8 +97,6 @@ class Metrics:
         self._rejected = self._counter("rerank_rejected_total", "Requests answered 503.", "reason", _REJECTED)
         text = "Requests dropped from the queue before inference."
         self._dropped = self._counter("rerank_dropped_total", text, "reason", _DROPPED)
-        text = "Bundles that a reload switched to, or refused."
-        self._reloads = self._counter("rerank_reloads_total", text, "result", _RELOADS)
         text = (
             "Lists that are not degraded, by who made them: the model's plan, the sort's list where the model valued "
             "it higher, or the sort without running the model (bypass)."
@@ -150,8 +148,9 @@ class Metrics:
         self.registry.register(self._comparisons)
 
     def _make_bundles(self) -> None:
-        text = "1 for each version that was refused at start or on SIGHUP, until it is live or gone."
-        self._refused = self._gauge("rerank_bundle_refused", text, "livemax", ("model", "version"))
+        self._exposition.modes[REFUSED] = REFUSED_MODE
+        bundles = BundleMetrics(self.registry)
+        self.reloaded, self.bundle_refused = bundles.reloaded, bundles.bundle_refused
 
     def watch(
         self, *, in_flight: Callable[[], int], queue_depth: Callable[[], int], overloaded: Callable[[], bool]
@@ -176,17 +175,6 @@ class Metrics:
     def _sweep(self) -> None:
         self._requests.sweep()
         self._comparisons.sweep()
-
-    def reloaded(self, result: str) -> None:
-        """Count one bundle that a reload has looked at: ``ok`` or ``refused``."""
-        self._reloads[result].inc()
-
-    def bundle_refused(self, name: str, version: str, refused: bool) -> None:
-        """Show a version as refused, or no more."""
-        if refused:
-            self._refused.labels(name, version).set(1)
-        else:
-            self._refused.remove(name, version)
 
     def engine_hung(self) -> None:
         """Count one run of the engine that was given up."""

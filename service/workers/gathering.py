@@ -10,6 +10,7 @@ from typing import Final, Literal
 from prometheus_client import CollectorRegistry, Counter, Gauge
 from starlette.responses import Response
 
+from service.telemetry.bundles import REFUSED, REFUSED_MODE, BundleMetrics
 from service.telemetry.exposition import keep_in_memory
 from service.telemetry.merging import Totals
 from service.telemetry.scrape import Scraper
@@ -21,7 +22,6 @@ from service.workers.handle import WorkerGone, WorkerLate, WorkerProcess
 _log = logging.getLogger(__name__)
 _MEASURE_SECONDS: Final = 1.0
 _ENDS: Final = ("hung", "killed", "failed", "stopped")
-_RELOADS: Final = ("ok", "refused")
 
 End = Literal["hung", "killed", "failed", "stopped"]
 
@@ -38,29 +38,15 @@ class SupervisorMetrics:
         )
         ended = Counter("rerank_workers_ended_total", text, ("reason",), registry=self.registry)
         self._ended = {reason: ended.labels(reason) for reason in _ENDS}
-        text = "Bundles that a reload switched to, or refused."
-        reloads = Counter("rerank_reloads_total", text, ("result",), registry=self.registry)
-        self._reloads = {result: reloads.labels(result) for result in _RELOADS}
+        bundles = BundleMetrics(self.registry)
+        self.reloaded, self.bundle_refused = bundles.reloaded, bundles.bundle_refused
         Gauge("rerank_workers", "Workers that take requests.", registry=self.registry).set_function(running)
-        text = "1 for each version that was refused at start or on SIGHUP, until it is live or gone."
-        self._refused = Gauge("rerank_bundle_refused", text, ("model", "version"), registry=self.registry)
-        modes: dict[str, MergeMode] = {"rerank_workers": "livesum", "rerank_bundle_refused": "livemax"}
+        modes: dict[str, MergeMode] = {"rerank_workers": "livesum", REFUSED: REFUSED_MODE}
         self.snapshots = SnapshotReader(self.registry, modes)
 
     def ended(self, reason: End) -> None:
         """Count one worker that ended, though nobody had told it to."""
         self._ended[reason].inc()
-
-    def reloaded(self, result: str) -> None:
-        """Count one bundle that a reload has looked at: ``ok`` or ``refused``."""
-        self._reloads[result].inc()
-
-    def bundle_refused(self, name: str, version: str, refused: bool) -> None:
-        """Show a version as refused, or no more."""
-        if refused:
-            self._refused.labels(name, version).set(1)
-        else:
-            self._refused.remove(name, version)
 
 
 class Gatherer:

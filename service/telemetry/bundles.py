@@ -1,0 +1,37 @@
+"""Count reloads and show refused bundles, in one process or in the supervisor of several."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from service.telemetry.snapshots import MergeMode
+
+REFUSED: Final = "rerank_bundle_refused"
+REFUSED_MODE: Final[MergeMode] = "livemax"
+"""How the gauge `REFUSED` of several processes becomes one."""
+
+_RESULTS: Final = ("ok", "refused")
+
+
+class BundleMetrics:
+    """Hold the metrics of what serves bundles."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        text = "Bundles that a reload switched to, or refused."
+        reloads = Counter("rerank_reloads_total", text, ("result",), registry=registry)
+        self._reloads = {result: reloads.labels(result) for result in _RESULTS}
+        text = "1 for each version that was refused at start or on SIGHUP, until it is live or gone."
+        self._refused = Gauge(REFUSED, text, ("model", "version"), registry=registry)
+
+    def reloaded(self, result: str) -> None:
+        """Count one bundle that a reload has looked at: ``ok`` or ``refused``."""
+        self._reloads[result].inc()
+
+    def bundle_refused(self, name: str, version: str, refused: bool) -> None:
+        """Show a version as refused, or no more."""
+        if refused:
+            self._refused.labels(name, version).set(1)
+        else:
+            self._refused.remove(name, version)
