@@ -21,7 +21,7 @@ from service.inference.dispatcher import Dispatcher
 from service.inference.engine import BatchArrays, EngineError
 from service.inference.thread import INFERENCE, InferenceThread
 from service.ranking.warmup import warm_up
-from tests.service.live import FakeEngine
+from tests.service.live import WAIT_SECONDS, FakeEngine
 from tests.service.tiny_bundle import Arrays, Options, make_manifest
 
 
@@ -32,11 +32,12 @@ class Noting(FakeEngine):
         super().__init__(None, **outputs)
         self.thread_safe = thread_safe
         self.runs: list[tuple[str, int, int]] = []
+        self.before_run: Callable[[], None] = lambda: None
 
     def run(self, batch: BatchArrays) -> Arrays:
         nice = os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) if sys.platform == "linux" else 0
         self.runs.append((threading.current_thread().name, nice, len(batch["valid"])))
-        time.sleep(0.002)  # Else none that come together would ever wait for each other.
+        self.before_run()
         return super().run(batch)
 
     def warm_runs(self, batch: BatchArrays) -> Iterator[None]:
@@ -81,7 +82,21 @@ def test_one_that_is_bound_to_its_thread_is_warmed_there() -> None:
 
 def test_beside_a_serving_model_no_full_batch_takes_the_inference_thread() -> None:
     first, later = Noting(), Noting()
-    with_dispatcher(lambda dispatcher, _: warm_up(dispatcher, model_of(first)))
+
+    async def warm(dispatcher: Dispatcher, thread: InferenceThread) -> None:
+        singles = 20
+
+        def let_two_wait() -> None:
+            """Hold the first run of those that come together until two more wait behind it."""
+            if len(first.on(INFERENCE)) == singles + 1:
+                deadline = time.monotonic() + WAIT_SECONDS
+                while thread.depth < 2 and time.monotonic() < deadline:
+                    time.sleep(0.001)
+
+        first.before_run = let_two_wait
+        await warm_up(dispatcher, model_of(first))
+
+    with_dispatcher(warm)
     with_dispatcher(lambda dispatcher, _: warm_up(dispatcher, model_of(later), gently=True))
     assert max(rows for _, _, rows in first.on(INFERENCE)) > 1
     assert {rows for _, _, rows in later.on(INFERENCE)} == {1}
