@@ -163,6 +163,15 @@ class Settings(BaseSettings):
     drain_quiet_seconds: float = Field(
         0.5, ge=0, description="After SIGTERM: a kept-alive connection is closed after so much silence."
     )
+    warnings: bool = Field(
+        True,
+        description="Answers say what the model could not use: fields that are missing, fields that it does not have, "
+        "values that it does not know. The counters of it do not depend on this.",
+    )
+    pages: bool = Field(True, description="Serve `/`, `/docs` and `/playground`; false (or `off`): 404.")
+    batch_budget_ms: Milliseconds = Field(
+        250.0, description="Latency budget of each request of `POST /v1/rerank/batch`, in milliseconds."
+    )
     log_level: LogLevel = Field("info", description="Least severe level of log lines (to stderr).")
     log_json: bool = Field(True, description="One JSON object per log line; false: plain text.")
 

@@ -48,7 +48,7 @@ FLOORS = {
         "inference.onnx",
         "bundles",
         "telemetry",
-        "ranking status engine_bench",
+        "ranking status pages engine_bench",
         "admin app",
         "server",
         "workers",

@@ -40,7 +40,7 @@ class ListFile:
     def windows(
         self, split: Split | None = None, *, embeddings: bool = True, size: int = WINDOW
     ) -> Iterator[ListWindow]:
-        """Read the lists in order, of one split if given; without `embeddings` those are not read."""
+        """Read the lists in order, of one split if given; `embeddings` only if asked for."""
         first = 0
         for batch in self._file.iter_batches(batch_size=size):
             window = _window(batch, self.source, first, embeddings)

@@ -1,4 +1,6 @@
-"""Hold a window of a list file as columns: whole lists, never Python objects per item.
+"""Hold a window of a list file as columns.
+
+Reading a large file makes no Python objects per item.
 
 Axis letters: n lists of the window, m candidates of all lists end to end, k shown items of all lists end to end.
 """
