@@ -15,11 +15,10 @@ from typing import Final, Protocol
 import numpy as np
 
 from models.contract.arrays import Arrays, Floats, Floats32, Ints
+from models.contract.scaling import LOGIT_EPSILON, Scale
 from models.contract.spec import Categorical, Category, FeatureSpec, Number
 
 Scalar = str | int | float | bool | None
-
-_LOGIT_EPSILON: Final = 1e-6
 
 PRIOR_SCORES: Final = (("ctr",), ("ctr", "cvr"))
 """Per counted objective (click, conversion) the scores whose product is the ranking stage's estimate of it."""
@@ -52,14 +51,14 @@ class Encoder:
 
     def __init__(self, spec: FeatureSpec) -> None:
         self.spec = spec
-        self._user_columns = _columns(spec.user_categoricals)
-        self._item_columns = _columns(spec.item_categoricals)
+        self.user_columns = _columns(spec.user_categoricals)
+        self.item_columns = _columns(spec.item_categoricals)
         # User and context may each have a field of the same name; the user's columns come first.
         self._own_columns = sum(not isinstance(f, Number) for f in spec.user)
         self._own_user_numbers = len(spec.user) - self._own_columns
         self._own_numbers = spec.item_numbers[: len(spec.item_numbers) - (spec.price is not None)]
-        self._scale_user = _Scale(spec.user_numbers)
-        self._scale_item = _Scale((*spec.item_numbers, *spec.scores))
+        self._scale_user = Scale(spec.user_numbers)
+        self._scale_item = Scale((*spec.item_numbers, *spec.scores))
         places = {f.name: i for i, f in enumerate(spec.scores)}
         self._prior_factors = [
             [places[name] for name in names] if known else None
@@ -69,13 +68,17 @@ class Encoder:
 
     def encode_user(self, user: Mapping[str, Scalar], context: Mapping[str, Scalar]) -> Arrays:
         """Encode ``user_ids`` int64 [C] and ``user_numbers`` float32 [F]; raises `FeatureError` naming the field."""
-        own, columns = self._own_columns, self._user_columns
+        own, columns = self._own_columns, self.user_columns
         ids = [c.row(user.get(c.name)) for c in columns[:own]] + [c.row(context.get(c.name)) for c in columns[own:]]
         own, fields = self._own_user_numbers, self.spec.user_numbers
         numbers = [_number(user.get(f.name), f"user.{f.name}") for f in fields[:own]]
         numbers += [_number(context.get(f.name), f"context.{f.name}") for f in fields[own:]]
         columns_of_one = np.array(numbers, np.float64).reshape(-1, 1)
         return {"user_ids": np.array(ids, np.int64), "user_numbers": self._scale_user(columns_of_one)[0]}
+
+    def user_arrays(self, ids: Ints, columns: Floats) -> Arrays:
+        """Encode n users from `ids` [C, n] and raw numbers `columns` [F, n], which are written over."""
+        return {"user_ids": ids.T.copy(), "user_numbers": self._scale_user(columns)}
 
     def encode_items(self, candidates: Sequence[CandidateLike], places: Sequence[int] | None = None) -> Arrays:
         """Encode n candidates.
@@ -87,17 +90,26 @@ class Encoder:
         places = range(len(candidates)) if places is None else places
         # Column by column: a request has far fewer fields than candidates, and calls are what this costs.
         features, scores = [c.features for c in candidates], [c.scores for c in candidates]
-        ids = [column.rows([f.get(column.name) for f in features]) for column in self._item_columns]
+        ids = [column.rows([f.get(column.name) for f in features]) for column in self.item_columns]
         prices = self.prices(candidates)
         numbers = [_numbers([t.get(f.name) for t in features], "features", f.name, places) for f in self._own_numbers]
         numbers += [prices] if self.spec.price is not None else []
         numbers += [_numbers([t.get(f.name) for t in scores], "scores", f.name, places) for f in self.spec.scores]
-        n, own = len(candidates), len(self.spec.item_numbers)
+        n = len(candidates)
         columns = np.array(numbers, np.float64).reshape(len(numbers), n)
+        return self.item_arrays(np.array(ids, np.int64).reshape(len(ids), n), columns, prices)
+
+    def item_arrays(self, ids: Ints, columns: Floats, prices: Floats) -> Arrays:
+        """Encode n items whose columns were read already; `encode_items` says what it returns.
+
+        `ids` [C, n] are rows of the embedding table, `columns` [F + S, n] raw numbers and scores, NaN where missing,
+        which are written over, and `prices` [n] as `prices` reads them.
+        """
+        own = len(self.spec.item_numbers)
         priors = self._priors(columns)  # before scaling, which writes over its argument
         scaled = self._scale_item(columns)
         return {
-            "item_ids": np.array(ids, np.int64).reshape(len(ids), n).T.copy(),
+            "item_ids": ids.T.copy(),
             "item_numbers": scaled[:, :own].copy(),
             "item_scores": scaled[:, own:].copy(),
             "priors": priors,
@@ -162,7 +174,7 @@ def prior_logits(factors: Sequence[Sequence[Floats] | None], n: int) -> Floats32
     for column, parts in zip(logits.T, factors, strict=True):
         if parts is not None:
             first, *others = (np.minimum(np.maximum(part, 0.0), 1.0) for part in parts)
-            p = np.minimum(np.maximum(math.prod(others, start=first), _LOGIT_EPSILON), 1 - _LOGIT_EPSILON)
+            p = np.minimum(np.maximum(math.prod(others, start=first), LOGIT_EPSILON), 1 - LOGIT_EPSILON)
             column[:] = np.log(p) - np.log1p(-p)
     return logits
 
@@ -180,6 +192,11 @@ def unit_embeddings(candidates: Sequence[CandidateLike]) -> Floats32:
     else:
         for i, embedding in given:
             rows[i, : len(embedding)] = embedding
+    return unit_rows(rows)
+
+
+def unit_rows(rows: Floats) -> Floats32:
+    """Scale `rows` [n, E], which are written over, to length 1; zeros stay zeros."""
     # Dividing by the largest magnitude first keeps squares of huge or tiny numbers finite.
     peak = np.abs(rows).max(axis=1, keepdims=True)
     rows = np.divide(rows, peak, out=rows, where=peak > 0)
@@ -189,7 +206,7 @@ def unit_embeddings(candidates: Sequence[CandidateLike]) -> Floats32:
     return scaled
 
 
-class _Column:
+class CategoryColumn:
     """Map one categorical field's values to rows of the shared embedding table."""
 
     __slots__ = ("_buckets", "_offset", "_prefix", "_seen", "name")
@@ -242,10 +259,10 @@ def canonical_text(value: str | int | float | bool) -> str:
     return str(value)
 
 
-def _columns(fields: Sequence[Categorical]) -> tuple[_Column, ...]:
+def _columns(fields: Sequence[Categorical]) -> tuple[CategoryColumn, ...]:
     columns, offset = [], 0
     for field in fields:
-        columns.append(_Column(field, offset))
+        columns.append(CategoryColumn(field, offset))
         offset += field.rows
     return tuple(columns)
 
@@ -270,33 +287,3 @@ def _number(value: Scalar, path: str) -> float:
         return float(value)
     except OverflowError:
         raise FeatureError(path, "is too large for a number") from None
-
-
-class _Scale:
-    """Transform, standardise and clip numbers (see `models.contract.spec.Number`): columns [F, n] to rows [n, F]."""
-
-    def __init__(self, fields: Sequence[Number]) -> None:
-        self._default, self._mean, self._std, self._clip = (
-            np.array([getattr(f, name) for f in fields], np.float64).reshape(-1, 1)
-            for name in ("default", "mean", "std", "clip")
-        )
-        self._least = -self._clip
-        self._log = [i for i, f in enumerate(fields) if f.transform == "log1p"]
-        self._logit = [i for i, f in enumerate(fields) if f.transform == "logit"]
-
-    def __call__(self, columns: Floats) -> Floats32:
-        """Scale `columns`, which are written over."""
-        x, missing = columns, np.isnan(columns)
-        if missing.any():
-            np.copyto(x, self._default, where=missing)
-        if self._log:
-            x[self._log] = np.log1p(np.maximum(x[self._log], 0.0))
-        if self._logit:
-            # np.clip does the same at three times the cost; a request has few numbers, and calls are what this costs.
-            p = np.minimum(np.maximum(x[self._logit], _LOGIT_EPSILON), 1 - _LOGIT_EPSILON)
-            x[self._logit] = np.log(p) - np.log1p(-p)
-        x -= self._mean
-        x /= self._std
-        np.minimum(np.maximum(x, self._least, out=x), self._clip, out=x)
-        scaled: Floats32 = x.T.astype(np.float32, order="C")
-        return scaled

@@ -1,4 +1,4 @@
-"""Fit a `FeatureSpec` to list records: fields, vocabularies and standardisation.
+"""Fit a `FeatureSpec` to lists in one pass: fields, vocabularies and standardisation.
 
 It reads exposed items only: a category that no exposed item has would get an embedding that is never trained. Labels
 are never read.
@@ -6,136 +6,157 @@ are never read.
 
 from __future__ import annotations
 
-import math
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-import numpy as np
+import pyarrow as pa
 
-from models.contract.arrays import Floats
 from models.contract.features import Scalar, canonical_text
-from models.contract.spec import Category, FeatureSpec, Field, Hashed, Number, Transform
+from models.contract.spec import FeatureSpec, Field, Number
+from models.data.field_choices import FieldChoices, FieldKind
+from models.data.field_values import FieldValues
 from models.data.lists import ListRecord
+from models.data.windows import ListWindow
 
-MAX_VOCABULARY: Final = 64
-MIN_COUNT: Final = 2
-HASH_BUCKETS: Final = 1 << 16
-_HEAVY_SKEW: Final = 2.0
-_LOGIT_EPSILON: Final = 1e-6
+MOST_HELD: Final = 1 << 25
+"""Numbers that are held, of all fields together (256 MiB); beyond, `NumberValues` folds them."""
 
-_Columns = defaultdict[str, list[Scalar]]
+_GROUPS: Final = ("user", "context", "item", "scores", "price")
+_Columns = Mapping[str, pa.Array]
 
 
-def fit_spec(
-    records: Iterable[ListRecord],
-    *,
-    max_vocabulary: int = MAX_VOCABULARY,
-    min_count: int = MIN_COUNT,
-    hash_buckets: int = HASH_BUCKETS,
-) -> FeatureSpec:
-    """Fit the spec to training lists; the same records always give the same fingerprint.
+class SpecFitter:
+    """Fit a spec to lists that come window by window; the same lists always give the same fingerprint.
 
-    A field with a string or only booleans is categorical: up to `max_vocabulary` values make a vocabulary of those seen
-    at least `min_count` times (the rest share the unknown bucket, which is how that bucket gets trained); more are
-    hashed into a power of two of buckets, no fewer than there are values unless `hash_buckets` caps it. Every other
-    field is a number: ids that are written as numbers must come as strings. Scores in 0..1 become logits; the price and
-    non-negative numbers with a long tail become logarithms; missing numbers take the median.
+    A field with text or only booleans is categorical: up to `max_vocabulary` values make a vocabulary of those seen at
+    least `min_count` times (the rest share the unknown bucket, which is how that bucket gets trained); more are hashed
+    into a power of two of buckets, no fewer than there are values unless `hash_buckets` caps it. Every other field is a
+    number: ids that are written as numbers must come as text, or be chosen as a category or to be hashed. Scores in
+    0..1 become logits; the price and non-negative numbers with a long tail become logarithms; missing numbers take the
+    median.
 
-    Raises `ValueError` if there are no records, or naming the field that holds NaN or an infinity.
+    `choices` overrule what the values suggest. A field chosen as a category keeps the `max_vocabulary` most frequent of
+    its values. Numbers in text are not parsed: a request with such text would be refused, too.
+
+    Memory is bounded. Up to `MOST_HELD` numbers all figures are exact; beyond, mean and deviation are so but for
+    rounding, and medians are those of up to a million values drawn by their place.
     """
-    groups: dict[str, _Columns] = {g: defaultdict(list) for g in ("user", "context", "item", "scores", "price")}
-    lists = 0
-    for record in records:
-        lists += 1
-        _collect(groups, record)
-    if not lists:
-        raise ValueError("there are no lists to fit a feature spec to")
 
-    def fields(group: str) -> tuple[Field, ...]:
-        columns = sorted(groups[group].items())
-        return tuple(_field(f"{group}.{n}", n, v, max_vocabulary, min_count, hash_buckets) for n, v in columns)
+    def __init__(self, choices: FieldChoices | None = None) -> None:
+        self._choices = choices or FieldChoices()
+        self._groups: dict[str, dict[str, FieldValues]] = {group: {} for group in _GROUPS}
+        self._ignored = set[tuple[str, str]]()
+        self._lists = 0
+        self._folds = False
 
-    prices = groups["price"].get("price")
-    return FeatureSpec(
-        user=fields("user"),
-        context=fields("context"),
-        item=fields("item"),
-        scores=tuple(_score(name, values) for name, values in sorted(groups["scores"].items())),
-        price=None if prices is None else _number("price", _numeric("price", prices), "log1p"),
-    )
+    def add(self, window: ListWindow) -> None:
+        """Read the lists of a window. Raises `ValueError` naming a field that cannot be read as chosen."""
+        self._lists += len(window)
+        items = window.without_embeddings.shown
+        self._add_columns("user", window.user)
+        self._add_columns("context", window.context)
+        self._add_columns("item", items.features)
+        self._add_columns("scores", items.scores)
+        self._add_columns("price", {"price": items.price})
+        self._bound()
+
+    def add_records(self, records: Iterable[ListRecord]) -> None:
+        """Read records, which are held until all are read. Raises `ValueError` as `add` does."""
+        groups: dict[str, defaultdict[str, list[Scalar]]] = {group: defaultdict(list) for group in _GROUPS}
+        for record in records:
+            self._lists += 1
+            _collect(groups, record)
+        for group, columns in groups.items():
+            self._add_columns(group, {name: _column(values) for name, values in columns.items()})
+
+    def fit(self) -> FeatureSpec:
+        """Return the spec of all that was added.
+
+        Raises `ValueError` if nothing was, or naming a choice that names no field or does not fit its field.
+        """
+        if not self._lists:
+            raise ValueError("there are no lists to fit a feature spec to")
+        self._check_choices()
+        return FeatureSpec(
+            user=self._fields("user"),
+            context=self._fields("context"),
+            item=self._fields("item"),
+            scores=tuple(values.score(name) for name, values in self._found("scores")),
+            price=next((_price(values) for _, values in self._found("price")), None),
+        )
+
+    def _fields(self, group: str) -> tuple[Field, ...]:
+        return tuple(values.field(name) for name, values in self._found(group))
+
+    def _found(self, group: str) -> list[tuple[str, FieldValues]]:
+        return [(name, values) for name, values in sorted(self._groups[group].items()) if not values.empty]
+
+    def _add_columns(self, group: str, columns: _Columns) -> None:
+        for name, column in columns.items():
+            kind = self._kind(group, name)
+            if kind == "ignore":
+                self._ignored.add((group, name))
+                continue
+            own = self._groups[group]
+            if name not in own:
+                own[name] = FieldValues(name if group == "price" else f"{group}.{name}", kind, self._choices)
+            own[name].add(column)
+
+    def _kind(self, group: str, name: str) -> FieldKind | None:
+        kind = self._choices.kind(group, name)
+        if group == "price":  # an item's feature may have that name too
+            return "ignore" if kind == "ignore" else "number"
+        return kind or ("number" if group == "scores" else None)
+
+    def _bound(self) -> None:
+        """Fold numbers once they are too many to hold."""
+        every = [values.numbers for group in self._groups.values() for values in group.values()]
+        self._folds = self._folds or sum(numbers.held for numbers in every) > MOST_HELD
+        for numbers in every:
+            if self._folds and not numbers.folded:
+                numbers.fold()
+
+    def _check_choices(self) -> None:
+        """Raise `ValueError` naming a choice that names no field."""
+        fields = {(group, name) for group, own in self._groups.items() for name in own} | self._ignored
+        named = {f"{group}.{name}" for group, name in fields} | {name for _, name in fields}
+        for choice in self._choices.kinds:
+            if choice not in named:
+                known = ", ".join(sorted(f"{group}.{name}" for group, name in fields if group != "price"))
+                raise ValueError(f"field {choice}: there is none of that name; the lists have {known or 'none at all'}")
 
 
-def _collect(groups: Mapping[str, _Columns], record: ListRecord) -> None:
-    _add(groups["user"], record.user)
-    _add(groups["context"], record.context)
+def fit_spec(records: Iterable[ListRecord], choices: FieldChoices | None = None) -> FeatureSpec:
+    """Fit the spec to records in memory; see `SpecFitter`. Raises `ValueError` as it does."""
+    fitter = SpecFitter(choices)
+    fitter.add_records(records)
+    return fitter.fit()
+
+
+def _price(values: FieldValues) -> Number:
+    return values.numbers.standardised("price", "log1p")
+
+
+def _collect(groups: Mapping[str, defaultdict[str, list[Scalar]]], record: ListRecord) -> None:
+    _gather(groups["user"], record.user)
+    _gather(groups["context"], record.context)
     for candidate in (record.candidates[i] for i in record.exposed):
-        _add(groups["item"], candidate.features)
-        _add(groups["scores"], candidate.scores)
-        _add(groups["price"], {"price": candidate.price})
+        _gather(groups["item"], candidate.features)
+        _gather(groups["scores"], candidate.scores)
+        _gather(groups["price"], {"price": candidate.price})
 
 
-def _add(columns: _Columns, row: Mapping[str, Scalar]) -> None:
+def _gather(columns: defaultdict[str, list[Scalar]], row: Mapping[str, Scalar]) -> None:
     for name, value in row.items():
-        if value is not None:
-            columns[name].append(value)
+        columns[name].append(value)
 
 
-def _field(
-    path: str, name: str, values: Sequence[Scalar], max_vocabulary: int, min_count: int, hash_buckets: int
-) -> Field:
-    if any(isinstance(v, str) for v in values) or all(isinstance(v, bool) for v in values):
-        return _categorical(name, values, max_vocabulary, min_count, hash_buckets)
-    numbers = _numeric(path, values)
-    return _number(name, numbers, "log1p" if _has_long_tail(numbers) else "identity")
-
-
-def _categorical(
-    name: str, values: Sequence[Scalar], max_vocabulary: int, min_count: int, hash_buckets: int
-) -> Category | Hashed:
-    counts = Counter(canonical_text(v) for v in values if v is not None)
-    if len(counts) <= max_vocabulary:
-        return Category(name, tuple(sorted(v for v, n in counts.items() if n >= min_count)))
-    return Hashed(name, min(1 << (len(counts) - 1).bit_length(), hash_buckets))
-
-
-def _score(name: str, values: Sequence[Scalar]) -> Number:
-    numbers = _numeric(f"scores.{name}", values)
-    is_probability = numbers.min() >= 0 and numbers.max() <= 1
-    return _number(name, numbers, "logit" if is_probability else "identity")
-
-
-def _numeric(path: str, values: Sequence[Scalar]) -> Floats:
-    numbers = np.array([float(v) for v in values if v is not None])
-    if not np.isfinite(numbers).all():
-        raise ValueError(f"{path}: holds {numbers[~np.isfinite(numbers)][0]}, not a finite number")
-    return numbers
-
-
-def _number(name: str, values: Floats, transform: Transform) -> Number:
-    x = _transformed(values, transform)
-    std = float(x.std())
-    # A constant column carries nothing; leave its scale alone rather than blow rounding errors up.
-    usable = math.isfinite(std) and std > 1e-9 * max(1.0, float(np.abs(x).max()))
-    return Number(name, float(x.mean()), std if usable else 1.0, float(np.median(values)), transform)
-
-
-def _transformed(values: Floats, transform: Transform) -> Floats:
-    if transform == "log1p":
-        return np.log1p(values)
-    if transform == "logit":
-        p = np.clip(values, _LOGIT_EPSILON, 1 - _LOGIT_EPSILON)
-        return np.log(p) - np.log1p(-p)
-    return values
-
-
-def _has_long_tail(values: Floats) -> bool:
-    if values.min() < 0:
-        return False
-    skew = _skewness(values)
-    return skew > _HEAVY_SKEW and abs(_skewness(np.log1p(values))) < skew
-
-
-def _skewness(values: Floats) -> float:
-    std = float(values.std())
-    return 0.0 if std == 0 else float((((values - values.mean()) / std) ** 3).mean())
+def _column(values: Sequence[Scalar]) -> pa.Array:
+    """Make one column of values of any kinds: of text if there is text among them."""
+    known = [value for value in values if value is not None]
+    if any(isinstance(value, str) for value in known):
+        return pa.array(map(canonical_text, known), pa.string())
+    if all(isinstance(value, bool) for value in known):
+        return pa.array(known, pa.bool_())
+    return pa.array(map(float, known), pa.float64())

@@ -90,6 +90,11 @@ class ListWindow:
         """Select the items shown, list after list, [k]."""
         return self.candidates.take(self.shown_rows)
 
+    @cached_property
+    def without_embeddings(self) -> ListWindow:
+        """Leave the embeddings out."""
+        return replace(self, candidates=replace(self.candidates, embeddings=None))
+
     def take(self, lists: Ints) -> ListWindow:
         """Select whole lists, in that order."""
         at = pa.array(lists)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 
 from models.contract.features import Encoder, Scalar
 from models.contract.spec import Category, Field, Hashed, Number
+from models.data.field_choices import FieldChoices
 from models.data.fit_spec import fit_spec
 from models.data.lists import Candidate, ListRecord
 from tests.models.training.records import make_records
@@ -22,8 +24,8 @@ def one_item_lists(name: str, values: list[Scalar]) -> list[ListRecord]:
     ]
 
 
-def fitted_item(values: list[Scalar], **options: int) -> Field:
-    (field,) = fit_spec(one_item_lists("x", values), **options).item
+def fitted_item(values: list[Scalar], **options: Any) -> Field:
+    (field,) = fit_spec(one_item_lists("x", values), FieldChoices(**options)).item
     return field
 
 
@@ -100,7 +102,7 @@ def test_the_same_records_give_the_same_fingerprint_whatever_the_order_of_lists_
 def test_candidates_that_were_not_shown_do_not_count() -> None:
     candidates = (Candidate("a", features={"x": "shown"}), Candidate("b", features={"x": "hidden"}))
     record = ListRecord("r", candidates, exposed=(0,), clicks=(1,))
-    assert fit_spec([record, record], min_count=2).item == (Category("x", ("shown",)),)
+    assert fit_spec([record, record]).item == (Category("x", ("shown",)),)
 
 
 def test_fields_that_nobody_has_are_left_out() -> None:
