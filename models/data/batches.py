@@ -112,6 +112,19 @@ def encode_features(
     return join_chunks([_encode_chunk(encoder, records[s], places[s], width) for s in spans])
 
 
+def pad(items: Arrays, counts: Ints, width: int) -> Arrays:
+    """Pad the items of n lists, which stand end to end [k, …], with zeros to [n, `width`, …].
+
+    `counts` [n] are the lengths of the lists, at most `width`.
+    """
+    # A mask takes rows in order, so each list's rows fill its first places.
+    filled = np.arange(width) < counts[:, None]
+    padded: Arrays = {name: np.zeros((*filled.shape, *v.shape[1:]), v.dtype) for name, v in items.items()}
+    for name, values in items.items():
+        padded[name][filled] = values
+    return padded
+
+
 def join_chunks(chunks: Sequence[Arrays]) -> Arrays:
     """Concatenate encoded chunks along their first axis; ``embeddings`` are padded to the widest."""
     width = max(chunk["embeddings"].shape[-1] for chunk in chunks)
@@ -188,14 +201,8 @@ def _encode_chunk(
     except FeatureError:
         _name_broken_list(encoder, records, chosen, places)
         raise
-    # A mask takes rows in order, so each list's rows fill its first places.
-    filled = np.arange(width) < np.array([len(candidates) for candidates in chosen])[:, None]
-    arrays: Arrays = {name: np.stack([user[name] for user in users]) for name in users[0]}
-    for name, values in items.items():
-        padded = np.zeros((*filled.shape, *values.shape[1:]), values.dtype)
-        padded[filled] = values
-        arrays[name] = padded
-    return arrays
+    counts = np.array([len(candidates) for candidates in chosen])
+    return {name: np.stack([user[name] for user in users]) for name in users[0]} | pad(items, counts, width)
 
 
 def _name_broken_list(
