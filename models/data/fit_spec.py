@@ -16,7 +16,7 @@ import numpy as np
 from models.contract.arrays import Floats
 from models.contract.features import Scalar, canonical_text
 from models.contract.spec import Category, FeatureSpec, Field, Hashed, Number, Transform
-from models.data.lists import ListRecord
+from models.data.records import ListRecord
 
 MAX_VOCABULARY: Final = 64
 MIN_COUNT: Final = 2

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, cast, get_args
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from tqdm import tqdm
 
 from models.contract.arrays import Bools, Floats, Ints
-from models.data.lists import ListFileError, Split
+from models.data.arrow_columns import ColumnError, lengths, lists, mappings, members, scalars, texts
+from models.data.list_writer import METADATA_KEY, check_record
+from models.data.records import Candidate, ListFileError, ListRecord, Split
 from models.data.windows import ItemColumns, ListWindow
 
 WINDOW: Final = 2048
 """Lists of a window."""
 
+COLUMNS: Final = (
+    "request_id", "user", "context", "candidates", "exposed", "clicks", "purchases", "gmv", "split",
+)  # fmt: skip
 _LABELS: Final = ("clicks", "purchases", "gmv")
 
 
@@ -105,3 +113,90 @@ def _labels(batch: pa.RecordBatch, k: int) -> tuple[Floats, Bools]:
             labels[np.repeat(known, counts), column] = batch[name].flatten().to_numpy(zero_copy_only=False)
             observed[:, column] = known
     return labels, observed
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """Read the metadata that `write_lists` wrote; empty for files of another origin."""
+    raw = (_open(path).schema_arrow.metadata or {}).get(METADATA_KEY, b"{}")
+    return dict(json.loads(raw))
+
+
+def read_lists(path: Path, split: Split | None = None) -> Iterator[ListRecord]:
+    """Read a file's records in order, of one split if given. Raises `ListFileError`."""
+    source = _open(path)
+    missing = [c for c in COLUMNS if c not in source.schema_arrow.names and c not in ("purchases", "gmv")]
+    if missing:
+        raise ListFileError(f"{path}: there is no column {missing[0]!r}")
+    columns = [c for c in COLUMNS if c in source.schema_arrow.names]
+    row, seen = 0, set[str]()
+    for batch in source.iter_batches(batch_size=512, columns=columns):
+        for record in _from_batch(batch, path, row):
+            check_record(record, path, row, seen)
+            row += 1
+            if split is None or record.split == split:
+                yield record
+
+
+def read_splits(path: Path) -> dict[Split, Sequence[ListRecord]]:
+    """Read the records of a list file by split, including empty splits. Raises `ListFileError`."""
+    splits: dict[Split, list[ListRecord]] = {name: [] for name in get_args(Split)}
+    for record in tqdm(read_lists(path), desc="read", unit="list", disable=None):
+        splits[record.split].append(record)
+    return {**splits}
+
+
+def _open(path: Path) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(path)
+    except (OSError, pa.ArrowException) as error:
+        raise ListFileError(f"{path}: cannot be read as Parquet: {error}") from error
+
+
+def _from_batch(batch: pa.RecordBatch, path: Path, first_row: int) -> Iterator[ListRecord]:
+    columns = {name: batch.column(name) for name in batch.schema.names}
+    for name in ("request_id", "candidates", "exposed", "clicks", "split"):
+        if columns[name].null_count:
+            row = first_row + columns[name].is_null().to_pylist().index(True)
+            raise ListFileError(f"{path}: row {row}, column {name}: is null")
+    # Columns are converted whole, which is much quicker than record by record.
+    try:
+        candidates = iter(_candidates(columns["candidates"]))
+        counts = lengths(columns["candidates"], "candidates")
+        user, context = mappings(columns["user"], "user"), mappings(columns["context"], "context")
+        ids, splits = texts(columns["request_id"], "request_id"), texts(columns["split"], "split")
+        labels = {
+            name: lists(columns[name], name) if name in columns else [None] * batch.num_rows
+            for name in ("exposed", "clicks", "purchases", "gmv")
+        }
+    except ColumnError as error:
+        raise ListFileError(f"{path}: rows {first_row} to {first_row + batch.num_rows - 1}, {error}") from error
+    for i, count in enumerate(counts):
+        yield ListRecord(
+            request_id=ids[i],
+            candidates=tuple(islice(candidates, count)),
+            exposed=labels["exposed"][i] or (),
+            clicks=labels["clicks"][i] or (),
+            purchases=labels["purchases"][i],
+            gmv=labels["gmv"][i],
+            user=user[i],
+            context=context[i],
+            split=cast(Split, splits[i]),
+        )
+
+
+def _candidates(column: pa.Array) -> list[Candidate]:
+    parts = members(column, "candidates")
+    if "id" not in parts:
+        raise ColumnError("column candidates.id: is missing")
+    n = len(parts["id"])
+    absent = pa.nulls(n)
+    return list(
+        map(
+            Candidate,
+            texts(parts["id"], "candidates.id"),
+            mappings(parts.get("scores", absent), "candidates.scores"),
+            scalars(parts.get("price", absent)),
+            mappings(parts.get("features", absent), "candidates.features"),
+            lists(parts.get("embedding", absent), "candidates.embedding"),
+        )
+    )

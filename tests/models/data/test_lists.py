@@ -14,7 +14,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from models.data.lists import Candidate, ListFileError, ListRecord, read_lists, read_metadata, write_lists
+from models.data.list_file import read_lists, read_metadata
+from models.data.list_writer import write_lists
+from models.data.records import Candidate, ListFileError, ListRecord
 
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
 PRICES = st.floats(min_value=0, allow_nan=False, allow_infinity=False)
