@@ -1,162 +1,145 @@
-"""Write list records to a list file."""
+"""Write list records to a Parquet file or to a folder of part files."""
 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import accumulate, islice
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
-from typing import Any, Final, get_args
+from typing import IO, Any, Final, Self
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from models.contract.features import Scalar
-from models.data.arrow_columns import ColumnError, mapping_array
-from models.data.records import Candidate, ListFileError, ListRecord, Split
-from models.files import whole_file
+from models.data.field_types import FieldTypes
+from models.data.list_file import METADATA_KEY
+from models.data.record_table import record_table, widened
+from models.data.records import ListFileError, ListRecord
+from models.data.request_ids import RequestIds
+from models.data.window_checks import check_request_ids, check_window
+from models.data.window_reading import read_window
+from models.files import whole_file, whole_folder
 
-METADATA_KEY: Final = b"listwright"
 _CHUNK: Final = 2048
+_PART: Final = "part-{:05}.parquet"
 
 
-def write_lists(path: Path, records: Iterable[ListRecord], metadata: Mapping[str, Any]) -> int:
+def write_lists(
+    path: Path, records: Iterable[ListRecord], metadata: Mapping[str, Any], *, parts: int | None = None
+) -> int:
     """Write records and `metadata` (source, seed, …) to Parquet; return the number of records.
 
-    Every record is checked first and the file appears under its name only when complete. A feature that is None is not
-    written, as if it were absent. Raises `ListFileError`.
+    With `parts`, `path` is a folder of that many files. Every record is checked first, and what is written appears
+    under its name only when complete. A feature that is None is not written, as if it were absent. One chunk of records
+    is held in memory; all wait in a temporary file beside `path` until their fields are known. Raises `ListFileError`.
     """
+    _require_replaceable(path, parts)
+    path.parent.mkdir(parents=True, exist_ok=True)
     note = {METADATA_KEY: json.dumps(dict(metadata), sort_keys=True).encode()}
-    tables, seen = [], set[str]()
-    stream = enumerate(records)
-    # Only one chunk of records is held as Python objects; tables are much smaller.
-    while chunk := list(islice(stream, _CHUNK)):
-        for row, record in chunk:
-            check_record(record, path, row, seen)
-        tables.append(_to_table([record for _, record in chunk], path, chunk[0][0]))
-    if not tables:
-        raise ListFileError(f"{path}: there are no lists to write")
-    try:
-        table = pa.concat_tables(tables, promote_options="permissive").replace_schema_metadata(note)
-    except pa.ArrowException as error:
-        raise ListFileError(f"{path}: a field is text in one list and a number in another: {error}") from error
-    with whole_file(path) as partial:
-        pq.write_table(table, partial, compression="zstd", row_group_size=_CHUNK)
-    return int(table.num_rows)
+    with _Spool.open(path) as spool:
+        stream = iter(records)
+        while chunk := list(islice(stream, _CHUNK)):
+            spool.add(chunk)
+        if not spool.rows:
+            raise ListFileError(f"{path}: there are no lists to write")
+        schema = spool.schema().with_metadata(note)
+        if parts is None:
+            with whole_file(path) as partial:
+                _write(partial, schema, spool.tables(schema))
+        elif parts > spool.rows:
+            raise ListFileError(f"{path}: {spool.rows} lists do not fill {parts} parts")
+        else:
+            with whole_folder(path) as folder:
+                _write_parts(folder, schema, spool, parts)
+        return spool.rows
 
 
-def _to_table(records: Sequence[ListRecord], path: Path, first_row: int) -> pa.Table:
-    items = [c for r in records for c in r.candidates]
-    offsets = pa.array(accumulate((len(r.candidates) for r in records), initial=0), pa.int32())
-    try:
-        candidates = pa.StructArray.from_arrays(
-            [
-                pa.array([c.id for c in items], pa.string()),
-                mapping_array([c.scores for c in items], "candidates.scores", pa.float64()),
-                pa.array([c.price for c in items], pa.float64()),
-                mapping_array([c.features for c in items], "candidates.features"),
-                pa.array([c.embedding for c in items], pa.list_(pa.float64())),
-            ],
-            ["id", "scores", "price", "features", "embedding"],
-        )
-        columns = {
-            "request_id": pa.array([r.request_id for r in records], pa.string()),
-            "user": mapping_array([r.user for r in records], "user"),
-            "context": mapping_array([r.context for r in records], "context"),
-            "candidates": pa.ListArray.from_arrays(offsets, candidates),
-            "exposed": pa.array([r.exposed for r in records], pa.list_(pa.int64())),
-            "clicks": pa.array([r.clicks for r in records], pa.list_(pa.int64())),
-            "purchases": pa.array([r.purchases for r in records], pa.list_(pa.int64())),
-            "gmv": pa.array([r.gmv for r in records], pa.list_(pa.float64())),
-            "split": pa.array([r.split for r in records], pa.string()),
-        }
-    except ColumnError as error:
-        raise ListFileError(f"{path}: rows {first_row} to {first_row + len(records) - 1}, {error}") from error
-    return pa.table(columns)
+def _require_replaceable(path: Path, parts: int | None) -> None:
+    """Refuse to replace a folder by a file or the reverse, and a folder that holds anything but parts."""
+    if parts is None:
+        if path.is_dir():
+            raise ListFileError(f"{path}: is a folder, and one file is to be written")
+        return
+    if parts < 1:
+        raise ListFileError(f"{path}: cannot be written in {parts} parts")
+    if path.is_dir():
+        others = [entry.name for entry in path.iterdir() if not entry.match("part-*.parquet")]
+        if others:
+            raise ListFileError(f"{path}: holds {min(others)!r} besides part files and is not replaced")
+    elif path.exists():
+        raise ListFileError(f"{path}: is a file, and a folder of parts is to be written")
 
 
-def check_record(record: ListRecord, path: Path, row: int, seen: set[str]) -> None:
-    for column, problem in _problems(record):
-        raise ListFileError(f"{path}: row {row}, column {column}: {problem}")
-    if record.request_id in seen:
-        raise ListFileError(f"{path}: row {row}, column request_id: {record.request_id!r} stands twice")
-    seen.add(record.request_id)
+class _Spool:
+    """Hold checked records in a temporary file until all their fields are known."""
+
+    def __init__(self, path: Path, file: IO[bytes]) -> None:
+        self.rows = 0
+        self._path, self._file = path, file
+        self._schemas: list[pa.Schema] = []
+        self._chunks = 0
+        self._types = FieldTypes()
+        self._seen = RequestIds(self._request_ids)
+
+    @classmethod
+    @contextmanager
+    def open(cls, path: Path) -> Iterator[Self]:
+        """Open a file beside `path` that vanishes at the end, however that comes about."""
+        with tempfile.TemporaryFile(dir=path.parent) as file:
+            yield cls(path, file)
+
+    def add(self, records: list[ListRecord]) -> None:
+        """Check records and keep them."""
+        table = record_table(records, str(self._path), self.rows)
+        rows = np.arange(self.rows, self.rows + len(records))
+        self._types.add(table.schema, f"{self._path}: rows {rows[0]} to {rows[-1]}")
+        window = read_window(table.to_batches()[0], str(self._path), rows, FieldTypes())
+        check_window(window)
+        check_request_ids(window, self._seen)
+        self._file.seek(0, 2)
+        with pa.ipc.new_stream(self._file, table.schema, options=pa.ipc.IpcWriteOptions(compression="lz4")) as stream:
+            stream.write_table(table)
+        if table.schema not in self._schemas:
+            self._schemas.append(table.schema)
+        self._chunks += 1
+        self.rows += len(records)
+
+    def schema(self) -> pa.Schema:
+        """Join the fields of all records."""
+        return pa.unify_schemas(self._schemas, promote_options="permissive")
+
+    def tables(self, schema: pa.Schema) -> Iterator[pa.Table]:
+        """Read the records again, chunk by chunk, with the fields of all."""
+        return (widened(table, schema) for table in self._raw())
+
+    def _raw(self) -> Iterator[pa.Table]:
+        self._file.seek(0)
+        for _ in range(self._chunks):
+            yield pa.ipc.open_stream(self._file).read_all()
+
+    def _request_ids(self) -> Iterator[pa.Array]:
+        return (table["request_id"].combine_chunks() for table in self._raw())
 
 
-def _problems(record: ListRecord) -> Iterator[tuple[str, str]]:
-    if not _is_text(record.request_id):
-        yield "request_id", f"must be text, not {record.request_id!r}"
-    if record.split not in get_args(Split):
-        yield "split", f"must be one of {', '.join(get_args(Split))}, not {record.split!r}"
-    if not record.candidates:
-        yield "candidates", "is empty"
-    for i, candidate in enumerate(record.candidates):
-        if not _sound(candidate):
-            yield from ((f"candidates[{i}].{c}", p) for c, p in _candidate_problems(candidate))
-    if len({c.id for c in record.candidates}) != len(record.candidates):
-        yield "candidates.id", "has the same id twice"
-    if len({len(c.embedding) for c in record.candidates if c.embedding is not None}) > 1:
-        yield "candidates.embedding", "has different lengths"
-    for column in ("user", "context"):
-        yield from _table_problems(column, getattr(record, column))
-    yield from _label_problems(record)
+def _write(path: Path, schema: pa.Schema, tables: Iterable[pa.Table]) -> None:
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        for table in tables:
+            writer.write_table(table, row_group_size=_CHUNK)
 
 
-def _label_problems(record: ListRecord) -> Iterator[tuple[str, str]]:
-    n = len(record.candidates)
-    if any(isinstance(i, bool) or not isinstance(i, int) or not 0 <= i < n for i in record.exposed):
-        yield "exposed", f"must hold indices between 0 and {n - 1}"
-    if len(set(record.exposed)) != len(record.exposed):
-        yield "exposed", "shows a candidate twice"
-    for column in ("clicks", "purchases", "gmv"):
-        labels = getattr(record, column)
-        if labels is None:
-            continue
-        if len(labels) != len(record.exposed):
-            yield column, f"has {len(labels)} values for {len(record.exposed)} exposed positions"
-        if column != "gmv" and any(v not in (0, 1) for v in labels):
-            yield column, "must hold 0 or 1"
-        if not all(_finite(v) and v >= 0 for v in labels):
-            yield column, "must hold finite numbers of at least 0"
-
-
-def _sound(candidate: Candidate) -> bool:
-    """Check a candidate quickly, since files hold millions."""
-    try:
-        return (
-            type(candidate.id) is str
-            and all(map(math.isfinite, candidate.scores.values()))
-            and (candidate.price is None or 0 <= candidate.price < math.inf)
-            and all(v is None or isinstance(v, str) or math.isfinite(v) for v in candidate.features.values())
-            and (candidate.embedding is None or all(map(math.isfinite, candidate.embedding)))
-        )
-    except TypeError:
-        return False
-
-
-def _candidate_problems(candidate: Candidate) -> Iterator[tuple[str, str]]:
-    if not _is_text(candidate.id):
-        yield "id", f"must be text, not {candidate.id!r}"
-    for name, value in candidate.scores.items():
-        if not _finite(value):
-            yield f"scores.{name}", f"is {value!r}, not a finite number"
-    if candidate.price is not None and not (_finite(candidate.price) and candidate.price >= 0):
-        yield "price", f"is {candidate.price!r}, not a finite number of at least 0"
-    yield from _table_problems("features", candidate.features)
-    if candidate.embedding is not None and not all(map(_finite, candidate.embedding)):
-        yield "embedding", "holds something that is not a finite number"
-
-
-def _table_problems(column: str, table: Mapping[str, Scalar]) -> Iterator[tuple[str, str]]:
-    for name, value in table.items():
-        if not (value is None or isinstance(value, (str, bool)) or _finite(value)):
-            yield f"{column}.{name}", f"is {value!r}, not text or a finite number"
-
-
-def _finite(value: object) -> bool:
-    return isinstance(value, (int, float)) and math.isfinite(value)
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
+def _write_parts(folder: Path, schema: pa.Schema, spool: _Spool, parts: int) -> None:
+    """Cut the records into parts of nearly one size."""
+    ends = [spool.rows * (part + 1) // parts for part in range(parts)]
+    tables, rest, begin = spool.tables(schema), schema.empty_table(), 0
+    for part, end in enumerate(ends):
+        with pq.ParquetWriter(folder / _PART.format(part), schema, compression="zstd") as writer:
+            while begin < end:
+                if not rest.num_rows:
+                    rest = next(tables)
+                taken = rest.slice(0, end - begin)
+                writer.write_table(taken, row_group_size=_CHUNK)
+                begin += taken.num_rows
+                rest = rest.slice(taken.num_rows)
