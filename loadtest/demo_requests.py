@@ -25,7 +25,7 @@ def read_demo_requests(path: Path = DEMO_REQUESTS) -> list[dict[str, Any]]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the file; the exit status is 0."""
-    from models.data.lists import read_lists  # pyarrow is not among what the demo installs
+    from models.data.list_file import read_lists  # pyarrow is not among what the demo installs
 
     parser = argparse.ArgumentParser(prog="python -m loadtest.demo_requests", description=__doc__)
     parser.add_argument("lists", type=Path, help="list file (Parquet)")

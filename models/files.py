@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,31 @@ def whole_file(path: Path) -> Iterator[Path]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Yield a partial folder to fill, and rename it to `path` at the end.
+
+    It lies beside `path` and is deleted if the block fails. A folder that was there is moved aside first and deleted
+    when the new one stands.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial, former = (path.with_name(f".{path.name}.{os.getpid()}.{end}") for end in ("partial", "former"))
+    partial.mkdir()
+    try:
+        yield partial
+        if path.exists():
+            path.replace(former)
+        try:
+            partial.replace(path)
+        except OSError:
+            if former.exists():
+                former.replace(path)
+            raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    shutil.rmtree(former, ignore_errors=True)
 
 
 def file_digest(path: Path) -> str:

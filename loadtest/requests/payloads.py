@@ -22,7 +22,7 @@ from loadtest.requests.fake import FakeRequests
 from models.contract.manifest import MANIFEST_FILE, Manifest
 
 if TYPE_CHECKING:
-    from models.data.lists import Candidate, ListRecord  # pyarrow is not among what serving installs
+    from models.data.records import Candidate, ListRecord  # pyarrow is not among what serving installs
 
 RequestBody = dict[str, Any]
 RequestSource = Callable[[int], RequestBody]
@@ -119,9 +119,9 @@ def from_lists(path: Path, *, seed: int, embeddings: bool = False) -> RequestSou
     """Make requests with users and candidates of a list file, in seeded order.
 
     A request of n candidates is one record's user and candidates, filled up with other records' candidates where it
-    has fewer. Needs pyarrow. Raises `models.data.lists.ListFileError`, or `ValueError` if the file has too few items.
+    has fewer. Needs pyarrow. Raises `models.data.records.ListFileError`, or `ValueError` if the file has too few items.
     """
-    from models.data.lists import read_lists
+    from models.data.list_file import read_lists
 
     records = list(read_lists(path))
     pool = {c.id: c for record in records for c in record.candidates}

@@ -18,7 +18,7 @@ from models.contract.arrays import Bools, Floats
 from models.contract.features import CandidateLike, Encoder, Scalar
 from models.contract.spec import FeatureSpec
 from models.data.batches import ListArrays, encode_lists
-from models.data.lists import ListRecord
+from models.data.records import ListRecord
 from models.datasets.splits import bucket
 
 _ROUNDS: Final = 500

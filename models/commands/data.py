@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from tqdm import tqdm
 
-from models.data.lists import write_lists
+from models.data.list_writer import write_lists
 from models.datasets import expedia, movielens, simulated_logs, taobao_ad, trivago
 from models.datasets.simulator import SimulatorConfig
 from models.datasets.source import ListSource, Summary

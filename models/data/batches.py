@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from models.contract.arrays import Arrays, Bools, Floats32, Ints
 from models.contract.features import Encoder, FeatureError, unit_embeddings
 from models.contract.spec import FeatureSpec
-from models.data.lists import Candidate, ListRecord
+from models.data.records import Candidate, ListRecord
 
 _CHUNK = 1024
 

@@ -16,7 +16,7 @@ from models.contract.features import Scalar, canonical_text
 from models.contract.spec import FeatureSpec, Field, Number
 from models.data.field_choices import FieldChoices, FieldKind
 from models.data.field_values import FieldValues
-from models.data.lists import ListRecord
+from models.data.records import ListRecord
 from models.data.windows import ListWindow
 
 MOST_HELD: Final = 1 << 25

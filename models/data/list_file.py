@@ -1,107 +1,108 @@
-"""Read a list file window by window."""
+"""Read list files: one Parquet file, a folder of part files, or a URL of either."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, get_args
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
+from tqdm import tqdm
 
-from models.contract.arrays import Bools, Floats, Ints
-from models.data.lists import ListFileError, Split
-from models.data.windows import ItemColumns, ListWindow
+from models.data.arrow_forms import texts
+from models.data.field_types import FieldTypes
+from models.data.parquet_part import read_batches, read_footer
+from models.data.place import Place
+from models.data.records import ListRecord, Split
+from models.data.request_ids import RequestIds
+from models.data.stores import parts_of, source_digest
+from models.data.window_checks import check_request_ids, check_window
+from models.data.window_reading import read_window
+from models.data.windows import ListWindow
 
 WINDOW: Final = 2048
-"""Lists of a window."""
+"""Lists of a window at most."""
 
-_LABELS: Final = ("clicks", "purchases", "gmv")
+METADATA_KEY: Final = b"listwright"
 
 
 class ListFile:
-    """Read one Parquet file of lists, always in the same order.
+    """Read the lists of a source, always in the same order, a window at a time.
 
-    Raises `ListFileError` naming file, row and column.
+    `source` is a Parquet file, a folder of part files or a URL of either, which fsspec must know. Any form that
+    programs write is read (`arrow_forms`), and every value that is read is checked. Raises `ListFileError` naming the
+    file, row and column.
     """
 
     def __init__(self, source: str | Path) -> None:
         self.source = str(source)
-        try:
-            self._file = pq.ParquetFile(source)
-        except (OSError, pa.ArrowException) as error:
-            raise ListFileError(f"{source}: cannot be read as Parquet: {error}") from error
+        self._footers = [read_footer(part) for part in parts_of(source)]
+        self._types = FieldTypes()
+        for footer in self._footers:
+            self._types.add(footer.schema, footer.part.name)
 
     def __len__(self) -> int:
-        return int(self._file.metadata.num_rows)
+        return sum(footer.rows for footer in self._footers)
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """Return the metadata that the writer of lists left; empty for files of another origin."""
+        return dict(json.loads(self._footers[0].note.get(METADATA_KEY, b"{}")))
+
+    def digest(self) -> str:
+        """Compute the SHA-256 of the source, as `source_digest` says."""
+        return source_digest(self.source)
 
     def windows(
         self, split: Split | None = None, *, embeddings: bool = True, size: int = WINDOW
     ) -> Iterator[ListWindow]:
-        """Read the lists in order, of one split if given; `embeddings` only if asked for."""
-        first = 0
-        for batch in self._file.iter_batches(batch_size=size):
-            window = _window(batch, self.source, first, embeddings)
-            first += batch.num_rows
-            if split is not None:
-                window = window.take(np.flatnonzero(pc.equal(window.splits, split).to_numpy(zero_copy_only=False)))
-            if len(window):
-                yield window
+        """Read the lists in order, of one split if given; `embeddings` only if asked for.
+
+        A window holds fewer than `size` lists where row groups end or lists are large. What need not be read is not
+        checked: row groups without a list of `split`, and embeddings that were not asked for.
+        """
+        seen = RequestIds(partial(self._request_ids, split, size))
+        for footer in self._footers:
+            name = footer.part.name
+            for batch, rows in read_batches(footer.part, size, split=split, embeddings=embeddings):
+                window = read_window(batch, name, rows, self._types, embeddings=embeddings)
+                check_window(window)
+                check_request_ids(window, seen)
+                if split is not None:
+                    window = _of_split(window, split)
+                if len(window):
+                    yield window
+
+    def _request_ids(self, split: Split | None, size: int) -> Iterator[pa.Array]:
+        """Read the request ids alone, in the order of `windows`."""
+        for footer in self._footers:
+            for batch, rows in read_batches(footer.part, size, split=split, columns=("request_id",)):
+                yield texts(batch["request_id"], Place(footer.part.name, "request_id", rows))
 
 
-def _window(batch: pa.RecordBatch, source: str, first: int, embeddings: bool) -> ListWindow:
-    n = batch.num_rows
-    candidates = batch["candidates"]
-    exposed, shown_starts = batch["exposed"], _starts(batch["exposed"])
-    labels, observed = _labels(batch, int(shown_starts[-1]))
-    return ListWindow(
-        source=source,
-        rows=np.arange(first, first + n),
-        request_ids=batch["request_id"],
-        splits=batch["split"],
-        user=_members(batch["user"]),
-        context=_members(batch["context"]),
-        candidates=_items(candidates.flatten(), embeddings),
-        starts=_starts(candidates),
-        exposed=exposed.flatten().to_numpy(zero_copy_only=False).astype(np.int64),
-        shown_starts=shown_starts,
-        labels=labels,
-        observed=observed,
-    )
+def read_metadata(source: str | Path) -> dict[str, Any]:
+    """Read the metadata that the writer of lists left; empty for files of another origin."""
+    return ListFile(source).metadata
 
 
-def _starts(lists: pa.Array) -> Ints:
-    counts = lists.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
-    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+def read_lists(source: str | Path, split: Split | None = None) -> Iterator[ListRecord]:
+    """Read the records of a source in order, of one split if given. Raises `ListFileError`."""
+    for window in ListFile(source).windows(split):
+        yield from window.records()
 
 
-def _members(structs: pa.Array) -> Mapping[str, pa.Array]:
-    if pa.types.is_null(structs.type):
-        return {}
-    return dict(zip([field.name for field in structs.type], structs.flatten(), strict=True))
+def read_splits(source: str | Path) -> dict[Split, Sequence[ListRecord]]:
+    """Read the records of a source by split, including empty splits. Raises `ListFileError`."""
+    splits: dict[Split, list[ListRecord]] = {name: [] for name in get_args(Split)}
+    for record in tqdm(read_lists(source), desc="read", unit="list", disable=None):
+        splits[record.split].append(record)
+    return {**splits}
 
 
-def _items(structs: pa.Array, embeddings: bool) -> ItemColumns:
-    parts = _members(structs)
-    absent = pa.nulls(len(structs))
-    return ItemColumns(
-        parts["id"],
-        _members(parts.get("scores", absent)),
-        parts.get("price", absent).cast(pa.float64()),
-        _members(parts.get("features", absent)),
-        parts.get("embedding", absent.cast(pa.list_(pa.float64()))) if embeddings else None,
-    )
-
-
-def _labels(batch: pa.RecordBatch, k: int) -> tuple[Floats, Bools]:
-    labels = np.zeros((k, 3))
-    observed = np.zeros((batch.num_rows, 3), bool)
-    counts = batch["exposed"].value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
-    for column, name in enumerate(_LABELS):
-        if name in batch.schema.names and not pa.types.is_null(batch[name].type):
-            known = batch[name].is_valid().to_numpy(zero_copy_only=False)
-            labels[np.repeat(known, counts), column] = batch[name].flatten().to_numpy(zero_copy_only=False)
-            observed[:, column] = known
-    return labels, observed
+def _of_split(window: ListWindow, split: Split) -> ListWindow:
+    chosen = np.flatnonzero(pc.equal(window.splits, split).to_numpy(zero_copy_only=False))
+    return window if len(chosen) == len(window) else window.take(chosen)

@@ -19,7 +19,7 @@ from torch import Tensor
 from models.contract.arrays import Ints
 from models.contract.spec import FeatureSpec
 from models.data.batches import Batch, LabelledArrays, encode_features, encode_labels
-from models.data.lists import ListRecord
+from models.data.records import ListRecord
 
 REQUEST_ARRAYS: Final = ("user_ids", "user_numbers")
 ITEM_ARRAYS: Final = ("item_ids", "item_numbers", "item_scores", "priors", "price", "embeddings")

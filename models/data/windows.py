@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from models.contract.arrays import Bools, Floats, Ints
 from models.contract.features import Scalar
-from models.data.lists import Candidate, ListRecord, Split
+from models.data.records import Candidate, ListRecord, Split
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,7 +20,7 @@ from typing import Final, Literal
 import numpy as np
 
 from models.contract.arrays import Floats, Ints
-from models.data.lists import Split
+from models.data.records import Split
 from models.datasets.embeddings import attribute_embeddings, describe_embedding
 from models.datasets.impressions import FeatureColumns, Impressions, check_distinct, group_rows, rank_share, relative
 from models.datasets.priors import DESCRIPTION, TEST, conditional, cross_fit, cross_fit_folds

@@ -14,7 +14,7 @@ import numpy as np
 
 from models.contract.arrays import Floats, Ints
 from models.contract.features import Scalar
-from models.data.lists import Candidate, ListRecord, Split
+from models.data.records import Candidate, ListRecord, Split
 from models.datasets.table import Table
 
 FeatureColumn = Floats | Sequence[str]

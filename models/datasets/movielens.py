@@ -19,7 +19,7 @@ from typing import Final
 import numpy as np
 
 from models.contract.arrays import Floats, Ints
-from models.data.lists import Candidate
+from models.data.records import Candidate
 from models.datasets.embeddings import attribute_embeddings, describe_embedding
 from models.datasets.priors import DESCRIPTION
 from models.datasets.sixes import LENGTH, RequestParts, Sixes, cut_sixes

@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 
 from models.contract.arrays import Ints
-from models.data.lists import Candidate, ListRecord
+from models.data.records import Candidate, ListRecord
 from models.datasets.simulator import DEVICES, SimulatedRequest, Simulator, SimulatorConfig
 from models.datasets.source import ListSource
 from models.datasets.splits import share_split

@@ -18,7 +18,7 @@ import numpy as np
 
 from models.contract.arrays import AnyFloats, Bools, Floats, Ints
 from models.contract.features import Scalar
-from models.data.lists import Candidate, ListRecord, Split
+from models.data.records import Candidate, ListRecord, Split
 from models.datasets.priors import FoldCounts, cross_fit, cross_fit_folds, smoothed_rate
 
 LENGTH: Final = 6

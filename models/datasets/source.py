@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import rankdata
 
-from models.data.lists import ListRecord
+from models.data.records import ListRecord
 
 
 @dataclass(frozen=True, slots=True)

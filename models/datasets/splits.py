@@ -8,7 +8,7 @@ from __future__ import annotations
 from hashlib import blake2b
 from typing import Final
 
-from models.data.lists import Split
+from models.data.records import Split
 
 VALID_SHARE: Final = 0.12
 """The share of what is not test that is held out for early stopping."""

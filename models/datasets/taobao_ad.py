@@ -22,7 +22,7 @@ from typing import Final
 import numpy as np
 
 from models.contract.arrays import Floats, Ints
-from models.data.lists import Candidate
+from models.data.records import Candidate
 from models.datasets import taobao_log
 from models.datasets.priors import DESCRIPTION, smoothed_rate
 from models.datasets.sixes import LENGTH, RequestParts, Sixes, cut_sixes

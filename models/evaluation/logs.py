@@ -16,7 +16,8 @@ from typing import Any, Final
 from tqdm import tqdm
 
 from models.contract.spec import OBJECTIVES
-from models.data.lists import ListRecord, read_lists, read_metadata
+from models.data.list_file import read_lists, read_metadata
+from models.data.records import ListRecord
 from models.evaluation import scoring
 from models.evaluation.client import RerankClient
 from models.evaluation.scoring import ComparedOrders, Order

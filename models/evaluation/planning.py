@@ -21,7 +21,7 @@ from models.contract.manifest import MODEL_FILE, Limits, Manifest
 from models.contract.partition import sorted_slots
 from models.contract.spec import OBJECTIVES, FeatureSpec
 from models.data.batches import Batch, join_chunks
-from models.data.lists import ListRecord
+from models.data.records import ListRecord
 from models.data.slates import encode_slates
 from models.nets.checkpoint import Checkpoint
 from models.nets.value import ListValueModel

@@ -24,7 +24,7 @@ from models.contract.formulas import compile_formula
 from models.contract.partition import descending
 from models.contract.slots import ScoreTable
 from models.contract.spec import OBJECTIVES, FeatureSpec
-from models.data.lists import Candidate, ListRecord
+from models.data.records import Candidate, ListRecord
 from models.judging.metrics import Interval, bootstrap_interval, ndcg
 
 Order = Ints

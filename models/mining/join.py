@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from models.contract.arrays import Arrays, Bools, Floats32, Ints
 from models.contract.spec import OBJECTIVES, FeatureSpec
-from models.data.lists import ListRecord, Split
+from models.data.records import ListRecord, Split
 from models.data.slates import SlateArrays, encode_slates
 from models.mining import shards
 from models.mining.shards import MANIFEST_FILE, MinedArrays, MinedError, MinedManifest

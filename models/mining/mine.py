@@ -24,7 +24,8 @@ from tqdm import tqdm
 from models.contract.arrays import Floats32, Ints
 from models.contract.spec import OBJECTIVES, FeatureSpec
 from models.data.batches import Batch, digest
-from models.data.lists import ListRecord, Split, read_splits
+from models.data.list_file import read_splits
+from models.data.records import ListRecord, Split
 from models.data.slates import SlateArrays
 from models.locks import only_one
 from models.mining import shards

@@ -18,7 +18,7 @@ from models.contract.features import Encoder, FeatureError, encode_preferences
 from models.contract.manifest import SORT_SLOTS, Limits, Partition, QueueSpec
 from models.contract.slots import ScoreTable, fill_slots, sort_slots
 from models.contract.spec import FeatureSpec
-from models.data.lists import ListRecord
+from models.data.records import ListRecord
 from models.planners.references.sort_gen import Preferences
 
 

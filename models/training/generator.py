@@ -14,7 +14,7 @@ from typing import Any, Final
 import torch
 
 from models.contract.spec import OBJECTIVES
-from models.data.lists import read_splits
+from models.data.list_file import read_splits
 from models.files import write_json
 from models.mining.join import finished_manifest, read_mined
 from models.mining.shards import MinedArrays, MinedError, MinedManifest

@@ -19,7 +19,8 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from models.data.lists import Split, read_metadata, read_splits
+from models.data.list_file import read_metadata, read_splits
+from models.data.records import Split
 from models.files import file_digest, write_json
 from models.nets.checkpoint import Checkpoint, save_checkpoint
 from models.nets.value import ValueConfig

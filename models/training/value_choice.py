@@ -17,7 +17,7 @@ from models.contract.features import known_priors
 from models.contract.verdict import Verdict
 from models.data.batches import ListArrays, encode_lists
 from models.data.fit_spec import fit_spec
-from models.data.lists import ListRecord, Split
+from models.data.records import ListRecord, Split
 from models.judging.gate import Gate, HeldOut, choose_shares
 from models.judging.judge import judge, mixes
 from models.judging.value_report import mean_per_slot, value_report

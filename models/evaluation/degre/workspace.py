@@ -25,7 +25,8 @@ from models.contract.arrays import Bools, Floats, Ints
 from models.contract.spec import OBJECTIVES, FeatureSpec
 from models.data.batches import ListArrays
 from models.data.fit_spec import fit_spec
-from models.data.lists import ListRecord, Split, read_metadata, read_splits
+from models.data.list_file import read_metadata, read_splits
+from models.data.records import ListRecord, Split
 from models.data.slates import SlateArrays, encode_slates
 from models.datasets.splits import bucket
 from models.evaluation.degre.judges import EVALUATOR, JUDGES, MIXED, TRUTH, Judge, ModelValuer, TruthValuer, Valuer

@@ -24,7 +24,8 @@ from models.contract.arrays import Bools, Floats, Ints
 from models.contract.partition import descending
 from models.contract.spec import OBJECTIVES
 from models.data.batches import ListArrays, encode_lists
-from models.data.lists import ListRecord, read_lists, read_metadata
+from models.data.list_file import read_lists, read_metadata
+from models.data.records import ListRecord
 from models.data.slates import encode_slates
 from models.evaluation.planning import ServedPlanner
 from models.evaluation.randomised.calibration import within_products

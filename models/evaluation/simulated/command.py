@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from models.baselines.pointwise import fit_pointwise
-from models.data.lists import read_lists, read_metadata
+from models.data.list_file import read_lists, read_metadata
 from models.datasets.simulator import Simulator, SimulatorConfig
 from models.evaluation.simulated.comparison import (
     PlannerComparison,

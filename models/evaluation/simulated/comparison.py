@@ -20,7 +20,7 @@ import numpy as np
 
 from models.baselines.pointwise import PointwiseModel
 from models.contract.arrays import Floats, Ints
-from models.data.lists import ListRecord
+from models.data.records import ListRecord
 from models.evaluation.planning import (
     ServedPlanner,
     check_candidates,

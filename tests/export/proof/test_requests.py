@@ -14,7 +14,7 @@ from models.contract.arrays import Arrays
 from models.contract.features import Encoder
 from models.contract.manifest import Limits
 from models.contract.spec import FeatureSpec
-from models.data.lists import Candidate
+from models.data.records import Candidate
 from tests.models.planners.examples import SCORES_ONLY, SPEC
 
 ITEM_ARRAYS = {"item_ids", "item_numbers", "item_scores", "priors", "price", "embeddings", "valid"}

@@ -25,7 +25,8 @@ from loadtest.requests.payloads import (
     payloads_from,
 )
 from models.contract.features import Encoder
-from models.data.lists import Candidate, ListFileError, ListRecord, write_lists
+from models.data.list_writer import write_lists
+from models.data.records import Candidate, ListFileError, ListRecord
 from tests.loadtest.specs import SPEC, write_bundle_json
 
 

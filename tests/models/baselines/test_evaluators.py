@@ -26,7 +26,7 @@ from models.baselines.positions import position_loss
 from models.contract.spec import FeatureSpec
 from models.data.batches import encode_lists
 from models.data.fit_spec import fit_spec
-from models.data.lists import ListRecord
+from models.data.records import ListRecord
 from models.data.slates import encode_slates
 from models.nets.checkpoint import CheckpointError
 from models.nets.value import ListValueModel, ValueConfig

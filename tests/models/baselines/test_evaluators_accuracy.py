@@ -16,7 +16,7 @@ from torch import Tensor
 
 from models.data.batches import Batch, encode_lists
 from models.data.fit_spec import fit_spec
-from models.data.lists import ListRecord
+from models.data.records import ListRecord
 from models.data.slates import encode_slates
 from models.evaluation.degre.value_accuracy import Estimates, accuracy_table, evaluator_accuracy, statistics
 from models.judging import metrics

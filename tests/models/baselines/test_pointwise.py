@@ -10,7 +10,7 @@ import pytest
 from models.baselines.pointwise import fit_pointwise
 from models.contract.features import FeatureError
 from models.data.fit_spec import fit_spec
-from models.data.lists import Candidate, ListRecord
+from models.data.records import Candidate, ListRecord
 from tests.models.training.records import make_records
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from models.contract.features import Encoder, FeatureError, Scalar, known_priors, unit_embeddings
 from models.contract.spec import Categorical, Category, FeatureSpec, Field, Hashed, Number
-from models.data.lists import Candidate
+from models.data.records import Candidate
 from tests.models.contract.strategies import NUMERIC_VALUES, SPECS, tables
 
 

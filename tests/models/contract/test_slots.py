@@ -13,7 +13,7 @@ from models.contract.features import FeatureError
 from models.contract.manifest import QueueSpec
 from models.contract.slots import ScoreTable, fill_slots, sort_slots
 from models.contract.spec import FeatureSpec, Number
-from models.data.lists import Candidate
+from models.data.records import Candidate
 
 SPEC = FeatureSpec(
     scores=(Number("ctr", default=0.05, transform="logit"), Number("relevance")), price=Number("price", default=20.0)

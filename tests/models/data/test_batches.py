@@ -12,7 +12,7 @@ from models.contract.features import Encoder, unit_embeddings
 from models.data import batches as batches_module
 from models.data.batches import batches, encode_lists, epoch_order, hide_values
 from models.data.fit_spec import fit_spec
-from models.data.lists import ListRecord
+from models.data.records import ListRecord
 from models.data.slates import ITEM_ARRAYS, REQUEST_ARRAYS, encode_slates, list_features
 from tests.models.training.records import make_record, make_records
 

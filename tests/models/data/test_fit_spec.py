@@ -13,7 +13,7 @@ from models.contract.features import Encoder, Scalar
 from models.contract.spec import Category, Field, Hashed, Number
 from models.data.field_choices import FieldChoices
 from models.data.fit_spec import fit_spec
-from models.data.lists import Candidate, ListRecord
+from models.data.records import Candidate, ListRecord
 from tests.models.training.records import make_records
 
 

@@ -20,8 +20,9 @@ from models.data.field_choices import FieldChoices, FieldKind
 from models.data.field_values import FieldValues
 from models.data.fit_spec import SpecFitter
 from models.data.list_file import ListFile
-from models.data.lists import ListRecord, write_lists
+from models.data.list_writer import write_lists
 from models.data.number_values import NumberValues
+from models.data.records import ListRecord
 from tests.models.training.records import make_records
 
 

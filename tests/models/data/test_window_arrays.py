@@ -15,7 +15,8 @@ from models.contract.spec import Categorical, FeatureSpec, Field, Number
 from models.data.batches import encode_lists
 from models.data.fit_spec import fit_spec
 from models.data.list_file import ListFile
-from models.data.lists import Candidate, ListRecord, write_lists
+from models.data.list_writer import write_lists
+from models.data.records import Candidate, ListRecord
 from models.data.slates import encode_slates
 from models.data.window_arrays import WindowEncoder
 from models.data.windows import ListWindow

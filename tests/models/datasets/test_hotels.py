@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from models.cli import main
-from models.data.lists import ListRecord, read_lists, read_metadata
+from models.data.list_file import read_lists, read_metadata
+from models.data.records import ListRecord
 from models.datasets import expedia, trivago
 from models.datasets.table import TableError
 

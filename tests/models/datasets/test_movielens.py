@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.data.lists import ListRecord
+from models.data.records import ListRecord
 from models.datasets import movielens
 from models.datasets.table import TableError
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.cli import main
-from models.data.lists import read_lists, read_metadata
+from models.data.list_file import read_lists, read_metadata
 from models.datasets import simulated_logs
 from models.datasets.simulator import SimulatedRequest, Simulator, SimulatorConfig
 

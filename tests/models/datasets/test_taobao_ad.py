@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from models.cli import main
 from models.contract.features import Scalar
-from models.data.lists import ListRecord, read_lists, read_metadata
+from models.data.list_file import read_lists, read_metadata
+from models.data.records import ListRecord
 from models.datasets import taobao_ad
 from models.datasets.table import TableError, read_columns
 from models.datasets.taobao_log import AdImpressions, draw_unseen

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from models.data.lists import Candidate, ListRecord, Split
+from models.data.records import Candidate, ListRecord, Split
 
 
 def logged_list(

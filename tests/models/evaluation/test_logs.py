@@ -16,7 +16,9 @@ import torch
 
 from loadtest.rig.server import Server, running_server
 from models.cli import main
-from models.data.lists import ListRecord, read_lists, write_lists
+from models.data.list_file import read_lists
+from models.data.list_writer import write_lists
+from models.data.records import ListRecord
 from models.evaluation.client import RerankClient, ServiceError
 from models.evaluation.logs import WEIGHTS
 from models.evaluation.planning import keeps_sort

@@ -13,7 +13,7 @@ from models.contract.arrays import AnyFloats
 from models.contract.formulas import compile_formula
 from models.data.batches import ListArrays, encode_lists
 from models.data.fit_spec import fit_spec
-from models.data.lists import ListRecord
+from models.data.records import ListRecord
 from models.judging.gate import HeldOut
 from models.judging.list_orders import (
     Orders,

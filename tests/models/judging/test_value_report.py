@@ -13,7 +13,7 @@ from torch import Tensor
 
 from models.data.batches import Batch, encode_lists
 from models.data.fit_spec import fit_spec
-from models.data.lists import Candidate, ListRecord
+from models.data.records import Candidate, ListRecord
 from models.judging.value_report import mean_per_slot, predict, value_report
 from models.nets.value import HeadKind, ListValueModel, ValueConfig
 from tests.models.training.records import make_record, make_records

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from models.data.fit_spec import fit_spec
-from models.data.lists import ListRecord, write_lists
+from models.data.list_writer import write_lists
+from models.data.records import ListRecord
 from models.data.slates import SlateArrays, encode_slates
 from models.mining.mine import MiningOptions, mine
 from models.mining.shards import MinedManifest

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from models.cli import main
-from models.data.lists import read_lists
+from models.data.list_file import read_lists
 from models.mining.join import read_mined
 from models.mining.shards import MANIFEST_FILE, shard_path
 from tests.models.mining.examples import evaluator, files, some_records

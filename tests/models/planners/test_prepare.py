@@ -10,7 +10,7 @@ import pytest
 
 from models.contract.features import Encoder
 from models.contract.manifest import Limits, Partition, QueueSpec
-from models.data.lists import Candidate, ListRecord
+from models.data.records import Candidate, ListRecord
 from models.nets.value import ValueConfig
 from models.planners.graphs.sort_gen import queue_graph
 from models.planners.prepare import Preparer, formula_scores

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from models.data.lists import Candidate, ListRecord, Split
+from models.data.records import Candidate, ListRecord, Split
 
 
 def make_record(

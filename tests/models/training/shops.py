@@ -14,7 +14,7 @@ from scipy.special import expit
 
 from models.data.batches import encode_lists
 from models.data.fit_spec import fit_spec
-from models.data.lists import Candidate, ListRecord, Split
+from models.data.records import Candidate, ListRecord, Split
 from models.judging.gate import HeldOut
 from models.nets.context import COUNT_SCALE
 from models.nets.value import ListValueModel, ValueConfig

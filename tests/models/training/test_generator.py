@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from models.cli import main
-from models.data.lists import read_lists, write_lists
+from models.data.list_file import read_lists
+from models.data.list_writer import write_lists
 from models.data.slates import encode_slates
 from models.nets.checkpoint import CheckpointError, checkpoint_kind, load_checkpoint, load_generator_checkpoint
 from tests.models.training.records import make_records

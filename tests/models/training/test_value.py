@@ -14,7 +14,8 @@ import torch
 from models.cli import main
 from models.data.batches import encode_lists
 from models.data.fit_spec import fit_spec
-from models.data.lists import ListRecord, write_lists
+from models.data.list_writer import write_lists
+from models.data.records import ListRecord
 from models.judging.value_report import predict
 from models.nets.checkpoint import load_checkpoint
 from models.nets.value import COUNTED, ValueConfig

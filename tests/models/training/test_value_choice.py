@@ -13,7 +13,8 @@ import torch
 
 import models.training.value_choice
 from models.cli import main
-from models.data.lists import ListRecord, Split, write_lists
+from models.data.list_writer import write_lists
+from models.data.records import ListRecord, Split
 from models.nets.checkpoint import Checkpoint, load_checkpoint
 from models.training.value_choice import ValueOptions
 from models.training.value_fit import Setup

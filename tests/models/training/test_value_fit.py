@@ -12,7 +12,7 @@ import torch
 
 from models.data.batches import ListArrays, encode_lists
 from models.data.fit_spec import fit_spec
-from models.data.lists import ListRecord
+from models.data.records import ListRecord
 from models.judging.value_report import predict, value_report
 from models.nets.losses import listwise_loss, ordered_mask, ordered_regression_loss, ordered_targets, path_loss
 from models.nets.value import ListValueModel

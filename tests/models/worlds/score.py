@@ -15,7 +15,7 @@ from typing import Final
 
 from models.contract.arrays import Floats
 from models.contract.manifest import Manifest
-from models.data.lists import read_lists
+from models.data.list_file import read_lists
 from models.evaluation.planning import ServedPlanner
 from models.evaluation.simulated.comparison import (
     BASELINE,

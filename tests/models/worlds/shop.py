@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from models.data.lists import Candidate, ListRecord
+from models.data.records import Candidate, ListRecord
 from models.datasets.splits import share_split
 
 Floats = NDArray[np.float64]

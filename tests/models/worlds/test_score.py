@@ -9,7 +9,7 @@ import pytest
 
 from models.cli import main as listwright
 from models.data.fit_spec import fit_spec
-from models.data.lists import read_lists
+from models.data.list_file import read_lists
 from models.evaluation.planning import ServedPlanner
 from models.evaluation.simulated.comparison import BASELINE, RANDOM, Searches, SimulatedCase, over_all_name, served_name
 from models.nets.checkpoint import Checkpoint, save_checkpoint

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models.data.lists import ListRecord, read_lists, read_metadata
+from models.data.list_file import read_lists, read_metadata
+from models.data.records import ListRecord
 from tests.models.worlds.kinds import SHOPS, Position
 from tests.models.worlds.shop import CANDIDATES, SHOWN, Shop
 from tests.models.worlds.write import main

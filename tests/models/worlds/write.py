@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from models.data.lists import write_lists
+from models.data.list_writer import write_lists
 from tests.models.worlds.kinds import SHOPS
 from tests.models.worlds.shop import SHOWN
 

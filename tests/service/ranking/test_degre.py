@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from models.contract.features import Encoder
-from models.data.lists import Candidate
+from models.data.records import Candidate
 from service.bundles.load import load_bundle
 from service.bundles.model import Model
 from service.inference.dispatcher import Dispatcher

@@ -17,7 +17,7 @@ from loadtest.peers import schemas
 from loadtest.peers.pipeline import Pipeline
 from models.contract.features import Encoder
 from models.contract.manifest import Limits, Manifest, Partition, QueueSpec
-from models.data.lists import Candidate, ListRecord
+from models.data.records import Candidate, ListRecord
 from models.planners.prepare import Preparer
 from models.planners.references.sort_gen import Preferences
 from service.bundles.model import Model

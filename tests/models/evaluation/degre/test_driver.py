@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from models import cli
-from models.data.lists import write_lists
+from models.data.list_writer import write_lists
 from models.datasets.simulated_logs import load
 from models.datasets.simulator import SimulatorConfig
 from models.evaluation.degre import planner_steps

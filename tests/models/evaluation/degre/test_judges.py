@@ -13,7 +13,9 @@ import pytest
 import torch
 
 from models.data.batches import encode_lists
-from models.data.lists import ListRecord, read_lists, write_lists
+from models.data.list_file import read_lists
+from models.data.list_writer import write_lists
+from models.data.records import ListRecord
 from models.datasets.simulated_logs import load
 from models.datasets.simulator import Simulator, SimulatorConfig
 from models.evaluation.degre.judges import JUDGES, ModelValuer, TruthValuer, mix_values

@@ -12,7 +12,9 @@ import pytest
 
 from models import cli
 from models.data.fit_spec import fit_spec
-from models.data.lists import ListRecord, read_lists, write_lists
+from models.data.list_file import read_lists
+from models.data.list_writer import write_lists
+from models.data.records import ListRecord
 from models.datasets.simulated_logs import load
 from models.datasets.simulator import SimulatorConfig
 from models.evaluation.planning import formula_sort

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from models.data.fit_spec import fit_spec
-from models.data.lists import read_lists, write_lists
+from models.data.list_file import read_lists
+from models.data.list_writer import write_lists
 from models.datasets.simulated_logs import load
 from models.datasets.simulator import SimulatorConfig
 from models.evaluation.simulated.command import read_cases

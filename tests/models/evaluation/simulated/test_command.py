@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from models import cli
-from models.data.lists import write_lists
+from models.data.list_writer import write_lists
 from models.datasets.simulated_logs import load
 from models.datasets.simulator import SimulatorConfig
 from models.evaluation.simulated.command import read_cases

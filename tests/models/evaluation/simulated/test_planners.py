@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.data.lists import read_lists, read_metadata
+from models.data.list_file import read_lists, read_metadata
 from models.datasets.simulator import Simulator, SimulatorConfig
 from models.evaluation.planning import ServedPlanner, formula_sort, keeps_sort, learnt_beam
 from models.evaluation.simulated.comparison import (

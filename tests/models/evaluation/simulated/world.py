@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.contract.features import Encoder, unit_embeddings
-from models.data.lists import ListRecord
+from models.data.records import ListRecord
 from models.datasets.simulated_logs import load
 from models.datasets.simulator import SimulatorConfig
 from models.evaluation.planning import preparer

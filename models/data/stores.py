@@ -1,0 +1,143 @@
+"""Find the Parquet files of a source: a file, a folder of part files, or a URL of either.
+
+URLs are those of fsspec (``s3://``, ``gs://``, ``memory://``, …), which is imported only for them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+
+from models.data.records import ListFileError
+
+REMOTE_BLOCK: Final = 1 << 22
+"""Bytes that are asked of a store at least, where a row group is too large to be fetched whole."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Hold one file of a source; `name` is what messages call it and `store` an fsspec file system, None for a path."""
+
+    name: str
+    path: str
+    store: Any = None
+
+    @contextmanager
+    def open(self) -> Iterator[Any]:
+        """Open the file for reading bytes at any place. Raises `ListFileError`."""
+        try:
+            file = pa.OSFile(self.path) if self.store is None else self.store.open(self.path, "rb", cache_type="none")
+        except Exception as error:  # Every store has errors of its own.
+            raise _unreadable(self.name, error) from error
+        with file:
+            yield file
+
+    def digest(self) -> str:
+        """Compute the SHA-256 of the file, in hex."""
+        digest = hashlib.sha256()
+        with self.open() as file:
+            while block := file.read(1 << 22):
+                digest.update(block)
+        return digest.hexdigest()
+
+
+def source_argument(text: str) -> Path | str:
+    """Read a source from the command line; a URL stays text, since a path would lose one of its slashes."""
+    return text if is_url(text) else Path(text)
+
+
+def is_url(source: Path | str) -> bool:
+    """Tell whether a source is a URL and not a path."""
+    return isinstance(source, str) and "://" in source
+
+
+def parts_of(source: Path | str) -> tuple[Part, ...]:
+    """List the files of a source in the order in which they are read, by name.
+
+    Of a folder, all its files count but those hidden or beginning with an underscore (``_SUCCESS``). Raises
+    `ListFileError` if there are none, or if the folder has folders in it.
+    """
+    return _remote_parts(str(source)) if is_url(source) else _local_parts(Path(source))
+
+
+def source_digest(source: Path | str) -> str:
+    """Compute the SHA-256 of a source, in hex.
+
+    That of a folder is the digest of what ``sha256sum`` prints for its part files, in order: a line for each, with its
+    digest, two blanks and its name.
+    """
+    parts = parts_of(source)
+    if len(parts) == 1 and _is_file(source):
+        return parts[0].digest()
+    lines = (f"{part.digest()}  {part.path.rsplit('/', 1)[-1]}\n" for part in parts)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _is_file(source: Path | str) -> bool:
+    if not is_url(source):
+        return Path(source).is_file()
+    store, path = _store(str(source))
+    return bool(store.isfile(path))
+
+
+def _local_parts(path: Path) -> tuple[Part, ...]:
+    if not path.is_dir():
+        if not path.exists():
+            raise ListFileError(f"{path}: cannot be read as Parquet: there is no such file or folder")
+        return (Part(str(path), str(path)),)
+    entries = {entry.name: entry.is_dir() for entry in path.iterdir()}
+    return tuple(Part(str(path / name), str(path / name)) for name in _chosen(str(path), entries))
+
+
+def _remote_parts(url: str) -> tuple[Part, ...]:
+    store, path = _store(url)
+    try:
+        store.invalidate_cache()
+        if store.isfile(path):
+            return (Part(url, path, store),)
+        listed = store.ls(path, detail=True)
+    except Exception as error:  # Every store has errors of its own.
+        raise _unreadable(url, error) from error
+    folder = path.rstrip("/")
+    # Some stores list a folder as an empty object within itself.
+    found = {entry["name"].rstrip("/"): entry["type"] == "directory" for entry in listed}
+    entries = {name.rsplit("/", 1)[-1]: is_folder for name, is_folder in found.items() if name != folder}
+    names = _chosen(url, entries)
+    return tuple(Part(store.unstrip_protocol(f"{folder}/{name}"), f"{folder}/{name}", store) for name in names)
+
+
+def _chosen(source: str, entries: dict[str, bool]) -> list[str]:
+    """Choose the part files among a folder's entries; true stands for a folder."""
+    if "_delta_log" in entries:
+        raise ListFileError(f"{source}: is a Delta table, whose files may hold deleted rows; write it as plain Parquet")
+    names = sorted(name for name in entries if not name.startswith((".", "_")))
+    for name in names:
+        if entries[name]:
+            raise ListFileError(f"{source}: holds the folder {name!r}; part files must lie in one folder")
+    if not names:
+        raise ListFileError(f"{source}: is a folder without part files")
+    return names
+
+
+def _store(url: str) -> tuple[Any, str]:
+    """Find the file system of a URL, and the path there."""
+    try:
+        fsspec = importlib.import_module("fsspec")
+        store, path = fsspec.core.url_to_fs(url)
+    except ImportError as error:
+        raise ListFileError(f"{url}: {error}; pip install 'listwright[store]'") from error
+    except Exception as error:  # Every store has errors of its own.
+        raise _unreadable(url, error) from error
+    return store, str(path)
+
+
+def _unreadable(name: str, error: Exception) -> ListFileError:
+    reason = "there is no such file or folder" if isinstance(error, FileNotFoundError) else str(error) or repr(error)
+    return ListFileError(f"{name}: cannot be read as Parquet: {reason}")
