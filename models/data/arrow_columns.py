@@ -9,10 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-
-from models.contract.arrays import Floats
 
 
 class ColumnError(ValueError):
@@ -99,15 +96,3 @@ def scalars(array: pa.Array) -> list[Any]:
 def _must_be_list(array: pa.Array, column: str) -> None:
     if not (pa.types.is_list(array.type) or pa.types.is_large_list(array.type)):
         raise ColumnError(f"column {column}: must be a list, not {array.type}")
-
-
-def is_number(kind: pa.DataType) -> bool:
-    """Tell whether a column of this type holds numbers; booleans are none."""
-    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
-
-
-def floats(column: pa.Array) -> Floats:
-    """Convert numbers or booleans to float64, NaN for null."""
-    if pa.types.is_boolean(column.type):
-        column = column.cast(pa.int8())
-    return np.asarray(column.to_numpy(zero_copy_only=False), np.float64)

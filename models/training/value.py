@@ -22,11 +22,11 @@ from models.contract.spec import FeatureSpec
 from models.data.field_choices import FieldChoices
 from models.data.fit_spec import SpecFitter
 from models.data.list_file import ListFile
+from models.data.list_splits import ListSplits
 from models.data.lists import Split, read_metadata
 from models.files import file_digest, write_json
 from models.nets.checkpoint import Checkpoint, save_checkpoint
 from models.nets.value import ValueConfig
-from models.training.list_splits import ListSplits
 from models.training.loop import TrainOptions
 from models.training.value_choice import Trained, ValueOptions, learnt_splits, train_on
 

@@ -18,6 +18,7 @@ from models.contract.spec import FeatureSpec
 from models.contract.verdict import Verdict
 from models.data.batches import ListArrays
 from models.data.field_choices import FieldChoices
+from models.data.list_splits import ListSplits
 from models.data.lists import Split
 from models.judging.gate import Gate, HeldOut, choose_shares
 from models.judging.judge import judge, mixes
@@ -26,7 +27,6 @@ from models.nets.checkpoint import CheckpointError
 from models.nets.value import COUNTED, ListValueModel, ValueConfig
 from models.planners.worth import Triple, Worth, triple_of
 from models.training.crossfit import FOLDS, SMALL_LOG, crossfit
-from models.training.list_splits import ListSplits
 from models.training.loop import STATE_FILE, TrainOptions
 from models.training.value_fit import LISTWISE, Setup, new_model, settle
 

@@ -16,12 +16,12 @@ from models.data.batches import encode_lists
 from models.data.field_choices import FieldChoices
 from models.data.fit_spec import SpecFitter, fit_spec
 from models.data.list_file import ListFile
+from models.data.list_splits import ListSplits
 from models.data.lists import ListRecord, Split, write_lists
 from models.data.windows import ListWindow
 from models.nets.checkpoint import CheckpointError, load_checkpoint
 from models.nets.value import ValueConfig
 from models.training import value_fit
-from models.training.list_splits import ListSplits
 from models.training.loop import TrainOptions
 from models.training.value import train_value_model
 from models.training.value_choice import ValueOptions
