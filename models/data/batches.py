@@ -10,15 +10,17 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
-from typing import Any, Final, Self
+from pathlib import Path
+from typing import Any, Final, Self, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.contract.arrays import Arrays, Bools, Floats32, Ints
+from models.contract.arrays import AnyArray, Arrays, Bools, Floats32, Ints
 from models.contract.features import Encoder, FeatureError, unit_embeddings
 from models.contract.spec import FeatureSpec
+from models.data.array_store import ArrayStore, is_on_disk, release
 from models.data.records import Candidate, ListRecord
 
 _CHUNK = 1024
@@ -59,10 +61,19 @@ class LabelledArrays:
     def take(self, rows: Ints) -> Self:
         """Select the records at `rows`, in that order."""
         features = {name: values[rows] for name, values in self.features.items()}
-        return replace(self, features=features, **{n: values[rows] for n, values in self._beside_features().items()})
+        taken = replace(self, features=features, **{n: values[rows] for n, values in self._beside_features().items()})
+        release(self.arrays().values())
+        return taken
+
+    @property
+    def on_disk(self) -> bool:
+        """Tell whether an `ArrayStore` put the arrays on disk."""
+        return any(map(is_on_disk, self.arrays().values()))
 
     def tensors(self, device: torch.device) -> Batch:
-        """Copy all arrays to one device at once, as tensors; lists are small."""
+        """Copy all arrays to one device at once, as tensors; those on disk stay there until batches are cut."""
+        if self.on_disk:
+            return DiskBatch(self.arrays(), device)
         return {name: torch.from_numpy(values).to(device) for name, values in self.arrays().items()}
 
     def _beside_features(self) -> dict[str, Any]:
@@ -77,6 +88,21 @@ class ListArrays(LabelledArrays):
     rows or zeros.
     """
 
+    @classmethod
+    def of(cls, arrays: Arrays) -> Self:
+        """Hold arrays that `arrays` named."""
+        beside = {name: arrays[name] for name in ("labels", "observed", "lengths")}
+        return cls({name: a for name, a in arrays.items() if name not in beside}, **cast(Any, beside))
+
+    def part(self, rows: Ints, folder: Path) -> Self:
+        """Select as `take` does; of records on disk on disk too, in `folder`."""
+        if not self.on_disk:
+            return self.take(rows)
+        store = ArrayStore(len(rows), folder, on_disk=True)
+        for start in range(0, len(rows), _CHUNK):
+            store.put(self.take(rows[start : start + _CHUNK]).arrays())
+        return self.of(store.arrays())
+
     @property
     def filled(self) -> Bools:
         """Mark the positions that hold an exposed item, bool [n, L]."""
@@ -85,7 +111,7 @@ class ListArrays(LabelledArrays):
     @property
     def has_embeddings(self) -> bool:
         """Tell whether any exposed item has an embedding."""
-        return bool(self.features["embeddings"].any())
+        return any(rows.any() for rows in _slices(self.features["embeddings"]))
 
 
 def encode_lists(records: Sequence[ListRecord], spec: FeatureSpec, list_length: int) -> ListArrays:
@@ -152,8 +178,39 @@ def digest(arrays: Arrays) -> str:
     hashed = hashlib.sha256()
     for name, values in sorted(arrays.items()):
         hashed.update(f"{name} {values.dtype} {values.shape}".encode())
-        hashed.update(np.ascontiguousarray(values).tobytes())
+        for rows in _slices(values):
+            hashed.update(np.ascontiguousarray(rows).tobytes())
     return hashed.hexdigest()
+
+
+def _slices(values: AnyArray) -> Iterator[AnyArray]:
+    """Cut an array into slices of some rows, so that one on disk is never in memory whole."""
+    if not values.ndim:
+        yield values
+        return
+    for start in range(0, len(values), _CHUNK):
+        yield values[start : start + _CHUNK]
+        release([values])
+
+
+class DiskBatch(Batch):
+    """Hold tensors upon arrays on disk, of which `batches` brings some rows at a time to the `device`."""
+
+    def __init__(self, arrays: Arrays, device: torch.device) -> None:
+        super().__init__({name: torch.from_numpy(values) for name, values in arrays.items()})
+        self._arrays = arrays
+        self._device = device
+        self["lengths"] = self["lengths"].to(device)
+
+    def rows(self, chosen: Tensor) -> Batch:
+        """Copy some rows to the device."""
+        return {name: self._copied(name, chosen.to(values.device)) for name, values in self.items()}
+
+    def _copied(self, name: str, chosen: Tensor) -> Tensor:
+        # One array after the other: what is mapped around the rows read is much more than they are.
+        rows = self[name][chosen].to(self._device)
+        release([self._arrays[name]])
+        return rows
 
 
 def batches(data: Batch, size: int = 1024, order: Ints | None = None) -> Iterator[Batch]:
@@ -162,7 +219,7 @@ def batches(data: Batch, size: int = 1024, order: Ints | None = None) -> Iterato
     rows = torch.from_numpy(np.arange(count) if order is None else order).to(data["lengths"].device)
     for start in range(0, count, size):
         chosen = rows[start : start + size]
-        yield {name: values[chosen] for name, values in data.items()}
+        yield data.rows(chosen) if isinstance(data, DiskBatch) else {n: values[chosen] for n, values in data.items()}
 
 
 def epoch_order(count: int, *, seed: int, epoch: int) -> Ints:

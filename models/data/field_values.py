@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from models.contract.features import canonical_text
 from models.contract.spec import Category, Field, Hashed, Number
-from models.data.arrow_columns import floats, is_number
+from models.data.arrow_numbers import floats, is_number
 from models.data.field_choices import FieldChoices, FieldKind
 from models.data.number_values import NumberValues
 

@@ -18,7 +18,6 @@ import numpy as np
 import torch
 from scipy.optimize import minimize
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 from models.nets.heads import HazardHead
 from models.nets.losses import listwise_loss, path_loss
@@ -71,7 +70,7 @@ class Outcomes:
     def reached(self, states: int) -> Tensor:
         """Mark the state of each list before each place: 0 or 1, float64 [n, L, K]."""
         before = (self.labels.cumsum(dim=1) - self.labels).clamp(max=states - 1)
-        return one_hot(before.long(), states).double()
+        return (before[..., None] == torch.arange(states, device=before.device)).double()
 
     def loss(self, reached: Tensor, first: Tensor, listwise: float) -> Tensor:
         """Compute the path loss plus `listwise` times the listwise loss, means over lists.
@@ -98,8 +97,7 @@ def calibrate(
     """
     known, places, states = prior.double(), head.place_offset.shape[0], head.states
     before = outcomes.reached(states)
-    fixed = torch.zeros_like(before) if correction is None else correction.double()
-    fixed_reached, fixed_first = (fixed * before).sum(-1), fixed[..., 0]
+    fixed_reached, fixed_first = _fixed(correction, before)
     start = torch.cat([head.skip, head.state_offset, head.place_offset]).detach().double().cpu().numpy()
 
     def objective(values: np.ndarray[Any, Any]) -> tuple[float, np.ndarray[Any, Any]]:
@@ -119,6 +117,15 @@ def calibrate(
     # Only the ridge tells whether a level belongs to b or to c, too faintly for the solver.
     level = (c.sum() - b.sum()) / (states + places)
     Offsets(*(part.to(head.skip) for part in (found[:1], b + level, c - level))).put(head)
+
+
+def _fixed(correction: Tensor | None, before: Tensor) -> tuple[Tensor, Tensor]:
+    """Take what a correction adds to the logits of the states before each place and of the first, [n, L]."""
+    if correction is None:
+        nothing = before.new_zeros(before.shape[:-1])
+        return nothing, nothing
+    fixed = correction.double()
+    return (fixed * before).sum(-1), fixed[..., 0]
 
 
 def _penalty(a: Tensor, b: Tensor, c: Tensor) -> Tensor:

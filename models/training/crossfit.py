@@ -48,8 +48,10 @@ def crossfit(lists: ListArrays, folds: int, setup: Setup, folder: Path) -> Cross
     if not 2 <= folds <= len(lists):
         raise ValueError(f"folds: must be within 2 and the number of lists ({len(lists)}), not {folds}")
     fold = np.random.default_rng(setup.options.seed).permutation(len(lists)) % folds
-    parts = [_fit_fold(lists.take(np.flatnonzero(fold != k)), setup, folder / f"fold-{k}") for k in range(folds)]
-    held_out = [lists.take(np.flatnonzero(fold == k)) for k in range(folds)]
+    parts = [
+        _fit_fold(lists.part(np.flatnonzero(fold != k), folder), setup, folder / f"fold-{k}") for k in range(folds)
+    ]
+    held_out = [lists.part(np.flatnonzero(fold == k), folder) for k in range(folds)]
     losses = sum(
         np.array(_losses(part, own, setup)) * len(own) / len(lists) for part, own in zip(parts, held_out, strict=True)
     )

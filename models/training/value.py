@@ -16,16 +16,19 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import torch
 
-from models.data.list_file import read_metadata, read_splits
+from models.contract.spec import FeatureSpec
+from models.data.field_choices import FieldChoices
+from models.data.fit_spec import SpecFitter
+from models.data.list_file import ListFile, read_metadata
+from models.data.list_splits import ListSplits
 from models.data.records import Split
 from models.files import file_digest, write_json
 from models.nets.checkpoint import Checkpoint, save_checkpoint
 from models.nets.value import ValueConfig
 from models.training.loop import TrainOptions
-from models.training.value_choice import Splits, Trained, ValueOptions, train_on
+from models.training.value_choice import Trained, ValueOptions, learnt_splits, train_on
 
 CHECKPOINT_FILE: Final = "checkpoint.pt"
 METRICS_FILE: Final = "metrics.json"
@@ -41,24 +44,34 @@ def train_value_model(
     options: TrainOptions,
     device: torch.device,
     value_options: ValueOptions | None = None,
+    fields: FieldChoices | None = None,
     resume: bool = False,
 ) -> Checkpoint:
     """Train a value model on a list file, choose epoch and shares, and measure it.
 
     It chooses on the validation lists or by cross-fitting, and measures on ``valid`` and ``test``. The feature spec is
-    fitted to the lists trained on alone. `family` is noted in the provenance. Raises `ValueError` if the file is
-    broken, lacks training lists or lists to choose by, or `folder` and `resume` do not go together (see `loop.fit`).
+    fitted to the lists trained on alone, with the choices `fields`. `family` is noted in the provenance. Files of any
+    size are read window by window; large ones need room for their arrays in `folder` while training runs. Raises
+    `ValueError` if the file is broken, lacks training lists or lists to choose by, has no field that a choice names, or
+    `folder` and `resume` do not go together (see `loop.fit`).
     """
-    chosen = value_options or ValueOptions()
-    splits = read_splits(data)
-    if not splits["train"]:
+    chosen, fields = value_options or ValueOptions(), fields or FieldChoices()
+    fitter = SpecFitter(fields)
+    splits = ListSplits.read(ListFile(data), fitter)
+    if not splits.counts["train"]:
         raise ValueError(f"{data}: has no lists of split 'train'")
-    train = partial(train_on, config=config, options=options, device=device)
-    trained = train(splits, folder, chosen=chosen, resume=resume)
+    train = partial(train_on, config=config, options=options, device=device, fields=fields)
+    # The lists of "train" were fitted to as they were counted.
+    splits.fit(fitter, learnt_splits(splits.counts, chosen)[1:])
+    trained = train(splits, fitter.fit(), folder, chosen=chosen, resume=resume)
     metrics = {**trained.metrics, "verdict": trained.verdict.to_json()}
     if chosen.curve:
-        metrics["learning_curve"] = _learning_curve(train, splits, folder, chosen, options.seed)
-    provenance = {**origin(data, family, options), **_told(metrics, trained.model.config)}
+        metrics["learning_curve"] = _learning_curve(train, splits, folder, chosen, fields, options.seed)
+    provenance = {
+        **origin(data, family, options),
+        "fields": dataclasses.asdict(fields),
+        **_told(metrics, trained.model.config),
+    }
     checkpoint = Checkpoint(trained.model.cpu().eval(), metrics["units"], provenance)
     write_json(folder / METRICS_FILE, metrics)
     save_checkpoint(folder / CHECKPOINT_FILE, checkpoint)
@@ -89,7 +102,12 @@ def origin(data: Path, family: str, options: TrainOptions) -> dict[str, Any]:
 
 
 def _learning_curve(
-    train: Callable[..., Trained], splits: Splits, folder: Path, chosen: ValueOptions, seed: int
+    train: Callable[..., Trained],
+    splits: ListSplits,
+    folder: Path,
+    chosen: ValueOptions,
+    fields: FieldChoices,
+    seed: int,
 ) -> list[dict[str, Any]]:
     """Train on shares of the lists, and measure each on the same test lists.
 
@@ -97,13 +115,13 @@ def _learning_curve(
     """
     points = []
     for share in sorted(chosen.curve):
-        fewer = _share_of(splits, share, seed)
-        lists = sum(len(fewer[name]) for name in _LEARNT)
-        folds = chosen.folds and min(chosen.folds, lists)
+        fewer = splits.share(share, _LEARNT, seed)
+        lists = sum(fewer.counts[name] for name in _LEARNT)
+        own = replace(chosen, folds=chosen.folds and min(chosen.folds, lists))
         point = folder / f"share-{share:g}"
         if point.exists():
             shutil.rmtree(point)
-        trained = train(fewer, point, chosen=replace(chosen, folds=folds))
+        trained = train(fewer, _spec_of(fewer, own, fields), point, chosen=own)
         points.append(
             {
                 "share": share,
@@ -115,13 +133,11 @@ def _learning_curve(
     return points
 
 
-def _share_of(splits: Splits, share: float, seed: int) -> Splits:
-    """Draw a share of the lists, at least two of a split; smaller shares nest."""
-    drawn = dict(splits)
-    for name in _LEARNT:
-        order = np.random.default_rng(seed).permutation(len(splits[name]))
-        drawn[name] = [splits[name][i] for i in sorted(order[: max(2, round(share * len(order)))])]
-    return drawn
+def _spec_of(splits: ListSplits, chosen: ValueOptions, fields: FieldChoices) -> FeatureSpec:
+    """Fit the feature spec to the lists that are learnt from."""
+    fitter = SpecFitter(fields)
+    splits.fit(fitter, learnt_splits(splits.counts, chosen))
+    return fitter.fit()
 
 
 def _told(metrics: Mapping[str, Any], config: ValueConfig) -> dict[str, Any]:

@@ -14,10 +14,12 @@ from typing import Any, Final
 import torch
 
 from models.contract.features import known_priors
+from models.contract.spec import FeatureSpec
 from models.contract.verdict import Verdict
-from models.data.batches import ListArrays, encode_lists
-from models.data.fit_spec import fit_spec
-from models.data.records import ListRecord, Split
+from models.data.batches import ListArrays
+from models.data.field_choices import FieldChoices
+from models.data.list_splits import ListSplits
+from models.data.records import Split
 from models.judging.gate import Gate, HeldOut, choose_shares
 from models.judging.judge import judge, mixes
 from models.judging.value_report import mean_per_slot, value_report
@@ -30,8 +32,6 @@ from models.training.value_fit import LISTWISE, Setup, new_model, settle
 
 MIX: Final[Triple] = (5.0, 1.0, 1.0)
 """α, β, γ of a bundle that is given none (SORT-Gen §4.1.1)."""
-
-Splits = Mapping[Split, Sequence[ListRecord]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,34 +67,43 @@ class Trained:
     verdict: Verdict
 
 
+def learnt_splits(counts: Mapping[Split, int], chosen: ValueOptions) -> tuple[Split, ...]:
+    """Name the splits that a training learns from: with folds, which hold lists out themselves, ``valid`` too.
+
+    Raises `ValueError` if nothing can be held out.
+    """
+    return ("train", "valid") if _folds(counts, chosen) else ("train",)
+
+
 def train_on(
-    splits: Splits,
+    splits: ListSplits,
+    spec: FeatureSpec,
     folder: Path,
     *,
     config: ValueConfig,
     options: TrainOptions,
     device: torch.device,
     chosen: ValueOptions,
+    fields: FieldChoices,
     resume: bool = False,
 ) -> Trained:
-    """Train on records by split, choose and measure; see `value.train_value_model`.
+    """Train on lists by split, choose and measure; see `value.train_value_model`.
 
-    It writes the files of `loop.fit` only. With folds, the validation lists are trained on as well.
+    `spec` was fitted to the `learnt_splits`, under the choices `fields`. It writes the files of `loop.fit` only, and
+    arrays of large logs while it runs.
     """
-    folds = _folds(splits, chosen)
-    # Folds hold lists out themselves, so validation lists need not be set apart.
-    learnt = [*splits["train"], *splits["valid"]] if folds else splits["train"]
+    folds = _folds(splits.counts, chosen)
+    learnt = learnt_splits(splits.counts, chosen)
     measured: tuple[Split, ...] = ("test",) if folds else ("valid", "test")
-    spec = fit_spec(learnt)
-    lists = encode_lists(learnt, spec, config.list_length)
-    others: dict[str, ListArrays] = {
-        name: encode_lists(splits[name], spec, config.list_length) for name in measured if splits[name]
-    }
+    sets: dict[str, tuple[Split, ...]] = {"learnt": learnt, **{name: (name,) for name in measured}}
+    compared = config.context != "none"  # only list-context features read embeddings
+    others = splits.encode(spec, config.list_length, sets, folder, embeddings=compared)
+    lists = others.pop("learnt")
     units, without = mean_per_slot(lists)
-    config = replace(config, cosines=config.context != "none" and lists.has_embeddings)
+    config = replace(config, cosines=compared and lists.has_embeddings)
     # An untrained model already tells which objectives can be valued.
     worths = mixes(new_model(spec, config, lists, seed=options.seed), triple_of(units), chosen.mix)
-    request = _Request(Setup(spec, config, options, device, chosen.listwise), folder, worths, resume)
+    request = _Request(Setup(spec, config, options, device, chosen.listwise, fields), folder, worths, resume)
     found = _by_crossfitting(lists, folds, request) if folds else _by_validation(lists, others["valid"], request)
     # Test lists judge best; without any, those that the shares were chosen on do.
     verdict = judge(
@@ -185,15 +194,15 @@ def _gate(held_out: Sequence[HeldOut], model: ListValueModel, request: _Request)
     return choose_shares(held_out, request.worths, device=request.setup.device)
 
 
-def _folds(splits: Splits, chosen: ValueOptions) -> int:
+def _folds(counts: Mapping[Split, int], chosen: ValueOptions) -> int:
     """Decide how many folds to cross-fit in, 0 for none."""
-    lists = len(splits["train"]) + len(splits["valid"])
-    if chosen.folds == 0 and not splits["valid"]:
+    lists = counts["train"] + counts["valid"]
+    if chosen.folds == 0 and not counts["valid"]:
         raise ValueError(
             "folds: there are no lists of split 'valid', so some must be held out; ask for 2 folds or more"
         )
     if chosen.folds is None:
         if lists < 2:
             raise ValueError("there is only one list; at least two are needed, since one must be held out to judge by")
-        return min(FOLDS, lists) if lists < SMALL_LOG or not splits["valid"] else 0
+        return min(FOLDS, lists) if lists < SMALL_LOG or not counts["valid"] else 0
     return chosen.folds

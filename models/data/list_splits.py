@@ -1,0 +1,105 @@
+"""Read a list file for a training: fit a feature spec in one pass, encode the lists in another.
+
+Neither holds more than a window of lists as columns; what is kept are arrays, which large logs keep on disk.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final, get_args
+
+import numpy as np
+import pyarrow.compute as pc
+from tqdm import tqdm
+
+from models.contract.arrays import Bools
+from models.contract.spec import FeatureSpec
+from models.data.array_store import ArrayStore
+from models.data.batches import ListArrays
+from models.data.fit_spec import SpecFitter
+from models.data.list_file import ListFile
+from models.data.records import Split
+from models.data.window_arrays import WindowEncoder
+from models.data.windows import ListWindow
+
+FEWEST: Final = 2
+"""Lists of a split that a share holds at least."""
+
+
+@dataclass(frozen=True)
+class ListSplits:
+    """Hold the number of lists of each split of a file; `chosen` marks those that are used, of a split of which not all
+    are.
+    """
+
+    file: ListFile
+    counts: Mapping[Split, int]
+    chosen: Mapping[Split, Bools] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, file: ListFile, fitter: SpecFitter) -> ListSplits:
+        """Count the lists of every split, and fit to those of ``train``. Raises `ListFileError`."""
+        counts = Counter[Split]()
+        for split, window in cls(file, {})._parts(get_args(Split), "read"):
+            counts[split] += len(window)
+            if split == "train":
+                fitter.add(window)
+        return cls(file, {split: counts[split] for split in get_args(Split)})
+
+    def fit(self, fitter: SpecFitter, splits: Collection[Split]) -> None:
+        """Fit to all lists of some splits. Raises `ValueError` naming a field that cannot be read as chosen."""
+        for split in splits:
+            for _, window in self._parts([split], "fit"):
+                fitter.add(window)
+
+    def encode(
+        self,
+        spec: FeatureSpec,
+        length: int,
+        sets: Mapping[str, Sequence[Split]],
+        folder: Path,
+        *,
+        embeddings: bool,
+    ) -> dict[str, ListArrays]:
+        """Encode the lists shown as named sets, each of one split after another.
+
+        Sets without lists are left out. Arrays that are large lie in `folder` while they are used. Raises `ValueError`
+        naming the list and the field that cannot be encoded.
+        """
+        encoder = WindowEncoder(spec, length)
+        sizes = {name: sum(self.counts[split] for split in splits) for name, splits in sets.items()}
+        stores = {name: ArrayStore(size, folder) for name, size in sizes.items() if size}
+        for step in range(max(map(len, sets.values()))):
+            wanted = {splits[step]: name for name, splits in sets.items() if step < len(splits)}
+            for split, window in self._parts(wanted, "encode", embeddings=embeddings):
+                stores[wanted[split]].put(encoder.shown(window).arrays())
+        return {name: ListArrays.of(store.arrays()) for name, store in stores.items()}
+
+    def share(self, share: float, splits: Sequence[Split], seed: int) -> ListSplits:
+        """Draw a share of the lists of some splits, at least two of each; smaller shares nest."""
+        chosen = {}
+        for split in splits:
+            order = np.random.default_rng(seed).permutation(self.counts[split])
+            chosen[split] = np.zeros(len(order), bool)
+            chosen[split][order[: max(FEWEST, round(share * len(order)))]] = True
+        counts = {**self.counts, **{split: int(rows.sum()) for split, rows in chosen.items()}}
+        return replace(self, counts=counts, chosen=chosen)
+
+    def _parts(
+        self, splits: Collection[Split], verb: str, *, embeddings: bool = False
+    ) -> Iterator[tuple[Split, ListWindow]]:
+        """Read the chosen lists of some splits, in the file's order, a window of one split at a time."""
+        seen = Counter[Split]()
+        with tqdm(total=len(self.file), desc=verb, unit="list", disable=None) as bar:
+            for window in self.file.windows(embeddings=embeddings):
+                for split in splits:
+                    rows = np.flatnonzero(pc.equal(window.splits, split).to_numpy(zero_copy_only=False))
+                    first, seen[split] = seen[split], seen[split] + len(rows)
+                    if split in self.chosen:
+                        rows = rows[self.chosen[split][first : first + len(rows)]]
+                    if len(rows):
+                        yield split, window if len(rows) == len(window) else window.take(rows)
+                bar.update(len(window))
