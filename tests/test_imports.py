@@ -19,7 +19,9 @@ PACKAGES = ("models", "export", "service", "loadtest")
 CONTRACT = "models.contract"
 """The room that is all that serving may import of `models`."""
 
-ARRAYS = {f"{CONTRACT}.{name}": {"numpy"} for name in ("arrays", "features", "formulas", "partition", "scaling", "slots")}
+ARRAYS = {
+    f"{CONTRACT}.{name}": {"numpy"} for name in ("arrays", "features", "formulas", "partition", "scaling", "slots")
+}
 """The contract's modules on arrays. The others read `bundle.json` and settings with the standard library alone."""
 
 FLOORS = {
