@@ -10,9 +10,8 @@ import dataclasses
 from pathlib import Path
 from typing import get_args
 
-from models.data.slates import encode_slates
 from models.files import file_digest
-from models.mining.mine import LocalSearch, MiningOptions, check_fields, chosen_records, mine
+from models.mining.mine import LocalSearch, MiningOptions, check_fields, chosen_lists, mine
 from models.mining.shards import MANIFEST_FILE
 from models.nets.checkpoint import load_checkpoint
 from models.options import Weights, add_device_options, check_at_least, parse_weights, use_threads
@@ -51,11 +50,11 @@ def run(arguments: argparse.Namespace) -> int:
     use_threads(arguments)
     options = MiningOptions(**{f.name: getattr(arguments, f.name) for f in dataclasses.fields(MiningOptions)})
     checkpoint = load_checkpoint(arguments.evaluator)
-    records = chosen_records(arguments.data, arguments.slates, arguments.valid_slates, arguments.seed)
-    check_fields(checkpoint.spec, records)
+    lists = chosen_lists(arguments.data, arguments.slates, arguments.valid_slates, arguments.seed)
+    check_fields(checkpoint.spec, lists)
     manifest = mine(
         checkpoint,
-        encode_slates(records, checkpoint.spec, checkpoint.config.list_length),
+        lists.slates(checkpoint.spec, checkpoint.config.list_length, arguments.out),
         arguments.out,
         options=options,
         device=choose_device(arguments.device),

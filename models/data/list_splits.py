@@ -1,4 +1,4 @@
-"""Read a list file for a training: fit a feature spec in one pass, encode the lists in another.
+"""Read a list file by split: count its lists and fit a feature spec in one pass, encode them in another.
 
 Neither holds more than a window of lists as columns; what is kept are arrays, which large logs keep on disk.
 """
@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final, get_args
+from typing import Any, Final, get_args
 
 import numpy as np
 import pyarrow.compute as pc
@@ -22,6 +22,7 @@ from models.data.batches import ListArrays
 from models.data.fit_spec import SpecFitter
 from models.data.list_file import ListFile
 from models.data.records import Split
+from models.data.slates import SlateArrays
 from models.data.window_arrays import WindowEncoder
 from models.data.windows import ListWindow
 
@@ -40,12 +41,12 @@ class ListSplits:
     chosen: Mapping[Split, Bools] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, file: ListFile, fitter: SpecFitter) -> ListSplits:
+    def read(cls, file: ListFile, fitter: SpecFitter | None = None) -> ListSplits:
         """Count the lists of every split, and fit to those of ``train``. Raises `ListFileError`."""
         counts = Counter[Split]()
         for split, window in cls(file, {})._parts(get_args(Split), "read"):
             counts[split] += len(window)
-            if split == "train":
+            if fitter is not None and split == "train":
                 fitter.add(window)
         return cls(file, {split: counts[split] for split in get_args(Split)})
 
@@ -78,14 +79,45 @@ class ListSplits:
                 stores[wanted[split]].put(encoder.shown(window).arrays())
         return {name: ListArrays.of(store.arrays()) for name, store in stores.items()}
 
+    def slates(self, spec: FeatureSpec, length: int, folder: Path) -> SlateArrays:
+        """Encode all candidates of all lists, split after split. Arguments and errors are as of `encode`."""
+        encoder, ids = WindowEncoder(spec, length), list[str]()
+        store = ArrayStore(sum(self.counts.values()), folder)
+        for split in (split for split, count in self.counts.items() if count):
+            for _, window in self._parts([split], f"encode {split}", embeddings=True):
+                slates = encoder.slates(window)
+                ids += slates.request_ids
+                store.put(slates.arrays())
+        return SlateArrays.of(store.arrays(), ids)
+
+    def fields(self) -> dict[str, set[str]]:
+        """Name the fields that any candidate or request has, by group: user, context, item, scores."""
+        found: dict[str, set[str]] = {"user": set(), "context": set(), "item": set(), "scores": set()}
+        for _, window in self._parts(self.counts, "look"):
+            items = window.candidates
+            for names, columns in zip(
+                found.values(), (window.user, window.context, items.features, items.scores), strict=True
+            ):
+                names |= {name for name, column in columns.items() if column.null_count < len(column)}
+        return found
+
     def share(self, share: float, splits: Sequence[Split], seed: int) -> ListSplits:
         """Draw a share of the lists of some splits, at least two of each; smaller shares nest."""
+        sizes = {split: max(FEWEST, round(share * self.counts[split])) for split in splits}
+        return self._drawn({split: (size, seed) for split, size in sizes.items()}, self.counts)
+
+    def draw(self, sizes: Mapping[Split, int], seed: int) -> ListSplits:
+        """Draw so many lists of some splits, and none of others; more extend fewer."""
+        return self._drawn({split: (size, [seed, i]) for i, (split, size) in enumerate(sizes.items())}, {})
+
+    def _drawn(self, sizes: Mapping[Split, tuple[int, Any]], others: Mapping[Split, int]) -> ListSplits:
+        """Draw lists of some splits by size and seed, beside so many of others."""
         chosen = {}
-        for split in splits:
+        for split, (size, seed) in sizes.items():
             order = np.random.default_rng(seed).permutation(self.counts[split])
             chosen[split] = np.zeros(len(order), bool)
-            chosen[split][order[: max(FEWEST, round(share * len(order)))]] = True
-        counts = {**self.counts, **{split: int(rows.sum()) for split, rows in chosen.items()}}
+            chosen[split][order[:size]] = True
+        counts = {**others, **{split: int(rows.sum()) for split, rows in chosen.items()}}
         return replace(self, counts=counts, chosen=chosen)
 
     def _parts(

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Self
+from typing import Any, Final, Self, cast
 
 import numpy as np
 from torch import Tensor
 
-from models.contract.arrays import Ints
+from models.contract.arrays import Arrays, Ints
 from models.contract.spec import FeatureSpec
 from models.data.batches import Batch, LabelledArrays, encode_features, encode_labels
 from models.data.records import ListRecord
@@ -37,6 +37,13 @@ class SlateArrays(LabelledArrays):
 
     request_ids: tuple[str, ...]
     exposed: Ints
+
+    @classmethod
+    def of(cls, arrays: Arrays, request_ids: Sequence[str]) -> Self:
+        """Hold arrays that `arrays` named."""
+        beside = {name: arrays[name] for name in ("labels", "observed", "lengths", "exposed")}
+        features = {name: values for name, values in arrays.items() if name not in beside}
+        return cls(features, request_ids=tuple(request_ids), **cast(Any, beside))
 
     @property
     def candidates(self) -> int:

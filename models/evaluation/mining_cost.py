@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,8 +18,8 @@ import torch
 from torch import Tensor
 
 from models.data.batches import Batch
-from models.data.slates import encode_slates, list_features
-from models.mining.mine import chosen_records
+from models.data.slates import list_features
+from models.mining.mine import chosen_lists
 from models.nets.checkpoint import load_checkpoint
 from models.nets.value import ListValueModel
 from models.options import add_device_options, check_at_least, use_threads
@@ -52,8 +53,9 @@ def run(arguments: argparse.Namespace) -> int:
     check_at_least(arguments, slates=1, width=1, repeats=1)
     use_threads(arguments)
     checkpoint, device = load_checkpoint(arguments.evaluator), choose_device(arguments.device)
-    records = chosen_records(arguments.data, arguments.slates, 0, arguments.seed)
-    batch = encode_slates(records, checkpoint.spec, checkpoint.config.list_length).tensors(device)
+    lists = chosen_lists(arguments.data, arguments.slates, 0, arguments.seed)
+    slates = lists.slates(checkpoint.spec, checkpoint.config.list_length, Path(tempfile.gettempdir()))
+    batch = slates.tensors(device)
     model, length, worth = checkpoint.model.to(device), checkpoint.config.list_length, Worth()
 
     def cached() -> Tensor:
@@ -64,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     check_same(cached(), scratch())
     pairs = [(_seconds(cached, device), _seconds(scratch, device)) for _ in range(arguments.repeats)]
-    sequences = len(records) * arguments.width
+    sequences = len(slates) * arguments.width
     for name, seconds in zip(("cached", "from scratch"), zip(*pairs, strict=True), strict=True):
         print(f"{name:<13} {sequences / statistics.median(seconds):9.0f} sequences/s (median of {len(seconds)})")
     ratios = sorted(b / a for a, b in pairs)

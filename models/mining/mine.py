@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
@@ -24,8 +24,8 @@ from tqdm import tqdm
 from models.contract.arrays import Floats32, Ints
 from models.contract.spec import OBJECTIVES, FeatureSpec
 from models.data.batches import Batch, digest
-from models.data.list_file import read_splits
-from models.data.records import ListRecord, Split
+from models.data.list_file import ListFile
+from models.data.list_splits import ListSplits
 from models.data.slates import SlateArrays
 from models.locks import only_one
 from models.mining import shards
@@ -249,37 +249,19 @@ def _finished(folder: Path, shard: int, manifest: MinedManifest) -> bool:
     return path.exists() and len(shards.read_shard(path, manifest.identity)) == len(manifest.rows(shard))
 
 
-def chosen_records(data: Path, slates: int | None, valid_slates: int, seed: int) -> list[ListRecord]:
-    """Draw training and validation requests, in the file's order; more extend fewer.
-
-    Raises `ValueError` if there are none for training.
-    """
-    splits = read_splits(data)
-    if not splits["train"]:
+def chosen_lists(data: str | Path, slates: int | None, valid_slates: int, seed: int) -> ListSplits:
+    """Draw training and validation requests; more extend fewer. Raises `ValueError` if there are none for training."""
+    splits = ListSplits.read(ListFile(data))
+    if not splits.counts["train"]:
         raise ValueError(f"{data}: has no lists of split 'train'")
-    wanted: dict[Split, int] = {"train": len(splits["train"]) if slates is None else slates, "valid": valid_slates}
-    chosen = list[ListRecord]()
-    for stream, (split, count) in enumerate(wanted.items()):
-        order = np.random.default_rng([seed, stream]).permutation(len(splits[split]))
-        chosen += [splits[split][row] for row in np.sort(order[:count]).tolist()]
-    return chosen
+    return splits.draw({"train": splits.counts["train"] if slates is None else slates, "valid": valid_slates}, seed)
 
 
-def check_fields(spec: FeatureSpec, records: Sequence[ListRecord]) -> None:
+def check_fields(spec: FeatureSpec, lists: ListSplits) -> None:
     """Raise `ValueError` naming a field of the evaluator that no list has."""
-    present = {
-        "user": _names(r.user for r in records),
-        "context": _names(r.context for r in records),
-        "item": _names(c.features for r in records for c in r.candidates),
-        "scores": _names(c.scores for r in records for c in r.candidates),
-    }
-    for group, names in present.items():
+    for group, names in lists.fields().items():
         for field in getattr(spec, group):
             if field.name not in names:
                 raise ValueError(
                     f"the evaluator reads {group}.{field.name}, which no list has; was it trained on others?"
                 )
-
-
-def _names(tables: Iterable[Iterable[str]]) -> set[str]:
-    return {name for table in tables for name in table}
