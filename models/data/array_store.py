@@ -9,7 +9,7 @@ from __future__ import annotations
 import mmap
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,17 +25,23 @@ _COPIED: Final = 1 << 16
 
 
 class ArrayStore:
-    """Fill arrays of `rows` rows chunk by chunk; `folder` is where large ones lie."""
+    """Fill arrays of `rows` rows chunk by chunk; `folder` is where large ones lie.
 
-    def __init__(self, rows: int, folder: Path, *, on_disk: bool = False) -> None:
+    Chunks narrower than others are padded with the array's value in `blanks`, else with zeros.
+    """
+
+    def __init__(
+        self, rows: int, folder: Path, *, on_disk: bool = False, blanks: Mapping[str, int] | None = None
+    ) -> None:
         self._rows = rows
         self._folder = folder
         self._on_disk = on_disk
+        self._blanks = blanks or {}
         self._filled = 0
         self._arrays: Arrays = {}
 
     def put(self, chunk: Arrays) -> None:
-        """Append the rows of named arrays; they are padded with zeros to the widest of all chunks."""
+        """Append the rows of named arrays, padded to the widest of all chunks."""
         if not self._arrays:
             size = sum(values.nbytes // max(1, len(values)) for values in chunk.values()) * self._rows
             self._on_disk = self._on_disk or size >= LARGE
@@ -56,21 +62,26 @@ class ArrayStore:
         """Make the array, or one as wide as `values` if it is narrower."""
         own = self._arrays.get(name)
         if own is None:
-            self._arrays[name] = self._new(values.shape[1:], values.dtype)
+            self._arrays[name] = self._new(name, values.shape[1:], values.dtype)
             return
         shape = tuple(map(max, own.shape[1:], values.shape[1:]))
         if shape == own.shape[1:]:
             return
-        wider = self._arrays[name] = self._new(shape, own.dtype)
+        wider = self._arrays[name] = self._new(name, shape, own.dtype)
         columns = tuple(slice(n) for n in own.shape[1:])
         for start in range(0, self._filled, _COPIED):
             rows = slice(start, min(start + _COPIED, self._filled))
             wider[(rows, *columns)] = own[rows]
             release((own, wider))
 
-    def _new(self, shape: tuple[int, ...], kind: np.dtype[Any]) -> NDArray[Any]:
+    def _new(self, name: str, shape: tuple[int, ...], kind: np.dtype[Any]) -> NDArray[Any]:
         full = (self._rows, *shape)
-        return _mapped(full, kind, self._folder) if self._on_disk else np.zeros(full, kind)
+        array = _mapped(full, kind, self._folder) if self._on_disk else np.zeros(full, kind)
+        blank = self._blanks.get(name, 0)
+        for start in range(0, self._rows if blank else 0, _COPIED):
+            array[start : start + _COPIED] = blank
+            release([array])
+        return array
 
 
 def is_on_disk(array: NDArray[Any]) -> bool:

@@ -65,16 +65,25 @@ class LabelledArrays:
         release(self.arrays().values())
         return taken
 
+    def part(self, rows: Ints, folder: Path) -> Self:
+        """Select as `take` does; of records on disk on disk too, in `folder`."""
+        if not self.on_disk:
+            return self.take(rows)
+        store = ArrayStore(len(rows), folder, on_disk=True)
+        for start in range(0, len(rows), _CHUNK):
+            store.put(self.take(rows[start : start + _CHUNK]).arrays())
+        arrays = store.arrays()
+        beside: dict[str, Any] = {name: arrays[name] for name in self._beside_features()}
+        return replace(self, features={name: arrays[name] for name in self.features}, **beside)
+
     @property
     def on_disk(self) -> bool:
         """Tell whether an `ArrayStore` put the arrays on disk."""
         return any(map(is_on_disk, self.arrays().values()))
 
     def tensors(self, device: torch.device) -> Batch:
-        """Copy all arrays to one device at once, as tensors; those on disk stay there until batches are cut."""
-        if self.on_disk:
-            return DiskBatch(self.arrays(), device)
-        return {name: torch.from_numpy(values).to(device) for name, values in self.arrays().items()}
+        """Copy all arrays to one device, as `tensors` does."""
+        return tensors(self.arrays(), device)
 
     def _beside_features(self) -> dict[str, Any]:
         return {name: values for name, values in vars(self).items() if isinstance(values, np.ndarray)}
@@ -93,15 +102,6 @@ class ListArrays(LabelledArrays):
         """Hold arrays that `arrays` named."""
         beside = {name: arrays[name] for name in ("labels", "observed", "lengths")}
         return cls({name: a for name, a in arrays.items() if name not in beside}, **cast(Any, beside))
-
-    def part(self, rows: Ints, folder: Path) -> Self:
-        """Select as `take` does; of records on disk on disk too, in `folder`."""
-        if not self.on_disk:
-            return self.take(rows)
-        store = ArrayStore(len(rows), folder, on_disk=True)
-        for start in range(0, len(rows), _CHUNK):
-            store.put(self.take(rows[start : start + _CHUNK]).arrays())
-        return self.of(store.arrays())
 
     @property
     def filled(self) -> Bools:
@@ -171,6 +171,13 @@ def encode_labels(records: Sequence[ListRecord], list_length: int) -> tuple[Floa
                 labels[i, : len(kept), column] = kept
                 observed[i, column] = True
     return labels, observed
+
+
+def tensors(arrays: Arrays, device: torch.device) -> Batch:
+    """Copy arrays to one device at once, as tensors; those on disk stay there until batches are cut."""
+    if any(map(is_on_disk, arrays.values())):
+        return DiskBatch(arrays, device)
+    return {name: torch.from_numpy(values).to(device) for name, values in arrays.items()}
 
 
 def digest(arrays: Arrays) -> str:

@@ -90,6 +90,18 @@ class ListSplits:
                 store.put(slates.arrays())
         return SlateArrays.of(store.arrays(), ids)
 
+    def named(self, request_ids: Collection[str]) -> ListSplits:
+        """Use the lists with these request ids alone, of all splits."""
+        marks: dict[Split, list[Bools]] = {split: [] for split in get_args(Split)}
+        for split, window in self._parts(get_args(Split), "find"):
+            marks[split].append(np.array([i in request_ids for i in window.request_ids.to_pylist()], bool))
+        chosen = {split: np.concatenate(parts) for split, parts in marks.items() if parts}
+        return replace(self, counts={split: int(rows.sum()) for split, rows in chosen.items()}, chosen=chosen)
+
+    def of(self, split: Split) -> ListSplits:
+        """Use the lists of one split alone."""
+        return replace(self, counts={split: self.counts.get(split, 0)})
+
     def fields(self) -> dict[str, set[str]]:
         """Name the fields that any candidate or request has, by group: user, context, item, scores."""
         found: dict[str, set[str]] = {"user": set(), "context": set(), "item": set(), "scores": set()}

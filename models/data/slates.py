@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Final, Self, cast
 
 import numpy as np
@@ -52,7 +53,14 @@ class SlateArrays(LabelledArrays):
 
     def take(self, rows: Ints) -> Self:
         """Select the requests at `rows`, in that order."""
-        return replace(super().take(rows), request_ids=tuple(self.request_ids[i] for i in rows.tolist()))
+        return replace(super().take(rows), request_ids=self._ids(rows))
+
+    def part(self, rows: Ints, folder: Path) -> Self:
+        """Select as `take` does; of requests on disk on disk too, in `folder`."""
+        return replace(super().part(rows, folder), request_ids=self._ids(rows))
+
+    def _ids(self, rows: Ints) -> tuple[str, ...]:
+        return tuple(self.request_ids[i] for i in rows.tolist())
 
 
 def encode_slates(records: Sequence[ListRecord], spec: FeatureSpec, list_length: int) -> SlateArrays:

@@ -7,41 +7,48 @@ Axis letters: n requests, S sequences of a request (padded to the most), L posit
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from models.contract.arrays import Arrays, Bools, Floats32, Ints
 from models.contract.spec import OBJECTIVES, FeatureSpec
-from models.data.records import ListRecord, Split
-from models.data.slates import SlateArrays, encode_slates
+from models.data.array_store import ArrayStore
+from models.data.list_file import ListFile
+from models.data.list_splits import ListSplits
+from models.data.records import Split
+from models.data.slates import SlateArrays
 from models.mining import shards
-from models.mining.shards import MANIFEST_FILE, MinedArrays, MinedError, MinedManifest
+from models.mining.shards import ID_COLUMN, MANIFEST_FILE, MinedArrays, MinedError, MinedManifest
+
+K = TypeVar("K")
 
 
 def read_mined(
-    folder: Path, records: Sequence[ListRecord], spec: FeatureSpec, *, split: Split | None = None
-) -> MinedArrays:
-    """Read the mined requests of `folder`, encoded by `spec` from the list file's `records`.
+    folder: Path, data: str | Path, spec: FeatureSpec, splits: Sequence[Split], work: Path
+) -> dict[Split, MinedArrays]:
+    """Read the mined requests of some splits of a list file, encoded by `spec`.
 
-    With `split`, those of one split alone. Raises `ValueError` as `join_mined` does, and if nothing was mined for it.
+    Large arrays lie in `work` while they are used. Raises `ValueError` as `join_mined` does, and if nothing was mined
+    for a split.
     """
     manifest = finished_manifest(folder)
-    by_id = {record.request_id: record for record in records}
-    wanted = []
-    for request_id in mined_ids(folder, manifest):
-        if request_id not in by_id:
-            raise _missing(folder, request_id)
-        if split is None or by_id[request_id].split == split:
-            wanted.append(by_id[request_id])
-    if not wanted:
-        raise MinedError(f"{folder}: has no sequences for lists of split {split!r}")
-    slates = encode_slates(wanted, spec, manifest.length)
-    return _joined(folder, manifest, slates, spec.fingerprint, partly=split is not None)
+    check_fingerprint(folder, manifest, spec.fingerprint)
+    ids = mined_ids(folder, manifest)
+    lists = ListSplits(ListFile(data), {}).named(set(ids))
+    if sum(lists.counts.values()) < len(ids):
+        raise _missing(folder, _first_missing(ids, lists.file))
+    for split in splits:
+        if not lists.counts.get(split):
+            raise MinedError(f"{folder}: has no sequences for lists of split {split!r}")
+    slates = {split: lists.of(split).slates(spec, manifest.length, work) for split in splits}
+    return _joined(folder, manifest, slates, set(ids), work)
 
 
 def join_mined(folder: Path, slates: SlateArrays, fingerprint: str) -> MinedArrays:
@@ -51,7 +58,22 @@ def join_mined(folder: Path, slates: SlateArrays, fingerprint: str) -> MinedArra
     complete, a shard is damaged or lacks a column, an evaluator of another fingerprint mined, `slates` lacks a request,
     or a row does not fit its request: lengths, candidates that do not exist or repeat, labels that are no distribution.
     """
-    return _joined(folder, finished_manifest(folder), slates, fingerprint, partly=False)
+    manifest = finished_manifest(folder)
+    check_fingerprint(folder, manifest, fingerprint)
+    known = set(slates.request_ids)
+    ids = mined_ids(folder, manifest)
+    for request_id in ids:
+        if request_id not in known:
+            raise _missing(folder, request_id)
+    return _joined(folder, manifest, {None: slates}, set(ids), folder)[None]
+
+
+def check_fingerprint(folder: Path, manifest: MinedManifest, fingerprint: str) -> None:
+    """Check that an evaluator of this feature spec mined. Raises `MinedError`."""
+    if manifest.fingerprint != fingerprint:
+        raise MinedError(
+            f"{folder}: was mined by an evaluator with feature spec {manifest.fingerprint!r}, not {fingerprint!r}"
+        )
 
 
 def finished_manifest(folder: Path) -> MinedManifest:
@@ -66,43 +88,62 @@ def finished_manifest(folder: Path) -> MinedManifest:
 
 
 def mined_ids(folder: Path, manifest: MinedManifest) -> list[str]:
-    """Read the request ids of all shards, in order.
+    """Read the request ids of all shards, in order; no other column is read.
 
     Raises `MinedError` for one that stands twice.
     """
     ids: list[str] = []
     for shard in range(manifest.shards):
-        ids += shards.read_shard(shards.shard_path(folder, shard), manifest.identity)["request_id"].to_pylist()
+        path = shards.shard_path(folder, shard)
+        ids += shards.read_shard(path, manifest.identity, [ID_COLUMN])[ID_COLUMN].to_pylist()
     if len(set(ids)) != len(ids):
         raise MinedError(f"{folder}: holds a request twice")
     return ids
 
 
+@dataclass
+class _Part:
+    """Gather the mined rows of those requests that `slates` holds."""
+
+    slates: SlateArrays
+    store: ArrayStore
+    places: Mapping[str, int]
+    order: list[int] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, slates: SlateArrays, mined: Collection[str], work: Path) -> _Part:
+        """Make room for the requests that were mined."""
+        places = {request_id: row for row, request_id in enumerate(slates.request_ids) if request_id in mined}
+        return cls(slates, ArrayStore(len(places), work, blanks={"sequences": -1}), places)
+
+    def add(self, path: Path, table: pa.Table, length: int) -> None:
+        """Add the rows of a shard that belong to it."""
+        ids = table[ID_COLUMN].to_pylist()
+        own = [row for row, request_id in enumerate(ids) if request_id in self.places]
+        if own:
+            rows = [self.places[ids[row]] for row in own]
+            self.store.put(_decode(path, table.take(own), self.slates, np.array(rows), length))
+            self.order += rows
+
+    def joined(self, work: Path) -> MinedArrays:
+        """Join all rows, in the order of the shards."""
+        order = np.array(self.order)
+        same = len(order) == len(self.slates) and bool((np.diff(order, prepend=-1) == 1).all())
+        mined: dict[str, Any] = self.store.arrays()
+        return MinedArrays(self.slates if same else self.slates.part(order, work), **mined)
+
+
 def _joined(
-    folder: Path, manifest: MinedManifest, slates: SlateArrays, fingerprint: str, *, partly: bool
-) -> MinedArrays:
-    """Join; `partly` leaves out the requests that `slates` lacks."""
-    if manifest.fingerprint != fingerprint:
-        raise MinedError(
-            f"{folder}: was mined by an evaluator with feature spec {manifest.fingerprint!r}, not {fingerprint!r}"
-        )
-    rows = {request_id: row for row, request_id in enumerate(slates.request_ids)}
-    parts, order = [], list[int]()
-    for shard in range(manifest.shards):
+    folder: Path, manifest: MinedManifest, slates: Mapping[K, SlateArrays], mined: Collection[str], work: Path
+) -> dict[K, MinedArrays]:
+    """Join shard after shard, each read once, with the requests of every part of `slates`."""
+    parts = {key: _Part.of(own, mined, work) for key, own in slates.items()}
+    for shard in tqdm(range(manifest.shards), desc="join", unit="shard", disable=None):
         path = shards.shard_path(folder, shard)
         table = shards.read_shard(path, manifest.identity)
-        ids = table["request_id"].to_pylist()
-        if not partly and any(i not in rows for i in ids):
-            raise _missing(folder, next(i for i in ids if i not in rows))
-        known = [row for row, i in enumerate(ids) if i in rows]
-        order += [rows[ids[row]] for row in known]
-        if known:
-            parts.append(_decode(path, table.take(known), slates, np.array(order[-len(known) :]), manifest.length))
-    most = max(part["sequences"].shape[1] for part in parts)
-    blanks = {"sequences": -1, "soft": 0, "step_values": 0, "weights": 0}
-    arrays = {name: np.concatenate([_padded(part[name], most, x) for part in parts]) for name, x in blanks.items()}
-    mixes = np.concatenate([part["objective_weights"] for part in parts])
-    return MinedArrays(slates.take(np.array(order)), **arrays, objective_weights=mixes)
+        for part in parts.values():
+            part.add(path, table, manifest.length)
+    return {key: part.joined(work) for key, part in parts.items()}
 
 
 def _decode(path: Path, table: pa.Table, slates: SlateArrays, rows: Ints, length: int) -> Arrays:
@@ -189,3 +230,9 @@ def _padded(rows: NDArray[Any], sequences: int, value: float) -> NDArray[Any]:
 
 def _missing(folder: Path, request_id: str) -> MinedError:
     return MinedError(f"{folder}: holds list {request_id!r}, which the list file lacks")
+
+
+def _first_missing(ids: Sequence[str], file: ListFile) -> str:
+    """Find the first of `ids` that a list file lacks."""
+    known = {i for window in file.windows(embeddings=False) for i in window.request_ids.to_pylist()}
+    return next(i for i in ids if i not in known)

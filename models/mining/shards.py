@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -24,13 +24,14 @@ from torch import Tensor
 
 from models.contract.arrays import Arrays, Bools, Floats32, Ints
 from models.contract.spec import OBJECTIVES
-from models.data.batches import Batch, digest
+from models.data.batches import Batch, digest, tensors
 from models.data.slates import SlateArrays
 from models.files import whole_file, write_json
 
 FORMAT: Final = 1
 MANIFEST_FILE: Final = "manifest.json"
-_COLUMNS: Final = ("request_id", "sequences", "step_values", "soft_labels", "weights", "objective_weights")
+ID_COLUMN: Final = "request_id"
+COLUMNS: Final = (ID_COLUMN, "sequences", "step_values", "soft_labels", "weights", "objective_weights")
 _IDENTITY: Final = b"mined by"
 
 
@@ -103,8 +104,8 @@ class MinedArrays:
         return {**self.slates.features, **mined, "lengths": lengths}
 
     def tensors(self, device: torch.device) -> Batch:
-        """Return all of `arrays` as tensors on one device."""
-        return {name: torch.from_numpy(values).to(device) for name, values in self.arrays().items()}
+        """Return all of `arrays` as tensors on one device; those on disk stay there until batches are cut."""
+        return tensors(self.arrays(), device)
 
     def take(self, rows: Ints) -> MinedArrays:
         """Take the requests at `rows`, in that order."""
@@ -179,21 +180,21 @@ def soft_mask(there: Bools, candidates: Ints, shape: tuple[int, ...]) -> Bools:
     return np.broadcast_to(there[:, :, None, None] & real[:, None, None, :], shape)
 
 
-def read_shard(path: Path, identity: Mapping[str, str]) -> pa.Table:
-    """Read the table of a shard.
+def read_shard(path: Path, identity: Mapping[str, str], columns: Sequence[str] = COLUMNS) -> pa.Table:
+    """Read columns of a shard.
 
-    Raises `MinedError` if it is damaged, lacks a column or was mined another way.
+    Raises `MinedError` if it is damaged, lacks any column or was mined another way.
     """
     try:
-        table = pq.read_table(path)
+        schema = pq.read_schema(path)
+        missing = [name for name in COLUMNS if name not in schema.names]
+        if missing:
+            raise MinedError(f"{path}: there is no column {missing[0]!r}")
+        if (schema.metadata or {}).get(_IDENTITY) != _text(identity):
+            raise MinedError(f"{path}: is not a shard of the {MANIFEST_FILE} beside it")
+        return pq.read_table(path, columns=list(columns))
     except (OSError, pa.ArrowException) as error:
         raise MinedError(f"{path}: cannot be read as Parquet: {error}") from error
-    missing = [name for name in _COLUMNS if name not in table.schema.names]
-    if missing:
-        raise MinedError(f"{path}: there is no column {missing[0]!r}")
-    if (table.schema.metadata or {}).get(_IDENTITY) != _text(identity):
-        raise MinedError(f"{path}: is not a shard of the {MANIFEST_FILE} beside it")
-    return table
 
 
 def _text(identity: Mapping[str, str]) -> bytes:

@@ -14,9 +14,8 @@ from typing import Any, Final
 import torch
 
 from models.contract.spec import OBJECTIVES
-from models.data.list_file import read_splits
 from models.files import write_json
-from models.mining.join import finished_manifest, read_mined
+from models.mining.join import check_fingerprint, finished_manifest, read_mined
 from models.mining.shards import MinedArrays, MinedError, MinedManifest
 from models.nets.checkpoint import Checkpoint, GeneratorCheckpoint, load_checkpoint, save_generator, weights_digest
 from models.nets.generator import GeneratorConfig
@@ -49,9 +48,9 @@ def train_generator(
     """
     teacher = load_checkpoint(evaluator)
     manifest = finished_manifest(mined)
-    records = [record for records in read_splits(data).values() for record in records]
-    train, valid = (read_mined(mined, records, teacher.spec, split=split) for split in ("train", "valid"))
     _check_teacher(mined, manifest, evaluator, teacher)
+    found = read_mined(mined, data, teacher.spec, ("train", "valid"), folder)
+    train, valid = found["train"], found["valid"]
     if weight_temperature is not None:
         train, valid = train.weighted(weight_temperature), valid.weighted(weight_temperature)
     # Weights can only be learnt if they varied in mining.
@@ -86,6 +85,7 @@ def train_generator(
 
 def _check_teacher(mined: Path, manifest: MinedManifest, evaluator: Path, teacher: Checkpoint) -> None:
     """Check that this evaluator mined the sequences, since the checkpoint says so."""
+    check_fingerprint(mined, manifest, teacher.spec.fingerprint)
     if manifest.identity.get("evaluator") != weights_digest(teacher.model):
         raise MinedError(f"{mined}: was mined by an evaluator with other weights than those in {evaluator}")
 

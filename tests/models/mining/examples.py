@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ from models.data.fit_spec import fit_spec
 from models.data.list_writer import write_lists
 from models.data.records import ListRecord
 from models.data.slates import SlateArrays, encode_slates
+from models.mining.join import join_mined
 from models.mining.mine import MiningOptions, mine
-from models.mining.shards import MinedManifest
+from models.mining.shards import MinedArrays, MinedManifest
 from models.nets.checkpoint import Checkpoint, save_checkpoint
 from models.nets.value import ValueConfig
 from tests.models.planners.examples import UNITS, random_model
@@ -49,6 +51,11 @@ def mine_some(folder: Path, checkpoint: Checkpoint, records: list[ListRecord], *
     """Mine with narrow beams and small shards, unless told otherwise."""
     chosen = MiningOptions(**{"width": 4, "shard_size": 3, **options})
     return mine(checkpoint, encoded(records, checkpoint), folder, options=chosen, device=CPU)
+
+
+def joined(folder: Path, records: Sequence[ListRecord], checkpoint: Checkpoint) -> MinedArrays:
+    """What was mined in a folder, joined to its requests."""
+    return join_mined(folder, encoded(list(records), checkpoint), checkpoint.spec.fingerprint)
 
 
 def files(folder: Path, records: list[ListRecord], checkpoint: Checkpoint) -> list[str]:

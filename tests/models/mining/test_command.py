@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from models.cli import main
-from models.data.list_file import read_lists
 from models.mining.join import read_mined
 from models.mining.shards import MANIFEST_FILE, shard_path
 from tests.models.mining.examples import evaluator, files, some_records
@@ -116,10 +115,10 @@ def test_a_larger_draw_of_requests_keeps_those_of_a_smaller_one(tmp_path: Path) 
     ids = []
     for count in ("2", "5"):
         assert run(inputs, tmp_path / count, "--slates", count, "--valid-slates", "1") == 0
-        records = list(read_lists(tmp_path / "lists.parquet"))
-        mined = read_mined(tmp_path / count, records, EVALUATOR.spec, split="train")
-        ids.append(set(mined.slates.request_ids))
-        assert len(read_mined(tmp_path / count, records, EVALUATOR.spec, split="valid")) == 1
+        data, work = tmp_path / "lists.parquet", tmp_path / "work"
+        mined = read_mined(tmp_path / count, data, EVALUATOR.spec, ("train", "valid"), work)
+        ids.append(set(mined["train"].slates.request_ids))
+        assert len(mined["valid"]) == 1
     assert len(ids[0]) == 2
     assert len(ids[1]) == 5
     assert ids[0] < ids[1]

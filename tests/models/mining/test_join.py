@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 
+from models.contract.spec import FeatureSpec
+from models.data import array_store
+from models.data.batches import DiskBatch, batches
+from models.data.list_writer import write_lists
+from models.data.records import ListRecord, Split
 from models.mining.join import join_mined, read_mined
-from models.mining.shards import MANIFEST_FILE, MinedError, shard_path
-from tests.models.mining.examples import encoded, evaluator, mine_some, some_records
+from models.mining.shards import COLUMNS, MANIFEST_FILE, MinedArrays, MinedError, shard_path
+from tests.models.mining.examples import CPU, encoded, evaluator, mine_some, some_records
 
 RECORDS = some_records()
 EVALUATOR = evaluator(RECORDS)
@@ -22,8 +30,8 @@ Row = dict[str, Any]
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    mine_some(tmp_path, EVALUATOR, RECORDS, width=2)
-    return tmp_path
+    mine_some(tmp_path / "mined", EVALUATOR, RECORDS, width=2)
+    return tmp_path / "mined"
 
 
 def rewrite(path: Path, change: Callable[[list[Row]], list[Row]]) -> None:
@@ -42,18 +50,70 @@ def edited(name: str, edit: Callable[[Any], Any]) -> Callable[[list[Row]], list[
     return change
 
 
+def read(folder: Path, records: Sequence[ListRecord], spec: FeatureSpec = EVALUATOR.spec) -> dict[Split, MinedArrays]:
+    """What was mined, joined to a list file of the records."""
+    data = folder.with_name("lists.parquet")
+    write_lists(data, records, {})
+    return read_mined(folder, data, spec, ("train", "valid"), folder.with_name("work"))
+
+
 def refused(folder: Path, problem: str) -> None:
     with pytest.raises(MinedError, match=problem):
-        read_mined(folder, RECORDS, EVALUATOR.spec)
+        read(folder, RECORDS)
     with pytest.raises(MinedError, match=problem):
         join_mined(folder, encoded(RECORDS, EVALUATOR), EVALUATOR.spec.fingerprint)
 
 
 def test_rows_come_with_their_requests_however_these_are_ordered(folder: Path) -> None:
-    mined = read_mined(folder, RECORDS[::-1], EVALUATOR.spec)
     joined = join_mined(folder, encoded(RECORDS[::-1], EVALUATOR), EVALUATOR.spec.fingerprint)
-    assert mined.slates.request_ids == tuple(r.request_id for r in RECORDS)
-    assert mined.digest == joined.digest == read_mined(folder, RECORDS, EVALUATOR.spec).digest
+    assert joined.slates.request_ids == tuple(r.request_id for r in RECORDS)
+    forwards, backwards = read(folder, RECORDS), read(folder, RECORDS[::-1])
+    for split, mined in forwards.items():
+        assert mined.slates.request_ids == tuple(r.request_id for r in RECORDS if r.split == split)
+        rows = np.array([joined.slates.request_ids.index(i) for i in mined.slates.request_ids])
+        assert mined.digest == backwards[split].digest
+        for name, values in mined.arrays().items():
+            whole = joined.arrays()[name][rows]
+            np.testing.assert_array_equal(values, whole[tuple(slice(n) for n in values.shape)])
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_rows_on_disk_are_those_in_memory(folder: Path, monkeypatch: pytest.MonkeyPatch, backwards: bool) -> None:
+    records = RECORDS[::-1] if backwards else RECORDS
+    in_memory = read(folder, records)
+    monkeypatch.setattr(array_store, "LARGE", 1)
+    on_disk = read(folder, records)
+    for split, mined in on_disk.items():
+        assert mined.slates.on_disk
+        assert isinstance(mined.tensors(CPU), DiskBatch)
+        assert mined.digest == in_memory[split].digest
+        order = np.arange(len(mined))[::-1].copy()
+        for ours, theirs in zip(
+            batches(mined.tensors(CPU), 2, order), batches(in_memory[split].tensors(CPU), 2, order), strict=True
+        ):
+            assert ours.keys() == theirs.keys()
+            assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_each_column_of_a_shard_is_read_once_after_the_ids(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = Counter[tuple[str, str]]()
+    read_table = pq.read_table
+
+    def counted(path: Path, columns: list[str]) -> pa.Table:
+        asked.update((path.name, column) for column in columns)
+        return read_table(path, columns=columns)
+
+    monkeypatch.setattr(pq, "read_table", counted)
+    read(folder, RECORDS)
+    shards = [f"shard-{i:05}.parquet" for i in range(3)]
+    assert asked == {(s, c): 2 if c == "request_id" else 1 for s in shards for c in COLUMNS}
+
+
+def test_a_split_without_sequences_is_named(tmp_path: Path) -> None:
+    mine_some(tmp_path / "mined", EVALUATOR, RECORDS[:7])
+    refused_split = "has no sequences for lists of split 'valid'"
+    with pytest.raises(MinedError, match=refused_split):
+        read(tmp_path / "mined", RECORDS)
 
 
 @pytest.mark.parametrize("column", ["soft_labels", "step_values", "weights", "sequences", "request_id"])
@@ -92,7 +152,7 @@ def test_rows_that_do_not_fit_their_request_are_refused(
 def test_a_request_that_the_list_file_lacks_is_named(folder: Path) -> None:
     fewer = [r for r in RECORDS if r.request_id != "r-5"]
     with pytest.raises(MinedError, match="holds list 'r-5', which the list file lacks"):
-        read_mined(folder, fewer, EVALUATOR.spec)
+        read(folder, fewer)
     with pytest.raises(MinedError, match="holds list 'r-5', which the list file lacks"):
         join_mined(folder, encoded(fewer, EVALUATOR), EVALUATOR.spec.fingerprint)
 
@@ -101,13 +161,13 @@ def test_a_request_whose_candidates_changed_is_refused(folder: Path) -> None:
     unlabelled = [dataclasses.replace(r, exposed=(), clicks=(), purchases=(), gmv=()) for r in RECORDS]
     shorter = [dataclasses.replace(r, candidates=r.candidates[:-1]) for r in unlabelled]
     with pytest.raises(MinedError, match=r"(soft_labels: its lengths do not fit|sequences: one names no candidate)"):
-        read_mined(folder, shorter, EVALUATOR.spec)
+        read(folder, shorter)
 
 
 def test_an_evaluator_of_another_fingerprint_is_refused(folder: Path) -> None:
     other = evaluator([dataclasses.replace(r, user={}) for r in RECORDS])
     with pytest.raises(MinedError, match="was mined by an evaluator with feature spec"):
-        read_mined(folder, RECORDS, other.spec)
+        read(folder, RECORDS, other.spec)
 
 
 def test_mining_that_is_not_complete_is_refused(folder: Path) -> None:
@@ -144,9 +204,4 @@ def test_a_damaged_shard_is_refused_by_reading_and_by_going_on(folder: Path) -> 
 def test_a_request_that_stands_twice_is_refused(folder: Path) -> None:
     rewrite(shard_path(folder, 1), lambda rows: [rows[0], rows[0], rows[2]])
     with pytest.raises(MinedError, match="holds a request twice"):
-        read_mined(folder, RECORDS, EVALUATOR.spec)
-
-
-def test_a_split_without_sequences_is_named(folder: Path) -> None:
-    with pytest.raises(MinedError, match="no sequences for lists of split 'test'"):
-        read_mined(folder, RECORDS, EVALUATOR.spec, split="test")
+        read(folder, RECORDS)

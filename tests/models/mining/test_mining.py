@@ -13,12 +13,19 @@ import pytest
 import torch
 
 from models.contract.spec import OBJECTIVES
-from models.mining.join import read_mined
 from models.mining.mine import MiningOptions, draw_weights
 from models.mining.shards import MinedArrays, sequence_weights
 from models.planners.search.prefix import list_outcomes
 from models.planners.worth import Triple, Worth
-from tests.models.mining.examples import encoded, equal_candidates, evaluator, mine_some, one_batch, some_records
+from tests.models.mining.examples import (
+    encoded,
+    equal_candidates,
+    evaluator,
+    joined,
+    mine_some,
+    one_batch,
+    some_records,
+)
 from tests.models.planners.examples import UNITS
 
 RECORDS = some_records()
@@ -29,7 +36,7 @@ SCALES = (UNITS["click"], UNITS["conversion"], UNITS["gmv"])
 
 def mined(folder: Path, **options: Any) -> MinedArrays:
     mine_some(folder, EVALUATOR, RECORDS, **options)
-    return read_mined(folder, RECORDS, EVALUATOR.spec)
+    return joined(folder, RECORDS, EVALUATOR)
 
 
 def all_values(row: int, weights: Triple) -> dict[tuple[int, ...], list[float]]:
@@ -126,7 +133,7 @@ def test_candidates_that_are_all_equal_give_lists_all_the_same(tmp_path: Path) -
     records = [equal_candidates(r) for r in RECORDS]
     checkpoint = evaluator(RECORDS)
     mine_some(tmp_path, checkpoint, records, local_search="all")
-    found = read_mined(tmp_path, records, checkpoint.spec)
+    found = joined(tmp_path, records, checkpoint)
     assert found.there.all()
     assert found.weights == pytest.approx(np.full(found.weights.shape, 0.25), abs=1e-3)
 
@@ -142,14 +149,6 @@ def test_tensors_are_what_training_cuts_into_batches(tmp_path: Path) -> None:
     assert some.slates.request_ids == ("r-4", "r-1")
     assert some.sequences.tolist() == found.sequences[[4, 1]].tolist()
     assert some.digest != found.digest
-
-
-def test_sequences_of_one_split_can_be_read_alone(tmp_path: Path) -> None:
-    mine_some(tmp_path, EVALUATOR, RECORDS)
-    whole = read_mined(tmp_path, RECORDS, EVALUATOR.spec)
-    train, valid = (read_mined(tmp_path, RECORDS, EVALUATOR.spec, split=s) for s in ("train", "valid"))
-    assert train.slates.request_ids + valid.slates.request_ids == whole.slates.request_ids
-    assert np.concatenate([train.sequences, valid.sequences]).tolist() == whole.sequences.tolist()
 
 
 def test_shard_size_and_batching_do_not_change_what_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

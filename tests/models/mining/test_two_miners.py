@@ -9,9 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from models.locks import LockedError, only_one
-from models.mining.join import read_mined
 from models.mining.shards import MinedError, shard_path
-from tests.models.mining.examples import evaluator, mine_some, some_records
+from tests.models.mining.examples import evaluator, joined, mine_some, some_records
 
 RECORDS = some_records()
 EVALUATOR = evaluator(RECORDS)
@@ -25,7 +24,7 @@ def test_a_folder_that_is_being_mined_into_is_left_alone(tmp_path: Path) -> None
             mine_some(tmp_path, EVALUATOR, RECORDS)
     assert half_written.exists()
     mine_some(tmp_path, EVALUATOR, RECORDS)
-    assert len(read_mined(tmp_path, RECORDS, EVALUATOR.spec)) == len(RECORDS)
+    assert len(joined(tmp_path, RECORDS, EVALUATOR)) == len(RECORDS)
 
 
 @pytest.mark.parametrize("factor", [2.0, -1.0, 0.0])
@@ -37,4 +36,4 @@ def test_weights_that_are_no_distribution_are_named(tmp_path: Path, factor: floa
     rows[2]["weights"] = [factor * weight for weight in rows[2]["weights"]]
     pq.write_table(pa.Table.from_pylist(rows, table.schema), path)
     with pytest.raises(MinedError, match=rf"shard-00001.*list '{rows[2]['request_id']}', column weights: are no distr"):
-        read_mined(tmp_path, RECORDS, EVALUATOR.spec)
+        joined(tmp_path, RECORDS, EVALUATOR)
