@@ -38,7 +38,7 @@ def numbers(array: pa.Array, place: Place) -> pa.Array:
         return array
     if not (_is_number(array.type) or kinds.is_boolean(array.type) or kinds.is_null(array.type)):
         raise place.error(f"must be numbers, not {array.type}")
-    return array.cast(pa.float64(), safe=False)
+    return _floats(array)
 
 
 def codes(array: pa.Array, place: Place) -> Ints:
@@ -63,10 +63,15 @@ def values(array: pa.Array, place: Place, wanted: pa.DataType | None = None) -> 
     kind = value_type(array.type, place)
     if kinds.is_string(kind):
         return _decoded(array, place)
-    if kinds.is_decimal(array.type) and kinds.is_int64(kind):
-        array = array.cast(pa.decimal256(76, 0))
+    if kinds.is_int64(kind):
+        array = _whole(array, place)
+    return _floats(array) if kinds.is_float64(kind if wanted is None else wanted) else array
+
+
+def _whole(array: pa.Array, place: Place) -> pa.Array:
+    """Convert integers or decimals without a fraction to int64."""
     try:
-        return array.cast(kind if wanted is None else wanted, safe=kinds.is_int64(kind))
+        return (array.cast(pa.decimal256(76, 0)) if kinds.is_decimal(array.type) else array).cast(pa.int64())
     except pa.ArrowInvalid:
         at = next(i for i, value in enumerate(array.to_pylist()) if value is not None and not _fits(value))
         raise place.error(f"holds {array[at].as_py()}, beyond 64-bit integers; write it as text", at) from None
@@ -194,6 +199,13 @@ def _decoded(array: pa.Array, place: Place) -> pa.Array:
         at = next((i for i, value in enumerate(raw) if value is not None and not _is_utf8(value)), None)
         raise place.error("holds bytes that are not text in UTF-8", at) from None
     return found
+
+
+def _floats(array: pa.Array) -> pa.Array:
+    """Convert numbers to the nearest float64. Arrow's own cast of decimals is not exact, but that of text is."""
+    if kinds.is_decimal(array.type):
+        array = array.cast(pa.string())
+    return array.cast(pa.float64(), safe=False)
 
 
 def _is_utf8(value: bytes) -> bool:
