@@ -58,7 +58,10 @@ def codes(array: pa.Array, place: Place) -> Ints:
 
 
 def values(array: pa.Array, place: Place, wanted: pa.DataType | None = None) -> pa.Array:
-    """Convert a field's values to text, int64, float64 or bool; `wanted` may widen int64 to float64."""
+    """Convert a field's values to text, int64, float64 or bool.
+
+    `wanted` may widen int64 to float64.
+    """
     array = plain(array)
     kind = value_type(array.type, place)
     if kinds.is_string(kind):
@@ -97,7 +100,10 @@ def value_type(kind: pa.DataType, place: Place) -> pa.DataType:
 
 
 def lists(array: pa.Array, place: Place) -> tuple[pa.Array, Ints, Bools]:
-    """Split lists of any form into their elements, where each list starts [n + 1], and which are not null [n]."""
+    """Split lists of any form into their elements.
+
+    Also return where each list starts [n + 1] and which lists are not null [n].
+    """
     array = plain(array)
     n = len(array)
     if kinds.is_null(array.type):
@@ -110,7 +116,10 @@ def lists(array: pa.Array, place: Place) -> tuple[pa.Array, Ints, Bools]:
 
 
 def members(array: pa.Array, place: Place) -> dict[str, pa.Array]:
-    """Split a struct or a map with text as keys into one array per name; a name that a row lacks is null there."""
+    """Split a struct or a map into one array per name.
+
+    A name that a row lacks is null there.
+    """
     array = plain(array)
     if kinds.is_null(array.type):
         return {}
@@ -130,7 +139,7 @@ def is_list(kind: pa.DataType) -> bool:
 
 
 def is_map(kind: pa.DataType) -> bool:
-    """Tell whether a type is a map, or a list of structs of a key and a value."""
+    """Tell whether a type is a map or a list of key and value."""
     if not is_list(kind):
         return bool(kinds.is_map(kind))
     entry = kind.value_type
@@ -190,7 +199,7 @@ def _key(found: pa.Array, entries: Ints, parents: Ints, n: int, name: str, place
 
 
 def _decoded(array: pa.Array, place: Place) -> pa.Array:
-    """Convert text or bytes of any form to text; bytes that are not UTF-8 are an error."""
+    """Convert text or bytes to text. Bytes that are not UTF-8 are an error."""
     try:
         found = array.cast(pa.string())
         found.validate(full=True)
@@ -202,8 +211,9 @@ def _decoded(array: pa.Array, place: Place) -> pa.Array:
 
 
 def _floats(array: pa.Array) -> pa.Array:
-    """Convert numbers to the nearest float64. Arrow's own cast of decimals is not exact, but that of text is."""
+    """Convert numbers to the nearest float64."""
     if kinds.is_decimal(array.type):
+        # Arrow's own cast of decimals may be off by the last bit; that of text is not.
         array = array.cast(pa.string())
     return array.cast(pa.float64(), safe=False)
 

@@ -1,4 +1,4 @@
-"""Read list files: one Parquet file, a folder of part files, or a URL of either."""
+"""Read list files: a Parquet file, a folder of parts, or a URL."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ METADATA_KEY: Final = b"listwright"
 
 
 class ListFile:
-    """Read the lists of a source, always in the same order, a window at a time.
+    """Read the lists of a source, always in the same order, window by window.
 
     `source` is a Parquet file, a folder of part files or a URL of either, which fsspec must know. Any form that
     programs write is read (`arrow_forms`), and every value that is read is checked. Raises `ListFileError` naming the

@@ -1,6 +1,6 @@
-"""Find the Parquet files of a source: a file, a folder of part files, or a URL of either.
+"""Find the Parquet files of a source.
 
-URLs are those of fsspec (``s3://``, ``gs://``, ``memory://``, …), which is imported only for them.
+A source is a file, a folder of part files, or a URL of either. URLs are those of fsspec (``s3://``, ``gs://``, ``memory://``, …), which is imported only for them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ REMOTE_BLOCK: Final = 1 << 22
 
 @dataclass(frozen=True)
 class Part:
-    """Hold one file of a source; `name` is what messages call it and `store` an fsspec file system, None for a path."""
+    """Hold one file of a source.
+
+    `name` is what messages call it. `store` is an fsspec file system, or None for a file of this machine.
+    """
 
     name: str
     path: str
@@ -49,7 +52,10 @@ class Part:
 
 
 def source_argument(text: str) -> Path | str:
-    """Read a source from the command line; a URL stays text, since a path would lose one of its slashes."""
+    """Read a source from the command line.
+
+    A URL stays text, since a path would lose one of its slashes.
+    """
     return text if is_url(text) else Path(text)
 
 
@@ -59,7 +65,7 @@ def is_url(source: Path | str) -> bool:
 
 
 def parts_of(source: Path | str) -> tuple[Part, ...]:
-    """List the files of a source in the order in which they are read, by name.
+    """List the files of a source, ordered by name.
 
     Of a folder, all its files count but those hidden or beginning with an underscore (``_SUCCESS``). Raises
     `ListFileError` if there are none, or if the folder has folders in it.
