@@ -1,6 +1,7 @@
 """Find the Parquet files of a source.
 
-A source is a file, a folder of part files, or a URL of either. URLs are those of fsspec (``s3://``, ``gs://``, ``memory://``, …), which is imported only for them.
+A source is a file, a folder of part files, or a URL of either. URLs are those of fsspec (``s3://``, ``gs://``,
+``memory://``, …), which is imported only for them.
 """
 
 from __future__ import annotations
