@@ -19,7 +19,7 @@ from models.data.parquet_part import read_batches, read_footer
 from models.data.place import Place
 from models.data.records import ListRecord, Split
 from models.data.request_ids import RequestIds
-from models.data.stores import parts_of, source_digest
+from models.data.stores import parts_of, source_digest, source_name
 from models.data.window_checks import check_request_ids, check_window
 from models.data.window_reading import read_window
 from models.data.windows import ListWindow
@@ -39,7 +39,7 @@ class ListFile:
     """
 
     def __init__(self, source: str | Path) -> None:
-        self.source = str(source)
+        self.source = source_name(source)
         self._footers = [read_footer(part) for part in parts_of(source)]
         self._types = FieldTypes()
         for footer in self._footers:

@@ -19,7 +19,7 @@ import pytest
 from models.data.list_file import ListFile, read_lists, read_metadata
 from models.data.list_writer import write_lists
 from models.data.records import ListFileError, ListRecord
-from models.data.stores import source_argument, source_digest
+from models.data.stores import source_digest, source_name
 from tests.models.data.tables import RECORDS, table, written
 
 fsspec = pytest.importorskip("fsspec", reason="the extra `store` is not installed")
@@ -193,7 +193,7 @@ def test_files_and_folders_behind_urls_are_read(tmp_path: Path, kind: str, reque
     in_parts(parts)
     put(one, root)
     put(parts, f"{root}/parts")
-    assert list(read_lists(f"{root}/lists.parquet")) == RECORDS
+    assert list(read_lists(f"{root}/lists.parquet")) == list(read_lists(Path(f"{root}/lists.parquet"))) == RECORDS
     assert list(read_lists(f"{root}/parts")) == list(read_lists(f"{root}/parts/")) == RECORDS
     assert list(read_lists(f"{root}/parts", "test")) == RECORDS[2:]
     assert read_metadata(f"{root}/lists.parquet") == {"source": "here"}
@@ -236,9 +236,20 @@ def test_paths_need_no_fsspec(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_an_argument_is_a_path_or_a_url() -> None:
-    assert source_argument("data/lists.parquet") == Path("data/lists.parquet")
-    assert source_argument("s3://bucket/lists") == "s3://bucket/lists"
+@pytest.mark.parametrize(
+    "url", ["s3://bucket/lists", "gs://b/x.parquet", "memory://x", "file:///tmp/x", "data/x.parquet"]
+)
+def test_a_url_keeps_its_slashes_on_the_way_through_a_path(url: str) -> None:
+    assert source_name(Path(url)) == source_name(url) == url
+
+
+def test_a_path_that_looks_like_a_url_is_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = Path("s3:/bucket/lists.parquet")
+    path.parent.mkdir(parents=True)
+    with path.open("wb") as file:
+        pq.write_table(table(), file)
+    assert list(read_lists(path)) == RECORDS
 
 
 def test_a_case_of_sparks_folder() -> None:
