@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     source: ListSource = arguments.load(arguments)
     summary = Summary()
     bar = tqdm(source.records, total=source.total, unit="list", disable=True if arguments.quiet else None)
-    write_lists(arguments.output, summary.watch(bar), source.metadata)
+    write_lists(arguments.output, summary.watch(bar), source.metadata, parts=arguments.parts)
     print(f"{arguments.output}\n{summary.text()}")
     return 0
 
@@ -54,7 +54,11 @@ def _source(
         name, help=text, description=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     required: dict[str, Any] = {"type": Path, "required": True, "default": argparse.SUPPRESS}
-    parser.add_argument("-o", "--output", metavar="FILE", help="the Parquet file to write", **required)
+    parser.add_argument(
+        "-o", "--output", metavar="PATH", help="the Parquet file to write, or the folder with --parts", **required
+    )
+    text = "write a folder of N part files instead, for sources of millions of lists"
+    parser.add_argument("--parts", type=int, default=None, metavar="N", help=text)
     parser.add_argument("--seed", type=int, default=0, help="seed of everything random")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     return parser

@@ -1,4 +1,4 @@
-"""Read the rows of one Parquet file in batches of bounded size, and only the columns that are needed."""
+"""Read a Parquet file in batches of bounded size, and needed columns only."""
 
 from __future__ import annotations
 
@@ -41,7 +41,10 @@ class Footer:
 
 
 def read_footer(part: Part) -> Footer:
-    """Read a file's schema and number of rows. Raises `ListFileError` if it is no list file."""
+    """Read a file's schema and number of rows.
+
+    Raises `ListFileError` if it is no list file.
+    """
     with open_parquet(part) as file:
         schema = file.schema_arrow
         _require_columns(schema, part.name)
@@ -68,7 +71,10 @@ def read_batches(
 
 @contextmanager
 def open_parquet(part: Part) -> Iterator[pq.ParquetFile]:
-    """Open a Parquet file. Raises `ListFileError` for this and for what fails while it is read."""
+    """Open a Parquet file.
+
+    Raises `ListFileError`, also for what fails while it is read.
+    """
     with part.open() as opened:
         problem = not_parquet(opened)
         if problem:
@@ -96,7 +102,10 @@ def _require_columns(schema: pa.Schema, name: str) -> None:
 
 
 def _leaves(file: pq.ParquetFile, columns: Sequence[str], embeddings: bool) -> list[int]:
-    """Number the columns of plain values to read; Parquet numbers those within structs and lists in order."""
+    """Number the columns of plain values that are read.
+
+    Parquet numbers all of them in order, those within structs and lists too.
+    """
     paths = [path for field in file.schema_arrow for path in _paths(field.type, (field.name,))]
     items = _ITEM if embeddings else _ITEM[:-1]
     wanted = []
@@ -122,7 +131,7 @@ def _paths(kind: pa.DataType, path: tuple[str, ...]) -> Iterator[tuple[str, ...]
 
 
 def _rows_at_most(metadata: Any, leaves: Sequence[int]) -> int:
-    """Count the rows of a batch of bounded bytes, by the largest among the first row groups."""
+    """Count the rows of a batch of bounded bytes, by the first row groups."""
     most = 1.0
     for number in range(min(metadata.num_row_groups, _SAMPLED)):
         group = metadata.row_group(number)
@@ -132,7 +141,10 @@ def _rows_at_most(metadata: Any, leaves: Sequence[int]) -> int:
 
 
 def _runs(file: pq.ParquetFile, split: Split | None, size: int) -> Iterator[tuple[int, list[int]]]:
-    """Join neighbouring row groups that are read up to `size` rows; yield the first row and the groups."""
+    """Join neighbouring row groups of together `size` rows at most.
+
+    Yield the first row and the groups' numbers; row groups that are not read are left out.
+    """
     leaf = next(i for i in range(len(file.schema)) if file.schema.column(i).path == "split")
     begin, run, first, rows = 0, list[int](), 0, 0
     for number in range(file.metadata.num_row_groups):
@@ -152,7 +164,7 @@ def _runs(file: pq.ParquetFile, split: Split | None, size: int) -> Iterator[tupl
 
 
 def _may_hold(column: Any, split: Split) -> bool:
-    """Tell whether a row group may hold rows of a split, by the smallest and largest value in it."""
+    """Tell whether a row group may hold rows of a split, by its statistics."""
     found = column.statistics
     if found is None or not found.has_min_max or not isinstance(found.min, str):
         return True

@@ -34,7 +34,10 @@ def check_window(window: ListWindow) -> None:
 
 
 def check_request_ids(window: ListWindow, seen: RequestIds) -> None:
-    """Check that no request id of a window stands twice in it or was seen before. Raises `ListFileError`."""
+    """Check that no request id stands twice or was seen before.
+
+    Raises `ListFileError`.
+    """
     at = seen.repeated(window.request_ids)
     if at is not None:
         word = window.request_ids[at].as_py()
