@@ -16,11 +16,10 @@ import numpy as np
 from models.contract.arrays import Floats
 from models.contract.features import Scalar, canonical_text
 from models.contract.spec import Category, FeatureSpec, Field, Hashed, Number, Transform
+from models.data.field_choices import HASH_BUCKETS, MAX_VOCABULARY, MIN_COUNT, FieldChoices, FieldKind
 from models.data.lists import ListRecord
+from models.data.windows import ListWindow
 
-MAX_VOCABULARY: Final = 64
-MIN_COUNT: Final = 2
-HASH_BUCKETS: Final = 1 << 16
 _HEAVY_SKEW: Final = 2.0
 _LOGIT_EPSILON: Final = 1e-6
 
@@ -44,26 +43,55 @@ def fit_spec(
 
     Raises `ValueError` if there are no records, or naming the field that holds NaN or an infinity.
     """
-    groups: dict[str, _Columns] = {g: defaultdict(list) for g in ("user", "context", "item", "scores", "price")}
-    lists = 0
+    fitter = SpecFitter(FieldChoices(max_vocabulary=max_vocabulary, min_count=min_count, hash_buckets=hash_buckets))
     for record in records:
-        lists += 1
-        _collect(groups, record)
-    if not lists:
-        raise ValueError("there are no lists to fit a feature spec to")
+        fitter.add_record(record)
+    return fitter.fit()
 
-    def fields(group: str) -> tuple[Field, ...]:
-        columns = sorted(groups[group].items())
-        return tuple(_field(f"{group}.{n}", n, v, max_vocabulary, min_count, hash_buckets) for n, v in columns)
 
-    prices = groups["price"].get("price")
-    return FeatureSpec(
-        user=fields("user"),
-        context=fields("context"),
-        item=fields("item"),
-        scores=tuple(_score(name, values) for name, values in sorted(groups["scores"].items())),
-        price=None if prices is None else _number("price", _numeric("price", prices), "log1p"),
-    )
+class SpecFitter:
+    """Fit a spec to lists that come window by window; see `fit_spec` for the rules.
+
+    `choices` overrule what the values suggest. Raises `ValueError` naming a field that cannot be read as chosen.
+    """
+
+    def __init__(self, choices: FieldChoices | None = None) -> None:
+        self._choices = choices or FieldChoices()
+        self._groups: dict[str, _Columns] = {
+            group: defaultdict(list) for group in ("user", "context", "item", "scores", "price")
+        }
+        self._lists = 0
+
+    def add(self, window: ListWindow) -> None:
+        """Read the lists of a window."""
+        for record in window.records():
+            self.add_record(record)
+
+    def add_record(self, record: ListRecord) -> None:
+        """Read one list."""
+        self._lists += 1
+        _collect(self._groups, record)
+
+    def fit(self) -> FeatureSpec:
+        """Return the spec of all that was added. Raises `ValueError` if nothing was."""
+        if not self._lists:
+            raise ValueError("there are no lists to fit a feature spec to")
+        scores = self._columns("scores")
+        prices = self._groups["price"].get("price")
+        return FeatureSpec(
+            user=self._fields("user"),
+            context=self._fields("context"),
+            item=self._fields("item"),
+            scores=tuple(_score(name, values) for name, values in scores),
+            price=None if prices is None else _number("price", _numeric("price", prices), "log1p"),
+        )
+
+    def _columns(self, group: str) -> list[tuple[str, list[Scalar]]]:
+        columns = sorted(self._groups[group].items())
+        return [(name, values) for name, values in columns if self._choices.kind(group, name) != "ignore"]
+
+    def _fields(self, group: str) -> tuple[Field, ...]:
+        return tuple(_field(group, name, values, self._choices) for name, values in self._columns(group))
 
 
 def _collect(groups: Mapping[str, _Columns], record: ListRecord) -> None:
@@ -81,22 +109,25 @@ def _add(columns: _Columns, row: Mapping[str, Scalar]) -> None:
             columns[name].append(value)
 
 
-def _field(
-    path: str, name: str, values: Sequence[Scalar], max_vocabulary: int, min_count: int, hash_buckets: int
-) -> Field:
-    if any(isinstance(v, str) for v in values) or all(isinstance(v, bool) for v in values):
-        return _categorical(name, values, max_vocabulary, min_count, hash_buckets)
+def _field(group: str, name: str, values: Sequence[Scalar], choices: FieldChoices) -> Field:
+    path, kind = f"{group}.{name}", choices.kind(group, name)
+    holds_text = any(isinstance(v, str) for v in values)
+    if kind == "number" and holds_text:
+        raise ValueError(f"{path}: holds text, so it cannot be read as a number")
+    if kind in ("category", "hash") or (kind is None and (holds_text or all(isinstance(v, bool) for v in values))):
+        return _categorical(name, values, kind, choices)
     numbers = _numeric(path, values)
     return _number(name, numbers, "log1p" if _has_long_tail(numbers) else "identity")
 
 
 def _categorical(
-    name: str, values: Sequence[Scalar], max_vocabulary: int, min_count: int, hash_buckets: int
+    name: str, values: Sequence[Scalar], kind: FieldKind | None, choices: FieldChoices
 ) -> Category | Hashed:
     counts = Counter(canonical_text(v) for v in values if v is not None)
-    if len(counts) <= max_vocabulary:
-        return Category(name, tuple(sorted(v for v, n in counts.items() if n >= min_count)))
-    return Hashed(name, min(1 << (len(counts) - 1).bit_length(), hash_buckets))
+    if kind == "category" or (kind is None and len(counts) <= choices.max_vocabulary):
+        frequent = sorted(counts, key=lambda v: (-counts[v], v))[: choices.max_vocabulary]
+        return Category(name, tuple(sorted(v for v in frequent if counts[v] >= choices.min_count)))
+    return Hashed(name, min(1 << (len(counts) - 1).bit_length(), choices.hash_buckets))
 
 
 def _score(name: str, values: Sequence[Scalar]) -> Number:

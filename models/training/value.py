@@ -19,6 +19,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 
+from models.data.field_choices import FieldChoices
 from models.data.lists import Split, read_metadata, read_splits
 from models.files import file_digest, write_json
 from models.nets.checkpoint import Checkpoint, save_checkpoint
@@ -40,6 +41,7 @@ def train_value_model(
     options: TrainOptions,
     device: torch.device,
     value_options: ValueOptions | None = None,
+    fields: FieldChoices | None = None,
     resume: bool = False,
 ) -> Checkpoint:
     """Train a value model on a list file, choose epoch and shares, and measure it.
@@ -52,7 +54,7 @@ def train_value_model(
     splits = read_splits(data)
     if not splits["train"]:
         raise ValueError(f"{data}: has no lists of split 'train'")
-    train = partial(train_on, config=config, options=options, device=device)
+    train = partial(train_on, config=config, options=options, device=device, fields=fields)
     trained = train(splits, folder, chosen=chosen, resume=resume)
     metrics = {**trained.metrics, "verdict": trained.verdict.to_json()}
     if chosen.curve:

@@ -16,7 +16,8 @@ import torch
 from models.contract.features import known_priors
 from models.contract.verdict import Verdict
 from models.data.batches import ListArrays, encode_lists
-from models.data.fit_spec import fit_spec
+from models.data.field_choices import FieldChoices
+from models.data.fit_spec import SpecFitter
 from models.data.lists import ListRecord, Split
 from models.judging.gate import Gate, HeldOut, choose_shares
 from models.judging.judge import judge, mixes
@@ -75,6 +76,7 @@ def train_on(
     options: TrainOptions,
     device: torch.device,
     chosen: ValueOptions,
+    fields: FieldChoices | None = None,
     resume: bool = False,
 ) -> Trained:
     """Train on records by split, choose and measure; see `value.train_value_model`.
@@ -85,7 +87,10 @@ def train_on(
     # Folds hold lists out themselves, so validation lists need not be set apart.
     learnt = [*splits["train"], *splits["valid"]] if folds else splits["train"]
     measured: tuple[Split, ...] = ("test",) if folds else ("valid", "test")
-    spec = fit_spec(learnt)
+    fitter = SpecFitter(fields)
+    for record in learnt:
+        fitter.add_record(record)
+    spec = fitter.fit()
     lists = encode_lists(learnt, spec, config.list_length)
     others: dict[str, ListArrays] = {
         name: encode_lists(splits[name], spec, config.list_length) for name in measured if splits[name]
