@@ -170,4 +170,5 @@ def _wrapped(text: str, indent: str) -> str:
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], sides: str) -> str:
     align = tuple("right" if side == "r" else "left" for side in sides)
-    return tabulate(rows, heads, "plain", colalign=align, disable_numparse=True)
+    # Heads go in as a row, since tabulate would make their columns wider.
+    return tabulate([heads, *rows], (), "plain", colalign=align, disable_numparse=True)
