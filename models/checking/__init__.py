@@ -1,1 +1,1 @@
-"""Check a list file: count what it holds, and warn about what is legal but odd."""
+"""Count what a list file holds, and warn about what is legal but odd."""

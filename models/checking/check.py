@@ -24,7 +24,7 @@ from models.data.windows import ListWindow
 
 
 class Survey:
-    """Hold all that is counted of a list file; its size does not grow with the file's."""
+    """Hold all that is counted of a list file, in bounded memory."""
 
     def __init__(self, choices: FieldChoices, *, embeddings: bool) -> None:
         self.choices = choices

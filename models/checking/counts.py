@@ -55,7 +55,7 @@ class Lengths:
         self._counts = new
 
     def quantile(self, share: float) -> int:
-        """Return the smallest length that at least this share of the lists does not exceed; 0 without lists."""
+        """Return a quantile of the lengths by its share; 0 without lists."""
         totals = np.cumsum(self._counts)
         return int(np.searchsorted(totals, share * totals[-1])) if totals[-1] else 0
 

@@ -53,7 +53,7 @@ def _keys(window: ListWindow) -> Iterator[tuple[str, Floats]]:
 
 
 def _compare(values: Floats, window: ListWindow) -> tuple[int, int]:
-    """Count the lists that can be compared with the descending order, and those that follow it."""
+    """Count the lists comparable with the descending order, and those that follow it."""
     owners = np.repeat(np.arange(len(window)), window.shown_counts)
     within = owners[1:] == owners[:-1]
     steps, lists = np.diff(values)[within], owners[1:][within]

@@ -101,7 +101,7 @@ class FieldTallies:
 
 
 def field_reports(tallies: FieldTallies, spec: FeatureSpec | None) -> Iterator[FieldReport]:
-    """Describe every field, group by group, then scores and price; without a spec all are ignored."""
+    """Describe every field, score and the price; without a spec all are ignored."""
     for group in GROUPS:
         fitted = _by_name(getattr(spec, group)) if spec else {}
         for name, tally in sorted(tallies.features[group].items()):

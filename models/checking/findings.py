@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Hold one warning: a stable code, what was found and means, and what to do about it."""
+    """Hold one warning: a stable code, what was found, and what to do."""
 
     code: str
     text: str
@@ -15,7 +15,7 @@ class Finding:
 
 
 def share_text(share: float) -> str:
-    """Format a share as percent; small ones never look like 0, nor large ones like all."""
+    """Format a share as percent; only 0 and 1 look like none and all."""
     if 0 < share < 0.001:
         return "under 0.1%"
     if 0.999 < share < 1:

@@ -1,4 +1,4 @@
-"""Hash whole columns with NumPy, and estimate in bounded memory how many distinct hashes there are."""
+"""Hash whole columns, and count distinct hashes in bounded memory."""
 
 from __future__ import annotations
 

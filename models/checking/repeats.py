@@ -58,7 +58,7 @@ class UserTally:
         return self._sketches[name][split].distinct
 
     def overlaps(self) -> dict[str, float]:
-        """Map each id field to the share of the test split's users that are in the training split as well."""
+        """Map each id field to the share of test users who are in training too."""
         return {name: sketches["test"].share_within(sketches["train"]) for name, sketches in self._sketches.items()}
 
 

@@ -1,4 +1,4 @@
-"""Count the values of columns window by window, in bounded memory and without Python objects per item."""
+"""Count the values of columns window by window, in bounded memory."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NUMBER: Final = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"
 
 
 class RangeTally:
-    """Count numbers: how many, their range and mean, and how many lie outside 0 to 1."""
+    """Count numbers: their range, mean and median, zeros, and those outside 0 to 1."""
 
     def __init__(self) -> None:
         self.present = 0

@@ -1,4 +1,4 @@
-"""Turn a source into a list file (Parquet), which training, evaluation and load tests read; check such a file."""
+"""Turn a source into a list file (Parquet), or check such a file."""
 
 from __future__ import annotations
 
