@@ -73,7 +73,7 @@ def _hashed(report: FieldReport, group: str) -> Finding:
 
 
 def _like_codes(name: str, tally: ValueTally) -> bool:
-    """Tell whether whole numbers look like codes, by their name or few values; flags do not."""
+    """Tell whether whole numbers look like codes, by name or by few values."""
     if tally.numbers.low >= 0 and tally.numbers.high <= 1:
         return False
     return (1 < tally.distinct <= _FEW) or is_id_name(name) or _CODE.search(name.lower()) is not None

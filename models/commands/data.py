@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 from tqdm import tqdm
 
-from models.checking.check import survey_file
-from models.checking.report import findings, report_json, report_text
-from models.commands.fields import add_field_options, field_choices
-from models.data.lists import read_metadata, write_lists
+from models.commands import check
+from models.data.lists import write_lists
 from models.datasets import expedia, movielens, simulated_logs, taobao_ad, trivago
 from models.datasets.simulator import SimulatorConfig
 from models.datasets.source import ListSource, Summary
-from models.files import write_json
 
 _WORLD: Final = {f.name: f.default for f in dataclasses.fields(SimulatorConfig)}
 _WORLD_OPTIONS: Final = {
@@ -40,17 +36,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     _configure_trivago(_source(sources, "trivago", "hotel lists with click-outs (RecSys Challenge 2019)"))
     _configure_movielens(_source(sources, "movielens", "MovieLens 1M ratings as lists of six; a 5 is a click"))
     _configure_taobao_ad(_source(sources, "taobao-ad", "display ads with clicks (Tianchi 56) as lists of six"))
-    _configure_check(sources)
+    check.configure(sources.add_parser("check", help=check.DESCRIPTION, description=check.DESCRIPTION))
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the subcommand, and return the exit status."""
-    act: Callable[[argparse.Namespace], int] = arguments.act
-    return act(arguments)
-
-
-def _write(arguments: argparse.Namespace) -> int:
-    """Write the list file and print its summary."""
+    """Write the list file and print its summary, or check one."""
+    if arguments.source == "check":
+        return check.run(arguments)
     source: ListSource = arguments.load(arguments)
     summary = Summary()
     bar = tqdm(source.records, total=source.total, unit="list", disable=True if arguments.quiet else None)
@@ -69,29 +61,7 @@ def _source(
     parser.add_argument("-o", "--output", metavar="FILE", help="the Parquet file to write", **required)
     parser.add_argument("--seed", type=int, default=0, help="seed of everything random")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    parser.set_defaults(act=_write)
     return parser
-
-
-def _configure_check(sources: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    text = "count what a list file holds, say how its fields will be read, and warn about what is odd"
-    parser = sources.add_parser("check", help=text, description=text)
-    parser.add_argument("file", metavar="FILE", help="the list file")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the result as JSON")
-    parser.add_argument("--strict", action="store_true", help="exit with 1 if there are warnings")
-    add_field_options(parser)
-    parser.set_defaults(act=_check)
-
-
-def _check(arguments: argparse.Namespace) -> int:
-    """Print what a list file holds, and warn about what is odd."""
-    survey = survey_file(arguments.file, field_choices(arguments))
-    path = Path(arguments.file)
-    notes = read_metadata(path) if path.is_file() else {}
-    if arguments.json is not None:
-        write_json(arguments.json, report_json(arguments.file, survey, notes))
-    print(report_text(arguments.file, survey, notes))
-    return 1 if arguments.strict and findings(survey) else 0
 
 
 def _configure_simulator(parser: argparse.ArgumentParser) -> None:
