@@ -6,6 +6,7 @@ import re
 from typing import Final
 
 import numpy as np
+import pyarrow as pa
 
 from models.checking.counts import SPLITS, is_split
 from models.checking.hashing import Hashes, Sketch, column_hashes, mix, sequence_hashes
@@ -68,15 +69,17 @@ def _request_hashes(window: ListWindow) -> Hashes:
     parts = [("id", items.ids), ("price", items.price), *((f"scores.{k}", v) for k, v in items.scores.items())]
     item_hashes = np.zeros(len(items), np.uint64)
     for name, column in parts:
-        item_hashes = item_hashes + mix(column_hashes(column) ^ _name_hash(name))
+        item_hashes = item_hashes + _named_hashes(name, column)
     hashes = sequence_hashes(item_hashes, window.starts)
     hashes = hashes + mix(sequence_hashes(window.exposed.view(np.uint64), window.shown_starts))
     for group, columns in (("user", window.user), ("context", window.context)):
         for name, column in columns.items():
-            hashes = hashes + mix(column_hashes(column) ^ _name_hash(f"{group}.{name}"))
+            hashes = hashes + _named_hashes(f"{group}.{name}", column)
     return hashes
 
 
-def _name_hash(name: str) -> np.uint64:
-    """Hash a column's name, so that equal values in two columns do not look alike."""
-    return np.uint64(int.from_bytes(name.encode()[:64], "little") * 0x9E3779B97F4A7C15 % (1 << 64))
+def _named_hashes(name: str, column: pa.Array) -> Hashes:
+    """Hash values together with their column's name; null is 0, as is a column that a window lacks."""
+    hashes = mix(column_hashes(column) ^ column_hashes(pa.array([name]))[0])
+    hashes[column.is_null().to_numpy(zero_copy_only=False)] = 0
+    return hashes
