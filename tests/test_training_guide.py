@@ -10,7 +10,6 @@ import shlex
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -56,14 +55,14 @@ def run(words: list[str]) -> str:
 
 def has_csv() -> bool:
     """Tell whether this version converts CSV logs."""
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        with pytest.raises(SystemExit) as caught:
-            cli.main(["data", "csv", "--help"])
+    nowhere = io.StringIO()
+    with contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere), pytest.raises(SystemExit) as caught:
+        cli.main(["data", "csv", "--help"])
     return caught.value.code == 0
 
 
 @pytest.fixture(scope="module")
-def walked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[str, str]]]:
+def walked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
     """The folder in which all steps of the CSV example were run, and what each printed."""
     if not has_csv():
         pytest.skip("`listwright data csv` is not part of this version")
@@ -71,7 +70,7 @@ def walked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dic
     (folder / "log.csv").write_text(block("file log.csv"), "utf-8")
     with contextlib.chdir(folder):
         printed = {step: "".join(map(run, commands(f"run {step}"))) for step in STEPS}
-    yield folder, printed
+    return folder, printed
 
 
 def test_the_check_of_the_csv_example_prints_what_the_guide_shows(walked: tuple[Path, dict[str, str]]) -> None:
