@@ -118,7 +118,7 @@ def _useless(survey: Survey) -> Iterator[Finding]:
 
 def _ignored(survey: Survey, report: FieldReport) -> bool:
     group, _, name = report.name.partition(".")
-    return survey.choices.kind(group, name) == "ignore"
+    return survey.choices.kind(group, name or group) == "ignore"
 
 
 def _constant(survey: Survey, report: FieldReport) -> bool:

@@ -30,7 +30,8 @@ def score_findings(survey: Survey) -> Iterator[Finding]:
             text = f"score '{name}' is missing for {share} of the candidates."
             advice = "The median stands in, which sorts them by nothing. Give every candidate every score."
             yield Finding("score-missing", text, advice)
-    yield from _price(survey, bool(survey.total.purchases))
+    if choices.kind("price", "price") != "ignore":
+        yield from _price(survey, bool(survey.total.purchases))
 
 
 def _names(survey: Survey, scores: dict[str, RangeTally]) -> Iterator[Finding]:

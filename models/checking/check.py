@@ -39,7 +39,10 @@ class Survey:
         self.spec: FeatureSpec | None = None
 
     def read(self, windows: Iterator[ListWindow]) -> None:
-        """Count all windows, and fit the feature spec to those trained on."""
+        """Count all windows, and fit the feature spec to those trained on.
+
+        Raises `ValueError` for a choice about a field that no window has, or that does not fit its field.
+        """
         fitter = SpecFitter(self.choices)
         for window in windows:
             self._add(window)
@@ -47,6 +50,7 @@ class Survey:
             if len(trained):
                 bare = replace(window, candidates=replace(window.candidates, embeddings=None))
                 fitter.add(bare if len(trained) == len(window) else bare.take(trained))
+        check_choices(self.choices, self.fields.names())
         if self.counts["train"].lists:
             self.spec = fitter.fit()
 
@@ -72,7 +76,7 @@ class Survey:
 def survey_file(source: str | Path, choices: FieldChoices | None = None, *, embeddings: bool = True) -> Survey:
     """Read a list file once and count it; `embeddings` only if asked for.
 
-    Raises `ListFileError` for a broken file, and `ValueError` for a choice about a field that the file does not have.
+    Raises `ListFileError` for a broken file, and `ValueError` as `Survey.read` does.
     """
     file = ListFile(source)
     survey = Survey(choices or FieldChoices(), embeddings=embeddings)
@@ -81,7 +85,6 @@ def survey_file(source: str | Path, choices: FieldChoices | None = None, *, embe
         survey.read(_told(file.windows(embeddings=embeddings), bar))
     if not survey.total.lists:
         raise ListFileError(f"{source}: has no lists")
-    _check_choices(survey, source)
     return survey
 
 
@@ -91,18 +94,18 @@ def _told(windows: Iterator[ListWindow], bar: Any) -> Iterator[ListWindow]:
         bar.update(len(window))
 
 
-def _check_choices(survey: Survey, source: str | Path) -> None:
-    names = survey.fields.names()
-    short = {name.partition(".")[2] for name in names}
-    for name, kind in survey.choices.kinds.items():
+def check_choices(choices: FieldChoices, names: set[str]) -> None:
+    """Raise `ValueError` for a choice about a field that is not there, or of a kind that a score cannot have."""
+    short = {name.rpartition(".")[2] for name in names}
+    for name, kind in choices.kinds.items():
         if name not in names | short:
-            listed = ", ".join(sorted(names)) or "none"
-            raise ValueError(f"{source}: there is no field {name!r} to choose a kind for; there are: {listed}")
+            listed = ", ".join(sorted(names))
+            raise ValueError(f"there is no field {name!r} to choose a kind for; there are: {listed}")
         if kind in ("category", "hash") and not any(_is_feature(own, name) for own in names):
-            raise ValueError(f"{source}: {name} is a score, which can be a number or ignored, not {kind!r}")
+            raise ValueError(f"{name} is a score or the price, which can be a number or ignored, not {kind!r}")
 
 
 def _is_feature(own: str, name: str) -> bool:
     """Tell whether `name` means the field `own`, and that is no score."""
     group, _, short = own.partition(".")
-    return group != "scores" and name in (own, short)
+    return group != "scores" and short != "" and name in (own, short)

@@ -88,9 +88,9 @@ class FieldTallies:
         return 1 - self.missing("item", self.embedded)
 
     def names(self) -> set[str]:
-        """List every feature and score as ``group.name``."""
+        """List every feature and score as ``group.name``, and the price."""
         features = {f"{group}.{name}" for group, fields in self.features.items() for name in fields}
-        return features | {f"scores.{name}" for name in self.scores}
+        return features | {f"scores.{name}" for name in self.scores} | {"price"}
 
     def _add_embeddings(self, column: pa.Array) -> None:
         known = column.drop_null()

@@ -77,7 +77,8 @@ class SpecFitter:
         if not self._lists:
             raise ValueError("there are no lists to fit a feature spec to")
         scores = self._columns("scores")
-        prices = self._groups["price"].get("price")
+        ignored = self._choices.kind("price", "price") == "ignore"
+        prices = None if ignored else self._groups["price"].get("price")
         return FeatureSpec(
             user=self._fields("user"),
             context=self._fields("context"),

@@ -84,6 +84,7 @@ def test_a_file_that_cannot_be_read_is_status_2(tmp_path: Path, capsys: pytest.C
         (["--field", "segmnt=category"], "there is no field 'segmnt'"),
         (["--ignore", "item.nothing"], "there is no field 'item.nothing'"),
         (["--field", "ctr=category"], "ctr is a score"),
+        (["--field", "price=hash"], "price is a score or the price"),
         (["--field", "segment=hash", "--ignore", "segment"], "cannot be both"),
         (["--field", "item.category=number"], "item.category"),
         (["--max-vocabulary", "0"], "--max-vocabulary"),

@@ -65,6 +65,12 @@ def test_a_choice_about_codes_ends_the_warning(kind: FieldKind, tmp_path: Path) 
     assert codes(records, tmp_path, FieldChoices({"segment": kind})) == []
 
 
+def test_a_price_that_is_ignored_is_not_missed(tmp_path: Path) -> None:
+    records = ODDITIES["no-prices"]()
+    assert codes(records, tmp_path) == ["no-prices"]
+    assert codes(records, tmp_path, FieldChoices({"price": "ignore"})) == []
+
+
 def test_the_score_of_a_deterministic_exposure_is_named(tmp_path: Path) -> None:
     surveyed = survey(ODDITIES["deterministic-exposure"](), tmp_path)
     (found,) = findings(surveyed)
