@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from models.contract.features import Scalar
-from models.data.lists import Candidate, ListRecord
+from models.data.lists import Candidate, ListRecord, write_lists
 from models.datasets import simulated_logs
 from models.datasets.simulator import SimulatorConfig
 
@@ -128,8 +132,19 @@ ODDITIES: dict[str, Callable[[], Records]] = {
     "values-alike": lambda: user(lambda i: ("Paris", " paris", "Rome")[i % 3]),
     "missing-as-text": lambda: user(lambda i: ("a", "NaN", "b")[i % 3]),
     "mostly-missing": lambda: user(lambda i: i / 7 if i % 3 == 0 else None),
-    "no-values": lambda: user(lambda _: None),
+    "no-values": clean,
     "constant-fields": lambda: user(lambda _: "always"),
     "no-item-features": lambda: items(lambda _, c: replace(c, features={})),
 }
-"""Warning to a log that gets it."""
+"""Warning to a log that gets it, once `write_odd` has written it."""
+
+
+def write_odd(code: str, path: Path) -> None:
+    """Write the list file that gets a warning."""
+    write_lists(path, ODDITIES[code](), {})
+    if code == "no-values":  # Records cannot say that a field is there and always empty.
+        table = pq.read_table(path)
+        users = table["user"].combine_chunks()
+        names = [field.name for field in users.type]
+        empty = pa.StructArray.from_arrays([pa.nulls(len(users), field.type) for field in users.type], names)
+        pq.write_table(table.set_column(table.schema.get_field_index("user"), "user", empty), path)

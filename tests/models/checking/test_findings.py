@@ -12,7 +12,7 @@ from models.checking.check import Survey, survey_file
 from models.checking.report import findings, report_text, short_text
 from models.data.field_choices import FieldChoices, FieldKind
 from models.data.lists import write_lists
-from tests.models.checking.oddities import ODDITIES, Records, clean, user
+from tests.models.checking.oddities import ODDITIES, Records, clean, user, write_odd
 
 
 def survey(records: Records, folder: Path, choices: FieldChoices | None = None) -> Survey:
@@ -34,7 +34,9 @@ def test_nothing_is_odd_in_a_log_of_the_simulator(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("code", ODDITIES)
 def test_an_oddity_is_warned_about_by_name(code: str, tmp_path: Path) -> None:
-    surveyed = survey(ODDITIES[code](), tmp_path)
+    path = tmp_path / "lists.parquet"
+    write_odd(code, path)
+    surveyed = survey_file(path)
     assert code in [finding.code for finding in findings(surveyed)]
     text = report_text("file", surveyed, {})
     assert f"{code}: " in text
