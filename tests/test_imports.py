@@ -29,7 +29,7 @@ FLOORS = {
         "contract",
         "files locks cli",
         "data options",
-        "datasets nets",
+        "checking datasets nets",
         "planners.graphs planners.references",
         "planners",
         "planners.search",

@@ -1,4 +1,4 @@
-"""Turn a source into a list file (Parquet), which training, evaluation and load tests read."""
+"""Turn a source into a list file (Parquet), or check such a file."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from tqdm import tqdm
 
+from models.commands import check
 from models.data.list_writer import write_lists
 from models.datasets import expedia, movielens, simulated_logs, taobao_ad, trivago
 from models.datasets.simulator import SimulatorConfig
@@ -28,17 +29,20 @@ _WORLD_OPTIONS: Final = {
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Declare one subcommand per source."""
+    """Declare one subcommand per source, and the check."""
     sources = parser.add_subparsers(dest="source", required=True, metavar="SOURCE")
     _configure_simulator(_source(sources, "simulator", "a declared world whose truth is known in closed form"))
     _configure_expedia(_source(sources, "expedia", "hotel searches with clicks and bookings (Kaggle, ICDM 2013)"))
     _configure_trivago(_source(sources, "trivago", "hotel lists with click-outs (RecSys Challenge 2019)"))
     _configure_movielens(_source(sources, "movielens", "MovieLens 1M ratings as lists of six; a 5 is a click"))
     _configure_taobao_ad(_source(sources, "taobao-ad", "display ads with clicks (Tianchi 56) as lists of six"))
+    check.configure(sources.add_parser("check", help=check.DESCRIPTION, description=check.DESCRIPTION))
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write the list file and print its summary."""
+    """Write the list file and print its summary, or check one."""
+    if arguments.source == "check":
+        return check.run(arguments)
     source: ListSource = arguments.load(arguments)
     summary = Summary()
     bar = tqdm(source.records, total=source.total, unit="list", disable=True if arguments.quiet else None)
