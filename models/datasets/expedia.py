@@ -55,7 +55,7 @@ _EMBEDDED: Final = (
 def read_impressions(path: Path, *, gmv: Gmv = "stay") -> tuple[Impressions, Ints, list[str]]:
     """Read searches, booked rows, and ids of searches in random order. Raises `TableError`."""
     table = read_csv(path, _COLUMNS)
-    order, starts = group_rows(table.key("srch_id"), table.number("position", low=1, whole=True))
+    order, starts = group_rows(table.codes("srch_id"), table.number("position", low=1, whole=True))
     check_distinct(table, order, starts, "prop_id")
     nightly = np.minimum(table.number("price_usd", low=0), MAX_NIGHTLY)[order]
     nights = table.number("srch_length_of_stay", low=1, whole=True)[order]

@@ -76,23 +76,25 @@ class Impressions:
         )
 
 
-def group_rows(requests: Sequence[str], position: Floats) -> tuple[Ints, Ints]:
-    """Sort rows by request and position: ``order`` [n] and ``starts`` [R + 1] into it."""
-    number: dict[str, int] = {}
-    of_row = np.array([number.setdefault(key, len(number)) for key in requests], np.int64)
-    order: Ints = np.lexsort((position, of_row))
-    return order, np.searchsorted(of_row[order], np.arange(len(number) + 1)).astype(np.int64)
+def group_rows(requests: Ints, position: Floats) -> tuple[Ints, Ints]:
+    """Sort rows by request and position: ``order`` [n] and ``starts`` [R + 1] into it.
+
+    `requests` numbers each row's request, from 0 in order of appearance.
+    """
+    order: Ints = np.lexsort((position, requests))
+    return order, np.concatenate([[0], np.cumsum(np.bincount(requests))]).astype(np.int64)
 
 
 def check_distinct(table: Table, order: Ints, starts: Ints, column: str) -> None:
     """Raise `TableError` at the first row that repeats a value of `column` inside its request."""
-    values = table.key(column)
-    for span in _spans(starts):
-        seen: set[str] = set()
-        for row in order[span].tolist():
-            if values[row] in seen:
-                raise table.error(row, column, f"{values[row]!r} stands twice in one list")
-            seen.add(values[row])
+    values = table.codes(column)[order]
+    request = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
+    pairs = request * (int(values.max()) + 1) + values
+    again = np.ones(len(pairs), bool)
+    again[np.unique(pairs, return_index=True)[1]] = False
+    if again.any():
+        row = int(order[again.argmax()])
+        raise table.error(row, column, f"{table.key(column)[row]!r} stands twice in one list")
 
 
 def relative(values: Floats, starts: Ints) -> Floats:

@@ -63,7 +63,7 @@ def load(path: Path, *, fold: int, folds: int, seed: int) -> ListSource:
 def read_impressions(path: Path) -> tuple[Impressions, list[str]]:
     """Read the lists of a file and each one's user. Raises `TableError`."""
     table = read_csv(path, _COLUMNS)
-    order, starts = group_rows(table.key("list_id"), table.number("position", low=1, whole=True))
+    order, starts = group_rows(table.codes("list_id"), table.number("position", low=1, whole=True))
     check_distinct(table, order, starts, "item_id")
     price = table.number("price", low=0)[order]
     log_price = np.log(np.maximum(price, 1.0))
