@@ -22,7 +22,7 @@ from models.datasets.csv.reading import CsvFile
 from models.datasets.csv_log.columns import ColumnMap, Fields, map_columns
 from models.datasets.csv_log.lists import part_lists
 from models.datasets.csv_log.parts import Parts, all_parts, split_rows
-from models.datasets.csv_log.profile import Profile, kinds_of
+from models.datasets.csv_log.profile import Profile
 from models.datasets.csv_log.sides import Shares
 from models.datasets.csv_log.tally import Tally
 from models.datasets.csv_log.units import Sides, choose_sides
@@ -96,21 +96,22 @@ class CsvLog:
         """Read the rows into the parts and decide how each column is read."""
         options, columns = self._options, self.columns
         decimal = options.form.decimal
-        profiles = {c: Profile(c, decimal, as_text=c in options.text) for c in columns.columns}
+        features = list(dict.fromkeys(column for _, _, column in columns.fields.features()))
+        ids = [columns.roles[role] for role in _IDS if role in columns.roles]
+        time = columns.roles.get("time")
+        profiled = dict.fromkeys([*features, *ids, *([time] if time else [])])
+        profiles = {c: Profile(c, decimal, as_text=c in options.text) for c in profiled}
         request = columns.roles["request"]
         with parts, tqdm(desc="read", unit="row", unit_scale=True, disable=True if quiet else None) as bar:
             split_rows(
                 parts, self._files, columns.columns, profiles, request=request, missing=options.missing, told=bar.update
             )
-        features = {column: profiles[column] for _, _, column in columns.fields.features()}
-        kinds = kinds_of(features)
-        ids = [columns.roles[role] for role in _IDS if role in columns.roles]
+        kinds = {column: profiles[column].kind() for column in features}
         whole = {column: note for column in ids if (note := profiles[column].whole_ids())}
         self.told.facts += [f"{group} feature {n}: {kinds[c]}" for group, n, c in columns.fields.features()]
         self.told.facts += whole.values()
-        self.told.warnings += [note for profile in features.values() if (note := profile.note())]
+        self.told.warnings += [note for column in features if (note := profiles[column].note())]
         self.told.warnings += [f"column {c} is empty in every row and left out" for c in kinds if kinds[c] == "empty"]
-        time = columns.roles.get("time")
         return Reading(columns, kinds, frozenset(whole), decimal, time is not None and profiles[time].is_number)
 
     def _tables(self, parts: Parts, reading: Reading, sides: Sides, tally: Tally, quiet: bool) -> Iterator[pa.Table]:

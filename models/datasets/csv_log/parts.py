@@ -85,7 +85,7 @@ class Parts:
         for writer in self._writers:
             writer.close()
 
-    def add(self, file: int, first: int, columns: Sequence[pa.Array], request: pa.Array) -> None:
+    def add(self, file: int, first: int, columns: Sequence[pa.Array], request: pa.DictionaryArray) -> None:
         """Add a block whose first row is row `first` of file number `file`."""
         rows = len(request)
         numbered = [pa.array(np.full(rows, file, np.int16)), pa.array(np.arange(first, first + rows)), *columns]
@@ -125,24 +125,22 @@ def split_rows(
     request: str,
     missing: Sequence[str],
     told: Callable[[int], object],
-) -> int:
-    """Read all files once into the parts and profiles, and return the number of rows.
+) -> None:
+    """Read all files once into the parts and profiles.
 
     `missing` are words that stand for an empty cell. `told` is called with the number of rows of each block.
     """
     words = pa.array(missing, pa.string())
-    total = 0
     for number, file in enumerate(files):
         first = 0
         for block in file.blocks(columns):
             texts = [pc.if_else(pc.is_in(text, value_set=words), "", text) for text in block.columns]
-            for profile, text in zip(profiles.values(), texts, strict=True):
-                profile.add(text, file, first)
-            parts.add(number, first, texts, texts[columns.index(request)])
+            by_name = dict(zip(columns, texts, strict=True))
+            for name, profile in profiles.items():
+                profile.add(by_name[name].dictionary_encode(), file, first)
+            parts.add(number, first, texts, by_name[request].dictionary_encode())
             first += block.num_rows
             told(block.num_rows)
-        total += first
-    return total
 
 
 def all_parts(parts: Parts, columns: Sequence[str] | None = None) -> Iterator[Rows]:
@@ -158,9 +156,9 @@ def _count(files: Sequence[CsvFile]) -> int:
     return min(1 + sum(sizes) // PART_BYTES, _MOST_PARTS)
 
 
-def _part_of(request: pa.Array, count: int) -> Ints:
+def _part_of(request: pa.DictionaryArray, count: int) -> Ints:
     """Hash each request to a part; 33 and 33.0 share one, since they may turn out to be the same id."""
-    encoded = cells.without_zero_fraction(request).dictionary_encode()
-    parts = np.array([zlib.crc32(word.encode()) % count for word in encoded.dictionary.to_pylist()], np.int64)
-    found: Ints = parts[encoded.indices.to_numpy()]
+    words = cells.without_zero_fraction(request.dictionary).to_pylist()
+    parts = np.array([zlib.crc32(word.encode()) % count for word in words], np.int64)
+    found: Ints = parts[request.indices.to_numpy()]
     return found

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from models.contract.arrays import Bools
+from models.contract.arrays import Bools, Ints
 from models.datasets.csv import cells
 from models.datasets.csv.form import Decimal, TableError
 from models.datasets.csv.reading import CsvFile
@@ -25,6 +25,17 @@ _WHOLE: Final = r"^[-+]?[0-9]+$"
 _FLAG: Final = r"(?i)^(true|false)$"
 
 
+@dataclass(frozen=True, eq=False)
+class _Block:
+    """Hold one block of a column by its different words, whose first row is row `first` of its file."""
+
+    words: pa.Array
+    codes: Ints
+    counts: Ints
+    file: CsvFile
+    first: int
+
+
 @dataclass(slots=True)
 class _First:
     """The first cell of some sort, with how many there are."""
@@ -34,11 +45,15 @@ class _First:
     row: int = 0
     value: str = ""
 
-    def add(self, found: Bools, text: pa.Array, file: CsvFile, first: int) -> None:
-        if self.file is None and found.any():
-            place = int(found.argmax())
-            self.file, self.row, self.value = file, first + place, text[place].as_py()
-        self.count += int(found.sum())
+    def add(self, found: Bools, block: _Block) -> None:
+        """Count the cells whose word is `found`, and remember the first of all."""
+        if not found.any():
+            return
+        if self.file is None:
+            place = int(found[block.codes].argmax())
+            self.file, self.row = block.file, block.first + place
+            self.value = block.words[int(block.codes[place])].as_py()
+        self.count += int(block.counts[found].sum())
 
     def line(self) -> str:
         assert self.file is not None
@@ -60,25 +75,27 @@ class Profile:
         self._numbers, self._others = _First(), _First()
         self._codes, self._commas, self._words, self._zero_fractions = _First(), _First(), _First(), _First()
 
-    def add(self, text: pa.Array, file: CsvFile, first: int) -> None:
+    def add(self, encoded: pa.DictionaryArray, file: CsvFile, first: int) -> None:
         """Look at one block, whose first row is row `first` of its file."""
-        filled = ~cells.empty(text)
-        number = cells.matches(text, cells.NUMBER[self._decimal])
-        plain = number & cells.matches(text, _PLAIN[self._decimal])
-        self._filled += int(filled.sum())
-        self._whole += int(cells.matches(text, _WHOLE).sum())
-        self._numbers.add(plain, text, file, first)
-        self._codes.add(number & ~plain, text, file, first)
-        whole_ids = cells.matches(text, cells.WHOLE_AS_FLOAT)
-        self._whole_ids += int(whole_ids.sum())
-        self._zero_fractions.add(whole_ids & ~cells.matches(text, _WHOLE), text, file, first)
+        words, codes = encoded.dictionary, encoded.indices.to_numpy()
+        counts = np.bincount(codes, minlength=len(words))
+        block = _Block(words, codes, counts, file, first)
+        filled = ~cells.empty(words)
+        number = cells.matches(words, cells.NUMBER[self._decimal])
+        plain = number & cells.matches(words, _PLAIN[self._decimal])
+        whole = cells.matches(words, _WHOLE)
+        whole_ids = cells.matches(words, cells.WHOLE_AS_FLOAT)
         other = filled & ~number
-        if other.any():
-            rest = pc.if_else(pa.array(other), text, "")
-            self._flags += int(cells.matches(rest, _FLAG).sum())
-            self._commas.add(cells.matches(rest, cells.DECIMAL_COMMA), rest, file, first)
-            self._words.add(cells.matches(rest, cells.NO_VALUE), rest, file, first)
-            self._others.add(other, text, file, first)
+        self._filled += int(counts[filled].sum())
+        self._whole += int(counts[whole].sum())
+        self._whole_ids += int(counts[whole_ids].sum())
+        self._flags += int(counts[cells.matches(words, _FLAG)].sum())
+        self._numbers.add(plain, block)
+        self._codes.add(number & ~plain, block)
+        self._zero_fractions.add(whole_ids & ~whole, block)
+        self._others.add(other, block)
+        self._commas.add(other & cells.matches(words, cells.DECIMAL_COMMA), block)
+        self._words.add(other & cells.matches(words, cells.NO_VALUE), block)
 
     def kind(self) -> Kind:
         """Tell how a feature of this column is stored.
@@ -130,8 +147,3 @@ class Profile:
         if self._words.count and numbers and numbers + self._words.count == self._filled:
             word = self._words.value
             raise self._words.error(self.column, f"stands among numbers: say --missing {word!r}, {keep}")
-
-
-def kinds_of(profiles: dict[str, Profile]) -> dict[str, Kind]:
-    """Tell the kind of each column. Raises `TableError`."""
-    return {column: profile.kind() for column, profile in profiles.items()}
