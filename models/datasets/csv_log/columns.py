@@ -85,7 +85,7 @@ def map_columns(header: Sequence[str], given: Mapping[str, str], fields: Fields)
     for role in given:
         if role not in ROLES:
             raise ValueError(f"--map: there is no {role!r}; the keys are {', '.join(ROLES)}")
-    roles = {role: given[role] if role in given else _default(role, header, given) for role in ROLES}
+    roles = {role: given[role] if role in given else _default(role, header) for role in ROLES}
     named = {role: column for role, column in roles.items() if column}
     for role in REQUIRED:
         if role not in named:
@@ -102,8 +102,5 @@ def map_columns(header: Sequence[str], given: Mapping[str, str], fields: Fields)
     return ColumnMap(named, fields)
 
 
-def _default(role: str, header: Sequence[str], given: Mapping[str, str]) -> str:
-    taken = set(given.values())
-    return next(
-        (name for alias in DEFAULTS[role] for name in header if name.lower() == alias and name not in taken), ""
-    )
+def _default(role: str, header: Sequence[str]) -> str:
+    return next((name for alias in DEFAULTS[role] for name in header if name.lower() == alias), "")

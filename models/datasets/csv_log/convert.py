@@ -112,7 +112,7 @@ class CsvLog:
         self.told.facts += whole.values()
         self.told.warnings += [note for column in features if (note := profiles[column].note())]
         self.told.warnings += [f"column {c} is empty in every row and left out" for c in kinds if kinds[c] == "empty"]
-        return Reading(columns, kinds, frozenset(whole), decimal, time is not None and profiles[time].is_number)
+        return Reading(columns, kinds, frozenset(whole), decimal, time is not None and profiles[time].mostly_numbers)
 
     def _tables(self, parts: Parts, reading: Reading, sides: Sides, tally: Tally, quiet: bool) -> Iterator[pa.Table]:
         total = sum(len(part) for part in sides.parts)

@@ -125,9 +125,9 @@ class Profile:
         )
 
     @property
-    def is_number(self) -> bool:
-        """Tell whether every cell that is not empty is a number, whatever its digits."""
-        return self._numbers.count + self._codes.count == self._filled
+    def mostly_numbers(self) -> bool:
+        """Tell whether most cells that are not empty are numbers, whatever their digits."""
+        return self._numbers.count + self._codes.count > self._filled / 2
 
     def whole_ids(self) -> str | None:
         """Say that ids such as 33.0 are read as 33, or None.

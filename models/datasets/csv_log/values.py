@@ -83,7 +83,7 @@ def flags(rows: Rows, column: str, shown: Bools) -> Bools:
     """
     values = cells.flags(rows.text[column])
     for wrong, problem in (
-        (values == cells.INVALID, "must be 0 or 1, or true or false"),
+        (values == cells.INVALID, "must be 0 or 1 (true or false; 1 for any count above)"),
         (shown & (values == cells.EMPTY), "is empty, but the item was shown: say 0 or 1"),
         (~shown & (values == 1), "is 1, but the item was not shown: its position is empty"),
     ):
