@@ -1,4 +1,4 @@
-"""Hold the columns of a source file compactly, with errors that name file, line and column.
+"""Hold columns of a source file, with errors that name file, line and column.
 
 Lines count from 1, the header included. `read_csv` keeps text, each different value once, and parses a column when it
 is asked for. `read_columns` parses numbers block by block, for files of tens of millions of rows. Both read any form of
@@ -226,7 +226,10 @@ def read_columns(path: Path, kinds: Mapping[str, ColumnKind], choices: CsvChoice
 
 
 def _parse(file: CsvFile, first: int, name: str, text: pa.Array, kind: ColumnKind) -> ColumnValues:
-    """Parse one block of a column of numbers, whose first row is row `first` of the file."""
+    """Parse one block of a column of numbers.
+
+    Its first row is row `first` of the file.
+    """
     missing = _missing(text)
     if kind == "number":
         numbers = cells.numbers(text, file.choices.decimal)

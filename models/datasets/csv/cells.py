@@ -66,7 +66,10 @@ def flags(text: pa.Array) -> Ints:
 
 
 def whole_numbers(text: pa.Array) -> Ints:
-    """Parse whole numbers of at least 0, also written as 3.0; `EMPTY` and `INVALID` for other cells."""
+    """Parse whole numbers of at least 0.
+
+    They may be written as 3.0. Other cells are `EMPTY` or `INVALID`.
+    """
     sound = matches(text, WHOLE_AS_FLOAT)
     digits = without_zero_fraction(pc.if_else(pa.array(sound), text, "0"))
     values: Ints = pc.cast(digits, pa.int64()).to_numpy(zero_copy_only=False).copy()
@@ -81,7 +84,7 @@ def without_zero_fraction(text: pa.Array) -> pa.Array:
 
 
 def decimal_comma_hint(value: str, decimal: Decimal) -> str:
-    """Return the end of a message about a cell that is a number with a decimal comma."""
+    """Return the end of a message about a number with a decimal comma."""
     if decimal == "." and matches(pa.array([value]), DECIMAL_COMMA)[0]:
         return "; if its comma is the decimal point, say --decimal ,"
     return ""

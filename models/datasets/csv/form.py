@@ -53,7 +53,10 @@ class CsvChoices:
 
 @dataclass(frozen=True, slots=True)
 class CsvForm:
-    """Hold the form of one CSV file; `header` are its trimmed names, on the first `header_lines` lines."""
+    """Hold the form of one CSV file.
+
+    `header` are its names without blanks, on the first `header_lines` lines.
+    """
 
     path: Path
     compression: str | None
@@ -132,5 +135,5 @@ def _encoding(path: Path, head: bytes, chosen: str | None) -> str:
 
 
 def _delimiter(header: str) -> str:
-    """Choose the delimiter that gives the header most columns; the first of these on a tie."""
+    """Choose the delimiter that gives the header most columns, the first on a tie."""
     return max(DELIMITERS.values(), key=lambda delimiter: len(next(csv.reader([header], delimiter=delimiter))))

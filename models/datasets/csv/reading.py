@@ -1,4 +1,4 @@
-"""Read a CSV file as blocks of text columns, and name the line of any row.
+"""Read a CSV file as blocks of text columns, and find the lines of rows.
 
 Rows count from 0 without the header and without blank lines; lines count from 1 as an editor shows them. A quoted cell
 may span lines, so the line of a row is found by a second reading, only when an error needs it.
@@ -149,7 +149,10 @@ class CsvFile:
 
 
 class _Source(io.RawIOBase):
-    """Pass bytes on and count their quotes, whose number is odd where one is never closed."""
+    """Pass bytes on and count their quotes.
+
+    The number is odd where a quote is never closed.
+    """
 
     def __init__(self, stream: pa.NativeFile) -> None:
         super().__init__()

@@ -1,1 +1,1 @@
-"""Turn a user's own log, one CSV row per request and item, into a list file of any size."""
+"""Turn a user's own log in CSV into a list file, at any size."""

@@ -1,4 +1,4 @@
-"""Say which CSV column has which role: what the user named, and defaults by common names."""
+"""Say which CSV column has which role, by the user's choice or by common names."""
 
 from __future__ import annotations
 

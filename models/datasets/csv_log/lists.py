@@ -105,7 +105,10 @@ def _mapping(columns: Mapping[str, pa.Array], count: int) -> pa.Array:
 
 
 def _lists(values: pa.Array, counts: Ints, known: Bools | None = None) -> pa.Array:
-    """Cut values into lists of `counts` [R]; a list that is not `known` is null and has no values."""
+    """Cut values into lists of `counts` [R].
+
+    A list that is not `known` [R] is null and has no values.
+    """
     offsets = pa.array(np.concatenate([[0], np.cumsum(counts)]), pa.int32())
     return pa.ListArray.from_arrays(offsets, values, mask=None if known is None else pa.array(~known))
 
@@ -123,7 +126,7 @@ def _purchases(outcomes: Outcomes, counts: Ints) -> pa.Array:
 
 
 def _gmv(requests: Requests, outcomes: Outcomes, counts: Ints) -> pa.Array:
-    """Make the lists of GMV, null where the price of a bought item is not known."""
+    """Make the lists of GMV, null where a bought item has no price."""
     if outcomes.gmv is None:
         return pa.nulls(len(counts), pa.list_(pa.float64()))
     known = requests.sums(np.isnan(outcomes.gmv)) == 0

@@ -49,9 +49,9 @@ def read_positions(rows: Rows, reading: Reading) -> Floats:
 
 
 def read_outcomes(rows: Rows, reading: Reading, shown: Bools, price: Floats | None) -> Outcomes:
-    """Read the outcomes of rows; without a GMV column it is the price of what was bought.
+    """Read the outcomes of rows.
 
-    Raises `TableError`.
+    Without a column of its own, GMV is the price of what was bought. Raises `TableError`.
     """
     click, purchase, gmv = (reading.column(role) for role in ("click", "purchase", "gmv"))
     clicks = np.zeros(len(rows), bool) if click is None else flags(rows, click, shown)

@@ -1,6 +1,6 @@
-"""Sort the rows of a log into parts on disk, so that all rows of a request lie in one part.
+"""Sort the rows of a log into parts on disk.
 
-Rows of a request need not be adjacent in the log. A part fits in memory; the whole log need not.
+All rows of a request lie in one part, though they need not be adjacent in the log. A part fits in memory; the whole log need not.
 """
 
 from __future__ import annotations
@@ -32,7 +32,10 @@ _UNPACKED: Final = 8
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Hold rows of a log as text columns, with the file and the row there that each came from."""
+    """Hold rows of a log as text columns.
+
+    `file` and `row` say where each came from.
+    """
 
     files: Sequence[CsvFile]
     file: Ints
@@ -157,7 +160,10 @@ def _count(files: Sequence[CsvFile]) -> int:
 
 
 def _part_of(request: pa.DictionaryArray, count: int) -> Ints:
-    """Hash each request to a part; 33 and 33.0 share one, since they may turn out to be the same id."""
+    """Hash each request to a part.
+
+    33 and 33.0 share one, since they may turn out to be the same id.
+    """
     words = cells.without_zero_fraction(request.dictionary).to_pylist()
     parts = np.array([zlib.crc32(word.encode()) % count for word in words], np.int64)
     found: Ints = parts[request.indices.to_numpy()]

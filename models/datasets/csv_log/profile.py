@@ -27,7 +27,10 @@ _FLAG: Final = r"(?i)^(true|false)$"
 
 @dataclass(frozen=True, eq=False)
 class _Block:
-    """Hold one block of a column by its different words, whose first row is row `first` of its file."""
+    """Hold one block of a column by its different words.
+
+    Its first row is row `first` of its file.
+    """
 
     words: pa.Array
     codes: Ints

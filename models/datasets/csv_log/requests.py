@@ -75,7 +75,10 @@ class Requests:
 
 
 def group_requests(rows: Rows, column: str, *, whole: bool, position: Floats | None = None) -> Requests:
-    """Sort rows by request, in order of appearance, and then by `position` [n], where NaN comes last."""
+    """Sort rows by request and then by `position` [n].
+
+    Requests stand in order of appearance, and rows whose position is NaN come last.
+    """
     ids = id_values(rows, column, whole=whole).dictionary_encode()
     codes = ids.indices.to_numpy().astype(np.int64)
     order = np.argsort(codes, kind="stable") if position is None else np.lexsort((position, codes))
@@ -84,7 +87,10 @@ def group_requests(rows: Rows, column: str, *, whole: bool, position: Floats | N
 
 
 def id_values(rows: Rows, column: str, *, whole: bool) -> pa.Array:
-    """Return the ids of a column, none of which may be empty; `whole` reads 33.0 as 33."""
+    """Return the ids of a column, none of which may be empty.
+
+    `whole` reads 33.0 as 33. Raises `TableError`.
+    """
     text = rows.text[column]
     missing = cells.empty(text)
     if missing.any():

@@ -1,6 +1,6 @@
-"""Split lists into train, valid and test, with all lists of one user or session on one side.
+"""Split lists into train, valid and test.
 
-With times, test is the end of the log: units (sessions, users or single requests) stand in the order of their last
+All lists of one user or session are on one side. With times, test is the end of the log: units (sessions, users or single requests) stand in the order of their last
 list, and the last of them that hold the share asked for are test, those before valid. Without times, units are split by
 hash.
 """

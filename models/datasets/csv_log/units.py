@@ -72,7 +72,10 @@ def _requests(parts: Parts, reading: Reading) -> Iterator[Requests]:
 
 
 def _units(requests: Requests, reading: Reading) -> pa.Array:
-    """Name the unit of each list; a list without user or session is one of its own."""
+    """Name the unit of each list.
+
+    A list without user or session is a unit of its own.
+    """
     named = []
     for role in ("user", "session"):
         column = reading.column(role)

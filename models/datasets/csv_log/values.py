@@ -57,9 +57,9 @@ def feature(rows: Rows, column: str, reading: Reading) -> pa.Array:
 
 
 def finite(rows: Rows, column: str, decimal: Decimal, *, least: float = -np.inf, empty: str | None = None) -> Floats:
-    """Parse numbers; NaN stands for an empty cell, which is an error where `empty` says so.
+    """Parse numbers; NaN stands for an empty cell.
 
-    Raises `TableError` for a cell that is no finite number of at least `least`.
+    Raises `TableError` for an empty cell where `empty` says why it must not be, and for a cell that is no finite number of at least `least`.
     """
     text = rows.text[column]
     numbers = cells.numbers(text, decimal)
