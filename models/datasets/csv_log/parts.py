@@ -1,6 +1,7 @@
 """Sort the rows of a log into parts on disk.
 
-All rows of a request lie in one part, though they need not be adjacent in the log. A part fits in memory; the whole log need not.
+All rows of a request lie in one part, though they need not be adjacent in the log. A part fits in memory; the whole log
+need not.
 """
 
 from __future__ import annotations

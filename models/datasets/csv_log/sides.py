@@ -1,8 +1,8 @@
 """Split lists into train, valid and test.
 
-All lists of one user or session are on one side. With times, test is the end of the log: units (sessions, users or single requests) stand in the order of their last
-list, and the last of them that hold the share asked for are test, those before valid. Without times, units are split by
-hash.
+All lists of a unit (a session, a user or a single request) are on one side. With times, test is the end of the log:
+units stand in the order of their last list, and the last of them that hold the share asked for are test, those before
+valid. Without times, units are split by hash.
 """
 
 from __future__ import annotations

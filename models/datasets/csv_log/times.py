@@ -17,7 +17,8 @@ from models.datasets.csv_log.parts import Rows
 def parse_times(rows: Rows, column: str, *, numbers: Decimal | None) -> Floats:
     """Parse the times of all rows.
 
-    They are numbers with the decimal point `numbers`, or ISO times if that is None. A time without a zone is taken as UTC. Raises `TableError` about the first cell that is empty or no time.
+    They are numbers with the decimal point `numbers`, or ISO times if that is None. A time without a zone is taken as
+    UTC. Raises `TableError` about the first cell that is empty or no time.
     """
     encoded = rows.text[column].dictionary_encode()
     words = encoded.dictionary

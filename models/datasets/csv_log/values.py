@@ -56,10 +56,10 @@ def feature(rows: Rows, column: str, reading: Reading) -> pa.Array:
     return pa.array(numbers, from_pandas=True).cast(TYPES[kind])
 
 
-def finite(rows: Rows, column: str, decimal: Decimal, *, least: float = -np.inf, empty: str | None = None) -> Floats:
+def finite(rows: Rows, column: str, decimal: Decimal, *, least: float = -np.inf) -> Floats:
     """Parse numbers; NaN stands for an empty cell.
 
-    Raises `TableError` for an empty cell where `empty` says why it must not be, and for a cell that is no finite number of at least `least`.
+    Raises `TableError` for any other cell that is no finite number of at least `least`.
     """
     text = rows.text[column]
     numbers = cells.numbers(text, decimal)
@@ -71,8 +71,6 @@ def finite(rows: Rows, column: str, decimal: Decimal, *, least: float = -np.inf,
         bound = "" if np.isneginf(least) else f" of at least {least:g}"
         hint = cells.decimal_comma_hint(value, decimal) or _missing_hint(value)
         raise rows.error(place, column, f"must be a finite number{bound}, not {value[:40]!r}{hint}")
-    if empty is not None and missing.any():
-        raise rows.error(int(missing.argmax()), column, empty)
     return numbers
 
 
