@@ -21,6 +21,22 @@ FeatureColumn = Floats | Sequence[str]
 FeatureColumns = Mapping[str, FeatureColumn]
 
 
+class ColumnMatrix:
+    """Columns [n] as a matrix [n, F] of which only the rows asked for are made.
+
+    A log of ten million rows has no room for all of them beside its columns.
+    """
+
+    def __init__(self, columns: Sequence[Floats]) -> None:
+        self._columns = columns
+
+    def __getitem__(self, rows: Ints) -> Floats:
+        matrix = np.empty((len(rows), len(self._columns)))
+        for place, column in enumerate(self._columns):
+            matrix[:, place] = column[rows]
+        return matrix
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Impressions:
     """Hold columns along n rows; request r has rows ``starts[r]`` to ``starts[r + 1]``.
@@ -43,10 +59,10 @@ class Impressions:
         """Repeat one value per request along its rows, [n]."""
         return np.repeat(values, np.diff(self.starts))
 
-    def numbers(self) -> Floats:
-        """Stack all columns of numbers, [n, F]."""
+    def numbers(self) -> ColumnMatrix:
+        """Select all columns of numbers, [n, F]."""
         columns = [column for part in (self.user, self.context, self.item) for column in part.values()]
-        return np.column_stack([column for column in columns if isinstance(column, np.ndarray)])
+        return ColumnMatrix([column for column in columns if isinstance(column, np.ndarray)])
 
     def records(
         self, splits: Sequence[Split], scores: Mapping[str, Floats], embeddings: Floats
