@@ -18,12 +18,14 @@ from service.bundles.registry import Registry
 from service.bundles.reload import Loader
 from service.contract.openapi import add_admin_problems
 from service.contract.problems import NOT_READY, Problem
+from service.pages.docs import docs_routes
 from service.settings import Settings
 from service.status import Models, ModelStatus, describe_model, describe_models
 from service.telemetry.exposition import Scrape
 from service.transport.auth import ApiKeys
 from service.transport.bounds import BoundedApp
 from service.transport.errors import install_error_handlers
+from service.transport.methods import answer_methods
 
 
 class Reload(BaseModel):
@@ -68,9 +70,14 @@ def create_admin_app(*, settings: Settings, registry: Registry, loader: Loader) 
 def admin_app(settings: Settings, describe: Describe, switch: SwitchModel, scrape: Scrape | None = None) -> FastAPI:
     """Build the app, with the same API keys; with `scrape` it shows metrics as well."""
     guarded = [Depends(ApiKeys(settings.api_keys).check)]
-    app = AdminApp(title="Listwright admin", redoc_url=None, redirect_slashes=False, dependencies=guarded)
+    app = AdminApp(
+        title="Listwright admin", docs_url=None, redoc_url=None, redirect_slashes=False, dependencies=guarded
+    )
+    answer_methods(app)
     app.add_middleware(BoundedApp, settings=settings)
     install_error_handlers(app)
+    if settings.pages:
+        app.router.routes.extend(docs_routes())
 
     @app.get("/admin/v1/models", summary="Live models")
     async def models() -> Models:

@@ -19,6 +19,7 @@ from service.bundles.registry import Registry
 from service.contract.openapi import add_rerank
 from service.contract.problems import NOT_READY, unavailable
 from service.inference.dispatcher import Dispatcher
+from service.pages.docs import docs_routes
 from service.ranking.endpoint import EndpointOptions, RerankEndpoint
 from service.ranking.rerank import Reranker
 from service.ranking.shadow import Shadow
@@ -31,6 +32,7 @@ from service.transport.auth import ApiKeys
 from service.transport.connections import Connections
 from service.transport.errors import install_error_handlers
 from service.transport.limits import Limits
+from service.transport.methods import answer_methods
 
 
 class PublicApp(FastAPI):
@@ -45,6 +47,7 @@ class PublicApp(FastAPI):
             title="Listwright",
             version=version("listwright"),
             description="Re-ranks candidate lists for click, conversion and GMV at once, inside a latency budget.",
+            docs_url=None,  # From our own files, see `pages`.
             redoc_url=None,
             redirect_slashes=False,  # A redirect would go to whatever `Host` says.
         )
@@ -105,6 +108,9 @@ def create_app(
     )
     app = PublicApp(endpoint, settings.max_candidates, connections)
     install_error_handlers(app)
+    answer_methods(app)
+    if settings.pages:
+        app.router.routes.extend(docs_routes())
     _add_health(app, registry, settings)
     _add_status(app, settings, registry, metrics, keys)
     return app
