@@ -8,9 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from service.admin import admin_app
-from service.status import Models, ModelStatus
-from tests.service.live import HOST, WAIT_SECONDS, Live, fake_model, listening, live_app, make_settings
+from tests.service.contract.documents import admin_port
+from tests.service.live import HOST, WAIT_SECONDS, Live, fake_model, live_app
 from tests.service.raw import connected
 from tests.service.requests import request
 
@@ -27,15 +26,8 @@ def live() -> Iterator[Live]:
 
 @pytest.fixture(scope="module")
 def admin() -> Iterator[http.client.HTTPConnection]:
-    async def describe() -> Models:
-        return Models(models=[])
-
-    async def switch(name: str, version: str | None) -> ModelStatus:
-        raise AssertionError((name, version))
-
-    settings = make_settings()
     with (
-        listening(admin_app(settings, describe, switch), settings) as port,
+        admin_port() as port,
         contextlib.closing(http.client.HTTPConnection(HOST, port, timeout=WAIT_SECONDS)) as connection,
     ):
         yield connection
