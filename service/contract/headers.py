@@ -9,14 +9,14 @@ from typing import Any, Final
 _MILLISECONDS: Final = {"type": ["number", "string"]}
 
 
-def _parameter(name: str, description: str, example: object, schema: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def _parameter(name: str, description: str, schema: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Describe a header that may be missing, in words alone: pages send a value of `example` unasked."""
     return {
         "name": name,
         "in": "header",
         "required": False,
         "description": description,
         "schema": schema or {"type": "string"},
-        "example": example,
     }
 
 
@@ -28,23 +28,20 @@ PARAMETERS: Final[Mapping[str, dict[str, Any]]] = {
     "RequestId": _parameter(
         "x-request-id",
         "The request id, unless the body has one: 1 to 128 printable ASCII characters. Anything else is ignored.",
-        "r-1",
     ),
     "Traceparent": _parameter(
         "traceparent",
         "W3C Trace Context. The answer carries the same trace with a new span.",
-        "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
     ),
     "RequestTimeoutMs": _parameter(
         "x-request-timeout-ms",
         "Milliseconds that the caller waits. What is not a number above 0 is ignored and counted.",
-        15,
         _MILLISECONDS,
     ),
     "EnvoyExpectedTimeoutMs": _parameter(
-        "x-envoy-expected-rq-timeout-ms", "The same, as Envoy writes it.", 15, _MILLISECONDS
+        "x-envoy-expected-rq-timeout-ms", "The same, as Envoy writes it.", _MILLISECONDS
     ),
-    "GrpcTimeout": _parameter("grpc-timeout", "The same, as gRPC writes it: digits and a unit.", "15m"),
+    "GrpcTimeout": _parameter("grpc-timeout", "The same, as gRPC writes it: digits and a unit, for example 15m."),
 }
 """Request headers by the names of the components; `authorization` is the security scheme."""
 
