@@ -1,4 +1,7 @@
-"""Show what requests, answers and problems look like; the document carries them, and tests send them."""
+"""Show what requests, answers and problems look like.
+
+The OpenAPI document carries them, and tests send the requests.
+"""
 
 from __future__ import annotations
 

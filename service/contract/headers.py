@@ -10,7 +10,10 @@ _MILLISECONDS: Final = {"type": ["number", "string"]}
 
 
 def _parameter(name: str, description: str, schema: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Describe a header that may be missing, in words alone: pages send a value of `example` unasked."""
+    """Describe a header that may be missing.
+
+    It has no `example`, since Swagger UI would send that unasked.
+    """
     return {
         "name": name,
         "in": "header",

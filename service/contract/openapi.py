@@ -52,7 +52,10 @@ Statuses = Callable[[str], set[int]]
 
 
 def describe_public(document: Document, *, max_candidates: int, keyed: bool) -> None:
-    """Complete the document of the public port, whose operations under `/v1/` need a key if `keyed`."""
+    """Complete the document of the public port.
+
+    If `keyed`, operations under `/v1/` need a key.
+    """
     schemas = _add_schemas(document, [type_ for route in PUBLIC for type_ in (route.request, route.answer)])
     schemas["RerankRequest"]["properties"]["candidates"]["maxItems"] = max_candidates
     for route in PUBLIC:
@@ -62,7 +65,10 @@ def describe_public(document: Document, *, max_candidates: int, keyed: bool) -> 
 
 
 def describe_admin(document: Document, *, keyed: bool) -> None:
-    """Complete the document of the admin port, all of whose operations need a key if `keyed`."""
+    """Complete the document of the admin port.
+
+    If `keyed`, all operations need a key.
+    """
     _add_schemas(document, [])
     _complete(document, KINDS, lambda path: {401, 421, 409} if path.endswith("/reload") else {401, 421}, keyed=keyed)
 
@@ -79,7 +85,7 @@ def _add_schemas(document: Document, types: list[Any]) -> dict[str, Any]:
 
 
 def _complete(document: Document, kinds: tuple[ProblemKind, ...], more: Statuses, *, keyed: bool) -> None:
-    """Say of each operation which problems it has and if it needs a key, and tidy all schemas."""
+    """Add problems and keys to all operations, and tidy all schemas."""
     document["servers"] = [{"url": "/", "description": "The service that gave this document."}]
     components = document["components"]
     components["headers"] = dict(HEADERS)

@@ -1,4 +1,4 @@
-"""Rewrite JSON schemas so that generators of clients make the types that one would write by hand.
+"""Rewrite JSON schemas so that generators of clients make good types.
 
 Generators take a property with a default as always there, and `default: null` as a value of its own.
 """
@@ -38,9 +38,9 @@ def tidy(schema: dict[str, Any]) -> None:
 
 
 def share(schemas: dict[str, Any], shared: Mapping[str, dict[str, Any]]) -> None:
-    """Put a reference for every copy of a schema in `shared`, and add those under their names.
+    """Replace every copy of a schema in `shared` by a reference.
 
-    Generators name what has no name after the place where they find it.
+    Those schemas are added under their names. Generators name what has no name after the place where they find it.
     """
     for schema in schemas.values():
         _share(schema, shared)
@@ -48,7 +48,7 @@ def share(schemas: dict[str, Any], shared: Mapping[str, dict[str, Any]]) -> None
 
 
 def rename(document: Any, names: Mapping[str, str]) -> None:
-    """Put new names of schemas in all references of a document, and at the schemas themselves."""
+    """Rename schemas, and change all references to them."""
     schemas = document["components"]["schemas"]
     for old, new in names.items():
         if old in schemas:
@@ -95,7 +95,10 @@ def _say_text(schema: dict[str, Any]) -> None:
 
 
 def _merge_null(schema: dict[str, Any]) -> None:
-    """Write one type or null as a list of types, and a description of either beside both."""
+    """Write one type or null as a list of types.
+
+    A description of the one becomes that of both.
+    """
     choices = schema.get("anyOf", [])
     if len(choices) != 2 or choices[1] != _NULL:
         return
