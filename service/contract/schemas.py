@@ -9,8 +9,7 @@ In a request, null means that a value is missing, wherever one may be missing. I
 
 from __future__ import annotations
 
-from operator import attrgetter
-from typing import TYPE_CHECKING, Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 from msgspec.structs import force_setattr
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     FieldValues = dict[str, FieldValue]
 else:  # Decoders take null as well; `RerankRequest` puts an empty object in its place.
     FieldValues = dict[str, FieldValue] | None
-_features: Final = attrgetter("features")  # To a type checker they are never null.
 Name = Annotated[str, Meta(min_length=1, max_length=64)]
 Identifier = Annotated[str, Meta(min_length=1, max_length=256)]
 Weight = Annotated[float, Meta(ge=0, le=1e6)]
@@ -123,11 +121,13 @@ class RerankRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     def __post_init__(self) -> None:
         """Put an empty object for each null among the groups of field values."""
-        for group in ("user", "context"):
-            if getattr(self, group) is None:
-                force_setattr(self, group, {})
-        for candidate in self.candidates:
-            if _features(candidate) is None:
+        request: Any = self  # To a type checker they are never null.
+        if request.user is None:
+            force_setattr(self, "user", {})
+        if request.context is None:
+            force_setattr(self, "context", {})
+        for candidate in request.candidates:
+            if candidate.features is None:
                 force_setattr(candidate, "features", {})
 
 
