@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.metadata import version
+from operator import attrgetter
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Header
@@ -16,9 +17,10 @@ from starlette.types import Receive, Scope, Send
 
 from models.contract.serving import RERANK_PATH
 from service.bundles.registry import Registry
-from service.contract.openapi import add_rerank
+from service.contract.openapi import describe_public
 from service.contract.problems import NOT_READY, unavailable
 from service.inference.dispatcher import Dispatcher
+from service.pages.docs import docs_routes
 from service.ranking.endpoint import EndpointOptions, RerankEndpoint
 from service.ranking.rerank import Reranker
 from service.ranking.shadow import Shadow
@@ -26,11 +28,18 @@ from service.settings import Settings
 from service.status import Health, Models, Slo, describe_models, describe_slo
 from service.telemetry.metrics import Metrics
 from service.telemetry.records import RequestObserver
+from service.telemetry.scrape import SCRAPED
 from service.timing.admission import Admission, AdmissionOptions
 from service.transport.auth import ApiKeys
 from service.transport.connections import Connections
 from service.transport.errors import install_error_handlers
 from service.transport.limits import Limits
+from service.transport.methods import answer_methods
+
+_ABOUT = """\
+In a request, null means that a value is missing, wherever one may be missing. In an answer, a missing value is left \
+out, and what may be null says so. HEAD is answered as GET without the body, OPTIONS with `Allow`. Errors are RFC 9457 \
+problems, told apart by `type`."""
 
 
 class PublicApp(FastAPI):
@@ -40,16 +49,20 @@ class PublicApp(FastAPI):
     its own into an answer.
     """
 
-    def __init__(self, endpoint: RerankEndpoint, max_candidates: int, connections: Connections) -> None:
+    def __init__(self, endpoint: RerankEndpoint, settings: Settings, connections: Connections) -> None:
         super().__init__(
             title="Listwright",
             version=version("listwright"),
-            description="Re-ranks candidate lists for click, conversion and GMV at once, inside a latency budget.",
+            summary="Re-ranks candidate lists for click, conversion and GMV at once, inside a latency budget.",
+            description=_ABOUT,
+            license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+            generate_unique_id_function=attrgetter("name"),
+            docs_url=None,  # From our own files, see `pages`.
             redoc_url=None,
             redirect_slashes=False,  # A redirect would go to whatever `Host` says.
         )
         self.endpoint = endpoint
-        self._max_candidates = max_candidates
+        self._settings = settings
         self.connections = connections
         self.router.routes.append(Route(RERANK_PATH, endpoint, methods=["POST"]))  # Answers 405 to other methods.
 
@@ -63,7 +76,8 @@ class PublicApp(FastAPI):
         """Return the OpenAPI document, made once."""
         if self.openapi_schema is None:
             document = super().openapi()  # FastAPI keeps what it returns.
-            add_rerank(document, max_candidates=self._max_candidates)
+            keyed = bool(self._settings.api_keys)
+            describe_public(document, max_candidates=self._settings.max_candidates, keyed=keyed)
         assert self.openapi_schema is not None
         return self.openapi_schema
 
@@ -103,8 +117,11 @@ def create_app(
     metrics.watch_connections(
         connections=lambda: connections.open, unfinished_bytes=lambda: connections.unfinished.total
     )
-    app = PublicApp(endpoint, settings.max_candidates, connections)
+    app = PublicApp(endpoint, settings, connections)
     install_error_handlers(app)
+    answer_methods(app)
+    if settings.pages:
+        app.router.routes.extend(docs_routes())
     _add_health(app, registry, settings)
     _add_status(app, settings, registry, metrics, keys)
     return app
@@ -158,13 +175,13 @@ def _add_status(app: FastAPI, settings: Settings, registry: Registry, metrics: M
     guarded = [Depends(keys.check)]
 
     @app.get("/v1/models", tags=["status"], summary="Live models", dependencies=guarded)
-    async def models() -> Models:
+    async def list_models() -> Models:
         return describe_models(registry)
 
     @app.get("/v1/slo", tags=["status"], summary="Objectives and the last minute", dependencies=guarded)
-    async def slo() -> Slo:
+    async def get_slo() -> Slo:
         return describe_slo(metrics.window, settings.budget_seconds)
 
-    @app.get("/metrics", tags=["status"], summary="Prometheus metrics", response_class=Response)
-    async def scrape(accept: Annotated[str, Header()] = "") -> Response:
+    @app.get("/metrics", tags=["status"], summary="Prometheus metrics", response_class=Response, responses=SCRAPED)
+    async def get_metrics(accept: Annotated[str, Header(include_in_schema=False)] = "") -> Response:
         return await metrics.respond(accept)

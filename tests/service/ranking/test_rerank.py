@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from service.bundles.model import Model
-from service.contract.openapi import EXAMPLE_REQUEST
+from service.contract.examples import EXAMPLE_REQUEST
 from tests.service.live import FakeEngine, Live, Reply, fake_model, live_app
 from tests.service.requests import candidate, check_list, request
 from tests.service.tiny_bundle import CLICKS, PURCHASES, Options
