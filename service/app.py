@@ -95,7 +95,12 @@ def create_app(
         ),
         keys=keys,
         admission=admission,
-        reranker=Reranker(registry=registry, dispatcher=dispatcher, max_candidates=settings.max_candidates),
+        reranker=Reranker(
+            registry=registry,
+            dispatcher=dispatcher,
+            max_candidates=settings.max_candidates,
+            warnings=settings.warnings,
+        ),
         observers=(metrics.observe, *observers),
         afterwards=None if shadow is None else shadow.offer,
     )

@@ -30,6 +30,11 @@ NOT_SCORES: Final = frozenset((*WEIGHT_NAMES, "price"))
 _GROUPS: Final = ("user", "context", "item", "scores")
 _NEARLY: Final = 1e-5  # More than rounding makes of one number; what is found so is read again.
 
+_FEW: Final = 32  # Of more names each is looked at where it is: looking for it in every table would take too long.
+
+_Sent = Mapping[str, Sequence[Mapping[str, Any]]]
+"""The tables of each group that came in a request."""
+
 
 @dataclass(frozen=True, slots=True)
 class FieldCounts:
@@ -100,7 +105,7 @@ class FieldReader:
         self.fields = _known_fields(encoder.spec)
         self.paths = tuple(field.path for field in self.fields)
         self.names = {group: frozenset(f.name for f in self.fields if f.group == group) for group in _GROUPS}
-        self._used_scores = self.names["scores"] | (_formula_names(manifest) - NOT_SCORES)
+        self._used = {**self.names, "scores": self.names["scores"] | (_formula_names(manifest) - NOT_SCORES)}
         own = len(encoder.spec.user) + len(encoder.spec.context)
         self._all_known = np.zeros((2, len(self.fields), len(FIELD_STATES)), np.int64)
         self._all_known[0, :own, 0] = self._all_known[1, own:, 0] = 1
@@ -123,14 +128,19 @@ class FieldReader:
         `row` holds the arrays that they were encoded to, in their order, with or without empty slots. `formulas` are
         those of the request.
         """
-        features, scores = [c.features for c in candidates], [c.scores for c in candidates]
-        gaps = [*self._user_gaps(user, context, row), *self._item_gaps(candidates, features, scores, row)]
+        sent = {
+            "user": (user,),
+            "context": (context,),
+            "item": [candidate.features for candidate in candidates],
+            "scores": [candidate.scores for candidate in candidates],
+        }
+        gaps = [*self._user_gaps(user, context, row), *self._item_gaps(candidates, sent, row)]
         once, each = self._all_known
         counts = once + each * len(candidates)
         for gap in gaps:
             known = len(gap.values) - gap.missing - gap.unknown
             counts[gap.field.place] = known, gap.missing, gap.unknown
-        return FieldUse(FieldCounts(self.paths, counts), gaps, self._surplus(user, context, features, scores, formulas))
+        return FieldUse(FieldCounts(self.paths, counts), gaps, self._surplus(sent, gaps, formulas))
 
     def _user_gaps(self, user: Mapping[str, Scalar], context: Mapping[str, Scalar], row: Arrays) -> list[Gap]:
         gaps = []
@@ -143,24 +153,20 @@ class FieldReader:
                 gaps.append(Gap(field, (value,), 0, 1))
         return gaps
 
-    def _item_gaps(
-        self,
-        candidates: Sequence[CandidateLike],
-        features: Sequence[Mapping[str, Scalar]],
-        scores: Sequence[Mapping[str, float]],
-        row: Arrays,
-    ) -> list[Gap]:
+    def _item_gaps(self, candidates: Sequence[CandidateLike], sent: _Sent, row: Arrays) -> list[Gap]:
         columns = _item_columns(row)
         if len(columns) > len(candidates):
             columns = columns[row["valid"]]
         alike = np.abs(columns - self._missing) <= self._nearly
-        gaps = []
+        gaps: list[Gap] = []
+        if not alike.any():
+            return gaps
         for column in np.flatnonzero(alike.any(axis=0)).tolist():
             field = self._columns[column]
             values: list[Any] = (
                 [c.price for c in candidates]
                 if field.group == "price"
-                else [values.get(field.name) for values in (scores if field.group == "scores" else features)]
+                else [table.get(field.name) for table in sent[field.group]]
             )
             missing = values.count(None)
             unknown = int(np.count_nonzero(alike[:, column])) - missing if isinstance(field.field, Category) else 0
@@ -168,24 +174,21 @@ class FieldReader:
                 gaps.append(Gap(field, values, missing, unknown))
         return gaps
 
-    def _surplus(
-        self,
-        user: Mapping[str, Scalar],
-        context: Mapping[str, Scalar],
-        features: Sequence[Mapping[str, Scalar]],
-        scores: Sequence[Mapping[str, float]],
-        formulas: Sequence[str],
-    ) -> dict[str, frozenset[str]]:
+    def _surplus(self, sent: _Sent, gaps: Sequence[Gap], formulas: Sequence[str]) -> dict[str, frozenset[str]]:
         """Name what was sent, other than null, and nothing uses."""
-        found = {
-            "user": _others((user,), self.names["user"]),
-            "context": _others((context,), self.names["context"]),
-            "item": _others(features, self.names["item"]),
-            "scores": _others(scores, self._used_scores),
-        }
-        if found["scores"] and formulas:
-            found["scores"] = found["scores"].difference(*(compile_formula(text).names for text in formulas))
-        return {group: names for group, names in found.items() if names}
+        missing = dict.fromkeys(_GROUPS, 0)
+        for gap in gaps:
+            missing[gap.field.group] = missing.get(gap.field.group, 0) + gap.missing
+        found = {}
+        for group, tables in sent.items():
+            # As many keys as known values: there are no others, and reading them can be left out.
+            if sum(map(len, tables)) != len(self.names[group]) * len(tables) - missing[group]:
+                names = _others(tables, self._used[group])
+                if names and group == "scores":
+                    names = names.difference(*(compile_formula(text).names for text in formulas))
+                if names:
+                    found[group] = names
+        return found
 
 
 class _Nothing:
@@ -234,7 +237,7 @@ def _item_columns(arrays: Arrays) -> Floats:
 
 def _others(tables: Sequence[Mapping[str, Any]], known: frozenset[str]) -> frozenset[str]:
     """Name what is in any of the tables, other than null, and not known."""
-    sent = set[str]().union(*tables)
-    if sent <= known:
-        return frozenset()
-    return frozenset(n for table in tables for n, value in table.items() if value is not None and n not in known)
+    names = set[str]().union(*tables) - known
+    if len(names) > _FEW:
+        return frozenset(n for table in tables for n, value in table.items() if value is not None and n in names)
+    return frozenset(name for name in names if any(table.get(name) is not None for table in tables))

@@ -47,8 +47,10 @@ def _missing(gap: Gap) -> str:
 
 
 def _unknown(gap: Gap, given: int) -> str:
-    # A dict keeps the order, and each value once.
-    texts = dict.fromkeys(canonical_text(v) for v in gap.values if v is not None and not gap.field.knows(v))
+    texts: dict[str, None] = {}  # Keeps the order, and each value once.
+    for value in gap.values:
+        if len(texts) <= _MOST_SHOWN and value is not None and not gap.field.knows(value):
+            texts[canonical_text(value)] = None
     shown = ", ".join(_describe_value(text, gap.field) for text in islice(texts, _MOST_SHOWN))
     more = ", …" if len(texts) > _MOST_SHOWN else ""
     return f"{gap.unknown} of {given} values are not in the model's vocabulary: {shown}{more}"
