@@ -19,6 +19,7 @@ from service.bundles.registry import Registry
 from service.contract.openapi import add_rerank
 from service.contract.problems import NOT_READY, unavailable
 from service.inference.dispatcher import Dispatcher
+from service.model_detail import ModelDetail, describe_in_full, find_model
 from service.ranking.endpoint import EndpointOptions, RerankEndpoint
 from service.ranking.rerank import Reranker
 from service.ranking.shadow import Shadow
@@ -165,6 +166,10 @@ def _add_status(app: FastAPI, settings: Settings, registry: Registry, metrics: M
     @app.get("/v1/models", tags=["status"], summary="Live models", dependencies=guarded)
     async def models() -> Models:
         return describe_models(registry)
+
+    @app.get("/v1/models/{name}", tags=["status"], summary="One live model in full", dependencies=guarded)
+    async def model(name: str, version: str | None = None) -> ModelDetail:
+        return describe_in_full(find_model(registry, name, version), registry, settings)
 
     @app.get("/v1/slo", tags=["status"], summary="Objectives and the last minute", dependencies=guarded)
     async def slo() -> Slo:

@@ -49,6 +49,7 @@ FLOORS = {
         "bundles",
         "telemetry",
         "ranking status pages engine_bench",
+        "model_detail",
         "admin app",
         "server",
         "workers",

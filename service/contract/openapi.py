@@ -39,7 +39,11 @@ def add_rerank(document: dict[str, Any], *, max_candidates: int) -> None:
     schemas["RerankRequest"]["properties"]["candidates"]["maxItems"] = max_candidates
     _schemas_of(document).update(schemas)
     document["paths"][RERANK_PATH] = {"post": _operation(request, response)}
-    _add_problems(document, problem, lambda path: {401} if path.startswith("/v1/") else set())
+    _add_problems(document, problem, lambda path: _v1_problems(path) if path.startswith("/v1/") else set())
+
+
+def _v1_problems(path: str) -> set[int]:
+    return {401, 404} if path.endswith("}") else {401}
 
 
 def add_admin_problems(document: dict[str, Any]) -> None:

@@ -8,7 +8,6 @@ from typing import Final
 import numpy as np
 from prometheus_client import Metric
 
-from models.contract.arrays import Ints
 from service.contract.field_values import FIELD_STATES, FieldCounts
 
 _NAME: Final = "rerank_field_values"
@@ -26,8 +25,7 @@ class FieldSeries:
 
     def __init__(self) -> None:
         self._labels: tuple[str, str] = ("", "")
-        self._fields: tuple[str, ...] = ()
-        self._counts: Ints = np.zeros((0, len(FIELD_STATES)), np.int64)
+        self._found = FieldCounts((), np.zeros((0, len(FIELD_STATES)), np.int64))
         self.families = (self,)
 
     def begin(self, model: str, version: str) -> None:
@@ -36,16 +34,22 @@ class FieldSeries:
 
     def declare(self, fields: tuple[str, ...]) -> None:
         """Begin the series of these fields; those that exist go on."""
-        if fields != self._fields:
-            old = dict(zip(self._fields, self._counts.tolist(), strict=True))
-            none = [0] * len(FIELD_STATES)
-            counts = np.array([old.get(field, none) for field in fields], np.int64)
-            self._fields, self._counts = fields, counts.reshape(-1, len(FIELD_STATES))
+        old = self._found
+        new = tuple(field for field in fields if field not in old.fields)
+        nothing = np.zeros((len(new), len(FIELD_STATES)), np.int64)
+        self._found = FieldCounts(old.fields + new, np.concatenate((old.counts, nothing)))
 
     def add(self, found: FieldCounts) -> None:
         """Count the values of one request."""
-        self.declare(found.fields)
-        self._counts = self._counts + found.counts  # A new array: a scrape in a thread never sees half a change.
+        fields = self._found.fields
+        if found.fields == fields:
+            counts = self._found.counts + found.counts
+        else:  # The version has been published with other fields before.
+            self.declare(found.fields)
+            fields, counts = self._found.fields, self._found.counts.copy()
+            counts[[fields.index(field) for field in found.fields]] += found.counts
+        # A new object, so that a scrape in a thread never sees half a change.
+        self._found = FieldCounts(fields, counts)
 
     def describe(self) -> Sequence[Metric]:
         """Return the metric without samples."""
@@ -55,7 +59,8 @@ class FieldSeries:
         """Yield the metric with its samples."""
         metric = Metric(_NAME, _TEXT, "counter")
         model, version = self._labels
-        for field, counts in zip(self._fields, self._counts.tolist(), strict=False):
+        found = self._found
+        for field, counts in zip(found.fields, found.counts.tolist(), strict=True):
             for state, count in zip(FIELD_STATES, counts, strict=True):
                 labels = {"model": model, "version": version, "field": field, "state": state}
                 metric.add_sample(f"{_NAME}_total", labels, float(count))

@@ -28,6 +28,7 @@ def test_every_route_is_described(document: dict[str, Any]) -> None:
     assert set(document["paths"]) == {
         "/v1/rerank",
         "/v1/models",
+        "/v1/models/{name}",
         "/v1/slo",
         "/metrics",
         "/v2/health/live",
