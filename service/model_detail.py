@@ -1,4 +1,4 @@
-"""Describe one live model: its fields, scores and limits, its training, and a request that it can answer."""
+"""Describe one live model in full, for those who write requests."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _BACK: Final[Mapping[Transform, Callable[[float], float]]] = {
 
 
 class NumberStatus(BaseModel):
-    """How a number is read."""
+    """The reading of a number."""
 
     default: float = Field(description="Stands for a missing value.")
     transform: Transform
@@ -68,7 +68,7 @@ class ScoreStatus(BaseModel):
 
 
 class LimitsStatus(BaseModel):
-    """How large a request may be, and how much of it the model looks at."""
+    """Largest size of a request, and of what the model looks at."""
 
     list_length: int = Field(description="L: the longest list that the model makes, and the default top_n.")
     max_queues: int

@@ -40,5 +40,5 @@ class Model:
 
     @cached_property
     def fields(self) -> FieldReader:
-        """What compares requests with the fields of the model."""
+        """Reader of the fields of requests to this model."""
         return FieldReader(self.manifest, self.encoder)

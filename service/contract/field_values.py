@@ -1,4 +1,4 @@
-"""Count the values of each field that a model does not know, and find fields that it does not have.
+"""Count the values that a model does not know, and find fields that nothing uses.
 
 The encoded arrays tell where to look: what was encoded just as a missing value is encoded is missing, unknown, or by
 chance the same. Only there the values themselves are read, so a request without gaps costs a few array operations.
@@ -78,7 +78,10 @@ def plain_text(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Values of one field [n], or [1] of user and context, some of which are missing or unknown."""
+    """One field, some of whose values are missing or unknown.
+
+    There are n `values`; of a field of the user or the context 1.
+    """
 
     field: KnownField
     values: Sequence[Scalar]

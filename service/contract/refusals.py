@@ -25,6 +25,7 @@ READ_AGAIN: Final = 256 * 1024
 _check: Final = msgspec.json.Decoder(msgspec.Raw).decode  # Checks syntax, and builds nothing.
 _AT: Final = " - at `$"
 _UNKNOWN, _MISSING = "Object contains unknown field `", "Object missing required field `"
+_NUMBER_FOR_TEXT: Final = ("Expected `str`, got `int`", "Expected `str`, got `float`")
 _VALUE_TYPES: Final[dict[str, Any]] = {"scores": float, **dict.fromkeys(("features", "user", "context"), FieldValue)}
 _CONSTANTS: Final = (b"NaN", b"-Infinity", b"Infinity")
 _LONGEST_PATH: Final = 300
@@ -99,6 +100,8 @@ def _invalid(message: str, body: bytes) -> Problem:
         if problem.startswith(prefix):
             path = f"{path}.{problem[len(prefix) : len(prefix) + _LONGEST_PATH].removesuffix('`')}".lstrip(".")
             problem = said
+    if problem in _NUMBER_FOR_TEXT:
+        problem += "; send it as a string, in quotes"
     problem = problem.replace("`", "")[:_LONGEST_PROBLEM]
     if path.endswith("[...]"):
         path = path.removesuffix("[...]")

@@ -40,10 +40,10 @@ def _warnings(use: FieldUse, reader: FieldReader) -> Iterator[FieldWarning]:
 
 def _missing(gap: Gap) -> str:
     field = gap.field
-    many = field.group not in ("user", "context")
-    who = f"none of the {len(gap.values)} candidates that the model looked at has it" if many else "it is not there"
-    instead = f"its default {field.field.default:g}" if isinstance(field.field, Number) else "an unknown value"
-    return f"{who}; {instead} stands for it"
+    whole = field.group in ("user", "context")
+    who = "the request does not have it" if whole else "no candidate that the model looked at has it"
+    instead = f"its default {field.field.default:g}" if isinstance(field.field, Number) else "it for unknown"
+    return f"{who}; the model takes {instead}"
 
 
 def _unknown(gap: Gap, given: int) -> str:
