@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Final, Literal, get_args
 
 import numpy as np
@@ -45,7 +44,11 @@ class FieldCounts:
 
 
 class KnownField:
-    """One field of a model's spec: ``path`` is its group and name, such as ``item.brand``."""
+    """One field of a model's spec: `path` is its group and name, such as ``item.brand``.
+
+    `vocabulary` holds the values that the model knows, and is empty if the field has none; `alike` holds them by their
+    text without case and outer blanks.
+    """
 
     def __init__(self, group: str, field: Field, place: int) -> None:
         self.group = group
@@ -53,16 +56,9 @@ class KnownField:
         self.path = group if group == "price" else f"{group}.{field.name}"
         self.field = field
         self.place = place
-
-    @cached_property
-    def vocabulary(self) -> frozenset[str]:
-        """Values that the model knows; empty if the field has no vocabulary."""
-        return frozenset(self.field.vocabulary if isinstance(self.field, Category) else ())
-
-    @cached_property
-    def alike(self) -> Mapping[str, str]:
-        """Known values by their text without case and outer blanks."""
-        return {plain_text(value): value for value in sorted(self.vocabulary)}
+        values = field.vocabulary if isinstance(field, Category) else ()
+        self.vocabulary = frozenset(values)
+        self.alike: Mapping[str, str] = {plain_text(value): value for value in reversed(values)}
 
     def knows(self, value: Scalar) -> bool:
         """Tell whether a value that is not missing is known."""
