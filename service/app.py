@@ -20,6 +20,7 @@ from service.bundles.registry import Registry
 from service.contract.openapi import describe_public
 from service.contract.problems import NOT_READY, unavailable
 from service.inference.dispatcher import Dispatcher
+from service.model_detail import ModelDetail, describe_in_full, find_model
 from service.pages.docs import docs_routes
 from service.ranking.endpoint import EndpointOptions, RerankEndpoint
 from service.ranking.rerank import Reranker
@@ -109,7 +110,12 @@ def create_app(
         ),
         keys=keys,
         admission=admission,
-        reranker=Reranker(registry=registry, dispatcher=dispatcher, max_candidates=settings.max_candidates),
+        reranker=Reranker(
+            registry=registry,
+            dispatcher=dispatcher,
+            max_candidates=settings.max_candidates,
+            warnings=settings.warnings,
+        ),
         observers=(metrics.observe, *observers),
         afterwards=None if shadow is None else shadow.offer,
     )
@@ -177,6 +183,10 @@ def _add_status(app: FastAPI, settings: Settings, registry: Registry, metrics: M
     @app.get("/v1/models", tags=["status"], summary="Live models", dependencies=guarded)
     async def list_models() -> Models:
         return describe_models(registry)
+
+    @app.get("/v1/models/{name}", tags=["status"], summary="One live model in full", dependencies=guarded)
+    async def model(name: str, version: str | None = None) -> ModelDetail:
+        return describe_in_full(find_model(registry, name, version), registry, settings)
 
     @app.get("/v1/slo", tags=["status"], summary="Objectives and the last minute", dependencies=guarded)
     async def get_slo() -> Slo:

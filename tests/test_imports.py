@@ -51,6 +51,7 @@ FLOORS = {
         "bundles",
         "telemetry",
         "ranking status pages engine_bench",
+        "model_detail",
         "admin app",
         "server",
         "workers",

@@ -53,6 +53,17 @@ _RUNNER_UP: Final = (
     "sort, since it valued that higher than its own."
 )
 
+WarningProblem = Literal["missing", "unknown-values", "unknown-field"]
+_WARNING: Final = (
+    "missing: the model has the field, but no candidate that it looked at (or the user, or the context) has it; "
+    "unknown-values: over half of its values are not in the model's vocabulary; unknown-field: nothing uses it."
+)
+_WARNINGS: Final = (
+    "What the model could not use. Absent: nothing, or the model was not asked, or LISTWRIGHT_WARNINGS is false."
+)
+MOST_WARNINGS: Final = 20
+"""Most warnings of one answer."""
+
 
 class Candidate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """One item that may be shown."""
@@ -64,7 +75,9 @@ class Candidate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, g
     price: Price | None = None
     features: Annotated[
         FieldValues,
-        Meta(description="Values by field name. Missing: the bundle's default; unknown: ignored."),
+        Meta(
+            description="Values by field name. Missing: the bundle's default; unknown: not used, and named in `warnings`."
+        ),
     ] = {}
     embedding: Embedding | None = None
 
@@ -184,7 +197,17 @@ class Timings(Struct, frozen=True, gc=False):
     total: Annotated[float, Meta(description="From arrival until the response is built.")]
 
 
-class RerankResponse(Struct, frozen=True, gc=False):
+class FieldWarning(Struct, frozen=True, gc=False):
+    """A part of the request that the model could not use."""
+
+    field: Annotated[
+        str, Meta(description="Group (user, context, item, scores) and name, such as item.brand; or price.")
+    ]
+    problem: Annotated[WarningProblem, Meta(description=_WARNING)]
+    detail: str
+
+
+class RerankResponse(Struct, frozen=True, gc=False, omit_defaults=True):
     """List of min(top_n, candidates) items: each from the request, none twice."""
 
     request_id: str
@@ -197,3 +220,4 @@ class RerankResponse(Struct, frozen=True, gc=False):
     ]
     degraded: Degraded | None
     timings_ms: Timings
+    warnings: Annotated[list[FieldWarning], Meta(description=_WARNINGS, max_length=MOST_WARNINGS)] = []

@@ -92,6 +92,7 @@ class _Exchange:
             would_degrade=None if reranked is None else reranked.would_degrade,
             ignored_headers=self.ignored_headers,
             choice=None if reranked is None else reranked.listing.choice,
+            fields=None if reranked is None else reranked.fields,
         )
 
 
