@@ -76,7 +76,7 @@ class Candidate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, g
     features: Annotated[
         FieldValues,
         Meta(
-            description="Values by field name. Missing: the bundle's default; unknown: not used, and named in `warnings`."
+            description="Values by field name. Missing: the default; unknown: not used, and named in `warnings`."
         ),
     ] = {}
     embedding: Embedding | None = None
