@@ -52,7 +52,8 @@ def _hashed(survey: Survey, fields: Sequence[_Field]) -> Iterator[Finding]:
             yield Finding("field-hashed", text, advice)
     others = [r for r in hashed if not r.name.startswith("user.") and not _chosen(survey, r)]
     if others:
-        text = f"too many values for a vocabulary, hence hashed: {_listed(f'{r.name} ({_distinct(r)} in {r.buckets or 0:,} rows)' for r in others)}."
+        sizes = _listed(f"{r.name} ({_distinct(r)} in {r.buckets or 0:,} rows)" for r in others)
+        text = f"too many values for a vocabulary, hence hashed: {sizes}."
         advice = (
             f"Values seen a few times are learnt badly. `--ignore {others[0].name}` leaves a field out; "
             f"`--field {others[0].name}=category` keeps its most frequent values."
