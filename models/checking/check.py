@@ -95,7 +95,7 @@ def _told(windows: Iterator[ListWindow], bar: Any) -> Iterator[ListWindow]:
 
 
 def check_choices(choices: FieldChoices, names: set[str]) -> None:
-    """Raise `ValueError` for a choice about a field that is not there, or of a kind that a score cannot have."""
+    """Raise `ValueError` for a choice without a field, or that does not fit it."""
     short = {name.partition(".")[2] for name in names}
     for name, kind in choices.kinds.items():
         if name not in names | short:

@@ -79,7 +79,7 @@ def _request_hashes(window: ListWindow) -> Hashes:
 
 
 def _named_hashes(name: str, column: pa.Array) -> Hashes:
-    """Hash values together with their column's name; null is 0, as is a column that a window lacks."""
+    """Hash values with their column's name; null is 0, like an absent column."""
     hashes = mix(column_hashes(column) ^ column_hashes(pa.array([name]))[0])
     hashes[column.is_null().to_numpy(zero_copy_only=False)] = 0
     return hashes
