@@ -30,7 +30,7 @@ from models.mining.shards import MANIFEST_FILE, MinedArrays, MinedError, MinedMa
 def read_mined(
     folder: Path, lists: ListFile, spec: FeatureSpec, splits: Sequence[Split | None] = (None,)
 ) -> list[MinedArrays]:
-    """Read the mined requests of `folder` that are lists of each split (None: of any), encoded by `spec`.
+    """Read the mined requests of each split (None: of any), encoded by `spec`.
 
     `lists` and the shards are read once. Raises `ValueError` as `join_mined` does, and if a split has no sequences.
     """
@@ -78,7 +78,10 @@ def mined_ids(folder: Path, manifest: MinedManifest) -> list[str]:
 def _mined_slates(
     folder: Path, lists: ListFile, encoder: WindowEncoder, ids: Sequence[str], splits: Sequence[Split | None]
 ) -> list[SlateArrays]:
-    """Encode the lists that have these ids, of each split. Raises `MinedError` for an id or split without a list."""
+    """Encode the lists that have these ids, of each split.
+
+    Raises `MinedError` for an id or split without a list.
+    """
     chunks: list[list[SlateArrays]] = [[] for _ in splits]
     wanted, found = pa.array(ids, pa.string()), set[str]()
     for window in lists.windows():
@@ -110,7 +113,7 @@ def _one(chunks: Sequence[SlateArrays], folder: Path) -> SlateArrays:
 def _joined(
     folder: Path, manifest: MinedManifest, parts: Sequence[SlateArrays], fingerprint: str, *, partly: bool
 ) -> list[MinedArrays]:
-    """Join the shards with each of some parts; `partly` leaves out the requests that a part lacks."""
+    """Join the shards with each part; `partly` leaves out requests that it lacks."""
     if manifest.fingerprint != fingerprint:
         raise MinedError(
             f"{folder}: was mined by an evaluator with feature spec {manifest.fingerprint!r}, not {fingerprint!r}"
