@@ -187,7 +187,7 @@ def digest(arrays: Arrays) -> str:
 
 
 def _slices(values: AnyArray) -> Iterator[AnyArray]:
-    """Cut an array into slices of some rows, to read one on disk piece by piece."""
+    """Cut an array into slices, to read one on disk piece by piece."""
     if not values.ndim:
         yield values
         return
@@ -197,7 +197,7 @@ def _slices(values: AnyArray) -> Iterator[AnyArray]:
 
 
 class DiskBatch(Batch):
-    """Hold tensors of arrays on disk; `batches` copies some rows at a time to the `device`."""
+    """Hold tensors of arrays on disk; `batches` copies rows to the `device`."""
 
     def __init__(self, arrays: Arrays, device: torch.device) -> None:
         super().__init__({name: torch.from_numpy(values) for name, values in arrays.items()})

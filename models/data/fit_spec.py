@@ -29,7 +29,9 @@ _Columns = Mapping[str, pa.Array]
 class SpecFitter:
     """Fit a spec to lists that come window by window.
 
-    The same lists always give the same fingerprint. A field with text or only booleans is categorical: up to `max_vocabulary` values make a vocabulary of those seen at
+    The same lists always give the same fingerprint.
+
+    A field with text or only booleans is categorical: up to `max_vocabulary` values make a vocabulary of those seen at
     least `min_count` times (the rest share the unknown bucket, which is how that bucket gets trained); more are hashed
     into a power of two of buckets, no fewer than there are values unless `hash_buckets` caps it. Every other field is a
     number: ids that are written as numbers must come as text, or be chosen as a category or to be hashed. Scores in

@@ -1,6 +1,7 @@
 """Count, fit to and encode the lists of a file by split.
 
-Counting and fitting is one pass over the file, encoding another. Neither holds more than a window of lists as columns; what is kept are arrays, which large logs keep on disk.
+Counting and fitting is one pass over the file, encoding another. Neither holds more than a window of lists as columns;
+what is kept are arrays, which large logs keep on disk.
 """
 
 from __future__ import annotations
