@@ -13,35 +13,30 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from models.contract.arrays import Arrays, Bools, Floats32, Ints
 from models.contract.spec import OBJECTIVES, FeatureSpec
-from models.data.records import ListRecord, Split
-from models.data.slates import SlateArrays, encode_slates
+from models.data.array_store import ArrayStore
+from models.data.list_file import ListFile
+from models.data.records import Split
+from models.data.slates import SlateArrays
+from models.data.window_arrays import WindowEncoder
 from models.mining import shards
 from models.mining.shards import MANIFEST_FILE, MinedArrays, MinedError, MinedManifest
 
 
 def read_mined(
-    folder: Path, records: Sequence[ListRecord], spec: FeatureSpec, *, split: Split | None = None
-) -> MinedArrays:
-    """Read the mined requests of `folder`, encoded by `spec` from the list file's `records`.
+    folder: Path, lists: ListFile, spec: FeatureSpec, splits: Sequence[Split | None] = (None,)
+) -> list[MinedArrays]:
+    """Read the mined requests of each split (None: of any), encoded by `spec`.
 
-    With `split`, those of one split alone. Raises `ValueError` as `join_mined` does, and if nothing was mined for it.
+    `lists` and the shards are read once. Raises `ValueError` as `join_mined` does, and if a split has no sequences.
     """
     manifest = finished_manifest(folder)
-    by_id = {record.request_id: record for record in records}
-    wanted = []
-    for request_id in mined_ids(folder, manifest):
-        if request_id not in by_id:
-            raise _missing(folder, request_id)
-        if split is None or by_id[request_id].split == split:
-            wanted.append(by_id[request_id])
-    if not wanted:
-        raise MinedError(f"{folder}: has no sequences for lists of split {split!r}")
-    slates = encode_slates(wanted, spec, manifest.length)
-    return _joined(folder, manifest, slates, spec.fingerprint, partly=split is not None)
+    parts = _mined_slates(folder, lists, WindowEncoder(spec, manifest.length), mined_ids(folder, manifest), splits)
+    return _joined(folder, manifest, parts, spec.fingerprint, partly=True)
 
 
 def join_mined(folder: Path, slates: SlateArrays, fingerprint: str) -> MinedArrays:
@@ -51,7 +46,8 @@ def join_mined(folder: Path, slates: SlateArrays, fingerprint: str) -> MinedArra
     complete, a shard is damaged or lacks a column, an evaluator of another fingerprint mined, `slates` lacks a request,
     or a row does not fit its request: lengths, candidates that do not exist or repeat, labels that are no distribution.
     """
-    return _joined(folder, finished_manifest(folder), slates, fingerprint, partly=False)
+    (mined,) = _joined(folder, finished_manifest(folder), [slates], fingerprint, partly=False)
+    return mined
 
 
 def finished_manifest(folder: Path) -> MinedManifest:
@@ -72,37 +68,95 @@ def mined_ids(folder: Path, manifest: MinedManifest) -> list[str]:
     """
     ids: list[str] = []
     for shard in range(manifest.shards):
-        ids += shards.read_shard(shards.shard_path(folder, shard), manifest.identity)["request_id"].to_pylist()
+        path = shards.shard_path(folder, shard)
+        ids += shards.read_shard(path, manifest.identity, ["request_id"])["request_id"].to_pylist()
     if len(set(ids)) != len(ids):
         raise MinedError(f"{folder}: holds a request twice")
     return ids
 
 
+def _mined_slates(
+    folder: Path, lists: ListFile, encoder: WindowEncoder, ids: Sequence[str], splits: Sequence[Split | None]
+) -> list[SlateArrays]:
+    """Encode the lists that have these ids, of each split.
+
+    Raises `MinedError` for an id or split without a list.
+    """
+    chunks: list[list[SlateArrays]] = [[] for _ in splits]
+    wanted, found = pa.array(ids, pa.string()), set[str]()
+    for window in lists.windows():
+        mined = window.take(_rows(pc.is_in(window.request_ids.cast(pa.string()), value_set=wanted)))
+        found.update(mined.request_ids.to_pylist())
+        for own, split in zip(chunks, splits, strict=True):
+            part = mined if split is None else mined.take(_rows(pc.equal(mined.splits, split)))
+            own += [encoder.slates(part)] if len(part) else []
+    if len(found) < len(ids):
+        raise _missing(folder, next(i for i in ids if i not in found))
+    for own, split in zip(chunks, splits, strict=True):
+        if not own:
+            raise MinedError(f"{folder}: has no sequences for lists of split {split!r}")
+    return [_one(own, folder) for own in chunks]
+
+
+def _rows(chosen: pa.Array) -> Ints:
+    return np.flatnonzero(chosen.to_numpy(zero_copy_only=False))
+
+
+def _one(chunks: Sequence[SlateArrays], folder: Path) -> SlateArrays:
+    """Join requests that were encoded in chunks."""
+    store = ArrayStore(sum(map(len, chunks)), folder)
+    for chunk in chunks:
+        store.put(chunk.arrays())
+    return SlateArrays.of(store.arrays(), [i for chunk in chunks for i in chunk.request_ids])
+
+
 def _joined(
-    folder: Path, manifest: MinedManifest, slates: SlateArrays, fingerprint: str, *, partly: bool
-) -> MinedArrays:
-    """Join; `partly` leaves out the requests that `slates` lacks."""
+    folder: Path, manifest: MinedManifest, parts: Sequence[SlateArrays], fingerprint: str, *, partly: bool
+) -> list[MinedArrays]:
+    """Join the shards with each part; `partly` leaves out requests that it lacks."""
     if manifest.fingerprint != fingerprint:
         raise MinedError(
             f"{folder}: was mined by an evaluator with feature spec {manifest.fingerprint!r}, not {fingerprint!r}"
         )
-    rows = {request_id: row for row, request_id in enumerate(slates.request_ids)}
-    parts, order = [], list[int]()
+    joins = [_Join(slates, manifest.length) for slates in parts]
     for shard in range(manifest.shards):
         path = shards.shard_path(folder, shard)
         table = shards.read_shard(path, manifest.identity)
+        for join in joins:
+            unknown = join.add(path, table)
+            if unknown and not partly:
+                raise _missing(folder, unknown[0])
+    return [join.mined() for join in joins]
+
+
+class _Join:
+    """Join shards with requests, one shard after another."""
+
+    def __init__(self, slates: SlateArrays, length: int) -> None:
+        self._slates = slates
+        self._length = length
+        self._rows = {request_id: row for row, request_id in enumerate(slates.request_ids)}
+        self._order: list[int] = []
+        self._chunks: list[Arrays] = []
+
+    def add(self, path: Path, table: pa.Table) -> list[str]:
+        """Take the sequences of the known requests; return the ids of the others."""
         ids = table["request_id"].to_pylist()
-        if not partly and any(i not in rows for i in ids):
-            raise _missing(folder, next(i for i in ids if i not in rows))
-        known = [row for row, i in enumerate(ids) if i in rows]
-        order += [rows[ids[row]] for row in known]
+        known = [row for row, i in enumerate(ids) if i in self._rows]
+        rows = [self._rows[ids[row]] for row in known]
+        self._order += rows
         if known:
-            parts.append(_decode(path, table.take(known), slates, np.array(order[-len(known) :]), manifest.length))
-    most = max(part["sequences"].shape[1] for part in parts)
-    blanks = {"sequences": -1, "soft": 0, "step_values": 0, "weights": 0}
-    arrays = {name: np.concatenate([_padded(part[name], most, x) for part in parts]) for name, x in blanks.items()}
-    mixes = np.concatenate([part["objective_weights"] for part in parts])
-    return MinedArrays(slates.take(np.array(order)), **arrays, objective_weights=mixes)
+            self._chunks.append(_decode(path, table.take(known), self._slates, np.array(rows), self._length))
+        return [i for i in ids if i not in self._rows]
+
+    def mined(self) -> MinedArrays:
+        """Join what was taken, padded to the most sequences of a request."""
+        chunks = self._chunks
+        most = max(chunk["sequences"].shape[1] for chunk in chunks)
+        blanks = {"sequences": -1, "soft": 0, "step_values": 0, "weights": 0}
+        arrays: Any = {name: np.concatenate([_padded(c[name], most, x) for c in chunks]) for name, x in blanks.items()}
+        arrays["objective_weights"] = np.concatenate([chunk["objective_weights"] for chunk in chunks])
+        return MinedArrays(self._slates.take(np.array(self._order)), **arrays)
 
 
 def _decode(path: Path, table: pa.Table, slates: SlateArrays, rows: Ints, length: int) -> Arrays:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -179,16 +179,17 @@ def soft_mask(there: Bools, candidates: Ints, shape: tuple[int, ...]) -> Bools:
     return np.broadcast_to(there[:, :, None, None] & real[:, None, None, :], shape)
 
 
-def read_shard(path: Path, identity: Mapping[str, str]) -> pa.Table:
-    """Read the table of a shard.
+def read_shard(path: Path, identity: Mapping[str, str], columns: Sequence[str] = _COLUMNS) -> pa.Table:
+    """Read the table of a shard, or some of its columns.
 
     Raises `MinedError` if it is damaged, lacks a column or was mined another way.
     """
     try:
-        table = pq.read_table(path)
+        with pq.ParquetFile(path) as file:
+            table = file.read([name for name in columns if name in file.schema_arrow.names])
     except (OSError, pa.ArrowException) as error:
         raise MinedError(f"{path}: cannot be read as Parquet: {error}") from error
-    missing = [name for name in _COLUMNS if name not in table.schema.names]
+    missing = [name for name in columns if name not in table.schema.names]
     if missing:
         raise MinedError(f"{path}: there is no column {missing[0]!r}")
     if (table.schema.metadata or {}).get(_IDENTITY) != _text(identity):

@@ -120,7 +120,7 @@ def calibrate(
 
 
 def _fixed(correction: Tensor | None, before: Tensor) -> tuple[Tensor, Tensor]:
-    """Take what a correction adds to the logits of the states before each place and of the first, [n, L]."""
+    """Take what a correction adds to logits of the reached and the first states."""
     if correction is None:
         nothing = before.new_zeros(before.shape[:-1])
         return nothing, nothing

@@ -14,7 +14,7 @@ from typing import Any, Final
 import torch
 
 from models.contract.spec import OBJECTIVES
-from models.data.list_file import read_splits
+from models.data.list_file import ListFile
 from models.files import write_json
 from models.mining.join import finished_manifest, read_mined
 from models.mining.shards import MinedArrays, MinedError, MinedManifest
@@ -49,8 +49,7 @@ def train_generator(
     """
     teacher = load_checkpoint(evaluator)
     manifest = finished_manifest(mined)
-    records = [record for records in read_splits(data).values() for record in records]
-    train, valid = (read_mined(mined, records, teacher.spec, split=split) for split in ("train", "valid"))
+    train, valid = read_mined(mined, ListFile(data), teacher.spec, ("train", "valid"))
     _check_teacher(mined, manifest, evaluator, teacher)
     if weight_temperature is not None:
         train, valid = train.weighted(weight_temperature), valid.weighted(weight_temperature)

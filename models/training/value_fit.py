@@ -47,7 +47,10 @@ class Fitted:
 
 @dataclass(frozen=True)
 class Setup:
-    """Hold all inputs of a training but its lists; `listwise` is μ, `fields` the choices that made the spec."""
+    """Hold all inputs of a training but its lists.
+
+    `listwise` is μ, `fields` are the choices that made the spec.
+    """
 
     spec: FeatureSpec
     config: ValueConfig

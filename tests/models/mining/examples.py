@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import torch
 
+from models.contract.spec import FeatureSpec
 from models.data.fit_spec import fit_spec
+from models.data.list_file import ListFile
 from models.data.list_writer import write_lists
-from models.data.records import ListRecord
+from models.data.records import ListRecord, Split
 from models.data.slates import SlateArrays, encode_slates
+from models.mining import join
 from models.mining.mine import MiningOptions, mine
-from models.mining.shards import MinedManifest
+from models.mining.shards import MinedArrays, MinedManifest
 from models.nets.checkpoint import Checkpoint, save_checkpoint
 from models.nets.value import ValueConfig
 from tests.models.planners.examples import UNITS, random_model
@@ -49,6 +53,14 @@ def mine_some(folder: Path, checkpoint: Checkpoint, records: list[ListRecord], *
     """Mine with narrow beams and small shards, unless told otherwise."""
     chosen = MiningOptions(**{"width": 4, "shard_size": 3, **options})
     return mine(checkpoint, encoded(records, checkpoint), folder, options=chosen, device=CPU)
+
+
+def read_mined(folder: Path, records: list[ListRecord], spec: FeatureSpec, split: Split | None = None) -> MinedArrays:
+    """What was mined for some records, which are written to a file for it."""
+    with TemporaryDirectory() as beside:
+        write_lists(Path(beside) / "lists.parquet", records, {})
+        (mined,) = join.read_mined(folder, ListFile(Path(beside) / "lists.parquet"), spec, [split])
+    return mined
 
 
 def files(folder: Path, records: list[ListRecord], checkpoint: Checkpoint) -> list[str]:

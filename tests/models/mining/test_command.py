@@ -14,9 +14,8 @@ import pytest
 
 from models.cli import main
 from models.data.list_file import read_lists
-from models.mining.join import read_mined
 from models.mining.shards import MANIFEST_FILE, shard_path
-from tests.models.mining.examples import evaluator, files, some_records
+from tests.models.mining.examples import evaluator, files, read_mined, some_records
 
 RECORDS = some_records()
 EVALUATOR = evaluator(RECORDS)

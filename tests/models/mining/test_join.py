@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from models.mining.join import join_mined, read_mined
+from models.mining.join import join_mined
 from models.mining.shards import MANIFEST_FILE, MinedError, shard_path
-from tests.models.mining.examples import encoded, evaluator, mine_some, some_records
+from tests.models.mining.examples import encoded, evaluator, mine_some, read_mined, some_records
 
 RECORDS = some_records()
 EVALUATOR = evaluator(RECORDS)

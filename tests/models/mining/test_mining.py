@@ -13,12 +13,19 @@ import pytest
 import torch
 
 from models.contract.spec import OBJECTIVES
-from models.mining.join import read_mined
 from models.mining.mine import MiningOptions, draw_weights
 from models.mining.shards import MinedArrays, sequence_weights
 from models.planners.search.prefix import list_outcomes
 from models.planners.worth import Triple, Worth
-from tests.models.mining.examples import encoded, equal_candidates, evaluator, mine_some, one_batch, some_records
+from tests.models.mining.examples import (
+    encoded,
+    equal_candidates,
+    evaluator,
+    mine_some,
+    one_batch,
+    read_mined,
+    some_records,
+)
 from tests.models.planners.examples import UNITS
 
 RECORDS = some_records()

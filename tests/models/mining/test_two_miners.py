@@ -9,9 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from models.locks import LockedError, only_one
-from models.mining.join import read_mined
 from models.mining.shards import MinedError, shard_path
-from tests.models.mining.examples import evaluator, mine_some, some_records
+from tests.models.mining.examples import evaluator, mine_some, read_mined, some_records
 
 RECORDS = some_records()
 EVALUATOR = evaluator(RECORDS)
