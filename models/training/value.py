@@ -21,7 +21,8 @@ import torch
 
 from models.data.list_file import read_metadata, read_splits
 from models.data.records import Split
-from models.files import file_digest, write_json
+from models.data.stores import source_digest
+from models.files import write_json
 from models.nets.checkpoint import Checkpoint, save_checkpoint
 from models.nets.value import ValueConfig
 from models.training.loop import TrainOptions
@@ -77,7 +78,7 @@ def origin(data: Path, family: str, options: TrainOptions) -> dict[str, Any]:
     """Describe a training as plain JSON: list file with SHA-256, seed, options and versions."""
     return {
         "family": family,
-        "data": {"file": data.name, "sha256": file_digest(data), "metadata": read_metadata(data)},
+        "data": {"file": data.name, "sha256": source_digest(data), "metadata": read_metadata(data)},
         "seed": options.seed,
         "options": dataclasses.asdict(options),
         "versions": {
