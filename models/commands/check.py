@@ -26,8 +26,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print the result, write it as JSON if asked, and return the exit status."""
     survey = survey_file(arguments.file, field_choices(arguments))
-    path = Path(arguments.file)
-    notes = read_metadata(path) if path.is_file() else {}
+    notes = read_metadata(arguments.file)
     if arguments.json is not None:
         write_json(arguments.json, report_json(arguments.file, survey, notes))
     print(report_text(arguments.file, survey, notes))

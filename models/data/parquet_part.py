@@ -26,6 +26,8 @@ _ITEM: Final = ("id", "scores", "price", "features", "embedding")
 _LOCAL_BUFFER: Final = 1 << 20
 _BATCH_BYTES: Final = 1 << 25
 """Bytes of a batch at most, as Parquet encodes them before compression; decoded they may be a few times as many."""
+_FETCHED_BYTES: Final = 1 << 26
+"""Bytes of a row group, before compression, that is fetched from a store as a whole."""
 _SAMPLED: Final = 16
 """Row groups whose sizes are looked at."""
 
@@ -81,14 +83,31 @@ def open_parquet(part: Part) -> Iterator[pq.ParquetFile]:
             raise ListFileError(f"{part.name}: cannot be read as Parquet: {problem}")
         opened.seek(0)
         try:
-            # A small buffer streams the pages of a column, so that a huge row group is not held whole.
-            buffer = _LOCAL_BUFFER if part.store is None else REMOTE_BLOCK
-            yield pq.ParquetFile(opened, buffer_size=buffer, pre_buffer=False)
+            yield _parquet_file(opened, remote=part.store is not None)
         except (OSError, pa.ArrowException) as error:
             raise ListFileError(f"{part.name}: cannot be read as Parquet: {error}") from error
 
 
+def _parquet_file(opened: Any, *, remote: bool) -> pq.ParquetFile:
+    """Choose how bytes are fetched: page by page, or a whole row group at once.
+
+    A small buffer streams the pages of a column, so that a huge row group is not held whole. Each read of a store takes
+    long, however, so that row groups of usual size are fetched from there in few reads.
+    """
+    file = pq.ParquetFile(opened, buffer_size=REMOTE_BLOCK if remote else _LOCAL_BUFFER, pre_buffer=False)
+    if remote and _largest_group(file.metadata) <= _FETCHED_BYTES:
+        return pq.ParquetFile(opened, metadata=file.metadata, pre_buffer=True)
+    return file
+
+
+def _largest_group(metadata: Any) -> int:
+    return max((metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups)), default=0)
+
+
 def _require_columns(schema: pa.Schema, name: str) -> None:
+    twice = [c for c in COLUMNS if schema.names.count(c) > 1]
+    if twice:
+        raise ListFileError(f"{name}: there are two columns {twice[0]!r}")
     missing = [c for c in COLUMNS if c not in schema.names and c not in OPTIONAL]
     if not missing:
         return

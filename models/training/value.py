@@ -24,7 +24,8 @@ from models.data.fit_spec import SpecFitter
 from models.data.list_file import ListFile, read_metadata
 from models.data.list_splits import ListSplits
 from models.data.records import Split
-from models.files import file_digest, write_json
+from models.data.stores import source_digest
+from models.files import write_json
 from models.nets.checkpoint import Checkpoint, save_checkpoint
 from models.nets.value import ValueConfig
 from models.training.loop import TrainOptions
@@ -87,8 +88,8 @@ def origin(data: str | Path, family: str, options: TrainOptions) -> dict[str, An
         "family": family,
         "data": {
             "file": str(data).rstrip("/").rpartition("/")[2],
-            "sha256": file_digest(Path(data)),
-            "metadata": read_metadata(Path(data)),
+            "sha256": source_digest(data),
+            "metadata": read_metadata(data),
         },
         "seed": options.seed,
         "options": dataclasses.asdict(options),

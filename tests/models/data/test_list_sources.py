@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import importlib
+import io
 import subprocess
 import sys
 import uuid
@@ -135,6 +136,23 @@ def test_a_table_of_one_row_per_item_is_told_from_lists(tmp_path: Path) -> None:
         ListFile(path)
 
 
+def test_pages_that_are_damaged_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "lists.parquet"
+    pq.write_table(table(), path, compression="zstd")
+    content = bytearray(path.read_bytes())
+    content[4:400] = bytes(396)
+    path.write_bytes(content)
+    with pytest.raises(ListFileError, match=r"lists.parquet: cannot be read as Parquet: "):
+        list(ListFile(path).windows())
+
+
+def test_a_column_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "lists.parquet"
+    pq.write_table(table().append_column("clicks", table()["clicks"]), path)
+    with pytest.raises(ListFileError, match="there are two columns 'clicks'"):
+        ListFile(path)
+
+
 def test_a_digest_is_that_of_the_file_or_of_what_sha256sum_prints(tmp_path: Path) -> None:
     path = written(tmp_path, table())
     assert source_digest(path) == ListFile(path).digest() == hashlib.sha256(path.read_bytes()).hexdigest()
@@ -213,6 +231,30 @@ def test_a_folder_is_listed_anew_each_time(memory: str, tmp_path: Path) -> None:
     pq.write_table(table().slice(2), tmp_path / "b.parquet")
     put(tmp_path, memory)
     assert list(read_lists(memory)) == RECORDS
+
+
+@pytest.mark.parametrize("fetched", [1 << 26, 0])
+def test_a_store_is_asked_for_whole_row_groups_or_for_pages(
+    memory: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fetched: int
+) -> None:
+    """Row groups of usual size take few reads; both ways give the same lists."""
+    monkeypatch.setattr("models.data.parquet_part._FETCHED_BYTES", fetched)
+    write_lists(tmp_path / "lists.parquet", RECORDS, {})
+    put(tmp_path, memory)
+    reads: list[int] = []
+
+    class Counted(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            reads.append(size or 0)
+            return super().read(size)
+
+    store, _ = fsspec.core.url_to_fs(memory)
+    monkeypatch.setattr(store, "open", lambda name, *_, **__: Counted(store.cat_file(name)))
+    file = ListFile(memory)
+    reads.clear()
+    assert [record for window in file.windows() for record in window.records()] == RECORDS
+    columns = pq.read_metadata(tmp_path / "lists.parquet").num_columns
+    assert (len(reads) < columns) == bool(fetched)
 
 
 def test_an_unknown_protocol_and_a_missing_package_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
