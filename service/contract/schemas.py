@@ -67,7 +67,7 @@ class Candidate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, g
     price: Price | None = None
     features: Annotated[
         dict[str, FieldValue],
-        Meta(description="Values by field name. Missing: the bundle's default; unknown: not used, and named in `warnings`."),
+        Meta(description="Values by field name. Missing: the default; unknown: not used, and named in `warnings`."),
     ] = {}
     embedding: Embedding | None = None
 
