@@ -27,6 +27,7 @@ def references(value: Any) -> set[str]:
 def test_every_route_is_described(document: dict[str, Any]) -> None:
     assert set(document["paths"]) == {
         "/v1/rerank",
+        "/v1/rerank/batch",
         "/v1/models",
         "/v1/slo",
         "/metrics",
