@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-import numpy as np
 import pytest
 
 from models.contract.serving import MOST_REQUESTS
@@ -173,50 +172,66 @@ def test_requests_without_a_place_are_refused_one_by_one() -> None:
         assert found[1]["problem"]["type"] == "urn:listwright:problem:overloaded"
 
 
+def in_progress(live: Live, engine: FakeEngine) -> int:
+    """How many requests wait for the engine or are in its last run, which may take some together."""
+    return int(live.series("rerank_queue_depth") or 0) + (len(engine.batches[-1]["valid"]) if engine.batches else 0)
+
+
 class StepEngine(FakeEngine):
     """Makes one run for each permit."""
 
     def __init__(self) -> None:
         super().__init__()
         self.permits = threading.Semaphore(0)
+        self.granted = 0
 
     def run(self, batch: BatchArrays) -> Arrays:
         answer = super().run(batch)
         assert self.permits.acquire(timeout=WAIT_SECONDS)
         return answer
 
+    def grant(self, runs: int) -> None:
+        self.granted += runs
+        self.permits.release(runs)
+
+    def stands(self) -> bool:
+        """Whether a run waits for its permit."""
+        return len(self.batches) == self.granted + 1
+
 
 def test_a_single_request_is_answered_before_the_rest_of_a_batch() -> None:
     engine = StepEngine()
     patient = live_app(fake_model(engine), queue_target_ms=60_000)  # Requests that wait here are no standing queue.
     with patient as live, posting(live, *[request(8)] * MOST_REQUESTS) as batch:
-        # One request of the batch runs, as many as may be in progress beside it wait, and the others have not begun.
-        eventually(lambda: live.series("rerank_queue_depth") == 7)
         for _ in range(2):
+            # As many requests of the batch as may be in progress are, and the others have not begun.
+            eventually(lambda: engine.stands() and in_progress(live, engine) == 8)
             runs = len(engine.batches)
             with ThreadPoolExecutor(1) as pool:
                 single = pool.submit(live.post, request(3))
-                eventually(lambda: live.series("rerank_queue_depth") == 8)
-                for _ in range(2):  # The run that goes on, and the next.
-                    engine.permits.release()
+                eventually(lambda: in_progress(live, engine) == 9)
+                engine.grant(2)  # The run that goes on, and the next.
                 assert single.result().json["degraded"] is None
-            assert [int(b["valid"].any(axis=0).sum()) for b in engine.batches[runs : runs + 1]] == [3]
+            assert [slots(rows) for rows in engine.batches[runs]["valid"]] == [3]
             assert not batch.done()
-            eventually(lambda: live.series("rerank_queue_depth") == 7)
         engine.permits.release(MOST_REQUESTS)
         found = batch.result().json["results"]
     assert [r["status"] for r in found] == [200] * MOST_REQUESTS
-    assert np.all([r["response"]["degraded"] is None for r in found])
+    assert all(r["response"]["degraded"] is None for r in found)
+
+
+def slots(valid: Any) -> int:
+    return int(valid.sum())
 
 
 def test_requests_of_a_batch_take_no_place_of_single_ones() -> None:
     engine = FakeEngine()
     engine.hold.clear()
     with live_app(fake_model(engine), max_in_flight=8) as live, posting(live, *[request()] * 20) as batch:
-        eventually(lambda: live.series("rerank_queue_depth") == 7)
+        eventually(lambda: in_progress(live, engine) == 8)
         with ThreadPoolExecutor(8) as pool:
             singles = [pool.submit(live.post, request()) for _ in range(8)]
-            eventually(lambda: live.series("rerank_queue_depth") == 15)
+            eventually(lambda: in_progress(live, engine) == 16)
             engine.hold.set()
             assert [single.result().status for single in singles] == [200] * 8
         assert [r["status"] for r in batch.result().json["results"][:8]] == [200] * 8
@@ -226,12 +241,19 @@ def test_a_request_that_has_had_its_budget_is_answered_without_the_model() -> No
     engine = FakeEngine()
     engine.hold.clear()
     with live_app(fake_model(engine), batch_budget_ms=30) as live:
-        (first,) = results(live, request())
-        assert first["response"]["degraded"] == {"reason": "deadline", "level": "formula"}
+        (late,) = results(live, request())
+        assert late["response"]["degraded"]["reason"] == "deadline"
         engine.hold.set()
+        assert live.post(request()).json["degraded"] is None
+
+
+def test_what_a_caller_waits_counts_from_the_arrival_of_the_batch(tiny_model: Model) -> None:
+    with live_app(tiny_model) as live:
         patient, hurried = results(live, request(), request(timeout_ms=1e-3))
         assert patient["response"]["degraded"] is None
-        assert hurried["response"]["degraded"]["reason"] in ("deadline", "wait")
+        assert hurried["response"]["degraded"]["level"] == "input"
+        reply = post(live, {"requests": [request()] * 3}, x_request_timeout_ms="0.001")
+        assert [r["response"]["degraded"]["level"] for r in reply.json["results"]] == ["input"] * 3
 
 
 def test_a_client_that_leaves_ends_its_batch() -> None:
@@ -242,7 +264,7 @@ def test_a_client_that_leaves_ends_its_batch() -> None:
         head = "POST /v1/rerank/batch HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: "
         with socket.create_connection((HOST, live.port)) as client:
             client.sendall(f"{head}{len(body)}\r\n\r\n".encode() + body)
-            eventually(lambda: live.series("rerank_queue_depth") == 7)
+            eventually(lambda: in_progress(live, engine) == 8)
         eventually(lambda: live.series(BATCHES, outcome="cancelled") == 1)
         assert live.series(REQUESTS, outcome="cancelled") == 8
         engine.hold.set()
