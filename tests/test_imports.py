@@ -33,7 +33,7 @@ FLOORS = {
         "planners.search",
         "mining judging",
         "training",
-        "baselines",
+        "baselines reranking",
         "evaluation",
         "evaluation.degre evaluation.randomised evaluation.simulated",
         "commands",
