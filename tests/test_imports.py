@@ -58,7 +58,7 @@ FLOORS = {
         "requests",
         "rig.openloop",
         "rig",
-        "peers demo_requests",
+        "peers demo_requests demo_truth",
         "cost resilience bench demo goodput run",
         "locustfile gpu_check",
     ),

@@ -73,11 +73,13 @@ def check(record: ListRecord, row: dict[str, Any], length: int = 5) -> None:
     assert row["value"]["click"] > 0
 
 
-def test_every_list_is_a_row_in_the_order_of_the_file(
-    bundle: Path, lists: Path, records: list[ListRecord], capsys: pytest.CaptureFixture[str]
+def test_every_list_is_a_row_in_the_order_of_the_file_and_one_bundle_may_be_served_alone(
+    lists: Path, records: list[ListRecord], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    one = write_bundle(tmp_path / "bundles")
+    write_bundle(tmp_path / "bundles", Options(version="2"))
     out = lists.with_name("ranked.parquet")
-    assert run("--in", lists, "--out", out, "--bundles", bundle.parents[1], "--workers", 2) == 0
+    assert run("--in", lists, "--out", out, "--bundle", one, "--workers", 1) == 0
     for record, row in zip(records, rows(out), strict=True):
         check(record, row)
     assert "explanation" not in rows(out)[0]["items"][0]
@@ -85,15 +87,14 @@ def test_every_list_is_a_row_in_the_order_of_the_file(
     assert json.loads(pq.read_schema(out).metadata[b"listwright"]) == {"source": "lists.parquet", "options": {}}
 
 
-def test_options_reach_the_service_and_one_bundle_is_served_alone(
-    bundle: Path, lists: Path, records: list[ListRecord]
-) -> None:
-    write_bundle(bundle.parents[1], Options(version="2"))
+def test_options_reach_the_service(bundle: Path, lists: Path, records: list[ListRecord]) -> None:
     out = lists.with_name("ranked.parquet")
     options = ("--objectives", "0,0,1", "--lambda", 0.5, "--window", 2, "--top-n", 3, "--explain", "--limit", 70)
-    assert run("--in", lists, "--out", out, "--bundle", bundle, "--workers", 1, *options) == 0
-    found = rows(out)
-    for record, row in zip(records[:70], found, strict=True):
+    options += ("--model", "tiny", "--version", "1")
+    with live_app(load_bundle(bundle, SessionConfig())) as live:
+        url = f"http://127.0.0.1:{live.port}"
+        assert run("--in", lists, "--out", out, "--url", url, "--workers", 1, *options) == 0
+    for record, row in zip(records[:70], rows(out), strict=True):
         check(record, row, 3)
         assert row["items"][0]["explanation"]["parts"]["click"] == 0
         assert row["items"][1]["explanation"]["penalty"] == pytest.approx(0.25)
@@ -191,7 +192,7 @@ def test_its_service_ends_whatever_happens(bundle: Path) -> None:
 
     def interrupted() -> None:
         with serving(["--bundles", str(bundle.parents[1])], 2) as address, BatchClient(address) as client:
-            assert len(children() - before) == 3
+            assert len(children() - before) >= 3, "the service and its workers"
             assert client.ready() is None
             raise KeyboardInterrupt
 
@@ -210,12 +211,11 @@ def test_a_signal_ends_both_and_leaves_no_file(bundle: Path, tmp_path: Path, num
     options = ("--in", tmp_path / "lists.parquet", "--out", tmp_path / "ranked.parquet", "--workers", "1")
     command = [sys.executable, "-c", waits + start, *map(str, options), "--bundles", str(bundle.parents[1])]
     with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
-        eventually(lambda: len(tree(process.pid)) == 2)
-        (child,) = tree(process.pid) - {process.pid}
-        eventually(lambda: list(Path(f"/proc/{child}/task").glob("*")))
+        eventually(lambda: process.pid in dict(_parents()).values())
+        child = next(pid for pid, parent in _parents() if parent == process.pid)
         process.send_signal(number)
         assert process.wait(WAIT_SECONDS) != 0
-    eventually(lambda: not Path(f"/proc/{child}").exists())
+    eventually(lambda: child not in dict(_parents()))
     assert [path.name for path in tmp_path.iterdir()] == ["lists.parquet"]
 
 
