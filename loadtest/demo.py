@@ -115,16 +115,16 @@ def _describe(candidate: Json) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Worth:
-    """What the lists of one order are worth: the truth, and the model's estimate of lists that it made."""
+    """Hold the true values of the lists of one order, and the model's estimates if it made them."""
 
     true: Sequence[Json]
     estimated: Sequence[Json] | None = None
 
 
 def value_table(worth: Mapping[str, Worth]) -> Iterator[str]:
-    """Show the mean estimated and true values of a list; gains are of the truth over the first row's.
+    """Show the mean values of a list, estimated and true.
 
-    One request's figures are noisy; it is the means that the model is calibrated for.
+    Gains are of the truth, over that of the first row. One request's figures are noisy; it is the means that the model is calibrated for.
     """
     first = next(iter(worth.values()))
     before = _means(first.true)

@@ -78,7 +78,7 @@ Outcome = RankedList | str
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a service listens: a URL, or the path of a Unix socket; and a key of it, if it has any."""
+    """Name a service by its URL or its Unix socket, with a key if it needs one."""
 
     url: str | None = None
     uds: str | None = None

@@ -1,4 +1,4 @@
-"""Ask a service over several connections at once, and give the outcomes in the order of the requests."""
+"""Ask a service over several connections, and yield outcomes in the order of the requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Write ranked lists to Parquet: one row per request, a list or the reason why there is none."""
+"""Write ranked lists to Parquet: one row per request, its list or the error."""
 
 from __future__ import annotations
 
