@@ -115,7 +115,7 @@ def _describe(candidate: Json) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Worth:
-    """Hold the true values of the lists of one order, and the model's estimates if it made them."""
+    """Hold the true values of an order's lists, and the model's estimates of its own."""
 
     true: Sequence[Json]
     estimated: Sequence[Json] | None = None
@@ -124,7 +124,8 @@ class Worth:
 def value_table(worth: Mapping[str, Worth]) -> Iterator[str]:
     """Show the mean values of a list, estimated and true.
 
-    Gains are of the truth, over that of the first row. One request's figures are noisy; it is the means that the model is calibrated for.
+    Gains are of the truth, over that of the first row. One request's figures are noisy; it is the means that the model
+    is calibrated for.
     """
     first = next(iter(worth.values()))
     before = _means(first.true)

@@ -1,7 +1,6 @@
 """Run `listwright serve` as a child process, and end it whatever happens.
 
 It listens on a Unix socket in a temporary folder, which no other user can reach.
-
 Deadlines are only observed, so no list is degraded because the machine is busy.
 """
 

@@ -78,7 +78,7 @@ Outcome = RankedList | str
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Name a service by its URL or its Unix socket, with a key if it needs one."""
+    """Name a service by its URL or its Unix socket, perhaps with a key."""
 
     url: str | None = None
     uds: str | None = None

@@ -90,10 +90,10 @@ def test_every_list_is_a_row_in_the_order_of_the_file_and_one_bundle_may_be_serv
 def test_options_reach_the_service(bundle: Path, lists: Path, records: list[ListRecord]) -> None:
     out = lists.with_name("ranked.parquet")
     options = ("--objectives", "0,0,1", "--lambda", 0.5, "--window", 2, "--top-n", 3, "--explain", "--limit", 70)
-    options += ("--model", "tiny", "--version", "1")
+    named = ("--model", "tiny", "--version", "1")
     with live_app(load_bundle(bundle, SessionConfig())) as live:
         url = f"http://127.0.0.1:{live.port}"
-        assert run("--in", lists, "--out", out, "--url", url, "--workers", 1, *options) == 0
+        assert run("--in", lists, "--out", out, "--url", url, "--workers", 1, *options, *named) == 0
     for record, row in zip(records[:70], rows(out), strict=True):
         check(record, row, 3)
         assert row["items"][0]["explanation"]["parts"]["click"] == 0
