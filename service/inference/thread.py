@@ -23,6 +23,7 @@ from weakref import WeakKeyDictionary
 
 from models.contract.arrays import AnyArray, Arrays
 from service.inference.engine import Answer, Engine, EngineError, Job, stack_rows
+from service.timing.deadline import NEVER
 from service.timing.estimate import LiveFit
 
 _log = logging.getLogger(__name__)
@@ -30,7 +31,10 @@ INFERENCE: Final = "inference"
 """Name of the thread."""
 
 PATIENCE_SECONDS: Final = 0.25
-"""So long work in the background gives way; else a reload would never end where the engine is never idle."""
+"""So long work in the background gives way that has no deadline.
+
+Else a reload would never end where the engine is never idle.
+"""
 
 BACKGROUND_SECONDS: Final = 0.005
 """Most expected time of a run over several jobs in the background: a request that comes meanwhile waits for it."""
@@ -250,13 +254,15 @@ def _fail(done: Future[bool], error: Exception) -> None:
 def most_urgent(waiting: Sequence[Job], now: float) -> Job:
     """Return the job with the earliest deadline.
 
-    Work in the background comes last, until it has waited for long enough.
+    Work in the background comes last. Without a deadline, which would end its waiting, it does so only until it has
+    waited for long enough.
     """
 
     def rank(job: Job) -> tuple[int, float]:
         if not job.background:
             return 0, job.deadline
-        return (-1 if now - job.submitted > PATIENCE_SECONDS else 1), job.deadline
+        waited = job.deadline == NEVER and now - job.submitted > PATIENCE_SECONDS
+        return (-1 if waited else 1), job.deadline
 
     return min(waiting, key=rank)
 

@@ -21,7 +21,7 @@ from service.inference import thread as thread_module
 from service.inference.dispatcher import DeadlineNear, Dispatcher
 from service.inference.engine import Answer, BatchArrays, EngineError, Job, stack_rows
 from service.inference.thread import InferenceThread, next_batch
-from service.timing.deadline import LEAD_SECONDS, Deadline, in_time
+from service.timing.deadline import LEAD_SECONDS, NEVER, Deadline, in_time
 from service.timing.estimate import LiveFit
 from service.transport.asgi import Presence
 from tests.service.tiny_bundle import Arrays
@@ -139,7 +139,7 @@ def test_the_most_urgent_runs_first_and_engines_are_never_mixed(
             tasks = [
                 asyncio.create_task(dispatcher.run(engine, row(i), deadline=far + late, background=behind))
                 for i, (engine, late, behind) in enumerate(
-                    [(one, 3.0, True), (one, 2.0, False), (other, 0.0, False), (one, 1.0, False)], start=1
+                    [(one, NEVER, True), (one, 2.0, False), (other, 0.0, False), (one, 1.0, False)], start=1
                 )
             ]
             await queued(dispatcher, 4)
@@ -318,6 +318,7 @@ def test_work_in_the_background_runs_together_as_far_as_that_is_short(each: floa
     assert batch == jobs[::-1][:size]
     single = Job(engine, {}, nothing, nothing, 300.0)
     assert next_batch([*mixed, single], lambda n: each * n, 0.0) == [single]
+    assert next_batch([*mixed, single], lambda n: each * n, 1e9) == [single], "however long they have waited"
 
 
 def test_a_request_expects_to_wait_for_no_work_in_the_background() -> None:
