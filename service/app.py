@@ -6,6 +6,7 @@ There are no globals, so a test can build as many apps as it likes.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from operator import attrgetter
 from typing import Annotated, Any
@@ -15,13 +16,14 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from models.contract.serving import RERANK_PATH
+from models.contract.serving import BATCH_PATH, RERANK_PATH
 from service.bundles.registry import Registry
 from service.contract.openapi import describe_public
 from service.contract.problems import NOT_READY, unavailable
 from service.inference.dispatcher import Dispatcher
 from service.model_detail import ModelDetail, describe_in_full, find_model
 from service.pages.docs import docs_routes
+from service.ranking.batch import BatchEndpoint, BatchOptions
 from service.ranking.endpoint import EndpointOptions, RerankEndpoint
 from service.ranking.rerank import Reranker
 from service.ranking.shadow import Shadow
@@ -44,13 +46,15 @@ problems, told apart by `type`."""
 
 
 class PublicApp(FastAPI):
-    """Answer `POST /v1/rerank` ahead of all middleware and routing.
+    """Answer `POST /v1/rerank` and its batches ahead of all middleware and routing.
 
-    Those take longer than checking a request does. FastAPI serves all other routes; the endpoint turns every fault of
+    Those take longer than checking a request does. FastAPI serves all other routes; an endpoint turns every fault of
     its own into an answer.
     """
 
-    def __init__(self, endpoint: RerankEndpoint, settings: Settings, connections: Connections) -> None:
+    def __init__(
+        self, endpoint: RerankEndpoint, batches: BatchEndpoint, settings: Settings, connections: Connections
+    ) -> None:
         super().__init__(
             title="Listwright",
             version=version("listwright"),
@@ -63,13 +67,17 @@ class PublicApp(FastAPI):
             redirect_slashes=False,  # A redirect would go to whatever `Host` says.
         )
         self.endpoint = endpoint
+        self._batches = batches
         self._settings = settings
         self.connections = connections
         self.router.routes.append(Route(RERANK_PATH, endpoint, methods=["POST"]))  # Answers 405 to other methods.
+        self.router.routes.append(Route(BATCH_PATH, batches, methods=["POST"]))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] == RERANK_PATH and scope["method"] == "POST":
             await self.endpoint(scope, receive, send)
+        elif scope["type"] == "http" and scope["path"] == BATCH_PATH and scope["method"] == "POST":
+            await self._batches(scope, receive, send)
         else:
             await super().__call__(scope, receive, send)
 
@@ -100,30 +108,39 @@ def create_app(
         overloaded=lambda: admission.overloaded,
     )
     shadow = _make_shadow(settings, registry, metrics, dispatcher, admission)
+    reranker = Reranker(
+        registry=registry,
+        dispatcher=dispatcher,
+        max_candidates=settings.max_candidates,
+        warnings=settings.warnings,
+    )
+    options = endpoint_options(settings)
     endpoint = RerankEndpoint(
-        options=EndpointOptions(
-            max_body_bytes=settings.max_body_bytes,
-            read_timeout_seconds=settings.read_timeout_seconds,
-            budget_seconds=settings.budget_seconds,
-            enforce_deadlines=settings.deadline_mode == "enforce",
-            retry_after_seconds=settings.retry_after_seconds,
-        ),
+        options=options,
         keys=keys,
         admission=admission,
-        reranker=Reranker(
-            registry=registry,
-            dispatcher=dispatcher,
-            max_candidates=settings.max_candidates,
-            warnings=settings.warnings,
-        ),
+        reranker=reranker,
         observers=(metrics.observe, *observers),
         afterwards=None if shadow is None else shadow.offer,
     )
-    connections = Connections(Limits.of(settings), on_refuse=metrics.connection_refused)
+    limits = Limits.of(settings)
+    batches = BatchEndpoint(
+        options=BatchOptions(
+            request=replace(options, budget_seconds=settings.batch_budget_seconds),
+            max_body_bytes=limits.batch_bytes,
+            at_once=settings.max_batch,
+        ),
+        keys=keys,
+        admission=admission,
+        reranker=reranker,
+        observer=metrics.batches,
+        observers=observers,
+    )
+    connections = Connections(limits, on_refuse=metrics.connection_refused)
     metrics.watch_connections(
         connections=lambda: connections.open, unfinished_bytes=lambda: connections.unfinished.total
     )
-    app = PublicApp(endpoint, settings, connections)
+    app = PublicApp(endpoint, batches, settings, connections)
     install_error_handlers(app)
     answer_methods(app)
     if settings.pages:
@@ -152,6 +169,17 @@ def _make_shadow(
     )
     registry.on_drain(shadow.stop)
     return shadow
+
+
+def endpoint_options(settings: Settings) -> EndpointOptions:
+    """Read the options of a request from the settings."""
+    return EndpointOptions(
+        max_body_bytes=settings.max_body_bytes,
+        read_timeout_seconds=settings.read_timeout_seconds,
+        budget_seconds=settings.budget_seconds,
+        enforce_deadlines=settings.deadline_mode == "enforce",
+        retry_after_seconds=settings.retry_after_seconds,
+    )
 
 
 def admission_options(settings: Settings) -> AdmissionOptions:

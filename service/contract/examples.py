@@ -86,6 +86,28 @@ ANSWERS: Final[Mapping[str, Any]] = {
     },
 }
 
+_REFUSED: Final = {
+    "type": "urn:listwright:problem:invalid-request",
+    "title": "The request is not valid",
+    "status": 422,
+    "detail": "candidates[1].id: 'a' is also the id of candidates[0]",
+    "errors": [{"field": "candidates[1].id", "problem": "'a' is also the id of candidates[0]"}],
+}
+BATCHES: Final[Mapping[str, Any]] = {
+    "shelves": {"summary": "Two shelves of one page", "value": {"requests": [EXAMPLE_REQUEST, SMALLEST_REQUEST]}},
+}
+BATCH_ANSWERS: Final[Mapping[str, Any]] = {
+    "outcomes": {
+        "summary": "One list, and one request that was refused",
+        "value": {
+            "results": [
+                {"status": 200, "response": _answer({"source": "model"})},
+                {"status": 422, "problem": _REFUSED},
+            ]
+        },
+    },
+}
+
 DETAILS: Final[Mapping[str, str]] = {
     "malformed-json": "JSON is malformed: expected ':' (byte 12)",
     "malformed-http": "the request has no Host",

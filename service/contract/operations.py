@@ -12,8 +12,9 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from models.contract.serving import RERANK_PATH
-from service.contract.examples import ANSWERS, REQUESTS
+from models.contract.serving import BATCH_PATH, RERANK_PATH
+from service.contract.batch import BatchRequest, BatchResponse
+from service.contract.examples import ANSWERS, BATCH_ANSWERS, BATCHES, REQUESTS
 from service.contract.schemas import RerankRequest, RerankResponse
 
 
@@ -53,5 +54,21 @@ RERANK: Final = Described(
     headers=("x-request-id", "traceparent", "server-timing", "x-listwright-degraded"),
 )
 
-PUBLIC: Final = (RERANK,)
+RERANK_BATCH: Final = Described(
+    path=BATCH_PATH,
+    operation_id="rerank_batch",
+    tag="rerank",
+    summary="Re-rank the candidates of several requests",
+    description="Answers each request on its own, in order: a request that is refused spoils no other. They give way "
+    "to single requests and have a latency budget of their own (LISTWRIGHT_BATCH_BUDGET_MS). 503: none of them had a "
+    "place.",
+    request=BatchRequest,
+    answer=BatchResponse,
+    requests=BATCHES,
+    answers=BATCH_ANSWERS,
+    parameters=RERANK.parameters,
+    headers=("x-request-id", "traceparent", "server-timing"),
+)
+
+PUBLIC: Final = (RERANK, RERANK_BATCH)
 """All of the public port."""

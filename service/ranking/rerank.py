@@ -128,17 +128,21 @@ class Reranker:
         request_id: str,
         deadline: Deadline = Deadline(),  # noqa: B008 - frozen
         presence: Presence | None = None,
+        background: bool = False,
     ) -> Reranked:
-        """Return the answer and time its stages. Raises `Problem` (422) or `ClientDisconnect`."""
+        """Return the answer and time its stages. Raises `Problem` (422) or `ClientDisconnect`.
+
+        In the `background` it gives way to other requests.
+        """
         check_request(request, max_candidates=self._max_candidates)
         dealt = deal_request(request, model)
         clock.lap("deal")
-        wait = self._dispatcher.seconds_until_done(model.engine)
+        wait = self._dispatcher.seconds_until_done(model.engine, background=background)
         sorted_list = bypass_list(dealt)
         if sorted_list is not None:
             attempt = _Attempt(sorted_list)
         else:
-            attempt = await self._ask(dealt, wait, clock, request_id, deadline, presence)
+            attempt = await self._ask(dealt, wait, clock, request_id, deadline, presence, background)
         found, use = attempt.found, attempt.use
         listing = found if isinstance(found, Listing) else degraded_list(dealt, found, deadline)
         response = RerankResponse(
@@ -169,6 +173,7 @@ class Reranker:
         request_id: str,
         deadline: Deadline,
         presence: Presence | None,
+        background: bool,
     ) -> _Attempt:
         """Ask the model, unless it cannot be in time. Raises as `rerank` does."""
         model, batch_size = dealt.model, 0
@@ -180,7 +185,11 @@ class Reranker:
         clock.lap("encode")
         try:
             answer = await self._dispatcher.run(
-                model.engine, graph_inputs(model, row), deadline=deadline.limit, presence=presence
+                model.engine,
+                graph_inputs(model, row),
+                deadline=deadline.limit,
+                presence=presence,
+                background=background,
             )
             clock.engine_ran(answer.wait_seconds, answer.infer_seconds)
             batch_size = answer.batch_size

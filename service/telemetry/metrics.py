@@ -14,6 +14,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from service.bundles.model import Model
 from service.contract.schemas import DegradedReason, Source
 from service.telemetry import records
+from service.telemetry.batches import BatchMetrics
 from service.telemetry.bundles import REFUSED, REFUSED_MODE, BundleMetrics
 from service.telemetry.exposition import Exposition, Scrape
 from service.telemetry.field_series import FieldSeries
@@ -66,6 +67,7 @@ class Metrics:
         self._make_bundles()
         self._fields = VersionSeries(FieldSeries)
         self.registry.register(self._fields)
+        self.batches = BatchMetrics(self.registry)
 
     def _counter(self, name: str, text: str, label: str, values: Iterable[str]) -> dict[str, Counter]:
         """Make a counter with one closed label; return a series for each of its values."""

@@ -94,8 +94,18 @@ def test_what_a_request_may_leave_out_may_be_null_and_the_rest_may_not(document:
 
 def test_fields_of_an_answer_are_required_unless_they_may_be_left_out(document: Document) -> None:
     schemas = document["components"]["schemas"]
-    sometimes = {"Item": {"explanation"}}
-    for name in ("RerankResponse", "Item", "Explanation", "Degraded", "Timings", "Problem", "FieldError", "Health"):
+    sometimes = {"Item": {"explanation"}, "RerankResponse": {"warnings"}, "BatchResult": {"response", "problem"}}
+    for name in (
+        "RerankResponse",
+        "BatchResult",
+        "Item",
+        "Explanation",
+        "Degraded",
+        "Timings",
+        "Problem",
+        "FieldError",
+        "Health",
+    ):
         assert set(schemas[name]["properties"]) - set(schemas[name]["required"]) == sometimes.get(name, set()), name
     assert schemas["Item"]["properties"]["explanation"] == {"$ref": "#/components/schemas/Explanation"}
 
