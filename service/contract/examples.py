@@ -92,6 +92,7 @@ _REFUSED: Final = {
     "status": 422,
     "detail": "candidates[1].id: 'a' is also the id of candidates[0]",
     "errors": [{"field": "candidates[1].id", "problem": "'a' is also the id of candidates[0]"}],
+    "request_id": "r-2",
 }
 BATCHES: Final[Mapping[str, Any]] = {
     "shelves": {"summary": "Two shelves of one page", "value": {"requests": [EXAMPLE_REQUEST, SMALLEST_REQUEST]}},
