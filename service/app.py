@@ -19,6 +19,7 @@ from service.bundles.registry import Registry
 from service.contract.openapi import add_rerank
 from service.contract.problems import NOT_READY, unavailable
 from service.inference.dispatcher import Dispatcher
+from service.pages.assets import page_routes
 from service.ranking.endpoint import EndpointOptions, RerankEndpoint
 from service.ranking.rerank import Reranker
 from service.ranking.shadow import Shadow
@@ -107,6 +108,8 @@ def create_app(
     install_error_handlers(app)
     _add_health(app, registry, settings)
     _add_status(app, settings, registry, metrics, keys)
+    if settings.pages:
+        app.router.routes.extend(page_routes())
     return app
 
 

@@ -1,0 +1,85 @@
+/** The request: generated from a seed, or as somebody wrote it. */
+
+import { byId } from "./dom.js";
+import { clearErrors, markInvalid } from "./errors.js";
+import { generate } from "./generate.js";
+import { settingsIn } from "./state.js";
+
+/** @import {Model, ModelFields, RerankRequest, Settings, State} from "./types.js" */
+
+/**
+ * @param {() => State} state
+ * @param {(changes: Partial<State>, settings?: Settings) => void} onChange
+ */
+export function setUpRequest(state, onChange) {
+  const count = byId("count", HTMLInputElement);
+  const seed = byId("seed", HTMLInputElement);
+  const text = byId("request", HTMLTextAreaElement);
+  /** @type {RerankRequest | null} */
+  let current = null;
+
+  count.addEventListener("change", () => onChange({ count: wholeIn(count, state().count), text: null }));
+  seed.addEventListener("change", () => onChange({ seed: wholeIn(seed, state().seed), text: null }));
+  byId("generate", HTMLButtonElement).addEventListener("click", () => {
+    onChange({ seed: state().text === null ? (state().seed + 1) % 2 ** 32 : state().seed, text: null });
+  });
+  text.addEventListener("change", () => {
+    const written = parse(text);
+    if (written) onChange({ text: text.value }, settingsIn(written));
+    else current = null;
+  });
+
+  /**
+   * Show the request of the state.
+   * @param {Model} model
+   * @param {ModelFields} fields
+   */
+  const show = (model, fields) => {
+    const { count: items, seed: number, text: written } = state();
+    count.value = String(items);
+    seed.value = String(number);
+    if (written === null) {
+      current = generate(model, fields, items, number);
+      text.value = JSON.stringify(current, null, 1);
+    } else {
+      text.value = written;
+      current = parse(text);
+    }
+    const shown = Array.isArray(current?.candidates) ? current.candidates.length : 0;
+    byId("request-size", HTMLSpanElement).textContent = `${shown} candidates, ${written === null ? "generated" : "as written"}`;
+  };
+
+  /** @param {string} path */
+  const control = (path) => {
+    if (!/^(candidates|user|context|request_id|timeout_ms)\b/.test(path)) return null;
+    byId("request-details", HTMLDetailsElement).open = true;
+    return text;
+  };
+  return { show, control, current: () => current };
+}
+
+/**
+ * @param {HTMLTextAreaElement} text
+ * @returns {RerankRequest | null}
+ */
+function parse(text) {
+  clearErrors();
+  try {
+    const written = JSON.parse(text.value);
+    if (typeof written === "object" && written !== null && !Array.isArray(written)) return written;
+    markInvalid(text, "A request is a JSON object.");
+  } catch (error) {
+    markInvalid(text, `This is not JSON: ${error instanceof Error ? error.message : error}`);
+  }
+  byId("request-details", HTMLDetailsElement).open = true;
+  return null;
+}
+
+/**
+ * @param {HTMLInputElement} input
+ * @param {number} otherwise
+ */
+function wholeIn(input, otherwise) {
+  const { valueAsNumber: value, min, max } = input;
+  return Number.isFinite(value) ? Math.round(Math.min(Number(max), Math.max(Number(min), value))) : otherwise;
+}
