@@ -1,5 +1,6 @@
 /** Talk to the service that served this page, and to nothing else. */
 
+import { NO_FIELDS } from "./generate.js";
 import { storedKey } from "./key.js";
 
 /** @import {Answer, Field, Model, ModelFields, ProblemDocument, RerankRequest} from "./types.js" */
@@ -59,17 +60,24 @@ export function rerank(request, signal) {
 }
 
 /**
- * Read the features of a model. A service that does not tell them has none here.
+ * Read what the generator needs to know of a model: its fields, and what it reads of a candidate.
  * @param {Model} model
  * @returns {Promise<ModelFields>}
  */
 export async function modelFields(model) {
+  const path = `/v1/models/${encodeURIComponent(model.name)}?version=${encodeURIComponent(model.version)}`;
   try {
-    const told = await ask(`/v1/models/${encodeURIComponent(model.name)}?version=${encodeURIComponent(model.version)}`);
-    const groups = told.fields ?? {};
-    return { user: (groups.user ?? []).map(readField), context: (groups.context ?? []).map(readField), item: (groups.item ?? []).map(readField) };
+    const { fields, scores, embedding } = await ask(path);
+    const group = (/** @type {string} */ name) => fields.filter((/** @type {any} */ field) => field.group === name).map(readField);
+    return {
+      user: group("user"),
+      context: group("context"),
+      item: group("item"),
+      scores: scores.map(readScore),
+      width: embedding.width,
+    };
   } catch (error) {
-    if (error instanceof Problem && error.document.status === 404) return { user: [], context: [], item: [] };
+    if (error instanceof Problem && error.document.status === 404) return NO_FIELDS; // An older service.
     throw error;
   }
 }
@@ -79,5 +87,14 @@ export async function modelFields(model) {
  * @returns {Field}
  */
 function readField(told) {
-  return { name: told.name, kind: told.kind, values: told.vocabulary ?? [], usual: Number(told.default ?? 0) };
+  return { name: told.name, kind: told.kind, values: told.vocabulary_sample ?? [], usual: told.number?.default ?? 0 };
+}
+
+/**
+ * @param {any} told
+ * @returns {Field}
+ */
+function readScore(told) {
+  const probability = told.number === null || told.number.transform === "logit";
+  return { name: told.name, kind: probability ? "probability" : "number", values: [], usual: told.number?.default ?? 0 };
 }

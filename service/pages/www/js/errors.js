@@ -38,6 +38,7 @@ export function markInvalid(control, problem) {
   const id = `field-error-${(made += 1)}`;
   control.setAttribute("aria-invalid", "true");
   control.setAttribute("aria-errormessage", id);
+  for (let box = control.closest("details"); box; box = box.parentElement?.closest("details") ?? null) box.open = true;
   const place = control.closest(".slider, .pair, .queue-rows > li, label") ?? control;
   place.after(make("p", { class: "field-error", id }, problem));
 }

@@ -7,7 +7,7 @@ const GROUPS = 6;
 const DIMENSIONS = 12;
 
 /** @type {ModelFields} */
-export const NO_FIELDS = { user: [], context: [], item: [] };
+export const NO_FIELDS = { user: [], context: [], item: [], scores: [], width: null };
 
 /**
  * Make a request in which items of one group resemble each other, so that diversity matters.
@@ -19,13 +19,13 @@ export const NO_FIELDS = { user: [], context: [], item: [] };
  */
 export function generate(model, fields, count, seed) {
   const random = generator(seed);
-  const scores = scoreNames(model);
-  const centres = Array.from({ length: GROUPS }, () => direction(random));
+  const scores = scoresOf(model, fields);
+  const centres = Array.from({ length: GROUPS }, () => direction(fields.width ?? DIMENSIONS, random));
   const user = valuesOf(fields.user, 0, random);
   const context = valuesOf(fields.context, 0, random);
   const candidates = Array.from({ length: count }, (_, i) => makeCandidate(i, scores, fields, centres, random));
   // As a ranking stage hands them over: best first by the first score.
-  const first = scores[0] ?? "";
+  const first = scores[0]?.name ?? "";
   candidates.sort((a, b) => (b.scores[first] ?? 0) - (a.scores[first] ?? 0));
   return { request_id: `play-${seed}`, user, context, candidates };
 }
@@ -39,6 +39,18 @@ export function scoreNames(model) {
   const text = [...model.queues.map((queue) => queue.score), model.fallback].join(" ");
   const names = text.match(/[A-Za-z_]\w*/g) ?? [];
   return [...new Set(names)].filter((name) => !NOT_SCORES.has(name));
+}
+
+/**
+ * The scores of the formulas, then those that the model reads besides.
+ * @param {Model} model
+ * @param {ModelFields} fields
+ * @returns {Field[]}
+ */
+function scoresOf(model, fields) {
+  const names = [...new Set([...scoreNames(model), ...fields.scores.map((field) => field.name)])];
+  const known = new Map(fields.scores.map((field) => [field.name, field]));
+  return names.map((name) => known.get(name) ?? { name, kind: "probability", values: [], usual: 0 });
 }
 
 /**
@@ -58,7 +70,7 @@ export function generator(seed) {
 
 /**
  * @param {number} i
- * @param {string[]} scores
+ * @param {Field[]} scores
  * @param {ModelFields} fields
  * @param {number[][]} centres
  * @param {() => number} random
@@ -67,10 +79,9 @@ export function generator(seed) {
 function makeCandidate(i, scores, fields, centres, random) {
   const group = Math.floor(random() * GROUPS);
   const centre = centres[group] ?? [];
-  const probabilities = scores.map((name, rank) => [name, probability(rank ? 0.12 : 0.08, random)]);
   return {
     id: `item-${String(i + 1).padStart(3, "0")}`,
-    scores: Object.fromEntries(probabilities),
+    scores: Object.fromEntries(scores.map((score, rank) => [score.name, scoreOf(score, rank, random)])),
     price: round(40 * Math.exp(0.7 * normal(random)), 2),
     features: valuesOf(fields.item, group, random),
     embedding: centre.map((x) => round(x + 0.25 * normal(random), 4)),
@@ -78,11 +89,14 @@ function makeCandidate(i, scores, fields, centres, random) {
 }
 
 /**
- * @param {number} median
+ * @param {Field} score
+ * @param {number} rank
  * @param {() => number} random
  */
-function probability(median, random) {
-  return round(Math.min(0.9, median * Math.exp(0.6 * normal(random))), 6);
+function scoreOf(score, rank, random) {
+  const median = score.kind === "number" ? score.usual || 1 : rank ? 0.12 : 0.08;
+  const value = median * Math.exp(0.6 * normal(random));
+  return round(score.kind === "number" ? value : Math.min(0.9, value), 6);
 }
 
 /**
@@ -110,11 +124,12 @@ function valueOf(field, group, random) {
 }
 
 /**
+ * @param {number} width
  * @param {() => number} random
  * @returns {number[]} A vector of length 1.
  */
-function direction(random) {
-  const vector = Array.from({ length: DIMENSIONS }, () => normal(random));
+function direction(width, random) {
+  const vector = Array.from({ length: width }, () => normal(random));
   const length = Math.hypot(...vector) || 1;
   return vector.map((x) => x / length);
 }

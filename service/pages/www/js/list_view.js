@@ -25,12 +25,7 @@ export function listView(result, side, other, largest) {
       { class: "slot", "data-id": item.id },
       make("span", { class: "place" }, String(item.position)),
       queueMark(item.explanation ? queues.indexOf(item.explanation.queue) : -1),
-      make(
-        "div",
-        { class: "what" },
-        make("p", { class: "name" }, make("b", {}, item.id), " ", make("span", { class: "note" }, describe(candidate))),
-        make("p", { class: "from" }, item.explanation ? `queue ${item.explanation.queue}` : SOURCES[item.source] ?? item.source),
-      ),
+      make("p", { class: "what" }, make("b", {}, item.id), " ", make("span", { class: "note" }, describe(candidate, item))),
       make("div", { class: "moves" }, moveFromInput(item), elsewhere && moveFromOther(item, elsewhere, otherSide)),
       item.explanation ? reasons(item.explanation, largest) : false,
     );
@@ -39,14 +34,15 @@ export function listView(result, side, other, largest) {
 }
 
 /**
- * Say what a person would look for in a candidate.
+ * Say what a person would look for: price, features, and who placed the item.
  * @param {Candidate | undefined} candidate
+ * @param {Item} item
  */
-function describe(candidate) {
-  if (!candidate) return "";
-  const features = Object.values(candidate.features ?? {}).filter((value) => value !== null).slice(0, 3).map(String);
-  const price = candidate.price === undefined || candidate.price === null ? [] : [candidate.price.toFixed(2)];
-  return [...price, ...features].join(" · ");
+function describe(candidate, { explanation, source }) {
+  const features = Object.values(candidate?.features ?? {}).filter((value) => value !== null).slice(0, 2).map(String);
+  const price = typeof candidate?.price === "number" ? [candidate.price.toFixed(2)] : [];
+  const from = explanation ? `queue ${explanation.queue}` : SOURCES[source] ?? source;
+  return [...price, ...features, from].join(" · ");
 }
 
 /** @param {Item} item */
@@ -101,7 +97,7 @@ function reasons(explanation, largest) {
       "dl",
       { class: "numbers" },
       ...OBJECTIVES.map((name) => term(TITLES[name].letter, TITLES[name].name, explanation.parts[name].toFixed(3), name)),
-      term("−", "Diversity penalty", explanation.penalty.toFixed(3), "penalty"),
+      term("MMR", "Diversity penalty", explanation.penalty.toFixed(3).replace("-", "−"), "penalty"),
       explanation.runner_up === null ? false : term("next", "Runner-up", explanation.runner_up, "runner-up"),
     ),
   );

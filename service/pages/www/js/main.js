@@ -195,6 +195,7 @@ async function start() {
   setUpMeasure(showOutcomes);
   setUpActions(() => state, requests);
   byId("settings", HTMLDivElement).append(panels.A.element, panels.B.element);
+  foldSettings();
   byId("run", HTMLButtonElement).addEventListener("click", run);
   byId("compare", HTMLInputElement).addEventListener("change", (event) => {
     changeRequest({ compare: /** @type {HTMLInputElement} */ (event.target).checked });
@@ -210,6 +211,14 @@ async function start() {
   });
   window.addEventListener("hashchange", follow);
   await follow();
+}
+
+/** Fold the settings away where they would stand between a person and the lists. */
+function foldSettings() {
+  const narrow = matchMedia("(max-width: 860px)");
+  const fold = () => (byId("settings-box", HTMLDetailsElement).open = !narrow.matches);
+  narrow.addEventListener("change", fold);
+  fold();
 }
 
 /** Take the state from the address. */

@@ -3,7 +3,7 @@
 import { chart } from "./chart.js";
 import { byId, make } from "./dom.js";
 import { queueMark } from "./marks.js";
-import { cumulative, fixed, OBJECTIVES, TITLES } from "./values.js";
+import { cumulative, differences, fixed, OBJECTIVES, TITLES } from "./values.js";
 
 /** @import {Result, Side} from "./types.js" */
 /** @import {Measure} from "./values.js" */
@@ -35,7 +35,7 @@ export function setUpMeasure(onChange) {
 export function showOverview(sides) {
   byId("overview", HTMLDivElement).hidden = sides.length === 0;
   if (!sides.length) return;
-  byId("values", HTMLDivElement).replaceChildren(valuesTable(sides));
+  byId("values", HTMLDivElement).replaceChildren(valuesTable(sides), ...sayings(sides));
   byId("chart", HTMLDivElement).replaceChildren(chartOf(sides));
 }
 
@@ -51,6 +51,18 @@ function valuesTable(sides) {
     return make("tr", {}, make("th", { scope: "row" }, make("span", { class: `swatch ${name}` }, letter), ` ${title}`), ...cells);
   });
   return make("table", { class: "values" }, make("thead", {}, make("tr", {}, ...head)), make("tbody", {}, ...rows));
+}
+
+/** @param {Sides} sides */
+function sayings(sides) {
+  const [first, second] = sides;
+  const estimates = make("p", { class: "note" }, "These are the model's own estimates. What is true, only a test with users can show.");
+  if (!first || !second) return [estimates];
+  const [a, b] = [first[1].answer, second[1].answer];
+  const ids = new Set(a.items.map((item) => item.id));
+  const common = b.items.filter((item) => ids.has(item.id)).length;
+  const moved = `${differences(a, b)} of ${Math.max(a.items.length, b.items.length)} places differ; ${common} items are in both lists.`;
+  return [make("p", { class: "saying" }, moved), estimates];
 }
 
 /** @param {string} text */
@@ -102,7 +114,7 @@ export function showLegend(sides) {
     ...shown.map(({ side, queues }) =>
       group(same || sides.length === 1 ? "Queues" : `Queues ${side}`, queues.map((queue, i) => make("li", { title: queue.score }, queueMark(i), ` ${queue.name}`))),
     ),
-    group("Value", [...parts, make("li", {}, make("span", { class: "swatch penalty" }, "−"), " diversity penalty")]),
+    group("Value", [...parts, make("li", {}, make("span", { class: "swatch penalty" }, "−"), " diversity penalty (MMR)")]),
   );
 }
 

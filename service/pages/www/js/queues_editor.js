@@ -66,9 +66,6 @@ export function queuesEditor(side, onChange) {
    * @param {string} field
    * @returns {HTMLElement}
    */
-  const control = (i, field) => {
-    element.open = true;
-    return rows.children[i]?.querySelectorAll("input")[field === "name" ? 0 : 1] ?? title;
-  };
+  const control = (i, field) => rows.children[i]?.querySelectorAll("input")[field === "name" ? 0 : 1] ?? title;
   return { element, show, control };
 }

@@ -50,11 +50,7 @@ export function setUpRequest(state, onChange) {
   };
 
   /** @param {string} path */
-  const control = (path) => {
-    if (!/^(candidates|user|context|request_id|timeout_ms)\b/.test(path)) return null;
-    byId("request-details", HTMLDetailsElement).open = true;
-    return text;
-  };
+  const control = (path) => (/^(candidates|user|context|request_id|timeout_ms)\b/.test(path) ? text : null);
   return { show, control, current: () => current };
 }
 
@@ -71,7 +67,6 @@ function parse(text) {
   } catch (error) {
     markInvalid(text, `This is not JSON: ${error instanceof Error ? error.message : error}`);
   }
-  byId("request-details", HTMLDetailsElement).open = true;
   return null;
 }
 

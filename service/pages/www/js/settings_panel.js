@@ -14,7 +14,7 @@ const SLIDERS = [
   { key: "click", label: "α", hint: "clicks", path: "objectives.click", most: 10, limit: 1e6, step: 0.1 },
   { key: "conversion", label: "β", hint: "purchases", path: "objectives.conversion", most: 10, limit: 1e6, step: 0.1 },
   { key: "gmv", label: "γ", hint: "revenue", path: "objectives.gmv", most: 10, limit: 1e6, step: 0.1 },
-  { key: "lambda", label: "λ", hint: "value", path: "diversity.lambda", most: 1, limit: 1, step: 0.01 },
+  { key: "lambda", label: "λ", hint: "value share", path: "diversity.lambda", most: 1, limit: 1, step: 0.01 },
   { key: "window", label: "w", hint: "window", path: "diversity.window", most: 10, limit: 1000, step: 1 },
 ];
 

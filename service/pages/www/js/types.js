@@ -89,7 +89,7 @@
  *
  * @typedef {object} Field One feature of a model, as the generator needs it.
  * @property {string} name
- * @property {string} kind `category`, `number` or `hashed`.
+ * @property {string} kind `category`, `number` or `hashed`; of a score `probability` or `number`.
  * @property {string[]} values Values of a category; may be a sample.
  * @property {number} usual A usual value of a number.
  *
@@ -97,6 +97,8 @@
  * @property {Field[]} user
  * @property {Field[]} context
  * @property {Field[]} item
+ * @property {Field[]} scores
+ * @property {number | null} width Numbers of an embedding; null: any.
  *
  * @typedef {"A" | "B"} Side
  *
