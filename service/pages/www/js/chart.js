@@ -7,7 +7,6 @@ import { fixed } from "./values.js";
 
 /** @typedef {{side: Side, values: number[]}} Line */
 
-const WIDTH = 560;
 const HEIGHT = 232;
 const EDGE = { left: 48, right: 40, top: 12, bottom: 34 };
 
@@ -15,27 +14,28 @@ const EDGE = { left: 48, right: 40, top: 12, bottom: 34 };
  * @param {Line[]} lines
  * @param {string} unit
  * @param {number} digits
+ * @param {number} width In pixels, so that its text is as large as other text.
  */
-export function chart(lines, unit, digits) {
+export function chart(lines, unit, digits, width) {
   const longest = Math.max(...lines.map((line) => line.values.length));
   const ticks = ticksTo(Math.max(...lines.flatMap((line) => line.values), 1e-9));
   const top = ticks.at(-1) ?? 1;
   /** @param {number} position */
-  const x = (position) => EDGE.left + ((WIDTH - EDGE.left - EDGE.right) * position) / longest;
+  const x = (position) => EDGE.left + ((width - EDGE.left - EDGE.right) * position) / longest;
   /** @param {number} value */
   const y = (value) => HEIGHT - EDGE.bottom - ((HEIGHT - EDGE.top - EDGE.bottom) * value) / top;
   const ends = lines.map((line) => `${line.side} ${fixed(line.values.at(-1) ?? 0, digits)}`).join(", ");
   const picture = makeSvg(
     "svg",
-    { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, class: "chart", role: "img", "aria-label": `Cumulative value by position, ${unit}. At the end: ${ends}.` },
+    { viewBox: `0 0 ${width} ${HEIGHT}`, class: "chart", role: "img", "aria-label": `Cumulative value by position, ${unit}. At the end: ${ends}.` },
     ...ticks.flatMap((value) => [
-      makeSvg("line", { class: "grid", x1: EDGE.left, x2: WIDTH - EDGE.right, y1: y(value), y2: y(value) }),
+      makeSvg("line", { class: "grid", x1: EDGE.left, x2: width - EDGE.right, y1: y(value), y2: y(value) }),
       makeSvg("text", { class: "tick", x: EDGE.left - 8, y: y(value) + 4, "text-anchor": "end" }, String(value)),
     ]),
     ...positionsShown(longest).map((position) =>
       makeSvg("text", { class: "tick", x: x(position), y: HEIGHT - EDGE.bottom + 17, "text-anchor": "middle" }, String(position)),
     ),
-    makeSvg("text", { class: "axis", x: (EDGE.left + WIDTH - EDGE.right) / 2, y: HEIGHT - 2, "text-anchor": "middle" }, "position in the list"),
+    makeSvg("text", { class: "axis", x: (EDGE.left + width - EDGE.right) / 2, y: HEIGHT - 2, "text-anchor": "middle" }, "position in the list"),
     ...lines.map((line) => lineView(line, x, y)),
     ...labels(lines, x, y),
   );

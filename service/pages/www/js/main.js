@@ -104,8 +104,9 @@ async function run() {
     found.set(side, outcome);
   }
   outcomes = found;
-  lists.setAttribute("aria-busy", "false");
   showOutcomes();
+  lists.setAttribute("aria-busy", "false");
+  lists.dataset.runs = String(Number(lists.dataset.runs ?? 0) + 1);
   byId("announcer", HTMLParagraphElement).textContent = announcement();
 }
 
@@ -210,6 +211,7 @@ async function start() {
     location.reload();
   });
   window.addEventListener("hashchange", follow);
+  window.addEventListener("resize", () => showOverview(results()));
   await follow();
 }
 

@@ -98,7 +98,12 @@ function chartOf(sides) {
   const note = without.length
     ? make("p", { class: "note" }, `No line for ${without.join(" and ")}: the parts do not tell where the weight is 0 or the model did not answer.`)
     : false;
-  return make("div", {}, lines.length ? chart(lines, unit, digits) : false, note);
+  return make("div", {}, lines.length ? chart(lines, unit, digits, widthOf(byId("chart", HTMLDivElement))) : false, note);
+}
+
+/** @param {HTMLElement} place */
+function widthOf(place) {
+  return Math.min(760, Math.max(280, place.clientWidth));
 }
 
 /** @param {Sides} sides */
