@@ -77,6 +77,5 @@ def page_routes() -> list[Route]:
         if file.suffix in _MEDIA_TYPES and file.name not in _PAGES.values():
             places[f"{PLACE}/{file.relative_to(FILES).as_posix()}"] = file
     return [
-        Route(path, Asset.read(file).respond, methods=["GET"], include_in_schema=False)
-        for path, file in places.items()
+        Route(path, Asset.read(file).respond, methods=["GET"], include_in_schema=False) for path, file in places.items()
     ]

@@ -7,12 +7,13 @@ import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
 
 NAMES: Final = ("chromium", "chromium-browser", "google-chrome")
+Scheme = Literal["light", "dark"]
 PATIENCE_MS: Final = 60_000
 """Longer than anything takes on a busy machine: what ends it is a failure."""
 

@@ -3,13 +3,14 @@
 import { Problem } from "./api.js";
 import { make } from "./dom.js";
 
+const PREFIX = "field-error-";
 let made = 0;
 
 export function clearErrors() {
   document.querySelectorAll(".field-error").forEach((element) => element.remove());
   for (const control of document.querySelectorAll("[aria-invalid]")) {
     control.removeAttribute("aria-invalid");
-    control.removeAttribute("aria-errormessage");
+    describeBy(control, described(control).filter((id) => !id.startsWith(PREFIX)));
   }
 }
 
@@ -35,10 +36,27 @@ export function showError(error, control) {
  * @param {string} problem
  */
 export function markInvalid(control, problem) {
-  const id = `field-error-${(made += 1)}`;
+  const id = `${PREFIX}${(made += 1)}`;
   control.setAttribute("aria-invalid", "true");
-  control.setAttribute("aria-errormessage", id);
+  describeBy(control, [...described(control), id]);
   for (let box = control.closest("details"); box; box = box.parentElement?.closest("details") ?? null) box.open = true;
   const place = control.closest(".slider, .pair, .queue-rows > li, label") ?? control;
   place.after(make("p", { class: "field-error", id }, problem));
+}
+
+/**
+ * @param {Element} control
+ * @returns {string[]}
+ */
+function described(control) {
+  return (control.getAttribute("aria-describedby") ?? "").split(" ").filter(Boolean);
+}
+
+/**
+ * @param {Element} control
+ * @param {string[]} ids
+ */
+function describeBy(control, ids) {
+  if (ids.length) control.setAttribute("aria-describedby", ids.join(" "));
+  else control.removeAttribute("aria-describedby");
 }

@@ -1,0 +1,91 @@
+"""Make the pictures of docs/playground.md: ``python -m tests.pages.screenshots``.
+
+Lists are the same at every run. Times are not: a picture is taken once an answer was within the budget.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from playwright.sync_api import Browser
+
+from loadtest.rig.server import running_server
+from models.contract.manifest import EMBEDDED_BUNDLES
+from tests.documents import ROOT
+from tests.pages.browser import Scheme, Watched, chromium, find_chromium
+
+FOLDER: Final = ROOT / "docs" / "playground"
+TRIES: Final = 40
+# The budget is only looked at, so that the lists are the model's on a busy machine too.
+OPTIONS: Final = ("--deadline-mode", "observe")
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One picture: a page, a screen and a colour scheme."""
+
+    name: str
+    path: str
+    width: int
+    height: int
+    scheme: Scheme
+    error: bool = False
+
+
+PICTURES: Final = (
+    Picture("light", "/playground", 1440, 1180, "light"),
+    Picture("dark", "/playground", 1440, 1180, "dark"),
+    Picture("narrow-light", "/playground", 390, 1560, "light"),
+    Picture("narrow-dark", "/playground", 390, 1560, "dark"),
+    Picture("refused", "/playground", 1440, 760, "light", error=True),
+    Picture("entrance-light", "/", 1280, 800, "light"),
+    Picture("entrance-dark", "/", 1280, 800, "dark"),
+)
+
+
+def take(picture: Picture, browser: Browser, url: str, folder: Path) -> None:
+    """Take one picture."""
+    screen = {"width": picture.width, "height": picture.height}
+    context = browser.new_context(viewport=screen, color_scheme=picture.scheme, reduced_motion="reduce")  # type: ignore[arg-type]
+    watched = Watched(context.new_page(), url)
+    page = watched.open(picture.path)
+    if picture.path == "/":
+        page.wait_for_selector("#models li")
+    elif picture.error:
+        with watched.new_lists():
+            page.locator("fieldset.side-A").get_by_label("λ value share").fill("2")
+            page.keyboard.press("Enter")
+    else:
+        _wait_for_good_times(watched)
+    page.screenshot(path=folder / f"{picture.name}.png")
+    context.close()
+
+
+def _wait_for_good_times(watched: Watched) -> None:
+    for _ in range(TRIES):
+        if watched.page.locator(".total.over").count() == 0:
+            return
+        with watched.new_lists():
+            watched.page.click("#run")
+
+
+def main() -> int:
+    """Take all pictures."""
+    executable = find_chromium()
+    if executable is None:
+        print("no Chromium is here", file=sys.stderr)
+        return 2
+    FOLDER.mkdir(exist_ok=True)
+    with running_server(EMBEDDED_BUNDLES, options=OPTIONS) as server, chromium(executable) as browser:
+        for picture in PICTURES:
+            take(picture, browser, server.url, FOLDER)
+            size = (FOLDER / f"{picture.name}.png").stat().st_size
+            print(f"{picture.name}.png: {size / 1024:.0f} KiB")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
