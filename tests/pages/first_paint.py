@@ -23,7 +23,7 @@ def first_paint_ms(browser: Browser, address: str) -> float:
     context = browser.new_context()
     page = context.new_page()
     page.goto(address)
-    page.wait_for_function(f"{_PAINT} !== undefined", timeout=PATIENCE_MS)
+    page.wait_for_function(f"() => {_PAINT} !== undefined", timeout=PATIENCE_MS)
     taken = float(page.evaluate(_PAINT))
     context.close()
     return taken

@@ -30,7 +30,7 @@ def test_a_key_opens_the_pages_and_is_in_no_text(new_page: OpenPage, closed: str
     assert page.evaluate("document.activeElement.id") == "key"
     page.keyboard.type("wrong")
     page.keyboard.press("Enter")
-    page.wait_for_function("document.querySelector('#key-note').textContent.includes('not one of')")
+    page.wait_for_function("() => document.querySelector('#key-note').textContent.includes('not one of')")
     assert watched.sent == []
     page.fill("#key", KEY)
     page.keyboard.press("Enter")
@@ -41,7 +41,7 @@ def test_a_key_opens_the_pages_and_is_in_no_text(new_page: OpenPage, closed: str
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     for button in ("#copy-link", "#copy-curl"):
         page.click(button)
-        page.wait_for_function("document.querySelector('#action-note').textContent.includes('copied')")
+        page.wait_for_function("() => document.querySelector('#action-note').textContent.includes('copied')")
         assert KEY not in page.evaluate("navigator.clipboard.readText()")
     assert "Bearer $LISTWRIGHT_KEY" in page.evaluate("navigator.clipboard.readText()")
     assert KEY not in page.evaluate("JSON.stringify(localStorage)") + page.evaluate("document.cookie")

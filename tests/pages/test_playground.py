@@ -30,7 +30,7 @@ def copied(watched: Watched, button: str) -> str:
     page = watched.page
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.click(button)
-    page.wait_for_function("document.querySelector('#action-note').textContent.includes('copied')")
+    page.wait_for_function("() => document.querySelector('#action-note').textContent.includes('copied')")
     return str(page.evaluate("navigator.clipboard.readText()"))
 
 
@@ -46,7 +46,7 @@ def test_the_first_view_has_two_lists_with_reasons(playground: Watched) -> None:
     slot = page.locator(".side-A .slot").first
     told = [title.split("\n")[1] for title in slot.locator(".numbers dt").all_inner_texts()]
     assert told[:4] == ["Clicks", "Purchases", "Revenue", "Diversity penalty"]
-    assert re.search(r"queue (click|conversion|gmv|formula)", slot.inner_text())
+    assert re.search(r"queue\s+(click|conversion|gmv|formula)", slot.inner_text())
     assert re.search(r"in \d+", slot.locator(".moves").inner_text())
     assert re.search(r"B \d+|not in B", slot.locator(".moves").inner_text())
     assert page.locator(".legend .mark svg").count() == 4
@@ -235,6 +235,17 @@ def test_a_wrong_candidate_is_shown_at_the_request(playground: Watched) -> None:
         page.fill("#request", '{"candidates": [{"id": 7, "scores": {"ctr": 0.1, "cvr": 0.1}}]}')
         page.locator("#request").blur()
     assert page.locator("#request").get_attribute("aria-invalid") == "true"
+
+
+def test_a_setting_of_the_wrong_type_in_a_pasted_request_is_sent_as_it_is(playground: Watched) -> None:
+    playground.expected.add(422)
+    page = playground.page
+    page.click("#request-details summary")
+    with playground.new_lists():
+        page.fill("#request", '{"candidates": [{"id": "a", "scores": {"ctr": 0.1, "cvr": 0.1}}], "top_n": "five"}')
+        page.locator("#request").blur()
+    assert playground.sent[-2]["top_n"] == "five"
+    assert setting(page, "A", "Items").get_attribute("aria-invalid") == "true"
 
 
 def test_a_degraded_list_says_why(playground: Watched) -> None:

@@ -40,8 +40,10 @@ export function markInvalid(control, problem) {
   control.setAttribute("aria-invalid", "true");
   describeBy(control, [...described(control), id]);
   for (let box = control.closest("details"); box; box = box.parentElement?.closest("details") ?? null) box.open = true;
-  const place = control.closest(".slider, .pair, .queue-rows > li, label") ?? control;
-  place.after(make("p", { class: "field-error", id }, problem));
+  const message = make("p", { class: "field-error", id }, problem);
+  const queue = control.closest(".queue-rows > li");
+  if (queue) queue.append(message);
+  else (control.closest(".slider, .pair") ?? control.closest("label") ?? control).after(message);
 }
 
 /**

@@ -25,7 +25,7 @@ export function listView(result, side, other, largest) {
       { class: "slot", "data-id": item.id },
       make("span", { class: "place" }, String(item.position)),
       queueMark(item.explanation ? queues.indexOf(item.explanation.queue) : -1),
-      make("p", { class: "what" }, make("b", {}, item.id), " ", make("span", { class: "note" }, describe(candidate, item))),
+      make("p", { class: "what" }, make("b", {}, item.id), " ", make("span", { class: "note" }, ...describe(candidate, item))),
       make("div", { class: "moves" }, moveFromInput(item), elsewhere && moveFromOther(item, elsewhere, otherSide)),
       item.explanation ? reasons(item.explanation, largest) : false,
     );
@@ -37,12 +37,13 @@ export function listView(result, side, other, largest) {
  * Say what a person would look for: price, features, and who placed the item.
  * @param {Candidate | undefined} candidate
  * @param {Item} item
+ * @returns {(Node | string)[]}
  */
 function describe(candidate, { explanation, source }) {
   const features = Object.values(candidate?.features ?? {}).filter((value) => value !== null).slice(0, 2).map(String);
   const price = typeof candidate?.price === "number" ? [candidate.price.toFixed(2)] : [];
-  const from = explanation ? `queue ${explanation.queue}` : SOURCES[source] ?? source;
-  return [...price, ...features, from].join(" · ");
+  const facts = [...price, ...features].map((fact) => `${fact} · `).join("");
+  return explanation ? [facts, unseen("queue "), explanation.queue] : [facts, SOURCES[source] ?? source];
 }
 
 /** @param {Item} item */

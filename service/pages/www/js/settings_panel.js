@@ -2,7 +2,7 @@
 
 import { make } from "./dom.js";
 import { queuesEditor } from "./queues_editor.js";
-import { modelKey, modelOf } from "./state.js";
+import { modelKey, modelOf, namedModel } from "./state.js";
 import { OBJECTIVES } from "./values.js";
 
 /** @import {Model, Objective, Settings, Side} from "./types.js" */
@@ -48,7 +48,8 @@ export function settingsPanel(side, onChange, actions) {
   const show = (settings, models) => {
     const chosen = modelOf(models, settings);
     if (!chosen) return;
-    showModels(model, models, settings.model ?? modelKey(chosen));
+    const named = namedModel(models, settings.model);
+    showModels(model, models, named || settings.model === null ? modelKey(named ?? chosen) : settings.model);
     sliders.forEach((row) => row.show(settings[row.key], defaultOf(chosen, row.key), whyFixed(chosen, row.key)));
     topN.value = settings.topN === null ? "" : String(settings.topN);
     topN.placeholder = String(chosen.list_length);

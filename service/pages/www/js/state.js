@@ -39,7 +39,16 @@ export function readState(data) {
  * @returns {Model | undefined}
  */
 export function modelOf(models, settings) {
-  return models.find((model) => modelKey(model) === settings.model) ?? models[0];
+  return namedModel(models, settings.model) ?? models[0];
+}
+
+/**
+ * @param {Model[]} models
+ * @param {string | null} name `name@version`, or a name alone for the current version.
+ * @returns {Model | undefined}
+ */
+export function namedModel(models, name) {
+  return models.find((model) => modelKey(model) === name || (model.current && model.name === name));
 }
 
 /** @param {Model} model */
@@ -56,8 +65,7 @@ export function modelKey(model) {
 export function buildRequest(base, settings) {
   const { click, conversion, gmv, lambda, window } = settings;
   const [model, version] = settings.model?.split("@") ?? [];
-  return present({
-    ...withoutSettings(base),
+  const own = present({
     model,
     version,
     top_n: settings.topN,
@@ -65,8 +73,8 @@ export function buildRequest(base, settings) {
     diversity: present({ lambda, window }),
     queues: settings.queues,
     partition: settings.partition,
-    explain: true,
   });
+  return { ...withoutSettings(base), ...own, explain: true };
 }
 
 /**
@@ -75,8 +83,8 @@ export function buildRequest(base, settings) {
  * @returns {Settings}
  */
 export function settingsIn(request) {
-  const { model, version, top_n: topN, objectives, diversity, queues, partition } = request;
-  const named = typeof model === "string" && typeof version === "string" ? `${model}@${version}` : model;
+  const { model, version, top_n: topN, objectives, diversity, queues, partition } = settingFields(request);
+  const named = version === undefined ? model : `${model}@${version}`;
   return readSettings({ model: named, topN, partition, queues, ...objectives, ...diversity });
 }
 
@@ -85,8 +93,47 @@ export function settingsIn(request) {
  * @returns {RerankRequest}
  */
 function withoutSettings(request) {
-  const { model, version, top_n, objectives, diversity, queues, partition, explain, ...rest } = request;
-  return rest;
+  const taken = settingFields(request);
+  return /** @type {RerankRequest} */ (Object.fromEntries(Object.entries(request).filter(([name]) => !(name in taken))));
+}
+
+/** Tell which values a control can hold. Others stay in the request, so that the service says what is wrong with them. */
+const FITS = /** @type {Record<string, (value: any, request: any) => boolean>} */ ({
+  model: isText,
+  version: (value, request) => isText(value) && isText(request.model),
+  top_n: isNumber,
+  partition: isText,
+  objectives: (value) => hasOnly(value, ["click", "conversion", "gmv"], isNumber),
+  diversity: (value) => hasOnly(value, ["lambda", "window"], isNumber),
+  queues: (value) => Array.isArray(value) && value.every((queue) => hasOnly(queue, ["name", "score"], isText)),
+});
+
+/**
+ * @param {any} request
+ * @returns {any}
+ */
+function settingFields(request) {
+  return Object.fromEntries(Object.entries(request).filter(([name, value]) => FITS[name]?.(value, request)));
+}
+
+/**
+ * @param {unknown} value
+ * @param {string[]} names
+ * @param {(inner: unknown) => boolean} fits
+ */
+function hasOnly(value, names, fits) {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return false;
+  return Object.entries(value).every(([name, inner]) => names.includes(name) && fits(inner));
+}
+
+/** @param {unknown} value */
+function isText(value) {
+  return typeof value === "string";
+}
+
+/** @param {unknown} value */
+function isNumber(value) {
+  return typeof value === "number";
 }
 
 /**
