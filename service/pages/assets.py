@@ -1,7 +1,7 @@
-"""Serve the entrance and the playground: files of this package, read once, at paths that are fixed.
+"""Serve the entrance and the playground from files of this package.
 
-No path of a client is ever looked up on disk. The pages hold no data; every figure in them comes from a route that
-checks the API key.
+They are read once and stand at fixed paths; no path of a client is ever looked up on disk. The pages hold no data: every
+figure in them comes from a route that checks the API key.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Asset:
 
 
 def page_routes() -> list[Route]:
-    """Return a route for each page and for each of their files; all answer GET and HEAD."""
+    """Return a route for each page and each of their files, for GET and HEAD."""
     places = {path: FILES / name for path, name in _PAGES.items()}
     for file in sorted(FILES.rglob("*.*")):
         if file.suffix in _MEDIA_TYPES and file.name not in _PAGES.values():

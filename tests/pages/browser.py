@@ -53,6 +53,12 @@ class Watched:
         self.page.on("pageerror", lambda error: self.faults.append(str(error)))
         self.page.on("request", self._note_request)
 
+    def forget(self) -> None:
+        """Begin anew: what was noted so far is another test's."""
+        self.faults.clear()
+        self.expected.clear()
+        self.sent.clear()
+
     def open(self, path: str = "/playground") -> Page:
         """Load a page; of the playground, wait for its first lists."""
         self.page.goto(self.url + path)

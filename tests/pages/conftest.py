@@ -51,10 +51,20 @@ def new_page(browser: Browser, url: str) -> Iterator[OpenPage]:
     assert [fault for watched in pages for fault in watched.faults] == []
 
 
+@pytest.fixture(scope="session")
+def shared(browser: Browser, url: str) -> Iterator[Watched]:
+    """One page for the tests that need no other context: it keeps its cache."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    yield Watched(context.new_page(), url)
+    context.close()
+
+
 @pytest.fixture
-def playground(new_page: OpenPage) -> Watched:
-    """A playground with its first lists."""
-    watched = new_page()
-    watched.expected.add(404)  # A service without `GET /v1/models/{name}`.
-    watched.open()
-    return watched
+def playground(shared: Watched) -> Iterator[Watched]:
+    """A playground with its first lists; at the end it may have had no fault."""
+    shared.page.goto("about:blank")
+    shared.forget()
+    shared.expected.add(404)  # A service without `GET /v1/models/{name}`.
+    shared.open()
+    yield shared
+    assert shared.faults == []

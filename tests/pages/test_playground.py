@@ -29,6 +29,7 @@ def copied(watched: Watched, button: str) -> str:
     """Press a button that copies, and return the clipboard."""
     page = watched.page
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.bring_to_front()
     page.click(button)
     page.wait_for_function("() => document.querySelector('#action-note').textContent.includes('copied')")
     return str(page.evaluate("navigator.clipboard.readText()"))

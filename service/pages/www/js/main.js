@@ -7,22 +7,24 @@ import { clearErrors, showError } from "./errors.js";
 import { NO_FIELDS } from "./generate.js";
 import { forgetKey, storedKey, storeKey } from "./key.js";
 import { readLink } from "./link.js";
-import { setUpMeasure, showLegend, showOverview } from "./overview.js";
+import { announcement, results, showOutcomes } from "./outcomes.js";
+import { setUpMeasure, showOverview } from "./overview.js";
 import { setUpRequest } from "./request_panel.js";
 import { settingsPanel } from "./settings_panel.js";
-import { failedSide, sideView } from "./side_view.js";
-import { bundleSettings, buildRequest, freshState, modelOf, SIDES } from "./state.js";
+import { bundleSettings, buildRequest, freshState, modelKey, modelOf, SIDES } from "./state.js";
 import { setUpTheme } from "./theme.js";
-import { differences, fixed } from "./values.js";
 
 /** @import {Model, ModelFields, RerankRequest, Result, Settings, Side, State} from "./types.js" */
+
+const KEY_NOTE = "This service has API keys. The key stays in this tab, until you close it; no link holds it.";
+const WRONG_KEY = "This key is not one of the service's.";
 
 /** @type {State} */
 let state = freshState();
 /** @type {Model[]} */
 let models = [];
-/** @type {ModelFields} */
-let fields = NO_FIELDS;
+/** @type {Map<string, ModelFields>} By `name@version`. */
+const fields = new Map();
 let budget = 19;
 /** @type {Map<Side, Result | string>} An answer, or why there is none. */
 let outcomes = new Map();
@@ -45,7 +47,7 @@ const panels = {
  */
 function changeRequest(changes, settings) {
   state = { ...state, ...changes, sides: settings ? { ...state.sides, A: settings } : state.sides };
-  changed();
+  void changed();
 }
 
 /**
@@ -55,7 +57,7 @@ function changeRequest(changes, settings) {
 function changeSettings(side, changes) {
   const settings = { ...state.sides[side], ...changes };
   state = { ...state, sides: { ...state.sides, [side]: settings } };
-  changed();
+  void changed();
 }
 
 /** @param {Side} side */
@@ -63,17 +65,28 @@ function resetSettings(side) {
   changeSettings(side, { ...bundleSettings(), model: state.sides[side].model });
 }
 
-function changed() {
-  show();
+async function changed() {
   clearTimeout(timer);
+  try {
+    await readFields();
+  } catch (error) {
+    return fail(error);
+  }
+  show();
   if (byId("auto", HTMLInputElement).checked) timer = setTimeout(run, 150);
+}
+
+/** Read the fields of A's model, for which requests are generated. */
+async function readFields() {
+  const model = modelOf(models, state.sides.A);
+  if (model && !fields.has(modelKey(model))) fields.set(modelKey(model), await modelFields(model));
 }
 
 /** Show the state in the controls. */
 function show() {
-  const model = models[0];
+  const model = modelOf(models, state.sides.A);
   if (!model) return;
-  request.show(model, fields);
+  request.show(model, fields.get(modelKey(model)) ?? NO_FIELDS);
   for (const side of SIDES) panels[side].show(state.sides[side], models);
   panels.B.element.hidden = !state.compare;
   byId("compare", HTMLInputElement).checked = state.compare;
@@ -104,10 +117,10 @@ async function run() {
     found.set(side, outcome);
   }
   outcomes = found;
-  showOutcomes();
+  showOutcomes(outcomes, budget);
   lists.setAttribute("aria-busy", "false");
   lists.dataset.runs = String(Number(lists.dataset.runs ?? 0) + 1);
-  byId("announcer", HTMLParagraphElement).textContent = announcement();
+  byId("announcer", HTMLParagraphElement).textContent = announcement(outcomes);
 }
 
 /**
@@ -126,42 +139,9 @@ async function answerTo(side, body, signal) {
     return model ? { request: body, model, answer } : `Version ${answer.version} of ${answer.model} is no longer live.`;
   } catch (error) {
     if (signal.aborted) return "";
-    if (error instanceof Problem && error.needsKey) askForKey("This key is not one of the service's.");
+    if (error instanceof Problem && error.needsKey) askForKey(WRONG_KEY);
     return showError(error, (path) => panels[side].control(path) ?? request.control(path));
   }
-}
-
-/** @returns {[Side, Result][]} */
-function results() {
-  return SIDES.flatMap((side) => {
-    const outcome = outcomes.get(side);
-    return outcome && typeof outcome !== "string" ? [/** @type {[Side, Result]} */ ([side, outcome])] : [];
-  });
-}
-
-function showOutcomes() {
-  const answered = results();
-  const sums = answered.flatMap(([, { answer }]) => answer.items.map(({ explanation: e }) => (e ? e.parts.click + e.parts.conversion + e.parts.gmv + e.penalty : 0)));
-  const scales = { largest: Math.max(1e-9, ...sums), budget };
-  const other = (/** @type {Side} */ side) => answered.find(([name]) => name !== side)?.[1] ?? null;
-  const views = [...outcomes].map(([side, outcome]) =>
-    typeof outcome === "string" ? failedSide(side, outcome) : sideView(side, outcome, other(side), scales),
-  );
-  byId("lists", HTMLDivElement).replaceChildren(...views);
-  showOverview(answered);
-  showLegend(answered);
-}
-
-function announcement() {
-  const told = [...outcomes].map(([side, outcome]) => {
-    if (typeof outcome === "string") return `${side}: no list. ${outcome}`;
-    const { items, value, degraded } = outcome.answer;
-    const worth = degraded ? `degraded, ${degraded.reason}` : `expected clicks ${fixed(value.click, 3)}, revenue ${fixed(value.gmv, 2)}`;
-    return `${side}: ${items.length} items, ${worth}.`;
-  });
-  const [a, b] = results();
-  if (a && b) told.push(`${differences(a[1].answer, b[1].answer)} places differ.`);
-  return `New lists. ${told.join(" ")}`;
 }
 
 /** @param {string} note */
@@ -173,27 +153,34 @@ function askForKey(note) {
 
 /** Read what is live, then the link, then run. */
 async function load() {
-  const fault = byId("page-error", HTMLParagraphElement);
-  fault.hidden = true;
+  byId("page-error", HTMLParagraphElement).hidden = true;
   try {
     [models, budget] = await Promise.all([liveModels(), budgetMs()]);
     byId("key-form", HTMLFormElement).hidden = true;
     byId("forget-key", HTMLButtonElement).hidden = storedKey() === null;
-    const model = modelOf(models, state.sides.A);
-    if (!model) throw new Error("No model is live yet.");
-    fields = await modelFields(model);
+    if (!models.length) throw new Error("No model is live yet.");
+    await readFields();
     show();
     await run();
   } catch (error) {
-    if (error instanceof Problem && error.needsKey) return askForKey(storedKey() === null ? "This service has API keys. The key stays in this tab, until you close it; no link holds it." : "This key is not one of the service's.");
-    fault.hidden = false;
-    fault.textContent = error instanceof Error ? error.message : String(error);
+    fail(error);
   }
+}
+
+/** @param {unknown} error A fault that is no field's. */
+function fail(error) {
+  if (error instanceof Problem && error.needsKey) {
+    askForKey(storedKey() === null ? KEY_NOTE : WRONG_KEY);
+    return;
+  }
+  const fault = byId("page-error", HTMLParagraphElement);
+  fault.hidden = false;
+  fault.textContent = error instanceof Error ? error.message : String(error);
 }
 
 async function start() {
   setUpTheme();
-  setUpMeasure(showOutcomes);
+  setUpMeasure(() => showOverview(results(outcomes)));
   setUpActions(() => state, requests);
   byId("settings", HTMLDivElement).append(panels.A.element, panels.B.element);
   foldSettings();
@@ -211,7 +198,7 @@ async function start() {
     location.reload();
   });
   window.addEventListener("hashchange", follow);
-  window.addEventListener("resize", () => showOverview(results()));
+  window.addEventListener("resize", () => showOverview(results(outcomes)));
   await follow();
 }
 
