@@ -1,7 +1,7 @@
 """Serve the entrance and the playground from files of this package.
 
-They are read once and stand at fixed paths; no path of a client is ever looked up on disk. The pages hold no data: every
-figure comes from a route that checks the API key.
+They are read once and stand at fixed paths; no path of a client is ever looked up on disk. The pages hold no data: all
+of it comes from routes that check the API key.
 """
 
 from __future__ import annotations

@@ -225,7 +225,14 @@ def test_text_that_is_no_json_is_not_sent(playground: Watched) -> None:
     page.locator("#request").blur()
     page.wait_for_selector("#request[aria-invalid=true]")
     assert "not JSON" in page.locator("#request-details .field-error").inner_text()
+    page.click("#run")
+    slide(setting(page, "A", "A: γ, revenue, slider"), 10)
+    assert page.input_value("#request") == '{"candidates": [}'
     assert len(playground.sent) == sent
+    with playground.new_lists():
+        page.click("#generate")
+    assert page.locator("[aria-invalid]").count() == 0
+    assert len(playground.sent) == sent + 2
 
 
 def test_a_wrong_candidate_is_shown_at_the_request(playground: Watched) -> None:

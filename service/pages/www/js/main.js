@@ -102,11 +102,11 @@ function requests() {
 
 async function run() {
   clearTimeout(timer);
+  const asked = requests();
+  if (!asked.length) return; // What is written is no JSON.
   running.abort();
   const { signal } = (running = new AbortController());
   const lists = byId("lists", HTMLDivElement);
-  const asked = requests();
-  if (!asked.length) return;
   lists.setAttribute("aria-busy", "true");
   clearErrors();
   /** @type {Map<Side, Result | string>} */

@@ -3,7 +3,7 @@
 import { byId } from "./dom.js";
 import { clearErrors, markInvalid } from "./errors.js";
 import { generate } from "./generate.js";
-import { settingsIn } from "./state.js";
+import { modelKey, settingsIn } from "./state.js";
 
 /** @import {Model, ModelFields, RerankRequest, Settings, State} from "./types.js" */
 
@@ -17,6 +17,7 @@ export function setUpRequest(state, onChange) {
   const text = byId("request", HTMLTextAreaElement);
   /** @type {RerankRequest | null} */
   let current = null;
+  let shown = "";
 
   count.addEventListener("change", () => onChange({ count: wholeIn(count, state().count), text: null }));
   seed.addEventListener("change", () => onChange({ seed: wholeIn(seed, state().seed), text: null }));
@@ -25,8 +26,10 @@ export function setUpRequest(state, onChange) {
   });
   text.addEventListener("change", () => {
     const written = parse(text);
-    if (written) onChange({ text: text.value }, settingsIn(written));
-    else current = null;
+    current = null; // What is no JSON stays where it is, and nothing is sent.
+    if (!written) return;
+    shown = "";
+    onChange({ text: text.value }, settingsIn(written));
   });
 
   /**
@@ -38,6 +41,9 @@ export function setUpRequest(state, onChange) {
     const { count: items, seed: number, text: written } = state();
     count.value = String(items);
     seed.value = String(number);
+    const source = JSON.stringify([written ?? [items, number, modelKey(model)]]);
+    if (source === shown) return; // A slider moves often, and a request may be long.
+    shown = source;
     if (written === null) {
       current = generate(model, fields, items, number);
       text.value = JSON.stringify(current, null, 1);
@@ -45,8 +51,8 @@ export function setUpRequest(state, onChange) {
       text.value = written;
       current = parse(text);
     }
-    const shown = Array.isArray(current?.candidates) ? current.candidates.length : 0;
-    byId("request-size", HTMLSpanElement).textContent = `${shown} candidates, ${written === null ? "generated" : "as written"}`;
+    const length = Array.isArray(current?.candidates) ? current.candidates.length : 0;
+    byId("request-size", HTMLSpanElement).textContent = `${length} candidates, ${written === null ? "generated" : "as written"}`;
   };
 
   /** @param {string} path */
