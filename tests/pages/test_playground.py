@@ -263,7 +263,7 @@ def test_a_degraded_list_says_why(playground: Watched) -> None:
     with playground.new_lists():
         page.fill("#request", json.dumps(body))
         page.locator("#request").blur()
-    assert re.search(r"Degraded \((wait|deadline)\)", page.locator("section.side-A .banner").inner_text())
+    assert re.search(r"Degraded \((wait|deadline)\)", page.locator("section.side-A p.banner").inner_text())
     assert re.search("score formula|as in the request", page.locator("section.side-A .slot").first.inner_text())
 
 
