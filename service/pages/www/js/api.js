@@ -68,7 +68,8 @@ export async function modelFields(model) {
   const path = `/v1/models/${encodeURIComponent(model.name)}?version=${encodeURIComponent(model.version)}`;
   try {
     const { fields, scores, embedding } = await ask(path);
-    const group = (/** @type {string} */ name) => fields.filter((/** @type {any} */ field) => field.group === name).map(readField);
+    const group = (/** @type {string} */ name) =>
+      fields.filter((/** @type {any} */ field) => field.group === name).map(readField);
     return {
       user: group("user"),
       context: group("context"),
@@ -96,5 +97,10 @@ function readField(told) {
  */
 function readScore(told) {
   const probability = told.number === null || told.number.transform === "logit";
-  return { name: told.name, kind: probability ? "probability" : "number", values: [], usual: told.number?.default ?? 0 };
+  return {
+    name: told.name,
+    kind: probability ? "probability" : "number",
+    values: [],
+    usual: told.number?.default ?? 0,
+  };
 }

@@ -27,15 +27,28 @@ export function chart(lines, unit, digits, width) {
   const ends = lines.map((line) => `${line.side} ${fixed(line.values.at(-1) ?? 0, digits)}`).join(", ");
   const picture = makeSvg(
     "svg",
-    { viewBox: `0 0 ${width} ${HEIGHT}`, class: "chart", role: "img", "aria-label": `Cumulative value by position, ${unit}. At the end: ${ends}.` },
+    {
+      viewBox: `0 0 ${width} ${HEIGHT}`,
+      class: "chart",
+      role: "img",
+      "aria-label": `Cumulative value by position, ${unit}. At the end: ${ends}.`,
+    },
     ...ticks.flatMap((value) => [
       makeSvg("line", { class: "grid", x1: EDGE.left, x2: width - EDGE.right, y1: y(value), y2: y(value) }),
       makeSvg("text", { class: "tick", x: EDGE.left - 8, y: y(value) + 4, "text-anchor": "end" }, String(value)),
     ]),
     ...positionsShown(longest).map((position) =>
-      makeSvg("text", { class: "tick", x: x(position), y: HEIGHT - EDGE.bottom + 17, "text-anchor": "middle" }, String(position)),
+      makeSvg(
+        "text",
+        { class: "tick", x: x(position), y: HEIGHT - EDGE.bottom + 17, "text-anchor": "middle" },
+        String(position),
+      ),
     ),
-    makeSvg("text", { class: "axis", x: (EDGE.left + width - EDGE.right) / 2, y: HEIGHT - 2, "text-anchor": "middle" }, "position in the list"),
+    makeSvg(
+      "text",
+      { class: "axis", x: (EDGE.left + width - EDGE.right) / 2, y: HEIGHT - 2, "text-anchor": "middle" },
+      "position in the list",
+    ),
     ...lines.map((line) => lineView(line, x, y)),
     ...labels(lines, x, y),
   );
@@ -91,7 +104,12 @@ function table(lines, longest, digits) {
       ...lines.map(({ values }) => make("td", {}, values[i] === undefined ? "" : fixed(values[i], digits))),
     ),
   );
-  const head = make("tr", {}, make("th", { scope: "col" }, "Position"), ...lines.map(({ side }) => make("th", { scope: "col" }, side)));
+  const head = make(
+    "tr",
+    {},
+    make("th", { scope: "col" }, "Position"),
+    ...lines.map(({ side }) => make("th", { scope: "col" }, side)),
+  );
   return make(
     "details",
     { class: "as-table" },

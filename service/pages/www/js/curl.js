@@ -12,7 +12,8 @@
 export function curlCommand(request, origin, withKey) {
   const key = withKey ? ' -H "authorization: Bearer $LISTWRIGHT_KEY"' : "";
   return (
-    `curl -sS ${quoted(`${origin}/v1/rerank`)} -H 'content-type: application/json'${key} --data-binary @- <<'REQUEST'\n` +
+    `curl -sS ${quoted(`${origin}/v1/rerank`)} -H 'content-type: application/json'${key} ` +
+    `--data-binary @- <<'REQUEST'\n` +
     `${JSON.stringify(request)}\nREQUEST\n`
   );
 }

@@ -17,13 +17,16 @@ async function showModels() {
     note.textContent = models.length ? "" : "No model is live.";
   } catch (error) {
     form.hidden = !(error instanceof Problem && error.needsKey);
-    note.textContent = form.hidden ? String(error instanceof Error ? error.message : error) : "Models are shown with a key.";
+    note.textContent = form.hidden
+      ? String(error instanceof Error ? error.message : error)
+      : "Models are shown with a key.";
   }
 }
 
 /** @param {Model} model */
 function describe(model) {
-  const facts = `${model.family} · lists of ${model.list_length} · looks at ${model.max_candidates} candidates · ${model.provider}`;
+  const { family, list_length: length, max_candidates: candidates, provider } = model;
+  const facts = `${family} · lists of ${length} · looks at ${candidates} candidates · ${provider}`;
   return make(
     "li",
     {},

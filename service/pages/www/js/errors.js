@@ -10,7 +10,10 @@ export function clearErrors() {
   document.querySelectorAll(".field-error").forEach((element) => element.remove());
   for (const control of document.querySelectorAll("[aria-invalid]")) {
     control.removeAttribute("aria-invalid");
-    describeBy(control, described(control).filter((id) => !id.startsWith(PREFIX)));
+    describeBy(
+      control,
+      described(control).filter((id) => !id.startsWith(PREFIX)),
+    );
   }
 }
 

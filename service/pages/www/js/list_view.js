@@ -25,7 +25,13 @@ export function listView(result, side, other, largest) {
       { class: "slot", "data-id": item.id },
       make("span", { class: "place" }, String(item.position)),
       queueMark(item.explanation ? queues.indexOf(item.explanation.queue) : -1),
-      make("p", { class: "what" }, make("b", {}, item.id), " ", make("span", { class: "note" }, ...describe(candidate, item))),
+      make(
+        "p",
+        { class: "what" },
+        make("b", {}, item.id),
+        " ",
+        make("span", { class: "note" }, ...describe(candidate, item)),
+      ),
       make("div", { class: "moves" }, moveFromInput(item), elsewhere && moveFromOther(item, elsewhere, otherSide)),
       item.explanation ? reasons(item.explanation, largest) : false,
     );
@@ -40,7 +46,10 @@ export function listView(result, side, other, largest) {
  * @returns {(Node | string)[]}
  */
 function describe(candidate, { explanation, source }) {
-  const features = Object.values(candidate?.features ?? {}).filter((value) => value !== null).slice(0, 2).map(String);
+  const features = Object.values(candidate?.features ?? {})
+    .filter((value) => value !== null)
+    .slice(0, 2)
+    .map(String);
   const price = typeof candidate?.price === "number" ? [candidate.price.toFixed(2)] : [];
   const facts = [...price, ...features].map((fact) => `${fact} · `).join("");
   return explanation ? [facts, unseen("queue "), explanation.queue] : [facts, SOURCES[source] ?? source];
@@ -74,7 +83,12 @@ function move(places, spoken, shown) {
   const sign = places > 0 ? "▲" : places < 0 ? "▼" : "=";
   const way = places > 0 ? "up" : places < 0 ? "down" : "same";
   const told = places === 0 ? `${spoken}: the same place` : `${spoken}: ${Math.abs(places)} ${way}`;
-  const visible = make("span", { "aria-hidden": "true" }, `${shown} `, make("b", {}, `${sign}${places ? Math.abs(places) : ""}`));
+  const visible = make(
+    "span",
+    { "aria-hidden": "true" },
+    `${shown} `,
+    make("b", {}, `${sign}${places ? Math.abs(places) : ""}`),
+  );
   return make("span", { class: `move ${way}`, title: told }, visible, unseen(told));
 }
 
@@ -97,7 +111,9 @@ function reasons(explanation, largest) {
     make(
       "dl",
       { class: "numbers" },
-      ...OBJECTIVES.map((name) => term(TITLES[name].letter, TITLES[name].name, explanation.parts[name].toFixed(3), name)),
+      ...OBJECTIVES.map((name) =>
+        term(TITLES[name].letter, TITLES[name].name, explanation.parts[name].toFixed(3), name),
+      ),
       term("MMR", "Diversity penalty", explanation.penalty.toFixed(3).replace("-", "−"), "penalty"),
       explanation.runner_up === null ? false : term("next", "Runner-up", explanation.runner_up, "runner-up"),
     ),

@@ -97,7 +97,10 @@ function show() {
 function requests() {
   const base = request.current();
   if (!base) return [];
-  return SIDES.filter((side) => side === "A" || state.compare).map((side) => [side, buildRequest(base, state.sides[side])]);
+  return SIDES.filter((side) => side === "A" || state.compare).map((side) => [
+    side,
+    buildRequest(base, state.sides[side]),
+  ]);
 }
 
 async function run() {

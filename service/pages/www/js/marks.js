@@ -20,7 +20,11 @@ const SHAPES = [
  */
 export function queueMark(i) {
   const kind = i < 0 ? "none" : String(i % SHAPES.length);
-  const path = i < 0 ? "M4 7.25h8v1.5H4z" : SHAPES[i % SHAPES.length] ?? "";
-  const shape = makeSvg("svg", { viewBox: "0 0 16 16", width: 16, height: 16, "aria-hidden": "true" }, makeSvg("path", { d: path }));
+  const path = i < 0 ? "M4 7.25h8v1.5H4z" : (SHAPES[i % SHAPES.length] ?? "");
+  const shape = makeSvg(
+    "svg",
+    { viewBox: "0 0 16 16", width: 16, height: 16, "aria-hidden": "true" },
+    makeSvg("path", { d: path }),
+  );
   return make("span", { class: `mark q${kind}` }, shape);
 }

@@ -12,7 +12,11 @@ import { queueMark } from "./marks.js";
 export function queuesEditor(side, onChange) {
   const rows = make("ol", { class: "queue-rows" });
   const title = make("summary", {}, "Queues");
-  const add = make("button", { type: "button", onclick: () => change([...read(), { name: nextName(), score: "ctr" }]) }, "Add queue");
+  const add = make(
+    "button",
+    { type: "button", onclick: () => change([...read(), { name: nextName(), score: "ctr" }]) },
+    "Add queue",
+  );
   const reset = make("button", { type: "button", onclick: () => change(null) }, "Use the bundle's");
   const element = make("details", { class: "queues" }, title, rows, make("p", { class: "actions" }, add, reset));
 
@@ -43,9 +47,23 @@ export function queuesEditor(side, onChange) {
       "li",
       {},
       queueMark(i),
-      make("input", { "aria-label": `${side}: name of queue ${i + 1}`, value: queue.name, spellcheck: "false", onchange: changed }),
-      make("input", { "aria-label": `${side}: formula of queue ${i + 1}`, value: queue.score, spellcheck: "false", onchange: changed }),
-      make("button", { type: "button", class: "quiet", "aria-label": `${side}: remove queue ${i + 1}`, onclick: removed }, "×"),
+      make("input", {
+        "aria-label": `${side}: name of queue ${i + 1}`,
+        value: queue.name,
+        spellcheck: "false",
+        onchange: changed,
+      }),
+      make("input", {
+        "aria-label": `${side}: formula of queue ${i + 1}`,
+        value: queue.score,
+        spellcheck: "false",
+        onchange: changed,
+      }),
+      make(
+        "button",
+        { type: "button", class: "quiet", "aria-label": `${side}: remove queue ${i + 1}`, onclick: removed },
+        "×",
+      ),
     );
   };
 

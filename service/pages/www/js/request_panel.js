@@ -52,7 +52,8 @@ export function setUpRequest(state, onChange) {
       current = parse(text);
     }
     const length = Array.isArray(current?.candidates) ? current.candidates.length : 0;
-    byId("request-size", HTMLSpanElement).textContent = `${length} candidates, ${written === null ? "generated" : "as written"}`;
+    byId("request-size", HTMLSpanElement).textContent =
+      `${length} candidates, ${written === null ? "generated" : "as written"}`;
   };
 
   /** @param {string} path */

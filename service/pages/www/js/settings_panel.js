@@ -26,7 +26,13 @@ const SLIDERS = [
 export function settingsPanel(side, onChange, actions) {
   const model = make("select", { onchange: () => onChange({ model: model.value }) });
   const sliders = SLIDERS.map((spec) => sliderRow(side, spec, (value) => onChange({ [spec.key]: value })));
-  const topN = make("input", { type: "number", min: 1, step: 1, inputmode: "numeric", onchange: () => onChange({ topN: numberIn(topN) }) });
+  const topN = make("input", {
+    type: "number",
+    min: 1,
+    step: 1,
+    inputmode: "numeric",
+    onchange: () => onChange({ topN: numberIn(topN) }),
+  });
   const partition = make("select", { onchange: () => onChange({ partition: partition.value || null }) });
   const queues = queuesEditor(side, (value) => onChange({ queues: value }));
   const copy = actions.copy && make("button", { type: "button", class: "quiet", onclick: actions.copy }, "Same as A");
@@ -34,7 +40,12 @@ export function settingsPanel(side, onChange, actions) {
     "fieldset",
     { class: `card side-${side}` },
     make("legend", {}, make("span", { class: `badge ${side}` }, side), " Setting"),
-    make("p", { class: "settings-actions" }, copy, make("button", { type: "button", class: "quiet", onclick: actions.reset }, "Bundle's defaults")),
+    make(
+      "p",
+      { class: "settings-actions" },
+      copy,
+      make("button", { type: "button", class: "quiet", onclick: actions.reset }, "Bundle's defaults"),
+    ),
     make("label", { class: "wide" }, "Model ", model),
     ...sliders.map((row) => row.element),
     make("div", { class: "pair" }, make("label", {}, "Items ", topN), make("label", {}, "Dealing ", partition)),
@@ -85,7 +96,13 @@ export function settingsPanel(side, onChange, actions) {
  */
 function sliderRow(side, spec, onChange) {
   const number = make("input", { type: "number", min: 0, max: spec.limit, step: "any", inputmode: "decimal" });
-  const range = make("input", { type: "range", min: 0, max: spec.most, step: spec.step, "aria-label": `${side}: ${spec.label}, ${spec.hint}, slider` });
+  const range = make("input", {
+    type: "range",
+    min: 0,
+    max: spec.most,
+    step: spec.step,
+    "aria-label": `${side}: ${spec.label}, ${spec.hint}, slider`,
+  });
   range.addEventListener("input", () => {
     number.value = range.value;
     onChange(range.valueAsNumber);
@@ -117,7 +134,9 @@ function sliderRow(side, spec, onChange) {
 function showModels(select, models, chosen) {
   const keys = models.map(modelKey);
   const missing = keys.includes(chosen) ? [] : [make("option", { value: chosen }, `${chosen} (not live)`)];
-  const live = models.map((model) => make("option", { value: modelKey(model) }, `${model.name} ${model.version}${model.default ? " (default)" : ""}`));
+  const live = models.map((model) =>
+    make("option", { value: modelKey(model) }, `${model.name} ${model.version}${model.default ? " (default)" : ""}`),
+  );
   select.replaceChildren(...live, ...missing);
   select.value = chosen;
 }

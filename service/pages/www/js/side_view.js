@@ -20,7 +20,12 @@ export function sideView(side, result, other, { largest, budget }) {
     make(
       "div",
       { class: "card-head" },
-      make("h2", { id: `list-${side}` }, make("span", { class: `badge ${side}` }, side), ` ${answer.model} ${answer.version}`),
+      make(
+        "h2",
+        { id: `list-${side}` },
+        make("span", { class: `badge ${side}` }, side),
+        ` ${answer.model} ${answer.version}`,
+      ),
       make("span", { class: "note" }, settingText(result)),
     ),
     timingsView(answer.timings_ms, budget),
@@ -54,7 +59,11 @@ function settingText({ request, model }) {
 /** @param {NonNullable<Answer["degraded"]>} degraded */
 function degradedView({ reason, level }) {
   const why =
-    { wait: "the wait would have been too long", deadline: "the model was not done in time", "model-error": "the model failed" }[reason] ?? reason;
+    {
+      wait: "the wait would have been too long",
+      deadline: "the model was not done in time",
+      "model-error": "the model failed",
+    }[reason] ?? reason;
   const how = level === "formula" ? "the score formula made this list" : "this is the order of the request";
   return make("p", { class: "warning banner" }, make("b", {}, `Degraded (${reason}): `), `${why}, so ${how}.`);
 }
@@ -64,7 +73,16 @@ function warningsView(warnings) {
   return make(
     "details",
     { class: "warning banner" },
-    make("summary", {}, make("b", {}, `${warnings.length} ${warnings.length === 1 ? "warning" : "warnings"}`), " about what the model could not use"),
-    make("ul", {}, ...warnings.map(({ field, problem, detail }) => make("li", {}, make("b", {}, field), ` (${problem}): ${detail}`))),
+    make(
+      "summary",
+      {},
+      make("b", {}, `${warnings.length} ${warnings.length === 1 ? "warning" : "warnings"}`),
+      " about what the model could not use",
+    ),
+    make(
+      "ul",
+      {},
+      ...warnings.map(({ field, problem, detail }) => make("li", {}, make("b", {}, field), ` (${problem}): ${detail}`)),
+    ),
   );
 }

@@ -8,7 +8,17 @@ export const MOST_CANDIDATES = 2000;
 
 /** @returns {Settings} */
 export function bundleSettings() {
-  return { model: null, click: null, conversion: null, gmv: null, lambda: null, window: null, topN: null, partition: null, queues: null };
+  return {
+    model: null,
+    click: null,
+    conversion: null,
+    gmv: null,
+    lambda: null,
+    window: null,
+    topN: null,
+    partition: null,
+    queues: null,
+  };
 }
 
 /** @returns {State} */
@@ -94,10 +104,12 @@ export function settingsIn(request) {
  */
 function withoutSettings(request) {
   const taken = settingFields(request);
-  return /** @type {RerankRequest} */ (Object.fromEntries(Object.entries(request).filter(([name]) => !(name in taken))));
+  return /** @type {RerankRequest} */ (
+    Object.fromEntries(Object.entries(request).filter(([name]) => !(name in taken)))
+  );
 }
 
-/** Tell which values a control can hold. Others stay in the request, so that the service says what is wrong with them. */
+/** Tell which values a control can hold. Others stay in the request, so that the service says what is wrong. */
 const FITS = /** @type {Record<string, (value: any, request: any) => boolean>} */ ({
   model: isText,
   version: (value, request) => isText(value) && isText(request.model),

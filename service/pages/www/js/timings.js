@@ -20,7 +20,10 @@ const STAGES = [
 export function timingsView(timings, budget) {
   const scale = 1.12 * Math.max(budget, timings.total);
   const known = STAGES.reduce((sum, { key }) => sum + timings[key], 0);
-  const rows = [...STAGES.map(({ key, name }) => ({ name, ms: timings[key] })), { name: "other", ms: Math.max(0, timings.total - known) }];
+  const rows = [
+    ...STAGES.map(({ key, name }) => ({ name, ms: timings[key] })),
+    { name: "other", ms: Math.max(0, timings.total - known) },
+  ];
   const bars = rows.map(({ name, ms }) => {
     const bar = make("span", { class: `stage ${name}`, title: `${name} ${ms.toFixed(2)} ms` });
     bar.style.width = `${(100 * ms) / scale}%`;
@@ -35,13 +38,19 @@ export function timingsView(timings, budget) {
     make(
       "summary",
       {},
-      make("span", { class: `total ${verdict}` }, `${timings.total.toFixed(1)} ms, ${verdict} the budget of ${Number(budget.toFixed(1))} ms`),
+      make(
+        "span",
+        { class: `total ${verdict}` },
+        `${timings.total.toFixed(1)} ms, ${verdict} the budget of ${Number(budget.toFixed(1))} ms`,
+      ),
       make("span", { class: "clock", "aria-hidden": "true" }, ...bars, line),
     ),
     make(
       "dl",
       { class: "stages" },
-      ...rows.map(({ name, ms }) => make("div", { class: name }, make("dt", {}, name), make("dd", {}, `${ms.toFixed(2)} ms`))),
+      ...rows.map(({ name, ms }) =>
+        make("div", { class: name }, make("dt", {}, name), make("dd", {}, `${ms.toFixed(2)} ms`)),
+      ),
     ),
   );
 }
