@@ -46,6 +46,7 @@ def test_axe_finds_nothing_grave(new_page: OpenPage, scheme: str) -> None:
     assert findings(page) == []
 
 
+@pytest.mark.slow
 def test_axe_finds_nothing_grave_in_a_refused_request(new_page: OpenPage) -> None:
     watched = new_page()
     watched.expected |= {404, 422}
