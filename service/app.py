@@ -22,6 +22,7 @@ from service.contract.openapi import describe_public
 from service.contract.problems import NOT_READY, unavailable
 from service.inference.dispatcher import Dispatcher
 from service.model_detail import ModelDetail, describe_in_full, find_model
+from service.pages.assets import page_routes
 from service.pages.docs import docs_routes
 from service.ranking.batch import BatchEndpoint, BatchOptions
 from service.ranking.endpoint import EndpointOptions, RerankEndpoint
@@ -143,10 +144,10 @@ def create_app(
     app = PublicApp(endpoint, batches, settings, connections)
     install_error_handlers(app)
     answer_methods(app)
-    if settings.pages:
-        app.router.routes.extend(docs_routes())
     _add_health(app, registry, settings)
     _add_status(app, settings, registry, metrics, keys)
+    if settings.pages:
+        app.router.routes.extend([*page_routes(), *docs_routes()])
     return app
 
 
