@@ -27,7 +27,7 @@ _NEIGHBOURS: Final = 5.0
 """Weight of squared differences between neighbouring offsets, beside the log likelihood of all lists: a spread of 0.3
 between neighbours is what one expects before seeing data."""
 _RIDGE: Final = 0.02
-_PLACES: Final = 1 << 20
+_PLACES: Final = 1 << 19
 """Places of lists whose likelihood is computed at once, which bounds the memory that its gradient takes."""
 _SOLVER: Final = {"maxiter": 300, "ftol": 1e-12, "gtol": 1e-8}
 """Tighter than the default: what few lists reach weighs little in the mean, and is to be fitted all the same."""
