@@ -37,7 +37,7 @@ endif
 
 .DEFAULT_GOAL := help
 .PHONY: help setup lock demo test coverage release-test lint typecheck train-demo loadtest bench goodput cost-growth \
-	paired peers peers-setup overload lifecycle fuzz chaos soak gpu-check clean
+	paired peers peers-setup overload lifecycle fuzz chaos soak clients gpu-check clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -90,6 +90,9 @@ coverage: test ## branch coverage of the tests and of what they start, each agai
 	$(BIN)/coverage report --include='service/*' --format=total --precision=1 --fail-under=90
 	$(BIN)/coverage report --include='models/contract/*' --format=total --precision=1 --fail-under=98
 	$(BIN)/coverage report --format=total --precision=1 --fail-under=93
+
+clients: setup ## make a TypeScript and a Python client, compile both, send README's request through each
+	$(BIN)/python -m tests.clients $(ARGS)
 
 release-test: setup ## build the wheel, install it in an environment elsewhere, serve, ask, run the demo
 	RELEASE_TEST=required $(BIN)/python -m pytest -m slow tests/release $(ARGS)

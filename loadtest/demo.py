@@ -1,5 +1,6 @@
 """Serve the embedded bundle and show re-ranked lists under different weights: ``make demo``.
 
+The value of each list is shown as the model estimates it, and as it truly is in the simulator that made the requests.
 Needs the serving install only (no PyTorch, no locust). Then 300 quick requests, for p50 and p99 against the budget.
 """
 
@@ -14,9 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-
 from loadtest.demo_requests import read_demo_requests
+from loadtest.demo_truth import DemoTruth
 from loadtest.requests.payloads import PayloadOptions, from_bundle, list_problem, make_payloads
 from loadtest.rig.client import KeepAliveClient, post_message
 from loadtest.rig.server import UNHURRIED, Server, ServerError, running_server
@@ -26,6 +26,9 @@ from models.contract.manifest import DEMO_BUNDLE, Manifest
 TOP_N: Final = 10
 QUICK_REQUESTS: Final = 300
 QUICK_CANDIDATES: Final = 100
+_LEGEND: Final = """\
+What a list is expected to bring. model: the model's own estimate, the `value` of its answer. true: the same figure as
+it is in the simulator that made the requests. gain: of the truth, over the order as it came (the sort by ctr)."""
 
 Json = Mapping[str, Any]
 
@@ -91,31 +94,6 @@ class Service:
         return Latency.of(times)
 
 
-def value_as_it_came(service: Service, request: Json) -> Json:
-    """Have the model value the input order. Raises `ServerError` if it lists another.
-
-    At λ = 0 only the embeddings decide, and of these neighbours in the request point away from one another (cosine
-    −½) while all others are at right angles. So no order of them is as diverse as the request's, however many lists the
-    model looks at, and it has to list, and value, the input order.
-    """
-    candidates = [
-        {**c, "scores": {**c["scores"], "place": float(i)}, "embedding": row}
-        for i, (c, row) in enumerate(zip(request["candidates"], _away_from_neighbours(TOP_N), strict=False))
-    ]
-    forced = {"queues": [{"name": "input", "score": "-place"}], "diversity": {"lambda": 0.0, "window": 1}}
-    answer = service.rerank({**request, **forced, "candidates": candidates, "top_n": TOP_N})
-    if [item["index"] for item in answer["items"]] != list(range(len(candidates))):
-        raise ServerError(f"the model re-ordered a list whose order was forced: {answer['items']}")
-    return dict(answer["value"])
-
-
-def _away_from_neighbours(n: int) -> list[list[float]]:
-    """Return rows of length 1; the cosine of neighbours is −½, others are orthogonal."""
-    cosines = np.eye(n) - 0.5 * (np.eye(n, k=1) + np.eye(n, k=-1))
-    rows: list[list[float]] = np.linalg.cholesky(cosines).tolist()
-    return rows
-
-
 def comparison(request: Json, answer: Json) -> Iterator[str]:
     """Show the input order beside the output order, and the queue of each item."""
     yield f"{'':>5}  {'came in as':<26}  {'goes out as':<26}  {'was':>4}  {'moved':>5}  queue"
@@ -135,27 +113,43 @@ def _describe(candidate: Json) -> str:
     return f"{candidate['id']:<7} {kind:<6} {candidate.get('price') or 0:>9.2f}"
 
 
-def value_table(values: Mapping[str, Sequence[Json]]) -> Iterator[str]:
-    """Show mean expected values of a list; gains are over the first row.
+@dataclass(frozen=True, slots=True)
+class Worth:
+    """Hold the true values of an order's lists, and the model's estimates of its own."""
 
-    One request's figures are noisy; it is the means that the model is calibrated for.
+    true: Sequence[Json]
+    estimated: Sequence[Json] | None = None
+
+
+def value_table(worth: Mapping[str, Worth]) -> Iterator[str]:
+    """Show the mean values of a list, estimated and true.
+
+    Gains are of the truth, over that of the first row. One request's figures are noisy; it is the means that the model
+    is calibrated for.
     """
-    titles = (f"  {title:>9}{'':8}" for title in ("clicks", "purchases", "revenue"))
-    count = len(next(iter(values.values())))
-    yield f"  {f'expected per list, mean of {count}':<32}{''.join(titles)}".rstrip()
-    before: Json = {}
-    for title, rows in values.items():
-        mean = {key: sum(row[key] for row in rows) / len(rows) for key in _DIGITS}
-        before = before or mean
-        yield f"  {title:<32}{''.join(_cell(mean, before, key) for key in _DIGITS)}".rstrip()
+    first = next(iter(worth.values()))
+    before = _means(first.true)
+    titles = ("clicks", "purchases", "revenue")
+    yield f"  {f'per list, mean of {len(first.true)}':<30}" + "".join(f"  {title:<26}" for title in titles).rstrip()
+    yield f"  {'':<30}" + "".join(f"  {'model':>8} {'true':>8} {'gain':>7} " for _ in titles).rstrip()
+    for title, order in worth.items():
+        true, estimated = _means(order.true), None if order.estimated is None else _means(order.estimated)
+        cells = (_cell(true, estimated, None if order is first else before, key) for key in _DIGITS)
+        yield f"  {title:<30}{''.join(cells)}".rstrip()
 
 
 _DIGITS: Final = {"click": 3, "conversion": 4, "gmv": 2}
 
 
-def _cell(value: Json, before: Json, key: str) -> str:
-    gain = f"{value[key] / before[key] - 1:+.1%}" if before[key] and value is not before else ""
-    return f"  {value[key]:>9.{_DIGITS[key]}f}{gain:>8}"
+def _means(rows: Sequence[Json]) -> dict[str, float]:
+    return {key: sum(row[key] for row in rows) / len(rows) for key in _DIGITS}
+
+
+def _cell(true: Json, estimated: Json | None, before: Json | None, key: str) -> str:
+    digits = _DIGITS[key]
+    model = "-" if estimated is None else f"{estimated[key]:.{digits}f}"
+    gain = "" if before is None else f"{true[key] / before[key] - 1:+.1%}"
+    return f"  {model:>8} {true[key]:>8.{digits}f} {gain:>7} "
 
 
 def show(service: Service, server: Server, bundle: Path, manifest: Manifest) -> None:
@@ -164,13 +158,16 @@ def show(service: Service, server: Server, bundle: Path, manifest: Manifest) -> 
     requests = [{**request, "model": manifest.name} for request in read_demo_requests()]
     first = requests[0]
     print(f"Request {first['request_id']}: {len(first['candidates'])} candidates, user {first['user']}")
-    values: dict[str, list[Json]] = {"as it came": [value_as_it_came(service, request) for request in requests]}
+    truth = DemoTruth()
+    worth = {"as it came": Worth([truth.value(request, range(TOP_N)) for request in requests])}
     for setting in SETTINGS:
         answers = [service.rerank({**r, **setting.body, "top_n": TOP_N, "explain": True}) for r in requests]
-        values[setting.title] = [answer["value"] for answer in answers]
+        orders = [[item["index"] for item in answer["items"]] for answer in answers]
+        true = [truth.value(request, order) for request, order in zip(requests, orders, strict=True)]
+        worth[setting.title] = Worth(true, [answer["value"] for answer in answers])
         print(f"\n  {setting}")
         print("\n".join(comparison(first, answers[0])))
-    print("\n" + "\n".join(value_table(values)) + "\n")
+    print(f"\n{_LEGEND}\n\n" + "\n".join(value_table(worth)) + "\n")
     latency = service.quick(bundle)
     verdict = "within" if latency.within(BUDGET_MS) else "OVER"
     print(f"{QUICK_REQUESTS} requests of {QUICK_CANDIDATES} candidates, one after the other:")

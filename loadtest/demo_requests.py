@@ -1,6 +1,7 @@
 """Write the demo's requests: held-out ones of a list file, ordered by `ctr`.
 
 ``python -m loadtest.demo_requests data/demo.parquet`` writes ``demo_requests.json`` beside it; see ``make train-demo``.
+The simulator draws each list on its own, so a file of its first 300 lists gives the same requests.
 """
 
 from __future__ import annotations

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from importlib.metadata import version
+from operator import attrgetter
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Header
@@ -16,14 +18,17 @@ from starlette.responses import Response
 
 from service.bundles.registry import Registry
 from service.bundles.reload import Loader
-from service.contract.openapi import add_admin_problems
+from service.contract.openapi import describe_admin
 from service.contract.problems import NOT_READY, Problem
+from service.pages.docs import docs_routes
 from service.settings import Settings
 from service.status import Models, ModelStatus, describe_model, describe_models
 from service.telemetry.exposition import Scrape
+from service.telemetry.scrape import SCRAPED
 from service.transport.auth import ApiKeys
 from service.transport.bounds import BoundedApp
 from service.transport.errors import install_error_handlers
+from service.transport.methods import answer_methods
 
 
 class Reload(BaseModel):
@@ -43,12 +48,24 @@ SwitchModel = Callable[[str, str | None], Awaitable[ModelStatus]]
 
 
 class AdminApp(FastAPI):
-    """Describe the problems of its operations as well."""
+    """Describe the problems of its operations, and if they need a key."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(
+            title="Listwright admin",
+            version=version("listwright"),
+            docs_url=None,
+            redoc_url=None,
+            redirect_slashes=False,
+            generate_unique_id_function=attrgetter("name"),
+            dependencies=[Depends(ApiKeys(settings.api_keys).check)],
+        )
+        self._keyed = bool(settings.api_keys)
 
     def openapi(self) -> dict[str, Any]:
         """Return the OpenAPI document, made once."""
         if self.openapi_schema is None:
-            add_admin_problems(super().openapi())  # FastAPI keeps the document that it returns.
+            describe_admin(super().openapi(), keyed=self._keyed)  # FastAPI keeps the document that it returns.
         assert self.openapi_schema is not None
         return self.openapi_schema
 
@@ -67,16 +84,18 @@ def create_admin_app(*, settings: Settings, registry: Registry, loader: Loader) 
 
 def admin_app(settings: Settings, describe: Describe, switch: SwitchModel, scrape: Scrape | None = None) -> FastAPI:
     """Build the app, with the same API keys; with `scrape` it shows metrics as well."""
-    guarded = [Depends(ApiKeys(settings.api_keys).check)]
-    app = AdminApp(title="Listwright admin", redoc_url=None, redirect_slashes=False, dependencies=guarded)
+    app = AdminApp(settings)
+    answer_methods(app)
     app.add_middleware(BoundedApp, settings=settings)
     install_error_handlers(app)
+    if settings.pages:
+        app.router.routes.extend(docs_routes())
 
-    @app.get("/admin/v1/models", summary="Live models")
-    async def models() -> Models:
+    @app.get("/admin/v1/models", tags=["admin"], summary="Live models")
+    async def list_models() -> Models:
         return await describe()
 
-    @app.post("/admin/v1/reload", summary="Load a bundle aside, check it, then switch to it")
+    @app.post("/admin/v1/reload", tags=["admin"], summary="Load a bundle aside, check it, then switch to it")
     async def reload(order: Reload) -> ModelStatus:
         try:
             return await switch(order.model, order.version)
@@ -85,8 +104,10 @@ def admin_app(settings: Settings, describe: Describe, switch: SwitchModel, scrap
 
     if scrape is not None:
 
-        @app.get("/metrics", summary="Prometheus metrics of all workers", response_class=Response)
-        async def metrics(accept: Annotated[str, Header()] = "") -> Response:
+        @app.get(
+            "/metrics", tags=["status"], summary="Metrics of all workers", response_class=Response, responses=SCRAPED
+        )
+        async def get_metrics(accept: Annotated[str, Header(include_in_schema=False)] = "") -> Response:
             return await scrape(accept)
 
     return app

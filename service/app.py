@@ -6,7 +6,9 @@ There are no globals, so a test can build as many apps as it likes.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import version
+from operator import attrgetter
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Header
@@ -14,11 +16,15 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from models.contract.serving import RERANK_PATH
+from models.contract.serving import BATCH_PATH, RERANK_PATH
 from service.bundles.registry import Registry
-from service.contract.openapi import add_rerank
+from service.contract.openapi import describe_public
 from service.contract.problems import NOT_READY, unavailable
 from service.inference.dispatcher import Dispatcher
+from service.model_detail import ModelDetail, describe_in_full, find_model
+from service.pages.assets import page_routes
+from service.pages.docs import docs_routes
+from service.ranking.batch import BatchEndpoint, BatchOptions
 from service.ranking.endpoint import EndpointOptions, RerankEndpoint
 from service.ranking.rerank import Reranker
 from service.ranking.shadow import Shadow
@@ -26,36 +32,53 @@ from service.settings import Settings
 from service.status import Health, Models, Slo, describe_models, describe_slo
 from service.telemetry.metrics import Metrics
 from service.telemetry.records import RequestObserver
+from service.telemetry.scrape import SCRAPED
 from service.timing.admission import Admission, AdmissionOptions
 from service.transport.auth import ApiKeys
 from service.transport.connections import Connections
 from service.transport.errors import install_error_handlers
 from service.transport.limits import Limits
+from service.transport.methods import answer_methods
+
+_ABOUT = """\
+In a request, null means that a value is missing, wherever one may be missing. In an answer, a missing value is left \
+out, and what may be null says so. HEAD is answered as GET without the body, OPTIONS with `Allow`. Errors are RFC 9457 \
+problems, told apart by `type`."""
 
 
 class PublicApp(FastAPI):
-    """Answer `POST /v1/rerank` ahead of all middleware and routing.
+    """Answer `POST /v1/rerank` and its batches ahead of all middleware and routing.
 
-    Those take longer than checking a request does. FastAPI serves all other routes; the endpoint turns every fault of
+    Those take longer than checking a request does. FastAPI serves all other routes; an endpoint turns every fault of
     its own into an answer.
     """
 
-    def __init__(self, endpoint: RerankEndpoint, max_candidates: int, connections: Connections) -> None:
+    def __init__(
+        self, endpoint: RerankEndpoint, batches: BatchEndpoint, settings: Settings, connections: Connections
+    ) -> None:
         super().__init__(
             title="Listwright",
             version=version("listwright"),
-            description="Re-ranks candidate lists for click, conversion and GMV at once, inside a latency budget.",
+            summary="Re-ranks candidate lists for click, conversion and GMV at once, inside a latency budget.",
+            description=_ABOUT,
+            license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+            generate_unique_id_function=attrgetter("name"),
+            docs_url=None,  # From our own files, see `pages`.
             redoc_url=None,
             redirect_slashes=False,  # A redirect would go to whatever `Host` says.
         )
         self.endpoint = endpoint
-        self._max_candidates = max_candidates
+        self._batches = batches
+        self._settings = settings
         self.connections = connections
         self.router.routes.append(Route(RERANK_PATH, endpoint, methods=["POST"]))  # Answers 405 to other methods.
+        self.router.routes.append(Route(BATCH_PATH, batches, methods=["POST"]))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] == RERANK_PATH and scope["method"] == "POST":
             await self.endpoint(scope, receive, send)
+        elif scope["type"] == "http" and scope["path"] == BATCH_PATH and scope["method"] == "POST":
+            await self._batches(scope, receive, send)
         else:
             await super().__call__(scope, receive, send)
 
@@ -63,7 +86,8 @@ class PublicApp(FastAPI):
         """Return the OpenAPI document, made once."""
         if self.openapi_schema is None:
             document = super().openapi()  # FastAPI keeps what it returns.
-            add_rerank(document, max_candidates=self._max_candidates)
+            keyed = bool(self._settings.api_keys)
+            describe_public(document, max_candidates=self._settings.max_candidates, keyed=keyed)
         assert self.openapi_schema is not None
         return self.openapi_schema
 
@@ -85,28 +109,45 @@ def create_app(
         overloaded=lambda: admission.overloaded,
     )
     shadow = _make_shadow(settings, registry, metrics, dispatcher, admission)
+    reranker = Reranker(
+        registry=registry,
+        dispatcher=dispatcher,
+        max_candidates=settings.max_candidates,
+        warnings=settings.warnings,
+    )
+    options = endpoint_options(settings)
     endpoint = RerankEndpoint(
-        options=EndpointOptions(
-            max_body_bytes=settings.max_body_bytes,
-            read_timeout_seconds=settings.read_timeout_seconds,
-            budget_seconds=settings.budget_seconds,
-            enforce_deadlines=settings.deadline_mode == "enforce",
-            retry_after_seconds=settings.retry_after_seconds,
-        ),
+        options=options,
         keys=keys,
         admission=admission,
-        reranker=Reranker(registry=registry, dispatcher=dispatcher, max_candidates=settings.max_candidates),
+        reranker=reranker,
         observers=(metrics.observe, *observers),
         afterwards=None if shadow is None else shadow.offer,
     )
-    connections = Connections(Limits.of(settings), on_refuse=metrics.connection_refused)
+    limits = Limits.of(settings)
+    batches = BatchEndpoint(
+        options=BatchOptions(
+            request=replace(options, budget_seconds=settings.batch_budget_seconds),
+            max_body_bytes=limits.batch_bytes,
+            at_once=settings.max_batch,
+        ),
+        keys=keys,
+        admission=admission,
+        reranker=reranker,
+        observer=metrics.batches,
+        observers=observers,
+    )
+    connections = Connections(limits, on_refuse=metrics.connection_refused)
     metrics.watch_connections(
         connections=lambda: connections.open, unfinished_bytes=lambda: connections.unfinished.total
     )
-    app = PublicApp(endpoint, settings.max_candidates, connections)
+    app = PublicApp(endpoint, batches, settings, connections)
     install_error_handlers(app)
+    answer_methods(app)
     _add_health(app, registry, settings)
     _add_status(app, settings, registry, metrics, keys)
+    if settings.pages:
+        app.router.routes.extend([*page_routes(), *docs_routes()])
     return app
 
 
@@ -129,6 +170,17 @@ def _make_shadow(
     )
     registry.on_drain(shadow.stop)
     return shadow
+
+
+def endpoint_options(settings: Settings) -> EndpointOptions:
+    """Read the options of a request from the settings."""
+    return EndpointOptions(
+        max_body_bytes=settings.max_body_bytes,
+        read_timeout_seconds=settings.read_timeout_seconds,
+        budget_seconds=settings.budget_seconds,
+        enforce_deadlines=settings.deadline_mode == "enforce",
+        retry_after_seconds=settings.retry_after_seconds,
+    )
 
 
 def admission_options(settings: Settings) -> AdmissionOptions:
@@ -158,13 +210,17 @@ def _add_status(app: FastAPI, settings: Settings, registry: Registry, metrics: M
     guarded = [Depends(keys.check)]
 
     @app.get("/v1/models", tags=["status"], summary="Live models", dependencies=guarded)
-    async def models() -> Models:
+    async def list_models() -> Models:
         return describe_models(registry)
 
+    @app.get("/v1/models/{name}", tags=["status"], summary="One live model in full", dependencies=guarded)
+    async def model(name: str, version: str | None = None) -> ModelDetail:
+        return describe_in_full(find_model(registry, name, version), registry, settings)
+
     @app.get("/v1/slo", tags=["status"], summary="Objectives and the last minute", dependencies=guarded)
-    async def slo() -> Slo:
+    async def get_slo() -> Slo:
         return describe_slo(metrics.window, settings.budget_seconds)
 
-    @app.get("/metrics", tags=["status"], summary="Prometheus metrics", response_class=Response)
-    async def scrape(accept: Annotated[str, Header()] = "") -> Response:
+    @app.get("/metrics", tags=["status"], summary="Prometheus metrics", response_class=Response, responses=SCRAPED)
+    async def get_metrics(accept: Annotated[str, Header(include_in_schema=False)] = "") -> Response:
         return await metrics.respond(accept)

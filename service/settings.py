@@ -260,6 +260,10 @@ class Settings(BaseSettings):
     def budget_seconds(self) -> float:
         return self.budget_ms / 1e3
 
+    @property
+    def batch_budget_seconds(self) -> float:
+        return self.batch_budget_ms / 1e3
+
 
 def user_cache_folder() -> Path | None:
     """Return this program's folder among the user's caches; None without a home."""

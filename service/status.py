@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from models.contract.verdict import Outcome
 from service.bundles.model import Model
@@ -20,6 +20,8 @@ TARGET_SHARE = 0.99
 
 class Health(BaseModel):
     """The service can answer."""
+
+    model_config = ConfigDict(json_schema_serialization_defaults_required=True)
 
     status: Literal["ok"] = "ok"
 

@@ -1,4 +1,4 @@
-"""Turn a source into a list file (Parquet), which training, evaluation and load tests read."""
+"""Turn a source into a list file (Parquet), or check such a file."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from tqdm import tqdm
 
+from models.commands import check, csv_log
 from models.data.list_writer import write_lists
 from models.datasets import expedia, movielens, simulated_logs, taobao_ad, trivago
 from models.datasets.simulator import SimulatorConfig
@@ -28,21 +29,27 @@ _WORLD_OPTIONS: Final = {
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Declare one subcommand per source."""
+    """Declare one subcommand per source, and the check."""
     sources = parser.add_subparsers(dest="source", required=True, metavar="SOURCE")
+    csv_log.configure(_source(sources, "csv", "a log of your own, one row per request and item"))
     _configure_simulator(_source(sources, "simulator", "a declared world whose truth is known in closed form"))
     _configure_expedia(_source(sources, "expedia", "hotel searches with clicks and bookings (Kaggle, ICDM 2013)"))
     _configure_trivago(_source(sources, "trivago", "hotel lists with click-outs (RecSys Challenge 2019)"))
     _configure_movielens(_source(sources, "movielens", "MovieLens 1M ratings as lists of six; a 5 is a click"))
     _configure_taobao_ad(_source(sources, "taobao-ad", "display ads with clicks (Tianchi 56) as lists of six"))
+    check.configure(sources.add_parser("check", help=check.DESCRIPTION, description=check.DESCRIPTION))
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write the list file and print its summary."""
+    """Write the list file and print its summary, or check one."""
+    if arguments.source == "check":
+        return check.run(arguments)
+    if arguments.source == "csv":
+        return csv_log.convert(arguments)
     source: ListSource = arguments.load(arguments)
     summary = Summary()
     bar = tqdm(source.records, total=source.total, unit="list", disable=True if arguments.quiet else None)
-    write_lists(arguments.output, summary.watch(bar), source.metadata)
+    write_lists(arguments.output, summary.watch(bar), source.metadata, parts=arguments.parts)
     print(f"{arguments.output}\n{summary.text()}")
     return 0
 
@@ -54,7 +61,11 @@ def _source(
         name, help=text, description=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     required: dict[str, Any] = {"type": Path, "required": True, "default": argparse.SUPPRESS}
-    parser.add_argument("-o", "--output", metavar="FILE", help="the Parquet file to write", **required)
+    parser.add_argument(
+        "-o", "--output", metavar="PATH", help="the Parquet file to write, or the folder with --parts", **required
+    )
+    text = "write a folder of N part files instead, for sources of millions of lists"
+    parser.add_argument("--parts", type=int, default=None, metavar="N", help=text)
     parser.add_argument("--seed", type=int, default=0, help="seed of everything random")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     return parser
@@ -83,20 +94,26 @@ def _load_simulator(arguments: argparse.Namespace) -> ListSource:
 
 
 def _configure_expedia(parser: argparse.ArgumentParser) -> None:
-    _path(parser, "the searches as CSV, plain or .gz")
+    _path(parser, "the searches as CSV, plain or compressed")
+    csv_log.add_form_options(parser)
     _folds(parser, "srch_id")
     text = "GMV of a booked row: price · nights · rooms, or gross_bookings_usd"
     parser.add_argument("--gmv", choices=("stay", "gross"), default="stay", help=text)
     text = "test on the searches shown in random order instead of a fold, and train on the others only"
     parser.add_argument("--randomised-test", action="store_true", help=text)
     names = ("path", "fold", "folds", "seed", "gmv", "randomised_test")
-    parser.set_defaults(load=lambda a: expedia.load(**{name: getattr(a, name) for name in names}))
+    parser.set_defaults(
+        load=lambda a: expedia.load(**{name: getattr(a, name) for name in names}, form=csv_log.form_of(a))
+    )
 
 
 def _configure_trivago(parser: argparse.ArgumentParser) -> None:
-    _path(parser, "the shown items as CSV, plain or .gz")
+    _path(parser, "the shown items as CSV, plain or compressed")
+    csv_log.add_form_options(parser)
     _folds(parser, "user_id")
-    parser.set_defaults(load=lambda a: trivago.load(a.path, fold=a.fold, folds=a.folds, seed=a.seed))
+    parser.set_defaults(
+        load=lambda a: trivago.load(a.path, fold=a.fold, folds=a.folds, seed=a.seed, form=csv_log.form_of(a))
+    )
 
 
 def _configure_movielens(parser: argparse.ArgumentParser) -> None:
@@ -106,9 +123,12 @@ def _configure_movielens(parser: argparse.ArgumentParser) -> None:
 
 def _configure_taobao_ad(parser: argparse.ArgumentParser) -> None:
     _path(parser, "the folder with raw_sample.csv, ad_feature.csv and user_profile.csv")
+    csv_log.add_form_options(parser)
     text = "take this many users, drawn with the seed (default: all, at about 1 GB of memory per million impressions)"
     parser.add_argument("--users", type=int, default=argparse.SUPPRESS, metavar="N", help=text)
-    parser.set_defaults(load=lambda a: taobao_ad.load(a.path, seed=a.seed, users=getattr(a, "users", None)))
+    parser.set_defaults(
+        load=lambda a: taobao_ad.load(a.path, seed=a.seed, users=getattr(a, "users", None), form=csv_log.form_of(a))
+    )
 
 
 def _path(parser: argparse.ArgumentParser, text: str) -> None:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
 
+from models.data.stores import source_digest
 from models.files import file_digest
 from models.mining.mine import LocalSearch, MiningOptions, check_fields, chosen_lists, mine
 from models.mining.shards import MANIFEST_FILE
@@ -58,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.out,
         options=options,
         device=choose_device(arguments.device),
-        source={"data": _named(arguments.data), "evaluator": _named(arguments.evaluator)},
+        source={"data": _named(arguments.data, source_digest), "evaluator": _named(arguments.evaluator, file_digest)},
     )
     print(f"{manifest.requests} requests in {manifest.shards} shards\n\n{arguments.out / MANIFEST_FILE}")
     return 0
@@ -68,5 +70,5 @@ def _objectives(text: str) -> Weights | None:
     return None if text == _SAMPLED else parse_weights(text)
 
 
-def _named(path: Path) -> dict[str, str]:
-    return {"file": path.name, "sha256": file_digest(path)}
+def _named(path: Path, digest: Callable[[Path], str]) -> dict[str, str]:
+    return {"file": path.name, "sha256": digest(path)}

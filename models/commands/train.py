@@ -9,6 +9,9 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, get_args
 
+from models.checking.check import survey_file
+from models.checking.report import short_text
+from models.commands.fields import add_field_options, field_choices
 from models.nets.generator import GeneratorConfig
 from models.nets.heads import CONTEXTS
 from models.nets.value import HeadKind, ValueConfig
@@ -72,6 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _add_value_model(families: Any, name: str, text: str, config: ValueConfig, options: TrainOptions) -> None:
     parser: argparse.ArgumentParser = families.add_parser(name, help=text, description=f"Train {text}.")
     _add_common(parser)
+    add_field_options(parser)
     sizes = parser.add_argument_group("model")
     _add_fields(sizes, dataclasses.asdict(config), _SIZES_HELP)
     _add_parts(sizes, config)
@@ -122,6 +126,9 @@ def _add_generator(families: Any) -> None:
 def _train_value_model(arguments: argparse.Namespace) -> str:
     check_loss(arguments.head, arguments.loss)
     config = ValueConfig(**_taken(arguments, (*_SIZES_HELP, "input_block", "head", "context")))
+    fields = field_choices(arguments)
+    # The check comes before anything is written; training reads no embedding, so the check need not either.
+    print(short_text(arguments.data, survey_file(arguments.data, fields, embeddings=False)), flush=True)
     checkpoint = train_value_model(
         arguments.data,
         arguments.out,
@@ -130,6 +137,7 @@ def _train_value_model(arguments: argparse.Namespace) -> str:
         options=TrainOptions(**_taken(arguments, _OPTION_HELP)),
         device=choose_device(arguments.device),
         value_options=ValueOptions(**_taken(arguments, ("folds", "listwise", "mix", "curve"))),
+        fields=fields,
         resume=arguments.resume,
     )
     return training_report(checkpoint.provenance)

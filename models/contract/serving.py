@@ -1,4 +1,4 @@
-"""Define the request path and ONNX Runtime's session options, once for all programs.
+"""Define the request paths and ONNX Runtime's session options, once for all programs.
 
 Standard library only: a caller hands in the `onnxruntime.SessionOptions` to set.
 """
@@ -8,6 +8,9 @@ from __future__ import annotations
 from typing import Final, Protocol, TypeVar
 
 RERANK_PATH: Final = "/v1/rerank"
+BATCH_PATH: Final = "/v1/rerank/batch"
+MOST_REQUESTS: Final = 64
+"""Most requests of one batch."""
 
 
 class SessionOptionsLike(Protocol):

@@ -137,7 +137,7 @@ class ScoreTable:
         """List the scores that the request has, of very many the first."""
         names: set[str] = set()
         for scores in self._scores:
-            names.update(itertools.islice(scores, _MOST_NAMED))
+            names.update(itertools.islice((name for name, value in scores.items() if value is not None), _MOST_NAMED))
             if len(names) >= _MOST_NAMED:
                 break
         shown = [name[:_LONGEST_NAME] for name in sorted(names)[:_MOST_NAMED]]

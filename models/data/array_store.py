@@ -1,4 +1,4 @@
-"""Collect encoded lists in arrays of a known number of rows, in memory or, when they are large, on disk.
+"""Collect encoded lists in arrays, in memory or, when these are large, on disk.
 
 Arrays on disk are files without a name, which the system deletes with the process however it ends. Their pages count
 as memory of the process while they are mapped, so whoever reads many rows gives them back with `release`.
@@ -25,7 +25,7 @@ _COPIED: Final = 1 << 16
 
 
 class ArrayStore:
-    """Fill arrays of `rows` rows chunk by chunk; `folder` is where large ones lie.
+    """Fill arrays of `rows` rows, chunk by chunk; large ones lie in `folder`.
 
     Chunks narrower than others are padded with the array's value in `blanks`, else with zeros.
     """
@@ -41,7 +41,7 @@ class ArrayStore:
         self._arrays: Arrays = {}
 
     def put(self, chunk: Arrays) -> None:
-        """Append the rows of named arrays, padded to the widest of all chunks."""
+        """Append the rows of named arrays, padded to the widest chunk."""
         if not self._arrays:
             size = sum(values.nbytes // max(1, len(values)) for values in chunk.values()) * self._rows
             self._on_disk = self._on_disk or size >= LARGE
@@ -90,7 +90,7 @@ def is_on_disk(array: NDArray[Any]) -> bool:
 
 
 def release(arrays: Iterable[NDArray[Any]]) -> None:
-    """Give back the memory that reading or writing arrays on disk took; they stay as they are."""
+    """Give back the memory that arrays on disk took; they stay as they are."""
     for array in arrays:
         if isinstance(file := _base(array), mmap.mmap):
             file.madvise(mmap.MADV_DONTNEED)

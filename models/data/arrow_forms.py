@@ -38,7 +38,7 @@ def numbers(array: pa.Array, place: Place) -> pa.Array:
         return array
     if not (_is_number(array.type) or kinds.is_boolean(array.type) or kinds.is_null(array.type)):
         raise place.error(f"must be numbers, not {array.type}")
-    return array.cast(pa.float64(), safe=False)
+    return _floats(array)
 
 
 def codes(array: pa.Array, place: Place) -> Ints:
@@ -58,15 +58,23 @@ def codes(array: pa.Array, place: Place) -> Ints:
 
 
 def values(array: pa.Array, place: Place, wanted: pa.DataType | None = None) -> pa.Array:
-    """Convert a field's values to text, int64, float64 or bool; `wanted` may widen int64 to float64."""
+    """Convert a field's values to text, int64, float64 or bool.
+
+    `wanted` may widen int64 to float64.
+    """
     array = plain(array)
     kind = value_type(array.type, place)
     if kinds.is_string(kind):
         return _decoded(array, place)
-    if kinds.is_decimal(array.type) and kinds.is_int64(kind):
-        array = array.cast(pa.decimal256(76, 0))
+    if kinds.is_int64(kind):
+        array = _whole(array, place)
+    return _floats(array) if kinds.is_float64(kind if wanted is None else wanted) else array
+
+
+def _whole(array: pa.Array, place: Place) -> pa.Array:
+    """Convert integers or decimals without a fraction to int64."""
     try:
-        return array.cast(kind if wanted is None else wanted, safe=kinds.is_int64(kind))
+        return (array.cast(pa.decimal256(76, 0)) if kinds.is_decimal(array.type) else array).cast(pa.int64())
     except pa.ArrowInvalid:
         at = next(i for i, value in enumerate(array.to_pylist()) if value is not None and not _fits(value))
         raise place.error(f"holds {array[at].as_py()}, beyond 64-bit integers; write it as text", at) from None
@@ -92,7 +100,10 @@ def value_type(kind: pa.DataType, place: Place) -> pa.DataType:
 
 
 def lists(array: pa.Array, place: Place) -> tuple[pa.Array, Ints, Bools]:
-    """Split lists of any form into their elements, where each list starts [n + 1], and which are not null [n]."""
+    """Split lists of any form into their elements.
+
+    Also return where each list starts [n + 1] and which lists are not null [n].
+    """
     array = plain(array)
     n = len(array)
     if kinds.is_null(array.type):
@@ -105,7 +116,10 @@ def lists(array: pa.Array, place: Place) -> tuple[pa.Array, Ints, Bools]:
 
 
 def members(array: pa.Array, place: Place) -> dict[str, pa.Array]:
-    """Split a struct or a map with text as keys into one array per name; a name that a row lacks is null there."""
+    """Split a struct or a map into one array per name.
+
+    A name that a row lacks is null there.
+    """
     array = plain(array)
     if kinds.is_null(array.type):
         return {}
@@ -125,7 +139,7 @@ def is_list(kind: pa.DataType) -> bool:
 
 
 def is_map(kind: pa.DataType) -> bool:
-    """Tell whether a type is a map, or a list of structs of a key and a value."""
+    """Tell whether a type is a map or a list of key and value."""
     if not is_list(kind):
         return bool(kinds.is_map(kind))
     entry = kind.value_type
@@ -185,7 +199,7 @@ def _key(found: pa.Array, entries: Ints, parents: Ints, n: int, name: str, place
 
 
 def _decoded(array: pa.Array, place: Place) -> pa.Array:
-    """Convert text or bytes of any form to text; bytes that are not UTF-8 are an error."""
+    """Convert text or bytes to text. Bytes that are not UTF-8 are an error."""
     try:
         found = array.cast(pa.string())
         found.validate(full=True)
@@ -194,6 +208,14 @@ def _decoded(array: pa.Array, place: Place) -> pa.Array:
         at = next((i for i, value in enumerate(raw) if value is not None and not _is_utf8(value)), None)
         raise place.error("holds bytes that are not text in UTF-8", at) from None
     return found
+
+
+def _floats(array: pa.Array) -> pa.Array:
+    """Convert numbers to the nearest float64."""
+    if kinds.is_decimal(array.type):
+        # Arrow's own cast of decimals may be off by the last bit; that of text is not.
+        array = array.cast(pa.string())
+    return array.cast(pa.float64(), safe=False)
 
 
 def _is_utf8(value: bytes) -> bool:

@@ -174,7 +174,10 @@ def encode_labels(records: Sequence[ListRecord], list_length: int) -> tuple[Floa
 
 
 def tensors(arrays: Arrays, device: torch.device) -> Batch:
-    """Copy arrays to one device at once, as tensors; those on disk stay there until batches are cut."""
+    """Copy arrays to one device at once, as tensors.
+
+    Arrays on disk stay there until batches are cut.
+    """
     if any(map(is_on_disk, arrays.values())):
         return DiskBatch(arrays, device)
     return {name: torch.from_numpy(values).to(device) for name, values in arrays.items()}
@@ -191,7 +194,7 @@ def digest(arrays: Arrays) -> str:
 
 
 def _slices(values: AnyArray) -> Iterator[AnyArray]:
-    """Cut an array into slices of some rows, so that one on disk is never in memory whole."""
+    """Cut an array into slices, to read one on disk piece by piece."""
     if not values.ndim:
         yield values
         return
@@ -201,7 +204,7 @@ def _slices(values: AnyArray) -> Iterator[AnyArray]:
 
 
 class DiskBatch(Batch):
-    """Hold tensors upon arrays on disk, of which `batches` brings some rows at a time to the `device`."""
+    """Hold tensors of arrays on disk; `batches` copies rows to the `device`."""
 
     def __init__(self, arrays: Arrays, device: torch.device) -> None:
         super().__init__({name: torch.from_numpy(values) for name, values in arrays.items()})

@@ -23,7 +23,10 @@ MOST_COUNTED: Final = 1 << 18
 
 
 class FieldValues:
-    """Gather one field's values. `path` names it in messages; `kind` is what was chosen for it, if anything."""
+    """Gather one field's values.
+
+    `path` names it in messages; `kind` is what was chosen for it, if anything.
+    """
 
     def __init__(self, path: str, kind: FieldKind | None, choices: FieldChoices) -> None:
         self.path = path
@@ -67,7 +70,7 @@ class FieldValues:
         return self.numbers.number(name)
 
     def score(self, name: str) -> Number:
-        """Fit a prior score. Raises `ValueError` naming it if it was chosen to be no number."""
+        """Fit a prior score. Raises `ValueError` if it was chosen to be no number."""
         if self._kind in ("category", "hash"):
             raise ValueError(f"{self.path}: is a prior score, so it is a number and cannot be read as {self._kind!r}")
         return self.numbers.score(name)

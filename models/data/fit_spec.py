@@ -27,7 +27,9 @@ _Columns = Mapping[str, pa.Array]
 
 
 class SpecFitter:
-    """Fit a spec to lists that come window by window; the same lists always give the same fingerprint.
+    """Fit a spec to lists that come window by window.
+
+    The same lists always give the same fingerprint.
 
     A field with text or only booleans is categorical: up to `max_vocabulary` values make a vocabulary of those seen at
     least `min_count` times (the rest share the unknown bucket, which is how that bucket gets trained); more are hashed
@@ -51,7 +53,10 @@ class SpecFitter:
         self._folds = False
 
     def add(self, window: ListWindow) -> None:
-        """Read the lists of a window. Raises `ValueError` naming a field that cannot be read as chosen."""
+        """Read the lists of a window.
+
+        Raises `ValueError` naming a field that cannot be read as chosen.
+        """
         self._lists += len(window)
         items = window.without_embeddings.shown
         self._add_columns("user", window.user)
@@ -153,7 +158,7 @@ def _gather(columns: defaultdict[str, list[Scalar]], row: Mapping[str, Scalar]) 
 
 
 def _column(values: Sequence[Scalar]) -> pa.Array:
-    """Make one column of values of any kinds: of text if there is text among them."""
+    """Make one column of values of any kinds: text if any is text."""
     known = [value for value in values if value is not None]
     if any(isinstance(value, str) for value in known):
         return pa.array(map(canonical_text, known), pa.string())

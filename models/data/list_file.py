@@ -1,4 +1,4 @@
-"""Read list files: one Parquet file, a folder of part files, or a URL of either."""
+"""Read list files: a Parquet file, a folder of parts, or a URL."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from models.data.parquet_part import read_batches, read_footer
 from models.data.place import Place
 from models.data.records import ListRecord, Split
 from models.data.request_ids import RequestIds
-from models.data.stores import parts_of, source_digest
+from models.data.stores import parts_of, source_digest, source_name
 from models.data.window_checks import check_request_ids, check_window
 from models.data.window_reading import read_window
 from models.data.windows import ListWindow
@@ -31,7 +31,7 @@ METADATA_KEY: Final = b"listwright"
 
 
 class ListFile:
-    """Read the lists of a source, always in the same order, a window at a time.
+    """Read the lists of a source, always in the same order, window by window.
 
     `source` is a Parquet file, a folder of part files or a URL of either, which fsspec must know. Any form that
     programs write is read (`arrow_forms`), and every value that is read is checked. Raises `ListFileError` naming the
@@ -39,7 +39,7 @@ class ListFile:
     """
 
     def __init__(self, source: str | Path) -> None:
-        self.source = str(source)
+        self.source = source_name(source)
         self._footers = [read_footer(part) for part in parts_of(source)]
         self._types = FieldTypes()
         for footer in self._footers:

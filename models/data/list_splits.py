@@ -1,6 +1,7 @@
-"""Read a list file by split: count its lists and fit a feature spec in one pass, encode them in another.
+"""Count, fit to and encode the lists of a file by split.
 
-Neither holds more than a window of lists as columns; what is kept are arrays, which large logs keep on disk.
+Counting and fitting is one pass over the file, encoding another. Neither holds more than a window of lists as columns;
+what is kept are arrays, which large logs keep on disk.
 """
 
 from __future__ import annotations
@@ -32,8 +33,9 @@ FEWEST: Final = 2
 
 @dataclass(frozen=True)
 class ListSplits:
-    """Hold the number of lists of each split of a file; `chosen` marks those that are used, of a split of which not all
-    are.
+    """Hold a file and its number of lists by split.
+
+    `chosen` marks the lists that are used, of a split of which not all are.
     """
 
     file: ListFile
@@ -51,7 +53,7 @@ class ListSplits:
         return cls(file, {split: counts[split] for split in get_args(Split)})
 
     def fit(self, fitter: SpecFitter, splits: Collection[Split]) -> None:
-        """Fit to all lists of some splits. Raises `ValueError` naming a field that cannot be read as chosen."""
+        """Fit to all lists of some splits. Raises `ValueError` as `SpecFitter.add` does."""
         for split in splits:
             for _, window in self._parts([split], "fit"):
                 fitter.add(window)
@@ -80,7 +82,7 @@ class ListSplits:
         return {name: ListArrays.of(store.arrays()) for name, store in stores.items()}
 
     def slates(self, spec: FeatureSpec, length: int, folder: Path) -> SlateArrays:
-        """Encode all candidates of all lists, split after split. Arguments and errors are as of `encode`."""
+        """Encode all candidates of all lists, split after split; see `encode`."""
         encoder, ids = WindowEncoder(spec, length), list[str]()
         store = ArrayStore(sum(self.counts.values()), folder)
         for split in (split for split, count in self.counts.items() if count):
@@ -114,7 +116,7 @@ class ListSplits:
         return found
 
     def share(self, share: float, splits: Sequence[Split], seed: int) -> ListSplits:
-        """Draw a share of the lists of some splits, at least two of each; smaller shares nest."""
+        """Draw a share of some splits, at least two lists of each; smaller shares nest."""
         sizes = {split: max(FEWEST, round(share * self.counts[split])) for split in splits}
         return self._drawn({split: (size, seed) for split, size in sizes.items()}, self.counts)
 
@@ -135,7 +137,7 @@ class ListSplits:
     def _parts(
         self, splits: Collection[Split], verb: str, *, embeddings: bool = False
     ) -> Iterator[tuple[Split, ListWindow]]:
-        """Read the chosen lists of some splits, in the file's order, a window of one split at a time."""
+        """Read the chosen lists of some splits in order, windows of one split each."""
         seen = Counter[Split]()
         with tqdm(total=len(self.file), desc=verb, unit="list", disable=None) as bar:
             for window in self.file.windows(embeddings=embeddings):

@@ -58,7 +58,10 @@ def write_lists(
 
 
 def _require_replaceable(path: Path, parts: int | None) -> None:
-    """Refuse to replace a folder by a file or the reverse, and a folder that holds anything but parts."""
+    """Refuse to replace what is not of the kind to be written.
+
+    A folder that holds anything but parts is never replaced.
+    """
     if parts is None:
         if path.is_dir():
             raise ListFileError(f"{path}: is a folder, and one file is to be written")

@@ -73,7 +73,7 @@ class Moments:
 
 
 class Sample:
-    """Draw a sample of numbers by their place alone, so that the same numbers give the same sample."""
+    """Draw a sample of numbers by their place alone, the same whenever they are."""
 
     def __init__(self) -> None:
         self._values: list[Floats] = []

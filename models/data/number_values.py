@@ -44,7 +44,7 @@ class NumberValues:
             raise ValueError(f"{self._path}: holds {values[~np.isfinite(values)][0]}, not a finite number")
         self._least = min(self._least, float(values.min()))
         self._most = max(self._most, float(values.max()))
-        self._held.append(values)
+        self._held.append(values.copy())  # a view would keep the window that it is of
         if self.folded and self.held >= BLOCK:
             self.fold()
 

@@ -1,4 +1,4 @@
-"""Read the rows of one Parquet file in batches of bounded size, and only the columns that are needed."""
+"""Read a Parquet file in batches of bounded size, and needed columns only."""
 
 from __future__ import annotations
 
@@ -26,6 +26,8 @@ _ITEM: Final = ("id", "scores", "price", "features", "embedding")
 _LOCAL_BUFFER: Final = 1 << 20
 _BATCH_BYTES: Final = 1 << 25
 """Bytes of a batch at most, as Parquet encodes them before compression; decoded they may be a few times as many."""
+_FETCHED_BYTES: Final = 1 << 26
+"""Bytes of a row group, before compression, that is fetched from a store as a whole."""
 _SAMPLED: Final = 16
 """Row groups whose sizes are looked at."""
 
@@ -41,7 +43,10 @@ class Footer:
 
 
 def read_footer(part: Part) -> Footer:
-    """Read a file's schema and number of rows. Raises `ListFileError` if it is no list file."""
+    """Read a file's schema and number of rows.
+
+    Raises `ListFileError` if it is no list file.
+    """
     with open_parquet(part) as file:
         schema = file.schema_arrow
         _require_columns(schema, part.name)
@@ -68,21 +73,41 @@ def read_batches(
 
 @contextmanager
 def open_parquet(part: Part) -> Iterator[pq.ParquetFile]:
-    """Open a Parquet file. Raises `ListFileError` for this and for what fails while it is read."""
+    """Open a Parquet file.
+
+    Raises `ListFileError`, also for what fails while it is read.
+    """
     with part.open() as opened:
         problem = not_parquet(opened)
         if problem:
             raise ListFileError(f"{part.name}: cannot be read as Parquet: {problem}")
         opened.seek(0)
         try:
-            # A small buffer streams the pages of a column, so that a huge row group is not held whole.
-            buffer = _LOCAL_BUFFER if part.store is None else REMOTE_BLOCK
-            yield pq.ParquetFile(opened, buffer_size=buffer, pre_buffer=False)
+            yield _parquet_file(opened, remote=part.store is not None)
         except (OSError, pa.ArrowException) as error:
             raise ListFileError(f"{part.name}: cannot be read as Parquet: {error}") from error
 
 
+def _parquet_file(opened: Any, *, remote: bool) -> pq.ParquetFile:
+    """Choose how bytes are fetched: page by page, or a whole row group at once.
+
+    A small buffer streams the pages of a column, so that a huge row group is not held whole. Each read of a store takes
+    long, however, so that row groups of usual size are fetched from there in few reads.
+    """
+    file = pq.ParquetFile(opened, buffer_size=REMOTE_BLOCK if remote else _LOCAL_BUFFER, pre_buffer=False)
+    if remote and _largest_group(file.metadata) <= _FETCHED_BYTES:
+        return pq.ParquetFile(opened, metadata=file.metadata, pre_buffer=True)
+    return file
+
+
+def _largest_group(metadata: Any) -> int:
+    return max((metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups)), default=0)
+
+
 def _require_columns(schema: pa.Schema, name: str) -> None:
+    twice = [c for c in COLUMNS if schema.names.count(c) > 1]
+    if twice:
+        raise ListFileError(f"{name}: there are two columns {twice[0]!r}")
     missing = [c for c in COLUMNS if c not in schema.names and c not in OPTIONAL]
     if not missing:
         return
@@ -96,7 +121,10 @@ def _require_columns(schema: pa.Schema, name: str) -> None:
 
 
 def _leaves(file: pq.ParquetFile, columns: Sequence[str], embeddings: bool) -> list[int]:
-    """Number the columns of plain values to read; Parquet numbers those within structs and lists in order."""
+    """Number the columns of plain values that are read.
+
+    Parquet numbers all of them in order, those within structs and lists too.
+    """
     paths = [path for field in file.schema_arrow for path in _paths(field.type, (field.name,))]
     items = _ITEM if embeddings else _ITEM[:-1]
     wanted = []
@@ -122,7 +150,7 @@ def _paths(kind: pa.DataType, path: tuple[str, ...]) -> Iterator[tuple[str, ...]
 
 
 def _rows_at_most(metadata: Any, leaves: Sequence[int]) -> int:
-    """Count the rows of a batch of bounded bytes, by the largest among the first row groups."""
+    """Count the rows of a batch of bounded bytes, by the first row groups."""
     most = 1.0
     for number in range(min(metadata.num_row_groups, _SAMPLED)):
         group = metadata.row_group(number)
@@ -132,7 +160,10 @@ def _rows_at_most(metadata: Any, leaves: Sequence[int]) -> int:
 
 
 def _runs(file: pq.ParquetFile, split: Split | None, size: int) -> Iterator[tuple[int, list[int]]]:
-    """Join neighbouring row groups that are read up to `size` rows; yield the first row and the groups."""
+    """Join neighbouring row groups of together `size` rows at most.
+
+    Yield the first row and the groups' numbers; row groups that are not read are left out.
+    """
     leaf = next(i for i in range(len(file.schema)) if file.schema.column(i).path == "split")
     begin, run, first, rows = 0, list[int](), 0, 0
     for number in range(file.metadata.num_row_groups):
@@ -152,7 +183,7 @@ def _runs(file: pq.ParquetFile, split: Split | None, size: int) -> Iterator[tupl
 
 
 def _may_hold(column: Any, split: Split) -> bool:
-    """Tell whether a row group may hold rows of a split, by the smallest and largest value in it."""
+    """Tell whether a row group may hold rows of a split, by its statistics."""
     found = column.statistics
     if found is None or not found.has_min_max or not isinstance(found.min, str):
         return True

@@ -27,7 +27,7 @@ def record_table(records: Sequence[ListRecord], source: str, first: int) -> pa.T
 
 
 def widened(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Convert a table to a schema that has its fields and maybe more, which are null in it."""
+    """Convert a table to a schema that may have more fields, null in it."""
     whole = table.combine_chunks()
     columns = [_widened(whole[field.name].chunk(0), field.type) for field in schema]
     return pa.Table.from_arrays(columns, schema=schema)

@@ -28,7 +28,7 @@ class RequestIds:
         self._count = 0
 
     def repeated(self, ids: pa.Array) -> int | None:
-        """Add ids; return the index of the first that was added before, or that stands twice among them."""
+        """Add ids; return the index of the first one that stands twice, or None."""
         words = ids.to_pylist()
         hashes = np.fromiter(map(hash, words), np.int64, len(words))
         order = np.argsort(hashes, kind="stable")

@@ -1,12 +1,14 @@
-"""Find the Parquet files of a source: a file, a folder of part files, or a URL of either.
+"""Find the Parquet files of a source.
 
-URLs are those of fsspec (``s3://``, ``gs://``, ``memory://``, …), which is imported only for them.
+A source is a file, a folder of part files, or a URL of either. URLs are those of fsspec (``s3://``, ``gs://``,
+``memory://``, …), which is imported only for them.
 """
 
 from __future__ import annotations
 
 import hashlib
 import importlib
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,10 +22,17 @@ from models.data.records import ListFileError
 REMOTE_BLOCK: Final = 1 << 22
 """Bytes that are asked of a store at least, where a row group is too large to be fetched whole."""
 
+_ONE_SLASH: Final = re.compile(r"([a-z][a-z0-9+.-]+):/(?!/)")
+_NO_HOST: Final = ("file", "local")
+"""Protocols whose URLs name no host, so that three slashes follow."""
+
 
 @dataclass(frozen=True)
 class Part:
-    """Hold one file of a source; `name` is what messages call it and `store` an fsspec file system, None for a path."""
+    """Hold one file of a source.
+
+    `name` is what messages call it. `store` is an fsspec file system, or None for a file of this machine.
+    """
 
     name: str
     path: str
@@ -48,23 +57,27 @@ class Part:
         return digest.hexdigest()
 
 
-def source_argument(text: str) -> Path | str:
-    """Read a source from the command line; a URL stays text, since a path would lose one of its slashes."""
-    return text if is_url(text) else Path(text)
+def source_name(source: Path | str) -> str:
+    """Return a source as text.
 
-
-def is_url(source: Path | str) -> bool:
-    """Tell whether a source is a URL and not a path."""
-    return isinstance(source, str) and "://" in source
+    A URL that was made a path, as the command line does, has lost a slash, which is put back.
+    """
+    text = str(source)
+    lost = _ONE_SLASH.match(text) if isinstance(source, Path) and not source.exists() else None
+    if lost is None:
+        return text
+    slashes = ":///" if lost[1] in _NO_HOST else "://"
+    return f"{lost[1]}{slashes}{text[lost.end() :]}"
 
 
 def parts_of(source: Path | str) -> tuple[Part, ...]:
-    """List the files of a source in the order in which they are read, by name.
+    """List the files of a source, ordered by name.
 
     Of a folder, all its files count but those hidden or beginning with an underscore (``_SUCCESS``). Raises
     `ListFileError` if there are none, or if the folder has folders in it.
     """
-    return _remote_parts(str(source)) if is_url(source) else _local_parts(Path(source))
+    name = source_name(source)
+    return _remote_parts(name) if "://" in name else _local_parts(Path(name))
 
 
 def source_digest(source: Path | str) -> str:
@@ -81,9 +94,10 @@ def source_digest(source: Path | str) -> str:
 
 
 def _is_file(source: Path | str) -> bool:
-    if not is_url(source):
-        return Path(source).is_file()
-    store, path = _store(str(source))
+    name = source_name(source)
+    if "://" not in name:
+        return Path(name).is_file()
+    store, path = _store(name)
     return bool(store.isfile(path))
 
 

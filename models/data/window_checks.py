@@ -13,7 +13,7 @@ from models.contract.arrays import Bools, Floats, Ints
 from models.data.place import Place
 from models.data.records import Split
 from models.data.request_ids import RequestIds
-from models.data.windows import ItemColumns, ListWindow
+from models.data.windows import ListWindow
 
 _BINARY: Final = ("clicks", "purchases")
 
@@ -34,7 +34,10 @@ def check_window(window: ListWindow) -> None:
 
 
 def check_request_ids(window: ListWindow, seen: RequestIds) -> None:
-    """Check that no request id of a window stands twice in it or was seen before. Raises `ListFileError`."""
+    """Check that no request id stands twice or was seen before.
+
+    Raises `ListFileError`.
+    """
     at = seen.repeated(window.request_ids)
     if at is not None:
         word = window.request_ids[at].as_py()
@@ -57,7 +60,7 @@ def _check_items(window: ListWindow, place: Place) -> None:
         _check_finite(column, place.member(f"features.{name}"), "text or a finite number")
     _check_ids(items.ids, window.starts, place.inside(None).member("id"))
     if items.embeddings is not None and items.embeddings.null_count < len(items):
-        _check_embeddings(items, window.starts, place.member("embedding"))
+        _check_embeddings(items.embeddings, window.starts, place.member("embedding"))
 
 
 def _check_finite(column: pa.Array, place: Place, wanted: str, least: float = -np.inf) -> None:
@@ -85,9 +88,7 @@ def _check_ids(ids: pa.Array, starts: Ints, place: Place) -> None:
         raise place.error(f"has the same id twice: {encoded.dictionary[code].as_py()!r}", row)
 
 
-def _check_embeddings(items: ItemColumns, starts: Ints, place: Place) -> None:
-    vectors = items.embeddings
-    assert vectors is not None
+def _check_embeddings(vectors: pa.Array, starts: Ints, place: Place) -> None:
     numbers: Floats = vectors.flatten().to_numpy(zero_copy_only=False)
     lengths = vectors.value_lengths()
     if not np.isfinite(numbers).all():
@@ -95,8 +96,7 @@ def _check_embeddings(items: ItemColumns, starts: Ints, place: Place) -> None:
         bad = int(np.argmin(np.isfinite(numbers)))
         at = int(np.searchsorted(ends, bad, side="right"))
         raise place.error(f"holds {float(numbers[bad])!r}, not a finite number", at)
-    ordered = pc.unique(lengths.drop_null())
-    if len(ordered) > 1:  # rare: then list by list
+    if len(pc.unique(lengths.drop_null())) > 1:  # rare: then list by list
         _check_lengths(lengths.to_numpy(zero_copy_only=False), starts, place.inside(None))
 
 

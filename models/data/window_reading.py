@@ -62,7 +62,7 @@ def _required_text(array: pa.Array, place: Place) -> pa.Array:
 
 
 def _fields(array: pa.Array, place: Place, types: FieldTypes) -> Mapping[str, pa.Array]:
-    """Convert the fields of a struct or a map; those that hold nothing but nulls by their type are left out."""
+    """Convert the fields of a struct or a map, without those of type null."""
     found = {}
     for name, part in members(array, place).items():
         at = place.member(name)

@@ -40,7 +40,10 @@ def attribute_embeddings(
     # The right singular vectors of the matrix of all rows to fit, largest singular value first.
     directions = np.linalg.eigh(products)[1][:, : -width - 1 : -1]
     directions *= np.sign(directions[np.abs(directions).argmax(axis=0), np.arange(directions.shape[1])])
-    return np.concatenate([np.round(_matrix(attributes, rows) @ directions, 5) for rows in blocks])
+    embeddings = np.empty((len(fit), directions.shape[1]))
+    for rows in blocks:
+        embeddings[rows] = np.round(_matrix(attributes, rows) @ directions, 5)
+    return embeddings
 
 
 def describe_embedding(attributes: Sequence[str], fitted_on: str) -> str:

@@ -21,6 +21,7 @@ import numpy as np
 
 from models.contract.arrays import Floats, Ints
 from models.data.records import Split
+from models.datasets.csv.form import CsvChoices
 from models.datasets.embeddings import attribute_embeddings, describe_embedding
 from models.datasets.impressions import FeatureColumns, Impressions, check_distinct, group_rows, rank_share, relative
 from models.datasets.priors import DESCRIPTION, TEST, conditional, cross_fit, cross_fit_folds
@@ -52,10 +53,12 @@ _EMBEDDED: Final = (
 )  # fmt: skip
 
 
-def read_impressions(path: Path, *, gmv: Gmv = "stay") -> tuple[Impressions, Ints, list[str]]:
+def read_impressions(
+    path: Path, *, gmv: Gmv = "stay", form: CsvChoices | None = None
+) -> tuple[Impressions, Ints, list[str]]:
     """Read searches, booked rows, and ids of searches in random order. Raises `TableError`."""
-    table = read_csv(path, _COLUMNS)
-    order, starts = group_rows(table.key("srch_id"), table.number("position", low=1, whole=True))
+    table = read_csv(path, _COLUMNS, form)
+    order, starts = group_rows(table.codes("srch_id"), table.number("position", low=1, whole=True))
     check_distinct(table, order, starts, "prop_id")
     nightly = np.minimum(table.number("price_usd", low=0), MAX_NIGHTLY)[order]
     nights = table.number("srch_length_of_stay", low=1, whole=True)[order]
@@ -89,7 +92,14 @@ def read_impressions(path: Path, *, gmv: Gmv = "stay") -> tuple[Impressions, Int
 
 
 def load(
-    path: Path, *, fold: int, folds: int, seed: int, gmv: Gmv = "stay", randomised_test: bool = False
+    path: Path,
+    *,
+    fold: int,
+    folds: int,
+    seed: int,
+    gmv: Gmv = "stay",
+    randomised_test: bool = False,
+    form: CsvChoices | None = None,
 ) -> ListSource:
     """Load the searches as list records; fold `fold` of `folds` is test.
 
@@ -97,7 +107,7 @@ def load(
     have only seen a ranker's lists (`listwright evaluate randomised`). Raises `TableError` for a broken row.
     """
     check_fold(fold, folds)
-    log, booked, random = read_impressions(path, gmv=gmv)
+    log, booked, random = read_impressions(path, gmv=gmv, form=form)
     if randomised_test:
         splits = _random_order_is_test(log.request_ids, random, seed=seed)
         rule = f"lists shown in random order are test; of the rest {VALID_SHARE:.0%} is valid by hash of srch_id"

@@ -21,6 +21,22 @@ FeatureColumn = Floats | Sequence[str]
 FeatureColumns = Mapping[str, FeatureColumn]
 
 
+class ColumnMatrix:
+    """Columns [n] as a matrix [n, F] of which only the rows asked for are made.
+
+    A log of ten million rows has no room for all of them beside its columns.
+    """
+
+    def __init__(self, columns: Sequence[Floats]) -> None:
+        self._columns = columns
+
+    def __getitem__(self, rows: Ints) -> Floats:
+        matrix = np.empty((len(rows), len(self._columns)))
+        for place, column in enumerate(self._columns):
+            matrix[:, place] = column[rows]
+        return matrix
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Impressions:
     """Hold columns along n rows; request r has rows ``starts[r]`` to ``starts[r + 1]``.
@@ -43,10 +59,10 @@ class Impressions:
         """Repeat one value per request along its rows, [n]."""
         return np.repeat(values, np.diff(self.starts))
 
-    def numbers(self) -> Floats:
-        """Stack all columns of numbers, [n, F]."""
+    def numbers(self) -> ColumnMatrix:
+        """Select all columns of numbers, [n, F]."""
         columns = [column for part in (self.user, self.context, self.item) for column in part.values()]
-        return np.column_stack([column for column in columns if isinstance(column, np.ndarray)])
+        return ColumnMatrix([column for column in columns if isinstance(column, np.ndarray)])
 
     def records(
         self, splits: Sequence[Split], scores: Mapping[str, Floats], embeddings: Floats
@@ -76,23 +92,25 @@ class Impressions:
         )
 
 
-def group_rows(requests: Sequence[str], position: Floats) -> tuple[Ints, Ints]:
-    """Sort rows by request and position: ``order`` [n] and ``starts`` [R + 1] into it."""
-    number: dict[str, int] = {}
-    of_row = np.array([number.setdefault(key, len(number)) for key in requests], np.int64)
-    order: Ints = np.lexsort((position, of_row))
-    return order, np.searchsorted(of_row[order], np.arange(len(number) + 1)).astype(np.int64)
+def group_rows(requests: Ints, position: Floats) -> tuple[Ints, Ints]:
+    """Sort rows by request and position: ``order`` [n] and ``starts`` [R + 1] into it.
+
+    `requests` numbers each row's request, from 0 in order of appearance.
+    """
+    order: Ints = np.lexsort((position, requests))
+    return order, np.concatenate([[0], np.cumsum(np.bincount(requests))]).astype(np.int64)
 
 
 def check_distinct(table: Table, order: Ints, starts: Ints, column: str) -> None:
     """Raise `TableError` at the first row that repeats a value of `column` inside its request."""
-    values = table.key(column)
-    for span in _spans(starts):
-        seen: set[str] = set()
-        for row in order[span].tolist():
-            if values[row] in seen:
-                raise table.error(row, column, f"{values[row]!r} stands twice in one list")
-            seen.add(values[row])
+    values = table.codes(column)[order]
+    request = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
+    pairs = request * (int(values.max()) + 1) + values
+    again = np.ones(len(pairs), bool)
+    again[np.unique(pairs, return_index=True)[1]] = False
+    if again.any():
+        row = int(order[again.argmax()])
+        raise table.error(row, column, f"{table.key(column)[row]!r} stands twice in one list")
 
 
 def relative(values: Floats, starts: Ints) -> Floats:

@@ -7,7 +7,7 @@ and no score and no feature depends on a label of the test fold.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import lightgbm
 import numpy as np
@@ -23,6 +23,9 @@ DESCRIPTION: Final = (
     "LightGBM, pointwise, without position; cross-fitted in five folds over all but the test lists, "
     "and fitted on all of those for the test lists"
 )
+
+_BLOCK: Final = 1 << 17
+"""Rows that are scored at once."""
 
 _FLOOR: Final = 1e-4
 _PARAMETERS: Final[dict[str, Any]] = {
@@ -40,6 +43,13 @@ _PARAMETERS: Final[dict[str, Any]] = {
 }
 
 
+class Matrix(Protocol):
+    """Matrix [n, F] whose rows are taken by their numbers."""
+
+    def __getitem__(self, rows: Ints, /) -> Floats:
+        """Return the rows, [r, F]."""
+
+
 def cross_fit_folds(keys: Sequence[str], is_test: Sequence[bool] | Bools, *, seed: int) -> Ints:
     """Draw a cross-fitting fold per key, independent of test folds. Test keys get `TEST`."""
     folds = [bucket(key, _FOLDS, seed=seed, purpose="cross-fit") for key in keys]
@@ -47,7 +57,7 @@ def cross_fit_folds(keys: Sequence[str], is_test: Sequence[bool] | Bools, *, see
 
 
 def cross_fit(
-    features: Callable[[int | None], Floats],
+    features: Callable[[int | None], Matrix],
     labels: Ints,
     fold: Ints,
     *,
@@ -67,12 +77,14 @@ def cross_fit(
         held_out = None if k == TEST else k
         matrix = features(held_out)
         # Rows of the test fold are never learnt from, whatever fold is held out.
-        rows = learnable & (fold != TEST) & (fold != k)
+        rows = np.flatnonzero(learnable & (fold != TEST) & (fold != k))
         if len(np.unique(labels[rows])) < 2:
             raise ValueError(f"prior scores: the lists outside fold {k} hold one label only; there are too few lists")
         data = lightgbm.Dataset(matrix[rows], labels[rows])
         model = lightgbm.train({**_PARAMETERS, "seed": seed}, data, num_boost_round=rounds)
-        scores[fold == k] = model.predict(matrix[fold == k])
+        held = np.flatnonzero(fold == k)
+        for block in np.split(held, range(_BLOCK, len(held), _BLOCK)):
+            scores[block] = model.predict(matrix[block])
     return scores.clip(_FLOOR, 1 - _FLOOR).round(6)
 
 

@@ -25,7 +25,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-from scipy.special import expit
 
 from models.contract.arrays import Floats, Ints
 
@@ -161,8 +160,8 @@ class Simulator:
             appeal=appeal,
             similarity=np.maximum(latent @ latent.T, 0.0),
             follows=follows.astype(np.float64),
-            ctr=expit(relevance + self._ctr_bias[items] + noise[0]),
-            cvr=expit(appeal + self._cvr_bias[items] + noise[1]),
+            ctr=_sigmoid(relevance + self._ctr_bias[items] + noise[0]),
+            cvr=_sigmoid(appeal + self._cvr_bias[items] + noise[1]),
         )
 
     def find(self, request_id: str) -> SimulatedRequest:
@@ -187,7 +186,7 @@ class Simulator:
         anchor = _anchor(np.log(request.price)[lists], weight)
         click_logit = request.relevance[lists] + c.kappa * (c.complement * complement - c.redundancy * redundancy)
         buy_logit = request.appeal[lists] + c.kappa * (c.anchoring * anchor - c.substitution * redundancy)
-        return np.exp(-c.decay * np.arange(m)) * expit(click_logit), expit(buy_logit)
+        return np.exp(-c.decay * np.arange(m)) * _sigmoid(click_logit), _sigmoid(buy_logit)
 
     def list_value(self, request: SimulatedRequest, lists: Ints) -> Floats:
         """Compute true expected (clicks, conversions, GMV) of every prefix, [n, m, 3].
@@ -222,6 +221,12 @@ def _anchor(log_price: Floats, weight: Floats) -> Floats:
     total = weight.sum(axis=1)
     reference = log_price @ weight.T / np.where(total > 0, total, 1.0)
     return np.where(total > 0, np.tanh(reference - log_price), 0.0)
+
+
+def _sigmoid(logits: Floats) -> Floats:
+    """Compute 1 / (1 + exp(−x)), without SciPy, which the demo does not have."""
+    probability: Floats = 1 / (1 + np.exp(-np.maximum(logits, -700.0)))  # Below, the exponential overflows.
+    return probability
 
 
 def _unit(rows: Floats) -> Floats:

@@ -24,6 +24,7 @@ import numpy as np
 from models.contract.arrays import Floats, Ints
 from models.data.records import Candidate
 from models.datasets import taobao_log
+from models.datasets.csv.form import CsvChoices
 from models.datasets.priors import DESCRIPTION, smoothed_rate
 from models.datasets.sixes import LENGTH, RequestParts, Sixes, cut_sixes
 from models.datasets.source import ListSource
@@ -36,15 +37,15 @@ _RATE: Final = 0.05
 """What click rates are drawn towards: about that of display ads. The log's own rate would hold each list's labels."""
 
 
-def load(folder: Path, *, seed: int, users: int | None = None) -> ListSource:
+def load(folder: Path, *, seed: int, users: int | None = None, form: CsvChoices | None = None) -> ListSource:
     """Load the sixes of at most `users` users, drawn with the seed, as list records.
 
     None takes all users. Raises `TableError` for a missing file or a broken row, `ValueError` where there is too little
     to make lists of.
     """
-    ads = taobao_log.read_ads(folder / "ad_feature.csv")
-    profiles = taobao_log.read_profiles(folder / "user_profile.csv")
-    log = taobao_log.read_impressions(folder / "raw_sample.csv", ads)
+    ads = taobao_log.read_ads(folder / "ad_feature.csv", form)
+    profiles = taobao_log.read_profiles(folder / "user_profile.csv", form)
+    log = taobao_log.read_impressions(folder / "raw_sample.csv", ads, form)
     if users is not None:
         log = taobao_log.some_users(log, users, LENGTH, seed=seed)
     if log.sizes.max(initial=0) < LENGTH:

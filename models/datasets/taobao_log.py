@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 
 from models.contract.arrays import Bools, Floats, Ints
+from models.datasets.csv.form import CsvChoices
 from models.datasets.sixes import LENGTH
 from models.datasets.table import ColumnKind, read_columns
 
@@ -75,23 +76,23 @@ class AdImpressions:
         return AdImpressions(self.users[kept], number[user], ad, click, scene, self.scenes)
 
 
-def read_ads(path: Path) -> Ads:
+def read_ads(path: Path, form: CsvChoices | None = None) -> Ads:
     """Read ``ad_feature.csv``. Raises `TableError`."""
-    table = read_columns(path, {**_integers("adgroup_id", *ATTRIBUTES), "price": "number"})
+    table = read_columns(path, {**_integers("adgroup_id", *ATTRIBUTES), "price": "number"}, form)
     return Ads(table.ids("adgroup_id"), np.column_stack([table[name] for name in ATTRIBUTES]), table["price"])
 
 
-def read_profiles(path: Path) -> Profiles:
+def read_profiles(path: Path, form: CsvChoices | None = None) -> Profiles:
     """Read ``user_profile.csv``. Raises `TableError`."""
-    table = read_columns(path, _integers("userid", *LEVELS))
+    table = read_columns(path, _integers("userid", *LEVELS), form)
     order = np.argsort(table.ids("userid"))
     return Profiles(table["userid"][order], np.column_stack([table[name] for name in LEVELS])[order])
 
 
-def read_impressions(path: Path, ads: Ads) -> AdImpressions:
+def read_impressions(path: Path, ads: Ads, form: CsvChoices | None = None) -> AdImpressions:
     """Read ``raw_sample.csv``. Raises `TableError`."""
     names = _integers("user", "time_stamp", "adgroup_id", "nonclk", "clk")
-    table = read_columns(path, {**names, "pid": "text"})
+    table = read_columns(path, {**names, "pid": "text"}, form)
     table.refuse("clk", table["clk"] > 1, "must be 0 or 1")
     table.refuse("nonclk", table["nonclk"] != 1 - table["clk"], "must be 1 less clk")
     order = np.argsort(ads.ids)

@@ -17,6 +17,7 @@ from typing import Final
 import numpy as np
 
 from models.contract.arrays import Ints
+from models.datasets.csv.form import CsvChoices
 from models.datasets.embeddings import attribute_embeddings, describe_embedding
 from models.datasets.impressions import FeatureColumns, Impressions, check_distinct, group_rows, rank_share, relative
 from models.datasets.priors import DESCRIPTION, TEST, FoldCounts, cross_fit, cross_fit_folds, smoothed_rate
@@ -34,10 +35,10 @@ _PRIOR_RATE: Final = 1 / 20
 """What an item that was never seen is taken to have had: one click-out in twenty showings, near the log's mean."""
 
 
-def load(path: Path, *, fold: int, folds: int, seed: int) -> ListSource:
+def load(path: Path, *, fold: int, folds: int, seed: int, form: CsvChoices | None = None) -> ListSource:
     """Load the lists as records; `fold` of `folds`, by user, is test. Raises `TableError`."""
     check_fold(fold, folds)
-    log, users = read_impressions(path)
+    log, users = read_impressions(path, form)
     splits = [fold_split(u, fold=fold, folds=folds, seed=seed) for u in users]
     groups = log.along_rows(cross_fit_folds(users, [s == "test" for s in splits], seed=seed))
     # Neither scores, counts nor embeddings are fitted to test lists.
@@ -60,10 +61,10 @@ def load(path: Path, *, fold: int, folds: int, seed: int) -> ListSource:
     return ListSource(log.records(splits, {"ctr": ctr}, embeddings), len(splits), metadata)
 
 
-def read_impressions(path: Path) -> tuple[Impressions, list[str]]:
+def read_impressions(path: Path, form: CsvChoices | None = None) -> tuple[Impressions, list[str]]:
     """Read the lists of a file and each one's user. Raises `TableError`."""
-    table = read_csv(path, _COLUMNS)
-    order, starts = group_rows(table.key("list_id"), table.number("position", low=1, whole=True))
+    table = read_csv(path, _COLUMNS, form)
+    order, starts = group_rows(table.codes("list_id"), table.number("position", low=1, whole=True))
     check_distinct(table, order, starts, "item_id")
     price = table.number("price", low=0)[order]
     log_price = np.log(np.maximum(price, 1.0))

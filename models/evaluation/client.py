@@ -18,6 +18,7 @@ import requests
 
 from models.contract.arrays import Ints
 from models.contract.serving import RERANK_PATH
+from models.reranking.client import problem_detail
 
 
 class ServiceError(ValueError):
@@ -71,7 +72,7 @@ class RerankClient:
         where = f"list {request['request_id']!r}"
         status, body = self._post(json.dumps(request, allow_nan=False).encode())
         if status != requests.codes.ok:
-            raise ServiceError(f"{where}: the service answered {status}: {_detail(body)}")
+            raise ServiceError(f"{where}: the service answered {status}: {problem_detail(body)}")
         try:
             answer = msgspec.json.decode(body, type=_Answer)
         except msgspec.MsgspecError as error:
@@ -92,11 +93,3 @@ class RerankClient:
             return response.status_code, response.content
         except requests.RequestException as error:
             raise ServiceError(f"{self._url}: cannot be asked: {error!r}") from error
-
-
-def _detail(body: bytes) -> str:
-    """Return the detail of an RFC 9457 problem document, or the start of another body."""
-    try:
-        return str(json.loads(body)["detail"])
-    except (ValueError, KeyError, TypeError):
-        return repr(body[:200].decode("utf-8", "replace"))

@@ -18,11 +18,12 @@ from tqdm import tqdm
 from models.contract.spec import OBJECTIVES
 from models.data.list_file import read_lists, read_metadata
 from models.data.records import ListRecord
+from models.data.stores import source_digest
 from models.evaluation import scoring
 from models.evaluation.client import RerankClient
 from models.evaluation.scoring import ComparedOrders, Order
 from models.evaluation.tables import comparison_tables
-from models.files import file_digest, write_json
+from models.files import write_json
 from models.options import Weights, check_at_least, parse_weights
 
 PRIORS: Final[Mapping[str, str]] = {"click": "ctr", "conversion": "ctr*cvr", "gmv": "ctr*cvr*price"}
@@ -168,7 +169,7 @@ def _orders(
 
 def _describe(path: Path, split: str) -> dict[str, Any]:
     metadata = {key: value for key, value in read_metadata(path).items() if key != "random_order"}
-    return {"file": path.name, "sha256": file_digest(path), "split": split, "metadata": metadata}
+    return {"file": path.name, "sha256": source_digest(path), "split": split, "metadata": metadata}
 
 
 def _prior(text: str) -> tuple[str, str]:

@@ -24,8 +24,9 @@ from models.contract.formulas import compile_formula
 from models.contract.partition import descending
 from models.contract.slots import ScoreTable
 from models.contract.spec import OBJECTIVES, FeatureSpec
-from models.data.records import Candidate, ListRecord
+from models.data.records import ListRecord
 from models.judging.metrics import Interval, bootstrap_interval, ndcg
+from models.reranking.requests import candidate_fields
 
 Order = Ints
 """Places in the list as it was shown, best first."""
@@ -91,7 +92,7 @@ def request_body(record: ListRecord, start: Order, options: Mapping[str, Any]) -
 
     `options` holds its other fields.
     """
-    candidates = [_candidate(record.candidates[record.exposed[i]]) for i in start.tolist()]
+    candidates = [candidate_fields(record.candidates[record.exposed[i]]) for i in start.tolist()]
     return {
         "request_id": record.request_id,
         "user": dict(record.user),
@@ -100,17 +101,6 @@ def request_body(record: ListRecord, start: Order, options: Mapping[str, Any]) -
         "top_n": len(candidates),
         **options,
     }
-
-
-def _candidate(candidate: Candidate) -> dict[str, Any]:
-    table = {
-        "id": candidate.id,
-        "scores": dict(candidate.scores),
-        "features": dict(candidate.features),
-        "price": candidate.price,
-        "embedding": None if candidate.embedding is None else list(candidate.embedding),
-    }
-    return {key: value for key, value in table.items() if value is not None}
 
 
 def score_list(record: ListRecord, orders: Mapping[str, Order], *, k: int, shuffled: bool | None) -> ListResult:

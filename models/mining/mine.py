@@ -250,7 +250,10 @@ def _finished(folder: Path, shard: int, manifest: MinedManifest) -> bool:
 
 
 def chosen_lists(data: str | Path, slates: int | None, valid_slates: int, seed: int) -> ListSplits:
-    """Draw training and validation requests; more extend fewer. Raises `ValueError` if there are none for training."""
+    """Draw training and validation requests; more extend fewer.
+
+    Raises `ValueError` if there are none for training.
+    """
     splits = ListSplits.read(ListFile(data))
     if not splits.counts["train"]:
         raise ValueError(f"{data}: has no lists of split 'train'")

@@ -104,7 +104,7 @@ class MinedArrays:
         return {**self.slates.features, **mined, "lengths": lengths}
 
     def tensors(self, device: torch.device) -> Batch:
-        """Return all of `arrays` as tensors on one device; those on disk stay there until batches are cut."""
+        """Copy all of `arrays` to one device, as `batches.tensors` does."""
         return tensors(self.arrays(), device)
 
     def take(self, rows: Ints) -> MinedArrays:

@@ -11,6 +11,7 @@ kept.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -26,6 +27,8 @@ _NEIGHBOURS: Final = 5.0
 """Weight of squared differences between neighbouring offsets, beside the log likelihood of all lists: a spread of 0.3
 between neighbours is what one expects before seeing data."""
 _RIDGE: Final = 0.02
+_PLACES: Final = 1 << 19
+"""Places of lists whose likelihood is computed at once, which bounds the memory that its gradient takes."""
 _SOLVER: Final = {"maxiter": 300, "ftol": 1e-12, "gtol": 1e-8}
 """Tighter than the default: what few lists reach weighs little in the mean, and is to be fitted all the same."""
 
@@ -67,6 +70,10 @@ class Outcomes:
     lengths: Tensor
     observed: Tensor
 
+    def rows(self, rows: slice) -> Outcomes:
+        """Select some of the lists."""
+        return Outcomes(self.labels[rows], self.lengths[rows], self.observed[rows])
+
     def reached(self, states: int) -> Tensor:
         """Mark the state of each list before each place: 0 or 1, float64 [n, L, K]."""
         before = (self.labels.cumsum(dim=1) - self.labels).clamp(max=states - 1)
@@ -103,12 +110,16 @@ def calibrate(
     def objective(values: np.ndarray[Any, Any]) -> tuple[float, np.ndarray[Any, Any]]:
         x = torch.from_numpy(values).to(known.device).requires_grad_()
         a, b, c = x[:1], x[1 : 1 + states], x[1 + states :]
-        placed = a * known + c[: known.shape[1]]
-        loss = outcomes.loss(placed + before @ b + fixed_reached, placed + b[0] + fixed_first, listwise)
-        loss = loss + _penalty(a, b, c) / len(known)
-        loss.backward()  # type: ignore[no-untyped-call]
+        total = 0.0
+        for rows in _spans(*known.shape):
+            placed = a * known[rows] + c[: known.shape[1]]
+            reached, first = placed + before[rows] @ b + fixed_reached[rows], placed + b[0] + fixed_first[rows]
+            loss = outcomes.rows(rows).loss(reached, first, listwise) * (len(placed) / len(known))
+            loss = loss + _penalty(a, b, c) / len(known) if rows.start == 0 else loss
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += float(loss.detach())
         assert x.grad is not None
-        return float(loss.detach()), x.grad.cpu().numpy()
+        return total, x.grad.cpu().numpy()
 
     free = (0.0, None) if skip else (float(start[0]), float(start[0]))
     bounds = [free] + [(None, None)] * (states + places)
@@ -119,8 +130,14 @@ def calibrate(
     Offsets(*(part.to(head.skip) for part in (found[:1], b + level, c - level))).put(head)
 
 
+def _spans(lists: int, places: int) -> Iterator[slice]:
+    """Cut lists of so many places into spans of `_PLACES` at most."""
+    step = max(1, _PLACES // max(1, places))
+    return (slice(start, start + step) for start in range(0, max(1, lists), step))
+
+
 def _fixed(correction: Tensor | None, before: Tensor) -> tuple[Tensor, Tensor]:
-    """Take what a correction adds to the logits of the states before each place and of the first, [n, L]."""
+    """Take what a correction adds to logits of the reached and the first states."""
     if correction is None:
         nothing = before.new_zeros(before.shape[:-1])
         return nothing, nothing

@@ -24,7 +24,8 @@ from models.data.fit_spec import SpecFitter
 from models.data.list_file import ListFile, read_metadata
 from models.data.list_splits import ListSplits
 from models.data.records import Split
-from models.files import file_digest, write_json
+from models.data.stores import source_digest
+from models.files import write_json
 from models.nets.checkpoint import Checkpoint, save_checkpoint
 from models.nets.value import ValueConfig
 from models.training.loop import TrainOptions
@@ -36,7 +37,7 @@ _LEARNT: Final[tuple[Split, ...]] = ("train", "valid")
 
 
 def train_value_model(
-    data: Path,
+    data: str | Path,
     folder: Path,
     *,
     family: str,
@@ -56,14 +57,9 @@ def train_value_model(
     `folder` and `resume` do not go together (see `loop.fit`).
     """
     chosen, fields = value_options or ValueOptions(), fields or FieldChoices()
-    fitter = SpecFitter(fields)
-    splits = ListSplits.read(ListFile(data), fitter)
-    if not splits.counts["train"]:
-        raise ValueError(f"{data}: has no lists of split 'train'")
+    splits, spec = _read(data, chosen, fields)
     train = partial(train_on, config=config, options=options, device=device, fields=fields)
-    # The lists of "train" were fitted to as they were counted.
-    splits.fit(fitter, learnt_splits(splits.counts, chosen)[1:])
-    trained = train(splits, fitter.fit(), folder, chosen=chosen, resume=resume)
+    trained = train(splits, spec, folder, chosen=chosen, resume=resume)
     metrics = {**trained.metrics, "verdict": trained.verdict.to_json()}
     if chosen.curve:
         metrics["learning_curve"] = _learning_curve(train, splits, folder, chosen, fields, options.seed)
@@ -86,11 +82,15 @@ def choose_device(name: str) -> torch.device:
     return torch.device("cuda" if name == "cuda" or (name == "auto" and available) else "cpu")
 
 
-def origin(data: Path, family: str, options: TrainOptions) -> dict[str, Any]:
+def origin(data: str | Path, family: str, options: TrainOptions) -> dict[str, Any]:
     """Describe a training as plain JSON: list file with SHA-256, seed, options and versions."""
     return {
         "family": family,
-        "data": {"file": data.name, "sha256": file_digest(data), "metadata": read_metadata(data)},
+        "data": {
+            "file": str(data).rstrip("/").rpartition("/")[2],
+            "sha256": source_digest(data),
+            "metadata": read_metadata(data),
+        },
         "seed": options.seed,
         "options": dataclasses.asdict(options),
         "versions": {
@@ -99,6 +99,17 @@ def origin(data: Path, family: str, options: TrainOptions) -> dict[str, Any]:
             "torch": torch.__version__,
         },
     }
+
+
+def _read(data: str | Path, chosen: ValueOptions, fields: FieldChoices) -> tuple[ListSplits, FeatureSpec]:
+    """Count the lists by split, and fit the spec to those learnt from."""
+    fitter = SpecFitter(fields)
+    splits = ListSplits.read(ListFile(data), fitter)
+    if not splits.counts["train"]:
+        raise ValueError(f"{data}: has no lists of split 'train'")
+    # Those of "train" were fitted to as they were counted.
+    splits.fit(fitter, learnt_splits(splits.counts, chosen)[1:])
+    return splits, fitter.fit()
 
 
 def _learning_curve(

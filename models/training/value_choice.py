@@ -68,9 +68,9 @@ class Trained:
 
 
 def learnt_splits(counts: Mapping[Split, int], chosen: ValueOptions) -> tuple[Split, ...]:
-    """Name the splits that a training learns from: with folds, which hold lists out themselves, ``valid`` too.
+    """Name the splits to learn from: with folds, ``valid`` too.
 
-    Raises `ValueError` if nothing can be held out.
+    Folds hold lists out themselves. Raises `ValueError` if nothing can be held out.
     """
     return ("train", "valid") if _folds(counts, chosen) else ("train",)
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from models.contract.arrays import Ints
 from models.contract.features import known_priors
 from models.contract.spec import FeatureSpec
 from models.data.batches import Batch, ListArrays, batches, seen_by
@@ -47,7 +48,10 @@ class Fitted:
 
 @dataclass(frozen=True)
 class Setup:
-    """Hold all inputs of a training but its lists; `listwise` is μ, `fields` the choices that made the spec."""
+    """Hold all inputs of a training but its lists.
+
+    `listwise` is μ, `fields` are the choices that made the spec.
+    """
 
     spec: FeatureSpec
     config: ValueConfig
@@ -131,13 +135,13 @@ def start_from_rates(model: ListValueModel, train: ListArrays, *, listwise: floa
     Hazards start from the calibrated prior, or without one at the base rates of places and states. The papers' head
     starts from the base rates of its thresholds, and returns none.
     """
-    train = _sample(train)
+    rows = _sampled_rows(len(train))
     if model.config.head == "independent":
-        _start_at_base_rates(model, train)
+        _start_at_base_rates(model, train, rows)
         return ()
     priors = known_priors(model.spec)
     for o, head in enumerate(model.hazard_heads):
-        calibrate(head, *_known(train, o), listwise=listwise, skip=priors[o])
+        calibrate(head, *_known(train, rows, o), listwise=listwise, skip=priors[o])
     return tuple(Offsets.of(head) for head in model.hazard_heads)
 
 
@@ -147,50 +151,50 @@ def settle(model: ListValueModel, train: ListArrays, start: tuple[Offsets, ...])
     The path likelihood alone decides: the listwise loss asks for other offsets than counts that come true (PCOC at the
     first place, docs/results.md). Where nothing is kept the head begins at its start.
     """
-    train = _sample(train)
-    corrections = _kept_corrections(model, train)
+    rows = _sampled_rows(len(train))
+    corrections = _kept_corrections(model, train, rows)
     for o, (head, offsets) in enumerate(zip(model.hazard_heads, start, strict=True)):
         if float(head.share) == 0:
             offsets.put(head)
-        prior, outcomes = _known(train, o)
+        prior, outcomes = _known(train, rows, o)
         calibrate(head, prior, outcomes, listwise=0.0, skip=False, correction=corrections[:, :, o])
 
 
-def _sample(lists: ListArrays) -> ListArrays:
-    """Draw at most `CALIBRATED` lists, in their order."""
-    if len(lists) <= CALIBRATED:
-        return lists
-    drawn = np.random.default_rng(0).choice(len(lists), CALIBRATED, replace=False)
-    return lists.take(np.sort(drawn))
+def _sampled_rows(lists: int) -> Ints:
+    """Draw at most `CALIBRATED` of so many lists, in their order."""
+    if lists <= CALIBRATED:
+        return np.arange(lists)
+    return np.sort(np.random.default_rng(0).choice(lists, CALIBRATED, replace=False))
 
 
 @torch.no_grad()
-def _kept_corrections(model: ListValueModel, data: ListArrays) -> Tensor:
-    """Compute ρ times every head's correction, [n, L, O, K]."""
+def _kept_corrections(model: ListValueModel, data: ListArrays, chosen: Ints) -> Tensor:
+    """Compute ρ times every head's correction, [n, L, O, K], of the `chosen` lists."""
     device = next(model.parameters()).device
     model.eval()
     rows = []
-    for batch in batches(data.tensors(device)):
+    for batch in batches(data.tensors(device), order=chosen):
         parts = [head.share * head.correction(item) for head, item in model.hazard_inputs(batch)]
         rows.append(torch.stack(parts, dim=2).cpu())
     return torch.cat(rows)
 
 
-def _known(data: ListArrays, objective: int) -> tuple[Tensor, Outcomes]:
-    """Take the inputs of calibration from the lists: prior logits [n, L] and outcomes."""
-    prior = torch.from_numpy(data.features["priors"][..., objective])
-    labels, observed = data.labels[..., objective], data.observed[:, objective]
-    return prior, Outcomes(torch.from_numpy(labels), torch.from_numpy(data.lengths), torch.from_numpy(observed))
+def _known(data: ListArrays, rows: Ints, objective: int) -> tuple[Tensor, Outcomes]:
+    """Take the inputs of calibration from some lists: prior logits [n, L] and outcomes."""
+    columns = (data.features["priors"][..., objective], data.labels[..., objective])
+    beside = (data.lengths, data.observed[:, objective])
+    prior, labels, lengths, observed = (torch.from_numpy(values[rows]) for values in (*columns, *beside))
+    return prior, Outcomes(labels, lengths, observed)
 
 
-def _start_at_base_rates(model: ListValueModel, train: ListArrays) -> None:
+def _start_at_base_rates(model: ListValueModel, train: ListArrays, rows: Ints) -> None:
     """Set each threshold's bias to the logit of its rate in training.
 
     Most thresholds are hardly ever passed; without this the first epochs only learn that, with large gradients.
     """
     counted = slice(0, len(COUNTED))
-    labels, observed = torch.from_numpy(train.labels[:, :, counted]), torch.from_numpy(train.observed[:, counted])
-    mask = ordered_mask(torch.from_numpy(train.lengths), observed, labels.shape[1])
+    labels, observed = (torch.from_numpy(values[rows][..., counted]) for values in (train.labels, train.observed))
+    mask = ordered_mask(torch.from_numpy(train.lengths[rows]), observed, labels.shape[1])
     passed = (ordered_targets(labels) * mask).sum(dim=(0, 1))
     rates = (passed + 0.5) / (mask.sum(dim=(0, 1)) + 1.0)
     for head, rate in zip(model.counting_heads, rates, strict=True):

@@ -61,7 +61,9 @@ def load_bundle(
         replay(manifest, engine, folder / GOLDEN_FILE)
     if engine.provider == "cpu" and manifest.provenance.get("precision") == "fp16":
         _log.warning("%s is in float16, which is slower than float32 on CPU; it is meant for GPUs", folder)
-    return Model(manifest, Encoder(manifest.spec), engine)
+    model = Model(manifest, Encoder(manifest.spec), engine)
+    model.fields  # noqa: B018 - made here, off the event loop: a large vocabulary takes time
+    return model
 
 
 def identity(manifest: Manifest) -> dict[str, str]:

@@ -8,6 +8,7 @@ from functools import cached_property
 
 from models.contract.features import Encoder
 from models.contract.manifest import Manifest
+from service.contract.field_values import FieldReader
 from service.inference.engine import Engine
 
 
@@ -36,3 +37,8 @@ class Model:
     def inputs(self) -> frozenset[str]:
         """Names of the arrays that the graph takes; not every spec needs all."""
         return frozenset(tensor.name for tensor in self.manifest.inputs)
+
+    @cached_property
+    def fields(self) -> FieldReader:
+        """Reader of the fields of requests to this model."""
+        return FieldReader(self.manifest, self.encoder)

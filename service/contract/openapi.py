@@ -1,86 +1,168 @@
-"""Describe `POST /v1/rerank` from the types that decode and encode it, and all problems."""
+"""Complete FastAPI's OpenAPI document: operations outside its router, problems, headers, keys.
+
+One document describes one service: where keys are set, operations that need one say so.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
-from models.contract.serving import RERANK_PATH
-from service.contract.problems import KINDS, MEDIA_TYPE, ProblemDocument
-from service.contract.schemas import RerankRequest, RerankResponse
+from service.contract.examples import DETAILS, ERRORS
+from service.contract.headers import HEADERS, OF_PROBLEMS, PARAMETERS, references
+from service.contract.operations import PUBLIC, Described
+from service.contract.problems import (
+    BUNDLE_REFUSED,
+    CONFLICT,
+    KINDS,
+    MEDIA_TYPE,
+    MISDIRECTED,
+    Problem,
+    ProblemDocument,
+    ProblemKind,
+)
+from service.contract.schemas import FieldValue
+from service.contract.tidy import REFERENCE, rename, share, tidy
 
-_TEMPLATE: Final = "#/components/schemas/{name}"
-EXAMPLE_REQUEST: Final[dict[str, Any]] = {
-    "request_id": "r-1",
-    "candidates": [
-        {"id": "sku-1", "scores": {"ctr": 0.12, "cvr": 0.03}, "price": 59.0, "embedding": [0.1, -0.2]},
-        {"id": "sku-2", "scores": {"ctr": 0.07, "cvr": 0.08}, "price": 24.5, "embedding": [0.4, 0.1]},
-        {"id": "sku-3", "scores": {"ctr": 0.11, "cvr": 0.01}, "price": 120.0, "embedding": [0.1, -0.1]},
-    ],
-    "top_n": 2,
-    "objectives": {"click": 5, "conversion": 1, "gmv": 1},
-    "diversity": {"lambda": 0.8, "window": 4},
-    "queues": [{"name": "click", "score": "ctr"}, {"name": "gmv", "score": "ctr*cvr*price"}],
-    "partition": "bfs",
-    "explain": False,
+SCHEME: Final = "HTTPBearer"
+TAGS: Final = {
+    "rerank": "Lists, within the latency budget.",
+    "status": "What is served, and how well. Not for every request.",
+    "health": "For the platform that runs the service.",
+    "admin": "Models, loaded and replaced while the service runs.",
 }
+"""What each tag holds."""
+
+_PROBLEM: Final = {"$ref": "#/components/schemas/Problem"}
+_ADMIN_ONLY: Final = (CONFLICT, MISDIRECTED, BUNDLE_REFUSED)
 _EVERYWHERE: Final = frozenset({400, 414, 431, 500, 501, 503})
 _WITH_A_BODY: Final = frozenset({408, 413, 415, 422})
 _FASTAPIS: Final = ("HTTPValidationError", "ValidationError")
+_RENAMED: Final = {"ProblemDocument": "Problem", "Models": "ModelList"}
+"""Names in the document for types that have another one in the code."""
+
+_SHARED: Final = {"FieldValues": dict[str, FieldValue], "Partition": Literal["bfs", "dfs"]}
+"""Names in the document for types that have none in the code."""
+
+Document = dict[str, Any]
+Statuses = Callable[[str], set[int]]
+"""Tells the statuses of a path's problems, besides those of its shape."""
 
 
-def add_rerank(document: dict[str, Any], *, max_candidates: int) -> None:
-    """Add `POST /v1/rerank` to FastAPI's OpenAPI document, and problems to all its operations."""
-    (request, response, problem), schemas = msgspec.json.schema_components(
-        [RerankRequest, RerankResponse, ProblemDocument], ref_template=_TEMPLATE
-    )
+def describe_public(document: Document, *, max_candidates: int, keyed: bool) -> None:
+    """Complete the document of the public port.
+
+    If `keyed`, operations under `/v1/` need a key.
+    """
+    schemas = _add_schemas(document, [type_ for route in PUBLIC for type_ in (route.request, route.answer)])
     schemas["RerankRequest"]["properties"]["candidates"]["maxItems"] = max_candidates
-    _schemas_of(document).update(schemas)
-    document["paths"][RERANK_PATH] = {"post": _operation(request, response)}
-    _add_problems(document, problem, lambda path: {401} if path.startswith("/v1/") else set())
+    for route in PUBLIC:
+        document["paths"][route.path] = {"post": _operation(route)}
+    kinds = tuple(kind for kind in KINDS if kind not in _ADMIN_ONLY)
+    _complete(document, kinds, lambda path: {401} if path.startswith("/v1/") else set(), keyed=keyed)
 
 
-def add_admin_problems(document: dict[str, Any]) -> None:
-    """Add the problems of the admin port to all operations of its OpenAPI document."""
-    (problem,), schemas = msgspec.json.schema_components([ProblemDocument], ref_template=_TEMPLATE)
-    _schemas_of(document).update(schemas)
-    _add_problems(document, problem, lambda path: {401, 421, 409} if path.endswith("/reload") else {401, 421})
+def describe_admin(document: Document, *, keyed: bool) -> None:
+    """Complete the document of the admin port.
+
+    If `keyed`, all operations need a key.
+    """
+    _add_schemas(document, [])
+    _complete(document, KINDS, lambda path: {401, 421, 409} if path.endswith("/reload") else {401, 421}, keyed=keyed)
 
 
-def _schemas_of(document: dict[str, Any]) -> dict[str, Any]:
+def _add_schemas(document: Document, types: list[Any]) -> dict[str, Any]:
+    """Add the schemas of msgspec's types and of problems, and return all schemas."""
     schemas: dict[str, Any] = document.setdefault("components", {}).setdefault("schemas", {})
+    schemas.update(msgspec.json.schema_components([*types, ProblemDocument], ref_template=REFERENCE)[1])
+    for name in _FASTAPIS:
+        schemas.pop(name, None)
+    if types:
+        share(schemas, {name: msgspec.json.schema(type_) for name, type_ in _SHARED.items()})
     return schemas
 
 
-def _add_problems(document: dict[str, Any], problem: dict[str, Any], more: Callable[[str], set[int]]) -> None:
-    """Say which problems each operation may answer, instead of what FastAPI says."""
+def _complete(document: Document, kinds: tuple[ProblemKind, ...], more: Statuses, *, keyed: bool) -> None:
+    """Add problems and keys to all operations, and tidy all schemas."""
+    document["servers"] = [{"url": "/", "description": "The service that gave this document."}]
+    components = document["components"]
+    components["headers"] = dict(HEADERS)
+    components["securitySchemes"] = {
+        SCHEME: {"type": "http", "scheme": "bearer", "description": "One of LISTWRIGHT_API_KEYS, where they are set."}
+    }
+    used: set[int] = set()
     for path, operations in document["paths"].items():
         for operation in operations.values():
-            statuses = _EVERYWHERE | more(path) | (_WITH_A_BODY if "requestBody" in operation else set())
-            operation["responses"].pop("422", None)
-            operation["responses"].update((str(status), _refusal(status, problem)) for status in sorted(statuses))
-    for name in _FASTAPIS:
-        _schemas_of(document).pop(name, None)
+            statuses = _statuses(path, operation, more(path))
+            _complete_operation(operation, statuses, keyed=keyed)
+            used |= statuses
+    tags = {tag for operations in document["paths"].values() for o in operations.values() for tag in o["tags"]}
+    document["tags"] = [{"name": name, "description": text} for name, text in TAGS.items() if name in tags]
+    components["responses"] = {_name(status): _refusal(status, kinds) for status in sorted(used | {404, 405})}
+    if any(PARAMETERS.keys() & set(route.parameters) for route in PUBLIC if route.path in document["paths"]):
+        components["parameters"] = dict(PARAMETERS)
+    rename(document, _RENAMED)
+    for schema in components["schemas"].values():
+        tidy(schema)
 
 
-def _refusal(status: int, problem: dict[str, Any]) -> dict[str, Any]:
+def _statuses(path: str, operation: Document, more: set[int]) -> frozenset[int]:
+    """Return the statuses of an operation's problems."""
+    statuses = _EVERYWHERE | more
+    if "requestBody" in operation:
+        statuses |= _WITH_A_BODY
+    places = {parameter.get("in") for parameter in operation.get("parameters", ())}
+    return statuses | ({404} if "{" in path else set()) | ({422} if "query" in places else set())
+
+
+def _complete_operation(operation: Document, statuses: frozenset[int], *, keyed: bool) -> None:
+    responses = operation["responses"]
+    responses.pop("422", None)  # FastAPI's own model of it.
+    responses.update((str(status), {"$ref": f"#/components/responses/{_name(status)}"}) for status in sorted(statuses))
+    operation["responses"] = {status: responses[status] for status in sorted(responses)}
+    if keyed and 401 in statuses:
+        operation["security"] = [{SCHEME: []}]
+
+
+def _name(status: int) -> str:
+    return f"Problem{status}"
+
+
+def _refusal(status: int, kinds: tuple[ProblemKind, ...]) -> Document:
+    """Describe the problems of one status."""
+    own = [kind for kind in kinds if kind.status == status]
     return {
-        "description": " or ".join(kind.title for kind in KINDS if kind.status == status),
-        "content": {MEDIA_TYPE: {"schema": problem}},
+        "description": " or ".join(kind.title for kind in own),
+        "headers": references(OF_PROBLEMS.get(status, ("x-request-id",))),
+        "content": {MEDIA_TYPE: {"schema": _PROBLEM, "examples": {kind.slug: _example(kind) for kind in own}}},
     }
 
 
-def _operation(request: dict[str, Any], response: dict[str, Any]) -> dict[str, Any]:
+def _example(kind: ProblemKind) -> Document:
+    problem = msgspec.to_builtins(Problem(kind, DETAILS[kind.slug]).document("r-1"))
+    return {"summary": kind.title, "value": {**problem, "errors": ERRORS.get(kind.slug, [])}}
+
+
+def _operation(route: Described) -> Document:
     return {
-        "tags": ["rerank"],
-        "summary": "Re-rank candidates",
-        "description": "Returns min(top_n, candidates) items, each from the request and none twice.",
-        "operationId": "rerank",
-        "requestBody": {
-            "required": True,
-            "content": {"application/json": {"schema": request, "example": EXAMPLE_REQUEST}},
+        "tags": [route.tag],
+        "summary": route.summary,
+        "description": route.description,
+        "operationId": route.operation_id,
+        "parameters": [{"$ref": f"#/components/parameters/{name}"} for name in route.parameters],
+        "requestBody": {"required": True, "content": _json(route.request, route.requests)},
+        "responses": {
+            "200": {
+                "description": "The answer",
+                "headers": references(route.headers),
+                "content": _json(route.answer, route.answers),
+            }
         },
-        "responses": {"200": {"description": "The list", "content": {"application/json": {"schema": response}}}},
     }
+
+
+def _json(type_: type[msgspec.Struct], examples: Any) -> Document:
+    schema = {"$ref": REFERENCE.format(name=type_.__name__)}
+    return {"application/json": {"schema": schema, "examples": dict(examples)}}

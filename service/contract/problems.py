@@ -65,7 +65,7 @@ KINDS: Final = (
     OVERLOADED,
     SHED,
 )
-_TYPES: Final = f"Stable; one of {', '.join(_NAMESPACE + kind.slug for kind in KINDS)}."
+_TYPES: Final = [_NAMESPACE + kind.slug for kind in KINDS]
 
 
 class FieldError(Struct, frozen=True):
@@ -78,11 +78,11 @@ class FieldError(Struct, frozen=True):
 class ProblemDocument(Struct, frozen=True):
     """RFC 9457 problem details."""
 
-    type: Annotated[str, Meta(description=_TYPES)]
-    title: str
-    status: int
-    detail: str
-    errors: list[FieldError]
+    type: Annotated[str, Meta(description="Stable.", extra_json_schema={"enum": _TYPES})]
+    title: Annotated[str, Meta(description="What is wrong in general, for people.")]
+    status: Annotated[int, Meta(description="The answer's status code.")]
+    detail: Annotated[str, Meta(description="What is wrong here, for people.")]
+    errors: Annotated[list[FieldError], Meta(description="The fields that are wrong; empty if it is not a field.")]
     request_id: str
 
 

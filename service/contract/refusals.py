@@ -25,7 +25,13 @@ READ_AGAIN: Final = 256 * 1024
 _check: Final = msgspec.json.Decoder(msgspec.Raw).decode  # Checks syntax, and builds nothing.
 _AT: Final = " - at `$"
 _UNKNOWN, _MISSING = "Object contains unknown field `", "Object missing required field `"
-_VALUE_TYPES: Final[dict[str, Any]] = {"scores": float, **dict.fromkeys(("features", "user", "context"), FieldValue)}
+_VALUE_TYPES: Final[dict[str, Any]] = {
+    "scores": float | None,
+    **dict.fromkeys(("features", "user", "context"), FieldValue),
+}
+_REQUIRED: Final = frozenset(("candidates", "id", "scores", "name", "score"))
+_GOT_NULL: Final = "got null"
+_GOT_INTEGER: Final = ("Expected str, got int", "Expected str | null, got int")
 _CONSTANTS: Final = (b"NaN", b"-Infinity", b"Infinity")
 _LONGEST_PATH: Final = 300
 _LONGEST_PROBLEM: Final = 200
@@ -100,6 +106,11 @@ def _invalid(message: str, body: bytes) -> Problem:
             path = f"{path}.{problem[len(prefix) : len(prefix) + _LONGEST_PATH].removesuffix('`')}".lstrip(".")
             problem = said
     problem = problem.replace("`", "")[:_LONGEST_PROBLEM]
+    name = path.rpartition(".")[2]
+    if name in _REQUIRED and problem.endswith(_GOT_NULL):
+        problem = "is null, which means missing; it is required"
+    elif problem in _GOT_INTEGER:
+        problem = 'must be a string, not a number: send "7", not 7'
     if path.endswith("[...]"):
         path = path.removesuffix("[...]")
         if len(body) > READ_AGAIN:

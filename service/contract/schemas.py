@@ -2,19 +2,27 @@
 
 Types hold what can be said about one value alone; checks that take two values or a bundle are in `decoding.py` and
 `plan.py`. msgspec's floats are always finite: NaN and Infinity are no JSON, and 1e999 is refused as out of range.
+
+In a request, null means that a value is missing, wherever one may be missing. In an answer, what is missing is left out
+(`UNSET`), and null is a value of its own.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
-from msgspec import Meta, Struct, field
+from msgspec import UNSET, Meta, Struct, UnsetType, field
+from msgspec.structs import force_setattr
 
 from models.contract.formulas import MAX_LENGTH
 
 _INT64: Final = 2**63
 Integer = Annotated[int, Meta(ge=-_INT64, le=_INT64 - 1)]
 FieldValue = str | Integer | float | bool | None
+if TYPE_CHECKING:
+    FieldValues = dict[str, FieldValue]
+else:  # Decoders take null as well; `RerankRequest` puts an empty object in its place.
+    FieldValues = dict[str, FieldValue] | None
 Name = Annotated[str, Meta(min_length=1, max_length=64)]
 Identifier = Annotated[str, Meta(min_length=1, max_length=256)]
 Weight = Annotated[float, Meta(ge=0, le=1e6)]
@@ -45,18 +53,29 @@ _RUNNER_UP: Final = (
     "sort, since it valued that higher than its own."
 )
 
+WarningProblem = Literal["missing", "unknown-values", "unknown-field"]
+_WARNING: Final = (
+    "missing: the model has the field, but no candidate that it looked at (or the user, or the context) has it; "
+    "unknown-values: over half of its values are not in the model's vocabulary; unknown-field: nothing uses it."
+)
+_WARNINGS: Final = (
+    "What the model could not use. Absent: nothing, or the model was not asked, or LISTWRIGHT_WARNINGS is false."
+)
+MOST_WARNINGS: Final = 20
+"""Most warnings of one answer."""
+
 
 class Candidate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """One item that may be shown."""
 
     id: Annotated[Identifier, Meta(description="Returned in the answer; unique in the request.")]
     scores: Annotated[
-        dict[str, float], Meta(description="The ranking stage's estimates by name, for example ctr and cvr.")
+        dict[str, float | None], Meta(description="The ranking stage's estimates by name, for example ctr and cvr.")
     ]
     price: Price | None = None
     features: Annotated[
-        dict[str, FieldValue],
-        Meta(description="Values by field name. Missing: the bundle's default; unknown: ignored."),
+        FieldValues,
+        Meta(description="Values by field name. Missing: the default; unknown: not used, and named in `warnings`."),
     ] = {}
     embedding: Embedding | None = None
 
@@ -101,15 +120,26 @@ class RerankRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     request_id: RequestId | None = None
     model: Annotated[str, Meta(description="Name of a loaded model. Missing: the default model.")] | None = None
     version: Version | None = None
-    user: Annotated[dict[str, FieldValue], Meta(description="User fields by name.")] = {}
-    context: Annotated[dict[str, FieldValue], Meta(description="Context fields by name.")] = {}
+    user: Annotated[FieldValues, Meta(description="User fields by name.")] = {}
+    context: Annotated[FieldValues, Meta(description="Context fields by name.")] = {}
     top_n: Annotated[int, Meta(ge=1, description="Items to return. Missing: the model's list length.")] | None = None
     objectives: Objectives | None = None
     diversity: Diversity | None = None
     queues: Queues | None = None
     partition: PartitionField | None = None
     timeout_ms: Timeout | None = None
-    explain: Annotated[bool, Meta(description="Explain the place of each item.")] = False
+    explain: Annotated[bool, Meta(description="Explain the place of each item. Missing: false.")] | None = None
+
+    def __post_init__(self) -> None:
+        """Put an empty object for each null among the groups of field values."""
+        request: Any = self  # To a type checker they are never null.
+        if request.user is None:
+            force_setattr(self, "user", {})
+        if request.context is None:
+            force_setattr(self, "context", {})
+        for candidate in request.candidates:
+            if candidate.features is None:
+                force_setattr(candidate, "features", {})
 
 
 class ObjectiveValues(Struct, frozen=True, gc=False):
@@ -134,14 +164,14 @@ class Explanation(Struct, frozen=True, gc=False):
     runner_up: Annotated[str | None, Meta(description=_RUNNER_UP)]
 
 
-class Item(Struct, frozen=True, gc=False, omit_defaults=True):
+class Item(Struct, frozen=True, gc=False):
     """One item of the list."""
 
     id: str
     index: Annotated[int, Meta(description="Place of the candidate in the request, from 0.")]
     position: Annotated[int, Meta(description="Place in the list, from 1.")]
     source: Annotated[Source, Meta(description=_SOURCES)]
-    explanation: Explanation | None = None
+    explanation: Explanation | UnsetType = UNSET
 
 
 class Degraded(Struct, frozen=True, gc=False):
@@ -165,7 +195,17 @@ class Timings(Struct, frozen=True, gc=False):
     total: Annotated[float, Meta(description="From arrival until the response is built.")]
 
 
-class RerankResponse(Struct, frozen=True, gc=False):
+class FieldWarning(Struct, frozen=True, gc=False):
+    """A part of the request that the model could not use."""
+
+    field: Annotated[
+        str, Meta(description="Group (user, context, item, scores) and name, such as item.brand; or price.")
+    ]
+    problem: Annotated[WarningProblem, Meta(description=_WARNING)]
+    detail: str
+
+
+class RerankResponse(Struct, frozen=True, gc=False, omit_defaults=True):
     """List of min(top_n, candidates) items: each from the request, none twice."""
 
     request_id: str
@@ -178,3 +218,4 @@ class RerankResponse(Struct, frozen=True, gc=False):
     ]
     degraded: Degraded | None
     timings_ms: Timings
+    warnings: Annotated[list[FieldWarning], Meta(description=_WARNINGS, max_length=MOST_WARNINGS)] = []

@@ -64,13 +64,13 @@ class Dispatcher:
         """Tell whether the engine has nothing to do."""
         return self._thread.idle and not self._waiting
 
-    def seconds_until_done(self, engine: Engine) -> float:
+    def seconds_until_done(self, engine: Engine, *, background: bool = False) -> float:
         """Estimate the time until a job that is submitted now is done.
 
-        It is 0 for an engine with nothing to do: that is always given a try, or one slow spell would never be found to
-        be over.
+        Jobs in the background wait for all others, and others for none of them. It is 0 for an engine with nothing to
+        do: that is always given a try, or one slow spell would never be found to be over.
         """
-        return 0.0 if self._thread.idle else self._thread.seconds_until_done(engine)
+        return 0.0 if self._thread.idle else self._thread.seconds_until_done(engine, background=background)
 
     def run_seconds(self, engine: Engine) -> float:
         """Return an upper bound for a run of one request; 0 before the first run."""
@@ -99,10 +99,12 @@ class Dispatcher:
         if presence is not None:
             presence.on_leave = lambda: self._fail(job, ClientDisconnect(), "client-gone")
         self._thread.submit(job)
+        self._thread.in_background += job.background
         # Three may end the wait: the thread's answer, `_call_back` at the deadline, the client's leaving.
         try:
             return await future
         finally:
+            self._thread.in_background -= job.background
             if presence is not None:
                 presence.on_leave = None
             if watched:

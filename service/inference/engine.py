@@ -64,7 +64,8 @@ class Job:
     """One request's work for an engine.
 
     It is dropped before inference if `future` is done by then: the deadline came, or the client left. `deadline` is on
-    `perf_counter`'s clock. Work in the `background` runs alone, and when nothing else waits or after a while.
+    `perf_counter`'s clock. Work in the `background` runs without others, and when nothing else waits; without a
+    deadline, also after a while.
     """
 
     engine: Engine

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
+from operator import attrgetter
 from queue import Empty, SimpleQueue
 from time import perf_counter
 from typing import Final
@@ -22,6 +23,7 @@ from weakref import WeakKeyDictionary
 
 from models.contract.arrays import AnyArray, Arrays
 from service.inference.engine import Answer, Engine, EngineError, Job, stack_rows
+from service.timing.deadline import NEVER
 from service.timing.estimate import LiveFit
 
 _log = logging.getLogger(__name__)
@@ -29,11 +31,18 @@ INFERENCE: Final = "inference"
 """Name of the thread."""
 
 PATIENCE_SECONDS: Final = 0.25
-"""So long work in the background gives way; else a reload would never end where the engine is never idle."""
+"""So long work in the background gives way that has no deadline.
+
+Else a reload would never end where the engine is never idle.
+"""
+
+BACKGROUND_SECONDS: Final = 0.005
+"""Most expected time of a run over several jobs in the background: a request that comes meanwhile waits for it."""
 
 _CLOSE_SECONDS: Final = 1.0
 """Most time for a run to end that nobody waits for any more."""
 
+_deadline: Final = attrgetter("deadline")
 _NO_RUNS: Final = LiveFit()
 """The fit of an engine that has not run yet; nothing is ever added to it."""
 
@@ -73,6 +82,8 @@ class InferenceThread:
         self._times: WeakKeyDictionary[Engine, LiveFit] = WeakKeyDictionary()
         self._done_at: float | None = None
         """When the run in progress is expected to end; None while nothing runs."""
+        self.in_background = 0
+        """Jobs in the background that have no answer yet; counted by the dispatchers, on the event loop."""
         self._closing = False
         self._thread = threading.Thread(target=self._work, name=INFERENCE, daemon=True)
         self._thread.start()
@@ -134,17 +145,24 @@ class InferenceThread:
         for step in steps:
             _fail(step.done, error)
 
-    def seconds_until_done(self, engine: Engine) -> float:
+    def seconds_until_done(self, engine: Engine, *, background: bool = False) -> float:
         """Estimate the time until a job that is submitted now is done.
 
-        That is the rest of the present run, and the runs up to its own. Only jobs for the same engine are counted
-        exactly; other engines' jobs count as if they were this one's.
+        Jobs in the background wait for all others, and others for none of them. That is the rest of the present run,
+        and the runs up to its own. Only jobs for the same engine are counted exactly; other engines' jobs count as if
+        they were this one's.
         """
         done_at, times = self._done_at, self._fit(engine)
         left = 0.0 if done_at is None else max(0.0, done_at - perf_counter())
-        full, last = divmod(self.depth + 1, engine.largest_batch)
+        depth = self.depth if background else max(0, self.depth - self._waiting_in_background())
+        full, last = divmod(depth + 1, engine.largest_batch)
         ahead = full * times.predict(engine.largest_batch)
         return left + ahead + (times.predict(last) if last else 0.0)
+
+    def _waiting_in_background(self) -> int:
+        current = self.current
+        running = sum(job.background for job in current.jobs) if current is not None and self.in_background else 0
+        return self.in_background - running
 
     def run_seconds(self, engine: Engine) -> float:
         """Return a bound for 99 of 100 single runs; 0 before the first run."""
@@ -236,13 +254,15 @@ def _fail(done: Future[bool], error: Exception) -> None:
 def most_urgent(waiting: Sequence[Job], now: float) -> Job:
     """Return the job with the earliest deadline.
 
-    Work in the background comes last, until it has waited for long enough.
+    Work in the background comes last. Without a deadline, which would end its waiting, it does so only until it has
+    waited for long enough.
     """
 
     def rank(job: Job) -> tuple[int, float]:
         if not job.background:
             return 0, job.deadline
-        return (-1 if now - job.submitted > PATIENCE_SECONDS else 1), job.deadline
+        waited = job.deadline == NEVER and now - job.submitted > PATIENCE_SECONDS
+        return (-1 if waited else 1), job.deadline
 
     return min(waiting, key=rank)
 
@@ -250,12 +270,13 @@ def most_urgent(waiting: Sequence[Job], now: float) -> Job:
 def next_batch(waiting: Sequence[Job], predict: Callable[[int], float], now: float) -> list[Job]:
     """Choose the jobs to run now: the most urgent, and others that fit in time.
 
-    `predict` gives the seconds of a run over n jobs. Work in the background is a batch of its own.
+    `predict` gives the seconds of a run over n jobs. Work in the background has batches of its own, and short ones.
     """
     head = most_urgent(waiting, now)
+    mates = [job for job in waiting if job.engine is head.engine and job.background == head.background]
     if head.background:
-        return [head]
-    mates = sorted((j for j in waiting if j.engine is head.engine and not j.background), key=lambda job: job.deadline)
+        return _background_batch(head, mates, predict)
+    mates.sort(key=_deadline)
     # A job that would be late even alone is called back shortly, and would only make the others late as well. If all
     # would be late the estimate may be wrong, so the one with the most time left is tried.
     mates = [job for job in mates if now + predict(1) <= job.deadline] or mates[-1:]
@@ -265,6 +286,15 @@ def next_batch(waiting: Sequence[Job], predict: Callable[[int], float], now: flo
     while n < min(len(mates), head.engine.largest_batch) and now + predict(n + 1) <= tightest:
         n += 1
     return mates[:n]
+
+
+def _background_batch(head: Job, mates: Sequence[Job], predict: Callable[[int], float]) -> list[Job]:
+    """Choose jobs in the background, beginning with `head`, whose run is short."""
+    batch = [head, *sorted((job for job in mates if job is not head), key=_deadline)]
+    n = 1
+    while n < min(len(batch), head.engine.largest_batch) and predict(n + 1) <= BACKGROUND_SECONDS:
+        n += 1
+    return batch[:n]
 
 
 def _run(engine: Engine, batch: Sequence[Job]) -> Arrays | EngineError:

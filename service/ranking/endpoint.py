@@ -31,7 +31,7 @@ from service.transport.auth import ApiKeys
 _log = logging.getLogger(__name__)
 _encode: Final = msgspec.json.Encoder().encode
 _JSON: Final = b"application/json"
-_CLIENT_CLOSED: Final = 499
+CLIENT_CLOSED: Final = 499
 _REFUSALS: Final[dict[RefusalReason, tuple[ProblemKind, str]]] = {
     "overloaded": (OVERLOADED, "as many requests as allowed are in progress"),
     "shed": (SHED, "requests come in faster than they can be answered in time"),
@@ -55,8 +55,8 @@ class EndpointOptions:
 
 
 @dataclass(slots=True)
-class _Exchange:
-    """Everything known so far of one request; only the endpoint writes here."""
+class Exchange:
+    """Everything known so far of one request; only the endpoint that answers it writes here."""
 
     call: Call
     clock: Stopwatch
@@ -92,6 +92,7 @@ class _Exchange:
             would_degrade=None if reranked is None else reranked.would_degrade,
             ignored_headers=self.ignored_headers,
             choice=None if reranked is None else reranked.listing.choice,
+            fields=None if reranked is None else reranked.fields,
         )
 
 
@@ -128,13 +129,13 @@ class RerankEndpoint:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> Answered | None:
         """Send a list or a problem, and emit the record; return a list."""
-        exchange = _Exchange.begin(scope)
+        exchange = Exchange.begin(scope)
         call = exchange.call
         try:
             self._keys.check(call.header(b"authorization"))
             answered = await self._rerank(exchange, scope, receive)
         except ClientDisconnect:
-            self._emit(exchange.record("cancelled", _CLIENT_CLOSED, None))
+            self._emit(exchange.record("cancelled", CLIENT_CLOSED, None))
         except Problem as problem:
             await self._refuse(exchange, send, problem)
         except Exception:
@@ -151,11 +152,11 @@ class RerankEndpoint:
         refused = self._admission.judge()
         if refused is None:
             return None
-        exchange = _Exchange.begin(scope)
+        exchange = Exchange.begin(scope)
         problem = self._problem(refused)
         self._emit(exchange.record("rejected", problem.kind.status, problem.kind.slug))
         body = _encode(problem.document(exchange.call.request_id))
-        headers = [(b"content-type", MEDIA_TYPE.encode()), *_echo(exchange.call), *_own_headers(problem)]
+        headers = [(b"content-type", MEDIA_TYPE.encode()), *echo(exchange.call), *own_headers(problem)]
         return problem.kind.status, headers, body
 
     def enter(self, scope: Scope) -> None:
@@ -175,7 +176,7 @@ class RerankEndpoint:
         scope[TICKET_KEY] = admitted
         return admitted
 
-    async def _rerank(self, exchange: _Exchange, scope: Scope, receive: Receive) -> Answered:
+    async def _rerank(self, exchange: Exchange, scope: Scope, receive: Receive) -> Answered:
         """Read, decode and answer, noting in `exchange` everything found."""
         call, clock, options = exchange.call, exchange.clock, self._options
         check_media_type(call)
@@ -193,8 +194,8 @@ class RerankEndpoint:
         self._learn(ticket, clock, reranked, hurried=deadline.at < call.arrival + options.budget_seconds)
         return request, reranked.response
 
-    async def _send_list(self, exchange: _Exchange, send: Send, response: RerankResponse) -> None:
-        headers = [*_echo(exchange.call), (b"server-timing", _server_timing(exchange.clock))]
+    async def _send_list(self, exchange: Exchange, send: Send, response: RerankResponse) -> None:
+        headers = [*echo(exchange.call), (b"server-timing", server_timing(exchange.clock))]
         if response.degraded is not None:
             why = f"{response.degraded.reason}; level={response.degraded.level}"
             headers.append((b"x-listwright-degraded", why.encode()))
@@ -224,22 +225,32 @@ class RerankEndpoint:
             self._admission.ended(ticket, late=reranked.would_degrade is not None)
 
     def _problem(self, reason: RefusalReason) -> Problem:
-        kind, detail = _REFUSALS[reason]
-        return unavailable(kind, detail, self._options.retry_after_seconds)
+        return no_place(reason, self._options.retry_after_seconds)
 
-    async def _refuse(self, exchange: _Exchange, send: Send, problem: Problem) -> None:
+    async def _refuse(self, exchange: Exchange, send: Send, problem: Problem) -> None:
         status, call = problem.kind.status, exchange.call
-        headers = [*_echo(call), *_own_headers(problem)]
+        headers = [*echo(call), *own_headers(problem)]
         await send_bytes(send, status, _encode(problem.document(call.request_id)), MEDIA_TYPE.encode(), headers)
-        outcome: RequestOutcome = "invalid" if status < 500 else "rejected" if status == 503 else "error"
-        self._emit(exchange.record(outcome, status, problem.kind.slug))
+        self._emit(exchange.record(refused_outcome(status), status, problem.kind.slug))
 
     def _emit(self, record: RequestRecord) -> None:
         for observe in self._observers:
             observe(record)
 
 
-def _echo(call: Call) -> Headers:
+def no_place(reason: RefusalReason, retry_after_seconds: int) -> Problem:
+    """Make the 503 of a request that admission has refused."""
+    kind, detail = _REFUSALS[reason]
+    return unavailable(kind, detail, retry_after_seconds)
+
+
+def refused_outcome(status: int) -> RequestOutcome:
+    """Return the outcome of a request that was answered with a problem of this status."""
+    return "invalid" if status < 500 else "rejected" if status == 503 else "error"
+
+
+def echo(call: Call) -> Headers:
+    """Return the headers that name a request and its trace in the answer."""
     headers: Headers = []
     if is_header_safe(call.request_id):
         headers.append((b"x-request-id", call.request_id.encode()))
@@ -248,10 +259,12 @@ def _echo(call: Call) -> Headers:
     return headers
 
 
-def _own_headers(problem: Problem) -> Headers:
+def own_headers(problem: Problem) -> Headers:
+    """Return the headers that a problem brings with it."""
     return [(name.encode(), value.encode()) for name, value in problem.headers.items()]
 
 
-def _server_timing(clock: Stopwatch) -> bytes:
+def server_timing(clock: Stopwatch) -> bytes:
+    """Return the value of `Server-Timing`, in milliseconds."""
     parts = [f"{stage};dur={seconds * 1e3:.3f}" for stage, seconds in clock.stages.items()]
     return ", ".join([*parts, f"total;dur={clock.elapsed * 1e3:.3f}"]).encode()

@@ -20,6 +20,7 @@ from models.contract.spec import OBJECTIVES
 from service.bundles.model import Model
 from service.bundles.registry import Registry
 from service.contract.decoding import check_request
+from service.contract.field_values import FieldCounts, FieldUse
 from service.contract.problems import invalid
 from service.contract.schemas import Degraded, DegradedReason, Item, ObjectiveValues, RerankRequest, RerankResponse
 from service.inference.dispatcher import DeadlineNear, Dispatcher
@@ -28,6 +29,7 @@ from service.ranking.answer import build_items, explain_items, read_timings
 from service.ranking.fallback import Places, formula_list, input_list, rank_rest
 from service.ranking.outputs import check_outputs
 from service.ranking.plan import RequestPlan, deal, make_plan
+from service.ranking.warnings import field_warnings
 from service.telemetry.records import Choice, ListHealth, Stopwatch, list_health
 from service.timing.deadline import Deadline, in_time
 from service.timing.limiter import LogLimiter, left_out
@@ -72,6 +74,7 @@ class Reranked:
 
     `foreseen_wait` is how many seconds the model was expected to take when the request was ready for it, and
     `would_degrade` why the list would not be the model's, had deadlines been enforced. `queue_count` queues were dealt.
+    `fields` counts the values of what was encoded; None: nothing was.
     """
 
     response: RerankResponse
@@ -80,6 +83,7 @@ class Reranked:
     would_degrade: DegradedReason | None
     batch_size: int
     queue_count: int
+    fields: FieldCounts | None
 
     def health(self) -> ListHealth:
         """Compute the figures of the list, once it has been sent."""
@@ -93,15 +97,22 @@ class _Attempt(NamedTuple):
     found: Listing | DegradedReason
     would_degrade: DegradedReason | None = None
     batch_size: int = 0
+    use: FieldUse | None = None
 
 
 class Reranker:
-    """Answer decoded requests with the models of a registry."""
+    """Answer decoded requests with the models of a registry.
 
-    def __init__(self, *, registry: Registry, dispatcher: Dispatcher, max_candidates: int) -> None:
+    Without `warnings` its answers do not say what the models could not use.
+    """
+
+    def __init__(
+        self, *, registry: Registry, dispatcher: Dispatcher, max_candidates: int, warnings: bool = True
+    ) -> None:
         self._registry = registry
         self._dispatcher = dispatcher
         self._max_candidates = max_candidates
+        self._warnings = warnings
         self._limiter = LogLimiter()
 
     def select(self, request: RerankRequest) -> Model:
@@ -117,18 +128,22 @@ class Reranker:
         request_id: str,
         deadline: Deadline = Deadline(),  # noqa: B008 - frozen
         presence: Presence | None = None,
+        background: bool = False,
     ) -> Reranked:
-        """Return the answer and time its stages. Raises `Problem` (422) or `ClientDisconnect`."""
+        """Return the answer and time its stages. Raises `Problem` (422) or `ClientDisconnect`.
+
+        In the `background` it gives way to other requests.
+        """
         check_request(request, max_candidates=self._max_candidates)
         dealt = deal_request(request, model)
         clock.lap("deal")
-        wait = self._dispatcher.seconds_until_done(model.engine)
+        wait = self._dispatcher.seconds_until_done(model.engine, background=background)
         sorted_list = bypass_list(dealt)
         if sorted_list is not None:
             attempt = _Attempt(sorted_list)
         else:
-            attempt = await self._ask(dealt, wait, clock, request_id, deadline, presence)
-        found = attempt.found
+            attempt = await self._ask(dealt, wait, clock, request_id, deadline, presence, background)
+        found, use = attempt.found, attempt.use
         listing = found if isinstance(found, Listing) else degraded_list(dealt, found, deadline)
         response = RerankResponse(
             request_id=request_id,
@@ -138,9 +153,17 @@ class Reranker:
             value=listing.value,
             degraded=listing.degraded,
             timings_ms=read_timings(clock),
+            warnings=field_warnings(use, model.fields) if self._warnings and use is not None else [],
         )
-        queue_count = model.manifest.limits.queues
-        return Reranked(response, listing, wait, attempt.would_degrade, attempt.batch_size, queue_count)
+        return Reranked(
+            response=response,
+            listing=listing,
+            foreseen_wait=wait,
+            would_degrade=attempt.would_degrade,
+            batch_size=attempt.batch_size,
+            queue_count=model.manifest.limits.queues,
+            fields=None if use is None else use.counts,
+        )
 
     async def _ask(
         self,
@@ -150,6 +173,7 @@ class Reranker:
         request_id: str,
         deadline: Deadline,
         presence: Presence | None,
+        background: bool,
     ) -> _Attempt:
         """Ask the model, unless it cannot be in time. Raises as `rerank` does."""
         model, batch_size = dealt.model, 0
@@ -157,22 +181,27 @@ class Reranker:
         if late and deadline.enforced:
             return _Attempt("wait", "wait")
         row = encode_request(dealt)
+        use = _field_use(dealt, row)
         clock.lap("encode")
         try:
             answer = await self._dispatcher.run(
-                model.engine, graph_inputs(model, row), deadline=deadline.limit, presence=presence
+                model.engine,
+                graph_inputs(model, row),
+                deadline=deadline.limit,
+                presence=presence,
+                background=background,
             )
             clock.engine_ran(answer.wait_seconds, answer.infer_seconds)
             batch_size = answer.batch_size
             listing = model_list(dealt, row, answer)
         except DeadlineNear:
-            return _Attempt("deadline", "deadline")
+            return _Attempt("deadline", "deadline", use=use)
         except EngineError as error:
             self._complain(model, request_id, error)
-            return _Attempt("model-error", late, batch_size)
+            return _Attempt("model-error", late, batch_size, use)
         if late is None and perf_counter() > deadline.at:
             late = "deadline"
-        return _Attempt(listing, late, batch_size)
+        return _Attempt(listing, late, batch_size, use)
 
     def _complain(self, model: Model, request_id: str, error: EngineError) -> None:
         """Log a failure of the model, but not every time."""
@@ -206,6 +235,14 @@ def model_list(dealt: DealtRequest, row: Arrays, answer: Answer) -> Listing:
         items = explain_items(items, request.candidates, plan, manifest, slots, steps, answer.outputs)
     choice: Choice = "sort" if chosen.kept_sort else "plan"
     return Listing(items, chosen.value, choice, None, slots.queues[steps], row["embeddings"][steps])
+
+
+def _field_use(dealt: DealtRequest, row: Arrays) -> FieldUse:
+    """Find what the model can use of the candidates that were encoded to `row`."""
+    request, plan, slots = dealt.request, dealt.plan, dealt.slots.candidates
+    chosen = [request.candidates[i] for i in slots.tolist() if i >= 0]
+    formulas = [queue.score for queue in plan.queues] if plan.queues_requested else ()
+    return dealt.model.fields.read(request.user, request.context, chosen, row, formulas)
 
 
 def bypass_list(dealt: DealtRequest) -> Listing | None:

@@ -14,8 +14,10 @@ from prometheus_client import Counter, Gauge, Histogram
 from service.bundles.model import Model
 from service.contract.schemas import DegradedReason, Source
 from service.telemetry import records
+from service.telemetry.batches import BatchMetrics
 from service.telemetry.bundles import REFUSED, REFUSED_MODE, BundleMetrics
 from service.telemetry.exposition import Exposition, Scrape
+from service.telemetry.field_series import FieldSeries
 from service.telemetry.records import ListHealth, RequestOutcome, RequestRecord, ShadowRecord
 from service.telemetry.rolling import RollingWindow
 from service.telemetry.snapshots import MergeMode
@@ -63,6 +65,9 @@ class Metrics:
         self._make_engine()
         self._make_shadow(shadow)
         self._make_bundles()
+        self._fields = VersionSeries(FieldSeries)
+        self.registry.register(self._fields)
+        self.batches = BatchMetrics(self.registry)
 
     def _counter(self, name: str, text: str, label: str, values: Iterable[str]) -> dict[str, Counter]:
         """Make a counter with one closed label; return a series for each of its values."""
@@ -175,6 +180,7 @@ class Metrics:
     def _sweep(self) -> None:
         self._requests.sweep()
         self._comparisons.sweep()
+        self._fields.sweep()
 
     def engine_hung(self) -> None:
         """Count one run of the engine that was given up."""
@@ -189,6 +195,8 @@ class Metrics:
         self._info.labels(model.name, model.version, model.manifest.family, model.engine.provider).set(1)
         self._sweep()  # Here too, since nobody may scrape.
         self._requests.publish(model.name, model.version)
+        self._fields.publish(model.name, model.version)
+        self._fields.of(model.name, model.version).declare(model.fields.paths)
         for i in range(len(self._queue_counts), model.manifest.limits.queues):
             self._queue_counts.append(self._queue_items.labels(str(i)))
         if self._shadow in ((model.name, model.version), (model.name, None)):
@@ -198,6 +206,7 @@ class Metrics:
         """Say that a version is no longer live; its counts stay for a while."""
         self._info.remove(model.name, model.version, model.manifest.family, model.engine.provider)
         self._requests.retire(model.name, model.version)
+        self._fields.retire(model.name, model.version)
         self._comparisons.retire(model.name, model.version)
 
     def observe(self, record: RequestRecord) -> None:
@@ -222,6 +231,8 @@ class Metrics:
             self._candidates.observe(record.candidates)
         if record.batch_size:
             self._batch.observe(record.batch_size)
+        if record.fields is not None:
+            self._fields.of(record.model, record.version).add(record.fields)
         if record.health is not None:
             self._observe_list(record.health)
 

@@ -11,6 +11,7 @@ from typing import Final, Literal, get_args
 import numpy as np
 
 from models.contract.arrays import AnyArray, Ints
+from service.contract.field_values import FieldCounts
 from service.contract.schemas import DegradedReason, Item, Source
 
 RequestOutcome = Literal["ok", "degraded", "invalid", "cancelled", "rejected", "error"]
@@ -85,7 +86,8 @@ class RequestRecord:
 
     Times are in seconds; `reason` is the slug of the problem, if any. `choice` is the maker of a list that is not
     degraded; `degraded` the reason why it is not the model's, and `would_degrade` the reason there would have been, had
-    deadlines been enforced. `ignored_headers` are timeouts that cannot be read.
+    deadlines been enforced. `ignored_headers` are timeouts that cannot be read. `fields` counts the values of the
+    candidates that were encoded.
     """
 
     request_id: str
@@ -104,6 +106,7 @@ class RequestRecord:
     would_degrade: DegradedReason | None = None
     ignored_headers: tuple[str, ...] = ()
     choice: Choice | None = None
+    fields: FieldCounts | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from copy import copy
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
@@ -26,6 +26,13 @@ class Format:
 
 PLAIN: Final = Format("text/plain; version=0.0.4; charset=utf-8", generate_latest)
 OPENMETRICS: Final = Format("application/openmetrics-text; version=1.0.0; charset=utf-8", generate_openmetrics)
+SCRAPED: Final[dict[int | str, dict[str, Any]]] = {
+    200: {
+        "description": "All series",
+        "content": {kind: {"schema": {"type": "string"}} for kind in ("text/plain", "application/openmetrics-text")},
+    }
+}
+"""The answer to a scrape, for the OpenAPI document."""
 
 
 def choose_format(accept: str) -> Format:

@@ -29,11 +29,18 @@ Version = tuple[str, str]
 """Name and version of a model."""
 
 
+class Family(Protocol):
+    """One metric of a version, with its samples."""
+
+    def describe(self) -> Iterable[Metric]: ...
+    def collect(self) -> Iterable[Metric]: ...
+
+
 class Series(Protocol):
     """Metrics of one version, which are in no registry."""
 
     @property
-    def families(self) -> Sequence[Counter | Histogram]:
+    def families(self) -> Sequence[Family]:
         """The metrics, always in the same order."""
 
     def begin(self, model: str, version: str) -> None:

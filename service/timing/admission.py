@@ -110,13 +110,19 @@ class AdmissionWindow:
 
 
 class Admission:
-    """Count the requests in progress, and admit or refuse the next."""
+    """Count the requests in progress, and admit or refuse the next.
+
+    Requests of batches give way: one is admitted only while no queue stands, it takes no place that a single request
+    could have, and it teaches nothing about the window.
+    """
 
     def __init__(self, options: AdmissionOptions) -> None:
         self._options = options
         self._delay = QueueDelay(target_seconds=options.target_seconds, interval_seconds=options.interval_seconds)
         self._window = AdmissionWindow(options.limit)
         self.in_flight = 0
+        self.giving_way = 0
+        """Requests of batches in progress, which `in_flight` does not count."""
 
     @property
     def overloaded(self) -> bool:
@@ -129,6 +135,22 @@ class Admission:
         Every ticket is paired with one call of `leave`.
         """
         return self.judge() or self.enter()
+
+    def admit_giving_way(self) -> RefusalReason | None:
+        """Admit the next request of a batch, or say why it is refused.
+
+        Every admitted one is paired with one call of `leave_giving_way`.
+        """
+        if self.in_flight + self.giving_way >= self._options.limit:
+            return "overloaded"
+        if self._options.enforce and self.overloaded:
+            return "shed"
+        self.giving_way += 1
+        return None
+
+    def leave_giving_way(self) -> None:
+        """Count one request of a batch in progress less."""
+        self.giving_way -= 1
 
     def judge(self) -> RefusalReason | None:
         """Say why the next request is refused; None: there is room for it now."""

@@ -23,7 +23,7 @@ class ApiKeys:
     def __init__(self, keys: Sequence[SecretStr]) -> None:
         self._keys = [key.get_secret_value().encode() for key in keys]
 
-    def check(self, authorization: Annotated[str | None, Header()] = None) -> None:
+    def check(self, authorization: Annotated[str | None, Header(include_in_schema=False)] = None) -> None:
         """Raise `Problem` (401) unless the header carries a key; routes may depend on it."""
         if not self._keys:
             return

@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass
 from typing import Final, Self
 
+from service.contract.batch import batch_bytes
 from service.environment import PREFIX
 from service.settings import Settings, flag
 
@@ -29,11 +30,15 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """Limits of the connections of one listener, in bytes and seconds."""
+    """Limits of the connections of one listener, in bytes and seconds.
+
+    `body_bytes` are of one request's body, `batch_bytes` of a batch's.
+    """
 
     connections: int
     read_seconds: float
     body_bytes: int
+    batch_bytes: int
     unfinished_bytes: int
     unfinished_per_peer_bytes: int
     retry_after_seconds: int
@@ -45,6 +50,7 @@ class Limits:
             connections=min(settings.max_connections, ADMIN_CONNECTIONS) if admin else settings.max_connections,
             read_seconds=settings.read_timeout_seconds,
             body_bytes=settings.max_body_bytes,
+            batch_bytes=batch_bytes(settings.max_body_bytes, settings.max_unfinished_per_peer_mb * _MEBIBYTE),
             unfinished_bytes=settings.max_unfinished_mb * _MEBIBYTE,
             unfinished_per_peer_bytes=settings.max_unfinished_per_peer_mb * _MEBIBYTE,
             retry_after_seconds=settings.retry_after_seconds,

@@ -15,6 +15,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from models.contract.serving import BATCH_PATH
 from service.contract.problems import (
     HEADERS_TOO_LARGE,
     MALFORMED_HTTP,
@@ -240,13 +241,18 @@ class BoundedProtocol(EndingProtocol):
         if self._unparsed is None and not self._ended:
             cast(ReadGate, self.flow).release()
 
+    def _largest_body(self) -> int:
+        """Return the most bytes that the endpoint keeps of the body that is being read."""
+        limits = self._connections.limits
+        return limits.batch_bytes if self.scope["path"] == BATCH_PATH else limits.body_bytes
+
     def _account(self) -> None:
         """Count what the connection holds of unfinished requests; end it if that is too much."""
         held = 0
         if self._place is not BODY:
             held = self._fed
         elif not self._discards():
-            held = _REQUEST_BYTES + min(self._body, self._connections.limits.body_bytes)
+            held = _REQUEST_BYTES + min(self._body, self._largest_body())
         if self._unparsed:
             held += len(cast(bytes, self._unparsed.obj))  # All of what was read stays for the sake of the rest.
         for cycle, _ in self.pipeline:

@@ -130,7 +130,10 @@ def test_the_demo_shows_both_orders_queues_values_and_latency(bundle: Path, caps
     for setting in demo.SETTINGS:
         assert str(setting) in shown
     assert all(f"  {queue}\n" in shown for queue in ("click", "conversion", "gmv"))
-    assert "as it came" in shown
+    assert "the model's own estimate" in shown
+    before = next(line for line in shown.splitlines() if line.startswith("  as it came")).split()[3:]
+    assert before == ["-", "0.759", "-", "0.1792", "-", "6.29"], "the truth does not depend on the bundle"
+    assert shown.count("%") == 3 * len(demo.SETTINGS)
     assert "300 requests of 100 candidates" in shown
 
 

@@ -194,7 +194,7 @@ def live_app(
 
 def make_settings(**values: Any) -> Settings:
     """Settings with a bundles folder that exists and, unless told otherwise, time for everything."""
-    return Settings(**{"bundles": ".", "budget_ms": 30_000, **values})
+    return Settings(**{"bundles": ".", "budget_ms": 30_000, "batch_budget_ms": 30_000, **values})
 
 
 @contextlib.contextmanager

@@ -20,12 +20,12 @@ from tqdm import tqdm
 from models.contract.arrays import Floats32, Ints
 from models.contract.spec import OBJECTIVES
 from models.data.batches import ListArrays
+from models.data.stores import source_digest
 from models.evaluation.degre import workspace
 from models.evaluation.degre.hit_rate import permuted_sets, random_lists
 from models.evaluation.degre.judges import EVALUATOR, MIXED, mix_values
 from models.evaluation.degre.workspace import DATA, Workspace, chunks
 from models.evaluation.steps import ExperimentStep, read_marker
-from models.files import file_digest
 from models.judging.gate import HeldOut, choose_shares
 from models.judging.judge import mixes
 from models.nets.checkpoint import Checkpoint, save_checkpoint
@@ -76,7 +76,7 @@ def data_step(space: Workspace) -> ExperimentStep:
         workspace.prepare_data(space.source, folder, space.profile.length)
         return {"lists": {name: len(slates) for name, slates in space.data.slates.items()}}
 
-    options = {"data": space.source.name, "sha256": file_digest(space.source), **space.sizes("length")}
+    options = {"data": space.source.name, "sha256": source_digest(space.source), **space.sizes("length")}
     return ExperimentStep(DATA, "data", options, run)
 
 

@@ -18,12 +18,13 @@ from typing import Any, Final
 import numpy as np
 
 from models.contract.spec import OBJECTIVES
+from models.data.stores import source_digest
 from models.evaluation.randomised.calibration import calibration
 from models.evaluation.randomised.coverage import CoverageTrial, coverage
 from models.evaluation.randomised.estimators import FEWEST, compare_orders
 from models.evaluation.randomised.observe import LogObserver, Observed, random_lists
 from models.evaluation.tables import interval_text, markdown_table
-from models.files import file_digest, write_json
+from models.files import write_json
 from models.judging.metrics import mean_interval
 from models.nets.checkpoint import Checkpoint, load_checkpoint
 from models.options import check_at_least, parse_weights
@@ -74,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
     records, counts = random_lists(arguments.data)
     observed = observer.observe(records)
     report: dict[str, Any] = {
-        "data": {"file": arguments.data.name, "sha256": file_digest(arguments.data), **counts},
+        "data": {"file": arguments.data.name, "sha256": source_digest(arguments.data), **counts},
         "lists": len(observed.sizes),
         "items": float(observed.sizes.mean()),
         "order": _order(observed, arguments.seed),

@@ -67,9 +67,27 @@ def test_connections_are_used_again_and_a_closed_one_is_not() -> None:
         with SteadyClient(server.port, [NO_CANDIDATES], 100.0) as client:
             wait_for(lambda: len(client.seen) >= 20)
         assert server.connections < 20
-    seen = requests_seen(lambda _: Reply(action="answer and close"), 10)
+    seen = requests_seen(lambda _: Reply(headers=("Connection: close",), action="answer and close"), 10)
     assert {s.result for s in seen} == {"full"}
     assert len({s.port for s in seen}) == len(seen)
+
+
+def test_a_connection_that_closes_unannounced_is_met_once_at_most() -> None:
+    """No client knows of it before it has come, and this one never sends a request twice, so it says `closed`."""
+
+    def results(client: SteadyClient) -> list[list[str]]:
+        ports = dict.fromkeys(s.port for s in client.seen)
+        return [[s.result for s in client.seen if s.port == port] for port in ports]
+
+    def mostly_noticed(client: SteadyClient) -> bool:
+        noticed = results(client)[:-1].count(["full"])
+        return noticed >= 5 and noticed > 2 * len(results(client)) / 3
+
+    with scripted_server(lambda _: Reply(action="answer and close")) as server:
+        with SteadyClient(server.port, [NO_CANDIDATES], 50.0) as client:
+            # Mostly the close comes before the next request is due.
+            wait_for(lambda: mostly_noticed(client))
+        assert all(found in (["full"], ["full", "closed"]) for found in results(client))
 
 
 def test_a_server_that_is_not_there_makes_no_connection() -> None:

@@ -122,7 +122,7 @@ def test_rare_categories_and_missing_numbers_do_not_separate_items() -> None:
 
 
 def test_rows_are_grouped_by_first_appearance_and_sorted_by_position() -> None:
-    order, starts = group_rows(["b", "a", "b", "a", "b"], np.array([2.0, 9.0, 1.0, 3.0, 3.0]))
+    order, starts = group_rows(np.array([0, 1, 0, 1, 0]), np.array([2.0, 9.0, 1.0, 3.0, 3.0]))
     assert order.tolist() == [2, 0, 4, 3, 1]
     assert starts.tolist() == [0, 3, 5]
 
@@ -148,9 +148,9 @@ def test_tables_are_read_plain_and_packed(tmp_path: Path) -> None:
     ("text", "problem"),
     [
         ("a,b\n1,2\n", "there is no column 'c'"),
-        ("a,c\n1,2\n3\n", "line 3"),
+        ("a,c\n1,2\n3\n", "line 3: has 1 columns, but the header has 2"),
         ("a,c\n", "holds no rows"),
-        ("", "cannot be read"),
+        ("", "is empty: there is no header"),
         ("a,c\n1,2\nx,2\n", "line 3, column a: must be a number, not 'x'"),
         ("a,c\n1,2\n,2\n", "line 3, column a: must be a number"),
         ("a,c\n1,2\nnan,2\n", "line 3, column a: must be a number"),

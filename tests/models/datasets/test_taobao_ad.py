@@ -200,11 +200,11 @@ def test_a_broken_row_is_named(tmp_path: Path, name: str, line: str, problem: st
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("", "cannot be read: Empty CSV file"),
+        ("", "is empty: there is no header"),
         ("a,b\n", "holds no rows"),
         ("a,c\n1,2\n", "there is no column 'b'"),
-        ("a,b\n1,2\n1,2,3\n", "line 3: Expected 2 columns, got 3"),
-        ("a,b\n1,2\n\n1,2\n", "line 3, column a: is empty"),
+        ("a,b\n1,2\n1,2,3\n", "line 3: has 3 columns, but the header has 2"),
+        ("a,b\n1,2\n\n,2\n", "line 4, column a: is empty"),
     ],
 )
 def test_a_file_of_another_form_is_named(tmp_path: Path, text: str, problem: str) -> None:
@@ -219,7 +219,7 @@ def test_a_file_of_another_form_is_named(tmp_path: Path, text: str, problem: str
 
 
 def test_files_larger_than_a_block_keep_their_lines_and_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("models.datasets.table._BLOCK", 256)
+    monkeypatch.setattr("models.datasets.csv.reading.BLOCK", 256)
     path = tmp_path / "x.csv.gz"
     rows = [f"{i},{('even', 'odd')[i % 2]} ,{'' if i % 3 else i}" for i in range(500)]
     path.write_bytes(gzip.compress("\n".join([" i,word, third", *rows]).encode()))

@@ -181,3 +181,13 @@ def test_offsets_can_be_read_written_and_mixed() -> None:
     assert head.skip.tolist() == [0.5]
     assert head.state_offset.tolist() == [0.75] * 3
     assert head.place_offset.tolist() == [0.25, 1.0, 1.75, 2.5]
+
+
+def test_lists_that_are_cut_into_spans_give_the_same_offsets(monkeypatch: pytest.MonkeyPatch) -> None:
+    correction = torch.randn(500, PLACES, STATES, generator=torch.Generator().manual_seed(3))
+    log = sampled(500, correction=correction)
+    whole = fitted(*log, listwise=0.5, correction=correction)
+    monkeypatch.setattr("models.nets.calibration._PLACES", 170)  # 42 lists, so that the last span is shorter
+    cut = fitted(*log, listwise=0.5, correction=correction)
+    for mine, other in zip(cut, whole, strict=True):
+        torch.testing.assert_close(mine, other, atol=1e-4, rtol=0)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from models.contract.features import Encoder
 from models.contract.spec import Category, FeatureSpec, Hashed, Number, SpecError
+from models.data.field_choices import FieldChoices
 from models.data.fit_spec import fit_spec
 from models.data.slates import encode_slates
 from models.nets.inputs import Domain, FieldInput
@@ -131,7 +132,7 @@ def test_every_domain_has_affine_parameters_of_its_own() -> None:
 
 def test_it_reads_what_the_encoder_makes_of_records() -> None:
     records = make_records(5)
-    spec = fit_spec(records, min_count=1)
+    spec = fit_spec(records, FieldChoices(min_count=1))
     slates = encode_slates(records, spec, 4)
     batch = slates.tensors(torch.device("cpu"))
     part = FieldInput(spec, CONFIG)

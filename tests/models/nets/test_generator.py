@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from models.contract.spec import Number, SpecError
+from models.data.field_choices import FieldChoices
 from models.data.fit_spec import fit_spec
 from models.data.slates import encode_slates
 from models.nets.generator import GeneratorConfig, PointerGenerator, remaining
@@ -18,7 +19,7 @@ from tests.models.training.records import make_record
 
 CONFIG: Final = GeneratorConfig(dim=8, layers=2, heads=2, list_length=4, field_dim=4)
 RECORDS: Final = [make_record(i, candidates=6 - i % 3) for i in range(5)]
-SPEC: Final = fit_spec(RECORDS, min_count=1)
+SPEC: Final = fit_spec(RECORDS, FieldChoices(min_count=1))
 
 
 def make(seed: int = 0, config: GeneratorConfig = CONFIG) -> PointerGenerator:
@@ -145,7 +146,7 @@ def test_sizes_and_lengths_that_cannot_be_are_refused() -> None:
 
 def test_a_request_without_user_fields_starts_from_a_learnt_token() -> None:
     records = [make_record(i) for i in range(3)]
-    spec = fit_spec(records, min_count=1)
+    spec = fit_spec(records, FieldChoices(min_count=1))
     bare = type(spec)(item=spec.item, scores=spec.scores, price=Number("price"))
     model = PointerGenerator(bare, CONFIG).eval()
     batch = encode_slates(records, bare, 4).tensors(torch.device("cpu"))

@@ -93,7 +93,10 @@ def test_a_number_that_is_not_finite_is_422_and_named(any_server: Live, path: st
         ("candidates[3].id", with_candidate(id=3)),
         ("candidates[3].scores", {"candidates": [*request(3)["candidates"], {"id": "x"}]}),
         ("candidates[3].scores.cvr", with_candidate(scores={"ctr": 0.1, "cvr": "0.2"})),
-        ("candidates[3].scores.cvr", with_candidate(scores={"ctr": 0.1, "cvr": None})),
+        ("candidates[3].scores", with_candidate(scores=None)),
+        ("candidates[3].id", with_candidate(id=None)),
+        ("candidates[3].embedding[1]", with_candidate(embedding=[1.0, None, 0.0, 0.0])),
+        ("queues[0].score", request(queues=[{"name": "a", "score": None}])),
         ("candidates[3].scores.cvr", with_candidate(scores={"ctr": 0.1, "cvr": True})),
         ("candidates[3].scores.ctr", with_candidate(scores={"ctr": 1.5, "cvr": 0.1})),
         ("candidates[3].scores.ctr", with_candidate(scores={"ctr": -0.1, "cvr": 0.1})),
@@ -204,7 +207,7 @@ def test_json_by_any_of_its_spellings_is_accepted(any_server: Live, media: str) 
 def test_an_unknown_path_is_404_and_a_wrong_method_405(any_server: Live) -> None:
     assert_problem(any_server.get("/v1/nope"), 404, "not-found")
     assert_problem(any_server.get("/v1/rerank"), 405, "method-not-allowed")
-    assert any_server.get("/v1/rerank").headers["allow"] == "POST"
+    assert any_server.get("/v1/rerank").headers["allow"] == "OPTIONS, POST"
     assert_problem(any_server.request("POST", "/v1/models"), 405, "method-not-allowed")
 
 

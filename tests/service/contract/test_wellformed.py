@@ -110,7 +110,7 @@ def large(end: bytes) -> bytes:
     [
         (b',"z":NaN', 422, "", "a number is NaN or infinite; numbers must be finite"),
         (b',"z":-Infinity', 422, "", "a number is NaN or infinite; numbers must be finite"),
-        (b',"z":"x"', 422, "candidates[0].scores", "Expected float, got str"),
+        (b',"z":"x"', 422, "candidates[0].scores", "Expected float | null, got str"),
         (b',"z":1e999', 422, "candidates[0].scores", "out of range"),
         (b'},"price":-1,"features":{"a":1', 422, "candidates[0].price", ">= 0.0"),
         (b'},"colour":{"a":1', 422, "candidates[0].colour", "is not a known field"),

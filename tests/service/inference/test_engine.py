@@ -21,7 +21,7 @@ from service.inference import thread as thread_module
 from service.inference.dispatcher import DeadlineNear, Dispatcher
 from service.inference.engine import Answer, BatchArrays, EngineError, Job, stack_rows
 from service.inference.thread import InferenceThread, next_batch
-from service.timing.deadline import LEAD_SECONDS, Deadline, in_time
+from service.timing.deadline import LEAD_SECONDS, NEVER, Deadline, in_time
 from service.timing.estimate import LiveFit
 from service.transport.asgi import Presence
 from tests.service.tiny_bundle import Arrays
@@ -139,7 +139,7 @@ def test_the_most_urgent_runs_first_and_engines_are_never_mixed(
             tasks = [
                 asyncio.create_task(dispatcher.run(engine, row(i), deadline=far + late, background=behind))
                 for i, (engine, late, behind) in enumerate(
-                    [(one, 3.0, True), (one, 2.0, False), (other, 0.0, False), (one, 1.0, False)], start=1
+                    [(one, NEVER, True), (one, 2.0, False), (other, 0.0, False), (one, 1.0, False)], start=1
                 )
             ]
             await queued(dispatcher, 4)
@@ -305,6 +305,37 @@ def test_a_batch_is_never_so_large_that_its_most_urgent_request_would_be_late(
     assert fixed + each * len(batch) <= chosen[0] or len(batch) == 1
     if len(batch) < min(largest, len(hopeful)):
         assert fixed + each * (len(batch) + 1) > chosen[0], "there was room for one more"
+
+
+@pytest.mark.parametrize(("each", "size"), [(0.0001, 4), (0.002, 2), (1.0, 1)])
+def test_work_in_the_background_runs_together_as_far_as_that_is_short(each: float, size: int) -> None:
+    """A request that comes meanwhile waits for the run: 5 ms at most, unless one job alone takes longer."""
+    engine, other = Recorder(largest_batch=4), Recorder()
+    nothing: Any = None
+    jobs = [Job(engine, {}, nothing, nothing, 100.0 - i, background=True) for i in range(9)]
+    mixed = [Job(other, {}, nothing, nothing, 200.0, background=True), *jobs]
+    batch = next_batch(mixed, lambda n: each * n, 0.0)
+    assert batch == jobs[::-1][:size]
+    single = Job(engine, {}, nothing, nothing, 300.0)
+    assert next_batch([*mixed, single], lambda n: each * n, 0.0) == [single]
+    assert next_batch([*mixed, single], lambda n: each * n, 1e9) == [single], "however long they have waited"
+
+
+def test_a_request_expects_to_wait_for_no_work_in_the_background() -> None:
+    engine = Recorder(largest_batch=1)
+
+    async def work(dispatcher: Dispatcher) -> None:
+        await dispatcher.run(engine, row(0))
+        async with busy(dispatcher, engine):
+            tasks = [asyncio.create_task(dispatcher.run(engine, row(i), background=True)) for i in range(1, 6)]
+            await queued(dispatcher, 5)
+            # One run at most is left of that which goes on, and then comes one, or six.
+            ahead = dispatcher.seconds_until_done(engine)
+            assert dispatcher.seconds_until_done(engine, background=True) > 2 * ahead > 0
+        await asyncio.gather(*tasks)
+        assert dispatcher.seconds_until_done(engine) == 0
+
+    asked(work)
 
 
 def test_rows_of_different_widths_are_padded_with_zeros() -> None:

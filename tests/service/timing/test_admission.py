@@ -176,6 +176,22 @@ def test_where_deadlines_are_only_observed_nothing_is_shed_but_the_cap_holds(clo
     assert admission.admit() == "overloaded"
 
 
+def test_requests_of_batches_come_in_while_no_queue_stands_and_take_no_place_of_others(clock: list[float]) -> None:
+    admission = admit(limit=4)
+    assert [admission.admit_giving_way() for _ in range(5)] == [None] * 4 + ["overloaded"]
+    assert admission.in_flight == 0
+    assert let_in(admission, 9) == 4
+    for _ in range(4):
+        admission.leave_giving_way()
+    for _ in range(4):
+        admission.enter()
+    assert admission.admit_giving_way() == "overloaded"
+    standing = admit()
+    crowd(standing, clock)
+    assert standing.admit_giving_way() == "shed"
+    assert standing.giving_way == 0
+
+
 @given(capacity=st.integers(2, 60), start=st.integers(2, 64))
 def test_the_window_finds_what_can_be_answered_in_time(capacity: int, start: int) -> None:
     window = AdmissionWindow(64)

@@ -1,0 +1,1 @@
+"""Count what a list file holds, and warn about what is legal but odd."""

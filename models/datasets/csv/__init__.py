@@ -1,0 +1,1 @@
+"""Read CSV in the forms that tools write."""

@@ -1,0 +1,1 @@
+"""Turn a user's own log in CSV into a list file, at any size."""

@@ -1,0 +1,168 @@
+"""Convert CSV files to a list file in bounded memory.
+
+The rows are read once into parts on disk, beside the list file. A pass over the parts chooses splits; another makes the
+lists. The list file appears only when it is complete.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from tqdm import tqdm
+
+from models.datasets.csv.form import CsvChoices
+from models.datasets.csv.reading import CsvFile
+from models.datasets.csv_log.columns import ColumnMap, Fields, map_columns
+from models.datasets.csv_log.lists import part_lists
+from models.datasets.csv_log.parts import Parts, all_parts, split_rows
+from models.datasets.csv_log.profile import Profile
+from models.datasets.csv_log.sides import Shares
+from models.datasets.csv_log.tally import Tally
+from models.datasets.csv_log.units import Sides, choose_sides
+from models.datasets.csv_log.values import Reading
+from models.files import whole_file
+
+_METADATA_KEY: Final = b"listwright"
+_ROW_GROUP: Final = 2048
+_IDS: Final = ("request", "item", "user", "session")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogOptions:
+    """Hold what the user says about a log.
+
+    `roles` and `fields` name columns, `text` the columns that stay text, `missing` the words that stand for an empty
+    cell.
+    """
+
+    roles: Mapping[str, str] = field(default_factory=dict)
+    fields: Fields = field(default_factory=Fields)
+    text: frozenset[str] = frozenset()
+    missing: tuple[str, ...] = ("NULL",)
+    form: CsvChoices = field(default_factory=CsvChoices)
+    shares: Shares = field(default_factory=Shares)
+    seed: int = 0
+
+
+@dataclass(slots=True)
+class Told:
+    """Collect what the terminal is told: facts, and warnings."""
+
+    facts: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+class CsvLog:
+    """Hold the open files of a log and the roles of their columns."""
+
+    def __init__(self, paths: Sequence[Path], options: LogOptions) -> None:
+        """Open the files. Raises `TableError`, and `ValueError` for a choice that does not fit them."""
+        self._files = [CsvFile(path, options.form) for path in paths]
+        header = self._files[0].form.header
+        self.columns: ColumnMap = map_columns(header, options.roles, options.fields)
+        for file in self._files:
+            for column in self.columns.columns:
+                file.place(column)
+        for column in sorted(options.text):
+            if column not in self.columns.columns:
+                raise ValueError(f"--text: column {column!r} has no role and is no field")
+        self._options = options
+        self.told = Told()
+        self._tell_columns(header)
+
+    def convert(self, output: Path, *, quiet: bool) -> Tally:
+        """Write the list file. Raises `TableError` for a broken row."""
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=f".{output.name}.", suffix=".parts", dir=output.parent) as folder:
+            parts = Parts(Path(folder), self._files, self.columns.columns)
+            reading = self._read(parts, quiet)
+            sides = choose_sides(parts, reading, self._options.shares, seed=self._options.seed)
+            self.told.warnings += sides.warnings
+            tally = Tally()
+            with whole_file(output) as partial:
+                _write(partial, self._tables(parts, reading, sides, tally, quiet), self._metadata(sides))
+        self.told.facts.append(f"split: {sides.rule}")
+        self.told.warnings += tally.warnings()
+        return tally
+
+    def _read(self, parts: Parts, quiet: bool) -> Reading:
+        """Read the rows into the parts and decide how each column is read."""
+        options, columns = self._options, self.columns
+        decimal = options.form.decimal
+        features = list(dict.fromkeys(column for _, _, column in columns.fields.features()))
+        ids = [columns.roles[role] for role in _IDS if role in columns.roles]
+        time = columns.roles.get("time")
+        profiled = dict.fromkeys([*features, *ids, *([time] if time else [])])
+        profiles = {c: Profile(c, decimal, as_text=c in options.text) for c in profiled}
+        request = columns.roles["request"]
+        with parts, tqdm(desc="read", unit="row", unit_scale=True, disable=True if quiet else None) as bar:
+            split_rows(
+                parts, self._files, columns.columns, profiles, request=request, missing=options.missing, told=bar.update
+            )
+        kinds = {column: profiles[column].kind() for column in features}
+        whole = {column: note for column in ids if (note := profiles[column].whole_ids())}
+        self.told.facts += [f"{group} feature {n}: {kinds[c]}" for group, n, c in columns.fields.features()]
+        self.told.facts += whole.values()
+        self.told.warnings += [note for column in features if (note := profiles[column].note())]
+        self.told.warnings += [f"column {c} is empty in every row and left out" for c in kinds if kinds[c] == "empty"]
+        return Reading(columns, kinds, frozenset(whole), decimal, time is not None and profiles[time].mostly_numbers)
+
+    def _tables(self, parts: Parts, reading: Reading, sides: Sides, tally: Tally, quiet: bool) -> Iterator[pa.Table]:
+        total = sum(len(part) for part in sides.parts)
+        with tqdm(total=total, desc="write", unit="list", unit_scale=True, disable=True if quiet else None) as bar:
+            for rows, side in zip(all_parts(parts), sides.parts, strict=True):
+                lists = part_lists(rows, reading, side)
+                tally.add(lists)
+                yield lists.table
+                bar.update(lists.table.num_rows)
+
+    def _metadata(self, sides: Sides) -> dict[str, Any]:
+        return {
+            "source": "csv",
+            "files": [file.path.name for file in self._files],
+            "columns": dict(self.columns.roles),
+            "seed": self._options.seed,
+            "split": sides.rule,
+        }
+
+    def _tell_columns(self, header: Sequence[str]) -> None:
+        roles = self.columns.roles
+        self.told.facts += [f"{file.path}: {file.form.text()}" for file in self._files]
+        self.told.facts.append(", ".join(f"{role} = {column}" for role, column in roles.items()))
+        ignored = [name or "(no name)" for name in self.columns.ignored(header)]
+        if ignored:
+            self.told.facts.append(
+                f"ignored: {', '.join(ignored)} (use them with --scores, --item-features, --user-features or "
+                "--context-features)"
+            )
+        self.told.warnings += _missing_roles(roles)
+
+
+def _missing_roles(roles: Mapping[str, str]) -> list[str]:
+    """Say what the lists lack, and what follows."""
+    if "click" not in roles:
+        return ["no column of clicks (--map click=COLUMN): nothing counts as shown, so a model cannot learn from it"]
+    found = []
+    if "position" not in roles:
+        found.append("no column of positions: every row counts as shown, in the order of the rows")
+    if "purchase" not in roles:
+        found.append("no column of purchases: they are not recorded")
+    if "price" not in roles:
+        found.append("no column of prices: GMV cannot be predicted")
+    return found
+
+
+def _write(path: Path, tables: Iterator[pa.Table], metadata: Mapping[str, Any]) -> None:
+    first = next(tables)
+    note = {_METADATA_KEY: json.dumps(dict(metadata), sort_keys=True).encode()}
+    with pq.ParquetWriter(path, first.schema.with_metadata(note), compression="zstd") as writer:
+        writer.write_table(first, row_group_size=_ROW_GROUP)
+        for table in tables:
+            writer.write_table(table, row_group_size=_ROW_GROUP)

@@ -1,0 +1,1 @@
+"""Re-rank the lists of a file by a service, many at a time."""

@@ -1,0 +1,246 @@
+"""Answer `POST /v1/rerank/batch`: many requests in one body, each with an outcome of its own.
+
+Batches give way to single requests. The event loop begins with one request of all batches at a time and has a turn
+before the next; only so many of a batch are in progress at once; each is admitted only while no queue stands; and the
+engine runs them when nothing else waits. A request's budget begins when its turn comes; what its caller asks for
+(`timeout_ms`, headers) counts from the arrival of the batch. Used from the event loop only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass, replace
+from time import perf_counter
+from typing import Any, Final, Protocol
+
+import msgspec
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope, Send
+
+from service.contract.batch import BatchResult, split_batch
+from service.contract.cost import most_fields
+from service.contract.decoding import decode_request
+from service.contract.problems import BODY_TOO_LARGE, INTERNAL, MEDIA_TYPE, Problem
+from service.ranking.endpoint import (
+    CLIENT_CLOSED,
+    EndpointOptions,
+    Exchange,
+    echo,
+    no_place,
+    own_headers,
+    refused_outcome,
+    server_timing,
+)
+from service.ranking.rerank import Reranker
+from service.telemetry.records import RequestObserver, RequestOutcome, RequestRecord, Stopwatch
+from service.timing.admission import Admission
+from service.timing.deadline import Deadline, header_timeout
+from service.transport.asgi import Call, check_media_type, read_body, read_call, send_bytes
+from service.transport.auth import ApiKeys
+
+_log = logging.getLogger(__name__)
+_encode: Final = msgspec.json.Encoder().encode
+_JSON: Final = b"application/json"
+_UNAVAILABLE: Final = 503
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchOptions:
+    """Options of batches, and of each request; `at_once` of a batch are in progress."""
+
+    request: EndpointOptions
+    max_body_bytes: int
+    at_once: int
+
+
+class BatchObserver(Protocol):
+    """Is told of batches and their requests."""
+
+    def observe_batch(self, outcome: RequestOutcome, seconds: float) -> None:
+        """Note how a batch ended, `seconds` after its arrival."""
+
+    def observe_request(self, record: RequestRecord) -> None:
+        """Note one request of a batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """One request's result as JSON, and the problem in it, if any."""
+
+    body: bytes
+    problem: Problem | None = None
+
+
+_Outcomes = list[_Outcome]
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """A batch that has arrived; `patience` is how many seconds its caller waits from then."""
+
+    call: Call
+    bodies: Sequence[bytes]
+    patience: float
+
+
+class BatchEndpoint:
+    """Read batches, and answer and record their requests."""
+
+    def __init__(
+        self,
+        *,
+        options: BatchOptions,
+        keys: ApiKeys,
+        admission: Admission,
+        reranker: Reranker,
+        observer: BatchObserver,
+        observers: Sequence[RequestObserver] = (),
+    ) -> None:
+        self._options = options
+        self._most_fields = most_fields(options.request.max_body_bytes)
+        self._keys = keys
+        self._admission = admission
+        self._reranker = reranker
+        self._observer = observer
+        self._observers = (observer.observe_request, *observers)
+        self._turn = asyncio.Lock()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a batch; log a fault of the service's own once, as a 500."""
+        call = read_call(scope)
+        clock = Stopwatch(call.arrival, call.lag)
+        outcome: RequestOutcome = "ok"
+        try:
+            found = await self._answer(call, receive)
+        except ClientDisconnect:
+            outcome = "cancelled"
+        except Problem as problem:
+            outcome = refused_outcome(problem.kind.status)
+            await _refuse(send, call, problem)
+        except Exception:
+            _log.exception("batch %s failed", call.request_id, extra={"request_id": call.request_id})
+            outcome = "error"
+            await _refuse(send, call, Problem(INTERNAL, "the log has the request id"))
+        else:
+            headers = [*echo(call), (b"server-timing", server_timing(clock))]
+            body = b'{"results":[%b]}' % b",".join(outcome.body for outcome in found)
+            await send_bytes(send, 200, body, _JSON, headers)
+        self._observer.observe_batch(outcome, clock.elapsed)
+
+    async def _answer(self, call: Call, receive: Receive) -> _Outcomes:
+        """Return an outcome for each request.
+
+        Raises `Problem`, which is a 503 if no request had a place.
+        """
+        self._keys.check(call.header(b"authorization"))
+        check_media_type(call)
+        options = self._options
+        seconds = options.request.read_timeout_seconds
+        body = await read_body(call, receive, limit=options.max_body_bytes, seconds=seconds)
+        batch = _Batch(call, split_batch(body), header_timeout(call.headers)[0])
+        del body
+        found = await _while_present(self._answer_all(batch), call)
+        first = found[0].problem
+        if first is not None and all(o.problem and o.problem.kind.status == _UNAVAILABLE for o in found):
+            raise first
+        return found
+
+    async def _answer_all(self, batch: _Batch) -> _Outcomes:
+        """Begin with one request after the other, as their turns come."""
+        places = asyncio.Semaphore(self._options.at_once)
+        tasks = []
+        async with asyncio.TaskGroup() as group:
+            for i, body in enumerate(batch.bodies):
+                await places.acquire()
+                async with self._turn:
+                    await asyncio.sleep(0)  # Others have theirs.
+                    task = group.create_task(self._one(batch, i, body))
+                    task.add_done_callback(lambda _: places.release())
+                    await asyncio.sleep(0)  # It runs until the engine has it.
+                tasks.append(task)
+        return [task.result() for task in tasks]
+
+    async def _one(self, batch: _Batch, index: int, body: bytes) -> _Outcome:
+        """Answer one request and record it; no fault of its own is raised."""
+        call = replace(batch.call, request_id=f"{batch.call.request_id}-{index}", arrival=perf_counter(), lag=0.0)
+        exchange = Exchange(call, Stopwatch(call.arrival, 0.0))
+        try:
+            return await self._list(exchange, batch, body)
+        except Problem as problem:
+            return self._refused(exchange, problem)
+        except asyncio.CancelledError:
+            self._emit(exchange.record("cancelled", CLIENT_CLOSED, None))
+            raise
+        except Exception:
+            _log.exception("request %s failed", call.request_id, extra={"request_id": call.request_id})
+            return self._refused(exchange, Problem(INTERNAL, "the log has the request id"))
+
+    async def _list(self, exchange: Exchange, batch: _Batch, body: bytes) -> _Outcome:
+        """Return a request's list. Raises `Problem`."""
+        options, call, clock = self._options.request, exchange.call, exchange.clock
+        if len(body) > options.max_body_bytes:
+            raise Problem(BODY_TOO_LARGE, f"the request is larger than {options.max_body_bytes} bytes")
+        refused = self._admission.admit_giving_way()
+        if refused is not None:
+            raise no_place(refused, options.retry_after_seconds)
+        try:
+            exchange.request = request = decode_request(body, most_fields=self._most_fields)
+            call.request_id = request.request_id or call.request_id
+            clock.lap("decode")
+            patience = min(batch.patience, math.inf if request.timeout_ms is None else request.timeout_ms / 1e3)
+            due = min(call.arrival + options.budget_seconds, batch.call.arrival + patience)
+            exchange.model = model = self._reranker.select(request)
+            exchange.reranked = reranked = await self._reranker.rerank(
+                request,
+                model,
+                clock,
+                request_id=call.request_id,
+                deadline=Deadline(due, options.enforce_deadlines),
+                background=True,
+            )
+        finally:
+            self._admission.leave_giving_way()
+        response = reranked.response
+        self._emit(exchange.record("ok" if response.degraded is None else "degraded", 200, None))
+        return _Outcome(_encode(BatchResult(status=200, response=response)))
+
+    def _refused(self, exchange: Exchange, problem: Problem) -> _Outcome:
+        status = problem.kind.status
+        self._emit(exchange.record(refused_outcome(status), status, problem.kind.slug))
+        document = problem.document(exchange.call.request_id)
+        return _Outcome(_encode(BatchResult(status=status, problem=document)), problem)
+
+    def _emit(self, record: RequestRecord) -> None:
+        for observe in self._observers:
+            observe(record)
+
+
+async def _while_present(work: Coroutine[Any, Any, _Outcomes], call: Call) -> _Outcomes:
+    """Return the result of `work`; raise `ClientDisconnect` and end it once the client leaves."""
+    task = asyncio.get_running_loop().create_task(work)
+    left = False
+
+    def leave() -> None:
+        nonlocal left
+        left = True
+        task.cancel()
+
+    if call.presence is not None:
+        call.presence.on_leave = leave
+    try:
+        return await task
+    except asyncio.CancelledError:
+        if left:
+            raise ClientDisconnect from None
+        raise
+    finally:
+        if call.presence is not None:
+            call.presence.on_leave = None
+
+
+async def _refuse(send: Send, call: Call, problem: Problem) -> None:
+    body = _encode(problem.document(call.request_id))
+    await send_bytes(send, problem.kind.status, body, MEDIA_TYPE.encode(), [*echo(call), *own_headers(problem)])

@@ -1,0 +1,70 @@
+"""A real service with the demo bundle and a real browser, shared by the tests of the pages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser
+
+from loadtest.rig.server import running_server
+from models.contract.manifest import EMBEDDED_BUNDLES
+from tests.pages.browser import NAMES, Watched, chromium, find_chromium
+
+UNHURRIED = ("--budget-ms", "30000")
+
+
+@pytest.fixture(scope="session")
+def url() -> Iterator[str]:
+    """A service with time enough on any machine."""
+    with running_server(EMBEDDED_BUNDLES, options=UNHURRIED) as server:
+        yield server.url
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A Chromium of the machine."""
+    executable = find_chromium()
+    if executable is None:
+        pytest.skip(f"needs a Chromium: none of {', '.join(NAMES)} is here")
+    with chromium(executable) as running:
+        yield running
+
+
+OpenPage = Callable[..., Watched]
+
+
+@pytest.fixture
+def new_page(browser: Browser, url: str) -> Iterator[OpenPage]:
+    """Make pages in contexts of their own; at the end none of them may have had a fault."""
+    pages: list[Watched] = []
+
+    def make(address: str = url, **options: Any) -> Watched:
+        context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
+        pages.append(Watched(context.new_page(), address))
+        return pages[-1]
+
+    yield make
+    for watched in pages:
+        watched.page.context.close()
+    assert [fault for watched in pages for fault in watched.faults] == []
+
+
+@pytest.fixture(scope="session")
+def shared(browser: Browser, url: str) -> Iterator[Watched]:
+    """One page for the tests that need no other context: it keeps its cache."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    yield Watched(context.new_page(), url)
+    context.close()
+
+
+@pytest.fixture
+def playground(shared: Watched) -> Iterator[Watched]:
+    """A playground with its first lists; at the end it may have had no fault."""
+    shared.page.goto("about:blank")
+    shared.forget()
+    shared.expected.add(404)  # A service without `GET /v1/models/{name}`.
+    shared.open()
+    yield shared
+    assert shared.faults == []

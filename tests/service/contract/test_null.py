@@ -1,0 +1,105 @@
+"""In a request, null means missing wherever a value may be missing: the answer is that without it."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any
+
+import pytest
+
+from service.contract.decoding import decode_request
+from service.contract.schemas import Candidate, RerankRequest
+from tests.service.contract.test_bad_input import assert_problem, with_candidate
+from tests.service.live import Live
+from tests.service.requests import request
+
+OPTIONAL = [
+    *("request_id", "model", "version", "user", "context", "top_n", "objectives", "diversity", "queues"),
+    *("partition", "timeout_ms", "explain"),
+]
+
+
+def listed(server: Live, sent: dict[str, Any]) -> Any:
+    reply = server.post(sent)
+    assert reply.status == 200, reply.body
+    return {key: reply.json[key] for key in ("items", "value", "degraded")}
+
+
+@pytest.mark.parametrize("field", OPTIONAL)
+def test_null_in_a_request_is_as_if_missing(server: Live, field: str) -> None:
+    without = {key: value for key, value in request().items() if key != field}
+    assert listed(server, {**without, field: None}) == listed(server, without)
+
+
+@pytest.mark.parametrize("field", ["price", "features", "embedding"])
+def test_null_in_a_candidate_is_as_if_missing(server: Live, field: str) -> None:
+    null, without = with_candidate(**{field: None}), with_candidate()
+    del without["candidates"][3][field]
+    assert listed(server, null) == listed(server, without)
+
+
+@pytest.mark.parametrize(
+    ("group", "field"),
+    [("objectives", name) for name in ("click", "conversion", "gmv")]
+    + [("diversity", name) for name in ("lambda", "window")]
+    + [("user", "age"), ("context", "hour")],
+)
+def test_null_in_an_object_is_as_if_missing(server: Live, group: str, field: str) -> None:
+    without = request()
+    without[group] = {"user": {"visits": 3}, "objectives": {"click": 2} if field != "click" else {}}.get(group, {})
+    null = deepcopy(without)
+    null[group][field] = None
+    assert listed(server, null) == listed(server, without)
+
+
+@pytest.mark.parametrize(("group", "field"), [("scores", "cvr"), ("features", "brand"), ("features", "stars")])
+def test_null_among_a_candidates_values_is_as_if_missing(any_server: Live, group: str, field: str) -> None:
+    null, without = request(), request()
+    null["candidates"][3][group][field] = None
+    del without["candidates"][3][group][field]
+    assert listed(any_server, null) == listed(any_server, without)
+
+
+def test_a_score_that_is_null_everywhere_is_not_said_to_be_there(server: Live) -> None:
+    sent = request(3, queues=[{"name": "own", "score": "margin"}])
+    for one in sent["candidates"]:
+        one["scores"] = {"ctr": 0.1, "margin": None}
+    reply = server.post(sent)
+    assert_problem(reply, 422, "invalid-request", "queues[0].score", "no candidate has the score 'margin'")
+    assert reply.json["detail"].endswith("the scores in the request are: ctr")
+
+
+def test_what_is_required_may_not_be_null_and_the_answer_says_so(server: Live) -> None:
+    for field, sent in {
+        "candidates": {"candidates": None},
+        "candidates[3].id": with_candidate(id=None),
+        "candidates[3].scores": with_candidate(scores=None),
+        "queues[0].name": request(queues=[{"name": None, "score": "ctr"}]),
+    }.items():
+        assert_problem(server.post(sent), 422, "invalid-request", field, "null, which means missing; it is required")
+
+
+@pytest.mark.parametrize(
+    ("field", "sent"),
+    [
+        ("candidates[3].id", with_candidate(id=3)),
+        ("request_id", request(request_id=7)),
+        ("version", request(version=1)),
+    ],
+)
+def test_a_number_for_a_text_is_refused_with_what_to_send(server: Live, field: str, sent: dict[str, Any]) -> None:
+    assert_problem(server.post(sent), 422, "invalid-request", field, 'send "7", not 7')
+
+
+def test_what_is_decoded_has_objects_in_the_place_of_null() -> None:
+    decoded = decode_request(b'{"candidates":[{"id":"a","scores":{},"features":null}],"user":null,"context":null}')
+    assert (decoded.candidates[0].features, decoded.user, decoded.context) == ({}, {}, {})
+    made = RerankRequest(candidates=[Candidate(id="a", scores={}, features={"x": 1})], user={"y": None})
+    assert (made.candidates[0].features, made.user) == ({"x": 1}, {"y": None})
+
+
+def test_candidates_without_features_do_not_share_an_object() -> None:
+    first, second = decode_request(
+        b'{"candidates":[{"id":"a","scores":{},"features":null},{"id":"b","scores":{},"features":null}]}'
+    ).candidates
+    assert first.features is not second.features

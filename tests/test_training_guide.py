@@ -1,0 +1,131 @@
+"""Run the examples of docs/training.md as they are written there."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import re
+import shlex
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from loadtest.rig.server import running_server
+from models import cli
+from models.data.list_file import read_lists
+from models.data.records import ListRecord
+from tests.documents import ROOT
+from tests.models.checking.oddities import ODDITIES
+
+GUIDE = (ROOT / "docs" / "training.md").read_text("utf-8")
+STEPS = ("convert", "check", "train", "export")
+
+
+def block(mark: str) -> str:
+    """The block of code behind the comment ``<!-- mark -->``."""
+    found = re.search(rf"<!-- {re.escape(mark)} -->\n+```\w+\n(.*?)```", GUIDE, re.DOTALL)
+    assert found, f"there is no block marked {mark}"
+    return found[1]
+
+
+def commands(mark: str) -> list[list[str]]:
+    """The command lines of a block, as words."""
+    text = block(mark).replace("\\\n", " ")
+    return [shlex.split(line.removeprefix("$ ")) for line in text.splitlines() if line.startswith("$ ")]
+
+
+def shown(mark: str) -> list[str]:
+    """The lines of output in a block."""
+    lines = block(mark).replace("\\\n", " ").splitlines()
+    return [line for line in lines if line.strip() and not line.startswith("$ ")]
+
+
+def run(words: list[str]) -> str:
+    """Run `listwright` in this process and return what it prints."""
+    assert words[0] == "listwright"
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        assert cli.main(words[1:]) == 0, words
+    return out.getvalue()
+
+
+def has_csv() -> bool:
+    """Tell whether this version converts CSV logs."""
+    nowhere = io.StringIO()
+    with contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere), pytest.raises(SystemExit) as caught:
+        cli.main(["data", "csv", "--help"])
+    return caught.value.code == 0
+
+
+@pytest.fixture(scope="module")
+def walked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+    """The folder in which all steps of the CSV example were run, and what each printed."""
+    if not has_csv():
+        pytest.skip("`listwright data csv` is not part of this version")
+    folder = tmp_path_factory.mktemp("guide")
+    (folder / "log.csv").write_text(block("file log.csv"), "utf-8")
+    with contextlib.chdir(folder):
+        printed = {step: "".join(map(run, commands(f"run {step}"))) for step in STEPS}
+    return folder, printed
+
+
+def test_the_check_of_the_csv_example_prints_what_the_guide_shows(walked: tuple[Path, dict[str, str]]) -> None:
+    _, printed = walked
+    lines = printed["check"].splitlines()
+    for line in shown("run check"):
+        assert line in lines
+
+
+def test_the_choice_in_the_csv_example_ends_its_warning(walked: tuple[Path, dict[str, str]]) -> None:
+    _, printed = walked
+    assert printed["train"].startswith("checked 6 lists: 1 warning ")
+    assert "brand" not in printed["train"]
+
+
+def test_the_bundle_of_the_csv_example_answers_the_request_of_the_guide(walked: tuple[Path, dict[str, str]]) -> None:
+    folder, _ = walked
+    ((name, command, option, bundles),) = commands("run serve")
+    assert (name, command, option) == ("listwright", "serve", "--bundles")
+    request = block("request shop").encode()
+    with running_server(folder / bundles, options=("--budget-ms", "30000")) as server:
+        headers = {"content-type": "application/json"}
+        call = urllib.request.Request(f"{server.url}/v1/rerank", request, headers, method="POST")
+        with urllib.request.urlopen(call, timeout=60) as response:
+            answer = json.load(response)
+    assert answer["model"] == "shop"
+    assert answer["degraded"] is None
+    assert {item["id"] for item in answer["items"]} == {c["id"] for c in json.loads(request)["candidates"]}
+
+
+def test_the_pyarrow_example_writes_a_list_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "write_lists.py").write_text(block("file write_lists.py"), "utf-8")
+    python, check = commands("run pyarrow")
+    assert python[0] == "python"
+    subprocess.run([sys.executable, *python[1:]], cwd=tmp_path, check=True)
+    monkeypatch.chdir(tmp_path)
+    assert re.search(r"^all +2 +5 +3 +1 +1 +19\.90 ", run(check), re.MULTILINE)
+    first, second = read_lists(tmp_path / "lists.parquet")
+    assert [first.candidates[i].id for i in first.exposed] == ["A2", "A1"]
+    assert first.candidates[0].features == {"brand": "north"}
+    assert (second.purchases, second.gmv, second.split) == (None, None, "test")
+
+
+def test_the_table_of_the_list_record_names_every_column(tmp_path: Path) -> None:
+    (tmp_path / "write_lists.py").write_text(block("file write_lists.py"), "utf-8")
+    subprocess.run([sys.executable, "write_lists.py"], cwd=tmp_path, check=True)
+    columns = set(pq.read_schema(tmp_path / "lists.parquet").names)
+    assert columns == set(ListRecord.__dataclass_fields__)
+    section = GUIDE[GUIDE.index("## The list record") : GUIDE.index("### Write it with pyarrow")]
+    heads = " ".join(line.split("|")[1] for line in section.splitlines() if line.startswith("| `"))
+    assert columns <= set(re.findall(r"`(\w+)`", heads))
+
+
+def test_the_guide_names_every_warning() -> None:
+    section = GUIDE[GUIDE.index("## Check") : GUIDE.index("### Choose how fields are read")]
+    rows = " ".join(line.split("|")[1] for line in section.splitlines() if line.startswith("| `"))
+    assert set(re.findall(r"`([a-z-]+)`", rows)) == set(ODDITIES)
