@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 from tqdm import tqdm
 
 from models.contract.spec import OBJECTIVES
-from models.data.list_file import read_lists, read_metadata
-from models.data.records import ListRecord
+from models.data.list_file import ListFile, read_metadata
+from models.data.records import ListRecord, Split
 from models.data.stores import source_digest
 from models.evaluation import scoring
 from models.evaluation.client import RerankClient
@@ -53,12 +54,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Ask the service, write the JSON, print the tables."""
     check_at_least(arguments, k=1)
-    records = [r for r in read_lists(arguments.data, arguments.split) if r.exposed]
-    if not records:
+    file = ListFile(arguments.data)
+    count, recorded = _survey(file, arguments.split)
+    if not count:
         raise ValueError(f"{arguments.data}: has no lists of split {arguments.split!r}")
-    settings = _settings(arguments, records)
+    settings = _settings(arguments, recorded)
+    records = tqdm(_shown(file, arguments.split), desc="re-rank", total=count, unit="list", disable=None)
     with RerankClient(arguments.url) as client:
-        evaluation = _evaluate(client, records, read_metadata(arguments.data).get("random_order"), settings)
+        evaluation = _evaluate(client, records, file.metadata.get("random_order"), settings)
     write_json(arguments.json, {"data": _describe(arguments.data, arguments.split), **evaluation})
     print(comparison_tables(evaluation["summary"]))
     print(f"\n{arguments.json}")
@@ -101,12 +104,22 @@ def prior_name(formula: str) -> str:
     return f"sort by {formula}"
 
 
-def _settings(arguments: argparse.Namespace, records: Sequence[ListRecord]) -> _Settings:
-    recorded = {
-        "click": True,
-        "conversion": any(r.purchases is not None for r in records),
-        "gmv": any(r.gmv is not None for r in records),
-    }
+def _shown(file: ListFile, split: Split) -> Iterator[ListRecord]:
+    """Read the lists of a split that show anything, as records."""
+    return (record for window in file.windows(split) for record in window.records() if record.exposed)
+
+
+def _survey(file: ListFile, split: Split) -> tuple[int, dict[str, bool]]:
+    """Count the lists of a split that show anything; tell which objectives they record."""
+    count, recorded = 0, np.zeros(len(OBJECTIVES), bool)
+    for window in file.windows(split, embeddings=False):
+        showing = window.shown_counts > 0
+        count += int(showing.sum())
+        recorded |= window.observed[showing].any(axis=0)
+    return count, dict(zip(OBJECTIVES, recorded.tolist(), strict=True))
+
+
+def _settings(arguments: argparse.Namespace, recorded: Mapping[str, bool]) -> _Settings:
     priors = {**PRIORS, **dict(arguments.prior or [])}
     return _Settings(
         objectives={served_name(w): w for w in arguments.objectives or WEIGHTS},
@@ -116,11 +129,11 @@ def _settings(arguments: argparse.Namespace, records: Sequence[ListRecord]) -> _
 
 
 def _evaluate(
-    client: RerankClient, records: Sequence[ListRecord], shuffled: Sequence[str] | None, settings: _Settings
+    client: RerankClient, records: Iterable[ListRecord], shuffled: Sequence[str] | None, settings: _Settings
 ) -> dict[str, Any]:
     asked, results = _Asked(), []
     known = None if shuffled is None else set(shuffled)
-    for record in tqdm(records, desc="re-rank", unit="list", disable=None):
+    for record in records:
         orders = dict(_orders(client, record, settings, asked))
         in_random_order = None if known is None else record.request_id in known
         results.append(scoring.score_list(record, orders, k=settings.k, shuffled=in_random_order))
