@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
 
-from models.data.stores import source_digest
+from models.data.reading.stores import source_digest
 from models.files import file_digest
 from models.mining.mine import LocalSearch, MiningOptions, check_fields, chosen_lists, mine
 from models.mining.shards import MANIFEST_FILE

@@ -15,7 +15,7 @@ import pyarrow as pa
 from models.contract.features import Scalar, canonical_text
 from models.contract.spec import FeatureSpec, Field, Number
 from models.data.field_choices import FieldChoices, FieldKind
-from models.data.field_values import FieldValues
+from models.data.fitting.field_values import FieldValues
 from models.data.records import ListRecord
 from models.data.windows import ListWindow
 

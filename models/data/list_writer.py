@@ -14,13 +14,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from models.data.field_types import FieldTypes
 from models.data.list_file import METADATA_KEY
+from models.data.reading.field_types import FieldTypes
+from models.data.reading.request_ids import RequestIds
+from models.data.reading.window_checks import check_request_ids, check_window
+from models.data.reading.window_reading import read_window
 from models.data.record_table import record_table, widened
 from models.data.records import ListFileError, ListRecord
-from models.data.request_ids import RequestIds
-from models.data.window_checks import check_request_ids, check_window
-from models.data.window_reading import read_window
 from models.files import whole_file, whole_folder
 
 _CHUNK: Final = 2048

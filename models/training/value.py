@@ -23,8 +23,8 @@ from models.data.field_choices import FieldChoices
 from models.data.fit_spec import SpecFitter
 from models.data.list_file import ListFile, read_metadata
 from models.data.list_splits import ListSplits
+from models.data.reading.stores import source_digest
 from models.data.records import Split
-from models.data.stores import source_digest
 from models.files import write_json
 from models.nets.checkpoint import Checkpoint, save_checkpoint
 from models.nets.value import ValueConfig

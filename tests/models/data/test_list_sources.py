@@ -19,8 +19,8 @@ import pytest
 
 from models.data.list_file import ListFile, read_lists, read_metadata
 from models.data.list_writer import write_lists
+from models.data.reading.stores import source_digest, source_name
 from models.data.records import ListFileError, ListRecord
-from models.data.stores import source_digest, source_name
 from tests.models.data.tables import RECORDS, table, written
 
 fsspec = pytest.importorskip("fsspec", reason="the extra `store` is not installed")
@@ -238,7 +238,7 @@ def test_a_store_is_asked_for_whole_row_groups_or_for_pages(
     memory: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fetched: int
 ) -> None:
     """Row groups of usual size take few reads; both ways give the same lists."""
-    monkeypatch.setattr("models.data.parquet_part._FETCHED_BYTES", fetched)
+    monkeypatch.setattr("models.data.reading.parquet_part._FETCHED_BYTES", fetched)
     write_lists(tmp_path / "lists.parquet", RECORDS, {})
     put(tmp_path, memory)
     reads: list[int] = []

@@ -13,7 +13,7 @@ import numpy as np
 
 from models.contract.arrays import Floats
 from models.contract.spec import Number, Transform
-from models.data.moments import BLOCK, Moments, Sample, transformed
+from models.data.fitting.moments import BLOCK, Moments, Sample, transformed
 
 _HEAVY_SKEW: Final = 2.0
 
