@@ -58,9 +58,9 @@ def write_tables(
     rows: int,
     parts: int | None = None,
 ) -> None:
-    """Write lists that are checked already, as tables of `schema` with `rows` lists in all; see `write_lists`.
+    """Write lists that are checked already, as `write_lists` does.
 
-    Raises `ListFileError`.
+    All `tables` have the `schema`, and there are `rows` lists in all. Raises `ListFileError`.
     """
     require_replaceable(path, parts)
     schema = schema.with_metadata({METADATA_KEY: json.dumps(dict(metadata), sort_keys=True).encode()})
