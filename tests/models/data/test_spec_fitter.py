@@ -18,7 +18,7 @@ from models.contract.spec import Category, FeatureSpec, Hashed, Number
 from models.data import fit_spec
 from models.data.field_choices import FieldChoices, FieldKind
 from models.data.fit_spec import SpecFitter
-from models.data.fitting import field_values, moments
+from models.data.fitting import field_values
 from models.data.fitting.field_values import FieldValues
 from models.data.fitting.number_values import NumberValues
 from models.data.list_file import ListFile
@@ -154,7 +154,7 @@ def test_folded_numbers_are_fitted_like_held_ones(shape: str, count: int, cuts: 
 
 
 def test_a_median_of_more_numbers_than_are_sampled_is_close(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(moments, "SAMPLE", 2000)
+    monkeypatch.setattr("models.data.fitting.number_values.SAMPLE", 2000)
     values = np.tile(np.arange(10.0), 100_000) + np.random.default_rng(0).uniform(0, 1, 1_000_000)
     found = numbers(values, 300_000, folds_after=1).number("x")
     assert found.default == pytest.approx(np.median(values), abs=0.3)
