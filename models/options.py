@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import math
+from typing import Final
 
 from models.contract.spec import OBJECTIVES
 
 Weights = tuple[float, float, float]
 """α, β, γ: the weights of clicks, conversions and GMV."""
+
+LIST_FILE: Final = "list file: Parquet, a folder of part files, or a URL of either"
 
 
 def parse_weights(text: str) -> Weights:

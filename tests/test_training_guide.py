@@ -21,6 +21,7 @@ from models.data.list_file import read_lists
 from models.data.records import ListRecord
 from tests.documents import ROOT
 from tests.models.checking.oddities import ODDITIES
+from tests.models.data.buckets import put, running_bucket
 
 GUIDE = (ROOT / "docs" / "training.md").read_text("utf-8")
 STEPS = ("convert", "check", "train", "export")
@@ -54,19 +55,9 @@ def run(words: list[str]) -> str:
     return out.getvalue()
 
 
-def has_csv() -> bool:
-    """Tell whether this version converts CSV logs."""
-    nowhere = io.StringIO()
-    with contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere), pytest.raises(SystemExit) as caught:
-        cli.main(["data", "csv", "--help"])
-    return caught.value.code == 0
-
-
 @pytest.fixture(scope="module")
 def walked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
     """The folder in which all steps of the CSV example were run, and what each printed."""
-    if not has_csv():
-        pytest.skip("`listwright data csv` is not part of this version")
     folder = tmp_path_factory.mktemp("guide")
     (folder / "log.csv").write_text(block("file log.csv"), "utf-8")
     with contextlib.chdir(folder):
@@ -100,6 +91,18 @@ def test_the_bundle_of_the_csv_example_answers_the_request_of_the_guide(walked: 
     assert answer["model"] == "shop"
     assert answer["degraded"] is None
     assert {item["id"] for item in answer["items"]} == {c["id"] for c in json.loads(request)["candidates"]}
+
+
+def test_a_folder_of_parts_and_a_url_hold_the_lists_of_the_csv_example(walked: tuple[Path, dict[str, str]]) -> None:
+    folder, printed = walked
+    ((*check, url),) = commands("run url")
+    name, _, key = url.removeprefix("s3://").partition("/")
+    with contextlib.chdir(folder), running_bucket(name) as bucket:
+        assert url == f"{bucket}/{key}"
+        far = [run(words) for words in commands("run parts")][1:]
+        put(folder / key, url)
+        far.append(run([*check, url]))
+    assert [text.partition("\n\n")[2] for text in far] == [printed["check"].partition("\n\n")[2]] * 2
 
 
 def test_the_pyarrow_example_writes_a_list_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

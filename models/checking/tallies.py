@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from models.checking.hashing import Sketch, column_hashes
-from models.contract.arrays import Floats
 from models.contract.features import canonical_text
+from models.data.fitting.moments import Sample
+from models.data.reading.arrow_forms import is_text
 
 KEPT_VALUES: Final = 4096
 """Distinct values of a field that are counted one by one."""
@@ -31,15 +32,14 @@ class RangeTally:
         self.zeros = 0
         self.outside_unit = 0
         self.low, self.high, self._sum = math.inf, -math.inf, 0.0
-        self._sample: list[Floats] = []
-        self._stride = 1
+        self._sample = Sample(_SAMPLED)
 
     def add(self, column: pa.Array) -> None:
         """Count the numbers of a column, which may hold nulls."""
         values = column.drop_null().cast(pa.float64()).to_numpy(zero_copy_only=False)
         if not len(values):
             return
-        self._add_sample(values)
+        self._sample.add(values)
         self.present += len(values)
         self.zeros += int((values == 0).sum())
         self.outside_unit += int(((values < 0) | (values > 1)).sum())
@@ -53,15 +53,8 @@ class RangeTally:
 
     @property
     def median(self) -> float:
-        """Compute the median, of an even sample where there are many numbers; NaN without numbers."""
-        return float(np.median(np.concatenate(self._sample))) if self._sample else math.nan
-
-    def _add_sample(self, values: Floats) -> None:
-        """Keep every n-th number; n doubles whenever too many are kept."""
-        self._sample.append(values[-self.present % self._stride :: self._stride])
-        if sum(map(len, self._sample)) > _SAMPLED:
-            self._sample = [np.concatenate(self._sample)[::2]]
-            self._stride *= 2
+        """Compute the median, of a sample where there are many numbers; NaN without numbers."""
+        return self._sample.median() if self.present else math.nan
 
 
 class ValueTally:
@@ -157,11 +150,6 @@ class ValueTally:
         if new.num_rows > self._kept:
             new = new.sort_by([("n", "descending")]).slice(0, self._kept // 2)
         self._counts = new.combine_chunks()
-
-
-def is_text(kind: pa.DataType) -> bool:
-    """Tell whether a column of this type holds text."""
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
 def alike(values: list[Any]) -> list[tuple[str, str]]:

@@ -11,13 +11,14 @@ from models.checking.report import findings, report_json, report_text
 from models.commands.fields import add_field_options, field_choices
 from models.data.list_file import read_metadata
 from models.files import write_json
+from models.options import LIST_FILE
 
 DESCRIPTION: Final = "count what a list file holds, say how its fields will be read, and warn about what is odd"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("file", metavar="FILE", help="the list file")
+    parser.add_argument("file", metavar="FILE", help=LIST_FILE)
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the result as JSON")
     parser.add_argument("--strict", action="store_true", help="exit with 1 if there are warnings")
     add_field_options(parser)

@@ -39,8 +39,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{name.replace('_', '-')}", default="", metavar="COLUMN,…", help=text)
     text = "columns that stay text, though every cell is a number: codes (007 stays text by itself)"
     parser.add_argument("--text", default="", metavar="COLUMN,…", help=text)
-    text = "a word that stands for an empty cell; may be given again"
-    parser.add_argument("--missing", action="append", default=["NULL"], metavar="WORD", help=text)
+    text = "a word that stands for an empty cell, as NULL always does; may be given again"
+    parser.add_argument("--missing", action="append", default=[], metavar="WORD", help=text)
     for side, text in (("valid", "before the test lists"), ("test", "at the end of the log")):
         text = f"share of lists for {side}: {text}, or by hash of the user where there is no time"
         parser.add_argument(f"--{side}", type=float, default=0.1, metavar="SHARE", help=text)
@@ -65,7 +65,7 @@ def convert(arguments: argparse.Namespace) -> int:
     """Convert the log and print what was read, ignored and written."""
     log = CsvLog(arguments.files, _options(arguments))
     try:
-        tally = log.convert(arguments.output, quiet=arguments.quiet)
+        tally = log.convert(arguments.output, parts=arguments.parts, quiet=arguments.quiet)
     finally:
         for warning in log.told.warnings:
             print(f"warning: {warning}", file=sys.stderr)
@@ -79,7 +79,7 @@ def _options(arguments: argparse.Namespace) -> LogOptions:
         roles=parse_pairs("--map", arguments.map, bare=False),
         fields=Fields(*groups.values()),
         text=frozenset(parse_pairs("--text", arguments.text, bare=True)),
-        missing=tuple(arguments.missing),
+        missing=("NULL", *arguments.missing),
         form=form_of(arguments),
         shares=Shares(arguments.valid, arguments.test),
         seed=arguments.seed,

@@ -14,6 +14,7 @@ from models.data.list_writer import write_lists
 from models.datasets import expedia, movielens, simulated_logs, taobao_ad, trivago
 from models.datasets.simulator import SimulatorConfig
 from models.datasets.source import ListSource, Summary
+from models.files import ended_by_sigterm
 
 _WORLD: Final = {f.name: f.default for f in dataclasses.fields(SimulatorConfig)}
 _WORLD_OPTIONS: Final = {
@@ -26,6 +27,14 @@ _WORLD_OPTIONS: Final = {
     "prior_noise": "noise of the prior scores in logits, drawn per request and item",
     "prior_bias": "error of the prior scores in logits, drawn once per item",
 }
+
+
+class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Print an option's default, unless it is that nothing is given."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        nothing = action.default in (None, False, "", [])
+        return action.help if nothing else super()._get_help_string(action)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -44,8 +53,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Write the list file and print its summary, or check one."""
     if arguments.source == "check":
         return check.run(arguments)
-    if arguments.source == "csv":
-        return csv_log.convert(arguments)
+    with ended_by_sigterm():
+        return csv_log.convert(arguments) if arguments.source == "csv" else _convert(arguments)
+
+
+def _convert(arguments: argparse.Namespace) -> int:
     source: ListSource = arguments.load(arguments)
     summary = Summary()
     bar = tqdm(source.records, total=source.total, unit="list", disable=True if arguments.quiet else None)
@@ -57,9 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _source(
     sources: argparse._SubParsersAction[argparse.ArgumentParser], name: str, text: str
 ) -> argparse.ArgumentParser:
-    parser = sources.add_parser(
-        name, help=text, description=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = sources.add_parser(name, help=text, description=text, formatter_class=_Formatter)
     required: dict[str, Any] = {"type": Path, "required": True, "default": argparse.SUPPRESS}
     parser.add_argument(
         "-o", "--output", metavar="PATH", help="the Parquet file to write, or the folder with --parts", **required

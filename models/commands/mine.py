@@ -11,12 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
 
-from models.data.stores import source_digest
+from models.data.reading.stores import source_digest
 from models.files import file_digest
 from models.mining.mine import LocalSearch, MiningOptions, check_fields, chosen_lists, mine
 from models.mining.shards import MANIFEST_FILE
 from models.nets.checkpoint import load_checkpoint
-from models.options import Weights, add_device_options, check_at_least, parse_weights, use_threads
+from models.options import LIST_FILE, Weights, add_device_options, check_at_least, parse_weights, use_threads
 from models.training.value import choose_device
 
 _SAMPLED = "sampled"
@@ -26,7 +26,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     defaults = MiningOptions()
     add = parser.add_argument
-    add("--data", type=Path, required=True, metavar="FILE", help="list file (Parquet)")
+    add("--data", type=Path, required=True, metavar="FILE", help=LIST_FILE)
     add("--evaluator", type=Path, required=True, metavar="FILE", help="checkpoint of a list value model")
     add("--out", type=Path, required=True, metavar="FOLDER", help="folder of the shards, for example runs/mined")
     add("--slates", type=int, metavar="N", help="training requests, drawn with the seed (default: all)")

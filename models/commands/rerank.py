@@ -21,7 +21,7 @@ from tqdm import tqdm
 from models.contract.spec import OBJECTIVES
 from models.data.list_file import ListFile
 from models.data.records import Split
-from models.options import check_at_least, parse_weights
+from models.options import LIST_FILE, check_at_least, parse_weights
 from models.reranking.child import copied, serving
 from models.reranking.client import Address
 from models.reranking.pool import rerank_all
@@ -37,7 +37,7 @@ _SHOWN: Final = 5
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add = parser.add_argument
-    add("--in", dest="source", required=True, metavar="FILE", help="list file")
+    add("--in", dest="source", required=True, metavar="FILE", help=LIST_FILE)
     add("--out", type=Path, required=True, metavar="FILE", help="Parquet file to write: one row per list")
     which = parser.add_mutually_exclusive_group()
     text = "folder of bundles to serve (default: as listwright serve)"

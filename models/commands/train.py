@@ -15,7 +15,7 @@ from models.commands.fields import add_field_options, field_choices
 from models.nets.generator import GeneratorConfig
 from models.nets.heads import CONTEXTS
 from models.nets.value import HeadKind, ValueConfig
-from models.options import add_device_options, check_at_least, parse_weights, use_threads
+from models.options import LIST_FILE, add_device_options, check_at_least, parse_weights, use_threads
 from models.training.crossfit import SMALL_LOG
 from models.training.distill import DistillOptions
 from models.training.generator import train_generator
@@ -179,7 +179,7 @@ def _taken(arguments: argparse.Namespace, names: Iterable[str]) -> dict[str, Any
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", type=Path, required=True, metavar="FILE", help="list file (Parquet)")
+    parser.add_argument("--data", required=True, metavar="FILE", help=LIST_FILE)
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="run folder, for example runs/first")
     parser.add_argument("--resume", action="store_true", help="go on with the run in the folder, options unchanged")
     add_device_options(parser)

@@ -15,7 +15,7 @@ import pyarrow as pa
 from models.contract.features import Scalar, canonical_text
 from models.contract.spec import FeatureSpec, Field, Number
 from models.data.field_choices import FieldChoices, FieldKind
-from models.data.field_values import FieldValues
+from models.data.fitting.field_values import FieldValues
 from models.data.records import ListRecord
 from models.data.windows import ListWindow
 
@@ -38,8 +38,9 @@ class SpecFitter:
     0..1 become logits; the price and non-negative numbers with a long tail become logarithms; missing numbers take the
     median.
 
-    `choices` overrule what the values suggest. A field chosen as a category keeps the `max_vocabulary` most frequent of
-    its values. Numbers in text are not parsed: a request with such text would be refused, too.
+    `shown` counts the exposed items. `choices` overrule what the values suggest. A field chosen as a category keeps the
+    `max_vocabulary` most frequent of its values. Numbers in text are not parsed: a request with such text would be
+    refused, too.
 
     Memory is bounded. Up to `MOST_HELD` numbers all figures are exact; beyond, mean and deviation are so but for
     rounding, and medians are those of up to a million values drawn by their place.
@@ -49,6 +50,7 @@ class SpecFitter:
         self._choices = choices or FieldChoices()
         self._groups: dict[str, dict[str, FieldValues]] = {group: {} for group in _GROUPS}
         self._ignored = set[tuple[str, str]]()
+        self.shown = 0
         self._lists = 0
         self._folds = False
 
@@ -59,6 +61,7 @@ class SpecFitter:
         """
         self._lists += len(window)
         items = window.without_embeddings.shown
+        self.shown += len(items)
         self._add_columns("user", window.user)
         self._add_columns("context", window.context)
         self._add_columns("item", items.features)
@@ -71,6 +74,7 @@ class SpecFitter:
         groups: dict[str, defaultdict[str, list[Scalar]]] = {group: defaultdict(list) for group in _GROUPS}
         for record in records:
             self._lists += 1
+            self.shown += len(record.exposed)
             _collect(groups, record)
         for group, columns in groups.items():
             self._add_columns(group, {name: _column(values) for name, values in columns.items()})

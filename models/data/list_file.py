@@ -13,15 +13,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from tqdm import tqdm
 
-from models.data.arrow_forms import texts
-from models.data.field_types import FieldTypes
-from models.data.parquet_part import read_batches, read_footer
-from models.data.place import Place
+from models.data.reading.arrow_forms import texts
+from models.data.reading.field_types import FieldTypes
+from models.data.reading.parquet_part import read_batches, read_footer
+from models.data.reading.place import Place
+from models.data.reading.request_ids import RequestIds
+from models.data.reading.stores import parts_of, source_digest, source_name
+from models.data.reading.window_checks import check_request_ids, check_window
+from models.data.reading.window_reading import read_window
 from models.data.records import ListRecord, Split
-from models.data.request_ids import RequestIds
-from models.data.stores import parts_of, source_digest, source_name
-from models.data.window_checks import check_request_ids, check_window
-from models.data.window_reading import read_window
 from models.data.windows import ListWindow
 
 WINDOW: Final = 2048

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -14,13 +14,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from models.data.field_types import FieldTypes
 from models.data.list_file import METADATA_KEY
+from models.data.reading.field_types import FieldTypes
+from models.data.reading.request_ids import RequestIds
+from models.data.reading.window_checks import check_request_ids, check_window
+from models.data.reading.window_reading import read_window
 from models.data.record_table import record_table, widened
 from models.data.records import ListFileError, ListRecord
-from models.data.request_ids import RequestIds
-from models.data.window_checks import check_request_ids, check_window
-from models.data.window_reading import read_window
 from models.files import whole_file, whole_folder
 
 _CHUNK: Final = 2048
@@ -36,31 +36,48 @@ def write_lists(
     under its name only when complete. A feature that is None is not written, as if it were absent. One chunk of records
     is held in memory; all wait in a temporary file beside `path` until their fields are known. Raises `ListFileError`.
     """
-    _require_replaceable(path, parts)
+    require_replaceable(path, parts)
     path.parent.mkdir(parents=True, exist_ok=True)
-    note = {METADATA_KEY: json.dumps(dict(metadata), sort_keys=True).encode()}
     with _Spool.open(path) as spool:
         stream = iter(records)
         while chunk := list(islice(stream, _CHUNK)):
             spool.add(chunk)
         if not spool.rows:
             raise ListFileError(f"{path}: there are no lists to write")
-        schema = spool.schema().with_metadata(note)
-        if parts is None:
-            with whole_file(path) as partial:
-                _write(partial, schema, spool.tables(schema))
-        elif parts > spool.rows:
-            raise ListFileError(f"{path}: {spool.rows} lists do not fill {parts} parts")
-        else:
-            with whole_folder(path) as folder:
-                _write_parts(folder, schema, spool, parts)
+        schema = spool.schema()
+        write_tables(path, schema, spool.tables(schema), metadata, rows=spool.rows, parts=parts)
         return spool.rows
 
 
-def _require_replaceable(path: Path, parts: int | None) -> None:
+def write_tables(
+    path: Path,
+    schema: pa.Schema,
+    tables: Iterator[pa.Table],
+    metadata: Mapping[str, Any],
+    *,
+    rows: int,
+    parts: int | None = None,
+) -> None:
+    """Write lists that are checked already, as `write_lists` does.
+
+    All `tables` have the `schema`, and there are `rows` lists in all. Raises `ListFileError`.
+    """
+    require_replaceable(path, parts)
+    schema = schema.with_metadata({METADATA_KEY: json.dumps(dict(metadata), sort_keys=True).encode()})
+    if parts is None:
+        with whole_file(path) as partial:
+            _write(partial, schema, tables)
+    elif parts > rows:
+        raise ListFileError(f"{path}: {rows} lists do not fill {parts} parts")
+    else:
+        with whole_folder(path) as folder:
+            _write_parts(folder, schema, tables, [rows * (part + 1) // parts for part in range(parts)])
+
+
+def require_replaceable(path: Path, parts: int | None) -> None:
     """Refuse to replace what is not of the kind to be written.
 
-    A folder that holds anything but parts is never replaced.
+    A folder that holds anything but parts is never replaced. Raises `ListFileError`.
     """
     if parts is None:
         if path.is_dir():
@@ -133,10 +150,9 @@ def _write(path: Path, schema: pa.Schema, tables: Iterable[pa.Table]) -> None:
             writer.write_table(table, row_group_size=_CHUNK)
 
 
-def _write_parts(folder: Path, schema: pa.Schema, spool: _Spool, parts: int) -> None:
-    """Cut the records into parts of nearly one size."""
-    ends = [spool.rows * (part + 1) // parts for part in range(parts)]
-    tables, rest, begin = spool.tables(schema), schema.empty_table(), 0
+def _write_parts(folder: Path, schema: pa.Schema, tables: Iterator[pa.Table], ends: Sequence[int]) -> None:
+    """Cut the lists into parts, each before one of `ends`."""
+    rest, begin = schema.empty_table(), 0
     for part, end in enumerate(ends):
         with pq.ParquetWriter(folder / _PART.format(part), schema, compression="zstd") as writer:
             while begin < end:

@@ -19,8 +19,8 @@ import pyarrow.compute as pc
 from models.contract.arrays import Arrays, Bools, Floats, Floats32, Ints
 from models.contract.features import CategoryColumn, Encoder, FeatureError, unit_rows
 from models.contract.spec import FeatureSpec, Field, Number
-from models.data.arrow_numbers import floats, is_number
 from models.data.batches import ListArrays, encode_lists, pad
+from models.data.reading.arrow_numbers import floats, is_number
 from models.data.slates import SlateArrays, encode_slates
 from models.data.windows import ItemColumns, ListWindow
 

@@ -18,8 +18,8 @@ from tqdm import tqdm
 
 from models.contract.spec import OBJECTIVES
 from models.data.list_file import ListFile, read_metadata
+from models.data.reading.stores import source_digest
 from models.data.records import ListRecord, Split
-from models.data.stores import source_digest
 from models.evaluation import scoring
 from models.evaluation.client import RerankClient
 from models.evaluation.scoring import ComparedOrders, Order

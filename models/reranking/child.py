@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from models.files import ended_by_sigterm
 from models.reranking.client import Address, BatchClient, RerankError
 
 _START_SECONDS: Final = 300.0
@@ -32,7 +33,7 @@ _NOT_INHERITED: Final = ("API_KEYS", "HOST", "PORT", "ADMIN_HOST", "SHADOW", "SH
 @contextlib.contextmanager
 def serving(options: Sequence[str], workers: int) -> Iterator[Address]:
     """Serve while the context lasts. `options` say which bundles. Raises `RerankError`."""
-    with tempfile.TemporaryDirectory(prefix="listwright-") as folder, _terminable():
+    with tempfile.TemporaryDirectory(prefix="listwright-") as folder, ended_by_sigterm():
         path, log = Path(folder) / "http.sock", Path(folder) / "log"
         fixed = {"uds": path, "admin-port": 0, "workers": workers, "deadline-mode": "observe", "log-json": "false"}
         flags = [part for name, value in fixed.items() for part in (f"--{name}", str(value))]
@@ -98,17 +99,3 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-
-
-@contextlib.contextmanager
-def _terminable() -> Iterator[None]:
-    """Leave the context on SIGTERM too, as on Ctrl-C."""
-
-    def stop(number: int, _: object) -> None:
-        raise SystemExit(128 + number)
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

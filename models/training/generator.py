@@ -27,7 +27,7 @@ FAMILY: Final = "degre"
 
 
 def train_generator(
-    data: Path,
+    data: str | Path,
     mined: Path,
     evaluator: Path,
     folder: Path,

@@ -23,8 +23,8 @@ from models.data.field_choices import FieldChoices
 from models.data.fit_spec import SpecFitter
 from models.data.list_file import ListFile, read_metadata
 from models.data.list_splits import ListSplits
+from models.data.reading.stores import source_digest
 from models.data.records import Split
-from models.data.stores import source_digest
 from models.files import write_json
 from models.nets.checkpoint import Checkpoint, save_checkpoint
 from models.nets.value import ValueConfig
@@ -109,6 +109,8 @@ def _read(data: str | Path, chosen: ValueOptions, fields: FieldChoices) -> tuple
         raise ValueError(f"{data}: has no lists of split 'train'")
     # Those of "train" were fitted to as they were counted.
     splits.fit(fitter, learnt_splits(splits.counts, chosen)[1:])
+    if not fitter.shown:
+        raise ValueError(f"{data}: the lists to learn from show no item: `exposed` is empty in all of them")
     return splits, fitter.fit()
 
 

@@ -6,17 +6,17 @@ lists. The list file appears only when it is complete.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from tqdm import tqdm
 
+from models.data.list_writer import require_replaceable, write_tables
 from models.datasets.csv.form import CsvChoices
 from models.datasets.csv.reading import CsvFile
 from models.datasets.csv_log.columns import ColumnMap, Fields, map_columns
@@ -27,10 +27,7 @@ from models.datasets.csv_log.sides import Shares
 from models.datasets.csv_log.tally import Tally
 from models.datasets.csv_log.units import Sides, choose_sides
 from models.datasets.csv_log.values import Reading
-from models.files import whole_file
 
-_METADATA_KEY: Final = b"listwright"
-_ROW_GROUP: Final = 2048
 _IDS: Final = ("request", "item", "user", "session")
 
 
@@ -77,17 +74,24 @@ class CsvLog:
         self.told = Told()
         self._tell_columns(header)
 
-    def convert(self, output: Path, *, quiet: bool) -> Tally:
-        """Write the list file. Raises `TableError` for a broken row."""
+    def convert(self, output: Path, *, parts: int | None = None, quiet: bool) -> Tally:
+        """Write the list file, or a folder of `parts` files.
+
+        Raises `TableError` for a broken row, and `ListFileError` where something else is in the way.
+        """
+        require_replaceable(output, parts)
         output.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=f".{output.name}.", suffix=".parts", dir=output.parent) as folder:
-            parts = Parts(Path(folder), self._files, self.columns.columns)
-            reading = self._read(parts, quiet)
-            sides = choose_sides(parts, reading, self._options.shares, seed=self._options.seed)
+            sorted_rows = Parts(Path(folder), self._files, self.columns.columns)
+            reading = self._read(sorted_rows, quiet)
+            sides = choose_sides(sorted_rows, reading, self._options.shares, seed=self._options.seed)
             self.told.warnings += sides.warnings
             tally = Tally()
-            with whole_file(output) as partial:
-                _write(partial, self._tables(parts, reading, sides, tally, quiet), self._metadata(sides))
+            tables = self._tables(sorted_rows, reading, sides, tally, quiet)
+            first = next(tables)
+            write_tables(
+                output, first.schema, chain([first], tables), self._metadata(sides), rows=sides.lists, parts=parts
+            )
         self.told.facts.append(f"split: {sides.rule}")
         self.told.warnings += tally.warnings()
         return tally
@@ -115,8 +119,9 @@ class CsvLog:
         return Reading(columns, kinds, frozenset(whole), decimal, time is not None and profiles[time].mostly_numbers)
 
     def _tables(self, parts: Parts, reading: Reading, sides: Sides, tally: Tally, quiet: bool) -> Iterator[pa.Table]:
-        total = sum(len(part) for part in sides.parts)
-        with tqdm(total=total, desc="write", unit="list", unit_scale=True, disable=True if quiet else None) as bar:
+        with tqdm(
+            total=sides.lists, desc="write", unit="list", unit_scale=True, disable=True if quiet else None
+        ) as bar:
             for rows, side in zip(all_parts(parts), sides.parts, strict=True):
                 lists = part_lists(rows, reading, side)
                 tally.add(lists)
@@ -157,12 +162,3 @@ def _missing_roles(roles: Mapping[str, str]) -> list[str]:
     if "price" not in roles:
         found.append("no column of prices: GMV cannot be predicted")
     return found
-
-
-def _write(path: Path, tables: Iterator[pa.Table], metadata: Mapping[str, Any]) -> None:
-    first = next(tables)
-    note = {_METADATA_KEY: json.dumps(dict(metadata), sort_keys=True).encode()}
-    with pq.ParquetWriter(path, first.schema.with_metadata(note), compression="zstd") as writer:
-        writer.write_table(first, row_group_size=_ROW_GROUP)
-        for table in tables:
-            writer.write_table(table, row_group_size=_ROW_GROUP)

@@ -31,6 +31,11 @@ class Sides:
     rule: str
     warnings: Sequence[str]
 
+    @property
+    def lists(self) -> int:
+        """Count the lists."""
+        return sum(map(len, self.parts))
+
 
 def choose_sides(parts: Parts, reading: Reading, shares: Shares, *, seed: int) -> Sides:
     """Choose the split of every list, or read it from its column. Raises `TableError`."""

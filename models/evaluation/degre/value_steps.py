@@ -20,7 +20,7 @@ from tqdm import tqdm
 from models.contract.arrays import Floats32, Ints
 from models.contract.spec import OBJECTIVES
 from models.data.batches import ListArrays
-from models.data.stores import source_digest
+from models.data.reading.stores import source_digest
 from models.evaluation.degre import workspace
 from models.evaluation.degre.hit_rate import permuted_sets, random_lists
 from models.evaluation.degre.judges import EVALUATOR, MIXED, mix_values

@@ -18,7 +18,7 @@ from typing import Any, Final
 import numpy as np
 
 from models.contract.spec import OBJECTIVES
-from models.data.stores import source_digest
+from models.data.reading.stores import source_digest
 from models.evaluation.randomised.calibration import calibration
 from models.evaluation.randomised.coverage import CoverageTrial, coverage
 from models.evaluation.randomised.estimators import FEWEST, compare_orders

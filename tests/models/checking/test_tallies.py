@@ -41,12 +41,12 @@ def test_fractions_are_no_longer_counted_one_by_one_once_there_are_many() -> Non
     assert 0 < tally.numbers.low < tally.numbers.high < 1
 
 
-def test_a_median_of_very_many_numbers_is_that_of_an_even_sample() -> None:
+def test_a_median_of_very_many_numbers_is_that_of_a_sample() -> None:
     tally = RangeTally()
     for begin in range(0, 1_000_000, 100_000):
         tally.add(pa.array(np.arange(begin, begin + 100_000, dtype=np.float64)))
     assert tally.median == pytest.approx(500_000, rel=0.01)
-    assert sum(map(len, tally._sample)) <= 1 << 17
+    assert len(tally._sample) <= 1 << 17
     assert (tally.low, tally.high, tally.mean) == (0, 999_999, 499_999.5)
 
 

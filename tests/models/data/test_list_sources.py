@@ -19,8 +19,9 @@ import pytest
 
 from models.data.list_file import ListFile, read_lists, read_metadata
 from models.data.list_writer import write_lists
+from models.data.reading.stores import source_digest, source_name
 from models.data.records import ListFileError, ListRecord
-from models.data.stores import source_digest, source_name
+from tests.models.data.buckets import put, running_bucket
 from tests.models.data.tables import RECORDS, table, written
 
 fsspec = pytest.importorskip("fsspec", reason="the extra `store` is not installed")
@@ -175,28 +176,8 @@ def memory() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[str]:
     """The URL of a bucket behind a server of the S3 protocol on this machine."""
-    server = pytest.importorskip("moto.server", reason="moto, which serves S3 in tests, is not installed")
-    pytest.importorskip("s3fs", reason="the extra `store` is not installed")
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-            patch.setenv(name, "testing")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        running = server.ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
-        running.start()
-        try:
-            host, port = running.get_host_and_port()
-            patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-            fsspec.filesystem("s3").mkdir("lists")
-            yield "s3://lists"
-        finally:
-            running.stop()
-
-
-def put(folder: Path, url: str) -> None:
-    """Copy a folder's files to a store."""
-    store, path = fsspec.core.url_to_fs(url)
-    for file in folder.iterdir():
-        store.pipe_file(f"{path}/{file.name}", file.read_bytes())
+    with running_bucket("lists") as url:
+        yield url
 
 
 @pytest.mark.parametrize("kind", ["memory", "file", "bucket"])
@@ -238,7 +219,7 @@ def test_a_store_is_asked_for_whole_row_groups_or_for_pages(
     memory: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fetched: int
 ) -> None:
     """Row groups of usual size take few reads; both ways give the same lists."""
-    monkeypatch.setattr("models.data.parquet_part._FETCHED_BYTES", fetched)
+    monkeypatch.setattr("models.data.reading.parquet_part._FETCHED_BYTES", fetched)
     write_lists(tmp_path / "lists.parquet", RECORDS, {})
     put(tmp_path, memory)
     reads: list[int] = []

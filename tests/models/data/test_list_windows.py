@@ -12,11 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from models.data import request_ids
 from models.data.list_file import ListFile, read_lists
 from models.data.list_writer import write_lists
+from models.data.reading import request_ids
+from models.data.reading.request_ids import RequestIds
 from models.data.records import Candidate, ListFileError, ListRecord, Split
-from models.data.request_ids import RequestIds
 
 SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 
@@ -124,7 +124,7 @@ def test_files_without_statistics_are_read_by_split_too(tmp_path: Path) -> None:
 def test_a_window_of_large_lists_is_shorter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "lists.parquet"
     write_lists(path, [a_record(i, 5, 2, "train", extra=True) for i in range(100)], {})
-    monkeypatch.setattr("models.data.parquet_part._BATCH_BYTES", 5_000)
+    monkeypatch.setattr("models.data.reading.parquet_part._BATCH_BYTES", 5_000)
     windows = list(ListFile(path).windows())
     assert sum(map(len, windows)) == 100
     assert max(map(len, windows)) < 50

@@ -15,13 +15,14 @@ from hypothesis import strategies as st
 
 from models.contract.features import Scalar
 from models.contract.spec import Category, FeatureSpec, Hashed, Number
-from models.data import field_values, fit_spec, moments
+from models.data import fit_spec
 from models.data.field_choices import FieldChoices, FieldKind
-from models.data.field_values import FieldValues
 from models.data.fit_spec import SpecFitter
+from models.data.fitting import field_values
+from models.data.fitting.field_values import FieldValues
+from models.data.fitting.number_values import NumberValues
 from models.data.list_file import ListFile
 from models.data.list_writer import write_lists
-from models.data.number_values import NumberValues
 from models.data.records import ListRecord
 from tests.models.training.records import make_records
 
@@ -141,7 +142,7 @@ def test_folded_numbers_are_fitted_like_held_ones(shape: str, count: int, cuts: 
     values, small = drawn[shape], 16
     cuts = sorted(cuts)
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("models.data.moments", "models.data.number_values"):
+        for module in ("models.data.fitting.moments", "models.data.fitting.number_values"):
             patch.setattr(f"{module}.BLOCK", small)
         folded = numbers(values, *cuts, folds_after=min(after, len(cuts)))
         expected = numbers(values)
@@ -153,7 +154,7 @@ def test_folded_numbers_are_fitted_like_held_ones(shape: str, count: int, cuts: 
 
 
 def test_a_median_of_more_numbers_than_are_sampled_is_close(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(moments, "SAMPLE", 2000)
+    monkeypatch.setattr("models.data.fitting.number_values.SAMPLE", 2000)
     values = np.tile(np.arange(10.0), 100_000) + np.random.default_rng(0).uniform(0, 1, 1_000_000)
     found = numbers(values, 300_000, folds_after=1).number("x")
     assert found.default == pytest.approx(np.median(values), abs=0.3)
@@ -166,7 +167,7 @@ def test_numbers_are_folded_once_all_fields_together_hold_too_many(
     path = written(tmp_path, make_records(80))
     held = fitted(path)
     monkeypatch.setattr(fit_spec, "MOST_HELD", 100)
-    monkeypatch.setattr("models.data.number_values.BLOCK", 16)
+    monkeypatch.setattr("models.data.fitting.number_values.BLOCK", 16)
     folded = fitted(path)
     assert folded.fingerprint == fitted(path, size=11).fingerprint
     for group in ("user", "context", "item", "scores"):

@@ -124,6 +124,22 @@ def test_a_file_without_training_lists_is_refused_before_anything_is_written(
     assert not (tmp_path / "run").exists()
 
 
+def test_lists_that_show_nothing_are_refused_before_anything_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "lists.parquet"
+    records = [
+        dataclasses.replace(record, exposed=(), clicks=(), purchases=None, gmv=None)
+        for record in lists_of("train", "valid", "test")
+    ]
+    write_lists(data, records, {})
+    assert train(data, tmp_path / "run") == 2
+    printed = capsys.readouterr()
+    assert "no list shows an item" in printed.out
+    assert f"{data}: the lists to learn from show no item: `exposed` is empty in all of them" in printed.err
+    assert not (tmp_path / "run").exists()
+
+
 def test_choosing_on_validation_lists_that_are_not_there_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

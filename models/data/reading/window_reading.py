@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.types as kinds
 
 from models.contract.arrays import Bools, Floats, Ints
-from models.data.arrow_forms import codes, first, lists, members, numbers, texts, values
-from models.data.field_types import FieldTypes
-from models.data.place import Place
+from models.data.reading.arrow_forms import codes, first, lists, members, numbers, texts, values
+from models.data.reading.field_types import FieldTypes
+from models.data.reading.place import Place
 from models.data.windows import ItemColumns, ListWindow
 
 _LABELS: Final = ("clicks", "purchases", "gmv")

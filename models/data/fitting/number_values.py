@@ -13,7 +13,10 @@ import numpy as np
 
 from models.contract.arrays import Floats
 from models.contract.spec import Number, Transform
-from models.data.moments import BLOCK, Moments, Sample, transformed
+from models.data.fitting.moments import BLOCK, Moments, Sample, transformed
+
+SAMPLE: Final = 1 << 20
+"""Numbers that a median is taken of, at most."""
 
 _HEAVY_SKEW: Final = 2.0
 
@@ -26,7 +29,7 @@ class NumberValues:
         self._held: list[Floats] = []
         self._least, self._most = math.inf, -math.inf
         self._moments: dict[Transform, Moments] | None = None
-        self._sample = Sample()
+        self._sample = Sample(SAMPLE)
 
     @property
     def held(self) -> int:

@@ -17,8 +17,6 @@ from models.contract.spec import Transform
 
 BLOCK: Final = 1 << 16
 """Numbers of a block."""
-SAMPLE: Final = 1 << 20
-"""Numbers that a median is taken of, at most."""
 _MIXER: Final = np.uint64(0x9E3779B97F4A7C15)
 """2^64 divided by the golden ratio: multiples of it are spread evenly, whatever the period of what is sampled."""
 
@@ -73,9 +71,10 @@ class Moments:
 
 
 class Sample:
-    """Draw a sample of numbers by their place alone, the same whenever they are."""
+    """Draw a sample of at most `most` numbers by their place alone, the same whenever they are."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
+        self._most = most
         self._values: list[Floats] = []
         self._ranks: list[np.ndarray[tuple[int], np.dtype[np.uint64]]] = []
         self._seen = self._kept = 0
@@ -85,14 +84,19 @@ class Sample:
         """Look at more numbers."""
         self._keep(values, self._ranks_of(values))
         self._seen += len(values)
-        while self._kept > SAMPLE:
+        while self._kept > self._most:
             kept, ranks = np.concatenate(self._values), np.concatenate(self._ranks)
             self._values, self._ranks, self._kept = [], [], 0
             self._bound = self._bound // np.uint64(2)
             self._keep(kept, ranks)
 
-    def median(self, rest: Floats) -> float:
+    def __len__(self) -> int:
+        return self._kept
+
+    def median(self, rest: Floats | None = None) -> float:
         """Compute the median of the sample, as if `rest` had been added too."""
+        if rest is None:
+            return float(np.median(np.concatenate(self._values)))
         return float(np.median(np.concatenate([*self._values, rest[self._ranks_of(rest) <= self._bound]])))
 
     def _ranks_of(self, following: Floats) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:

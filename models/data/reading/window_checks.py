@@ -10,9 +10,9 @@ import pyarrow.compute as pc
 import pyarrow.types as kinds
 
 from models.contract.arrays import Bools, Floats, Ints
-from models.data.place import Place
+from models.data.reading.place import Place
+from models.data.reading.request_ids import RequestIds
 from models.data.records import Split
-from models.data.request_ids import RequestIds
 from models.data.windows import ListWindow
 
 _BINARY: Final = ("clicks", "purchases")

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.types as kinds
 
-from models.data.arrow_forms import is_map, value_type
-from models.data.place import Place
+from models.data.reading.arrow_forms import is_map, value_type
+from models.data.reading.place import Place
 from models.data.records import ListFileError
 
 GROUPS: Final = ("user", "context", "candidates.features")

@@ -14,9 +14,9 @@ import pyarrow.compute as pc
 
 from models.contract.features import canonical_text
 from models.contract.spec import Category, Field, Hashed, Number
-from models.data.arrow_numbers import floats, is_number
 from models.data.field_choices import FieldChoices, FieldKind
-from models.data.number_values import NumberValues
+from models.data.fitting.number_values import NumberValues
+from models.data.reading.arrow_numbers import floats, is_number
 
 MOST_COUNTED: Final = 1 << 18
 """Different values of a field chosen as a category that are counted."""

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.types as kinds
 
 from models.contract.arrays import Bools, Floats, Ints
-from models.data.place import Place
+from models.data.reading.place import Place
 
 _LISTS: Final = (
     kinds.is_list, kinds.is_large_list, kinds.is_list_view, kinds.is_large_list_view, kinds.is_fixed_size_list,

@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 import pyarrow.types as kinds
 
 from models.contract.arrays import Ints
-from models.data.arrow_forms import is_list
+from models.data.reading.arrow_forms import is_list
+from models.data.reading.sniff import not_parquet
+from models.data.reading.stores import REMOTE_BLOCK, Part
 from models.data.records import ListFileError, Split
-from models.data.sniff import not_parquet
-from models.data.stores import REMOTE_BLOCK, Part
 
 COLUMNS: Final = (
     "request_id", "user", "context", "candidates", "exposed", "clicks", "purchases", "gmv", "split",

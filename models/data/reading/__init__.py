@@ -1,0 +1,1 @@
+"""Read the part files of a source, and check their rows."""
