@@ -234,11 +234,12 @@ def descendants(mark: str) -> list[int]:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_under_load_no_request_is_lost_and_no_process_is_left(bundle: Path, number: signal.Signals) -> None:
     mark = uuid.uuid4().hex
-    with running(bundle.parents[1], SERVE, "--budget-ms", "30000", STOP_TEST_MARK=mark) as process:
+    patient = ("--budget-ms", "30000", "--batch-budget-ms", "30000", "--queue-target-ms", "60000")
+    with running(bundle.parents[1], SERVE, *patient, STOP_TEST_MARK=mark) as process:
         process.wait_until_ready()
         assert descendants(mark)
-        batch = post({"requests": [request()] * MOST_REQUESTS}, path=BATCH_PATH)
-        callers = [Caller(process.port) for _ in range(8)] + [Caller(process.port, batch) for _ in range(2)]
+        batch = post({"requests": [request()] * 12}, path=BATCH_PATH)
+        callers = [*(Caller(process.port) for _ in range(8)), Caller(process.port, batch)]
         threads = [threading.Thread(target=caller.run) for caller in callers]
         for thread in threads:
             thread.start()
