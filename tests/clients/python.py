@@ -39,9 +39,7 @@ def order(url: str, key: str, request: dict[str, Any]) -> list[str]:
     assert isinstance(second.problem, Problem), second
     return [item.id for item in first.response.items] + [f"{{second.status}}"]
 """
-_SEND: Final = (
-    "import json, sys, {module} as use; print(json.dumps(use.order(*sys.argv[1:], request=json.load(sys.stdin))))"
-)
+_SEND: Final = "import json, sys, {} as use; print(json.dumps(use.order(*sys.argv[1:], request=json.load(sys.stdin))))"
 
 
 def generate(document: Path, folder: Path, use: str) -> str:
