@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -270,6 +271,29 @@ def test_requests_of_a_batch_take_no_place_of_single_ones() -> None:
             engine.hold.set()
             assert [single.result().status for single in singles] == [200] * 8
         assert [r["status"] for r in batch.result().json["results"][:8]] == [200] * 8
+
+
+def test_requests_whose_turn_comes_after_a_reload_get_the_new_version() -> None:
+    engine, newer = FakeEngine(), fake_model(FakeEngine())
+    engine.hold.clear()
+    with live_app(fake_model(engine)) as live, posting(live, *[request()] * 20) as batch:
+        eventually(lambda: in_progress(live, engine) == 8)
+        live.registry.publish(replace(newer, manifest=replace(newer.manifest, version="2")))
+        engine.hold.set()
+        answers = [r["response"] for r in batch.result().json["results"]]
+    assert [answer["version"] for answer in answers] == ["1"] * 8 + ["2"] * 12
+    assert all(answer["degraded"] is None for answer in answers)
+
+
+def test_with_observed_deadlines_the_model_answers_however_late() -> None:
+    engine = FakeEngine()
+    engine.hold.clear()
+    late = live_app(fake_model(engine), deadline_mode="observe", batch_budget_ms=1)
+    with late as live, posting(live, request(), request()) as batch:
+        eventually(lambda: engine.batches)
+        time.sleep(0.005)  # The budget.
+        engine.hold.set()
+        assert [r["response"]["degraded"] for r in batch.result().json["results"]] == [None, None]
 
 
 def test_a_request_that_has_had_its_budget_is_answered_without_the_model() -> None:
