@@ -130,6 +130,8 @@ def create_app(
             request=replace(options, budget_seconds=settings.batch_budget_seconds),
             max_body_bytes=limits.batch_bytes,
             at_once=settings.max_batch,
+            most=settings.max_in_flight,
+            most_bytes=limits.unfinished_bytes,
         ),
         keys=keys,
         admission=admission,

@@ -31,8 +31,6 @@ from models.reranking.requests import encode_record
 _WINDOW: Final = 256
 """Lists that are held as records at once."""
 
-_SHOWN: Final = 5
-
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
@@ -68,11 +66,13 @@ def run(arguments: argparse.Namespace) -> int:
         # A second connection keeps a worker busy while the answer of the first is read.
         outcomes = rerank_all(_requests(lists, arguments, options), address, 2 * arguments.workers)
         with contextlib.closing(outcomes):
-            errors = write_ranked(arguments.out, outcomes, metadata, explained=arguments.explain)
-    for error in errors[:_SHOWN]:
-        print(error)
-    print(f"{len(errors)} lists were refused; the column `error` says why\n" if errors else "", arguments.out, sep="")
-    return 1 if errors else 0
+            refused = write_ranked(arguments.out, outcomes, metadata, explained=arguments.explain)
+    for reason in refused.first:
+        print(reason)
+    if refused.count:
+        print(f"{refused.count} lists were refused; the column `error` says why")
+    print(arguments.out)
+    return 1 if refused.count else 0
 
 
 def request_options(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -184,11 +184,13 @@ def unit_embeddings(candidates: Sequence[CandidateLike]) -> Floats32:
     given = [(i, c.embedding) for i, c in enumerate(candidates) if c.embedding]
     if not given:
         return np.zeros((len(candidates), 1), np.float32)
-    width = max(len(embedding) for _, embedding in given)
+    places, embeddings = zip(*given, strict=True)
+    widths = set(map(len, embeddings))
+    width = max(widths)
     rows = np.zeros((len(candidates), width), np.float64)
-    if all(len(embedding) == width for _, embedding in given):
-        numbers = itertools.chain.from_iterable(embedding for _, embedding in given)
-        rows[[i for i, _ in given]] = np.fromiter(numbers, np.float64, len(given) * width).reshape(-1, width)
+    if len(widths) == 1:
+        numbers = itertools.chain.from_iterable(embeddings)
+        rows[list(places)] = np.fromiter(numbers, np.float64, len(given) * width).reshape(-1, width)
     else:
         for i, embedding in given:
             rows[i, : len(embedding)] = embedding

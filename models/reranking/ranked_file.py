@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
@@ -19,6 +20,7 @@ from models.reranking.pool import Named
 
 _METADATA_KEY: Final = b"listwright"
 _ROWS: Final = 2048
+_REASONS: Final = 5
 _VALUES: Final = pa.struct([(name, pa.float64()) for name in OBJECTIVES])
 _EXPLANATION: Final = pa.struct(
     [
@@ -47,21 +49,34 @@ def ranked_schema(*, explained: bool) -> pa.Schema:
     )
 
 
-def write_ranked(path: Path, outcomes: Iterable[Named], metadata: Mapping[str, Any], *, explained: bool) -> list[str]:
-    """Write the outcomes, whole or not at all; return the first reasons.
+@dataclass
+class Refused:
+    """Count the requests without a list, and keep the reasons of the first."""
 
-    A reason is kept for every request without a list, so the length of what is returned is their number.
-    """
+    count: int = 0
+    first: list[str] = field(default_factory=list)
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Note a row, if it has no list."""
+        if row["error"] is not None:
+            self.count += 1
+            if len(self.first) < _REASONS:
+                self.first.append(f"list {row['request_id']!r}: {row['error']}")
+
+
+def write_ranked(path: Path, outcomes: Iterable[Named], metadata: Mapping[str, Any], *, explained: bool) -> Refused:
+    """Write the outcomes, whole or not at all; return what was refused."""
     note = {_METADATA_KEY: json.dumps(dict(metadata), sort_keys=True).encode()}
     schema = ranked_schema(explained=explained).with_metadata(note)
-    errors: list[str] = []
+    refused = Refused()
     stream = iter(outcomes)
     with whole_file(path) as partial, pq.ParquetWriter(partial, schema, compression="zstd") as writer:
         while chunk := list(islice(stream, _ROWS)):
             rows = [_row(name, outcome) for name, outcome in chunk]
-            errors += [f"list {row['request_id']!r}: {row['error']}" for row in rows if row["error"] is not None]
+            for row in rows:
+                refused.add(row)
             writer.write_table(pa.Table.from_pylist(rows, schema))
-    return errors
+    return refused
 
 
 def _row(name: str, outcome: RankedList | str) -> dict[str, Any]:

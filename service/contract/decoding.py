@@ -64,10 +64,10 @@ def _check_ids(candidates: Sequence[Candidate]) -> None:
 
 
 def _check_embeddings(candidates: Sequence[Candidate]) -> None:
-    widths = [0 if candidate.embedding is None else len(candidate.embedding) for candidate in candidates]
-    width = max(widths)
-    if not width or set(widths) <= {0, width}:
+    found = {0 if candidate.embedding is None else len(candidate.embedding) for candidate in candidates}
+    if len(found - {0}) < 2:
         return
+    widths = [0 if candidate.embedding is None else len(candidate.embedding) for candidate in candidates]
     first = next(i for i, w in enumerate(widths) if w)
     other = next(i for i, w in enumerate(widths) if w and w != widths[first])
     raise invalid(

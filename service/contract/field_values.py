@@ -156,11 +156,14 @@ class FieldReader:
         columns = _item_columns(row)
         if len(columns) > len(candidates):
             columns = columns[row["valid"]]
-        alike = np.abs(columns - self._missing) <= self._nearly
+        columns -= self._missing
+        alike = np.abs(columns, out=columns) <= self._nearly
         gaps: list[Gap] = []
         if not alike.any():
             return gaps
-        for column in np.flatnonzero(alike.any(axis=0)).tolist():
+        for column, found in enumerate(np.count_nonzero(alike, axis=0).tolist()):
+            if not found:
+                continue
             field = self._columns[column]
             values: list[Any] = (
                 [c.price for c in candidates]
@@ -168,20 +171,20 @@ class FieldReader:
                 else [table.get(field.name) for table in sent[field.group]]
             )
             missing = values.count(None)
-            unknown = int(np.count_nonzero(alike[:, column])) - missing if isinstance(field.field, Category) else 0
+            unknown = found - missing if isinstance(field.field, Category) else 0
             if missing or unknown:
                 gaps.append(Gap(field, values, missing, unknown))
         return gaps
 
     def _surplus(self, sent: _Sent, gaps: Sequence[Gap], formulas: Sequence[str]) -> dict[str, frozenset[str]]:
         """Name what was sent, other than null, and nothing uses."""
-        missing = dict.fromkeys(_GROUPS, 0)
+        missing: dict[str, int] = {}
         for gap in gaps:
             missing[gap.field.group] = missing.get(gap.field.group, 0) + gap.missing
         found = {}
         for group, tables in sent.items():
             # As many keys as known values: there are no others, and reading them can be left out.
-            if sum(map(len, tables)) != len(self.names[group]) * len(tables) - missing[group]:
+            if sum(map(len, tables)) != len(self.names[group]) * len(tables) - missing.get(group, 0):
                 names = _others(tables, self._used[group])
                 if names and group == "scores":
                     names = names.difference(*(compile_formula(text).names for text in formulas))

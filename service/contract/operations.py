@@ -60,8 +60,8 @@ RERANK_BATCH: Final = Described(
     tag="rerank",
     summary="Re-rank the candidates of several requests",
     description="Answers each request on its own, in order: a request that is refused spoils no other. They give way "
-    "to single requests and have a latency budget of their own (LISTWRIGHT_BATCH_BUDGET_MS). 503: none of them had a "
-    "place.",
+    "to single requests and have a latency budget of their own (LISTWRIGHT_BATCH_BUDGET_MS). The body may be four "
+    "times as large as that of one. 503: neither it nor any of them had a place.",
     request=BatchRequest,
     answer=BatchResponse,
     requests=BATCHES,

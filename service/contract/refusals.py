@@ -31,7 +31,7 @@ _VALUE_TYPES: Final[dict[str, Any]] = {
 }
 _REQUIRED: Final = frozenset(("candidates", "id", "scores", "name", "score"))
 _GOT_NULL: Final = "got null"
-_GOT_INTEGER: Final = ("Expected str, got int", "Expected str | null, got int")
+_GOT_NUMBER: Final = re.compile(r"Expected str( \| null)?, got (int|float)")
 _CONSTANTS: Final = (b"NaN", b"-Infinity", b"Infinity")
 _LONGEST_PATH: Final = 300
 _LONGEST_PROBLEM: Final = 200
@@ -109,7 +109,7 @@ def _invalid(message: str, body: bytes) -> Problem:
     name = path.rpartition(".")[2]
     if name in _REQUIRED and problem.endswith(_GOT_NULL):
         problem = "is null, which means missing; it is required"
-    elif problem in _GOT_INTEGER:
+    elif _GOT_NUMBER.fullmatch(problem):
         problem = 'must be a string, not a number: send "7", not 7'
     if path.endswith("[...]"):
         path = path.removesuffix("[...]")

@@ -3,15 +3,17 @@
 Batches give way to single requests. The event loop begins with one request of all batches at a time and has a turn
 before the next; only so many of a batch are in progress at once; each is admitted only while no queue stands; and the
 engine runs them when nothing else waits. A request's budget begins when its turn comes; what its caller asks for
-(`timeout_ms`, headers) counts from the arrival of the batch. Used from the event loop only.
+(`timeout_ms`, headers) counts from the arrival of the batch. Batches that wait for turns hold memory, so only so many
+are taken in. Used from the event loop only.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any, Final, Protocol
@@ -23,7 +25,7 @@ from starlette.types import Receive, Scope, Send
 from service.contract.batch import BatchResult, split_batch
 from service.contract.cost import most_fields
 from service.contract.decoding import decode_request
-from service.contract.problems import BODY_TOO_LARGE, INTERNAL, MEDIA_TYPE, Problem
+from service.contract.problems import BODY_TOO_LARGE, INTERNAL, MEDIA_TYPE, OVERLOADED, Problem, unavailable
 from service.ranking.endpoint import (
     CLIENT_CLOSED,
     EndpointOptions,
@@ -49,11 +51,16 @@ _UNAVAILABLE: Final = 503
 
 @dataclass(frozen=True, kw_only=True)
 class BatchOptions:
-    """Options of batches, and of each request; `at_once` of a batch are in progress."""
+    """Options of batches, and of each request; `at_once` of a batch are in progress.
+
+    At most `most` batches are in progress, with bodies of at most `most_bytes` in all.
+    """
 
     request: EndpointOptions
     max_body_bytes: int
     at_once: int
+    most: int
+    most_bytes: int
 
 
 class BatchObserver(Protocol):
@@ -107,6 +114,7 @@ class BatchEndpoint:
         self._observer = observer
         self._observers = (observer.observe_request, *observers)
         self._turn = asyncio.Lock()
+        self._held: list[int] = []  # Sizes of the bodies of the batches in progress.
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a batch; log a fault of the service's own once, as a 500."""
@@ -133,20 +141,34 @@ class BatchEndpoint:
     async def _answer(self, call: Call, receive: Receive) -> _Outcomes:
         """Return an outcome for each request.
 
-        Raises `Problem`, which is a 503 if no request had a place.
+        Raises `Problem`, which is a 503 if the batch or none of its requests had a place.
         """
         self._keys.check(call.header(b"authorization"))
         check_media_type(call)
         options = self._options
         seconds = options.request.read_timeout_seconds
         body = await read_body(call, receive, limit=options.max_body_bytes, seconds=seconds)
-        batch = _Batch(call, split_batch(body), header_timeout(call.headers)[0])
-        del body
-        found = await _while_present(self._answer_all(batch), call)
+        with self._in_progress(len(body)):
+            batch = _Batch(call, split_batch(body), header_timeout(call.headers)[0])
+            del body
+            found = await _while_present(self._answer_all(batch), call)
         first = found[0].problem
         if first is not None and all(o.problem and o.problem.kind.status == _UNAVAILABLE for o in found):
             raise first
         return found
+
+    @contextlib.contextmanager
+    def _in_progress(self, size: int) -> Iterator[None]:
+        """Count a batch whose body is whole. Raises `Problem` (503) if that is one too many."""
+        options, held = self._options, self._held
+        if len(held) >= options.most or (held and sum(held) + size > options.most_bytes):
+            detail = "as many batches as allowed are in progress"
+            raise unavailable(OVERLOADED, detail, options.request.retry_after_seconds)
+        held.append(size)
+        try:
+            yield
+        finally:
+            held.remove(size)
 
     async def _answer_all(self, batch: _Batch) -> _Outcomes:
         """Begin with one request after the other, as their turns come."""

@@ -49,8 +49,10 @@ def _missing(gap: Gap) -> str:
 def _unknown(gap: Gap, given: int) -> str:
     texts: dict[str, None] = {}  # Keeps the order, and each value once.
     for value in gap.values:
-        if len(texts) <= _MOST_SHOWN and value is not None and not gap.field.knows(value):
+        if value is not None and not gap.field.knows(value):
             texts[canonical_text(value)] = None
+            if len(texts) > _MOST_SHOWN:
+                break
     shown = ", ".join(_describe_value(text, gap.field) for text in islice(texts, _MOST_SHOWN))
     more = ", …" if len(texts) > _MOST_SHOWN else ""
     return f"{gap.unknown} of {given} values are not in the model's vocabulary: {shown}{more}"

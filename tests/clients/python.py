@@ -21,12 +21,31 @@ warn_unreachable = true
 [mypy-{PACKAGE}.client]
 disable_error_code = arg-type
 """
-_SEND: Final = "import json, sys, use; print(json.dumps(use.order(*sys.argv[1:], request=json.load(sys.stdin))))"
+_BATCH: Final = f"""\
+from typing import Any
+
+from {PACKAGE} import AuthenticatedClient
+from {PACKAGE}.api.rerank import rerank_batch
+from {PACKAGE}.models import BatchRequest, BatchResponse, Problem, RerankResponse
+
+
+def order(url: str, key: str, request: dict[str, Any]) -> list[str]:
+    body = BatchRequest.from_dict({{"requests": [request, {{**request, "candidates": []}}]}})
+    with AuthenticatedClient(base_url=url, token=key) as client:
+        answer = rerank_batch.sync(client=client, body=body)
+    assert isinstance(answer, BatchResponse), answer
+    first, second = answer.results
+    assert isinstance(first.response, RerankResponse), first
+    assert isinstance(second.problem, Problem), second
+    return [item.id for item in first.response.items] + [f"{{second.status}}"]
+"""
+_SEND: Final = "import json, sys, {} as use; print(json.dumps(use.order(*sys.argv[1:], request=json.load(sys.stdin))))"
 
 
 def generate(document: Path, folder: Path, use: str) -> str:
-    """Write the package and `use.py` with the text `use`; what the generator said, nothing if all is well."""
+    """Write the package, `use.py` with the text `use`, and `batch.py`; what the generator said, nothing if well."""
     (folder / "use.py").write_text(use, "utf-8")
+    (folder / "batch.py").write_text(_BATCH, "utf-8")
     (folder / "mypy.ini").write_text(_MYPY, "utf-8")
     config = folder / "generator.yaml"
     config.write_text(_CONFIG, "utf-8")
@@ -41,13 +60,14 @@ def generate(document: Path, folder: Path, use: str) -> str:
 
 
 def check(folder: Path) -> None:
-    """Hold the package and its use to strict types; a failure says where they break."""
-    run([sys.executable, "-m", "mypy", "--config-file", "mypy.ini", "-p", PACKAGE, "-m", "use"], folder)
+    """Hold the package and its uses to strict types; a failure says where they break."""
+    modules = ("-p", PACKAGE, "-m", "use", "-m", "batch")
+    run([sys.executable, "-m", "mypy", "--config-file", "mypy.ini", *modules], folder)
 
 
-def send(folder: Path, url: str, request: Mapping[str, Any], *key: str) -> list[str]:
-    """The ids that the client returns for a request."""
-    said = run([sys.executable, "-c", _SEND, url, *key], folder, json.dumps(request))
+def send(folder: Path, url: str, request: Mapping[str, Any], *key: str, module: str = "use") -> list[str]:
+    """The ids that the client returns for a request; of `batch`, then the status of a request without candidates."""
+    said = run([sys.executable, "-c", _SEND.format(module), url, *key], folder, json.dumps(request))
     ids: list[str] = json.loads(said)
     return ids
 

@@ -36,6 +36,7 @@ def test_a_python_client(url: str, document: Path, tmp_path: Path) -> None:
     python.check(tmp_path)
     assert python.send(tmp_path, url, README_REQUEST, KEY) == README_IDS
     assert python.send(tmp_path, url, SMALLEST, KEY) == ["a"]
+    assert python.send(tmp_path, url, README_REQUEST, KEY, module="batch") == [*README_IDS, "422"]
     with pytest.raises(AssertionError, match="is also the id of"):
         python.send(tmp_path, url, {"candidates": SMALLEST["candidates"] * 2}, KEY)
 

@@ -7,6 +7,7 @@ import json
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 
+from models.contract.serving import RERANK_PATH
 from tests.service.live import HOST, WAIT_SECONDS, Reply
 
 
@@ -64,18 +65,20 @@ class Connection:
         return bool(chunk)
 
 
-def head(length: int | None = None, headers: Mapping[str, str] = {}, *, version: str = "1.1") -> bytes:
-    """The headers of a `POST /v1/rerank` whose body has `length` bytes; None: it says nothing of a body."""
-    lines = [f"POST /v1/rerank HTTP/{version}", "Host: x", "Content-Type: application/json"]
+def head(
+    length: int | None = None, headers: Mapping[str, str] = {}, *, version: str = "1.1", path: str = RERANK_PATH
+) -> bytes:
+    """The headers of a POST whose body has `length` bytes; None: it says nothing of a body."""
+    lines = [f"POST {path} HTTP/{version}", "Host: x", "Content-Type: application/json"]
     lines += [] if length is None else [f"Content-Length: {length}"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
     return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
 
-def post(body: object, headers: Mapping[str, str] = {}, *, version: str = "1.1") -> bytes:
+def post(body: object, headers: Mapping[str, str] = {}, *, version: str = "1.1", path: str = RERANK_PATH) -> bytes:
     """A whole request; anything but bytes is sent as JSON."""
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return head(len(raw), headers, version=version) + raw
+    return head(len(raw), headers, version=version, path=path) + raw
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from models.contract.serving import BATCH_PATH, MOST_REQUESTS
 from service.telemetry.records import RequestRecord
 from service.transport.protocol import TimedProtocol
 from tests.service.live import WAIT_SECONDS, FakeEngine, Reply, fake_model, live_app
@@ -85,6 +86,21 @@ def test_it_waits_for_what_is_in_progress_but_not_for_ever(engine: FakeEngine) -
         assert not live.ended()
         eventually(live.ended)
         engine.hold.set()
+
+
+def test_a_batch_in_progress_is_answered_whole_and_ends_its_connection(engine: FakeEngine) -> None:
+    with live_app(fake_model(engine), drain_seconds=WAIT_SECONDS) as live, connected(live.port) as client:
+        engine.hold.clear()
+        client.send(post({"requests": [request(3)] * MOST_REQUESTS}, path=BATCH_PATH))
+        eventually(lambda: len(engine.batches) == 1)
+        live.drain()
+        engine.hold.set()
+        reply = client.answer()
+        assert ends_with(reply)
+        assert [result["status"] for result in reply.json["results"]] == [200] * MOST_REQUESTS
+        assert all(result["response"]["degraded"] is None for result in reply.json["results"])
+        assert client.read() is None
+        eventually(live.ended)
 
 
 def test_pipelined_requests_are_all_answered_and_the_last_answer_ends_the_connection(engine: FakeEngine) -> None:
@@ -181,17 +197,18 @@ class Caller:
     """A thread that asks on one connection for as long as it may, and notes what it was answered."""
 
     port: int
+    asks: bytes = field(default_factory=lambda: post(request()))
     replies: list[Reply] = field(default_factory=list)
     lost: int = 0
 
     def run(self) -> None:
         with connected(self.port) as client:
-            client.ask(request())
+            client.send(self.asks)
             while (reply := self._read(client)) is not None:
                 self.replies.append(reply)
                 if ends_with(reply):
                     return
-                client.ask(request())
+                client.send(self.asks)
 
     def _read(self, client: Connection) -> Reply | None:
         try:
@@ -217,10 +234,12 @@ def descendants(mark: str) -> list[int]:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_under_load_no_request_is_lost_and_no_process_is_left(bundle: Path, number: signal.Signals) -> None:
     mark = uuid.uuid4().hex
-    with running(bundle.parents[1], SERVE, "--budget-ms", "30000", STOP_TEST_MARK=mark) as process:
+    patient = ("--budget-ms", "30000", "--batch-budget-ms", "30000", "--queue-target-ms", "60000")
+    with running(bundle.parents[1], SERVE, *patient, STOP_TEST_MARK=mark) as process:
         process.wait_until_ready()
         assert descendants(mark)
-        callers = [Caller(process.port) for _ in range(8)]
+        batch = post({"requests": [request()] * 12}, path=BATCH_PATH)
+        callers = [*(Caller(process.port) for _ in range(8)), Caller(process.port, batch)]
         threads = [threading.Thread(target=caller.run) for caller in callers]
         for thread in threads:
             thread.start()

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -98,6 +99,8 @@ def test_as_many_as_allowed_are_answered(server: Live) -> None:
     [
         (b'{"requests":[{}', 400, None),
         (b"", 400, None),
+        (b'{"requests":[' + b"[" * 100_000 + b"]" * 100_000 + b"]}", 400, None),
+        (b'{"requests":[' + b'{"a":' * 100_000, 400, None),
         (b"[]", 422, ""),
         (b"{}", 422, "requests"),
         (b'{"requests":{}}', 422, "requests"),
@@ -124,7 +127,8 @@ def test_keys_media_types_and_methods_hold_as_for_one_request(tiny_model: Model)
         assert post(live, body).status == 401
         assert post(live, body, authorization="Bearer secret").status == 200
         assert post(live, body, authorization="Bearer secret", content_encoding="gzip").status == 415
-        assert live.get("/v1/rerank/batch", {"authorization": "Bearer secret"}).status == 405
+        refused = live.get("/v1/rerank/batch", {"authorization": "Bearer secret"})
+        assert (refused.status, refused.headers["allow"]) == (405, "OPTIONS, POST")
 
 
 def test_a_batch_may_be_larger_than_a_request_and_none_of_its_requests_may_be(tiny_model: Model) -> None:
@@ -170,6 +174,38 @@ def test_requests_without_a_place_are_refused_one_by_one() -> None:
         found = answer.result().json["results"]
         assert [r["status"] for r in found] == [200, 503, 503]
         assert found[1]["problem"]["type"] == "urn:listwright:problem:overloaded"
+
+
+def test_a_batch_too_many_is_refused_as_a_whole() -> None:
+    engine = FakeEngine()
+    engine.hold.clear()
+    with live_app(fake_model(engine), max_in_flight=2) as live, ThreadPoolExecutor(2) as pool:
+        first = pool.submit(results, live, request(), {})
+        eventually(lambda: live.series(REQUESTS, outcome="invalid") == 1)
+        second = pool.submit(results, live, {}, {}, request())
+        eventually(lambda: live.series(REQUESTS, outcome="invalid") == 3)
+        third = post(live, {"requests": [request()]})
+        assert (third.status, third.json["type"]) == (503, "urn:listwright:problem:overloaded")
+        assert third.headers["retry-after"] == "1"
+        assert live.series(BATCHES, outcome="rejected") == 1
+        engine.hold.set()
+        assert [r["status"] for r in first.result()] == [200, 422]
+        assert [r["status"] for r in second.result()] == [422, 422, 200]
+        assert post(live, {"requests": [request()]}).status == 200
+
+
+def test_batches_in_progress_hold_bodies_of_so_many_bytes() -> None:
+    engine = FakeEngine()
+    engine.hold.clear()
+    large = json.dumps({"requests": [request()]}).encode() + b" " * 700_000
+    with live_app(fake_model(engine), max_unfinished_mb=1) as live, ThreadPoolExecutor(1) as pool:
+        first = pool.submit(post, live, large)
+        eventually(lambda: engine.batches)
+        assert post(live, large).status == 503
+        small = pool.submit(post, live, {"requests": [{}]})
+        engine.hold.set()
+        assert (first.result().status, small.result().status) == (200, 200)
+        assert post(live, large).status == 200
 
 
 def in_progress(live: Live, engine: FakeEngine) -> int:
@@ -235,6 +271,29 @@ def test_requests_of_a_batch_take_no_place_of_single_ones() -> None:
             engine.hold.set()
             assert [single.result().status for single in singles] == [200] * 8
         assert [r["status"] for r in batch.result().json["results"][:8]] == [200] * 8
+
+
+def test_requests_whose_turn_comes_after_a_reload_get_the_new_version() -> None:
+    engine, newer = FakeEngine(), fake_model(FakeEngine())
+    engine.hold.clear()
+    with live_app(fake_model(engine)) as live, posting(live, *[request()] * 20) as batch:
+        eventually(lambda: in_progress(live, engine) == 8)
+        live.registry.publish(replace(newer, manifest=replace(newer.manifest, version="2")))
+        engine.hold.set()
+        answers = [r["response"] for r in batch.result().json["results"]]
+    assert [answer["version"] for answer in answers] == ["1"] * 8 + ["2"] * 12
+    assert all(answer["degraded"] is None for answer in answers)
+
+
+def test_with_observed_deadlines_the_model_answers_however_late() -> None:
+    engine = FakeEngine()
+    engine.hold.clear()
+    late = live_app(fake_model(engine), deadline_mode="observe", batch_budget_ms=1)
+    with late as live, posting(live, request(), request()) as batch:
+        eventually(lambda: engine.batches)
+        time.sleep(0.005)  # The budget.
+        engine.hold.set()
+        assert [r["response"]["degraded"] for r in batch.result().json["results"]] == [None, None]
 
 
 def test_a_request_that_has_had_its_budget_is_answered_without_the_model() -> None:

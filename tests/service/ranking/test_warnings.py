@@ -176,9 +176,12 @@ def test_a_body_full_of_names_that_nothing_uses_is_answered_soon(server: Live) -
     assert time.process_time() - started < 5, "every name was looked for in every candidate"
 
 
-@pytest.mark.parametrize("sent", [{"id": 7}, {"id": 7.5}])
-def test_a_number_for_an_id_is_refused_and_the_refusal_says_what_to_do(server: Live, sent: dict[str, Any]) -> None:
-    reply = server.post(request(candidates=[candidate(0, **sent)]))
-    assert reply.status == 422
-    assert reply.json["errors"][0]["field"] == "candidates[0].id"
-    assert reply.json["errors"][0]["problem"].endswith("; send it as a string, in quotes")
+@pytest.mark.parametrize("number", [7, 7.5])
+def test_a_number_for_text_is_refused_and_the_refusal_says_what_to_do(server: Live, number: float) -> None:
+    problem = 'must be a string, not a number: send "7", not 7'
+    for field, sent in (
+        ("candidates[0].id", {"candidates": [candidate(0, id=number)]}),
+        ("request_id", {"request_id": number}),
+    ):
+        reply = server.post(request(**sent))
+        assert (reply.status, reply.json["errors"]) == (422, [{"field": field, "problem": problem}])

@@ -14,7 +14,17 @@ from tests.service.raw import connected
 from tests.service.requests import request
 
 READ = "GET, HEAD, OPTIONS"
-READ_ONLY = ["/v1/models", "/v1/slo", "/v2/health/live", "/v2/health/ready", "/metrics", "/openapi.json", "/docs"]
+READ_ONLY = [
+    "/v1/models",
+    "/v1/models/tiny",
+    "/v1/slo",
+    "/v2/health/live",
+    "/v2/health/ready",
+    "/metrics",
+    "/openapi.json",
+    "/docs",
+]
+POSTED = ["/v1/rerank", "/v1/rerank/batch"]
 ADMIN = {"/admin/v1/models": READ, "/admin/v1/reload": "OPTIONS, POST", "/docs": READ, "/openapi.json": READ}
 
 
@@ -51,7 +61,9 @@ def test_head_has_the_length_of_get_and_no_body(live: Live, path: str) -> None:
         assert client.answer().status == 200
 
 
-@pytest.mark.parametrize(("path", "allowed"), [*((path, READ) for path in READ_ONLY), ("/v1/rerank", "OPTIONS, POST")])
+@pytest.mark.parametrize(
+    ("path", "allowed"), [*((p, READ) for p in READ_ONLY), *((p, "OPTIONS, POST") for p in POSTED)]
+)
 def test_options_says_what_is_allowed_and_nothing_of_other_origins(live: Live, path: str, allowed: str) -> None:
     with connected(live.port) as client:
         client.send(f"OPTIONS {path} HTTP/1.1\r\nHost: x\r\nOrigin: http://other.example\r\n\r\n".encode())
@@ -70,11 +82,18 @@ def test_options_of_the_whole_service(live: Live) -> None:
     assert (reply.status, reply.headers["allow"]) == (204, "GET, HEAD, OPTIONS, POST")
 
 
-@pytest.mark.parametrize(("method", "path"), [("GET", "/v1/rerank"), ("HEAD", "/v1/rerank"), ("POST", "/v1/models")])
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        *((method, path) for path in POSTED for method in ("GET", "HEAD")),
+        ("POST", "/v1/models"),
+        ("PUT", "/v1/models/tiny"),
+    ],
+)
 def test_another_method_is_405_and_told_the_right_ones(live: Live, method: str, path: str) -> None:
     reply = live.request(method, path)
     assert reply.status == 405
-    assert reply.headers["allow"] == ("OPTIONS, POST" if path == "/v1/rerank" else READ)
+    assert reply.headers["allow"] == ("OPTIONS, POST" if path in POSTED else READ)
     if method == "HEAD":
         assert reply.body == b""
     else:

@@ -44,6 +44,14 @@ export function read(answer: Schemas["RerankResponse"]): string {
   return answer.degraded?.reason ?? second ?? answer.timings_ms.total.toFixed(3);
 }
 
+export const shelves: Schemas["BatchRequest"] = { requests: [smallest, nulls] };
+
+export function outcomes(batch: Schemas["BatchResponse"]): string[] {
+  // @ts-expect-error: a request that was refused has no list.
+  batch.results[0]?.response.items;
+  return batch.results.map(({ status, response, problem }) => `${status} ${response?.version ?? problem?.detail ?? ""}`);
+}
+
 export function retries(problem: Schemas["Problem"]): boolean {
   // @ts-expect-error: no problem has this type.
   if (problem.type === "urn:listwright:problem:tired") return false;
