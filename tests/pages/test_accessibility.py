@@ -37,7 +37,6 @@ def tab_to(page: Page, selector: str) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_grave(new_page: OpenPage, scheme: str) -> None:
     watched = new_page(color_scheme=scheme)
-    watched.expected.add(404)
     page = watched.open("/")
     page.wait_for_selector("#models li")
     assert findings(page) == []
@@ -49,7 +48,7 @@ def test_axe_finds_nothing_grave(new_page: OpenPage, scheme: str) -> None:
 @pytest.mark.slow
 def test_axe_finds_nothing_grave_in_a_refused_request(new_page: OpenPage) -> None:
     watched = new_page()
-    watched.expected |= {404, 422}
+    watched.expected.add(422)
     page = watched.open()
     with watched.new_lists():
         page.locator("fieldset.side-A").get_by_label("Items").fill("0")
@@ -60,7 +59,6 @@ def test_axe_finds_nothing_grave_in_a_refused_request(new_page: OpenPage) -> Non
 
 def test_the_keyboard_alone_is_enough(new_page: OpenPage) -> None:
     watched = new_page()
-    watched.expected.add(404)
     page = watched.open()
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") == "skip"
@@ -85,7 +83,6 @@ def test_the_keyboard_alone_is_enough(new_page: OpenPage) -> None:
 
 def test_without_running_at_every_change_only_the_button_runs(new_page: OpenPage) -> None:
     watched = new_page()
-    watched.expected.add(404)
     page = watched.open()
     page.uncheck("#auto")
     items = page.locator("fieldset.side-A").get_by_label("Items")
@@ -101,7 +98,6 @@ def test_without_running_at_every_change_only_the_button_runs(new_page: OpenPage
 @pytest.mark.parametrize("path", ["/", "/playground"])
 def test_nothing_is_wider_than_a_small_screen(new_page: OpenPage, path: str) -> None:
     watched = new_page(viewport={"width": 360, "height": 740})
-    watched.expected.add(404)
     page = watched.open(path)
     open_all(page)
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
@@ -112,7 +108,6 @@ def test_the_theme_is_the_systems_until_it_is_chosen(new_page: OpenPage) -> None
         return str(watched.page.evaluate("getComputedStyle(document.body).backgroundColor"))
 
     watched = new_page(color_scheme="dark", reduced_motion="reduce")
-    watched.expected.add(404)
     page = watched.open()
     dark = ground(watched)
     assert page.locator(".part").first.evaluate("e => getComputedStyle(e).transitionDuration") == "0s"

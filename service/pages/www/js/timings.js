@@ -2,7 +2,7 @@
 
 import { make } from "./dom.js";
 
-/** @import {Timings} from "./types.js" */
+/** @import {Side, Timings} from "./types.js" */
 
 /** @type {{key: "decode" | "deal" | "encode" | "wait" | "infer", name: string}[]} */
 const STAGES = [
@@ -14,10 +14,11 @@ const STAGES = [
 ];
 
 /**
+ * @param {Side} side
  * @param {Timings} timings
  * @param {number} budget In milliseconds.
  */
-export function timingsView(timings, budget) {
+export function timingsView(side, timings, budget) {
   const scale = 1.12 * Math.max(budget, timings.total);
   const known = STAGES.reduce((sum, { key }) => sum + timings[key], 0);
   const rows = [
@@ -34,7 +35,7 @@ export function timingsView(timings, budget) {
   const verdict = timings.total <= budget ? "within" : "over";
   return make(
     "details",
-    { class: "timings" },
+    { class: "timings", id: `timings-${side}` },
     make(
       "summary",
       {},
