@@ -17,7 +17,7 @@ from tests.service.tiny_bundle import write_bundle
 UNHURRIED = ("--budget-ms", "30000")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A service with time enough on any machine. It has the demo model, which is the default, and a tiny one."""
     folder = tmp_path_factory.mktemp("two")
@@ -27,9 +27,9 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield server.url
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """A Chromium of the machine."""
+    """A Chromium of the machine. It ends with this package: while it runs, nothing else can run an event loop."""
     executable = find_chromium()
     if executable is None:
         pytest.skip(f"needs a Chromium: none of {', '.join(NAMES)} is here")
@@ -56,7 +56,7 @@ def new_page(browser: Browser, url: str) -> Iterator[OpenPage]:
     assert [fault for watched in pages for fault in watched.faults] == []
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def shared(browser: Browser, url: str) -> Iterator[Watched]:
     """One page for the tests that need no other context: it keeps its cache."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
