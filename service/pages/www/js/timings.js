@@ -42,7 +42,7 @@ export function timingsView(side, timings, budget) {
       make(
         "span",
         { class: `total ${verdict}` },
-        `${timings.total.toFixed(1)} ms, ${verdict} the budget of ${Number(budget.toFixed(1))} ms`,
+        `${timings.total.toFixed(2)} ms, ${verdict} the budget of ${Number(budget.toFixed(1))} ms`,
       ),
       make("span", { class: "clock", "aria-hidden": "true" }, ...bars, line),
     ),
