@@ -75,7 +75,7 @@ def test_a_service_that_is_gone_is_named_and_comes_back(routed: Watched) -> None
     with routed.new_lists():
         page.click("#run")
     assert (
-        page.locator("#lists .error").all_inner_texts() == ["The service does not answer. Run again when it does."] * 2
+        page.locator("#lists .error").all_inner_texts() == ["The service does not answer."] * 2
     )
     page.unroute_all(behavior="ignoreErrors")
     with routed.new_lists():

@@ -42,7 +42,7 @@ async function ask(path, options = {}) {
  * @returns {never}
  */
 function explain(error) {
-  throw error instanceof TypeError ? new Error("The service does not answer. Run again when it does.") : error;
+  throw error instanceof TypeError ? new Error("The service does not answer.") : error;
 }
 
 /** @returns {Promise<Model[]>} The live models, the default one first. */

@@ -4,7 +4,7 @@ import { setUpActions } from "./actions.js";
 import { budgetMs, liveModels, modelFields, Problem, rerank } from "./api.js";
 import { byId } from "./dom.js";
 import { clearErrors, showError } from "./errors.js";
-import { forgetKey, storedKey, storeKey } from "./key.js";
+import { forgetKey, storedKey, storeKey, WRONG_KEY } from "./key.js";
 import { readLink } from "./link.js";
 import { announcement, results, showOutcomes } from "./outcomes.js";
 import { setUpMeasure, showOverview } from "./overview.js";
@@ -16,7 +16,6 @@ import { setUpTheme } from "./theme.js";
 /** @import {Model, ModelFields, RerankRequest, Result, Settings, Side, State} from "./types.js" */
 
 const KEY_NOTE = "This service has API keys. The key stays in this tab, until you close it; no link holds it.";
-const WRONG_KEY = "This key is not one of the service's.";
 
 /** @type {State} */
 let state = freshState();
