@@ -5,4 +5,9 @@ window.ui = SwaggerUIBundle({
   deepLinking: true,
   validatorUrl: null,
   syntaxHighlight: false,
+  onComplete: () => {
+    // The admin listener serves its contract too, but no other page.
+    const { paths } = window.ui.specSelectors.specJson().toJS();
+    document.getElementById("pages").hidden = !("/v1/rerank" in paths);
+  },
 });

@@ -56,12 +56,11 @@ def take(picture: Picture, browser: Browser, url: str, folder: Path) -> None:
     page = watched.open(picture.path)
     if picture.path == "/":
         page.wait_for_selector("#models li")
-    elif picture.error:
+    if picture.error:
         with watched.new_lists():
             page.locator("fieldset.side-A").get_by_label("λ value share").fill("2")
             page.keyboard.press("Enter")
-    else:
-        _wait_for_good_times(watched)
+    _wait_for_good_times(watched)
     file = folder / f"{picture.name}.png"
     page.screenshot(path=file)
     context.close()
@@ -73,7 +72,7 @@ def _wait_for_good_times(watched: Watched) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
     while watched.page.locator(".total.over").count() and time.monotonic() < deadline:
         with watched.new_lists():
-            watched.page.click("#run")
+            watched.page.evaluate("document.querySelector('#run').click()")  # The focus stays where it is.
 
 
 def main() -> int:

@@ -47,6 +47,19 @@ def test_every_file_of_the_package_has_a_path() -> None:
     assert {"/", "/playground", *(f"/pages/{name}" for name in files - pages)} == set(PATHS)
 
 
+def test_every_file_that_another_one_names_is_served() -> None:
+    named = {
+        *(found for page in FILES.glob("*.html") for found in re.findall(r'"(/pages/[^"]+)"', page.read_text("utf-8"))),
+        *(
+            f"/pages/js/{found}"
+            for module in FILES.glob("js/*.js")
+            for found in re.findall(r'^import .*"\./([^"]+)"', module.read_text("utf-8"), re.MULTILINE)
+        ),
+    }
+    assert named <= set(PATHS)
+    assert {f"/pages/js/{module.name}" for module in FILES.glob("js/*.js")} - named == {"/pages/js/types.js"}
+
+
 def test_a_file_that_the_client_has_is_not_sent_again(live: Live) -> None:
     first = live.get("/playground")
     again = live.get("/playground", {"If-None-Match": first.headers["etag"]})

@@ -77,6 +77,12 @@ def test_a_link_that_is_none_is_refused(loaded: Watched, link: str) -> None:
     assert told in ("the link is cut off or damaged", "the link is not one of this page")
 
 
+@pytest.mark.parametrize(("asked", "taken"), [(1e9, 2000), (-3, 1), (2.6, 3)])
+def test_a_link_makes_no_endless_request(loaded: Watched, asked: float, taken: int) -> None:
+    state = call(loaded, "state", "m.freshState()")
+    assert call(loaded, "state", "m.readState(a)", {**state, "count": asked}) == {**state, "count": taken}
+
+
 def test_no_text_of_a_request_leaves_its_place_in_the_command(loaded: Watched) -> None:
     nasty = "'\"$(echo x)`echo y`\\\n$HOME\nREQUEST\n"
     request = {"candidates": [{"id": nasty, "scores": {}}]}

@@ -2,64 +2,57 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
+from typing import Any
 
-import pytest
-
-from loadtest.rig.server import running_server
-from models.contract.manifest import DEMO_BUNDLE
-from tests.pages.conftest import UNHURRIED, OpenPage
-from tests.service.tiny_bundle import write_bundle
+from tests.pages.browser import Watched
+from tests.pages.conftest import OpenPage
 
 
-@pytest.fixture(scope="module")
-def two_models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A service with the demo model, which is the default, and a tiny one."""
-    folder = tmp_path_factory.mktemp("two")
-    write_bundle(folder)
-    shutil.copytree(DEMO_BUNDLE, folder / "demo" / "1")
-    with running_server(folder, options=(*UNHURRIED, "--default-model", "demo")) as server:
-        yield server.url
-
-
-def test_two_models_are_shown_side_by_side(new_page: OpenPage, two_models: str) -> None:
-    watched = new_page(two_models)
-    watched.expected.add(404)
-    page = watched.open()
+def test_two_models_are_shown_side_by_side(playground: Watched) -> None:
+    page = playground.page
     models = page.locator("fieldset.side-B").get_by_label("Model").locator("option")
     assert models.first.inner_text() == "demo 1 (default)"
     tiny = models.nth(1).get_attribute("value") or ""
-    with watched.new_lists():
+    with playground.new_lists():
         page.locator("fieldset.side-B").get_by_label("Model").select_option(tiny)
     assert page.locator("#list-A").inner_text().split() == ["A", "demo", "1"]
     assert page.locator("#list-B").inner_text().split() == ["B", *tiny.split("@")]
-    assert (len(watched.ids("A")), len(watched.ids("B"))) == (10, 5)
+    assert (len(playground.ids("A")), len(playground.ids("B"))) == (10, 5)
     assert {"Queues A", "Queues B"} <= set(page.locator("#legend h2").all_inner_texts())
-    asked = watched.sent[-1]["candidates"]
+    asked = playground.sent[-1]["candidates"]
 
-    with watched.new_lists():
+    with playground.new_lists():
         page.locator("fieldset.side-A").get_by_label("Model").select_option(tiny)
-    assert len(watched.ids("A")) == 5
-    assert watched.sent[-2]["model"] == tiny.split("@")[0]
-    assert {c["id"] for c in watched.sent[-2]["candidates"]} == {c["id"] for c in asked}
+    assert len(playground.ids("A")) == 5
+    assert playground.sent[-2]["model"] == tiny.split("@")[0]
+    assert {c["id"] for c in playground.sent[-2]["candidates"]} == {c["id"] for c in asked}
 
 
-def test_a_link_to_a_model_that_is_gone_says_so(new_page: OpenPage, two_models: str, url: str) -> None:
-    watched = new_page(two_models)
-    watched.expected |= {404, 422}
-    page = watched.open()
-    tiny = page.locator("fieldset.side-A").get_by_label("Model").locator("option").nth(1).get_attribute("value") or ""
-    with watched.new_lists():
-        page.locator("fieldset.side-A").get_by_label("Model").select_option(tiny)
-    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    page.click("#copy-link")
-    page.wait_for_function("() => document.querySelector('#action-note').textContent.includes('copied')")
-    link = str(page.evaluate("navigator.clipboard.readText()"))
+def test_the_example_is_that_of_the_model_of_a(playground: Watched, url: str) -> None:
+    page = playground.page
+    model = page.locator("fieldset.side-A").get_by_label("Model")
+    tiny = model.locator("option").nth(1).get_attribute("value") or ""
+    with playground.new_lists():
+        model.select_option(tiny)
+    page.click("#request-details summary")
+    with playground.new_lists():
+        page.click("#example")
+    told: dict[str, Any] = page.request.get(f"{url}/v1/models/{tiny.split('@')[0]}").json()
+    name, version = tiny.split("@")
+    assert playground.sent[-2] == {**told["example"], "model": name, "version": version, "explain": True}
+    assert len(playground.ids("A")) == told["example"]["top_n"]
 
-    other = new_page(url)
-    other.expected |= {404, 422}
-    other.open(link.removeprefix(two_models))
-    model = other.page.locator("fieldset.side-A").get_by_label("Model")
+
+def test_a_link_to_a_model_that_is_gone_says_so(new_page: OpenPage) -> None:
+    watched = new_page()
+    watched.expected.add(422)
+    page = watched.page
+    page.goto(f"{watched.url}/")
+    link = page.evaluate(
+        "async () => { const [s, l] = [await import('/pages/js/state.js'), await import('/pages/js/link.js')];"
+        "const state = s.freshState(); state.sides.A.model = 'gone@1'; return l.writeLink(state) }"
+    )
+    watched.open(f"/playground{link}")
+    model = page.locator("fieldset.side-A").get_by_label("Model")
     assert model.get_attribute("aria-invalid") == "true"
-    assert model.locator("option").last.inner_text() == f"{tiny} (not live)"
+    assert model.locator("option").last.inner_text() == "gone@1 (not live)"

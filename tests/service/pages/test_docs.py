@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
+from urllib.parse import urljoin
 
 import pytest
 
@@ -40,7 +41,7 @@ def test_the_page_and_all_that_it_names_are_served(live: Live) -> None:
     assert not page.inline
     assert {"docs/start.js", "docs/swagger-ui-bundle.js", "docs/swagger-ui.css"} <= set(page.names)
     for name in page.names:
-        assert name == "data:," or live.get(f"/{name}").status == 200
+        assert name == "data:," or live.get(urljoin("/docs", name)).status == 200
 
 
 @pytest.mark.parametrize("path", FILES)

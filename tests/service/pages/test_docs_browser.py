@@ -60,6 +60,7 @@ def test_it_shows_every_operation_and_schema(browser: Browser, live: Live) -> No
         expect(page.locator(".version-stamp")).to_contain_text("OAS 3.1")
         expect(page.locator("section.models")).to_contain_text("RerankRequest")
         assert page.locator(".errors-wrapper").count() == 0
+        expect(page.locator("#pages").get_by_role("link")).to_have_text(["Listwright", "Playground"])
 
 
 def test_it_sends_the_smallest_request_with_a_key(browser: Browser, live: Live) -> None:
@@ -81,3 +82,4 @@ def test_it_sends_the_smallest_request_with_a_key(browser: Browser, live: Live) 
 def test_it_shows_the_admin_port_as_well(browser: Browser) -> None:
     with admin_port() as port, opened(browser, port) as page:
         assert page.locator("#operations-admin-reload").count() == 1
+        assert page.locator("#pages").is_hidden()  # This port has no other page.

@@ -1,6 +1,5 @@
 /** Talk to the service that served this page, and to nothing else. */
 
-import { NO_FIELDS } from "./generate.js";
 import { storedKey } from "./key.js";
 
 /** @import {Answer, Field, Model, ModelFields, ProblemDocument, RerankRequest} from "./types.js" */
@@ -30,10 +29,20 @@ async function ask(path, options = {}) {
   const headers = new Headers(options.headers);
   const key = storedKey();
   if (key !== null) headers.set("authorization", `Bearer ${key}`);
-  const response = await fetch(path, { ...options, headers, cache: "no-store" });
+  const response = await fetch(path, { ...options, headers, cache: "no-store" }).catch(explain);
+  if (response.ok) return response.json().catch(explain);
+  const { status } = response;
   const body = await response.json().catch(() => null);
-  if (response.ok) return body;
-  throw new Problem(body ?? { type: "", title: response.statusText, status: response.status, detail: "" });
+  throw new Problem(body ?? { type: "", title: `HTTP status ${status}`, status, detail: "" });
+}
+
+/**
+ * Say what browsers name in different words: no connection, or one that broke.
+ * @param {unknown} error
+ * @returns {never}
+ */
+function explain(error) {
+  throw error instanceof TypeError ? new Error("The service does not answer.") : error;
 }
 
 /** @returns {Promise<Model[]>} The live models, the default one first. */
@@ -60,27 +69,23 @@ export function rerank(request, signal) {
 }
 
 /**
- * Read what the generator needs to know of a model: its fields, and what it reads of a candidate.
+ * Read what a request for a model is made of: its fields, what it reads of a candidate, an example.
  * @param {Model} model
  * @returns {Promise<ModelFields>}
  */
 export async function modelFields(model) {
   const path = `/v1/models/${encodeURIComponent(model.name)}?version=${encodeURIComponent(model.version)}`;
-  try {
-    const { fields, scores, embedding } = await ask(path);
-    const group = (/** @type {string} */ name) =>
-      fields.filter((/** @type {any} */ field) => field.group === name).map(readField);
-    return {
-      user: group("user"),
-      context: group("context"),
-      item: group("item"),
-      scores: scores.map(readScore),
-      width: embedding.width,
-    };
-  } catch (error) {
-    if (error instanceof Problem && error.document.status === 404) return NO_FIELDS; // An older service.
-    throw error;
-  }
+  const { fields, scores, embedding, example } = await ask(path);
+  const group = (/** @type {string} */ name) =>
+    fields.filter((/** @type {any} */ field) => field.group === name).map(readField);
+  return {
+    user: group("user"),
+    context: group("context"),
+    item: group("item"),
+    scores: scores.map(readScore),
+    width: embedding.width,
+    example,
+  };
 }
 
 /**

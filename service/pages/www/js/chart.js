@@ -112,7 +112,7 @@ function table(lines, longest, digits) {
   );
   return make(
     "details",
-    { class: "as-table" },
+    { class: "as-table", id: "chart-table" },
     make("summary", {}, "As a table"),
     make("table", {}, make("thead", {}, head), make("tbody", {}, ...rows)),
   );

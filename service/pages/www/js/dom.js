@@ -47,6 +47,21 @@ export function makeSvg(tag, properties = {}, ...children) {
 }
 
 /**
+ * Put new children into an element. What is unfolded or has the focus in the old ones is so in the new ones, by its id.
+ * @param {HTMLElement} element
+ * @param {Child[]} children
+ */
+export function renew(element, ...children) {
+  const open = [...element.querySelectorAll("details[open]")].map((details) => details.id);
+  const focused = element.contains(document.activeElement) && document.activeElement?.closest("details")?.id;
+  element.replaceChildren(...kept(children));
+  for (const details of element.querySelectorAll("details")) {
+    details.open = open.includes(details.id);
+    if (details.id === focused) details.querySelector("summary")?.focus();
+  }
+}
+
+/**
  * Make text that only screen readers read.
  * @param {string} text
  */

@@ -2,7 +2,7 @@
 
 import { liveModels, Problem } from "./api.js";
 import { byId, make } from "./dom.js";
-import { storeKey } from "./key.js";
+import { storedKey, storeKey, WRONG_KEY } from "./key.js";
 import { setUpTheme } from "./theme.js";
 
 /** @import {Model} from "./types.js" */
@@ -17,9 +17,8 @@ async function showModels() {
     note.textContent = models.length ? "" : "No model is live.";
   } catch (error) {
     form.hidden = !(error instanceof Problem && error.needsKey);
-    note.textContent = form.hidden
-      ? String(error instanceof Error ? error.message : error)
-      : "Models are shown with a key.";
+    if (form.hidden) note.textContent = error instanceof Error ? error.message : String(error);
+    else note.textContent = storedKey() === null ? "Models are shown with a key." : WRONG_KEY;
   }
 }
 

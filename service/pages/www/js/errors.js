@@ -27,7 +27,7 @@ export function showError(error, control) {
   if (!(error instanceof Problem)) return error instanceof Error ? error.message : String(error);
   const elsewhere = error.fields.filter(({ field, problem }) => {
     const found = control(field);
-    if (found) markInvalid(found, problem);
+    if (found) markInvalid(found, found instanceof HTMLTextAreaElement ? `${field}: ${problem}` : problem);
     return !found;
   });
   if (error.fields.length && !elsewhere.length) return `${error.document.title}: see the marked field.`;
@@ -39,6 +39,8 @@ export function showError(error, control) {
  * @param {string} problem
  */
 export function markInvalid(control, problem) {
+  // Both sides send the same candidates, so both are told the same of them.
+  if (described(control).some((id) => document.getElementById(id)?.textContent === problem)) return;
   const id = `${PREFIX}${(made += 1)}`;
   control.setAttribute("aria-invalid", "true");
   describeBy(control, [...described(control), id]);

@@ -6,9 +6,6 @@ const NOT_SCORES = new Set(["alpha", "beta", "gamma", "price"]);
 const GROUPS = 6;
 const DIMENSIONS = 12;
 
-/** @type {ModelFields} */
-export const NO_FIELDS = { user: [], context: [], item: [], scores: [], width: null };
-
 /**
  * Make a request in which items of one group resemble each other, so that diversity matters.
  * @param {Model} model
@@ -35,7 +32,7 @@ export function generate(model, fields, count, seed) {
  * @param {Model} model
  * @returns {string[]}
  */
-export function scoreNames(model) {
+function scoreNames(model) {
   const text = [...model.queues.map((queue) => queue.score), model.fallback].join(" ");
   const names = text.match(/[A-Za-z_]\w*/g) ?? [];
   return [...new Set(names)].filter((name) => !NOT_SCORES.has(name));
@@ -58,7 +55,7 @@ function scoresOf(model, fields) {
  * @param {number} seed
  * @returns {() => number}
  */
-export function generator(seed) {
+function generator(seed) {
   let state = seed >>> 0;
   return () => {
     state = (state + 0x6d2b79f5) >>> 0;

@@ -4,8 +4,7 @@ import { setUpActions } from "./actions.js";
 import { budgetMs, liveModels, modelFields, Problem, rerank } from "./api.js";
 import { byId } from "./dom.js";
 import { clearErrors, showError } from "./errors.js";
-import { NO_FIELDS } from "./generate.js";
-import { forgetKey, storedKey, storeKey } from "./key.js";
+import { forgetKey, storedKey, storeKey, WRONG_KEY } from "./key.js";
 import { readLink } from "./link.js";
 import { announcement, results, showOutcomes } from "./outcomes.js";
 import { setUpMeasure, showOverview } from "./overview.js";
@@ -17,7 +16,6 @@ import { setUpTheme } from "./theme.js";
 /** @import {Model, ModelFields, RerankRequest, Result, Settings, Side, State} from "./types.js" */
 
 const KEY_NOTE = "This service has API keys. The key stays in this tab, until you close it; no link holds it.";
-const WRONG_KEY = "This key is not one of the service's.";
 
 /** @type {State} */
 let state = freshState();
@@ -82,11 +80,13 @@ async function readFields() {
   if (model && !fields.has(modelKey(model))) fields.set(modelKey(model), await modelFields(model));
 }
 
-/** Show the state in the controls. */
+/** Show the state in the controls, once the fields of A's model are there. */
 function show() {
   const model = modelOf(models, state.sides.A);
-  if (!model) return;
-  request.show(model, fields.get(modelKey(model)) ?? NO_FIELDS);
+  const known = model && fields.get(modelKey(model));
+  if (!known) return;
+  byId("page-error", HTMLParagraphElement).hidden = true;
+  request.show(model, known);
   for (const side of SIDES) panels[side].show(state.sides[side], models);
   panels.B.element.hidden = !state.compare;
   byId("compare", HTMLInputElement).checked = state.compare;
@@ -101,6 +101,14 @@ function requests() {
     side,
     buildRequest(base, state.sides[side]),
   ]);
+}
+
+/** Run as the button asks: after a fault from the start, and never without a word. */
+function runNow() {
+  const failed = !byId("page-error", HTMLParagraphElement).hidden;
+  if (failed || !models.length) return void load();
+  if (!request.current()) byId("request", HTMLTextAreaElement).focus();
+  void run();
 }
 
 async function run() {
@@ -187,7 +195,7 @@ async function start() {
   setUpActions(() => state, requests);
   byId("settings", HTMLDivElement).append(panels.A.element, panels.B.element);
   foldSettings();
-  byId("run", HTMLButtonElement).addEventListener("click", run);
+  byId("run", HTMLButtonElement).addEventListener("click", runNow);
   byId("compare", HTMLInputElement).addEventListener("change", (event) => {
     changeRequest({ compare: /** @type {HTMLInputElement} */ (event.target).checked });
   });

@@ -1,10 +1,10 @@
 /** Show and announce what both sides were answered. */
 
-import { byId } from "./dom.js";
+import { byId, renew } from "./dom.js";
 import { showLegend, showOverview } from "./overview.js";
 import { failedSide, sideView } from "./side_view.js";
 import { SIDES } from "./state.js";
-import { differences, fixed } from "./values.js";
+import { counted, differences, fixed } from "./values.js";
 
 /** @import {Item, Result, Side} from "./types.js" */
 
@@ -33,7 +33,7 @@ export function showOutcomes(outcomes, budget) {
   const views = [...outcomes].map(([side, outcome]) =>
     typeof outcome === "string" ? failedSide(side, outcome) : sideView(side, outcome, other(side), scales),
   );
-  byId("lists", HTMLDivElement).replaceChildren(...views);
+  renew(byId("lists", HTMLDivElement), ...views);
   showOverview(answered);
   showLegend(answered);
 }
@@ -57,7 +57,7 @@ export function announcement(outcomes) {
     const worth = degraded
       ? `degraded, ${degraded.reason}`
       : `expected clicks ${fixed(value.click, 3)}, revenue ${fixed(value.gmv, 2)}`;
-    return `${side}: ${items.length} items, ${worth}.`;
+    return `${side}: ${counted(items.length, "item")}, ${worth}.`;
   });
   const [a, b] = results(outcomes);
   if (a && b) told.push(`${differences(a[1].answer, b[1].answer)} places differ.`);

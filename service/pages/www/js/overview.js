@@ -1,11 +1,11 @@
 /** Show what both lists are worth, and how their value grows from place to place. */
 
 import { chart } from "./chart.js";
-import { byId, make, unseen } from "./dom.js";
+import { byId, make, renew, unseen } from "./dom.js";
 import { queueMark } from "./marks.js";
-import { cumulative, differences, fixed, OBJECTIVES, TITLES } from "./values.js";
+import { counted, cumulative, differences, fixed, modelMade, OBJECTIVES, TITLES } from "./values.js";
 
-/** @import {Queue, Result, Side} from "./types.js" */
+/** @import {Answer, Queue, Result, Side} from "./types.js" */
 /** @import {Measure} from "./values.js" */
 
 /** @typedef {[Side, Result][]} Sides */
@@ -36,7 +36,7 @@ export function showOverview(sides) {
   byId("overview", HTMLDivElement).hidden = sides.length === 0;
   if (!sides.length) return;
   byId("values", HTMLDivElement).replaceChildren(valuesTable(sides), ...sayings(sides));
-  byId("chart", HTMLDivElement).replaceChildren(chartOf(sides));
+  renew(byId("chart", HTMLDivElement), chartOf(sides));
 }
 
 /** @param {Sides} sides */
@@ -50,7 +50,7 @@ function valuesTable(sides) {
   const rows = OBJECTIVES.map((name) => {
     const { letter, name: title, digits } = TITLES[name];
     const cells = sides.map(([, { answer }]) =>
-      make("td", {}, hasModel(answer.items) ? fixed(answer.value[name], digits) : "–"),
+      make("td", {}, modelMade(answer) ? fixed(answer.value[name], digits) : "–"),
     );
     if (first && second) cells.push(differenceCell(first[1].answer.value[name], second[1].answer.value[name]));
     return make(
@@ -76,13 +76,8 @@ function sayings(sides) {
   const ids = new Set(a.items.map((item) => item.id));
   const common = b.items.filter((item) => ids.has(item.id)).length;
   const places = Math.max(a.items.length, b.items.length);
-  const moved = `${differences(a, b)} of ${places} places differ; ${common} items are in both lists.`;
+  const moved = `${differences(a, b)} of ${counted(places, "place")} differ; ${counted(common, "item")} in both lists.`;
   return [make("p", { class: "saying" }, moved), estimates];
-}
-
-/** @param {{source: string}[]} items */
-function hasModel(items) {
-  return items.some((item) => item.source === "model");
 }
 
 /**
@@ -108,20 +103,24 @@ function chartOf(sides) {
     return values ? [{ side, values }] : [];
   });
   const { unit, digits } = MEASURES[measure];
-  const without = sides.filter(([side]) => !lines.some((line) => line.side === side)).map(([side]) => side);
-  const note = without.length
-    ? make(
-        "p",
-        { class: "note" },
-        `No line for ${without.join(" and ")}: the weight is 0, or the model did not answer.`,
-      )
-    : false;
+  const without = sides.filter(([side]) => !lines.some((line) => line.side === side));
   return make(
     "div",
     {},
     lines.length ? chart(lines, unit, digits, widthOf(byId("chart", HTMLDivElement))) : false,
-    note,
+    ...without.map(([side, { answer }]) =>
+      make("p", { class: "note" }, `No line for ${side}: ${whyNone(answer, measure)}`),
+    ),
   );
+}
+
+/**
+ * @param {Answer} answer
+ * @param {Measure} measure
+ */
+function whyNone(answer, measure) {
+  if (measure === "weighted" || !modelMade(answer)) return "the model did not make this list.";
+  return `its weight ${TITLES[measure].letter} is 0, so the explanation has no such part.`;
 }
 
 /** @param {HTMLElement} place */

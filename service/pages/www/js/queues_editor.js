@@ -14,10 +14,10 @@ export function queuesEditor(side, onChange) {
   const title = make("summary", {}, "Queues");
   const add = make(
     "button",
-    { type: "button", onclick: () => change([...read(), { name: nextName(), score: "ctr" }]) },
+    { type: "button", onclick: () => onChange([...read(), { name: nextName(), score: "ctr" }]) },
     "Add queue",
   );
-  const reset = make("button", { type: "button", onclick: () => change(null) }, "Use the bundle's");
+  const reset = make("button", { type: "button", onclick: () => onChange(null) }, "Use the bundle's");
   const element = make("details", { class: "queues" }, title, rows, make("p", { class: "actions" }, add, reset));
 
   const read = () =>
@@ -31,18 +31,16 @@ export function queuesEditor(side, onChange) {
     while (names.has(`queue-${i}`)) i += 1;
     return `queue-${i}`;
   };
-  /** @param {Queue[] | null} queues */
-  const change = (queues) => {
-    onChange(queues);
-  };
-
   /**
    * @param {Queue} queue
    * @param {number} i
    */
   const row = (queue, i) => {
     const changed = () => onChange(read());
-    const removed = () => onChange(read().filter((_, j) => j !== i));
+    const removed = () => {
+      title.focus(); // The button goes, and with it the place of the keyboard.
+      onChange(read().filter((_, j) => j !== i));
+    };
     return make(
       "li",
       {},

@@ -4,6 +4,7 @@ import { byId } from "./dom.js";
 import { clearErrors, markInvalid } from "./errors.js";
 import { generate } from "./generate.js";
 import { modelKey, settingsIn } from "./state.js";
+import { counted } from "./values.js";
 
 /** @import {Model, ModelFields, RerankRequest, Settings, State} from "./types.js" */
 
@@ -17,12 +18,20 @@ export function setUpRequest(state, onChange) {
   const text = byId("request", HTMLTextAreaElement);
   /** @type {RerankRequest | null} */
   let current = null;
+  /** @type {RerankRequest | null} */
+  let example = null;
   let shown = "";
 
   count.addEventListener("change", () => onChange({ count: wholeIn(count, state().count), text: null }));
   seed.addEventListener("change", () => onChange({ seed: wholeIn(seed, state().seed), text: null }));
   byId("generate", HTMLButtonElement).addEventListener("click", () => {
     onChange({ seed: state().text === null ? (state().seed + 1) % 2 ** 32 : state().seed, text: null });
+  });
+  byId("example", HTMLButtonElement).addEventListener("click", () => {
+    if (!example) return;
+    shown = "";
+    const settings = { ...settingsIn(example), model: state().sides.A.model };
+    onChange({ text: JSON.stringify(example, null, 1) }, settings);
   });
   text.addEventListener("change", () => {
     const written = parse(text);
@@ -38,6 +47,7 @@ export function setUpRequest(state, onChange) {
    * @param {ModelFields} fields
    */
   const show = (model, fields) => {
+    example = fields.example;
     const { count: items, seed: number, text: written } = state();
     count.value = String(items);
     seed.value = String(number);
@@ -53,7 +63,7 @@ export function setUpRequest(state, onChange) {
     }
     const length = Array.isArray(current?.candidates) ? current.candidates.length : 0;
     byId("request-size", HTMLSpanElement).textContent =
-      `${length} candidates, ${written === null ? "generated" : "as written"}`;
+      `${counted(length, "candidate")}, ${written === null ? "generated" : "as written"}`;
   };
 
   /** @param {string} path */

@@ -3,6 +3,7 @@
 import { make } from "./dom.js";
 import { listView } from "./list_view.js";
 import { timingsView } from "./timings.js";
+import { counted, modelMade } from "./values.js";
 
 /** @import {Answer, FieldWarning, Result, Side} from "./types.js" */
 
@@ -28,9 +29,10 @@ export function sideView(side, result, other, { largest, budget }) {
       ),
       make("span", { class: "note" }, settingText(result)),
     ),
-    timingsView(answer.timings_ms, budget),
+    timingsView(side, answer.timings_ms, budget),
     answer.degraded && degradedView(answer.degraded),
-    answer.warnings?.length ? warningsView(answer.warnings) : false,
+    !answer.degraded && !modelMade(answer) && bypassedView(),
+    answer.warnings?.length ? warningsView(side, answer.warnings) : false,
     listView(result, side, other, largest),
   );
 }
@@ -68,15 +70,23 @@ function degradedView({ reason, level }) {
   return make("p", { class: "warning banner" }, make("b", {}, `Degraded (${reason}): `), `${why}, so ${how}.`);
 }
 
-/** @param {FieldWarning[]} warnings */
-function warningsView(warnings) {
+function bypassedView() {
+  const why = "for these weights the bundle keeps nothing that was learnt, so the score formula made this list.";
+  return make("p", { class: "note banner" }, make("b", {}, "Without the model: "), why);
+}
+
+/**
+ * @param {Side} side
+ * @param {FieldWarning[]} warnings
+ */
+function warningsView(side, warnings) {
   return make(
     "details",
-    { class: "warning banner" },
+    { class: "warning banner", id: `warnings-${side}` },
     make(
       "summary",
       {},
-      make("b", {}, `${warnings.length} ${warnings.length === 1 ? "warning" : "warnings"}`),
+      make("b", {}, counted(warnings.length, "warning")),
       " about what the model could not use",
     ),
     make(

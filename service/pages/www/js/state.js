@@ -4,7 +4,7 @@
 
 /** @type {Side[]} */
 export const SIDES = ["A", "B"];
-export const MOST_CANDIDATES = 2000;
+const MOST_CANDIDATES = 2000;
 
 /** @returns {Settings} */
 export function bundleSettings() {
@@ -34,7 +34,7 @@ export function freshState() {
  */
 export function readState(data) {
   return {
-    count: numberOr(data.count, 60),
+    count: Math.round(Math.min(MOST_CANDIDATES, Math.max(1, numberOr(data.count, 60)))),
     seed: numberOr(data.seed, 7),
     text: textOrNull(data.text),
     compare: data.compare === true,

@@ -2,7 +2,7 @@
 
 import { make } from "./dom.js";
 
-/** @import {Timings} from "./types.js" */
+/** @import {Side, Timings} from "./types.js" */
 
 /** @type {{key: "decode" | "deal" | "encode" | "wait" | "infer", name: string}[]} */
 const STAGES = [
@@ -14,10 +14,11 @@ const STAGES = [
 ];
 
 /**
+ * @param {Side} side
  * @param {Timings} timings
  * @param {number} budget In milliseconds.
  */
-export function timingsView(timings, budget) {
+export function timingsView(side, timings, budget) {
   const scale = 1.12 * Math.max(budget, timings.total);
   const known = STAGES.reduce((sum, { key }) => sum + timings[key], 0);
   const rows = [
@@ -34,14 +35,14 @@ export function timingsView(timings, budget) {
   const verdict = timings.total <= budget ? "within" : "over";
   return make(
     "details",
-    { class: "timings" },
+    { class: "timings", id: `timings-${side}` },
     make(
       "summary",
       {},
       make(
         "span",
         { class: `total ${verdict}` },
-        `${timings.total.toFixed(1)} ms, ${verdict} the budget of ${Number(budget.toFixed(1))} ms`,
+        `${timings.total.toFixed(2)} ms, ${verdict} the budget of ${Number(budget.toFixed(1))} ms`,
       ),
       make("span", { class: "clock", "aria-hidden": "true" }, ...bars, line),
     ),

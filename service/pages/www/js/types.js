@@ -99,6 +99,7 @@
  * @property {Field[]} item
  * @property {Field[]} scores
  * @property {number | null} width Numbers of an embedding; null: any.
+ * @property {RerankRequest} example A request that the model can answer.
  *
  * @typedef {"A" | "B"} Side
  *

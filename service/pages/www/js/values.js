@@ -19,7 +19,7 @@ export const TITLES = {
  * @param {Result} result
  * @returns {ObjectiveValues}
  */
-export function weightsOf({ request, model }) {
+function weightsOf({ request, model }) {
   return { ...model.objectives, ...request.objectives };
 }
 
@@ -67,6 +67,23 @@ export function positions(answer) {
 export function differences(one, other) {
   const longest = Math.max(one.items.length, other.items.length);
   return Array.from({ length: longest }, (_, i) => one.items[i]?.id !== other.items[i]?.id).filter(Boolean).length;
+}
+
+/**
+ * Tell whether the model made a list, or at least its first places.
+ * @param {Answer} answer
+ */
+export function modelMade(answer) {
+  return answer.items.some((item) => item.source === "model");
+}
+
+/**
+ * Write a number with what it counts.
+ * @param {number} count
+ * @param {string} noun
+ */
+export function counted(count, noun) {
+  return `${count} ${noun}${count === 1 ? "" : "s"}`;
 }
 
 /**
