@@ -74,9 +74,7 @@ def test_a_service_that_is_gone_is_named_and_comes_back(routed: Watched) -> None
     page.route("**/v1/rerank", lambda route: route.abort("connectionrefused"))
     with routed.new_lists():
         page.click("#run")
-    assert (
-        page.locator("#lists .error").all_inner_texts() == ["The service does not answer."] * 2
-    )
+    assert page.locator("#lists .error").all_inner_texts() == ["The service does not answer."] * 2
     page.unroute_all(behavior="ignoreErrors")
     with routed.new_lists():
         page.click("#run")
