@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -33,9 +34,10 @@ class Summary:
     purchases: int | None = None
     gmv: float = 0.0
     longest: int = 0
-    _labels: list[int] = field(default_factory=list)
-    _scores: list[float] = field(default_factory=list)
-    _within: list[float] = field(default_factory=list)
+    # Arrays of numbers: a log of millions of lists has tens of millions of items.
+    _labels: array[int] = field(default_factory=lambda: array("b"))
+    _scores: array[float] = field(default_factory=lambda: array("d"))
+    _within: array[float] = field(default_factory=lambda: array("d"))
 
     def watch(self, records: Iterable[ListRecord]) -> Iterator[ListRecord]:
         """Pass records on unchanged, counting them."""
@@ -72,10 +74,10 @@ class Summary:
         scored = [record.candidates[i].scores.get("ctr") for i in record.exposed]
         scores = [s for s in scored if s is not None]
         if len(scores) == len(scored):
-            self._labels += record.clicks
-            self._scores += scores
+            self._labels.extend(record.clicks)
+            self._scores.extend(scores)
             within = _auc(record.clicks, scores)
-            self._within += [] if within is None else [within]
+            self._within.extend([] if within is None else [within])
 
 
 def _auc(labels: Sequence[int], scores: Sequence[float]) -> float | None:
