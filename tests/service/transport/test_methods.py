@@ -14,7 +14,8 @@ from tests.service.raw import connected
 from tests.service.requests import request
 
 READ = "GET, HEAD, OPTIONS"
-READ_ONLY = ["/v1/models", "/v1/slo", "/v2/health/live", "/v2/health/ready", "/metrics", "/openapi.json", "/docs"]
+PAGES = ["/", "/playground", "/pages/base.css", "/docs"]
+READ_ONLY = ["/v1/models", "/v1/slo", "/v2/health/live", "/v2/health/ready", "/metrics", "/openapi.json", *PAGES]
 ADMIN = {"/admin/v1/models": READ, "/admin/v1/reload": "OPTIONS, POST", "/docs": READ, "/openapi.json": READ}
 
 
