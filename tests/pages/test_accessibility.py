@@ -119,6 +119,7 @@ def test_nothing_is_wider_than_a_small_screen(new_page: OpenPage, path: str) -> 
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
 
+@pytest.mark.slow
 def test_the_theme_is_the_systems_until_it_is_chosen(new_page: OpenPage) -> None:
     def ground(watched: Watched) -> str:
         return str(watched.page.evaluate("getComputedStyle(document.body).backgroundColor"))

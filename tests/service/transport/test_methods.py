@@ -14,6 +14,7 @@ from tests.service.raw import connected
 from tests.service.requests import request
 
 READ = "GET, HEAD, OPTIONS"
+PAGES = ["/", "/playground", "/pages/base.css", "/docs"]
 READ_ONLY = [
     "/v1/models",
     "/v1/models/tiny",
@@ -22,7 +23,7 @@ READ_ONLY = [
     "/v2/health/ready",
     "/metrics",
     "/openapi.json",
-    "/docs",
+    *PAGES,
 ]
 POSTED = ["/v1/rerank", "/v1/rerank/batch"]
 ADMIN = {"/admin/v1/models": READ, "/admin/v1/reload": "OPTIONS, POST", "/docs": READ, "/openapi.json": READ}
