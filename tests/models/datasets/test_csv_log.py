@@ -172,6 +172,24 @@ def test_a_log_is_written_in_parts(tmp_path: Path, capsys: pytest.CaptureFixture
     assert list(read_lists(folder)) == whole
 
 
+def test_columns_may_have_any_name(tmp_path: Path) -> None:
+    names = {"request": "Such ID", "item": "Artikel-Nr.", "click": "Klick?", "price": "Preis, EUR", "f": "a=b"}
+    path = write(tmp_path / "log.csv", [{"request": 1, "item": "x", "click": 1, "price": 2.5, "f": "ö"}])
+    path.write_text(path.read_text("utf-8").replace(",".join(names), '"Such ID",Artikel-Nr.,Klick?,"Preis, EUR",a=b'))
+    roles = ["--map", 'request=Such ID,item=Artikel-Nr.,click=Klick?, "price=Preis, EUR"']
+    (record,) = convert(path, *roles, "--item-features", "f=a=b", "--test", "0", "--valid", "0")
+    assert record.candidates == (Candidate("x", {}, 2.5, {"f": "ö"}),)
+
+
+def test_the_log_is_never_replaced_by_its_lists(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write(tmp_path / "log.csv", simple_rows(5))
+    log = path.read_bytes()
+    for source in (["csv", str(path)], ["trivago", "--path", str(path)]):
+        assert main(["data", *source, "-o", str(tmp_path / "." / "log.csv"), "--quiet"]) == 2
+        assert f"--output: {path} is what is to be read, and would be replaced" in capsys.readouterr().err
+    assert path.read_bytes() == log
+
+
 def test_what_was_begun_is_deleted_on_sigterm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path / "log.csv", simple_rows(5))
     began = list[str]()
