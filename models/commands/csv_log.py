@@ -31,7 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     text = (
         f"columns of the log by role: {', '.join(ROLES)}; an empty position: proposed but not shown; a user's or "
         "session's lists stay in one split; a column named like its role (request_id, position, …) needs no mapping, "
-        "and role= gives it none"
+        'and role= gives it none; a pair with a comma in it stands in double quotes ("price=Price, EUR")'
     )
     parser.add_argument("--map", default="", metavar="ROLE=COLUMN,…", help=text)
     for name, text in _GROUPS.items():

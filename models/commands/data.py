@@ -53,8 +53,17 @@ def run(arguments: argparse.Namespace) -> int:
     """Write the list file and print its summary, or check one."""
     if arguments.source == "check":
         return check.run(arguments)
+    _require_other_output(arguments)
     with ended_by_sigterm():
         return csv_log.convert(arguments) if arguments.source == "csv" else _convert(arguments)
+
+
+def _require_other_output(arguments: argparse.Namespace) -> None:
+    """Refuse to write the list file over what it is made from."""
+    sources: list[Path] = getattr(arguments, "files", []) + ([arguments.path] if "path" in arguments else [])
+    for source in sources if arguments.output.exists() else []:
+        if source.exists() and source.samefile(arguments.output):
+            raise ValueError(f"--output: {source} is what is to be read, and would be replaced")
 
 
 def _convert(arguments: argparse.Namespace) -> int:

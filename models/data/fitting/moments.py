@@ -71,7 +71,7 @@ class Moments:
 
 
 class Sample:
-    """Draw a sample of at most `most` numbers by their place alone, the same whenever they are."""
+    """Draw a sample of at most `most` numbers, by their place alone."""
 
     def __init__(self, most: int) -> None:
         self._most = most

@@ -114,8 +114,8 @@ def _require_columns(schema: pa.Schema, name: str) -> None:
     hint = ""
     if not any(is_list(kind) for kind in schema.types):
         hint = (
-            "; it looks like a table of one row per item, which `listwright data csv` groups into lists "
-            "(docs/training.md)"
+            "; it looks like a table of one row per item: write it as CSV (pyarrow.csv.write_csv), which "
+            "`listwright data csv` groups into lists (docs/training.md)"
         )
     raise ListFileError(f"{name}: there is no column {missing[0]!r}{hint}")
 

@@ -22,6 +22,7 @@ def check_window(window: ListWindow) -> None:
     """Check all values of a window but for request ids that stand twice. Raises `ListFileError`."""
     place = Place(window.source, "", window.rows)
     _check_splits(window.splits, place.of("split"))
+    _check_filled(window.request_ids, place.of("request_id"))
     empty = np.diff(window.starts) == 0
     if empty.any():
         raise place.of("candidates").error("is empty", int(np.argmax(empty)))
@@ -51,6 +52,12 @@ def _check_splits(splits: pa.Array, place: Place) -> None:
         raise place.error(f"must be one of {', '.join(get_args(Split))}, not {splits[at].as_py()!r}", at)
 
 
+def _check_filled(ids: pa.Array, place: Place) -> None:
+    at = int(pc.index(ids, "").as_py())
+    if at >= 0:
+        raise place.error("is empty", at)
+
+
 def _check_items(window: ListWindow, place: Place) -> None:
     items = window.candidates
     for name, column in items.scores.items():
@@ -58,6 +65,7 @@ def _check_items(window: ListWindow, place: Place) -> None:
     _check_finite(items.price, place.member("price"), "a finite number of at least 0", least=0.0)
     for name, column in items.features.items():
         _check_finite(column, place.member(f"features.{name}"), "text or a finite number")
+    _check_filled(items.ids, place.member("id"))
     _check_ids(items.ids, window.starts, place.inside(None).member("id"))
     if items.embeddings is not None and items.embeddings.null_count < len(items):
         _check_embeddings(items.embeddings, window.starts, place.member("embedding"))

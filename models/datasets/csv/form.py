@@ -29,7 +29,10 @@ _MARKS: Final = (
     (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"),
 )  # fmt: skip
 _OTHERS: Final = {
-    b"PAR1": "a Parquet file, not CSV; a Parquet file of lists needs no conversion (listwright data check FILE)",
+    b"PAR1": (
+        "a Parquet file, not CSV: a file of lists needs no conversion (`listwright data check` says what is in it), "
+        "and a table of one row per item is to be written as CSV first (pyarrow.csv.write_csv)"
+    ),
     b"PK\x03\x04": "a zip archive or an Excel workbook, not CSV: unpack it, or save the sheet as CSV",
     b"\xd0\xcf\x11\xe0": "an Excel workbook, not CSV: save the sheet as CSV",
     b"ARROW1": "an Arrow file, not CSV",

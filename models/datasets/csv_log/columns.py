@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -64,9 +65,13 @@ class ColumnMap:
 
 
 def parse_pairs(option: str, text: str, *, bare: bool) -> dict[str, str]:
-    """Read ``"name=column,…"``; a `bare` column is its own name. Raises `ValueError` naming the option."""
+    """Read ``"name=column,…"``; a `bare` column is its own name.
+
+    A pair with a comma in it stands in double quotes. Raises `ValueError` naming the option.
+    """
     pairs: dict[str, str] = {}
-    for part in filter(None, (p.strip() for p in text.split(","))):
+    parts = next(csv.reader([text], skipinitialspace=True), [])
+    for part in filter(None, map(str.strip, parts)):
         name, separator, column = (p.strip() for p in part.partition("="))
         if not name or (not separator and not bare):
             raise ValueError(f"{option}: must be name=column pairs with commas between them, not {part!r}")

@@ -7,12 +7,14 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from models import cli
 from models.data.list_writer import write_lists
 from models.nets.checkpoint import load_checkpoint
 from tests.models.checking.oddities import ODDITIES, clean, user
+from tests.models.data.tables import table, written
 
 FAMILIES = ("sort-gen", "degre-evaluator")
 SMALL = [
@@ -135,6 +137,15 @@ def test_training_says_in_one_line_that_nothing_is_odd_and_reads_fields_as_chose
     assert kinds["user.segment"] == "category"
     assert kinds["item.category"] == "hashed"
     assert {"item.style", "user.thrift"}.isdisjoint(kinds)
+
+
+def test_training_on_a_broken_file_names_the_row_and_leaves_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = written(tmp_path, table(clicks=pa.array([[1, 0], [0], [7]])))
+    assert cli.main(["train", "sort-gen", "--data", str(path), "--out", str(tmp_path / "run"), *SMALL]) == 2
+    assert f"{path}: row 2, column clicks: must hold 0 or 1, not 7" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("code", ["no-train-lists", "nothing-shown"])

@@ -37,6 +37,7 @@ MISTAKES: dict[str, tuple[Columns, Columns, str]] = {
     "no split": ({}, {"split": None}, "there is no column 'split'"),
     "no id of the items": ({"id": None}, {}, "column candidates.id: is missing"),
     "a null request": ({}, {"request_id": pa.array(["1", None, "3"])}, "row 1, column request_id: is null"),
+    "a request without a name": ({}, {"request_id": pa.array(["1", "", "3"])}, "row 1, column request_id: is empty"),
     "a request twice": ({}, {"request_id": pa.array(["1", "2", "1"])}, "row 2, column request_id: '1' stands twice"),
     "an unknown split": (
         {},
@@ -61,6 +62,7 @@ MISTAKES: dict[str, tuple[Columns, Columns, str]] = {
     ),
     "a null candidate": ({}, {"candidates": null_candidate()}, r"row 1, column candidates\[2\]: is null"),
     "a null id": (nulled("id"), {}, r"row 1, column candidates\[1\].id: is null"),
+    "an empty id": (wrong("id", 3, ""), {}, r"row 1, column candidates\[1\].id: is empty"),
     "an item twice in a list": (wrong("id", 4, "13"), {}, "row 1, column candidates.id: has the same id twice: '13'"),
     "an infinite score": (
         wrong("scores", 5, {"ctr": math.inf, "cvr": 0.5}),

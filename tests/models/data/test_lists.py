@@ -30,7 +30,7 @@ FEATURES: st.SearchStrategy[Any] = st.fixed_dictionaries(
 
 @st.composite
 def records(draw: st.DrawFn) -> ListRecord:
-    ids = draw(st.lists(TEXTS, min_size=1, max_size=5, unique=True))
+    ids = draw(st.lists(TEXTS.filter(bool), min_size=1, max_size=5, unique=True))
     width = draw(st.integers(0, 3))
     candidates = tuple(
         Candidate(

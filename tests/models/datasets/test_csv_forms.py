@@ -138,6 +138,21 @@ def test_a_file_that_cannot_be_read_is_named_with_its_line(tmp_path: Path, form:
     assert problem in str(caught.value)
 
 
+@pytest.mark.parametrize("form", BROKEN)
+def test_nothing_is_written_of_a_file_that_cannot_be_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str
+) -> None:
+    data, problem = BROKEN[form]
+    path = tmp_path / "x.csv"
+    path.write_bytes(data)
+    command = ["data", "csv", str(path), "--map", "request=a,item=b", "--quiet", "-o", str(tmp_path / "lists")]
+    assert main(command) == 2
+    message = capsys.readouterr().err
+    assert f"{path}: " in message
+    assert problem in message
+    assert [entry.name for entry in tmp_path.iterdir()] == ["x.csv"]
+
+
 def test_an_encoding_can_be_named(tmp_path: Path) -> None:
     path = tmp_path / "x.csv"
     path.write_bytes("größe,b\n1,é\n".encode("latin-1"))

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import csv
-import re
-import signal
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -156,45 +153,6 @@ def test_a_log_in_many_parts_gives_the_same_lists(tmp_path: Path, monkeypatch: p
     many, _ = lists_of(tmp_path, rows, options)
     assert [r.request_id for r in many] != [r.request_id for r in one]
     assert sorted(many, key=lambda r: r.request_id) == sorted(one, key=lambda r: r.request_id)
-
-
-def test_a_log_is_written_in_parts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = write(tmp_path / "log.csv", simple_rows(50))
-    whole = convert(path)
-    folder = tmp_path / "lists"
-    command = ["data", "csv", str(path), "-o", str(folder), "--quiet", "--parts"]
-    assert main([*command, "3"]) == 0
-    assert [pq.read_metadata(file).num_rows for file in sorted(folder.iterdir())] == [16, 17, 17]
-    assert list(read_lists(folder)) == whole
-    assert read_metadata(folder)["source"] == "csv"
-    assert main([*command, "51"]) == 2
-    assert "50 lists do not fill 51 parts" in capsys.readouterr().err
-    assert list(read_lists(folder)) == whole
-
-
-def test_what_was_begun_is_deleted_on_sigterm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = write(tmp_path / "log.csv", simple_rows(5))
-    began = list[str]()
-
-    def stopped(*_: Any, **__: Any) -> None:
-        began.extend(entry.name for entry in tmp_path.iterdir() if entry.name.endswith(".parts"))
-        signal.raise_signal(signal.SIGTERM)
-
-    monkeypatch.setattr("models.datasets.csv_log.convert.choose_sides", stopped)
-    with pytest.raises(SystemExit) as caught:
-        convert(path)
-    assert caught.value.code == 128 + signal.SIGTERM
-    assert began
-    assert [entry.name for entry in tmp_path.iterdir()] == ["log.csv"]
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
-
-
-def test_options_without_a_default_show_none(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        main(["data", "csv", "--help"])
-    shown = " ".join(capsys.readouterr().out.split())
-    assert "(default: 0.1)" in shown
-    assert not re.search(r"\(default: (None|False|\[.*?\])?\)", shown)
 
 
 def test_several_files_are_one_log(tmp_path: Path) -> None:
