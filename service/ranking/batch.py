@@ -159,7 +159,7 @@ class BatchEndpoint:
 
     @contextlib.contextmanager
     def _in_progress(self, size: int) -> Iterator[None]:
-        """Count a batch whose body is whole. Raises `Problem` (503) if that is one too many."""
+        """Count a batch whose body is whole. Raises `Problem` (503) if there is no room."""
         options, held = self._options, self._held
         if len(held) >= options.most or (held and sum(held) + size > options.most_bytes):
             detail = "as many batches as allowed are in progress"

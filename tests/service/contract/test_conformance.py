@@ -8,7 +8,7 @@ from loadtest.resilience.fuzz.schemas import fuzz_schemas
 from loadtest.resilience.fuzz.target import running_target
 from models.contract.manifest import EMBEDDED_BUNDLES
 
-CASES = 150
+CASES = 100
 SEED = 1
 
 
