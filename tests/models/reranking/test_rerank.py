@@ -204,7 +204,9 @@ def test_its_service_ends_whatever_happens(bundle: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_both_and_leaves_no_file(bundle: Path, tmp_path: Path, number: signal.Signals) -> None:
-    waits = "import time\nfrom models.commands import rerank\nrerank.write_ranked = lambda *_, **__: time.sleep(600)\n"
+    # A process that was started in the background of a shell ignores SIGINT, and so would its children.
+    waits = "import signal, time\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    waits += "from models.commands import rerank\nrerank.write_ranked = lambda *_, **__: time.sleep(600)\n"
     start = "import argparse, sys\np = argparse.ArgumentParser()\nrerank.configure(p)\n"
     start += "rerank.run(p.parse_args(sys.argv[1:]))"
     source = simulated_logs.load(SimulatorConfig(candidates=5, items=20), seed=0, lists=1, length=2)
@@ -215,7 +217,10 @@ def test_a_signal_ends_both_and_leaves_no_file(bundle: Path, tmp_path: Path, num
         eventually(lambda: process.pid in dict(_parents()).values())
         child = next(pid for pid, parent in _parents() if parent == process.pid)
         process.send_signal(number)
-        assert process.wait(WAIT_SECONDS) != 0
+        try:
+            assert process.wait(WAIT_SECONDS) != 0
+        finally:
+            process.kill()
     eventually(lambda: child not in dict(_parents()))
     assert [path.name for path in tmp_path.iterdir()] == ["lists.parquet"]
 
