@@ -108,9 +108,10 @@ def test_a_connection_that_ends_early_is_told_apart_and_replaced(action: Action,
 
 def test_an_idle_connection_that_the_server_closed_is_opened_again_without_an_error() -> None:
     with scripted_server(lambda _: Reply(action="answer and close")) as server:
-        window = run_load(server.port, ONE, Load(rate=50, seconds=0.4, connections=1))
+        # Between two requests there is time for the close to arrive on a busy machine too.
+        window = run_load(server.port, ONE, Load(rate=4, seconds=2, connections=1))
     assert window.errors == 0
-    assert server.connections >= 20
+    assert server.connections >= 8
 
 
 def test_a_server_that_goes_away_leaves_requests_that_were_never_sent() -> None:

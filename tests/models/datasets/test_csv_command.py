@@ -50,7 +50,7 @@ def test_the_log_is_never_replaced_by_its_lists(tmp_path: Path, capsys: pytest.C
 
 def test_what_was_begun_is_deleted_on_sigterm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path / "log.csv", simple_rows(5))
-    began = list[str]()
+    began, before = list[str](), signal.getsignal(signal.SIGTERM)
 
     def stopped(*_: Any, **__: Any) -> None:
         began.extend(entry.name for entry in tmp_path.iterdir() if entry.name.endswith(".parts"))
@@ -62,7 +62,7 @@ def test_what_was_begun_is_deleted_on_sigterm(tmp_path: Path, monkeypatch: pytes
     assert caught.value.code == 128 + signal.SIGTERM
     assert began
     assert [entry.name for entry in tmp_path.iterdir()] == ["log.csv"]
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_options_without_a_default_show_none(capsys: pytest.CaptureFixture[str]) -> None:

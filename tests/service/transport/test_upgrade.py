@@ -245,6 +245,7 @@ def test_one_that_asks_to_go_ahead_as_well_is_told_so_or_refused_without_its_bod
         assert client.answer().status == 100
         client.send(body)
         check_list(request(), client.answer().json)
+        eventually(lambda: live.series("rerank_in_flight") == 0)  # An answer is sent before its place is free.
         engine.hold.clear()
         with connected(live.port) as busy:
             busy.ask(request())
