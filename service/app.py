@@ -126,13 +126,7 @@ def create_app(
     )
     limits = Limits.of(settings)
     batches = BatchEndpoint(
-        options=BatchOptions(
-            request=replace(options, budget_seconds=settings.batch_budget_seconds),
-            max_body_bytes=limits.batch_bytes,
-            at_once=settings.max_batch,
-            most=settings.max_in_flight,
-            most_bytes=limits.unfinished_bytes,
-        ),
+        options=batch_options(settings, options, limits),
         keys=keys,
         admission=admission,
         reranker=reranker,
@@ -182,6 +176,17 @@ def endpoint_options(settings: Settings) -> EndpointOptions:
         budget_seconds=settings.budget_seconds,
         enforce_deadlines=settings.deadline_mode == "enforce",
         retry_after_seconds=settings.retry_after_seconds,
+    )
+
+
+def batch_options(settings: Settings, request: EndpointOptions, limits: Limits) -> BatchOptions:
+    """Read the options of batches; each request has those of `request`, but its own budget."""
+    return BatchOptions(
+        request=replace(request, budget_seconds=settings.batch_budget_seconds),
+        max_body_bytes=limits.batch_bytes,
+        at_once=settings.max_batch,
+        most=settings.max_in_flight,
+        most_bytes=limits.unfinished_bytes,
     )
 
 
