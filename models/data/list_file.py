@@ -18,7 +18,7 @@ from models.data.reading.field_types import FieldTypes
 from models.data.reading.parquet_part import read_batches, read_footer
 from models.data.reading.place import Place
 from models.data.reading.request_ids import RequestIds
-from models.data.reading.stores import parts_of, source_digest, source_name
+from models.data.reading.stores import parts_of, source_name
 from models.data.reading.window_checks import check_request_ids, check_window
 from models.data.reading.window_reading import read_window
 from models.data.records import ListRecord, Split
@@ -52,10 +52,6 @@ class ListFile:
     def metadata(self) -> dict[str, Any]:
         """Return the metadata that the writer of lists left; empty for files of another origin."""
         return dict(json.loads(self._footers[0].note.get(METADATA_KEY, b"{}")))
-
-    def digest(self) -> str:
-        """Compute the SHA-256 of the source, as `source_digest` says."""
-        return source_digest(self.source)
 
     def windows(
         self, split: Split | None = None, *, embeddings: bool = True, size: int = WINDOW
