@@ -18,7 +18,7 @@ from models.data.reading.field_types import FieldTypes
 from models.data.reading.parquet_part import read_batches, read_footer
 from models.data.reading.place import Place
 from models.data.reading.request_ids import RequestIds
-from models.data.reading.stores import parts_of, source_name
+from models.data.reading.stores import parts_of
 from models.data.reading.window_checks import check_request_ids, check_window
 from models.data.reading.window_reading import read_window
 from models.data.records import ListRecord, Split
@@ -39,7 +39,6 @@ class ListFile:
     """
 
     def __init__(self, source: str | Path) -> None:
-        self.source = source_name(source)
         self._footers = [read_footer(part) for part in parts_of(source)]
         self._types = FieldTypes()
         for footer in self._footers:
