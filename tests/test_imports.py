@@ -20,7 +20,11 @@ CONTRACT = "models.contract"
 """The room that is all that serving may import of `models`."""
 
 ARRAYS = {
-    f"{CONTRACT}.{name}": {"numpy"} for name in ("arrays", "features", "formulas", "partition", "scaling", "slots")
+    f"{CONTRACT}.{name}": {"numpy"}
+    for name in (
+        *("arrays", "features", "formulas", "partition", "scaling", "slots"),
+        *("rules.definition", "rules.ruling", "rules.ledger", "rules.tensors"),
+    )
 }
 """The contract's modules on arrays. The others read `bundle.json` and settings with the standard library alone."""
 

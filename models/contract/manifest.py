@@ -15,12 +15,19 @@ from pathlib import Path
 from typing import Any, Final, Literal, cast, get_args
 
 from models.contract.spec import OBJECTIVES, FeatureSpec, SpecError, as_mapping, check_keys, record, scalar
+from models.contract.tensor_specs import RuledGraph, TensorSpec, array, tensors, tensors_to_json, text
 from models.contract.verdict import UNMEASURED, Verdict
 
 FORMAT: Final = 1
 MODEL_FILE: Final = "model.onnx"
 MANIFEST_FILE: Final = "bundle.json"
 GOLDEN_FILE: Final = "golden.npz"
+RULED_FILE: Final = "ruled.onnx"
+"""The graph of requests with rules; a bundle need not have it."""
+
+RULED_GOLDEN_FILE: Final = "golden_ruled.npz"
+"""Recorded requests of the graph for rules."""
+
 EMBEDDED_BUNDLES: Final = Path(__file__).parents[1] / "embedded"
 """Folder of the bundles that are installed with this package: the demo's."""
 
@@ -44,7 +51,7 @@ _SAME_SHARE: Final = 1e-6
 Family = Literal["sort-gen", "degre"]
 Partition = Literal["bfs", "dfs"]
 
-_OPTIONAL: Final = ("shares", "valued", "verdict")
+_OPTIONAL: Final = ("shares", "valued", "verdict", "ruled")
 """Keys that bundles have not always had."""
 
 _LEARNT_BY: Final = {"click": "click", "conversion": "conversion", "gmv": "conversion"}
@@ -100,15 +107,6 @@ class DiversityDefaults:
             raise SpecError(f"diversity.window: must be at least 0, not {self.window}")
 
 
-@dataclass(frozen=True, slots=True)
-class TensorSpec:
-    """Describe a graph's input or output: NumPy dtype and shape; strings are dynamic axes."""
-
-    name: str
-    dtype: str
-    shape: tuple[int | str, ...]
-
-
 @dataclass(frozen=True)
 class Manifest:
     """Hold the content of `bundle.json`.
@@ -119,7 +117,8 @@ class Manifest:
 
     `shares` says per counted objective which share ρ in 0..1 of the learnt correction was kept; None: not known.
     `valued` are the objectives that the model has learnt to value; the others have no default weight. `verdict` is
-    what came of comparing the model with the sort.
+    what came of comparing the model with the sort. `ruled` describes the graph of requests with rules; None: there is
+    none, and rules are refused.
     """
 
     name: str
@@ -140,6 +139,7 @@ class Manifest:
     shares: Mapping[str, float] | None = None
     valued: tuple[str, ...] = OBJECTIVES
     verdict: Verdict = UNMEASURED
+    ruled: RuledGraph | None = None
 
     def __post_init__(self) -> None:
         if self.family not in get_args(Family):
@@ -214,13 +214,14 @@ class Manifest:
             "units": dict(self.units),
             "diversity": dataclasses.asdict(self.diversity),
             "fallback": self.fallback,
-            "inputs": [_tensor_to_json(t) for t in self.inputs],
-            "outputs": [_tensor_to_json(t) for t in self.outputs],
+            "inputs": tensors_to_json(self.inputs),
+            "outputs": tensors_to_json(self.outputs),
             "files": dict(self.files),
             "provenance": dict(self.provenance),
             **({} if self.shares is None else {"shares": dict(self.shares)}),
             "valued": list(self.valued),
             "verdict": self.verdict.to_json(),
+            **({} if self.ruled is None else {"ruled": self.ruled.to_json()}),
             "spec": self.spec.to_json(),
         }
 
@@ -238,24 +239,25 @@ class Manifest:
                 f"bundle.fingerprint: is {table['fingerprint']!r}, but the spec in it has {spec.fingerprint!r}"
             )
         return cls(
-            name=_text(table, "name"),
-            version=_text(table, "version"),
-            family=cast(Family, _text(table, "family")),
+            name=text(table, "name"),
+            version=text(table, "version"),
+            family=cast(Family, text(table, "family")),
             spec=spec,
             limits=record(Limits, table["limits"], "bundle.limits"),
-            queues=tuple(record(QueueSpec, q, f"bundle.queues[{i}]") for i, q in enumerate(_array(table, "queues"))),
-            partition=cast(Partition, _text(table, "partition")),
+            queues=tuple(record(QueueSpec, q, f"bundle.queues[{i}]") for i, q in enumerate(array(table, "queues"))),
+            partition=cast(Partition, text(table, "partition")),
             objectives=_numbers(table, "objectives"),
             units=_numbers(table, "units"),
             diversity=record(DiversityDefaults, table["diversity"], "bundle.diversity"),
-            fallback=_text(table, "fallback"),
-            inputs=tuple(_tensor(t, f"bundle.inputs[{i}]") for i, t in enumerate(_array(table, "inputs"))),
-            outputs=tuple(_tensor(t, f"bundle.outputs[{i}]") for i, t in enumerate(_array(table, "outputs"))),
+            fallback=text(table, "fallback"),
+            inputs=tensors(table, "inputs"),
+            outputs=tensors(table, "outputs"),
             files=as_mapping(table["files"], "bundle.files"),
             provenance=as_mapping(table["provenance"], "bundle.provenance"),
             shares=_numbers(table, "shares") if "shares" in table else None,
             valued=scalar(table["valued"], "tuple[str, ...]", "bundle.valued") if "valued" in table else OBJECTIVES,
             verdict=Verdict.from_json(table["verdict"], "bundle.verdict") if "verdict" in table else UNMEASURED,
+            ruled=RuledGraph.from_json(table["ruled"], "bundle.ruled") if "ruled" in table else None,
         )
 
     @classmethod
@@ -276,30 +278,6 @@ def same_mix(a: Mapping[str, float], b: Mapping[str, float]) -> bool:
     """Tell whether two tables of weights are proportional; neither may be all 0."""
     total_a, total_b = (sum(weights[name] for name in OBJECTIVES) for weights in (a, b))
     return all(math.isclose(a[o] / total_a, b[o] / total_b, abs_tol=_SAME_SHARE) for o in OBJECTIVES)
-
-
-def _tensor_to_json(tensor: TensorSpec) -> dict[str, Any]:
-    return {"name": tensor.name, "dtype": tensor.dtype, "shape": list(tensor.shape)}
-
-
-def _tensor(data: object, where: str) -> TensorSpec:
-    table = as_mapping(data, where)
-    check_keys(table, {"name", "dtype", "shape"}, where)
-    if not isinstance(table["shape"], list) or not all(isinstance(n, (int, str)) for n in table["shape"]):
-        raise SpecError(f"{where}.shape: must be an array of sizes or axis names")
-    return TensorSpec(_text(table, "name", where), _text(table, "dtype", where), tuple(table["shape"]))
-
-
-def _text(table: Mapping[str, Any], key: str, where: str = "bundle") -> str:
-    if not isinstance(table[key], str):
-        raise SpecError(f"{where}.{key}: must be a string")
-    return str(table[key])
-
-
-def _array(table: Mapping[str, Any], key: str) -> list[Any]:
-    if not isinstance(table[key], list):
-        raise SpecError(f"bundle.{key}: must be an array")
-    return list(table[key])
 
 
 def _numbers(table: Mapping[str, Any], key: str) -> dict[str, float]:

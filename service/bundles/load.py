@@ -21,9 +21,9 @@ from models.contract.manifest import (
     MODEL_FILE,
     SORT_SLOTS,
     Manifest,
-    TensorSpec,
 )
 from models.contract.spec import SpecError
+from models.contract.tensor_specs import TensorSpec
 from service.bundles.golden import replay
 from service.bundles.model import BundleError, Model
 from service.inference.onnx.choose import load_engine

@@ -23,8 +23,8 @@ from service.contract.problems import (
     ProblemDocument,
     ProblemKind,
 )
-from service.contract.schemas import FieldValue
 from service.contract.tidy import REFERENCE, rename, share, tidy
+from service.contract.values import FieldValue
 
 SCHEME: Final = "HTTPBearer"
 TAGS: Final = {

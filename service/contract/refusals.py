@@ -17,7 +17,7 @@ from typing import Any, Final
 import msgspec
 
 from service.contract.problems import MALFORMED_JSON, Problem, invalid
-from service.contract.schemas import FieldValue
+from service.contract.values import FieldValue
 
 READ_AGAIN: Final = 256 * 1024
 """Most bytes of a body that is read a second time, which takes about 5 times as long as the first."""

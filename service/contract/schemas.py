@@ -9,27 +9,18 @@ In a request, null means that a value is missing, wherever one may be missing. I
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 from msgspec.structs import force_setattr
 
 from models.contract.formulas import MAX_LENGTH
+from service.contract.rule_schemas import ListRules, Shown, ShownItems
+from service.contract.values import Embedding, FieldValues, Identifier
 
-_INT64: Final = 2**63
-Integer = Annotated[int, Meta(ge=-_INT64, le=_INT64 - 1)]
-FieldValue = str | Integer | float | bool | None
-if TYPE_CHECKING:
-    FieldValues = dict[str, FieldValue]
-else:  # Decoders take null as well; `RerankRequest` puts an empty object in its place.
-    FieldValues = dict[str, FieldValue] | None
 Name = Annotated[str, Meta(min_length=1, max_length=64)]
-Identifier = Annotated[str, Meta(min_length=1, max_length=256)]
 Weight = Annotated[float, Meta(ge=0, le=1e6)]
 Price = Annotated[float, Meta(ge=0, le=1e12, description="In currency. Missing: the bundle's default price.")]
-Embedding = Annotated[
-    list[float], Meta(min_length=1, max_length=4096, description="For diversity; one length for all that have one.")
-]
 TradeOff = Annotated[float, Meta(ge=0, le=1, description="λ: 1 is value only, 0 diversity only.")]
 WindowField = Annotated[int, Meta(ge=0, le=1000, description="Number of the last chosen items that count; 0: none.")]
 _FORMULA: Final = "Arithmetic over score names, price, and the weights alpha, beta, gamma: + - * / ** ( )."
@@ -78,6 +69,9 @@ class Candidate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, g
         Meta(description="Values by field name. Missing: the default; unknown: not used, and named in `warnings`."),
     ] = {}
     embedding: Embedding | None = None
+    tags: Annotated[
+        FieldValues, Meta(description="Values for rules alone, such as a brand or a source; no model sees them.")
+    ] = {}
 
 
 class Objectives(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
@@ -129,6 +123,12 @@ class RerankRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     partition: PartitionField | None = None
     timeout_ms: Timeout | None = None
     explain: Annotated[bool, Meta(description="Explain the place of each item. Missing: false.")] | None = None
+    scene: Annotated[Name, Meta(description="Name of a scene, whose settings are defaults; see /v1/scenes.")] | None = (
+        None
+    )
+    rules: ListRules | None = None
+    shown: Shown | None = None
+    shown_items: ShownItems | None = None
 
     def __post_init__(self) -> None:
         """Put an empty object for each null among the groups of field values."""
@@ -140,6 +140,8 @@ class RerankRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         for candidate in request.candidates:
             if candidate.features is None:
                 force_setattr(candidate, "features", {})
+            if candidate.tags is None:
+                force_setattr(candidate, "tags", {})
 
 
 class ObjectiveValues(Struct, frozen=True, gc=False):
@@ -148,6 +150,14 @@ class ObjectiveValues(Struct, frozen=True, gc=False):
     click: float
     conversion: float
     gmv: float
+
+
+class PassedOver(Struct, frozen=True, gc=False):
+    """A better place in a queue that a rule kept from this position."""
+
+    queue: str
+    id: str
+    rule: Annotated[str, Meta(description="Kind and place, from 0, of the rule, such as caps[0].")]
 
 
 class Explanation(Struct, frozen=True, gc=False):
@@ -162,6 +172,12 @@ class Explanation(Struct, frozen=True, gc=False):
     penalty: Annotated[float, Meta(description="MMR: (1 − λ) · largest cosine to the items before it.")]
     score: float
     runner_up: Annotated[str | None, Meta(description=_RUNNER_UP)]
+    boost: Annotated[
+        float | UnsetType, Meta(description="Factor of `boosts` on the parts in `score`. Absent: none.")
+    ] = UNSET
+    passed_over: Annotated[
+        list[PassedOver] | UnsetType, Meta(description="Heads of queues that rules barred. Absent: none.")
+    ] = UNSET
 
 
 class Item(Struct, frozen=True, gc=False):
@@ -172,6 +188,7 @@ class Item(Struct, frozen=True, gc=False):
     position: Annotated[int, Meta(description="Place in the list, from 1.")]
     source: Annotated[Source, Meta(description=_SOURCES)]
     explanation: Explanation | UnsetType = UNSET
+    pinned: Annotated[bool | UnsetType, Meta(description="true: its position is a pin's. Absent otherwise.")] = UNSET
 
 
 class Degraded(Struct, frozen=True, gc=False):
@@ -219,3 +236,7 @@ class RerankResponse(Struct, frozen=True, gc=False, omit_defaults=True):
     degraded: Degraded | None
     timings_ms: Timings
     warnings: Annotated[list[FieldWarning], Meta(description=_WARNINGS, max_length=MOST_WARNINGS)] = []
+    relaxed: Annotated[
+        list[str],
+        Meta(description="Rules that could not be kept, by kind and place, such as floors[0]. Absent: all are kept."),
+    ] = []

@@ -24,6 +24,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from models.contract import manifest as m
 from models.contract.spec import Category, FeatureSpec, Hashed, Number
+from models.contract.tensor_specs import TensorSpec
 from models.contract.verdict import Verdict
 
 CLICKS, PURCHASES = 0.1, 0.02
@@ -113,9 +114,9 @@ def make_manifest(o: Options) -> m.Manifest:
     }
     sizes = {"N": slots, "L": length}
 
-    def tensors(table: dict[str, Any]) -> tuple[m.TensorSpec, ...]:
+    def tensors(table: dict[str, Any]) -> tuple[TensorSpec, ...]:
         return tuple(
-            m.TensorSpec(name, dtype, tuple(sizes.get(str(size), size) for size in shape))
+            TensorSpec(name, dtype, tuple(sizes.get(str(size), size) for size in shape))
             for name, (dtype, shape) in table.items()
         )
 

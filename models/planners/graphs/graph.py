@@ -16,7 +16,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from models.contract.manifest import TensorSpec
+from models.contract.tensor_specs import TensorSpec
 
 OPSET: Final = 23
 """The first ONNX opset with an Attention operator."""

@@ -8,8 +8,9 @@ from typing import Any, Final
 
 import onnxruntime as ort
 
-from models.contract.manifest import FINGERPRINT_KEY, TensorSpec
+from models.contract.manifest import FINGERPRINT_KEY
 from models.contract.serving import set_session_options
+from models.contract.tensor_specs import TensorSpec
 
 PROVIDERS: Final = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 """ONNX Runtime's names of providers, by the service's."""

@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 
 from models.contract.arrays import AnyArray
-from models.contract.manifest import TensorSpec
+from models.contract.tensor_specs import TensorSpec
 from service.inference.engine import BatchArrays
 
 WIDTHS: Final = (16, 64, 128)

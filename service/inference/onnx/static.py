@@ -16,7 +16,8 @@ import numpy as np
 import onnxruntime as ort
 
 from models.contract.arrays import AnyArray, Arrays
-from models.contract.manifest import SORT_SLOTS, TensorSpec
+from models.contract.manifest import SORT_SLOTS
+from models.contract.tensor_specs import TensorSpec
 from service.inference.engine import BatchArrays
 from service.inference.onnx.session import GraphFacts
 from service.inference.onnx.shapes import Shape, Shapes

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.contract.manifest import MANIFEST_FILE, DiversityDefaults, Limits, Manifest, QueueSpec, TensorSpec, same_mix
+from models.contract.manifest import MANIFEST_FILE, DiversityDefaults, Limits, Manifest, QueueSpec, same_mix
 from models.contract.spec import OBJECTIVES, FeatureSpec, Hashed, SpecError
+from models.contract.tensor_specs import TensorSpec
 from models.contract.verdict import UNMEASURED, Outcome, Verdict
 from tests.models.contract.strategies import POSITIVE, SPECS
 from tests.models.contract.test_spec import SPEC

@@ -12,6 +12,7 @@ import onnx
 import pytest
 
 from models.contract import manifest as m
+from models.contract.tensor_specs import TensorSpec
 from models.contract.verdict import UNMEASURED
 from service.bundles.folder import versions
 from service.bundles.load import load_bundle
@@ -89,7 +90,7 @@ def test_a_spec_edited_by_hand_is_refused(tmp_path: Path) -> None:
     assert "bundle.fingerprint" in refusal(folder)
 
 
-def tensors(manifest: m.Manifest, **changes: m.TensorSpec | None) -> tuple[m.TensorSpec, ...]:
+def tensors(manifest: m.Manifest, **changes: TensorSpec | None) -> tuple[TensorSpec, ...]:
     return tuple(t for old in manifest.inputs if (t := changes.get(old.name, old)) is not None)
 
 
@@ -98,19 +99,19 @@ def tensors(manifest: m.Manifest, **changes: m.TensorSpec | None) -> tuple[m.Ten
     [
         (lambda x: replace(x, inputs=tensors(x, price=None)), "the graph has an input 'price', the manifest has not"),
         (
-            lambda x: replace(x, inputs=(*x.inputs, m.TensorSpec("shown", "int64", ("batch",)))),
+            lambda x: replace(x, inputs=(*x.inputs, TensorSpec("shown", "int64", ("batch",)))),
             "the manifest has an input 'shown', the graph has not",
         ),
         (
-            lambda x: replace(x, inputs=tensors(x, window=m.TensorSpec("window", "int32", ("batch",)))),
+            lambda x: replace(x, inputs=tensors(x, window=TensorSpec("window", "int32", ("batch",)))),
             "input 'window' is int64, but the manifest says int32",
         ),
         (
-            lambda x: replace(x, inputs=tensors(x, price=m.TensorSpec("price", "float32", ("batch",)))),
+            lambda x: replace(x, inputs=tensors(x, price=TensorSpec("price", "float32", ("batch",)))),
             "input 'price' has shape ['batch', 15], but the manifest says ['batch']",
         ),
         (
-            lambda x: replace(x, inputs=tensors(x, price=m.TensorSpec("price", "float32", ("batch", 16)))),
+            lambda x: replace(x, inputs=tensors(x, price=TensorSpec("price", "float32", ("batch", 16)))),
             "input 'price' has shape ['batch', 15], but the manifest says ['batch', 16]",
         ),
         (lambda x: replace(x, outputs=x.outputs[1:]), "the graph has an output 'order', the manifest has not"),
@@ -132,7 +133,7 @@ def test_a_graph_that_asks_for_an_unknown_input_is_refused(tmp_path: Path) -> No
     graph.graph.input.append(onnx.helper.make_tensor_value_info("mood", onnx.TensorProto.FLOAT, ["batch"]))
     onnx.save(graph, folder / m.MODEL_FILE)
     manifest = m.Manifest.read(folder)
-    manifest = replace(manifest, inputs=(*manifest.inputs, m.TensorSpec("mood", "float32", ("batch",))))
+    manifest = replace(manifest, inputs=(*manifest.inputs, TensorSpec("mood", "float32", ("batch",))))
     write_manifest(folder, with_checksums(folder, manifest))
     assert "asks for the input 'mood'" in refusal(folder)
 

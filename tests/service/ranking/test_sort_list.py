@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from models.contract import manifest as m
+from models.contract.tensor_specs import TensorSpec
 from service.bundles.load import check_graph, load_bundle
 from service.bundles.model import BundleError
 from service.inference.onnx.session import GraphFacts, SessionConfig
@@ -154,7 +155,7 @@ def test_a_golden_answer_may_not_say_otherwise_whose_list_it_is(folder: Path, tm
     load_bundle(own, SessionConfig())
 
 
-def tensors(specs: tuple[m.TensorSpec, ...], name: str, *new: m.TensorSpec) -> tuple[m.TensorSpec, ...]:
+def tensors(specs: tuple[TensorSpec, ...], name: str, *new: TensorSpec) -> tuple[TensorSpec, ...]:
     return (*(t for t in specs if t.name != name), *new)
 
 
@@ -166,11 +167,11 @@ def tensors(specs: tuple[m.TensorSpec, ...], name: str, *new: m.TensorSpec) -> t
             "the graph has an output 'kept_sort', the manifest has not",
         ),
         (
-            lambda x: replace(x, inputs=tensors(x.inputs, "sort_slots", m.TensorSpec("sort_slots", "int64", ("B", 4)))),
+            lambda x: replace(x, inputs=tensors(x.inputs, "sort_slots", TensorSpec("sort_slots", "int64", ("B", 4)))),
             "input 'sort_slots' has shape ['batch', 5], but the manifest says ['B', 4]",
         ),
         (
-            lambda x: replace(x, outputs=tensors(x.outputs, "kept_sort", m.TensorSpec("kept_sort", "int64", ("B",)))),
+            lambda x: replace(x, outputs=tensors(x.outputs, "kept_sort", TensorSpec("kept_sort", "int64", ("B",)))),
             "output 'kept_sort' is bool, but the manifest says int64",
         ),
     ],
@@ -186,17 +187,17 @@ def test_a_manifest_that_says_otherwise_than_the_graph_is_refused(
     [
         ((), None, "has the output 'kept_sort' without 'sort_slots'"),
         (None, (), "has the input 'sort_slots' without 'kept_sort'"),
-        ((m.TensorSpec("sort_slots", "int64", ("B", 4)),), None, "'sort_slots' must be int64 with 5 slots a row, not"),
+        ((TensorSpec("sort_slots", "int64", ("B", 4)),), None, "'sort_slots' must be int64 with 5 slots a row, not"),
         (
-            (m.TensorSpec("sort_slots", "float32", ("B", 5)),),
+            (TensorSpec("sort_slots", "float32", ("B", 5)),),
             None,
             "'sort_slots' must be int64 with 5 slots a row, not",
         ),
-        (None, (m.TensorSpec("kept_sort", "bool", ("B", 5)),), "'kept_sort' must be one bool a row, not bool ['B', 5]"),
+        (None, (TensorSpec("kept_sort", "bool", ("B", 5)),), "'kept_sort' must be one bool a row, not bool ['B', 5]"),
     ],
 )
 def test_a_graph_that_knows_only_half_of_it_is_refused(
-    inputs: tuple[m.TensorSpec, ...] | None, outputs: tuple[m.TensorSpec, ...] | None, text: str
+    inputs: tuple[TensorSpec, ...] | None, outputs: tuple[TensorSpec, ...] | None, text: str
 ) -> None:
     made = make_manifest(KNOWS)
     ins = made.inputs if inputs is None else tensors(made.inputs, "sort_slots", *inputs)

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from models.contract.manifest import TensorSpec
+from models.contract.tensor_specs import TensorSpec
 from models.nets.blocks import Block
 from models.planners.graphs.blocks import NEVER, Residual, block_rows, block_step, close, decode_step, normalise
 from models.planners.graphs.graph import Graph

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.contract.manifest import TensorSpec
+from models.contract.tensor_specs import TensorSpec
 from service.inference.onnx.shapes import SLOTS, WIDTHS, Shape, Shapes, batch_sizes, padded
 
 FIXED = (

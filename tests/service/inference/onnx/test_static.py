@@ -9,7 +9,8 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from models.contract.manifest import GOLDEN_FILE, MODEL_FILE, Manifest, TensorSpec
+from models.contract.manifest import GOLDEN_FILE, MODEL_FILE, Manifest
+from models.contract.tensor_specs import TensorSpec
 from service.inference.engine import BatchArrays, warm_fully
 from service.inference.onnx import cuda as cuda_engine
 from service.inference.onnx.cuda import CudaEngine, provider_options

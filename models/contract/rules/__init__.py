@@ -1,0 +1,1 @@
+"""Keep the rules of a list, with one meaning online, offline and in graphs."""
