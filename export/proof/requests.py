@@ -109,12 +109,12 @@ def stack(requests: Sequence[Arrays]) -> Arrays:
 
 
 def _padded(arrays: list[NDArray[np.generic]], name: str) -> list[NDArray[np.generic]]:
-    """Pad arrays of one input along the slots to the longest."""
-    if not name.startswith("item_") and name not in ("priors", "price", "embeddings", "valid", "sort_slots"):
-        return arrays
-    longest, empty = max(array.shape[1] for array in arrays), -1 if name == "sort_slots" else 0
+    """Pad arrays of one input to the longest along every axis: slots are what differs."""
+    longest, empty = np.max([array.shape for array in arrays], axis=0), -1 if name == "sort_slots" else 0
     return [
-        np.pad(array, [(0, 0), (0, longest - array.shape[1]), *[(0, 0)] * (array.ndim - 2)], constant_values=empty)
+        np.pad(
+            array, [(0, most - size) for most, size in zip(longest, array.shape, strict=True)], constant_values=empty
+        )
         for array in arrays
     ]
 
