@@ -29,6 +29,7 @@ from tests.models.planners.graphs.test_sort_gen import optimised
 from tests.models.planners.rule_examples import no_rules, random_rules
 
 FEW = 4
+HAIR = 1e-3
 
 
 class Ruled(NamedTuple):
@@ -118,12 +119,14 @@ def test_neither_padding_nor_other_rules_in_a_batch_change_an_answer() -> None:
 
 
 def equal_candidates(n: int, length: int, **wishes: Any) -> Arrays:
-    """Candidates that the model cannot tell apart, so that rules alone decide; ties go to the lower slot."""
+    """Candidates that the model cannot tell apart, so that rules alone decide; a lower slot is boosted by a hair."""
     request = wished(n, seed=0, shape=RequestShape(full=True, embedded=0.0), **wishes)
     same = {
         name: np.repeat(array[:, :1], n, axis=1) if name in SLOT_ARRAYS else array for name, array in request.items()
     }
-    return same | no_rules(length, n, FEW)
+    rules = no_rules(length, n, FEW)
+    rules[LIFTS][0] = HAIR * np.arange(n)[::-1]
+    return same | rules
 
 
 def order_of(request: Arrays, length: int) -> list[int]:
@@ -142,7 +145,7 @@ def test_what_is_barred_has_no_probability_and_is_no_runner_up() -> None:
     request = equal_candidates(5, 4, trade_off=1.0)
     request[STEP_BARS][0, 0, 2:] = 1
     outputs = built(4).ruled(request)
-    assert outputs["score"][0].tolist() == pytest.approx([1 / 2, 1 / 4, 1 / 3, 1 / 2])
+    assert outputs["score"][0].tolist() == pytest.approx([1 / 2, 1 / 4, 1 / 3, 1 / 2], rel=0.02)
     assert outputs["runner_up"][0].tolist() == [1, 2, 3, 4]
     request[STEP_BARS][0, 0, 1:] = 1
     assert built(4).ruled(request)["runner_up"][0].tolist() == [-1, 2, 3, 4]
@@ -180,20 +183,20 @@ def test_a_group_is_barred_once_its_picks_among_the_last_steps_reach_the_room(
 
 def test_a_boost_is_a_factor_of_the_probability_and_moves_no_other() -> None:
     request = equal_candidates(5, 4, trade_off=0.5, window=0)
-    request[LIFTS][0] = [0, 0, 1, -0.5, 0]
+    request[LIFTS][0] += [0, 0, 1, -0.5, 0]
     outputs = built(4).ruled(request)
     assert outputs["order"][0].tolist() == [2, 0, 1, 4]
-    assert outputs["score"][0].tolist() == pytest.approx([0.5 * 2 / 5, 0.5 / 4, 0.5 / 3, 0.5 / 2])
+    assert outputs["score"][0].tolist() == pytest.approx([0.5 * 2 / 5, 0.5 / 4, 0.5 / 3, 0.5 / 2], rel=0.02)
 
 
 def test_shown_items_are_charged_from_the_first_step_on_and_the_mean_to_those_without_a_cosine() -> None:
     request = equal_candidates(3, 4, trade_off=0.5, window=2)
     request[SEEN][0, 0] = [2.9, 2.1, 0]
-    request[SEEN][0, 1] = [2.5, 2.5, 2.5]
+    request[SEEN][0, 1] = [2.4, 2.4, 2.4]
     outputs = built(4).ruled(request)
     assert outputs["order"][0].tolist() == [1, 0, 2, -1]
-    assert outputs["penalty"][0].tolist() == pytest.approx([0.05, 0.25, 0, 0])
-    assert outputs["score"][0].tolist() == pytest.approx([0.5 / 3 - 0.05, 0.5 / 2 - 0.25, 0.5, 0])
+    assert outputs["penalty"][0].tolist() == pytest.approx([0.05, 0.2, 0, 0], rel=0.02)
+    assert outputs["score"][0].tolist() == pytest.approx([0.5 / 3 - 0.05, 0.5 / 2 - 0.2, 0.5, 0], rel=0.02)
 
 
 def test_the_mean_is_that_of_candidates_that_may_stand_there() -> None:
@@ -202,13 +205,16 @@ def test_the_mean_is_that_of_candidates_that_may_stand_there() -> None:
     request[STEP_BARS][0, 0, 1:3] = 1
     outputs = built(4).ruled(request)
     assert outputs["order"][0, 0] == 0
-    assert outputs["penalty"][0, 0] == pytest.approx(0.45)
+    assert outputs["penalty"][0, 0] == pytest.approx(0.45, rel=0.02)
     assert outputs["runner_up"][0, 0] == 3
 
 
 def test_rules_cost_few_nodes(tmp_path: Path) -> None:
     """Nodes are what a small request costs."""
-    models = random_generator(SPEC, GeneratorConfig(), seed=0), random_model(SPEC, ValueConfig(input_block="fields"), 0)
+    models = (
+        random_generator(SPEC, GeneratorConfig(list_length=10), seed=0),
+        random_model(SPEC, ValueConfig(input_block="fields"), 0),
+    )
     sizes = []
     for groups in (0, GROUPS):
         graph = pointer_graph(*models, Limits(10, 1, queue_length=100), groups=groups).build({})
