@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from export.proof.rules import with_rules
 from models.contract.arrays import Arrays
 from models.contract.features import PRIOR_SCORES, encode_preferences
 from models.contract.manifest import Limits
@@ -35,11 +36,12 @@ class RequestShape:
 
 
 def random_requests(
-    spec: FeatureSpec, limits: Limits, count: int, seed: int, *, any_slots: bool = False
+    spec: FeatureSpec, limits: Limits, count: int, seed: int, *, any_slots: bool = False, groups: int = 0
 ) -> Iterator[Arrays]:
     """Draw `count` batches of one, every combination of edge cases in turn, with preferences.
 
-    With `any_slots` each has a number of slots of its own, up to that of the limits, in a single queue.
+    With `any_slots` each has a number of slots of its own, up to that of the limits, in a single queue. With `groups`
+    each has the inputs of rules too; it is the same request otherwise.
     """
     rng = np.random.default_rng(seed)
     sizes = _sizes(limits)
@@ -50,6 +52,8 @@ def random_requests(
         trade_off = (0.0, 1.0, float(rng.random()), 0.8)[i % 4]
         weights = _WEIGHTS[i % len(_WEIGHTS)]
         wished = with_preferences(request, weights, trade_off, int(rng.integers(limits.list_length + 1)))
+        if groups:
+            wished = with_rules(wished, limits.list_length, groups, np.random.default_rng((seed, i)))
         # Every seventh sort names fewer than there are, down to none: its list must not be kept.
         most = int(rng.integers(limits.list_length)) if i % 7 == 6 else limits.list_length
         wished["sort_slots"][:, most:] = -1
