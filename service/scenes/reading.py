@@ -37,6 +37,8 @@ def read_scenes(root: Path) -> SceneMap:
         with path.open("rb") as file:
             text = file.read(MOST_BYTES + 1)
     except FileNotFoundError:
+        if not root.is_dir():  # A volume that is away is no reason to drop what serves.
+            raise SceneError("cannot be read: the bundles folder is not there") from None
         return NO_SCENES
     except OSError as error:
         raise SceneError(f"cannot be read: {error.strerror}") from None
