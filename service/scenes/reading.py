@@ -1,4 +1,4 @@
-"""Read the file of scenes; whatever is wrong in it is refused with a message that names the key."""
+"""Read the file of scenes; refuse what is wrong in it by the name of the key."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _LONGEST_REASON: Final = 300
 
 
 def read_scenes(root: Path) -> SceneMap:
-    """Read the scenes of a bundles folder; none if it has no such file. Raises `SceneError`."""
+    """Read a bundles folder's scenes; none without the file. Raises `SceneError`."""
     path = root / SCENES_FILE
     try:
         if not stat.S_ISREG(path.stat().st_mode):
