@@ -53,7 +53,8 @@ def test_every_key_of_a_scene_is_read() -> None:
     assert scene.rules is not None
     rules = scene.rules.compiled()
     assert [(pin.id, pin.position) for pin in rules.pinned] == [("ad-7", 3)]
-    assert (rules.blocked, len(rules.caps), len(rules.floors), len(rules.boosts)) == ({"sku-4"}, 2, 1, 1)
+    assert rules.blocked == {"sku-4"}
+    assert (len(rules.caps), len(rules.floors), len(rules.boosts)) == (2, 1, 1)
 
 
 def test_in_json_a_scene_has_only_what_its_table_has() -> None:
@@ -177,9 +178,17 @@ def test_a_scene_is_held_to_its_model() -> None:
     assert fault(f"queues = [{four}]") == "scenes.a.queues: has 4 queues; model 'tiny' takes at most 3"
     assert "scenes.a.queues[0].score: " in str(fault("queues = [{name = 'q', score = 'ctr +'}]"))
     assert fault("objectives = {gmv = 1}") is None
-    assert "scenes.a.objectives.gmv: must be 0" in str(fault("objectives = {gmv = 1}", valued=("click", "conversion")))
+    two = {"valued": ("click", "conversion"), "objectives": {"click": 1.0, "conversion": 1.0, "gmv": 0.0}}
+    assert "scenes.a.objectives.gmv: must be 0" in str(fault("objectives = {gmv = 1}", **two))
     nothing = "objectives = {click = 0, conversion = 0, gmv = 0}"
     assert "scenes.a.objectives: are all zero" in str(fault(nothing))
+
+
+def test_a_pin_behind_the_list_of_the_model_is_refused_unless_the_scene_has_a_length() -> None:
+    pin, ruled = "rules.pinned = [{id = 'x', position = 6}]", RuledGraph(32, (), ())
+    named = "scenes.a.rules.pinned[0].position: 6 is beyond the model's list length, which is 5"
+    assert fault(pin, ruled=ruled) == named
+    assert fault(f"top_n = 6\n{pin}", ruled=ruled) is None
 
 
 @pytest.mark.parametrize(

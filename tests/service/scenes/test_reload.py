@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -33,7 +32,7 @@ NARROW = Limits(list_length=5, queues=2)
 def write_scenes(root: Path, text: str) -> None:
     """Put a file of scenes in its place at once."""
     (root / ".scenes.toml").write_text(text, "utf-8")
-    os.replace(root / ".scenes.toml", root / SCENES_FILE)
+    (root / ".scenes.toml").replace(root / SCENES_FILE)
 
 
 def scene(name: str, queues: int = 0, more: str = "") -> str:
