@@ -1,22 +1,23 @@
-"""Keep count of what a list holds, say which candidates may stand at a place, and fill a list.
+"""Count what a list holds, say which candidates may stand next, and fill a list.
 
-Axis letters: n candidates, C constraints.
+Axis letters: n candidates, C constraints, L places of the list.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 
 from models.contract.arrays import Bools, Ints
-from models.contract.rules.ruling import Constraint, Ruling
+from models.contract.rules.ruling import Ruling
 
-PINNED = "pinned"
-"""What `Ledger.barring` says at a pin's place, and of a candidate that is pinned elsewhere."""
+PINNED: Final = "pinned"
+"""`Ledger.barring` of all others at a pin's place, and of a pinned candidate elsewhere."""
 
-TAKEN = "taken"
-"""What `Ledger.barring` says of a candidate that stands in the list or may not be returned."""
+TAKEN: Final = "taken"
+"""`Ledger.barring` of a candidate that stands in the list already or may not be returned, and past the list's end."""
 
 
 class Ledger:
@@ -26,17 +27,19 @@ class Ledger:
     """
 
     def __init__(self, ruling: Ruling) -> None:
-        self._constraints = ruling.constraints
-        self._pins = ruling.pins
-        self._length = ruling.length
-        self._place = 0
+        self._constraints, self._pins = ruling.constraints, ruling.pins
+        self._place, self._length = 0, ruling.length
+        self._pinned = list(ruling.pins.values())
         self._free = ruling.allowed.copy()
-        self._free[list(ruling.pins.values())] = False
-        self._pinned = frozenset(ruling.pins.values())
+        self._free[self._pinned] = False
         self._relaxed = dict.fromkeys(ruling.relaxed)
-        self._ranks = _ranks(ruling.constraints)
-        # Per constraint, how many members every window holds: the shown ones and the pins to begin with.
-        self._counts = [_counts(constraint, ruling) for constraint in ruling.constraints]
+        shape = (len(ruling.constraints), len(ruling.allowed))
+        self._members = np.array([c.members for c in ruling.constraints], np.bool_).reshape(shape)
+        # [L, C]: places where one more member would break a window. The windows' counts are kept where there are any.
+        self._shut = np.zeros((ruling.length, len(ruling.constraints)), np.bool_)
+        self._counts: dict[int, Ints] = {}
+        self._ranks: Ints | None = None
+        self._count_what_is_there()
 
     @property
     def relaxed(self) -> tuple[str, ...]:
@@ -49,35 +52,36 @@ class Ledger:
         return self._place
 
     def open(self) -> Bools:
-        """Flag the candidates [n] that may stand at the next place with all rules kept; perhaps none."""
+        """Flag the candidates [n] that may stand next with all rules kept; perhaps none."""
         if self._place >= self._length:
             return np.zeros_like(self._free)
         if self._place in self._pins:
             return self._pin()
-        free: Bools = self._free & (self._needs() == 0)
-        return free
+        shut = np.flatnonzero(self._shut[self._place])
+        return np.greater(self._free, self._members[shut].any(axis=0)) if len(shut) else self._free.copy()
 
     def settle(self) -> Bools:
-        """Flag the candidates [n] that may stand at the next place, at least one, relaxing what must be.
+        """Flag the candidates [n] that may stand next, at least one, relaxing what must be.
 
         Floors are relaxed first, then caps from the last given to the first, for this place alone. Raises `ValueError`
         at the list's end.
         """
-        if self._place >= self._length:
-            raise ValueError(f"the list is full: it has {self._length} places")
-        if self._place in self._pins:
-            return self._pin()
-        needs = self._needs()
-        free: Bools = self._free & (needs == needs[self._free].min())
-        return free
+        self._check_end()
+        found = self.open()
+        if found.any():
+            return found
+        shut = np.flatnonzero(self._shut[self._place])
+        # How far rules must be relaxed for each candidate: to the last to go of those that bar it.
+        needs = (self._members[shut] * self._relaxing_ranks()[shut, None]).max(axis=0)
+        least: Bools = self._free & (needs == needs[self._free].min())
+        return least
 
     def put(self, candidate: int) -> None:
-        """Put a candidate at the next place; rules that it breaks there are noted as relaxed.
+        """Put a candidate at the next place, and note the rules that it breaks there.
 
         Raises `ValueError` if it can stand there under no rules: it is taken, left out, or another is pinned.
         """
-        if self._place >= self._length:
-            raise ValueError(f"the list is full: it has {self._length} places")
+        self._check_end()
         if self._place in self._pins:
             if self._pins[self._place] != candidate:
                 raise ValueError(f"candidate {candidate} cannot stand at place {self._place}, which is pinned")
@@ -85,52 +89,84 @@ class Ledger:
             raise ValueError(f"candidate {candidate} cannot stand at place {self._place}: it is taken or left out")
         else:
             self._free[candidate] = False
-            self._count(candidate)
+            for i in np.flatnonzero(self._members[:, candidate]).tolist():
+                if self._shut[self._place, i]:
+                    self._relaxed.setdefault(self._constraints[i].rule)
+                self._count(i, self._place)
         self._place += 1
 
     def barring(self, candidate: int) -> str | None:
-        """Name the rule that keeps a candidate from the next place; None if it may stand there.
+        """Name the rule that keeps a candidate from the next place, or return None.
 
-        Of several it is the one that would be relaxed last. `PINNED` and `TAKEN` are no rules' names but may be given.
+        Of several it is the one that would be relaxed last. `PINNED` and `TAKEN` stand for what no cap or floor does.
         """
+        if self._pins.get(self._place, candidate) != candidate:
+            return PINNED
         if self._place in self._pins:
-            return None if self._pins[self._place] == candidate else PINNED
-        if not self._free[candidate] or self._place >= self._length:
+            return None
+        if self._place >= self._length or not self._free[candidate]:
             return PINNED if candidate in self._pinned else TAKEN
-        found = [
-            (rank, c.rule)
-            for rank, c, counts in zip(self._ranks, self._constraints, self._counts, strict=True)
-            if c.members[candidate] and self._is_full(c, counts)
-        ]
-        return max(found)[1] if found else None
+        found = np.flatnonzero(self._members[:, candidate] & self._shut[self._place])
+        if not len(found):
+            return None
+        last = int(found[self._relaxing_ranks()[found].argmax()])
+        return self._constraints[last].rule
+
+    def _check_end(self) -> None:
+        if self._place >= self._length:
+            raise ValueError(f"the list has {self._length} places, which are all taken")
 
     def _pin(self) -> Bools:
         only = np.zeros_like(self._free)
         only[self._pins[self._place]] = True
         return only
 
-    def _needs(self) -> Ints:
-        """Say how far rules must be relaxed for each candidate [n]: 0 not at all, 1 the first to go, and so on."""
-        needs = np.zeros(len(self._free), np.int64)
-        for rank, c, counts in zip(self._ranks, self._constraints, self._counts, strict=True):
-            if self._is_full(c, counts):
-                np.maximum(needs, rank, out=needs, where=c.members)
-        return needs
+    def _count_what_is_there(self) -> None:
+        """Count the shown items and the pins."""
+        for i, c in enumerate(self._constraints):
+            if c.limit <= 0:  # a floor that needs every place
+                self._shut[: c.window, i] = True
+            for place in np.flatnonzero(c.shown).tolist() if len(c.shown) else ():
+                self._count(i, place - len(c.shown))
+        for place, candidate in self._pins.items():
+            for i in np.flatnonzero(self._members[:, candidate]).tolist():
+                self._count(i, place)
 
-    def _count(self, candidate: int) -> None:
-        for c, counts in zip(self._constraints, self._counts, strict=True):
-            if c.members[candidate]:
-                if self._is_full(c, counts):
-                    self._relaxed.setdefault(c.rule)
-                counts[_windows(c, self._place)] += 1
+    def _count(self, i: int, place: int) -> None:
+        """Count one more member at a place, and shut the windows that it fills."""
+        c = self._constraints[i]
+        low, high = max(c.first, place - c.window + 1), min(c.last, place)
+        if low > high:
+            return
+        if (counts := self._counts.get(i)) is None:
+            counts = self._counts[i] = np.zeros(c.last - c.first + 1, np.int64)
+        windows = counts[low - c.first : high - c.first + 1]
+        windows += 1
+        full = np.flatnonzero(windows >= c.limit)
+        if len(full):  # all of them hold the place, so together they have no gap
+            first, last = low + int(full[0]), low + int(full[-1])
+            self._shut[max(first, 0) : max(last + c.window, 0), i] = True
 
-    def _is_full(self, c: Constraint, counts: Ints) -> bool:
-        """Tell whether one more member at the next place would break a window that holds it."""
-        return bool((counts[_windows(c, self._place)] >= c.limit).any())
+    def _relaxing_ranks(self) -> Ints:
+        """Number the constraints [C] by when they are relaxed, from 1.
+
+        Floors go first, then caps, each from the last given to the first.
+        """
+        if self._ranks is None:
+            names = list(dict.fromkeys(c.rule for c in self._constraints))
+            floors = [name for name in names if name.startswith("floors")]
+            caps = [name for name in names if name not in floors]
+            ranks = {name: i for i, name in enumerate([*reversed(floors), *reversed(caps)], start=1)}
+            self._ranks = np.array([ranks[c.rule] for c in self._constraints], np.int64)
+        return self._ranks
 
 
 def fill(ledger: Ledger, ranked: Sequence[int], places: int) -> list[int]:
-    """Take the next `places` of a list from `ranked` (all candidates, best first), and put them."""
+    """Put the best of `ranked` that may stand at each of the next `places`.
+
+    `ranked` holds all candidates, best first. Rules are relaxed where they must be, as `Ledger.settle` does. Raises
+    `ValueError` if the list has fewer places left.
+    """
     order = np.asarray(ranked, np.int64)
     taken: list[int] = []
     for _ in range(places):
@@ -138,26 +174,3 @@ def fill(ledger: Ledger, ranked: Sequence[int], places: int) -> list[int]:
         ledger.put(best)
         taken.append(best)
     return taken
-
-
-def _windows(c: Constraint, place: int) -> slice:
-    """Select the windows that hold a place."""
-    return slice(max(0, place - c.window + 1 - c.first), max(0, min(c.last, place) - c.first + 1))
-
-
-def _counts(c: Constraint, ruling: Ruling) -> Ints:
-    """Count the members among shown items and pins in every window."""
-    counts = np.zeros(c.last - c.first + 1, np.int64)
-    shown = [place - len(c.shown) for place in np.flatnonzero(c.shown).tolist()]
-    for place in [*shown, *(p for p, candidate in ruling.pins.items() if c.members[candidate])]:
-        counts[_windows(c, place)] += 1
-    return counts
-
-
-def _ranks(constraints: Sequence[Constraint]) -> list[int]:
-    """Number the rules in the order in which they are relaxed, from 1: floors, then caps, the last given first."""
-    names = list(dict.fromkeys(c.rule for c in constraints))
-    floors = [name for name in names if name.startswith("floors")]
-    caps = [name for name in names if name not in floors]
-    rank = {name: i for i, name in enumerate([*reversed(floors), *reversed(caps)], start=1)}
-    return [rank[c.rule] for c in constraints]

@@ -6,29 +6,18 @@ Axis letters: n candidates, S shown items just before the list.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
 from models.contract.arrays import Bools, Floats, Floats32
-from models.contract.features import Scalar, canonical_text, unit_embeddings
-from models.contract.rules.definition import Cap, Floor, RuledCandidate, Rules, ShownLike, value_of
+from models.contract.rules.columns import NO_VALUE, Columns
+from models.contract.rules.definition import Cap, Floor, RuledCandidate, Rules, ShownLike
+from models.contract.rules.pins import pins_break, place_pins
+from models.contract.rules.seen import seen_cosines
 
-Texts = list[str | None]
-
-
-@dataclass(frozen=True, slots=True)
-class _Embedded:
-    """Hold an embedding as a candidate does."""
-
-    embedding: Sequence[float] | None
-    scores: Mapping[str, float | None] = field(default_factory=dict)
-    price: float | None = None
-    features: Mapping[str, Scalar] = field(default_factory=dict)
-
-
-_NOBODY: Final = np.zeros(0, np.bool_)
+_NONE_SHOWN: Final = np.zeros(0, np.bool_)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,180 +82,122 @@ def compile_rules(
     `shown` are the ids of earlier pages, oldest first; what is known of them comes from `shown_items`, else from the
     candidates. `mmr_window` is the number of last items that MMR looks back on, 0 if it charges nothing.
     """
-    found = _Compiler(candidates, rules, shown, shown_items, top_n)
-    constraints = (*found.caps(), *found.floors())
+    ids = [candidate.id for candidate in candidates]
+    places = dict(zip(ids, range(len(ids)), strict=True))
+    out = rules.blocked.union(shown)
+    allowed = np.array([i not in out for i in ids], np.bool_) if out else np.ones(len(ids), np.bool_)
+    length = min(top_n, int(allowed.sum()))
+    pins, ignored = place_pins(rules.pinned, places, allowed, top_n, length)
+    columns = Columns(candidates)
+    own = {item.id: item for item in shown_items}
+    recent = shown[len(shown) - min(len(shown), _reach(rules, mmr_window)) :]
+    known = [own.get(i) or (candidates[places[i]] if i in places else None) for i in recent]
+    writer = _Writer(columns, allowed, length, pins, known)
+    constraints = (*writer.caps(rules.caps), *writer.floors(rules.floors))
     return Ruling(
-        allowed=found.allowed,
-        length=found.length,
-        pins=found.pins,
+        allowed=allowed,
+        length=length,
+        pins=pins,
         constraints=constraints,
-        boosts=found.boosts(),
-        seen=found.seen(mmr_window) if mmr_window else None,
-        relaxed=found.relaxed(constraints),
-        ignored_pins=found.ignored_pins,
-        unused=found.unused(),
+        boosts=_boosts(rules, columns, len(candidates)),
+        seen=seen_cosines(candidates, known, mmr_window, length),
+        relaxed=tuple(dict.fromkeys(writer.relaxed)),
+        ignored_pins=ignored,
+        unused=_unused(rules, columns),
     )
 
 
-class _Compiler:
-    """Hold what all parts of one ruling need."""
+class _Writer:
+    """Write caps and floors as constraints, and name those that no list can keep.
+
+    `known` holds what is known of the last shown items, oldest first; `relaxed` collects the names.
+    """
 
     def __init__(
         self,
-        candidates: Sequence[RuledCandidate],
-        rules: Rules,
-        shown: Sequence[str],
-        shown_items: Sequence[ShownLike],
-        top_n: int,
+        columns: Columns,
+        allowed: Bools,
+        length: int,
+        pins: Mapping[int, int],
+        known: Sequence[ShownLike | None],
     ) -> None:
-        self._candidates, self._rules, self._shown = candidates, rules, shown
-        self._texts: dict[str, Texts] = {}
-        self._cut: list[str] = []
-        ids = [candidate.id for candidate in candidates]
-        self._places = dict(zip(ids, range(len(ids)), strict=True))
-        out = rules.blocked.union(shown)
-        self.allowed = np.array([i not in out for i in ids], np.bool_)
-        self.length = min(top_n, int(self.allowed.sum()))
-        self.pins, self.ignored_pins = self._place_pins(top_n)
-        known: dict[str, ShownLike] = {item.id: item for item in shown_items}
-        self._known: list[ShownLike | None] = [
-            known.get(i) or (candidates[self._places[i]] if i in self._places else None) for i in shown
-        ]
+        self._columns, self._allowed, self._length, self._known = columns, allowed, length, known
+        self._pin_places, self._pinned = list(pins), list(pins.values())
+        self.relaxed: list[str] = []
 
-    def caps(self) -> Iterator[Constraint]:
-        """Write the constraints of caps: one per group that can exceed the limit."""
-        for i, cap in enumerate(self._rules.caps):
+    def caps(self, caps: Sequence[Cap]) -> Iterator[Constraint]:
+        """Write one constraint per group that can exceed its limit."""
+        for i, cap in enumerate(caps):
             yield from self._cap(f"caps[{i}]", cap)
 
-    def floors(self) -> Iterator[Constraint]:
-        """Write the constraints of floors, as caps on all other candidates, and note which were cut."""
-        for i, floor in enumerate(self._rules.floors):
+    def floors(self, floors: Sequence[Floor]) -> Iterator[Constraint]:
+        """Write each floor as a cap on all other candidates, unless it is kept anyway."""
+        for i, floor in enumerate(floors):
             yield from self._floor(f"floors[{i}]", floor)
 
-    def boosts(self) -> Floats | None:
-        """Multiply every candidate's factors [n]; None if all are 1."""
-        factors = np.ones(len(self._candidates))
-        for boost in self._rules.boosts:
-            matches = np.ones(len(self._candidates), np.bool_)
-            for name, value in boost.where.items():
-                matches &= self._having(name, value)
-            factors[matches] *= boost.factor
-        return None if (factors == 1).all() else factors
-
-    def seen(self, window: int) -> Floats32 | None:
-        """Compute the largest cosines [length, n] to the shown items that MMR still looks back on."""
-        recent = self._known[-window:]
-        if not any(item is not None and item.embedding for item in recent):
-            return None
-        rows = unit_embeddings(self._candidates)
-        others = unit_embeddings([_Embedded(None if item is None else item.embedding) for item in recent])
-        own, known = np.any(rows, axis=1), np.any(others, axis=1)
-        if not own.any() or not known.any():
-            return None
-        if rows.shape[1] != others.shape[1]:
-            raise ValueError(f"shown items have embeddings of {others.shape[1]} numbers, candidates {rows.shape[1]}")
-        cosines = np.where(np.logical_and.outer(known, own), others @ rows.T, np.float32(np.nan))
-        # Row k: the largest to the last k + 1 shown items.
-        largest = np.fmax.accumulate(cosines[::-1], axis=0)
-        found = np.full((self.length, len(rows)), np.nan, np.float32)
-        for place in range(min(window, self.length)):
-            found[place] = largest[min(window - place, len(largest)) - 1]
-        return None if np.isnan(found).all() else found
-
-    def relaxed(self, constraints: Sequence[Constraint]) -> tuple[str, ...]:
-        """Name the rules that no list can keep, caps first."""
-        broken = [c.rule for c in constraints if _pins_break(c, self.pins)]
-        return tuple(dict.fromkeys([*broken, *self._cut]))
-
-    def unused(self) -> tuple[str, ...]:
-        """Name what caps, floors and boosts ask for and no candidate has."""
-        names = [cap.by for cap in self._rules.caps] + [floor.by for floor in self._rules.floors]
-        names += [name for boost in self._rules.boosts for name in boost.where]
-        return tuple(name for name in dict.fromkeys(names) if not any(t is not None for t in self._text(name)))
-
-    def _place_pins(self, top_n: int) -> tuple[dict[int, int], tuple[str, ...]]:
-        """Give every pin that can be kept its place; those past the list take its last free ones."""
-        kept: dict[int, int] = {}
-        ignored: list[str] = []
-        for pin in self._rules.pinned:
-            candidate = self._places.get(pin.id, -1)
-            place = pin.position - 1
-            possible = candidate >= 0 and self.allowed[candidate] and place < top_n
-            if possible and place not in kept and candidate not in kept.values():
-                kept[place] = candidate
-            else:
-                ignored.append(pin.id)
-        return _within(kept, self.length), tuple(ignored)
-
     def _cap(self, rule: str, cap: Cap) -> Iterator[Constraint]:
-        """Write the constraints of one cap."""
-        texts = self._text(cap.by)
-        groups: dict[str, list[int]] = {}
-        for i in np.flatnonzero(self.allowed).tolist():
-            if (text := texts[i]) is not None:
-                groups.setdefault(text, []).append(i)
-        window = self.length if cap.window is None else cap.window
-        back = 0 if cap.window is None else min(window - 1, len(self._shown))
-        before = [None if item is None else _text_of(item, cap.by) for item in self._known[len(self._known) - back :]]
-        last = 0 if cap.window is None else max(-back, self.length - window)
-        for text, members in groups.items():
-            held = before.count(text)
-            if min(min(len(members), self.length) + held, window) <= cap.limit:
-                continue
-            flags = np.zeros(len(texts), np.bool_)
-            flags[members] = True
-            yield Constraint(
-                rule, flags, cap.limit, window, -back, last, np.array([t == text for t in before], np.bool_)
-            )
+        codes, numbers = self._columns.column(cap.by).codes, self._columns.column(cap.by).numbers
+        window = self._length if cap.window is None else cap.window
+        back = 0 if cap.window is None else min(window - 1, len(self._known))
+        before = self._columns.shown_codes(cap.by, self._known[len(self._known) - back :])
+        sizes = np.bincount(codes[self._allowed], minlength=len(numbers))
+        sizes[NO_VALUE] = 0
+        held = np.bincount(before, minlength=len(numbers))
+        most = np.minimum(np.minimum(sizes, self._length) + held, window)
+        groups = np.flatnonzero((sizes > 0) & (most > cap.limit))
+        members = np.equal.outer(groups, codes) & self._allowed
+        shown = np.equal.outer(groups, before) if back else [_NONE_SHOWN] * len(groups)
+        self._note_broken(rule, cap.limit, window, members, shown)
+        last = 0 if cap.window is None else max(-back, self._length - window)
+        for flags, seen in zip(members, shown, strict=True):
+            yield Constraint(rule, flags, cap.limit, window, -back, last, seen)
 
     def _floor(self, rule: str, floor: Floor) -> Iterator[Constraint]:
-        """Write the constraint of one floor, if anything stands against it."""
-        having = self._having(floor.by, floor.value) & self.allowed
-        others = self.allowed & ~having
-        places = min(floor.within, self.length)
-        inside = [having[candidate] for place, candidate in self.pins.items() if place < places]
-        outside = [having[candidate] for place, candidate in self.pins.items() if place >= places]
-        most = min(int(having.sum()) - sum(map(int, outside)), places - inside.count(False))
-        if most < floor.least:
-            self._cut.append(rule)
-        limit = places - min(floor.least, most)
-        if min(int(others.sum()), places) > limit:
-            yield Constraint(rule, others, limit, places, 0, 0, _NOBODY)
+        having = self._columns.column(floor.by).having(floor.value)
+        places = min(floor.within, self._length)
+        inside = [place < places for place in self._pin_places]
+        pinned = having[self._pinned].tolist()
+        # What pins put behind the places, or in them from outside the group, is not there for the floor.
+        lost = sum(has and not is_in for has, is_in in zip(pinned, inside, strict=True))
+        blocked = sum(is_in and not has for has, is_in in zip(pinned, inside, strict=True))
+        least = min(floor.least, np.count_nonzero(having & self._allowed) - lost, places - blocked)
+        if least < floor.least:
+            self.relaxed.append(rule)
+        others = np.greater(self._allowed, having)
+        if min(np.count_nonzero(others), places) > places - least:
+            yield Constraint(rule, others, places - least, places, 0, 0, _NONE_SHOWN)
 
-    def _having(self, name: str, value: Scalar) -> Bools:
-        """Flag the candidates [n] that have a value."""
-        wanted = None if value is None else canonical_text(value)
-        return np.array([text is not None and text == wanted for text in self._text(name)], np.bool_)
-
-    def _text(self, name: str) -> Texts:
-        """Read every candidate's value as text, once per name."""
-        if (known := self._texts.get(name)) is None:
-            known = self._texts[name] = [_text_of(candidate, name) for candidate in self._candidates]
-        return known
-
-
-def _text_of(item: RuledCandidate | ShownLike, name: str) -> str | None:
-    """Return an item's value as text, None if it has none."""
-    value = value_of(item, name)
-    return value if value is None or isinstance(value, str) else canonical_text(value)
+    def _note_broken(self, rule: str, limit: int, window: int, members: Bools, shown: Sequence[Bools] | Bools) -> None:
+        """Note a cap if pins break it in one of its groups."""
+        if not self._pinned:
+            return
+        pinned = members[:, self._pinned]
+        for group in np.flatnonzero(pinned.any(axis=1)).tolist():
+            own = [place for place, is_in in zip(self._pin_places, pinned[group].tolist(), strict=True) if is_in]
+            before = (np.flatnonzero(shown[group]) - len(shown[group])).tolist()
+            if pins_break(own, before, limit, window):
+                self.relaxed.append(rule)
+                return
 
 
-def _within(pins: Mapping[int, int], length: int) -> dict[int, int]:
-    """Move pins past the list's end to its last free places, in their order."""
-    kept = {place: candidate for place, candidate in pins.items() if place < length}
-    beyond = [pins[place] for place in sorted(pins) if place >= length]
-    free = [place for place in range(length) if place not in kept]
-    kept.update(zip(free[len(free) - len(beyond) :], beyond, strict=True))
-    return dict(sorted(kept.items()))
+def _reach(rules: Rules, mmr_window: int) -> int:
+    """Count the shown items that a window can hold beside the first place."""
+    return max([mmr_window, *(cap.window - 1 for cap in rules.caps if cap.window is not None)])
 
 
-def _pins_break(constraint: Constraint, pins: Mapping[int, int]) -> bool:
-    """Tell whether pins and shown items alone exceed the limit in a window that holds a pin."""
-    taken = [place for place, candidate in pins.items() if constraint.members[candidate]]
-    back = len(constraint.shown)
-    held = [place - back for place in np.flatnonzero(constraint.shown).tolist()] + taken
-    for start in range(constraint.first, constraint.last + 1):
-        end = start + constraint.window
-        if any(start <= p < end for p in taken) and sum(start <= p < end for p in held) > constraint.limit:
-            return True
-    return False
+def _boosts(rules: Rules, columns: Columns, n: int) -> Floats | None:
+    """Multiply every candidate's factors [n]; None if all are 1."""
+    if not rules.boosts:
+        return None
+    factors = np.ones(n)
+    for boost in rules.boosts:
+        matches = [columns.column(name).having(value) for name, value in boost.where.items()]
+        factors[np.logical_and.reduce(matches)] *= boost.factor
+    return None if np.equal(factors, 1).all() else factors
+
+
+def _unused(rules: Rules, columns: Columns) -> tuple[str, ...]:
+    """Name the fields that rules ask for and no candidate has."""
+    names = [cap.by for cap in rules.caps] + [floor.by for floor in rules.floors]
+    names += [name for boost in rules.boosts for name in boost.where]
+    return tuple(name for name in dict.fromkeys(names) if columns.column(name).is_empty)
