@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from models.contract.verdict import Outcome
 from service.bundles.model import Model
 from service.bundles.registry import Registry
+from service.bundles.scene_file import SceneOutcome, SceneResult
 from service.telemetry.rolling import WINDOW_SECONDS, RollingWindow
 
 TARGET_SHARE = 0.99
@@ -65,6 +66,21 @@ class ModelStatus(BaseModel):
     diversity: dict[str, float] = Field(description="Default lambda and window.")
     fallback: str = Field(description="Formula that orders the candidates after the model's.")
     loaded_at: float = Field(description="Unix time.")
+
+
+class SceneReload(BaseModel):
+    """What a reload has made of the file of scenes."""
+
+    result: SceneResult = Field(
+        description="ok: its scenes serve now; unchanged: they did before; refused: the scenes before it go on."
+    )
+    problem: str | None = Field(description="Why it was refused; null: it was not.")
+
+
+class Reloaded(ModelStatus):
+    """The model that a reload has switched to, and what became of the scenes."""
+
+    scenes: SceneReload
 
 
 class Models(BaseModel):
@@ -126,6 +142,11 @@ def describe_model(model: Model, registry: Registry) -> ModelStatus:
         fallback=m.fallback,
         loaded_at=model.loaded_at,
     )
+
+
+def describe_scenes(outcome: SceneOutcome) -> SceneReload:
+    """Describe what came of a reload of scenes."""
+    return SceneReload(result=outcome.result, problem=outcome.problem)
 
 
 def describe_slo(window: RollingWindow, budget_seconds: float) -> Slo:

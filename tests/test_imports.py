@@ -48,7 +48,7 @@ FLOORS = {
     "service": (
         "contract environment",
         "settings",
-        "timing",
+        "timing scenes",
         "transport",
         "inference",
         "inference.onnx",

@@ -16,6 +16,10 @@ class BundleError(ValueError):
     """A bundle that may not serve; the message names the file or key."""
 
 
+class Interrupted(Exception):
+    """A switch could not be done for a reason that says nothing about what was to serve."""
+
+
 @dataclass(frozen=True)
 class Model:
     """Immutable, so that a request which has begun with one version ends with it."""

@@ -37,10 +37,11 @@ def check_request(request: RerankRequest, *, max_candidates: int) -> None:
     _check_ids(candidates)
     _check_embeddings(candidates)
     if request.queues is not None:
-        _check_queues(request.queues)
+        check_queues(request.queues)
 
 
-def _check_queues(queues: Sequence[Queue]) -> None:
+def check_queues(queues: Sequence[Queue]) -> None:
+    """Raise `Problem` (422) if two queues share a name, or for too much text of formulas."""
     length = sum(len(queue.score) for queue in queues)
     if length > _MOST_FORMULA_TEXT and len(queues) > 1:  # One that is too long alone has an error of its own.
         raise invalid(

@@ -109,12 +109,7 @@ def _not_finite(body: bytes) -> Problem:
 
 def _invalid(message: str, body: bytes) -> Problem:
     """Make a 422 from msgspec's message."""
-    problem, path = _split(message)
-    for prefix, said in ((_UNKNOWN, "is not a known field"), (_MISSING, "is missing")):
-        if problem.startswith(prefix):
-            path = f"{path}.{problem[len(prefix) : len(prefix) + _LONGEST_PATH].removesuffix('`')}".lstrip(".")
-            problem = said
-    problem = problem.replace("`", "")[:_LONGEST_PROBLEM]
+    path, problem = locate(message)
     name = path.rpartition(".")[2]
     if name in _REQUIRED and problem.endswith(_GOT_NULL):
         problem = "is null, which means missing; it is required"
@@ -127,6 +122,16 @@ def _invalid(message: str, body: bytes) -> Problem:
         else:
             path = _find_key(path, body)
     return invalid(path[:_LONGEST_PATH], problem)
+
+
+def locate(message: str) -> tuple[str, str]:
+    """Return the path of what msgspec's message is about, and the problem."""
+    problem, path = _split(message)
+    for prefix, said in ((_UNKNOWN, "is not a known field"), (_MISSING, "is missing")):
+        if problem.startswith(prefix):
+            path = f"{path}.{problem[len(prefix) : len(prefix) + _LONGEST_PATH].removesuffix('`')}".lstrip(".")
+            problem = said
+    return path, problem.replace("`", "")[:_LONGEST_PROBLEM]
 
 
 def _split(message: str) -> tuple[str, str]:
