@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Locator, Route
+from playwright.sync_api import Locator
 
 from tests.pages.browser import Watched
 from tests.pages.conftest import OpenPage
@@ -137,12 +136,14 @@ def test_what_rules_did_is_shown(ruled: Watched) -> None:
     assert "1 rule relaxed" in ruled.page.locator("#announcer").inner_text()
 
 
-def test_links_and_commands_carry_rules(ruled: Watched, new_page: OpenPage) -> None:
+def test_links_and_commands_carry_rules(ruled: Watched) -> None:
     paste(ruled, {"rules": RULES})
     command = copied(ruled, "#copy-curl").split("\nREQUEST\n")[0].partition("<<'REQUEST'\n")[2]
     assert json.loads(command)["rules"] == RULES
     link = copied(ruled, "#copy-link")
-    state = ruled.page.evaluate("async f => (await import('/pages/js/link.js')).readLink(f)", "#" + link.partition("#")[2])
+    state = ruled.page.evaluate(
+        "async f => (await import('/pages/js/link.js')).readLink(f)", "#" + link.partition("#")[2]
+    )
     assert state["sides"]["A"]["rules"] == RULES
     assert state["sides"]["B"]["rules"] is None
 
@@ -174,6 +175,65 @@ def test_a_refused_rule_is_marked_at_its_control(playground: Watched) -> None:
     change(playground, editor.get_by_label("A: factor of boost 1"), "")
     change(playground, limit, "1")
     assert editor.get_by_label("A: factor of boost 1").get_attribute("aria-invalid") == "true"
+
+
+def test_a_scene_stands_in_for_the_bundles_defaults(playground: Watched) -> None:
+    page = playground.page
+    picker = setting(page, "A", "Scene")
+    assert picker.locator("option").all_inner_texts() == ["none", "home-feed", "tiny-shelf"]
+    assert picker.input_value() == ""
+    with playground.new_lists():
+        picker.select_option("home-feed")
+    assert playground.sent[-2]["scene"] == "home-feed"
+    assert not {"objectives", "top_n", "rules"} & playground.sent[-2].keys()
+    assert "scene" not in playground.sent[-1]
+    assert setting(page, "A", "γ revenue").get_attribute("placeholder") == "3"
+    assert setting(page, "A", "Items").get_attribute("placeholder") == "6"
+    assert "γ 3" in page.locator("section.side-A .card-head .note").inner_text()
+    assert len(playground.ids("A")) == 6
+    assert "item-001" not in playground.ids("A")
+
+
+def test_a_scenes_rules_are_shown_and_own_ones_stand_in_for_those_of_their_kind(playground: Watched) -> None:
+    page = playground.page
+    with playground.new_lists():
+        setting(page, "A", "Scene").select_option("home-feed")
+    editor = rules_of(playground)
+    assert editor.locator("summary").inner_text() == "Rules (1, the scene's)"
+    assert editor.get_by_label("A: blocked id 1").input_value() == "item-001"
+    with playground.new_lists():
+        editor.get_by_role("button", name="A: remove blocked id 1").click()
+    assert playground.sent[-2]["rules"] == {"blocked": []}
+    with playground.new_lists():
+        editor.get_by_role("button", name="Use the scene's").click()
+    assert "rules" not in playground.sent[-2]
+
+
+def test_the_model_of_a_scene_is_asked_unless_another_is_chosen(playground: Watched) -> None:
+    page = playground.page
+    with playground.new_lists():
+        setting(page, "B", "Scene").select_option("tiny-shelf")
+    assert setting(page, "B", "Model").input_value().startswith("tiny@")
+    assert "model" not in playground.sent[-1]
+    assert page.locator("#list-B").inner_text().split()[1] == "tiny"
+    with playground.new_lists():
+        setting(page, "B", "Model").select_option("demo@1")
+    assert (playground.sent[-1]["model"], playground.sent[-1]["scene"]) == ("demo", "tiny-shelf")
+
+
+def test_a_link_to_a_scene_that_is_gone_says_so(new_page: OpenPage) -> None:
+    watched = new_page()
+    watched.expected.add(422)
+    page = watched.page
+    page.goto(f"{watched.url}/")
+    link = page.evaluate(
+        "async () => { const [s, l] = [await import('/pages/js/state.js'), await import('/pages/js/link.js')];"
+        "const state = s.freshState(); state.sides.A.scene = 'gone'; return l.writeLink(state) }"
+    )
+    watched.open(f"/playground{link}")
+    scene = setting(page, "A", "Scene")
+    assert scene.get_attribute("aria-invalid") == "true"
+    assert scene.locator("option").last.inner_text() == "gone (not live)"
 
 
 def test_axe_finds_nothing_grave_in_rules(ruled: Watched) -> None:
