@@ -23,7 +23,7 @@ ARRAYS = {
     f"{CONTRACT}.{name}": {"numpy"}
     for name in (
         *("arrays", "features", "formulas", "partition", "scaling", "slots"),
-        *("rules.definition", "rules.ruling", "rules.ledger", "rules.tensors"),
+        *(f"rules.{name}" for name in ("columns", "definition", "ledger", "pins", "ruling", "seen", "tensors")),
     )
 }
 """The contract's modules on arrays. The others read `bundle.json` and settings with the standard library alone."""

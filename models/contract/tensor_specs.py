@@ -1,4 +1,6 @@
-"""Describe the inputs and outputs of a bundle's graphs, as `bundle.json` holds them. Standard library only."""
+"""Describe the inputs and outputs of a bundle's graphs, as `bundle.json` holds them.
+
+Standard library only."""
 
 from __future__ import annotations
 

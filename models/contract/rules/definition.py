@@ -1,4 +1,4 @@
-"""Define the rules that a list must keep, as a request or a scene gives them."""
+"""Define the rules of a list, as a request or a scene gives them."""
 
 from __future__ import annotations
 
@@ -98,6 +98,6 @@ NO_RULES: Final = Rules()
 
 
 def value_of(candidate: RuledCandidate | ShownLike, name: str) -> Scalar:
-    """Return a candidate's value of a tag, else of an item feature of that name, else None."""
+    """Return the value of a tag, else of an item feature, else None."""
     value = candidate.tags.get(name)
     return candidate.features.get(name) if value is None else value

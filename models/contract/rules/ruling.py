@@ -5,11 +5,19 @@ Axis letters: n candidates, S shown items just before the list.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
 
 from models.contract.arrays import Bools, Floats, Floats32
-from models.contract.rules.definition import RuledCandidate, Rules, ShownLike
+from models.contract.rules.columns import NO_VALUE, Columns
+from models.contract.rules.definition import Cap, Floor, RuledCandidate, Rules, ShownLike
+from models.contract.rules.pins import pins_break, place_pins
+from models.contract.rules.seen import seen_cosines
+
+_NONE_SHOWN: Final = np.zeros(0, np.bool_)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,4 +82,122 @@ def compile_rules(
     `shown` are the ids of earlier pages, oldest first; what is known of them comes from `shown_items`, else from the
     candidates. `mmr_window` is the number of last items that MMR looks back on, 0 if it charges nothing.
     """
-    raise NotImplementedError
+    ids = [candidate.id for candidate in candidates]
+    places = dict(zip(ids, range(len(ids)), strict=True))
+    out = rules.blocked.union(shown)
+    allowed = np.array([i not in out for i in ids], np.bool_) if out else np.ones(len(ids), np.bool_)
+    length = min(top_n, int(allowed.sum()))
+    pins, ignored = place_pins(rules.pinned, places, allowed, top_n, length)
+    columns = Columns(candidates)
+    own = {item.id: item for item in shown_items}
+    recent = shown[len(shown) - min(len(shown), _reach(rules, mmr_window)) :]
+    known = [own.get(i) or (candidates[places[i]] if i in places else None) for i in recent]
+    writer = _Writer(columns, allowed, length, pins, known)
+    constraints = (*writer.caps(rules.caps), *writer.floors(rules.floors))
+    return Ruling(
+        allowed=allowed,
+        length=length,
+        pins=pins,
+        constraints=constraints,
+        boosts=_boosts(rules, columns, len(candidates)),
+        seen=seen_cosines(candidates, known, mmr_window, length),
+        relaxed=tuple(dict.fromkeys(writer.relaxed)),
+        ignored_pins=ignored,
+        unused=_unused(rules, columns),
+    )
+
+
+class _Writer:
+    """Write caps and floors as constraints, and name those that no list can keep.
+
+    `known` holds what is known of the last shown items, oldest first; `relaxed` collects the names.
+    """
+
+    def __init__(
+        self,
+        columns: Columns,
+        allowed: Bools,
+        length: int,
+        pins: Mapping[int, int],
+        known: Sequence[ShownLike | None],
+    ) -> None:
+        self._columns, self._allowed, self._length, self._known = columns, allowed, length, known
+        self._pin_places, self._pinned = list(pins), list(pins.values())
+        self.relaxed: list[str] = []
+
+    def caps(self, caps: Sequence[Cap]) -> Iterator[Constraint]:
+        """Write one constraint per group that can exceed its limit."""
+        for i, cap in enumerate(caps):
+            yield from self._cap(f"caps[{i}]", cap)
+
+    def floors(self, floors: Sequence[Floor]) -> Iterator[Constraint]:
+        """Write each floor as a cap on all other candidates, unless it is kept anyway."""
+        for i, floor in enumerate(floors):
+            yield from self._floor(f"floors[{i}]", floor)
+
+    def _cap(self, rule: str, cap: Cap) -> Iterator[Constraint]:
+        codes, numbers = self._columns.column(cap.by).codes, self._columns.column(cap.by).numbers
+        window = self._length if cap.window is None else cap.window
+        back = 0 if cap.window is None else min(window - 1, len(self._known))
+        before = self._columns.shown_codes(cap.by, self._known[len(self._known) - back :])
+        sizes = np.bincount(codes[self._allowed], minlength=len(numbers))
+        sizes[NO_VALUE] = 0
+        held = np.bincount(before, minlength=len(numbers))
+        most = np.minimum(np.minimum(sizes, self._length) + held, window)
+        groups = np.flatnonzero((sizes > 0) & (most > cap.limit))
+        members = np.equal.outer(groups, codes) & self._allowed
+        shown = np.equal.outer(groups, before) if back else [_NONE_SHOWN] * len(groups)
+        self._note_broken(rule, cap.limit, window, members, shown)
+        last = 0 if cap.window is None else max(-back, self._length - window)
+        for flags, seen in zip(members, shown, strict=True):
+            yield Constraint(rule, flags, cap.limit, window, -back, last, seen)
+
+    def _floor(self, rule: str, floor: Floor) -> Iterator[Constraint]:
+        having = self._columns.column(floor.by).having(floor.value)
+        places = min(floor.within, self._length)
+        inside = [place < places for place in self._pin_places]
+        pinned = having[self._pinned].tolist()
+        # What pins put behind the places, or in them from outside the group, is not there for the floor.
+        lost = sum(has and not is_in for has, is_in in zip(pinned, inside, strict=True))
+        blocked = sum(is_in and not has for has, is_in in zip(pinned, inside, strict=True))
+        least = min(floor.least, np.count_nonzero(having & self._allowed) - lost, places - blocked)
+        if least < floor.least:
+            self.relaxed.append(rule)
+        others = np.greater(self._allowed, having)
+        if min(np.count_nonzero(others), places) > places - least:
+            yield Constraint(rule, others, places - least, places, 0, 0, _NONE_SHOWN)
+
+    def _note_broken(self, rule: str, limit: int, window: int, members: Bools, shown: Sequence[Bools] | Bools) -> None:
+        """Note a cap if pins break it in one of its groups."""
+        if not self._pinned:
+            return
+        pinned = members[:, self._pinned]
+        for group in np.flatnonzero(pinned.any(axis=1)).tolist():
+            own = [place for place, is_in in zip(self._pin_places, pinned[group].tolist(), strict=True) if is_in]
+            before = (np.flatnonzero(shown[group]) - len(shown[group])).tolist()
+            if pins_break(own, before, limit, window):
+                self.relaxed.append(rule)
+                return
+
+
+def _reach(rules: Rules, mmr_window: int) -> int:
+    """Count the shown items that a window can hold beside the first place."""
+    return max([mmr_window, *(cap.window - 1 for cap in rules.caps if cap.window is not None)])
+
+
+def _boosts(rules: Rules, columns: Columns, n: int) -> Floats | None:
+    """Multiply every candidate's factors [n]; None if all are 1."""
+    if not rules.boosts:
+        return None
+    factors = np.ones(n)
+    for boost in rules.boosts:
+        matches = [columns.column(name).having(value) for name, value in boost.where.items()]
+        factors[np.logical_and.reduce(matches)] *= boost.factor
+    return None if np.equal(factors, 1).all() else factors
+
+
+def _unused(rules: Rules, columns: Columns) -> tuple[str, ...]:
+    """Name the fields that rules ask for and no candidate has."""
+    names = [cap.by for cap in rules.caps] + [floor.by for floor in rules.floors]
+    names += [name for boost in rules.boosts for name in boost.where]
+    return tuple(name for name in dict.fromkeys(names) if columns.column(name).is_empty)

@@ -1,16 +1,19 @@
-"""Write a ruling as the inputs of a ruled graph. Zero is neutral in each of them.
+"""Write a ruling as the inputs of a ruled graph.
 
-So a request without rules runs beside others by zeros alone, and slots can be padded with zeros.
+Zero is neutral in each of them, so a request without rules runs beside others by zeros alone, and slots can be padded with zeros.
 
 Axis letters: L steps, N slots, G groups, R = L·(L − 1)/2 pairs of a step and a look-back.
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
-from models.contract.arrays import Arrays, Ints
-from models.contract.rules.ruling import Ruling
+import numpy as np
+
+from models.contract.arrays import Arrays, Bools, Floats32, Ints
+from models.contract.rules.ruling import Constraint, Ruling
 
 STEP_BARS: Final = "step_bars"
 """Float32 [L, N]: 1 where a slot may not stand at a step, by pins, or by shown items and pins ahead alone."""
@@ -44,5 +47,108 @@ def room_rows(length: int) -> int:
 
 
 def rule_tensors(ruling: Ruling, slots: Ints, *, length: int, groups: int) -> Arrays:
-    """Write the inputs of a ruled graph for the candidates in `slots` [N], −1 where one is empty."""
-    raise NotImplementedError
+    """Write the inputs of a ruled graph for the candidates in `slots` [N], −1 for empty.
+
+    Constraints that cannot bind among these candidates are left out. Of more than `groups` that can, those are kept
+    whose members exceed the limit most, the first given of equals: the graph may break the others, and who reads its
+    order checks it with a `Ledger`.
+    """
+    filled = np.flatnonzero(slots >= 0)
+    candidates = slots[filled]
+    kept, flags = _binding(ruling, candidates, groups)
+    members = np.zeros((len(slots), groups), np.float32)
+    members[filled, : len(kept)] = flags.T
+    bars = np.zeros((length, len(slots)), np.float32)
+    room = np.full((room_rows(length), groups), length, np.float32)
+    for group, (c, pins) in enumerate(zip(kept, _pinned_places(ruling, kept), strict=True)):
+        room[:, group], used_up = _room(c, pins, length)
+        if used_up.any():
+            bars[np.ix_(used_up, filled[flags[group]])] = 1
+    _write_pins(bars, room, ruling, slots)
+    lifts = np.zeros(len(slots), np.float32)
+    if ruling.boosts is not None:
+        lifts[filled] = ruling.boosts[candidates] - 1
+    seen = np.zeros((length, len(slots)), np.float32)
+    if ruling.seen is not None:
+        steps = min(length, len(ruling.seen))
+        seen[:steps, filled] = np.nan_to_num(2 + ruling.seen[:steps, candidates], nan=0.0)
+    return {STEP_BARS: bars, MEMBERS: members, ROOM: room, LIFTS: lifts, SEEN: seen}
+
+
+def _binding(ruling: Ruling, candidates: Ints, groups: int) -> tuple[list[Constraint], Bools]:
+    """Choose at most `groups` constraints that can bind, with their members among `candidates`."""
+    shape = (len(ruling.constraints), len(ruling.allowed))
+    members = np.array([c.members for c in ruling.constraints], np.bool_).reshape(shape)
+    dealt = members[:, candidates]
+    elsewhere = np.setdiff1d(list(ruling.pins.values()), candidates).astype(np.int64)
+    held = dealt.sum(axis=1) + members[:, elsewhere].sum(axis=1)
+    shown = [np.count_nonzero(c.shown) if len(c.shown) else 0 for c in ruling.constraints]
+    excess = held + np.array(shown, np.int64) - np.array([c.limit for c in ruling.constraints], np.int64)
+    excess[~dealt.any(axis=1)] = 0
+    binding = np.flatnonzero(excess > 0)
+    if len(binding) > groups:
+        binding = np.sort(binding[np.argsort(-excess[binding], kind="stable")[:groups]])
+    return [ruling.constraints[i] for i in binding.tolist()], dealt[binding]
+
+
+def _pinned_places(ruling: Ruling, kept: list[Constraint]) -> list[list[int]]:
+    """Return the places of each constraint's pins."""
+    pins = [(place, [c.members[candidate] for c in kept]) for place, candidate in ruling.pins.items()]
+    return [[place for place, of in pins if of[i]] for i in range(len(kept))]
+
+
+@lru_cache
+def _look_backs(length: int) -> tuple[Ints, Ints]:
+    """Return the step and the start of every row of `ROOM` [R], read-only."""
+    steps = np.repeat(np.arange(length), np.arange(length))
+    starts = steps - 1 - (np.arange(len(steps)) - steps * (steps - 1) // 2)
+    for shared in (steps, starts):
+        shared.flags.writeable = False
+    return steps, starts
+
+
+def _room(c: Constraint, pins: list[int], length: int) -> tuple[Floats32, Bools]:
+    """Count the room [R] of a group, and flag steps [L] without any.
+
+    Those are barred by pins ahead and shown items alone, at look-back 0.
+    """
+    steps, starts = _look_backs(length)
+    counted = (starts <= max(c.last, 0)) & (steps < starts + c.window)
+    room = np.where(counted, np.float32(c.limit), np.float32(length))
+    if c.limit > 0 and not pins and not (len(c.shown) and c.shown.any()):
+        return room, np.zeros(length, np.bool_)
+    for place in pins:
+        room[counted & (steps < place) & (place < starts + c.window)] -= 1
+    places = np.arange(length)
+    behind = sum((np.less(places, place) & (place < places + c.window) for place in pins), start=np.zeros(length))
+    used_up = (behind >= c.limit) & (places <= max(c.last, 0))
+    if len(c.shown):
+        before = _room_before(c, pins, length)
+        used_up[0] |= before[0] <= 0
+        whole = np.flatnonzero(starts == 0)
+        room[whole] = np.minimum(room[whole], before[1:])
+    return room, used_up
+
+
+def _room_before(c: Constraint, pins: list[int], length: int) -> Ints:
+    """Count the least room [L] in windows that begin among the shown items."""
+    steps, starts = np.arange(length)[:, None], np.arange(c.first, min(c.last, 0) + 1)
+    shown = np.flatnonzero(c.shown) - len(c.shown)
+    held = len(shown) - np.searchsorted(shown, starts)
+    left = np.broadcast_to(c.limit - held, (length, len(starts))).copy()
+    for place in pins:
+        left -= (steps < place) & (place < starts + c.window)
+    left[steps >= starts + c.window] = length
+    least: Ints = left.min(axis=1)
+    return least
+
+
+def _write_pins(bars: Floats32, room: Floats32, ruling: Ruling, slots: Ints) -> None:
+    """Bar pins from all steps but their own, and all others from those."""
+    for step, pinned in ruling.pins.items():
+        slot = np.flatnonzero(slots == pinned)
+        bars[:, slot] = 1
+        if step < len(bars):
+            bars[step] = 1
+            bars[step, slot] = 0
+            room[room_rows(step) : room_rows(step + 1)] = len(bars)
