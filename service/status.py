@@ -37,6 +37,12 @@ class VerdictStatus(BaseModel):
     sentence: str = Field(description="The same in plain English.")
 
 
+class RulesStatus(BaseModel):
+    """Rules that a model keeps while it builds a list."""
+
+    groups: int = Field(description="G: the most groups of candidates that it keeps count of.")
+
+
 class ModelStatus(BaseModel):
     """One live model, and the requests that it can answer."""
 
@@ -65,6 +71,7 @@ class ModelStatus(BaseModel):
     units: dict[str, float] = Field(description="Mean increment per slot in training; weights are relative to it.")
     diversity: dict[str, float] = Field(description="Default lambda and window.")
     fallback: str = Field(description="Formula that orders the candidates after the model's.")
+    rules: RulesStatus | None = Field(description="null: rules that the model itself would have to keep are refused.")
     loaded_at: float = Field(description="Unix time.")
 
 
@@ -140,6 +147,7 @@ def describe_model(model: Model, registry: Registry) -> ModelStatus:
         units=dict(m.units),
         diversity={"lambda": m.diversity.trade_off, "window": m.diversity.window},
         fallback=m.fallback,
+        rules=None if m.ruled is None else RulesStatus(groups=m.ruled.groups),
         loaded_at=model.loaded_at,
     )
 

@@ -43,6 +43,12 @@ class Model:
         return frozenset(tensor.name for tensor in self.manifest.inputs)
 
     @cached_property
+    def ruled_inputs(self) -> frozenset[str]:
+        """Names of the arrays that the graph of requests with rules takes; empty without one."""
+        ruled = self.manifest.ruled
+        return frozenset() if ruled is None else frozenset(tensor.name for tensor in ruled.inputs)
+
+    @cached_property
     def fields(self) -> FieldReader:
         """Reader of the fields of requests to this model."""
         return FieldReader(self.manifest, self.encoder)

@@ -88,11 +88,16 @@ def stack_rows(rows: Sequence[RequestArrays]) -> BatchArrays:
     """Stack the rows of one model, at least one, in their order.
 
     Requests differ in two sizes only: the embedding width and, for some models, the number of slots. Both may be padded
-    with zeros without changing an answer: zeros add nothing to a cosine, and an invalid slot is never chosen.
+    with zeros without changing an answer: zeros add nothing to a cosine, and an invalid slot is never chosen. Requests
+    without rules lack the tensors of rules, in which zeros say nothing; where none has them, the batch has none either.
     """
     if len(rows) == 1:
         return {name: array[None] for name, array in rows[0].items()}
-    return {name: _stack([row[name] for row in rows]) for name in rows[0]}
+    fullest = max(rows, key=len)
+    if any(len(row) < len(fullest) for row in rows):
+        nothing = {name: np.zeros((0,) * array.ndim, array.dtype) for name, array in fullest.items()}
+        rows = [{**nothing, **row} for row in rows]
+    return {name: _stack([row[name] for row in rows]) for name in fullest}
 
 
 def _stack(arrays: Sequence[AnyArray]) -> AnyArray:
