@@ -67,7 +67,11 @@ class SceneDesk:
     @classmethod
     def of(cls, switcher: Switcher[Any]) -> Self:
         """Make the desk of what switches scenes."""
-        return cls(switcher.reload_scenes, lambda: switcher.scene_outcome)
+
+        async def reload() -> SceneOutcome:
+            return await switcher.reload_scenes()
+
+        return cls(reload, lambda: switcher.scene_outcome)
 
 
 SwitchModel = Callable[[str, str | None], Awaitable[ModelStatus]]

@@ -184,12 +184,19 @@ class RerankEndpoint:
         ticket = self._admit(scope)
         exchange.request = request = decode_request(body, most_fields=self._most_fields)
         call.request_id = request.request_id or call.request_id
+        request, inherited = self._reranker.merge(request)
         clock.lap("decode")
         wished, exchange.ignored_headers = header_timeout(call.headers)
         deadline = self._deadline(call.arrival, request, wished)
         exchange.model = model = self._reranker.select(request)
         exchange.reranked = reranked = await self._reranker.rerank(
-            request, model, clock, request_id=call.request_id, deadline=deadline, presence=call.presence
+            request,
+            model,
+            clock,
+            request_id=call.request_id,
+            deadline=deadline,
+            presence=call.presence,
+            inherited=inherited,
         )
         self._learn(ticket, clock, reranked, hurried=deadline.at < call.arrival + options.budget_seconds)
         return request, reranked.response

@@ -9,12 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Final
 
 import numpy as np
 
 from models.contract.arrays import AnyArray, Ints
 from models.contract.manifest import KEPT_SORT, SORT_SLOTS
+from models.contract.rules.ledger import Ledger
+from models.contract.rules.ruling import Ruling
 from models.contract.slots import Slots
 from service.bundles.model import Model
 from service.contract.schemas import ObjectiveValues
@@ -37,14 +40,15 @@ class Chosen:
     kept_sort: bool
 
 
-def check_outputs(outputs: RequestArrays, slots: Slots, model: Model, top_n: int) -> Chosen:
+def check_outputs(outputs: RequestArrays, slots: Slots, model: Model, top_n: int, *, may_end: bool = False) -> Chosen:
     """Return the model's choice of at most `top_n` slots.
 
-    Raises `EngineError` for an output that is missing or has another shape or type, an order that is impossible, a
-    runner-up that is no candidate, and numbers that are not finite.
+    A graph that keeps rules `may_end` its list where all are barred; what it says behind that is not looked at. Raises
+    `EngineError` for an output that is missing or has another shape or type, an order that is impossible, a runner-up
+    that is no candidate, and numbers that are not finite.
     """
     _check_arrays(outputs, model.manifest.limits.list_length)
-    steps = check_order(outputs["order"], slots)[:top_n]
+    steps = check_order(outputs["order"], slots, may_end=may_end)[:top_n]
     n = len(steps)
     for name in ("penalty", "score"):
         told = outputs[name].tolist()[:n]
@@ -54,19 +58,33 @@ def check_outputs(outputs: RequestArrays, slots: Slots, model: Model, top_n: int
     return Chosen(steps, _list_value(outputs["value"].tolist()[:n]), _kept_sort(outputs, model))
 
 
-def check_order(order: AnyArray, slots: Slots) -> Ints:
-    """Return the slots [≤ L] that the model chose, best first.
+def check_order(order: AnyArray, slots: Slots, *, may_end: bool = False) -> Ints:
+    """Return the slots [≤ L] that the model chose, best first; those before a gap if the list `may_end` there.
 
     Raises `EngineError` if it chose an empty slot, one that does not exist or one twice, or left a gap: the last guard
     of the law that a list is always valid.
     """
     told = order.tolist()
+    if may_end:
+        told = list(takewhile(lambda step: step >= 0, told))
     chosen = [step for step in told if step >= 0]
     known = chosen == told[: len(chosen)] and len(set(chosen)) == len(chosen) and max(chosen, default=0) < len(slots)
     steps = np.array(chosen, np.int64)
     if not known or (slots.candidates[steps] < 0).any():
         raise EngineError(f"the model answered an impossible order: {told}")
     return steps
+
+
+def replay(ruling: Ruling, picked: Sequence[int]) -> Ledger:
+    """Put the model's candidates into a new ledger. Raises `EngineError` if they break a rule."""
+    ledger = Ledger(ruling)
+    for candidate in picked:
+        if (rule := ledger.barring(candidate)) is not None:
+            raise EngineError(
+                f"the model answered a list that breaks the rule {rule} at place {ledger.place}: {picked}"
+            )
+        ledger.put(candidate)
+    return ledger
 
 
 def _check_arrays(outputs: Mapping[str, AnyArray], length: int) -> None:

@@ -7,17 +7,20 @@ from dataclasses import dataclass
 
 from models.contract.features import FeatureError
 from models.contract.manifest import Manifest, Partition, QueueSpec
+from models.contract.rules.ruling import Ruling
 from models.contract.slots import ScoreTable, Slots, fill_slots
 from service.contract.fitting import check_queue_count, complete_weights
 from service.contract.problems import invalid
 from service.contract.schemas import Candidate, Diversity, Objectives, Queue, RerankRequest
+from service.ranking.ruling import compile_ruling, most_places
 
 
 @dataclass(frozen=True, slots=True)
 class RequestPlan:
     """Wishes of one request, complete.
 
-    Weights are α, β, γ in the order of `OBJECTIVES`; `top_n` is already at most the number of candidates.
+    Weights are α, β, γ in the order of `OBJECTIVES`; `top_n` is already at most the number of candidates that may be
+    returned. `ruling` is None for a request without rules and without shown items.
     """
 
     top_n: int
@@ -27,26 +30,33 @@ class RequestPlan:
     queues: Sequence[Queue | QueueSpec]
     queues_requested: bool
     partition: Partition
+    ruling: Ruling | None
 
 
 def make_plan(request: RerankRequest, manifest: Manifest) -> RequestPlan:
     """Fill in the bundle's defaults.
 
-    Raises `Problem` (422) if there are more queues than the model has, or for weights that are all zero, of what the
-    model does not value, or another mix than the only one that it knows.
+    Raises `Problem` (422) if there are more queues than the model has, for weights that are all zero, of what the
+    model does not value, or another mix than the only one that it knows, and for rules that need a graph that it lacks.
     """
     diversity = request.diversity or Diversity()
     default = manifest.diversity
     queues = request.queues
     check_queue_count(queues, manifest)
+    trade_off = default.trade_off if diversity.trade_off is None else diversity.trade_off
+    window = default.window if diversity.window is None else diversity.window
+    weights = complete_weights(request.objectives or Objectives(), manifest)
+    ruling = compile_ruling(request, manifest, mmr_window=window if trade_off < 1 else 0)
+    most = len(request.candidates) if ruling is None else ruling.length
     return RequestPlan(
-        top_n=min(request.top_n or manifest.limits.list_length, len(request.candidates)),
-        weights=complete_weights(request.objectives or Objectives(), manifest),
-        trade_off=default.trade_off if diversity.trade_off is None else diversity.trade_off,
-        window=default.window if diversity.window is None else diversity.window,
+        top_n=min(most_places(request, manifest), most),
+        weights=weights,
+        trade_off=trade_off,
+        window=window,
         queues=manifest.queues if queues is None else queues,
         queues_requested=queues is not None,
         partition=request.partition or manifest.partition,
+        ruling=ruling,
     )
 
 
@@ -55,7 +65,9 @@ def deal(candidates: Sequence[Candidate], plan: RequestPlan, manifest: Manifest)
     shape = manifest.limits.queues, manifest.places(len(plan.queues))
     try:
         table = ScoreTable(candidates, plan.weights, manifest.spec)
-        slots = fill_slots(table, plan.queues, plan.partition, shape, requested=plan.queues_requested)
+        slots = fill_slots(
+            table, plan.queues, plan.partition, shape, requested=plan.queues_requested, ruling=plan.ruling
+        )
     except FeatureError as error:
         raise invalid(error.path, error.problem) from None
     return table, slots.filled() if manifest.any_slots else slots

@@ -23,8 +23,8 @@ from service.bundles.trial import Order, Report, Sound, Stage, Unsound
 from service.contract.decoding import decode_request
 from service.inference.engine import stack_rows
 from service.inference.onnx.session import SessionConfig
+from service.ranking.dealt import deal_request, encode_request, graph_inputs
 from service.ranking.example import example_request, with_rule_tensors
-from service.ranking.rerank import deal_request, encode_request, graph_inputs
 
 _PR_SET_PDEATHSIG: Final = 1
 _STDOUT: Final = 1

@@ -25,9 +25,11 @@ from service.contract.decoding import decode_request
 from service.inference.aside import run_aside
 from service.inference.dispatcher import Dispatcher
 from service.inference.engine import BatchArrays, Engine, EngineError, stack_rows, warm_fully
+from service.ranking.dealt import DealtRequest, deal_request, encode_request, graph_inputs
 from service.ranking.endpoint import EndpointOptions, RerankEndpoint
 from service.ranking.example import CANDIDATES, example_request, with_rule_tensors, with_rules
-from service.ranking.rerank import DealtRequest, Reranker, deal_request, degraded_list, encode_request, graph_inputs
+from service.ranking.lists import degraded_list
+from service.ranking.rerank import Reranker
 from service.timing.admission import Admission, AdmissionOptions
 from service.timing.deadline import NEVER, Deadline
 from service.transport.auth import ApiKeys
