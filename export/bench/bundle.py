@@ -72,7 +72,7 @@ def write_bench_bundle(
         diversity=DiversityDefaults(trade_off=0.8, window=4),
         precision=model.precision,
     )
-    return write_bundle(root, bench_family(model), options, requests=requests, seed=model.seed)[0]
+    return write_bundle(root, bench_family(model), options, requests=requests, seed=model.seed).folder
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -48,8 +48,8 @@ class SortGen(ModelFamily):
     def valued(self) -> tuple[str, ...]:
         return self.checkpoint.model.valued_objectives
 
-    def graph(self, limits: Limits) -> Graph:
-        return queue_graph(self.checkpoint.model, limits, self.units)
+    def graph(self, limits: Limits, *, groups: int = 0) -> Graph:
+        return queue_graph(self.checkpoint.model, limits, self.units, groups=groups)
 
     def reference(self, limits: Limits) -> ReferencePlanner:
         exact = in_double(self.checkpoint.model)

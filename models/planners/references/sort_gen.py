@@ -17,6 +17,7 @@ import torch
 from models.contract.arrays import Arrays, Floats, Floats32
 from models.contract.spec import OBJECTIVES
 from models.nets.value import ListValueModel
+from models.planners.references.step_rules import StepRules
 
 _PER_ITEM = ("price", "priors", "embeddings")
 
@@ -86,9 +87,14 @@ class Scorer:
             for i, slot in enumerate(proposals)
         ]
 
-    def penalties(self, chosen: Sequence[int], proposals: Sequence[int]) -> Floats:
-        """Compute (1 − λ) · max cosine to the last `window` chosen, for each proposal."""
+    def penalties(self, chosen: Sequence[int], proposals: Sequence[int], rules: StepRules | None = None) -> Floats:
+        """Compute (1 − λ) · max cosine to the last `window` chosen, for each proposal.
+
+        `rules` tell the cosines to shown items, which count as those to chosen ones.
+        """
         nearest = {slot: self.nearest_cosine(chosen, slot) for slot in proposals}
+        if rules is not None:
+            nearest = {slot: larger(own, rules.seen_cosine(len(chosen), slot)) for slot, own in nearest.items()}
         known = {slot: cosine for slot, cosine in nearest.items() if cosine is not None}
         # Charging a candidate without an embedding nothing would let it win every time.
         typical = sum(known.values()) / len(known) if known else 0.0
@@ -118,6 +124,11 @@ def plan_queues(scorer: Scorer, queues: Sequence[Sequence[int]], *, length: int,
         steps.append(best)
         waiting = [[slot for slot in queue if slot != best.slot] for queue in waiting]
     return steps
+
+
+def larger(a: float | None, b: float | None) -> float | None:
+    """Return the larger of two cosines, of which either may be missing."""
+    return max((cosine for cosine in (a, b) if cosine is not None), default=None)
 
 
 def rival(scores: Mapping[int, float], own: int) -> tuple[int, float]:
