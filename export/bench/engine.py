@@ -132,7 +132,7 @@ def _ratio_table(rows: Sequence[Mapping[str, Any]], base: str) -> str:
     cells = [
         (r["name"], f"{r['ms']:.3f}", f"{r['ratio']:.2f} ({r['ratio_low']:.2f} to {r['ratio_high']:.2f})") for r in rows
     ]
-    return f"{markdown_table(head, cells)}\n\n{base} takes {1 / rows[0]['ratio']:.2f} times its matrix products alone."
+    return f"{_markdown(head, cells)}\n\n{base} takes {1 / rows[0]['ratio']:.2f} times its matrix products alone."
 
 
 def _bench_degre(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -154,7 +154,7 @@ def _bench_degre(arguments: argparse.Namespace) -> dict[str, Any]:
     for row in rows:
         shown = "" if row["target_ms"] is None else f"{row['target_ms']:g}"
         cells.append((row["name"], f"{row['ms']:.3f} ({row['ms_low']:.3f} to {row['ms_high']:.3f})", shown))
-    print(markdown_table(("decode", "p50 ms (middle half of blocks)", "target ms"), cells))
+    print(_markdown(("decode", "p50 ms (middle half of blocks)", "target ms"), cells))
     sizes = {"dim": arguments.dim, "layers": arguments.layers, "evaluator layers": arguments.evaluator_layers}
     return {"model": {**sizes, "heads": 4}, "rows": rows}
 
@@ -184,8 +184,7 @@ def middle_half(values: NDArray[np.float64]) -> list[float]:
     return quartiles
 
 
-def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Write a table, names to the left and figures to the right."""
+def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return tabulate(rows, head, "pipe", disable_numparse=True, colalign=("left", "right", "right"))
 
 

@@ -7,18 +7,18 @@ ratio is the median over blocks of two neighbours in time (see `engine.interleav
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
+from tabulate import tabulate
 
 from export.bench.engine import (
     UNITS,
     Run,
     interleaved,
-    markdown_table,
     middle_half,
     pointer_checkpoint,
     value_model,
@@ -47,17 +47,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print a table, and write the figures if asked to."""
     options = _parser().parse_args(argv)
     torch.set_num_threads(1)
-    contestants: dict[str, tuple[Run, Run]] = {}
+    rows = []
     for name, (family, limits) in _families(options).items():
-        contestants[name] = _pair(family, limits)
-    rows = [_row(name, pair, options) for name, pair in contestants.items()]
-    head = ("graph", "plain ms", "ruled ms", "ratio (middle half of blocks)")
-    print(markdown_table(head, rows))
-    if options.json is not None:
-        write_json(
-            options.json,
-            {"blocks": options.blocks, "runs": options.runs, "rows": [dict(zip(head, r, strict=True)) for r in rows]},
+        contestants = dict(zip(("plain", "ruled"), _pair(family, limits), strict=True))
+        rows.append(_row(name, interleaved(contestants, blocks=options.blocks, runs=options.runs)))
+    shown = [
+        (
+            str(row["name"]),
+            f"{row['plain_ms']:.3f}",
+            f"{row['ruled_ms']:.3f}",
+            f"{row['ratio']:.3f} ({row['ratio_low']:.3f} to {row['ratio_high']:.3f})",
         )
+        for row in rows
+    ]
+    print(tabulate(shown, ("graph", "plain ms", "ruled ms", "ratio (middle half of blocks)"), "pipe"))
+    if options.json is not None:
+        write_json(options.json, {"blocks": options.blocks, "runs": options.runs, "rows": rows})
     return 0
 
 
@@ -92,13 +97,12 @@ def _tensors(limits: Limits) -> Arrays:
     return {name: array[None] for name, array in tensors.items()}
 
 
-def _row(name: str, pair: tuple[Run, Run], options: argparse.Namespace) -> tuple[str, ...]:
-    """Time a plain graph and its ruled one side by side."""
-    seconds = interleaved(dict(zip(("plain", "ruled"), pair, strict=True)), blocks=options.blocks, runs=options.runs)
-    plain, ruled = np.array(seconds["plain"]), np.array(seconds["ruled"])
+def _row(name: str, seconds: Mapping[str, Sequence[float]]) -> dict[str, Any]:
+    """Return medians in milliseconds, and the ratio of neighbours in time with its middle half."""
+    plain, ruled = (np.array(seconds[kind]) for kind in ("plain", "ruled"))
     low, middle, high = middle_half(ruled / plain)
-    times = (f"{float(np.median(values)) * 1e3:.3f}" for values in (plain, ruled))
-    return (name, *times, f"{middle:.3f} ({low:.3f} to {high:.3f})")
+    medians = {f"{kind}_ms": float(np.median(seconds[kind])) * 1e3 for kind in ("plain", "ruled")}
+    return {"name": name, **medians, "ratio": middle, "ratio_low": low, "ratio_high": high}
 
 
 def _parser() -> argparse.ArgumentParser:
