@@ -24,7 +24,7 @@ _NEW = 0.2
 
 
 @dataclass(frozen=True, slots=True)
-class _Item:
+class Item:
     """Serve as a candidate or a shown item."""
 
     id: str
@@ -56,9 +56,9 @@ def with_rules(request: Arrays, length: int, groups: int, rng: np.random.Generat
 def _draw_ruling(request: Arrays, filled: Ints, length: int, rng: np.random.Generator) -> Ruling:
     """Draw rules for a request, and compile them for its candidates."""
     rows = request["embeddings"][0]
-    candidates = [_Item(f"c{i}", _tags(rng), _embedding(rows[slot])) for i, slot in enumerate(filled)]
+    candidates = [Item(f"c{i}", _tags(rng), _embedding(rows[slot])) for i, slot in enumerate(filled)]
     shown = [
-        _Item(f"s{i}", _tags(rng), rng.normal(size=rows.shape[1]).tolist() if rng.random() < 0.8 else None)
+        Item(f"s{i}", _tags(rng), rng.normal(size=rows.shape[1]).tolist() if rng.random() < 0.8 else None)
         for i in range(_perhaps(rng, 0.5) * int(rng.integers(1, 7)))
     ]
     return compile_rules(
