@@ -17,6 +17,7 @@ from typing import Any, Final
 import msgspec
 
 from service.contract.problems import MALFORMED_JSON, Problem, invalid
+from service.contract.rule_schemas import Value
 from service.contract.values import FieldValue
 
 READ_AGAIN: Final = 256 * 1024
@@ -27,9 +28,12 @@ _AT: Final = " - at `$"
 _UNKNOWN, _MISSING = "Object contains unknown field `", "Object missing required field `"
 _VALUE_TYPES: Final[dict[str, Any]] = {
     "scores": float | None,
-    **dict.fromkeys(("features", "user", "context"), FieldValue),
+    **dict.fromkeys(("features", "user", "context", "tags"), FieldValue),
+    "where": Value,
 }
-_REQUIRED: Final = frozenset(("candidates", "id", "scores", "name", "score"))
+_REQUIRED: Final = frozenset(
+    ("candidates", "id", "scores", "name", "score", "position", "by", "limit", "value", "least", "within", "factor")
+)
 _GOT_NULL: Final = "got null"
 _GOT_NUMBER: Final = re.compile(r"Expected str( \| null)?, got (int|float)")
 _CONSTANTS: Final = (b"NaN", b"-Infinity", b"Infinity")
