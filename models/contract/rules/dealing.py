@@ -5,15 +5,15 @@ Axis letters: n candidates, k kept candidates, Q queues, L steps of the graph, C
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 
 import numpy as np
 
 from models.contract.arrays import Bools, Floats, Ints
 from models.contract.manifest import Partition
 from models.contract.partition import descending, partition
-from models.contract.rules.quotas import Quotas, is_floor
+from models.contract.rules.musts import choose_musts
+from models.contract.rules.quotas import Queue, Quotas, is_floor
 from models.contract.rules.ruling import Constraint, Ruling
 from models.contract.rules.sorting import boosted
 
@@ -57,76 +57,30 @@ def _deal_some(own: Floats, kept: Ints, ruling: Ruling, strategy: Partition, pla
     ranks = np.empty_like(ranked)
     np.put_along_axis(ranks, ranked, np.broadcast_to(np.arange(len(kept)), ranked.shape), axis=1)
     quotas = Quotas.of(ruling, kept, length, places)
-    queues = [_Queue(order, quotas, places) for order in ranked.tolist()]
+    orders = ranked.tolist()
+    queues = [Queue(quotas, places) for _ in orders]
     taken: set[int] = set()
-    for must in _musts(ruling, kept, ranks.min(axis=0), length)[: len(queues) * places]:
-        # To the queue that likes it best among those with a place left.
-        queue = min((q for q in range(len(queues)) if queues[q].room), key=lambda q: ranks[q, must])
-        queues[queue].put(must)
+    for must in choose_musts(ruling, kept, ranks.min(axis=0), length)[: len(queues) * places]:
+        # To the queue that ranks it best, of those with a place left.
+        chosen = min((q for q in range(len(queues)) if queues[q].room), key=lambda q, must=must: int(ranks[q, must]))
+        queues[chosen].put(must)
         taken.add(must)
-    _take_turns(queues, taken, strategy)
+    _take_turns(queues, orders, taken, strategy)
     if any(queue.room for queue in queues):  # the quotas left places empty
         for queue in queues:
             queue.lift_quotas()
-        _take_turns(queues, taken, strategy)
+        _take_turns(queues, orders, taken, strategy)
     dealt = np.full((len(queues), places), -1, np.int64)
-    for row, queue, rank in zip(dealt, queues, ranks, strict=True):
-        held = np.array(queue.held, np.int64)
+    for row, own_queue, rank in zip(dealt, queues, ranks, strict=True):
+        held = np.array(own_queue.held, np.int64)
         row[: len(held)] = held[rank[held].argsort()]
     return dealt
 
 
-@dataclass(slots=True)
-class _Queue:
-    """Fill one queue from `order`, best first."""
-
-    order: list[int]
-    quotas: Quotas
-    places: int
-    held: list[int] = field(default_factory=list)
-    _full: int = 0
-    _counts: dict[int, int] = field(default_factory=dict)
-    _left: Iterator[int] = iter(())
-
-    def __post_init__(self) -> None:
-        self._left = iter(self.order)
-
-    @property
-    def room(self) -> int:
-        """Count the empty places."""
-        return self.places - len(self.held)
-
-    def put(self, candidate: int) -> None:
-        """Put a candidate, and close the groups whose quota it fills."""
-        self.held.append(candidate)
-        for group in self.quotas.groups(candidate):
-            count = self._counts[group] = self._counts.get(group, 0) + 1
-            if count >= self.quotas.limits[group]:
-                self._full |= 1 << group
-
-    def take(self, taken: set[int], most: int) -> None:
-        """Take up to `most` of the best within the quotas that nobody has taken."""
-        if most <= 0:
-            return
-        masks = self.quotas.masks
-        for best in self._left:  # what was passed over stays so, since quotas only fill
-            if best in taken or masks[best] & self._full:
-                continue
-            self.put(best)
-            taken.add(best)
-            most -= 1
-            if not most:
-                return
-
-    def lift_quotas(self) -> None:
-        """Start again with the best, without quotas."""
-        self.quotas = self.quotas.none()
-        self._full = 0
-        self._left = iter(self.order)
-
-
-def _take_turns(queues: Sequence[_Queue], taken: set[int], strategy: Partition) -> None:
+def _take_turns(queues: Sequence[Queue], orders: Sequence[list[int]], taken: set[int], strategy: Partition) -> None:
     """Fill queues one behind the other (``dfs``) or rank by rank (``bfs``)."""
+    for queue, order in zip(queues, orders, strict=True):
+        queue.offer(order)
     if strategy == "dfs":
         for queue in queues:
             queue.take(taken, queue.room)
@@ -136,43 +90,12 @@ def _take_turns(queues: Sequence[_Queue], taken: set[int], strategy: Partition) 
             queue.take(taken, min(queue.room, 1))
 
 
-def _musts(ruling: Ruling, kept: Ints, ranks: Ints, length: int) -> list[int]:
-    """Choose the candidates that need a place, by number among the kept: pins, then those that floors need.
-
-    `ranks` [k] is the best rank that any queue gives.
-    """
-    pins = [candidate for place, candidate in ruling.pins.items() if place < length]
-    musts = np.searchsorted(kept, pins).tolist()
-    floors = [c for c in ruling.constraints if is_floor(c)]
-    if not floors:
-        return list(musts)
-    quotas = Quotas.of_list(ruling, kept, length)
-    order = ranks.argsort(kind="stable")
-    chosen = _Queue([], quotas, len(kept))
-    for must in musts:
-        chosen.put(must)
-    for floor in floors:
-        late = {candidate for place, candidate in ruling.pins.items() if place >= floor.window}
-        wanted = ~floor.members[kept]
-        have = sum(bool(wanted[i]) and int(kept[i]) not in late for i in chosen.held)
-        need = min(floor.window, length) - floor.limit - have
-        fitting = order[wanted[order]].tolist()
-        for strict in (True, False):  # first those that may stand in one list, then any
-            taken = set(chosen.held)
-            chosen._left = iter(fitting)
-            before = len(chosen.held)
-            if not strict:
-                chosen._full = 0
-            chosen.take(taken, need)
-            need -= len(chosen.held) - before
-    return chosen.held
-
-
 def _past_groups(dealt: Ints, ruling: Ruling, groups: int) -> list[int]:
     """Number the caps past the first `groups` that could bind, those that exceed their limits least."""
     if len(ruling.constraints) <= groups:
         return []
-    excess = _excess(dealt[dealt >= 0], ruling)
+    # Pins past the graph's steps have no slot, but count in its room.
+    excess = _excess(np.union1d(dealt[dealt >= 0], list(ruling.pins.values())).astype(np.int64), ruling)
     binding = np.flatnonzero(excess > 0)
     past = binding[np.argsort(-excess[binding], kind="stable")[groups:]].tolist()
     return [i for i in past if not is_floor(ruling.constraints[i])]

@@ -5,7 +5,8 @@ Axis letters: n candidates, k kept candidates.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -74,3 +75,51 @@ class Quotas:
 
 def _caps(ruling: Ruling) -> list[Constraint]:
     return [c for c in ruling.constraints if not is_floor(c)]
+
+
+@dataclass(slots=True)
+class Queue:
+    """Fill the places of one queue, or of a list, within quotas."""
+
+    quotas: Quotas
+    places: int
+    held: list[int] = field(default_factory=list)
+    _full: int = 0
+    _counts: dict[int, int] = field(default_factory=dict)
+    _left: Iterator[int] = field(default_factory=lambda: iter(()))
+
+    @property
+    def room(self) -> int:
+        """Count the empty places."""
+        return self.places - len(self.held)
+
+    def offer(self, order: Iterable[int]) -> None:
+        """Take from these candidates, best first, from now on."""
+        self._left = iter(order)
+
+    def put(self, candidate: int) -> None:
+        """Put a candidate, and close the groups whose quota it fills."""
+        self.held.append(candidate)
+        for group in self.quotas.groups(candidate):
+            count = self._counts[group] = self._counts.get(group, 0) + 1
+            if count >= self.quotas.limits[group]:
+                self._full |= 1 << group
+
+    def take(self, taken: set[int], most: int) -> None:
+        """Take up to `most` of the best within the quotas that nobody has taken."""
+        if most <= 0:
+            return
+        masks = self.quotas.masks
+        for best in self._left:  # what was passed over stays so, since quotas only fill
+            if best in taken or masks[best] & self._full:
+                continue
+            self.put(best)
+            taken.add(best)
+            most -= 1
+            if not most:
+                return
+
+    def lift_quotas(self) -> None:
+        """Take any candidate from now on."""
+        self.quotas = self.quotas.none()
+        self._full = 0
