@@ -24,6 +24,7 @@ ARRAYS = {
     for name in (
         *("arrays", "features", "formulas", "partition", "scaling", "slots"),
         *(f"rules.{name}" for name in ("columns", "definition", "ledger", "pins", "ruling", "seen", "tensors")),
+        *(f"rules.{name}" for name in ("dealing", "musts", "quotas", "sorting")),
     )
 }
 """The contract's modules on arrays. The others read `bundle.json` and settings with the standard library alone."""

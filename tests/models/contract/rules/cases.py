@@ -112,7 +112,7 @@ def _rules(drawn: Any, n: int, top_n: int) -> Rules:
         pinned=tuple(Pin(name, position) for position, name in unique.items()),
         blocked=frozenset(f"c{_part(i, n)}" for i in blocked),
         caps=tuple(caps),
-        floors=tuple(Floor(*of, least, 1 + _part(within, top_n + 2)) for of, least, within in floors),
+        floors=tuple(Floor(by, value, least, 1 + _part(within, top_n + 2)) for (by, value), least, within in floors),
         boosts=tuple(boosts),
     )
 

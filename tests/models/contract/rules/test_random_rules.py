@@ -24,19 +24,21 @@ MANY = settings(SOME, max_examples=20_000)
 
 def faults(case: Case, picked: Sequence[int], ledger: Ledger) -> list[str]:
     """What is wrong with a finished list, also if it names a rule that it keeps."""
-    pages = {"shown": case.shown, "shown_items": case.shown_items}
-    found = problems(case.candidates, case.rules, picked, ledger.relaxed, top_n=case.top_n, **pages)
-    kept = set(ledger.relaxed) - set(broken_rules(case.candidates, case.rules, picked, **pages))
+    shown, shown_items = case.shown, case.shown_items
+    of = (case.candidates, case.rules, picked)
+    found = problems(*of, ledger.relaxed, top_n=case.top_n, shown=shown, shown_items=shown_items)
+    kept = set(ledger.relaxed) - set(broken_rules(*of, shown=shown, shown_items=shown_items))
     return found + [f"{rule} is named, but kept" for rule in sorted(kept)]
 
 
 def graph_bars(tensors: Arrays, chosen: Sequence[int]) -> Bools:
     """Flag the slots [N] that a graph bars behind the chosen ones; `StepRules.bars` for all slots at once."""
     t = len(chosen)
-    held = np.cumsum(np.asarray(tensors[MEMBERS])[list(chosen)][::-1], axis=0)
+    members, room, step_bars = (tensors[name].astype(np.int64) for name in (MEMBERS, ROOM, STEP_BARS))
+    held = np.cumsum(members[list(chosen)][::-1], axis=0)
     first = t * (t - 1) // 2
-    full = (held >= np.asarray(tensors[ROOM])[first : first + t]).any(axis=0)
-    bars: Bools = (np.asarray(tensors[STEP_BARS])[t] > 0) | (np.asarray(tensors[MEMBERS]) @ full > 0)
+    full = (held >= room[first : first + t]).any(axis=0)
+    bars: Bools = (step_bars[t] > 0) | (members @ full > 0)
     return bars
 
 
