@@ -59,7 +59,7 @@ Describe = Callable[[], Awaitable[Models]]
 
 @dataclass(frozen=True)
 class SceneDesk:
-    """Reloads the scenes alone, and tells what came of them in the last reload of all."""
+    """Reloads the scenes alone, and tells what the last reload made of them."""
 
     reload: Callable[[], Awaitable[SceneOutcome]]
     last: Callable[[], SceneOutcome]

@@ -124,6 +124,7 @@ def create_app(
         dispatcher=dispatcher,
         max_candidates=settings.max_candidates,
         warnings=settings.warnings,
+        scenes=scenes,
     )
     options = endpoint_options(settings)
     endpoint = RerankEndpoint(

@@ -76,7 +76,7 @@ class ModelStatus(BaseModel):
 
 
 class SceneReload(BaseModel):
-    """What a reload has made of the file of scenes."""
+    """Outcome of a reload for the file of scenes."""
 
     result: SceneResult = Field(
         description="ok: its scenes serve now; unchanged: they did before; refused: the scenes before it go on."

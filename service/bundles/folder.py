@@ -137,7 +137,7 @@ def _natural(version: str) -> tuple[list[tuple[int, str]], str]:
 
 
 def _folders(root: Path, problems: list[str], *, but: str | None = None) -> list[Path]:
-    """List the folders in `root` by name; add what was left out to `problems`, except `but`."""
+    """List the folders in `root`, `but` left aside; add what was left out to `problems`."""
     try:
         found = sorted(root.iterdir(), key=lambda path: path.name)
     except OSError as error:

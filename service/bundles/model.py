@@ -17,7 +17,7 @@ class BundleError(ValueError):
 
 
 class Interrupted(Exception):
-    """A switch could not be done for a reason that says nothing about what was to serve."""
+    """A switch failed for a reason that says nothing about what was to serve."""
 
 
 @dataclass(frozen=True)

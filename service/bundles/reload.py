@@ -110,9 +110,9 @@ class Loader(Switcher[Model]):
             raise BundleError(f"cannot be loaded: {error!r}") from error
 
     async def _open(self, folder: Path, tried: dict[str, str] | None) -> Model:
-        """Load and warm a model whose files are still those that were tried, and that suits the live scenes.
+        """Load and warm a model.
 
-        Raises `BundleError`.
+        Its files must be those that were tried, and it must suit the live scenes. Raises `BundleError`.
         """
         model = await run_aside(lambda: self._load_quietly(folder))
         if tried not in (None, identity(model.manifest)):

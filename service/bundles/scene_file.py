@@ -1,4 +1,4 @@
-"""Keep the live scenes those of the file in the bundles folder; a wrong file changes nothing."""
+"""Keep the live scenes those of their file; a wrong file changes nothing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _Stamp = tuple[int, int, int] | None
 
 @dataclass(frozen=True, slots=True)
 class SceneOutcome:
-    """What came of reading the file.
+    """Result of reading the file.
 
     `problem` says why it was refused; `fault` that the reason is none of the file's.
     """
@@ -38,9 +38,9 @@ SwitchScenes = Callable[[SceneMap], Awaitable[None]]
 
 
 class SceneFile:
-    """Read the file of a bundles folder, and switch to what it says. Used from the event loop only.
+    """Read the file of a bundles folder, and switch to what it says.
 
-    `on_reload` is told ``ok`` or ``refused`` of every reload that found something new.
+    Used from the event loop only. `on_reload` is told ``ok`` or ``refused`` of every reload that found something new.
     """
 
     def __init__(self, root: Path, switch: SwitchScenes, on_reload: Callable[[str], None]) -> None:
@@ -71,7 +71,7 @@ class SceneFile:
         return SceneOutcome("ok")
 
     def note(self, outcome: SceneOutcome, *, count: bool = True) -> None:
-        """Keep what came of a look, log a refusal, and count it unless it was the first."""
+        """Keep an outcome, log a refusal, and count both kinds unless told otherwise."""
         self.outcome = outcome
         if outcome.problem is not None:
             live = "there are no scenes" if self._served is None else "the scenes before it go on"
@@ -85,9 +85,10 @@ class SceneFile:
         return self.outcome.problem is not None
 
     async def changed(self) -> bool:
-        """Tell whether a refused file should be tried again: it has changed, and not since the last call.
+        """Tell whether a refused file should be tried again.
 
-        So should one that was refused for a reason of its surroundings.
+        That is one that has changed, but not since the last call: who writes may not have finished. One that was
+        refused for a `fault` need not have changed.
         """
         if not self.is_refused:
             return False

@@ -1,4 +1,4 @@
-"""Hold scenes to the live models, and a model that is to serve to the live scenes."""
+"""Check scenes against the live models, and a new model against the live scenes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def check_scenes(scenes: SceneMap, registry: Registry) -> None:
 
 
 def check_switch(model: Model, scenes: SceneMap, registry: Registry) -> None:
-    """Raise `BundleError` if a live scene could not be served any more once this model is."""
+    """Raise `BundleError` if a live scene could not be served after this switch."""
     leaving = registry.would_retire(model)
     for scene in scenes.values():
         if (scene.model or registry.default) != model.name:

@@ -1,7 +1,7 @@
-"""Keep every name at its newest sound version, and the scenes at their file, in one process or in several workers.
+"""Keep every name at its newest sound version, and the scenes at their file.
 
-What is refused is passed over: the next older version is tried, or what serves goes on. A refused version is tried
-again when its files change.
+That holds for one process and for several workers. What is refused is passed over: the next older version is tried,
+or what serves goes on. A refused version is tried again when its files change.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class Switcher(ABC, Generic[Staged]):
 
     @property
     def scene_outcome(self) -> SceneOutcome:
-        """What came of the last reload of scenes, which every reload of bundles is, too."""
+        """Outcome of the last reload of scenes, which every reload of bundles is, too."""
         return self._scene_file.outcome
 
     async def _renew_scenes(self, before: SceneOutcome | None = None) -> None:
@@ -142,7 +142,7 @@ class Switcher(ABC, Generic[Staged]):
             raise Problem(CONFLICT, "bundles are being loaded already; try again when that has ended")
 
     async def watch(self, seconds: float = POLL_SECONDS) -> NoReturn:
-        """Try refused versions, and refused scenes, again when their files have changed, and then not for `seconds`."""
+        """Try what was refused again when its files have changed, every so many seconds."""
         while True:
             await asyncio.sleep(seconds)
             for name, version in await self._refusals.changed():

@@ -44,7 +44,7 @@ def check_request(request: RerankRequest, *, max_candidates: int, inherited: Inh
 
 
 def check_queues(queues: Sequence[Queue]) -> None:
-    """Raise `Problem` (422) if two queues share a name, or for too much text of formulas."""
+    """Raise `Problem` (422) if names repeat or formulas are too long in all."""
     length = sum(len(queue.score) for queue in queues)
     if length > _MOST_FORMULA_TEXT and len(queues) > 1:  # One that is too long alone has an error of its own.
         raise invalid(

@@ -26,7 +26,6 @@ from service.ranking.merging import MergedRequest, apply_scene
 from service.ranking.ruling import check_own_positions
 from service.ranking.warnings import answer_warnings
 from service.scenes.live import Scenes
-from service.scenes.reading import NO_SCENES
 from service.telemetry.records import ListHealth, Stopwatch, list_health
 from service.timing.deadline import Deadline, in_time
 from service.timing.limiter import LogLimiter, left_out
@@ -74,7 +73,8 @@ class _Attempt(NamedTuple):
 class Reranker:
     """Answer decoded requests with the models of a registry.
 
-    Without `warnings` its answers do not say what the models could not use. Without `scenes` no request may name one.
+    Without `warnings` its answers do not say what the models could not use. Without `scenes`, a
+    request that names one is told that they are still being loaded.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class Reranker:
         self._dispatcher = dispatcher
         self._max_candidates = max_candidates
         self._warnings = warnings
-        self._scenes = _without_scenes() if scenes is None else scenes
+        self._scenes = Scenes() if scenes is None else scenes
         self._limiter = LogLimiter()
 
     def merge(self, request: RerankRequest) -> MergedRequest:
@@ -205,9 +205,3 @@ def _field_use(dealt: DealtRequest, row: Arrays) -> FieldUse:
     chosen = [request.candidates[i] for i in slots.tolist() if i >= 0]
     formulas = [queue.score for queue in plan.queues] if plan.queues_requested else ()
     return dealt.model.fields.read(request.user, request.context, chosen, row, formulas)
-
-
-def _without_scenes() -> Scenes:
-    scenes = Scenes()
-    scenes.swap(NO_SCENES)
-    return scenes

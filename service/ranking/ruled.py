@@ -118,8 +118,9 @@ class _Chooser:
             rows.append(self._seen[step, free])
         if not rows or not known.any():
             return np.zeros(len(free))
-        largest = np.nan_to_num(np.fmax.reduce(rows).astype(np.float64), nan=0.0)
-        return np.where(known, largest, largest[known].mean())
+        largest: Floats = np.nan_to_num(np.fmax.reduce(rows).astype(np.float64), nan=0.0)
+        largest[~known] = largest[known].mean()
+        return largest
 
     def _cosines(self, candidate: int) -> Floats32 | None:
         """Compute the cosines [K] of a chosen item to the pool; None without an embedding."""

@@ -6,6 +6,7 @@ from models.contract.formulas import FormulaError, compile_formula
 from models.contract.manifest import Manifest
 from service.contract.fitting import check_queue_count, complete_weights
 from service.contract.problems import Problem
+from service.contract.rule_checks import check_positions
 from service.contract.schemas import Objectives
 from service.scenes.scene import Scene, SceneError
 
@@ -21,6 +22,8 @@ def check_scene(scene: Scene, manifest: Manifest) -> None:
     try:
         check_queue_count(scene.queues, manifest)
         complete_weights(scene.objectives or Objectives(), manifest)
+        if scene.top_n is None and scene.rules is not None:
+            check_positions(scene.rules.pinned or (), manifest.limits.list_length, "the model's list length")
     except Problem as problem:
         raise SceneError(f"{where}.{problem.detail}") from None
     for i, queue in enumerate(scene.queues or ()):

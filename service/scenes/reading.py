@@ -1,4 +1,4 @@
-"""Read the file of scenes; whatever is wrong in it is refused with a message that names the key."""
+"""Read the file of scenes; refuse what is wrong in it by the name of the key."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import msgspec
 from service.contract.decoding import check_queues
 from service.contract.problems import Problem
 from service.contract.refusals import locate
+from service.contract.rule_checks import check_pins, check_positions
 from service.scenes.scene import MOST_SCENES, NO_SCENE, SCENE_NAME, SCENES_FILE, Scene, SceneError
 
 SceneMap = Mapping[str, Scene]
@@ -29,7 +30,7 @@ _LONGEST_REASON: Final = 300
 
 
 def read_scenes(root: Path) -> SceneMap:
-    """Read the scenes of a bundles folder; none if it has no such file. Raises `SceneError`."""
+    """Read a bundles folder's scenes; none without the file. Raises `SceneError`."""
     path = root / SCENES_FILE
     try:
         if not stat.S_ISREG(path.stat().st_mode):
@@ -99,6 +100,10 @@ def _read_scene(name: str, table: object) -> Scene:
         raise SceneError(f"{where}.{path}: {problem.replace('field', 'key')}") from None
     try:
         check_queues(scene.queues or ())
+        if scene.rules is not None:
+            check_pins(scene.rules)
+            if scene.top_n is not None:
+                check_positions(scene.rules.pinned or (), scene.top_n, "top_n")
     except Problem as problem_found:
         raise SceneError(f"{where}.{problem_found.detail}") from None
     return scene

@@ -1,4 +1,4 @@
-"""Define a scene: settings under a name, which stand in for what a request does not say."""
+"""Define a scene: named settings for what a request does not say."""
 
 from __future__ import annotations
 

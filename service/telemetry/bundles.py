@@ -1,4 +1,7 @@
-"""Count reloads of bundles and scenes, and show refused bundles, in one process or in the supervisor of several."""
+"""Count reloads of bundles and scenes, and show refused bundles.
+
+One process does that itself; of several it is the supervisor.
+"""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ class SceneSeries:
 
 
 class SceneMetrics:
-    """Hold the series of the live scenes, of those that ended a while ago, and of requests without one."""
+    """Hold the series of the live scenes, and of requests without one."""
 
     def __init__(self, registry: CollectorRegistry, edges: Sequence[float]) -> None:
         self._series = VersionSeries(lambda: SceneSeries(edges))

@@ -1,4 +1,4 @@
-"""Keep metrics by version of a model, or by scene; end them some time after it has retired.
+"""Keep metrics by version or by scene; end them some time after it has retired.
 
 What serves no more would otherwise be shown for ever, and each reload would make scrapes slower. Its series end whole.
 They are not added to those of another, whose rates would jump.

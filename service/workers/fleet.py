@@ -120,7 +120,7 @@ class Fleet(Switcher[_Staged]):
             self._manned.clear()
 
     async def load_all(self) -> None:
-        """Load the newest sound versions of every name, then the scenes, into all workers; log failures."""
+        """Load the newest sound versions, then the scenes, into all workers; log failures."""
         waiting = self._catalogue.bundles()
         while waiting:
             await self._manned.wait()
@@ -258,7 +258,7 @@ class Fleet(Switcher[_Staged]):
             return None
 
     def _give_up(self, worker: WorkerProcess, error: Exception) -> None:
-        """Give no more orders to a worker that did not switch, and end it if it hangs."""
+        """Drop a worker that did not switch, and end it if it hangs."""
         self.remove(worker)
         if not isinstance(error, WorkerGone):
             worker.give_up(f"it did not switch: {error}")

@@ -1,4 +1,7 @@
-"""Switch the scenes of all workers as one, in two phases: all check them before any lets them serve."""
+"""Switch the scenes of all workers as one.
+
+That has two phases: all check the scenes before any lets them serve.
+"""
 
 from __future__ import annotations
 

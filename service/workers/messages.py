@@ -148,7 +148,7 @@ class Described(Struct, tag=True, frozen=True):
 
 
 class Refused(Struct, tag=True, frozen=True):
-    """The order was not carried out, because of the bundle or the scenes, or of a worker's `fault`."""
+    """The order was refused, because of the bundle, the scenes, or a worker's `fault`."""
 
     id: int
     reason: str
