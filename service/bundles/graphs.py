@@ -28,7 +28,7 @@ def check_graph(manifest: Manifest, graph: GraphFacts) -> None:
 
 
 def check_ruled_graph(manifest: Manifest, ruled: RuledGraph, graph: GraphFacts) -> None:
-    """Compare the graph of requests with rules with the manifest and the plain graph. Raises `BundleError`.
+    """Compare the graph for rules with the manifest and the plain graph. Raises `BundleError`.
 
     It must have the plain graph's inputs and the tensors of rules, and the plain graph's outputs.
     """
@@ -56,7 +56,7 @@ def _rule_inputs(manifest: Manifest, ruled: RuledGraph) -> list[TensorSpec]:
 
 
 def _check_described(kind: str, expected: Mapping[str, TensorSpec], found: Sequence[TensorSpec]) -> None:
-    """Compare what the manifest says of the ruled graph with what it must be. Raises `BundleError`."""
+    """Compare the ruled graph's description with what it must be. Raises `BundleError`."""
     described = {t.name: t for t in found}
     for name in sorted(expected.keys() ^ described.keys()):
         problem = f"has no {kind} {name!r}" if name in expected else f"has an {kind} {name!r}, which it may not have"

@@ -1,4 +1,4 @@
-"""Make requests that a bundle can answer, without rules and with some, from its manifest alone."""
+"""Make requests that a bundle can answer, from its manifest alone."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Run one of a model's two graphs: the plain one, or the one for rules where any request of a batch has some.
+"""Run a model's plain graph, or its second one where a batch has rules.
 
 Each graph is an engine of its own, with its own session, buffers and CUDA graphs. To all others they are one engine, so
-that requests with rules and without are batched, timed and watched together.
+that requests with rules and without are batched, timed and watched together: a run with rules takes at most a quarter
+longer, and the estimate of times follows what is asked.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from service.inference.onnx.session import SessionConfig
 
 
 class TwoGraphs:
-    """Run the plain graph, or the ruled one for a batch that has the tensors of rules."""
+    """Run the ruled graph for a batch that has the tensors of rules, else the plain one."""
 
     def __init__(self, plain: OnnxEngine, ruled: OnnxEngine) -> None:
         self._plain = plain
@@ -33,7 +34,10 @@ class TwoGraphs:
         return (self._ruled if STEP_BARS in batch else self._plain).run(batch)
 
     def warm_runs(self, batch: BatchArrays) -> Iterator[None]:
-        """Run every shape of both graphs; without the tensors of rules, the ruled one with zeros for them."""
+        """Run every shape of both graphs.
+
+        A request without the tensors of rules has zeros for them in the ruled graph.
+        """
         yield from self._plain.warm_runs({name: array for name, array in batch.items() if name not in RULE_INPUTS})
         yield from self._ruled.warm_runs(
             batch if STEP_BARS in batch else with_no_rules(batch, self._ruled.facts.inputs)
@@ -55,6 +59,9 @@ def with_no_rules(batch: BatchArrays, inputs: Sequence[TensorSpec]) -> BatchArra
 
 
 def share_of_memory(config: SessionConfig) -> SessionConfig:
-    """Return the options of each of two sessions: a limit of device memory is for both together."""
+    """Return the options of each of two sessions.
+
+    A limit of device memory is for both together.
+    """
     limit = config.gpu_mem_limit_mb
     return dataclasses.replace(config, gpu_mem_limit_mb=max(1, limit // 2) if limit else 0)
