@@ -33,7 +33,7 @@ def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     if request.param == "demo":
         shutil.copytree(DEMO_BUNDLE, folder / "demo" / "1")
     else:
-        write_bundle(folder, Options(limits=Limits(list_length=4, queues=3), groups=4))
+        write_bundle(folder, Options(limits=Limits(list_length=4, queues=3), groups=32))
     _write(folder)
     with running_server(folder, options=("--budget-ms", "30000")) as server:
         yield server.url
