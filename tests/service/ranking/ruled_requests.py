@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from time import perf_counter
 
+from models.contract.features import Scalar
 from models.contract.rules.definition import Rules
 from service.bundles.model import Model
-from service.contract.rule_schemas import BoostRule, CapRule, FloorRule, ListRules, PinRule, ShownItem
+from service.contract.rule_schemas import BoostRule, CapRule, FloorRule, ListRules, PinRule, ShownItem, Value
 from service.contract.schemas import Candidate, Diversity, RerankRequest
 from service.inference.engine import Answer, stack_rows
 from service.ranking.dealt import DealtRequest, deal_request, encode_request, graph_inputs
@@ -24,8 +25,13 @@ def list_rules(rules: Rules) -> ListRules:
         pinned=[PinRule(id=p.id, position=p.position) for p in rules.pinned] or None,
         blocked=sorted(rules.blocked) or None,
         caps=[CapRule(by=c.by, limit=c.limit, window=c.window) for c in rules.caps] or None,
-        floors=[FloorRule(by=f.by, value=f.value, least=f.least, within=f.within) for f in rules.floors] or None,
-        boosts=[BoostRule(where=dict(b.where), factor=b.factor) for b in rules.boosts] or None,
+        floors=[FloorRule(by=f.by, value=_given(f.value), least=f.least, within=f.within) for f in rules.floors]
+        or None,
+        boosts=[
+            BoostRule(where={name: _given(value) for name, value in b.where.items()}, factor=b.factor)
+            for b in rules.boosts
+        ]
+        or None,
     )
 
 
@@ -86,3 +92,9 @@ def all_rungs(request: RerankRequest, model: Model) -> Iterator[tuple[str, Listi
     if dealt.plan.top_n:
         yield "model and input", model_answers(dealt)
     yield "no formula", degraded_list(dealt, "wait", in_time)
+
+
+def _given(value: Scalar) -> Value:
+    """A value that is not missing."""
+    assert value is not None
+    return value
