@@ -8,7 +8,7 @@ from dataclasses import replace
 from time import perf_counter
 
 from models.contract.features import Scalar
-from models.contract.rules.definition import Rules
+from models.contract.rules.definition import Boost, Floor, Rules
 from service.bundles.model import Model
 from service.contract.rule_schemas import BoostRule, CapRule, FloorRule, ListRules, PinRule, ShownItem, Value
 from service.contract.schemas import Candidate, Diversity, RerankRequest
@@ -92,6 +92,14 @@ def all_rungs(request: RerankRequest, model: Model) -> Iterator[tuple[str, Listi
     if dealt.plan.top_n:
         yield "model and input", model_answers(dealt)
     yield "no formula", degraded_list(dealt, "wait", in_time)
+
+
+def _floor(floor: Floor) -> FloorRule:
+    return FloorRule(by=floor.by, value=_given(floor.value), least=floor.least, within=floor.within)
+
+
+def _boost(boost: Boost) -> BoostRule:
+    return BoostRule(where={name: _given(value) for name, value in boost.where.items()}, factor=boost.factor)
 
 
 def _given(value: Scalar) -> Value:
