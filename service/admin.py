@@ -1,4 +1,4 @@
-"""Build the admin app, which lists and reloads models.
+"""Build the admin app, which lists and reloads models, and reloads scenes.
 
 It has a listener of its own, on loopback unless the settings say otherwise. One process alone, or the supervisor of
 several, does the work behind it.
@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from importlib.metadata import version
 from operator import attrgetter
-from typing import Annotated, Any
+from typing import Annotated, Any, Self, TypeVar
 
 from fastapi import Depends, FastAPI, Header
 from pydantic import BaseModel, ConfigDict, Field
@@ -18,17 +19,29 @@ from starlette.responses import Response
 
 from service.bundles.registry import Registry
 from service.bundles.reload import Loader
+from service.bundles.scene_file import SceneOutcome
+from service.bundles.switching import Switcher
 from service.contract.openapi import describe_admin
-from service.contract.problems import NOT_READY, Problem
+from service.contract.problems import NOT_READY, SCENES_REFUSED, Problem, unavailable
 from service.pages.docs import docs_routes
 from service.settings import Settings
-from service.status import Models, ModelStatus, describe_model, describe_models
+from service.status import (
+    Models,
+    ModelStatus,
+    Reloaded,
+    SceneReload,
+    describe_model,
+    describe_models,
+    describe_scenes,
+)
 from service.telemetry.exposition import Scrape
 from service.telemetry.scrape import SCRAPED
 from service.transport.auth import ApiKeys
 from service.transport.bounds import BoundedApp
 from service.transport.errors import install_error_handlers
 from service.transport.methods import answer_methods
+
+T = TypeVar("T")
 
 
 class Reload(BaseModel):
@@ -42,6 +55,24 @@ class Reload(BaseModel):
 
 Describe = Callable[[], Awaitable[Models]]
 """Describes the live models."""
+
+
+@dataclass(frozen=True)
+class SceneDesk:
+    """Reloads the scenes alone, and tells what the last reload made of them."""
+
+    reload: Callable[[], Awaitable[SceneOutcome]]
+    last: Callable[[], SceneOutcome]
+
+    @classmethod
+    def of(cls, switcher: Switcher[Any]) -> Self:
+        """Make the desk of what switches scenes."""
+
+        async def reload() -> SceneOutcome:
+            return await switcher.reload_scenes()
+
+        return cls(reload, lambda: switcher.scene_outcome)
+
 
 SwitchModel = Callable[[str, str | None], Awaitable[ModelStatus]]
 """Loads a version (newest if None) aside, checks it, then switches. Raises `Problem`."""
@@ -79,10 +110,12 @@ def create_admin_app(*, settings: Settings, registry: Registry, loader: Loader) 
     async def reload(name: str, version: str | None) -> ModelStatus:
         return describe_model(await loader.reload(name, version), registry)
 
-    return admin_app(settings, describe, reload)
+    return admin_app(settings, describe, reload, SceneDesk.of(loader))
 
 
-def admin_app(settings: Settings, describe: Describe, switch: SwitchModel, scrape: Scrape | None = None) -> FastAPI:
+def admin_app(
+    settings: Settings, describe: Describe, switch: SwitchModel, scenes: SceneDesk, scrape: Scrape | None = None
+) -> FastAPI:
     """Build the app, with the same API keys; with `scrape` it shows metrics as well."""
     app = AdminApp(settings)
     answer_methods(app)
@@ -96,11 +129,18 @@ def admin_app(settings: Settings, describe: Describe, switch: SwitchModel, scrap
         return await describe()
 
     @app.post("/admin/v1/reload", tags=["admin"], summary="Load a bundle aside, check it, then switch to it")
-    async def reload(order: Reload) -> ModelStatus:
-        try:
-            return await switch(order.model, order.version)
-        except asyncio.CancelledError:  # The drain limit is over.
-            raise Problem(NOT_READY, "the service is shutting down") from None
+    async def reload(order: Reload) -> Reloaded:
+        status = await _unless_stopped(switch(order.model, order.version))
+        return Reloaded(**status.model_dump(), scenes=describe_scenes(scenes.last()))
+
+    @app.post("/admin/v1/scenes/reload", tags=["admin"], summary="Read the file of scenes, check it, then switch to it")
+    async def reload_scenes() -> SceneReload:
+        outcome = await _unless_stopped(scenes.reload())
+        if outcome.fault:
+            raise unavailable(NOT_READY, str(outcome.problem), settings.retry_after_seconds)
+        if outcome.problem is not None:
+            raise Problem(SCENES_REFUSED, outcome.problem)
+        return describe_scenes(outcome)
 
     if scrape is not None:
 
@@ -111,3 +151,11 @@ def admin_app(settings: Settings, describe: Describe, switch: SwitchModel, scrap
             return await scrape(accept)
 
     return app
+
+
+async def _unless_stopped(work: Awaitable[T]) -> T:
+    """Return the result of a reload. Raises `Problem` (503) once the drain limit is over."""
+    try:
+        return await work
+    except asyncio.CancelledError:
+        raise Problem(NOT_READY, "the service is shutting down") from None

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from operator import attrgetter
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from fastapi import Depends, FastAPI, Header
 from starlette.responses import Response
@@ -28,6 +28,8 @@ from service.ranking.batch import BatchEndpoint, BatchOptions
 from service.ranking.endpoint import EndpointOptions, RerankEndpoint
 from service.ranking.rerank import Reranker
 from service.ranking.shadow import Shadow
+from service.scenes.live import Scenes
+from service.scenes.scene import SceneList, encode_scenes
 from service.settings import Settings
 from service.status import Health, Models, Slo, describe_models, describe_slo
 from service.telemetry.metrics import Metrics
@@ -44,6 +46,8 @@ _ABOUT = """\
 In a request, null means that a value is missing, wherever one may be missing. In an answer, a missing value is left \
 out, and what may be null says so. HEAD is answered as GET without the body, OPTIONS with `Allow`. Errors are RFC 9457 \
 problems, told apart by `type`."""
+
+SCENES_PATH: Final = "/v1/scenes"
 
 
 class PublicApp(FastAPI):
@@ -87,7 +91,8 @@ class PublicApp(FastAPI):
         if self.openapi_schema is None:
             document = super().openapi()  # FastAPI keeps what it returns.
             keyed = bool(self._settings.api_keys)
-            describe_public(document, max_candidates=self._settings.max_candidates, keyed=keyed)
+            most = self._settings.max_candidates
+            describe_public(document, max_candidates=most, keyed=keyed, answers={SCENES_PATH: SceneList})
         assert self.openapi_schema is not None
         return self.openapi_schema
 
@@ -99,8 +104,13 @@ def create_app(
     metrics: Metrics,
     dispatcher: Dispatcher,
     observers: Sequence[RequestObserver] = (),
+    scenes: Scenes | None = None,
 ) -> PublicApp:
-    """Build the app. `metrics` observes every request, and so do `observers`."""
+    """Build the app. `metrics` observes every request, and so do `observers`.
+
+    Without `scenes`, a request that names one is told that they are still being loaded.
+    """
+    scenes = Scenes(retry_after_seconds=settings.retry_after_seconds) if scenes is None else scenes
     keys = ApiKeys(settings.api_keys)
     admission = Admission(admission_options(settings))
     metrics.watch(
@@ -114,6 +124,7 @@ def create_app(
         dispatcher=dispatcher,
         max_candidates=settings.max_candidates,
         warnings=settings.warnings,
+        scenes=scenes,
     )
     options = endpoint_options(settings)
     endpoint = RerankEndpoint(
@@ -142,6 +153,7 @@ def create_app(
     answer_methods(app)
     _add_health(app, registry, settings)
     _add_status(app, settings, registry, metrics, keys)
+    _add_scenes(app, scenes, keys)
     if settings.pages:
         app.router.routes.extend([*page_routes(), *docs_routes()])
     return app
@@ -231,3 +243,10 @@ def _add_status(app: FastAPI, settings: Settings, registry: Registry, metrics: M
     @app.get("/metrics", tags=["status"], summary="Prometheus metrics", response_class=Response, responses=SCRAPED)
     async def get_metrics(accept: Annotated[str, Header(include_in_schema=False)] = "") -> Response:
         return await metrics.respond(accept)
+
+
+def _add_scenes(app: FastAPI, scenes: Scenes, keys: ApiKeys) -> None:
+    @app.get(SCENES_PATH, tags=["status"], summary="Live scenes", dependencies=[Depends(keys.check)])
+    async def list_scenes() -> Response:
+        found = [scenes.live[name] for name in sorted(scenes.live)]
+        return Response(encode_scenes(found), media_type="application/json")

@@ -1,6 +1,7 @@
 """Time one bundle's engine without a service: ``python -m service.engine_bench``.
 
-Every batch size is timed run by run, inputs from the host and outputs back on it, as the service runs it. The report
+Every batch size is timed run by run, inputs from the host and outputs back on it, as the service runs it. With
+``--ruled`` it is the graph of requests with rules that is timed, over its own recorded requests. The report
 also says how the bundle's recorded requests were answered, which nodes ran on which provider, and how many shapes are
 replayed as CUDA graphs, or why none is.
 """
@@ -24,8 +25,9 @@ import numpy as np
 import onnxruntime as ort
 
 from models.contract.arrays import Arrays
-from models.contract.manifest import GOLDEN_FILE, MODEL_FILE, Manifest
+from models.contract.manifest import GOLDEN_FILE, MODEL_FILE, RULED_FILE, RULED_GOLDEN_FILE, Manifest
 from models.contract.spec import SpecError
+from models.contract.tensor_specs import RuledGraph
 from service.bundles.golden import replay
 from service.inference.engine import BatchArrays, Engine, warm_fully
 from service.inference.onnx.choose import choose_provider, load_engine, why_no_cuda
@@ -67,12 +69,16 @@ class _Bench:
     """Measure one bundle; every finding is written at once."""
 
     def __init__(self, options: argparse.Namespace) -> None:
-        """Check the options. Raises `SettingsError` for the provider, `SpecError` for the bundle."""
+        """Check the options. Raises `SettingsError` for the provider, `SpecError` or `ValueError` for the bundle."""
         if min(options.batches) < 1:
             raise ValueError(f"--batches: must be at least 1, not {min(options.batches)}")
         self._options = options
         self._folder: Path = options.bundle
         self._manifest = Manifest.read(self._folder)
+        if options.ruled and self._manifest.ruled is None:
+            raise ValueError("--ruled: the bundle has no graph for rules")
+        self._ruled = self._manifest.ruled if options.ruled else None
+        self._model, self._recorded = (RULED_FILE, RULED_GOLDEN_FILE) if options.ruled else (MODEL_FILE, GOLDEN_FILE)
         self._config = SessionConfig(
             provider=choose_provider(options.provider),
             intra_op_threads=options.threads,
@@ -83,12 +89,12 @@ class _Bench:
 
     def run(self) -> dict[str, Any]:
         """Measure everything. Raises ONNX Runtime's error for a graph that cannot run."""
-        golden = _inputs(self._folder / GOLDEN_FILE, self._manifest)
+        golden = _inputs(self._folder / self._recorded, self._ruled or self._manifest)
         one = {name: array[:1] for name, array in golden.items()}
         self._note(**self._about(), placement=self._placement(one))
         started = time.perf_counter()
         engine = load_engine(
-            self._folder / MODEL_FILE, self._config, model_sha256=self._manifest.files.get(MODEL_FILE, "")
+            self._folder / self._model, self._config, model_sha256=self._manifest.files.get(self._model, "")
         )
         loaded = time.perf_counter()
         warm_fully(engine, one)
@@ -110,6 +116,7 @@ class _Bench:
     def _about(self) -> dict[str, Any]:
         return {
             "bundle": f"{self._manifest.name}/{self._manifest.version}",
+            "graph": self._model,
             "precision": self._manifest.provenance.get("precision", "fp32"),
             "provider": self._config.provider,
             "graphs_asked": self._config.provider == "cuda" and self._config.cuda_graphs,
@@ -122,7 +129,7 @@ class _Bench:
         name = PROVIDERS[self._config.provider]
         own = provider_options(self._config, graphs=False) if self._config.provider == "cuda" else {}
         try:
-            found = placement(self._folder / MODEL_FILE, self._config, [(name, own)], batch)
+            found = placement(self._folder / self._model, self._config, [(name, own)], batch)
         except Exception as error:  # ONNX Runtime's errors have no common base.
             return {"error": str(error) or repr(error)}
         return {"nodes": found.nodes(name), "elsewhere": found.elsewhere(name), "copies": found.copies}
@@ -130,7 +137,8 @@ class _Bench:
     def _golden(self, engine: Engine) -> dict[str, Any]:
         """Replay the recorded requests."""
         try:
-            return {"requests": replay(self._manifest, engine, self._folder / GOLDEN_FILE), "error": None}
+            requests = replay(self._manifest, engine, self._folder / self._recorded, sides=self._ruled)
+            return {"requests": requests, "error": None}
         except ValueError as error:
             return {"requests": 0, "error": str(error)}
 
@@ -211,13 +219,13 @@ def _nodes(events: list[dict[str, Any]]) -> Iterator[tuple[str, str, str]]:
             yield f"{event['name']}/{arguments.get('node_index', '')}", arguments["provider"], arguments["op_name"]
 
 
-def _inputs(path: Path, manifest: Manifest) -> Arrays:
+def _inputs(path: Path, sides: Manifest | RuledGraph) -> Arrays:
     """Read the recorded requests of a bundle. Raises `ValueError` naming an array that is missing."""
     with np.load(path, allow_pickle=False) as file:
-        missing = [t.name for t in manifest.inputs if f"input.{t.name}" not in file.files]
+        missing = [t.name for t in sides.inputs if f"input.{t.name}" not in file.files]
         if missing:
             raise ValueError(f"{path}: has no array input.{missing[0]}")
-        return {t.name: file[f"input.{t.name}"] for t in manifest.inputs}
+        return {t.name: file[f"input.{t.name}"] for t in sides.inputs}
 
 
 def _graphs(engine: Engine) -> dict[str, Any]:
@@ -231,7 +239,7 @@ def _table(report: dict[str, Any]) -> str:
     recorded = golden["error"] or f"{golden['requests']} answered as recorded"
     why = f" ({graphs['why_none']})" if graphs["why_none"] else ""
     lines = [
-        f"{report['bundle']} ({report['precision']}) on {report['provider']}",
+        f"{report['bundle']}: {report['graph']} ({report['precision']}) on {report['provider']}",
         f"loaded in {report['load_seconds']:.2f} s, warmed in {report['warm_seconds']:.2f} s",
         f"shapes captured as CUDA graphs: {graphs['captured']}{why}",
         f"nodes: {json.dumps(report['placement'])}",
@@ -255,6 +263,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m service.engine_bench", description=__doc__)
     add = parser.add_argument
     add("--bundle", type=Path, metavar="FOLDER", help="the bundle to run")
+    add("--ruled", action="store_true", help="time the graph of requests with rules")
     add("--provider", choices=["auto", "cpu", "cuda"], default="auto", help="where it runs (default: %(default)s)")
     add("--threads", type=int, default=1, metavar="N", help="ONNX Runtime threads on CPU (default: %(default)s)")
     add("--batches", type=_sizes, default=list(SIZES), metavar="N,…", help=f"sizes ({','.join(map(str, SIZES))})")

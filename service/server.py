@@ -23,6 +23,7 @@ from service.inference.onnx.session import SessionConfig
 from service.inference.thread import InferenceThread
 from service.inference.watch import HUNG_STATUS, EngineWatch, end_process, threads_left
 from service.ranking.warmup import warm_up
+from service.scenes.live import Scenes
 from service.settings import Settings
 from service.telemetry.exposition import Exposition
 from service.telemetry.logs import log_refusal
@@ -54,6 +55,7 @@ class Core:
     loader: Loader
     app: PublicApp
     watch: EngineWatch
+    scenes: Scenes
 
 
 @contextlib.contextmanager
@@ -72,6 +74,9 @@ def assemble(
     metrics = Metrics(budget_seconds=settings.budget_seconds, exposition=exposition, shadow=settings.shadow_bundle)
     registry.on_publish(metrics.model_loaded)
     registry.on_retire(metrics.model_retired)
+    scenes = Scenes(retry_after_seconds=settings.retry_after_seconds)
+    scenes.on_swap(metrics.scenes_swapped)
+    registry.needs(scenes.why_not_ready)
     with contextlib.closing(InferenceThread()) as thread:
         dispatcher = Dispatcher(thread, on_drop=metrics.dropped)
         registry.on_retire(Retired(lambda: dispatcher.idle).keep)
@@ -86,11 +91,18 @@ def assemble(
             golden=config.provider != "cpu",  # The trial has replayed the recorded requests on CPU.
             on_reload=metrics.reloaded,
             on_refusal=metrics.bundle_refused,
+            scenes=scenes,
+            on_scenes=metrics.scenes_reloaded,
         )
         app = create_app(
-            settings=settings, registry=registry, metrics=metrics, dispatcher=dispatcher, observers=(log_refusal,)
+            settings=settings,
+            registry=registry,
+            metrics=metrics,
+            dispatcher=dispatcher,
+            observers=(log_refusal,),
+            scenes=scenes,
         )
-        yield Core(registry=registry, metrics=metrics, loader=loader, app=app, watch=watch)
+        yield Core(registry=registry, metrics=metrics, loader=loader, app=app, watch=watch, scenes=scenes)
 
 
 def _watch_engine(settings: Settings, thread: InferenceThread, registry: Registry, metrics: Metrics) -> EngineWatch:

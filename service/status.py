@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from models.contract.verdict import Outcome
 from service.bundles.model import Model
 from service.bundles.registry import Registry
+from service.bundles.scene_file import SceneOutcome, SceneResult
 from service.telemetry.rolling import WINDOW_SECONDS, RollingWindow
 
 TARGET_SHARE = 0.99
@@ -34,6 +35,12 @@ class VerdictStatus(BaseModel):
         "unmeasured: they have not been compared."
     )
     sentence: str = Field(description="The same in plain English.")
+
+
+class RulesStatus(BaseModel):
+    """Rules that a model keeps while it builds a list."""
+
+    groups: int = Field(description="G: the most groups of candidates that it keeps count of.")
 
 
 class ModelStatus(BaseModel):
@@ -64,7 +71,23 @@ class ModelStatus(BaseModel):
     units: dict[str, float] = Field(description="Mean increment per slot in training; weights are relative to it.")
     diversity: dict[str, float] = Field(description="Default lambda and window.")
     fallback: str = Field(description="Formula that orders the candidates after the model's.")
+    rules: RulesStatus | None = Field(description="null: rules that the model itself would have to keep are refused.")
     loaded_at: float = Field(description="Unix time.")
+
+
+class SceneReload(BaseModel):
+    """Outcome of a reload for the file of scenes."""
+
+    result: SceneResult = Field(
+        description="ok: its scenes serve now; unchanged: they did before; refused: the scenes before it go on."
+    )
+    problem: str | None = Field(description="Why it was refused; null: it was not.")
+
+
+class Reloaded(ModelStatus):
+    """The model that a reload has switched to, and what became of the scenes."""
+
+    scenes: SceneReload
 
 
 class Models(BaseModel):
@@ -124,8 +147,14 @@ def describe_model(model: Model, registry: Registry) -> ModelStatus:
         units=dict(m.units),
         diversity={"lambda": m.diversity.trade_off, "window": m.diversity.window},
         fallback=m.fallback,
+        rules=None if m.ruled is None else RulesStatus(groups=m.ruled.groups),
         loaded_at=model.loaded_at,
     )
+
+
+def describe_scenes(outcome: SceneOutcome) -> SceneReload:
+    """Describe what came of a reload of scenes."""
+    return SceneReload(result=outcome.result, problem=outcome.problem)
 
 
 def describe_slo(window: RollingWindow, budget_seconds: float) -> Slo:

@@ -24,6 +24,7 @@ ARRAYS = {
     for name in (
         *("arrays", "features", "formulas", "partition", "scaling", "slots"),
         *(f"rules.{name}" for name in ("columns", "definition", "ledger", "pins", "ruling", "seen", "tensors")),
+        *(f"rules.{name}" for name in ("dealing", "musts", "quotas", "sorting")),
     )
 }
 """The contract's modules on arrays. The others read `bundle.json` and settings with the standard library alone."""
@@ -48,7 +49,7 @@ FLOORS = {
     "service": (
         "contract environment",
         "settings",
-        "timing",
+        "timing scenes",
         "transport",
         "inference",
         "inference.onnx",
@@ -65,7 +66,7 @@ FLOORS = {
         "requests",
         "rig.openloop",
         "rig",
-        "peers demo_requests demo_truth",
+        "peers demo_requests demo_truth demo_scene",
         "cost resilience bench demo goodput run",
         "locustfile gpu_check",
     ),

@@ -28,6 +28,10 @@ from models.contract.features import CandidateLike, FeatureError
 from models.contract.formulas import WEIGHT_NAMES, FormulaError, compile_formula
 from models.contract.manifest import Partition
 from models.contract.partition import partition, sorted_slots
+from models.contract.rules.dealing import ruled_partition
+from models.contract.rules.ruling import Ruling
+from models.contract.rules.sorting import ruled_sort
+from models.contract.rules.tensors import GROUPS
 from models.contract.spec import FeatureSpec
 
 _MOST_NAMED: Final = 20
@@ -165,27 +169,39 @@ def fill_slots(
     shape: tuple[int, int],
     *,
     requested: bool = False,
+    ruling: Ruling | None = None,
+    steps: int | None = None,
 ) -> Slots:
     """Deal the candidates to the slots, queue behind queue, each ordered by its formula.
 
     `shape` is the graph's number of queues, of which those past `queues` stay empty, and the places in each. Raises
     `FeatureError` at ``queues[i].score`` if the queues are `requested`, else at ``candidates``, for a formula that is
     wrong or gives a value that is not finite.
+
+    Under a `ruling` only allowed candidates are dealt, as `ruled_partition` says, for lists of `steps` places (as many
+    as a queue has, if not given).
     """
     scores = _queue_scores(table, queues, requested)
     filled = np.full(shape, -1, np.int64)
-    filled[: len(scores)] = partition(scores, shape[1], strategy)
+    if ruling is None:
+        filled[: len(scores)] = partition(scores, shape[1], strategy)
+    else:
+        steps = shape[1] if steps is None else steps
+        filled[: len(scores)] = ruled_partition(scores, ruling, strategy, shape[1], steps=steps, groups=GROUPS)
     return Slots(filled.ravel(), _queue_of_slot(*shape))
 
 
-def sort_slots(table: ScoreTable, formula: str, candidates: Ints, length: int) -> Ints:
+def sort_slots(table: ScoreTable, formula: str, candidates: Ints, length: int, ruling: Ruling | None = None) -> Ints:
     """Name the slots [L] of a plain sort's list, −1 past its end.
 
-    It sorts the `candidates` [N] that stand in slots by `formula`; all are −1 if the formula cannot be computed.
+    It sorts the `candidates` [N] that stand in slots by `formula`; all are −1 if the formula cannot be computed. Under
+    a `ruling` the list keeps the rules, and ends where it would have to relax one.
     """
     scores = table.sort_scores(formula)
     if scores is None:
         return np.full(length, -1, np.int64)
+    if ruling is not None:
+        return ruled_sort(scores, candidates, length, ruling)
     return sorted_slots(scores, candidates, length)
 
 

@@ -21,6 +21,7 @@ from packaging.version import InvalidVersion, Version
 from models.contract.manifest import MANIFEST_FILE, Manifest
 from models.contract.spec import SpecError
 from service.bundles.model import BundleError
+from service.scenes.scene import SCENES_FILE
 from service.settings import NO_DEFAULT
 
 _log = logging.getLogger(__name__)
@@ -58,7 +59,7 @@ class Catalogue:
     def scan(self) -> Listing:
         """Return the versions of every name, oldest first, and what was left out."""
         listing = Listing()
-        for folder in _folders(self._root, listing.problems):
+        for folder in _folders(self._root, listing.problems, but=SCENES_FILE):
             if folder.name == NO_DEFAULT:
                 listing.problems.append(f"{str(folder)!r}: {NO_DEFAULT!r} {_RESERVED}")
             elif found := _versions(folder, listing.problems):
@@ -135,14 +136,14 @@ def _natural(version: str) -> tuple[list[tuple[int, str]], str]:
     return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", version)], version
 
 
-def _folders(root: Path, problems: list[str]) -> list[Path]:
-    """List the folders in `root` by name; add what was left out to `problems`."""
+def _folders(root: Path, problems: list[str], *, but: str | None = None) -> list[Path]:
+    """List the folders in `root`, `but` left aside; add what was left out to `problems`."""
     try:
         found = sorted(root.iterdir(), key=lambda path: path.name)
     except OSError as error:
         problems.append(_problem(root, error))
         return []
-    visible = [path for path in found if not path.name.startswith(".")]
+    visible = [path for path in found if not path.name.startswith(".") and path.name != but]
     return [path for path in visible if _without_fault(_is_named_folder, path, problems)]
 
 

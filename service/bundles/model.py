@@ -16,6 +16,10 @@ class BundleError(ValueError):
     """A bundle that may not serve; the message names the file or key."""
 
 
+class Interrupted(Exception):
+    """A switch failed for a reason that says nothing about what was to serve."""
+
+
 @dataclass(frozen=True)
 class Model:
     """Immutable, so that a request which has begun with one version ends with it."""
@@ -37,6 +41,12 @@ class Model:
     def inputs(self) -> frozenset[str]:
         """Names of the arrays that the graph takes; not every spec needs all."""
         return frozenset(tensor.name for tensor in self.manifest.inputs)
+
+    @cached_property
+    def ruled_inputs(self) -> frozenset[str]:
+        """Names of the arrays that the graph of requests with rules takes; empty without one."""
+        ruled = self.manifest.ruled
+        return frozenset() if ruled is None else frozenset(tensor.name for tensor in ruled.inputs)
 
     @cached_property
     def fields(self) -> FieldReader:

@@ -31,6 +31,7 @@ class Registry:
         self._loading = True
         self._draining = False
         self._hang: str | None = None
+        self._needs: list[Callable[[], str | None]] = []
 
     @property
     def models(self) -> Sequence[Model]:
@@ -76,6 +77,11 @@ class Registry:
         for tell in self._published:
             tell(model)
 
+    def would_retire(self, model: Model) -> set[str]:
+        """Return the versions that would be retired if this model were published."""
+        after = [version for version in self._models.get(model.name, {}) if version != model.version]
+        return set([*after, model.version][: -self.keep_versions])
+
     def on_publish(self, tell: Tell) -> None:
         """Call `tell` with every model that goes live."""
         self._published.append(tell)
@@ -90,6 +96,10 @@ class Registry:
             self._failures.pop(name, None)
         elif name not in self._models:
             self._failures[name] = reason
+
+    def needs(self, why_not_ready: Callable[[], str | None]) -> None:
+        """Be ready only while this returns None; else it returns the reason."""
+        self._needs.append(why_not_ready)
 
     def loaded(self) -> None:
         """Note that all bundles of the start have been published or have failed."""
@@ -123,7 +133,7 @@ class Registry:
             return "no bundle is loaded"
         if self.default is not None and self.default not in self._models:
             return f"the default model {self.default!r} is not loaded"
-        return None
+        return next((reason for need in self._needs if (reason := need()) is not None), None)
 
     def select(self, name: str | None, version: str | None = None) -> Model:
         """Return the model for a request, in its current version unless one is named.

@@ -16,11 +16,14 @@ from service.bundles.load import check_place, identity, load_bundle
 from service.bundles.model import BundleError, Model
 from service.bundles.refusals import OnRefusal
 from service.bundles.registry import Registry
+from service.bundles.scene_fit import check_scenes, check_switch
 from service.bundles.switching import Current, OnReload, Switcher
 from service.bundles.trial import Trial
-from service.contract.problems import BUNDLE_REFUSED, CONFLICT, Problem
+from service.contract.problems import BUNDLE_REFUSED, Problem
 from service.inference.aside import run_aside
 from service.inference.onnx.session import SessionConfig
+from service.scenes.live import Scenes
+from service.scenes.reading import SceneMap
 
 _log = logging.getLogger(__name__)
 _NICEST: Final = 19
@@ -49,8 +52,11 @@ class Loader(Switcher[Model]):
         golden: bool = True,
         on_reload: OnReload = lambda _: None,
         on_refusal: OnRefusal = lambda _name, _version, _refused: None,
+        scenes: Scenes | None = None,
+        on_scenes: OnReload = lambda _: None,
     ) -> None:
-        super().__init__(root, on_reload, on_refusal)
+        super().__init__(root, on_reload, on_refusal, on_scenes)
+        self._scenes = Scenes() if scenes is None else scenes
         self._config = config
         self._registry = registry
         self._warm = warm
@@ -59,10 +65,11 @@ class Loader(Switcher[Model]):
         self._golden = golden
 
     async def load_all(self) -> None:
-        """Load the newest sound versions of every name; note and log failures."""
+        """Load the newest sound versions of every name, then the scenes; note and log failures."""
         async with self._lock:  # Else a version that a reload asks for meanwhile would be replaced by the newest.
             for name, versions in self._catalogue.bundles().items():
                 await self._load_first(name, versions, self._registry.keep_versions)
+            await self._load_scenes()
         self._registry.loaded()
 
     async def reload(self, name: str, version: str | None) -> Model:
@@ -71,18 +78,20 @@ class Loader(Switcher[Model]):
         Raises `Problem`: 409 while bundles are being loaded already, 422 if the bundle is refused; then nothing has
         changed.
         """
-        if self._lock.locked():
-            raise Problem(CONFLICT, "bundles are being loaded already; try again when that has ended")
+        self._check_idle()
         async with self._lock:
+            scenes = await self._scene_file.renew()
             try:
                 model = await self.prepare(name, version)
             except BundleError as error:
                 _log.error("reload of bundle %s was refused: %s", name, error)
                 self._on_reload("refused")
+                await self._renew_scenes(scenes)
                 raise Problem(BUNDLE_REFUSED, str(error)) from None
             self.publish(model)
             self._refusals.leave(name)
             self._on_reload("ok")
+            await self._renew_scenes(scenes)
             return model
 
     async def prepare(self, name: str, version: str | None) -> Model:
@@ -101,10 +110,14 @@ class Loader(Switcher[Model]):
             raise BundleError(f"cannot be loaded: {error!r}") from error
 
     async def _open(self, folder: Path, tried: dict[str, str] | None) -> Model:
-        """Load and warm a model whose files are still those that were tried. Raises `BundleError`."""
+        """Load and warm a model.
+
+        Its files must be those that were tried, and it must suit the live scenes. Raises `BundleError`.
+        """
         model = await run_aside(lambda: self._load_quietly(folder))
         if tried not in (None, identity(model.manifest)):
             raise BundleError("its files have changed since they were tried")
+        check_switch(model, self._scenes.live, self._registry)
         await self._warm(model)
         return model
 
@@ -124,6 +137,17 @@ class Loader(Switcher[Model]):
         model = load_bundle(folder, self._config, golden=self._golden)
         check_place(model.manifest, folder)
         return model
+
+    def check_scenes(self, scenes: SceneMap) -> None:
+        """Raise `SceneError`, naming the key, for a scene that the live models cannot serve."""
+        check_scenes(scenes, self._registry)
+
+    async def _switch_scenes(self, scenes: SceneMap) -> None:
+        self.check_scenes(scenes)
+        self._scenes.swap(scenes)
+
+    def _fail_scenes(self, reason: str) -> None:
+        self._scenes.fail(reason)
 
     def _load_quietly(self, folder: Path) -> Model:
         """Load at the lowest priority while requests are answered: their time matters more.

@@ -1,7 +1,7 @@
-"""Keep every name at its newest sound version, in one process or in several workers.
+"""Keep every name at its newest sound version, and the scenes at their file.
 
-What is refused is passed over: the next older version is tried, or what serves goes on. A refused version is tried
-again when its files change.
+That holds for one process and for several workers. What is refused is passed over: the next older version is tried,
+or what serves goes on. A refused version is tried again when its files change.
 """
 
 from __future__ import annotations
@@ -15,8 +15,11 @@ from typing import Generic, NamedTuple, NoReturn, TypeVar
 
 from service.bundles.folder import Catalogue
 from service.bundles.load import identity
-from service.bundles.model import BundleError
+from service.bundles.model import BundleError, Interrupted
 from service.bundles.refusals import POLL_SECONDS, OnRefusal, Refusals
+from service.bundles.scene_file import SceneFile, SceneOutcome
+from service.contract.problems import CONFLICT, Problem
+from service.scenes.reading import SceneMap
 
 _log = logging.getLogger(__name__)
 
@@ -35,10 +38,6 @@ class Current(NamedTuple):
     files: dict[str, str]
 
 
-class Interrupted(Exception):
-    """A switch could not be done for a reason that says nothing about the bundle."""
-
-
 class Switcher(ABC, Generic[Staged]):
     """Choose the versions to serve.
 
@@ -46,8 +45,9 @@ class Switcher(ABC, Generic[Staged]):
     served. Used from the event loop only.
     """
 
-    def __init__(self, root: Path, on_reload: OnReload, on_refusal: OnRefusal) -> None:
+    def __init__(self, root: Path, on_reload: OnReload, on_refusal: OnRefusal, on_scenes: OnReload) -> None:
         self._on_reload = on_reload
+        self._scene_file = SceneFile(root, self._switch_scenes, on_scenes)
         self._catalogue = Catalogue(root)
         self._refusals = Refusals(root, on_refusal)
         self._lock = asyncio.Lock()
@@ -73,6 +73,14 @@ class Switcher(ABC, Generic[Staged]):
     def _fail(self, name: str, reason: str | None) -> None:
         """Note why a name has no live model; None if it needs none."""
 
+    @abstractmethod
+    async def _switch_scenes(self, scenes: SceneMap) -> None:
+        """Check scenes beside the live models, and let them serve. Raises as `SwitchScenes` does."""
+
+    @abstractmethod
+    def _fail_scenes(self, reason: str) -> None:
+        """Note why the scenes of the start do not serve."""
+
     def _note_live(self, name: str, version: str) -> None:
         """Note that a version is live, however it came to be."""
         self._failed.discard(name)
@@ -90,13 +98,51 @@ class Switcher(ABC, Generic[Staged]):
         predecessor goes on serving.
         """
         async with self._lock:
+            scenes = await self._scene_file.renew()
             bundles = await asyncio.to_thread(self._catalogue.bundles)
             for name, versions in bundles.items():
                 await self._renew(name, candidates(versions, self._current_version(name)))
             await self._forgive_gone()
+            await self._renew_scenes(scenes)
+
+    async def reload_scenes(self) -> SceneOutcome:
+        """Switch to the scenes of the file. Raises `Problem` (409) while bundles are being loaded."""
+        self._check_idle()
+        async with self._lock:
+            await self._renew_scenes()
+            return self.scene_outcome
+
+    @property
+    def scene_outcome(self) -> SceneOutcome:
+        """Outcome of the last reload of scenes, which every reload of bundles is, too."""
+        return self._scene_file.outcome
+
+    async def _renew_scenes(self, before: SceneOutcome | None = None) -> None:
+        """Switch to the scenes of the file, and note what comes of it.
+
+        `before` is what came of that before bundles were switched: scenes that did not fit those may fit these.
+        """
+        if before is None or before.problem is not None:
+            before = await self._scene_file.renew()
+        self._scene_file.note(before)
+
+    async def _load_scenes(self) -> bool:
+        """Load the scenes of the start; return False if that must be tried again."""
+        outcome = await self._scene_file.renew()
+        if outcome.fault:
+            return False
+        self._scene_file.note(outcome, count=False)
+        if outcome.problem is not None:
+            self._fail_scenes(outcome.problem)
+        return True
+
+    def _check_idle(self) -> None:
+        """Raise `Problem` (409) while bundles are being loaded."""
+        if self._lock.locked():
+            raise Problem(CONFLICT, "bundles are being loaded already; try again when that has ended")
 
     async def watch(self, seconds: float = POLL_SECONDS) -> NoReturn:
-        """Try refused versions again when their files have changed, and then not for `seconds`."""
+        """Try what was refused again when its files have changed, every so many seconds."""
         while True:
             await asyncio.sleep(seconds)
             for name, version in await self._refusals.changed():
@@ -105,6 +151,11 @@ class Switcher(ABC, Generic[Staged]):
                     if version in candidates(versions, self._current_version(name)):
                         _log.info("the files of bundle %s version %s have changed: trying it again", name, version)
                         await self._renew(name, [version])
+                        if self._scene_file.is_refused:  # They may fit what serves now.
+                            await self._renew_scenes()
+            if await self._scene_file.changed():
+                async with self._lock:
+                    await self._renew_scenes()
             if self._failed:
                 async with self._lock:
                     await self._forgive_gone()

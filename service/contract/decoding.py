@@ -10,6 +10,7 @@ import msgspec
 from service.contract.cost import MOST_FIELDS, cost_over
 from service.contract.problems import invalid
 from service.contract.refusals import refusal, too_many_fields
+from service.contract.rule_checks import NOTHING_INHERITED, Inherited, check_rules
 from service.contract.schemas import Candidate, Queue, RerankRequest
 
 _decode: Final = msgspec.json.Decoder(RerankRequest).decode
@@ -29,7 +30,7 @@ def decode_request(body: bytes, *, most_fields: int = MOST_FIELDS) -> RerankRequ
         raise refusal(error, body) from None
 
 
-def check_request(request: RerankRequest, *, max_candidates: int) -> None:
+def check_request(request: RerankRequest, *, max_candidates: int, inherited: Inherited = NOTHING_INHERITED) -> None:
     """Raise `Problem` (422) naming the first field that contradicts another or passes a limit."""
     candidates = request.candidates
     if len(candidates) > max_candidates:
@@ -37,10 +38,13 @@ def check_request(request: RerankRequest, *, max_candidates: int) -> None:
     _check_ids(candidates)
     _check_embeddings(candidates)
     if request.queues is not None:
-        _check_queues(request.queues)
+        check_queues(request.queues)
+    if request.rules is not None or request.shown_items is not None:
+        check_rules(request, inherited)
 
 
-def _check_queues(queues: Sequence[Queue]) -> None:
+def check_queues(queues: Sequence[Queue]) -> None:
+    """Raise `Problem` (422) if names repeat or formulas are too long in all."""
     length = sum(len(queue.score) for queue in queues)
     if length > _MOST_FORMULA_TEXT and len(queues) > 1:  # One that is too long alone has an error of its own.
         raise invalid(

@@ -5,7 +5,7 @@ One document describes one service: where keys are set, operations that need one
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal
 
 import msgspec
@@ -19,10 +19,12 @@ from service.contract.problems import (
     KINDS,
     MEDIA_TYPE,
     MISDIRECTED,
+    SCENES_REFUSED,
     Problem,
     ProblemDocument,
     ProblemKind,
 )
+from service.contract.rule_schemas import Value
 from service.contract.tidy import REFERENCE, rename, share, tidy
 from service.contract.values import FieldValue
 
@@ -31,19 +33,23 @@ TAGS: Final = {
     "rerank": "Lists, within the latency budget.",
     "status": "What is served, and how well. Not for every request.",
     "health": "For the platform that runs the service.",
-    "admin": "Models, loaded and replaced while the service runs.",
+    "admin": "Models and scenes, loaded and replaced while the service runs.",
 }
 """What each tag holds."""
 
 _PROBLEM: Final = {"$ref": "#/components/schemas/Problem"}
-_ADMIN_ONLY: Final = (CONFLICT, MISDIRECTED, BUNDLE_REFUSED)
+_ADMIN_ONLY: Final = (CONFLICT, MISDIRECTED, BUNDLE_REFUSED, SCENES_REFUSED)
 _EVERYWHERE: Final = frozenset({400, 414, 431, 500, 501, 503})
 _WITH_A_BODY: Final = frozenset({408, 413, 415, 422})
 _FASTAPIS: Final = ("HTTPValidationError", "ValidationError")
 _RENAMED: Final = {"ProblemDocument": "Problem", "Models": "ModelList"}
 """Names in the document for types that have another one in the code."""
 
-_SHARED: Final = {"FieldValues": dict[str, FieldValue], "Partition": Literal["bfs", "dfs"]}
+_SHARED: Final = {
+    "FieldValues": dict[str, FieldValue],
+    "Partition": Literal["bfs", "dfs"],
+    "RuleValue": Value,
+}
 """Names in the document for types that have none in the code."""
 
 Document = dict[str, Any]
@@ -51,15 +57,20 @@ Statuses = Callable[[str], set[int]]
 """Tells the statuses of a path's problems, besides those of its shape."""
 
 
-def describe_public(document: Document, *, max_candidates: int, keyed: bool) -> None:
+def describe_public(
+    document: Document, *, max_candidates: int, keyed: bool, answers: Mapping[str, type[msgspec.Struct]] = {}
+) -> None:
     """Complete the document of the public port.
 
-    If `keyed`, operations under `/v1/` need a key.
+    If `keyed`, operations under `/v1/` need a key. `answers` are those of GETs that FastAPI knows without their type.
     """
-    schemas = _add_schemas(document, [type_ for route in PUBLIC for type_ in (route.request, route.answer)])
+    types = [type_ for route in PUBLIC for type_ in (route.request, route.answer)]
+    schemas = _add_schemas(document, [*types, *answers.values()])
     schemas["RerankRequest"]["properties"]["candidates"]["maxItems"] = max_candidates
     for route in PUBLIC:
         document["paths"][route.path] = {"post": _operation(route)}
+    for path, type_ in answers.items():
+        document["paths"][path]["get"]["responses"]["200"]["content"] = _json(type_)
     kinds = tuple(kind for kind in KINDS if kind not in _ADMIN_ONLY)
     _complete(document, kinds, lambda path: {401} if path.startswith("/v1/") else set(), keyed=keyed)
 
@@ -70,7 +81,9 @@ def describe_admin(document: Document, *, keyed: bool) -> None:
     If `keyed`, all operations need a key.
     """
     _add_schemas(document, [])
-    _complete(document, KINDS, lambda path: {401, 421, 409} if path.endswith("/reload") else {401, 421}, keyed=keyed)
+    _complete(
+        document, KINDS, lambda path: {401, 421, 409, 422} if path.endswith("/reload") else {401, 421}, keyed=keyed
+    )
 
 
 def _add_schemas(document: Document, types: list[Any]) -> dict[str, Any]:
@@ -163,6 +176,6 @@ def _operation(route: Described) -> Document:
     }
 
 
-def _json(type_: type[msgspec.Struct], examples: Any) -> Document:
+def _json(type_: type[msgspec.Struct], examples: Any = ()) -> Document:
     schema = {"$ref": REFERENCE.format(name=type_.__name__)}
-    return {"application/json": {"schema": schema, "examples": dict(examples)}}
+    return {"application/json": {"schema": schema, **({"examples": dict(examples)} if examples else {})}}

@@ -17,6 +17,7 @@ from typing import Any, Final
 import msgspec
 
 from service.contract.problems import MALFORMED_JSON, Problem, invalid
+from service.contract.rule_schemas import Value
 from service.contract.values import FieldValue
 
 READ_AGAIN: Final = 256 * 1024
@@ -27,9 +28,17 @@ _AT: Final = " - at `$"
 _UNKNOWN, _MISSING = "Object contains unknown field `", "Object missing required field `"
 _VALUE_TYPES: Final[dict[str, Any]] = {
     "scores": float | None,
-    **dict.fromkeys(("features", "user", "context"), FieldValue),
+    **dict.fromkeys(("features", "tags", "user", "context"), FieldValue),
+    "where": Value,
 }
-_REQUIRED: Final = frozenset(("candidates", "id", "scores", "name", "score"))
+"""What an object of any names takes as values, by its own name."""
+
+_REQUIRED: Final = frozenset(
+    (
+        *("candidates", "id", "scores", "name", "score"),
+        *("position", "by", "limit", "value", "least", "within", "where", "factor"),
+    )
+)
 _GOT_NULL: Final = "got null"
 _GOT_NUMBER: Final = re.compile(r"Expected str( \| null)?, got (int|float)")
 _CONSTANTS: Final = (b"NaN", b"-Infinity", b"Infinity")
@@ -100,12 +109,7 @@ def _not_finite(body: bytes) -> Problem:
 
 def _invalid(message: str, body: bytes) -> Problem:
     """Make a 422 from msgspec's message."""
-    problem, path = _split(message)
-    for prefix, said in ((_UNKNOWN, "is not a known field"), (_MISSING, "is missing")):
-        if problem.startswith(prefix):
-            path = f"{path}.{problem[len(prefix) : len(prefix) + _LONGEST_PATH].removesuffix('`')}".lstrip(".")
-            problem = said
-    problem = problem.replace("`", "")[:_LONGEST_PROBLEM]
+    path, problem = locate(message)
     name = path.rpartition(".")[2]
     if name in _REQUIRED and problem.endswith(_GOT_NULL):
         problem = "is null, which means missing; it is required"
@@ -118,6 +122,16 @@ def _invalid(message: str, body: bytes) -> Problem:
         else:
             path = _find_key(path, body)
     return invalid(path[:_LONGEST_PATH], problem)
+
+
+def locate(message: str) -> tuple[str, str]:
+    """Return the path of what msgspec's message is about, and the problem."""
+    problem, path = _split(message)
+    for prefix, said in ((_UNKNOWN, "is not a known field"), (_MISSING, "is missing")):
+        if problem.startswith(prefix):
+            path = f"{path}.{problem[len(prefix) : len(prefix) + _LONGEST_PATH].removesuffix('`')}".lstrip(".")
+            problem = said
+    return path, problem.replace("`", "")[:_LONGEST_PROBLEM]
 
 
 def _split(message: str) -> tuple[str, str]:

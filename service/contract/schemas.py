@@ -44,13 +44,16 @@ _RUNNER_UP: Final = (
     "sort, since it valued that higher than its own."
 )
 
-WarningProblem = Literal["missing", "unknown-values", "unknown-field"]
+WarningProblem = Literal["missing", "unknown-values", "unknown-field", "ignored-pin", "ignored-shown"]
 _WARNING: Final = (
-    "missing: the model has the field, but no candidate that it looked at (or the user, or the context) has it; "
-    "unknown-values: over half of its values are not in the model's vocabulary; unknown-field: nothing uses it."
+    "missing: the model or a rule has the field, but no candidate that it looked at (or the user, or the context) has "
+    "it; unknown-values: over half of its values are not in the model's vocabulary; unknown-field: nothing uses it; "
+    "ignored-pin: a scene's pin is no candidate here, or is left out; ignored-shown: the model has no graph for rules, "
+    "so that its diversity does not count what was shown."
 )
 _WARNINGS: Final = (
-    "What the model could not use. Absent: nothing, or the model was not asked, or LISTWRIGHT_WARNINGS is false."
+    "What the rules and the model could not use. Absent: nothing, or LISTWRIGHT_WARNINGS is false. Where the model was "
+    "not asked, rules alone are looked at."
 )
 MOST_WARNINGS: Final = 20
 """Most warnings of one answer."""
@@ -153,30 +156,34 @@ class ObjectiveValues(Struct, frozen=True, gc=False):
 
 
 class PassedOver(Struct, frozen=True, gc=False):
-    """A better place in a queue that a rule kept from this position."""
+    """A candidate that a rule kept from this position, though it stood in front in its queue."""
 
     queue: str
     id: str
-    rule: Annotated[str, Meta(description="Kind and place, from 0, of the rule, such as caps[0].")]
+    rule: Annotated[
+        str,
+        Meta(
+            description="Kind and place, from 0, of the rule, such as caps[0]; pinned: another item is pinned to this "
+            "position, or this one to another."
+        ),
+    ]
 
 
 class Explanation(Struct, frozen=True, gc=False):
     """Reasons for one choice of the model.
 
-    In SORT-Gen `score` = λ · (sum of `parts`) − `penalty`. In DeGRe it is λ · P − `penalty`, with P the generator's
-    probability of the item among those that are left; the parts are then its evaluator's.
+    In SORT-Gen `score` = λ · (sum of `parts`) · `boost` − `penalty`. In DeGRe it is λ · P · `boost` − `penalty`, with P
+    the generator's probability of the item among those that are left; the parts are then its evaluator's.
     """
 
     queue: Annotated[str, Meta(description="Queue of the item.")]
     parts: Annotated[ObjectiveValues, Meta(description="Weighted share of each objective in the value of the step.")]
-    penalty: Annotated[float, Meta(description="MMR: (1 − λ) · largest cosine to the items before it.")]
+    penalty: Annotated[float, Meta(description="MMR: (1 − λ) · largest cosine to the items before it or shown.")]
     score: float
     runner_up: Annotated[str | None, Meta(description=_RUNNER_UP)]
-    boost: Annotated[
-        float | UnsetType, Meta(description="Factor of `boosts` on the parts in `score`. Absent: none.")
-    ] = UNSET
+    boost: Annotated[float | UnsetType, Meta(description="Product of its factors of `boosts`. Absent: none.")] = UNSET
     passed_over: Annotated[
-        list[PassedOver] | UnsetType, Meta(description="Heads of queues that rules barred. Absent: none.")
+        list[PassedOver] | UnsetType, Meta(description="Heads of queues that rules barred, at most 10. Absent: none.")
     ] = UNSET
 
 
@@ -213,17 +220,24 @@ class Timings(Struct, frozen=True, gc=False):
 
 
 class FieldWarning(Struct, frozen=True, gc=False):
-    """A part of the request that the model could not use."""
+    """A part of the request that the model, or a rule, could not use."""
 
     field: Annotated[
-        str, Meta(description="Group (user, context, item, scores) and name, such as item.brand; or price.")
+        str,
+        Meta(
+            description="Group (user, context, item, scores) and name, such as item.brand; or price, shown, or a path "
+            "in rules, such as rules.caps[0].by."
+        ),
     ]
     problem: Annotated[WarningProblem, Meta(description=_WARNING)]
     detail: str
 
 
 class RerankResponse(Struct, frozen=True, gc=False, omit_defaults=True):
-    """List of min(top_n, candidates) items: each from the request, none twice."""
+    """List of min(top_n, candidates) items: each from the request, none twice.
+
+    Blocked and shown candidates are not counted; where all are, the list is empty.
+    """
 
     request_id: str
     model: str

@@ -37,6 +37,7 @@ from service.ranking.endpoint import (
     server_timing,
 )
 from service.ranking.rerank import Reranker
+from service.scenes.scene import NO_SCENE
 from service.telemetry.records import RequestObserver, RequestOutcome, RequestRecord, Stopwatch
 from service.timing.admission import Admission
 from service.timing.deadline import Deadline, header_timeout
@@ -211,6 +212,8 @@ class BatchEndpoint:
         try:
             exchange.request = request = decode_request(body, most_fields=self._most_fields)
             call.request_id = request.request_id or call.request_id
+            request, inherited = self._reranker.merge(request)
+            exchange.scene = inherited.scene or NO_SCENE
             clock.lap("decode")
             patience = min(batch.patience, math.inf if request.timeout_ms is None else request.timeout_ms / 1e3)
             due = min(call.arrival + options.budget_seconds, batch.call.arrival + patience)
@@ -222,6 +225,7 @@ class BatchEndpoint:
                 request_id=call.request_id,
                 deadline=Deadline(due, options.enforce_deadlines),
                 background=True,
+                inherited=inherited,
             )
         finally:
             self._admission.leave_giving_way()

@@ -22,6 +22,7 @@ from service.contract.decoding import decode_request
 from service.contract.problems import INTERNAL, MEDIA_TYPE, OVERLOADED, SHED, Problem, ProblemKind, unavailable
 from service.contract.schemas import RerankRequest, RerankResponse
 from service.ranking.rerank import Reranked, Reranker
+from service.scenes.scene import NO_SCENE
 from service.telemetry.records import NO_MODEL, RequestObserver, RequestOutcome, RequestRecord, Stopwatch
 from service.timing.admission import Admission, RefusalReason, Ticket
 from service.timing.deadline import Deadline, header_timeout
@@ -64,6 +65,7 @@ class Exchange:
     model: Model | None = None
     ignored_headers: tuple[str, ...] = ()
     reranked: Reranked | None = None
+    scene: str = NO_SCENE
 
     @classmethod
     def begin(cls, scope: Scope) -> Self:
@@ -93,6 +95,8 @@ class Exchange:
             ignored_headers=self.ignored_headers,
             choice=None if reranked is None else reranked.listing.choice,
             fields=None if reranked is None else reranked.fields,
+            scene=self.scene,
+            ignored_pins=0 if reranked is None else reranked.ignored_pins,
         )
 
 
@@ -184,12 +188,20 @@ class RerankEndpoint:
         ticket = self._admit(scope)
         exchange.request = request = decode_request(body, most_fields=self._most_fields)
         call.request_id = request.request_id or call.request_id
+        request, inherited = self._reranker.merge(request)
+        exchange.scene = inherited.scene or NO_SCENE
         clock.lap("decode")
         wished, exchange.ignored_headers = header_timeout(call.headers)
         deadline = self._deadline(call.arrival, request, wished)
         exchange.model = model = self._reranker.select(request)
         exchange.reranked = reranked = await self._reranker.rerank(
-            request, model, clock, request_id=call.request_id, deadline=deadline, presence=call.presence
+            request,
+            model,
+            clock,
+            request_id=call.request_id,
+            deadline=deadline,
+            presence=call.presence,
+            inherited=inherited,
         )
         self._learn(ticket, clock, reranked, hurried=deadline.at < call.arrival + options.budget_seconds)
         return request, reranked.response

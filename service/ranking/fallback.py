@@ -38,7 +38,7 @@ def formula_list(
     if scores is None:
         return None
     steps = min(plan.top_n, manifest.limits.list_length)
-    size = min(_POOL_FACTOR * steps, _LARGEST_POOL)
+    size = pool_size(steps)
     # Rank no more places than are needed: at 1,000 candidates the rest would take longer than all that follows.
     ranked = rank(np.arange(len(candidates)), scores, max(size, plan.top_n))
     pool = [i for i, source in ranked[:size] if source == "formula"]
@@ -51,9 +51,14 @@ def formula_list(
     return [*((i, _FORMULA) for i in first), *rest][: plan.top_n]
 
 
-def input_list(plan: RequestPlan) -> Places:
-    """Return `plan.top_n` places in the order of the request."""
-    return [(i, "input") for i in range(plan.top_n)]
+def pool_size(steps: int) -> int:
+    """Return the number of candidates among which MMR chooses for so many steps."""
+    return min(_POOL_FACTOR * steps, _LARGEST_POOL)
+
+
+def input_list(count: int) -> Places:
+    """Return so many places in the order of the request."""
+    return [(i, "input") for i in range(count)]
 
 
 def rank_rest(table: ScoreTable, manifest: Manifest, picked: Sequence[int], n: int, count: int) -> Places:

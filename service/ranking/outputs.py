@@ -9,12 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Final
 
 import numpy as np
 
 from models.contract.arrays import AnyArray, Ints
 from models.contract.manifest import KEPT_SORT, SORT_SLOTS
+from models.contract.rules.ledger import Ledger
+from models.contract.rules.ruling import Ruling
 from models.contract.slots import Slots
 from service.bundles.model import Model
 from service.contract.schemas import ObjectiveValues
@@ -30,43 +33,75 @@ _STEPS: Final = {"order": _INTEGERS, "runner_up": _INTEGERS, "penalty": _FLOATS,
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """The model's slots [≤ L] in order, their value, and whether the sort's list was kept."""
+    """The model's slots [≤ L] in order, their value, and whether the sort's list was kept.
+
+    `ledger` holds these slots' candidates, to go on from; None for a request without rules.
+    """
 
     steps: Ints
     value: ObjectiveValues
     kept_sort: bool
+    ledger: Ledger | None
 
 
-def check_outputs(outputs: RequestArrays, slots: Slots, model: Model, top_n: int) -> Chosen:
+def check_outputs(
+    outputs: RequestArrays,
+    slots: Slots,
+    model: Model,
+    top_n: int,
+    *,
+    ruling: Ruling | None = None,
+    groups: int | None = None,
+) -> Chosen:
     """Return the model's choice of at most `top_n` slots.
 
-    Raises `EngineError` for an output that is missing or has another shape or type, an order that is impossible, a
-    runner-up that is no candidate, and numbers that are not finite.
+    A graph that keeps rules, of so many `groups`, may end its list where all are barred; what it says behind that is
+    not looked at. Raises `EngineError` for an output that is missing or has another shape or type, an order that is
+    impossible or breaks a rule, a runner-up that is no candidate, and numbers that are not finite.
     """
     _check_arrays(outputs, model.manifest.limits.list_length)
-    steps = check_order(outputs["order"], slots)[:top_n]
-    n = len(steps)
+    steps = check_order(outputs["order"], slots, may_end=groups is not None)[:top_n]
+    ledger = None if ruling is None else replay(ruling, slots.candidates[steps].tolist(), groups)
+    n = len(steps) if ledger is None else ledger.place
     for name in ("penalty", "score"):
         told = outputs[name].tolist()[:n]
         if not math.isfinite(sum(told)):
             raise EngineError(f"the model answered a {name} that is not finite: {told}")
     _check_runners_up(outputs["runner_up"].tolist()[:n], slots)
-    return Chosen(steps, _list_value(outputs["value"].tolist()[:n]), _kept_sort(outputs, model))
+    return Chosen(steps[:n], _list_value(outputs["value"].tolist()[:n]), _kept_sort(outputs, model), ledger)
 
 
-def check_order(order: AnyArray, slots: Slots) -> Ints:
-    """Return the slots [≤ L] that the model chose, best first.
+def check_order(order: AnyArray, slots: Slots, *, may_end: bool = False) -> Ints:
+    """Return the slots [≤ L] that the model chose, best first; those before a gap if the list `may_end` there.
 
     Raises `EngineError` if it chose an empty slot, one that does not exist or one twice, or left a gap: the last guard
     of the law that a list is always valid.
     """
     told = order.tolist()
+    if may_end:
+        told = list(takewhile(lambda step: step >= 0, told))
     chosen = [step for step in told if step >= 0]
     known = chosen == told[: len(chosen)] and len(set(chosen)) == len(chosen) and max(chosen, default=0) < len(slots)
     steps = np.array(chosen, np.int64)
     if not known or (slots.candidates[steps] < 0).any():
         raise EngineError(f"the model answered an impossible order: {told}")
     return steps
+
+
+def replay(ruling: Ruling, picked: Sequence[int], groups: int | None) -> Ledger:
+    """Put the model's candidates into a new ledger.
+
+    Where more groups count than the graph knows, those from the first that breaks a rule on are left out. Raises
+    `EngineError` for any other that breaks one.
+    """
+    ledger = Ledger(ruling)
+    for candidate in picked:
+        if (rule := ledger.barring(candidate)) is not None:
+            if groups is not None and len(ruling.constraints) > groups:
+                break
+            raise EngineError(f"the model's list breaks the rule {rule} at place {ledger.place}: {picked}")
+        ledger.put(candidate)
+    return ledger
 
 
 def _check_arrays(outputs: Mapping[str, AnyArray], length: int) -> None:

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from models.contract.features import FeatureError
-from models.contract.manifest import Manifest, Partition, QueueSpec, same_mix
+from models.contract.manifest import Manifest, Partition, QueueSpec
+from models.contract.rules.ruling import Ruling
 from models.contract.slots import ScoreTable, Slots, fill_slots
-from models.contract.spec import OBJECTIVES
+from service.contract.fitting import check_queue_count, complete_weights
 from service.contract.problems import invalid
 from service.contract.schemas import Candidate, Diversity, Objectives, Queue, RerankRequest
-
-_SMALLEST_WEIGHT: Final = 1e-6  # Below, float32 arithmetic in the graph would divide 0 by 0.
+from service.ranking.ruling import compile_ruling, most_places
 
 
 @dataclass(frozen=True, slots=True)
 class RequestPlan:
     """Wishes of one request, complete.
 
-    Weights are α, β, γ in the order of `OBJECTIVES`; `top_n` is already at most the number of candidates.
+    Weights are α, β, γ in the order of `OBJECTIVES`; `top_n` is already at most the number of candidates that may be
+    returned. `ruling` is None for a request without rules and without shown items.
     """
 
     top_n: int
@@ -30,50 +30,34 @@ class RequestPlan:
     queues: Sequence[Queue | QueueSpec]
     queues_requested: bool
     partition: Partition
+    ruling: Ruling | None
 
 
 def make_plan(request: RerankRequest, manifest: Manifest) -> RequestPlan:
     """Fill in the bundle's defaults.
 
-    Raises `Problem` (422) if there are more queues than the model has, or for weights that are all zero, of what the
-    model does not value, or another mix than the only one that it knows.
+    Raises `Problem` (422) if there are more queues than the model has, for weights that are all zero, of what the
+    model does not value, or another mix than the only one that it knows, and for rules that need a graph that it lacks.
     """
     diversity = request.diversity or Diversity()
     default = manifest.diversity
     queues = request.queues
-    if queues is not None and len(queues) > manifest.limits.queues:
-        raise invalid(
-            "queues", f"has {len(queues)} queues; model {manifest.name!r} takes at most {manifest.limits.queues}"
-        )
+    check_queue_count(queues, manifest)
+    trade_off = default.trade_off if diversity.trade_off is None else diversity.trade_off
+    window = default.window if diversity.window is None else diversity.window
+    weights = complete_weights(request.objectives or Objectives(), manifest)
+    ruling = compile_ruling(request, manifest, mmr_window=window if trade_off < 1 else 0)
+    most = len(request.candidates) if ruling is None else ruling.length
     return RequestPlan(
-        top_n=min(request.top_n or manifest.limits.list_length, len(request.candidates)),
-        weights=_weights(request.objectives or Objectives(), manifest),
-        trade_off=default.trade_off if diversity.trade_off is None else diversity.trade_off,
-        window=default.window if diversity.window is None else diversity.window,
+        top_n=min(most_places(request, manifest), most),
+        weights=weights,
+        trade_off=trade_off,
+        window=window,
         queues=manifest.queues if queues is None else queues,
         queues_requested=queues is not None,
         partition=request.partition or manifest.partition,
+        ruling=ruling,
     )
-
-
-def _weights(asked: Objectives, manifest: Manifest) -> tuple[float, ...]:
-    given = (asked.click, asked.conversion, asked.gmv)
-    for name, weight in zip(OBJECTIVES, given, strict=True):
-        if weight and name not in manifest.valued:
-            known = " and ".join(manifest.valued)
-            raise invalid(
-                f"objectives.{name}", f"must be 0 or missing, since model {manifest.name!r} values {known} only"
-            )
-    weights = tuple(
-        manifest.objectives[name] if weight is None else weight for name, weight in zip(OBJECTIVES, given, strict=True)
-    )
-    if max(weights) < _SMALLEST_WEIGHT:
-        raise invalid("objectives", f"are all zero; at least one weight must be {_SMALLEST_WEIGHT:g} or more")
-    learnt = manifest.objectives
-    if manifest.fixed_objectives and not same_mix(dict(zip(OBJECTIVES, weights, strict=True)), learnt):
-        mix = ", ".join(f"{name} {learnt[name]:g}" for name in OBJECTIVES)
-        raise invalid("objectives", f"model {manifest.name!r} was distilled for {mix} and knows no other mix")
-    return weights
 
 
 def deal(candidates: Sequence[Candidate], plan: RequestPlan, manifest: Manifest) -> tuple[ScoreTable, Slots]:
@@ -81,7 +65,15 @@ def deal(candidates: Sequence[Candidate], plan: RequestPlan, manifest: Manifest)
     shape = manifest.limits.queues, manifest.places(len(plan.queues))
     try:
         table = ScoreTable(candidates, plan.weights, manifest.spec)
-        slots = fill_slots(table, plan.queues, plan.partition, shape, requested=plan.queues_requested)
+        slots = fill_slots(
+            table,
+            plan.queues,
+            plan.partition,
+            shape,
+            requested=plan.queues_requested,
+            ruling=plan.ruling,
+            steps=manifest.limits.list_length,
+        )
     except FeatureError as error:
         raise invalid(error.path, error.problem) from None
     return table, slots.filled() if manifest.any_slots else slots

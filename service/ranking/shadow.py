@@ -23,7 +23,8 @@ from service.bundles.registry import Registry
 from service.contract.problems import Problem
 from service.contract.schemas import RerankRequest, RerankResponse
 from service.inference.dispatcher import Dispatcher
-from service.ranking.rerank import bypass_list, deal_request, encode_request, graph_inputs, model_list
+from service.ranking.dealt import deal_request, encode_request, graph_inputs
+from service.ranking.lists import bypass_list, model_list
 from service.telemetry.records import NO_MODEL, SHADOW_DEPTHS, ShadowOutcome, ShadowRecord
 from service.timing.admission import Admission
 from service.timing.limiter import LogLimiter, left_out

@@ -23,8 +23,8 @@ from service.bundles.trial import Order, Report, Sound, Stage, Unsound
 from service.contract.decoding import decode_request
 from service.inference.engine import stack_rows
 from service.inference.onnx.session import SessionConfig
-from service.ranking.example import example_request
-from service.ranking.rerank import deal_request, encode_request, graph_inputs
+from service.ranking.dealt import deal_request, encode_request, graph_inputs
+from service.ranking.example import example_request, with_rule_tensors
 
 _PR_SET_PDEATHSIG: Final = 1
 _STDOUT: Final = 1
@@ -49,12 +49,20 @@ def try_bundle(folder: Path, config: SessionConfig, begin: Begin) -> dict[str, s
 
 
 def _run_example(model: Model) -> None:
-    """Run the request that warm-up begins with, alone and in the largest batch."""
+    """Run the first warm-up request alone and in the largest batch.
+
+    A bundle that serves rules is also given some for it, alone and among others without.
+    """
+    most = model.engine.largest_batch
     try:
         request = decode_request(json.dumps(example_request(model.manifest)).encode())
         row = graph_inputs(model, encode_request(deal_request(request, model)))
-        for rows in (1, model.engine.largest_batch):
-            model.engine.run(stack_rows([row] * rows))
+        batches = [[row], [row] * most]
+        if model.manifest.ruled is not None:
+            ruled = with_rule_tensors(row, model.manifest, model.manifest.ruled)
+            batches += [[ruled], [ruled, *[row] * (most - 1)]]
+        for batch in batches:
+            model.engine.run(stack_rows(batch))
     except Exception as error:
         raise BundleError(f"a warm-up request cannot be run: {error}") from error
 

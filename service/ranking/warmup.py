@@ -25,9 +25,11 @@ from service.contract.decoding import decode_request
 from service.inference.aside import run_aside
 from service.inference.dispatcher import Dispatcher
 from service.inference.engine import BatchArrays, Engine, EngineError, stack_rows, warm_fully
+from service.ranking.dealt import DealtRequest, deal_request, encode_request, graph_inputs
 from service.ranking.endpoint import EndpointOptions, RerankEndpoint
-from service.ranking.example import CANDIDATES, example_request
-from service.ranking.rerank import DealtRequest, Reranker, deal_request, degraded_list, encode_request, graph_inputs
+from service.ranking.example import CANDIDATES, example_request, with_rule_tensors, with_rules
+from service.ranking.lists import degraded_list
+from service.ranking.rerank import Reranker
 from service.timing.admission import Admission, AdmissionOptions
 from service.timing.deadline import NEVER, Deadline
 from service.transport.auth import ApiKeys
@@ -70,7 +72,9 @@ async def _make_batch(model: Model) -> tuple[DealtRequest, BatchArrays]:
     await asyncio.sleep(0)
     dealt = deal_request(request, model)
     await asyncio.sleep(0)
-    return dealt, stack_rows([graph_inputs(model, encode_request(dealt))])
+    row, ruled = graph_inputs(model, encode_request(dealt)), model.manifest.ruled
+    # From a batch with rules, the engine warms the graph for them and the plain one.
+    return dealt, stack_rows([row if ruled is None else with_rule_tensors(row, model.manifest, ruled)])
 
 
 def _warm_aside(engine: Engine, batch: BatchArrays, gently: bool) -> None:
@@ -108,12 +112,15 @@ async def _send_requests(dispatcher: Dispatcher, model: Model, gently: bool) -> 
 
 
 def _requests(manifest: Manifest) -> list[dict[str, Any]]:
-    """Make a request with the bundle's defaults, and one that runs the model."""
-    first = example_request(manifest)
-    if not manifest.bypassed(manifest.objectives):
-        return [first]
-    alone = [dict.fromkeys(OBJECTIVES, 0.0) | {name: 1.0} for name in manifest.valued]
-    return [first, *({**first, "objectives": mix} for mix in alone if not manifest.bypassed(mix))][:2]
+    """Make a request with the bundle's defaults, and one that runs the model.
+
+    If the bundle serves rules, one that has some comes last.
+    """
+    found = [example_request(manifest)]
+    if manifest.bypassed(manifest.objectives):
+        alone = [dict.fromkeys(OBJECTIVES, 0.0) | {name: 1.0} for name in manifest.valued]
+        found += [{**found[0], "objectives": mix} for mix in alone if not manifest.bypassed(mix)][:1]
+    return found if manifest.ruled is None else [*found, with_rules(found[-1])]
 
 
 async def _post(endpoint: RerankEndpoint, body: bytes) -> tuple[int, bytes]:

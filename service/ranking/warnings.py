@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import chain, islice
 from typing import Final
 
 from models.contract.features import canonical_text
 from models.contract.spec import Category, Number
 from service.contract.field_values import FieldReader, FieldUse, Gap, KnownField, plain_text
+from service.contract.rule_checks import Inherited
 from service.contract.schemas import MOST_WARNINGS, FieldWarning
+from service.ranking.dealt import DealtRequest
+from service.ranking.rule_warnings import rule_warnings
 
 _LONGEST: Final = 64
 _MOST_SHOWN: Final = 3
 _MOST_FIELDS: Final = 10
+
+
+def answer_warnings(dealt: DealtRequest, use: FieldUse | None, inherited: Inherited) -> list[FieldWarning]:
+    """Warn of rules that could not be used, then of fields; `use` is None where the model was not asked."""
+    fields = [] if use is None else field_warnings(use, dealt.model.fields)
+    if dealt.plan.ruling is None:
+        return fields
+    rules = rule_warnings(dealt, dealt.plan.ruling, inherited, asked=use is not None)
+    return [*islice(chain(rules, fields), MOST_WARNINGS)]
 
 
 def field_warnings(use: FieldUse, reader: FieldReader) -> list[FieldWarning]:

@@ -1,4 +1,7 @@
-"""Count reloads and show refused bundles, in one process or in the supervisor of several."""
+"""Count reloads of bundles and scenes, and show refused bundles.
+
+One process does that itself; of several it is the supervisor.
+"""
 
 from __future__ import annotations
 
@@ -22,12 +25,19 @@ class BundleMetrics:
         text = "Bundles that a reload switched to, or refused."
         reloads = Counter("rerank_reloads_total", text, ("result",), registry=registry)
         self._reloads = {result: reloads.labels(result) for result in _RESULTS}
+        text = "Files of scenes that a reload switched to, or refused; one that has not changed is not counted."
+        scenes = Counter("rerank_scene_reloads_total", text, ("result",), registry=registry)
+        self._scene_reloads = {result: scenes.labels(result) for result in _RESULTS}
         text = "1 for each version that was refused at start or on SIGHUP, until it is live or gone."
         self._refused = Gauge(REFUSED, text, ("model", "version"), registry=registry)
 
     def reloaded(self, result: str) -> None:
         """Count one bundle that a reload has looked at: ``ok`` or ``refused``."""
         self._reloads[result].inc()
+
+    def scenes_reloaded(self, result: str) -> None:
+        """Count one reload of scenes: ``ok`` or ``refused``."""
+        self._scene_reloads[result].inc()
 
     def bundle_refused(self, name: str, version: str, refused: bool) -> None:
         """Show a version as refused, or no more."""

@@ -20,6 +20,7 @@ from service.telemetry.exposition import Exposition, Scrape
 from service.telemetry.field_series import FieldSeries
 from service.telemetry.records import ListHealth, RequestOutcome, RequestRecord, ShadowRecord
 from service.telemetry.rolling import RollingWindow
+from service.telemetry.scenes import SceneMetrics
 from service.telemetry.snapshots import MergeMode
 from service.telemetry.versions import RequestSeries, ShadowSeries, VersionSeries
 from service.timing.deadline import HEADERS
@@ -34,7 +35,6 @@ _DIVERSITY: Final = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.5
 _REJECTED: Final = ("not-ready", "overloaded", "shed")
 _DROPPED: Final = ("deadline", "client-gone")
 _CONNECTIONS_REFUSED: Final = ("limit", "descriptors", "unfinished")
-_ANSWERED: Final[frozenset[RequestOutcome]] = frozenset(("ok", "degraded"))
 _NOT_VALID: Final[frozenset[RequestOutcome]] = frozenset(("invalid", "cancelled"))
 
 
@@ -68,6 +68,8 @@ class Metrics:
         self._fields = VersionSeries(FieldSeries)
         self.registry.register(self._fields)
         self.batches = BatchMetrics(self.registry)
+        self._scenes = SceneMetrics(self.registry, _edges(budget_seconds))
+        self.scenes_swapped = self._scenes.swapped
 
     def _counter(self, name: str, text: str, label: str, values: Iterable[str]) -> dict[str, Counter]:
         """Make a counter with one closed label; return a series for each of its values."""
@@ -83,9 +85,9 @@ class Metrics:
         return Histogram(name, text, labels, buckets=buckets, registry=self.registry)
 
     def _make_requests(self, budget: float) -> None:
-        edges = sorted({*_SECONDS, budget})
+        edges = _edges(budget)
         self._requests = VersionSeries(lambda: RequestSeries(edges))
-        not_answered = [outcome for outcome in records.OUTCOMES if outcome not in _ANSWERED]
+        not_answered = [outcome for outcome in records.OUTCOMES if outcome not in records.ANSWERED]
         no_model = (records.NO_MODEL, records.NO_MODEL)
         self._requests.pin(*no_model).begin(*no_model, not_answered)
         self.registry.register(self._requests)
@@ -156,6 +158,7 @@ class Metrics:
         self._exposition.modes[REFUSED] = REFUSED_MODE
         bundles = BundleMetrics(self.registry)
         self.reloaded, self.bundle_refused = bundles.reloaded, bundles.bundle_refused
+        self.scenes_reloaded = bundles.scenes_reloaded
 
     def watch(
         self, *, in_flight: Callable[[], int], queue_depth: Callable[[], int], overloaded: Callable[[], bool]
@@ -181,6 +184,7 @@ class Metrics:
         self._requests.sweep()
         self._comparisons.sweep()
         self._fields.sweep()
+        self._scenes.sweep()
 
     def engine_hung(self) -> None:
         """Count one run of the engine that was given up."""
@@ -212,8 +216,9 @@ class Metrics:
     def observe(self, record: RequestRecord) -> None:
         """Count one request."""
         self._requests.of(record.model, record.version).outcomes[record.outcome].observe(record.seconds)
+        self._scenes.observe(record)
         if record.outcome not in _NOT_VALID:
-            answered = record.outcome in _ANSWERED
+            answered = record.outcome in records.ANSWERED
             self.window.add(record.seconds, answered=answered, degraded=record.outcome == "degraded")
         if record.outcome == "rejected":
             self._rejected[record.reason or ""].inc()
@@ -249,3 +254,8 @@ class Metrics:
                 counter.inc(items)
         for source, items in health.sources.items():
             self._sources[source].inc(items)
+
+
+def _edges(budget: float) -> list[float]:
+    """Return the edges of a request's duration; one is the budget."""
+    return sorted({*_SECONDS, budget})

@@ -13,10 +13,14 @@ import numpy as np
 from models.contract.arrays import AnyArray, Ints
 from service.contract.field_values import FieldCounts
 from service.contract.schemas import DegradedReason, Item, Source
+from service.scenes.scene import NO_SCENE
 
 RequestOutcome = Literal["ok", "degraded", "invalid", "cancelled", "rejected", "error"]
 OUTCOMES: Final[tuple[RequestOutcome, ...]] = get_args(RequestOutcome)
 """ok, degraded: a list. invalid: 4xx. cancelled: the client left. rejected: 503. error: 500."""
+
+ANSWERED: Final[frozenset[RequestOutcome]] = frozenset(("ok", "degraded"))
+"""Outcomes with a list."""
 
 RequestStage = Literal["lag", "decode", "deal", "encode", "wait", "infer", "respond"]
 STAGES: Final[tuple[RequestStage, ...]] = get_args(RequestStage)
@@ -87,7 +91,7 @@ class RequestRecord:
     Times are in seconds; `reason` is the slug of the problem, if any. `choice` is the maker of a list that is not
     degraded; `degraded` the reason why it is not the model's, and `would_degrade` the reason there would have been, had
     deadlines been enforced. `ignored_headers` are timeouts that cannot be read. `fields` counts the values of the
-    candidates that were encoded.
+    candidates that were encoded. `ignored_pins` counts pins of the scene that could not be kept.
     """
 
     request_id: str
@@ -107,6 +111,8 @@ class RequestRecord:
     ignored_headers: tuple[str, ...] = ()
     choice: Choice | None = None
     fields: FieldCounts | None = None
+    scene: str = NO_SCENE
+    ignored_pins: int = 0
 
 
 @dataclass(frozen=True, slots=True)

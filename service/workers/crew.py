@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Final
 
 from service.bundles.model import BundleError
+from service.scenes.scene import SceneError
 from service.settings import Settings
 from service.transport.sockets import stop_connecting
 from service.workers.fleet import Fleet
@@ -129,7 +130,7 @@ class Crew:
             await worker.unless_gone(self._fleet.join(worker))
         except WorkerGone:
             return True
-        except (BundleError, RuntimeError) as error:
+        except (BundleError, SceneError, RuntimeError) as error:
             _log.error("%s cannot serve the live versions: %s", worker, error)
             worker.terminate()
             if not self._fleet.manned:

@@ -1,7 +1,7 @@
 """Change all workers as one: a version is live in all or none.
 
 The bundle is first tried in a process of its own. A switch then has two phases. Every worker loads, checks and warms
-the bundle aside; only when all have done so, all are told to let it serve.
+the bundle aside; only when all have done so, all are told to let it serve. Scenes are switched alike.
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ from service.bundles.switching import Current, OnReload, Switcher
 from service.bundles.trial import Trial
 from service.contract.problems import BUNDLE_REFUSED, CONFLICT, NOT_READY, Problem, unavailable
 from service.inference.onnx.session import SessionConfig
+from service.scenes.reading import SceneMap
 from service.settings import Settings
 from service.status import Models, ModelStatus
-from service.telemetry.versions import Version
+from service.telemetry.versions import SCENE, Version
 from service.workers import messages
+from service.workers.fleet_scenes import FleetScenes
 from service.workers.handle import ANSWER_SECONDS, WorkerGone, WorkerLate, WorkerProcess
 
 _log = logging.getLogger(__name__)
@@ -46,8 +48,15 @@ class Fleet(Switcher[_Staged]):
     start: its default model is decided once.
     """
 
-    def __init__(self, settings: Settings, config: SessionConfig, on_reload: OnReload, on_refusal: OnRefusal) -> None:
-        super().__init__(settings.bundles, on_reload, on_refusal)
+    def __init__(
+        self,
+        settings: Settings,
+        config: SessionConfig,
+        on_reload: OnReload,
+        on_refusal: OnRefusal,
+        on_scenes: OnReload = lambda _: None,
+    ) -> None:
+        super().__init__(settings.bundles, on_reload, on_refusal, on_scenes)
         self.settings = settings
         self._trial = Trial(config, settings.load_timeout_seconds)
         self._keep_versions = settings.keep_versions
@@ -57,6 +66,7 @@ class Fleet(Switcher[_Staged]):
         self._live: dict[tuple[str, str], dict[str, str]] = {}
         self._failures: dict[str, str] = {}
         self._switches = itertools.count()
+        self._scenes = FleetScenes(self._switches, self._give_up)
         self._manned = asyncio.Event()
         self._loaded = asyncio.Event()
 
@@ -72,8 +82,8 @@ class Fleet(Switcher[_Staged]):
 
     @property
     def live(self) -> Collection[Version]:
-        """Return name and version of the live models."""
-        return self._live.keys()
+        """Return name and version of the live models, and the live scenes."""
+        return [*self._live, *((SCENE, name) for name in self._scenes.live)]
 
     async def add(self, worker: WorkerProcess) -> None:
         """Let a worker of the start listen at once, though it is not ready."""
@@ -83,8 +93,8 @@ class Fleet(Switcher[_Staged]):
     async def join(self, worker: WorkerProcess) -> None:
         """Add a later worker, once it has loaded the live versions.
 
-        Raises `WorkerGone`; `BundleError` if a live version is no longer on disk; `RuntimeError` if the worker fails
-        or is late.
+        Raises `WorkerGone`; `BundleError` if a live version is no longer on disk; `SceneError` if it refuses the live
+        scenes; `RuntimeError` if the worker fails or is late.
         """
         await worker.started()
         async with self._lock:
@@ -96,6 +106,7 @@ class Fleet(Switcher[_Staged]):
                 await worker.ask(messages.Commit(number), messages.Described)
             for name, reason in self._failures.items():
                 await worker.ask(messages.Fail(name, reason), messages.Done)
+            await self._scenes.join(worker)
             if self._loaded.is_set():
                 await worker.ask(messages.Loaded(), messages.Done)
             await worker.ask(messages.Listen(), messages.Done)
@@ -109,7 +120,7 @@ class Fleet(Switcher[_Staged]):
             self._manned.clear()
 
     async def load_all(self) -> None:
-        """Load the newest sound versions of every name into all workers; log failures."""
+        """Load the newest sound versions, then the scenes, into all workers; log failures."""
         waiting = self._catalogue.bundles()
         while waiting:
             await self._manned.wait()
@@ -123,10 +134,13 @@ class Fleet(Switcher[_Staged]):
                         _log.error("bundle %s was not loaded: %s", name, error)
                         self._fail(name, str(error))
                     del waiting[name]
-        async with self._lock:
-            self._loaded.set()
-            for worker in self._workers:
-                worker.tell(messages.Loaded())
+        while not self._loaded.is_set():
+            await self._manned.wait()
+            async with self._lock:
+                if await self._load_scenes():
+                    self._loaded.set()
+                    for worker in self._workers:
+                        worker.tell(messages.Loaded())
 
     def _fail(self, name: str, reason: str | None) -> None:
         if reason is None:
@@ -150,15 +164,16 @@ class Fleet(Switcher[_Staged]):
         Raises `Problem`: 409 while bundles are being loaded already, 422 if any worker refuses the bundle, 503 if one
         ends, fails or is late, or none is there; then nothing has changed.
         """
-        if self._lock.locked() or not self._loaded.is_set():
-            raise Problem(CONFLICT, "bundles are being loaded already; try again when that has ended")
+        self._check_idle()
         async with self._lock:
             if not self._workers:
                 raise self._unmanned()
+            scenes = await self._scene_file.renew()
             try:
                 status = await self._switch(name, self._catalogue.folder(name, version).name)
             except (BundleError, WorkerGone, RuntimeError) as error:
                 self._refuse(name, error)
+                await self._renew_scenes(scenes)
                 if isinstance(error, BundleError):
                     raise Problem(BUNDLE_REFUSED, str(error)) from None
                 raise unavailable(NOT_READY, f"{error}; nothing has changed", self._retry_after) from None
@@ -166,12 +181,24 @@ class Fleet(Switcher[_Staged]):
                 raise self._unmanned()
             self._refusals.leave(name)
             self._on_reload("ok")
+            await self._renew_scenes(scenes)
             return status
 
     async def reload_all(self) -> None:
         """Do the same once all bundles of the start are loaded or have failed."""
         await self._loaded.wait()
         await super().reload_all()
+
+    async def _switch_scenes(self, scenes: SceneMap) -> None:
+        await self._scenes.switch(tuple(self._workers), scenes)
+
+    def _fail_scenes(self, reason: str) -> None:
+        self._scenes.fail(self._workers, reason)
+
+    def _check_idle(self) -> None:
+        if not self._loaded.is_set():
+            raise Problem(CONFLICT, "bundles are being loaded already; try again when that has ended")
+        super()._check_idle()
 
     async def _switch(self, name: str, version: str) -> ModelStatus | None:
         """Do both phases; return None if all workers ended in the second.
@@ -227,10 +254,14 @@ class Fleet(Switcher[_Staged]):
             (model,) = (await worker.ask(messages.Commit(number), messages.Described)).models
             return ModelStatus.model_validate(model)
         except (WorkerGone, RuntimeError) as error:
-            self.remove(worker)
-            if not isinstance(error, WorkerGone):
-                worker.give_up(f"it did not switch: {error}")
+            self._give_up(worker, error)
             return None
+
+    def _give_up(self, worker: WorkerProcess, error: Exception) -> None:
+        """Drop a worker that did not switch, and end it if it hangs."""
+        self.remove(worker)
+        if not isinstance(error, WorkerGone):
+            worker.give_up(f"it did not switch: {error}")
 
     def _publish(self, name: str, version: str, files: dict[str, str]) -> None:
         """Note what is live; each worker's registry keeps and drops the same versions."""

@@ -40,6 +40,7 @@ class SupervisorMetrics:
         self._ended = {reason: ended.labels(reason) for reason in _ENDS}
         bundles = BundleMetrics(self.registry)
         self.reloaded, self.bundle_refused = bundles.reloaded, bundles.bundle_refused
+        self.scenes_reloaded = bundles.scenes_reloaded
         Gauge("rerank_workers", "Workers that take requests.", registry=self.registry).set_function(running)
         modes: dict[str, MergeMode] = {"rerank_workers": "livesum", REFUSED: REFUSED_MODE}
         self.snapshots = SnapshotReader(self.registry, modes)
@@ -52,7 +53,7 @@ class SupervisorMetrics:
 class Gatherer:
     """Keep the last snapshot of each worker, and answer scrapes.
 
-    Used from the event loop only. `live` returns the versions that are live.
+    Used from the event loop only. `live` returns the versions and scenes that are live.
     """
 
     def __init__(self, own: SupervisorMetrics, live: Callable[[], Collection[Version]]) -> None:

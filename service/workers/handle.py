@@ -15,8 +15,7 @@ from typing import Any, Final, Self, TypeVar
 
 import msgspec
 
-from service.bundles.model import BundleError
-from service.bundles.switching import Interrupted
+from service.bundles.model import BundleError, Interrupted
 from service.bundles.trial import child_environment
 from service.settings import Settings
 from service.workers.heartbeat import SILENT_SECONDS, Pulse, within

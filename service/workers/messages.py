@@ -13,6 +13,7 @@ from typing import Any, Final, Generic, Self, TypeVar
 
 from msgspec import Struct, json
 
+from service.scenes.scene import Scene
 from service.telemetry.snapshots import Layout, Values
 
 _LONGEST_LINE: Final = 16 * 1024 * 1024
@@ -41,8 +42,27 @@ class Commit(Struct, tag=True, frozen=True):
     switch: int
 
 
+class PrepareScenes(Struct, tag=True, frozen=True):
+    """First phase of switch `switch`: hold these scenes to the live models, aside."""
+
+    switch: int
+    scenes: list[Scene]
+
+
+class CommitScenes(Struct, tag=True, frozen=True):
+    """Second phase: let the prepared scenes serve, and no other."""
+
+    switch: int
+
+
+class FailScenes(Struct, tag=True, frozen=True):
+    """Note why the scenes of the start do not serve."""
+
+    reason: str
+
+
 class Abort(Struct, tag=True, frozen=True):
-    """Instead of the second phase: drop the prepared version, if there is one."""
+    """Instead of the second phase: drop what has been prepared, if anything."""
 
     switch: int
 
@@ -82,7 +102,22 @@ class Status(Struct, tag=True, frozen=True):
     """Describe all live models. Answer: `Described`."""
 
 
-Command = Start | Prepare | Commit | Abort | Fail | Loaded | Listen | Drain | Measure | Scraped | Status
+Command = (
+    Start
+    | Prepare
+    | Commit
+    | PrepareScenes
+    | CommitScenes
+    | FailScenes
+    | Abort
+    | Fail
+    | Loaded
+    | Listen
+    | Drain
+    | Measure
+    | Scraped
+    | Status
+)
 
 
 class NumberedCommand(Struct, frozen=True):
@@ -113,7 +148,7 @@ class Described(Struct, tag=True, frozen=True):
 
 
 class Refused(Struct, tag=True, frozen=True):
-    """The order was not carried out, because of the bundle or a worker's `fault`."""
+    """The order was refused, because of the bundle, the scenes, or a worker's `fault`."""
 
     id: int
     reason: str

@@ -20,6 +20,8 @@ from service.bundles.load import identity
 from service.bundles.model import BundleError, Model
 from service.inference.onnx.choose import session_config
 from service.inference.watch import HUNG_STATUS, end_process, threads_left
+from service.scenes.reading import SceneMap
+from service.scenes.scene import SceneError
 from service.server import Core, assemble, settle, stop_on_hang
 from service.settings import Settings
 from service.status import describe_model, describe_models
@@ -55,6 +57,7 @@ class Worker:
         self._scrapes = scrapes
         self._stop = stop
         self._preparing: dict[int, asyncio.Task[Model]] = {}
+        self._scenes: dict[int, SceneMap] = {}
         self._listening: asyncio.Task[None] | None = None
 
     async def obey(self) -> None:
@@ -73,7 +76,7 @@ class Worker:
     async def _carry_out(self, order: messages.NumberedCommand) -> None:
         try:
             reply = await self._answer(order)
-        except BundleError as error:
+        except (BundleError, SceneError) as error:
             reply = messages.Refused(order.id, str(error))
         except Exception as error:
             _log.exception("an order of the supervisor failed")
@@ -95,7 +98,15 @@ class Worker:
                 return messages.Described(
                     order.id, [m.model_dump(mode="json") for m in describe_models(registry).models]
                 )
+            case messages.PrepareScenes(number, scenes):
+                loader.check_scenes(by_name := {scene.name: scene for scene in scenes})
+                self._scenes[number] = by_name
+            case messages.CommitScenes(number):
+                self._core.scenes.swap(self._scenes.pop(number))
+            case messages.FailScenes(reason):
+                self._core.scenes.fail(reason)
             case messages.Abort(number):
+                self._scenes.pop(number, None)
                 if (aborted := self._preparing.pop(number, None)) is not None:
                     aborted.cancel()  # It may still be loading, long after the supervisor has given up.
             case messages.Fail(name, reason):

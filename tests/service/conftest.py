@@ -28,6 +28,12 @@ def sort_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def ruled_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, with a second graph for requests with rules, of four groups; do not change it."""
+    return write_bundle(tmp_path_factory.mktemp("ruled"), Options(groups=4))
+
+
+@pytest.fixture(scope="session")
 def tiny_model(bundle: Path) -> Model:
     """The bundle, loaded into ONNX Runtime."""
     return load_bundle(bundle, SessionConfig())

@@ -25,6 +25,8 @@ from service.bundles.registry import Registry
 from service.inference.dispatcher import Dispatcher
 from service.inference.engine import BatchArrays
 from service.inference.thread import InferenceThread
+from service.scenes.live import Scenes
+from service.scenes.reading import NO_SCENES
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 from service.telemetry.records import RequestObserver, RequestRecord
@@ -59,6 +61,7 @@ class Live:
     registry: Registry
     metrics: Metrics
     records: Sequence[RequestRecord]
+    scenes: Scenes
     stop: Callable[[], None] = lambda: None
     """Begin to drain; the server ends in its own time."""
     ended: Callable[[], bool] = lambda: False
@@ -172,8 +175,12 @@ def live_app(
     registry.on_retire(metrics.model_retired)
     for model in models:
         registry.publish(model)
+    scenes = Scenes()
+    scenes.on_swap(metrics.scenes_swapped)
+    registry.needs(scenes.why_not_ready)
     if ready:
         registry.loaded()
+        scenes.swap(NO_SCENES)
     records: list[RequestRecord] = []
     with contextlib.closing(InferenceThread()) as thread:
         app = create_app(
@@ -182,6 +189,7 @@ def live_app(
             metrics=metrics,
             dispatcher=Dispatcher(thread, on_drop=metrics.dropped),
             observers=(records.append, *observers),
+            scenes=scenes,
         )
         with serving(app, configured, app.endpoint, app.connections) as (port, server, server_thread):
             stop = functools.partial(setattr, server, "should_exit", True)
@@ -189,7 +197,7 @@ def live_app(
             def draining() -> bool:
                 return server.should_exit and all(c._draining for c in list(server._connections()))
 
-            yield Live(port, registry, metrics, records, stop, lambda: not server_thread.is_alive(), draining)
+            yield Live(port, registry, metrics, records, scenes, stop, lambda: not server_thread.is_alive(), draining)
 
 
 def make_settings(**values: Any) -> Settings:

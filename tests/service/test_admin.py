@@ -50,7 +50,14 @@ def serving(root: Path, **options: Any) -> Iterator[Served]:
         async def warm(model: Model) -> None:
             await warm_up(dispatcher, model)
 
-        loader = Loader(root, SessionConfig(), public.registry, warm)
+        loader = Loader(
+            root,
+            SessionConfig(),
+            public.registry,
+            warm,
+            scenes=public.scenes,
+            on_scenes=public.metrics.scenes_reloaded,
+        )
         asyncio.run(loader.load_all())
         app = create_admin_app(settings=settings, registry=public.registry, loader=loader)
         with listening(app, settings) as port:

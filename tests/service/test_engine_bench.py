@@ -40,6 +40,18 @@ def test_every_size_is_timed_and_written_with_how_it_ran(
     assert "| 3 |" in capsys.readouterr().out
 
 
+def test_the_graph_for_rules_can_be_timed_too(ruled_bundle: Path, tmp_path: Path) -> None:
+    file = tmp_path / "engine.json"
+    assert engine_bench.main([*QUICK, "--ruled", "--bundle", str(ruled_bundle), "--json", str(file)]) == 0
+    report = json.loads(file.read_text("utf-8"))
+    assert (report["graph"], report["golden"]) == ("ruled.onnx", {"requests": 4, "error": None})
+    assert [row["batch"] for row in report["rows"]] == [1, 3]
+    nodes = report["placement"]["nodes"]
+    assert engine_bench.main([*QUICK, "--bundle", str(ruled_bundle), "--json", str(file)]) == 0
+    report = json.loads(file.read_text("utf-8"))
+    assert (report["graph"], report["placement"]["nodes"] < nodes) == ("model.onnx", True)
+
+
 def test_answers_other_than_the_recorded_ones_are_reported_and_the_rest_is_timed(tmp_path: Path) -> None:
     folder = write_bundle(tmp_path)
     with np.load(folder / GOLDEN_FILE) as file:
@@ -59,6 +71,7 @@ def test_answers_other_than_the_recorded_ones_are_reported_and_the_rest_is_timed
     [
         ([], "--bundle: is missing"),
         (["--bundle", "missing"], "bundle.json"),
+        (["--bundle", "BUNDLE", "--ruled"], "--ruled: the bundle has no graph for rules"),
         (["--bundle", "BUNDLE", "--batches", "0"], "--batches: must be at least 1, not 0"),
     ],
 )

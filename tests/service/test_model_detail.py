@@ -29,6 +29,13 @@ def test_it_has_all_that_the_list_of_models_has(any_server: Live) -> None:
     assert set(found["units"]) == {"click", "conversion", "gmv"}
 
 
+def test_it_says_whether_the_model_keeps_rules(bundle: Path, ruled_bundle: Path) -> None:
+    for folder, rules in ((bundle, None), (ruled_bundle, {"groups": 4})):
+        with live_app(load_bundle(folder, SessionConfig())) as live:
+            assert detail(live)["rules"] == rules
+            assert live.get("/v1/models").json["models"][0]["rules"] == rules
+
+
 def test_the_example_names_every_field_and_is_answered_without_warnings(any_server: Live) -> None:
     example = detail(any_server)["example"]
     assert set(example["user"]) == {f.name for f in SPEC.user}

@@ -4,7 +4,7 @@ It takes slots rank by rank, queue by queue, until L are taken. Every item is wo
 times its price; every item after the first is charged (1 − λ) / 2.
 
 With `Options.knows_sort` it is also given the sort's list, and returns that if the prior logit of a click on its first
-item is above that on the plan's.
+item is above that on the plan's. With `Options.groups` it also has a graph for requests with rules (`tiny_ruled.py`).
 """
 
 from __future__ import annotations
@@ -23,9 +23,11 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from models.contract import manifest as m
+from models.contract.rules.tensors import RULE_INPUTS
 from models.contract.spec import Category, FeatureSpec, Hashed, Number
-from models.contract.tensor_specs import TensorSpec
+from models.contract.tensor_specs import RuledGraph, TensorSpec
 from models.contract.verdict import Verdict
+from tests.service.tiny_ruled import example_rules, rule_inputs, ruled_charges, ruled_constants, ruled_plan
 
 CLICKS, PURCHASES = 0.1, 0.02
 Arrays = dict[str, NDArray[Any]]
@@ -74,6 +76,7 @@ class Options:
     change: Callable[[m.Manifest], m.Manifest] = lambda manifest: manifest
     fingerprint: str | None = None
     knows_sort: bool = False
+    groups: int = 0
 
 
 def write_bundle(root: Path, options: Options | None = None) -> Path:
@@ -82,14 +85,19 @@ def write_bundle(root: Path, options: Options | None = None) -> Path:
     folder = root / o.name / o.version
     folder.mkdir(parents=True)
     manifest = make_manifest(o)
-    onnx.save(make_graph(manifest, o.fingerprint or o.spec.fingerprint), folder / m.MODEL_FILE)
+    fingerprint = o.fingerprint or o.spec.fingerprint
+    onnx.save(make_graph(manifest, fingerprint), folder / m.MODEL_FILE)
     save_golden(folder, golden_arrays(folder / m.MODEL_FILE, manifest))
+    if manifest.ruled is not None:
+        onnx.save(make_graph(manifest, fingerprint, manifest.ruled), folder / m.RULED_FILE)
+        arrays = golden_arrays(folder / m.RULED_FILE, manifest, manifest.ruled)
+        save_golden(folder, arrays, m.RULED_GOLDEN_FILE)
     write_manifest(folder, o.change(with_checksums(folder, manifest)))
     return folder
 
 
-def save_golden(folder: Path, arrays: Arrays) -> None:
-    np.savez(folder / m.GOLDEN_FILE, allow_pickle=False, **arrays)
+def save_golden(folder: Path, arrays: Arrays, name: str = m.GOLDEN_FILE) -> None:
+    np.savez(folder / name, allow_pickle=False, **arrays)
 
 
 def write_manifest(folder: Path, manifest: m.Manifest) -> None:
@@ -98,7 +106,7 @@ def write_manifest(folder: Path, manifest: m.Manifest) -> None:
 
 def with_checksums(folder: Path, manifest: m.Manifest) -> m.Manifest:
     """The manifest with the checksums of the files as they are now."""
-    names = (m.MODEL_FILE, m.GOLDEN_FILE)
+    names = (m.MODEL_FILE, m.GOLDEN_FILE) + ((m.RULED_FILE, m.RULED_GOLDEN_FILE) if manifest.ruled else ())
     return replace(manifest, files={n: hashlib.sha256((folder / n).read_bytes()).hexdigest() for n in names})
 
 
@@ -120,6 +128,8 @@ def make_manifest(o: Options) -> m.Manifest:
             for name, (dtype, shape) in table.items()
         )
 
+    inputs = tensors(SHAPES | (SORT_SHAPES if o.knows_sort else {}))
+    ruled = RuledGraph(o.groups, inputs + rule_inputs(length, slots, o.groups), tensors(outputs))
     return m.Manifest(
         name=o.name,
         version=o.version,
@@ -136,14 +146,18 @@ def make_manifest(o: Options) -> m.Manifest:
         units={"click": 0.05, "conversion": 0.001, "gmv": 0.5},
         diversity=m.DiversityDefaults(trade_off=0.8, window=4),
         fallback=o.fallback,
-        inputs=tensors(SHAPES | (SORT_SHAPES if o.knows_sort else {})),
+        inputs=inputs,
         outputs=tensors(outputs),
+        ruled=ruled if o.groups else None,
         provenance={"data": "none", "purpose": "tests"},
         verdict=Verdict("same", "Its lists are worth as much as those of the sort."),
     )
 
 
-def make_graph(manifest: m.Manifest, fingerprint: str) -> onnx.ModelProto:
+def make_graph(manifest: m.Manifest, fingerprint: str, sides: m.Manifest | RuledGraph | None = None) -> onnx.ModelProto:
+    """The plain graph, or with `sides` of a `RuledGraph` the one for rules."""
+    sides = sides or manifest
+    ruled = isinstance(sides, RuledGraph)
     length, queues, slots = manifest.limits.list_length, manifest.limits.queues, manifest.limits.slots
     slot = np.arange(slots)
     turn = (slot % length) * queues + slot // length
@@ -167,14 +181,12 @@ def make_graph(manifest: m.Manifest, fingerprint: str) -> onnx.ModelProto:
     knows_sort = any(t.name == m.SORT_SLOTS for t in manifest.inputs)
     if knows_sort:
         constants["first"] = np.array([0], np.int64)
+    if ruled:
+        constants |= ruled_constants(length, slots)
     nodes = [
         node("Cast", ["valid"], ["valid_i"], to=TensorProto.INT64),
         node("Mul", ["valid_i", "priority"], ["key"]),
-        node("TopK", ["key", "length"], ["best", "top"], axis=1),
-        node("Greater", ["best", "zero"], ["filled"]),
-        node("Where", ["filled", "top", "none"], ["plan"]),
-        node("Slice", ["plan", "second", "end", "axis1"], ["shifted"]),
-        node("Pad", ["shifted", "pad", "none"], ["second_best"]),
+        *(ruled_plan(length) if ruled else _plan()),
         *(_choose_list() if knows_sort else _keep_plan()),
         node("Less", ["none", "order"], ["there"]),
         node("Max", ["order", "zero"], ["places"]),
@@ -194,22 +206,35 @@ def make_graph(manifest: m.Manifest, fingerprint: str) -> onnx.ModelProto:
         node("Div", ["step_sum", "weight_sum"], ["step"]),
         node("Unsqueeze", ["trade_off", "axis1"], ["lam"]),
         node("Sub", ["one", "lam"], ["rest"]),
-        node("Mul", ["rest", "half"], ["charge"]),
+        *(ruled_charges() if ruled else []),
+        node("Mul", ["rest", "share" if ruled else "half"], ["charge"]),
         node("Mul", ["charge", "mask"], ["penalty"]),
-        node("Mul", ["lam", "step"], ["gain"]),
+        node("Mul", ["lam", "worth" if ruled else "step"], ["gain"]),
         node("Sub", ["gain", "penalty"], ["score"]),
     ]
+    used = {name for made in nodes for name in made.input}
     graph = helper.make_graph(
         nodes,
         "tiny",
-        [helper.make_tensor_value_info(t.name, DTYPES[t.dtype], list(t.shape)) for t in manifest.inputs],
-        [helper.make_tensor_value_info(t.name, DTYPES[t.dtype], list(t.shape)) for t in manifest.outputs],
-        [numpy_helper.from_array(array, name) for name, array in constants.items()],
+        [helper.make_tensor_value_info(t.name, DTYPES[t.dtype], list(t.shape)) for t in sides.inputs],
+        [helper.make_tensor_value_info(t.name, DTYPES[t.dtype], list(t.shape)) for t in sides.outputs],
+        [numpy_helper.from_array(array, name) for name, array in constants.items() if name in used],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     helper.set_model_props(model, {m.FINGERPRINT_KEY: fingerprint})
     onnx.checker.check_model(model)
     return model
+
+
+def _plan() -> list[onnx.NodeProto]:
+    node = helper.make_node
+    return [
+        node("TopK", ["key", "length"], ["best", "top"], axis=1),
+        node("Greater", ["best", "zero"], ["filled"]),
+        node("Where", ["filled", "top", "none"], ["plan"]),
+        node("Slice", ["plan", "second", "end", "axis1"], ["shifted"]),
+        node("Pad", ["shifted", "pad", "none"], ["second_best"]),
+    ]
 
 
 def _keep_plan() -> list[onnx.NodeProto]:
@@ -236,8 +261,8 @@ def _choose_list() -> list[onnx.NodeProto]:
     ]
 
 
-def golden_arrays(model: Path, manifest: m.Manifest) -> Arrays:
-    """Four random requests and the graph's own answers."""
+def golden_arrays(model: Path, manifest: m.Manifest, ruled: RuledGraph | None = None) -> Arrays:
+    """Four random requests, with rules for a `ruled` graph, and the graph's own answers."""
     rng = np.random.default_rng(0)
     inputs: Arrays = {}
     for tensor in manifest.inputs:
@@ -248,6 +273,10 @@ def golden_arrays(model: Path, manifest: m.Manifest) -> Arrays:
         inputs[m.SORT_SLOTS] = np.tile(np.arange(manifest.limits.list_length)[::-1], (4, 1)).astype(np.int64)
         inputs["valid"][:] = True
         inputs["priors"][:, :, 0] = np.linspace(-1, 1, manifest.limits.slots) * np.array([[1], [-1], [1], [-1]])
+    if ruled is not None:
+        inputs |= example_rules(manifest.limits.list_length, manifest.limits.slots, ruled.groups, rows=4)
+        for name in RULE_INPUTS:
+            inputs[name][0] = 0  # The first has no rules.
     session = ort.InferenceSession(str(model), providers=["CPUExecutionProvider"])
     names = [tensor.name for tensor in manifest.outputs]
     found = dict(zip(names, session.run(names, inputs), strict=True))

@@ -13,9 +13,9 @@ def place_pins(
 ) -> tuple[dict[int, int], tuple[str, ...]]:
     """Return the pins by place, from 0, and the ids of the others.
 
-    The others' ids are no candidates or may not be returned, their position lies past `top_n`, or an earlier pin has its
-    candidate or position. Pins past a list that is shorter than `top_n` take its last free places, in the order of
-    their positions. `candidates` are indices by id.
+    The others' ids are no candidates or may not be returned, their position lies past `top_n`, or an earlier pin has
+    the same candidate or position. Pins past a list that is shorter than `top_n` take its last free places, in the
+    order of their positions. `candidates` are indices by id.
     """
     wanted: dict[int, int] = {}
     ignored: list[str] = []

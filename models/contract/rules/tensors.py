@@ -1,6 +1,7 @@
 """Write a ruling as the inputs of a ruled graph.
 
-Zero is neutral in each of them, so a request without rules runs beside others by zeros alone, and slots can be padded with zeros.
+Zero is neutral in each of them, so a request without rules runs beside others by zeros alone, and slots can be padded
+with zeros.
 
 Axis letters: L steps, N slots, G groups, R = L·(L − 1)/2 pairs of a step and a look-back.
 """
@@ -62,7 +63,7 @@ def rule_tensors(ruling: Ruling, slots: Ints, *, length: int, groups: int) -> Ar
     room = np.full((room_rows(length), groups), length, np.float32)
     for group, (c, pins) in enumerate(zip(kept, _pinned_places(ruling, kept), strict=True)):
         room[:, group], used_up = _room(c, pins, length)
-        if used_up.any():
+        if used_up is not None:
             bars[np.ix_(used_up, filled[flags[group]])] = 1
     _write_pins(bars, room, ruling, slots)
     lifts = np.zeros(len(slots), np.float32)
@@ -107,21 +108,32 @@ def _look_backs(length: int) -> tuple[Ints, Ints]:
     return steps, starts
 
 
-def _room(c: Constraint, pins: list[int], length: int) -> tuple[Floats32, Bools]:
+@lru_cache(maxsize=1_024)
+def _whole_room(limit: int, window: int, last: int, length: int) -> Floats32:
+    """Return the room [R] of a group without pins or shown items, read-only."""
+    steps, starts = _look_backs(length)
+    counted = (starts <= last) & (steps < starts + window)
+    room = np.where(counted, np.float32(limit), np.float32(length))
+    room.flags.writeable = False
+    return room
+
+
+def _room(c: Constraint, pins: list[int], length: int) -> tuple[Floats32, Bools | None]:
     """Count the room [R] of a group, and flag steps [L] without any.
 
-    Those are barred by pins ahead and shown items alone, at look-back 0.
+    Those are barred by pins ahead and shown items alone, at look-back 0; None if there can be none.
     """
+    last = max(c.last, 0)  # what is in the list of a window that begins before it, the one from place 0 holds as well
+    room = _whole_room(c.limit, c.window, last, length)
+    if c.limit > 0 and not pins and not len(c.shown):
+        return room, None
+    room = room.copy()
     steps, starts = _look_backs(length)
-    counted = (starts <= max(c.last, 0)) & (steps < starts + c.window)
-    room = np.where(counted, np.float32(c.limit), np.float32(length))
-    if c.limit > 0 and not pins and not (len(c.shown) and c.shown.any()):
-        return room, np.zeros(length, np.bool_)
     for place in pins:
-        room[counted & (steps < place) & (place < starts + c.window)] -= 1
+        room[(starts <= last) & (steps < place) & (place < starts + c.window)] -= 1
     places = np.arange(length)
     behind = sum((np.less(places, place) & (place < places + c.window) for place in pins), start=np.zeros(length))
-    used_up = (behind >= c.limit) & (places <= max(c.last, 0))
+    used_up = (behind >= c.limit) & (places <= last)
     if len(c.shown):
         before = _room_before(c, pins, length)
         used_up[0] |= before[0] <= 0
@@ -132,8 +144,9 @@ def _room(c: Constraint, pins: list[int], length: int) -> tuple[Floats32, Bools]
 
 def _room_before(c: Constraint, pins: list[int], length: int) -> Ints:
     """Count the least room [L] in windows that begin among the shown items."""
-    steps, starts = np.arange(length)[:, None], np.arange(c.first, min(c.last, 0) + 1)
-    shown = np.flatnonzero(c.shown) - len(c.shown)
+    shown, last = np.flatnonzero(c.shown) - len(c.shown), min(c.last, 0)
+    # Of windows that hold the same shown items, the one that begins last reaches furthest and so holds most.
+    steps, starts = np.arange(length)[:, None], np.append(shown[shown < last], last)
     held = len(shown) - np.searchsorted(shown, starts)
     left = np.broadcast_to(c.limit - held, (length, len(starts))).copy()
     for place in pins:

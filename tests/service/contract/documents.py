@@ -11,11 +11,20 @@ from typing import Any
 import jsonschema_rs
 from starlette.responses import Response
 
-from service.admin import admin_app
+from service.admin import SceneDesk, admin_app
+from service.bundles.scene_file import UNCHANGED, SceneOutcome
 from service.status import Models, ModelStatus
 from tests.service.live import HOST, WAIT_SECONDS, listening, make_settings
 
 Document = dict[str, Any]
+
+
+async def _reload_scenes() -> SceneOutcome:
+    return UNCHANGED
+
+
+NO_SCENES = SceneDesk(_reload_scenes, lambda: UNCHANGED)
+"""What stands behind an admin listener whose folder has no scenes."""
 
 
 @contextlib.contextmanager
@@ -32,7 +41,7 @@ def admin_port(**settings: Any) -> Iterator[int]:
         return Response(accept)
 
     configured = make_settings(**settings)
-    with listening(admin_app(configured, describe, switch, scrape), configured) as port:
+    with listening(admin_app(configured, describe, switch, NO_SCENES, scrape), configured) as port:
         yield port
 
 

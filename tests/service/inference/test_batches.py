@@ -27,7 +27,7 @@ from service.bundles.model import Model
 from service.contract.schemas import RerankRequest
 from service.inference.engine import BatchArrays, Engine, RequestArrays, stack_rows
 from service.inference.onnx.session import SessionConfig
-from service.ranking.rerank import deal_request, encode_request, graph_inputs
+from service.ranking.dealt import deal_request, encode_request, graph_inputs
 from tests.service.live import live_app
 from tests.service.tiny_bundle import Arrays
 

@@ -223,7 +223,7 @@ def test_without_prices_and_a_default_for_them_there_is_no_list_by_the_formula()
     spec = replace(make_manifest(Options()).spec, price=None)
     _, plan, places = try_to_make(sent, spec=spec, fallback="ctr*price")
     assert places is None
-    assert input_list(plan) == [(i, "input") for i in range(6)]
+    assert input_list(plan.top_n) == [(i, "input") for i in range(6)]
 
 
 def test_a_model_that_fails_where_the_formula_cannot_be_computed_leaves_the_order_of_the_request() -> None:

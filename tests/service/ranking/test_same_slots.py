@@ -23,7 +23,7 @@ from models.planners.references.sort_gen import Preferences
 from service.bundles.model import Model
 from service.contract.problems import Problem
 from service.contract.schemas import RerankRequest
-from service.ranking.rerank import deal_request, encode_request
+from service.ranking.dealt import deal_request, encode_request
 from tests.service.live import FakeEngine
 from tests.service.tiny_bundle import SPEC, Options, write_bundle
 

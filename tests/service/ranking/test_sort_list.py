@@ -13,7 +13,8 @@ import pytest
 
 from models.contract import manifest as m
 from models.contract.tensor_specs import TensorSpec
-from service.bundles.load import check_graph, load_bundle
+from service.bundles.graphs import check_graph
+from service.bundles.load import load_bundle
 from service.bundles.model import BundleError
 from service.inference.onnx.session import GraphFacts, SessionConfig
 from service.ranking.example import example_request

@@ -20,7 +20,7 @@ def problems(
 ) -> list[str]:
     """Say all that is wrong with a list of candidates' indices; nothing if it keeps every rule not `relaxed`.
 
-    Pins that are no candidates, blocked or shown are none; a cap that is broken by shown items alone is kept.
+    Pins that are no candidates, blocked, shown or beyond `top_n` are none; shown items alone break no cap.
     """
     allowed = [i for i, c in enumerate(candidates) if c.id not in rules.blocked and c.id not in shown]
     found = []
@@ -29,7 +29,8 @@ def problems(
     if len(set(picked)) != len(picked):
         found.append("a candidate stands twice")
     found += [f"{candidates[i].id} is blocked or shown" for i in picked if i not in allowed]
-    found += _pin_problems(candidates, rules, picked, allowed)
+    pins = [(pin.position, pin.id) for pin in rules.pinned if pin.position <= top_n]
+    found += _pin_problems(candidates, pins, picked, allowed)
     broken = broken_rules(candidates, rules, picked, shown=shown, shown_items=shown_items)
     return found + [f"{rule} is broken" for rule in broken if rule not in relaxed]
 
@@ -52,11 +53,14 @@ def broken_rules(
 
 
 def _pin_problems(
-    candidates: Sequence[RuledCandidate], rules: Rules, picked: Sequence[int], allowed: Sequence[int]
+    candidates: Sequence[RuledCandidate],
+    wanted: Sequence[tuple[int, str]],
+    picked: Sequence[int],
+    allowed: Sequence[int],
 ) -> list[str]:
     """Compare the places of pins; those past the end stand last, in the order of their positions."""
-    places = {candidates[i].id: i for i in allowed}
-    pins = sorted((pin.position, pin.id) for pin in rules.pinned if pin.id in places)
+    ids = {candidates[i].id for i in allowed}
+    pins = sorted((position, name) for position, name in wanted if name in ids)
     expected = {position - 1: name for position, name in pins if position <= len(picked)}
     place = len(picked) - 1
     for position, name in reversed(pins):
@@ -75,13 +79,13 @@ def _breaks_cap(cap: Cap, pages: Sequence[RuledCandidate | ShownLike | None], li
     """Read every window anew; windows without an item of this list do not count."""
     values = [_value(item, cap.by) for item in listed]
     if cap.window is None:
-        return any(values.count(value) > cap.limit for value in values if value is not None)
+        return any(values.count(value) > cap.limit for value in set(values) - {None})
     before = [None if item is None else _value(item, cap.by) for item in pages]
     line = before + values
     for end in range(len(before) + 1, len(line) + 1):
         begin = max(0, end - cap.window)
         inside, own = line[begin:end], line[max(begin, len(before)) : end]
-        if any(inside.count(value) > cap.limit for value in own if value is not None):
+        if any(inside.count(value) > cap.limit for value in set(own) - {None}):
             return True
     return False
 

@@ -1,0 +1,121 @@
+"""Deal candidates to queues so that lists within a ruling can be made of them.
+
+Axis letters: n candidates, k kept candidates, Q queues, L steps of the graph, C constraints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from models.contract.arrays import Bools, Floats, Ints
+from models.contract.manifest import Partition
+from models.contract.partition import descending, partition
+from models.contract.rules.musts import choose_musts
+from models.contract.rules.quotas import Queue, Quotas, is_floor
+from models.contract.rules.ruling import Constraint, Ruling
+from models.contract.rules.sorting import boosted
+
+
+def ruled_partition(
+    scores: Floats, ruling: Ruling, strategy: Partition, places: int, *, steps: int, groups: int
+) -> Ints:
+    """Deal allowed candidates to Q queues of `places` by boosted `scores` [Q, n].
+
+    Returns candidates [Q, places], best first, −1 where a queue ran out. Where all fit they are dealt as without rules.
+    Else pins of the first `steps` places, and the best of those that floors need, have a place for sure, and a queue
+    takes more than its quota of a group only where nothing else is left. Of constraints past `groups` that could bind,
+    the least needed get too few members to do so.
+    """
+    scores = boosted(scores, ruling)
+    out = ~ruling.allowed
+    trimmed: set[int] = set()
+    while True:
+        dealt = _deal(scores, np.flatnonzero(~out), ruling, strategy, places, steps)
+        over = [i for i in _past_groups(dealt, ruling, groups) if i not in trimmed]
+        if not over:
+            return dealt
+        for i in over:
+            out |= _too_many(ruling.constraints[i], dealt, ruling)
+        trimmed.update(over)
+
+
+def _deal(scores: Floats, kept: Ints, ruling: Ruling, strategy: Partition, places: int, steps: int) -> Ints:
+    """Deal the `kept` candidates [k]."""
+    own = scores[:, kept]
+    if len(kept) <= len(scores) * places or not (ruling.pins or ruling.constraints):
+        dealt = partition(own, places, strategy)
+    else:
+        dealt = _deal_some(own, kept, ruling, strategy, places, min(steps, ruling.length))
+    return np.append(kept, -1)[dealt]
+
+
+def _deal_some(own: Floats, kept: Ints, ruling: Ruling, strategy: Partition, places: int, length: int) -> Ints:
+    """Deal as many of k candidates as there are places, numbered by their place in `kept`."""
+    ranked = descending(own)
+    ranks = np.empty_like(ranked)
+    np.put_along_axis(ranks, ranked, np.broadcast_to(np.arange(len(kept)), ranked.shape), axis=1)
+    quotas = Quotas.of(ruling, kept, length, places)
+    orders = ranked.tolist()
+    queues = [Queue(quotas, places) for _ in orders]
+    taken: set[int] = set()
+    for must in choose_musts(ruling, kept, ranks.min(axis=0), length)[: len(queues) * places]:
+        # To the queue that ranks it best, of those with a place left.
+        chosen = next(q for q in ranks[:, must].argsort(kind="stable").tolist() if queues[q].room)
+        queues[chosen].put(must)
+        taken.add(must)
+    _take_turns(queues, orders, taken, strategy)
+    if any(queue.room for queue in queues):  # the quotas left places empty
+        for queue in queues:
+            queue.lift_quotas()
+        _take_turns(queues, orders, taken, strategy)
+    dealt = np.full((len(queues), places), -1, np.int64)
+    for row, own_queue, rank in zip(dealt, queues, ranks, strict=True):
+        held = np.array(own_queue.held, np.int64)
+        row[: len(held)] = held[rank[held].argsort()]
+    return dealt
+
+
+def _take_turns(queues: Sequence[Queue], orders: Sequence[list[int]], taken: set[int], strategy: Partition) -> None:
+    """Fill queues one behind the other (``dfs``) or rank by rank (``bfs``)."""
+    for queue, order in zip(queues, orders, strict=True):
+        queue.offer(order)
+    if strategy == "dfs":
+        for queue in queues:
+            queue.take(taken, queue.room)
+        return
+    for _ in range(max(queue.room for queue in queues)):
+        for queue in queues:
+            queue.take(taken, min(queue.room, 1))
+
+
+def _past_groups(dealt: Ints, ruling: Ruling, groups: int) -> list[int]:
+    """Number the caps past the first `groups` that could bind, those that exceed their limits least."""
+    if len(ruling.constraints) <= groups:
+        return []
+    # Pins past the graph's steps have no slot, but count in its room.
+    excess = _excess(np.union1d(dealt[dealt >= 0], list(ruling.pins.values())).astype(np.int64), ruling)
+    binding = np.flatnonzero(excess > 0)
+    past = binding[np.argsort(-excess[binding], kind="stable")[groups:]].tolist()
+    return [i for i in past if not is_floor(ruling.constraints[i])]
+
+
+def _excess(candidates: Ints, ruling: Ruling) -> Ints:
+    """Count by how much each constraint's members and shown items exceed its limit [C]."""
+    return np.array(
+        [int(c.members[candidates].sum()) + int(c.shown.sum()) - c.limit for c in ruling.constraints], np.int64
+    )
+
+
+def _too_many(constraint: Constraint, dealt: Ints, ruling: Ruling) -> Bools:
+    """Flag the members [n] to leave out so that the constraint cannot bind: pins stay, then the first of queues."""
+    by_rank = dealt.T.ravel()
+    by_rank = by_rank[by_rank >= 0]
+    members = by_rank[constraint.members[by_rank]].tolist()
+    pinned = [i for i in members if i in set(ruling.pins.values())]
+    free = [i for i in members if i not in pinned]
+    spare = max(0, constraint.limit - int(constraint.shown.sum()) - len(pinned))
+    out = constraint.members.copy()
+    out[[*ruling.pins.values(), *free[:spare]]] = False
+    return out

@@ -1,0 +1,41 @@
+"""Choose the candidates that must have a slot: those of pins, and the best that floors need.
+
+Axis letters: n candidates, k kept candidates.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from models.contract.arrays import Ints
+from models.contract.rules.quotas import Queue, Quotas, is_floor
+from models.contract.rules.ruling import Ruling
+
+
+def choose_musts(ruling: Ruling, kept: Ints, ranks: Ints, length: int) -> list[int]:
+    """Choose those that must be dealt for lists of `length`, by their numbers among the `kept` [k], pins first.
+
+    `ranks` [k] is the best rank that any queue gives to each. Members that a floor needs are chosen within the caps of
+    a list where there are enough of them.
+    """
+    pins = [candidate for place, candidate in ruling.pins.items() if place < length]
+    musts: list[int] = np.searchsorted(kept, pins).tolist()
+    floors = [c for c in ruling.constraints if is_floor(c)]
+    if not floors:
+        return musts
+    order = ranks.argsort(kind="stable")
+    chosen = Queue(Quotas.of_list(ruling, kept, length), len(kept))
+    for must in musts:
+        chosen.put(must)
+    for floor in floors:
+        late = {candidate for place, candidate in ruling.pins.items() if place >= floor.window}
+        wanted = ~floor.members[kept]
+        have = sum(bool(wanted[i]) and int(kept[i]) not in late for i in chosen.held)
+        need = len(chosen.held) + min(floor.window, length) - floor.limit - have
+        members = order[wanted[order]].tolist()
+        chosen.offer(members)
+        chosen.take(set(chosen.held), need - len(chosen.held))
+        spare = [i for i in members if i not in chosen.held]  # caps let too few of them into one list
+        for must in spare[: max(0, need - len(chosen.held))]:
+            chosen.put(must)
+    return chosen.held

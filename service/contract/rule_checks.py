@@ -1,0 +1,101 @@
+"""Find contradictions in the rules of a request: two fields that cannot both be kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Final
+
+from service.contract.problems import invalid
+from service.contract.rule_schemas import ListRules, PinRule, ShownItem
+from service.contract.schemas import Candidate, RerankRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Inherited:
+    """Keys of `rules` that a request has from its scene, and that scene's name."""
+
+    scene: str = ""
+    keys: frozenset[str] = frozenset()
+
+    def path(self, key: str, place: int) -> str:
+        """Name one rule for people, with the scene that it comes from."""
+        return f"rules.{key}[{place}]" + (f" of the scene {self.scene!r}" if key in self.keys else "")
+
+
+NOTHING_INHERITED: Final = Inherited()
+
+
+def check_rules(request: RerankRequest, inherited: Inherited) -> None:
+    """Raise `Problem` (422) naming the first field of rules or shown items that contradicts another.
+
+    What the pins of a scene contradict is not looked at: such a pin is ignored.
+    """
+    rules, shown = request.rules, request.shown or []
+    if rules is not None and rules.pinned and "pinned" not in inherited.keys:
+        check_pins(rules, inherited)
+        _check_pinned_candidates(rules.pinned, request.candidates, shown)
+    if request.shown_items:
+        _check_shown_items(request.shown_items, request.candidates, shown)
+
+
+def check_pins(rules: ListRules, inherited: Inherited = NOTHING_INHERITED) -> None:
+    """Raise `Problem` (422) for a pin that contradicts another, or that is also blocked."""
+    pins, blocked = rules.pinned or [], rules.blocked or []
+    ids, positions, banned = dict[str, int](), dict[int, int](), set(blocked)
+    for i, pin in enumerate(pins):
+        if (other := positions.setdefault(pin.position, i)) != i:
+            raise invalid(
+                f"rules.pinned[{i}].position", f"{pin.position} is also the position of rules.pinned[{other}]"
+            )
+        if (other := ids.setdefault(pin.id, i)) != i:
+            raise invalid(f"rules.pinned[{i}].id", f"{pin.id!r} is also the id of rules.pinned[{other}]")
+        if pin.id in banned:
+            also = inherited.path("blocked", blocked.index(pin.id))
+            raise invalid(f"rules.pinned[{i}].id", f"{pin.id!r} is also {also}")
+
+
+def check_positions(pins: Sequence[PinRule], most: int, name: str) -> None:
+    """Raise `Problem` (422) for a pin behind the last place `most`, which is what `name` says."""
+    for i, pin in enumerate(pins):
+        if pin.position > most:
+            raise invalid(f"rules.pinned[{i}].position", f"{pin.position} is beyond {name}, which is {most}")
+
+
+def _check_pinned_candidates(pins: Sequence[PinRule], candidates: Sequence[Candidate], shown: Sequence[str]) -> None:
+    """Raise `Problem` (422) for a pin that has been shown, or is no candidate."""
+    known, seen = {candidate.id for candidate in candidates}, set(shown)
+    for i, pin in enumerate(pins):
+        if pin.id in seen:
+            raise invalid(f"rules.pinned[{i}].id", f"{pin.id!r} is also shown[{shown.index(pin.id)}]")
+        if pin.id not in known:
+            raise invalid(f"rules.pinned[{i}].id", f"{pin.id!r} is not the id of any of the candidates")
+
+
+def _check_shown_items(items: Sequence[ShownItem], candidates: Sequence[Candidate], shown: Sequence[str]) -> None:
+    """Raise `Problem` (422) for an item that was not shown, or comes twice, or has another width of embedding."""
+    first, seen = dict[str, int](), set(shown)
+    for i, item in enumerate(items):
+        if item.id not in seen:
+            raise invalid(f"shown_items[{i}].id", f"{item.id!r} is not in shown")
+        if (other := first.setdefault(item.id, i)) != i:
+            raise invalid(f"shown_items[{i}].id", f"{item.id!r} is also the id of shown_items[{other}]")
+    _check_widths(items, candidates)
+
+
+def _check_widths(items: Sequence[ShownItem], candidates: Sequence[Candidate]) -> None:
+    """Raise `Problem` (422) unless all embeddings have one width; those of candidates do."""
+    widths = chain(_widths("candidates", candidates), _widths("shown_items", items))
+    first, width = next(widths, ("", 0))
+    for i, item in enumerate(items):
+        if item.embedding is not None and len(item.embedding) != width:
+            problem = f"has {len(item.embedding)} numbers, but that of {first} has {width}"
+            raise invalid(f"shown_items[{i}].embedding", problem)
+
+
+def _widths(name: str, items: Sequence[Candidate | ShownItem]) -> Iterator[tuple[str, int]]:
+    """Yield path and width of every embedding."""
+    for i, item in enumerate(items):
+        if item.embedding is not None:
+            yield f"{name}[{i}]", len(item.embedding)

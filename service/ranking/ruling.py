@@ -1,0 +1,60 @@
+"""Compile the rules of one request, if it has any, and hold them to what its model can do."""
+
+from __future__ import annotations
+
+from models.contract.manifest import Manifest
+from models.contract.rules.definition import NO_RULES
+from models.contract.rules.ruling import Ruling, compile_rules
+from service.contract.problems import Problem, invalid
+from service.contract.rule_checks import Inherited, check_positions
+from service.contract.schemas import RerankRequest
+
+
+def compile_ruling(request: RerankRequest, manifest: Manifest, *, mmr_window: int) -> Ruling | None:
+    """Compile the request's rules and shown items; None if it has none, so that nothing need look at them.
+
+    `mmr_window` is the number of last items that MMR looks back on, 0 if it charges nothing. Raises `Problem` (422) for
+    rules that can change a list if the model has no graph for them.
+    """
+    rules = NO_RULES if request.rules is None else request.rules.compiled()
+    if rules == NO_RULES and not request.shown:
+        return None
+    ruling = compile_rules(
+        request.candidates,
+        rules,
+        shown=request.shown or (),
+        shown_items=request.shown_items or (),
+        top_n=most_places(request, manifest),
+        mmr_window=mmr_window,
+    )
+    if manifest.ruled is None and (rule := _first_rule(request, ruling)) is not None:
+        raise _no_graph(rule, manifest)
+    return ruling
+
+
+def most_places(request: RerankRequest, manifest: Manifest) -> int:
+    """Return the number of places that the request asks for, however few candidates there are."""
+    return request.top_n or manifest.limits.list_length
+
+
+def check_own_positions(request: RerankRequest, manifest: Manifest, inherited: Inherited) -> None:
+    """Raise `Problem` (422) for a request's own pin behind the list's last place."""
+    rules = request.rules
+    if rules is not None and rules.pinned and "pinned" not in inherited.keys:
+        name = "the model's list length" if request.top_n is None else "top_n"
+        check_positions(rules.pinned, most_places(request, manifest), name)
+
+
+def _first_rule(request: RerankRequest, ruling: Ruling) -> str | None:
+    """Name the first rule that can change the list, in the order of the contract; None if there is none."""
+    if ruling.pins and request.rules is not None:
+        kept = {request.candidates[i].id for i in ruling.pins.values()}
+        return next(f"pinned[{i}]" for i, pin in enumerate(request.rules.pinned or ()) if pin.id in kept)
+    if ruling.constraints:
+        return ruling.constraints[0].rule
+    return None if ruling.boosts is None else "boosts[0]"
+
+
+def _no_graph(rule: str, manifest: Manifest) -> Problem:
+    model = f"model {manifest.name!r} version {manifest.version!r}"
+    return invalid(f"rules.{rule}", f"cannot be kept: {model} has no graph for rules; `blocked` and `shown` need none")

@@ -1,0 +1,1 @@
+"""Hold named settings of requests, which a file in the bundles folder gives."""
