@@ -148,7 +148,7 @@ class RuledPlanner:
             ended += noted.place < length
             table = ScoreTable(items, preferences.weights, self.encoder.spec)
             worth = table.score(self.formula, "candidates", needed_by="the sort")
-            fill(noted, sorted_slots(worth, np.arange(len(items)), len(items)), length - noted.place)
+            fill(noted, sorted_slots(worth, np.arange(len(items)), len(items)).tolist(), length - noted.place)
             row[:] = noted.taken
         return RuledLists(lists, ended)
 
@@ -159,8 +159,7 @@ class RuledPlanner:
         graph = self.plain if ruling is None else self.ruled
         arrays, slots = self._encode(items, record, preferences, ruling)
         order = graph({name: array[None] for name, array in arrays.items()})["order"][0]
-        found = [int(slots[slot]) for slot in order.tolist() if slot >= 0]
-        return found
+        return [int(slots[slot]) for slot in order.tolist() if slot >= 0]
 
     def _encode(
         self, items: Sequence[RuledItem], record: ListRecord, preferences: Preferences, ruling: Ruling | None

@@ -43,13 +43,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--requests", type=int, default=300, help="test requests to plan for (default: %(default)s)")
     add("--by", default="category", help="item feature that the cap counts (default: %(default)s)")
     add(
-        "--limits",
-        type=_limits,
-        default=(4, 3, 2),
-        metavar="K,…",
-        help="strengths: most of a group in a list (default: 4,3,2)",
+        "--caps",
+        type=_caps,
+        default=((3, None), (2, None), (1, 4)),
+        metavar="K[/W],…",
+        help="most of a group in the list, or in any W consecutive positions (default: 3,2,1/4)",
     )
-    add("--window", type=int, metavar="W", help="count the cap over so many consecutive positions, not the whole list")
     add(
         "--head-width", type=int, default=2, metavar="H", help="heads per queue of a value model (default: %(default)s)"
     )
@@ -68,8 +67,8 @@ def run(arguments: argparse.Namespace) -> int:
     sizes = {"head_width": arguments.head_width, "beam_width": arguments.beam_width}
     planner = RuledPlanner.of(checkpoint, arguments.length, **sizes)
     rows = [
-        compare_cap(planner, cases, Cap(arguments.by, limit, arguments.window), preferences, arguments.seed)
-        for limit in arguments.limits
+        compare_cap(planner, cases, Cap(arguments.by, limit, window), preferences, arguments.seed)
+        for limit, window in arguments.caps
     ]
     print(f"requests: {len(cases)}\n\n{_table(rows)}")
     if arguments.json is not None:
@@ -132,8 +131,12 @@ def _table(rows: Sequence[dict[str, Any]]) -> str:
     return markdown_table(heads, cells)
 
 
-def _limits(text: str) -> tuple[int, ...]:
-    parts = text.split(",")
-    if not all(part.isascii() and part.isdigit() and int(part) for part in parts):
-        raise argparse.ArgumentTypeError(f"must be whole numbers of at least 1, not {text!r}")
-    return tuple(int(part) for part in parts)
+def _caps(text: str) -> tuple[tuple[int, int | None], ...]:
+    """Read limits and windows."""
+    caps: list[tuple[int, int | None]] = []
+    for part in text.split(","):
+        limit, slash, window = part.partition("/")
+        if not all(n.isascii() and n.isdigit() and int(n) for n in (limit, *([window] if slash else []))):
+            raise argparse.ArgumentTypeError(f"must be limits, or limits and windows as in 1/4, not {text!r}")
+        caps.append((int(limit), int(window) if slash else None))
+    return tuple(caps)
