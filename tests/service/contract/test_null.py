@@ -39,12 +39,12 @@ def test_null_in_a_request_is_as_if_missing(server: Live, field: str) -> None:
 
 
 @pytest.mark.parametrize("field", list(RULES))
-def test_null_among_rules_is_as_if_missing(server: Live, field: str) -> None:
+def test_null_among_rules_is_as_if_missing(ruled_server: Live, field: str) -> None:
     without = {name: rules for name, rules in RULES.items() if name != field}
-    assert listed(server, request(rules={**without, field: None})) == listed(server, request(rules=without))
+    assert listed(ruled_server, request(rules={**without, field: None})) == listed(ruled_server, request(rules=without))
 
 
-def test_null_in_a_cap_or_a_shown_item_is_as_if_missing(server: Live) -> None:
+def test_null_in_a_cap_or_a_shown_item_is_as_if_missing(ruled_server: Live) -> None:
     cap = {"by": "brand", "limit": 1}
     null = request(
         rules={"caps": [{**cap, "window": None}]},
@@ -52,7 +52,7 @@ def test_null_in_a_cap_or_a_shown_item_is_as_if_missing(server: Live) -> None:
         shown_items=[{"id": "old-1", "tags": None, "features": {"brand": None}, "embedding": None}],
     )
     without = request(rules={"caps": [cap]}, shown=["old-1"], shown_items=[{"id": "old-1"}])
-    assert listed(server, null) == listed(server, without)
+    assert listed(ruled_server, null) == listed(ruled_server, without)
 
 
 @pytest.mark.parametrize("field", ["price", "features", "embedding", "tags"])

@@ -9,7 +9,7 @@ import jsonschema_rs
 import pytest
 from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
 
-from service.contract.examples import DETAILS, EXAMPLE_REQUEST, README_REQUEST, REQUESTS
+from service.contract.examples import DETAILS, EXAMPLE_REQUEST, README_REQUEST, REQUESTS, RULED_REQUEST
 from service.contract.problems import KINDS
 from tests.service.contract.documents import Document, admin_document, operations, resolved, validator, walk
 from tests.service.live import Live, fake_model, live_app
@@ -154,10 +154,18 @@ def test_every_example_is_valid(documents: dict[str, Document], port: str) -> No
     assert set(DETAILS) == kinds
 
 
-def test_the_example_requests_are_answered(server: Live) -> None:
+def test_the_example_requests_are_answered(ruled_server: Live) -> None:
     assert block(README, "request") == README_REQUEST
     for name, example in REQUESTS.items():
-        assert server.post(example["value"]).status == 200, name
+        assert ruled_server.post(example["value"]).status == 200, name
+
+
+def test_what_rules_leave_in_an_answer_is_described(ruled_server: Live, document: Document) -> None:
+    answer = ruled_server.post(RULED_REQUEST).json
+    assert validator(document, "RerankResponse").is_valid(answer)
+    assert [item["id"] for item in answer["items"] if item.get("pinned")] == ["ad-7"]
+    told = [item["explanation"] for item in answer["items"] if "explanation" in item]
+    assert set().union(*told) == set(document["components"]["schemas"]["Explanation"]["properties"])
 
 
 @pytest.mark.parametrize("port", PORTS)
