@@ -160,7 +160,7 @@ def _bench_degre(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def pointer_checkpoint(arguments: argparse.Namespace, length: int) -> GeneratorCheckpoint:
-    """Make a generator with its evaluator, of random weights and the sizes that are asked for."""
+    """Make a generator with its evaluator, of random weights and the sizes asked for."""
     torch.manual_seed(0)
     generator = GeneratorConfig(dim=arguments.dim, layers=arguments.layers, list_length=length)
     evaluator = ValueConfig(

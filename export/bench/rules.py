@@ -1,4 +1,4 @@
-"""Time what rules cost the engine: the ruled graph of one pin and two caps against the plain graph.
+"""Time what one pin and two caps cost the engine: ruled against plain graph.
 
 ``python -m export.bench.rules`` runs both families at 10 places, with random weights and interleaved, so that every
 ratio is the median over blocks of two neighbours in time (see `engine.interleaved`).

@@ -36,9 +36,10 @@ class Item:
 
 
 def with_rules(request: Arrays, length: int, groups: int, rng: np.random.Generator) -> Arrays:
-    """Add the inputs of rules to a request (a batch of one); one in four has no rule, and so zeros.
+    """Add the inputs of rules to a request (a batch of one).
 
-    Its ``sort_slots`` become the sort's list under those rules, which ends where no candidate may stand.
+    One in four has no rule, and so zeros. Its ``sort_slots`` become the sort's list under those rules, which ends where
+    no candidate may stand.
     """
     filled = np.flatnonzero(request["valid"][0])
     slots = np.full(request["valid"].shape[1], -1, np.int64)
