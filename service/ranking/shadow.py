@@ -14,7 +14,6 @@ from collections.abc import Callable, Hashable, Sequence
 from time import monotonic
 from typing import Final
 
-import msgspec
 import numpy as np
 
 from models.contract.arrays import Ints
@@ -25,6 +24,7 @@ from service.contract.schemas import RerankRequest, RerankResponse
 from service.inference.dispatcher import Dispatcher
 from service.ranking.dealt import deal_request, encode_request, graph_inputs
 from service.ranking.lists import bypass_list, model_list
+from service.ranking.merging import first_places
 from service.telemetry.records import NO_MODEL, SHADOW_DEPTHS, ShadowOutcome, ShadowRecord
 from service.timing.admission import Admission
 from service.timing.limiter import LogLimiter, left_out
@@ -119,7 +119,7 @@ class Shadow:
 
         Raises `_Busy` when other work has come, `Problem` if the request is none for this model, and `EngineError`.
         """
-        dealt = deal_request(msgspec.structs.replace(request, top_n=length), model)
+        dealt = deal_request(first_places(request, length), model)
         if (sorted_list := bypass_list(dealt)) is not None:
             return [item.index for item in sorted_list.items]
         await self._let_others()

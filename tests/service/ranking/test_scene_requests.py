@@ -161,10 +161,13 @@ def test_what_the_request_says_wins_by_field_and_by_key() -> None:
         "rules": {"caps": []},
     }
     merged = merge(**own)
-    assert merged.objectives is not None and merged.diversity is not None and merged.rules is not None
+    assert merged.objectives is not None
+    assert merged.diversity is not None
+    assert merged.rules is not None
     assert (merged.objectives.click, merged.objectives.conversion, merged.objectives.gmv) == (5, None, 2)
     assert (merged.diversity.trade_off, merged.diversity.window) == (0.1, 0)
-    assert merged.queues is not None and merged.queues[0].name == "p"
+    assert merged.queues is not None
+    assert merged.queues[0].name == "p"
     assert (merged.partition, merged.top_n, merged.timeout_ms) == ("bfs", 1, 5)
     assert (merged.rules.caps, merged.rules.blocked) == ([], ["a"])
 
