@@ -1,4 +1,4 @@
-"""Make other requests of one: with the settings of its scene, or for the first places of its list."""
+"""Fill in what a request leaves to its scene. What the request says itself wins."""
 
 from __future__ import annotations
 
@@ -46,16 +46,6 @@ def apply_scene(request: RerankRequest, scene: Scene) -> MergedRequest:
         timeout_ms=_own(request.timeout_ms, scene.timeout_ms),
     )
     return MergedRequest(merged, Inherited(scene.name, frozenset(keys)))
-
-
-def first_places(request: RerankRequest, count: int) -> RerankRequest:
-    """Return the request for the first places of its list alone: pins behind them are left out."""
-    rules = request.rules
-    if rules is not None and rules.pinned:
-        pins = [pin for pin in rules.pinned if pin.position <= count]
-        behind = [pin.id for pin in rules.pinned if pin.position > count]
-        rules = _replace(rules, pinned=pins, blocked=[*(rules.blocked or ()), *behind])
-    return _replace(request, top_n=count, rules=rules)
 
 
 def _own(asked: Setting | None, default: Setting | None) -> Setting | None:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Hashable, Sequence
 from time import monotonic
 from typing import Final
 
+import msgspec
 import numpy as np
 
 from models.contract.arrays import Ints
@@ -24,7 +25,6 @@ from service.contract.schemas import RerankRequest, RerankResponse
 from service.inference.dispatcher import Dispatcher
 from service.ranking.dealt import deal_request, encode_request, graph_inputs
 from service.ranking.lists import bypass_list, model_list
-from service.ranking.merging import first_places
 from service.telemetry.records import NO_MODEL, SHADOW_DEPTHS, ShadowOutcome, ShadowRecord
 from service.timing.admission import Admission
 from service.timing.limiter import LogLimiter, left_out
@@ -115,19 +115,20 @@ class Shadow:
             self._task = None
 
     async def _list(self, model: Model, request: RerankRequest, length: int) -> list[int]:
-        """Return the model's list of `length` candidates, by their places in the request.
+        """Return the first `length` candidates of the model's list, by their places in the request.
 
         Raises `_Busy` when other work has come, `Problem` if the request is none for this model, and `EngineError`.
         """
-        dealt = deal_request(first_places(request, length), model)
+        # It is asked for the whole list: rules may be about places behind the first.
+        dealt = deal_request(msgspec.structs.replace(request, top_n=request.top_n or length), model)
         if (sorted_list := bypass_list(dealt)) is not None:
-            return [item.index for item in sorted_list.items]
+            return [item.index for item in sorted_list.items[:length]]
         await self._let_others()
         row = encode_request(dealt)
         await self._let_others()
         self._ran_at = monotonic()
         answer = await self._dispatcher.run(model.engine, graph_inputs(model, row), background=True)
-        return [item.index for item in model_list(dealt, row, answer).items]
+        return [item.index for item in model_list(dealt, row, answer).items[:length]]
 
     async def _let_others(self) -> None:
         await asyncio.sleep(0)

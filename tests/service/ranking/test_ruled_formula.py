@@ -70,7 +70,7 @@ def reference(sent: dict[str, Any], dealt: DealtRequest) -> list[int]:
 
         def value(i: int, near: dict[int, float] = near, mean: float = mean, relaxed: bool = relaxed) -> float:
             made = candidates[i]
-            worth = made["scores"]["ctr"] * (factor if made["tags"]["brand"] == "b" else 1)
+            worth: float = made["scores"]["ctr"] * (factor if made["tags"]["brand"] == "b" else 1)
             worth /= sum(plan.weights)
             # Where rules must be relaxed, the fill goes by worth alone.
             return worth if relaxed else plan.trade_off * worth - (1 - plan.trade_off) * near.get(i, mean)
