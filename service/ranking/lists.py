@@ -1,4 +1,4 @@
-"""Make finished lists: the model's, the sort's, or that of the formula or the request's order."""
+"""Make finished lists: by the model, by the sort, or without either when time is short."""
 
 from __future__ import annotations
 

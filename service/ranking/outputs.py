@@ -72,10 +72,10 @@ def check_outputs(
 
 
 def check_order(order: AnyArray, slots: Slots, *, may_end: bool = False) -> Ints:
-    """Return the slots [≤ L] that the model chose, best first; those before a gap if the list `may_end` there.
+    """Return the slots [≤ L] that the model chose, best first.
 
-    Raises `EngineError` if it chose an empty slot, one that does not exist or one twice, or left a gap: the last guard
-    of the law that a list is always valid.
+    Where the list `may_end`, what stands behind a gap is not looked at. Raises `EngineError` if it chose an empty slot,
+    one that does not exist or one twice, or left a gap: the last guard of the law that a list is always valid.
     """
     told = order.tolist()
     if may_end:

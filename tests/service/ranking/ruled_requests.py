@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from time import perf_counter
 
-from models.contract.features import Scalar
-from models.contract.rules.definition import Boost, Floor, Rules
+import msgspec
+
+from models.contract.rules.definition import Rules
 from service.bundles.model import Model
-from service.contract.rule_schemas import BoostRule, CapRule, FloorRule, ListRules, PinRule, ShownItem, Value
+from service.contract.rule_schemas import BoostRule, CapRule, FloorRule, ListRules, PinRule, ShownItem
 from service.contract.schemas import Candidate, Diversity, RerankRequest
 from service.inference.engine import Answer, stack_rows
 from service.ranking.dealt import DealtRequest, deal_request, encode_request, graph_inputs
 from service.ranking.lists import Listing, bypass_list, degraded_list, model_list
 from service.timing.deadline import Deadline
 from tests.models.contract.rules.cases import Case
+
+Where = dict[str, str | int | float | bool]
 
 
 def list_rules(rules: Rules) -> ListRules:
@@ -25,13 +28,8 @@ def list_rules(rules: Rules) -> ListRules:
         pinned=[PinRule(id=p.id, position=p.position) for p in rules.pinned] or None,
         blocked=sorted(rules.blocked) or None,
         caps=[CapRule(by=c.by, limit=c.limit, window=c.window) for c in rules.caps] or None,
-        floors=[FloorRule(by=f.by, value=_given(f.value), least=f.least, within=f.within) for f in rules.floors]
-        or None,
-        boosts=[
-            BoostRule(where={name: _given(value) for name, value in b.where.items()}, factor=b.factor)
-            for b in rules.boosts
-        ]
-        or None,
+        floors=msgspec.convert([asdict(floor) for floor in rules.floors], list[FloorRule]) or None,
+        boosts=[BoostRule(where=msgspec.convert(b.where, Where), factor=b.factor) for b in rules.boosts] or None,
     )
 
 
@@ -92,17 +90,3 @@ def all_rungs(request: RerankRequest, model: Model) -> Iterator[tuple[str, Listi
     if dealt.plan.top_n:
         yield "model and input", model_answers(dealt)
     yield "no formula", degraded_list(dealt, "wait", in_time)
-
-
-def _floor(floor: Floor) -> FloorRule:
-    return FloorRule(by=floor.by, value=_given(floor.value), least=floor.least, within=floor.within)
-
-
-def _boost(boost: Boost) -> BoostRule:
-    return BoostRule(where={name: _given(value) for name, value in boost.where.items()}, factor=boost.factor)
-
-
-def _given(value: Scalar) -> Value:
-    """A value that is not missing."""
-    assert value is not None
-    return value

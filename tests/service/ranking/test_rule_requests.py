@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -117,7 +118,8 @@ def test_where_all_are_blocked_the_list_is_empty_and_the_model_is_not_asked(chan
 def test_pins_stand_where_they_are_wanted_and_say_so(ruled: Live) -> None:
     pins = [{"id": "sku-11", "position": 1}, {"id": "sku-9", "position": 7}]
     answer = ruled.post(branded(rules={"pinned": pins}, top_n=8)).json
-    assert ids(answer)[0] == "sku-11" and ids(answer)[6] == "sku-9"
+    assert ids(answer)[0] == "sku-11"
+    assert ids(answer)[6] == "sku-9"
     assert [item.get("pinned") for item in answer["items"]] == [True, None, None, None, None, None, True, None]
     assert "relaxed" not in answer
 
@@ -132,7 +134,7 @@ def test_a_cap_is_kept_and_named_only_where_it_cannot_be(ruled: Live) -> None:
     rules = {"caps": [{"by": "brand", "limit": 1, "window": 2}]}
     answer = ruled.post(branded(brands="aaabbb", rules=rules)).json
     brands = ["aaabbb"[item["index"] % 6] for item in answer["items"]]
-    assert all(a != b for a, b in zip(brands, brands[1:], strict=False))
+    assert all(a != b for a, b in itertools.pairwise(brands))
     assert "relaxed" not in answer
     answer = ruled.post(branded(brands="a", rules=rules)).json
     assert answer["relaxed"] == ["caps[0]"]
@@ -149,7 +151,8 @@ def test_an_explanation_names_boosts_and_what_was_passed_over(ruled: Live) -> No
     sent = branded(brands="aaab", rules=rules, queues=one_queue, top_n=3, explain=True)
     answer = ruled.post(sent).json
     first, second, third = (item["explanation"] for item in answer["items"])
-    assert answer["items"][0]["id"] == "sku-11" and first["boost"] == 1.5
+    assert answer["items"][0]["id"] == "sku-11"
+    assert first["boost"] == 1.5
     assert [over["rule"] for over in first["passed_over"]] == ["pinned"]
     # Boosted, those of brand b stand in front of the queue; behind the pin, one of them, an a must come.
     names = {c["id"]: c["tags"]["brand"] for c in sent["candidates"]}
@@ -195,7 +198,8 @@ def test_a_model_without_a_graph_for_rules_keeps_what_needs_none(any_server: Liv
     assert len(answer["items"]) == 10
     assert {"sku-0", "sku-1"}.isdisjoint(ids(answer))
     assert {item["source"] for item in answer["items"][:5]} == {"model"}
-    assert "warnings" not in answer and "relaxed" not in answer
+    assert "warnings" not in answer
+    assert "relaxed" not in answer
 
 
 def test_a_model_without_a_graph_for_rules_says_that_shown_items_do_not_count(server: Live, ruled: Live) -> None:
@@ -241,7 +245,7 @@ def test_a_list_that_breaks_a_rule_which_its_graph_did_not_know_is_cut_there() -
     with live_app(fake_model(Blind(), Options(groups=1))) as live:
         answer = live.post(branded(brands="aabbcc", rules={"caps": caps})).json
         assert answer["degraded"] is None
-        assert [item["source"] for item in answer["items"]][0] == "model"
+        assert next(item["source"] for item in answer["items"]) == "model"
         brands = ["aabbcc"[item["index"] % 6] for item in answer["items"]]
         assert all(len(set(brands[i : i + 3])) == 3 for i in range(3))
 
