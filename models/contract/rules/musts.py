@@ -44,8 +44,8 @@ def choose_musts(ruling: Ruling, kept: Ints, ranks: Ints, length: int) -> list[i
 def crowding(ruling: Ruling, kept: Ints, ranks: Ints, musts: list[int], length: int) -> list[int]:
     """List the candidates that could use up the caps of what floors need, by their numbers among the `kept`.
 
-    A cap on the whole list lets in no more of a group than its limit, so if no more than that are dealt, it cannot bar
-    those of the group that a floor needs at the list's end. The best by `ranks` [k] stay.
+    If no more of a group are dealt than its limit, the cap cannot bar those of the group that a floor needs at the
+    list's end. The best by `ranks` [k] stay.
     """
     pins = {candidate for place, candidate in ruling.pins.items() if place < length}
     for_floors = [i for i in musts if int(kept[i]) not in pins]
@@ -55,7 +55,7 @@ def crowding(ruling: Ruling, kept: Ints, ranks: Ints, musts: list[int], length: 
     order = ranks.argsort(kind="stable")
     for cap in ruling.constraints:
         members = cap.members[kept]
-        if is_floor(cap) or cap.window < length or not members[for_floors].any():
+        if is_floor(cap) or not members[for_floors].any():
             continue
         others = [i for i in order[members[order]].tolist() if i not in musts]
         found.update(others[max(0, cap.limit - int(members[musts].sum())) :])
