@@ -55,29 +55,37 @@ def _deal(scores: Floats, kept: Ints, ruling: Ruling, strategy: Partition, place
 def _deal_some(own: Floats, kept: Ints, ruling: Ruling, strategy: Partition, places: int, length: int) -> Ints:
     """Deal as many of k candidates as there are places, numbered by their place in `kept`."""
     ranked = descending(own)
-    ranks = np.empty_like(ranked)
-    np.put_along_axis(ranks, ranked, np.broadcast_to(np.arange(len(kept)), ranked.shape), axis=1)
     quotas = Quotas.of(ruling, kept, length, places)
     orders = ranked.tolist()
     queues = [Queue(quotas, places) for _ in orders]
-    best = ranks.min(axis=0)
-    musts = choose_musts(ruling, kept, best, length)
-    taken = set(crowding(ruling, kept, best, musts, length))
-    for must in musts[: len(queues) * places]:
-        # To the queue that ranks it best, of those with a place left.
-        chosen = next(q for q in ranks[:, must].argsort(kind="stable").tolist() if queues[q].room)
-        queues[chosen].put(must)
-        taken.add(must)
+    taken = _deal_musts(queues, ranked, ruling, kept, length)
     _take_turns(queues, orders, taken, strategy)
     if any(queue.room for queue in queues):  # the quotas left places empty
         for queue in queues:
             queue.lift_quotas()
         _take_turns(queues, orders, taken, strategy)
     dealt = np.full((len(queues), places), -1, np.int64)
-    for row, own_queue, rank in zip(dealt, queues, ranks, strict=True):
-        held = np.array(own_queue.held, np.int64)
-        row[: len(held)] = held[rank[held].argsort()]
+    for row, queue, worth in zip(dealt, queues, own, strict=True):
+        held = np.sort(np.array(queue.held, np.int64))
+        row[: len(held)] = held[descending(worth[held])]
     return dealt
+
+
+def _deal_musts(queues: Sequence[Queue], ranked: Ints, ruling: Ruling, kept: Ints, length: int) -> set[int]:
+    """Deal what must have a place, and name it with what must not be dealt beside it."""
+    if not ruling.pins and not any(is_floor(c) for c in ruling.constraints):
+        return set()
+    ranks = np.empty_like(ranked)
+    np.put_along_axis(ranks, ranked, np.broadcast_to(np.arange(len(kept)), ranked.shape), axis=1)
+    best = ranks.min(axis=0)
+    musts = choose_musts(ruling, kept, best, length)
+    taken = set(crowding(ruling, kept, best, musts, length))
+    for must in musts[: sum(queue.places for queue in queues)]:
+        # To the queue that ranks it best, of those with a place left.
+        chosen = next(q for q in ranks[:, must].argsort(kind="stable").tolist() if queues[q].room)
+        queues[chosen].put(must)
+        taken.add(must)
+    return taken
 
 
 def _take_turns(queues: Sequence[Queue], orders: Sequence[list[int]], taken: set[int], strategy: Partition) -> None:
@@ -106,9 +114,11 @@ def _past_groups(dealt: Ints, ruling: Ruling, groups: int) -> list[int]:
 
 def _excess(candidates: Ints, ruling: Ruling) -> Ints:
     """Count by how much each constraint's members and shown items exceed its limit [C]."""
-    return np.array(
-        [int(c.members[candidates].sum()) + int(c.shown.sum()) - c.limit for c in ruling.constraints], np.int64
-    )
+    held = [np.count_nonzero(c.members[candidates]) for c in ruling.constraints]
+    shown = [np.count_nonzero(c.shown) if len(c.shown) else 0 for c in ruling.constraints]
+    limits = [c.limit for c in ruling.constraints]
+    excess: Ints = np.array(held, np.int64) + np.array(shown, np.int64) - np.array(limits, np.int64)
+    return excess
 
 
 def _too_many(constraint: Constraint, dealt: Ints, ruling: Ruling) -> Bools:

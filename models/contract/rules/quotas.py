@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from models.contract.arrays import Ints
+from models.contract.arrays import Bools, Ints
 from models.contract.rules.ruling import Constraint, Ruling
 
 
@@ -68,10 +68,20 @@ class Quotas:
         binding = np.flatnonzero(members.sum(axis=1) > limits)
         if not len(binding):
             return cls([0] * len(kept), [])
-        packed = np.packbits(members[binding], axis=0, bitorder="little").T
-        width, data = packed.shape[1], packed.tobytes()
-        masks = [int.from_bytes(data[i : i + width], "little") for i in range(0, len(data), width)]
+        masks = _as_bits(members[binding])
         return cls(masks, limits[binding].tolist())
+
+
+def _as_bits(members: Bools) -> list[int]:
+    """Write the groups [G, k] of every candidate as the bits of one number."""
+    words = -(-len(members) // 64)
+    packed = np.zeros((members.shape[1], 8 * words), np.uint8)
+    packed[:, : -(-len(members) // 8)] = np.packbits(members, axis=0, bitorder="little").T
+    first, *others = packed.view("<u8").T
+    masks: list[int] = first.tolist()
+    for i, word in enumerate(others, start=1):
+        masks = [mask | (bits << 64 * i) for mask, bits in zip(masks, word.tolist(), strict=True)]
+    return masks
 
 
 def _caps(ruling: Ruling) -> list[Constraint]:

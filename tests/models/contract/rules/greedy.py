@@ -25,6 +25,7 @@ class Setting:
     caps: tuple[Cap, ...]
     pins: int = 0
     floors: tuple[Floor, ...] = ()
+    fewest_queues: int = 1
 
 
 def skewed(n: int, rng: np.random.Generator) -> list[Item]:
@@ -65,7 +66,7 @@ def is_feasible(ruling: Ruling, rng: np.random.Generator) -> bool:
 
 
 def early_ends(setting: Setting, cases: int, seed: int) -> tuple[int, int]:
-    """Count the lists that end early, and the feasible ones of which they are."""
+    """Count feasible lists that end early, and all feasible ones."""
     rng = np.random.default_rng(seed)
     early = feasible = 0
     for case in range(cases):
@@ -79,7 +80,7 @@ def early_ends(setting: Setting, cases: int, seed: int) -> tuple[int, int]:
         strategy: Partition = "dfs" if case % 2 else "bfs"
         # Queues that agree in part, and value brands: a brand's items stand together.
         common = rng.normal(size=len(items)) + np.array([brand_worth(item) for item in items])
-        scores = common + rng.normal(size=(int(rng.integers(1, 5)), len(items))) * rng.uniform(0, 2)
+        scores = common + rng.normal(size=(int(rng.integers(setting.fewest_queues, 5)), len(items))) * rng.uniform(0, 2)
         queues = ruled_partition(scores, ruling, strategy, LENGTH, steps=LENGTH, groups=32)
         early += greedy(ruling, queues, int(rng.integers(1, 3)), rng) < ruling.length
     return early, feasible

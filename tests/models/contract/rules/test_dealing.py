@@ -30,17 +30,21 @@ def drawn_scores(case: Case, queues: int) -> Floats:
     return np.random.default_rng(case.seed).integers(0, 30, (queues, len(case.candidates))) / 4
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(case=CASES, queues=st.integers(1, 4), places=PLACES, strategy=STRATEGIES)
 def test_queues_are_disjoint_allowed_in_order_and_hold_pins_and_all_that_fit(
     case: Case, queues: int, places: int, strategy: Partition
 ) -> None:
     ruling = case.ruling()
     scores = drawn_scores(case, queues)
-    dealt = ruled_partition(scores, ruling, strategy, places, steps=case.length, groups=32)
+    dealt = ruled_partition(scores, ruling, strategy, places, steps=case.length, groups=10_000)
     held = dealt[dealt >= 0].tolist()
     assert dealt.shape == (queues, places)
-    assert len(set(held)) == len(held) == min(int(ruling.allowed.sum()), dealt.size)
+    most = min(int(ruling.allowed.sum()), dealt.size)
+    # Beside what floors need, some of its groups are left out.
+    crowded = most < ruling.allowed.sum() and any(is_floor(c) for c in ruling.constraints)
+    assert len(set(held)) == len(held)
+    assert len(held) <= most if crowded else len(held) == most
     assert ruling.allowed[held].all()
     pins = [c for place, c in sorted(ruling.pins.items()) if place < case.length]
     if len(pins) <= dealt.size:
@@ -52,7 +56,7 @@ def test_queues_are_disjoint_allowed_in_order_and_hold_pins_and_all_that_fit(
         assert (np.diff(own[queue[:filled]]) <= 0).all()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(case=CASES, queues=st.integers(1, 4), places=PLACES, strategy=STRATEGIES)
 def test_without_pins_caps_and_floors_it_is_the_plain_partition_of_boosted_scores(
     case: Case, queues: int, places: int, strategy: Partition
@@ -73,7 +77,7 @@ def test_a_cap_that_binds_nowhere_changes_nothing(strategy: Partition) -> None:
     assert dealt.tolist() == partition(scores, 8, strategy).tolist()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(case=CASES, queues=st.integers(1, 3), strategy=STRATEGIES)
 def test_a_queue_exceeds_a_quota_only_if_nothing_within_the_quotas_is_left(
     case: Case, queues: int, strategy: Partition
@@ -145,7 +149,7 @@ def test_of_groups_past_the_most_only_so_many_members_are_dealt_that_they_cannot
     assert deal(ruling, worth, 12, groups=1) == [*range(6), 9, -1, -1, -1, -1, -1]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(case=CASES, queues=st.integers(1, 3))
 def test_a_sort_keeps_the_rules_and_ends_where_it_would_relax_one(case: Case, queues: int) -> None:
     ruling = case.ruling()
@@ -166,6 +170,10 @@ def test_a_sort_keeps_the_rules_and_ends_where_it_would_relax_one(case: Case, qu
         ledger.put(listed[place])
 
 
-def test_floors_have_no_quota() -> None:
-    ruling = compile_rules(branded("aab"), Rules(floors=(Floor("brand", "b", 1, 2),)), top_n=2)
-    assert [is_floor(c) for c in ruling.constraints] == [True]
+def test_no_more_of_a_group_than_a_list_holds_are_dealt_beside_one_that_a_floor_needs() -> None:
+    items = branded("aaaabbbbccccdddd")
+    items[2] = replace(items[2], tags={**items[2].tags, "source": "new"})
+    ruling = compile_rules(items, Rules(caps=(Cap("brand", 2),), floors=(Floor("source", "new", 1, 4),)), top_n=4)
+    worth = np.linspace(1, 0, 16)
+    dealt = ruled_partition(np.stack([worth, worth]), ruling, "dfs", 4, steps=4, groups=32)
+    assert dealt.tolist() == [[0, 2, 4, 5], [6, 7, 8, 9]]

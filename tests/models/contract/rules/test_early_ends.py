@@ -19,10 +19,11 @@ NEW = (Floor("source", "new", 2, 10),)
         pytest.param(Setting(TWO_OF_A_BRAND, floors=NEW), id="floor"),
         pytest.param(Setting(TWO_OF_A_BRAND, pins=2, floors=NEW), id="pins and floor"),
         pytest.param(Setting((Cap("brand", 2, 5),)), id="window"),
-        pytest.param(Setting((Cap("brand", 2, 5), Cap("category", 4)), pins=1, floors=NEW), id="all"),
+        # In one queue there are no more slots than places, so pins and floors beside a window leave no choice.
+        pytest.param(Setting((Cap("brand", 2, 5), Cap("category", 4)), pins=1, floors=NEW, fewest_queues=2), id="all"),
     ],
 )
 def test_at_most_2_percent_of_feasible_lists_end_early(setting: Setting) -> None:
-    early, feasible = early_ends(setting, cases=600, seed=14)
+    early, feasible = early_ends(setting, cases=300, seed=14)
     assert feasible > 200
     assert early <= 0.02 * feasible
