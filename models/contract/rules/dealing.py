@@ -53,7 +53,7 @@ def _deal(scores: Floats, kept: Ints, ruling: Ruling, strategy: Partition, place
 
 
 def _deal_some(own: Floats, kept: Ints, ruling: Ruling, strategy: Partition, places: int, length: int) -> Ints:
-    """Deal as many of k candidates as there are places, numbered by their place in `kept`."""
+    """Deal as many of k candidates as there are places, by their numbers in `kept`."""
     ranked = descending(own)
     quotas = Quotas.of(ruling, kept, length, places)
     orders = ranked.tolist()
@@ -72,7 +72,10 @@ def _deal_some(own: Floats, kept: Ints, ruling: Ruling, strategy: Partition, pla
 
 
 def _deal_musts(queues: Sequence[Queue], ranked: Ints, ruling: Ruling, kept: Ints, length: int) -> set[int]:
-    """Deal what must have a place, and name it with what must not be dealt beside it."""
+    """Deal what must have a place.
+
+    Returns that and what must not be dealt beside it.
+    """
     if not ruling.pins and not any(is_floor(c) for c in ruling.constraints):
         return set()
     ranks = np.empty_like(ranked)
@@ -102,7 +105,10 @@ def _take_turns(queues: Sequence[Queue], orders: Sequence[list[int]], taken: set
 
 
 def _past_groups(dealt: Ints, ruling: Ruling, groups: int) -> list[int]:
-    """Number the caps past the first `groups` that could bind, those that exceed their limits least."""
+    """Number the caps past the first `groups` that could bind.
+
+    They are those that exceed their limits least.
+    """
     if len(ruling.constraints) <= groups:
         return []
     # Pins past the graph's steps have no slot, but count in its room.
@@ -122,7 +128,10 @@ def _excess(candidates: Ints, ruling: Ruling) -> Ints:
 
 
 def _too_many(constraint: Constraint, dealt: Ints, ruling: Ruling) -> Bools:
-    """Flag the members [n] to leave out so that the constraint cannot bind: pins stay, then the first of queues."""
+    """Flag the members [n] to leave out so that the constraint cannot bind.
+
+    Pins stay, then the first of queues.
+    """
     by_rank = dealt.T.ravel()
     by_rank = by_rank[by_rank >= 0]
     members = by_rank[constraint.members[by_rank]].tolist()

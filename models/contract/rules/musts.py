@@ -1,4 +1,4 @@
-"""Choose the candidates that must have a slot: those of pins, and the best that floors need.
+"""Choose the candidates that must have a slot, for pins and floors.
 
 Axis letters: n candidates, k kept candidates.
 """
@@ -13,9 +13,9 @@ from models.contract.rules.ruling import Ruling
 
 
 def choose_musts(ruling: Ruling, kept: Ints, ranks: Ints, length: int) -> list[int]:
-    """Choose those that must be dealt for lists of `length`, by their numbers among the `kept` [k], pins first.
+    """Choose those that must be dealt for lists of `length`, pins first.
 
-    `ranks` [k] is the best rank that any queue gives to each. Members that a floor needs are chosen within the caps of
+    They are named by their numbers among the `kept` [k]. `ranks` [k] is the best rank that any queue gives to each. Members that a floor needs are chosen within the caps of
     a list where there are enough of them.
     """
     pins = [candidate for place, candidate in ruling.pins.items() if place < length]
@@ -42,8 +42,9 @@ def choose_musts(ruling: Ruling, kept: Ints, ranks: Ints, length: int) -> list[i
 
 
 def crowding(ruling: Ruling, kept: Ints, ranks: Ints, musts: list[int], length: int) -> list[int]:
-    """List the candidates that could use up the caps of what floors need, by their numbers among the `kept`.
+    """List the candidates that could use up the caps of what floors need.
 
+    They are named by their numbers among the `kept` [k].
     If no more of a group are dealt than its limit, the cap cannot bar those of the group that a floor needs at the
     list's end. The best by `ranks` [k] stay.
     """

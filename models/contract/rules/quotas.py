@@ -1,4 +1,4 @@
-"""Count how many of a group a queue may take, so that its candidates make a list within the caps.
+"""Count how many of a group a queue may take, so that lists within the caps exist.
 
 Axis letters: n candidates, k kept candidates.
 """
@@ -15,18 +15,24 @@ from models.contract.rules.ruling import Constraint, Ruling
 
 
 def is_floor(constraint: Constraint) -> bool:
-    """Tell whether a constraint comes from a floor: its members are those that the floor does not want."""
+    """Tell whether a constraint comes from a floor.
+
+    Then its members are those that the floor does not want.
+    """
     return constraint.rule.startswith("floors")
 
 
 def most_in_list(constraint: Constraint, length: int) -> int:
-    """Count the most members of a cap that windows side by side let into a list: limit · ⌈length / window⌉."""
+    """Count the most members of a cap that a list holds: limit · ⌈length / window⌉."""
     return constraint.limit * -(-length // constraint.window)
 
 
 @dataclass(frozen=True, slots=True)
 class Quotas:
-    """Hold groups with a quota: `masks` [k] has one bit per group of a candidate, `limits` one number per group."""
+    """Hold groups with a quota.
+
+    `masks` [k] has one bit per group of a candidate, `limits` one number per group.
+    """
 
     masks: list[int]
     limits: list[int]
