@@ -15,8 +15,8 @@ from models.contract.rules.ruling import Ruling
 def choose_musts(ruling: Ruling, kept: Ints, ranks: Ints, length: int) -> list[int]:
     """Choose those that must be dealt for lists of `length`, pins first.
 
-    They are named by their numbers among the `kept` [k]. `ranks` [k] is the best rank that any queue gives to each. Members that a floor needs are chosen within the caps of
-    a list where there are enough of them.
+    They are named by their numbers among the `kept` [k]. `ranks` [k] is the best rank that any queue gives to each.
+    Members that a floor needs are chosen within the caps of a list where there are enough of them.
     """
     pins = [candidate for place, candidate in ruling.pins.items() if place < length]
     musts: list[int] = np.searchsorted(kept, pins).tolist()

@@ -1,4 +1,4 @@
-"""Count how many of a group a queue may take, so that lists within the caps exist.
+"""Count how many of a group a queue may take under caps.
 
 Axis letters: n candidates, k kept candidates.
 """
