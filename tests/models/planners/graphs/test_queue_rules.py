@@ -173,7 +173,10 @@ def _pinned_and_capped(limits: Limits, seed: int) -> tuple[Arrays, list[Item], R
     """A request with one to three pins, two caps and a boost, which some list keeps whatever its beginning."""
     rng = np.random.default_rng(seed)
     brands, shelves = rng.permutation(limits.slots) % 8, rng.integers(0, 3, limits.slots)
-    items = [Item(f"c{i}", {"brand": f"b{b}", "shelf": f"s{s}"}) for i, (b, s) in enumerate(zip(brands, shelves, strict=True))]
+    items = [
+        Item(f"c{i}", {"brand": f"b{b}", "shelf": f"s{s}"})
+        for i, (b, s) in enumerate(zip(brands, shelves, strict=True))
+    ]
     pins = rng.permutation(limits.list_length)[: rng.integers(1, 4)]
     pinned = [int(np.flatnonzero(brands == i)[0]) for i in range(len(pins))]  # of different brands
     rules = Rules(
