@@ -79,7 +79,10 @@ class BundleOptions:
 
 @dataclass(frozen=True, slots=True)
 class WrittenBundle:
-    """Hold a bundle's folder, and the proofs of its graphs: `ruled` is None without one for rules."""
+    """Hold a bundle's folder, and the proofs of its graphs.
+
+    `ruled` is None without a graph for rules.
+    """
 
     folder: Path
     proof: Proof | ValueProof
@@ -155,7 +158,10 @@ def _manifest(
 
 
 def _proofs(options: BundleOptions, plain: ProvedGraph, ruled: ProvedGraph | None) -> dict[str, Any]:
-    """Describe the graphs and their proofs; recorded answers of both are replayed within the looser tolerance."""
+    """Describe the graphs and their proofs.
+
+    In reduced precision, recorded answers of both graphs are replayed within the looser tolerance.
+    """
     graph = {"opset": OPSET, "nodes": plain.graph.size, "onnx": onnx.__version__}
     told: dict[str, Any] = {"graph": graph, "proof": plain.proof.to_json()}
     proofs = [plain.proof]

@@ -25,7 +25,10 @@ _GOLDEN_RANKS: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class Demands:
-    """Say how a graph is made and proved: `most_lost` percent of value may go with reduced precision."""
+    """Say how a graph is made and proved.
+
+    `most_lost` percent of list value may go with reduced precision.
+    """
 
     precision: Precision
     most_lost: float

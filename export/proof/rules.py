@@ -24,7 +24,7 @@ _NEW = 0.2
 
 
 @dataclass(frozen=True, slots=True)
-class _Item:
+class Item:
     """Serve as a candidate or a shown item."""
 
     id: str
@@ -36,9 +36,10 @@ class _Item:
 
 
 def with_rules(request: Arrays, length: int, groups: int, rng: np.random.Generator) -> Arrays:
-    """Add the inputs of rules to a request (a batch of one); one in four has no rule, and so zeros.
+    """Add the inputs of rules to a request (a batch of one).
 
-    Its ``sort_slots`` become the sort's list under those rules, which ends where no candidate may stand.
+    One in four has no rule, and so zeros. Its ``sort_slots`` become the sort's list under those rules, which ends where
+    no candidate may stand.
     """
     filled = np.flatnonzero(request["valid"][0])
     slots = np.full(request["valid"].shape[1], -1, np.int64)
@@ -56,9 +57,9 @@ def with_rules(request: Arrays, length: int, groups: int, rng: np.random.Generat
 def _draw_ruling(request: Arrays, filled: Ints, length: int, rng: np.random.Generator) -> Ruling:
     """Draw rules for a request, and compile them for its candidates."""
     rows = request["embeddings"][0]
-    candidates = [_Item(f"c{i}", _tags(rng), _embedding(rows[slot])) for i, slot in enumerate(filled)]
+    candidates = [Item(f"c{i}", _tags(rng), _embedding(rows[slot])) for i, slot in enumerate(filled)]
     shown = [
-        _Item(f"s{i}", _tags(rng), rng.normal(size=rows.shape[1]).tolist() if rng.random() < 0.8 else None)
+        Item(f"s{i}", _tags(rng), rng.normal(size=rows.shape[1]).tolist() if rng.random() < 0.8 else None)
         for i in range(_perhaps(rng, 0.5) * int(rng.integers(1, 7)))
     ]
     return compile_rules(

@@ -95,10 +95,10 @@ def prove_value(
     seed: int = 0,
     groups: int = 0,
 ) -> ValueProof:
-    """Value the graph's lists beside the reference's, on random and edge requests; `groups` as in `prove`.
+    """Value the graph's lists beside the reference's, on random and edge requests.
 
-    Raises `ProofError` for a list that is not valid, a value past the tolerance, more than `most_lost` percent lost, or
-    scores so far off that no service could replay recorded requests.
+    `groups` as in `prove`. Raises `ProofError` for a list that is not valid, a value past the tolerance, more than
+    `most_lost` percent lost, or scores so far off that no service could replay recorded requests.
     """
     reference, valuing = family.reference(limits), family.valuing()
 

@@ -126,8 +126,9 @@ class Ledger:
         for i, c in enumerate(self._constraints):
             if c.limit <= 0:  # a floor that needs every place
                 self._shut[: c.window, i] = True
-            for place in np.flatnonzero(c.shown).tolist() if len(c.shown) else ():
-                self._count(i, place - len(c.shown))
+            if len(c.shown):
+                for place in np.flatnonzero(c.shown).tolist():
+                    self._count(i, place - len(c.shown))
         for place, candidate in self._pins.items():
             for i in np.flatnonzero(self._members[:, candidate]).tolist():
                 self._count(i, place)

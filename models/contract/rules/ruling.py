@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from models.contract.arrays import Bools, Floats, Floats32
+from models.contract.arrays import Bools, Floats, Floats32, Ints
 from models.contract.rules.columns import NO_VALUE, Columns
 from models.contract.rules.definition import Cap, Floor, RuledCandidate, Rules, ShownLike
 from models.contract.rules.pins import pins_break, place_pins
@@ -27,7 +27,7 @@ class Constraint:
     `rule` names the rule that it comes from. `first` and `last` are the places, from 0, at which windows begin: a cap
     without a window, and a floor, have one window at place 0; a cap with a window also has those that begin among the
     shown items (negative places). `shown` [S] flags the shown items that count, oldest first; the last of them stands
-    at place −1.
+    at place −1. It is empty if none counts.
     """
 
     rule: str
@@ -145,12 +145,23 @@ class _Writer:
         held = np.bincount(before, minlength=len(numbers))
         most = np.minimum(np.minimum(sizes, self._length) + held, window)
         groups = np.flatnonzero((sizes > 0) & (most > cap.limit))
-        members = np.equal.outer(groups, codes) & self._allowed
-        shown = np.equal.outer(groups, before) if back else [_NONE_SHOWN] * len(groups)
+        members = self._members(codes, groups, len(numbers))
+        shown = [np.equal(before, group) if held[group] else _NONE_SHOWN for group in groups.tolist()]
         self._note_broken(rule, cap.limit, window, members, shown)
-        last = 0 if cap.window is None else max(-back, self._length - window)
+        last = 0 if cap.window is None else self._length - window
         for flags, seen in zip(members, shown, strict=True):
-            yield Constraint(rule, flags, cap.limit, window, -back, last, seen)
+            yield Constraint(rule, flags, cap.limit, window, -len(seen), max(-len(seen), last), seen)
+
+    def _members(self, codes: Ints, groups: Ints, numbers: int) -> Bools:
+        """Flag the members [len(groups), n] of every group."""
+        # Not by comparing every group with every candidate, which takes long where there are very many of both.
+        row_of = np.full(numbers, -1)
+        row_of[groups] = np.arange(len(groups))
+        rows = row_of[codes]
+        inside = np.flatnonzero((rows >= 0) & self._allowed)
+        members = np.zeros((len(groups), len(codes)), np.bool_)
+        members[rows[inside], inside] = True
+        return members
 
     def _floor(self, rule: str, floor: Floor) -> Iterator[Constraint]:
         having = self._columns.column(floor.by).having(floor.value)
@@ -167,7 +178,7 @@ class _Writer:
         if min(np.count_nonzero(others), places) > places - least:
             yield Constraint(rule, others, places - least, places, 0, 0, _NONE_SHOWN)
 
-    def _note_broken(self, rule: str, limit: int, window: int, members: Bools, shown: Sequence[Bools] | Bools) -> None:
+    def _note_broken(self, rule: str, limit: int, window: int, members: Bools, shown: Sequence[Bools]) -> None:
         """Note a cap if pins break it in one of its groups."""
         if not self._pinned:
             return

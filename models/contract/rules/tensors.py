@@ -125,7 +125,7 @@ def _room(c: Constraint, pins: list[int], length: int) -> tuple[Floats32, Bools 
     """
     last = max(c.last, 0)  # what is in the list of a window that begins before it, the one from place 0 holds as well
     room = _whole_room(c.limit, c.window, last, length)
-    if c.limit > 0 and not pins and not (len(c.shown) and c.shown.any()):
+    if c.limit > 0 and not pins and not len(c.shown):
         return room, None
     room = room.copy()
     steps, starts = _look_backs(length)
@@ -144,8 +144,9 @@ def _room(c: Constraint, pins: list[int], length: int) -> tuple[Floats32, Bools 
 
 def _room_before(c: Constraint, pins: list[int], length: int) -> Ints:
     """Count the least room [L] in windows that begin among the shown items."""
-    steps, starts = np.arange(length)[:, None], np.arange(c.first, min(c.last, 0) + 1)
-    shown = np.flatnonzero(c.shown) - len(c.shown)
+    shown, last = np.flatnonzero(c.shown) - len(c.shown), min(c.last, 0)
+    # Of windows that hold the same shown items, the one that begins last reaches furthest and so holds most.
+    steps, starts = np.arange(length)[:, None], np.append(shown[shown < last], last)
     held = len(shown) - np.searchsorted(shown, starts)
     left = np.broadcast_to(c.limit - held, (length, len(starts))).copy()
     for place in pins:

@@ -1,6 +1,7 @@
-"""Lay the rules of a list for a pointer's steps; `references/step_rules.py` does the same one number at a time.
+"""Lay the rules of a list for a pointer's steps.
 
-A rule never takes a candidate away for good: what is barred at one step may stand at a later one.
+`references/step_rules.py` does the same one number at a time. A rule never takes a candidate away for good: what is
+barred at one step may stand at a later one.
 
 Axis letters: B batch, N slots, L list horizon, G groups.
 """

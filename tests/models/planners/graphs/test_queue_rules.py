@@ -268,7 +268,7 @@ def test_a_boost_moves_a_slot_and_leaves_its_reported_value() -> None:
     request[LIFTS][0, 4] = 1.0
     outputs = built(limits, 1).ruled(request)
     assert outputs["order"][0].tolist() == [4, 0, 1, 2]
-    np.testing.assert_allclose(outputs["value"], plain["value"], rtol=1e-5)
+    alike({"value": outputs["value"]}, {"value": plain["value"]})
     first, alone = outputs["score"][0, 0], plain["score"][0, 0]
     assert first == pytest.approx(2 * alone / (1 + HAIR * 11), rel=1e-4)
 
@@ -315,8 +315,7 @@ def test_the_longer_of_plan_and_sort_is_given(listed: Sequence[int], kept: bool,
     outputs = built(limits, 1).ruled(request)
     assert outputs["kept_sort"].tolist() == [kept]
     assert outputs["order"][0].tolist() == expected
-    assert (outputs["score"][0, expected.index(-1) :] == 0).all()
-    assert (outputs["score"][0, : expected.index(-1)] > 0).all()
+    assert [score != 0 for score in outputs["score"][0].tolist()] == [slot >= 0 for slot in expected]
     compare(outputs, built(limits, 1).plan(request), limits.list_length)
 
 

@@ -157,13 +157,14 @@ def test_under_rules_lists_that_go_on_come_before_those_that_cannot() -> None:
     rules.members[:3] = [[1, 1], [1, 0], [0, 1]]
     rules.room[:] = 1
     rules.step_bars[:, 3] = 1
-    asked = {"length": 3, "head_width": 1, "rules": rules}
     scorer, queues = Scorer(worth([9, 2, 1, 5]), NOWHERE, CLICKS), [[0], [1, 3], [2]]
     # Behind 0 nothing may stand; behind 1 only 2, and the other way round.
-    assert [s.slot for s in plan_queues(scorer, queues, **asked)] == [0]
-    steps, cut = plan_beam(scorer, queues, **asked, beam_width=3)
+    assert [s.slot for s in plan_queues(scorer, queues, length=3, rules=rules)] == [0]
+    steps, cut = plan_beam(scorer, queues, length=3, beam_width=3, rules=rules)
     assert [s.slot for s in steps] == [1, 2]
     assert cut == 0  # 2 and 1 are worth as much
-    found = plan_among_ties(scorer, queues, **asked, beam_width=3, wanted=[2, 1], margin=1e-6)
-    assert found is not None
-    assert plan_among_ties(scorer, queues, **asked, beam_width=3, wanted=[0], margin=1e-6) is None
+    reached = [
+        plan_among_ties(scorer, queues, length=3, beam_width=3, wanted=wanted, margin=1e-6, rules=rules)
+        for wanted in ([1, 2], [2, 1], [0])
+    ]
+    assert [None if steps is None else [s.slot for s in steps] for steps in reached] == [[1, 2], [2, 1], None]
