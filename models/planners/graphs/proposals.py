@@ -34,7 +34,7 @@ WORTH: Final = 3
 
 
 def slot_column(*, ruled: bool) -> int:
-    """Name the column of a record that holds the padded slot; the one before it is the bar."""
+    """Name a record's column of the padded slot; the bar stands before it."""
     return WORTH + 2 + WORTH * ruled
 
 

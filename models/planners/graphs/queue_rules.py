@@ -1,4 +1,4 @@
-"""Lay the rules of a list for queues: which slots each queue proposes at a step.
+"""Lay the rules of a list for queues: which slots each proposes.
 
 A rule never takes a slot away for good: what is barred at one step may be proposed at a later one. So every queue
 proposes its first h slots that are neither chosen nor barred; where they are fewer, empty ones, which lose to all

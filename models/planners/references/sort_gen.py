@@ -138,7 +138,7 @@ def plan_queues(
 def queue_heads(
     queues: Sequence[Sequence[int]], chosen: Sequence[int], head_width: int, rules: StepRules | None
 ) -> list[int]:
-    """List what the queues propose behind the chosen slots: their first ones that may stand there."""
+    """List what queues propose behind chosen slots: their first that may stand there."""
     proposals: list[int] = []
     for queue in queues:
         left = [slot for slot in queue if slot not in chosen]

@@ -32,7 +32,10 @@ class ExpectedAnswer:
 
     @property
     def lead(self) -> float:
-        """Compute the lead of the sort's list over the plan; infinite if one is longer than the other."""
+        """Compute the lead of the sort's list over the plan, infinite if it is longer.
+
+        It is −∞ where the plan is longer, or there is no such list.
+        """
         if self.listed is None or len(self.listed) < len(self.plan):
             return -math.inf
         if len(self.listed) > len(self.plan):

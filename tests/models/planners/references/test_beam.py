@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from models.planners.references.beam import plan_among_ties, plan_beam
 from models.planners.references.sort_gen import Gains, Preferences, Scorer, plan_queues
 from models.planners.references.sort_list import total, value_list
+from tests.models.planners.references.rules import free
 
 CLICKS = Preferences(weights=(1.0, 0.0, 0.0))
 NOWHERE = np.zeros((9, 1), np.float32)
@@ -149,3 +150,21 @@ def test_without_ties_only_the_beams_own_list_is_reached(seed: int, beam_width: 
     for wanted in permutations(range(4), 2):
         found = among_ties(by_seed(seed), wanted, 1e-12, beam_width)
         assert (found is not None) == (list(wanted) == own)
+
+
+def test_under_rules_lists_that_go_on_come_before_those_that_cannot() -> None:
+    rules = free(3, 4)
+    rules.members[:3] = [[1, 1], [1, 0], [0, 1]]
+    rules.room[:] = 1
+    rules.step_bars[:, 3] = 1
+    scorer, queues = Scorer(worth([9, 2, 1, 5]), NOWHERE, CLICKS), [[0], [1, 3], [2]]
+    # Behind 0 nothing may stand; behind 1 only 2, and the other way round.
+    assert [s.slot for s in plan_queues(scorer, queues, length=3, rules=rules)] == [0]
+    steps, cut = plan_beam(scorer, queues, length=3, beam_width=3, rules=rules)
+    assert [s.slot for s in steps] == [1, 2]
+    assert cut == 0  # 2 and 1 are worth as much
+    reached = [
+        plan_among_ties(scorer, queues, length=3, beam_width=3, wanted=wanted, margin=1e-6, rules=rules)
+        for wanted in ([1, 2], [2, 1], [0])
+    ]
+    assert [None if steps is None else [s.slot for s in steps] for steps in reached] == [[1, 2], [2, 1], None]
