@@ -27,7 +27,7 @@ def fill_places(ledger: Ledger, ranked: Places, count: int) -> Places:
 
 
 def rank_boosted(dealt: DealtRequest, ruling: Ruling) -> Places | None:
-    """Order all candidates by the fallback formula times their boosts; None if it cannot be computed."""
+    """Order all candidates by the fallback formula times their boosts, if it can be computed."""
     scores = _boosted_scores(dealt, ruling)
     return None if scores is None else rank(np.arange(len(scores)), scores, len(scores))
 
@@ -66,7 +66,7 @@ def _boosted_scores(dealt: DealtRequest, ruling: Ruling) -> Floats | None:
 
 
 def _pool(ruling: Ruling, order: Sequence[int], steps: int) -> Ints:
-    """Take the best few candidates that may be returned, and those of a list that keeps the rules, pins included."""
+    """Take the best few that may be returned, and those of a list within the rules."""
     best = np.asarray(order, np.int64)
     best = best[ruling.allowed[best]][: pool_size(steps)]
     return np.array(list(dict.fromkeys([*best.tolist(), *fill(Ledger(ruling), order, steps)])), np.int64)
