@@ -92,7 +92,7 @@ def _rest(dealt: DealtRequest, picked: list[int], ledger: Ledger | None) -> Plac
 
 
 def _by_formula(dealt: DealtRequest) -> tuple[Places, tuple[str, ...]] | None:
-    """Make a list by the formula, if that can be computed, and name the rules relaxed."""
+    """Make a list by the formula, if there is one, and name the rules relaxed."""
     ruling = dealt.plan.ruling
     if ruling is None:
         places = formula_list(dealt.request.candidates, dealt.table, dealt.plan, dealt.model.manifest)

@@ -117,7 +117,8 @@ class Reranker:
     ) -> Reranked:
         """Return the answer to a merged request and time its stages.
 
-        Raises `Problem` (422) or `ClientDisconnect`. In the `background` it gives way to other requests. The rules in `inherited` are those of its scene.
+        Raises `Problem` (422) or `ClientDisconnect`. In the `background` it gives way to other requests. The rules in
+        `inherited` are those of its scene.
         """
         check_request(request, max_candidates=self._max_candidates, inherited=inherited)
         check_own_positions(request, model.manifest, inherited)

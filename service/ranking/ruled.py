@@ -66,7 +66,7 @@ def _boosted_scores(dealt: DealtRequest, ruling: Ruling) -> Floats | None:
 
 
 def _pool(ruling: Ruling, order: Sequence[int], steps: int) -> Ints:
-    """Take the best few that may be returned, and those of a list within the rules."""
+    """Take the best few candidates, and those of a list within the rules."""
     best = np.asarray(order, np.int64)
     best = best[ruling.allowed[best]][: pool_size(steps)]
     return np.array(list(dict.fromkeys([*best.tolist(), *fill(Ledger(ruling), order, steps)])), np.int64)
