@@ -105,9 +105,9 @@ def stack_rows(rows: Sequence[RequestArrays]) -> BatchArrays:
 
 
 def _with_all_names(row: RequestArrays, fullest: RequestArrays) -> RequestArrays:
-    """Give a row arrays of the tensors of rules that it lacks, which are then padded with zeros.
+    """Give a row empty arrays for the tensors of rules that it lacks.
 
-    They are empty, but as long as the row has slots: others may have fewer.
+    They are padded with zeros afterwards, and as long as the row has slots: others may have fewer.
     """
     missing = {}
     for name in fullest.keys() - row.keys():
