@@ -1,7 +1,8 @@
 """Serve the embedded bundle and show re-ranked lists under different weights: ``make demo``.
 
 The value of each list is shown as the model estimates it, and as it truly is in the simulator that made the requests.
-Needs the serving install only (no PyTorch, no locust). Then 300 quick requests, for p50 and p99 against the budget.
+Then the same with a scene, whose rules pin an item and cap brands, and 300 quick requests, for p50 and p99 against the
+budget. Needs the serving install only (no PyTorch, no locust).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from loadtest.demo_requests import read_demo_requests
+from loadtest.demo_scene import NO_RULES, demo_folder, scene_lines
 from loadtest.demo_truth import DemoTruth
 from loadtest.requests.payloads import PayloadOptions, from_bundle, list_problem, make_payloads
 from loadtest.rig.client import KeepAliveClient, post_message
@@ -167,7 +169,9 @@ def show(service: Service, server: Server, bundle: Path, manifest: Manifest) -> 
         worth[setting.title] = Worth(true, [answer["value"] for answer in answers])
         print(f"\n  {setting}")
         print("\n".join(comparison(first, answers[0])))
-    print(f"\n{_LEGEND}\n\n" + "\n".join(value_table(worth)) + "\n")
+    print(f"\n{_LEGEND}\n\n" + "\n".join(value_table(worth)))
+    print("\n".join(scene_lines(first, service.rerank)) if manifest.ruled else NO_RULES)
+    print()
     latency = service.quick(bundle)
     verdict = "within" if latency.within(BUDGET_MS) else "OVER"
     print(f"{QUICK_REQUESTS} requests of {QUICK_CANDIDATES} candidates, one after the other:")
@@ -182,8 +186,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         manifest = Manifest.read(options.bundle)
         # The model is what is shown here, on whatever machine; the figures at the end are held to the real budget.
-        serving = running_server(options.bundle.parents[1], options=UNHURRIED)
-        with serving as server, KeepAliveClient(server.port) as client:
+        with (
+            demo_folder(options.bundle, manifest) as folder,
+            running_server(folder, options=UNHURRIED) as server,
+            KeepAliveClient(server.port) as client,
+        ):
             show(Service(client), server, options.bundle, manifest)
     except (ValueError, OSError, ServerError) as error:
         parser.exit(2, f"loadtest.demo: {error}\n")

@@ -66,7 +66,7 @@ FLOORS = {
         "requests",
         "rig.openloop",
         "rig",
-        "peers demo_requests demo_truth",
+        "peers demo_requests demo_truth demo_scene",
         "cost resilience bench demo goodput run",
         "locustfile gpu_check",
     ),

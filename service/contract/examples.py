@@ -49,15 +49,40 @@ README_REQUEST: Final[dict[str, Any]] = {
     "diversity": {"lambda": 0.8, "window": 4},
 }
 """The request of README.md."""
+RULED_REQUEST: Final[dict[str, Any]] = {
+    "request_id": "r-1",
+    "candidates": [
+        {"id": name, "scores": {"ctr": ctr, "cvr": cvr}, "tags": {"brand": brand, "source": source}}
+        for name, ctr, cvr, brand, source in (
+            ("ad-7", 0.05, 0.01, "b1", "sponsor"),
+            ("sku-1", 0.21, 0.10, "b2", "catalogue"),
+            ("sku-2", 0.20, 0.08, "b2", "catalogue"),
+            ("sku-3", 0.18, 0.09, "b2", "new"),
+            ("sku-4", 0.12, 0.05, "b3", "new"),
+        )
+    ],
+    "rules": {
+        "pinned": [{"id": "ad-7", "position": 3}],
+        "blocked": ["sku-8"],
+        "caps": [{"by": "brand", "limit": 2, "window": 5}],
+        "floors": [{"by": "source", "value": "new", "least": 1, "within": 2}],
+        "boosts": [{"where": {"source": "new"}, "factor": 1.2}],
+    },
+    "shown": ["sku-5"],
+    "shown_items": [{"id": "sku-5", "tags": {"brand": "b3"}}],
+    "explain": True,
+}
 
 REQUESTS: Final[Mapping[str, Any]] = {
     "smallest": {"summary": "All that is required, and no more", "value": SMALLEST_REQUEST},
     "features": {"summary": "With features, for the demo bundle", "value": README_REQUEST},
     "queues": {"summary": "With queues of its own", "value": EXAMPLE_REQUEST},
+    "rules": {"summary": "With rules, and an item of an earlier page", "value": RULED_REQUEST},
 }
 _TIMINGS: Final = {"decode": 0.102, "deal": 0.152, "encode": 0.136, "wait": 0.013, "infer": 1.894, "total": 2.484}
 _PARTS: Final = {"click": 1.1285, "conversion": 0.1894, "gmv": 1.1995}
 _EXPLANATION: Final = {"queue": "gmv", "parts": _PARTS, "penalty": 0.0, "score": 2.0139, "runner_up": "cable"}
+_RULED: Final = {"boost": 1.2, "passed_over": [{"queue": "click", "id": "case-2", "rule": "caps[0]"}]}
 _PHONE: Final = {"id": "phone", "index": 2, "position": 1}
 
 
@@ -79,6 +104,11 @@ ANSWERS: Final[Mapping[str, Any]] = {
     "explained": {
         "summary": "With `explain`",
         "value": _answer({"source": "model", "explanation": _EXPLANATION}),
+    },
+    "ruled": {
+        "summary": "A pin, a choice that a cap decided, and a floor that could not be kept",
+        "value": _answer({"source": "model", "pinned": True, "explanation": {**_EXPLANATION, **_RULED}})
+        | {"relaxed": ["floors[0]"]},
     },
     "degraded": {
         "summary": "The model was not done in time",

@@ -24,6 +24,7 @@ from service.contract.problems import (
     ProblemDocument,
     ProblemKind,
 )
+from service.contract.rule_schemas import Value
 from service.contract.tidy import REFERENCE, rename, share, tidy
 from service.contract.values import FieldValue
 
@@ -44,7 +45,11 @@ _FASTAPIS: Final = ("HTTPValidationError", "ValidationError")
 _RENAMED: Final = {"ProblemDocument": "Problem", "Models": "ModelList"}
 """Names in the document for types that have another one in the code."""
 
-_SHARED: Final = {"FieldValues": dict[str, FieldValue], "Partition": Literal["bfs", "dfs"]}
+_SHARED: Final = {
+    "FieldValues": dict[str, FieldValue],
+    "Partition": Literal["bfs", "dfs"],
+    "RuleValue": Value,
+}
 """Names in the document for types that have none in the code."""
 
 Document = dict[str, Any]

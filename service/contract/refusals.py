@@ -28,11 +28,16 @@ _AT: Final = " - at `$"
 _UNKNOWN, _MISSING = "Object contains unknown field `", "Object missing required field `"
 _VALUE_TYPES: Final[dict[str, Any]] = {
     "scores": float | None,
-    **dict.fromkeys(("features", "user", "context", "tags"), FieldValue),
+    **dict.fromkeys(("features", "tags", "user", "context"), FieldValue),
     "where": Value,
 }
+"""What an object of any names takes as values, by its own name."""
+
 _REQUIRED: Final = frozenset(
-    ("candidates", "id", "scores", "name", "score", "position", "by", "limit", "value", "least", "within", "factor")
+    (
+        *("candidates", "id", "scores", "name", "score"),
+        *("position", "by", "limit", "value", "least", "within", "where", "factor"),
+    )
 )
 _GOT_NULL: Final = "got null"
 _GOT_NUMBER: Final = re.compile(r"Expected str( \| null)?, got (int|float)")

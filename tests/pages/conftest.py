@@ -15,14 +15,26 @@ from tests.pages.browser import NAMES, Watched, chromium, find_chromium
 from tests.service.tiny_bundle import write_bundle
 
 UNHURRIED = ("--budget-ms", "30000")
+SCENES = """\
+[scenes.home-feed]
+model = "demo"
+top_n = 6
+objectives = { click = 1, gmv = 3 }
+rules = { blocked = ["item-001"] }
+
+[scenes.tiny-shelf]
+model = "tiny"
+partition = "dfs"
+"""
 
 
 @pytest.fixture(scope="package")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A service with time enough on any machine. It has the demo model, which is the default, and a tiny one."""
+    """A service with time enough on any machine. With the demo model as default, a tiny one, and scenes."""
     folder = tmp_path_factory.mktemp("two")
     write_bundle(folder)
     shutil.copytree(DEMO_BUNDLE, folder / "demo" / "1")
+    (folder / "scenes.toml").write_text(SCENES, "utf-8")
     with running_server(folder, options=(*UNHURRIED, "--default-model", "demo")) as server:
         yield server.url
 

@@ -30,6 +30,7 @@ def test_the_wheel_holds_the_files_of_the_packages_and_no_other(release: Release
     [
         *(f"{package}/py.typed" for package in PACKAGES),
         "loadtest/demo_requests.json",
+        "loadtest/demo_scenes.toml",
         "loadtest/rig/openloop/openloop.c",
         "loadtest/rig/openloop/pool.h",
         "models/embedded/demo/1/bundle.json",

@@ -12,7 +12,7 @@ import numpy as np
 from models.contract.arrays import Bools, Floats, Ints
 from models.contract.manifest import Partition
 from models.contract.partition import descending, partition
-from models.contract.rules.musts import choose_musts
+from models.contract.rules.musts import choose_musts, crowding
 from models.contract.rules.quotas import Queue, Quotas, is_floor
 from models.contract.rules.ruling import Constraint, Ruling
 from models.contract.rules.sorting import boosted
@@ -25,7 +25,8 @@ def ruled_partition(
 
     Returns candidates [Q, places], best first, −1 where a queue ran out. Where all fit they are dealt as without rules.
     Else pins of the first `steps` places, and the best of those that floors need, have a place for sure, and a queue
-    takes more than its quota of a group only where nothing else is left. Of constraints past `groups` that could bind,
+    takes more than its quota of a group only where nothing else is left; of the groups of what floors need, no more are
+    dealt than a list may hold. Of constraints past `groups` that could bind,
     the least needed get too few members to do so.
     """
     scores = boosted(scores, ruling)
@@ -59,8 +60,10 @@ def _deal_some(own: Floats, kept: Ints, ruling: Ruling, strategy: Partition, pla
     quotas = Quotas.of(ruling, kept, length, places)
     orders = ranked.tolist()
     queues = [Queue(quotas, places) for _ in orders]
-    taken: set[int] = set()
-    for must in choose_musts(ruling, kept, ranks.min(axis=0), length)[: len(queues) * places]:
+    best = ranks.min(axis=0)
+    musts = choose_musts(ruling, kept, best, length)
+    taken = set(crowding(ruling, kept, best, musts, length))
+    for must in musts[: len(queues) * places]:
         # To the queue that ranks it best, of those with a place left.
         chosen = next(q for q in ranks[:, must].argsort(kind="stable").tolist() if queues[q].room)
         queues[chosen].put(must)

@@ -39,3 +39,24 @@ def choose_musts(ruling: Ruling, kept: Ints, ranks: Ints, length: int) -> list[i
         for must in spare[: max(0, need - len(chosen.held))]:
             chosen.put(must)
     return chosen.held
+
+
+def crowding(ruling: Ruling, kept: Ints, ranks: Ints, musts: list[int], length: int) -> list[int]:
+    """List the candidates that could use up the caps of what floors need, by their numbers among the `kept`.
+
+    If no more of a group are dealt than its limit, the cap cannot bar those of the group that a floor needs at the
+    list's end. The best by `ranks` [k] stay.
+    """
+    pins = {candidate for place, candidate in ruling.pins.items() if place < length}
+    for_floors = [i for i in musts if int(kept[i]) not in pins]
+    if not for_floors:
+        return []
+    found: set[int] = set()
+    order = ranks.argsort(kind="stable")
+    for cap in ruling.constraints:
+        members = cap.members[kept]
+        if is_floor(cap) or not members[for_floors].any():
+            continue
+        others = [i for i in order[members[order]].tolist() if i not in musts]
+        found.update(others[max(0, cap.limit - int(members[musts].sum())) :])
+    return list(found)

@@ -10,6 +10,9 @@ import pytest
 from tests.service.live import Live, Reply
 from tests.service.requests import candidate, request
 
+CAP = {"by": "brand", "limit": 2}
+FLOOR = {"by": "brand", "value": "b1", "least": 1, "within": 3}
+
 
 def assert_problem(reply: Reply, status: int, slug: str, field: str | None = None, text: str = "") -> None:
     assert reply.status == status, reply.body
@@ -134,6 +137,36 @@ def test_a_number_that_is_not_finite_is_422_and_named(any_server: Live, path: st
         ("partition", request(partition="random")),
         ("timeout_ms", request(timeout_ms=0)),
         ("explain", request(explain="yes")),
+        ("candidates[3].tags.brand", with_candidate(tags={"brand": ["b1"]})),
+        ("rules", request(rules=[])),
+        ("rules.pins", request(rules={"pins": []})),
+        ("rules.pinned", request(rules={"pinned": [{"id": f"sku-{i}", "position": i + 1} for i in range(1000)]})),
+        ("rules.pinned[0].id", request(rules={"pinned": [{"id": 3, "position": 1}]})),
+        ("rules.pinned[0].id", request(rules={"pinned": [{"id": None, "position": 1}]})),
+        ("rules.pinned[0].position", request(rules={"pinned": [{"id": "sku-1", "position": 0}]})),
+        ("rules.blocked", request(rules={"blocked": [f"sku-{i}" for i in range(5001)]})),
+        ("rules.blocked[1]", request(rules={"blocked": ["sku-1", None]})),
+        ("rules.caps", request(rules={"caps": [{"by": "brand", "limit": 1}] * 17})),
+        ("rules.caps[0]", request(rules={"caps": [None]})),
+        ("rules.caps[0].limit", request(rules={"caps": [{"by": "brand", "limit": 0}]})),
+        ("rules.caps[0].limit", request(rules={"caps": [{"by": "brand"}]})),
+        ("rules.caps[1].window", request(rules={"caps": [CAP, {"by": "brand", "limit": 2, "window": 10_000}]})),
+        ("rules.caps[1].window", request(rules={"caps": [CAP, {"by": "brand", "limit": 2, "window": 0}]})),
+        ("rules.floors", request(rules={"floors": [FLOOR] * 17})),
+        ("rules.floors[0].value", request(rules={"floors": [{**FLOOR, "value": ["b1"]}]})),
+        ("rules.floors[0].within", request(rules={"floors": [{**FLOOR, "within": None}]})),
+        ("rules.boosts", request(rules={"boosts": [{"where": {"brand": "b1"}, "factor": 2}] * 33})),
+        ("rules.boosts[0].where", request(rules={"boosts": [{"where": {}, "factor": 2}]})),
+        ("rules.boosts[0].where.brand", request(rules={"boosts": [{"where": {"brand": None}, "factor": 2}]})),
+        ("rules.boosts[0].where.brand", request(rules={"boosts": [{"where": {"brand": {}}, "factor": 2}]})),
+        ("rules.boosts[0].factor", request(rules={"boosts": [{"where": {"brand": "b1"}, "factor": 0}]})),
+        ("shown", request(shown=[f"old-{i}" for i in range(10_000)])),
+        ("shown[1]", request(shown=["old-1", ""])),
+        ("shown_items", request(shown=["old-1"], shown_items=[{"id": "old-1"}] * 201)),
+        ("shown_items[0].tags.brand", request(shown=["old-1"], shown_items=[{"id": "old-1", "tags": {"brand": []}}])),
+        ("shown_items[0].price", request(shown=["old-1"], shown_items=[{"id": "old-1", "price": 1}])),
+        ("scene", request(scene="")),
+        ("scene", request(scene=7)),
     ],
 )
 def test_a_wrong_field_is_422_and_named(any_server: Live, field: str, sent: dict[str, Any]) -> None:

@@ -15,8 +15,15 @@ from tests.service.requests import request
 
 OPTIONAL = [
     *("request_id", "model", "version", "user", "context", "top_n", "objectives", "diversity", "queues"),
-    *("partition", "timeout_ms", "explain"),
+    *("partition", "timeout_ms", "explain", "scene", "rules", "shown", "shown_items"),
 ]
+RULES = {
+    "pinned": [{"id": "sku-5", "position": 2}],
+    "blocked": ["sku-1"],
+    "caps": [{"by": "brand", "limit": 1}],
+    "floors": [{"by": "brand", "value": "b3", "least": 1, "within": 1}],
+    "boosts": [{"where": {"brand": "b4"}, "factor": 5}],
+}
 
 
 def listed(server: Live, sent: dict[str, Any]) -> Any:
@@ -31,10 +38,27 @@ def test_null_in_a_request_is_as_if_missing(server: Live, field: str) -> None:
     assert listed(server, {**without, field: None}) == listed(server, without)
 
 
-@pytest.mark.parametrize("field", ["price", "features", "embedding"])
+@pytest.mark.parametrize("field", list(RULES))
+def test_null_among_rules_is_as_if_missing(ruled_server: Live, field: str) -> None:
+    without = {name: rules for name, rules in RULES.items() if name != field}
+    assert listed(ruled_server, request(rules={**without, field: None})) == listed(ruled_server, request(rules=without))
+
+
+def test_null_in_a_cap_or_a_shown_item_is_as_if_missing(ruled_server: Live) -> None:
+    cap = {"by": "brand", "limit": 1}
+    null = request(
+        rules={"caps": [{**cap, "window": None}]},
+        shown=["old-1"],
+        shown_items=[{"id": "old-1", "tags": None, "features": {"brand": None}, "embedding": None}],
+    )
+    without = request(rules={"caps": [cap]}, shown=["old-1"], shown_items=[{"id": "old-1"}])
+    assert listed(ruled_server, null) == listed(ruled_server, without)
+
+
+@pytest.mark.parametrize("field", ["price", "features", "embedding", "tags"])
 def test_null_in_a_candidate_is_as_if_missing(server: Live, field: str) -> None:
     null, without = with_candidate(**{field: None}), with_candidate()
-    del without["candidates"][3][field]
+    without["candidates"][3].pop(field, None)
     assert listed(server, null) == listed(server, without)
 
 
@@ -75,6 +99,10 @@ def test_what_is_required_may_not_be_null_and_the_answer_says_so(server: Live) -
         "candidates[3].id": with_candidate(id=None),
         "candidates[3].scores": with_candidate(scores=None),
         "queues[0].name": request(queues=[{"name": None, "score": "ctr"}]),
+        "rules.pinned[0].position": request(rules={"pinned": [{"id": "sku-1", "position": None}]}),
+        "rules.caps[0].limit": request(rules={"caps": [{"by": "brand", "limit": None}]}),
+        "rules.boosts[0].where": request(rules={"boosts": [{"where": None, "factor": 1}]}),
+        "shown_items[0].id": request(shown_items=[{"id": None}]),
     }.items():
         assert_problem(server.post(sent), 422, "invalid-request", field, "null, which means missing; it is required")
 
@@ -92,8 +120,12 @@ def test_a_number_for_a_text_is_refused_with_what_to_send(server: Live, field: s
 
 
 def test_what_is_decoded_has_objects_in_the_place_of_null() -> None:
-    decoded = decode_request(b'{"candidates":[{"id":"a","scores":{},"features":null}],"user":null,"context":null}')
+    decoded = decode_request(
+        b'{"candidates":[{"id":"a","scores":{},"features":null,"tags":null}],"user":null,"context":null,'
+        b'"shown_items":[{"id":"b","tags":null,"features":null}]}'
+    )
     assert (decoded.candidates[0].features, decoded.user, decoded.context) == ({}, {}, {})
+    assert (decoded.candidates[0].tags, [(i.tags, i.features) for i in decoded.shown_items or ()]) == ({}, [({}, {})])
     made = RerankRequest(candidates=[Candidate(id="a", scores={}, features={"x": 1})], user={"y": None})
     assert (made.candidates[0].features, made.user) == ({"x": 1}, {"y": None})
 

@@ -9,7 +9,7 @@ import jsonschema_rs
 import pytest
 from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
 
-from service.contract.examples import DETAILS, EXAMPLE_REQUEST, README_REQUEST, REQUESTS
+from service.contract.examples import DETAILS, EXAMPLE_REQUEST, README_REQUEST, REQUESTS, RULED_REQUEST
 from service.contract.problems import KINDS
 from tests.service.contract.documents import Document, admin_document, operations, resolved, validator, walk
 from tests.service.live import Live, fake_model, live_app
@@ -18,6 +18,7 @@ from tests.test_readme import README, block
 ALWAYS = {"400", "414", "431", "500", "501", "503"}
 BODY = {"408", "413", "415", "422"}
 PORTS = ("public", "admin")
+_WITH_RULES_ONLY = {"boost", "passed_over"}
 
 
 @pytest.fixture(scope="module")
@@ -82,9 +83,17 @@ def test_the_request_is_described_as_it_is_decoded(document: Document) -> None:
     assert set(schemas["Diversity"]["properties"]) == {"lambda", "window"}
     assert schemas["Candidate"]["required"] == ["id", "scores"]
     assert "required" not in schemas["Objectives"]
+    assert set(schemas["ListRules"]["properties"]) == {"pinned", "blocked", "caps", "floors", "boosts"}
+    assert schemas["CapRule"]["required"] == ["by", "limit"]
 
 
-@pytest.mark.parametrize("name", ["RerankRequest", "Candidate", "Objectives", "Diversity"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("RerankRequest", "Candidate", "Objectives", "Diversity", "ListRules", "ShownItem"),
+        *("PinRule", "CapRule", "FloorRule", "BoostRule"),
+    ],
+)
 def test_what_a_request_may_leave_out_may_be_null_and_the_rest_may_not(document: Document, name: str) -> None:
     schema = document["components"]["schemas"][name]
     for key, inner in schema["properties"].items():
@@ -94,12 +103,18 @@ def test_what_a_request_may_leave_out_may_be_null_and_the_rest_may_not(document:
 
 def test_fields_of_an_answer_are_required_unless_they_may_be_left_out(document: Document) -> None:
     schemas = document["components"]["schemas"]
-    sometimes = {"Item": {"explanation"}, "RerankResponse": {"warnings"}, "BatchResult": {"response", "problem"}}
+    sometimes = {
+        "Item": {"explanation", "pinned"},
+        "Explanation": {"boost", "passed_over"},
+        "RerankResponse": {"warnings", "relaxed"},
+        "BatchResult": {"response", "problem"},
+    }
     for name in (
         "RerankResponse",
         "BatchResult",
         "Item",
         "Explanation",
+        "PassedOver",
         "Degraded",
         "Timings",
         "Problem",
@@ -114,8 +129,8 @@ def test_every_field_of_an_answer_is_described(server: Live, document: Document)
     answer = server.post({**EXAMPLE_REQUEST, "explain": True}).json
     schemas = document["components"]["schemas"]
     assert set(answer) <= set(schemas["RerankResponse"]["properties"])
-    assert set(answer["items"][0]) == set(schemas["Item"]["properties"])
-    assert set(answer["items"][0]["explanation"]) == set(schemas["Explanation"]["properties"])
+    assert set(answer["items"][0]) == set(schemas["Item"]["properties"]) - {"pinned"}
+    assert set(answer["items"][0]["explanation"]) == set(schemas["Explanation"]["properties"]) - _WITH_RULES_ONLY
     assert set(answer["timings_ms"]) == set(schemas["Timings"]["properties"])
     assert "explanation" not in server.post(EXAMPLE_REQUEST).json["items"][0]
 
@@ -139,10 +154,18 @@ def test_every_example_is_valid(documents: dict[str, Document], port: str) -> No
     assert set(DETAILS) == kinds
 
 
-def test_the_example_requests_are_answered(server: Live) -> None:
+def test_the_example_requests_are_answered(ruled_server: Live) -> None:
     assert block(README, "request") == README_REQUEST
     for name, example in REQUESTS.items():
-        assert server.post(example["value"]).status == 200, name
+        assert ruled_server.post(example["value"]).status == 200, name
+
+
+def test_what_rules_leave_in_an_answer_is_described(ruled_server: Live, document: Document) -> None:
+    answer = ruled_server.post(RULED_REQUEST).json
+    assert validator(document, "RerankResponse").is_valid(answer)
+    assert [item["id"] for item in answer["items"] if item.get("pinned")] == ["ad-7"]
+    told = [item["explanation"] for item in answer["items"] if "explanation" in item]
+    assert set().union(*told) == set(document["components"]["schemas"]["Explanation"]["properties"])
 
 
 @pytest.mark.parametrize("port", PORTS)
@@ -210,3 +233,7 @@ def test_limits_are_described(document: Document) -> None:
     assert schemas["RerankRequest"]["properties"]["candidates"]["maxItems"] == 2000
     assert schemas["Queue"]["properties"]["score"]["maxLength"] == 300
     assert schemas["Candidate"]["properties"]["id"]["maxLength"] == 256
+    assert schemas["ListRules"]["properties"]["pinned"]["maxItems"] == 64
+    assert schemas["CapRule"]["properties"]["limit"]["minimum"] == 1
+    assert schemas["CapRule"]["properties"]["window"]["maximum"] == 1000
+    assert schemas["RerankRequest"]["properties"]["shown"]["maxItems"] == 5000

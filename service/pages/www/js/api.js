@@ -2,7 +2,7 @@
 
 import { storedKey } from "./key.js";
 
-/** @import {Answer, Field, Model, ModelFields, ProblemDocument, RerankRequest} from "./types.js" */
+/** @import {Answer, Field, Model, ModelFields, ProblemDocument, RerankRequest, Scene} from "./types.js" */
 
 /** An answer that is no success. */
 export class Problem extends Error {
@@ -50,6 +50,11 @@ export async function liveModels() {
   /** @type {{models: Model[]}} */
   const { models } = await ask("/v1/models");
   return [...models].sort((a, b) => Number(b.default) - Number(a.default) || Number(b.current) - Number(a.current));
+}
+
+/** @returns {Promise<Scene[]>} The live scenes. */
+export async function liveScenes() {
+  return (await ask("/v1/scenes")).scenes;
 }
 
 /** @returns {Promise<number>} The latency budget in milliseconds. */

@@ -46,8 +46,8 @@ export function markInvalid(control, problem) {
   describeBy(control, [...described(control), id]);
   for (let box = control.closest("details"); box; box = box.parentElement?.closest("details") ?? null) box.open = true;
   const message = make("p", { class: "field-error", id }, problem);
-  const queue = control.closest(".queue-rows > li");
-  if (queue) queue.append(message);
+  const row = control.closest(".queue-rows > li, .rule-rows > li");
+  if (row) row.append(message);
   else (control.closest(".slider, .pair") ?? control.closest("label") ?? control).after(message);
 }
 

@@ -5,6 +5,8 @@
 const NOT_SCORES = new Set(["alpha", "beta", "gamma", "price"]);
 const GROUPS = 6;
 const DIMENSIONS = 12;
+const BRANDS = 5;
+const NEW_SHARE = 0.25;
 
 /**
  * Make a request in which items of one group resemble each other, so that diversity matters.
@@ -24,6 +26,8 @@ export function generate(model, fields, count, seed) {
   // As a ranking stage hands them over: best first by the first score.
   const first = scores[0]?.name ?? "";
   candidates.sort((a, b) => (b.scores[first] ?? 0) - (a.scores[first] ?? 0));
+  const draw = generator(seed + 1); // Of its own, so that tags change nothing else of a request.
+  for (const candidate of candidates) candidate.tags = tagsOf(draw);
   return { request_id: `play-${seed}`, user, context, candidates };
 }
 
@@ -83,6 +87,16 @@ function makeCandidate(i, scores, fields, centres, random) {
     features: valuesOf(fields.item, group, random),
     embedding: centre.map((x) => round(x + 0.25 * normal(random), 4)),
   };
+}
+
+/**
+ * Make tags for rules. Some brands have many more items than others, as in a shop.
+ * @param {() => number} random
+ * @returns {FieldValues}
+ */
+function tagsOf(random) {
+  const brand = `b${1 + Math.floor(BRANDS * random() ** 2)}`;
+  return { brand, source: random() < NEW_SHARE ? "new" : "catalogue" };
 }
 
 /**

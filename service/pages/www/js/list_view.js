@@ -2,9 +2,10 @@
 
 import { make, unseen } from "./dom.js";
 import { queueMark } from "./marks.js";
+import { ruledFields, ruleText } from "./rules.js";
 import { OBJECTIVES, positions, TITLES } from "./values.js";
 
-/** @import {Candidate, Explanation, Item, Result, Side} from "./types.js" */
+/** @import {Candidate, Explanation, Item, ListRules, Result, Side} from "./types.js" */
 
 const SOURCES = /** @type {Record<string, string>} */ ({ formula: "by the score formula", input: "as in the request" });
 
@@ -18,6 +19,7 @@ export function listView(result, side, other, largest) {
   const elsewhere = other && positions(other.answer);
   const otherSide = side === "A" ? "B" : "A";
   const queues = (result.request.queues ?? result.model.queues).map((queue) => queue.name);
+  const ruled = ruledFields(result.rules);
   const slots = result.answer.items.map((item) => {
     const candidate = result.request.candidates[item.index];
     return make(
@@ -30,10 +32,11 @@ export function listView(result, side, other, largest) {
         { class: "what" },
         make("b", {}, item.id),
         " ",
-        make("span", { class: "note" }, ...describe(candidate, item)),
+        item.pinned ? make("span", { class: "pinned" }, "pinned") : false,
+        make("span", { class: "note" }, ...describe(candidate, item), ...ruledValues(candidate, ruled)),
       ),
       make("div", { class: "moves" }, moveFromInput(item), elsewhere && moveFromOther(item, elsewhere, otherSide)),
-      item.explanation ? reasons(item.explanation, largest) : false,
+      item.explanation ? reasons(item.explanation, largest, result.rules) : false,
     );
   });
   return make("ol", { class: "slots", "aria-label": `List ${side}` }, ...slots);
@@ -53,6 +56,16 @@ function describe(candidate, { explanation, source }) {
   const price = typeof candidate?.price === "number" ? [candidate.price.toFixed(2)] : [];
   const facts = [...price, ...features].map((fact) => `${fact} · `).join("");
   return explanation ? [facts, unseen("queue "), explanation.queue] : [facts, SOURCES[source] ?? source];
+}
+
+/**
+ * Say the values that rules look at.
+ * @param {Candidate | undefined} candidate
+ * @param {string[]} names
+ */
+function ruledValues(candidate, names) {
+  const values = { ...candidate?.features, ...candidate?.tags };
+  return names.filter((name) => values[name] !== undefined).map((name) => ` · ${name} ${values[name]}`);
 }
 
 /** @param {Item} item */
@@ -95,8 +108,9 @@ function move(places, spoken, shown) {
 /**
  * @param {Explanation} explanation
  * @param {number} largest
+ * @param {ListRules} rules
  */
-function reasons(explanation, largest) {
+function reasons(explanation, largest, rules) {
   const bars = OBJECTIVES.map((name) => {
     const bar = make("span", { class: `part ${name}` });
     bar.style.width = `${(100 * Math.max(0, explanation.parts[name])) / largest}%`;
@@ -115,9 +129,24 @@ function reasons(explanation, largest) {
         term(TITLES[name].letter, TITLES[name].name, explanation.parts[name].toFixed(3), name),
       ),
       term("MMR", "Diversity penalty", explanation.penalty.toFixed(3).replace("-", "−"), "penalty"),
+      explanation.boost === undefined ? false : term("boost", "Boost", `×${explanation.boost}`, "boost"),
       explanation.runner_up === null ? false : term("next", "Runner-up", explanation.runner_up, "runner-up"),
     ),
+    passedOver(explanation, rules),
   );
+}
+
+/**
+ * Show the heads of queues that a rule kept from this place.
+ * @param {Explanation} explanation
+ * @param {ListRules} rules
+ */
+function passedOver({ passed_over: heads }, rules) {
+  if (!heads?.length) return false;
+  const shown = heads.map(({ queue, id, rule }) =>
+    make("li", {}, make("b", {}, id), ` of queue ${queue}: ${ruleText(rules, rule)}`),
+  );
+  return make("div", { class: "passed-over" }, make("span", {}, "Passed over"), make("ul", {}, ...shown));
 }
 
 /**

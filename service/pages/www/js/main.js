@@ -1,7 +1,7 @@
 /** Run the playground: one state, shown in controls, sent as requests, answered as lists. */
 
 import { setUpActions } from "./actions.js";
-import { budgetMs, liveModels, modelFields, Problem, rerank } from "./api.js";
+import { budgetMs, liveModels, liveScenes, modelFields, Problem, rerank } from "./api.js";
 import { byId } from "./dom.js";
 import { clearErrors, showError } from "./errors.js";
 import { forgetKey, storedKey, storeKey, WRONG_KEY } from "./key.js";
@@ -9,11 +9,13 @@ import { readLink } from "./link.js";
 import { announcement, results, showOutcomes } from "./outcomes.js";
 import { setUpMeasure, showOverview } from "./overview.js";
 import { setUpRequest } from "./request_panel.js";
+import { mergedRules } from "./rules.js";
+import { modelName, sceneOf, underScene } from "./scenes.js";
 import { settingsPanel } from "./settings_panel.js";
 import { bundleSettings, buildRequest, freshState, modelKey, modelOf, SIDES } from "./state.js";
 import { setUpTheme } from "./theme.js";
 
-/** @import {Model, ModelFields, RerankRequest, Result, Settings, Side, State} from "./types.js" */
+/** @import {Model, ModelFields, RerankRequest, Result, Scene, Settings, Side, State} from "./types.js" */
 
 const KEY_NOTE = "This service has API keys. The key stays in this tab, until you close it; no link holds it.";
 
@@ -21,6 +23,8 @@ const KEY_NOTE = "This service has API keys. The key stays in this tab, until yo
 let state = freshState();
 /** @type {Model[]} */
 let models = [];
+/** @type {Scene[]} */
+let scenes = [];
 /** @type {Map<string, ModelFields>} By `name@version`. */
 const fields = new Map();
 let budget = 19;
@@ -74,20 +78,24 @@ async function changed() {
   if (byId("auto", HTMLInputElement).checked) timer = setTimeout(run, 150);
 }
 
-/** Read the fields of A's model, for which requests are generated. */
+/** @returns {Model | undefined} A's model, for which requests are generated. */
+function modelOfA() {
+  return modelOf(models, modelName(state.sides.A, sceneOf(scenes, state.sides.A)));
+}
+
 async function readFields() {
-  const model = modelOf(models, state.sides.A);
+  const model = modelOfA();
   if (model && !fields.has(modelKey(model))) fields.set(modelKey(model), await modelFields(model));
 }
 
 /** Show the state in the controls, once the fields of A's model are there. */
 function show() {
-  const model = modelOf(models, state.sides.A);
+  const model = modelOfA();
   const known = model && fields.get(modelKey(model));
   if (!known) return;
   byId("page-error", HTMLParagraphElement).hidden = true;
   request.show(model, known);
-  for (const side of SIDES) panels[side].show(state.sides[side], models);
+  for (const side of SIDES) panels[side].show(state.sides[side], { models, scenes }, request.candidates());
   panels.B.element.hidden = !state.compare;
   byId("compare", HTMLInputElement).checked = state.compare;
   document.body.dataset.sides = state.compare ? "2" : "1";
@@ -147,7 +155,10 @@ async function answerTo(side, body, signal) {
     const find = () => models.find((m) => m.name === answer.model && m.version === answer.version);
     if (!find()) models = await liveModels(); // A reload has brought a version that this page does not know yet.
     const model = find();
-    return model ? { request: body, model, answer } : `Version ${answer.version} of ${answer.model} is no longer live.`;
+    const scene = sceneOf(scenes, state.sides[side]);
+    return model
+      ? { request: body, model: underScene(model, scene), rules: mergedRules(body.rules, scene?.rules), answer }
+      : `Version ${answer.version} of ${answer.model} is no longer live.`;
   } catch (error) {
     if (signal.aborted) return "";
     if (error instanceof Problem && error.needsKey) askForKey(WRONG_KEY);
@@ -166,7 +177,7 @@ function askForKey(note) {
 async function load() {
   byId("page-error", HTMLParagraphElement).hidden = true;
   try {
-    [models, budget] = await Promise.all([liveModels(), budgetMs()]);
+    [models, scenes, budget] = await Promise.all([liveModels(), liveScenes(), budgetMs()]);
     byId("key-form", HTMLFormElement).hidden = true;
     byId("forget-key", HTMLButtonElement).hidden = storedKey() === null;
     if (!models.length) throw new Error("No model is live yet.");

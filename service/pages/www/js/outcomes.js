@@ -53,11 +53,12 @@ function barLength({ explanation }) {
 export function announcement(outcomes) {
   const told = [...outcomes].map(([side, outcome]) => {
     if (typeof outcome === "string") return `${side}: no list. ${outcome}`;
-    const { items, value, degraded } = outcome.answer;
+    const { items, value, degraded, relaxed } = outcome.answer;
     const worth = degraded
       ? `degraded, ${degraded.reason}`
       : `expected clicks ${fixed(value.click, 3)}, revenue ${fixed(value.gmv, 2)}`;
-    return `${side}: ${counted(items.length, "item")}, ${worth}.`;
+    const kept = relaxed?.length ? `, ${counted(relaxed.length, "rule")} relaxed` : "";
+    return `${side}: ${counted(items.length, "item")}, ${worth}${kept}.`;
   });
   const [a, b] = results(outcomes);
   if (a && b) told.push(`${differences(a[1].answer, b[1].answer)} places differ.`);

@@ -61,14 +61,15 @@ export function setUpRequest(state, onChange) {
       text.value = written;
       current = parse(text);
     }
-    const length = Array.isArray(current?.candidates) ? current.candidates.length : 0;
     byId("request-size", HTMLSpanElement).textContent =
-      `${counted(length, "candidate")}, ${written === null ? "generated" : "as written"}`;
+      `${counted(candidates().length, "candidate")}, ${written === null ? "generated" : "as written"}`;
   };
 
   /** @param {string} path */
-  const control = (path) => (/^(candidates|user|context|request_id|timeout_ms)\b/.test(path) ? text : null);
-  return { show, control, current: () => current };
+  const control = (path) =>
+    /^(candidates|user|context|request_id|timeout_ms|shown|shown_items)\b/.test(path) ? text : null;
+  const candidates = () => (Array.isArray(current?.candidates) ? current.candidates : []);
+  return { show, control, candidates, current: () => current };
 }
 
 /**

@@ -2,10 +2,13 @@
 
 import { make } from "./dom.js";
 import { queuesEditor } from "./queues_editor.js";
+import { rulesEditor } from "./rules_editor.js";
+import { scenePicker } from "./scene_picker.js";
+import { modelName, sceneOf, underScene } from "./scenes.js";
 import { modelKey, modelOf, namedModel } from "./state.js";
 import { OBJECTIVES } from "./values.js";
 
-/** @import {Model, Objective, Settings, Side} from "./types.js" */
+/** @import {Candidate, Model, Objective, Scene, Settings, Side} from "./types.js" */
 
 /** @typedef {"click" | "conversion" | "gmv" | "lambda" | "window"} SliderKey */
 
@@ -35,6 +38,8 @@ export function settingsPanel(side, onChange, actions) {
   });
   const partition = make("select", { onchange: () => onChange({ partition: partition.value || null }) });
   const queues = queuesEditor(side, (value) => onChange({ queues: value }));
+  const rules = rulesEditor(side, (value) => onChange({ rules: value }));
+  const picker = scenePicker((value) => onChange({ scene: value }));
   const copy = actions.copy && make("button", { type: "button", class: "quiet", onclick: actions.copy }, "Same as A");
   const element = make(
     "fieldset",
@@ -47,20 +52,28 @@ export function settingsPanel(side, onChange, actions) {
       make("button", { type: "button", class: "quiet", onclick: actions.reset }, "Bundle's defaults"),
     ),
     make("label", { class: "wide" }, "Model ", model),
+    picker.element,
     ...sliders.map((row) => row.element),
     make("div", { class: "pair" }, make("label", {}, "Items ", topN), make("label", {}, "Dealing ", partition)),
     queues.element,
+    rules.element,
   );
 
   /**
    * @param {Settings} settings
-   * @param {Model[]} models
+   * @param {{models: Model[], scenes: Scene[]}} live
+   * @param {Candidate[]} candidates Those of the request, for which rules are proposed.
    */
-  const show = (settings, models) => {
-    const chosen = modelOf(models, settings);
-    if (!chosen) return;
-    const named = namedModel(models, settings.model);
-    showModels(model, models, named || settings.model === null ? modelKey(named ?? chosen) : settings.model);
+  const show = (settings, { models, scenes }, candidates) => {
+    const scene = sceneOf(scenes, settings);
+    const name = modelName(settings, scene);
+    const found = modelOf(models, name);
+    if (!found) return;
+    const named = namedModel(models, name);
+    showModels(model, models, named || name === null ? modelKey(named ?? found) : name);
+    const chosen = underScene(found, scene);
+    picker.show(settings.scene, scenes);
+    rules.show(settings, scene, candidates);
     sliders.forEach((row) => row.show(settings[row.key], defaultOf(chosen, row.key), whyFixed(chosen, row.key)));
     topN.value = settings.topN === null ? "" : String(settings.topN);
     topN.placeholder = String(chosen.list_length);
@@ -80,6 +93,8 @@ export function settingsPanel(side, onChange, actions) {
    */
   const control = (path) => {
     if (path === "model" || path === "version") return model;
+    if (path === "scene") return picker.select;
+    if (/^rules\b/.test(path)) return rules.control(path);
     if (path === "top_n") return topN;
     if (path === "partition") return partition;
     const queue = path.match(/^queues(?:\[(\d+)\](?:\.(\w+))?)?$/);

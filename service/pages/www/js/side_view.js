@@ -2,6 +2,7 @@
 
 import { make } from "./dom.js";
 import { listView } from "./list_view.js";
+import { ruleText } from "./rules.js";
 import { timingsView } from "./timings.js";
 import { counted, modelMade } from "./values.js";
 
@@ -32,6 +33,7 @@ export function sideView(side, result, other, { largest, budget }) {
     timingsView(side, answer.timings_ms, budget),
     answer.degraded && degradedView(answer.degraded),
     !answer.degraded && !modelMade(answer) && bypassedView(),
+    answer.relaxed?.length ? relaxedView(result, answer.relaxed) : false,
     answer.warnings?.length ? warningsView(side, answer.warnings) : false,
     listView(result, side, other, largest),
   );
@@ -73,6 +75,15 @@ function degradedView({ reason, level }) {
 function bypassedView() {
   const why = "for these weights the bundle keeps nothing that was learnt, so the score formula made this list.";
   return make("p", { class: "note banner" }, make("b", {}, "Without the model: "), why);
+}
+
+/**
+ * @param {Result} result
+ * @param {string[]} names
+ */
+function relaxedView({ rules }, names) {
+  const told = names.map((name) => `${name} (${ruleText(rules, name)})`).join("; ");
+  return make("p", { class: "warning banner" }, make("b", {}, "Relaxed: "), `could not be kept: ${told}.`);
 }
 
 /**

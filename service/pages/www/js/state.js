@@ -1,5 +1,7 @@
 /** Hold all that a link reproduces, and turn it into requests. */
 
+import { fitsRules, readRules } from "./rules.js";
+
 /** @import {Model, Queue, RerankRequest, Settings, Side, State} from "./types.js" */
 
 /** @type {Side[]} */
@@ -10,6 +12,7 @@ const MOST_CANDIDATES = 2000;
 export function bundleSettings() {
   return {
     model: null,
+    scene: null,
     click: null,
     conversion: null,
     gmv: null,
@@ -18,6 +21,7 @@ export function bundleSettings() {
     topN: null,
     partition: null,
     queues: null,
+    rules: null,
   };
 }
 
@@ -43,13 +47,13 @@ export function readState(data) {
 }
 
 /**
- * Pick the model that settings name, or else the default one.
+ * Pick the model that is named, or else the default one.
  * @param {Model[]} models
- * @param {Settings} settings
+ * @param {string | null} name `name@version`, or a name alone for the current version.
  * @returns {Model | undefined}
  */
-export function modelOf(models, settings) {
-  return namedModel(models, settings.model) ?? models[0];
+export function modelOf(models, name) {
+  return namedModel(models, name) ?? models[0];
 }
 
 /**
@@ -78,11 +82,13 @@ export function buildRequest(base, settings) {
   const own = present({
     model,
     version,
+    scene: settings.scene,
     top_n: settings.topN,
     objectives: present({ click, conversion, gmv }),
     diversity: present({ lambda, window }),
     queues: settings.queues,
     partition: settings.partition,
+    rules: settings.rules,
   });
   return { ...withoutSettings(base), ...own, explain: true };
 }
@@ -93,9 +99,9 @@ export function buildRequest(base, settings) {
  * @returns {Settings}
  */
 export function settingsIn(request) {
-  const { model, version, top_n: topN, objectives, diversity, queues, partition } = settingFields(request);
+  const { model, version, top_n: topN, objectives, diversity, ...others } = settingFields(request);
   const named = version === undefined ? model : `${model}@${version}`;
-  return readSettings({ model: named, topN, partition, queues, ...objectives, ...diversity });
+  return readSettings({ ...others, model: named, topN, ...objectives, ...diversity });
 }
 
 /**
@@ -113,6 +119,8 @@ function withoutSettings(request) {
 const FITS = /** @type {Record<string, (value: any, request: any) => boolean>} */ ({
   model: isText,
   version: (value, request) => isText(value) && isText(request.model),
+  scene: isText,
+  rules: fitsRules,
   top_n: isNumber,
   partition: isText,
   objectives: (value) => hasOnly(value, ["click", "conversion", "gmv"], isNumber),
@@ -165,6 +173,7 @@ function present(fields) {
 function readSettings(data) {
   return {
     model: textOrNull(data.model),
+    scene: textOrNull(data.scene),
     click: numberOr(data.click, null),
     conversion: numberOr(data.conversion, null),
     gmv: numberOr(data.gmv, null),
@@ -173,6 +182,7 @@ function readSettings(data) {
     topN: numberOr(data.topN, null),
     partition: textOrNull(data.partition),
     queues: Array.isArray(data.queues) ? data.queues.map(readQueue) : null,
+    rules: readRules(data.rules),
   };
 }
 

@@ -34,6 +34,26 @@
  * @property {number | null} [price]
  * @property {FieldValues} [features]
  * @property {number[] | null} [embedding]
+ * @property {FieldValues} [tags]
+ *
+ * @typedef {{id: string, position: number}} Pin
+ * @typedef {{by: string, limit: number, window?: number | null}} Cap
+ * @typedef {{by: string, value: FieldValue, least: number, within: number}} Floor
+ * @typedef {{where: FieldValues, factor: number}} Boost
+ * @typedef {{pinned?: Pin[], blocked?: string[], caps?: Cap[], floors?: Floor[], boosts?: Boost[]}} ListRules
+ * @typedef {keyof ListRules} RuleKind
+ *
+ * @typedef {object} Scene Settings under a name, from `/v1/scenes`.
+ * @property {string} name
+ * @property {string} [model]
+ * @property {string} [version]
+ * @property {Partial<ObjectiveValues>} [objectives]
+ * @property {{lambda?: number, window?: number}} [diversity]
+ * @property {Queue[]} [queues]
+ * @property {string} [partition]
+ * @property {ListRules} [rules]
+ * @property {number} [top_n]
+ * @property {number} [timeout_ms]
  *
  * @typedef {object} RerankRequest
  * @property {Candidate[]} candidates
@@ -49,6 +69,8 @@
  * @property {string} [partition]
  * @property {number} [timeout_ms]
  * @property {boolean} [explain]
+ * @property {string} [scene]
+ * @property {ListRules} [rules]
  *
  * @typedef {object} Explanation
  * @property {string} queue
@@ -56,6 +78,8 @@
  * @property {number} penalty
  * @property {number} score
  * @property {string | null} runner_up
+ * @property {number} [boost]
+ * @property {{queue: string, id: string, rule: string}[]} [passed_over]
  *
  * @typedef {object} Item
  * @property {string} id
@@ -63,6 +87,7 @@
  * @property {number} position
  * @property {string} source
  * @property {Explanation} [explanation]
+ * @property {boolean} [pinned]
  *
  * @typedef {Record<"decode" | "deal" | "encode" | "wait" | "infer" | "total", number>} Timings
  *
@@ -75,6 +100,7 @@
  * @property {{reason: string, level: string} | null} degraded
  * @property {Timings} timings_ms
  * @property {FieldWarning[]} [warnings]
+ * @property {string[]} [relaxed] Names of rules that could not be kept.
  *
  * @typedef {{field: string, problem: string, detail: string}} FieldWarning
  *
@@ -104,7 +130,8 @@
  * @typedef {"A" | "B"} Side
  *
  * @typedef {object} Settings What one side asks for; null leaves it to the bundle.
- * @property {string | null} model `name@version`; null: the default model.
+ * @property {string | null} model `name@version`; null: the scene's, or the default model.
+ * @property {string | null} scene
  * @property {number | null} click
  * @property {number | null} conversion
  * @property {number | null} gmv
@@ -113,6 +140,7 @@
  * @property {number | null} topN
  * @property {string | null} partition
  * @property {Queue[] | null} queues
+ * @property {ListRules | null} rules
  *
  * @typedef {object} State All that a link reproduces.
  * @property {number} count Candidates of a generated request.
@@ -123,7 +151,8 @@
  *
  * @typedef {object} Result One side's answer, with what was asked.
  * @property {RerankRequest} request
- * @property {Model} model
+ * @property {Model} model With the defaults of the scene, if there is one.
+ * @property {ListRules} rules The scene's and the request's.
  * @property {Answer} answer
  */
 

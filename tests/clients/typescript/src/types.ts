@@ -8,7 +8,7 @@ export const smallest: Schemas["RerankRequest"] = {
 };
 
 export const nulls: Schemas["RerankRequest"] = {
-  candidates: [{ id: "a", scores: { ctr: 0.1, cvr: null }, price: null, features: null, embedding: null }],
+  candidates: [{ id: "a", scores: { ctr: 0.1, cvr: null }, price: null, features: null, embedding: null, tags: null }],
   request_id: null,
   user: null,
   context: { device: null },
@@ -19,7 +19,31 @@ export const nulls: Schemas["RerankRequest"] = {
   partition: null,
   timeout_ms: null,
   explain: null,
+  scene: null,
+  rules: { pinned: null, blocked: null, caps: null, floors: null, boosts: null },
+  shown: null,
+  shown_items: null,
 };
+
+export const ruled: Schemas["RerankRequest"] = {
+  candidates: [{ id: "ad", scores: { ctr: 0.1 }, tags: { brand: "b1", sponsored: true } }],
+  scene: "home-feed",
+  rules: {
+    pinned: [{ id: "ad", position: 1 }],
+    blocked: ["x"],
+    caps: [{ by: "brand", limit: 2, window: 5 }, { by: "brand", limit: 4, window: null }],
+    floors: [{ by: "source", value: "new", least: 1, within: 3 }],
+    boosts: [{ where: { source: "new", sponsored: true }, factor: 1.2 }],
+  },
+  shown: ["y"],
+  shown_items: [{ id: "y", tags: { brand: null }, features: null, embedding: [0.1, 0.2] }],
+};
+
+// @ts-expect-error: a cap has a limit.
+export const unlimited: Schemas["CapRule"] = { by: "brand" };
+
+// @ts-expect-error: the value of a floor is never missing.
+export const valueless: Schemas["FloorRule"] = { by: "source", value: null, least: 1, within: 3 };
 
 // @ts-expect-error: a request has candidates.
 export const empty: Schemas["RerankRequest"] = {};
@@ -42,6 +66,16 @@ export function read(answer: Schemas["RerankResponse"]): string {
   first?.explanation.queue;
   const second: string | null | undefined = first?.explanation?.runner_up;
   return answer.degraded?.reason ?? second ?? answer.timings_ms.total.toFixed(3);
+}
+
+export function rules(answer: Schemas["RerankResponse"]): string[] {
+  const first = answer.items[0];
+  const pinned: boolean | undefined = first?.pinned;
+  // @ts-expect-error: nothing may have been passed over.
+  first?.explanation?.passed_over.length;
+  const barred = first?.explanation?.passed_over?.map(({ queue, id, rule }) => `${queue} ${id} ${rule}`);
+  const boost: number = first?.explanation?.boost ?? 1;
+  return [String(pinned), boost.toFixed(1), ...(barred ?? []), ...(answer.relaxed ?? [])];
 }
 
 export const shelves: Schemas["BatchRequest"] = { requests: [smallest, nulls] };
