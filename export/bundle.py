@@ -1,5 +1,7 @@
 """Write a bundle: ``<root>/<name>/<version>/{model.onnx, bundle.json, golden.npz}``.
 
+Beside them are ``ruled.onnx`` and ``golden_ruled.npz``, for requests with rules, unless the options leave them out.
+
 The folder appears under its name only when everything in it has been written, loaded again and proved; a proof that
 fails leaves nothing behind. The service has its own, independent checks.
 """
@@ -8,8 +10,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import io
 import json
+import math
 import re
 import shutil
 import tempfile
@@ -18,22 +20,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import onnx
 
 from export.families.family import VERDICT, ModelFamily
-from export.proof.precision import Precision, to_half
-from export.proof.requests import random_requests, stack
-from export.proof.verify import Proof, prove
-from export.proof.verify_value import ValueProof, prove_value
+from export.proof.precision import Precision
+from export.proof.proved import Demands, ProvedGraph, prove_graph
+from export.proof.verify import Proof
+from export.proof.verify_value import ValueProof
 from models.contract import manifest
 from models.contract.formulas import FormulaError, compile_formula
 from models.contract.manifest import DiversityDefaults, Limits, Manifest, Partition, QueueSpec
-from models.planners.graphs.graph import OPSET, Graph
-from models.planners.runtime import GraphPlanner
+from models.contract.rules.tensors import GROUPS
+from models.contract.tensor_specs import RuledGraph
+from models.planners.graphs.graph import OPSET
 
-GOLDEN_REQUESTS: Final = 24
-_GOLDEN_RANKS: Final = 4
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -46,7 +46,8 @@ class BundleOptions:
     """Hold all that a bundle has beside its model.
 
     A request may override queues, objectives, diversity and partition. `most_lost` is how many percent of list value a
-    reduced `precision` may lose; `accept_worse` lets a model through that is worse than the sort.
+    reduced `precision` may lose; `accept_worse` lets a model through that is worse than the sort; without `rules` there
+    is no graph for requests that have some.
     """
 
     name: str
@@ -60,6 +61,7 @@ class BundleOptions:
     precision: Precision = "fp32"
     most_lost: float = 1.0
     accept_worse: bool = False
+    rules: bool = True
 
     def __post_init__(self) -> None:
         for key in ("name", "version"):
@@ -75,12 +77,27 @@ class BundleOptions:
                 raise ExportError(f"{what}: {formula!r} {error}") from None
 
 
+@dataclass(frozen=True, slots=True)
+class WrittenBundle:
+    """Hold a bundle's folder, and the proofs of its graphs.
+
+    `ruled` is None without a graph for rules.
+    """
+
+    folder: Path
+    proof: Proof | ValueProof
+    ruled: Proof | ValueProof | None
+
+
 def write_bundle(
     root: Path, family: ModelFamily, options: BundleOptions, *, requests: int = 1000, seed: int = 0
-) -> tuple[Path, Proof | ValueProof]:
-    """Build, prove and publish a bundle; returns its folder and the proof.
+) -> WrittenBundle:
+    """Build, prove and publish a bundle.
 
-    Raises `ExportError` if the version exists already or the model is worse than the sort, `ProofError` if the proof
+    The graph for rules is proved on half as many requests as the plain one, so that it adds about half to the time of
+    the proof, which is the references': it is the same model, and what it adds is in most of those requests.
+
+    Raises `ExportError` if the version exists already or the model is worse than the sort, `ProofError` if a proof
     fails, `ValueError` if the limits do not fit the model or its verdict is broken.
     """
     target = root / options.name / options.version
@@ -92,25 +109,26 @@ def write_bundle(
             f"the model is worse than the sort that would be served without it: {verdict.sentence} "
             "(--accept-worse exports it all the same)"
         )
-    graph = family.graph(options.limits)
-    model = graph.build({manifest.FINGERPRINT_KEY: family.spec.fingerprint})
-    serialised = (to_half(model) if options.precision == "fp16" else model).SerializeToString()
-    planner = GraphPlanner(serialised)
-    proof: Proof | ValueProof
-    if options.precision == "fp16":
-        proof = prove_value(planner, family, options.limits, most_lost=options.most_lost, requests=requests, seed=seed)
-    else:
-        proof = prove(planner, family, options.limits, requests=requests, seed=seed)
-    golden = _golden(planner, family, options.limits, seed + 1)
-    files = {manifest.MODEL_FILE: serialised, manifest.GOLDEN_FILE: golden}
-    described = _manifest(family, options, graph, files, proof).to_json()
+    demands = Demands(options.precision, options.most_lost, requests, seed)
+    plain = prove_graph(family, options.limits, demands)
+    files = {manifest.MODEL_FILE: plain.model, manifest.GOLDEN_FILE: plain.golden}
+    ruled = None
+    if options.rules:
+        halved = dataclasses.replace(demands, requests=math.ceil(requests / 2), groups=GROUPS)
+        ruled = prove_graph(family, options.limits, halved)
+        files |= {manifest.RULED_FILE: ruled.model, manifest.RULED_GOLDEN_FILE: ruled.golden}
+    described = _manifest(family, options, files, plain, ruled).to_json()
     files[manifest.MANIFEST_FILE] = (json.dumps(described, indent=1, ensure_ascii=False) + "\n").encode()
     _publish(target, files)
-    return target, proof
+    return WrittenBundle(target, plain.proof, None if ruled is None else ruled.proof)
 
 
 def _manifest(
-    family: ModelFamily, options: BundleOptions, graph: Graph, files: Mapping[str, bytes], proof: Proof | ValueProof
+    family: ModelFamily,
+    options: BundleOptions,
+    files: Mapping[str, bytes],
+    plain: ProvedGraph,
+    ruled: ProvedGraph | None,
 ) -> Manifest:
     return Manifest(
         name=options.name,
@@ -124,37 +142,38 @@ def _manifest(
         units=family.units,
         diversity=options.diversity,
         fallback=options.fallback,
-        inputs=graph.inputs,
-        outputs=graph.outputs,
+        inputs=plain.graph.inputs,
+        outputs=plain.graph.outputs,
         files={name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
         provenance={
             **{key: value for key, value in family.checkpoint.provenance.items() if key != VERDICT},
             "model": family.sizes,
-            "graph": {"opset": OPSET, "nodes": graph.size, "onnx": onnx.__version__},
-            "proof": proof.to_json(),
-            **({"precision": options.precision, "golden": proof.golden} if isinstance(proof, ValueProof) else {}),
+            **_proofs(options, plain, ruled),
         },
         shares=family.shares,
         valued=family.valued,
         verdict=family.verdict,
+        ruled=None if ruled is None else RuledGraph(GROUPS, ruled.graph.inputs, ruled.graph.outputs),
     )
 
 
-def _golden(planner: GraphPlanner, family: ModelFamily, limits: Limits, seed: int) -> bytes:
-    """Make `golden.npz`: ``input.*``, ``output.*``, the reference's ``output.margin`` [G, L] (infinite: no rival)."""
-    # Every start of the service replays them, so they are small where their size is free.
-    small = dataclasses.replace(limits, queue_length=min(limits.queue_length, _GOLDEN_RANKS * limits.list_length))
-    requests = list(random_requests(family.spec, small, GOLDEN_REQUESTS, seed, any_slots=family.any_slots))
-    reference = family.reference(limits)
-    margins = np.stack([reference(request).margins(limits.list_length) for request in requests]).astype(np.float32)
-    batch = stack(requests)
-    inputs = {name: batch[name] for name in planner.inputs}
-    outputs = planner(inputs)
-    arrays: dict[str, Any] = {f"input.{name}": array for name, array in inputs.items()}
-    arrays |= {f"output.{name}": array for name, array in outputs.items()} | {"output.margin": margins}
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)
-    return buffer.getvalue()
+def _proofs(options: BundleOptions, plain: ProvedGraph, ruled: ProvedGraph | None) -> dict[str, Any]:
+    """Describe the graphs and their proofs.
+
+    In reduced precision, recorded answers of both graphs are replayed within the looser tolerance.
+    """
+    graph = {"opset": OPSET, "nodes": plain.graph.size, "onnx": onnx.__version__}
+    told: dict[str, Any] = {"graph": graph, "proof": plain.proof.to_json()}
+    proofs = [plain.proof]
+    if ruled is not None:
+        graph["ruled_nodes"] = ruled.graph.size
+        told["ruled_proof"] = ruled.proof.to_json()
+        proofs.append(ruled.proof)
+    tolerances = [proof.golden for proof in proofs if isinstance(proof, ValueProof)]
+    if tolerances:
+        loosest = {name: max(tolerance[name] for tolerance in tolerances) for name in tolerances[0]}
+        told |= {"precision": options.precision, "golden": loosest}
+    return told
 
 
 def _publish(target: Path, files: Mapping[str, bytes]) -> None:

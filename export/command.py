@@ -70,7 +70,10 @@ def _add_proof(group: argparse._ArgumentGroup) -> None:
     add("--most-lost", type=float, default=1.0, metavar="PERCENT", help=text)
     text = "export a model even though its lists were found to be worse than those of the sort"
     add("--accept-worse", action="store_true", help=text)
-    add("--requests", type=int, default=1000, help="random and edge requests to prove (default: %(default)s)")
+    text = "leave out the graph for requests with rules, which are then refused; for benchmarks"
+    add("--no-rules", dest="rules", action="store_false", help=text)
+    text = "random and edge requests to prove, and half as many with rules (default: %(default)s)"
+    add("--requests", type=int, default=1000, help=text)
     add("--seed", type=int, default=0, help="seed of those requests (default: %(default)s)")
 
 
@@ -78,8 +81,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Export, prove, publish, print where."""
     family = load_family(arguments.checkpoint)
     options = bundle_options(family, arguments)
-    folder, proof = write_bundle(arguments.out, family, options, requests=arguments.requests, seed=arguments.seed)
-    print(f"{folder}: {proof.summary}")
+    written = write_bundle(arguments.out, family, options, requests=arguments.requests, seed=arguments.seed)
+    print(f"{written.folder}: {written.proof.summary}")
+    if written.ruled is not None:
+        print(f"with rules: {written.ruled.summary}")
     say_verdict(family.verdict)
     if options.precision == "fp16":
         print("float16 is for GPUs: on CPU, ONNX Runtime casts around most nodes, which takes about twice as long")
@@ -145,6 +150,7 @@ def bundle_options(family: ModelFamily, arguments: argparse.Namespace) -> Bundle
         precision=arguments.precision,
         most_lost=arguments.most_lost,
         accept_worse=arguments.accept_worse,
+        rules=arguments.rules,
     )
 
 

@@ -38,6 +38,8 @@ class BenchModel:
     beam_width: int = 1
     seed: int = 0
     precision: Precision = "fp32"
+    rules: bool = True
+    """Whether there is a graph for requests with rules."""
 
 
 def bench_family(model: BenchModel) -> SortGen:
@@ -71,8 +73,9 @@ def write_bench_bundle(
         objectives={"click": 5.0, "conversion": 1.0, "gmv": 1.0},
         diversity=DiversityDefaults(trade_off=0.8, window=4),
         precision=model.precision,
+        rules=model.rules,
     )
-    return write_bundle(root, bench_family(model), options, requests=requests, seed=model.seed)[0]
+    return write_bundle(root, bench_family(model), options, requests=requests, seed=model.seed).folder
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -102,6 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--head-width", type=int, default=1, metavar="H", help="heads per queue and step (default: %(default)s)")
     add("--beam-width", type=int, default=1, metavar="W", help="lists built side by side (default: %(default)s)")
     add("--precision", choices=get_args(Precision), default="fp32", help="of the blocks (default: %(default)s)")
+    add("--no-rules", dest="rules", action="store_false", help="leave out the graph for requests with rules")
     add("--requests", type=int, default=50, help="requests of the proof (default: %(default)s)")
     add("--seed", type=int, default=0, help="seed of weights and proof (default: %(default)s)")
     return parser

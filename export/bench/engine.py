@@ -96,7 +96,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _bench_sort_gen(arguments: argparse.Namespace) -> dict[str, Any]:
     """Time SORT-Gen's graphs, print the table and return the figures."""
     layers, queues = arguments.layers, arguments.queues
-    model = _model(arguments.dim, layers, 10)
+    model = value_model(arguments.dim, layers, 10)
     first = Limits(10, queues, arguments.head_widths[0])
     contestants: dict[str, Run] = {"matrix products alone": _products(model, first)}
     for width in arguments.head_widths:
@@ -106,7 +106,7 @@ def _bench_sort_gen(arguments: argparse.Namespace) -> dict[str, Any]:
             contestants[f"L=10, h={width}, W={arguments.beam_width}"] = _queue_engine(model, limits)
     long_name = f"L={arguments.long}, h=1"
     started = time.perf_counter()
-    long_model = _model(arguments.dim, layers, arguments.long)
+    long_model = value_model(arguments.dim, layers, arguments.long)
     contestants[long_name] = _queue_engine(long_model, Limits(arguments.long, queues, 1))
     contestants[long_name]()
     loaded = time.perf_counter() - started
@@ -123,7 +123,7 @@ def _bench_sort_gen(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _ratio_row(name: str, values: Sequence[float], base: Sequence[float]) -> dict[str, Any]:
     """Return median milliseconds and paired ratios to `base`, with the middle half of the blocks."""
-    low, middle, high = _middle_half(np.array(values) / np.array(base))
+    low, middle, high = middle_half(np.array(values) / np.array(base))
     return {"name": name, "ms": float(np.median(values)) * 1e3, "ratio": middle, "ratio_low": low, "ratio_high": high}
 
 
@@ -140,7 +140,7 @@ def _bench_degre(arguments: argparse.Namespace) -> dict[str, Any]:
     contestants: dict[str, Run] = {}
     targets: dict[str, float] = {}
     for (n, length), target in _TARGETS.items():
-        checkpoint = _pointer_checkpoint(arguments, length)
+        checkpoint = pointer_checkpoint(arguments, length)
         limits = Limits(length, queues=1, queue_length=n)
         for name, valued in {f"{n} → {length}": True, f"{n} → {length}, order only": False}.items():
             graph = pointer_graph(checkpoint.generator, checkpoint.evaluator, limits, valued=valued)
@@ -159,7 +159,8 @@ def _bench_degre(arguments: argparse.Namespace) -> dict[str, Any]:
     return {"model": {**sizes, "heads": 4}, "rows": rows}
 
 
-def _pointer_checkpoint(arguments: argparse.Namespace, length: int) -> GeneratorCheckpoint:
+def pointer_checkpoint(arguments: argparse.Namespace, length: int) -> GeneratorCheckpoint:
+    """Make a generator with its evaluator, of random weights and the sizes asked for."""
     torch.manual_seed(0)
     generator = GeneratorConfig(dim=arguments.dim, layers=arguments.layers, list_length=length)
     evaluator = ValueConfig(
@@ -173,11 +174,12 @@ def _pointer_checkpoint(arguments: argparse.Namespace, length: int) -> Generator
 
 def _target_row(name: str, seconds: Sequence[float], target: float | None) -> dict[str, Any]:
     """Return the median over blocks and their middle half, in milliseconds."""
-    low, middle, high = _middle_half(np.array(seconds) * 1e3)
+    low, middle, high = middle_half(np.array(seconds) * 1e3)
     return {"name": name, "ms": middle, "ms_low": low, "ms_high": high, "target_ms": target}
 
 
-def _middle_half(values: NDArray[np.float64]) -> list[float]:
+def middle_half(values: NDArray[np.float64]) -> list[float]:
+    """Return lower quartile, median and upper quartile."""
     quartiles: list[float] = np.quantile(values, [0.25, 0.5, 0.75]).tolist()
     return quartiles
 
@@ -186,7 +188,8 @@ def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return tabulate(rows, head, "pipe", disable_numparse=True, colalign=("left", "right", "right"))
 
 
-def _model(dim: int, layers: int, length: int) -> ListValueModel:
+def value_model(dim: int, layers: int, length: int) -> ListValueModel:
+    """Make a value model of random weights."""
     torch.manual_seed(0)
     return ListValueModel(SPEC, ValueConfig(dim=dim, layers=layers, list_length=length)).eval()
 

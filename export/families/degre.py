@@ -20,6 +20,7 @@ from models.planners.graphs.graph import Graph
 from models.planners.objective import objective_formula
 from models.planners.references.degre import ModelPointer, plan_pointer
 from models.planners.references.sort_list import ExpectedAnswer
+from models.planners.references.step_rules import StepRules
 
 _CANDIDATES: Final = 200
 _QUEUES: Final = 4
@@ -49,8 +50,8 @@ class Degre(ModelFamily):
     def valued(self) -> tuple[str, ...]:
         return self.checkpoint.evaluator.valued_objectives
 
-    def graph(self, limits: Limits) -> Graph:
-        return pointer_graph(self.checkpoint.generator, self.checkpoint.evaluator, limits)
+    def graph(self, limits: Limits, *, groups: int = 0) -> Graph:
+        return pointer_graph(self.checkpoint.generator, self.checkpoint.evaluator, limits, groups=groups)
 
     def reference(self, limits: Limits) -> ReferencePlanner:
         generator, evaluator = in_double(self.checkpoint.generator), in_double(self.checkpoint.evaluator)
@@ -58,7 +59,8 @@ class Degre(ModelFamily):
         def plan(request: Arrays) -> ExpectedAnswer:
             pointer, scorer = ModelPointer(generator, request), self.scorer(evaluator, request)
             slots = np.flatnonzero(request["valid"][0]).tolist()
-            return ExpectedAnswer(plan_pointer(pointer, scorer, slots, length=limits.list_length))
+            rules = StepRules.of(request)
+            return ExpectedAnswer(plan_pointer(pointer, scorer, slots, length=limits.list_length, rules=rules))
 
         return plan
 

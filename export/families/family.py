@@ -116,12 +116,18 @@ class ModelFamily(ABC):
         """Return the objectives that the model has learnt to value."""
 
     @abstractmethod
-    def graph(self, limits: Limits) -> Graph:
-        """Build the generation graph. Raises `ValueError` if the limits do not fit the model."""
+    def graph(self, limits: Limits, *, groups: int = 0) -> Graph:
+        """Build the generation graph, with `groups` the ruled one.
+
+        Raises `ValueError` if the limits do not fit the model.
+        """
 
     @abstractmethod
     def reference(self, limits: Limits) -> ReferencePlanner:
-        """Plan in float64 as the graph must, so that margins are the model's own."""
+        """Plan in float64 as the graph must, so that margins are the model's own.
+
+        A request with the inputs of rules is planned under them.
+        """
 
     @abstractmethod
     def valuing(self) -> Valuing:

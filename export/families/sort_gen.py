@@ -19,6 +19,7 @@ from models.planners.objective import default_queues
 from models.planners.references.beam import plan_among_ties, plan_beam
 from models.planners.references.sort_gen import PlanStep, Scorer, plan_queues
 from models.planners.references.sort_list import ExpectedAnswer, value_list
+from models.planners.references.step_rules import StepRules
 
 _OBJECTIVES: Final = {"click": 5.0, "conversion": 1.0, "gmv": 1.0}
 _HEADS: Final = 2
@@ -48,8 +49,8 @@ class SortGen(ModelFamily):
     def valued(self) -> tuple[str, ...]:
         return self.checkpoint.model.valued_objectives
 
-    def graph(self, limits: Limits) -> Graph:
-        return queue_graph(self.checkpoint.model, limits, self.units)
+    def graph(self, limits: Limits, *, groups: int = 0) -> Graph:
+        return queue_graph(self.checkpoint.model, limits, self.units, groups=groups)
 
     def reference(self, limits: Limits) -> ReferencePlanner:
         exact = in_double(self.checkpoint.model)
@@ -59,11 +60,12 @@ class SortGen(ModelFamily):
             slots = np.arange(limits.slots).reshape(filled.shape)
             queues = [row[keep].tolist() for row, keep in zip(slots, filled, strict=True)]
             scorer = self.scorer(exact, request)
-            answer = _planned(scorer, queues, limits)
+            rules = StepRules.of(request)
+            answer = _planned(scorer, queues, limits, rules)
             if exact.config.head != "hazard":
                 return answer
             listed = [slot for slot in request["sort_slots"][0].tolist() if slot >= 0]
-            return dataclasses.replace(answer, listed=value_list(scorer, listed))
+            return dataclasses.replace(answer, listed=value_list(scorer, listed, rules))
 
         return plan
 
@@ -89,15 +91,17 @@ class SortGen(ModelFamily):
         return asked or _OBJECTIVES
 
 
-def _planned(scorer: Scorer, queues: Sequence[Sequence[int]], limits: Limits) -> ExpectedAnswer:
+def _planned(
+    scorer: Scorer, queues: Sequence[Sequence[int]], limits: Limits, rules: StepRules | None
+) -> ExpectedAnswer:
     """Plan without the sort's list, greedily or by a beam."""
     sizes = {"length": limits.list_length, "head_width": limits.head_width}
     if limits.beam_width == 1:
-        return ExpectedAnswer(plan_queues(scorer, queues, **sizes))
+        return ExpectedAnswer(plan_queues(scorer, queues, **sizes, rules=rules))
     sizes["beam_width"] = limits.beam_width
-    steps, cut = plan_beam(scorer, queues, **sizes)
+    steps, cut = plan_beam(scorer, queues, **sizes, rules=rules)
 
     def towards(wanted: Sequence[int], margin: float) -> list[PlanStep] | None:
-        return plan_among_ties(scorer, queues, **sizes, wanted=wanted, margin=margin)
+        return plan_among_ties(scorer, queues, **sizes, wanted=wanted, margin=margin, rules=rules)
 
     return ExpectedAnswer(steps, cut=cut, towards=towards)

@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from export.proof.rules import with_rules
 from models.contract.arrays import Arrays
 from models.contract.features import PRIOR_SCORES, encode_preferences
 from models.contract.manifest import Limits
@@ -35,11 +36,12 @@ class RequestShape:
 
 
 def random_requests(
-    spec: FeatureSpec, limits: Limits, count: int, seed: int, *, any_slots: bool = False
+    spec: FeatureSpec, limits: Limits, count: int, seed: int, *, any_slots: bool = False, groups: int = 0
 ) -> Iterator[Arrays]:
     """Draw `count` batches of one, every combination of edge cases in turn, with preferences.
 
-    With `any_slots` each has a number of slots of its own, up to that of the limits, in a single queue.
+    With `any_slots` each has a number of slots of its own, up to that of the limits, in a single queue. With `groups`
+    each has the inputs of rules too; it is the same request otherwise.
     """
     rng = np.random.default_rng(seed)
     sizes = _sizes(limits)
@@ -50,6 +52,8 @@ def random_requests(
         trade_off = (0.0, 1.0, float(rng.random()), 0.8)[i % 4]
         weights = _WEIGHTS[i % len(_WEIGHTS)]
         wished = with_preferences(request, weights, trade_off, int(rng.integers(limits.list_length + 1)))
+        if groups:
+            wished = with_rules(wished, limits.list_length, groups, np.random.default_rng((seed, i)))
         # Every seventh sort names fewer than there are, down to none: its list must not be kept.
         most = int(rng.integers(limits.list_length)) if i % 7 == 6 else limits.list_length
         wished["sort_slots"][:, most:] = -1
@@ -109,12 +113,12 @@ def stack(requests: Sequence[Arrays]) -> Arrays:
 
 
 def _padded(arrays: list[NDArray[np.generic]], name: str) -> list[NDArray[np.generic]]:
-    """Pad arrays of one input along the slots to the longest."""
-    if not name.startswith("item_") and name not in ("priors", "price", "embeddings", "valid", "sort_slots"):
-        return arrays
-    longest, empty = max(array.shape[1] for array in arrays), -1 if name == "sort_slots" else 0
+    """Pad arrays of one input to the longest along every axis: slots are what differs."""
+    longest, empty = np.max([array.shape for array in arrays], axis=0), -1 if name == "sort_slots" else 0
     return [
-        np.pad(array, [(0, 0), (0, longest - array.shape[1]), *[(0, 0)] * (array.ndim - 2)], constant_values=empty)
+        np.pad(
+            array, [(0, most - size) for most, size in zip(longest, array.shape, strict=True)], constant_values=empty
+        )
         for array in arrays
     ]
 

@@ -61,22 +61,30 @@ class Proof:
         return {**asdict(self), "tie": TIE, "tolerance": TOLERANCE}
 
 
-def prove(planner: GraphRunner, family: ModelFamily, limits: Limits, *, requests: int = 1000, seed: int = 0) -> Proof:
-    """Compare graph and reference on random and edge requests. Raises `ProofError` at the first disagreement."""
+def prove(
+    planner: GraphRunner, family: ModelFamily, limits: Limits, *, requests: int = 1000, seed: int = 0, groups: int = 0
+) -> Proof:
+    """Compare graph and reference on random and edge requests.
+
+    With `groups` the graph is the ruled one, and requests have rules. Raises `ProofError` where they first disagree.
+    """
     reference = family.reference(limits)
 
     def check(request: Arrays) -> tuple[bool, float]:
         return compare(planner(request), reference(request), limits.list_length)
 
-    tied, errors = zip(*on_requests(check, family, limits, requests, seed), strict=True)
+    tied, errors = zip(*on_requests(check, family, limits, requests, seed, groups), strict=True)
     return Proof(requests, sum(tied), max(errors))
 
 
-def on_requests(check: Callable[[Arrays], T], family: ModelFamily, limits: Limits, requests: int, seed: int) -> list[T]:
+def on_requests(
+    check: Callable[[Arrays], T], family: ModelFamily, limits: Limits, requests: int, seed: int, groups: int
+) -> list[T]:
     """Check random and edge requests one by one; a `ProofError` names the request."""
     found = []
-    examples = random_requests(family.spec, limits, requests, seed, any_slots=family.any_slots)
-    for i, request in enumerate(tqdm(examples, total=requests, desc="proof", unit="request", disable=None)):
+    examples = random_requests(family.spec, limits, requests, seed, any_slots=family.any_slots, groups=groups)
+    what = "proof under rules" if groups else "proof"
+    for i, request in enumerate(tqdm(examples, total=requests, desc=what, unit="request", disable=None)):
         try:
             found.append(check(request))
         except ProofError as difference:

@@ -2,11 +2,13 @@
 
 A graph in float16 need not give the reference's lists, only lists that are worth as much. Every list is valued by the
 family's model in float64, and what the worse ones lose is summed: better ones make up for nothing. Beside that, each
-list must be valid, and what the graph says of its own list must be what the exact model says, to `TOLERANCE`.
+list must be valid, and what the graph says of its own list must be what the exact model says, to `TOLERANCE`. Under
+rules a list must keep them all, and may end elsewhere than the reference's, which costs it the value of what it lacks.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final
@@ -19,6 +21,7 @@ from export.proof.verify import TIE, GraphRunner, ProofError, on_requests
 from models.contract.arrays import Arrays
 from models.contract.manifest import LOOSEST_REPLAY, Limits
 from models.planners.references.sort_list import ExpectedAnswer
+from models.planners.references.step_rules import StepRules
 
 TOLERANCE: Final = 5e-3
 """Largest error of a value, relative to max(1, |value|)."""
@@ -83,12 +86,19 @@ class _ValuedAnswer:
 
 
 def prove_value(
-    planner: GraphRunner, family: ModelFamily, limits: Limits, *, most_lost: float, requests: int = 1000, seed: int = 0
+    planner: GraphRunner,
+    family: ModelFamily,
+    limits: Limits,
+    *,
+    most_lost: float,
+    requests: int = 1000,
+    seed: int = 0,
+    groups: int = 0,
 ) -> ValueProof:
     """Value the graph's lists beside the reference's, on random and edge requests.
 
-    Raises `ProofError` for a list that is not valid, a value past the tolerance, more than `most_lost` percent lost, or
-    scores so far off that no service could replay recorded requests.
+    `groups` as in `prove`. Raises `ProofError` for a list that is not valid, a value past the tolerance, more than
+    `most_lost` percent lost, or scores so far off that no service could replay recorded requests.
     """
     reference, valuing = family.reference(limits), family.valuing()
 
@@ -97,7 +107,7 @@ def prove_value(
         found = valuing(request, check_list(outputs, request, len(answer.steps)))
         return _outcome(outputs, answer, found, valuing(request, [step.slot for step in answer.steps]))
 
-    outcomes = on_requests(check, family, limits, requests, seed)
+    outcomes = on_requests(check, family, limits, requests, seed, groups)
     proof = _proof(outcomes, most_lost)
     if not proof.lost_percent <= most_lost:
         raise ProofError(proof.summary)
@@ -111,28 +121,43 @@ def prove_value(
 
 
 def check_list(outputs: Mapping[str, NDArray[Any]], request: Arrays, length: int) -> list[int]:
-    """Check a graph's list (a batch of one), return its `length` slots; raises `ProofError`."""
+    """Check a graph's list (a batch of one), return its slots; raises `ProofError`.
+
+    It must have the `length` of the reference's, but under rules it must keep them instead.
+    """
     order = outputs["order"][0].tolist()
-    slots, rest = order[:length], order[length:]
+    slots = [int(slot) for slot in itertools.takewhile(lambda slot: slot >= 0, order)]
+    rules = StepRules.of(request)
+    wanted = length if rules is None else len(slots)
     filled = set(np.flatnonzero(request["valid"][0]).tolist())
-    if len(set(slots)) != length or not set(slots) <= filled or any(slot != -1 for slot in rest):
-        raise ProofError(f"the list {order} is not {length} different candidates and nothing else")
-    return [int(slot) for slot in slots]
+    rest = order[len(slots) :]
+    if (
+        len(slots) != wanted
+        or len(set(slots)) != wanted
+        or not set(slots) <= filled
+        or any(slot != -1 for slot in rest)
+    ):
+        raise ProofError(f"the list {order} is not {wanted} different candidates and nothing else")
+    broken = [t for t, slot in enumerate(slots) if rules is not None and rules.bars(slots[:t], slot)]
+    if broken:
+        raise ProofError(f"position {broken[0]}: slot {slots[broken[0]]} may not stand there")
+    return slots
 
 
 def _outcome(
     outputs: Mapping[str, NDArray[Any]], answer: ExpectedAnswer, found: ListWorth, wanted: ListWorth
 ) -> _ValuedAnswer:
     steps = answer.steps
-    order = outputs["order"][0, : len(steps)].tolist()
+    order = outputs["order"][0].tolist()
+    own = len(found.increments)
     same = next((t for t, step in enumerate(steps) if order[t] != step.slot), len(steps))
-    changed = same < len(steps)
+    changed = same < max(own, len(steps))
     if "kept_sort" in outputs and bool(outputs["kept_sort"][0]) != answer.kept_sort:
         same = 0  # a plan's penalties and the sort's follow other rules where embeddings are missing
     scores = np.array([step.score for step in steps[:same]])
     score_error = np.abs(outputs["score"][0, :same] - scores)
     error = max(
-        _largest(np.abs(outputs["value"][0, : len(steps)] - found.increments), found.increments),
+        _largest(np.abs(outputs["value"][0, :own] - found.increments), found.increments),
         _largest(np.abs(outputs["penalty"][0, :same] - [step.penalty for step in steps[:same]]), np.ones(same)),
     )
     if not error <= TOLERANCE:  # catches NaN

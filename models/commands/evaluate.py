@@ -10,10 +10,12 @@ from models.evaluation import folds, logs, mining_cost
 from models.evaluation.degre import driver
 from models.evaluation.randomised import command as randomised
 from models.evaluation.simulated import command as simulated
+from models.evaluation.simulated import rules_command as rules
 
 _SUBCOMMANDS: Final[dict[str, tuple[str, ModuleType]]] = {
     "logs": ("logged lists, re-ranked by a running service", logs),
     "simulator": ("planners and value models on simulated lists, where truth is known", simulated),
+    "rules": ("caps inside the selection against the same caps on the finished list, simulated", rules),
     "folds": ("the test folds of a log: data, training, export, service and `logs` for each", folds),
     "randomised": ("a frozen model on real lists in random order: does what it promises come true?", randomised),
     "degre": ("DeGRe's experiments: planners and evaluators under several judges, resumable", driver),

@@ -57,7 +57,7 @@ def check_pins(rules: ListRules, inherited: Inherited = NOTHING_INHERITED) -> No
 
 
 def check_positions(pins: Sequence[PinRule], most: int, name: str) -> None:
-    """Raise `Problem` (422) for a pin behind the last place `most`, which is what `name` says."""
+    """Raise `Problem` (422) for a pin behind the last place, `most`; `name` says what sets it."""
     for i, pin in enumerate(pins):
         if pin.position > most:
             raise invalid(f"rules.pinned[{i}].position", f"{pin.position} is beyond {name}, which is {most}")

@@ -156,7 +156,7 @@ class ObjectiveValues(Struct, frozen=True, gc=False):
 
 
 class PassedOver(Struct, frozen=True, gc=False):
-    """A candidate that a rule kept from this position, though it stood in front in its queue."""
+    """A candidate in front of its queue that a rule kept from this position."""
 
     queue: str
     id: str

@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 
 from models.contract.arrays import AnyArray, Arrays
+from models.contract.rules.tensors import LIFTS, MEMBERS, SEEN, STEP_BARS
 from service.timing.deadline import NEVER
 
 RequestArrays = Mapping[str, AnyArray]
@@ -18,6 +19,10 @@ RequestArrays = Mapping[str, AnyArray]
 
 BatchArrays = Mapping[str, AnyArray]
 """Named arrays; the first axis of each is the batch."""
+
+
+_SLOTS_AXIS: Final = {STEP_BARS: 1, MEMBERS: 0, LIFTS: 0, SEEN: 1}
+"""The axis of the slots in those tensors of rules that have one."""
 
 
 class Engine(Protocol):
@@ -95,9 +100,22 @@ def stack_rows(rows: Sequence[RequestArrays]) -> BatchArrays:
         return {name: array[None] for name, array in rows[0].items()}
     fullest = max(rows, key=len)
     if any(len(row) < len(fullest) for row in rows):
-        nothing = {name: np.zeros((0,) * array.ndim, array.dtype) for name, array in fullest.items()}
-        rows = [{**nothing, **row} for row in rows]
+        rows = [_with_all_names(row, fullest) for row in rows]
     return {name: _stack([row[name] for row in rows]) for name in fullest}
+
+
+def _with_all_names(row: RequestArrays, fullest: RequestArrays) -> RequestArrays:
+    """Give a row empty arrays for the tensors of rules that it lacks.
+
+    They are padded with zeros afterwards, and as long as the row has slots: others may have fewer.
+    """
+    missing = {}
+    for name in fullest.keys() - row.keys():
+        sizes = [0] * fullest[name].ndim
+        if name in _SLOTS_AXIS:
+            sizes[_SLOTS_AXIS[name]] = len(row["valid"])
+        missing[name] = np.zeros(sizes, fullest[name].dtype)
+    return {**row, **missing}
 
 
 def _stack(arrays: Sequence[AnyArray]) -> AnyArray:

@@ -57,5 +57,5 @@ def encode_request(dealt: DealtRequest) -> Arrays:
 
 
 def graph_inputs(model: Model, row: Arrays) -> Arrays:
-    """Pick the arrays that the model's graph takes, the one for rules where `row` has their tensors."""
+    """Pick the arrays that the graph takes: the ruled one if `row` has tensors of rules."""
     return {name: row[name] for name in (model.ruled_inputs if STEP_BARS in row else model.inputs)}

@@ -1,4 +1,4 @@
-"""Make finished lists: the model's, the sort's, or that of the formula or the request's order."""
+"""Make finished lists: by the model, by the sort, or without either when time is short."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from service.inference.engine import Answer
 from service.ranking.answer import build_items, explain_items
 from service.ranking.dealt import DealtRequest
 from service.ranking.fallback import Places, formula_list, input_list, rank_rest
-from service.ranking.outputs import check_outputs, replay
+from service.ranking.outputs import check_outputs
 from service.ranking.ruled import fill_places, rank_boosted, ruled_formula_list
 from service.telemetry.records import Choice
 from service.timing.deadline import Deadline
@@ -45,11 +45,11 @@ class Listing:
 
 def model_list(dealt: DealtRequest, row: Arrays, answer: Answer) -> Listing:
     """Build the model's list. Raises `EngineError` if its answer is impossible, or breaks a rule."""
-    request, plan, slots = dealt.request, dealt.plan, dealt.slots
-    chosen = check_outputs(answer.outputs, slots, dealt.model, plan.top_n, may_end=STEP_BARS in row)
-    steps = chosen.steps
+    request, plan, slots, ruled = dealt.request, dealt.plan, dealt.slots, dealt.model.manifest.ruled
+    groups = ruled.groups if ruled is not None and STEP_BARS in row else None
+    chosen = check_outputs(answer.outputs, slots, dealt.model, plan.top_n, ruling=plan.ruling, groups=groups)
+    steps, ledger = chosen.steps, chosen.ledger
     picked = slots.candidates[steps].tolist()
-    ledger = None if plan.ruling is None else replay(plan.ruling, picked)
     rest = _rest(dealt, picked, ledger)
     items = build_items(request.candidates, picked, rest, plan.ruling)
     if request.explain:

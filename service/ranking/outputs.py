@@ -33,36 +33,49 @@ _STEPS: Final = {"order": _INTEGERS, "runner_up": _INTEGERS, "penalty": _FLOATS,
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """The model's slots [≤ L] in order, their value, and whether the sort's list was kept."""
+    """The model's slots [≤ L] in order, their value, and whether the sort's list was kept.
+
+    `ledger` holds these slots' candidates, to go on from; None for a request without rules.
+    """
 
     steps: Ints
     value: ObjectiveValues
     kept_sort: bool
+    ledger: Ledger | None
 
 
-def check_outputs(outputs: RequestArrays, slots: Slots, model: Model, top_n: int, *, may_end: bool = False) -> Chosen:
+def check_outputs(
+    outputs: RequestArrays,
+    slots: Slots,
+    model: Model,
+    top_n: int,
+    *,
+    ruling: Ruling | None = None,
+    groups: int | None = None,
+) -> Chosen:
     """Return the model's choice of at most `top_n` slots.
 
-    A graph that keeps rules `may_end` its list where all are barred; what it says behind that is not looked at. Raises
-    `EngineError` for an output that is missing or has another shape or type, an order that is impossible, a runner-up
-    that is no candidate, and numbers that are not finite.
+    A graph that keeps rules, of so many `groups`, may end its list where all are barred; what it says behind that is
+    not looked at. Raises `EngineError` for an output that is missing or has another shape or type, an order that is
+    impossible or breaks a rule, a runner-up that is no candidate, and numbers that are not finite.
     """
     _check_arrays(outputs, model.manifest.limits.list_length)
-    steps = check_order(outputs["order"], slots, may_end=may_end)[:top_n]
-    n = len(steps)
+    steps = check_order(outputs["order"], slots, may_end=groups is not None)[:top_n]
+    ledger = None if ruling is None else replay(ruling, slots.candidates[steps].tolist(), groups)
+    n = len(steps) if ledger is None else ledger.place
     for name in ("penalty", "score"):
         told = outputs[name].tolist()[:n]
         if not math.isfinite(sum(told)):
             raise EngineError(f"the model answered a {name} that is not finite: {told}")
     _check_runners_up(outputs["runner_up"].tolist()[:n], slots)
-    return Chosen(steps, _list_value(outputs["value"].tolist()[:n]), _kept_sort(outputs, model))
+    return Chosen(steps[:n], _list_value(outputs["value"].tolist()[:n]), _kept_sort(outputs, model), ledger)
 
 
 def check_order(order: AnyArray, slots: Slots, *, may_end: bool = False) -> Ints:
-    """Return the slots [≤ L] that the model chose, best first; those before a gap if the list `may_end` there.
+    """Return the slots [≤ L] that the model chose, best first.
 
-    Raises `EngineError` if it chose an empty slot, one that does not exist or one twice, or left a gap: the last guard
-    of the law that a list is always valid.
+    Where the list `may_end`, what stands behind a gap is not looked at. Raises `EngineError` if it chose an empty slot,
+    one that does not exist or one twice, or left a gap: the last guard of the law that a list is always valid.
     """
     told = order.tolist()
     if may_end:
@@ -75,14 +88,18 @@ def check_order(order: AnyArray, slots: Slots, *, may_end: bool = False) -> Ints
     return steps
 
 
-def replay(ruling: Ruling, picked: Sequence[int]) -> Ledger:
-    """Put the model's candidates into a new ledger. Raises `EngineError` if they break a rule."""
+def replay(ruling: Ruling, picked: Sequence[int], groups: int | None) -> Ledger:
+    """Put the model's candidates into a new ledger.
+
+    Where more groups count than the graph knows, those from the first that breaks a rule on are left out. Raises
+    `EngineError` for any other that breaks one.
+    """
     ledger = Ledger(ruling)
     for candidate in picked:
         if (rule := ledger.barring(candidate)) is not None:
-            raise EngineError(
-                f"the model answered a list that breaks the rule {rule} at place {ledger.place}: {picked}"
-            )
+            if groups is not None and len(ruling.constraints) > groups:
+                break
+            raise EngineError(f"the model's list breaks the rule {rule} at place {ledger.place}: {picked}")
         ledger.put(candidate)
     return ledger
 

@@ -18,7 +18,7 @@ MOST: Final = 10
 
 
 def passed_over(dealt: DealtRequest, ruling: Ruling, picked: Sequence[int]) -> list[list[PassedOver]]:
-    """Name for each place the heads of queues that a rule kept from it, queue by queue, at most `MOST`.
+    """Name for each place the heads of queues that a rule kept from it, at most `MOST`.
 
     Where a pin stands these are its first ones; elsewhere all that stand before the last of the candidates that the
     queue did propose, or to its end if it had too few.

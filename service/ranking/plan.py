@@ -66,7 +66,13 @@ def deal(candidates: Sequence[Candidate], plan: RequestPlan, manifest: Manifest)
     try:
         table = ScoreTable(candidates, plan.weights, manifest.spec)
         slots = fill_slots(
-            table, plan.queues, plan.partition, shape, requested=plan.queues_requested, ruling=plan.ruling
+            table,
+            plan.queues,
+            plan.partition,
+            shape,
+            requested=plan.queues_requested,
+            ruling=plan.ruling,
+            steps=manifest.limits.list_length,
         )
     except FeatureError as error:
         raise invalid(error.path, error.problem) from None

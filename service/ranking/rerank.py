@@ -54,7 +54,7 @@ class Reranked:
     ignored_pins: int = 0
 
     def health(self) -> ListHealth | None:
-        """Compute the figures of the list, once it has been sent; None for an empty one."""
+        """Compute the figures of a list that has been sent; None for an empty one."""
         listing = self.listing
         if not listing.items:
             return None

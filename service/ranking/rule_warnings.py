@@ -14,9 +14,9 @@ _LONGEST = 64
 
 
 def rule_warnings(dealt: DealtRequest, ruling: Ruling, inherited: Inherited, *, asked: bool) -> Iterator[FieldWarning]:
-    """Warn of fields that no candidate has, of pins that were ignored, and of shown items that did not count.
+    """Warn of what no candidate has, of ignored pins, and of shown items that did not count.
 
-    The last is so only where the model was `asked`.
+    Only where the model was `asked` may shown items not count.
     """
     rules = dealt.request.rules or ListRules()
     for path, name in _fields(rules):

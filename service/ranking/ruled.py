@@ -1,4 +1,4 @@
-"""Fill lists, and make whole ones by the formula and MMR, under the rules of a request.
+"""Fill lists under rules, and make whole ones by the formula and MMR.
 
 All work on one ledger, in which what stands already counts. Letters: n candidates, K of them in the pool among which
 MMR chooses.

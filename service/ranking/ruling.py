@@ -1,4 +1,4 @@
-"""Compile the rules of one request, if it has any, and hold them to what its model can do."""
+"""Compile the rules of a request, and hold them to what its model can do."""
 
 from __future__ import annotations
 

@@ -115,19 +115,20 @@ class Shadow:
             self._task = None
 
     async def _list(self, model: Model, request: RerankRequest, length: int) -> list[int]:
-        """Return the model's list of `length` candidates, by their places in the request.
+        """Return the first `length` candidates of the model's list, by their places in the request.
 
         Raises `_Busy` when other work has come, `Problem` if the request is none for this model, and `EngineError`.
         """
-        dealt = deal_request(msgspec.structs.replace(request, top_n=length), model)
+        # It is asked for the whole list: rules may be about places behind the first.
+        dealt = deal_request(msgspec.structs.replace(request, top_n=request.top_n or length), model)
         if (sorted_list := bypass_list(dealt)) is not None:
-            return [item.index for item in sorted_list.items]
+            return [item.index for item in sorted_list.items[:length]]
         await self._let_others()
         row = encode_request(dealt)
         await self._let_others()
         self._ran_at = monotonic()
         answer = await self._dispatcher.run(model.engine, graph_inputs(model, row), background=True)
-        return [item.index for item in model_list(dealt, row, answer).items]
+        return [item.index for item in model_list(dealt, row, answer).items[:length]]
 
     async def _let_others(self) -> None:
         await asyncio.sleep(0)

@@ -21,7 +21,10 @@ _MOST_FIELDS: Final = 10
 
 
 def answer_warnings(dealt: DealtRequest, use: FieldUse | None, inherited: Inherited) -> list[FieldWarning]:
-    """Warn of rules that could not be used, then of fields; `use` is None where the model was not asked."""
+    """Warn of rules that could not be used, then of fields.
+
+    Where the model was not asked, `use` is None.
+    """
     fields = [] if use is None else field_warnings(use, dealt.model.fields)
     if dealt.plan.ruling is None:
         return fields

@@ -26,7 +26,7 @@ SOURCE, LENGTH = sort_gen(), OPTIONS.limits.list_length
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_bundle(tmp_path_factory.mktemp("bundles"), SOURCE, OPTIONS, requests=2)[0]
+    return write_bundle(tmp_path_factory.mktemp("bundles"), SOURCE, OPTIONS, requests=2).folder
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def parity(folder: Path, requests: list[Arrays], answers: Outputs) -> Parity:
 @pytest.mark.parametrize("beam_width", [1, 3])
 def test_margins_are_the_references(tmp_path: Path, requests: list[Arrays], beam_width: int) -> None:
     limits = replace(OPTIONS.limits, beam_width=beam_width)
-    folder = write_bundle(tmp_path, SOURCE, replace(OPTIONS, limits=limits), requests=2)[0]
+    folder = write_bundle(tmp_path, SOURCE, replace(OPTIONS, limits=limits), requests=2).folder
     cpu, reference = CpuAnswers(folder, length=LENGTH), SOURCE.reference(limits)
     for request in requests[:12]:
         _, margins = cpu(request)
@@ -115,7 +115,7 @@ def test_every_request_needs_its_answer(folder: Path, requests: list[Arrays], an
 
 
 def test_a_graph_that_does_not_choose_position_by_position_is_refused(folder: Path, tmp_path: Path) -> None:
-    pointer, _ = write_bundle(tmp_path, degre(), DEGRE_OPTIONS, requests=2)
+    pointer = write_bundle(tmp_path, degre(), DEGRE_OPTIONS, requests=2).folder
     with pytest.raises(ValueError, match="its graph has 3 choices, but lists have 4 positions"):
         CpuAnswers(pointer, length=LENGTH)
     with pytest.raises(ValueError, match="its graph has 4 choices, but lists have 5 positions"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +13,23 @@ import numpy as np
 import onnx
 import pytest
 
-from export import bundle
 from export.bundle import BundleOptions, ExportError, write_bundle
 from export.families.family import ModelFamily
+from export.proof import proved
+from export.proof.proved import GOLDEN_REQUESTS
 from export.proof.verify import ProofError, prove
 from models.contract.manifest import (
     FINGERPRINT_KEY,
     GOLDEN_FILE,
     MANIFEST_FILE,
     MODEL_FILE,
+    RULED_FILE,
+    RULED_GOLDEN_FILE,
     Limits,
     Manifest,
     QueueSpec,
 )
+from models.contract.rules.tensors import GROUPS, RULE_INPUTS
 from service.bundles.folder import versions
 from service.bundles.load import load_bundle
 from service.bundles.model import BundleError
@@ -35,8 +40,7 @@ from tests.models.planners.examples import SPEC, UNITS
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder, _ = write_bundle(tmp_path_factory.mktemp("bundles"), sort_gen(), OPTIONS, requests=20)
-    return folder
+    return write_bundle(tmp_path_factory.mktemp("bundles"), sort_gen(), OPTIONS, requests=20).folder
 
 
 @pytest.fixture
@@ -52,9 +56,9 @@ def everything_under(root: Path) -> list[str]:
     return sorted(p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file())
 
 
-def test_the_folder_holds_the_three_files_and_others_may_read_it(published: Path) -> None:
+def test_the_folder_holds_both_graphs_with_their_requests_and_others_may_read_it(published: Path) -> None:
     assert published.parts[-2:] == ("demo", "1")
-    assert everything_under(published) == [MANIFEST_FILE, GOLDEN_FILE, MODEL_FILE]
+    assert everything_under(published) == [MANIFEST_FILE, GOLDEN_FILE, RULED_GOLDEN_FILE, MODEL_FILE, RULED_FILE]
     assert [p.name for p in published.parent.iterdir()] == ["1"]
     assert published.stat().st_mode & 0o777 == 0o755
 
@@ -68,24 +72,52 @@ def test_the_manifest_says_what_was_asked_for_and_what_was_proved(published: Pat
     assert manifest.provenance["data"] == {"source": "none"}
     assert manifest.provenance["model"]["dim"] == CONFIG.dim
     assert manifest.provenance["proof"]["requests"] == 20
+    assert manifest.provenance["ruled_proof"]["requests"] == 10
+    nodes = manifest.provenance["graph"]
+    assert nodes["nodes"] < nodes["ruled_nodes"]
     assert {t.name for t in manifest.outputs} == {"order", "value", "penalty", "score", "runner_up", "kept_sort"}
 
 
-def test_checksums_are_those_of_the_files_and_the_graph_carries_the_fingerprint(published: Path) -> None:
+def test_checksums_are_those_of_the_files_and_the_graphs_carry_the_fingerprint(published: Path) -> None:
     files = Manifest.read(published).files
-    assert files == {n: hashlib.sha256((published / n).read_bytes()).hexdigest() for n in (MODEL_FILE, GOLDEN_FILE)}
-    properties = {p.key: p.value for p in onnx.load(published / MODEL_FILE).metadata_props}
-    assert properties[FINGERPRINT_KEY] == SPEC.fingerprint
+    names = (MODEL_FILE, GOLDEN_FILE, RULED_FILE, RULED_GOLDEN_FILE)
+    assert files == {n: hashlib.sha256((published / n).read_bytes()).hexdigest() for n in names}
+    for name in (MODEL_FILE, RULED_FILE):
+        properties = {p.key: p.value for p in onnx.load(published / name).metadata_props}
+        assert properties[FINGERPRINT_KEY] == SPEC.fingerprint
 
 
-def test_golden_requests_cover_every_input_and_output(published: Path) -> None:
+@pytest.mark.parametrize("name", [GOLDEN_FILE, RULED_GOLDEN_FILE])
+def test_golden_requests_cover_every_input_and_output(published: Path, name: str) -> None:
     manifest = Manifest.read(published)
-    with np.load(published / GOLDEN_FILE, allow_pickle=False) as golden:
+    sides = manifest if name == GOLDEN_FILE else manifest.ruled
+    assert sides is not None
+    with np.load(published / name, allow_pickle=False) as golden:
         arrays = dict(golden)
-    inputs, outputs = {f"input.{t.name}" for t in manifest.inputs}, {f"output.{t.name}" for t in manifest.outputs}
+    inputs, outputs = {f"input.{t.name}" for t in sides.inputs}, {f"output.{t.name}" for t in sides.outputs}
     assert set(arrays) == inputs | outputs | {"output.margin"}
-    assert {len(array) for array in arrays.values()} == {bundle.GOLDEN_REQUESTS}
-    assert (arrays["output.order"] >= 0).any(axis=1).all()
+    assert {len(array) for array in arrays.values()} == {GOLDEN_REQUESTS}
+    assert (arrays["output.order"] >= 0).any(axis=1).sum() > GOLDEN_REQUESTS / 2
+
+
+def test_the_graph_for_rules_takes_their_inputs_and_gives_the_same_outputs(published: Path) -> None:
+    manifest = Manifest.read(published)
+    assert manifest.ruled is not None
+    assert manifest.ruled.groups == GROUPS
+    assert manifest.ruled.outputs == manifest.outputs
+    added = [t for t in manifest.ruled.inputs if t not in manifest.inputs]
+    assert [t.name for t in added] == list(RULE_INPUTS)
+    assert [t.shape[1:] for t in added] == [(4, 8), (8, GROUPS), (6, GROUPS), (8,), (4, 8)]
+    with np.load(published / RULED_GOLDEN_FILE, allow_pickle=False) as golden:
+        assert all(golden[f"input.{name}"].any() for name in RULE_INPUTS)
+
+
+def test_without_rules_there_is_one_graph(tmp_path: Path) -> None:
+    written = write_bundle(tmp_path, degre(), replace(DEGRE_OPTIONS, rules=False), requests=2)
+    manifest = Manifest.read(written.folder)
+    assert (manifest.ruled, written.ruled) == (None, None)
+    assert everything_under(written.folder) == [MANIFEST_FILE, GOLDEN_FILE, MODEL_FILE]
+    assert "ruled_proof" not in manifest.provenance
 
 
 def test_the_service_loads_it_and_gets_the_recorded_answers(published: Path) -> None:
@@ -113,7 +145,7 @@ def test_the_service_refuses_another_models_graph_even_with_its_right_checksum(
     tmp_path: Path, make: Callable[[int], ModelFamily], wishes: BundleOptions
 ) -> None:
     """The golden answers are what tells two models of equal shape apart."""
-    folder, other = (write_bundle(tmp_path / str(seed), make(seed), wishes, requests=1)[0] for seed in (0, 5))
+    folder, other = (write_bundle(tmp_path / str(seed), make(seed), wishes, requests=1).folder for seed in (0, 5))
     (folder / MODEL_FILE).write_bytes((other / MODEL_FILE).read_bytes())
     manifest = json.loads((folder / MANIFEST_FILE).read_text("utf-8"))
     manifest["files"][MODEL_FILE] = Manifest.read(other).files[MODEL_FILE]
@@ -124,21 +156,22 @@ def test_the_service_refuses_another_models_graph_even_with_its_right_checksum(
 
 @pytest.mark.parametrize("conditioned", [False, True])
 def test_a_generators_bundle_is_loaded_by_the_service_and_says_what_it_is(tmp_path: Path, conditioned: bool) -> None:
-    folder, proof = write_bundle(tmp_path, degre(conditioned=conditioned), DEGRE_OPTIONS, requests=20)
-    manifest = load_bundle(folder, SessionConfig()).manifest
-    assert (manifest.family, manifest.limits, proof.requests) == ("degre", DEGRE_OPTIONS.limits, 20)
+    written = write_bundle(tmp_path, degre(conditioned=conditioned), DEGRE_OPTIONS, requests=20)
+    manifest = load_bundle(written.folder, SessionConfig()).manifest
+    assert (manifest.family, manifest.limits, written.proof.requests) == ("degre", DEGRE_OPTIONS.limits, 20)
     assert manifest.any_slots
     assert manifest.fixed_objectives == (not conditioned)
     assert manifest.provenance["model"]["generator"]["layers"] == 1
     assert manifest.provenance["model"]["evaluator"]["head"] == "hazard"
-    with np.load(folder / GOLDEN_FILE, allow_pickle=False) as golden:
+    with np.load(written.folder / GOLDEN_FILE, allow_pickle=False) as golden:
         assert golden["input.valid"].shape[1] <= 16
         assert ("input.objective_weights" in golden) == conditioned
 
 
 def test_equal_checkpoints_give_equal_graphs(published: Path, tmp_path: Path) -> None:
-    again, _ = write_bundle(tmp_path, sort_gen(), OPTIONS, requests=1)
-    assert (again / MODEL_FILE).read_bytes() == (published / MODEL_FILE).read_bytes()
+    again = write_bundle(tmp_path, sort_gen(), OPTIONS, requests=1).folder
+    for name in (MODEL_FILE, RULED_FILE):
+        assert (again / name).read_bytes() == (published / name).read_bytes()
 
 
 def test_a_second_version_stands_beside_the_first(tmp_path: Path) -> None:
@@ -159,7 +192,7 @@ def test_a_failed_proof_publishes_nothing(tmp_path: Path, monkeypatch: pytest.Mo
     def prove_another(planner: Any, _: Any, *rest: Any, **wishes: Any) -> Any:
         return prove(planner, sort_gen(seed=9), *rest, **wishes)
 
-    monkeypatch.setattr(bundle, "prove", prove_another)
+    monkeypatch.setattr(proved, "prove", prove_another)
     with pytest.raises(ProofError, match=r"^request 0 of seed 3: position 0: "):
         write_bundle(tmp_path / "bundles", sort_gen(), OPTIONS, requests=5, seed=3)
     assert list(tmp_path.iterdir()) == []

@@ -7,7 +7,7 @@ from pathlib import Path
 import onnx
 import pytest
 
-from export import bundle
+from export.proof import proved
 from models import cli
 from models.contract.manifest import LOOSEST_REPLAY, DiversityDefaults, Limits, Manifest, QueueSpec
 from models.nets.checkpoint import save_checkpoint, save_generator
@@ -91,6 +91,17 @@ def test_what_a_generator_cannot_do_is_named_and_nothing_is_written(
     assert export(saved_generator, tmp_path, *options) == 2
     assert message in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_proof_of_each_graph_is_printed_unless_the_one_for_rules_is_left_out(
+    saved_generator: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert export(saved_generator, tmp_path / "both") == 0
+    assert "with rules: proved that the graph gives the reference's lists on 2 requests" in capsys.readouterr().out
+    assert Manifest.read(tmp_path / "both" / "demo" / "1").ruled is not None
+    assert export(saved_generator, tmp_path / "one", "--no-rules") == 0
+    assert "with rules" not in capsys.readouterr().out
+    assert Manifest.read(tmp_path / "one" / "demo" / "1").ruled is None
 
 
 def test_every_option_reaches_the_bundle(saved: Path, tmp_path: Path) -> None:
@@ -191,7 +202,7 @@ def test_float16_that_loses_more_than_it_may_is_refused_and_nothing_is_written(
             node.op_type = "ArgMin" if node.op_type == "ArgMax" else node.op_type
         return worse
 
-    monkeypatch.setattr(bundle, "to_half", worst_first)
+    monkeypatch.setattr(proved, "to_half", worst_first)
     assert export(saved, tmp_path, "--precision", "fp16", "--trade-off", "1", "--beam-width", "1") == 2
     assert "listwright export: " in capsys.readouterr().err
     assert list(tmp_path.rglob("*.onnx")) == []

@@ -40,4 +40,4 @@ def degre_model(*, conditioned: bool) -> Degre:
 
 def write_degre_bundle(root: Path, *, conditioned: bool = True) -> Path:
     """Write ``root/tiny/1`` and return it."""
-    return write_bundle(root, degre_model(conditioned=conditioned), _OPTIONS, requests=7)[0]
+    return write_bundle(root, degre_model(conditioned=conditioned), _OPTIONS, requests=7).folder

@@ -62,7 +62,7 @@ def _deal_some(own: Floats, kept: Ints, ruling: Ruling, strategy: Partition, pla
     taken: set[int] = set()
     for must in choose_musts(ruling, kept, ranks.min(axis=0), length)[: len(queues) * places]:
         # To the queue that ranks it best, of those with a place left.
-        chosen = min((q for q in range(len(queues)) if queues[q].room), key=lambda q, must=must: int(ranks[q, must]))
+        chosen = next(q for q in ranks[:, must].argsort(kind="stable").tolist() if queues[q].room)
         queues[chosen].put(must)
         taken.add(must)
     _take_turns(queues, orders, taken, strategy)

@@ -61,8 +61,9 @@ class Quotas:
     @classmethod
     def _of(cls, limited: list[tuple[Constraint, int]], kept: Ints) -> Quotas:
         """Leave out groups that have no more members than their quota."""
-        members = np.array([c.members for c, _ in limited], np.bool_).reshape(len(limited), -1)
-        members = members[:, kept] if limited else np.zeros((0, len(kept)), np.bool_)
+        if not limited:
+            return cls([0] * len(kept), [])
+        members = np.array([c.members for c, _ in limited], np.bool_)[:, kept]
         limits = np.array([limit for _, limit in limited], np.int64)
         binding = np.flatnonzero(members.sum(axis=1) > limits)
         if not len(binding):

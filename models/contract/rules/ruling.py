@@ -48,8 +48,8 @@ class Ruling:
     if all are 1. `seen` [length, n] is, for each place, the largest cosine of a candidate to the shown items that MMR
     still looks back on there, NaN for none; None if there is none at all. `relaxed` names the rules that cannot be kept
     whatever the list is: floors of which too few exist, and caps that pins break. `ignored_pins` are ids of pins that
-    are no candidates, or that are blocked or shown, in their order. `unused` are the names of `by` and `where` that no
-    candidate has.
+    are no candidates, that are blocked or shown, or whose position is past top_n or an earlier pin's, in their order.
+    `unused` are the names of `by` and `where` that no candidate has.
     """
 
     allowed: Bools
@@ -80,7 +80,8 @@ def compile_rules(
     """Compile rules for these candidates.
 
     `shown` are the ids of earlier pages, oldest first; what is known of them comes from `shown_items`, else from the
-    candidates. `mmr_window` is the number of last items that MMR looks back on, 0 if it charges nothing.
+    candidates. `mmr_window` is the number of last items that MMR looks back on, 0 if it charges nothing. Raises
+    `ValueError` if shown items that it reaches have embeddings of another length than the candidates'.
     """
     ids = [candidate.id for candidate in candidates]
     places = dict(zip(ids, range(len(ids)), strict=True))

@@ -20,7 +20,8 @@ import numpy as np
 from models.contract.manifest import Limits
 from models.planners.graphs.graph import Graph
 from models.planners.graphs.mmr import EMPTY
-from models.planners.graphs.proposals import CHAIN, SLOT, WORTH, Lists, Proposer, QueueHeads, Static
+from models.planners.graphs.proposals import WORTH, Lists, Proposer, QueueHeads, Static, slot_column
+from models.planners.graphs.queue_rules import QueueRules
 from models.planners.graphs.sort_list import Listed
 
 
@@ -47,7 +48,7 @@ class _Kept(NamedTuple):
 class BeamNodes:
     """Lay the nodes of a plan."""
 
-    def __init__(self, g: Graph, limits: Limits) -> None:
+    def __init__(self, g: Graph, limits: Limits, *, ruled: bool) -> None:
         self._graph = g
         self._limits = limits
         self._heads = QueueHeads(limits)
@@ -57,7 +58,8 @@ class BeamNodes:
         for _ in range(limits.list_length - 1):
             self._widths.append(min(limits.beam_width, self._widths[-1] * p))
         self._widths.append(1)
-        self._event = CHAIN + 2 * p
+        self._slot = slot_column(ruled=ruled)
+        self._event = self._slot + 1 + 2 * p
         """What is remembered of a place: the record but for its chain, and the step's heads and total scores."""
 
     def plan(self, proposer: Proposer, static: Static) -> tuple[Listed, str]:
@@ -65,7 +67,10 @@ class BeamNodes:
         g = self._graph
         with g.scope("prepare"):
             empty = proposer.start(static.zeros)
-            heads = g.op("Add", static.zeros, g.constant(self._heads.first()[None, None]))
+            if static.rules is None:
+                heads = g.op("Add", static.zeros, g.constant(self._heads.first()[None, None]))
+            else:
+                heads = self._unbarred(static.rules, 0, empty.ends)
             memory = g.concat(2, empty.chain, empty.ends, heads, static.zeros)  # [B, 1, …]
             of_width = {w: self._per_list(proposer, static, w) for w in dict.fromkeys(self._widths[:-1])}
         for t in range(self._limits.list_length):
@@ -130,16 +135,19 @@ class BeamNodes:
             return g.concat(2, *event)
         # In the order of `_sizes`: chain, ends, heads, total, then events and cache, each one step longer.
         is_chosen = g.op("Equal", g.constant(np.arange(proposer.table.padded)[None, None]), slot)
-        return g.concat(
-            2,
-            proposer.heads.follow(chain, carried),
-            g.op("Where", is_chosen, static.window_ends[t], ends),
-            self._move_on(heads, kept.which, self._widths[t]),
-            g.op("Unsqueeze", kept.best, g.ints(2)),
-            *event,
-            *[cache] * bool(t),
-            new,
-        )
+        chain = proposer.heads.follow(chain, carried)
+        ends = g.op("Where", is_chosen, static.window_ends[t], ends)
+        if static.rules is None:
+            heads = self._move_on(heads, kept.which, self._widths[t])
+        else:
+            heads = self._unbarred(static.rules, t + 1, ends)
+        total = g.op("Unsqueeze", kept.best, g.ints(2))
+        return g.concat(2, chain, ends, heads, total, *event, *[cache] * bool(t), new)
+
+    def _unbarred(self, rules: QueueRules, t: int, ends: str) -> str:
+        """Find the heads at step `t` under rules, [B, K, P]."""
+        g = self._graph
+        return g.op("Cast", g.op("Reshape", rules.heads(t, ends), g.ints(0, -1, self._proposals)), to=1)
 
     def _move_on(self, heads: str, index: str, width: int) -> str:
         """Advance the heads [B, K, P] behind the items at `index` [B, K] of all proposals."""
@@ -155,8 +163,8 @@ class BeamNodes:
         """Put the events of the best list together."""
         g, length, p = self._graph, self._limits.list_length, self._proposals
         events = g.op("Reshape", memory, g.ints(-1, length, self._event))
-        worth, slot, heads, totals = g.split(events, 2, SLOT, 1, p, p)
-        score = g.op("MatMul", worth, g.slice(static.gains, 1, 0, SLOT))
+        worth, slot, heads, totals = g.split(events, 2, self._slot, 1, p, p)
+        score = g.op("MatMul", worth, g.slice(static.gains, 1, 0, self._slot))
         # The runner-up is the best of what else was proposed for the same list.
         rivals = g.op("Where", g.op("Equal", heads, slot), g.constant(2 * EMPTY), totals)
         second, which = g.ops("TopK", 2, rivals, g.ints(1), axis=2)
@@ -178,7 +186,7 @@ class BeamNodes:
 
     def _own_sizes(self, proposer: Proposer) -> list[int]:
         """Count a proposal's columns: its record, cut as `_remember` needs it, keys and values."""
-        return [SLOT, 1, proposer.heads.width, 2 * proposer.model.config.dim * len(proposer.model.blocks)]
+        return [self._slot, 1, proposer.heads.width, 2 * proposer.model.config.dim * len(proposer.model.blocks)]
 
     def _rows(self, x: str, t: int, each: int, columns: int) -> str:
         """Reshape [B, W·`each`, `columns`] to [R, `each`, `columns`], with the W of step `t`."""

@@ -6,6 +6,9 @@ evaluator values the finished list in one pass. `references/degre.py` does the s
 
 Ties go to the lower slot. A candidate without an embedding is charged the mean penalty of the step's others.
 
+The ruled graph keeps the rules of a list as well (`pointer_rules.py`): a barred candidate stands out of one step's
+choice, its probabilities and its mean penalty, and where all are barred the list ends.
+
 Axis letters: B batch, N slots (any number, of which `valid` says which are filled), L list horizon, D width.
 """
 
@@ -19,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from models.contract.manifest import Limits
+from models.contract.rules.tensors import MEMBERS
 from models.contract.spec import OBJECTIVES
 from models.nets.blocks import Block
 from models.nets.generator import PointerGenerator
@@ -27,6 +31,7 @@ from models.planners.graphs.blocks import NEVER, Past, Residual, block_rows, dec
 from models.planners.graphs.graph import Graph
 from models.planners.graphs.inputs import FieldNodes, declare_features, item_columns
 from models.planners.graphs.mmr import EMPTY, HAS_COSINE, NO_COSINE, as_column, charge, weighted_cosines
+from models.planners.graphs.pointer_rules import PointerRules, declare_rules, until_the_first_end
 from models.planners.graphs.valuing import list_increments
 
 
@@ -37,8 +42,9 @@ class _Static(NamedTuple):
     tokens: str  # [B, N, D]: the decoder's input, but for its position, once a candidate has been chosen
     cosine: str  # [B, N, N]: times 1 - λ
     outside: str  # [B, L, 1]: what is added to cosines with what was chosen 1, 2, … steps ago: 0 within the window
-    trade_off: str  # [B, 1, 1]
+    trade_off: str  # [B, 1, 1]; with rules λ·boost [B, 1, N]
     empty: str  # [B, 1, 1]: EMPTY
+    rules: PointerRules | None
 
 
 class _State(NamedTuple):
@@ -48,26 +54,29 @@ class _State(NamedTuple):
     past: list[Past | None]  # per layer, of the tokens before
     bar: str  # [B, 1, N]: 0, or EMPTY for an empty slot and for one that was taken
     nearby: list[str]  # per earlier step, the last first: cosines with what was chosen [B, 1, N]
+    picked: list[str]  # per earlier step, the last first: its groups [B, 1, G]; empty without rules
 
 
 class _Pick(NamedTuple):
     """Hold a step's values for the outputs."""
 
     scores: str  # [B, 1, N]
-    penalty: str  # [B, 1, N]; empty for the first step, which has none
+    penalty: str  # [B, 1, N]; empty for the first step without rules, which has none
 
 
 def pointer_graph(
-    generator: PointerGenerator, evaluator: ListValueModel, limits: Limits, *, valued: bool = True
+    generator: PointerGenerator, evaluator: ListValueModel, limits: Limits, *, valued: bool = True, groups: int = 0
 ) -> Graph:
     """Build the greedy decoding graph of a generator, its lists valued by an evaluator.
 
     Inputs are those of `declare_features` with a dynamic number of slots and ``trade_off`` float32 [B] (λ), ``window``
-    int64 [B] and, if the generator is conditioned, ``objective_weights`` float32 [B, 3] (α, β, γ).
+    int64 [B] and, if the generator is conditioned, ``objective_weights`` float32 [B, 3] (α, β, γ). With `groups` it is
+    the ruled graph, which also takes the inputs of rules for so many groups.
 
     Outputs as those of `sort_gen.queue_graph`, except for ``score`` [B, L]: λ·P − penalty, with P the pointer's
-    probability among the candidates that are left (eq. 12). Without `valued` there is no ``value``, which is for
-    benchmarks only. Raises `ValueError` if the limits do not fit the models, or the models each other.
+    probability among the candidates that are left and not barred (eq. 12), which a boost multiplies. Without `valued`
+    there is no ``value``, which is for benchmarks only. Raises `ValueError` if the limits do not fit the models, or the
+    models each other.
     """
     for what, horizon in (("generator", generator.config.list_length), ("evaluator", evaluator.config.list_length)):
         if limits.list_length > horizon:
@@ -78,16 +87,16 @@ def pointer_graph(
         raise ValueError(f"beam_width: a pointer decodes one list, so it must be 1, not {limits.beam_width}")
     if generator.spec.fingerprint != evaluator.spec.fingerprint:
         raise ValueError("generator and evaluator must have the same feature spec")
-    return _Decoder(generator, evaluator if valued else None, limits.list_length).graph
+    return _Decoder(generator, evaluator if valued else None, limits.list_length, groups).graph
 
 
 class _Decoder:
     """Lay the nodes. `graph` is complete after construction."""
 
-    def __init__(self, generator: PointerGenerator, evaluator: ListValueModel | None, length: int) -> None:
+    def __init__(self, generator: PointerGenerator, evaluator: ListValueModel | None, length: int, groups: int) -> None:
         self.graph = g = Graph("degre")
         self.generator = generator
-        self.length = length
+        self.length, self.groups = length, groups
         # The decoder's input is W·[row ‖ position]: rows and positions are projected apart and then added.
         fuse, dim = generator.fuse.weight.detach(), generator.config.dim
         self.fuse_row = fuse[:, :dim]
@@ -100,6 +109,8 @@ class _Decoder:
             g.input("objective_weights", "float32", ["B", len(OBJECTIVES)])
         g.input("trade_off", "float32", ["B"])
         g.input("window", "int64", ["B"])
+        if groups:
+            declare_rules(g, length, "N", groups)
         # All candidates are encoded once; then L steps are unrolled, each of which picks one of them.
         with g.scope("encode"):
             static, state = self._encode()
@@ -126,19 +137,22 @@ class _Decoder:
         zeros = g.op("Mul", trade_off, g.constant(0.0))
         window = g.op("Unsqueeze", as_column(g, "window"), g.ints(2))
         inside = g.op("Greater", window, g.constant(np.arange(self.length)[None, :, None]))
+        rules = PointerRules.lay(g, self.length, trade_off) if self.groups else None
         static = _Static(
             keys=g.op("Transpose", rows, perm=[0, 2, 1]),
             tokens=g.op("MatMul", rows, g.weight(self.fuse_row.T)),
             cosine=weighted_cosines(g, "embeddings"),
             outside=g.op("Where", inside, g.constant(0.0), g.constant(NO_COSINE)),
-            trade_off=trade_off,
+            trade_off=rules.trade_off if rules else trade_off,
             empty=g.op("Add", zeros, g.constant(EMPTY)),
+            rules=rules,
         )
         state = _State(
             token=self._start(fields, zeros),
             past=[None] * len(generator.decoder),
             bar=g.op("Mul", missing, g.constant(-EMPTY)),
             nearby=[],
+            picked=[],
         )
         return static, state
 
@@ -193,12 +207,14 @@ class _Decoder:
             with g.scope(f"block{i}"):
                 x, following = decode_step(g, cast(Block, block), x, before)
             past.append(following)
-        # Point at what is left (taken and empty slots have a bar), and let MMR charge what is near.
+        # Point at what is left (taken and empty slots have a bar, as rules demand), and let MMR charge what is near.
+        rules = static.rules
+        bar = rules.bar(state.bar, state.picked) if rules else state.bar
         hidden, _ = normalise(g, x, self.pointer_norm)
-        logits = g.op("Add", g.op("MatMul", hidden, static.keys), state.bar)
+        logits = g.op("Add", g.op("MatMul", hidden, static.keys), bar)
         probability = g.op("Mul", g.op("Softmax", logits), static.trade_off)
-        penalty = self._penalty(static, state)
-        scores = g.op("Add", probability, g.op("Sub", state.bar, penalty) if penalty else state.bar)
+        penalty = self._penalty(t, static, state.nearby, bar)
+        scores = g.op("Add", probability, g.op("Sub", bar, penalty) if penalty else bar)
         pick = _Pick(scores, penalty)
         if t + 1 == self.length:
             return state, pick
@@ -206,17 +222,21 @@ class _Decoder:
         best = g.op("ArgMax", scores, axis=2)  # [B, 1, 1], the lowest slot on ties
         taken = g.op("ScatterElements", state.bar, best, static.empty, axis=2)
         nearby = [g.take_rows(static.cosine, best), *state.nearby]
-        return _State(g.take_rows(static.tokens, best), past, taken, nearby), pick
+        picked = [g.take_rows(MEMBERS, best), *state.picked] if rules else []
+        return _State(g.take_rows(static.tokens, best), past, taken, nearby, picked), pick
 
-    def _penalty(self, static: _Static, state: _State) -> str:
-        """Compute MMR's penalty within the window (SORT-Gen, eq. 6) [B, 1, N]; "" at the first step."""
+    def _penalty(self, t: int, static: _Static, nearby: list[str], bar: str) -> str:
+        """Compute MMR's penalty within the window (SORT-Gen, eq. 6) [B, 1, N]; "" if nothing is near."""
         g = self.graph
-        if not state.nearby:
+        near = [static.rules.seen[t]] if static.rules else []
+        if nearby:
+            outside = g.slice(static.outside, 1, 0, t)
+            near.append(g.op("ReduceMax", g.op("Add", g.concat(1, *nearby), outside), g.ints(1), keepdims=1))
+        if not near:
             return ""
-        outside = g.slice(static.outside, 1, 0, len(state.nearby))
-        nearest = g.op("ReduceMax", g.op("Add", g.concat(1, *state.nearby), outside), g.ints(1), keepdims=1)
+        nearest = near[0] if len(near) == 1 else g.op("Max", *near)
         # A taken item has a cosine, but is not among those whose mean the others are charged.
-        known = g.op("Greater", g.op("Add", nearest, state.bar), g.constant(HAS_COSINE))
+        known = g.op("Greater", g.op("Add", nearest, bar), g.constant(HAS_COSINE))
         return charge(g, nearest, known, axis=2)
 
     def _finish(self, picks: list[_Pick]) -> tuple[str, str]:
@@ -227,6 +247,8 @@ class _Decoder:
         padded = g.op("Pad", scores, g.ints(0, 0, 0, 0, 0, 1), g.constant(EMPTY))
         top, best = g.ops("TopK", 2, padded, g.ints(2), axis=2)  # [B, L, 2]
         filled = g.op("Greater", top, g.constant(EMPTY / 2))
+        if self.groups:  # Later steps may have candidates again, but the list ends where none may stand.
+            filled = g.op("And", filled, until_the_first_end(g, g.slice(top, 2, 0, 1), self.length))
         order, runner_up = g.split(g.op("Where", filled, best, g.ints(-1)), 2, 1, 1)
         # Past the list's end slot 0 is looked up, and the result is masked.
         there = g.op("GreaterOrEqual", order, g.ints(0))
@@ -242,9 +264,12 @@ class _Decoder:
     def _charged(self, picks: list[_Pick], scores: str, at: str) -> str:
         """Look up the penalty of each step's choice, [B, L, 1]."""
         g = self.graph
-        if len(picks) == 1:
+        charged = [pick.penalty for pick in picks if pick.penalty]
+        if not charged:
             return g.op("Mul", g.slice(scores, 2, 0, 1), g.constant(0.0))
-        penalties = g.op("Pad", g.concat(1, *(p.penalty for p in picks[1:])), g.ints(0, 1, 0, 0, 0, 0), g.constant(0.0))
+        penalties = g.concat(1, *charged)
+        if len(charged) < len(picks):  # The first step charged nothing.
+            penalties = g.op("Pad", penalties, g.ints(0, 1, 0, 0, 0, 0), g.constant(0.0))
         return g.op("GatherElements", penalties, at, axis=2)
 
     def _value(self, evaluator: ListValueModel, at: str, there: str) -> None:

@@ -14,7 +14,8 @@ import numpy as np
 from models.contract.manifest import Limits
 from models.planners.graphs.graph import Graph
 from models.planners.graphs.mmr import EMPTY
-from models.planners.graphs.proposals import SLOT, WORTH, Lists, Proposer, QueueHeads, Static
+from models.planners.graphs.proposals import WORTH, Lists, Proposer, QueueHeads, Static
+from models.planners.graphs.queue_rules import QueueRules
 from models.planners.graphs.sort_list import Listed
 
 
@@ -36,19 +37,23 @@ class _Pick(NamedTuple):
 class GreedyNodes:
     """Lay the nodes of a plan."""
 
-    def __init__(self, g: Graph, limits: Limits) -> None:
+    def __init__(self, g: Graph, limits: Limits, *, ruled: bool) -> None:
         self._graph = g
         self._limits = limits
         self._heads = QueueHeads(limits)
         self._proposals = limits.queues * limits.head_width
-        self._advance = g.constant(self._heads.advance()[..., None], np.int64)
+        self._advance = "" if ruled else g.constant(self._heads.advance()[..., None], np.int64)
 
     def plan(self, proposer: Proposer, static: Static) -> tuple[Listed, str]:
         """Lay the whole generation; returns the list and its runners-up [B, L]."""
         g = self._graph
         with g.scope("prepare"):
-            heads = g.op("Add", static.zeros, g.constant(self._heads.first()[None, :, None]))
-            state = _State(g.op("Cast", heads, to=7), proposer.start(static.zeros))
+            if static.rules is None:
+                heads = g.op("Add", static.zeros, g.constant(self._heads.first()[None, :, None]))
+                state = _State(g.op("Cast", heads, to=7), proposer.start(static.zeros))
+            else:
+                lists = proposer.start(static.zeros)
+                state = _State(self._unbarred(static.rules, 0, lists.ends), lists)
         picks = []
         for t in range(self._limits.list_length):
             with g.scope(f"step{t}"):
@@ -71,11 +76,13 @@ class GreedyNodes:
         if t + 1 == self._limits.list_length:
             return state, pick
         # The next state: the winner's queue moves up, and chain, cache and window take the winner in.
-        _, slot, carried = g.split(first, 2, SLOT, 1, proposer.heads.width)
+        _, slot, carried = g.split(first, 2, proposer.slot, 1, proposer.heads.width)
         is_chosen = g.op("Equal", g.constant(np.arange(proposer.table.padded)[None, None]), slot)
-        heads = self._move_on(state.heads, g.op("Reshape", winner, g.ints(-1)))
+        heads = "" if static.rules else self._move_on(state.heads, g.op("Reshape", winner, g.ints(-1)))
         past = [[*past, g.take_rows(kv, winner)] for past, kv in zip(state.lists.past, new, strict=True)]
         ends = g.op("Where", is_chosen, static.window_ends[t], state.lists.ends)
+        if static.rules is not None:
+            heads = self._unbarred(static.rules, t + 1, ends)
         return _State(heads, Lists(ends, proposer.heads.follow(state.lists.chain, carried), past)), pick
 
     def _move_on(self, heads: str, winner: str) -> str:
@@ -86,6 +93,11 @@ class GreedyNodes:
             return g.op("Add", heads, moves)
         last = g.op("Gather", heads, g.ints(*self._heads.last()), axis=1)
         return g.take_rows(g.concat(1, heads, g.op("Add", last, g.constant(1, np.int64))), moves)
+
+    def _unbarred(self, rules: QueueRules, t: int, ends: str) -> str:
+        """Find the heads at step `t` under rules, [B, P, 1]."""
+        g = self._graph
+        return g.op("Reshape", rules.heads(t, ends), g.ints(-1, self._proposals, 1))
 
     def _finish(self, picks: list[_Pick]) -> tuple[Listed, str]:
         """Put all steps together; winners are found again, with runners-up beside them."""

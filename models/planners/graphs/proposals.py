@@ -24,13 +24,18 @@ from models.planners.graphs.context import KINDS, ContextNodes, Told, weights_at
 from models.planners.graphs.graph import Graph
 from models.planners.graphs.heads import heads_of
 from models.planners.graphs.mmr import HAS_COSINE, NO_COSINE, as_column, charge
+from models.planners.graphs.queue_rules import QueueRules
 from models.planners.graphs.slots import Looked, SlotTable
 
-# A proposal's record: Δclick, Δconversion, ΔGMV, penalty, bar (0, or EMPTY for an empty slot), padded slot, and what
-# the heads' chain carries on. Its score is its product with the gains; slot and chain weigh nothing.
+# A proposal's record: Δclick, Δconversion, ΔGMV, penalty, under rules the three times the boost, bar (0, or EMPTY for
+# an empty slot), padded slot, and what the heads' chain carries on. Its score is its product with the gains; slot and
+# chain weigh nothing, and where there are boosted increments the raw ones weigh nothing either.
 WORTH: Final = 3
-SLOT: Final = 5
-CHAIN: Final = SLOT + 1
+
+
+def slot_column(*, ruled: bool) -> int:
+    """Name the column of a record that holds the padded slot; the one before it is the bar."""
+    return WORTH + 2 + WORTH * ruled
 
 
 class Static(NamedTuple):
@@ -42,6 +47,7 @@ class Static(NamedTuple):
     thresholds: list[str]  # L values, or none, see `Proposer.thresholds`
     window: str  # [B, 1, 1]
     zeros: str  # [B, 1, 1]
+    rules: QueueRules | None
 
 
 class Lists(NamedTuple):
@@ -66,19 +72,20 @@ class Proposals(NamedTuple):
 class Proposer:
     """Value proposals at every step. One per graph; making it lays no nodes."""
 
-    def __init__(self, g: Graph, model: ListValueModel, limits: Limits) -> None:
+    def __init__(self, g: Graph, model: ListValueModel, limits: Limits, *, ruled: bool) -> None:
         self._graph = g
         self.model = model
         self.limits = limits
+        self.slot = slot_column(ruled=ruled)
         self.heads = heads_of(g, model)
         self.context = ContextNodes(g, model) if model.uses_context else None
-        self.table = SlotTable(model, limits, self.heads, self.context)
+        self.table = SlotTable(model, limits, self.heads, self.context, ruled)
         self._positions = model.input.positions().detach()
 
     @property
     def columns(self) -> int:
         """Count C, the columns of a record."""
-        return CHAIN + self.heads.width
+        return self.slot + 1 + self.heads.width
 
     @property
     def near_rows(self) -> int:
@@ -91,14 +98,19 @@ class Proposer:
         return Lists(ends, self.heads.start(zeros), [[] for _ in self.model.blocks])
 
     def gains(self, zero: str, units: Mapping[str, float]) -> str:
-        """Weigh a record's columns in its score, [B, C, 1]: λ·w_o / (s_o·Σw), −1, 1, zeros."""
+        """Weigh a record's columns in its score, [B, C, 1]: λ·w_o / (s_o·Σw) for increments, −1, 1, zeros."""
         g = self._graph
         total = g.op("ReduceSum", "objective_weights", g.ints(1), keepdims=1)
         weights = g.op("Mul", "objective_weights", as_column(g, "trade_off"))
         scale = np.array([units[o] for o in OBJECTIVES], np.float32)
         per_unit = g.op("Div", weights, g.op("Mul", total, g.constant(scale[None])))
-        rest = g.op("Add", zero, g.constant([[-1.0, 1.0] + [0.0] * (self.columns - SLOT)]))
-        return g.op("Unsqueeze", g.concat(1, per_unit, rest), g.ints(2))
+        behind = [0.0] * (self.columns - self.slot)
+        if self.table.ruled:
+            raw = g.op("Add", zero, g.constant([[0.0] * WORTH + [-1.0]]))
+            weights = g.concat(1, raw, per_unit, g.op("Add", zero, g.constant([[1.0, *behind]])))
+        else:
+            weights = g.concat(1, per_unit, g.op("Add", zero, g.constant([[-1.0, 1.0, *behind]])))
+        return g.op("Unsqueeze", weights, g.ints(2))
 
     def thresholds(self, window: str) -> list[str]:
         """Make each step's thresholds [B, 1 + KINDS (+ 1), 1] on the age of earlier items.
@@ -126,8 +138,13 @@ class Proposer:
         gains, carried, new = self._gains(t, looked, lists, told, proposals)
         # `models.nets.value.priced`: the factors are 1, 1 and the price.
         worth = g.op("Mul", gains, looked.factors)
-        penalty = self._penalty(t, looked.cosine, lists.ends, outside)
-        return Proposals(g.concat(2, worth, penalty, looked.bar_and_slot, carried), new)
+        penalty = self._penalty(t, looked, lists.ends, outside)
+        return Proposals(g.concat(2, *self.record(worth, penalty, looked), carried), new)
+
+    def record(self, worth: str, penalty: str, looked: Looked) -> list[str]:
+        """Lay the parts of a record but for the chain, [R, P, …] each."""
+        boosted = [self._graph.op("Mul", worth, looked.boost)] if self.table.ruled else []
+        return [worth, penalty, *boosted, looked.bar_and_slot]
 
     def _context(self, t: int, looked: Looked, ends: str, threshold: str, proposals: int) -> tuple[str, Told | None]:
         """Mark the slots outside MMR's window for `_penalty`, and lay the context's parts.
@@ -168,20 +185,27 @@ class Proposer:
         gains, carried = self.heads.gains(t, normed, extra, lists.chain)
         return gains, carried, new
 
-    def _penalty(self, t: int, cosine: str, ends: str, outside: str) -> str:
-        """Compute MMR's penalty (SORT-Gen, eq. 6): [R, P, 1]; 0 if nothing was chosen.
+    def _penalty(self, t: int, looked: Looked, ends: str, outside: str) -> str:
+        """Compute MMR's penalty (SORT-Gen, eq. 6): [R, P, 1]; 0 if nothing was chosen, and nothing shown.
 
-        It is (1 − λ) · the largest cosine to the items chosen within the window. `outside` [R, 1, M] is 0 for slots
-        within the window and `NO_COSINE` for others, "" if that is to be found.
+        It is (1 − λ) · the largest cosine to the items chosen within the window, and under rules to those shown.
+        `outside` [R, 1, M] is 0 for slots within the window and `NO_COSINE` for others, "" if that is to be found.
         """
         g = self._graph
-        if t == 0:
-            return g.op("Mul", g.slice(cosine, 2, 0, 1), g.constant(0.0))
+        if t == 0 and not self.table.ruled:
+            return g.op("Mul", g.slice(looked.cosine, 2, 0, 1), g.constant(0.0))
+        seen = g.slice(looked.seen, 2, t, t + 1) if self.table.ruled else ""
+        nearest = self._nearest(t, looked.cosine, ends, outside) if t else seen
+        nearest = g.op("Max", nearest, seen) if t and seen else nearest
+        return charge(g, nearest, g.op("Greater", nearest, g.constant(HAS_COSINE)), axis=1)
+
+    def _nearest(self, t: int, cosine: str, ends: str, outside: str) -> str:
+        """Find the largest of `cosine` [R, P, M] to chosen slots, [R, P, 1]; low without one."""
+        g = self._graph
         if not outside:
             inside = g.op("GreaterOrEqual", ends, g.constant(float(t)))
             outside = g.op("Where", inside, g.constant(0.0), g.constant(NO_COSINE))
-        nearest = g.op("ReduceMax", g.op("Add", cosine, outside), g.ints(2), keepdims=1)
-        return charge(g, nearest, g.op("Greater", nearest, g.constant(HAS_COSINE)), axis=1)
+        return g.op("ReduceMax", g.op("Add", cosine, outside), g.ints(2), keepdims=1)
 
 
 @dataclass(frozen=True)

@@ -26,11 +26,13 @@ from models.planners.graphs.graph import Graph
 from models.planners.graphs.greedy import GreedyNodes
 from models.planners.graphs.inputs import declare_features
 from models.planners.graphs.mmr import as_column
+from models.planners.graphs.pointer_rules import declare_rules
 from models.planners.graphs.proposals import WORTH, Proposer, Static
+from models.planners.graphs.queue_rules import QueueRules
 from models.planners.graphs.sort_list import Listed, keep_better, sort_list
 
 
-def queue_graph(model: ListValueModel, limits: Limits, units: Mapping[str, float]) -> Graph:
+def queue_graph(model: ListValueModel, limits: Limits, units: Mapping[str, float], *, groups: int = 0) -> Graph:
     """Build the generation graph of a value model.
 
     Inputs are those of `declare_features` and ``objective_weights`` float32 [B, 3] (α, β, γ), ``trade_off`` float32
@@ -41,24 +43,30 @@ def queue_graph(model: ListValueModel, limits: Limits, units: Mapping[str, float
     raw), ``penalty`` [B, L] (as subtracted), ``score`` [B, L] and ``runner_up`` int64 [B, L] (slot or −1). With
     ``sort_slots`` they are those of the list of the higher total score, and ``kept_sort`` bool [B] says whether that is
     the sort's (which has no runners-up).
+
+    With `groups` the graph keeps rules, which come as five more inputs (`models.contract.rules.tensors`): a list ends
+    where all that is left is barred, the sort's list comes cut likewise, and the longer of the two is given.
     """
     if limits.queue_length != limits.list_length:
         raise ValueError(f"queue_length: must be list_length ({limits.list_length}), not {limits.queue_length}")
     if limits.list_length > model.config.list_length:
         raise ValueError(f"list_length {limits.list_length} is past the model's horizon {model.config.list_length}")
-    return _Generator(model, limits, units).graph
+    return _Generator(model, limits, units, groups).graph
 
 
 class _Generator:
     """Lay the nodes. `graph` is complete after construction."""
 
-    def __init__(self, model: ListValueModel, limits: Limits, units: Mapping[str, float]) -> None:
+    def __init__(self, model: ListValueModel, limits: Limits, units: Mapping[str, float], groups: int) -> None:
         self.graph = g = Graph("sort-gen")
         self.limits = limits
         self.units = units
+        self.groups = groups
         # What a step does is chosen here; everything else is the same for both planners.
-        planner = GreedyNodes(g, limits) if limits.beam_width == 1 else BeamNodes(g, limits)
-        self.proposer = Proposer(g, model, limits)
+        ruled = groups > 0
+        greedy = limits.beam_width == 1
+        planner = GreedyNodes(g, limits, ruled=ruled) if greedy else BeamNodes(g, limits, ruled=ruled)
+        self.proposer = Proposer(g, model, limits, ruled=ruled)
         self.sorted = model.config.head == "hazard"
         # Inputs. A count head reads no priors and has no sort to be held to.
         declare_features(g, model.spec, limits.slots, priors=self.sorted)
@@ -67,6 +75,8 @@ class _Generator:
         g.input("window", "int64", ["B"])
         if self.sorted:
             g.input("sort_slots", "int64", ["B", limits.list_length])
+        if ruled:
+            declare_rules(g, limits.list_length, limits.slots, groups)
         # Work that does not change between steps comes first, so that L unrolled steps do not repeat it.
         with g.scope("prepare"):
             static = self._prepare()
@@ -79,7 +89,7 @@ class _Generator:
         with g.scope("sort"):
             listed = sort_list(g, self.proposer, static.rows, static.gains, static.window)
         with g.scope("keep"):
-            better, kept = keep_better(g, plan, listed)
+            better, kept = keep_better(g, plan, listed, ruled=ruled)
             self._give(better, g.op("Where", kept, g.ints(-1), runner_up))
             g.output("kept_sort", g.op("Reshape", kept, g.ints(-1)), "bool", ["B"])
 
@@ -89,18 +99,20 @@ class _Generator:
         zero = g.op("Mul", g.op("ReduceSum", "objective_weights", g.ints(1), keepdims=1), g.constant(0.0))  # [B, 1]
         zeros = g.op("Unsqueeze", zero, g.ints(2))  # [B, 1, 1]
         window = g.op("Unsqueeze", as_column(g, "window"), g.ints(2))
-        if self.proposer.context is not None:
+        if self.proposer.context is not None or self.groups:
             # Steps are counted in float32, in which a vast window would drown them.
             window = g.op("Min", window, g.constant(float(length)))
         # What is chosen at step t is looked back on until step t + window.
         ends = g.op("Add", window, g.constant(np.arange(length)[None, None]))
+        rules = QueueRules.lay(g, self.proposer.table, window, self.groups) if self.groups else None
         return Static(
-            rows=self.proposer.table.rows(g, zeros),
+            rows=self.proposer.table.rows(g, zeros, () if rules is None else (rules.boosts, rules.seen)),
             gains=self.proposer.gains(zero, self.units),
             window_ends=g.split(ends, 2, *[1] * length),
             thresholds=self.proposer.thresholds(window),
             window=window,
             zeros=zeros,
+            rules=rules,
         )
 
     def _give(self, listed: Listed, runner_up: str) -> None:

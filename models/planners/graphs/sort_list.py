@@ -15,7 +15,7 @@ import numpy as np
 from models.planners.graphs.context import KINDS, Told, list_weights
 from models.planners.graphs.graph import MICROSOFT, Graph
 from models.planners.graphs.mmr import EMPTY, HAS_COSINE, NO_COSINE, charge
-from models.planners.graphs.proposals import SLOT, WORTH, Proposer
+from models.planners.graphs.proposals import WORTH, Proposer
 from models.planners.graphs.slots import Looked
 from models.planners.graphs.valuing import ListItems, list_gains
 
@@ -40,6 +40,7 @@ def sort_list(g: Graph, proposer: Proposer, rows: str, gains: str, window: str) 
 
     `rows` [B, M, …] is the table of slots, `gains` [B, C, 1] the score's weights, `window` [B, 1, 1]. An item that has
     no cosine with any of those before it is charged the mean penalty of the list's items that have; the first nothing.
+    Under rules those shown stand before it.
     """
     length = proposer.limits.list_length
     # −1 stands for the last entry, which is an empty slot: without embedding, and equal to nothing.
@@ -51,19 +52,22 @@ def sort_list(g: Graph, proposer: Proposer, rows: str, gains: str, window: str) 
     told = _told(g, proposer, looked, chosen)
     items = ListItems(looked.token, looked.columns)
     worth = g.op("Mul", list_gains(g, proposer.model, proposer.heads, items, told, length), looked.factors)
-    record = g.concat(2, worth, _penalty(g, looked.cosine, chosen, window, length), looked.bar_and_slot)
-    score = g.op("Reshape", g.op("MatMul", record, g.slice(gains, 1, 0, SLOT + 1)), g.ints(-1, length))
+    record = g.concat(2, *proposer.record(worth, _penalty(g, looked, chosen, window, length), looked))
+    score = g.op("Reshape", g.op("MatMul", record, g.slice(gains, 1, 0, proposer.slot + 1)), g.ints(-1, length))
     filled = g.op("GreaterOrEqual", "sort_slots", g.ints(0))
     columns = g.op("Where", g.op("Unsqueeze", filled, g.ints(2)), g.slice(record, 2, 0, WORTH + 1), g.constant(0.0))
     return Listed("sort_slots", filled, score, columns)
 
 
-def keep_better(g: Graph, plan: Listed, listed: Listed) -> tuple[Listed, str]:
+def keep_better(g: Graph, plan: Listed, listed: Listed, *, ruled: bool) -> tuple[Listed, str]:
     """Keep the list of higher score unless it ends first; tell if the sort's, bool [B, 1]."""
-    # A sort's list that ends first gets a score of EMPTY at each place that the plan fills.
-    missing = g.op("Where", plan.filled, g.constant(EMPTY), g.constant(0.0))
+    # Only rules can end a plan before the sort's list.
+    filled = g.op("Or", plan.filled, listed.filled) if ruled else plan.filled
+    # A list that ends first gets a score of EMPTY at each place that the other fills.
+    missing = g.op("Where", filled, g.constant(EMPTY), g.constant(0.0))
     score = g.op("Where", listed.filled, listed.score, missing)
-    totals = [g.op("ReduceSum", scores, g.ints(1), keepdims=1) for scores in (score, plan.score)]
+    of_plan = g.op("Where", plan.filled, plan.score, missing) if ruled else plan.score
+    totals = [g.op("ReduceSum", scores, g.ints(1), keepdims=1) for scores in (score, of_plan)]
     lead = g.op("Sub", *totals)
     # The same list cannot be better: its lead is rounding, and the bar is out of reach.
     same = g.op("Cast", g.op("Equal", plan.order, listed.order), to=1)
@@ -71,8 +75,8 @@ def keep_better(g: Graph, plan: Listed, listed: Listed) -> tuple[Listed, str]:
     kept = g.op("Greater", lead, bar)
     return Listed(
         order=g.op("Where", kept, listed.order, plan.order),
-        filled=plan.filled,
-        score=g.op("Where", kept, score, plan.score),
+        filled=filled,
+        score=g.op("Where", kept, score, of_plan),
         columns=g.op("Where", g.op("Unsqueeze", kept, g.ints(2)), listed.columns, plan.columns),
     ), kept
 
@@ -97,16 +101,24 @@ def _told(g: Graph, proposer: Proposer, looked: Looked, chosen: str) -> Told | N
     return context.tell(sums, largest, proposer.model.input.positions()[:length])
 
 
-def _penalty(g: Graph, cosine: str, chosen: str, window: str, length: int) -> str:
+def _penalty(g: Graph, looked: Looked, chosen: str, window: str, length: int) -> str:
     """Compute MMR's penalty of every item, [B, L, 1]."""
     ages = np.subtract.outer(np.arange(length), np.arange(length)).astype(np.float64)
     ages[ages < 1] = np.inf
     # Only items within the window, and only earlier ones (age at least 1), charge an item.
     inside = g.op("LessOrEqual", g.constant(ages[None]), window)
     outside = g.op("Where", inside, g.constant(0.0), g.constant(NO_COSINE))
-    nearest = g.op("ReduceMax", g.op("Add", _among(g, cosine, chosen), outside), g.ints(2), keepdims=1)
-    charged = charge(g, nearest, g.op("Greater", nearest, g.constant(HAS_COSINE)), axis=1)
-    return g.op("Mul", charged, g.constant((np.arange(length) > 0)[None, :, None]))
+    nearest = g.op("ReduceMax", g.op("Add", _among(g, looked.cosine, chosen), outside), g.ints(2), keepdims=1)
+    if looked.seen:
+        # Of every item's cosines to those shown, [B, L, L], the diagonal is at its own place.
+        own = g.op("Where", g.constant(np.eye(length)[None], np.bool_), looked.seen, g.constant(2 * NO_COSINE))
+        nearest = g.op("Max", nearest, g.op("ReduceMax", own, g.ints(2), keepdims=1))
+    known = g.op("Greater", nearest, g.constant(HAS_COSINE))
+    charged = charge(g, nearest, known, axis=1)
+    later = (np.arange(length) > 0)[None, :, None]
+    if looked.seen:
+        return g.op("Where", g.op("Or", known, g.constant(later, np.bool_)), charged, g.constant(0.0))
+    return g.op("Mul", charged, g.constant(later))
 
 
 def _among(g: Graph, cosines: str, chosen: str) -> str:

@@ -12,7 +12,8 @@ from typing import Final
 
 import numpy as np
 
-from models.planners.references.sort_gen import PlanStep, Scorer
+from models.planners.references.sort_gen import PlanStep, Scorer, queue_heads
+from models.planners.references.step_rules import StepRules
 
 _MOST_REACHED: Final = 8
 """Lists that are followed among ties, for each that a beam keeps; more would be twins of twins."""
@@ -20,10 +21,9 @@ _MOST_REACHED: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class _List:
-    """Hold a list so far: its steps, the queues left, and its total score."""
+    """Hold a list so far: its steps, and its total score."""
 
     steps: list[PlanStep]
-    waiting: list[list[int]]
     total: float
 
     @property
@@ -33,18 +33,25 @@ class _List:
 
 
 def plan_beam(
-    scorer: Scorer, queues: Sequence[Sequence[int]], *, length: int, head_width: int = 1, beam_width: int
+    scorer: Scorer,
+    queues: Sequence[Sequence[int]],
+    *,
+    length: int,
+    head_width: int = 1,
+    beam_width: int,
+    rules: StepRules | None = None,
 ) -> tuple[list[PlanStep], float]:
     """Find the best list of a beam by the sum of its MMR scores.
 
-    Arguments as in `sort_gen.plan_queues`. A step's rivals are what else was proposed for the same list; its margin is
-    infinite, since no single step decides. The second result is the least lead that a list that was kept had over one
-    that was cut, at any step or at the end; infinite if nothing was cut.
+    Arguments as in `sort_gen.plan_queues`; under `rules` a list that cannot go on loses to all that can. A step's
+    rivals are what else was proposed for the same list; its margin is infinite, since no single step decides. The
+    second result is the least lead that a list that was kept had over one that was cut, at any step or at the end;
+    infinite if nothing was cut.
     """
-    lists = [_List([], [list(queue) for queue in queues], 0.0)]
+    lists = [_List([], 0.0)]
     cut = math.inf
     for t in range(length):
-        longer = [new for old in lists for new in _continuations(old, scorer, head_width)]
+        longer = [new for old in lists for new in _continuations(old, scorer, queues, head_width, rules)]
         if not longer:
             break
         ranked = sorted(longer, key=lambda new: -new.total)  # stable: ties go to the better list, then the first queue
@@ -66,6 +73,7 @@ def plan_among_ties(
     beam_width: int,
     wanted: Sequence[int],
     margin: float,
+    rules: StepRules | None = None,
 ) -> list[PlanStep] | None:
     """Find the list `wanted` if errors below `margin` might have led to it, else None.
 
@@ -73,9 +81,13 @@ def plan_among_ties(
     breaking of near ties keeps, and it is noted which ones all of them keep. A list is out of reach only where at least
     `beam_width` of those lead it clearly.
     """
-    lists = [_Reached(_List([], [list(queue) for queue in queues], 0.0), True)]
+    lists = [_Reached(_List([], 0.0), True)]
     for t in range(length):
-        longer = [_Reached(new, old.always) for old in lists for new in _continuations(old.list, scorer, head_width)]
+        longer = [
+            _Reached(new, old.always)
+            for old in lists
+            for new in _continuations(old.list, scorer, queues, head_width, rules)
+        ]
         if not longer:
             break
         lists = _reached(longer, 1 if t + 1 == length else beam_width, margin, tuple(wanted[: t + 1]))
@@ -104,13 +116,12 @@ def _reached(longer: list[_Reached], kept: int, margin: float, wanted: tuple[int
     return found[: _MOST_REACHED * kept]
 
 
-def _continuations(old: _List, scorer: Scorer, head_width: int) -> list[_List]:
+def _continuations(
+    old: _List, scorer: Scorer, queues: Sequence[Sequence[int]], head_width: int, rules: StepRules | None
+) -> list[_List]:
     """Append each of a list's proposals to it, in the order of queues and ranks."""
-    proposals = [slot for queue in old.waiting for slot in queue[:head_width]]
+    proposals = queue_heads(queues, old.slots, head_width, rules)
     if not proposals:
         return []
-    found = []
-    for step in scorer.steps(list(old.slots), proposals):
-        waiting = [[other for other in queue if other != step.slot] for queue in old.waiting]
-        found.append(_List([*old.steps, replace(step, margin=math.inf)], waiting, old.total + step.score))
-    return found
+    steps = scorer.steps(list(old.slots), proposals, rules)
+    return [_List([*old.steps, replace(step, margin=math.inf)], old.total + step.score) for step in steps]

@@ -17,6 +17,7 @@ import torch
 from models.contract.arrays import Arrays, Floats, Floats32
 from models.contract.spec import OBJECTIVES
 from models.nets.value import ListValueModel
+from models.planners.references.step_rules import StepRules
 
 _PER_ITEM = ("price", "priors", "embeddings")
 
@@ -74,21 +75,29 @@ class Scorer:
         """Compute `PlanStep.sensitivity`."""
         return self.preferences.trade_off * float(self.preferences.step_value(np.ones(len(OBJECTIVES))))
 
-    def steps(self, chosen: Sequence[int], proposals: Sequence[int]) -> list[PlanStep]:
-        """Make every proposal's step behind the chosen slots; its rivals are the others."""
-        worth, penalties = self.gains(chosen, proposals), self.penalties(chosen, proposals)
-        scores = self.preferences.trade_off * self.preferences.step_value(worth) - penalties
-        by_slot = dict(zip(proposals, scores.tolist(), strict=True))
-        return [
-            PlanStep(
-                slot, worth[i], float(penalties[i]), by_slot[slot], *rival(by_slot, slot), by_slot, self.sensitivity
-            )
-            for i, slot in enumerate(proposals)
-        ]
+    def steps(self, chosen: Sequence[int], proposals: Sequence[int], rules: StepRules | None = None) -> list[PlanStep]:
+        """Make every proposal's step behind the chosen slots; its rivals are the others.
 
-    def penalties(self, chosen: Sequence[int], proposals: Sequence[int]) -> Floats:
-        """Compute (1 − λ) · max cosine to the last `window` chosen, for each proposal."""
+        `rules` boost the value, and have cosines for MMR; whom they bar is not asked here.
+        """
+        worth, penalties = self.gains(chosen, proposals), self.penalties(chosen, proposals, rules)
+        boosts = np.array([1.0 if rules is None else rules.boost(slot) for slot in proposals])
+        scores = boosts * self.preferences.trade_off * self.preferences.step_value(worth) - penalties
+        by_slot = dict(zip(proposals, scores.tolist(), strict=True))
+        steps = []
+        for i, slot in enumerate(proposals):
+            rest = (*rival(by_slot, slot), by_slot, float(boosts[i]) * self.sensitivity)
+            steps.append(PlanStep(slot, worth[i], float(penalties[i]), by_slot[slot], *rest))
+        return steps
+
+    def penalties(self, chosen: Sequence[int], proposals: Sequence[int], rules: StepRules | None = None) -> Floats:
+        """Compute (1 − λ) · max cosine to the last `window` chosen, for each proposal.
+
+        `rules` tell the cosines to shown items, which count as those to chosen ones.
+        """
         nearest = {slot: self.nearest_cosine(chosen, slot) for slot in proposals}
+        if rules is not None:
+            nearest = {slot: larger(own, rules.seen_cosine(len(chosen), slot)) for slot, own in nearest.items()}
         known = {slot: cosine for slot, cosine in nearest.items() if cosine is not None}
         # Charging a candidate without an embedding nothing would let it win every time.
         typical = sum(known.values()) / len(known) if known else 0.0
@@ -102,22 +111,45 @@ class Scorer:
         return max(cosines) if cosines and own.any() else None
 
 
-def plan_queues(scorer: Scorer, queues: Sequence[Sequence[int]], *, length: int, head_width: int = 1) -> list[PlanStep]:
+def plan_queues(
+    scorer: Scorer,
+    queues: Sequence[Sequence[int]],
+    *,
+    length: int,
+    head_width: int = 1,
+    rules: StepRules | None = None,
+) -> list[PlanStep]:
     """Generate greedily over objective queues (SORT-Gen §3.2.2) with MMR in the selection (eq. 6).
 
-    `queues` hold slots, best first and in priority order. Returns at most `length` steps: fewer if the queues run out.
+    `queues` hold slots, best first and in priority order. Returns at most `length` steps: fewer if the queues run out,
+    or if `rules` bar all that is left.
     """
-    waiting = [list(queue) for queue in queues]
     steps: list[PlanStep] = []
     while len(steps) < length:
-        proposals = [slot for queue in waiting for slot in queue[:head_width]]
+        chosen = [step.slot for step in steps]
+        proposals = queue_heads(queues, chosen, head_width, rules)
         if not proposals:
             break
         # `max` keeps the first of equals: the queue of higher priority, then the better rank.
-        best = max(scorer.steps([step.slot for step in steps], proposals), key=lambda step: step.score)
-        steps.append(best)
-        waiting = [[slot for slot in queue if slot != best.slot] for queue in waiting]
+        steps.append(max(scorer.steps(chosen, proposals, rules), key=lambda step: step.score))
     return steps
+
+
+def queue_heads(
+    queues: Sequence[Sequence[int]], chosen: Sequence[int], head_width: int, rules: StepRules | None
+) -> list[int]:
+    """List what the queues propose behind the chosen slots: their first ones that may stand there."""
+    proposals: list[int] = []
+    for queue in queues:
+        left = [slot for slot in queue if slot not in chosen]
+        allowed = [slot for slot in left if rules is None or not rules.bars(chosen, slot)]
+        proposals += allowed[:head_width]
+    return proposals
+
+
+def larger(a: float | None, b: float | None) -> float | None:
+    """Return the larger of two cosines, of which either may be missing."""
+    return max((cosine for cosine in (a, b) if cosine is not None), default=None)
 
 
 def rival(scores: Mapping[int, float], own: int) -> tuple[int, float]:

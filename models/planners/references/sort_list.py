@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from models.contract.arrays import Floats
-from models.planners.references.sort_gen import PlanStep, Scorer
+from models.planners.references.sort_gen import PlanStep, Scorer, larger
+from models.planners.references.step_rules import StepRules
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +32,11 @@ class ExpectedAnswer:
 
     @property
     def lead(self) -> float:
-        """Compute the lead of the sort's list over the plan; −∞ if none is as long."""
+        """Compute the lead of the sort's list over the plan; infinite if one is longer than the other."""
         if self.listed is None or len(self.listed) < len(self.plan):
             return -math.inf
+        if len(self.listed) > len(self.plan):
+            return math.inf
         return total(self.listed) - total(self.plan)
 
     @property
@@ -59,7 +62,7 @@ class ExpectedAnswer:
         margins = np.full(length, math.inf)
         nearest = min(self.cut, math.inf if self.same else abs(self.lead))
         if self.kept_sort:
-            margins[: len(self.steps)] = min(nearest, *(step.margin for step in self.plan))
+            margins[: len(self.steps)] = min([nearest, *(step.margin for step in self.plan)])
         else:
             margins[: len(self.plan)] = [min(nearest, step.margin) for step in self.plan]
         return margins
@@ -69,20 +72,25 @@ def total(steps: Sequence[PlanStep]) -> float:
     return sum(step.score for step in steps)
 
 
-def value_list(scorer: Scorer, slots: Sequence[int]) -> list[PlanStep]:
+def value_list(scorer: Scorer, slots: Sequence[int], rules: StepRules | None = None) -> list[PlanStep]:
     """Value a given list as a plan's steps; nothing was proposed beside its items.
 
     The penalty is MMR's, to the list's own earlier items. An item that has no cosine with any of them is charged the
-    mean of the list's items that have (0 if none has), and the first item nothing.
+    mean of the list's items that have (0 if none has), and the first item nothing. `rules` boost the value, and have
+    cosines to shown items, which stand before the list; whom they bar is not asked here.
     """
     trade_off = scorer.preferences.trade_off
     nearest = [scorer.nearest_cosine(slots[:t], slot) for t, slot in enumerate(slots)]
+    if rules is not None:
+        nearest = [larger(nearest[t], rules.seen_cosine(t, slot)) for t, slot in enumerate(slots)]
     known = [cosine for cosine in nearest if cosine is not None]
     typical = sum(known) / len(known) if known else 0.0
     steps = []
     for t, (slot, cosine) in enumerate(zip(slots, nearest, strict=True)):
         worth = scorer.gains(slots[:t], [slot])[0]
-        penalty = 0.0 if t == 0 else (1 - trade_off) * (typical if cosine is None else cosine)
-        score = trade_off * float(scorer.preferences.step_value(worth)) - penalty
-        steps.append(PlanStep(slot, worth, penalty, score, sensitivity=scorer.sensitivity))
+        charged = 0.0 if t == 0 else typical
+        penalty = (1 - trade_off) * (charged if cosine is None else cosine)
+        boost = 1.0 if rules is None else rules.boost(slot)
+        score = boost * trade_off * float(scorer.preferences.step_value(worth)) - penalty
+        steps.append(PlanStep(slot, worth, penalty, score, sensitivity=boost * scorer.sensitivity))
     return steps

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from models.contract.arrays import AnyArray
 from models.contract.rules.tensors import LIFTS, MEMBERS, ROOM, RULE_INPUTS, SEEN, STEP_BARS
 
@@ -36,9 +38,9 @@ class StepRules:
             return True
         first = t * (t - 1) // 2
         for back in range(1, t + 1):
-            for group in range(self.members.shape[1]):
+            for group in np.flatnonzero(self.members[slot]):
                 held = sum(int(self.members[other, group]) for other in chosen[t - back :])
-                if self.members[slot, group] > 0 and held >= self.room[first + back - 1, group]:
+                if held >= self.room[first + back - 1, group]:
                     return True
         return False
 

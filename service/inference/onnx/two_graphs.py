@@ -21,7 +21,7 @@ from service.inference.onnx.session import SessionConfig
 
 
 class TwoGraphs:
-    """Run the ruled graph for a batch that has the tensors of rules, else the plain one."""
+    """Run the ruled graph for a batch that has rules, else the plain one."""
 
     def __init__(self, plain: OnnxEngine, ruled: OnnxEngine) -> None:
         self._plain = plain

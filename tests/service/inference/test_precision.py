@@ -42,7 +42,7 @@ OPTIONS = BundleOptions(
 def half(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = ValueConfig(dim=16, layers=1, heads=2, list_length=5)
     family = SortGen(Checkpoint(random_model(SPEC, config, seed=0), UNITS, {"data": "none"}))
-    return write_bundle(tmp_path_factory.mktemp("half"), family, OPTIONS, requests=5)[0]
+    return write_bundle(tmp_path_factory.mktemp("half"), family, OPTIONS, requests=5).folder
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from time import perf_counter
+
+import msgspec
 
 from models.contract.rules.definition import Rules
 from service.bundles.model import Model
@@ -17,6 +19,8 @@ from service.ranking.lists import Listing, bypass_list, degraded_list, model_lis
 from service.timing.deadline import Deadline
 from tests.models.contract.rules.cases import Case
 
+Where = dict[str, str | int | float | bool]
+
 
 def list_rules(rules: Rules) -> ListRules:
     """The same rules as a request has them."""
@@ -24,8 +28,8 @@ def list_rules(rules: Rules) -> ListRules:
         pinned=[PinRule(id=p.id, position=p.position) for p in rules.pinned] or None,
         blocked=sorted(rules.blocked) or None,
         caps=[CapRule(by=c.by, limit=c.limit, window=c.window) for c in rules.caps] or None,
-        floors=[FloorRule(by=f.by, value=f.value, least=f.least, within=f.within) for f in rules.floors] or None,
-        boosts=[BoostRule(where=dict(b.where), factor=b.factor) for b in rules.boosts] or None,
+        floors=msgspec.convert([asdict(floor) for floor in rules.floors], list[FloorRule]) or None,
+        boosts=[BoostRule(where=msgspec.convert(b.where, Where), factor=b.factor) for b in rules.boosts] or None,
     )
 
 

@@ -19,8 +19,8 @@ from service.inference.dispatcher import Dispatcher
 from service.inference.engine import BatchArrays, stack_rows
 from service.inference.onnx.session import SessionConfig
 from service.inference.thread import InferenceThread
-from service.ranking.example import example_request, with_rule_tensors, with_rules
 from service.ranking.dealt import deal_request, encode_request, graph_inputs
+from service.ranking.example import example_request, with_rule_tensors, with_rules
 from service.ranking.warmup import warm_up
 from tests.service.live import FakeEngine, fake_model
 from tests.service.tiny_bundle import Arrays, Options

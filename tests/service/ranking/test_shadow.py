@@ -267,6 +267,19 @@ def test_a_request_that_is_none_for_the_shadow_is_counted_as_such() -> None:
         wait_for(live, unfit=1, scored=1)
 
 
+def test_a_list_under_rules_is_compared_with_a_shadow_that_keeps_them(ruled_bundle: Path) -> None:
+    ruled = load_bundle(ruled_bundle, SessionConfig())
+    pins = [{"id": "sku-3", "position": 1}, {"id": "sku-2", "position": 9}]
+    with shadowed(ruled, replace(ruled, manifest=replace(ruled.manifest, name="next"))) as live:
+        sent = request(12, top_n=10, rules={"pinned": pins, "blocked": ["sku-5"]}, shown=["sku-6"])
+        assert live.post(sent).status == 200
+        wait_for(live, scored=1)
+        assert [bucket(live, TAU, le) for le in ("0.99", "1.0")] == [0, 1]
+    with shadowed(ruled, next_model()) as live:
+        assert live.post(sent).status == 200
+        wait_for(live, unfit=1)
+
+
 def test_the_shadow_sees_the_request_through_its_own_features() -> None:
     spec = FeatureSpec(
         user=(Number("visits", mean=1.0), Number("age_years", default=40.0)), item=(), scores=SPEC.scores

@@ -47,10 +47,10 @@ class Case:
         return random.Random(self.seed).sample(range(len(self.candidates)), len(self.candidates))
 
     def slots(self, ruling: Ruling) -> Ints:
-        """Some of the candidates that may be returned, all pins among them, with empty slots between."""
+        """Some of the candidates that may be returned, all pins of the graph's places among them, with empty slots."""
         chance = random.Random(self.seed)
         share = chance.choice([0.3, 0.8, 1.0])
-        pins = set(ruling.pins.values())
+        pins = {candidate for place, candidate in ruling.pins.items() if place < self.length}
         dealt = [i for i in self.ranked() if ruling.allowed[i] and (i in pins or chance.random() < share)]
         empty = chance.randrange(3)
         return np.array(chance.sample([*dealt, *[-1] * empty], len(dealt) + empty), np.int64)

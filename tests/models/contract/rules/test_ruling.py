@@ -111,8 +111,9 @@ def test_values_compare_by_text_and_tags_win() -> None:
     values: list[Scalar] = [5, 5.0, "5", True, "true", None]
     candidates = [Item(f"f{i}", {}, {"size": value}) for i, value in enumerate(values)]
     candidates += [Item("t", {"size": "true"}, {"size": 5}), Item("n", {"size": None}, {"size": 5})]
+    candidates += [Item("z", {"size": 0}, {"size": 5}), Item("e", {"size": "0"})]
     ruling = compile_rules(candidates, Rules(caps=(Cap("size", 1),)), top_n=8)
-    assert [members(c) for c in ruling.constraints] == [[0, 1, 2, 7], [3, 4, 6]]
+    assert [members(c) for c in ruling.constraints] == [[0, 1, 2, 7], [3, 4, 6], [8, 9]]
 
 
 def test_a_floor_is_a_cap_on_all_others() -> None:

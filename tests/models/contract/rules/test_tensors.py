@@ -96,6 +96,8 @@ def test_constraints_that_cannot_bind_among_the_slots_are_left_out() -> None:
     assert tensors("aaabb", rules, groups=1, slots=[0, 3, 4])[MEMBERS].T.tolist() == [[0, 1, 1]]
     assert not tensors("aaabb", rules, groups=1, slots=[0, 3])[MEMBERS].any()
     assert tensors("aaabb", rules, shown="a", groups=1, slots=[0, 3])[MEMBERS].T.tolist() == [[1, 0]]
+    # A pin past the steps counts, also if it has no slot.
+    assert tensors("aaabb", capped(1, 3, Pin("c1", 4)), groups=1, slots=[0, 3])[MEMBERS].T.tolist() == [[1, 0]]
 
 
 def test_of_too_many_groups_the_most_exceeded_are_kept_in_their_order() -> None:

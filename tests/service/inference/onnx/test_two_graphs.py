@@ -99,18 +99,24 @@ def test_every_row_of_a_mixed_batch_gets_what_it_gets_alone(
         assert_same(row_of(together, i), row_of(model.engine.run(stack_rows([row])), 0))
 
 
-def test_rows_without_the_tensors_of_rules_have_zeros_for_them_among_others() -> None:
-    rules = {STEP_BARS: np.ones((2, 3), np.float32), MEMBERS: np.ones((3, 4), np.float32)}
-    plain: Arrays = {"valid": np.ones(5, np.bool_)}
-    ruled: Arrays = {"valid": np.ones(3, np.bool_), **rules}
+def rules_of(slots: int) -> Arrays:
+    """Tensors of rules for so many slots, of two steps and two groups, with no zero in them."""
+    shapes = {STEP_BARS: (2, slots), MEMBERS: (slots, 2), ROOM: (1, 2), LIFTS: (slots,), SEEN: (2, slots)}
+    return {"valid": np.ones(slots, np.bool_), **{name: np.ones(shape, np.float32) for name, shape in shapes.items()}}
+
+
+@pytest.mark.parametrize("slots", [2, 3, 5])
+def test_rows_without_the_tensors_of_rules_have_zeros_for_them_among_others(slots: int) -> None:
+    """All are padded to the most slots of any row, with rules or without."""
+    plain: Arrays = {"valid": np.ones(3, np.bool_)}
+    most, ruled = max(3, slots), rules_of(slots)
     for rows in ([plain, ruled, plain], [ruled, plain, plain]):
         batch = stack_rows(rows)
         assert batch["valid"].sum(axis=1).tolist() == [len(row["valid"]) for row in rows]
-        for name, array in rules.items():
-            assert (batch[name].dtype, batch[name].shape) == (array.dtype, (3, *array.shape))
-            assert batch[name].any(axis=(1, 2)).tolist() == [row is ruled for row in rows]
-    wide = {**ruled, STEP_BARS: np.ones((2, 6), np.float32)}
-    assert stack_rows([plain, wide, ruled])[STEP_BARS].sum(axis=(1, 2)).tolist() == [0, 12, 6]
+        for name, array in rules_of(most).items():
+            assert (batch[name].dtype, batch[name].shape) == (array.dtype, (3, *array.shape)), name
+        for name in RULE_INPUTS:
+            assert [int(found.sum()) for found in batch[name]] == [ruled[name].size if r is ruled else 0 for r in rows]
     assert stack_rows([plain, plain]).keys() == {"valid"}
 
 
