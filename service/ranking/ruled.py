@@ -73,9 +73,10 @@ def _pool(ruling: Ruling, order: Sequence[int], steps: int) -> Ints:
 
 
 class _Chooser:
-    """Choose by λ·worth − (1 − λ)·largest cosine to the last items, shown ones included (SORT-Gen, eq. 6).
+    """Choose by λ·worth − (1 − λ)·largest cosine to the last items (SORT-Gen, eq. 6).
 
-    An item without an embedding is charged the mean of the others that may stand at the place, and charges nobody.
+    The last ones may be shown items. An item without an embedding is charged the mean of the others that may stand at
+    the place, and charges nobody.
     """
 
     def __init__(
