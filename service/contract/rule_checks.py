@@ -57,7 +57,7 @@ def check_pins(rules: ListRules, inherited: Inherited = NOTHING_INHERITED) -> No
 
 
 def check_positions(pins: Sequence[PinRule], most: int, name: str) -> None:
-    """Raise `Problem` (422) for a pin behind the last place, `most`; `name` says what sets it."""
+    """Raise `Problem` (422) for a pin behind place `most`; `name` says what sets that."""
     for i, pin in enumerate(pins):
         if pin.position > most:
             raise invalid(f"rules.pinned[{i}].position", f"{pin.position} is beyond {name}, which is {most}")
@@ -74,7 +74,7 @@ def _check_pinned_candidates(pins: Sequence[PinRule], candidates: Sequence[Candi
 
 
 def _check_shown_items(items: Sequence[ShownItem], candidates: Sequence[Candidate], shown: Sequence[str]) -> None:
-    """Raise `Problem` (422) for an item that was not shown, or comes twice, or has another width of embedding."""
+    """Raise `Problem` (422) for one not shown, one that comes twice, or another width."""
     first, seen = dict[str, int](), set(shown)
     for i, item in enumerate(items):
         if item.id not in seen:

@@ -57,5 +57,5 @@ def encode_request(dealt: DealtRequest) -> Arrays:
 
 
 def graph_inputs(model: Model, row: Arrays) -> Arrays:
-    """Pick the arrays that the graph takes: the ruled one if `row` has tensors of rules."""
+    """Pick the arrays of the model's graph: the ruled one if `row` has its tensors."""
     return {name: row[name] for name in (model.ruled_inputs if STEP_BARS in row else model.inputs)}

@@ -1,4 +1,4 @@
-"""Make finished lists: by the model, by the sort, or without either when time is short."""
+"""Make finished lists, by the model or without it."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def _rest(dealt: DealtRequest, picked: list[int], ledger: Ledger | None) -> Plac
 
 
 def _by_formula(dealt: DealtRequest) -> tuple[Places, tuple[str, ...]] | None:
-    """Make a list by the score formula, and name the rules that it relaxes; None if it cannot be computed."""
+    """Make a list by the formula, if there is one, and name the rules relaxed."""
     ruling = dealt.plan.ruling
     if ruling is None:
         places = formula_list(dealt.request.candidates, dealt.table, dealt.plan, dealt.model.manifest)
@@ -103,7 +103,7 @@ def _by_formula(dealt: DealtRequest) -> tuple[Places, tuple[str, ...]] | None:
 
 
 def _in_order_given(dealt: DealtRequest) -> tuple[Places, tuple[str, ...]]:
-    """Make a list in the order of the request, and name the rules that it relaxes."""
+    """Make a list in the order of the request, and name the rules relaxed."""
     plan = dealt.plan
     if plan.ruling is None:
         return input_list(plan.top_n), ()

@@ -18,10 +18,10 @@ MOST: Final = 10
 
 
 def passed_over(dealt: DealtRequest, ruling: Ruling, picked: Sequence[int]) -> list[list[PassedOver]]:
-    """Name for each place the heads of queues that a rule kept from it, at most `MOST`.
+    """Name for each place the heads of queues that rules kept from it.
 
-    Where a pin stands these are its first ones; elsewhere all that stand before the last of the candidates that the
-    queue did propose, or to its end if it had too few.
+    At most `MOST` are named. Where a pin stands these are each queue's first ones; elsewhere all that stand before the
+    last of the candidates that the queue did propose, or to its end if it had too few.
     """
     queues = _queues(dealt)
     ledger, found = Ledger(ruling), []

@@ -94,7 +94,7 @@ class Reranker:
         self._limiter = LogLimiter()
 
     def merge(self, request: RerankRequest) -> MergedRequest:
-        """Fill in what the request leaves to its scene, if it names one. Raises `Problem` (422, 503)."""
+        """Fill in what the request leaves to its scene, if any. Raises `Problem` (422, 503)."""
         if request.scene is None:
             return MergedRequest(request)
         return apply_scene(request, self._scenes.find(request.scene))
@@ -115,9 +115,10 @@ class Reranker:
         background: bool = False,
         inherited: Inherited = NOTHING_INHERITED,
     ) -> Reranked:
-        """Return the answer to a merged request and time its stages. Raises `Problem` (422) or `ClientDisconnect`.
+        """Return the answer to a merged request and time its stages.
 
-        In the `background` it gives way to other requests. The rules in `inherited` are those of its scene.
+        Raises `Problem` (422) or `ClientDisconnect`. In the `background` it gives way to other requests. The rules in
+        `inherited` are those of its scene.
         """
         check_request(request, max_candidates=self._max_candidates, inherited=inherited)
         check_own_positions(request, model.manifest, inherited)

@@ -14,7 +14,7 @@ _LONGEST = 64
 
 
 def rule_warnings(dealt: DealtRequest, ruling: Ruling, inherited: Inherited, *, asked: bool) -> Iterator[FieldWarning]:
-    """Warn of what no candidate has, of ignored pins, and of shown items that did not count.
+    """Warn of absent fields, of ignored pins, and of shown items that did not count.
 
     Only where the model was `asked` may shown items not count.
     """

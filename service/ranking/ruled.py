@@ -27,7 +27,7 @@ def fill_places(ledger: Ledger, ranked: Places, count: int) -> Places:
 
 
 def rank_boosted(dealt: DealtRequest, ruling: Ruling) -> Places | None:
-    """Order all candidates by the fallback formula times their boosts; None if it cannot be computed."""
+    """Order all candidates by the fallback formula times their boosts, if it can be computed."""
     scores = _boosted_scores(dealt, ruling)
     return None if scores is None else rank(np.arange(len(scores)), scores, len(scores))
 
@@ -66,16 +66,17 @@ def _boosted_scores(dealt: DealtRequest, ruling: Ruling) -> Floats | None:
 
 
 def _pool(ruling: Ruling, order: Sequence[int], steps: int) -> Ints:
-    """Take the best few candidates that may be returned, and those of a list that keeps the rules, pins included."""
+    """Take the best few candidates, and those of a list within the rules."""
     best = np.asarray(order, np.int64)
     best = best[ruling.allowed[best]][: pool_size(steps)]
     return np.array(list(dict.fromkeys([*best.tolist(), *fill(Ledger(ruling), order, steps)])), np.int64)
 
 
 class _Chooser:
-    """Choose by λ·worth − (1 − λ)·largest cosine to the last items, shown ones included (SORT-Gen, eq. 6).
+    """Choose by λ·worth − (1 − λ)·largest cosine to the last items (SORT-Gen, eq. 6).
 
-    An item without an embedding is charged the mean of the others that may stand at the place, and charges nobody.
+    The last ones may be shown items. An item without an embedding is charged the mean of the others that may stand at
+    the place, and charges nobody.
     """
 
     def __init__(

@@ -11,7 +11,7 @@ from service.contract.schemas import RerankRequest
 
 
 def compile_ruling(request: RerankRequest, manifest: Manifest, *, mmr_window: int) -> Ruling | None:
-    """Compile the request's rules and shown items; None if it has none, so that nothing need look at them.
+    """Compile the request's rules and shown items; None if it has none.
 
     `mmr_window` is the number of last items that MMR looks back on, 0 if it charges nothing. Raises `Problem` (422) for
     rules that can change a list if the model has no graph for them.
@@ -46,7 +46,7 @@ def check_own_positions(request: RerankRequest, manifest: Manifest, inherited: I
 
 
 def _first_rule(request: RerankRequest, ruling: Ruling) -> str | None:
-    """Name the first rule that can change the list, in the order of the contract; None if there is none."""
+    """Name the first rule that can change the list, if there is one."""
     if ruling.pins and request.rules is not None:
         kept = {request.candidates[i].id for i in ruling.pins.values()}
         return next(f"pinned[{i}]" for i, pin in enumerate(request.rules.pinned or ()) if pin.id in kept)

@@ -1,4 +1,4 @@
-"""Read the file of scenes; refuse what is wrong in it by the name of the key."""
+"""Read the file of scenes; refuse what is wrong by the name of its key."""
 
 from __future__ import annotations
 

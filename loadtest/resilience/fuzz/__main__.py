@@ -19,6 +19,7 @@ from pathlib import Path
 
 from loadtest.resilience.fuzz.findings import Findings
 from loadtest.resilience.fuzz.mutations import StreamCase
+from loadtest.resilience.fuzz.rules import fuzz_rules
 from loadtest.resilience.fuzz.streams import fuzz_streams, judge_case, send_case
 from loadtest.resilience.fuzz.target import Target, running_target
 from loadtest.rig.machine import made_with
@@ -45,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--bundles", type=Path, default=EMBEDDED_BUNDLES, help="folder of bundles (the embedded one)")
     add("--schema-cases", type=int, default=3000, help="requests made from the OpenAPI documents (3000)")
+    add("--rule-cases", type=int, default=2000, help="requests with rules, right and wrong (2000)")
     add("--stream-cases", type=int, default=18_000, help="byte streams (18000)")
     add("--seed", type=int, default=1, help="seed of all cases (1)")
     add("--out", type=Path, default=Path("reports/fuzz"), help="folder for the report and failing cases (reports/fuzz)")
@@ -53,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def run(options: argparse.Namespace, scratch: Path) -> dict[str, Findings]:
-    """Fuzz with both makers, each against a service of its own, and print the summaries."""
+    """Fuzz with all makers, each against a service of its own, and print the summaries."""
     found: dict[str, Findings] = {}
     if options.schema_cases:
         from loadtest.resilience.fuzz.schemas import fuzz_schemas
@@ -61,6 +63,10 @@ def run(options: argparse.Namespace, scratch: Path) -> dict[str, Findings]:
         with running_target(options.bundles, scratch / "schemas.log") as target:
             found["schemas"] = _timed(fuzz_schemas, target, options.schema_cases, options)
         print(found["schemas"].render("schemas"), flush=True)
+    if options.rule_cases:
+        with running_target(options.bundles, scratch / "rules.log") as target:
+            found["rules"] = _timed(fuzz_rules, target, options.rule_cases, options)
+        print(found["rules"].render("rules"), flush=True)
     if options.stream_cases:
         with running_target(options.bundles, scratch / "streams.log") as target:
             found["streams"] = _timed(fuzz_streams, target, options.stream_cases, options)

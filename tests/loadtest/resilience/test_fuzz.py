@@ -140,13 +140,14 @@ def test_a_summary_shows_what_was_unexpected() -> None:
 
 def test_a_short_run_finds_nothing_and_a_kept_case_is_sent_again(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "loadtest.resilience.fuzz", "--out", str(tmp_path)]
-    run = [*command, "--schema-cases", "30", "--stream-cases", "300", "--seed", "3"]
+    run = [*command, "--schema-cases", "30", "--rule-cases", "60", "--stream-cases", "300", "--seed", "3"]
     done = subprocess.run(run, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     report = json.loads((tmp_path / "fuzz.json").read_text("utf-8"))
     assert report["streams"]["cases"] == 300
     assert report["schemas"]["cases"] >= 10
-    assert report["streams"]["unexpected"] == report["schemas"]["unexpected"] == []
+    assert report["rules"]["cases"] == 60
+    assert report["streams"]["unexpected"] == report["schemas"]["unexpected"] == report["rules"]["unexpected"] == []
     assert {"200", "400", "422"} <= set(report["streams"]["statuses"])
     make_case(random.Random(1), seeds(BODY)).save(tmp_path / "kept.json", "why")
     again = [*command, "--replay", str(tmp_path / "kept.json")]
