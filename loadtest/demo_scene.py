@@ -1,4 +1,4 @@
-"""Show a scene in the demo: a sponsored item is pinned, and brands have a cap."""
+"""Show a scene in the demo: a sponsored item, and a cap on brands."""
 
 from __future__ import annotations
 
