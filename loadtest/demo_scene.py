@@ -1,4 +1,4 @@
-"""Show a scene in the demo: a sponsored item at a fixed position, and a cap on brands."""
+"""Show a scene in the demo: a sponsored item, and a cap on brands."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ Rerank = Callable[[Json], Json]
 
 @contextlib.contextmanager
 def demo_folder(bundle: Path, manifest: Manifest) -> Iterator[Path]:
-    """Copy a bundle to a folder of its own while the context lasts, with the scene if the bundle can keep rules."""
+    """Copy a bundle and the scene to a new folder while the context lasts.
+
+    A bundle that cannot keep rules is copied without the scene.
+    """
     with tempfile.TemporaryDirectory(prefix="listwright-demo-") as folder:
         root = Path(folder)
         shutil.copytree(bundle, root / manifest.name / manifest.version)
@@ -36,7 +39,7 @@ def demo_folder(bundle: Path, manifest: Manifest) -> Iterator[Path]:
 
 
 def with_brands(request: Json) -> dict[str, Any]:
-    """Return the request with a brand for each candidate, and with a sponsored candidate at the end."""
+    """Return the request with brands, and with a sponsored candidate at the end."""
     candidates = enumerate(request["candidates"])
     tagged = [{**one, "tags": {"brand": _BRANDS[i % len(_BRANDS)]}} for i, one in candidates]
     sponsored = {**tagged[-1], "id": SPONSORED, "tags": {"brand": "b5"}}
@@ -44,7 +47,10 @@ def with_brands(request: Json) -> dict[str, Any]:
 
 
 def scene_lines(request: Json, rerank: Rerank) -> Iterator[str]:
-    """Show the list of a request without the scene and with it. Raises `ServerError` if the scene was not kept."""
+    """Show the list of a request without the scene and with it.
+
+    Raises `ServerError` if the scene was not kept.
+    """
     scene = tomllib.loads(SCENES.read_text("utf-8"))["scenes"][SCENE]
     rules = scene["rules"]
     pin, cap = rules["pinned"][0], rules["caps"][0]
@@ -73,7 +79,10 @@ def _check(request: Json, answer: Json, pin: Json, cap: Json) -> None:
 
 
 def broken(brands: Sequence[str], limit: int, window: int) -> list[int]:
-    """List the positions, from 1, whose brand stands more than `limit` times in the `window` places that end there."""
+    """List the positions, from 1, that break a cap on brands.
+
+    There the brand stands more than `limit` times in the `window` places that end with it.
+    """
     ends = range(1, len(brands) + 1)
     return [end for end in ends if brands[max(0, end - window) : end].count(brands[end - 1]) > limit]
 

@@ -1,4 +1,4 @@
-"""Make random requests with rules, some of them wrong, and check what the answers keep of them."""
+"""Make random requests with rules, right and wrong, and check their answers."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ SPOILS: Final[Mapping[str, tuple[str, Spoil]]] = {
     "a scene that does not exist": ("scene", lambda r: r.update(scene="no-such-scene")),
     "a pin twice": (
         "rules.pinned[1].id",
-        lambda r: r["rules"].update(pinned=[{"id": _first_id(r), "position": i} for i in (1, 2)]),
+        lambda r: r["rules"].update(pinned=[{"id": _first_id(r), "position": i} for i in (1, 2)], blocked=[]),
     ),
     "a pin that is no candidate": (
         "rules.pinned[0].id",
@@ -106,7 +106,7 @@ SPOILS: Final[Mapping[str, tuple[str, Spoil]]] = {
 
 
 def rule_problem(request: Json, answer: Json) -> str | None:
-    """Return what an answer does not keep of the request's rules without saying so, or None."""
+    """Return a rule that an answer breaks without saying so, or None."""
     return next(_problems(request, answer), None)
 
 
@@ -133,7 +133,10 @@ def _problems(request: Json, answer: Json) -> Iterator[str]:
 
 
 def _breaks(cap: Json, ids: Sequence[str], shown: Sequence[str], tags: Mapping[str, Json]) -> bool:
-    """Tell whether a window that holds a place of the list has more of a value than the cap allows."""
+    """Tell whether a list breaks a cap.
+
+    The windows that count are those that end within the list.
+    """
     window = cap.get("window")
     row = [tags[name].get(cap["by"]) for name in ([*shown, *ids] if window else ids)]
     before = len(row) - len(ids)

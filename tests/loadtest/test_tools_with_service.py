@@ -26,7 +26,7 @@ UNHURRIED = ("--budget-ms", "30000")
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("bundles")
-    return write_bundle(root, Options(name="demo", limits=Limits(list_length=10, queues=3)))
+    return write_bundle(root, Options(name="demo", limits=Limits(list_length=10, queues=3), groups=32))
 
 
 def _is_alive(pid: int) -> bool:
@@ -134,6 +134,8 @@ def test_the_demo_shows_both_orders_queues_values_and_latency(bundle: Path, caps
     before = next(line for line in shown.splitlines() if line.startswith("  as it came")).split()[3:]
     assert before == ["-", "0.759", "-", "0.1792", "-", "6.29"], "the truth does not depend on the bundle"
     assert shown.count("%") == 3 * len(demo.SETTINGS)
+    assert "sponsored at 3; at most 2 of a brand in any 5 places" in shown
+    assert "0 with it." in shown
     assert "300 requests of 100 candidates" in shown
 
 

@@ -1,4 +1,7 @@
-"""Send random rules, some of them wrong; hold the answers to the rules, and refusals to the field that is wrong."""
+"""Send random rules, right and wrong, and check the answers.
+
+Good rules must be kept, and a refusal must name the field that is wrong.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,10 @@ def fuzz_rules(target: Target, count: int, seed: int, folder: Path) -> Findings:
 
 
 def judge_rules(request: dict[str, Any], wrong: str | None, status: int, answer: dict[str, Any]) -> str | None:
-    """Say what is unexpected about the answer to a request, in which `wrong` names what is wrong, or None."""
+    """Say what is unexpected about an answer, or None.
+
+    `wrong` names what is wrong with the request; None: nothing.
+    """
     if status == 422:
         named = [error["field"] for error in answer["errors"]]
         if wrong is not None:
