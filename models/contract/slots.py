@@ -171,6 +171,7 @@ def fill_slots(
     requested: bool = False,
     ruling: Ruling | None = None,
     steps: int | None = None,
+    groups: int = GROUPS,
 ) -> Slots:
     """Deal the candidates to the slots, queue behind queue, each ordered by its formula.
 
@@ -179,7 +180,7 @@ def fill_slots(
     wrong or gives a value that is not finite.
 
     Under a `ruling` only allowed candidates are dealt, as `ruled_partition` says, for lists of `steps` places (as many
-    as a queue has, if not given).
+    as a queue has, if not given) and a graph with so many `groups`.
     """
     scores = _queue_scores(table, queues, requested)
     filled = np.full(shape, -1, np.int64)
@@ -187,7 +188,7 @@ def fill_slots(
         filled[: len(scores)] = partition(scores, shape[1], strategy)
     else:
         steps = shape[1] if steps is None else steps
-        filled[: len(scores)] = ruled_partition(scores, ruling, strategy, shape[1], steps=steps, groups=GROUPS)
+        filled[: len(scores)] = ruled_partition(scores, ruling, strategy, shape[1], steps=steps, groups=groups)
     return Slots(filled.ravel(), _queue_of_slot(*shape))
 
 

@@ -1,4 +1,4 @@
-"""Define the rules of a list in a request or a scene: pins, blocked ids, caps, floors, boosts, shown items.
+"""Define the rules of a list, in a request or a scene, and the items shown before.
 
 Null means that a value is missing, as everywhere in a request.
 """
@@ -104,7 +104,7 @@ class ListRules(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, g
 
 
 class ShownItem(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
-    """What is known of an item of an earlier page; it counts for diversity and for caps with a window."""
+    """An item of an earlier page, which counts for diversity and for caps with a window."""
 
     id: Annotated[Identifier, Meta(description="One of `shown`.")]
     tags: FieldValues = {}

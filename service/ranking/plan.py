@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from models.contract.features import FeatureError
 from models.contract.manifest import Manifest, Partition, QueueSpec
 from models.contract.rules.ruling import Ruling
+from models.contract.rules.tensors import GROUPS
 from models.contract.slots import ScoreTable, Slots, fill_slots
 from service.contract.fitting import check_queue_count, complete_weights
 from service.contract.problems import invalid
@@ -73,6 +74,7 @@ def deal(candidates: Sequence[Candidate], plan: RequestPlan, manifest: Manifest)
             requested=plan.queues_requested,
             ruling=plan.ruling,
             steps=manifest.limits.list_length,
+            groups=GROUPS if manifest.ruled is None else manifest.ruled.groups,
         )
     except FeatureError as error:
         raise invalid(error.path, error.problem) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -38,6 +39,7 @@ def degre_model(*, conditioned: bool) -> Degre:
     return Degre(GeneratorCheckpoint(*models, _UNITS, MIX))
 
 
-def write_degre_bundle(root: Path, *, conditioned: bool = True) -> Path:
-    """Write ``root/tiny/1`` and return it."""
-    return write_bundle(root, degre_model(conditioned=conditioned), _OPTIONS, requests=7).folder
+def write_degre_bundle(root: Path, *, conditioned: bool = True, rules: bool = False) -> Path:
+    """Write ``root/tiny/1`` and return it; with `rules` it has a graph for them."""
+    options = replace(_OPTIONS, rules=rules)
+    return write_bundle(root, degre_model(conditioned=conditioned), options, requests=7).folder

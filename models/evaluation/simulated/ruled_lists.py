@@ -1,4 +1,4 @@
-"""Plan lists under caps in two ways: inside the selection, and by repair of the finished list.
+"""Plan lists under caps inside the selection, or by repair of the finished list.
 
 Letters: n requests, m places, N slots.
 """
@@ -90,7 +90,10 @@ class RuledPlanner:
     def of(
         cls, checkpoint: Checkpoint | GeneratorCheckpoint, length: int, *, head_width: int, beam_width: int
     ) -> RuledPlanner:
-        """Build the graphs of a value model, or of a generator, which sees all candidates and decodes greedily."""
+        """Build both graphs of a value model or of a generator.
+
+        A generator sees all candidates and decodes greedily, so it has no heads and no beam.
+        """
         formula = objective_formula(checkpoint.spec, checkpoint.units)
         if isinstance(checkpoint, Checkpoint):
             queues = default_queues(checkpoint.spec, checkpoint.units)
@@ -166,7 +169,7 @@ class RuledPlanner:
     ) -> tuple[Arrays, Ints]:
         length, shape = self.limits.list_length, (self.limits.queues, self.limits.queue_length)
         table = ScoreTable(items, preferences.weights, self.encoder.spec)
-        dealt = fill_slots(table, self.queues, "bfs", shape, ruling=ruling)
+        dealt = fill_slots(table, self.queues, "bfs", shape, ruling=ruling, steps=length)
         slots = (dealt.filled() if self.any_slots else dealt).candidates
         arrays = self.encoder.encode_slots(items, slots) | self.encoder.encode_user(record.user, record.context)
         arrays |= encode_preferences(preferences.weights, preferences.trade_off, preferences.window)

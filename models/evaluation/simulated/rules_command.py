@@ -1,4 +1,4 @@
-"""Compare caps inside the selection with the same caps applied to the finished list, on true values.
+"""Compare caps inside the selection with caps on the finished list, on true values.
 
 The data is a list file of the simulator. Both keep the caps; what differs is when. Repair takes the plain graph's list
 in its order, leaves out what a cap bars, and fills up by the formula sort, as an engine of rules behind a model does.
@@ -79,7 +79,10 @@ def run(arguments: argparse.Namespace) -> int:
 def compare_cap(
     planner: RuledPlanner, cases: Sequence[SimulatedCase], cap: Cap, preferences: Preferences, seed: int
 ) -> dict[str, Any]:
-    """Compute the mean true values under one cap, and their paired difference as a share of the repaired value."""
+    """Compute the mean true values under one cap.
+
+    ``gain`` is their paired difference as a share of the repaired lists' value.
+    """
     records = [case.record for case in cases]
     rules = Rules(caps=(cap,))
     inside, repaired = (plan(records, rules, preferences) for plan in (planner.inside, planner.repaired))
