@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from models.planners.references.beam import plan_among_ties, plan_beam
 from models.planners.references.sort_gen import Gains, Preferences, Scorer, plan_queues
 from models.planners.references.sort_list import total, value_list
+from tests.models.planners.references.rules import free
 
 CLICKS = Preferences(weights=(1.0, 0.0, 0.0))
 NOWHERE = np.zeros((9, 1), np.float32)
@@ -149,3 +150,20 @@ def test_without_ties_only_the_beams_own_list_is_reached(seed: int, beam_width: 
     for wanted in permutations(range(4), 2):
         found = among_ties(by_seed(seed), wanted, 1e-12, beam_width)
         assert (found is not None) == (list(wanted) == own)
+
+
+def test_under_rules_lists_that_go_on_come_before_those_that_cannot() -> None:
+    rules = free(3, 4)
+    rules.members[:3] = [[1, 1], [1, 0], [0, 1]]
+    rules.room[:] = 1
+    rules.step_bars[:, 3] = 1
+    asked = {"length": 3, "head_width": 1, "rules": rules}
+    scorer, queues = Scorer(worth([9, 2, 1, 5]), NOWHERE, CLICKS), [[0], [1, 3], [2]]
+    # Behind 0 nothing may stand; behind 1 only 2, and the other way round.
+    assert [s.slot for s in plan_queues(scorer, queues, **asked)] == [0]
+    steps, cut = plan_beam(scorer, queues, **asked, beam_width=3)
+    assert [s.slot for s in steps] == [1, 2]
+    assert cut == 0  # 2 and 1 are worth as much
+    found = plan_among_ties(scorer, queues, **asked, beam_width=3, wanted=[2, 1], margin=1e-6)
+    assert found is not None
+    assert plan_among_ties(scorer, queues, **asked, beam_width=3, wanted=[0], margin=1e-6) is None

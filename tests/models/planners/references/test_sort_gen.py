@@ -15,6 +15,7 @@ from models.contract.manifest import Limits
 from models.nets.value import ValueConfig
 from models.planners.references.sort_gen import Gains, ModelGains, PlanStep, Preferences, Scorer, plan_queues
 from tests.models.planners.examples import SPEC, random_model
+from tests.models.planners.references.rules import free
 
 Floats = NDArray[np.float64]
 CLICKS = Preferences(weights=(1.0, 0.0, 0.0))
@@ -174,3 +175,39 @@ def test_model_gains_are_what_the_model_says_of_the_last_item_of_whole_lists() -
     for chosen in ([], [3], [3, 0, 2]):
         for row, slot in zip(gains(chosen, [1, 4]), [1, 4], strict=True):
             np.testing.assert_allclose(row, last([*chosen, slot]), rtol=1e-4, atol=1e-6)
+
+
+def test_queues_propose_their_first_slots_that_may_stand_there() -> None:
+    rules = free(4, 4)
+    rules.step_bars[0, 0] = 1
+    rules.step_bars[2, 2:] = 1
+    scorer = Scorer(worth([5, 1, 3, 2]), NOWHERE, CLICKS)
+    steps = plan_queues(scorer, [[0, 1], [2, 3]], length=4, rules=rules)
+    # Heads: 1 and 2, then 0 and 3, then 1 alone, then 3.
+    assert order(steps) == [2, 0, 1, 3]
+    assert [s.runner_up for s in steps] == [1, 3, -1, -1]
+    rules.step_bars[1] = 1
+    assert order(plan_queues(scorer, [[0, 1], [2, 3]], length=4, rules=rules)) == [2]
+
+
+def test_a_group_is_barred_while_its_last_picks_have_used_the_room() -> None:
+    rules = free(3, 4)
+    rules.members[:2, 0] = 1
+    rules.room[:, 0] = [1, 1, 2]  # not two of them in a row
+    steps = plan_queues(Scorer(worth([5, 4, 3, 2]), NOWHERE, CLICKS), [[0, 1], [2, 3]], length=3, rules=rules)
+    assert order(steps) == [0, 2, 1]
+
+
+def test_boosts_and_shown_items_move_scores_and_leave_values() -> None:
+    rules = free(2, 3)
+    rules.lifts[1] = 2.0
+    rules.seen[0] = [2.5, 0, 2.9]
+    half = Preferences(weights=(1.0, 0.0, 0.0), trade_off=0.5)
+    scorer = Scorer(worth([5, 2, 5]), NOWHERE, half)
+    steps = plan_queues(scorer, [[0, 1, 2]], length=2, head_width=3, rules=rules)
+    # 0.5·5 − 0.5·0.5 against 3·0.5·2 − 0.5·0.7, the mean, and 0.5·5 − 0.5·0.9.
+    assert order(steps) == [1, 0]
+    assert [s.value[0] for s in steps] == [2, 5]
+    assert [s.penalty for s in steps] == pytest.approx([0.35, 0])
+    assert [s.score for s in steps] == pytest.approx([2.65, 2.5])
+    assert [s.sensitivity for s in steps] == [1.5, 0.5]

@@ -25,6 +25,7 @@ from models.planners.references.sort_gen import Gains, PlanStep, Preferences, Sc
 from models.planners.references.sort_list import ExpectedAnswer, total, value_list
 from models.planners.runtime import GraphPlanner
 from tests.models.planners.examples import SPEC, UNITS, random_model
+from tests.models.planners.references.rules import free
 
 CLICKS = Preferences(weights=(1.0, 0.0, 0.0))
 HALF = Preferences(weights=(1.0, 0.0, 0.0), trade_off=0.5)
@@ -88,6 +89,30 @@ def test_a_tie_an_equal_list_and_a_shorter_one_leave_the_plan() -> None:
     assert not ExpectedAnswer(plan, value_list(Scorer(worth([9, 9, 9]), NOWHERE, CLICKS), [1])).kept_sort
     alone = ExpectedAnswer(plan)
     assert (alone.lead, alone.kept_sort, alone.steps) == (-math.inf, False, plan)
+
+
+def test_of_plan_and_sort_the_longer_is_the_answer_whatever_it_is_worth() -> None:
+    scorer, rules = Scorer(worth([9, 1, 1]), NOWHERE, CLICKS), free(2, 3)
+    rules.step_bars[1] = 1
+    plan = plan_queues(scorer, [[0, 1, 2]], length=2, rules=rules)
+    longer, shorter = (ExpectedAnswer(plan, value_list(scorer, slots)) for slots in ([1, 2], []))
+    assert (longer.lead, longer.kept_sort) == (math.inf, True)
+    assert (shorter.lead, shorter.kept_sort) == (-math.inf, False)
+    nothing = ExpectedAnswer([], value_list(scorer, [1]))
+    assert nothing.kept_sort
+    assert nothing.margins(2).tolist() == [math.inf, math.inf]
+
+
+def test_rules_boost_a_lists_values_and_put_shown_items_before_it() -> None:
+    rules = free(3, 3)
+    rules.lifts[2] = 1.0
+    rules.seen[0, 1] = 2.8
+    rules.seen[1, 0] = 2.2
+    steps = value_list(Scorer(worth([1, 1, 1]), unit([1, 0], [0.6, 0.8], [0, 0]), HALF), [1, 0, 2], rules)
+    # 1 has 0.8 to a shown item; 0 has 0.6 to 1, and less to those shown; 2 is charged the mean, 0.7.
+    assert [s.penalty for s in steps] == pytest.approx([0.4, 0.3, 0.35])
+    assert [s.score for s in steps] == pytest.approx([0.1, 0.2, 0.65])
+    assert [s.value[0] for s in steps] == [1, 1, 1]
 
 
 @lru_cache
