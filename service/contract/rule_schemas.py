@@ -1,4 +1,4 @@
-"""Define the rules of a list, in a request or a scene, and the items shown before.
+"""Define the rules that a request or a scene gives, and shown items.
 
 Null means that a value is missing, as everywhere in a request.
 """
@@ -76,7 +76,10 @@ class BoostRule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, g
 
 
 class ListRules(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
-    """Rules that the list keeps. A key that is missing is the scene's; an empty array is none."""
+    """Rules that the list keeps.
+
+    A key that is missing is the scene's; an empty array is none.
+    """
 
     pinned: Annotated[list[PinRule], Meta(max_length=MOST_PINS)] | None = None
     blocked: Annotated[list[Identifier], Meta(max_length=MOST_IDS, description="Ids never to return.")] | None = None
@@ -104,7 +107,7 @@ class ListRules(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, g
 
 
 class ShownItem(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
-    """An item of an earlier page, which counts for diversity and for caps with a window."""
+    """An item of an earlier page, for diversity and for caps with a window."""
 
     id: Annotated[Identifier, Meta(description="One of `shown`.")]
     tags: FieldValues = {}
