@@ -88,7 +88,7 @@ class _Chooser:
         window: int,
         seen: Floats32 | None,
     ) -> None:
-        """Take the `worth` [K] of the `pool` [K], and the cosines to the shown items as `Ruling.seen` has them."""
+        """Take the `worth` [K] of the `pool` [K]; `seen` is that of the ruling."""
         self._candidates, self._pool = candidates, pool
         self._gain, self._share = trade_off * worth, 1 - trade_off
         self._seen = None if seen is None else seen[:, pool]
