@@ -31,7 +31,8 @@ from models.planners.graphs.blocks import NEVER, Past, Residual, block_rows, dec
 from models.planners.graphs.graph import Graph
 from models.planners.graphs.inputs import FieldNodes, declare_features, item_columns
 from models.planners.graphs.mmr import EMPTY, HAS_COSINE, NO_COSINE, as_column, charge, weighted_cosines
-from models.planners.graphs.pointer_rules import PointerRules, declare_rules, until_the_first_end
+from models.planners.graphs.pointer_rules import PointerRules, until_the_first_end
+from models.planners.graphs.rule_inputs import declare_rules
 from models.planners.graphs.valuing import list_increments
 
 

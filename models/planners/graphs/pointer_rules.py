@@ -13,22 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.contract.rules.tensors import LIFTS, MEMBERS, ROOM, SEEN, STEP_BARS, room_rows
+from models.contract.rules.tensors import LIFTS, MEMBERS, ROOM, SEEN, STEP_BARS
 from models.planners.graphs.graph import Graph
-from models.planners.graphs.mmr import EMPTY, NO_COSINE
-
-
-def declare_rules(g: Graph, length: int, slots: int | str, groups: int) -> None:
-    """Declare the inputs of rules, which `models.contract.rules.tensors` describes."""
-    shapes: dict[str, list[int | str]] = {
-        STEP_BARS: [length, slots],
-        MEMBERS: [slots, groups],
-        ROOM: [room_rows(length), groups],
-        LIFTS: [slots],
-        SEEN: [length, slots],
-    }
-    for name, shape in shapes.items():
-        g.input(name, "float32", ["B", *shape])
+from models.planners.graphs.mmr import EMPTY
+from models.planners.graphs.rule_inputs import seen_cosines
 
 
 @dataclass(frozen=True)
@@ -58,7 +46,7 @@ class PointerRules:
             across=g.op("Mul", g.op("Transpose", MEMBERS, perm=[0, 2, 1]), empty),
             step_bars=g.split(g.op("Mul", STEP_BARS, empty), 1, *ones),
             room=g.split(g.op("Sub", ROOM, g.constant(1.0)), 1, *range(1, length)) if length > 1 else (),
-            seen=g.split(_seen_cosines(g, trade_off), 1, *ones),
+            seen=g.split(seen_cosines(g, SEEN), 1, *ones),
         )
 
     def bar(self, left: str, picked: Sequence[str]) -> str:
@@ -74,12 +62,6 @@ class PointerRules:
         counts = g.op("MatMul", g.constant(np.tri(t)), g.concat(1, *picked))
         excess = g.op("ReduceMax", g.op("Sub", counts, self.room[t - 1]), g.ints(1), keepdims=1)
         return g.op("Add", bar, g.op("MatMul", g.op("Relu", excess), self.across))
-
-
-def _seen_cosines(g: Graph, trade_off: str) -> str:
-    """Lay `PointerRules.seen` for all steps, [B, L, N]."""
-    cosine = g.op("Mul", g.op("Sub", SEEN, g.constant(2.0)), g.op("Sub", g.constant(1.0), trade_off))
-    return g.op("Where", g.op("Greater", SEEN, g.constant(0.0)), cosine, g.constant(NO_COSINE))
 
 
 def until_the_first_end(g: Graph, best: str, length: int) -> str:

@@ -20,7 +20,7 @@ import numpy as np
 from models.contract.manifest import Limits
 from models.contract.rules.tensors import LIFTS, MEMBERS, ROOM, SEEN, STEP_BARS
 from models.planners.graphs.graph import Graph
-from models.planners.graphs.mmr import NO_COSINE, as_column
+from models.planners.graphs.rule_inputs import seen_cosines
 from models.planners.graphs.slots import SlotTable
 
 _PLACE: Final = 2.0**-10
@@ -78,7 +78,7 @@ class QueueRules:
             room=_by_step(g, _room(g), length, by_list),
             near=_by_step(g, g.op("Add", window, g.constant(_first_steps(length)[None, :, None])), length, by_list),
             boosts=g.op("Add", lifts, g.constant(1.0)),
-            seen=_seen_cosines(g, g.op("Mul", seen, valid)),
+            seen=seen_cosines(g, g.op("Mul", seen, valid)),
         )
 
     def heads(self, t: int, ends: str) -> str:
@@ -122,10 +122,3 @@ def _by_step(g: Graph, rows: str, length: int, by_list: bool) -> Sequence[str]:
         return ()
     together = g.op("Unsqueeze", rows, g.ints(1)) if by_list else rows
     return g.split(together, 1 + by_list, *range(1, length))
-
-
-def _seen_cosines(g: Graph, seen: str) -> str:
-    """Lay `QueueRules.seen` from the input, padded."""
-    weight = g.op("Unsqueeze", g.op("Sub", g.constant(1.0), as_column(g, "trade_off")), g.ints(2))
-    cosine = g.op("Mul", g.op("Sub", seen, g.constant(2.0)), weight)
-    return g.op("Where", g.op("Greater", seen, g.constant(0.0)), cosine, g.constant(NO_COSINE))

@@ -26,9 +26,9 @@ from models.planners.graphs.graph import Graph
 from models.planners.graphs.greedy import GreedyNodes
 from models.planners.graphs.inputs import declare_features
 from models.planners.graphs.mmr import as_column
-from models.planners.graphs.pointer_rules import declare_rules
 from models.planners.graphs.proposals import WORTH, Proposer, Static
 from models.planners.graphs.queue_rules import QueueRules
+from models.planners.graphs.rule_inputs import declare_rules
 from models.planners.graphs.sort_list import Listed, keep_better, sort_list
 
 
