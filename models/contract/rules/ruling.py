@@ -13,7 +13,15 @@ import numpy as np
 
 from models.contract.arrays import Bools, Floats, Floats32, Ints
 from models.contract.rules.columns import NO_VALUE, Columns
-from models.contract.rules.definition import Cap, Floor, RuledCandidate, Rules, ShownLike
+from models.contract.rules.definition import (
+    LARGEST_FACTOR,
+    SMALLEST_FACTOR,
+    Cap,
+    Floor,
+    RuledCandidate,
+    Rules,
+    ShownLike,
+)
 from models.contract.rules.pins import pins_break, place_pins
 from models.contract.rules.seen import seen_cosines
 
@@ -198,13 +206,17 @@ def _reach(rules: Rules, mmr_window: int) -> int:
 
 
 def _boosts(rules: Rules, columns: Columns, n: int) -> Floats | None:
-    """Multiply every candidate's factors [n]; None if all are 1."""
+    """Multiply every candidate's factors [n]; None if all are 1.
+
+    The product stays within the bounds of one factor, or 32 of them would pass float32.
+    """
     if not rules.boosts:
         return None
     factors = np.ones(n)
     for boost in rules.boosts:
         matches = [columns.column(name).having(value) for name, value in boost.where.items()]
         factors[np.logical_and.reduce(matches)] *= boost.factor
+    factors = np.clip(factors, SMALLEST_FACTOR, LARGEST_FACTOR)
     return None if np.equal(factors, 1).all() else factors
 
 

@@ -174,6 +174,10 @@ def test_boosts_multiply_and_need_all_values() -> None:
     ruling = compile_rules(candidates, Rules(boosts=boosts), top_n=3)
     assert ruling.boosts is not None
     assert ruling.boosts.tolist() == [3.0, 2.0, 1.0]
+    many = (Boost({"brand": "a"}, 1000.0),) * 3 + (Boost({"brand": "c"}, 0.001),) * 3
+    bounded = compile_rules(candidates, Rules(boosts=many), top_n=3).boosts
+    assert bounded is not None
+    assert sorted(set(bounded.tolist()))[-1] == 1000.0
     assert ruling.binds
     assert compile_rules(candidates, Rules(boosts=(Boost({"brand": "c"}, 9.0),)), top_n=3).boosts is None
 
