@@ -97,7 +97,7 @@ class _Chooser:
         self._recent: deque[Floats32 | None] = deque(maxlen=window)
 
     def choose(self, ledger: Ledger, order: Sequence[int], steps: int) -> list[int]:
-        """Put the next `steps` items, and return them; `order` is where none of the pool may stand."""
+        """Put the next `steps` items, of `order` where the pool has none, and return them."""
         chosen = []
         for step in range(steps):
             free = np.flatnonzero(ledger.open()[self._pool])
@@ -112,7 +112,7 @@ class _Chooser:
         return chosen
 
     def _nearest(self, step: int, free: Ints) -> Floats:
-        """Find the largest cosine of each item of the pool that may stand at a step; 0 for none."""
+        """Find the largest cosine of each item of the pool in `free`; 0 for none."""
         known: Bools = self._known[free]
         rows = [cosines[free] for cosines in self._recent if cosines is not None]
         if self._seen is not None:

@@ -33,7 +33,7 @@ NO_MODEL: Final = "none"
 Choice = Literal["plan", "sort", "bypass"]
 CHOICES: Final[tuple[Choice, ...]] = get_args(Choice)
 """Who made a list that is not degraded. plan: the model. sort: the model valued the sort's list higher than its own.
-bypass: the model was not run, as nothing learnt is kept for the objectives asked for, or no candidate may be returned."""
+bypass: the model was not run: nothing learnt is kept for the objectives asked for, or no candidate may be returned."""
 
 ShadowOutcome = Literal["scored", "dropped", "skipped", "unfit", "unknown", "failed"]
 SHADOW_OUTCOMES: Final[tuple[ShadowOutcome, ...]] = get_args(ShadowOutcome)
