@@ -5,21 +5,13 @@ Axis letters: n candidates, k kept candidates.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from models.contract.arrays import Bools, Ints
 from models.contract.rules.ruling import Constraint, Ruling
-
-
-def is_floor(constraint: Constraint) -> bool:
-    """Tell whether a constraint comes from a floor.
-
-    Then its members are those that the floor does not want.
-    """
-    return constraint.rule.startswith("floors")
 
 
 def most_in_list(constraint: Constraint, length: int) -> int:
@@ -43,13 +35,13 @@ class Quotas:
 
         A queue of another length than the list's has a quota in proportion: then its groups still fill a list.
         """
-        found = [(c, max(1, most_in_list(c, length) * places // length)) for c in _caps(ruling)]
-        return cls._of([(c, limit) for c, limit in found if limit < places], kept)
+        limits = {i: max(1, most_in_list(c, length) * places // length) for i, c in _caps(ruling)}
+        return cls._of(ruling, {i: limit for i, limit in limits.items() if limit < places}, kept)
 
     @classmethod
     def of_list(cls, ruling: Ruling, kept: Ints, length: int) -> Quotas:
         """Make the quotas of a whole list."""
-        return cls._of([(c, most_in_list(c, length)) for c in _caps(ruling)], kept)
+        return cls._of(ruling, {i: most_in_list(c, length) for i, c in _caps(ruling)}, kept)
 
     def none(self) -> Quotas:
         """Return the quotas of no group."""
@@ -65,17 +57,19 @@ class Quotas:
         return found
 
     @classmethod
-    def _of(cls, limited: list[tuple[Constraint, int]], kept: Ints) -> Quotas:
-        """Leave out groups that have no more members than their quota."""
-        if not limited:
+    def _of(cls, ruling: Ruling, limits: Mapping[int, int], kept: Ints) -> Quotas:
+        """Leave out groups that have no more members than their quota; `limits` are by constraint."""
+        held = ruling.held(kept).tolist()
+        binding = [i for i, limit in limits.items() if held[i] > limit]
+        if not binding:
             return cls([0] * len(kept), [])
-        members = np.array([c.members for c, _ in limited], np.bool_)[:, kept]
-        limits = np.array([limit for _, limit in limited], np.int64)
-        binding = np.flatnonzero(members.sum(axis=1) > limits)
-        if not len(binding):
-            return cls([0] * len(kept), [])
-        masks = _as_bits(members[binding])
-        return cls(masks, limits[binding].tolist())
+        rows = np.full(len(held) + 1, -1)  # the last stands for no constraint
+        rows[binding] = np.arange(len(binding))
+        row = rows[ruling.counted_in[:, kept]]
+        rule, candidate = np.nonzero(row >= 0)
+        members = np.zeros((len(binding), len(kept)), np.bool_)
+        members[row[rule, candidate], candidate] = True
+        return cls(_as_bits(members), [limits[i] for i in binding])
 
 
 def _as_bits(members: Bools) -> list[int]:
@@ -90,8 +84,9 @@ def _as_bits(members: Bools) -> list[int]:
     return masks
 
 
-def _caps(ruling: Ruling) -> list[Constraint]:
-    return [c for c in ruling.constraints if not is_floor(c)]
+def _caps(ruling: Ruling) -> list[tuple[int, Constraint]]:
+    """List the constraints that come from caps, with their numbers."""
+    return [(i, c) for i, c in enumerate(ruling.constraints) if not c.is_floor]
 
 
 @dataclass(slots=True)

@@ -15,7 +15,7 @@ from models.contract.partition import partition
 from models.contract.rules.dealing import ruled_partition
 from models.contract.rules.definition import Cap, Floor, Pin, Rules
 from models.contract.rules.ledger import Ledger
-from models.contract.rules.quotas import is_floor, most_in_list
+from models.contract.rules.quotas import most_in_list
 from models.contract.rules.ruling import Ruling, compile_rules
 from models.contract.rules.sorting import ruled_sort
 from tests.models.contract.rules.cases import CASES, Case
@@ -42,7 +42,7 @@ def test_queues_are_disjoint_allowed_in_order_and_hold_pins_and_all_that_fit(
     assert dealt.shape == (queues, places)
     most = min(int(ruling.allowed.sum()), dealt.size)
     # Beside what floors need, some of its groups are left out.
-    crowded = most < ruling.allowed.sum() and any(is_floor(c) for c in ruling.constraints)
+    crowded = most < ruling.allowed.sum() and any(c.is_floor for c in ruling.constraints)
     assert len(set(held)) == len(held)
     assert len(held) <= most if crowded else len(held) == most
     assert ruling.allowed[held].all()
