@@ -152,7 +152,7 @@ class Ledger:
             counts = self._counts[i] = np.zeros(c.last - c.first + 1, np.int64)
         windows = counts[low - c.first : high - c.first + 1]
         windows += 1
-        full = np.flatnonzero(windows >= c.limit)
+        (full,) = (windows >= c.limit).nonzero()
         if len(full):  # all of them hold the place, so together they have no gap
             first, last = low + int(full[0]), low + int(full[-1])
             self._shut[max(first, 0) : max(last + c.window, 0), i] = True

@@ -5,12 +5,12 @@ Axis letters: n candidates, k kept candidates.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from models.contract.arrays import Bools, Ints
+from models.contract.arrays import Ints
 from models.contract.rules.ruling import Constraint, Ruling
 
 
@@ -23,11 +23,11 @@ def most_in_list(constraint: Constraint, length: int) -> int:
 class Quotas:
     """Hold groups with a quota.
 
-    `masks` [k] has one bit per group of a candidate, `limits` one number per group.
+    `groups` [k] are the numbers of each candidate's groups, with −1 for none; `limits` has one number per group.
     """
 
-    masks: list[int]
-    limits: list[int]
+    groups: Sequence[Sequence[int]]
+    limits: Sequence[int]
 
     @classmethod
     def of(cls, ruling: Ruling, kept: Ints, length: int, places: int) -> Quotas:
@@ -45,16 +45,7 @@ class Quotas:
 
     def none(self) -> Quotas:
         """Return the quotas of no group."""
-        return Quotas([0] * len(self.masks), [])
-
-    def groups(self, candidate: int) -> list[int]:
-        """List the groups of a candidate."""
-        mask, found = self.masks[candidate], []
-        while mask:
-            lowest = mask & -mask
-            found.append(lowest.bit_length() - 1)
-            mask ^= lowest
-        return found
+        return Quotas([()] * len(self.groups), [])
 
     @classmethod
     def _of(cls, ruling: Ruling, limits: Mapping[int, int], kept: Ints) -> Quotas:
@@ -62,26 +53,12 @@ class Quotas:
         held = ruling.held(kept).tolist()
         binding = [i for i, limit in limits.items() if held[i] > limit]
         if not binding:
-            return cls([0] * len(kept), [])
-        rows = np.full(len(held) + 1, -1)  # the last stands for no constraint
-        rows[binding] = np.arange(len(binding))
-        row = rows[ruling.counted_in[:, kept]]
-        rule, candidate = np.nonzero(row >= 0)
-        members = np.zeros((len(binding), len(kept)), np.bool_)
-        members[row[rule, candidate], candidate] = True
-        return cls(_as_bits(members), [limits[i] for i in binding])
-
-
-def _as_bits(members: Bools) -> list[int]:
-    """Write the groups [G, k] of every candidate as the bits of one number."""
-    words = -(-len(members) // 64)
-    packed = np.zeros((members.shape[1], 8 * words), np.uint8)
-    packed[:, : -(-len(members) // 8)] = np.packbits(members, axis=0, bitorder="little").T
-    first, *others = packed.view("<u8").T
-    masks: list[int] = first.tolist()
-    for i, word in enumerate(others, start=1):
-        masks = [mask | (bits << 64 * i) for mask, bits in zip(masks, word.tolist(), strict=True)]
-    return masks
+            return cls([()] * len(kept), [])
+        group_of = np.full(len(held) + 1, -1)  # the last stands for no constraint
+        group_of[binding] = np.arange(len(binding))
+        groups = group_of[ruling.counted_in[:, kept]]
+        groups = groups[(groups >= 0).any(axis=1)]
+        return cls(groups.T.tolist(), [limits[i] for i in binding])
 
 
 def _caps(ruling: Ruling) -> list[tuple[int, Constraint]]:
@@ -96,7 +73,7 @@ class Queue:
     quotas: Quotas
     places: int
     held: list[int] = field(default_factory=list)
-    _full: int = 0
+    _full: set[int] = field(default_factory=set)
     _counts: dict[int, int] = field(default_factory=dict)
     _left: Iterator[int] = field(default_factory=lambda: iter(()))
 
@@ -112,18 +89,18 @@ class Queue:
     def put(self, candidate: int) -> None:
         """Put a candidate, and close the groups whose quota it fills."""
         self.held.append(candidate)
-        for group in self.quotas.groups(candidate):
+        for group in self.quotas.groups[candidate]:
             count = self._counts[group] = self._counts.get(group, 0) + 1
-            if count >= self.quotas.limits[group]:
-                self._full |= 1 << group
+            if group >= 0 and count >= self.quotas.limits[group]:
+                self._full.add(group)
 
     def take(self, taken: set[int], most: int) -> None:
         """Take up to `most` of the best within the quotas that nobody has taken."""
         if most <= 0:
             return
-        masks = self.quotas.masks
+        groups, is_open = self.quotas.groups, self._full.isdisjoint
         for best in self._left:  # what was passed over stays so, since quotas only fill
-            if best in taken or masks[best] & self._full:
+            if best in taken or not is_open(groups[best]):
                 continue
             self.put(best)
             taken.add(best)
@@ -134,4 +111,4 @@ class Queue:
     def lift_quotas(self) -> None:
         """Take any candidate from now on."""
         self.quotas = self.quotas.none()
-        self._full = 0
+        self._full.clear()

@@ -60,7 +60,8 @@ class Ruling:
 
     `allowed` [n] flags the candidates that may be returned at all, and `length` counts the places of the list:
     min(top_n, allowed). `pins` maps places, from 0, to candidates, both within the list. `counted_in` [K, n] says for each
-    rule which of the `constraints` a candidate counts in, −1: none. `boosts` [n] are factors, None
+    rule which of the `constraints` a candidate counts in, −1: none; `spare` [C] are their limits less the shown items that
+    count. `boosts` [n] are factors, None
     if all are 1. `seen` [length, n] is, for each place, the largest cosine of a candidate to the shown items that MMR
     still looks back on there, NaN for none; None if there is none at all. `relaxed` names the rules that cannot be kept
     whatever the list is: floors of which too few exist, and caps that pins break. `ignored_pins` are ids of pins that
@@ -73,6 +74,7 @@ class Ruling:
     pins: Mapping[int, int]
     constraints: tuple[Constraint, ...]
     counted_in: Ints
+    spare: Ints
     boosts: Floats | None
     seen: Floats32 | None
     relaxed: tuple[str, ...]
@@ -91,8 +93,7 @@ class Ruling:
 
     def excess(self, candidates: Ints) -> Ints:
         """Count by how many the `candidates` and shown items of each constraint exceed its limit [C]."""
-        left = [c.limit - (np.count_nonzero(c.shown) if len(c.shown) else 0) for c in self.constraints]
-        return self.held(candidates) - np.array(left, np.int64)
+        return self.held(candidates) - self.spare
 
 
 def compile_rules(
@@ -130,6 +131,7 @@ def compile_rules(
         pins=pins,
         constraints=tuple(writer.constraints),
         counted_in=np.array(writer.counted_in, np.int64).reshape(-1, len(ids)),
+        spare=np.array([c.limit - np.count_nonzero(c.shown) for c in writer.constraints], np.int64),
         boosts=_boosts(rules, columns, len(candidates)),
         seen=seen_cosines(candidates, known, mmr_window, length),
         relaxed=tuple(dict.fromkeys(writer.relaxed)),
