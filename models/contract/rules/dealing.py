@@ -5,7 +5,7 @@ Axis letters: n candidates, k kept candidates, Q queues, L steps of the graph, C
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from models.contract.arrays import Bools, Floats, Ints
 from models.contract.manifest import Partition
 from models.contract.partition import descending, partition
 from models.contract.rules.musts import choose_musts, crowding
-from models.contract.rules.quotas import Queue, Quotas
+from models.contract.rules.quotas import Queue, Quotas, queue_limits
 from models.contract.rules.ruling import Ruling
 from models.contract.rules.sorting import boosted
 
@@ -26,14 +26,16 @@ def ruled_partition(
     Returns candidates [Q, places], best first, −1 where a queue ran out. Where all fit they are dealt as without rules.
     Else pins of the first `steps` places, and the best of those that floors need, have a place for sure, and a queue
     takes more than its quota of a group only where nothing else is left; of the groups of what floors need, no more are
-    dealt than a list may hold. Of constraints past `groups` that could bind,
-    the least needed get too few members to do so.
+    dealt than a list may hold. Of constraints past `groups` that could bind, the least needed get too few members to do
+    so.
     """
     scores = boosted(scores, ruling)
     out = ~ruling.allowed
     trimmed: set[int] = set()
+    length = min(steps, ruling.length)
+    limits = queue_limits(ruling, length, places)
     while True:
-        dealt = _deal(scores, np.flatnonzero(~out), ruling, strategy, places, steps)
+        dealt = _deal(scores, np.flatnonzero(~out), ruling, strategy, places, length, limits)
         over = [i for i in _past_groups(dealt, ruling, groups) if i not in trimmed]
         if not over:
             return dealt
@@ -41,20 +43,29 @@ def ruled_partition(
         trimmed.update(over)
 
 
-def _deal(scores: Floats, kept: Ints, ruling: Ruling, strategy: Partition, places: int, steps: int) -> Ints:
+def _deal(
+    scores: Floats,
+    kept: Ints,
+    ruling: Ruling,
+    strategy: Partition,
+    places: int,
+    length: int,
+    limits: Mapping[int, int],
+) -> Ints:
     """Deal the `kept` candidates [k]."""
     own = scores[:, kept]
     if len(kept) <= len(scores) * places or not (ruling.pins or ruling.constraints):
         dealt = partition(own, places, strategy)
     else:
-        dealt = _deal_some(own, kept, ruling, strategy, places, min(steps, ruling.length))
+        dealt = _deal_some(own, kept, ruling, strategy, places, length, Quotas.of(ruling, limits, kept))
     return np.append(kept, -1)[dealt]
 
 
-def _deal_some(own: Floats, kept: Ints, ruling: Ruling, strategy: Partition, places: int, length: int) -> Ints:
+def _deal_some(
+    own: Floats, kept: Ints, ruling: Ruling, strategy: Partition, places: int, length: int, quotas: Quotas
+) -> Ints:
     """Deal as many of k candidates as there are places, by their numbers in `kept`."""
     ranked = descending(own)
-    quotas = Quotas.of(ruling, kept, length, places)
     orders = ranked.tolist()
     queues = [Queue(quotas, places) for _ in orders]
     taken = _deal_musts(queues, ranked, ruling, kept, length)

@@ -34,9 +34,9 @@ class Ledger:
         self._free[self._pinned] = False
         self._relaxed = dict.fromkeys(ruling.relaxed)
         self._counted_in = ruling.counted_in
-        # [L, C + 1]: places where one more member would break a window; the last column stands for no constraint, which
+        # [C + 1, L]: places where one more member would break a window; the last row stands for no constraint, which
         # `counted_in` calls −1. The windows' counts are kept where there are any.
-        self._shut = np.zeros((ruling.length, len(ruling.constraints) + 1), np.bool_)
+        self._shut = np.zeros((len(ruling.constraints) + 1, ruling.length), np.bool_)
         self._counts: dict[int, Ints] = {}
         self._ranks: Ints | None = None
         self._count_what_is_there()
@@ -57,7 +57,7 @@ class Ledger:
             return np.zeros_like(self._free)
         if self._place in self._pins:
             return self._pin()
-        shut = self._shut[self._place]
+        shut = self._shut[:, self._place]
         return np.greater(self._free, shut[self._counted_in].any(axis=0)) if shut.any() else self._free.copy()
 
     def settle(self) -> Bools:
@@ -71,9 +71,10 @@ class Ledger:
         if found.any():
             return found
         # How far rules must be relaxed for each candidate: to the last to go of those that bar it.
-        needs = (self._shut[self._place] * self._relaxing_ranks())[self._counted_in].max(axis=0)
-        least: Bools = self._free & (needs == needs[self._free].min())
-        return least
+        left = np.flatnonzero(self._free)
+        needs = (self._shut[:, self._place] * self._relaxing_ranks())[self._counted_in[:, left]].max(axis=0)
+        found[left[needs == needs.min()]] = True
+        return found
 
     def put(self, candidate: int) -> None:
         """Put a candidate at the next place, and note the rules that it breaks there.
@@ -89,7 +90,7 @@ class Ledger:
         else:
             self._free[candidate] = False
             for i in self._constraints_of(candidate):
-                if self._shut[self._place, i]:
+                if self._shut[i, self._place]:
                     self._relaxed.setdefault(self._constraints[i].rule)
                 self._count(i, self._place)
         self._place += 1
@@ -105,7 +106,7 @@ class Ledger:
             return None
         if self._place >= self._length or not self._free[candidate]:
             return PINNED if candidate in self._pinned else TAKEN
-        found = [i for i in self._constraints_of(candidate) if self._shut[self._place, i]]
+        found = [i for i in self._constraints_of(candidate) if self._shut[i, self._place]]
         return self._constraints[max(found, key=self._relaxing_ranks().__getitem__)].rule if found else None
 
     def _constraints_of(self, candidate: int) -> list[int]:
@@ -125,7 +126,7 @@ class Ledger:
         """Count the shown items and the pins."""
         for i, c in enumerate(self._constraints):
             if c.limit <= 0:  # a floor that needs every place
-                self._shut[: c.window, i] = True
+                self._shut[i, : c.window] = True
             if len(c.shown):
                 self._count_shown(i)
         for place, candidate in self._pins.items():
@@ -140,7 +141,7 @@ class Ledger:
         counts[: len(behind)] = behind
         full = np.count_nonzero(counts >= c.limit)  # the first ones, since later windows hold fewer
         if full:
-            self._shut[: max(c.first + full - 1 + c.window, 0), i] = True
+            self._shut[i, : max(c.first + full - 1 + c.window, 0)] = True
 
     def _count(self, i: int, place: int) -> None:
         """Count one more member at a place, and shut the windows that it fills."""
@@ -152,10 +153,10 @@ class Ledger:
             counts = self._counts[i] = np.zeros(c.last - c.first + 1, np.int64)
         windows = counts[low - c.first : high - c.first + 1]
         windows += 1
-        (full,) = (windows >= c.limit).nonzero()
+        (full,) = (windows == c.limit).nonzero()  # where there are more, the window was shut before
         if len(full):  # all of them hold the place, so together they have no gap
             first, last = low + int(full[0]), low + int(full[-1])
-            self._shut[max(first, 0) : max(last + c.window, 0), i] = True
+            self._shut[i, max(first, 0) : max(last + c.window, 0)] = True
 
     def _relaxing_ranks(self) -> Ints:
         """Number the constraints [C] by when they are relaxed, from 1, and behind them 0.

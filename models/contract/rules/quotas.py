@@ -19,6 +19,15 @@ def most_in_list(constraint: Constraint, length: int) -> int:
     return constraint.limit * -(-length // constraint.window)
 
 
+def queue_limits(ruling: Ruling, length: int, places: int) -> dict[int, int]:
+    """Return the quotas, by constraint, of a queue of `places` for lists of `length`.
+
+    A queue of another length than the list's has a quota in proportion: then its groups still fill a list.
+    """
+    limits = {i: max(1, most_in_list(c, length) * places // length) for i, c in _caps(ruling)}
+    return {i: limit for i, limit in limits.items() if limit < places}
+
+
 @dataclass(frozen=True, slots=True)
 class Quotas:
     """Hold groups with a quota.
@@ -30,26 +39,20 @@ class Quotas:
     limits: Sequence[int]
 
     @classmethod
-    def of(cls, ruling: Ruling, kept: Ints, length: int, places: int) -> Quotas:
-        """Make the quotas of a queue of `places` for lists of `length`.
-
-        A queue of another length than the list's has a quota in proportion: then its groups still fill a list.
-        """
-        limits = {i: max(1, most_in_list(c, length) * places // length) for i, c in _caps(ruling)}
-        return cls._of(ruling, {i: limit for i, limit in limits.items() if limit < places}, kept)
-
-    @classmethod
     def of_list(cls, ruling: Ruling, kept: Ints, length: int) -> Quotas:
         """Make the quotas of a whole list."""
-        return cls._of(ruling, {i: most_in_list(c, length) for i, c in _caps(ruling)}, kept)
+        return cls.of(ruling, {i: most_in_list(c, length) for i, c in _caps(ruling)}, kept)
 
     def none(self) -> Quotas:
         """Return the quotas of no group."""
         return Quotas([()] * len(self.groups), [])
 
     @classmethod
-    def _of(cls, ruling: Ruling, limits: Mapping[int, int], kept: Ints) -> Quotas:
-        """Leave out groups that have no more members than their quota; `limits` are by constraint."""
+    def of(cls, ruling: Ruling, limits: Mapping[int, int], kept: Ints) -> Quotas:
+        """Make quotas of the `limits` by constraint.
+
+        Groups that have no more members than their quota are left out.
+        """
         held = ruling.held(kept).tolist()
         binding = [i for i, limit in limits.items() if held[i] > limit]
         if not binding:
