@@ -62,11 +62,11 @@ class Ruling:
     `allowed` [n] flags the candidates that may be returned at all, and `length` counts the places of the list:
     min(top_n, allowed). `pins` maps places, from 0, to candidates, both within the list. `counted_in` [K, n] says for
     each rule which of the `constraints` a candidate counts in, −1: none; `spare` [C] are their limits less the shown
-    items that count. `boosts` [n] are factors, None if all are 1. `seen` [length, n] is, for each place, the largest cosine of a candidate to the shown items that MMR
-    still looks back on there, NaN for none; None if there is none at all. `relaxed` names the rules that cannot be kept
-    whatever the list is: floors of which too few exist, and caps that pins break. `ignored_pins` are ids of pins that
-    are no candidates, that are blocked or shown, or whose position is past top_n or an earlier pin's, in their order.
-    `unused` are the names of `by` and `where` that no candidate has.
+    items that count. `boosts` [n] are factors, None if all are 1. `seen` [length, n] is, for each place, the largest
+    cosine of a candidate to the shown items that MMR still looks back on there, NaN for none; None if there is none at
+    all. `relaxed` names the rules that cannot be kept whatever the list is: floors of which too few exist, and caps
+    that pins break. `ignored_pins` are ids of pins that are no candidates, that are blocked or shown, or whose position
+    is past top_n or an earlier pin's, in their order. `unused` are the names of `by` and `where` that no candidate has.
     """
 
     allowed: Bools
@@ -193,9 +193,7 @@ class _Writer:
         """Raise `FeatureError` if `groups` more would be too many."""
         if len(self.constraints) + groups > MOST_GROUPS:
             problem = f"{groups} values of {by[:_LONGEST_NAME]!r} can exceed the limit"
-            raise FeatureError(
-                f"rules.{rule}", f"{problem}: all caps together then have more than {MOST_GROUPS} groups"
-            )
+            raise FeatureError(f"rules.{rule}", f"{problem}; all caps may have {MOST_GROUPS} groups")
 
     def _members(self, codes: Ints, groups: Ints, numbers: int) -> Bools:
         """Flag the members [len(groups), n] of every group, and note where candidates count."""
