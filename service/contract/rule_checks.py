@@ -58,7 +58,7 @@ def rule_fields(rules: ListRules) -> Iterator[tuple[str, str]]:
 
 
 def check_fields(rules: ListRules) -> None:
-    """Raise `Problem` (422) if rules ask for more fields than they may: each is read from every candidate."""
+    """Raise `Problem` (422) if rules ask for more fields than they may."""
     names = set[str]()
     for path, name in rule_fields(rules):
         names.add(name)

@@ -134,7 +134,10 @@ class Ledger:
                 self._count(i, place)
 
     def _count_shown(self, i: int) -> None:
-        """Count the shown items, which are in all windows that begin before them, or with them."""
+        """Count the shown items of a constraint.
+
+        They are in all windows that begin before them, or with them.
+        """
         c = self._constraints[i]
         counts = self._counts[i] = np.zeros(c.last - c.first + 1, np.int64)
         behind = np.cumsum(c.shown[::-1])[::-1][: len(counts)]

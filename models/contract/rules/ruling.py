@@ -51,7 +51,10 @@ class Constraint:
 
     @property
     def is_floor(self) -> bool:
-        """Tell whether it comes from a floor: then its members are those that the floor does not want."""
+        """Tell whether it comes from a floor.
+
+        Then its members are those that the floor does not want.
+        """
         return self.rule.startswith("floors")
 
 
@@ -196,7 +199,7 @@ class _Writer:
             raise FeatureError(f"rules.{rule}", f"{problem}; all caps may have {MOST_GROUPS} groups")
 
     def _members(self, codes: Ints, groups: Ints, numbers: int) -> Bools:
-        """Flag the members [len(groups), n] of every group, and note where candidates count."""
+        """Flag the members [len(groups), n] of every group, and fill `counted_in`."""
         # Not by comparing every group with every candidate, which takes long where there are very many of both.
         members = np.zeros((len(groups), len(codes)), np.bool_)
         if not len(groups):
