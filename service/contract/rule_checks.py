@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Final
 
-from models.contract.rules.definition import MOST_FIELDS
+from models.contract.rules.definition import MOST_RULE_FIELDS
 from service.contract.problems import invalid
 from service.contract.rule_schemas import ListRules, PinRule, ShownItem
 from service.contract.schemas import Candidate, RerankRequest
@@ -62,8 +62,8 @@ def check_fields(rules: ListRules) -> None:
     names = set[str]()
     for path, name in rule_fields(rules):
         names.add(name)
-        if len(names) > MOST_FIELDS:
-            raise invalid(path, f"is one field too many: rules may ask for {MOST_FIELDS} different ones")
+        if len(names) > MOST_RULE_FIELDS:
+            raise invalid(path, f"is one field too many: rules may ask for {MOST_RULE_FIELDS} different ones")
 
 
 def check_pins(rules: ListRules, inherited: Inherited = NOTHING_INHERITED) -> None:

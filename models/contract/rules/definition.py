@@ -17,7 +17,7 @@ MOST_GROUPS: Final = 2_000
 MOST_IDS: Final = 5_000
 """Most blocked ids, and most shown ids, of one request."""
 MOST_SHOWN_ITEMS: Final = 200
-MOST_FIELDS: Final = 32
+MOST_RULE_FIELDS: Final = 32
 """Most different fields that the rules of one request may ask for."""
 LARGEST_WINDOW: Final = 1_000
 LARGEST_FACTOR: Final = 1_000.0
