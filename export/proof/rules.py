@@ -14,8 +14,8 @@ import numpy as np
 from models.contract.arrays import AnyArray, Arrays, Ints
 from models.contract.features import Scalar
 from models.contract.rules.definition import Boost, Cap, Floor, Pin, Rules
-from models.contract.rules.ledger import Ledger
 from models.contract.rules.ruling import Ruling, compile_rules
+from models.contract.rules.sorting import ruled_sort
 from models.contract.rules.tensors import rule_tensors
 
 _BRANDS = (0.5, 0.2, 0.15, 0.1, 0.05)
@@ -48,10 +48,8 @@ def with_rules(request: Arrays, length: int, groups: int, rng: np.random.Generat
     tensors = rule_tensors(ruling, slots, length=length, groups=groups)
     if rng.random() < 1 / 4:
         return request | {name: np.zeros_like(array)[None] for name, array in tensors.items()}
-    listed = filled[_sorted_under(ruling, rng.permutation(len(filled)), length)]
-    sort_slots = np.full((1, length), -1, np.int64)
-    sort_slots[0, : len(listed)] = listed
-    return request | {name: array[None] for name, array in tensors.items()} | {"sort_slots": sort_slots}
+    sort_slots = ruled_sort(rng.random(len(filled)), slots, length, ruling)
+    return request | {name: array[None] for name, array in tensors.items()} | {"sort_slots": sort_slots[None]}
 
 
 def _draw_ruling(request: Arrays, filled: Ints, length: int, rng: np.random.Generator) -> Ruling:
@@ -108,14 +106,3 @@ def _embedding(row: AnyArray) -> list[float] | None:
 def _perhaps(rng: np.random.Generator, share: float) -> int:
     """Draw 1 with a probability, else 0."""
     return int(rng.random() < share)
-
-
-def _sorted_under(ruling: Ruling, ranked: Ints, length: int) -> list[int]:
-    """List candidates in their order as rules allow, up to where none may stand."""
-    ledger = Ledger(ruling)
-    listed: list[int] = []
-    while len(listed) < min(length, ruling.length) and ledger.open().any():
-        best = int(ranked[ledger.open()[ranked].argmax()])
-        ledger.put(best)
-        listed.append(best)
-    return listed

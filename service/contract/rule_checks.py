@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Final
 
+from models.contract.rules.definition import MOST_RULE_FIELDS
 from service.contract.problems import invalid
 from service.contract.rule_schemas import ListRules, PinRule, ShownItem
 from service.contract.schemas import Candidate, RerankRequest
@@ -26,6 +27,9 @@ class Inherited:
 
 NOTHING_INHERITED: Final = Inherited()
 
+LONGEST_NAME: Final = 64
+"""Most characters of a client's name that an answer repeats."""
+
 
 def check_rules(request: RerankRequest, inherited: Inherited) -> None:
     """Raise `Problem` (422) naming the first field of rules or shown items that contradicts another.
@@ -33,11 +37,33 @@ def check_rules(request: RerankRequest, inherited: Inherited) -> None:
     What the pins of a scene contradict is not looked at: such a pin is ignored.
     """
     rules, shown = request.rules, request.shown or []
+    if rules is not None:
+        check_fields(rules)
     if rules is not None and rules.pinned and "pinned" not in inherited.keys:
         check_pins(rules, inherited)
         _check_pinned_candidates(rules.pinned, request.candidates, shown)
     if request.shown_items:
         _check_shown_items(request.shown_items, request.candidates, shown)
+
+
+def rule_fields(rules: ListRules) -> Iterator[tuple[str, str]]:
+    """Yield path and name of every field that a rule asks for."""
+    for i, cap in enumerate(rules.caps or ()):
+        yield f"rules.caps[{i}].by", cap.by
+    for i, floor in enumerate(rules.floors or ()):
+        yield f"rules.floors[{i}].by", floor.by
+    for i, boost in enumerate(rules.boosts or ()):
+        for name in boost.where:
+            yield f"rules.boosts[{i}].where.{name[:LONGEST_NAME]}", name
+
+
+def check_fields(rules: ListRules) -> None:
+    """Raise `Problem` (422) if rules ask for more fields than they may."""
+    names = set[str]()
+    for path, name in rule_fields(rules):
+        names.add(name)
+        if len(names) > MOST_RULE_FIELDS:
+            raise invalid(path, f"is one field too many: rules may ask for {MOST_RULE_FIELDS} different ones")
 
 
 def check_pins(rules: ListRules, inherited: Inherited = NOTHING_INHERITED) -> None:

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from models.contract.rules.ruling import Ruling
-from service.contract.rule_checks import Inherited
+from service.contract.rule_checks import LONGEST_NAME, Inherited, rule_fields
 from service.contract.rule_schemas import ListRules
 from service.contract.schemas import FieldWarning, RerankRequest
 from service.ranking.dealt import DealtRequest
-
-_LONGEST = 64
 
 
 def rule_warnings(dealt: DealtRequest, ruling: Ruling, inherited: Inherited, *, asked: bool) -> Iterator[FieldWarning]:
@@ -19,27 +17,16 @@ def rule_warnings(dealt: DealtRequest, ruling: Ruling, inherited: Inherited, *, 
     Only where the model was `asked` may shown items not count.
     """
     rules = dealt.request.rules or ListRules()
-    for path, name in _fields(rules):
+    for path, name in rule_fields(rules):
         if name in ruling.unused:
-            yield FieldWarning(path, "missing", f"no candidate has the tag or the item feature {name[:_LONGEST]!r}")
+            yield FieldWarning(path, "missing", f"no candidate has the tag or the item feature {name[:LONGEST_NAME]!r}")
     for i, pin in enumerate(rules.pinned or ()):
         if pin.id in ruling.ignored_pins:
-            why = f"{inherited.path('pinned', i)}: {pin.id[:_LONGEST]!r} {_why_ignored(pin.id, dealt.request)}"
+            why = f"{inherited.path('pinned', i)}: {pin.id[:LONGEST_NAME]!r} {_why_ignored(pin.id, dealt.request)}"
             yield FieldWarning(f"rules.pinned[{i}]", "ignored-pin", why)
     if asked and ruling.seen is not None and dealt.model.manifest.ruled is None:
         detail = "the model has no graph for rules; what was shown does not count for the diversity of its list"
         yield FieldWarning("shown", "ignored-shown", detail)
-
-
-def _fields(rules: ListRules) -> Iterator[tuple[str, str]]:
-    """Yield path and name of every field that a rule asks for."""
-    for i, cap in enumerate(rules.caps or ()):
-        yield f"rules.caps[{i}].by", cap.by
-    for i, floor in enumerate(rules.floors or ()):
-        yield f"rules.floors[{i}].by", floor.by
-    for i, boost in enumerate(rules.boosts or ()):
-        for name in boost.where:
-            yield f"rules.boosts[{i}].where.{name[:_LONGEST]}", name
 
 
 def _why_ignored(name: str, request: RerankRequest) -> str:

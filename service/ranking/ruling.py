@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from models.contract.features import FeatureError
 from models.contract.manifest import Manifest
 from models.contract.rules.definition import NO_RULES
 from models.contract.rules.ruling import Ruling, compile_rules
@@ -14,19 +15,22 @@ def compile_ruling(request: RerankRequest, manifest: Manifest, *, mmr_window: in
     """Compile the request's rules and shown items; None if it has none.
 
     `mmr_window` is the number of last items that MMR looks back on, 0 if it charges nothing. Raises `Problem` (422) for
-    rules that can change a list if the model has no graph for them.
+    rules that can change a list if the model has no graph for them, and for too many groups.
     """
     rules = NO_RULES if request.rules is None else request.rules.compiled()
     if rules == NO_RULES and not request.shown:
         return None
-    ruling = compile_rules(
-        request.candidates,
-        rules,
-        shown=request.shown or (),
-        shown_items=request.shown_items or (),
-        top_n=most_places(request, manifest),
-        mmr_window=mmr_window,
-    )
+    try:
+        ruling = compile_rules(
+            request.candidates,
+            rules,
+            shown=request.shown or (),
+            shown_items=request.shown_items or (),
+            top_n=most_places(request, manifest),
+            mmr_window=mmr_window,
+        )
+    except FeatureError as error:
+        raise invalid(error.path, error.problem) from None
     if manifest.ruled is None and (rule := _first_rule(request, ruling)) is not None:
         raise _no_graph(rule, manifest)
     return ruling

@@ -16,7 +16,7 @@ import msgspec
 from service.contract.decoding import check_queues
 from service.contract.problems import Problem
 from service.contract.refusals import locate
-from service.contract.rule_checks import check_pins, check_positions
+from service.contract.rule_checks import check_fields, check_pins, check_positions
 from service.scenes.scene import MOST_SCENES, NO_SCENE, SCENE_NAME, SCENES_FILE, Scene, SceneError
 
 SceneMap = Mapping[str, Scene]
@@ -101,6 +101,7 @@ def _read_scene(name: str, table: object) -> Scene:
     try:
         check_queues(scene.queues or ())
         if scene.rules is not None:
+            check_fields(scene.rules)
             check_pins(scene.rules)
             if scene.top_n is not None:
                 check_positions(scene.rules.pinned or (), scene.top_n, "top_n")

@@ -5,7 +5,7 @@ Axis letters: n candidates, k kept candidates, Q queues, L steps of the graph, C
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -13,8 +13,8 @@ from models.contract.arrays import Bools, Floats, Ints
 from models.contract.manifest import Partition
 from models.contract.partition import descending, partition
 from models.contract.rules.musts import choose_musts, crowding
-from models.contract.rules.quotas import Queue, Quotas, is_floor
-from models.contract.rules.ruling import Constraint, Ruling
+from models.contract.rules.quotas import Queue, Quotas, queue_limits
+from models.contract.rules.ruling import Ruling
 from models.contract.rules.sorting import boosted
 
 
@@ -26,36 +26,46 @@ def ruled_partition(
     Returns candidates [Q, places], best first, −1 where a queue ran out. Where all fit they are dealt as without rules.
     Else pins of the first `steps` places, and the best of those that floors need, have a place for sure, and a queue
     takes more than its quota of a group only where nothing else is left; of the groups of what floors need, no more are
-    dealt than a list may hold. Of constraints past `groups` that could bind,
-    the least needed get too few members to do so.
+    dealt than a list may hold. Of constraints past `groups` that could bind, the least needed get too few members to do
+    so.
     """
     scores = boosted(scores, ruling)
     out = ~ruling.allowed
     trimmed: set[int] = set()
+    length = min(steps, ruling.length)
+    limits = queue_limits(ruling, length, places)
     while True:
-        dealt = _deal(scores, np.flatnonzero(~out), ruling, strategy, places, steps)
+        dealt = _deal(scores, np.flatnonzero(~out), ruling, strategy, places, length, limits)
         over = [i for i in _past_groups(dealt, ruling, groups) if i not in trimmed]
         if not over:
             return dealt
-        for i in over:
-            out |= _too_many(ruling.constraints[i], dealt, ruling)
+        out |= _too_many(over, dealt, ruling)
         trimmed.update(over)
 
 
-def _deal(scores: Floats, kept: Ints, ruling: Ruling, strategy: Partition, places: int, steps: int) -> Ints:
+def _deal(
+    scores: Floats,
+    kept: Ints,
+    ruling: Ruling,
+    strategy: Partition,
+    places: int,
+    length: int,
+    limits: Mapping[int, int],
+) -> Ints:
     """Deal the `kept` candidates [k]."""
     own = scores[:, kept]
     if len(kept) <= len(scores) * places or not (ruling.pins or ruling.constraints):
         dealt = partition(own, places, strategy)
     else:
-        dealt = _deal_some(own, kept, ruling, strategy, places, min(steps, ruling.length))
+        dealt = _deal_some(own, kept, ruling, strategy, places, length, Quotas.of(ruling, limits, kept))
     return np.append(kept, -1)[dealt]
 
 
-def _deal_some(own: Floats, kept: Ints, ruling: Ruling, strategy: Partition, places: int, length: int) -> Ints:
+def _deal_some(
+    own: Floats, kept: Ints, ruling: Ruling, strategy: Partition, places: int, length: int, quotas: Quotas
+) -> Ints:
     """Deal as many of k candidates as there are places, by their numbers in `kept`."""
     ranked = descending(own)
-    quotas = Quotas.of(ruling, kept, length, places)
     orders = ranked.tolist()
     queues = [Queue(quotas, places) for _ in orders]
     taken = _deal_musts(queues, ranked, ruling, kept, length)
@@ -76,7 +86,7 @@ def _deal_musts(queues: Sequence[Queue], ranked: Ints, ruling: Ruling, kept: Int
 
     Returns that and what must not be dealt beside it.
     """
-    if not ruling.pins and not any(is_floor(c) for c in ruling.constraints):
+    if not ruling.pins and not any(c.is_floor for c in ruling.constraints):
         return set()
     ranks = np.empty_like(ranked)
     np.put_along_axis(ranks, ranked, np.broadcast_to(np.arange(len(kept)), ranked.shape), axis=1)
@@ -112,32 +122,25 @@ def _past_groups(dealt: Ints, ruling: Ruling, groups: int) -> list[int]:
     if len(ruling.constraints) <= groups:
         return []
     # Pins past the graph's steps have no slot, but count in its room.
-    excess = _excess(np.union1d(dealt[dealt >= 0], list(ruling.pins.values())).astype(np.int64), ruling)
+    excess = ruling.excess(np.union1d(dealt[dealt >= 0], list(ruling.pins.values())).astype(np.int64))
     binding = np.flatnonzero(excess > 0)
     past = binding[np.argsort(-excess[binding], kind="stable")[groups:]].tolist()
-    return [i for i in past if not is_floor(ruling.constraints[i])]
+    return [i for i in past if not ruling.constraints[i].is_floor]
 
 
-def _excess(candidates: Ints, ruling: Ruling) -> Ints:
-    """Count by how much each constraint's members and shown items exceed its limit [C]."""
-    held = [np.count_nonzero(c.members[candidates]) for c in ruling.constraints]
-    shown = [np.count_nonzero(c.shown) if len(c.shown) else 0 for c in ruling.constraints]
-    limits = [c.limit for c in ruling.constraints]
-    excess: Ints = np.array(held, np.int64) + np.array(shown, np.int64) - np.array(limits, np.int64)
-    return excess
-
-
-def _too_many(constraint: Constraint, dealt: Ints, ruling: Ruling) -> Bools:
-    """Flag the members [n] to leave out so that the constraint cannot bind.
+def _too_many(over: Sequence[int], dealt: Ints, ruling: Ruling) -> Bools:
+    """Flag the candidates [n] to leave out so that the constraints `over` cannot bind.
 
     Pins stay, then the first of queues.
     """
+    pinned = np.array(list(ruling.pins.values()), np.int64)
     by_rank = dealt.T.ravel()
-    by_rank = by_rank[by_rank >= 0]
-    members = by_rank[constraint.members[by_rank]].tolist()
-    pinned = [i for i in members if i in set(ruling.pins.values())]
-    free = [i for i in members if i not in pinned]
-    spare = max(0, constraint.limit - int(constraint.shown.sum()) - len(pinned))
-    out = constraint.members.copy()
-    out[[*ruling.pins.values(), *free[:spare]]] = False
+    free = by_rank[(by_rank >= 0) & ~np.isin(by_rank, pinned)]
+    spare = -ruling.excess(pinned)
+    out = np.zeros(len(ruling.allowed), np.bool_)
+    for i in over:
+        members = ruling.constraints[i].members.copy()
+        members[free[members[free]][: max(0, int(spare[i]))]] = False
+        out |= members
+    out[pinned] = False
     return out

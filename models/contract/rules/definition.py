@@ -12,9 +12,13 @@ MOST_PINS: Final = 64
 MOST_CAPS: Final = 16
 MOST_FLOORS: Final = 16
 MOST_BOOSTS: Final = 32
+MOST_GROUPS: Final = 2_000
+"""Most groups that all caps of one request together may have, of those that have more members than the limit."""
 MOST_IDS: Final = 5_000
 """Most blocked ids, and most shown ids, of one request."""
 MOST_SHOWN_ITEMS: Final = 200
+MOST_RULE_FIELDS: Final = 32
+"""Most different fields that the rules of one request may ask for."""
 LARGEST_WINDOW: Final = 1_000
 LARGEST_FACTOR: Final = 1_000.0
 SMALLEST_FACTOR: Final = 1e-3

@@ -1,6 +1,6 @@
 """Count what a list holds, say which candidates may stand next, and fill a list.
 
-Axis letters: n candidates, C constraints, L places of the list.
+Axis letters: n candidates, C constraints, K rules that have constraints, L places of the list.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ class Ledger:
         self._free = ruling.allowed.copy()
         self._free[self._pinned] = False
         self._relaxed = dict.fromkeys(ruling.relaxed)
-        shape = (len(ruling.constraints), len(ruling.allowed))
-        self._members = np.array([c.members for c in ruling.constraints], np.bool_).reshape(shape)
-        # [L, C]: places where one more member would break a window. The windows' counts are kept where there are any.
-        self._shut = np.zeros((ruling.length, len(ruling.constraints)), np.bool_)
+        self._counted_in = ruling.counted_in
+        # [C + 1, L]: places where one more member would break a window; the last row stands for no constraint, which
+        # `counted_in` calls −1. The windows' counts are kept where there are any.
+        self._shut = np.zeros((len(ruling.constraints) + 1, ruling.length), np.bool_)
         self._counts: dict[int, Ints] = {}
         self._ranks: Ints | None = None
         self._count_what_is_there()
@@ -57,8 +57,8 @@ class Ledger:
             return np.zeros_like(self._free)
         if self._place in self._pins:
             return self._pin()
-        shut = np.flatnonzero(self._shut[self._place])
-        return np.greater(self._free, self._members[shut].any(axis=0)) if len(shut) else self._free.copy()
+        shut = self._shut[:, self._place]
+        return np.greater(self._free, shut[self._counted_in].any(axis=0)) if shut.any() else self._free.copy()
 
     def settle(self) -> Bools:
         """Flag the candidates [n] that may stand next, at least one, relaxing what must be.
@@ -70,11 +70,11 @@ class Ledger:
         found = self.open()
         if found.any():
             return found
-        shut = np.flatnonzero(self._shut[self._place])
         # How far rules must be relaxed for each candidate: to the last to go of those that bar it.
-        needs = (self._members[shut] * self._relaxing_ranks()[shut, None]).max(axis=0)
-        least: Bools = self._free & (needs == needs[self._free].min())
-        return least
+        left = np.flatnonzero(self._free)
+        needs = (self._shut[:, self._place] * self._relaxing_ranks())[self._counted_in[:, left]].max(axis=0)
+        found[left[needs == needs.min()]] = True
+        return found
 
     def put(self, candidate: int) -> None:
         """Put a candidate at the next place, and note the rules that it breaks there.
@@ -89,8 +89,8 @@ class Ledger:
             raise ValueError(f"candidate {candidate} cannot stand at place {self._place}: it is taken or left out")
         else:
             self._free[candidate] = False
-            for i in np.flatnonzero(self._members[:, candidate]).tolist():
-                if self._shut[self._place, i]:
+            for i in self._constraints_of(candidate):
+                if self._shut[i, self._place]:
                     self._relaxed.setdefault(self._constraints[i].rule)
                 self._count(i, self._place)
         self._place += 1
@@ -106,11 +106,12 @@ class Ledger:
             return None
         if self._place >= self._length or not self._free[candidate]:
             return PINNED if candidate in self._pinned else TAKEN
-        found = np.flatnonzero(self._members[:, candidate] & self._shut[self._place])
-        if not len(found):
-            return None
-        last = int(found[self._relaxing_ranks()[found].argmax()])
-        return self._constraints[last].rule
+        found = [i for i in self._constraints_of(candidate) if self._shut[i, self._place]]
+        return self._constraints[max(found, key=self._relaxing_ranks().__getitem__)].rule if found else None
+
+    def _constraints_of(self, candidate: int) -> list[int]:
+        """Number the constraints that a candidate counts in."""
+        return [i for i in self._counted_in[:, candidate].tolist() if i >= 0]
 
     def _check_end(self) -> None:
         if self._place >= self._length:
@@ -125,13 +126,25 @@ class Ledger:
         """Count the shown items and the pins."""
         for i, c in enumerate(self._constraints):
             if c.limit <= 0:  # a floor that needs every place
-                self._shut[: c.window, i] = True
+                self._shut[i, : c.window] = True
             if len(c.shown):
-                for place in np.flatnonzero(c.shown).tolist():
-                    self._count(i, place - len(c.shown))
+                self._count_shown(i)
         for place, candidate in self._pins.items():
-            for i in np.flatnonzero(self._members[:, candidate]).tolist():
+            for i in self._constraints_of(candidate):
                 self._count(i, place)
+
+    def _count_shown(self, i: int) -> None:
+        """Count the shown items of a constraint.
+
+        They are in all windows that begin before them, or with them.
+        """
+        c = self._constraints[i]
+        counts = self._counts[i] = np.zeros(c.last - c.first + 1, np.int64)
+        behind = np.cumsum(c.shown[::-1])[::-1][: len(counts)]
+        counts[: len(behind)] = behind
+        full = np.count_nonzero(counts >= c.limit)  # the first ones, since later windows hold fewer
+        if full:
+            self._shut[i, : max(c.first + full - 1 + c.window, 0)] = True
 
     def _count(self, i: int, place: int) -> None:
         """Count one more member at a place, and shut the windows that it fills."""
@@ -143,13 +156,13 @@ class Ledger:
             counts = self._counts[i] = np.zeros(c.last - c.first + 1, np.int64)
         windows = counts[low - c.first : high - c.first + 1]
         windows += 1
-        full = np.flatnonzero(windows >= c.limit)
+        (full,) = (windows == c.limit).nonzero()  # where there are more, the window was shut before
         if len(full):  # all of them hold the place, so together they have no gap
             first, last = low + int(full[0]), low + int(full[-1])
-            self._shut[max(first, 0) : max(last + c.window, 0), i] = True
+            self._shut[i, max(first, 0) : max(last + c.window, 0)] = True
 
     def _relaxing_ranks(self) -> Ints:
-        """Number the constraints [C] by when they are relaxed, from 1.
+        """Number the constraints [C] by when they are relaxed, from 1, and behind them 0.
 
         Floors go first, then caps, each from the last given to the first.
         """
@@ -158,7 +171,7 @@ class Ledger:
             floors = [name for name in names if name.startswith("floors")]
             caps = [name for name in names if name not in floors]
             ranks = {name: i for i, name in enumerate([*reversed(floors), *reversed(caps)], start=1)}
-            self._ranks = np.array([ranks[c.rule] for c in self._constraints], np.int64)
+            self._ranks = np.array([*(ranks[c.rule] for c in self._constraints), 0], np.int64)
         return self._ranks
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from models.contract.arrays import Ints
-from models.contract.rules.quotas import Queue, Quotas, is_floor
+from models.contract.rules.quotas import Queue, Quotas
 from models.contract.rules.ruling import Ruling
 
 
@@ -20,7 +20,7 @@ def choose_musts(ruling: Ruling, kept: Ints, ranks: Ints, length: int) -> list[i
     """
     pins = [candidate for place, candidate in ruling.pins.items() if place < length]
     musts: list[int] = np.searchsorted(kept, pins).tolist()
-    floors = [c for c in ruling.constraints if is_floor(c)]
+    floors = [c for c in ruling.constraints if c.is_floor]
     if not floors:
         return musts
     order = ranks.argsort(kind="stable")
@@ -35,7 +35,8 @@ def choose_musts(ruling: Ruling, kept: Ints, ranks: Ints, length: int) -> list[i
         members = order[wanted[order]].tolist()
         chosen.offer(members)
         chosen.take(set(chosen.held), need - len(chosen.held))
-        spare = [i for i in members if i not in chosen.held]  # caps let too few of them into one list
+        held = set(chosen.held)
+        spare = [i for i in members if i not in held]  # caps let too few of them into one list
         for must in spare[: max(0, need - len(chosen.held))]:
             chosen.put(must)
     return chosen.held
@@ -53,11 +54,12 @@ def crowding(ruling: Ruling, kept: Ints, ranks: Ints, musts: list[int], length: 
     if not for_floors:
         return []
     found: set[int] = set()
-    order = ranks.argsort(kind="stable")
-    for cap in ruling.constraints:
-        members = cap.members[kept]
-        if is_floor(cap) or not members[for_floors].any():
+    order, dealt = ranks.argsort(kind="stable"), set(musts)
+    counted_in = np.unique(ruling.counted_in[:, kept[for_floors]]).tolist()
+    for cap in (ruling.constraints[i] for i in counted_in if i >= 0):
+        if cap.is_floor:
             continue
-        others = [i for i in order[members[order]].tolist() if i not in musts]
+        members = cap.members[kept]
+        others = [i for i in order[members[order]].tolist() if i not in dealt]
         found.update(others[max(0, cap.limit - int(members[musts].sum())) :])
     return list(found)

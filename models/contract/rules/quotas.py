@@ -5,21 +5,13 @@ Axis letters: n candidates, k kept candidates.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from models.contract.arrays import Bools, Ints
+from models.contract.arrays import Ints
 from models.contract.rules.ruling import Constraint, Ruling
-
-
-def is_floor(constraint: Constraint) -> bool:
-    """Tell whether a constraint comes from a floor.
-
-    Then its members are those that the floor does not want.
-    """
-    return constraint.rule.startswith("floors")
 
 
 def most_in_list(constraint: Constraint, length: int) -> int:
@@ -27,71 +19,54 @@ def most_in_list(constraint: Constraint, length: int) -> int:
     return constraint.limit * -(-length // constraint.window)
 
 
+def queue_limits(ruling: Ruling, length: int, places: int) -> dict[int, int]:
+    """Return the quotas, by constraint, of a queue of `places` for lists of `length`.
+
+    A queue of another length than the list's has a quota in proportion: then its groups still fill a list.
+    """
+    limits = {i: max(1, most_in_list(c, length) * places // length) for i, c in _caps(ruling)}
+    return {i: limit for i, limit in limits.items() if limit < places}
+
+
 @dataclass(frozen=True, slots=True)
 class Quotas:
     """Hold groups with a quota.
 
-    `masks` [k] has one bit per group of a candidate, `limits` one number per group.
+    `groups` [k] are the numbers of each candidate's groups, with −1 for none; `limits` has one number per group.
     """
 
-    masks: list[int]
-    limits: list[int]
-
-    @classmethod
-    def of(cls, ruling: Ruling, kept: Ints, length: int, places: int) -> Quotas:
-        """Make the quotas of a queue of `places` for lists of `length`.
-
-        A queue of another length than the list's has a quota in proportion: then its groups still fill a list.
-        """
-        found = [(c, max(1, most_in_list(c, length) * places // length)) for c in _caps(ruling)]
-        return cls._of([(c, limit) for c, limit in found if limit < places], kept)
+    groups: Sequence[Sequence[int]]
+    limits: Sequence[int]
 
     @classmethod
     def of_list(cls, ruling: Ruling, kept: Ints, length: int) -> Quotas:
         """Make the quotas of a whole list."""
-        return cls._of([(c, most_in_list(c, length)) for c in _caps(ruling)], kept)
+        return cls.of(ruling, {i: most_in_list(c, length) for i, c in _caps(ruling)}, kept)
 
     def none(self) -> Quotas:
         """Return the quotas of no group."""
-        return Quotas([0] * len(self.masks), [])
-
-    def groups(self, candidate: int) -> list[int]:
-        """List the groups of a candidate."""
-        mask, found = self.masks[candidate], []
-        while mask:
-            lowest = mask & -mask
-            found.append(lowest.bit_length() - 1)
-            mask ^= lowest
-        return found
+        return Quotas([()] * len(self.groups), [])
 
     @classmethod
-    def _of(cls, limited: list[tuple[Constraint, int]], kept: Ints) -> Quotas:
-        """Leave out groups that have no more members than their quota."""
-        if not limited:
-            return cls([0] * len(kept), [])
-        members = np.array([c.members for c, _ in limited], np.bool_)[:, kept]
-        limits = np.array([limit for _, limit in limited], np.int64)
-        binding = np.flatnonzero(members.sum(axis=1) > limits)
-        if not len(binding):
-            return cls([0] * len(kept), [])
-        masks = _as_bits(members[binding])
-        return cls(masks, limits[binding].tolist())
+    def of(cls, ruling: Ruling, limits: Mapping[int, int], kept: Ints) -> Quotas:
+        """Make quotas of the `limits` by constraint.
+
+        Groups that have no more members than their quota are left out.
+        """
+        held = ruling.held(kept).tolist()
+        binding = [i for i, limit in limits.items() if held[i] > limit]
+        if not binding:
+            return cls([()] * len(kept), [])
+        group_of = np.full(len(held) + 1, -1)  # the last stands for no constraint
+        group_of[binding] = np.arange(len(binding))
+        groups = group_of[ruling.counted_in[:, kept]]
+        groups = groups[(groups >= 0).any(axis=1)]
+        return cls(groups.T.tolist(), [limits[i] for i in binding])
 
 
-def _as_bits(members: Bools) -> list[int]:
-    """Write the groups [G, k] of every candidate as the bits of one number."""
-    words = -(-len(members) // 64)
-    packed = np.zeros((members.shape[1], 8 * words), np.uint8)
-    packed[:, : -(-len(members) // 8)] = np.packbits(members, axis=0, bitorder="little").T
-    first, *others = packed.view("<u8").T
-    masks: list[int] = first.tolist()
-    for i, word in enumerate(others, start=1):
-        masks = [mask | (bits << 64 * i) for mask, bits in zip(masks, word.tolist(), strict=True)]
-    return masks
-
-
-def _caps(ruling: Ruling) -> list[Constraint]:
-    return [c for c in ruling.constraints if not is_floor(c)]
+def _caps(ruling: Ruling) -> list[tuple[int, Constraint]]:
+    """List the constraints that come from caps, with their numbers."""
+    return [(i, c) for i, c in enumerate(ruling.constraints) if not c.is_floor]
 
 
 @dataclass(slots=True)
@@ -101,7 +76,7 @@ class Queue:
     quotas: Quotas
     places: int
     held: list[int] = field(default_factory=list)
-    _full: int = 0
+    _full: set[int] = field(default_factory=set)
     _counts: dict[int, int] = field(default_factory=dict)
     _left: Iterator[int] = field(default_factory=lambda: iter(()))
 
@@ -117,18 +92,18 @@ class Queue:
     def put(self, candidate: int) -> None:
         """Put a candidate, and close the groups whose quota it fills."""
         self.held.append(candidate)
-        for group in self.quotas.groups(candidate):
+        for group in self.quotas.groups[candidate]:
             count = self._counts[group] = self._counts.get(group, 0) + 1
-            if count >= self.quotas.limits[group]:
-                self._full |= 1 << group
+            if group >= 0 and count >= self.quotas.limits[group]:
+                self._full.add(group)
 
     def take(self, taken: set[int], most: int) -> None:
         """Take up to `most` of the best within the quotas that nobody has taken."""
         if most <= 0:
             return
-        masks = self.quotas.masks
+        groups, is_open = self.quotas.groups, self._full.isdisjoint
         for best in self._left:  # what was passed over stays so, since quotas only fill
-            if best in taken or masks[best] & self._full:
+            if best in taken or not is_open(groups[best]):
                 continue
             self.put(best)
             taken.add(best)
@@ -139,4 +114,4 @@ class Queue:
     def lift_quotas(self) -> None:
         """Take any candidate from now on."""
         self.quotas = self.quotas.none()
-        self._full = 0
+        self._full.clear()

@@ -1,20 +1,22 @@
 """Compile the rules of one request: which candidates may be returned, and what counts where.
 
-Axis letters: n candidates, S shown items just before the list.
+Axis letters: n candidates, S shown items just before the list, C constraints, K rules that have constraints.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
 from models.contract.arrays import Bools, Floats, Floats32, Ints
+from models.contract.features import FeatureError
 from models.contract.rules.columns import NO_VALUE, Columns
 from models.contract.rules.definition import (
     LARGEST_FACTOR,
+    MOST_GROUPS,
     SMALLEST_FACTOR,
     Cap,
     Floor,
@@ -26,6 +28,7 @@ from models.contract.rules.pins import pins_break, place_pins
 from models.contract.rules.seen import seen_cosines
 
 _NONE_SHOWN: Final = np.zeros(0, np.bool_)
+_LONGEST_NAME: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,24 +49,35 @@ class Constraint:
     last: int
     shown: Bools
 
+    @property
+    def is_floor(self) -> bool:
+        """Tell whether it comes from a floor.
+
+        Then its members are those that the floor does not want.
+        """
+        return self.rule.startswith("floors")
+
 
 @dataclass(frozen=True, slots=True)
 class Ruling:
     """Hold the compiled rules of one request.
 
     `allowed` [n] flags the candidates that may be returned at all, and `length` counts the places of the list:
-    min(top_n, allowed). `pins` maps places, from 0, to candidates, both within the list. `boosts` [n] are factors, None
-    if all are 1. `seen` [length, n] is, for each place, the largest cosine of a candidate to the shown items that MMR
-    still looks back on there, NaN for none; None if there is none at all. `relaxed` names the rules that cannot be kept
-    whatever the list is: floors of which too few exist, and caps that pins break. `ignored_pins` are ids of pins that
-    are no candidates, that are blocked or shown, or whose position is past top_n or an earlier pin's, in their order.
-    `unused` are the names of `by` and `where` that no candidate has.
+    min(top_n, allowed). `pins` maps places, from 0, to candidates, both within the list. `counted_in` [K, n] says for
+    each rule which of the `constraints` a candidate counts in, −1: none; `spare` [C] are their limits less the shown
+    items that count. `boosts` [n] are factors, None if all are 1. `seen` [length, n] is, for each place, the largest
+    cosine of a candidate to the shown items that MMR still looks back on there, NaN for none; None if there is none at
+    all. `relaxed` names the rules that cannot be kept whatever the list is: floors of which too few exist, and caps
+    that pins break. `ignored_pins` are ids of pins that are no candidates, that are blocked or shown, or whose position
+    is past top_n or an earlier pin's, in their order. `unused` are the names of `by` and `where` that no candidate has.
     """
 
     allowed: Bools
     length: int
     pins: Mapping[int, int]
     constraints: tuple[Constraint, ...]
+    counted_in: Ints
+    spare: Ints
     boosts: Floats | None
     seen: Floats32 | None
     relaxed: tuple[str, ...]
@@ -74,6 +88,15 @@ class Ruling:
     def binds(self) -> bool:
         """Tell whether anything but leaving candidates out can change a list."""
         return bool(self.pins or self.constraints) or self.boosts is not None or self.seen is not None
+
+    def held(self, candidates: Ints) -> Ints:
+        """Count the members of each constraint [C] among `candidates`."""
+        found = self.counted_in[:, candidates]
+        return np.bincount(found[found >= 0], minlength=len(self.constraints))
+
+    def excess(self, candidates: Ints) -> Ints:
+        """Count by how many the `candidates` and shown items of each constraint exceed its limit [C]."""
+        return self.held(candidates) - self.spare
 
 
 def compile_rules(
@@ -89,7 +112,8 @@ def compile_rules(
 
     `shown` are the ids of earlier pages, oldest first; what is known of them comes from `shown_items`, else from the
     candidates. `mmr_window` is the number of last items that MMR looks back on, 0 if it charges nothing. Raises
-    `ValueError` if shown items that it reaches have embeddings of another length than the candidates'.
+    `FeatureError` at ``rules.caps[i]`` where the groups become more than `MOST_GROUPS`, and `ValueError` if shown items
+    that MMR reaches have embeddings of another length than the candidates'.
     """
     ids = [candidate.id for candidate in candidates]
     places = dict(zip(ids, range(len(ids)), strict=True))
@@ -102,12 +126,15 @@ def compile_rules(
     recent = shown[len(shown) - min(len(shown), _reach(rules, mmr_window)) :]
     known = [own.get(i) or (candidates[places[i]] if i in places else None) for i in recent]
     writer = _Writer(columns, allowed, length, pins, known)
-    constraints = (*writer.caps(rules.caps), *writer.floors(rules.floors))
+    writer.caps(rules.caps)
+    writer.floors(rules.floors)
     return Ruling(
         allowed=allowed,
         length=length,
         pins=pins,
-        constraints=constraints,
+        constraints=tuple(writer.constraints),
+        counted_in=np.array(writer.counted_in, np.int64).reshape(-1, len(ids)),
+        spare=np.array([c.limit - np.count_nonzero(c.shown) for c in writer.constraints], np.int64),
         boosts=_boosts(rules, columns, len(candidates)),
         seen=seen_cosines(candidates, known, mmr_window, length),
         relaxed=tuple(dict.fromkeys(writer.relaxed)),
@@ -119,7 +146,8 @@ def compile_rules(
 class _Writer:
     """Write caps and floors as constraints, and name those that no list can keep.
 
-    `known` holds what is known of the last shown items, oldest first; `relaxed` collects the names.
+    `known` holds what is known of the last shown items, oldest first; `relaxed` collects the names. `constraints` and
+    `counted_in` are those of a `Ruling`.
     """
 
     def __init__(
@@ -132,19 +160,21 @@ class _Writer:
     ) -> None:
         self._columns, self._allowed, self._length, self._known = columns, allowed, length, known
         self._pin_places, self._pinned = list(pins), list(pins.values())
+        self.constraints: list[Constraint] = []
+        self.counted_in: list[Ints] = []
         self.relaxed: list[str] = []
 
-    def caps(self, caps: Sequence[Cap]) -> Iterator[Constraint]:
+    def caps(self, caps: Sequence[Cap]) -> None:
         """Write one constraint per group that can exceed its limit."""
         for i, cap in enumerate(caps):
-            yield from self._cap(f"caps[{i}]", cap)
+            self._cap(f"caps[{i}]", cap)
 
-    def floors(self, floors: Sequence[Floor]) -> Iterator[Constraint]:
+    def floors(self, floors: Sequence[Floor]) -> None:
         """Write each floor as a cap on all other candidates, unless it is kept anyway."""
         for i, floor in enumerate(floors):
-            yield from self._floor(f"floors[{i}]", floor)
+            self._floor(f"floors[{i}]", floor)
 
-    def _cap(self, rule: str, cap: Cap) -> Iterator[Constraint]:
+    def _cap(self, rule: str, cap: Cap) -> None:
         codes, numbers = self._columns.column(cap.by).codes, self._columns.column(cap.by).numbers
         window = self._length if cap.window is None else cap.window
         back = 0 if cap.window is None else min(window - 1, len(self._known))
@@ -154,25 +184,35 @@ class _Writer:
         held = np.bincount(before, minlength=len(numbers))
         most = np.minimum(np.minimum(sizes, self._length) + held, window)
         groups = np.flatnonzero((sizes > 0) & (most > cap.limit))
+        self._check_number(rule, cap.by, len(groups))
         members = self._members(codes, groups, len(numbers))
         shown = [np.equal(before, group) if held[group] else _NONE_SHOWN for group in groups.tolist()]
         self._note_broken(rule, cap.limit, window, members, shown)
         last = 0 if cap.window is None else self._length - window
         for flags, seen in zip(members, shown, strict=True):
-            yield Constraint(rule, flags, cap.limit, window, -len(seen), max(-len(seen), last), seen)
+            self.constraints.append(Constraint(rule, flags, cap.limit, window, -len(seen), max(-len(seen), last), seen))
+
+    def _check_number(self, rule: str, by: str, groups: int) -> None:
+        """Raise `FeatureError` if `groups` more would be too many."""
+        if len(self.constraints) + groups > MOST_GROUPS:
+            problem = f"{groups} values of {by[:_LONGEST_NAME]!r} can exceed the limit"
+            raise FeatureError(f"rules.{rule}", f"{problem}; all caps may have {MOST_GROUPS} groups")
 
     def _members(self, codes: Ints, groups: Ints, numbers: int) -> Bools:
-        """Flag the members [len(groups), n] of every group."""
+        """Flag the members [len(groups), n] of every group, and fill `counted_in`."""
         # Not by comparing every group with every candidate, which takes long where there are very many of both.
+        members = np.zeros((len(groups), len(codes)), np.bool_)
+        if not len(groups):
+            return members
         row_of = np.full(numbers, -1)
         row_of[groups] = np.arange(len(groups))
-        rows = row_of[codes]
-        inside = np.flatnonzero((rows >= 0) & self._allowed)
-        members = np.zeros((len(groups), len(codes)), np.bool_)
+        rows = np.where(self._allowed, row_of[codes], -1)
+        inside = np.flatnonzero(rows >= 0)
         members[rows[inside], inside] = True
+        self.counted_in.append(np.where(rows >= 0, rows + len(self.constraints), -1))
         return members
 
-    def _floor(self, rule: str, floor: Floor) -> Iterator[Constraint]:
+    def _floor(self, rule: str, floor: Floor) -> None:
         having = self._columns.column(floor.by).having(floor.value)
         places = min(floor.within, self._length)
         inside = [place < places for place in self._pin_places]
@@ -185,7 +225,8 @@ class _Writer:
             self.relaxed.append(rule)
         others = np.greater(self._allowed, having)
         if min(np.count_nonzero(others), places) > places - least:
-            yield Constraint(rule, others, places - least, places, 0, 0, _NONE_SHOWN)
+            self.counted_in.append(np.where(others, len(self.constraints), -1))
+            self.constraints.append(Constraint(rule, others, places - least, places, 0, 0, _NONE_SHOWN))
 
     def _note_broken(self, rule: str, limit: int, window: int, members: Bools, shown: Sequence[Bools]) -> None:
         """Note a cap if pins break it in one of its groups."""

@@ -19,7 +19,11 @@ def boosted(scores: Floats, ruling: Ruling) -> Floats:
     A score below 0 is multiplied as well, so that there a factor above 1 moves a candidate down: boosts suit formulas
     that do not fall below 0.
     """
-    return scores if ruling.boosts is None else scores * ruling.boosts
+    if ruling.boosts is None:
+        return scores
+    with np.errstate(over="ignore"):  # What passes float64 is infinite, and so the best or the worst.
+        found: Floats = scores * ruling.boosts
+    return found
 
 
 def ruled_sort(scores: Floats, slots: Ints, length: int, ruling: Ruling) -> Ints:

@@ -78,18 +78,13 @@ def rule_tensors(ruling: Ruling, slots: Ints, *, length: int, groups: int) -> Ar
 
 def _binding(ruling: Ruling, candidates: Ints, groups: int) -> tuple[list[Constraint], Bools]:
     """Choose at most `groups` constraints that can bind, with their members among `candidates`."""
-    shape = (len(ruling.constraints), len(ruling.allowed))
-    members = np.array([c.members for c in ruling.constraints], np.bool_).reshape(shape)
-    dealt = members[:, candidates]
-    elsewhere = np.setdiff1d(list(ruling.pins.values()), candidates).astype(np.int64)
-    held = dealt.sum(axis=1) + members[:, elsewhere].sum(axis=1)
-    shown = [np.count_nonzero(c.shown) if len(c.shown) else 0 for c in ruling.constraints]
-    excess = held + np.array(shown, np.int64) - np.array([c.limit for c in ruling.constraints], np.int64)
-    excess[~dealt.any(axis=1)] = 0
+    excess = ruling.excess(np.union1d(list(ruling.pins.values()), candidates).astype(np.int64))
+    excess[ruling.held(candidates) == 0] = 0
     binding = np.flatnonzero(excess > 0)
     if len(binding) > groups:
         binding = np.sort(binding[np.argsort(-excess[binding], kind="stable")[:groups]])
-    return [ruling.constraints[i] for i in binding.tolist()], dealt[binding]
+    kept = [ruling.constraints[i] for i in binding.tolist()]
+    return kept, np.array([c.members[candidates] for c in kept], np.bool_).reshape(len(kept), len(candidates))
 
 
 def _pinned_places(ruling: Ruling, kept: list[Constraint]) -> list[list[int]]:

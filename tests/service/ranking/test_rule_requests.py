@@ -96,6 +96,22 @@ def test_the_widths_of_shown_items_alone_are_compared_too(ruled: Live) -> None:
     assert "shown_items[1].embedding: has 2 numbers, but that of shown_items[0] has 1" in reply.json["detail"]
 
 
+def test_rules_that_would_hold_everybody_up_are_refused_by_name(ruled: Live) -> None:
+    caps = [{"by": f"t{i}", "limit": 1} for i in range(16)]
+    sent = branded(n=400, rules={"caps": caps})
+    for i, made in enumerate(sent["candidates"]):
+        made["tags"] = {f"t{k}": (i + k) % 200 for k in range(16)}
+    error = ruled.post(sent).json["errors"][0]
+    assert error["field"] == "rules.caps[10]"
+    assert "all caps may have 2000 groups" in error["problem"]
+    boosts = [{"where": {f"x{16 * i + k}": 1 for k in range(16)}, "factor": 2.0} for i in range(2)]
+    assert ruled.post(branded(rules={"boosts": boosts})).status == 200
+    more = [*boosts, {"where": {"x0": 1, "x32": 1}, "factor": 2.0}]
+    error = ruled.post(branded(rules={"boosts": more})).json["errors"][0]
+    assert error["field"] == "rules.boosts[2].where.x32"
+    assert "32 different" in error["problem"]
+
+
 def test_ids_may_be_blocked_and_shown_twice_and_be_no_candidates(ruled: Live) -> None:
     answer = ruled.post(branded(rules={"blocked": ["sku-0", "sku-0", "x"]}, shown=["sku-1", "y", "sku-1"])).json
     assert ids(answer) == ["sku-2", "sku-3", "sku-4", "sku-5", "sku-6"]

@@ -133,6 +133,12 @@ def test_pins_that_contradict_each_other_are_refused_by_both_names() -> None:
     assert "scenes.a.rules.pinned[0].id: 'x' is also rules.blocked[1]" in problem(banned)
 
 
+def test_a_scene_that_asks_for_too_many_fields_is_refused_by_the_name_of_one() -> None:
+    boosts = [", ".join(f"x{16 * i + k} = 1" for k in range(16)) for i in range(3)]
+    text = "\n".join(f"[[scenes.a.rules.boosts]]\nfactor = 2\nwhere = {{{where}}}" for where in boosts)
+    assert "scenes.a.rules.boosts[2].where.x32: is one field too many" in problem(text)
+
+
 def test_there_is_a_limit_to_scenes_and_to_the_file(tmp_path: Path) -> None:
     tables = [f"[scenes.s{i}]\n" for i in range(MOST_SCENES + 1)]
     assert len(parse_scenes("".join(tables[:-1]).encode())) == MOST_SCENES

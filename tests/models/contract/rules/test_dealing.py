@@ -13,9 +13,9 @@ from models.contract.arrays import Floats
 from models.contract.manifest import Partition
 from models.contract.partition import partition
 from models.contract.rules.dealing import ruled_partition
-from models.contract.rules.definition import Cap, Floor, Pin, Rules
+from models.contract.rules.definition import Boost, Cap, Floor, Pin, Rules
 from models.contract.rules.ledger import Ledger
-from models.contract.rules.quotas import is_floor, most_in_list
+from models.contract.rules.quotas import most_in_list
 from models.contract.rules.ruling import Ruling, compile_rules
 from models.contract.rules.sorting import ruled_sort
 from tests.models.contract.rules.cases import CASES, Case
@@ -42,7 +42,7 @@ def test_queues_are_disjoint_allowed_in_order_and_hold_pins_and_all_that_fit(
     assert dealt.shape == (queues, places)
     most = min(int(ruling.allowed.sum()), dealt.size)
     # Beside what floors need, some of its groups are left out.
-    crowded = most < ruling.allowed.sum() and any(is_floor(c) for c in ruling.constraints)
+    crowded = most < ruling.allowed.sum() and any(c.is_floor for c in ruling.constraints)
     assert len(set(held)) == len(held)
     assert len(held) <= most if crowded else len(held) == most
     assert ruling.allowed[held].all()
@@ -147,6 +147,19 @@ def test_of_groups_past_the_most_only_so_many_members_are_dealt_that_they_cannot
     worth = np.linspace(1, 0, 12).tolist()
     assert deal(ruling, worth, 12, groups=2) == [*range(10), -1, -1]
     assert deal(ruling, worth, 12, groups=1) == [*range(6), 9, -1, -1, -1, -1, -1]
+
+
+def test_a_pin_past_the_steps_counts_in_a_group_past_the_most() -> None:
+    rules = Rules(pinned=(Pin("c7", 6),), caps=(Cap("brand", 1, 2),))
+    ruling = compile_rules(branded("babbbbba"), rules, top_n=6)
+    worth = np.linspace(1, 0, 8).tolist()
+    assert deal(ruling, worth, 3) == [0, 1, 2]
+    assert deal(ruling, worth, 3, groups=1) == [0, 2, 7]
+
+
+def test_scores_that_boosts_make_infinite_are_the_best() -> None:
+    ruling = compile_rules(branded("ab"), Rules(boosts=(Boost({"brand": "b"}, 1e3),)), top_n=2)
+    assert deal(ruling, [1.5e308, 1e308], 2) == [1, 0]
 
 
 @settings(max_examples=100, deadline=None)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.contract.features import Scalar
-from models.contract.rules.definition import NO_RULES, Boost, Cap, Floor, Pin, Rules
+from models.contract.features import FeatureError, Scalar
+from models.contract.rules.definition import MOST_GROUPS, NO_RULES, Boost, Cap, Floor, Pin, Rules
 from models.contract.rules.ruling import Constraint, Ruling, compile_rules
 from tests.models.contract.rules.examples import Item, branded
 
@@ -32,6 +32,28 @@ def test_blocked_and_shown_are_left_out_and_bind_nothing() -> None:
     assert ruling.allowed.tolist() == [True, False, True, False]
     assert ruling.length == 2
     assert not ruling.binds
+
+
+@pytest.mark.parametrize("limit", [1, 2])
+def test_too_many_groups_are_refused_by_the_name_of_their_cap(limit: int) -> None:
+    items = [Item(f"c{i}", {"pair": i // 2, "brand": i % 2}) for i in range(2 * MOST_GROUPS)]
+    whole = compile_rules(items, Rules(caps=(Cap("pair", 1),)), top_n=10)
+    assert len(whole.constraints) == MOST_GROUPS
+    caps = (Cap("pair", 1), Cap("pair", 2), Cap("brand", limit))  # no pair has more than 2
+    with pytest.raises(
+        FeatureError, match=f"2 values of 'brand' can exceed the limit; all caps may have {MOST_GROUPS}"
+    ) as e:
+        compile_rules(items, Rules(caps=caps), top_n=10)
+    assert e.value.path == "rules.caps[2]"
+
+
+def test_constraints_are_counted_as_their_members_say() -> None:
+    rules = Rules(caps=(Cap("brand", 1, 3), Cap("brand", 2)), floors=(Floor("brand", "b", 2, 3),))
+    ruling = compile_rules(branded("aaabb-"), rules, shown=["x"], shown_items=[Item("x", {"brand": "a"})], top_n=5)
+    some = np.array([0, 2, 3, 5])
+    held = [int(c.members[some].sum()) for c in ruling.constraints]
+    assert ruling.held(some).tolist() == held == [2, 1, 2, 3]
+    assert ruling.excess(some).tolist() == [2 + 1 - 1, 1 - 1, 2 - 2, 3 - 1]
 
 
 def test_all_blocked_is_an_empty_list() -> None:
