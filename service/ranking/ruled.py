@@ -15,6 +15,7 @@ from models.contract.arrays import Bools, Floats, Floats32, Ints
 from models.contract.features import unit_embeddings
 from models.contract.rules.ledger import Ledger, fill
 from models.contract.rules.ruling import Ruling
+from models.contract.rules.sorting import boosted
 from service.contract.schemas import Candidate
 from service.ranking.dealt import DealtRequest
 from service.ranking.fallback import Places, pool_size, rank
@@ -58,11 +59,7 @@ def ruled_formula_list(dealt: DealtRequest, ruling: Ruling, ledger: Ledger) -> P
 
 def _boosted_scores(dealt: DealtRequest, ruling: Ruling) -> Floats | None:
     scores = dealt.table.sort_scores(dealt.model.manifest.fallback)
-    if scores is None or ruling.boosts is None:
-        return scores
-    with np.errstate(over="ignore"):  # A score that is not finite is none, as everywhere.
-        boosted: Floats = scores * ruling.boosts
-    return boosted
+    return None if scores is None else boosted(scores, ruling)  # One that is not finite is none, as everywhere.
 
 
 def _pool(ruling: Ruling, order: Sequence[int], steps: int) -> Ints:

@@ -17,9 +17,13 @@ def boosted(scores: Floats, ruling: Ruling) -> Floats:
     """Multiply scores [..., n] by the boosts.
 
     A score below 0 is multiplied as well, so that there a factor above 1 moves a candidate down: boosts suit formulas
-    that do not fall below 0.
+    that do not fall below 0. A product past the largest float is infinite.
     """
-    return scores if ruling.boosts is None else scores * ruling.boosts
+    if ruling.boosts is None:
+        return scores
+    with np.errstate(over="ignore"):
+        found: Floats = scores * ruling.boosts
+    return found
 
 
 def ruled_sort(scores: Floats, slots: Ints, length: int, ruling: Ruling) -> Ints:
