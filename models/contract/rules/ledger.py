@@ -33,10 +33,10 @@ class Ledger:
         self._free = ruling.allowed.copy()
         self._free[self._pinned] = False
         self._relaxed = dict.fromkeys(ruling.relaxed)
-        shape = (len(ruling.constraints), len(ruling.allowed))
-        self._members = np.array([c.members for c in ruling.constraints], np.bool_).reshape(shape)
-        # [L, C]: places where one more member would break a window. The windows' counts are kept where there are any.
-        self._shut = np.zeros((ruling.length, len(ruling.constraints)), np.bool_)
+        self._of = _constraints_of(ruling)
+        # [L, C + 1]: places where one more member would break a window; the last column, of no constraint, stays unset.
+        self._shut = np.zeros((ruling.length, len(ruling.constraints) + 1), np.bool_)
+        # The windows' counts are kept where there are any.
         self._counts: dict[int, Ints] = {}
         self._ranks: Ints | None = None
         self._count_what_is_there()
@@ -57,8 +57,8 @@ class Ledger:
             return np.zeros_like(self._free)
         if self._place in self._pins:
             return self._pin()
-        shut = np.flatnonzero(self._shut[self._place])
-        return np.greater(self._free, self._members[shut].any(axis=0)) if len(shut) else self._free.copy()
+        shut = self._shut[self._place]
+        return np.greater(self._free, shut[self._of].any(axis=1)) if shut.any() else self._free.copy()
 
     def settle(self) -> Bools:
         """Flag the candidates [n] that may stand next, at least one, relaxing what must be.
@@ -70,9 +70,8 @@ class Ledger:
         found = self.open()
         if found.any():
             return found
-        shut = np.flatnonzero(self._shut[self._place])
         # How far rules must be relaxed for each candidate: to the last to go of those that bar it.
-        needs = (self._members[shut] * self._relaxing_ranks()[shut, None]).max(axis=0)
+        needs = (self._shut[self._place] * self._relaxing_ranks())[self._of].max(axis=1)
         least: Bools = self._free & (needs == needs[self._free].min())
         return least
 
@@ -89,7 +88,7 @@ class Ledger:
             raise ValueError(f"candidate {candidate} cannot stand at place {self._place}: it is taken or left out")
         else:
             self._free[candidate] = False
-            for i in np.flatnonzero(self._members[:, candidate]).tolist():
+            for i in self._own(candidate):
                 if self._shut[self._place, i]:
                     self._relaxed.setdefault(self._constraints[i].rule)
                 self._count(i, self._place)
@@ -106,11 +105,12 @@ class Ledger:
             return None
         if self._place >= self._length or not self._free[candidate]:
             return PINNED if candidate in self._pinned else TAKEN
-        found = np.flatnonzero(self._members[:, candidate] & self._shut[self._place])
-        if not len(found):
-            return None
-        last = int(found[self._relaxing_ranks()[found].argmax()])
-        return self._constraints[last].rule
+        found = [i for i in self._own(candidate) if self._shut[self._place, i]]
+        return self._constraints[max(found, key=self._relaxing_ranks().item)].rule if found else None
+
+    def _own(self, candidate: int) -> list[int]:
+        """Number the constraints of which a candidate is a member."""
+        return [i for i in self._of[candidate].tolist() if i < len(self._constraints)]
 
     def _check_end(self) -> None:
         if self._place >= self._length:
@@ -130,7 +130,7 @@ class Ledger:
                 for place in np.flatnonzero(c.shown).tolist():
                     self._count(i, place - len(c.shown))
         for place, candidate in self._pins.items():
-            for i in np.flatnonzero(self._members[:, candidate]).tolist():
+            for i in self._own(candidate):
                 self._count(i, place)
 
     def _count(self, i: int, place: int) -> None:
@@ -149,7 +149,7 @@ class Ledger:
             self._shut[max(first, 0) : max(last + c.window, 0), i] = True
 
     def _relaxing_ranks(self) -> Ints:
-        """Number the constraints [C] by when they are relaxed, from 1.
+        """Number the constraints [C + 1] by when they are relaxed, from 1; 0 for none.
 
         Floors go first, then caps, each from the last given to the first.
         """
@@ -158,8 +158,25 @@ class Ledger:
             floors = [name for name in names if name.startswith("floors")]
             caps = [name for name in names if name not in floors]
             ranks = {name: i for i, name in enumerate([*reversed(floors), *reversed(caps)], start=1)}
-            self._ranks = np.array([ranks[c.rule] for c in self._constraints], np.int64)
+            self._ranks = np.array([*(ranks[c.rule] for c in self._constraints), 0], np.int64)
         return self._ranks
+
+
+def _constraints_of(ruling: Ruling) -> Ints:
+    """Number the constraints of every candidate [n, most], C where it has fewer than most.
+
+    A candidate is in one group of each cap at most, so these are few where constraints are thousands.
+    """
+    n, most = len(ruling.allowed), len(ruling.constraints)
+    found = [np.flatnonzero(c.members) for c in ruling.constraints]
+    candidates = np.concatenate([*found, np.zeros(0, np.int64)])
+    order = np.argsort(candidates, kind="stable")
+    counts = np.bincount(candidates, minlength=n)
+    starts = np.repeat(np.cumsum(counts) - counts, counts)
+    table = np.full((n, max(1, int(counts.max(initial=0)))), most)
+    numbers = np.repeat(np.arange(most), [len(members) for members in found])
+    table[candidates[order], np.arange(len(candidates)) - starts] = numbers[order]
+    return table
 
 
 def fill(ledger: Ledger, ranked: Sequence[int], places: int) -> list[int]:
