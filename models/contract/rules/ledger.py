@@ -34,8 +34,8 @@ class Ledger:
         self._free[self._pinned] = False
         self._relaxed = dict.fromkeys(ruling.relaxed)
         self._of = _constraints_of(ruling)
-        # [L, C + 1]: places where one more member would break a window; the last column, of no constraint, stays unset.
-        self._shut = np.zeros((ruling.length, len(ruling.constraints) + 1), np.bool_)
+        # [C + 1, L]: places where one more member would break a window; the last row, of no constraint, stays unset.
+        self._shut = np.zeros((len(ruling.constraints) + 1, ruling.length), np.bool_)
         # The windows' counts are kept where there are any.
         self._counts: dict[int, Ints] = {}
         self._ranks: Ints | None = None
@@ -57,7 +57,7 @@ class Ledger:
             return np.zeros_like(self._free)
         if self._place in self._pins:
             return self._pin()
-        shut = self._shut[self._place]
+        shut = self._shut[:, self._place]
         return np.greater(self._free, shut[self._of].any(axis=1)) if shut.any() else self._free.copy()
 
     def settle(self) -> Bools:
@@ -71,7 +71,7 @@ class Ledger:
         if found.any():
             return found
         # How far rules must be relaxed for each candidate: to the last to go of those that bar it.
-        needs = (self._shut[self._place] * self._relaxing_ranks())[self._of].max(axis=1)
+        needs = (self._shut[:, self._place] * self._relaxing_ranks())[self._of].max(axis=1)
         least: Bools = self._free & (needs == needs[self._free].min())
         return least
 
@@ -89,7 +89,7 @@ class Ledger:
         else:
             self._free[candidate] = False
             for i in self._own(candidate):
-                if self._shut[self._place, i]:
+                if self._shut[i, self._place]:
                     self._relaxed.setdefault(self._constraints[i].rule)
                 self._count(i, self._place)
         self._place += 1
@@ -105,7 +105,7 @@ class Ledger:
             return None
         if self._place >= self._length or not self._free[candidate]:
             return PINNED if candidate in self._pinned else TAKEN
-        found = [i for i in self._own(candidate) if self._shut[self._place, i]]
+        found = [i for i in self._own(candidate) if self._shut[i, self._place]]
         return self._constraints[max(found, key=self._relaxing_ranks().item)].rule if found else None
 
     def _own(self, candidate: int) -> list[int]:
@@ -125,7 +125,7 @@ class Ledger:
         """Count the shown items and the pins."""
         for i, c in enumerate(self._constraints):
             if c.limit <= 0:  # a floor that needs every place
-                self._shut[: c.window, i] = True
+                self._shut[i, : c.window] = True
             if len(c.shown):
                 for place in np.flatnonzero(c.shown).tolist():
                     self._count(i, place - len(c.shown))
@@ -146,7 +146,7 @@ class Ledger:
         full = np.flatnonzero(windows >= c.limit)
         if len(full):  # all of them hold the place, so together they have no gap
             first, last = low + int(full[0]), low + int(full[-1])
-            self._shut[max(first, 0) : max(last + c.window, 0), i] = True
+            self._shut[i, max(first, 0) : max(last + c.window, 0)] = True
 
     def _relaxing_ranks(self) -> Ints:
         """Number the constraints [C + 1] by when they are relaxed, from 1; 0 for none.
