@@ -127,14 +127,15 @@ class Switcher(ABC, Generic[Staged]):
         self._scene_file.note(before)
 
     async def _load_scenes(self) -> bool:
-        """Load the scenes of the start; return False if that must be tried again."""
+        """Load the scenes of the start; return False if that must be tried again.
+
+        A fault that is none of the file's is noted as well: one process alone goes on, and `watch` tries it again.
+        """
         outcome = await self._scene_file.renew()
-        if outcome.fault:
-            return False
         self._scene_file.note(outcome, count=False)
         if outcome.problem is not None:
             self._fail_scenes(outcome.problem)
-        return True
+        return not outcome.fault
 
     def _check_idle(self) -> None:
         """Raise `Problem` (409) while bundles are being loaded."""

@@ -3,8 +3,8 @@
 Batches give way to single requests. The event loop begins with one request of all batches at a time and has a turn
 before the next; only so many of a batch are in progress at once; each is admitted only while no queue stands; and the
 engine runs them when nothing else waits. A request's budget begins when its turn comes; what its caller asks for
-(`timeout_ms`, headers) counts from the arrival of the batch. Batches that wait for turns hold memory, so only so many
-are taken in. Used from the event loop only.
+(`timeout_ms`, headers) counts from the arrival of the batch, a scene's `timeout_ms` from the turn. Batches that wait
+for turns hold memory, so only so many are taken in. Used from the event loop only.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import math
 from collections.abc import Coroutine, Iterator, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
@@ -215,8 +214,11 @@ class BatchEndpoint:
             request, inherited = self._reranker.merge(request)
             exchange.scene = inherited.scene or NO_SCENE
             clock.lap("decode")
-            patience = min(batch.patience, math.inf if request.timeout_ms is None else request.timeout_ms / 1e3)
-            due = min(call.arrival + options.budget_seconds, batch.call.arrival + patience)
+            due = min(call.arrival + options.budget_seconds, batch.call.arrival + batch.patience)
+            if request.timeout_ms is not None:
+                # A scene's counts from the request's turn, as the service's own budget does.
+                asked = exchange.request.timeout_ms is not None
+                due = min(due, (batch.call.arrival if asked else call.arrival) + request.timeout_ms / 1e3)
             exchange.model = model = self._reranker.select(request)
             exchange.reranked = reranked = await self._reranker.rerank(
                 request,

@@ -51,15 +51,19 @@ def read_scenes(root: Path) -> SceneMap:
 def parse_scenes(text: bytes) -> SceneMap:
     """Parse the file's content. Raises `SceneError`."""
     try:
-        document = tomllib.loads(text.decode())
-    except RecursionError:
+        tables = _scene_tables(_read_toml(text))
+        for name in tables:
+            _check_name(name)
+        return MappingProxyType({name: _read_scene(name, table) for name, table in tables.items()})
+    except RecursionError:  # A key of a thousand parts is read without recursion, but not looked through without.
         raise SceneError("is nested too deeply") from None
+
+
+def _read_toml(text: bytes) -> Mapping[str, Any]:
+    try:
+        return tomllib.loads(text.decode())
     except ValueError as error:  # No TOML, no UTF-8, or a number of thousands of digits.
         raise SceneError(f"is not valid TOML: {str(error)[:_LONGEST_REASON]}") from None
-    tables = _scene_tables(document)
-    for name in tables:
-        _check_name(name)
-    return MappingProxyType({name: _read_scene(name, table) for name, table in tables.items()})
 
 
 def _scene_tables(document: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -12,6 +12,7 @@ import itertools
 import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from service.bundles.model import BundleError
 from service.bundles.refusals import OnRefusal
@@ -28,6 +29,8 @@ from service.workers.fleet_scenes import FleetScenes
 from service.workers.handle import ANSWER_SECONDS, WorkerGone, WorkerLate, WorkerProcess
 
 _log = logging.getLogger(__name__)
+_PAUSE_SECONDS: Final = 1.0
+"""Time between tries to load the scenes of the start."""
 
 
 @dataclass(frozen=True)
@@ -141,6 +144,8 @@ class Fleet(Switcher[_Staged]):
                     self._loaded.set()
                     for worker in self._workers:
                         worker.tell(messages.Loaded())
+            if not self._loaded.is_set():  # A worker that fails at once would be asked again without end.
+                await asyncio.sleep(_PAUSE_SECONDS)
 
     def _fail(self, name: str, reason: str | None) -> None:
         if reason is None:

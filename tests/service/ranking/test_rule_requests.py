@@ -278,3 +278,13 @@ def test_requests_of_a_batch_keep_rules_each_its_own(ruled: Live) -> None:
     assert ids(results[1]["response"])[0] == "sku-11"
     assert ids(results[2]["response"])[0] == "sku-0"
     assert results[3]["problem"]["errors"][0]["field"] == "rules.pinned[0].id"
+
+
+def test_a_boost_past_the_largest_number_is_answered_with_a_list(ruled: Live) -> None:
+    sent = branded(40, queues=[{"name": "most", "score": "margin"}])
+    for i, made in enumerate(sent["candidates"]):
+        made["scores"]["margin"] = 1e306 * (i + 1)
+    sent["rules"] = {"boosts": [{"where": {"brand": "a"}, "factor": 1000}]}
+    reply = ruled.post(sent)
+    assert reply.status == 200, reply.body
+    assert {item["source"] for item in reply.json["items"]} == {"model"}

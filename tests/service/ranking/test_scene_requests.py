@@ -14,8 +14,10 @@ from service.bundles.load import load_bundle
 from service.contract.schemas import RerankRequest
 from service.inference.onnx.session import SessionConfig
 from service.ranking.merging import apply_scene
+from service.ranking.rerank import Reranked, Reranker
 from service.scenes.reading import parse_scenes
 from service.scenes.scene import Scene
+from service.timing.deadline import Deadline
 from tests.service.live import Live, live_app
 from tests.service.requests import request
 
@@ -193,3 +195,22 @@ def test_only_the_keys_that_the_scene_gave_count_as_inherited() -> None:
     )
     inherited = apply_scene(asked, SCENE).inherited
     assert (inherited.scene, inherited.keys) == ("s", frozenset({"caps"}))
+
+
+def test_in_a_batch_the_time_of_a_scene_counts_from_the_turn_and_that_of_a_request_from_the_arrival(
+    live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    due: list[float] = []
+    rerank = Reranker.rerank
+
+    async def noted(self: Reranker, *args: Any, deadline: Deadline, **others: Any) -> Reranked:
+        due.append(deadline.at)
+        return await rerank(self, *args, deadline=deadline, **others)
+
+    monkeypatch.setattr(Reranker, "rerank", noted)
+    live.scenes.swap(parse_scenes(SCENES + b"[scenes.timed]\ntimeout_ms = 10000\n"))
+    for sent, moments in ((request(scene="timed"), 3), (request(timeout_ms=10_000), 1)):
+        due.clear()
+        body = json.dumps({"requests": [sent] * 3}).encode()
+        assert live.request("POST", "/v1/rerank/batch", body, {"Content-Type": "application/json"}).status == 200
+        assert len(set(due)) == moments

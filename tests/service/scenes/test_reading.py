@@ -111,6 +111,7 @@ def test_a_file_may_have_no_scenes(text: bytes) -> None:
         ("[scenes.a]\n[scenes.a]", "is not valid TOML"),
         ("[scenes.a", "is not valid TOML"),
         ("a = " + "[" * 100_000, "is nested too deeply"),
+        ("[scenes.a]\n" + "a." * 2_000 + "a = 1", "is nested too deeply"),
         ("a = " + "9" * 5_000, "is not valid TOML"),
         (b"[scenes.a]\nmodel = '\xff'", "is not valid TOML"),
     ],

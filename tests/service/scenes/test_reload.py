@@ -305,3 +305,22 @@ async def test_the_file_is_not_taken_for_a_bundle(tmp_path: Path, caplog: pytest
     shop = Shop(tmp_path)
     await shop.loader.load_all()
     assert not [line for line in caplog.messages if "left out" in line]
+
+
+@in_loop
+async def test_a_fault_of_the_service_at_start_is_told_and_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: object) -> None:
+        raise RuntimeError("a fault of the service")
+
+    write_bundle(tmp_path)
+    write_scenes(tmp_path, scene("home"))
+    shop = Shop(tmp_path)
+    with monkeypatch.context() as broken:
+        broken.setattr(shop.loader, "check_scenes", fail)
+        await shop.loader.load_all()
+    assert "a fault of the service" in str(shop.registry.why_not_ready())
+    async with shop.watching():
+        await until(lives(shop, "home"))
+    assert shop.registry.why_not_ready() is None
