@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Iterator
@@ -180,7 +181,7 @@ def test_a_refused_rule_is_marked_at_its_control(playground: Watched) -> None:
 def test_a_scene_stands_in_for_the_bundles_defaults(playground: Watched) -> None:
     page = playground.page
     picker = setting(page, "A", "Scene")
-    assert picker.locator("option").all_inner_texts() == ["none", "home-feed", "tiny-shelf"]
+    assert picker.locator("option").all_inner_texts() == ["none", "home-feed", "tiny-ruled", "tiny-shelf"]
     assert picker.input_value() == ""
     with playground.new_lists():
         picker.select_option("home-feed")
@@ -219,6 +220,21 @@ def test_the_model_of_a_scene_is_asked_unless_another_is_chosen(playground: Watc
     with playground.new_lists():
         setting(page, "B", "Model").select_option("demo@1")
     assert (playground.sent[-1]["model"], playground.sent[-1]["scene"]) == ("demo", "tiny-shelf")
+
+
+def test_what_a_scenes_rules_did_is_shown(playground: Watched) -> None:
+    page = playground.page
+    with playground.new_lists():
+        setting(page, "A", "Scene").select_option("tiny-ruled")
+    slots = page.locator(".side-A .slot")
+    assert playground.ids("A")[2] == "item-017"
+    assert slots.locator(".pinned").all_inner_texts() == ["pinned"]
+    brands = [re.findall(r"brand (b\d)", text)[0] for text in slots.locator(".what").all_inner_texts()]
+    assert all(one != other for one, other in itertools.pairwise(brands))
+    banner = page.locator("section.side-A p.warning").first.inner_text()
+    assert banner == "Relaxed: could not be kept: floors[0] (at least 1 with source = old in the first 3)."
+    assert rules_of(playground).locator("summary").inner_text() == "Rules (3, the scene's)"
+    assert page.locator("section.side-B .pinned").count() == 0
 
 
 def test_a_link_to_a_scene_that_is_gone_says_so(new_page: OpenPage) -> None:
