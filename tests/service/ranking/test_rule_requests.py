@@ -185,12 +185,12 @@ def test_a_boost_is_in_the_score_and_not_in_the_parts(ruled: Live) -> None:
         ({"boosts": [{"where": {"brand": "c"}, "factor": 2}]}, "rules.boosts[0]"),
     ],
 )
-def test_a_model_without_a_graph_for_rules_refuses_them(any_server: Live, rules: dict[str, Any], field: str) -> None:
-    reply = any_server.post(branded(rules=rules))
+def test_a_model_without_a_graph_for_rules_refuses_them(server: Live, rules: dict[str, Any], field: str) -> None:
+    reply = server.post(branded(rules=rules))
     assert reply.status == 422
     assert reply.json["errors"][0]["field"] == field
     assert "has no graph for rules" in reply.json["detail"]
-    assert any_server.post(branded()).status == 200
+    assert server.post(branded()).status == 200
 
 
 def test_a_model_without_a_graph_for_rules_keeps_what_needs_none(any_server: Live) -> None:

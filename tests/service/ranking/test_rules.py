@@ -76,6 +76,13 @@ def test_every_rung_keeps_the_rules(ruled_models: Sequence[Model], case: Case) -
     check_rungs(case, ruled_models)
 
 
+@settings(SOME, max_examples=100)
+@given(CASES)
+def test_every_rung_of_degre_keeps_the_rules(degre_model: Model, case: Case) -> None:
+    assert degre_model.ruled_inputs
+    check_rungs(case, [degre_model])
+
+
 @pytest.mark.slow
 @MANY
 @given(CASES)
