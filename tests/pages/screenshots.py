@@ -25,12 +25,12 @@ FOLDER: Final = ROOT / "docs" / "playground"
 PATIENCE_SECONDS: Final = 60
 # The budget is only looked at, so that the lists are the model's on a busy machine too.
 OPTIONS: Final = ("--deadline-mode", "observe")
-# The pin takes a place that the floor needs, so that a relaxed rule is in the picture.
+# No item is a video, so that a relaxed rule is in the picture.
 SCENES: Final = """\
 [scenes.home-feed.rules]
 pinned = [{ id = "item-017", position = 3 }]
 caps = [{ by = "brand", limit = 2, window = 5 }]
-floors = [{ by = "source", value = "new", least = 3, within = 3 }]
+floors = [{ by = "source", value = "video", least = 1, within = 5 }]
 """
 
 

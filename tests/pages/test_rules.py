@@ -35,7 +35,11 @@ def answered(request: dict[str, Any]) -> dict[str, Any]:
     ]
     items[1]["pinned"] = True
     items[2]["explanation"]["boost"] = 1.5
-    items[2]["explanation"]["passed_over"] = [{"queue": "gmv", "id": "p9", "rule": "caps[0]"}]
+    items[2]["explanation"]["passed_over"] = [
+        {"queue": "gmv", "id": "p9", "rule": "caps[0]"},
+        {"queue": "gmv", "id": "p8", "rule": "pinned"},
+        {"queue": "click", "id": "p7", "rule": "caps[0]"},
+    ]
     return {
         "request_id": "r-1",
         "model": "demo",
@@ -131,7 +135,9 @@ def test_what_rules_did_is_shown(ruled: Watched) -> None:
     assert "brand b0" in slots.nth(0).locator(".what").inner_text()
     third = slots.nth(2).inner_text()
     assert "×1.5" in third
-    assert re.search(r"Passed over\s+p9 of queue gmv: at most 2 of one brand in any 5", third)
+    told = [line.strip() for line in third.partition("Passed over")[2].strip().splitlines()]
+    assert told[0] == "at most 2 of one brand in any 5: p9 (gmv), p7 (click)"
+    assert told[1] == "pinned: p8 (gmv)"
     banner = ruled.page.locator("section.side-A p.warning").inner_text()
     assert banner == "Relaxed: could not be kept: floors[0] (at least 1 with source = new in the first 3)."
     assert "1 rule relaxed" in ruled.page.locator("#announcer").inner_text()
