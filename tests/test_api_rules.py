@@ -13,11 +13,9 @@ from typing import Any
 import pytest
 
 from loadtest.rig.server import running_server
-from models.contract.manifest import DEMO_BUNDLE, Limits, Manifest
+from models.contract.manifest import DEMO_BUNDLE, Limits
 from tests.service.tiny_bundle import Options, write_bundle
 from tests.test_readme import API, block, post
-
-HAS_RULES = Manifest.read(DEMO_BUNDLE).ruled is not None
 
 
 def scenes() -> str:
@@ -27,7 +25,7 @@ def scenes() -> str:
     return found[1]
 
 
-@pytest.fixture(scope="module", params=["tiny", *(["demo"] if HAS_RULES else [])])
+@pytest.fixture(scope="module", params=["tiny", "demo"])
 def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A service with the page's scenes: what rules decide is the same for every model."""
     folder = tmp_path_factory.mktemp("ruled")
