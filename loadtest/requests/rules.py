@@ -9,12 +9,21 @@ from typing import Any, Final
 
 Json = Mapping[str, Any]
 _BRANDS: Final = ("b1", "b1", "b1", "b2", "b2", "b3")
+_MANY_BRANDS: Final = tuple(f"b{i}" for i in range(60))
+"""More than a graph has groups for, where a cap counts each of them."""
+
+_MANY_CANDIDATES: Final = 200
+_MANY_SHARE: Final = 0.1
 _SOURCES: Final = ("new", "catalogue")
 
 
 def ruled_request(rng: random.Random, most: int = 30) -> dict[str, Any]:
-    """Draw a request with rules that are valid, and that may be impossible to keep."""
-    ids = [f"i{i}" for i in range(rng.randint(1, most))]
+    """Draw a request with rules that are valid, and that may be impossible to keep.
+
+    One in ten has many candidates of many brands.
+    """
+    brands = _MANY_BRANDS if rng.random() < _MANY_SHARE else _BRANDS
+    ids = [f"i{i}" for i in range(_MANY_CANDIDATES if brands is _MANY_BRANDS else rng.randint(1, most))]
     top_n = rng.randint(1, 15)
     blocked = rng.sample(ids, rng.randint(0, len(ids) // 3))
     shown = [*rng.sample(ids, rng.randint(0, len(ids) // 4)), *(f"old{i}" for i in range(rng.randint(0, 4)))]
@@ -23,7 +32,7 @@ def ruled_request(rng: random.Random, most: int = 30) -> dict[str, Any]:
     count = rng.randint(0, min(3, len(free), top_n))
     pins = zip(rng.sample(free, count), rng.sample(places, count), strict=True)
     return {
-        "candidates": [_candidate(rng, name) for name in ids],
+        "candidates": [_candidate(rng, name, brands) for name in ids],
         "top_n": top_n,
         "explain": rng.random() < 0.3,
         "rules": {
@@ -34,17 +43,17 @@ def ruled_request(rng: random.Random, most: int = 30) -> dict[str, Any]:
             "boosts": [{"where": {"source": "new"}, "factor": rng.choice((0.001, 0.5, 2.0, 1000.0))}],
         },
         "shown": shown,
-        "shown_items": [{"id": name, "tags": _tags(rng)} for name in shown if name.startswith("old")],
+        "shown_items": [{"id": name, "tags": _tags(rng, brands)} for name in shown if name.startswith("old")],
     }
 
 
-def _candidate(rng: random.Random, name: str) -> dict[str, Any]:
+def _candidate(rng: random.Random, name: str, brands: Sequence[str]) -> dict[str, Any]:
     scores = {"ctr": round(rng.uniform(0.01, 0.5), 4), "cvr": round(rng.uniform(0.01, 0.3), 4)}
-    return {"id": name, "scores": scores, "price": round(rng.uniform(1, 99), 2), "tags": _tags(rng)}
+    return {"id": name, "scores": scores, "price": round(rng.uniform(1, 99), 2), "tags": _tags(rng, brands)}
 
 
-def _tags(rng: random.Random) -> dict[str, str]:
-    tags = {"brand": rng.choice(_BRANDS), "source": rng.choice(_SOURCES)}
+def _tags(rng: random.Random, brands: Sequence[str]) -> dict[str, str]:
+    tags = {"brand": rng.choice(brands), "source": rng.choice(_SOURCES)}
     return {name: value for name, value in tags.items() if rng.random() < 0.9}
 
 
@@ -75,6 +84,10 @@ SPOILS: Final[Mapping[str, tuple[str, Spoil]]] = {
         lambda r: r["rules"].update(pinned=[{"id": f"p{i}", "position": i + 1} for i in range(1000)]),
     ),
     "17 caps": ("rules.caps", lambda r: r["rules"].update(caps=[{"by": "brand", "limit": 1}] * 17)),
+    "17 floors": (
+        "rules.floors",
+        lambda r: r["rules"].update(floors=[{"by": "source", "value": "new", "least": 1, "within": 5}] * 17),
+    ),
     "10,000 shown ids": ("shown", lambda r: r.update(shown=[f"s{i}" for i in range(10_000)], shown_items=[])),
     "a scene that does not exist": ("scene", lambda r: r.update(scene="no-such-scene")),
     "a pin twice": (

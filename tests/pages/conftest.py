@@ -12,7 +12,7 @@ from playwright.sync_api import Browser
 from loadtest.rig.server import running_server
 from models.contract.manifest import DEMO_BUNDLE
 from tests.pages.browser import NAMES, Watched, chromium, find_chromium
-from tests.service.tiny_bundle import write_bundle
+from tests.service.tiny_bundle import Options, write_bundle
 
 UNHURRIED = ("--budget-ms", "30000")
 SCENES = """\
@@ -25,6 +25,14 @@ rules = { blocked = ["item-001"] }
 [scenes.tiny-shelf]
 model = "tiny"
 partition = "dfs"
+
+[scenes.tiny-ruled]
+model = "tiny"
+
+[scenes.tiny-ruled.rules]
+pinned = [{ id = "item-017", position = 3 }]
+caps = [{ by = "brand", limit = 1, window = 2 }]
+floors = [{ by = "source", value = "old", least = 1, within = 3 }]
 """
 
 
@@ -32,7 +40,7 @@ partition = "dfs"
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A service with time enough on any machine. With the demo model as default, a tiny one, and scenes."""
     folder = tmp_path_factory.mktemp("two")
-    write_bundle(folder)
+    write_bundle(folder, Options(groups=32))
     shutil.copytree(DEMO_BUNDLE, folder / "demo" / "1")
     (folder / "scenes.toml").write_text(SCENES, "utf-8")
     with running_server(folder, options=(*UNHURRIED, "--default-model", "demo")) as server:

@@ -5,7 +5,9 @@ Lists are the same at every run. Times are not: it waits a minute for answers wi
 
 from __future__ import annotations
 
+import shutil
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +17,7 @@ from PIL import Image
 from playwright.sync_api import Browser
 
 from loadtest.rig.server import running_server
-from models.contract.manifest import EMBEDDED_BUNDLES
+from models.contract.manifest import DEMO_BUNDLE
 from tests.documents import ROOT
 from tests.pages.browser import Scheme, Watched, chromium, find_chromium
 
@@ -23,6 +25,13 @@ FOLDER: Final = ROOT / "docs" / "playground"
 PATIENCE_SECONDS: Final = 60
 # The budget is only looked at, so that the lists are the model's on a busy machine too.
 OPTIONS: Final = ("--deadline-mode", "observe")
+# No item is a video, so that a relaxed rule is in the picture.
+SCENES: Final = """\
+[scenes.home-feed.rules]
+pinned = [{ id = "item-017", position = 3 }]
+caps = [{ by = "brand", limit = 2, window = 5 }]
+floors = [{ by = "source", value = "video", least = 1, within = 5 }]
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +44,7 @@ class Picture:
     height: int
     scheme: Scheme
     error: bool = False
+    scene: bool = False
 
 
 PICTURES: Final = (
@@ -43,6 +53,7 @@ PICTURES: Final = (
     Picture("narrow-light", "/playground", 390, 1560, "light"),
     Picture("narrow-dark", "/playground", 390, 1560, "dark"),
     Picture("refused", "/playground", 1440, 760, "light", error=True),
+    Picture("rules", "/playground", 1440, 1180, "light", scene=True),
     Picture("entrance-light", "/", 1280, 800, "light"),
     Picture("entrance-dark", "/", 1280, 800, "dark"),
 )
@@ -60,12 +71,23 @@ def take(picture: Picture, browser: Browser, url: str, folder: Path) -> None:
         with watched.new_lists():
             page.locator("fieldset.side-A").get_by_label("λ value share").fill("2")
             page.keyboard.press("Enter")
+    if picture.scene:
+        _choose_scene(watched)
     _wait_for_good_times(watched)
     file = folder / f"{picture.name}.png"
     page.screenshot(path=file)
     context.close()
     with Image.open(file) as image:  # 256 colours are enough for it, and a third of the size.
         image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(file, optimize=True)
+
+
+def _choose_scene(watched: Watched) -> None:
+    """Show the same settings with the scene and without it."""
+    with watched.new_lists():
+        watched.page.get_by_role("button", name="Same as A").click()
+    with watched.new_lists():
+        watched.page.locator("fieldset.side-A").get_by_label("Scene").select_option("home-feed")
+    watched.page.locator("fieldset.side-A details.rules").evaluate("e => { e.open = true }")
 
 
 def _wait_for_good_times(watched: Watched) -> None:
@@ -82,11 +104,14 @@ def main() -> int:
         print("no Chromium is here", file=sys.stderr)
         return 2
     FOLDER.mkdir(exist_ok=True)
-    with running_server(EMBEDDED_BUNDLES, options=OPTIONS) as server, chromium(executable) as browser:
-        for picture in PICTURES:
-            take(picture, browser, server.url, FOLDER)
-            size = (FOLDER / f"{picture.name}.png").stat().st_size
-            print(f"{picture.name}.png: {size / 1024:.0f} KiB")
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copytree(DEMO_BUNDLE, Path(folder) / "demo" / "1")
+        (Path(folder) / "scenes.toml").write_text(SCENES, "utf-8")
+        with running_server(Path(folder), options=OPTIONS) as server, chromium(executable) as browser:
+            for picture in PICTURES:
+                take(picture, browser, server.url, FOLDER)
+                size = (FOLDER / f"{picture.name}.png").stat().st_size
+                print(f"{picture.name}.png: {size / 1024:.0f} KiB")
     return 0
 
 

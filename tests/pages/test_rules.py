@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Iterator
@@ -34,7 +35,11 @@ def answered(request: dict[str, Any]) -> dict[str, Any]:
     ]
     items[1]["pinned"] = True
     items[2]["explanation"]["boost"] = 1.5
-    items[2]["explanation"]["passed_over"] = [{"queue": "gmv", "id": "p9", "rule": "caps[0]"}]
+    items[2]["explanation"]["passed_over"] = [
+        {"queue": "gmv", "id": "p9", "rule": "caps[0]"},
+        {"queue": "gmv", "id": "p8", "rule": "pinned"},
+        {"queue": "click", "id": "p7", "rule": "caps[0]"},
+    ]
     return {
         "request_id": "r-1",
         "model": "demo",
@@ -130,7 +135,9 @@ def test_what_rules_did_is_shown(ruled: Watched) -> None:
     assert "brand b0" in slots.nth(0).locator(".what").inner_text()
     third = slots.nth(2).inner_text()
     assert "×1.5" in third
-    assert re.search(r"Passed over\s+p9 of queue gmv: at most 2 of one brand in any 5", third)
+    told = [line.strip() for line in third.partition("Passed over")[2].strip().splitlines()]
+    assert told[0] == "at most 2 of one brand in any 5: p9 (gmv), p7 (click)"
+    assert told[1] == "pinned: p8 (gmv)"
     banner = ruled.page.locator("section.side-A p.warning").inner_text()
     assert banner == "Relaxed: could not be kept: floors[0] (at least 1 with source = new in the first 3)."
     assert "1 rule relaxed" in ruled.page.locator("#announcer").inner_text()
@@ -180,7 +187,7 @@ def test_a_refused_rule_is_marked_at_its_control(playground: Watched) -> None:
 def test_a_scene_stands_in_for_the_bundles_defaults(playground: Watched) -> None:
     page = playground.page
     picker = setting(page, "A", "Scene")
-    assert picker.locator("option").all_inner_texts() == ["none", "home-feed", "tiny-shelf"]
+    assert picker.locator("option").all_inner_texts() == ["none", "home-feed", "tiny-ruled", "tiny-shelf"]
     assert picker.input_value() == ""
     with playground.new_lists():
         picker.select_option("home-feed")
@@ -219,6 +226,21 @@ def test_the_model_of_a_scene_is_asked_unless_another_is_chosen(playground: Watc
     with playground.new_lists():
         setting(page, "B", "Model").select_option("demo@1")
     assert (playground.sent[-1]["model"], playground.sent[-1]["scene"]) == ("demo", "tiny-shelf")
+
+
+def test_what_a_scenes_rules_did_is_shown(playground: Watched) -> None:
+    page = playground.page
+    with playground.new_lists():
+        setting(page, "A", "Scene").select_option("tiny-ruled")
+    slots = page.locator(".side-A .slot")
+    assert playground.ids("A")[2] == "item-017"
+    assert slots.locator(".pinned").all_inner_texts() == ["pinned"]
+    brands = [re.findall(r"brand (b\d)", text)[0] for text in slots.locator(".what").all_inner_texts()]
+    assert all(one != other for one, other in itertools.pairwise(brands))
+    banner = page.locator("section.side-A p.warning").first.inner_text()
+    assert banner == "Relaxed: could not be kept: floors[0] (at least 1 with source = old in the first 3)."
+    assert rules_of(playground).locator("summary").inner_text() == "Rules (3, the scene's)"
+    assert page.locator("section.side-B .pinned").count() == 0
 
 
 def test_a_link_to_a_scene_that_is_gone_says_so(new_page: OpenPage) -> None:

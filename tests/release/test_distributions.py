@@ -35,7 +35,9 @@ def test_the_wheel_holds_the_files_of_the_packages_and_no_other(release: Release
         "loadtest/rig/openloop/pool.h",
         "models/embedded/demo/1/bundle.json",
         "models/embedded/demo/1/golden.npz",
+        "models/embedded/demo/1/golden_ruled.npz",
         "models/embedded/demo/1/model.onnx",
+        "models/embedded/demo/1/ruled.onnx",
     ],
 )
 def test_files_that_are_no_python_are_in_the_wheel(release: Release, name: str) -> None:

@@ -141,6 +141,7 @@ def test_the_embedded_bundle_gives_the_answer_in_the_readme(url: str) -> None:
 def test_the_demo_runs(installed: Environment) -> None:
     printed = installed.output("python", "-m", "loadtest.demo")
     assert "revenue first" in printed
+    assert '"scene": "home-feed"' in printed
     assert "p99" in printed
 
 

@@ -68,6 +68,12 @@ def test_requests_depend_on_the_seed_only() -> None:
     assert made[0] == made[1] != made[2]
 
 
+def test_some_requests_have_more_groups_than_a_graph() -> None:
+    made = [ruled_request(random.Random(seed)) for seed in range(100)]
+    brands = [len({one["tags"].get("brand") for one in request["candidates"]}) for request in made]
+    assert 2 <= sum(count > 32 for count in brands) <= 30
+
+
 def test_verdicts() -> None:
     refused = {"detail": "no", "errors": [{"field": "rules.caps[0].limit"}]}
     assert judge_rules(REQUEST, "a cap of 0", 422, refused) is None

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from models.contract.manifest import Manifest
 from models.contract.rules.tensors import STEP_BARS
 from service.bundles.load import load_bundle
 from service.inference.engine import BatchArrays
@@ -264,6 +265,19 @@ def test_a_list_that_breaks_a_rule_which_its_graph_did_not_know_is_cut_there() -
         assert next(item["source"] for item in answer["items"]) == "model"
         brands = ["aabbcc"[item["index"] % 6] for item in answer["items"]]
         assert all(len(set(brands[i : i + 3])) == 3 for i in range(3))
+
+
+def test_more_groups_than_the_graph_has_are_kept_too(ruled: Live, ruled_bundle: Path) -> None:
+    graph = Manifest.read(ruled_bundle).ruled
+    assert graph is not None
+    count = 2 * graph.groups
+    brands = "".join(chr(ord("a") + i) for i in range(count))
+    sent = branded(3 * count, brands=brands, top_n=count, rules={"caps": [{"by": "brand", "limit": 1}]})
+    reply = ruled.post(sent)
+    assert reply.status == 200
+    assert len({item["index"] % count for item in reply.json["items"]}) == len(reply.json["items"]) == count
+    assert reply.json["items"][0]["source"] == "model"
+    assert "relaxed" not in reply.json
 
 
 def test_requests_of_a_batch_keep_rules_each_its_own(ruled: Live) -> None:

@@ -137,15 +137,17 @@ function reasons(explanation, largest, rules) {
 }
 
 /**
- * Show the heads of queues that a rule kept from this place.
+ * Show the heads of queues that rules kept from this place, rule by rule.
  * @param {Explanation} explanation
  * @param {ListRules} rules
  */
 function passedOver({ passed_over: heads }, rules) {
   if (!heads?.length) return false;
-  const shown = heads.map(({ queue, id, rule }) =>
-    make("li", {}, make("b", {}, id), ` of queue ${queue}: ${ruleText(rules, rule)}`),
-  );
+  const named = [...new Set(heads.map(({ rule }) => rule))];
+  const shown = named.map((name) => {
+    const kept = heads.filter(({ rule }) => rule === name).map(({ id, queue }) => `${id} (${queue})`);
+    return make("li", {}, make("b", {}, ruleText(rules, name)), `: ${kept.join(", ")}`);
+  });
   return make("div", { class: "passed-over" }, make("span", {}, "Passed over"), make("ul", {}, ...shown));
 }
 
