@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from models.contract.features import FeatureError
 from models.contract.manifest import Manifest
-from models.contract.rules.definition import NO_RULES
+from models.contract.rules.definition import MOST_COUNTS, NO_RULES, Rules
 from models.contract.rules.ruling import Ruling, compile_rules
 from service.contract.problems import Problem, invalid
 from service.contract.rule_checks import Inherited, check_positions
@@ -15,11 +15,12 @@ def compile_ruling(request: RerankRequest, manifest: Manifest, *, mmr_window: in
     """Compile the request's rules and shown items; None if it has none.
 
     `mmr_window` is the number of last items that MMR looks back on, 0 if it charges nothing. Raises `Problem` (422) for
-    rules that can change a list if the model has no graph for them, and for too many groups.
+    rules that can change a list if the model has no graph for them, and for too many of them, groups or places.
     """
     rules = NO_RULES if request.rules is None else request.rules.compiled()
     if rules == NO_RULES and not request.shown:
         return None
+    _check_counts(request, rules, manifest)
     try:
         ruling = compile_rules(
             request.candidates,
@@ -47,6 +48,15 @@ def check_own_positions(request: RerankRequest, manifest: Manifest, inherited: I
     if rules is not None and rules.pinned and "pinned" not in inherited.keys:
         name = "the model's list length" if request.top_n is None else "top_n"
         check_positions(rules.pinned, most_places(request, manifest), name)
+
+
+def _check_counts(request: RerankRequest, rules: Rules, manifest: Manifest) -> None:
+    """Raise `Problem` (422) if so many caps and floors over so many places would take too long."""
+    places = min(most_places(request, manifest), len(request.candidates))
+    counted = len(rules.caps) + len(rules.floors)
+    if places * counted > MOST_COUNTS:
+        problem = f"is {places} places for {counted} caps and floors; at most {MOST_COUNTS // counted} are allowed then"
+        raise invalid("top_n", problem)
 
 
 def _first_rule(request: RerankRequest, ruling: Ruling) -> str | None:

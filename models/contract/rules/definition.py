@@ -18,6 +18,8 @@ MOST_IDS: Final = 5_000
 """Most blocked ids, and most shown ids, of one request."""
 MOST_SHOWN_ITEMS: Final = 200
 MOST_RULE_FIELDS: Final = 32
+MOST_COUNTS: Final = 4_000
+"""Most caps and floors of one request, times the places of its list: each place is counted for each of them."""
 """Most different fields that the rules of one request may ask for."""
 LARGEST_WINDOW: Final = 1_000
 LARGEST_FACTOR: Final = 1_000.0

@@ -280,6 +280,18 @@ def test_more_groups_than_the_graph_has_are_kept_too(ruled: Live, ruled_bundle: 
     assert "relaxed" not in reply.json
 
 
+def test_too_many_places_for_so_many_caps_and_floors_are_refused(ruled: Live) -> None:
+    rules = {
+        "caps": [{"by": "brand", "limit": 9}] * 16,
+        "floors": [{"by": "brand", "value": "a", "least": 1, "within": 1}] * 16,
+    }
+    reply = ruled.post(branded(130, top_n=126, rules=rules))
+    assert reply.status == 422
+    assert reply.json["errors"][0]["field"] == "top_n"
+    assert "at most 125 are allowed" in reply.json["detail"]
+    assert ruled.post(branded(130, top_n=125, rules=rules)).status == 200
+
+
 def test_requests_of_a_batch_keep_rules_each_its_own(ruled: Live) -> None:
     one = branded(rules={"blocked": ["sku-0"]})
     other = branded(rules={"pinned": [{"id": "sku-11", "position": 1}]})
