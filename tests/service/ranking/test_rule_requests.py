@@ -285,11 +285,11 @@ def test_too_many_places_for_so_many_caps_and_floors_are_refused(ruled: Live) ->
         "caps": [{"by": "brand", "limit": 9}] * 16,
         "floors": [{"by": "brand", "value": "a", "least": 1, "within": 1}] * 16,
     }
-    reply = ruled.post(branded(130, top_n=126, rules=rules))
+    reply = ruled.post(request(130, top_n=126, rules=rules))
     assert reply.status == 422
     assert reply.json["errors"][0]["field"] == "top_n"
     assert "at most 125 are allowed" in reply.json["detail"]
-    assert ruled.post(branded(130, top_n=125, rules=rules)).status == 200
+    assert ruled.post(request(130, top_n=125, rules=rules)).status == 200
 
 
 def test_requests_of_a_batch_keep_rules_each_its_own(ruled: Live) -> None:
