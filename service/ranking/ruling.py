@@ -51,7 +51,7 @@ def check_own_positions(request: RerankRequest, manifest: Manifest, inherited: I
 
 
 def _check_counts(request: RerankRequest, rules: Rules, manifest: Manifest) -> None:
-    """Raise `Problem` (422) if so many caps and floors over so many places would take too long."""
+    """Raise `Problem` (422) for too many places for so many caps and floors."""
     places = min(most_places(request, manifest), len(request.candidates))
     counted = len(rules.caps) + len(rules.floors)
     if places * counted > MOST_COUNTS:

@@ -46,6 +46,13 @@ def degre_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def ruled_degre_model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """The DeGRe bundle with a graph for rules, loaded into ONNX Runtime."""
+    folder = write_degre_bundle(tmp_path_factory.mktemp("ruled_degre"), rules=True)
+    return load_bundle(folder, SessionConfig())
+
+
+@pytest.fixture(scope="session")
 def degre_model(degre_bundle: Path) -> Model:
     """The DeGRe bundle, loaded into ONNX Runtime."""
     return load_bundle(degre_bundle, SessionConfig())

@@ -78,9 +78,9 @@ def test_every_rung_keeps_the_rules(ruled_models: Sequence[Model], case: Case) -
 
 @settings(SOME, max_examples=100)
 @given(CASES)
-def test_every_rung_of_degre_keeps_the_rules(degre_model: Model, case: Case) -> None:
-    assert degre_model.ruled_inputs
-    check_rungs(case, [degre_model])
+def test_every_rung_of_degre_keeps_the_rules(ruled_degre_model: Model, case: Case) -> None:
+    assert ruled_degre_model.ruled_inputs
+    check_rungs(case, [ruled_degre_model])
 
 
 @pytest.mark.slow
