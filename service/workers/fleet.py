@@ -173,9 +173,15 @@ class Fleet(Switcher[_Staged]):
         async with self._lock:
             if not self._workers:
                 raise self._unmanned()
+            # A bundle that is not there is refused at once, so that asking for it never keeps others from reloading.
+            try:
+                wanted = self._catalogue.folder(name, version).name
+            except BundleError as error:
+                self._refuse(name, error)
+                raise Problem(BUNDLE_REFUSED, str(error)) from None
             scenes = await self._scene_file.renew()
             try:
-                status = await self._switch(name, self._catalogue.folder(name, version).name)
+                status = await self._switch(name, wanted)
             except (BundleError, WorkerGone, RuntimeError) as error:
                 self._refuse(name, error)
                 await self._renew_scenes(scenes)
