@@ -50,21 +50,8 @@ class RuledItem:
         return cls(candidate.id, candidate.scores, candidate.price, candidate.features, candidate.embedding)
 
 
-class _NotedLedger(Ledger):
-    """Remember what was put."""
-
-    def __init__(self, ruling: Ruling) -> None:
-        super().__init__(ruling)
-        self.taken: list[int] = []
-
-    def put(self, candidate: int) -> None:
-        """Put a candidate at the next place, and remember it."""
-        super().put(candidate)
-        self.taken.append(candidate)
-
-
-_Plan = Callable[[Sequence[RuledItem], ListRecord, Ruling, Ledger], None]
-"""Puts the items that it plans in the ledger."""
+_Plan = Callable[[Sequence[RuledItem], ListRecord, Ruling, Ledger], list[int]]
+"""Puts the items that it plans in the ledger, and returns them."""
 
 
 class RuledLists(NamedTuple):
@@ -117,9 +104,11 @@ class RuledPlanner:
     def inside(self, records: Sequence[ListRecord], rules: Rules, preferences: Preferences) -> RuledLists:
         """Keep the rules in every step of the selection."""
 
-        def plan(items: Sequence[RuledItem], record: ListRecord, ruling: Ruling, ledger: Ledger) -> None:
-            for item in self._plan(items, record, preferences, ruling):
+        def plan(items: Sequence[RuledItem], record: ListRecord, ruling: Ruling, ledger: Ledger) -> list[int]:
+            planned = self._plan(items, record, preferences, ruling)
+            for item in planned:
                 ledger.put(item)
+            return planned
 
         return self._lists(records, rules, preferences, plan)
 
@@ -129,13 +118,16 @@ class RuledPlanner:
         At every place the first item of what is left of the plain list is taken that may stand there.
         """
 
-        def plan(items: Sequence[RuledItem], record: ListRecord, ruling: Ruling, ledger: Ledger) -> None:
+        def plan(items: Sequence[RuledItem], record: ListRecord, ruling: Ruling, ledger: Ledger) -> list[int]:
+            del ruling  # The plain list knows of no rules.
             waiting = self._plan(items, record, preferences, None)
+            kept: list[int] = []
+            # Past the list's end nothing may stand.
             while found := [item for item in waiting if ledger.open()[item]]:
                 ledger.put(found[0])
                 waiting.remove(found[0])
-                if ledger.place == ruling.length:
-                    return
+                kept.append(found[0])
+            return kept
 
         return self._lists(records, rules, preferences, plan)
 
@@ -146,13 +138,13 @@ class RuledPlanner:
         for row, record in zip(lists, records, strict=True):
             items = [RuledItem.of(candidate) for candidate in record.candidates]
             ruling = compile_rules(items, rules, top_n=length)
-            noted = _NotedLedger(ruling)
-            plan(items, record, ruling, noted)
-            ended += noted.place < length
+            ledger = Ledger(ruling)
+            planned = plan(items, record, ruling, ledger)
+            ended += len(planned) < length
             table = ScoreTable(items, preferences.weights, self.encoder.spec)
             worth = table.score(self.formula, "candidates", needed_by="the sort")
-            fill(noted, sorted_slots(worth, np.arange(len(items)), len(items)).tolist(), length - noted.place)
-            row[:] = noted.taken
+            ranked = sorted_slots(worth, np.arange(len(items)), len(items)).tolist()
+            row[:] = [*planned, *fill(ledger, ranked, length - len(planned))]
         return RuledLists(lists, ended)
 
     def _plan(
