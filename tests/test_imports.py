@@ -22,7 +22,7 @@ CONTRACT = "models.contract"
 ARRAYS = {
     f"{CONTRACT}.{name}": {"numpy"}
     for name in (
-        *("arrays", "features", "formulas", "partition", "scaling", "slots"),
+        *("arrays", "candidates", "embeddings", "features", "formulas", "partition", "scalars", "scaling", "slots"),
         *(f"rules.{name}" for name in ("columns", "definition", "ledger", "pins", "ruling", "seen", "tensors")),
         *(f"rules.{name}" for name in ("dealing", "musts", "quotas", "sorting")),
     )

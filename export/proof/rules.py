@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from models.contract.arrays import AnyArray, Arrays, Ints
-from models.contract.features import Scalar
 from models.contract.rules.definition import Boost, Cap, Floor, Pin, Rules
 from models.contract.rules.ruling import Ruling, compile_rules
 from models.contract.rules.sorting import ruled_sort
 from models.contract.rules.tensors import rule_tensors
+from models.contract.scalars import Scalar
 
 _BRANDS = (0.5, 0.2, 0.15, 0.1, 0.05)
 _SHELVES = 60

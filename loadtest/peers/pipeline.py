@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from loadtest.peers.schemas import PeerRequest
 from models.contract.arrays import Arrays, Ints
+from models.contract.candidates import ObjectTable
 from models.contract.features import Encoder, encode_preferences
 from models.contract.manifest import MODEL_FILE, SORT_SLOTS, Manifest
 from models.contract.partition import sorted_slots
@@ -94,7 +95,8 @@ class Pipeline:
         manifest, candidates = self.manifest, request.candidates
         weights = self._weights(request)
         queues = request.queues or manifest.queues
-        table = ScoreTable(candidates, weights, manifest.spec, lenient=True)
+        objects = ObjectTable(candidates)
+        table = ScoreTable(objects, weights, manifest.spec, lenient=True)
         shape = manifest.limits.queues, manifest.places(len(queues))
         slots = fill_slots(table, queues, request.partition or manifest.partition, shape).candidates
         diversity, default = request.diversity, manifest.diversity
@@ -102,7 +104,7 @@ class Pipeline:
         window = default.window if diversity is None or diversity.window is None else diversity.window
         row = {
             **self._encoder.encode_user(request.user, request.context),
-            **self._encoder.encode_slots(candidates, slots),
+            **self._encoder.encode_slots(objects, slots),
             **encode_preferences(weights, trade_off, window),
         }
         if SORT_SLOTS in self._inputs:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from models.contract.features import Scalar
+from models.contract.scalars import Scalar
 
 
 class Candidate(BaseModel):

@@ -9,7 +9,7 @@ from typing import Literal
 
 from msgspec import Struct, field
 
-from models.contract.features import Scalar
+from models.contract.scalars import Scalar
 
 
 class Candidate(Struct, gc=False):

@@ -15,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.contract.arrays import Bools, Floats
-from models.contract.features import CandidateLike, Encoder, Scalar
+from models.contract.candidates import CandidateLike
+from models.contract.features import Encoder
+from models.contract.scalars import Scalar
 from models.contract.spec import FeatureSpec
 from models.data.batches import ListArrays, encode_lists
 from models.data.records import ListRecord

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from models.checking.tallies import KEPT_VALUES, RangeTally, ValueTally
-from models.contract.features import canonical_text
+from models.contract.scalars import canonical_text
 from models.contract.spec import Category, FeatureSpec, Field, Hashed, Number
 from models.data.field_choices import FieldChoices
 from models.data.windows import ListWindow

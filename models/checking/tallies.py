@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from models.checking.hashing import Sketch, column_hashes
-from models.contract.features import canonical_text
+from models.contract.scalars import canonical_text
 from models.data.fitting.moments import Sample
 from models.data.reading.arrow_forms import is_text
 

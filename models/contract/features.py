@@ -6,44 +6,21 @@ NumPy only. Fields outside the spec are not read.
 
 from __future__ import annotations
 
-import itertools
 import math
-import zlib
 from collections.abc import Mapping, Sequence
-from typing import Final, Protocol
+from typing import Final
 
 import numpy as np
 
 from models.contract.arrays import Arrays, Floats, Floats32, Ints
+from models.contract.candidates import Candidates, as_table
+from models.contract.categories import CategoryColumn
+from models.contract.scalars import Scalar, read_number
 from models.contract.scaling import LOGIT_EPSILON, Scale
-from models.contract.spec import Categorical, Category, FeatureSpec, Number
-
-Scalar = str | int | float | bool | None
+from models.contract.spec import Categorical, FeatureSpec, Number
 
 PRIOR_SCORES: Final = (("ctr",), ("ctr", "cvr"))
 """Per counted objective (click, conversion) the scores whose product is the ranking stage's estimate of it."""
-
-
-class FeatureError(ValueError):
-    """Report a request's value that cannot be used; `path` names it, such as ``candidates[3].features.stars``."""
-
-    def __init__(self, path: str, problem: str) -> None:
-        super().__init__(f"{path}: {problem}")
-        self.path = path
-        self.problem = problem
-
-
-class CandidateLike(Protocol):
-    """Offer a candidate's fields, as those of requests and list records do."""
-
-    @property
-    def scores(self) -> Mapping[str, float | None]: ...
-    @property
-    def price(self) -> float | None: ...
-    @property
-    def features(self) -> Mapping[str, Scalar]: ...
-    @property
-    def embedding(self) -> Sequence[float] | None: ...
 
 
 class Encoder:
@@ -71,8 +48,8 @@ class Encoder:
         own, columns = self._own_columns, self.user_columns
         ids = [c.row(user.get(c.name)) for c in columns[:own]] + [c.row(context.get(c.name)) for c in columns[own:]]
         own, fields = self._own_user_numbers, self.spec.user_numbers
-        numbers = [_number(user.get(f.name), f"user.{f.name}") for f in fields[:own]]
-        numbers += [_number(context.get(f.name), f"context.{f.name}") for f in fields[own:]]
+        numbers = [read_number(user.get(f.name), f"user.{f.name}") for f in fields[:own]]
+        numbers += [read_number(context.get(f.name), f"context.{f.name}") for f in fields[own:]]
         columns_of_one = np.array(numbers, np.float64).reshape(-1, 1)
         return {"user_ids": np.array(ids, np.int64), "user_numbers": self._scale_user(columns_of_one)[0]}
 
@@ -80,22 +57,22 @@ class Encoder:
         """Encode n users from `ids` [C, n] and raw numbers `columns` [F, n], which are written over."""
         return {"user_ids": ids.T.copy(), "user_numbers": self._scale_user(columns)}
 
-    def encode_items(self, candidates: Sequence[CandidateLike], places: Sequence[int] | None = None) -> Arrays:
-        """Encode n candidates.
+    def encode_items(self, candidates: Candidates, places: Ints | None = None) -> Arrays:
+        """Encode n candidates: those at `places` [n], or all.
 
         Returns ``item_ids`` int64 [n, C], ``item_numbers`` float32 [n, F], ``item_scores`` float32 [n, S], ``priors``
-        float32 [n, O] (see `prior_logits`) and ``price`` float32 [n] in currency. `places` are the candidates' indices
-        in the request, for error messages. Raises `FeatureError` naming candidate and field.
+        float32 [n, O] (see `prior_logits`) and ``price`` float32 [n] in currency. Raises `FeatureError` naming
+        candidate and field.
         """
-        places = range(len(candidates)) if places is None else places
+        table = as_table(candidates)
+        places = np.arange(len(table)) if places is None else places
         # Column by column: a request has far fewer fields than candidates, and calls are what this costs.
-        features, scores = [c.features for c in candidates], [c.scores for c in candidates]
-        ids = [column.rows([f.get(column.name) for f in features]) for column in self.item_columns]
-        prices = self.prices(candidates)
-        numbers = [_numbers([t.get(f.name) for t in features], "features", f.name, places) for f in self._own_numbers]
+        ids = [table.rows(column, places) for column in self.item_columns]
+        prices = self.complete_prices(table.prices_at(places))
+        numbers = [table.numbers(f.name, places) for f in self._own_numbers]
         numbers += [prices] if self.spec.price is not None else []
-        numbers += [_numbers([t.get(f.name) for t in scores], "scores", f.name, places) for f in self.spec.scores]
-        n = len(candidates)
+        numbers += [table.score_at(f.name, places) for f in self.spec.scores]
+        n = len(places)
         columns = np.array(numbers, np.float64).reshape(len(numbers), n)
         return self.item_arrays(np.array(ids, np.int64).reshape(len(ids), n), columns, prices)
 
@@ -103,7 +80,7 @@ class Encoder:
         """Encode n items whose columns were read already; `encode_items` says what it returns.
 
         `ids` [C, n] are rows of the embedding table, `columns` [F + S, n] raw numbers and scores, NaN where missing,
-        which are written over, and `prices` [n] as `prices` reads them.
+        which are written over, and `prices` [n] as `complete_prices` makes them.
         """
         own = len(self.spec.item_numbers)
         priors = self._priors(columns)  # before scaling, which writes over its argument
@@ -124,22 +101,24 @@ class Encoder:
         raw = np.where(np.isnan(raw), self._score_defaults, raw)
         return prior_logits([None if f is None else [raw[i] for i in f] for f in self._prior_factors], raw.shape[1])
 
-    def prices(self, candidates: Sequence[CandidateLike]) -> Floats:
-        """Read prices [n] in currency; the spec's default, or 0, stands for a missing one."""
-        default = 0.0 if self.spec.price is None else self.spec.price.default
-        return np.array([default if c.price is None else c.price for c in candidates], np.float64)
+    def complete_prices(self, prices: Floats) -> Floats:
+        """Put the spec's default, or 0, for each price [n] that is missing."""
+        missing = np.isnan(prices)
+        if not missing.any():
+            return prices
+        return np.where(missing, 0.0 if self.spec.price is None else self.spec.price.default, prices)
 
-    def encode_slots(self, candidates: Sequence[CandidateLike], slots: Ints) -> Arrays:
+    def encode_slots(self, candidates: Candidates, slots: Ints) -> Arrays:
         """Encode the candidates that `slots` [N] names (−1: empty slot), padded to N.
 
         Beside `encode_items`' arrays there are ``valid`` bool [N] and ``embeddings`` float32 [N, E], unit rows, zero
         where a candidate has none. E is the longest embedding among them, at least 1.
         """
+        table = as_table(candidates)
         valid = slots >= 0
-        places = slots[valid].tolist()
-        chosen = [candidates[i] for i in places]
-        packed = self.encode_items(chosen, places)
-        packed["embeddings"] = unit_embeddings(chosen)
+        places = slots[valid]
+        packed = self.encode_items(table, places)
+        packed["embeddings"] = table.embeddings(places)
         arrays: Arrays = {"valid": valid}
         if len(places) == len(slots):
             return {**arrays, **packed}
@@ -179,113 +158,9 @@ def prior_logits(factors: Sequence[Sequence[Floats] | None], n: int) -> Floats32
     return logits
 
 
-def unit_embeddings(candidates: Sequence[CandidateLike]) -> Floats32:
-    """Scale embeddings [n, E ≥ 1] to length 1; a missing or zero one is zeros."""
-    given = [(i, c.embedding) for i, c in enumerate(candidates) if c.embedding]
-    if not given:
-        return np.zeros((len(candidates), 1), np.float32)
-    places, embeddings = zip(*given, strict=True)
-    widths = set(map(len, embeddings))
-    width = max(widths)
-    rows = np.zeros((len(candidates), width), np.float64)
-    if len(widths) == 1:
-        numbers = itertools.chain.from_iterable(embeddings)
-        rows[list(places)] = np.fromiter(numbers, np.float64, len(given) * width).reshape(-1, width)
-    else:
-        for i, embedding in given:
-            rows[i, : len(embedding)] = embedding
-    return unit_rows(rows)
-
-
-def unit_rows(rows: Floats) -> Floats32:
-    """Scale `rows` [n, E], which are written over, to length 1; zeros stay zeros."""
-    # Dividing by the largest magnitude first keeps squares of huge or tiny numbers finite.
-    peak = np.abs(rows).max(axis=1, keepdims=True)
-    rows = np.divide(rows, peak, out=rows, where=peak > 0)
-    norm = np.sqrt(np.square(rows).sum(axis=1, keepdims=True))
-    np.divide(rows, norm, out=rows, where=norm > 0)
-    scaled: Floats32 = rows.astype(np.float32)
-    return scaled
-
-
-class CategoryColumn:
-    """Map one categorical field's values to rows of the shared embedding table."""
-
-    __slots__ = ("_buckets", "_offset", "_prefix", "_seen", "name")
-
-    # Together they bound the memory that clients can make it take.
-    _MOST_SEEN: Final = 65_536
-    _LONGEST_SEEN: Final = 64
-
-    def __init__(self, field: Categorical, offset: int) -> None:
-        self.name = field.name
-        self._offset = offset
-        self._prefix = f"{field.name}="
-        vocabulary = field.vocabulary if isinstance(field, Category) else ()
-        self._buckets = 0 if isinstance(field, Category) else field.buckets
-        # Text to row: a vocabulary whole, hashed values as they are met. Popular ids come again and again.
-        self._seen = {value: offset + i for i, value in enumerate(vocabulary, start=1)}
-
-    def rows(self, values: Sequence[Scalar]) -> list[int]:
-        """Map each value as `row` does."""
-        seen = self._seen.get
-        # Keys are all strings, so a number or a bool misses and goes the long way.
-        return [self.row(value) if (row := seen(value)) is None else row for value in values]  # type: ignore[arg-type]
-
-    def row(self, value: Scalar) -> int:
-        """Map a value to its row; a missing or unlisted one has the field's first."""
-        if value is None:
-            return self._offset
-        text = value if isinstance(value, str) else canonical_text(value)
-        row = self._seen.get(text)
-        if row is not None:
-            return row
-        return self._hash(text) if self._buckets else self._offset
-
-    def _hash(self, text: str) -> int:
-        digest = zlib.crc32((self._prefix + text).encode("utf-8", "surrogatepass"))
-        row = self._offset + 1 + digest % self._buckets
-        if len(text) <= self._LONGEST_SEEN:
-            if len(self._seen) >= self._MOST_SEEN:
-                self._seen.clear()
-            self._seen[text] = row
-        return row
-
-
-def canonical_text(value: str | int | float | bool) -> str:
-    """Write a category as text; 5 and 5.0 are alike, as are true and True."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value)
-
-
 def _columns(fields: Sequence[Categorical]) -> tuple[CategoryColumn, ...]:
     columns, offset = [], 0
     for field in fields:
         columns.append(CategoryColumn(field, offset))
         offset += field.rows
     return tuple(columns)
-
-
-def _numbers(values: list[Scalar], group: str, name: str, places: Sequence[int]) -> Floats:
-    """Read numbers, NaN where one is missing. Raises `FeatureError` naming the first non-number."""
-    if str not in set(map(type, values)):  # NumPy would read "5" as 5
-        try:
-            return np.array(values, np.float64)
-        except OverflowError:
-            pass  # the loop below finds which
-    named = zip(values, places, strict=True)
-    return np.array([_number(v, f"candidates[{place}].{group}.{name}") for v, place in named], np.float64)
-
-
-def _number(value: Scalar, path: str) -> float:
-    if value is None:
-        return math.nan
-    if isinstance(value, str):
-        raise FeatureError(path, f"must be a number, not the string {value[:40]!r}")
-    try:
-        return float(value)
-    except OverflowError:
-        raise FeatureError(path, "is too large for a number") from None

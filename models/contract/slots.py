@@ -15,7 +15,6 @@ Axis letters: n candidates, Q queues, N slots, L list length.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,7 +23,7 @@ from typing import Final, Protocol
 import numpy as np
 
 from models.contract.arrays import Floats, Ints
-from models.contract.features import CandidateLike, FeatureError
+from models.contract.candidates import Candidates, as_table
 from models.contract.formulas import WEIGHT_NAMES, FormulaError, compile_formula
 from models.contract.manifest import Partition
 from models.contract.partition import partition, sorted_slots
@@ -32,6 +31,7 @@ from models.contract.rules.dealing import ruled_partition
 from models.contract.rules.ruling import Ruling
 from models.contract.rules.sorting import ruled_sort
 from models.contract.rules.tensors import GROUPS
+from models.contract.scalars import FeatureError
 from models.contract.spec import FeatureSpec
 
 _MOST_NAMED: Final = 20
@@ -70,11 +70,10 @@ class ScoreTable:
     """
 
     def __init__(
-        self, candidates: Sequence[CandidateLike], weights: Sequence[float], spec: FeatureSpec, *, lenient: bool = False
+        self, candidates: Candidates, weights: Sequence[float], spec: FeatureSpec, *, lenient: bool = False
     ) -> None:
         """Take weights α, β, γ; the strict reader raises `FeatureError` for a probability outside 0..1."""
-        self._candidates = candidates
-        self._scores = [candidate.scores for candidate in candidates]
+        self._table = as_table(candidates)
         self._spec = spec
         self._columns: dict[str, Floats] = {
             name: np.asarray(weight) for name, weight in zip(WEIGHT_NAMES, weights, strict=True)
@@ -85,13 +84,11 @@ class ScoreTable:
             self._check_probabilities()
 
     def __len__(self) -> int:
-        return len(self._candidates)
+        return len(self._table)
 
     def read(self, name: str) -> Floats:
         """Read the scores or prices [n] as they came, NaN where a candidate lacks one."""
-        if name == "price":
-            return np.array([c.price for c in self._candidates], np.float64)
-        return np.array([scores.get(name) for scores in self._scores], np.float64)
+        return self._table.prices() if name == "price" else self._table.score(name)
 
     def score(self, formula: str, field: str, *, needed_by: str) -> Floats:
         """Compute the formula's value [n] per candidate, once; it may be infinite or NaN.
@@ -107,7 +104,7 @@ class ScoreTable:
             raise FeatureError(field, str(error)) from None
         for name in sorted(compiled.names - self._columns.keys()):
             self._columns[name] = self._complete(name, self.read(name), field, needed_by)
-        self._values[formula] = compiled(self._columns, len(self._candidates))
+        self._values[formula] = compiled(self._columns, len(self._table))
         return self._values[formula]
 
     def sort_scores(self, formula: str) -> Floats | None:
@@ -127,8 +124,7 @@ class ScoreTable:
             label = "a price" if name == "price" else f"the score {name!r}"
             raise FeatureError(field, f"no candidate has {label}, which {needed_by} needs; {self._known()}")
         if default is None:
-            place = f"candidates[{int(missing.argmax())}]"
-            path = f"{place}.price" if name == "price" else f"{place}.scores.{name}"
+            path = self._table.path(int(missing.argmax()), "price" if name == "price" else f"scores.{name}")
             raise FeatureError(path, f"is missing, but {needed_by} needs it and the model has no default for it")
         return np.where(missing, default, column)
 
@@ -139,9 +135,9 @@ class ScoreTable:
 
     def _known(self) -> str:
         """List the scores that the request has, of very many the first."""
-        names: set[str] = set()
-        for scores in self._scores:
-            names.update(itertools.islice((name for name, value in scores.items() if value is not None), _MOST_NAMED))
+        names = set[str]()
+        for name in self._table.score_names():
+            names.add(name)
             if len(names) >= _MOST_NAMED:
                 break
         shown = [name[:_LONGEST_NAME] for name in sorted(names)[:_MOST_NAMED]]
@@ -158,7 +154,7 @@ class ScoreTable:
             bad = (column < 0) | (column > 1)  # False where the score is missing, which is no fault
             if bad.any():
                 i = int(bad.argmax())
-                path = f"candidates[{i}].scores.{field.name}"
+                path = self._table.path(i, f"scores.{field.name}")
                 raise FeatureError(path, f"must be a probability in 0..1, not {column[i]:g}")
 
 

@@ -18,10 +18,12 @@ import torch
 from torch import Tensor, nn
 
 from models.contract.arrays import AnyArray, Arrays, Bools, Floats32, Ints
-from models.contract.features import Encoder, FeatureError, unit_embeddings
+from models.contract.embeddings import unit_embeddings
+from models.contract.features import Encoder
+from models.contract.scalars import FeatureError
 from models.contract.spec import FeatureSpec
 from models.data.array_store import ArrayStore, is_on_disk, release
-from models.data.records import Candidate, ListRecord
+from models.data.records import ListRecord
 
 _CHUNK = 1024
 
@@ -264,9 +266,9 @@ def _encode_chunk(
     flat = [candidate for candidates in chosen for candidate in candidates]
     try:
         users = [encoder.encode_user(record.user, record.context) for record in records]
-        items = {**encoder.encode_items(flat), "embeddings": unit_embeddings(flat)}
+        items = {**encoder.encode_items(flat), "embeddings": unit_embeddings([c.embedding for c in flat])}
     except FeatureError:
-        _name_broken_list(encoder, records, chosen, places)
+        _name_broken_list(encoder, records, places)
         raise
     counts = np.array([len(candidates) for candidates in chosen])
     return {name: np.stack([user[name] for user in users]) for name in users[0]} | pad(items, counts, width)
@@ -275,12 +277,11 @@ def _encode_chunk(
 def _name_broken_list(
     encoder: Encoder,
     records: Sequence[ListRecord],
-    chosen: Sequence[Sequence[Candidate]],
     places: Sequence[Sequence[int]],
 ) -> None:
-    for record, candidates, own in zip(records, chosen, places, strict=True):
+    for record, own in zip(records, places, strict=True):
         try:
             encoder.encode_user(record.user, record.context)
-            encoder.encode_items(candidates, own)
+            encoder.encode_items(record.candidates, np.array(own, np.int64))
         except FeatureError as error:
             raise ValueError(f"list {record.request_id!r}: {error}") from error

@@ -12,7 +12,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from models.contract.features import Scalar, canonical_text
+from models.contract.scalars import Scalar, canonical_text
 from models.contract.spec import FeatureSpec, Field, Number
 from models.data.field_choices import FieldChoices, FieldKind
 from models.data.fitting.field_values import FieldValues

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from models.contract.features import Scalar
+from models.contract.scalars import Scalar
 
 Split = Literal["train", "valid", "test"]
 

@@ -17,7 +17,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from models.contract.arrays import Arrays, Bools, Floats, Floats32, Ints
-from models.contract.features import CategoryColumn, Encoder, FeatureError, unit_rows
+from models.contract.categories import CategoryColumn
+from models.contract.embeddings import unit_rows
+from models.contract.features import Encoder
+from models.contract.scalars import FeatureError
 from models.contract.spec import FeatureSpec, Field, Number
 from models.data.batches import ListArrays, encode_lists, pad
 from models.data.reading.arrow_numbers import floats, is_number

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from models.contract.arrays import Bools, Floats, Ints
-from models.contract.features import Scalar
+from models.contract.scalars import Scalar
 from models.data.records import Candidate, ListRecord, Split
 
 

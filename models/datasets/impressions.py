@@ -13,7 +13,7 @@ from itertools import pairwise
 import numpy as np
 
 from models.contract.arrays import Floats, Ints
-from models.contract.features import Scalar
+from models.contract.scalars import Scalar
 from models.data.records import Candidate, ListRecord, Split
 from models.datasets.table import Table
 

@@ -17,7 +17,7 @@ from typing import Final
 import numpy as np
 
 from models.contract.arrays import AnyFloats, Bools, Floats, Ints
-from models.contract.features import Scalar
+from models.contract.scalars import Scalar
 from models.data.records import Candidate, ListRecord, Split
 from models.datasets.priors import FoldCounts, cross_fit, cross_fit_folds, smoothed_rate
 

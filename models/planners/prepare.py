@@ -14,8 +14,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from models.contract.arrays import Arrays, Floats, Ints
-from models.contract.features import Encoder, FeatureError, encode_preferences
+from models.contract.candidates import ObjectTable
+from models.contract.features import Encoder, encode_preferences
 from models.contract.manifest import SORT_SLOTS, Limits, Partition, QueueSpec
+from models.contract.scalars import FeatureError
 from models.contract.slots import ScoreTable, fill_slots, sort_slots
 from models.contract.spec import FeatureSpec
 from models.data.records import ListRecord
@@ -40,9 +42,10 @@ class Preparer:
         """Make the graph's inputs (a batch of one) and every slot's candidate [N], −1 if empty."""
         length, shape = self.limits.list_length, (self.limits.queues, self.limits.queue_length)
         with _naming(record):
-            table = ScoreTable(record.candidates, preferences.weights, self.encoder.spec)
+            candidates = ObjectTable(record.candidates)
+            table = ScoreTable(candidates, preferences.weights, self.encoder.spec)
             slots = fill_slots(table, self.queues, self.strategy, shape).candidates
-            arrays = self.encoder.encode_slots(record.candidates, slots)
+            arrays = self.encoder.encode_slots(candidates, slots)
             arrays |= self.encoder.encode_user(record.user, record.context)
         arrays |= encode_preferences(preferences.weights, preferences.trade_off, preferences.window)
         none = np.full(length, -1, np.int64)

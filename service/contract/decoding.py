@@ -7,6 +7,8 @@ from typing import Final
 
 import msgspec
 
+from models.contract.candidates import CandidateTable
+from service.contract.candidates import check_ids
 from service.contract.cost import MOST_FIELDS, cost_over
 from service.contract.problems import invalid
 from service.contract.refusals import refusal, too_many_fields
@@ -30,17 +32,22 @@ def decode_request(body: bytes, *, most_fields: int = MOST_FIELDS) -> RerankRequ
         raise refusal(error, body) from None
 
 
-def check_request(request: RerankRequest, *, max_candidates: int, inherited: Inherited = NOTHING_INHERITED) -> None:
+def check_request(
+    request: RerankRequest,
+    candidates: CandidateTable,
+    *,
+    max_candidates: int,
+    inherited: Inherited = NOTHING_INHERITED,
+) -> None:
     """Raise `Problem` (422) naming the first field that contradicts another or passes a limit."""
-    candidates = request.candidates
     if len(candidates) > max_candidates:
         raise invalid("candidates", f"has {len(candidates)} candidates; at most {max_candidates} are allowed")
-    _check_ids(candidates)
-    _check_embeddings(candidates)
+    check_ids(candidates)
+    _check_embeddings(request.candidates)
     if request.queues is not None:
         check_queues(request.queues)
     if request.rules is not None or request.shown_items is not None:
-        check_rules(request, inherited)
+        check_rules(request, candidates, inherited)
 
 
 def check_queues(queues: Sequence[Queue]) -> None:
@@ -54,17 +61,6 @@ def check_queues(queues: Sequence[Queue]) -> None:
     for i, name in enumerate(names):
         if name in names[:i]:
             raise invalid(f"queues[{i}].name", f"{name!r} is also the name of queues[{names.index(name)}]")
-
-
-def _check_ids(candidates: Sequence[Candidate]) -> None:
-    ids = [candidate.id for candidate in candidates]
-    if len(set(ids)) == len(ids):
-        return
-    first: dict[str, int] = {}
-    for i, name in enumerate(ids):
-        if name in first:
-            raise invalid(f"candidates[{i}].id", f"{name!r} is also the id of candidates[{first[name]}]")
-        first[name] = i
 
 
 def _check_embeddings(candidates: Sequence[Candidate]) -> None:

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, get_args
+from typing import Final, Literal, get_args
 
 import numpy as np
 
 from models.contract.arrays import Arrays, Floats, Ints
-from models.contract.features import CandidateLike, Encoder, Scalar, canonical_text
+from models.contract.candidates import GROUPS, CandidateTable, other_names
+from models.contract.features import Encoder
 from models.contract.formulas import WEIGHT_NAMES, compile_formula
 from models.contract.manifest import Manifest
+from models.contract.scalars import Scalar, canonical_text
 from models.contract.spec import Category, FeatureSpec, Field, Number
 
 FieldState = Literal["known", "missing", "unknown"]
@@ -28,11 +30,6 @@ NOT_SCORES: Final = frozenset((*WEIGHT_NAMES, "price"))
 
 _GROUPS: Final = ("user", "context", "item", "scores")
 _NEARLY: Final = 1e-5  # More than rounding makes of one number; what is found so is read again.
-
-_FEW: Final = 32  # Of more names each is looked at where it is: looking for it in every table would take too long.
-
-_Sent = Mapping[str, Sequence[Mapping[str, Any]]]
-"""The tables of each group that came in a request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,28 +115,25 @@ class FieldReader:
         self,
         user: Mapping[str, Scalar],
         context: Mapping[str, Scalar],
-        candidates: Sequence[CandidateLike],
+        candidates: CandidateTable,
+        places: Ints,
         row: Arrays,
         formulas: Sequence[str] = (),
     ) -> FieldUse:
-        """Count the values of a request's encoded `candidates`, and find what nothing uses.
+        """Count the values of the candidates at `places` [n], which were encoded, and find what nothing uses.
 
         `row` holds the arrays that they were encoded to, in their order, with or without empty slots. `formulas` are
         those of the request.
         """
-        sent = {
-            "user": (user,),
-            "context": (context,),
-            "item": [candidate.features for candidate in candidates],
-            "scores": [candidate.scores for candidate in candidates],
-        }
-        gaps = [*self._user_gaps(user, context, row), *self._item_gaps(candidates, sent, row)]
+        gaps = [*self._user_gaps(user, context, row), *self._item_gaps(candidates, places, row)]
         once, each = self._all_known
-        counts = once + each * len(candidates)
+        counts = once + each * len(places)
         for gap in gaps:
             known = len(gap.values) - gap.missing - gap.unknown
             counts[gap.field.place] = known, gap.missing, gap.unknown
-        return FieldUse(FieldCounts(self.paths, counts), gaps, self._surplus(sent, gaps, formulas))
+        whole = {"user": user, "context": context}
+        surplus = self._surplus(whole, candidates, places, gaps, formulas)
+        return FieldUse(FieldCounts(self.paths, counts), gaps, surplus)
 
     def _user_gaps(self, user: Mapping[str, Scalar], context: Mapping[str, Scalar], row: Arrays) -> list[Gap]:
         gaps = []
@@ -152,9 +146,9 @@ class FieldReader:
                 gaps.append(Gap(field, (value,), 0, 1))
         return gaps
 
-    def _item_gaps(self, candidates: Sequence[CandidateLike], sent: _Sent, row: Arrays) -> list[Gap]:
+    def _item_gaps(self, candidates: CandidateTable, places: Ints, row: Arrays) -> list[Gap]:
         columns = _item_columns(row)
-        if len(columns) > len(candidates):
+        if len(columns) > len(places):
             columns = columns[row["valid"]]
         columns -= self._missing
         alike = np.abs(columns, out=columns) <= self._nearly
@@ -165,37 +159,38 @@ class FieldReader:
             if not found:
                 continue
             field = self._columns[column]
-            values: list[Any] = (
-                [c.price for c in candidates]
-                if field.group == "price"
-                else [table.get(field.name) for table in sent[field.group]]
-            )
+            values = _values(candidates, places, field)
             missing = values.count(None)
             unknown = found - missing if isinstance(field.field, Category) else 0
             if missing or unknown:
                 gaps.append(Gap(field, values, missing, unknown))
         return gaps
 
-    def _surplus(self, sent: _Sent, gaps: Sequence[Gap], formulas: Sequence[str]) -> dict[str, frozenset[str]]:
+    def _surplus(
+        self,
+        whole: Mapping[str, Mapping[str, Scalar]],
+        candidates: CandidateTable,
+        places: Ints,
+        gaps: Sequence[Gap],
+        formulas: Sequence[str],
+    ) -> dict[str, frozenset[str]]:
         """Name what was sent, other than null, and nothing uses."""
         missing: dict[str, int] = {}
         for gap in gaps:
             missing[gap.field.group] = missing.get(gap.field.group, 0) + gap.missing
-        found = {}
-        for group, tables in sent.items():
-            # As many keys as known values: there are no others, and reading them can be left out.
-            if sum(map(len, tables)) != len(self.names[group]) * len(tables) - missing.get(group, 0):
-                names = _others(tables, self._used[group])
-                if names and group == "scores":
-                    names = names.difference(*(compile_formula(text).names for text in formulas))
-                if names:
-                    found[group] = names
-        return found
+        found = {group: other_names([table], self._used[group]) for group, table in whole.items()}
+        for group in GROUPS:
+            values = len(self.names[group]) * len(places) - missing.get(group, 0)
+            found[group] = candidates.others(group, places, self._used[group], values)
+        if found["scores"]:
+            found["scores"] = found["scores"].difference(*(compile_formula(text).names for text in formulas))
+        return {group: names for group, names in found.items() if names}
 
 
 class _Nothing:
     """A candidate that has nothing."""
 
+    id = ""
     scores: Mapping[str, float] = {}
     price: float | None = None
     features: Mapping[str, Scalar] = {}
@@ -237,9 +232,9 @@ def _item_columns(arrays: Arrays) -> Floats:
     return np.concatenate(parts, axis=1, dtype=np.float64)
 
 
-def _others(tables: Sequence[Mapping[str, Any]], known: frozenset[str]) -> frozenset[str]:
-    """Name what is in any of the tables, other than null, and not known."""
-    names = set[str]().union(*tables) - known
-    if len(names) > _FEW:
-        return frozenset(n for table in tables for n, value in table.items() if value is not None and n in names)
-    return frozenset(name for name in names if any(table.get(name) is not None for table in tables))
+def _values(candidates: CandidateTable, places: Ints, field: KnownField) -> Sequence[Scalar]:
+    """Read one field of some candidates, None where it is missing."""
+    if field.group == "item":
+        return candidates.values(field.name, places)
+    numbers = candidates.prices_at(places) if field.group == "price" else candidates.score_at(field.name, places)
+    return [None if number != number else number for number in numbers.tolist()]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Final
 
+from models.contract.candidates import CandidateTable
 from models.contract.rules.definition import MOST_RULE_FIELDS
 from service.contract.problems import invalid
 from service.contract.rule_schemas import ListRules, PinRule, ShownItem
@@ -31,7 +32,7 @@ LONGEST_NAME: Final = 64
 """Most characters of a client's name that an answer repeats."""
 
 
-def check_rules(request: RerankRequest, inherited: Inherited) -> None:
+def check_rules(request: RerankRequest, candidates: CandidateTable, inherited: Inherited) -> None:
     """Raise `Problem` (422) naming the first field of rules or shown items that contradicts another.
 
     What the pins of a scene contradict is not looked at: such a pin is ignored.
@@ -41,7 +42,7 @@ def check_rules(request: RerankRequest, inherited: Inherited) -> None:
         check_fields(rules)
     if rules is not None and rules.pinned and "pinned" not in inherited.keys:
         check_pins(rules, inherited)
-        _check_pinned_candidates(rules.pinned, request.candidates, shown)
+        _check_pinned_candidates(rules.pinned, candidates.ids, shown)
     if request.shown_items:
         _check_shown_items(request.shown_items, request.candidates, shown)
 
@@ -89,9 +90,9 @@ def check_positions(pins: Sequence[PinRule], most: int, name: str) -> None:
             raise invalid(f"rules.pinned[{i}].position", f"{pin.position} is beyond {name}, which is {most}")
 
 
-def _check_pinned_candidates(pins: Sequence[PinRule], candidates: Sequence[Candidate], shown: Sequence[str]) -> None:
+def _check_pinned_candidates(pins: Sequence[PinRule], ids: Sequence[str], shown: Sequence[str]) -> None:
     """Raise `Problem` (422) for a pin that has been shown, or is no candidate."""
-    known, seen = {candidate.id for candidate in candidates}, set(shown)
+    known, seen = set(ids), set(shown)
     for i, pin in enumerate(pins):
         if pin.id in seen:
             raise invalid(f"rules.pinned[{i}].id", f"{pin.id!r} is also shown[{shown.index(pin.id)}]")

@@ -11,7 +11,7 @@ from msgspec import UNSET
 from models.contract.arrays import Ints
 from models.contract.rules.ruling import Ruling
 from models.contract.spec import OBJECTIVES
-from service.contract.schemas import Candidate, Explanation, Item, ObjectiveValues, Source, Timings
+from service.contract.schemas import Explanation, Item, ObjectiveValues, Source, Timings
 from service.inference.engine import RequestArrays
 from service.ranking.dealt import DealtRequest
 from service.ranking.passed_over import passed_over
@@ -19,7 +19,7 @@ from service.telemetry.records import Stopwatch
 
 
 def build_items(
-    candidates: Sequence[Candidate],
+    ids: Sequence[str],
     picked: Sequence[int],
     rest: Sequence[tuple[int, Source]],
     ruling: Ruling | None = None,
@@ -27,7 +27,7 @@ def build_items(
     """Build items from the model's picks, followed by the rest."""
     model: Source = "model"
     places = [*((i, model) for i in picked), *rest]
-    items = [Item(candidates[i].id, i, position, source) for position, (i, source) in enumerate(places, start=1)]
+    items = [Item(ids[i], i, position, source) for position, (i, source) in enumerate(places, start=1)]
     if ruling is not None:
         for place in ruling.pins:
             items[place] = msgspec.structs.replace(items[place], pinned=True)
@@ -39,7 +39,7 @@ def explain_items(items: Sequence[Item], dealt: DealtRequest, steps: Ints, outpu
 
     The `outputs` have been checked.
     """
-    n, plan, slots, candidates = len(steps), dealt.plan, dealt.slots, dealt.request.candidates
+    n, plan, slots, ids = len(steps), dealt.plan, dealt.slots, dealt.candidates.ids
     weights = np.array(plan.weights)
     units = np.array([dealt.model.manifest.units[name] for name in OBJECTIVES])
     parts = (np.asarray(outputs["value"][:n], np.float64) * weights / units / weights.sum()).tolist()
@@ -52,7 +52,7 @@ def explain_items(items: Sequence[Item], dealt: DealtRequest, steps: Ints, outpu
             parts=ObjectiveValues(*parts[step]),
             penalty=penalty[step],
             score=score[step],
-            runner_up=candidates[slots.candidates[second[step]]].id if second[step] >= 0 else None,
+            runner_up=ids[slots.candidates[second[step]]] if second[step] >= 0 else None,
         )
         for step in range(n)
     ]

@@ -7,11 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from models.contract.arrays import Arrays
-from models.contract.features import FeatureError, encode_preferences
+from models.contract.candidates import CandidateTable
+from models.contract.features import encode_preferences
 from models.contract.manifest import SORT_SLOTS
 from models.contract.rules.tensors import STEP_BARS, rule_tensors
+from models.contract.scalars import FeatureError
 from models.contract.slots import ScoreTable, Slots, sort_slots
 from service.bundles.model import Model
+from service.contract.candidates import candidate_table
 from service.contract.problems import invalid
 from service.contract.schemas import RerankRequest
 from service.ranking.plan import RequestPlan, deal, make_plan
@@ -22,16 +25,21 @@ class DealtRequest:
     """A request that is known to be valid, with its model, plan and slots."""
 
     request: RerankRequest
+    candidates: CandidateTable
     model: Model
     plan: RequestPlan
     table: ScoreTable
     slots: Slots
 
 
-def deal_request(request: RerankRequest, model: Model) -> DealtRequest:
-    """Fill in defaults and deal the queues. Raises `Problem` (422)."""
-    plan = make_plan(request, model.manifest)
-    return DealtRequest(request, model, plan, *deal(request.candidates, plan, model.manifest))
+def deal_request(request: RerankRequest, model: Model, candidates: CandidateTable | None = None) -> DealtRequest:
+    """Fill in defaults and deal the queues. Raises `Problem` (422).
+
+    `candidates` are those of the request, where they have been read already.
+    """
+    table = candidate_table(request) if candidates is None else candidates
+    plan = make_plan(request, table, model.manifest)
+    return DealtRequest(request, table, model, plan, *deal(table, plan, model.manifest))
 
 
 def encode_request(dealt: DealtRequest) -> Arrays:
@@ -43,7 +51,7 @@ def encode_request(dealt: DealtRequest) -> Arrays:
     try:
         with np.errstate(over="ignore"):  # Numbers that overflow are clipped afterwards.
             user = model.encoder.encode_user(request.user, request.context)
-            items = model.encoder.encode_slots(request.candidates, dealt.slots.candidates)
+            items = model.encoder.encode_slots(dealt.candidates, dealt.slots.candidates)
     except FeatureError as error:
         raise invalid(error.path, error.problem) from None
     arrays = {**user, **items, **encode_preferences(plan.weights, plan.trade_off, plan.window)}

@@ -7,10 +7,10 @@ from typing import Any, Final
 import numpy as np
 
 from models.contract.arrays import Arrays
-from models.contract.features import Scalar
 from models.contract.formulas import compile_formula
 from models.contract.manifest import Manifest
 from models.contract.rules.tensors import LIFTS, MEMBERS, ROOM, SEEN, STEP_BARS, room_rows
+from models.contract.scalars import Scalar
 from models.contract.spec import Category, Field, Hashed
 from models.contract.tensor_specs import RuledGraph
 from service.contract.field_values import NOT_SCORES

@@ -12,11 +12,11 @@ from typing import Final
 import numpy as np
 
 from models.contract.arrays import Floats, Floats32, Ints
-from models.contract.features import unit_embeddings
+from models.contract.candidates import CandidateTable
 from models.contract.manifest import Manifest
 from models.contract.partition import descending
 from models.contract.slots import ScoreTable
-from service.contract.schemas import Candidate, Source
+from service.contract.schemas import Source
 from service.ranking.plan import RequestPlan
 
 _POOL_FACTOR: Final = 3
@@ -26,9 +26,7 @@ _FORMULA: Final[Source] = "formula"
 Places = list[tuple[int, Source]]
 
 
-def formula_list(
-    candidates: Sequence[Candidate], table: ScoreTable, plan: RequestPlan, manifest: Manifest
-) -> Places | None:
+def formula_list(candidates: CandidateTable, table: ScoreTable, plan: RequestPlan, manifest: Manifest) -> Places | None:
     """Choose `plan.top_n` places by the fallback formula, as diverse as the model would.
 
     MMR (SORT-Gen, eq. 6) weighs formula / Σ weights, which is in the units of the model's own step value. It chooses
@@ -42,9 +40,9 @@ def formula_list(
     # Rank no more places than are needed: at 1,000 candidates the rest would take longer than all that follows.
     ranked = rank(np.arange(len(candidates)), scores, max(size, plan.top_n))
     pool = [i for i, source in ranked[:size] if source == "formula"]
-    if plan.trade_off == 1 or plan.window == 0 or not any(candidates[i].embedding for i in pool):
+    if plan.trade_off == 1 or plan.window == 0 or not candidates.has_embeddings(np.array(pool, np.int64)):
         return ranked[: plan.top_n]
-    worth, rows = scores[pool] / sum(plan.weights), unit_embeddings([candidates[i] for i in pool])
+    worth, rows = scores[pool] / sum(plan.weights), candidates.embeddings(np.array(pool, np.int64))
     first = [pool[k] for k in maximal_marginal_relevance(worth, rows, plan.trade_off, plan.window, steps)]
     taken = set(first)
     rest = [place for place in ranked if place[0] not in taken]

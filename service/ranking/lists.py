@@ -51,7 +51,7 @@ def model_list(dealt: DealtRequest, row: Arrays, answer: Answer) -> Listing:
     steps, ledger = chosen.steps, chosen.ledger
     picked = slots.candidates[steps].tolist()
     rest = _rest(dealt, picked, ledger)
-    items = build_items(request.candidates, picked, rest, plan.ruling)
+    items = build_items(dealt.candidates.ids, picked, rest, plan.ruling)
     if request.explain:
         items = explain_items(items, dealt, steps, answer.outputs)
     choice: Choice = "sort" if chosen.kept_sort else "plan"
@@ -81,7 +81,7 @@ def degraded_list(dealt: DealtRequest, reason: DegradedReason, deadline: Deadlin
 
 def _rest(dealt: DealtRequest, picked: list[int], ledger: Ledger | None) -> Places:
     """Fill the places behind the model's picks."""
-    plan, manifest, n = dealt.plan, dealt.model.manifest, len(dealt.request.candidates)
+    plan, manifest, n = dealt.plan, dealt.model.manifest, len(dealt.candidates)
     missing = plan.top_n - len(picked)
     if not missing:
         return []
@@ -95,7 +95,7 @@ def _by_formula(dealt: DealtRequest) -> tuple[Places, tuple[str, ...]] | None:
     """Make a list by the formula, if there is one, and name the rules relaxed."""
     ruling = dealt.plan.ruling
     if ruling is None:
-        places = formula_list(dealt.request.candidates, dealt.table, dealt.plan, dealt.model.manifest)
+        places = formula_list(dealt.candidates, dealt.table, dealt.plan, dealt.model.manifest)
         return None if places is None else (places, ())
     ledger = Ledger(ruling)
     places = ruled_formula_list(dealt, ruling, ledger)
@@ -108,12 +108,12 @@ def _in_order_given(dealt: DealtRequest) -> tuple[Places, tuple[str, ...]]:
     if plan.ruling is None:
         return input_list(plan.top_n), ()
     ledger = Ledger(plan.ruling)
-    return fill_places(ledger, input_list(len(dealt.request.candidates)), plan.top_n), ledger.relaxed
+    return fill_places(ledger, input_list(len(dealt.candidates)), plan.top_n), ledger.relaxed
 
 
 def _unmodelled(
     dealt: DealtRequest, places: Places, relaxed: tuple[str, ...], choice: Choice | None, degraded: Degraded | None
 ) -> Listing:
     """Build a list of which the model chose nothing."""
-    items = build_items(dealt.request.candidates, (), places, dealt.plan.ruling)
+    items = build_items(dealt.candidates.ids, (), places, dealt.plan.ruling)
     return Listing(items, _NOTHING, choice, degraded, _NO_QUEUES, _NO_EMBEDDINGS, relaxed)

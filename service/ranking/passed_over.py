@@ -46,7 +46,7 @@ def _barred(
     dealt: DealtRequest, queues: dict[str, list[int]], ledger: Ledger, chosen: set[int], *, is_pin: bool
 ) -> Iterator[PassedOver]:
     """Yield what rules keep from the ledger's next place."""
-    width, candidates = dealt.model.manifest.limits.head_width, dealt.request.candidates
+    width, ids = dealt.model.manifest.limits.head_width, dealt.candidates.ids
     for queue, members in queues.items():
         heads = 0
         for candidate in members:
@@ -56,6 +56,6 @@ def _barred(
                 continue
             rule = ledger.barring(candidate)
             if rule is not None:
-                yield PassedOver(queue, candidates[candidate].id, rule)
+                yield PassedOver(queue, ids[candidate], rule)
             if rule is None or is_pin:
                 heads += 1

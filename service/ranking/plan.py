@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from models.contract.features import FeatureError
+from models.contract.candidates import CandidateTable
 from models.contract.manifest import Manifest, Partition, QueueSpec
 from models.contract.rules.ruling import Ruling
 from models.contract.rules.tensors import GROUPS
+from models.contract.scalars import FeatureError
 from models.contract.slots import ScoreTable, Slots, fill_slots
 from service.contract.fitting import check_queue_count, complete_weights
 from service.contract.problems import invalid
-from service.contract.schemas import Candidate, Diversity, Objectives, Queue, RerankRequest
+from service.contract.schemas import Diversity, Objectives, Queue, RerankRequest
 from service.ranking.ruling import compile_ruling, most_places
 
 
@@ -34,7 +35,7 @@ class RequestPlan:
     ruling: Ruling | None
 
 
-def make_plan(request: RerankRequest, manifest: Manifest) -> RequestPlan:
+def make_plan(request: RerankRequest, candidates: CandidateTable, manifest: Manifest) -> RequestPlan:
     """Fill in the bundle's defaults.
 
     Raises `Problem` (422) if there are more queues than the model has, for weights that are all zero, of what the
@@ -47,8 +48,8 @@ def make_plan(request: RerankRequest, manifest: Manifest) -> RequestPlan:
     trade_off = default.trade_off if diversity.trade_off is None else diversity.trade_off
     window = default.window if diversity.window is None else diversity.window
     weights = complete_weights(request.objectives or Objectives(), manifest)
-    ruling = compile_ruling(request, manifest, mmr_window=window if trade_off < 1 else 0)
-    most = len(request.candidates) if ruling is None else ruling.length
+    ruling = compile_ruling(request, candidates, manifest, mmr_window=window if trade_off < 1 else 0)
+    most = len(candidates) if ruling is None else ruling.length
     return RequestPlan(
         top_n=min(most_places(request, manifest), most),
         weights=weights,
@@ -61,7 +62,7 @@ def make_plan(request: RerankRequest, manifest: Manifest) -> RequestPlan:
     )
 
 
-def deal(candidates: Sequence[Candidate], plan: RequestPlan, manifest: Manifest) -> tuple[ScoreTable, Slots]:
+def deal(candidates: CandidateTable, plan: RequestPlan, manifest: Manifest) -> tuple[ScoreTable, Slots]:
     """Read the scores and fill the slots. Raises `Problem` (422) naming the field."""
     shape = manifest.limits.queues, manifest.places(len(plan.queues))
     try:

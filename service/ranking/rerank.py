@@ -13,6 +13,7 @@ from typing import NamedTuple
 from models.contract.arrays import Arrays
 from service.bundles.model import Model
 from service.bundles.registry import Registry
+from service.contract.candidates import candidate_table
 from service.contract.decoding import check_request
 from service.contract.field_values import FieldCounts, FieldUse
 from service.contract.rule_checks import NOTHING_INHERITED, Inherited
@@ -120,9 +121,10 @@ class Reranker:
         Raises `Problem` (422) or `ClientDisconnect`. In the `background` it gives way to other requests. The rules in
         `inherited` are those of its scene.
         """
-        check_request(request, max_candidates=self._max_candidates, inherited=inherited)
+        candidates = candidate_table(request)
+        check_request(request, candidates, max_candidates=self._max_candidates, inherited=inherited)
         check_own_positions(request, model.manifest, inherited)
-        dealt = deal_request(request, model)
+        dealt = deal_request(request, model, candidates)
         clock.lap("deal")
         wait = self._dispatcher.seconds_until_done(model.engine, background=background)
         sorted_list = bypass_list(dealt)
@@ -203,6 +205,6 @@ class Reranker:
 def _field_use(dealt: DealtRequest, row: Arrays) -> FieldUse:
     """Find what the model can use of the candidates that were encoded to `row`."""
     request, plan, slots = dealt.request, dealt.plan, dealt.slots.candidates
-    chosen = [request.candidates[i] for i in slots.tolist() if i >= 0]
+    places = slots[slots >= 0]
     formulas = [queue.score for queue in plan.queues] if plan.queues_requested else ()
-    return dealt.model.fields.read(request.user, request.context, chosen, row, formulas)
+    return dealt.model.fields.read(request.user, request.context, dealt.candidates, places, row, formulas)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from models.contract.rules.ruling import Ruling
 from service.contract.rule_checks import LONGEST_NAME, Inherited, rule_fields
 from service.contract.rule_schemas import ListRules
-from service.contract.schemas import FieldWarning, RerankRequest
+from service.contract.schemas import FieldWarning
 from service.ranking.dealt import DealtRequest
 
 
@@ -22,16 +22,17 @@ def rule_warnings(dealt: DealtRequest, ruling: Ruling, inherited: Inherited, *, 
             yield FieldWarning(path, "missing", f"no candidate has the tag or the item feature {name[:LONGEST_NAME]!r}")
     for i, pin in enumerate(rules.pinned or ()):
         if pin.id in ruling.ignored_pins:
-            why = f"{inherited.path('pinned', i)}: {pin.id[:LONGEST_NAME]!r} {_why_ignored(pin.id, dealt.request)}"
+            why = f"{inherited.path('pinned', i)}: {pin.id[:LONGEST_NAME]!r} {_why_ignored(pin.id, dealt)}"
             yield FieldWarning(f"rules.pinned[{i}]", "ignored-pin", why)
     if asked and ruling.seen is not None and dealt.model.manifest.ruled is None:
         detail = "the model has no graph for rules; what was shown does not count for the diversity of its list"
         yield FieldWarning("shown", "ignored-shown", detail)
 
 
-def _why_ignored(name: str, request: RerankRequest) -> str:
+def _why_ignored(name: str, dealt: DealtRequest) -> str:
     """Say what keeps a pin's id from its position."""
-    if all(candidate.id != name for candidate in request.candidates):
+    request = dealt.request
+    if name not in dealt.candidates.ids:
         return "is no candidate"
     if request.rules is not None and name in (request.rules.blocked or ()):
         return "is blocked"

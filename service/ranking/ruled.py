@@ -12,11 +12,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from models.contract.arrays import Bools, Floats, Floats32, Ints
-from models.contract.features import unit_embeddings
+from models.contract.candidates import CandidateTable
 from models.contract.rules.ledger import Ledger, fill
 from models.contract.rules.ruling import Ruling
 from models.contract.rules.sorting import boosted
-from service.contract.schemas import Candidate
 from service.ranking.dealt import DealtRequest
 from service.ranking.fallback import Places, pool_size, rank
 
@@ -40,7 +39,7 @@ def ruled_formula_list(dealt: DealtRequest, ruling: Ruling, ledger: Ledger) -> P
     is taken, and rules are relaxed if they must be. The items shown before count for MMR. None if the formula cannot be
     computed.
     """
-    plan, candidates = dealt.plan, dealt.request.candidates
+    plan, candidates = dealt.plan, dealt.candidates
     scores = _boosted_scores(dealt, ruling)
     if scores is None:
         return None
@@ -51,7 +50,7 @@ def ruled_formula_list(dealt: DealtRequest, ruling: Ruling, ledger: Ledger) -> P
     if plan.trade_off < 1 and plan.window:
         pool = _pool(ruling, order, steps)
         worth = np.where(np.isfinite(scores), scores, -np.inf)[pool] / sum(plan.weights)
-        if ruling.seen is not None or any(candidates[i].embedding for i in pool.tolist()):
+        if ruling.seen is not None or candidates.has_embeddings(pool):
             chooser = _Chooser(candidates, pool, worth, plan.trade_off, plan.window, ruling.seen)
             first = chooser.choose(ledger, order, steps)
     return [*((i, source[i]) for i in first), *fill_places(ledger, ranked, plan.top_n - len(first))]
@@ -78,7 +77,7 @@ class _Chooser:
 
     def __init__(
         self,
-        candidates: Sequence[Candidate],
+        candidates: CandidateTable,
         pool: Ints,
         worth: Floats,
         trade_off: float,
@@ -89,7 +88,7 @@ class _Chooser:
         self._candidates, self._pool = candidates, pool
         self._gain, self._share = trade_off * worth, 1 - trade_off
         self._seen = None if seen is None else seen[:, pool]
-        self._rows = unit_embeddings([candidates[i] for i in pool.tolist()])
+        self._rows = candidates.embeddings(pool)
         self._known = np.any(self._rows, axis=1)
         self._recent: deque[Floats32 | None] = deque(maxlen=window)
 
@@ -125,7 +124,7 @@ class _Chooser:
 
     def _cosines(self, candidate: int) -> Floats32 | None:
         """Compute the cosines [K] of a chosen item to the pool; None without an embedding."""
-        row = unit_embeddings([self._candidates[candidate]])[0]
+        row = self._candidates.embeddings(np.array([candidate]))[0]
         if not row.any() or len(row) != self._rows.shape[1]:
             return None
         cosines: Floats32 = self._rows @ row

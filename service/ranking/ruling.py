@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from models.contract.features import FeatureError
+from models.contract.candidates import CandidateTable
 from models.contract.manifest import Manifest
 from models.contract.rules.definition import MOST_COUNTS, NO_RULES, Rules
 from models.contract.rules.ruling import Ruling, compile_rules
+from models.contract.scalars import FeatureError
 from service.contract.problems import Problem, invalid
 from service.contract.rule_checks import Inherited, check_positions
 from service.contract.schemas import RerankRequest
 
 
-def compile_ruling(request: RerankRequest, manifest: Manifest, *, mmr_window: int) -> Ruling | None:
+def compile_ruling(
+    request: RerankRequest, candidates: CandidateTable, manifest: Manifest, *, mmr_window: int
+) -> Ruling | None:
     """Compile the request's rules and shown items; None if it has none.
 
     `mmr_window` is the number of last items that MMR looks back on, 0 if it charges nothing. Raises `Problem` (422) for
@@ -20,10 +23,10 @@ def compile_ruling(request: RerankRequest, manifest: Manifest, *, mmr_window: in
     rules = NO_RULES if request.rules is None else request.rules.compiled()
     if rules == NO_RULES and not request.shown:
         return None
-    _check_counts(request, rules, manifest)
+    _check_counts(request, candidates, rules, manifest)
     try:
         ruling = compile_rules(
-            request.candidates,
+            candidates,
             rules,
             shown=request.shown or (),
             shown_items=request.shown_items or (),
@@ -32,7 +35,7 @@ def compile_ruling(request: RerankRequest, manifest: Manifest, *, mmr_window: in
         )
     except FeatureError as error:
         raise invalid(error.path, error.problem) from None
-    if manifest.ruled is None and (rule := _first_rule(request, ruling)) is not None:
+    if manifest.ruled is None and (rule := _first_rule(request, candidates, ruling)) is not None:
         raise _no_graph(rule, manifest)
     return ruling
 
@@ -50,19 +53,19 @@ def check_own_positions(request: RerankRequest, manifest: Manifest, inherited: I
         check_positions(rules.pinned, most_places(request, manifest), name)
 
 
-def _check_counts(request: RerankRequest, rules: Rules, manifest: Manifest) -> None:
+def _check_counts(request: RerankRequest, candidates: CandidateTable, rules: Rules, manifest: Manifest) -> None:
     """Raise `Problem` (422) for too many places for so many caps and floors."""
-    places = min(most_places(request, manifest), len(request.candidates))
+    places = min(most_places(request, manifest), len(candidates))
     counted = len(rules.caps) + len(rules.floors)
     if places * counted > MOST_COUNTS:
         problem = f"is {places} places for {counted} caps and floors; at most {MOST_COUNTS // counted} are allowed then"
         raise invalid("top_n", problem)
 
 
-def _first_rule(request: RerankRequest, ruling: Ruling) -> str | None:
+def _first_rule(request: RerankRequest, candidates: CandidateTable, ruling: Ruling) -> str | None:
     """Name the first rule that can change the list, if there is one."""
     if ruling.pins and request.rules is not None:
-        kept = {request.candidates[i].id for i in ruling.pins.values()}
+        kept = {candidates.ids[i] for i in ruling.pins.values()}
         return next(f"pinned[{i}]" for i, pin in enumerate(request.rules.pinned or ()) if pin.id in kept)
     if ruling.constraints:
         return ruling.constraints[0].rule

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from typing import Final
 
-from models.contract.features import canonical_text
+from models.contract.scalars import canonical_text
 from models.contract.spec import Category, Number
 from service.contract.field_values import FieldReader, FieldUse, Gap, KnownField, plain_text
 from service.contract.rule_checks import Inherited

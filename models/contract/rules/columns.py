@@ -14,8 +14,9 @@ from typing import Final
 import numpy as np
 
 from models.contract.arrays import Bools, Ints
-from models.contract.features import Scalar, canonical_text
-from models.contract.rules.definition import RuledCandidate, ShownLike, value_of
+from models.contract.candidates import CandidateTable
+from models.contract.rules.definition import Shown, value_of
+from models.contract.scalars import Scalar, canonical_text
 
 NO_VALUE: Final = 0
 
@@ -45,9 +46,9 @@ class Column:
 class Columns:
     """Read fields of one request's candidates when they are first asked for."""
 
-    def __init__(self, candidates: Sequence[RuledCandidate]) -> None:
-        self._tags = [candidate.tags for candidate in candidates]
-        self._features = [candidate.features for candidate in candidates]
+    def __init__(self, candidates: CandidateTable) -> None:
+        self._candidates = candidates
+        self._places = np.arange(len(candidates))
         self._read: dict[str, Column] = {}
 
     def column(self, name: str) -> Column:
@@ -56,26 +57,32 @@ class Columns:
             known = self._read[name] = self._column(name)
         return known
 
-    def shown_codes(self, name: str, shown: Sequence[ShownLike | None]) -> Ints:
+    def shown_codes(self, name: str, shown: Sequence[Shown]) -> Ints:
         """Number the values of shown items [S] as the candidates' are.
 
         `NO_VALUE` stands for a value that no candidate has.
         """
-        numbers = self.column(name).numbers
-        texts = [None if item is None else _text(value_of(item, name)) for item in shown]
-        return np.array([numbers.get(text, NO_VALUE) for text in texts], np.int64)
+        column = self.column(name)
+        return np.array([_shown_code(item, name, column) for item in shown], np.int64)
 
     def _column(self, name: str) -> Column:
-        # In lines of their own, since this runs once per candidate: what `value_of` says of one.
-        values = [tags.get(name) for tags in self._tags]
+        # What `value_of` says of one item.
+        values = self._candidates.tags(name)
         if None in values:
-            pairs = zip(values, self._features, strict=True)
-            values = [features.get(name) if value is None else value for value, features in pairs]
+            pairs = zip(values, self._candidates.values(name, self._places), strict=True)
+            values = [feature if tag is None else tag for tag, feature in pairs]
         strings = set(map(type, values)) <= {str, type(None)}
         texts = values if strings else [_text(value) for value in values]
         numbers: dict[Scalar, int] = {None: NO_VALUE}
         codes = [numbers.setdefault(text, len(numbers)) for text in texts]
         return Column(np.array(codes, np.int64), numbers)
+
+
+def _shown_code(item: Shown, name: str, column: Column) -> int:
+    """Number the value of one shown item."""
+    if isinstance(item, int):
+        return int(column.codes[item])
+    return NO_VALUE if item is None else column.numbers.get(_text(value_of(item, name)), NO_VALUE)
 
 
 def _text(value: Scalar) -> str | None:

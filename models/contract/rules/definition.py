@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from models.contract.features import CandidateLike, Scalar
+from models.contract.scalars import Scalar
 
 MOST_PINS: Final = 64
 MOST_CAPS: Final = 16
@@ -24,15 +24,6 @@ MOST_COUNTS: Final = 4_000
 LARGEST_WINDOW: Final = 1_000
 LARGEST_FACTOR: Final = 1_000.0
 SMALLEST_FACTOR: Final = 1e-3
-
-
-class RuledCandidate(CandidateLike, Protocol):
-    """Offer a candidate's fields with its id and tags."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def tags(self) -> Mapping[str, Scalar]: ...
 
 
 class ShownLike(Protocol):
@@ -103,7 +94,11 @@ class Rules:
 NO_RULES: Final = Rules()
 
 
-def value_of(candidate: RuledCandidate | ShownLike, name: str) -> Scalar:
+Shown = ShownLike | int | None
+"""What is known of a shown item: fields of its own, the place of the candidate that it is, or nothing."""
+
+
+def value_of(item: ShownLike, name: str) -> Scalar:
     """Return the value of a tag, else of an item feature, else None."""
-    value = candidate.tags.get(name)
-    return candidate.features.get(name) if value is None else value
+    value = item.tags.get(name)
+    return item.features.get(name) if value is None else value

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 
 from models.contract.arrays import Bools, Floats, Floats32, Ints
-from models.contract.features import FeatureError
+from models.contract.candidates import Candidates, as_table
 from models.contract.rules.columns import NO_VALUE, Columns
 from models.contract.rules.definition import (
     LARGEST_FACTOR,
@@ -20,12 +20,13 @@ from models.contract.rules.definition import (
     SMALLEST_FACTOR,
     Cap,
     Floor,
-    RuledCandidate,
     Rules,
+    Shown,
     ShownLike,
 )
 from models.contract.rules.pins import pins_break, place_pins
 from models.contract.rules.seen import seen_cosines
+from models.contract.scalars import FeatureError
 
 _NONE_SHOWN: Final = np.zeros(0, np.bool_)
 _LONGEST_NAME: Final = 64
@@ -100,7 +101,7 @@ class Ruling:
 
 
 def compile_rules(
-    candidates: Sequence[RuledCandidate],
+    candidates: Candidates,
     rules: Rules,
     *,
     shown: Sequence[str] = (),
@@ -115,16 +116,17 @@ def compile_rules(
     `FeatureError` at ``rules.caps[i]`` where the groups become more than `MOST_GROUPS`, and `ValueError` if shown items
     that MMR reaches have embeddings of another length than the candidates'.
     """
-    ids = [candidate.id for candidate in candidates]
+    table = as_table(candidates)
+    ids = table.ids
     places = dict(zip(ids, range(len(ids)), strict=True))
     out = rules.blocked.union(shown)
     allowed = np.array([i not in out for i in ids], np.bool_) if out else np.ones(len(ids), np.bool_)
     length = min(top_n, int(allowed.sum()))
     pins, ignored = place_pins(rules.pinned, places, allowed, top_n, length)
-    columns = Columns(candidates)
+    columns = Columns(table)
     own = {item.id: item for item in shown_items}
     recent = shown[len(shown) - min(len(shown), _reach(rules, mmr_window)) :]
-    known = [own.get(i) or (candidates[places[i]] if i in places else None) for i in recent]
+    known: list[Shown] = [own.get(i, places.get(i)) for i in recent]
     writer = _Writer(columns, allowed, length, pins, known)
     writer.caps(rules.caps)
     writer.floors(rules.floors)
@@ -135,8 +137,8 @@ def compile_rules(
         constraints=tuple(writer.constraints),
         counted_in=np.array(writer.counted_in, np.int64).reshape(-1, len(ids)),
         spare=np.array([c.limit - np.count_nonzero(c.shown) for c in writer.constraints], np.int64),
-        boosts=_boosts(rules, columns, len(candidates)),
-        seen=seen_cosines(candidates, known, mmr_window, length),
+        boosts=_boosts(rules, columns, len(ids)),
+        seen=seen_cosines(table, known, mmr_window, length),
         relaxed=tuple(dict.fromkeys(writer.relaxed)),
         ignored_pins=ignored,
         unused=_unused(rules, columns),
@@ -156,7 +158,7 @@ class _Writer:
         allowed: Bools,
         length: int,
         pins: Mapping[int, int],
-        known: Sequence[ShownLike | None],
+        known: Sequence[Shown],
     ) -> None:
         self._columns, self._allowed, self._length, self._known = columns, allowed, length, known
         self._pin_places, self._pinned = list(pins), list(pins.values())

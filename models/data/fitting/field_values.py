@@ -12,7 +12,7 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from models.contract.features import canonical_text
+from models.contract.scalars import canonical_text
 from models.contract.spec import Category, Field, Hashed, Number
 from models.data.field_choices import FieldChoices, FieldKind
 from models.data.fitting.number_values import NumberValues

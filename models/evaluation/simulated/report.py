@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from models.contract.arrays import Floats, Ints
-from models.contract.features import unit_embeddings
+from models.contract.embeddings import unit_embeddings
 from models.contract.spec import OBJECTIVES
 from models.evaluation.planning import ServedPlanner
 from models.evaluation.simulated.comparison import BASELINE, OPTIMUM, RANDOM, SimulatedCase, true_values
@@ -140,5 +140,5 @@ def mmr_table(rows: Sequence[Mapping[str, float]]) -> str:
 
 def _likeness(case: SimulatedCase, chosen: Ints) -> float:
     """Mean cosine between the items of a list."""
-    unit = unit_embeddings([case.record.candidates[i] for i in chosen.tolist()]).astype(np.float64)
+    unit = unit_embeddings([case.record.candidates[i].embedding for i in chosen.tolist()]).astype(np.float64)
     return float((unit @ unit.T)[np.triu_indices(len(chosen), 1)].mean())

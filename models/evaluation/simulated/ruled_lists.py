@@ -12,13 +12,14 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from models.contract.arrays import Arrays, Ints
-from models.contract.features import Encoder, Scalar, encode_preferences
+from models.contract.features import Encoder, encode_preferences
 from models.contract.manifest import SORT_SLOTS, Limits, QueueSpec
 from models.contract.partition import sorted_slots
 from models.contract.rules.definition import Rules
 from models.contract.rules.ledger import Ledger, fill
 from models.contract.rules.ruling import Ruling, compile_rules
 from models.contract.rules.tensors import GROUPS, rule_tensors
+from models.contract.scalars import Scalar
 from models.contract.slots import ScoreTable, fill_slots, sort_slots
 from models.data.records import Candidate, ListRecord
 from models.nets.checkpoint import Checkpoint, GeneratorCheckpoint

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from models.baselines.pointwise import fit_pointwise
-from models.contract.features import FeatureError
+from models.contract.scalars import FeatureError
 from models.data.fit_spec import fit_spec
 from models.data.records import Candidate, ListRecord
 from tests.models.training.records import make_records

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from models.contract.features import Scalar
+from models.contract.scalars import Scalar
 from models.data.list_writer import write_lists
 from models.data.records import Candidate, ListRecord
 from models.datasets import simulated_logs

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from models.checking.check import Survey, survey_file
 from models.checking.counts import Counts
-from models.contract.features import Scalar
+from models.contract.scalars import Scalar
 from models.contract.spec import Category
 from models.data.list_file import ListFile
 from models.data.list_writer import write_lists

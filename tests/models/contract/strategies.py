@@ -6,7 +6,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from models.contract.features import Scalar
+from models.contract.scalars import Scalar
 from models.contract.spec import Categorical, Category, FeatureSpec, Field, Hashed, Number
 
 FINITE = st.floats(-1e6, 1e6)

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.contract.features import FeatureError
 from models.contract.manifest import QueueSpec
+from models.contract.scalars import FeatureError
 from models.contract.slots import ScoreTable, fill_slots, sort_slots
 from models.contract.spec import FeatureSpec, Number
 from models.data.records import Candidate

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from models.contract.features import Encoder, unit_embeddings
+from models.contract.embeddings import unit_embeddings
+from models.contract.features import Encoder
 from models.data import batches as batches_module
 from models.data.batches import batches, encode_lists, epoch_order, hide_values
 from models.data.fit_spec import fit_spec
@@ -29,7 +30,7 @@ def test_each_list_is_encoded_as_it_would_be_alone() -> None:
         for name, values in alone.items():
             np.testing.assert_array_equal(data.features[name][row, :n], values)
             assert not data.features[name][row, n:].any()
-        embeddings = unit_embeddings([record.candidates[i] for i in record.exposed[:n]])
+        embeddings = unit_embeddings([record.candidates[i].embedding for i in record.exposed[:n]])
         np.testing.assert_array_equal(data.features["embeddings"][row, :n], embeddings)
         for name, values in encoder.encode_user(record.user, record.context).items():
             np.testing.assert_array_equal(data.features[name][row], values)

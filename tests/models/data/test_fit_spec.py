@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.contract.features import Encoder, Scalar
+from models.contract.features import Encoder
+from models.contract.scalars import Scalar
 from models.contract.spec import Category, Field, Hashed, Number
 from models.data.field_choices import FieldChoices
 from models.data.fit_spec import fit_spec

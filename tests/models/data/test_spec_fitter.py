@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.contract.features import Scalar
+from models.contract.scalars import Scalar
 from models.contract.spec import Category, FeatureSpec, Hashed, Number
 from models.data import fit_spec
 from models.data.field_choices import FieldChoices, FieldKind

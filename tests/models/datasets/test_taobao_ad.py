@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from models.cli import main
-from models.contract.features import Scalar
+from models.contract.scalars import Scalar
 from models.data.list_file import read_lists, read_metadata
 from models.data.records import ListRecord
 from models.datasets import taobao_ad

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.contract import cost
+from service.contract.candidates import candidate_table
 from service.contract.cost import MOST_FIELDS, cost_over, most_fields
 from service.contract.decoding import check_request, decode_request
 from service.contract.problems import Problem
@@ -103,7 +104,8 @@ def test_no_body_takes_long(name: str) -> None:
 def decoded(body: bytes) -> str:
     """The detail of the refusal, if it is refused."""
     try:
-        check_request(decode_request(body), max_candidates=2000)
+        request = decode_request(body)
+        check_request(request, candidate_table(request), max_candidates=2000)
     except Problem as problem:
         return problem.detail
     return ""

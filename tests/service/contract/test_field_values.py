@@ -10,7 +10,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.contract.features import Encoder, Scalar
+from models.contract.candidates import ObjectTable
+from models.contract.features import Encoder
+from models.contract.scalars import Scalar
 from models.contract.spec import Category, FeatureSpec, Field, Number
 from models.data.records import Candidate
 from service.contract.field_values import FIELD_STATES, FieldReader, FieldUse
@@ -92,7 +94,7 @@ def read(case: Case, *, padded: bool) -> tuple[FieldReader, FieldUse]:
     with np.errstate(over="ignore"):
         row = {**encoder.encode_user(user, context), **encoder.encode_slots(chosen, slots)}
     reader = FieldReader(make_manifest(Options(spec=spec)), encoder)
-    return reader, reader.read(user, context, chosen, row, ["ctr*margin"])
+    return reader, reader.read(user, context, ObjectTable(chosen), np.arange(len(chosen)), row, ["ctr*margin"])
 
 
 @settings(max_examples=100, deadline=None)

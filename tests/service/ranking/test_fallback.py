@@ -14,6 +14,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from models.contract.slots import ScoreTable
+from service.contract.candidates import candidate_table
 from service.contract.schemas import RerankRequest
 from service.ranking.fallback import Places, formula_list, input_list, maximal_marginal_relevance
 from service.ranking.plan import RequestPlan, make_plan
@@ -136,9 +137,10 @@ def make(sent: dict[str, Any], **options: Any) -> tuple[RerankRequest, RequestPl
 def try_to_make(sent: dict[str, Any], **options: Any) -> tuple[RerankRequest, RequestPlan, Places | None]:
     manifest = make_manifest(Options(**options))
     decoded = msgspec.convert(sent, RerankRequest)
-    plan = make_plan(decoded, manifest)
-    table = ScoreTable(decoded.candidates, plan.weights, manifest.spec)
-    return decoded, plan, formula_list(decoded.candidates, table, plan, manifest)
+    candidates = candidate_table(decoded)
+    plan = make_plan(decoded, candidates, manifest)
+    table = ScoreTable(candidates, plan.weights, manifest.spec)
+    return decoded, plan, formula_list(candidates, table, plan, manifest)
 
 
 def reference_list(decoded: RerankRequest, plan: RequestPlan, list_length: int, scores: Sequence[float]) -> list[int]:

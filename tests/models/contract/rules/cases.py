@@ -10,9 +10,9 @@ import numpy as np
 from hypothesis import strategies as st
 
 from models.contract.arrays import Ints
-from models.contract.features import Scalar
 from models.contract.rules.definition import Boost, Cap, Floor, Pin, Rules
 from models.contract.rules.ruling import Ruling, compile_rules
+from models.contract.scalars import Scalar
 from tests.models.contract.rules.examples import Item
 
 FIELDS = ("brand", "category", "source", "nowhere")

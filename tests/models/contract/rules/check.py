@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from models.contract.features import Scalar
-from models.contract.rules.definition import Cap, Floor, RuledCandidate, Rules, ShownLike
+from models.contract.rules.definition import Cap, Floor, Rules, ShownLike
+from models.contract.scalars import Scalar
 
 
 def problems(
-    candidates: Sequence[RuledCandidate],
+    candidates: Sequence[ShownLike],
     rules: Rules,
     picked: Sequence[int],
     relaxed: Collection[str],
@@ -36,7 +36,7 @@ def problems(
 
 
 def broken_rules(
-    candidates: Sequence[RuledCandidate],
+    candidates: Sequence[ShownLike],
     rules: Rules,
     picked: Sequence[int],
     *,
@@ -44,7 +44,7 @@ def broken_rules(
     shown_items: Sequence[ShownLike] = (),
 ) -> list[str]:
     """Name the caps and floors that a list breaks."""
-    known: dict[str, RuledCandidate | ShownLike] = {c.id: c for c in candidates}
+    known: dict[str, ShownLike] = {c.id: c for c in candidates}
     known.update({item.id: item for item in shown_items})
     pages = [known.get(i) for i in shown]
     listed = [candidates[i] for i in picked]
@@ -53,7 +53,7 @@ def broken_rules(
 
 
 def _pin_problems(
-    candidates: Sequence[RuledCandidate],
+    candidates: Sequence[ShownLike],
     wanted: Sequence[tuple[int, str]],
     picked: Sequence[int],
     allowed: Sequence[int],
@@ -75,7 +75,7 @@ def _pin_problems(
     ]
 
 
-def _breaks_cap(cap: Cap, pages: Sequence[RuledCandidate | ShownLike | None], listed: Sequence[RuledCandidate]) -> bool:
+def _breaks_cap(cap: Cap, pages: Sequence[ShownLike | None], listed: Sequence[ShownLike]) -> bool:
     """Read every window anew; windows without an item of this list do not count."""
     values = [_value(item, cap.by) for item in listed]
     if cap.window is None:
@@ -90,13 +90,13 @@ def _breaks_cap(cap: Cap, pages: Sequence[RuledCandidate | ShownLike | None], li
     return False
 
 
-def _breaks_floor(floor: Floor, listed: Sequence[RuledCandidate]) -> bool:
+def _breaks_floor(floor: Floor, listed: Sequence[ShownLike]) -> bool:
     """Count the value among the first places."""
     values = [_value(item, floor.by) for item in listed[: floor.within]]
     return values.count(_text(floor.value)) < floor.least
 
 
-def _value(item: RuledCandidate | ShownLike, name: str) -> str | None:
+def _value(item: ShownLike, name: str) -> str | None:
     """Read a tag, else an item feature."""
     value = item.tags.get(name)
     return _text(item.features.get(name) if value is None else value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from models.contract.features import Scalar
+from models.contract.scalars import Scalar
 
 
 @dataclass(frozen=True, slots=True)

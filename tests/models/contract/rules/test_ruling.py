@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.contract.features import FeatureError, Scalar
 from models.contract.rules.definition import MOST_GROUPS, NO_RULES, Boost, Cap, Floor, Pin, Rules
 from models.contract.rules.ruling import Constraint, Ruling, compile_rules
+from models.contract.scalars import FeatureError, Scalar
 from tests.models.contract.rules.examples import Item, branded
 
 

@@ -7,7 +7,8 @@ import copy
 import numpy as np
 from numpy.typing import NDArray
 
-from models.contract.features import Encoder, unit_embeddings
+from models.contract.embeddings import unit_embeddings
+from models.contract.features import Encoder
 from models.data.records import ListRecord
 from models.datasets.simulated_logs import load
 from models.datasets.simulator import SimulatorConfig
@@ -38,7 +39,9 @@ def model_gains(checkpoint: Checkpoint, case: SimulatedCase) -> ModelGains:
     """Slots are candidate indices."""
     encoder = Encoder(checkpoint.spec)
     user = encoder.encode_user(case.record.user, case.record.context)
-    items = encoder.encode_items(case.record.candidates) | {"embeddings": unit_embeddings(case.record.candidates)}
+    items = encoder.encode_items(case.record.candidates) | {
+        "embeddings": unit_embeddings([c.embedding for c in case.record.candidates])
+    }
     return ModelGains(checkpoint.model, user | items)
 
 
