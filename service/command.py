@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from models.contract.manifest import EMBEDDED_BUNDLES
-from service.bundles.folder import Catalogue
+from service.bundles.folder import BundleFolder
 from service.environment import PREFIX, shadowing_links
 from service.server import run as run_alone
 from service.settings import SECRETS, Settings, SettingsError, flag, load_settings
@@ -68,7 +68,7 @@ def choose_default(settings: Settings) -> Settings:
     """
     if settings.default_model is not None:
         return settings
-    names = list(Catalogue(settings.bundles).scan().bundles)
+    names = list(BundleFolder(settings.bundles).scan().bundles)
     if len(names) > 1:
         raise SettingsError(
             f"LISTWRIGHT_DEFAULT_MODEL (--default-model): is needed, since {settings.bundles} has several models: "
@@ -85,7 +85,7 @@ def check_shadow(settings: Settings) -> None:
     if settings.shadow_bundle is None:
         return
     name, version = settings.shadow_bundle
-    found = Catalogue(settings.bundles).scan().bundles
+    found = BundleFolder(settings.bundles).scan().bundles
     live = found.get(name, [])[-settings.keep_versions :]
     if not found or (live and version in (None, *live)):
         return

@@ -22,8 +22,21 @@ CONTRACT = "models.contract"
 ARRAYS = {
     f"{CONTRACT}.{name}": {"numpy"}
     for name in (
-        *("arrays", "candidates", "embeddings", "features", "formulas", "partition", "scalars", "scaling", "slots"),
+        *(
+            "arrays",
+            "candidates",
+            "column_table",
+            "embeddings",
+            "features",
+            "formulas",
+            "layers",
+            "partition",
+            "scalars",
+            "scaling",
+            "slots",
+        ),
         *(f"rules.{name}" for name in ("columns", "definition", "ledger", "pins", "ruling", "seen", "tensors")),
+        *(f"catalogue.{name}" for name in ("catalogue", "lookup", "segment")),
         *(f"rules.{name}" for name in ("dealing", "musts", "quotas", "sorting")),
     )
 }
@@ -34,7 +47,7 @@ FLOORS = {
         "contract",
         "files locks cli",
         "data options",
-        "checking datasets nets",
+        "checking datasets nets catalogue",
         "planners.graphs planners.references",
         "planners",
         "planners.search",
@@ -49,7 +62,7 @@ FLOORS = {
     "service": (
         "contract environment",
         "settings",
-        "timing scenes",
+        "timing scenes catalogues",
         "transport",
         "inference",
         "inference.onnx",
@@ -86,8 +99,11 @@ SERVING = {
     "pydantic",
     "pydantic_settings",
     "starlette",
+    "redis",
     "uvicorn",
     "uvloop",
+    "xxhash",
+    "zstandard",
 }
 """What a serving installation has. No torch, no onnx, no pyarrow."""
 

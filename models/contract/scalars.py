@@ -1,4 +1,4 @@
-"""Read single values of fields: text of a category, a number, or an error that names the field."""
+"""Read single values of fields, or raise an error that names the field."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def canonical_text(value: str | int | float | bool) -> str:
 
 
 def read_numbers(values: Sequence[Scalar], paths: Iterable[str]) -> Floats:
-    """Read numbers, NaN where one is missing. Raises `FeatureError` with the path of the first non-number."""
+    """Read numbers, NaN where one is missing. Raises `FeatureError` at the first non-number."""
     if str not in set(map(type, values)):  # NumPy would read "5" as 5
         try:
             return np.array(values, np.float64)

@@ -40,7 +40,7 @@ class Listing:
     problems: list[str] = field(default_factory=list)
 
 
-class Catalogue:
+class BundleFolder:
     """List the bundles on disk; nothing is cached."""
 
     def __init__(self, root: Path) -> None:

@@ -67,7 +67,7 @@ class Loader(Switcher[Model]):
     async def load_all(self) -> None:
         """Load the newest sound versions of every name, then the scenes; note and log failures."""
         async with self._lock:  # Else a version that a reload asks for meanwhile would be replaced by the newest.
-            for name, versions in self._catalogue.bundles().items():
+            for name, versions in self._folder.bundles().items():
                 await self._load_first(name, versions, self._registry.keep_versions)
             await self._load_scenes()
         self._registry.loaded()
@@ -97,7 +97,7 @@ class Loader(Switcher[Model]):
     async def prepare(self, name: str, version: str | None) -> Model:
         """Load, check and warm a model that does not serve yet. Raises `BundleError`."""
         try:
-            folder = await asyncio.to_thread(self._catalogue.folder, name, version)
+            folder = await asyncio.to_thread(self._folder.folder, name, version)
             tried = None if self._trial is None else await self._trial.run(folder, low_priority=self._registry.serving)
             async with asyncio.timeout(self._seconds):
                 return await self._open(folder, tried)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Generic, NamedTuple, NoReturn, TypeVar
 
-from service.bundles.folder import Catalogue
+from service.bundles.folder import BundleFolder
 from service.bundles.load import identity
 from service.bundles.model import BundleError, Interrupted
 from service.bundles.refusals import POLL_SECONDS, OnRefusal, Refusals
@@ -48,7 +48,7 @@ class Switcher(ABC, Generic[Staged]):
     def __init__(self, root: Path, on_reload: OnReload, on_refusal: OnRefusal, on_scenes: OnReload) -> None:
         self._on_reload = on_reload
         self._scene_file = SceneFile(root, self._switch_scenes, on_scenes)
-        self._catalogue = Catalogue(root)
+        self._folder = BundleFolder(root)
         self._refusals = Refusals(root, on_refusal)
         self._lock = asyncio.Lock()
         self._failed: set[str] = set()
@@ -99,7 +99,7 @@ class Switcher(ABC, Generic[Staged]):
         """
         async with self._lock:
             scenes = await self._scene_file.renew()
-            bundles = await asyncio.to_thread(self._catalogue.bundles)
+            bundles = await asyncio.to_thread(self._folder.bundles)
             for name, versions in bundles.items():
                 await self._renew(name, candidates(versions, self._current_version(name)))
             await self._forgive_gone()
@@ -148,7 +148,7 @@ class Switcher(ABC, Generic[Staged]):
             await asyncio.sleep(seconds)
             for name, version in await self._refusals.changed():
                 async with self._lock:
-                    versions = await asyncio.to_thread(self._catalogue.versions, name)
+                    versions = await asyncio.to_thread(self._folder.versions, name)
                     if version in candidates(versions, self._current_version(name)):
                         _log.info("the files of bundle %s version %s have changed: trying it again", name, version)
                         await self._renew(name, [version])
@@ -167,7 +167,7 @@ class Switcher(ABC, Generic[Staged]):
         They keep the service from being ready no longer.
         """
         for name in sorted(self._failed):
-            if await asyncio.to_thread(self._catalogue.is_gone, name):
+            if await asyncio.to_thread(self._folder.is_gone, name):
                 _log.info("bundle %s, which was not loaded, is gone from the folder", name)
                 self._failed.discard(name)
                 self._fail(name, None)
@@ -182,7 +182,7 @@ class Switcher(ABC, Generic[Staged]):
         if current is None or current.version != version:
             return False
         try:
-            return identity(self._catalogue.manifest(name, version)) == current.files
+            return identity(self._folder.manifest(name, version)) == current.files
         except BundleError:  # Loading it says what is wrong with it now.
             return False
 

@@ -1,4 +1,4 @@
-"""Read the candidates of a request as a table, and check what takes two of them to see."""
+"""Read the candidates of a request as a table, and check them beside each other."""
 
 from __future__ import annotations
 

@@ -120,10 +120,10 @@ class FieldReader:
         row: Arrays,
         formulas: Sequence[str] = (),
     ) -> FieldUse:
-        """Count the values of the candidates at `places` [n], which were encoded, and find what nothing uses.
+        """Count the values of the encoded candidates, and find what nothing uses.
 
-        `row` holds the arrays that they were encoded to, in their order, with or without empty slots. `formulas` are
-        those of the request.
+        Those candidates stand at `places` [n]. `row` holds the arrays that they were encoded to, in their order, with
+        or without empty slots. `formulas` are those of the request.
         """
         gaps = [*self._user_gaps(user, context, row), *self._item_gaps(candidates, places, row)]
         once, each = self._all_known

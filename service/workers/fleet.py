@@ -124,7 +124,7 @@ class Fleet(Switcher[_Staged]):
 
     async def load_all(self) -> None:
         """Load the newest sound versions, then the scenes, into all workers; log failures."""
-        waiting = self._catalogue.bundles()
+        waiting = self._folder.bundles()
         while waiting:
             await self._manned.wait()
             async with self._lock:
@@ -175,7 +175,7 @@ class Fleet(Switcher[_Staged]):
                 raise self._unmanned()
             # A bundle that is not there is refused at once, so that asking for it never keeps others from reloading.
             try:
-                wanted = self._catalogue.folder(name, version).name
+                wanted = self._folder.folder(name, version).name
             except BundleError as error:
                 self._refuse(name, error)
                 raise Problem(BUNDLE_REFUSED, str(error)) from None
@@ -220,7 +220,7 @@ class Fleet(Switcher[_Staged]):
 
     async def _stage(self, name: str, version: str) -> _Staged:
         """Do the trial and the first phase. Raises like `_switch`."""
-        tried = await self._trial.run(self._catalogue.folder(name, version), low_priority=bool(self._live))
+        tried = await self._trial.run(self._folder.folder(name, version), low_priority=bool(self._live))
         number = next(self._switches)
         workers = tuple(self._workers)
         try:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.contract.manifest import MANIFEST_FILE
-from service.bundles.folder import Catalogue, in_order
+from service.bundles.folder import BundleFolder, in_order
 from service.bundles.model import BundleError
 
 
@@ -60,7 +60,7 @@ def test_what_cannot_be_read_is_named_and_hides_nothing_else(tmp_path: Path, cap
     (tmp_path / "a" / "6" / MANIFEST_FILE).symlink_to(MANIFEST_FILE)
     (tmp_path / os.fsdecode(b"\xff\n")).mkdir()
     with caplog.at_level(logging.WARNING):
-        found = Catalogue(tmp_path).bundles()
+        found = BundleFolder(tmp_path).bundles()
     assert found == {"a": ["1", "2"], "b": ["1"]}
     named = sorted(record.getMessage().partition(str(tmp_path))[2].partition("'")[0] for record in caplog.records)
     left_out = ["a/3", "a/4", "a/6", "a/notes.txt", "broken", "circle", "file", "none", "not plain", r"\udcff\n"]
@@ -89,14 +89,14 @@ def test_a_folder_without_the_right_to_read_it_is_named_and_hides_nothing_else(
 
     monkeypatch.setattr(Path, "iterdir", guarded_iterdir)  # The tests may run as root, whom no mode stops.
     monkeypatch.setattr(Path, "stat", guarded_stat)
-    assert Catalogue(tmp_path).bundles() == {"a": ["1"], "z": ["1"]}
+    assert BundleFolder(tmp_path).bundles() == {"a": ["1"], "z": ["1"]}
     assert [r.getMessage().endswith("Permission denied") for r in caplog.records] == [True, True]
     with pytest.raises(BundleError, match=r"z/2: cannot be read: .*Permission denied"):
-        Catalogue(tmp_path).folder("z", "2")
+        BundleFolder(tmp_path).folder("z", "2")
 
 
 def test_a_root_that_is_gone_has_no_bundles_and_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    assert Catalogue(tmp_path / "gone").bundles() == {}
+    assert BundleFolder(tmp_path / "gone").bundles() == {}
     assert "No such file or directory" in caplog.text
 
 
@@ -106,4 +106,4 @@ def test_a_name_that_no_bundle_can_have_is_refused(tmp_path: Path, name: str) ->
     put(tmp_path, "none/1")
     for version in (None, "1"):
         with pytest.raises(BundleError):
-            Catalogue(tmp_path).folder(name, version)
+            BundleFolder(tmp_path).folder(name, version)
