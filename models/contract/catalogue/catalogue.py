@@ -1,4 +1,4 @@
-"""Look items up in an open catalogue, and offer what it knows of a request's candidates.
+"""Look items up in a catalogue, and offer what it knows of a request's candidates.
 
 Axis letters: n candidates, k places or ids that are asked for, C categorical columns, F number columns, E embedding
 width.
@@ -70,7 +70,8 @@ class Catalogue:
     def layer(self, ids: Sequence[str], encoder: Encoder) -> CatalogueLayer:
         """Offer what is known of candidates with these `ids` [n].
 
-        They are looked up when they are first asked for. Raises `CatalogueError` if the encoder's spec is not the one that it was encoded for.
+        They are looked up when they are first asked for. Raises `CatalogueError` if the encoder's spec is not the one
+        that it was encoded for.
         """
         layout = self._layout
         if layout is None or layout.encoder is not encoder:

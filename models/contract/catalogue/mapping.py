@@ -22,7 +22,8 @@ _MALFORMED: Final = (ValueError, SyntaxError, TokenError, RecursionError, Memory
 def map_array(path: Path, name: str, dtype: np.dtype[Any], shape: tuple[int | None, ...]) -> NDArray[Any]:
     """Map an array; nothing but its header is read.
 
-    The shape has None for a size that is not known. Raises `CatalogueError` with the `name` of the file if it is missing or holds anything else, or more, or less.
+    The shape has None for a size that is not known. Raises `CatalogueError` with the `name` of the file if it is
+    missing or holds anything else, or more, or less.
     """
     try:
         with path.open("rb") as file:
