@@ -12,6 +12,7 @@ from models.contract.catalogue.catalogue import Catalogue
 from models.contract.catalogue.manifest import CATALOGUE_FILE, CatalogueError, CatalogueManifest
 from models.files import file_digest
 
+_ORIGIN: Final = ("made", "base", "at")
 _MEGABYTE: Final = 1e6
 _SIDES: Final = {"version": "left", "fingerprint": "left", "segment": "left", "field": "left", "kind": "left"}
 
@@ -51,13 +52,13 @@ def faults(folder: Path) -> list[str]:
 
 def _version(folder: Path) -> str:
     manifest = CatalogueManifest.read(folder)
-    made = {name: str(manifest.provenance[name]) for name in ("made", "base", "at") if name in manifest.provenance}
-    facts: dict[str, str] = {
+    origin = manifest.provenance
+    facts = {
         "version": manifest.version,
         "fingerprint": manifest.fingerprint,
         "items": f"{manifest.items:,}",
         "embeddings": str(manifest.embedding_width or "none"),
-        **made,
+        **{key: str(origin[key]) for key in origin if key in _ORIGIN},
     }
     fields = _table(["field", "kind"], [[field.name, field.kind] for field in manifest.fields])
     segments = [
