@@ -95,7 +95,10 @@ class CandidateTable(ABC):
         """Return a tag of all candidates [n]."""
 
     def has_values(self, name: str, places: Ints) -> bool:
-        """Tell whether any of some candidates may have an item feature; where it is null for all, either is right."""
+        """Tell whether any of some candidates may have an item feature.
+
+        Where it is null for all, either answer is right.
+        """
         return any(value is not None for value in self.values(name, places))
 
     def rows(self, column: CategoryColumn, places: Ints) -> Sequence[int] | Ints:

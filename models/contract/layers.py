@@ -34,7 +34,10 @@ class ItemLayer(Protocol):
         """Return prices [k], NaN where one is missing."""
 
     def values(self, name: str, places: Ints) -> Sequence[Scalar]:
-        """Return a field [k] as it came, None where it is missing; it need not be in the spec."""
+        """Return a field [k] as it came, None where it is missing.
+
+        It need not be in the spec.
+        """
 
     def embeddings(self, places: Ints) -> Floats32:
         """Return embeddings [k, E ≥ 1] at length 1, zeros where one is missing."""
@@ -44,9 +47,9 @@ class ItemLayer(Protocol):
 
 
 class LayeredTable(CandidateTable):
-    """Offer a request's candidates, with what is missing taken from layers: the first that knows it wins.
+    """Offer a request's candidates, with what is missing taken from layers.
 
-    Scores, tags and ids are the request's own.
+    The first layer that knows it wins. Scores, tags and ids are the request's own.
     """
 
     def __init__(self, own: CandidateTable, layers: Sequence[ItemLayer]) -> None:

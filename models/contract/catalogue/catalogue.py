@@ -1,4 +1,4 @@
-"""Look items up in an open catalogue, and offer what it knows of the candidates of a request.
+"""Look items up in a catalogue, and offer what it knows of a request's candidates.
 
 Axis letters: n candidates, k places or ids that are asked for, C categorical columns, F number columns, E embedding
 width.
@@ -68,9 +68,10 @@ class Catalogue:
         return self.segments.find(hash_ids(ids))
 
     def layer(self, ids: Sequence[str], encoder: Encoder) -> CatalogueLayer:
-        """Offer what is known of candidates with these `ids` [n], looked up when they are first asked for.
+        """Offer what is known of candidates with these `ids` [n].
 
-        Raises `CatalogueError` if the encoder's spec is not the one that it was encoded for.
+        They are looked up when they are first asked for. Raises `CatalogueError` if the encoder's spec is not the one
+        that it was encoded for.
         """
         layout = self._layout
         if layout is None or layout.encoder is not encoder:

@@ -1,6 +1,6 @@
-"""Find items in the segments of a catalogue, of which the newest wins, and gather their rows.
+"""Find items in the segments of a catalogue, and gather their rows.
 
-An item's number is its row, counted through all segments; −1: unknown or deleted.
+The newest segment wins. An item's number is its row, counted through all segments; −1: unknown or deleted.
 
 Axis letters: k items that are asked for, C categorical columns, F number columns, E embedding width.
 """
@@ -28,7 +28,10 @@ _NO_NUMBER: Final = np.array(np.nan)
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Name the `rows` of one segment, and `at` which of k places their items stand; None: at all, in order."""
+    """Name `rows` of one segment, and `at` which of k places their items stand.
+
+    None: at all of them, in order.
+    """
 
     segment: Segment
     at: Ints | None
@@ -37,7 +40,10 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Name the rows of k items, segment by segment; an unknown item is in no part."""
+    """Name the rows of k items, segment by segment.
+
+    An unknown item is in no part.
+    """
 
     size: int
     parts: tuple[Part, ...]
@@ -103,7 +109,10 @@ class Segments:
 
 
 class Known:
-    """Offer what the segments have of k items, each array gathered when it is first asked for."""
+    """Offer what the segments have of k items.
+
+    Each array is gathered when it is first asked for.
+    """
 
     def __init__(self, segments: Segments, numbers: Ints) -> None:
         self._segments = segments

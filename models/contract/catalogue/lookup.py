@@ -1,4 +1,6 @@
-"""Find rows by id: hashes in order, and a directory of where their upper bits begin.
+"""Find rows by the hashes of their ids.
+
+Hashes are in order; a directory says where those begin that have the same upper bits.
 
 Axis letters: n rows, k ids.
 """

@@ -75,7 +75,10 @@ class CatalogueField:
 
 @dataclass(frozen=True, slots=True)
 class SegmentEntry:
-    """Describe a segment: its folder's name, its rows, how many are tombstones, and its files' SHA-256 by name."""
+    """Describe a segment.
+
+    `name` is its folder's, `deleted` counts those of its rows that are tombstones, `files` maps names to SHA-256.
+    """
 
     name: str
     rows: int
@@ -201,7 +204,7 @@ def _count(table: Mapping[str, Any], key: str, where: str) -> int:
 
 
 def _name(table: Mapping[str, Any], key: str, where: str) -> str:
-    """Read the name of a folder, which must not lead out of the one that it stands in."""
+    """Read the name of a folder; it must not lead elsewhere."""
     name = text(table, key, where)
     if not _NAME.fullmatch(name):
         raise SpecError(f"{where}.{key}: must be a plain folder name, not {name[:64]!r}")

@@ -20,9 +20,10 @@ _MALFORMED: Final = (ValueError, SyntaxError, TokenError, RecursionError, Memory
 
 
 def map_array(path: Path, name: str, dtype: np.dtype[Any], shape: tuple[int | None, ...]) -> NDArray[Any]:
-    """Map an array, whose shape has None for a size that is not known; nothing but its header is read.
+    """Map an array; nothing but its header is read.
 
-    Raises `CatalogueError` with the `name` of the file if it is missing or holds anything else, or more, or less.
+    The shape has None for a size that is not known. Raises `CatalogueError` with the `name` of the file if it is
+    missing or holds anything else, or more, or less.
     """
     try:
         with path.open("rb") as file:
@@ -40,7 +41,10 @@ def map_array(path: Path, name: str, dtype: np.dtype[Any], shape: tuple[int | No
 
 
 def _read_header(file: BinaryIO, dtype: np.dtype[Any], shape: tuple[int | None, ...]) -> tuple[tuple[int, ...], int]:
-    """Return the shape in the header, and where the values start. Raises `ValueError` for another type or shape."""
+    """Return the shape in the header, and where the values start.
+
+    Raises `ValueError` for another type or shape than is wanted.
+    """
     if npy.read_magic(file) != (1, 0):
         raise ValueError("is not in version 1.0 of the .npy format")
     found, by_column, given = npy.read_array_header_1_0(file)

@@ -29,7 +29,10 @@ _FLAGS: Final = (False, True, None)
 
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """Hold a field of texts: `codes` int32 [n], −1 where missing, and the texts end to end with their ends."""
+    """Hold a field of texts.
+
+    `codes` int32 [n] number the `texts`, which stand one after the other; −1: missing. `ends` says where each ends.
+    """
 
     codes: NDArray[np.int32]
     texts: NDArray[np.uint8]
@@ -42,7 +45,7 @@ FieldValues = Floats | NDArray[np.int8] | Texts
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Hold the arrays of one segment, in memory or mapped; `deleted` and `embeddings` may be absent."""
+    """Hold the arrays of one segment; `deleted` and `embeddings` may be absent."""
 
     hashes: Hashes
     directory: Directory
@@ -65,7 +68,10 @@ def write_segment(folder: Path, segment: Segment) -> None:
 
 
 def open_segment(entry: SegmentEntry, manifest: CatalogueManifest, opener: Opener) -> Segment:
-    """Map the files of a segment. Raises `CatalogueError` naming a file of the wrong size, shape or type."""
+    """Map the files of a segment.
+
+    Raises `CatalogueError` naming a file of the wrong size, shape or type.
+    """
     files = _Files(entry, opener)
     n, width = entry.rows, manifest.embedding_width
     return Segment(
