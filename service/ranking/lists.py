@@ -10,7 +10,9 @@ import numpy as np
 from models.contract.arrays import AnyArray, Arrays, Ints
 from models.contract.rules.ledger import Ledger
 from models.contract.rules.tensors import STEP_BARS
+from models.contract.scalars import FeatureError
 from models.contract.spec import OBJECTIVES
+from service.contract.problems import invalid
 from service.contract.schemas import Degraded, DegradedReason, Item, ObjectiveValues
 from service.inference.engine import Answer
 from service.ranking.answer import build_items, explain_items
@@ -92,14 +94,20 @@ def _rest(dealt: DealtRequest, picked: list[int], ledger: Ledger | None) -> Plac
 
 
 def _by_formula(dealt: DealtRequest) -> tuple[Places, tuple[str, ...]] | None:
-    """Make a list by the formula, if there is one, and name the rules relaxed."""
+    """Make a list by the formula, if there is one, and name the rules relaxed.
+
+    Raises `Problem` (422) for an embedding that MMR reads first, and cannot use.
+    """
     ruling = dealt.plan.ruling
-    if ruling is None:
-        places = formula_list(dealt.candidates, dealt.table, dealt.plan, dealt.model.manifest)
-        return None if places is None else (places, ())
-    ledger = Ledger(ruling)
-    places = ruled_formula_list(dealt, ruling, ledger)
-    return None if places is None else (places, ledger.relaxed)
+    ledger = None if ruling is None else Ledger(ruling)
+    try:
+        if ruling is None or ledger is None:
+            places = formula_list(dealt.candidates, dealt.table, dealt.plan, dealt.model.manifest)
+        else:
+            places = ruled_formula_list(dealt, ruling, ledger)
+    except FeatureError as error:
+        raise invalid(error.path, error.problem) from None
+    return None if places is None else (places, () if ledger is None else ledger.relaxed)
 
 
 def _in_order_given(dealt: DealtRequest) -> tuple[Places, tuple[str, ...]]:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from models.contract.arrays import Arrays
 from service.bundles.model import Model
 from service.bundles.registry import Registry
+from service.catalogues.live import Catalogues
 from service.contract.candidates import candidate_table
 from service.contract.decoding import check_request
 from service.contract.field_values import FieldCounts, FieldUse
@@ -24,6 +25,7 @@ from service.ranking.answer import read_timings
 from service.ranking.dealt import DealtRequest, deal_request, encode_request, graph_inputs
 from service.ranking.lists import Listing, bypass_list, degraded_list, model_list
 from service.ranking.merging import MergedRequest, apply_scene
+from service.ranking.request_items import join_items
 from service.ranking.ruling import check_own_positions
 from service.ranking.warnings import answer_warnings
 from service.scenes.live import Scenes
@@ -75,7 +77,7 @@ class Reranker:
     """Answer decoded requests with the models of a registry.
 
     Without `warnings` its answers do not say what the models could not use. Without `scenes`, a
-    request that names one is told that they are still being loaded.
+    request that names one is told that they are still being loaded. `catalogues` are those of items, by default none.
     """
 
     def __init__(
@@ -86,12 +88,14 @@ class Reranker:
         max_candidates: int,
         warnings: bool = True,
         scenes: Scenes | None = None,
+        catalogues: Catalogues | None = None,
     ) -> None:
         self._registry = registry
         self._dispatcher = dispatcher
         self._max_candidates = max_candidates
         self._warnings = warnings
         self._scenes = Scenes() if scenes is None else scenes
+        self._catalogues = Catalogues() if catalogues is None else catalogues
         self._limiter = LogLimiter()
 
     def merge(self, request: RerankRequest) -> MergedRequest:
@@ -121,10 +125,10 @@ class Reranker:
         Raises `Problem` (422) or `ClientDisconnect`. In the `background` it gives way to other requests. The rules in
         `inherited` are those of its scene.
         """
-        candidates = candidate_table(request)
-        check_request(request, candidates, max_candidates=self._max_candidates, inherited=inherited)
+        own = candidate_table(request)
+        check_request(request, own, max_candidates=self._max_candidates, inherited=inherited)
         check_own_positions(request, model.manifest, inherited)
-        dealt = deal_request(request, model, candidates)
+        dealt = deal_request(request, model, join_items(own, model, self._catalogues))
         clock.lap("deal")
         wait = self._dispatcher.seconds_until_done(model.engine, background=background)
         sorted_list = bypass_list(dealt)
