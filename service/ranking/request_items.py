@@ -1,4 +1,4 @@
-"""Join what a request says of its candidates with what the catalogue of its model knows of them."""
+"""Put what a request says of its candidates over what a catalogue knows of them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class RequestItems:
 
 
 def join_items(own: CandidateTable, model: Model, catalogues: Catalogues) -> RequestItems:
-    """Put the catalogue for the model's spec, if one is live, under the request's `own` candidates.
+    """Put the catalogue for the model's spec, if any, under the request's `own` candidates.
 
     It is taken here, once: the request ends with it, whatever is live by then.
     """
