@@ -64,7 +64,8 @@ def model_list(dealt: DealtRequest, row: Arrays, answer: Answer) -> Listing:
 def bypass_list(dealt: DealtRequest) -> Listing | None:
     """Build the list of a request for which the model need not run, else None.
 
-    It need not where nothing learnt is kept for the objectives, and where no candidate may be returned.
+    It need not where nothing learnt is kept for the objectives, and where no candidate may be returned. Raises
+    `Problem` (422).
     """
     manifest, plan = dealt.model.manifest, dealt.plan
     if plan.top_n and not manifest.bypassed(dict(zip(OBJECTIVES, plan.weights, strict=True))):
@@ -74,7 +75,7 @@ def bypass_list(dealt: DealtRequest) -> Listing | None:
 
 
 def degraded_list(dealt: DealtRequest, reason: DegradedReason, deadline: Deadline) -> Listing:
-    """Build the list by the score formula, or without time in the order given."""
+    """Build the list by the score formula, or without time in the order given. Raises `Problem` (422)."""
     made = None if deadline.too_late_for_formula else _by_formula(dealt)
     places, relaxed = _in_order_given(dealt) if made is None else made
     level = places[0][1] if places else "input"
@@ -96,7 +97,7 @@ def _rest(dealt: DealtRequest, picked: list[int], ledger: Ledger | None) -> Plac
 def _by_formula(dealt: DealtRequest) -> tuple[Places, tuple[str, ...]] | None:
     """Make a list by the formula, if there is one, and name the rules relaxed.
 
-    Raises `Problem` (422) for an embedding that MMR reads first, and cannot use.
+    Raises `Problem` (422) for an embedding that no one had to read before.
     """
     ruling = dealt.plan.ruling
     ledger = None if ruling is None else Ledger(ruling)
