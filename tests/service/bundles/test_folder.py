@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.contract.manifest import MANIFEST_FILE
-from service.bundles.folder import BundleFolder, in_order
+from models.contract.versions import in_order
+from service.bundles.folder import BundleFolder
 from service.bundles.model import BundleError
 
 
