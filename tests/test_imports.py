@@ -62,7 +62,8 @@ FLOORS = {
     "service": (
         "contract environment",
         "settings",
-        "timing scenes catalogues",
+        "timing scenes",
+        "catalogues",
         "transport",
         "inference",
         "inference.onnx",

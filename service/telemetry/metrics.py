@@ -18,6 +18,7 @@ from service.telemetry.batches import BatchMetrics
 from service.telemetry.bundles import REFUSED, REFUSED_MODE, BundleMetrics
 from service.telemetry.exposition import Exposition, Scrape
 from service.telemetry.field_series import FieldSeries
+from service.telemetry.live_values import LiveValueMetrics
 from service.telemetry.records import ListHealth, RequestOutcome, RequestRecord, ShadowRecord
 from service.telemetry.rolling import RollingWindow
 from service.telemetry.scenes import SceneMetrics
@@ -68,6 +69,7 @@ class Metrics:
         self._fields = VersionSeries(FieldSeries)
         self.registry.register(self._fields)
         self.batches = BatchMetrics(self.registry)
+        self.live_values = LiveValueMetrics(self.registry)
         self._scenes = SceneMetrics(self.registry, _edges(budget_seconds))
         self.scenes_swapped = self._scenes.swapped
 
