@@ -71,7 +71,7 @@ class RedisServer:
     def put(self, field: str, values: Mapping[str, str]) -> None:
         """Set values of one field: ``price`` or ``features:NAME``."""
         with self.client() as client:
-            client.hset(PREFIX + field, mapping={**values})
+            client.hset(PREFIX + field, items=[part for pair in values.items() for part in pair])
 
     def command(self, *words: str) -> object:
         with self.client() as client:

@@ -1,4 +1,4 @@
-"""What a real Redis knows of items reaches a request; what it does not know, or knows wrongly, is missing and counted."""
+"""What a real Redis knows of items reaches a request; what is missing or wrong is counted."""
 
 from __future__ import annotations
 
