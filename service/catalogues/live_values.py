@@ -12,8 +12,7 @@ from msgspec.json import Decoder
 
 from models.contract.scalars import Scalar
 from models.contract.spec import FeatureSpec, Number
-from service.contract.schemas import Price
-from service.contract.values import FieldValue
+from service.contract.values import FieldValue, Price
 
 LONGEST: Final = 1024
 """Most bytes of one value; a longer one is refused."""

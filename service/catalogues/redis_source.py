@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from time import perf_counter
 from typing import Final, Self
 
@@ -96,14 +96,14 @@ class RedisLayer:
         self._left = seconds
         self._values: dict[str, dict[int, Scalar]] = {}
 
-    async def read_prices(self, places: Ints, until: float) -> None:
-        await self._read([PRICE], places, until)
-
-    async def read_fields(self, names: Collection[str], places: Ints, until: float) -> None:
-        await self._read([self._column(name) for name in names], places, until)
+    async def read_ahead(self, prices: Ints, fields: Mapping[str, Ints], until: float) -> None:
+        asked = {self._column(name): places.tolist() for name, places in fields.items()}
+        if len(prices):
+            asked[PRICE] = prices.tolist()
+        await self._read(asked, until)
 
     async def read(self, places: Ints, until: float) -> None:
-        await self._read([PRICE, *self._columns.values()], places, until)
+        await self._read(dict.fromkeys((PRICE, *self._columns.values()), places.tolist()), until)
 
     def rows(self, column: CategoryColumn, places: Ints) -> Ints:
         found = self.values(column.name, places)
@@ -131,43 +131,38 @@ class RedisLayer:
         values = self._values.get(column.key, _NONE)
         return [values.get(place) for place in places.tolist()]
 
-    async def _read(self, columns: Iterable[Column], places: Ints, until: float) -> None:
-        """Take what is cached, and ask for the rest in the time that is left."""
+    async def _read(self, asked: Mapping[Column, Sequence[int]], until: float) -> None:
+        """Take what is cached of each column at its places, and ask for the rest in the time that is left."""
         if not self._store.fits(self._fingerprint):
             self._observer.read("wrong-fingerprint")
             return
-        wanted = self._take(columns, places.tolist())
-        if not wanted:
+        missing = self._take(asked)
+        if not missing:
             self._observer.read("cached")
             return
         began = perf_counter()
-        ids = {column: [self._ids[place] for place in asked] for column, asked in wanted.items()}
+        ids = {column: [self._ids[place] for place in places] for column, places in missing.items()}
         result = await self._reader.read(ids, min(self._left, until - began))
         self._left -= perf_counter() - began
         if self._store.fits(self._fingerprint):
-            for column, asked in wanted.items():
-                self._take([column], asked)
+            self._take(missing)
         else:
             self._values.clear()
             result = "wrong-fingerprint"
         self._observer.read(result)
 
-    def _take(self, columns: Iterable[Column], places: Sequence[int]) -> dict[Column, list[int]]:
+    def _take(self, asked: Mapping[Column, Sequence[int]]) -> dict[Column, Sequence[int]]:
         """Take what is cached; return the places of which something must be asked."""
-        wanted: dict[Column, list[int]] = {}
-        for column in columns:
+        missing: dict[Column, Sequence[int]] = {}
+        for column, places in asked.items():
             values = self._values.setdefault(column.key, {})
-            asked = [place for place in places if place not in values] if values else places
-            found = self._store.find(column, [self._ids[place] for place in asked])
-            missing = []
-            for place, value in zip(asked, found, strict=True):
-                if value is UNKNOWN:
-                    missing.append(place)
-                elif not isinstance(value, Unknown):
-                    values[place] = value
-            if missing:
-                wanted[column] = missing
-        return wanted
+            wanted = [place for place in places if place not in values] if values else places
+            found = self._store.find(column, [self._ids[place] for place in wanted])
+            unknown = [place for place, value in zip(wanted, found, strict=True) if value is UNKNOWN]
+            values.update({p: v for p, v in zip(wanted, found, strict=True) if not isinstance(v, Unknown)})
+            if unknown:
+                missing[column] = unknown
+        return missing
 
 
 def _numbers(values: Sequence[Scalar]) -> Floats:

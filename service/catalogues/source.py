@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, Literal, Protocol, get_args
 
 from models.contract.arrays import Ints
@@ -41,11 +41,11 @@ class LiveLayer(ItemLayer, Protocol):
     request share that time, and none goes on past `until`, on `perf_counter`'s clock.
     """
 
-    async def read_prices(self, places: Ints, until: float) -> None:
-        """Read the prices of these candidates, which a formula asks for."""
+    async def read_ahead(self, prices: Ints, fields: Mapping[str, Ints], until: float) -> None:
+        """Read what formulas and rules ask for before anything is dealt.
 
-    async def read_fields(self, names: Collection[str], places: Ints, until: float) -> None:
-        """Read these fields, which rules name; they need not be in the spec."""
+        These are the prices at some places, and some fields by name, which need not be in the spec, at places each.
+        """
 
     async def read(self, places: Ints, until: float) -> None:
         """Read all that the spec asks for, of the candidates that are encoded."""

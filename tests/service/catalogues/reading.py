@@ -63,7 +63,7 @@ async def prices(made: RedisSource, ids: Sequence[str], spec: FeatureSpec = SPEC
     """Prices as one request reads them, None for a missing one."""
     layer = made.layer(spec, ids)
     places = np.arange(len(ids))
-    await layer.read_prices(places, NEVER)
+    await layer.read_ahead(places, {}, NEVER)
     return [None if np.isnan(price) else price for price in layer.prices(places).tolist()]
 
 

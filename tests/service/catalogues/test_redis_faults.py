@@ -213,7 +213,7 @@ def test_no_time_left_is_no_question(tmp_path: Path) -> None:
         server.put("price", {"a": "1"})
         async with source(server.url, counts, seconds=PLENTY) as made:
             layer = made.layer(SPEC, ["a"])
-            await layer.read_prices(np.arange(1), perf_counter() - 1)
+            await layer.read_ahead(np.arange(1), {}, perf_counter() - 1)
             assert np.isnan(layer.prices(np.arange(1))).all()
 
     with redis_server(tmp_path) as server:
@@ -229,7 +229,7 @@ def test_all_reads_of_a_request_share_its_time() -> None:
         async with impostor(None) as (url, _), source(url, counts, seconds=0.05) as made:
             layer = made.layer(SPEC, ["a"])
             began = perf_counter()
-            await layer.read_prices(np.arange(1), NEVER)
+            await layer.read_ahead(np.arange(1), {}, NEVER)
             made._reader._late = False  # As if the second read were not behind the first one's question.
             await layer.read(np.arange(1), NEVER)
             assert counts.reads == ["late", "skipped"]

@@ -64,7 +64,7 @@ def test_a_layer_knows_nothing_that_was_not_read(server: RedisServer) -> None:
             layer = made.layer(SPEC, ["a", "b"])
             both = np.arange(2)
             assert np.isnan(layer.prices(both)).all()
-            await layer.read_prices(np.array([1]), NEVER)
+            await layer.read_ahead(np.array([1]), {}, NEVER)
             assert layer.prices(both).tolist() == pytest.approx([np.nan, 7], nan_ok=True)
 
     asyncio.run(scenario())
@@ -94,7 +94,7 @@ def test_prices_that_were_read_first_are_not_asked_for_again(server: RedisServer
     async def scenario() -> None:
         async with source(server.url, counts) as made:
             layer = made.layer(SPEC, ["a", "b"])
-            await layer.read_prices(np.arange(2), NEVER)
+            await layer.read_ahead(np.arange(2), {}, NEVER)
             await layer.read(np.array([0]), NEVER)
             assert layer.prices(np.arange(2)).tolist() == [1, 2]
             assert layer.numbers("stars", np.array([0])).tolist() == [5]
@@ -153,7 +153,7 @@ def test_fields_that_rules_name_need_not_be_in_the_spec(server: RedisServer) -> 
     async def scenario() -> None:
         async with source(server.url, Counts()) as made:
             layer = made.layer(SPEC, ["a", "b", "c"])
-            await layer.read_fields(["seller", "nowhere"], np.arange(3), NEVER)
+            await layer.read_ahead(np.arange(0), {"seller": np.arange(3), "nowhere": np.arange(2)}, NEVER)
             assert layer.values("seller", np.arange(3)) == ["s1", 17, None]
             assert layer.values("nowhere", np.arange(3)) == [None] * 3
 
