@@ -64,13 +64,13 @@ class RedisReader:
             timer.cancel()
 
     async def open(self) -> str | None:
-        """Connect; return why it failed, or None. Requests may come meanwhile."""
+        """Connect; return why it failed, or None. Requests may come meanwhile, and it may be closed."""
         if self._work is None:
             self._begin()
         work = self._work
         assert work is not None
         await asyncio.wait([work])
-        return self._store.fault
+        return "it was closed meanwhile" if self._closed else self._store.fault
 
     async def close(self) -> None:
         """Give up what is on its way, and close the connection."""
