@@ -19,6 +19,7 @@ from starlette.types import Receive, Scope, Send
 from models.contract.serving import BATCH_PATH, RERANK_PATH
 from service.bundles.registry import Registry
 from service.catalogues.live import Catalogues
+from service.catalogues.source import LiveSource
 from service.contract.openapi import describe_public
 from service.contract.problems import NOT_READY, unavailable
 from service.inference.dispatcher import Dispatcher
@@ -107,11 +108,12 @@ def create_app(
     observers: Sequence[RequestObserver] = (),
     scenes: Scenes | None = None,
     catalogues: Catalogues | None = None,
+    live: LiveSource | None = None,
 ) -> PublicApp:
     """Build the app. `metrics` observes every request, and so do `observers`.
 
     Without `scenes`, a request that names one is told that they are still being loaded. `catalogues` are those of
-    items, by default none.
+    items, by default none. `live` is the source of their live values; whoever made it closes it.
     """
     catalogues = Catalogues() if catalogues is None else catalogues
     scenes = Scenes(retry_after_seconds=settings.retry_after_seconds) if scenes is None else scenes
@@ -122,7 +124,7 @@ def create_app(
         queue_depth=lambda: dispatcher.depth,
         overloaded=lambda: admission.overloaded,
     )
-    shadow = _make_shadow(settings, registry, metrics, dispatcher, admission, catalogues)
+    shadow = _make_shadow(settings, registry, metrics, dispatcher, admission, catalogues, live)
     reranker = Reranker(
         registry=registry,
         dispatcher=dispatcher,
@@ -130,6 +132,7 @@ def create_app(
         warnings=settings.warnings,
         scenes=scenes,
         catalogues=catalogues,
+        live=live,
     )
     options = endpoint_options(settings)
     endpoint = RerankEndpoint(
@@ -171,6 +174,7 @@ def _make_shadow(
     dispatcher: Dispatcher,
     admission: Admission,
     catalogues: Catalogues,
+    live: LiveSource | None,
 ) -> Shadow | None:
     """Make the comparison with a second model, if the settings ask for it."""
     if settings.shadow_bundle is None or not settings.shadow_share:
@@ -186,6 +190,7 @@ def _make_shadow(
         budget_seconds=settings.budget_seconds,
         observe=metrics.observe_shadow,
         catalogues=catalogues,
+        live=live,
     )
     registry.on_drain(shadow.stop)
     return shadow

@@ -14,6 +14,7 @@ from typing import Any
 
 from models.contract.manifest import EMBEDDED_BUNDLES
 from service.bundles.folder import BundleFolder
+from service.catalogues.choose_source import check_live
 from service.environment import PREFIX, shadowing_links
 from service.server import run as run_alone
 from service.settings import SECRETS, Settings, SettingsError, flag, load_settings
@@ -43,6 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     for name in shadowing_links(os.environ, Settings.model_fields):
         _log.info("%s is ignored: Kubernetes has set it for a Service, and it is no setting", name)
     check_shadow(settings)
+    check_live(settings)
     settings = choose_default(settings)
     try:
         return run_alone(settings) if settings.workers == 1 else run_workers(settings)

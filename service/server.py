@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import functools
 import logging
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 
 from service.admin import create_admin_app
@@ -19,6 +19,8 @@ from service.bundles.reload import Loader
 from service.bundles.retired import Retired
 from service.bundles.trial import Trial
 from service.catalogues.live import Catalogues
+from service.catalogues.choose_source import make_live
+from service.catalogues.source import LiveSource
 from service.inference.dispatcher import Dispatcher
 from service.inference.onnx.choose import session_config
 from service.inference.onnx.session import SessionConfig
@@ -59,6 +61,7 @@ class Core:
     watch: EngineWatch
     scenes: Scenes
     catalogues: Catalogues
+    live: LiveSource | None
 
 
 @contextlib.contextmanager
@@ -77,6 +80,7 @@ def assemble(
     metrics = Metrics(budget_seconds=settings.budget_seconds, exposition=exposition, shadow=settings.shadow_bundle)
     registry.on_publish(metrics.model_loaded)
     registry.on_retire(metrics.model_retired)
+    live = make_live(settings, metrics.live_values)
     scenes = Scenes(retry_after_seconds=settings.retry_after_seconds)
     scenes.on_swap(metrics.scenes_swapped)
     registry.needs(scenes.why_not_ready)
@@ -109,6 +113,8 @@ def assemble(
             dispatcher=dispatcher,
             observers=(log_refusal,),
             scenes=scenes,
+            catalogues=catalogues,
+            live=live,
         )
         yield Core(
             registry=registry,
@@ -118,6 +124,7 @@ def assemble(
             watch=watch,
             scenes=scenes,
             catalogues=catalogues,
+            live=live,
         )
 
 
@@ -142,6 +149,20 @@ async def _warm(registry: Registry, dispatcher: Dispatcher, model: Model) -> Non
     await warm_up(dispatcher, model, gently=registry.serving)
 
 
+@contextlib.asynccontextmanager
+async def live_values(source: LiveSource | None) -> AsyncIterator[None]:
+    """Connect to the live source, if there is one, and close it at the end."""
+    if source is None:
+        yield
+        return
+    opening = asyncio.create_task(source.open())
+    try:
+        yield
+    finally:
+        await source.close()
+        await opening
+
+
 async def stop_on_hang(watch: EngineWatch, stop: asyncio.Event) -> None:
     """Set `stop` once the engine hangs."""
     await watch.wait()
@@ -158,7 +179,7 @@ async def serve(settings: Settings) -> int:
         admin = create_admin_app(settings=settings, registry=core.registry, loader=core.loader)
         public = Listener(core.app, settings, sockets.public, gate=core.app.endpoint, connections=core.app.connections)
         listeners = [public, Listener(admin, settings, sockets.admin)]
-        async with asyncio.TaskGroup() as group:
+        async with live_values(core.live), asyncio.TaskGroup() as group:
             listening = [group.create_task(listener.listen()) for listener in listeners]
             sockets.announce()
             watching = group.create_task(stop_on_hang(core.watch, stop))

@@ -182,6 +182,18 @@ class Settings(BaseSettings):
         "values that it does not know. The counters of it do not depend on this.",
     )
     pages: bool = Field(True, description="Serve `/`, `/docs` and `/playground`; false (or `off`): 404.")
+    catalogue_live: SecretStr | None = Field(
+        None,
+        description="Redis with values of items that change by the minute: `redis://HOST:PORT/DB`, `rediss://…` (TLS) "
+        "or `unix://PATH`. Every user can read command lines, so a URL with a password belongs in the variable.",
+    )
+    catalogue_live_ms: Milliseconds = Field(
+        2.0, description="Most time of one request for live values, in milliseconds; then it does without them."
+    )
+    catalogue_live_ttl_seconds: float = Field(
+        5.0, gt=0, le=3600, description="Longest time for which each process keeps a live value instead of asking."
+    )
+    catalogue_live_prefix: str = Field("listwright:", description="What the keys of live values begin with.")
     batch_budget_ms: Milliseconds = Field(
         250.0, description="Latency budget of each request of `POST /v1/rerank/batch`, in milliseconds."
     )

@@ -65,7 +65,8 @@ FLOORS = {
     "service": (
         "contract environment folders",
         "settings",
-        "timing scenes catalogues",
+        "timing scenes",
+        "catalogues",
         "transport",
         "inference",
         "inference.onnx",

@@ -225,6 +225,9 @@ class Timings(Struct, frozen=True, gc=False):
     wait: Annotated[float, Meta(description="Waiting for the engine.")]
     infer: Annotated[float, Meta(description="The engine's run, shared with the other requests of its batch.")]
     total: Annotated[float, Meta(description="From arrival until the response is built.")]
+    live: (
+        Annotated[float, Meta(description="Reading live values of items, where there is a source of them.")] | UnsetType
+    ) = UNSET
 
 
 class FieldWarning(Struct, frozen=True, gc=False):

@@ -86,4 +86,5 @@ def read_timings(clock: Stopwatch) -> Timings:
         wait=ms.get("wait", 0.0),
         infer=ms.get("infer", 0.0),
         total=round(clock.elapsed * 1e3, 3),
+        live=ms.get("live", UNSET),
     )

@@ -14,6 +14,7 @@ from models.contract.arrays import Arrays
 from service.bundles.model import Model
 from service.bundles.registry import Registry
 from service.catalogues.live import Catalogues
+from service.catalogues.source import LiveSource
 from service.contract.candidates import candidate_table
 from service.contract.decoding import check_request
 from service.contract.field_values import FieldCounts, FieldUse
@@ -24,6 +25,7 @@ from service.inference.engine import EngineError
 from service.ranking.answer import read_timings
 from service.ranking.dealt import DealtRequest, deal_request, encode_request, graph_inputs
 from service.ranking.lists import Listing, bypass_list, degraded_list, model_list
+from service.ranking.live_reading import live_limit, read_ahead, read_encoded
 from service.ranking.merging import MergedRequest, apply_scene
 from service.ranking.request_items import join_items
 from service.ranking.ruling import check_own_positions
@@ -93,6 +95,7 @@ class Reranker:
         warnings: bool = True,
         scenes: Scenes | None = None,
         catalogues: Catalogues | None = None,
+        live: LiveSource | None = None,
     ) -> None:
         self._registry = registry
         self._dispatcher = dispatcher
@@ -100,6 +103,7 @@ class Reranker:
         self._warnings = warnings
         self._scenes = Scenes() if scenes is None else scenes
         self._catalogues = Catalogues() if catalogues is None else catalogues
+        self._live = live
         self._limiter = LogLimiter()
 
     def merge(self, request: RerankRequest) -> MergedRequest:
@@ -132,7 +136,13 @@ class Reranker:
         own = candidate_table(request)
         check_request(request, own, max_candidates=self._max_candidates, inherited=inherited)
         check_own_positions(request, model.manifest, inherited)
-        dealt = deal_request(request, model, join_items(own, model, self._catalogues))
+        items = join_items(own, model, self._catalogues, self._live)
+        if self._live is not None:
+            clock.lap("deal")
+            wait = self._dispatcher.seconds_until_done(model.engine, background=background)
+            await read_ahead(request, items, model.manifest, live_limit(deadline, wait))
+            clock.lap("live")
+        dealt = deal_request(request, model, items)
         clock.lap("deal")
         wait = self._dispatcher.seconds_until_done(model.engine, background=background)
         sorted_list = bypass_list(dealt)
@@ -180,6 +190,9 @@ class Reranker:
         late: DegradedReason | None = None if in_time(wait, deadline) else "wait"
         if late and deadline.enforced:
             return _Attempt("wait", "wait")
+        if self._live is not None:
+            await read_encoded(dealt, live_limit(deadline, wait))
+            clock.lap("live")
         row = encode_request(dealt)
         use, unknown = _field_use(dealt, row), find_unknown(dealt)
         clock.lap("encode")

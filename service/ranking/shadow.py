@@ -21,15 +21,18 @@ from models.contract.arrays import Ints
 from service.bundles.model import Model
 from service.bundles.registry import Registry
 from service.catalogues.live import Catalogues
+from service.catalogues.source import LiveSource
 from service.contract.candidates import candidate_table
 from service.contract.problems import Problem
 from service.contract.schemas import RerankRequest, RerankResponse
 from service.inference.dispatcher import Dispatcher
 from service.ranking.dealt import deal_request, encode_request, graph_inputs
 from service.ranking.lists import bypass_list, model_list
+from service.ranking.live_reading import read_ahead, read_encoded
 from service.ranking.request_items import join_items
 from service.telemetry.records import NO_MODEL, SHADOW_DEPTHS, ShadowOutcome, ShadowRecord
 from service.timing.admission import Admission
+from service.timing.deadline import NEVER
 from service.timing.limiter import LogLimiter, left_out
 
 _log = logging.getLogger(__name__)
@@ -61,6 +64,7 @@ class Shadow:
         observe: Callable[[ShadowRecord], None],
         draw: Callable[[], float] = random.random,
         catalogues: Catalogues | None = None,
+        live: LiveSource | None = None,
     ) -> None:
         self._name, self._version = name, version
         self._share = share
@@ -71,6 +75,7 @@ class Shadow:
         self._observe = observe
         self._draw = draw
         self._catalogues = Catalogues() if catalogues is None else catalogues
+        self._live = live
         self._task: asyncio.Task[None] | None = None
         self._stopped = False
         self._missed = False
@@ -126,10 +131,13 @@ class Shadow:
         """
         # It is asked for the whole list: rules may be about places behind the first.
         request = msgspec.structs.replace(request, top_n=request.top_n or length)
-        dealt = deal_request(request, model, join_items(candidate_table(request), model, self._catalogues))
+        items = join_items(candidate_table(request), model, self._catalogues, self._live)
+        await read_ahead(request, items, model.manifest, NEVER)
+        dealt = deal_request(request, model, items)
         if (sorted_list := bypass_list(dealt)) is not None:
             return [item.index for item in sorted_list.items[:length]]
         await self._let_others()
+        await read_encoded(dealt, NEVER)
         row = encode_request(dealt)
         await self._let_others()
         self._ran_at = monotonic()

@@ -19,6 +19,7 @@ from service.telemetry.bundles import REFUSED, REFUSED_MODE, BundleMetrics
 from service.telemetry.catalogues import SIZE, SIZE_MODE, CatalogueMetrics
 from service.telemetry.exposition import Exposition, Scrape
 from service.telemetry.field_series import FieldSeries
+from service.telemetry.live_values import LiveValueMetrics
 from service.telemetry.records import ListHealth, RequestOutcome, RequestRecord, ShadowRecord
 from service.telemetry.rolling import RollingWindow
 from service.telemetry.scenes import SceneMetrics
@@ -72,6 +73,7 @@ class Metrics:
         self._catalogues = CatalogueMetrics(self.registry)
         self.catalogues_swapped = self._catalogues.swapped
         self.batches = BatchMetrics(self.registry)
+        self.live_values = LiveValueMetrics(self.registry)
         self._scenes = SceneMetrics(self.registry, _edges(budget_seconds))
         self.scenes_swapped = self._scenes.swapped
 

@@ -22,10 +22,11 @@ OUTCOMES: Final[tuple[RequestOutcome, ...]] = get_args(RequestOutcome)
 ANSWERED: Final[frozenset[RequestOutcome]] = frozenset(("ok", "degraded"))
 """Outcomes with a list."""
 
-RequestStage = Literal["lag", "decode", "deal", "encode", "wait", "infer", "respond"]
+RequestStage = Literal["lag", "decode", "deal", "live", "encode", "wait", "infer", "respond"]
 STAGES: Final[tuple[RequestStage, ...]] = get_args(RequestStage)
 """lag: from the first bytes to the handler. decode: from arrival to a decoded request. deal: checks, defaults and
-objective queues. encode: features. wait: for the engine. infer: its run. respond: encoding and sending."""
+objective queues. live: reading live values of items, where there is a source. encode: features. wait: for the engine.
+infer: its run. respond: encoding and sending."""
 
 NO_MODEL: Final = "none"
 """Label of requests that ended before their model was known."""
@@ -159,9 +160,9 @@ class Stopwatch:
         self._last = arrival
 
     def lap(self, stage: RequestStage) -> None:
-        """Give `stage` the time since the last lap, or since arrival."""
+        """Add the time since the last lap, or since arrival, to `stage`."""
         now = perf_counter()
-        self.stages[stage] = now - self._last
+        self.stages[stage] = self.stages.get(stage, 0.0) + now - self._last
         self._last = now
 
     def engine_ran(self, wait: float, infer: float) -> None:

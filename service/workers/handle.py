@@ -224,4 +224,9 @@ Hear = Callable[[WorkerProcess, Notice], None]
 
 def dump_settings(settings: Settings) -> dict[str, Any]:
     """Dump all settings as JSON for `Settings(**...)`, secrets in the clear."""
-    return {**settings.model_dump(mode="json"), "api_keys": [key.get_secret_value() for key in settings.api_keys]}
+    live = settings.catalogue_live
+    return {
+        **settings.model_dump(mode="json"),
+        "api_keys": [key.get_secret_value() for key in settings.api_keys],
+        "catalogue_live": None if live is None else live.get_secret_value(),
+    }

@@ -24,7 +24,7 @@ from service.bundles.model import BundleError, Model
 from service.inference.onnx.choose import session_config
 from service.inference.watch import HUNG_STATUS, end_process, threads_left
 from service.scenes.scene import SceneError
-from service.server import Core, assemble, settle, stop_on_hang
+from service.server import Core, assemble, live_values, settle, stop_on_hang
 from service.settings import Settings
 from service.status import describe_model, describe_models
 from service.telemetry.exposition import SharedExposition
@@ -163,7 +163,7 @@ async def work(control: socket.socket, public: socket.socket) -> int:
         app = core.app
         listener = Listener(app, settings, public, gate=app.endpoint, connections=app.connections, shared=True)
         worker = Worker(core, listener, channel, reporter, scrapes, stop)
-        async with asyncio.TaskGroup() as group:
+        async with live_values(core.live), asyncio.TaskGroup() as group:
             chores = [
                 group.create_task(worker.obey()),
                 group.create_task(reporter.beat()),

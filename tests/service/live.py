@@ -22,11 +22,14 @@ from models.contract.features import Encoder
 from service.app import create_app
 from service.bundles.model import Model
 from service.bundles.registry import Registry
+from service.catalogues.choose_source import make_live
+from service.catalogues.source import LiveSource
 from service.inference.dispatcher import Dispatcher
 from service.inference.engine import BatchArrays
 from service.inference.thread import InferenceThread
 from service.scenes.live import Scenes
 from service.scenes.reading import NO_SCENES
+from service.server import live_values
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 from service.telemetry.records import RequestObserver, RequestRecord
@@ -182,6 +185,7 @@ def live_app(
         registry.loaded()
         scenes.swap(NO_SCENES)
     records: list[RequestRecord] = []
+    live = make_live(configured, metrics.live_values)
     with contextlib.closing(InferenceThread()) as thread:
         app = create_app(
             settings=configured,
@@ -190,8 +194,9 @@ def live_app(
             dispatcher=Dispatcher(thread, on_drop=metrics.dropped),
             observers=(records.append, *observers),
             scenes=scenes,
+            live=live,
         )
-        with serving(app, configured, app.endpoint, app.connections) as (port, server, server_thread):
+        with serving(app, configured, app.endpoint, app.connections, live) as (port, server, server_thread):
             stop = functools.partial(setattr, server, "should_exit", True)
 
             def draining() -> bool:
@@ -214,16 +219,24 @@ def listening(app: FastAPI, settings: Settings) -> Iterator[int]:
 
 @contextlib.contextmanager
 def serving(
-    app: FastAPI, settings: Settings, gate: Gate | None = None, connections: Connections | None = None
+    app: FastAPI,
+    settings: Settings,
+    gate: Gate | None = None,
+    connections: Connections | None = None,
+    live: LiveSource | None = None,
 ) -> Iterator[tuple[int, Listener, threading.Thread]]:
     """Serve `app` from a thread; yields the port, and what can be stopped and waited for."""
     sock = socket.create_server((HOST, 0))
     port = int(sock.getsockname()[1])
     server = Listener(app, settings, sock, gate=gate, connections=connections)
 
+    async def listen() -> None:
+        async with live_values(live):
+            await server.listen()
+
     def work() -> None:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(server.listen())
+            runner.run(listen())
 
     thread = threading.Thread(target=work, name="server")
     thread.start()
