@@ -2,14 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
+from msgspec import Raw, UnsetType
+
 from models.contract.candidates import CandidateTable, ObjectTable
+from models.contract.column_table import ColumnData, ColumnTable
+from service.contract.columns import read_columns
 from service.contract.problems import invalid
-from service.contract.schemas import RerankRequest
+from service.contract.raw_embeddings import RawEmbeddings
+from service.contract.schemas import Candidate, RerankRequest
+
+
+class RequestObjects(RawEmbeddings, ObjectTable):
+    """Offer candidates that came as objects."""
+
+    def __init__(self, candidates: Sequence[Candidate]) -> None:
+        RawEmbeddings.__init__(self)
+        objects: Any = candidates  # They differ from those of list records in their embeddings only.
+        ObjectTable.__init__(self, objects)
+        self._objects = candidates
+
+    def raw(self, places: Sequence[int]) -> list[Raw | UnsetType]:
+        return [self._objects[place].embedding for place in places]
+
+
+class RequestColumns(RawEmbeddings, ColumnTable):
+    """Offer candidates that came as columns, with an array of embeddings."""
+
+    def __init__(self, data: ColumnData, embeddings: Sequence[Raw]) -> None:
+        RawEmbeddings.__init__(self)
+        ColumnTable.__init__(self, data)
+        self._embeddings = embeddings
+
+    def raw(self, places: Sequence[int]) -> list[Raw | UnsetType]:
+        return [self._embeddings[place] for place in places]
 
 
 def candidate_table(request: RerankRequest) -> CandidateTable:
     """Return the request's candidates as a table. Raises `Problem` (422) naming a field."""
-    return ObjectTable(request.candidates)
+    candidates = request.candidates
+    if isinstance(candidates, list):
+        return RequestObjects(candidates)
+    data = read_columns(candidates)
+    embeddings = candidates.embedding
+    return RequestColumns(data, embeddings) if isinstance(embeddings, list) else ColumnTable(data)
 
 
 def check_ids(table: CandidateTable) -> None:

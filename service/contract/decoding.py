@@ -13,7 +13,7 @@ from service.contract.cost import MOST_FIELDS, cost_over
 from service.contract.problems import invalid
 from service.contract.refusals import refusal, too_many_fields
 from service.contract.rule_checks import NOTHING_INHERITED, Inherited, check_rules
-from service.contract.schemas import Candidate, Queue, RerankRequest
+from service.contract.schemas import Queue, RerankRequest
 
 _decode: Final = msgspec.json.Decoder(RerankRequest).decode
 _MOST_FORMULA_TEXT: Final = 4096  # Compiling and computing so much takes some 30 ms for 2,000 candidates.
@@ -28,7 +28,7 @@ def decode_request(body: bytes, *, most_fields: int = MOST_FIELDS) -> RerankRequ
         raise too_many_fields(body, count, most_fields)
     try:
         return _decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise refusal(error, body) from None
 
 
@@ -43,7 +43,6 @@ def check_request(
     if len(candidates) > max_candidates:
         raise invalid("candidates", f"has {len(candidates)} candidates; at most {max_candidates} are allowed")
     check_ids(candidates)
-    _check_embeddings(request.candidates)
     if request.queues is not None:
         check_queues(request.queues)
     if request.rules is not None or request.shown_items is not None:
@@ -61,16 +60,3 @@ def check_queues(queues: Sequence[Queue]) -> None:
     for i, name in enumerate(names):
         if name in names[:i]:
             raise invalid(f"queues[{i}].name", f"{name!r} is also the name of queues[{names.index(name)}]")
-
-
-def _check_embeddings(candidates: Sequence[Candidate]) -> None:
-    found = {0 if candidate.embedding is None else len(candidate.embedding) for candidate in candidates}
-    if len(found - {0}) < 2:
-        return
-    widths = [0 if candidate.embedding is None else len(candidate.embedding) for candidate in candidates]
-    first = next(i for i, w in enumerate(widths) if w)
-    other = next(i for i, w in enumerate(widths) if w and w != widths[first])
-    raise invalid(
-        f"candidates[{other}].embedding",
-        f"has {widths[other]} numbers, but that of candidates[{first}] has {widths[first]}",
-    )

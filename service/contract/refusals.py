@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import msgspec
 
+from service.contract.column_schemas import FeatureColumn, ScoreColumn, TagColumn
 from service.contract.problems import MALFORMED_JSON, Problem, invalid
 from service.contract.rule_schemas import Value
 from service.contract.values import FieldValue
@@ -26,6 +27,7 @@ READ_AGAIN: Final = 256 * 1024
 _check: Final = msgspec.json.Decoder(msgspec.Raw).decode  # Checks syntax, and builds nothing.
 _AT: Final = " - at `$"
 _UNKNOWN, _MISSING = "Object contains unknown field `", "Object missing required field `"
+_COLUMN: Final = re.compile(r"(candidates\.(scores|features|tags))\[\.\.\.\].*")
 _VALUE_TYPES: Final[dict[str, Any]] = {
     "scores": float | None,
     **dict.fromkeys(("features", "tags", "user", "context"), FieldValue),
@@ -33,6 +35,7 @@ _VALUE_TYPES: Final[dict[str, Any]] = {
 }
 """What an object of any names takes as values, by its own name."""
 
+_COLUMN_TYPES: Final[dict[str, Any]] = {"scores": ScoreColumn, "features": FeatureColumn, "tags": TagColumn}
 _REQUIRED: Final = frozenset(
     (
         *("candidates", "id", "scores", "name", "score"),
@@ -111,11 +114,13 @@ def _invalid(message: str, body: bytes) -> Problem:
     """Make a 422 from msgspec's message."""
     path, problem = locate(message)
     name = path.rpartition(".")[2]
-    if name in _REQUIRED and problem.endswith(_GOT_NULL):
+    if (name in _REQUIRED or path.startswith("candidates.id[")) and problem.endswith(_GOT_NULL):
         problem = "is null, which means missing; it is required"
     elif _GOT_NUMBER.fullmatch(problem):
         problem = 'must be a string, not a number: send "7", not 7'
-    if path.endswith("[...]"):
+    if (in_columns := _COLUMN.fullmatch(path)) is not None:
+        path = _find_in_columns(in_columns[2], body) or in_columns[1]
+    elif path.endswith("[...]"):
         path = path.removesuffix("[...]")
         if len(body) > READ_AGAIN:
             problem += _too_large("which of its fields")
@@ -160,6 +165,24 @@ def _find_key(path: str, body: bytes) -> str:
         return next((f"{path}.{key}" for key, value in inner.items() if not _is_a(value, kind)), path)
     except (LookupError, TypeError, ValueError, AttributeError):
         return path  # A repeated key has replaced the part that was refused.
+
+
+class _Whole(msgspec.Struct):
+    """A body whose candidates are columns, none of which has been read."""
+
+    candidates: dict[str, msgspec.Raw]
+
+
+def _find_in_columns(group: str, body: bytes) -> str:
+    """Return the path of the first refused value in a group of columns; empty if a repeated key has replaced it."""
+    columns = msgspec.json.decode(msgspec.json.decode(body, type=_Whole).candidates[group], type=dict[str, msgspec.Raw])
+    decode = msgspec.json.Decoder(_COLUMN_TYPES[group]).decode
+    for name, column in columns.items():
+        try:
+            decode(column)
+        except msgspec.DecodeError as error:
+            return f"candidates.{group}.{name}{locate(str(error))[0]}"
+    return ""
 
 
 def _is_a(value: Any, kind: Any) -> bool:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import Final
+
+import numpy as np
 
 from models.contract.candidates import CandidateTable
 from models.contract.rules.definition import MOST_RULE_FIELDS
+from models.contract.scalars import FeatureError
 from service.contract.problems import invalid
 from service.contract.rule_schemas import ListRules, PinRule, ShownItem
-from service.contract.schemas import Candidate, RerankRequest
+from service.contract.schemas import RerankRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,7 @@ def check_rules(request: RerankRequest, candidates: CandidateTable, inherited: I
         check_pins(rules, inherited)
         _check_pinned_candidates(rules.pinned, candidates.ids, shown)
     if request.shown_items:
-        _check_shown_items(request.shown_items, request.candidates, shown)
+        _check_shown_items(request.shown_items, candidates, shown)
 
 
 def rule_fields(rules: ListRules) -> Iterator[tuple[str, str]]:
@@ -100,7 +102,7 @@ def _check_pinned_candidates(pins: Sequence[PinRule], ids: Sequence[str], shown:
             raise invalid(f"rules.pinned[{i}].id", f"{pin.id!r} is not the id of any of the candidates")
 
 
-def _check_shown_items(items: Sequence[ShownItem], candidates: Sequence[Candidate], shown: Sequence[str]) -> None:
+def _check_shown_items(items: Sequence[ShownItem], candidates: CandidateTable, shown: Sequence[str]) -> None:
     """Raise `Problem` (422) for one not shown, one that comes twice, or another width."""
     first, seen = dict[str, int](), set(shown)
     for i, item in enumerate(items):
@@ -111,18 +113,31 @@ def _check_shown_items(items: Sequence[ShownItem], candidates: Sequence[Candidat
     _check_widths(items, candidates)
 
 
-def _check_widths(items: Sequence[ShownItem], candidates: Sequence[Candidate]) -> None:
-    """Raise `Problem` (422) unless all embeddings have one width; those of candidates do."""
-    widths = chain(_widths("candidates", candidates), _widths("shown_items", items))
-    first, width = next(widths, ("", 0))
+def _check_widths(items: Sequence[ShownItem], candidates: CandidateTable) -> None:
+    """Raise `Problem` (422) unless all embeddings have one width, that of the first candidate's.
+
+    A table compares those of other candidates when it is asked for them.
+    """
+    if all(item.embedding is None for item in items):
+        return
+    first, width = _first_width(candidates)
     for i, item in enumerate(items):
-        if item.embedding is not None and len(item.embedding) != width:
-            problem = f"has {len(item.embedding)} numbers, but that of {first} has {width}"
-            raise invalid(f"shown_items[{i}].embedding", problem)
+        if item.embedding is None:
+            continue
+        found = len(item.embedding)
+        first, width = (first, width) if first else (f"shown_items[{i}]", found)
+        if found != width:
+            raise invalid(f"shown_items[{i}].embedding", f"has {found} numbers, but that of {first} has {width}")
 
 
-def _widths(name: str, items: Sequence[Candidate | ShownItem]) -> Iterator[tuple[str, int]]:
-    """Yield path and width of every embedding."""
-    for i, item in enumerate(items):
-        if item.embedding is not None:
-            yield f"{name}[{i}]", len(item.embedding)
+def _first_width(candidates: CandidateTable) -> tuple[str, int]:
+    """Return name and width of the first candidate with an embedding; no name if there is none."""
+    places = np.arange(len(candidates))
+    if candidates.has_embeddings(places):
+        for i in range(len(places)):
+            if candidates.has_embeddings(places[i : i + 1]):
+                try:
+                    return candidates.name(i), candidates.embeddings(places[i : i + 1]).shape[1]
+                except FeatureError as error:
+                    raise invalid(error.path, error.problem) from None
+    return "", 0

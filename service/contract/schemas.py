@@ -15,12 +15,12 @@ from msgspec import UNSET, Meta, Struct, UnsetType, field
 from msgspec.structs import force_setattr
 
 from models.contract.formulas import MAX_LENGTH
+from service.contract.column_schemas import CandidateColumns
 from service.contract.rule_schemas import ListRules, Shown, ShownItems
-from service.contract.values import Embedding, FieldValues, Identifier
+from service.contract.values import FieldValues, Identifier, Price, RawEmbedding
 
 Name = Annotated[str, Meta(min_length=1, max_length=64)]
 Weight = Annotated[float, Meta(ge=0, le=1e6)]
-Price = Annotated[float, Meta(ge=0, le=1e12, description="In currency. Missing: the bundle's default price.")]
 TradeOff = Annotated[float, Meta(ge=0, le=1, description="λ: 1 is value only, 0 diversity only.")]
 WindowField = Annotated[int, Meta(ge=0, le=1000, description="Number of the last chosen items that count; 0: none.")]
 _FORMULA: Final = "Arithmetic over score names, price, and the weights alpha, beta, gamma: + - * / ** ( )."
@@ -71,7 +71,7 @@ class Candidate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, g
         FieldValues,
         Meta(description="Values by field name. Missing: the default; unknown: not used, and named in `warnings`."),
     ] = {}
-    embedding: Embedding | None = None
+    embedding: RawEmbedding | UnsetType = UNSET
     tags: Annotated[
         FieldValues, Meta(description="Values for rules alone, such as a brand or a source; no model sees them.")
     ] = {}
@@ -112,7 +112,8 @@ class RerankRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Candidates to re-rank. Only `candidates` is required."""
 
     candidates: Annotated[
-        list[Candidate], Meta(min_length=1, description="Any order; at most LISTWRIGHT_MAX_CANDIDATES.")
+        Annotated[list[Candidate], Meta(min_length=1)] | CandidateColumns,
+        Meta(description="As objects or as columns, in any order; at most LISTWRIGHT_MAX_CANDIDATES."),
     ]
     request_id: RequestId | None = None
     model: Annotated[str, Meta(description="Name of a loaded model. Missing: the default model.")] | None = None
@@ -140,11 +141,17 @@ class RerankRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             force_setattr(self, "user", {})
         if request.context is None:
             force_setattr(self, "context", {})
-        for candidate in request.candidates:
+        for candidate in request.candidates if isinstance(self.candidates, list) else ():
             if candidate.features is None:
                 force_setattr(candidate, "features", {})
             if candidate.tags is None:
                 force_setattr(candidate, "tags", {})
+
+    @property
+    def candidate_count(self) -> int:
+        """Count the candidates."""
+        candidates = self.candidates
+        return len(candidates) if isinstance(candidates, list) else len(candidates.id)
 
 
 class ObjectiveValues(Struct, frozen=True, gc=False):

@@ -88,7 +88,7 @@ class Exchange:
             model=NO_MODEL if model is None else model.name,
             version=NO_MODEL if model is None else model.version,
             stages=clock.stages,
-            candidates=0 if self.request is None else len(self.request.candidates),
+            candidates=0 if self.request is None else self.request.candidate_count,
             batch_size=0 if reranked is None else reranked.batch_size,
             health=None if reranked is None else reranked.health(),
             degraded=None if degraded is None else degraded.reason,

@@ -10,7 +10,9 @@ import numpy as np
 from models.contract.arrays import AnyArray, Arrays, Ints
 from models.contract.rules.ledger import Ledger
 from models.contract.rules.tensors import STEP_BARS
+from models.contract.scalars import FeatureError
 from models.contract.spec import OBJECTIVES
+from service.contract.problems import invalid
 from service.contract.schemas import Degraded, DegradedReason, Item, ObjectiveValues
 from service.inference.engine import Answer
 from service.ranking.answer import build_items, explain_items
@@ -62,7 +64,8 @@ def model_list(dealt: DealtRequest, row: Arrays, answer: Answer) -> Listing:
 def bypass_list(dealt: DealtRequest) -> Listing | None:
     """Build the list of a request for which the model need not run, else None.
 
-    It need not where nothing learnt is kept for the objectives, and where no candidate may be returned.
+    It need not where nothing learnt is kept for the objectives, and where no candidate may be returned. Raises
+    `Problem` (422).
     """
     manifest, plan = dealt.model.manifest, dealt.plan
     if plan.top_n and not manifest.bypassed(dict(zip(OBJECTIVES, plan.weights, strict=True))):
@@ -72,7 +75,7 @@ def bypass_list(dealt: DealtRequest) -> Listing | None:
 
 
 def degraded_list(dealt: DealtRequest, reason: DegradedReason, deadline: Deadline) -> Listing:
-    """Build the list by the score formula, or without time in the order given."""
+    """Build the list by the score formula, or without time in the order given. Raises `Problem` (422)."""
     made = None if deadline.too_late_for_formula else _by_formula(dealt)
     places, relaxed = _in_order_given(dealt) if made is None else made
     level = places[0][1] if places else "input"
@@ -92,14 +95,20 @@ def _rest(dealt: DealtRequest, picked: list[int], ledger: Ledger | None) -> Plac
 
 
 def _by_formula(dealt: DealtRequest) -> tuple[Places, tuple[str, ...]] | None:
-    """Make a list by the formula, if there is one, and name the rules relaxed."""
+    """Make a list by the formula, if there is one, and name the rules relaxed.
+
+    Raises `Problem` (422) for an embedding that no one had to read before.
+    """
     ruling = dealt.plan.ruling
-    if ruling is None:
-        places = formula_list(dealt.candidates, dealt.table, dealt.plan, dealt.model.manifest)
-        return None if places is None else (places, ())
-    ledger = Ledger(ruling)
-    places = ruled_formula_list(dealt, ruling, ledger)
-    return None if places is None else (places, ledger.relaxed)
+    ledger = None if ruling is None else Ledger(ruling)
+    try:
+        if ruling is None or ledger is None:
+            places = formula_list(dealt.candidates, dealt.table, dealt.plan, dealt.model.manifest)
+        else:
+            places = ruled_formula_list(dealt, ruling, ledger)
+    except FeatureError as error:
+        raise invalid(error.path, error.problem) from None
+    return None if places is None else (places, () if ledger is None else ledger.relaxed)
 
 
 def _in_order_given(dealt: DealtRequest) -> tuple[Places, tuple[str, ...]]:

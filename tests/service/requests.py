@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import random
 from typing import Any
+
+from service.contract.decoding import decode_request
+from service.contract.schemas import Candidate, RerankRequest
 
 
 def candidate(i: int, **changes: Any) -> dict[str, Any]:
@@ -39,3 +43,14 @@ def check_list(sent: dict[str, Any], answer: dict[str, Any], list_length: int = 
     rungs = ["model", "formula", "input"]
     sources = [rungs.index(item["source"]) for item in items]
     assert sources == sorted(sources)
+
+
+def decoded(sent: dict[str, Any]) -> RerankRequest:
+    """The request as the service decodes it."""
+    return decode_request(json.dumps(sent).encode())
+
+
+def objects(request: RerankRequest) -> list[Candidate]:
+    """The candidates of a request that has them as objects."""
+    assert isinstance(request.candidates, list)
+    return request.candidates

@@ -11,7 +11,7 @@ from service.contract.decoding import decode_request
 from service.contract.schemas import Candidate, RerankRequest
 from tests.service.contract.test_bad_input import assert_problem, with_candidate
 from tests.service.live import Live
-from tests.service.requests import request
+from tests.service.requests import objects, request
 
 OPTIONAL = [
     *("request_id", "model", "version", "user", "context", "top_n", "objectives", "diversity", "queues"),
@@ -124,14 +124,16 @@ def test_what_is_decoded_has_objects_in_the_place_of_null() -> None:
         b'{"candidates":[{"id":"a","scores":{},"features":null,"tags":null}],"user":null,"context":null,'
         b'"shown_items":[{"id":"b","tags":null,"features":null}]}'
     )
-    assert (decoded.candidates[0].features, decoded.user, decoded.context) == ({}, {}, {})
-    assert (decoded.candidates[0].tags, [(i.tags, i.features) for i in decoded.shown_items or ()]) == ({}, [({}, {})])
+    assert (objects(decoded)[0].features, decoded.user, decoded.context) == ({}, {}, {})
+    assert (objects(decoded)[0].tags, [(i.tags, i.features) for i in decoded.shown_items or ()]) == ({}, [({}, {})])
     made = RerankRequest(candidates=[Candidate(id="a", scores={}, features={"x": 1})], user={"y": None})
-    assert (made.candidates[0].features, made.user) == ({"x": 1}, {"y": None})
+    assert (objects(made)[0].features, made.user) == ({"x": 1}, {"y": None})
 
 
 def test_candidates_without_features_do_not_share_an_object() -> None:
-    first, second = decode_request(
-        b'{"candidates":[{"id":"a","scores":{},"features":null},{"id":"b","scores":{},"features":null}]}'
-    ).candidates
+    first, second = objects(
+        decode_request(
+            b'{"candidates":[{"id":"a","scores":{},"features":null},{"id":"b","scores":{},"features":null}]}'
+        )
+    )
     assert first.features is not second.features

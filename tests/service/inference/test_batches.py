@@ -13,7 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
-import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -24,11 +23,11 @@ from loadtest.requests.fake import FakeRequests
 from models.contract.manifest import DEMO_BUNDLE
 from service.bundles.load import load_bundle
 from service.bundles.model import Model
-from service.contract.schemas import RerankRequest
 from service.inference.engine import BatchArrays, Engine, RequestArrays, stack_rows
 from service.inference.onnx.session import SessionConfig
 from service.ranking.dealt import deal_request, encode_request, graph_inputs
 from tests.service.live import live_app
+from tests.service.requests import decoded
 from tests.service.tiny_bundle import Arrays
 
 NEAR_TIE = 1e-5
@@ -97,7 +96,7 @@ def draw_requests(model: Model, count: int) -> list[dict[str, Any]]:
 
 
 def to_row(model: Model, sent: dict[str, Any]) -> RequestArrays:
-    return graph_inputs(model, encode_request(deal_request(msgspec.convert(sent, RerankRequest), model)))
+    return graph_inputs(model, encode_request(deal_request(decoded(sent), model)))
 
 
 def run_together(model: Model, rows: Sequence[RequestArrays]) -> list[Arrays]:

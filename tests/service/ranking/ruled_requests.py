@@ -44,7 +44,7 @@ def as_request(case: Case) -> RerankRequest:
                 price=chance.uniform(1, 50),
                 features=dict(item.features),
                 tags=dict(item.tags),
-                embedding=None if item.embedding is None else list(item.embedding),
+                embedding=msgspec.UNSET if item.embedding is None else msgspec.Raw(msgspec.json.encode(item.embedding)),
             )
             for item in case.candidates
         ],

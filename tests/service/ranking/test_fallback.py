@@ -19,7 +19,7 @@ from service.contract.schemas import RerankRequest
 from service.ranking.fallback import Places, formula_list, input_list, maximal_marginal_relevance
 from service.ranking.plan import RequestPlan, make_plan
 from tests.service.live import FakeEngine, fake_model, live_app
-from tests.service.requests import candidate, request
+from tests.service.requests import candidate, decoded, objects, request
 from tests.service.tiny_bundle import Options, make_manifest
 
 NEAR_TIE = 1e-6
@@ -129,27 +129,28 @@ def test_an_item_without_an_embedding_is_charged_the_mean_of_the_others_and_so_d
 
 def make(sent: dict[str, Any], **options: Any) -> tuple[RerankRequest, RequestPlan, list[tuple[int, str]]]:
     """The request, its plan and its list by the formula, which there must be."""
-    decoded, plan, places = try_to_make(sent, **options)
+    made, plan, places = try_to_make(sent, **options)
     assert places is not None
-    return decoded, plan, list(places)
+    return made, plan, list(places)
 
 
 def try_to_make(sent: dict[str, Any], **options: Any) -> tuple[RerankRequest, RequestPlan, Places | None]:
     manifest = make_manifest(Options(**options))
-    decoded = msgspec.convert(sent, RerankRequest)
-    candidates = candidate_table(decoded)
-    plan = make_plan(decoded, candidates, manifest)
+    made = decoded(sent)
+    candidates = candidate_table(made)
+    plan = make_plan(made, candidates, manifest)
     table = ScoreTable(candidates, plan.weights, manifest.spec)
-    return decoded, plan, formula_list(candidates, table, plan, manifest)
+    return made, plan, formula_list(candidates, table, plan, manifest)
 
 
-def reference_list(decoded: RerankRequest, plan: RequestPlan, list_length: int, scores: Sequence[float]) -> list[int]:
+def reference_list(made: RerankRequest, plan: RequestPlan, list_length: int, scores: Sequence[float]) -> list[int]:
     """MMR over the best 3·L by score up to the model's length L, then what is left by score. Without near ties only."""
     ranked = sorted(range(len(scores)), key=lambda i: -scores[i])
     steps = min(plan.top_n, list_length)
     pool = ranked[: 3 * steps]
     weighted = [scores[i] / sum(plan.weights) for i in pool]
-    vectors: list[Vector] = [decoded.candidates[i].embedding for i in pool]
+    raw = [objects(made)[i].embedding for i in pool]
+    vectors: list[Vector] = [msgspec.json.decode(json) if isinstance(json, msgspec.Raw) else None for json in raw]
     chosen: list[int] = []
     for _ in range(min(steps, len(pool))):
         worth = values(weighted, vectors, plan.trade_off, plan.window, chosen)
@@ -181,13 +182,13 @@ def test_the_list_is_that_of_the_reference(
         sent["candidates"][i].pop("embedding")
         if i % 2:
             sent["candidates"][i].pop("price")
-    decoded, plan, places = make(sent)
+    made, plan, places = make(sent)
     scores = []
     for one in sent["candidates"]:
         ctr, cvr = one["scores"]["ctr"], one["scores"]["cvr"]
         scores.append(5 * ctr + 1 * ctr * cvr + gamma * ctr * cvr * one.get("price", 20.0))
     assert {source for _, source in places} == {"formula"}
-    assert [i for i, _ in places] == reference_list(decoded, plan, 5, scores)
+    assert [i for i, _ in places] == reference_list(made, plan, 5, scores)
 
 
 @pytest.mark.parametrize("top_n", [1, 5, 6, 40, 500])

@@ -7,14 +7,11 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
-
 from models.contract.rules.ledger import Ledger
-from service.contract.schemas import RerankRequest
 from service.ranking.dealt import DealtRequest, deal_request
 from service.ranking.ruled import ruled_formula_list
 from tests.service.live import fake_model
-from tests.service.requests import request
+from tests.service.requests import decoded, request
 from tests.service.tiny_bundle import Options
 
 MODEL = fake_model(options=Options(groups=32, fallback="ctr"))
@@ -86,7 +83,7 @@ def test_every_choice_is_the_best_of_those_that_may_stand_there() -> None:
     relaxed = 0
     for seed in range(300):
         sent = random_request(seed)
-        dealt = deal_request(msgspec.convert(sent, RerankRequest), MODEL)
+        dealt = deal_request(decoded(sent), MODEL)
         assert dealt.plan.ruling is not None
         ledger = Ledger(dealt.plan.ruling)
         places = ruled_formula_list(dealt, dealt.plan.ruling, ledger)

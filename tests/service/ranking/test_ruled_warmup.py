@@ -7,7 +7,6 @@ import contextlib
 import json
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import pytest
 
@@ -23,6 +22,7 @@ from service.ranking.dealt import deal_request, encode_request, graph_inputs
 from service.ranking.example import example_request, with_rule_tensors, with_rules
 from service.ranking.warmup import warm_up
 from tests.service.live import FakeEngine, fake_model
+from tests.service.requests import objects
 from tests.service.tiny_bundle import Arrays, Options
 
 
@@ -89,5 +89,5 @@ def test_the_made_up_request_with_rules_is_a_valid_one(ruled_bundle: Path) -> No
     assert request.rules is not None
     rules = request.rules.compiled()
     assert (len(rules.pinned), len(rules.caps), len(rules.boosts)) == (1, 2, 1)
-    assert {name for candidate in request.candidates for name in candidate.tags} == {cap.by for cap in rules.caps}
-    assert msgspec.to_builtins(request.candidates[-1])["id"] == rules.pinned[0].id
+    assert {name for candidate in objects(request) for name in candidate.tags} == {cap.by for cap in rules.caps}
+    assert objects(request)[-1].id == rules.pinned[0].id

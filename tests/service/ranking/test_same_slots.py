@@ -22,9 +22,9 @@ from models.planners.prepare import Preparer
 from models.planners.references.sort_gen import Preferences
 from service.bundles.model import Model
 from service.contract.problems import Problem
-from service.contract.schemas import RerankRequest
 from service.ranking.dealt import deal_request, encode_request
 from tests.service.live import FakeEngine
+from tests.service.requests import decoded
 from tests.service.tiny_bundle import SPEC, Options, write_bundle
 
 Values = Mapping[str, float]
@@ -133,7 +133,7 @@ class House:
     def served(self, sent: dict[str, Any], wish: Wish) -> tuple[Dealt, dict[str, Any]]:
         """What the service deals, and its graph inputs. Raises `Problem`."""
         model = replace(self.model, manifest=replace(self.model.manifest, fallback=wish.fallback))
-        dealt = deal_request(msgspec.convert(sent, RerankRequest), model)
+        dealt = deal_request(decoded(sent), model)
         row = encode_request(dealt)
         return Dealt(dealt.slots.candidates.tolist(), dealt.slots.queues.tolist(), row["sort_slots"].tolist()), row
 
