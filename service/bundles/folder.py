@@ -9,23 +9,21 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import re
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from packaging.version import InvalidVersion, Version
-
 from models.contract.manifest import MANIFEST_FILE, Manifest
 from models.contract.spec import SpecError
+from models.contract.versions import FOLDER_NAME
+from models.contract.versions import in_order as in_order
 from service.bundles.model import BundleError
 from service.scenes.scene import SCENES_FILE
 from service.settings import NO_DEFAULT
 
 _log = logging.getLogger(__name__)
-_FOLDER_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _RESERVED: Final = "is no name for a model: as the default model it means that there is none"
 
 
@@ -80,7 +78,7 @@ class BundleFolder:
         It must lie inside the root, even by links. Raises `BundleError`.
         """
         for key, value in (("model", name), ("version", version)):
-            if value is not None and not _FOLDER_NAME.fullmatch(value):
+            if value is not None and not FOLDER_NAME.fullmatch(value):
                 raise BundleError(f"{key}: {value[:64]!r} is not a plain folder name")
         if name == NO_DEFAULT:
             raise BundleError(f"model: {name!r} {_RESERVED}")
@@ -111,29 +109,12 @@ class BundleFolder:
 
 def versions(folder: Path) -> list[str]:
     """List the version names in a bundle's folder, oldest first."""
-    return _versions(folder, []) if _FOLDER_NAME.fullmatch(folder.name) else []
+    return _versions(folder, []) if FOLDER_NAME.fullmatch(folder.name) else []
 
 
 def _versions(folder: Path, problems: list[str]) -> list[str]:
     """List versions, oldest first; add what was left out to `problems`."""
     return in_order([path.name for path in _folders(folder, problems) if _without_fault(_is_bundle, path, problems)])
-
-
-def in_order(names: Sequence[str]) -> list[str]:
-    """Sort version names, oldest first.
-
-    By PEP 440 if every name is a version by its rules, so that ``1.0.0-rc1`` comes before ``1.0.0``. Else, and between
-    names that mean the same version there, in natural order (10 after 9).
-    """
-    try:
-        return sorted(names, key=lambda name: (Version(name), _natural(name)))
-    except InvalidVersion:
-        return sorted(names, key=_natural)
-
-
-def _natural(version: str) -> tuple[list[tuple[int, str]], str]:
-    """Make a sort key under which numbers inside a name compare as numbers."""
-    return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", version)], version
 
 
 def _folders(root: Path, problems: list[str], *, but: str | None = None) -> list[Path]:
@@ -158,7 +139,7 @@ def _without_fault(holds: Callable[[Path], bool], path: Path, problems: list[str
 
 def _is_named_folder(path: Path) -> bool:
     """Return True for a folder with a plain name. Raises `OSError` for anything else."""
-    if not _FOLDER_NAME.fullmatch(path.name):
+    if not FOLDER_NAME.fullmatch(path.name):
         raise OSError(errno.EINVAL, "its name is not plain: letters, digits, '.', '_' and '-' only, at most 128")
     if not stat.S_ISDIR(path.stat().st_mode):
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
