@@ -36,10 +36,10 @@ ARRAYS = {
             "slots",
         ),
         *(f"rules.{name}" for name in ("columns", "definition", "ledger", "pins", "ruling", "seen", "tensors")),
-        *(f"catalogue.{name}" for name in ("catalogue", "lookup", "segment")),
+        *(f"catalogue.{name}" for name in ("catalogue", "gather", "mapping", "segment")),
         *(f"rules.{name}" for name in ("dealing", "musts", "quotas", "sorting")),
     )
-}
+} | {f"{CONTRACT}.catalogue.lookup": {"numpy", "xxhash"}}
 """The contract's modules on arrays. The others read `bundle.json` and settings with the standard library alone."""
 
 BEYOND = {**ARRAYS, f"{CONTRACT}.versions": {"packaging"}}

@@ -94,7 +94,14 @@ class CandidateTable(ABC):
     def tags(self, name: str) -> Sequence[Scalar]:
         """Return a tag of all candidates [n]."""
 
-    def rows(self, column: CategoryColumn, places: Ints) -> Sequence[int]:
+    def has_values(self, name: str, places: Ints) -> bool:
+        """Tell whether any of some candidates may have an item feature.
+
+        Where it is null for all, either answer is right.
+        """
+        return any(value is not None for value in self.values(name, places))
+
+    def rows(self, column: CategoryColumn, places: Ints) -> Sequence[int] | Ints:
         """Return an item feature [k] as rows of the embedding table."""
         return column.rows(self.values(column.name, places))
 
@@ -172,6 +179,9 @@ class ObjectTable(CandidateTable):
 
     def values(self, name: str, places: Ints) -> list[Scalar]:
         return [features.get(name) for features in self._features_at(places)]
+
+    def has_values(self, name: str, places: Ints) -> bool:
+        return any(name in features for features in self._features_at(places))
 
     def tags(self, name: str) -> list[Scalar]:
         # Records of lists have none.

@@ -1,1 +1,1 @@
-"""Keep what is known of items in a folder of memory-mapped arrays, and look them up by id."""
+"""Keep what is known of items in memory-mapped arrays, and look them up by id."""

@@ -1,6 +1,7 @@
-"""Look items up in an open catalogue, and offer what it knows of the candidates of a request.
+"""Look items up in a catalogue, and offer what it knows of a request's candidates.
 
-Axis letters: n candidates, k places that are asked for, E embedding width.
+Axis letters: n candidates, k places or ids that are asked for, C categorical columns, F number columns, E embedding
+width.
 """
 
 from __future__ import annotations
@@ -8,13 +9,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
+
+import numpy as np
 
 from models.contract.arrays import Bools, Floats, Floats32, Ints
-from models.contract.catalogue.manifest import CatalogueManifest
-from models.contract.catalogue.segment import Opener
+from models.contract.catalogue.gather import Known, Segments
+from models.contract.catalogue.lookup import hash_ids
+from models.contract.catalogue.manifest import CatalogueError, CatalogueManifest
+from models.contract.catalogue.segment import Opener, open_segment
 from models.contract.categories import CategoryColumn
 from models.contract.features import Encoder
 from models.contract.scalars import Scalar
+
+_NOT_LOOKED_UP: Final = -2
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,45 +46,130 @@ class Catalogue:
         self.opener = opener
         self.manifest = manifest
         self.folder = folder
-        raise NotImplementedError
+        opened = [open_segment(entry, manifest, opener or folder.joinpath) for entry in manifest.segments]
+        for entry, segment in zip(manifest.segments, opened, strict=True):
+            for name, own, first in (
+                ("rows.npy", segment.rows, opened[0].rows),
+                ("numbers.npy", segment.numbers, opened[0].numbers),
+            ):
+                if own.shape[1] != first.shape[1]:
+                    raise CatalogueError(
+                        f"{entry.name}/{name}: has {own.shape[1]} columns, {manifest.segments[0].name} {first.shape[1]}"
+                    )
+        self.segments = Segments(opened, manifest.embedding_width)
+        self.fields: Mapping[str, int] = {known.name: k for k, known in enumerate(manifest.fields)}
+        self._layout: _Layout | None = None
 
     def __len__(self) -> int:
         return self.manifest.items
 
     def locate(self, ids: Sequence[str]) -> Ints:
         """Find ids [k]: numbers that name rows of segments, −1 for an unknown or deleted one."""
-        raise NotImplementedError
+        return self.segments.find(hash_ids(ids))
 
     def layer(self, ids: Sequence[str], encoder: Encoder) -> CatalogueLayer:
-        """Offer what is known of candidates with these `ids` [n], looked up when they are first asked for."""
-        raise NotImplementedError
+        """Offer what is known of candidates with these `ids` [n].
+
+        They are looked up when they are first asked for. Raises `CatalogueError` if the encoder's spec is not the one
+        that it was encoded for.
+        """
+        layout = self._layout
+        if layout is None or layout.encoder is not encoder:
+            layout = self._layout = _Layout(encoder, self)
+        return CatalogueLayer(self, ids, layout)
 
     def items(self, ids: Sequence[str]) -> list[CatalogueItem | None]:
         """Return whole items, None for an unknown one."""
-        raise NotImplementedError
+        numbers = self.locate(ids)
+        known = Known(self.segments, numbers)
+        columns = {name: known.values(k) for name, k in self.fields.items()}
+        embeddings = known.embeddings
+        given = np.any(embeddings, axis=1).tolist()
+        found: list[CatalogueItem | None] = [None] * len(ids)
+        for i in np.flatnonzero(numbers >= 0).tolist():
+            features = {name: value for name, values in columns.items() if (value := values[i]) is not None}
+            found[i] = CatalogueItem(ids[i], features, embeddings[i].tolist() if given[i] else None)
+        return found
+
+
+class _Layout:
+    """Tell where the fields of a spec stand among the columns of a catalogue."""
+
+    def __init__(self, encoder: Encoder, catalogue: Catalogue) -> None:
+        spec, manifest, segments = encoder.spec, catalogue.manifest, catalogue.segments
+        self.encoder = encoder
+        self.columns = {column.name: i for i, column in enumerate(encoder.item_columns)}
+        own = spec.item_numbers[: len(spec.item_numbers) - (spec.price is not None)]
+        self.numbers = {number.name: i for i, number in enumerate(own)}
+        if spec.fingerprint != manifest.fingerprint:
+            raise CatalogueError(f"catalogue.fingerprint: is {manifest.fingerprint!r}, the spec's {spec.fingerprint!r}")
+        for name, wanted, has in (
+            ("rows", self.columns, segments.columns),
+            ("numbers", self.numbers, segments.numbers),
+        ):
+            if len(wanted) != has:
+                raise CatalogueError(f"{name}.npy: has {has} columns, the spec {len(wanted)}")
 
 
 class CatalogueLayer:
-    """Be the `ItemLayer` of one catalogue for one request."""
+    """Be the `ItemLayer` of one catalogue for one request.
+
+    It remembers what it has gathered for the last `places`, since one field after the other asks for the same ones.
+    """
+
+    def __init__(self, catalogue: Catalogue, ids: Sequence[str], layout: _Layout) -> None:
+        self._catalogue, self._ids, self._layout = catalogue, ids, layout
+        self._numbers: Ints | None = None
+        self._places: Ints | None = None
+        self._last: Known | None = None
 
     def known(self, places: Ints) -> Bools:
         """Tell which candidates [k] the catalogue has."""
-        raise NotImplementedError
+        return self._locate(places) >= 0
 
     def rows(self, column: CategoryColumn, places: Ints) -> Ints:
-        raise NotImplementedError
+        rows: Ints = self._at(places).columns[self._layout.columns[column.name]]
+        return rows
 
     def numbers(self, name: str, places: Ints) -> Floats:
-        raise NotImplementedError
+        place = self._layout.numbers.get(name)
+        if place is None:
+            values = self.values(name, places)
+            return np.array([v if isinstance(v, (bool, float)) else np.nan for v in values], np.float64)
+        numbers: Floats = self._at(places).numbers[place]
+        return numbers
 
     def prices(self, places: Ints) -> Floats:
-        raise NotImplementedError
+        return self._at(places).prices
 
-    def values(self, name: str, places: Ints) -> Sequence[Scalar]:
-        raise NotImplementedError
+    def values(self, name: str, places: Ints) -> list[Scalar]:
+        field = self._catalogue.fields.get(name)
+        return [None] * len(places) if field is None else self._at(places).values(field)
 
     def embeddings(self, places: Ints) -> Floats32:
-        raise NotImplementedError
+        return self._at(places).embeddings
 
     def has_embeddings(self, places: Ints) -> bool:
-        raise NotImplementedError
+        return self._at(places).has_embeddings
+
+    def _at(self, places: Ints) -> Known:
+        """Return what is known of the candidates at `places`."""
+        if self._last is None or self._places is not places:
+            self._last = Known(self._catalogue.segments, self._locate(places))
+            self._places = places
+        return self._last
+
+    def _locate(self, places: Ints) -> Ints:
+        """Return the numbers of the candidates at `places`, each looked up once."""
+        if self._numbers is None:
+            if len(places) >= len(self._ids):
+                self._numbers = self._catalogue.locate(self._ids)
+            else:
+                self._numbers = np.full(len(self._ids), _NOT_LOOKED_UP)
+        numbers: Ints = self._numbers[places]
+        new = np.equal(numbers, _NOT_LOOKED_UP)
+        if new.any():
+            asked = places[new]
+            self._numbers[asked] = self._catalogue.locate([self._ids[place] for place in asked.tolist()])
+            numbers = self._numbers[places]
+        return numbers

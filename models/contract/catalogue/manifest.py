@@ -22,11 +22,15 @@ A segment holds n items, one per row, in the order of their ids' hashes:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
-from models.contract.spec import SpecError
+from models.contract.spec import SpecError, as_mapping, check_keys, record, scalar
+from models.contract.tensor_specs import array, text
 
 CATALOGUE_FILE: Final = "catalogue.json"
 ITEMS_FILE: Final = "items.parquet"
@@ -37,7 +41,17 @@ FINGERPRINT_DIGITS: Final = 12
 MOST_SEGMENTS: Final = 16
 """Most segments of a version; an update that would make more compacts them."""
 
+MOST_ROWS: Final = 2**31 - 1
+"""Most rows of a segment."""
+
 FieldKind = Literal["text", "number", "flag"]
+
+_KEYS: Final = {
+    *("format", "version", "fingerprint", "items", "embedding_width", "fields", "segments", "provenance"),
+}
+_ALWAYS: Final = ("hashes.npy", "directory.npy", "rows.npy", "numbers.npy", "price.npy")
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
 class CatalogueError(SpecError):
@@ -51,15 +65,31 @@ class CatalogueField:
     name: str
     kind: FieldKind
 
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(FieldKind):
+            raise CatalogueError(f"{self.name[:64]}.kind: must be one of {', '.join(get_args(FieldKind))}")
+
+    def files(self, k: int) -> list[str]:
+        """Name the files of a segment that hold its values, where it is field k."""
+        return [f"values-{k}.npy", *([f"texts-{k}.npy", f"ends-{k}.npy"] if self.kind == "text" else [])]
+
 
 @dataclass(frozen=True, slots=True)
 class SegmentEntry:
-    """Describe a segment: its folder's name, its rows, how many are tombstones, and its files' SHA-256 by name."""
+    """Describe a segment.
+
+    `name` is its folder's, `deleted` counts those of its rows that are tombstones, `files` maps names to SHA-256.
+    """
 
     name: str
     rows: int
     deleted: int
     files: dict[str, str]
+
+    @property
+    def has_embeddings(self) -> bool:
+        """Tell whether it has a file of embeddings."""
+        return "embeddings.npy" in self.files
 
 
 @dataclass(frozen=True)
@@ -80,19 +110,114 @@ class CatalogueManifest:
 
     def to_json(self) -> dict[str, Any]:
         """Write plain JSON types, with the format number."""
-        raise NotImplementedError
+        return {
+            "format": FORMAT,
+            "version": self.version,
+            "fingerprint": self.fingerprint,
+            "items": self.items,
+            "embedding_width": self.embedding_width,
+            "fields": [asdict(field) for field in self.fields],
+            "segments": [asdict(segment) for segment in self.segments],
+            "provenance": dict(self.provenance),
+        }
 
     @classmethod
     def from_json(cls, data: object) -> CatalogueManifest:
         """Read `to_json`'s form. Raises `CatalogueError` naming the wrong key."""
-        raise NotImplementedError
+        try:
+            table = as_mapping(data, "catalogue")
+            if "format" in table and table["format"] != FORMAT:
+                raise SpecError(f"catalogue.format: this version reads format {FORMAT}, not {table['format']!r}")
+            check_keys(table, _KEYS, "catalogue")
+            return _manifest(table)
+        except SpecError as error:
+            raise CatalogueError(str(error)) from None
 
     @classmethod
     def read(cls, folder: Path) -> CatalogueManifest:
         """Read ``folder/catalogue.json``. Raises `CatalogueError` if it is missing or malformed."""
-        raise NotImplementedError
+        path = folder / CATALOGUE_FILE
+        try:
+            return cls.from_json(json.loads(path.read_text("utf-8")))
+        except OSError as error:
+            raise CatalogueError(f"{path}: cannot be read: {error.strerror}") from error
+        except CatalogueError as error:
+            raise CatalogueError(f"{path}: {error}") from error
+        except (ValueError, RecursionError) as error:
+            raise CatalogueError(f"{path}: is not valid JSON: {error}") from error
 
 
 def fingerprint_folder(root: Path, fingerprint: str) -> Path:
     """Return the folder of the versions for one feature spec."""
     return root / fingerprint[:FINGERPRINT_DIGITS]
+
+
+def array_files(fields: Sequence[CatalogueField], *, embeddings: bool, deleted: bool) -> list[str]:
+    """Name the files that a segment of such items must have, `ITEMS_FILE` left out."""
+    found = [*_ALWAYS, *(["embeddings.npy"] if embeddings else []), *(["deleted.npy"] if deleted else [])]
+    return found + [name for k, field in enumerate(fields) for name in field.files(k)]
+
+
+def _manifest(table: Mapping[str, Any]) -> CatalogueManifest:
+    where = "catalogue"
+    width = _count(table, "embedding_width", where)
+    fields = tuple(
+        record(CatalogueField, f, f"{where}.fields[{i}]") for i, f in enumerate(array(table, "fields", where))
+    )
+    _check_names([field.name for field in fields], f"{where}.fields")
+    entries = array(table, "segments", where)
+    if not 1 <= len(entries) <= MOST_SEGMENTS:
+        raise SpecError(f"{where}.segments: must be 1 to {MOST_SEGMENTS}, not {len(entries)}")
+    segments = tuple(_segment(entry, f"{where}.segments[{i}]", fields, width) for i, entry in enumerate(entries))
+    _check_names([segment.name for segment in segments], f"{where}.segments")
+    items = _count(table, "items", where)
+    if items > sum(segment.rows - segment.deleted for segment in segments):
+        raise SpecError(f"{where}.items: are {items}, more than the segments have")
+    return CatalogueManifest(
+        version=_name(table, "version", where),
+        fingerprint=_digest(table["fingerprint"], f"{where}.fingerprint"),
+        items=items,
+        embedding_width=width,
+        fields=fields,
+        segments=segments,
+        provenance=dict(as_mapping(table["provenance"], f"{where}.provenance")),
+    )
+
+
+def _segment(data: object, where: str, fields: Sequence[CatalogueField], width: int) -> SegmentEntry:
+    table = as_mapping(data, where)
+    check_keys(table, {"name", "rows", "deleted", "files"}, where)
+    rows, deleted = _count(table, "rows", where), _count(table, "deleted", where)
+    if deleted > rows:
+        raise SpecError(f"{where}.deleted: are {deleted} of {rows} rows")
+    files = dict(as_mapping(table["files"], f"{where}.files"))
+    known = array_files(fields, embeddings=width > 0, deleted=deleted > 0)
+    check_keys(files, {*known, ITEMS_FILE}, f"{where}.files", ("embeddings.npy", ITEMS_FILE))
+    digests = {name: _digest(digest, f"{where}.files.{name}") for name, digest in files.items()}
+    return SegmentEntry(_name(table, "name", where), rows, deleted, digests)
+
+
+def _count(table: Mapping[str, Any], key: str, where: str) -> int:
+    value: int = scalar(table[key], "int", f"{where}.{key}")
+    if not 0 <= value <= MOST_ROWS:
+        raise SpecError(f"{where}.{key}: must be 0 to {MOST_ROWS}, not {value}")
+    return value
+
+
+def _name(table: Mapping[str, Any], key: str, where: str) -> str:
+    """Read the name of a folder; it must not lead elsewhere."""
+    name = text(table, key, where)
+    if not _NAME.fullmatch(name):
+        raise SpecError(f"{where}.{key}: must be a plain folder name, not {name[:64]!r}")
+    return name
+
+
+def _digest(value: object, where: str) -> str:
+    if not isinstance(value, str) or not _SHA256.fullmatch(value):
+        raise SpecError(f"{where}: must be a SHA-256 in hex")
+    return value
+
+
+def _check_names(names: Sequence[str], where: str) -> None:
+    if len(set(names)) != len(names):
+        raise SpecError(f"{where}: has repeated names")

@@ -1,0 +1,158 @@
+"""Find items in the segments of a catalogue, and gather their rows.
+
+The newest segment wins. An item's number is its row, counted through all segments; −1: unknown or deleted.
+
+Axis letters: k items that are asked for, C categorical columns, F number columns, E embedding width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.contract.arrays import Floats, Floats32, Ints
+from models.contract.catalogue.lookup import Hashes, find_rows
+from models.contract.catalogue.segment import Segment, read_values
+from models.contract.scalars import Scalar
+
+Pick = Callable[[Segment], NDArray[Any] | None]
+"""Chooses an array of a segment, whose first axis counts its rows."""
+
+_NO_NUMBER: Final = np.array(np.nan)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Name `rows` of one segment, and `at` which of k places their items stand.
+
+    None: at all of them, in order.
+    """
+
+    segment: Segment
+    at: Ints | None
+    rows: Ints
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Name the rows of k items, segment by segment.
+
+    An unknown item is in no part.
+    """
+
+    size: int
+    parts: tuple[Part, ...]
+
+    def gather(self, pick: Pick, missing: NDArray[Any]) -> NDArray[Any]:
+        """Gather rows [k, ...] of an array, with `missing` [...] for items that are in none."""
+        if len(self.parts) == 1 and self.parts[0].at is None:
+            values = pick(self.parts[0].segment)
+            if values is not None:
+                return values.take(self.parts[0].rows, axis=0)
+        found = np.empty((self.size, *missing.shape), missing.dtype)
+        found[:] = missing
+        for part in self.parts:
+            if (values := pick(part.segment)) is not None:
+                found[slice(None) if part.at is None else part.at] = values.take(part.rows, axis=0)
+        return found
+
+    def values(self, field: int) -> list[Scalar]:
+        """Read a field [k] as it came, None where it is missing."""
+        found: list[Scalar] = [None] * self.size
+        for part in self.parts:
+            values = read_values(part.segment.values[field], part.rows)
+            if part.at is None:
+                return values
+            for place, value in zip(part.at.tolist(), values, strict=True):
+                found[place] = value
+        return found
+
+
+class Segments:
+    """Hold the segments of one version, oldest first; their columns are alike."""
+
+    def __init__(self, segments: Sequence[Segment], embedding_width: int) -> None:
+        self._segments = tuple(segments)
+        self._starts: list[int] = np.cumsum([0, *map(len, segments)]).tolist()
+        self.columns, self.numbers = segments[0].rows.shape[1], segments[0].numbers.shape[1]
+        self.no_columns = np.full(self.columns, -1, np.int32)
+        self.no_numbers = np.full(self.numbers, np.nan)
+        self.no_embedding = np.zeros(max(embedding_width, 1), np.float32)
+        self.has_embeddings = any(segment.embeddings is not None for segment in segments)
+
+    def find(self, wanted: Hashes) -> Ints:
+        """Find the numbers [k] of the items whose ids have the hashes that are `wanted`."""
+        first, *others = self._segments
+        found = _numbers(first, 0, find_rows(first.hashes, first.directory, wanted))
+        for segment, start in zip(others, self._starts[1:], strict=False):
+            rows = find_rows(segment.hashes, segment.directory, wanted)
+            found = np.where(rows >= 0, _numbers(segment, start, rows), found)
+        return found
+
+    def rows(self, numbers: Ints) -> Rows:
+        """Tell which rows of which segments have these numbers [k]."""
+        k = len(numbers)
+        if len(self._segments) == 1 and k and numbers.min() >= 0:
+            return Rows(k, (Part(self._segments[0], None, numbers),))
+        parts = []
+        for i, segment in enumerate(self._segments):
+            start, end = self._starts[i : i + 2]
+            at = np.flatnonzero((numbers >= start) & (numbers < end))
+            if len(at):
+                parts.append(Part(segment, None if len(at) == k else at, numbers[at] - start))
+        return Rows(k, tuple(parts))
+
+
+class Known:
+    """Offer what the segments have of k items.
+
+    Each array is gathered when it is first asked for.
+    """
+
+    def __init__(self, segments: Segments, numbers: Ints) -> None:
+        self._segments = segments
+        self._rows = segments.rows(numbers)
+
+    @cached_property
+    def columns(self) -> Ints:
+        """Hold the rows of the embedding table [C, k], −1 where one is missing."""
+        columns: Ints = self._rows.gather(lambda s: s.rows, self._segments.no_columns).astype(np.int64).T
+        return columns
+
+    @cached_property
+    def numbers(self) -> Floats:
+        """Hold the spec's own numbers [F, k], NaN where one is missing."""
+        numbers: Floats = self._rows.gather(lambda s: s.numbers, self._segments.no_numbers).T
+        return numbers
+
+    @cached_property
+    def prices(self) -> Floats:
+        """Hold the prices [k], NaN where one is missing."""
+        return self._rows.gather(lambda s: s.price, _NO_NUMBER)
+
+    @cached_property
+    def embeddings(self) -> Floats32:
+        """Hold unit rows [k, E ≥ 1], zeros where one is missing."""
+        return self._rows.gather(lambda s: s.embeddings, self._segments.no_embedding)
+
+    @cached_property
+    def has_embeddings(self) -> bool:
+        """Tell whether any item has an embedding."""
+        return self._segments.has_embeddings and bool(self.embeddings.any())
+
+    def values(self, field: int) -> list[Scalar]:
+        """Read a field [k] as it came, None where it is missing."""
+        return self._rows.values(field)
+
+
+def _numbers(segment: Segment, start: int, rows: Ints) -> Ints:
+    """Number the rows [k] of a segment that begins at `start`; −1 for a tombstone too."""
+    numbers = rows + start if start else rows
+    if segment.deleted is not None and len(segment):
+        numbers = np.where(segment.deleted.take(rows, mode="clip"), -1, numbers)
+    return np.where(rows >= 0, numbers, -1) if start else numbers
