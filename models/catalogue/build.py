@@ -13,9 +13,10 @@ from typing import Any, Final
 
 from models.catalogue.index import check_collisions, has_items
 from models.catalogue.items import DELETED, ItemPart, item_parts, segment_parts
+from models.catalogue.linking import link_segment
 from models.catalogue.making import Known, MadeSegment, make_segment
 from models.catalogue.older import live_and_shared
-from models.catalogue.versions import NewVersion, link_segment, new_version, write_manifest
+from models.catalogue.versions import NewVersion, new_version, write_manifest
 from models.contract.catalogue.manifest import (
     CATALOGUE_FILE,
     MOST_SEGMENTS,
@@ -61,13 +62,14 @@ def update_catalogue(
         if merges:
             return _merge(new, spec, [*older, *parts], base, {**provenance, "compacted": True})
         number = 1 + max(int(entry.name.rpartition("-")[2]) for entry in base.segments)
-        made = make_segment(parts, spec, new.folder / _SEGMENT.format(number), known=_known(base), tombstones=True)
+        known = Known(base.fields, base.embedding_width)
+        made = make_segment(parts, spec, new.folder / _SEGMENT.format(number), known=known, tombstones=True)
         live, shared = live_and_shared(folder, base, made.index.hashes)
         check_collisions(parts, older, made.index.hashes[shared])
-        for entry in base.segments:
-            link_segment(folder / entry.name, new.folder / entry.name)
+        fields = made.known.fields
+        linked = [link_segment(folder / e.name, new.folder / e.name, e, fields) for e in base.segments]
         count = base.items - int(live.sum()) + made.entry.rows - made.entry.deleted
-        return _finish(new, spec, [*base.segments, made.entry], made, count, provenance)
+        return _finish(new, spec, [*linked, made.entry], made, count, provenance)
 
 
 def compact_catalogue(spec: FeatureSpec, root: Path, *, version: str | None = None) -> Path:
@@ -85,7 +87,8 @@ def _merge(
     base: CatalogueManifest,
     provenance: dict[str, Any],
 ) -> Path:
-    made = make_segment(parts, spec, new.folder / _SEGMENT.format(0), known=_known(base), tombstones=False)
+    # The width of embeddings is found anew: they may all be gone.
+    made = make_segment(parts, spec, new.folder / _SEGMENT.format(0), known=Known(base.fields), tombstones=False)
     return _finish(new, spec, [made.entry], made, made.entry.rows, provenance)
 
 
@@ -144,10 +147,6 @@ def _check_whole(parts: Sequence[ItemPart], older: Sequence[ItemPart]) -> None:
             raise CatalogueError(
                 f"{part.name}: there is no column {lacking[0]!r}, which the catalogue has; an item is replaced whole"
             )
-
-
-def _known(base: CatalogueManifest) -> Known:
-    return Known(base.fields, base.embedding_width)
 
 
 def _named(sources: Sequence[Path]) -> list[dict[str, str]]:

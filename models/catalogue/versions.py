@@ -72,16 +72,6 @@ def write_manifest(folder: Path, manifest: CatalogueManifest) -> None:
     write_json(folder / CATALOGUE_FILE, manifest.to_json())
 
 
-def link_segment(source: Path, target: Path) -> None:
-    """Give a segment a second folder, whose files are links to the same content; copies where links do not work."""
-    target.mkdir()
-    for path in sorted(source.iterdir()):
-        try:
-            os.link(path, target / path.name)
-        except OSError:
-            shutil.copy2(path, target / path.name)
-
-
 def _chosen(target: Path, known: list[str], version: str | None) -> str:
     """Return the version's name: the one asked for, or the next number. Raises `CatalogueError`."""
     name = str(1 + max((int(v) for v in known if v.isdecimal()), default=0)) if version is None else version

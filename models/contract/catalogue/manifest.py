@@ -15,8 +15,7 @@ A segment holds n items, one per row, in the order of their ids' hashes:
 - ``deleted.npy`` bool [n]: tombstones. Absent in a segment without any. A deleted row has nothing else.
 - ``values-<k>.npy`` for field k of `fields`, its values as they came: float64 (NaN: missing) for a ``number``, int8
   (−1: missing) for a ``flag``, int32 codes (−1: missing) for a ``text``, whose texts are in ``texts-<k>.npy`` (uint8,
-  UTF-8, one after the other) and ``ends-<k>.npy`` (int64: where each text ends). `fields` only grows at its end: a
-  segment lacks the files of fields that came after it, and knows nothing of them.
+  UTF-8, one after the other) and ``ends-<k>.npy`` (int64: where each text ends).
 - ``items.parquet``: the items as they came; no server reads it.
 """
 
