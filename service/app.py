@@ -18,6 +18,7 @@ from starlette.types import Receive, Scope, Send
 
 from models.contract.serving import BATCH_PATH, RERANK_PATH
 from service.bundles.registry import Registry
+from service.catalogues.live import Catalogues
 from service.contract.openapi import describe_public
 from service.contract.problems import NOT_READY, unavailable
 from service.inference.dispatcher import Dispatcher
@@ -105,11 +106,14 @@ def create_app(
     dispatcher: Dispatcher,
     observers: Sequence[RequestObserver] = (),
     scenes: Scenes | None = None,
+    catalogues: Catalogues | None = None,
 ) -> PublicApp:
     """Build the app. `metrics` observes every request, and so do `observers`.
 
-    Without `scenes`, a request that names one is told that they are still being loaded.
+    Without `scenes`, a request that names one is told that they are still being loaded. `catalogues` are those of
+    items, by default none.
     """
+    catalogues = Catalogues() if catalogues is None else catalogues
     scenes = Scenes(retry_after_seconds=settings.retry_after_seconds) if scenes is None else scenes
     keys = ApiKeys(settings.api_keys)
     admission = Admission(admission_options(settings))
@@ -118,13 +122,14 @@ def create_app(
         queue_depth=lambda: dispatcher.depth,
         overloaded=lambda: admission.overloaded,
     )
-    shadow = _make_shadow(settings, registry, metrics, dispatcher, admission)
+    shadow = _make_shadow(settings, registry, metrics, dispatcher, admission, catalogues)
     reranker = Reranker(
         registry=registry,
         dispatcher=dispatcher,
         max_candidates=settings.max_candidates,
         warnings=settings.warnings,
         scenes=scenes,
+        catalogues=catalogues,
     )
     options = endpoint_options(settings)
     endpoint = RerankEndpoint(
@@ -160,7 +165,12 @@ def create_app(
 
 
 def _make_shadow(
-    settings: Settings, registry: Registry, metrics: Metrics, dispatcher: Dispatcher, admission: Admission
+    settings: Settings,
+    registry: Registry,
+    metrics: Metrics,
+    dispatcher: Dispatcher,
+    admission: Admission,
+    catalogues: Catalogues,
 ) -> Shadow | None:
     """Make the comparison with a second model, if the settings ask for it."""
     if settings.shadow_bundle is None or not settings.shadow_share:
@@ -175,6 +185,7 @@ def _make_shadow(
         admission=admission,
         budget_seconds=settings.budget_seconds,
         observe=metrics.observe_shadow,
+        catalogues=catalogues,
     )
     registry.on_drain(shadow.stop)
     return shadow

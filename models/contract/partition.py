@@ -5,15 +5,31 @@ Queues are disjoint and hold at most L candidates each, so only Q·L candidates 
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 
 from models.contract.arrays import Floats, Ints
 from models.contract.manifest import Partition
 
+_FEW: Final = 16
+"""Up to so many times as many scores as are wanted are sorted whole, which takes no longer."""
+
 
 def descending(scores: Floats) -> Ints:
     """Order indices from best to worst along the last axis; equal scores keep their order."""
     return np.argsort(-scores, axis=-1, kind="stable")
+
+
+def best(scores: Floats, count: int) -> Ints:
+    """Order the indices of the best `count` of n scores [n] as `descending` does, and no others."""
+    if not 0 < count * _FEW < len(scores):
+        return descending(scores)[:count]
+    ascending = -scores
+    last = np.partition(ascending, count - 1)[count - 1]
+    # All that tie with the last, in their order, so that a stable sort keeps the first of them.
+    near = np.flatnonzero(~(ascending > last))
+    return near[np.argsort(ascending[near], kind="stable")[:count]]
 
 
 def partition(scores: Floats, length: int, strategy: Partition) -> Ints:
@@ -23,9 +39,12 @@ def partition(scores: Floats, length: int, strategy: Partition) -> Ints:
     rank, each queue in priority order takes its best remaining candidate. Returns candidate indices [Q, length], −1
     where a queue ran out.
     """
-    ranked = descending(scores)
     # Before a queue is full, the others can have taken at most (Q - 1)·length of its best, so deeper ranks are idle.
-    ranked = ranked[:, : len(scores) * length]
+    deepest = len(scores) * length
+    if deepest * _FEW < scores.shape[1]:
+        ranked = np.array([best(own, deepest) for own in scores])
+    else:
+        ranked = descending(scores)[:, :deepest]
     return _depth_first(ranked, length) if strategy == "dfs" else _breadth_first(ranked, length)
 
 

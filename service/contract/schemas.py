@@ -44,10 +44,11 @@ _RUNNER_UP: Final = (
     "sort, since it valued that higher than its own."
 )
 
-WarningProblem = Literal["missing", "unknown-values", "unknown-field", "ignored-pin", "ignored-shown"]
+WarningProblem = Literal["missing", "unknown-values", "unknown-field", "unknown-item", "ignored-pin", "ignored-shown"]
 _WARNING: Final = (
     "missing: the model or a rule has the field, but no candidate that it looked at (or the user, or the context) has "
     "it; unknown-values: over half of its values are not in the model's vocabulary; unknown-field: nothing uses it; "
+    "unknown-item: candidates that the model looked at are neither in the catalogue nor have features of their own; "
     "ignored-pin: a scene's pin is no candidate here, or is left out; ignored-shown: the model has no graph for rules, "
     "so that its diversity does not count what was shown."
 )
@@ -232,8 +233,8 @@ class FieldWarning(Struct, frozen=True, gc=False):
     field: Annotated[
         str,
         Meta(
-            description="Group (user, context, item, scores) and name, such as item.brand; or price, shown, or a path "
-            "in rules, such as rules.caps[0].by."
+            description="Group (user, context, item, scores) and name, such as item.brand; or price, shown, "
+            "candidates.id, or a path in rules, such as rules.caps[0].by."
         ),
     ]
     problem: Annotated[WarningProblem, Meta(description=_WARNING)]

@@ -18,6 +18,7 @@ from service.contract.candidates import candidate_table
 from service.contract.problems import invalid
 from service.contract.schemas import RerankRequest
 from service.ranking.plan import RequestPlan, deal, make_plan
+from service.ranking.request_items import RequestItems
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,21 +26,26 @@ class DealtRequest:
     """A request that is known to be valid, with its model, plan and slots."""
 
     request: RerankRequest
-    candidates: CandidateTable
+    items: RequestItems
     model: Model
     plan: RequestPlan
     table: ScoreTable
     slots: Slots
 
+    @property
+    def candidates(self) -> CandidateTable:
+        """Return the candidates, with all that is known of them."""
+        return self.items.table
 
-def deal_request(request: RerankRequest, model: Model, candidates: CandidateTable | None = None) -> DealtRequest:
+
+def deal_request(request: RerankRequest, model: Model, items: RequestItems | None = None) -> DealtRequest:
     """Fill in defaults and deal the queues. Raises `Problem` (422).
 
-    `candidates` are those of the request, where they have been read already.
+    `items` are the request's candidates. Without them they are read, and nothing but the request knows of them.
     """
-    table = candidate_table(request) if candidates is None else candidates
-    plan = make_plan(request, table, model.manifest)
-    return DealtRequest(request, table, model, plan, *deal(table, plan, model.manifest))
+    items = RequestItems.alone(candidate_table(request)) if items is None else items
+    plan = make_plan(request, items, model.manifest)
+    return DealtRequest(request, items, model, plan, *deal(items.table, plan, model.manifest))
 
 
 def encode_request(dealt: DealtRequest) -> Arrays:

@@ -98,6 +98,7 @@ class Exchange:
             fields=None if reranked is None else reranked.fields,
             scene=self.scene,
             ignored_pins=0 if reranked is None else reranked.ignored_pins,
+            items=None if reranked is None else reranked.items,
         )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from models.contract.arrays import Floats, Floats32, Ints
 from models.contract.candidates import CandidateTable
 from models.contract.manifest import Manifest
-from models.contract.partition import descending
+from models.contract.partition import best
 from models.contract.slots import ScoreTable
 from service.contract.schemas import Source
 from service.ranking.plan import RequestPlan
@@ -75,8 +75,8 @@ def rank(places: Ints, scores: Floats, count: int) -> Places:
     """Take the best `count` of `places`; those without a finite score come last."""
     finite = np.isfinite(scores)
     if finite.all():
-        return [(i, "formula") for i in places[descending(scores)[:count]].tolist()]
-    order: Places = [(i, "formula") for i in places[finite][descending(scores[finite])[:count]].tolist()]
+        return [(i, "formula") for i in places[best(scores, count)].tolist()]
+    order: Places = [(i, "formula") for i in places[finite][best(scores[finite], count)].tolist()]
     return order + [(i, "input") for i in places[~finite][: count - len(order)].tolist()]
 
 

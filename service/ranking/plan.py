@@ -14,6 +14,7 @@ from models.contract.slots import ScoreTable, Slots, fill_slots
 from service.contract.fitting import check_queue_count, complete_weights
 from service.contract.problems import invalid
 from service.contract.schemas import Diversity, Objectives, Queue, RerankRequest
+from service.ranking.request_items import RequestItems
 from service.ranking.ruling import compile_ruling, most_places
 
 
@@ -35,7 +36,7 @@ class RequestPlan:
     ruling: Ruling | None
 
 
-def make_plan(request: RerankRequest, candidates: CandidateTable, manifest: Manifest) -> RequestPlan:
+def make_plan(request: RerankRequest, items: RequestItems, manifest: Manifest) -> RequestPlan:
     """Fill in the bundle's defaults.
 
     Raises `Problem` (422) if there are more queues than the model has, for weights that are all zero, of what the
@@ -48,8 +49,8 @@ def make_plan(request: RerankRequest, candidates: CandidateTable, manifest: Mani
     trade_off = default.trade_off if diversity.trade_off is None else diversity.trade_off
     window = default.window if diversity.window is None else diversity.window
     weights = complete_weights(request.objectives or Objectives(), manifest)
-    ruling = compile_ruling(request, candidates, manifest, mmr_window=window if trade_off < 1 else 0)
-    most = len(candidates) if ruling is None else ruling.length
+    ruling = compile_ruling(request, items, manifest, mmr_window=window if trade_off < 1 else 0)
+    most = len(items.table) if ruling is None else ruling.length
     return RequestPlan(
         top_n=min(most_places(request, manifest), most),
         weights=weights,

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from models.contract.arrays import Arrays
 from service.bundles.model import Model
 from service.bundles.registry import Registry
+from service.catalogues.live import Catalogues
 from service.contract.candidates import candidate_table
 from service.contract.decoding import check_request
 from service.contract.field_values import FieldCounts, FieldUse
@@ -24,10 +25,12 @@ from service.ranking.answer import read_timings
 from service.ranking.dealt import DealtRequest, deal_request, encode_request, graph_inputs
 from service.ranking.lists import Listing, bypass_list, degraded_list, model_list
 from service.ranking.merging import MergedRequest, apply_scene
+from service.ranking.request_items import join_items
 from service.ranking.ruling import check_own_positions
+from service.ranking.unknown_items import UnknownItems, find_unknown
 from service.ranking.warnings import answer_warnings
 from service.scenes.live import Scenes
-from service.telemetry.records import ListHealth, Stopwatch, list_health
+from service.telemetry.records import ItemCounts, ListHealth, Stopwatch, list_health
 from service.timing.deadline import Deadline, in_time
 from service.timing.limiter import LogLimiter, left_out
 from service.transport.asgi import Presence
@@ -41,8 +44,9 @@ class Reranked:
 
     `foreseen_wait` is how many seconds the model was expected to take when the request was ready for it, and
     `would_degrade` why the list would not be the model's, had deadlines been enforced. `queue_count` queues were dealt.
-    `fields` counts the values of what was encoded; None: nothing was. `ignored_pins` counts the pins of the request's
-    scene that could not be kept.
+    `fields` counts the values of what was encoded; None: nothing was. `items` counts the encoded candidates that the
+    catalogue knows; None: there is none, or nothing was encoded. `ignored_pins` counts the pins of the request's scene
+    that could not be kept.
     """
 
     response: RerankResponse
@@ -53,6 +57,7 @@ class Reranked:
     queue_count: int
     fields: FieldCounts | None
     ignored_pins: int = 0
+    items: ItemCounts | None = None
 
     def health(self) -> ListHealth | None:
         """Compute the figures of a list that has been sent; None for an empty one."""
@@ -69,13 +74,14 @@ class _Attempt(NamedTuple):
     would_degrade: DegradedReason | None = None
     batch_size: int = 0
     use: FieldUse | None = None
+    unknown: UnknownItems | None = None
 
 
 class Reranker:
     """Answer decoded requests with the models of a registry.
 
     Without `warnings` its answers do not say what the models could not use. Without `scenes`, a
-    request that names one is told that they are still being loaded.
+    request that names one is told that they are still being loaded. `catalogues` are those of items, by default none.
     """
 
     def __init__(
@@ -86,12 +92,14 @@ class Reranker:
         max_candidates: int,
         warnings: bool = True,
         scenes: Scenes | None = None,
+        catalogues: Catalogues | None = None,
     ) -> None:
         self._registry = registry
         self._dispatcher = dispatcher
         self._max_candidates = max_candidates
         self._warnings = warnings
         self._scenes = Scenes() if scenes is None else scenes
+        self._catalogues = Catalogues() if catalogues is None else catalogues
         self._limiter = LogLimiter()
 
     def merge(self, request: RerankRequest) -> MergedRequest:
@@ -121,10 +129,10 @@ class Reranker:
         Raises `Problem` (422) or `ClientDisconnect`. In the `background` it gives way to other requests. The rules in
         `inherited` are those of its scene.
         """
-        candidates = candidate_table(request)
-        check_request(request, candidates, max_candidates=self._max_candidates, inherited=inherited)
+        own = candidate_table(request)
+        check_request(request, own, max_candidates=self._max_candidates, inherited=inherited)
         check_own_positions(request, model.manifest, inherited)
-        dealt = deal_request(request, model, candidates)
+        dealt = deal_request(request, model, join_items(own, model, self._catalogues))
         clock.lap("deal")
         wait = self._dispatcher.seconds_until_done(model.engine, background=background)
         sorted_list = bypass_list(dealt)
@@ -132,7 +140,7 @@ class Reranker:
             attempt = _Attempt(sorted_list)
         else:
             attempt = await self._ask(dealt, wait, clock, request_id, deadline, presence, background)
-        found, use = attempt.found, attempt.use
+        found, use, unknown = attempt.found, attempt.use, attempt.unknown
         listing = found if isinstance(found, Listing) else degraded_list(dealt, found, deadline)
         response = RerankResponse(
             request_id=request_id,
@@ -142,7 +150,7 @@ class Reranker:
             value=listing.value,
             degraded=listing.degraded,
             timings_ms=read_timings(clock),
-            warnings=answer_warnings(dealt, use, inherited) if self._warnings else [],
+            warnings=answer_warnings(dealt, use, unknown, inherited) if self._warnings else [],
             relaxed=[*listing.relaxed],
         )
         return Reranked(
@@ -154,6 +162,7 @@ class Reranker:
             queue_count=model.manifest.limits.queues,
             fields=None if use is None else use.counts,
             ignored_pins=0 if dealt.plan.ruling is None else len(dealt.plan.ruling.ignored_pins),
+            items=None if unknown is None else unknown.counts,
         )
 
     async def _ask(
@@ -172,7 +181,7 @@ class Reranker:
         if late and deadline.enforced:
             return _Attempt("wait", "wait")
         row = encode_request(dealt)
-        use = _field_use(dealt, row)
+        use, unknown = _field_use(dealt, row), find_unknown(dealt)
         clock.lap("encode")
         try:
             answer = await self._dispatcher.run(
@@ -186,13 +195,13 @@ class Reranker:
             batch_size = answer.batch_size
             listing = model_list(dealt, row, answer)
         except DeadlineNear:
-            return _Attempt("deadline", "deadline", use=use)
+            return _Attempt("deadline", "deadline", use=use, unknown=unknown)
         except EngineError as error:
             self._complain(model, request_id, error)
-            return _Attempt("model-error", late, batch_size, use)
+            return _Attempt("model-error", late, batch_size, use, unknown)
         if late is None and perf_counter() > deadline.at:
             late = "deadline"
-        return _Attempt(listing, late, batch_size, use)
+        return _Attempt(listing, late, batch_size, use, unknown)
 
     def _complain(self, model: Model, request_id: str, error: EngineError) -> None:
         """Log a failure of the model, but not every time."""

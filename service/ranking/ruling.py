@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from models.contract.candidates import CandidateTable
+from models.contract.catalogue.catalogue import Catalogue
 from models.contract.manifest import Manifest
 from models.contract.rules.definition import MOST_COUNTS, NO_RULES, Rules
 from models.contract.rules.ruling import Ruling, compile_rules
@@ -10,32 +11,38 @@ from models.contract.scalars import FeatureError
 from service.contract.problems import Problem, invalid
 from service.contract.rule_checks import Inherited, check_positions
 from service.contract.schemas import RerankRequest
+from service.ranking.request_items import RequestItems
 
 
 def compile_ruling(
-    request: RerankRequest, candidates: CandidateTable, manifest: Manifest, *, mmr_window: int
+    request: RerankRequest, items: RequestItems, manifest: Manifest, *, mmr_window: int
 ) -> Ruling | None:
     """Compile the request's rules and shown items; None if it has none.
 
-    `mmr_window` is the number of last items that MMR looks back on, 0 if it charges nothing. Raises `Problem` (422) for
-    rules that can change a list if the model has no graph for them, and for too many of them, groups or places.
+    Shown items of which the request says nothing are looked up in the catalogue. `mmr_window` is the number of last
+    items that MMR looks back on, 0 if it charges nothing. Raises `Problem` (422) for rules that can change a list if
+    the model has no graph for them, and for too many of them, groups or places.
     """
     rules = NO_RULES if request.rules is None else request.rules.compiled()
     if rules == NO_RULES and not request.shown:
         return None
-    _check_counts(request, candidates, rules, manifest)
+    _check_counts(request, items.table, rules, manifest)
+    catalogue = items.catalogue
+    if catalogue is not None:
+        _check_width(request, catalogue)
     try:
         ruling = compile_rules(
-            candidates,
+            items.table,
             rules,
             shown=request.shown or (),
             shown_items=request.shown_items or (),
             top_n=most_places(request, manifest),
             mmr_window=mmr_window,
+            look_up=None if catalogue is None else catalogue.items,
         )
     except FeatureError as error:
         raise invalid(error.path, error.problem) from None
-    if manifest.ruled is None and (rule := _first_rule(request, candidates, ruling)) is not None:
+    if manifest.ruled is None and (rule := _first_rule(request, items.table, ruling)) is not None:
         raise _no_graph(rule, manifest)
     return ruling
 
@@ -60,6 +67,15 @@ def _check_counts(request: RerankRequest, candidates: CandidateTable, rules: Rul
     if places * counted > MOST_COUNTS:
         problem = f"is {places} places for {counted} caps and floors; at most {MOST_COUNTS // counted} are allowed then"
         raise invalid("top_n", problem)
+
+
+def _check_width(request: RerankRequest, catalogue: Catalogue) -> None:
+    """Raise `Problem` (422) for a shown item whose embedding has another width than the catalogue's."""
+    width = catalogue.manifest.embedding_width
+    for i, item in enumerate(request.shown_items or () if width else ()):
+        if item.embedding is not None and len(item.embedding) != width:
+            problem = f"has {len(item.embedding)} numbers, but those of the catalogue have {width}"
+            raise invalid(f"shown_items[{i}].embedding", problem)
 
 
 def _first_rule(request: RerankRequest, candidates: CandidateTable, ruling: Ruling) -> str | None:

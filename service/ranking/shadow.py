@@ -20,11 +20,14 @@ import numpy as np
 from models.contract.arrays import Ints
 from service.bundles.model import Model
 from service.bundles.registry import Registry
+from service.catalogues.live import Catalogues
+from service.contract.candidates import candidate_table
 from service.contract.problems import Problem
 from service.contract.schemas import RerankRequest, RerankResponse
 from service.inference.dispatcher import Dispatcher
 from service.ranking.dealt import deal_request, encode_request, graph_inputs
 from service.ranking.lists import bypass_list, model_list
+from service.ranking.request_items import join_items
 from service.telemetry.records import NO_MODEL, SHADOW_DEPTHS, ShadowOutcome, ShadowRecord
 from service.timing.admission import Admission
 from service.timing.limiter import LogLimiter, left_out
@@ -41,8 +44,8 @@ class _Busy(Exception):
 class Shadow:
     """Compare `share` of the model-made lists with those of model `name`.
 
-    It is taken in its version `version`, or its current one. `observe` is told of every request that was sampled;
-    `draw` gives numbers in 0…1, 1 excluded.
+    It is taken in its version `version`, or its current one, with the catalogue of its own spec. `observe` is told of
+    every request that was sampled; `draw` gives numbers in 0…1, 1 excluded.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class Shadow:
         budget_seconds: float,
         observe: Callable[[ShadowRecord], None],
         draw: Callable[[], float] = random.random,
+        catalogues: Catalogues | None = None,
     ) -> None:
         self._name, self._version = name, version
         self._share = share
@@ -66,6 +70,7 @@ class Shadow:
         self._budget = budget_seconds
         self._observe = observe
         self._draw = draw
+        self._catalogues = Catalogues() if catalogues is None else catalogues
         self._task: asyncio.Task[None] | None = None
         self._stopped = False
         self._missed = False
@@ -120,7 +125,8 @@ class Shadow:
         Raises `_Busy` when other work has come, `Problem` if the request is none for this model, and `EngineError`.
         """
         # It is asked for the whole list: rules may be about places behind the first.
-        dealt = deal_request(msgspec.structs.replace(request, top_n=request.top_n or length), model)
+        request = msgspec.structs.replace(request, top_n=request.top_n or length)
+        dealt = deal_request(request, model, join_items(candidate_table(request), model, self._catalogues))
         if (sorted_list := bypass_list(dealt)) is not None:
             return [item.index for item in sorted_list.items[:length]]
         await self._let_others()

@@ -14,18 +14,23 @@ from service.contract.rule_checks import Inherited
 from service.contract.schemas import MOST_WARNINGS, FieldWarning
 from service.ranking.dealt import DealtRequest
 from service.ranking.rule_warnings import rule_warnings
+from service.ranking.unknown_items import UnknownItems, unknown_warnings
 
 _LONGEST: Final = 64
 _MOST_SHOWN: Final = 3
 _MOST_FIELDS: Final = 10
 
 
-def answer_warnings(dealt: DealtRequest, use: FieldUse | None, inherited: Inherited) -> list[FieldWarning]:
-    """Warn of rules that could not be used, then of fields.
+def answer_warnings(
+    dealt: DealtRequest, use: FieldUse | None, unknown: UnknownItems | None, inherited: Inherited
+) -> list[FieldWarning]:
+    """Warn of rules that could not be used, then of unknown items, then of fields.
 
-    Where the model was not asked, `use` is None.
+    Where the model was not asked, `use` and `unknown` are None.
     """
     fields = [] if use is None else field_warnings(use, dealt.model.fields)
+    if unknown is not None:
+        fields = [*unknown_warnings(dealt, unknown), *fields][:MOST_WARNINGS]
     if dealt.plan.ruling is None:
         return fields
     rules = rule_warnings(dealt, dealt.plan.ruling, inherited, asked=use is not None)

@@ -16,6 +16,7 @@ from service.contract.schemas import DegradedReason, Source
 from service.telemetry import records
 from service.telemetry.batches import BatchMetrics
 from service.telemetry.bundles import REFUSED, REFUSED_MODE, BundleMetrics
+from service.telemetry.catalogues import SIZE, SIZE_MODE, CatalogueMetrics
 from service.telemetry.exposition import Exposition, Scrape
 from service.telemetry.field_series import FieldSeries
 from service.telemetry.records import ListHealth, RequestOutcome, RequestRecord, ShadowRecord
@@ -67,6 +68,9 @@ class Metrics:
         self._make_bundles()
         self._fields = VersionSeries(FieldSeries)
         self.registry.register(self._fields)
+        self._exposition.modes[SIZE] = SIZE_MODE
+        self._catalogues = CatalogueMetrics(self.registry)
+        self.catalogues_swapped = self._catalogues.swapped
         self.batches = BatchMetrics(self.registry)
         self._scenes = SceneMetrics(self.registry, _edges(budget_seconds))
         self.scenes_swapped = self._scenes.swapped
@@ -184,6 +188,7 @@ class Metrics:
         self._requests.sweep()
         self._comparisons.sweep()
         self._fields.sweep()
+        self._catalogues.items.sweep()
         self._scenes.sweep()
 
     def engine_hung(self) -> None:
@@ -200,6 +205,7 @@ class Metrics:
         self._sweep()  # Here too, since nobody may scrape.
         self._requests.publish(model.name, model.version)
         self._fields.publish(model.name, model.version)
+        self._catalogues.items.publish(model.name, model.version)
         self._fields.of(model.name, model.version).declare(model.fields.paths)
         for i in range(len(self._queue_counts), model.manifest.limits.queues):
             self._queue_counts.append(self._queue_items.labels(str(i)))
@@ -211,6 +217,7 @@ class Metrics:
         self._info.remove(model.name, model.version, model.manifest.family, model.engine.provider)
         self._requests.retire(model.name, model.version)
         self._fields.retire(model.name, model.version)
+        self._catalogues.items.retire(model.name, model.version)
         self._comparisons.retire(model.name, model.version)
 
     def observe(self, record: RequestRecord) -> None:
@@ -238,6 +245,8 @@ class Metrics:
             self._batch.observe(record.batch_size)
         if record.fields is not None:
             self._fields.of(record.model, record.version).add(record.fields)
+        if record.items is not None:
+            self._catalogues.items.of(record.model, record.version).add(record.items)
         if record.health is not None:
             self._observe_list(record.health)
 

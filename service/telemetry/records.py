@@ -45,6 +45,19 @@ SHADOW_DEPTHS: Final = (1, 3, 5, 10)
 """Numbers of first items whose overlap is measured; those past the end of the list are left out."""
 
 
+ItemState = Literal["known", "unknown"]
+ITEM_STATES: Final[tuple[ItemState, ...]] = get_args(ItemState)
+"""Whether the catalogue of items has a candidate."""
+
+
+@dataclass(frozen=True, slots=True)
+class ItemCounts:
+    """Count the encoded candidates of one request by `ITEM_STATES`."""
+
+    known: int
+    unknown: int
+
+
 @dataclass(frozen=True, slots=True)
 class ListHealth:
     """Figures of one list. `diversity` is None where fewer than two items have an embedding."""
@@ -92,7 +105,8 @@ class RequestRecord:
     Times are in seconds; `reason` is the slug of the problem, if any. `choice` is the maker of a list that is not
     degraded; `degraded` the reason why it is not the model's, and `would_degrade` the reason there would have been, had
     deadlines been enforced. `ignored_headers` are timeouts that cannot be read. `fields` counts the values of the
-    candidates that were encoded. `ignored_pins` counts pins of the scene that could not be kept.
+    candidates that were encoded, `items` those that the catalogue knows, if there is one. `ignored_pins` counts pins of
+    the scene that could not be kept.
     """
 
     request_id: str
@@ -114,6 +128,7 @@ class RequestRecord:
     fields: FieldCounts | None = None
     scene: str = NO_SCENE
     ignored_pins: int = 0
+    items: ItemCounts | None = None
 
 
 @dataclass(frozen=True, slots=True)

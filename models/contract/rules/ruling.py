@@ -5,7 +5,7 @@ Axis letters: n candidates, S shown items just before the list, C constraints, K
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -30,6 +30,9 @@ from models.contract.scalars import FeatureError
 
 _NONE_SHOWN: Final = np.zeros(0, np.bool_)
 _LONGEST_NAME: Final = 64
+
+LookUp = Callable[[Sequence[str]], Sequence[ShownLike | None]]
+"""Returns what is known of items with these ids, None for an unknown one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,13 +111,15 @@ def compile_rules(
     shown_items: Sequence[ShownLike] = (),
     top_n: int,
     mmr_window: int = 0,
+    look_up: LookUp | None = None,
 ) -> Ruling:
     """Compile rules for these candidates.
 
     `shown` are the ids of earlier pages, oldest first; what is known of them comes from `shown_items`, else from the
-    candidates. `mmr_window` is the number of last items that MMR looks back on, 0 if it charges nothing. Raises
-    `FeatureError` at ``rules.caps[i]`` where the groups become more than `MOST_GROUPS`, and `ValueError` if shown items
-    that MMR reaches have embeddings of another length than the candidates'.
+    candidates, else from `look_up`, which is asked once, for those within reach. `mmr_window` is the number of last
+    items that MMR looks back on, 0 if it charges nothing. Raises `FeatureError` at ``rules.caps[i]`` where the groups
+    become more than `MOST_GROUPS`, and `ValueError` if shown items that MMR reaches have embeddings of another length
+    than the candidates'.
     """
     table = as_table(candidates)
     ids = table.ids
@@ -127,6 +132,8 @@ def compile_rules(
     own = {item.id: item for item in shown_items}
     recent = shown[len(shown) - min(len(shown), _reach(rules, mmr_window)) :]
     known: list[Shown] = [own.get(i, places.get(i)) for i in recent]
+    if look_up is not None and None in known:
+        known = _completed(known, recent, look_up)
     writer = _Writer(columns, allowed, length, pins, known)
     writer.caps(rules.caps)
     writer.floors(rules.floors)
@@ -143,6 +150,12 @@ def compile_rules(
         ignored_pins=ignored,
         unused=_unused(rules, columns),
     )
+
+
+def _completed(known: Sequence[Shown], ids: Sequence[str], look_up: LookUp) -> list[Shown]:
+    """Look up the shown items of which nothing is known."""
+    found = iter(look_up([i for i, item in zip(ids, known, strict=True) if item is None]))
+    return [next(found) if item is None else item for item in known]
 
 
 class _Writer:

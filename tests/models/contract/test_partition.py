@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from models.contract.manifest import Partition
-from models.contract.partition import descending, partition, sorted_slots
+from models.contract.partition import best, descending, partition, sorted_slots
 
 Scores = NDArray[np.float64]
 # Few distinct values, so that ties are common.
@@ -134,3 +134,23 @@ def test_with_a_queue_of_the_same_scores_it_is_the_sort_of_all_candidates(
     named = slots[found[found >= 0]].tolist()
     assert named == best[: len(named)]
     assert len(named) == len(best)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    scores=st.lists(st.sampled_from([-np.inf, -1.0, 0.0, 0.5, 1.0, np.inf, np.nan]), max_size=60).map(
+        lambda values: np.array(values, np.float64)
+    ),
+    count=st.integers(0, 20),
+)
+def test_the_best_few_are_the_first_of_all_in_order(scores: NDArray[np.float64], count: int) -> None:
+    assert best(scores, count).tolist() == descending(scores)[:count].tolist()
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 10_000), values=st.sampled_from([2, 20, 10_000]), strategy=STRATEGIES)
+def test_queues_of_very_many_candidates_are_those_of_the_definition(
+    seed: int, values: int, strategy: Partition
+) -> None:
+    scores = np.random.default_rng(seed).integers(values, size=(2, 150)).astype(np.float64)
+    assert partition(scores, 4, strategy).tolist() == plain_partition(scores, 4, strategy)

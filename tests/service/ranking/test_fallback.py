@@ -18,6 +18,7 @@ from service.contract.candidates import candidate_table
 from service.contract.schemas import RerankRequest
 from service.ranking.fallback import Places, formula_list, input_list, maximal_marginal_relevance
 from service.ranking.plan import RequestPlan, make_plan
+from service.ranking.request_items import RequestItems
 from tests.service.live import FakeEngine, fake_model, live_app
 from tests.service.requests import candidate, decoded, objects, request
 from tests.service.tiny_bundle import Options, make_manifest
@@ -138,7 +139,7 @@ def try_to_make(sent: dict[str, Any], **options: Any) -> tuple[RerankRequest, Re
     manifest = make_manifest(Options(**options))
     made = decoded(sent)
     candidates = candidate_table(made)
-    plan = make_plan(made, candidates, manifest)
+    plan = make_plan(made, RequestItems.alone(candidates), manifest)
     table = ScoreTable(candidates, plan.weights, manifest.spec)
     return made, plan, formula_list(candidates, table, plan, manifest)
 
