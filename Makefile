@@ -138,7 +138,7 @@ $(PEERS_VENV)/.complete: pyproject.toml
 
 $(PYTRITON_VENV)/.complete: pyproject.toml
 	$(PYTRITON_PYTHON) -m venv $(PYTRITON_VENV)
-	$(PYTRITON_VENV)/bin/pip install --quiet 'nvidia-pytriton>=0.7,<1' 'onnxruntime>=1.20,<2' 'msgspec>=0.20,<1'
+	$(PYTRITON_VENV)/bin/pip install --quiet 'nvidia-pytriton>=0.7,<1' 'onnxruntime>=1.20,<2' 'msgspec>=0.20,<1' 'xxhash>=3.5,<5' packaging
 	@touch $@
 
 # PyTriton needs NumPy 1, so it takes what the peers share from this folder instead of installing it. Where it cannot be

@@ -134,7 +134,7 @@ class GpuCheck:
     def _service(self, part: str, bundle: Path, provider: str, *, graphs: bool) -> None:
         print(f"\n## {part}\n", flush=True)
         serve = f"{self._options.serve_options} --provider {provider} --cuda-graphs {str(graphs).lower()}"
-        served = {"bundles": bundle.parents[1], "bundle": bundle, "serve_options": serve}
+        served: dict[str, Any] = {"bundles": bundle.parents[1], "bundle": bundle, "serve_options": serve}
         try:
             subject = subject_from(self._options, timeout_ms=5000, count=32, **served)
             text, self.figures[part] = time_service(subject, self._options.seconds)

@@ -22,7 +22,8 @@ from typing import Final
 import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 
-from loadtest.requests.payloads import PAYLOAD_OPTIONS, add_payload_options, only_bundle
+from loadtest.requests.payloads import PAYLOAD_OPTIONS, add_payload_options, items_from, only_bundle
+from loadtest.rig.catalogue import catalogue_of, serving_options
 from loadtest.rig.contender import direct_session
 from loadtest.rig.server import ServerError, running_server
 from loadtest.rig.statistics import BUDGET_MS, Latency
@@ -154,7 +155,7 @@ def load(options: Namespace) -> Path:
         options.bundle = str(only_bundle(options.bundles))
     folder: Path = options.reports / time.strftime("loadtest-%Y%m%d-%H%M%S")
     folder.mkdir(parents=True)
-    serve = shlex.split(options.serve_options)
+    serve = [*serving_options(_catalogue(options)), *shlex.split(options.serve_options)]
     with running_server(options.bundles, options=serve, log=folder / "service.log") as server:
         rate = f"{options.users} users, {options.users * options.rate:g} requests/s in all"
         print(f"{rate}, for {options.seconds} s against {server.url} …", flush=True)
@@ -164,6 +165,15 @@ def load(options: Namespace) -> Path:
         metrics.raise_for_status()
         (folder / METRICS_FILE).write_bytes(metrics.content)
     return folder
+
+
+def _catalogue(options: Namespace) -> Path | None:
+    """Build the catalogue that the requests need, if any. Raises `ValueError`."""
+    if options.form != "catalogue":
+        return None
+    return catalogue_of(
+        Path(options.bundle), items_from(options), seed=options.seed, embedding_width=options.embedding_width
+    )
 
 
 def _locust_command(options: Namespace, url: str, folder: Path) -> list[str]:

@@ -145,7 +145,11 @@ class Settings(BaseSettings):
     shadow_share: float = Field(
         0.01, ge=0, le=1, description="Share of the model-made lists that is compared with the shadow's."
     )
-    max_body_bytes: int = Field(2 * 1024 * 1024, ge=1024, description="Largest request body; a larger one gets 413.")
+    max_body_bytes: int = Field(
+        2 * 1024 * 1024,
+        ge=1024,
+        description="Largest request body, before and after decompression; a larger one gets 413.",
+    )
     max_unfinished_mb: int = Field(
         64, ge=1, description="Most MiB of requests that have come in part, in one process; more get 503."
     )

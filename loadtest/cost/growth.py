@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -43,7 +43,7 @@ def engine_run(folder: Path, batch: int) -> Run:
 
 def service_latency(options: argparse.Namespace, folder: Path, candidates: int) -> Latency:
     """Time single requests to a service. Raises `ValueError` for answers without the model."""
-    served = {"bundles": folder.parents[1], "bundle": folder, "candidates": candidates}
+    served: dict[str, Any] = {"bundles": folder.parents[1], "bundle": folder, "candidates": candidates}
     subject = subject_from(options, timeout_ms=1000, count=16, **served)
     with subject.running(defaults=UNHURRIED) as (_, endpoint):
         return Latency.of(subject.closed(endpoint, options.seconds, concurrency=1, warm_up=0.5).full_ms())

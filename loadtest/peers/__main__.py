@@ -17,10 +17,10 @@ from pathlib import Path
 
 from loadtest.peers import report
 from loadtest.peers.comparison import CONCURRENCY, Results, SameError, check_same, compare_closed, compare_goodput
-from loadtest.peers.contenders import TUNED, VARIANTS, contender, missing, our_own, title
+from loadtest.peers.contenders import TUNED, VARIANTS, PeerSetting, contender, missing, our_own, title
 from loadtest.rig.contender import Contender, Place, arena
 from loadtest.rig.server import UNHURRIED
-from loadtest.rig.subject import FAILURES, command_parser, subject_from
+from loadtest.rig.subject import FAILURES, Subject, command_parser, subject_from
 from models.files import write_json
 
 Compare = Callable[[Sequence[Place], Results, argparse.Namespace], Iterator[str]]
@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> Results:
         # The peers have no deadline, so here Listwright has none either: a refusal would make any loop look quick.
         rounds.insert(0, (compare_closed, UNHURRIED))
     for i, (compare, ours) in enumerate(rounds):
-        with arena(_chosen(options, (*ours, *subject.options)), subject.bodies, subject.split) as places:
+        with arena(_chosen(options, subject, ours), subject.bodies, subject.split) as places:
             if i == 0:
                 _say(check_same(places))
             for progress in compare(places, results, options):
@@ -74,19 +74,23 @@ def _save(results: Results, options: argparse.Namespace) -> None:
         write_json(options.out / "peers.json", results.to_json())
 
 
-def _chosen(options: argparse.Namespace, serve: Sequence[str]) -> list[Contender]:
-    """Make the contenders, or the variants of one; `serve` are our service's options."""
-    bundle: Path = options.bundle
+def _chosen(options: argparse.Namespace, subject: Subject, ours: Sequence[str]) -> list[Contender]:
+    """Make the contenders, or the variants of one; our service takes the options `ours` before the subject's."""
+    bundle, serve = subject.bundle, (*ours, *subject.options)
+
+    def peer_of(peer: str, setting: PeerSetting, name: str | None = None) -> Contender:
+        return contender(peer, bundle, setting, name=name, catalogue=subject.catalogue)
+
     if options.tune:
         if why := missing(options.tune):
             raise ValueError(f"--tune: {why}")
-        return [contender(options.tune, bundle, s, name=title(options.tune, s)) for s in VARIANTS[options.tune]]
+        return [peer_of(options.tune, setting, title(options.tune, setting)) for setting in VARIANTS[options.tune]]
     found = [our_own(bundle, options=serve), our_own(bundle, name=report.CONTROL, options=serve)]
     for peer in options.peers:
         if why := missing(peer):
             _say(f"{peer} is left out: {why}")
         else:
-            found.append(contender(peer, bundle, TUNED[peer]))
+            found.append(peer_of(peer, TUNED[peer]))
     return found
 
 

@@ -29,12 +29,17 @@ def _convert(request: dict[str, Any]) -> schemas.PeerRequest:
     return msgspec.convert(request, schemas.PeerRequest)
 
 
+def _pipeline() -> Pipeline:
+    catalogue = os.environ.get("PEERS_CATALOGUE")
+    return Pipeline(Path(os.environ["PEERS_BUNDLE"]), Path(catalogue) if catalogue else None)
+
+
 @bentoml.service(**_SETTINGS)
 class Batching:
     """Batch adaptively: collect requests while a batch runs, within a latency estimate."""
 
     def __init__(self) -> None:
-        self._pipeline = Pipeline(Path(os.environ["PEERS_BUNDLE"]))
+        self._pipeline = _pipeline()
 
     @bentoml.api(
         route=RERANK_PATH,
@@ -51,7 +56,7 @@ class Single:
     """Answer one request at a time, in the event loop."""
 
     def __init__(self) -> None:
-        self._pipeline = Pipeline(Path(os.environ["PEERS_BUNDLE"]))
+        self._pipeline = _pipeline()
 
     @bentoml.api(route=RERANK_PATH)
     async def rerank(self, request: dict[str, Any], /) -> dict[str, Any]:

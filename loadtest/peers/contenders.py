@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from loadtest.peers import kserve
 from loadtest.rig.contender import Contender, Endpoint, free_port, listwright, serving
@@ -39,6 +39,13 @@ TUNED: Final[Mapping[str, PeerSetting]] = {
 
 *fastapi* is as its users write it, with pydantic models; *fastapi-msgspec* goes around them.
 """
+
+
+class Served(NamedTuple):
+    """Name what a peer serves: a bundle, and the folder of its catalogues, if it has one."""
+
+    bundle: Path
+    catalogue: Path | None
 
 
 def _grid(**values: Sequence[str | int | float | bool]) -> list[PeerSetting]:
@@ -84,8 +91,10 @@ def our_own(bundle: Path, *, name: str = "listwright", options: Sequence[str] = 
     return listwright(bundle.parents[1], name=name, options=options, environment=_ONE_THREAD)
 
 
-def contender(peer: str, bundle: Path, setting: PeerSetting, *, name: str | None = None) -> Contender:
-    """Make a contender of a peer. Raises `ValueError` for an unknown one."""
+def contender(
+    peer: str, bundle: Path, setting: PeerSetting, *, name: str | None = None, catalogue: Path | None = None
+) -> Contender:
+    """Make a contender of a peer, with a folder of catalogues or none. Raises `ValueError` for an unknown one."""
     if peer not in TUNED:
         raise ValueError(f"peer: {peer!r} is none of {', '.join(TUNED)}")
     path, headers = RERANK_PATH, dict[str, str]()
@@ -97,28 +106,31 @@ def contender(peer: str, bundle: Path, setting: PeerSetting, *, name: str | None
 
     def start(cpus: Sequence[int]) -> AbstractContextManager[Endpoint]:
         port, ready = free_port(), _READY.get(peer, "/health")
-        command = [str(python_of(peer)), "-m", *_command(peer, bundle.absolute(), setting, port)]
-        environment = _environment(bundle.absolute(), setting)
+        served = Served(bundle.absolute(), None if catalogue is None else catalogue.absolute())
+        command = [str(python_of(peer)), "-m", *_command(peer, served, setting, port)]
+        environment = _environment(served, setting)
         return serving(command, cpus=cpus, port=port, path=path, ready=ready, environment=environment, headers=headers)
 
     return Contender(name or peer, start, status_200, wrap)
 
 
-def _command(peer: str, bundle: Path, setting: PeerSetting, port: int) -> list[str]:
+def _command(peer: str, served: Served, setting: PeerSetting, port: int) -> list[str]:
     """Return a module with its options: a flag for True, nothing for False."""
     if peer == "bentoml":
         service = f"loadtest.peers.bentoml_server:{setting['service']}"
         return ["bentoml", "serve", service, f"--host={HOST}", f"--port={port}"]
     given = {name: value for name, value in setting.items() if value is not False}
     options = [f"--{name}" if value is True else f"--{name}={value}" for name, value in given.items()]
-    return [f"loadtest.peers.{peer.partition('-')[0]}_server", f"--bundle={bundle}", f"--port={port}", *options]
+    options += [] if served.catalogue is None else [f"--catalogue={served.catalogue}"]
+    return [f"loadtest.peers.{peer.partition('-')[0]}_server", f"--bundle={served.bundle}", f"--port={port}", *options]
 
 
-def _environment(bundle: Path, setting: PeerSetting) -> dict[str, str]:
+def _environment(served: Served, setting: PeerSetting) -> dict[str, str]:
     """Return the variables of a peer; BentoML reads its settings from them."""
     path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
     settings = {f"PEERS_{name.replace('-', '_').upper()}": str(value) for name, value in setting.items()}
-    return {**_ONE_THREAD, "PYTHONPATH": path, "BENTOML_DO_NOT_TRACK": "true", "PEERS_BUNDLE": str(bundle), **settings}
+    settings |= {"PEERS_BUNDLE": str(served.bundle), "PEERS_CATALOGUE": str(served.catalogue or "")}
+    return {**_ONE_THREAD, "PYTHONPATH": path, "BENTOML_DO_NOT_TRACK": "true", **settings}
 
 
 def _in_brackets(body: bytes) -> bytes:

@@ -22,12 +22,12 @@ from loadtest.peers.pydantic_schemas import RerankRequest, RerankResponse
 from models.contract.serving import RERANK_PATH
 
 
-def create_app(bundle: Path, endpoint: str = "inline") -> FastAPI:
+def create_app(bundle: Path, endpoint: str = "inline", catalogue: Path | None = None) -> FastAPI:
     """Make the app. Raises `ValueError` for a bundle that peers cannot serve."""
     handlers = {"inline": _inline, "sync": _sync, "executor": _executor, "raw": _raw}
     app = FastAPI()
     app.add_api_route("/health", _healthy, methods=["GET"])
-    app.add_api_route(RERANK_PATH, handlers[endpoint](Pipeline(bundle)), methods=["POST"])
+    app.add_api_route(RERANK_PATH, handlers[endpoint](Pipeline(bundle, catalogue)), methods=["POST"])
     return app
 
 
@@ -76,9 +76,8 @@ def main() -> None:
     parser = server_parser(__doc__)
     parser.add_argument("--endpoint", choices=["inline", "sync", "executor", "raw"], default="inline")
     options = parser.parse_args()
-    uvicorn.run(
-        create_app(options.bundle, options.endpoint), port=options.port, lifespan="off", log_level="warning", **UVICORN
-    )
+    app = create_app(options.bundle, options.endpoint, options.catalogue)
+    uvicorn.run(app, port=options.port, lifespan="off", log_level="warning", **UVICORN)
 
 
 if __name__ == "__main__":

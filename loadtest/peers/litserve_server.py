@@ -25,13 +25,14 @@ else:
 class RerankAPI(ls.LitAPI):  # type: ignore[misc,unused-ignore]  # litserve is not installed where this is checked
     """Do everything in the worker; the API server only parses JSON and writes bytes."""
 
-    def __init__(self, bundle: Path, **options: Any) -> None:
+    def __init__(self, bundle: Path, catalogue: Path | None, **options: Any) -> None:
         super().__init__(api_path=RERANK_PATH, **options)
         self._bundle = bundle
+        self._catalogue = catalogue
 
     def setup(self, device: str) -> None:  # noqa: ARG002 - LitServe passes it by name
         """Load the bundle, in the worker."""
-        self._pipeline = Pipeline(self._bundle)
+        self._pipeline = Pipeline(self._bundle, self._catalogue)
         self._encode = msgspec.json.Encoder().encode
 
     def decode_request(self, request: Body) -> PreparedRequest:
@@ -67,7 +68,8 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--zmq", action="store_true", help="ZeroMQ between the processes in place of a pipe")
     options = parser.parse_args()
-    api = RerankAPI(options.bundle, max_batch_size=options.max_batch_size, batch_timeout=options.batch_timeout)
+    batching = {"max_batch_size": options.max_batch_size, "batch_timeout": options.batch_timeout}
+    api = RerankAPI(options.bundle, options.catalogue, **batching)
     server = ls.LitServer(
         api,
         accelerator="cpu",

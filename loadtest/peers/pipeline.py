@@ -19,9 +19,11 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from loadtest.peers.schemas import PeerRequest
+from loadtest.peers.tables import newest_catalogue, own_table
 from models.contract.arrays import Arrays, Ints
-from models.contract.candidates import ObjectTable
+from models.contract.candidates import CandidateTable
 from models.contract.features import Encoder, encode_preferences
+from models.contract.layers import LayeredTable
 from models.contract.manifest import MODEL_FILE, SORT_SLOTS, Manifest
 from models.contract.partition import sorted_slots
 from models.contract.serving import set_session_options
@@ -53,6 +55,7 @@ class PreparedRequest:
     """Hold one request's graph arrays, without a batch axis, and its answer's parts."""
 
     request: PeerRequest | RerankRequest
+    ids: Sequence[str]
     row: Arrays
     slots: Ints
     table: ScoreTable
@@ -73,15 +76,16 @@ class Pipeline:
     `prepare` and `finish` may run in any thread; `infer` is one `session.run`.
     """
 
-    def __init__(self, folder: Path) -> None:
-        """Load a bundle.
+    def __init__(self, folder: Path, catalogues: Path | None = None) -> None:
+        """Load a bundle, and open the newest of its `catalogues`, if they are given.
 
-        Raises `SpecError` for a broken manifest, `ValueError` for a graph of any slots.
+        Raises `SpecError` for a broken manifest, `ValueError` for a graph of any slots or no catalogue.
         """
         self.manifest = Manifest.read(folder)
         if self.manifest.any_slots:
             raise ValueError(f"{folder}: the peers batch requests of equal size, and this graph takes any slots")
         self._encoder = Encoder(self.manifest.spec)
+        self._catalogue = None if catalogues is None else newest_catalogue(catalogues, self.manifest.spec)
         self._session = ort.InferenceSession(
             str(folder / MODEL_FILE),
             sess_options=set_session_options(ort.SessionOptions()),
@@ -92,11 +96,10 @@ class Pipeline:
 
     def prepare(self, request: PeerRequest | RerankRequest) -> PreparedRequest:
         """Deal and encode one request. Raises `models.contract.features.FeatureError` naming the field."""
-        manifest, candidates = self.manifest, request.candidates
+        manifest, candidates = self.manifest, self._candidates(request)
         weights = self._weights(request)
         queues = request.queues or manifest.queues
-        objects = ObjectTable(candidates)
-        table = ScoreTable(objects, weights, manifest.spec, lenient=True)
+        table = ScoreTable(candidates, weights, manifest.spec, lenient=True)
         shape = manifest.limits.queues, manifest.places(len(queues))
         slots = fill_slots(table, queues, request.partition or manifest.partition, shape).candidates
         diversity, default = request.diversity, manifest.diversity
@@ -104,13 +107,20 @@ class Pipeline:
         window = default.window if diversity is None or diversity.window is None else diversity.window
         row = {
             **self._encoder.encode_user(request.user, request.context),
-            **self._encoder.encode_slots(objects, slots),
+            **self._encoder.encode_slots(candidates, slots),
             **encode_preferences(weights, trade_off, window),
         }
         if SORT_SLOTS in self._inputs:
             row[SORT_SLOTS] = sort_slots(table, manifest.fallback, slots, manifest.limits.list_length)
         top_n = min(request.top_n or manifest.limits.list_length, len(candidates))
-        return PreparedRequest(request, row, slots, table, top_n)
+        return PreparedRequest(request, candidates.ids, row, slots, table, top_n)
+
+    def _candidates(self, request: PeerRequest | RerankRequest) -> CandidateTable:
+        """Return what the request says of its candidates, over what the catalogue has."""
+        own = own_table(request)
+        if self._catalogue is None:
+            return own
+        return LayeredTable(own, [self._catalogue.layer(own.ids, self._encoder)])
 
     def infer(self, batch: Sequence[PreparedRequest]) -> Inferred:
         """Run the model once for all rows of `batch`."""
@@ -136,14 +146,13 @@ class Pipeline:
         places = [(place, "model") for place in picked]
         if len(picked) < prepared.top_n:
             places += self._rest(prepared, picked)
-        candidates = prepared.request.candidates
         value = inferred.outputs["value"][i][: len(picked)].sum(axis=0, dtype=np.float64).tolist()
         return {
             "request_id": prepared.request.request_id,
             "model": self.manifest.name,
             "version": self.manifest.version,
             "items": [
-                {"id": candidates[place].id, "index": place, "position": position, "source": source}
+                {"id": prepared.ids[place], "index": place, "position": position, "source": source}
                 for position, (place, source) in enumerate(places, start=1)
             ],
             "value": dict(zip(OBJECTIVES, value, strict=True)),
@@ -189,5 +198,6 @@ def server_parser(description: str | None) -> argparse.ArgumentParser:
     """Make a parser with ``--bundle`` and ``--port``; a peer adds the options that tune it."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bundle", type=Path, required=True, help="bundle folder to serve")
+    parser.add_argument("--catalogue", type=Path, help="folder of catalogues of items (none)")
     parser.add_argument("--port", type=int, required=True, help="port on 127.0.0.1")
     return parser

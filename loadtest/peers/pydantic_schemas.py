@@ -19,6 +19,17 @@ class Candidate(BaseModel):
     embedding: list[float] | None = None
 
 
+class CandidateColumns(BaseModel):
+    """Hold the candidates as columns: arrays, or base64 of float32."""
+
+    id: list[str]
+    scores: dict[str, list[float | None] | str]
+    price: list[float | None] | str | None = None
+    features: dict[str, list[Scalar] | str] = {}
+    embedding: list[list[float] | None] | str | None = None
+    tags: dict[str, list[Scalar] | str] = {}
+
+
 class Objectives(BaseModel):
     """Hold α, β, γ."""
 
@@ -44,7 +55,7 @@ class Queue(BaseModel):
 class RerankRequest(BaseModel):
     """Hold the candidates to re-rank."""
 
-    candidates: list[Candidate]
+    candidates: list[Candidate] | CandidateColumns
     request_id: str | None = None
     user: dict[str, Scalar] = {}
     context: dict[str, Scalar] = {}

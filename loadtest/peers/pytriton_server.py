@@ -52,7 +52,7 @@ def main() -> None:
     with Triton(config=config) as triton:
         triton.bind(
             model_name=MODEL,
-            infer_func=infer_with(Pipeline(options.bundle)),
+            infer_func=infer_with(Pipeline(options.bundle, options.catalogue)),
             inputs=[Tensor(name=INPUT, dtype=bytes, shape=(1,))],
             outputs=[Tensor(name=OUTPUT, dtype=bytes, shape=(1,))],
             config=ModelConfig(

@@ -22,6 +22,17 @@ class Candidate(Struct, gc=False):
     embedding: list[float] | None = None
 
 
+class CandidateColumns(Struct, gc=False):
+    """Hold the candidates as columns: arrays, or base64 of float32."""
+
+    id: list[str]
+    scores: dict[str, list[float | None] | str]
+    price: list[float | None] | str | None = None
+    features: dict[str, list[Scalar] | str] = {}
+    embedding: list[list[float] | None] | str | None = None
+    tags: dict[str, list[Scalar] | str] = {}
+
+
 class Objectives(Struct, gc=False):
     """Hold α, β, γ."""
 
@@ -47,7 +58,7 @@ class Queue(Struct, gc=False):
 class PeerRequest(Struct, gc=False):
     """Hold the candidates to re-rank; the decoder skips other fields, such as `explain`."""
 
-    candidates: list[Candidate]
+    candidates: list[Candidate] | CandidateColumns
     request_id: str | None = None
     user: dict[str, Scalar] = {}
     context: dict[str, Scalar] = {}

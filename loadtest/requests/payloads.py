@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import numpy as np
 
-from loadtest.requests.fake import FakeRequests
+from loadtest.requests.fake import FakeItems, FakeRequests
+from loadtest.requests.forms import FORMS, NUMBERS, Form, Numbers, in_form, parse_form, parse_numbers
+from loadtest.requests.items import DEFAULT_ITEMS
 from models.contract.manifest import MANIFEST_FILE, Manifest
 
 if TYPE_CHECKING:
@@ -46,13 +48,18 @@ class Payload:
 
 @dataclass(frozen=True, kw_only=True)
 class PayloadOptions:
-    """Options of payloads: `sizes` maps candidates to shares, `extra` goes into every body."""
+    """Options of payloads: `sizes` maps candidates to shares, `extra` goes into every body.
+
+    Requests come as objects; `form` and `numbers` say what is made of their candidates.
+    """
 
     count: int = 64
     sizes: Mapping[int, float] = field(default_factory=lambda: {DEFAULT_CANDIDATES: 1.0})
     top_n: int = 10
     seed: int = 0
     extra: Mapping[str, Any] = field(default_factory=dict)
+    form: Form = "objects"
+    numbers: Numbers = "base64"
 
     def __post_init__(self) -> None:
         if self.count < 1 or self.top_n < 1:
@@ -81,6 +88,7 @@ def make_payloads(source: RequestSource, options: PayloadOptions) -> list[Payloa
     for i, n in enumerate(_sizes(options)):
         request = source(n)
         ids = tuple(c["id"] for c in request["candidates"])
+        request["candidates"] = in_form(request["candidates"], options.form, options.numbers)
         body = _encode({"request_id": f"load-{i}", **request, "top_n": options.top_n, **options.extra})
         payloads.append(Payload(body, ids, min(options.top_n, len(ids))))
     return payloads
@@ -105,13 +113,14 @@ def only_bundle(root: Path) -> Path:
     return found[0]
 
 
-def from_bundle(folder: Path, *, seed: int, embedding_width: int = 0) -> RequestSource:
+def from_bundle(folder: Path, *, seed: int, embedding_width: int = 0, items: int = 0) -> RequestSource:
     """Make up requests for the spec in ``folder/bundle.json``, to its model by name.
 
-    Raises `models.contract.spec.SpecError`.
+    Their candidates are drawn from so many `items`, or made up each time. Raises `models.contract.spec.SpecError`.
     """
     manifest = Manifest.read(folder)
-    fake = FakeRequests(manifest.spec, seed=seed, embedding_width=embedding_width)
+    pool = FakeItems(manifest.spec, items, seed=seed, embedding_width=embedding_width) if items else None
+    fake = FakeRequests(manifest.spec, seed=seed, embedding_width=embedding_width, items=pool)
     return lambda candidates: {"model": manifest.name, **fake.request(candidates)}
 
 
@@ -195,6 +204,9 @@ PAYLOAD_OPTIONS: Final[dict[str, tuple[Any, str]]] = {
     "candidates": (DEFAULT_CANDIDATES, f"candidates of a request ({DEFAULT_CANDIDATES})"),
     "mix": ("", "sizes and weights, as in 20=1,100=3, or 'default'; overrules --candidates"),
     "embedding-width": (0, "send made-up embeddings of this width (0: none); any width sends a list file's own"),
+    "form": ("objects", f"form of candidates: {', '.join(FORMS)}; the last names items of the service's catalogue"),
+    "numbers": ("base64", f"numbers of columns: {' or '.join(NUMBERS)}"),
+    "items": (0, f"draw candidates from so many items (0: made up each time; {DEFAULT_ITEMS} for a catalogue)"),
     "payloads": (64, "different requests to prepare (64)"),
     "top-n": (10, "items asked for (10)"),
     "extra": ("{}", """JSON object merged into every request, as in '{"diversity": {"lambda": 0.8}}'"""),
@@ -218,14 +230,26 @@ def payloads_from(options: Namespace) -> list[Payload]:
         top_n=options.top_n,
         seed=options.seed,
         extra=_json_object(options.extra),
+        form=parse_form(options.form),
+        numbers=parse_numbers(options.numbers),
     )
+    width, items = options.embedding_width, items_from(options)
     if options.lists:
-        source = from_lists(Path(options.lists), seed=options.seed, embeddings=options.embedding_width > 0)
+        source = from_lists(Path(options.lists), seed=options.seed, embeddings=width > 0)
     elif options.bundle:
-        source = from_bundle(Path(options.bundle), seed=options.seed, embedding_width=options.embedding_width)
+        source = from_bundle(Path(options.bundle), seed=options.seed, embedding_width=width, items=items)
     else:
         raise ValueError("--bundle or --lists: one is needed, to know what a request looks like")
     return make_payloads(source, settings)
+
+
+def items_from(options: Namespace) -> int:
+    """Return how many items candidates are drawn from; 0: they are made up each time. Raises `ValueError`."""
+    if options.items < 0:
+        raise ValueError(f"--items: must be at least 0, not {options.items}")
+    if options.form == "catalogue" and vars(options).get("lists"):
+        raise ValueError("--form catalogue: its items are made up, so it does not go with --lists")
+    return options.items or (DEFAULT_ITEMS if options.form == "catalogue" else 0)
 
 
 def _json_object(text: str) -> dict[str, object]:

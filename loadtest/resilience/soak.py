@@ -23,7 +23,7 @@ from typing import Final
 import psutil
 import requests
 
-from loadtest.requests.payloads import PayloadOptions, from_bundle, make_payloads, parse_mix
+from loadtest.requests.payloads import parse_mix
 from loadtest.resilience.lifecycle import two_versions
 from loadtest.resilience.soak_figures import Sample, Soaked, figures, judge
 from loadtest.rig.contender import direct_session
@@ -184,7 +184,7 @@ def measure(options: argparse.Namespace) -> Measured:
         raise ValueError(f"--warm-up-minutes: must be below --minutes, {options.minutes:g}")
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    subject = _mixed(subject_from(options), options)
+    subject = subject_from(options, count=200, sizes=parse_mix(options.mix))
     runs, samples = [], []
     with on_cpus(subject.split.client):
         for workers in options.workers:
@@ -197,12 +197,6 @@ def measure(options: argparse.Namespace) -> Measured:
     found_all = [{**asdict(run), "growth_share": run.growth.share} for run in runs]
     report = {"runs": found_all, "samples": samples, "checks": [asdict(c) for c in checks], "missed": missed(checks)}
     return render(runs), report
-
-
-def _mixed(subject: Subject, options: argparse.Namespace) -> Subject:
-    """Replace the subject's requests by some of mixed sizes."""
-    settings = PayloadOptions(count=200, sizes=parse_mix(options.mix), seed=options.seed)
-    return replace(subject, payloads=tuple(make_payloads(from_bundle(subject.bundle, seed=options.seed), settings)))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -19,7 +19,9 @@ from typing import Any, Final
 
 from tabulate import tabulate
 
-from loadtest.requests.payloads import Payload, PayloadOptions, from_bundle, make_payloads, only_bundle
+from loadtest.requests.forms import FORMS, NUMBERS
+from loadtest.requests.payloads import Payload, PayloadOptions, from_bundle, items_from, make_payloads, only_bundle
+from loadtest.rig.catalogue import catalogue_of, serving_options
 from loadtest.rig.contender import Endpoint, arena, listwright
 from loadtest.rig.goodput import Goodput, Rules, Search, find_goodput
 from loadtest.rig.machine import made_with
@@ -45,13 +47,17 @@ _LEAST_GUESS, _MOST_GUESS = 20.0, 10_000.0
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Bundles to serve with `options` of ``listwright serve``, and requests to one `bundle`."""
+    """Bundles to serve with `options` of ``listwright serve``, and requests to one `bundle`.
+
+    `catalogue` is the folder of catalogues that the requests need; `options` name it too.
+    """
 
     bundles: Path
     bundle: Path
     payloads: tuple[Payload, ...]
     options: tuple[str, ...]
     split: CpuSplit
+    catalogue: Path | None = None
 
     @property
     def client_cpu(self) -> int:
@@ -121,6 +127,10 @@ def command_parser(module: str, description: str | None, *, without: Collection[
     add("--bundles", type=Path, default=EMBEDDED_BUNDLES, help="folder of bundles (the embedded one)")
     add("--bundle", type=Path, help="bundle that requests are made for, if there are several")
     add("--candidates", type=int, default=100, help="candidates of a request (100)")
+    add("--form", choices=FORMS, default="objects", help="form of candidates; the last has their items in a catalogue")
+    add("--numbers", choices=NUMBERS, default="base64", help="numbers of columns (base64)")
+    add("--items", type=int, default=0, help="draw candidates from so many items (0: made up; 10000 for a catalogue)")
+    add("--embedding-width", type=int, default=0, help="give candidates embeddings of this width (0: none)")
     add("--serve-options", default="", metavar="OPTIONS", help="further options of listwright serve, in one word")
     add("--cpus", type=int, default=1, help="CPUs of the service; the client has the others (1)")
     add("--seed", type=int, default=0, help="seed of the requests (0)")
@@ -163,22 +173,40 @@ def run_at_goodput(parser: argparse.ArgumentParser, argv: Sequence[str] | None, 
 
 
 def subject_from(
-    options: argparse.Namespace, *, timeout_ms: int | None = None, count: int = 64, **instead: object
+    options: argparse.Namespace,
+    *,
+    timeout_ms: int | None = None,
+    count: int = 64,
+    sizes: Mapping[int, float] | None = None,
+    **instead: object,
 ) -> Subject:
     """Make the subject that the options describe, but for those `instead`, with `count` requests.
 
-    Raises `ValueError`.
+    `sizes` maps candidates to shares, where requests are of several. Raises `ValueError`, or `CatalogueError`.
     """
     options = argparse.Namespace(**{**vars(options), **instead})
     extra = {} if timeout_ms is None else {"timeout_ms": timeout_ms}
     bundle = options.bundle or only_bundle(options.bundles)
-    settings = PayloadOptions(count=count, sizes={options.candidates: 1.0}, seed=options.seed, extra=extra)
+    settings = PayloadOptions(
+        count=count,
+        sizes=sizes or {options.candidates: 1.0},
+        seed=options.seed,
+        extra=extra,
+        form=options.form,
+        numbers=options.numbers,
+    )
+    width, items = options.embedding_width, items_from(options)
+    source = from_bundle(bundle, seed=options.seed, embedding_width=width, items=items)
+    catalogue = None
+    if options.form == "catalogue":
+        catalogue = catalogue_of(bundle, items, seed=options.seed, embedding_width=width)
     return Subject(
         bundles=options.bundles,
         bundle=bundle,
-        payloads=tuple(make_payloads(from_bundle(bundle, seed=options.seed), settings)),
-        options=tuple(shlex.split(options.serve_options)),
+        payloads=tuple(make_payloads(source, settings)),
+        options=(*serving_options(catalogue), *shlex.split(options.serve_options)),
         split=CpuSplit.of(os.sched_getaffinity(0), options.cpus),
+        catalogue=catalogue,
     )
 
 

@@ -142,6 +142,7 @@ BATCH_ANSWERS: Final[Mapping[str, Any]] = {
 DETAILS: Final[Mapping[str, str]] = {
     "malformed-json": "JSON is malformed: expected ':' (byte 12)",
     "malformed-http": "the request has no Host",
+    "malformed-encoding": "content-encoding: the body is not one whole gzip stream: it is cut off",
     "unauthorized": "send Authorization: Bearer KEY with a valid key",
     "not-found": "no live model is called 'shoes'",
     "method-not-allowed": "GET /v1/rerank: the path allows OPTIONS, POST",

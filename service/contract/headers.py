@@ -61,12 +61,14 @@ HEADERS: Final[Mapping[str, dict[str, Any]]] = {
     "x-listwright-degraded": _header("Reason and level; only if the list is degraded.", "deadline; level=formula"),
     "retry-after": _header("Seconds after which to try again.", 1, "integer"),
     "www-authenticate": _header("The scheme of the key.", "Bearer"),
+    "accept-encoding": _header("Content codings of bodies, where the request's is another.", "gzip, zstd, identity"),
     "allow": _header("Methods of the path.", "OPTIONS, POST"),
 }
 """Headers of answers; each is a component of the same name."""
 
 OF_PROBLEMS: Final[Mapping[int, tuple[str, ...]]] = {
     401: ("x-request-id", "www-authenticate"),
+    415: ("x-request-id", "accept-encoding"),
     503: ("x-request-id", "retry-after"),
 }
 """Headers of the problems of a status, where it has more than the request id."""

@@ -45,7 +45,7 @@ RERANK: Final = Described(
     summary="Re-rank candidates",
     description="Returns min(top_n, candidates) items, each from the request and none twice. The deadline is the "
     "shortest of the service's budget, `timeout_ms` and the headers; what the model cannot do in time, the score "
-    "formula does, and `degraded` says so.",
+    "formula does, and `degraded` says so. The body may be compressed (`Content-Encoding`: gzip or zstd).",
     request=RerankRequest,
     answer=RerankResponse,
     requests=REQUESTS,
@@ -61,7 +61,8 @@ RERANK_BATCH: Final = Described(
     summary="Re-rank the candidates of several requests",
     description="Answers each request on its own, in order: a request that is refused spoils no other. They give way "
     "to single requests and have a latency budget of their own (LISTWRIGHT_BATCH_BUDGET_MS). The body may be four "
-    "times as large as that of one. 503: neither it nor any of them had a place.",
+    "times as large as that of one, and compressed (`Content-Encoding`: gzip or zstd). 503: neither it nor any of them "
+    "had a place.",
     request=BatchRequest,
     answer=BatchResponse,
     requests=BATCHES,

@@ -26,6 +26,7 @@ class ProblemKind:
 
 MALFORMED_JSON: Final = ProblemKind("malformed-json", "The body is not valid JSON", 400)
 MALFORMED_HTTP: Final = ProblemKind("malformed-http", "The request is not valid HTTP", 400)
+MALFORMED_ENCODING: Final = ProblemKind("malformed-encoding", "The body is not in its Content-Encoding", 400)
 UNAUTHORIZED: Final = ProblemKind("unauthorized", "An API key is needed", 401)
 NOT_FOUND: Final = ProblemKind("not-found", "No such resource", 404)
 METHOD_NOT_ALLOWED: Final = ProblemKind("method-not-allowed", "Method not allowed", 405)
@@ -33,7 +34,7 @@ REQUEST_TIMEOUT: Final = ProblemKind("request-timeout", "The body did not arrive
 CONFLICT: Final = ProblemKind("conflict", "Bundles are being loaded already", 409)
 BODY_TOO_LARGE: Final = ProblemKind("body-too-large", "The body is too large", 413)
 URI_TOO_LONG: Final = ProblemKind("uri-too-long", "The request line is too long", 414)
-UNSUPPORTED_MEDIA_TYPE: Final = ProblemKind("unsupported-media-type", "The body must be plain application/json", 415)
+UNSUPPORTED_MEDIA_TYPE: Final = ProblemKind("unsupported-media-type", "The body must be application/json", 415)
 MISDIRECTED: Final = ProblemKind("misdirected-request", "The service does not answer for this host", 421)
 INVALID_REQUEST: Final = ProblemKind("invalid-request", "The request is not valid", 422)
 BUNDLE_REFUSED: Final = ProblemKind("bundle-refused", "The bundle was not loaded", 422)
@@ -49,6 +50,7 @@ SHED: Final = ProblemKind("shed", "Requests come in faster than they can be answ
 KINDS: Final = (
     MALFORMED_JSON,
     MALFORMED_HTTP,
+    MALFORMED_ENCODING,
     UNAUTHORIZED,
     NOT_FOUND,
     METHOD_NOT_ALLOWED,

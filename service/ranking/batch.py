@@ -42,6 +42,7 @@ from service.timing.admission import Admission
 from service.timing.deadline import Deadline, header_timeout
 from service.transport.asgi import Call, check_media_type, read_body, read_call, send_bytes
 from service.transport.auth import ApiKeys
+from service.transport.compression import content_coding, decompress
 
 _log = logging.getLogger(__name__)
 _encode: Final = msgspec.json.Encoder().encode
@@ -145,10 +146,13 @@ class BatchEndpoint:
         """
         self._keys.check(call.header(b"authorization"))
         check_media_type(call)
+        coding = content_coding(call)
         options = self._options
         seconds = options.request.read_timeout_seconds
         body = await read_body(call, receive, limit=options.max_body_bytes, seconds=seconds)
-        with self._in_progress(len(body)):
+        with self._in_progress(len(body) if coding is None else options.max_body_bytes):
+            if coding is not None:
+                body = await decompress(body, coding, options.max_body_bytes)
             batch = _Batch(call, split_batch(body), header_timeout(call.headers)[0])
             del body
             found = await _while_present(self._answer_all(batch), call)

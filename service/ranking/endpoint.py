@@ -28,6 +28,7 @@ from service.timing.admission import Admission, RefusalReason, Ticket
 from service.timing.deadline import Deadline, header_timeout
 from service.transport.asgi import TICKET_KEY, Call, check_media_type, is_header_safe, read_body, read_call, send_bytes
 from service.transport.auth import ApiKeys
+from service.transport.compression import content_coding, decompress
 
 _log = logging.getLogger(__name__)
 _encode: Final = msgspec.json.Encoder().encode
@@ -185,8 +186,11 @@ class RerankEndpoint:
         """Read, decode and answer, noting in `exchange` everything found."""
         call, clock, options = exchange.call, exchange.clock, self._options
         check_media_type(call)
+        coding = content_coding(call)
         body = await read_body(call, receive, limit=options.max_body_bytes, seconds=options.read_timeout_seconds)
         ticket = self._admit(scope)
+        if coding is not None:
+            body = await decompress(body, coding, options.max_body_bytes)
         exchange.request = request = decode_request(body, most_fields=self._most_fields)
         call.request_id = request.request_id or call.request_id
         request, inherited = self._reranker.merge(request)

@@ -84,7 +84,12 @@ def read_call(scope: Scope) -> Call:
     """Read headers, arrival, trace and request id (`x-request-id`, or a new one)."""
     now = perf_counter()
     arrival = scope.get(ARRIVAL_KEY) or now
-    call = Call(dict(scope["headers"]), arrival, now - arrival, "", None, scope.get(PRESENCE_KEY))
+    headers = dict(scope["headers"])
+    if b"content-encoding" in headers:  # Several such fields are one list.
+        headers[b"content-encoding"] = b",".join(
+            value for name, value in scope["headers"] if name == b"content-encoding"
+        )
+    call = Call(headers, arrival, now - arrival, "", None, scope.get(PRESENCE_KEY))
     asked = call.header(b"x-request-id")
     call.request_id = asked if asked is not None and is_header_safe(asked) else secrets.token_hex(8)
     call.trace = parse_traceparent(call.header(b"traceparent"))
@@ -108,17 +113,13 @@ def is_header_safe(text: str) -> bool:
 
 
 def check_media_type(call: Call) -> None:
-    """Raise `Problem` (415) unless the body is uncompressed JSON in UTF-8."""
+    """Raise `Problem` (415) unless the body is JSON in UTF-8."""
     media, _, parameters = (call.header(b"content-type") or "").lower().partition(";")
     if media.strip() != "application/json":
         raise Problem(UNSUPPORTED_MEDIA_TYPE, f"Content-Type must be application/json, not {media.strip()[:80]!r}")
     charset = parameters.replace(" ", "").replace('"', "")
     if charset.startswith("charset=") and charset not in ("charset=utf-8", "charset=utf8"):
         raise Problem(UNSUPPORTED_MEDIA_TYPE, f"the charset must be utf-8, not {charset[8:88]!r}")
-    coding = call.header(b"content-encoding") or ""
-    if coding.strip().lower() not in ("", "identity"):
-        detail = f"Content-Encoding {coding[:40]!r} is not supported"
-        raise Problem(UNSUPPORTED_MEDIA_TYPE, detail, headers={"accept-encoding": "identity"})
 
 
 async def read_body(call: Call, receive: Receive, *, limit: int, seconds: float) -> bytes:
@@ -127,7 +128,7 @@ async def read_body(call: Call, receive: Receive, *, limit: int, seconds: float)
     length = int(declared) if declared is not None else 0  # The HTTP parser refuses anything but digits.
     waits_for_go_ahead = call.headers.get(b"expect") is not None
     if length > limit and (waits_for_go_ahead or length > _LINGER * limit):
-        raise _too_large(limit, close=True)
+        raise too_large(limit, close=True)
     try:
         async with asyncio.timeout(seconds):
             return await _gather(receive, limit)
@@ -149,15 +150,16 @@ async def _gather(receive: Receive, limit: int) -> bytes:
         if size <= limit:
             chunks.append(chunk)
         elif size > _LINGER * limit:
-            raise _too_large(limit, close=True)
+            raise too_large(limit, close=True)
         if not message.get("more_body", False):
             break
     if size > limit:
-        raise _too_large(limit, close=False)
+        raise too_large(limit, close=False)
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
-def _too_large(limit: int, *, close: bool) -> Problem:
+def too_large(limit: int, *, close: bool) -> Problem:
+    """Make the problem of a body over its limit; `close` ends the connection."""
     headers = {"connection": "close"} if close else {}
     return Problem(BODY_TOO_LARGE, f"the body is larger than {limit} bytes", headers=headers)
 

@@ -75,6 +75,20 @@ def test_overhead_measures_both_sizes_and_writes_them_down(
     assert "| 1000 |" in squeezed(capsys.readouterr().out)
 
 
+@pytest.mark.parametrize(("flags", "form"), [(["--columns"], "columns"), (["--columns", "--catalogue"], "catalogue")])
+def test_overhead_of_another_form_is_measured_beside_that_of_objects(
+    bundle: Path, tmp_path: Path, flags: Sequence[str], form: str
+) -> None:
+    figures = tmp_path / "overhead.json"
+    where = ["--bundles", str(bundle.parents[1]), "--candidates", "50", "--items", "200", "--json", str(figures)]
+    assert overhead.main([*where, "--blocks", "2", "--requests", "5", *flags]) in (0, 1)
+    rows = json.loads(figures.read_text("utf-8"))["rows"]
+    assert [(row["form"], row["candidates"]) for row in rows] == [("objects", 50), (form, 50)]
+    assert rows[0]["overhead_ratio"] is None
+    assert 0 < rows[1]["overhead_ratio_low"] <= rows[1]["overhead_ratio"]
+    assert rows[1]["body_kb"] < rows[0]["body_kb"]
+
+
 def test_a_budget_that_is_given_wins_over_that_of_measuring(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         overhead.main(["--bundles", str(bundle.parents[1]), "--serve-options", "--budget-ms 0.01"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from argparse import ArgumentParser
 from pathlib import Path
@@ -41,6 +42,12 @@ def test_equal_seeds_give_equal_bodies_and_others_do_not() -> None:
 
     assert bodies(1) == bodies(1)
     assert bodies(1) != bodies(2)
+
+
+def test_objects_are_byte_for_byte_those_that_figures_of_earlier_versions_were_measured_with() -> None:
+    source = FakeRequests(SPEC, seed=1, embedding_width=4).request
+    bodies = b"".join(p.body for p in make_payloads(source, PayloadOptions(count=3, sizes={7: 1.0}, seed=1)))
+    assert hashlib.sha256(bodies).hexdigest() == "2f30f2ffbe1e1feec91db7205023bc40e53f5f1e6c7bbec46c74111617b8aeae"
 
 
 def test_made_up_requests_fill_every_field_with_values_the_encoder_knows() -> None:

@@ -132,12 +132,6 @@ def test_a_content_coding_of_identity_is_none(live: Live, coding: bytes) -> None
         check_list(request(), client.answer().json)
 
 
-def test_any_other_content_coding_is_415_and_says_what_is_accepted(live: Live) -> None:
-    reply = live.post(request(), {"Content-Encoding": "gzip"})
-    assert_problem(reply, 415, "unsupported-media-type", text="gzip")
-    assert reply.headers["accept-encoding"] == "identity"
-
-
 @pytest.mark.parametrize("path", ["/v1/rerank/", "/v2/health/live/", "/v1/models/"])
 def test_a_slash_at_the_end_is_another_path_and_redirects_nowhere(live: Live, path: str) -> None:
     reply = live.request("POST", path, BODY, {"Content-Type": "application/json", "Host": "elsewhere"})
