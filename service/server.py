@@ -26,7 +26,7 @@ from service.ranking.warmup import warm_up
 from service.scenes.live import Scenes
 from service.settings import Settings
 from service.telemetry.exposition import Exposition
-from service.telemetry.logs import log_refusal
+from service.telemetry.logs import request_loggers
 from service.telemetry.metrics import Metrics
 from service.transport.listener import Listener
 from service.transport.sockets import bind_sockets, loop_factory, on_hangup, stop_event
@@ -99,7 +99,7 @@ def assemble(
             registry=registry,
             metrics=metrics,
             dispatcher=dispatcher,
-            observers=(log_refusal,),
+            observers=request_loggers(),
             scenes=scenes,
         )
         yield Core(registry=registry, metrics=metrics, loader=loader, app=app, watch=watch, scenes=scenes)
