@@ -28,6 +28,7 @@ from service.pages.assets import page_routes
 from service.pages.docs import docs_routes
 from service.ranking.batch import BatchEndpoint, BatchOptions
 from service.ranking.endpoint import EndpointOptions, RerankEndpoint
+from service.ranking.refusing import HeadRefusals
 from service.ranking.rerank import Reranker
 from service.ranking.shadow import Shadow
 from service.scenes.live import Scenes
@@ -141,6 +142,9 @@ def create_app(
         admission=admission,
         reranker=reranker,
         observers=(metrics.observe, *observers),
+        refusals=HeadRefusals(
+            retry_after_seconds=settings.retry_after_seconds, count=metrics.refused, observers=observers
+        ),
         afterwards=None if shadow is None else shadow.offer,
     )
     limits = Limits.of(settings)

@@ -18,8 +18,8 @@ from service.bundles.registry import Registry
 from service.bundles.reload import Loader
 from service.bundles.retired import Retired
 from service.bundles.trial import Trial
-from service.catalogues.live import Catalogues
 from service.catalogues.choose_source import make_live
+from service.catalogues.live import Catalogues
 from service.catalogues.source import LiveSource
 from service.inference.dispatcher import Dispatcher
 from service.inference.onnx.choose import session_config
@@ -30,7 +30,7 @@ from service.ranking.warmup import warm_up
 from service.scenes.live import Scenes
 from service.settings import Settings
 from service.telemetry.exposition import Exposition
-from service.telemetry.logs import log_refusal
+from service.telemetry.logs import request_loggers
 from service.telemetry.metrics import Metrics
 from service.transport.listener import Listener
 from service.transport.sockets import bind_sockets, loop_factory, on_hangup, stop_event
@@ -111,7 +111,7 @@ def assemble(
             registry=registry,
             metrics=metrics,
             dispatcher=dispatcher,
-            observers=(log_refusal,),
+            observers=request_loggers(),
             scenes=scenes,
             catalogues=catalogues,
             live=live,

@@ -30,11 +30,11 @@ from service.ranking.endpoint import (
     EndpointOptions,
     Exchange,
     echo,
-    no_place,
     own_headers,
     refused_outcome,
     server_timing,
 )
+from service.ranking.refusing import no_place
 from service.ranking.rerank import Reranker
 from service.scenes.scene import NO_SCENE
 from service.telemetry.records import RequestObserver, RequestOutcome, RequestRecord, Stopwatch

@@ -19,8 +19,9 @@ from starlette.types import Receive, Scope, Send
 from service.bundles.model import Model
 from service.contract.cost import most_fields
 from service.contract.decoding import decode_request
-from service.contract.problems import INTERNAL, MEDIA_TYPE, OVERLOADED, SHED, Problem, ProblemKind, unavailable
+from service.contract.problems import INTERNAL, MEDIA_TYPE, Problem
 from service.contract.schemas import RerankRequest, RerankResponse
+from service.ranking.refusing import HeadRefusals, no_place
 from service.ranking.rerank import Reranked, Reranker
 from service.scenes.scene import NO_SCENE
 from service.telemetry.records import NO_MODEL, RequestObserver, RequestOutcome, RequestRecord, Stopwatch
@@ -29,15 +30,12 @@ from service.timing.deadline import Deadline, header_timeout
 from service.transport.asgi import TICKET_KEY, Call, check_media_type, is_header_safe, read_body, read_call, send_bytes
 from service.transport.auth import ApiKeys
 from service.transport.compression import content_coding, decompress
+from service.transport.gate import Refusal
 
 _log = logging.getLogger(__name__)
 _encode: Final = msgspec.json.Encoder().encode
 _JSON: Final = b"application/json"
 CLIENT_CLOSED: Final = 499
-_REFUSALS: Final[dict[RefusalReason, tuple[ProblemKind, str]]] = {
-    "overloaded": (OVERLOADED, "as many requests as allowed are in progress"),
-    "shed": (SHED, "requests come in faster than they can be answered in time"),
-}
 
 Headers = list[tuple[bytes, bytes]]
 Answered = tuple[RerankRequest, RerankResponse]
@@ -103,7 +101,10 @@ class Exchange:
 
 
 class RerankEndpoint:
-    """Read, answer and record requests."""
+    """Read, answer and record requests.
+
+    Missing `refusals`, none is refused by its headers. Those tell observers of their own.
+    """
 
     def __init__(
         self,
@@ -113,6 +114,7 @@ class RerankEndpoint:
         admission: Admission,
         reranker: Reranker,
         observers: Sequence[RequestObserver],
+        refusals: HeadRefusals | None = None,
         afterwards: Afterwards | None = None,
     ) -> None:
         self._options = options
@@ -121,6 +123,7 @@ class RerankEndpoint:
         self._admission = admission
         self._reranker = reranker
         self._observers = tuple(observers)
+        self._refusals = refusals
         self._afterwards = afterwards
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -153,17 +156,12 @@ class RerankEndpoint:
             return answered
         return None
 
-    def shed(self, scope: Scope) -> tuple[int, Headers, bytes] | None:
+    def shed(self, scope: Scope) -> Refusal | None:
         """Return the refusal of a request by its headers; None: it may send its body."""
-        refused = self._admission.judge()
-        if refused is None:
+        if self._refusals is None:
             return None
-        exchange = Exchange.begin(scope)
-        problem = self._problem(refused)
-        self._emit(exchange.record("rejected", problem.kind.status, problem.kind.slug))
-        body = _encode(problem.document(exchange.call.request_id))
-        headers = [(b"content-type", MEDIA_TYPE.encode()), *echo(exchange.call), *own_headers(problem)]
-        return problem.kind.status, headers, body
+        reason = self._admission.judge()
+        return None if reason is None else self._refusals.refuse(reason, scope)
 
     def enter(self, scope: Scope) -> None:
         """Count a request whose body is whole, if there is still room.
@@ -178,7 +176,7 @@ class RerankEndpoint:
         """Admit a request that is whole, unless `enter` has done so already. Raises `Problem` (503)."""
         admitted: Ticket | RefusalReason = scope.get(TICKET_KEY) or self._admission.admit()
         if not isinstance(admitted, Ticket):
-            raise self._problem(admitted)
+            raise no_place(admitted, self._options.retry_after_seconds)
         scope[TICKET_KEY] = admitted
         return admitted
 
@@ -241,9 +239,6 @@ class RerankEndpoint:
         if not hurried and (degraded is None or degraded.reason != "model-error"):
             self._admission.ended(ticket, late=reranked.would_degrade is not None)
 
-    def _problem(self, reason: RefusalReason) -> Problem:
-        return no_place(reason, self._options.retry_after_seconds)
-
     async def _refuse(self, exchange: Exchange, send: Send, problem: Problem) -> None:
         status, call = problem.kind.status, exchange.call
         headers = [*echo(call), *own_headers(problem)]
@@ -253,12 +248,6 @@ class RerankEndpoint:
     def _emit(self, record: RequestRecord) -> None:
         for observe in self._observers:
             observe(record)
-
-
-def no_place(reason: RefusalReason, retry_after_seconds: int) -> Problem:
-    """Make the 503 of a request that admission has refused."""
-    kind, detail = _REFUSALS[reason]
-    return unavailable(kind, detail, retry_after_seconds)
 
 
 def refused_outcome(status: int) -> RequestOutcome:

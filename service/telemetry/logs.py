@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from service.telemetry.records import RequestRecord
+from service.telemetry.records import RequestObserver, RequestRecord
 from service.telemetry.stderr import StderrHandler, open_missing_streams
 
 _EXTRAS: Final = ("request_id", "trace_id", "status", "reason", "milliseconds")
@@ -73,6 +73,11 @@ def configure_logging(*, level: str, as_json: bool) -> None:
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.captureWarnings(True)
     logging.getLogger("uvicorn.error").setLevel(max(logging.WARNING, logging.root.level))
+
+
+def request_loggers() -> tuple[RequestObserver, ...]:
+    """Return what logs requests, as the level is now; no record is made for a logger that is silent."""
+    return (log_refusal,) if _log.isEnabledFor(logging.DEBUG) else ()
 
 
 def log_refusal(record: RequestRecord) -> None:

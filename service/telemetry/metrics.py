@@ -21,6 +21,7 @@ from service.telemetry.exposition import Exposition, Scrape
 from service.telemetry.field_series import FieldSeries
 from service.telemetry.live_values import LiveValueMetrics
 from service.telemetry.records import ListHealth, RequestOutcome, RequestRecord, ShadowRecord
+from service.telemetry.refusals import PendingRefusals, Refused
 from service.telemetry.rolling import RollingWindow
 from service.telemetry.scenes import SceneMetrics
 from service.telemetry.snapshots import MergeMode
@@ -57,7 +58,9 @@ class Metrics:
         self._exposition = exposition or Exposition()
         self.registry = self._exposition.registry
         self.respond: Scrape = self._exposition.make_scrape(self.refresh)
-        self.window = RollingWindow()
+        self._window = RollingWindow()
+        self._pending = PendingRefusals(self._count_refusals)
+        self.refused = self._pending.add
         self._readings: list[tuple[Gauge, Callable[[], float]]] = []
         self._make_requests(budget_seconds)
         self._make_reasons()
@@ -126,7 +129,7 @@ class Metrics:
         self._gauge("rerank_latency_budget_seconds", "The latency budget.", "max").set(budget)
         text = "99th percentile of valid requests in the last 60 s."
         p99 = self._gauge("rerank_latency_p99_seconds", text, "livemax")
-        self._readings.append((p99, lambda: self.window.quantile(0.99)))
+        self._readings.append((p99, lambda: self._window.quantile(0.99)))
         labels = ("model", "version", "family", "provider")
         self._info = self._gauge("rerank_model_info", "1 for each live model.", "livemax", labels)
 
@@ -166,6 +169,12 @@ class Metrics:
         self.reloaded, self.bundle_refused = bundles.reloaded, bundles.bundle_refused
         self.scenes_reloaded, self.catalogues_reloaded = bundles.scenes_reloaded, bundles.catalogues_reloaded
 
+    @property
+    def window(self) -> RollingWindow:
+        """The last minute's requests."""
+        self._pending.flush()
+        return self._window
+
     def watch(
         self, *, in_flight: Callable[[], int], queue_depth: Callable[[], int], overloaded: Callable[[], bool]
     ) -> None:
@@ -182,6 +191,7 @@ class Metrics:
 
     def refresh(self) -> None:
         """Give every gauge that has a source its value, and end series of retired versions."""
+        self._pending.flush()
         self._sweep()
         for gauge, read in self._readings:
             gauge.set(read())  # NaN: there is none now.
@@ -228,7 +238,7 @@ class Metrics:
         self._scenes.observe(record)
         if record.outcome not in _NOT_VALID:
             answered = record.outcome in records.ANSWERED
-            self.window.add(record.seconds, answered=answered, degraded=record.outcome == "degraded")
+            self._window.add(record.seconds, answered=answered, degraded=record.outcome == "degraded")
         if record.outcome == "rejected":
             self._rejected[record.reason or ""].inc()
         if record.degraded is not None:
@@ -251,6 +261,16 @@ class Metrics:
             self._catalogues.items.of(record.model, record.version).add(record.items)
         if record.health is not None:
             self._observe_list(record.health)
+
+    def _count_refusals(self, refusals: Sequence[Refused]) -> None:
+        """Count requests that were refused by their headers, as `observe` would."""
+        durations = self._requests.of(records.NO_MODEL, records.NO_MODEL).outcomes["rejected"]
+        for refused in refusals:
+            durations.observe(refused.seconds)
+            self._stages["lag"].observe(refused.seconds)
+            self._window.add(refused.seconds, answered=False, degraded=False, ended=refused.ended)
+            self._rejected[refused.reason].inc()
+        self._scenes.refused(len(refusals))
 
     def observe_shadow(self, record: ShadowRecord) -> None:
         """Count one sampled request, and how far the lists agree."""

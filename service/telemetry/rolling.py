@@ -23,10 +23,13 @@ class RollingWindow:
         self._degraded = np.zeros(_CAPACITY, bool)
         self._next = 0
 
-    def add(self, seconds: float, *, answered: bool, degraded: bool) -> None:
-        """Note one valid request; `answered` with a list, or not."""
+    def add(self, seconds: float, *, answered: bool, degraded: bool, ended: float | None = None) -> None:
+        """Note one valid request; `answered` with a list, or not.
+
+        It has `ended` at that time of `monotonic`; missing: now.
+        """
         i = self._next
-        self._ends[i] = monotonic()
+        self._ends[i] = monotonic() if ended is None else ended
         self._seconds[i] = seconds
         self._answered[i] = answered
         self._degraded[i] = degraded

@@ -24,17 +24,17 @@ class SceneSeries:
         text = "Pins of scenes that could not be kept: no candidate, blocked, already shown, or past top_n."
         self._ignored_pins = Counter("rerank_ignored_pins_total", text, ("scene",), registry=None)
         self.families = (self._requests, self._duration, self._ignored_pins)
-        self._outcomes: dict[RequestOutcome, Counter] = {}
+        self.outcomes: dict[RequestOutcome, Counter] = {}
 
     def begin(self, _: str, scene: str) -> None:
         """Make all series; those that exist go on."""
-        self._outcomes = {outcome: self._requests.labels(scene, outcome) for outcome in records.OUTCOMES}
+        self.outcomes = {outcome: self._requests.labels(scene, outcome) for outcome in records.OUTCOMES}
         self._answered = self._duration.labels(scene)
         self._ignored = self._ignored_pins.labels(scene)
 
     def observe(self, record: RequestRecord) -> None:
         """Count one request."""
-        self._outcomes[record.outcome].inc()
+        self.outcomes[record.outcome].inc()
         if record.outcome in records.ANSWERED:
             self._answered.observe(record.seconds)
         if record.ignored_pins:
@@ -67,3 +67,7 @@ class SceneMetrics:
     def observe(self, record: RequestRecord) -> None:
         """Count one request."""
         self._series.of(SCENE, record.scene).observe(record)
+
+    def refused(self, requests: int) -> None:
+        """Count requests that were refused before their scene was known."""
+        self._series.of(SCENE, NO_SCENE).outcomes["rejected"].inc(requests)

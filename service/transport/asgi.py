@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import re
-import secrets
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from time import perf_counter
@@ -23,6 +23,9 @@ TICKET_KEY: Final = "listwright.ticket"
 
 PRESENCE_KEY: Final = "listwright.presence"
 """Scope key under which `protocol.py` leaves the connection's `Presence`."""
+
+REQUEST_ID_FIELD: Final = b"x-request-id"
+TRACE_FIELD: Final = b"traceparent"
 
 _TRACEPARENT: Final = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 _LONGEST_ID: Final = 128
@@ -90,10 +93,15 @@ def read_call(scope: Scope) -> Call:
             value for name, value in scope["headers"] if name == b"content-encoding"
         )
     call = Call(headers, arrival, now - arrival, "", None, scope.get(PRESENCE_KEY))
-    asked = call.header(b"x-request-id")
-    call.request_id = asked if asked is not None and is_header_safe(asked) else secrets.token_hex(8)
-    call.trace = parse_traceparent(call.header(b"traceparent"))
+    asked = call.header(REQUEST_ID_FIELD)
+    call.request_id = asked if asked is not None and is_header_safe(asked) else new_id()
+    call.trace = parse_traceparent(call.header(TRACE_FIELD))
     return call
+
+
+def new_id() -> str:
+    """Return a new id of 16 hexadecimal digits, which is no secret: a secret one takes a system call."""
+    return f"{random.getrandbits(64):016x}"
 
 
 def parse_traceparent(header: str | None) -> Trace | None:
@@ -104,7 +112,7 @@ def parse_traceparent(header: str | None) -> Trace | None:
     version, trace_id, parent_id, flags, more = found.groups()
     if version == "ff" or (version == "00" and more) or not int(trace_id, 16) or not int(parent_id, 16):
         return None
-    return Trace(trace_id, secrets.token_hex(8), flags)
+    return Trace(trace_id, new_id(), flags)
 
 
 def is_header_safe(text: str) -> bool:

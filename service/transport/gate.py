@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from typing import Any, Protocol
 
 from uvicorn.protocols.http.flow_control import FlowControl
 
-Refusal = tuple[int, Sequence[tuple[bytes, bytes]], bytes]
-"""Status, headers and body."""
+Refusal = tuple[bytes, bytes]
+"""Status line with fields, but for `Content-Length` and `Connection`; and body."""
 
 
 class Gate(Protocol):

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Sequence
 from time import perf_counter
 from typing import Any, Final, cast
 
@@ -21,7 +20,7 @@ from uvicorn.server import ServerState
 from service.contract.problems import Problem
 from service.transport.asgi import ARRIVAL_KEY, PRESENCE_KEY, Presence
 from service.transport.connections import Connections
-from service.transport.ending import BETWEEN, HEAD, STATUS_LINES
+from service.transport.ending import BETWEEN, HEAD
 from service.transport.gate import Gate, Refusal
 from service.transport.reading import BoundedProtocol
 
@@ -177,17 +176,15 @@ class TimedProtocol(BoundedProtocol):
         self._judged = refusal is None
         return refusal
 
-    def _refuse(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> None:
+    def _refuse(self, head: bytes, body: bytes) -> None:
+        """Answer before the body has been read; `_watch_client` limits the time for that."""
         self._refused = True
         # A client that waits for `100 Continue` may now send the body or not, so the next bytes could be either.
         last = self._draining or self.expect_100_continue or not self.parser.should_keep_alive()
-        lines = b"".join(b"%b: %b\r\n" % header for header in headers) + (b"connection: close\r\n" if last else b"")
-        head = b"%bcontent-length: %d\r\n%b\r\n" % (STATUS_LINES[status], len(body), lines)
-        self.transport.write(head + body)
+        ending = b"connection: close\r\n" if last else b""
+        self.transport.write(b"%bcontent-length: %d\r\n%b\r\n%b" % (head, len(body), ending, body))
         if last:
-            self.transport.write_eof()
-        # Read the body still, or closing would lose the answer with it; but only for a limited time.
-        self._start_timer()
+            self.transport.write_eof()  # Its body is read still, or closing would lose the answer with it.
 
     def _start_timer(self) -> None:
         self._read_timer = self.loop.call_later(self._read_seconds, self._time_out)
