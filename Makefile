@@ -27,6 +27,7 @@ BIN := $(VENV)/bin
 INSTALL := pip install --quiet --constraint constraints.txt
 DEMO_BUNDLE := models/embedded/demo
 DEMO_VERSION := 1
+DEMO_CATALOGUE := models/embedded/catalogue
 
 # Where `coverage` is asked for as well (make test coverage), the tests run once, and measured.
 ifeq ($(filter coverage,$(MAKECMDGOALS)),)
@@ -104,7 +105,7 @@ lint: setup ## ruff: rules and formatting
 typecheck: setup ## mypy, strict
 	$(BIN)/mypy
 
-train-demo: setup ## make the embedded demo bundle again, from the simulator
+train-demo: setup ## make the embedded demo bundle and its catalogue again, from the simulator
 	$(BIN)/listwright data simulator --lists 100000 --candidates 20 --seed 7 --output data/demo.parquet
 	rm -rf runs/demo
 	$(BIN)/listwright train sort-gen --data data/demo.parquet --out runs/demo --threads 1 --seed 7 \
@@ -113,6 +114,9 @@ train-demo: setup ## make the embedded demo bundle again, from the simulator
 	$(BIN)/listwright export --checkpoint runs/demo/checkpoint.pt --name demo --version $(DEMO_VERSION) --out build/bundles
 	rm -rf $(DEMO_BUNDLE) && mv build/bundles/demo $(DEMO_BUNDLE)
 	$(BIN)/python -m loadtest.demo_requests data/demo.parquet
+	$(BIN)/listwright data items data/demo.parquet --output data/demo-items.parquet
+	rm -rf $(DEMO_CATALOGUE)
+	$(BIN)/listwright catalogue build --items data/demo-items.parquet --spec $(DEMO_BUNDLE)/$(DEMO_VERSION) --out $(DEMO_CATALOGUE)
 
 loadtest: setup ## serve and run locust for 60 s; p50, p95, p99 and the verdict against 19 ms
 	$(BIN)/python -m loadtest.run --bundle $(DEMO_BUNDLE)/$(DEMO_VERSION) $(ARGS)

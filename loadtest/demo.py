@@ -1,8 +1,9 @@
 """Serve the embedded bundle and show re-ranked lists under different weights: ``make demo``.
 
 The value of each list is shown as the model estimates it, and as it truly is in the simulator that made the requests.
-Then the same with a scene, whose rules pin an item and cap brands, and 300 quick requests, for p50 and p99 against the
-budget. Needs the serving install only (no PyTorch, no locust).
+Then the same with a scene, whose rules pin an item and cap brands, and with a catalogue of the items, so that requests
+name them only; and 300 quick requests, for p50 and p99 against the budget. Needs the serving install only (no PyTorch,
+no locust).
 """
 
 from __future__ import annotations
@@ -11,13 +12,15 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from loadtest.demo_catalogue import NO_CATALOGUE, catalogue_lines
+from loadtest.demo_folder import demo_folder, has_catalogue
 from loadtest.demo_requests import read_demo_requests
-from loadtest.demo_scene import NO_RULES, demo_folder, scene_lines
+from loadtest.demo_scene import NO_RULES, SCENES, scene_lines
 from loadtest.demo_truth import DemoTruth
 from loadtest.requests.payloads import PayloadOptions, from_bundle, list_problem, make_payloads
 from loadtest.rig.client import KeepAliveClient, post_message
@@ -85,13 +88,18 @@ class Service:
         """Time `QUICK_REQUESTS` one after the other. Raises `ServerError` for an invalid list."""
         options = PayloadOptions(sizes={QUICK_CANDIDATES: 1.0}, top_n=TOP_N)
         payloads = make_payloads(from_bundle(bundle, seed=0), options)
-        messages = [post_message(payload.body) for payload in payloads]
+        return self.time([payload.body for payload in payloads], lambda i, body: list_problem(payloads[i], body))
+
+    def time(self, bodies: Sequence[bytes], problem: Callable[[int, bytes], str | None] = lambda *_: None) -> Latency:
+        """Time `QUICK_REQUESTS` of these in turn. Raises `ServerError` for an answer with a `problem`."""
+        messages = [post_message(body) for body in bodies]
         times = []
-        for i in range(QUICK_REQUESTS):
+        for k in range(QUICK_REQUESTS):
+            i = k % len(messages)
             start = time.perf_counter()
-            status, body = self._client.send(messages[i % len(messages)])
+            status, body = self._client.send(messages[i])
             times.append((time.perf_counter() - start) * 1000)
-            if status != 200 or list_problem(payloads[i % len(payloads)], body):
+            if status != 200 or problem(i, body):
                 raise ServerError(f"the service answered {status}: {body[:300].decode('utf-8', 'replace')}")
         return Latency.of(times)
 
@@ -171,6 +179,8 @@ def show(service: Service, server: Server, bundle: Path, manifest: Manifest) -> 
         print("\n".join(comparison(first, answers[0])))
     print(f"\n{_LEGEND}\n\n" + "\n".join(value_table(worth)))
     print("\n".join(scene_lines(first, service.rerank)) if manifest.ruled else NO_RULES)
+    known = has_catalogue(bundle, manifest)
+    print("\n".join(catalogue_lines(requests, service.rerank, service.time)) if known else NO_CATALOGUE)
     print()
     latency = service.quick(bundle)
     verdict = "within" if latency.within(BUDGET_MS) else "OVER"
@@ -187,7 +197,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         manifest = Manifest.read(options.bundle)
         # The model is what is shown here, on whatever machine; the figures at the end are held to the real budget.
         with (
-            demo_folder(options.bundle, manifest) as folder,
+            demo_folder(options.bundle, manifest, SCENES if manifest.ruled else None) as folder,
             running_server(folder, options=UNHURRIED) as server,
             KeepAliveClient(server.port) as client,
         ):

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import shutil
-import tempfile
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from loadtest.rig.server import ServerError
-from models.contract.manifest import Manifest
 
 SCENES: Final = Path(__file__).with_name("demo_scenes.toml")
 SCENE: Final = "home-feed"
@@ -22,20 +18,6 @@ _BRANDS: Final = ("b1", "b1", "b1", "b2", "b2", "b3", "b4")
 
 Json = Mapping[str, Any]
 Rerank = Callable[[Json], Json]
-
-
-@contextlib.contextmanager
-def demo_folder(bundle: Path, manifest: Manifest) -> Iterator[Path]:
-    """Copy a bundle and the scene to a new folder while the context lasts.
-
-    A bundle that cannot keep rules is copied without the scene.
-    """
-    with tempfile.TemporaryDirectory(prefix="listwright-demo-") as folder:
-        root = Path(folder)
-        shutil.copytree(bundle, root / manifest.name / manifest.version)
-        if manifest.ruled is not None:
-            shutil.copy(SCENES, root / "scenes.toml")
-        yield root
 
 
 def with_brands(request: Json) -> dict[str, Any]:

@@ -20,14 +20,12 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from models.contract.catalogue.manifest import CATALOGUE_FOLDER
 from service.environment import PREFIX, is_service_link, unknown_variables, user_cache_folder
 
 SECRETS: Final = ("api_keys",)  # They have no flag: every user can read command lines.
 NO_DEFAULT: Final = "none"
 """Value of `default_model` for no default model; no bundle can have this name."""
-
-CATALOGUE_FOLDER: Final = "catalogue"
-"""Folder of catalogues in the bundles folder, unless `catalogue` names another; no bundle can have this name."""
 
 _NOT_VISIBLE: Final = re.compile(r"[^!-~]")
 _FOLDER: Final = r"[A-Za-z0-9][A-Za-z0-9._-]*"

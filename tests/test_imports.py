@@ -83,7 +83,7 @@ FLOORS = {
         "requests",
         "rig.openloop",
         "rig",
-        "peers demo_requests demo_truth demo_scene",
+        "peers demo_requests demo_truth demo_scene demo_catalogue demo_folder",
         "cost resilience bench demo goodput run",
         "locustfile gpu_check",
     ),

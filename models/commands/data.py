@@ -1,4 +1,4 @@
-"""Turn a source into a list file (Parquet), or check such a file."""
+"""Turn a source into a list file (Parquet), check such a file, or gather its items."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from tqdm import tqdm
 
-from models.commands import check, csv_log
+from models.commands import check, csv_log, items
 from models.data.list_writer import write_lists
 from models.datasets import expedia, movielens, simulated_logs, taobao_ad, trivago
 from models.datasets.simulator import SimulatorConfig
@@ -38,7 +38,7 @@ class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Declare one subcommand per source, and the check."""
+    """Declare one subcommand per source, the check, and the items."""
     sources = parser.add_subparsers(dest="source", required=True, metavar="SOURCE")
     csv_log.configure(_source(sources, "csv", "a log of your own, one row per request and item"))
     _configure_simulator(_source(sources, "simulator", "a declared world whose truth is known in closed form"))
@@ -47,12 +47,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     _configure_movielens(_source(sources, "movielens", "MovieLens 1M ratings as lists of six; a 5 is a click"))
     _configure_taobao_ad(_source(sources, "taobao-ad", "display ads with clicks (Tianchi 56) as lists of six"))
     check.configure(sources.add_parser("check", help=check.DESCRIPTION, description=check.DESCRIPTION))
+    items.configure(sources.add_parser("items", help=items.DESCRIPTION, description=items.DESCRIPTION))
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write the list file and print its summary, or check one."""
+    """Write the list file and print its summary, check one, or write its items."""
     if arguments.source == "check":
         return check.run(arguments)
+    if arguments.source == "items":
+        return items.run(arguments)
     _require_other_output(arguments)
     with ended_by_sigterm():
         return csv_log.convert(arguments) if arguments.source == "csv" else _convert(arguments)

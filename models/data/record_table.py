@@ -73,15 +73,27 @@ def _table(records: Sequence[ListRecord]) -> pa.Table:
     return pa.table(columns)
 
 
+def candidate_columns(items: Sequence[Candidate]) -> dict[str, pa.Array]:
+    """Convert candidates to columns by name. Raises `ListFileError` for values of a wrong type."""
+    try:
+        return _candidate_columns(items)
+    except _ColumnError as error:
+        raise ListFileError(str(error)) from error
+
+
 def _candidates(items: Sequence[Candidate]) -> pa.StructArray:
-    columns = {
+    columns = _candidate_columns(items)
+    return pa.StructArray.from_arrays(list(columns.values()), list(columns))
+
+
+def _candidate_columns(items: Sequence[Candidate]) -> dict[str, pa.Array]:
+    return {
         "id": _array("candidates.id", [c.id for c in items], pa.string()),
         "scores": _mappings("candidates.scores", [c.scores for c in items], pa.float64()),
         "price": _array("candidates.price", [c.price for c in items], pa.float64()),
         "features": _mappings("candidates.features", [c.features for c in items]),
         "embedding": _array("candidates.embedding", [c.embedding for c in items], pa.list_(pa.float64())),
     }
-    return pa.StructArray.from_arrays(list(columns.values()), list(columns))
 
 
 def _mappings(column: str, rows: Sequence[Mapping[str, Any]], kind: pa.DataType | None = None) -> pa.Array:

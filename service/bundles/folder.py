@@ -12,13 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from models.contract.catalogue.manifest import CATALOGUE_FOLDER
 from models.contract.manifest import MANIFEST_FILE, Manifest
 from models.contract.spec import SpecError
 from models.contract.versions import FOLDER_NAME
 from service.bundles.model import BundleError
 from service.folders import has_file, named_folders, versions_in
 from service.scenes.scene import SCENES_FILE
-from service.settings import CATALOGUE_FOLDER, NO_DEFAULT
+from service.settings import NO_DEFAULT
 
 _log = logging.getLogger(__name__)
 _RESERVED: Final = {

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Generic, NamedTuple, NoReturn, TypeVar
 
+from models.contract.catalogue.manifest import CATALOGUE_FOLDER
 from service.bundles.catalogues import CatalogueFiles, CatalogueOptions
 from service.bundles.folder import BundleFolder
 from service.bundles.load import identity
@@ -23,7 +24,6 @@ from service.bundles.scene_file import SceneFile
 from service.catalogues.load import CheckedCatalogue
 from service.contract.problems import CONFLICT, Problem
 from service.scenes.reading import SceneMap
-from service.settings import CATALOGUE_FOLDER
 
 _log = logging.getLogger(__name__)
 

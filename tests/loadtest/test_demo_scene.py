@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from loadtest.demo_requests import read_demo_requests
-from loadtest.demo_scene import SCENE, SCENES, SPONSORED, broken, demo_folder, scene_lines, with_brands
+from loadtest.demo_scene import SCENE, SCENES, SPONSORED, broken, scene_lines, with_brands
 from loadtest.rig.server import ServerError
-from models.contract.manifest import DEMO_BUNDLE, Manifest
 from service.scenes.reading import parse_scenes
 
 LIST_LENGTH = 10
@@ -92,12 +91,3 @@ def test_the_sponsored_candidate_is_added_to_those_of_the_request() -> None:
     assert [c["id"] for c in made["candidates"]] == [*(c["id"] for c in request["candidates"]), SPONSORED]
     assert all(c["tags"]["brand"] for c in made["candidates"])
     assert "tags" not in request["candidates"][0]
-
-
-def test_the_folder_of_the_demo_has_the_bundle_and_is_gone_afterwards() -> None:
-    manifest = Manifest.read(DEMO_BUNDLE)
-    with demo_folder(DEMO_BUNDLE, manifest) as folder:
-        assert Manifest.read(folder / manifest.name / manifest.version).spec == manifest.spec
-        assert (folder / "scenes.toml").exists() == (manifest.ruled is not None)
-        path = folder
-    assert not path.exists()

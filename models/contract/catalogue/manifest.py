@@ -32,6 +32,8 @@ from models.contract.spec import SpecError, as_mapping, check_keys, record, scal
 from models.contract.tensor_specs import array, text
 
 CATALOGUE_FILE: Final = "catalogue.json"
+CATALOGUE_FOLDER: Final = "catalogue"
+"""Folder of the catalogues beside the bundles, unless another is set."""
 ITEMS_FILE: Final = "items.parquet"
 FORMAT: Final = 1
 FINGERPRINT_DIGITS: Final = 12

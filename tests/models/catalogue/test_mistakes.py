@@ -82,7 +82,9 @@ def test_what_is_no_parquet_is_named(tmp_path: Path, content: bytes | None, reas
 def test_an_id_twice_in_two_files_names_both(tmp_path: Path) -> None:
     write_items(tmp_path / "items" / "1.parquet")
     write_items(tmp_path / "items" / "2.parquet", id=["e", "f", "c", "g"])
-    with pytest.raises(CatalogueError, match=r"2.parquet: row 2, column id: 'c' is there already, in .*1.parquet, row 2"):
+    with pytest.raises(
+        CatalogueError, match=r"2.parquet: row 2, column id: 'c' is there already, in .*1.parquet, row 2"
+    ):
         build_catalogue(tmp_path / "items", SPEC, tmp_path / "root")
 
 
