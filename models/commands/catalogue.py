@@ -97,7 +97,7 @@ def _check(arguments: argparse.Namespace) -> int:
     """Print what is wrong, and return 1 if anything is."""
     found = faults(arguments.folder)
     manifest = CatalogueManifest.read(arguments.folder)
-    print("\n".join(found) or f"{manifest.items:,} items in {len(manifest.segments)} segments are as they were written")
+    print("\n".join(found) or f"{_counts(manifest)} are as they were written")
     return 1 if found else 0
 
 
@@ -106,8 +106,13 @@ def _report(folder: Path, spec: FeatureSpec, begin: float) -> int:
     manifest = CatalogueManifest.read(folder)
     known = {field.name for field in manifest.fields}
     lacking = [field.name for field in spec.item if field.name not in known]
-    print(f"{manifest.items:,} items in {len(manifest.segments)} segments, {time.monotonic() - begin:.1f} s")
+    print(f"{_counts(manifest)}, {time.monotonic() - begin:.1f} s")
     if lacking:
         print(f"not in the items, so that requests must say it: {', '.join(lacking)}")
     print(folder)
     return 0
+
+
+def _counts(manifest: CatalogueManifest) -> str:
+    segments = len(manifest.segments)
+    return f"{manifest.items:,} items in {segments} segment{'s' if segments > 1 else ''}"

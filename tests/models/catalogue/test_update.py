@@ -22,7 +22,7 @@ from models.contract.spec import FeatureSpec
 from tests.models.catalogue.making import OTHER_SPEC, SPEC, delta, features, files, opened, write_items
 
 IDS = [f"item-{i}" for i in range(6)]
-ITEM = st.fixed_dictionaries(
+ITEM: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
     {
         "id": st.sampled_from(IDS),
         "price": st.none() | st.floats(0, 9),
@@ -55,7 +55,7 @@ def known_items(folder: Path) -> list[CatalogueItem | None]:
     return catalogue.items(IDS)
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(BATCH, st.lists(BATCH, max_size=4))
 def test_updates_and_their_merging_say_what_the_newest_rows_say(
     base: list[dict[str, Any]], deltas: list[list[dict[str, Any]]]
