@@ -1,4 +1,4 @@
-"""Build, update and look at catalogues: what is known of items, so that requests need not say it."""
+"""Build catalogues of what is known of items, so that requests need not say it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def read_spec(path: Path) -> FeatureSpec:
-    """Read the feature spec of a bundle's folder, of a bundle.json, or of a checkpoint. Raises `ValueError`."""
+    """Read the feature spec of a bundle's folder, a bundle.json, or a checkpoint.
+
+    Raises `ValueError`.
+    """
     if path.is_dir():
         return Manifest.read(path).spec
     if path.name == MANIFEST_FILE:
