@@ -28,7 +28,7 @@ ROLES: Final = ("id", "price", "embedding", DELETED)
 """Columns that are no fields."""
 
 _BLOCK_BYTES: Final = 1 << 25
-_BLOCK_ROWS: Final = 1 << 16
+_BLOCK_ROWS: Final = 1 << 15
 _NO_ROWS: Final = np.zeros(0, np.int64)
 
 

@@ -36,7 +36,9 @@ class NewVersion:
     def base(self) -> tuple[Path, CatalogueManifest]:
         """Return the newest version before it. Raises `CatalogueError` if there is none."""
         if self.newest is None:
-            raise CatalogueError("there is no catalogue for this feature spec yet; build one first")
+            raise CatalogueError(
+                f"{self.target.parent}: there is no version for this feature spec yet; build one first"
+            )
         return self.newest, CatalogueManifest.read(self.newest)
 
 

@@ -149,7 +149,7 @@ def test_an_update_that_does_not_fit_is_named_and_changes_nothing(tmp_path: Path
 def test_there_is_nothing_to_update_for_a_spec_without_a_catalogue(tmp_path: Path) -> None:
     path = write_items(tmp_path / "items.parquet")
     build_catalogue(path, SPEC, tmp_path / "root")
-    with pytest.raises(CatalogueError, match="no catalogue for this feature spec yet; build one first"):
+    with pytest.raises(CatalogueError, match="there is no version for this feature spec yet; build one first"):
         update_catalogue(path, OTHER_SPEC, tmp_path / "root")
 
 
