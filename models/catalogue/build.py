@@ -46,7 +46,7 @@ def build_catalogue(items: Path | Sequence[Path], spec: FeatureSpec, root: Path,
 def update_catalogue(
     delta: Path | Sequence[Path], spec: FeatureSpec, root: Path, *, version: str | None = None
 ) -> Path:
-    """Add the items of `delta` to the newest version as a new one, and return its folder.
+    """Add the items of `delta` to the newest version; return the new folder.
 
     Each replaces the item of its id whole; where the column ``deleted`` is true the item is gone. Segments are merged
     where there would be more than `MOST_SEGMENTS`. Raises `CatalogueError`.
@@ -73,7 +73,10 @@ def update_catalogue(
 
 
 def compact_catalogue(spec: FeatureSpec, root: Path, *, version: str | None = None) -> Path:
-    """Merge the segments of the newest version to one, as a new version, and return its folder."""
+    """Merge the newest version's segments as a new version, and return its folder.
+
+    Raises `CatalogueError`.
+    """
     with _as_catalogue_errors(), new_version(root, spec, version) as new:
         folder, base = _base(new, spec)
         provenance = {"made": "compact", "base": base.version}
@@ -137,7 +140,10 @@ def _sources(sources: Sequence[Path]) -> tuple[list[ItemPart], dict[str, Any]]:
 
 
 def _check_whole(parts: Sequence[ItemPart], older: Sequence[ItemPart]) -> None:
-    """Raise `CatalogueError` where items of an update lack a column that the catalogue has: it would be lost."""
+    """Raise `CatalogueError` where items of an update lack a column that the catalogue has.
+
+    Its values would be lost without a word.
+    """
     columns = dict.fromkeys(name for part in older for name in part.columns if name != DELETED)
     fields = dict.fromkeys(name for part in older for name in part.names)
     for part in parts:

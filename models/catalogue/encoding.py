@@ -1,4 +1,4 @@
-"""Encode blocks of items to the arrays of a segment, as a request's candidates are encoded.
+"""Encode blocks of items as a request's candidates are encoded, to arrays of a segment.
 
 Axis letters: m items of the segment, k rows of a block, C categorical columns, F number columns, E embedding width.
 """
@@ -51,7 +51,10 @@ class SegmentEncoder:
         self.width = width
 
     def add(self, block: ItemBlock, places: Ints) -> None:
-        """Put the items of a block [k] at their places. Its fields are as their plans have read them."""
+        """Put the items of a block [k] at their places.
+
+        Fields and prices are of the types in which they are kept.
+        """
         for name, array in block.fields.items():
             self._add_field(name, array, places)
         if (price := block.columns.get("price")) is not None:
@@ -142,7 +145,10 @@ def read_embeddings(array: pa.Array, block: ItemBlock, width: int) -> tuple[Floa
 
 
 def embedding_type(kind: pa.DataType) -> pa.DataType:
-    """Return the type that an embedding's numbers are kept as: float32 if they came so, else float64."""
+    """Return the type that an embedding's numbers are kept as: float32 or float64.
+
+    They are kept as float32 if nothing is lost by it.
+    """
     inner = kind.value_type if is_list(kind) else pa.null()
     return pa.float32() if kinds.is_float32(inner) or kinds.is_float16(inner) else pa.float64()
 

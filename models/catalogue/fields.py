@@ -1,4 +1,4 @@
-"""Find one kind for every field of items, over all files and what a catalogue has already."""
+"""Find one kind for every field of items, over all files and a catalogue."""
 
 from __future__ import annotations
 
@@ -31,14 +31,17 @@ _KINDS: Final[dict[pa.DataType, FieldKind]] = {
 
 @dataclass(frozen=True, slots=True)
 class FieldPlan:
-    """Hold how a field is kept: its kind, and the type of its values as they came."""
+    """Hold a field's kind, and the type of its values as they came."""
 
     name: str
     kind: FieldKind
     type: pa.DataType
 
     def read(self, array: pa.Array, place: Place) -> pa.Array:
-        """Convert values of any form to the plan's type. Raises `ListFileError` naming one that cannot be used."""
+        """Convert values of any form to the plan's type.
+
+        Raises `ListFileError` naming one that cannot be used.
+        """
         array = plain(array)
         if kinds.is_null(array.type):
             return array.cast(self.type)
@@ -51,7 +54,7 @@ class FieldPlan:
 
 
 def plan_fields(parts: Sequence[ItemPart], spec: FeatureSpec, known: Sequence[CatalogueField] = ()) -> list[FieldPlan]:
-    """Choose how each field is kept: first those that are `known`, then new ones in the order they are met.
+    """Choose how each field is kept: known ones first, then new ones as they come.
 
     A known field keeps its kind. Whole numbers past 2^53 are texts, unless the spec has the field as a number. Raises
     `CatalogueError` naming file and field where types differ, or are no numbers where the spec has numbers.
@@ -83,7 +86,7 @@ def _plan(name: str, parts: Sequence[ItemPart], known: FieldKind | None, *, must
 
 
 def _joined(name: str, parts: Sequence[ItemPart], *, as_text: bool) -> pa.DataType | None:
-    """Return the one type that holds a field of all files; None where no file has it."""
+    """Return the one type that holds a field of all files; None: none has it."""
     joined: pa.DataType | None = None
     first = ""
     for part in parts:

@@ -27,9 +27,10 @@ LONGEST_ID: Final = 256
 
 @dataclass(frozen=True)
 class ItemIndex:
-    """Hold where each row goes: `places` [n], −1 for one that a newer replaces or that is dropped.
+    """Hold the place of each row.
 
-    `hashes` [m] and `deleted` [m] are in the order of hashes.
+    `places` [n] are −1 for a row that a newer one replaces, or that is dropped. `hashes` [m] and `deleted` [m] are in
+    the order of hashes.
     """
 
     places: Ints
@@ -46,9 +47,10 @@ class ItemIndex:
 
 
 def index_items(parts: Sequence[ItemPart], *, tombstones: bool) -> ItemIndex:
-    """Read ids, and place the newest row of each; deleted ones are dropped unless `tombstones` are kept.
+    """Read ids, and place the newest row of each.
 
-    Raises `CatalogueError` or `ListFileError` naming ids that are wrong, there twice, or have one hash.
+    Deleted ones are dropped unless `tombstones` are kept. Raises `CatalogueError` or `ListFileError` naming ids that
+    are wrong, there twice, or have one hash.
     """
     rows = _Rows(parts)
     order = np.argsort(rows.hashes, kind="stable")  # rows of higher ranks stay behind those of lower ones
@@ -97,7 +99,7 @@ def has_items(part: ItemPart) -> bool:
 
 
 class _Rows:
-    """Hold what decides on the place of each row [n]: its id, that id's hash, its rank, and whether it is deleted."""
+    """Hold what decides on the place of each row [n]: ids, their hashes, and tombstones."""
 
     def __init__(self, parts: Sequence[ItemPart]) -> None:
         self._parts = parts
@@ -137,7 +139,7 @@ class _Rows:
 
 
 def check_collisions(parts: Sequence[ItemPart], older: Sequence[ItemPart], shared: Hashes) -> None:
-    """Raise `CatalogueError` where an older item has the hash of a new one, but another id.
+    """Raise `CatalogueError` where an older item has a new one's hash, but another id.
 
     `shared` are the hashes that both have, in ascending order.
     """

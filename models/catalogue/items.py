@@ -28,13 +28,13 @@ ROLES: Final = ("id", "price", "embedding", DELETED)
 """Columns that are no fields."""
 
 _BLOCK_BYTES: Final = 1 << 25
-_BLOCK_ROWS: Final = 1 << 16
+_BLOCK_ROWS: Final = 1 << 15
 _NO_ROWS: Final = np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True)
 class ItemPart:
-    """Hold one file of items, and what is known of it before its rows are read.
+    """Hold a file of items, and what is known before its rows are read.
 
     Of two items with one id, that of the higher `rank` is newer. `columns` maps roles to their types, `fields` those
     fields that are not null throughout to the types they are read as; `names` has all.
@@ -55,7 +55,7 @@ class ItemPart:
 
 @dataclass(frozen=True)
 class ItemBlock:
-    """Hold some rows of a file: arrays by role and by field, and where they stand."""
+    """Hold some rows of a file: arrays by role and by field, and row numbers."""
 
     source: str
     rows: Ints
@@ -140,7 +140,7 @@ def _looked_at(part: Part, rank: int) -> ItemPart:
 
 
 def _columns(schema: pa.Schema, source: str) -> Iterator[tuple[bool, str, pa.DataType]]:
-    """Yield for each column or field whether it is a role, its name, and its type."""
+    """Yield for each column or field whether it has a role, its name, its type."""
     for column in schema:
         if column.name in ROLES:
             yield True, column.name, column.type
@@ -152,7 +152,7 @@ def _columns(schema: pa.Schema, source: str) -> Iterator[tuple[bool, str, pa.Dat
 
 
 def _field_type(kind: pa.DataType, place: Place) -> pa.DataType:
-    """Return the type that a field is read as; 64-bit integers without a sign stay what they are."""
+    """Return the type that a field is read as; uint64 stays as it is."""
     if is_list(kind):
         raise place.error(f"is {kind}; a field holds one value: text, a number or a boolean")
     return kind if kinds.is_uint64(kind) else value_type(kind, place)

@@ -16,9 +16,9 @@ from models.files import file_digest
 
 
 def link_segment(source: Path, target: Path, entry: SegmentEntry, fields: Sequence[CatalogueField]) -> SegmentEntry:
-    """Give a segment a second folder, and the files of fields that have come after it: nothing is known of them.
+    """Give a segment a second folder, and the files of fields that have come since.
 
-    Files are links to the same content, or copies where links do not work.
+    Nothing is known of those. The other files are links to the same content, or copies where links do not work.
     """
     target.mkdir()
     for name in entry.files:

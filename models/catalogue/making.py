@@ -27,7 +27,7 @@ from models.files import file_digest
 
 @dataclass(frozen=True)
 class Known:
-    """Hold what a catalogue has settled: its fields, and its embeddings' width, 0 if it has none."""
+    """Hold a catalogue's fields, and its embeddings' width, 0 if it has none."""
 
     fields: Sequence[CatalogueField] = ()
     width: int = 0

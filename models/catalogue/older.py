@@ -14,7 +14,7 @@ from models.contract.catalogue.manifest import CatalogueError, CatalogueManifest
 
 
 def live_and_shared(folder: Path, manifest: CatalogueManifest, wanted: Hashes) -> tuple[Bools, Bools]:
-    """Tell which hashes [k] a catalogue finds, and which any of its segments has, deleted or not."""
+    """Tell which hashes [k] a catalogue finds, and which its segments have at all."""
     live, shared = np.zeros(len(wanted), bool), np.zeros(len(wanted), bool)
     for hashes, deleted in _newest_first(folder, manifest):
         rows = np.minimum(np.searchsorted(hashes, wanted), len(hashes) - 1)

@@ -1,4 +1,4 @@
-"""Keep the items as they came, so that a catalogue for another feature spec can be built of them."""
+"""Keep the items as they came, for a catalogue for another feature spec."""
 
 from __future__ import annotations
 

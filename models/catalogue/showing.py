@@ -18,9 +18,9 @@ _SIDES: Final = {"version": "left", "fingerprint": "left", "segment": "left", "f
 
 
 def describe(path: Path) -> str:
-    """Describe one version by its folder, or list the versions in a root or in a fingerprint's folder.
+    """Describe one version by its folder, or list the versions in a root.
 
-    Raises `CatalogueError` where there is none.
+    The folder of a fingerprint counts as a root. Raises `CatalogueError` where there is none.
     """
     if (path / CATALOGUE_FILE).is_file():
         return _version(path)

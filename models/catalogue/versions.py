@@ -24,7 +24,10 @@ from models.locks import only_one
 
 @dataclass(frozen=True)
 class NewVersion:
-    """Hold a version that is being made: the folder to fill, the one it will have, and the newest before it."""
+    """Hold a version in the making.
+
+    `folder` is to be filled, and becomes `target`; `newest` is the newest version before it.
+    """
 
     folder: Path
     target: Path
@@ -33,7 +36,9 @@ class NewVersion:
     def base(self) -> tuple[Path, CatalogueManifest]:
         """Return the newest version before it. Raises `CatalogueError` if there is none."""
         if self.newest is None:
-            raise CatalogueError("there is no catalogue for this feature spec yet; build one first")
+            raise CatalogueError(
+                f"{self.target.parent}: there is no version for this feature spec yet; build one first"
+            )
         return self.newest, CatalogueManifest.read(self.newest)
 
 
@@ -45,10 +50,11 @@ def versions_in(folder: Path) -> list[str]:
 
 @contextmanager
 def new_version(root: Path, spec: FeatureSpec, version: str | None) -> Iterator[NewVersion]:
-    """Yield a version to fill, and publish it at the end, or leave no trace if the block fails.
+    """Yield a version to fill, and publish it at the end.
 
-    It is made in a hidden folder of the root, where one process at a time works for one feature spec. Raises
-    `CatalogueError` if the version is there already or would not be the newest, `LockedError` if another process works.
+    Nothing of it is left if the block fails. It is made in a hidden folder of the root, where one process at a time
+    works for one feature spec. Raises `CatalogueError` if the version is there already or would not be the newest,
+    `LockedError` if another process works.
     """
     target = fingerprint_folder(root, spec.fingerprint)
     work = root / f".{spec.fingerprint[:FINGERPRINT_DIGITS]}"

@@ -1,4 +1,4 @@
-"""Build, update and look at catalogues: what is known of items, so that requests need not say it."""
+"""Build catalogues of what is known of items, so that requests need not say it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def read_spec(path: Path) -> FeatureSpec:
-    """Read the feature spec of a bundle's folder, of a bundle.json, or of a checkpoint. Raises `ValueError`."""
+    """Read the feature spec of a bundle's folder, a bundle.json, or a checkpoint.
+
+    Raises `ValueError`.
+    """
     if path.is_dir():
         return Manifest.read(path).spec
     if path.name == MANIFEST_FILE:
@@ -97,7 +100,7 @@ def _check(arguments: argparse.Namespace) -> int:
     """Print what is wrong, and return 1 if anything is."""
     found = faults(arguments.folder)
     manifest = CatalogueManifest.read(arguments.folder)
-    print("\n".join(found) or f"{manifest.items:,} items in {len(manifest.segments)} segments are as they were written")
+    print("\n".join(found) or f"{_counts(manifest)} are as they were written")
     return 1 if found else 0
 
 
@@ -106,8 +109,13 @@ def _report(folder: Path, spec: FeatureSpec, begin: float) -> int:
     manifest = CatalogueManifest.read(folder)
     known = {field.name for field in manifest.fields}
     lacking = [field.name for field in spec.item if field.name not in known]
-    print(f"{manifest.items:,} items in {len(manifest.segments)} segments, {time.monotonic() - begin:.1f} s")
+    print(f"{_counts(manifest)}, {time.monotonic() - begin:.1f} s")
     if lacking:
         print(f"not in the items, so that requests must say it: {', '.join(lacking)}")
     print(folder)
     return 0
+
+
+def _counts(manifest: CatalogueManifest) -> str:
+    segments = len(manifest.segments)
+    return f"{manifest.items:,} items in {segments} segment{'s' if segments > 1 else ''}"

@@ -118,7 +118,7 @@ def test_ids_of_one_hash_are_found_in_an_update(tmp_path: Path, monkeypatch: pyt
     folder = build_catalogue(write_items(tmp_path / "items.parquet"), SPEC, tmp_path / "root")
     before = files(tmp_path / "root")
     path = write_items(tmp_path / "delta.parquet", delta(["a", "new"], deleted=[False, gone]))
-    with pytest.raises(CatalogueError, match="delta.parquet: row 1, column id: 'new' has the same hash as 'b'"):
+    with pytest.raises(CatalogueError, match=r"delta.parquet: row 1, column id: 'new' has the same hash as 'b'"):
         update_catalogue(path, SPEC, tmp_path / "root")
     assert files(tmp_path / "root") == before
     assert features(folder, ["b"]) == [{"brand": "bolt", "shop": 12.0, "height": 2.0, "fresh": False}]
@@ -149,7 +149,7 @@ def test_an_update_that_does_not_fit_is_named_and_changes_nothing(tmp_path: Path
 def test_there_is_nothing_to_update_for_a_spec_without_a_catalogue(tmp_path: Path) -> None:
     path = write_items(tmp_path / "items.parquet")
     build_catalogue(path, SPEC, tmp_path / "root")
-    with pytest.raises(CatalogueError, match="no catalogue for this feature spec yet; build one first"):
+    with pytest.raises(CatalogueError, match="there is no version for this feature spec yet; build one first"):
         update_catalogue(path, OTHER_SPEC, tmp_path / "root")
 
 
