@@ -30,7 +30,7 @@ else:  # Decoders take null as well; a `__post_init__` puts an empty object in i
 
 
 class CandidateColumns(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
-    """Items that may be shown, as columns that all have one value for each of them, in one order."""
+    """Items that may be shown, as columns of one length and in one order."""
 
     id: Annotated[list[Identifier], Meta(min_length=1, description="Returned in the answer; each unique.")]
     scores: Annotated[

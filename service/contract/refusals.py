@@ -174,7 +174,10 @@ class _Whole(msgspec.Struct):
 
 
 def _find_in_columns(group: str, body: bytes) -> str:
-    """Return the path of the first refused value in a group of columns; empty if a repeated key has replaced it."""
+    """Return the path of the first refused value in a group of columns.
+
+    It is empty if a repeated key has replaced that value.
+    """
     try:
         whole = msgspec.json.decode(body, type=_Whole).candidates
         columns = msgspec.json.decode(whole[group], type=dict[str, msgspec.Raw])
