@@ -67,8 +67,9 @@ def cost_over(body: bytes, most: int) -> int:
 def _without_long_texts(body: bytes) -> bytes:
     """Leave out long texts that have no escapes.
 
-    Such is base64, which is full of digits before an `e`. What stands between one quote and the next is text, or begins with what may follow a text. If it is anything else,
-    it is a fault at which all decoders stop, so it takes no time either.
+    Such is base64, which is full of digits before an `e`. What stands between one quote and the next is text, or begins
+    with what may follow a text. If it is anything else, it is a fault at which all decoders stop, so it takes no time
+    either.
     """
     kept: list[bytes] = []
     start = place = 0
