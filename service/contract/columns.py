@@ -25,18 +25,19 @@ def read_columns(columns: CandidateColumns) -> ColumnData:
     or whose prices are out of range.
     """
     n = len(columns.id)
-    count = len(columns.scores) + len(columns.features) + len(columns.tags)
+    scores, features, tags = columns.scores, columns.features or {}, columns.tags or {}
+    count = len(scores) + len(features) + len(tags)
     if count > MOST_COLUMNS:
         raise invalid("candidates", f"has {count} columns; at most {MOST_COLUMNS} are allowed")
     if isinstance(columns.embedding, list):
         _check_length(len(columns.embedding), "embedding", n)
     return ColumnData(
         ids=columns.id,
-        scores={name: _numbers(c, f"scores.{name}", n) for name, c in columns.scores.items() if c is not None},
+        scores={name: _numbers(c, f"scores.{name}", n) for name, c in scores.items() if c is not None},
         price=None if columns.price is None else _prices(columns.price, n),
-        features={name: _values(c, f"features.{name}", n) for name, c in columns.features.items() if c is not None},
+        features={name: _values(c, f"features.{name}", n) for name, c in features.items() if c is not None},
         embeddings=_embeddings(columns.embedding, n) if isinstance(columns.embedding, bytes) else None,
-        tags={name: _values(c, f"tags.{name}", n) for name, c in columns.tags.items() if c is not None},
+        tags={name: _values(c, f"tags.{name}", n) for name, c in tags.items() if c is not None},
     )
 
 
