@@ -108,7 +108,10 @@ class ColumnTable(CandidateTable):
 
 
 class Float32Error(ValueError):
-    """Report a text that is no base64 of float32; `place` counts the numbers before one that is not finite."""
+    """Report a text that is no base64 of finite float32.
+
+    `place` counts the numbers before the first that is not finite, if that is the fault.
+    """
 
     def __init__(self, problem: str, place: int | None = None) -> None:
         super().__init__(problem)
@@ -124,7 +127,12 @@ def decode_float32(text: str, *, width: int = 1) -> Floats32:
     try:
         data = binascii.a2b_base64(text, strict_mode=True)
     except ValueError as error:
-        raise Float32Error(f"is no base64 of float32 numbers: {str(error)[:1].lower()}{str(error)[1:]}") from None
+        raise Float32Error(f"is no base64: {str(error)[:1].lower()}{str(error)[1:]}") from None
+    return read_float32(data, width=width)
+
+
+def read_float32(data: bytes, *, width: int = 1) -> Floats32:
+    """Read little-endian float32 as `decode_float32` does, from bytes that were base64."""
     size = 4 * width
     if len(data) % size:
         raise Float32Error(f"is base64 of {len(data)} bytes, which is no multiple of {size}")

@@ -136,7 +136,8 @@ def locate(message: str) -> tuple[str, str]:
         if problem.startswith(prefix):
             path = f"{path}.{problem[len(prefix) : len(prefix) + _LONGEST_PATH].removesuffix('`')}".lstrip(".")
             problem = said
-    return path, problem.replace("`", "")[:_LONGEST_PROBLEM]
+    # Clients send base64 where msgspec makes bytes.
+    return path, problem.replace("`", "").replace("Expected bytes", "Expected base64")[:_LONGEST_PROBLEM]
 
 
 def _split(message: str) -> tuple[str, str]:
@@ -174,7 +175,10 @@ class _Whole(msgspec.Struct):
 
 
 def _find_in_columns(group: str, body: bytes) -> str:
-    """Return the path of the first refused value in a group of columns; empty if a repeated key has replaced it."""
+    """Return the path of the first refused value in a group of columns.
+
+    It is empty if a repeated key has replaced that value.
+    """
     try:
         whole = msgspec.json.decode(body, type=_Whole).candidates
         columns = msgspec.json.decode(whole[group], type=dict[str, msgspec.Raw])
