@@ -66,7 +66,7 @@ def describe_public(
     """
     types = [type_ for route in PUBLIC for type_ in (route.request, route.answer)]
     schemas = _add_schemas(document, [*types, *answers.values()])
-    schemas["RerankRequest"]["properties"]["candidates"]["maxItems"] = max_candidates
+    _bound_candidates(schemas, max_candidates)
     for route in PUBLIC:
         document["paths"][route.path] = {"post": _operation(route)}
     for path, type_ in answers.items():
@@ -95,6 +95,12 @@ def _add_schemas(document: Document, types: list[Any]) -> dict[str, Any]:
     if types:
         share(schemas, {name: msgspec.json.schema(type_) for name, type_ in _SHARED.items()})
     return schemas
+
+
+def _bound_candidates(schemas: dict[str, Any], most: int) -> None:
+    """Say how many candidates are allowed, as objects and as columns."""
+    objects, _ = schemas["RerankRequest"]["properties"]["candidates"]["anyOf"]
+    objects["maxItems"] = schemas["CandidateColumns"]["properties"]["id"]["maxItems"] = most
 
 
 def _complete(document: Document, kinds: tuple[ProblemKind, ...], more: Statuses, *, keyed: bool) -> None:
