@@ -81,6 +81,7 @@ def assemble(
     scenes.on_swap(metrics.scenes_swapped)
     registry.needs(scenes.why_not_ready)
     catalogues = Catalogues()
+    catalogues.on_swap(metrics.catalogues_swapped)
     registry.needs(catalogues.why_not_ready)
     with contextlib.closing(InferenceThread()) as thread:
         dispatcher = Dispatcher(thread, on_drop=metrics.dropped)
@@ -109,6 +110,7 @@ def assemble(
             dispatcher=dispatcher,
             observers=(log_refusal,),
             scenes=scenes,
+            catalogues=catalogues,
         )
         yield Core(
             registry=registry,
