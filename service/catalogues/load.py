@@ -83,9 +83,10 @@ def check_catalogue(folder: Path, stamp: Stamp, *, copy: bool, live: Iterable[So
         for name, digest in segment.files.items():
             where = f"{segment.name}/{name}"
             try:
-                files[where] = _check_file(folder, where, digest, known, copy=copy and name != ITEMS_FILE)
+                files[where] = file = _check_file(folder, where, digest, known, copy=copy and name != ITEMS_FILE)
             except OSError as error:
                 raise CatalogueError(f"{where}: cannot be read: {error.strerror or error}") from None
+            known.add(file)
     checked = CheckedCatalogue(str(folder), manifest.to_json(), {name: file.checked for name, file in files.items()})
     open_checked(checked)
     return SoundCatalogue(manifest, checked, files, stamp)
@@ -98,10 +99,14 @@ class _Known:
         self._copies: dict[str, _SoundFile] = {}
         self._files: dict[tuple[str, tuple[int, ...]], _SoundFile] = {}
         for file in files:
-            if file.copy is not None:
-                self._copies[file.digest] = file
-            else:
-                self._files[file.digest, _identity(file.checked)] = file
+            self.add(file)
+
+    def add(self, file: _SoundFile) -> None:
+        """Note one more."""
+        if file.copy is not None:
+            self._copies[file.digest] = file
+        else:
+            self._files[file.digest, _identity(file.checked)] = file
 
     def find(self, digest: str, found: tuple[int, ...], *, copy: bool) -> _SoundFile | None:
         """Return a copy of the same content, or this very file; None if it has to be read."""
