@@ -22,6 +22,7 @@ from service.bundles.registry import Registry
 from service.bundles.reload import Loader
 from service.bundles.renewing import Renewal
 from service.bundles.switching import Switcher
+from service.catalogues.live import Catalogues
 from service.contract.openapi import describe_admin
 from service.contract.problems import CATALOGUE_REFUSED, NOT_READY, SCENES_REFUSED, Problem, ProblemKind, unavailable
 from service.pages.docs import docs_routes
@@ -127,14 +128,14 @@ class AdminApp(FastAPI):
         return self.openapi_schema
 
 
-def create_admin_app(*, settings: Settings, registry: Registry, loader: Loader) -> FastAPI:
+def create_admin_app(*, settings: Settings, registry: Registry, loader: Loader, catalogues: Catalogues) -> FastAPI:
     """Build the app of a process that serves alone."""
 
     async def describe() -> Models:
-        return describe_models(registry)
+        return describe_models(registry, catalogues)
 
     async def reload(name: str, version: str | None) -> ModelStatus:
-        return describe_model(await loader.reload(name, version), registry)
+        return describe_model(await loader.reload(name, version), registry, catalogues)
 
     return admin_app(settings, describe, reload, SceneDesk.of(loader), CatalogueDesk.of(loader))
 

@@ -72,7 +72,7 @@ def logit(p: Floats) -> None:
 
 
 def _runs(rows: Sequence[int]) -> list[slice]:
-    """Join ascending rows that follow each other, so that each run is a view of an array."""
+    """Join ascending rows that follow each other to slices, which make views."""
     starts = [row for row in rows if row - 1 not in rows]
     ends = [row + 1 for row in rows if row + 1 not in rows]
     return [slice(start, end) for start, end in zip(starts, ends, strict=True)]

@@ -63,7 +63,7 @@ def serving(root: Path, **options: Any) -> Iterator[Served]:
             on_catalogues=public.metrics.catalogues_reloaded,
         )
         asyncio.run(loader.load_all())
-        app = create_admin_app(settings=settings, registry=public.registry, loader=loader)
+        app = create_admin_app(settings=settings, registry=public.registry, loader=loader, catalogues=public.catalogues)
         with listening(app, settings) as port:
             yield Served(root, public, replace(public, port=port), loader)
 
