@@ -29,7 +29,10 @@ SwitchCatalogues = Callable[[Sequence[CheckedCatalogue]], Awaitable[None]]
 
 @dataclass(frozen=True)
 class CatalogueOptions:
-    """Say where catalogues are, whether that folder must be there, and whether to copy them into sealed memory."""
+    """Say where catalogues are.
+
+    `needed` says that this folder must be there, `copy` that files are copied into sealed memory.
+    """
 
     root: Path
     needed: bool = False

@@ -68,7 +68,10 @@ class Loader(Switcher[Model]):
         self._golden = golden
 
     async def load_all(self) -> None:
-        """Load the catalogues, the newest sound versions of every name, then the scenes; note and log failures."""
+        """Load the catalogues, then the newest sound versions of every name, then the scenes.
+
+        Failures are noted and logged.
+        """
         async with self._lock:  # Else a version that a reload asks for meanwhile would be replaced by the newest.
             await self._load_catalogues()
             for name, versions in self._folder.bundles().items():
