@@ -22,6 +22,7 @@ from service.bundles.registry import Registry
 from service.bundles.reload import Loader
 from service.bundles.renewing import Renewal
 from service.bundles.switching import Switcher
+from service.catalogues.live import Catalogues
 from service.contract.openapi import describe_admin
 from service.contract.problems import CATALOGUE_REFUSED, NOT_READY, SCENES_REFUSED, Problem, ProblemKind, unavailable
 from service.pages.docs import docs_routes
@@ -79,7 +80,7 @@ class SceneDesk:
 
 @dataclass(frozen=True)
 class CatalogueDesk:
-    """Reloads the catalogues alone, and tells what the last reload made of them and what serves now."""
+    """Reloads the catalogues alone, and tells what came of the last reload and what serves."""
 
     reload: Callable[[], Awaitable[Renewal]]
     last: Callable[[], Renewal]
@@ -127,14 +128,14 @@ class AdminApp(FastAPI):
         return self.openapi_schema
 
 
-def create_admin_app(*, settings: Settings, registry: Registry, loader: Loader) -> FastAPI:
+def create_admin_app(*, settings: Settings, registry: Registry, loader: Loader, catalogues: Catalogues) -> FastAPI:
     """Build the app of a process that serves alone."""
 
     async def describe() -> Models:
-        return describe_models(registry)
+        return describe_models(registry, catalogues)
 
     async def reload(name: str, version: str | None) -> ModelStatus:
-        return describe_model(await loader.reload(name, version), registry)
+        return describe_model(await loader.reload(name, version), registry, catalogues)
 
     return admin_app(settings, describe, reload, SceneDesk.of(loader), CatalogueDesk.of(loader))
 
@@ -189,7 +190,10 @@ def admin_app(
 
 
 def _check(outcome: Renewal, kind: ProblemKind, settings: Settings) -> None:
-    """Raise `Problem` for what was refused: 503 if the reason is none of the files', else of this kind."""
+    """Raise `Problem` for what was refused.
+
+    It is of this kind, or a 503 if the reason is none of the files'.
+    """
     if outcome.fault:
         raise unavailable(NOT_READY, str(outcome.problem), settings.retry_after_seconds)
     if outcome.problem is not None:

@@ -95,7 +95,7 @@ def assemble(
             settings.bundles,
             config,
             registry,
-            functools.partial(_warm, registry, dispatcher),
+            functools.partial(_warm, registry, dispatcher, catalogues),
             trial=None if tried else Trial(config, settings.load_timeout_seconds),
             seconds=settings.load_timeout_seconds,
             golden=config.provider != "cpu",  # The trial has replayed the recorded requests on CPU.
@@ -146,8 +146,8 @@ def _watch_engine(settings: Settings, thread: InferenceThread, registry: Registr
     return watch
 
 
-async def _warm(registry: Registry, dispatcher: Dispatcher, model: Model) -> None:
-    await warm_up(dispatcher, model, gently=registry.serving)
+async def _warm(registry: Registry, dispatcher: Dispatcher, catalogues: Catalogues, model: Model) -> None:
+    await warm_up(dispatcher, model, gently=registry.serving, catalogues=catalogues)
 
 
 @contextlib.asynccontextmanager
@@ -177,7 +177,9 @@ async def serve(settings: Settings) -> int:
     sockets = bind_sockets(settings)
     stop = stop_event()
     with assemble(settings, config) as core:
-        admin = create_admin_app(settings=settings, registry=core.registry, loader=core.loader)
+        admin = create_admin_app(
+            settings=settings, registry=core.registry, loader=core.loader, catalogues=core.catalogues
+        )
         public = Listener(core.app, settings, sockets.public, gate=core.app.endpoint, connections=core.app.connections)
         listeners = [public, Listener(admin, settings, sockets.admin)]
         async with live_values(core.live), asyncio.TaskGroup() as group:

@@ -50,8 +50,7 @@ class Encoder:
         own, fields = self._own_user_numbers, self.spec.user_numbers
         numbers = [read_number(user.get(f.name), f"user.{f.name}") for f in fields[:own]]
         numbers += [read_number(context.get(f.name), f"context.{f.name}") for f in fields[own:]]
-        columns_of_one = np.array(numbers, np.float64).reshape(-1, 1)
-        return {"user_ids": np.array(ids, np.int64), "user_numbers": self._scale_user(columns_of_one)[0]}
+        return {"user_ids": np.array(ids, np.int64), "user_numbers": self._scale_user.one(numbers)}
 
     def user_arrays(self, ids: Ints, columns: Floats) -> Arrays:
         """Encode n users from `ids` [C, n] and raw numbers `columns` [F, n], which are written over."""
@@ -110,15 +109,16 @@ class Encoder:
             return prices
         return np.where(missing, 0.0 if self.spec.price is None else self.spec.price.default, prices)
 
-    def encode_slots(self, candidates: Candidates, slots: Ints) -> Arrays:
+    def encode_slots(self, candidates: Candidates, slots: Ints, places: Ints | None = None) -> Arrays:
         """Encode the candidates that `slots` [N] names (−1: empty slot), padded to N.
 
-        Beside `encode_items`' arrays there are ``valid`` bool [N] and ``embeddings`` float32 [N, E], unit rows, zero
-        where a candidate has none. E is the longest embedding among them, at least 1.
+        `places` are those of the slots that are not empty, where they are known already. Beside `encode_items`' arrays
+        there are ``valid`` bool [N] and ``embeddings`` float32 [N, E], unit rows, zero where a candidate has none. E is
+        the longest embedding among them, at least 1.
         """
         table = as_table(candidates)
         valid = slots >= 0
-        places = slots[valid]
+        places = slots[valid] if places is None else places
         packed = self.encode_items(table, places)
         packed["embeddings"] = table.embeddings(places)
         arrays: Arrays = {"valid": valid}
@@ -160,7 +160,7 @@ def prior_logits(factors: Sequence[Sequence[int] | None], scores: Floats) -> Flo
         for product, rows in zip(products, (rows for rows in factors if rows is not None), strict=True):
             product[:] = math.prod((clipped[row] for row in rows[1:]), start=clipped[rows[0]])
         logit(products)
-        logits[:, known] = products.T
+        logits[:, known if len(known) < len(factors) else slice(None)] = products.T
     return logits
 
 

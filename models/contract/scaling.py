@@ -5,6 +5,7 @@ Axis letters: F number columns, n rows.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Final
 
@@ -26,6 +27,7 @@ class Scale:
             for name in ("default", "mean", "std", "clip")
         )
         self._least = -self._clip
+        self._fields = tuple(fields)
         self._log = _runs([i for i, f in enumerate(fields) if f.transform == "log1p"])
         self._logit = _runs([i for i, f in enumerate(fields) if f.transform == "logit"])
 
@@ -47,6 +49,19 @@ class Scale:
         scaled: Floats32 = x.T.astype(np.float32, order="C")
         return scaled
 
+    def one(self, numbers: Sequence[float]) -> Floats32:
+        """Scale the numbers [F] of one row: the same, without arrays of one number each."""
+        scaled = []
+        for number, field in zip(numbers, self._fields, strict=True):
+            x = field.default if math.isnan(number) else number
+            if field.transform == "log1p":
+                x = float(np.log1p(max(x, 0.0)))
+            elif field.transform == "logit":
+                p = min(max(x, LOGIT_EPSILON), 1 - LOGIT_EPSILON)
+                x = float(np.log(p) - np.log1p(-p))
+            scaled.append(min(max((x - field.mean) / field.std, -field.clip), field.clip))
+        return np.array(scaled, np.float32)
+
 
 def logit(p: Floats) -> None:
     """Replace probabilities, clipped to `LOGIT_EPSILON` from 0 and 1, by their logits."""
@@ -57,7 +72,7 @@ def logit(p: Floats) -> None:
 
 
 def _runs(rows: Sequence[int]) -> list[slice]:
-    """Join ascending rows that follow each other, so that each run is a view of an array."""
+    """Join ascending rows that follow each other to slices, which make views."""
     starts = [row for row in rows if row - 1 not in rows]
     ends = [row + 1 for row in rows if row + 1 not in rows]
     return [slice(start, end) for start, end in zip(starts, ends, strict=True)]

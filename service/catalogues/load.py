@@ -36,7 +36,10 @@ class CheckedFile(Struct, frozen=True):
 
 
 class CheckedCatalogue(Struct, frozen=True):
-    """Describe a catalogue to whoever opens it: its manifest as JSON, and its files as ``<segment>/<file>``."""
+    """Describe a catalogue to whoever opens it.
+
+    `manifest` is in JSON, and the names of the files are ``<segment>/<file>``.
+    """
 
     folder: str
     manifest: dict[str, Any]
@@ -54,9 +57,10 @@ class _SoundFile:
 
 @dataclass(frozen=True)
 class SoundCatalogue:
-    """Hold a version whose files have been checked; copies of them stay for as long as this does.
+    """Hold a version whose files have been checked.
 
-    `stamp` is what its folder was like before (see `CatalogueFolder.stamp`).
+    Copies of them stay for as long as this does. `stamp` is what its folder was like before that (see
+    `CatalogueFolder.stamp`).
     """
 
     manifest: Manifest
@@ -83,9 +87,10 @@ def check_catalogue(folder: Path, stamp: Stamp, *, copy: bool, live: Iterable[So
         for name, digest in segment.files.items():
             where = f"{segment.name}/{name}"
             try:
-                files[where] = _check_file(folder, where, digest, known, copy=copy and name != ITEMS_FILE)
+                files[where] = file = _check_file(folder, where, digest, known, copy=copy and name != ITEMS_FILE)
             except OSError as error:
                 raise CatalogueError(f"{where}: cannot be read: {error.strerror or error}") from None
+            known.add(file)
     checked = CheckedCatalogue(str(folder), manifest.to_json(), {name: file.checked for name, file in files.items()})
     open_checked(checked)
     return SoundCatalogue(manifest, checked, files, stamp)
@@ -98,13 +103,17 @@ class _Known:
         self._copies: dict[str, _SoundFile] = {}
         self._files: dict[tuple[str, tuple[int, ...]], _SoundFile] = {}
         for file in files:
-            if file.copy is not None:
-                self._copies[file.digest] = file
-            else:
-                self._files[file.digest, _identity(file.checked)] = file
+            self.add(file)
+
+    def add(self, file: _SoundFile) -> None:
+        """Note one more."""
+        if file.copy is not None:
+            self._copies[file.digest] = file
+        else:
+            self._files[file.digest, _identity(file.checked)] = file
 
     def find(self, digest: str, found: tuple[int, ...], *, copy: bool) -> _SoundFile | None:
-        """Return a copy of the same content, or this very file; None if it has to be read."""
+        """Return a copy of the same content, or this very file, if there is one."""
         if not copy:
             return self._files.get((digest, found))
         same = self._copies.get(digest)

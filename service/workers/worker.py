@@ -87,7 +87,7 @@ class Worker:
         self._channel.send(reply)
 
     async def _answer(self, order: messages.NumberedCommand) -> messages.Reply:
-        registry, loader = self._core.registry, self._core.loader
+        registry, loader, live = self._core.registry, self._core.loader, self._core.catalogues
         match order.command:
             case messages.Prepare(number, name, version):
                 task = self._preparing[number] = asyncio.create_task(loader.prepare(name, version))
@@ -96,10 +96,11 @@ class Worker:
             case messages.Commit(number):
                 model = self._preparing.pop(number).result()
                 loader.publish(model)
-                return messages.Described(order.id, [describe_model(model, registry).model_dump(mode="json")])
+                described = describe_model(model, registry, live)
+                return messages.Described(order.id, [described.model_dump(mode="json")])
             case messages.Status():
                 return messages.Described(
-                    order.id, [m.model_dump(mode="json") for m in describe_models(registry).models]
+                    order.id, [m.model_dump(mode="json") for m in describe_models(registry, live).models]
                 )
             case messages.PrepareScenes(number, scenes):
                 loader.check_scenes(by_name := {scene.name: scene for scene in scenes})
