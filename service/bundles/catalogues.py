@@ -32,17 +32,24 @@ SwitchCatalogues = Callable[[Sequence[CheckedCatalogue]], Awaitable[None]]
 class CatalogueOptions:
     """Say where catalogues are.
 
-    `needed` says that this folder must be there, `copy` that files are copied into sealed memory.
+    `needed` says that this folder must be there, `copy` that files are copied into sealed memory. A look at them may take
+    `seconds`.
     """
 
     root: Path
     needed: bool = False
     copy: bool = False
+    seconds: float | None = None
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
         """Read the options from the settings."""
-        return cls(settings.catalogue_root, needed=settings.catalogue is not None, copy=settings.catalogue_copy)
+        return cls(
+            settings.catalogue_root,
+            needed=settings.catalogue is not None,
+            copy=settings.catalogue_copy,
+            seconds=settings.load_timeout_seconds,
+        )
 
 
 class CatalogueFiles(Renewing):
@@ -60,7 +67,7 @@ class CatalogueFiles(Renewing):
     ) -> None:
         super().__init__(CatalogueError, on_reload)
         self._folder = CatalogueFolder(options.root, needed=options.needed)
-        self._copy = options.copy
+        self._copy, self._seconds = options.copy, options.seconds
         self._switch = switch
         self._gently = gently
         self._served = Choice()
@@ -99,7 +106,12 @@ class CatalogueFiles(Renewing):
 
         self._root, self._watched = await asyncio.to_thread(self._folder.root_stamp), ()
         self._tried = self._last = (self._root,)
-        choice = await run_aside(look)
+        try:
+            async with asyncio.timeout(self._seconds):  # A store that hangs must not keep bundles from being loaded.
+                choice = await run_aside(look)
+        except TimeoutError:
+            limit = f"{self._seconds} s (LISTWRIGHT_LOAD_TIMEOUT_SECONDS)"
+            raise CatalogueError(f"reading it took longer than {limit}") from None
         self._watch({path: refusal.stamp for path, refusal in choice.refused.items()})
         return choice
 

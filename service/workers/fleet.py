@@ -33,7 +33,10 @@ from service.workers.handle import ANSWER_SECONDS, WorkerGone, WorkerLate, Worke
 
 _log = logging.getLogger(__name__)
 _PAUSE_SECONDS: Final = 1.0
-"""Time between tries to load the scenes of the start."""
+"""Time between tries to load the catalogues or the scenes of the start."""
+
+_TRIES: Final = 5
+"""Most tries to load the catalogues of the start before the bundles, which can serve without."""
 
 
 @dataclass(frozen=True)
@@ -132,12 +135,12 @@ class Fleet(Switcher[_Staged]):
 
     async def load_all(self) -> None:
         """Load the catalogues, the newest sound versions, then the scenes, into all workers; log failures."""
-        while True:
+        for _ in range(_TRIES):  # After that, `watch` goes on trying.
             await self._manned.wait()
             async with self._lock:
                 if await self._load_catalogues():
                     break
-            await asyncio.sleep(_PAUSE_SECONDS)  # A worker that fails at once would be asked again without end.
+            await asyncio.sleep(_PAUSE_SECONDS)
         waiting = self._folder.bundles()
         while waiting:
             await self._manned.wait()

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from service.bundles import retired_catalogues
+from service.bundles import catalogues, retired_catalogues
 from service.bundles.catalogues import CatalogueOptions
 from service.bundles.registry import Registry
 from service.bundles.reload import Loader
@@ -272,6 +272,26 @@ async def test_a_refused_version_is_tried_again_when_its_files_have_changed(tmp_
         await until(lives(shop, "1"))
         await until(lambda: shop.registry.why_not_ready() is None)
     assert shop.reloads() == [1, 0]
+
+
+@in_loop
+async def test_a_store_that_hangs_keeps_no_bundle_from_being_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave = threading.Event()
+
+    def hang(*_: object, **__: object) -> None:
+        assert leave.wait(60)
+
+    write_bundle(tmp_path)
+    publish(tmp_path / CATALOGUE, "1", 10)
+    shop = Shop(tmp_path, seconds=0.05)
+    with monkeypatch.context() as broken:
+        broken.setattr(catalogues, "choose", hang)
+        await shop.loader.load_all()
+    leave.set()
+    assert [model.name for model in shop.registry.models] == ["tiny"]
+    assert "longer than 0.05 s (LISTWRIGHT_LOAD_TIMEOUT_SECONDS)" in str(shop.registry.why_not_ready())
 
 
 @in_loop
