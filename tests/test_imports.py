@@ -91,6 +91,7 @@ ROOMS = [f"{package}.{name}" for package, floors in FLOORS.items() for floor in 
 
 SERVING = {
     "fastapi",
+    "hiredis",
     "httptools",
     "msgspec",
     "numpy",

@@ -1,4 +1,4 @@
-"""Keep the values of a live source for a short time, those that are missing too."""
+"""Keep values of a live source for a short time, and which it lacks."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""Name the columns of a live source, and decode its values within the bounds that requests have.
+"""Name the columns of a live source, and decode its values.
 
-A value is JSON: a number, a string in quotes, true or false. null says that an item has none.
+They have the bounds of values in requests. A value is JSON: a number, a string in quotes, true or false. null says that
+an item has none.
 """
 
 from __future__ import annotations

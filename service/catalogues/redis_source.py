@@ -132,7 +132,10 @@ class RedisLayer:
         return [values.get(place) for place in places.tolist()]
 
     async def _read(self, asked: Mapping[Column, Sequence[int]], until: float) -> None:
-        """Take what is cached of each column at its places, and ask for the rest in the time that is left."""
+        """Take what is cached, and ask for the rest in the time left.
+
+        `asked` has the places of each column.
+        """
         if not self._store.fits(self._fingerprint):
             self._observer.read("wrong-fingerprint")
             return
