@@ -83,7 +83,8 @@ class RedisReader:
 
     def _want(self, wanted: Mapping[Column, Sequence[str]]) -> None:
         for column, ids in wanted.items():
-            self._wanted.setdefault(column, {}).update(dict.fromkeys(ids))
+            asked = dict.fromkeys(ids)
+            self._wanted[column] = self._wanted[column] | asked if column in self._wanted else asked
         if self._work is None:
             self._begin()
 
