@@ -160,7 +160,7 @@ def create_app(
     install_error_handlers(app)
     answer_methods(app)
     _add_health(app, registry, settings)
-    _add_status(app, settings, registry, metrics, keys)
+    _add_status(app, settings, registry, metrics, keys, catalogues)
     _add_scenes(app, scenes, keys)
     if settings.pages:
         app.router.routes.extend([*page_routes(), *docs_routes()])
@@ -241,16 +241,23 @@ def _add_health(app: FastAPI, registry: Registry, settings: Settings) -> None:
         return Health()
 
 
-def _add_status(app: FastAPI, settings: Settings, registry: Registry, metrics: Metrics, keys: ApiKeys) -> None:
+def _add_status(
+    app: FastAPI,
+    settings: Settings,
+    registry: Registry,
+    metrics: Metrics,
+    keys: ApiKeys,
+    catalogues: Catalogues,
+) -> None:
     guarded = [Depends(keys.check)]
 
     @app.get("/v1/models", tags=["status"], summary="Live models", dependencies=guarded)
     async def list_models() -> Models:
-        return describe_models(registry)
+        return describe_models(registry, catalogues)
 
     @app.get("/v1/models/{name}", tags=["status"], summary="One live model in full", dependencies=guarded)
     async def model(name: str, version: str | None = None) -> ModelDetail:
-        return describe_in_full(find_model(registry, name, version), registry, settings)
+        return describe_in_full(find_model(registry, name, version), registry, settings, catalogues)
 
     @app.get("/v1/slo", tags=["status"], summary="Objectives and the last minute", dependencies=guarded)
     async def get_slo() -> Slo:

@@ -14,11 +14,12 @@ from models.contract.spec import Category, FeatureSpec, Hashed, Number, Transfor
 from models.contract.spec import Field as SpecField
 from service.bundles.model import Model
 from service.bundles.registry import Registry
+from service.catalogues.live import Catalogues
 from service.contract.field_values import NOT_SCORES
 from service.contract.problems import NOT_FOUND, Problem
 from service.ranking.example import example_request
 from service.settings import Settings
-from service.status import ModelStatus, describe_model
+from service.status import CatalogueStatus, ModelStatus, describe_model
 
 _SAMPLE: Final = 20
 _LONGEST_VALUE: Final = 64
@@ -93,6 +94,10 @@ class ModelDetail(ModelStatus):
     scores: list[ScoreStatus]
     price: ScoreStatus | None = Field(description="null: nothing uses it.")
     embedding: EmbeddingStatus
+    needs: list[str] = Field(
+        description="What a candidate must have in the request for the model to have all that it reads. With a "
+        "catalogue that knows the item, its id and scores are enough."
+    )
     provenance: dict[str, Any] = Field(description="Data, options and versions of the training; without deep parts.")
     example: dict[str, Any] = Field(description="A request that is answered without warnings.")
 
@@ -107,13 +112,14 @@ def find_model(registry: Registry, name: str, version: str | None) -> Model:
     raise Problem(NOT_FOUND, f"no {what} is live; live models: {live}")
 
 
-def describe_in_full(model: Model, registry: Registry, settings: Settings) -> ModelDetail:
+def describe_in_full(model: Model, registry: Registry, settings: Settings, catalogues: Catalogues) -> ModelDetail:
     """Describe one model for those who write requests, for `GET /v1/models/{name}`."""
     manifest = model.manifest
     spec = manifest.spec
     used = _users_of_names(manifest)
+    status = describe_model(model, registry, catalogues)
     return ModelDetail(
-        **describe_model(model, registry).model_dump(),
+        **status.model_dump(),
         limits=_limits(manifest, settings),
         fields=[
             *(_field("user", f) for f in spec.user),
@@ -123,8 +129,14 @@ def describe_in_full(model: Model, registry: Registry, settings: Settings) -> Mo
         scores=_scores(spec, used),
         price=None if spec.price is None and "price" not in used else _price(spec.price, used.get("price", [])),
         embedding=_embedding(manifest),
+        needs=_needs(manifest, used, status.catalogue),
         provenance=_summary(manifest.provenance),
-        example=example_request(manifest, candidates=_EXAMPLE_CANDIDATES, explain=False),
+        example=example_request(
+            manifest,
+            candidates=_EXAMPLE_CANDIDATES,
+            explain=False,
+            embedding_width=0 if status.catalogue is None else status.catalogue.embedding_width,
+        ),
     )
 
 
@@ -211,6 +223,17 @@ def _embedding(manifest: Manifest) -> EmbeddingStatus:
     shapes = [tensor.shape for tensor in manifest.inputs if tensor.name == "embeddings"]
     width = shapes[0][-1] if shapes else None
     return EmbeddingStatus(used=bool(shapes), width=width if isinstance(width, int) else None)
+
+
+def _needs(manifest: Manifest, used: Mapping[str, list[str]], catalogue: CatalogueStatus | None) -> list[str]:
+    """List the fields of a candidate that only the request can have."""
+    needs = ["id", *(f"scores.{score.name}" for score in _scores(manifest.spec, used))]
+    if catalogue is None:
+        needs += ["price"] if manifest.spec.price is not None or "price" in used else []
+        needs += [f"features.{field.name}" for field in manifest.spec.item]
+    if _embedding(manifest).used and not (catalogue is not None and catalogue.embedding_width):
+        needs.append("embedding")
+    return needs
 
 
 def _summary(provenance: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from service.admin import create_admin_app
 from service.app import PublicApp, create_app
+from service.bundles.catalogues import CatalogueOptions
 from service.bundles.chores import Chores
 from service.bundles.model import Model
 from service.bundles.registry import Registry
@@ -18,6 +19,7 @@ from service.bundles.reload import Loader
 from service.bundles.retired import Retired
 from service.bundles.trial import Trial
 from service.catalogues.choose_source import make_live
+from service.catalogues.live import Catalogues
 from service.catalogues.source import LiveSource
 from service.inference.dispatcher import Dispatcher
 from service.inference.onnx.choose import session_config
@@ -58,6 +60,7 @@ class Core:
     app: PublicApp
     watch: EngineWatch
     scenes: Scenes
+    catalogues: Catalogues
     live: LiveSource | None
 
 
@@ -81,6 +84,9 @@ def assemble(
     scenes = Scenes(retry_after_seconds=settings.retry_after_seconds)
     scenes.on_swap(metrics.scenes_swapped)
     registry.needs(scenes.why_not_ready)
+    catalogues = Catalogues()
+    catalogues.on_swap(metrics.catalogues_swapped)
+    registry.needs(catalogues.why_not_ready)
     with contextlib.closing(InferenceThread()) as thread:
         dispatcher = Dispatcher(thread, on_drop=metrics.dropped)
         registry.on_retire(Retired(lambda: dispatcher.idle).keep)
@@ -89,7 +95,7 @@ def assemble(
             settings.bundles,
             config,
             registry,
-            functools.partial(_warm, registry, dispatcher),
+            functools.partial(_warm, registry, dispatcher, catalogues),
             trial=None if tried else Trial(config, settings.load_timeout_seconds),
             seconds=settings.load_timeout_seconds,
             golden=config.provider != "cpu",  # The trial has replayed the recorded requests on CPU.
@@ -97,6 +103,9 @@ def assemble(
             on_refusal=metrics.bundle_refused,
             scenes=scenes,
             on_scenes=metrics.scenes_reloaded,
+            catalogues=catalogues,
+            catalogue_options=CatalogueOptions.of(settings),
+            on_catalogues=metrics.catalogues_reloaded,
         )
         app = create_app(
             settings=settings,
@@ -105,9 +114,19 @@ def assemble(
             dispatcher=dispatcher,
             observers=(log_refusal,),
             scenes=scenes,
+            catalogues=catalogues,
             live=live,
         )
-        yield Core(registry=registry, metrics=metrics, loader=loader, app=app, watch=watch, scenes=scenes, live=live)
+        yield Core(
+            registry=registry,
+            metrics=metrics,
+            loader=loader,
+            app=app,
+            watch=watch,
+            scenes=scenes,
+            catalogues=catalogues,
+            live=live,
+        )
 
 
 def _watch_engine(settings: Settings, thread: InferenceThread, registry: Registry, metrics: Metrics) -> EngineWatch:
@@ -127,8 +146,8 @@ def _watch_engine(settings: Settings, thread: InferenceThread, registry: Registr
     return watch
 
 
-async def _warm(registry: Registry, dispatcher: Dispatcher, model: Model) -> None:
-    await warm_up(dispatcher, model, gently=registry.serving)
+async def _warm(registry: Registry, dispatcher: Dispatcher, catalogues: Catalogues, model: Model) -> None:
+    await warm_up(dispatcher, model, gently=registry.serving, catalogues=catalogues)
 
 
 @contextlib.asynccontextmanager
@@ -158,7 +177,9 @@ async def serve(settings: Settings) -> int:
     sockets = bind_sockets(settings)
     stop = stop_event()
     with assemble(settings, config) as core:
-        admin = create_admin_app(settings=settings, registry=core.registry, loader=core.loader)
+        admin = create_admin_app(
+            settings=settings, registry=core.registry, loader=core.loader, catalogues=core.catalogues
+        )
         public = Listener(core.app, settings, sockets.public, gate=core.app.endpoint, connections=core.app.connections)
         listeners = [public, Listener(admin, settings, sockets.admin)]
         async with live_values(core.live), asyncio.TaskGroup() as group:

@@ -6,14 +6,17 @@ They are off the hot path, so their types are pydantic models that FastAPI docum
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from models.contract.catalogue.manifest import CatalogueManifest
 from models.contract.verdict import Outcome
 from service.bundles.model import Model
 from service.bundles.registry import Registry
-from service.bundles.scene_file import SceneOutcome, SceneResult
+from service.bundles.renewing import Renewal, Result
+from service.catalogues.live import Catalogues
 from service.telemetry.rolling import WINDOW_SECONDS, RollingWindow
 
 TARGET_SHARE = 0.99
@@ -41,6 +44,16 @@ class RulesStatus(BaseModel):
     """Rules that a model keeps while it builds a list."""
 
     groups: int = Field(description="G: the most groups of candidates that it keeps count of.")
+
+
+class CatalogueStatus(BaseModel):
+    """One live catalogue of items."""
+
+    fingerprint: str = Field(description="Of the feature spec that it is encoded for.")
+    version: str
+    items: int
+    embedding_width: int = Field(description="0: no item has an embedding.")
+    segments: int = Field(description="A base, and the updates since.")
 
 
 class ModelStatus(BaseModel):
@@ -72,22 +85,37 @@ class ModelStatus(BaseModel):
     diversity: dict[str, float] = Field(description="Default lambda and window.")
     fallback: str = Field(description="Formula that orders the candidates after the model's.")
     rules: RulesStatus | None = Field(description="null: rules that the model itself would have to keep are refused.")
+    catalogue: CatalogueStatus | None = Field(
+        description="Catalogue of items that requests to the model are answered with; null: there is none for its spec."
+    )
     loaded_at: float = Field(description="Unix time.")
 
 
 class SceneReload(BaseModel):
     """Outcome of a reload for the file of scenes."""
 
-    result: SceneResult = Field(
+    result: Result = Field(
         description="ok: its scenes serve now; unchanged: they did before; refused: the scenes before it go on."
     )
     problem: str | None = Field(description="Why it was refused; null: it was not.")
 
 
+class CatalogueReload(BaseModel):
+    """Outcome of a reload for the catalogues, and those that serve now."""
+
+    result: Result = Field(
+        description="ok: a new version serves; unchanged: there was none; refused: a version was, and an older one "
+        "serves or what served before goes on."
+    )
+    problem: str | None = Field(description="Why it was refused; null: it was not.")
+    catalogues: list[CatalogueStatus]
+
+
 class Reloaded(ModelStatus):
-    """The model that a reload has switched to, and what became of the scenes."""
+    """The model that a reload has switched to, and what became of the scenes and the catalogues."""
 
     scenes: SceneReload
+    catalogues: CatalogueReload
 
 
 class Models(BaseModel):
@@ -115,14 +143,14 @@ class Slo(BaseModel):
     objectives: list[SloStatus]
 
 
-def describe_models(registry: Registry) -> Models:
+def describe_models(registry: Registry, catalogues: Catalogues) -> Models:
     """Describe all live models, for `GET /v1/models`."""
-    return Models(models=[describe_model(model, registry) for model in registry.models])
+    return Models(models=[describe_model(model, registry, catalogues) for model in registry.models])
 
 
-def describe_model(model: Model, registry: Registry) -> ModelStatus:
+def describe_model(model: Model, registry: Registry, catalogues: Catalogues) -> ModelStatus:
     """Describe one model for operators."""
-    m = model.manifest
+    m, catalogue = model.manifest, catalogues.find(model.manifest.spec.fingerprint)
     current = registry.current(m.name) is model
     return ModelStatus(
         name=m.name,
@@ -148,13 +176,33 @@ def describe_model(model: Model, registry: Registry) -> ModelStatus:
         diversity={"lambda": m.diversity.trade_off, "window": m.diversity.window},
         fallback=m.fallback,
         rules=None if m.ruled is None else RulesStatus(groups=m.ruled.groups),
+        catalogue=None if catalogue is None else _describe_catalogue(catalogue.manifest),
         loaded_at=model.loaded_at,
     )
 
 
-def describe_scenes(outcome: SceneOutcome) -> SceneReload:
+def describe_scenes(outcome: Renewal) -> SceneReload:
     """Describe what came of a reload of scenes."""
     return SceneReload(result=outcome.result, problem=outcome.problem)
+
+
+def describe_catalogues(outcome: Renewal, served: Sequence[CatalogueManifest]) -> CatalogueReload:
+    """Describe what came of a reload of catalogues, and those that serve."""
+    return CatalogueReload(
+        result=outcome.result,
+        problem=outcome.problem,
+        catalogues=[_describe_catalogue(manifest) for manifest in served],
+    )
+
+
+def _describe_catalogue(manifest: CatalogueManifest) -> CatalogueStatus:
+    return CatalogueStatus(
+        fingerprint=manifest.fingerprint,
+        version=manifest.version,
+        items=manifest.items,
+        embedding_width=manifest.embedding_width,
+        segments=len(manifest.segments),
+    )
 
 
 def describe_slo(window: RollingWindow, budget_seconds: float) -> Slo:

@@ -36,7 +36,7 @@ ARRAYS = {
             "slots",
         ),
         *(f"rules.{name}" for name in ("columns", "definition", "ledger", "pins", "ruling", "seen", "tensors")),
-        *(f"catalogue.{name}" for name in ("catalogue", "gather", "mapping", "segment")),
+        *(f"catalogue.{name}" for name in ("catalogue", "gather", "index", "mapping", "segment")),
         *(f"rules.{name}" for name in ("dealing", "musts", "quotas", "sorting")),
     )
 } | {f"{CONTRACT}.catalogue.lookup": {"numpy", "xxhash"}}
@@ -60,7 +60,7 @@ FLOORS = {
     ),
     "export": ("families", "proof", "bundle", "bench command"),
     "service": (
-        "contract environment",
+        "contract environment folders",
         "settings",
         "timing scenes",
         "catalogues",

@@ -181,7 +181,8 @@ class ObjectTable(CandidateTable):
         return [features.get(name) for features in self._features_at(places)]
 
     def has_values(self, name: str, places: Ints) -> bool:
-        return any(name in features for features in self._features_at(places))
+        tables = self._features_at(places)
+        return any(tables) and any(name in features for features in tables)
 
     def tags(self, name: str) -> list[Scalar]:
         # Records of lists have none.

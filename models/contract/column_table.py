@@ -108,7 +108,10 @@ class ColumnTable(CandidateTable):
 
 
 class Float32Error(ValueError):
-    """Report a text that is no base64 of float32; `place` counts the numbers before one that is not finite."""
+    """Report a text that is no base64 of finite float32.
+
+    `place` counts the numbers before the first that is not finite, if that is the fault.
+    """
 
     def __init__(self, problem: str, place: int | None = None) -> None:
         super().__init__(problem)

@@ -16,7 +16,7 @@ from models.contract.arrays import Arrays, Floats, Floats32, Ints
 from models.contract.candidates import Candidates, as_table
 from models.contract.categories import CategoryColumn
 from models.contract.scalars import Scalar, read_number
-from models.contract.scaling import LOGIT_EPSILON, Scale
+from models.contract.scaling import Scale, logit
 from models.contract.spec import Categorical, FeatureSpec, Number
 
 PRIOR_SCORES: Final = (("ctr",), ("ctr", "cvr"))
@@ -50,8 +50,7 @@ class Encoder:
         own, fields = self._own_user_numbers, self.spec.user_numbers
         numbers = [read_number(user.get(f.name), f"user.{f.name}") for f in fields[:own]]
         numbers += [read_number(context.get(f.name), f"context.{f.name}") for f in fields[own:]]
-        columns_of_one = np.array(numbers, np.float64).reshape(-1, 1)
-        return {"user_ids": np.array(ids, np.int64), "user_numbers": self._scale_user(columns_of_one)[0]}
+        return {"user_ids": np.array(ids, np.int64), "user_numbers": self._scale_user.one(numbers)}
 
     def user_arrays(self, ids: Ints, columns: Floats) -> Arrays:
         """Encode n users from `ids` [C, n] and raw numbers `columns` [F, n], which are written over."""
@@ -98,25 +97,28 @@ class Encoder:
         if self._prior_factors[0] is None:  # every objective's estimate begins with the first score
             return np.zeros((columns.shape[1], len(PRIOR_SCORES)), np.float32)
         raw = columns[len(self.spec.item_numbers) :]
-        raw = np.where(np.isnan(raw), self._score_defaults, raw)
-        return prior_logits([None if f is None else [raw[i] for i in f] for f in self._prior_factors], raw.shape[1])
+        missing = np.isnan(raw)
+        if np.count_nonzero(missing):
+            raw = np.where(missing, self._score_defaults, raw)
+        return prior_logits(self._prior_factors, raw)
 
     def complete_prices(self, prices: Floats) -> Floats:
         """Put the spec's default, or 0, for each price [n] that is missing."""
         missing = np.isnan(prices)
-        if not missing.any():
+        if not np.count_nonzero(missing):
             return prices
         return np.where(missing, 0.0 if self.spec.price is None else self.spec.price.default, prices)
 
-    def encode_slots(self, candidates: Candidates, slots: Ints) -> Arrays:
+    def encode_slots(self, candidates: Candidates, slots: Ints, places: Ints | None = None) -> Arrays:
         """Encode the candidates that `slots` [N] names (−1: empty slot), padded to N.
 
-        Beside `encode_items`' arrays there are ``valid`` bool [N] and ``embeddings`` float32 [N, E], unit rows, zero
-        where a candidate has none. E is the longest embedding among them, at least 1.
+        `places` are those of the slots that are not empty, where they are known already. Beside `encode_items`' arrays
+        there are ``valid`` bool [N] and ``embeddings`` float32 [N, E], unit rows, zero where a candidate has none. E is
+        the longest embedding among them, at least 1.
         """
         table = as_table(candidates)
         valid = slots >= 0
-        places = slots[valid]
+        places = slots[valid] if places is None else places
         packed = self.encode_items(table, places)
         packed["embeddings"] = table.embeddings(places)
         arrays: Arrays = {"valid": valid}
@@ -144,17 +146,21 @@ def known_priors(spec: FeatureSpec) -> tuple[bool, ...]:
     return tuple(scores.issuperset(names) for names in PRIOR_SCORES)
 
 
-def prior_logits(factors: Sequence[Sequence[Floats] | None], n: int) -> Floats32:
-    """Turn raw scores into the logits that a value model's skip reads, float32 [n, O].
+def prior_logits(factors: Sequence[Sequence[int] | None], scores: Floats) -> Floats32:
+    """Turn raw `scores` [S, n] into the logits that a value model's skip reads, float32 [n, O].
 
-    Per objective the product of its `factors` [n], each a probability clipped to 1e-6 from 0 and 1; zeros for None.
+    Per objective the product of those of the `scores` that its `factors` name, each a probability clipped to 0..1. The
+    product is clipped to 1e-6 from both; zeros for None.
     """
-    logits = np.zeros((n, len(factors)), np.float32)
-    for column, parts in zip(logits.T, factors, strict=True):
-        if parts is not None:
-            first, *others = (np.minimum(np.maximum(part, 0.0), 1.0) for part in parts)
-            p = np.minimum(np.maximum(math.prod(others, start=first), LOGIT_EPSILON), 1 - LOGIT_EPSILON)
-            column[:] = np.log(p) - np.log1p(-p)
+    logits = np.zeros((scores.shape[1], len(factors)), np.float32)
+    known = [i for i, rows in enumerate(factors) if rows is not None]
+    if known:
+        clipped = np.minimum(np.maximum(scores, 0.0), 1.0)
+        products = np.empty((len(known), scores.shape[1]))
+        for product, rows in zip(products, (rows for rows in factors if rows is not None), strict=True):
+            product[:] = math.prod((clipped[row] for row in rows[1:]), start=clipped[rows[0]])
+        logit(products)
+        logits[:, known if len(known) < len(factors) else slice(None)] = products.T
     return logits
 
 

@@ -54,11 +54,16 @@ class Formula:
         self.text = text
         self._run = _compile(tree.body, names, source, 0)
         self.names = frozenset(names)
+        self.sorted_names = tuple(sorted(names))
 
     def __call__(self, columns: Mapping[str, Floats], n: int) -> Floats:
         """Compute scores [n] from `columns`, which hold `names`; they may be infinite or NaN."""
         with np.errstate(all="ignore"):
-            score = np.asarray(self._run(columns), np.float64)
+            return self.compute(columns, n)
+
+    def compute(self, columns: Mapping[str, Floats], n: int) -> Floats:
+        """Do the same where a caller of several has put NumPy's `errstate` around them."""
+        score = np.asarray(self._run(columns), np.float64)
         return score if score.shape == (n,) else np.broadcast_to(score, (n,))
 
 

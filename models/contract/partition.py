@@ -22,7 +22,7 @@ def descending(scores: Floats) -> Ints:
 
 
 def best(scores: Floats, count: int) -> Ints:
-    """Order the indices of the best `count` of n scores [n] as `descending` does, and no others."""
+    """Order the indices of the best `count` of `scores` [n], as `descending` does."""
     if not 0 < count * _FEW < len(scores):
         return descending(scores)[:count]
     ascending = -scores

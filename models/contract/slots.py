@@ -96,16 +96,31 @@ class ScoreTable:
         The array is shared and must not be changed. Raises `FeatureError`: at `field` if the formula is no arithmetic
         or names a score that no candidate has, at the candidate that lacks a score that others have.
         """
+        with np.errstate(all="ignore"):
+            return self._compute(formula, field, needed_by)
+
+    def queue_scores(self, queues: Sequence[QueueLike], fields: Sequence[str]) -> Floats:
+        """Compute the formulas of queues [Q, n] as `score` does, each with its own field for errors."""
+        with np.errstate(all="ignore"):  # Once for all of them: it takes as long as a small formula.
+            return np.array(
+                [
+                    self._compute(queue.score, field, f"queue {queue.name!r} ({queue.score})")
+                    for queue, field in zip(queues, fields, strict=True)
+                ]
+            )
+
+    def _compute(self, formula: str, field: str, needed_by: str) -> Floats:
         if (known := self._values.get(formula)) is not None:
             return known
         try:
             compiled = compile_formula(formula)
         except FormulaError as error:
             raise FeatureError(field, str(error)) from None
-        for name in sorted(compiled.names - self._columns.keys()):
-            self._columns[name] = self._complete(name, self.read(name), field, needed_by)
-        self._values[formula] = compiled(self._columns, len(self._table))
-        return self._values[formula]
+        for name in compiled.sorted_names:
+            if name not in self._columns:
+                self._columns[name] = self._complete(name, self.read(name), field, needed_by)
+        value = self._values[formula] = compiled.compute(self._columns, len(self._table))
+        return value
 
     def sort_scores(self, formula: str) -> Floats | None:
         """Compute a plain sort's values [n]; None if a score that it needs is missing."""
@@ -117,10 +132,10 @@ class ScoreTable:
     def _complete(self, name: str, column: Floats, field: str, needed_by: str) -> Floats:
         """Put the spec's default where a candidate lacks the value."""
         missing = np.isnan(column)
-        if not missing.any():
+        if not (count := np.count_nonzero(missing)):
             return column
         default = self._default(name)
-        if missing.all() and (name != "price" or default is None):
+        if count == len(missing) and (name != "price" or default is None):
             label = "a price" if name == "price" else f"the score {name!r}"
             raise FeatureError(field, f"no candidate has {label}, which {needed_by} needs; {self._known()}")
         if default is None:
@@ -148,7 +163,7 @@ class ScoreTable:
             if field.transform != "logit":
                 continue
             column = self.read(field.name)
-            if ((column >= 0) & (column <= 1)).all():
+            if np.count_nonzero((column >= 0) & (column <= 1)) == len(column):
                 self._columns[field.name] = column  # complete, so that formulas need not read it again
                 continue
             bad = (column < 0) | (column > 1)  # False where the score is missing, which is no fault
@@ -205,13 +220,8 @@ def sort_slots(table: ScoreTable, formula: str, candidates: Ints, length: int, r
 def _queue_scores(table: ScoreTable, queues: Sequence[QueueLike], requested: bool) -> Floats:
     """Compute every queue's score of every candidate, float64 [Q, n]."""
     fields = [f"queues[{i}].score" if requested else "candidates" for i in range(len(queues))]
-    scores = np.array(
-        [
-            table.score(queue.score, field, needed_by=f"queue {queue.name!r} ({queue.score})")
-            for queue, field in zip(queues, fields, strict=True)
-        ]
-    )
-    if table.lenient or (finite := np.isfinite(scores)).all():
+    scores = table.queue_scores(queues, fields)
+    if table.lenient or np.count_nonzero(finite := np.isfinite(scores)) == scores.size:
         return scores
     i, place = (int(k) for k in np.unravel_index(finite.argmin(), finite.shape))
     queue = queues[i]

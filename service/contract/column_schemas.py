@@ -14,6 +14,7 @@ from msgspec.structs import force_setattr
 from service.contract.values import FieldValue, Identifier, Price, RawEmbedding
 
 _BASE64: Final = {"contentEncoding": "base64"}
+_EMBEDDING: Final = "For diversity; one length for all that have one. In base64 all have one, one behind the other."
 Base64 = Annotated[
     str, Meta(description="Base64 of little-endian float32, none of them NaN or infinite.", extra_json_schema=_BASE64)
 ]
@@ -29,28 +30,21 @@ else:  # Decoders take null as well; a `__post_init__` puts an empty object in i
 
 
 class CandidateColumns(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
-    """Items that may be shown, as columns that all have one value for each of them, in one order."""
+    """Items that may be shown, as columns of one length and in one order."""
 
     id: Annotated[list[Identifier], Meta(min_length=1, description="Returned in the answer; each unique.")]
     scores: Annotated[
         dict[str, ScoreColumn],
         Meta(description="The ranking stage's estimates by name, for example ctr and cvr."),
     ]
-    price: Annotated[list[Price | None] | Base64, Meta(description="In currency.")] | None = None
+    price: Annotated[
+        list[Price | None] | Base64 | None, Meta(description="In currency. Missing: the bundle's default price.")
+    ] = None
     features: Annotated[
         FeatureColumns,
         Meta(description="Values by field name. Missing: the default; unknown: not used, and named in `warnings`."),
     ] = {}
-    embedding: (
-        Annotated[
-            list[RawEmbedding] | Base64,
-            Meta(
-                description="For diversity; one length for all that have one. In base64 all have one, one behind the "
-                "other."
-            ),
-        ]
-        | None
-    ) = None
+    embedding: Annotated[list[RawEmbedding] | Base64 | None, Meta(description=_EMBEDDING)] = None
     tags: Annotated[
         TagColumns, Meta(description="Values for rules alone, such as a brand or a source; no model sees them.")
     ] = {}

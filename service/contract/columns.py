@@ -77,7 +77,10 @@ def _embeddings(text: str, n: int) -> Floats32:
 
 
 def _decoded(text: str, name: str, *, rows: int | None = None) -> Floats32:
-    """Return the numbers of a base64 text; an error names the place of a number, in `rows` if they are given."""
+    """Return the numbers of a base64 text.
+
+    A fault names the place of a number, with its row if there are so many `rows`.
+    """
     try:
         return decode_float32(text)
     except Float32Error as error:

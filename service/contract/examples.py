@@ -25,6 +25,18 @@ EXAMPLE_REQUEST: Final[dict[str, Any]] = {
     "partition": "bfs",
     "explain": False,
 }
+COLUMNS_REQUEST: Final[dict[str, Any]] = {
+    "request_id": "r-1",
+    "candidates": {
+        "id": ["sku-1", "sku-2", "sku-3"],
+        "scores": {"ctr": "j8L1PSlcjz2uR+E9", "cvr": [0.03, 0.08, 0.01]},
+        "price": [59.0, 24.5, None],
+        "features": {"category": ["c1", "c1", "c4"]},
+        "embedding": "zczMPc3MTL7NzMw+zczMPc3MzD3NzMy9",
+        "tags": {"brand": ["b1", "b2", "b2"]},
+    },
+}
+"""Clicks in float32 0.12, 0.07, 0.11, and the embeddings of `EXAMPLE_REQUEST`."""
 README_REQUEST: Final[dict[str, Any]] = {
     "request_id": "r-1",
     "user": {"favourite": "c1", "thrift": 0.4},
@@ -77,6 +89,7 @@ REQUESTS: Final[Mapping[str, Any]] = {
     "smallest": {"summary": "All that is required, and no more", "value": SMALLEST_REQUEST},
     "features": {"summary": "With features, for the demo bundle", "value": README_REQUEST},
     "queues": {"summary": "With queues of its own", "value": EXAMPLE_REQUEST},
+    "columns": {"summary": "With candidates as columns, some of them base64 of float32", "value": COLUMNS_REQUEST},
     "rules": {"summary": "With rules, and an item of an earlier page", "value": RULED_REQUEST},
 }
 _TIMINGS: Final = {"decode": 0.102, "deal": 0.152, "encode": 0.136, "wait": 0.013, "infer": 1.894, "total": 2.484}
@@ -153,6 +166,7 @@ DETAILS: Final[Mapping[str, str]] = {
     "misdirected-request": "the admin listener does not answer under 'shop.example' (LISTWRIGHT_ADMIN_HOSTS)",
     "invalid-request": "candidates[1].id: 'a' is also the id of candidates[0]",
     "bundle-refused": "version: bundle 'demo' has no version '9'",
+    "catalogue-refused": "0f3a9c1e77b2/12: base/price.npy: is missing",
     "scenes-refused": "scenes.home-feed.rules.caps[0].limit: Expected int >= 1",
     "headers-too-large": "the headers are larger than 65536 bytes",
     "internal-error": "the log has the request id",

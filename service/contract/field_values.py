@@ -153,7 +153,7 @@ class FieldReader:
         columns -= self._missing
         alike = np.abs(columns, out=columns) <= self._nearly
         gaps: list[Gap] = []
-        if not alike.any():
+        if not np.count_nonzero(alike):
             return gaps
         for column, found in enumerate(np.count_nonzero(alike, axis=0).tolist()):
             if not found:

@@ -15,6 +15,7 @@ from service.contract.headers import HEADERS, OF_PROBLEMS, PARAMETERS, reference
 from service.contract.operations import PUBLIC, Described
 from service.contract.problems import (
     BUNDLE_REFUSED,
+    CATALOGUE_REFUSED,
     CONFLICT,
     KINDS,
     MEDIA_TYPE,
@@ -38,7 +39,7 @@ TAGS: Final = {
 """What each tag holds."""
 
 _PROBLEM: Final = {"$ref": "#/components/schemas/Problem"}
-_ADMIN_ONLY: Final = (CONFLICT, MISDIRECTED, BUNDLE_REFUSED, SCENES_REFUSED)
+_ADMIN_ONLY: Final = (CONFLICT, MISDIRECTED, BUNDLE_REFUSED, SCENES_REFUSED, CATALOGUE_REFUSED)
 _EVERYWHERE: Final = frozenset({400, 414, 431, 500, 501, 503})
 _WITH_A_BODY: Final = frozenset({408, 413, 415, 422})
 _FASTAPIS: Final = ("HTTPValidationError", "ValidationError")
@@ -66,7 +67,7 @@ def describe_public(
     """
     types = [type_ for route in PUBLIC for type_ in (route.request, route.answer)]
     schemas = _add_schemas(document, [*types, *answers.values()])
-    schemas["RerankRequest"]["properties"]["candidates"]["maxItems"] = max_candidates
+    _bound_candidates(schemas, max_candidates)
     for route in PUBLIC:
         document["paths"][route.path] = {"post": _operation(route)}
     for path, type_ in answers.items():
@@ -95,6 +96,12 @@ def _add_schemas(document: Document, types: list[Any]) -> dict[str, Any]:
     if types:
         share(schemas, {name: msgspec.json.schema(type_) for name, type_ in _SHARED.items()})
     return schemas
+
+
+def _bound_candidates(schemas: dict[str, Any], most: int) -> None:
+    """Say how many candidates are allowed, as objects and as columns."""
+    objects, _ = schemas["RerankRequest"]["properties"]["candidates"]["anyOf"]
+    objects["maxItems"] = schemas["CandidateColumns"]["properties"]["id"]["maxItems"] = most
 
 
 def _complete(document: Document, kinds: tuple[ProblemKind, ...], more: Statuses, *, keyed: bool) -> None:

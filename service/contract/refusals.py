@@ -174,8 +174,15 @@ class _Whole(msgspec.Struct):
 
 
 def _find_in_columns(group: str, body: bytes) -> str:
-    """Return the path of the first refused value in a group of columns; empty if a repeated key has replaced it."""
-    columns = msgspec.json.decode(msgspec.json.decode(body, type=_Whole).candidates[group], type=dict[str, msgspec.Raw])
+    """Return the path of the first refused value in a group of columns.
+
+    It is empty if a repeated key has replaced that value.
+    """
+    try:
+        whole = msgspec.json.decode(body, type=_Whole).candidates
+        columns = msgspec.json.decode(whole[group], type=dict[str, msgspec.Raw])
+    except (msgspec.DecodeError, KeyError):
+        return ""
     decode = msgspec.json.Decoder(_COLUMN_TYPES[group]).decode
     for name, column in columns.items():
         try:

@@ -131,7 +131,10 @@ def _check_widths(items: Sequence[ShownItem], candidates: CandidateTable) -> Non
 
 
 def _first_width(candidates: CandidateTable) -> tuple[str, int]:
-    """Return name and width of the first candidate with an embedding; no name if there is none."""
+    """Return name and width of the first candidate with an embedding, if there is one.
+
+    Raises `Problem` (422) if that embedding is none.
+    """
     places = np.arange(len(candidates))
     if candidates.has_embeddings(places):
         for i in range(len(places)):

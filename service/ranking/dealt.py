@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.contract.arrays import Arrays
+from models.contract.arrays import Arrays, Ints
 from models.contract.candidates import CandidateTable
 from models.contract.features import encode_preferences
 from models.contract.manifest import SORT_SLOTS
@@ -23,7 +23,10 @@ from service.ranking.request_items import RequestItems
 
 @dataclass(frozen=True, slots=True)
 class DealtRequest:
-    """A request that is known to be valid, with its model, plan and slots."""
+    """A request that is known to be valid, with its model, plan and slots.
+
+    `places` [k] are those of the candidates in the slots, without the empty ones.
+    """
 
     request: RerankRequest
     items: RequestItems
@@ -31,6 +34,7 @@ class DealtRequest:
     plan: RequestPlan
     table: ScoreTable
     slots: Slots
+    places: Ints
 
     @property
     def candidates(self) -> CandidateTable:
@@ -45,7 +49,8 @@ def deal_request(request: RerankRequest, model: Model, items: RequestItems | Non
     """
     items = RequestItems.alone(candidate_table(request)) if items is None else items
     plan = make_plan(request, items, model.manifest)
-    return DealtRequest(request, items, model, plan, *deal(items.table, plan, model.manifest))
+    table, slots = deal(items.table, plan, model.manifest)
+    return DealtRequest(request, items, model, plan, table, slots, slots.candidates[slots.candidates >= 0])
 
 
 def encode_request(dealt: DealtRequest) -> Arrays:
@@ -57,7 +62,7 @@ def encode_request(dealt: DealtRequest) -> Arrays:
     try:
         with np.errstate(over="ignore"):  # Numbers that overflow are clipped afterwards.
             user = model.encoder.encode_user(request.user, request.context)
-            items = model.encoder.encode_slots(dealt.candidates, dealt.slots.candidates)
+            items = model.encoder.encode_slots(dealt.candidates, dealt.slots.candidates, dealt.places)
     except FeatureError as error:
         raise invalid(error.path, error.problem) from None
     arrays = {**user, **items, **encode_preferences(plan.weights, plan.trade_off, plan.window)}

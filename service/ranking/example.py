@@ -20,13 +20,17 @@ CANDIDATES: Final = 100
 """Number of candidates in the request."""
 
 _KINDS: Final = 4
+_WIDTH: Final = 3
 _BRANDS: Final = 7
 
 
-def example_request(manifest: Manifest, *, candidates: int = CANDIDATES, explain: bool = True) -> dict[str, Any]:
+def example_request(
+    manifest: Manifest, *, candidates: int = CANDIDATES, explain: bool = True, embedding_width: int = 0
+) -> dict[str, Any]:
     """Make a request with every field, score and embedding that the bundle names.
 
-    The model knows all values in it, so its answer carries no warnings.
+    The model knows all values in it, so its answer carries no warnings. `embedding_width` is that of a catalogue's
+    embeddings, 0 if there are none.
     """
     spec = manifest.spec
     formulas = [q.score for q in manifest.queues] + [manifest.fallback]
@@ -41,7 +45,7 @@ def example_request(manifest: Manifest, *, candidates: int = CANDIDATES, explain
                 "scores": dict.fromkeys(scores, (i + 1) / (candidates + 1)),
                 "price": 10.0 + i,
                 "features": {f.name: _value(f, i) for f in spec.item},
-                "embedding": [1.0, float(i % 7), float(i % 11)],
+                "embedding": [1.0, *(float(i % (7 + 4 * k)) for k in range((embedding_width or _WIDTH) - 1))],
             }
             for i in range(candidates)
         ],

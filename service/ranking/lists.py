@@ -75,7 +75,10 @@ def bypass_list(dealt: DealtRequest) -> Listing | None:
 
 
 def degraded_list(dealt: DealtRequest, reason: DegradedReason, deadline: Deadline) -> Listing:
-    """Build the list by the score formula, or without time in the order given. Raises `Problem` (422)."""
+    """Build the list by the score formula, or without time in the order given.
+
+    Raises `Problem` (422).
+    """
     made = None if deadline.too_late_for_formula else _by_formula(dealt)
     places, relaxed = _in_order_given(dealt) if made is None else made
     level = places[0][1] if places else "input"

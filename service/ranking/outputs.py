@@ -82,10 +82,9 @@ def check_order(order: AnyArray, slots: Slots, *, may_end: bool = False) -> Ints
         told = list(takewhile(lambda step: step >= 0, told))
     chosen = [step for step in told if step >= 0]
     known = chosen == told[: len(chosen)] and len(set(chosen)) == len(chosen) and max(chosen, default=0) < len(slots)
-    steps = np.array(chosen, np.int64)
-    if not known or (slots.candidates[steps] < 0).any():
+    if not known or _is_any_empty(chosen, slots):
         raise EngineError(f"the model answered an impossible order: {told}")
-    return steps
+    return np.array(chosen, np.int64)
 
 
 def replay(ruling: Ruling, picked: Sequence[int], groups: int | None) -> Ledger:
@@ -122,8 +121,14 @@ def _check_array(name: str, found: object, shape: tuple[int, ...], types: str) -
 def _check_runners_up(told: Sequence[int], slots: Slots) -> None:
     """Raise `EngineError` unless each is −1 or a slot with a candidate."""
     there = [slot for slot in told if slot != -1]
-    if there and (min(there) < 0 or max(there) >= len(slots) or (slots.candidates[there] < 0).any()):
+    if there and (min(there) < 0 or max(there) >= len(slots) or _is_any_empty(there, slots)):
         raise EngineError(f"the model answered a runner-up that is no candidate: {told}")
+
+
+def _is_any_empty(steps: Sequence[int], slots: Slots) -> bool:
+    """Tell whether any of these slots has no candidate."""
+    candidates = slots.candidates.tolist()  # Of so few numbers an array of flags takes longer.
+    return any(candidates[step] < 0 for step in steps)
 
 
 def _list_value(value: Sequence[Sequence[float]]) -> ObjectiveValues:

@@ -226,7 +226,6 @@ class Reranker:
 
 def _field_use(dealt: DealtRequest, row: Arrays) -> FieldUse:
     """Find what the model can use of the candidates that were encoded to `row`."""
-    request, plan, slots = dealt.request, dealt.plan, dealt.slots.candidates
-    places = slots[slots >= 0]
+    request, plan = dealt.request, dealt.plan
     formulas = [queue.score for queue in plan.queues] if plan.queues_requested else ()
-    return dealt.model.fields.read(request.user, request.context, dealt.candidates, places, row, formulas)
+    return dealt.model.fields.read(request.user, request.context, dealt.candidates, dealt.places, row, formulas)

@@ -34,8 +34,7 @@ def find_unknown(dealt: DealtRequest) -> UnknownItems | None:
     layer = dealt.items.layer
     if layer is None:
         return None
-    slots = dealt.slots.candidates
-    places = slots[slots >= 0]
+    places = dealt.places
     return UnknownItems(len(places), places[~layer.known(places)])
 
 

@@ -16,13 +16,14 @@ from typing import Any, Final
 
 from starlette.types import Message
 
+from models.contract.catalogue.catalogue import Catalogue
 from models.contract.manifest import Manifest
 from models.contract.spec import OBJECTIVES
 from service.bundles.model import BundleError, Model
 from service.bundles.registry import Registry
-from service.bundles.reload import low_priority
+from service.catalogues.live import Catalogues
 from service.contract.decoding import decode_request
-from service.inference.aside import run_aside
+from service.inference.aside import low_priority, run_aside
 from service.inference.dispatcher import Dispatcher
 from service.inference.engine import BatchArrays, Engine, EngineError, stack_rows, warm_fully
 from service.ranking.dealt import DealtRequest, deal_request, encode_request, graph_inputs
@@ -41,10 +42,15 @@ _FULL_BATCHES: Final = 3
 _TIMEOUT_SECONDS: Final = 5.0
 
 
-async def warm_up(dispatcher: Dispatcher, model: Model, *, gently: bool = False) -> None:
-    """Warm a model. Raises `BundleError` if its defaults do not lead to a list."""
+async def warm_up(
+    dispatcher: Dispatcher, model: Model, *, gently: bool = False, catalogues: Catalogues | None = None
+) -> None:
+    """Warm a model, with its catalogue of items if there is one.
+
+    Raises `BundleError` if its defaults do not lead to a list.
+    """
     await _warm_engine(dispatcher, model, gently)
-    await _send_requests(dispatcher.in_background() if gently else dispatcher, model, gently)
+    await _send_requests(dispatcher.in_background() if gently else dispatcher, model, gently, catalogues)
 
 
 async def _warm_engine(dispatcher: Dispatcher, model: Model, gently: bool) -> None:
@@ -82,19 +88,20 @@ def _warm_aside(engine: Engine, batch: BatchArrays, gently: bool) -> None:
         warm_fully(engine, batch)
 
 
-async def _send_requests(dispatcher: Dispatcher, model: Model, gently: bool) -> None:
+async def _send_requests(dispatcher: Dispatcher, model: Model, gently: bool, catalogues: Catalogues | None) -> None:
     """Send requests through the endpoint. Raises `BundleError` for one without the model's list."""
     most = model.engine.largest_batch
     registry = Registry()
     registry.publish(model)
-    bodies = [json.dumps(request).encode() for request in _requests(model.manifest)]
+    catalogue = None if catalogues is None else catalogues.find(model.manifest.spec.fingerprint)
+    bodies = [json.dumps(request).encode() for request in _requests(model.manifest, catalogue)]
     endpoint = RerankEndpoint(
         options=EndpointOptions(
             max_body_bytes=max(map(len, bodies)), read_timeout_seconds=_TIMEOUT_SECONDS, budget_seconds=NEVER
         ),
         keys=ApiKeys(()),
         admission=Admission(AdmissionOptions(limit=most)),
-        reranker=Reranker(registry=registry, dispatcher=dispatcher, max_candidates=CANDIDATES),
+        reranker=Reranker(registry=registry, dispatcher=dispatcher, max_candidates=CANDIDATES, catalogues=catalogues),
         observers=(),
     )
     # One at a time first, then as many together as one run can hold.
@@ -111,16 +118,22 @@ async def _send_requests(dispatcher: Dispatcher, model: Model, gently: bool) -> 
                 raise BundleError(f"a warm-up request was answered without the model: {why}")
 
 
-def _requests(manifest: Manifest) -> list[dict[str, Any]]:
+def _requests(manifest: Manifest, catalogue: Catalogue | None) -> list[dict[str, Any]]:
     """Make a request with the bundle's defaults, and one that runs the model.
 
-    If the bundle serves rules, one that has some comes last.
+    With a catalogue there is one more, whose candidates have an id and scores only. If the bundle serves rules, one
+    that has some comes last.
     """
-    found = [example_request(manifest)]
+    width = 0 if catalogue is None else catalogue.manifest.embedding_width
+    found = [example_request(manifest, embedding_width=width)]
     if manifest.bypassed(manifest.objectives):
         alone = [dict.fromkeys(OBJECTIVES, 0.0) | {name: 1.0} for name in manifest.valued]
         found += [{**found[0], "objectives": mix} for mix in alone if not manifest.bypassed(mix)][:1]
-    return found if manifest.ruled is None else [*found, with_rules(found[-1])]
+    full = found[-1]
+    if catalogue is not None:
+        bare = [{"id": made["id"], "scores": made["scores"]} for made in full["candidates"]]
+        found.append({**full, "candidates": bare})
+    return found if manifest.ruled is None else [*found, with_rules(full)]
 
 
 async def _post(endpoint: RerankEndpoint, body: bytes) -> tuple[int, bytes]:

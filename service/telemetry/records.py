@@ -80,7 +80,7 @@ def list_health(items: Sequence[Item], queues: Ints, of: int, rows: AnyArray) ->
         diversity=mean_distance(rows),
         displacement=moved / len(items),
         queues=tuple(np.bincount(queues, minlength=of).tolist()),
-        sources=Counter(item.source for item in items),
+        sources=Counter([item.source for item in items]),
     )
 
 

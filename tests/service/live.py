@@ -23,6 +23,7 @@ from service.app import create_app
 from service.bundles.model import Model
 from service.bundles.registry import Registry
 from service.catalogues.choose_source import make_live
+from service.catalogues.live import Catalogues
 from service.catalogues.source import LiveSource
 from service.inference.dispatcher import Dispatcher
 from service.inference.engine import BatchArrays
@@ -65,6 +66,7 @@ class Live:
     metrics: Metrics
     records: Sequence[RequestRecord]
     scenes: Scenes
+    catalogues: Catalogues
     stop: Callable[[], None] = lambda: None
     """Begin to drain; the server ends in its own time."""
     ended: Callable[[], bool] = lambda: False
@@ -181,6 +183,9 @@ def live_app(
     scenes = Scenes()
     scenes.on_swap(metrics.scenes_swapped)
     registry.needs(scenes.why_not_ready)
+    catalogues = Catalogues()
+    catalogues.on_swap(metrics.catalogues_swapped)
+    registry.needs(catalogues.why_not_ready)
     if ready:
         registry.loaded()
         scenes.swap(NO_SCENES)
@@ -195,6 +200,7 @@ def live_app(
             observers=(records.append, *observers),
             scenes=scenes,
             live=live,
+            catalogues=catalogues,
         )
         with serving(app, configured, app.endpoint, app.connections, live) as (port, server, server_thread):
             stop = functools.partial(setattr, server, "should_exit", True)
@@ -202,7 +208,17 @@ def live_app(
             def draining() -> bool:
                 return server.should_exit and all(c._draining for c in list(server._connections()))
 
-            yield Live(port, registry, metrics, records, scenes, stop, lambda: not server_thread.is_alive(), draining)
+            yield Live(
+                port,
+                registry,
+                metrics,
+                records,
+                scenes,
+                catalogues,
+                stop,
+                lambda: not server_thread.is_alive(),
+                draining,
+            )
 
 
 def make_settings(**values: Any) -> Settings:

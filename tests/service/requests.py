@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import random
 from typing import Any
+
+import numpy as np
 
 from service.contract.decoding import decode_request
 from service.contract.schemas import Candidate, RerankRequest
@@ -31,6 +34,36 @@ def request(n: int = 8, **changes: Any) -> dict[str, Any]:
         "candidates": [candidate(i) for i in range(n)],
         **changes,
     }
+
+
+def float32(numbers: object) -> str:
+    """Base64 of little-endian float32."""
+    return base64.b64encode(np.array(numbers, "<f4").tobytes()).decode()
+
+
+def as_columns(sent: dict[str, Any], *, packed: bool = False) -> dict[str, Any]:
+    """The same request with its candidates as columns; if `packed`, numbers are base64, where none is missing."""
+    candidates = sent["candidates"]
+
+    def column(values: list[Any]) -> Any:
+        numbers = all(isinstance(value, float) for value in values)
+        return float32(values) if packed and numbers else values
+
+    def group(name: str) -> dict[str, Any]:
+        tables = [one.get(name) or {} for one in candidates]
+        names = dict.fromkeys(key for table in tables for key in table)
+        return {key: column([table.get(key) for table in tables]) for key in names}
+
+    embeddings = [one.get("embedding") for one in candidates]
+    columns = {
+        "id": [one["id"] for one in candidates],
+        "scores": group("scores"),
+        "price": column([one.get("price") for one in candidates]),
+        "features": group("features"),
+        "embedding": float32(embeddings) if packed and all(embeddings) else embeddings,
+        "tags": {name: values for name, values in group("tags").items() if not isinstance(values, str)},
+    }
+    return {**sent, "candidates": columns}
 
 
 def check_list(sent: dict[str, Any], answer: dict[str, Any], list_length: int = 5) -> None:

@@ -57,6 +57,23 @@ def test_the_environment_is_read_and_flags_win(monkeypatch: pytest.MonkeyPatch) 
     assert (settings.port, settings.max_in_flight) == (9001, 7)
 
 
+def test_catalogues_are_beside_the_bundles_unless_a_setting_names_their_folder(tmp_path: Path) -> None:
+    settings = load_settings()
+    assert settings.catalogue_root == tmp_path / "catalogue"
+    (tmp_path / "items").mkdir()
+    assert load_settings({"catalogue": str(tmp_path / "items")}).catalogue_root == tmp_path / "items"
+    with pytest.raises(SettingsError, match=r"LISTWRIGHT_CATALOGUE \(--catalogue\): no such folder"):
+        load_settings({"catalogue": str(tmp_path / "absent")})
+
+
+def test_copies_of_catalogues_need_memory_that_can_be_sealed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "memfd_create", lambda *_: -1, raising=False)
+    assert load_settings({"catalogue_copy": "true"}).catalogue_copy
+    monkeypatch.delattr(os, "memfd_create")
+    with pytest.raises(SettingsError, match=r"LISTWRIGHT_CATALOGUE_COPY \(--catalogue-copy\): this platform"):
+        load_settings({"catalogue_copy": "true"})
+
+
 def test_every_setting_but_the_keys_has_a_flag() -> None:
     parser = argparse.ArgumentParser()
     command.configure(parser)

@@ -161,15 +161,15 @@ class CatalogueLayer:
 
     def _locate(self, places: Ints) -> Ints:
         """Return the numbers of the candidates at `places`, each looked up once."""
+        if self._numbers is None and len(places) >= len(self._ids):
+            self._numbers = self._catalogue.locate(self._ids)
         if self._numbers is None:
-            if len(places) >= len(self._ids):
-                self._numbers = self._catalogue.locate(self._ids)
-            else:
-                self._numbers = np.full(len(self._ids), _NOT_LOOKED_UP)
-        numbers: Ints = self._numbers[places]
-        new = np.equal(numbers, _NOT_LOOKED_UP)
-        if new.any():
-            asked = places[new]
-            self._numbers[asked] = self._catalogue.locate([self._ids[place] for place in asked.tolist()])
-            numbers = self._numbers[places]
-        return numbers
+            self._numbers = np.full(len(self._ids), _NOT_LOOKED_UP)
+            new = places
+        else:
+            numbers: Ints = self._numbers[places]
+            new = places[numbers == _NOT_LOOKED_UP]
+            if not len(new):
+                return numbers
+        self._numbers[new] = self._catalogue.locate([self._ids[place] for place in new.tolist()])
+        return self._numbers[places]

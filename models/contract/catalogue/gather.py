@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.contract.arrays import Floats, Floats32, Ints
-from models.contract.catalogue.lookup import Hashes, find_rows
+from models.contract.catalogue.index import make_indexes
+from models.contract.catalogue.lookup import Hashes
 from models.contract.catalogue.segment import Segment, read_values
 from models.contract.scalars import Scalar
 
@@ -78,7 +79,8 @@ class Segments:
 
     def __init__(self, segments: Sequence[Segment], embedding_width: int) -> None:
         self._segments = tuple(segments)
-        self._starts: list[int] = np.cumsum([0, *map(len, segments)]).tolist()
+        self._starts = np.cumsum([0, *map(len, segments)])[:-1]
+        self._first, self._others = make_indexes(segments, self._starts.tolist())
         self.columns, self.numbers = segments[0].rows.shape[1], segments[0].numbers.shape[1]
         self.no_columns = np.full(self.columns, -1, np.int32)
         self.no_numbers = np.full(self.numbers, np.nan)
@@ -87,11 +89,9 @@ class Segments:
 
     def find(self, wanted: Hashes) -> Ints:
         """Find the numbers [k] of the items whose ids have the hashes that are `wanted`."""
-        first, *others = self._segments
-        found = _numbers(first, 0, find_rows(first.hashes, first.directory, wanted))
-        for segment, start in zip(others, self._starts[1:], strict=False):
-            rows = find_rows(segment.hashes, segment.directory, wanted)
-            found = np.where(rows >= 0, _numbers(segment, start, rows), found)
+        found = self._first.find_first(wanted)
+        for index in self._others:
+            found = index.find(wanted, found)
         return found
 
     def rows(self, numbers: Ints) -> Rows:
@@ -99,12 +99,11 @@ class Segments:
         k = len(numbers)
         if len(self._segments) == 1 and k and numbers.min() >= 0:
             return Rows(k, (Part(self._segments[0], None, numbers),))
+        of = self._starts.searchsorted(numbers, "right") - 1
         parts = []
-        for i, segment in enumerate(self._segments):
-            start, end = self._starts[i : i + 2]
-            at = np.flatnonzero((numbers >= start) & (numbers < end))
-            if len(at):
-                parts.append(Part(segment, None if len(at) == k else at, numbers[at] - start))
+        for i in sorted(set(of.tolist()) - {-1}):
+            at = np.flatnonzero(of == i)
+            parts.append(Part(self._segments[i], None if len(at) == k else at, numbers[at] - self._starts[i]))
         return Rows(k, tuple(parts))
 
 
@@ -148,11 +147,3 @@ class Known:
     def values(self, field: int) -> list[Scalar]:
         """Read a field [k] as it came, None where it is missing."""
         return self._rows.values(field)
-
-
-def _numbers(segment: Segment, start: int, rows: Ints) -> Ints:
-    """Number the rows [k] of a segment that begins at `start`; −1 for a tombstone too."""
-    numbers = rows + start if start else rows
-    if segment.deleted is not None and len(segment):
-        numbers = np.where(segment.deleted.take(rows, mode="clip"), -1, numbers)
-    return np.where(rows >= 0, numbers, -1) if start else numbers

@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.contract.manifest import MANIFEST_FILE
-from service.bundles.folder import BundleFolder, in_order
+from service.bundles.folder import BundleFolder
 from service.bundles.model import BundleError
+from service.folders import in_order
 
 
 def put(root: Path, *names: str) -> None:
@@ -100,10 +101,10 @@ def test_a_root_that_is_gone_has_no_bundles_and_is_named(tmp_path: Path, caplog:
     assert "No such file or directory" in caplog.text
 
 
-@pytest.mark.parametrize("name", ["circle", "none"])
+@pytest.mark.parametrize("name", ["circle", "none", "catalogue"])
 def test_a_name_that_no_bundle_can_have_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / "circle").symlink_to("circle")
-    put(tmp_path, "none/1")
+    put(tmp_path, "none/1", "catalogue/1")
     for version in (None, "1"):
         with pytest.raises(BundleError):
             BundleFolder(tmp_path).folder(name, version)

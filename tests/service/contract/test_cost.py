@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import time
 from unittest.mock import patch
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -29,12 +31,30 @@ documents = st.recursive(
 
 @pytest.mark.parametrize("block", [1, 2, 3, 7, 65_536])
 @settings(max_examples=40, deadline=None)
-@given(document=documents, ascii_only=st.booleans())
-def test_each_field_counts_one_and_text_counts_nothing(block: int, document: object, ascii_only: bool) -> None:
+@given(document=documents, ascii_only=st.booleans(), long_text=st.sampled_from([1, 2, 3, 1024]))
+def test_each_field_counts_one_and_text_counts_nothing(
+    block: int, document: object, ascii_only: bool, long_text: int
+) -> None:
     body = json.dumps(document, ensure_ascii=ascii_only).encode()
     fields = re.sub(rb'"(?:[^"\\]|\\.)*"', b"", body).count(b":")
-    with patch.object(cost, "_BLOCK", block):
+    with patch.object(cost, "_BLOCK", block), patch.object(cost, "_LONG_TEXT", long_text):
         assert cost_over(body, 0) == fields
+
+
+@pytest.mark.parametrize("before", ["", "x", '","', '\\",', "é"])
+def test_numbers_behind_a_long_text_are_counted(before: str) -> None:
+    """Also behind texts with escapes, where a quote may be part of the text."""
+    numbers = ",".join(["5e-324"] * 2000)
+    for text in (before + "a" * 5000, "a" * 5000 + before, before.join(["b" * 3000] * 3)):
+        assert cost_over(f'{{"a": {json.dumps(text)}, "b": [{numbers}], "c": "{"d" * 5000}"}}'.encode(), 0) >= 200_000
+
+
+def test_texts_of_base64_take_no_time() -> None:
+    text = base64.b64encode(np.random.default_rng(0).bytes(LARGEST // 2)).decode()
+    body = json.dumps({"candidates": {"id": ["a"], "embedding": text}}).encode()
+    with patch.object(cost, "_count") as count:
+        assert cost_over(body, MOST_FIELDS) == 0
+    assert not count.called
 
 
 @pytest.mark.parametrize(

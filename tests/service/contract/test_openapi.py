@@ -72,7 +72,7 @@ def test_every_operation_has_a_name_a_tag_and_words(documents: dict[str, Documen
 def test_operations_keep_their_names(documents: dict[str, Document]) -> None:
     named = {port: {o["operationId"] for _, _, o in operations(documents[port])} for port in PORTS}
     assert {"rerank", "list_models", "get_slo", "get_metrics", "live", "ready"} <= named["public"]
-    assert named["admin"] == {"list_models", "reload", "reload_scenes", "get_metrics"}
+    assert named["admin"] == {"list_models", "reload", "reload_scenes", "reload_catalogues", "get_metrics"}
 
 
 def test_the_request_is_described_as_it_is_decoded(document: Document) -> None:
@@ -81,7 +81,9 @@ def test_the_request_is_described_as_it_is_decoded(document: Document) -> None:
     assert request["required"] == ["candidates"]
     assert request["additionalProperties"] is False
     assert set(schemas["Diversity"]["properties"]) == {"lambda", "window"}
-    assert schemas["Candidate"]["required"] == ["id", "scores"]
+    assert schemas["Candidate"]["required"] == schemas["CandidateColumns"]["required"] == ["id", "scores"]
+    assert set(schemas["Candidate"]["properties"]) == set(schemas["CandidateColumns"]["properties"])
+    assert schemas["Candidate"]["properties"]["embedding"]["items"] == {"type": "number"}
     assert "required" not in schemas["Objectives"]
     assert set(schemas["ListRules"]["properties"]) == {"pinned", "blocked", "caps", "floors", "boosts"}
     assert schemas["CapRule"]["required"] == ["by", "limit"]
@@ -90,7 +92,7 @@ def test_the_request_is_described_as_it_is_decoded(document: Document) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        *("RerankRequest", "Candidate", "Objectives", "Diversity", "ListRules", "ShownItem"),
+        *("RerankRequest", "Candidate", "CandidateColumns", "Objectives", "Diversity", "ListRules", "ShownItem"),
         *("PinRule", "CapRule", "FloorRule", "BoostRule"),
     ],
 )
@@ -231,7 +233,10 @@ def test_operations_need_a_key_where_keys_are_set_and_say_so(document: Document)
 
 def test_limits_are_described(document: Document) -> None:
     schemas = document["components"]["schemas"]
-    assert schemas["RerankRequest"]["properties"]["candidates"]["maxItems"] == 2000
+    objects, columns = schemas["RerankRequest"]["properties"]["candidates"]["anyOf"]
+    assert objects["maxItems"] == 2000
+    assert columns == {"$ref": "#/components/schemas/CandidateColumns"}
+    assert schemas["CandidateColumns"]["properties"]["id"]["maxItems"] == 2000
     assert schemas["Queue"]["properties"]["score"]["maxLength"] == 300
     assert schemas["Candidate"]["properties"]["id"]["maxLength"] == 256
     assert schemas["ListRules"]["properties"]["pinned"]["maxItems"] == 64

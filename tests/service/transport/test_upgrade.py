@@ -90,7 +90,7 @@ def test_its_body_is_not_read_as_a_request(live: Live) -> None:
 
 def test_without_a_body_on_the_public_port_and_the_admin_port(live: Live) -> None:
     get = b"GET %b HTTP/1.1\r\nHost: localhost\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n"
-    app = create_admin_app(settings=make_settings(), registry=live.registry, loader=None)  # type: ignore[arg-type]
+    app = create_admin_app(settings=make_settings(), registry=live.registry, loader=None, catalogues=live.catalogues)  # type: ignore[arg-type]
     with listening(app, make_settings()) as admin_port:
         for port, path in ((live.port, b"/v2/health/live"), (admin_port, b"/admin/v1/models")):
             with connected(port) as client:

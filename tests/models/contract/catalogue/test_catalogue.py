@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from unittest.mock import patch
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.contract.arrays import Ints
+from models.contract.catalogue import index
 from models.contract.catalogue.catalogue import Catalogue, CatalogueItem
+from models.contract.catalogue.index import MOST_MERGED
 from models.contract.catalogue.manifest import CatalogueError, CatalogueManifest
 from models.contract.features import Encoder
 from models.contract.spec import Category, FeatureSpec, Hashed, Number
@@ -48,14 +51,17 @@ def opened(folder: Path, *batches: Sequence[Item], encoder: Encoder = ENCODER) -
     return Catalogue(CatalogueManifest.read(folder), folder)
 
 
-@given(BATCHES, st.lists(st.sampled_from(IDS)))
-def test_it_finds_what_the_newest_segment_says_of_an_item(batches: list[list[Item]], asked: list[str]) -> None:
+@settings(max_examples=200)
+@given(BATCHES, st.lists(st.sampled_from(IDS)), st.sampled_from([0, 3, 8, MOST_MERGED]))
+def test_it_finds_what_the_newest_segment_says_of_an_item(
+    batches: list[list[Item]], asked: list[str], most_merged: int
+) -> None:
     model: dict[str, Item] = {}
     for item in (item for batch in batches for item in batch):
         model.pop(item.id, None)
         if not item.deleted:
             model[item.id] = item
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory() as folder, patch.object(index, "MOST_MERGED", most_merged):
         catalogue = opened(Path(folder), *batches)
         assert len(catalogue) == len(model)
         assert (catalogue.locate(asked) >= 0).tolist() == [name in model for name in asked]
