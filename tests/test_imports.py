@@ -94,6 +94,7 @@ ROOMS = [f"{package}.{name}" for package, floors in FLOORS.items() for floor in 
 
 SERVING = {
     "fastapi",
+    "hiredis",
     "httptools",
     "msgspec",
     "numpy",

@@ -1,8 +1,9 @@
-"""Keep the values of a live source for a short time, those that are missing too."""
+"""Keep values of a live source for a short time, and which it lacks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import repeat
 from time import monotonic
 from typing import Final
 
@@ -47,7 +48,7 @@ class LiveCache:
         """Return the values of these ids, `UNKNOWN` where the source must be asked."""
         self._age()
         young, old = self._young.get(column, _NONE), self._old.get(column)
-        found: list[Scalar | Unknown] = [young.get(name, UNKNOWN) for name in ids]
+        found: list[Scalar | Unknown] = list(map(young.get, ids, repeat(UNKNOWN)))
         if old is None:
             return found
         return [old.get(name, UNKNOWN) if value is UNKNOWN else value for name, value in zip(ids, found, strict=True)]

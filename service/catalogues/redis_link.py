@@ -61,10 +61,13 @@ def check_url(url: str) -> None:
 
 
 class RedisLink:
-    """Hold one connection, which is made when it is needed. Used by one task at a time."""
+    """Hold one connection, made when it is needed. Used by one task at a time."""
 
     def __init__(self, url: str) -> None:
-        """Prepare a connection; raises `ValueError` for a URL that cannot work, or without the client library."""
+        """Prepare a connection.
+
+        Raises `ValueError` for a URL that cannot work, and without the client library.
+        """
         self._connection = _make_connection(url)
 
     @property
@@ -86,7 +89,10 @@ class RedisLink:
             raise LinkError(str(error) or type(error).__name__) from error
 
     async def ask(self, commands: Sequence[Command]) -> list[object]:
-        """Send commands in one piece and return their replies. Raises `LinkError`; the next call connects anew."""
+        """Send commands in one piece and return their replies.
+
+        Raises `LinkError`; the connection is closed then.
+        """
         try:
             await self._connection.send_packed_command(_pack(commands), check_health=False)
             return [await self._reply() for _ in commands]

@@ -1,4 +1,4 @@
-"""Ask one Redis for values of items, for all requests that wait at a time in one exchange.
+"""Ask one Redis for values of items, in one exchange for all who wait.
 
 There is one connection and at most one exchange on its way; what requests want meanwhile goes into the next one. Nobody
 waits behind an exchange that is late already. So a slow Redis cannot pile anything up, whatever the load. An answer
@@ -44,7 +44,7 @@ class RedisReader:
         self._closed = False
 
     async def read(self, wanted: Mapping[Column, Sequence[str]], seconds: float) -> ReadResult:
-        """Ask for these ids, and wait so long for the answer, which is then in the store."""
+        """Ask for these ids, and wait so long for the store to have the answer."""
         if self._closed or seconds < LEAST_SECONDS:
             return "skipped"
         if not self._breaker.closed:
@@ -64,7 +64,7 @@ class RedisReader:
             timer.cancel()
 
     async def open(self) -> str | None:
-        """Connect; return why it failed, or None. Requests may come meanwhile, and it may be closed."""
+        """Connect; return why it failed, or None. Requests may come meanwhile."""
         if self._work is None:
             self._begin()
         work = self._work
@@ -83,7 +83,8 @@ class RedisReader:
 
     def _want(self, wanted: Mapping[Column, Sequence[str]]) -> None:
         for column, ids in wanted.items():
-            self._wanted.setdefault(column, {}).update(dict.fromkeys(ids))
+            asked = dict.fromkeys(ids)
+            self._wanted[column] = self._wanted[column] | asked if column in self._wanted else asked
         if self._work is None:
             self._begin()
 
@@ -91,7 +92,10 @@ class RedisReader:
         self._work = asyncio.create_task(self._exchange_all())
 
     def _time_is_up(self, answered: asyncio.Future[ReadResult], slow: bool, passes: int) -> None:
-        """Tell a request that its answer is late; the source is `slow` if it had enough time."""
+        """Tell a request that its answer is late.
+
+        Where the source had enough time for it, it is `slow`.
+        """
         if answered.done():
             return
         if passes:
@@ -118,7 +122,7 @@ class RedisReader:
             self._waiting = []
 
     async def _exchange(self, wanted: Wanted, *, watched: bool) -> ReadResult:
-        """Make one exchange, and tell the breaker how it went: a request that was late is a failure."""
+        """Make one exchange; for the breaker a late answer is a failure too."""
         self._late = False
         began = perf_counter()
         try:
@@ -141,9 +145,10 @@ class RedisReader:
         return result
 
     async def _ask(self, wanted: Wanted) -> float:
-        """Ask and take the replies; return the time at which the question was sent. Raises `LinkError`.
+        """Ask, take the replies, and return the time of the question.
 
-        A connection that has lain idle may be gone, so one that was used before is given a second attempt.
+        Raises `LinkError`. A connection that has lain idle may be gone, so one that was used before is given a second
+        attempt.
         """
         fresh = not self._link.connected
         await self._link.connect()

@@ -9,7 +9,7 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from time import perf_counter
-from typing import Final, Self
+from typing import Final, Self, cast
 
 import numpy as np
 
@@ -113,7 +113,7 @@ class RedisLayer:
         return _numbers(self.values(name, places))
 
     def prices(self, places: Ints) -> Floats:
-        return _numbers(self._at(PRICE, places))
+        return np.array(self._at(PRICE, places), np.float64)  # None becomes NaN.
 
     def values(self, name: str, places: Ints) -> list[Scalar]:
         return self._at(self._column(name), places)
@@ -128,11 +128,13 @@ class RedisLayer:
         return self._columns.get(name) or field_column(name, number=False)
 
     def _at(self, column: Column, places: Ints) -> list[Scalar]:
-        values = self._values.get(column.key, _NONE)
-        return [values.get(place) for place in places.tolist()]
+        return list(map(self._values.get(column.key, _NONE).get, places.tolist()))
 
     async def _read(self, asked: Mapping[Column, Sequence[int]], until: float) -> None:
-        """Take what is cached of each column at its places, and ask for the rest in the time that is left."""
+        """Take what is cached, and ask for the rest in the time left.
+
+        `asked` has the places of each column.
+        """
         if not self._store.fits(self._fingerprint):
             self._observer.read("wrong-fingerprint")
             return
@@ -154,14 +156,18 @@ class RedisLayer:
     def _take(self, asked: Mapping[Column, Sequence[int]]) -> dict[Column, Sequence[int]]:
         """Take what is cached; return the places of which something must be asked."""
         missing: dict[Column, Sequence[int]] = {}
+        ids = self._ids
         for column, places in asked.items():
             values = self._values.setdefault(column.key, {})
             wanted = [place for place in places if place not in values] if values else places
-            found = self._store.find(column, [self._ids[place] for place in wanted])
-            unknown = [place for place, value in zip(wanted, found, strict=True) if value is UNKNOWN]
-            values.update({p: v for p, v in zip(wanted, found, strict=True) if not isinstance(v, Unknown)})
-            if unknown:
+            found = self._store.find(column, [ids[place] for place in wanted])
+            if UNKNOWN in found:
+                unknown = [place for place, value in zip(wanted, found, strict=True) if value is UNKNOWN]
                 missing[column] = unknown
+                if len(unknown) < len(found):
+                    values.update({p: v for p, v in zip(wanted, found, strict=True) if not isinstance(v, Unknown)})
+            else:
+                values.update(zip(wanted, cast(Sequence[Scalar], found), strict=True))
         return missing
 
 

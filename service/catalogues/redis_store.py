@@ -145,30 +145,35 @@ class RedisStore:
             return {}
         return self._decode(column, ids, values)
 
-    def _decode(self, column: Column, ids: Sequence[str], values: Sequence[object]) -> Mapping[ValueState, int]:
-        found: dict[str, Scalar] = {}
+    def _decode(self, column: Column, ids: Sequence[str], raws: Sequence[bytes | None]) -> Mapping[ValueState, int]:
         refused = 0
-        for name, raw in zip(ids, values, strict=True):
-            found[name] = None
-            if raw is not None:
-                try:
-                    if not isinstance(raw, bytes):
-                        raise ValueError("it is no string")
-                    found[name] = column.decode(raw)
-                except ValueError as error:
-                    refused += 1
-                    self._refuse(column, name, error)
-        self.cache.put(column, found)
-        known = sum(value is not None for value in found.values())
-        return {"known": known, "refused": refused, "missing": len(found) - known - refused}
+        try:
+            values = column.decode_all(raws)
+        except (ValueError, TypeError):
+            values, refused = self._decode_each(column, ids, raws)
+        self.cache.put(column, dict(zip(ids, values, strict=True)))
+        missing = values.count(None) - refused
+        return {"known": len(values) - missing - refused, "refused": refused, "missing": missing}
+
+    def _decode_each(
+        self, column: Column, ids: Sequence[str], raws: Sequence[bytes | None]
+    ) -> tuple[list[Scalar], int]:
+        """Decode values one by one, and count those that are refused, which are missing then."""
+        values: list[Scalar] = []
+        refused = 0
+        for name, raw in zip(ids, raws, strict=True):
+            try:
+                values.append(None if raw is None else column.decode(raw))
+            except ValueError as error:
+                values.append(None)
+                refused += 1
+                self._complain("value", f"live values: {self._prefix}{column.key} of {name!r} is refused: {error}")
+        return values, refused
 
     def _note(self, column: Column, exists: bool) -> None:
         if len(self._exists) >= _MOST_KEYS:
             self._exists.clear()
         self._exists[column.key] = exists, self._clock() + self._seconds
-
-    def _refuse(self, column: Column, name: str, error: ValueError) -> None:
-        self._complain("value", f"live values: {self._prefix}{column.key} of {name!r} is refused: {error}")
 
     def _complain(self, kind: str, text: str) -> None:
         """Log a fault, but not every time."""

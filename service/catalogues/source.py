@@ -1,4 +1,4 @@
-"""Define a source of values of items that change by the minute, and what is counted of it."""
+"""Define a source of values of items that change by the minute."""
 
 from __future__ import annotations
 
@@ -28,17 +28,18 @@ class LiveObserver(Protocol):
         """Count one read of a request."""
 
     def exchanged(self, seconds: float) -> None:
-        """Count one exchange with the source: a question, and its answer or the failure to get one."""
+        """Count one exchange with the source, whether it was answered or not."""
 
     def values(self, counts: Mapping[ValueState, int]) -> None:
         """Count the values of one answer."""
 
 
 class LiveLayer(ItemLayer, Protocol):
-    """Offer what a live source has said of one request's items; nothing before it was read.
+    """Offer what a live source has said of one request's items.
 
-    Reading never raises and takes a bounded time: what has not come by then is missing, and counted. All reads of one
-    request share that time, and none goes on past `until`, on `perf_counter`'s clock.
+    It knows nothing before it was read. Reading never raises and takes a bounded time: what has not come by then is
+    missing, and counted. All reads of one request share that time, and none goes on past `until`, on `perf_counter`'s
+    clock.
     """
 
     async def read_ahead(self, prices: Ints, fields: Mapping[str, Ints], until: float) -> None:

@@ -18,12 +18,12 @@ _PRICE = "price"
 
 
 def live_limit(deadline: Deadline, wait: float) -> float:
-    """Return the time until which a request can wait for live values: its model then takes `wait` seconds."""
+    """Return when a request must go on, if its model takes `wait` seconds."""
     return deadline.limit - LEAD_SECONDS - wait
 
 
 async def read_ahead(request: RerankRequest, items: RequestItems, manifest: Manifest, until: float) -> None:
-    """Read what formulas and rules ask for of all candidates; the request's own values need not be read."""
+    """Read what formulas and rules ask for, and the request does not say itself."""
     live = items.live
     if live is None:
         return
@@ -54,7 +54,7 @@ def _names(text: str) -> bool:
 
 
 def _rule_fields(request: RerankRequest, own: CandidateTable) -> dict[str, Ints]:
-    """Find the fields that rules name, with the candidates that have no tag of that name."""
+    """Find the fields that rules name, with the candidates without such a tag."""
     if request.rules is None:
         return {}
     found: dict[str, Ints] = {}

@@ -1,4 +1,4 @@
-"""Put what a request says of its candidates over what a live source and a catalogue know of them."""
+"""Put what a request says of its candidates over what others know of them."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ class RequestItems:
 def join_items(
     own: CandidateTable, model: Model, catalogues: Catalogues, live: LiveSource | None = None
 ) -> RequestItems:
-    """Put live values and the catalogue for the model's spec, if any, under the request's `own` candidates.
+    """Put live values and the catalogue, if any, under the `own` candidates.
 
-    The catalogue is taken here, once: the request ends with it, whatever is live by then. The live source is not asked
-    yet.
+    The catalogue is that for the model's spec. It is taken here, once: the request ends with it, whatever is live by
+    then. The live source is not asked yet.
     """
     spec = model.manifest.spec
     catalogue = catalogues.find(spec.fingerprint)

@@ -31,7 +31,7 @@ class Breaker:
         return self._in_a_row < self._most
 
     def may_try(self) -> bool:
-        """Tell whether it is time for one attempt; the next one is then so many seconds away."""
+        """Tell whether it is time for one attempt; if so, the next one is later."""
         now = self._clock()
         if now < self._next:
             return False

@@ -14,8 +14,10 @@ import pytest
 
 from loadtest.requests.payloads import add_payload_options
 from models.contract.manifest import DEMO_BUNDLE, EMBEDDED_BUNDLES
+from service.catalogues.choose_source import check_live
 from service.settings import Settings
 from tests.deploy.files import ROOT
+from tests.service.live import make_settings
 
 yaml = pytest.importorskip("yaml", reason="needs PyYAML")
 HADOLINT = shutil.which("hadolint", path=str(Path(sys.executable).parent)) or shutil.which("hadolint")
@@ -141,6 +143,20 @@ def test_the_gpu_file_asks_for_a_gpu_and_for_a_provider_that_fails_loudly() -> N
     assert service["build"]["args"] == {"EXTRA": "gpu"}
     (device,) = service["deploy"]["resources"]["reservations"]["devices"]
     assert (device["driver"], device["capabilities"]) == ("nvidia", ["gpu"])
+
+
+def test_the_redis_file_adds_a_redis_that_is_hardened_and_asked_for_live_values() -> None:
+    services = _compose("docker-compose.redis.yml")["services"]
+    service, redis = services["service"], services["redis"]
+    assert service["build"]["args"] == {"EXTRA": "cpu,redis"}
+    assert _requirements("cpu,redis").returncode == 0
+    assert service["environment"] == {"LISTWRIGHT_CATALOGUE_LIVE": "redis://redis:6379/0"}
+    check_live(make_settings(catalogue_live=service["environment"]["LISTWRIGHT_CATALOGUE_LIVE"]))
+    assert (redis["read_only"], redis["cap_drop"]) == (True, ["ALL"])
+    assert redis["security_opt"] == ["no-new-privileges:true"]
+    assert re.fullmatch(r"redis:\d+\.\d+\.\d+", redis["image"])
+    assert "ports" not in redis
+    assert "healthcheck" in redis
 
 
 def test_the_grace_period_outlasts_the_services_own_drain() -> None:

@@ -65,6 +65,32 @@ def test_a_price_has_the_bounds_of_a_request(raw: bytes) -> None:
     assert PRICE.decode(b"null") is None
 
 
+def test_many_are_decoded_as_each_alone() -> None:
+    raws = [b"1", None, b" 2.5 ", b"null", b"0"]
+    for column in (PRICE, NUMBER, ANY):
+        assert column.decode_all(raws) == [1, None, 2.5, None, 0]
+        assert column.decode_all([]) == []
+
+
+@pytest.mark.parametrize(
+    "raws",
+    [
+        *([b"1", raw] for raw in GARBAGE),
+        [b"1,2"],
+        [b"1,2", b""],
+        [b"[1", b"2]"],
+        [b"1]", b"[2"],
+        [b"1,2", b'"a', b'b"'],
+        [b"1", b",2"],
+        [b"1" * (LONGEST + 1)],
+    ],
+)
+def test_none_of_many_is_taken_for_another(raws: list[bytes | None]) -> None:
+    for column in (PRICE, NUMBER, ANY):
+        with pytest.raises(ValueError, match=r"\w"):
+            column.decode_all(raws)
+
+
 def test_a_field_of_numbers_takes_no_text() -> None:
-    with pytest.raises(ValueError, match="must be a number"):
+    with pytest.raises(ValueError, match="Expected"):
         NUMBER.decode(b'"5"')

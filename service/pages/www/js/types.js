@@ -89,7 +89,7 @@
  * @property {Explanation} [explanation]
  * @property {boolean} [pinned]
  *
- * @typedef {Record<"decode" | "deal" | "encode" | "wait" | "infer" | "total", number>} Timings
+ * @typedef {Record<"decode" | "deal" | "encode" | "wait" | "infer" | "total", number> & {live?: number}} Timings
  *
  * @typedef {object} Answer
  * @property {string} request_id
