@@ -1,4 +1,4 @@
-"""Build the admin app, which lists and reloads models, and reloads scenes.
+"""Build the admin app, which lists and reloads models, and reloads scenes and catalogues.
 
 It has a listener of its own, on loopback unless the settings say otherwise. One process alone, or the supervisor of
 several, does the work behind it.
@@ -7,7 +7,7 @@ several, does the work behind it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from operator import attrgetter
@@ -17,19 +17,22 @@ from fastapi import Depends, FastAPI, Header
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
+from models.contract.catalogue.manifest import CatalogueManifest
 from service.bundles.registry import Registry
 from service.bundles.reload import Loader
-from service.bundles.scene_file import SceneOutcome
+from service.bundles.renewing import Renewal
 from service.bundles.switching import Switcher
 from service.contract.openapi import describe_admin
-from service.contract.problems import NOT_READY, SCENES_REFUSED, Problem, unavailable
+from service.contract.problems import CATALOGUE_REFUSED, NOT_READY, SCENES_REFUSED, Problem, ProblemKind, unavailable
 from service.pages.docs import docs_routes
 from service.settings import Settings
 from service.status import (
+    CatalogueReload,
     Models,
     ModelStatus,
     Reloaded,
     SceneReload,
+    describe_catalogues,
     describe_model,
     describe_models,
     describe_scenes,
@@ -61,17 +64,40 @@ Describe = Callable[[], Awaitable[Models]]
 class SceneDesk:
     """Reloads the scenes alone, and tells what the last reload made of them."""
 
-    reload: Callable[[], Awaitable[SceneOutcome]]
-    last: Callable[[], SceneOutcome]
+    reload: Callable[[], Awaitable[Renewal]]
+    last: Callable[[], Renewal]
 
     @classmethod
     def of(cls, switcher: Switcher[Any]) -> Self:
         """Make the desk of what switches scenes."""
 
-        async def reload() -> SceneOutcome:
+        async def reload() -> Renewal:
             return await switcher.reload_scenes()
 
         return cls(reload, lambda: switcher.scene_outcome)
+
+
+@dataclass(frozen=True)
+class CatalogueDesk:
+    """Reloads the catalogues alone, and tells what the last reload made of them and what serves now."""
+
+    reload: Callable[[], Awaitable[Renewal]]
+    last: Callable[[], Renewal]
+    served: Callable[[], Sequence[CatalogueManifest]]
+
+    @classmethod
+    def of(cls, switcher: Switcher[Any]) -> Self:
+        """Make the desk of what switches catalogues."""
+
+        async def reload() -> Renewal:
+            return await switcher.reload_catalogues()
+
+        files = switcher.catalogue_files
+        return cls(reload, lambda: files.outcome, lambda: files.served)
+
+    def describe(self, outcome: Renewal) -> CatalogueReload:
+        """Describe what came of a reload, and what serves now."""
+        return describe_catalogues(outcome, self.served())
 
 
 SwitchModel = Callable[[str, str | None], Awaitable[ModelStatus]]
@@ -110,11 +136,16 @@ def create_admin_app(*, settings: Settings, registry: Registry, loader: Loader) 
     async def reload(name: str, version: str | None) -> ModelStatus:
         return describe_model(await loader.reload(name, version), registry)
 
-    return admin_app(settings, describe, reload, SceneDesk.of(loader))
+    return admin_app(settings, describe, reload, SceneDesk.of(loader), CatalogueDesk.of(loader))
 
 
 def admin_app(
-    settings: Settings, describe: Describe, switch: SwitchModel, scenes: SceneDesk, scrape: Scrape | None = None
+    settings: Settings,
+    describe: Describe,
+    switch: SwitchModel,
+    scenes: SceneDesk,
+    catalogues: CatalogueDesk,
+    scrape: Scrape | None = None,
 ) -> FastAPI:
     """Build the app, with the same API keys; with `scrape` it shows metrics as well."""
     app = AdminApp(settings)
@@ -131,16 +162,20 @@ def admin_app(
     @app.post("/admin/v1/reload", tags=["admin"], summary="Load a bundle aside, check it, then switch to it")
     async def reload(order: Reload) -> Reloaded:
         status = await _unless_stopped(switch(order.model, order.version))
-        return Reloaded(**status.model_dump(), scenes=describe_scenes(scenes.last()))
+        scenes_found, catalogues_found = describe_scenes(scenes.last()), catalogues.describe(catalogues.last())
+        return Reloaded(**status.model_dump(), scenes=scenes_found, catalogues=catalogues_found)
 
     @app.post("/admin/v1/scenes/reload", tags=["admin"], summary="Read the file of scenes, check it, then switch to it")
     async def reload_scenes() -> SceneReload:
         outcome = await _unless_stopped(scenes.reload())
-        if outcome.fault:
-            raise unavailable(NOT_READY, str(outcome.problem), settings.retry_after_seconds)
-        if outcome.problem is not None:
-            raise Problem(SCENES_REFUSED, outcome.problem)
+        _check(outcome, SCENES_REFUSED, settings)
         return describe_scenes(outcome)
+
+    @app.post("/admin/v1/catalogue/reload", tags=["admin"], summary="Check new catalogues, then switch to them")
+    async def reload_catalogues() -> CatalogueReload:
+        outcome = await _unless_stopped(catalogues.reload())
+        _check(outcome, CATALOGUE_REFUSED, settings)
+        return catalogues.describe(outcome)
 
     if scrape is not None:
 
@@ -151,6 +186,14 @@ def admin_app(
             return await scrape(accept)
 
     return app
+
+
+def _check(outcome: Renewal, kind: ProblemKind, settings: Settings) -> None:
+    """Raise `Problem` for what was refused: 503 if the reason is none of the files', else of this kind."""
+    if outcome.fault:
+        raise unavailable(NOT_READY, str(outcome.problem), settings.retry_after_seconds)
+    if outcome.problem is not None:
+        raise Problem(kind, outcome.problem)
 
 
 async def _unless_stopped(work: Awaitable[T]) -> T:

@@ -1,4 +1,4 @@
-"""Tell this service's variables from those of others that begin alike, and from misspelt ones.
+"""Tell this service's variables from those of others that begin alike, and from misspelt ones; find the cache.
 
 Kubernetes gives every pod variables for every Service of its namespace. Those of a Service whose name begins with
 ``listwright`` begin like settings, and one can even have a setting's name: ``LISTWRIGHT_PORT=tcp://10.0.0.1:80``.
@@ -7,8 +7,10 @@ Kubernetes gives every pod variables for every Service of its namespace. Those o
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Final
 
 PREFIX: Final = "LISTWRIGHT_"
@@ -48,3 +50,14 @@ def unknown_variables(environment: Mapping[str, str], settings: Collection[str])
 def _nearest(name: str, names: Collection[str]) -> str:
     close = difflib.get_close_matches(name, sorted(names), n=1)
     return f" (did you mean {PREFIX}{close[0]}?)" if close else ""
+
+
+def user_cache_folder() -> Path | None:
+    """Return this program's folder among the user's caches; None without a home."""
+    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    if base.is_absolute():
+        return base / "listwright"
+    try:
+        return Path.home() / ".cache" / "listwright"
+    except RuntimeError:
+        return None

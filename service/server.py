@@ -11,12 +11,14 @@ from dataclasses import dataclass
 
 from service.admin import create_admin_app
 from service.app import PublicApp, create_app
+from service.bundles.catalogues import CatalogueOptions
 from service.bundles.chores import Chores
 from service.bundles.model import Model
 from service.bundles.registry import Registry
 from service.bundles.reload import Loader
 from service.bundles.retired import Retired
 from service.bundles.trial import Trial
+from service.catalogues.live import Catalogues
 from service.inference.dispatcher import Dispatcher
 from service.inference.onnx.choose import session_config
 from service.inference.onnx.session import SessionConfig
@@ -56,6 +58,7 @@ class Core:
     app: PublicApp
     watch: EngineWatch
     scenes: Scenes
+    catalogues: Catalogues
 
 
 @contextlib.contextmanager
@@ -77,6 +80,9 @@ def assemble(
     scenes = Scenes(retry_after_seconds=settings.retry_after_seconds)
     scenes.on_swap(metrics.scenes_swapped)
     registry.needs(scenes.why_not_ready)
+    catalogues = Catalogues()
+    catalogues.on_swap(metrics.catalogues_swapped)
+    registry.needs(catalogues.why_not_ready)
     with contextlib.closing(InferenceThread()) as thread:
         dispatcher = Dispatcher(thread, on_drop=metrics.dropped)
         registry.on_retire(Retired(lambda: dispatcher.idle).keep)
@@ -93,6 +99,9 @@ def assemble(
             on_refusal=metrics.bundle_refused,
             scenes=scenes,
             on_scenes=metrics.scenes_reloaded,
+            catalogues=catalogues,
+            catalogue_options=CatalogueOptions.of(settings),
+            on_catalogues=metrics.catalogues_reloaded,
         )
         app = create_app(
             settings=settings,
@@ -101,8 +110,17 @@ def assemble(
             dispatcher=dispatcher,
             observers=(log_refusal,),
             scenes=scenes,
+            catalogues=catalogues,
         )
-        yield Core(registry=registry, metrics=metrics, loader=loader, app=app, watch=watch, scenes=scenes)
+        yield Core(
+            registry=registry,
+            metrics=metrics,
+            loader=loader,
+            app=app,
+            watch=watch,
+            scenes=scenes,
+            catalogues=catalogues,
+        )
 
 
 def _watch_engine(settings: Settings, thread: InferenceThread, registry: Registry, metrics: Metrics) -> EngineWatch:

@@ -20,11 +20,14 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from service.environment import PREFIX, is_service_link, unknown_variables
+from service.environment import PREFIX, is_service_link, unknown_variables, user_cache_folder
 
 SECRETS: Final = ("api_keys",)  # They have no flag: every user can read command lines.
 NO_DEFAULT: Final = "none"
 """Value of `default_model` for no default model; no bundle can have this name."""
+
+CATALOGUE_FOLDER: Final = "catalogue"
+"""Folder of catalogues in the bundles folder, unless `catalogue` names another; no bundle can have this name."""
 
 _NOT_VISIBLE: Final = re.compile(r"[^!-~]")
 _FOLDER: Final = r"[A-Za-z0-9][A-Za-z0-9._-]*"
@@ -49,6 +52,16 @@ class Settings(BaseSettings):
         Path("bundles"),
         description="Folder with the bundles, as `<name>/<version>/bundle.json`. "
         "Where it is not set and there is no folder of this name, the embedded demo bundle is served.",
+    )
+    catalogue: Path | None = Field(
+        None,
+        description="Folder with catalogues of items, as `<fingerprint>/<version>/catalogue.json`, the first 12 digits "
+        "of a feature spec's fingerprint. Missing: `catalogue` in the bundles folder, if there is one.",
+    )
+    catalogue_copy: bool = Field(
+        False,
+        description="Copy catalogues into memory that cannot be changed, instead of mapping their files: for stores "
+        "that cannot promise that files stay as they are. Linux only.",
     )
     default_model: str | None = Field(
         None,
@@ -238,12 +251,24 @@ class Settings(BaseSettings):
             settings_cls, init_settings, env_settings, dotenv_settings, file_secret_settings
         )
 
-    @field_validator("bundles")
+    @field_validator("bundles", "catalogue")
     @classmethod
-    def _folder_exists(cls, value: Path) -> Path:
-        if not value.is_dir():
+    def _folder_exists(cls, value: Path | None) -> Path | None:
+        if value is not None and not value.is_dir():
             raise ValueError(f"no such folder: {value}")
         return value
+
+    @field_validator("catalogue_copy")
+    @classmethod
+    def _can_be_sealed(cls, value: bool) -> bool:
+        if value and not hasattr(os, "memfd_create"):
+            raise ValueError("this platform has no memory that can be sealed (memfd_create), as Linux has")
+        return value
+
+    @property
+    def catalogue_root(self) -> Path:
+        """Folder of the catalogues; it need not be there unless a setting names it."""
+        return self.bundles / CATALOGUE_FOLDER if self.catalogue is None else self.catalogue
 
     @property
     def graph_cache(self) -> Path | None:
@@ -267,17 +292,6 @@ class Settings(BaseSettings):
     @property
     def batch_budget_seconds(self) -> float:
         return self.batch_budget_ms / 1e3
-
-
-def user_cache_folder() -> Path | None:
-    """Return this program's folder among the user's caches; None without a home."""
-    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    if base.is_absolute():
-        return base / "listwright"
-    try:
-        return Path.home() / ".cache" / "listwright"
-    except RuntimeError:
-        return None
 
 
 def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:

@@ -6,14 +6,16 @@ They are off the hot path, so their types are pydantic models that FastAPI docum
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from models.contract.catalogue.manifest import CatalogueManifest
 from models.contract.verdict import Outcome
 from service.bundles.model import Model
 from service.bundles.registry import Registry
-from service.bundles.scene_file import SceneOutcome, SceneResult
+from service.bundles.renewing import Renewal, Result
 from service.telemetry.rolling import WINDOW_SECONDS, RollingWindow
 
 TARGET_SHARE = 0.99
@@ -78,16 +80,38 @@ class ModelStatus(BaseModel):
 class SceneReload(BaseModel):
     """Outcome of a reload for the file of scenes."""
 
-    result: SceneResult = Field(
+    result: Result = Field(
         description="ok: its scenes serve now; unchanged: they did before; refused: the scenes before it go on."
     )
     problem: str | None = Field(description="Why it was refused; null: it was not.")
 
 
+class CatalogueStatus(BaseModel):
+    """One live catalogue of items."""
+
+    fingerprint: str = Field(description="Of the feature spec that it is encoded for.")
+    version: str
+    items: int
+    embedding_width: int = Field(description="0: no item has an embedding.")
+    segments: int = Field(description="A base, and the updates since.")
+
+
+class CatalogueReload(BaseModel):
+    """Outcome of a reload for the catalogues, and those that serve now."""
+
+    result: Result = Field(
+        description="ok: a new version serves; unchanged: there was none; refused: a version was, and an older one "
+        "serves or what served before goes on."
+    )
+    problem: str | None = Field(description="Why it was refused; null: it was not.")
+    catalogues: list[CatalogueStatus]
+
+
 class Reloaded(ModelStatus):
-    """The model that a reload has switched to, and what became of the scenes."""
+    """The model that a reload has switched to, and what became of the scenes and the catalogues."""
 
     scenes: SceneReload
+    catalogues: CatalogueReload
 
 
 class Models(BaseModel):
@@ -152,9 +176,27 @@ def describe_model(model: Model, registry: Registry) -> ModelStatus:
     )
 
 
-def describe_scenes(outcome: SceneOutcome) -> SceneReload:
+def describe_scenes(outcome: Renewal) -> SceneReload:
     """Describe what came of a reload of scenes."""
     return SceneReload(result=outcome.result, problem=outcome.problem)
+
+
+def describe_catalogues(outcome: Renewal, served: Sequence[CatalogueManifest]) -> CatalogueReload:
+    """Describe what came of a reload of catalogues, and those that serve."""
+    return CatalogueReload(
+        result=outcome.result,
+        problem=outcome.problem,
+        catalogues=[
+            CatalogueStatus(
+                fingerprint=m.fingerprint,
+                version=m.version,
+                items=m.items,
+                embedding_width=m.embedding_width,
+                segments=len(m.segments),
+            )
+            for m in served
+        ],
+    )
 
 
 def describe_slo(window: RollingWindow, budget_seconds: float) -> Slo:

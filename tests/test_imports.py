@@ -63,7 +63,7 @@ FLOORS = {
     ),
     "export": ("families", "proof", "bundle", "bench command"),
     "service": (
-        "contract environment",
+        "contract environment folders",
         "settings",
         "timing scenes catalogues",
         "transport",

@@ -6,11 +6,8 @@ without a word, so that an upload can have such a name until it is whole.
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
-import stat
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -18,13 +15,16 @@ from typing import Final
 from models.contract.manifest import MANIFEST_FILE, Manifest
 from models.contract.spec import SpecError
 from models.contract.versions import FOLDER_NAME
-from models.contract.versions import in_order as in_order
 from service.bundles.model import BundleError
+from service.folders import has_file, named_folders, versions_in
 from service.scenes.scene import SCENES_FILE
-from service.settings import NO_DEFAULT
+from service.settings import CATALOGUE_FOLDER, NO_DEFAULT
 
 _log = logging.getLogger(__name__)
-_RESERVED: Final = "is no name for a model: as the default model it means that there is none"
+_RESERVED: Final = {
+    NO_DEFAULT: f"{NO_DEFAULT!r} is no name for a model: as the default model it means that there is none",
+    CATALOGUE_FOLDER: f"{CATALOGUE_FOLDER!r} is no name for a model: it is the folder of catalogues of items",
+}
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,13 @@ class BundleFolder:
     def scan(self) -> Listing:
         """Return the versions of every name, oldest first, and what was left out."""
         listing = Listing()
-        for folder in _folders(self._root, listing.problems, but=SCENES_FILE):
+        for folder in named_folders(self._root, listing.problems, but=(SCENES_FILE, CATALOGUE_FOLDER)):
             if folder.name == NO_DEFAULT:
-                listing.problems.append(f"{str(folder)!r}: {NO_DEFAULT!r} {_RESERVED}")
-            elif found := _versions(folder, listing.problems):
+                listing.problems.append(f"{str(folder)!r}: {_RESERVED[NO_DEFAULT]}")
+            elif found := versions_in(folder, MANIFEST_FILE, listing.problems):
                 listing.bundles[folder.name] = found
+        if versions(self._root / CATALOGUE_FOLDER):
+            listing.problems.append(f"{str(self._root / CATALOGUE_FOLDER)!r}: {_RESERVED[CATALOGUE_FOLDER]}")
         return listing
 
     def versions(self, name: str) -> list[str]:
@@ -80,8 +82,8 @@ class BundleFolder:
         for key, value in (("model", name), ("version", version)):
             if value is not None and not FOLDER_NAME.fullmatch(value):
                 raise BundleError(f"{key}: {value[:64]!r} is not a plain folder name")
-        if name == NO_DEFAULT:
-            raise BundleError(f"model: {name!r} {_RESERVED}")
+        if name in _RESERVED:
+            raise BundleError(f"model: {_RESERVED[name]}")
         if version is None:
             found = self.versions(name)
             if not found:
@@ -91,7 +93,7 @@ class BundleFolder:
         try:
             if not folder.resolve().is_relative_to(self._root):
                 raise BundleError(f"{name}/{version}: lies outside the bundles folder")
-            if not _is_bundle(folder):
+            if not has_file(folder, MANIFEST_FILE):
                 raise BundleError(f"version: bundle {name!r} has no version {version!r}")
         except FileNotFoundError:
             raise BundleError(f"version: bundle {name!r} has no version {version!r}") from None
@@ -109,51 +111,4 @@ class BundleFolder:
 
 def versions(folder: Path) -> list[str]:
     """List the version names in a bundle's folder, oldest first."""
-    return _versions(folder, []) if FOLDER_NAME.fullmatch(folder.name) else []
-
-
-def _versions(folder: Path, problems: list[str]) -> list[str]:
-    """List versions, oldest first; add what was left out to `problems`."""
-    return in_order([path.name for path in _folders(folder, problems) if _without_fault(_is_bundle, path, problems)])
-
-
-def _folders(root: Path, problems: list[str], *, but: str | None = None) -> list[Path]:
-    """List the folders in `root`, `but` left aside; add what was left out to `problems`."""
-    try:
-        found = sorted(root.iterdir(), key=lambda path: path.name)
-    except OSError as error:
-        problems.append(_problem(root, error))
-        return []
-    visible = [path for path in found if not path.name.startswith(".") and path.name != but]
-    return [path for path in visible if _without_fault(_is_named_folder, path, problems)]
-
-
-def _without_fault(holds: Callable[[Path], bool], path: Path, problems: list[str]) -> bool:
-    """Tell whether `holds(path)`; if it cannot be read, add that to `problems`."""
-    try:
-        return holds(path)
-    except OSError as error:
-        problems.append(_problem(path, error))
-        return False
-
-
-def _is_named_folder(path: Path) -> bool:
-    """Return True for a folder with a plain name. Raises `OSError` for anything else."""
-    if not FOLDER_NAME.fullmatch(path.name):
-        raise OSError(errno.EINVAL, "its name is not plain: letters, digits, '.', '_' and '-' only, at most 128")
-    if not stat.S_ISDIR(path.stat().st_mode):
-        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
-    return True
-
-
-def _is_bundle(folder: Path) -> bool:
-    """Tell whether a folder holds a manifest. Raises `OSError` if that cannot be found out."""
-    try:
-        return stat.S_ISREG((folder / MANIFEST_FILE).stat().st_mode)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-
-
-def _problem(path: Path, error: OSError) -> str:
-    """Name a path, in printable characters, and what is wrong with it."""
-    return f"{str(path)!r}: {error.strerror}"
+    return versions_in(folder, MANIFEST_FILE, []) if FOLDER_NAME.fullmatch(folder.name) else []

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import os
-import sys
-import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Final
 
+from service.bundles.catalogues import CatalogueOptions
 from service.bundles.load import check_place, identity, load_bundle
 from service.bundles.model import BundleError, Model
 from service.bundles.refusals import OnRefusal
@@ -19,14 +15,16 @@ from service.bundles.registry import Registry
 from service.bundles.scene_fit import check_scenes, check_switch
 from service.bundles.switching import Current, OnReload, Switcher
 from service.bundles.trial import Trial
+from service.catalogues.live import Catalogues
+from service.catalogues.load import CheckedCatalogue
+from service.catalogues.opening import CatalogueSwitch, Opened
 from service.contract.problems import BUNDLE_REFUSED, Problem
-from service.inference.aside import run_aside
+from service.inference.aside import low_priority, run_aside
 from service.inference.onnx.session import SessionConfig
 from service.scenes.live import Scenes
 from service.scenes.reading import SceneMap
 
 _log = logging.getLogger(__name__)
-_NICEST: Final = 19
 
 Warm = Callable[[Model], Awaitable[None]]
 """Sends requests through a model that does not serve yet. Raises `BundleError` if one is not answered."""
@@ -54,9 +52,14 @@ class Loader(Switcher[Model]):
         on_refusal: OnRefusal = lambda _name, _version, _refused: None,
         scenes: Scenes | None = None,
         on_scenes: OnReload = lambda _: None,
+        catalogues: Catalogues | None = None,
+        catalogue_options: CatalogueOptions | None = None,
+        on_catalogues: OnReload = lambda _: None,
     ) -> None:
-        super().__init__(root, on_reload, on_refusal, on_scenes)
+        super().__init__(root, on_reload, on_refusal, on_scenes, catalogue_options, on_catalogues)
         self._scenes = Scenes() if scenes is None else scenes
+        self._catalogues = Catalogues() if catalogues is None else catalogues
+        self._catalogue_switch = CatalogueSwitch(self._catalogues)
         self._config = config
         self._registry = registry
         self._warm = warm
@@ -65,8 +68,9 @@ class Loader(Switcher[Model]):
         self._golden = golden
 
     async def load_all(self) -> None:
-        """Load the newest sound versions of every name, then the scenes; note and log failures."""
+        """Load the catalogues, the newest sound versions of every name, then the scenes; note and log failures."""
         async with self._lock:  # Else a version that a reload asks for meanwhile would be replaced by the newest.
+            await self._load_catalogues()
             for name, versions in self._folder.bundles().items():
                 await self._load_first(name, versions, self._registry.keep_versions)
             await self._load_scenes()
@@ -80,6 +84,7 @@ class Loader(Switcher[Model]):
         """
         self._check_idle()
         async with self._lock:
+            await self._renew_catalogues()
             scenes = await self._scene_file.renew()
             try:
                 model = await self.prepare(name, version)
@@ -131,6 +136,11 @@ class Loader(Switcher[Model]):
             "serving model %s version %s on %s; beside the plain sort: %s. %s",
             *(model.name, model.version, model.engine.provider, verdict.outcome, verdict.sentence),
         )
+        if self._catalogues.live and self._catalogues.find(model.manifest.spec.fingerprint) is None:
+            _log.warning(
+                "no catalogue is for model %s version %s, whose feature spec has the fingerprint %s",
+                *(model.name, model.version, model.manifest.spec.fingerprint),
+            )
 
     def load(self, folder: Path) -> Model:
         """Load and check a model. Raises `BundleError`; blocks until it is done."""
@@ -148,6 +158,23 @@ class Loader(Switcher[Model]):
 
     def _fail_scenes(self, reason: str) -> None:
         self._scenes.fail(reason)
+
+    async def prepare_catalogues(self, wanted: Sequence[CheckedCatalogue]) -> Opened:
+        """Open catalogues aside. Raises `CatalogueError`."""
+        return await run_aside(lambda: self._catalogue_switch.prepare(wanted))
+
+    def publish_catalogues(self, opened: Opened) -> None:
+        """Let prepared catalogues serve, and no other."""
+        self._catalogue_switch.commit(opened)
+
+    async def _switch_catalogues(self, wanted: Sequence[CheckedCatalogue]) -> None:
+        self.publish_catalogues(await self.prepare_catalogues(wanted))
+
+    def _fail_catalogues(self, reason: str | None) -> None:
+        self._catalogues.fail(reason)
+
+    def _serves(self) -> bool:
+        return self._registry.serving
 
     def _load_quietly(self, folder: Path) -> Model:
         """Load at the lowest priority while requests are answered: their time matters more.
@@ -172,22 +199,3 @@ class Loader(Switcher[Model]):
     def _current(self, name: str) -> Current | None:
         model = self._registry.current(name)
         return None if model is None else Current(model.version, identity(model.manifest))
-
-
-@contextlib.contextmanager
-def low_priority(wanted: bool) -> Iterator[None]:
-    """Run the calling thread at the lowest priority if `wanted`, then restore it.
-
-    Putting it back needs a right that a process may lack; its thread then stays as it is, and should be one that ends.
-    """
-    if not wanted or sys.platform != "linux":
-        yield
-        return
-    thread = threading.get_native_id()
-    before = os.getpriority(os.PRIO_PROCESS, thread)
-    os.setpriority(os.PRIO_PROCESS, thread, _NICEST)
-    try:
-        yield
-    finally:
-        with contextlib.suppress(PermissionError):
-            os.setpriority(os.PRIO_PROCESS, thread, before)

@@ -1,4 +1,4 @@
-"""Keep every name at its newest sound version, and the scenes at their file.
+"""Keep every name at its newest sound version, and catalogues and scenes at their files.
 
 That holds for one process and for several workers. What is refused is passed over: the next older version is tried,
 or what serves goes on. A refused version is tried again when its files change.
@@ -13,13 +13,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Generic, NamedTuple, NoReturn, TypeVar
 
+from service.bundles.catalogues import CatalogueFiles, CatalogueOptions
 from service.bundles.folder import BundleFolder
 from service.bundles.load import identity
 from service.bundles.model import BundleError, Interrupted
 from service.bundles.refusals import POLL_SECONDS, OnRefusal, Refusals
-from service.bundles.scene_file import SceneFile, SceneOutcome
+from service.bundles.renewing import Renewal
+from service.bundles.scene_file import SceneFile
+from service.catalogues.load import CheckedCatalogue
 from service.contract.problems import CONFLICT, Problem
 from service.scenes.reading import SceneMap
+from service.settings import CATALOGUE_FOLDER
 
 _log = logging.getLogger(__name__)
 
@@ -45,8 +49,18 @@ class Switcher(ABC, Generic[Staged]):
     served. Used from the event loop only.
     """
 
-    def __init__(self, root: Path, on_reload: OnReload, on_refusal: OnRefusal, on_scenes: OnReload) -> None:
+    def __init__(
+        self,
+        root: Path,
+        on_reload: OnReload,
+        on_refusal: OnRefusal,
+        on_scenes: OnReload,
+        catalogues: CatalogueOptions | None,
+        on_catalogues: OnReload,
+    ) -> None:
         self._on_reload = on_reload
+        options = catalogues or CatalogueOptions(root / CATALOGUE_FOLDER)
+        self.catalogue_files = CatalogueFiles(options, self._switch_catalogues, on_catalogues, self._serves)
         self._scene_file = SceneFile(root, self._switch_scenes, on_scenes)
         self._folder = BundleFolder(root)
         self._refusals = Refusals(root, on_refusal)
@@ -81,6 +95,18 @@ class Switcher(ABC, Generic[Staged]):
     def _fail_scenes(self, reason: str) -> None:
         """Note why the scenes of the start do not serve."""
 
+    @abstractmethod
+    async def _switch_catalogues(self, wanted: Sequence[CheckedCatalogue]) -> None:
+        """Let these catalogues serve, and no other. Raises as `SwitchCatalogues` does."""
+
+    @abstractmethod
+    def _fail_catalogues(self, reason: str | None) -> None:
+        """Note why catalogues of the start do not serve; None if they do."""
+
+    @abstractmethod
+    def _serves(self) -> bool:
+        """Tell whether requests are answered."""
+
     def _note_live(self, name: str, version: str) -> None:
         """Note that a version is live, however it came to be."""
         self._failed.discard(name)
@@ -98,6 +124,7 @@ class Switcher(ABC, Generic[Staged]):
         predecessor goes on serving.
         """
         async with self._lock:
+            await self._renew_catalogues()
             scenes = await self._scene_file.renew()
             bundles = await asyncio.to_thread(self._folder.bundles)
             for name, versions in bundles.items():
@@ -105,7 +132,26 @@ class Switcher(ABC, Generic[Staged]):
             await self._forgive_gone()
             await self._renew_scenes(scenes)
 
-    async def reload_scenes(self) -> SceneOutcome:
+    async def reload_catalogues(self) -> Renewal:
+        """Switch to the catalogues of the folder. Raises `Problem` (409) while bundles are being loaded."""
+        self._check_idle()
+        async with self._lock:
+            await self._renew_catalogues()
+            return self.catalogue_files.outcome
+
+    async def _renew_catalogues(self, *, count: bool = True) -> None:
+        """Switch to the catalogues of the folder, and note what comes of it."""
+        before = self.catalogue_files.failure
+        self.catalogue_files.note(await self.catalogue_files.renew(), count=count)
+        if (failure := self.catalogue_files.failure) != before:
+            self._fail_catalogues(failure)
+
+    async def _load_catalogues(self) -> bool:
+        """Load the catalogues of the start; return False if that must be tried again."""
+        await self._renew_catalogues(count=False)
+        return not self.catalogue_files.outcome.fault
+
+    async def reload_scenes(self) -> Renewal:
         """Switch to the scenes of the file. Raises `Problem` (409) while bundles are being loaded."""
         self._check_idle()
         async with self._lock:
@@ -113,11 +159,11 @@ class Switcher(ABC, Generic[Staged]):
             return self.scene_outcome
 
     @property
-    def scene_outcome(self) -> SceneOutcome:
-        """Outcome of the last reload of scenes, which every reload of bundles is, too."""
+    def scene_outcome(self) -> Renewal:
+        """Renewal of the last reload of scenes, which every reload of bundles is, too."""
         return self._scene_file.outcome
 
-    async def _renew_scenes(self, before: SceneOutcome | None = None) -> None:
+    async def _renew_scenes(self, before: Renewal | None = None) -> None:
         """Switch to the scenes of the file, and note what comes of it.
 
         `before` is what came of that before bundles were switched: scenes that did not fit those may fit these.
@@ -154,6 +200,9 @@ class Switcher(ABC, Generic[Staged]):
                         await self._renew(name, [version])
                         if self._scene_file.is_refused:  # They may fit what serves now.
                             await self._renew_scenes()
+            if await self.catalogue_files.changed():
+                async with self._lock:
+                    await self._renew_catalogues()
             if await self._scene_file.changed():
                 async with self._lock:
                     await self._renew_scenes()

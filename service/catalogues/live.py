@@ -33,7 +33,7 @@ class Catalogues:
 
     def swap(self, catalogues: CatalogueMap) -> None:
         """Let these catalogues serve from now on; requests that have begun end with those they began with."""
-        self._live, self._failure = catalogues, None
+        self._live = catalogues
         for tell in self._swapped:
             tell(catalogues)
 
@@ -41,11 +41,10 @@ class Catalogues:
         """Call `tell` with the live catalogues after each swap."""
         self._swapped.append(tell)
 
-    def fail(self, reason: str) -> None:
-        """Note why the catalogues of the start were refused; ignored once some are live."""
-        if not self._live:
-            self._failure = reason
+    def fail(self, reason: str | None) -> None:
+        """Note why catalogues of the start were refused; None once they serve, or need not."""
+        self._failure = reason
 
     def why_not_ready(self) -> str | None:
-        """Return the reason why the catalogues of the start are not live, or None."""
-        return None if self._failure is None else f"the catalogue was not loaded: {self._failure}"
+        """Return the reason why catalogues of the start are not live, or None."""
+        return None if self._failure is None else f"a catalogue was not loaded: {self._failure}"

@@ -154,6 +154,7 @@ DETAILS: Final[Mapping[str, str]] = {
     "misdirected-request": "the admin listener does not answer under 'shop.example' (LISTWRIGHT_ADMIN_HOSTS)",
     "invalid-request": "candidates[1].id: 'a' is also the id of candidates[0]",
     "bundle-refused": "version: bundle 'demo' has no version '9'",
+    "catalogue-refused": "0f3a9c1e77b2/12: base/price.npy: is missing",
     "scenes-refused": "scenes.home-feed.rules.caps[0].limit: Expected int >= 1",
     "headers-too-large": "the headers are larger than 65536 bytes",
     "internal-error": "the log has the request id",

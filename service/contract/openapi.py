@@ -15,6 +15,7 @@ from service.contract.headers import HEADERS, OF_PROBLEMS, PARAMETERS, reference
 from service.contract.operations import PUBLIC, Described
 from service.contract.problems import (
     BUNDLE_REFUSED,
+    CATALOGUE_REFUSED,
     CONFLICT,
     KINDS,
     MEDIA_TYPE,
@@ -38,7 +39,7 @@ TAGS: Final = {
 """What each tag holds."""
 
 _PROBLEM: Final = {"$ref": "#/components/schemas/Problem"}
-_ADMIN_ONLY: Final = (CONFLICT, MISDIRECTED, BUNDLE_REFUSED, SCENES_REFUSED)
+_ADMIN_ONLY: Final = (CONFLICT, MISDIRECTED, BUNDLE_REFUSED, SCENES_REFUSED, CATALOGUE_REFUSED)
 _EVERYWHERE: Final = frozenset({400, 414, 431, 500, 501, 503})
 _WITH_A_BODY: Final = frozenset({408, 413, 415, 422})
 _FASTAPIS: Final = ("HTTPValidationError", "ValidationError")

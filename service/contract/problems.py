@@ -39,6 +39,7 @@ MISDIRECTED: Final = ProblemKind("misdirected-request", "The service does not an
 INVALID_REQUEST: Final = ProblemKind("invalid-request", "The request is not valid", 422)
 BUNDLE_REFUSED: Final = ProblemKind("bundle-refused", "The bundle was not loaded", 422)
 SCENES_REFUSED: Final = ProblemKind("scenes-refused", "The scenes were not loaded", 422)
+CATALOGUE_REFUSED: Final = ProblemKind("catalogue-refused", "A catalogue was not loaded", 422)
 HEADERS_TOO_LARGE: Final = ProblemKind("headers-too-large", "The headers are too large", 431)
 INTERNAL: Final = ProblemKind("internal-error", "The service failed", 500)
 NOT_IMPLEMENTED: Final = ProblemKind("not-implemented", "The request needs a part of HTTP that is not supported", 501)
@@ -62,6 +63,7 @@ KINDS: Final = (
     INVALID_REQUEST,
     BUNDLE_REFUSED,
     SCENES_REFUSED,
+    CATALOGUE_REFUSED,
     HEADERS_TOO_LARGE,
     INTERNAL,
     NOT_IMPLEMENTED,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ ASIDE: Final = "aside"
 
 _USUAL_SECONDS: Final = sys.getswitchinterval()
 _SWITCH_SECONDS: Final = 0.0005
+_NICEST: Final = 19
 
 T = TypeVar("T")
 
@@ -67,3 +69,22 @@ def _settle(future: asyncio.Future[T], error: Exception | None, result: T) -> No
         future.set_exception(error)
     else:
         future.set_result(result)
+
+
+@contextlib.contextmanager
+def low_priority(wanted: bool) -> Iterator[None]:
+    """Run the calling thread at the lowest priority if `wanted`, then restore it.
+
+    Putting it back needs a right that a process may lack; its thread then stays as it is, and should be one that ends.
+    """
+    if not wanted or sys.platform != "linux":
+        yield
+        return
+    thread = threading.get_native_id()
+    before = os.getpriority(os.PRIO_PROCESS, thread)
+    os.setpriority(os.PRIO_PROCESS, thread, _NICEST)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(PermissionError):
+            os.setpriority(os.PRIO_PROCESS, thread, before)

@@ -20,9 +20,8 @@ from models.contract.manifest import Manifest
 from models.contract.spec import OBJECTIVES
 from service.bundles.model import BundleError, Model
 from service.bundles.registry import Registry
-from service.bundles.reload import low_priority
 from service.contract.decoding import decode_request
-from service.inference.aside import run_aside
+from service.inference.aside import low_priority, run_aside
 from service.inference.dispatcher import Dispatcher
 from service.inference.engine import BatchArrays, Engine, EngineError, stack_rows, warm_fully
 from service.ranking.dealt import DealtRequest, deal_request, encode_request, graph_inputs

@@ -39,8 +39,8 @@ class Scenes:
         """Call `tell` with the names of the scenes after each swap."""
         self._swapped.append(tell)
 
-    def fail(self, reason: str) -> None:
-        """Note why the file of the start was refused; ignored once scenes are live."""
+    def fail(self, reason: str | None) -> None:
+        """Note why the file of the start was refused, None if it was not; ignored once scenes are live."""
         if self._live is None:
             self._failure = reason
 

@@ -1,4 +1,4 @@
-"""Count reloads of bundles and scenes, and show refused bundles.
+"""Count reloads of bundles, scenes and catalogues, and show refused bundles.
 
 One process does that itself; of several it is the supervisor.
 """
@@ -28,6 +28,9 @@ class BundleMetrics:
         text = "Files of scenes that a reload switched to, or refused; one that has not changed is not counted."
         scenes = Counter("rerank_scene_reloads_total", text, ("result",), registry=registry)
         self._scene_reloads = {result: scenes.labels(result) for result in _RESULTS}
+        text = "Looks at the catalogues that switched to a new one, or refused one; one of no effect is not counted."
+        catalogues = Counter("rerank_catalogue_reloads_total", text, ("result",), registry=registry)
+        self._catalogue_reloads = {result: catalogues.labels(result) for result in _RESULTS}
         text = "1 for each version that was refused at start or on SIGHUP, until it is live or gone."
         self._refused = Gauge(REFUSED, text, ("model", "version"), registry=registry)
 
@@ -38,6 +41,10 @@ class BundleMetrics:
     def scenes_reloaded(self, result: str) -> None:
         """Count one reload of scenes: ``ok`` or ``refused``."""
         self._scene_reloads[result].inc()
+
+    def catalogues_reloaded(self, result: str) -> None:
+        """Count one look at the catalogues: ``ok`` or ``refused``."""
+        self._catalogue_reloads[result].inc()
 
     def bundle_refused(self, name: str, version: str, refused: bool) -> None:
         """Show a version as refused, or no more."""

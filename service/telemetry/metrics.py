@@ -162,7 +162,7 @@ class Metrics:
         self._exposition.modes[REFUSED] = REFUSED_MODE
         bundles = BundleMetrics(self.registry)
         self.reloaded, self.bundle_refused = bundles.reloaded, bundles.bundle_refused
-        self.scenes_reloaded = bundles.scenes_reloaded
+        self.scenes_reloaded, self.catalogues_reloaded = bundles.scenes_reloaded, bundles.catalogues_reloaded
 
     def watch(
         self, *, in_flight: Callable[[], int], queue_depth: Callable[[], int], overloaded: Callable[[], bool]

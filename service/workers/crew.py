@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
+from models.contract.catalogue.manifest import CatalogueError
 from service.bundles.model import BundleError
 from service.scenes.scene import SceneError
 from service.settings import Settings
@@ -130,7 +131,7 @@ class Crew:
             await worker.unless_gone(self._fleet.join(worker))
         except WorkerGone:
             return True
-        except (BundleError, SceneError, RuntimeError) as error:
+        except (BundleError, SceneError, CatalogueError, RuntimeError) as error:
             _log.error("%s cannot serve the live versions: %s", worker, error)
             worker.terminate()
             if not self._fleet.manned:

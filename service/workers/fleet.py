@@ -1,7 +1,7 @@
 """Change all workers as one: a version is live in all or none.
 
 The bundle is first tried in a process of its own. A switch then has two phases. Every worker loads, checks and warms
-the bundle aside; only when all have done so, all are told to let it serve. Scenes are switched alike.
+the bundle aside; only when all have done so, all are told to let it serve. Scenes and catalogues are switched alike.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from service.bundles.catalogues import CatalogueOptions
 from service.bundles.model import BundleError
 from service.bundles.refusals import OnRefusal
 from service.bundles.switching import Current, OnReload, Switcher
 from service.bundles.trial import Trial
+from service.catalogues.load import CheckedCatalogue
 from service.contract.problems import BUNDLE_REFUSED, CONFLICT, NOT_READY, Problem, unavailable
 from service.inference.onnx.session import SessionConfig
 from service.scenes.reading import SceneMap
@@ -25,7 +27,8 @@ from service.settings import Settings
 from service.status import Models, ModelStatus
 from service.telemetry.versions import SCENE, Version
 from service.workers import messages
-from service.workers.fleet_scenes import FleetScenes
+from service.workers.asking import ask_all
+from service.workers.fleet_part import catalogues_part, scenes_part
 from service.workers.handle import ANSWER_SECONDS, WorkerGone, WorkerLate, WorkerProcess
 
 _log = logging.getLogger(__name__)
@@ -58,9 +61,12 @@ class Fleet(Switcher[_Staged]):
         on_reload: OnReload,
         on_refusal: OnRefusal,
         on_scenes: OnReload = lambda _: None,
+        on_catalogues: OnReload = lambda _: None,
     ) -> None:
-        super().__init__(settings.bundles, on_reload, on_refusal, on_scenes)
-        self.settings = settings
+        catalogues = CatalogueOptions.of(settings)
+        super().__init__(settings.bundles, on_reload, on_refusal, on_scenes, catalogues, on_catalogues)
+        # Workers open what has been checked here, and the folder of catalogues may be gone when one starts later.
+        self.settings = settings.model_copy(update={"catalogue": None, "catalogue_copy": False})
         self._trial = Trial(config, settings.load_timeout_seconds)
         self._keep_versions = settings.keep_versions
         self._retry_after = settings.retry_after_seconds
@@ -69,7 +75,8 @@ class Fleet(Switcher[_Staged]):
         self._live: dict[tuple[str, str], dict[str, str]] = {}
         self._failures: dict[str, str] = {}
         self._switches = itertools.count()
-        self._scenes = FleetScenes(self._switches, self._give_up)
+        self._scenes = scenes_part(self._switches, self._give_up)
+        self._catalogues = catalogues_part(self._switches, self._give_up, self._load_seconds)
         self._manned = asyncio.Event()
         self._loaded = asyncio.Event()
 
@@ -86,7 +93,7 @@ class Fleet(Switcher[_Staged]):
     @property
     def live(self) -> Collection[Version]:
         """Return name and version of the live models, and the live scenes."""
-        return [*self._live, *((SCENE, name) for name in self._scenes.live)]
+        return [*self._live, *((SCENE, name) for name in self._scenes.live or ())]
 
     async def add(self, worker: WorkerProcess) -> None:
         """Let a worker of the start listen at once, though it is not ready."""
@@ -96,11 +103,12 @@ class Fleet(Switcher[_Staged]):
     async def join(self, worker: WorkerProcess) -> None:
         """Add a later worker, once it has loaded the live versions.
 
-        Raises `WorkerGone`; `BundleError` if a live version is no longer on disk; `SceneError` if it refuses the live
-        scenes; `RuntimeError` if the worker fails or is late.
+        Raises `WorkerGone`; `BundleError` or `CatalogueError` if a live version is no longer on disk; `SceneError` if
+        it refuses the live scenes; `RuntimeError` if the worker fails or is late.
         """
         await worker.started()
         async with self._lock:
+            await self._catalogues.join(worker)
             for (name, version), files in self._live.items():
                 number = next(self._switches)
                 order = messages.Prepare(number, name, version)
@@ -123,7 +131,13 @@ class Fleet(Switcher[_Staged]):
             self._manned.clear()
 
     async def load_all(self) -> None:
-        """Load the newest sound versions, then the scenes, into all workers; log failures."""
+        """Load the catalogues, the newest sound versions, then the scenes, into all workers; log failures."""
+        while True:
+            await self._manned.wait()
+            async with self._lock:
+                if await self._load_catalogues():
+                    break
+            await asyncio.sleep(_PAUSE_SECONDS)  # A worker that fails at once would be asked again without end.
         waiting = self._folder.bundles()
         while waiting:
             await self._manned.wait()
@@ -179,6 +193,7 @@ class Fleet(Switcher[_Staged]):
             except BundleError as error:
                 self._refuse(name, error)
                 raise Problem(BUNDLE_REFUSED, str(error)) from None
+            await self._renew_catalogues()
             scenes = await self._scene_file.renew()
             try:
                 status = await self._switch(name, wanted)
@@ -205,6 +220,15 @@ class Fleet(Switcher[_Staged]):
 
     def _fail_scenes(self, reason: str) -> None:
         self._scenes.fail(self._workers, reason)
+
+    async def _switch_catalogues(self, wanted: Sequence[CheckedCatalogue]) -> None:
+        await self._catalogues.switch(tuple(self._workers), wanted)
+
+    def _fail_catalogues(self, reason: str | None) -> None:
+        self._catalogues.fail(self._workers, reason)
+
+    def _serves(self) -> bool:
+        return bool(self._live)
 
     def _check_idle(self) -> None:
         if not self._loaded.is_set():
@@ -246,15 +270,7 @@ class Fleet(Switcher[_Staged]):
 
     async def _prepare(self, workers: Sequence[WorkerProcess], order: messages.Prepare) -> dict[str, str]:
         """Return the files that all workers have loaded, once all have answered."""
-        asked = (worker.ask(order, messages.Prepared, self._load_seconds) for worker in workers)
-        answers = await asyncio.gather(*asked, return_exceptions=True)
-        problems = [answer for answer in answers if isinstance(answer, BaseException)]
-        # Report a refusal rather than a worker that has gone: it says more.
-        for problem in sorted(problems, key=lambda p: isinstance(p, WorkerGone)):
-            raise problem
-        loaded = [answer.files for answer in answers if isinstance(answer, messages.Prepared)]
-        if not loaded:
-            raise WorkerGone("no worker is running")
+        loaded = [answer.files for answer in await ask_all(workers, order, messages.Prepared, self._load_seconds)]
         if any(files != loaded[0] for files in loaded):
             raise BundleError(f"{order.name}/{order.version}: its files have changed while it was loaded")
         return loaded[0]

@@ -40,7 +40,7 @@ class SupervisorMetrics:
         self._ended = {reason: ended.labels(reason) for reason in _ENDS}
         bundles = BundleMetrics(self.registry)
         self.reloaded, self.bundle_refused = bundles.reloaded, bundles.bundle_refused
-        self.scenes_reloaded = bundles.scenes_reloaded
+        self.scenes_reloaded, self.catalogues_reloaded = bundles.scenes_reloaded, bundles.catalogues_reloaded
         Gauge("rerank_workers", "Workers that take requests.", registry=self.registry).set_function(running)
         modes: dict[str, MergeMode] = {"rerank_workers": "livesum", REFUSED: REFUSED_MODE}
         self.snapshots = SnapshotReader(self.registry, modes)

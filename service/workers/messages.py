@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from typing import Any, Final, Generic, Self, TypeVar
+from typing import Any, Final, Generic, Literal, Self, TypeVar
 
 from msgspec import Struct, json
 
+from service.catalogues.load import CheckedCatalogue
 from service.scenes.scene import Scene
 from service.telemetry.snapshots import Layout, Values
 
@@ -20,6 +21,8 @@ _LONGEST_LINE: Final = 16 * 1024 * 1024
 _MOST_UNSENT_BYTES: Final = 64 * 1024
 
 Received = TypeVar("Received")
+Part = Literal["scenes", "catalogues"]
+"""What is switched beside the models."""
 
 
 class Start(Struct, tag=True, frozen=True):
@@ -49,16 +52,24 @@ class PrepareScenes(Struct, tag=True, frozen=True):
     scenes: list[Scene]
 
 
-class CommitScenes(Struct, tag=True, frozen=True):
-    """Second phase: let the prepared scenes serve, and no other."""
+class PrepareCatalogues(Struct, tag=True, frozen=True):
+    """First phase of switch `switch`: open these catalogues, aside; their files must be those that were checked."""
+
+    switch: int
+    catalogues: list[CheckedCatalogue]
+
+
+class CommitPart(Struct, tag=True, frozen=True):
+    """Second phase: let the prepared scenes or catalogues serve, and no other."""
 
     switch: int
 
 
-class FailScenes(Struct, tag=True, frozen=True):
-    """Note why the scenes of the start do not serve."""
+class FailPart(Struct, tag=True, frozen=True):
+    """Note why the scenes or catalogues of the start do not serve; None if they do."""
 
-    reason: str
+    part: Part
+    reason: str | None
 
 
 class Abort(Struct, tag=True, frozen=True):
@@ -107,8 +118,9 @@ Command = (
     | Prepare
     | Commit
     | PrepareScenes
-    | CommitScenes
-    | FailScenes
+    | PrepareCatalogues
+    | CommitPart
+    | FailPart
     | Abort
     | Fail
     | Loaded
@@ -148,7 +160,7 @@ class Described(Struct, tag=True, frozen=True):
 
 
 class Refused(Struct, tag=True, frozen=True):
-    """The order was refused, because of the bundle, the scenes, or a worker's `fault`."""
+    """The order was refused, because of the bundle, the scenes, the catalogues, or a worker's `fault`."""
 
     id: int
     reason: str

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import sys
 
-from service.admin import SceneDesk, admin_app
+from service.admin import CatalogueDesk, SceneDesk, admin_app
 from service.bundles.chores import Chores
 from service.inference.onnx.choose import session_config
 from service.settings import Settings, SettingsError
@@ -50,10 +50,15 @@ async def supervise(settings: Settings) -> int:
     stop = stop_event()
     sockets = bind_sockets(settings)
     metrics = SupervisorMetrics(lambda: fleet.size)
-    fleet = Fleet(settings, session_config(settings), metrics.reloaded, metrics.bundle_refused, metrics.scenes_reloaded)
+    fleet = Fleet(
+        *(settings, session_config(settings), metrics.reloaded, metrics.bundle_refused),
+        *(metrics.scenes_reloaded, metrics.catalogues_reloaded),
+    )
     gatherer = Gatherer(metrics, lambda: fleet.live)
     crew = Crew(settings, sockets.public, fleet, metrics, gatherer, give_up=stop.set)
-    app = admin_app(settings, fleet.models, fleet.reload, SceneDesk.of(fleet), gatherer.respond)
+    app = admin_app(
+        settings, fleet.models, fleet.reload, SceneDesk.of(fleet), CatalogueDesk.of(fleet), gatherer.respond
+    )
     admin = Listener(app, settings, sockets.admin)
     _log.info("inference runs on %s, in %d workers", settings.provider, settings.workers)
     async with asyncio.TaskGroup() as group:

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
 
+from models.contract.catalogue.manifest import CatalogueError
 from service.bundles.load import identity
 from service.bundles.model import BundleError, Model
 from service.inference.onnx.choose import session_config
 from service.inference.watch import HUNG_STATUS, end_process, threads_left
-from service.scenes.reading import SceneMap
 from service.scenes.scene import SceneError
 from service.server import Core, assemble, settle, stop_on_hang
 from service.settings import Settings
@@ -57,7 +59,8 @@ class Worker:
         self._scrapes = scrapes
         self._stop = stop
         self._preparing: dict[int, asyncio.Task[Model]] = {}
-        self._scenes: dict[int, SceneMap] = {}
+        self._parts: dict[int, Callable[[], None]] = {}
+        """What lets prepared scenes or catalogues serve, by the number of the switch."""
         self._listening: asyncio.Task[None] | None = None
 
     async def obey(self) -> None:
@@ -76,7 +79,7 @@ class Worker:
     async def _carry_out(self, order: messages.NumberedCommand) -> None:
         try:
             reply = await self._answer(order)
-        except (BundleError, SceneError) as error:
+        except (BundleError, SceneError, CatalogueError) as error:
             reply = messages.Refused(order.id, str(error))
         except Exception as error:
             _log.exception("an order of the supervisor failed")
@@ -100,13 +103,18 @@ class Worker:
                 )
             case messages.PrepareScenes(number, scenes):
                 loader.check_scenes(by_name := {scene.name: scene for scene in scenes})
-                self._scenes[number] = by_name
-            case messages.CommitScenes(number):
-                self._core.scenes.swap(self._scenes.pop(number))
-            case messages.FailScenes(reason):
+                self._parts[number] = functools.partial(self._core.scenes.swap, by_name)
+            case messages.PrepareCatalogues(number, catalogues):
+                opened = await loader.prepare_catalogues(catalogues)
+                self._parts[number] = functools.partial(loader.publish_catalogues, opened)
+            case messages.CommitPart(number):
+                self._parts.pop(number)()
+            case messages.FailPart("scenes", reason):
                 self._core.scenes.fail(reason)
+            case messages.FailPart("catalogues", reason):
+                self._core.catalogues.fail(reason)
             case messages.Abort(number):
-                self._scenes.pop(number, None)
+                self._parts.pop(number, None)
                 if (aborted := self._preparing.pop(number, None)) is not None:
                     aborted.cancel()  # It may still be loading, long after the supervisor has given up.
             case messages.Fail(name, reason):

@@ -22,6 +22,7 @@ from models.contract.features import Encoder
 from service.app import create_app
 from service.bundles.model import Model
 from service.bundles.registry import Registry
+from service.catalogues.live import Catalogues
 from service.inference.dispatcher import Dispatcher
 from service.inference.engine import BatchArrays
 from service.inference.thread import InferenceThread
@@ -62,6 +63,7 @@ class Live:
     metrics: Metrics
     records: Sequence[RequestRecord]
     scenes: Scenes
+    catalogues: Catalogues
     stop: Callable[[], None] = lambda: None
     """Begin to drain; the server ends in its own time."""
     ended: Callable[[], bool] = lambda: False
@@ -178,6 +180,9 @@ def live_app(
     scenes = Scenes()
     scenes.on_swap(metrics.scenes_swapped)
     registry.needs(scenes.why_not_ready)
+    catalogues = Catalogues()
+    catalogues.on_swap(metrics.catalogues_swapped)
+    registry.needs(catalogues.why_not_ready)
     if ready:
         registry.loaded()
         scenes.swap(NO_SCENES)
@@ -190,6 +195,7 @@ def live_app(
             dispatcher=Dispatcher(thread, on_drop=metrics.dropped),
             observers=(records.append, *observers),
             scenes=scenes,
+            catalogues=catalogues,
         )
         with serving(app, configured, app.endpoint, app.connections) as (port, server, server_thread):
             stop = functools.partial(setattr, server, "should_exit", True)
@@ -197,7 +203,17 @@ def live_app(
             def draining() -> bool:
                 return server.should_exit and all(c._draining for c in list(server._connections()))
 
-            yield Live(port, registry, metrics, records, scenes, stop, lambda: not server_thread.is_alive(), draining)
+            yield Live(
+                port,
+                registry,
+                metrics,
+                records,
+                scenes,
+                catalogues,
+                stop,
+                lambda: not server_thread.is_alive(),
+                draining,
+            )
 
 
 def make_settings(**values: Any) -> Settings:

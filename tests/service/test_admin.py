@@ -15,6 +15,7 @@ import pytest
 
 from models.contract import manifest as m
 from service.admin import create_admin_app
+from service.bundles.catalogues import CatalogueOptions
 from service.bundles.model import Model
 from service.bundles.reload import Loader
 from service.inference.dispatcher import Dispatcher
@@ -44,7 +45,7 @@ class Served:
 @contextlib.contextmanager
 def serving(root: Path, **options: Any) -> Iterator[Served]:
     settings = make_settings(bundles=root, **options)
-    with live_app(ready=False, **options) as public, contextlib.closing(InferenceThread()) as thread:
+    with live_app(ready=False, bundles=root, **options) as public, contextlib.closing(InferenceThread()) as thread:
         dispatcher = Dispatcher(thread)
 
         async def warm(model: Model) -> None:
@@ -57,6 +58,9 @@ def serving(root: Path, **options: Any) -> Iterator[Served]:
             warm,
             scenes=public.scenes,
             on_scenes=public.metrics.scenes_reloaded,
+            catalogues=public.catalogues,
+            catalogue_options=CatalogueOptions.of(settings),
+            on_catalogues=public.metrics.catalogues_reloaded,
         )
         asyncio.run(loader.load_all())
         app = create_admin_app(settings=settings, registry=public.registry, loader=loader)

@@ -11,20 +11,23 @@ from typing import Any
 import jsonschema_rs
 from starlette.responses import Response
 
-from service.admin import SceneDesk, admin_app
-from service.bundles.scene_file import UNCHANGED, SceneOutcome
+from service.admin import CatalogueDesk, SceneDesk, admin_app
+from service.bundles.renewing import UNCHANGED, Renewal
 from service.status import Models, ModelStatus
 from tests.service.live import HOST, WAIT_SECONDS, listening, make_settings
 
 Document = dict[str, Any]
 
 
-async def _reload_scenes() -> SceneOutcome:
+async def _renew() -> Renewal:
     return UNCHANGED
 
 
-NO_SCENES = SceneDesk(_reload_scenes, lambda: UNCHANGED)
+NO_SCENES = SceneDesk(_renew, lambda: UNCHANGED)
 """What stands behind an admin listener whose folder has no scenes."""
+
+NO_CATALOGUES = CatalogueDesk(_renew, lambda: UNCHANGED, list)
+"""What stands behind one whose folder has no catalogues."""
 
 
 @contextlib.contextmanager
@@ -41,7 +44,7 @@ def admin_port(**settings: Any) -> Iterator[int]:
         return Response(accept)
 
     configured = make_settings(**settings)
-    with listening(admin_app(configured, describe, switch, NO_SCENES, scrape), configured) as port:
+    with listening(admin_app(configured, describe, switch, NO_SCENES, NO_CATALOGUES, scrape), configured) as port:
         yield port
 
 
