@@ -72,9 +72,9 @@ class Variant:
 
 @dataclass(frozen=True, slots=True)
 class SideBySide:
-    """One figure: medians of a and b, b to a, a to itself; times in milliseconds.
+    """One figure: medians of a and b, b to a, a to itself.
 
-    `concurrency` is None for the goodput.
+    Times are in milliseconds. `concurrency` is None for the goodput.
     """
 
     concurrency: int | None
@@ -104,7 +104,10 @@ def compare(rows: Sequence[ClosedRow]) -> list[SideBySide]:
 
 
 def compare_rates(results: Results) -> list[SideBySide]:
-    """Compare the sides by goodput, if it was searched. Raises `ValueError` for a side that kept no rate."""
+    """Compare the sides by goodput, if it was searched.
+
+    Raises `ValueError` naming a side that kept no rate.
+    """
     rates = {side: [row.rate for row in results.goodput if row.contender == side] for side in SIDES}
     if not any(rates.values()):
         return []
@@ -119,7 +122,10 @@ def _figures(row: ClosedRow) -> tuple[float, ...]:
 
 
 def table(rows: Sequence[SideBySide]) -> str:
-    """Return a table; a ratio under 1 says that b is quicker, but over 1 for the goodput."""
+    """Return a table.
+
+    A ratio under 1 says that b is quicker; one of goodputs says so over 1.
+    """
     return markdown(
         HEAD, [(r.concurrency or "–", r.figure, f"{r.a:.3f}", f"{r.b:.3f}", r.ratio, r.control) for r in rows]
     )
@@ -167,7 +173,10 @@ def _goodput(options: argparse.Namespace, sides: Sequence[Variant], results: Res
 def _contenders(
     options: argparse.Namespace, sides: Sequence[Variant], defaults: Mapping[str, str]
 ) -> tuple[list[Contender], Subject]:
-    """Make the services with their requests, all of the same items, and one subject, whose CPUs are theirs."""
+    """Make the services with their requests, and a subject whose CPUs are theirs.
+
+    The requests of all are of the same items.
+    """
     forms = {side.form for side in sides}
     items = items_from(argparse.Namespace(items=options.items, form="catalogue" if "catalogue" in forms else "objects"))
     subjects = {form: subject_from(options, timeout_ms=1000, count=16, form=form, items=items) for form in forms}

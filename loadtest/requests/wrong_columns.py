@@ -16,7 +16,7 @@ Spoil = Callable[[random.Random, Columns], str]
 
 
 def _numbers(column: list[Any] | str, rows: int) -> list[float]:
-    """Return a column of numbers as they are, whatever form it is in; a missing one is 0.5."""
+    """Return the numbers of a column in any form; a missing one is 0.5."""
     if isinstance(column, str):
         return [float(x) for x in np.frombuffer(base64.b64decode(column), "<f4")]
     return [0.5 if x is None else float(x) for x in column[:rows]]

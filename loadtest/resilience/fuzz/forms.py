@@ -83,7 +83,7 @@ def make_form_case(rng: random.Random, source: RequestSource) -> FormCase:
 
 
 def _put_in_form(rng: random.Random, request: dict[str, Any], form: Form, numbers: Numbers) -> tuple[str | None, str]:
-    """Change a request's candidates, and perhaps spoil them; return how, and the field that is wrong."""
+    """Change a request's candidates; return what is wrong with them, if anything, and where."""
     candidates = in_form(request["candidates"], form, numbers)
     request["candidates"] = candidates
     if not isinstance(candidates, dict) or rng.random() >= _WRONG_SHARE:
@@ -137,7 +137,10 @@ def fuzz_forms(source: RequestSource, target: Target, count: int, seed: int, fol
 
 
 def judge_form(case: FormCase, status: int, body: bytes, wanted: bytes | None) -> str | None:
-    """Say what is unexpected about an answer, or None; `wanted` is the answer to the objects."""
+    """Say what is unexpected about an answer, or None.
+
+    `wanted` is the answer to the objects, where it must be the same.
+    """
     answer = json.loads(body)
     if status != case.status:
         return f"status {status} instead of {case.status}: {answer.get('detail')}"
