@@ -47,6 +47,17 @@ def test_targets_are_reached_or_not_by_the_paired_medians() -> None:
     assert [c.passed for c in bad] == [False] * 4
 
 
+@pytest.mark.parametrize(("rate", "reached"), [(300.0, True), (350.0, False)])
+def test_the_goodput_is_held_to_that_of_the_bare_loop(rate: float, reached: bool) -> None:
+    found = results(our_goodput=300)
+    trials = found.goodput[0].trials
+    found.contenders.append(report.BARE)
+    found.goodput += [GoodputRow(block, report.BARE, rate + block, trials) for block in range(3)]
+    found.closed.clear()
+    first, _ = report.checks(found)
+    assert (first.name, first.target, first.passed) == ("goodput, to fastapi-msgspec's", "≥ 0.9 times", reached)
+
+
 def test_the_report_names_everyone_and_says_what_was_not_reached() -> None:
     text = squeezed(report.tables(results(our_goodput=380)))
     for name in (report.OURS, report.CONTROL, "fastapi", "litserve"):
