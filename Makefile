@@ -37,7 +37,7 @@ RUN_TESTS := $(BIN)/coverage erase && $(BIN)/coverage run -m pytest $(SIDE_BY_SI
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock demo test coverage release-test lint typecheck train-demo loadtest bench goodput cost-growth \
+.PHONY: help setup lock demo test coverage release-test lint typecheck train-demo loadtest bench overhead goodput cost-growth \
 	paired peers peers-setup overload lifecycle fuzz chaos soak clients gpu-check clean
 .DELETE_ON_ERROR:
 
@@ -124,6 +124,9 @@ loadtest: setup ## serve and run locust for 60 s; p50, p95, p99 and the verdict 
 bench: setup ## time the engine, and what the service adds to it
 	$(BIN)/listwright bench $(ARGS)
 	$(BIN)/python -m loadtest.cost.overhead --bundle $(DEMO_BUNDLE)/$(DEMO_VERSION)
+
+overhead: setup ## what the service adds to the engine, by form of requests: make overhead ARGS="--columns --catalogue"
+	$(BIN)/python -m loadtest.cost.overhead $(ARGS)
 
 goodput: setup ## search the requests/s of one worker within 19 ms, and workers for a rate: make goodput ARGS="--rate 2000"
 	$(BIN)/python -m loadtest.goodput $(ARGS)

@@ -1,8 +1,9 @@
 """Hold a GPU's lists to the CPU's, and time engine and service: ``make gpu-check``.
 
 The engine is timed by `service.engine_bench`, the lists are proved by ``tests/cuda``, and the service is timed over
-HTTP here. Without CUDA it says so and claims nothing. A part that fails is named and the others still run; the exit
-status is then 1. ``--provider cpu`` tries the command itself where there is no GPU. It is run in a checkout.
+HTTP here, with requests of objects, of columns, and of items in a catalogue. Without CUDA it says so and claims
+nothing. A part that fails is named and the others still run; the exit status is then 1. ``--provider cpu`` tries the
+command itself where there is no GPU. It is run in a checkout.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from loadtest.cost.overhead import measure, summarise
+from loadtest.requests.forms import FORMS, Form
 from loadtest.resilience.lifecycle import reload
 from loadtest.rig.client import KeepAliveClient
 from loadtest.rig.server import UNHURRIED
@@ -112,7 +114,12 @@ class GpuCheck:
                 self._engine(f"engine: {name}, {provider}, graphs {graphs}", bundle, provider, graphs=graphs)
         for name, bundle in self._bundles.items():
             for provider, graphs in self._ways:
-                self._service(f"service: {name}, {provider}, graphs {graphs}", bundle, provider, graphs=graphs)
+                way = f"{provider}, graphs {graphs}"
+                self._service(f"service: {name}, {way}", bundle, self._serve(provider, graphs=graphs))
+            provider, graphs = self._ways[0]
+            for form in FORMS[1:]:
+                serve = self._serve(provider, graphs=graphs)
+                self._service(f"service: {name}, {provider}, graphs {graphs}, {form}", bundle, serve, form=form)
 
     def _module(self, part: str, *command: str) -> None:
         print(f"\n## {part}\n", flush=True)
@@ -131,10 +138,13 @@ class GpuCheck:
             if file.is_file():
                 self.figures[part] = json.loads(file.read_text("utf-8"))
 
-    def _service(self, part: str, bundle: Path, provider: str, *, graphs: bool) -> None:
+    def _serve(self, provider: str, *, graphs: bool) -> str:
+        """Return the options of ``listwright serve`` for a provider."""
+        return f"{self._options.serve_options} --provider {provider} --cuda-graphs {str(graphs).lower()}"
+
+    def _service(self, part: str, bundle: Path, serve: str, form: Form = "objects") -> None:
         print(f"\n## {part}\n", flush=True)
-        serve = f"{self._options.serve_options} --provider {provider} --cuda-graphs {str(graphs).lower()}"
-        served: dict[str, Any] = {"bundles": bundle.parents[1], "bundle": bundle, "serve_options": serve}
+        served: dict[str, Any] = {"bundles": bundle.parents[1], "bundle": bundle, "serve_options": serve, "form": form}
         try:
             subject = subject_from(self._options, timeout_ms=5000, count=32, **served)
             text, self.figures[part] = time_service(subject, self._options.seconds)
@@ -146,7 +156,7 @@ class GpuCheck:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Check and print; exit with 1 if a part failed, 2 for a bad option."""
-    parser = command_parser("loadtest.gpu_check", __doc__, without=("--bundles", "--bundle"))
+    parser = command_parser("loadtest.gpu_check", __doc__, without=("--bundles", "--bundle", "--form"))
     add = parser.add_argument
     add("--provider", choices=["cpu", "cuda"], default="cuda", help="cpu tries this command itself (cuda)")
     add("--out", type=Path, default=Path("build/gpu-check"), help="folder of the bundles (%(default)s)")

@@ -222,7 +222,7 @@ def run(options: argparse.Namespace) -> Measured:
 
 
 def _subjects(options: argparse.Namespace) -> dict[tuple[Form, int], Subject]:
-    """Make the requests of every form and size; a size has the same items in all forms."""
+    """Make the requests of every form and size, all of the same items."""
     forms: list[Form] = ["objects"]
     forms += ["catalogue"] if options.catalogue else ["columns"] if options.columns else []
     items = items_from(argparse.Namespace(items=options.items, form=forms[-1]))

@@ -75,7 +75,10 @@ def _save(results: Results, options: argparse.Namespace) -> None:
 
 
 def _chosen(options: argparse.Namespace, subject: Subject, ours: Sequence[str]) -> list[Contender]:
-    """Make the contenders, or the variants of one; our service takes the options `ours` before the subject's."""
+    """Make the contenders, or the variants of one.
+
+    Our service takes the options `ours` before the subject's.
+    """
     bundle, serve = subject.bundle, (*ours, *subject.options)
 
     def peer_of(peer: str, setting: PeerSetting, name: str | None = None) -> Contender:

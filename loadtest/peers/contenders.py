@@ -42,7 +42,7 @@ TUNED: Final[Mapping[str, PeerSetting]] = {
 
 
 class Served(NamedTuple):
-    """Name what a peer serves: a bundle, and the folder of its catalogues, if it has one."""
+    """Name what a peer serves: a bundle, and the folder of its catalogues or None."""
 
     bundle: Path
     catalogue: Path | None
@@ -94,7 +94,10 @@ def our_own(bundle: Path, *, name: str = "listwright", options: Sequence[str] = 
 def contender(
     peer: str, bundle: Path, setting: PeerSetting, *, name: str | None = None, catalogue: Path | None = None
 ) -> Contender:
-    """Make a contender of a peer, with a folder of catalogues or none. Raises `ValueError` for an unknown one."""
+    """Make a contender of a peer, with a folder of catalogues or none.
+
+    Raises `ValueError` for an unknown one.
+    """
     if peer not in TUNED:
         raise ValueError(f"peer: {peer!r} is none of {', '.join(TUNED)}")
     path, headers = RERANK_PATH, dict[str, str]()

@@ -12,8 +12,12 @@ from loadtest.rig.subject import Check, checks_table, markdown
 OURS: Final = "listwright"
 CONTROL: Final = "listwright again"
 FASTAPI: Final = "fastapi"
+BARE: Final = "fastapi-msgspec"
+"""The peer with as little around the model as can be, and without deadlines, metrics or limits."""
+
 _GOODPUT: Final = 1.5
 _GOODPUT_BOUND: Final = 1.3
+_BESIDE_BARE: Final = 0.9
 
 _P50: Final = "p50_ms"
 _OVERHEAD: Final = "overhead_p50_ms"
@@ -32,6 +36,10 @@ def checks(results: Results) -> list[Check]:
     found = _closed_checks(results, peers) if results.closed else []
     if not (results.goodput and peers):
         return found
+    if BARE in peers and min(goodputs(results, BARE)):
+        bare = PairedRatio.of(goodputs(results, BARE), goodputs(results, OURS))
+        reached = bare.median >= _BESIDE_BARE
+        found.append(Check(f"goodput, to {BARE}'s", f"≥ {_BESIDE_BARE} times", str(bare), reached))
     best = max(peers, key=lambda name: statistics.median(goodputs(results, name)))
     if not min(goodputs(results, best)):
         return found  # A peer that kept no rate at all is nothing to be measured by.

@@ -54,7 +54,10 @@ class FieldDraws:
 
 
 class FakeItems:
-    """Make up `count` items of one spec; an item is the same whenever it is asked for, given the seed."""
+    """Make up `count` items of one spec.
+
+    An item is the same whenever it is asked for, given the seed.
+    """
 
     def __init__(self, spec: FeatureSpec, count: int, *, seed: int, embedding_width: int = 0) -> None:
         self._spec = spec

@@ -1,4 +1,4 @@
-"""Put the candidates of a request into one of the forms in which a service takes them.
+"""Put the candidates of a request into one of the forms that a service takes.
 
 Objects are what everything else here makes. Columns say the same. With a catalogue they are columns of ids and scores
 only, since the catalogue has the rest.
@@ -65,14 +65,17 @@ def _of_items(candidates: Sequence[Object], numbers: Numbers) -> Columns:
 
 
 def _group(candidates: Sequence[Object], group: str, numbers: Numbers) -> dict[str, Any]:
-    """Return the columns of a group of named values, in the order in which names first come."""
+    """Return the columns of a group of named values, as their names first come."""
     tables: list[Object] = [candidate.get(group) or {} for candidate in candidates]
     names = dict.fromkeys(name for table in tables for name in table)
     return {name: _column([table.get(name) for table in tables], numbers) for name in names}
 
 
 def _column(values: Sequence[Any], numbers: Numbers) -> list[Any] | str:
-    """Return a column: base64 where that is asked for and every value is a number, or a row of equally many."""
+    """Return a column as it is asked for.
+
+    It is base64 only if every value is a number, or a row of as many numbers as the others.
+    """
     rows = values if isinstance(values[0], list) else [[value] for value in values]
     whole = all(isinstance(row, list) and len(row) == len(rows[0]) and _are_numbers(row) for row in rows)
     if numbers == "arrays" or not whole:

@@ -31,7 +31,7 @@ def all_items(items: FakeItems) -> Iterator[Item]:
 
 
 def write_items(items: Iterable[Item], path: Path) -> None:
-    """Write items as Parquet, in the form that catalogues are built of. Raises `ValueError` for none."""
+    """Write items as the Parquet file that catalogues are built of. Raises `ValueError` for none."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -57,7 +57,7 @@ def build_for(items: Iterable[Item], spec: FeatureSpec, root: Path) -> Path:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write the file; the exit status is 2 for a bundle or folder that does not serve."""
+    """Write the file; the exit status is 2 for a bad bundle or folder."""
     parser = argparse.ArgumentParser("python -m loadtest.requests.items", description=__doc__)
     parser.add_argument("--bundle", type=Path, required=True, help="bundle folder; its spec says what items are like")
     parser.add_argument("--items", type=int, default=DEFAULT_ITEMS, help=f"items to make up ({DEFAULT_ITEMS})")

@@ -244,7 +244,10 @@ def payloads_from(options: Namespace) -> list[Payload]:
 
 
 def items_from(options: Namespace) -> int:
-    """Return how many items candidates are drawn from; 0: they are made up each time. Raises `ValueError`."""
+    """Return how many items candidates are drawn from. Raises `ValueError`.
+
+    0: they are made up each time.
+    """
     if options.items < 0:
         raise ValueError(f"--items: must be at least 0, not {options.items}")
     if options.form == "catalogue" and vars(options).get("lists"):

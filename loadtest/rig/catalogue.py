@@ -15,9 +15,9 @@ from models.contract.manifest import Manifest
 
 @cache
 def catalogue_of(bundle: Path, items: int, *, seed: int, embedding_width: int = 0) -> Path:
-    """Build a catalogue of made-up items for a bundle's spec, in a folder that ends with this process.
+    """Build a catalogue of made-up items for a bundle's spec, and return its root.
 
-    Returns the folder of catalogues, as ``listwright serve --catalogue`` takes it. Raises `CatalogueError`.
+    The folder, which ``listwright serve --catalogue`` takes, is gone with this process. Raises `CatalogueError`.
     """
     root = Path(tempfile.mkdtemp(prefix="listwright-catalogue-"))
     atexit.register(shutil.rmtree, root, ignore_errors=True)

@@ -99,12 +99,16 @@ StartServer = Callable[[Sequence[int]], AbstractContextManager[Endpoint]]
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """One server of a comparison: `is_full` marks answers of full quality, `body` wraps a request."""
+    """One server of a comparison: `is_full` marks answers of full quality, `body` wraps a request.
+
+    `bodies` are requests of its own, in place of those that all get.
+    """
 
     name: str
     start: StartServer
     is_full: Callable[[Records], NDArray[np.bool_]] = full_list
     body: Callable[[bytes], bytes] = bytes
+    bodies: Sequence[bytes] = ()
 
 
 def listwright(
@@ -113,6 +117,7 @@ def listwright(
     name: str = "listwright",
     options: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
+    bodies: Sequence[bytes] = (),
 ) -> Contender:
     """Make a contender of `listwright serve` for a folder of bundles, with further `options`."""
 
@@ -121,7 +126,7 @@ def listwright(
         with running_server(bundles, options=options, cpus=cpus, environment=environment) as server:
             yield Endpoint(server.port, server.pid)
 
-    return Contender(name, start)
+    return Contender(name, start, bodies=bodies)
 
 
 def direct_session() -> requests.Session:
@@ -222,7 +227,7 @@ def arena(contenders: Sequence[Contender], bodies: Sequence[bytes], split: CpuSp
         places = []
         for contender in contenders:
             endpoint = stack.enter_context(contender.start(split.server))
-            messages = [endpoint.message(contender.body(body)) for body in bodies]
+            messages = [endpoint.message(contender.body(body)) for body in contender.bodies or bodies]
             place = Place(contender, endpoint, messages, split.client[0])
             stack.callback(place.resume)  # Before its own end: a suspended process ignores SIGTERM.
             with place.awake():

@@ -129,6 +129,18 @@ def running_server(
             yield server
 
 
+def from_source(folder: Path) -> dict[str, str]:
+    """Return the variables with which a service runs from another source tree.
+
+    Paths in its options are still those of this process. Raises `ValueError` for a folder that is no source tree.
+    """
+    folder = folder.absolute()
+    if not (folder / "models" / "cli.py").is_file():
+        raise ValueError(f"{folder}: is no source tree of this service")
+    # Without the second variable the working directory would win.
+    return {"PYTHONPATH": str(folder), "PYTHONSAFEPATH": "1"}
+
+
 @contextlib.contextmanager
 def started(
     command: Sequence[str], out: Path, err: Path | None, *, cpus: Sequence[int], environment: Mapping[str, str] | None

@@ -1,7 +1,7 @@
-"""Undo the content coding of a request's body, within the limit on bodies (RFC 9110, section 8.4).
+"""Undo the content coding of a request's body, within the limit on bodies.
 
-A body is one gzip member (RFC 1952) or one zstd frame (RFC 8878) and nothing else. What it would become past the limit
-is never computed.
+RFC 9110, section 8.4. A body is one gzip member (RFC 1952) or one zstd frame (RFC 8878) and nothing else. What it would
+become past the limit is never computed.
 """
 
 from __future__ import annotations
@@ -91,7 +91,10 @@ def _unzstd(body: bytes, limit: int) -> bytes:
 
 
 def _check_end(body: bytes) -> None:
-    """Raise `Problem` if anything follows a sound frame, which is not noticed where it does not tell its size."""
+    """Raise `Problem` if anything follows a sound frame.
+
+    Decompression at once does not notice it where the frame does not tell its size.
+    """
     again = zstandard.ZstdDecompressor(max_window_size=_WINDOW).decompressobj()
     again.decompress(body)
     if again.unused_data:
@@ -99,7 +102,7 @@ def _check_end(body: bytes) -> None:
 
 
 def _exceeds(body: bytes, limit: int) -> bool:
-    """Tell whether a frame that was refused has more than `limit` bytes, or is at fault."""
+    """Tell whether a frame was refused for having more than `limit` bytes."""
     decompressor = zstandard.ZstdDecompressor(max_window_size=_WINDOW)
     size = 0
     try:

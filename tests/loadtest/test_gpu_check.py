@@ -12,6 +12,7 @@ import onnxruntime as ort
 import pytest
 
 from loadtest import gpu_check
+from loadtest.requests.forms import FORMS
 from loadtest.rig.openloop.build import why_unavailable
 from tests.loadtest.tables import squeezed
 
@@ -47,15 +48,17 @@ def test_with_the_cpu_in_its_place_every_part_runs(tmp_path: Path, capfd: pytest
     assert shown.startswith("The CPU stands in for a GPU.\n")
     assert "demo, cpu, graphs False, batches (1,): Parity(requests=12, same=12, near_ties=0, different=0" in shown
     assert shown.count("| batch | runs | p50 ms | p99 ms | rows/s |") == 3
-    assert shown.count("| 16 | ") == 2, "the service is timed up to 16 requests in flight, in both precisions"
+    services = 2 * len(FORMS)
+    assert shown.count("| 16 | ") == services, "it is timed up to 16 requests in flight, in both precisions"
     for n in (1, 2, 4, 8, 16):
-        assert len(re.findall(rf"^\| {n} \| [\d.]+ \| [\d.]+ \| \d+ \|$", shown, re.MULTILINE)) == 2
+        assert len(re.findall(rf"^\| {n} \| [\d.]+ \| [\d.]+ \| \d+ \|$", shown, re.MULTILINE)) == services
     alone = re.findall(r"^\| \|( [\d.]+ \|){3} ([\d.]+), ([\d.]+) \|", shown, re.MULTILINE)
-    assert len(alone) == 2, "each service is reloaded twice"
+    assert len(alone) == services, "each service is reloaded twice"
     assert all(float(s) > 0 for _, *reloads in alone for s in reloads)
     assert "all parts passed" in shown
     figures = json.loads(file.read_text("utf-8"))
-    assert (figures["failed"], len(figures["parts"])) == ([], 5)
+    assert (figures["failed"], len(figures["parts"])) == ([], 3 + services)
+    assert "service: fp16, cpu, graphs False, catalogue" in figures["parts"]
     service = figures["parts"]["service: fp32, cpu, graphs False"]
     assert [row["requests in flight"] for row in service["closed"]] == [1, 2, 4, 8, 16]
     assert service["alone"]["total_p50"] > service["alone"]["infer_p50"] > 0
@@ -96,7 +99,7 @@ def test_a_provider_that_does_not_answer_is_an_error(
     assert "asking for the provider took longer than 0.05 s" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("option", ["--bundles", "--bundle"])
+@pytest.mark.parametrize("option", ["--bundles", "--bundle", "--form"])
 def test_an_option_without_a_use_is_refused(option: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         gpu_check.main([option, "x"])

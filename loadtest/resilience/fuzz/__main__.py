@@ -15,16 +15,23 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Final
 
+from loadtest.requests.payloads import from_bundle
 from loadtest.resilience.fuzz.findings import Findings
+from loadtest.resilience.fuzz.forms import ITEMS, fuzz_forms
 from loadtest.resilience.fuzz.mutations import StreamCase
 from loadtest.resilience.fuzz.rules import fuzz_rules
 from loadtest.resilience.fuzz.streams import fuzz_streams, judge_case, send_case
 from loadtest.resilience.fuzz.target import Target, running_target
+from loadtest.rig.catalogue import catalogue_of, serving_options
 from loadtest.rig.machine import made_with
-from models.contract.manifest import EMBEDDED_BUNDLES
+from models.contract.manifest import EMBEDDED_BUNDLES, MANIFEST_FILE
 from models.files import write_json
+
+_WIDTH: Final = 2  # Of embeddings: that of the target's own good request.
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -47,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--bundles", type=Path, default=EMBEDDED_BUNDLES, help="folder of bundles (the embedded one)")
     add("--schema-cases", type=int, default=3000, help="requests made from the OpenAPI documents (3000)")
     add("--rule-cases", type=int, default=2000, help="requests with rules, right and wrong (2000)")
+    add("--form-cases", type=int, default=2000, help="requests in all forms and codings, right and wrong (2000)")
     add("--stream-cases", type=int, default=18_000, help="byte streams (18000)")
     add("--seed", type=int, default=1, help="seed of all cases (1)")
     add("--out", type=Path, default=Path("reports/fuzz"), help="folder for the report and failing cases (reports/fuzz)")
@@ -67,11 +75,23 @@ def run(options: argparse.Namespace, scratch: Path) -> dict[str, Findings]:
         with running_target(options.bundles, scratch / "rules.log") as target:
             found["rules"] = _timed(fuzz_rules, target, options.rule_cases, options)
         print(found["rules"].render("rules"), flush=True)
+    if options.form_cases:
+        found["forms"] = _forms(options, scratch)
+        print(found["forms"].render("forms"), flush=True)
     if options.stream_cases:
         with running_target(options.bundles, scratch / "streams.log") as target:
             found["streams"] = _timed(fuzz_streams, target, options.stream_cases, options)
         print(found["streams"].render("streams"), flush=True)
     return found
+
+
+def _forms(options: argparse.Namespace, scratch: Path) -> Findings:
+    """Fuzz a service that has a catalogue of the items that the requests name."""
+    bundle = sorted(path.parent for path in options.bundles.glob(f"*/*/{MANIFEST_FILE}"))[0]
+    source = from_bundle(bundle, seed=options.seed, embedding_width=_WIDTH, items=ITEMS)
+    catalogue = catalogue_of(bundle, ITEMS, seed=options.seed, embedding_width=_WIDTH)
+    with running_target(options.bundles, scratch / "forms.log", serving_options(catalogue)) as target:
+        return _timed(partial(fuzz_forms, source), target, options.form_cases, options)
 
 
 def _timed(

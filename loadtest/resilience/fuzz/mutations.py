@@ -75,8 +75,11 @@ class StreamCase:
         )
 
 
-def seeds(rerank: bytes) -> Mapping[Port, Sequence[Draft]]:
-    """Return a valid request for every URL of both ports; `rerank` is a body."""
+def seeds(rerank: bytes, *others: tuple[bytes, str]) -> Mapping[Port, Sequence[Draft]]:
+    """Return a valid request for every URL of both ports.
+
+    `rerank` is a body, and `others` are further ones, each with its content coding, empty for none.
+    """
 
     def get(target: bytes) -> Draft:
         return Draft(b"GET", target)
@@ -91,7 +94,12 @@ def seeds(rerank: bytes) -> Mapping[Port, Sequence[Draft]]:
         b"/openapi.json",
     ]
     admin = [b"/admin/v1/models", b"/docs", b"/openapi.json"]
-    posts = [Draft(b"POST", b"/v1/rerank", rerank)] * len(public)
+    bodies = [(rerank, ""), *others]
+    posts = [
+        Draft(b"POST", b"/v1/rerank", body, headers=[(b"Content-Encoding", coding.encode())] if coding else [])
+        for body, coding in bodies
+        for _ in range(-(-len(public) // len(bodies)))
+    ]
     unknown = b'{"model": "no such model"}'
     return {
         "public": [*posts, *map(get, public)],
@@ -118,7 +126,7 @@ def make_case(rng: random.Random, drafts: Mapping[Port, Sequence[Draft]]) -> Str
 
 
 def _request(rng: random.Random, seed: Draft, done: list[str]) -> Draft:
-    draft = replace(seed, headers=[(b"Host", b"127.0.0.1")])
+    draft = replace(seed, headers=[(b"Host", b"127.0.0.1"), *seed.headers])
     if seed.body:
         draft.headers.append((b"Content-Type", b"application/json"))
     if seed.body or rng.random() < 0.1:

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import random
 from collections import Counter
 from pathlib import Path
 from typing import Final
 
+import zstandard
+
 from loadtest.resilience.fuzz.findings import Findings
 from loadtest.resilience.fuzz.mutations import StreamCase, make_case, seeds
-from loadtest.resilience.fuzz.target import READ_TIMEOUT, RERANK, Target
+from loadtest.resilience.fuzz.target import COLUMNS, READ_TIMEOUT, RERANK, Target
 from loadtest.resilience.fuzz.wire import Exchange, exchange, judge
 
 GROUP: Final = 200
+_OTHERS: Final = (
+    *((COLUMNS, ""), (gzip.compress(RERANK, mtime=0), "gzip")),
+    (zstandard.ZstdCompressor().compress(COLUMNS), "zstd"),
+)
 _TOGETHER: Final = 32
 _LIMIT: Final = READ_TIMEOUT + 10
 _MOST_FAULTS: Final = 50  # More tell nothing new.
@@ -21,7 +28,7 @@ _MOST_FAULTS: Final = 50  # More tell nothing new.
 
 def fuzz_streams(target: Target, count: int, seed: int, folder: Path) -> Findings:
     """Send `count` cases in groups; each that fails is kept in `folder`."""
-    rng, drafts, findings = random.Random(seed), seeds(RERANK), Findings()
+    rng, drafts, findings = random.Random(seed), seeds(RERANK, *_OTHERS), Findings()
     send_group(target, [make_case(random.Random(~seed), drafts) for _ in range(GROUP)])  # Memory of the first time.
     before = target.usage()
     while findings.cases < count and len(findings.unexpected) < _MOST_FAULTS and target.alive:

@@ -6,7 +6,7 @@ import contextlib
 import http.client
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -35,6 +35,20 @@ RERANK: Final = json.dumps(
         "diversity": {"lambda": 0.8, "window": 4},
     }
 ).encode()
+
+COLUMNS: Final = json.dumps(
+    {
+        "request_id": "fuzz",
+        "candidates": {
+            "id": ["a", "b"],
+            "scores": {"ctr": [0.12, 0.07], "cvr": "j8L1PArXoz0="},
+            "price": [59.0, None],
+            "features": {"stars": [None, 4]},
+        },
+        "top_n": 2,
+    }
+).encode()
+"""The same with columns; one of them is base64."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +136,7 @@ def _resident(pid: int) -> int:
 
 
 @contextlib.contextmanager
-def running_target(bundles: Path, log: Path) -> Iterator[Target]:
+def running_target(bundles: Path, log: Path, options: Sequence[str] = ()) -> Iterator[Target]:
     """Run the service with a short read timeout while the context lasts. Raises `ServerError`."""
-    with running_server(bundles, options=_OPTIONS, log=log) as server:
+    with running_server(bundles, options=(*_OPTIONS, *options), log=log) as server:
         yield Target(server, log)

@@ -67,7 +67,14 @@ FIELDS: Final[Sequence[tuple[bytes, bytes]]] = (
         (b"X", b"a\rb"),
         (b"X", b"\x7f"),
     ),
-    *((b"X Y", b"1"), (b"", b"1"), (b"X", b"1\r\n folded"), (b"Content-Encoding", b"gzip"), (b"Accept", b"*/*")),
+    *(
+        (b"X Y", b"1"),
+        (b"", b"1"),
+        (b"X", b"1\r\n folded"),
+        (b"Content-Encoding", b"gzip"),
+        (b"Content-Encoding", b"zstd"),
+        (b"Accept", b"*/*"),
+    ),
     *(
         (b"Content-Type", b"text/plain"),
         (b"Content-Type", b"application/json; charset=utf-16"),

@@ -14,6 +14,7 @@ from loadtest.peers import kserve, report, schemas
 from loadtest.peers.comparison import ClosedRow, GoodputRow, Results, SameError, check_same
 from loadtest.peers.contenders import TUNED, VARIANTS, contender, missing, title
 from loadtest.peers.pipeline import Pipeline
+from loadtest.requests.forms import FORMS, Form
 from loadtest.rig.contender import Memory
 from loadtest.rig.goodput import Trial
 from loadtest.rig.openloop.build import why_unavailable
@@ -44,6 +45,17 @@ def test_targets_are_reached_or_not_by_the_paired_medians() -> None:
     assert "litserve" in good[1].name
     bad = report.checks(results(ours=3.5, our_goodput=380))
     assert [c.passed for c in bad] == [False] * 4
+
+
+@pytest.mark.parametrize(("rate", "reached"), [(300.0, True), (350.0, False)])
+def test_the_goodput_is_held_to_that_of_the_bare_loop(rate: float, reached: bool) -> None:
+    found = results(our_goodput=300)
+    trials = found.goodput[0].trials
+    found.contenders.append(report.BARE)
+    found.goodput += [GoodputRow(block, report.BARE, rate + block, trials) for block in range(3)]
+    found.closed.clear()
+    first, _ = report.checks(found)
+    assert (first.name, first.target, first.passed) == ("goodput, to fastapi-msgspec's", "≥ 0.9 times", reached)
 
 
 def test_the_report_names_everyone_and_says_what_was_not_reached() -> None:
@@ -119,18 +131,19 @@ def test_a_pipeline_gives_each_row_of_a_batch_what_it_gives_it_alone(tmp_path: P
 
 @pytest.mark.slow
 @pytest.mark.skipif(bool(why_unavailable()), reason=str(why_unavailable()))
-def test_a_short_comparison_runs_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("form", FORMS)
+def test_a_short_comparison_runs_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str], form: Form) -> None:
     short = ["--closed-blocks", "1", "--closed-seconds", "0.2", "--blocks", "1", "--seconds", "0.2"]
     sizes = ["--candidates", "20", "--concurrency", "1", "2", "--budget-ms", "200"]
-    search = ["--guess", "100", "--resolution", "9"]
-    where = ["--bundle", str(DEMO_BUNDLE), "--peers", "fastapi", "--out", str(tmp_path)]
+    search = ["--guess", "100", "--resolution", "9", "--form", form, "--items", "200", "--embedding-width", "4"]
+    where = ["--bundle", str(DEMO_BUNDLE), "--peers", "fastapi", "fastapi-msgspec", "--out", str(tmp_path)]
     assert command.main([*where, *short, *sizes, *search]) == 0
     said = capsys.readouterr()
-    assert "3 contenders give the same lists for 64 requests" in said.err
+    assert "4 contenders give the same lists for 64 requests" in said.err
     table = json.loads((tmp_path / "peers.json").read_text("utf-8"))
-    assert table["contenders"] == ["listwright", "listwright again", "fastapi"]
+    assert table["contenders"] == ["listwright", "listwright again", "fastapi", "fastapi-msgspec"]
     assert {row["concurrency"] for row in table["closed"]} == {1, 2}
-    assert len(table["goodput"]) == 3
+    assert len(table["goodput"]) == 4
     assert said.out.strip() == (tmp_path / "peers.md").read_text("utf-8").strip()
 
 

@@ -8,13 +8,19 @@ import random
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from loadtest.requests.forms import FORMS
+from loadtest.requests.payloads import Payload, from_bundle
+from loadtest.requests.wrong_columns import SPOILS
 from loadtest.resilience.fuzz import wire
 from loadtest.resilience.fuzz.findings import Findings
+from loadtest.resilience.fuzz.forms import CODINGS, FormCase, judge_form, make_form_case
 from loadtest.resilience.fuzz.mutations import StreamCase, make_case, seeds
 from loadtest.resilience.fuzz.wire import Exchange, exchange, judge
+from tests.loadtest.specs import write_bundle_json
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -87,11 +93,14 @@ def test_an_answer_to_head_has_no_body() -> None:
 
 def test_cases_depend_on_the_seed_only_and_can_be_kept(tmp_path: Path) -> None:
     first, again, other = (random.Random(seed) for seed in (1, 1, 2))
-    cases = [make_case(first, seeds(BODY)) for _ in range(300)]
-    assert cases == [make_case(again, seeds(BODY)) for _ in range(300)]
+    cases = [make_case(first, seeds(BODY, (b"packed", "zstd"))) for _ in range(300)]
+    assert cases == [make_case(again, seeds(BODY, (b"packed", "zstd"))) for _ in range(300)]
     assert cases != [make_case(other, seeds(BODY)) for _ in range(300)]
     assert {case.port for case in cases} == {"public", "admin"}
     assert any(case.sound for case in cases)
+    sent = b"".join(packet for case in cases for packet in case.packets)
+    assert b"Content-Encoding: zstd" in sent
+    assert b"packed" in sent
     for case in cases[:20]:
         case.save(tmp_path / "case.json", "why")
         assert StreamCase.load(tmp_path / "case.json") == case
@@ -140,13 +149,28 @@ def test_a_summary_shows_what_was_unexpected() -> None:
 
 def test_a_short_run_finds_nothing_and_a_kept_case_is_sent_again(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "loadtest.resilience.fuzz", "--out", str(tmp_path)]
-    run = [*command, "--schema-cases", "30", "--rule-cases", "60", "--stream-cases", "300", "--seed", "3"]
+    run = [
+        *command,
+        "--schema-cases",
+        "30",
+        "--rule-cases",
+        "60",
+        "--form-cases",
+        "120",
+        "--stream-cases",
+        "300",
+        "--seed",
+        "3",
+    ]
     done = subprocess.run(run, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     report = json.loads((tmp_path / "fuzz.json").read_text("utf-8"))
     assert report["streams"]["cases"] == 300
     assert report["schemas"]["cases"] >= 10
     assert report["rules"]["cases"] == 60
+    assert report["forms"]["cases"] == 120
+    assert {"200", "400", "413", "415", "422"} <= report["forms"]["statuses"].keys()
+    assert report["forms"]["unexpected"] == []
     assert report["streams"]["unexpected"] == report["schemas"]["unexpected"] == report["rules"]["unexpected"] == []
     assert {"200", "400", "422"} <= set(report["streams"]["statuses"])
     make_case(random.Random(1), seeds(BODY)).save(tmp_path / "kept.json", "why")
@@ -154,3 +178,40 @@ def test_a_short_run_finds_nothing_and_a_kept_case_is_sent_again(tmp_path: Path)
     replayed = subprocess.run(again, capture_output=True, text=True, timeout=240, check=False)
     assert replayed.returncode == 0, replayed.stdout + replayed.stderr
     assert "as expected" in replayed.stdout
+
+
+def test_cases_of_forms_depend_on_the_seed_and_come_in_all_forms_and_codings(tmp_path: Path) -> None:
+    bundle = write_bundle_json(tmp_path)
+
+    def drawn(seed: int) -> list[FormCase]:
+        rng, source = random.Random(seed), from_bundle(bundle, seed=seed, embedding_width=2, items=40)
+        return [make_form_case(rng, source) for _ in range(600)]
+
+    cases = drawn(1)
+    assert [case.done for case in cases] == [case.done for case in drawn(1)]
+    done = {word for case in cases for word in case.done}
+    assert {*FORMS, *CODINGS, *SPOILS, "cut off", "followed by more", "a bomb", "of another coding"} <= done
+    assert {case.status for case in cases} == {200, 400, 413, 415, 422}
+
+
+@pytest.mark.parametrize(
+    ("case", "status", "answer", "fault"),
+    [
+        ({"status": 422, "named": "x"}, 422, {"errors": [{"field": "y"}]}, "['y'] is named instead of x"),
+        ({"status": 422, "named": "x"}, 200, {}, "status 200 instead of 422: None"),
+        ({"status": 413, "named": "x"}, 413, {"type": "urn:listwright:problem:y"}, "the problem is urn:"),
+        ({}, 200, {"items": []}, "the list has 0 items instead of 1"),
+    ],
+)
+def test_wrong_answers_to_forms_are_told(case: dict[str, Any], status: int, answer: Any, fault: str) -> None:
+    found = FormCase(b"", {}, (), Payload(b"", ("a",), 1), **case)
+    assert (judge_form(found, status, json.dumps(answer).encode(), None) or "").startswith(fault)
+
+
+def test_another_list_than_that_of_the_objects_is_told() -> None:
+    def listed(source: str) -> bytes:
+        return json.dumps({"items": [{"id": "a", "index": 0, "position": 1, "source": source}]}).encode()
+
+    case = FormCase(b"", {}, (), Payload(b"", ("a",), 1), b"{}")
+    assert judge_form(case, 200, listed("model"), listed("model")) is None
+    assert judge_form(case, 200, listed("model"), listed("formula")) == "the list is not that of the objects"
