@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Final
@@ -80,6 +80,17 @@ class Deadline:
         return self.enforced and perf_counter() > self.at - FORMULA_SECONDS
 
 
-def in_time(wait: float, deadline: Deadline) -> bool:
+def in_time(wait: float, deadline: Deadline, *, clock: Callable[[], float] = perf_counter) -> bool:
     """Tell if a model's answer in `wait` seconds is in time; 0 always is."""
-    return not wait or perf_counter() + wait <= deadline.at - LEAD_SECONDS
+    return not wait or clock() + wait <= deadline.at - LEAD_SECONDS
+
+
+def latest_starts(deadlines: Sequence[float], each: float = FORMULA_SECONDS) -> list[float]:
+    """Return the latest time to begin with each list by the formula.
+
+    The deadlines are in their order. From the last one back, each list leaves time for those behind it, `each` seconds.
+    """
+    latest = list(deadlines)
+    for i in reversed(range(len(latest) - 1)):
+        latest[i] = min(latest[i], latest[i + 1] - each)
+    return latest
