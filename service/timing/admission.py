@@ -32,7 +32,7 @@ class AdmissionOptions:
 
     limit: int
     target_seconds: float = 0.005
-    interval_seconds: float = 0.1
+    interval_seconds: float = 0.05
     enforce: bool = True
 
 

@@ -24,6 +24,9 @@ LEAD_SECONDS: Final = 0.002
 FORMULA_SECONDS: Final = 0.0005
 """Time for one list by the score formula, from the decision to its last byte."""
 
+CLOSE_SECONDS: Final = LEAD_SECONDS + 0.001
+"""An answer of the model with less time left than this counts as late: the next one may be called back."""
+
 _GRPC: Final = re.compile(r"(\d{1,8})([HMSmun])")
 _GRPC_UNITS: Final = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 _NUMBER: Final = re.compile(r"\d{1,12}(\.\d{1,12})?")
@@ -83,6 +86,11 @@ class Deadline:
 def in_time(wait: float, deadline: Deadline, *, clock: Callable[[], float] = perf_counter) -> bool:
     """Tell if a model's answer in `wait` seconds is in time; 0 always is."""
     return not wait or clock() + wait <= deadline.at - LEAD_SECONDS
+
+
+def is_close(deadline: Deadline, *, clock: Callable[[], float] = perf_counter) -> bool:
+    """Tell whether an answer now is in time by so little that it counts as late."""
+    return clock() > deadline.at - CLOSE_SECONDS
 
 
 def latest_starts(deadlines: Sequence[float], each: float = FORMULA_SECONDS) -> list[float]:

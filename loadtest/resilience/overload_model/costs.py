@@ -12,28 +12,33 @@ MS: Final = 1e-3
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """CPU times in seconds, medians where `spread` applies.
+    """CPU times in seconds, of the machine at half speed on which docs/performance.md measured the overload.
 
-    `spread` is the standard deviation of the logarithm of every single cost. A neighbour of the machine takes the CPU
-    `stolen_rate` times a second, for `stolen` seconds on average, exponentially distributed.
+    - From the fit there of runs inside the service, T(n) = 2.76 + 0.71·n ms: `run_fixed` and `run_each`.
+    - From its 1.49 ms of CPU outside the engine: `head`, `body`, `prepare`, `deliver`, `respond` and `gather`, divided as
+      stages of requests are. `formula` is a list without the model.
+    - `turn` is one turn of the event loop, `slice` that of the system's scheduler for two CPUs, `switch` the
+      interpreter's interval.
+    - Assumed: `spread`, the standard deviation of the logarithm of every cost, whose medians these are; and a neighbour
+      that takes the CPU `stolen_rate` times a second, for `stolen` on average.
     """
 
-    head: float = 0.10 * MS
-    refuse: float = 0.25 * MS
+    head: float = 0.08 * MS
     body: float = 0.10 * MS
-    prepare: float = 0.85 * MS
+    prepare: float = 0.90 * MS
     deliver: float = 0.05 * MS
     respond: float = 0.45 * MS
     formula: float = 0.40 * MS
     gather: float = 0.15 * MS
-    run_fixed: float = 2.60 * MS
+    run_fixed: float = 2.85 * MS
     run_each: float = 0.71 * MS
     turn: float = 0.02 * MS
     spread: float = 0.25
-    stolen_rate: float = 8.0
-    stolen: float = 1.2 * MS
+    stolen_rate: float = 3.0
+    stolen: float = 2.0 * MS
     slice: float = 1.4 * MS
     switch: float = 5.0 * MS
+    largest_batch: int = 8
 
     def run(self, batch: int) -> float:
         """Return the median time of one run of the engine."""

@@ -1,8 +1,9 @@
 """Share one CPU between two threads, as the system's scheduler and the interpreter's lock do.
 
-A thread is a generator. It yields what it does next: `Work`, which takes time on the CPU, `RELEASE` where it lets go of the
-lock for a moment, or `SLEEP` until it is woken. The thread that has run less goes first. One that runs is interrupted by
-one that wakes up and has run less, or after a slice. Work in Python needs the lock as well, and keeps it when interrupted.
+A thread is a generator. It yields what it does next: `Work`, which takes time on the CPU, `RELEASE` where it lets go of
+the lock for a moment, or `SLEEP` until it is woken. The thread that has run less goes first. One that runs is interrupted
+by one that wakes up and has run less, or after a slice. Work in Python needs the lock as well, and keeps it when
+interrupted.
 """
 
 from __future__ import annotations
@@ -50,8 +51,7 @@ class Thread:
 class Cpu:
     """Run two threads until a time; `now` is the clock of everything that they do.
 
-    `next_event` says when the outside world next changes, and `wake` is called then. `taken` are times at which somebody
-    else has the CPU, and for how long.
+    The loop is woken by events from outside, the inference thread by the loop.
     """
 
     def __init__(self, first: Thread, second: Thread, *, slice_seconds: float, switch_seconds: float) -> None:
@@ -76,7 +76,11 @@ class Cpu:
         wake: Callable[[], None],
         taken: Sequence[tuple[float, float]] = (),
     ) -> None:
-        """Run to the end."""
+        """Run to the end.
+
+        `next_event` says when the outside world next changes, and `wake` is called then. `taken` are times at which
+        somebody else has the CPU, and for how long.
+        """
         for thread in self._threads:
             self._advance(thread)
         stolen = iter([*taken, (math.inf, 0.0)])
@@ -88,10 +92,10 @@ class Cpu:
             if self.now >= next_event():
                 wake()
             stop = min(next_event(), theft, until)
-            thread = self._pick()
-            if thread is None:
+            if not any(map(self._ready, self._threads)):
                 self.now = max(self.now, stop)
                 continue
+            thread = self._pick()
             if self._ready(self._other(thread)):
                 stop = min(stop, self._slice_ends)
             spent = max(0.0, min(thread.left, stop - self.now))
@@ -108,13 +112,11 @@ class Cpu:
     def _ready(self, thread: Thread) -> bool:
         return not thread.asleep and thread.asked is None
 
-    def _pick(self) -> Thread | None:
+    def _pick(self) -> Thread:
         """Choose who runs: the present thread while its slice lasts, unless the other has run less and just woke."""
         current = self._current
         other = self._other(current)
         if not self._ready(current):
-            if not self._ready(other):
-                return None
             chosen = other
         elif not self._ready(other) or other.ran >= current.ran:
             chosen = current

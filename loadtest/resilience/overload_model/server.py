@@ -1,7 +1,7 @@
 """Answer modelled requests as the service does, with its own code wherever that decides anything.
 
-Admission, deadlines, the expected wait and the choice of a batch are the service's. The rest is what its event loop and its
-inference thread do with a request, in the same order, and for the CPU time that it takes there.
+Admission, deadlines, the expected wait and the choice of a batch are the service's. The rest is what its event loop and
+its inference thread do with a request, in the same order, and for the CPU time that it takes there.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from loadtest.resilience.overload_model.cpu import RELEASE, SLEEP, Cpu, Steps, T
 from loadtest.resilience.overload_model.policy import Policy
 from service.inference.batching import next_batch, seconds_for
 from service.timing.admission import Admission, AdmissionOptions, Ticket
-from service.timing.deadline import Deadline, in_time, latest_starts
+from service.timing.deadline import LEAD_SECONDS, Deadline, in_time, latest_starts
 from service.timing.estimate import LiveFit
 
 BUDGET: Final = 19 * MS
@@ -58,10 +58,12 @@ class Server:
         self.policy, self.costs, self._draws = policy, costs, draws
         self._loop, self._inference = Thread(), Thread()
         self.cpu = Cpu(self._loop, self._inference, slice_seconds=costs.slice, switch_seconds=costs.switch)
-        self.engine = Engine(policy.batch)
+        self.engine = Engine(costs.largest_batch)
         self.requests = [Request(due, self.engine) for due in dues]
         self._next = 0
-        self.admission = Admission(AdmissionOptions(limit=limit, interval_seconds=policy.interval), clock=lambda: self.cpu.now)
+        self.admission = Admission(
+            AdmissionOptions(limit=limit, interval_seconds=policy.interval), clock=lambda: self.cpu.now
+        )
         self._times = LiveFit()
         self._ready: deque[Steps] = deque()
         self._watched: list[Request] = []
@@ -126,7 +128,7 @@ class Server:
         yield self._work("head", self.costs.head)
         reason = self.admission.judge()
         if reason is not None:
-            work = self._work("refuse", self.costs.refuse)
+            work = self._work("refuse", self.policy.refuse)
             yield work
             request.outcome, request.ended = reason, self.cpu.now
             self._note_refusal(work.seconds + self.costs.head)
@@ -147,7 +149,9 @@ class Server:
         request.deadline = deadline.at - self.policy.lead
         yield self._work("prepare", self.costs.prepare)
         wait = self._expected_wait()
-        if not in_time(wait + self.policy.lead - 0.002 if wait else 0.0, deadline, clock=lambda: self.cpu.now):
+        # The service keeps its own lead back here; what the policy's is longer by is added.
+        late = wait + self.policy.lead - LEAD_SECONDS if wait else 0.0
+        if not in_time(late, deadline, clock=lambda: self.cpu.now):
             yield from self._answer_by_formula(request, "wait", max(self.cpu.now - request.arrival, lag + wait))
             return
         request.submitted = self.cpu.now
@@ -161,10 +165,10 @@ class Server:
             return 0.0
         left = 0.0 if self._done_at is None else max(0.0, self._done_at - self.cpu.now)
         wait = left + seconds_for(len(self._jobs) + 1, self.engine.largest_batch, self._predict)
-        return wait / (1 - self._refusing) if self.policy.refusals else wait
+        return wait / (1 - self._refusing) if self.policy.count_refusals else wait
 
     def _predict(self, n: int) -> float:
-        return self._times.bound(n) if self.policy.tail else self._times.predict(n)
+        return self._times.bound(n) if self.policy.bound else self._times.predict(n)
 
     def _note_refusal(self, seconds: float) -> None:
         """Follow the share of time that refusals take, over the last 0.1 s."""
@@ -202,7 +206,7 @@ class Server:
                 self._ready.append(self._respond(request, started))
 
     def _respond(self, request: Request, started: float) -> Steps:
-        late = self.cpu.now > request.arrival + BUDGET - self.policy.margin
+        late = self.cpu.now > request.arrival + BUDGET - self.policy.close
         yield self._work("respond", self.costs.respond)
         self._learn(request, request.begun + started - request.submitted, late=late)
         request.outcome, request.ended = "full", self.cpu.now
