@@ -1,8 +1,8 @@
 """Compare policies of overload in a model of the service's two threads on one CPU.
 
 The service's own code decides, and the model charges CPU time for what it does (`costs.py`). All policies get the same
-seeds: the same arrivals, neighbours and costs. So a difference between two of them is not the noise of runs. ``--scale``
-multiplies all costs, for a quicker or slower machine. A simulated minute takes a few seconds.
+seeds: the same arrivals, neighbours and costs. So a difference between two of them is not the noise of runs.
+``--scale`` multiplies all costs, for a quicker or slower machine. A simulated minute takes a few seconds.
 """
 
 from __future__ import annotations

@@ -15,8 +15,8 @@ class Costs:
     """CPU times in seconds, of the machine at half speed on which docs/performance.md measured the overload.
 
     - From the fit there of runs inside the service, T(n) = 2.76 + 0.71·n ms: `run_fixed` and `run_each`.
-    - From its 1.49 ms of CPU outside the engine: `head`, `body`, `prepare`, `deliver`, `respond` and `gather`, divided as
-      stages of requests are. `formula` is a list without the model.
+    - From its 1.49 ms of CPU outside the engine: `head`, `body`, `prepare`, `deliver`, `respond` and `gather`, divided
+      as stages of requests are. `formula` is a list without the model.
     - `turn` is one turn of the event loop, `slice` that of the system's scheduler for two CPUs, `switch` the
       interpreter's interval.
     - Assumed: `spread`, the standard deviation of the logarithm of every cost, whose medians these are; and a neighbour

@@ -1,9 +1,9 @@
 """Share one CPU between two threads, as the system's scheduler and the interpreter's lock do.
 
 A thread is a generator. It yields what it does next: `Work`, which takes time on the CPU, `RELEASE` where it lets go of
-the lock for a moment, or `SLEEP` until it is woken. The thread that has run less goes first. One that runs is interrupted
-by one that wakes up and has run less, or after a slice. Work in Python needs the lock as well, and keeps it when
-interrupted.
+the lock for a moment, or `SLEEP` until it is woken. The thread that has run less goes first. One that runs is
+interrupted by one that wakes up and has run less, or after a slice. Work in Python needs the lock as well, and keeps it
+when interrupted.
 """
 
 from __future__ import annotations
