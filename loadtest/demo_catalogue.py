@@ -11,9 +11,7 @@ import msgspec
 from loadtest.rig.server import ServerError
 from loadtest.rig.statistics import Latency
 
-NO_CATALOGUE: Final = (
-    "\n  No catalogue of items stands beside the bundle, so it is left out (see docs/catalogue.md)."
-)
+NO_CATALOGUE: Final = "\n  No catalogue of items stands beside the bundle, so it is left out (see docs/catalogue.md)."
 _CANDIDATES: Final = 100
 _PAYLOADS: Final = 32
 

@@ -113,7 +113,7 @@ class Settings(BaseSettings):
         5.0, description="A queue stands, and requests are shed, if its shortest delay stays above this."
     )
     queue_interval_ms: Milliseconds = Field(
-        100.0, description="Time for which the shortest delay must stay above the target."
+        50.0, description="Time for which the shortest delay must stay above the target."
     )
     engine_hang_seconds: float = Field(
         5.0,

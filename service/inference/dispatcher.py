@@ -17,7 +17,7 @@ from starlette.requests import ClientDisconnect
 
 from service.inference.engine import Answer, BatchArrays, Engine, Job, RequestArrays
 from service.inference.thread import InferenceThread
-from service.timing.deadline import FORMULA_SECONDS, LEAD_SECONDS, NEVER
+from service.timing.deadline import FORMULA_SECONDS, LEAD_SECONDS, NEVER, latest_starts
 from service.transport.asgi import Presence
 
 _SHORTEST_SLEEP: Final = 0.001  # libuv's timers count whole milliseconds.
@@ -144,11 +144,7 @@ class Dispatcher:
     def _call_back(self, loop: asyncio.AbstractEventLoop) -> None:
         """Give up on the requests that are due, and sleep until the next one is."""
         self._timer, self._wake_at = None, NEVER
-        # The latest time to begin with each list by the formula: from the last deadline back, so that each leaves time
-        # for those behind it.
-        latest = [job.deadline for job in self._waiting]
-        for i in reversed(range(len(latest) - 1)):
-            latest[i] = min(latest[i], latest[i + 1] - FORMULA_SECONDS)
+        latest = latest_starts([job.deadline for job in self._waiting], FORMULA_SECONDS)
         # Those that would come due while the timer sleeps its shortest time are due now.
         due = bisect.bisect_right(latest, perf_counter() + _SHORTEST_SLEEP)
         for job in self._waiting[:due]:

@@ -15,34 +15,23 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
-from operator import attrgetter
 from queue import Empty, SimpleQueue
 from time import perf_counter
 from typing import Final
 from weakref import WeakKeyDictionary
 
 from models.contract.arrays import AnyArray, Arrays
+from service.inference.batching import PATIENCE_SECONDS, most_urgent, next_batch, seconds_for
 from service.inference.engine import Answer, Engine, EngineError, Job, stack_rows
-from service.timing.deadline import NEVER
 from service.timing.estimate import LiveFit
 
 _log = logging.getLogger(__name__)
 INFERENCE: Final = "inference"
 """Name of the thread."""
 
-PATIENCE_SECONDS: Final = 0.25
-"""So long work in the background gives way that has no deadline.
-
-Else a reload would never end where the engine is never idle.
-"""
-
-BACKGROUND_SECONDS: Final = 0.005
-"""Most expected time of a run over several jobs in the background: a request that comes meanwhile waits for it."""
-
 _CLOSE_SECONDS: Final = 1.0
 """Most time for a run to end that nobody waits for any more."""
 
-_deadline: Final = attrgetter("deadline")
 _NO_RUNS: Final = LiveFit()
 """The fit of an engine that has not run yet; nothing is ever added to it."""
 
@@ -155,9 +144,7 @@ class InferenceThread:
         done_at, times = self._done_at, self._fit(engine)
         left = 0.0 if done_at is None else max(0.0, done_at - perf_counter())
         depth = self.depth if background else max(0, self.depth - self._waiting_in_background())
-        full, last = divmod(depth + 1, engine.largest_batch)
-        ahead = full * times.predict(engine.largest_batch)
-        return left + ahead + (times.predict(last) if last else 0.0)
+        return left + seconds_for(depth + 1, engine.largest_batch, times.predict)
 
     def _waiting_in_background(self) -> int:
         current = self.current
@@ -249,52 +236,6 @@ class InferenceThread:
 def _fail(done: Future[bool], error: Exception) -> None:
     with contextlib.suppress(InvalidStateError):
         done.set_exception(error)
-
-
-def most_urgent(waiting: Sequence[Job], now: float) -> Job:
-    """Return the job with the earliest deadline.
-
-    Work in the background comes last. Without a deadline, which would end its waiting, it does so only until it has
-    waited for long enough.
-    """
-
-    def rank(job: Job) -> tuple[int, float]:
-        if not job.background:
-            return 0, job.deadline
-        waited = job.deadline == NEVER and now - job.submitted > PATIENCE_SECONDS
-        return (-1 if waited else 1), job.deadline
-
-    return min(waiting, key=rank)
-
-
-def next_batch(waiting: Sequence[Job], predict: Callable[[int], float], now: float) -> list[Job]:
-    """Choose the jobs to run now: the most urgent, and others that fit in time.
-
-    `predict` gives the seconds of a run over n jobs. Work in the background has batches of its own, and short ones.
-    """
-    head = most_urgent(waiting, now)
-    mates = [job for job in waiting if job.engine is head.engine and job.background == head.background]
-    if head.background:
-        return _background_batch(head, mates, predict)
-    mates.sort(key=_deadline)
-    # A job that would be late even alone is called back shortly, and would only make the others late as well. If all
-    # would be late the estimate may be wrong, so the one with the most time left is tried.
-    mates = [job for job in mates if now + predict(1) <= job.deadline] or mates[-1:]
-    tightest = mates[0].deadline
-    n = 1
-    # Jobs are in the order of their deadlines, so the first is the tightest of any batch.
-    while n < min(len(mates), head.engine.largest_batch) and now + predict(n + 1) <= tightest:
-        n += 1
-    return mates[:n]
-
-
-def _background_batch(head: Job, mates: Sequence[Job], predict: Callable[[int], float]) -> list[Job]:
-    """Choose jobs in the background, beginning with `head`, whose run is short."""
-    batch = [head, *sorted((job for job in mates if job is not head), key=_deadline)]
-    n = 1
-    while n < min(len(batch), head.engine.largest_batch) and predict(n + 1) <= BACKGROUND_SECONDS:
-        n += 1
-    return batch[:n]
 
 
 def _run(engine: Engine, batch: Sequence[Job]) -> Arrays | EngineError:

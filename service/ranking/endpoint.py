@@ -26,7 +26,7 @@ from service.ranking.rerank import Reranked, Reranker
 from service.scenes.scene import NO_SCENE
 from service.telemetry.records import NO_MODEL, RequestObserver, RequestOutcome, RequestRecord, Stopwatch
 from service.timing.admission import Admission, RefusalReason, Ticket
-from service.timing.deadline import Deadline, header_timeout
+from service.timing.deadline import Deadline, header_timeout, is_close
 from service.transport.asgi import TICKET_KEY, Call, check_media_type, is_header_safe, read_body, read_call, send_bytes
 from service.transport.auth import ApiKeys
 from service.transport.compression import content_coding, decompress
@@ -206,7 +206,8 @@ class RerankEndpoint:
             presence=call.presence,
             inherited=inherited,
         )
-        self._learn(ticket, clock, reranked, hurried=deadline.at < call.arrival + options.budget_seconds)
+        hurried = deadline.at < call.arrival + options.budget_seconds
+        self._learn(ticket, clock, reranked, None if hurried else deadline)
         return request, reranked.response
 
     async def _send_list(self, exchange: Exchange, send: Send, response: RerankResponse) -> None:
@@ -224,8 +225,8 @@ class RerankEndpoint:
             seconds = min(seconds, request.timeout_ms / 1e3)
         return Deadline(arrival + seconds, self._options.enforce_deadlines)
 
-    def _learn(self, ticket: Ticket, clock: Stopwatch, reranked: Reranked, *, hurried: bool) -> None:
-        """Tell admission the wait and, unless `hurried`, if the model was in time."""
+    def _learn(self, ticket: Ticket, clock: Stopwatch, reranked: Reranked, deadline: Deadline | None) -> None:
+        """Tell admission the wait and, if the deadline is that of the budget, if the model was in time."""
         stages, degraded = clock.stages, reranked.response.degraded
         # A request that is not even queued waits for nothing, and must not make a standing queue look short.
         foreseen = stages["lag"] + reranked.foreseen_wait
@@ -236,8 +237,8 @@ class RerankEndpoint:
             return  # It takes no place in the window.
         else:
             self._admission.waited(stages["lag"] + stages["wait"])
-        if not hurried and (degraded is None or degraded.reason != "model-error"):
-            self._admission.ended(ticket, late=reranked.would_degrade is not None)
+        if deadline is not None and (degraded is None or degraded.reason != "model-error"):
+            self._admission.ended(ticket, late=reranked.would_degrade is not None or is_close(deadline))
 
     async def _refuse(self, exchange: Exchange, send: Send, problem: Problem) -> None:
         status, call = problem.kind.status, exchange.call

@@ -10,6 +10,7 @@ on `perf_counter`'s clock.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Final, Literal
@@ -31,7 +32,7 @@ class AdmissionOptions:
 
     limit: int
     target_seconds: float = 0.005
-    interval_seconds: float = 0.1
+    interval_seconds: float = 0.05
     enforce: bool = True
 
 
@@ -116,8 +117,9 @@ class Admission:
     could have, and it teaches nothing about the window.
     """
 
-    def __init__(self, options: AdmissionOptions) -> None:
+    def __init__(self, options: AdmissionOptions, *, clock: Callable[[], float] | None = None) -> None:
         self._options = options
+        self._clock = perf_counter if clock is None else clock
         self._delay = QueueDelay(target_seconds=options.target_seconds, interval_seconds=options.interval_seconds)
         self._window = AdmissionWindow(options.limit)
         self.in_flight = 0
@@ -127,7 +129,7 @@ class Admission:
     @property
     def overloaded(self) -> bool:
         """Tell whether a queue stands."""
-        return self._delay.standing(perf_counter())
+        return self._delay.standing(self._clock())
 
     def admit(self) -> Ticket | RefusalReason:
         """Admit the next request, or say why it is refused. An idle service admits everybody.
@@ -157,7 +159,7 @@ class Admission:
         if self.in_flight >= self._options.limit:
             return "overloaded"
         if self._options.enforce and self.would_shed():
-            self._delay.shed(perf_counter())
+            self._delay.shed(self._clock())
             return "shed"
         return None
 
@@ -176,7 +178,7 @@ class Admission:
 
     def waited(self, seconds: float) -> None:
         """Learn from a request that has waited so long, or would have."""
-        self._delay.note(seconds, perf_counter())
+        self._delay.note(seconds, self._clock())
 
     def ended(self, ticket: Ticket, *, late: bool) -> None:
         """Learn from a list with the whole budget: the model's was in time, or `late`."""

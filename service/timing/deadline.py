@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Final
@@ -23,6 +23,9 @@ LEAD_SECONDS: Final = 0.002
 
 FORMULA_SECONDS: Final = 0.0005
 """Time for one list by the score formula, from the decision to its last byte."""
+
+CLOSE_SECONDS: Final = LEAD_SECONDS + 0.001
+"""An answer of the model with less time left than this counts as late: the next one may be called back."""
 
 _GRPC: Final = re.compile(r"(\d{1,8})([HMSmun])")
 _GRPC_UNITS: Final = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
@@ -80,6 +83,22 @@ class Deadline:
         return self.enforced and perf_counter() > self.at - FORMULA_SECONDS
 
 
-def in_time(wait: float, deadline: Deadline) -> bool:
+def in_time(wait: float, deadline: Deadline, *, clock: Callable[[], float] = perf_counter) -> bool:
     """Tell if a model's answer in `wait` seconds is in time; 0 always is."""
-    return not wait or perf_counter() + wait <= deadline.at - LEAD_SECONDS
+    return not wait or clock() + wait <= deadline.at - LEAD_SECONDS
+
+
+def is_close(deadline: Deadline, *, clock: Callable[[], float] = perf_counter) -> bool:
+    """Tell whether an answer now is in time by so little that it counts as late."""
+    return clock() > deadline.at - CLOSE_SECONDS
+
+
+def latest_starts(deadlines: Sequence[float], each: float = FORMULA_SECONDS) -> list[float]:
+    """Return the latest time to begin with each list by the formula.
+
+    The deadlines are in their order. From the last one back, each list leaves time for those behind it, `each` seconds.
+    """
+    latest = list(deadlines)
+    for i in reversed(range(len(latest) - 1)):
+        latest[i] = min(latest[i], latest[i + 1] - each)
+    return latest

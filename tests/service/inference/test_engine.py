@@ -16,11 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.requests import ClientDisconnect
 
+from service.inference import batching as batching_module
 from service.inference import dispatcher as dispatcher_module
-from service.inference import thread as thread_module
+from service.inference.batching import next_batch
 from service.inference.dispatcher import DeadlineNear, Dispatcher
 from service.inference.engine import Answer, BatchArrays, EngineError, Job, stack_rows
-from service.inference.thread import InferenceThread, next_batch
+from service.inference.thread import InferenceThread
 from service.timing.deadline import LEAD_SECONDS, NEVER, Deadline, in_time
 from service.timing.estimate import LiveFit
 from service.transport.asgi import Presence
@@ -130,7 +131,7 @@ def test_the_most_urgent_runs_first_and_engines_are_never_mixed(
     patience: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Work in the background comes last, unless it has waited for long enough: then it comes first."""
-    monkeypatch.setattr(thread_module, "PATIENCE_SECONDS", patience)
+    monkeypatch.setattr(batching_module, "PATIENCE_SECONDS", patience)
     one, other = Recorder(), Recorder()
 
     async def work(dispatcher: Dispatcher) -> None:

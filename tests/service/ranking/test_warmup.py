@@ -18,7 +18,7 @@ import pytest
 from models.contract.features import Encoder
 from service.bundles.model import BundleError, Model
 from service.catalogues.live import Catalogues
-from service.inference import thread as thread_module
+from service.inference import batching as batching_module
 from service.inference.dispatcher import Dispatcher
 from service.inference.engine import BatchArrays, EngineError
 from service.inference.thread import INFERENCE, InferenceThread
@@ -109,7 +109,7 @@ def test_beside_a_serving_model_no_full_batch_takes_the_inference_thread() -> No
 
 def test_its_requests_wait_until_no_other_does(monkeypatch: pytest.MonkeyPatch) -> None:
     """The serving model is at work while another request waits; the warm-up's comes last, though it came first."""
-    monkeypatch.setattr(thread_module, "PATIENCE_SECONDS", 3600.0)
+    monkeypatch.setattr(batching_module, "PATIENCE_SECONDS", 3600.0)
     serving, new = FakeEngine(), FakeEngine()
     order: list[str] = []
 

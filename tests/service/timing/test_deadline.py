@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -10,7 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.timing.deadline import HEADERS, header_timeout
+from service.ranking import endpoint as endpoint_module
+from service.timing.admission import AdmissionWindow
+from service.timing.deadline import CLOSE_SECONDS, HEADERS, Deadline, header_timeout, is_close, latest_starts
 from tests.service.contract.test_bad_input import assert_problem
 from tests.service.live import WAIT_SECONDS, FakeEngine, Live, Reply, fake_model, live_app
 from tests.service.raw import connected
@@ -172,3 +175,34 @@ def test_a_sound_header_is_not_counted_as_ignored(live: Live) -> None:
 def test_a_senseless_wish_in_the_body_is_422_and_named(live: Live, wish: str) -> None:
     body = b'{"candidates": [{"id": "a", "scores": {"ctr": 0.1, "cvr": 0.1}}], "timeout_ms": %s}' % wish.encode()
     assert_problem(live.post(body), 422, "invalid-request", "timeout_ms")
+
+
+def test_an_answer_is_close_when_less_than_the_margin_is_left() -> None:
+    deadline = Deadline(100.0)
+    assert not is_close(deadline, clock=lambda: 100.0 - 1.001 * CLOSE_SECONDS)
+    assert is_close(deadline, clock=lambda: 100.0 - 0.999 * CLOSE_SECONDS)
+    assert is_close(deadline, clock=lambda: 101.0)
+
+
+@pytest.mark.parametrize("close", [False, True])
+def test_an_answer_that_is_close_to_its_deadline_makes_the_window_smaller(
+    close: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is the model's list all the same."""
+    learnt: list[bool] = []
+    monkeypatch.setattr(endpoint_module, "is_close", lambda _: close)
+    monkeypatch.setattr(AdmissionWindow, "ended", lambda _window, _ticket, *, late: learnt.append(late))
+    with live_app(fake_model()) as live:
+        reply = live.post(request())
+        check_list(request(), reply.json)
+        assert reply.json["degraded"] is None
+        live.post(request(timeout_ms=20_000))
+    assert learnt == [close], "a request with less time than the budget teaches nothing"
+
+
+@given(st.lists(st.floats(0, 1), max_size=20), st.floats(0.001, 0.1))
+def test_lists_by_the_formula_begin_early_enough_for_all_behind_them(deadlines: list[float], each: float) -> None:
+    deadlines.sort()
+    starts = latest_starts(deadlines, each)
+    assert all(start <= deadline for start, deadline in zip(starts, deadlines, strict=True))
+    assert all(later - sooner >= each - 1e-9 for sooner, later in itertools.pairwise(starts))
