@@ -1,4 +1,4 @@
-"""Show a catalogue in the demo: requests that say only ids and scores give the same lists."""
+"""Show in the demo that ids and scores suffice with a catalogue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Make the folder that the demo serves: a bundle, a scene, and a catalogue of its items."""
+"""Make the folder that the demo serves: bundle, scenes and catalogue."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def has_catalogue(bundle: Path, manifest: Manifest) -> bool:
 
 @contextlib.contextmanager
 def demo_folder(bundle: Path, manifest: Manifest, scenes: Path | None = None) -> Iterator[Path]:
-    """Copy a bundle, its catalogue and a file of scenes to a new folder while the context lasts."""
+    """Copy a bundle, its catalogue and scenes to a folder that ends with the context."""
     with tempfile.TemporaryDirectory(prefix="listwright-demo-") as folder:
         root = Path(folder)
         shutil.copytree(bundle, root / manifest.name / manifest.version)

@@ -1,4 +1,4 @@
-"""Turn a source into a list file (Parquet), check such a file, or gather its items."""
+"""Turn a source into a list file, check one, or write its items."""
 
 from __future__ import annotations
 

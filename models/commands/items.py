@@ -1,4 +1,4 @@
-"""Write the items of a list file as Parquet, one row each, to build a catalogue of."""
+"""Write the items of a list file, for a catalogue to be built of."""
 
 from __future__ import annotations
 

@@ -134,7 +134,7 @@ class LayeredTable(CandidateTable):
                 found = rows if known else None
             elif rows.shape[1] == found.shape[1]:
                 found = np.where(self._without(found, places)[:, np.newaxis], rows, found)
-            elif known or rows.shape[1] > 1:  # One column of zeros is that of a layer without embeddings.
+            elif known and np.any(rows[self._without(found, places)]):
                 raise self._other_width(places, found.shape[1], rows.shape[1])
         return np.zeros((len(places), 1), np.float32) if found is None else found
 

@@ -1,4 +1,4 @@
-"""Gather the items of a list file, and write them as the Parquet file that a catalogue is built of."""
+"""Write the items of a list file as Parquet, for a catalogue to be built of."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _OF_ITEMS: Final = ("id", "price", "features", "embedding")
 
 
 def latest_items(records: Iterable[ListRecord]) -> dict[str, Candidate]:
-    """Return the last that was seen of every item, in the order in which items first come."""
+    """Return every item as it was last seen, in order of first appearance."""
     items: dict[str, Candidate] = {}
     for record in records:
         items.update((candidate.id, candidate) for candidate in record.candidates)
