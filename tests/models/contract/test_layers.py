@@ -122,12 +122,17 @@ def layered(folder: Path, known: list[Item], asked: list[Item]) -> LayeredTable:
 def test_an_embedding_of_another_width_than_the_catalogues_names_its_candidate(tmp_path: Path) -> None:
     asked = [Item("a"), Item("new", embedding=[1.0, 2.0]), Item("b")]
     table = layered(tmp_path, [Item("a", embedding=[1.0, 0.0, 0.0]), Item("b")], asked)
-    for places in ([0, 1, 2], [1]):  # Also where no other candidate has one.
-        with pytest.raises(FeatureError) as caught:
-            table.embeddings(np.array(places))
-        assert caught.value.path == "candidates[1].embedding"
-        assert caught.value.problem == "has 2 numbers, those of the catalogue 3"
+    with pytest.raises(FeatureError) as caught:
+        table.embeddings(np.arange(3))
+    assert caught.value.path == "candidates[1].embedding"
+    assert caught.value.problem == "has 2 numbers, those of the catalogue 3"
     assert table.embeddings(np.array([0, 2])).shape == (2, 3)
+
+
+def test_another_width_is_taken_where_no_embedding_of_the_catalogue_is_needed(tmp_path: Path) -> None:
+    known = [Item("a", embedding=[1.0, 0.0, 0.0]), Item("b")]
+    table = layered(tmp_path, known, [Item("a", embedding=[0.0, 2.0]), Item("b"), Item("new", embedding=[1.0, 0.0])])
+    assert table.embeddings(np.arange(3)).tolist() == [[0, 1], [0, 0], [1, 0]]
 
 
 def test_a_catalogue_without_embeddings_takes_any_width(tmp_path: Path) -> None:
