@@ -133,6 +133,7 @@ def test_an_embedding_of_another_width_than_the_catalogues_names_its_candidate(t
 def test_a_catalogue_without_embeddings_takes_any_width(tmp_path: Path) -> None:
     table = layered(tmp_path, [Item("a"), Item("b")], [Item("a"), Item("b", embedding=[3.0, 4.0])])
     assert not table.has_embeddings(np.array([0]))
+    assert table.has_embeddings(np.arange(2))
     assert np.allclose(table.embeddings(np.arange(2)), np.array([[0, 0], [0.6, 0.8]]))
 
 
