@@ -138,6 +138,7 @@ def test_another_width_is_taken_where_no_embedding_of_the_catalogue_is_needed(tm
 def test_a_catalogue_without_embeddings_takes_any_width(tmp_path: Path) -> None:
     table = layered(tmp_path, [Item("a"), Item("b")], [Item("a"), Item("b", embedding=[3.0, 4.0])])
     assert not table.has_embeddings(np.array([0]))
+    assert table.has_embeddings(np.arange(2))
     assert np.allclose(table.embeddings(np.arange(2)), np.array([[0, 0], [0.6, 0.8]]))
 
 

@@ -121,7 +121,7 @@ def test_a_layer_that_is_asked_for_all_looks_all_up_at_once(tmp_path: Path, monk
     catalogue = opened(tmp_path, [Item(name, price=float(i)) for i, name in enumerate(IDS)])
     located = watch(catalogue, monkeypatch)
     layer = catalogue.layer(IDS, ENCODER)
-    assert layer.prices(np.arange(8)).tolist() == list(range(8))
+    assert layer.prices(np.arange(8)[::-1]).tolist() == list(range(8))[::-1]
     assert layer.prices(np.array([5])).tolist() == [5.0]
     assert located == [IDS]
 
