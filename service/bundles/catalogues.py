@@ -32,8 +32,8 @@ SwitchCatalogues = Callable[[Sequence[CheckedCatalogue]], Awaitable[None]]
 class CatalogueOptions:
     """Say where catalogues are.
 
-    `needed` says that this folder must be there, `copy` that files are copied into sealed memory. A look at them may take
-    `seconds`.
+    `needed` says that this folder must be there, `copy` that files are copied into sealed memory, `seconds` how long a
+    look at them may take.
     """
 
     root: Path
