@@ -8,32 +8,11 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import stat
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container
 from pathlib import Path
-from typing import Final
 
-from packaging.version import InvalidVersion, Version
-
-PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-
-
-def in_order(names: Sequence[str]) -> list[str]:
-    """Sort version names, oldest first.
-
-    By PEP 440 if every name is a version by its rules, so that ``1.0.0-rc1`` comes before ``1.0.0``. Else, and between
-    names that mean the same version there, in natural order (10 after 9).
-    """
-    try:
-        return sorted(names, key=lambda name: (Version(name), _natural(name)))
-    except InvalidVersion:
-        return sorted(names, key=_natural)
-
-
-def _natural(version: str) -> tuple[list[tuple[int, str]], str]:
-    """Make a sort key under which numbers inside a name compare as numbers."""
-    return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", version)], version
+from models.contract.versions import FOLDER_NAME, in_order
 
 
 def named_folders(root: Path, problems: list[str], *, but: Container[str] = ()) -> list[Path]:
@@ -72,7 +51,7 @@ def _without_fault(holds: Callable[[Path], bool], path: Path, problems: list[str
 
 def _is_named_folder(path: Path) -> bool:
     """Return True for a folder with a plain name. Raises `OSError` for anything else."""
-    if not PLAIN_NAME.fullmatch(path.name):
+    if not FOLDER_NAME.fullmatch(path.name):
         raise OSError(errno.EINVAL, "its name is not plain: letters, digits, '.', '_' and '-' only, at most 128")
     if not stat.S_ISDIR(path.stat().st_mode):
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))

@@ -14,8 +14,9 @@ from typing import Final
 
 from models.contract.manifest import MANIFEST_FILE, Manifest
 from models.contract.spec import SpecError
+from models.contract.versions import FOLDER_NAME
 from service.bundles.model import BundleError
-from service.folders import PLAIN_NAME, has_file, named_folders, versions_in
+from service.folders import has_file, named_folders, versions_in
 from service.scenes.scene import SCENES_FILE
 from service.settings import CATALOGUE_FOLDER, NO_DEFAULT
 
@@ -79,7 +80,7 @@ class BundleFolder:
         It must lie inside the root, even by links. Raises `BundleError`.
         """
         for key, value in (("model", name), ("version", version)):
-            if value is not None and not PLAIN_NAME.fullmatch(value):
+            if value is not None and not FOLDER_NAME.fullmatch(value):
                 raise BundleError(f"{key}: {value[:64]!r} is not a plain folder name")
         if name in _RESERVED:
             raise BundleError(f"model: {_RESERVED[name]}")
@@ -110,4 +111,4 @@ class BundleFolder:
 
 def versions(folder: Path) -> list[str]:
     """List the version names in a bundle's folder, oldest first."""
-    return versions_in(folder, MANIFEST_FILE, []) if PLAIN_NAME.fullmatch(folder.name) else []
+    return versions_in(folder, MANIFEST_FILE, []) if FOLDER_NAME.fullmatch(folder.name) else []

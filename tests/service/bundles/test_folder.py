@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.contract.manifest import MANIFEST_FILE
+from models.contract.versions import in_order
 from service.bundles.folder import BundleFolder
 from service.bundles.model import BundleError
-from service.folders import in_order
 
 
 def put(root: Path, *names: str) -> None:
