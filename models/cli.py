@@ -15,6 +15,7 @@ _HELP: Final = {
     "train": "train a list value model, or a generator from mined sequences",
     "mine": "mine the sequences that a generator learns from",
     "evaluate": "compare planners and orders on lists whose outcome is known",
+    "catalogue": "build what is known of items, so that requests need not say it",
     "rerank": "re-rank the lists of a file offline, with the code that serves them",
     "export": "write and verify the bundle that a service loads",
     "serve": "serve bundles over HTTP",

@@ -1,1 +1,1 @@
-"""Build and update catalogues of items from Parquet files."""
+"""Make catalogues of items from Parquet files."""

@@ -145,6 +145,13 @@ def checkpoint_kind(path: Path) -> str:
     return str(kind)
 
 
+def load_spec(path: Path) -> FeatureSpec:
+    """Read the feature spec of a checkpoint of any kind. Raises `CheckpointError`."""
+    payload = _load(path, "cpu")
+    with naming(path):
+        return _spec(payload)
+
+
 def weights_digest(model: nn.Module) -> str:
     """Compute the SHA-256 of a model's weights, in hex, to compare models by."""
     return digest({name: weights.detach().cpu().numpy() for name, weights in model.state_dict().items()})

@@ -15,7 +15,7 @@ _OTHER: Final = (
     (b"Obj\x01", "it is Avro; write it as Parquet"),
     (b"PK\x03\x04", "it is a ZIP archive or a spreadsheet; unpack it, or save it as CSV for `listwright data csv`"),
 )
-_CSV: Final = "it is CSV; `listwright data csv` converts it"
+_CSV: Final = "it is CSV; `listwright data csv` converts a log, pyarrow.csv.read_csv reads any table"
 _JSON: Final = "it is JSON; pyarrow.json.read_json reads JSON lines and pyarrow.parquet.write_table writes them"
 
 

@@ -104,10 +104,10 @@ LINES = b"request,item,click\n1,2,0\n"
     ("content", "reason"),
     [
         (b"", "it is empty"),
-        (LINES, "it is CSV; `listwright data csv` converts it"),
+        (LINES, "it is CSV; `listwright data csv` converts a log"),
         (LINES.replace(b",", b";"), "it is CSV"),
         (b"\xef\xbb\xbf" + LINES.replace(b",", b"\t"), "it is CSV"),
-        (gzip.compress(LINES, mtime=0), "it is packed by gzip; in it: it is CSV; `listwright data csv` converts it"),
+        (gzip.compress(LINES, mtime=0), "it is packed by gzip; in it: it is CSV; `listwright data csv` converts a log"),
         (gzip.compress(b"\0\1\2", mtime=0), "it is packed by gzip; unpack it"),
         (b'{"request_id": "1"}\n', "it is JSON; pyarrow.json.read_json"),
         (b"[1, 2]", "it is JSON"),
