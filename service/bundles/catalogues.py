@@ -32,8 +32,8 @@ SwitchCatalogues = Callable[[Sequence[CheckedCatalogue]], Awaitable[None]]
 class CatalogueOptions:
     """Say where catalogues are.
 
-    `needed` says that this folder must be there, `copy` that files are copied into sealed memory. A look at them may take
-    `seconds`.
+    `needed` says that this folder must be there, `copy` that files are copied into sealed memory, `seconds` how long a
+    look at them may take.
     """
 
     root: Path
@@ -127,7 +127,10 @@ class CatalogueFiles(Renewing):
         return Renewal(switched=switched, problem=choice.problem)
 
     async def _switch_and_retire(self, choice: Choice) -> None:
-        """Let a choice serve; give up the one before, or this one if it may not serve. Raises like `_switch_to`."""
+        """Let a choice serve, and give up the one before; or this one, if it may not.
+
+        Raises like `_switch_to`.
+        """
         try:
             await self._switch(choice.checked)
         except CatalogueError as error:  # Sound when they were checked, so they have been replaced since.

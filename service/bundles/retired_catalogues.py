@@ -27,7 +27,10 @@ _DONT_NEED: Final = 4
 
 
 class RetiredCatalogues:
-    """Hold what has been replaced for a while, then drop it. Used from the event loop only."""
+    """Hold what has been replaced for a while, then drop it.
+
+    Used from the event loop only.
+    """
 
     def __init__(self) -> None:
         self._dropping: set[asyncio.Task[None]] = set()

@@ -26,7 +26,10 @@ _NO_WAITING: Final = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
 class CheckedFile(Struct, frozen=True):
-    """Say where to map a file from, and which file that must be; `changed` is in nanoseconds."""
+    """Say where to map a file from, and which file that must be.
+
+    `changed` is its time of change in nanoseconds.
+    """
 
     path: str
     device: int

@@ -29,7 +29,10 @@ class CatalogueSwitch:
         return opened
 
     def commit(self, opened: Opened) -> list[Catalogue]:
-        """Let what was prepared serve, and nothing else; return what does no more. From the event loop only."""
+        """Let what was prepared serve, and nothing else; return what does no more.
+
+        From the event loop only.
+        """
         live = {fingerprint: catalogue for fingerprint, (_, catalogue) in opened.items()}
         gone = [
             catalogue for fingerprint, (_, catalogue) in self._opened.items() if live.get(fingerprint) is not catalogue
