@@ -68,8 +68,14 @@ class ColumnTable(CandidateTable):
             return _scalars(column[places])
         return [column[place] for place in places.tolist()]
 
+    def has_values(self, name: str, places: Ints) -> bool:
+        column = self._data.features.get(name)
+        return column is not None and _has_value(column, places)
+
     def numbers(self, name: str, places: Ints) -> Floats:
         column = self._data.features.get(name)
+        if column is None:
+            column = self._missing()
         if isinstance(column, np.ndarray):
             numbers: Floats = column[places]
             return numbers
