@@ -76,6 +76,15 @@ def test_rules_read_columns_too(ruled_server: Live) -> None:
         assert same(ruled_server.post(as_columns(sent, packed=packed)).json, ruled_server.post(sent).json)
 
 
+def test_batches_and_objects_beside_columns(server: Live) -> None:
+    sent = request()
+    body = json.dumps({"requests": [sent, as_columns(sent, packed=True), changed(price=[1.0])]}).encode()
+    reply = server.request("POST", "/v1/rerank/batch", body, {"Content-Type": "application/json"})
+    first, second, third = reply.json["results"]
+    assert same(second["response"], first["response"])
+    assert third["problem"]["detail"] == "candidates.price: has 1 values, but candidates.id has 8"
+
+
 @settings(max_examples=60, deadline=None)
 @given(case=cases())
 def test_the_use_of_columns_is_that_of_objects(case: Case) -> None:
