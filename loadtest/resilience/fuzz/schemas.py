@@ -39,9 +39,9 @@ AnyCase = Case[Any]
 
 
 def _rejects_what_it_reads(context: CheckContext, response: Response, case: AnyCase) -> bool | None:
-    """Check that what the document forbids is refused, unless an embedding may not have been read.
+    """Check that what the document forbids is refused.
 
-    Those of candidates that are not queued are not, so a list may be the answer to a wrong one.
+    An embedding is read only where it is needed, so a list may be the answer to a wrong one.
     """
     if response.status_code == requests.codes.ok and "embedding" in json.dumps(case.body, default=str):
         return None
