@@ -8,12 +8,9 @@ import numpy as np
 
 from models.contract.arrays import Floats, Floats32
 from models.contract.column_table import Column, ColumnData, Float32Error, read_float32
-from service.contract.column_schemas import CandidateColumns
+from service.contract.column_schemas import MOST_COLUMNS, CandidateColumns
 from service.contract.problems import Problem, invalid
 from service.contract.values import LARGEST_PRICE, MOST_NUMBERS, FieldValue
-
-MOST_COLUMNS: Final = 4_096
-"""Most columns of one request; so many with one value each take some 10 ms."""
 
 _LONGEST_PATH: Final = 300
 

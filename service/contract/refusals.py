@@ -12,11 +12,12 @@ import json
 import math
 import re
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any, Final
 
 import msgspec
 
-from service.contract.column_schemas import FeatureColumn, ScoreColumn, TagColumn
+from service.contract.column_schemas import MOST_COLUMNS, FeatureColumn, ScoreColumn, TagColumn
 from service.contract.problems import MALFORMED_JSON, Problem, invalid
 from service.contract.rule_schemas import Value
 from service.contract.values import FieldValue
@@ -177,7 +178,7 @@ class _Whole(msgspec.Struct):
 def _find_in_columns(group: str, body: bytes) -> str:
     """Return the path of the first refused value in a group of columns.
 
-    It is empty if a repeated key has replaced that value.
+    It is empty if a repeated key has replaced that value, and where there are too many columns to look at.
     """
     try:
         whole = msgspec.json.decode(body, type=_Whole).candidates
@@ -185,7 +186,7 @@ def _find_in_columns(group: str, body: bytes) -> str:
     except (msgspec.DecodeError, KeyError):
         return ""
     decode = msgspec.json.Decoder(_COLUMN_TYPES[group]).decode
-    for name, column in columns.items():
+    for name, column in islice(columns.items(), MOST_COLUMNS):
         try:
             decode(column)
         except msgspec.DecodeError as error:

@@ -16,6 +16,9 @@ ENVIRONMENT: Final = {"LISTWRIGHT_API_KEYS": KEY}
 README_REQUEST: Final[dict[str, Any]] = block(README, "request")
 README_IDS: Final[list[str]] = [item["id"] for item in block(README, "response")["items"]]
 
+COLUMNS_REQUEST: Final[dict[str, Any]] = block(API, "request columns")
+COLUMNS_IDS: Final[list[str]] = [item["id"] for item in block(API, "answer columns")["items"]]
+
 RULED_REQUESTS: Final[list[dict[str, Any]]] = [block(API, f"ruled {name}") for name in ("all-kinds", "second-page")]
 
 

@@ -12,7 +12,17 @@ import pytest
 from loadtest.rig.server import running_server
 from models.contract.manifest import EMBEDDED_BUNDLES
 from tests.clients import python, typescript
-from tests.clients.documented import ENVIRONMENT, KEY, OPTIONS, README_IDS, README_REQUEST, RULED_REQUESTS, code
+from tests.clients.documented import (
+    COLUMNS_IDS,
+    COLUMNS_REQUEST,
+    ENVIRONMENT,
+    KEY,
+    OPTIONS,
+    README_IDS,
+    README_REQUEST,
+    RULED_REQUESTS,
+    code,
+)
 
 SMALLEST = {"candidates": [{"id": "a", "scores": {"ctr": 0.1, "cvr": 0.02}}]}
 
@@ -36,6 +46,7 @@ def test_a_python_client(url: str, document: Path, tmp_path: Path) -> None:
     python.check(tmp_path)
     assert python.send(tmp_path, url, README_REQUEST, KEY) == README_IDS
     assert python.send(tmp_path, url, SMALLEST, KEY) == ["a"]
+    assert python.send(tmp_path, url, COLUMNS_REQUEST, KEY) == COLUMNS_IDS
     for request in RULED_REQUESTS:
         assert len(python.send(tmp_path, url, request, KEY)) == request["top_n"]
     assert python.send(tmp_path, url, README_REQUEST, KEY, module="batch") == [*README_IDS, "422"]
@@ -52,6 +63,7 @@ def test_a_typescript_client(url: str, document: Path, tmp_path: Path) -> None:
     typescript.compile_project(tmp_path)
     assert typescript.send(tmp_path, url, README_REQUEST, KEY) == README_IDS
     assert typescript.send(tmp_path, url, SMALLEST, KEY) == ["a"]
+    assert typescript.send(tmp_path, url, COLUMNS_REQUEST, KEY) == COLUMNS_IDS
     for request in RULED_REQUESTS:
         assert len(typescript.send(tmp_path, url, request, KEY)) == request["top_n"]
     with pytest.raises(AssertionError, match="urn:listwright:problem:unauthorized"):

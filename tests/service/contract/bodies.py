@@ -76,6 +76,25 @@ def hostile() -> dict[str, bytes]:
         "objects in objects": b'{"a":' * (LARGEST // 5),
         "arrays in arrays": b"[" * LARGEST,
         "score names": _fields(b"1", b"", 900_000),
+        **_hostile_columns(),
+    }
+
+
+def _hostile_columns() -> dict[str, bytes]:
+    scores = b'{"candidates":{"id":["a"],"scores":{'
+    long = b'{"candidates":{"id":["a"],"scores":{"ctr":[0.1]},"embedding":"%b"}}'
+    return {
+        "columns": filled(scores, lambda i: b'"%x":[1]' % i, b"}}}"),
+        "columns, then text": filled(scores, lambda i: b'"%x":[1]' % i, b',"z":["x"]}}}', 1_000_000),
+        "columns in base64": filled(scores, lambda i: b'"%x":"AAAAAA=="' % i, b"}}}"),
+        "base64 of 2 MiB": long % (b"A" * (LARGEST // 4 * 4 - 200)),
+        "base64 that looks like numbers": long % (b"5e99" * (LARGEST // 4 - 50)),
+        "base64 of NaN": long % (b"AADAfwAAwH8AAMB/" * (LARGEST // 16 - 50)),
+        "no base64": long % (b"A" * (LARGEST // 4 * 4 - 200) + b"---"),
+        "ids": filled(b'{"candidates":{"id":[', lambda i: b'"%x"' % i, b'],"scores":{}}}'),
+        "slow numbers in columns": filled(b'{"candidates":{"id":["a"],"scores":{"ctr":[', b"5e-324", b"]}}}"),
+        "slow numbers behind a long text": long % (b"A" * 9000 + b'","price":[' + b"5e-324," * 200_000 + b'1],"x":"'),
+        "embeddings in a column": filled(b'{"candidates":{"id":["a"],"scores":{},"embedding":[', b"[1]", b"]}}"),
     }
 
 

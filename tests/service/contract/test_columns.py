@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from models.contract.candidates import ObjectTable
 from models.contract.column_table import ColumnTable
 from models.contract.features import Encoder
 from service.contract.candidates import candidate_table
-from service.contract.columns import MOST_COLUMNS
+from service.contract.column_schemas import MOST_COLUMNS
 from service.contract.decoding import decode_request
 from service.contract.field_values import FieldReader
 from service.contract.problems import Problem
@@ -21,7 +22,7 @@ from tests.models.contract.columns import column_data
 from tests.service.contract.test_bad_input import assert_problem
 from tests.service.contract.test_field_values import Case, cases
 from tests.service.contract.test_law import relaxed, valid_requests
-from tests.service.live import Live
+from tests.service.live import WAIT_SECONDS, Live
 from tests.service.requests import as_columns, check_list, float32, request
 from tests.service.tiny_bundle import Options, make_manifest
 
@@ -74,6 +75,20 @@ def test_rules_read_columns_too(ruled_server: Live) -> None:
         made["tags"] = {"source": "new" if i % 2 else "old"}
     for packed in (False, True):
         assert same(ruled_server.post(as_columns(sent, packed=packed)).json, ruled_server.post(sent).json)
+
+
+def test_batches_and_objects_beside_columns(server: Live) -> None:
+    sent = request()
+    body = json.dumps({"requests": [sent, as_columns(sent, packed=True), changed(price=[1.0])]}).encode()
+    deadline = time.monotonic() + WAIT_SECONDS
+    while True:  # A busy machine may have no place for a batch.
+        reply = server.request("POST", "/v1/rerank/batch", body, {"Content-Type": "application/json"})
+        if reply.status != 503:
+            break
+        assert time.monotonic() < deadline
+    first, second, third = reply.json["results"]
+    assert same(second["response"], first["response"])
+    assert third["problem"]["detail"] == "candidates.price: has 1 values, but candidates.id has 8"
 
 
 @settings(max_examples=60, deadline=None)

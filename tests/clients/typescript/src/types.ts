@@ -25,6 +25,23 @@ export const nulls: Schemas["RerankRequest"] = {
   shown_items: null,
 };
 
+export const columns: Schemas["RerankRequest"] = {
+  candidates: {
+    id: ["a", "b"],
+    scores: { ctr: [0.1, null], cvr: "AAAAAAAAAAA=", other: null },
+    price: [1, null],
+    features: { brand: ["x", null], stars: "AAAAAAAAAAA=" },
+    embedding: [[0.1, 0.2], null],
+    tags: { sponsored: [true, false] },
+  },
+};
+
+// @ts-expect-error: scores are required in columns too.
+export const scorelessColumns: Schemas["CandidateColumns"] = { id: ["a"] };
+
+// @ts-expect-error: a column has more than one value.
+export const single: Schemas["CandidateColumns"] = { id: ["a"], scores: { ctr: 0.1 } };
+
 export const ruled: Schemas["RerankRequest"] = {
   candidates: [{ id: "ad", scores: { ctr: 0.1 }, tags: { brand: "b1", sponsored: true } }],
   scene: "home-feed",
