@@ -136,7 +136,7 @@ class RedisReader:
             self._waiting = []
 
     async def _exchange(self, wanted: Wanted, *, watched: bool) -> ReadResult:
-        """Make one exchange, and note how it went. It is `watched` if a request waits for it."""
+        """Make one exchange, which is `watched` if a request waits for it."""
         self._late = False
         began = perf_counter()
         try:
