@@ -80,7 +80,7 @@ class SceneDesk:
 
 @dataclass(frozen=True)
 class CatalogueDesk:
-    """Reloads the catalogues alone, and tells what the last reload made of them and what serves now."""
+    """Reloads the catalogues alone, and tells what came of the last reload and what serves."""
 
     reload: Callable[[], Awaitable[Renewal]]
     last: Callable[[], Renewal]
@@ -190,7 +190,10 @@ def admin_app(
 
 
 def _check(outcome: Renewal, kind: ProblemKind, settings: Settings) -> None:
-    """Raise `Problem` for what was refused: 503 if the reason is none of the files', else of this kind."""
+    """Raise `Problem` for what was refused.
+
+    It is of this kind, or a 503 if the reason is none of the files'.
+    """
     if outcome.fault:
         raise unavailable(NOT_READY, str(outcome.problem), settings.retry_after_seconds)
     if outcome.problem is not None:

@@ -1,4 +1,4 @@
-"""Tell this service's variables from those of others that begin alike, and from misspelt ones; find the cache.
+"""Tell this service's variables from those of others, and from misspelt ones; find its cache.
 
 Kubernetes gives every pod variables for every Service of its namespace. Those of a Service whose name begins with
 ``listwright`` begin like settings, and one can even have a setting's name: ``LISTWRIGHT_PORT=tcp://10.0.0.1:80``.

@@ -37,7 +37,7 @@ def _natural(version: str) -> tuple[list[tuple[int, str]], str]:
 
 
 def named_folders(root: Path, problems: list[str], *, but: Container[str] = ()) -> list[Path]:
-    """List the folders in `root`, names in `but` left aside; add what was left out to `problems`."""
+    """List the folders in `root` without those `but`; add what was left out to `problems`."""
     try:
         found = sorted(root.iterdir(), key=lambda path: path.name)
     except OSError as error:
@@ -48,7 +48,7 @@ def named_folders(root: Path, problems: list[str], *, but: Container[str] = ()) 
 
 
 def versions_in(folder: Path, file: str, problems: list[str]) -> list[str]:
-    """List the folders that hold this file, oldest version first; add what was left out to `problems`."""
+    """List the folders with this file, oldest version first; add what was left out."""
     found = named_folders(folder, problems)
     return in_order([path.name for path in found if _without_fault(lambda path: has_file(path, file), path, problems)])
 

@@ -112,7 +112,7 @@ class CatalogueReload(BaseModel):
 
 
 class Reloaded(ModelStatus):
-    """The model that a reload has switched to, and what became of the scenes and the catalogues."""
+    """The model that a reload has switched to, and what became of scenes and catalogues."""
 
     scenes: SceneReload
     catalogues: CatalogueReload

@@ -1,4 +1,4 @@
-"""Write a catalogue of made-up items, as large as one likes, without a file of items."""
+"""Write a catalogue of made-up items, of any size, without a file of items."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _segment(n: int, width: int, random: np.random.Generator) -> Segment:
         raise ValueError("two ids have one hash")
     encoder = Encoder(SPEC)
     brands = random.integers(-1, len(BRANDS), n, dtype=np.int32)
-    rows_of_brand = np.array(encoder.item_columns[1].rows([*BRANDS, None]), np.int32)  # −1 is the last
+    rows_of_brand = np.array([*encoder.item_columns[1].rows(BRANDS), -1], np.int32)  # Code −1 names the last.
     rows = np.stack([random.integers(-1, 20, n), rows_of_brand[brands], random.integers(1022, 6021, n)], 1)
     stars = random.choice([1.0, 2.0, 3.0, 4.0, 5.0, np.nan], n)
     texts = [brand.encode() for brand in BRANDS]
@@ -87,7 +87,7 @@ def _segment(n: int, width: int, random: np.random.Generator) -> Segment:
 
 
 def _blocks(n: int) -> list[range]:
-    """Part the numbers of n items, so that only some of their ids are in memory."""
+    """Part the numbers of n items, so that few ids are in memory at once."""
     return [range(start, min(start + _BLOCK, n)) for start in range(0, n, _BLOCK)]
 
 

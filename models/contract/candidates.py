@@ -22,7 +22,7 @@ Group = Literal["item", "scores"]
 
 GROUPS: Final[tuple[Group, ...]] = get_args(Group)
 
-_NO_TAGS: Final[Mapping[str, Scalar]] = {}
+_NO_VALUES: Final[Mapping[str, Scalar]] = {}
 _FEW: Final = 32  # Of more names each is looked at where it is: looking for it in every table would take too long.
 
 
@@ -185,8 +185,8 @@ class ObjectTable(CandidateTable):
         return any(tables) and any(name in features for features in tables)
 
     def tags(self, name: str) -> list[Scalar]:
-        # Records of lists have none.
-        return [getattr(candidate, "tags", _NO_TAGS).get(name) for candidate in self._candidates]
+        # Records of lists have none, and a request may have null for them.
+        return [(getattr(candidate, "tags", None) or _NO_VALUES).get(name) for candidate in self._candidates]
 
     def embeddings(self, places: Ints) -> Floats32:
         return unit_embeddings([self._candidates[place].embedding for place in places.tolist()])
@@ -216,7 +216,8 @@ class ObjectTable(CandidateTable):
     def _features_at(self, places: Ints) -> list[Mapping[str, Scalar]]:
         """Return the features of some candidates [k], which one field after the other asks for."""
         if self._looked_at is not places:
-            self._features = [self._candidates[place].features for place in places.tolist()]
+            # A request may have null for them.
+            self._features = [self._candidates[place].features or _NO_VALUES for place in places.tolist()]
             self._looked_at = places
         return self._features
 

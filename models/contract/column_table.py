@@ -127,7 +127,12 @@ def decode_float32(text: str, *, width: int = 1) -> Floats32:
     try:
         data = binascii.a2b_base64(text, strict_mode=True)
     except ValueError as error:
-        raise Float32Error(f"is no base64 of float32 numbers: {str(error)[:1].lower()}{str(error)[1:]}") from None
+        raise Float32Error(f"is no base64: {str(error)[:1].lower()}{str(error)[1:]}") from None
+    return read_float32(data, width=width)
+
+
+def read_float32(data: bytes, *, width: int = 1) -> Floats32:
+    """Read little-endian float32 as `decode_float32` does, from bytes that were base64."""
     size = 4 * width
     if len(data) % size:
         raise Float32Error(f"is base64 of {len(data)} bytes, which is no multiple of {size}")

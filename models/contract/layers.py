@@ -163,8 +163,9 @@ def _complete(own: Floats, layers: Sequence[ItemLayer], ask: Callable[[ItemLayer
     """Put what the layers know wherever a number [k] is missing."""
     for layer in layers:
         missing = np.isnan(own)
-        if missing.all():
+        count = np.count_nonzero(missing)
+        if count == len(own):
             own = ask(layer)
-        elif missing.any():
+        elif count:
             own = np.where(missing, ask(layer), own)
     return own

@@ -25,11 +25,7 @@ def best(scores: Floats, count: int) -> Ints:
     """Order the indices of the best `count` of `scores` [n], as `descending` does."""
     if not 0 < count * _FEW < len(scores):
         return descending(scores)[:count]
-    ascending = -scores
-    last = np.partition(ascending, count - 1)[count - 1]
-    # All that tie with the last, in their order, so that a stable sort keeps the first of them.
-    near = np.flatnonzero(~(ascending > last))
-    return near[np.argsort(ascending[near], kind="stable")[:count]]
+    return _best_of_many(scores[np.newaxis], count)[0]
 
 
 def partition(scores: Floats, length: int, strategy: Partition) -> Ints:
@@ -42,7 +38,7 @@ def partition(scores: Floats, length: int, strategy: Partition) -> Ints:
     # Before a queue is full, the others can have taken at most (Q - 1)·length of its best, so deeper ranks are idle.
     deepest = len(scores) * length
     if deepest * _FEW < scores.shape[1]:
-        ranked = np.array([best(own, deepest) for own in scores])
+        ranked = np.array(_best_of_many(scores, deepest))
     else:
         ranked = descending(scores)[:, :deepest]
     return _depth_first(ranked, length) if strategy == "dfs" else _breadth_first(ranked, length)
@@ -62,6 +58,19 @@ def sorted_slots(scores: Floats, slots: Ints, length: int) -> Ints:
     result = np.full(length, -1, np.int64)
     result[: len(best)] = best
     return result
+
+
+def _best_of_many(scores: Floats, count: int) -> list[Ints]:
+    """Order the best `count` of every row of `scores` [Q, n], of which there are more."""
+    ascending = -scores
+    last = np.partition(ascending, count - 1, axis=1)[:, count - 1 : count]
+    # All that tie with the last, in their order, so that a stable sort keeps the first of them.
+    near = np.logical_not(ascending > last)
+    found = []
+    for own, flags in zip(ascending, near, strict=True):
+        places = np.flatnonzero(flags)
+        found.append(places[np.argsort(own[places], kind="stable")[:count]])
+    return found
 
 
 def _depth_first(ranked: Ints, length: int) -> Ints:

@@ -15,6 +15,7 @@ from typing import Self
 from models.contract.catalogue.manifest import FINGERPRINT_DIGITS, CatalogueError
 from models.contract.catalogue.manifest import CatalogueManifest as Manifest
 from service.bundles.renewing import Renewal, Renewing
+from service.bundles.retired_catalogues import RetiredCatalogues
 from service.catalogues.choosing import Choice, choose
 from service.catalogues.folder import CatalogueFolder, Stamp
 from service.catalogues.load import CheckedCatalogue, SoundCatalogue
@@ -29,7 +30,10 @@ SwitchCatalogues = Callable[[Sequence[CheckedCatalogue]], Awaitable[None]]
 
 @dataclass(frozen=True)
 class CatalogueOptions:
-    """Say where catalogues are, whether that folder must be there, and whether to copy them into sealed memory."""
+    """Say where catalogues are.
+
+    `needed` says that this folder must be there, `copy` that files are copied into sealed memory.
+    """
 
     root: Path
     needed: bool = False
@@ -60,6 +64,7 @@ class CatalogueFiles(Renewing):
         self._switch = switch
         self._gently = gently
         self._served = Choice()
+        self._retired = RetiredCatalogues()
         self._root: Stamp = ()
         self._watched: tuple[Path, ...] = ()
         self._missing: Mapping[str, str] | None = None
@@ -102,16 +107,25 @@ class CatalogueFiles(Renewing):
         """Let a choice serve, unless it does already. Raises `_Replaced`, or as `SwitchCatalogues` does."""
         switched = choice.checked != self._served.checked
         if switched:
-            try:
-                await self._switch(choice.checked)
-            except CatalogueError as error:  # Sound when they were checked, so they have been replaced since.
-                self._watch({Path(sound.checked.folder): sound.stamp for sound in choice.sound.values()})
-                raise _Replaced(str(error)) from None
+            await self._switch_and_retire(choice)
             _log.info("serving catalogues: %s", ", ".join(map(_name, choice.sound.values())) or "none")
         self._served = choice
         started = self._missing is not None
         self._missing = {k: why for k, why in choice.missing.items() if not started or k in (self._missing or ())}
         return Renewal(switched=switched, problem=choice.problem)
+
+    async def _switch_and_retire(self, choice: Choice) -> None:
+        """Let a choice serve; give up the one before, or this one if it may not serve. Raises like `_switch_to`."""
+        try:
+            await self._switch(choice.checked)
+        except CatalogueError as error:  # Sound when they were checked, so they have been replaced since.
+            self._watch({Path(sound.checked.folder): sound.stamp for sound in choice.sound.values()})
+            self._retired.drop(choice)
+            raise _Replaced(str(error)) from None
+        except BaseException:
+            self._retired.drop(choice)
+            raise
+        self._retired.drop(self._served)
 
     def _log_refusal(self, problem: str) -> None:
         _log.error("a catalogue is refused, and what served before goes on: %s", problem)

@@ -12,6 +12,7 @@ from service.bundles.load import check_place, identity, load_bundle
 from service.bundles.model import BundleError, Model
 from service.bundles.refusals import OnRefusal
 from service.bundles.registry import Registry
+from service.bundles.retired_catalogues import RetiredCatalogues
 from service.bundles.scene_fit import check_scenes, check_switch
 from service.bundles.switching import Current, OnReload, Switcher
 from service.bundles.trial import Trial
@@ -60,6 +61,7 @@ class Loader(Switcher[Model]):
         self._scenes = Scenes() if scenes is None else scenes
         self._catalogues = Catalogues() if catalogues is None else catalogues
         self._catalogue_switch = CatalogueSwitch(self._catalogues)
+        self._retired = RetiredCatalogues()
         self._config = config
         self._registry = registry
         self._warm = warm
@@ -68,7 +70,10 @@ class Loader(Switcher[Model]):
         self._golden = golden
 
     async def load_all(self) -> None:
-        """Load the catalogues, the newest sound versions of every name, then the scenes; note and log failures."""
+        """Load the catalogues, then the newest sound versions of every name, then the scenes.
+
+        Failures are noted and logged.
+        """
         async with self._lock:  # Else a version that a reload asks for meanwhile would be replaced by the newest.
             await self._load_catalogues()
             for name, versions in self._folder.bundles().items():
@@ -165,7 +170,7 @@ class Loader(Switcher[Model]):
 
     def publish_catalogues(self, opened: Opened) -> None:
         """Let prepared catalogues serve, and no other."""
-        self._catalogue_switch.commit(opened)
+        self._retired.unmap(self._catalogue_switch.commit(opened))
 
     async def _switch_catalogues(self, wanted: Sequence[CheckedCatalogue]) -> None:
         self.publish_catalogues(await self.prepare_catalogues(wanted))

@@ -44,8 +44,9 @@ class Choice:
 
 
 def choose(folder: CatalogueFolder, before: Choice, *, copy: bool) -> Choice:
-    """Look at all versions on disk; what `before` found sound is not checked again while it is as it was.
+    """Look at all versions on disk, and choose.
 
+    What `before` found sound is not checked again while it is as it was.
     Where no version is sound, the one before goes on, unless its fingerprint's folder is gone. Raises `CatalogueError`
     if the folder cannot be read. Blocks for as long as reading takes.
     """

@@ -32,7 +32,10 @@ class Catalogues:
         return self._live.get(fingerprint)
 
     def swap(self, catalogues: CatalogueMap) -> None:
-        """Let these catalogues serve from now on; requests that have begun end with those they began with."""
+        """Let these catalogues serve from now on.
+
+        Requests that have begun end with those they began with.
+        """
         self._live = catalogues
         for tell in self._swapped:
             tell(catalogues)

@@ -36,7 +36,10 @@ class CheckedFile(Struct, frozen=True):
 
 
 class CheckedCatalogue(Struct, frozen=True):
-    """Describe a catalogue to whoever opens it: its manifest as JSON, and its files as ``<segment>/<file>``."""
+    """Describe a catalogue to whoever opens it.
+
+    `manifest` is in JSON, and the names of the files are ``<segment>/<file>``.
+    """
 
     folder: str
     manifest: dict[str, Any]
@@ -54,9 +57,10 @@ class _SoundFile:
 
 @dataclass(frozen=True)
 class SoundCatalogue:
-    """Hold a version whose files have been checked; copies of them stay for as long as this does.
+    """Hold a version whose files have been checked.
 
-    `stamp` is what its folder was like before (see `CatalogueFolder.stamp`).
+    Copies of them stay for as long as this does. `stamp` is what its folder was like before that (see
+    `CatalogueFolder.stamp`).
     """
 
     manifest: Manifest
@@ -109,7 +113,7 @@ class _Known:
             self._files[file.digest, _identity(file.checked)] = file
 
     def find(self, digest: str, found: tuple[int, ...], *, copy: bool) -> _SoundFile | None:
-        """Return a copy of the same content, or this very file; None if it has to be read."""
+        """Return a copy of the same content, or this very file, if there is one."""
         if not copy:
             return self._files.get((digest, found))
         same = self._copies.get(digest)

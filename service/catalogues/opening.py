@@ -28,7 +28,12 @@ class CatalogueSwitch:
             opened[catalogue.manifest.fingerprint] = (checked, catalogue)
         return opened
 
-    def commit(self, opened: Opened) -> None:
-        """Let what was prepared serve, and nothing else. From the event loop only."""
+    def commit(self, opened: Opened) -> list[Catalogue]:
+        """Let what was prepared serve, and nothing else; return what does no more. From the event loop only."""
+        live = {fingerprint: catalogue for fingerprint, (_, catalogue) in opened.items()}
+        gone = [
+            catalogue for fingerprint, (_, catalogue) in self._opened.items() if live.get(fingerprint) is not catalogue
+        ]
         self._opened = opened
-        self._live.swap({fingerprint: catalogue for fingerprint, (_, catalogue) in opened.items()})
+        self._live.swap(live)
+        return gone

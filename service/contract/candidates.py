@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from msgspec import Raw, UnsetType
 
+from models.contract.arrays import Floats, Ints
 from models.contract.candidates import CandidateTable, ObjectTable
 from models.contract.column_table import ColumnData, ColumnTable
 from service.contract.columns import read_columns
@@ -20,12 +22,20 @@ class RequestObjects(RawEmbeddings, ObjectTable):
 
     def __init__(self, candidates: Sequence[Candidate]) -> None:
         RawEmbeddings.__init__(self)
-        objects: Any = candidates  # They differ from those of list records in their embeddings only.
+        objects: Any = candidates  # To a table those of list records differ in their embeddings only.
         ObjectTable.__init__(self, objects)
         self._objects = candidates
 
     def raw(self, places: Sequence[int]) -> list[Raw | UnsetType]:
         return [self._objects[place].embedding for place in places]
+
+    def _read(
+        self,
+        name: str,
+        tables: Sequence[Mapping[str, float | None]],
+        places: Ints | None = None,  # noqa: ARG002 - what has been decoded are numbers, so no place needs to be named
+    ) -> Floats:
+        return np.array([scores.get(name) for scores in tables], np.float64)
 
 
 class RequestColumns(RawEmbeddings, ColumnTable):

@@ -14,7 +14,7 @@ from typing import Final, Literal, get_args
 import numpy as np
 
 from models.contract.arrays import Arrays, Floats, Ints
-from models.contract.candidates import GROUPS, CandidateTable, other_names
+from models.contract.candidates import GROUPS, CandidateTable
 from models.contract.features import Encoder
 from models.contract.formulas import WEIGHT_NAMES, compile_formula
 from models.contract.manifest import Manifest
@@ -29,6 +29,7 @@ NOT_SCORES: Final = frozenset((*WEIGHT_NAMES, "price"))
 """Names in formulas that mean something else than a score."""
 
 _GROUPS: Final = ("user", "context", "item", "scores")
+_NO_NAMES: Final = frozenset[str]()
 _NEARLY: Final = 1e-5  # More than rounding makes of one number; what is found so is read again.
 
 
@@ -178,13 +179,19 @@ class FieldReader:
         missing: dict[str, int] = {}
         for gap in gaps:
             missing[gap.field.group] = missing.get(gap.field.group, 0) + gap.missing
-        found = {group: other_names([table], self._used[group]) for group, table in whole.items()}
+        found = {group: _others(table, self._used[group]) for group, table in whole.items()}
         for group in GROUPS:
             values = len(self.names[group]) * len(places) - missing.get(group, 0)
             found[group] = candidates.others(group, places, self._used[group], values)
         if found["scores"]:
             found["scores"] = found["scores"].difference(*(compile_formula(text).names for text in formulas))
         return {group: names for group, names in found.items() if names}
+
+
+def _others(table: Mapping[str, Scalar], known: frozenset[str]) -> frozenset[str]:
+    """Name what is in a table, other than null, and not known."""
+    others = table.keys() - known
+    return frozenset(name for name in others if table[name] is not None) if others else _NO_NAMES
 
 
 class _Nothing:

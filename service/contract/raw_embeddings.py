@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 import msgspec
+import numpy as np
 from msgspec import UNSET, Raw, UnsetType
 
 from models.contract.arrays import Floats32, Ints
@@ -42,6 +43,8 @@ class RawEmbeddings(CandidateTable):
     def embeddings(self, places: Ints) -> Floats32:
         asked = places.tolist()
         raw = self.raw(asked)
+        if raw.count(UNSET) == len(raw):
+            return np.zeros((len(raw), 1), np.float32)
         try:
             found = [None if json is UNSET else _decode(json) for json in raw]
         except msgspec.DecodeError:

@@ -136,7 +136,8 @@ def locate(message: str) -> tuple[str, str]:
         if problem.startswith(prefix):
             path = f"{path}.{problem[len(prefix) : len(prefix) + _LONGEST_PATH].removesuffix('`')}".lstrip(".")
             problem = said
-    return path, problem.replace("`", "")[:_LONGEST_PROBLEM]
+    # Clients send base64 where msgspec makes bytes.
+    return path, problem.replace("`", "").replace("Expected bytes", "Expected base64")[:_LONGEST_PROBLEM]
 
 
 def _split(message: str) -> tuple[str, str]:

@@ -17,7 +17,7 @@ from msgspec.structs import force_setattr
 from models.contract.formulas import MAX_LENGTH
 from service.contract.column_schemas import CandidateColumns
 from service.contract.rule_schemas import ListRules, Shown, ShownItems
-from service.contract.values import FieldValues, Identifier, Price, RawEmbedding
+from service.contract.values import FieldValue, FieldValues, Identifier, Price, RawEmbedding
 
 Name = Annotated[str, Meta(min_length=1, max_length=64)]
 Weight = Annotated[float, Meta(ge=0, le=1e6)]
@@ -69,13 +69,14 @@ class Candidate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, g
     ]
     price: Price | None = None
     features: Annotated[
-        FieldValues,
+        dict[str, FieldValue] | None,
         Meta(description="Values by field name. Missing: the default; unknown: not used, and named in `warnings`."),
-    ] = {}
+    ] = None
     embedding: RawEmbedding | UnsetType = UNSET
     tags: Annotated[
-        FieldValues, Meta(description="Values for rules alone, such as a brand or a source; no model sees them.")
-    ] = {}
+        dict[str, FieldValue] | None,
+        Meta(description="Values for rules alone, such as a brand or a source; no model sees them."),
+    ] = None
 
 
 class Objectives(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
@@ -136,17 +137,12 @@ class RerankRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     shown_items: ShownItems | None = None
 
     def __post_init__(self) -> None:
-        """Put an empty object for each null among the groups of field values."""
+        """Put an empty object for null in the place of user or context."""
         request: Any = self  # To a type checker they are never null.
         if request.user is None:
             force_setattr(self, "user", {})
         if request.context is None:
             force_setattr(self, "context", {})
-        for candidate in request.candidates if isinstance(self.candidates, list) else ():
-            if candidate.features is None:
-                force_setattr(candidate, "features", {})
-            if candidate.tags is None:
-                force_setattr(candidate, "tags", {})
 
     @property
     def candidate_count(self) -> int:

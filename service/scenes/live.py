@@ -40,7 +40,7 @@ class Scenes:
         self._swapped.append(tell)
 
     def fail(self, reason: str | None) -> None:
-        """Note why the file of the start was refused, None if it was not; ignored once scenes are live."""
+        """Note why the file of the start was refused; ignored once scenes are live."""
         if self._live is None:
             self._failure = reason
 

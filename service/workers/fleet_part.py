@@ -74,7 +74,7 @@ class FleetPart(Generic[Content]):
             await worker.ask(messages.FailPart(self._part, self._failure), messages.Done)
 
     def fail(self, workers: Sequence[WorkerProcess], reason: str | None) -> None:
-        """Tell all workers why what was there at the start does not serve; None if it does."""
+        """Tell all workers why that of the start does not serve; None if it does."""
         self._failure = reason
         for worker in workers:
             worker.tell(messages.FailPart(self._part, reason))

@@ -53,7 +53,7 @@ class PrepareScenes(Struct, tag=True, frozen=True):
 
 
 class PrepareCatalogues(Struct, tag=True, frozen=True):
-    """First phase of switch `switch`: open these catalogues, aside; their files must be those that were checked."""
+    """First phase of switch `switch`: open these catalogues, aside."""
 
     switch: int
     catalogues: list[CheckedCatalogue]
@@ -66,7 +66,7 @@ class CommitPart(Struct, tag=True, frozen=True):
 
 
 class FailPart(Struct, tag=True, frozen=True):
-    """Note why the scenes or catalogues of the start do not serve; None if they do."""
+    """Note why scenes or catalogues of the start do not serve; None if they do."""
 
     part: Part
     reason: str | None
@@ -160,7 +160,7 @@ class Described(Struct, tag=True, frozen=True):
 
 
 class Refused(Struct, tag=True, frozen=True):
-    """The order was refused, because of the bundle, the scenes, the catalogues, or a worker's `fault`."""
+    """The order was refused, because of what was to serve, or of a worker's `fault`."""
 
     id: int
     reason: str

@@ -13,11 +13,11 @@ from typing import Final
 
 import numpy as np
 
-from models.contract.arrays import Bools, Floats, Floats32, Ints
+from models.contract.arrays import AnyArray, Bools, Floats, Floats32, Ints
 from models.contract.catalogue.gather import Known, Segments
 from models.contract.catalogue.lookup import hash_ids
 from models.contract.catalogue.manifest import CatalogueError, CatalogueManifest
-from models.contract.catalogue.segment import Opener, open_segment
+from models.contract.catalogue.segment import Opener, arrays_of, open_segment
 from models.contract.categories import CategoryColumn
 from models.contract.features import Encoder
 from models.contract.scalars import Scalar
@@ -57,6 +57,8 @@ class Catalogue:
                         f"{entry.name}/{name}: has {own.shape[1]} columns, {manifest.segments[0].name} {first.shape[1]}"
                     )
         self.segments = Segments(opened, manifest.embedding_width)
+        self.arrays: Sequence[AnyArray] = [values for segment in opened for _, values in arrays_of(segment)]
+        """All arrays that are mapped."""
         self.fields: Mapping[str, int] = {known.name: k for k, known in enumerate(manifest.fields)}
         self._layout: _Layout | None = None
 

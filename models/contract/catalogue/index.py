@@ -1,4 +1,4 @@
-"""Find items by the hashes of their ids: in a large segment, or in many small ones at once.
+"""Find items by hash: in a large segment, or in many small ones at once.
 
 An item's number is its row, counted through all segments; −1: unknown or deleted.
 
@@ -24,7 +24,7 @@ class Index(Protocol):
     """Offer the numbers of some items."""
 
     def find(self, wanted: Hashes, found: Ints) -> Ints:
-        """Return `found` [k], with the numbers of the items that are here in place of what was found before."""
+        """Return `found` [k], with the numbers of items that are here put over it."""
 
 
 class SegmentIndex:
@@ -65,7 +65,7 @@ class MergedIndex:
 
 
 def make_indexes(segments: Sequence[Segment], starts: Sequence[int]) -> tuple[SegmentIndex, list[Index]]:
-    """Return the index of the first segment, and as few for the others as can be.
+    """Return the index of the first segment, and few for the others.
 
     The last ones are merged, as `MOST_MERGED` allows. The first is as large as all others together, as a rule.
     """

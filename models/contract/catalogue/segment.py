@@ -63,7 +63,7 @@ class Segment:
 def write_segment(folder: Path, segment: Segment) -> None:
     """Write the arrays of a segment into its folder, which is made."""
     folder.mkdir(parents=True)
-    for name, values in _arrays(segment):
+    for name, values in arrays_of(segment):
         np.save(folder / name, np.ascontiguousarray(values), allow_pickle=False)  # By row, as they are gathered.
 
 
@@ -107,7 +107,7 @@ def _read_texts(values: Texts, rows: Sequence[int] | Ints) -> list[Scalar]:
     return [known[code] for code in codes]
 
 
-def _arrays(segment: Segment) -> list[tuple[str, AnyArray]]:
+def arrays_of(segment: Segment) -> list[tuple[str, AnyArray]]:
     """Name the arrays of a segment by their files."""
     found: list[tuple[str, AnyArray | None]] = [
         *((f"{name}.npy", getattr(segment, name)) for name in ("hashes", "directory", "rows", "numbers", "price")),

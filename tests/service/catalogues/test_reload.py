@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import shutil
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from service.bundles import retired_catalogues
 from service.bundles.catalogues import CatalogueOptions
 from service.bundles.registry import Registry
 from service.bundles.reload import Loader
@@ -19,7 +22,7 @@ from service.catalogues.live import Catalogues
 from service.inference.onnx.session import SessionConfig
 from service.telemetry.metrics import Metrics
 from tests.service.bundles.test_switching import in_loop, until
-from tests.service.catalogues.test_choosing import DIGITS, array, either_way, spoil
+from tests.service.catalogues.test_choosing import DIGITS, array, either_way, price_of, spoil
 from tests.service.contract.test_bad_input import assert_problem
 from tests.service.item_catalogues import ITEMS, OTHER, price, publish, request
 from tests.service.live import Reply
@@ -333,16 +336,36 @@ async def test_a_model_without_a_catalogue_is_named_if_there_are_others(
     assert f"model tiny version 2, whose feature spec has the fingerprint {SPEC.fingerprint}" in warned[0]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+@either_way
 @in_loop
-async def test_a_request_keeps_the_version_that_it_began_with(tmp_path: Path) -> None:
+async def test_a_request_keeps_its_version_and_what_no_request_has_is_unmapped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, copy: bool
+) -> None:
+    monkeypatch.setattr(retired_catalogues, "MAP_SECONDS", 0.05)
+    monkeypatch.setattr(retired_catalogues, "COPY_SECONDS", 0.1)
     write_bundle(tmp_path)
-    publish(tmp_path / CATALOGUE, "1", 10)
-    shop = Shop(tmp_path)
+    folder = publish(tmp_path / CATALOGUE, "1", 10)
+    shop = Shop(tmp_path, copy=copy)
     await shop.loader.load_all()
     held = shop.catalogues.find(SPEC.fingerprint)
-    folder = publish(tmp_path / CATALOGUE, "2", 20)
-    await shop.loader.reload_all()
-    shutil.rmtree(folder.with_name("1"))
     assert held is not None
-    assert held is not shop.catalogues.find(SPEC.fingerprint)
-    assert len(held.items(["sku-1"])) == 1
+    path = str(array(folder, "price.npy"))
+    if copy:
+        files = shop.loader.catalogue_files._served.checked[0].files
+        path = rf" {files['segment-0/price.npy'].inode} +/memfd:listwright:"
+    assert is_mapped(path)
+    publish(tmp_path / CATALOGUE, "2", 20)
+    await shop.loader.reload_all()
+    shutil.rmtree(folder)
+    await asyncio.sleep(0.3)  # Its pages have been given up, but nothing else.
+    assert price_of(held) == 10
+    assert is_mapped(path)
+    del held
+    await until(lambda: not is_mapped(path))
+    assert price_of(shop.catalogues.live[SPEC.fingerprint]) == 20
+
+
+def is_mapped(path: str) -> bool:
+    """Whether this process has a map of a file with such a path."""
+    return re.search(path, Path("/proc/self/maps").read_text()) is not None

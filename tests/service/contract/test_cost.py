@@ -45,8 +45,8 @@ def test_each_field_counts_one_and_text_counts_nothing(
 def test_numbers_behind_a_long_text_are_counted(before: str) -> None:
     """Also behind texts with escapes, where a quote may be part of the text."""
     numbers = ",".join(["5e-324"] * 2000)
-    for text in (before + "a" * 5000, "a" * 5000 + before, before.join(["b" * 3000] * 3)):
-        assert cost_over(f'{{"a": {json.dumps(text)}, "b": [{numbers}], "c": "{"d" * 5000}"}}'.encode(), 0) >= 200_000
+    for text in (before + "a" * 20_000, "a" * 20_000 + before, before.join(["b" * 9000] * 3)):
+        assert cost_over(f'{{"a": {json.dumps(text)}, "b": [{numbers}], "c": "{"d" * 20_000}"}}'.encode(), 0) >= 200_000
 
 
 def test_texts_of_base64_take_no_time() -> None:
@@ -90,9 +90,31 @@ def test_the_limit_grows_with_that_of_bytes() -> None:
     assert most_fields(1024) == 16_384, "so many take no time"
 
 
+@settings(max_examples=150, deadline=None)
+@given(
+    pieces=st.lists(
+        st.text("0123456789", min_size=1, max_size=130)
+        | st.sampled_from(["5e-324", "1.5", ":", ";", "0.12345678901234567", " ", "1E5"])
+    ),
+    start=st.integers(0, 7),
+)
+def test_the_rough_count_is_never_below_the_exact_one(pieces: list[str], start: int) -> None:
+    body = (" " * start + ",".join(pieces)).encode()
+    rough = 100 * cost._exponents_in(body) + sum(map(cost._most_others, cost._blocks(body)))
+    assert rough >= sum(map(cost._count, cost._blocks(body)))
+
+
+def test_what_honest_programs_write_is_counted_roughly_only() -> None:
+    for candidates, width in ((200, 256), (100, 768), (20, 4096)):
+        body = compact(large_request(candidates, 5, width))
+        with patch.object(cost, "_count", return_value=MOST_FIELDS) as count:
+            assert cost_over(body, MOST_FIELDS) == 0
+        assert not count.called, width
+
+
 @pytest.mark.parametrize("letter", ["e", "E"])
 def test_slow_numbers_are_found_among_text_that_looks_like_them(letter: str) -> None:
-    """Three looks, each slower than the one before, end as soon as there cannot be too many."""
+    """Looks, each slower than the one before, end as soon as there cannot be too many."""
     names = ",".join(f'"{letter}{n}":0' for n in range(2000))
     assert cost_over(f"{{{names}}}".encode(), MOST_FIELDS) == 0
     numbers = ",".join([f"5{letter}-324"] * 1100)

@@ -5,13 +5,15 @@ from __future__ import annotations
 from copy import deepcopy
 from typing import Any
 
+import numpy as np
 import pytest
 
+from service.contract.candidates import candidate_table
 from service.contract.decoding import decode_request
 from service.contract.schemas import Candidate, RerankRequest
 from tests.service.contract.test_bad_input import assert_problem, with_candidate
 from tests.service.live import Live
-from tests.service.requests import objects, request
+from tests.service.requests import request
 
 OPTIONAL = [
     *("request_id", "model", "version", "user", "context", "top_n", "objectives", "diversity", "queues"),
@@ -119,21 +121,14 @@ def test_a_number_for_a_text_is_refused_with_what_to_send(server: Live, field: s
     assert_problem(server.post(sent), 422, "invalid-request", field, 'send "7", not 7')
 
 
-def test_what_is_decoded_has_objects_in_the_place_of_null() -> None:
-    decoded = decode_request(
+def test_what_is_decoded_is_read_as_if_null_were_missing() -> None:
+    request = decode_request(
         b'{"candidates":[{"id":"a","scores":{},"features":null,"tags":null}],"user":null,"context":null,'
         b'"shown_items":[{"id":"b","tags":null,"features":null}]}'
     )
-    assert (objects(decoded)[0].features, decoded.user, decoded.context) == ({}, {}, {})
-    assert (objects(decoded)[0].tags, [(i.tags, i.features) for i in decoded.shown_items or ()]) == ({}, [({}, {})])
+    assert (request.user, request.context) == ({}, {})
+    assert [(item.tags, item.features) for item in request.shown_items or ()] == [({}, {})]
+    table = candidate_table(request)
+    assert (table.values("x", np.array([0])), table.tags("x")) == ([None], [None])
     made = RerankRequest(candidates=[Candidate(id="a", scores={}, features={"x": 1})], user={"y": None})
-    assert (objects(made)[0].features, made.user) == ({"x": 1}, {"y": None})
-
-
-def test_candidates_without_features_do_not_share_an_object() -> None:
-    first, second = objects(
-        decode_request(
-            b'{"candidates":[{"id":"a","scores":{},"features":null},{"id":"b","scores":{},"features":null}]}'
-        )
-    )
-    assert first.features is not second.features
+    assert (candidate_table(made).values("x", np.array([0])), made.user) == ([1], {"y": None})

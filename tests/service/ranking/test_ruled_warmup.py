@@ -89,5 +89,5 @@ def test_the_made_up_request_with_rules_is_a_valid_one(ruled_bundle: Path) -> No
     assert request.rules is not None
     rules = request.rules.compiled()
     assert (len(rules.pinned), len(rules.caps), len(rules.boosts)) == (1, 2, 1)
-    assert {name for candidate in objects(request) for name in candidate.tags} == {cap.by for cap in rules.caps}
+    assert {name for candidate in objects(request) for name in candidate.tags or ()} == {cap.by for cap in rules.caps}
     assert objects(request)[-1].id == rules.pinned[0].id

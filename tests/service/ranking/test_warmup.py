@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,12 +17,15 @@ import pytest
 
 from models.contract.features import Encoder
 from service.bundles.model import BundleError, Model
+from service.catalogues.live import Catalogues
 from service.inference import thread as thread_module
 from service.inference.dispatcher import Dispatcher
 from service.inference.engine import BatchArrays, EngineError
 from service.inference.thread import INFERENCE, InferenceThread
 from service.ranking.warmup import warm_up
-from tests.service.live import WAIT_SECONDS, FakeEngine
+from tests.service.catalogued import item, open_catalogue
+from tests.service.live import WAIT_SECONDS, FakeEngine, fake_model
+from tests.service.requests import candidate
 from tests.service.tiny_bundle import Arrays, Options, make_manifest
 
 
@@ -169,3 +173,12 @@ def test_a_failing_run_refuses_the_bundle() -> None:
     engine.error = RuntimeError("no such kernel")
     with pytest.raises(BundleError, match="no such kernel"):
         with_dispatcher(lambda dispatcher, _: warm_up(dispatcher, model_of(engine)))
+
+
+def test_a_model_is_warmed_up_with_its_catalogue_whatever_the_width_of_its_embeddings(tmp_path: Path) -> None:
+    catalogues, engine = Catalogues(), FakeEngine()
+    catalogue = open_catalogue(tmp_path / "1", [item(candidate(i)) for i in range(5)])
+    catalogues.swap({catalogue.manifest.fingerprint: catalogue})
+    with_dispatcher(lambda dispatcher, _: warm_up(dispatcher, fake_model(engine), catalogues=catalogues))
+    widths = {batch["embeddings"].shape[-1] for batch in engine.batches}
+    assert catalogue.manifest.embedding_width in widths

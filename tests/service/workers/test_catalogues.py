@@ -201,7 +201,7 @@ def test_a_copy_outlives_its_folder_and_reaches_a_replacement(tmp_path: Path) ->
         assert reload_catalogues(service)[1]["result"] == "ok"
         assert by_worker(service) == [20, 20]
         contents = {path.read_bytes() for path in (tmp_path / "items").glob("*/*/*/*.npy")}
-        assert sealed(service.process.popen.pid) == len(contents), "those of the version before are freed"
+        eventually(lambda: sealed(service.process.popen.pid) == len(contents))  # Those of before are freed.
         assert service.process.stop()[0] == 0
 
 
