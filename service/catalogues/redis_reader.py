@@ -2,7 +2,8 @@
 
 There is one connection and at most one exchange on its way; what requests want meanwhile goes into the next one. Nobody
 waits behind an exchange that is late already. So a slow Redis cannot pile anything up, whatever the load. An answer
-that comes too late for its request still fills the cache.
+that comes too late for its request still fills the cache. After three late ones in a row questions are asked for the
+cache alone, and after three without an answer only once in a while.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ GIVE_UP_SECONDS: Final = 0.5
 LEAST_SECONDS: Final = 0.0002
 """Less time than this is not worth asking."""
 
+_LATE_IN_A_ROW: Final = 3
+"""After so many late answers nobody waits for the next ones, until one comes in time."""
+
 _PASSES: Final = 3
 """Turns of the event loop that a late answer still has: it may be there, and a busy loop has not read it."""
 
@@ -41,6 +45,7 @@ class RedisReader:
         self._waiting: list[asyncio.Future[ReadResult]] = []
         self._work: asyncio.Task[None] | None = None
         self._late = False
+        self._late_in_a_row = 0
         self._closed = False
 
     async def read(self, wanted: Mapping[Column, Sequence[str]], seconds: float) -> ReadResult:
@@ -53,6 +58,8 @@ class RedisReader:
             return "skipped"
         if self._late:
             return "skipped"
+        if self._late_in_a_row >= _LATE_IN_A_ROW:
+            return self._ask_aside(wanted)
         self._want(wanted)
         loop = asyncio.get_running_loop()
         answered: asyncio.Future[ReadResult] = loop.create_future()
@@ -80,6 +87,13 @@ class RedisReader:
             work.cancel()
             await asyncio.wait([work])
         await self._link.end()
+
+    def _ask_aside(self, wanted: Mapping[Column, Sequence[str]]) -> ReadResult:
+        """Ask for the cache, if nothing else is being asked; nobody waits."""
+        if self._work is not None:
+            return "skipped"
+        self._want(wanted)
+        return "late"
 
     def _want(self, wanted: Mapping[Column, Sequence[str]]) -> None:
         for column, ids in wanted.items():
@@ -122,7 +136,7 @@ class RedisReader:
             self._waiting = []
 
     async def _exchange(self, wanted: Wanted, *, watched: bool) -> ReadResult:
-        """Make one exchange; for the breaker a late answer is a failure too."""
+        """Make one exchange, which is `watched` if a request waits for it."""
         self._late = False
         began = perf_counter()
         try:
@@ -138,7 +152,8 @@ class RedisReader:
             result = "ok"
             self._late = self._late or (not watched and perf_counter() - asked > self._limit)
         self._observer.exchanged(perf_counter() - began)
-        if result == "ok" and not self._late:
+        self._late_in_a_row = self._late_in_a_row + 1 if self._late else 0
+        if result == "ok":
             self._breaker.succeeded()
         else:
             self._breaker.failed()

@@ -87,6 +87,67 @@ def test_a_redis_that_stands_still_is_asked_seldom_and_found_again(tmp_path: Pat
         asyncio.run(scenario(server))
 
 
+@contextlib.asynccontextmanager
+async def delayed(server: RedisServer, seconds: list[float]) -> AsyncIterator[str]:
+    """A way to the server on which everything takes longer; yields its URL."""
+    open_ways: set[asyncio.Task[None]] = set()
+
+    async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, wait: list[float]) -> None:
+        with contextlib.suppress(ConnectionError):
+            while chunk := await reader.read(65536):
+                await asyncio.sleep(wait[0])
+                writer.write(chunk)
+        writer.close()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        open_ways.add(task)
+        answers, questions = await asyncio.open_connection(HOST, server.port)
+        await asyncio.gather(copy(reader, questions, [0.0]), copy(answers, writer, seconds))
+        open_ways.discard(task)
+
+    proxy = await asyncio.start_server(serve, HOST, 0)
+    try:
+        yield f"redis://{HOST}:{proxy.sockets[0].getsockname()[1]}"
+    finally:
+        proxy.close()
+        await until(lambda: not open_ways)
+
+
+def test_a_redis_that_is_always_late_fills_the_cache_and_nobody_waits(tmp_path: Path) -> None:
+    counts = Counts()
+    delay = [0.06]
+
+    async def scenario(server: RedisServer) -> None:
+        server.put("price", {f"{i}": f"{i}" for i in range(300)})
+        async with delayed(server, delay) as url, source(url, counts, seconds=0.01) as made:
+            await made.open()
+            for i in range(8):
+                await prices(made, [f"{i}"])
+                await until(lambda: made._reader._work is None)
+                assert await prices(made, [f"{i}"]) == [i]
+            assert counts.reads == ["late", "cached"] * 8
+            assert made._reader._late_in_a_row >= 8
+            # Meanwhile nothing else is asked, however much is wanted.
+            assert await asyncio.gather(*(prices(made, [f"{i}"]) for i in range(100, 110))) == [[None]] * 10
+            assert counts.reads[16:] == ["late", *["skipped"] * 9]
+            delay[0] = 0
+            await until(lambda: made._reader._work is None)
+            made._reader._limit = PLENTY  # However busy the machine is, the next one is in time.
+            await prices(made, ["200"])
+            await until(lambda: made._reader._work is None)
+            counts.reads.clear()
+            layer = made.layer(SPEC, ["201"])
+            layer._left = PLENTY
+            await layer.read_ahead(np.arange(1), {}, NEVER)
+            assert layer.prices(np.arange(1)).tolist() == [201]
+            assert counts.reads == ["ok"]
+
+    with redis_server(tmp_path) as server:
+        asyncio.run(scenario(server))
+
+
 def test_a_redis_that_is_gone_costs_nothing_soon_and_is_found_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from models.contract.catalogue.catalogue import Catalogue
 from service.bundles.load import load_bundle
 from service.inference.onnx.session import SessionConfig
 from service.telemetry.records import STAGES
+from tests.models.contract.catalogue.making import Item, write_catalogue
 from tests.service.live import WAIT_SECONDS, FakeEngine, Live, fake_model, live_app
 from tests.service.redis_server import HOST, PREFIX, RedisServer, free_port, redis_server
 from tests.service.requests import candidate, check_list, request
@@ -95,6 +97,21 @@ def test_what_the_request_says_wins_and_is_not_asked_for(server: RedisServer) ->
         for c in sent["candidates"]:
             c["price"] = 5.0
         assert ids(live.post(sent).json) == ["sku-0", "sku-1", "sku-2", "sku-3"]
+
+
+def test_live_values_stand_between_the_request_and_the_catalogue(server: RedisServer, tmp_path: Path) -> None:
+    server.put("price", {"sku-0": "5"})
+    model = fake_model()
+    folder = tmp_path / "1"
+    folder.mkdir()
+    items = [Item(f"sku-{i}", price=float(price)) for i, price in enumerate((1, 2, 3))]
+    manifest = write_catalogue(folder, model.encoder, items)
+    with live_service(server.url, model) as live:
+        live.catalogues.swap({SPEC.fingerprint: Catalogue(manifest, folder)})
+        sent = bare(3, queues=BY_PRICE)
+        assert ids(live.post(sent).json) == ["sku-0", "sku-2", "sku-1"]
+        sent["candidates"][0]["price"] = 2.5
+        assert ids(live.post(sent).json) == ["sku-2", "sku-0", "sku-1"]
 
 
 def test_rules_see_live_values_of_fields_that_the_model_does_not_have(server: RedisServer, tmp_path: Path) -> None:
