@@ -1,4 +1,4 @@
-"""Compare two settings of the service, two forms of requests or two source trees, in turn, block by block.
+"""Compare two settings of the service, forms of requests or source trees, block by block.
 
 ``python -m loadtest.cost.paired --a "OPTIONS" --b "OPTIONS"``: options of ``listwright serve``, with environment
 variables as NAME=VALUE before them, as in ``--b "PYTHONMALLOC=malloc --log-level warning"``. All run on the same CPU

@@ -1,4 +1,4 @@
-"""Spoil the columns of a request in one known way each, and name the field that a refusal must name."""
+"""Spoil the columns of a request in known ways, and name the wrong field."""
 
 from __future__ import annotations
 

@@ -23,6 +23,7 @@ ACCEPTED: Final = "gzip, zstd, identity"
 _NAMES: Final = {"gzip": "gzip", "x-gzip": "gzip", "zstd": "zstd"}
 _GZIP_ONLY: Final = 16 + zlib.MAX_WBITS
 _BLOCK: Final = 256 * 1024  # Takes about a millisecond.
+_PIECE: Final = 64 * 1024  # Of a compressed body.
 _WINDOW: Final = 8 * 1024 * 1024  # A decoder need not hold more (RFC 9659).
 _OF_UNKNOWN_SIZE: Final = zstandard.CONTENTSIZE_UNKNOWN
 
@@ -45,7 +46,7 @@ def content_coding(call: Call) -> Coding | None:
 
 async def decompress(body: bytes, coding: Coding, limit: int) -> bytes:
     """Return a body of at most `limit` bytes without its coding. Raises `Problem` (400, 413)."""
-    return await _gunzip(body, limit) if coding == "gzip" else _unzstd(body, limit)
+    return await _gunzip(body, limit) if coding == "gzip" else await _unzstd(body, limit)
 
 
 async def _gunzip(body: bytes, limit: int) -> bytes:
@@ -73,7 +74,7 @@ async def _gunzip(body: bytes, limit: int) -> bytes:
     return blocks[0] if len(blocks) == 1 else b"".join(blocks)
 
 
-def _unzstd(body: bytes, limit: int) -> bytes:
+async def _unzstd(body: bytes, limit: int) -> bytes:
     """Undo zstd at once: it writes some 1 GB/s, and without the interpreter's lock."""
     try:
         declared = zstandard.get_frame_parameters(body).content_size
@@ -82,7 +83,7 @@ def _unzstd(body: bytes, limit: int) -> bytes:
         decompressor = zstandard.ZstdDecompressor(max_window_size=_WINDOW)
         plain = decompressor.decompress(body, max_output_size=limit, allow_extra_data=False)
         if declared == _OF_UNKNOWN_SIZE:
-            _check_end(body)
+            await _check_end(body)
     except zstandard.ZstdError as error:
         if _exceeds(body, limit):
             raise too_large(limit, close=False) from None
@@ -90,14 +91,18 @@ def _unzstd(body: bytes, limit: int) -> bytes:
     return plain
 
 
-def _check_end(body: bytes) -> None:
+async def _check_end(body: bytes) -> None:
     """Raise `Problem` if anything follows a sound frame.
 
     Decompression at once does not notice it where the frame does not tell its size.
     """
     again = zstandard.ZstdDecompressor(max_window_size=_WINDOW).decompressobj()
-    again.decompress(body)
-    if again.unused_data:
+    rest = memoryview(body)
+    while rest and not again.eof:
+        await asyncio.sleep(0)
+        again.decompress(rest[:_PIECE])
+        rest = rest[_PIECE:]
+    if rest or again.unused_data:
         raise _malformed("zstd", "something follows its end")
 
 

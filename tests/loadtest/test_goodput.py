@@ -29,6 +29,7 @@ def test_a_small_service_has_a_goodput(tmp_path: Path, capsys: pytest.CaptureFix
     write_bundle(tmp_path / "bundles", Options(limits=Limits(list_length=10, queues=3)))
     # A budget that a busy machine keeps too, at some rate: what is tested is the way from options to answer.
     short = ["--searches", "1", "--seconds", "0.3", "--candidates", "20", "--budget-ms", "500"]
+    short += ["--form", "catalogue", "--items", "50", "--embedding-width", "4"]
     served = ["--bundles", str(tmp_path / "bundles"), "--serve-options", "--budget-ms 10000"]
     file = tmp_path / "goodput.json"
     assert goodput.main([*served, *short, "--rate", "2000", "--json", str(file)]) == 0

@@ -116,7 +116,8 @@ def _load_run(bundle: Path, reports: Path, more: Sequence[str]) -> Path:
 def test_a_load_run_keeps_its_report_and_judges_it(
     bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = _load_run(bundle, tmp_path, ("--serve-options", " ".join(UNHURRIED)))
+    of_a_catalogue = ("--form", "catalogue", "--items", "200")
+    folder = _load_run(bundle, tmp_path, ("--serve-options", " ".join(UNHURRIED), *of_a_catalogue))
     shown = capsys.readouterr().out
     assert "PASS" in shown
     assert (folder / "report.html").stat().st_size > 1000, "a browser opens it by its ending"

@@ -1,6 +1,7 @@
-"""Send candidates in all forms and bodies in all codings, right and wrong, and check the answers.
+"""Send candidates in all forms and bodies in all codings, and check the answers.
 
-A good request in another form gets the list of its objects, and a refusal names the column or the header that is wrong.
+Some are wrong. A good request in another form gets the list of its objects, and a refusal names the column or the
+header that is wrong.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import random
 import select
 import time
 import zlib
@@ -21,6 +22,8 @@ from tests.service.requests import check_list, request
 
 LIMIT = 100_000
 GIB = 1 << 30
+UNHURRIED: dict[str, Any] = {"deadline_mode": "observe", "queue_target_ms": 60_000}
+"""Settings with which a busy machine refuses and degrades nothing."""
 
 
 def sized_zstd(plain: bytes) -> bytes:
@@ -55,8 +58,7 @@ each_path = pytest.mark.parametrize("path", PATHS, ids=["single", "batch"])
 
 @pytest.fixture(scope="module")
 def live() -> Iterator[Live]:
-    # The least that a batch may have is as much as a single request.
-    with live_app(fake_model(), max_body_bytes=LIMIT, max_unfinished_per_peer_mb=1) as server:
+    with live_app(fake_model(), max_body_bytes=LIMIT, max_unfinished_per_peer_mb=1, **UNHURRIED) as server:
         yield server
 
 
@@ -153,6 +155,8 @@ def test_a_zip_bomb_is_413_at_once_and_others_are_answered(
 
 WHOLE = body_for(RERANK_PATH, 20)
 GZIP, ZSTD, UNSIZED = gzip.compress(WHOLE), sized_zstd(WHOLE), unsized_zstd(WHOLE)
+NOISE = random.Random(1).randbytes(70_000)  # A stream of it has several pieces.
+LONG = unsized_zstd(NOISE)
 UNSOUND: dict[str, tuple[str, bytes]] = {
     "nothing, gzip": ("gzip", b""),
     "nothing, zstd": ("zstd", b""),
@@ -170,6 +174,9 @@ UNSOUND: dict[str, tuple[str, bytes]] = {
     "garbage after, gzip": ("gzip", GZIP + b"\0"),
     "garbage after, zstd": ("zstd", ZSTD + b"\0"),
     "garbage after, zstd without a size": ("zstd", UNSIZED + b"\0"),
+    "garbage in a later piece, zstd without a size": ("zstd", LONG + NOISE[:9_000]),
+    "garbage at the end of a long one, zstd without a size": ("zstd", LONG + b"\0"),
+    "cut off, long, zstd without a size": ("zstd", LONG[:-1]),
     "two members, gzip": ("gzip", GZIP + gzip.compress(b" ")),
     "two frames, zstd": ("zstd", ZSTD + sized_zstd(b" ")),
     "two frames, zstd without a size": ("zstd", UNSIZED + UNSIZED),
@@ -224,7 +231,7 @@ def test_compressed_batches_in_progress_count_as_the_largest() -> None:
     packed = gzip.compress(body_for(BATCH_PATH, 5))
     # A batch may have 2 MiB here, so there is room for four that may become so large.
     with (
-        live_app(fake_model(engine), max_unfinished_mb=8, max_unfinished_per_peer_mb=8) as live,
+        live_app(fake_model(engine), max_unfinished_mb=8, max_unfinished_per_peer_mb=8, **UNHURRIED) as live,
         connections(live.port, 5) as clients,
     ):
         for client in clients:
