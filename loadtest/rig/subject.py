@@ -13,7 +13,7 @@ import os
 import resource
 import shlex
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -45,13 +45,17 @@ _LEAST_GUESS, _MOST_GUESS = 20.0, 10_000.0
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Bundles to serve with `options` of ``listwright serve``, and requests to one `bundle`."""
+    """Bundles to serve with `options` of ``listwright serve``, and requests to one `bundle`.
+
+    `environment` is added to this process's.
+    """
 
     bundles: Path
     bundle: Path
     payloads: tuple[Payload, ...]
     options: tuple[str, ...]
     split: CpuSplit
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def client_cpu(self) -> int:
@@ -70,7 +74,8 @@ class Subject:
         Its own options win over `defaults`, and `options` win over its own.
         """
         served = (*defaults, *self.options, *options)
-        with running_server(bundles or self.bundles, options=served, cpus=self.split.server) as server:
+        cpus, environment = self.split.server, self.environment
+        with running_server(bundles or self.bundles, options=served, cpus=cpus, environment=environment) as server:
             yield server, Endpoint(server.port, server.pid)
 
     def messages(self, endpoint: Endpoint) -> list[bytes]:
