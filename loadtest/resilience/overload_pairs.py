@@ -55,7 +55,7 @@ def compare(runs: Sequence[tuple[Figures, Figures]]) -> str:
     rows = []
     for name in pairs[0][0]:
         before, after = [pair[0][name] for pair in pairs], [pair[1][name] for pair in pairs]
-        ratio = str(PairedRatio.of(before, after)) if 0 < min(before) and max(*before, *after) < math.inf else "-"
+        ratio = str(PairedRatio.of(before, after)) if min(before) > 0 and max(*before, *after) < math.inf else "-"
         rows.append((name, f"{median(before):.3f}", f"{median(after):.3f}", ratio))
     return markdown(HEAD, rows)
 
