@@ -26,7 +26,10 @@ HEAD: Final = ("figure", *SIDES, "after / before, by pairs (95%)")
 
 
 def sides(subject: Subject, before: Path, options: str) -> dict[str, Subject]:
-    """Return both sides; Python finds the older one's modules in its tree. Raises `ValueError` if it is none."""
+    """Return both sides. Raises `ValueError` if `before` is no checkout.
+
+    Python finds the older one's modules in its tree.
+    """
     if not (before / "service").is_dir():
         raise ValueError(f"--before: {before} is no checkout")
     # PYTHONSAFEPATH keeps the working folder, which is a tree as well, out of the module path.
@@ -50,7 +53,10 @@ def figures_of(found: Figures) -> dict[str, float]:
 
 
 def compare(runs: Sequence[tuple[Figures, Figures]]) -> str:
-    """Return a table of the medians, and of the ratios where both sides of every pair have the figure."""
+    """Return a table of medians and ratios.
+
+    A ratio is left out where a side of a pair does not have the figure.
+    """
     pairs = [(figures_of(before), figures_of(after)) for before, after in runs]
     rows = []
     for name in pairs[0][0]:
