@@ -1,4 +1,4 @@
-"""Measure the CPU time of a refusal in process, of one source tree or of two in turn.
+"""Measure the CPU time of a refusal in process, without a socket.
 
 A real connection's protocol, with the whole public app behind it, is fed with requests while one is in progress and no
 more are let in. The thread's own CPU time is taken, which a busy machine disturbs less than a clock does. It is the

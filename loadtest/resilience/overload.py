@@ -184,13 +184,17 @@ _LITTLE: Final = 4096  # Bytes of a buffer.
 
 
 def overload(subject: Subject, parts: Parts, *, refusal_seconds: float) -> tuple[Figures, dict[str, Any]]:
-    """Overload the subject; return the figures, and the client's own. Raises `ServerError` or `ClientError`."""
+    """Overload the subject; return the figures, and the client's own. Raises `ServerError` or `ClientError`.
+
+    Without `refusal_seconds` the CPU of a refusal is not measured, and is NaN.
+    """
     stretches = ((parts.rate, parts.seconds), (parts.base_rate, parts.around))
     load = replace(subject.load(parts.rate, parts.around, keep_bodies=True), rate=parts.base_rate, then=stretches)
     with subject.running() as (_, endpoint):
         subject.closed(endpoint, 1.0)
         window = run_load(endpoint.port, subject.messages(endpoint), load)
-    refusal = refusal_cost(subject, parts.rate - parts.goodput, refusal_seconds)
+    rate = parts.rate - parts.goodput
+    refusal = refusal_cost(subject, rate, refusal_seconds) if refusal_seconds else RefusalCost(math.nan, 0, rate)
     return figures(window, read_answers(window, subject.payloads), parts, refusal), window.client_figures()
 
 

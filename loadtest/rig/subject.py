@@ -13,7 +13,7 @@ import os
 import resource
 import shlex
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -49,7 +49,8 @@ _LEAST_GUESS, _MOST_GUESS = 20.0, 10_000.0
 class Subject:
     """Bundles to serve with `options` of ``listwright serve``, and requests to one `bundle`.
 
-    `catalogue` is the folder of catalogues that the requests need; `options` name it too.
+    `catalogue` is the folder of catalogues that the requests need; `options` name it too. `environment` is
+    added to this process's.
     """
 
     bundles: Path
@@ -58,6 +59,7 @@ class Subject:
     options: tuple[str, ...]
     split: CpuSplit
     catalogue: Path | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def client_cpu(self) -> int:
@@ -76,7 +78,8 @@ class Subject:
         Its own options win over `defaults`, and `options` win over its own.
         """
         served = (*defaults, *self.options, *options)
-        with running_server(bundles or self.bundles, options=served, cpus=self.split.server) as server:
+        cpus, environment = self.split.server, self.environment
+        with running_server(bundles or self.bundles, options=served, cpus=cpus, environment=environment) as server:
             yield server, Endpoint(server.port, server.pid)
 
     def messages(self, endpoint: Endpoint) -> list[bytes]:

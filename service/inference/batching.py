@@ -1,4 +1,4 @@
-"""Choose the jobs of the next run, and tell how long those that wait will take."""
+"""Choose the jobs of the next run, and tell how long jobs take."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _deadline: Final = attrgetter("deadline")
 
 
 class Batched(Protocol):
-    """What is known of an engine here."""
+    """An engine, as far as it is known here."""
 
     @property
     def largest_batch(self) -> int:
@@ -29,7 +29,7 @@ class Batched(Protocol):
 
 
 class Waiting(Protocol):
-    """What is known of a job that waits for its engine; see `engine.Job`."""
+    """A job that waits for its engine; see `engine.Job`."""
 
     @property
     def engine(self) -> Batched: ...

@@ -226,7 +226,7 @@ class RerankEndpoint:
         return Deadline(arrival + seconds, self._options.enforce_deadlines)
 
     def _learn(self, ticket: Ticket, clock: Stopwatch, reranked: Reranked, deadline: Deadline | None) -> None:
-        """Tell admission the wait and, if the deadline is that of the budget, if the model was in time."""
+        """Tell admission the wait and, given a deadline, if the model was in time."""
         stages, degraded = clock.stages, reranked.response.degraded
         # A request that is not even queued waits for nothing, and must not make a standing queue look short.
         foreseen = stages["lag"] + reranked.foreseen_wait

@@ -102,7 +102,7 @@ def no_place(reason: RefusalReason, retry_after_seconds: int) -> Problem:
 
 
 def _constant_parts(problem: Problem) -> tuple[bytes, bytes]:
-    """Return the status line with the constant fields, and the document up to the request id."""
+    """Return the head, and the document up to the request id."""
     fields = {"content-type": MEDIA_TYPE, **problem.headers}
     lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
     document = _encode(problem.document(""))

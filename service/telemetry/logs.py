@@ -76,7 +76,10 @@ def configure_logging(*, level: str, as_json: bool) -> None:
 
 
 def request_loggers() -> tuple[RequestObserver, ...]:
-    """Return what logs requests, as the level is now; no record is made for a logger that is silent."""
+    """Return what logs requests, as the level is now.
+
+    No record has to be made for a logger that is silent.
+    """
     return (log_refusal,) if _log.isEnabledFor(logging.DEBUG) else ()
 
 

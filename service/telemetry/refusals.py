@@ -14,7 +14,7 @@ _AT_ONCE: Final = 16  # They take some 0.1 ms together.
 
 
 class Refused(NamedTuple):
-    """One refusal: its reason, the seconds since its arrival, and when it was (on `monotonic`'s clock)."""
+    """One refusal: its reason, the seconds since its arrival, and its time on `monotonic`."""
 
     reason: str
     seconds: float

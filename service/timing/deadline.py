@@ -89,7 +89,7 @@ def in_time(wait: float, deadline: Deadline, *, clock: Callable[[], float] = per
 
 
 def is_close(deadline: Deadline, *, clock: Callable[[], float] = perf_counter) -> bool:
-    """Tell whether an answer now is in time by so little that it counts as late."""
+    """Tell whether so little time is left that an answer now counts as late."""
     return clock() > deadline.at - CLOSE_SECONDS
 
 

@@ -100,7 +100,10 @@ def read_call(scope: Scope) -> Call:
 
 
 def new_id() -> str:
-    """Return a new id of 16 hexadecimal digits, which is no secret: a secret one takes a system call."""
+    """Return a new id of 16 hexadecimal digits.
+
+    It is no secret: a secret one takes a system call.
+    """
     return f"{random.getrandbits(64):016x}"
 
 

@@ -1,4 +1,4 @@
-"""State what the model charges: CPU times of the two threads, and what else the machine does."""
+"""State the CPU times that the model charges, and what else the machine does."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ MS: Final = 1e-3
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """CPU times in seconds, of the machine at half speed on which docs/performance.md measured the overload.
+    """CPU times in seconds, of the machine at half speed.
+
+    It is the machine of the overload in docs/performance.md.
 
     - From the fit there of runs inside the service, T(n) = 2.76 + 0.71·n ms: `run_fixed` and `run_each`.
     - From its 1.49 ms of CPU outside the engine: `head`, `body`, `prepare`, `deliver`, `respond` and `gather`, divided
@@ -46,7 +48,10 @@ class Costs:
 
 
 class Draws:
-    """Draw costs; the n-th cost of one kind is the same for every policy with this seed."""
+    """Draw costs by a seed.
+
+    The n-th cost of one kind is the same for every policy.
+    """
 
     def __init__(self, costs: Costs, seed: int) -> None:
         self._spread = costs.spread
@@ -62,7 +67,7 @@ class Draws:
 
 
 def neighbours(costs: Costs, seconds: float, seed: int) -> list[tuple[float, float]]:
-    """Return when the CPU is taken away, and for how long, in the order of time."""
+    """Return when the CPU is taken away, and for how long."""
     stream, now = random.Random(f"{seed} neighbours"), 0.0
     found = []
     while costs.stolen_rate and (now := now + stream.expovariate(costs.stolen_rate)) < seconds:
@@ -71,7 +76,10 @@ def neighbours(costs: Costs, seconds: float, seed: int) -> list[tuple[float, flo
 
 
 def arrivals(phases: Sequence[tuple[float, float]], seed: int, *, poisson: bool) -> list[float]:
-    """Return when requests are due, evenly or at random; a phase has a rate and a length in seconds."""
+    """Return when requests are due, evenly or at random.
+
+    A phase has a rate and a length in seconds.
+    """
     stream = random.Random(f"{seed} arrivals")
     found, begin = [], 0.0
     for rate, seconds in phases:

@@ -22,7 +22,7 @@ class Work(NamedTuple):
 
 
 class Pause(Enum):
-    """What a thread may yield beside work."""
+    """Things that a thread may yield beside work."""
 
     RELEASE = 0
     SLEEP = 1
@@ -113,7 +113,10 @@ class Cpu:
         return not thread.asleep and thread.asked is None
 
     def _pick(self) -> Thread:
-        """Choose who runs: the present thread while its slice lasts, unless the other has run less and just woke."""
+        """Choose the thread that runs now.
+
+        It is the present one while its slice lasts, unless the other has run much less.
+        """
         current = self._current
         other = self._other(current)
         if not self._ready(current):

@@ -34,7 +34,10 @@ HEAD: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """A goodput in requests/s, and `factor` times it for `seconds`, with 0.7 times it for `around` before and after."""
+    """A goodput in requests/s, and `factor` times it for `seconds`.
+
+    Before and after come 0.7 times it, each for `around` seconds.
+    """
 
     goodput: float = 147.0
     factor: float = 3.0
@@ -50,7 +53,10 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """The figures of one policy under one seed; times in ms, rates in 1/s, `back` in s after the overload."""
+    """The figures of one policy under one seed.
+
+    Times are in ms, rates in 1/s, `back` in seconds after the overload.
+    """
 
     p50: float
     p99: float
@@ -99,7 +105,7 @@ def _between(requests: Sequence[Request], begin: float, end: float) -> list[Requ
 
 
 def _back(requests: Sequence[Request], end: float, seconds: float, reference: float) -> float:
-    """Return when a piece of half a second is first back within 1.2 times the p99 before."""
+    """Return when a piece is first back within 1.2 times the p99 before."""
     for k in range(round((seconds - PIECE) / STEP) + 1):
         begin = end + k * STEP
         if _p99(_between(requests, begin, begin + PIECE)) <= RECOVERED * reference:
@@ -108,7 +114,7 @@ def _back(requests: Sequence[Request], end: float, seconds: float, reference: fl
 
 
 def row(policy: Policy, runs: Sequence[Run]) -> tuple[str, ...]:
-    """Return a policy's line of the table: means over its runs, and the range of their p99."""
+    """Return a policy's line: means over its runs, and the range of p99."""
     values = {name: [getattr(run, name) for run in runs] for name in Run.__dataclass_fields__}
     p99 = f"{mean(values['p99']):.2f} ({min(values['p99']):.2f} to {max(values['p99']):.2f})"
     rates = (f"{mean(values[name]):.1f}" for name in ("full", "refused", "deadline", "wait", "back"))

@@ -29,7 +29,7 @@ _deadline: Final = attrgetter("deadline")
 
 @dataclass(slots=True, eq=False)
 class Engine:
-    """What the choice of a batch wants to know."""
+    """An engine, as the choice of a batch knows it."""
 
     largest_batch: int
 
