@@ -1,4 +1,4 @@
-"""Write the items of a list file as Parquet, for a catalogue to be built of."""
+"""Write the items of a list file as Parquet, to build a catalogue of."""
 
 from __future__ import annotations
 

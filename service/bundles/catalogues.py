@@ -127,7 +127,7 @@ class CatalogueFiles(Renewing):
         return Renewal(switched=switched, problem=choice.problem)
 
     async def _switch_and_retire(self, choice: Choice) -> None:
-        """Let a choice serve, and give up the one before; or this one, if it may not.
+        """Let a choice serve, then give up the one that does not.
 
         Raises like `_switch_to`.
         """

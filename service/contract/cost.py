@@ -101,7 +101,7 @@ def _exponents_in(body: bytes) -> int:
 
 
 def _most_others(block: Bytes) -> int:
-    """Return a count that all but slow numbers do not pass, in a fraction of the steps."""
+    """Return a rough upper bound of the count, slow numbers left out."""
     fields, commas = _set(block == _COLON), _set(block == _COMMA)
     return fields + _set(block == _ARRAY) + commas // _VALUES + _MOST_PER_LONG * _long_numbers(block)
 
@@ -109,7 +109,8 @@ def _most_others(block: Bytes) -> int:
 def _long_numbers(block: Bytes) -> int:
     """Count places with 16 digits, and four more behind them or two on both sides.
 
-    They begin at a multiple of four bytes. Every 21 digits in a row have one, in whatever place they begin, and every four more have another.
+    They begin at a multiple of four bytes. Every 21 digits in a row have one, in whatever place they begin, and every
+    four more have another.
     """
     fours = block[: len(block) // 4 * 4].view(np.uint32)
     digits = (fours & 0xF0F0F0F0) == 0x30303030  # and some that are none, which does no harm

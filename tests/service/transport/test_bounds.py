@@ -12,7 +12,7 @@ import pytest
 from service.admin import admin_app
 from service.status import Models, ModelStatus
 from service.transport.bounds import is_allowed
-from tests.service.contract.documents import NO_SCENES
+from tests.service.contract.documents import NO_CATALOGUES, NO_SCENES
 from tests.service.contract.test_bad_input import assert_problem
 from tests.service.live import Reply, listening, make_settings
 from tests.service.raw import Connection, connected, connections
@@ -46,7 +46,7 @@ def desk() -> Desk:
 @pytest.fixture
 def port(desk: Desk) -> Iterator[int]:
     settings = make_settings(**SETTINGS)
-    with listening(admin_app(settings, desk.models, desk.reload, NO_SCENES), settings) as found:
+    with listening(admin_app(settings, desk.models, desk.reload, NO_SCENES, NO_CATALOGUES), settings) as found:
         yield found
 
 
@@ -102,7 +102,7 @@ def test_a_body_over_the_limit_is_413(port: int) -> None:
 def test_of_many_wrong_fields_only_the_first_are_named(desk: Desk) -> None:
     settings = make_settings()
     body = json.dumps({"model": "a", **{f"f{n}": 0 for n in range(10_000)}, "z" * 10_000: 0}).encode()
-    with listening(admin_app(settings, desk.models, desk.reload, NO_SCENES), settings) as roomy:
+    with listening(admin_app(settings, desk.models, desk.reload, NO_SCENES, NO_CATALOGUES), settings) as roomy:
         reply = answer(roomy, order(len(body), body))
     assert_problem(reply, 422, "invalid-request", text="; and 9981 more")
     assert len(reply.json["errors"]) == 20
