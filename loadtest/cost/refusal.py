@@ -81,7 +81,8 @@ def message() -> bytes:
 
 async def cpu_us() -> dict[str, float]:
     """Return the medians of a warm and a cold refusal, in microseconds."""
-    settings = Settings(bundles=Path(), max_in_flight=1)  # type: ignore[arg-type]
+    values: dict[str, Any] = {"bundles": Path(), "max_in_flight": 1}
+    settings = Settings(**values)
     # A tree from before `request_loggers` has one logger in any case, as its server did.
     loggers = logs.request_loggers() if hasattr(logs, "request_loggers") else (logs.log_refusal,)
     with contextlib.closing(InferenceThread()) as thread:
