@@ -107,9 +107,10 @@ def _most_others(block: Bytes) -> int:
 
 
 def _long_numbers(block: Bytes) -> int:
-    """Count places with 16 digits, and four more behind them or two on both sides.
+    """Count places with 16 digits, and four more behind or two around.
 
-    They begin at a multiple of four bytes. Every 21 digits in a row have one, in whatever place they begin, and every four more have another.
+    They begin at a multiple of four bytes. Every 21 digits in a row have one, in whatever place they begin, and every
+    four more have another.
     """
     fours = block[: len(block) // 4 * 4].view(np.uint32)
     digits = (fours & 0xF0F0F0F0) == 0x30303030  # and some that are none, which does no harm
