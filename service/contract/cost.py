@@ -101,7 +101,7 @@ def _exponents_in(body: bytes) -> int:
 
 
 def _most_others(block: Bytes) -> int:
-    """Return a count that all but slow numbers do not pass, in a fraction of the steps."""
+    """Return a rough count, never too low, of all but slow numbers."""
     fields, commas = _set(block == _COLON), _set(block == _COMMA)
     return fields + _set(block == _ARRAY) + commas // _VALUES + _MOST_PER_LONG * _long_numbers(block)
 
