@@ -101,13 +101,13 @@ def _exponents_in(body: bytes) -> int:
 
 
 def _most_others(block: Bytes) -> int:
-    """Return a rough upper bound of the count, slow numbers left out."""
+    """Return a rough count, never too low, of all but slow numbers."""
     fields, commas = _set(block == _COLON), _set(block == _COMMA)
     return fields + _set(block == _ARRAY) + commas // _VALUES + _MOST_PER_LONG * _long_numbers(block)
 
 
 def _long_numbers(block: Bytes) -> int:
-    """Count places with 16 digits, and four more behind them or two on both sides.
+    """Count places with 16 digits, and four more behind or two around.
 
     They begin at a multiple of four bytes. Every 21 digits in a row have one, in whatever place they begin, and every
     four more have another.
