@@ -1,4 +1,4 @@
-"""Write files through to the disk, so that a power cut cannot take what was published."""
+"""Write files through to the disk, so that a power cut takes nothing published."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def sync_files(folder: Path) -> None:
 
 
 def sync_folders(*folders: Path) -> None:
-    """Write the names in each of these folders through to the disk, where its file system can."""
+    """Write the names in these folders through to the disk, where it can be done."""
     for folder in folders:
         try:
             _sync(folder)

@@ -15,6 +15,7 @@ from models.contract.catalogue.manifest import (
     FINGERPRINT_DIGITS,
     CatalogueError,
     CatalogueManifest,
+    check_texts,
     fingerprint_folder,
 )
 from models.contract.spec import FeatureSpec
@@ -55,8 +56,9 @@ def new_version(root: Path, spec: FeatureSpec, version: str | None) -> Iterator[
 
     Nothing of it is left if the block fails, and all of it or nothing if the power does. It is made in a hidden folder
     of the root, where one process at a time works for one feature spec. Raises `CatalogueError` if the version is
-    there already or would not be the newest, `LockedError` if another process works.
+    there already or would not be the newest, or if the spec cannot be written, `LockedError` if another process works.
     """
+    check_texts(spec.to_json(), "the feature spec")
     target = fingerprint_folder(root, spec.fingerprint)
     work = root / f".{spec.fingerprint[:FINGERPRINT_DIGITS]}"
     with only_one(work):

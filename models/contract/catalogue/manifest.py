@@ -139,6 +139,7 @@ class CatalogueManifest:
             if "format" in table and table["format"] != FORMAT:
                 raise SpecError(f"catalogue.format: this version reads format {FORMAT}, not {table['format']!r}")
             check_keys(table, _KEYS, "catalogue")
+            check_texts(table, "catalogue")
             return _manifest(table)
         except SpecError as error:
             raise CatalogueError(str(error)) from None
@@ -155,6 +156,14 @@ class CatalogueManifest:
             raise CatalogueError(f"{path}: {error}") from error
         except (ValueError, RecursionError) as error:
             raise CatalogueError(f"{path}: is not valid JSON: {error}") from error
+
+
+def check_texts(table: Mapping[str, Any], where: str) -> None:
+    """Raise `CatalogueError` if any text in a JSON object cannot be written as UTF-8."""
+    try:
+        json.dumps(table, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise CatalogueError(f"{where}: has half a surrogate pair in a text") from None
 
 
 def fingerprint_folder(root: Path, fingerprint: str) -> Path:

@@ -99,6 +99,8 @@ FAULTS: list[tuple[Change, str]] = [
     (put("fingerprint", value=None), "catalogue.fingerprint: is None, but the spec in it has"),
     (drop("fingerprint"), "catalogue.fingerprint: is missing"),
     (put("spec", "price", value=None), f"catalogue.fingerprint: is '{SPEC.fingerprint}', but the spec in it has"),
+    (put("provenance", "by", value="\ud800"), "catalogue: has half a surrogate pair in a text"),
+    (put("spec", "item", 0, "vocabulary", value=["\udfff"]), "catalogue: has half a surrogate pair in a text"),
     (drop("spec"), "catalogue.spec: is missing"),
     (put("spec", value=[]), "spec: must be an object"),
     (put("spec", "item", 0, "kind", value="image"), "spec.item[0].kind: must be one of"),
