@@ -106,7 +106,7 @@ def _finish(
     """Write the manifest of a version, and return the folder that it will have."""
     manifest = CatalogueManifest(
         version=new.target.name,
-        fingerprint=spec.fingerprint,
+        spec=spec,
         items=items,
         embedding_width=made.known.width,
         fields=tuple(made.known.fields),

@@ -42,7 +42,7 @@ class SegmentEncoder:
         encoder, m = Encoder(spec), len(index)
         self._index = index
         self._columns = encoder.item_columns
-        self._numbers_of = [f.name for f in spec.item_numbers[: len(spec.item_numbers) - (spec.price is not None)]]
+        self._numbers_of = [f.name for f in spec.own_item_numbers]
         self._rows = np.full((m, len(self._columns)), _MISSING, np.int32)
         self._numbers = np.full((m, len(self._numbers_of)), np.nan)
         self._price = np.full(m, np.nan)

@@ -9,11 +9,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from models.catalogue.syncing import sync_files, sync_folders
 from models.contract.catalogue.manifest import (
     CATALOGUE_FILE,
     FINGERPRINT_DIGITS,
     CatalogueError,
     CatalogueManifest,
+    check_texts,
     fingerprint_folder,
 )
 from models.contract.spec import FeatureSpec
@@ -52,10 +54,11 @@ def versions_in(folder: Path) -> list[str]:
 def new_version(root: Path, spec: FeatureSpec, version: str | None) -> Iterator[NewVersion]:
     """Yield a version to fill, and publish it at the end.
 
-    Nothing of it is left if the block fails. It is made in a hidden folder of the root, where one process at a time
-    works for one feature spec. Raises `CatalogueError` if the version is there already or would not be the newest,
-    `LockedError` if another process works.
+    Nothing of it is left if the block fails, and all of it or nothing if the power does. It is made in a hidden folder
+    of the root, where one process at a time works for one feature spec. Raises `CatalogueError` if the version is
+    there already or would not be the newest, or if the spec cannot be written, `LockedError` if another process works.
     """
+    check_texts(spec.to_json(), "the feature spec")
     target = fingerprint_folder(root, spec.fingerprint)
     work = root / f".{spec.fingerprint[:FINGERPRINT_DIGITS]}"
     with only_one(work):
@@ -67,8 +70,10 @@ def new_version(root: Path, spec: FeatureSpec, version: str | None) -> Iterator[
         try:
             newest = target / known[-1] if known else None
             yield NewVersion(folder, target / name, newest)
+            sync_files(folder)
             target.mkdir(exist_ok=True)
             folder.rename(target / name)
+            sync_folders(target, root)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 

@@ -14,19 +14,19 @@ from models.contract.manifest import MANIFEST_FILE, Manifest
 from models.contract.spec import FeatureSpec
 from models.files import ended_by_sigterm
 
-_ITEMS = "Parquet files of items, one row per item, folders of part files, or URLs of either"
+_ITEMS = "Parquet files with one row per item, folders of such files, or URLs of either"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare one subcommand per task."""
     tasks = parser.add_subparsers(dest="task", required=True, metavar="TASK")
-    text = "build a version from items, or from the folder of a catalogue for another bundle"
-    _declare(tasks, "build", text, _build, items=f"{_ITEMS}; or one folder of a catalogue, of any fingerprint")
-    text = "add items to the newest version as a new one; items whose column `deleted` is true are gone"
+    text = "build a version from files of items, or from a catalogue that was built for another feature spec"
+    _declare(tasks, "build", text, _build, items=f"{_ITEMS}; or the folder of one version of a catalogue")
+    text = "make a version from the newest one and files of items; rows whose column `deleted` is true delete items"
     _declare(tasks, "update", text, _update, items=_ITEMS)
-    _declare(tasks, "compact", "merge the newest version's segments to one, as a new version", _compact)
+    _declare(tasks, "compact", "make a version from the newest one, with its segments merged into one", _compact)
     for name, text, run_task in (
-        ("show", "say what versions, items and segments there are", _show),
+        ("show", "list versions, or the fields and segments of one", _show),
         ("check", "compare the files of one version with its checksums", _check),
     ):
         task = tasks.add_parser(name, help=text, description=text)
@@ -66,11 +66,11 @@ def _declare(
     task = tasks.add_parser(name, help=text, description=text)
     if items is not None:
         task.add_argument("--items", type=Path, nargs="+", required=True, metavar="PATH", help=items)
-    text = "whose features: a bundle's folder, its bundle.json, or a checkpoint"
+    text = "what has the feature spec to encode items for: a bundle's folder, its bundle.json, or a checkpoint"
     task.add_argument("--spec", type=Path, required=True, metavar="BUNDLE", help=text)
-    text = "root of the catalogues, such as the folder catalogue beside the bundles"
+    text = "root folder of all catalogues; services look for one called `catalogue` in their folder of bundles"
     task.add_argument("--out", type=Path, required=True, metavar="ROOT", help=text)
-    task.add_argument("--version", metavar="V", help="name of the new version (default: the next number)")
+    task.add_argument("--version", metavar="V", help="name of the version that is made (default: the next number)")
     task.set_defaults(run_task=run_task)
 
 
@@ -117,5 +117,8 @@ def _report(folder: Path, spec: FeatureSpec, begin: float) -> int:
 
 
 def _counts(manifest: CatalogueManifest) -> str:
-    segments = len(manifest.segments)
-    return f"{manifest.items:,} items in {segments} segment{'s' if segments > 1 else ''}"
+    return f"{_count(manifest.items, 'item')} in {_count(len(manifest.segments), 'segment')}"
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"

@@ -33,7 +33,7 @@ class Encoder:
         # User and context may each have a field of the same name; the user's columns come first.
         self._own_columns = sum(not isinstance(f, Number) for f in spec.user)
         self._own_user_numbers = len(spec.user) - self._own_columns
-        self._own_numbers = spec.item_numbers[: len(spec.item_numbers) - (spec.price is not None)]
+        self._own_numbers = spec.own_item_numbers
         self._scale_user = Scale(spec.user_numbers)
         self._scale_item = Scale((*spec.item_numbers, *spec.scores))
         places = {f.name: i for i, f in enumerate(spec.scores)}

@@ -133,8 +133,12 @@ class FeatureSpec:
     @cached_property
     def item_numbers(self) -> tuple[Number, ...]:
         """List the columns of `item_numbers`: the item's own, then the price if any."""
-        own = tuple(f for f in self.item if isinstance(f, Number))
-        return own if self.price is None else (*own, self.price)
+        return self.own_item_numbers if self.price is None else (*self.own_item_numbers, self.price)
+
+    @cached_property
+    def own_item_numbers(self) -> tuple[Number, ...]:
+        """List the item's own numbers, without the price."""
+        return tuple(f for f in self.item if isinstance(f, Number))
 
     def to_json(self) -> dict[str, Any]:
         """Write the canonical form: plain JSON types, keys in declaration order."""

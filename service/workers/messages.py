@@ -17,7 +17,8 @@ from service.catalogues.load import CheckedCatalogue
 from service.scenes.scene import Scene
 from service.telemetry.snapshots import Layout, Values
 
-_LONGEST_LINE: Final = 16 * 1024 * 1024
+_LONGEST_LINE: Final = 128 * 1024 * 1024
+"""Bytes. Catalogues are sent with their feature specs, whose vocabularies may be large."""
 _MOST_UNSENT_BYTES: Final = 64 * 1024
 
 Received = TypeVar("Received")

@@ -47,15 +47,6 @@ class Catalogue:
         self.manifest = manifest
         self.folder = folder
         opened = [open_segment(entry, manifest, opener or folder.joinpath) for entry in manifest.segments]
-        for entry, segment in zip(manifest.segments, opened, strict=True):
-            for name, own, first in (
-                ("rows.npy", segment.rows, opened[0].rows),
-                ("numbers.npy", segment.numbers, opened[0].numbers),
-            ):
-                if own.shape[1] != first.shape[1]:
-                    raise CatalogueError(
-                        f"{entry.name}/{name}: has {own.shape[1]} columns, {manifest.segments[0].name} {first.shape[1]}"
-                    )
         self.segments = Segments(opened, manifest.embedding_width)
         self.arrays: Sequence[AnyArray] = [values for segment in opened for _, values in arrays_of(segment)]
         """All arrays that are mapped."""
@@ -98,19 +89,13 @@ class _Layout:
     """Tell where the fields of a spec stand among the columns of a catalogue."""
 
     def __init__(self, encoder: Encoder, catalogue: Catalogue) -> None:
-        spec, manifest, segments = encoder.spec, catalogue.manifest, catalogue.segments
+        """Find the columns; raises `CatalogueError` for another spec than the catalogue's."""
+        spec, own = encoder.spec.fingerprint, catalogue.manifest.fingerprint
+        if spec != own:
+            raise CatalogueError(f"catalogue.fingerprint: is {own!r}, the spec's {spec!r}")
         self.encoder = encoder
         self.columns = {column.name: i for i, column in enumerate(encoder.item_columns)}
-        own = spec.item_numbers[: len(spec.item_numbers) - (spec.price is not None)]
-        self.numbers = {number.name: i for i, number in enumerate(own)}
-        if spec.fingerprint != manifest.fingerprint:
-            raise CatalogueError(f"catalogue.fingerprint: is {manifest.fingerprint!r}, the spec's {spec.fingerprint!r}")
-        for name, wanted, has in (
-            ("rows", self.columns, segments.columns),
-            ("numbers", self.numbers, segments.numbers),
-        ):
-            if len(wanted) != has:
-                raise CatalogueError(f"{name}.npy: has {has} columns, the spec {len(wanted)}")
+        self.numbers = {number.name: i for i, number in enumerate(encoder.spec.own_item_numbers)}
 
 
 class CatalogueLayer:

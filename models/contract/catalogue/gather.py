@@ -81,9 +81,8 @@ class Segments:
         self._segments = tuple(segments)
         self._starts = np.cumsum([0, *map(len, segments)])[:-1]
         self._first, self._others = make_indexes(segments, self._starts.tolist())
-        self.columns, self.numbers = segments[0].rows.shape[1], segments[0].numbers.shape[1]
-        self.no_columns = np.full(self.columns, -1, np.int32)
-        self.no_numbers = np.full(self.numbers, np.nan)
+        self.no_columns = np.full(segments[0].rows.shape[1], -1, np.int32)
+        self.no_numbers = np.full(segments[0].numbers.shape[1], np.nan)
         self.no_embedding = np.zeros(max(embedding_width, 1), np.float32)
         self.has_embeddings = any(segment.embeddings is not None for segment in segments)
 

@@ -1,6 +1,6 @@
 """Define `catalogue.json`, which describes one version of a catalogue of items.
 
-A catalogue is encoded for one feature spec, whose fingerprint it bears, as a bundle does. It stands at
+A catalogue is encoded for one feature spec. It holds the spec and its fingerprint, as a bundle does, and stands at
 ``<root>/<first 12 digits of the fingerprint>/<version>/``. Its folder is published by rename, and never changed.
 
 The folder holds `catalogue.json` and a folder per segment. Later segments win over earlier ones: a base, then deltas.
@@ -28,7 +28,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
-from models.contract.spec import SpecError, as_mapping, check_keys, record, scalar
+from models.contract.spec import FeatureSpec, SpecError, as_mapping, check_keys, record, scalar
 from models.contract.tensor_specs import array, text
 
 CATALOGUE_FILE: Final = "catalogue.json"
@@ -48,7 +48,7 @@ MOST_ROWS: Final = 2**31 - 1
 FieldKind = Literal["text", "number", "flag"]
 
 _KEYS: Final = {
-    *("format", "version", "fingerprint", "items", "embedding_width", "fields", "segments", "provenance"),
+    *("format", "version", "fingerprint", "items", "embedding_width", "fields", "segments", "provenance", "spec"),
 }
 _ALWAYS: Final = ("hashes.npy", "directory.npy", "rows.npy", "numbers.npy", "price.npy")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -98,19 +98,24 @@ class CatalogueManifest:
     """Hold the content of `catalogue.json`.
 
     `items` counts those that a lookup finds, `segments` come oldest first, `embedding_width` is 0 if no item has an
-    embedding. `provenance` says what it was made of, and when.
+    embedding. `provenance` says what it was made of, and when. `spec` is what items are encoded for.
     """
 
     version: str
-    fingerprint: str
+    spec: FeatureSpec
     items: int
     embedding_width: int
     fields: tuple[CatalogueField, ...]
     segments: tuple[SegmentEntry, ...]
     provenance: dict[str, Any]
 
+    @property
+    def fingerprint(self) -> str:
+        """Return the spec's fingerprint."""
+        return self.spec.fingerprint
+
     def to_json(self) -> dict[str, Any]:
-        """Write plain JSON types, with the format number."""
+        """Write plain JSON types, with the format number and the spec's fingerprint."""
         return {
             "format": FORMAT,
             "version": self.version,
@@ -120,16 +125,21 @@ class CatalogueManifest:
             "fields": [asdict(field) for field in self.fields],
             "segments": [asdict(segment) for segment in self.segments],
             "provenance": dict(self.provenance),
+            "spec": self.spec.to_json(),
         }
 
     @classmethod
     def from_json(cls, data: object) -> CatalogueManifest:
-        """Read `to_json`'s form. Raises `CatalogueError` naming the wrong key."""
+        """Read `to_json`'s form.
+
+        Raises `CatalogueError` naming the wrong key or a fingerprint that differs.
+        """
         try:
             table = as_mapping(data, "catalogue")
             if "format" in table and table["format"] != FORMAT:
                 raise SpecError(f"catalogue.format: this version reads format {FORMAT}, not {table['format']!r}")
             check_keys(table, _KEYS, "catalogue")
+            check_texts(table, "catalogue")
             return _manifest(table)
         except SpecError as error:
             raise CatalogueError(str(error)) from None
@@ -148,6 +158,14 @@ class CatalogueManifest:
             raise CatalogueError(f"{path}: is not valid JSON: {error}") from error
 
 
+def check_texts(table: Mapping[str, Any], where: str) -> None:
+    """Raise `CatalogueError` if any text in a JSON object cannot be written as UTF-8."""
+    try:
+        json.dumps(table, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise CatalogueError(f"{where}: has half a surrogate pair in a text") from None
+
+
 def fingerprint_folder(root: Path, fingerprint: str) -> Path:
     """Return the folder of the versions for one feature spec."""
     return root / fingerprint[:FINGERPRINT_DIGITS]
@@ -161,6 +179,11 @@ def array_files(fields: Sequence[CatalogueField], *, embeddings: bool, deleted: 
 
 def _manifest(table: Mapping[str, Any]) -> CatalogueManifest:
     where = "catalogue"
+    spec = FeatureSpec.from_json(table["spec"])
+    if table["fingerprint"] != spec.fingerprint:
+        raise SpecError(
+            f"{where}.fingerprint: is {table['fingerprint']!r}, but the spec in it has {spec.fingerprint!r}"
+        )
     width = _count(table, "embedding_width", where)
     fields = tuple(
         record(CatalogueField, f, f"{where}.fields[{i}]") for i, f in enumerate(array(table, "fields", where))
@@ -176,7 +199,7 @@ def _manifest(table: Mapping[str, Any]) -> CatalogueManifest:
         raise SpecError(f"{where}.items: are {items}, more than the segments have")
     return CatalogueManifest(
         version=_name(table, "version", where),
-        fingerprint=_digest(table["fingerprint"], f"{where}.fingerprint"),
+        spec=spec,
         items=items,
         embedding_width=width,
         fields=fields,

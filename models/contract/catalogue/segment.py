@@ -70,15 +70,16 @@ def write_segment(folder: Path, segment: Segment) -> None:
 def open_segment(entry: SegmentEntry, manifest: CatalogueManifest, opener: Opener) -> Segment:
     """Map the files of a segment.
 
-    Raises `CatalogueError` naming a file of the wrong size, shape or type.
+    Raises `CatalogueError` naming a file of the wrong size, shape or type. Values are not read, so rows of the
+    embedding table may be any number; that is left to the checksums.
     """
-    files = _Files(entry, opener)
+    files, spec = _Files(entry, opener), manifest.spec
     n, width = entry.rows, manifest.embedding_width
     return Segment(
         hashes=files.map("hashes.npy", np.uint64, (n,)),
         directory=files.directory(),
-        rows=files.map("rows.npy", np.int32, (n, None)),
-        numbers=files.map("numbers.npy", np.float64, (n, None)),
+        rows=files.map("rows.npy", np.int32, (n, len(spec.item_categoricals))),
+        numbers=files.map("numbers.npy", np.float64, (n, len(spec.own_item_numbers))),
         price=files.map("price.npy", np.float64, (n,)),
         embeddings=files.map("embeddings.npy", np.float32, (n, width)) if entry.has_embeddings else None,
         deleted=files.map("deleted.npy", np.bool_, (n,)) if entry.deleted else None,

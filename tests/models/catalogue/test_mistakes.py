@@ -15,6 +15,7 @@ from models.catalogue import index
 from models.catalogue.build import build_catalogue, update_catalogue
 from models.contract.catalogue.lookup import Hashes, hash_ids
 from models.contract.catalogue.manifest import CatalogueError
+from models.contract.spec import Category, FeatureSpec
 from tests.models.catalogue.making import COLUMNS, OTHER_SPEC, SPEC, delta, features, files, write_items
 
 NAN, INF = float("nan"), float("inf")
@@ -68,6 +69,13 @@ def test_a_mistake_is_named_and_nothing_is_published(tmp_path: Path, mistake: st
         build_catalogue(path, SPEC, tmp_path / "root")
     assert files(tmp_path / "root") == {}
     assert not list((tmp_path / "root").glob("[!.]*"))
+
+
+def test_a_spec_with_a_text_that_cannot_be_written_is_refused_at_once(tmp_path: Path) -> None:
+    spec = FeatureSpec(item=(Category("brand", ("acme", "\ud800")),))
+    with pytest.raises(CatalogueError, match="the feature spec: has half a surrogate pair in a text"):
+        build_catalogue(tmp_path / "no such items.parquet", spec, tmp_path / "root")
+    assert not (tmp_path / "root").exists()
 
 
 @pytest.mark.parametrize(("content", "reason"), [(b"", "it is empty"), (b"id,price\na,1\n", "it is CSV"), (None, "")])

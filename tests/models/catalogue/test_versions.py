@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import signal
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +30,9 @@ with new_version(Path(sys.argv[1]), SPEC, None) as new:
     print("held", flush=True)
     time.sleep(60)
 """
+
+
+needs_proc = pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="paths of open files are read from /proc")
 
 
 def test_versions_are_numbered_and_a_name_may_be_given(tmp_path: Path) -> None:
@@ -96,3 +102,66 @@ def test_a_version_is_in_no_folder_that_a_service_reads_before_it_is_whole(tmp_p
         (new.folder / "catalogue.json").touch()
         assert [path.name[0] for path in tmp_path.iterdir()] == ["."]
     assert new.target.is_dir()
+
+
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Where whatever is written through to the disk lies at that moment, in order."""
+    found: list[Path] = []
+    fsync = os.fsync
+
+    def note(descriptor: int) -> None:
+        found.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    return found
+
+
+@needs_proc
+def test_a_version_is_on_the_disk_before_it_has_its_name_and_the_name_after(tmp_path: Path, synced: list[Path]) -> None:
+    root = tmp_path / "root"
+    made = build_catalogue(write_items(tmp_path / "items.parquet"), SPEC, root)
+    *before, parent, top = synced
+    hidden = root / f".{SPEC.fingerprint[:12]}" / made.name
+    assert {path.relative_to(hidden) for path in before} == {
+        path.relative_to(made) for path in (made, *made.rglob("*"))
+    }
+    assert before[-1] == hidden, "a folder comes after what is in it"
+    assert [parent, top] == [made.parent, root]
+
+
+@needs_proc
+def test_an_update_writes_only_its_own_files_through(tmp_path: Path, synced: list[Path]) -> None:
+    root = tmp_path / "root"
+    build_catalogue(write_items(tmp_path / "items.parquet"), SPEC, root)
+    synced.clear()
+    made = update_catalogue(write_items(tmp_path / "delta.parquet", delta(["a"])), SPEC, root)
+    own = {path.name for path in (made / "segment-01").iterdir()} | {"catalogue.json"}
+    assert sorted(path.name for path in synced if path.suffix in {".npy", ".parquet", ".json"}) == sorted(own)
+
+
+def test_a_version_that_cannot_be_written_through_is_not_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    root = tmp_path / "root"
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="Input/output error"):
+        build_catalogue(write_items(tmp_path / "items.parquet"), SPEC, root)
+    assert files(root) == {}
+
+
+def test_a_file_system_that_cannot_sync_folders_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fsync = os.fsync
+
+    def refuse_folders(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", refuse_folders)
+    made = build_catalogue(write_items(tmp_path / "items.parquet"), SPEC, tmp_path / "root")
+    assert features(made, ["a"]) != [None]

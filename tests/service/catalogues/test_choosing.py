@@ -15,6 +15,7 @@ import pytest
 from models.contract.catalogue.catalogue import Catalogue
 from models.contract.catalogue.manifest import CATALOGUE_FILE, CatalogueError, fingerprint_folder
 from models.contract.features import Encoder
+from models.files import file_digest
 from service.catalogues import load
 from service.catalogues.choosing import Choice, choose
 from service.catalogues.folder import CatalogueFolder
@@ -69,7 +70,20 @@ def claim(folder: Path, **changes: object) -> None:
 
 
 def claim_another_spec(folder: Path) -> None:
+    claim(folder, fingerprint=OTHER.fingerprint, spec=OTHER.to_json())
+
+
+def claim_another_fingerprint(folder: Path) -> None:
     claim(folder, fingerprint=OTHER.fingerprint)
+
+
+def write_fewer_columns(folder: Path) -> None:
+    """Columns that do not fit the spec, with the right checksum."""
+    path = array(folder, "numbers.npy")
+    np.save(path, np.load(path)[:, 1:])
+    segments = json.loads((folder / CATALOGUE_FILE).read_text())["segments"]
+    segments[0]["files"]["numbers.npy"] = file_digest(path)
+    claim(folder, segments=segments)
 
 
 def claim_another_version(folder: Path) -> None:
@@ -98,6 +112,8 @@ WRONG: list[tuple[Callable[[Path], None], str]] = [
     (take_away, "segment-0/price.npy: cannot be read: No such file"),
     (write_no_json, "is not valid JSON"),
     (claim_another_spec, f"is that of {OTHER.fingerprint[:12]}/2, but stands in {DIGITS}/2"),
+    (claim_another_fingerprint, f"catalogue.fingerprint: is '{OTHER.fingerprint}', but the spec in it has"),
+    (write_fewer_columns, "segment-0/numbers.npy: has the shape ["),
     (claim_another_version, f"is that of {DIGITS}/7, but stands in {DIGITS}/2"),
     (claim_more_rows, "segment-0/hashes.npy: "),
     (link_outside, "segment-0/price.npy: lies outside the folder of catalogues"),

@@ -165,7 +165,8 @@ def alive(pid: int) -> bool:
 
 @contextlib.contextmanager
 def stopped(*pids: int) -> Iterator[None]:
-    """Stop processes for as long as this lasts."""
+    """Stop processes for as long as this lasts; those that were stopped before stay so afterwards."""
+    pids = tuple(pid for pid in pids if state(pid) != "T")
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
     try:

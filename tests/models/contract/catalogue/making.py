@@ -51,7 +51,7 @@ def write_catalogue(folder: Path, encoder: Encoder, *batches: Sequence[Item]) ->
     live = {item.id: not item.deleted for item in items}
     manifest = CatalogueManifest(
         version=folder.name,
-        fingerprint=encoder.spec.fingerprint,
+        spec=encoder.spec,
         items=sum(live.values()),
         embedding_width=width,
         fields=fields,
@@ -94,8 +94,7 @@ def make_segment(batch: Sequence[Item], encoder: Encoder, fields: Sequence[Catal
         [-1 if item.features.get(c.name) is None else c.row(item.features[c.name]) for item in items]
         for c in encoder.item_columns
     ]
-    spec = encoder.spec
-    own = spec.item_numbers[: len(spec.item_numbers) - (spec.price is not None)]
+    own = encoder.spec.own_item_numbers
     numbers = [[read_number(item.features.get(f.name), f.name) for item in items] for f in own]
     with_embeddings = any(item.embedding for item in items)
     embeddings = np.zeros((len(items), width), np.float32)

@@ -148,18 +148,13 @@ def test_a_directory_that_leads_elsewhere_is_named(folder: Path, bounds: list[in
 
 
 @pytest.mark.parametrize("file", ["rows.npy", "numbers.npy"])
-def test_a_segment_with_other_columns_than_the_first_is_named(folder: Path, file: str) -> None:
-    path = folder / SEGMENT / file
-    np.save(path, np.load(path)[:, :1])
-    assert refused(folder) == f"{SEGMENT}/{file}: has 1 columns, segment-0 2"
-
-
-@pytest.mark.parametrize("file", ["rows.npy", "numbers.npy"])
-def test_other_columns_than_the_specs_are_named_when_a_layer_is_made(folder: Path, file: str) -> None:
-    for segment in ("segment-0", SEGMENT):
-        np.save(folder / segment / file, np.load(folder / segment / file)[:, :1])
-    with pytest.raises(CatalogueError, match=f"{file}: has 1 columns, the spec 2"):
-        opened(folder).layer(["item-0"], ENCODER)
+@pytest.mark.parametrize("segment", ["segment-0", SEGMENT])
+@pytest.mark.parametrize("columns", [0, 1, 3])
+def test_other_columns_than_the_specs_are_named(folder: Path, file: str, segment: str, columns: int) -> None:
+    path = folder / segment / file
+    np.save(path, np.resize(np.load(path), (len(np.load(path)), columns)))
+    rows = len(ITEMS) if segment == "segment-0" else len(UPDATE)
+    assert refused(folder) == f"{segment}/{file}: has the shape [{rows}, {columns}], not [{rows}, 2]"
 
 
 @pytest.mark.parametrize(

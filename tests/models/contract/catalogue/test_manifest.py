@@ -20,8 +20,10 @@ from models.contract.catalogue.manifest import (
     array_files,
     fingerprint_folder,
 )
+from models.contract.spec import Category, FeatureSpec, Number
 
 FIELDS = (CatalogueField("brand", "text"), CatalogueField("stars", "number"), CatalogueField("new", "flag"))
+SPEC = FeatureSpec(item=(Category("brand", ("acme",)), Number("stars")), price=Number("price"))
 DIGEST = "0123456789abcdef" * 4
 
 
@@ -32,7 +34,7 @@ def entry(name: str, *, embeddings: bool = False, deleted: int = 0) -> SegmentEn
 
 MANIFEST = CatalogueManifest(
     version="7",
-    fingerprint=DIGEST,
+    spec=SPEC,
     items=8,
     embedding_width=64,
     fields=FIELDS,
@@ -43,7 +45,9 @@ MANIFEST = CatalogueManifest(
 
 def test_it_is_read_as_it_was_written(tmp_path: Path) -> None:
     (tmp_path / CATALOGUE_FILE).write_text(json.dumps(MANIFEST.to_json()), "utf-8")
-    assert CatalogueManifest.read(tmp_path) == MANIFEST
+    read = CatalogueManifest.read(tmp_path)
+    assert read == MANIFEST
+    assert read.fingerprint == SPEC.fingerprint
 
 
 def test_a_segment_has_its_arrays_and_three_for_a_text() -> None:
@@ -91,7 +95,15 @@ FAULTS: list[tuple[Change, str]] = [
     (put("items", value=-1), "catalogue.items: must be 0 to 2147483647, not -1"),
     (put("items", value=True), "catalogue.items: must be of type int"),
     (put("items", value=9), "catalogue.items: are 9, more than the segments have"),
-    (put("fingerprint", value="abc"), "catalogue.fingerprint: must be a SHA-256 in hex"),
+    (put("fingerprint", value="abc"), f"catalogue.fingerprint: is 'abc', but the spec in it has '{SPEC.fingerprint}'"),
+    (put("fingerprint", value=None), "catalogue.fingerprint: is None, but the spec in it has"),
+    (drop("fingerprint"), "catalogue.fingerprint: is missing"),
+    (put("spec", "price", value=None), f"catalogue.fingerprint: is '{SPEC.fingerprint}', but the spec in it has"),
+    (put("provenance", "by", value="\ud800"), "catalogue: has half a surrogate pair in a text"),
+    (put("spec", "item", 0, "vocabulary", value=["\udfff"]), "catalogue: has half a surrogate pair in a text"),
+    (drop("spec"), "catalogue.spec: is missing"),
+    (put("spec", value=[]), "spec: must be an object"),
+    (put("spec", "item", 0, "kind", value="image"), "spec.item[0].kind: must be one of"),
     (put("version", value="../7"), "catalogue.version: must be a plain folder name, not '../7'"),
     (put("version", value=7), "catalogue.version: must be a string"),
     (put("provenance", value=[]), "catalogue.provenance: must be an object"),
