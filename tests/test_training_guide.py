@@ -11,6 +11,7 @@ import subprocess
 import sys
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -24,7 +25,7 @@ from tests.models.checking.oddities import ODDITIES
 from tests.models.data.buckets import put, running_bucket
 
 GUIDE = (ROOT / "docs" / "training.md").read_text("utf-8")
-STEPS = ("convert", "check", "train", "export")
+STEPS = ("convert", "check", "train", "export", "catalogue")
 
 
 def block(mark: str) -> str:
@@ -78,19 +79,26 @@ def test_the_choice_in_the_csv_example_ends_its_warning(walked: tuple[Path, dict
     assert "brand" not in printed["train"]
 
 
-def test_the_bundle_of_the_csv_example_answers_the_request_of_the_guide(walked: tuple[Path, dict[str, str]]) -> None:
+def asked(url: str, request: str) -> Any:
+    headers = {"content-type": "application/json"}
+    call = urllib.request.Request(f"{url}/v1/rerank", request.encode(), headers, method="POST")
+    with urllib.request.urlopen(call, timeout=60) as response:
+        return json.load(response)
+
+
+def test_the_bundle_of_the_csv_example_answers_the_requests_of_the_guide(walked: tuple[Path, dict[str, str]]) -> None:
     folder, _ = walked
     ((name, command, option, bundles),) = commands("run serve")
     assert (name, command, option) == ("listwright", "serve", "--bundles")
-    request = block("request shop").encode()
+    whole, by_id = block("request shop"), block("request shop-by-id")
     with running_server(folder / bundles, options=("--budget-ms", "30000")) as server:
-        headers = {"content-type": "application/json"}
-        call = urllib.request.Request(f"{server.url}/v1/rerank", request, headers, method="POST")
-        with urllib.request.urlopen(call, timeout=60) as response:
-            answer = json.load(response)
+        answer, short = asked(server.url, whole), asked(server.url, by_id)
     assert answer["model"] == "shop"
     assert answer["degraded"] is None
-    assert {item["id"] for item in answer["items"]} == {c["id"] for c in json.loads(request)["candidates"]}
+    assert {item["id"] for item in answer["items"]} == {c["id"] for c in json.loads(whole)["candidates"]}
+    assert short["items"] == answer["items"]
+    assert short["value"] == answer["value"]
+    assert "warnings" not in short
 
 
 def test_a_folder_of_parts_and_a_url_hold_the_lists_of_the_csv_example(walked: tuple[Path, dict[str, str]]) -> None:
