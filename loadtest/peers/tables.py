@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from loadtest.peers.schemas import CandidateColumns, PeerRequest
+from models.catalogue.versions import versions_in
 from models.contract.arrays import Floats, Floats32
 from models.contract.candidates import CandidateTable, ObjectTable
 from models.contract.catalogue.catalogue import Catalogue
@@ -20,7 +21,6 @@ from models.contract.catalogue.manifest import CatalogueManifest, fingerprint_fo
 from models.contract.column_table import Column, ColumnData, ColumnTable, read_float32
 from models.contract.scalars import Scalar
 from models.contract.spec import FeatureSpec
-from models.contract.versions import in_order
 
 if TYPE_CHECKING:
     from loadtest.peers.pydantic_schemas import CandidateColumns as PydanticColumns
@@ -39,10 +39,10 @@ def own_table(request: PeerRequest | RerankRequest) -> CandidateTable:
 def newest_catalogue(root: Path, spec: FeatureSpec) -> Catalogue:
     """Open the newest catalogue under `root` for a spec. Raises `CatalogueError`, or `ValueError` for none."""
     versions = fingerprint_folder(root, spec.fingerprint)
-    names = [path.name for path in versions.iterdir() if path.is_dir()] if versions.is_dir() else []
+    names = versions_in(versions)
     if not names:
         raise ValueError(f"{versions}: there is no catalogue for the bundle's feature spec")
-    folder = versions / in_order(names)[-1]
+    folder = versions / names[-1]
     return Catalogue(CatalogueManifest.read(folder), folder)
 
 
