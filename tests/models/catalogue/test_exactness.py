@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -17,9 +18,9 @@ from models.catalogue.build import build_catalogue
 from models.contract.candidates import ObjectTable
 from models.contract.features import Encoder
 from models.contract.layers import LayeredTable
+from models.contract.scalars import Scalar
 from models.contract.spec import Category, FeatureSpec, Hashed, Number
 from tests.models.catalogue.making import opened
-from tests.models.contract.catalogue.making import Item
 from tests.models.contract.strategies import SPECS
 
 IDS = ["a", "b", "ü", "item-4", "x y"]
@@ -36,6 +37,17 @@ NUMBER_TYPES = [
     (pa.bool_(), st.booleans()),
 ]
 TEXT_TYPES = [(pa.string(), TEXTS), (pa.large_string(), TEXTS), (pa.dictionary(pa.int8(), pa.string()), TEXTS)]
+
+
+@dataclass(frozen=True)
+class Item:
+    """A candidate with all of its values, or with none."""
+
+    id: str
+    features: dict[str, Scalar] = field(default_factory=dict)
+    price: float | None = None
+    embedding: tuple[float, ...] | None = None
+    scores: dict[str, float | None] = field(default_factory=dict)
 
 
 @st.composite
