@@ -1,8 +1,9 @@
 # The service without PyTorch: wheels are resolved in one stage, and only the finished environment goes into the next.
 #
-#   docker build -t listwright .                        CPU
-#   docker build -t listwright:gpu --build-arg EXTRA=gpu .   NVIDIA GPU; CUDA's libraries come as wheels
-#   docker build -t listwright:load --build-arg EXTRA=load . the load generator of docker-compose.yml
+#   docker build -t listwright .                                         CPU
+#   docker build -t listwright:cpu-redis --build-arg EXTRA=cpu,redis .   CPU, with live values of items from a Redis
+#   docker build -t listwright:gpu --build-arg EXTRA=gpu .               NVIDIA GPU; CUDA's libraries come as wheels
+#   docker build -t listwright:load --build-arg EXTRA=load .             the load generator of docker-compose.yml
 
 FROM python:3.12-slim-bookworm AS builder
 ARG EXTRA=cpu

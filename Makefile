@@ -170,7 +170,7 @@ overload: build/bench/bench/1 ## offer three times the goodput for a minute: ans
 lifecycle: build/bench/bench/1 ## reload and SIGTERM 20 times each under load: is any request lost, and what do reloads cost
 	$(BIN)/python -m loadtest.resilience.lifecycle --bundles build/bench --json reports/lifecycle/lifecycle.json $(ARGS)
 
-fuzz: setup ## 23,000 wrong requests to both ports: anything unexpected? make fuzz ARGS="--replay FILE" sends one again
+fuzz: setup ## 25,000 requests, most of them wrong, to both ports: anything unexpected? make fuzz ARGS="--replay FILE" sends one again
 	$(BIN)/python -m loadtest.resilience.fuzz $(ARGS)
 
 chaos: setup ## inject every fault that a process can: what clients saw, what was lost, each against what is right

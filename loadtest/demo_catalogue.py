@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
+from loadtest.requests.forms import in_form
 from loadtest.rig.server import ServerError
 from loadtest.rig.statistics import Latency
 
@@ -23,10 +24,7 @@ Quick = Callable[[Sequence[bytes]], Latency]
 
 def as_columns(request: Json) -> dict[str, Any]:
     """Return a request that says only ids and scores of its candidates, as columns."""
-    candidates = request["candidates"]
-    names = dict.fromkeys(name for candidate in candidates for name in candidate["scores"])
-    scores = {name: [candidate["scores"].get(name) for candidate in candidates] for name in names}
-    return {**request, "candidates": {"id": [candidate["id"] for candidate in candidates], "scores": scores}}
+    return {**request, "candidates": in_form(request["candidates"], "catalogue", "arrays")}
 
 
 def catalogue_lines(requests: Sequence[Json], rerank: Rerank, quick: Quick) -> Iterator[str]:

@@ -3,65 +3,42 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import re
-import shlex
 import subprocess
 import sys
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
 from loadtest.rig.server import running_server
-from models import cli
 from models.data.list_file import read_lists
 from models.data.records import ListRecord
 from tests.documents import ROOT
+from tests.guide_blocks import block, commands, run
 from tests.models.checking.oddities import ODDITIES
 from tests.models.data.buckets import put, running_bucket
 
 GUIDE = (ROOT / "docs" / "training.md").read_text("utf-8")
-STEPS = ("convert", "check", "train", "export")
-
-
-def block(mark: str) -> str:
-    """The block of code behind the comment ``<!-- mark -->``."""
-    found = re.search(rf"<!-- {re.escape(mark)} -->\n+```\w+\n(.*?)```", GUIDE, re.DOTALL)
-    assert found, f"there is no block marked {mark}"
-    return found[1]
-
-
-def commands(mark: str) -> list[list[str]]:
-    """The command lines of a block, as words."""
-    text = block(mark).replace("\\\n", " ")
-    return [shlex.split(line.removeprefix("$ ")) for line in text.splitlines() if line.startswith("$ ")]
+STEPS = ("convert", "check", "train", "export", "catalogue")
 
 
 def shown(mark: str) -> list[str]:
     """The lines of output in a block."""
-    lines = block(mark).replace("\\\n", " ").splitlines()
+    lines = block(GUIDE, mark).replace("\\\n", " ").splitlines()
     return [line for line in lines if line.strip() and not line.startswith("$ ")]
-
-
-def run(words: list[str]) -> str:
-    """Run `listwright` in this process and return what it prints."""
-    assert words[0] == "listwright"
-    out = io.StringIO()
-    with contextlib.redirect_stdout(out):
-        assert cli.main(words[1:]) == 0, words
-    return out.getvalue()
 
 
 @pytest.fixture(scope="module")
 def walked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
     """The folder in which all steps of the CSV example were run, and what each printed."""
     folder = tmp_path_factory.mktemp("guide")
-    (folder / "log.csv").write_text(block("file log.csv"), "utf-8")
+    (folder / "log.csv").write_text(block(GUIDE, "file log.csv"), "utf-8")
     with contextlib.chdir(folder):
-        printed = {step: "".join(map(run, commands(f"run {step}"))) for step in STEPS}
+        printed = {step: "".join(map(run, commands(GUIDE, f"run {step}"))) for step in STEPS}
     return folder, printed
 
 
@@ -78,36 +55,43 @@ def test_the_choice_in_the_csv_example_ends_its_warning(walked: tuple[Path, dict
     assert "brand" not in printed["train"]
 
 
-def test_the_bundle_of_the_csv_example_answers_the_request_of_the_guide(walked: tuple[Path, dict[str, str]]) -> None:
+def asked(url: str, request: str) -> Any:
+    headers = {"content-type": "application/json"}
+    call = urllib.request.Request(f"{url}/v1/rerank", request.encode(), headers, method="POST")
+    with urllib.request.urlopen(call, timeout=60) as response:
+        return json.load(response)
+
+
+def test_the_bundle_of_the_csv_example_answers_the_requests_of_the_guide(walked: tuple[Path, dict[str, str]]) -> None:
     folder, _ = walked
-    ((name, command, option, bundles),) = commands("run serve")
+    ((name, command, option, bundles),) = commands(GUIDE, "run serve")
     assert (name, command, option) == ("listwright", "serve", "--bundles")
-    request = block("request shop").encode()
+    whole, by_id = block(GUIDE, "request shop"), block(GUIDE, "request shop-by-id")
     with running_server(folder / bundles, options=("--budget-ms", "30000")) as server:
-        headers = {"content-type": "application/json"}
-        call = urllib.request.Request(f"{server.url}/v1/rerank", request, headers, method="POST")
-        with urllib.request.urlopen(call, timeout=60) as response:
-            answer = json.load(response)
+        answer, short = asked(server.url, whole), asked(server.url, by_id)
     assert answer["model"] == "shop"
     assert answer["degraded"] is None
-    assert {item["id"] for item in answer["items"]} == {c["id"] for c in json.loads(request)["candidates"]}
+    assert {item["id"] for item in answer["items"]} == {c["id"] for c in json.loads(whole)["candidates"]}
+    assert short["items"] == answer["items"]
+    assert short["value"] == answer["value"]
+    assert "warnings" not in short
 
 
 def test_a_folder_of_parts_and_a_url_hold_the_lists_of_the_csv_example(walked: tuple[Path, dict[str, str]]) -> None:
     folder, printed = walked
-    ((*check, url),) = commands("run url")
+    ((*check, url),) = commands(GUIDE, "run url")
     name, _, key = url.removeprefix("s3://").partition("/")
     with contextlib.chdir(folder), running_bucket(name) as bucket:
         assert url == f"{bucket}/{key}"
-        far = [run(words) for words in commands("run parts")][1:]
+        far = [run(words) for words in commands(GUIDE, "run parts")][1:]
         put(folder / key, url)
         far.append(run([*check, url]))
     assert [text.partition("\n\n")[2] for text in far] == [printed["check"].partition("\n\n")[2]] * 2
 
 
 def test_the_pyarrow_example_writes_a_list_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "write_lists.py").write_text(block("file write_lists.py"), "utf-8")
-    python, check = commands("run pyarrow")
+    (tmp_path / "write_lists.py").write_text(block(GUIDE, "file write_lists.py"), "utf-8")
+    python, check = commands(GUIDE, "run pyarrow")
     assert python[0] == "python"
     subprocess.run([sys.executable, *python[1:]], cwd=tmp_path, check=True)
     monkeypatch.chdir(tmp_path)
@@ -119,7 +103,7 @@ def test_the_pyarrow_example_writes_a_list_file(tmp_path: Path, monkeypatch: pyt
 
 
 def test_the_table_of_the_list_record_names_every_column(tmp_path: Path) -> None:
-    (tmp_path / "write_lists.py").write_text(block("file write_lists.py"), "utf-8")
+    (tmp_path / "write_lists.py").write_text(block(GUIDE, "file write_lists.py"), "utf-8")
     subprocess.run([sys.executable, "write_lists.py"], cwd=tmp_path, check=True)
     columns = set(pq.read_schema(tmp_path / "lists.parquet").names)
     assert columns == set(ListRecord.__dataclass_fields__)

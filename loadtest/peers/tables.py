@@ -5,6 +5,7 @@ Columns become arrays as in the service, less its checks. A catalogue has what a
 
 from __future__ import annotations
 
+import binascii
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,14 +13,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from loadtest.peers.schemas import CandidateColumns, PeerRequest
+from models.catalogue.versions import versions_in
 from models.contract.arrays import Floats, Floats32
 from models.contract.candidates import CandidateTable, ObjectTable
 from models.contract.catalogue.catalogue import Catalogue
 from models.contract.catalogue.manifest import CatalogueManifest, fingerprint_folder
-from models.contract.column_table import Column, ColumnData, ColumnTable, decode_float32
+from models.contract.column_table import Column, ColumnData, ColumnTable, read_float32
 from models.contract.scalars import Scalar
 from models.contract.spec import FeatureSpec
-from models.contract.versions import in_order
 
 if TYPE_CHECKING:
     from loadtest.peers.pydantic_schemas import CandidateColumns as PydanticColumns
@@ -38,10 +39,10 @@ def own_table(request: PeerRequest | RerankRequest) -> CandidateTable:
 def newest_catalogue(root: Path, spec: FeatureSpec) -> Catalogue:
     """Open the newest catalogue under `root` for a spec. Raises `CatalogueError`, or `ValueError` for none."""
     versions = fingerprint_folder(root, spec.fingerprint)
-    names = [path.name for path in versions.iterdir() if path.is_dir()] if versions.is_dir() else []
+    names = versions_in(versions)
     if not names:
         raise ValueError(f"{versions}: there is no catalogue for the bundle's feature spec")
-    folder = versions / in_order(names)[-1]
+    folder = versions / names[-1]
     return Catalogue(CatalogueManifest.read(folder), folder)
 
 
@@ -58,7 +59,11 @@ def _columns(columns: CandidateColumns | PydanticColumns) -> ColumnData:
 
 
 def _numbers(column: NumberColumn) -> Floats:
-    return np.array(decode_float32(column) if isinstance(column, str) else column, np.float64)
+    return np.array(_decode(column) if isinstance(column, str) else column, np.float64)
+
+
+def _decode(text: str) -> Floats32:
+    return read_float32(binascii.a2b_base64(text))
 
 
 def _values(columns: Mapping[str, Sequence[Scalar] | str]) -> dict[str, Column]:
@@ -68,6 +73,6 @@ def _values(columns: Mapping[str, Sequence[Scalar] | str]) -> dict[str, Column]:
 def _embeddings(column: Sequence[Sequence[float] | None] | str, rows: int) -> Floats | Floats32:
     """Return embeddings [n, E], NaN where one is missing."""
     if isinstance(column, str):
-        return decode_float32(column).reshape(rows, -1)
+        return _decode(column).reshape(rows, -1)
     missing = [np.nan] * max((len(row) for row in column if row is not None), default=1)
     return np.array([missing if row is None else row for row in column], np.float64)

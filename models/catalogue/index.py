@@ -117,11 +117,8 @@ class _Rows:
 
     def check_alike(self, older: Ints, newer: Ints) -> None:
         """Check pairs of rows with one hash: they must be one item of two ranks."""
-        one, other = self._ids.take(pa.array(older)), self._ids.take(pa.array(newer))
-        differ = pc.not_equal(one, other).to_numpy(zero_copy_only=False)
-        if differ.any():
-            at = int(np.argmax(differ))
-            raise _collision(str(one[at]), str(other[at]), self._place(int(newer[at])))
+        one = self._ids.take(pa.array(older))
+        self.check_same(one, newer)
         part_of = np.searchsorted(self._starts, np.stack([older, newer]), side="right") - 1
         ranks = np.array([part.rank for part in self._parts], np.int64)[part_of]
         twice = ranks[0] == ranks[1]
@@ -132,6 +129,14 @@ class _Rows:
             raise self._place(int(newer[at])).error(
                 f"{str(one[at])!r} is there already, in {place.source}, row {int(place.rows[0])}", 0
             )
+
+    def check_same(self, ids: pa.Array, rows: Ints) -> None:
+        """Check that `ids` are those of the `rows` whose hashes they have."""
+        other = self._ids.take(pa.array(rows))
+        differ = pc.not_equal(ids, other).to_numpy(zero_copy_only=False)
+        if differ.any():
+            at = int(np.argmax(differ))
+            raise _collision(str(ids[at]), str(other[at]), self._place(int(rows[at])))
 
     def _place(self, row: int) -> Place:
         number = int(np.searchsorted(self._starts, row, side="right")) - 1
@@ -145,21 +150,16 @@ def check_collisions(parts: Sequence[ItemPart], older: Sequence[ItemPart], share
     """
     if not len(shared):
         return
-    ids = {int(h): (text, place) for text, h, place in _with_hashes(parts, shared)}
-    for text, h, _ in _with_hashes(older, shared):
-        new, place = ids[int(h)]
-        if new != text:
-            raise _collision(text, new, place)
-
-
-def _with_hashes(parts: Sequence[ItemPart], wanted: Hashes) -> Iterator[tuple[str, int, Place]]:
-    """Yield the items whose hash is `wanted`: their id, hash and place."""
-    for part in parts:
+    new = _Rows(parts)
+    order = np.argsort(new.hashes, kind="stable")
+    rows = order[np.searchsorted(new.hashes[order], shared)]
+    for part in older:
         for block in read_blocks(part, ["id"]):
-            ids = read_ids(block).to_pylist()
-            hashes = hash_ids(ids)
-            for row in np.flatnonzero(np.isin(hashes, wanted)).tolist():
-                yield ids[row], int(hashes[row]), Place(block.source, "id", block.rows[row : row + 1])
+            ids = read_ids(block)
+            hashes = hash_ids(ids.to_pylist())
+            at = np.minimum(np.searchsorted(shared, hashes), len(shared) - 1)
+            here = np.flatnonzero(shared[at] == hashes)
+            new.check_same(ids.take(pa.array(here)), rows[at[here]])
 
 
 def _collision(one: str, other: str, place: Place) -> CatalogueError:

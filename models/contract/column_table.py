@@ -5,7 +5,6 @@ Axis letters: n candidates, k places that are asked for, E embedding width.
 
 from __future__ import annotations
 
-import binascii
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -114,7 +113,7 @@ class ColumnTable(CandidateTable):
 
 
 class Float32Error(ValueError):
-    """Report a text that is no base64 of finite float32.
+    """Report bytes that are no finite float32.
 
     `place` counts the numbers before the first that is not finite, if that is the fault.
     """
@@ -124,31 +123,20 @@ class Float32Error(ValueError):
         self.place = place
 
 
-def decode_float32(text: str, *, width: int = 1) -> Floats32:
-    """Decode base64 of little-endian float32 to [n], or [n, width] for a width above 1.
+def read_float32(data: bytes) -> Floats32:
+    """Read little-endian float32 [n], as base64 in a request holds them; the array is read-only.
 
-    The array is read-only. Raises `Float32Error` for what is no base64, another size, or not finite; the message says
-    which.
+    Raises `Float32Error` for another size, or a number that is not finite; the message says which.
     """
-    try:
-        data = binascii.a2b_base64(text, strict_mode=True)
-    except ValueError as error:
-        raise Float32Error(f"is no base64: {str(error)[:1].lower()}{str(error)[1:]}") from None
-    return read_float32(data, width=width)
-
-
-def read_float32(data: bytes, *, width: int = 1) -> Floats32:
-    """Read little-endian float32 as `decode_float32` does, from bytes that were base64."""
-    size = 4 * width
-    if len(data) % size:
-        raise Float32Error(f"is base64 of {len(data)} bytes, which is no multiple of {size}")
+    if len(data) % 4:
+        raise Float32Error(f"is base64 of {len(data)} bytes, which is no multiple of 4")
     numbers = np.frombuffer(data, "<f4").astype(np.float32, copy=False)
     finite = np.isfinite(numbers)
     if not finite.all():
         place = int(finite.argmin())
         constant = "NaN" if np.isnan(numbers[place]) else "Infinity" if numbers[place] > 0 else "-Infinity"
         raise Float32Error(f"is {constant}; numbers must be finite", place)
-    return numbers if width == 1 else numbers.reshape(-1, width)
+    return numbers
 
 
 def _scalars(column: Floats) -> list[Scalar]:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from loadtest.demo_catalogue import as_columns, catalogue_lines
@@ -13,9 +14,13 @@ from loadtest.demo_requests import read_demo_requests
 from loadtest.demo_scene import SCENES
 from loadtest.rig.server import ServerError
 from loadtest.rig.statistics import Latency
+from models.contract.candidates import ObjectTable
 from models.contract.catalogue.catalogue import Catalogue
 from models.contract.catalogue.manifest import CATALOGUE_FOLDER, CatalogueManifest, fingerprint_folder
+from models.contract.features import Encoder
+from models.contract.layers import LayeredTable
 from models.contract.manifest import DEMO_BUNDLE, Manifest
+from models.data.records import Candidate
 
 MANIFEST = Manifest.read(DEMO_BUNDLE)
 
@@ -40,10 +45,15 @@ def test_a_bundle_elsewhere_has_no_catalogue_beside_it(tmp_path: Path) -> None:
 def test_the_embedded_catalogue_knows_all_that_the_demo_s_requests_say_of_their_items() -> None:
     folder = fingerprint_folder(DEMO_BUNDLE.parents[1] / CATALOGUE_FOLDER, MANIFEST.spec.fingerprint) / "1"
     catalogue = Catalogue(CatalogueManifest.read(folder), folder)
+    encoder = Encoder(MANIFEST.spec)
     for request in read_demo_requests():
-        candidates = request["candidates"]
-        items = catalogue.items([candidate["id"] for candidate in candidates])
-        assert [item and item.features for item in items] == [candidate["features"] for candidate in candidates]
+        whole = [Candidate(**candidate) for candidate in request["candidates"]]
+        bare = ObjectTable([Candidate(candidate.id, scores=candidate.scores) for candidate in whole])
+        places = np.arange(len(whole))
+        wanted = encoder.encode_slots(whole, places)
+        found = encoder.encode_slots(LayeredTable(bare, [catalogue.layer(bare.ids, encoder)]), places)
+        for name, array in wanted.items():
+            np.testing.assert_array_equal(found[name], array, err_msg=name)
 
 
 def test_columns_say_ids_and_scores_and_nothing_else_of_candidates() -> None:

@@ -14,7 +14,7 @@ from tests.deploy.files import ROOT
 LINES: Final = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
 PINS: Final = [Requirement(line) for line in LINES if not line.startswith("#")]
 PROJECT: Final = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-EXTRAS: Final = ("cpu", "gpu", "train", "load", "dev")
+EXTRAS: Final = ("cpu", "gpu", "train", "redis", "store", "load", "dev")
 
 
 def test_every_line_is_one_exact_version_without_a_local_part_and_no_name_comes_twice() -> None:

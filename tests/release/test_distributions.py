@@ -33,6 +33,8 @@ def test_the_wheel_holds_the_files_of_the_packages_and_no_other(release: Release
         "loadtest/demo_scenes.toml",
         "loadtest/rig/openloop/openloop.c",
         "loadtest/rig/openloop/pool.h",
+        "models/embedded/catalogue/d89ac4eaf7c8/1/catalogue.json",
+        "models/embedded/catalogue/d89ac4eaf7c8/1/segment-00/hashes.npy",
         "models/embedded/demo/1/bundle.json",
         "models/embedded/demo/1/golden.npz",
         "models/embedded/demo/1/golden_ruled.npz",

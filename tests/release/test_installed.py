@@ -142,6 +142,7 @@ def test_the_demo_runs(installed: Environment) -> None:
     printed = installed.output("python", "-m", "loadtest.demo")
     assert "revenue first" in printed
     assert '"scene": "home-feed"' in printed
+    assert "ids and scores alone gave the same lists" in printed
     assert "p99" in printed
 
 

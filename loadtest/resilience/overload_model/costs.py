@@ -23,6 +23,8 @@ class Costs:
       interpreter's interval.
     - Assumed: `spread`, the standard deviation of the logarithm of every cost, whose medians these are; and a neighbour
       that takes the CPU `stolen_rate` times a second, for `stolen` on average.
+
+    Costs and neighbour were chosen by comparing short runs with the rates that are published there.
     """
 
     head: float = 0.08 * MS

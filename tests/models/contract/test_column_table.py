@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -13,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.contract.candidates import CandidateTable, ObjectTable
-from models.contract.column_table import ColumnData, ColumnTable, Float32Error, decode_float32
+from models.contract.column_table import ColumnData, ColumnTable, Float32Error, read_float32
 from models.contract.features import Encoder
 from models.contract.rules.ruling import compile_rules
 from models.contract.scalars import FeatureError
@@ -137,31 +136,21 @@ NUMBERS = st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), m
 
 
 @given(numbers=NUMBERS)
-def test_base64_of_float32_is_read_back(numbers: list[float]) -> None:
-    text = base64.b64encode(np.array(numbers, "<f4").tobytes()).decode()
-    assert decode_float32(text).tolist() == numbers
-    assert decode_float32(text).dtype == np.float32
+def test_float32_is_read_back(numbers: list[float]) -> None:
+    found = read_float32(np.array(numbers, "<f4").tobytes())
+    assert found.tolist() == numbers
+    assert found.dtype == np.float32
 
 
-def test_rows_of_a_width_are_read() -> None:
-    text = base64.b64encode(np.arange(6, dtype="<f4").tobytes()).decode()
-    assert decode_float32(text, width=3).tolist() == [[0, 1, 2], [3, 4, 5]]
-    with pytest.raises(Float32Error, match="base64 of 24 bytes, which is no multiple of 16"):
-        decode_float32(text, width=4)
-
-
-@pytest.mark.parametrize(
-    "text", ["AAAA", "AAAAAAA=A", "AAAAAA", "AAA AAA=", "AAAAA-_=", "AAAAAA==\n", "=", "AAAAAA==AAAAAA==", "é", "🙂"]
-)
-def test_what_is_no_base64_of_float32_is_refused(text: str) -> None:
-    with pytest.raises(Float32Error, match="base64") as caught:
-        decode_float32(text)
+@pytest.mark.parametrize("size", [1, 3, 7])
+def test_bytes_of_another_size_are_refused(size: int) -> None:
+    with pytest.raises(Float32Error, match=f"base64 of {size} bytes, which is no multiple of 4") as caught:
+        read_float32(bytes(size))
     assert caught.value.place is None
 
 
 @pytest.mark.parametrize(("number", "said"), [(np.nan, "NaN"), (np.inf, "Infinity"), (-np.inf, "-Infinity")])
 def test_numbers_that_are_not_finite_are_refused_with_their_place(number: float, said: str) -> None:
-    text = base64.b64encode(np.array([1, 2, number, np.nan], "<f4").tobytes()).decode()
     with pytest.raises(Float32Error, match=f"^is {said}; numbers must be finite") as caught:
-        decode_float32(text)
+        read_float32(np.array([1, 2, number, np.nan], "<f4").tobytes())
     assert caught.value.place == 2
