@@ -21,6 +21,7 @@ import msgspec
 from models.contract.catalogue.manifest import CatalogueError
 from service.bundles.load import identity
 from service.bundles.model import BundleError, Model
+from service.catalogues.opening import Opened
 from service.inference.onnx.choose import session_config
 from service.inference.watch import HUNG_STATUS, end_process, threads_left
 from service.scenes.scene import SceneError
@@ -59,6 +60,7 @@ class Worker:
         self._scrapes = scrapes
         self._stop = stop
         self._preparing: dict[int, asyncio.Task[Model]] = {}
+        self._opening: dict[int, asyncio.Task[Opened]] = {}
         self._parts: dict[int, Callable[[], None]] = {}
         """What lets prepared scenes or catalogues serve, by the number of the switch."""
         self._listening: asyncio.Task[None] | None = None
@@ -106,8 +108,10 @@ class Worker:
                 loader.check_scenes(by_name := {scene.name: scene for scene in scenes})
                 self._parts[number] = functools.partial(self._core.scenes.swap, by_name)
             case messages.PrepareCatalogues(number, catalogues):
-                opened = await loader.prepare_catalogues(catalogues)
-                self._parts[number] = functools.partial(loader.publish_catalogues, opened)
+                opening = self._opening[number] = asyncio.create_task(loader.prepare_catalogues(catalogues))
+                opened = await opening
+                if self._opening.pop(number, None) is not None:  # Else it has been aborted meanwhile.
+                    self._parts[number] = functools.partial(loader.publish_catalogues, opened)
             case messages.CommitPart(number):
                 self._parts.pop(number)()
             case messages.FailPart("scenes", reason):
@@ -116,7 +120,7 @@ class Worker:
                 self._core.catalogues.fail(reason)
             case messages.Abort(number):
                 self._parts.pop(number, None)
-                if (aborted := self._preparing.pop(number, None)) is not None:
+                if (aborted := self._preparing.pop(number, None) or self._opening.pop(number, None)) is not None:
                     aborted.cancel()  # It may still be loading, long after the supervisor has given up.
             case messages.Fail(name, reason):
                 registry.fail(name, reason)
