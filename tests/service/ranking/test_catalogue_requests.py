@@ -223,6 +223,15 @@ def test_an_embedding_of_another_width_is_a_named_422(degraded: bool) -> None:
         assert [e["field"] for e in reply.json["errors"]] == ["shown_items[0].embedding"]
 
 
+def test_an_embedding_of_another_width_than_those_shown_before_is_a_named_422(ruled: Live) -> None:
+    sent = thin(known(6, shown=["sku-50"], diversity={"lambda": 0.5}))
+    for made in sent["candidates"]:
+        made["embedding"] = [1.0, 2.0]
+    for body, field in ((sent, "candidates[0].embedding"), (as_columns(sent), "candidates.embedding[0]")):
+        reply = ruled.post(body)
+        assert (reply.status, [e["field"] for e in reply.json["errors"]]) == (422, [field])
+
+
 def test_updates_and_deletions_count_from_the_newest_segment() -> None:
     base = [item(full(i)) for i in range(ITEMS)]
     newer = [item(full(0), features={"category": "hats"}, price=9.0), item(full(1), deleted=True, features={})]
