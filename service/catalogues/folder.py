@@ -64,7 +64,10 @@ class CatalogueFolder:
 
 
 def is_gone(path: Path) -> bool:
-    """Tell whether there is nothing of this name, not even a link; not so if that cannot be found out."""
+    """Tell whether there is nothing of this name, not even a link.
+
+    False where that cannot be found out.
+    """
     try:
         path.lstat()
     except FileNotFoundError:

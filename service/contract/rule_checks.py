@@ -132,8 +132,9 @@ def _check_widths(items: Sequence[ShownItem], candidates: CandidateTable) -> Non
 
 
 def first_width(candidates: CandidateTable) -> tuple[int, int] | None:
-    """Return the place of the first candidate with an embedding, if there is one, and the embedding's width.
+    """Return place and embedding width of the first candidate that has an embedding.
 
+    None: no candidate has one.
     Raises `Problem` (422) if that embedding is none.
     """
     places = np.arange(len(candidates))

@@ -69,9 +69,9 @@ def _check_counts(request: RerankRequest, candidates: CandidateTable, rules: Rul
 
 
 def _check_width(request: RerankRequest, own: CandidateTable, width: int) -> None:
-    """Raise `Problem` (422) for an embedding of another width than those of the catalogue, if it has any.
+    """Raise `Problem` (422) for an embedding of another width than the catalogue's.
 
-    It is of a shown item; or of a candidate, which is compared with items that were shown.
+    That is one of a shown item; or of a candidate, which is compared with what was shown.
     """
     if not width or not request.shown:
         return
