@@ -13,7 +13,7 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -21,6 +21,7 @@ import msgspec
 from models.contract.catalogue.manifest import CatalogueError
 from service.bundles.load import identity
 from service.bundles.model import BundleError, Model
+from service.catalogues.load import CheckedCatalogue
 from service.catalogues.opening import Opened
 from service.inference.onnx.choose import session_config
 from service.inference.watch import HUNG_STATUS, end_process, threads_left
@@ -108,10 +109,7 @@ class Worker:
                 loader.check_scenes(by_name := {scene.name: scene for scene in scenes})
                 self._parts[number] = functools.partial(self._core.scenes.swap, by_name)
             case messages.PrepareCatalogues(number, catalogues):
-                opening = self._opening[number] = asyncio.create_task(loader.prepare_catalogues(catalogues))
-                opened = await opening
-                if self._opening.pop(number, None) is not None:  # Else it has been aborted meanwhile.
-                    self._parts[number] = functools.partial(loader.publish_catalogues, opened)
+                await self._open(number, catalogues)
             case messages.CommitPart(number):
                 self._parts.pop(number)()
             case messages.FailPart("scenes", reason):
@@ -138,6 +136,14 @@ class Worker:
             case messages.Start():
                 raise RuntimeError("it has been started already")
         return messages.Done(order.id)
+
+    async def _open(self, switch: int, catalogues: Sequence[CheckedCatalogue]) -> None:
+        """Open catalogues for the switch of this number, unless it is aborted meanwhile."""
+        loader = self._core.loader
+        task = self._opening[switch] = asyncio.create_task(loader.prepare_catalogues(catalogues))
+        opened = await task
+        if self._opening.pop(switch, None) is not None:  # Else the order to abort came as it ended.
+            self._parts[switch] = functools.partial(loader.publish_catalogues, opened)
 
     async def _listen(self) -> None:
         if self._stop.is_set():
