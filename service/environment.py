@@ -13,6 +13,8 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Final
 
+from pydantic_settings import EnvSettingsSource, PydanticBaseSettingsSource
+
 PREFIX: Final = "LISTWRIGHT_"
 # <NAME>_SERVICE_HOST, <NAME>_SERVICE_PORT, <NAME>_SERVICE_PORT_<PORT NAME>, <NAME>_PORT_<NUMBER>_<PROTOCOL>[_<PART>]
 _LINK: Final = re.compile(r"(.+_)?(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)")
@@ -31,6 +33,13 @@ def shadowing_links(environment: Mapping[str, str], settings: Collection[str]) -
     """List variables of Kubernetes that have the name of a setting."""
     names = {PREFIX + name.upper() for name in settings}
     return sorted(k for k, value in environment.items() if k.upper() in names and is_service_link(k, value))
+
+
+def leave_out_links(environment: PydanticBaseSettingsSource) -> None:
+    """Take the variables that Kubernetes sets for a Service out of a source of settings."""
+    assert isinstance(environment, EnvSettingsSource)
+    given = environment.env_vars.items()
+    environment.env_vars = {k: v for k, v in given if not is_service_link(k, v or "")}
 
 
 def unknown_variables(environment: Mapping[str, str], settings: Collection[str]) -> list[str]:

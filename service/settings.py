@@ -12,16 +12,10 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import (
-    BaseSettings,
-    EnvSettingsSource,
-    NoDecode,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-)
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from models.contract.catalogue.manifest import CATALOGUE_FOLDER
-from service.environment import PREFIX, is_service_link, unknown_variables, user_cache_folder
+from service.environment import PREFIX, leave_out_links, unknown_variables, user_cache_folder
 
 SECRETS: Final = ("api_keys",)  # They have no flag: every user can read command lines.
 NO_DEFAULT: Final = "none"
@@ -254,9 +248,7 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Read the environment without the variables that Kubernetes sets for a Service."""
-        assert isinstance(env_settings, EnvSettingsSource)
-        given = env_settings.env_vars.items()
-        env_settings.env_vars = {k: v for k, v in given if not is_service_link(k, v or "")}
+        leave_out_links(env_settings)
         return super().settings_customise_sources(
             settings_cls, init_settings, env_settings, dotenv_settings, file_secret_settings
         )

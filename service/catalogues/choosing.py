@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from models.contract.catalogue.manifest import CatalogueError
-from service.catalogues.folder import CatalogueFolder, Stamp
+from service.catalogues.folder import CatalogueFolder, Stamp, is_gone
 from service.catalogues.load import CheckedCatalogue, SoundCatalogue, check_catalogue
 
 
@@ -61,7 +60,7 @@ def choose(folder: CatalogueFolder, before: Choice, *, copy: bool) -> Choice:
         else:
             missing[digits] = next(_name(path, refusal) for path, refusal in problems.items())
     for digits, live in before.sound.items():
-        if digits not in sound and os.path.lexists(folder.root / digits):  # It cannot be read now.
+        if digits not in sound and not is_gone(folder.root / digits):  # It cannot be read now.
             sound[digits] = live
     return Choice(sound, refused, missing)
 

@@ -35,10 +35,12 @@ class CatalogueFolder:
 
         Raises `CatalogueError` if the root cannot be read: a volume that is away is no reason to drop what serves.
         """
-        if not self.root.is_dir():
-            if not self._needed and self.root.parent.is_dir() and not os.path.lexists(self.root):
+        try:
+            os.scandir(self.root).close()
+        except OSError as error:
+            if not self._needed and is_gone(self.root) and self.root.parent.is_dir():
                 return {}
-            raise CatalogueError(f"cannot be read: there is no folder {self.root}")
+            raise CatalogueError(f"{self.root}: cannot be read: {error.strerror}") from None
         problems: list[str] = []
         found = {}
         for folder in named_folders(self.root, problems):
@@ -52,11 +54,27 @@ class CatalogueFolder:
 
     def stamp(self, version: Path) -> Stamp:
         """Describe the files of one version: what is written or replaced changes it."""
-        return tuple(sorted(_describe(path) for path in (version, *version.glob("**/*"))))
+        # What cannot be read, or goes meanwhile, is left out.
+        inside = (Path(folder, name) for folder, folders, files in os.walk(version) for name in (*folders, *files))
+        return tuple(sorted(_describe(path) for path in (version, *inside)))
 
     def root_stamp(self) -> Stamp:
         """Describe the root folder itself, which may not be there."""
         return (_describe(self.root),)
+
+
+def is_gone(path: Path) -> bool:
+    """Tell whether there is nothing of this name, not even a link.
+
+    False where that cannot be found out.
+    """
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _describe(path: Path) -> tuple[str, int, int, int, int]:

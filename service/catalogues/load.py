@@ -91,8 +91,8 @@ def check_catalogue(folder: Path, stamp: Stamp, *, copy: bool, live: Iterable[So
             where = f"{segment.name}/{name}"
             try:
                 files[where] = file = _check_file(folder, where, digest, known, copy=copy and name != ITEMS_FILE)
-            except OSError as error:
-                raise CatalogueError(f"{where}: cannot be read: {error.strerror or error}") from None
+            except (OSError, RuntimeError) as error:  # Python 3.11 raises RuntimeError for links that lead in a circle.
+                raise CatalogueError(f"{where}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
             known.add(file)
     checked = CheckedCatalogue(str(folder), manifest.to_json(), {name: file.checked for name, file in files.items()})
     open_checked(checked)

@@ -145,6 +145,6 @@ def _make_connection(url: str) -> AbstractConnection:
     options |= {"decode_responses": False, "health_check_interval": 0}
     try:
         connection: AbstractConnection = kind(**options)
-    except TypeError as error:
-        raise ValueError(f"has an option that the client does not know: {error}") from None
+    except Exception as error:  # As in `connect`: the library has an error of its own for nearly every option.
+        raise ValueError(f"has an option that the client does not know, or not with this value: {error}") from None
     return connection

@@ -97,8 +97,7 @@ class RedisReader:
 
     def _want(self, wanted: Mapping[Column, Sequence[str]]) -> None:
         for column, ids in wanted.items():
-            asked = dict.fromkeys(ids)
-            self._wanted[column] = self._wanted[column] | asked if column in self._wanted else asked
+            self._wanted.setdefault(column, {}).update(dict.fromkeys(ids))
         if self._work is None:
             self._begin()
 

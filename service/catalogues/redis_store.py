@@ -100,8 +100,9 @@ class RedisStore:
     def take(self, question: Question, replies: Sequence[object]) -> None:
         """Take the replies to a question. Raises `LinkError` if they are none to it."""
         reply = iter(replies)
-        if next(reply) != question.mark:
-            raise LinkError("an answer was to another question")
+        mark = next(reply)
+        if mark != question.mark:
+            raise LinkError(mark.text if isinstance(mark, CommandError) else "an answer was to another question")
         self._take_fingerprint(next(reply))
         counts: Counter[ValueState] = Counter()
         for (column, ids), checked in zip(question.wanted.items(), question.checked, strict=True):

@@ -120,19 +120,21 @@ def _check_widths(items: Sequence[ShownItem], candidates: CandidateTable) -> Non
     """
     if all(item.embedding is None for item in items):
         return
-    first, width = _first_width(candidates)
+    found = first_width(candidates)
+    first, width = ("", 0) if found is None else (candidates.name(found[0]), found[1])
     for i, item in enumerate(items):
         if item.embedding is None:
             continue
-        found = len(item.embedding)
-        first, width = (first, width) if first else (f"shown_items[{i}]", found)
-        if found != width:
-            raise invalid(f"shown_items[{i}].embedding", f"has {found} numbers, but that of {first} has {width}")
+        count = len(item.embedding)
+        first, width = (first, width) if first else (f"shown_items[{i}]", count)
+        if count != width:
+            raise invalid(f"shown_items[{i}].embedding", f"has {count} numbers, but that of {first} has {width}")
 
 
-def _first_width(candidates: CandidateTable) -> tuple[str, int]:
-    """Return name and width of the first candidate with an embedding, if there is one.
+def first_width(candidates: CandidateTable) -> tuple[int, int] | None:
+    """Return place and embedding width of the first candidate that has an embedding.
 
+    None: no candidate has one.
     Raises `Problem` (422) if that embedding is none.
     """
     places = np.arange(len(candidates))
@@ -140,7 +142,7 @@ def _first_width(candidates: CandidateTable) -> tuple[str, int]:
         for i in range(len(places)):
             if candidates.has_embeddings(places[i : i + 1]):
                 try:
-                    return candidates.name(i), candidates.embeddings(places[i : i + 1]).shape[1]
+                    return i, candidates.embeddings(places[i : i + 1]).shape[1]
                 except FeatureError as error:
                     raise invalid(error.path, error.problem) from None
-    return "", 0
+    return None

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from models.contract.candidates import CandidateTable
-from models.contract.catalogue.catalogue import Catalogue
 from models.contract.manifest import Manifest
 from models.contract.rules.definition import MOST_COUNTS, NO_RULES, Rules
 from models.contract.rules.ruling import Ruling, compile_rules
 from models.contract.scalars import FeatureError
 from service.contract.problems import Problem, invalid
-from service.contract.rule_checks import Inherited, check_positions
+from service.contract.rule_checks import Inherited, check_positions, first_width
 from service.contract.schemas import RerankRequest
 from service.ranking.request_items import RequestItems
 
@@ -29,7 +28,7 @@ def compile_ruling(
     _check_counts(request, items.table, rules, manifest)
     catalogue = items.catalogue
     if catalogue is not None:
-        _check_width(request, catalogue)
+        _check_width(request, items.own, catalogue.manifest.embedding_width)
     try:
         ruling = compile_rules(
             items.table,
@@ -69,13 +68,23 @@ def _check_counts(request: RerankRequest, candidates: CandidateTable, rules: Rul
         raise invalid("top_n", problem)
 
 
-def _check_width(request: RerankRequest, catalogue: Catalogue) -> None:
-    """Raise `Problem` (422) for a shown item whose embedding has another width than the catalogue's."""
-    width = catalogue.manifest.embedding_width
-    for i, item in enumerate(request.shown_items or () if width else ()):
+def _check_width(request: RerankRequest, own: CandidateTable, width: int) -> None:
+    """Raise `Problem` (422) for an embedding of another width than the catalogue's.
+
+    That is one of a shown item; or of a candidate, which is compared with what was shown.
+    """
+    if not width or not request.shown:
+        return
+    for i, item in enumerate(request.shown_items or ()):
         if item.embedding is not None and len(item.embedding) != width:
-            problem = f"has {len(item.embedding)} numbers, but those of the catalogue have {width}"
-            raise invalid(f"shown_items[{i}].embedding", problem)
+            raise invalid(f"shown_items[{i}].embedding", _other_width(len(item.embedding), width))
+    found = first_width(own)  # The others have the same, or are refused when they are read.
+    if found is not None and found[1] != width:
+        raise invalid(own.path(found[0], "embedding"), _other_width(found[1], width))
+
+
+def _other_width(found: int, width: int) -> str:
+    return f"has {found} numbers, but those of the catalogue have {width}"
 
 
 def _first_rule(request: RerankRequest, candidates: CandidateTable, ruling: Ruling) -> str | None:

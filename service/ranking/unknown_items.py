@@ -55,8 +55,14 @@ def unknown_warnings(dealt: DealtRequest, unknown: UnknownItems) -> list[FieldWa
 
 
 def _without_features(dealt: DealtRequest, places: Ints) -> Ints:
-    """Keep the places of candidates of which the request has no feature of the model."""
+    """Keep the places of candidates of which the request has no feature of the model.
+
+    A model that has none of items may still read their prices.
+    """
+    own, spec = dealt.items.own, dealt.model.manifest.spec
+    if not spec.item:
+        return places[:0] if spec.price is None else places[np.isnan(own.prices_at(places))]
     bare = np.ones(len(places), np.bool_)
-    for field in dealt.model.manifest.spec.item:
-        bare &= [value is None for value in dealt.items.own.values(field.name, places)]
+    for field in spec.item:
+        bare &= [value is None for value in own.values(field.name, places)]
     return places[bare]

@@ -13,7 +13,7 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -21,6 +21,8 @@ import msgspec
 from models.contract.catalogue.manifest import CatalogueError
 from service.bundles.load import identity
 from service.bundles.model import BundleError, Model
+from service.catalogues.load import CheckedCatalogue
+from service.catalogues.opening import Opened
 from service.inference.onnx.choose import session_config
 from service.inference.watch import HUNG_STATUS, end_process, threads_left
 from service.scenes.scene import SceneError
@@ -59,6 +61,7 @@ class Worker:
         self._scrapes = scrapes
         self._stop = stop
         self._preparing: dict[int, asyncio.Task[Model]] = {}
+        self._opening: dict[int, asyncio.Task[Opened]] = {}
         self._parts: dict[int, Callable[[], None]] = {}
         """What lets prepared scenes or catalogues serve, by the number of the switch."""
         self._listening: asyncio.Task[None] | None = None
@@ -106,8 +109,7 @@ class Worker:
                 loader.check_scenes(by_name := {scene.name: scene for scene in scenes})
                 self._parts[number] = functools.partial(self._core.scenes.swap, by_name)
             case messages.PrepareCatalogues(number, catalogues):
-                opened = await loader.prepare_catalogues(catalogues)
-                self._parts[number] = functools.partial(loader.publish_catalogues, opened)
+                await self._open(number, catalogues)
             case messages.CommitPart(number):
                 self._parts.pop(number)()
             case messages.FailPart("scenes", reason):
@@ -116,7 +118,7 @@ class Worker:
                 self._core.catalogues.fail(reason)
             case messages.Abort(number):
                 self._parts.pop(number, None)
-                if (aborted := self._preparing.pop(number, None)) is not None:
+                if (aborted := self._preparing.pop(number, None) or self._opening.pop(number, None)) is not None:
                     aborted.cancel()  # It may still be loading, long after the supervisor has given up.
             case messages.Fail(name, reason):
                 registry.fail(name, reason)
@@ -134,6 +136,14 @@ class Worker:
             case messages.Start():
                 raise RuntimeError("it has been started already")
         return messages.Done(order.id)
+
+    async def _open(self, switch: int, catalogues: Sequence[CheckedCatalogue]) -> None:
+        """Open catalogues for the switch of this number, unless it is aborted meanwhile."""
+        loader = self._core.loader
+        task = self._opening[switch] = asyncio.create_task(loader.prepare_catalogues(catalogues))
+        opened = await task
+        if self._opening.pop(switch, None) is not None:  # Else the order to abort came as it ended.
+            self._parts[switch] = functools.partial(loader.publish_catalogues, opened)
 
     async def _listen(self) -> None:
         if self._stop.is_set():

@@ -47,8 +47,10 @@ def test_a_url_that_can_work_is_taken(url: str) -> None:
         ("redis://cache:99999/0", "[Pp]ort"),
         ("redis://cache/zero", "number of a database"),
         ("redis://cache/0?db=x", "Invalid value for 'db'"),
-        ("redis://cache/0?nonsense=1", "does not know: .*nonsense"),
+        ("redis://cache/0?nonsense=1", "does not know, .*nonsense"),
         ("redis://[::1/0", "IPv6"),
+        ("rediss://cache/0?ssl_cert_reqs=maybe", "Invalid SSL Certificate Requirements Flag: maybe"),
+        ("redis://cache/0?maint_notifications_config=x", "not with this value"),
     ],
 )
 def test_a_url_that_cannot_work_is_refused_by_name(url: str, why: str) -> None:

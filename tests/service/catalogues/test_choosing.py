@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -101,6 +103,11 @@ def link_outside(folder: Path) -> None:
     array(folder, "price.npy").symlink_to(outside)
 
 
+def link_in_a_circle(folder: Path) -> None:
+    take_away(folder)
+    array(folder, "price.npy").symlink_to("price.npy")
+
+
 def put_a_folder(folder: Path) -> None:
     take_away(folder)
     array(folder, "price.npy").mkdir()
@@ -117,6 +124,7 @@ WRONG: list[tuple[Callable[[Path], None], str]] = [
     (claim_another_version, f"is that of {DIGITS}/7, but stands in {DIGITS}/2"),
     (claim_more_rows, "segment-0/hashes.npy: "),
     (link_outside, "segment-0/price.npy: lies outside the folder of catalogues"),
+    (link_in_a_circle, "segment-0/price.npy: cannot be read: "),
     (put_a_folder, "segment-0/price.npy: is not a regular file"),
 ]
 
@@ -158,9 +166,9 @@ def test_what_is_left_out_is_logged_but_names_with_a_dot(tmp_path: Path, caplog:
 
 def test_a_default_folder_need_not_be_there_but_one_that_was_named_must(tmp_path: Path) -> None:
     assert look(tmp_path / "catalogue", needed=False) == Choice()
-    with pytest.raises(CatalogueError, match="there is no folder"):
+    with pytest.raises(CatalogueError, match="cannot be read: No such file"):
         look(tmp_path / "catalogue")
-    with pytest.raises(CatalogueError, match="there is no folder"):  # The volume itself is away.
+    with pytest.raises(CatalogueError, match="cannot be read: No such file"):  # The volume itself is away.
         look(tmp_path / "away" / "catalogue", needed=False)
 
 
@@ -176,6 +184,43 @@ def test_where_no_version_is_sound_the_one_before_goes_on_until_its_folder_is_go
     shutil.rmtree(folder)
     assert look(tmp_path, later) == Choice()
     assert look(tmp_path, Choice()).missing == {}
+
+
+def test_a_folder_that_cannot_be_read_now_takes_no_catalogue_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(tmp_path, "1", 10)
+    before = look(tmp_path)
+    refuse_to_list(monkeypatch, tmp_path)
+    with pytest.raises(CatalogueError, match=f"{tmp_path}: cannot be read: Input/output error"):
+        look(tmp_path, before)
+    refuse_to_list(monkeypatch, tmp_path / DIGITS)
+    assert look(tmp_path, before).sound == before.sound
+
+
+def test_a_folder_that_goes_while_it_is_described_is_no_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    version = publish(tmp_path, "1", 10)
+    folder = CatalogueFolder(tmp_path, needed=True)
+    whole = folder.stamp(version)
+    assert str(array(version, "price.npy")) in [path for path, *_ in whole]
+    refuse_to_list(monkeypatch, version / "segment-0")
+    assert folder.stamp(version) != whole
+
+
+def refuse_to_list(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Let one folder be as on a store that fails."""
+
+    def failing(listing: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        def listed(path: Any = ".") -> Any:
+            if Path(path) == folder:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return listing(path)
+
+        return listed
+
+    monkeypatch.undo()
+    monkeypatch.setattr(os, "scandir", failing(os.scandir))
+    monkeypatch.setattr(os, "listdir", failing(os.listdir))
 
 
 def test_a_fingerprint_without_a_sound_version_is_missing_and_says_why(tmp_path: Path) -> None:

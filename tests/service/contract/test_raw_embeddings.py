@@ -106,7 +106,8 @@ def test_a_fault_in_a_candidate_that_no_queue_holds_goes_unnoticed(form: Form, p
     dealt = deal_request(decoded(sent), model())
     assert 5 not in dealt.slots.candidates
     assert encode_request(dealt)["embeddings"].shape[1] == 2
-    row = replace(dealt, slots=replace(dealt.slots, candidates=np.array([0, 5])))
+    places = np.array([0, 5])
+    row = replace(dealt, slots=replace(dealt.slots, candidates=places), places=places)
     assert problem_of(lambda: encode_request(row)) == (path.format(5), "Expected array | null, got str")
 
 

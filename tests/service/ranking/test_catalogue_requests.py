@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from models.contract.features import Encoder
 from service.bundles.load import load_bundle
 from service.inference.onnx.session import SessionConfig
-from tests.service.catalogued import ITEMS, catalogued, full, item, known, thin
+from tests.models.contract.catalogue.making import Item
+from tests.service.catalogued import ITEMS, catalogued, full, item, known, open_catalogue, thin
 from tests.service.live import WAIT_SECONDS, FakeEngine, Live, fake_model, live_app
 from tests.service.requests import as_columns, candidate
-from tests.service.tiny_bundle import Options
+from tests.service.tiny_bundle import SPEC, Options
 from tests.service.transport.test_transport import eventually
 
 COUNTER = "rerank_catalogue_items_total"
@@ -105,6 +108,15 @@ def test_an_unknown_id_with_features_of_its_own_is_no_cause_for_a_warning(live: 
     sent = thin(known(6))
     sent["candidates"][2] = {**candidate(2), "id": "new"}
     assert "unknown-item" not in json.dumps(answer(live, sent))
+
+
+def test_a_model_without_features_of_items_needs_none_of_an_unknown_id(tmp_path: Path) -> None:
+    spec = replace(SPEC, item=())
+    with live_app(fake_model(None, Options(spec=spec)), queue_target_ms=10_000) as live:
+        live.catalogues.swap({spec.fingerprint: open_catalogue(tmp_path / "7", [Item("a")], encoder=Encoder(spec))})
+        example = live.get("/v1/models/tiny").json["example"]
+        assert "warnings" not in answer(live, example)
+        assert [w["problem"] for w in answer(live, thin(example))["warnings"]] == ["unknown-item", "missing"]
 
 
 def test_at_most_three_unknown_ids_are_named_and_cut(live: Live) -> None:
@@ -221,6 +233,15 @@ def test_an_embedding_of_another_width_is_a_named_422(degraded: bool) -> None:
         sent = thin(known(6, shown=["a"], shown_items=[{"id": "a", "embedding": [1.0, 2.0]}]))
         reply = live.post(sent)
         assert [e["field"] for e in reply.json["errors"]] == ["shown_items[0].embedding"]
+
+
+def test_an_embedding_of_another_width_than_those_shown_before_is_a_named_422(ruled: Live) -> None:
+    sent = thin(known(6, shown=["sku-50"], diversity={"lambda": 0.5}))
+    for made in sent["candidates"]:
+        made["embedding"] = [1.0, 2.0]
+    for body, field in ((sent, "candidates[0].embedding"), (as_columns(sent), "candidates.embedding[0]")):
+        reply = ruled.post(body)
+        assert (reply.status, [e["field"] for e in reply.json["errors"]]) == (422, [field])
 
 
 def test_updates_and_deletions_count_from_the_newest_segment() -> None:
