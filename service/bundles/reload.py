@@ -7,8 +7,6 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
-from models.contract.catalogue.catalogue import Catalogue
-from models.contract.catalogue.manifest import FINGERPRINT_DIGITS, CatalogueError
 from service.bundles.catalogues import CatalogueOptions
 from service.bundles.load import check_place, identity, load_bundle
 from service.bundles.model import BundleError, Model
@@ -130,18 +128,8 @@ class Loader(Switcher[Model]):
         if tried not in (None, identity(model.manifest)):
             raise BundleError("its files have changed since they were tried")
         check_switch(model, self._scenes.live, self._registry)
-        self._check_catalogue(model)
         await self._warm(model)
         return model
-
-    def _check_catalogue(self, model: Model) -> None:
-        """Raise `BundleError` if the live catalogue for a model's spec is not made for it."""
-        catalogue = self._catalogues.find(model.manifest.spec.fingerprint)
-        try:
-            if catalogue is not None:
-                _check_fit(catalogue, model)
-        except CatalogueError as error:
-            raise BundleError(str(error)) from None
 
     def publish(self, model: Model) -> None:
         """Let a prepared model serve."""
@@ -177,12 +165,8 @@ class Loader(Switcher[Model]):
         self._scenes.fail(reason)
 
     async def prepare_catalogues(self, wanted: Sequence[CheckedCatalogue]) -> Opened:
-        """Open catalogues aside, and hold them to the live models. Raises `CatalogueError`."""
-        opened = await run_aside(lambda: self._catalogue_switch.prepare(wanted))
-        for model in self._registry.models:
-            if (found := opened.get(model.manifest.spec.fingerprint)) is not None:
-                _check_fit(found[1], model)
-        return opened
+        """Open catalogues aside. Raises `CatalogueError`."""
+        return await run_aside(lambda: self._catalogue_switch.prepare(wanted))
 
     def publish_catalogues(self, opened: Opened) -> None:
         """Let prepared catalogues serve, and no other."""
@@ -220,12 +204,3 @@ class Loader(Switcher[Model]):
     def _current(self, name: str) -> Current | None:
         model = self._registry.current(name)
         return None if model is None else Current(model.version, identity(model.manifest))
-
-
-def _check_fit(catalogue: Catalogue, model: Model) -> None:
-    """Raise `CatalogueError` if a catalogue has other columns than the spec whose fingerprint it claims."""
-    try:
-        catalogue.layer((), model.encoder)
-    except CatalogueError as error:
-        place = f"{catalogue.manifest.fingerprint[:FINGERPRINT_DIGITS]}/{catalogue.manifest.version}"
-        raise CatalogueError(f"{place}: is none for model {model.name} version {model.version}: {error}") from None

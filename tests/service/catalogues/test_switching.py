@@ -9,7 +9,6 @@ import shutil
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from service.catalogues.live import Catalogues
 from service.inference.onnx.session import SessionConfig
 from service.telemetry.metrics import Metrics
 from tests.service.bundles.test_switching import in_loop, until
-from tests.service.catalogues.test_choosing import array, claim, either_way, price_of
+from tests.service.catalogues.test_choosing import array, either_way, price_of
 from tests.service.item_catalogues import OTHER, publish
 from tests.service.tiny_bundle import SPEC, Options, write_bundle
 
@@ -167,25 +166,6 @@ async def test_a_model_without_a_catalogue_is_named_if_there_are_others(
     warned = [line for line in caplog.messages if "no catalogue is for" in line]
     assert len(warned) == 1
     assert f"model tiny version 2, whose feature spec has the fingerprint {SPEC.fingerprint}" in warned[0]
-
-
-@in_loop
-async def test_a_catalogue_with_other_columns_than_its_spec_is_refused(tmp_path: Path) -> None:
-    write_bundle(tmp_path)
-    publish(tmp_path / CATALOGUE, "1", 10)
-    shop = Shop(tmp_path)
-    await shop.loader.load_all()
-    folder = publish(tmp_path / CATALOGUE, "2", 20, replace(SPEC, item=SPEC.item[:1]))
-    wrong = folder.rename(tmp_path / CATALOGUE / SPEC.fingerprint[:12] / "2")
-    claim(wrong, fingerprint=SPEC.fingerprint)
-    await shop.loader.reload_all()
-    assert lives(shop, "1")()
-    problem = str(shop.loader.catalogue_files.outcome.problem)
-    assert f"{SPEC.fingerprint[:12]}/2: is none for model tiny version 1: " in problem
-    shop = Shop(tmp_path)  # At a start the catalogues come first.
-    await shop.loader.load_all()
-    assert not shop.registry.models
-    assert "is none for model tiny version 1" in str(shop.registry.why_not_ready())
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
