@@ -207,6 +207,26 @@ def test_a_password_is_used_and_never_shown(tmp_path: Path, caplog: pytest.LogCa
     assert "wrong-one" not in caplog.text
 
 
+def test_a_user_needs_four_commands_and_one_that_is_refused_is_named(
+    server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    counts = Counts()
+    server.put("price", {"a": "1"})
+    allowed = ["+get", "+hmget", "+exists"]
+    server.command("ACL", "SETUSER", "most", "on", ">word", f"~{PREFIX}*", *allowed)
+    server.command("ACL", "SETUSER", "all", "on", ">word", f"~{PREFIX}*", *allowed, "+echo")
+
+    async def scenario() -> None:
+        for user, price in (("all", 1), ("most", None)):
+            async with source(f"redis://{user}:word@127.0.0.1:{server.port}", counts) as made:
+                assert await prices(made, ["a"]) == [price]
+
+    with caplog.at_level(logging.WARNING):
+        asyncio.run(scenario())
+    assert counts.reads == ["ok", "error"]
+    assert "'echo'" in caplog.text
+
+
 def test_closing_ends_what_is_on_its_way(server: RedisServer) -> None:
     server.put("price", {"a": "1"})
     counts = Counts()
