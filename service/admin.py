@@ -93,8 +93,7 @@ class CatalogueDesk:
         async def reload() -> Renewal:
             return await switcher.reload_catalogues()
 
-        files = switcher.catalogue_files
-        return cls(reload, lambda: files.outcome, lambda: files.served)
+        return cls(reload, lambda: switcher.catalogue_files.outcome, lambda: switcher.catalogue_files.served)
 
     def describe(self, outcome: Renewal) -> CatalogueReload:
         """Describe what came of a reload, and what serves now."""

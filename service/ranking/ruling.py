@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from models.contract.candidates import CandidateTable
+from models.contract.catalogue.catalogue import Catalogue
 from models.contract.manifest import Manifest
 from models.contract.rules.definition import MOST_COUNTS, NO_RULES, Rules
 from models.contract.rules.ruling import Ruling, compile_rules
@@ -28,7 +31,7 @@ def compile_ruling(
     _check_counts(request, items.table, rules, manifest)
     catalogue = items.catalogue
     if catalogue is not None:
-        _check_width(request, items.own, catalogue.manifest.embedding_width)
+        _check_width(request, items, catalogue)
     try:
         ruling = compile_rules(
             items.table,
@@ -68,23 +71,38 @@ def _check_counts(request: RerankRequest, candidates: CandidateTable, rules: Rul
         raise invalid("top_n", problem)
 
 
-def _check_width(request: RerankRequest, own: CandidateTable, width: int) -> None:
+def _check_width(request: RerankRequest, items: RequestItems, catalogue: Catalogue) -> None:
     """Raise `Problem` (422) for an embedding of another width than the catalogue's.
 
-    That is one of a shown item; or of a candidate, which is compared with what was shown.
+    That is one of a shown item; or of a candidate, which is compared with what was shown. Where none of the
+    catalogue's embeddings take part, any width will do.
     """
+    width = catalogue.manifest.embedding_width
     if not width or not request.shown:
         return
+    other = _other_width(request, items.own, width)
+    if other is not None and _takes_embeddings(request, items, catalogue):
+        path, found = other
+        raise invalid(path, f"has {found} numbers, but those of the catalogue have {width}")
+
+
+def _other_width(request: RerankRequest, own: CandidateTable, width: int) -> tuple[str, int] | None:
+    """Return path and width of the request's first embedding of another width."""
     for i, item in enumerate(request.shown_items or ()):
         if item.embedding is not None and len(item.embedding) != width:
-            raise invalid(f"shown_items[{i}].embedding", _other_width(len(item.embedding), width))
+            return f"shown_items[{i}].embedding", len(item.embedding)
     found = first_width(own)  # The others have the same, or are refused when they are read.
-    if found is not None and found[1] != width:
-        raise invalid(own.path(found[0], "embedding"), _other_width(found[1], width))
+    return None if found is None or found[1] == width else (own.path(found[0], "embedding"), found[1])
 
 
-def _other_width(found: int, width: int) -> str:
-    return f"has {found} numbers, but those of the catalogue have {width}"
+def _takes_embeddings(request: RerankRequest, items: RequestItems, catalogue: Catalogue) -> bool:
+    """Tell whether a candidate or a shown item has its embedding from the catalogue."""
+    places = [i for i in range(len(items.own)) if not items.own.has_embeddings(np.array([i]))]
+    if items.layer is not None and items.layer.has_embeddings(np.array(places, np.int64)):
+        return True
+    said = {item.id for item in request.shown_items or ()}.union(items.own.ids)
+    unsaid = catalogue.items([name for name in request.shown or () if name not in said])
+    return any(item is not None and item.embedding for item in unsaid)
 
 
 def _first_rule(request: RerankRequest, candidates: CandidateTable, ruling: Ruling) -> str | None:

@@ -74,7 +74,7 @@ def test_a_part_that_fails_is_named_and_the_others_still_run(
     assert gpu_check.main(["--provider", "cpu", "--out", str(tmp_path)]) == 1
     failed = capsys.readouterr().out.splitlines()[-1]
     assert failed.startswith("failed: bundle fp32; bundle fp16; lists against the CPU's; engine: fp32, cpu")
-    assert failed.endswith("service: fp32, cpu, graphs False; service: fp16, cpu, graphs False")
+    assert failed.endswith("service: fp16, cpu, graphs False, columns; service: fp16, cpu, graphs False, catalogue")
 
 
 def test_a_part_that_takes_too_long_is_named_and_the_others_still_run(

@@ -49,13 +49,13 @@ def test_variables_come_before_options() -> None:
 
 def test_a_comparison_holds_b_and_the_control_to_a_of_the_same_turn() -> None:
     closed = [
-        ClosedRow(block, side, 8, ms, 10 * ms, 1000 / ms, 0.5, 0.5, 1.0)
+        ClosedRow(block, side, 8, ms, 10 * ms, 1000 / ms, 0.5, ms / 2, 1.0)
         for block, x in enumerate((1.0, 4.0, 2.0))
         for side, ms in zip(SIDES, (x, x / 2, x), strict=True)
     ]
     rows = compare(closed)
-    assert [r.figure for r in rows] == ["p50", "p99", "ms a request"]
-    assert [(r.a, r.b) for r in rows] == [(2.0, 1.0), (20.0, 10.0), (2.0, 1.0)]
+    assert [r.figure for r in rows] == ["p50", "p99", "ms a request", "overhead p50"]
+    assert [(r.a, r.b) for r in rows] == [(2.0, 1.0), (20.0, 10.0), (2.0, 1.0), (1.0, 0.5)]
     assert all(r.ratio.median == 0.5 and r.control.median == 1.0 and not r.control.differs for r in rows)
     assert squeezed(table(rows)).splitlines()[2] == (
         "| 8 | p50 | 2.000 | 1.000 | 0.500 (0.500 to 0.500) | 1.000 (1.000 to 1.000) |"

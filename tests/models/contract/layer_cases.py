@@ -22,7 +22,7 @@ from models.contract.layers import LayeredTable
 from models.contract.scalars import Scalar
 from models.contract.spec import FeatureSpec, Field, Number
 from tests.models.contract.catalogue.making import Item, write_catalogue
-from tests.models.contract.strategies import FINITE, SPECS
+from tests.models.contract.strategies import FINITE, WRITABLE_SPECS
 
 EXTRAS = ("colour", "heavy")
 """Fields of items that no spec has."""
@@ -92,7 +92,7 @@ class LiveValues:
 @st.composite
 def layer_cases(draw: st.DrawFn, levels: Sequence[str] = LEVELS) -> LayerCase:
     """Draw a case in which only these levels say something."""
-    spec = draw(SPECS)
+    spec = draw(WRITABLE_SPECS)
     width = draw(st.integers(0, 3))
     vectors = st.lists(COORDINATES, min_size=width, max_size=width) if width else st.none()
     parts: list[tuple[str, str, st.SearchStrategy[Any]]] = [("features", name, TEXTS) for name in EXTRAS]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from hypothesis import strategies as st
@@ -53,3 +54,11 @@ def tables(fields: tuple[Field, ...]) -> st.SearchStrategy[dict[str, Scalar]]:
     """Values for some of the fields, and one for a field that the spec does not know."""
     values = {f.name: CATEGORICAL_VALUES if isinstance(f, Categorical) else NUMERIC_VALUES for f in fields}
     return st.fixed_dictionaries({"unheard of": st.just("x")}, optional=values)
+
+
+def _writable(spec: FeatureSpec) -> FeatureSpec:
+    return FeatureSpec.from_json(json.loads(json.dumps(spec.to_json()).replace(r"\ud800", "other")))
+
+
+WRITABLE_SPECS = SPECS.map(_writable)
+"""Specs without half surrogate pairs, with which no catalogue can be built."""
