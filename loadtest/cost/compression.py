@@ -33,7 +33,7 @@ CODINGS: Final[Mapping[str, tuple[Callable[[bytes], bytes], Callable[[bytes], by
 
 @dataclass(frozen=True, slots=True)
 class Compressed:
-    """Hold mean sizes of bodies in KB, and the median time of decompressing one in ms."""
+    """Hold mean sizes in KB, and the median time of decompression in ms."""
 
     candidates: int
     width: int
@@ -44,7 +44,7 @@ class Compressed:
 
 
 def measure(bodies: Sequence[bytes], coding: str) -> tuple[float, float]:
-    """Return the mean compressed size in KB, and the median time of decompression in ms."""
+    """Return mean compressed size in KB and median time of decompression in ms."""
     compress, decompress = CODINGS[coding]
     packed = [compress(body) for body in bodies]
     times = []
