@@ -36,8 +36,7 @@ async def read_ahead(request: RerankRequest, items: RequestItems, manifest: Mani
 async def read_encoded(dealt: DealtRequest, until: float) -> None:
     """Read what the spec asks for of the candidates that will be encoded."""
     if dealt.items.live is not None:
-        slots = dealt.slots.candidates
-        await dealt.items.live.read(slots[slots >= 0], until)
+        await dealt.items.live.read(dealt.places, until)
 
 
 def _names_price(request: RerankRequest, manifest: Manifest) -> bool:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import re
 import shutil
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from tests.service.bundles.test_switching import in_loop, until
 from tests.service.catalogues.test_choosing import array, either_way, price_of
 from tests.service.item_catalogues import OTHER, publish
 from tests.service.tiny_bundle import SPEC, Options, write_bundle
+from tests.service.watching import watching
 
 CATALOGUE = "catalogue"
 
@@ -54,17 +54,6 @@ class Shop:
         found = self.metrics.registry.get_sample_value
         return [found("rerank_catalogue_reloads_total", {"result": result}) for result in ("ok", "refused")]
 
-    @contextlib.asynccontextmanager
-    async def watching(self) -> AsyncIterator[None]:
-        task = asyncio.create_task(self.loader.watch(0.05))
-        try:
-            yield
-            assert not task.done(), task
-        finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
-
 
 def lives(shop: Shop, *versions: str) -> Callable[[], bool]:
     return lambda: [found.manifest.version for found in shop.catalogues.live.values()] == list(versions)
@@ -79,7 +68,7 @@ async def test_a_refused_version_is_tried_again_when_its_files_have_changed(tmp_
     shop = Shop(tmp_path)
     await shop.loader.load_all()
     assert "segment-0/price.npy" in str(shop.registry.why_not_ready())
-    async with shop.watching():
+    async with watching(shop.loader):
         array(folder, "price.npy").write_bytes(whole)
         await until(lives(shop, "1"))
         await until(lambda: shop.registry.why_not_ready() is None)
@@ -112,7 +101,7 @@ async def test_a_sound_version_waits_for_a_reload(tmp_path: Path) -> None:
     publish(tmp_path / CATALOGUE, "1", 10)
     shop = Shop(tmp_path)
     await shop.loader.load_all()
-    async with shop.watching():
+    async with watching(shop.loader):
         publish(tmp_path / CATALOGUE, "2", 20)
         await asyncio.sleep(0.5)
         assert lives(shop, "1")()
@@ -130,7 +119,7 @@ async def test_a_folder_that_is_away_takes_no_catalogue_with_it(tmp_path: Path) 
     root.rename(tmp_path / "away")
     await shop.loader.reload_all()
     assert lives(shop, "1")()
-    async with shop.watching():
+    async with watching(shop.loader):
         (tmp_path / "away").rename(root)
         await until(lambda: not shop.loader.catalogue_files.is_refused)
     assert lives(shop, "1")()

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from tests.service.live import Reply
 from tests.service.requests import request
 from tests.service.test_admin import Served, serving
 from tests.service.tiny_bundle import Options, write_bundle
+from tests.service.watching import watching
 
 WIDE = Limits(list_length=5, queues=4)
 NARROW = Limits(list_length=5, queues=2)
@@ -225,17 +225,6 @@ class Shop:
         found = self.metrics.registry.get_sample_value
         return [found("rerank_scene_reloads_total", {"result": result}) for result in ("ok", "refused")]
 
-    @contextlib.asynccontextmanager
-    async def watching(self) -> AsyncIterator[None]:
-        task = asyncio.create_task(self.loader.watch(0.05))
-        try:
-            yield
-            assert not task.done(), task
-        finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
-
 
 def lives(shop: Shop, *names: str) -> Callable[[], bool]:
     return lambda: list(shop.scenes.live) == list(names)
@@ -248,7 +237,7 @@ async def test_a_refused_file_is_tried_again_when_it_has_changed(tmp_path: Path)
     shop = Shop(tmp_path)
     await shop.loader.load_all()
     assert "scenes.home.topn" in str(shop.registry.why_not_ready())
-    async with shop.watching():
+    async with watching(shop.loader):
         write_scenes(tmp_path, "[scenes.home]\ntop_n = 3\n")
         await until(lives(shop, "home"))
     assert shop.registry.why_not_ready() is None
@@ -261,7 +250,7 @@ async def test_a_sound_file_that_changes_waits_for_a_reload(tmp_path: Path) -> N
     write_scenes(tmp_path, scene("home"))
     shop = Shop(tmp_path)
     await shop.loader.load_all()
-    async with shop.watching():
+    async with watching(shop.loader):
         write_scenes(tmp_path, scene("new"))
         await asyncio.sleep(0.5)
         assert lives(shop, "home")()
@@ -279,7 +268,7 @@ async def test_scenes_of_a_model_that_comes_later_serve_with_it(tmp_path: Path) 
     shop = Shop(tmp_path)
     await shop.loader.load_all()
     assert lives(shop)()
-    async with shop.watching():
+    async with watching(shop.loader):
         (folder / "model.onnx").write_bytes(whole)
         await until(lives(shop, "home"))
     assert shop.registry.why_not_ready() is None
@@ -321,6 +310,6 @@ async def test_a_fault_of_the_service_at_start_is_told_and_tried_again(
         broken.setattr(shop.loader, "check_scenes", fail)
         await shop.loader.load_all()
     assert "a fault of the service" in str(shop.registry.why_not_ready())
-    async with shop.watching():
+    async with watching(shop.loader):
         await until(lives(shop, "home"))
     assert shop.registry.why_not_ready() is None
