@@ -27,7 +27,7 @@ from service.ranking.dealt import DealtRequest, deal_request, encode_request, gr
 from service.ranking.lists import Listing, bypass_list, degraded_list, model_list
 from service.ranking.live_reading import live_limit, read_ahead, read_encoded
 from service.ranking.merging import MergedRequest, apply_scene
-from service.ranking.request_items import join_items
+from service.ranking.request_items import RequestItems, join_items
 from service.ranking.ruling import check_own_positions
 from service.ranking.unknown_items import UnknownItems, find_unknown
 from service.ranking.warnings import answer_warnings
@@ -138,10 +138,7 @@ class Reranker:
         check_own_positions(request, model.manifest, inherited)
         items = join_items(own, model, self._catalogues, self._live)
         if self._live is not None:
-            clock.lap("deal")
-            wait = self._dispatcher.seconds_until_done(model.engine, background=background)
-            await read_ahead(request, items, model.manifest, live_limit(deadline, wait))
-            clock.lap("live")
+            await self._read_ahead(request, items, model, clock, deadline, background)
         dealt = deal_request(request, model, items)
         clock.lap("deal")
         wait = self._dispatcher.seconds_until_done(model.engine, background=background)
@@ -174,6 +171,21 @@ class Reranker:
             ignored_pins=0 if dealt.plan.ruling is None else len(dealt.plan.ruling.ignored_pins),
             items=None if unknown is None else unknown.counts,
         )
+
+    async def _read_ahead(
+        self,
+        request: RerankRequest,
+        items: RequestItems,
+        model: Model,
+        clock: Stopwatch,
+        deadline: Deadline,
+        background: bool,
+    ) -> None:
+        """Read the live values that dealing needs, as a stage of its own."""
+        clock.lap("deal")
+        wait = self._dispatcher.seconds_until_done(model.engine, background=background)
+        await read_ahead(request, items, model.manifest, live_limit(deadline, wait))
+        clock.lap("live")
 
     async def _ask(
         self,
