@@ -56,7 +56,7 @@ FLOORS = {
         "planners.search",
         "mining judging",
         "training",
-        "baselines reranking",
+        "baselines.evaluators baselines.generators baselines.scorers reranking",
         "evaluation",
         "evaluation.degre evaluation.randomised evaluation.simulated",
         "commands",

@@ -1,1 +1,1 @@
-"""Implement the methods that DeGRe is measured against, each with its paper and simplifications."""
+"""Implement methods that the papers compare with, each with its paper and simplifications."""

@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 import torch
 
-from models.baselines.pointwise import PointwiseModel
+from models.baselines.scorers.pointwise import PointwiseModel
 from models.contract.arrays import Ints
 from models.contract.features import Encoder
 from models.contract.manifest import MODEL_FILE, Limits, Manifest

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from models.baselines.lists import best_first
-from models.baselines.training import Generator, evaluator_calls, train_baseline
+from models.baselines.generators.lists import best_first
+from models.baselines.generators.training import Generator, evaluator_calls, train_baseline
 from models.contract.arrays import Ints
 from models.data.batches import Batch
 from models.data.slates import SlateArrays

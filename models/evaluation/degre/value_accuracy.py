@@ -18,7 +18,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from models.baselines.evaluators import (
+from models.baselines.evaluators.training import (
     EVALUATOR_BASELINES,
     OutcomeFunction,
     load_evaluator_baseline,

@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from models.baselines.pointwise import fit_pointwise
+from models.baselines.scorers.pointwise import fit_pointwise
 from models.data.list_file import read_lists, read_metadata
 from models.datasets.simulator import Simulator, SimulatorConfig
 from models.evaluation.simulated.comparison import (

@@ -18,7 +18,7 @@ from typing import Final
 
 import numpy as np
 
-from models.baselines.pointwise import PointwiseModel
+from models.baselines.scorers.pointwise import PointwiseModel
 from models.contract.arrays import Floats, Ints
 from models.data.records import ListRecord
 from models.evaluation.planning import (

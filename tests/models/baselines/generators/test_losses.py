@@ -7,11 +7,11 @@ import math
 import pytest
 import torch
 
-from models.baselines.goalrank import group_cross_entropy, reference_policy
-from models.baselines.gref import BETA, chosen_log_shares, dpo_loss, ordered_loss, pass_orders
-from models.baselines.nar4rec import contrastive_loss, unlikelihood_loss
-from models.baselines.nlgr_generator import position_loss
-from models.baselines.prm import listwise_loss
+from models.baselines.generators.goalrank import group_cross_entropy, reference_policy
+from models.baselines.generators.gref import BETA, chosen_log_shares, dpo_loss, ordered_loss, pass_orders
+from models.baselines.generators.nar4rec import contrastive_loss, unlikelihood_loss
+from models.baselines.generators.nlgr import position_loss
+from models.baselines.generators.prm import listwise_loss
 
 LN2, LN3 = math.log(2), math.log(3)
 

@@ -7,7 +7,7 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from models.baselines.training import BASELINES, Generator
+from models.baselines.generators.training import BASELINES, Generator
 from models.contract.spec import FeatureSpec
 from models.data.batches import Batch
 from models.data.fit_spec import fit_spec

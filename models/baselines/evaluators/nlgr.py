@@ -18,7 +18,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from models.baselines.positions import ListwiseEvaluator, hidden_layers
+from models.baselines.evaluators.positions import ListwiseEvaluator, hidden_layers
 from models.contract.spec import FeatureSpec
 from models.data.batches import Batch
 from models.nets.value import COUNTED, ValueConfig

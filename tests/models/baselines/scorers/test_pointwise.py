@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from models.baselines.pointwise import fit_pointwise
+from models.baselines.scorers.pointwise import fit_pointwise
 from models.contract.scalars import FeatureError
 from models.data.fit_spec import fit_spec
 from models.data.records import Candidate, ListRecord

@@ -27,7 +27,7 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from models.baselines.lists import check_length, gather_rows, gumbel, prior_list, repeat_requests
+from models.baselines.generators.lists import check_length, gather_rows, gumbel, prior_list, repeat_requests
 from models.contract.spec import FeatureSpec
 from models.data.batches import Batch
 from models.nets.blocks import Block

@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 
 from models.baselines import training
-from models.baselines.goalrank import GoalRank, goalrank_loss
-from models.baselines.gref import GReF, pretraining_loss, rerank_dpo_loss
-from models.baselines.groups import GroupMaker, GroupOptions, RewardedSlates, first_lists, score_groups
-from models.baselines.lists import prior_list
-from models.baselines.nar4rec import NAR4Rec, nar4rec_loss
-from models.baselines.nlgr_generator import NLGRGenerator, nlgr_loss
-from models.baselines.prm import PRM, prm_loss
-from models.baselines.training import BASELINES, Generator, load_baseline, train_baseline
+from models.baselines.generators.goalrank import GoalRank, goalrank_loss
+from models.baselines.generators.gref import GReF, pretraining_loss, rerank_dpo_loss
+from models.baselines.generators.groups import GroupMaker, GroupOptions, RewardedSlates, first_lists, score_groups
+from models.baselines.generators.lists import prior_list
+from models.baselines.generators.nar4rec import NAR4Rec, nar4rec_loss
+from models.baselines.generators.nlgr import NLGRGenerator, nlgr_loss
+from models.baselines.generators.prm import PRM, prm_loss
+from models.baselines.generators.training import BASELINES, Generator, load_baseline, train_baseline
 from models.data.batches import Batch
 from models.nets.checkpoint import CheckpointError
 from models.nets.generator import GeneratorConfig
@@ -28,7 +28,7 @@ from models.nets.value import ValueConfig
 from models.planners.search.prefix import list_outcomes
 from models.planners.worth import Worth
 from models.training.loop import Loss, Progress, TrainOptions, fit
-from tests.models.baselines.slates import CONFIG, CPU, LENGTH, build, make_slates
+from tests.models.baselines.generators.slates import CONFIG, CPU, LENGTH, build, make_slates
 from tests.models.planners.examples import SPEC as OTHER_SPEC
 from tests.models.planners.examples import random_model
 from tests.models.planners.plain import shaken

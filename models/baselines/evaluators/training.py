@@ -15,10 +15,10 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from models.baselines.deepfm import DeepFM
-from models.baselines.nlgr_evaluator import NlgrEvaluator
-from models.baselines.pier import Pier
-from models.baselines.positions import position_loss
+from models.baselines.evaluators.deepfm import DeepFM
+from models.baselines.evaluators.nlgr import NlgrEvaluator
+from models.baselines.evaluators.pier import Pier
+from models.baselines.evaluators.positions import position_loss
 from models.contract.spec import FeatureSpec, record
 from models.data.batches import Batch, ListArrays
 from models.nets.checkpoint import load_payload, naming, save_payload

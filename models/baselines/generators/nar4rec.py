@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.baselines.lists import Utility, check_length
+from models.baselines.generators.lists import Utility, check_length
 from models.contract.spec import FeatureSpec
 from models.data.batches import Batch
 from models.nets.blocks import Block

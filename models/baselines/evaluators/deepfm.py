@@ -16,7 +16,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from models.baselines.positions import FieldEmbeddings, hidden_layers, pointwise_outcomes
+from models.baselines.evaluators.positions import FieldEmbeddings, hidden_layers, pointwise_outcomes
 from models.contract.spec import FeatureSpec
 from models.data.batches import Batch
 from models.nets.value import COUNTED, ValueConfig

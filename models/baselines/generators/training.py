@@ -19,13 +19,13 @@ from typing import Final
 import torch
 from torch import nn
 
-from models.baselines.goalrank import GoalRank, goalrank_loss
-from models.baselines.gref import GReF, pretraining_loss, rerank_dpo_loss
-from models.baselines.groups import GroupMaker, GroupOptions, RewardedSlates
-from models.baselines.lists import Utility
-from models.baselines.nar4rec import NAR4Rec, nar4rec_loss
-from models.baselines.nlgr_generator import NLGRGenerator, nlgr_loss
-from models.baselines.prm import PRM, prm_loss
+from models.baselines.generators.goalrank import GoalRank, goalrank_loss
+from models.baselines.generators.gref import GReF, pretraining_loss, rerank_dpo_loss
+from models.baselines.generators.groups import GroupMaker, GroupOptions, RewardedSlates
+from models.baselines.generators.lists import Utility
+from models.baselines.generators.nar4rec import NAR4Rec, nar4rec_loss
+from models.baselines.generators.nlgr import NLGRGenerator, nlgr_loss
+from models.baselines.generators.prm import PRM, prm_loss
 from models.contract.spec import FeatureSpec, record
 from models.data.batches import seen_by
 from models.data.slates import SlateArrays

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.baselines.lists import RankedEncoder, Utility, check_length, gumbel, repeat_requests
+from models.baselines.generators.lists import RankedEncoder, Utility, check_length, gumbel, repeat_requests
 from models.contract.spec import FeatureSpec
 from models.data.batches import Batch
 from models.nets.generator import GeneratorConfig, PointerGenerator, remaining

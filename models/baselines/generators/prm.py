@@ -16,7 +16,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from models.baselines.lists import RankedEncoder, Utility, best_first, check_length
+from models.baselines.generators.lists import RankedEncoder, Utility, best_first, check_length
 from models.contract.spec import FeatureSpec
 from models.data.batches import Batch
 from models.nets.generator import GeneratorConfig

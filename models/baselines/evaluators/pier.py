@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.baselines.positions import ListwiseEvaluator, hidden_layers
+from models.baselines.evaluators.positions import ListwiseEvaluator, hidden_layers
 from models.contract.spec import FeatureSpec
 from models.data.batches import Batch
 from models.nets.value import COUNTED, ValueConfig

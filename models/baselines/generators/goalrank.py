@@ -18,7 +18,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from models.baselines.lists import gumbel, repeat_requests
+from models.baselines.generators.lists import gumbel, repeat_requests
 from models.data.batches import Batch
 from models.nets.generator import PointerGenerator
 

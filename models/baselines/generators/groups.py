@@ -22,8 +22,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from models.baselines.lists import Utility, best_first, prior_list
-from models.baselines.nlgr_generator import put
+from models.baselines.generators.lists import Utility, best_first, prior_list
+from models.baselines.generators.nlgr import put
 from models.data.batches import Batch, batches, digest
 from models.data.slates import SlateArrays
 from models.nets.checkpoint import load_payload, save_payload, weights_digest

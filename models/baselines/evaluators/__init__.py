@@ -1,0 +1,1 @@
+"""Value lists or items by the evaluators that DeGRe is compared with."""
