@@ -1,0 +1,7 @@
+from __future__ import annotations
+
+from typing import Final
+
+from models.evaluation.truth.method import Fit
+
+FITS: Final[tuple[Fit, ...]] = ()

@@ -1,0 +1,23 @@
+"""Name the folders of an experiment's results, under its root."""
+
+from __future__ import annotations
+
+from typing import Final
+
+LISTS_FILE: Final = "lists.npy"
+"""int64 [n, m]: the lists of the test requests, in a method's folder."""
+
+
+def data_step(point: str) -> str:
+    """Name the step that makes a point's logs."""
+    return f"{point}/data"
+
+
+def fit_step(point: str, fit: str, seed: int) -> str:
+    """Name the step that trains one fit with one seed."""
+    return f"{point}/fits/{fit}/seed-{seed}"
+
+
+def method_step(point: str, method: str, mix: int, seed: int) -> str:
+    """Name the step that plans a method's lists under one objective mix, with one seed."""
+    return f"{point}/methods/{method}/mix-{mix}/seed-{seed}"

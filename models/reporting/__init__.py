@@ -1,0 +1,1 @@
+"""Say what an experiment found, as one page for reading: `listwright report`."""
