@@ -17,6 +17,7 @@ _HELP: Final = {
     "evaluate": "compare planners and orders on lists whose outcome is known",
     "catalogue": "build what is known of items, so that requests need not say it",
     "rerank": "re-rank the lists of a file offline, with the code that serves them",
+    "report": "show what experiments found, as one page",
     "export": "write and verify the bundle that a service loads",
     "serve": "serve bundles over HTTP",
     "bench": "time the engine and the service",

@@ -1,3 +1,5 @@
+"""Search the exponents of formulas over prior scores: Pareto-efficient formulas."""
+
 from __future__ import annotations
 
 from typing import Final

@@ -1,3 +1,5 @@
+"""Train scorers of items: pointwise, lambdarank, PRM and the FFT context-aware model."""
+
 from __future__ import annotations
 
 from typing import Final

@@ -1,3 +1,5 @@
+"""Train the value models of the ablations, each without one part of the default."""
+
 from __future__ import annotations
 
 from typing import Final

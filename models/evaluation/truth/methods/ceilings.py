@@ -1,3 +1,5 @@
+"""Plan with true values: the ceilings of the tables."""
+
 from __future__ import annotations
 
 from typing import Final

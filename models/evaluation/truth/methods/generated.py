@@ -1,3 +1,5 @@
+"""Plan by the trained generators, one greedy decode each."""
+
 from __future__ import annotations
 
 from typing import Final

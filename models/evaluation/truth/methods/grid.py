@@ -1,3 +1,5 @@
+"""Pair every value model with every planner: the grid."""
+
 from __future__ import annotations
 
 from typing import Final

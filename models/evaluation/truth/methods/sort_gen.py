@@ -1,3 +1,5 @@
+"""Plan by SORT-Gen: as in the paper, greedy, and with its beam."""
+
 from __future__ import annotations
 
 from typing import Final

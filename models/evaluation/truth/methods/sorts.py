@@ -1,3 +1,5 @@
+"""Plan by sorting scores, with and without diversity: the base and the rivals of Table 1."""
+
 from __future__ import annotations
 
 from typing import Final

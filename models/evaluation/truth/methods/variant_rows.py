@@ -1,3 +1,5 @@
+"""Plan the rows of SORT-Gen's Table 2, each in place of one part of SORT-Gen."""
+
 from __future__ import annotations
 
 from typing import Final
