@@ -155,6 +155,8 @@ class Contents:
         try:
             return msgspec.json.decode(path.read_bytes(), type=cls)
         except FileNotFoundError:
-            raise ValueError(f"{folder}: has no {CONTENTS_FILE}; it is no run folder, or the run has no report") from None
+            raise ValueError(
+                f"{folder}: has no {CONTENTS_FILE}; it is no run folder, or the run has no report"
+            ) from None
         except msgspec.MsgspecError as error:
             raise ValueError(f"{path}: is no report: {error}") from None

@@ -7,12 +7,10 @@ from typing import Final
 
 from models.evaluation.truth.fits import formulas, generators, scorers, value_models, variants
 from models.evaluation.truth.method import Fit, Method
-from models.evaluation.truth.methods import ceilings, generated, grid, sorts, sort_gen, variant_rows
+from models.evaluation.truth.methods import ceilings, generated, grid, sort_gen, sorts, variant_rows
 
 FITS: Final[Mapping[str, Fit]] = {
-    fit.name: fit
-    for module in (scorers, formulas, value_models, variants, generators)
-    for fit in module.FITS
+    fit.name: fit for module in (scorers, formulas, value_models, variants, generators) for fit in module.FITS
 }
 
 METHODS: Final[Mapping[str, Method]] = {
