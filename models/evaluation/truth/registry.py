@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from models.evaluation.truth.fits import formulas, generators, scorers, value_models, variants
+from models.evaluation.truth.fits import context_scorers, formulas, generators, scorers, value_models, variants
 from models.evaluation.truth.method import Fit, Method
 from models.evaluation.truth.methods import ceilings, generated, grid, sort_gen, sorts, variant_rows
 
 FITS: Final[Mapping[str, Fit]] = {
-    fit.name: fit for module in (scorers, formulas, value_models, variants, generators) for fit in module.FITS
+    fit.name: fit
+    for module in (scorers, context_scorers, formulas, value_models, variants, generators)
+    for fit in module.FITS
 }
 
 METHODS: Final[Mapping[str, Method]] = {
@@ -21,7 +23,7 @@ METHODS: Final[Mapping[str, Method]] = {
 
 
 def fits_of(methods: Iterable[Method]) -> list[Fit]:
-    """List the fits that methods need, each behind those that it needs itself. Raises `ValueError` for unknown names."""
+    """List the fits that methods need, each behind those it needs itself. Raises `ValueError` for unknown names."""
     found: dict[str, Fit] = {}
 
     def add(name: str, wanted_by: str) -> None:

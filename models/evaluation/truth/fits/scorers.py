@@ -1,4 +1,4 @@
-"""Train scorers of items: pointwise, lambdarank, PRM and the FFT context-aware model."""
+"""Train scorers of single items: the pointwise model and lambdarank."""
 
 from __future__ import annotations
 
