@@ -9,11 +9,8 @@ from models.evaluation.truth.fits import context_scorers, formulas, generators, 
 from models.evaluation.truth.method import Fit, Method
 from models.evaluation.truth.methods import ceilings, generated, grid, sort_gen, sorts, variant_rows
 
-FITS: Final[Mapping[str, Fit]] = {
-    fit.name: fit
-    for module in (scorers, context_scorers, formulas, value_models, variants, generators)
-    for fit in module.FITS
-}
+_FIT_MODULES = (scorers, context_scorers, formulas, value_models, variants, generators)
+FITS: Final[Mapping[str, Fit]] = {fit.name: fit for module in _FIT_MODULES for fit in module.FITS}
 
 METHODS: Final[Mapping[str, Method]] = {
     method.name: method

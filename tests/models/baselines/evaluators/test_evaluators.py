@@ -12,6 +12,9 @@ import torch
 from torch import Tensor
 
 from models.baselines.evaluators.deepfm import pair_products
+from models.baselines.evaluators.nlgr import DecoupledAttention, id_field
+from models.baselines.evaluators.pier import OmnidirectionalAttention
+from models.baselines.evaluators.positions import position_loss
 from models.baselines.evaluators.training import (
     EVALUATOR_BASELINES,
     EVALUATOR_FILE,
@@ -20,9 +23,6 @@ from models.baselines.evaluators.training import (
     load_evaluator_baseline,
     train_evaluator_baseline,
 )
-from models.baselines.evaluators.nlgr import DecoupledAttention, id_field
-from models.baselines.evaluators.pier import OmnidirectionalAttention
-from models.baselines.evaluators.positions import position_loss
 from models.contract.spec import FeatureSpec
 from models.data.batches import encode_lists
 from models.data.fit_spec import fit_spec

@@ -12,13 +12,30 @@ from hypothesis import strategies as st
 
 from models.baselines.generators.goalrank import GoalRank
 from models.baselines.generators.gref import GReF
-from models.baselines.generators.groups import GroupOptions, RewardedSlates, first_lists, neighbours, random_lists, score_groups
+from models.baselines.generators.groups import (
+    GroupOptions,
+    RewardedSlates,
+    first_lists,
+    neighbours,
+    random_lists,
+    score_groups,
+)
 from models.baselines.generators.lists import best_first, prior_list, prior_ranks
 from models.baselines.generators.nar4rec import contrastive_decoding
 from models.baselines.generators.nlgr import NLGRGenerator, put
 from models.baselines.generators.training import BASELINES, evaluator_calls, load_baseline
 from models.nets.checkpoint import CheckpointError
-from tests.models.baselines.generators.slates import CANDIDATES, CONFIG, CPU, LENGTH, build, is_valid, longer, make_slates, unfit
+from tests.models.baselines.generators.slates import (
+    CANDIDATES,
+    CONFIG,
+    CPU,
+    LENGTH,
+    build,
+    is_valid,
+    longer,
+    make_slates,
+    unfit,
+)
 
 SPEC, SLATES = make_slates(5)
 MASKS = st.lists(

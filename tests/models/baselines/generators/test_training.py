@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.baselines import training
+from models.baselines.generators import training
 from models.baselines.generators.goalrank import GoalRank, goalrank_loss
 from models.baselines.generators.gref import GReF, pretraining_loss, rerank_dpo_loss
 from models.baselines.generators.groups import GroupMaker, GroupOptions, RewardedSlates, first_lists, score_groups
