@@ -112,7 +112,7 @@ def expose(request: SimulatedRequest, *, length: int, temperature: float, rng: n
 
 
 def explore(request: SimulatedRequest, *, length: int, exploration: float, rng: np.random.Generator) -> Ints:
-    """Draw a list of the sort with random places: candidate indices [length] in the order shown. See `EXPLORED`."""
+    """Draw the list [length] of a sort with random places, as `EXPLORED` says."""
     left: list[int] = np.argsort(-_utility(request), kind="stable").tolist()
     random, draws = rng.random(length) < exploration, rng.random(length)
     shown = [left.pop(int(draw * len(left)) if at_random else 0) for at_random, draw in zip(random, draws, strict=True)]

@@ -84,7 +84,7 @@ class Simulator:
         self.brand = self._draw_brands() if c.brands else None
 
     def _draw_brands(self) -> Ints:
-        """Draw the brand of every item, and add what the brand is worth to the item's quality.
+        """Draw the brand of every item, and add its worth to the item's quality.
 
         The brand of rank r has a share of items in proportion to 1/r, as few brands have most items.
         """
@@ -129,7 +129,7 @@ class Simulator:
         )
 
     def _similarity(self, items: Ints) -> Floats:
-        """Compute how alike items are to a user, in 0 to 1: by their latent vectors, and by their brand."""
+        """Compute how alike items are, 0 to 1: by latent vectors and by brand."""
         latent = self.item_latent[items]
         alike: Floats = np.maximum(latent @ latent.T, 0.0)
         if self.brand is not None:

@@ -24,10 +24,10 @@ _SHARES: Final = ("memory", "brand_fatigue")
 
 @dataclass(frozen=True, slots=True)
 class GivenItems:
-    """Hold prices and attributes of items that are not drawn but taken from elsewhere, one entry per item.
+    """Hold prices and attributes of items that are given, not drawn.
 
-    Categories and brands are numbered from 0; `brand` is None where brands are drawn. Raises `ValueError` for columns
-    of different lengths, prices that are not positive, and numbers below 0.
+    Each column has one entry per item. Categories and brands are numbered from 0; `brand` is None where brands are
+    drawn. Raises `ValueError` for columns of different lengths, prices that are not positive, and numbers below 0.
     """
 
     price: tuple[float, ...]

@@ -1,4 +1,4 @@
-"""Compute the chances of a click and a purchase at every place of a list, in closed form.
+"""Compute the chances of clicks and purchases in a list, in closed form.
 
 The item at place j meets the *items* before it, and not their outcomes:
 
