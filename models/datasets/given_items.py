@@ -24,6 +24,10 @@ _STREAM: Final = 4
 """The world's random stream of the choice of items; `simulator.py` lists the others."""
 
 
+MOST_CATEGORIES: Final = 256
+"""An item's embedding has a place for each category."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Item:
     price: float
@@ -51,6 +55,11 @@ def with_items_of(
     places = np.sort(rng.choice(len(found), size=config.items, replace=False)).tolist()
     items = [found[place] for place in places]
     category = _numbered([item.category for item in items])
+    if max(category) >= MOST_CATEGORIES:
+        raise ValueError(
+            f"{path}: the feature {category_feature!r} has {max(category) + 1} values; a world has at most "
+            f"{MOST_CATEGORIES} categories"
+        )
     brand = None if brand_feature is None else _numbered([item.brand for item in items])
     return dataclasses.replace(
         config,
