@@ -3,30 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from tqdm import tqdm
 
-from models.commands import check, csv_log, items
+from models.commands import check, csv_log, items, simulator
 from models.data.list_writer import write_lists
-from models.datasets import expedia, movielens, simulated_logs, taobao_ad, trivago
-from models.datasets.simulator import SimulatorConfig
+from models.datasets import expedia, movielens, taobao_ad, trivago
 from models.datasets.source import ListSource, Summary
 from models.files import ended_by_sigterm
-
-_WORLD: Final = {f.name: f.default for f in dataclasses.fields(SimulatorConfig)}
-_WORLD_OPTIONS: Final = {
-    "candidates": "candidates per request",
-    "kappa": "strength of the list context; 0: position and item alone decide",
-    "categories": "item categories",
-    "items": "items in the catalogue",
-    "users": "users",
-    "price_spread": "spread of the log price",
-    "prior_noise": "noise of the prior scores in logits, drawn per request and item",
-    "prior_bias": "error of the prior scores in logits, drawn once per item",
-}
 
 
 class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
@@ -41,7 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Declare one subcommand per source, the check, and the items."""
     sources = parser.add_subparsers(dest="source", required=True, metavar="SOURCE")
     csv_log.configure(_source(sources, "csv", "a log of your own, one row per request and item"))
-    _configure_simulator(_source(sources, "simulator", "a declared world whose truth is known in closed form"))
+    simulator.configure(_source(sources, "simulator", "a declared world whose truth is known in closed form"))
     _configure_expedia(_source(sources, "expedia", "hotel searches with clicks and bookings (Kaggle, ICDM 2013)"))
     _configure_trivago(_source(sources, "trivago", "hotel lists with click-outs (RecSys Challenge 2019)"))
     _configure_movielens(_source(sources, "movielens", "MovieLens 1M ratings as lists of six; a 5 is a click"))
@@ -63,7 +49,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _require_other_output(arguments: argparse.Namespace) -> None:
     """Refuse to write the list file over what it is made from."""
-    sources: list[Path] = getattr(arguments, "files", []) + ([arguments.path] if "path" in arguments else [])
+    one = [getattr(arguments, name, None) for name in ("path", "items_from")]
+    sources: list[Path] = [*getattr(arguments, "files", []), *(Path(source) for source in one if source is not None)]
     for source in sources if arguments.output.exists() else []:
         if source.exists() and source.samefile(arguments.output):
             raise ValueError(f"--output: {source} is what is to be read, and would be replaced")
@@ -91,28 +78,6 @@ def _source(
     parser.add_argument("--seed", type=int, default=0, help="seed of everything random")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     return parser
-
-
-def _configure_simulator(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--lists", type=int, default=20_000, help="requests to log")
-    parser.add_argument("--length", type=int, default=10, help="items exposed per list")
-    parser.add_argument("--temperature", type=float, default=1.0, help="randomness of the exposed order")
-    parser.add_argument("--world-seed", type=int, default=_WORLD["seed"], help="seed of the users and items")
-    for name, text in _WORLD_OPTIONS.items():
-        default = _WORLD[name]
-        parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default, help=text)
-    parser.set_defaults(load=_load_simulator)
-
-
-def _load_simulator(arguments: argparse.Namespace) -> ListSource:
-    world = {name: getattr(arguments, name) for name in _WORLD_OPTIONS}
-    return simulated_logs.load(
-        SimulatorConfig(seed=arguments.world_seed, **world),
-        seed=arguments.seed,
-        lists=arguments.lists,
-        length=arguments.length,
-        temperature=arguments.temperature,
-    )
 
 
 def _configure_expedia(parser: argparse.ArgumentParser) -> None:

@@ -22,7 +22,7 @@ SMALL = SimulatorConfig(users=50, items=80, candidates=8)
 
 
 def value_by_loop(world: Simulator, request: SimulatedRequest, order: list[int]) -> list[tuple[float, float, float]]:
-    """The declaration in the simulator's docstring, word by word, from items' latent vectors and categories."""
+    """The declaration in docs/world.md, word by word, from items' latent vectors, categories, brands and prices."""
     c, clicks, purchases, gmv, result = world.config, 0.0, 0.0, 0.0, []
     for j, candidate in enumerate(order):
         item = request.items[candidate]
@@ -30,13 +30,15 @@ def value_by_loop(world: Simulator, request: SimulatedRequest, order: list[int])
         for k in range(j):
             earlier, w = request.items[order[k]], c.memory ** (j - k - 1)
             cosine = sum(a * b for a, b in zip(world.item_latent[item], world.item_latent[earlier], strict=True))
-            unlike *= 1 - w * max(0.0, cosine)
+            same_brand = world.brand is not None and world.brand[item] == world.brand[earlier]
+            unlike *= 1 - w * (1 - (1 - max(0.0, cosine)) * (1 - c.brand_fatigue * same_brand))
             if world.successor[world.category[earlier]] == world.category[item]:
                 unfollowed *= 1 - w
             weights += w
             reference += w * math.log(world.price[earlier])
         anchor = math.tanh(reference / weights - math.log(world.price[item])) if weights else 0.0
-        wish = request.relevance[candidate] + c.kappa * (c.complement * (1 - unfollowed) - c.redundancy * (1 - unlike))
+        context = c.complement * (1 - unfollowed) - c.redundancy * (1 - unlike) + c.click_anchoring * anchor
+        wish = request.relevance[candidate] + c.kappa * context
         want = request.appeal[candidate] + c.kappa * (c.anchoring * anchor - c.substitution * (1 - unlike))
         click = math.exp(-c.decay * j) / (1 + math.exp(-wish))
         purchase = click / (1 + math.exp(-want))
@@ -52,19 +54,20 @@ def value_by_loop(world: Simulator, request: SimulatedRequest, order: list[int])
     index=st.integers(0, 1000),
     order=st.permutations(range(8)),
     length=st.integers(1, 8),
+    parts=st.sampled_from([{}, {"brands": 3}, {"brands": 1, "brand_fatigue": 1.0}, {"click_anchoring": 0.7}]),
 )
 def test_list_value_is_what_the_declaration_says(
-    kappa: float, memory: float, index: int, order: list[int], length: int
+    kappa: float, memory: float, index: int, order: list[int], length: int, parts: dict[str, Any]
 ) -> None:
-    world = Simulator(dataclasses.replace(SMALL, kappa=kappa, memory=memory))
+    world = Simulator(dataclasses.replace(SMALL, kappa=kappa, memory=memory, **parts))
     request = world.request(3, index)
     lists = np.array([order[:length], order[::-1][:length]])
     expected = [value_by_loop(world, request, row) for row in lists.tolist()]
-    np.testing.assert_allclose(world.list_value(request, lists), expected, rtol=1e-9)
+    np.testing.assert_allclose(world.list_value(request, lists), expected, rtol=1e-12)
 
 
 def test_samples_agree_with_the_closed_form() -> None:
-    world = Simulator(dataclasses.replace(SMALL, kappa=1.5))
+    world = Simulator(dataclasses.replace(SMALL, kappa=1.5, brands=3, click_anchoring=0.5))
     request, n = world.request(0, 5), 40_000
     order = np.array([[3, 1, 4, 0, 5]])
     rng = np.random.default_rng(0)
