@@ -1,6 +1,6 @@
 """Plan lists from scores of single items: the objective formula's value, then a rule that selects.
 
-A scorer's ``ctr`` and ``cvr`` take the place of the ranking stage's. A plan from them is, for instance::
+A scorer's ``ctr`` and ``cvr`` take the place of the ranking stage's. A plan by a DPP, for instance, is::
 
     plan_by_scores(context, records, scores, dpp(theta))
 
@@ -29,6 +29,7 @@ Select = Callable[[ScoredItems, int], Ints]
 
 TRADE_OFFS: Final[tuple[Setting, ...]] = (0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 """Values that are tried of MMR's λ and of the DPP's θ: the share of relevance, and the rest is diversity."""
+
 
 sort: Final[Select] = sort_items
 """Select by relevance alone."""
