@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from functools import partial
+from pathlib import Path
+from typing import Final
 
 import lightgbm
 import numpy as np
-from numpy.typing import NDArray
 
-from models.contract.arrays import Bools, Floats
+from models.baselines.scorers.item_rows import candidate_rows, candidate_scores, shown_rows
+from models.baselines.scorers.trees import LabelledRows, fit_trees, predict, read_booster, write_booster
+from models.contract.arrays import Arrays, Floats
 from models.contract.candidates import CandidateLike
 from models.contract.features import Encoder
 from models.contract.scalars import Scalar
@@ -23,27 +26,9 @@ from models.data.batches import ListArrays, encode_lists
 from models.data.records import ListRecord
 from models.datasets.splits import bucket
 
-_ROUNDS: Final = 500
-_PATIENCE: Final = 30
 _HELD_OUT: Final = 8
 """One in so many lists decides how many trees there are."""
-
-_SETTINGS: Final[Mapping[str, Any]] = {
-    "objective": "binary",
-    "learning_rate": 0.05,
-    "num_leaves": 7,
-    "min_data_in_leaf": 100,
-    "feature_fraction": 0.8,
-    # Strong smoothing of categories, or hashed ids are learnt by heart and the result falls below the prior scores.
-    "cat_smooth": 100.0,
-    "cat_l2": 50.0,
-    "min_data_per_group": 200,
-    "max_cat_threshold": 16,
-    "deterministic": True,
-    "force_row_wise": True,
-    "num_threads": 1,
-    "verbosity": -1,
-}
+_FILES: Final = {"ctr": "click.txt", "cvr": "conversion.txt"}
 
 
 @dataclass(frozen=True)
@@ -54,6 +39,19 @@ class PointwiseModel:
     click: lightgbm.Booster
     conversion: lightgbm.Booster | None
 
+    @classmethod
+    def load(cls, folder: Path, spec: FeatureSpec) -> PointwiseModel:
+        """Read what `save` wrote."""
+        conversion = folder / _FILES["cvr"]
+        return cls(
+            spec, read_booster(folder / _FILES["ctr"]), read_booster(conversion) if conversion.is_file() else None
+        )
+
+    def save(self, folder: Path) -> None:
+        """Write the boosters to files in `folder`."""
+        for name, booster in self._boosters().items():
+            write_booster(folder / _FILES[name], booster)
+
     def scores(
         self, user: Mapping[str, Scalar], context: Mapping[str, Scalar], candidates: Sequence[CandidateLike]
     ) -> dict[str, Floats]:
@@ -62,59 +60,57 @@ class PointwiseModel:
         Raises `models.contract.features.FeatureError` naming a field that cannot be encoded.
         """
         encoder = Encoder(self.spec)
-        arrays = encoder.encode_items(candidates)
-        for name, values in encoder.encode_user(user, context).items():
-            arrays[name] = np.broadcast_to(values, (len(candidates), len(values)))
-        table = _table(arrays, np.zeros(len(candidates)))
-        scores = {"ctr": _predict(self.click, table)}
-        if self.conversion is not None:
-            scores["cvr"] = _predict(self.conversion, table)
-        return scores
+        arrays = encoder.encode_items(candidates) | encoder.encode_user(user, context)
+        one: Arrays = {name: values[None] for name, values in arrays.items()}
+        table = candidate_rows(one, np.ones((1, len(candidates)), bool))
+        return {name: predict(booster, table) for name, booster in self._boosters().items()}
+
+    def request_scores(self, records: Sequence[ListRecord]) -> list[dict[str, Floats]]:
+        """Predict as `scores` does for all candidates of many requests at once, by request.
+
+        Raises `ValueError` naming the list and the field that cannot be encoded.
+        """
+        scorers = {name: partial(predict, booster) for name, booster in self._boosters().items()}
+        return candidate_scores(records, self.spec, scorers)
+
+    def _boosters(self) -> dict[str, lightgbm.Booster]:
+        return {"ctr": self.click} | ({} if self.conversion is None else {"cvr": self.conversion})
 
 
 def fit_pointwise(records: Sequence[ListRecord], spec: FeatureSpec, *, seed: int) -> PointwiseModel:
     """Fit to the exposed items of `records`, stopping early by an eighth of them.
 
-    Raises `ValueError` if there are no lists, or fewer than two lists with a click.
+    Raises `ValueError` as `fit_pointwise_arrays` does.
     """
     data = encode_lists(records, spec, max((len(r.exposed) for r in records), default=1) or 1)
-    table, labels, known = _rows(data)
     held = np.array([bucket(r.request_id, _HELD_OUT, seed=seed, purpose="pointwise") == 0 for r in records])
-    stop = np.repeat(held, data.lengths)
-    click = _fit(table, labels[:, 0], stop, spec, seed)
+    return fit_pointwise_arrays(data.take(np.flatnonzero(~held)), data.take(np.flatnonzero(held)), spec, seed=seed)
+
+
+def fit_pointwise_arrays(train: ListArrays, held_out: ListArrays, spec: FeatureSpec, *, seed: int) -> PointwiseModel:
+    """Fit to the exposed items of lists, stopping early by those of others.
+
+    Raises `ValueError` unless both have items with and without a click.
+    """
+    learnt, stop = _clicked(train), _clicked(held_out)
+    click = _fit(learnt, stop, spec, seed)
     if click is None:
         raise ValueError("a pointwise model needs clicks, and items without one, in several lists")
-    bought_or_not = known & (labels[:, 0] > 0)
-    conversion = _fit(table[bought_or_not], labels[bought_or_not, 1], stop[bought_or_not], spec, seed)
-    return PointwiseModel(spec, click, conversion)
+    return PointwiseModel(spec, click, _fit(_bought(train, learnt), _bought(held_out, stop), spec, seed))
 
 
-def _rows(data: ListArrays) -> tuple[Floats, Floats, Bools]:
-    """Return rows of exposed items: features [r, …], clicks and purchases [r, 2], and if purchases are known [r]."""
-    filled = data.filled
-    arrays = {
-        name: np.repeat(values, data.lengths, axis=0) if name.startswith("user") else values[filled]
-        for name, values in data.features.items()
-    }
-    positions = np.broadcast_to(np.arange(filled.shape[1]), filled.shape)[filled]
-    labels = data.labels[filled][:, :2].astype(np.float64)
-    return _table(arrays, positions), labels, np.repeat(data.observed[:, 1], data.lengths)
+def _clicked(data: ListArrays) -> LabelledRows:
+    """Take all exposed items, and whether each was clicked."""
+    return LabelledRows(shown_rows(data), data.labels[data.filled][:, 0])
 
 
-def _table(arrays: Mapping[str, NDArray[np.generic]], positions: NDArray[np.generic]) -> Floats:
-    names = ("user_ids", "item_ids", "user_numbers", "item_numbers", "item_scores")
-    return np.column_stack([*(arrays[n] for n in names), positions]).astype(np.float64)
+def _bought(data: ListArrays, clicked: LabelledRows) -> LabelledRows:
+    """Take the clicked items of lists whose purchases are known, and whether each was bought."""
+    rows = np.repeat(data.observed[:, 1], data.lengths) & (clicked.labels > 0)
+    return LabelledRows(clicked.table[rows], data.labels[data.filled][rows, 1])
 
 
-def _fit(table: Floats, labels: Floats, stop: Bools, spec: FeatureSpec, seed: int) -> lightgbm.Booster | None:
-    if any(len(np.unique(labels[part])) < 2 for part in (stop, ~stop)):
+def _fit(learnt: LabelledRows, stop: LabelledRows, spec: FeatureSpec, seed: int) -> lightgbm.Booster | None:
+    if any(len(np.unique(rows.labels)) < 2 for rows in (learnt, stop)):
         return None
-    ids = list(range(len(spec.user_categoricals) + len(spec.item_categoricals)))
-    train = lightgbm.Dataset(table[~stop], labels[~stop], categorical_feature=ids)
-    valid = lightgbm.Dataset(table[stop], labels[stop], categorical_feature=ids, reference=train)
-    stopping = lightgbm.early_stopping(_PATIENCE, verbose=False)
-    return lightgbm.train({**_SETTINGS, "seed": seed}, train, _ROUNDS, valid_sets=[valid], callbacks=[stopping])
-
-
-def _predict(booster: lightgbm.Booster, table: Floats) -> Floats:
-    return np.asarray(booster.predict(table, num_threads=1), np.float64)
+    return fit_trees({"objective": "binary"}, learnt, stop, spec, seed=seed)

@@ -2,8 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, Final
 
-from models.evaluation.truth.method import Fit
+from models.baselines.selection.formulas import FormulaSearch, write_front
+from models.evaluation.truth.method import TRIED, Fit, FitContext
 
-FITS: Final[tuple[Fit, ...]] = ()
+FRONT_FILE: Final = "front.json"
+"""The points of the front, in the folder of the fit."""
+
+_SEARCH: Final = FormulaSearch(points=TRIED)
+
+
+def _fit_pareto(context: FitContext) -> Mapping[str, Any]:
+    points = _SEARCH(context.bench.train, context.bench.spec, seed=context.seed)
+    write_front(context.folder / FRONT_FILE, points)
+    return {"formulas": [point.formula for point in points]}
+
+
+FITS: Final[tuple[Fit, ...]] = (Fit("pareto", _fit_pareto, lambda _: asdict(_SEARCH)),)

@@ -3,30 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from models.baselines.scorers.pointwise import fit_pointwise
+from models.baselines.scorers.pointwise import PointwiseModel, fit_pointwise, fit_pointwise_arrays
 from models.contract.scalars import FeatureError
+from models.data.batches import encode_lists
 from models.data.fit_spec import fit_spec
-from models.data.records import Candidate, ListRecord
+from models.data.records import Candidate
+from tests.models.baselines.scorers.logs import logged
 from tests.models.training.records import make_records
-
-
-def logged(count: int, *, seed: int = 0) -> list[ListRecord]:
-    """P(click) = quality · 0.6^position, better items mostly shown lower; P(purchase | click) = 1 − quality."""
-    rng = np.random.default_rng(seed)
-    records = []
-    for index in range(count):
-        quality = rng.uniform(0.1, 0.9, 4)
-        order = np.argsort(quality + rng.normal(0, 0.3, 4))
-        click = (rng.random(4) < quality[order] * 0.6 ** np.arange(4)).astype(int)
-        buy = click * (rng.random(4) < 1 - quality[order])
-        candidates = tuple(Candidate(f"i{i}", features={"quality": float(q)}) for i, q in enumerate(quality))
-        labels = tuple(click.tolist()), tuple(buy.tolist())
-        records.append(ListRecord(f"r{index}", candidates, tuple(order.tolist()), *labels))
-    return records
 
 
 def grid() -> tuple[Candidate, ...]:
@@ -80,3 +68,47 @@ def test_a_value_that_cannot_be_encoded_is_named() -> None:
     model = fit_pointwise(records, fit_spec(records), seed=0)
     with pytest.raises(FeatureError, match=r"candidates\[0\]\.features\.quality"):
         model.scores({}, {}, [Candidate("a", features={"quality": "high"})])
+
+
+def test_arrays_of_lists_are_learnt_from_as_records_are() -> None:
+    records = logged(900)
+    spec = fit_spec(records)
+    train, held_out = (encode_lists(part, spec, 4) for part in (records[:800], records[800:]))
+    model = fit_pointwise_arrays(train, held_out, spec, seed=1)
+    ctr = model.scores({}, {}, grid())["ctr"]
+    assert np.corrcoef(ctr, np.linspace(0.15, 0.85, 8))[0, 1] > 0.9
+    padded = fit_pointwise_arrays(encode_lists(records[:800], spec, 6), held_out, spec, seed=1)
+    np.testing.assert_array_equal(padded.scores({}, {}, grid())["ctr"], ctr)
+
+
+def test_held_out_lists_without_a_click_are_refused() -> None:
+    records = logged(400)
+    spec = fit_spec(records)
+    still = [dataclasses.replace(r, clicks=(0, 0, 0, 0)) for r in logged(50)]
+    with pytest.raises(ValueError, match="needs clicks"):
+        fit_pointwise_arrays(encode_lists(records, spec, 4), encode_lists(still, spec, 4), spec, seed=0)
+
+
+def test_many_requests_at_once_have_the_scores_of_each_alone_and_a_file_gives_them_again(tmp_path: Path) -> None:
+    records = make_records(300)
+    spec = fit_spec(records)
+    model = fit_pointwise(records, spec, seed=0)
+    some = [dataclasses.replace(r, candidates=r.candidates[: 2 + i % 3]) for i, r in enumerate(records[:7])]
+    together = model.request_scores(some)
+    for record, scores in zip(some, together, strict=True):
+        alone = model.scores(record.user, record.context, record.candidates)
+        assert scores.keys() == alone.keys() == {"ctr", "cvr"}
+        for name, values in alone.items():
+            np.testing.assert_array_equal(scores[name], values)
+    model.save(tmp_path)
+    again = PointwiseModel.load(tmp_path, spec).request_scores(some)
+    np.testing.assert_array_equal([s["cvr"][0] for s in again], [s["cvr"][0] for s in together])
+
+
+def test_a_model_without_conversions_is_read_as_one_and_a_damaged_file_is_named(tmp_path: Path) -> None:
+    records = [dataclasses.replace(r, purchases=None) for r in logged(400)]
+    fit_pointwise(records, fit_spec(records), seed=0).save(tmp_path)
+    assert PointwiseModel.load(tmp_path, fit_spec(records)).conversion is None
+    (tmp_path / "click.txt").write_text("nothing", "utf-8")
+    with pytest.raises(ValueError, match=r"click\.txt"):
+        PointwiseModel.load(tmp_path, fit_spec(records))
