@@ -38,15 +38,13 @@ from models.evaluation.truth.bench import Bench
 from models.evaluation.truth.method import Fit, FitContext
 from models.evaluation.truth.profile import Profile
 from models.files import write_json
-from models.nets.checkpoint import load_checkpoint
 from models.nets.generator import GeneratorConfig
+from models.nets.value import ListValueModel, ValueConfig
 from models.planners.worth import Worth
 from models.training.loop import STATE_FILE, TrainOptions
-from models.training.value import CHECKPOINT_FILE
 
 PRM_FIT: Final = "prm"
 FFT_FIT: Final = "fft"
-SORT_FIT: Final = "sort"
 CALIBRATION_FILE: Final = "calibration.json"
 _BATCH: Final = 256
 
@@ -101,10 +99,9 @@ def shown_scores(model: ScorerModel, slates: SlateArrays, device: torch.device) 
 
 
 def _scores_where_shown(model: ScorerModel, batch: Batch) -> Tensor:
-    if isinstance(model, FFTContextModel):
-        # What is calibrated is the model's own account of positions; scoring then moves all items to the top.
-        return model(batch, shown_positions(batch))
-    return model(batch)
+    # What is calibrated is the model's own account of positions; scoring then moves all items to the top.
+    scores: Tensor = model(batch, shown_positions(batch)) if isinstance(model, FFTContextModel) else model(batch)
+    return scores
 
 
 def _options(profile: Profile) -> Mapping[str, Any]:
@@ -136,8 +133,8 @@ def _finish(context: FitContext, model: ScorerModel, slates: SlateArrays) -> Map
 
 def _fit_prm(context: FitContext) -> Mapping[str, Any]:
     profile, (train, valid) = context.profile, _slates(context)
-    # PRM asks its evaluator for the feature spec alone: it learns from the logged clicks.
-    evaluator = load_checkpoint(context.needs[SORT_FIT] / CHECKPOINT_FILE, context.bench.device).model
+    # PRM learns from the logged clicks; of an evaluator it takes the feature spec alone, so any will do.
+    evaluator = ListValueModel(context.bench.spec, ValueConfig(dim=profile.value_dim, layers=1))
     config = GeneratorConfig(profile.value_dim, profile.value_layers, list_length=context.bench.length)
     model = train_baseline(
         PRM_FIT,
@@ -175,6 +172,6 @@ def _fit_fft(context: FitContext) -> Mapping[str, Any]:
 
 
 FITS: Final[tuple[Fit, ...]] = (
-    Fit(PRM_FIT, _fit_prm, _options, needs=(SORT_FIT,)),
+    Fit(PRM_FIT, _fit_prm, _options),
     Fit(FFT_FIT, _fit_fft, _options),
 )

@@ -1,0 +1,81 @@
+"""Plan lists from scores of single items: the objective formula's value, then a rule that selects.
+
+A scorer's ``ctr`` and ``cvr`` take the place of the ranking stage's. A plan from them is, for instance::
+
+    plan_by_scores(context, records, scores, dpp(theta))
+
+Axis letters: n requests, k candidates of a request, m places.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Final
+
+from models.baselines.selection.fast_dpp import fast_dpp
+from models.baselines.selection.items import ScoredItems, sort_items
+from models.baselines.selection.mmr import greedy_mmr
+from models.contract.arrays import Floats, Ints
+from models.contract.embeddings import unit_embeddings
+from models.contract.spec import OBJECTIVES
+from models.data.records import ListRecord
+from models.evaluation.truth.method import PlanContext, Setting
+from models.planners.objective import objective_formula
+from models.planners.prepare import formula_scores
+
+Select = Callable[[ScoredItems, int], Ints]
+"""Select lists [n, m] of so many places from scored candidates."""
+
+TRADE_OFFS: Final[tuple[Setting, ...]] = (0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
+"""Values that are tried of MMR's λ and of the DPP's θ: the share of relevance, and the rest is diversity."""
+
+sort: Final[Select] = sort_items
+"""Select by relevance alone."""
+
+
+def mmr(trade_off: Setting, window: int | None = None) -> Select:
+    """Select by MMR with λ = `trade_off`; the window is the whole list for None."""
+    return partial(greedy_mmr, trade_off=_number(trade_off), window=window)
+
+
+def dpp(theta: Setting, window: int | None = None) -> Select:
+    """Select by a DPP's fast greedy inference; the window is the whole list for None."""
+    return partial(fast_dpp, theta=_number(theta), window=window)
+
+
+def plan_by_scores(
+    context: PlanContext,
+    records: Sequence[ListRecord],
+    scores: Sequence[Mapping[str, Floats]] | None,
+    select: Select,
+) -> Ints:
+    """Plan lists [n, m] from each record's scores [k] by name, which take the place of its own; None: its own.
+
+    An item's relevance is the objective formula's value / Σ weights, in the units of a value model's step: 1 is what an
+    exposed slot of the log earns. Raises `ValueError` naming a list whose formula cannot be computed.
+    """
+    formula = objective_formula(context.bench.spec, dict(zip(OBJECTIVES, context.preferences.units, strict=True)))
+    return select(scored_items(context, records, formula, scores), context.bench.length)
+
+
+def scored_items(
+    context: PlanContext,
+    records: Sequence[ListRecord],
+    formula: str,
+    scores: Sequence[Mapping[str, Floats]] | None = None,
+) -> ScoredItems:
+    """Compute a formula's value / Σ weights for all candidates of all records, beside their embeddings."""
+    weights, spec = context.preferences.weights, context.bench.spec
+    own = [None] * len(records) if scores is None else scores
+    relevance = [
+        formula_scores(record, [formula], weights, spec, new)[0] / sum(weights)
+        for record, new in zip(records, own, strict=True)
+    ]
+    return ScoredItems.of(relevance, [unit_embeddings([c.embedding for c in r.candidates]) for r in records])
+
+
+def _number(setting: Setting) -> float:
+    if not isinstance(setting, float):
+        raise ValueError(f"the setting must be a number, not {setting!r}")
+    return setting
