@@ -1,4 +1,4 @@
-"""Predict the click of every candidate from all candidates: the FFT context-aware CTR model of SORT-Gen (§4.1.1).
+"""Predict every candidate's click from all candidates: SORT-Gen's FFT context-aware model (§4.1.1).
 
 The paper says that it "models the context sequence using Fourier Transform and Attention Mechanism" and improves PRM;
 for the transform it cites FMLP-Rec (Zhou et al., WWW 2022). Followed here: a layer is FMLP-Rec's filter, which takes
@@ -130,7 +130,7 @@ def shown_positions(batch: Batch) -> Tensor:
 
 
 def click_loss(model: nn.Module, batch: Batch) -> Tensor:
-    """Compute the cross-entropy of clicks on the exposed items of a batch, summed over a list, mean over B."""
+    """Compute the cross-entropy of clicks on exposed items: a list's sum, mean over B."""
     logits = model(batch, shown_positions(batch))
     there = batch["exposed"] >= 0
     shown = logits.gather(1, batch["exposed"].clamp(min=0))
@@ -149,9 +149,9 @@ def fit_fft_context(
     device: torch.device,
     resume: bool = False,
 ) -> tuple[FFTContextModel, Progress]:
-    """Fit a new model, initialised by the seed, and write it to `folder`; return it in evaluation mode.
+    """Fit a new model, initialised by the seed, and write it to `folder`.
 
-    See `loop.fit` for the other files, for `resume` and for errors. Raises `ValueError` too if the lists have another
+    It comes back in evaluation mode. See `loop.fit` for the other files, for `resume` and for errors. Raises `ValueError` too if the lists have another
     length than the config's.
     """
     for slates in (train, valid):

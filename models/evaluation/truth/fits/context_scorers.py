@@ -1,4 +1,4 @@
-"""Train the scorers of clicks that see all candidates of a request: PRM and the FFT context model.
+"""Train scorers of clicks that see all candidates: PRM and the FFT context model.
 
 Both learn from clicks alone. Their scores become probabilities by a curve fitted to exposed items of validation lists,
 which the objective formula then takes for ``ctr``.

@@ -1,4 +1,4 @@
-"""Train generators of lists: the rivals of DeGRe, and DeGRe itself with and without local search.
+"""Train generators of lists: DeGRe's rivals, and DeGRe with and without local search.
 
 All see as many requests. The rivals take their reward from the fit ``sort`` of the same seed, at the profile's
 objectives; DeGRe mines its own evaluator's best lists at the same objectives and distils them. A generator serves the
@@ -141,7 +141,7 @@ def _train_degre(local_search: LocalSearch, context: FitContext) -> Mapping[str,
 
 
 def _mined(context: FitContext, evaluator: Checkpoint, local_search: LocalSearch) -> dict[str, MinedArrays]:
-    """Mine the requests, or go on with it, in the fit's folder, and join the sequences to their requests."""
+    """Mine the requests in the fit's folder, or go on with it, and join the sequences."""
     options = MiningOptions(
         length=context.bench.length,
         width=context.profile.beam,
