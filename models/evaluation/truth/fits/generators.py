@@ -141,7 +141,7 @@ def _train_degre(local_search: LocalSearch, context: FitContext) -> Mapping[str,
 
 
 def _mined(context: FitContext, evaluator: Checkpoint, local_search: LocalSearch) -> dict[str, MinedArrays]:
-    """Mine the requests in the fit's folder, or go on with it, and join the sequences."""
+    """Mine the requests in the fit's folder, or go on, and join the sequences."""
     options = MiningOptions(
         length=context.bench.length,
         width=context.profile.beam,

@@ -21,7 +21,7 @@ _DECODED: Final = 256
 
 
 def _by_clicks(fit: str, context: PlanContext, records: Sequence[ListRecord], setting: Setting) -> Ints:
-    """Sort by the objective formula over a scorer's clicks; select by a DPP under a setting."""
+    """Sort by the objective formula over a scorer's clicks; a setting selects by a DPP."""
     scorer = ContextScorer.load(fit, context.needs[fit], context.bench)
     select = sort if setting is None else dpp(setting)
     return plan_by_scores(context, records, scorer(records), select)
