@@ -12,6 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from models.baselines.prior_order import prior_ranks, prior_scores
 from models.contract.spec import FeatureSpec
 from models.data.batches import Batch
 from models.nets.generator import CandidateEncoder, GeneratorConfig
@@ -29,26 +30,9 @@ def best_first(scores: Tensor, valid: Tensor, length: int) -> Tensor:
     return nn.functional.pad(order[:, :length], (0, missing), value=-1)
 
 
-def prior_scores(batch: Batch) -> Tensor:
-    """Return the prior score of each candidate, [B, N]: the spec's first score.
-
-    Without scores all are alike, which leaves the candidates in the order in which the request has them.
-    """
-    scores = batch["item_scores"]
-    if scores.shape[-1]:
-        return scores[..., 0]
-    return torch.zeros(batch["valid"].shape, device=batch["valid"].device)
-
-
 def prior_list(batch: Batch, length: int) -> Tensor:
     """Sort the initial list by the prior score, int64 [B, length]."""
     return best_first(prior_scores(batch), batch["valid"], length)
-
-
-def prior_ranks(batch: Batch) -> Tensor:
-    """Rank candidates in the prior order, int64 [B, N] from 0; padding comes last."""
-    order = prior_scores(batch).masked_fill(~batch["valid"], -torch.inf).argsort(dim=1, descending=True, stable=True)
-    return order.argsort(dim=1)
 
 
 def gather_rows(rows: Tensor, lists: Tensor) -> Tensor:

@@ -38,8 +38,16 @@ class Profile:
     value_dim: int = 64
     value_layers: int = 2
     value_epochs: int = 10
+    scorer_requests: int = 100_000
+    scorer_valid_requests: int = 5_000
+    scorer_epochs: int = 4
     generator_requests: int = 10_000
+    generator_valid_requests: int = 500
     generator_epochs: int = 10
+    generator_rounds: int = 5
+    group_drawn: int = 6
+    group_bases: int = 1
+    distill_epochs: int = 4
     beam: int = 8
     objectives: tuple[float, float, float] = (5.0, 1.0, 1.0)
     tables: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

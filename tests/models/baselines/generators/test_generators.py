@@ -20,10 +20,11 @@ from models.baselines.generators.groups import (
     random_lists,
     score_groups,
 )
-from models.baselines.generators.lists import best_first, prior_list, prior_ranks
+from models.baselines.generators.lists import best_first, prior_list
 from models.baselines.generators.nar4rec import contrastive_decoding
 from models.baselines.generators.nlgr import NLGRGenerator, put
 from models.baselines.generators.training import BASELINES, evaluator_calls, load_baseline
+from models.baselines.prior_order import prior_ranks
 from models.nets.checkpoint import CheckpointError
 from tests.models.baselines.generators.slates import (
     CANDIDATES,
