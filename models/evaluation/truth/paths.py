@@ -6,10 +6,7 @@ from pathlib import Path
 from typing import Final
 
 DATA_FILE: Final = "lists.parquet"
-"""The list file of a point, in the folder of its data step."""
-
-FAILED_FILE: Final = "failed.json"
-"""JSON with the ``reason`` why a step failed, in its folder."""
+"""The logs of a point, in its folder of data."""
 
 LISTS_FILE: Final = "lists.npy"
 """int64 [n, m]: the lists of the test requests, in a method's folder."""

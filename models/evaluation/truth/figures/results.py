@@ -5,6 +5,7 @@ A step that is done counts. One that failed says why; any other was not run yet.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,13 +19,26 @@ from models.evaluation.steps import is_done, read_marker
 from models.evaluation.truth.bench import Bench
 from models.evaluation.truth.figures.outcomes import Outcomes, read_outcomes
 from models.evaluation.truth.method import Method
-from models.evaluation.truth.paths import FAILED_FILE, data_file, data_step, method_step
+from models.evaluation.truth.paths import data_file, data_step, method_step
 from models.evaluation.truth.points import MAIN, Point
-from models.evaluation.truth.profile import Profile
+from models.evaluation.truth.profile import Profile, WorldSizes
 from models.files import write_json
 from models.planners.references.sort_gen import Preferences
 from models.planners.worth import Triple
 
+SMALL: Final = "small"
+"""The point whose requests have so few lists that all of them can be valued."""
+
+LISTS: Final = "lists"
+"""The knob of the learning curve; its values are numbers of training lists."""
+
+TRAIN_SHARE: Final = 0.8
+"""The share of all lists that are training lists."""
+
+FAILURE_FILE: Final = "failed.json"
+"""JSON with the ``reason`` why a step failed, in its folder."""
+
+_KNOBS: Final = tuple(part.name for part in dataclasses.fields(WorldSizes))
 UNITS_FILE: Final = "units.json"
 NOT_RUN: Final = "not run"
 FAILED: Final = "failed"
@@ -133,25 +147,32 @@ class Results:
 
     def sweep(self, knob: str) -> dict[float, PointResults]:
         """Return the results along a knob by its value, in order, the world of the tables among them."""
-        found = {float(getattr(self.main.point.world, knob)): self.main}
+        world = self.main.point.world
+        own = round(world.lists * TRAIN_SHARE) if knob == LISTS else getattr(world, knob)
+        found = {float(own): self.main}
         found |= {p.value: self.by_point[p.name] for p in self.points if p.knob == knob and p.value is not None}
         return dict(sorted(found.items()))
 
     @property
+    def small(self) -> PointResults | None:
+        """Return the results in the world whose requests have few lists, if there are any."""
+        return self.by_point.get(SMALL)
+
+    @property
     def knobs(self) -> list[str]:
-        """List the knobs that points differ in."""
-        return list(dict.fromkeys(p.knob for p in self.points if p.knob is not None))
+        """List the knobs of the world that points differ in."""
+        return list(dict.fromkeys(p.knob for p in self.points if p.knob in _KNOBS))
 
     def failures(self) -> list[str]:
         """List the steps that failed, each with the reason in one line."""
-        folders = sorted(path.parent for path in self.root.rglob(FAILED_FILE))
+        folders = sorted(path.parent for path in self.root.rglob(FAILURE_FILE))
         reasons = {folder.relative_to(self.root).as_posix(): read_failure(folder) for folder in folders}
         return [f"{name}: {reason}" for name, reason in reasons.items() if reason is not None]
 
 
 def read_failure(folder: Path) -> str | None:
     """Read in one line why the step of a folder failed; None if it did not."""
-    path = folder / FAILED_FILE
+    path = folder / FAILURE_FILE
     if not path.is_file() or is_done(folder.parent, folder.name):
         return None
     failure: dict[str, Any] = json.loads(path.read_text("utf-8"))

@@ -31,8 +31,10 @@ def samples(outcomes: Outcomes, preferences: Preferences) -> list[Sample]:
     return [*(outcomes.total(o) for o in range(3)), outcomes.worth(preferences)]
 
 
-def gains(ours: Outcomes, theirs: Outcomes, preferences: Preferences) -> list[Figure]:
-    """Compute the relative gains of one method over another, in the order of `MEASURES`."""
+def gains(ours: Outcomes | Missing, theirs: Outcomes | Missing, preferences: Preferences) -> list[Figure]:
+    """Compute the relative gains of one method over another, in the order of `MEASURES`; none without lists."""
+    if isinstance(ours, Missing) or isinstance(theirs, Missing):
+        return [NONE] * len(MEASURES)
     pairs = zip(samples(ours, preferences), samples(theirs, preferences), strict=True)
     return [gain(x, y) for x, y in pairs]
 

@@ -16,6 +16,8 @@ from models.evaluation.truth.figures.rows import (
     NONE,
     OURS,
     RIVALS,
+    SORT_GEN,
+    SORT_GEN_BEAM,
     TRUE_BEAM,
     gains,
     of_groups,
@@ -28,13 +30,21 @@ from models.reporting.contents import Column, Figure, Row, Table
 
 _GROUPS: Final = (BASE, RIVALS, OURS, "ceilings")
 _PAPER_COLUMNS: Final = tuple(Column(title=f"paper's {title}") for title in MEASURES[:3])
-_INTERVALS: Final = (
-    "In brackets: 95% intervals by a bootstrap over seeds and requests together, paired across methods."
-)
+_INTERVALS: Final = "In brackets: 95% intervals by a bootstrap over seeds and requests together, paired across methods."
 
 
 def base_table(point: PointResults) -> Table:
     """Lay out all methods against the base, in the form of SORT-Gen's Table 1."""
+    return _base_table(point, "base", "Against the base (Table 1's form)")
+
+
+def small_table(point: PointResults) -> Table:
+    """Lay out the methods where requests have so few lists that all can be searched."""
+    world = point.point.world
+    return _base_table(point, "small", f"Against the base, {world.length} places for {world.candidates} candidates")
+
+
+def _base_table(point: PointResults, name: str, title: str) -> Table:
     base = point.outcomes(BASE)
     columns = (
         *GAIN_COLUMNS,
@@ -44,8 +54,8 @@ def base_table(point: PointResults) -> Table:
         *_PAPER_COLUMNS,
     )
 
-    def row(name: str) -> Row:
-        return row_of(point, name, len(columns), lambda found: _base_row(point, name, found, base))
+    def row(method: str) -> Row:
+        return row_of(point, method, len(columns), lambda found: _base_row(point, method, found, base))
 
     caption = (
         f"True outcomes of the planned lists against the base, the greedy sort by the objective formula. {_INTERVALS} "
@@ -54,15 +64,19 @@ def base_table(point: PointResults) -> Table:
         "only; several are those of the seeds. The paper's figures are of its online test. Ceilings know true values. "
         f"{_base_outcomes(base)}"
     )
-    rows = [row(name) for name in of_groups(point, *_GROUPS)]
-    return Table(name="base", title="Against the base (Table 1's form)", caption=caption, columns=columns, rows=rows)
+    rows = [row(method) for method in of_groups(point, *_GROUPS)]
+    return Table(name=name, title=title, caption=caption, columns=columns, rows=rows)
 
 
-def part_tables(point: PointResults, groups: Mapping[str, Sequence[str]]) -> list[Table]:
-    """Lay out the tables of ablations: the first method of each is complete, and compared with the others."""
-    published = groups.get("table-2", ())
-    tables = [_part_table(point, "parts", "Parts of SORT-Gen (Table 2's form)", published, papers.TABLE_2)]
-    tables.append(_part_table(point, "own-parts", "Our own parts and sizes", groups.get("ablations", ()), {}))
+def part_tables(point: PointResults) -> list[Table]:
+    """Lay out the tables of ablations: the paper's rows, and our own."""
+    names = of_groups(point, "ablations")
+    published = [name for name in names if name in papers.TABLE_2]
+    own = [name for name in names if name not in papers.TABLE_2]
+    tables = [
+        _part_table(point, "parts", "Parts of SORT-Gen (Table 2's form)", published, papers.TABLE_2),
+        _part_table(point, "own-parts", "Our own parts and sizes", own, {}),
+    ]
     return [table for table in tables if table.rows]
 
 
@@ -72,7 +86,6 @@ def rival_table(point: PointResults) -> Table | None:
     if rival is None:
         return None
     theirs = point.outcomes(rival)
-    assert isinstance(theirs, Outcomes)
     preferences = point.preferences()
 
     def row(name: str) -> Row:
@@ -89,10 +102,9 @@ def rival_table(point: PointResults) -> Table | None:
 
 
 def _base_row(point: PointResults, name: str, found: Outcomes, base: Outcomes | Missing) -> list[Figure]:
-    known = not isinstance(base, Missing)
     closed = value_share(point, name, TRUE_BEAM) if name != BASE else None
     return [
-        *(gains(found, base, point.preferences()) if known else [NONE] * len(MEASURES)),
+        *gains(found, base, point.preferences()),
         mean_of(found.spread()),
         closed or NONE,
         Figure(text=point.setting(name) or "–"),
@@ -104,20 +116,25 @@ def _part_table(
     point: PointResults, name: str, title: str, methods: Sequence[str], published: Mapping[str, papers.Published]
 ) -> Table:
     columns = (*GAIN_COLUMNS, *(_PAPER_COLUMNS if published else ()))
-    complete = methods[0] if methods else ""
-    theirs = point.outcomes(complete) if methods else Missing("")
 
-    def figures(other: str, found: Outcomes) -> list[Figure]:
-        known = not isinstance(theirs, Missing)
-        own = gains(theirs, found, point.preferences()) if known else [NONE] * len(MEASURES)
-        return [*own, *(_published(published, other) if published else ())]
+    def row(method: str) -> Row:
+        complete = point.outcomes(_complete(method))
+
+        def figures(found: Outcomes) -> list[Figure]:
+            return [*gains(complete, found, point.preferences()), *(_published(published, method) if published else ())]
+
+        return row_of(point, method, len(columns), figures)
 
     caption = (
-        f"Relative improvement of {title_of(point, complete)} over each row, which lacks or changes one part: above 0, "
-        f"the part as it is pays. {_INTERVALS}"
+        "Relative improvement of the complete SORT-Gen over each row, which lacks or changes one part: above 0, the "
+        f"part as it is pays. {_INTERVALS}"
     )
-    rows = [row_of(point, other, len(columns), lambda found, other=other: figures(other, found)) for other in methods[1:]]  # type: ignore[misc]
-    return Table(name=name, title=title, caption=caption, columns=columns, rows=rows)
+    return Table(name=name, title=title, caption=caption, columns=columns, rows=[row(method) for method in methods])
+
+
+def _complete(ablation: str) -> str:
+    """Name the complete method that an ablation is compared with."""
+    return SORT_GEN_BEAM if "beam" in ablation else SORT_GEN
 
 
 def _published(table: Mapping[str, papers.Published], name: str) -> list[Figure]:
