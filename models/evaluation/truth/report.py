@@ -119,7 +119,7 @@ def _data(results: Results) -> str:
     if not is_done(results.root, data_step(point)):
         return NOT_RUN
     file = data_file(results.root, point)
-    return f"{file.relative_to(results.root).as_posix()}, SHA-256 {file_digest(file)}"
+    return f"`{file.relative_to(results.root).as_posix()}`, SHA-256 `{file_digest(file)}`"
 
 
 def _steps(results: Results) -> str:

@@ -10,8 +10,9 @@ from typing import Final
 
 import numpy as np
 from pymoo.indicators.hv import HV
+from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 
-from models.contract.arrays import Bools, Floats
+from models.contract.arrays import Floats
 from models.evaluation.truth.figures.outcomes import Outcomes
 from models.evaluation.truth.figures.results import Missing, PointResults
 from models.evaluation.truth.figures.rows import BASE, title_of
@@ -57,7 +58,7 @@ def hypervolume_table(point: PointResults) -> Table | None:
     columns += [Column(title=title, form="number", digits=1) for title in spaces]
 
     def row(name: str, found: Floats) -> Row:
-        on_front = Figure(mean=float(not_dominated(found).sum()))
+        on_front = Figure(mean=float(len(front_of(found))))
         volumes = [Figure(mean=hypervolume(found[:, axes], lowest[list(axes)])) for axes in spaces.values()]
         return Row(name=name, title=title_of(point, name), figures=[on_front, *volumes], group=_group(point, name))
 
@@ -71,17 +72,16 @@ def hypervolume_table(point: PointResults) -> Table | None:
     return Table(name="hypervolume", title="Hypervolumes of the fronts", caption=caption, columns=columns, rows=rows)
 
 
-def not_dominated(points: Floats) -> Bools:
-    """Tell which points [n, O] no other beats in one objective without losing in another."""
-    at_least: Bools = (points[None] >= points[:, None]).all(axis=2)
-    better: Bools = (points[None] > points[:, None]).any(axis=2)
-    dominated: Bools = np.logical_and(at_least, better).any(axis=1)
-    return ~dominated
+def front_of(points: Floats) -> Floats:
+    """Keep the points [n, O] that no other beats in one objective without losing in another."""
+    rows = NonDominatedSorting().do(-points, only_non_dominated_front=True)  # pymoo minimises.
+    front: Floats = points[np.sort(rows)]
+    return front
 
 
 def hypervolume(points: Floats, reference: Floats) -> float:
     """Compute the volume that points [n, O] dominate above a reference point [O]."""
-    return float(HV(ref_point=-reference)(-points))  # pymoo minimises.
+    return float(HV(ref_point=-reference)(-points))
 
 
 def _points(point: PointResults, name: str, floor: Floats) -> Floats:
@@ -96,7 +96,7 @@ def _means(outcomes: Outcomes) -> Floats:
 
 
 def _line(title: str, points: Floats) -> Line:
-    front = points[not_dominated(points)]
+    front = front_of(points)
     front = front[np.argsort(front[:, 0], kind="stable")]
     return Line(title=title, x=front[:, 0].tolist(), y=front[:, 1].tolist())
 

@@ -13,11 +13,8 @@ def markdown(contents: Contents, pictures: Sequence[str]) -> str:
     parts = [f"# {contents.title}", contents.summary, *_setting(contents), *_targets(contents.targets)]
     parts += [part for table in contents.tables for part in _table(table)]
     for chart in contents.charts:
-        parts += [
-            f"## {chart.title}",
-            *([f"![{chart.title}](charts/{chart.name}.svg)"] if chart.name in pictures else []),
-        ]
-        parts += [chart.finding] if chart.finding else []
+        picture = f"![{chart.title}](charts/{chart.name}.svg)" if chart.name in pictures else ""
+        parts += [part for part in (f"## {chart.title}", picture, chart.finding) if part]
     parts += [part for pair in contents.pairs for part in _pair(pair)]
     parts += ["## Failures", _bullets(contents.failures)] if contents.failures else []
     return "\n\n".join(parts) + "\n"
