@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from models.evaluation.truth.figures.texts import gain_text
 from models.reporting.contents import Figure
 
 
@@ -42,7 +43,7 @@ def finding(title: str, contests: Sequence[Contest]) -> str:
         )
     paying = [contest for contest in contests if contest.pays]
     return (
-        f"{name}: SORT-Gen with its beam does not surely pay at {_values(losses)} ({'; '.join(map(_at, losses))}), "
+        f"{name}: SORT-Gen with its beam does not surely pay at {_values(losses)} ({'; '.join(map(_over, losses))}), "
         f"and pays at {_values(paying)}, at most {_at(max(paying, key=lambda contest: contest.gain.mean or 0.0))}."
     )
 
@@ -53,5 +54,8 @@ def _values(contests: Sequence[Contest]) -> str:
 
 
 def _at(contest: Contest) -> str:
-    gain = contest.gain
-    return f"{gain.mean:+.1%} [{gain.low:+.1%}, {gain.high:+.1%}] over {contest.rival} at {contest.value:,g}"
+    return f"{_over(contest)} at {contest.value:,g}"
+
+
+def _over(contest: Contest) -> str:
+    return f"{gain_text(contest.gain, 1)} over {contest.rival}"

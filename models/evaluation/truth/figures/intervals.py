@@ -50,7 +50,7 @@ def interval(statistic: Callable[..., Floats], *samples: Sample) -> Figure:
     requests = {part.shape[1] for part in parts}
     if len(requests) > 1:
         raise ValueError(f"cannot compare figures of {' and '.join(map(str, sorted(requests)))} requests")
-    mean = float(statistic(*(np.float64(part.mean()) for part in parts)))
+    mean = float(statistic(*(part.mean(axis=1).mean() for part in parts)))
     low, high = np.percentile(statistic(*map(_drawn_means, parts)), _PERCENTILES)
     return Figure(mean=mean, low=float(low), high=float(high))
 

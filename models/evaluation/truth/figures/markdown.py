@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from models.evaluation.tables import markdown_table
-from models.reporting.contents import Column, Contents, Figure, ListPair, Row, ShownItem, Table, Target
+from models.evaluation.truth.figures.texts import figure_text
+from models.reporting.contents import Contents, ListPair, Row, ShownItem, Table, Target
 
 
 def markdown(contents: Contents, pictures: Sequence[str]) -> str:
@@ -18,24 +19,6 @@ def markdown(contents: Contents, pictures: Sequence[str]) -> str:
     parts += [part for pair in contents.pairs for part in _pair(pair)]
     parts += ["## Failures", _bullets(contents.failures)] if contents.failures else []
     return "\n\n".join(parts) + "\n"
-
-
-def figure_text(figure: Figure, column: Column) -> str:
-    """Write a figure in the form of its column, with its interval in brackets if it has one."""
-    if figure.mean is None:
-        return figure.text
-    text = _number(figure.mean, column)
-    if figure.low is None or figure.high is None:
-        return text
-    return f"{text} [{_number(figure.low, column)}, {_number(figure.high, column)}]"
-
-
-def _number(value: float, column: Column) -> str:
-    if column.form == "percent":
-        return f"{value:+.{column.digits}%}"
-    if column.form == "share":
-        return f"{value:.0%}"
-    return f"{value:,.{column.digits}f}"
 
 
 def _setting(contents: Contents) -> list[str]:

@@ -18,12 +18,15 @@ BASE: Final = "base"
 SORT_GEN: Final = "sort-gen"
 SORT_GEN_BEAM: Final = "sort-gen-beam"
 TRUE_BEAM: Final = "true-beam"
+TRUE_QUEUES: Final = "true-queues-beam"
+"""The search of SORT-Gen's beam over the same queues, with true values."""
+
 RIVALS: Final = "rivals"
 OURS: Final = "ours"
 
 NONE: Final = Figure(text="–")
-MEASURES: Final = ("CLICK", "ORDER", "GMV", "list value")
-GAIN_COLUMNS: Final = tuple(Column(title=title) for title in MEASURES)
+MEASURES: Final = ("clicks", "orders", "GMV", "list value")
+GAIN_COLUMNS: Final = tuple(Column(title=title) for title in ("CLICK", "ORDER", "GMV", "list value"))
 
 
 def samples(outcomes: Outcomes, preferences: Preferences) -> list[Sample]:
@@ -81,10 +84,9 @@ def row_of(
 
 def strongest(point: PointResults, names: Sequence[str]) -> str | None:
     """Choose the method of the highest mean list value among `names`; None where none has lists."""
-    preferences = point.preferences()
     found = {name: point.outcomes(name) for name in names}
     means = {
-        name: float(np.mean(outcomes.worth(preferences).values))
+        name: float(np.mean(outcomes.worth(point.preferences()).values))
         for name, outcomes in found.items()
         if isinstance(outcomes, Outcomes)
     }

@@ -61,7 +61,7 @@ def sweep_tables(results: Results) -> Iterator[Table]:
             yield Table(
                 name=f"sweep-{knob}-{name.lower().replace(' ', '-')}",
                 title=f"Along {title}: {name}",
-                caption=f"{name} over the base of the same world, by {title}, with 95% intervals.",
+                caption=f"Gain in {name} over the base of the same world, by {title}, with 95% intervals.",
                 columns=[Column(title=f"{value:,g}") for value in points],
                 rows=[_row(points, method, measure) for method in _methods(results, points) if method != BASE],
             )

@@ -12,7 +12,6 @@ from models.evaluation.truth.figures.results import Missing, PointResults
 from models.evaluation.truth.figures.rows import (
     BASE,
     GAIN_COLUMNS,
-    MEASURES,
     NONE,
     OURS,
     RIVALS,
@@ -29,7 +28,7 @@ from models.evaluation.truth.figures.rows import (
 from models.reporting.contents import Column, Figure, Row, Table
 
 _GROUPS: Final = (BASE, RIVALS, OURS, "ceilings")
-_PAPER_COLUMNS: Final = tuple(Column(title=f"paper's {title}") for title in MEASURES[:3])
+_PAPER_COLUMNS: Final = tuple(Column(title=f"paper's {column.title}") for column in GAIN_COLUMNS[:3])
 _INTERVALS: Final = "In brackets: 95% intervals by a bootstrap over seeds and requests together, paired across methods."
 
 

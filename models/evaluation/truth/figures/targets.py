@@ -9,10 +9,12 @@ from models.evaluation.truth.figures import papers
 from models.evaluation.truth.figures.results import NOT_RUN, PointResults, Results
 from models.evaluation.truth.figures.rows import (
     BASE,
+    MEASURES,
     OURS,
     SORT_GEN,
     SORT_GEN_BEAM,
     TRUE_BEAM,
+    TRUE_QUEUES,
     both,
     gains,
     of_groups,
@@ -21,28 +23,25 @@ from models.evaluation.truth.figures.rows import (
     value_gain,
     value_share,
 )
-from models.reporting.contents import Figure, Target
+from models.evaluation.truth.figures.texts import figure_text, gain_text
+from models.reporting.contents import Column, Target
 
 PLANNER_SHARE: Final = 0.70
 CLOSED: Final = 0.60
-_MEASURES: Final = ("clicks", "orders", "GMV", "list value")
 _PAPER: Final = tuple(percent / 100 for percent in papers.SORT_GEN)
 _OVER_RIVAL: Final = (0.04, 0.0, 0.08)
 """Least gains of clicks, orders and GMV over the strongest rival."""
-
-BEAM_OF_ALL: Final = "grid-sort-beam"
-"""The learnt counterpart of the beam search with true values: the same search of all candidates."""
 
 
 def targets(results: Results) -> list[Target]:
     """List the targets, each with what was reached; not met or missed where it was not run."""
     point = results.main
-    wanted = ", ".join(f"{least:+.2%} {name}" for least, name in zip(_PAPER, _MEASURES, strict=False))
+    wanted = ", ".join(f"{least:+.2%} {name}" for least, name in zip(_PAPER, MEASURES, strict=False))
     return [
         _at_once(point, SORT_GEN_BEAM, BASE, _PAPER, f"SORT-Gen with its beam over the base, at once: {wanted}"),
         _at_once(point, SORT_GEN, BASE, _PAPER, "SORT-Gen without the beam: the same"),
         _over_rival(point),
-        _share(point, BEAM_OF_ALL, TRUE_BEAM, PLANNER_SHARE, "Learnt gain over true gain with the same planner"),
+        _share(point, SORT_GEN_BEAM, TRUE_QUEUES, PLANNER_SHARE, "Learnt gain over true gain with the same planner"),
         _share(point, SORT_GEN_BEAM, TRUE_BEAM, CLOSED, "Gap from the base to the true beam closed end to end"),
         _without_context(results),
     ]
@@ -53,7 +52,7 @@ def _at_once(point: PointResults, ours: str, theirs: str, least: Sequence[float]
     if found is None:
         return Target(text=text, reached=NOT_RUN, met=None)
     figures = gains(*found, point.preferences())
-    reached = ", ".join(f"{_gain(figure)} {name}" for figure, name in zip(figures, _MEASURES, strict=True))
+    reached = ", ".join(f"{gain_text(figure)} {name}" for figure, name in zip(figures, MEASURES, strict=True))
     met = all(figure.mean is not None and figure.mean >= bound for figure, bound in zip(figures, least, strict=False))
     return Target(text=text, reached=reached, met=met)
 
@@ -73,7 +72,7 @@ def _share(point: PointResults, part: str, whole: str, least: float, text: str) 
     found = value_share(point, part, whole)
     if found is None or found.mean is None:
         return Target(text=text, reached="the true search gains nothing", met=None)
-    return Target(text=text, reached=f"{found.mean:.0%} [{found.low:.0%}, {found.high:.0%}]", met=found.mean >= least)
+    return Target(text=text, reached=figure_text(found, Column(title="", form="share")), met=found.mean >= least)
 
 
 def _without_context(results: Results) -> Target:
@@ -83,9 +82,5 @@ def _without_context(results: Results) -> Target:
     known = {name: figure for name, figure in found.items() if figure is not None}
     if point is None or not known:
         return Target(text=text, reached=NOT_RUN, met=None)
-    reached = ", ".join(f"{title_of(point, name)} {_gain(figure)}" for name, figure in known.items())
+    reached = ", ".join(f"{title_of(point, name)} {gain_text(figure)}" for name, figure in known.items())
     return Target(text=text, reached=reached, met=all((figure.high or 0.0) >= 0 for figure in known.values()))
-
-
-def _gain(figure: Figure) -> str:
-    return f"{figure.mean:+.2%} [{figure.low:+.2%}, {figure.high:+.2%}]"
