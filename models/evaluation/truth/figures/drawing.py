@@ -37,6 +37,10 @@ def _draw(path: Path, chart: Chart) -> None:
         axes.autoscale()
     if chart.log_x:
         axes.set_xscale("log")
+    if chart.kind in ("sweep", "learning", "positions"):
+        values = sorted({float(x) for line in chart.lines for x in line.x})
+        axes.set_xticks(values, [f"{x:,g}" for x in values])
+        axes.minorticks_off()
     axes.set_xlabel(chart.x_title)
     axes.set_ylabel(chart.y_title)
     axes.legend(fontsize="small")

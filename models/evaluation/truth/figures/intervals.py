@@ -9,6 +9,7 @@ Axis letters: S seeds, n requests, D draws.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -42,8 +43,8 @@ class Sample:
 def interval(statistic: Callable[..., Floats], *samples: Sample) -> Figure:
     """Compute a statistic of the samples' means, with its interval.
 
-    `statistic` takes one array of means per sample. Samples are compared on the seeds that all of them have. Raises
-    `ValueError` if they have no seed in common, or not the same requests.
+    `statistic` takes one array of means per sample; where it is no number, there is no figure. Samples are compared on
+    the seeds that all of them have. Raises `ValueError` if they have none in common, or not the same requests.
     """
     seeds = _common(samples)
     parts = [sample.of_seeds(seeds) for sample in samples]
@@ -51,6 +52,8 @@ def interval(statistic: Callable[..., Floats], *samples: Sample) -> Figure:
     if len(requests) > 1:
         raise ValueError(f"cannot compare figures of {' and '.join(map(str, sorted(requests)))} requests")
     mean = float(statistic(*(part.mean(axis=1).mean() for part in parts)))
+    if not math.isfinite(mean):
+        return Figure(text="–")
     low, high = np.percentile(statistic(*map(_drawn_means, parts)), _PERCENTILES)
     return Figure(mean=mean, low=float(low), high=float(high))
 

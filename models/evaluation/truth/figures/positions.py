@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from models.evaluation.truth.figures.intervals import mean_of
 from models.evaluation.truth.figures.outcomes import Outcomes
 from models.evaluation.truth.figures.results import PointResults
 from models.evaluation.truth.figures.rows import (
@@ -39,11 +38,6 @@ def position_charts(point: PointResults) -> Iterator[Chart]:
 
 def _line(title: str, outcomes: Outcomes, objective: int) -> Line:
     places = range(outcomes.cumulative.shape[2])
-    found = [mean_of(outcomes.up_to(place, objective)) for place in places]
-    return Line(
-        title=title,
-        x=[float(place + 1) for place in places],
-        y=[figure.mean for figure in found],
-        low=[figure.low for figure in found],
-        high=[figure.high for figure in found],
-    )
+    # No bands: requests differ far more than methods do on the same request, which the tables compare.
+    means = [float(outcomes.up_to(place, objective).values.mean()) for place in places]
+    return Line(title=title, x=[float(place + 1) for place in places], y=means)

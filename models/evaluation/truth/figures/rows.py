@@ -68,18 +68,22 @@ def both(point: PointResults, ours: str, theirs: str, mix: int = 0) -> tuple[Out
 
 
 def row_of(
-    point: PointResults, name: str, columns: int, figures: Callable[[Outcomes], Sequence[Figure]], mix: int = 0
+    point: PointResults,
+    name: str,
+    columns: int,
+    figures: Callable[[Outcomes], Sequence[Figure]],
+    beside: Sequence[Figure] = (),
 ) -> Row:
-    """Make a method's row; one without lists says in its first column why, and nothing in the others."""
+    """Make a method's row of measured figures, and those `beside` them; without lists, it says why not."""
     method = point.methods.get(name)
     row = Row(name=name, title=method.title if method else name, group=method.group if method else "", figures=())
-    found = point.outcomes(name, mix)
+    found = point.outcomes(name)
     if isinstance(found, Missing):
-        return replace(row, figures=[Figure(text=found.text)] * columns, note=found.reason)
+        return replace(row, figures=[*[Figure(text=found.text)] * columns, *beside], note=found.reason)
     try:
-        return replace(row, figures=list(figures(found)), note=_note(point, name, mix))
+        return replace(row, figures=[*figures(found), *beside], note=_note(point, name))
     except ValueError as error:  # no seed in common with what it is compared with
-        return replace(row, figures=[Figure(text=FAILED)] * columns, note=str(error))
+        return replace(row, figures=[*[Figure(text=FAILED)] * columns, *beside], note=str(error))
 
 
 def strongest(point: PointResults, names: Sequence[str]) -> str | None:
@@ -109,7 +113,7 @@ def title_of(point: PointResults, name: str) -> str:
     return point.methods[name].title if name in point.methods else name
 
 
-def _note(point: PointResults, name: str, mix: int) -> str:
-    done, wanted = point.seeds_done(name, mix)
+def _note(point: PointResults, name: str) -> str:
+    done, wanted = point.seeds_done(name)
     parts = ["knows true values"] if point.methods[name].cheating else []
     return "; ".join([*parts, *([f"{done} of {wanted} seeds"] if done < wanted else [])])

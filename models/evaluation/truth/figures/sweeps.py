@@ -27,7 +27,7 @@ KNOBS: Final = {
     "exploration": "exploration share of the logs",
     "candidates": "candidates",
     "length": "places",
-    "lists": "logged lists",
+    "lists": "training lists",
 }
 """What each knob is called in charts."""
 

@@ -50,11 +50,11 @@ def _base_table(point: PointResults, name: str, title: str) -> Table:
         Column(title="diversity", form="number", digits=3),
         Column(title="gap closed", form="share"),
         Column(title="setting", form="text"),
-        *_PAPER_COLUMNS,
     )
 
     def row(method: str) -> Row:
-        return row_of(point, method, len(columns), lambda found: _base_row(point, method, found, base))
+        published = _published(papers.TABLE_1, method)
+        return row_of(point, method, len(columns), lambda found: _base_row(point, method, found, base), published)
 
     caption = (
         f"True outcomes of the planned lists against the base, the greedy sort by the objective formula. {_INTERVALS} "
@@ -64,7 +64,7 @@ def _base_table(point: PointResults, name: str, title: str) -> Table:
         f"{_base_outcomes(base)}"
     )
     rows = [row(method) for method in of_groups(point, *_GROUPS)]
-    return Table(name=name, title=title, caption=caption, columns=columns, rows=rows)
+    return Table(name=name, title=title, caption=caption, columns=(*columns, *_PAPER_COLUMNS), rows=rows)
 
 
 def part_tables(point: PointResults) -> list[Table]:
@@ -107,23 +107,20 @@ def _base_row(point: PointResults, name: str, found: Outcomes, base: Outcomes | 
         mean_of(found.spread()),
         closed or NONE,
         Figure(text=point.setting(name) or "–"),
-        *_published(papers.TABLE_1, name),
     ]
 
 
 def _part_table(
     point: PointResults, name: str, title: str, methods: Sequence[str], published: Mapping[str, papers.Published]
 ) -> Table:
-    columns = (*GAIN_COLUMNS, *(_PAPER_COLUMNS if published else ()))
-
     def row(method: str) -> Row:
         complete = point.outcomes(_complete(method))
+        beside = _published(published, method) if published else []
+        return row_of(
+            point, method, len(GAIN_COLUMNS), lambda found: gains(complete, found, point.preferences()), beside
+        )
 
-        def figures(found: Outcomes) -> list[Figure]:
-            return [*gains(complete, found, point.preferences()), *(_published(published, method) if published else ())]
-
-        return row_of(point, method, len(columns), figures)
-
+    columns = (*GAIN_COLUMNS, *(_PAPER_COLUMNS if published else ()))
     caption = (
         "Relative improvement of the complete SORT-Gen over each row, which lacks or changes one part: above 0, the "
         f"part as it is pays. {_INTERVALS}"

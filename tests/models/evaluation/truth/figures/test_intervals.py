@@ -61,6 +61,10 @@ def test_methods_are_compared_on_the_seeds_that_both_have() -> None:
         gain(Sample(rows[:1], (0,)), part)
 
 
+def test_what_is_no_number_is_no_figure() -> None:
+    assert mean_of(Sample(np.full((1, 5), np.nan))) == Figure(text="–")
+
+
 def test_other_requests_cannot_be_compared() -> None:
     with pytest.raises(ValueError, match="figures of 3 and 4 requests"):
         gain(Sample(np.ones((1, 3))), Sample(np.ones((1, 4))))
