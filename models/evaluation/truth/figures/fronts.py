@@ -1,11 +1,12 @@
 """Draw what methods reach under several objective mixes as Pareto fronts, with hypervolumes.
 
-Axis letters: n points, O objectives.
+Axis letters: k mixes, n points, O objectives.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -13,6 +14,7 @@ from pymoo.indicators.hv import HV
 from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 
 from models.contract.arrays import Floats
+from models.evaluation.truth.figures.intervals import Sample, common_means, interval
 from models.evaluation.truth.figures.outcomes import Outcomes
 from models.evaluation.truth.figures.results import Missing, PointResults
 from models.evaluation.truth.figures.rows import BASE, title_of
@@ -22,19 +24,53 @@ _AXES: Final = {"GMV": (0, 2), "orders": (0, 1)}
 """Charts by the title of their y axis: the objectives of x and y."""
 
 
-def reached(point: PointResults) -> dict[str, Floats]:
-    """Compute per method with several mixes the gains [n, 3] over the base under the first mix, in percent."""
+@dataclass(frozen=True, eq=False)
+class MixResults:
+    """Hold the outcomes of a method under k mixes, and those of the base under the first mix."""
+
+    base: Outcomes
+    mixes: Sequence[Outcomes]
+
+    @property
+    def gains(self) -> Floats:
+        """Return the gains [k, 3] over the base in percent, on the seeds that all mixes have."""
+        return self._gains(common_means(self._samples(range(3))), 3)
+
+    def volume(self, axes: Sequence[int], reference: Floats) -> Figure:
+        """Compute the hypervolume of the gains in some objectives above a reference point [3]."""
+        corner = reference[list(axes)]
+
+        def statistic(*means: Floats) -> Floats:
+            gains = self._gains(np.stack(means, axis=-1), len(axes))
+            flat = gains.reshape(-1, len(self.mixes), len(axes))
+            return np.array([hypervolume(points, corner) for points in flat]).reshape(gains.shape[:-2])
+
+        return interval(statistic, *self._samples(axes))
+
+    def _samples(self, axes: Iterable[int]) -> list[Sample]:
+        """List the totals of the base, then of each mix, objective by objective."""
+        objectives = list(axes)
+        return [outcomes.total(o) for outcomes in (self.base, *self.mixes) for o in objectives]
+
+    def _gains(self, means: Floats, objectives: int) -> Floats:
+        """Turn means [..., (1 + k) · O] in the order of `_samples` into gains [..., k, O]."""
+        shaped = means.reshape(*means.shape[:-1], -1, objectives)
+        gains: Floats = 100 * (shaped[..., 1:, :] / shaped[..., :1, :] - 1)
+        return gains
+
+
+def reached(point: PointResults) -> dict[str, MixResults]:
+    """Read what each method with lists under several mixes reaches."""
     base = point.outcomes(BASE)
     if isinstance(base, Missing):
         return {}
-    floor = _means(base)
-    found = {name: _points(point, name, floor) for name in point.point.methods}
-    return {name: points for name, points in found.items() if len(points) > 1}
+    found = {name: MixResults(base, _mixes(point, name)) for name in point.point.methods}
+    return {name: results for name, results in found.items() if len(results.mixes) > 1}
 
 
 def front_charts(point: PointResults) -> Iterator[Chart]:
     """Draw clicks against GMV and clicks against orders, the best mixes of each method."""
-    points = reached(point)
+    points = {name: results.gains for name, results in reached(point).items()}
     for title, (x, y) in _AXES.items() if points else ():
         yield Chart(
             name=f"front-clicks-{title.lower()}",
@@ -49,17 +85,17 @@ def front_charts(point: PointResults) -> Iterator[Chart]:
 
 def hypervolume_table(point: PointResults) -> Table | None:
     """Lay out the hypervolume of each method's points; None without points."""
-    points = reached(point)
-    if not points:
+    methods = reached(point)
+    if not methods:
         return None
-    lowest = np.concatenate(list(points.values())).min(axis=0)
+    lowest = np.concatenate([results.gains for results in methods.values()]).min(axis=0)
     spaces = {"clicks and GMV": (0, 2), "clicks and orders": (0, 1), "all three": (0, 1, 2)}
     columns = [Column(title="mixes on the front", form="number", digits=0)]
     columns += [Column(title=title, form="number", digits=1) for title in spaces]
 
-    def row(name: str, found: Floats) -> Row:
-        on_front = Figure(mean=float(len(front_of(found))))
-        volumes = [Figure(mean=hypervolume(found[:, axes], lowest[list(axes)])) for axes in spaces.values()]
+    def row(name: str, found: MixResults) -> Row:
+        on_front = Figure(mean=float(len(front_of(found.gains))))
+        volumes = [found.volume(axes, lowest) for axes in spaces.values()]
         return Row(name=name, title=title_of(point, name), figures=[on_front, *volumes], group=_group(point, name))
 
     low = ", ".join(f"{value:+.2f}%" for value in lowest)
@@ -68,7 +104,7 @@ def hypervolume_table(point: PointResults) -> Table | None:
         f"{', '.join(f'{w:g}' for w in point.point.mixes[0])}, under {len(point.point.mixes)} mixes. The reference "
         f"point is the lowest gain of any method and mix: {low} (clicks, orders, GMV)."
     )
-    rows = [row(name, found) for name, found in points.items()]
+    rows = [row(name, found) for name, found in methods.items()]
     return Table(name="hypervolume", title="Hypervolumes of the fronts", caption=caption, columns=columns, rows=rows)
 
 
@@ -84,15 +120,9 @@ def hypervolume(points: Floats, reference: Floats) -> float:
     return float(HV(ref_point=-reference)(-points))
 
 
-def _points(point: PointResults, name: str, floor: Floats) -> Floats:
+def _mixes(point: PointResults, name: str) -> list[Outcomes]:
     found = (point.outcomes(name, mix) for mix in range(len(point.point.mixes)))
-    rows = [100 * (_means(outcomes) / floor - 1) for outcomes in found if isinstance(outcomes, Outcomes)]
-    return np.array(rows).reshape(-1, 3)
-
-
-def _means(outcomes: Outcomes) -> Floats:
-    means: Floats = outcomes.cumulative[:, :, -1].mean(axis=(0, 1))
-    return means
+    return [outcomes for outcomes in found if isinstance(outcomes, Outcomes)]
 
 
 def _line(title: str, points: Floats) -> Line:

@@ -46,12 +46,11 @@ def interval(statistic: Callable[..., Floats], *samples: Sample) -> Figure:
     `statistic` takes one array of means per sample; where it is no number, there is no figure. Samples are compared on
     the seeds that all of them have. Raises `ValueError` if they have none in common, or not the same requests.
     """
-    seeds = _common(samples)
-    parts = [sample.of_seeds(seeds) for sample in samples]
+    parts = _parts(samples)
     requests = {part.shape[1] for part in parts}
     if len(requests) > 1:
         raise ValueError(f"cannot compare figures of {' and '.join(map(str, sorted(requests)))} requests")
-    mean = float(statistic(*(part.mean(axis=1).mean() for part in parts)))
+    mean = float(statistic(*map(_mean, parts)))
     if not math.isfinite(mean):
         return Figure(text="–")
     low, high = np.percentile(statistic(*map(_drawn_means, parts)), _PERCENTILES)
@@ -79,6 +78,21 @@ def share(part: Sample, whole: Sample, floor: Sample) -> Figure | None:
     if below is None or below <= 0:
         return None
     return interval(lambda p, w, f: (p - f) / (w - f), part, whole, floor)
+
+
+def common_means(samples: Sequence[Sample]) -> Floats:
+    """Compute the mean of each sample, on the seeds that all have."""
+    return np.array([_mean(part) for part in _parts(samples)])
+
+
+def _parts(samples: Sequence[Sample]) -> list[Floats]:
+    seeds = _common(samples)
+    return [sample.of_seeds(seeds) for sample in samples]
+
+
+def _mean(values: Floats) -> np.float64:
+    """Compute the mean over requests, then over seeds: exactly equal for equal rows of seeds."""
+    return np.float64(values.mean(axis=1).mean())
 
 
 def _common(samples: Sequence[Sample]) -> list[int]:

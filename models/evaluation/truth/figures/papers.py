@@ -25,8 +25,8 @@ TABLE_2: Final[dict[str, Published]] = {
     "template": (10.39, -0.30, 2.85),
     "ranking-top": (8.30, 1.81, 2.15),
     "pointwise-loss": (5.06, 1.60, 5.11),
-    "esmm": (8.38, 2.34, 2.34),
-    "no-mmr": (3.82, -0.84, 4.28),
+    "esmm-loss": (8.38, 2.34, 2.34),
+    "without-mmr": (3.82, -0.84, 4.28),
 }
 """Of the complete SORT-Gen over one without a part, by the name of that row."""
 

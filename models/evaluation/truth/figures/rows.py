@@ -16,6 +16,7 @@ from models.reporting.contents import Column, Figure, Row
 
 BASE: Final = "base"
 SORT_GEN: Final = "sort-gen"
+SORT_GEN_PAPER: Final = "sort-gen-paper"
 SORT_GEN_BEAM: Final = "sort-gen-beam"
 TRUE_BEAM: Final = "true-beam"
 TRUE_QUEUES: Final = "true-queues-beam"

@@ -17,6 +17,7 @@ from models.evaluation.truth.figures.rows import (
     RIVALS,
     SORT_GEN,
     SORT_GEN_BEAM,
+    SORT_GEN_PAPER,
     TRUE_BEAM,
     gains,
     of_groups,
@@ -73,8 +74,8 @@ def part_tables(point: PointResults) -> list[Table]:
     published = [name for name in names if name in papers.TABLE_2]
     own = [name for name in names if name not in papers.TABLE_2]
     tables = [
-        _part_table(point, "parts", "Parts of SORT-Gen (Table 2's form)", published, papers.TABLE_2),
-        _part_table(point, "own-parts", "Our own parts and sizes", own, {}),
+        _part_table(point, "parts", "Parts of SORT-Gen as in the paper (Table 2's form)", published, papers.TABLE_2),
+        _part_table(point, "own-parts", "Parts and sizes of our SORT-Gen", own, {}),
     ]
     return [table for table in tables if table.rows]
 
@@ -121,16 +122,20 @@ def _part_table(
         )
 
     columns = (*GAIN_COLUMNS, *(_PAPER_COLUMNS if published else ()))
+    complete = ", ".join(dict.fromkeys(title_of(point, _complete(method)) for method in methods))
+    beam = f" (rows with the beam: {title_of(point, SORT_GEN_BEAM)})" if len(complete.split(", ")) > 1 else ""
     caption = (
-        "Relative improvement of the complete SORT-Gen over each row, which lacks or changes one part: above 0, the "
-        f"part as it is pays. {_INTERVALS}"
+        f"Relative improvement of {complete}{beam} over each row, which lacks or changes one part: above 0, the part "
+        f"as it is pays. {_INTERVALS}"
     )
     return Table(name=name, title=title, caption=caption, columns=columns, rows=[row(method) for method in methods])
 
 
 def _complete(ablation: str) -> str:
-    """Name the complete method that an ablation is compared with."""
-    return SORT_GEN_BEAM if "beam" in ablation else SORT_GEN
+    """Name the complete method that an ablation is compared with; the paper's rows with the paper's."""
+    if ablation in papers.TABLE_2:
+        return SORT_GEN_PAPER
+    return SORT_GEN_BEAM if ablation.endswith("-beam") else SORT_GEN
 
 
 def _published(table: Mapping[str, papers.Published], name: str) -> list[Figure]:

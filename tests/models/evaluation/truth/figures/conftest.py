@@ -35,13 +35,15 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for seed in range(2):
         runs.save(root, runs.POINT, "mmr", base, seed=seed, setting=[0.5, 0.7][seed])
         for name, lists in {
+            "sort-gen-paper": better[:, ::-1],
             "sort-gen": better,
             "sort-gen-beam": best,
-            "no-mmr": base,
+            "without-mmr": base,
             "grid-sort-beam": better,
         }.items():
             runs.save(root, runs.POINT, name, lists, seed=seed)
-    runs.save(root, runs.POINT, "head-width-1", better, seed=0)
+    runs.save(root, runs.POINT, "heads-1", better, seed=0)
+    runs.save(root, runs.POINT, "heads-1-beam", better, seed=0)
     runs.fail(root, method_step("main", "prm", 0, 0), "Traceback …\nValueError: the loss is not finite")
     runs.save(root, runs.POINT, "base", base, mix=1)
     runs.save(root, runs.POINT, "sort-gen-beam", runs.best_lists(cases, main.preferences(1)), mix=1)

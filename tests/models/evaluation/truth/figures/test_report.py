@@ -66,8 +66,8 @@ def test_rows_have_settings_published_figures_and_notes(contents: Contents) -> N
     assert row(contents, "base", "mmr").figures[6].text == "0.5, 0.7"
     assert row(contents, "base", "sort-gen").figures[6].text == "–"
     assert row(contents, "base", "true-beam").note == "knows true values"
-    assert row(contents, "own-parts", "head-width-1").note == "1 of 2 seeds"
-    published = row(contents, "parts", "no-mmr").figures[4:]
+    assert row(contents, "own-parts", "heads-1").note == "1 of 2 seeds"
+    published = row(contents, "parts", "without-mmr").figures[4:]
     assert [figure.mean for figure in published] == pytest.approx([0.0382, -0.0084, 0.0428])
 
 
@@ -81,9 +81,12 @@ def test_what_failed_and_what_was_not_run_is_said(contents: Contents) -> None:
 
 
 def test_ablations_are_compared_with_the_complete_method(results: Results, contents: Contents) -> None:
-    lacking = row(contents, "parts", "no-mmr").figures[3]
-    assert lacking.mean == pytest.approx(value_of(results, "sort-gen") / value_of(results, "base") - 1)
-    assert row(contents, "own-parts", "head-width-1").figures[3] == Figure(mean=0.0, low=0.0, high=0.0)
+    values = {n: value_of(results, n) for n in ("sort-gen-paper", "without-mmr", "sort-gen-beam", "heads-1-beam")}
+    lacking = row(contents, "parts", "without-mmr").figures[3]
+    assert lacking.mean == pytest.approx(values["sort-gen-paper"] / values["without-mmr"] - 1)
+    beam = row(contents, "own-parts", "heads-1-beam").figures[3]
+    assert beam.mean == pytest.approx(values["sort-gen-beam"] / values["heads-1-beam"] - 1)
+    assert row(contents, "own-parts", "heads-1").figures[3] == Figure(mean=0.0, low=0.0, high=0.0)
 
 
 def test_the_strongest_rival_is_that_of_the_highest_value(results: Results, contents: Contents) -> None:
