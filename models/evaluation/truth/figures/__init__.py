@@ -1,0 +1,1 @@
+"""Compute the figures of the truth experiment from the lists on disk."""

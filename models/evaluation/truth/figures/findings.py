@@ -1,0 +1,61 @@
+"""Say in one plain sentence where list-level generation does not pay, from figures alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from models.evaluation.truth.figures.texts import gain_text
+from models.reporting.contents import Figure
+
+
+@dataclass(frozen=True)
+class Contest:
+    """Hold the gain of list-level generation over the strongest cheap `rival` at one `value` of a knob."""
+
+    value: float
+    rival: str
+    gain: Figure
+
+    @property
+    def pays(self) -> bool:
+        """Tell whether the gain is above 0 beyond noise."""
+        return self.gain.low is not None and self.gain.low > 0
+
+
+def finding(title: str, contests: Sequence[Contest]) -> str:
+    """Say where the gain over the strongest cheap sort is not surely above 0; empty without contests."""
+    if not contests:
+        return ""
+    losses = [contest for contest in contests if not contest.pays]
+    name = f"{title[0].upper()}{title[1:]}"
+    if not losses:
+        least = min(contests, key=lambda contest: contest.gain.mean or 0.0)
+        return (
+            f"{name}: SORT-Gen with its beam pays at every value tried; its smallest gain over the strongest cheap "
+            f"sort is {_at(least)}."
+        )
+    if len(losses) == len(contests):
+        best = max(contests, key=lambda contest: contest.gain.mean or 0.0)
+        return (
+            f"{name}: SORT-Gen with its beam pays surely at no value tried; its largest gain over the strongest cheap "
+            f"sort is {_at(best)}."
+        )
+    paying = [contest for contest in contests if contest.pays]
+    return (
+        f"{name}: SORT-Gen with its beam does not surely pay at {_values(losses)} ({'; '.join(map(_over, losses))}), "
+        f"and pays at {_values(paying)}, at most {_at(max(paying, key=lambda contest: contest.gain.mean or 0.0))}."
+    )
+
+
+def _values(contests: Sequence[Contest]) -> str:
+    texts = [f"{contest.value:,g}" for contest in contests]
+    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"
+
+
+def _at(contest: Contest) -> str:
+    return f"{_over(contest)} at {contest.value:,g}"
+
+
+def _over(contest: Contest) -> str:
+    return f"{gain_text(contest.gain, 1)} over {contest.rival}"

@@ -1,0 +1,85 @@
+"""Show requests before and after: the base's list and SORT-Gen's, with queues, in the form of its Figure 2."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import numpy as np
+
+from models.contract.arrays import Floats, Ints
+from models.contract.scalars import Scalar
+from models.data.records import Candidate
+from models.evaluation.planning import preparer
+from models.evaluation.simulated.comparison import SimulatedCase
+from models.evaluation.truth.figures.calibration import planned_lists, value_model
+from models.evaluation.truth.figures.results import PointResults
+from models.evaluation.truth.figures.rows import BASE, SORT_GEN_BEAM, both
+from models.nets.checkpoint import Checkpoint
+from models.planners.objective import default_queues
+from models.planners.references.sort_gen import Preferences
+from models.reporting.contents import ListPair, ShownItem
+
+_NONE: Final = -1
+
+
+def list_pairs(point: PointResults) -> list[ListPair]:
+    """Show the requests of the largest, the median and the smallest gain; none where lists are missing."""
+    found, checkpoint = both(point, SORT_GEN_BEAM, BASE), value_model(point)
+    before, after = (planned_lists(point, name) for name in (BASE, SORT_GEN_BEAM))
+    if found is None or checkpoint is None or before is None or after is None:
+        return []
+    preferences = point.preferences()
+    ours, theirs = (outcomes.worth(preferences).values[0] for outcomes in found)
+    shown = chosen_requests(ours - theirs)
+    queues = [queue.name for queue in default_queues(checkpoint.spec, checkpoint.units)]
+    pairs = []
+    for title, row in shown.items():
+        case, change = point.bench.cases[row], float(ours[row] / theirs[row] - 1)
+        came_from = _queues(checkpoint, case, preferences)
+        pairs.append(
+            ListPair(
+                title=f"{title}: {change:+.1%} list value",
+                user=_texts({**case.record.user, **case.record.context}),
+                queues=queues,
+                before=_items(case, before[row], came_from),
+                after=_items(case, after[row], came_from),
+            )
+        )
+    return pairs
+
+
+def chosen_requests(gains: Floats) -> dict[str, int]:
+    """Choose the request of the largest gain [n], of the median one, and of the largest loss if there is one."""
+    order = np.argsort(-gains, kind="stable").tolist()
+    titles = {"Largest gain": order[0], "Median gain": order[(len(order) - 1) // 2]}
+    return titles | {"Largest loss" if gains[order[-1]] < 0 else "Smallest gain": order[-1]}
+
+
+def _queues(checkpoint: Checkpoint, case: SimulatedCase, preferences: Preferences) -> dict[int, int]:
+    """Map each candidate to the queue that it waits in; one that waits in none is left out."""
+    prepare = preparer(checkpoint, case.length)
+    _, slots = prepare(case.record, preferences)
+    by_queue = slots.reshape(prepare.limits.queues, -1).tolist()
+    return {item: queue for queue, waiting in enumerate(by_queue) for item in waiting if item >= 0}
+
+
+def _items(case: SimulatedCase, chosen: Ints, queues: Mapping[int, int]) -> Sequence[ShownItem]:
+    steps = np.diff(case.outcomes(chosen[None])[0], axis=0, prepend=0.0).tolist()
+    shown = []
+    for index, (click, conversion, gmv) in zip(chosen.tolist(), steps, strict=True):
+        candidate, queue = case.record.candidates[index], queues.get(index, _NONE)
+        attributes = _attributes(candidate)
+        shown.append(
+            ShownItem(id=candidate.id, attributes=attributes, queue=queue, click=click, conversion=conversion, gmv=gmv)
+        )
+    return shown
+
+
+def _attributes(candidate: Candidate) -> dict[str, str]:
+    price = {} if candidate.price is None else {"price": f"{candidate.price:.2f}"}
+    return _texts(candidate.features) | price
+
+
+def _texts(values: Mapping[str, Scalar]) -> dict[str, str]:
+    return {name: f"{value:g}" if isinstance(value, float) else str(value) for name, value in values.items()}

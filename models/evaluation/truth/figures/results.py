@@ -1,0 +1,184 @@
+"""Find what the methods of an experiment planned, and say why where there is nothing.
+
+A step that is done counts. One that failed says why; any other was not run yet.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+
+from models.evaluation.steps import is_done, read_marker
+from models.evaluation.truth.bench import Bench
+from models.evaluation.truth.figures.outcomes import Outcomes, read_outcomes
+from models.evaluation.truth.method import Method
+from models.evaluation.truth.paths import data_file, data_step, method_step
+from models.evaluation.truth.points import MAIN, Point
+from models.evaluation.truth.profile import Profile, WorldSizes
+from models.files import write_json
+from models.planners.references.sort_gen import Preferences
+from models.planners.worth import Triple
+
+SMALL: Final = "small"
+"""The point whose requests have so few lists that all of them can be valued."""
+
+LISTS: Final = "lists"
+"""The knob of the learning curve; its values are numbers of training lists."""
+
+TRAIN_SHARE: Final = 0.8
+"""The share of all lists that are training lists."""
+
+FAILURE_FILE: Final = "failed.json"
+"""JSON with the ``reason`` why a step failed, in its folder."""
+
+_KNOBS: Final = tuple(part.name for part in dataclasses.fields(WorldSizes))
+UNITS_FILE: Final = "units.json"
+NOT_RUN: Final = "not run"
+FAILED: Final = "failed"
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Say in a word that a method has no lists (`NOT_RUN` or `FAILED`), and why."""
+
+    text: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class PointResults:
+    """Hold the results of one point of an experiment, read when they are asked for."""
+
+    root: Path
+    point: Point
+    profile: Profile
+    methods: Mapping[str, Method]
+
+    @cached_property
+    def bench(self) -> Bench:
+        """Return the point's logs."""
+        file = data_file(self.root, self.point.name)
+        sizes = self.profile.requests, self.profile.valid_requests
+        return Bench(file.parent, file, self.point.world.length, *sizes, torch.device("cpu"))
+
+    @cached_property
+    def units(self) -> Triple:
+        """Return the bench's units s_o, kept in a file since all training lists are read for them."""
+        path = self.root / self.point.name / UNITS_FILE
+        if not path.is_file():
+            write_json(path, {"units": list(self.bench.units)})
+        click, conversion, gmv = json.loads(path.read_text("utf-8"))["units"]
+        return click, conversion, gmv
+
+    def preferences(self, mix: int = 0) -> Preferences:
+        """Return the preferences of an objective mix, in the bench's units."""
+        return Preferences(self.point.mixes[mix], self.units)
+
+    def outcomes(self, name: str, mix: int = 0) -> Outcomes | Missing:
+        """Read the outcomes of a method's lists, of the seeds that are done."""
+        known = self._kept.get((name, mix))
+        if known is None:
+            known = self._kept[name, mix] = self._read(name, mix)
+        return known
+
+    def setting(self, name: str, mix: int = 0) -> str:
+        """Return the values chosen of a method's setting, by seed; empty where there is no choice."""
+        if len(self.methods[name].settings) == 1:
+            return ""
+        markers = (read_marker(self.root, step) for step in self._steps(name, mix).values())
+        return ", ".join(_short(marker["notes"].get("setting")) for marker in markers if marker is not None)
+
+    def seeds_done(self, name: str, mix: int = 0) -> tuple[int, int]:
+        """Count the seeds that are done, and those that should be."""
+        steps = self._steps(name, mix).values()
+        return sum(is_done(self.root, step) for step in steps), len(steps)
+
+    @cached_property
+    def _kept(self) -> dict[tuple[str, int], Outcomes | Missing]:
+        return {}
+
+    def _steps(self, name: str, mix: int) -> dict[int, str]:
+        seeds = self.point.seeds if self.methods[name].seeded else 1
+        return {seed: method_step(self.point.name, name, mix, seed) for seed in range(seeds)}
+
+    def _read(self, name: str, mix: int) -> Outcomes | Missing:
+        if name not in self.methods or mix >= len(self.point.mixes):
+            return Missing(NOT_RUN)
+        steps = self._steps(name, mix)
+        done = {seed: self.root / step for seed, step in steps.items() if is_done(self.root, step)}
+        if not done:
+            return self._why([data_step(self.point.name), *steps.values()])
+        try:
+            return read_outcomes(done, lambda: self.bench.cases, seeded=self.methods[name].seeded)
+        except ValueError as error:
+            return Missing(FAILED, str(error))
+
+    def _why(self, steps: Sequence[str]) -> Missing:
+        reasons = (read_failure(self.root / step) for step in steps)
+        found = next((reason for reason in reasons if reason is not None), None)
+        return Missing(NOT_RUN) if found is None else Missing(FAILED, found)
+
+
+@dataclass(frozen=True, eq=False)
+class Results:
+    """Hold the results of an experiment, point by point."""
+
+    root: Path
+    profile: Profile
+    points: Sequence[Point]
+    methods: Mapping[str, Method]
+
+    @cached_property
+    def by_point(self) -> dict[str, PointResults]:
+        """Return each point's results by its name."""
+        return {p.name: PointResults(self.root, p, self.profile, self.methods) for p in self.points}
+
+    @property
+    def main(self) -> PointResults:
+        """Return the results in the world of the tables."""
+        return self.by_point[MAIN]
+
+    def sweep(self, knob: str) -> dict[float, PointResults]:
+        """Return the results along a knob by its value, in order, the world of the tables among them."""
+        world = self.main.point.world
+        own = round(world.lists * TRAIN_SHARE) if knob == LISTS else getattr(world, knob)
+        found = {float(own): self.main}
+        found |= {p.value: self.by_point[p.name] for p in self.points if p.knob == knob and p.value is not None}
+        return dict(sorted(found.items()))
+
+    @property
+    def small(self) -> PointResults | None:
+        """Return the results in the world whose requests have few lists, if there are any."""
+        return self.by_point.get(SMALL)
+
+    @property
+    def knobs(self) -> list[str]:
+        """List the knobs of the world that points differ in."""
+        return list(dict.fromkeys(p.knob for p in self.points if p.knob in _KNOBS))
+
+    def failures(self) -> list[str]:
+        """List the steps that failed, each with the reason in one line."""
+        folders = sorted(path.parent for path in self.root.rglob(FAILURE_FILE))
+        reasons = {folder.relative_to(self.root).as_posix(): read_failure(folder) for folder in folders}
+        return [f"{name}: {reason}" for name, reason in reasons.items() if reason is not None]
+
+
+def read_failure(folder: Path) -> str | None:
+    """Read in one line why the step of a folder failed; None if it did not."""
+    path = folder / FAILURE_FILE
+    if not path.is_file() or is_done(folder.parent, folder.name):
+        return None
+    failure: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    lines = str(failure.get("reason", "")).splitlines()
+    return lines[-1].strip() if lines else "no reason given"
+
+
+def _short(setting: Any) -> str:
+    return f"{setting:g}" if isinstance(setting, float) else str(setting)

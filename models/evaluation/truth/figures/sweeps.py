@@ -1,0 +1,113 @@
+"""Follow methods along each knob of the world, and say where list-level generation does not pay."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
+
+from models.evaluation.truth.figures.findings import Contest, finding
+from models.evaluation.truth.figures.outcomes import Outcomes
+from models.evaluation.truth.figures.results import LISTS, Missing, PointResults, Results
+from models.evaluation.truth.figures.rows import (
+    BASE,
+    MEASURES,
+    SORT_GEN_BEAM,
+    gains,
+    row_of,
+    strongest,
+    title_of,
+    value_gain,
+)
+from models.reporting.contents import Chart, Column, Figure, Line, Row, Table
+
+KNOBS: Final = {
+    "kappa": "context strength κ",
+    "prior_noise": "noise of the prior scores",
+    "price_spread": "spread of prices",
+    "exploration": "exploration share of the logs",
+    "candidates": "candidates",
+    "length": "places",
+    "lists": "training lists",
+}
+"""What each knob is called in charts."""
+
+CHEAP_SORTS: Final = (BASE, "mmr", "fast-dpp", "pointwise", "pointwise-mmr", "pointwise-dpp", "pareto", "ltr")
+"""Sorts that no list model has a part in: what list-level generation must beat to pay."""
+
+
+def sweep_charts(results: Results) -> Iterator[Chart]:
+    """Draw the gain in list value over the base along each knob, with what it shows in one sentence."""
+    for knob in results.knobs:
+        points = results.sweep(knob)
+        title, learning = KNOBS.get(knob, knob), knob == LISTS
+        yield Chart(
+            name=f"sweep-{knob}",
+            title="Learning curve" if learning else f"Along {title}",
+            kind="learning" if learning else "sweep",
+            x_title=title,
+            y_title="list value over the base, %",
+            lines=[_line(points, name) for name in _methods(results, points) if name != BASE],
+            log_x=learning,
+            finding=sweep_finding(points, title),
+        )
+
+
+def sweep_tables(results: Results) -> Iterator[Table]:
+    """Lay out clicks, orders, GMV and list value over the base along each knob."""
+    for knob in results.knobs:
+        points = results.sweep(knob)
+        title = KNOBS.get(knob, knob)
+        for measure, name in enumerate(MEASURES):
+            yield Table(
+                name=f"sweep-{knob}-{name.lower().replace(' ', '-')}",
+                title=f"Along {title}: {name}",
+                caption=f"Gain in {name} over the base of the same world, by {title}, with 95% intervals.",
+                columns=[Column(title=f"{value:,g}") for value in points],
+                rows=[_row(points, method, measure) for method in _methods(results, points) if method != BASE],
+            )
+
+
+def sweep_finding(points: Mapping[float, PointResults], title: str) -> str:
+    """Say in one sentence where SORT-Gen's beam does not surely beat the strongest cheap sort."""
+    contests = []
+    for value, point in points.items():
+        rival = strongest(point, [name for name in CHEAP_SORTS if name in point.point.methods])
+        found = value_gain(point, SORT_GEN_BEAM, rival) if rival else None
+        if rival is not None and found is not None:
+            contests.append(Contest(value, title_of(point, rival), found))
+    return finding(title, contests)
+
+
+def _methods(results: Results, points: Mapping[float, PointResults]) -> Sequence[str]:
+    """List the methods that some point of a sweep beside the main one plans with."""
+    swept = (name for point in points.values() if point is not results.main for name in point.point.methods)
+    return list(dict.fromkeys(swept))
+
+
+def _line(points: Mapping[float, PointResults], name: str) -> Line:
+    found = [value_gain(point, name, BASE) for point in points.values()]
+    return Line(
+        title=title_of(next(iter(points.values())), name),
+        x=list(points),
+        y=[_percent(f, "mean") for f in found],
+        low=[_percent(f, "low") for f in found],
+        high=[_percent(f, "high") for f in found],
+    )
+
+
+def _percent(figure: Figure | None, bound: str) -> float | None:
+    share = None if figure is None else getattr(figure, bound)
+    return None if share is None else 100 * float(share)
+
+
+def _row(points: Mapping[float, PointResults], name: str, measure: int) -> Row:
+    """Make a method's row of one measure, a figure per value of the knob."""
+    parts = []
+    for point in points.values():
+        base = point.outcomes(BASE)
+
+        def figure(found: Outcomes, point: PointResults = point, base: Outcomes | Missing = base) -> list[Figure]:
+            return [gains(found, base, point.preferences())[measure]]
+
+        parts.append(row_of(point, name, 1, figure))
+    return Row(name=name, title=parts[0].title, group=parts[0].group, figures=[part.figures[0] for part in parts])

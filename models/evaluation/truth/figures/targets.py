@@ -1,0 +1,86 @@
+"""Hold what was reached against the experiment's targets, computed from the lists."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from models.evaluation.truth.figures import papers
+from models.evaluation.truth.figures.results import NOT_RUN, PointResults, Results
+from models.evaluation.truth.figures.rows import (
+    BASE,
+    MEASURES,
+    OURS,
+    SORT_GEN,
+    SORT_GEN_BEAM,
+    TRUE_BEAM,
+    TRUE_QUEUES,
+    both,
+    gains,
+    of_groups,
+    strongest_rival,
+    title_of,
+    value_gain,
+    value_share,
+)
+from models.evaluation.truth.figures.texts import figure_text, gain_text
+from models.reporting.contents import Column, Target
+
+PLANNER_SHARE: Final = 0.70
+CLOSED: Final = 0.60
+_PAPER: Final = tuple(percent / 100 for percent in papers.SORT_GEN)
+_OVER_RIVAL: Final = (0.04, 0.0, 0.08)
+"""Least gains of clicks, orders and GMV over the strongest rival."""
+
+
+def targets(results: Results) -> list[Target]:
+    """List the targets, each with what was reached; not met or missed where it was not run."""
+    point = results.main
+    wanted = ", ".join(f"{least:+.2%} {name}" for least, name in zip(_PAPER, MEASURES, strict=False))
+    return [
+        _at_once(point, SORT_GEN_BEAM, BASE, _PAPER, f"SORT-Gen with its beam over the base, at once: {wanted}"),
+        _at_once(point, SORT_GEN, BASE, _PAPER, "SORT-Gen without the beam: the same"),
+        _over_rival(point),
+        _share(point, SORT_GEN_BEAM, TRUE_QUEUES, PLANNER_SHARE, "Learnt gain over true gain with the same planner"),
+        _share(point, SORT_GEN_BEAM, TRUE_BEAM, CLOSED, "Gap from the base to the true beam closed end to end"),
+        _without_context(results),
+    ]
+
+
+def _at_once(point: PointResults, ours: str, theirs: str, least: Sequence[float], text: str) -> Target:
+    found = both(point, ours, theirs)
+    if found is None:
+        return Target(text=text, reached=NOT_RUN, met=None)
+    figures = gains(*found, point.preferences())
+    reached = ", ".join(f"{gain_text(figure)} {name}" for figure, name in zip(figures, MEASURES, strict=True))
+    met = all(figure.mean is not None and figure.mean >= bound for figure, bound in zip(figures, least, strict=False))
+    return Target(text=text, reached=reached, met=met)
+
+
+def _over_rival(point: PointResults) -> Target:
+    text = "SORT-Gen with its beam over the strongest rival: at least +4% clicks and +8% GMV, orders not lower"
+    rival = strongest_rival(point)
+    if rival is None:
+        return Target(text=text, reached=NOT_RUN, met=None)
+    return _at_once(point, SORT_GEN_BEAM, rival, _OVER_RIVAL, f"{text} ({title_of(point, rival)})")
+
+
+def _share(point: PointResults, part: str, whole: str, least: float, text: str) -> Target:
+    text = f"{text}: at least {least:.0%}"
+    if both(point, part, whole) is None:
+        return Target(text=text, reached=NOT_RUN, met=None)
+    found = value_share(point, part, whole)
+    if found is None or found.mean is None:
+        return Target(text=text, reached="the true search gains nothing", met=None)
+    return Target(text=text, reached=figure_text(found, Column(title="", form="share")), met=found.mean >= least)
+
+
+def _without_context(results: Results) -> Target:
+    text = "At κ = 0, no method of ours below the base beyond noise"
+    point = results.sweep("kappa").get(0.0)
+    found = {} if point is None else {name: value_gain(point, name, BASE) for name in of_groups(point, OURS)}
+    known = {name: figure for name, figure in found.items() if figure is not None}
+    if point is None or not known:
+        return Target(text=text, reached=NOT_RUN, met=None)
+    reached = ", ".join(f"{title_of(point, name)} {gain_text(figure)}" for name, figure in known.items())
+    return Target(text=text, reached=reached, met=all((figure.high or 0.0) >= 0 for figure in known.values()))

@@ -1,0 +1,129 @@
+"""Report the truth experiment: what its lists are truly worth, as ``report.json`` and ``report.md``.
+
+A report can be made at any time; what was not run says so.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final
+
+from models.evaluation.steps import MARKER, is_done
+from models.evaluation.truth.figures.calibration import calibration_chart
+from models.evaluation.truth.figures.drawing import draw_charts
+from models.evaluation.truth.figures.fronts import front_charts, hypervolume_table
+from models.evaluation.truth.figures.grid import grid_table
+from models.evaluation.truth.figures.markdown import markdown
+from models.evaluation.truth.figures.pairs import list_pairs
+from models.evaluation.truth.figures.positions import position_charts
+from models.evaluation.truth.figures.results import NOT_RUN, Results
+from models.evaluation.truth.figures.sweeps import sweep_charts, sweep_tables
+from models.evaluation.truth.figures.tables import base_table, part_tables, rival_table, small_table
+from models.evaluation.truth.figures.targets import targets
+from models.evaluation.truth.paths import data_file, data_step
+from models.evaluation.truth.points import points_of
+from models.evaluation.truth.profile import Profile
+from models.evaluation.truth.registry import METHODS
+from models.files import file_digest, whole_file
+from models.reporting.contents import Chart, Contents, Table
+
+REPORT_FILE: Final = "report.md"
+_PACKAGES: Final = ("listwright", "torch", "numpy", "lightgbm", "pymoo")
+
+
+def write_report(root: Path, profile: Profile, command: str) -> str:
+    """Write ``report.json``, ``report.md`` and its charts into the run's folder; return the Markdown."""
+    return write_results(Results(root, profile, points_of(profile), METHODS), command)
+
+
+def write_results(results: Results, command: str) -> str:
+    """Write the report of some results, as `write_report` does."""
+    contents = make_contents(results, command)
+    contents.write(results.root)
+    text = markdown(contents, draw_charts(results.root, contents.charts))
+    with whole_file(results.root / REPORT_FILE) as partial:
+        partial.write_text(text, "utf-8")
+    return text
+
+
+def make_contents(results: Results, command: str) -> Contents:
+    """Compute all that a report shows."""
+    return Contents(
+        title="SORT-Gen and its rivals where list values are known",
+        kind="truth",
+        summary=_summary(results),
+        setting=_setting(results, command),
+        targets=targets(results),
+        tables=list(_tables(results)),
+        charts=list(_charts(results)),
+        pairs=list_pairs(results.main),
+        failures=results.failures(),
+    )
+
+
+def _tables(results: Results) -> Iterator[Table]:
+    main = results.main
+    found = [base_table(main), rival_table(main), *part_tables(main), grid_table(main), hypervolume_table(main)]
+    if results.small is not None:
+        found.append(small_table(results.small))
+    yield from (table for table in found if table is not None)
+    yield from sweep_tables(results)
+
+
+def _charts(results: Results) -> Iterator[Chart]:
+    yield from position_charts(results.main)
+    yield from front_charts(results.main)
+    yield from sweep_charts(results)
+    calibration = calibration_chart(results.main)
+    if calibration is not None:
+        yield calibration
+
+
+def _summary(results: Results) -> str:
+    world, profile = results.main.point.world, results.profile
+    mix = ", ".join(f"{weight:g}" for weight in profile.objectives)
+    return (
+        f"Every method plans lists of {world.length} of {world.candidates} candidates for the same "
+        f"{profile.requests:,} test requests of a declared world (context strength κ = {world.kappa:g}), from "
+        f"{world.lists:,} logged lists, at α, β, γ = {mix}. Lists are valued by the truth of the world, which no "
+        f"method and no choice of a setting saw."
+    )
+
+
+def _setting(results: Results, command: str) -> dict[str, str]:
+    """Describe command, data, seeds, sizes, hardware and versions as texts."""
+    profile, point = results.profile, results.main.point
+    return {
+        "command": f"`{command}`",
+        "profile": profile.name,
+        "data": _data(results),
+        "seeds": f"{point.seeds} in the tables, {profile.sweep_seeds} in sweeps",
+        "test requests": f"{profile.requests:,}; settings are chosen on {profile.valid_requests:,} others",
+        "value models": f"d = {profile.value_dim}, {profile.value_layers} layers, {profile.value_epochs} epochs",
+        "generators": f"{profile.generator_requests:,} requests, {profile.generator_epochs} epochs",
+        "beam": str(profile.beam),
+        "steps": _steps(results),
+        "hardware": f"{os.cpu_count()} CPU cores, {platform.machine()}, {platform.system()}",
+        "versions": ", ".join([f"Python {platform.python_version()}", *(f"{n} {version(n)}" for n in _PACKAGES)]),
+    }
+
+
+def _data(results: Results) -> str:
+    """Name the list file of the tables with its digest."""
+    point = results.main.point.name
+    if not is_done(results.root, data_step(point)):
+        return NOT_RUN
+    file = data_file(results.root, point)
+    return f"`{file.relative_to(results.root).as_posix()}`, SHA-256 `{file_digest(file)}`"
+
+
+def _steps(results: Results) -> str:
+    """Count the steps done and failed, and sum up their time."""
+    markers = [json.loads(path.read_text("utf-8")) for path in results.root.rglob(MARKER)]
+    hours = sum(float(marker["seconds"]) for marker in markers) / 3600
+    return f"{len(markers)} done in {hours:.2f} hours of one process, {len(results.failures())} failed"

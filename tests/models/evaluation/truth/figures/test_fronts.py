@@ -1,0 +1,42 @@
+"""Pareto fronts over objective mixes, and the volumes that they dominate."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from models.evaluation.truth.figures.fronts import front_charts, front_of, hypervolume, hypervolume_table
+from models.evaluation.truth.figures.results import Results
+from tests.models.evaluation.truth.figures import runs
+
+
+def test_points_that_another_beats_leave_the_front() -> None:
+    points = np.array([[0.0, 3.0], [1.0, 1.0], [2.0, 2.0], [3.0, 0.0]])
+    np.testing.assert_array_equal(front_of(points), points[[0, 2, 3]])
+
+
+def test_the_hypervolume_is_the_area_above_the_reference() -> None:
+    points = np.array([[1.0, 3.0], [2.0, 2.0], [1.0, 1.0]])
+    assert hypervolume(points, np.zeros(2)) == pytest.approx(5.0)
+    assert hypervolume(points, np.array([2.0, 2.0])) == pytest.approx(0.0)
+
+
+def test_methods_under_several_mixes_have_a_front(results: Results) -> None:
+    gmv, orders = front_charts(results.main)
+    assert (gmv.name, orders.name, gmv.points) == ("front-clicks-gmv", "front-clicks-orders", True)
+    assert [line.title for line in gmv.lines] == ["BASE", "SORT-GEN-BEAM"]
+    assert all(list(line.x) == sorted(line.x) for line in gmv.lines)
+    table = hypervolume_table(results.main)
+    assert table is not None
+    base, ours = table.rows
+    assert base.figures[1].mean == pytest.approx(0.0)
+    volume = ours.figures[1]
+    assert 0 < (volume.low or 0) <= (volume.mean or 0) <= (volume.high or 0)
+    assert volume.low != volume.high
+    assert "reference point" in table.caption
+
+
+def test_nothing_is_drawn_before_lists_of_several_mixes_are_there(tmp_path: object) -> None:
+    empty = runs.results_of(tmp_path).main  # type: ignore[arg-type]
+    assert list(front_charts(empty)) == []
+    assert hypervolume_table(empty) is None

@@ -1,0 +1,185 @@
+"""The report of a made-up run: tables, targets, charts, list pairs, and what it says of what is missing."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.evaluation.truth.figures.results import Results
+from models.evaluation.truth.figures.rows import strongest_rival
+from models.evaluation.truth.paths import LISTS_FILE, method_step
+from models.evaluation.truth.report import make_contents, write_results
+from models.reporting.contents import Chart, Contents, Figure, Row, Table, Target
+from tests.models.evaluation.truth.figures import runs
+
+
+@pytest.fixture(scope="module")
+def contents(root: Path) -> Contents:
+    return make_contents(runs.results_of(root), "listwright evaluate truth")
+
+
+def table(contents: Contents, name: str) -> Table:
+    return next(table for table in contents.tables if table.name == name)
+
+
+def row(contents: Contents, table_name: str, name: str) -> Row:
+    return next(row for row in table(contents, table_name).rows if row.name == name)
+
+
+def chart(contents: Contents, name: str) -> Chart:
+    return next(chart for chart in contents.charts if chart.name == name)
+
+
+def target(contents: Contents, words: str) -> Target:
+    return next(target for target in contents.targets if words in target.text)
+
+
+def value_of(results: Results, name: str, seed: int = 0) -> float:
+    """The mean list value of a method's lists, straight from the truth."""
+    cases, preferences = results.main.bench.cases, results.main.preferences()
+    lists = np.load(results.root / method_step("main", name, 0, seed) / LISTS_FILE)
+    return float(np.mean([preferences.step_value(c.values(x[None])[0]) for c, x in zip(cases, lists, strict=True)]))
+
+
+def test_a_copy_of_the_base_gains_nothing_without_width(contents: Contents) -> None:
+    for name in ("base", "mmr"):
+        for figure in row(contents, "base", name).figures[:4]:
+            assert (figure.mean, figure.low, figure.high) == pytest.approx((0, 0, 0), abs=1e-12)
+    assert row(contents, "base", "base").figures[5].text == "–"
+    assert row(contents, "base", "mmr").figures[5].mean == pytest.approx(0, abs=1e-12)
+
+
+def test_gains_and_the_gap_closed_are_those_of_the_means(results: Results, contents: Contents) -> None:
+    base, ours, best = (value_of(results, name) for name in ("base", "sort-gen", "true-beam"))
+    found = row(contents, "base", "sort-gen").figures
+    assert found[3].mean == pytest.approx(ours / base - 1)
+    assert found[5].mean == pytest.approx((ours - base) / (best - base))
+    assert (found[5].low or 0) < (found[5].mean or 0) < (found[5].high or 0)
+    same = row(contents, "base", "sort-gen-beam").figures[5]
+    assert (same.mean, same.low, same.high) == pytest.approx((1, 1, 1))
+
+
+def test_rows_have_settings_published_figures_and_notes(contents: Contents) -> None:
+    assert row(contents, "base", "mmr").figures[6].text == "0.5, 0.7"
+    assert row(contents, "base", "sort-gen").figures[6].text == "–"
+    assert row(contents, "base", "true-beam").note == "knows true values"
+    assert row(contents, "own-parts", "heads-1").note == "1 of 2 seeds"
+    published = row(contents, "parts", "without-mmr").figures[4:]
+    assert [figure.mean for figure in published] == pytest.approx([0.0382, -0.0084, 0.0428])
+
+
+def test_what_failed_and_what_was_not_run_is_said(contents: Contents) -> None:
+    failed, waiting = row(contents, "base", "prm"), row(contents, "base", "gref")
+    assert {figure.text for figure in failed.figures[:6]} == {"failed"}
+    assert failed.note == "ValueError: the loss is not finite"
+    assert {figure.text for figure in waiting.figures[:6]} == {"not run"}
+    assert failed.figures[7].mean == pytest.approx(0.0263)
+    assert contents.failures == ["main/methods/prm/mix-0/seed-0: ValueError: the loss is not finite"]
+
+
+def test_ablations_are_compared_with_the_complete_method(results: Results, contents: Contents) -> None:
+    values = {n: value_of(results, n) for n in ("sort-gen-paper", "without-mmr", "sort-gen-beam", "heads-1-beam")}
+    lacking = row(contents, "parts", "without-mmr").figures[3]
+    assert lacking.mean == pytest.approx(values["sort-gen-paper"] / values["without-mmr"] - 1)
+    beam = row(contents, "own-parts", "heads-1-beam").figures[3]
+    assert beam.mean == pytest.approx(values["sort-gen-beam"] / values["heads-1-beam"] - 1)
+    assert row(contents, "own-parts", "heads-1").figures[3] == Figure(mean=0.0, low=0.0, high=0.0)
+
+
+def test_the_strongest_rival_is_that_of_the_highest_value(results: Results, contents: Contents) -> None:
+    rival = strongest_rival(results.main)
+    values = {name: value_of(results, name) for name in ("mmr", "pointwise")}
+    assert rival == max(values, key=lambda name: values[name])
+    found = row(contents, "strongest-rival", "sort-gen-beam").figures[3]
+    assert found.mean == pytest.approx(value_of(results, "sort-gen-beam") / values[str(rival)] - 1)
+
+
+def test_the_grid_pairs_value_models_and_planners(contents: Contents) -> None:
+    grid = table(contents, "grid")
+    assert [column.title for column in grid.columns] == ["beam", "sort"]
+    cells = {r.title: [figure.text or "measured" for figure in r.figures] for r in grid.rows}
+    assert cells == {"SORT": ["measured", "–"], "DeGRe": ["–", "not run"]}
+
+
+def test_targets_are_met_missed_or_not_run(contents: Contents) -> None:
+    assert target(contents, "beam over the base").met is True
+    assert target(contents, "same planner").met is None
+    assert target(contents, "closed end to end").met is True
+    assert target(contents, "κ = 0").met is True
+    assert "SORT-GEN-BEAM 0.00% [0.00%, 0.00%]" in target(contents, "κ = 0").reached
+
+
+def test_a_sweep_follows_a_knob_and_says_where_lists_do_not_pay(contents: Contents) -> None:
+    sweep = chart(contents, "sweep-kappa")
+    line = next(line for line in sweep.lines if line.title == "SORT-GEN-BEAM")
+    assert list(line.x) == [0.0, 2.0]
+    assert line.y[0] == pytest.approx(0.0, abs=1e-9)
+    assert sweep.finding.startswith("Context strength κ: SORT-Gen with its beam does not surely pay at 0 (0.0%")
+    cells = row(contents, "sweep-kappa-list-value", "sort-gen-beam").figures
+    assert cells[1] == row(contents, "base", "sort-gen-beam").figures[3]
+    learning = chart(contents, "sweep-lists")
+    assert (learning.kind, learning.log_x, list(learning.lines[0].x)) == ("learning", True, [80.0, 240.0])
+
+
+def test_cumulative_value_ends_at_the_whole_list(results: Results, contents: Contents) -> None:
+    clicks = {line.title: line for line in chart(contents, "positions-clicks").lines}
+    base = results.main.outcomes("base")
+    assert list(clicks["BASE"].x) == [1.0, 2.0, 3.0, 4.0]
+    assert clicks["BASE"].y[-1] == pytest.approx(base.total(0).values.mean())  # type: ignore[union-attr]
+
+
+def test_calibration_covers_logged_and_planned_lists(contents: Contents) -> None:
+    found = chart(contents, "calibration")
+    assert [line.title for line in found.lines] == ["logged lists", "lists of SORT-GEN-BEAM"]
+    assert [len(line.x) for line in found.lines] == [10, 10]
+    assert all(list(line.x) == sorted(line.x) for line in found.lines)
+
+
+def test_list_pairs_show_the_largest_the_median_and_the_smallest_gain(results: Results, contents: Contents) -> None:
+    titles = [pair.title.split(":")[0] for pair in contents.pairs]
+    assert titles[:2] == ["Largest gain", "Median gain"]
+    assert titles[2] in ("Smallest gain", "Largest loss")
+    gains = [float(pair.title.split(": ")[1].split("%")[0]) for pair in contents.pairs]
+    assert gains == sorted(gains, reverse=True)
+    pair = contents.pairs[0]
+    assert list(pair.queues) == ["click", "conversion", "gmv", "formula"]
+    assert [item.id for item in pair.before] != [item.id for item in pair.after]
+    assert {"category", "price"} <= set(pair.after[0].attributes)
+    assert all(-1 <= item.queue < 4 for item in (*pair.before, *pair.after))
+    case = next(c for c in results.main.bench.cases if c.record.candidates[0].id == pair.before[0].id)
+    steps = case.outcomes(runs.base_lists([case]))[0]
+    assert sum(item.gmv for item in pair.before) == pytest.approx(steps[-1, 2])
+
+
+def test_the_report_is_written_and_read_back(root: Path) -> None:
+    text = write_results(runs.results_of(root), "listwright evaluate truth --out run")
+    assert (root / "report.md").read_text("utf-8") == text
+    assert Contents.read(root).kind == "truth"
+    for picture in ("sweep-kappa", "positions-gmv", "calibration"):
+        assert f"(charts/{picture}.svg)" in text
+        assert (root / "charts" / f"{picture}.svg").read_text("utf-8").startswith("<?xml")
+    assert "listwright evaluate truth --out run" in text
+    assert "SHA-256" in text
+    assert "| PRM " in text
+    assert "- PRM: ValueError: the loss is not finite" in text
+
+
+def test_a_run_that_has_not_begun_says_so_everywhere(tmp_path: Path) -> None:
+    text = write_results(runs.results_of(tmp_path), "listwright evaluate truth")
+    assert "not run" in text
+    contents = Contents.read(tmp_path)
+    assert {target.met for target in contents.targets} == {None}
+    assert {figure.text for row in table(contents, "base").rows for figure in row.figures[:6]} == {"not run"}
+    assert contents.pairs == []
+
+
+def test_a_seed_that_is_missing_is_left_out_of_all_that_is_compared(root: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(root, copy)
+    shutil.rmtree(copy / method_step("main", "sort-gen", 0, 0))
+    found = row(make_contents(runs.results_of(copy), ""), "base", "sort-gen")
+    assert found.note == "1 of 2 seeds"
+    assert found.figures[3].mean is not None
