@@ -1,4 +1,4 @@
-"""Draw the logs of a point of the experiment.
+"""Draw the logs of a point of the experiment, from the declared world with a few of its knobs turned.
 
 Points that differ in nothing but the number of training lists have the same test and validation requests, so that a
 learning curve compares like with like.
@@ -11,8 +11,8 @@ from dataclasses import replace
 from typing import Final
 
 from models.data.records import ListRecord
+from models.datasets.declared_world import declared_world
 from models.datasets.simulated_logs import load
-from models.datasets.simulator import SimulatorConfig
 from models.datasets.source import ListSource
 from models.evaluation.truth.profile import WorldSizes
 
@@ -26,19 +26,15 @@ def point_logs(world: WorldSizes, requests: int) -> ListSource:
     Beyond the world's number of lists only those of test and validation are kept.
     """
     drawn = max(world.lists, _PER_REQUEST * requests)
-    source = load(_config(world), seed=world.seed, lists=drawn, length=world.length)
-    metadata = {**source.metadata, "training_lists_among_first": world.lists}
-    return replace(source, records=_kept(source.records, world.lists), metadata=metadata)
-
-
-def _config(world: WorldSizes) -> SimulatorConfig:
-    return SimulatorConfig(
+    config = declared_world(
         kappa=world.kappa,
         candidates=world.candidates,
         prior_noise=world.prior_noise,
         price_spread=world.price_spread,
-        seed=world.seed,
     )
+    source = load(config, seed=world.seed, lists=drawn, length=world.length, exploration=world.exploration)
+    metadata = {**source.metadata, "training_lists_among_first": world.lists}
+    return replace(source, records=_kept(source.records, world.lists), metadata=metadata)
 
 
 def _kept(records: Iterator[ListRecord], lists: int) -> Iterator[ListRecord]:

@@ -25,9 +25,9 @@ _MAY_BE_ZERO: Final = ("seed", "small_candidates", "small_length")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorldSizes:
-    """Say which world logs are drawn from, and how many: the knobs of `listwright data simulator`."""
+    """Say how the world differs from the declared one, and how many logs are drawn from it, with which `seed`."""
 
-    kappa: float = 1.0
+    kappa: float = 0.5
     candidates: int = 20
     length: int = 10
     lists: int = 125_000

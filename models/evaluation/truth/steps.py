@@ -139,7 +139,7 @@ class _PointSteps:
         return {name: self.root / fit_step(self.point.name, name, seed) for name, seed in seeds.items()}
 
     def _world(self) -> dict[str, Any]:
-        return dataclasses.asdict(self.point.world)
+        return {f"world.{key}": value for key, value in dataclasses.asdict(self.point.world).items()}
 
     def _fit_options(self, fits: Iterable[Fit]) -> dict[str, Any]:
         return {f"{fit.name}.{key}": value for fit in fits for key, value in fit.options(self.profile).items()}
