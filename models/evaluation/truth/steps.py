@@ -5,9 +5,8 @@ A process keeps the logs of the point that it read last, since most of its next 
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
@@ -42,13 +41,13 @@ def all_steps(
     return [
         step
         for point in points_of(profile, methods)
-        for step in _PointSteps(root, profile, point, fits, methods).every()
+        for step in _PointSteps(root, replace(profile, world=point.world), point, fits, methods).every()
     ]
 
 
 @dataclass(frozen=True)
 class _PointSteps:
-    """Make the steps of one point."""
+    """Make the steps of one point, with the profile in its world."""
 
     root: Path
     profile: Profile
@@ -104,7 +103,7 @@ class _PointSteps:
             if judged:
                 choice = choose(method, context, self._folders([JUDGE], plan.seed)[JUDGE])
                 setting = choice.setting
-                write_json(folder / CHOICE_FILE, dataclasses.asdict(choice))
+                write_json(folder / CHOICE_FILE, asdict(choice))
             lists = method.plan(context, bench.test, setting)
             save_lists(folder / LISTS_FILE, lists, bench)
             return {"requests": len(lists), "setting": setting}
@@ -139,7 +138,7 @@ class _PointSteps:
         return {name: self.root / fit_step(self.point.name, name, seed) for name, seed in seeds.items()}
 
     def _world(self) -> dict[str, Any]:
-        return {f"world.{key}": value for key, value in dataclasses.asdict(self.point.world).items()}
+        return {f"world.{key}": value for key, value in asdict(self.point.world).items()}
 
     def _fit_options(self, fits: Iterable[Fit]) -> dict[str, Any]:
         return {f"{fit.name}.{key}": value for fit in fits for key, value in fit.options(self.profile).items()}
