@@ -11,6 +11,7 @@ from models.evaluation.degre import driver
 from models.evaluation.randomised import command as randomised
 from models.evaluation.simulated import command as simulated
 from models.evaluation.simulated import rules_command as rules
+from models.evaluation.truth import command as truth
 
 _SUBCOMMANDS: Final[dict[str, tuple[str, ModuleType]]] = {
     "logs": ("logged lists, re-ranked by a running service", logs),
@@ -19,6 +20,7 @@ _SUBCOMMANDS: Final[dict[str, tuple[str, ModuleType]]] = {
     "folds": ("the test folds of a log: data, training, export, service and `logs` for each", folds),
     "randomised": ("a frozen model on real lists in random order: does what it promises come true?", randomised),
     "degre": ("DeGRe's experiments: planners and evaluators under several judges, resumable", driver),
+    "truth": ("all methods of both papers in a declared world, from its logs to the tables, resumable", truth),
     "mining-cost": ("mining with a cache of prefixes against re-reading every list", mining_cost),
 }
 """Each module offers ``configure(parser)`` and ``run(arguments) -> int``, as commands do."""

@@ -3,6 +3,9 @@
 Each step has a folder with its options and, once done, a marker with its duration and notes. A step that was
 interrupted left no marker and runs again in its folder, where it resumes by itself if it can. Several processes may run
 different steps of one experiment at the same time; a step that another process is running is refused.
+
+`run_steps` runs steps in order, in this process, and ends at the first that fails. `parallel_steps.py` runs them in
+several processes, and goes on with all that does not need a step that failed.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from models.locks import only_one
 
 MARKER: Final = "done.json"
 OPTIONS_FILE: Final = "options.json"
+FAILURE_FILE: Final = "failed.json"
 _LAST_LINES: Final = 15
 
 
@@ -34,13 +38,15 @@ class StepError(ValueError):
 class ExperimentStep:
     """Describe a step: `run` fills the folder that it is given and returns notes.
 
-    `options` is all that the result depends on. `group` is what ``--steps`` selects by.
+    `options` is all that the result depends on. `group` is what ``--steps`` selects by. `needs` names the steps that
+    must be done first.
     """
 
     name: str
     group: str
     options: Mapping[str, Any]
     run: Callable[[Path], Mapping[str, Any]]
+    needs: tuple[str, ...] = ()
 
 
 def run_steps(root: Path, steps: Sequence[ExperimentStep], say: Callable[[str], None]) -> None:
@@ -53,9 +59,14 @@ def run_steps(root: Path, steps: Sequence[ExperimentStep], say: Callable[[str], 
     waiting = [step for step in steps if not is_done(root, step.name)]
     for i, step in enumerate(waiting, 1):
         say(f"[{i}/{len(waiting)}] {step.name}")
-        with only_one(root / step.name):
-            if not is_done(root, step.name):  # another process may have finished it meanwhile
-                _run(root, step)
+        run_step(root, step)
+
+
+def run_step(root: Path, step: ExperimentStep) -> None:
+    """Run one step unless it is done; raises as `run_steps` does, and whatever the step raises."""
+    with only_one(root / step.name):
+        if not is_done(root, step.name):  # another process may have finished it meanwhile
+            _run(root, step)
 
 
 def check_options(root: Path, steps: Sequence[ExperimentStep]) -> None:
@@ -83,6 +94,24 @@ def read_marker(root: Path, name: str) -> dict[str, Any] | None:
         return None
     marker: dict[str, Any] = json.loads((root / name / MARKER).read_text("utf-8"))
     return marker
+
+
+def record_failure(root: Path, name: str, reason: str) -> None:
+    """Record the reason why a step is not done, in one line."""
+    write_json(root / name / FAILURE_FILE, {"reason": reason})
+
+
+def read_failure(root: Path, name: str) -> str | None:
+    """Read the reason that was recorded for a step, unless it has been done since."""
+    path = root / name / FAILURE_FILE
+    if is_done(root, name) or not path.is_file():
+        return None
+    return str(json.loads(path.read_text("utf-8"))["reason"])
+
+
+def forget_failure(root: Path, name: str) -> None:
+    """Delete what `record_failure` recorded."""
+    (root / name / FAILURE_FILE).unlink(missing_ok=True)
 
 
 def parse_groups(known: Sequence[str]) -> Callable[[str], tuple[str, ...]]:

@@ -3,3 +3,53 @@
 Each step is done once, and an interrupted run goes on where it was. A step that fails is reported, and all that does
 not need it goes on.
 """
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import sys
+from functools import partial
+from pathlib import Path
+
+from models.evaluation.parallel_steps import run_in_parallel
+from models.evaluation.steps import check_options, parse_groups
+from models.evaluation.truth.profile import add_options, load_profile
+from models.evaluation.truth.report import REPORT_FILE, write_report
+from models.evaluation.truth.selection import select_steps
+from models.evaluation.truth.steps import GROUPS, all_steps
+from models.options import check_at_least
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    add = parser.add_argument
+    add("--out", type=Path, required=True, metavar="FOLDER", help="the experiment's folder, new or begun")
+    text = "processes, of one thread each (default: one for each CPU core)"
+    add("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help=text)
+    add("--steps", type=parse_groups(GROUPS), metavar="GROUP,…", help=f"only these: {', '.join(GROUPS)} (default: all)")
+    add("--only", type=_names, metavar="METHOD,…", help="only these methods and what they need (default: all)")
+    add("--points", type=_names, metavar="NAME,…", help="only these worlds, such as main or kappa-0 (default: all)")
+    add_options(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the steps that are not done, then write and print the report; return 1 if a step is not done."""
+    check_at_least(arguments, jobs=1)
+    root, profile, groups = arguments.out, load_profile(arguments.profile, arguments.set), arguments.steps or GROUPS
+    make_steps = partial(all_steps, root, profile)
+    steps = make_steps()
+    wanted = select_steps(steps, groups, arguments.only, arguments.points)
+    check_options(root, steps)  # The report states one set of sizes, so those of steps not asked for count too.
+    failures = run_in_parallel(root, make_steps, wanted, jobs=arguments.jobs)
+    if "report" in groups:
+        print(write_report(root, profile, shlex.join(["listwright", *sys.argv[1:]])))
+        print(f"\n{root / REPORT_FILE}")
+    for step, reason in failures.items():
+        print(f"{step}: {reason}", file=sys.stderr)
+    return 1 if failures else 0
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(text.split(",")))

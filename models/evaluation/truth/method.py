@@ -18,11 +18,14 @@ from typing import Any, Final
 from models.contract.arrays import Ints
 from models.data.records import ListRecord
 from models.evaluation.truth.bench import Bench
-from models.evaluation.truth.profile import Profile
+from models.evaluation.truth.profile import Profile, WorldSizes
 from models.planners.references.sort_gen import Preferences
 
 TRIED: Final = 8
 """Values that are tried of a method's setting, at most: every method with a setting has as many."""
+
+GROUPS: Final = ("base", "rivals", "ours", "ceilings", "ablations", "grid")
+"""Groups of methods."""
 
 Setting = float | str | None
 
@@ -69,10 +72,11 @@ Plan = Callable[[PlanContext, Sequence[ListRecord], Setting], Ints]
 
 @dataclass(frozen=True)
 class Method:
-    """Describe a row: `name` in files, `title` in tables, `group` (base, rivals, ours, ceilings, ablations, grid).
+    """Describe a row: `name` in files, `title` in tables, `group` among `GROUPS`.
 
     `settings` are the values to choose from, one for a method that has nothing to choose. `seeded` tells whether the
-    seed changes its lists. `cheating` methods know true values: ceilings, never compared as rivals.
+    seed changes its lists. `cheating` methods know true values: ceilings, never compared as rivals. `possible` tells
+    in which worlds the method can plan at all.
     """
 
     name: str
@@ -83,7 +87,10 @@ class Method:
     settings: tuple[Setting, ...] = (None,)
     seeded: bool = True
     cheating: bool = False
+    possible: Callable[[WorldSizes], bool] = lambda _: True
 
     def __post_init__(self) -> None:
+        if self.group not in GROUPS:
+            raise ValueError(f"{self.name}: group {self.group!r} is not among {', '.join(GROUPS)}")
         if not 1 <= len(self.settings) <= TRIED:
             raise ValueError(f"{self.name}: must have 1 to {TRIED} settings, not {len(self.settings)}")

@@ -8,6 +8,9 @@ from typing import Final
 DATA_FILE: Final = "lists.parquet"
 """The logs of a point, in its folder of data."""
 
+CHOICE_FILE: Final = "choice.json"
+"""Which setting was chosen, and what each was valued at, in the folder of a method that has several."""
+
 LISTS_FILE: Final = "lists.npy"
 """int64 [n, m]: the lists of the test requests, in a method's folder."""
 
@@ -30,3 +33,8 @@ def fit_step(point: str, fit: str, seed: int) -> str:
 def method_step(point: str, method: str, mix: int, seed: int) -> str:
     """Name the step that plans a method's lists under one objective mix, with one seed."""
     return f"{point}/methods/{method}/mix-{mix}/seed-{seed}"
+
+
+def point_of(step: str) -> str:
+    """Name the point that a step is of."""
+    return step.split("/")[0]

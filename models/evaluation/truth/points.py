@@ -5,21 +5,41 @@ A point has logs of its own, fits of its own, and a folder. The lists of several
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
+from models.evaluation.truth.method import GROUPS, Method
 from models.evaluation.truth.profile import Profile, WorldSizes
+from models.evaluation.truth.registry import METHODS
 from models.options import Weights
 
 MAIN: Final = "main"
+SMALL: Final = "small"
+"""The point whose requests have so few lists that all of them can be valued."""
+LISTS: Final = "lists"
+KNOBS: Final = ("kappa", "prior_noise", "exploration", "candidates", "length", LISTS, "price_spread")
+"""The knobs that may be swept; the values of `LISTS` are numbers of training lists."""
+TRAIN_SHARE: Final = 0.8
+"""The share of all lists that are training lists."""
+_WHOLE: Final = ("candidates", "length", LISTS)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Name lists to be made: by a method, under one of the point's mixes (by number), with a seed."""
+
+    method: str
+    mix: int
+    seed: int
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
     """Name a world, the methods that plan in it, their objective mixes and the number of seeds.
 
-    `knob` and `value` say in what it differs from the world of the tables (None: in nothing).
+    `knob` and `value` say in what it differs from the world of the tables (None: in nothing). All `methods` plan under
+    the first mix; `mix_methods` also under the others, with the first `mix_seeds` seeds.
     """
 
     name: str
@@ -29,8 +49,85 @@ class Point:
     seeds: int
     knob: str | None = None
     value: float | None = None
+    mix_methods: tuple[str, ...] = ()
+    mix_seeds: int = 1
+
+    def plans(self, methods: Mapping[str, Method] = METHODS) -> list[Plan]:
+        """List all lists to be made, those of the first seed and mix first; one seed of methods without any."""
+        seeds = {name: self.seeds if methods[name].seeded else 1 for name in self.methods}
+        plans = [Plan(name, 0, seed) for seed in range(self.seeds) for name in self.methods if seed < seeds[name]]
+        others = [(mix, seed) for mix in range(1, len(self.mixes)) for seed in range(self.mix_seeds)]
+        plans += [
+            Plan(name, mix, seed)
+            for mix, seed in others
+            for name in self.mix_methods
+            if seed == 0 or methods[name].seeded
+        ]
+        return plans
 
 
-def points_of(profile: Profile) -> Sequence[Point]:
+def points_of(profile: Profile, methods: Mapping[str, Method] = METHODS) -> Sequence[Point]:
     """List the points of a profile, the tables' first. Raises `ValueError` for an unknown method or knob."""
-    raise NotImplementedError
+    rows = table_rows(profile, methods)
+    swept = _methods("sweep_methods", profile.sweep_methods, methods)
+    mixed = _methods("weight_methods", profile.weight_methods, methods)
+    mixes = (profile.objectives, *profile.weights)
+    every = dict.fromkeys([*(name for names in rows.values() for name in names), *(mixed if profile.weights else ())])
+    main = Point(MAIN, profile.world, tuple(every), mixes, profile.seeds, mix_methods=mixed, mix_seeds=1)
+    return [
+        main,
+        *_small(profile, swept, methods),
+        *(
+            point
+            for knob, values in profile.sweeps.items()
+            for value in values
+            if (point := sweep_point(profile, knob, value, swept)).world != profile.world
+        ),
+    ]
+
+
+def table_rows(profile: Profile, methods: Mapping[str, Method] = METHODS) -> dict[str, tuple[str, ...]]:
+    """List the methods of every table, whose names may stand for a whole group; those possible in its world."""
+    rows = {table: _methods(f"tables.{table}", names, methods) for table, names in profile.tables.items()}
+    return {table: _possible(names, profile.world, methods) for table, names in rows.items()}
+
+
+def sweep_point(profile: Profile, knob: str, value: float, swept: tuple[str, ...]) -> Point:
+    """Make the point of one value of a knob. Raises `ValueError` naming a knob or value that cannot be."""
+    if knob not in KNOBS:
+        raise ValueError(f"sweeps: {knob!r} is not a knob ({', '.join(KNOBS)})")
+    if knob in _WHOLE and value != int(value):
+        raise ValueError(f"sweeps.{knob}: must be whole numbers, not {value}")
+    setting = round(value / TRAIN_SHARE) if knob == LISTS else int(value) if knob in _WHOLE else value
+    try:
+        changes: dict[str, object] = {knob: setting}
+        world = replace(profile.world, **changes)  # type: ignore[arg-type]
+    except ValueError as error:
+        raise ValueError(f"sweeps.{knob}: {error}") from None
+    return Point(f"{knob}-{value:g}", world, swept, (profile.objectives,), profile.sweep_seeds, knob, float(value))
+
+
+def _small(profile: Profile, swept: tuple[str, ...], methods: Mapping[str, Method]) -> list[Point]:
+    if not profile.small_length:
+        return []
+    world = replace(profile.world, candidates=profile.small_candidates, length=profile.small_length)
+    names = _possible(dict.fromkeys([*swept, *_methods("", ["ceilings"], methods)]), world, methods)
+    mixes = (profile.objectives,)
+    return [Point(SMALL, world, names, mixes, profile.sweep_seeds, SMALL, float(world.candidates))]
+
+
+def _methods(key: str, names: Iterable[str], methods: Mapping[str, Method]) -> tuple[str, ...]:
+    """Look names up; that of a group which is no method stands for all methods of the group."""
+    found: dict[str, None] = {}
+    for name in names:
+        if name in methods:
+            found[name] = None
+        elif name in GROUPS:
+            found |= {method.name: None for method in methods.values() if method.group == name}
+        else:
+            raise ValueError(f"{key}: {name!r} is not a method ({', '.join(methods)}) or a group ({', '.join(GROUPS)})")
+    return tuple(found)
+
+
+def _possible(names: Iterable[str], world: WorldSizes, methods: Mapping[str, Method]) -> tuple[str, ...]:
+    return tuple(name for name in names if methods[name].possible(world))

@@ -1,22 +1,33 @@
 """Read the sizes of the truth experiment from a TOML file.
 
-A profile names the world, the sizes of everything that is trained, the rows of each table and the sweeps.
+A profile names the world, the sizes of everything that is trained, the rows of each table and the sweeps. Three come
+with the package: ``medium`` makes the tables, ``quick`` a first look at them, ``test`` is for tests. Any other file may
+name some sizes; those that it leaves out are those of ``medium``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import argparse
+import dataclasses
+import math
+import tomllib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
 PROFILES: Final = ("medium", "quick", "test")
+_FOLDER: Final = Path(__file__).parent / "profiles"
+_MAY_BE_ZERO: Final = ("seed", "small_candidates", "small_length")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorldSizes:
-    """Say which world logs are drawn from, and how many: the knobs of `listwright data simulator`."""
+    """Say how the world differs from the declared one, and how many logs are drawn from it, with which `seed`."""
 
-    kappa: float = 1.0
+    kappa: float = 0.5
     candidates: int = 20
     length: int = 10
     lists: int = 125_000
@@ -25,6 +36,13 @@ class WorldSizes:
     price_spread: float = 0.7
     seed: int = 11
 
+    def __post_init__(self) -> None:
+        _check_numbers(self)
+        if self.exploration > 1:
+            raise ValueError(f"exploration: must be within 0..1, not {self.exploration}")
+        if self.length > self.candidates:
+            raise ValueError(f"length: must be at most the {self.candidates} candidates, not {self.length}")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
@@ -32,15 +50,22 @@ class Profile:
 
     name: str = "medium"
     world: WorldSizes = field(default_factory=WorldSizes)
+
+    # tests, choices and seeds
     requests: int = 500
     valid_requests: int = 300
     seeds: int = 3
+    objectives: tuple[float, float, float] = (5.0, 1.0, 1.0)
+
+    # value models
     value_dim: int = 64
     value_layers: int = 2
     value_epochs: int = 10
     scorer_requests: int = 100_000
     scorer_valid_requests: int = 5_000
     scorer_epochs: int = 4
+
+    # generators
     generator_requests: int = 10_000
     generator_valid_requests: int = 500
     generator_epochs: int = 10
@@ -48,14 +73,114 @@ class Profile:
     group_drawn: int = 6
     group_bases: int = 1
     distill_epochs: int = 4
+
+    # searches
     beam: int = 8
-    objectives: tuple[float, float, float] = (5.0, 1.0, 1.0)
+
+    # tables
     tables: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    small_candidates: int = 8
+    small_length: int = 4
+
+    # sweeps
     sweeps: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     sweep_methods: tuple[str, ...] = ()
     sweep_seeds: int = 1
     weights: tuple[tuple[float, float, float], ...] = ()
+    weight_methods: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check_numbers(self)
+        _check_mix("objectives", self.objectives)
+        for mix in self.weights:
+            _check_mix("weights", mix)
+        for knob, values in self.sweeps.items():
+            if not all(0 <= value < math.inf for value in values):
+                raise ValueError(f"sweeps.{knob}: must be finite numbers of at least 0, not {list(values)}")
+        if self.small_length > self.small_candidates:
+            raise ValueError(f"small_length: must be at most {self.small_candidates}, not {self.small_length}")
 
     def options(self) -> dict[str, Any]:
         """Return the sizes as plain JSON."""
-        raise NotImplementedError
+        sizes: dict[str, Any] = msgspec.to_builtins(self)
+        return sizes
+
+
+def load_profile(asked: str, changes: Sequence[tuple[str, Any]] = ()) -> Profile:
+    """Read a profile by name or file, with `changes` of keys such as ``seeds`` or ``world.kappa``.
+
+    Raises `ValueError` naming file and key.
+    """
+    path = _FOLDER / f"{asked}.toml" if asked in PROFILES else Path(asked)
+    base, own = _read(_FOLDER / "medium.toml"), _read(path)
+    sizes = base | own | {"name": path.stem}
+    if isinstance(own.get("world"), dict):
+        sizes["world"] = base["world"] | own["world"]
+    profile = _profile(sizes, str(path))
+    for key, value in changes:
+        sizes = _changed(sizes, key.split("."), value)
+    return _profile(sizes, "--set") if changes else profile
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--profile`` and ``--set``."""
+    known = ", ".join(PROFILES)
+    text = f"sizes: {known}, or a TOML file (default: %(default)s)"
+    parser.add_argument("--profile", default="medium", metavar="NAME|FILE", help=text)
+    text = "change one size of the profile, such as seeds=1 or world.kappa=0.5; repeatable"
+    parser.add_argument("--set", action="append", type=_change, default=[], metavar="KEY=VALUE", help=text)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise ValueError(f"--profile: must be {', '.join(PROFILES)} or a TOML file, not {str(path)!r}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: is not TOML: {error}") from None
+
+
+def _changed(sizes: Mapping[str, Any], keys: Sequence[str], value: Any) -> dict[str, Any]:
+    first, *rest = keys
+    if not rest:
+        return {**sizes, first: value}
+    inner = sizes.get(first)
+    return {**sizes, first: _changed(inner if isinstance(inner, dict) else {}, rest, value)}
+
+
+def _profile(sizes: Mapping[str, Any], origin: str) -> Profile:
+    world = sizes.get("world")
+    for prefix, given, of in (("", sizes, Profile), ("world.", world if isinstance(world, dict) else {}, WorldSizes)):
+        unknown = sorted(given.keys() - {part.name for part in dataclasses.fields(of)})
+        if unknown:
+            raise ValueError(f"{origin}: {prefix}{unknown[0]}: is not a size of a profile")
+    try:
+        return msgspec.convert(sizes, Profile)
+    except msgspec.ValidationError as error:
+        text, _, key = str(error).partition(" - at `$.")
+        raise ValueError(": ".join(part for part in (origin, key.rstrip("`"), text) if part)) from None
+
+
+def _check_numbers(sizes: WorldSizes | Profile) -> None:
+    """Raise `ValueError` for whole numbers below 1 and others below 0."""
+    for part in dataclasses.fields(sizes):
+        value = getattr(sizes, part.name)
+        least = 1 if part.type == "int" and part.name not in _MAY_BE_ZERO else 0
+        if part.type in ("int", "float") and not least <= value < math.inf:
+            raise ValueError(f"{part.name}: must be at least {least}, not {value}")
+
+
+def _check_mix(key: str, mix: Sequence[float]) -> None:
+    if not all(0 <= weight < math.inf for weight in mix) or not any(mix):
+        raise ValueError(f"{key}: must be three numbers of at least 0, not all 0, not {list(mix)}")
+
+
+def _change(text: str) -> tuple[str, Any]:
+    """Read ``KEY=VALUE``, the value as TOML; a bare word is a string."""
+    key, equals, value = text.partition("=")
+    if not (key and equals and value):
+        raise argparse.ArgumentTypeError(f"must be KEY=VALUE, not {text!r}")
+    try:
+        return key, tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key, value

@@ -19,20 +19,20 @@ METHODS: Final[Mapping[str, Method]] = {
 }
 
 
-def fits_of(methods: Iterable[Method]) -> list[Fit]:
+def fits_of(methods: Iterable[Method], fits: Mapping[str, Fit] = FITS) -> list[Fit]:
     """List the fits that methods need, each behind those it needs itself. Raises `ValueError` for unknown names."""
+    found = {fit.name: fit for method in methods for fit in fits_behind(method.name, method.needs, fits)}
+    return list(found.values())
+
+
+def fits_behind(name: str, needs: Iterable[str], fits: Mapping[str, Fit] = FITS) -> list[Fit]:
+    """List the fits that `needs` name, each behind those it needs; `name` is who needs them.
+
+    Raises `ValueError` for a fit that does not exist, naming who needs it.
+    """
     found: dict[str, Fit] = {}
-
-    def add(name: str, wanted_by: str) -> None:
-        if name in found:
-            return
-        if name not in FITS:
-            raise ValueError(f"{wanted_by}: needs the fit {name!r}, which does not exist")
-        for need in FITS[name].needs:
-            add(need, name)
-        found[name] = FITS[name]
-
-    for method in methods:
-        for need in method.needs:
-            add(need, method.name)
+    for need in needs:
+        if need not in fits:
+            raise ValueError(f"{name}: needs the fit {need!r}, which does not exist")
+        found |= {fit.name: fit for fit in (*fits_behind(need, fits[need].needs, fits), fits[need])}
     return list(found.values())

@@ -1,9 +1,77 @@
-"""Plan with true values: the ceilings of the tables."""
+"""Plan with true values, and at random: the ceilings and the floor of the tables.
+
+Axis letters: n requests, m places.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+from math import perm
 from typing import Final
 
-from models.evaluation.truth.method import Method
+import numpy as np
 
-METHODS: Final[tuple[Method, ...]] = ()
+from models.contract.arrays import Ints
+from models.contract.features import Encoder
+from models.contract.manifest import Limits
+from models.contract.spec import OBJECTIVES
+from models.data.records import ListRecord
+from models.evaluation.simulated.comparison import MOST_LISTS, SimulatedCase, plan_truly, true_over_all
+from models.evaluation.truth.method import Method, PlanContext, Setting
+from models.evaluation.truth.profile import WorldSizes
+from models.planners.objective import default_queues
+from models.planners.prepare import Preparer
+from models.planners.search.exhaustive import best_list
+
+BEAM: Final = 8
+HEAD: Final = 2
+"""Remaining items of each queue that the search of queues appends."""
+
+
+def _random(context: PlanContext, records: Sequence[ListRecord], _: Setting) -> Ints:
+    rng = np.random.default_rng([context.seed, len(records)])
+    return np.stack([rng.permutation(len(record.candidates))[: context.bench.length] for record in records])
+
+
+def _cases(context: PlanContext, records: Sequence[ListRecord]) -> list[SimulatedCase]:
+    """Return the test requests with their truth."""
+    cases = {case.record.request_id: case for case in context.bench.cases}
+    return [cases[record.request_id] for record in records]
+
+
+def _over_all(context: PlanContext, records: Sequence[ListRecord], _: Setting, width: int) -> Ints:
+    return true_over_all(width, _cases(context, records), context.preferences)
+
+
+def _exhaustive(context: PlanContext, records: Sequence[ListRecord], _: Setting) -> Ints:
+    cases = _cases(context, records)
+    return np.stack([best_list(c.values, len(c.record.candidates), c.length, context.preferences) for c in cases])
+
+
+def _queues(context: PlanContext, records: Sequence[ListRecord], _: Setting) -> Ints:
+    """Search the product's queues as its graph does, under true values and without MMR."""
+    spec, units = context.bench.spec, dict(zip(OBJECTIVES, context.bench.units, strict=True))
+    queues = default_queues(spec, units)
+    prepare = Preparer(Encoder(spec), Limits(context.bench.length, len(queues), HEAD, beam_width=BEAM), queues)
+    lists = []
+    for case in _cases(context, records):
+        slots = prepare(case.record, context.preferences)[1]
+        dealt = [[i for i in queue if i >= 0] for queue in slots.reshape(len(queues), -1).tolist()]
+        lists.append(plan_truly(case, dealt, context.preferences, head_width=HEAD, beam_width=BEAM))
+    return np.array(lists, np.int64)
+
+
+def _all_can_be_valued(world: WorldSizes) -> bool:
+    return perm(world.candidates, world.length) <= MOST_LISTS
+
+
+_ceiling = partial(Method, group="ceilings", seeded=False, cheating=True)
+
+METHODS: Final[tuple[Method, ...]] = (
+    Method("random", "random list", "base", _random),
+    _ceiling("true-greedy", "true value, greedy over all", plan=partial(_over_all, width=1)),
+    _ceiling("true-queues-beam", f"true value, queues h={HEAD}, W={BEAM}", plan=_queues),
+    _ceiling("true-beam", f"true value, beam {BEAM} over all", plan=partial(_over_all, width=BEAM)),
+    _ceiling("true-exhaustive", "true value, all lists", plan=_exhaustive, possible=_all_can_be_valued),
+)
