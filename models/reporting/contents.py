@@ -64,10 +64,10 @@ class Table:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """A line of a chart: y over x with an optional band; `x` may be texts for categories."""
+    """A line of a chart: y over x with an optional band; `x` is numbers, or texts for categories, never both."""
 
     title: str
-    x: Sequence[float] | Sequence[str]
+    x: Sequence[float | str]
     y: Sequence[float | None]
     low: Sequence[float | None] = ()
     high: Sequence[float | None] = ()
