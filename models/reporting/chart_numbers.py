@@ -20,8 +20,8 @@ class Numbers:
 def chart_numbers(chart: Chart) -> Numbers:
     """Write a row per x with a column per line; where each line has x of its own, a row per point."""
     if chart.points or chart.kind == "calibration":
-        rows = [(line.title, _text(x), _value(line, i)) for line in chart.lines for i, x in enumerate(line.x)]
-        return Numbers(heads=["line", chart.x_title, chart.y_title], rows=rows)
+        points = [(line.title, _text(x), _value(line, i)) for line in chart.lines for i, x in enumerate(line.x)]
+        return Numbers(heads=["line", chart.x_title, chart.y_title], rows=points)
     every = list(dict.fromkeys(x for line in chart.lines for x in line.x))
     every.sort(key=lambda x: 0.0 if isinstance(x, str) else x)
     found = [{x: _value(line, i) for i, x in enumerate(line.x)} for line in chart.lines]

@@ -42,7 +42,7 @@ _SIZE: Final = (6.9, 4.2)
 """Inches of 72 units: about as wide as half a page, so that text is as large as the page's."""
 
 _STEPS: Final = (1, 2, 2.5, 5, 10)
-_STYLE: Final = {
+_STYLE: Final[dict[Any, Any]] = {
     "svg.fonttype": "none",  # Text stays text: small, and read by screen readers and searches.
     "svg.hashsalt": "listwright",
     "font.family": "sans-serif",
@@ -90,7 +90,9 @@ def draw(chart: Chart, prefix: str) -> str:
 
     The bytes depend on the chart and the prefix alone.
     """
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context():
+        mpl.rcdefaults()  # A user's own settings must not change a report.
+        mpl.rcParams.update(_STYLE)
         canvas = Canvas(figsize=_SIZE, dpi=72, layout="constrained")
         axes = canvas.subplots()
         places = _Places(chart)

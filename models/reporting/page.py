@@ -94,7 +94,7 @@ def render(runs: Mapping[str, Contents]) -> str:
     The bytes depend on the runs alone. Raises `ValueError` naming the run whose contents do not fit together.
     """
     ids = _Ids()
-    shown = [_run(name, contents, heading, ids) for (name, contents), heading in zip(runs.items(), _headings(runs))]
+    shown = [_run(name, runs[name], heading, ids) for name, heading in _headings(runs).items()]
     title = shown[0].heading if len(shown) == 1 else f"Report of {len(shown)} runs"
     script = _text("page.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -118,10 +118,10 @@ class _Ids:
         return slug if self._seen[slug] == 1 else self.make(slug, str(self._seen[slug]))
 
 
-def _headings(runs: Mapping[str, Contents]) -> list[str]:
-    """Return the runs' titles; those that are not unique get the folder's name."""
+def _headings(runs: Mapping[str, Contents]) -> dict[str, str]:
+    """Return the runs' titles by folder; those that are not unique get the folder's name."""
     counts = Counter(contents.title for contents in runs.values())
-    return [c.title if counts[c.title] == 1 else f"{c.title} ({name})" for name, c in runs.items()]
+    return {name: c.title if counts[c.title] == 1 else f"{c.title} ({name})" for name, c in runs.items()}
 
 
 def _run(name: str, contents: Contents, heading: str, ids: _Ids) -> Run:

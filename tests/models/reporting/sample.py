@@ -1,4 +1,4 @@
-"""Contents like those of the truth experiment, with made-up numbers: for tests, and for pictures until a run is there."""
+"""Contents like those of the truth experiment, with made-up numbers: for tests and pictures."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ def sample(title: str = "All methods where list values are known (made-up number
         title=title,
         kind="truth",
         summary=(
-            "These numbers are made up: they show a report's form. SORT-Gen with its beam gains 16.3% list value over the "
-            "sort by the objective formula, and 10.1% over the strongest rival.\n\n"
+            "These numbers are made up: they show a report's form. SORT-Gen with its beam gains 16.3% list value over "
+            "the sort by the objective formula, and 10.1% over the strongest rival.\n\n"
             "Where items do not influence each other (κ = 0), no method gains anything beyond noise."
         ),
         setting={
@@ -104,8 +104,9 @@ def _methods(random: Random) -> Table:
         name="methods",
         title="All methods against the sort by the formula (Table 1's form)",
         caption=(
-            "Relative change of true expected outcomes against the base on the same 500 test requests, mean over 3 seeds; "
-            "95% intervals by a bootstrap over seeds and requests. Gap closed: share of what a beam of true values gains."
+            "Relative change of true expected outcomes against the base on the same 500 test requests, mean over 3 "
+            "seeds; 95% intervals by a bootstrap over seeds and requests. Gap closed: share of what a beam of true "
+            "values gains."
         ),
         columns=_COLUMNS,
         rows=rows,
