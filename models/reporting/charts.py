@@ -38,8 +38,8 @@ _VARIABLES: Final = {
 }
 """Colours that matplotlib draws with, and the page's variables that take their place."""
 
-_SIZE: Final = (6.9, 4.2)
-"""Inches of 72 units: about as wide as half a page, so that text is as large as the page's."""
+_SIZE: Final = (5.7, 3.6)
+"""Inches of 72 units: between half a wide page and a narrow one, so that text can be read on both."""
 
 _STEPS: Final = (1, 2, 2.5, 5, 10)
 _STYLE: Final[dict[Any, Any]] = {
@@ -47,9 +47,9 @@ _STYLE: Final[dict[Any, Any]] = {
     "svg.hashsalt": "listwright",
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
-    "font.size": 12,
-    "axes.labelsize": 12,
-    "axes.labelpad": 6,
+    "font.size": 11,
+    "axes.labelsize": 11,
+    "axes.labelpad": 5,
     "axes.labelcolor": _SOFT,
     "axes.edgecolor": _GRID,
     "axes.spines.top": False,
@@ -102,8 +102,8 @@ def draw(chart: Chart, prefix: str) -> str:
             _draw_ideal(axes)
         places.label(axes)
         texts = {
-            **_entitle(axes.xaxis, "x-title", chart.x_title, most=64),
-            **_entitle(axes.yaxis, "y-title", chart.y_title, most=38),
+            **_entitle(axes.xaxis, "x-title", chart.x_title, most=58),
+            **_entitle(axes.yaxis, "y-title", chart.y_title, most=36),
             **places.texts,
         }
         axes.yaxis.set_major_locator(MaxNLocator(6, steps=_STEPS))
@@ -154,7 +154,7 @@ class _Places:
     def label(self, axes: Axes) -> None:
         """Put labels where there are points, as far as these are few and apart."""
         if self.categories:
-            lines = [_wrapped(name, 70 // len(self.categories)) for name in self.categories]
+            lines = [_wrapped(name, 60 // len(self.categories)) for name in self.categories]
             axes.set_xticks(range(len(lines)), [_plain(some) for some in lines])
             for i, label in enumerate(axes.get_xticklabels()):
                 label.set_gid(f"category-{i}")
