@@ -6,7 +6,7 @@ from typing import Final
 
 from models.reporting.contents import Chart, Contents, ListPair, Table
 
-FORMS: Final = ("percent", "share", "number", "text")
+FORMS: Final = ("percent", "share", "change", "number", "text")
 KINDS: Final = ("sweep", "front", "learning", "calibration", "positions")
 
 

@@ -11,6 +11,9 @@ from models.reporting.contents import Column, Figure, Row, Table
 from models.reporting.numbers import fixed
 
 MISSING: Final = "–"
+_OF_ONE: Final = ("percent", "share")
+_CHANGES: Final = ("percent", "change")
+"""Forms of which zero means that there is no difference."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,23 +92,23 @@ def _cell(figure: Figure, column: Column, scale: _Scale | None) -> Cell:
     if figure.mean is None or column.form == "text":
         told = figure.text or (MISSING if figure.mean is None else fixed(figure.mean, column.digits))
         return Cell(text=told, missing=column.form != "text" or not figure.text, value=figure.mean)
-    text = _written(figure.mean, column) + ("" if column.form == "number" else "%")
+    text = _written(figure.mean, column) + ("%" if column.form in _OF_ONE else "")
     if figure.low is None or figure.high is None:
         return Cell(text=text, value=figure.mean)
-    clear = not figure.low <= 0 <= figure.high if column.form == "percent" else None
+    clear = not figure.low <= 0 <= figure.high if column.form in _CHANGES else None
     interval = f"{_written(figure.low, column)} to {_written(figure.high, column)}"
     reach = _reach(figure.low, figure.high, figure.mean, scale)
     return Cell(text=text, interval=interval, clear=clear, reach=reach, value=figure.mean)
 
 
 def _written(value: float, column: Column) -> str:
-    return fixed(value if column.form == "number" else 100 * value, column.digits, sign=column.form == "percent")
+    return fixed(100 * value if column.form in _OF_ONE else value, column.digits, sign=column.form in _CHANGES)
 
 
 def _scale(column: Column, figures: Sequence[Figure]) -> _Scale | None:
     """Return the least and the most of a column's intervals, with zero for changes; None where they are one."""
     ends = [x for f in figures if f.mean is not None for x in (f.low, f.high) if x is not None and math.isfinite(x)]
-    if column.form == "percent" and ends:
+    if column.form in _CHANGES and ends:
         ends.append(0.0)
     return (min(ends), max(ends)) if ends and min(ends) < max(ends) else None
 
