@@ -29,7 +29,8 @@ class Figure:
 class Column:
     """A column of figures: its `title`, and how they are written.
 
-    `form` is ``percent`` (of 1, with a sign), ``share`` (of 1), ``number`` or ``text``; `digits` behind the point.
+    `form` is ``percent`` (of 1, with a sign), ``share`` (of 1), ``change`` (a number with a sign), ``number`` or
+    ``text``; `digits` behind the point.
     """
 
     title: str

@@ -1,4 +1,4 @@
-"""Report an experiment from the steps that are done: JSON, Markdown tables, two plots.
+"""Report an experiment from the steps that are done: JSON, Markdown tables, two plots, the contents of a page.
 
 It can be written at any time; figures of steps that are not done say "not run".
 """
@@ -16,6 +16,7 @@ from typing import Any, Final
 import torch
 
 from models.evaluation.degre import figures, layout, planners_table
+from models.evaluation.degre.contents import contents_of
 from models.evaluation.degre.scores import PlannerRun, finished, score
 from models.evaluation.degre.value_accuracy import ACCURACY_FILE, ACCURACY_STEP, accuracy_table
 from models.evaluation.degre.workspace import DATA, Workspace
@@ -23,7 +24,7 @@ from models.evaluation.steps import OPTIONS_FILE, ExperimentStep, is_done, read_
 from models.files import whole_file, write_json
 
 REPORT_FILE: Final = "report.md"
-FIGURES_FILE: Final = "report.json"
+FIGURES_FILE: Final = "figures.json"
 _NOT_RUN: Final[dict[str, Any]] = {"seconds": None, "resumed": False, "notes": {}}
 
 
@@ -40,6 +41,9 @@ def write_report(space: Workspace, steps: Sequence[ExperimentStep], command: str
     score(space, finished(space.root, [PlannerRun(planner, 0, 0) for planner in main]), "sets")
     report = all_figures(space, steps, command)
     write_json(space.root / FIGURES_FILE, report)
+    contents_of(report, _titles(space), planners_table.PRIOR.title, planners_table.beamed(profile).title).write(
+        space.root
+    )
     layout.draw_sweeps(space.root / layout.SWEEPS_FILE, report["sweeps"])
     layout.draw_bars(space.root / layout.BARS_FILE, report["hit_rates"])
     text = markdown(space, report)
@@ -77,7 +81,7 @@ def all_figures(space: Workspace, steps: Sequence[ExperimentStep], command: str)
 
 def markdown(space: Workspace, report: dict[str, Any]) -> str:
     """Write the report for reading."""
-    titles = {judge.name: judge.title for judge in space.judges}
+    titles = _titles(space)
     setting, accuracy, prior = report["setting"], report["accuracy"], planners_table.PRIOR.title
     beam = planners_table.beamed(space.profile).title
     show_gains = partial(layout.gain_tables, titles=titles, base=prior, ceiling=beam)
@@ -111,6 +115,10 @@ def markdown(space: Workspace, report: dict[str, Any]) -> str:
         parts += [f"## Objectives α, β, γ = {weights}", hit_rates, gains]
     parts += ["## What each step took", layout.cost_table(report["steps"])]
     return "\n\n".join(parts) + "\n"
+
+
+def _titles(space: Workspace) -> dict[str, str]:
+    return {judge.name: judge.title for judge in space.judges}
 
 
 def _picture(space: Workspace, name: str) -> list[str]:

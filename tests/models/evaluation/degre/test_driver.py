@@ -22,6 +22,8 @@ from models.evaluation.degre import report as report_module
 from models.evaluation.degre.profile import PROFILES, load_profile
 from models.evaluation.degre.scores import PlannerRun, ScoreKind, score
 from models.evaluation.degre.workspace import Workspace
+from models.reporting.contents import Contents
+from models.reporting.page import render
 from tests.models.tables import compact
 from tests.models.training.records import make_records
 
@@ -51,7 +53,7 @@ def _run(data: Path, out: Path, *more: str) -> int:
 
 
 def _report(out: Path) -> Any:
-    return json.loads((out / "report.json").read_text("utf-8"))
+    return json.loads((out / "figures.json").read_text("utf-8"))
 
 
 def _cells(report: Any) -> Iterator[Any]:
@@ -139,6 +141,18 @@ def test_the_report_states_data_sizes_seeds_and_command(whole: Path) -> None:
     assert all(step["seconds"] > 0 for step in report["steps"])
 
 
+def test_the_page_of_a_run_shows_its_figures(whole: Path) -> None:
+    report, contents = _report(whole), Contents.read(whole)
+    tables = {table.name: table for table in contents.tables}
+    for judge, part in report["hit_rates"].items():
+        rows = tables[f"hit-rates-{judge}"].rows
+        assert [row.title for row in rows] == [entry["title"] for entry in part["rows"]]
+        assert [row.figures[0].mean for row in rows] == [entry["hit_rate"]["1"]["mean"] for entry in part["rows"]]
+    assert {"gains-truth", "orders-own", "exhaustive-own", "accuracy", "ablations-primary", "steps"} <= set(tables)
+    assert [(chart.x_title, len(chart.lines)) for chart in contents.charts] == [("B", 5), ("α", 5), ("τ_w", 5)]
+    assert contents.title in render({"run": contents})
+
+
 def test_a_second_run_does_nothing_but_the_report(whole: Path, simulated: Path, capsys: Any) -> None:
     before = {p: p.stat().st_mtime_ns for p in whole.rglob("done.json")}
     assert _run(simulated, whole) == 0
@@ -216,6 +230,8 @@ def test_an_interrupted_run_goes_on_to_the_same_result(
     rows = {row["title"]: row for row in report["hit_rates"]["primary"]["rows"]}
     assert rows["evaluator, greedy"]["hit_rate"] is not None
     assert rows["GoalRank"]["hit_rate"] is None
+    assert "steps are not done" in Contents.read(out).summary
+    assert "Not run." in render({"run": Contents.read(out)})
 
 
 def test_a_generator_that_was_trained_but_not_decoded_is_not_trained_again(
