@@ -17,6 +17,7 @@ from models.nets.heads import CONTEXTS
 from models.nets.value import HeadKind, ValueConfig
 from models.options import LIST_FILE, add_device_options, check_at_least, parse_weights, use_threads
 from models.training.crossfit import SMALL_LOG
+from models.training.defaults import EVALUATOR, EVALUATOR_OPTIONS, GENERATOR_OPTIONS, SORT_GEN_OPTIONS
 from models.training.distill import DistillOptions
 from models.training.generator import train_generator
 from models.training.loop import TrainOptions
@@ -47,11 +48,6 @@ _OPTION_HELP: Final = {
     "patience": "epochs without a better validation loss before stopping",
     "seed": "seed of initialisation, shuffling and dropout",
 }
-SORT_GEN_OPTIONS: Final = TrainOptions(epochs=12, weight_decay=0.05)
-EVALUATOR: Final = ValueConfig(dim=128, layers=6, dropout=0.0, input_block="fields")
-"""DeGRe's N_E = 6 layers over its own input block (§5.1.4)."""
-EVALUATOR_OPTIONS: Final = TrainOptions(epochs=3, learning_rate=2e-3)
-GENERATOR_OPTIONS: Final = TrainOptions(epochs=10, batch_size=128, learning_rate=1e-3)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
