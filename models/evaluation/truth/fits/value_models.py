@@ -43,8 +43,8 @@ class ValueRecipe:
 
     def sized(self, profile: Profile) -> ValueConfig:
         """Return the configuration in a profile's sizes."""
-        sizes = {"dim": profile.value_dim, "layers": profile.value_layers, "list_length": profile.world.length}
-        return replace(self.config, **sizes)
+        dim, layers, length = profile.value_dim, profile.value_layers, profile.world.length
+        return replace(self.config, dim=dim, layers=layers, list_length=length)
 
     def trained(self, profile: Profile, seed: int = 0) -> TrainOptions:
         """Return the options of training under a profile."""
