@@ -17,6 +17,7 @@ from models.nets.heads import CONTEXTS
 from models.nets.value import HeadKind, ValueConfig
 from models.options import LIST_FILE, add_device_options, check_at_least, parse_weights, use_threads
 from models.training.crossfit import SMALL_LOG
+from models.training.defaults import EVALUATOR, EVALUATOR_OPTIONS, GENERATOR_OPTIONS, SORT_GEN_OPTIONS
 from models.training.distill import DistillOptions
 from models.training.generator import train_generator
 from models.training.loop import TrainOptions
@@ -47,11 +48,8 @@ _OPTION_HELP: Final = {
     "patience": "epochs without a better validation loss before stopping",
     "seed": "seed of initialisation, shuffling and dropout",
 }
-SORT_GEN_OPTIONS: Final = TrainOptions(epochs=12, weight_decay=0.05)
-EVALUATOR: Final = ValueConfig(dim=128, layers=6, dropout=0.0, input_block="fields")
-"""DeGRe's N_E = 6 layers over its own input block (§5.1.4)."""
-EVALUATOR_OPTIONS: Final = TrainOptions(epochs=3, learning_rate=2e-3)
-GENERATOR_OPTIONS: Final = TrainOptions(epochs=10, batch_size=128, learning_rate=1e-3)
+_CHOICE: Final = ("folds", "listwise", "mix", "curve", "loss", "skip", "gate")
+"""Fields of `ValueOptions` that are options of the command."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -86,9 +84,16 @@ def _add_value_model(families: Any, name: str, text: str, config: ValueConfig, o
 
 def _add_parts(group: argparse._ArgumentGroup, config: ValueConfig) -> None:
     add = group.add_argument
-    text = "hazards of the counts upon the prior scores, or independent thresholds as in the papers"
+    text = (
+        "hazards of the counts upon the prior scores; independent thresholds as in the papers; or, in ablations, each "
+        "place's events by themselves, or clicks and the purchases given a click as in ESMM"
+    )
     add("--head", choices=get_args(HeadKind), default=config.head, help=f"{text} (default: %(default)s)")
-    add("--loss", choices=get_args(LossKind), help="path likelihood, or ordered as in the papers (default: the head's)")
+    text = "path likelihood of hazards, ordered as in the papers, or that of another head (default: the head's own)"
+    add("--loss", choices=get_args(LossKind), help=text)
+    text = "counts of earlier events that a hazard tells apart"
+    add("--states", type=int, default=config.states, metavar="N", help=f"{text} (default: %(default)s)")
+    add("--no-skip", dest="skip", action="store_false", help="do not add the prior scores to the hazards' logits")
     text = "list-context features: not at all, linearly in the hazard, or in the token and the hazard"
     add("--context", choices=CONTEXTS, default=config.context, help=f"{text} (default: %(default)s)")
 
@@ -102,6 +107,7 @@ def _add_choice(group: argparse._ArgumentGroup) -> None:
     add("--listwise", type=float, default=LISTWISE, metavar="MU", help=text)
     text = "the α,β,γ to serve with, at which lists must not be worse than the sort (default: 5,1,1)"
     add("--objectives", dest="mix", type=parse_weights, default=MIX, metavar="A,B,G", help=text)
+    add("--no-gate", dest="gate", action="store_false", help="keep the whole correction, whatever held-out lists say")
     text = "also train on these shares of the training lists, for example 0.1,0.3, and print how each did"
     add("--learning-curve", dest="curve", type=parse_shares, default=(), metavar="SHARE,…", help=text)
 
@@ -125,7 +131,7 @@ def _add_generator(families: Any) -> None:
 
 def _train_value_model(arguments: argparse.Namespace) -> str:
     check_loss(arguments.head, arguments.loss)
-    config = ValueConfig(**_taken(arguments, (*_SIZES_HELP, "input_block", "head", "context")))
+    config = ValueConfig(**_taken(arguments, (*_SIZES_HELP, "input_block", "head", "context", "states")))
     fields = field_choices(arguments)
     # The check comes before anything is written; training reads no embedding, so the check need not either.
     print(short_text(arguments.data, survey_file(arguments.data, fields, embeddings=False)), flush=True)
@@ -136,7 +142,7 @@ def _train_value_model(arguments: argparse.Namespace) -> str:
         config=config,
         options=TrainOptions(**_taken(arguments, _OPTION_HELP)),
         device=choose_device(arguments.device),
-        value_options=ValueOptions(**_taken(arguments, ("folds", "listwise", "mix", "curve"))),
+        value_options=ValueOptions(**_taken(arguments, _CHOICE)),
         fields=fields,
         resume=arguments.resume,
     )

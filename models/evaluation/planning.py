@@ -102,7 +102,7 @@ def preparer(checkpoint: Checkpoint, length: int, head_width: int = 1, beam_widt
 
 def keeps_sort(model: ListValueModel, preferences: Preferences) -> bool:
     """Tell whether the sort's list is served, since nothing learnt enters a weighed objective."""
-    if model.config.head == "independent":
+    if model.config.head != "hazard":
         return False
     alpha, beta, gamma = preferences.weights
     weighed = (alpha > 0, beta > 0 or gamma > 0)

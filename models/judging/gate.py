@@ -56,7 +56,7 @@ class HeldOut:
     @classmethod
     def of(cls, model: ListValueModel, start: Sequence[Offsets], lists: ListArrays) -> HeldOut:
         """Take a model straight out of training, with its whole correction (ρ = 1)."""
-        end = () if model.config.head == "independent" else tuple(Offsets.of(h) for h in model.hazard_heads)
+        end = tuple(Offsets.of(h) for h in model.hazard_heads) if model.config.head == "hazard" else ()
         return cls(model, start, end, lists)
 
     def set(self, shares: Sequence[float]) -> None:

@@ -55,8 +55,8 @@ class Likelihood:
     """Hold the likelihood of one objective's events, and the first place's calibration.
 
     `model`, `prior` (ρ = 0) and `random` (all items alike) are nats a list that has an event, for the item it happened
-    to; `gain` is `prior` − `model`, positive when better. The papers' head has no prior within, so `prior` and `gain`
-    are None. `pcoc` divides the model's expected events at the first place by those that happened.
+    to; `gain` is `prior` − `model`, positive when better. Heads without hazards have no prior within, so `prior`
+    and `gain` are None. `pcoc` divides the model's expected events at the first place by those that happened.
     """
 
     objective: str
@@ -164,7 +164,7 @@ def _hazard_scores(part: HeldOut, objective: int, head: HazardHead, item: HeadIn
 
 
 def _gain_scores(gains: Tensor) -> tuple[Tensor, Tensor]:
-    """Compute logits [B, L] of the papers' head's gains, and NaN for the prior it lacks."""
+    """Compute logits [B, L] of gains without hazards, and NaN for the prior that is not in them."""
     return torch.logit(gains, eps=1e-6), torch.full_like(gains, torch.nan)
 
 

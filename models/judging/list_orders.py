@@ -74,7 +74,7 @@ def planned_orders(
 def bypassed(model: ListValueModel, weights: Triple) -> bool:
     """Tell whether no weighted objective keeps a correction, so that the sort is served.
 
-    GMV follows conversions. The papers' head has no share, and is never bypassed.
+    GMV follows conversions. Heads without hazards have no share and are never bypassed.
     """
     if model.shares is None:
         return False

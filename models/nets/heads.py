@@ -1,7 +1,8 @@
 """Predict the gain of each item of a list: the heads of a value model.
 
 A head maps an item's hidden row to logits. A chain over the places of the list maps logits to gains: the expected
-number of new events at each place, given the items before it. `HazardHead` is the default; `CountHead` is the papers'.
+number of new events at each place, given the items before it. `HazardHead` is the default; `CountHead` is the papers',
+and `PlaceHead` what SORT-Gen's ablations put in its place.
 
 Axis letters: T positions, L places of the horizon, D width, Z context features, K logits, S chain state.
 """
@@ -30,23 +31,27 @@ class HeadInput(NamedTuple):
     places: Tensor
 
 
-class CountHead(nn.Module):
-    """Predict thresholds of the count, as in the papers.
+class PlainHead(nn.Module):
+    """Map an item's hidden row to logits by an MLP, without prior and context features."""
 
-    An MLP maps D to one logit per threshold: x·θ_{i,j} of SORT-Gen's eq. 5 with θ shared by all j. They are
-    independent: P(≥ i) may rise with i, and the expected count may fall along the list. The state is the expected
-    count.
-    """
-
-    def __init__(self, dim: int, thresholds: int) -> None:
+    def __init__(self, dim: int, logits: int) -> None:
         super().__init__()
         self.hidden = nn.Linear(dim, dim, bias=False)
-        self.out = nn.Linear(dim, thresholds)
+        self.out = nn.Linear(dim, logits)
 
     def forward(self, item: HeadInput) -> Tensor:
-        """Compute logits [..., T, L] of "the first j+1 items bring ≥ i+1 events" (j, i from 0)."""
+        """Compute logits [..., T, K]."""
         logits: Tensor = self.out(torch.relu(self.hidden(item.x)))
         return logits
+
+
+class CountHead(PlainHead):
+    """Predict thresholds of the count, as in the papers.
+
+    One logit [..., T, L] per threshold, of "the first j+1 items bring ≥ i+1 events" (j, i from 0): x·θ_{i,j} of
+    SORT-Gen's eq. 5 with θ shared by all j. They are independent: P(≥ i) may rise with i, and the expected count may
+    fall along the list. The state is the expected count.
+    """
 
     def start(self, like: Tensor) -> Tensor:
         """Return the empty list's state [..., 1], for batch axes like those of `like` [...]."""
@@ -60,6 +65,26 @@ class CountHead(nn.Module):
         """
         after = torch.sigmoid(logits[..., : place + 1]).sum(-1, keepdim=True)
         return (after - state)[..., 0], after
+
+
+class PlaceHead(PlainHead):
+    """Predict the event at each place by itself: one logit [..., T, 1], no count, no state of a chain.
+
+    It is SORT-Gen's "point-wise classification" (Table 2). The item still sees those before it, through the
+    transformer; what the items before it earned plays no part.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__(dim, 1)
+
+    def start(self, like: Tensor) -> Tensor:
+        """Return a state [..., 1] that never changes, for batch axes like those of `like` [...]."""
+        return torch.zeros_like(like)[..., None]
+
+    def advance(self, logits: Tensor, state: Tensor, place: int) -> tuple[Tensor, Tensor]:
+        """Compute the gain [...] of an item from its logit [..., 1], and give the state back."""
+        del place  # the item's hidden row knows it
+        return torch.sigmoid(logits[..., 0]), state
 
 
 class HazardHead(nn.Module):
@@ -128,7 +153,7 @@ class HazardHead(nn.Module):
         return moving.sum(-1), state - leaving + arriving
 
 
-Head = CountHead | HazardHead
+Head = CountHead | PlaceHead | HazardHead
 
 
 def _context_part(context: Context, width: int, dim: int) -> nn.Module | None:

@@ -1,4 +1,4 @@
-"""Compute the losses of a value model: path likelihood, listwise, ordered regression.
+"""Compute the losses of a value model: path likelihood, listwise, ordered regression, entire space.
 
 Axis letters: B lists, L positions (j) and thresholds (i), both counted from 0 here and from 1 in the paper, O counted
 objectives (click, conversion), K states of a hazard.
@@ -6,9 +6,14 @@ objectives (click, conversion), K states of a hazard.
 
 from __future__ import annotations
 
+from typing import Final
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+_CERTAIN: Final = 1e-6
+"""How near to 0 and 1 a probability may come before its logarithm is taken."""
 
 
 def ordered_targets(labels: Tensor) -> Tensor:
@@ -40,6 +45,32 @@ def ordered_regression_loss(logits: Tensor, labels: Tensor, lengths: Tensor, obs
     mask = ordered_mask(lengths, observed, logits.shape[1])
     terms = F.binary_cross_entropy_with_logits(logits, ordered_targets(labels), reduction="none")
     return terms.masked_fill(~mask, 0.0).sum() / len(logits)
+
+
+def ordered_hazards_loss(logits: Tensor, labels: Tensor, lengths: Tensor, observed: Tensor) -> Tensor:
+    """Compute the ordered loss of hazards, from the counts' distribution that they imply.
+
+    Arguments as of `path_loss`; terms and their sum as of `ordered_regression_loss`. For experiments: it learns less of
+    a list than `path_loss` does (docs/results.md).
+    """
+    mask = ordered_mask(lengths, observed, logits.shape[1])
+    reached = count_tails(logits).clamp(_CERTAIN, 1 - _CERTAIN)
+    terms = F.binary_cross_entropy(reached, ordered_targets(labels), reduction="none")
+    return terms.masked_fill(~mask, 0.0).sum() / len(logits)
+
+
+def count_tails(logits: Tensor) -> Tensor:
+    """Compute P(the first j+1 items have ≥ i+1 events), [B, L, O, L], from hazards' logits [B, L, O, K]."""
+    _, length, _, states = logits.shape
+    state = torch.arange(length + 1, device=logits.device).clamp(max=states - 1)
+    # The distribution of the whole count, not of min(count, K − 1): thresholds go up to L.
+    count = F.pad(torch.ones_like(logits[:, 0, :, :1]), (0, length))
+    tails = []
+    for place in logits.unbind(1):
+        moving = count * torch.sigmoid(place)[..., state]
+        count = count - moving + F.pad(moving[..., :-1], (1, 0))
+        tails.append(count.flip(-1).cumsum(-1).flip(-1)[..., 1:])
+    return torch.stack(tails, dim=1)
 
 
 def path_loss(logits: Tensor, labels: Tensor, lengths: Tensor, observed: Tensor) -> Tensor:
@@ -76,6 +107,19 @@ def listwise_terms(scores: Tensor, labels: Tensor, lengths: Tensor, observed: Te
     log_shares = torch.log_softmax(scores.masked_fill(~seen, -1e9), dim=1)
     events = labels * seen
     return -(events * log_shares).sum(dim=1) / events.sum(dim=1).clamp(min=1)
+
+
+def entire_space_loss(logits: Tensor, labels: Tensor, lengths: Tensor, observed: Tensor) -> Tensor:
+    """Sum cross-entropies of clicks and of purchases at each place, mean over lists, as ESMM does.
+
+    `logits` [B, L, 2, 1] are of a click and of a purchase given a click; other arguments as of `path_loss`. A purchase
+    has the probability pCTCVR = pCTR · pCVR and is learnt from all exposed places, not from clicked ones alone: pCVR
+    has no term of its own.
+    """
+    click, bought = F.logsigmoid(logits[..., 0]).unbind(-1)
+    chances = torch.stack([click, click + bought], dim=-1).clamp(max=-_CERTAIN)
+    terms = -(labels * chances + (1 - labels) * torch.log(-torch.expm1(chances)))
+    return terms.masked_fill(~_seen(lengths, observed, labels.shape[1]), 0.0).sum() / len(logits)
 
 
 def _seen(lengths: Tensor, observed: Tensor, list_length: int) -> Tensor:

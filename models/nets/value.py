@@ -22,13 +22,13 @@ from models.contract.spec import OBJECTIVES, FeatureSpec, SpecError
 from models.data.batches import Batch
 from models.nets.blocks import Block, TransformerSizes
 from models.nets.context import ContextLayout, Items, own_context
-from models.nets.heads import CONTEXTS, Context, CountHead, HazardHead, Head, HeadInput
+from models.nets.heads import CONTEXTS, Context, CountHead, HazardHead, Head, HeadInput, PlaceHead
 from models.nets.inputs import ConcatInput, FieldInput
 
 COUNTED: Final = ("click", "conversion")
 
 InputBlock = Literal["concat", "fields"]
-HeadKind = Literal["hazard", "independent"]
+HeadKind = Literal["hazard", "independent", "pointwise", "entire-space"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +36,11 @@ class ValueConfig(TransformerSizes):
     """Hold the sizes and parts of a list value model.
 
     `list_length` is the horizon L and `field_dim` the embedding size per field. `input_block`: SORT's concatenation or
-    DeGRe's fields. `head`: hazards of the counts, or independent thresholds as in both papers. `states` K is how many
-    counts of earlier events a hazard tells apart. `context`: list-context features not at all, linearly in the hazard,
-    or in the token and through an MLP of `context_dim` in the hazard; `cosines`: whether embeddings take part in them.
-    The papers' head has none.
+    DeGRe's fields. `head`: hazards of the counts; independent thresholds as in both papers; or, in their place in
+    SORT-Gen's ablations, each place's events by themselves (pointwise), or clicks and the purchases of clicks, whose
+    product counts as in ESMM (entire-space). `states` K is how many counts of earlier events a hazard tells apart.
+    `context`: list-context features not at all, linearly in the hazard, or in the token and through an MLP of
+    `context_dim` in the hazard; `cosines`: whether embeddings take part in them. Only hazards have such features.
     """
 
     input_block: InputBlock = "concat"
@@ -58,7 +59,7 @@ class ValueConfig(TransformerSizes):
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise SpecError(f"{name}: must be one of {', '.join(allowed)}, not {getattr(self, name)!r}")
-        if self.head == "independent":
+        if self.head != "hazard":
             object.__setattr__(self, "context", "none")
             object.__setattr__(self, "cosines", False)
         object.__setattr__(self, "states", min(self.states, self.list_length))
@@ -97,23 +98,23 @@ class ListValueModel(nn.Module):
 
     @property
     def hazard_heads(self) -> tuple[HazardHead, ...]:
-        """Return the heads of a hazard model. Raises `ValueError` for the papers' head."""
+        """Return the heads of a hazard model. Raises `ValueError` for other heads."""
         heads = tuple(head for head in self.counting_heads if isinstance(head, HazardHead))
         if len(heads) != len(COUNTED):
-            raise ValueError("a model with independent thresholds has no hazards")
+            raise ValueError(f"a model of the {self.config.head} head has no hazards")
         return heads
 
     @property
     def shares(self) -> Mapping[str, float] | None:
-        """Return the kept share ρ per counted objective, None for the papers' head."""
-        if self.config.head == "independent":
+        """Return the kept share ρ per counted objective, None without hazards."""
+        if self.config.head != "hazard":
             return None
         return {name: float(head.share) for name, head in zip(COUNTED, self.hazard_heads, strict=True)}
 
     @property
     def valued_objectives(self) -> tuple[str, ...]:
-        """Name the learnt objectives, all for the papers' head; GMV takes purchases and price."""
-        if self.config.head == "independent":
+        """Name the learnt objectives, all without hazards; GMV takes purchases and price."""
+        if self.config.head != "hazard":
             return OBJECTIVES
         counted = [name for name, known in zip(COUNTED, self.valued.tolist(), strict=True) if known]
         gmv = ("gmv",) if "conversion" in counted and self.spec.price is not None else ()
@@ -132,7 +133,7 @@ class ListValueModel(nn.Module):
         for block in self.blocks:
             x = block(x)
         x = self.norm(x)
-        # The papers' head reads no prior, and what was made for it may not carry any.
+        # Only hazards read the prior, and what was made for other heads may not carry any.
         priors = (
             batch["priors"].unbind(-1) if self.config.head == "hazard" else [x.new_zeros(x.shape[:2])] * len(COUNTED)
         )
@@ -142,7 +143,7 @@ class ListValueModel(nn.Module):
         ]
 
     def hazard_inputs(self, batch: Batch) -> list[tuple[HazardHead, HeadInput]]:
-        """Pair each hazard head with its inputs. Raises `ValueError` for the papers' head."""
+        """Pair each hazard head with its inputs. Raises `ValueError` for other heads."""
         return [(head, item) for head, (_, item) in zip(self.hazard_heads, self.head_inputs(batch), strict=True)]
 
     def items(self, batch: Batch) -> Items:
@@ -177,7 +178,12 @@ class ListValueModel(nn.Module):
             for o, (head, state) in enumerate(zip(self.counting_heads, states, strict=True))
         ]
         gains = torch.stack([gain for gain, _ in steps], dim=-1)
-        return gains * self.valued if self.config.head == "hazard" else gains, [state for _, state in steps]
+        if self.config.head == "hazard":
+            gains = gains * self.valued
+        elif self.config.head == "entire-space":
+            # The second head is of purchases among clicks.
+            gains = torch.stack([gains[..., 0], gains[..., 0] * gains[..., 1]], dim=-1)
+        return gains, [state for _, state in steps]
 
 
 def priced(gains: Tensor, price: Tensor) -> Tensor:
@@ -192,6 +198,8 @@ def priced(gains: Tensor, price: Tensor) -> Tensor:
 def _head(config: ValueConfig, context_width: int) -> Head:
     if config.head == "independent":
         return CountHead(config.dim, config.list_length)
+    if config.head != "hazard":
+        return PlaceHead(config.dim)
     return HazardHead(
         config.dim,
         states=config.states,

@@ -21,7 +21,7 @@ from models.nets.calibration import Offsets
 from models.nets.checkpoint import load_payload, save_payload
 from models.nets.value import ListValueModel
 from models.training.loop import STATE_FILE, Progress, check_identity, mean_loss, texts
-from models.training.value_fit import Setup, loss_of
+from models.training.value_fit import Setup
 
 FOLDS: Final = 5
 SMALL_LOG: Final = 10_000
@@ -99,6 +99,6 @@ def _model(part: _Fold, epoch: int, setup: Setup) -> ListValueModel:
 
 def _losses(part: _Fold, own: ListArrays, setup: Setup) -> list[float]:
     """Compute the loss on the fold's own lists, before training and after every epoch."""
-    loss, size = loss_of(setup.spec, setup.config.head, setup.listwise), setup.options.batch_size
+    loss, size = setup.loss_of_lists(), setup.options.batch_size
     data = own.tensors(setup.device)
     return [mean_loss(_model(part, epoch, setup), data, loss, size) for epoch in range(len(part.epochs))]

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from tabulate import tabulate
 
 from models.contract.spec import OBJECTIVES
+
+_HEADS: Final = {
+    "independent": "papers' head: independent thresholds",
+    "pointwise": "events of each place by themselves",
+    "entire-space": "clicks, and purchases given a click",
+}
+"""Value models without hazards, in words."""
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -39,8 +46,10 @@ def _lacking(valued: Sequence[str], without_events: Sequence[str]) -> Iterator[s
 def _choice_line(choice: Mapping[str, Any]) -> str:
     """State the kept shares of the correction, and the reason."""
     if "shares" not in choice:
-        return "papers' head: independent thresholds, no prior within, nothing to choose"
+        return f"{_HEADS[choice['head']]}: no prior within, nothing to choose"
     shares = ", ".join(f"{name} {share:g}" for name, share in choice["shares"].items())
+    if "by_likelihood" not in choice:
+        return f"share of the learnt correction kept, without a choice: {shares}"
     knows = "knows more than" if choice["shown_knows_more"] else "knows no more than"
     likely = ", ".join(f"{name} {share:g}" for name, share in choice["by_likelihood"].items())
     return f"share of the learnt correction kept: {shares} (by likelihood {likely}; the shown order {knows} the scores)"

@@ -28,7 +28,7 @@ from models.nets.value import COUNTED, ListValueModel, ValueConfig
 from models.planners.worth import Triple, Worth, triple_of
 from models.training.crossfit import FOLDS, SMALL_LOG, crossfit
 from models.training.loop import STATE_FILE, TrainOptions
-from models.training.value_fit import LISTWISE, Setup, new_model, settle
+from models.training.value_fit import LISTWISE, LossKind, Setup, check_loss, new_model, settle
 
 MIX: Final[Triple] = (5.0, 1.0, 1.0)
 """α, β, γ of a bundle that is given none (SORT-Gen §4.1.1)."""
@@ -41,13 +41,19 @@ class ValueOptions:
     `folds`: cross-fit in so many folds, 0 to choose on the validation lists instead; None decides by the log's size and
     whether it has validation lists. `listwise` is μ, the weight of the listwise loss. `mix` are the α, β, γ that the
     bundle will have by default, at which its lists must not be worse than the sort. `curve` are shares of the training
-    lists to train on as well, in subfolders, to show the effect of more lists. Raises `ValueError` naming the field.
+    lists to train on as well, in subfolders, to show the effect of more lists.
+
+    For ablations, of hazards: `loss` and `skip` as in `value_fit.Setup`; without `gate` the whole correction is kept.
+    Raises `ValueError` naming the field.
     """
 
     folds: int | None = None
     listwise: float = LISTWISE
     mix: Triple = MIX
     curve: tuple[float, ...] = ()
+    loss: LossKind | None = None
+    skip: bool = True
+    gate: bool = True
 
     def __post_init__(self) -> None:
         if self.folds is not None and (self.folds < 0 or self.folds == 1):
@@ -92,6 +98,7 @@ def train_on(
     `spec` was fitted to the `learnt_splits`, under the choices `fields`. It writes the files of `loop.fit` only, and
     arrays of large logs while it runs.
     """
+    check_loss(config.head, chosen.loss)
     folds = _folds(splits.counts, chosen)
     learnt = learnt_splits(splits.counts, chosen)
     measured: tuple[Split, ...] = ("test",) if folds else ("valid", "test")
@@ -103,7 +110,8 @@ def train_on(
     config = replace(config, cosines=compared and lists.has_embeddings)
     # An untrained model already tells which objectives can be valued.
     worths = mixes(new_model(spec, config, lists, seed=options.seed), triple_of(units), chosen.mix)
-    request = _Request(Setup(spec, config, options, device, chosen.listwise, fields), folder, worths, resume)
+    setup = Setup(spec, config, options, device, chosen.listwise, fields, chosen.loss, chosen.skip)
+    request = _Request(setup, folder, worths, resume, chosen.gate)
     found = _by_crossfitting(lists, folds, request) if folds else _by_validation(lists, others["valid"], request)
     # Test lists judge best; without any, those that the shares were chosen on do.
     verdict = judge(
@@ -116,7 +124,7 @@ def train_on(
     metrics = {
         "lists": {"train": len(lists), **{name: len(arrays) for name, arrays in others.items()}},
         "folds": folds,
-        **found.metrics(),
+        **found.metrics(setup),
         "units": units,
         "objectives_without_events": without,
         **{name: value_report(found.judged.model, arrays, device) for name, arrays in others.items()},
@@ -126,12 +134,13 @@ def train_on(
 
 @dataclass(frozen=True)
 class _Request:
-    """Hold the inputs of both choices; at `worths` lists must not lose to the sort."""
+    """Hold the inputs of both choices; at `worths` lists must not lose to the sort if `gated`."""
 
     setup: Setup
     folder: Path
     worths: Sequence[Worth]
     resume: bool
+    gated: bool
 
 
 @dataclass(frozen=True)
@@ -145,12 +154,14 @@ class _Found:
     epochs: int
     loss: float
 
-    def metrics(self) -> dict[str, Any]:
+    def metrics(self, setup: Setup) -> dict[str, Any]:
         """Describe the choice as plain JSON."""
         model, gate = self.judged.model, self.gate
         choice: dict[str, Any] = {"head": model.config.head, "valued": list(model.valued_objectives)}
+        choice |= setup.changes()
+        if model.shares is not None:
+            choice["shares"] = dict(model.shares)
         if gate is not None:
-            choice["shares"] = dict(zip(COUNTED, gate.shares, strict=True))
             choice["by_likelihood"] = dict(zip(COUNTED, gate.by_likelihood, strict=True))
             choice |= {"shown_knows_more": gate.shown_knows_more, "veto": list(gate.steps)}
         return {"best_epoch": self.epoch, "epochs": self.epochs, "valid_loss": self.loss, "choice": choice}
@@ -162,7 +173,7 @@ def _by_validation(train: ListArrays, valid: ListArrays, request: _Request) -> _
     judged = HeldOut.of(fitted.model, fitted.start, valid)
     held_out = [judged]
     gate = _gate(held_out, fitted.model, request)
-    if gate is not None:
+    if fitted.start:
         settle(fitted.model, train, fitted.start)
     progress = fitted.progress
     return _Found(judged, gate, held_out, progress.best_epoch, progress.epoch, progress.best_loss)
@@ -183,13 +194,14 @@ def _by_crossfitting(lists: ListArrays, folds: int, request: _Request) -> _Found
     judged = HeldOut.of(fitted.model, fitted.start, lists)
     if gate is not None:
         judged.set(gate.shares)
+    if fitted.start:
         settle(fitted.model, lists, fitted.start)
     return _Found(judged, gate, pooled.held_out, pooled.epoch, setup.options.epochs, pooled.loss)
 
 
 def _gate(held_out: Sequence[HeldOut], model: ListValueModel, request: _Request) -> Gate | None:
-    """Choose the shares; None for the papers' head, which has none."""
-    if model.config.head == "independent":
+    """Choose the shares; None without hazards, which alone have some, and where all is kept."""
+    if model.config.head != "hazard" or not request.gated:
         return None
     return choose_shares(held_out, request.worths, device=request.setup.device)
 

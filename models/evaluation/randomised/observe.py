@@ -187,7 +187,7 @@ def _gains(model: ListValueModel, arrays: ListArrays) -> Floats:
 
 
 def _without_context(model: ListValueModel) -> ListValueModel:
-    """Reduce the model to its calibrated prior; the papers' head has none and stays."""
+    """Reduce the model to its calibrated prior; heads without hazards have none and stay."""
     alone = copy.deepcopy(model)
     if model.config.head == "hazard":
         for head in alone.hazard_heads:

@@ -127,8 +127,8 @@ def check_alike(paths: Sequence[Path], checkpoints: Sequence[Checkpoint]) -> Non
 def describe(checkpoint: Checkpoint) -> str:
     """Describe the kind of value model in a few words."""
     config = checkpoint.config
-    if config.head == "independent":
-        return "as in the papers (independent thresholds)"
+    if config.head != "hazard":
+        return "as in the papers (independent thresholds)" if config.head == "independent" else f"head {config.head}"
     return f"hazards of {config.states} states, list context: {config.context}"
 
 

@@ -1,6 +1,6 @@
 """Lay a value model's heads: an item's gains, and the chain's next state.
 
-Two kinds, as in `models.nets.heads`. Both value P alternatives for a list's next place, or all places of a list.
+Three kinds, as in `models.nets.heads`. All value P alternatives for a list's next place, or all places of a list.
 
 Axis letters: R rows (lists that are looked at together), P alternatives, T places, D width, S state of the chain,
 K states of a hazard, L' thresholds of the papers' head, V values of context features before the heads' ReLU.
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from models.contract.arrays import Floats
-from models.nets.heads import CountHead, HazardHead
+from models.nets.heads import HazardHead, PlainHead
 from models.nets.value import ListValueModel
 from models.planners.graphs.graph import Graph
 
@@ -64,29 +64,79 @@ class Heads(Protocol):
 
 def heads_of(g: Graph, model: ListValueModel) -> Heads:
     """Choose the nodes of the model's heads."""
-    return CountNodes(g, model) if model.config.head == "independent" else HazardNodes(g, model)
+    if model.config.head == "hazard":
+        return HazardNodes(g, model)
+    return CountNodes(g, model) if model.config.head == "independent" else PlaceNodes(g, model)
+
+
+class PlainNodes:
+    """Lay both heads' MLPs as products [D, 2·D], [2·D, 2·K]: σ(logit), first the clicks'."""
+
+    def __init__(self, g: Graph, model: ListValueModel) -> None:
+        heads = [cast(PlainHead, head) for head in model.counting_heads]
+        self._graph = g
+        self._hidden = g.weight(torch.cat([head.hidden.weight for head in heads]).T)
+        self._out = g.weight(_block_diagonal([head.out.weight for head in heads]).T)
+        self._bias = g.weight(torch.cat([head.out.bias for head in heads]))
+
+    def __call__(self, x: str) -> str:
+        """Compute the chances [..., 2·K] of rows [..., D]."""
+        g = self._graph
+        hidden = g.op("Relu", g.op("MatMul", x, self._hidden))
+        return g.op("Sigmoid", g.op("Add", g.op("MatMul", hidden, self._out), self._bias))
+
+
+class PlaceNodes:
+    """Lay the heads of each place's events by themselves; a chain that nothing depends on."""
+
+    width = OBJECTIVES
+    item_columns = 0
+
+    def __init__(self, g: Graph, model: ListValueModel) -> None:
+        self._graph = g
+        self._chances = PlainNodes(g, model)
+        self._of_clicks = model.config.head == "entire-space"
+
+    def start(self, zeros: str) -> str:
+        return self._graph.concat(2, *[zeros] * self.width)
+
+    def gains(self, place: int, x: str, extra: Sequence[str], state: str) -> tuple[str, str]:
+        del place, state
+        gains = self.list_gains(x, extra, 1)
+        return gains, gains
+
+    def follow(self, state: str, carried: str) -> str:
+        del state
+        return carried
+
+    def list_gains(self, x: str, extra: Sequence[str], length: int) -> str:
+        del extra, length  # there are no context features, and all places are alike
+        g, chances = self._graph, self._chances(x)
+        if not self._of_clicks:
+            return g.op("MatMul", chances, g.constant(_SUMMED))
+        # pCTR · (1, pCVR, pCVR)
+        clicks = g.op("MatMul", chances, g.constant(((1, 1, 1), (0, 0, 0))))
+        bought = g.op("Add", g.op("MatMul", chances, g.constant(((0, 0, 0), (0, 1, 1)))), g.constant((1, 0, 0)))
+        return g.op("Mul", clicks, bought)
 
 
 class CountNodes:
-    """Lay the papers' heads as products [D, 2·D], [D, 2·L']; the state is the counts."""
+    """Lay the papers' heads; the state is the counts. L' thresholds of each."""
 
     width = 3
     item_columns = 0
 
     def __init__(self, g: Graph, model: ListValueModel) -> None:
-        heads = [cast(CountHead, head) for head in model.counting_heads]
         self._graph = g
         self._thresholds = model.config.list_length
-        self._hidden = g.weight(torch.cat([head.hidden.weight for head in heads]).T)
-        self._out = g.weight(torch.block_diag(*(head.out.weight for head in heads)).T)  # type: ignore[no-untyped-call]
-        self._bias = g.weight(torch.cat([head.out.bias for head in heads]))
+        self._chances = PlainNodes(g, model)
 
     def start(self, zeros: str) -> str:
         return self._graph.concat(2, *[zeros] * self.width)
 
     def gains(self, place: int, x: str, extra: Sequence[str], state: str) -> tuple[str, str]:
         del extra  # there are none
-        counts = self._counts(self._reached(x), place)
+        counts = self._counts(self._chances(x), place)
         return self._graph.op("Sub", counts, state), counts
 
     def follow(self, state: str, carried: str) -> str:
@@ -97,14 +147,8 @@ class CountNodes:
         del extra  # there are none
         g = self._graph
         possible = np.tril(np.ones((length, self._thresholds), np.float32))
-        counts = self._counts(g.op("Mul", self._reached(x), g.constant(np.tile(possible, (1, 2)))))
+        counts = self._counts(g.op("Mul", self._chances(x), g.constant(np.tile(possible, (1, 2)))))
         return g.op("MatMul", g.constant(np.eye(length) - np.eye(length, k=-1)), counts)
-
-    def _reached(self, x: str) -> str:
-        """Compute σ(logit) of every threshold, first the clicks' [..., 2·L'], from [..., D]."""
-        g = self._graph
-        hidden = g.op("Relu", g.op("MatMul", x, self._hidden))
-        return g.op("Sigmoid", g.op("Add", g.op("MatMul", hidden, self._out), self._bias))
 
     def _counts(self, reached: str, place: int | None = None) -> str:
         """Sum over thresholds i ≤ `place` (all if None): clicks, conversions, conversions, [..., 3]."""

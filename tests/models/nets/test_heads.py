@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from models.nets.heads import Context, CountHead, HazardHead, Head, HeadInput
+from models.nets.heads import Context, CountHead, HazardHead, Head, HeadInput, PlaceHead
 
 DIM: Final = 5
 WIDTH: Final = 3
@@ -102,7 +102,7 @@ def test_a_count_past_the_last_state_keeps_the_last_states_hazard() -> None:
 
 @given(**SIZES)
 def test_one_place_at_a_time_gives_what_the_whole_list_gives(length: int, states: int, seed: int) -> None:
-    for head in (hazards(states, seed), CountHead(DIM, 5).double()):
+    for head in (hazards(states, seed), CountHead(DIM, 5).double(), PlaceHead(DIM).double()):
         item = an_input(length, seed)
         whole = head(item)
         for place in range(length):
@@ -188,3 +188,15 @@ def test_a_count_head_is_a_hidden_layer_with_relu_and_a_linear_one() -> None:
     hidden = (head.hidden.weight @ x[0]).clamp(min=0)
     found = head(HeadInput(x, torch.zeros(1), None, torch.tensor([0])))
     torch.testing.assert_close(found[0], head.out.weight @ hidden + head.out.bias)
+
+
+def test_a_place_head_gains_its_own_chance_whatever_stands_before() -> None:
+    head, item = PlaceHead(DIM).double(), an_input(4, 2)
+    with torch.no_grad():
+        logits = head(item)
+        gains, states = along(head, logits)
+    assert logits.shape == (4, 1)
+    torch.testing.assert_close(gains, torch.sigmoid(logits[:, 0]))
+    backwards, _ = along(head, logits.flip(0))
+    torch.testing.assert_close(backwards.flip(0), gains)
+    assert all(state.tolist() == [0.0] for state in states)

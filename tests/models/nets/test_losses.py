@@ -12,8 +12,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from models.nets.losses import (
+    count_tails,
+    entire_space_loss,
     listwise_loss,
     listwise_terms,
+    ordered_hazards_loss,
     ordered_mask,
     ordered_regression_loss,
     ordered_targets,
@@ -168,3 +171,93 @@ def test_the_listwise_loss_has_no_gradient_past_the_end_and_stays_finite() -> No
     assert loss.item() == pytest.approx(math.log(2))
     assert logits.grad is not None
     assert logits.grad[0, :, 0, 0].tolist() == pytest.approx([-0.5, 0.5, 0])
+
+
+@pytest.mark.parametrize("states", [1, 2, 4])
+def test_the_tails_of_a_count_are_those_of_all_outcomes_together(states: int) -> None:
+    logits = 2 * torch.randn(4, states, generator=torch.Generator().manual_seed(states), dtype=torch.float64)
+    tails = count_tails(logits[None, :, None])[0, :, 0]
+    for j in range(4):
+        for i in range(4):
+            outcomes = [outcome for outcome in product((0, 1), repeat=j + 1) if sum(outcome) >= i + 1]
+            assert float(tails[j, i]) == pytest.approx(sum(chance_of(logits.tolist(), o) for o in outcomes), abs=1e-12)
+
+
+@given(seed=st.integers(0, 10_000), length=st.integers(1, 5), batch=st.integers(1, 3), states=st.integers(1, 4))
+def test_the_ordered_loss_of_hazards_is_that_of_the_counts_they_imply(
+    seed: int, length: int, batch: int, states: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(batch, length, 2, states, generator=generator, dtype=torch.float64)
+    labels = torch.randint(0, 2, (batch, length, 2), generator=generator).double()
+    lengths = torch.randint(0, length + 1, (batch,), generator=generator)
+    observed = torch.randint(0, 2, (batch, 2), generator=generator).bool()
+    # Thresholds that cannot be passed have a tail of 0; their logit is finite here, and the mask leaves them out.
+    implied = torch.logit(count_tails(logits), eps=1e-9)
+    expected = reference(implied, labels, lengths.tolist(), observed.tolist())
+    assert float(ordered_hazards_loss(logits, labels, lengths, observed)) == pytest.approx(expected, rel=1e-3, abs=1e-9)
+
+
+def test_the_ordered_loss_of_hazards_teaches_exposed_places_of_observed_objectives_alone() -> None:
+    logits = torch.randn(1, 4, 2, 2, generator=torch.Generator().manual_seed(1), requires_grad=True)
+    labels = torch.tensor([[[1.0, 1.0], [0.0, 1.0], [1.0, 1.0], [1.0, 1.0]]])
+    loss = ordered_hazards_loss(logits, labels, torch.tensor([3]), torch.tensor([[True, False]]))
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert logits.grad is not None
+    # Before the first place there is no event, so its second state is never reached.
+    assert (logits.grad[0, :, 0] != 0).tolist() == [[True, False], [True, True], [True, True], [False, False]]
+    assert not logits.grad[0, :, 1].any()
+
+
+def test_impossible_counts_keep_the_ordered_loss_of_hazards_finite() -> None:
+    logits = torch.full((1, 3, 1, 2), -1e4, requires_grad=True)
+    loss = ordered_hazards_loss(logits, torch.ones(1, 3, 1), torch.tensor([3]), torch.tensor([[True]]))
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert math.isfinite(loss.item())
+    assert logits.grad is not None
+    assert bool(torch.isfinite(logits.grad).all())
+
+
+def test_a_purchase_in_entire_space_worked_by_hand() -> None:
+    """Two items, pCTR ½ and ¼, pCVR ½ both; the first is clicked and bought, the second not clicked."""
+    logits = torch.tensor([[[0.0, 0.0], [-math.log(3), 0.0]]])[..., None]
+    labels = torch.tensor([[[1.0, 1.0], [0.0, 0.0]]])
+    lengths, observed = torch.tensor([2]), torch.tensor([[True, True]])
+    clicks, bought = math.log(2) + math.log(4 / 3), math.log(4) + math.log(8 / 7)
+    assert float(entire_space_loss(logits, labels, lengths, observed)) == pytest.approx(clicks + bought)
+    unseen = torch.tensor([[True, False]])
+    assert float(entire_space_loss(logits, labels, lengths, unseen)) == pytest.approx(clicks)
+
+
+@given(seed=st.integers(0, 10_000), length=st.integers(1, 4), batch=st.integers(1, 3))
+def test_the_entire_space_loss_equals_the_plain_loop(seed: int, length: int, batch: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    logits = 2 * torch.randn(batch, length, 2, 1, generator=generator, dtype=torch.float64)
+    labels = torch.randint(0, 2, (batch, length, 2), generator=generator).double()
+    lengths = torch.randint(0, length + 1, (batch,), generator=generator)
+    observed = torch.randint(0, 2, (batch, 2), generator=generator).bool()
+    total = 0.0
+    for b in range(batch):
+        for j in range(int(lengths[b])):
+            click, cvr = (1 / (1 + math.exp(-x)) for x in logits[b, j, :, 0].tolist())
+            for o, p in enumerate((click, click * cvr)):
+                if observed[b, o]:
+                    total -= math.log(p) if labels[b, j, o] else math.log(1 - p)
+    assert float(entire_space_loss(logits, labels, lengths, observed)) == pytest.approx(total / batch, abs=1e-9)
+
+
+def test_in_entire_space_purchases_teach_clicks_and_nothing_comes_from_what_was_not_seen() -> None:
+    logits = torch.zeros(2, 3, 2, 1, requires_grad=True)
+    labels = torch.zeros(2, 3, 2)
+    lengths, observed = torch.tensor([2, 3]), torch.tensor([[False, True], [True, False]])
+    entire_space_loss(logits, labels, lengths, observed).backward()  # type: ignore[no-untyped-call]
+    assert logits.grad is not None
+    # Both heads learn from a purchase that did not happen, the second never from clicks.
+    assert (logits.grad[0, :, :, 0] != 0).tolist() == [[True, True], [True, True], [False, False]]
+    assert (logits.grad[1, :, :, 0] != 0).tolist() == [[True, False]] * 3
+
+
+def test_certain_logits_keep_the_entire_space_loss_finite() -> None:
+    logits = torch.full((1, 1, 2, 1), 1e4, requires_grad=True)
+    loss = entire_space_loss(logits, torch.zeros(1, 1, 2), torch.tensor([1]), torch.tensor([[True, True]]))
+    assert float(loss.detach()) == pytest.approx(2 * math.log(1e6), rel=0.01)

@@ -331,7 +331,10 @@ def test_a_configuration_keeps_only_what_can_count() -> None:
         (lambda: ValueConfig(dropout=1.0), r"dropout: must be within 0\.\.1, not 1.0"),
         (lambda: ValueConfig(states=0), "states: must be at least 1, not 0"),
         (lambda: ValueConfig(context_dim=0), "context_dim: must be at least 1, not 0"),
-        (lambda: ValueConfig(head=other("ordered")), "head: must be one of hazard, independent, not 'ordered'"),
+        (
+            lambda: ValueConfig(head=other("ordered")),
+            "head: must be one of hazard, independent, pointwise, entire-space, not 'ordered'",
+        ),
         (lambda: ValueConfig(context=other("some")), "context: must be one of none, linear, full, not 'some'"),
         (lambda: ValueConfig(input_block=other("raw")), "input_block: must be one of concat, fields, not 'raw'"),
     ],

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from models.training.report import training_report
 
 INTERVAL = {"mean": 0.0123, "low": -0.0045, "high": 0.0312, "lists": 77}
@@ -89,6 +91,21 @@ def test_the_papers_head_has_no_prior_and_no_share() -> None:
     )
     assert "papers' head" in text
     assert line_with(text, "1.2500") == ["conversion", "76", "1.2500", "-", "1.3863", "-"]
+
+
+@pytest.mark.parametrize(
+    ("choice", "line"),
+    [
+        ({"head": "pointwise"}, "events of each place by themselves: no prior within, nothing to choose"),
+        ({"head": "entire-space"}, "clicks, and purchases given a click: no prior within, nothing to choose"),
+        (
+            {"head": "hazard", "shares": {"click": 1.0}},
+            "share of the learnt correction kept, without a choice: click 1",
+        ),
+    ],
+)
+def test_what_was_not_chosen_is_said(choice: dict[str, Any], line: str) -> None:
+    assert line in training_report(provenance(choice={"valued": [], **choice})).splitlines()
 
 
 def test_a_learning_curve_has_a_line_per_share() -> None:

@@ -161,7 +161,8 @@ def test_choosing_on_validation_lists_that_are_not_there_is_refused(
         (["--folds", "1"], "folds: must be 0 or at least 2, not 1"),
         (["--folds", "65"], "folds: must be within 2 and the number of lists (64), not 65"),
         (["--listwise", "-1"], "listwise: must be at least 0"),
-        (["--loss", "ordered"], "--loss: the hazard head is trained by path, not by ordered"),
+        (["--loss", "pointwise"], "--loss: the hazard head is trained by path or ordered, not by pointwise"),
+        (["--states", "0"], "states: must be at least 1, not 0"),
         (["--loss", "path", "--head", "independent"], "the independent head is trained by ordered, not by path"),
     ],
 )

@@ -13,8 +13,10 @@ import torch
 
 import models.training.value_choice
 from models.cli import main
+from models.data.batches import encode_lists
 from models.data.list_writer import write_lists
 from models.data.records import ListRecord, Split
+from models.judging.value_report import predict
 from models.nets.checkpoint import Checkpoint, load_checkpoint
 from models.training.value_choice import ValueOptions
 from models.training.value_fit import Setup
@@ -153,6 +155,40 @@ def test_the_papers_head_and_loss_are_still_there(
     rows = [row for row in metrics["verdict"]["figures"] if "pcoc" in row]
     assert rows
     assert all(row["prior"] is None and row["gain"] is None for row in rows)
+
+
+@pytest.mark.parametrize("folds", ["0", "2"])
+@pytest.mark.parametrize("head", ["pointwise", "entire-space"])
+def test_heads_of_places_have_nothing_to_choose(tmp_path: Path, head: str, folds: str) -> None:
+    metrics, checkpoint = trained(log(tmp_path), tmp_path / "run", "--head", head, "--folds", folds)
+    assert (checkpoint.model.config.head, checkpoint.model.shares) == (head, None)
+    assert metrics["choice"] == {"head": head, "valued": ["click", "conversion", "gmv"]}
+
+
+@pytest.mark.parametrize("folds", ["0", "2"])
+def test_without_the_gate_the_whole_correction_is_kept_and_its_offsets_settled(tmp_path: Path, folds: str) -> None:
+    metrics, checkpoint = trained(log(tmp_path), tmp_path / "run", "--no-gate", "--folds", folds)
+    assert metrics["choice"] == {
+        "head": "hazard",
+        "valued": ["click", "conversion", "gmv"],
+        "shares": {"click": 1.0, "conversion": 1.0},
+    }
+    assert checkpoint.model.shares == {"click": 1.0, "conversion": 1.0}
+    # With b and c refitted, the expected clicks of the lists learnt from are those that happened.
+    if folds == "2":
+        learnt = [*shop_records(30, seed=0), *shop_records(20, seed=1, split="valid")]
+        lists = encode_lists(learnt, checkpoint.spec, SHOWN)
+        expected = predict(checkpoint.model, lists, torch.device("cpu"))[:, -1, 0].mean()
+        assert expected == pytest.approx(lists.labels[..., 0].sum(axis=1).mean(), rel=0.02)
+
+
+def test_what_an_ablation_left_out_is_told(tmp_path: Path) -> None:
+    told = ("--no-skip", "--loss", "ordered", "--states", "2", "--folds", "0")
+    metrics, checkpoint = trained(log(tmp_path), tmp_path / "run", *told)
+    assert (metrics["choice"]["loss"], metrics["choice"]["skip"]) == ("ordered", False)
+    assert checkpoint.provenance["choice"] == metrics["choice"]
+    assert checkpoint.config.states == 2
+    assert [float(head.skip.detach()) for head in checkpoint.model.hazard_heads] == [0.0, 0.0]
 
 
 def with_clicks(value: int) -> Callable[[ListRecord], ListRecord]:

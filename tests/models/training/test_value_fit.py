@@ -14,10 +14,18 @@ from models.data.batches import ListArrays, encode_lists
 from models.data.fit_spec import fit_spec
 from models.data.records import ListRecord
 from models.judging.value_report import predict, value_report
-from models.nets.losses import listwise_loss, ordered_mask, ordered_regression_loss, ordered_targets, path_loss
-from models.nets.value import ListValueModel
+from models.nets.losses import (
+    entire_space_loss,
+    listwise_loss,
+    ordered_hazards_loss,
+    ordered_mask,
+    ordered_regression_loss,
+    ordered_targets,
+    path_loss,
+)
+from models.nets.value import HeadKind, ListValueModel, ValueConfig
 from models.training.loop import Progress, TrainOptions, mean_loss
-from models.training.value_fit import Setup, check_loss, loss_of, new_model, start_from_rates
+from models.training.value_fit import LossKind, Setup, check_loss, loss_of, new_model, start_from_rates
 from tests.models.training.shops import CONFIG, SHOWN, shop_records
 
 CPU = torch.device("cpu")
@@ -120,12 +128,13 @@ def test_each_head_has_its_own_loss() -> None:
         assert mean_loss(model, batch, loss, 1000) == pytest.approx(float(expected.detach()), rel=1e-5)
 
 
-def test_only_a_heads_own_loss_is_let_through() -> None:
+def test_only_a_loss_of_the_head_is_let_through() -> None:
     check_loss("hazard", None)
     check_loss("hazard", "path")
+    check_loss("hazard", "ordered")
     check_loss("independent", "ordered")
-    with pytest.raises(ValueError, match="--loss: the hazard head is trained by path, not by ordered"):
-        check_loss("hazard", "ordered")
+    with pytest.raises(ValueError, match="--loss: the hazard head is trained by path or ordered, not by entire-space"):
+        check_loss("hazard", "entire-space")
     with pytest.raises(ValueError, match="--loss: the independent head is trained by ordered, not by path"):
         check_loss("independent", "path")
 
@@ -153,3 +162,69 @@ def test_it_learns_what_an_item_loses_behind_its_like_and_no_increment_is_negati
     report = value_report(fitted.model, valid, CPU)
     assert [report[name]["negative_increments"] for name in ("click", "conversion")] == [0.0, 0.0]
     assert (np.diff(predict(fitted.model, valid, CPU), axis=1, prepend=0) >= 0).all()
+
+
+@pytest.mark.parametrize("head", ["pointwise", "entire-space"])
+def test_a_head_of_places_with_silent_inputs_starts_at_the_base_rates(head: HeadKind) -> None:
+    records = shop_records(200)
+    lists = encode_lists(records, fit_spec(records), SHOWN)
+    model = new_model(fit_spec(records), replace(CONFIG, head=head), lists, seed=0)
+    for part in model.counting_heads:
+        torch.nn.init.zeros_(part.out.weight)
+    assert start_from_rates(model, lists, listwise=0.5) == ()
+    with torch.inference_mode():
+        gains = model.eval().increments(lists.tensors(CPU)).numpy()
+    for o in range(2):
+        assert gains[..., o].mean() == pytest.approx(lists.labels[..., o].mean(), abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("config", "kind", "expected"),
+    [
+        (CONFIG, "ordered", lambda *x: ordered_hazards_loss(*x) + 0.5 * listwise_loss(*x)),
+        (replace(CONFIG, head="pointwise"), None, path_loss),
+        (replace(CONFIG, head="entire-space"), None, entire_space_loss),
+    ],
+)
+def test_ablations_have_losses_of_their_own(
+    config: ValueConfig, kind: LossKind | None, expected: Callable[..., torch.Tensor]
+) -> None:
+    model, lists = started(shop_records(30), config)
+    batch = lists.tensors(CPU)
+    logits = model.eval()(batch)
+    value = expected(logits, batch["labels"][..., :2], batch["lengths"], batch["observed"][:, :2])
+    loss = loss_of(model.spec, config.head, 0.5, kind)
+    assert mean_loss(model, batch, loss, 1000) == pytest.approx(float(value.detach()), rel=1e-5)
+
+
+def test_without_the_skip_the_prior_never_enters_but_through_the_correction(tmp_path: Path) -> None:
+    train, held_out = shop_records(300), shop_records(100, seed=9)
+    spec = fit_spec(train)
+    lists, valid = encode_lists(train, spec, SHOWN), encode_lists(held_out, spec, SHOWN)
+    options = TrainOptions(epochs=2, batch_size=32, learning_rate=1e-2)
+    fitted = Setup(spec, CONFIG, options, CPU, skip=False).fit(lists, valid, tmp_path / "without")
+    heads = fitted.model.hazard_heads
+    assert [float(head.skip.detach()) for head in heads] == [0.0, 0.0]
+    assert any(head.out.weight.any() for head in heads)
+    for head in heads:
+        head.share.zero_()
+    silent = predict(fitted.model, valid, CPU)
+    assert np.ptp(silent, axis=0)[:, :2].max() < 1e-6
+    whole = Setup(spec, CONFIG, options, CPU).fit(lists, valid, tmp_path / "with")
+    assert float(whole.model.hazard_heads[0].skip.detach()) > 0.5
+
+
+def test_a_run_can_go_on_only_under_its_own_loss_and_skip(tmp_path: Path) -> None:
+    records = shop_records(60)
+    lists = encode_lists(records, fit_spec(records), SHOWN)
+    setup = Setup(fit_spec(records), CONFIG, TrainOptions(epochs=1), CPU)
+    # What is the default is not named: runs from before there was the choice go on.
+    assert setup.changes() == {}
+    assert replace(setup, loss="path").identity() == setup.identity()
+    setup.fit(lists, lists, tmp_path)
+    for changed, message in (
+        (replace(setup, loss="ordered"), "loss was None, not ordered"),
+        (replace(setup, skip=False), "skip was None, not False"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            changed.fit(lists, lists, tmp_path, resume=True)

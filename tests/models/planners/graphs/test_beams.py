@@ -31,6 +31,8 @@ HEADS = [
     replace(SIZES, context="none", layers=1),
     replace(SIZES, context="linear", cosines=True),
     replace(SIZES, context="full"),
+    replace(SIZES, head="pointwise"),
+    replace(SIZES, head="entire-space"),
     replace(SIZES, context="full", cosines=True),
 ]
 BEAMS = [

@@ -25,7 +25,7 @@ from models.contract.spec import FeatureSpec, Number
 from models.nets.checkpoint import GeneratorCheckpoint
 from models.nets.generator import GeneratorConfig
 from models.nets.heads import Context
-from models.nets.value import InputBlock, ValueConfig
+from models.nets.value import HeadKind, InputBlock, ValueConfig
 from models.planners.graphs.degre import pointer_graph
 from models.planners.runtime import GraphPlanner
 from tests.models.planners.examples import SCORES_ONLY, SPEC, UNITS, random_generator, random_model
@@ -69,11 +69,12 @@ def family(
     block: InputBlock = "fields",
     context: Context | None = None,
     cosines: bool = False,
+    head: HeadKind = "independent",
 ) -> Degre:
     sizes = GeneratorConfig(dim=16, layers=2, heads=2, list_length=length, field_dim=4, conditioned=conditioned)
     evaluator = ValueConfig(dim=16, layers=2, heads=2, list_length=length + 1, field_dim=4, input_block=block)
     if context is None:
-        evaluator = replace(evaluator, head="independent")
+        evaluator = replace(evaluator, head=head)
     else:
         evaluator = replace(evaluator, context=context, cosines=cosines, context_dim=5)
     models = random_generator(spec, sizes, seed=3), random_model(spec, evaluator, seed=4)
@@ -87,6 +88,8 @@ def request_of(n: int, seed: int = 0, shape: RequestShape | None = None) -> Arra
 VARIANTS = st.sampled_from(
     [
         lambda: built(),
+        lambda: built(head="pointwise"),
+        lambda: built(block="concat", head="entire-space"),
         lambda: built(conditioned=True, context="full", cosines=True),
         lambda: built(context="full"),
         lambda: built(context="linear", cosines=True),

@@ -41,6 +41,8 @@ HEADS = [
     replace(SIZES, head="independent"),
     replace(SIZES, context="none", layers=1),
     replace(SIZES, context="linear"),
+    replace(SIZES, head="pointwise"),
+    replace(SIZES, head="entire-space"),
     replace(SIZES, context="full", cosines=True),
 ]
 GREEDY = [Limits(1, 2), Limits(4, 3), Limits(4, 2, head_width=2), Limits(10, 3, head_width=2)]

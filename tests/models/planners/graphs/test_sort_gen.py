@@ -36,6 +36,8 @@ HEADS = [
     replace(SIZES, context="linear", states=2),
     replace(SIZES, context="linear", cosines=True),
     replace(SIZES, context="full"),
+    replace(SIZES, head="pointwise"),
+    replace(SIZES, head="entire-space"),
     replace(SIZES, context="full", cosines=True),
 ]
 CATEGORIES = FeatureSpec(item=(Category("kind", ("a", "b")),), scores=(Number("ctr", transform="logit"),))

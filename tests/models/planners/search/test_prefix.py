@@ -15,7 +15,7 @@ from models.planners.search.prefix import all_outcomes, list_outcomes
 from models.planners.search.prefix_store import Alternatives, Prefixes
 from tests.models.planners.plain import plain_outcomes, random_batch, small_model
 
-HEADS: st.SearchStrategy[HeadKind] = st.sampled_from(["hazard", "hazard", "independent"])
+HEADS: st.SearchStrategy[HeadKind] = st.sampled_from(["hazard", "hazard", "independent", "entire-space"])
 BLOCKS: st.SearchStrategy[InputBlock] = st.sampled_from(["concat", "fields"])
 CONTEXTS: st.SearchStrategy[Context] = st.sampled_from(["none", "linear", "full"])
 
