@@ -22,12 +22,13 @@ Axis letters: B lists, N candidates, L positions, D width, G lists of a group.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 import torch
 from torch import Tensor, nn
 
-from models.baselines.generators.lists import check_length, gather_rows, gumbel, prior_list, repeat_requests
+from models.baselines.generators.lists import check_length, gumbel, prior_list
 from models.contract.spec import FeatureSpec
 from models.data.batches import Batch
 from models.nets.blocks import Block
@@ -36,6 +37,23 @@ from models.nets.generator import CandidateEncoder, GeneratorConfig
 POSITION_WEIGHT: Final = 0.2
 """α of eq. 18, the paper's."""
 _LOOKS: Final = 4
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Hold what a batch's requests offer to all their lists.
+
+    `rows` [B, N, D] are the candidates'; `offers` [B, L, N, D] what the CRU compares with each position; `valid` bool
+    [B, N] tells candidates from padding.
+    """
+
+    rows: Tensor
+    offers: Tensor
+    valid: Tensor
+
+    def items(self, owners: Tensor, lists: Tensor) -> Tensor:
+        """Gather the rows [A, L, D] along `lists` [A, L] of requests `owners` [A]; candidate 0's past an end."""
+        return self.rows[owners[:, None], lists.clamp(min=0)]
 
 
 class NLGRGenerator(nn.Module):
@@ -56,34 +74,39 @@ class NLGRGenerator(nn.Module):
         self.slot = _mlp(2 * config.dim, config.dim, config.dim)
         self.candidate = _mlp(2 * config.dim, config.dim, config.dim)
 
-    def position_logits(self, rows: Tensor, lists: Tensor) -> Tensor:
-        """Compute the PDU's logits [B, L] of the position to change in `lists` [B, L].
+    def candidates(self, batch: Batch) -> Candidates:
+        """Encode the candidates of a batch's requests, once for all lists of each."""
+        rows, positions = self.encoder(batch), self.position.weight
+        shape = (len(rows), len(positions), *rows.shape[1:])
+        joined = torch.cat([rows[:, None].expand(shape), positions[:, None].expand(shape)], dim=-1)
+        return Candidates(rows, self.candidate(joined), batch["valid"])
 
-        `rows` [B, N, D] are the candidates'; −inf past a list's end.
+    def position_logits(self, candidates: Candidates, owners: Tensor, lists: Tensor) -> Tensor:
+        """Compute the PDU's logits [B, L] of the position to change in `lists` [B, L] of requests `owners` [B].
+
+        −inf past a list's end.
         """
-        positions = self.position.weight[: lists.shape[1]].expand(len(lists), -1, -1)
         there = lists >= 0
-        tokens = self._read(gather_rows(rows, lists) + positions, there)
+        positions = self.position.weight[: lists.shape[1]].expand(len(lists), -1, -1)
+        tokens = self._read(candidates.items(owners, lists) + positions, there)
         whole = (tokens * there[..., None]).sum(dim=1) / there.sum(dim=1, keepdim=True).clamp(min=1)
         joined = torch.cat([tokens, whole[:, None].expand_as(tokens), positions], dim=-1)
         logits: Tensor = self.place(joined)[..., 0]
         return logits.masked_fill(~there, -torch.inf)
 
-    def candidate_logits(self, rows: Tensor, lists: Tensor, places: Tensor, valid: Tensor) -> Tensor:
+    def candidate_logits(self, candidates: Candidates, owners: Tensor, lists: Tensor, places: Tensor) -> Tensor:
         """Compute the CRU's logits [B, N] of the candidate for position `places` int64 [B] of `lists` [B, L].
 
-        −inf for padding.
+        The lists are of requests `owners` [B]. −inf for padding.
         """
-        b, length = lists.shape
-        here = torch.arange(length, device=lists.device) == places[:, None]
-        items = torch.where(here[..., None], self.masked, gather_rows(rows, lists))
-        tokens = self._read(items + self.position.weight[:length], lists >= 0)
-        position = self.position(places)
-        around = tokens[torch.arange(b, device=lists.device), places]
-        wanted = self.slot(torch.cat([around, position], dim=-1))
-        offered = self.candidate(torch.cat([rows, position[:, None].expand_as(rows)], dim=-1))
-        logits: Tensor = (offered @ wanted[..., None])[..., 0] / self.config.dim**0.5
-        return logits.masked_fill(~valid, -torch.inf)
+        everyone = torch.arange(lists.shape[1], device=lists.device)
+        here = (everyone == places[:, None])[..., None]
+        items = torch.where(here, self.masked, candidates.items(owners, lists))
+        tokens = self._read(items + self.position.weight[: lists.shape[1]], lists >= 0)
+        around = tokens[torch.arange(len(lists), device=lists.device), places]
+        wanted = self.slot(torch.cat([around, self.position(places)], dim=-1))
+        logits = (candidates.offers[owners, places] @ wanted[..., None])[..., 0] / self.config.dim**0.5
+        return logits.masked_fill(~candidates.valid[owners], -torch.inf)
 
     def _read(self, x: Tensor, there: Tensor) -> Tensor:
         for block in self.blocks:
@@ -94,35 +117,43 @@ class NLGRGenerator(nn.Module):
     @torch.inference_mode()
     def generate(self, batch: Batch, length: int) -> Tensor:
         """Change the prior sort to lists int64 [B, length] by best changes. `ValueError` past L."""
-        return self._decode(batch, length, draw=False)
+        return self._decode(batch, length, 1, draw=False)
 
     @torch.inference_mode()
     def sample(self, batch: Batch, length: int, count: int) -> Tensor:
         """Draw `count` lists [B, count, length] by drawn changes instead of best ones."""
-        return self._decode(repeat_requests(batch, count), length, draw=True).view(-1, count, length)
+        return self._decode(batch, length, count, draw=True).view(-1, count, length)
 
-    def _decode(self, batch: Batch, length: int, *, draw: bool) -> Tensor:
+    def _decode(self, batch: Batch, length: int, count: int, *, draw: bool) -> Tensor:
+        """Change the prior sort of each request `count` times: lists [B · count, length].
+
+        Lists share what is their request's. A list leaves the passes once no place of it is left to look at, and the
+        PDU reads only lists that the last look has changed.
+        """
         check_length(length, self.config.list_length)
-        rows, lists = self.encoder(batch), prior_list(batch, length)
-        settled = lists < 0
-        everyone = torch.arange(len(lists), device=lists.device)
+        candidates, prior = self.candidates(batch), prior_list(batch, length)
+        requests = torch.arange(len(prior), device=prior.device)
+        owners = requests.repeat_interleave(count)
+        lists, settled = prior[owners], prior[owners] < 0
+        place_logits = self.position_logits(candidates, requests, prior)[owners]
+        offered = candidates.valid[owners].float()
         for _ in range(_LOOKS * length):
-            if settled.all():
+            looking = (~settled).any(dim=1).nonzero()[:, 0]
+            if not len(looking):
                 break
-            places = _choose(self.position_logits(rows, lists).masked_fill(settled, -torch.inf), draw)
-            items = _choose(self.candidate_logits(rows, lists, places, batch["valid"]), draw)
-            # A request that is settled everywhere points at some place anyway; it must stay as it is.
-            changed = ~settled.all(dim=1) & (items != lists[everyone, places])
-            lists = torch.where(changed[:, None], put(lists, places, items), lists)
-            settled = torch.where(changed[:, None], lists < 0, settled)
-            settled[everyone, places] = True
+            # Noise is drawn for every list, so that the draws of one do not depend on when the others are settled.
+            place_noise, item_noise = (gumbel(x)[looking] if draw else 0.0 for x in (place_logits, offered))
+            places = (place_logits[looking].masked_fill(settled[looking], -torch.inf) + place_noise).argmax(dim=1)
+            before = lists[looking]
+            item_logits = self.candidate_logits(candidates, owners[looking], before, places)
+            items = (item_logits + item_noise).argmax(dim=1)
+            changed = items != before.gather(1, places[:, None])[:, 0]
+            moved = looking[changed]
+            lists[moved] = put(before[changed], places[changed], items[changed])
+            settled[moved] = lists[moved] < 0
+            settled[looking, places] = True
+            place_logits[moved] = self.position_logits(candidates, owners[moved], lists[moved])
         return lists
-
-
-def _choose(logits: Tensor, draw: bool) -> Tensor:
-    """Choose the best of [B, M], or draw one from their softmax: int64 [B]."""
-    masked = logits == -torch.inf
-    return (logits + gumbel(logits) if draw else logits).masked_fill(masked, -torch.inf).argmax(dim=1)
 
 
 def put(lists: Tensor, places: Tensor, items: Tensor) -> Tensor:
@@ -150,10 +181,10 @@ def nlgr_loss(model: nn.Module, batch: Batch, scale: float) -> Tensor:
     base, neighbour = groups[request, bases], groups[there]
     rewards = (batch["values"][there] - batch["values"][request, bases]) / scale
     # The CRU's chance of choosing the neighbour's candidate for its place.
-    rows = model.encoder(batch)
-    offers = model.candidate_logits(rows[request], base, places, batch["valid"][request])
+    candidates = model.candidates(batch)
+    logits = model.candidate_logits(candidates, request, base, places)
     new = neighbour.gather(1, places[:, None])
-    chance = torch.softmax(offers, dim=1).gather(1, new)[:, 0]
+    chance = torch.softmax(logits, dim=1).gather(1, new)[:, 0]
     # The PDU learns the positive rewards of each place, of lists that have any.
     gains = torch.zeros(groups.shape, device=rewards.device)
     gains.index_put_((request, bases, places), rewards.clamp(min=0), accumulate=True)
@@ -162,7 +193,8 @@ def nlgr_loss(model: nn.Module, batch: Batch, scale: float) -> Tensor:
     taught = torch.zeros(groups.shape[:2], dtype=torch.bool, device=groups.device)
     taught[request, bases] = True
     counterfactual = -(chance * rewards).sum() / taught.sum().clamp(min=1)
-    position = position_loss(model.position_logits(rows[owners], groups[owners, which]), gains[owners, which])
+    position_logits = model.position_logits(candidates, owners, groups[owners, which])
+    position = position_loss(position_logits, gains[owners, which])
     return counterfactual + POSITION_WEIGHT * position
 
 

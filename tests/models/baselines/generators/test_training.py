@@ -146,7 +146,7 @@ def test_nlgr_s_loss_is_the_expected_relative_reward_and_the_position_term() -> 
     model = build("nlgr", SPEC)
     assert isinstance(model, NLGRGenerator)
     data = {name: tensor[:1] for name, tensor in rewarded().tensors(CPU).items()}
-    rows = model.encoder(data)
+    candidates, mine = model.candidates(data), torch.tensor([0])
     total, families = 0.0, set()
     for g, place in enumerate(data["edited"][0].tolist()):
         if place < 0:
@@ -154,7 +154,7 @@ def test_nlgr_s_loss_is_the_expected_relative_reward_and_the_position_term() -> 
         base = int(data["bases"][0, g])
         families.add(base)
         old, new = data["groups"][:, base], data["groups"][:, g]
-        logits = model.candidate_logits(rows, old, torch.tensor([place]), data["valid"])
+        logits = model.candidate_logits(candidates, mine, old, torch.tensor([place]))
         reward = data["values"][0, g] - data["values"][0, base]
         total -= (torch.softmax(logits, 1)[0, new[0, place]] * reward / 2.0).item()
     losses = {scale: nlgr_loss(model, data, scale).item() for scale in (2.0, 1e9)}
