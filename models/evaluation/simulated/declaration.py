@@ -31,6 +31,7 @@ from models.datasets.declared_world import (
     WEIGHTS,
     declared_world,
 )
+from models.datasets.given_items import with_items_of
 from models.datasets.simulated_logs import load
 from models.datasets.simulator import Simulator, SimulatorConfig
 from models.datasets.simulator_values import sigmoid
@@ -145,12 +146,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--kappa", type=float, nargs="+", default=[0.0, WEAK, MEDIUM, STRONG], metavar="K")
     text = "another value than the declared one, such as prior_noise=0; may be repeated"
     parser.add_argument("--knob", type=_knob, action="append", default=[], metavar="NAME=VALUE", help=text)
+    parser.add_argument(
+        "--items-from", metavar="FILE", help="draw the items from a list file, as `data simulator` does"
+    )
+    parser.add_argument("--category-feature", metavar="NAME", help="the feature of that file that is the category")
     chosen = parser.parse_args(arguments)
+    if (chosen.items_from is None) != (chosen.category_feature is None):
+        parser.error("--items-from and --category-feature go together")
     check_at_least(chosen, requests=1, seed=0, world_seed=0)
     print("| κ | lists by | list value | against the sort (95% interval) | clicks | orders | GMV |")
     print("|---|---|---:|---:|---:|---:|---:|")
     for kappa in chosen.kappa:
         config = declared_world(**dict(chosen.knob) | {"kappa": kappa, "seed": chosen.world_seed})
+        if chosen.items_from is not None:
+            config = with_items_of(config, chosen.items_from, category_feature=chosen.category_feature)
         drawn = DeclaredCases.draw(config, chosen.seed, chosen.requests)
         print(table(kappa, drawn.rows(), drawn.preferences), flush=True)
 
