@@ -14,13 +14,24 @@ import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Final
 
 import numpy as np
 
 from models.contract.arrays import Floats, Ints
 from models.contract.partition import sorted_slots
 from models.data.records import ListRecord
-from models.datasets.declared_world import EXPLORATION, LENGTH, MEDIUM, STRONG, WEAK, WEIGHTS, declared_world
+from models.datasets.declared_world import (
+    DECLARED,
+    EXPLORATION,
+    LENGTH,
+    MEDIUM,
+    STRONG,
+    WEAK,
+    WEIGHTS,
+    declared_world,
+)
+from models.datasets.given_items import with_items_of
 from models.datasets.simulated_logs import load
 from models.datasets.simulator import Simulator, SimulatorConfig
 from models.datasets.simulator_values import sigmoid
@@ -29,8 +40,8 @@ from models.options import check_at_least
 from models.planners.references.sort_gen import Preferences
 from models.planners.worth import Triple
 
-BASE = "sort by the formula, prior scores"
-BEAM = 8
+BASE: Final = "sort by the formula, prior scores"
+BEAM: Final = 8
 
 
 @dataclass(frozen=True)
@@ -114,6 +125,18 @@ def table(kappa: float, rows: Mapping[str, Floats], wish: Preferences) -> str:
     return "\n".join(lines)
 
 
+def _knob(text: str) -> tuple[str, float]:
+    """Read ``"prior_noise=0"``: a number of the world and its value, whole where the declared one is."""
+    name, _, value = text.partition("=")
+    declared = getattr(DECLARED, name, None)
+    if not isinstance(declared, int | float):
+        raise argparse.ArgumentTypeError(f"{name!r} is no number of a world")
+    try:
+        return name, type(declared)(value)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{name} must be a number, not {value!r}") from error
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table of the context strengths asked for."""
     parser = argparse.ArgumentParser(prog="python -m models.evaluation.simulated.declaration", description=__doc__)
@@ -121,12 +144,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=1, help="seed of the requests (default: %(default)s)")
     parser.add_argument("--world-seed", type=int, default=0, help="seed of users and items (default: %(default)s)")
     parser.add_argument("--kappa", type=float, nargs="+", default=[0.0, WEAK, MEDIUM, STRONG], metavar="K")
+    text = "another value than the declared one, such as prior_noise=0; may be repeated"
+    parser.add_argument("--knob", type=_knob, action="append", default=[], metavar="NAME=VALUE", help=text)
+    parser.add_argument(
+        "--items-from", metavar="FILE", help="draw the items from a list file, as `data simulator` does"
+    )
+    parser.add_argument("--category-feature", metavar="NAME", help="the feature of that file that is the category")
     chosen = parser.parse_args(arguments)
+    if (chosen.items_from is None) != (chosen.category_feature is None):
+        parser.error("--items-from and --category-feature go together")
     check_at_least(chosen, requests=1, seed=0, world_seed=0)
     print("| κ | lists by | list value | against the sort (95% interval) | clicks | orders | GMV |")
     print("|---|---|---:|---:|---:|---:|---:|")
     for kappa in chosen.kappa:
-        drawn = DeclaredCases.draw(declared_world(kappa=kappa, seed=chosen.world_seed), chosen.seed, chosen.requests)
+        config = declared_world(**dict(chosen.knob) | {"kappa": kappa, "seed": chosen.world_seed})
+        if chosen.items_from is not None:
+            config = with_items_of(config, chosen.items_from, category_feature=chosen.category_feature)
+        drawn = DeclaredCases.draw(config, chosen.seed, chosen.requests)
         print(table(kappa, drawn.rows(), drawn.preferences), flush=True)
 
 

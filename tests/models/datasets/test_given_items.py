@@ -80,23 +80,10 @@ def test_another_seed_takes_other_items(shop: Path) -> None:
 
 def test_the_world_is_drawn_again_from_the_list_file_alone(shop: Path, tmp_path: Path) -> None:
     path = tmp_path / "lists.parquet"
-    options = [
-        "--items",
-        "24",
-        "--users",
-        "30",
-        "--candidates",
-        "6",
-        "--length",
-        "4",
-        "--lists",
-        "200",
-        "--category-feature",
-        "kind",
-        "--quiet",
-    ]
-    from_shop = ["--items-from", str(shop), "--brand-feature", "maker"]
-    assert main(["data", "simulator", *options, *from_shop, "-o", str(path)]) == 0
+    world = ["--items", "24", "--users", "30", "--candidates", "6"]
+    log = ["--length", "4", "--lists", "200", "--quiet", "-o", str(path)]
+    from_shop = ["--items-from", str(shop), "--category-feature", "kind", "--brand-feature", "maker"]
+    assert main(["data", "simulator", *world, *log, *from_shop]) == 0
     shop.unlink()
     metadata = read_metadata(path)
     assert (metadata["items_from"], metadata["brand_feature"]) == ("shop.parquet", "maker")
