@@ -26,14 +26,14 @@ _LEAST: Final = 1e-6
 def fast_dpp(items: ScoredItems, length: int, theta: float, window: int | None = None) -> Ints:
     """Choose lists of candidate indices [n, m] greedily, −1 past the end; of equals the first.
 
-    Only the last `window` − 1 chosen items count against a next one; all for None. Where every item left repeats
-    chosen ones (d² = 0), the other places are filled by relevance. Items without an embedding have a cosine of 0 with
-    all others. Raises `ValueError` for a θ outside 0..1 (both excluded) and a window below 1.
+    Only the last `window` chosen items count against a next one; all for None. Where every item left repeats such ones
+    (d² = 0), the other places are filled by relevance. Items without an embedding have a cosine of 0 with all others.
+    Raises `ValueError` for a θ outside 0..1 (both excluded) and a negative window.
     """
     if not 0 < theta < 1:
         raise ValueError(f"DPP: θ must be between 0 and 1, not {theta}")
-    if window is not None and window < 1:
-        raise ValueError(f"DPP: the window must be at least 1, not {window}")
+    if window is not None and window < 0:
+        raise ValueError(f"DPP: the window must be at least 0, not {window}")
     similarity = (1 + items.cosines()) / 2
     itself = np.arange(similarity.shape[1])
     similarity[:, itself, itself] = 1.0
@@ -47,7 +47,7 @@ def fast_dpp(items: ScoredItems, length: int, theta: float, window: int | None =
         chosen = lists[:, place] = best_left(gains, new, new)
         left[rows, chosen] = False
         factor = factor.appended(similarity, chosen)
-        if window is not None and factor.size >= window:
+        if window is not None and factor.size > window:
             factor = factor.without_first()
     return _filled(lists, items)
 
