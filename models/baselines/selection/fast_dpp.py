@@ -1,6 +1,6 @@
-"""Select lists by fast greedy MAP inference for determinantal point processes (Chen, Zhang and Zhou, NeurIPS 2018).
+"""Select lists by fast greedy MAP inference for determinantal point processes (DPP).
 
-The kernel is L_ij = q_i·S_ij·q_j with quality q_i = exp(θ/(2(1 − θ))·relevance_i) and similarity
+The method is that of Chen, Zhang and Zhou (NeurIPS 2018). The kernel is L_ij = q_i·S_ij·q_j with quality q_i = exp(θ/(2(1 − θ))·relevance_i) and similarity
 S_ij = (1 + cosine_ij)/2, within 0..1 as in the paper. The item that makes the determinant of the chosen items' kernel
 largest is appended, so each step maximises θ·relevance_i + (1 − θ)·log d_i², where d_i² is what S_ii keeps once
 the chosen items explain their part. A Cholesky factor that grows by one row a step gives d_i² in O(N·chosen) (the
@@ -54,9 +54,9 @@ def fast_dpp(items: ScoredItems, length: int, theta: float, window: int | None =
 
 @dataclass(frozen=True, eq=False)
 class _Factor:
-    """Hold a Cholesky factor V of the window's S and what it explains of every candidate.
+    """Hold a Cholesky factor of the window's S, and its part in every candidate.
 
-    `lower` [n, t, t] is V, `explained` [n, t, N] solves V·explained = S between window and candidates, and `rest`
+    `lower` [n, t, t] is the factor V, `explained` [n, t, N] solves V·explained = S between window and candidates, and `rest`
     [n, N] is d²: 1 less the sum of squares of `explained`.
     """
 
@@ -74,7 +74,7 @@ class _Factor:
         return size
 
     def appended(self, similarity: Floats, chosen: Ints) -> _Factor:
-        """Append an item [n] of every request; rows of requests that chose none (−1) are of no use any more."""
+        """Append an item [n] of every request; −1 appends nothing that counts."""
         n, t = len(chosen), self.size
         rows, taken = np.arange(n), (chosen >= 0)[:, None]
         own = np.where(taken, self.explained[rows, :, chosen], 0.0)

@@ -1,6 +1,6 @@
-"""Plan lists from scores of single items: the objective formula's value, then a rule that selects.
+"""Plan lists from scores of single items.
 
-A scorer's ``ctr`` and ``cvr`` take the place of the ranking stage's. A plan by a DPP, for instance, is::
+An objective formula weighs the scores, and a rule selects. A scorer's ``ctr`` and ``cvr`` take the place of the ranking stage's. A plan by a DPP, for instance, is::
 
     plan_by_scores(context, records, scores, dpp(theta))
 
@@ -52,8 +52,9 @@ def plan_by_scores(
     scores: Sequence[Mapping[str, Floats]] | None,
     select: Select,
 ) -> Ints:
-    """Plan lists [n, m] from each record's scores [k] by name, which take the place of its own; None: its own.
+    """Plan lists [n, m] from each record's scores [k] by name.
 
+    They take the place of its own scores; None leaves those.
     An item's relevance is the objective formula's value / Σ weights, in the units of a value model's step: 1 is what an
     exposed slot of the log earns. All rules look back on as many of the chosen items as the preferences say. Raises
     `ValueError` naming a list whose formula cannot be computed.

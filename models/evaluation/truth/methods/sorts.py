@@ -1,4 +1,4 @@
-"""Plan by sorting scores, with and without diversity: the base and the rivals of Table 1."""
+"""Plan by scores of single items: the base, and rivals of Table 1."""
 
 from __future__ import annotations
 
@@ -46,7 +46,10 @@ def _sort(_: Setting) -> Select:
 
 
 def _plan_pareto(context: PlanContext, records: Sequence[ListRecord], setting: Setting) -> Ints:
-    """Sort by the formula of one point of the front, counted from 0; a front with fewer ends with its last."""
+    """Sort by the formula of one point of the front, counted from 0.
+
+    A front with fewer points stands for its last one from there on.
+    """
     front = read_front(context.needs["pareto"] / FRONT_FILE)
     point = front[min(int(setting or 0), len(front) - 1)]
     return sort_items(scored_items(context, records, point.formula), context.bench.length)
