@@ -65,7 +65,8 @@ class LambdarankModel:
 def fit_lambdarank(train: ListArrays, held_out: ListArrays, spec: FeatureSpec, *, seed: int) -> LambdarankModel:
     """Fit to the order of clicks in lists, stopping early by the NDCG of others.
 
-    The held-out lists calibrate the scores, too. Raises `ValueError` unless both have lists with a clicked item beside one that was not.
+    The held-out lists calibrate the scores, too. Raises `ValueError` unless both have lists with a clicked item beside
+    one that was not.
     """
     parts = {"training": train, "held-out": held_out}
     for name, data in parts.items():

@@ -1,10 +1,11 @@
 """Select lists by fast greedy MAP inference for determinantal point processes (DPP).
 
-The method is that of Chen, Zhang and Zhou (NeurIPS 2018). The kernel is L_ij = q_i·S_ij·q_j with quality q_i = exp(θ/(2(1 − θ))·relevance_i) and similarity
-S_ij = (1 + cosine_ij)/2, within 0..1 as in the paper. The item that makes the determinant of the chosen items' kernel
-largest is appended, so each step maximises θ·relevance_i + (1 − θ)·log d_i², where d_i² is what S_ii keeps once
-the chosen items explain their part. A Cholesky factor that grows by one row a step gives d_i² in O(N·chosen) (the
-paper's algorithm 1); with a window its oldest row is taken out by rotations (algorithm 2).
+The method is that of Chen, Zhang and Zhou (NeurIPS 2018). The kernel is L_ij = q_i·S_ij·q_j with quality q_i =
+exp(θ/(2(1 − θ))·relevance_i) and similarity S_ij = (1 + cosine_ij)/2, within 0..1 as in the paper. The item that makes
+the determinant of the chosen items' kernel largest is appended, so each step maximises θ·relevance_i + (1 − θ)·log
+d_i², where d_i² is what S_ii keeps once the chosen items explain their part. A Cholesky factor that grows by one row a
+step gives d_i² in O(N·chosen) (the paper's algorithm 1); with a window its oldest row is taken out by rotations
+(algorithm 2).
 
 Axis letters: n requests, N candidates, m places, t items in the window.
 """
@@ -56,8 +57,8 @@ def fast_dpp(items: ScoredItems, length: int, theta: float, window: int | None =
 class _Factor:
     """Hold a Cholesky factor of the window's S, and its part in every candidate.
 
-    `lower` [n, t, t] is the factor V, `explained` [n, t, N] solves V·explained = S between window and candidates, and `rest`
-    [n, N] is d²: 1 less the sum of squares of `explained`.
+    `lower` [n, t, t] is the factor V, `explained` [n, t, N] solves V·explained = S between window and candidates, and
+    `rest` [n, N] is d²: 1 less the sum of squares of `explained`.
     """
 
     lower: Floats

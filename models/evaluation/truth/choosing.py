@@ -31,7 +31,8 @@ _BATCH: Final = 50
 class Choice:
     """Hold the chosen setting, and the mean expected list value of each.
 
-    `values` are by the text of the setting. They are those of `Preferences.step_value`, summed along the list. There are none where there was no choice.
+    `values` are by the text of the setting. They are those of `Preferences.step_value`, summed along the list. There
+    are none where there was no choice.
     """
 
     setting: Setting
@@ -41,8 +42,9 @@ class Choice:
 def choose(method: Method, context: PlanContext, judge: Path) -> Choice:
     """Plan validation requests under each setting, and choose that of the best lists.
 
-    Of equals the first is chosen. `judge` is the folder of a value model's fit. A method with one setting has no choice, and nothing is planned.
-    Raises `ValueError` naming the method where there are no validation requests, or a value is not finite.
+    Of equals the first is chosen. `judge` is the folder of a value model's fit. A method with one setting has no
+    choice, and nothing is planned. Raises `ValueError` naming the method where there are no validation requests, or a
+    value is not finite.
     """
     if len(method.settings) == 1:
         return Choice(method.settings[0], {})

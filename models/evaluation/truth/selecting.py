@@ -1,6 +1,7 @@
 """Plan lists from scores of single items.
 
-An objective formula weighs the scores, and a rule selects. A scorer's ``ctr`` and ``cvr`` take the place of the ranking stage's. A plan by a DPP, for instance, is::
+An objective formula weighs the scores, and a rule selects. A scorer's ``ctr`` and ``cvr`` take the place of the ranking
+stage's. A plan by a DPP, for instance, is::
 
     plan_by_scores(context, records, scores, dpp(theta))
 
