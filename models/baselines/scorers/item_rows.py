@@ -1,4 +1,4 @@
-"""Lay encoded items out as rows of one table, as trees learn from and score them.
+"""Lay encoded items out as rows of one table, for trees.
 
 A row is what an encoder knows of one item and its user, and the place where the item was shown. Embeddings are left
 out, as value models read no more of them than cosines between items.

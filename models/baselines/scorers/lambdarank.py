@@ -1,4 +1,4 @@
-"""Learn to rank the items of logged lists by LightGBM's lambdarank (LTR), with scores turned to P(click).
+"""Learn to rank the items of logged lists by LightGBM's lambdarank (LTR).
 
 Clicks are the relevance: the score takes the place of the ranking stage's ``ctr`` in a formula that weighs conversions
 and GMV itself, so grading purchases above clicks would count them twice. As in the pointwise model the position shown
@@ -63,9 +63,10 @@ class LambdarankModel:
 
 
 def fit_lambdarank(train: ListArrays, held_out: ListArrays, spec: FeatureSpec, *, seed: int) -> LambdarankModel:
-    """Fit to the order of clicks in lists, stopping early by the NDCG of others, which calibrate the scores too.
+    """Fit to the order of clicks in lists, stopping early by the NDCG of others.
 
-    Raises `ValueError` unless both have lists with a clicked item beside one that was not.
+    The held-out lists calibrate the scores, too. Raises `ValueError` unless both have lists with a clicked item beside
+    one that was not.
     """
     parts = {"training": train, "held-out": held_out}
     for name, data in parts.items():
@@ -84,7 +85,7 @@ def fit_lambdarank(train: ListArrays, held_out: ListArrays, spec: FeatureSpec, *
 
 
 def _decided(data: ListArrays) -> Bools:
-    """Tell which lists [n] say something about order: those with a click beside an item without one."""
+    """Tell which lists [n] have a click beside an item without one."""
     clicks = (data.labels[:, :, 0] * data.filled).sum(axis=1)
     decided: Bools = (clicks > 0) & (clicks < data.lengths)
     return decided

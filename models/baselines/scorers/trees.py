@@ -57,7 +57,7 @@ class LabelledRows:
 def fit_trees(
     objective: Mapping[str, Any], learnt: LabelledRows, stop: LabelledRows, spec: FeatureSpec, *, seed: int
 ) -> lightgbm.Booster:
-    """Fit trees to `learnt`, as many as are best on `stop` under the objective's own metric."""
+    """Fit trees to `learnt`, as many as are best on `stop` by the objective's metric."""
     train = learnt.dataset(spec)
     return lightgbm.train(
         {**_SIZES, **objective, "seed": seed},

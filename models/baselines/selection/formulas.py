@@ -39,7 +39,7 @@ _DIGITS: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class FormulaPoint:
-    """Hold the exponents of a formula by factor, and its NDCG in logged lists by objective."""
+    """Hold a formula's exponents by factor, and its NDCG in logged lists by objective."""
 
     exponents: Mapping[str, float]
     ndcg: Mapping[str, float]
@@ -52,7 +52,10 @@ class FormulaPoint:
 
 @dataclass(frozen=True, slots=True)
 class FormulaSearch:
-    """Say how much is searched: lists, formulas of a generation, generations, and points of the front that are kept."""
+    """Say how much is searched, and how many points of the front are kept.
+
+    `population` are the formulas of a generation.
+    """
 
     lists: int = 20_000
     population: int = 32
@@ -96,10 +99,10 @@ def read_front(path: Path) -> list[FormulaPoint]:
 
 
 def spread(values: Floats, count: int) -> list[int]:
-    """Choose at most `count` of points [P, O] far from each other, those best for an objective first of all.
+    """Choose at most `count` of points [P, O] that are far from each other.
 
-    Distances are relative to the range of each objective. Returns the places in order of the first objective, best
-    first.
+    The best for each objective are chosen first. Distances are relative to the range of each objective. Returns the
+    places in order of the first objective, best first.
     """
     scaled = (values - values.min(axis=0)) / np.maximum(np.ptp(values, axis=0), 1e-12)
     kept = list(dict.fromkeys(values.argmax(axis=0).tolist()))[:count]

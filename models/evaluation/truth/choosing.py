@@ -1,4 +1,4 @@
-"""Choose a method's setting on validation requests, by a value model that the method does not know.
+"""Choose a method's setting on validation requests, by a value model apart.
 
 Every setting plans the same requests, and the *judge* (a SORT of another seed, fitted to the same logs) values the
 lists. No true value and no label of a test list has a say.
@@ -29,9 +29,10 @@ _BATCH: Final = 50
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Hold the chosen setting, and the mean expected list value of each that was tried, by its text.
+    """Hold the chosen setting, and the mean expected list value of each.
 
-    Values are those of `Preferences.step_value`, summed along the list. There are none where there was no choice.
+    `values` are by the text of the setting. They are those of `Preferences.step_value`, summed along the list. There
+    are none where there was no choice.
     """
 
     setting: Setting
@@ -39,10 +40,11 @@ class Choice:
 
 
 def choose(method: Method, context: PlanContext, judge: Path) -> Choice:
-    """Plan validation requests under each setting, and choose that of the best lists; the first of equals.
+    """Plan validation requests under each setting, and choose that of the best lists.
 
-    `judge` is the folder of a value model's fit. A method with one setting has no choice, and nothing is planned.
-    Raises `ValueError` naming the method where there are no validation requests, or a value is not finite.
+    Of equals the first is chosen. `judge` is the folder of a value model's fit. A method with one setting has no
+    choice, and nothing is planned. Raises `ValueError` naming the method where there are no validation requests, or a
+    value is not finite.
     """
     if len(method.settings) == 1:
         return Choice(method.settings[0], {})
