@@ -43,11 +43,11 @@ class Profile:
     scorer_epochs: int = 4
     generator_requests: int = 10_000
     generator_valid_requests: int = 500
-    generator_epochs: int = 10
-    generator_rounds: int = 5
+    generator_epochs: int = 4
+    generator_rounds: int = 4
     group_drawn: int = 6
     group_bases: int = 1
-    distill_epochs: int = 4
+    distill_epochs: int = 3
     beam: int = 8
     objectives: tuple[float, float, float] = (5.0, 1.0, 1.0)
     tables: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
