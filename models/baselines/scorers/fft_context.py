@@ -151,8 +151,8 @@ def fit_fft_context(
 ) -> tuple[FFTContextModel, Progress]:
     """Fit a new model, initialised by the seed, and write it to `folder`.
 
-    It comes back in evaluation mode. See `loop.fit` for the other files, for `resume` and for errors. Raises `ValueError` too if the lists have another
-    length than the config's.
+    It comes back in evaluation mode. See `loop.fit` for the other files, for `resume` and for errors. Raises
+    `ValueError` too if the lists have another length than the config's.
     """
     for slates in (train, valid):
         if slates.exposed.shape[1] != config.list_length:

@@ -68,11 +68,11 @@ class Profile:
     # generators
     generator_requests: int = 10_000
     generator_valid_requests: int = 500
-    generator_epochs: int = 10
-    generator_rounds: int = 5
+    generator_epochs: int = 4
+    generator_rounds: int = 4
     group_drawn: int = 6
     group_bases: int = 1
-    distill_epochs: int = 4
+    distill_epochs: int = 3
 
     # searches
     beam: int = 8

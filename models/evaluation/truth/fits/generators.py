@@ -43,6 +43,8 @@ EVALUATOR: Final = "degre-evaluator"
 REWARDED: Final = ("goalrank", "nar4rec", "gref", "nlgr")
 MINED: Final[Mapping[str, LocalSearch]] = {"degre": "best", "degre-no-search": "none"}
 """DeGRe's fits by name, with the lists of the beam that local search improves before they are learnt."""
+_BATCH: Final = 32
+"""Requests of a step: each has many lists, so larger batches save no time and leave fewer steps to an epoch."""
 
 
 def load_generator(name: str, folder: Path, bench: Bench) -> Generator | PointerGenerator:
@@ -57,7 +59,7 @@ def _config(context: FitContext) -> GeneratorConfig:
 
 
 def _training(epochs: int, seed: int) -> TrainOptions:
-    return TrainOptions(epochs=epochs, batch_size=128, learning_rate=1e-3, seed=seed)
+    return TrainOptions(epochs=epochs, batch_size=_BATCH, learning_rate=1e-3, seed=seed)
 
 
 def _groups(profile: Profile) -> GroupOptions:
@@ -103,11 +105,12 @@ def _degre_options(local_search: LocalSearch, profile: Profile) -> Mapping[str, 
 def _train_baseline(name: str, context: FitContext) -> Mapping[str, Any]:
     bench, profile = context.bench, context.profile
     train, valid = _slates(context)
+    evaluator = load_checkpoint(context.needs[REWARD] / CHECKPOINT_FILE, bench.device).model
     train_baseline(
         name,
         train,
         valid,
-        load_checkpoint(context.needs[REWARD] / CHECKPOINT_FILE, bench.device).model,
+        evaluator,
         Worth(profile.objectives, bench.units),
         _config(context),
         _training(profile.generator_epochs, context.seed),
@@ -117,7 +120,7 @@ def _train_baseline(name: str, context: FitContext) -> Mapping[str, Any]:
         group_options=_groups(profile),
     )
     calls = _groups(profile).within(profile.generator_epochs).calls(bench.length) if BASELINES[name].rewarded else 0
-    return {"requests": len(train), "lists_scored_per_request": calls}
+    return {"requests": len(train), "lists_scored_per_request": calls, "evaluator_shares": evaluator.shares}
 
 
 def _train_degre(local_search: LocalSearch, context: FitContext) -> Mapping[str, Any]:
@@ -137,7 +140,12 @@ def _train_degre(local_search: LocalSearch, context: FitContext) -> Mapping[str,
     objectives = dict(zip(OBJECTIVES, context.profile.objectives, strict=True))
     checkpoint = GeneratorCheckpoint(generator, evaluator.model, evaluator.units, objectives)
     save_generator(context.folder / CHECKPOINT_FILE, checkpoint)
-    return {"requests": len(parts["train"]), "best_epoch": progress.best_epoch, "valid_loss": progress.best_loss}
+    return {
+        "requests": len(parts["train"]),
+        "best_epoch": progress.best_epoch,
+        "valid_loss": progress.best_loss,
+        "evaluator_shares": evaluator.model.shares,
+    }
 
 
 def _mined(context: FitContext, evaluator: Checkpoint, local_search: LocalSearch) -> dict[str, MinedArrays]:

@@ -22,11 +22,11 @@ from models.evaluation.truth.fits.generators import load_generator
 from models.evaluation.truth.method import FitContext, PlanContext
 from models.evaluation.truth.methods import generated
 from models.evaluation.truth.profile import Profile, WorldSizes
-from models.nets.checkpoint import weights_digest
+from models.nets.checkpoint import load_checkpoint, weights_digest
 from models.nets.value import InputBlock, ValueConfig
 from models.planners.references.sort_gen import Preferences
 from models.training.loop import TrainOptions
-from models.training.value import train_value_model
+from models.training.value import CHECKPOINT_FILE, train_value_model
 from models.training.value_choice import ValueOptions
 
 LENGTH, CANDIDATES = 3, 7
@@ -97,6 +97,8 @@ def run(name: str, bench: Bench, value_models: dict[str, Path], folder: Path) ->
     notes = FITS[name].run(FitContext(bench, PROFILE, folder, needs, seed=4))
     assert json.loads(json.dumps(notes)) == notes
     assert notes["requests"] == (150 if name in ("prm", "fft") else 40)
+    for path in needs.values():
+        assert notes["evaluator_shares"] == load_checkpoint(path / CHECKPOINT_FILE).model.shares
     return folder
 
 
