@@ -115,7 +115,7 @@ def preparer(
     queues: Sequence[QueueSpec] | None = None,
     partition: Partition = "bfs",
 ) -> Preparer:
-    """Prepare requests as a bundle exported with these `queues` (None: the default ones) would get them."""
+    """Prepare requests as a bundle with these `queues` would get them; None: the default ones."""
     dealt = default_queues(checkpoint.spec, checkpoint.units) if queues is None else tuple(queues)
     limits = Limits(length, len(dealt), head_width, beam_width=beam_width)
     formula = objective_formula(checkpoint.spec, checkpoint.units)

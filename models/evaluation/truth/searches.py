@@ -92,7 +92,10 @@ def _planner(
 
 
 def _file(context: PlanContext, fit: str) -> tuple[Path, int]:
-    """Name a fit's checkpoint and the time of its last change, which tells it from one that was there before."""
+    """Return a fit's checkpoint file and the time of its last change.
+
+    The time tells it from a file that was there before.
+    """
     path = context.needs[fit] / CHECKPOINT_FILE
     return path, path.stat().st_mtime_ns
 

@@ -1,4 +1,4 @@
-"""Plan the rows of SORT-Gen's Table 2, each in place of one part of SORT-Gen, and the ablations of ours.
+"""Plan the rows of SORT-Gen's Table 2, and the ablations of ours.
 
 Table 2 compares with SORT-Gen as in the paper, and every row but that without MMR tries as many λ:
 
