@@ -17,7 +17,7 @@ import torch
 from models.baselines.scorers.pointwise import PointwiseModel
 from models.contract.arrays import Ints
 from models.contract.features import Encoder
-from models.contract.manifest import MODEL_FILE, Limits, Manifest
+from models.contract.manifest import MODEL_FILE, Limits, Manifest, Partition, QueueSpec
 from models.contract.partition import sorted_slots
 from models.contract.spec import OBJECTIVES, FeatureSpec
 from models.data.batches import Batch, join_chunks
@@ -32,6 +32,7 @@ from models.planners.references.sort_gen import Preferences
 from models.planners.runtime import GraphPlanner
 from models.planners.search.beam import beam_search
 from models.planners.search.exhaustive import all_lists
+from models.planners.search.local_search import improve
 from models.planners.search.prefix import all_outcomes
 from models.planners.worth import Worth
 
@@ -52,9 +53,21 @@ class ServedPlanner:
     bypassed: Callable[[Preferences], bool]
 
     @classmethod
-    def of(cls, checkpoint: Checkpoint, length: int, *, head_width: int = 1, beam_width: int = 1) -> ServedPlanner:
-        """Build a default bundle's planner. Raises `ValueError` for a `length` past the model's horizon."""
-        prepare = preparer(checkpoint, length, head_width, beam_width)
+    def of(
+        cls,
+        checkpoint: Checkpoint,
+        length: int,
+        *,
+        head_width: int = 1,
+        beam_width: int = 1,
+        queues: Sequence[QueueSpec] | None = None,
+        partition: Partition = "bfs",
+    ) -> ServedPlanner:
+        """Build a bundle's planner, with the default `queues` for None.
+
+        Raises `ValueError` for a `length` past the model's horizon.
+        """
+        prepare = preparer(checkpoint, length, head_width, beam_width, queues=queues, partition=partition)
         graph = queue_graph(checkpoint.model, prepare.limits, checkpoint.units)
         return cls(prepare, GraphPlanner(graph.build({})), partial(keeps_sort, checkpoint.model))
 
@@ -93,11 +106,20 @@ class ServedPlanner:
         return np.where(order < 0, -1, np.take_along_axis(slots, order, axis=1))
 
 
-def preparer(checkpoint: Checkpoint, length: int, head_width: int = 1, beam_width: int = 1) -> Preparer:
-    """Prepare requests as a bundle exported with default queues would get them."""
-    queues = default_queues(checkpoint.spec, checkpoint.units)
-    limits = Limits(length, len(queues), head_width, beam_width=beam_width)
-    return Preparer(Encoder(checkpoint.spec), limits, queues, sort=objective_formula(checkpoint.spec, checkpoint.units))
+def preparer(
+    checkpoint: Checkpoint,
+    length: int,
+    head_width: int = 1,
+    beam_width: int = 1,
+    *,
+    queues: Sequence[QueueSpec] | None = None,
+    partition: Partition = "bfs",
+) -> Preparer:
+    """Prepare requests as a bundle with these `queues` would get them; None: the default ones."""
+    dealt = default_queues(checkpoint.spec, checkpoint.units) if queues is None else tuple(queues)
+    limits = Limits(length, len(dealt), head_width, beam_width=beam_width)
+    formula = objective_formula(checkpoint.spec, checkpoint.units)
+    return Preparer(Encoder(checkpoint.spec), limits, dealt, partition, sort=formula)
 
 
 def keeps_sort(model: ListValueModel, preferences: Preferences) -> bool:
@@ -133,6 +155,30 @@ def learnt_beam(
         beam_search(checkpoint.model, _tensors(checkpoint, some), worth, length, width).lists[:, 0].numpy()
         for some in _batches(records)
     ]
+    return np.concatenate(found)
+
+
+def learnt_sort(checkpoint: Checkpoint, records: Sequence[ListRecord], preferences: Preferences, length: int) -> Ints:
+    """Sort candidates by what each is worth alone at the first place: the first `length`, [n, m]."""
+    worth = Worth(preferences.weights, preferences.units)
+    # The best lists of one item each, best first.
+    found = [
+        beam_search(checkpoint.model, _tensors(checkpoint, some), worth, 1, length).lists[:, :, 0].numpy()
+        for some in _batches(records)
+    ]
+    return np.concatenate(found)
+
+
+def learnt_local_search(
+    checkpoint: Checkpoint, records: Sequence[ListRecord], preferences: Preferences, length: int, width: int
+) -> Ints:
+    """Improve the best list of a beam by local search under the learnt value, [n, m]."""
+    worth = Worth(preferences.weights, preferences.units)
+    found = []
+    for some in _batches(records):
+        batch = _tensors(checkpoint, some)
+        best = beam_search(checkpoint.model, batch, worth, length, width).lists[:, :1]
+        found.append(improve(checkpoint.model, batch, worth, best)[:, 0].numpy())
     return np.concatenate(found)
 
 

@@ -164,7 +164,7 @@ def _hazard_scores(part: HeldOut, objective: int, head: HazardHead, item: HeadIn
 
 
 def _gain_scores(gains: Tensor) -> tuple[Tensor, Tensor]:
-    """Compute logits [B, L] of gains without hazards, and NaN for the prior that is not in them."""
+    """Compute logits [B, L] of gains, and NaN for the prior that heads without hazards lack."""
     return torch.logit(gains, eps=1e-6), torch.full_like(gains, torch.nan)
 
 

@@ -68,10 +68,10 @@ class CountHead(PlainHead):
 
 
 class PlaceHead(PlainHead):
-    """Predict the event at each place by itself: one logit [..., T, 1], no count, no state of a chain.
+    """Predict the event at each place by itself.
 
-    It is SORT-Gen's "point-wise classification" (Table 2). The item still sees those before it, through the
-    transformer; what the items before it earned plays no part.
+    One logit [..., T, 1], no count, no state of a chain. It is SORT-Gen's "point-wise classification" (Table 2). The
+    item still sees those before it, through the transformer; what the items before it earned plays no part.
     """
 
     def __init__(self, dim: int) -> None:

@@ -110,7 +110,7 @@ def listwise_terms(scores: Tensor, labels: Tensor, lengths: Tensor, observed: Te
 
 
 def entire_space_loss(logits: Tensor, labels: Tensor, lengths: Tensor, observed: Tensor) -> Tensor:
-    """Sum cross-entropies of clicks and of purchases at each place, mean over lists, as ESMM does.
+    """Sum cross-entropies of clicks and purchases over places as ESMM does, mean over lists.
 
     `logits` [B, L, 2, 1] are of a click and of a purchase given a click; other arguments as of `path_loss`. A purchase
     has the probability pCTCVR = pCTR · pCVR and is learnt from all exposed places, not from clicked ones alone: pCVR

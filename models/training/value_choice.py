@@ -134,7 +134,10 @@ def train_on(
 
 @dataclass(frozen=True)
 class _Request:
-    """Hold the inputs of both choices; at `worths` lists must not lose to the sort if `gated`."""
+    """Hold the inputs of both choices.
+
+    At `worths` lists must not lose to the sort, if `gated`.
+    """
 
     setup: Setup
     folder: Path

@@ -232,7 +232,7 @@ def _known(data: ListArrays, rows: Ints, objective: int) -> tuple[Tensor, Outcom
 
 
 def _start_at_base_rates(model: ListValueModel, train: ListArrays, rows: Ints) -> None:
-    """Set each bias of a head without hazards to the logit of its event's rate in training.
+    """Set the biases of heads without hazards to the logits of their events' rates.
 
     Most thresholds are hardly ever passed; without this the first epochs only learn that, with large gradients.
     """
@@ -254,6 +254,6 @@ def _start_at_base_rates(model: ListValueModel, train: ListArrays, rows: Ints) -
 
 
 def check_loss(head: HeadKind, loss: LossKind | None) -> None:
-    """Check that a head can be trained by the loss; None is its own. Raises `ValueError`."""
+    """Check that a loss, if any, is one of the head's. Raises `ValueError`."""
     if loss is not None and loss not in LOSSES_OF[head]:
         raise ValueError(f"--loss: the {head} head is trained by {' or '.join(LOSSES_OF[head])}, not by {loss}")

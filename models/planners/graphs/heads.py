@@ -89,7 +89,7 @@ class PlainNodes:
 class PlaceNodes:
     """Lay the heads of each place's events by themselves; a chain that nothing depends on."""
 
-    width = OBJECTIVES
+    width = 3
     item_columns = 0
 
     def __init__(self, g: Graph, model: ListValueModel) -> None:

@@ -55,7 +55,7 @@ class ValueRecipe:
         return ValueOptions(folds=0, mix=profile.objectives, **self.choice)
 
     def options(self, profile: Profile) -> Mapping[str, Any]:
-        """Return all that the result depends on beside the world and the seed, as plain JSON."""
+        """Return as plain JSON what the result depends on beside world and seed."""
         parts = (self.sized(profile), self.trained(profile), self.chosen(profile))
         return {name: value for part in parts for name, value in asdict(part).items()}
 
