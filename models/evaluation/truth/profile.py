@@ -94,7 +94,7 @@ class Profile:
 
     def options(self) -> dict[str, Any]:
         """Return the sizes as plain JSON."""
-        sizes: dict[str, Any] = msgspec.to_builtins(self)
+        sizes: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self))
         return sizes
 
 

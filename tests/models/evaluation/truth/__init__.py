@@ -1,0 +1,1 @@
+"""Tests of the comparison where list values are known."""
