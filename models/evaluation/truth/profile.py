@@ -62,9 +62,19 @@ class Profile:
     value_layers: int = 2
     value_epochs: int = 10
 
+    # scorers of items
+    scorer_requests: int = 100_000
+    scorer_valid_requests: int = 5_000
+    scorer_epochs: int = 4
+
     # generators
     generator_requests: int = 10_000
+    generator_valid_requests: int = 500
     generator_epochs: int = 10
+    generator_rounds: int = 5
+    group_drawn: int = 6
+    group_bases: int = 1
+    distill_epochs: int = 4
 
     # searches
     beam: int = 8

@@ -1,1 +1,0 @@
-"""Tests of the comparison where list values are known."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from models.evaluation.truth.profile import load_profile
 from models.evaluation.truth.registry import METHODS
 from models.evaluation.truth.steps import bench_of
 from models.planners.references.sort_gen import Preferences
-from models.reporting.contents import Contents
+from models.reporting.contents import CONTENTS_FILE
 
 PROFILE = load_profile("test")
 POINTS = {point.name: point for point in points_of(PROFILE)}
@@ -100,8 +101,9 @@ def test_without_context_true_values_are_sorted(root: Path) -> None:
 
 
 def _worth_of_items(case: SimulatedCase, preferences: Preferences) -> Floats:
-    alone = np.arange(len(case.record.candidates))[:, None]
-    return preferences.step_value(case.values(alone))
+    alone = np.arange(len(case.record.candidates), dtype=np.int64)[:, None]
+    worth: Floats = preferences.step_value(case.values(alone))
+    return worth
 
 
 def test_a_mix_of_clicks_alone_gets_more_clicks(root: Path) -> None:
@@ -113,7 +115,8 @@ def test_a_mix_of_clicks_alone_gets_more_clicks(root: Path) -> None:
 
 def test_the_report_has_every_row(root: Path) -> None:
     titles = {METHODS[name].title for name in MAIN.methods}
-    shown = {row.title for table in Contents.read(root).tables for row in table.rows}
+    report = json.loads((root / CONTENTS_FILE).read_text("utf-8"))
+    shown = {row["title"] for table in report["tables"] for row in table["rows"]}
     assert titles <= shown
     text = (root / "report.md").read_text("utf-8")
     assert all(title in text for title in titles)
