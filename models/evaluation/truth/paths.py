@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Final
 
 DATA_FILE: Final = "lists.parquet"
@@ -17,6 +18,11 @@ LISTS_FILE: Final = "lists.npy"
 def data_step(point: str) -> str:
     """Name the step that makes a point's logs."""
     return f"{point}/data"
+
+
+def data_file(root: Path, point: str) -> Path:
+    """Locate a point's list file."""
+    return root / data_step(point) / DATA_FILE
 
 
 def fit_step(point: str, fit: str, seed: int) -> str:

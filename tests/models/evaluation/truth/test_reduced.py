@@ -109,7 +109,7 @@ def _worth_of_items(case: SimulatedCase, preferences: Preferences) -> Floats:
 def test_a_mix_of_clicks_alone_gets_more_clicks(root: Path) -> None:
     cases = _bench(root, MAIN).cases
     clicks = [true_values(cases, _lists(root, MAIN, "true-beam", mix))[:, 0].mean() for mix in (0, 1)]
-    assert MAIN.mixes[1] == (1, 0, 0)
+    assert MAIN.mixes[1:] == ((1.0, 0.0, 0.0),)
     assert clicks[1] > clicks[0]
 
 
