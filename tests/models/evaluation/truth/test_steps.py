@@ -19,7 +19,7 @@ from models.evaluation.truth.method import Method
 from models.evaluation.truth.paths import CHOICE_FILE, DATA_FILE, LISTS_FILE
 from models.evaluation.truth.points import points_of
 from models.evaluation.truth.profile import WorldSizes
-from models.evaluation.truth.selection import select_steps
+from models.evaluation.truth.wanted_steps import wanted_steps
 from models.evaluation.truth.steps import GROUPS, all_steps, bench_of
 from tests.models.evaluation.truth import fakes
 
@@ -144,15 +144,15 @@ def test_the_bench_reads_the_logs_of_its_point(run: tuple[Path, Mapping[str, str
 
 def test_steps_are_selected_with_all_that_they_need(tmp_path: Path) -> None:
     steps = fakes.fake_steps(tmp_path)
-    assert select_steps(steps, GROUPS, ["by-seed"], ["length-2"]) == {
+    assert wanted_steps(steps, GROUPS, ["by-seed"], ["length-2"]) == {
         "length-2/data",
         "length-2/fits/model/seed-0",
         "length-2/fits/generator/seed-0",
         "length-2/methods/by-seed/mix-0/seed-0",
     }
-    assert select_steps(steps, ["data"]) == {"main/data", "length-2/data"}
-    assert select_steps(steps, GROUPS) == {step.name for step in steps}
+    assert wanted_steps(steps, ["data"]) == {"main/data", "length-2/data"}
+    assert wanted_steps(steps, GROUPS) == {step.name for step in steps}
     with pytest.raises(ValueError, match=r"--only: 'bset' is not in this profile; it has base, by-seed, "):
-        select_steps(steps, GROUPS, ["bset"])
+        wanted_steps(steps, GROUPS, ["bset"])
     with pytest.raises(ValueError, match=r"--points: 'kappa-9' is not in this profile; it has main, length-2"):
-        select_steps(steps, GROUPS, None, ["kappa-9"])
+        wanted_steps(steps, GROUPS, None, ["kappa-9"])

@@ -8,7 +8,7 @@ from models.evaluation.steps import ExperimentStep
 from models.evaluation.truth.paths import point_of
 
 
-def select_steps(
+def wanted_steps(
     steps: Sequence[ExperimentStep],
     groups: Collection[str],
     methods: Collection[str] | None = None,
