@@ -1,4 +1,4 @@
-"""Make the steps of the truth experiment: the logs of every point, its fits, and the lists of its methods.
+"""Make the steps of the truth experiment: logs, fits, and lists of methods.
 
 A process keeps the logs of the point that it read last, since most of its next steps need the same.
 """
@@ -64,7 +64,7 @@ class _PointSteps:
     methods: Mapping[str, Method]
 
     def every(self) -> list[ExperimentStep]:
-        """List all steps, each behind those it needs; those of one seed come before the next seed's."""
+        """List all steps, each behind those it needs, one seed after another."""
         steps = {data_step(self.point.name): self._data()}
         for plan in self.point.plans(self.methods):
             for fit in self._behind(self.methods[plan.method]):
@@ -164,7 +164,10 @@ def bench_of(root: Path, profile: Profile, point: Point) -> Bench:
 
 
 def save_lists(path: Path, lists: Ints, bench: Bench) -> None:
-    """Save a method's lists; raises `ValueError` naming a request whose list is none of its candidates."""
+    """Save a method's lists of the test requests.
+
+    Raises `ValueError` naming a request whose list is none of its candidates.
+    """
     records = bench.test
     if lists.shape != (len(records), bench.length):
         raise ValueError(f"lists are of shape {lists.shape}, not {(len(records), bench.length)}")

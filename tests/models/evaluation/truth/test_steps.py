@@ -19,8 +19,8 @@ from models.evaluation.truth.method import Method
 from models.evaluation.truth.paths import CHOICE_FILE, DATA_FILE, LISTS_FILE
 from models.evaluation.truth.points import points_of
 from models.evaluation.truth.profile import WorldSizes
-from models.evaluation.truth.wanted_steps import wanted_steps
 from models.evaluation.truth.steps import GROUPS, all_steps, bench_of
+from models.evaluation.truth.wanted_steps import wanted_steps
 from tests.models.evaluation.truth import fakes
 
 
