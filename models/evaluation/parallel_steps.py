@@ -45,8 +45,8 @@ def run_in_parallel(
 ) -> dict[str, str]:
     """Run the `wanted` steps that are not done, by `jobs` processes.
 
-    Return by name why steps failed or could not run. Steps begin in their order where they can. Raises `StepError` before any if one was begun under other options, and
-    `locks.LockedError` if another run works in `root`.
+    Return by name why steps failed or could not run. Steps begin in their order where they can. Raises `StepError`
+    before any if one was begun under other options, and `locks.LockedError` if another run works in `root`.
     """
     steps = make_steps()
     check_options(root, steps)

@@ -14,8 +14,8 @@ from models.evaluation.steps import ExperimentStep, forget_failure, is_done
 class Schedule:
     """Hold the steps that wait and those that run.
 
-    `failures` says by name why others failed or cannot run. A failure of an earlier run is forgotten: the step is tried again. Raises `ValueError` for a step that needs one
-    which does not come before it.
+    `failures` says by name why others failed or cannot run. A failure of an earlier run is forgotten: the step is tried
+    again. Raises `ValueError` for a step that needs one which does not come before it.
     """
 
     def __init__(self, root: Path, steps: Sequence[ExperimentStep], wanted: Collection[str]) -> None:

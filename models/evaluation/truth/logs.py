@@ -1,4 +1,4 @@
-"""Draw the logs of a point: of the declared world, with other values of some knobs.
+"""Draw the logs of a point: the declared world with other values of some knobs.
 
 Points that differ in nothing but the number of training lists have the same test and validation requests, so that a
 learning curve compares like with like.
@@ -23,7 +23,8 @@ _PER_REQUEST: Final = 15
 def point_logs(world: WorldSizes, requests: int) -> ListSource:
     """Draw the lists of a world, with enough for tests and validation.
 
-    These are at least `requests` each, however few lists are for training. Beyond the world's number of lists only those of test and validation are kept.
+    These are at least `requests` each, however few lists are for training. Beyond the world's number of lists only
+    those of test and validation are kept.
     """
     drawn = max(world.lists, _PER_REQUEST * requests)
     config = declared_world(

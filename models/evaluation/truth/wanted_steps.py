@@ -16,7 +16,7 @@ def wanted_steps(
 ) -> set[str]:
     """Name the steps of some `groups`, for the lists of some methods at some points.
 
-    None stands for all methods, or all points. Raises `ValueError` naming a method or point that the experiment does not have.
+    None stands for all methods, or all points. Raises `ValueError` naming a method or point that there is not.
     """
     plans = {step.name: method_of(step) for step in steps if step.group == "methods"}
     _check("--only", methods, plans.values())
