@@ -1,7 +1,7 @@
 """List the points of the experiment: its worlds.
 
-The first is that of the tables; the others differ from it in one knob, but for one with few lists a request. A point has
-logs of its own, fits of its own, and a folder. The lists of several objective mixes share its fits.
+The first is that of the tables; the others differ from it in one knob, but for one with few lists a request. A point
+has logs of its own, fits of its own, and a folder. The lists of several objective mixes share its fits.
 """
 
 from __future__ import annotations
