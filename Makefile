@@ -38,7 +38,7 @@ endif
 
 .DEFAULT_GOAL := help
 .PHONY: help setup lock demo test coverage release-test lint typecheck train-demo loadtest bench overhead goodput cost-growth \
-	paired peers peers-setup overload lifecycle fuzz chaos soak clients gpu-check clean
+	paired peers peers-setup truth overload lifecycle fuzz chaos soak clients gpu-check clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -159,6 +159,9 @@ peers: peers-setup build/bench/bench/1 ## the same bundle behind other servers, 
 # The bundle that docs/performance.md is about; its weights are random, since time does not depend on them.
 build/bench/bench/1: | setup
 	$(BIN)/python -m export.bench.bundle
+
+truth: setup ## every method of both papers where list values are known; the tables alone: make truth ARGS="--points main"
+	$(BIN)/listwright evaluate truth --profile medium --out runs/truth $(ARGS)
 
 gpu-check: setup ## GPU against CPU: same lists, times of engine and service (first: make clean setup EXTRA=gpu)
 	$(BIN)/python -m loadtest.gpu_check $(ARGS)

@@ -1,4 +1,4 @@
-"""Run the steps of an experiment in several processes, and go on where one of them fails.
+"""Run the steps of an experiment in several processes, and go on where one fails.
 
 A step begins when all that it needs is done. One that raises an error, or whose process is killed, is recorded with the
 reason; so is all that needs it, and everything else is run. Each process computes on one thread, ends with the process
@@ -43,10 +43,10 @@ StepMaker = Callable[[], Sequence[ExperimentStep]]
 def run_in_parallel(
     root: Path, make_steps: StepMaker, wanted: Collection[str], *, jobs: int, say: Callable[[str], None] = tqdm.write
 ) -> dict[str, str]:
-    """Run those of the `wanted` steps that are not done, by `jobs` processes; return why others are not done.
+    """Run the `wanted` steps that are not done, by `jobs` processes.
 
-    Steps begin in their order where they can. Raises `StepError` before any if one was begun under other options, and
-    `locks.LockedError` if another run works in `root`.
+    Return by name why steps failed or could not run. Steps begin in their order where they can. Raises `StepError`
+    before any if one was begun under other options, and `locks.LockedError` if another run works in `root`.
     """
     steps = make_steps()
     check_options(root, steps)
@@ -79,7 +79,10 @@ class _Worker:
             self.connection.send(step)
 
     def answer(self) -> str | None:
-        """Return the reason why its step failed, or None; raises `EOFError` if the process has ended."""
+        """Return the reason why its step failed, or None.
+
+        Raises `EOFError` if the process has ended.
+        """
         try:
             reason: str | None = self.connection.recv()
         except (EOFError, ConnectionError):
@@ -123,7 +126,7 @@ class _Runner:
         return self._schedule.failures
 
     def _busy(self, jobs: int) -> list[_Worker]:
-        """Give steps to idle processes and, up to `jobs`, to new ones; return those at work."""
+        """Give steps to idle and, up to `jobs`, to new processes; return those at work."""
         idle = [worker for worker in self._workers if not worker.step]
         while (idle or len(self._workers) < jobs) and (step := self._schedule.start_next()) is not None:
             if not idle:
@@ -177,7 +180,10 @@ def _ending(status: int | None) -> str:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Let processes that start meanwhile compute on one thread: libraries read this as they are loaded."""
+    """Let processes that start meanwhile compute on one thread.
+
+    Libraries read the variable as they are loaded.
+    """
     before = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = "1"
     try:
@@ -212,7 +218,10 @@ def _end_with_parent() -> None:
 
 
 def _attempt(root: Path, step: ExperimentStep) -> str | None:
-    """Run a step with what it prints in its log; return the reason of its failure, in one line."""
+    """Run a step, and return the reason of its failure in one line.
+
+    What it prints goes to its log.
+    """
     (root / step.name).mkdir(parents=True, exist_ok=True)
     with (root / step.name / LOG_FILE).open("a", encoding="utf-8") as log:
         for stream in (sys.stdout, sys.stderr):

@@ -1,4 +1,7 @@
-"""Decide which step of an experiment comes next, and which cannot run since one that it needs is not done."""
+"""Decide which step of an experiment comes next, and which cannot run.
+
+A step cannot run if one that it needs failed, or is neither done nor to be run.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,10 @@ from models.evaluation.steps import ExperimentStep, forget_failure, is_done
 
 
 class Schedule:
-    """Hold the steps that wait, those that run, and by name why others failed or cannot run.
+    """Hold the steps that wait and those that run.
 
-    A failure of an earlier run is forgotten: the step is tried again. Raises `ValueError` for a step that needs one
-    which does not come before it.
+    `failures` says by name why others failed or cannot run. A failure of an earlier run is forgotten: the step is tried
+    again. Raises `ValueError` for a step that needs one which does not come before it.
     """
 
     def __init__(self, root: Path, steps: Sequence[ExperimentStep], wanted: Collection[str]) -> None:
@@ -44,7 +47,7 @@ class Schedule:
         return skipped
 
     def start_next(self) -> str | None:
-        """Take the first step that waits for nothing; None if each waits for one that runs."""
+        """Take the first step that waits for nothing; None if there is none."""
         for name, step in self.waiting.items():
             if self._done.issuperset(step.needs):
                 del self.waiting[name]

@@ -63,7 +63,10 @@ def run_steps(root: Path, steps: Sequence[ExperimentStep], say: Callable[[str], 
 
 
 def run_step(root: Path, step: ExperimentStep) -> None:
-    """Run one step unless it is done; raises as `run_steps` does, and whatever the step raises."""
+    """Run one step unless it is done.
+
+    Raises as `run_steps` does, and what the step raises.
+    """
     with only_one(root / step.name):
         if not is_done(root, step.name):  # another process may have finished it meanwhile
             _run(root, step)

@@ -1,4 +1,4 @@
-"""Compare all methods of both papers in a declared world, from its logs to the tables.
+"""Compare all methods of both papers in a declared world, from logs to tables.
 
 Each step is done once, and an interrupted run goes on where it was. A step that fails is reported, and all that does
 not need it goes on.
@@ -17,8 +17,8 @@ from models.evaluation.parallel_steps import run_in_parallel
 from models.evaluation.steps import check_options, parse_groups
 from models.evaluation.truth.profile import add_options, load_profile
 from models.evaluation.truth.report import REPORT_FILE, write_report
-from models.evaluation.truth.selection import select_steps
 from models.evaluation.truth.steps import GROUPS, all_steps
+from models.evaluation.truth.wanted_steps import wanted_steps
 from models.options import check_at_least
 
 
@@ -35,12 +35,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the steps that are not done, then write and print the report; return 1 if a step is not done."""
+    """Run the steps that are not done, then write and print the report.
+
+    Return 1 if a step that was asked for is not done.
+    """
     check_at_least(arguments, jobs=1)
     root, profile, groups = arguments.out, load_profile(arguments.profile, arguments.set), arguments.steps or GROUPS
     make_steps = partial(all_steps, root, profile)
     steps = make_steps()
-    wanted = select_steps(steps, groups, arguments.only, arguments.points)
+    wanted = wanted_steps(steps, groups, arguments.only, arguments.points)
     check_options(root, steps)  # The report states one set of sizes, so those of steps not asked for count too.
     failures = run_in_parallel(root, make_steps, wanted, jobs=arguments.jobs)
     if "report" in groups:

@@ -1,4 +1,4 @@
-"""Draw the logs of a point of the experiment, from the declared world with a few of its knobs turned.
+"""Draw the logs of a point: the declared world with other values of some knobs.
 
 Points that differ in nothing but the number of training lists have the same test and validation requests, so that a
 learning curve compares like with like.
@@ -21,9 +21,10 @@ _PER_REQUEST: Final = 15
 
 
 def point_logs(world: WorldSizes, requests: int) -> ListSource:
-    """Draw the lists of a world, with at least `requests` test and validation lists each, however few are for training.
+    """Draw the lists of a world, with enough for tests and validation.
 
-    Beyond the world's number of lists only those of test and validation are kept.
+    These are at least `requests` each, however few lists are for training. Beyond the world's number of lists only
+    those of test and validation are kept.
     """
     drawn = max(world.lists, _PER_REQUEST * requests)
     config = declared_world(

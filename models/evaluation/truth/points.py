@@ -1,6 +1,7 @@
-"""List the points of the experiment: the world of the tables, and worlds that differ in one knob.
+"""List the points of the experiment: its worlds.
 
-A point has logs of its own, fits of its own, and a folder. The lists of several objective mixes share its fits.
+The first is that of the tables; the others differ from it in one knob, but for one with few lists a request. A point
+has logs of its own, fits of its own, and a folder. The lists of several objective mixes share its fits.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _WHOLE: Final = ("candidates", "length", LISTS)
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Name lists to be made: by a method, under one of the point's mixes (by number), with a seed."""
+    """Name lists to be made, by method, number of the mix, and seed."""
 
     method: str
     mix: int
@@ -36,7 +37,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """Name a world, the methods that plan in it, their objective mixes and the number of seeds.
+    """Name a world, the methods that plan in it, their mixes and seeds.
 
     `knob` and `value` say in what it differs from the world of the tables (None: in nothing). All `methods` plan under
     the first mix; `mix_methods` also under the others, with the first `mix_seeds` seeds.
@@ -53,7 +54,10 @@ class Point:
     mix_seeds: int = 1
 
     def plans(self, methods: Mapping[str, Method] = METHODS) -> list[Plan]:
-        """List all lists to be made, those of the first seed and mix first; one seed of methods without any."""
+        """List all lists to be made, those of the first mix and seed first.
+
+        A method that has no seed plans once.
+        """
         seeds = {name: self.seeds if methods[name].seeded else 1 for name in self.methods}
         plans = [Plan(name, 0, seed) for seed in range(self.seeds) for name in self.methods if seed < seeds[name]]
         others = [(mix, seed) for mix in range(1, len(self.mixes)) for seed in range(self.mix_seeds)]
@@ -67,7 +71,10 @@ class Point:
 
 
 def points_of(profile: Profile, methods: Mapping[str, Method] = METHODS) -> Sequence[Point]:
-    """List the points of a profile, the tables' first. Raises `ValueError` for an unknown method or knob."""
+    """List the points of a profile, the tables' first.
+
+    Raises `ValueError` for an unknown method or knob.
+    """
     rows = table_rows(profile, methods)
     swept = _methods("sweep_methods", profile.sweep_methods, methods)
     mixed = _methods("weight_methods", profile.weight_methods, methods)
@@ -87,13 +94,19 @@ def points_of(profile: Profile, methods: Mapping[str, Method] = METHODS) -> Sequ
 
 
 def table_rows(profile: Profile, methods: Mapping[str, Method] = METHODS) -> dict[str, tuple[str, ...]]:
-    """List the methods of every table, whose names may stand for a whole group; those possible in its world."""
+    """List the methods of every table that are possible in its world.
+
+    A profile's name of a method may be that of a group, which stands for all of its methods.
+    """
     rows = {table: _methods(f"tables.{table}", names, methods) for table, names in profile.tables.items()}
     return {table: _possible(names, profile.world, methods) for table, names in rows.items()}
 
 
 def sweep_point(profile: Profile, knob: str, value: float, swept: tuple[str, ...]) -> Point:
-    """Make the point of one value of a knob. Raises `ValueError` naming a knob or value that cannot be."""
+    """Make the point of one value of a knob.
+
+    Raises `ValueError` naming a knob or value that cannot be.
+    """
     if knob not in KNOBS:
         raise ValueError(f"sweeps: {knob!r} is not a knob ({', '.join(KNOBS)})")
     if knob in _WHOLE and value != int(value):
@@ -117,7 +130,7 @@ def _small(profile: Profile, swept: tuple[str, ...], methods: Mapping[str, Metho
 
 
 def _methods(key: str, names: Iterable[str], methods: Mapping[str, Method]) -> tuple[str, ...]:
-    """Look names up; that of a group which is no method stands for all methods of the group."""
+    """Look names up; a group's stands for its methods unless a method is called so."""
     found: dict[str, None] = {}
     for name in names:
         if name in methods:

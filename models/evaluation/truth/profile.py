@@ -25,7 +25,10 @@ _MAY_BE_ZERO: Final = ("seed", "small_candidates", "small_length")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorldSizes:
-    """Say how the world differs from the declared one, and how many logs are drawn from it, with which `seed`."""
+    """Say how a world differs from the declared one.
+
+    `lists` are drawn from it, with `seed`.
+    """
 
     kappa: float = 0.5
     candidates: int = 20
@@ -61,6 +64,8 @@ class Profile:
     value_dim: int = 64
     value_layers: int = 2
     value_epochs: int = 10
+
+    # scorers of items
     scorer_requests: int = 100_000
     scorer_valid_requests: int = 5_000
     scorer_epochs: int = 4
@@ -102,14 +107,14 @@ class Profile:
 
     def options(self) -> dict[str, Any]:
         """Return the sizes as plain JSON."""
-        sizes: dict[str, Any] = msgspec.to_builtins(self)
+        sizes: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self))
         return sizes
 
 
 def load_profile(asked: str, changes: Sequence[tuple[str, Any]] = ()) -> Profile:
-    """Read a profile by name or file, with `changes` of keys such as ``seeds`` or ``world.kappa``.
+    """Read a profile by name or file, with changes.
 
-    Raises `ValueError` naming file and key.
+    `changes` are values by key, such as ``seeds`` or ``world.kappa``. Raises `ValueError` naming file and key.
     """
     path = _FOLDER / f"{asked}.toml" if asked in PROFILES else Path(asked)
     base, own = _read(_FOLDER / "medium.toml"), _read(path)

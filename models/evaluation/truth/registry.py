@@ -19,16 +19,10 @@ METHODS: Final[Mapping[str, Method]] = {
 }
 
 
-def fits_of(methods: Iterable[Method], fits: Mapping[str, Fit] = FITS) -> list[Fit]:
-    """List the fits that methods need, each behind those it needs itself. Raises `ValueError` for unknown names."""
-    found = {fit.name: fit for method in methods for fit in fits_behind(method.name, method.needs, fits)}
-    return list(found.values())
-
-
 def fits_behind(name: str, needs: Iterable[str], fits: Mapping[str, Fit] = FITS) -> list[Fit]:
-    """List the fits that `needs` name, each behind those it needs; `name` is who needs them.
+    """List the fits that `needs` name, each behind those it needs.
 
-    Raises `ValueError` for a fit that does not exist, naming who needs it.
+    `name` is who needs them. Raises `ValueError` for a fit that does not exist, naming who needs it.
     """
     found: dict[str, Fit] = {}
     for need in needs:

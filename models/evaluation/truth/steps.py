@@ -1,4 +1,4 @@
-"""Make the steps of the truth experiment: the logs of every point, its fits, and the lists of its methods.
+"""Make the steps of the truth experiment: logs, fits, and lists of methods.
 
 A process keeps the logs of the point that it read last, since most of its next steps need the same.
 """
@@ -21,7 +21,15 @@ from models.evaluation.truth.bench import Bench
 from models.evaluation.truth.choosing import choose
 from models.evaluation.truth.logs import point_logs
 from models.evaluation.truth.method import Fit, FitContext, Method, PlanContext, Setting
-from models.evaluation.truth.paths import CHOICE_FILE, DATA_FILE, LISTS_FILE, data_step, fit_step, method_step
+from models.evaluation.truth.paths import (
+    CHOICE_FILE,
+    DATA_FILE,
+    LISTS_FILE,
+    data_file,
+    data_step,
+    fit_step,
+    method_step,
+)
 from models.evaluation.truth.points import Plan, Point, points_of
 from models.evaluation.truth.profile import Profile
 from models.evaluation.truth.registry import FITS, METHODS, fits_behind
@@ -56,7 +64,7 @@ class _PointSteps:
     methods: Mapping[str, Method]
 
     def every(self) -> list[ExperimentStep]:
-        """List all steps, each behind those it needs; those of one seed come before the next seed's."""
+        """List all steps, each behind those it needs, one seed after another."""
         steps = {data_step(self.point.name): self._data()}
         for plan in self.point.plans(self.methods):
             for fit in self._behind(self.methods[plan.method]):
@@ -147,17 +155,19 @@ class _PointSteps:
         return {name: getattr(self.profile, name) for name in names}
 
     def _bench(self) -> Bench:
-        folder = self.root / data_step(self.point.name)
-        return _bench(folder, self.point.world.length, self.profile.requests, self.profile.valid_requests)
+        return bench_of(self.root, self.profile, self.point)
 
 
 def bench_of(root: Path, profile: Profile, point: Point) -> Bench:
     """Return the bench of a point whose logs are written."""
-    return _bench(root / data_step(point.name), point.world.length, profile.requests, profile.valid_requests)
+    return _bench(data_file(root, point.name), point.world.length, profile.requests, profile.valid_requests)
 
 
 def save_lists(path: Path, lists: Ints, bench: Bench) -> None:
-    """Save a method's lists; raises `ValueError` naming a request whose list is none of its candidates."""
+    """Save a method's lists of the test requests.
+
+    Raises `ValueError` naming a request whose list is none of its candidates.
+    """
     records = bench.test
     if lists.shape != (len(records), bench.length):
         raise ValueError(f"lists are of shape {lists.shape}, not {(len(records), bench.length)}")
@@ -169,5 +179,5 @@ def save_lists(path: Path, lists: Ints, bench: Bench) -> None:
 
 
 @lru_cache(maxsize=1)
-def _bench(folder: Path, length: int, requests: int, valid_requests: int) -> Bench:
-    return Bench(folder, folder / DATA_FILE, length, requests, valid_requests, torch.device("cpu"))
+def _bench(file: Path, length: int, requests: int, valid_requests: int) -> Bench:
+    return Bench(file.parent, file, length, requests, valid_requests, torch.device("cpu"))

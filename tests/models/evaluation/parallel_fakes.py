@@ -42,7 +42,7 @@ def write_number(number: int, *before: Path) -> Work:
 def one_fails(root: Path, switches: Path) -> list[ExperimentStep]:
     """Six steps, of which one raises an error until it is mended, two need it and three do not."""
 
-    def fails(folder: Path) -> dict[str, Any]:
+    def fails(folder: Path) -> Mapping[str, Any]:
         print("the step says this")
         if not (switches / "mended").exists():
             raise ValueError("the world\nis not enough")
@@ -90,7 +90,7 @@ def two_together() -> list[ExperimentStep]:
 def one_waits(root: Path, switches: Path) -> list[ExperimentStep]:
     """Three steps in a row, of which the second says that it is in the middle, and waits to be told to go on."""
 
-    def waits(folder: Path) -> dict[str, Any]:
+    def waits(folder: Path) -> Mapping[str, Any]:
         (folder / "number").write_text("half", "utf-8")
         (switches / "pid").write_text(str(os.getpid()), "utf-8")
         (switches / "in-the-middle").touch()

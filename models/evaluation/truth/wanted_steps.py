@@ -1,4 +1,4 @@
-"""Select the steps of an experiment that a run is asked for, by group, method and point."""
+"""Select the steps that a run is asked for, by group, method and point."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from models.evaluation.steps import ExperimentStep
 from models.evaluation.truth.paths import point_of
 
 
-def select_steps(
+def wanted_steps(
     steps: Sequence[ExperimentStep],
     groups: Collection[str],
     methods: Collection[str] | None = None,
     points: Collection[str] | None = None,
 ) -> set[str]:
-    """Name the steps of some `groups` that make the lists of some `methods` at some `points`; None: of all.
+    """Name the steps of some `groups`, for the lists of some methods at some points.
 
-    Raises `ValueError` naming a method or point that the experiment does not have.
+    None stands for all methods, or all points. Raises `ValueError` naming a method or point that there is not.
     """
     plans = {step.name: method_of(step) for step in steps if step.group == "methods"}
     _check("--only", methods, plans.values())
