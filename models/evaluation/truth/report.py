@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from models.evaluation.steps import MARKER, is_done
+from models.evaluation.truth.figures.ablations import own_parts, paper_parts
 from models.evaluation.truth.figures.calibration import calibration_chart
 from models.evaluation.truth.figures.drawing import draw_charts
 from models.evaluation.truth.figures.fronts import front_charts, hypervolume_table
@@ -23,7 +24,7 @@ from models.evaluation.truth.figures.pairs import list_pairs
 from models.evaluation.truth.figures.positions import position_charts
 from models.evaluation.truth.figures.results import NOT_RUN, Results
 from models.evaluation.truth.figures.sweeps import sweep_charts, sweep_tables
-from models.evaluation.truth.figures.tables import base_table, part_tables, rival_table, small_table
+from models.evaluation.truth.figures.tables import base_table, rival_table, small_table
 from models.evaluation.truth.figures.targets import targets
 from models.evaluation.truth.paths import data_file, data_step
 from models.evaluation.truth.points import points_of
@@ -68,7 +69,14 @@ def make_contents(results: Results, command: str) -> Contents:
 
 def _tables(results: Results) -> Iterator[Table]:
     main = results.main
-    found = [base_table(main), rival_table(main), *part_tables(main), grid_table(main), hypervolume_table(main)]
+    found = [
+        base_table(main),
+        rival_table(main),
+        paper_parts(main),
+        own_parts(main),
+        grid_table(main),
+        hypervolume_table(main),
+    ]
     if results.small is not None:
         found.append(small_table(results.small))
     yield from (table for table in found if table is not None)
@@ -104,8 +112,8 @@ def _setting(results: Results, command: str) -> dict[str, str]:
         "data": _data(results),
         "seeds": f"{point.seeds} in the tables, {profile.sweep_seeds} in sweeps",
         "test requests": f"{profile.requests:,}; settings are chosen on {profile.valid_requests:,} others",
-        "value models": f"d = {profile.value_dim}, {profile.value_layers} layers, {profile.value_epochs} epochs",
-        "generators": f"{profile.generator_requests:,} requests, {profile.generator_epochs} epochs",
+        "value models": f"width {profile.value_dim}, layers: {profile.value_layers}, epochs: {profile.value_epochs}",
+        "generators": f"requests: {profile.generator_requests:,}, epochs: {profile.generator_epochs}",
         "beam": str(profile.beam),
         "steps": _steps(results),
         "hardware": f"{os.cpu_count()} CPU cores, {platform.machine()}, {platform.system()}",
@@ -125,5 +133,5 @@ def _data(results: Results) -> str:
 def _steps(results: Results) -> str:
     """Count the steps done and failed, and sum up their time."""
     markers = [json.loads(path.read_text("utf-8")) for path in results.root.rglob(MARKER)]
-    hours = sum(float(marker["seconds"]) for marker in markers) / 3600
-    return f"{len(markers)} done in {hours:.2f} hours of one process, {len(results.failures())} failed"
+    minutes = sum(float(marker["seconds"]) for marker in markers) / 60
+    return f"{len(markers)} done in {minutes:,.1f} minutes of one process, {len(results.failures())} failed"

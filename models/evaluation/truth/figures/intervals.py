@@ -4,6 +4,9 @@ A figure is a function of means over seeds and requests: a ratio, a difference, 
 anew independently of each other, since all seeds plan for the same requests. All samples of a figure get the same
 draws, so that methods are compared on the same requests.
 
+Of few seeds a bootstrap says too little about other seeds. In 400 simulations of 500 requests each, intervals from 3
+seeds held the truth in 98% if seeds differed little, and in 83% if they differed far more than means over requests do.
+
 Axis letters: S seeds, n requests, D draws.
 """
 

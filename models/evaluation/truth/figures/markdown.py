@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from models.evaluation.tables import markdown_table
 from models.evaluation.truth.figures.texts import figure_text
-from models.reporting.contents import Contents, ListPair, Row, ShownItem, Table, Target
+from models.reporting.contents import Column, Contents, ListPair, Row, ShownItem, Table, Target
 
 
 def markdown(contents: Contents, pictures: Sequence[str]) -> str:
@@ -35,12 +35,16 @@ def _targets(found: Sequence[Target]) -> list[str]:
 
 
 def _table(table: Table) -> list[str]:
-    heads = ["method", *(column.title for column in table.columns)]
-    cells = [
-        [row.title, *(figure_text(f, c) for f, c in zip(row.figures, table.columns, strict=True))] for row in table.rows
-    ]
+    grouped = len({row.group for row in table.rows}) > 1
+    heads = [*(["group"] if grouped else []), "method", *(column.title for column in table.columns)]
+    cells = [[*([row.group] if grouped else []), row.title, *_cells(row, table.columns)] for row in table.rows]
+    laid_out = markdown_table(heads, cells, texts=2 if grouped else 1)
     notes = list(_notes(table.rows))
-    return [f"## {table.title}", table.caption, markdown_table(heads, cells), *([_bullets(notes)] if notes else [])]
+    return [f"## {table.title}", table.caption, laid_out, *([_bullets(notes)] if notes else [])]
+
+
+def _cells(row: Row, columns: Sequence[Column]) -> list[str]:
+    return [figure_text(figure, column) for figure, column in zip(row.figures, columns, strict=True)]
 
 
 def _notes(rows: Sequence[Row]) -> Iterator[str]:

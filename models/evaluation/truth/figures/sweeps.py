@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from models.evaluation.truth.figures.findings import Contest, finding
-from models.evaluation.truth.figures.outcomes import Outcomes
-from models.evaluation.truth.figures.results import LISTS, Missing, PointResults, Results
+from models.evaluation.truth.figures.results import LISTS, PointResults, Results
 from models.evaluation.truth.figures.rows import (
     BASE,
     MEASURES,
@@ -57,13 +57,14 @@ def sweep_tables(results: Results) -> Iterator[Table]:
     for knob in results.knobs:
         points = results.sweep(knob)
         title = KNOBS.get(knob, knob)
+        found = {name: _rows(points, name) for name in _methods(results, points) if name != BASE}
         for measure, name in enumerate(MEASURES):
             yield Table(
                 name=f"sweep-{knob}-{name.lower().replace(' ', '-')}",
                 title=f"Along {title}: {name}",
                 caption=f"Gain in {name} over the base of the same world, by {title}, with 95% intervals.",
                 columns=[Column(title=f"{value:,g}") for value in points],
-                rows=[_row(points, method, measure) for method in _methods(results, points) if method != BASE],
+                rows=[_of_measure(rows, measure) for rows in found.values()],
             )
 
 
@@ -100,14 +101,20 @@ def _percent(figure: Figure | None, bound: str) -> float | None:
     return None if share is None else 100 * float(share)
 
 
-def _row(points: Mapping[float, PointResults], name: str, measure: int) -> Row:
-    """Make a method's row of one measure, a figure per value of the knob."""
-    parts = []
-    for point in points.values():
-        base = point.outcomes(BASE)
+def _rows(points: Mapping[float, PointResults], name: str) -> list[Row]:
+    """Make a method's row of all measures at each value of a knob."""
+    return [_base_row(point, name) for point in points.values()]
 
-        def figure(found: Outcomes, point: PointResults = point, base: Outcomes | Missing = base) -> list[Figure]:
-            return [gains(found, base, point.preferences())[measure]]
 
-        parts.append(row_of(point, name, 1, figure))
-    return Row(name=name, title=parts[0].title, group=parts[0].group, figures=[part.figures[0] for part in parts])
+def _base_row(point: PointResults, name: str) -> Row:
+    base = point.outcomes(BASE)
+    return row_of(point, name, len(MEASURES), lambda found: gains(found, base, point.preferences()))
+
+
+def _of_measure(rows: Sequence[Row], measure: int) -> Row:
+    """Put one measure of a method's rows side by side."""
+    return replace(rows[0], figures=[row.figures[measure] for row in rows], note=_notes(rows))
+
+
+def _notes(rows: Sequence[Row]) -> str:
+    return "; ".join(dict.fromkeys(row.note for row in rows if row.note))

@@ -1,8 +1,8 @@
-"""Lay out the tables of the world of the tables: Tables 1 and 2 of SORT-Gen by form, and our own."""
+"""Lay out all methods against the base, in the form of SORT-Gen's Table 1, and ours against the strongest rival."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Final
 
 from models.evaluation.truth.figures import papers
@@ -15,9 +15,6 @@ from models.evaluation.truth.figures.rows import (
     NONE,
     OURS,
     RIVALS,
-    SORT_GEN,
-    SORT_GEN_BEAM,
-    SORT_GEN_PAPER,
     TRUE_BEAM,
     gains,
     of_groups,
@@ -29,8 +26,11 @@ from models.evaluation.truth.figures.rows import (
 from models.reporting.contents import Column, Figure, Row, Table
 
 _GROUPS: Final = (BASE, RIVALS, OURS, "ceilings")
-_PAPER_COLUMNS: Final = tuple(Column(title=f"paper's {column.title}") for column in GAIN_COLUMNS[:3])
-_INTERVALS: Final = "In brackets: 95% intervals by a bootstrap over seeds and requests together, paired across methods."
+PAPER_COLUMNS: Final = tuple(Column(title=f"paper's {column.title}") for column in GAIN_COLUMNS[:3])
+INTERVALS: Final = (
+    "In brackets: 95% intervals by a bootstrap over seeds and requests together, paired across methods; of few seeds "
+    "they say too little about other seeds."
+)
 
 
 def base_table(point: PointResults) -> Table:
@@ -54,30 +54,18 @@ def _base_table(point: PointResults, name: str, title: str) -> Table:
     )
 
     def row(method: str) -> Row:
-        published = _published(papers.TABLE_1, method)
-        return row_of(point, method, len(columns), lambda found: _base_row(point, method, found, base), published)
+        beside = published(papers.TABLE_1, method)
+        return row_of(point, method, len(columns), lambda found: _base_row(point, method, found, base), beside)
 
     caption = (
-        f"True outcomes of the planned lists against the base, the greedy sort by the objective formula. {_INTERVALS} "
+        f"True outcomes of the planned lists against the base, the greedy sort by the objective formula. {INTERVALS} "
         "Diversity is one less the mean cosine between two items of a list. The gap closed is the gain in list value "
         "as a share of the gain of the beam search with true values. The setting was chosen by the judge, from logs "
         "only; several are those of the seeds. The paper's figures are of its online test. Ceilings know true values. "
         f"{_base_outcomes(base)}"
     )
     rows = [row(method) for method in of_groups(point, *_GROUPS)]
-    return Table(name=name, title=title, caption=caption, columns=(*columns, *_PAPER_COLUMNS), rows=rows)
-
-
-def part_tables(point: PointResults) -> list[Table]:
-    """Lay out the tables of ablations: the paper's rows, and our own."""
-    names = of_groups(point, "ablations")
-    published = [name for name in names if name in papers.TABLE_2]
-    own = [name for name in names if name not in papers.TABLE_2]
-    tables = [
-        _part_table(point, "parts", "Parts of SORT-Gen as in the paper (Table 2's form)", published, papers.TABLE_2),
-        _part_table(point, "own-parts", "Parts and sizes of our SORT-Gen", own, {}),
-    ]
-    return [table for table in tables if table.rows]
+    return Table(name=name, title=title, caption=caption, columns=(*columns, *PAPER_COLUMNS), rows=rows)
 
 
 def rival_table(point: PointResults) -> Table | None:
@@ -95,10 +83,15 @@ def rival_table(point: PointResults) -> Table | None:
     return Table(
         name="strongest-rival",
         title=f"Against the strongest rival: {title}",
-        caption=f"Relative gains over {title}, the rival of the highest list value, on the same requests. {_INTERVALS}",
+        caption=f"Relative gains over {title}, the rival of the highest list value, on the same requests. {INTERVALS}",
         columns=GAIN_COLUMNS,
         rows=[row(name) for name in of_groups(point, OURS)],
     )
+
+
+def published(table: Mapping[str, papers.Published], name: str) -> list[Figure]:
+    """Look up the paper's figures of a row; dashes where it has none."""
+    return [Figure(mean=percent / 100) for percent in table[name]] if name in table else [NONE] * 3
 
 
 def _base_row(point: PointResults, name: str, found: Outcomes, base: Outcomes | Missing) -> list[Figure]:
@@ -109,37 +102,6 @@ def _base_row(point: PointResults, name: str, found: Outcomes, base: Outcomes | 
         closed or NONE,
         Figure(text=point.setting(name) or "–"),
     ]
-
-
-def _part_table(
-    point: PointResults, name: str, title: str, methods: Sequence[str], published: Mapping[str, papers.Published]
-) -> Table:
-    def row(method: str) -> Row:
-        complete = point.outcomes(_complete(method))
-        beside = _published(published, method) if published else []
-        return row_of(
-            point, method, len(GAIN_COLUMNS), lambda found: gains(complete, found, point.preferences()), beside
-        )
-
-    columns = (*GAIN_COLUMNS, *(_PAPER_COLUMNS if published else ()))
-    complete = ", ".join(dict.fromkeys(title_of(point, _complete(method)) for method in methods))
-    beam = f" (rows with the beam: {title_of(point, SORT_GEN_BEAM)})" if len(complete.split(", ")) > 1 else ""
-    caption = (
-        f"Relative improvement of {complete}{beam} over each row, which lacks or changes one part: above 0, the part "
-        f"as it is pays. {_INTERVALS}"
-    )
-    return Table(name=name, title=title, caption=caption, columns=columns, rows=[row(method) for method in methods])
-
-
-def _complete(ablation: str) -> str:
-    """Name the complete method that an ablation is compared with; the paper's rows with the paper's."""
-    if ablation in papers.TABLE_2:
-        return SORT_GEN_PAPER
-    return SORT_GEN_BEAM if ablation.endswith("-beam") else SORT_GEN
-
-
-def _published(table: Mapping[str, papers.Published], name: str) -> list[Figure]:
-    return [Figure(mean=percent / 100) for percent in table[name]] if name in table else [NONE] * 3
 
 
 def _base_outcomes(base: Outcomes | Missing) -> str:

@@ -84,6 +84,7 @@ def test_ablations_are_compared_with_the_complete_method(results: Results, conte
     values = {n: value_of(results, n) for n in ("sort-gen-paper", "without-mmr", "sort-gen-beam", "heads-1-beam")}
     lacking = row(contents, "parts", "without-mmr").figures[3]
     assert lacking.mean == pytest.approx(values["sort-gen-paper"] / values["without-mmr"] - 1)
+    assert {r.group for r in table(contents, "own-parts").rows} == {"head width h"}
     beam = row(contents, "own-parts", "heads-1-beam").figures[3]
     assert beam.mean == pytest.approx(values["sort-gen-beam"] / values["heads-1-beam"] - 1)
     assert row(contents, "own-parts", "heads-1").figures[3] == Figure(mean=0.0, low=0.0, high=0.0)
@@ -163,7 +164,7 @@ def test_the_report_is_written_and_read_back(root: Path) -> None:
         assert (root / "charts" / f"{picture}.svg").read_text("utf-8").startswith("<?xml")
     assert "listwright evaluate truth --out run" in text
     assert "SHA-256" in text
-    assert "| PRM " in text
+    assert "| rivals   | PRM " in text
     assert "- PRM: ValueError: the loss is not finite" in text
 
 
