@@ -46,7 +46,7 @@ class PrefixTree:
         self._priors = batch["priors"] if model.config.head == "hazard" else None
         self._price = batch["price"]
         heads, dim = model.config.heads, model.config.dim
-        self._heads = torch.block_diag(*[self._tokens.new_ones(dim // heads, 1)] * heads)  # [D, H]
+        self._heads = torch.eye(heads).to(self._tokens).repeat_interleave(dim // heads, dim=0)  # [D, H]
 
     @torch.no_grad()
     def roots(self, requests: Tensor) -> Prefixes:
