@@ -29,11 +29,6 @@ _FOLDER: Final = Path(__file__).parent / "profiles"
 _POSITIVE: Final = ("temperature", "sweep_temperatures", "evaluator_rate", "generator_rate")
 _LEAST: Final = {"exhaustive_requests": 0, "more_slates": 0, "order_permutations": 2, "random_lists": 2}
 """The least size where it is not 1; a variance takes 2."""
-    "exhaustive_requests": 0,
-    "more_slates": 0,
-    "order_permutations": 2,
-    "random_lists": 2,
-}  # 2: to have a variance
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

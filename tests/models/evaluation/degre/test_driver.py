@@ -117,7 +117,8 @@ def test_mixes_ablations_sweeps_and_evaluators_have_their_tables(whole: Path) ->
     assert [mix["weights"] for mix in report["mixes"]] == [[5, 1, 1]]
     assert all(row["hit_rate"] for row in report["mixes"][0]["hit_rates"]["truth"]["rows"])
     assert [row["title"] for row in report["ablations"]["primary"]["rows"]] == [
-        "DeGRe (B=2)", "DeGRe (B=2 + local search)", "without soft label", "without sequence weighting", "without hard label", "exposure only",
+        "DeGRe (B=2)", "DeGRe (B=2 + local search)", "without soft label", "without sequence weighting",
+        "without hard label", "exposure only",
     ]  # fmt: skip
     assert [(s["symbol"], [p["x"] for p in s["points"]]) for s in report["sweeps"]] == [
         ("B", [1, 2]), ("α", [0, 0.01]), ("τ_w", [1]),
