@@ -133,13 +133,16 @@ class PointerGenerator(nn.Module):
         """
         return self.write(batch, length, lambda logits: logits)
 
-    def write(self, batch: Batch, length: int, score: Callable[[Tensor], Tensor]) -> Tensor:
-        """Generate lists [B, length] by the best `score` of the logits [B, N] at each step."""
+    def write(self, batch: Batch, length: int, score: Callable[[Tensor], Tensor], count: int = 1) -> Tensor:
+        """Generate `count` lists a request by the best `score` of the logits at each step, [B · count, length].
+
+        `score` gets the logits [B · count, N] of all lists, which stand together by request.
+        """
         if length > self.config.list_length:
             raise ValueError(f"length {length} is past the generator's horizon {self.config.list_length}")
-        rows = self.encoder(batch)
-        inputs = self.start_token(batch)[:, None]
-        left = batch["valid"].clone()
+        # The encoder reads a request once, however many lists there are of it.
+        own = (self.encoder(batch), self.start_token(batch)[:, None], batch["valid"])
+        rows, inputs, left = (x.repeat_interleave(count, dim=0) for x in own)
         chosen = []
         # Finished requests choose −1; their argmax is ignored.
         for _ in range(length):

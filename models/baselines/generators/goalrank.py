@@ -18,7 +18,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from models.baselines.generators.lists import gumbel, repeat_requests
+from models.baselines.generators.lists import gumbel
 from models.data.batches import Batch
 from models.nets.generator import PointerGenerator
 
@@ -29,8 +29,7 @@ class GoalRank(PointerGenerator):
     @torch.inference_mode()
     def sample(self, batch: Batch, length: int, count: int) -> Tensor:
         """Draw `count` lists step by step, int64 [B, count, length]; −1 where none is left."""
-        drawn = self.write(repeat_requests(batch, count), length, lambda logits: logits + gumbel(logits))
-        return drawn.view(-1, count, length)
+        return self.write(batch, length, lambda logits: logits + gumbel(logits), count).view(-1, count, length)
 
 
 def goalrank_loss(model: nn.Module, batch: Batch) -> Tensor:

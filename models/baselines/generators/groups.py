@@ -28,14 +28,14 @@ from models.data.batches import Batch, batches, digest
 from models.data.slates import SlateArrays
 from models.nets.checkpoint import load_payload, save_payload, weights_digest
 from models.nets.value import ListValueModel
-from models.planners.search.prefix import list_outcomes
+from models.planners.search.prefix import PrefixTree
 
 KIND: Final = "scored groups"
 _REQUESTS: Final = 256
 _GROUP_ARRAYS: Final = ("groups", "values", "bases", "edited")
 
-ListScorer = Callable[[Batch, Tensor], Tensor]
-"""``scorer(batch, lists)``: the value [B, K] of lists [B, K, L] of the batch's requests."""
+ListScorer = Callable[[Batch], Callable[[Tensor], Tensor]]
+"""``scorer(batch)(lists)``: the value [B, K] of lists [B, K, L] of the batch's requests, which are read once."""
 
 
 class Sampler(Protocol):
@@ -216,11 +216,18 @@ class GroupMaker:
 def evaluator_scorer(evaluator: ListValueModel, worth: Utility) -> ListScorer:
     """Make a scorer of whole lists from a value model."""
 
-    @torch.inference_mode()
-    def score(batch: Batch, lists: Tensor) -> Tensor:
-        return worth(list_outcomes(evaluator, batch, lists)[:, :, -1])
+    def scorer(batch: Batch) -> Callable[[Tensor], Tensor]:
+        tree = PrefixTree(evaluator, batch)
 
-    return score
+        def score(lists: Tensor) -> Tensor:
+            b, k, length = lists.shape
+            requests = torch.arange(b, device=lists.device).repeat_interleave(k)
+            outcomes = tree.outcomes(requests, lists.reshape(b * k, length))[:, -1]
+            return worth(outcomes.view(b, k, -1))
+
+        return score
+
+    return scorer
 
 
 def random_lists(valid: Tensor, count: int, length: int, generator: torch.Generator) -> Tensor:
@@ -251,10 +258,10 @@ def neighbours(lists: Tensor, valid: Tensor, generator: torch.Generator) -> tupl
 def _group(
     batch: Batch, scorer: ListScorer, options: GroupOptions, generator: torch.Generator, device: torch.device
 ) -> dict[str, Tensor]:
-    on_device = {name: tensor.to(device) for name, tensor in batch.items() if name != "starts"}
+    valued = scorer({name: tensor.to(device) for name, tensor in batch.items() if name != "starts"})
 
     def score(lists: Tensor) -> Tensor:
-        return scorer(on_device, lists.to(device)).float().cpu()
+        return valued(lists.to(device)).float().cpu()
 
     # Lists that are no neighbours have themselves as base and no edited position.
     groups, valid = batch["starts"], batch["valid"]

@@ -105,7 +105,7 @@ class NLGRGenerator(nn.Module):
         tokens = self._read(items + self.position.weight[: lists.shape[1]], lists >= 0)
         around = tokens[torch.arange(len(lists), device=lists.device), places]
         wanted = self.slot(torch.cat([around, self.position(places)], dim=-1))
-        logits = (candidates.offers[owners, places] @ wanted[..., None])[..., 0] / self.config.dim**0.5
+        logits: Tensor = (candidates.offers[owners, places] @ wanted[..., None])[..., 0] / self.config.dim**0.5
         return logits.masked_fill(~candidates.valid[owners], -torch.inf)
 
     def _read(self, x: Tensor, there: Tensor) -> Tensor:

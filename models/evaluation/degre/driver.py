@@ -16,9 +16,10 @@ from typing import Final
 
 from models.evaluation.degre import planners_table
 from models.evaluation.degre.judges import EVALUATOR, PRIMARY, TRUTH
-from models.evaluation.degre.planner_steps import generator_step, mining_steps, search_step
+from models.evaluation.degre.planner_steps import generator_step, mining_steps
 from models.evaluation.degre.profile import add_options, load_profile
 from models.evaluation.degre.report import REPORT_FILE, write_report
+from models.evaluation.degre.searches import search_step
 from models.evaluation.degre.value_accuracy import accuracy_steps
 from models.evaluation.degre.value_steps import comparison_values_step, data_step, exhaustive_values_step, train_step
 from models.evaluation.degre.workspace import DATA, Workspace
@@ -28,7 +29,7 @@ from models.training.value import choose_device
 
 GROUPS: Final = (
     *("data", "evaluator", "search", "mining", "degre", "baselines", "judges"),
-    *("exhaustive", "accuracy", "ablations", "mixes", "sweeps", "report"),
+    *("exhaustive", "accuracy", "ablations", "grid", "mixes", "sweeps", "report"),
 )
 """Groups of steps for ``--steps``."""
 
@@ -81,13 +82,14 @@ def all_steps(space: Workspace) -> list[ExperimentStep]:
         train_step(space, PRIMARY.name, "evaluator"),
         *(comparison_values_step(space, name, "evaluator") for name in early),
         *(search_step(space, planner, 0) for planner in planners_table.searches(profile)),
-        *_learnt(space, main, 0, range(1), "mining"),
+        *_learnt(space, [*planners_table.larger(profile), *main], 0, range(1), "mining"),
         *(train_step(space, name, "judges") for name in others),
         *(comparison_values_step(space, name, "judges") for name in others),
         *(exhaustive_values_step(space, name, "exhaustive") for name in _single(space)),
         search_step(space, planners_table.EXHAUSTIVE, 0),
         *accuracy_steps(space),
         *_learnt(space, planners_table.ablations(profile), 0, range(profile.sweep_seeds), "ablations"),
+        *_grid(space),
         *_mixes(space),
         *_learnt(space, planners_table.sweep_planners(profile), 0, range(profile.sweep_seeds), "sweeps"),
         *_learnt(space, main, 0, range(1, profile.seeds), "mining"),
@@ -104,6 +106,12 @@ def _learnt(
     """List the mining of `planners`, in `group`, and their generators."""
     steps = mining_steps(space, planners, mix, group)
     return steps + [generator_step(space, planner, mix, seed) for seed in seeds for planner in planners]
+
+
+def _grid(space: Workspace) -> list[ExperimentStep]:
+    rows = [entry.row for entry in planners_table.grid(space.profile)]
+    searches = [search_step(space, row, 0) for row in rows if row.search is not None]
+    return searches + _learnt(space, [row for row in rows if row.recipe is not None], 0, range(1), "grid")
 
 
 def _mixes(space: Workspace) -> list[ExperimentStep]:

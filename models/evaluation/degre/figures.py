@@ -8,6 +8,7 @@ Axis letters: R requests, K comparison lists.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import lru_cache
@@ -19,12 +20,12 @@ from models.contract.arrays import Floats, Floats32
 from models.evaluation.degre import hit_rate
 from models.evaluation.degre.hit_rate import PERCENTS, TOLERANCE
 from models.evaluation.degre.judges import Judge
-from models.evaluation.degre.planners_table import PRIOR, PlannerRow, beamed
+from models.evaluation.degre.planners_table import PRIOR, PlannerRow, beamed, grid
 from models.evaluation.degre.scores import PlannerRun, finished_valuers, load_values, valued
 from models.evaluation.degre.value_steps import load_comparison, load_exhaustive, load_orders
 from models.evaluation.degre.workspace import Workspace, exhaustive_step
 from models.evaluation.steps import read_marker
-from models.judging.metrics import bootstrap_interval, mean_interval
+from models.judging.metrics import Interval, bootstrap_interval, mean_interval
 
 SEED: Final = 0
 """Of every bootstrap."""
@@ -42,6 +43,10 @@ class Bench:
 
     def values(self, planner: PlannerRow, seeds: int) -> list[Floats]:
         """Load the values [R] of each run that has been valued."""
+        return [run[: len(self._comparison)] for run in self.every_value(planner, seeds)]
+
+    def every_value(self, planner: PlannerRow, seeds: int) -> list[Floats]:
+        """Load the values of each run, those of requests without comparison lists too."""
         runs = [PlannerRun(planner, self._mix, seed) for seed in range(seeds)]
         known = valued(self._space.root, runs, self.judge.members)
         return [load_values(self._space.root, run, self.judge.members) for run in known]
@@ -61,6 +66,19 @@ class Bench:
                 found = {k: hit_rate.hit_difference(x, y, self._comparison, k, seed=SEED) for k in PERCENTS}
                 difference = {str(k): asdict(interval) for k, interval in found.items()}
                 rows.append({"ours": a.title, "theirs": b.title, "difference": difference})
+        return rows
+
+    def distances(self, planners: Sequence[PlannerRow], seeds: int) -> list[dict[str, Any]]:
+        """Pair the values of the first of `planners` with those of the others, on all requests that they have.
+
+        ``needed`` is the number of requests from which an interval as this one would not reach 0.
+        """
+        first, *others = [np.mean(runs, axis=0) if (runs := self.every_value(p, seeds)) else None for p in planners]
+        rows = []
+        for planner, found in zip(planners[1:], others, strict=True):
+            if first is not None and found is not None:
+                difference = mean_interval(found - first, seed=SEED)
+                rows.append({"title": planner.title, "difference": asdict(difference), "needed": needed(difference)})
         return rows
 
     def sets_and_orders(self, planners: Sequence[PlannerRow], base: PlannerRow) -> list[dict[str, Any]] | None:
@@ -157,6 +175,17 @@ def gain_table(space: Workspace, planners: Sequence[PlannerRow], mix: int, seeds
     return per_judge(space, mix, lambda seat: seat.gains(planners, PRIOR, beam, seeds))
 
 
+def grid_table(space: Workspace) -> list[dict[str, Any]]:
+    """Compute the hit rates of every value model under every planner, per judge; None where it is not ready."""
+    entries = grid(space.profile)
+    tables = hit_table(space, [entry.row for entry in entries], 0, 1)
+    rows = {judge: table["rows"] if table else [None] * len(entries) for judge, table in tables.items()}
+    return [
+        {"model": entry.model, "planner": entry.planner, "judges": {judge: rows[judge][i] for judge in rows}}
+        for i, entry in enumerate(entries)
+    ]
+
+
 def gain_figures(gain: Floats, floor: Floats, most: Floats | None) -> dict[str, Any]:
     """Compute a planner's figures from its `gain`, the `floor` and a search's gain `most`, each [R]."""
     kept = None if most is None else _ratio(gain, most)
@@ -178,6 +207,12 @@ def exhaustive_table(space: Workspace, planners: Sequence[PlannerRow], seeds: in
             rows = [_exact_row(seat.values(planner, seeds), every) | {"title": planner.title} for planner in planners]
             tables[judge.name] = {"requests": requests, "lists": len(every[0]), "rows": rows}
     return tables
+
+
+def needed(difference: Interval) -> int | None:
+    """Estimate the requests that tell a difference from 0: half widths fall with their root; None for exactly 0."""
+    half = (difference.high - difference.low) / 2
+    return math.ceil(difference.lists * (half / difference.mean) ** 2) if difference.mean else None
 
 
 def _interval(values: Floats) -> dict[str, Any]:

@@ -53,6 +53,37 @@ def difference_tables(tables: Mapping[str, Any], titles: Mapping[str, str]) -> s
     return _per_judge(tables, titles, ["planner", "less", *_RATES], row, texts=2)
 
 
+def distance_tables(tables: Mapping[str, Any], titles: Mapping[str, str]) -> str:
+    """Show how far ablations are from the whole method in value, one table per judge."""
+    if not any(tables.values()):
+        return MISSING
+
+    def row(entry: Mapping[str, Any]) -> list[str]:
+        difference = entry["difference"]
+        half = (difference["high"] - difference["low"]) / 2
+        wanted = "no difference" if entry["needed"] is None else f"{entry['needed']:,}"
+        return [entry["title"], _signed(difference), f"{half:.4f}", f"{difference['lists']:,}", wanted]
+
+    heads = ["planner", "value less the first row's", "half width", "requests", "requests to tell them apart"]
+    return _per_judge(tables, titles, heads, row)
+
+
+def grid_table(entries: Sequence[Mapping[str, Any]], titles: Mapping[str, str]) -> str:
+    """Show the grid of value models and planners, judges as columns: HR@1% and mean value."""
+    heads = ["value model", "planner", *(f"{titles[judge]}, {what}" for judge in titles for what in ("HR@1%", "value"))]
+    return markdown_table(heads, [_grid_row(entry, titles) for entry in entries], texts=2)
+
+
+def _grid_row(entry: Mapping[str, Any], titles: Mapping[str, str]) -> list[str]:
+    cells = [entry["model"], entry["planner"]]
+    for judge in titles:
+        found = entry["judges"][judge]
+        known = found is not None and found["hit_rate"] is not None
+        mark = f" {CEILING}" if known and found["ceiling"] else ""
+        cells += [_rate(found, "1") + mark, interval_text(found["value"]) if known else MISSING]
+    return cells
+
+
 def set_and_order_tables(tables: Mapping[str, Any], titles: Mapping[str, str]) -> str:
     """Show the gains of sets and of orders over the sort, one table per judge."""
 

@@ -24,10 +24,11 @@ from models.nets.value import HeadKind, InputBlock, ValueConfig
 from models.options import Weights
 from models.training.loop import TrainOptions
 
-PROFILES: Final = ("quick", "cpu", "full")
+PROFILES: Final = ("quick", "table", "cpu", "full")
 _FOLDER: Final = Path(__file__).parent / "profiles"
 _POSITIVE: Final = ("temperature", "sweep_temperatures", "evaluator_rate", "generator_rate")
-_LEAST: Final = {"exhaustive_requests": 0, "order_permutations": 2, "random_lists": 2}  # 2: to have a variance
+_LEAST: Final = {"exhaustive_requests": 0, "more_slates": 0, "order_permutations": 2, "random_lists": 2}
+"""The least size where it is not 1; a variance takes 2."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,12 +56,15 @@ class Profile:
     mining_slates: int
     valid_slates: int
     beam: int
-    local_search: Literal["best", "all"]
+    local_searches: tuple[Literal["best", "all"], ...]
+    more_slates: int
     seeds: int
     sweep_seeds: int
     sweep_slates: int
     ablation_beam: int
     ablation_slates: int
+    ablation_test_requests: int
+    grid_slates: int
     alpha: float
     temperature: float
     sweep_beams: tuple[int, ...]
@@ -79,6 +83,7 @@ class Profile:
             if field.type in ("int", "tuple[int, ...]"):
                 least = _LEAST.get(field.name, 1)
                 self._require(field.name, partial(operator.le, least), f"at least {least}")
+        self._require("local_searches", bool, "some of best and all", whole=True)
         for name in _POSITIVE:
             self._require(name, lambda x: 0 < x < math.inf, "positive")
         for name in ("alpha", "sweep_alphas"):
@@ -90,9 +95,9 @@ class Profile:
         self.value_options(0)
         self.generator_options(0)
 
-    def _require(self, name: str, fits: Callable[[Any], bool], wanted: str) -> None:
+    def _require(self, name: str, fits: Callable[[Any], bool], wanted: str, *, whole: bool = False) -> None:
         value = getattr(self, name)
-        for one in value if isinstance(value, tuple) else (value,):
+        for one in value if isinstance(value, tuple) and not whole else (value,):
             if not fits(one):
                 raise ValueError(f"{name}: must be {wanted}, not {one}")
 

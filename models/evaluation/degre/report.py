@@ -34,7 +34,9 @@ def write_report(space: Workspace, steps: Sequence[ExperimentStep], command: str
     `steps` are all there could be.
     """
     profile, main = space.profile, planners_table.main_planners(space.profile)
-    everyone = [*main, *planners_table.ablations(profile), *planners_table.sweep_planners(profile)]
+    grid = [entry.row for entry in planners_table.grid(profile)]
+    everyone = [*main, *planners_table.ablations(profile), *grid, *planners_table.sweep_planners(profile)]
+    everyone = list(dict.fromkeys(everyone))
     runs = [PlannerRun(p, mix, s) for p in everyone for mix in range(len(space.mixes)) for s in range(profile.seeds)]
     runs += [PlannerRun(p, 0, s) for p in everyone for s in range(profile.seeds, profile.sweep_seeds)]
     score(space, finished(space.root, runs))
@@ -55,7 +57,8 @@ def write_report(space: Workspace, steps: Sequence[ExperimentStep], command: str
 def all_figures(space: Workspace, steps: Sequence[ExperimentStep], command: str) -> dict[str, Any]:
     """Compute everything that is known, as plain JSON."""
     profile, rows, prior = space.profile, planners_table.main_planners(space.profile), planners_table.PRIOR
-    best, mixed = planners_table.distilled(profile)[:2], planners_table.mixed(profile)
+    best = [*planners_table.larger(profile), *planners_table.distilled(profile)[:2]]
+    ablations, mixed = planners_table.ablations(profile), planners_table.mixed(profile)
     rivals = [p for p in rows if p.family in ("baseline", "degre", "search")] + [prior]
     return {
         "setting": _setting(space, command),
@@ -65,7 +68,9 @@ def all_figures(space: Workspace, steps: Sequence[ExperimentStep], command: str)
         "sets_and_orders": figures.per_judge(space, 0, lambda seat: seat.sets_and_orders(rows, prior)),
         "exhaustive": figures.exhaustive_table(space, rows, profile.seeds),
         "accuracy": _accuracy(space),
-        "ablations": figures.hit_table(space, planners_table.ablations(profile), 0, profile.sweep_seeds),
+        "ablations": figures.hit_table(space, ablations, 0, profile.sweep_seeds),
+        "distances": figures.per_judge(space, 0, lambda seat: seat.distances(ablations, profile.sweep_seeds)),
+        "grid": figures.grid_table(space),
         "sweeps": _sweeps(space),
         "mixes": [
             {
@@ -105,6 +110,10 @@ def markdown(space: Workspace, report: dict[str, Any]) -> str:
         f"{accuracy_table(accuracy['rows'])}\n\n{accuracy['lists']} test lists." if accuracy else layout.MISSING,
         "## Ablations (Table 4's form)",
         layout.hit_tables(report["ablations"], titles),
+        "Values on all requests that ablations are valued on, each less the first row's:",
+        layout.distance_tables(report["distances"], titles),
+        f"## Value models and planners\n\n{layout.CEILING}: searches the judge itself.",
+        layout.grid_table(report["grid"], titles),
         "## Sweeps (Figure 4's form)",
         layout.sweep_tables(report["sweeps"], titles),
         *_picture(space, layout.SWEEPS_FILE),

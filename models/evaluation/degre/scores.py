@@ -82,8 +82,9 @@ def score(space: Workspace, runs: Sequence[PlannerRun], kind: ScoreKind = "value
 
 
 def _score(space: Workspace, name: str, runs: Sequence[PlannerRun], kind: ScoreKind) -> None:
-    requests = len(space.test) if kind == "values" else min(space.profile.order_requests, len(space.test))
-    lists = [np.load(space.root / run.step / LISTS_FILE)[:requests, None] for run in runs]
+    lists = [np.load(space.root / run.step / LISTS_FILE)[:, None] for run in runs]
+    requests = max(map(len, lists)) if kind == "values" else min(space.profile.order_requests, len(space.test))
+    lists = [some[:requests] for some in lists]
     if kind == "sets":
         orders = space.profile.order_permutations
         lists = [permutations_of(some[:, 0], range(len(some)), orders, seed=_PERMUTING_SEED) for some in lists]

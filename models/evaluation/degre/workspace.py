@@ -25,7 +25,7 @@ from models.contract.arrays import Bools, Floats, Ints
 from models.contract.spec import OBJECTIVES, FeatureSpec
 from models.data.batches import ListArrays
 from models.data.fit_spec import fit_spec
-from models.data.list_file import read_metadata, read_splits
+from models.data.list_file import read_lists, read_metadata, read_splits
 from models.data.records import ListRecord, Split
 from models.data.slates import SlateArrays, encode_slates
 from models.datasets.splits import bucket
@@ -212,6 +212,19 @@ class Workspace:
         """Return the test requests that planners plan for."""
         return self.data.slates["test"].take(self.test_rows)
 
+    @cached_property
+    def every_test(self) -> SlateArrays:
+        """Return the test requests that ablations are valued on: those of `test` first."""
+        rows = max(self.profile.test_requests, self.profile.ablation_test_requests)
+        tests = self.data.slates["test"]
+        return tests.take(_sample(len(tests), rows))
+
+    @cached_property
+    def test_records(self) -> list[ListRecord]:
+        """Read the records of `test` from the list file, for planners that prepare requests as a service does."""
+        found = {record.request_id: record for record in read_lists(self.source, "test")}
+        return [found[request_id] for request_id in self.test.request_ids]
+
     @property
     def candidates(self) -> Bools:
         """Tell candidates of the test requests from padding, bool [R, N]."""
@@ -261,10 +274,11 @@ class Workspace:
         return self.checkpoint(EVALUATOR).model
 
     def valuer(self, name: str) -> Valuer:
-        """Make a valuer of the test requests from a value model, or from the truth."""
+        """Make a valuer of `every_test` request from a value model, or from the truth."""
+        tests = self.every_test
         if name == TRUTH:
-            return TruthValuer(self.data.metadata, self.test.request_ids, self.profile.length)
-        return ModelValuer(self.checkpoint(name).model, self.test, self.profile.length, self.device)
+            return TruthValuer(self.data.metadata, tests.request_ids, self.profile.length)
+        return ModelValuer(self.checkpoint(name).model, tests, self.profile.length, self.device)
 
 
 def value_step(name: str) -> str:

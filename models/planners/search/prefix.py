@@ -5,7 +5,7 @@ values of every layer. Those of an item are stored once, and a prefix is the pat
 Alternatives for the next item attend to their prefix and to themselves, not to one another.
 
 Axis letters: R requests, N candidates, K lists of a request or alternatives of a prefix, T positions, P prefixes,
-t items of a prefix, D width, H heads, E width of a head, O counted objectives, S state of a head's chain, Z context.
+t items of a prefix, D width, H heads, O counted objectives, S state of a head's chain, Z context.
 """
 
 from __future__ import annotations
@@ -45,6 +45,8 @@ class PrefixTree:
         self._items = model.items(batch) if model.uses_context else None
         self._priors = batch["priors"] if model.config.head == "hazard" else None
         self._price = batch["price"]
+        heads, dim = model.config.heads, model.config.dim
+        self._heads = torch.eye(heads).to(self._tokens).repeat_interleave(dim // heads, dim=0)  # [D, H]
 
     @torch.no_grad()
     def roots(self, requests: Tensor) -> Prefixes:
@@ -55,15 +57,17 @@ class PrefixTree:
         return Prefixes(requests, nobody, (), nobody, states, nothing)
 
     @torch.no_grad()
-    def extend(self, prefixes: Prefixes, items: Tensor) -> Alternatives:
-        """Append each of `items` int64 [P, K], candidates of the prefix's request, alone to its prefix."""
+    def extend(self, prefixes: Prefixes, items: Tensor, *, last: bool = False) -> Alternatives:
+        """Append each of `items` int64 [P, K], candidates of the prefix's request, alone to its prefix.
+
+        Nothing can grow from the `last` ones, whose keys and values are not kept.
+        """
         if prefixes.length >= self._model.config.list_length:
             raise ValueError(f"lists are longer than the value model's horizon {self._model.config.list_length}")
         p, k = items.shape
-        heads = self._model.config.heads
-        own = self._tokens.new_empty(len(self._model.blocks), p, k, 2, heads, self._tokens.shape[-1] // heads)
+        own = self._tokens.new_empty(len(self._model.blocks), p, 0 if last else k, 2 * self._tokens.shape[-1])
         parts = [
-            self._extend(prefixes.take(rows), items[rows], own[:, rows])
+            self._extend(prefixes.take(rows), items[rows], None if last else own[:, rows])
             for rows in _slices(p, max(1, _TOKENS // max(k, 1)))
         ]
         outcomes, states = (torch.cat(values) for values in zip(*parts, strict=True))
@@ -102,13 +106,14 @@ class PrefixTree:
         parts = [self._outcomes(requests[s], lists[s]) for s in _slices(len(lists), _LISTS)]
         return torch.cat(parts) if parts else self._tokens.new_zeros(*lists.shape, 3)
 
-    def _extend(self, prefixes: Prefixes, items: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute outcomes [P, K, 3] and states [P, K, O, S]; fills `own` [layers, P, K, 2, H, E]."""
+    def _extend(self, prefixes: Prefixes, items: Tensor, own: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Compute outcomes [P, K, 3] and states [P, K, O, S]; fills `own` [layers, P, K, 2 · D]."""
         model, requests = self._model, prefixes.requests[:, None]
         context = self._context(prefixes, items)
         x = model.tokens(self._tokens[requests, items], context) + self._positions[prefixes.length]
         for layer, block in enumerate(model.blocks):
-            x = _attend(cast(Block, block), x, prefixes.cache(layer), own[layer])
+            kept = None if own is None else own[layer]
+            x = _attend(cast(Block, block), x, prefixes.cache(layer), self._heads, kept)
         logits = self._logits(model.norm(x), requests, items, context, prefixes.length)
         before = prefixes.states[:, None].expand(-1, items.shape[1], -1, -1)
         gains, states = model.advance(logits, list(before.unbind(2)), prefixes.length)
@@ -149,11 +154,12 @@ class PrefixTree:
                 continue
             families = list(_families(pairs // width, pairs % width))
             parents = [prefixes.take(f.parents) for f in families]
-            alternatives = [self.extend(some, f.items) for some, f in zip(parents, families, strict=True)]
+            last = t + 1 == lists.shape[1]
+            alternatives = [self.extend(some, f.items, last=last) for some, f in zip(parents, families, strict=True)]
             # Families were sorted by size, so `place` leads from a child's number back to its row.
             place = torch.argsort(torch.cat([f.rows.flatten() for f in families]))[child]
             result[going, t] = torch.cat([a.outcomes.flatten(0, 1) for a in alternatives])[place]
-            if t + 1 < lists.shape[1]:
+            if not last:
                 prefixes = concatenate([self.grow_all(*pair) for pair in zip(parents, alternatives, strict=True)])
                 node = torch.zeros_like(node).masked_scatter(going, place)
         return result
@@ -194,32 +200,35 @@ def _descend(tree: PrefixTree, prefixes: Prefixes, left: Tensor, length: int) ->
     others = _all_but_one(k, left.device)
     for part in _slices(len(prefixes), max(1, _LISTS // k)):
         some, items = prefixes.take(part), left[part]
-        alternatives = tree.extend(some, items)
-        if some.length + 1 == length:
+        last = some.length + 1 == length
+        alternatives = tree.extend(some, items, last=last)
+        if last:
             yield alternatives.outcomes.flatten(0, 1)
             continue
         grown = tree.grow_all(some, alternatives)
         yield from _descend(tree, grown, items[:, others].flatten(0, 1), length)
 
 
-def _attend(block: Block, x: Tensor, cache: Tensor | None, own: Tensor) -> Tensor:
-    """Run a block on alternatives x [P, K, D] behind a `cache`; fills `own` [P, K, 2, H, E].
+def _attend(block: Block, x: Tensor, cache: list[Tensor], heads: Tensor, own: Tensor | None) -> Tensor:
+    """Run a block on alternatives x [P, K, D] behind a `cache` of [P, 2 · D] per earlier item.
 
-    The cache is [P, t, 2, H, E]. Products are elementwise: small matrices are quicker so than in batched products.
+    It fills `own` [P, K, 2 · D]. `heads` [D, H] is 1 where a column is a head's: sums within heads and copies to all of
+    a head's columns are products with it. Everything goes item by item, so that what is read again is still in a core's
+    cache; small matrices are quicker so than in batched products.
     """
-    p, k, d = x.shape
-    qkv = block.qkv(block.attention_norm(x)).view(p, k, 3, block.heads, d // block.heads)
-    query, key, value = qkv.unbind(2)  # each [P, K, H, E]
-    own[:, :, 0], own[:, :, 1] = key, value
+    d = x.shape[2]
+    query, key, value = block.qkv(block.attention_norm(x)).split(d, dim=-1)
+    if own is not None:
+        own[:, :, :d], own[:, :, d:] = key, value
     attended = value
-    if cache is not None:
-        query = query * query.shape[-1] ** -0.5
-        keys, values = cache.unbind(2)  # each [P, t, H, E]
-        before = (query[:, :, None] * keys[:, None]).sum(-1)
-        scores = torch.cat([before, (query * key).sum(-1)[:, :, None]], dim=2)
-        shares = torch.softmax(scores, dim=2)[..., None]  # [P, K, t + 1, H, 1]
-        attended = (shares[:, :, :-1] * values[:, None]).sum(2) + shares[:, :, -1] * value
-    x = x + block.out(attended.reshape(p, k, d))
+    if cache:
+        query = query * (d // block.heads) ** -0.5
+        scores = [(query * before[:, None, :d]) @ heads for before in cache]
+        shares = torch.softmax(torch.stack([*scores, (query * key) @ heads]), dim=0)  # [t + 1, P, K, H]
+        attended = (shares[-1] @ heads.T) * value
+        for share, before in zip(shares, cache, strict=False):
+            attended.addcmul_(share @ heads.T, before[:, None, d:])
+    x = x + block.out(attended)
     output: Tensor = x + block.down(torch.relu(block.up(block.feed_forward_norm(x))))
     return output
 

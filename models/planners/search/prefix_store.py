@@ -1,6 +1,6 @@
 """Hold lists that begin alike: their items' keys and values are stored once and shared.
 
-Axis letters: P prefixes, t items and K alternatives of each, H heads, E width of a head, O objectives, S state.
+Axis letters: P prefixes, t items and K alternatives of each, D width, O objectives, S state.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ class Prefixes:
     """Hold P lists of t items each with all that is needed to extend them.
 
     `requests` int64 [P]; `items` int64 [P, t], their candidates in order; `steps`, for each position the keys and
-    values [layers, nodes, 2, H, E] of the items that stand there in any list; `nodes` int64 [P, t], which of them are a
+    values [layers, nodes, 2 · D] of the items that stand there in any list; `nodes` int64 [P, t], which of them are a
     list's own; `states` [P, O, S], each head's chain behind the list; `outcomes` [P, 3], cumulative expected clicks,
     conversions and GMV.
     """
@@ -42,18 +42,17 @@ class Prefixes:
             self.requests[rows], self.items[rows], self.steps, self.nodes[rows], self.states[rows], self.outcomes[rows]
         )
 
-    def cache(self, layer: int) -> Tensor | None:
-        """Gather keys and values of a layer, [P, t, 2, H, E]; None before the first item."""
+    def cache(self, layer: int) -> list[Tensor]:
+        """Gather the keys and values of a layer, [P, 2 · D] for each item."""
         paths = zip(self.steps, self.nodes.unbind(1), strict=True)
-        rows = [step[layer].index_select(0, node) for step, node in paths]
-        return torch.stack(rows, dim=1) if rows else None
+        return [step[layer].index_select(0, node) for step, node in paths]
 
 
 @dataclass(frozen=True)
 class Alternatives:
     """Hold K next `items` int64 [P, K] of P prefixes, their `outcomes` [P, K, 3] and `states` [P, K, O, S].
 
-    `own` [layers, P, K, 2, H, E] are their keys and values.
+    `own` [layers, P, K, 2 · D] are their keys and values; [layers, P, 0, 2 · D] where none were kept.
     """
 
     items: Tensor
@@ -63,7 +62,7 @@ class Alternatives:
 
 
 def grown(parents: Prefixes, items: Tensor, own: Tensor, states: Tensor, outcomes: Tensor) -> Prefixes:
-    """Append one item to each prefix; `own` [layers, P, 2, H, E] are its keys and values."""
+    """Append one item to each prefix; `own` [layers, P, 2 · D] are its keys and values."""
     new = torch.arange(len(parents), device=own.device)
     nodes = torch.cat([parents.nodes, new[:, None]], dim=1)
     lists = torch.cat([parents.items, items[:, None]], dim=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,7 @@ from models.baselines.generators.nar4rec import contrastive_decoding
 from models.baselines.generators.nlgr import NLGRGenerator, put
 from models.baselines.generators.training import BASELINES, evaluator_calls, load_baseline
 from models.baselines.prior_order import prior_ranks
+from models.data.batches import Batch
 from models.nets.checkpoint import CheckpointError
 from tests.models.baselines.generators.slates import (
     CANDIDATES,
@@ -168,9 +170,12 @@ def test_best_first_leaves_out_what_is_not_valid_even_if_its_score_is_highest() 
 def scored(options: GroupOptions) -> RewardedSlates:
     """Groups valued by the sum of their items' indices, the first counting double."""
 
-    def scorer(batch: dict[str, torch.Tensor], lists: torch.Tensor) -> torch.Tensor:
-        assert len(batch["valid"]) == len(lists)
-        return lists.sum(-1) + lists[..., 0].double()
+    def scorer(batch: Batch) -> Callable[[torch.Tensor], torch.Tensor]:
+        def score(lists: torch.Tensor) -> torch.Tensor:
+            assert len(batch["valid"]) == len(lists)
+            return lists.sum(-1) + lists[..., 0].double()
+
+        return score
 
     starts = first_lists(SLATES, options, seed=1)
     return score_groups(SLATES, starts, scorer, options=options, seed=1, device=CPU)

@@ -49,7 +49,9 @@ def value(batch: Batch, lists: Tensor) -> Tensor:
 
 def rewarded() -> RewardedSlates:
     options = GroupOptions(drawn=6)
-    return score_groups(SLATES, first_lists(SLATES, options, 5), value, options=options, seed=5, device=CPU)
+    return score_groups(
+        SLATES, first_lists(SLATES, options, 5), partial(partial, value), options=options, seed=5, device=CPU
+    )
 
 
 def train(model: Generator, loss: Loss, batch: Batch, steps: int) -> None:

@@ -17,7 +17,7 @@ from models import cli
 from models.data.list_writer import write_lists
 from models.datasets.simulated_logs import load
 from models.datasets.simulator import SimulatorConfig
-from models.evaluation.degre import planner_steps
+from models.evaluation.degre import planner_steps, searches
 from models.evaluation.degre import report as report_module
 from models.evaluation.degre.profile import PROFILES, load_profile
 from models.evaluation.degre.scores import PlannerRun, ScoreKind, score
@@ -66,7 +66,9 @@ def test_every_planner_is_judged_by_every_judge_and_the_truth(whole: Path) -> No
     assert set(report["hit_rates"]) == {"primary", "own", "architecture", "ensemble", "truth"}
     assert all(row["hit_rate"] is not None for row in _cells(report))
     assert {row["title"] for row in report["hit_rates"]["truth"]["rows"]} >= {
-        "DeGRe B=1", "DeGRe B=2", "DeGRe B=2 + local search", "NAR4Rec", "GReF", "NLGR-G", "GoalRank", "PRM",
+        "DeGRe B=1", "DeGRe B=2", "DeGRe B=1 + local search", "DeGRe B=2 + local search",
+        "DeGRe B=2 + local search from all lists", "DeGRe B=2 + local search from all lists, 16 requests",
+        "NAR4Rec", "GReF", "NLGR-G", "GoalRank", "PRM", "evaluator, beam 2 + local search from all lists",
         "random list", "sort by prior score", "evaluator, greedy", "evaluator, exhaustive",
     }  # fmt: skip
 
@@ -117,7 +119,8 @@ def test_mixes_ablations_sweeps_and_evaluators_have_their_tables(whole: Path) ->
     assert [mix["weights"] for mix in report["mixes"]] == [[5, 1, 1]]
     assert all(row["hit_rate"] for row in report["mixes"][0]["hit_rates"]["truth"]["rows"])
     assert [row["title"] for row in report["ablations"]["primary"]["rows"]] == [
-        "DeGRe (B=2)", "without soft label", "without sequence weighting", "without hard label", "exposure only",
+        "DeGRe (B=2)", "DeGRe (B=2 + local search)", "without soft label", "without sequence weighting",
+        "without hard label", "exposure only",
     ]  # fmt: skip
     assert [(s["symbol"], [p["x"] for p in s["points"]]) for s in report["sweeps"]] == [
         ("B", [1, 2]), ("α", [0, 0.01]), ("τ_w", [1]),
@@ -128,6 +131,39 @@ def test_mixes_ablations_sweeps_and_evaluators_have_their_tables(whole: Path) ->
     }  # fmt: skip
     assert (whole / "sweeps.svg").read_text("utf-8").lstrip().startswith("<?xml")
     assert (whole / "hit-rates.svg").exists()
+
+
+def test_ablations_are_paired_with_the_whole_method_on_more_requests_than_have_random_lists(whole: Path) -> None:
+    report, text = _report(whole), (whole / "report.md").read_text("utf-8")
+    for judge, rows in report["distances"].items():
+        assert [row["title"] for row in rows] == [row["title"] for row in report["ablations"][judge]["rows"][1:]]
+        for row in rows:
+            difference = row["difference"]
+            assert difference["lists"] == 8 > report["setting"]["requests"]
+            half = (difference["high"] - difference["low"]) / 2
+            if difference["mean"]:
+                assert row["needed"] == pytest.approx(8 * (half / difference["mean"]) ** 2, abs=1)
+    members, folder = ("full", "exposure"), whole / "planners"
+    full, exposure = (np.load(folder / f"ablation-{m}/mix-0/seed-0/values-primary.npy") for m in members)
+    found = {row["title"]: row["difference"]["mean"] for row in report["distances"]["primary"]}
+    assert found["exposure only"] == pytest.approx(float((exposure - full).mean()), abs=1e-6)
+    assert "| requests to tell them apart |" in compact(text)
+
+
+def test_the_grid_has_every_value_model_under_every_planner(whole: Path) -> None:
+    report, text = _report(whole), (whole / "report.md").read_text("utf-8")
+    planners = ["sort", "queues", "beam 2", "beam 2 + local search", "pointer, B=2 + local search"]
+    models = ["SORT, as in the papers", "DeGRe-E, as in the papers", "SORT, hazards", "DeGRe-E, hazards"]
+    assert [(e["model"], e["planner"]) for e in report["grid"]] == [(m, p) for m in models for p in planners]
+    for entry in report["grid"]:
+        own = entry["model"] == "DeGRe-E, hazards" and not entry["planner"].startswith("pointer")
+        assert entry["judges"]["own"]["ceiling"] == own
+        assert all(row["hit_rate"] is not None for row in entry["judges"].values())
+    assert "| SORT, hazards | beam 2 + local search |" in compact(text)
+    # Each model's local search is the best list of its own, not another's.
+    lists = [np.load(whole / f"planners/grid-{m}-beam-local-search/mix-0/seed-0/lists.npy").tolist()
+             for m in ("evaluator-papers", "evaluator-concat")]  # fmt: skip
+    assert lists[0] != lists[1]
 
 
 def test_the_report_states_data_sizes_seeds_and_command(whole: Path) -> None:
@@ -216,7 +252,7 @@ def test_an_interrupted_run_goes_on_to_the_same_result(
     """Killed while searching, after the evaluator; the lists are those of a run that was not killed."""
     out, wanted = tmp_path / "out", ("--steps", "data,evaluator,search,report")
     with monkeypatch.context() as patch:
-        patch.setattr(planner_steps, "beam_search", _killed)
+        patch.setattr(searches, "beam_search", _killed)
         with pytest.raises(KeyboardInterrupt):
             _run(simulated, out, *wanted)
     assert not (out / "planners/greedy/mix-0/seed-0/done.json").exists()
@@ -279,7 +315,8 @@ def test_a_report_of_nothing_is_refused(simulated: Path, tmp_path: Path, capsys:
         ("heads=3", "dim: must be a multiple of heads (3), not 8"),
         ("generator_dropout=1", "dropout: must be within 0..1, not 1.0"),
         ("sweep_beams=1;2", "sweep_beams: Expected `array`, got `str`"),
-        ("local_search=some", "local_search: Invalid enum value 'some'"),
+        ("local_searches=['some']", "local_searches[0]: Invalid enum value 'some'"),
+        ("local_searches=[]", "local_searches: must be some of best and all, not ()"),
         ("objectives=[[0,0,0]]", "objectives: must be three numbers of at least 0, not all 0"),
         ("dims=8", "dims: is not a size of a profile"),
     ],
@@ -308,8 +345,16 @@ def test_a_profile_file_that_makes_no_sense_is_named_with_its_key(text: str, pro
         load_profile(str(path))
 
 
+def test_the_profile_of_the_tables_has_the_sizes_of_the_targets() -> None:
+    table = load_profile("table")
+    sizes = (table.mining_slates, table.seeds, table.test_requests, table.random_lists, table.exhaustive_requests)
+    assert sizes == (30_000, 3, 1_000, 10_000, 50)
+    assert table.more_slates > table.mining_slates
+    assert table.local_searches == ("best", "all")
+
+
 def test_a_profile_that_is_not_there_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"--profile: must be quick, cpu, full or a TOML file, not 'slow'"):
+    with pytest.raises(ValueError, match=r"--profile: must be quick, table, cpu, full or a TOML file, not 'slow'"):
         load_profile("slow")
 
 
@@ -319,7 +364,7 @@ def test_a_profile_file_takes_what_it_leaves_out_from_cpu() -> None:
 
 
 def test_the_profiles_grow_from_quick_to_full() -> None:
-    quick, cpu, full = (load_profile(name) for name in PROFILES)
+    quick, cpu, full = (load_profile(name) for name in PROFILES if name != "table")
     for size in ("mining_slates", "test_requests", "exhaustive_requests", "seeds"):
         assert getattr(quick, size) < getattr(cpu, size) < getattr(full, size)
     assert {p.random_lists for p in (quick, cpu, full)} == {10_000}

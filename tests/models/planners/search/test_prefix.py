@@ -117,9 +117,9 @@ def test_prefixes_that_lists_share_are_read_once(monkeypatch: pytest.MonkeyPatch
     read = []
     extend = prefix.PrefixTree.extend
 
-    def counted(tree: prefix.PrefixTree, prefixes: Prefixes, items: torch.Tensor) -> Alternatives:
+    def counted(tree: prefix.PrefixTree, prefixes: Prefixes, items: torch.Tensor, *, last: bool) -> Alternatives:
         read.append(items.numel())
-        return extend(tree, prefixes, items)
+        return extend(tree, prefixes, items, last=last)
 
     monkeypatch.setattr(prefix.PrefixTree, "extend", counted)
     lists = torch.tensor([[[0, 1, 2], [0, 1, 3], [0, 2, 1], [0, 1, 2]]])
