@@ -5,6 +5,7 @@ A step that is done counts. One that failed says why; any other was not run yet.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,7 @@ import torch
 
 from models.evaluation.steps import is_done, read_marker
 from models.evaluation.truth.bench import Bench
-from models.evaluation.truth.figures.outcomes import Outcomes, read_outcomes
+from models.evaluation.truth.figures.outcomes import Outcomes, read_outcomes, value_lists
 from models.evaluation.truth.method import Method
 from models.evaluation.truth.paths import data_file, data_step, method_step
 from models.evaluation.truth.points import MAIN, Point
@@ -102,7 +103,17 @@ class PointResults:
 
     @cached_property
     def _kept(self) -> dict[tuple[str, int], Outcomes | Missing]:
+        """Hold what was read; to begin with, all lists are valued together, which is far faster than one by one."""
+        steps = (self._steps(name, mix) for name in self._known for mix in range(len(self.point.mixes)))
+        done = [self.root / step for some in steps for step in some.values() if is_done(self.root, step)]
+        # One file without lists spoils this, and is named where its method is read: then each is valued by itself.
+        with contextlib.suppress(ValueError):
+            value_lists(done, lambda: self.bench.cases)
         return {}
+
+    @property
+    def _known(self) -> list[str]:
+        return [name for name in self.point.methods if name in self.methods]
 
     def _steps(self, name: str, mix: int) -> dict[int, str]:
         seeds = self.point.seeds if self.methods[name].seeded else 1
