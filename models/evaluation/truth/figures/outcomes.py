@@ -103,7 +103,7 @@ def read_lists_file(path: Path) -> Ints:
     """Read lists int64 [n, m]. Raises `ValueError` naming a file that has none."""
     try:
         lists: Ints = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
+    except (ValueError, EOFError, OSError) as error:
         raise ValueError(f"{path}: holds no lists: {error}") from None
     if lists.ndim != 2 or not np.issubdtype(lists.dtype, np.integer):
         raise ValueError(f"{path}: holds {lists.dtype} of shape {lists.shape}, not lists [n, m]")
@@ -114,14 +114,12 @@ def _check(path: Path, lists: Ints, cases: Sequence[SimulatedCase]) -> None:
     """Raise `ValueError` unless a file has a list of candidates, each once, for every case."""
     shape = (len(cases), cases[0].length)
     if lists.shape != shape:
-        raise ValueError(
-            f"{path}: holds {lists.shape[0]} lists of {lists.shape[1]} places, not {shape[0]} of {shape[1]}"
-        )
+        found, wanted = (f"{count} lists of {places} places" for count, places in (lists.shape, shape))
+        raise ValueError(f"{path}: holds {found}, not {wanted}")
     for case, chosen in zip(cases, lists.tolist(), strict=True):
         if len(set(chosen)) < len(chosen) or min(chosen) < 0 or max(chosen) >= len(case.record.candidates):
-            raise ValueError(
-                f"{path}: list of request {case.record.request_id}: {chosen} are not candidates, each once"
-            )
+            request = case.record.request_id
+            raise ValueError(f"{path}: list of request {request}: {chosen} are not candidates, each once")
 
 
 def _keep(folder: Path, lists: Ints, cumulative: Floats, diversity: Floats) -> None:
