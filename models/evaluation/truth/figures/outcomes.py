@@ -68,7 +68,7 @@ def read_outcomes(folders: Mapping[int, Path], cases: Cases, *, seeded: bool) ->
 
 
 def value_lists(folders: Iterable[Path], cases: Cases) -> None:
-    """Value the lists of all folders that were not valued yet, and keep the values beside them.
+    """Value the lists of folders that were not valued yet, and keep the values.
 
     All lists of a request are valued at once, which takes about as long as one. Raises `ValueError` naming a file that
     holds no lists of the cases.
@@ -88,7 +88,10 @@ def value_lists(folders: Iterable[Path], cases: Cases) -> None:
 
 
 def diversities(case: SimulatedCase, lists: Ints) -> Floats:
-    """Compute one less the mean cosine between two items of lists [k, m], [k]; no number for lists of one item."""
+    """Compute one less the mean cosine between two items of lists [k, m].
+
+    Not a number for lists of one item.
+    """
     unit = unit_embeddings([candidate.embedding for candidate in case.record.candidates]).astype(np.float64)
     cosines = (unit @ unit.T)[lists[:, :, None], lists[:, None, :]]
     places = lists.shape[1]
