@@ -1,4 +1,7 @@
-"""Lay out the tables of ablations: the complete method against rows that lack or change one part."""
+"""Lay out the tables of ablations.
+
+The complete method is compared with rows that lack or change one part.
+"""
 
 from __future__ import annotations
 

@@ -28,7 +28,10 @@ FIT: Final = "sort"
 
 
 def calibration_chart(point: PointResults) -> Chart | None:
-    """Draw the value model of the first seed; None if it, or the lists that it planned, are missing."""
+    """Draw the calibration of the first seed's value model.
+
+    None if the model, or the lists that it planned, are missing.
+    """
     checkpoint, planned = value_model(point), planned_lists(point, SORT_GEN_BEAM)
     if checkpoint is None or planned is None:
         return None
@@ -53,7 +56,7 @@ def value_model(point: PointResults) -> Checkpoint | None:
 
 
 def planned_lists(point: PointResults, name: str) -> Ints | None:
-    """Read the lists of a method's first seed under the first mix; None if it was not run."""
+    """Read the lists of a method's first seed and mix; None without any."""
     path: Path = point.root / method_step(point.point.name, name, 0, 0) / LISTS_FILE
     return read_lists_file(path) if path.is_file() else None
 
@@ -68,7 +71,7 @@ def _clicks(point: PointResults, checkpoint: Checkpoint, lists: Ints) -> tuple[F
 
 
 def _shown(record: ListRecord, chosen: Sequence[int]) -> ListRecord:
-    """Make the record of another list shown; its outcomes are not known, and are not used."""
+    """Make the record of another list shown, without its outcomes."""
     return replace(record, exposed=tuple(chosen), clicks=(0,) * len(chosen), purchases=None, gmv=None)
 
 

@@ -11,7 +11,7 @@ from models.reporting.contents import Figure
 
 @dataclass(frozen=True)
 class Contest:
-    """Hold the gain of list-level generation over the strongest cheap `rival` at one `value` of a knob."""
+    """Gain over the strongest cheap `rival` at one `value` of a knob."""
 
     value: float
     rival: str
@@ -24,7 +24,10 @@ class Contest:
 
 
 def finding(title: str, contests: Sequence[Contest]) -> str:
-    """Say where the gain over the strongest cheap sort is not surely above 0; empty without contests."""
+    """Say where the gain over the strongest cheap sort is not surely positive.
+
+    Empty without contests.
+    """
     if not contests:
         return ""
     losses = [contest for contest in contests if not contest.pays]

@@ -26,7 +26,7 @@ _AXES: Final = {"GMV": (0, 2), "orders": (0, 1)}
 
 @dataclass(frozen=True, eq=False)
 class MixResults:
-    """Hold the outcomes of a method under k mixes, and those of the base under the first mix."""
+    """Outcomes of a method under k mixes, and of the base under the first."""
 
     base: Outcomes
     mixes: Sequence[Outcomes]

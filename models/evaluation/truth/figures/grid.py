@@ -14,7 +14,7 @@ TIMES: Final = " × "
 
 
 def grid_table(point: PointResults) -> Table | None:
-    """Lay out the gain in list value over the base, a row per value model; None without cells."""
+    """Lay out gains in list value, a row per value model; None without cells."""
     cells = {_places(point, name): name for name in of_groups(point, GROUP)}
     if not cells:
         return None

@@ -76,7 +76,10 @@ def difference(ours: Sample, theirs: Sample) -> Figure:
 
 
 def share(part: Sample, whole: Sample, floor: Sample) -> Figure | None:
-    """Divide the gain of `part` over `floor` by that of `whole`; None unless the latter is surely above 0."""
+    """Divide the gain of `part` over `floor` by that of `whole`.
+
+    None unless the latter is surely above 0.
+    """
     below = difference(whole, floor).low
     if below is None or below <= 0:
         return None
@@ -119,7 +122,10 @@ def _drawn_means(values: Floats) -> Floats:
 
 @lru_cache(maxsize=16)
 def _weights(count: int, stream: int) -> Floats:
-    """Draw `count` of as many with replacement, as the share of each [D, count]; the same at every call."""
+    """Draw `count` of as many with replacement, as shares [D, count].
+
+    They are the same at every call.
+    """
     rng = np.random.default_rng([_SEED, stream, count])
     drawn: Floats = rng.multinomial(count, np.full(count, 1 / count), size=DRAWS) / count
     return drawn

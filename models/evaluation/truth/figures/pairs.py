@@ -1,4 +1,7 @@
-"""Show requests before and after: the base's list and SORT-Gen's, with queues, in the form of its Figure 2."""
+"""Show requests before and after, in the form of SORT-Gen's Figure 2.
+
+That is, the base's list and SORT-Gen's, with the queue that each item waited in.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,10 @@ _NONE: Final = -1
 
 
 def list_pairs(point: PointResults) -> list[ListPair]:
-    """Show the requests of the largest, the median and the smallest gain; none where lists are missing."""
+    """Show the requests of the largest, the median and the smallest gain.
+
+    None where lists are missing.
+    """
     found, checkpoint = both(point, SORT_GEN_BEAM, BASE), value_model(point)
     before, after = (planned_lists(point, name) for name in (BASE, SORT_GEN_BEAM))
     if found is None or checkpoint is None or before is None or after is None:
@@ -50,14 +56,14 @@ def list_pairs(point: PointResults) -> list[ListPair]:
 
 
 def chosen_requests(gains: Floats) -> dict[str, int]:
-    """Choose the request of the largest gain [n], of the median one, and of the largest loss if there is one."""
+    """Choose the requests of the largest, the median and the smallest gain [n]."""
     order = np.argsort(-gains, kind="stable").tolist()
     titles = {"Largest gain": order[0], "Median gain": order[(len(order) - 1) // 2]}
     return titles | {"Largest loss" if gains[order[-1]] < 0 else "Smallest gain": order[-1]}
 
 
 def _queues(checkpoint: Checkpoint, case: SimulatedCase, preferences: Preferences) -> dict[int, int]:
-    """Map each candidate to the queue that it waits in; one that waits in none is left out."""
+    """Map each candidate that waits in a queue to that queue."""
     prepare = preparer(checkpoint, case.length)
     _, slots = prepare(case.record, preferences)
     by_queue = slots.reshape(prepare.limits.queues, -1).tolist()

@@ -36,7 +36,10 @@ def samples(outcomes: Outcomes, preferences: Preferences) -> list[Sample]:
 
 
 def gains(ours: Outcomes | Missing, theirs: Outcomes | Missing, preferences: Preferences) -> list[Figure]:
-    """Compute the relative gains of one method over another, in the order of `MEASURES`; none without lists."""
+    """Compute the relative gains of one method over another, by `MEASURES`.
+
+    Dashes where one has no lists.
+    """
     if isinstance(ours, Missing) or isinstance(theirs, Missing):
         return [NONE] * len(MEASURES)
     pairs = zip(samples(ours, preferences), samples(theirs, preferences), strict=True)
@@ -44,7 +47,10 @@ def gains(ours: Outcomes | Missing, theirs: Outcomes | Missing, preferences: Pre
 
 
 def value_gain(point: PointResults, ours: str, theirs: str, mix: int = 0) -> Figure | None:
-    """Compute the gain in list value of one method over another; None where one has no lists."""
+    """Compute the gain in list value of one method over another.
+
+    None where one has no lists.
+    """
     found = both(point, ours, theirs, mix)
     if found is None:
         return None
@@ -53,7 +59,10 @@ def value_gain(point: PointResults, ours: str, theirs: str, mix: int = 0) -> Fig
 
 
 def value_share(point: PointResults, part: str, whole: str) -> Figure | None:
-    """Divide a method's gain in list value over the base by another's; None where it is not known."""
+    """Divide a method's gain in list value over the base by another's.
+
+    None where it is not known.
+    """
     found = both(point, part, whole)
     base = point.outcomes(BASE)
     if found is None or isinstance(base, Missing):
@@ -75,7 +84,10 @@ def row_of(
     figures: Callable[[Outcomes], Sequence[Figure]],
     beside: Sequence[Figure] = (),
 ) -> Row:
-    """Make a method's row of measured figures, and those `beside` them; without lists, it says why not."""
+    """Make a method's row of measured figures, and those `beside` them.
+
+    Without lists, it says why not.
+    """
     method = point.methods.get(name)
     row = Row(name=name, title=method.title if method else name, group=method.group if method else "", figures=())
     found = point.outcomes(name)
@@ -88,7 +100,10 @@ def row_of(
 
 
 def strongest(point: PointResults, names: Sequence[str]) -> str | None:
-    """Choose the method of the highest mean list value among `names`; None where none has lists."""
+    """Choose the method of the highest mean list value among `names`.
+
+    None where none has lists.
+    """
     found = {name: point.outcomes(name) for name in names}
     means = {
         name: float(np.mean(outcomes.worth(point.preferences()).values))

@@ -1,4 +1,7 @@
-"""Follow methods along each knob of the world, and say where list-level generation does not pay."""
+"""Follow methods along each knob of the world.
+
+A sentence says where list-level generation does not pay.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,7 @@ CHEAP_SORTS: Final = (BASE, "mmr", "fast-dpp", "pointwise", "pointwise-mmr", "po
 
 
 def sweep_charts(results: Results) -> Iterator[Chart]:
-    """Draw the gain in list value over the base along each knob, with what it shows in one sentence."""
+    """Draw the gain in list value over the base along each knob."""
     for knob in results.knobs:
         points = results.sweep(knob)
         title, learning = KNOBS.get(knob, knob), knob == LISTS

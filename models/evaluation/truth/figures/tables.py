@@ -1,4 +1,7 @@
-"""Lay out all methods against the base, in the form of SORT-Gen's Table 1, and ours against the strongest rival."""
+"""Lay out all methods against the base, and ours against the strongest rival.
+
+The first has the form of SORT-Gen's Table 1.
+"""
 
 from __future__ import annotations
 

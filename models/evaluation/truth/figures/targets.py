@@ -34,7 +34,10 @@ _OVER_RIVAL: Final = (0.04, 0.0, 0.08)
 
 
 def targets(results: Results) -> list[Target]:
-    """List the targets, each with what was reached; not met or missed where it was not run."""
+    """List the targets, each with what was reached.
+
+    Those that were not run are neither met nor missed.
+    """
     point = results.main
     wanted = ", ".join(f"{least:+.2%} {name}" for least, name in zip(_PAPER, MEASURES, strict=False))
     return [

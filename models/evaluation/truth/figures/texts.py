@@ -6,7 +6,7 @@ from models.reporting.contents import Column, Figure
 
 
 def figure_text(figure: Figure, column: Column) -> str:
-    """Write a figure in the form of its column, with its interval in brackets if it has one."""
+    """Write a figure in its column's form, with its interval in brackets."""
     if figure.mean is None:
         return figure.text
     text = _number(figure.mean, column)

@@ -58,8 +58,8 @@ def test_what_was_computed_is_kept_until_the_lists_change(results: Results, fold
 @pytest.mark.parametrize(
     ("lists", "message"),
     [
-        (np.zeros((3, runs.LENGTH), np.int64), "has 3 lists for 12 requests"),
-        (np.zeros((runs.REQUESTS, runs.LENGTH), np.int64), "holds a candidate twice"),
+        (np.zeros((3, runs.LENGTH), np.int64), "holds 3 lists of 4 places, not 12 lists of 4 places"),
+        (np.zeros((runs.REQUESTS, runs.LENGTH), np.int64), "are not candidates, each once"),
         (np.zeros((runs.REQUESTS, runs.LENGTH)), "not lists"),
     ],
 )
