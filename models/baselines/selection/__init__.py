@@ -1,1 +1,1 @@
-"""Select a list by fixed rules from scores of items: diversity, tuned formulas, templates."""
+"""Select a list by fixed rules from scores of items: diversity, tuned formulas."""

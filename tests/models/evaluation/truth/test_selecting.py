@@ -69,3 +69,11 @@ def test_a_record_without_the_scores_of_the_formula_is_named(bench: Bench) -> No
     bare = dataclasses.replace(record, candidates=tuple(dataclasses.replace(c, scores={}) for c in record.candidates))
     with pytest.raises(ValueError, match=record.request_id):
         plan_by_scores(plan_context(bench), [bare], None, sort)
+
+
+def test_many_requests_have_the_lists_that_each_has_alone(bench: Bench) -> None:
+    context, records = plan_context(bench), [*bench.test, *bench.valid, *bench.test]
+    scores = [{"ctr": np.linspace(0.3, 0.1, len(r.candidates))} for r in records]
+    together = plan_by_scores(context, records, scores, dpp(0.4))
+    alone = [plan_by_scores(context, [r], [s], dpp(0.4))[0] for r, s in zip(records, scores, strict=True)]
+    np.testing.assert_array_equal(together, alone)
