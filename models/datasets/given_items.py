@@ -1,8 +1,8 @@
 """Draw the items of a simulated world from a list file.
 
-Their prices, categories and brands are those of candidates. All else of the world is simulated. What was drawn goes to the world's configuration, and with it to the metadata of the
-files made of it, so that the world can be drawn again without the list file. Of categories and brands the numbers are
-kept and not the names: 0 is the most frequent.
+Their prices, categories and brands are those of candidates, and all else of the world is simulated. What was drawn goes
+to the world's configuration, and with it to the metadata of the files made of it, so that the world can be drawn again
+without the list file. Of categories and brands the numbers are kept and not the names: 0 is the most frequent.
 """
 
 from __future__ import annotations
