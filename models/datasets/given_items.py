@@ -1,8 +1,8 @@
-"""Draw the items of a simulated world from a list file: their prices, categories and brands.
+"""Draw the items of a simulated world from a list file.
 
-All else of the world is simulated. What was drawn goes to the world's configuration, and with it to the metadata of the
-files made of it, so that the world can be drawn again without the list file. Of categories and brands the numbers are
-kept and not the names: 0 is the most frequent.
+Their prices, categories and brands are those of candidates, and all else of the world is simulated. What was drawn goes
+to the world's configuration, and with it to the metadata of the files made of it, so that the world can be drawn again
+without the list file. Of categories and brands the numbers are kept and not the names: 0 is the most frequent.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def with_items_of(
 
 
 def _read_items(path: str, category_feature: str, brand_feature: str | None) -> Sequence[_Item]:
-    """Read each different candidate that has all that is asked for, in the order of the file."""
+    """Read each different candidate that has all that is asked for."""
     features = [category_feature] if brand_feature is None else [category_feature, brand_feature]
     found: dict[str, _Item] = {}
     priced, known = False, set[str]()

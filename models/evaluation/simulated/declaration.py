@@ -126,7 +126,10 @@ def table(kappa: float, rows: Mapping[str, Floats], wish: Preferences) -> str:
 
 
 def _knob(text: str) -> tuple[str, float]:
-    """Read ``"prior_noise=0"``: a number of the world and its value, whole where the declared one is."""
+    """Read a number of the world and its value, as in ``"prior_noise=0"``.
+
+    The value is whole where the declared one is. Raises `argparse.ArgumentTypeError`.
+    """
     name, _, value = text.partition("=")
     declared = getattr(DECLARED, name, None)
     if not isinstance(declared, int | float):
@@ -146,9 +149,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--kappa", type=float, nargs="+", default=[0.0, WEAK, MEDIUM, STRONG], metavar="K")
     text = "another value than the declared one, such as prior_noise=0; may be repeated"
     parser.add_argument("--knob", type=_knob, action="append", default=[], metavar="NAME=VALUE", help=text)
-    parser.add_argument(
-        "--items-from", metavar="FILE", help="draw the items from a list file, as `data simulator` does"
-    )
+    parser.add_argument("--items-from", metavar="FILE", help="draw the items from a list file")
     parser.add_argument("--category-feature", metavar="NAME", help="the feature of that file that is the category")
     chosen = parser.parse_args(arguments)
     if (chosen.items_from is None) != (chosen.category_feature is None):

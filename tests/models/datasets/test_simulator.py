@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from models.cli import main
 from models.data.list_file import read_lists, read_metadata
 from models.datasets import simulated_logs
+from models.datasets.declared_world import EXPLORATION, declared_world
 from models.datasets.simulator import SimulatedRequest, Simulator, SimulatorConfig
 
 SMALL = SimulatorConfig(users=50, items=80, candidates=8)
@@ -79,10 +80,17 @@ def test_samples_agree_with_the_closed_form() -> None:
     assert (np.abs(sampled.mean(axis=0) - truth) < 5 * error).all()
 
 
-def test_a_log_agrees_with_the_closed_form_of_its_lists() -> None:
-    config = dataclasses.replace(SMALL, users=500, items=200, candidates=12)
+@pytest.mark.parametrize(
+    ("config", "policy"),
+    [
+        (dataclasses.replace(SMALL, users=500, items=200, candidates=12), {"temperature": 1.0}),
+        (declared_world(users=500, items=200, candidates=12), {"exploration": EXPLORATION}),
+    ],
+    ids=["old form", "declared"],
+)
+def test_a_log_agrees_with_the_closed_form_of_its_lists(config: SimulatorConfig, policy: dict[str, float]) -> None:
     world = Simulator(config)
-    lists = list(simulated_logs.load(config, seed=4, lists=2000, length=6).records)
+    lists = list(simulated_logs.load(config, seed=4, lists=1500, length=6, **policy).records)
     truth = np.array([world.list_value(world.find(r.request_id), np.array([r.exposed]))[0, -1] for r in lists])
     logged = np.array([[sum(r.clicks), sum(r.purchases or ()), sum(r.gmv or ())] for r in lists])
     error = (logged - truth).std(axis=0) / math.sqrt(len(lists))
