@@ -54,9 +54,10 @@ def built(
     block: InputBlock = "fields",
     context: Context | None = None,
     cosines: bool = False,
+    head: HeadKind = "independent",
 ) -> Built:
-    """Without a `context` the evaluator has the papers' head."""
-    degre = family(spec, length, conditioned=conditioned, block=block, context=context, cosines=cosines)
+    """Without a `context` the evaluator has the papers' head, or another that has none."""
+    degre = family(spec, length, conditioned=conditioned, block=block, context=context, cosines=cosines, head=head)
     limits = Limits(length, 1, queue_length=200)
     return Built(degre, degre.reference(limits), GraphPlanner(degre.graph(limits).build({})), length)
 
