@@ -36,8 +36,9 @@ class Calibration:
 
 
 def fit_calibration(scores: Floats, clicks: Floats) -> Calibration:
-    """Fit the curve to scores [r] and clicks [r], 0 or 1, of items that the scorer did not learn from.
+    """Fit the curve to scores [r] and clicks [r], 0 or 1.
 
+    They must be of items that the scorer did not learn from.
     The slope is never below 0: where higher scores had fewer clicks, all items get the mean rate. Raises `ValueError`
     for scores that are not finite, and without both a click and an item that was not clicked.
     """

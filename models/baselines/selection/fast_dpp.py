@@ -1,10 +1,11 @@
-"""Select lists by fast greedy MAP inference for determinantal point processes (Chen, Zhang and Zhou, NeurIPS 2018).
+"""Select lists by fast greedy MAP inference for determinantal point processes (DPP).
 
-The kernel is L_ij = q_i·S_ij·q_j with quality q_i = exp(θ/(2(1 − θ))·relevance_i) and similarity
-S_ij = (1 + cosine_ij)/2, within 0..1 as in the paper. The item that makes the determinant of the chosen items' kernel
-largest is appended, so each step maximises θ·relevance_i + (1 − θ)·log d_i², where d_i² is what S_ii keeps once
-the chosen items explain their part. A Cholesky factor that grows by one row a step gives d_i² in O(N·chosen) (the
-paper's algorithm 1); with a window its oldest row is taken out by rotations (algorithm 2).
+The method is that of Chen, Zhang and Zhou (NeurIPS 2018). The kernel is L_ij = q_i·S_ij·q_j with quality q_i =
+exp(θ/(2(1 − θ))·relevance_i) and similarity S_ij = (1 + cosine_ij)/2, within 0..1 as in the paper. The item that makes
+the determinant of the chosen items' kernel largest is appended, so each step maximises θ·relevance_i + (1 − θ)·log
+d_i², where d_i² is what S_ii keeps once the chosen items explain their part. A Cholesky factor that grows by one row a
+step gives d_i² in O(N·chosen) (the paper's algorithm 1); with a window its oldest row is taken out by rotations
+(algorithm 2).
 
 Axis letters: n requests, N candidates, m places, t items in the window.
 """
@@ -26,14 +27,14 @@ _LEAST: Final = 1e-6
 def fast_dpp(items: ScoredItems, length: int, theta: float, window: int | None = None) -> Ints:
     """Choose lists of candidate indices [n, m] greedily, −1 past the end; of equals the first.
 
-    Only the last `window` − 1 chosen items count against a next one; all for None. Where every item left repeats
-    chosen ones (d² = 0), the other places are filled by relevance. Items without an embedding have a cosine of 0 with
-    all others. Raises `ValueError` for a θ outside 0..1 (both excluded) and a window below 1.
+    Only the last `window` chosen items count against a next one; all for None. Where every item left repeats such ones
+    (d² = 0), the other places are filled by relevance. Items without an embedding have a cosine of 0 with all others.
+    Raises `ValueError` for a θ outside 0..1 (both excluded) and a negative window.
     """
     if not 0 < theta < 1:
         raise ValueError(f"DPP: θ must be between 0 and 1, not {theta}")
-    if window is not None and window < 1:
-        raise ValueError(f"DPP: the window must be at least 1, not {window}")
+    if window is not None and window < 0:
+        raise ValueError(f"DPP: the window must be at least 0, not {window}")
     similarity = (1 + items.cosines()) / 2
     itself = np.arange(similarity.shape[1])
     similarity[:, itself, itself] = 1.0
@@ -47,17 +48,17 @@ def fast_dpp(items: ScoredItems, length: int, theta: float, window: int | None =
         chosen = lists[:, place] = best_left(gains, new, new)
         left[rows, chosen] = False
         factor = factor.appended(similarity, chosen)
-        if window is not None and factor.size >= window:
+        if window is not None and factor.size > window:
             factor = factor.without_first()
     return _filled(lists, items)
 
 
 @dataclass(frozen=True, eq=False)
 class _Factor:
-    """Hold a Cholesky factor V of the window's S and what it explains of every candidate.
+    """Hold a Cholesky factor of the window's S, and its part in every candidate.
 
-    `lower` [n, t, t] is V, `explained` [n, t, N] solves V·explained = S between window and candidates, and `rest`
-    [n, N] is d²: 1 less the sum of squares of `explained`.
+    `lower` [n, t, t] is the factor V, `explained` [n, t, N] solves V·explained = S between window and candidates, and
+    `rest` [n, N] is d²: 1 less the sum of squares of `explained`.
     """
 
     lower: Floats
@@ -74,7 +75,7 @@ class _Factor:
         return size
 
     def appended(self, similarity: Floats, chosen: Ints) -> _Factor:
-        """Append an item [n] of every request; rows of requests that chose none (−1) are of no use any more."""
+        """Append an item [n] of every request; −1 appends nothing that counts."""
         n, t = len(chosen), self.size
         rows, taken = np.arange(n), (chosen >= 0)[:, None]
         own = np.where(taken, self.explained[rows, :, chosen], 0.0)

@@ -1,4 +1,4 @@
-"""Hold what rules of selection choose from: every candidate's relevance and embedding, of many requests at once.
+"""Hold what rules of selection choose from: scored candidates of many requests.
 
 Axis letters: n requests, N candidates (padded to the longest), m places, E embedding width.
 """

@@ -15,10 +15,11 @@ from models.contract.arrays import Bools, Floats, Ints
 
 
 def greedy_mmr(items: ScoredItems, length: int, trade_off: float, window: int | None = None) -> Ints:
-    """Choose one by one the best by λ·relevance − (1 − λ)·largest cosine to the last `window` chosen.
+    """Choose lists of candidate indices [n, m] one by one, −1 past the end.
 
-    Returns candidate indices [n, m], −1 past the end. λ is `trade_off`; the window is the whole list for None. Of
-    equals the first is chosen. Raises `ValueError` for a λ outside 0..1 and a negative window.
+    The best has the largest λ·relevance − (1 − λ)·largest cosine to the last `window` chosen. λ is `trade_off`; the
+    window is the whole list for None. Of equals the first is chosen. Raises `ValueError` for a λ outside 0..1 and a
+    negative window.
     """
     if not 0 <= trade_off <= 1:
         raise ValueError(f"MMR: λ must be within 0..1, not {trade_off}")

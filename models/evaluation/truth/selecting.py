@@ -1,6 +1,7 @@
-"""Plan lists from scores of single items: the objective formula's value, then a rule that selects.
+"""Plan lists from scores of single items.
 
-A scorer's ``ctr`` and ``cvr`` take the place of the ranking stage's. A plan from them is, for instance::
+An objective formula weighs the scores, and a rule selects. A scorer's ``ctr`` and ``cvr`` take the place of the ranking
+stage's. A plan by a DPP, for instance, is::
 
     plan_by_scores(context, records, scores, dpp(theta))
 
@@ -10,7 +11,6 @@ Axis letters: n requests, k candidates of a request, m places.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Final
 
 from models.baselines.selection.fast_dpp import fast_dpp
@@ -24,24 +24,27 @@ from models.evaluation.truth.method import PlanContext, Setting
 from models.planners.objective import objective_formula
 from models.planners.prepare import formula_scores
 
-Select = Callable[[ScoredItems, int], Ints]
-"""Select lists [n, m] of so many places from scored candidates."""
+Select = Callable[[ScoredItems, int, int], Ints]
+"""Select lists [n, m] of so many places from scored candidates, looking back on so many of the chosen."""
 
-TRADE_OFFS: Final[tuple[Setting, ...]] = (0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
+TRADE_OFFS: Final[tuple[Setting, ...]] = (0.05, 0.1, 0.2, 0.3, 0.45, 0.65, 0.85, 0.97)
 """Values that are tried of MMR's λ and of the DPP's θ: the share of relevance, and the rest is diversity."""
 
-sort: Final[Select] = sort_items
-"""Select by relevance alone."""
+
+def sort(items: ScoredItems, length: int, window: int) -> Ints:
+    """Select by relevance alone."""
+    del window
+    return sort_items(items, length)
 
 
-def mmr(trade_off: Setting, window: int | None = None) -> Select:
-    """Select by MMR with λ = `trade_off`; the window is the whole list for None."""
-    return partial(greedy_mmr, trade_off=_number(trade_off), window=window)
+def mmr(trade_off: Setting) -> Select:
+    """Select by MMR with λ = `trade_off`."""
+    return lambda items, length, window: greedy_mmr(items, length, _number(trade_off), window)
 
 
-def dpp(theta: Setting, window: int | None = None) -> Select:
-    """Select by a DPP's fast greedy inference; the window is the whole list for None."""
-    return partial(fast_dpp, theta=_number(theta), window=window)
+def dpp(theta: Setting) -> Select:
+    """Select by a DPP's fast greedy inference."""
+    return lambda items, length, window: fast_dpp(items, length, _number(theta), window)
 
 
 def plan_by_scores(
@@ -50,13 +53,16 @@ def plan_by_scores(
     scores: Sequence[Mapping[str, Floats]] | None,
     select: Select,
 ) -> Ints:
-    """Plan lists [n, m] from each record's scores [k] by name, which take the place of its own; None: its own.
+    """Plan lists [n, m] from each record's scores [k] by name.
 
+    They take the place of its own scores; None leaves those.
     An item's relevance is the objective formula's value / Σ weights, in the units of a value model's step: 1 is what an
-    exposed slot of the log earns. Raises `ValueError` naming a list whose formula cannot be computed.
+    exposed slot of the log earns. All rules look back on as many of the chosen items as the preferences say. Raises
+    `ValueError` naming a list whose formula cannot be computed.
     """
     formula = objective_formula(context.bench.spec, dict(zip(OBJECTIVES, context.preferences.units, strict=True)))
-    return select(scored_items(context, records, formula, scores), context.bench.length)
+    items = scored_items(context, records, formula, scores)
+    return select(items, context.bench.length, context.preferences.window)
 
 
 def scored_items(
