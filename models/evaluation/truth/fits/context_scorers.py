@@ -81,27 +81,37 @@ class ContextScorer:
         for start in range(0, len(records), _BATCH):
             some = records[start : start + _BATCH]
             batch = encode_slates(some, self.spec, self.length).tensors(self.device)
-            chances = self.calibration(self.model(batch).double().cpu().numpy())
+            chances = self.calibration(click_scores(self.model, batch).double().cpu().numpy())
             found += [{"ctr": row[: len(r.candidates)]} for r, row in zip(some, chances, strict=True)]
         return found
 
 
 def shown_scores(model: ScorerModel, slates: SlateArrays, device: torch.device) -> tuple[Floats, Floats]:
-    """Score the exposed items where they were shown, and say which were clicked: two arrays [items]."""
+    """Score the exposed items, and say which were clicked: two arrays [items].
+
+    The FFT model sees them where they were shown, so that the curve is of what it says of positions too.
+    """
     scores, clicks = [], []
     with torch.inference_mode():
         for batch in batches(slates.tensors(device), _BATCH):
             there = batch["exposed"] >= 0
-            found = _scores_where_shown(model, batch).gather(1, batch["exposed"].clamp(min=0))
+            found = click_scores(model, batch, shown_positions(batch)).gather(1, batch["exposed"].clamp(min=0))
             scores.append(found[there].double().cpu().numpy())
             clicks.append((batch["labels"][..., 0] > 0)[there].double().cpu().numpy())
     return np.concatenate(scores), np.concatenate(clicks)
 
 
-def _scores_where_shown(model: ScorerModel, batch: Batch) -> Tensor:
-    # What is calibrated is the model's own account of positions; scoring then moves all items to the top.
-    scores: Tensor = model(batch, shown_positions(batch)) if isinstance(model, FFTContextModel) else model(batch)
-    return scores
+def click_scores(model: ScorerModel, batch: Batch, positions: Tensor | None = None) -> Tensor:
+    """Score all candidates [B, N]: log-odds of the FFT model, log-probabilities of PRM's softmax.
+
+    `positions` [B, N] are those at which the FFT model sees them; None: the top of the list.
+    """
+    if isinstance(model, FFTContextModel):
+        logits: Tensor = model(batch, positions)
+        return logits
+    # Softmax's loss leaves the level of a request's scores open, so raw ones of several requests do not compare.
+    shares = torch.log_softmax(model(batch).masked_fill(~batch["valid"], -torch.inf), dim=1)
+    return shares.masked_fill(~batch["valid"], 0.0)
 
 
 def _options(profile: Profile) -> Mapping[str, Any]:

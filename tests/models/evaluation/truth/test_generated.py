@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 import torch
 
+from models.baselines.generators.prm import PRM
 from models.contract.arrays import Ints
 from models.data.list_writer import write_lists
 from models.datasets.simulated_logs import load
 from models.datasets.simulator import SimulatorConfig
 from models.evaluation.truth.bench import Bench
 from models.evaluation.truth.fits import context_scorers, generators
-from models.evaluation.truth.fits.context_scorers import ContextScorer, shown_scores
+from models.evaluation.truth.fits.context_scorers import ContextScorer, click_scores, shown_scores
 from models.evaluation.truth.fits.generators import load_generator
 from models.evaluation.truth.method import FitContext, PlanContext
 from models.evaluation.truth.methods import generated
@@ -140,6 +141,17 @@ def test_scorers_give_probabilities_as_high_as_the_clicks_of_held_out_items(
     found = scorer(bench.test)
     assert all(len(f["ctr"]) == CANDIDATES and (f["ctr"] > 0).all() and (f["ctr"] < 1).all() for f in found)
     assert len({float(f["ctr"][0]) for f in found}) > 1
+
+
+def test_prms_scores_of_a_request_do_not_depend_on_their_level(bench: Bench, fitted: dict[str, Path]) -> None:
+    model = ContextScorer.load("prm", fitted["prm"], bench).model
+    batch = bench.slates("valid", 10).tensors(bench.device)
+    with torch.no_grad():
+        before = click_scores(model, batch)
+        assert isinstance(model, PRM)
+        model.out.bias.add_(3.0)
+        torch.testing.assert_close(click_scores(model, batch), before)
+    torch.testing.assert_close(before.exp().sum(dim=1), torch.ones(len(before)))
 
 
 def test_a_scorers_clicks_take_the_place_of_the_prior_ones(bench: Bench, fitted: dict[str, Path]) -> None:
