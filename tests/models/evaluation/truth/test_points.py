@@ -30,6 +30,7 @@ METHODS = {
     for method in (
         _method("base", "base", seeded=False),
         _method("random", "base"),
+        _method("variant", "ablations"),
         _method("ours", "ours"),
         _method("true-beam", "ceilings", seeded=False, cheating=True),
         _method("true-exhaustive", "ceilings", seeded=False, possible=lambda world: world.length <= 3),
@@ -38,7 +39,7 @@ METHODS = {
 PROFILE = Profile(
     world=WorldSizes(candidates=12, length=6, lists=10_000, kappa=0.5),
     seeds=2,
-    tables={"methods": ("base", "ours", "ceilings")},
+    tables={"variants": ("variant", "base"), "methods": ("base", "ours", "ceilings")},
     sweeps={"kappa": (0.0, 0.5, 1.0), "lists": (4_000, 8_000), "length": (4,)},
     sweep_methods=("base", "ours"),
     small_candidates=6,
@@ -63,9 +64,9 @@ def test_a_point_for_every_value_that_the_world_of_the_tables_does_not_have() ->
 
 
 def test_a_table_may_name_groups_and_has_what_is_possible_in_its_world() -> None:
-    assert table_rows(PROFILE, METHODS) == {"methods": ("base", "ours", "true-beam")}
+    assert table_rows(PROFILE, METHODS) == {"variants": ("variant", "base"), "methods": ("base", "ours", "true-beam")}
     main, small, *_ = points_of(PROFILE, METHODS)
-    assert main.methods == ("base", "ours", "true-beam", "random")
+    assert main.methods == ("variant", "base", "ours", "true-beam", "random")
     assert small.methods == ("base", "ours", "true-beam", "true-exhaustive")
 
 
@@ -75,6 +76,7 @@ def test_plans_have_seeds_where_they_matter_and_mixes_for_some_methods() -> None
     assert main.plans(METHODS) == [
         *(Plan(name, 0, 0) for name in ("base", "ours", "true-beam", "random")),
         *(Plan(name, 0, 1) for name in ("ours", "random")),
+        *(Plan("variant", 0, seed) for seed in (0, 1)),
         *(Plan(name, 1, 0) for name in ("base", "random")),
     ]
 
