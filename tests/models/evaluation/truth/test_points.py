@@ -13,7 +13,8 @@ from models.contract.arrays import Ints
 from models.data.records import ListRecord
 from models.evaluation.truth.method import Method, PlanContext, Setting
 from models.evaluation.truth.points import Plan, points_of, table_rows
-from models.evaluation.truth.profile import Profile, WorldSizes
+from models.evaluation.truth.profile import PROFILES, Profile, WorldSizes, load_profile
+from models.evaluation.truth.registry import METHODS as REGISTERED
 
 
 def _no_plan(context: PlanContext, records: Sequence[ListRecord], setting: Setting) -> Ints:
@@ -96,3 +97,10 @@ def test_plans_have_seeds_where_they_matter_and_mixes_for_some_methods() -> None
 def test_unknown_names_and_values_that_cannot_be_are_named(change: dict[str, Any], problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         points_of(replace(PROFILE, **change), METHODS)
+
+
+@pytest.mark.skipif("sort-gen-beam" not in REGISTERED, reason="not every row is registered")
+@pytest.mark.parametrize("name", PROFILES)
+def test_the_profiles_name_methods_and_knobs_that_exist(name: str) -> None:
+    main, *_ = points_of(load_profile(name))
+    assert {"base", "sort-gen", "sort-gen-beam", "true-beam"} <= set(main.methods)
