@@ -160,7 +160,7 @@ peers: peers-setup build/bench/bench/1 ## the same bundle behind other servers, 
 build/bench/bench/1: | setup
 	$(BIN)/python -m export.bench.bundle
 
-truth: setup ## every method of both papers where list values are known; the tables alone: make truth ARGS="--points main"
+truth: setup ## every method of both papers where list values are known; without sweeps: make truth ARGS="--points main"
 	$(BIN)/listwright evaluate truth --profile medium --out runs/truth $(ARGS)
 
 gpu-check: setup ## GPU against CPU: same lists, times of engine and service (first: make clean setup EXTRA=gpu)

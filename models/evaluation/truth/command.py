@@ -29,7 +29,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     text = "processes, of one thread each (default: one for each CPU core)"
     add("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help=text)
     add("--steps", type=parse_groups(GROUPS), metavar="GROUP,…", help=f"only these: {', '.join(GROUPS)} (default: all)")
-    add("--only", type=_names, metavar="METHOD,…", help="only these methods and what they need (default: all)")
+    add(
+        "--only",
+        type=_names,
+        metavar="METHOD,…",
+        help="only these methods, or groups of them, and what they need (default: all)",
+    )
     add("--points", type=_names, metavar="NAME,…", help="only these worlds, such as main or kappa-0 (default: all)")
     add_options(parser)
 

@@ -38,3 +38,8 @@ def method_step(point: str, method: str, mix: int, seed: int) -> str:
 def point_of(step: str) -> str:
     """Name the point that a step is of."""
     return step.split("/")[0]
+
+
+def method_of(step: str) -> str:
+    """Name the method whose lists a step makes."""
+    return step.split("/")[2]

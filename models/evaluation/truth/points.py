@@ -23,6 +23,8 @@ KNOBS: Final = ("kappa", "prior_noise", "exploration", "candidates", "length", L
 """The knobs that may be swept; the values of `LISTS` are numbers of training lists."""
 TRAIN_SHARE: Final = 0.8
 """The share of all lists that are training lists."""
+LATER: Final = ("ablations", "grid")
+"""Groups whose lists are made last: the table of the methods is done with all seeds before them."""
 _WHOLE: Final = ("candidates", "length", LISTS)
 
 
@@ -54,20 +56,21 @@ class Point:
     mix_seeds: int = 1
 
     def plans(self, methods: Mapping[str, Method] = METHODS) -> list[Plan]:
-        """List all lists to be made, those of the first mix and seed first.
+        """List all lists to be made, in the order in which tables matter.
 
-        A method that has no seed plans once.
+        The first mix comes before others, and methods before their variants. A method that has no seed plans once.
         """
-        seeds = {name: self.seeds if methods[name].seeded else 1 for name in self.methods}
-        plans = [Plan(name, 0, seed) for seed in range(self.seeds) for name in self.methods if seed < seeds[name]]
-        others = [(mix, seed) for mix in range(1, len(self.mixes)) for seed in range(self.mix_seeds)]
-        plans += [
+        first = [name for name in self.methods if methods[name].group not in LATER]
+        later = [name for name in self.methods if methods[name].group in LATER]
+        parts = [(0, range(self.seeds), first), (0, range(self.seeds), later)]
+        parts += [(mix, range(self.mix_seeds), list(self.mix_methods)) for mix in range(1, len(self.mixes))]
+        return [
             Plan(name, mix, seed)
-            for mix, seed in others
-            for name in self.mix_methods
+            for mix, seeds, names in parts
+            for seed in seeds
+            for name in names
             if seed == 0 or methods[name].seeded
         ]
-        return plans
 
 
 def points_of(profile: Profile, methods: Mapping[str, Method] = METHODS) -> Sequence[Point]:

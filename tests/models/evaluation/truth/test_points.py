@@ -13,7 +13,8 @@ from models.contract.arrays import Ints
 from models.data.records import ListRecord
 from models.evaluation.truth.method import Method, PlanContext, Setting
 from models.evaluation.truth.points import Plan, points_of, table_rows
-from models.evaluation.truth.profile import Profile, WorldSizes
+from models.evaluation.truth.profile import PROFILES, Profile, WorldSizes, load_profile
+from models.evaluation.truth.registry import METHODS as REGISTERED
 
 
 def _no_plan(context: PlanContext, records: Sequence[ListRecord], setting: Setting) -> Ints:
@@ -30,6 +31,7 @@ METHODS = {
     for method in (
         _method("base", "base", seeded=False),
         _method("random", "base"),
+        _method("variant", "ablations"),
         _method("ours", "ours"),
         _method("true-beam", "ceilings", seeded=False, cheating=True),
         _method("true-exhaustive", "ceilings", seeded=False, possible=lambda world: world.length <= 3),
@@ -38,7 +40,7 @@ METHODS = {
 PROFILE = Profile(
     world=WorldSizes(candidates=12, length=6, lists=10_000, kappa=0.5),
     seeds=2,
-    tables={"methods": ("base", "ours", "ceilings")},
+    tables={"variants": ("variant", "base"), "methods": ("base", "ours", "ceilings")},
     sweeps={"kappa": (0.0, 0.5, 1.0), "lists": (4_000, 8_000), "length": (4,)},
     sweep_methods=("base", "ours"),
     small_candidates=6,
@@ -63,9 +65,9 @@ def test_a_point_for_every_value_that_the_world_of_the_tables_does_not_have() ->
 
 
 def test_a_table_may_name_groups_and_has_what_is_possible_in_its_world() -> None:
-    assert table_rows(PROFILE, METHODS) == {"methods": ("base", "ours", "true-beam")}
+    assert table_rows(PROFILE, METHODS) == {"variants": ("variant", "base"), "methods": ("base", "ours", "true-beam")}
     main, small, *_ = points_of(PROFILE, METHODS)
-    assert main.methods == ("base", "ours", "true-beam", "random")
+    assert main.methods == ("variant", "base", "ours", "true-beam", "random")
     assert small.methods == ("base", "ours", "true-beam", "true-exhaustive")
 
 
@@ -75,6 +77,7 @@ def test_plans_have_seeds_where_they_matter_and_mixes_for_some_methods() -> None
     assert main.plans(METHODS) == [
         *(Plan(name, 0, 0) for name in ("base", "ours", "true-beam", "random")),
         *(Plan(name, 0, 1) for name in ("ours", "random")),
+        *(Plan("variant", 0, seed) for seed in (0, 1)),
         *(Plan(name, 1, 0) for name in ("base", "random")),
     ]
 
@@ -94,3 +97,10 @@ def test_plans_have_seeds_where_they_matter_and_mixes_for_some_methods() -> None
 def test_unknown_names_and_values_that_cannot_be_are_named(change: dict[str, Any], problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         points_of(replace(PROFILE, **change), METHODS)
+
+
+@pytest.mark.skipif("sort-gen-beam" not in REGISTERED, reason="not every row is registered")
+@pytest.mark.parametrize("name", PROFILES)
+def test_the_profiles_name_methods_and_knobs_that_exist(name: str) -> None:
+    main, *_ = points_of(load_profile(name))
+    assert {"base", "sort-gen", "sort-gen-beam", "true-beam"} <= set(main.methods)

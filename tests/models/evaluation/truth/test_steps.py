@@ -144,7 +144,7 @@ def test_the_bench_reads_the_logs_of_its_point(run: tuple[Path, Mapping[str, str
 
 def test_steps_are_selected_with_all_that_they_need(tmp_path: Path) -> None:
     steps = fakes.fake_steps(tmp_path)
-    assert wanted_steps(steps, GROUPS, ["by-seed"], ["length-2"]) == {
+    assert wanted_steps(steps, GROUPS, ["by-seed"], ["length-2"], fakes.METHODS) == {
         "length-2/data",
         "length-2/fits/model/seed-0",
         "length-2/fits/generator/seed-0",
@@ -152,7 +152,9 @@ def test_steps_are_selected_with_all_that_they_need(tmp_path: Path) -> None:
     }
     assert wanted_steps(steps, ["data"]) == {"main/data", "length-2/data"}
     assert wanted_steps(steps, GROUPS) == {step.name for step in steps}
+    rivals = wanted_steps(steps, ["methods"], ["rivals"], ["main"], fakes.METHODS)
+    assert {name.split("/")[2] for name in rivals} == {"shared", "chosen", "broken", "no-list"}
     with pytest.raises(ValueError, match=r"--only: 'bset' is not in this profile; it has base, by-seed, "):
-        wanted_steps(steps, GROUPS, ["bset"])
+        wanted_steps(steps, GROUPS, ["bset"], None, fakes.METHODS)
     with pytest.raises(ValueError, match=r"--points: 'kappa-9' is not in this profile; it has main, length-2"):
         wanted_steps(steps, GROUPS, None, ["kappa-9"])
