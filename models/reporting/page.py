@@ -16,16 +16,17 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from models.reporting.chart_numbers import Numbers, chart_numbers
-from models.reporting.charts import LegendEntry, draw, legend
+from models.reporting.charts import draw
 from models.reporting.checks import check
 from models.reporting.contents import Chart, Contents, Target
 from models.reporting.lists import ShownPair, shown_pair
+from models.reporting.styles import LineStyle, Styles
 from models.reporting.tables import ShownTable, shown_table
 
 _FOLDER: Final = files("models.reporting") / "page"
 _GROUPS: Final = {
-    "front": "Fronts",
     "sweep": "Sweeps",
+    "front": "Fronts",
     "learning": "Learning curves",
     "calibration": "Calibration",
     "positions": "Cumulative value by position",
@@ -42,7 +43,7 @@ class ShownChart:
     title: str
     finding: str
     svg: Markup
-    legend: Sequence[LegendEntry]
+    legend: Sequence[LineStyle]
     numbers: Numbers
 
 
@@ -132,8 +133,9 @@ def _run(name: str, contents: Contents, heading: str, ids: _Ids) -> Run:
     run = ids.make("run", heading)
     tables = [Part(id=ids.make(run, t.name), title=t.title, shown=shown_table(t)) for t in contents.tables]
     sections = [Section(id=ids.make(run, "tables"), title="Tables", kind="tables", parts=tables)]
+    styles = Styles()
     for kind, title in _GROUPS.items():
-        charts = [_chart(chart, ids.make(run, chart.name)) for chart in contents.charts if chart.kind == kind]
+        charts = [_chart(c, ids.make(run, c.name), styles.of(c)) for c in contents.charts if c.kind == kind]
         sections.append(Section(id=ids.make(run, kind), title=title, kind="charts", parts=charts))
     pairs = [Part(id=ids.make(run, p.title), title=p.title, shown=shown_pair(p)) for p in contents.pairs]
     sections.append(Section(id=ids.make(run, "lists"), title="Lists before and after", kind="pairs", parts=pairs))
@@ -146,12 +148,12 @@ def _run(name: str, contents: Contents, heading: str, ids: _Ids) -> Run:
     )
 
 
-def _chart(chart: Chart, name: str) -> Part:
+def _chart(chart: Chart, name: str, styles: Sequence[LineStyle]) -> Part:
     shown = ShownChart(
         title=chart.title,
         finding=chart.finding,
-        svg=Markup(draw(chart, f"{name}-")),
-        legend=legend(chart),
+        svg=Markup(draw(chart, styles, f"{name}-")),
+        legend=styles,
         numbers=chart_numbers(chart),
     )
     return Part(id=name, title=chart.title, shown=shown)
