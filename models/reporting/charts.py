@@ -1,4 +1,7 @@
-"""Draw charts as SVG with matplotlib; colours are CSS variables, so that one drawing serves light and dark pages."""
+"""Draw charts as SVG with matplotlib.
+
+Colours are CSS variables, so that one drawing serves light and dark pages.
+"""
 
 from __future__ import annotations
 
@@ -67,9 +70,9 @@ _STYLE: Final[dict[Any, Any]] = {
 
 
 def draw(chart: Chart, styles: Sequence[LineStyle], prefix: str) -> str:
-    """Draw a chart with its lines' styles as an inline SVG element, whose ids begin with `prefix`.
+    """Draw a chart as an SVG element.
 
-    The bytes depend on these alone.
+    `styles` are those of its lines, and its ids begin with `prefix`. The bytes depend on the arguments alone.
     """
     with mpl.rc_context():
         mpl.rcdefaults()  # A user's own settings must not change a report.
@@ -103,7 +106,10 @@ def describe(chart: Chart) -> str:
 
 
 def _entitle(axis: Axis, name: str, title: str, most: int) -> dict[str, list[str]]:
-    """Put a title at an axis, in lines of at most `most` letters; return them by the id of their group."""
+    """Put a title at an axis, in lines of at most `most` letters.
+
+    Return the lines by the id of their group.
+    """
     lines = _wrapped(title, most)
     axis.set_label_text(_plain(lines)).set_gid(name)
     return {name: lines}
@@ -114,7 +120,7 @@ def _wrapped(text: str, most: int) -> list[str]:
 
 
 def _plain(lines: Sequence[str]) -> str:
-    """Return lines as long as these that matplotlib's font can measure: it lacks no letter of them."""
+    """Return lines as long as these of letters that matplotlib's font has."""
     return "\n".join("".join(c if c.isascii() else "x" for c in line) for line in lines)
 
 
@@ -169,7 +175,7 @@ def _draw_line(axes: Axes, line: Line, x: Any, style: LineStyle, *, points: bool
 
 
 def _draw_ideal(axes: Axes) -> None:
-    """Draw the line on which what was expected came true, over the range of both axes."""
+    """Draw the line of perfect calibration over the range of both axes."""
     low = min(axes.get_xlim()[0], axes.get_ylim()[0])
     high = max(axes.get_xlim()[1], axes.get_ylim()[1])
     axes.plot([low, high], [low, high], color=_SOFT, dashes=DASHES[1], linewidth=1.5, zorder=2)

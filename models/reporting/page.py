@@ -1,4 +1,4 @@
-"""Render contents as one HTML page that loads nothing: styles, script and charts are in it."""
+"""Render contents as one HTML page that loads nothing."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class ShownChart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """A table, a chart or a pair of lists with the id that links lead to."""
+    """A table, a chart or a pair of lists, and the id of its link."""
 
     id: str
     title: str

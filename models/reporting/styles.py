@@ -1,4 +1,7 @@
-"""Choose colour, marker and dash of each line, so that a method looks alike in all charts of a run."""
+"""Choose colour, marker and dash of each line of a chart.
+
+A method looks alike in all charts of a run.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,10 @@ IDEAL: Final = "ideal"
 
 @dataclass(frozen=True, slots=True)
 class LineStyle:
-    """A line's title with the numbers of its colour, which is its marker's too, and dash; −1: neither."""
+    """A line's title, colour and dash by number.
+
+    The colour's number is the marker's too; −1 is no colour of a line and no marker.
+    """
 
     title: str
     color: int
@@ -31,7 +37,7 @@ class Styles:
         self._colors: dict[str, int] = {}
 
     def of(self, chart: Chart) -> list[LineStyle]:
-        """Return the styles of a chart's lines, and last of the ideal line that a calibration has.
+        """Return the styles of a chart's lines; a calibration has an ideal line too.
 
         No two are alike, as long as there are enough: a colour that is taken gives way to the next free one.
         """
