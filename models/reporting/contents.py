@@ -89,8 +89,8 @@ class Line:
 class Chart:
     """A chart of lines, or of points where `points` (a front).
 
-    Titles of axes name units. `kind`: ``sweep``, ``front``, ``learning``, ``calibration`` or ``positions`` (cumulative value by place).
-    `finding` is one sentence on what it shows.
+    Titles of axes name units. `kind`: ``sweep``, ``front``, ``learning``, ``calibration`` or ``positions`` (cumulative
+    value by place). `finding` is one sentence on what it shows.
     """
 
     name: str

@@ -33,7 +33,8 @@ class Reach:
 class Cell:
     """A figure as texts.
 
-    `clear` tells whether the interval of a change leaves zero out, and is None for other figures. `value` is the bare mean, to sort by.
+    `clear` tells whether the interval of a change leaves zero out, and is None for other figures. `value` is the bare
+    mean, to sort by.
     """
 
     text: str
