@@ -94,6 +94,13 @@ def test_a_front_has_its_intervals_as_bars_and_a_line_as_a_band() -> None:
     assert ("fill-opacity" in sweep, "stroke-opacity" in sweep) == (True, False)
 
 
+@pytest.mark.parametrize("points", [True, False])
+def test_a_point_may_lack_its_interval(points: bool) -> None:
+    svg = drawn([line([1, 2, 3], [1, 2, 3], low=[0.0, None, 2.0], high=[2.0, None, 4.0])], points=points)
+    told = [use.text for use in svg.all("use") if use.all("title")]
+    assert told == ["A x: 1 y: 1 (0 to 2)", "A x: 2 y: 2", "A x: 3 y: 3 (2 to 4)"]
+
+
 def test_a_method_looks_alike_in_all_charts() -> None:
     named = {name: Line(title=name, x=[1], y=[1]) for name in "abcdefghij"}
     styles = Styles()
