@@ -61,7 +61,8 @@ class Row:
 class Table:
     """A table of figures.
 
-    `caption` says in plain English what is compared, on what data and with what intervals.
+    `caption` says in plain English what is compared, on what data and with what intervals. A table whose name begins
+    with that of a chart and a hyphen stands with the chart.
     """
 
     name: str
@@ -141,7 +142,7 @@ class Contents:
     """Everything that a report of one run shows.
 
     `setting` holds command, data, seeds, hardware, versions and sizes as texts; `failures` name the steps that failed
-    and why, in one line each.
+    and why, in one line each. In running text, what stands between backticks is code.
     """
 
     title: str

@@ -103,7 +103,7 @@ def _cell(figure: Figure, column: Column, scale: _Scale | None) -> Cell:
     if figure.low is None or figure.high is None:
         return Cell(text=text, value=figure.mean)
     clear = not figure.low <= 0 <= figure.high if column.form in _CHANGES else None
-    interval = f"{_written(figure.low, column)} to {_written(figure.high, column)}"
+    interval = f"[{_written(figure.low, column)}, {_written(figure.high, column)}]"
     reach = _reach(figure.low, figure.high, figure.mean, scale)
     return Cell(text=text, interval=interval, clear=clear, reach=reach, value=figure.mean)
 

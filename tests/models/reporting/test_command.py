@@ -118,7 +118,7 @@ def test_the_example_of_the_guide_makes_a_page(tmp_path: Path) -> None:
         subprocess.run([sys.executable, "-c", code], check=True)
         assert report("runs/mine") == 0
         shown = read(Path("report.html").read_text("utf-8")).one("section", class_="table").text
-    assert "My planner +5.20% +4.10 to +6.30" in shown
+    assert "My planner +5.20% [+4.10, +6.30]" in shown
     assert "Another ran out of memory failed" in shown
 
 
