@@ -117,6 +117,8 @@ def test_lists_show_items_moves_queues_and_sums(contents: Contents, document: El
                 assert item.attributes["price"] in row.text
                 assert f"category {item.attributes['category']}" in row.text
                 assert f"{pair.queues[item.queue]} queue:" in row.text
+            boxed = [row.attributes["data-item"] for row in rows if row.has("class", "boxed")]
+            assert boxed == [item.id for item in items if item.queue > 0 and items is pair.after]
             assert f"{sum(item.click for item in items):.3f}" in table.one("tfoot").text
 
 
