@@ -1,4 +1,4 @@
-"""Write the numbers of a chart as a table, for those who want them or do not see the drawing."""
+"""Write the numbers of a chart as a table."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ class Numbers:
 
 
 def chart_numbers(chart: Chart) -> Numbers:
-    """Write a row per x with a column per line; where each line has x of its own, a row per point."""
+    """Write a row per x with a column per line.
+
+    Where each line has x of its own, there is a row per point.
+    """
     if chart.points or chart.kind == "calibration":
         points = [(line.title, _text(x), _value(line, i)) for line in chart.lines for i, x in enumerate(line.x)]
         return Numbers(heads=["line", chart.x_title, chart.y_title], rows=points)

@@ -1,10 +1,12 @@
-"""Draw charts as SVG with matplotlib; colours are CSS variables, so that one drawing serves light and dark pages."""
+"""Draw charts as SVG with matplotlib.
+
+Colours are CSS variables, so that one drawing serves light and dark pages.
+"""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
 from textwrap import wrap
 from typing import Any, Final
 
@@ -13,23 +15,21 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure as Canvas
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from models.reporting.contents import Chart, Line
 from models.reporting.numbers import short
+from models.reporting.styles import COLORS, DASHES, LineStyle
 from models.reporting.svg import Marks, page_svg
 
-SERIES: Final = 8
-"""Colours, each with a marker of its own; lines beyond them take the same again with another dash."""
-
 MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X", "h")
-DASHES: Final[tuple[tuple[int, ...], ...]] = ((), (5, 2), (1, 2), (6, 2, 1, 2))
-IDEAL: Final = "ideal"
+"""Markers by the number of a colour; the page's templates draw the same beside the lines' titles."""
 
 _INK: Final = "#100001"
 _SOFT: Final = "#100002"
 _GRID: Final = "#100003"
-_COLORS: Final = tuple(f"#10001{i}" for i in range(SERIES))
+_COLORS: Final = tuple(f"#10001{i}" for i in range(COLORS))
 _VARIABLES: Final = {
     _INK: "var(--ink)",
     _SOFT: "var(--soft)",
@@ -69,26 +69,10 @@ _STYLE: Final[dict[Any, Any]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class LegendEntry:
-    """A line's title with its colour, marker and dash by number; a marker of −1 is none."""
+def draw(chart: Chart, styles: Sequence[LineStyle], prefix: str) -> str:
+    """Draw a chart as an SVG element.
 
-    title: str
-    color: int
-    marker: int
-    dash: int
-
-
-def legend(chart: Chart) -> list[LegendEntry]:
-    """List the lines of a chart as they are drawn, the ideal line of a calibration last."""
-    entries = [LegendEntry(line.title, i % SERIES, i % SERIES, _dash(i)) for i, line in enumerate(chart.lines)]
-    return [*entries, LegendEntry(IDEAL, -1, -1, 1)] if chart.kind == "calibration" else entries
-
-
-def draw(chart: Chart, prefix: str) -> str:
-    """Draw a chart as an inline SVG element, whose ids begin with `prefix`.
-
-    The bytes depend on the chart and the prefix alone.
+    `styles` are those of its lines, and its ids begin with `prefix`. The bytes depend on the arguments alone.
     """
     with mpl.rc_context():
         mpl.rcdefaults()  # A user's own settings must not change a report.
@@ -97,7 +81,7 @@ def draw(chart: Chart, prefix: str) -> str:
         axes = canvas.subplots()
         places = _Places(chart)
         for i, line in enumerate(chart.lines):
-            _draw_line(axes, chart, i, places.of(line))
+            _draw_line(axes, line, places.of(line), styles[i], points=chart.points).set_gid(f"line-{i}")
         if chart.kind == "calibration":
             _draw_ideal(axes)
         places.label(axes)
@@ -122,7 +106,10 @@ def describe(chart: Chart) -> str:
 
 
 def _entitle(axis: Axis, name: str, title: str, most: int) -> dict[str, list[str]]:
-    """Put a title at an axis, in lines of at most `most` letters; return them by the id of their group."""
+    """Put a title at an axis, in lines of at most `most` letters.
+
+    Return the lines by the id of their group.
+    """
     lines = _wrapped(title, most)
     axis.set_label_text(_plain(lines)).set_gid(name)
     return {name: lines}
@@ -133,7 +120,7 @@ def _wrapped(text: str, most: int) -> list[str]:
 
 
 def _plain(lines: Sequence[str]) -> str:
-    """Return lines as long as these that matplotlib's font can measure: it lacks no letter of them."""
+    """Return lines as long as these of letters that matplotlib's font has."""
     return "\n".join("".join(c if c.isascii() else "x" for c in line) for line in lines)
 
 
@@ -176,34 +163,24 @@ class _Places:
         return len(numbers) == 1 or bool(np.diff(numbers).min() > 0.07 * np.ptp(numbers))
 
 
-def _draw_line(axes: Axes, chart: Chart, i: int, x: Any) -> None:
-    line, color = chart.lines[i], _COLORS[i % SERIES]
-    y = _array(line.y)
-    style: dict[str, Any] = {"color": color, "marker": MARKERS[i % SERIES], "dashes": DASHES[_dash(i)], "zorder": 3}
-    if chart.points:
-        style |= {"linewidth": 1.2, "markersize": 8}
-    (drawn,) = axes.plot(x, y, **style)
-    drawn.set_gid(f"line-{i}")
-    if not line.low:
-        return
-    low, high = _array(line.low), _array(line.high)
-    if chart.points:
-        axes.vlines(x, low, high, color=color, linewidth=1.4, alpha=0.6)
-    else:
-        axes.fill_between(x, low, high, color=color, alpha=0.16, linewidth=0)
+def _draw_line(axes: Axes, line: Line, x: Any, style: LineStyle, *, points: bool) -> Line2D:
+    color, size = _COLORS[style.color], {"linewidth": 1.2, "markersize": 8} if points else {}
+    look: Any = {"color": color, "marker": MARKERS[style.color], "dashes": DASHES[style.dash], "zorder": 3, **size}
+    (drawn,) = axes.plot(x, _array(line.y), **look)
+    if line.low and points:
+        axes.vlines(x, _array(line.low), _array(line.high), color=color, linewidth=1.4, alpha=0.6)
+    elif line.low:
+        axes.fill_between(x, _array(line.low), _array(line.high), color=color, alpha=0.16, linewidth=0)
+    return drawn
 
 
 def _draw_ideal(axes: Axes) -> None:
-    """Draw the line on which what was expected came true, over the range of both axes."""
+    """Draw the line of perfect calibration over the range of both axes."""
     low = min(axes.get_xlim()[0], axes.get_ylim()[0])
     high = max(axes.get_xlim()[1], axes.get_ylim()[1])
     axes.plot([low, high], [low, high], color=_SOFT, dashes=DASHES[1], linewidth=1.5, zorder=2)
     axes.set_xlim(low, high)
     axes.set_ylim(low, high)
-
-
-def _dash(i: int) -> int:
-    return i // SERIES % len(DASHES)
 
 
 def _array(values: Sequence[float | None]) -> Any:

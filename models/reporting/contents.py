@@ -1,6 +1,7 @@
-"""Hold what a report shows, as plain data: an experiment fills it in, `page.py` renders it.
+"""Hold what a report shows, as plain data.
 
-A run folder keeps its contents in ``report.json``, so that a report needs neither the run's models nor PyTorch.
+An experiment fills it in, `page.py` renders it. A run folder keeps its contents in ``report.json``, so that a report
+needs neither the run's models nor PyTorch.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ CONTENTS_FILE: Final = "report.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """One measured number with its 95% interval; `text` replaces it where there is none ("not run", "failed")."""
+    """One measured number with its 95% interval.
+
+    `text` replaces it where there is none ("not run", "failed").
+    """
 
     mean: float | None = None
     low: float | None = None
@@ -40,9 +44,10 @@ class Column:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """A row: the `name` it is known by in files, its `title`, its `group`, and one figure per column.
+    """A row of a table, with one figure per column.
 
-    `note` says what a reader must know, for example that it is a ceiling or what failed.
+    `name` is what files call it; rows of one `group` stand together under its title. `note` says what a reader must
+    know, for example that it is a ceiling or what failed.
     """
 
     name: str
@@ -54,7 +59,11 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """A table; `caption` says in plain English what is compared, on what data and with what intervals."""
+    """A table of figures.
+
+    `caption` says in plain English what is compared, on what data and with what intervals. A table whose name begins
+    with that of a chart and a hyphen stands with the chart.
+    """
 
     name: str
     title: str
@@ -65,7 +74,10 @@ class Table:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """A line of a chart: y over x with an optional band; `x` is numbers, or texts for categories, never both."""
+    """A line of a chart: y over x, with an optional band.
+
+    `x` is numbers, or texts for categories; all lines of a chart have the same kind.
+    """
 
     title: str
     x: Sequence[float | str]
@@ -76,10 +88,10 @@ class Line:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chart:
-    """A chart of lines, or of points where `points` (a front); axes have titles with units.
+    """A chart of lines, or of points where `points` (a front).
 
-    `kind`: ``sweep``, ``front``, ``learning``, ``calibration`` or ``positions`` (cumulative value by place).
-    `finding` is one sentence on what it shows.
+    Titles of axes name units. `kind`: ``sweep``, ``front``, ``learning``, ``calibration`` or ``positions`` (cumulative
+    value by place). `finding` is one sentence on what it shows.
     """
 
     name: str
@@ -95,7 +107,7 @@ class Chart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShownItem:
-    """An item of a shown list: its attributes for a reader, its queue (−1: none), its true expected outcomes."""
+    """An item of a shown list: attributes, queue (−1: none), true expected outcomes."""
 
     id: str
     attributes: Mapping[str, str]
@@ -107,7 +119,7 @@ class ShownItem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListPair:
-    """One request before and after: the base's list and the planned one, as in the paper's Figure 2."""
+    """Two lists of one request: the base's and the planned one (SORT-Gen, Figure 2)."""
 
     title: str
     user: Mapping[str, str]
@@ -130,7 +142,7 @@ class Contents:
     """Everything that a report of one run shows.
 
     `setting` holds command, data, seeds, hardware, versions and sizes as texts; `failures` name the steps that failed
-    and why, in one line each.
+    and why, in one line each. In running text, what stands between backticks is code.
     """
 
     title: str
@@ -151,7 +163,10 @@ class Contents:
 
     @classmethod
     def read(cls, folder: Path) -> Contents:
-        """Read a run folder's ``report.json``. Raises `ValueError` naming the file and what is wrong with it."""
+        """Read a run folder's ``report.json``.
+
+        Raises `ValueError` naming the file and what is wrong with it.
+        """
         path = folder / CONTENTS_FILE
         try:
             return msgspec.json.decode(path.read_bytes(), type=cls)

@@ -1,4 +1,4 @@
-"""Prepare two lists of one request for the page: moves, queues, outcomes and their running sums."""
+"""Prepare two lists of one request: moves, queues, outcomes and their running sums."""
 
 from __future__ import annotations
 
@@ -15,14 +15,17 @@ _PRICE: Final = "price"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Move:
-    """An item's move from before to after: `places` it rose (negative: fell); None where the other list lacks it."""
+    """An item's move from before to after.
+
+    `places` says how far it rose (negative: fell), None that the other list lacks it.
+    """
 
     places: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """An item at its place, with its outcomes and the sums up to it as texts."""
+    """An item at its place; its outcomes and their sums up to it are texts."""
 
     id: str
     price: str
@@ -35,7 +38,10 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Side:
-    """One of the two lists; `changes` are the totals of the later one against the earlier one's above zero."""
+    """One of the two lists.
+
+    `changes` are the totals of the later list against the earlier one's, as far as these are above zero.
+    """
 
     title: str
     later: bool
@@ -46,7 +52,7 @@ class Side:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShownPair:
-    """A pair of lists as the template needs it; `used` are the queues that items came from."""
+    """A pair of lists for the template; `used` are the queues of its items."""
 
     title: str
     user: Mapping[str, str]

@@ -8,7 +8,7 @@ MINUS: Final = "\N{MINUS SIGN}"
 
 
 def fixed(value: float, digits: int, *, sign: bool = False) -> str:
-    """Write a number with fixed digits behind the point; with `sign`, a positive one has a plus."""
+    """Write a number with fixed digits, with a plus before a positive one on request."""
     text = f"{value:{'+' if sign else ''},.{digits}f}"
     if not any(mark in "123456789" for mark in text):
         text = text.lstrip("+-")
@@ -16,7 +16,7 @@ def fixed(value: float, digits: int, *, sign: bool = False) -> str:
 
 
 def short(value: float) -> str:
-    """Write a number as short as it is: at an axis, or in a chart's figures."""
+    """Write a number as short as it is."""
     text = f"{value:,.0f}" if abs(value) >= 1e5 else f"{value:.4g}" if abs(value) < 1000 else f"{value:,.6g}"
     return text.replace("-", MINUS)
 

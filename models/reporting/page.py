@@ -1,4 +1,4 @@
-"""Render contents as one HTML page that loads nothing: styles, script and charts are in it."""
+"""Render contents as one HTML page that loads nothing."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ from importlib.resources import files
 from typing import Final
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from models.reporting.chart_numbers import Numbers, chart_numbers
-from models.reporting.charts import LegendEntry, draw, legend
+from models.reporting.charts import draw
 from models.reporting.checks import check
-from models.reporting.contents import Chart, Contents, Target
+from models.reporting.contents import Chart, Contents, Table, Target
 from models.reporting.lists import ShownPair, shown_pair
+from models.reporting.styles import LineStyle, Styles
 from models.reporting.tables import ShownTable, shown_table
 
 _FOLDER: Final = files("models.reporting") / "page"
 _GROUPS: Final = {
-    "front": "Fronts",
     "sweep": "Sweeps",
+    "front": "Fronts",
     "learning": "Learning curves",
     "calibration": "Calibration",
     "positions": "Cumulative value by position",
@@ -42,13 +43,13 @@ class ShownChart:
     title: str
     finding: str
     svg: Markup
-    legend: Sequence[LegendEntry]
+    legend: Sequence[LineStyle]
     numbers: Numbers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """A table, a chart or a pair of lists with the id that links lead to."""
+    """A table, a chart or a pair of lists, and the id of its link."""
 
     id: str
     title: str
@@ -57,12 +58,18 @@ class Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
-    """Parts of one `kind` (tables, charts or pairs) under one heading."""
+    """Parts of one `kind` (tables, charts or pairs) under one heading; `tables` belong to its charts."""
 
     id: str
     title: str
     kind: str
     parts: Sequence[Part]
+    tables: Sequence[Part] = ()
+
+    @property
+    def every(self) -> Sequence[Part]:
+        """All parts in the order of the page."""
+        return [*self.parts, *self.tables]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,11 +137,22 @@ def _run(name: str, contents: Contents, heading: str, ids: _Ids) -> Run:
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
     run = ids.make("run", heading)
-    tables = [Part(id=ids.make(run, t.name), title=t.title, shown=shown_table(t)) for t in contents.tables]
+    apart = {chart.name: _tables_of(chart, contents) for chart in contents.charts}
+    beside = [table for tables in apart.values() for table in tables]
+    tables = [_table(table, run, ids) for table in contents.tables if table not in beside]
     sections = [Section(id=ids.make(run, "tables"), title="Tables", kind="tables", parts=tables)]
+    styles = Styles()
     for kind, title in _GROUPS.items():
-        charts = [_chart(chart, ids.make(run, chart.name)) for chart in contents.charts if chart.kind == kind]
-        sections.append(Section(id=ids.make(run, kind), title=title, kind="charts", parts=charts))
+        charts = [chart for chart in contents.charts if chart.kind == kind]
+        sections.append(
+            Section(
+                id=ids.make(run, kind),
+                title=title,
+                kind="charts",
+                parts=[_chart(chart, ids.make(run, chart.name), styles.of(chart)) for chart in charts],
+                tables=[_table(table, run, ids) for chart in charts for table in apart[chart.name]],
+            )
+        )
     pairs = [Part(id=ids.make(run, p.title), title=p.title, shown=shown_pair(p)) for p in contents.pairs]
     sections.append(Section(id=ids.make(run, "lists"), title="Lists before and after", kind="pairs", parts=pairs))
     return Run(
@@ -146,20 +164,34 @@ def _run(name: str, contents: Contents, heading: str, ids: _Ids) -> Run:
     )
 
 
-def _chart(chart: Chart, name: str) -> Part:
+def _tables_of(chart: Chart, contents: Contents) -> list[Table]:
+    """Return the tables that stand with a chart: their names begin with its name."""
+    return [table for table in contents.tables if table.name.startswith(f"{chart.name}-")]
+
+
+def _table(table: Table, run: str, ids: _Ids) -> Part:
+    return Part(id=ids.make(run, table.name), title=table.title, shown=shown_table(table))
+
+
+def _chart(chart: Chart, name: str, styles: Sequence[LineStyle]) -> Part:
     shown = ShownChart(
         title=chart.title,
         finding=chart.finding,
-        svg=Markup(draw(chart, f"{name}-")),
-        legend=legend(chart),
+        svg=Markup(draw(chart, styles, f"{name}-")),
+        legend=styles,
         numbers=chart_numbers(chart),
     )
     return Part(id=name, title=chart.title, shown=shown)
 
 
+def _with_code(text: str) -> Markup:
+    """Escape a text, and show what stands between backticks in it as code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+
+
 @cache
 def _environment() -> Environment:
-    return Environment(
+    environment = Environment(
         loader=FunctionLoader(_text),
         autoescape=True,
         undefined=StrictUndefined,
@@ -167,6 +199,8 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.filters["code"] = _with_code
+    return environment
 
 
 def _text(name: str) -> str:

@@ -1,4 +1,7 @@
-"""Turn matplotlib's SVG into an element for a page: own ids, the page's fonts and colours, texts for all readers."""
+"""Turn matplotlib's SVG into an element for a page.
+
+It gets ids of its own, the page's fonts and colours, and titles for screen readers.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Prepare tables for the page: figures as texts, with the place of each interval on its column's scale."""
+"""Prepare tables: figures as texts, and each interval's place on its column's scale."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ _CHANGES: Final = ("percent", "change")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reach:
-    """Places of an interval, its mean and zero in a cell, in percent of the cell's width; None: outside it."""
+    """Places of an interval, its mean and zero, in percent of a cell's width.
+
+    `zero` is None where it is outside the column's scale.
+    """
 
     low: float
     high: float
@@ -28,9 +31,10 @@ class Reach:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """A figure as texts; `clear` tells whether its interval leaves zero out, None where that means nothing.
+    """A figure as texts.
 
-    `value` is the bare mean, to sort by.
+    `clear` tells whether the interval of a change leaves zero out, and is None for other figures. `value` is the bare
+    mean, to sort by.
     """
 
     text: str
@@ -70,7 +74,10 @@ class ShownTable:
 
 
 def shown_table(table: Table) -> ShownTable:
-    """Prepare a table; rows of one group come together, groups in the order of their first rows."""
+    """Prepare a table.
+
+    Rows of one group come together, groups in the order of their first rows.
+    """
     scales = [_scale(column, [row.figures[i] for row in table.rows]) for i, column in enumerate(table.columns)]
     groups: dict[str, list[ShownRow]] = {}
     for row in table.rows:
@@ -96,7 +103,7 @@ def _cell(figure: Figure, column: Column, scale: _Scale | None) -> Cell:
     if figure.low is None or figure.high is None:
         return Cell(text=text, value=figure.mean)
     clear = not figure.low <= 0 <= figure.high if column.form in _CHANGES else None
-    interval = f"{_written(figure.low, column)} to {_written(figure.high, column)}"
+    interval = f"[{_written(figure.low, column)}, {_written(figure.high, column)}]"
     reach = _reach(figure.low, figure.high, figure.mean, scale)
     return Cell(text=text, interval=interval, clear=clear, reach=reach, value=figure.mean)
 
@@ -106,7 +113,10 @@ def _written(value: float, column: Column) -> str:
 
 
 def _scale(column: Column, figures: Sequence[Figure]) -> _Scale | None:
-    """Return the least and the most of a column's intervals, with zero for changes; None where they are one."""
+    """Return the least and the most of a column's intervals; None where they are one.
+
+    Of changes, zero is among them.
+    """
     ends = [x for f in figures if f.mean is not None for x in (f.low, f.high) if x is not None and math.isfinite(x)]
     if column.form in _CHANGES and ends:
         ends.append(0.0)

@@ -77,7 +77,12 @@ def take(picture: Picture, browser: Browser, url: str, folder: Path) -> None:
     file = folder / f"{picture.name}.png"
     page.screenshot(path=file)
     context.close()
-    with Image.open(file) as image:  # 256 colours are enough for it, and a third of the size.
+    shrink(file)
+
+
+def shrink(file: Path) -> None:
+    """Write a picture with 256 colours: enough for it, and a third of the size."""
+    with Image.open(file) as image:
         image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(file, optimize=True)
 
 

@@ -1,4 +1,7 @@
-"""Say what the experiment found as the contents of a page: tables per judge, and sweeps as charts."""
+"""Lay out the experiment's figures as the contents of a page.
+
+Tables per judge, and sweeps as charts.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,10 @@ _Entries = Sequence[Mapping[str, Any]]
 
 
 def contents_of(report: Mapping[str, Any], titles: Mapping[str, str], base: str, ceiling: str) -> Contents:
-    """Lay out the report's figures; `titles` are the judges', `base` and `ceiling` planners of the gains."""
+    """Lay out the report's figures.
+
+    `titles` are the judges'; `base` and `ceiling` are the planners that gains and their shares refer to.
+    """
     setting = report["setting"]
     tables = [
         *_hits("hit-rates", "Generators (Table 2's form)", report["hit_rates"], titles),
@@ -213,7 +219,10 @@ def _accuracy(found: Mapping[str, Any] | None) -> Iterator[Table]:
 
 
 def _sweep(sweep: Mapping[str, Any], titles: Mapping[str, str]) -> Chart:
-    """Make a chart of HR@1%; settings are texts, evenly spaced: they are powers, and α has a 0."""
+    """Make a chart of HR@1% against one setting.
+
+    Settings are texts, evenly spaced: they are powers, and α has a 0.
+    """
     lines = []
     for judge, title in titles.items():
         rows = [point["judges"].get(judge) for point in sweep["points"]]

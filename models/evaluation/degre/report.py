@@ -1,4 +1,4 @@
-"""Report an experiment from the steps that are done: JSON, Markdown tables, two plots, the contents of a page.
+"""Report an experiment from the steps that are done: JSON, Markdown, plots, a page.
 
 It can be written at any time; figures of steps that are not done say "not run".
 """

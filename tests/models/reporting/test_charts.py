@@ -8,9 +8,10 @@ from typing import Any
 import matplotlib as mpl
 import pytest
 
+from models.reporting import charts
 from models.reporting.chart_numbers import chart_numbers
-from models.reporting.charts import draw, legend
 from models.reporting.contents import Chart, Line
+from models.reporting.styles import Styles
 from tests.models.reporting.html import Element, read
 
 
@@ -20,8 +21,12 @@ def chart(lines: Sequence[Line], **options: Any) -> Chart:
     )
 
 
+def draw(shown: Chart, prefix: str = "c-") -> str:
+    return charts.draw(shown, Styles().of(shown), prefix)
+
+
 def drawn(lines: Sequence[Line], **options: Any) -> Element:
-    return read(draw(chart(lines, **options), "c-"))
+    return read(draw(chart(lines, **options)))
 
 
 def line(x: Sequence[float | str], y: Sequence[float | None], **bands: Sequence[float | None]) -> Line:
@@ -33,7 +38,7 @@ def texts(svg: Element) -> list[str]:
 
 
 def test_colours_are_the_pages_own() -> None:
-    text = draw(chart([line([1, 2], [1, 2], low=[0, 1], high=[2, 3])], kind="calibration"), "c-")
+    text = draw(chart([line([1, 2], [1, 2], low=[0, 1], high=[2, 3])], kind="calibration"))
     assert "var(--series-0)" in text
     assert "var(--ink)" not in text
     assert "#1000" not in text
@@ -73,7 +78,7 @@ def test_a_long_title_of_an_axis_is_broken_into_lines() -> None:
 
 def test_a_calibration_has_the_ideal_line_over_the_same_range_of_both_axes() -> None:
     lines = [line([0.1, 0.4], [0.2, 0.3])]
-    assert legend(chart(lines, kind="calibration"))[-1].title == "ideal"
+    assert Styles().of(chart(lines, kind="calibration"))[-1].title == "ideal"
     svg = drawn(lines, kind="calibration")
     (ideal,) = [e for e in svg.all("path") if "stroke-dasharray" in e.attributes["style"]]
     box = svg.one("clippath").one("rect").attributes
@@ -84,14 +89,34 @@ def test_a_calibration_has_the_ideal_line_over_the_same_range_of_both_axes() -> 
 
 def test_a_front_has_its_intervals_as_bars_and_a_line_as_a_band() -> None:
     lines = [line([1, 2], [1, 2], low=[0.0, 1.0], high=[2.0, 3.0])]
-    front, sweep = (draw(chart(lines, points=points), "c-") for points in (True, False))
+    front, sweep = (draw(chart(lines, points=points)) for points in (True, False))
     assert ("fill-opacity" in front, "stroke-opacity" in front) == (False, True)
     assert ("fill-opacity" in sweep, "stroke-opacity" in sweep) == (True, False)
 
 
+@pytest.mark.parametrize("points", [True, False])
+def test_a_point_may_lack_its_interval(points: bool) -> None:
+    svg = drawn([line([1, 2, 3], [1, 2, 3], low=[0.0, None, 2.0], high=[2.0, None, 4.0])], points=points)
+    told = [use.text for use in svg.all("use") if use.all("title")]
+    assert told == ["A x: 1 y: 1 (0 to 2)", "A x: 2 y: 2", "A x: 3 y: 3 (2 to 4)"]
+
+
+def test_a_method_looks_alike_in_all_charts() -> None:
+    named = {name: Line(title=name, x=[1], y=[1]) for name in "abcdefghij"}
+    styles = Styles()
+    first = {style.title: style for style in styles.of(chart([named[name] for name in "ab"]))}
+    second = {style.title: style for style in styles.of(chart([named[name] for name in "cba"]))}
+    assert first["a"] == second["a"] != second["c"]
+    assert first["b"] == second["b"]
+    # The ninth has the colour of the first, unless both are in one chart.
+    styles.of(chart(list(named.values())))
+    assert styles.of(chart([named["i"]]))[0].color == first["a"].color
+    assert len({style.color for style in styles.of(chart([named["a"], named["i"], named["b"]]))}) == 3
+
+
 def test_lines_beyond_the_colours_have_another_dash() -> None:
-    entries = legend(chart([line([1], [1])] * 17))
-    assert len({(e.color, e.marker, e.dash) for e in entries}) == 17
+    styles = Styles().of(chart([line([1], [1])] * 17))
+    assert len({(style.color, style.dash) for style in styles}) == 17
 
 
 def test_ids_are_of_the_charts_prefix_and_drawings_do_not_share_any() -> None:
@@ -103,9 +128,9 @@ def test_ids_are_of_the_charts_prefix_and_drawings_do_not_share_any() -> None:
 
 
 def test_settings_of_a_users_matplotlib_change_nothing() -> None:
-    before = draw(chart([line([1, 2], [1, 2])]), "c-")
+    before = draw(chart([line([1, 2], [1, 2])]))
     with mpl.rc_context({"font.size": 30, "svg.fonttype": "path", "axes.facecolor": "red"}):
-        assert draw(chart([line([1, 2], [1, 2])]), "c-") == before
+        assert draw(chart([line([1, 2], [1, 2])])) == before
         assert mpl.rcParams["font.size"] == 30
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import subprocess
 import sys
@@ -15,6 +16,9 @@ from models import cli
 from models.reporting.checks import check
 from models.reporting.contents import CONTENTS_FILE, Chart, Contents, Line, ListPair, ShownItem
 from models.reporting.page import render
+from tests.documents import ROOT
+from tests.guide_blocks import block
+from tests.models.reporting.html import read
 from tests.models.reporting.sample import sample
 
 
@@ -106,6 +110,16 @@ def test_torch_is_not_imported(run: Path, tmp_path: Path) -> None:
     words = ["report", str(run), "-o", str(tmp_path / "page.html")]
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_example_of_the_guide_makes_a_page(tmp_path: Path) -> None:
+    code = block((ROOT / "docs" / "report.md").read_text("utf-8"), "example")
+    with contextlib.chdir(tmp_path):
+        subprocess.run([sys.executable, "-c", code], check=True)
+        assert report("runs/mine") == 0
+        shown = read(Path("report.html").read_text("utf-8")).one("section", class_="table").text
+    assert "My planner +5.20% [+4.10, +6.30]" in shown
+    assert "Another ran out of memory failed" in shown
 
 
 def _chart(**changes: Any) -> Contents:

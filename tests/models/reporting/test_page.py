@@ -117,6 +117,8 @@ def test_lists_show_items_moves_queues_and_sums(contents: Contents, document: El
                 assert item.attributes["price"] in row.text
                 assert f"category {item.attributes['category']}" in row.text
                 assert f"{pair.queues[item.queue]} queue:" in row.text
+            boxed = [row.attributes["data-item"] for row in rows if row.has("class", "boxed")]
+            assert boxed == [item.id for item in items if item.queue > 0 and items is pair.after]
             assert f"{sum(item.click for item in items):.3f}" in table.one("tfoot").text
 
 
@@ -165,6 +167,24 @@ def test_any_text_is_shown_as_it_is_and_does_nothing(contents: Contents, documen
     assert shown.one("h1").text == " ".join(text.split())
     assert {e.tag for e in shown.all()} == {e.tag for e in document.all()}
     assert shown.one("head").one("title").text == " ".join(text.split())
+
+
+def test_code_in_texts_is_marked_and_escaped(contents: Contents) -> None:
+    shown = read(render({"run": replace(contents, summary="Run `make <b>` and `x`.", charts=(), failures=["`a`: no"])}))
+    assert [code.text for code in shown.one(class_="summary").all("code")] == ["make <b>", "x"]
+    assert shown.one(class_="summary").text == "Run make <b> and x ."
+    assert shown.one(class_="failures").one("code").text == "a"
+
+
+def test_tables_that_are_named_after_a_chart_stand_with_it(contents: Contents) -> None:
+    table = replace(contents.tables[1], name="sweep-kappa-clicks", title="Clicks along κ")
+    shown = read(render({"run": replace(contents, tables=[*contents.tables, table], charts=contents.charts[1:3])}))
+    (section,) = (s for s in shown.all("section", class_="charts") if s.one("h2").text == "Sweeps")
+    assert [s.one("h3").text for s in section.all("section", class_="table")] == ["Clicks along κ"]
+    assert len(shown.all("section", class_="table")) == 3
+    assert f"#{section.one('section', class_='table').attributes['id']}" in [
+        a.attributes["href"] for a in shown.all("a")
+    ]
 
 
 def test_a_page_of_several_runs_has_a_section_for_each_and_tells_namesakes_apart(contents: Contents) -> None:

@@ -18,11 +18,11 @@ def cells(column: Column, *figures: Figure) -> list[Cell]:
 @pytest.mark.parametrize(
     ("form", "digits", "text", "interval"),
     [
-        ("percent", 2, "+9.61%", "−1.00 to +20.22"),
-        ("percent", 0, "+10%", "−1 to +20"),
-        ("share", 1, "9.6%", "−1.0 to 20.2"),
-        ("change", 3, "+0.096", "−0.010 to +0.202"),
-        ("number", 4, "0.0961", "−0.0100 to 0.2022"),
+        ("percent", 2, "+9.61%", "[−1.00, +20.22]"),
+        ("percent", 0, "+10%", "[−1, +20]"),
+        ("share", 1, "9.6%", "[−1.0, 20.2]"),
+        ("change", 3, "+0.096", "[−0.010, +0.202]"),
+        ("number", 4, "0.0961", "[−0.0100, 0.2022]"),
     ],
 )
 def test_a_figure_is_written_in_its_columns_form(form: str, digits: int, text: str, interval: str) -> None:
@@ -61,7 +61,7 @@ def test_intervals_of_a_column_share_a_scale_with_zero_for_changes() -> None:
 def test_intervals_of_one_point_have_no_scale() -> None:
     (cell,) = cells(Column(title="c", form="share"), Figure(mean=0.5, low=0.5, high=0.5))
     assert cell.reach is None
-    assert cell.interval == "50.00 to 50.00"
+    assert cell.interval == "[50.00, 50.00]"
 
 
 def test_rows_of_a_group_come_together() -> None:
