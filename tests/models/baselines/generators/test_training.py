@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -289,7 +288,7 @@ def test_seeds_of_a_method_may_share_the_lists_that_are_scored_first(tmp_path: P
     """The scored groups of the first seed are read by the second, which then learns something else from them."""
 
     def trained(seed: int, folder: Path, shared: Path, groups_seed: int | None) -> Generator:
-        options = dataclasses.replace(OPTIONS, seed=seed)
+        options = replace(OPTIONS, seed=seed)
         data = (SLATES, VALID, EVALUATOR, WORTH, CONFIG, options, folder, CPU)
         given = {"group_options": FEW, "groups_folder": shared, "groups_seed": groups_seed}
         return train_baseline("gref", *data, **given)  # type: ignore[arg-type]
