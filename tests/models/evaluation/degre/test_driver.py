@@ -263,7 +263,7 @@ def test_a_generator_that_was_trained_but_not_decoded_is_not_trained_again(
         patch.setattr(planner_steps, "decoded", _killed)
         with pytest.raises(KeyboardInterrupt):
             _run(simulated, out, *wanted)
-    folder = "planners/degre-b2-local-search/mix-0/seed-0"
+    folder = "planners/degre-b2-local-search-all-more/mix-0/seed-0"
     state = (out / folder / "last.pt").stat().st_mtime_ns
     assert _run(simulated, out, *wanted) == 0
     assert (out / folder / "last.pt").stat().st_mtime_ns == state
