@@ -9,6 +9,8 @@
 # EXTRA   which build of ONNX Runtime `make setup` installs: cpu or gpu. To change it: make clean setup EXTRA=gpu
 # SIDE_BY_SIDE  how many tests run at once: a process for each core, at most 4; each file is one process's. Empty: one
 #         at a time, as a debugger needs it.
+# DATA    where the files of a public data set are, for the targets that read one.
+# USERS   users of Taobao Ad that are read: 50,000 have about as many lists as MovieLens-1M.
 # ARGS    more options for the command of a target: make loadtest ARGS="--users 8 --mix default"
 
 PYTHON ?= python3
@@ -17,6 +19,8 @@ PYTRITON_PYTHON ?= /usr/bin/python3
 EXTRA ?= cpu
 SIDE_BY_SIDE ?= --numprocesses logical --maxprocesses 4 --dist loadfile
 ARGS ?=
+DATA ?=
+USERS ?= 50000
 
 VENV := .venv
 DEMO_VENV := .venv-demo
@@ -38,7 +42,7 @@ endif
 
 .DEFAULT_GOAL := help
 .PHONY: help setup lock demo test coverage release-test lint typecheck train-demo loadtest bench overhead goodput cost-growth \
-	paired peers peers-setup truth overload lifecycle fuzz chaos soak clients gpu-check clean
+	paired peers peers-setup truth overload lifecycle fuzz chaos soak clients gpu-check degre-movielens degre-taobao clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -117,6 +121,25 @@ train-demo: setup ## make the embedded demo bundle and its catalogue again, from
 	$(BIN)/listwright data items data/demo.parquet --output data/demo-items.parquet
 	rm -rf $(DEMO_CATALOGUE)
 	$(BIN)/listwright catalogue build --items data/demo-items.parquet --spec $(DEMO_BUNDLE)/$(DEMO_VERSION) --out $(DEMO_CATALOGUE)
+
+# Once the evaluator is there, one process learns DeGRe's own rows while another learns the baselines and lets judges
+# value lists. A run that was stopped goes on where it was.
+define degre_tables
+	test -n '$(DATA)' || { echo 'say where the files are: make $@ DATA=folder' >&2; exit 1; }
+	mkdir -p data runs
+	test -f data/$@.parquet || $(BIN)/listwright data $(1) --path '$(DATA)' -o data/$@.parquet
+	step() { $(BIN)/listwright evaluate degre --data data/$@.parquet --out runs/$@ --profile table --threads 1 --steps "$$1" $(ARGS); }; \
+	step data,evaluator,search || exit; \
+	step judges,baselines,exhaustive & other=$$!; \
+	step mining,degre,accuracy,ablations,grid,sweeps; own=$$?; \
+	wait $$other && test $$own = 0 && step report
+endef
+
+degre-movielens: setup ## DeGRe's tables on MovieLens-1M, hours on two cores; DATA=folder of its files
+	$(call degre_tables,movielens)
+
+degre-taobao: setup ## the same on Taobao Ad (Tianchi 56), of USERS users; DATA=folder of its three files
+	$(call degre_tables,taobao-ad --users $(USERS))
 
 loadtest: setup ## serve and run locust for 60 s; p50, p95, p99 and the verdict against 19 ms
 	$(BIN)/python -m loadtest.run --bundle $(DEMO_BUNDLE)/$(DEMO_VERSION) $(ARGS)

@@ -46,7 +46,8 @@ Generator = PRM | NAR4Rec | GReF | NLGRGenerator | GoalRank
 class BaselineRun:
     """Train one method, on `splits` or on groups of lists that the `evaluator` scored.
 
-    `groups` are the options of groups made in rounds. First groups are kept in `shared`, stages in `folder`.
+    `groups` are the options of groups made in rounds. First groups are drawn with `groups_seed` and kept in `shared`,
+    stages in `folder`.
     """
 
     model: Generator
@@ -55,6 +56,7 @@ class BaselineRun:
     splits: Mapping[str, SlateArrays]
     options: TrainOptions
     groups: GroupOptions
+    groups_seed: int
     folder: Path
     shared: Path
     device: torch.device
@@ -72,7 +74,7 @@ class BaselineRun:
         options = self.groups.at_once(self.splits["train"].exposed.shape[1]) if once else self.groups
         maker = GroupMaker(self.splits, self.evaluator, self.worth, options, self.options.seed, self.device)
         epochs, rounds = self._epochs(share), options.rounds
-        scored = maker.first(self.shared)
+        scored = dataclasses.replace(maker, seed=self.groups_seed).first(self.shared)
         loss = make_loss(scored["train"])
         for i in range(rounds):
             at = self.folder / stage / f"round-{i + 1}"
@@ -165,11 +167,13 @@ def train_baseline(
     *,
     group_options: GroupOptions | None = None,
     groups_folder: Path | None = None,
+    groups_seed: int | None = None,
 ) -> Generator:
     """Train the baseline called `name`, write it to `folder`, return it in evaluation mode.
 
     Features are encoded by `evaluator`'s spec; only the methods that need a reward ask it for values. Their first
-    groups are kept in `groups_folder` (default: `folder`), so that several methods can share them. With `resume` a run
+    groups are kept in `groups_folder` (default: `folder`), so that several methods can share them, and with
+    `groups_seed` (default: that of `options`) several seeds of a method too. With `resume` a run
     goes on from where it was interrupted, if there is one. Raises `ValueError` for an unknown name, a conditioned
     config, lists of another length than the config's, and as `loop.fit` does.
     """
@@ -184,6 +188,7 @@ def train_baseline(
         splits={"train": slates_train, "valid": slates_valid},
         options=options,
         groups=(group_options or GroupOptions()).within(options.epochs),
+        groups_seed=options.seed if groups_seed is None else groups_seed,
         folder=folder,
         shared=groups_folder or folder,
         device=device,

@@ -58,11 +58,32 @@ def run(arguments: argparse.Namespace) -> int:
     steps = all_steps(space)
     # Steps build on one another and the report states one set of sizes, so those not asked for count too.
     check_options(space.root, steps)
-    run_steps(space.root, [step for step in steps if step.group in wanted], print)
+    failed = _run_all(space, [step for step in steps if step.group in wanted])
     if "report" in wanted:
         print(write_report(space, steps, command))
         print(f"\n{space.root / REPORT_FILE}")
-    return 0
+    for name, error in failed.items():
+        print(f"{name} failed: {error}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _run_all(space: Workspace, steps: Sequence[ExperimentStep]) -> dict[str, Exception]:
+    """Run steps in order, and return the errors of those that failed by name.
+
+    One planner's failure leaves the others their rows. What everything rests on stops the run.
+    """
+    failed: dict[str, Exception] = {}
+    waiting = [step for step in steps if not is_done(space.root, step.name)]
+    for i, step in enumerate(waiting, 1):
+        print(f"[{i}/{len(waiting)}] {step.name}")
+        try:
+            run_steps(space.root, [step], lambda _: None)
+        except (ValueError, OSError, RuntimeError) as error:
+            if step.group == "evaluator":
+                raise
+            print(f"{step.name} failed: {error}", file=sys.stderr)
+            failed[step.name] = error
+    return failed
 
 
 def all_steps(space: Workspace) -> list[ExperimentStep]:

@@ -48,6 +48,7 @@ class Profile:
     evaluator_rate: float
     evaluator_decay: float
     evaluator_dropout: float
+    gated: bool
     generator_epochs: int
     generator_batch: int
     generator_rate: float

@@ -98,17 +98,20 @@ def train_step(space: Workspace, name: str, group: str) -> ExperimentStep:
         return {"lists": len(train), **best, **kept}
 
     noted = {**dataclasses.asdict(model), **dataclasses.asdict(config), **dataclasses.asdict(options)}
+    noted |= space.sizes("gated") if model.head == "hazard" else {}
     return ExperimentStep(workspace.value_step(name), group, noted, run)
 
 
 def _kept(space: Workspace, fitted: Fitted, train: ListArrays, valid: ListArrays) -> dict[str, Any]:
-    """Keep the proven part of a hazard model's correction, and note the shares."""
+    """Keep the proven part of a hazard model's correction, or all of it, and note the shares that are proven."""
     if fitted.model.config.head != "hazard":
         return {}
-    worths = mixes(fitted.model, space.data.units, MIXED)
-    gate = choose_shares([HeldOut.of(fitted.model, fitted.start, valid)], worths, device=space.device)
+    worths, held_out = mixes(fitted.model, space.data.units, MIXED), HeldOut.of(fitted.model, fitted.start, valid)
+    gate = choose_shares([held_out], worths, device=space.device)
+    if not space.profile.gated:
+        held_out.set([1.0] * len(gate.shares))
     settle(fitted.model, train, fitted.start)
-    return {"shares": list(gate.shares)}
+    return {"proven_shares": list(gate.shares)}
 
 
 def comparison_values_step(space: Workspace, name: str, group: str) -> ExperimentStep:

@@ -282,3 +282,22 @@ def test_a_baseline_of_another_spec_is_not_read(tmp_path: Path) -> None:
 def test_what_cannot_be_trained_is_named(name: str, config: GeneratorConfig, message: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=message):
         train_baseline(name, SLATES, VALID, EVALUATOR, WORTH, config, OPTIONS, tmp_path, CPU)
+
+
+def test_seeds_of_a_method_may_share_the_lists_that_are_scored_first(tmp_path: Path) -> None:
+    """The scored groups of the first seed are read by the second, which then learns something else from them."""
+
+    def trained(seed: int, folder: Path, shared: Path, groups_seed: int | None) -> Generator:
+        options = replace(OPTIONS, seed=seed)
+        data = (SLATES, VALID, EVALUATOR, WORTH, CONFIG, options, folder, CPU)
+        given = {"group_options": FEW, "groups_folder": shared, "groups_seed": groups_seed}
+        return train_baseline("gref", *data, **given)  # type: ignore[arg-type]
+
+    shared = tmp_path / "shared"
+    first = trained(1, tmp_path / "a", shared, 0)
+    kept = {path: path.stat().st_mtime_ns for path in shared.iterdir()}
+    second = trained(2, tmp_path / "b", shared, 0)
+    assert {path: path.stat().st_mtime_ns for path in shared.iterdir()} == kept
+    assert any(not torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+    with pytest.raises(ValueError, match="holds groups of another"):
+        trained(2, tmp_path / "c", shared, None)

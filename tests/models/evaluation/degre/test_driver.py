@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from models import cli
+from models.baselines.generators.training import train_baseline
 from models.data.list_writer import write_lists
 from models.datasets.simulated_logs import load
 from models.datasets.simulator import SimulatorConfig
@@ -278,12 +279,35 @@ def test_a_generator_that_was_trained_but_not_decoded_is_not_trained_again(
         patch.setattr(planner_steps, "decoded", _killed)
         with pytest.raises(KeyboardInterrupt):
             _run(simulated, out, *wanted)
-    folder = "planners/degre-b2-local-search/mix-0/seed-0"
+    folder = "planners/degre-b2-local-search-all-more/mix-0/seed-0"
     state = (out / folder / "last.pt").stat().st_mtime_ns
     assert _run(simulated, out, *wanted) == 0
     assert (out / folder / "last.pt").stat().st_mtime_ns == state
     assert (out / folder / "lists.npy").read_bytes() == (whole / folder / "lists.npy").read_bytes()
     assert json.loads((out / folder / "done.json").read_text("utf-8"))["resumed"]
+
+
+def test_a_step_that_fails_is_named_and_the_others_have_their_rows(
+    whole: Path, simulated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(whole, out)
+    for planner in ("prm", "nar4rec"):
+        shutil.rmtree(out / f"planners/{planner}/mix-0/seed-0")
+
+    def diverged(name: str, *args: Any, **options: Any) -> Any:
+        if name == "nar4rec":
+            raise ValueError("the loss is no longer finite in epoch 1")
+        return train_baseline(name, *args, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(planner_steps, "train_baseline", diverged)
+        assert _run(simulated, out, "--steps", "baselines,report") == 1
+    assert "planners/nar4rec/mix-0/seed-0 failed: the loss is no longer finite in epoch 1" in capsys.readouterr().err
+    rows = {row["title"]: row for row in _report(out)["hit_rates"]["primary"]["rows"]}
+    assert rows["NAR4Rec"]["hit_rate"] is None
+    assert rows["PRM"]["hit_rate"] is not None
+    assert _run(simulated, out, "--steps", "baselines,report") == 0
 
 
 def test_lists_with_clicks_alone_have_no_truth_and_no_mixes(tmp_path: Path) -> None:
