@@ -11,15 +11,16 @@ The planners, from the one that asks the model least:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
 from models.contract.arrays import Ints
 from models.data.records import ListRecord
 from models.evaluation.planning import learnt_beam, learnt_local_search, learnt_sort
+from models.evaluation.truth.fits import generators
 from models.evaluation.truth.fits.value_models import DEGRE_EVALUATOR, DEGRE_EVALUATOR_PAPER, SORT, SORT_PAPER
-from models.evaluation.truth.method import Method, Plan, PlanContext
+from models.evaluation.truth.method import Fit, Method, Plan, PlanContext
 from models.evaluation.truth.methods import generated
 from models.evaluation.truth.methods.sort_gen import BEAM, GREEDY
 from models.evaluation.truth.searches import learnt_plan, queue_plan
@@ -44,8 +45,8 @@ PLANNERS: Final[Mapping[str, str]] = {
 }
 """Name to title."""
 
-_DISTILLED: Final = {"degre": SORT}
-"""Method of a distilled generator to the value model that it was distilled from."""
+_POINTER: Final = "degre"
+"""The method, and the fit, of the generator that was distilled."""
 
 
 def grid_name(model: str, planner: str) -> str:
@@ -79,21 +80,19 @@ def _searched(model: str, planner: str) -> Method:
     return Method(grid_name(model, planner), title, GROUP, _PLANS[planner](model), needs=(model,))
 
 
-def _pointers() -> list[Method]:
-    """List the generators as planners of their value models."""
+def pointers(fits: Iterable[Fit], methods: Iterable[Method]) -> list[Method]:
+    """List the distilled generator as a planner of the value model that its fit needs."""
+    needs = {fit.name: fit.needs for fit in fits}
     return [
-        replace(
-            method,
-            name=grid_name(_DISTILLED[method.name], "pointer"),
-            title=f"{MODELS[_DISTILLED[method.name]]} × {PLANNERS['pointer']}",
-            group=GROUP,
-        )
-        for method in generated.METHODS
-        if method.name in _DISTILLED
+        replace(method, name=grid_name(model, "pointer"), title=f"{MODELS[model]} × {PLANNERS['pointer']}", group=GROUP)
+        for method in methods
+        if method.name == _POINTER
+        for model in needs[_POINTER]
+        if model in MODELS
     ]
 
 
 METHODS: Final[tuple[Method, ...]] = (
     *(_searched(model, planner) for model in MODELS for planner in _PLANS),
-    *_pointers(),
+    *pointers(generators.FITS, generated.METHODS),
 )

@@ -16,7 +16,7 @@ from models.evaluation.planning import ServedPlanner, formula_sort, learnt_beam
 from models.evaluation.truth import searches
 from models.evaluation.truth.bench import Bench
 from models.evaluation.truth.fits import value_models, variants
-from models.evaluation.truth.method import TRIED, Method
+from models.evaluation.truth.method import TRIED, Fit, Method
 from models.evaluation.truth.methods import grid, sort_gen, variant_rows
 from models.evaluation.truth.methods.sort_gen import TRADE_OFFS
 from models.nets.checkpoint import load_checkpoint
@@ -189,3 +189,12 @@ def test_a_graph_is_built_once_for_all_that_ask_for_it(
     plan(bench, folders, METHODS["sort-gen"])
     plan(bench, folders, METHODS["sort-gen-beam"])
     assert built == [2, 2]
+
+
+def test_the_distilled_generator_stands_beside_the_model_that_it_was_distilled_from() -> None:
+    fits = [Fit("nlgr", lambda _: {}, needs=("sort",)), Fit("degre", lambda _: {}, needs=("mined", "degre-evaluator"))]
+    methods = [Method(name, name, "ours", METHODS["template"].plan, needs=(name,)) for name in ("nlgr", "degre")]
+    (pointer,) = grid.pointers(fits, methods)
+    assert pointer.name == "grid-degre-evaluator-pointer"
+    assert (pointer.title, pointer.group) == ("DeGRe's evaluator × pointer", "grid")
+    assert (pointer.plan, pointer.needs) == (methods[1].plan, ("degre",))
