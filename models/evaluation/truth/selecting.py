@@ -13,6 +13,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+import numpy as np
+
 from models.baselines.selection.fast_dpp import fast_dpp
 from models.baselines.selection.items import ScoredItems, sort_items
 from models.baselines.selection.mmr import greedy_mmr
@@ -29,6 +31,10 @@ Select = Callable[[ScoredItems, int, int], Ints]
 
 TRADE_OFFS: Final[tuple[Setting, ...]] = (0.05, 0.1, 0.2, 0.3, 0.45, 0.65, 0.85, 0.97)
 """Values that are tried of MMR's λ and of the DPP's θ: the share of relevance, and the rest is diversity."""
+
+
+_BATCH: Final = 50
+"""Requests whose cosines are held at once."""
 
 
 def sort(items: ScoredItems, length: int, window: int) -> Ints:
@@ -61,8 +67,12 @@ def plan_by_scores(
     `ValueError` naming a list whose formula cannot be computed.
     """
     formula = objective_formula(context.bench.spec, dict(zip(OBJECTIVES, context.preferences.units, strict=True)))
-    items = scored_items(context, records, formula, scores)
-    return select(items, context.bench.length, context.preferences.window)
+    plans = []
+    for start in range(0, len(records), _BATCH):
+        part = slice(start, start + _BATCH)
+        items = scored_items(context, records[part], formula, None if scores is None else scores[part])
+        plans.append(select(items, context.bench.length, context.preferences.window))
+    return np.concatenate(plans)
 
 
 def scored_items(
