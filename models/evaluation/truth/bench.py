@@ -33,7 +33,8 @@ _SLATES_SEED = 20
 class Bench:
     """Hold one world's logs, for lists of `length` places.
 
-    `requests` and `valid_requests` are how many test and validation requests are planned for. Large arrays lie in `folder` while they are used.
+    `requests` and `valid_requests` are how many test and validation requests are planned for. Large arrays lie in
+    `folder` while they are used.
     """
 
     folder: Path
