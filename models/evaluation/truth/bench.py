@@ -1,4 +1,4 @@
-"""Hold the logs of one world as every method gets them, and the truth as only tables see it.
+"""Hold the logs of one world for all methods, and its truth for the tables.
 
 Everything is read from the list file when it is first asked for. Methods learn from its training lists, choose settings
 on requests of its validation lists, and plan for requests of its test lists.
@@ -31,9 +31,10 @@ _SLATES_SEED = 20
 
 @dataclass(frozen=True)
 class Bench:
-    """Hold one world's logs: the list `file`, lists of `length` places, and how many requests are planned for.
+    """Hold one world's logs, for lists of `length` places.
 
-    Large arrays lie in `folder` while they are used.
+    `requests` and `valid_requests` are how many test and validation requests are planned for. Large arrays lie in
+    `folder` while they are used.
     """
 
     folder: Path

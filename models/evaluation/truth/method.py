@@ -1,4 +1,4 @@
-"""Define what a row of the tables is: a method that plans lists, and the fits that it plans with.
+"""Define a row of the tables: a method that plans lists, and its fits.
 
 A *fit* trains one thing on the logs of a world, in a folder of its own. A *method* plans the lists of requests with
 the fits that it needs. A method may have a *setting* to be chosen (λ of MMR, θ of a DPP): the same number of values is
@@ -32,7 +32,10 @@ Setting = float | str | None
 
 @dataclass(frozen=True)
 class FitContext:
-    """Hold what a fit may use: the bench, its own empty or begun `folder`, the folders of what it `needs`, a seed."""
+    """Hold what a fit may use.
+
+    `folder` is its own, empty or begun; `needs` are the folders of the fits that it needs.
+    """
 
     bench: Bench
     profile: Profile
@@ -57,7 +60,10 @@ class Fit:
 
 @dataclass(frozen=True)
 class PlanContext:
-    """Hold what a method may use: the bench, the folders of the fits that it `needs`, the preferences and a seed."""
+    """Hold what a method may use.
+
+    `needs` are the folders of the fits that it needs.
+    """
 
     bench: Bench
     profile: Profile
