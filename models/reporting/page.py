@@ -58,7 +58,10 @@ class Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
-    """Parts of one `kind` (tables, charts or pairs) under one heading; `tables` belong to its charts."""
+    """Parts of one `kind` (tables, charts or pairs) under one heading.
+
+    `tables` belong to its charts.
+    """
 
     id: str
     title: str

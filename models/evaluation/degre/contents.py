@@ -46,6 +46,8 @@ def contents_of(report: Mapping[str, Any], titles: Mapping[str, str], base: str,
         *_exhaustive(report["exhaustive"], titles),
         *_accuracy(report["accuracy"]),
         *_hits("ablations", "Ablations (Table 4's form)", report["ablations"], titles),
+        *_distances(report.get("distances", {}), titles),
+        *_grid(report.get("grid", ()), titles),
     ]
     for mix in report["mixes"]:
         weights = ", ".join(f"{w:g}" for w in mix["weights"])
@@ -216,6 +218,40 @@ def _accuracy(found: Mapping[str, Any] | None) -> Iterator[Table]:
             for row in found["rows"]
         ],
     )
+
+
+def _distances(tables: Mapping[str, Any], titles: Mapping[str, str]) -> Iterator[Table]:
+    def rows(table: _Entries) -> list[Row]:
+        counts = [Figure(text="not defined") if e["needed"] is None else Figure(mean=float(e["needed"])) for e in table]
+        return [
+            Row(name=entry["title"], title=entry["title"], figures=[_figure(entry["difference"]), count])
+            for entry, count in zip(table, counts, strict=True)
+        ]
+
+    columns = [
+        Column(title="value less the whole's, clicks", form="change", digits=4),
+        Column(title="requests that would tell it from 0", form="number", digits=0),
+    ]
+    caption = f"On all requests that ablations are valued on, each less the first row of the ablations. {_INTERVALS}"
+    return _per_judge("distances", "Values of ablations", caption, columns, tables, titles, rows)
+
+
+def _grid(entries: _Entries, titles: Mapping[str, str]) -> Iterator[Table]:
+    models, planners = (list(dict.fromkeys(entry[part] for entry in entries)) for part in ("model", "planner"))
+    for judge, title in titles.items():
+        found = {(entry["model"], entry["planner"]): entry["judges"].get(judge) for entry in entries}
+        rates = {cell: row["hit_rate"][str(PERCENTS[0])] for cell, row in found.items() if row and row["hit_rate"]}
+        if rates:
+            yield Table(
+                name=f"grid-{judge}",
+                title=f"Value models and planners: judge {title}",
+                caption=f"{_RATES[0]} of each value model under each planner. Searches of the judge are ceilings.",
+                columns=[Column(title=planner, form="number", digits=4) for planner in planners],
+                rows=[
+                    Row(name=model, title=model, figures=[_figure(rates.get((model, p))) for p in planners])
+                    for model in models
+                ],
+            )
 
 
 def _sweep(sweep: Mapping[str, Any], titles: Mapping[str, str]) -> Chart:
