@@ -113,8 +113,8 @@ class NLGRGenerator(nn.Module):
     def _read(self, x: Tensor, there: Tensor) -> Tensor:
         if torch.is_grad_enabled() or x.device.type != "cpu":
             return self._read_part(x, there)
-        slices = zip(x.split(_LISTS), there.split(_LISTS), strict=True)
-        return torch.cat([self._read_part(*part) for part in slices])
+        starts = range(0, max(1, len(x)), _LISTS)
+        return torch.cat([self._read_part(x[i : i + _LISTS], there[i : i + _LISTS]) for i in starts])
 
     def _read_part(self, x: Tensor, there: Tensor) -> Tensor:
         keep = None if there.all() else there | ~there.any(dim=1, keepdim=True)

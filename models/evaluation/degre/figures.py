@@ -71,7 +71,8 @@ class Bench:
     def distances(self, planners: Sequence[PlannerRow], seeds: int) -> list[dict[str, Any]]:
         """Pair the values of other planners with those of the first.
 
-        On all requests that they have, those without random lists too. ``needed`` is the number of requests from which an interval as this one would not reach 0.
+        On all requests that they have, those without random lists too. ``needed`` is the number of requests from which
+        an interval as this one would not reach 0.
         """
         first, *others = [np.mean(runs, axis=0) if (runs := self.every_value(p, seeds)) else None for p in planners]
         rows = []

@@ -80,8 +80,9 @@ class DistillRecipe:
 class PlannerRow:
     """Describe a planner of the tables.
 
-    `searches` names the valuer that it maximises on the test requests, by its `search`. Under a judge with that member such a planner is a ceiling and no competitor. `recipe` is a distilled generator's,
-    `baseline` a baseline generator's name in `models.baselines`.
+    `searches` names the valuer that it maximises on the test requests, by its `search`. Under a judge with that member
+    such a planner is a ceiling and no competitor. `recipe` is a distilled generator's, `baseline` a baseline
+    generator's name in `models.baselines`.
     """
 
     name: str
