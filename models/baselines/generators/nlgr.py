@@ -37,6 +37,8 @@ from models.nets.generator import CandidateEncoder, GeneratorConfig
 POSITION_WEIGHT: Final = 0.2
 """α of eq. 18, the paper's."""
 _LOOKS: Final = 4
+_LISTS: Final = 128
+"""Lists that a search reads in one pass on a CPU: few enough for their activations to stay in a core's cache."""
 
 
 @dataclass(frozen=True)
@@ -109,8 +111,15 @@ class NLGRGenerator(nn.Module):
         return logits.masked_fill(~candidates.valid[owners], -torch.inf)
 
     def _read(self, x: Tensor, there: Tensor) -> Tensor:
+        if torch.is_grad_enabled() or x.device.type != "cpu":
+            return self._read_part(x, there)
+        starts = range(0, max(1, len(x)), _LISTS)
+        return torch.cat([self._read_part(x[i : i + _LISTS], there[i : i + _LISTS]) for i in starts])
+
+    def _read_part(self, x: Tensor, there: Tensor) -> Tensor:
+        keep = None if there.all() else there | ~there.any(dim=1, keepdim=True)
         for block in self.blocks:
-            x = block(x, there | ~there.any(dim=1, keepdim=True))
+            x = block(x, keep)
         hidden: Tensor = self.norm(x)
         return hidden
 
