@@ -37,7 +37,7 @@ def point_logs(world: WorldSizes, requests: int) -> ListSource:
 
 
 def _world(world: WorldSizes) -> tuple[SimulatorConfig, dict[str, Any]]:
-    """Return the configuration of a world, and what the metadata say of the origin of its items."""
+    """Return the configuration of a world, and where its items come from."""
     config = declared_world(
         kappa=world.kappa,
         candidates=world.candidates,

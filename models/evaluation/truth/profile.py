@@ -57,7 +57,7 @@ class WorldSizes:
         self._check_items_from()
 
     def _check_items_from(self) -> None:
-        """Raise `ValueError` for what does not go with the file of the items, or with none."""
+        """Raise `ValueError` for a key that does not go with the file of items."""
         if self.items_from is None:
             for name in ("category_feature", "brand_feature"):
                 if getattr(self, name) is not None:
