@@ -35,13 +35,6 @@ def prior_list(batch: Batch, length: int) -> Tensor:
     return best_first(prior_scores(batch), batch["valid"], length)
 
 
-def gather_rows(rows: Tensor, lists: Tensor) -> Tensor:
-    """Gather the candidates' rows [B, N, D] along lists [B, ...]: [B, ..., D]; candidate 0's past a list's end."""
-    flat = lists.clamp(min=0).flatten(1)
-    chosen = rows.gather(1, flat[..., None].expand(-1, -1, rows.shape[-1]))
-    return chosen.view(*lists.shape, rows.shape[-1])
-
-
 def gumbel(like: Tensor) -> Tensor:
     """Draw Gumbel noise: the argmax of logits plus noise draws from their softmax."""
     uniform = torch.rand_like(like).clamp(min=torch.finfo(like.dtype).tiny)

@@ -45,6 +45,10 @@ class Bench:
     device: torch.device
 
     @cached_property
+    def _slates(self) -> dict[tuple[Split, int], SlateArrays]:
+        return {}
+
+    @cached_property
     def _fitted(self) -> tuple[ListSplits, FeatureSpec]:
         fitter = SpecFitter()
         splits = ListSplits.read(ListFile(self.file), fitter)
@@ -71,9 +75,15 @@ class Bench:
         return self._shown("valid")
 
     def slates(self, split: Split, count: int) -> SlateArrays:
-        """Draw `count` requests of a split with all candidates, for generators; more extend fewer."""
-        splits, spec = self._fitted
-        return splits.draw({split: count}, _SLATES_SEED).slates(spec, self.length, self.folder)
+        """Draw `count` requests of a split with all candidates, for generators; more extend fewer.
+
+        They are kept, since several fits learn from the same ones.
+        """
+        if (split, count) not in self._slates:
+            splits, spec = self._fitted
+            drawn = splits.draw({split: count}, _SLATES_SEED).slates(spec, self.length, self.folder)
+            self._slates[split, count] = drawn
+        return self._slates[split, count]
 
     @cached_property
     def valid(self) -> Sequence[ListRecord]:

@@ -18,6 +18,8 @@ from typing import Any, Final
 
 import msgspec
 
+from models.datasets.declared_world import DECLARED, EXPLORATION, LENGTH, WEIGHTS
+
 PROFILES: Final = ("medium", "quick", "test")
 _FOLDER: Final = Path(__file__).parent / "profiles"
 _MAY_BE_ZERO: Final = ("seed", "small_candidates", "small_length")
@@ -27,17 +29,22 @@ _MAY_BE_ZERO: Final = ("seed", "small_candidates", "small_length")
 class WorldSizes:
     """Say how a world differs from the declared one.
 
-    `lists` are drawn from it, with `seed`.
+    `lists` are drawn from it, with `seed`. Its `items` have the prices and categories of a list file where `items_from`
+    names one, and its brands where there is a `brand_feature`.
     """
 
-    kappa: float = 0.5
-    candidates: int = 20
-    length: int = 10
+    kappa: float = DECLARED.kappa
+    candidates: int = DECLARED.candidates
+    length: int = LENGTH
     lists: int = 125_000
-    exploration: float = 0.3
-    prior_noise: float = 0.4
-    price_spread: float = 0.7
+    exploration: float = EXPLORATION
+    prior_noise: float = DECLARED.prior_noise
+    price_spread: float = DECLARED.price_spread
     seed: int = 11
+    items: int = DECLARED.items
+    items_from: str | None = None
+    category_feature: str | None = None
+    brand_feature: str | None = None
 
     def __post_init__(self) -> None:
         _check_numbers(self)
@@ -45,6 +52,20 @@ class WorldSizes:
             raise ValueError(f"exploration: must be within 0..1, not {self.exploration}")
         if self.length > self.candidates:
             raise ValueError(f"length: must be at most the {self.candidates} candidates, not {self.length}")
+        if self.candidates > self.items:
+            raise ValueError(f"candidates: must be at most the {self.items} items, not {self.candidates}")
+        self._check_items_from()
+
+    def _check_items_from(self) -> None:
+        """Raise `ValueError` for a key that does not go with the file of items."""
+        if self.items_from is None:
+            for name in ("category_feature", "brand_feature"):
+                if getattr(self, name) is not None:
+                    raise ValueError(f"{name}: is about the file of items_from, which is not given")
+        elif self.category_feature is None:
+            raise ValueError("items_from: needs category_feature, the feature that is the category")
+        elif self.price_spread != DECLARED.price_spread:
+            raise ValueError("price_spread: comes from the items of items_from")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +79,7 @@ class Profile:
     requests: int = 500
     valid_requests: int = 300
     seeds: int = 3
-    objectives: tuple[float, float, float] = (5.0, 1.0, 1.0)
+    objectives: tuple[float, float, float] = WEIGHTS
 
     # value models
     value_dim: int = 64

@@ -19,14 +19,14 @@ from models.contract.spec import OBJECTIVES
 from models.data.records import ListRecord
 from models.evaluation.simulated.comparison import MOST_LISTS, SimulatedCase, plan_truly, true_over_all
 from models.evaluation.truth.method import Method, PlanContext, Setting
+from models.evaluation.truth.methods.sort_gen import BEAM
 from models.evaluation.truth.profile import WorldSizes
 from models.planners.objective import default_queues
 from models.planners.prepare import Preparer
 from models.planners.search.exhaustive import best_list
 
-BEAM: Final = 8
-HEAD: Final = 2
-"""Remaining items of each queue that the search of queues appends."""
+HEAD: Final = BEAM.head_width
+"""Remaining items of each queue that the search of queues appends: as many as SORT-Gen's with its beam."""
 
 
 def _random(context: PlanContext, records: Sequence[ListRecord], _: Setting) -> Ints:
@@ -40,8 +40,12 @@ def _cases(context: PlanContext, records: Sequence[ListRecord]) -> list[Simulate
     return [cases[record.request_id] for record in records]
 
 
-def _over_all(context: PlanContext, records: Sequence[ListRecord], _: Setting, width: int) -> Ints:
-    return true_over_all(width, _cases(context, records), context.preferences)
+def _greedy(context: PlanContext, records: Sequence[ListRecord], _: Setting) -> Ints:
+    return true_over_all(1, _cases(context, records), context.preferences)
+
+
+def _beam(context: PlanContext, records: Sequence[ListRecord], _: Setting) -> Ints:
+    return true_over_all(context.profile.beam, _cases(context, records), context.preferences)
 
 
 def _exhaustive(context: PlanContext, records: Sequence[ListRecord], _: Setting) -> Ints:
@@ -51,14 +55,18 @@ def _exhaustive(context: PlanContext, records: Sequence[ListRecord], _: Setting)
 
 def _queues(context: PlanContext, records: Sequence[ListRecord], _: Setting) -> Ints:
     """Search the product's queues as its graph does, under true values and without MMR."""
-    spec, units = context.bench.spec, dict(zip(OBJECTIVES, context.bench.units, strict=True))
+    spec, width, units = (
+        context.bench.spec,
+        context.profile.beam,
+        dict(zip(OBJECTIVES, context.bench.units, strict=True)),
+    )
     queues = default_queues(spec, units)
-    prepare = Preparer(Encoder(spec), Limits(context.bench.length, len(queues), HEAD, beam_width=BEAM), queues)
+    prepare = Preparer(Encoder(spec), Limits(context.bench.length, len(queues), HEAD, beam_width=width), queues)
     lists = []
     for case in _cases(context, records):
         slots = prepare(case.record, context.preferences)[1]
         dealt = [[i for i in queue if i >= 0] for queue in slots.reshape(len(queues), -1).tolist()]
-        lists.append(plan_truly(case, dealt, context.preferences, head_width=HEAD, beam_width=BEAM))
+        lists.append(plan_truly(case, dealt, context.preferences, head_width=HEAD, beam_width=width))
     return np.array(lists, np.int64)
 
 
@@ -70,8 +78,8 @@ _ceiling = partial(Method, group="ceilings", seeded=False, cheating=True)
 
 METHODS: Final[tuple[Method, ...]] = (
     Method("random", "random list", "base", _random),
-    _ceiling("true-greedy", "true value, greedy over all", plan=partial(_over_all, width=1)),
-    _ceiling("true-queues-beam", f"true value, queues h={HEAD}, W={BEAM}", plan=_queues),
-    _ceiling("true-beam", f"true value, beam {BEAM} over all", plan=partial(_over_all, width=BEAM)),
+    _ceiling("true-greedy", "true value, greedy over all", plan=_greedy),
+    _ceiling("true-queues-beam", f"true value, beam over queues, h = {HEAD}", plan=_queues),
+    _ceiling("true-beam", "true value, beam over all", plan=_beam),
     _ceiling("true-exhaustive", "true value, all lists", plan=_exhaustive, possible=_all_can_be_valued),
 )

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 from models.evaluation.truth.fits.value_models import SORT, SORT_PAPER
-from models.evaluation.truth.method import Method, Setting
+from models.evaluation.truth.method import Method
 from models.evaluation.truth.searches import QueueSearch, queue_plan
 
-TRADE_OFFS: Final[tuple[Setting, ...]] = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 1.0)
+TRADE_OFFS: Final[tuple[float, ...]] = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 1.0)
 """Values of MMR's λ that are tried; 1 is without MMR. A slot of the log is worth 1, a cosine is at most 1."""
 
 PAPER: Final = QueueSearch(head_width=1, partition="dfs")

@@ -51,7 +51,6 @@ _BEAM_WIDTHS: Final = (1, 2, 4, 8)
 _WINDOWS: Final = (1, 2, 4, 8)
 _WINDOW_TRADE_OFF: Final = 0.9
 """λ of the rows of windows, which are nothing without MMR."""
-_FIXED_TRADE_OFFS: Final = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 1.0)
 
 
 def plan_template(context: PlanContext, records: Sequence[ListRecord], setting: Setting) -> Ints:
@@ -118,7 +117,7 @@ def _diversity() -> Iterator[Method]:
     """List ours with MMR: λ chosen as in the paper, and fixed ones."""
     plan = queue_plan(SORT, GREEDY, tuned=True)
     yield Method("with-mmr", "SORT-Gen with MMR", GROUP, plan, needs=(SORT,), settings=TRADE_OFFS)
-    for trade_off in _FIXED_TRADE_OFFS:
+    for trade_off in TRADE_OFFS:
         plan = queue_plan(SORT, GREEDY, trade_off=trade_off)
         yield Method(f"lambda-{trade_off:g}", f"SORT-Gen, λ = {trade_off:g}", GROUP, plan, needs=(SORT,))
     for window in _WINDOWS:

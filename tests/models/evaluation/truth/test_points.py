@@ -14,7 +14,6 @@ from models.data.records import ListRecord
 from models.evaluation.truth.method import Method, PlanContext, Setting
 from models.evaluation.truth.points import Plan, points_of, table_rows
 from models.evaluation.truth.profile import PROFILES, Profile, WorldSizes, load_profile
-from models.evaluation.truth.registry import METHODS as REGISTERED
 
 
 def _no_plan(context: PlanContext, records: Sequence[ListRecord], setting: Setting) -> Ints:
@@ -91,6 +90,7 @@ def test_plans_have_seeds_where_they_matter_and_mixes_for_some_methods() -> None
         ({"sweeps": {"kapa": (1.0,)}}, r"sweeps: 'kapa' is not a knob \(kappa, "),
         ({"sweeps": {"length": (4.5,)}}, r"sweeps\.length: must be whole numbers, not 4\.5"),
         ({"sweeps": {"length": (13.0,)}}, r"sweeps\.length: length: must be at most the 12 candidates, not 13"),
+        ({"sweeps": {"candidates": (3_000.0,)}}, r"sweeps\.candidates: candidates: must be at most the 2000 items"),
         ({"sweeps": {"exploration": (2.0,)}}, r"sweeps\.exploration: exploration: must be within 0\.\.1, not 2\.0"),
     ],
 )
@@ -99,7 +99,6 @@ def test_unknown_names_and_values_that_cannot_be_are_named(change: dict[str, Any
         points_of(replace(PROFILE, **change), METHODS)
 
 
-@pytest.mark.skipif("sort-gen-beam" not in REGISTERED, reason="not every row is registered")
 @pytest.mark.parametrize("name", PROFILES)
 def test_the_profiles_name_methods_and_knobs_that_exist(name: str) -> None:
     main, *_ = points_of(load_profile(name))

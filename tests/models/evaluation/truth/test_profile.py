@@ -10,7 +10,7 @@ import pytest
 
 from models import cli
 from models.datasets.declared_world import DECLARED, EXPLORATION, LENGTH, WEIGHTS
-from models.evaluation.truth.profile import PROFILES, load_profile
+from models.evaluation.truth.profile import PROFILES, Profile, load_profile
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,13 @@ from models.evaluation.truth.profile import PROFILES, load_profile
         ("world = {kappa = -1}", "world: kappa: must be at least 0, not -1.0"),
         ("world = {exploration = 1.5}", "world: exploration: must be within 0..1, not 1.5"),
         ("world = {length = 30}", "world: length: must be at most the 20 candidates, not 30"),
+        ("world = {candidates = 20, items = 19}", "world: candidates: must be at most the 19 items, not 20"),
+        ("world = {brand_feature = 'maker'}", "world: brand_feature: is about the file of items_from"),
+        ("world = {items_from = 'shop.parquet'}", "world: items_from: needs category_feature"),
+        (
+            "world = {items_from = 'shop.parquet', category_feature = 'kind', price_spread = 1}",
+            "world: price_spread: comes from the items of items_from",
+        ),
         ("world = {lists = 'all'}", "world.lists: Expected `int`, got `str`"),
         ("world = 3", "world: Expected `object`, got `int`"),
         ("sweeps = {kappa = [0, -1]}", "sweeps.kappa: must be finite numbers of at least 0, not [0.0, -1.0]"),
@@ -83,8 +90,9 @@ def test_changes_reach_into_tables() -> None:
 
 def test_medium_is_the_declared_world() -> None:
     medium = load_profile("medium")
-    for knob in ("kappa", "candidates", "prior_noise", "price_spread"):
+    for knob in ("kappa", "candidates", "prior_noise", "price_spread", "items"):
         assert getattr(medium.world, knob) == getattr(DECLARED, knob), knob
+    assert Profile().world == medium.world
     assert (medium.world.length, medium.world.exploration, medium.objectives) == (LENGTH, EXPLORATION, WEIGHTS)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ import pytest
 from models import cli
 from models.contract.arrays import Floats
 from models.evaluation.simulated.comparison import SimulatedCase, true_values
-from models.evaluation.steps import MARKER
+from models.evaluation.steps import MARKER, read_marker
 from models.evaluation.truth.bench import Bench
-from models.evaluation.truth.paths import LISTS_FILE, method_step
+from models.evaluation.truth.method import PlanContext
+from models.evaluation.truth.paths import LISTS_FILE, fit_step, method_step
 from models.evaluation.truth.points import Point, points_of
 from models.evaluation.truth.profile import load_profile
 from models.evaluation.truth.registry import METHODS
@@ -26,8 +28,6 @@ from models.reporting.contents import CONTENTS_FILE
 PROFILE = load_profile("test")
 POINTS = {point.name: point for point in points_of(PROFILE)}
 MAIN, BLIND = POINTS["main"], POINTS["kappa-0"]
-
-needs_base = pytest.mark.skipif("base" not in METHODS, reason="the base is not registered")
 
 
 def _run(root: Path, *more: str) -> int:
@@ -87,9 +87,14 @@ def test_a_wider_search_under_true_values_finds_better_lists(values: Mapping[str
     assert values["true-greedy"].mean() > values["random"].mean()
 
 
-@needs_base
 def test_the_base_is_between_random_lists_and_true_values(values: Mapping[str, Floats]) -> None:
     assert values["random"].mean() < values["base"].mean() < values["true-greedy"].mean()
+
+
+def test_a_search_of_queues_under_true_values_is_between_the_base_and_the_search_of_all(
+    values: Mapping[str, Floats],
+) -> None:
+    assert values["base"].mean() < values["true-queues-beam"].mean() <= values["true-beam"].mean()
 
 
 def test_without_context_true_values_are_sorted(root: Path) -> None:
@@ -98,6 +103,39 @@ def test_without_context_true_values_are_sorted(root: Path) -> None:
         for case, chosen in zip(bench.cases, _lists(root, BLIND, name).tolist(), strict=True):
             worth = _worth_of_items(case, _preferences(bench, BLIND))
             np.testing.assert_allclose(worth[chosen], np.sort(worth)[::-1][: len(chosen)], rtol=1e-9)
+
+
+def test_without_context_no_list_is_better_than_the_sort_by_true_values(root: Path) -> None:
+    values = _values(root, BLIND)
+    assert {"base", "random", "true-greedy", "true-beam"} <= values.keys()
+    for name, found in values.items():
+        assert (found <= values["true-greedy"] + 1e-9).all(), name
+    assert values["random"].mean() < values["base"].mean()
+
+
+def test_no_method_but_a_ceiling_plans_otherwise_without_truth_and_labels(root: Path) -> None:
+    bench = _bench(root, MAIN)
+    blind = dataclasses.replace(bench)
+    # What a service would get, and an error for whoever asks for the truth.
+    blind.__dict__["cases"] = _Refusal()
+    unlabelled = [dataclasses.replace(record, exposed=(), clicks=(), purchases=None, gmv=None) for record in bench.test]
+    for name in MAIN.methods:
+        method = METHODS[name]
+        if method.cheating:
+            continue
+        marker = read_marker(root, method_step(MAIN.name, name, 0, 0))
+        assert marker is not None
+        needs = {fit: root / fit_step(MAIN.name, fit, 0) for fit in method.needs}
+        context = PlanContext(blind, PROFILE, needs, _preferences(bench, MAIN), 0)
+        lists = method.plan(context, unlabelled, marker["notes"]["setting"])
+        np.testing.assert_array_equal(lists, _lists(root, MAIN, name), err_msg=name)
+
+
+class _Refusal:
+    """Stand where the test requests with their truth would be."""
+
+    def __iter__(self) -> Iterator[SimulatedCase]:
+        raise AssertionError("a method asked for true values")
 
 
 def _worth_of_items(case: SimulatedCase, preferences: Preferences) -> Floats:
@@ -122,10 +160,17 @@ def test_the_report_has_every_row(root: Path) -> None:
     assert all(title in text for title in titles)
 
 
-def test_a_second_run_makes_nothing_but_the_report(root: Path) -> None:
-    before = {path: path.stat().st_mtime_ns for path in root.rglob(MARKER)}
+def test_a_second_run_makes_nothing_but_what_was_not_done_and_to_the_same_lists(root: Path) -> None:
+    markers = {path: path.stat().st_mtime_ns for path in root.rglob(MARKER)}
+    before = {path: path.read_bytes() for path in root.rglob(LISTS_FILE)}
+    broken_off = [fit_step("main", fit, 0) for fit in ("ltr", "sort", "fft", "degre")]
+    broken_off += [method_step("main", name, 0, 0) for name in ("ltr", "sort-gen", "fft", "degre")]
+    for step in broken_off:
+        (root / step / MARKER).unlink()
     assert _run(root) == 0
-    assert {path: path.stat().st_mtime_ns for path in root.rglob(MARKER)} == before
+    again = {path: path.stat().st_mtime_ns for path in root.rglob(MARKER)}
+    assert {path.parent for path in again if again[path] != markers[path]} == {root / step for step in broken_off}
+    assert {path: path.read_bytes() for path in root.rglob(LISTS_FILE)} == before
 
 
 @pytest.mark.parametrize(

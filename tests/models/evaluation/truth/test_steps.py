@@ -14,11 +14,9 @@ import pytest
 from models.data.list_file import read_lists
 from models.evaluation.parallel_steps import run_in_parallel
 from models.evaluation.steps import ExperimentStep, StepError, check_options, is_done, read_failure, read_marker
-from models.evaluation.truth.logs import point_logs
 from models.evaluation.truth.method import Method
 from models.evaluation.truth.paths import CHOICE_FILE, DATA_FILE, LISTS_FILE
 from models.evaluation.truth.points import points_of
-from models.evaluation.truth.profile import WorldSizes
 from models.evaluation.truth.steps import GROUPS, all_steps, bench_of
 from models.evaluation.truth.wanted_steps import wanted_steps
 from tests.models.evaluation.truth import fakes
@@ -118,18 +116,6 @@ def test_a_fit_that_does_not_exist_is_named(tmp_path: Path) -> None:
     methods = {**fakes.METHODS, "odd": Method("odd", "odd", "ours", fakes.rotate, ("modle",))}
     with pytest.raises(ValueError, match=r"odd: needs the fit 'modle', which does not exist"):
         all_steps(tmp_path, fakes.PROFILE, fakes.FITS, methods)
-
-
-def test_worlds_of_fewer_lists_have_the_same_requests_to_plan_for() -> None:
-    many = WorldSizes(candidates=6, length=3, lists=150)
-    fewer = replace(many, lists=50)
-    logs = {world.lists: list(point_logs(world, 8).records) for world in (many, fewer)}
-    for split in ("test", "valid"):
-        ids = [[record.request_id for record in logs[n] if record.split == split][:8] for n in (150, 50)]
-        assert ids[0] == ids[1]
-        assert len(ids[0]) == 8
-    training = [sum(record.split == "train" for record in logs[n]) for n in (150, 50)]
-    assert 30 < training[1] <= 50 < training[0] <= 150
 
 
 def test_the_bench_reads_the_logs_of_its_point(run: tuple[Path, Mapping[str, str]]) -> None:
