@@ -2,7 +2,7 @@
 
 A list is int64 [..., L]: candidates in order, −1 behind its end.
 
-Axis letters: B requests, N candidates, G lists of a request, L positions, D width.
+Axis letters: B requests, N candidates, L positions, D width.
 """
 
 from __future__ import annotations
@@ -33,13 +33,6 @@ def best_first(scores: Tensor, valid: Tensor, length: int) -> Tensor:
 def prior_list(batch: Batch, length: int) -> Tensor:
     """Sort the initial list by the prior score, int64 [B, length]."""
     return best_first(prior_scores(batch), batch["valid"], length)
-
-
-def gather_rows(rows: Tensor, lists: Tensor) -> Tensor:
-    """Gather the candidates' rows [B, N, D] along lists [B, ...]: [B, ..., D]; candidate 0's past a list's end."""
-    flat = lists.clamp(min=0).flatten(1)
-    chosen = rows.gather(1, flat[..., None].expand(-1, -1, rows.shape[-1]))
-    return chosen.view(*lists.shape, rows.shape[-1])
 
 
 def gumbel(like: Tensor) -> Tensor:
