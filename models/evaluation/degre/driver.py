@@ -91,9 +91,9 @@ def _steps_of(root: Path, source: Path, profile: Profile, device: torch.device) 
 
 
 def _run_here(root: Path, steps: Sequence[ExperimentStep], wanted: Collection[str]) -> dict[str, str]:
-    """Run the `wanted` steps in this process, and return by name why some are not done.
+    """Run the `wanted` steps in this process.
 
-    A failure leaves those that do not need the step their rows.
+    Return by name why some are not done. A failure leaves those that do not need the step their rows.
     """
     schedule, named = Schedule(root, steps, wanted), {step.name: step for step in steps}
     schedule.skip_what_cannot_run()

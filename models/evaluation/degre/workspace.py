@@ -287,7 +287,7 @@ def value_step(name: str) -> str:
 
 
 def needed_by(valuer: str) -> tuple[str, ...]:
-    """Name the steps that must be done before a valuer can value lists: the truth needs no training."""
+    """Name the steps that a valuer needs; the truth needs no training."""
     return (DATA,) if valuer == TRUTH else (value_step(valuer),)
 
 
