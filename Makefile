@@ -122,17 +122,12 @@ train-demo: setup ## make the embedded demo bundle and its catalogue again, from
 	rm -rf $(DEMO_CATALOGUE)
 	$(BIN)/listwright catalogue build --items data/demo-items.parquet --spec $(DEMO_BUNDLE)/$(DEMO_VERSION) --out $(DEMO_CATALOGUE)
 
-# Once the evaluator is there, one process learns DeGRe's own rows while another learns the baselines and lets judges
-# value lists. A run that was stopped goes on where it was.
+# A run that was stopped goes on where it was.
 define degre_tables
 	test -n '$(DATA)' || { echo 'say where the files are: make $@ DATA=folder' >&2; exit 1; }
 	mkdir -p data runs
 	test -f data/$@.parquet || $(BIN)/listwright data $(1) --path '$(DATA)' -o data/$@.parquet
-	step() { $(BIN)/listwright evaluate degre --data data/$@.parquet --out runs/$@ --profile table --threads 1 --steps "$$1" $(ARGS); }; \
-	step data,evaluator,search || exit; \
-	step judges,baselines,exhaustive & other=$$!; \
-	step mining,degre,accuracy,ablations,grid,sweeps; own=$$?; \
-	wait $$other && test $$own = 0 && step report
+	$(BIN)/listwright evaluate degre --data data/$@.parquet --out runs/$@ --profile table --jobs 2 $(ARGS)
 endef
 
 degre-movielens: setup ## DeGRe's tables on MovieLens-1M, hours on two cores; DATA=folder of its files

@@ -114,7 +114,8 @@ def entire_space_loss(logits: Tensor, labels: Tensor, lengths: Tensor, observed:
 
     `logits` [B, L, 2, 1] are of a click and of a purchase given a click; other arguments as of `path_loss`. A purchase
     has the probability pCTCVR = pCTR · pCVR and is learnt from all exposed places, not from clicked ones alone: pCVR
-    has no term of its own.
+    has no term of its own. SORT-Gen's "ESMM-like modeling loss" (Table 2) is read so. Its remark that ESMMs "mask the
+    click loss for partially completed conversions" names no term of that loss, so none is masked here.
     """
     click, bought = F.logsigmoid(logits[..., 0]).unbind(-1)
     chances = torch.stack([click, click + bought], dim=-1).clamp(max=-_CERTAIN)

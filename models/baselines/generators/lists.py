@@ -2,7 +2,7 @@
 
 A list is int64 [..., L]: candidates in order, −1 behind its end.
 
-Axis letters: B requests, N candidates, G lists of a request, L positions, D width.
+Axis letters: B requests, N candidates, L positions, D width.
 """
 
 from __future__ import annotations

@@ -22,7 +22,9 @@ Axis letters: B lists, N candidates, L positions, D width, G lists of a group.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import torch
@@ -136,15 +138,17 @@ class NLGRGenerator(nn.Module):
     def _decode(self, batch: Batch, length: int, count: int, *, draw: bool) -> Tensor:
         """Change the prior sort of each request `count` times: lists [B · count, length].
 
-        Lists share what is their request's. A list leaves the passes once no place of it is left to look at, and the
-        PDU reads only lists that the last look has changed.
+        Lists share what is their request's. A list leaves the passes once no place of it is left to look at, and no
+        unit reads a list of a request twice.
         """
         check_length(length, self.config.list_length)
         candidates, prior = self.candidates(batch), prior_list(batch, length)
         requests = torch.arange(len(prior), device=prior.device)
         owners = requests.repeat_interleave(count)
         lists, settled = prior[owners], prior[owners] < 0
-        place_logits = self.position_logits(candidates, requests, prior)[owners]
+        logits_of_places = _Remembered(partial(self.position_logits, candidates))
+        logits_of_items = _Remembered(partial(self.candidate_logits, candidates))
+        place_logits = logits_of_places(owners, lists)
         offered = candidates.valid[owners].float()
         for _ in range(_LOOKS * length):
             looking = (~settled).any(dim=1).nonzero()[:, 0]
@@ -154,15 +158,39 @@ class NLGRGenerator(nn.Module):
             place_noise, item_noise = (gumbel(x)[looking] if draw else 0.0 for x in (place_logits, offered))
             places = (place_logits[looking].masked_fill(settled[looking], -torch.inf) + place_noise).argmax(dim=1)
             before = lists[looking]
-            item_logits = self.candidate_logits(candidates, owners[looking], before, places)
+            item_logits = logits_of_items(owners[looking], before, places)
             items = (item_logits + item_noise).argmax(dim=1)
             changed = items != before.gather(1, places[:, None])[:, 0]
             moved = looking[changed]
             lists[moved] = put(before[changed], places[changed], items[changed])
             settled[moved] = lists[moved] < 0
             settled[looking, places] = True
-            place_logits[moved] = self.position_logits(candidates, owners[moved], lists[moved])
+            place_logits[moved] = logits_of_places(owners[moved], lists[moved])
         return lists
+
+
+class _Remembered:
+    """Remember the logits of each list, so that a unit reads none twice.
+
+    Changes lead back to earlier lists again and again, and to the same ones from several drawn lists of a request.
+    """
+
+    def __init__(self, read: Callable[..., Tensor]) -> None:
+        self._read = read
+        self._rows: dict[bytes, int] = {}
+        self._logits: list[Tensor] = []
+
+    def __call__(self, owners: Tensor, lists: Tensor, *places: Tensor) -> Tensor:
+        """Return what `read` gives for lists [A, L] of requests `owners` [A], at `places` [A] if it takes any."""
+        joined = torch.cat([owners[:, None], lists, *(some[:, None] for some in places)], dim=1)
+        keys, new = [key.tobytes() for key in joined.cpu().numpy()], []
+        for i, key in enumerate(keys):
+            if key not in self._rows:
+                self._rows[key] = len(self._rows)
+                new.append(i)
+        if new:
+            self._logits.append(self._read(owners[new], lists[new], *(some[new] for some in places)))
+        return torch.cat(self._logits)[[self._rows[key] for key in keys]]
 
 
 def put(lists: Tensor, places: Tensor, items: Tensor) -> Tensor:

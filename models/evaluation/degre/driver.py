@@ -10,21 +10,26 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
+
+import torch
 
 from models.evaluation.degre import planners_table
 from models.evaluation.degre.judges import EVALUATOR, PRIMARY, TRUTH
 from models.evaluation.degre.planner_steps import generator_step, mining_steps
-from models.evaluation.degre.profile import add_options, load_profile
+from models.evaluation.degre.profile import Profile, add_options, load_profile
 from models.evaluation.degre.report import REPORT_FILE, write_report
 from models.evaluation.degre.searches import search_step
 from models.evaluation.degre.value_accuracy import accuracy_steps
 from models.evaluation.degre.value_steps import comparison_values_step, data_step, exhaustive_values_step, train_step
 from models.evaluation.degre.workspace import DATA, Workspace
-from models.evaluation.steps import ExperimentStep, check_options, is_done, parse_groups, run_steps
-from models.options import add_device_options, use_threads
+from models.evaluation.parallel_steps import run_in_parallel
+from models.evaluation.schedule import Schedule
+from models.evaluation.steps import ExperimentStep, check_options, is_done, parse_groups, run_step
+from models.options import add_device_options, check_at_least, use_threads
 from models.training.value import choose_device
 
 GROUPS: Final = (
@@ -40,50 +45,70 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--data", type=Path, required=True, metavar="FILE", help="list file (Parquet)")
     add("--out", type=Path, required=True, metavar="FOLDER", help="the experiment's folder, new or begun")
     add("--steps", type=parse_groups(GROUPS), metavar="GROUP,…", help=f"only these: {', '.join(GROUPS)} (default: all)")
+    text = "processes; several compute on one thread each (default: this one, on --threads)"
+    add("--jobs", type=int, default=1, metavar="N", help=text)
     add_device_options(parser)
     add_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the steps that are not done, then write and print the report."""
+    """Run the steps that are not done, then write and print the report.
+
+    Return 1 if a step that was asked for is not done.
+    """
     use_threads(arguments)
+    check_at_least(arguments, jobs=1)
     profile = load_profile(arguments.profile, dict(arguments.set or ()))
-    space = Workspace(arguments.out, arguments.data, profile, choose_device(arguments.device))
-    wanted = arguments.steps or GROUPS
-    command = shlex.join(["listwright", *sys.argv[1:]])
+    device = choose_device(arguments.device)
+    space, groups = Workspace(arguments.out, arguments.data, profile, device), arguments.steps or GROUPS
     # Later steps depend on the content of the data, so it is encoded first.
-    run_steps(space.root, [step for step in [data_step(space)] if step.group in wanted], print)
+    data = data_step(space)
+    check_options(space.root, [data])
+    if data.group in groups:
+        run_step(space.root, data)
     if not is_done(space.root, DATA):
         raise ValueError(f"{space.root}: the data is not encoded yet; run the step 'data' first")
     steps = all_steps(space)
     # Steps build on one another and the report states one set of sizes, so those not asked for count too.
     check_options(space.root, steps)
-    failed = _run_all(space, [step for step in steps if step.group in wanted])
-    if "report" in wanted:
-        print(write_report(space, steps, command))
+    wanted = [step.name for step in steps if step.group in groups]
+    if arguments.jobs == 1:
+        failures = _run_here(space.root, steps, wanted)
+    else:
+        make_steps = partial(_steps_of, arguments.out, arguments.data, profile, device)
+        failures = run_in_parallel(space.root, make_steps, wanted, jobs=arguments.jobs)
+    if "report" in groups:
+        print(write_report(space, steps, shlex.join(["listwright", *sys.argv[1:]])))
         print(f"\n{space.root / REPORT_FILE}")
-    for name, error in failed.items():
-        print(f"{name} failed: {error}", file=sys.stderr)
-    return 1 if failed else 0
+    for name, reason in failures.items():
+        print(f"{name}: {reason}", file=sys.stderr)
+    return 1 if failures else 0
 
 
-def _run_all(space: Workspace, steps: Sequence[ExperimentStep]) -> dict[str, Exception]:
-    """Run steps in order, and return the errors of those that failed by name.
+def _steps_of(root: Path, source: Path, profile: Profile, device: torch.device) -> list[ExperimentStep]:
+    """Make the steps in another process, whose workspace reads the data itself."""
+    return all_steps(Workspace(root, source, profile, device))
 
-    One planner's failure leaves the others their rows. What everything rests on stops the run.
+
+def _run_here(root: Path, steps: Sequence[ExperimentStep], wanted: Collection[str]) -> dict[str, str]:
+    """Run the `wanted` steps in this process.
+
+    Return by name why some are not done. A failure leaves those that do not need the step their rows.
     """
-    failed: dict[str, Exception] = {}
-    waiting = [step for step in steps if not is_done(space.root, step.name)]
-    for i, step in enumerate(waiting, 1):
-        print(f"[{i}/{len(waiting)}] {step.name}")
+    schedule, named = Schedule(root, steps, wanted), {step.name: step for step in steps}
+    schedule.skip_what_cannot_run()
+    i, count = 0, len(schedule.waiting)
+    while (name := schedule.start_next()) is not None:
+        i += 1
+        print(f"[{i}/{count}] {name}")
         try:
-            run_steps(space.root, [step], lambda _: None)
+            run_step(root, named[name])
         except (ValueError, OSError, RuntimeError) as error:
-            if step.group == "evaluator":
-                raise
-            print(f"{step.name} failed: {error}", file=sys.stderr)
-            failed[step.name] = error
-    return failed
+            print(f"{name} failed: {error}", file=sys.stderr)
+            schedule.fail(name, str(error))
+        else:
+            schedule.finish(name)
+    return schedule.failures
 
 
 def all_steps(space: Workspace) -> list[ExperimentStep]:

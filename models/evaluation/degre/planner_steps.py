@@ -19,8 +19,8 @@ from models.baselines.generators.training import Generator, evaluator_calls, tra
 from models.contract.arrays import Ints
 from models.data.slates import SlateArrays
 from models.evaluation.degre import planners_table
-from models.evaluation.degre.judges import features
-from models.evaluation.degre.workspace import LISTS_FILE, Workspace, chunks, planner_step, save_array
+from models.evaluation.degre.judges import EVALUATOR, features
+from models.evaluation.degre.workspace import DATA, LISTS_FILE, Workspace, chunks, planner_step, save_array, value_step
 from models.evaluation.steps import ExperimentStep
 from models.mining.join import join_mined
 from models.mining.mine import MiningOptions, mine
@@ -66,7 +66,13 @@ def generator_step(space: Workspace, planner: planners_table.PlannerRow, mix: in
         **dataclasses.asdict(profile.generator_options(seed)),
     }
     group = _GROUPS[planner.family] if mix == 0 else "mixes"
-    return ExperimentStep(planner_step(planner.name, mix, seed), group, options, run)
+    return ExperimentStep(planner_step(planner.name, mix, seed), group, options, run, _needs(planner, mix))
+
+
+def _needs(planner: planners_table.PlannerRow, mix: int) -> tuple[str, ...]:
+    if planner.recipe is None:
+        return (value_step(EVALUATOR),)
+    return (DATA,) if planner.recipe.mining is None else (_mined(planner.recipe.mining, mix),)
 
 
 def decoded(space: Workspace, model: Generator | PointerGenerator, tests: SlateArrays) -> Ints:
@@ -87,7 +93,7 @@ def _mining_step(space: Workspace, mining: planners_table.Mining, mix: int, grou
 
     options = {"slates": slates, **space.sizes("valid_slates"), "mixes": space.profile.objectives}
     options["local_search"] = mining.local_search
-    return ExperimentStep(_mined(mining, mix), group, options, run)
+    return ExperimentStep(_mined(mining, mix), group, options, run, needs=(value_step(mining.model),))
 
 
 def _distil(

@@ -22,7 +22,16 @@ from models.evaluation.degre.hit_rate import random_lists
 from models.evaluation.degre.judges import EVALUATOR, features, mix_values
 from models.evaluation.degre.planners_table import PlannerRow, Search
 from models.evaluation.degre.value_steps import load_exhaustive
-from models.evaluation.degre.workspace import LISTS_FILE, Workspace, chunks, planner_step, save_array
+from models.evaluation.degre.workspace import (
+    DATA,
+    LISTS_FILE,
+    Workspace,
+    chunks,
+    exhaustive_step,
+    planner_step,
+    save_array,
+    value_step,
+)
 from models.evaluation.planning import ServedPlanner
 from models.evaluation.steps import ExperimentStep
 from models.nets.value import ListValueModel
@@ -52,7 +61,14 @@ def search_step(space: Workspace, planner: PlannerRow, mix: int) -> ExperimentSt
         options |= space.sizes("exhaustive_requests")
     elif planner.search is not None:
         options |= {"width": planner.search.width, "local_search": planner.search.local_search}
-    return ExperimentStep(planner_step(planner.name, mix, 0), "search" if group == "reference" else group, options, run)
+    group = "search" if group == "reference" else group
+    return ExperimentStep(planner_step(planner.name, mix, 0), group, options, run, _needs(planner))
+
+
+def _needs(planner: PlannerRow) -> tuple[str, ...]:
+    if planner == planners_table.EXHAUSTIVE:
+        return (exhaustive_step(EVALUATOR),)
+    return (DATA,) if planner.searches is None else (value_step(planner.searches),)
 
 
 def _planned(space: Workspace, planner: PlannerRow, mix: int) -> Ints:

@@ -29,7 +29,7 @@ from models.data.batches import Batch, batches
 from models.data.slates import SlateArrays
 from models.evaluation.degre.judges import EVALUATOR
 from models.evaluation.degre.value_steps import train_step
-from models.evaluation.degre.workspace import Workspace, exposed_lists
+from models.evaluation.degre.workspace import DATA, Workspace, exposed_lists, value_step
 from models.evaluation.steps import ExperimentStep
 from models.evaluation.tables import markdown_table
 from models.files import write_json
@@ -90,7 +90,7 @@ def _baseline_step(space: Workspace, name: str) -> ExperimentStep:
         train_evaluator_baseline(name, *data, config, options, folder, space.device, resume=resume)
         return {"lists": len(train)}
 
-    return ExperimentStep(_folder(name), GROUP, {**asdict(config), **asdict(options)}, run)
+    return ExperimentStep(_folder(name), GROUP, {**asdict(config), **asdict(options)}, run, needs=(DATA,))
 
 
 def _measure_step(space: Workspace) -> ExperimentStep:
@@ -106,7 +106,8 @@ def _measure_step(space: Workspace) -> ExperimentStep:
         write_json(folder / ACCURACY_FILE, evaluator_accuracy(evaluators, test, seed=0, device=space.device))
         return {"lists": len(test)}
 
-    return ExperimentStep(ACCURACY_STEP, GROUP, {}, run)
+    needs = (*map(_folder, EVALUATOR_BASELINES), *map(value_step, VALUE_ROWS))
+    return ExperimentStep(ACCURACY_STEP, GROUP, {}, run, needs)
 
 
 def _folder(name: str) -> str:

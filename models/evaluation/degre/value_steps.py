@@ -99,7 +99,7 @@ def train_step(space: Workspace, name: str, group: str) -> ExperimentStep:
 
     noted = {**dataclasses.asdict(model), **dataclasses.asdict(config), **dataclasses.asdict(options)}
     noted |= space.sizes("gated") if model.head == "hazard" else {}
-    return ExperimentStep(workspace.value_step(name), group, noted, run)
+    return ExperimentStep(workspace.value_step(name), group, noted, run, needs=(DATA,))
 
 
 def _kept(space: Workspace, fitted: Fitted, train: ListArrays, valid: ListArrays) -> dict[str, Any]:
@@ -145,7 +145,7 @@ def comparison_values_step(space: Workspace, name: str, group: str) -> Experimen
 
     names = ("test_requests", "random_lists", "order_requests", "order_sets", "order_permutations")
     options = {**space.sizes(*names), "mixes": sizes.objectives}
-    return ExperimentStep(workspace.comparison_step(name), group, options, run)
+    return ExperimentStep(workspace.comparison_step(name), group, options, run, needs=workspace.needed_by(name))
 
 
 def exhaustive_values_step(space: Workspace, name: str, group: str) -> ExperimentStep:
@@ -168,7 +168,7 @@ def exhaustive_values_step(space: Workspace, name: str, group: str) -> Experimen
         return {"requests": wanted}
 
     options = {**space.sizes("exhaustive_requests"), "mixes": sizes.objectives}
-    return ExperimentStep(workspace.exhaustive_step(name), group, options, run)
+    return ExperimentStep(workspace.exhaustive_step(name), group, options, run, needs=workspace.needed_by(name))
 
 
 def load_comparison(root: Path, name: str) -> Floats32:

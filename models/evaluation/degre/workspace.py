@@ -286,6 +286,11 @@ def value_step(name: str) -> str:
     return f"value/{name}"
 
 
+def needed_by(valuer: str) -> tuple[str, ...]:
+    """Name the steps that a valuer needs; the truth needs no training."""
+    return (DATA,) if valuer == TRUTH else (value_step(valuer),)
+
+
 def comparison_step(name: str) -> str:
     """Name the step that values random lists under a valuer."""
     return f"comparison/{name}"

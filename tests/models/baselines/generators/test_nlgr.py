@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
 from models.baselines.generators.lists import gumbel, prior_list, repeat_requests
-from models.baselines.generators.nlgr import NLGRGenerator
+from models.baselines.generators.nlgr import Candidates, NLGRGenerator
 from models.data.batches import Batch
 from tests.models.baselines.generators.slates import CANDIDATES, CONFIG, CPU, build, longer, make_slates, unfit
 
@@ -100,6 +105,22 @@ def test_lists_do_move_and_some_take_more_looks_than_they_have_places() -> None:
                     looks.append(count)
                     break
     assert max(looks) > LENGTH
+
+
+def test_no_unit_reads_a_list_of_a_request_twice() -> None:
+    """Changes lead back to lists that were read before, and drawn lists of a request meet."""
+    model, batch = nlgr(3), SLATES.tensors(CPU)
+    read: list[tuple[Any, ...]] = []
+
+    def noting(unit: Callable[..., Tensor], candidates: Candidates, *columns: Tensor) -> Tensor:
+        read.extend((unit.__name__, *row) for row in torch.cat([c.view(len(c), -1) for c in columns], dim=1).tolist())
+        return unit(candidates, *columns)
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("position_logits", "candidate_logits"):
+            patch.setattr(model, name, partial(noting, getattr(model, name)))
+        model.sample(batch, LENGTH, 6)
+    assert len(read) == len(set(read)) > 0
 
 
 def test_the_unit_of_candidates_compares_a_place_with_every_candidate_and_its_position() -> None:

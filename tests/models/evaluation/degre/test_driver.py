@@ -307,7 +307,33 @@ def test_a_step_that_fails_is_named_and_the_others_have_their_rows(
     rows = {row["title"]: row for row in _report(out)["hit_rates"]["primary"]["rows"]}
     assert rows["NAR4Rec"]["hit_rate"] is None
     assert rows["PRM"]["hit_rate"] is not None
-    assert _run(simulated, out, "--steps", "baselines,report") == 0
+    assert _run(simulated, out, "--steps", "baselines") == 0
+
+
+@pytest.mark.slow
+def test_two_processes_come_to_the_same_lists_as_one(whole: Path, simulated: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert _run(simulated, out, "--steps", "data,evaluator,search,mining", "--jobs", "2") == 0
+    made = {path.relative_to(out) for path in out.glob("planners/*/mix-0/seed-*/lists.npy")}
+    assert {path.parts[1] for path in made} > {"greedy", "beam-local-search", "random", "prior"}
+    for path in made:
+        assert (out / path).read_bytes() == (whole / path).read_bytes()
+
+
+def test_what_needs_a_step_that_is_not_done_is_not_run_and_says_so(
+    whole: Path, simulated: Path, tmp_path: Path, capsys: Any
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(whole / "data", out / "data")
+    assert _run(simulated, out, "--steps", "search") == 1
+    assert "planners/greedy/mix-0/seed-0: not run: needs value/evaluator, which is not done" in capsys.readouterr().err
+    assert (out / "planners/prior/mix-0/seed-0/done.json").exists()
+    assert not (out / "planners/greedy/mix-0/seed-0").exists()
+
+
+def test_no_processes_at_all_are_refused(simulated: Path, tmp_path: Path, capsys: Any) -> None:
+    assert _run(simulated, tmp_path / "out", "--jobs", "0") == 2
+    assert "--jobs: must be at least 1, not 0" in capsys.readouterr().err
 
 
 def test_lists_with_clicks_alone_have_no_truth_and_no_mixes(tmp_path: Path) -> None:
