@@ -19,7 +19,7 @@ from itertools import accumulate
 from typing import Final, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.contract.spec import FeatureSpec
 
@@ -27,6 +27,9 @@ RECENT: Final = 3
 """How many of the last items count as recent."""
 COUNT_SCALE: Final = 1 / 3
 """What counts of equal values are multiplied by, so that they are about as large as standardised numbers."""
+
+AFFINITIES: Final = 2
+"""Affinities of two items: one for clicks and one for purchases, though both heads read both."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,22 +42,31 @@ class ContextLayout:
 
     fields: int
     numbers: int
+    affinities: int
     cosines: bool
 
     @classmethod
-    def of(cls, spec: FeatureSpec, *, cosines: bool) -> ContextLayout:
-        """Lay out the features for items of this spec."""
-        return cls(len(spec.item_categoricals), len(spec.item_numbers) + len(spec.scores), cosines)
+    def of(cls, spec: FeatureSpec, *, cosines: bool, affinity: int = 0) -> ContextLayout:
+        """Lay out the features for items of this spec, with affinities of that rank, 0 for none."""
+        fields, numbers = len(spec.item_categoricals), len(spec.item_numbers) + len(spec.scores)
+        return cls(fields, numbers, AFFINITIES if affinity and fields else 0, cosines)
 
     @property
     def width(self) -> int:
         """Count all features, Z."""
-        return 3 * self.fields + 2 * self.numbers + 3 * self.cosines
+        return 3 * self.fields + 2 * self.numbers + 3 * self.affinities + 3 * self.cosines
 
     @property
     def pair_columns(self) -> int:
-        """Count the features that compare two items: values, differences and distances, the cosine."""
-        return self.fields + 2 * self.numbers + self.cosines
+        """Count the features that compare two items: values, differences and distances, affinities, the cosine."""
+        return self.fields + 2 * self.numbers + self.affinities + self.cosines
+
+
+class Factors(NamedTuple):
+    """Hold the factors of n items' affinities: `later` [..., n, A, X] of one that follows, `earlier` [..., n, X]."""
+
+    later: Tensor
+    earlier: Tensor
 
 
 class Items(NamedTuple):
@@ -67,6 +79,7 @@ class Items(NamedTuple):
     ids: Tensor
     numbers: Tensor
     unit: Tensor | None
+    factors: Factors | None = None
 
     @classmethod
     def of(cls, batch: Mapping[str, Tensor], spec: FeatureSpec, *, cosines: bool) -> Items:
@@ -81,7 +94,32 @@ class Items(NamedTuple):
 
     def take(self, *index: Tensor) -> Items:
         """Select items by `index`, which indexes the axes before the last."""
-        return Items(self.ids[index], self.numbers[index], None if self.unit is None else self.unit[index])
+        unit = None if self.unit is None else self.unit[index]
+        factors = None if self.factors is None else Factors(*(factor[index] for factor in self.factors))
+        return Items(self.ids[index], self.numbers[index], unit, factors)
+
+
+class Affinity(nn.Module):
+    """Learn how well a value follows another of the same categorical field, apart for each of A affinities.
+
+    M_a[v, w] = A_a[v] · B[w] for a later item's value v and an earlier item's value w, of `rank` factors. An unknown or
+    missing value has none. B starts at zero, and so do all affinities.
+    """
+
+    def __init__(self, spec: FeatureSpec, rank: int) -> None:
+        super().__init__()
+        rows = sum(field.rows for field in spec.item_categoricals)
+        self.later = nn.Embedding(rows, AFFINITIES * rank)
+        self.earlier = nn.Embedding(rows, rank)
+        nn.init.normal_(self.later.weight, std=rank**-0.5)
+        nn.init.zeros_(self.earlier.weight)
+
+    def forward(self, ids: Tensor) -> Factors:
+        """Look up the factors of items [..., n, C], whose ids are negative where a value is missing or unknown."""
+        known = (ids >= 0).unsqueeze(-1)
+        later, earlier = (table(ids.clamp(min=0)) * known for table in (self.later, self.earlier))
+        by_kind = later.unflatten(-1, (AFFINITIES, -1)).transpose(-3, -2)  # [..., n, A, C, rank]
+        return Factors(by_kind.flatten(-2), earlier.flatten(-2))
 
 
 def context_features(later: Items, earlier: Items, age: Tensor) -> Tensor:
@@ -97,6 +135,8 @@ def context_features(later: Items, earlier: Items, age: Tensor) -> Tensor:
     offset = later.numbers * (count > 0) - mean @ earlier.numbers
     distance = (later.numbers * last.sum(-1, keepdim=True) - last @ earlier.numbers).abs()
     features = [_equal_values(later.ids, earlier.ids, weights), offset, distance]
+    if later.factors is not None and earlier.factors is not None:
+        features.append(_affinities(later.factors.later, earlier.factors.earlier, weights))
     if later.unit is not None and earlier.unit is not None:
         cosine = later.unit @ earlier.unit.transpose(-1, -2)  # [..., J, T]
         features.append(_cosine_features(cosine, every, mean, last))
@@ -125,6 +165,13 @@ def _equal_values(later: Tensor, earlier: Tensor, weights: Tensor) -> Tensor:
     rows, columns = (ids.transpose(-1, -2).contiguous() for ids in (known, earlier))
     same = rows.unsqueeze(-1) == columns.unsqueeze(-2)  # [..., C, J, T]
     return COUNT_SCALE * torch.einsum("kjt,...cjt->...jkc", weights, same.to(weights)).flatten(-2)
+
+
+def _affinities(later: Tensor, earlier: Tensor, weights: Tensor) -> Tensor:
+    """Sum the affinities to earlier items, scaled as counts are: [..., J, 3 · A] from [..., J, A, X] and [..., T, X]."""
+    j, channels = later.shape[-3:-1]
+    pairs = (later.flatten(-3, -2) @ earlier.transpose(-1, -2)).unflatten(-2, (j, channels))  # [..., J, A, T]
+    return COUNT_SCALE * torch.einsum("kjt,...jat->...jka", weights, pairs).flatten(-2)
 
 
 def _cosine_features(cosine: Tensor, every: Tensor, mean: Tensor, last: Tensor) -> Tensor:
