@@ -40,7 +40,8 @@ class ValueConfig(TransformerSizes):
     SORT-Gen's ablations, each place's events by themselves (pointwise), or clicks and the purchases of clicks, whose
     product counts as in ESMM (entire-space). `states` K is how many counts of earlier events a hazard tells apart.
     `context`: list-context features not at all, linearly in the hazard, or in the token and through an MLP of
-    `context_dim` in the hazard; `cosines`: whether embeddings take part in them. Only hazards have such features.
+    `context_dim` in the hazard; `cosines`: whether embeddings take part in them, `affinity`: the rank of the learnt
+    affinities among them, 0 for none. Only hazards have such features.
     """
 
     input_block: InputBlock = "concat"
@@ -53,9 +54,9 @@ class ValueConfig(TransformerSizes):
 
     def __post_init__(self) -> None:
         TransformerSizes.__post_init__(self)
-        for name in ("states", "context_dim"):
-            if getattr(self, name) < 1:
-                raise SpecError(f"{name}: must be at least 1, not {getattr(self, name)}")
+        for name, least in (("states", 1), ("context_dim", 1), ("affinity", 0)):
+            if getattr(self, name) < least:
+                raise SpecError(f"{name}: must be at least {least}, not {getattr(self, name)}")
         choices = {"input_block": get_args(InputBlock), "head": get_args(HeadKind), "context": CONTEXTS}
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
@@ -63,6 +64,7 @@ class ValueConfig(TransformerSizes):
         if self.head != "hazard":
             object.__setattr__(self, "context", "none")
             object.__setattr__(self, "cosines", False)
+        if self.context == "none":
             object.__setattr__(self, "affinity", 0)
         object.__setattr__(self, "states", min(self.states, self.list_length))
 

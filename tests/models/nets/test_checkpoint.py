@@ -28,7 +28,7 @@ from tests.models.training.records import make_records
 
 UNITS = {"click": 0.1, "conversion": 0.02, "gmv": 1.5}
 CONFIG = ValueConfig(dim=8, layers=1, heads=2, list_length=4, field_dim=4)
-SINCE_HAZARDS = ("states", "context", "context_dim", "cosines")
+SINCE_HAZARDS = ("states", "context", "context_dim", "cosines", "affinity")
 """Sizes that a checkpoint of the papers' head did not have before there were hazards."""
 
 
