@@ -28,9 +28,6 @@ RECENT: Final = 3
 COUNT_SCALE: Final = 1 / 3
 """What counts of equal values are multiplied by, so that they are about as large as standardised numbers."""
 
-AFFINITIES: Final = 2
-"""Affinities of two items: one for clicks and one for purchases, though both heads read both."""
-
 
 @dataclass(frozen=True, slots=True)
 class ContextLayout:
@@ -49,7 +46,7 @@ class ContextLayout:
     def of(cls, spec: FeatureSpec, *, cosines: bool, affinity: int = 0) -> ContextLayout:
         """Lay out the features for items of this spec, with affinities of that rank, 0 for none."""
         fields, numbers = len(spec.item_categoricals), len(spec.item_numbers) + len(spec.scores)
-        return cls(fields, numbers, AFFINITIES if affinity and fields else 0, cosines)
+        return cls(fields, numbers, fields if affinity else 0, cosines)
 
     @property
     def width(self) -> int:
@@ -63,7 +60,7 @@ class ContextLayout:
 
 
 class Factors(NamedTuple):
-    """Hold the factors of n items' affinities: `later` [..., n, A, X] of one that follows, `earlier` [..., n, X]."""
+    """Hold the factors of n items' values, [..., n, C, X] each: where the item is the later, and the earlier one."""
 
     later: Tensor
     earlier: Tensor
@@ -100,16 +97,16 @@ class Items(NamedTuple):
 
 
 class Affinity(nn.Module):
-    """Learn how well a value follows another of the same categorical field, apart for each of A affinities.
+    """Learn how well a value follows another of the same categorical field.
 
-    M_a[v, w] = A_a[v] · B[w] for a later item's value v and an earlier item's value w, of `rank` factors. An unknown or
-    missing value has none. B starts at zero, and so do all affinities.
+    M[v, w] = A[v] · B[w] for a later item's value v and an earlier item's value w, of `rank` factors. An unknown or
+    missing value has no affinity to any. B starts at zero, and so do all affinities.
     """
 
     def __init__(self, spec: FeatureSpec, rank: int) -> None:
         super().__init__()
         rows = sum(field.rows for field in spec.item_categoricals)
-        self.later = nn.Embedding(rows, AFFINITIES * rank)
+        self.later = nn.Embedding(rows, rank)
         self.earlier = nn.Embedding(rows, rank)
         nn.init.normal_(self.later.weight, std=rank**-0.5)
         nn.init.zeros_(self.earlier.weight)
@@ -117,9 +114,7 @@ class Affinity(nn.Module):
     def forward(self, ids: Tensor) -> Factors:
         """Look up the factors of items [..., n, C], whose ids are negative where a value is missing or unknown."""
         known = (ids >= 0).unsqueeze(-1)
-        later, earlier = (table(ids.clamp(min=0)) * known for table in (self.later, self.earlier))
-        by_kind = later.unflatten(-1, (AFFINITIES, -1)).transpose(-3, -2)  # [..., n, A, C, rank]
-        return Factors(by_kind.flatten(-2), earlier.flatten(-2))
+        return Factors(*(table(ids.clamp(min=0)) * known for table in (self.later, self.earlier)))
 
 
 def context_features(later: Items, earlier: Items, age: Tensor) -> Tensor:
@@ -168,10 +163,9 @@ def _equal_values(later: Tensor, earlier: Tensor, weights: Tensor) -> Tensor:
 
 
 def _affinities(later: Tensor, earlier: Tensor, weights: Tensor) -> Tensor:
-    """Sum the affinities to earlier items, scaled as counts are: [..., J, 3 · A] from [..., J, A, X] and [..., T, X]."""
-    j, channels = later.shape[-3:-1]
-    pairs = (later.flatten(-3, -2) @ earlier.transpose(-1, -2)).unflatten(-2, (j, channels))  # [..., J, A, T]
-    return COUNT_SCALE * torch.einsum("kjt,...jat->...jka", weights, pairs).flatten(-2)
+    """Sum the affinities to earlier items, scaled as counts are: [..., J, 3 · C] from [..., J, C, X], [..., T, C, X]."""
+    pairs = later.transpose(-3, -2) @ earlier.transpose(-3, -2).transpose(-1, -2)  # [..., C, J, T]
+    return COUNT_SCALE * torch.einsum("kjt,...cjt->...jkc", weights, pairs).flatten(-2)
 
 
 def _cosine_features(cosine: Tensor, every: Tensor, mean: Tensor, last: Tensor) -> Tensor:

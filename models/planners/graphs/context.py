@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from models.contract.arrays import Floats
-from models.nets.context import AFFINITIES, COUNT_SCALE, RECENT, Affinity, ContextLayout
+from models.nets.context import COUNT_SCALE, RECENT, Affinity, ContextLayout
 from models.nets.value import ListValueModel
 from models.planners.graphs.graph import MICROSOFT, Graph
 from models.planners.graphs.heads import context_values
@@ -71,8 +71,8 @@ class ContextNodes:
         joined = weight if token is None else torch.cat([token.weight, weight])
         self._weight = g.weight(_by_pair(joined.detach(), model.layout).T)
 
-    def pairs(self, items: Compared, count: int) -> str:
-        """Compare every two of M = `count` items, the first as the later one: [B, M, F, M]."""
+    def pairs(self, items: Compared) -> str:
+        """Compare every two of M items, the first as the later one: [B, M, F, M]."""
         g, parts = self._graph, []
         if self._layout.fields:
             # An unknown value equals nothing, and it is enough that one of the two is known to be none.
@@ -82,7 +82,7 @@ class ContextNodes:
             offset = g.op("Sub", *self._two(items.numbers, items.numbers))
             parts += [offset, g.op("Abs", offset)]
         if self._affinity is not None:
-            parts.append(self._affinities(items.ids, self._affinity, count))
+            parts.append(self._affinities(items.ids, self._affinity))
         if self.cosines:
             parts.append(g.op("Unsqueeze", self.raw_cosines(items.unit), g.ints(2)))
         return g.concat(2, *parts)
@@ -129,15 +129,12 @@ class ContextNodes:
         shifted = g.op("Add", features, g.weight(shifts))
         return Told(*g.split(shifted, 2, *self._sizes)) if self._sizes[0] else Told("", shifted)
 
-    def _affinities(self, ids: str, affinity: Affinity, count: int) -> str:
-        """Lay the affinities of every two of M = `count` items, the first as the later one: [B, M, A, M]."""
-        g, (a, c), x = self._graph, (AFFINITIES, self._layout.fields), affinity.earlier.embedding_dim
-        later, earlier = (self._known(table) for table in (affinity.later, affinity.earlier))
-        by_field = g.op("Reshape", g.op("Gather", later, ids), g.ints(0, 0, c, a, x))
-        by_kind = g.op("Reshape", g.op("Transpose", by_field, perm=[0, 1, 3, 2, 4]), g.ints(0, -1, c * x))
-        joined = g.op("Reshape", g.op("Gather", earlier, ids), g.ints(0, 0, c * x))
-        together = g.op("FusedMatMul", by_kind, joined, domain=MICROSOFT, transB=1)  # [B, M·A, M]
-        return g.op("Reshape", together, g.ints(-1, count, a, count))
+    def _affinities(self, ids: str, affinity: Affinity) -> str:
+        """Lay the affinities of every two of M items' values, the first as the later one: [B, M, C, M]."""
+        g = self._graph
+        later, earlier = (g.op("Gather", self._known(table), ids) for table in (affinity.later, affinity.earlier))
+        of_fields = g.op("Transpose", later, perm=[0, 2, 1, 3]), g.op("Transpose", earlier, perm=[0, 2, 3, 1])
+        return g.op("Transpose", g.op("MatMul", *of_fields), perm=[0, 2, 1, 3])
 
     def _known(self, table: nn.Embedding) -> str:
         """Store a table of factors, zero where a value is unknown."""

@@ -135,6 +135,5 @@ class SlotTable:
         slots = g.ints(*(q * length + min(i, length - 1) for q in range(self.limits.queues) for i in range(ends)))
         ids = {"item_ids": g.op("Gather", "item_ids", slots, axis=1)} if self.model.spec.item_categoricals else {}
         items = compared(g, {**floats, **ids, "embeddings": unit})
-        m = self.padded
-        pairs = g.op("Reshape", context.pairs(items, m), g.ints(-1, m, context.pair_columns * m))
+        pairs = g.op("Reshape", context.pairs(items), g.ints(-1, self.padded, context.pair_columns * self.padded))
         return [context.raw_cosines(unit), pairs] if context.cosines else [pairs]

@@ -56,6 +56,6 @@ def _told(g: Graph, model: ListValueModel, features: Mapping[str, str], length: 
     """Lay the context's parts for a list from its own items."""
     context = ContextNodes(g, model)
     items = compared(g, features)
-    sums = context.list_sums(context.pairs(items, length), length)
+    sums = context.list_sums(context.pairs(items), length)
     largest = context.list_largest(context.raw_cosines(items.unit), length) if context.cosines else ""
     return context.tell(sums, largest, model.input.positions()[:length])
