@@ -163,7 +163,7 @@ def _equal_values(later: Tensor, earlier: Tensor, weights: Tensor) -> Tensor:
 
 
 def _affinities(later: Tensor, earlier: Tensor, weights: Tensor) -> Tensor:
-    """Sum the affinities to earlier items, scaled as counts are: [..., J, 3 · C] from [..., J, C, X], [..., T, C, X]."""
+    """Sum affinities to earlier items, scaled as counts are: [..., J, 3 · C] from [..., J, C, X], [..., T, C, X]."""
     pairs = later.transpose(-3, -2) @ earlier.transpose(-3, -2).transpose(-1, -2)  # [..., C, J, T]
     return COUNT_SCALE * torch.einsum("kjt,...cjt->...jkc", weights, pairs).flatten(-2)
 

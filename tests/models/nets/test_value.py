@@ -211,7 +211,7 @@ def test_the_papers_head_needs_no_priors_and_has_no_context() -> None:
 
 def test_a_spec_that_offers_nothing_to_compare_has_no_context() -> None:
     spec = FeatureSpec(item=(Category("category", ("a",)),))
-    assert ListValueModel(spec, CONFIG).layout.width == 3
+    assert ListValueModel(spec, CONFIG).layout.width == 6
     assert ListValueModel(SCORES_ONLY, replace(CONFIG, context="none")).context_token is None
 
 
