@@ -1,14 +1,18 @@
 """Compute list-context features: compare an item with those before it in the list.
 
-They follow from the list's items and the feature spec alone. Per categorical item field: the number of earlier items
-with the same value, the number among the last three, and whether the last one has it. Per number and prior score: the
-difference to the mean of the earlier items, and the distance to the last. With embeddings: the largest and the mean
-cosine to the earlier items, and the cosine to the last. All are 0 for the first item of a list.
+Per categorical item field: the number of earlier items with the same value, the number among the last three, and
+whether the last one has it. Per number and prior score: the difference to the mean of the earlier items, and the
+distance to the last. With embeddings: the largest and the mean cosine to the earlier items, and the cosine to the last.
+All are 0 for the first item of a list, and follow from its items and the feature spec alone.
+
+Equal values say that items are alike, but not that one goes well behind another. So `Affinity` learns how well each
+value of a categorical field follows each other one, directed; it is summed over the same earlier items as the counts.
 
 A transformer can learn all of this from the tokens, given enough lists; small logs do not hold enough (docs/results.md
 has the ablation). `planners/graphs/context.py` computes the same in the exported graph.
 
-Axis letters: J later items, T earlier ones, C categorical fields, F numbers and scores, E embedding width, Z features.
+Axis letters: J later items, T earlier ones, C categorical fields, F numbers and scores, E embedding width, X factors of
+an affinity, Z features.
 """
 
 from __future__ import annotations
@@ -34,7 +38,8 @@ class ContextLayout:
     """Count the context features by kind, in this order.
 
     `fields`: categorical fields, with three features each, all fields' first kind first. `numbers`: numbers and scores,
-    with two features each. `cosines`: whether items have embeddings, with three features.
+    with two features each. `affinities`: categorical fields with affinities, with features as those of `fields`.
+    `cosines`: whether items have embeddings, with three features.
     """
 
     fields: int
@@ -70,7 +75,7 @@ class Items(NamedTuple):
     """Hold the values of n items that context features compare.
 
     `ids` int64 [..., n, C], `numbers` [..., n, F] and `unit` [..., n, E]. An id is negative where the value is missing
-    or unknown. `unit` are embeddings of length 1, or zeros; None without.
+    or unknown. `unit` are embeddings of length 1, or zeros; None without. So are the `factors` of affinities.
     """
 
     ids: Tensor

@@ -84,6 +84,19 @@ def test_a_checkpoint_from_before_hazards_values_lists_as_it_did(tmp_path: Path,
     assert same_values(loaded, before)
 
 
+def test_hazards_from_before_there_were_affinities_have_none(tmp_path: Path) -> None:
+    before = some_checkpoint(replace(CONFIG, affinity=0))
+    path = tmp_path / "checkpoint.pt"
+    save_checkpoint(path, before)
+    payload = load_payload(path, VALUE_KIND)
+    del payload["config"]["affinity"]
+    assert not any(name.startswith("affinity") for name in payload["state"])
+    save_payload(path, VALUE_KIND, payload)
+    loaded = load_checkpoint(path)
+    assert (loaded.config.head, loaded.config.affinity) == ("hazard", 0)
+    assert same_values(loaded, before)
+
+
 def test_a_checkpoint_of_the_head_that_hazards_replaced_says_to_train_again(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
     save_checkpoint(path, some_checkpoint(replace(CONFIG, head="independent")))
