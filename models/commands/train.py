@@ -96,6 +96,8 @@ def _add_parts(group: argparse._ArgumentGroup, config: ValueConfig) -> None:
     add("--no-skip", dest="skip", action="store_false", help="do not add the prior scores to the hazards' logits")
     text = "list-context features: not at all, linearly in the hazard, or in the token and the hazard"
     add("--context", choices=CONTEXTS, default=config.context, help=f"{text} (default: %(default)s)")
+    text = "rank of the learnt affinities between values that follow each other, 0 for none"
+    add("--affinity", type=int, default=config.affinity, metavar="RANK", help=f"{text} (default: %(default)s)")
 
 
 def _add_choice(group: argparse._ArgumentGroup) -> None:
@@ -131,7 +133,7 @@ def _add_generator(families: Any) -> None:
 
 def _train_value_model(arguments: argparse.Namespace) -> str:
     check_loss(arguments.head, arguments.loss)
-    config = ValueConfig(**_taken(arguments, (*_SIZES_HELP, "input_block", "head", "context", "states")))
+    config = ValueConfig(**_taken(arguments, (*_SIZES_HELP, "input_block", "head", "context", "affinity", "states")))
     fields = field_choices(arguments)
     # The check comes before anything is written; training reads no embedding, so the check need not either.
     print(short_text(arguments.data, survey_file(arguments.data, fields, embeddings=False)), flush=True)

@@ -219,7 +219,9 @@ def _value_model(
     if config.get("head") == "monotone":
         raise CheckpointError("its head is monotone, which hazards have replaced; train it again")
     # What was saved before there was a choice has the papers' head.
-    model = ListValueModel(spec, record(ValueConfig, {"head": "independent", **config}, "config")).to(device)
+    model = ListValueModel(spec, record(ValueConfig, {"head": "independent", "affinity": 0, **config}, "config")).to(
+        device
+    )
     model.load_state_dict(state)
     return model.eval()
 

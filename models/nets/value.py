@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from models.contract.spec import OBJECTIVES, FeatureSpec, SpecError
 from models.data.batches import Batch
 from models.nets.blocks import Block, TransformerSizes
-from models.nets.context import ContextLayout, Items, own_context
+from models.nets.context import Affinity, ContextLayout, Items, own_context
 from models.nets.heads import CONTEXTS, Context, CountHead, HazardHead, Head, HeadInput, PlaceHead
 from models.nets.inputs import ConcatInput, FieldInput
 
@@ -40,7 +40,8 @@ class ValueConfig(TransformerSizes):
     SORT-Gen's ablations, each place's events by themselves (pointwise), or clicks and the purchases of clicks, whose
     product counts as in ESMM (entire-space). `states` K is how many counts of earlier events a hazard tells apart.
     `context`: list-context features not at all, linearly in the hazard, or in the token and through an MLP of
-    `context_dim` in the hazard; `cosines`: whether embeddings take part in them. Only hazards have such features.
+    `context_dim` in the hazard; `cosines`: whether embeddings take part in them, `affinity`: the rank of the learnt
+    affinities among them, 0 for none. Only hazards have such features.
     """
 
     input_block: InputBlock = "concat"
@@ -49,12 +50,13 @@ class ValueConfig(TransformerSizes):
     context: Context = "full"
     context_dim: int = 32
     cosines: bool = False
+    affinity: int = 8
 
     def __post_init__(self) -> None:
         TransformerSizes.__post_init__(self)
-        for name in ("states", "context_dim"):
-            if getattr(self, name) < 1:
-                raise SpecError(f"{name}: must be at least 1, not {getattr(self, name)}")
+        for name, least in (("states", 1), ("context_dim", 1), ("affinity", 0)):
+            if getattr(self, name) < least:
+                raise SpecError(f"{name}: must be at least {least}, not {getattr(self, name)}")
         choices = {"input_block": get_args(InputBlock), "head": get_args(HeadKind), "context": CONTEXTS}
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
@@ -62,6 +64,8 @@ class ValueConfig(TransformerSizes):
         if self.head != "hazard":
             object.__setattr__(self, "context", "none")
             object.__setattr__(self, "cosines", False)
+        if self.context == "none":
+            object.__setattr__(self, "affinity", 0)
         object.__setattr__(self, "states", min(self.states, self.list_length))
 
 
@@ -74,7 +78,8 @@ class ListValueModel(nn.Module):
         self.config = config
         self.input: ConcatInput | FieldInput
         self.input = (ConcatInput if config.input_block == "concat" else FieldInput)(spec, config)
-        self.layout = ContextLayout.of(spec, cosines=config.cosines)
+        self.layout = ContextLayout.of(spec, cosines=config.cosines, affinity=config.affinity)
+        self.affinity = Affinity(spec, config.affinity) if self.uses_context and self.layout.affinities else None
         self.context_token = _context_token(config, self.layout.width)
         self.blocks = nn.ModuleList(
             Block(config.dim, config.heads, feed_forward=4 * config.dim, dropout=config.dropout)
@@ -148,7 +153,8 @@ class ListValueModel(nn.Module):
 
     def items(self, batch: Batch) -> Items:
         """Take the values of a batch's items that list-context features compare."""
-        return Items.of(batch, self.spec, cosines=self.config.cosines)
+        items = Items.of(batch, self.spec, cosines=self.config.cosines)
+        return items if self.affinity is None else items._replace(factors=self.affinity(items.ids))
 
     def tokens(self, tokens: Tensor, context: Tensor | None) -> Tensor:
         """Add the projected context [..., Z] to tokens [..., D]."""

@@ -119,7 +119,10 @@ class Setup:
         # What was not chosen is not named, so that a run from before there was the choice can go on.
         fields = {} if self.fields == FieldChoices() else {f"fields: {n}": v for n, v in texts(self.fields).items()}
         chosen = {**fields, **{name: str(value) for name, value in self.changes().items()}}
-        return {"feature spec": self.spec.fingerprint, "listwise": str(self.listwise), **chosen, **texts(self.config)}
+        config = texts(self.config)
+        if not self.config.affinity:
+            del config["affinity"]
+        return {"feature spec": self.spec.fingerprint, "listwise": str(self.listwise), **chosen, **config}
 
     def changes(self) -> dict[str, str | bool]:
         """Return loss and skip as plain JSON, each only if it is not the default."""

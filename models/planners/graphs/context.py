@@ -16,10 +16,10 @@ from typing import Final, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.contract.arrays import Floats
-from models.nets.context import COUNT_SCALE, RECENT, ContextLayout
+from models.nets.context import COUNT_SCALE, RECENT, Affinity, ContextLayout
 from models.nets.value import ListValueModel
 from models.planners.graphs.graph import MICROSOFT, Graph
 from models.planners.graphs.heads import context_values
@@ -65,6 +65,7 @@ class ContextNodes:
         self._layout = model.layout
         self.cosines, self.pair_columns = model.layout.cosines, model.layout.pair_columns
         self._unknown = list(accumulate((f.rows for f in model.spec.item_categoricals), initial=0))[:-1]
+        self._affinity = model.affinity
         self._sizes = [0 if token is None else token.out_features, len(weight)]
         self._bias = bias
         joined = weight if token is None else torch.cat([token.weight, weight])
@@ -80,6 +81,8 @@ class ContextNodes:
         if self._layout.numbers:
             offset = g.op("Sub", *self._two(items.numbers, items.numbers))
             parts += [offset, g.op("Abs", offset)]
+        if self._affinity is not None:
+            parts.append(self._affinities(items.ids, self._affinity))
         if self.cosines:
             parts.append(g.op("Unsqueeze", self.raw_cosines(items.unit), g.ints(2)))
         return g.concat(2, *parts)
@@ -126,6 +129,19 @@ class ContextNodes:
         shifted = g.op("Add", features, g.weight(shifts))
         return Told(*g.split(shifted, 2, *self._sizes)) if self._sizes[0] else Told("", shifted)
 
+    def _affinities(self, ids: str, affinity: Affinity) -> str:
+        """Lay the affinities of every two of M items' values, the first as the later one: [B, M, C, M]."""
+        g = self._graph
+        later, earlier = (g.op("Gather", self._known(table), ids) for table in (affinity.later, affinity.earlier))
+        of_fields = g.op("Transpose", later, perm=[0, 2, 1, 3]), g.op("Transpose", earlier, perm=[0, 2, 3, 1])
+        return g.op("Transpose", g.op("MatMul", *of_fields), perm=[0, 2, 1, 3])
+
+    def _known(self, table: nn.Embedding) -> str:
+        """Store a table of factors, zero where a value is unknown."""
+        factors = table.weight.detach().clone()
+        factors[self._unknown] = 0
+        return self._graph.weight(factors)
+
     def _two(self, later: str, earlier: str) -> tuple[str, str]:
         """Lay columns [B, M, X] of items as [B, M, X, 1] and [B, 1, X, M]."""
         g = self._graph
@@ -152,12 +168,14 @@ def list_weights(length: int) -> Floats:
 
 def _by_pair(weight: Tensor, layout: ContextLayout) -> Tensor:
     """Turn a weight [X, Z] to one over sums, the largest cosine last: [X, F·KINDS (+ 1)]."""
-    c, n = layout.fields, layout.numbers
+    c, n, a = layout.fields, layout.numbers, layout.affinities
     by_pair = weight.new_zeros(len(weight), layout.pair_columns, KINDS)
-    counts = weight[:, : 3 * c].reshape(len(weight), 3, c)
-    for i, kind in enumerate((_COUNT, _RECENT, _LAST)):
-        by_pair[:, :c, kind] = counts[:, i]
-    by_pair[:, :c, _LAST] *= COUNT_SCALE  # which the weights of the two other kinds of counts have in them
+    # Sums of equal values and of affinities, each by its features' first column and its first pair.
+    for column, pair, count in ((0, 0, c), (3 * c + 2 * n, c + 2 * n, a)):
+        sums = weight[:, column : column + 3 * count].reshape(len(weight), 3, count)
+        for i, kind in enumerate((_COUNT, _RECENT, _LAST)):
+            by_pair[:, pair : pair + count, kind] = sums[:, i]
+        by_pair[:, pair : pair + count, _LAST] *= COUNT_SCALE  # which the weights of the other two have in them
     by_pair[:, c : c + n, _MEAN] = weight[:, 3 * c : 3 * c + n]
     by_pair[:, c + n : c + 2 * n, _LAST] = weight[:, 3 * c + n : 3 * c + 2 * n]
     if not layout.cosines:

@@ -42,7 +42,7 @@ class PrefixTree:
         with torch.no_grad():
             self._tokens = model.input.tokens(batch)
             self._positions = model.input.positions()
-        self._items = model.items(batch) if model.uses_context else None
+            self._items = model.items(batch) if model.uses_context else None
         self._priors = batch["priors"] if model.config.head == "hazard" else None
         self._price = batch["price"]
         heads, dim = model.config.heads, model.config.dim

@@ -28,7 +28,7 @@ from tests.models.training.records import make_records
 
 UNITS = {"click": 0.1, "conversion": 0.02, "gmv": 1.5}
 CONFIG = ValueConfig(dim=8, layers=1, heads=2, list_length=4, field_dim=4)
-SINCE_HAZARDS = ("states", "context", "context_dim", "cosines")
+SINCE_HAZARDS = ("states", "context", "context_dim", "cosines", "affinity")
 """Sizes that a checkpoint of the papers' head did not have before there were hazards."""
 
 
@@ -81,6 +81,19 @@ def test_a_checkpoint_from_before_hazards_values_lists_as_it_did(tmp_path: Path,
     save_payload(path, VALUE_KIND, payload)
     loaded = load_checkpoint(path)
     assert loaded.config.head == "independent"
+    assert same_values(loaded, before)
+
+
+def test_hazards_from_before_there_were_affinities_have_none(tmp_path: Path) -> None:
+    before = some_checkpoint(replace(CONFIG, affinity=0))
+    path = tmp_path / "checkpoint.pt"
+    save_checkpoint(path, before)
+    payload = load_payload(path, VALUE_KIND)
+    del payload["config"]["affinity"]
+    assert not any(name.startswith("affinity") for name in payload["state"])
+    save_payload(path, VALUE_KIND, payload)
+    loaded = load_checkpoint(path)
+    assert (loaded.config.head, loaded.config.affinity) == ("hazard", 0)
     assert same_values(loaded, before)
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from models.contract.spec import Category, FeatureSpec, Hashed, Number
-from models.nets.context import ContextLayout, Items, context_features, own_context
+from models.nets.context import Affinity, ContextLayout, Items, context_features, own_context
 from tests.models.planners.examples import SCORES_ONLY, SPEC
 
 
@@ -41,20 +41,46 @@ def unit(embedding: Sequence[float]) -> list[float]:
     return [x / length if length > 1e-9 else 0.0 for x in embedding]
 
 
-def tensors(items: Sequence[Item], *, cosines: bool = True) -> Items:
-    """The items as the model's batch has them: [n, …]."""
-    ids = [[-1 if v is None else 10 * c + v for c, v in enumerate(item.values)] for item in items]
+AFFINE = FeatureSpec(item=(Category("colour", ("red", "blue", "green")), Category("size", ("s", "m", "l"))))
+RANK = 2
+
+
+def affinity() -> Affinity:
+    """Affinities whose factors are far from those that training starts from."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        made = Affinity(AFFINE, RANK).double()
+        torch.nn.init.normal_(made.earlier.weight)
+    return made.requires_grad_(False)
+
+
+MADE = affinity()
+
+
+def tensors(items: Sequence[Item], *, cosines: bool = True, affine: bool = False) -> Items:
+    """The items as the model's batch has them: [n, …]. An id is the value's row, 4 to a field."""
+    ids = [[-1 if v is None else 4 * c + 1 + v for c, v in enumerate(item.values)] for item in items]
+    rows = torch.tensor(ids).view(len(items), -1)
     return Items(
-        torch.tensor(ids).view(len(items), -1),
+        rows,
         torch.tensor([item.numbers for item in items], dtype=torch.float64).view(len(items), -1),
         torch.tensor([unit(item.embedding) for item in items], dtype=torch.float64) if cosines else None,
+        MADE(rows) if affine else None,
     )
 
 
-def slow(item: Item, before: Sequence[Item], *, cosines: bool = True) -> list[float]:
+def together(field: int, later: int | None, earlier: int | None) -> float:
+    """The affinity of two values of a field."""
+    if later is None or earlier is None:
+        return 0.0
+    rows = MADE.later.weight[4 * field + 1 + later], MADE.earlier.weight[4 * field + 1 + earlier]
+    return sum(float(a) * float(b) for a, b in zip(*rows, strict=True))
+
+
+def slow(item: Item, before: Sequence[Item], *, cosines: bool = True, affine: bool = False) -> list[float]:
     """The features of an item behind those `before` it, one comparison at a time."""
     if not before:
-        return [0.0] * (3 * len(item.values) + 2 * len(item.numbers) + 3 * cosines)
+        return [0.0] * ((3 + 3 * affine) * len(item.values) + 2 * len(item.numbers) + 3 * cosines)
     found: list[float] = []
     for some in (before, before[-3:], before[-1:]):
         for c, value in enumerate(item.values):
@@ -63,6 +89,9 @@ def slow(item: Item, before: Sequence[Item], *, cosines: bool = True) -> list[fl
         found.append(number - sum(other.numbers[f] for other in before) / len(before))
     for f, number in enumerate(item.numbers):
         found.append(abs(number - before[-1].numbers[f]))
+    for some in (before, before[-3:], before[-1:]) if affine else ():
+        for c, value in enumerate(item.values):
+            found.append(sum(together(c, value, other.values[c]) for other in some) / 3)
     if cosines:
         products = [
             sum(a * b for a, b in zip(unit(item.embedding), unit(other.embedding), strict=True)) for other in before
@@ -72,20 +101,20 @@ def slow(item: Item, before: Sequence[Item], *, cosines: bool = True) -> list[fl
 
 
 @settings(max_examples=150, deadline=None)
-@given(items=LISTS, cosines=st.booleans())
-def test_every_item_of_a_list_is_compared_with_those_before_it(items: list[Item], cosines: bool) -> None:
-    found = own_context(tensors(items, cosines=cosines))
-    expected = [slow(item, items[:j], cosines=cosines) for j, item in enumerate(items)]
+@given(items=LISTS, cosines=st.booleans(), affine=st.booleans())
+def test_every_item_of_a_list_is_compared_with_those_before_it(items: list[Item], cosines: bool, affine: bool) -> None:
+    found = own_context(tensors(items, cosines=cosines, affine=affine))
+    expected = [slow(item, items[:j], cosines=cosines, affine=affine) for j, item in enumerate(items)]
     torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float64))
 
 
 @settings(max_examples=100, deadline=None)
 @given(before=st.lists(ITEMS, max_size=6), next_items=st.lists(ITEMS, min_size=1, max_size=4))
 def test_many_alternatives_are_compared_with_one_list(before: list[Item], next_items: list[Item]) -> None:
-    empty = tensors([Item((0, 0), (0.0, 0.0, 0.0), (1.0, 0.0))])
-    earlier = tensors(before) if before else empty.take(torch.arange(0))
-    found = context_features(tensors(next_items), earlier, torch.arange(len(before), 0, -1)[None])
-    expected = [slow(item, before) for item in next_items]
+    empty = tensors([Item((0, 0), (0.0, 0.0, 0.0), (1.0, 0.0))], affine=True)
+    earlier = tensors(before, affine=True) if before else empty.take(torch.arange(0))
+    found = context_features(tensors(next_items, affine=True), earlier, torch.arange(len(before), 0, -1)[None])
+    expected = [slow(item, before, affine=True) for item in next_items]
     torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float64))
 
 
@@ -124,6 +153,59 @@ def test_unknown_values_equal_nothing_not_even_each_other() -> None:
     assert (3 * known[:, 1]).tolist() == pytest.approx([0, 1, 0, 2])
 
 
+def test_an_affinity_is_directed_and_unknown_values_have_none() -> None:
+    spec = FeatureSpec(item=(Category("colour", ("red", "blue")), Hashed("brand", 5)), scores=(Number("ctr"),))
+    model = Affinity(spec, 1)
+    with torch.no_grad():  # of the rows 0 to 2 of colours: blue behind red, and what must be ignored
+        model.later.weight[:, 0] = torch.tensor([5.0, 0.0, 3.0, 5.0, *[0.0] * 5])
+        model.earlier.weight[:, 0] = torch.tensor([5.0, 1.0, 0.0, 5.0, *[0.0] * 5])
+    unknown, red, blue = 0, 1, 2
+    ids = torch.tensor([[[red, 3], [blue, 3], [red, 4], [unknown, 3], [blue, 3]]])
+    batch = {"item_ids": ids, "item_numbers": torch.zeros(1, 5, 0), "item_scores": torch.zeros(1, 5, 1)}
+    items = Items.of(batch, spec, cosines=False)
+    found = own_context(items._replace(factors=model(items.ids)))[0, :, -6:]
+    assert found[:, 0].tolist() == pytest.approx([0, 1, 0, 0, 2])  # 3 / 3 for each red item before
+    assert found[:, 2].tolist() == pytest.approx([0, 1, 0, 0, 1])  # one of which is too long ago
+    assert found[:, 4].tolist() == pytest.approx([0, 1, 0, 0, 0])
+    assert not found[:, 1::2].any()  # the unknown brand, row 3
+
+
+def test_affinities_are_nothing_at_first_and_can_be_learnt() -> None:
+    made, items = (
+        Affinity(AFFINE, 4),
+        tensors([Item((1, 2), (0.0,) * 3, (1.0, 0.0)), Item((0, 2), (0.0,) * 3, (1.0, 0.0))]),
+    )
+    found = own_context(Items(items.ids, items.numbers.float(), None, made(items.ids)))[:, -6:]
+    assert not found.any()
+    found.sum().backward()  # type: ignore[no-untyped-call]
+    assert made.earlier.weight.grad is not None
+    assert made.earlier.weight.grad[[2, 7]].any(dim=1).all()
+    assert not made.earlier.weight.grad[[0, 1, 3, 4, 5, 6]].any()
+
+
+@pytest.mark.parametrize(("affine", "least", "most"), [(False, 0.5, 0.55), (True, 0.3, 0.4)])
+def test_affinities_learn_which_value_follows_which_and_equal_values_do_not(
+    affine: bool, least: float, most: float
+) -> None:
+    """Of four values in a ring, one that stands right behind the one before it in the ring is liked."""
+    torch.manual_seed(0)
+    spec = FeatureSpec(item=(Category("colour", tuple("abcd")),))
+    values = torch.randint(4, (2000, 3))
+    follows = torch.zeros(2000, 3, dtype=torch.bool)
+    follows[:, 1:] = (values[:, 1:] - values[:, :-1]) % 4 == 1
+    liked = (torch.rand(2000, 3) < torch.where(follows, 0.9, 0.1)).float()
+    items = Items(values[..., None] + 1, torch.zeros(2000, 3, 0), None)
+    made, readout = Affinity(spec, 4), torch.nn.Linear(ContextLayout.of(spec, cosines=False, affinity=affine).width, 1)
+    optimizer = torch.optim.Adam([*made.parameters(), *readout.parameters()], lr=0.05)
+    for _ in range(150):
+        logits = readout(own_context(items._replace(factors=made(items.ids)) if affine else items))[..., 0]
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, liked)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    assert least < loss.item() < most  # 0.33 if all is known
+
+
 def test_lists_of_a_batch_and_their_padding_are_kept_apart() -> None:
     lists = [[Item((0, 1), (1.0, 2.0, 3.0), (1.0, 0.0)), Item((0, 2), (0.0, 1.0, 1.0), (0.0, 1.0))] for _ in range(2)]
     lists[1][0] = Item((2, 2), (5.0, 5.0, 5.0), (1.0, 1.0))
@@ -148,7 +230,8 @@ def test_items_without_embeddings_are_like_nothing() -> None:
 
 @pytest.mark.parametrize(("spec", "width"), [(SPEC, 3 * 2 + 2 * 4), (SCORES_ONLY, 2)])
 @pytest.mark.parametrize("cosines", [False, True])
-def test_the_layout_counts_what_there_is(spec: FeatureSpec, width: int, cosines: bool) -> None:
+@pytest.mark.parametrize("rank", [0, 3])
+def test_the_layout_counts_what_there_is(spec: FeatureSpec, width: int, cosines: bool, rank: int) -> None:
     n = 3
     batch: dict[str, Tensor] = {
         "item_ids": torch.zeros(1, n, len(spec.item_categoricals), dtype=torch.int64),
@@ -156,5 +239,9 @@ def test_the_layout_counts_what_there_is(spec: FeatureSpec, width: int, cosines:
         "item_scores": torch.zeros(1, n, len(spec.scores)),
         "embeddings": torch.zeros(1, n, 4),
     }
-    found = own_context(Items.of(batch, spec, cosines=cosines))
-    assert found.shape[-1] == ContextLayout.of(spec, cosines=cosines).width == width + 3 * cosines
+    layout = ContextLayout.of(spec, cosines=cosines, affinity=rank)
+    items = Items.of(batch, spec, cosines=cosines)
+    if layout.affinities:
+        items = items._replace(factors=Affinity(spec, rank)(items.ids))
+    affine = 3 * len(spec.item_categoricals) if rank else 0
+    assert own_context(items).shape[-1] == layout.width == width + affine + 3 * cosines

@@ -192,6 +192,20 @@ def test_the_context_enters_the_token_only_where_it_is_full(context: Context) ->
     assert [head.context is not None for head in model.hazard_heads] == [context != "none"] * 2
 
 
+def test_affinities_are_part_of_the_context_and_of_nothing_else() -> None:
+    assert ListValueModel(SPEC, CONFIG).affinity is not None
+    assert ListValueModel(SPEC, replace(CONFIG, affinity=0)).affinity is None
+    assert ListValueModel(SPEC, replace(CONFIG, context="none")).affinity is None
+    assert ListValueModel(SCORES_ONLY, CONFIG).affinity is None  # no field to learn them for
+    model, batch = shaken_model(SPEC, CONFIG, seed=4), lists_of(SPEC, 2, 6)
+    before = model(batch)
+    with torch.no_grad():
+        model.affinity.earlier.weight.neg_()  # type: ignore[union-attr]
+    after = model(batch)
+    assert torch.equal(after[:, 0], before[:, 0])
+    assert not close(after, before)
+
+
 def test_embeddings_count_only_where_cosines_are_asked_for() -> None:
     for cosines in (True, False):
         model = shaken_model(SPEC, replace(CONFIG, cosines=cosines), seed=4)
@@ -211,7 +225,7 @@ def test_the_papers_head_needs_no_priors_and_has_no_context() -> None:
 
 def test_a_spec_that_offers_nothing_to_compare_has_no_context() -> None:
     spec = FeatureSpec(item=(Category("category", ("a",)),))
-    assert ListValueModel(spec, CONFIG).layout.width == 3
+    assert ListValueModel(spec, CONFIG).layout.width == 6
     assert ListValueModel(SCORES_ONLY, replace(CONFIG, context="none")).context_token is None
 
 
@@ -318,7 +332,7 @@ def test_a_configuration_keeps_only_what_can_count() -> None:
     assert ValueConfig(list_length=2).states == 2
     assert ValueConfig(list_length=2, states=1).states == 1
     papers = ValueConfig(head="independent", context="full", cosines=True)
-    assert (papers.context, papers.cosines) == ("none", False)
+    assert (papers.context, papers.cosines, papers.affinity) == ("none", False, 0)
 
 
 @pytest.mark.parametrize(
@@ -331,6 +345,7 @@ def test_a_configuration_keeps_only_what_can_count() -> None:
         (lambda: ValueConfig(dropout=1.0), r"dropout: must be within 0\.\.1, not 1.0"),
         (lambda: ValueConfig(states=0), "states: must be at least 1, not 0"),
         (lambda: ValueConfig(context_dim=0), "context_dim: must be at least 1, not 0"),
+        (lambda: ValueConfig(affinity=-1), "affinity: must be at least 0, not -1"),
         (
             lambda: ValueConfig(head=other("ordered")),
             "head: must be one of hazard, independent, pointwise, entire-space, not 'ordered'",

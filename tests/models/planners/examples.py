@@ -36,6 +36,8 @@ def random_model(spec: FeatureSpec, config: ValueConfig, seed: int) -> ListValue
                 _fill(head)
             if model.context_token is not None:
                 model.context_token.weight.normal_(std=0.3)
+            if model.affinity is not None:
+                model.affinity.earlier.weight.normal_(std=0.5)
     return model
 
 
