@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from models.evaluation.truth.figures.texts import gain_text
 from models.reporting.contents import Figure
+from models.reporting.numbers import gain_text
 
 
 @dataclass(frozen=True)
