@@ -48,7 +48,7 @@ class Search:
 
 @dataclass(frozen=True, slots=True)
 class Mining:
-    """Describe sequences to mine from a value model by beam search of a width, with or without local search."""
+    """Describe sequences to mine by beam search, with or without local search."""
 
     beam: int
     local_search: LocalSearch = "none"
@@ -78,10 +78,11 @@ class DistillRecipe:
 
 @dataclass(frozen=True, slots=True)
 class PlannerRow:
-    """Describe a planner; `searches` names the valuer that it maximises on the test requests, by its `search`.
+    """Describe a planner of the tables.
 
-    Under a judge with that member such a planner is a ceiling and no competitor. `recipe` is a distilled generator's,
-    `baseline` a baseline generator's name in `models.baselines`.
+    `searches` names the valuer that it maximises on the test requests, by its `search`. Under a judge with that member
+    such a planner is a ceiling and no competitor. `recipe` is a distilled generator's, `baseline` a baseline
+    generator's name in `models.baselines`.
     """
 
     name: str
@@ -118,7 +119,7 @@ def beamed(profile: Profile) -> PlannerRow:
 
 
 def distilled(profile: Profile) -> tuple[PlannerRow, ...]:
-    """Return DeGRe's generators of the main table, those that were mined with the most work first."""
+    """Return DeGRe's generators of the main table, the longest mining first."""
     kinds = tuple(reversed(profile.local_searches))
     minings = [*(Mining(profile.beam, kind) for kind in kinds), Mining(profile.beam)]
     minings += [Mining(1, profile.local_searches[0]), Mining(1)]
@@ -126,7 +127,10 @@ def distilled(profile: Profile) -> tuple[PlannerRow, ...]:
 
 
 def larger(profile: Profile) -> tuple[PlannerRow, ...]:
-    """Return the row that learns from more requests, of the first mining of `distilled`, if the profile wants it."""
+    """Return the row that learns from more requests, if the profile wants it.
+
+    Its mining is the first of `distilled`.
+    """
     if not profile.more_slates:
         return ()
     row = _distilled(profile, Mining(profile.beam, profile.local_searches[-1]), profile.more_slates)
@@ -164,7 +168,7 @@ def ablations(profile: Profile) -> tuple[PlannerRow, ...]:
 
 @dataclass(frozen=True, slots=True)
 class GridRow:
-    """Place a planner in the grid of value models and planners, by the titles of both."""
+    """Place a planner in the grid, by titles of value model and planner."""
 
     model: str
     planner: str

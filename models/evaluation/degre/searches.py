@@ -1,4 +1,4 @@
-"""Make the steps of planners that need no training: sorts, and searches of a value model.
+"""Make the steps of planners without training: sorts, and searches of a value model.
 
 Axis letters: R requests, B beam width, L positions, N candidates.
 """
@@ -90,7 +90,7 @@ def searched(space: Workspace, name: str, search: Search, mix: int) -> Ints:
 
 
 def _queued(space: Workspace, name: str, mix: int) -> Ints:
-    """Plan by SORT-Gen's default queues, as a service with a bundle of the value model would."""
+    """Plan by SORT-Gen's default queues, as a service with the value model would."""
     plan = ServedPlanner.of(space.checkpoint(name), space.profile.length)
     return plan(space.test_records, Preferences(space.mixes[mix], space.data.units))
 

@@ -103,7 +103,10 @@ def train_step(space: Workspace, name: str, group: str) -> ExperimentStep:
 
 
 def _kept(space: Workspace, fitted: Fitted, train: ListArrays, valid: ListArrays) -> dict[str, Any]:
-    """Keep the proven part of a hazard model's correction, or all of it, and note the shares that are proven."""
+    """Keep the proven part of a hazard model's correction, or all of it.
+
+    Return notes of the shares that are proven.
+    """
     if fitted.model.config.head != "hazard":
         return {}
     worths, held_out = mixes(fitted.model, space.data.units, MIXED), HeldOut.of(fitted.model, fitted.start, valid)

@@ -58,19 +58,18 @@ def sweep_charts(results: Results) -> Iterator[Chart]:
 
 
 def sweep_tables(results: Results) -> Iterator[Table]:
-    """Lay out clicks, purchases, GMV and list value over the base along each knob."""
+    """Lay out the gains over the base along each knob, measure by measure."""
     for knob in results.knobs:
         points = results.sweep(knob)
         title = KNOBS.get(knob, knob)
         found = {name: _rows(points, name) for name in _methods(results, points) if name != BASE}
-        for measure, name in enumerate(MEASURES):
-            yield Table(
-                name=f"sweep-{knob}-{name.lower().replace(' ', '-')}",
-                title=f"{name[0].upper()}{name[1:]} by {title}",
-                caption=_caption(results, name, title),
-                columns=[Column(title=f"{value:,g}") for value in points],
-                rows=[_of_measure(rows, measure) for rows in found.values()],
-            )
+        yield Table(
+            name=f"sweep-{knob}-gains",
+            title=f"Gains by {title}",
+            caption=_caption(results, title),
+            columns=[Column(title=f"{value:,g}") for value in points],
+            rows=[_of_measure(rows, i) for i in range(len(MEASURES)) for rows in found.values()],
+        )
 
 
 def sweep_finding(points: Mapping[float, PointResults], title: str) -> str:
@@ -88,10 +87,10 @@ def _few_seeds(results: Results) -> str:
     return " One seed: other seeds may differ." if results.profile.sweep_seeds == 1 else ""
 
 
-def _caption(results: Results, measure: str, title: str) -> str:
+def _caption(results: Results, title: str) -> str:
     main, others = results.main.point, intervals_note(results.profile.sweep_seeds)
     own = f" The world of the tables was run with {main.seeds} seeds." if main.seeds > 1 else ""
-    return f"Gain in {measure} over the base of the same world, by {title}. {others}{own}"
+    return f"Gains over the base of the same world, by {title}. {others}{own}"
 
 
 def _methods(results: Results, points: Mapping[float, PointResults]) -> Sequence[str]:
@@ -127,8 +126,9 @@ def _base_row(point: PointResults, name: str) -> Row:
 
 
 def _of_measure(rows: Sequence[Row], measure: int) -> Row:
-    """Put one measure of a method's rows side by side."""
-    return replace(rows[0], figures=[row.figures[measure] for row in rows], note=_notes(rows))
+    """Put one measure of a method's rows side by side, with its group."""
+    figures = [row.figures[measure] for row in rows]
+    return replace(rows[0], figures=figures, group=MEASURES[measure], note=_notes(rows))
 
 
 def _notes(rows: Sequence[Row]) -> str:

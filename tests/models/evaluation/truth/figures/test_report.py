@@ -118,7 +118,9 @@ def test_a_sweep_follows_a_knob_and_says_where_lists_do_not_pay(contents: Conten
     assert list(line.x) == [0.0, 2.0]
     assert line.y[0] == pytest.approx(0.0, abs=1e-9)
     assert sweep.finding.startswith("Context strength κ: SORT-Gen with its beam does not surely pay at 0 (0.0%")
-    cells = row(contents, "sweep-kappa-list-value", "sort-gen-beam").figures
+    measured = [r for r in table(contents, "sweep-kappa-gains").rows if r.name == "sort-gen-beam"]
+    assert [r.group for r in measured] == ["clicks", "purchases", "GMV", "list value"]
+    cells = measured[3].figures
     assert cells[1] == row(contents, "base", "sort-gen-beam").figures[3]
     learning = chart(contents, "sweep-lists")
     assert (learning.kind, learning.log_x, list(learning.lines[0].x)) == ("learning", True, [80.0, 240.0])
@@ -210,7 +212,7 @@ def test_the_summary_says_what_was_gained(contents: Contents) -> None:
 
 
 def test_sweeps_say_how_many_seeds_stand_behind_them(contents: Contents) -> None:
-    caption = table(contents, "sweep-kappa-clicks").caption
+    caption = table(contents, "sweep-kappa-gains").caption
     assert "There is one seed" in caption
     assert "The world of the tables was run with 2 seeds" in caption
     assert chart(contents, "sweep-kappa").finding.endswith("One seed: other seeds may differ.")
