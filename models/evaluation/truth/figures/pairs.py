@@ -30,9 +30,9 @@ _QUEUES: Final = {"click": "clicks", "conversion": "purchases", "gmv": "GMV", "f
 
 
 def list_pairs(point: PointResults) -> list[ListPair]:
-    """Show the requests of the largest, the median and the smallest relative gain in list value.
+    """Show the requests of the largest, the median and the smallest gain.
 
-    Empty where lists are missing.
+    Gains are in list value, relative. Empty where lists are missing.
     """
     found, checkpoint = both(point, SORT_GEN_BEAM, BASE), value_model(point)
     before, after = (point.first_lists(name) for name in (BASE, SORT_GEN_BEAM))

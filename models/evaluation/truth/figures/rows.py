@@ -48,7 +48,10 @@ def gains(ours: Outcomes | Missing, theirs: Outcomes | Missing, preferences: Pre
 
 
 def value_gain(point: PointResults, ours: str, theirs: str, mix: int = 0) -> Figure | None:
-    """Compute the gain in list value of one method over another; None where they cannot be compared."""
+    """Compute the gain in list value of one method over another.
+
+    None where they cannot be compared.
+    """
     found = both(point, ours, theirs, mix)
     if found is None:
         return None
@@ -70,7 +73,10 @@ def value_share(point: PointResults, part: str, whole: str) -> Figure | None:
 
 
 def both(point: PointResults, ours: str, theirs: str, mix: int = 0) -> tuple[Outcomes, Outcomes] | None:
-    """Read the outcomes of two methods; None where one has no lists, or they have no seed in common."""
+    """Read the outcomes of two methods.
+
+    None where one has no lists, or they have no seed in common.
+    """
     x, y = point.outcomes(ours, mix), point.outcomes(theirs, mix)
     if isinstance(x, Missing) or isinstance(y, Missing):
         return None

@@ -48,7 +48,10 @@ def answer(point: PointResults) -> str:
 
 
 def _gains(point: PointResults, theirs: str) -> str | None:
-    """Write the gains in clicks, purchases and GMV over a method; None where they are not known."""
+    """Write the gains in clicks, purchases and GMV over a method.
+
+    None where they are not known.
+    """
     found = both(point, SORT_GEN_BEAM, theirs)
     if found is None:
         return None
