@@ -22,7 +22,7 @@ from models.evaluation.truth.figures.rows import (
     row_of,
     title_of,
 )
-from models.evaluation.truth.figures.tables import PAPER_COLUMN, published
+from models.evaluation.truth.figures.tables import IN_THE_PAPER, PAPER_COLUMN, published
 from models.reporting.contents import Figure, Row, Table
 
 GROUP: Final = "ablations"
@@ -51,7 +51,7 @@ def paper_parts(point: PointResults) -> Table | None:
     return Table(
         name="parts",
         title="Parts of SORT-Gen as in the paper (Table 2's form)",
-        caption=f"Gains of {title_of(point, SORT_GEN_PAPER)} over each row. {_meaning(point)}",
+        caption=f"Gains of {title_of(point, SORT_GEN_PAPER)} over each row. {_meaning(point)} {IN_THE_PAPER}",
         columns=(*GAIN_COLUMNS, PAPER_COLUMN),
         rows=rows,
         section=_SECTION,

@@ -73,10 +73,13 @@ def sweep_tables(results: Results) -> Iterator[Table]:
 
 
 def sweep_finding(points: Mapping[float, PointResults], title: str) -> str:
-    """Say in one sentence where SORT-Gen's beam does not surely beat the strongest cheap sort."""
-    contests = []
+    """Say in one sentence where SORT-Gen's beam does not surely beat the strongest cheap sort.
+
+    The same sorts are compared at every value: those that all of its points plan with.
+    """
+    contests, everywhere = [], set.intersection(*(set(point.point.methods) for point in points.values()))
     for value, point in points.items():
-        rival = strongest(point, [name for name in CHEAP_SORTS if name in point.point.methods])
+        rival = strongest(point, [name for name in CHEAP_SORTS if name in everywhere])
         found = value_gain(point, SORT_GEN_BEAM, rival) if rival else None
         if rival is not None and found is not None:
             contests.append(Contest(value, title_of(point, rival), found))

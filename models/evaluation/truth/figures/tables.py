@@ -30,7 +30,8 @@ from models.reporting.contents import Column, Figure, Row, Table
 from models.reporting.numbers import fixed, outcome
 
 _GROUPS: Final = (BASE, RIVALS, OURS, "ceilings")
-PAPER_COLUMN: Final = Column(title="CLICK, ORDER, GMV in the paper", form="text")
+PAPER_COLUMN: Final = Column(title="in the paper", form="text")
+IN_THE_PAPER: Final = "In the paper: CLICK, ORDER, GMV of its online test."
 _SECTION: Final = "Methods"
 
 
@@ -64,6 +65,7 @@ def _base_table(point: PointResults, name: str, title: str, *, with_paper: bool)
         f"{_base_outcomes(base)} {intervals_note(point.point.seeds)} Gap closed: the gain in list value as a share of "
         "that of the beam search with true values. Diversity: one less the mean cosine between two items of a list. "
         "Setting: λ or θ, or the number of a formula, that a value model of another seed chose from logs, by seed."
+        f"{f' {IN_THE_PAPER}' if with_paper else ''}"
     )
     rows = [row(method) for method in of_groups(point, *_GROUPS)]
     heads = (*columns, PAPER_COLUMN) if with_paper else columns
