@@ -29,7 +29,7 @@ _GROUPS: Final = {
     "front": "Fronts",
     "learning": "Learning curves",
     "calibration": "Calibration",
-    "positions": "Cumulative value by position",
+    "positions": "Cumulative value by place",
 }
 """Kinds of charts in the order of the page, with their headings."""
 

@@ -54,18 +54,28 @@ def write_results(results: Results, command: str) -> str:
 
 
 def make_contents(results: Results, command: str) -> Contents:
-    """Compute all that a report shows."""
+    """Compute all that a report shows.
+
+    Tables and charts that nothing is known of are left out, and named in the setting.
+    """
+    tables, charts = list(_tables(results)), list(_charts(results))
+    waiting = [table.title for table in tables if not _is_known(table)]
     return Contents(
         title="SORT-Gen and its rivals where list values are known",
         kind="truth",
         summary=summary(results),
-        setting=_setting(results, command),
+        setting=_setting(results, command) | ({NOT_RUN: "; ".join(waiting)} if waiting else {}),
         targets=targets(results),
-        tables=list(_tables(results)),
-        charts=list(_charts(results)),
+        tables=[table for table in tables if _is_known(table)],
+        charts=[chart for chart in charts if any(y is not None for line in chart.lines for y in line.y)],
         pairs=list_pairs(results.main),
         failures=results.failures(),
     )
+
+
+def _is_known(table: Table) -> bool:
+    """Tell whether a table has a figure, or says why it has none."""
+    return any(row.note or any(figure.mean is not None for figure in row.figures) for row in table.rows)
 
 
 def _tables(results: Results) -> Iterator[Table]:

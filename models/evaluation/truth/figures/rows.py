@@ -125,6 +125,13 @@ def strongest_rival(point: PointResults) -> str | None:
     return strongest(point, of_groups(point, RIVALS))
 
 
+def rivals_run(point: PointResults) -> str:
+    """Say how many rivals the strongest was chosen from, if not from all; else empty."""
+    names = of_groups(point, RIVALS)
+    done = sum(isinstance(point.outcomes(name), Outcomes) for name in names)
+    return "" if done == len(names) else f"of the {done} of {len(names)} rivals that were run"
+
+
 def of_groups(point: PointResults, *groups: str) -> list[str]:
     """List a point's methods of some groups, group by group."""
     known = [point.methods[name] for name in point.point.methods if name in point.methods]

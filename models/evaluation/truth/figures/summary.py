@@ -12,10 +12,12 @@ from models.evaluation.truth.figures.rows import (
     TRUE_BEAM,
     both,
     gains,
+    rivals_run,
     strongest_rival,
     title_of,
     value_share,
 )
+from models.evaluation.truth.points import TRAIN_SHARE
 from models.reporting.contents import Column
 from models.reporting.numbers import mean_text
 
@@ -37,7 +39,8 @@ def answer(point: PointResults) -> str:
     rival = strongest_rival(point)
     over_rival = None if rival is None else _gains(point, rival)
     if rival is not None and over_rival is not None:
-        told += f"; {over_rival} against the strongest rival, {title_of(point, rival)}"
+        among = rivals_run(point)
+        told += f"; {over_rival} against the strongest rival, {title_of(point, rival)}{f' ({among})' if among else ''}"
     closed = value_share(point, SORT_GEN_BEAM, TRUE_BEAM)
     if closed is not None and closed.mean is not None:
         told += (
@@ -66,6 +69,6 @@ def _world(results: Results) -> str:
     return (
         f"Every method plans lists of {world.length} of {world.candidates} candidates for the same "
         f"{profile.requests:,} test requests of a declared world (context strength κ = {world.kappa:g}), and learns "
-        f"from its {world.lists:,} logged lists. Objective weights α, β, γ are {mix}. Lists are valued by the truth of "
-        f"the world, which no method but the ceilings, and no choice of a setting, saw."
+        f"from its {round(world.lists * TRAIN_SHARE):,} logged training lists. Objective weights α, β, γ are {mix}. "
+        f"Lists are valued by the truth of the world, which only the ceilings know."
     )

@@ -21,6 +21,7 @@ from models.evaluation.truth.figures.rows import (
     TRUE_BEAM,
     gains,
     of_groups,
+    rivals_run,
     row_of,
     strongest_rival,
     title_of,
@@ -83,11 +84,11 @@ def rival_table(point: PointResults) -> Table | None:
     def row(name: str) -> Row:
         return row_of(point, name, len(GAIN_COLUMNS), lambda found: gains(found, theirs, preferences))
 
-    title = title_of(point, rival)
+    title, among = title_of(point, rival), f" {told}" if (told := rivals_run(point)) else ""
     return Table(
         name="strongest-rival",
         title=f"Against the strongest rival: {title}",
-        caption=f"Gains over {title}, the rival of the highest list value. {intervals_note(point.point.seeds)}",
+        caption=f"Gains over {title}, the rival of the highest list value{among}. {intervals_note(point.point.seeds)}",
         columns=GAIN_COLUMNS,
         rows=[row(name) for name in of_groups(point, OURS)],
         section=_SECTION,

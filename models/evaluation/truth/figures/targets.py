@@ -18,6 +18,7 @@ from models.evaluation.truth.figures.rows import (
     both,
     gains,
     of_groups,
+    rivals_run,
     strongest_rival,
     title_of,
     value_gain,
@@ -66,7 +67,8 @@ def _over_rival(point: PointResults) -> Target:
     rival = strongest_rival(point)
     if rival is None:
         return Target(text=text, reached=NOT_RUN, met=None)
-    return _at_once(point, SORT_GEN_BEAM, rival, _OVER_RIVAL, f"{text} ({title_of(point, rival)})")
+    told = " ".join([title_of(point, rival), *([among] if (among := rivals_run(point)) else [])])
+    return _at_once(point, SORT_GEN_BEAM, rival, _OVER_RIVAL, f"{text} ({told})")
 
 
 def _share(point: PointResults, whole: str, least: float, text: str) -> Target:

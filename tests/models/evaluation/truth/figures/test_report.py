@@ -179,8 +179,10 @@ def test_a_run_that_has_not_begun_says_so_everywhere(tmp_path: Path) -> None:
     assert "not run" in text
     contents = Contents.read(tmp_path)
     assert {target.met for target in contents.targets} == {None}
-    assert {figure.text for row in table(contents, "base").rows for figure in row.figures[:6]} == {"not run"}
-    assert contents.pairs == []
+    assert (list(contents.tables), list(contents.charts), list(contents.pairs)) == ([], [], [])
+    assert {"Against the base (Table 1's form)", "Gains by context strength κ"} <= set(
+        contents.setting["not run"].split("; ")
+    )
 
 
 def test_a_seed_that_is_missing_is_left_out_of_all_that_is_compared(root: Path, tmp_path: Path) -> None:
@@ -211,6 +213,13 @@ def test_the_summary_says_what_was_gained(contents: Contents) -> None:
     assert told.startswith(f"SORT-GEN-BEAM changes clicks by {100 * (gained or 0):+.1f}%")
     assert f"clicks by {100 * (over or 0):+.1f}%".replace("-", "−") in told
     assert "It closes 100% of the gap" in told
+
+
+def test_the_strongest_rival_says_which_rivals_it_was_chosen_from(contents: Contents) -> None:
+    words = "of the 2 of 4 rivals that were run"
+    assert words in contents.summary
+    assert words in table(contents, "strongest-rival").caption
+    assert words in target(contents, "strongest rival").text
 
 
 def test_sweeps_say_how_many_seeds_stand_behind_them(contents: Contents) -> None:
