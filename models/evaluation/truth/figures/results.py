@@ -100,6 +100,11 @@ class PointResults:
         steps = self._steps(name, mix).values()
         return sum(is_done(self.root, step) for step in steps), len(steps)
 
+    @property
+    def has_lists(self) -> bool:
+        """Tell whether any method's lists are done."""
+        return any(self.seeds_done(name)[0] for name in self._known)
+
     @cached_property
     def _kept(self) -> dict[tuple[str, int], Outcomes | Missing]:
         """Return what was read; to begin with, all lists are valued together.
@@ -161,12 +166,13 @@ class Results:
     def sweep(self, knob: str) -> dict[float, PointResults]:
         """Return the results along a knob by its value, in order.
 
-        The world of the tables is among them.
+        The world of the tables is among them, once another has lists.
         """
         world = self.main.point.world
         own = round(world.lists * TRAIN_SHARE) if knob == LISTS else getattr(world, knob)
-        found = {float(own): self.main}
-        found |= {p.value: self.by_point[p.name] for p in self.points if p.knob == knob and p.value is not None}
+        found = {p.value: self.by_point[p.name] for p in self.points if p.knob == knob and p.value is not None}
+        if any(point.has_lists for point in found.values()):
+            found = {float(own): self.main, **found}
         return dict(sorted(found.items()))
 
     @property
