@@ -61,8 +61,8 @@ class Row:
 class Table:
     """A table of figures.
 
-    `caption` says in plain English what is compared, on what data and with what intervals. A table whose name begins
-    with that of a chart and a hyphen stands with the chart.
+    `caption` says in plain English what is compared, on what data and with what intervals. Tables of one `section`
+    stand together under its heading; a table whose name begins with that of a chart and a hyphen stands with the chart.
     """
 
     name: str
@@ -70,6 +70,7 @@ class Table:
     caption: str
     columns: Sequence[Column]
     rows: Sequence[Row]
+    section: str = "Tables"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,13 +120,17 @@ class ShownItem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListPair:
-    """Two lists of one request: the base's and the planned one (SORT-Gen, Figure 2)."""
+    """Two lists of one request: the base's and the planned one (SORT-Gen, Figure 2).
+
+    `sides` are the headings of the two lists.
+    """
 
     title: str
     user: Mapping[str, str]
     queues: Sequence[str]
     before: Sequence[ShownItem]
     after: Sequence[ShownItem]
+    sides: tuple[str, str] = ("Before", "After")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -63,12 +63,13 @@ class ShownPair:
 
 def shown_pair(pair: ListPair) -> ShownPair:
     """Prepare a pair of lists."""
+    before, after = pair.sides
     used = sorted({item.queue for item in (*pair.before, *pair.after) if item.queue >= 0})
     return ShownPair(
         title=pair.title,
         user=pair.user,
         used=[(queue, pair.queues[queue]) for queue in used],
-        sides=[_side("Before", pair.before, pair.after), _side("After", pair.after, pair.before, later=True)],
+        sides=[_side(before, pair.before, pair.after), _side(after, pair.after, pair.before, later=True)],
         kept=len({item.id for item in pair.before} & {item.id for item in pair.after}),
     )
 

@@ -29,7 +29,7 @@ _GROUPS: Final = {
     "front": "Fronts",
     "learning": "Learning curves",
     "calibration": "Calibration",
-    "positions": "Cumulative value by position",
+    "positions": "Cumulative value by place",
 }
 """Kinds of charts in the order of the page, with their headings."""
 
@@ -60,7 +60,7 @@ class Part:
 class Section:
     """Parts of one `kind` (tables, charts or pairs) under one heading.
 
-    `tables` belong to its charts.
+    `tables` belong to its charts, and stand below them.
     """
 
     id: str
@@ -142,8 +142,16 @@ def _run(name: str, contents: Contents, heading: str, ids: _Ids) -> Run:
     run = ids.make("run", heading)
     apart = {chart.name: _tables_of(chart, contents) for chart in contents.charts}
     beside = [table for tables in apart.values() for table in tables]
-    tables = [_table(table, run, ids) for table in contents.tables if table not in beside]
-    sections = [Section(id=ids.make(run, "tables"), title="Tables", kind="tables", parts=tables)]
+    tables = [table for table in contents.tables if table not in beside]
+    sections = [
+        Section(
+            id=ids.make(run, title),
+            title=title,
+            kind="tables",
+            parts=[_table(table, run, ids) for table in tables if table.section == title],
+        )
+        for title in dict.fromkeys(table.section for table in tables)
+    ]
     styles = Styles()
     for kind, title in _GROUPS.items():
         charts = [chart for chart in contents.charts if chart.kind == kind]

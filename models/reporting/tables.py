@@ -8,12 +8,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from models.reporting.contents import Column, Figure, Row, Table
-from models.reporting.numbers import fixed
+from models.reporting.numbers import CHANGES, fixed, interval_text, mean_text
 
 MISSING: Final = "–"
-_OF_ONE: Final = ("percent", "share")
-_CHANGES: Final = ("percent", "change")
-"""Forms of which zero means that there is no difference."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,17 +96,12 @@ def _cell(figure: Figure, column: Column, scale: _Scale | None) -> Cell:
     if figure.mean is None or column.form == "text":
         told = figure.text or (MISSING if figure.mean is None else fixed(figure.mean, column.digits))
         return Cell(text=told, missing=column.form != "text" or not figure.text, value=figure.mean)
-    text = _written(figure.mean, column) + ("%" if column.form in _OF_ONE else "")
+    text = mean_text(figure.mean, column)
     if figure.low is None or figure.high is None:
         return Cell(text=text, value=figure.mean)
-    clear = not figure.low <= 0 <= figure.high if column.form in _CHANGES else None
-    interval = f"[{_written(figure.low, column)}, {_written(figure.high, column)}]"
+    clear = not figure.low <= 0 <= figure.high if column.form in CHANGES else None
     reach = _reach(figure.low, figure.high, figure.mean, scale)
-    return Cell(text=text, interval=interval, clear=clear, reach=reach, value=figure.mean)
-
-
-def _written(value: float, column: Column) -> str:
-    return fixed(100 * value if column.form in _OF_ONE else value, column.digits, sign=column.form in _CHANGES)
+    return Cell(text=text, interval=interval_text(figure, column), clear=clear, reach=reach, value=figure.mean)
 
 
 def _scale(column: Column, figures: Sequence[Figure]) -> _Scale | None:
@@ -118,7 +110,7 @@ def _scale(column: Column, figures: Sequence[Figure]) -> _Scale | None:
     Of changes, zero is among them.
     """
     ends = [x for f in figures if f.mean is not None for x in (f.low, f.high) if x is not None and math.isfinite(x)]
-    if column.form in _CHANGES and ends:
+    if column.form in CHANGES and ends:
         ends.append(0.0)
     return (min(ends), max(ends)) if ends and min(ends) < max(ends) else None
 

@@ -133,9 +133,14 @@ def test_the_keyboard_reaches_the_runs_the_heads_and_the_numbers(page: Page) -> 
 
 
 def test_the_contents_mark_the_part_in_view(page: Page) -> None:
-    page.locator(".contents a", has_text="Ablations").first.click()
+    section, part = (page.locator(".contents a", has_text=text).first for text in ("Parts of SORT-Gen", "Ablations"))
+    part.wait_for(state="hidden")
+    section.click()
+    part.wait_for()
+    part.click()
     page.locator(".contents [aria-current]", has_text="Ablations").wait_for()
     assert page.locator(".contents [aria-current]").count() == 1
+    assert page.locator(".contents .within:visible").count() == 1
 
 
 def test_an_item_is_marked_in_both_lists_under_the_pointer(page: Page) -> None:

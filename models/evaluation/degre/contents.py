@@ -21,6 +21,7 @@ _FAMILIES: Final = {
     "baseline": "Generators of other papers",
     "degre": "DeGRe",
 }
+_ABLATIONS: Final = "Ablations (Table 4's form)"
 _CEILING: Final = "a ceiling: it searches this judge itself"
 _HITS: Final = (
     *(Column(title=rate, form="number", digits=4) for rate in _RATES),
@@ -41,18 +42,19 @@ def contents_of(report: Mapping[str, Any], titles: Mapping[str, str], base: str,
     tables = [
         *_hits("hit-rates", "Generators (Table 2's form)", report["hit_rates"], titles),
         *_differences(report["differences"], titles),
-        *_gains("gains", "", report["gains"], titles, base, ceiling),
+        *_gains("gains", f"Gains over the {base}", report["gains"], titles, base, ceiling),
         *_sets_and_orders(report["sets_and_orders"], titles, base),
         *_exhaustive(report["exhaustive"], titles),
         *_accuracy(report["accuracy"]),
-        *_hits("ablations", "Ablations (Table 4's form)", report["ablations"], titles),
-        *_distances(report.get("distances", {}), titles),
-        *_grid(report.get("grid", ()), titles),
+        *_hits("ablations", _ABLATIONS, report["ablations"], titles),
+        *_distances(report["distances"], titles),
+        *_grid(report["grid"], titles),
     ]
     for mix in report["mixes"]:
         weights = ", ".join(f"{w:g}" for w in mix["weights"])
-        tables += _hits(f"mix-{weights}", f"Generators, α, β, γ = {weights}", mix["hit_rates"], titles)
-        tables += _gains(f"mix-{weights}-gains", f", α, β, γ = {weights}", mix["gains"], titles, base, ceiling)
+        section = f"Generators, α, β, γ = {weights}"
+        tables += _hits(f"mix-{weights}", section, mix["hit_rates"], titles)
+        tables += _gains(f"mix-{weights}-gains", section, mix["gains"], titles, base, ceiling)
     return Contents(
         title=f"DeGRe on {setting['data']['file']}, profile {setting['profile']['name']}",
         kind="degre",
@@ -104,6 +106,7 @@ def _setting(setting: Mapping[str, Any]) -> dict[str, str]:
 
 def _per_judge(
     name: str,
+    section: str,
     title: str,
     caption: str,
     columns: Sequence[Column],
@@ -116,14 +119,15 @@ def _per_judge(
         if table:
             yield Table(
                 name=f"{name}-{judge}",
-                title=f"{title}: judge {titles[judge]}",
+                title=f"{title}, judge: {titles[judge]}",
                 caption=caption,
                 columns=columns,
                 rows=rows(table),
+                section=section,
             )
 
 
-def _hits(name: str, title: str, tables: Mapping[str, Any], titles: Mapping[str, str]) -> Iterator[Table]:
+def _hits(name: str, section: str, tables: Mapping[str, Any], titles: Mapping[str, str]) -> Iterator[Table]:
     def row(entry: Mapping[str, Any]) -> Row:
         found = entry["hit_rate"] or dict.fromkeys(map(str, PERCENTS))
         figures = [*(_figure(found[str(k)]) for k in PERCENTS), _figure(entry["value"])]
@@ -132,7 +136,9 @@ def _hits(name: str, title: str, tables: Mapping[str, Any], titles: Mapping[str,
         return Row(name=entry["planner"], title=entry["title"], group=group, note=note, figures=[*figures, *counts])
 
     caption = f"Share of requests whose list is in the best 1%, 3% and 10% of random lists. {_INTERVALS}"
-    return _per_judge(name, title, caption, _HITS, tables, titles, lambda table: [row(e) for e in table["rows"]])
+    return _per_judge(
+        name, section, "Hit rates", caption, _HITS, tables, titles, lambda table: [row(e) for e in table["rows"]]
+    )
 
 
 def _differences(tables: Mapping[str, Any], titles: Mapping[str, str]) -> Iterator[Table]:
@@ -149,11 +155,11 @@ def _differences(tables: Mapping[str, Any], titles: Mapping[str, str]) -> Iterat
 
     columns = [Column(title=rate, form="change", digits=4) for rate in _RATES]
     caption = f"Hit rate of the planner in the heading less that of the row, paired by request. {_INTERVALS}"
-    return _per_judge("differences", "Paired differences", caption, columns, tables, titles, rows)
+    return _per_judge("differences", "Paired differences", "Hit rates", caption, columns, tables, titles, rows)
 
 
 def _gains(
-    name: str, end: str, tables: Mapping[str, Any], titles: Mapping[str, str], base: str, ceiling: str
+    name: str, section: str, tables: Mapping[str, Any], titles: Mapping[str, str], base: str, ceiling: str
 ) -> Iterator[Table]:
     def rows(table: _Entries) -> list[Row]:
         parts = ("gain", "relative", "kept")
@@ -164,8 +170,8 @@ def _gains(
         Column(title="relative", digits=1),
         Column(title=f"of what {ceiling} gains", form="share", digits=1),
     ]
-    title = f"Gains over the {base}{end}"
-    return _per_judge(name, title, _INTERVALS, columns, tables, titles, rows)
+    caption = f"Mean value of a list under the judge, less that of the {base}. {_INTERVALS}"
+    return _per_judge(name, section, "Gains", caption, columns, tables, titles, rows)
 
 
 def _sets_and_orders(tables: Mapping[str, Any], titles: Mapping[str, str], base: str) -> Iterator[Table]:
@@ -175,7 +181,7 @@ def _sets_and_orders(tables: Mapping[str, Any], titles: Mapping[str, str], base:
     heads = ("gain, clicks", "of it by the set", "by the order")
     columns = [Column(title=head, form="change", digits=4) for head in heads]
     caption = f"A list's set is worth the mean over random permutations of it; its order brings the rest. {_INTERVALS}"
-    return _per_judge("orders", f"Sets and orders over the {base}", caption, columns, tables, titles, rows)
+    return _per_judge("orders", "Sets and orders", f"Gains over the {base}", caption, columns, tables, titles, rows)
 
 
 def _exhaustive(tables: Mapping[str, Any], titles: Mapping[str, str]) -> Iterator[Table]:
@@ -183,7 +189,8 @@ def _exhaustive(tables: Mapping[str, Any], titles: Mapping[str, str]) -> Iterato
         if table["requests"] and "rows" in table:
             yield Table(
                 name=f"exhaustive-{judge}",
-                title=f"Against all lists: judge {titles[judge]}",
+                title=f"All lists, judge: {titles[judge]}",
+                section="Against all lists",
                 caption=f"All {table['lists']:,} lists of each of {table['requests']} requests. {_INTERVALS}",
                 columns=[
                     Column(title="optimality", form="number", digits=4),
@@ -210,7 +217,8 @@ def _accuracy(found: Mapping[str, Any] | None) -> Iterator[Table]:
 
     yield Table(
         name="accuracy",
-        title="Evaluators (Table 3's form)",
+        title="Estimates of clicks",
+        section="Evaluators (Table 3's form)",
         caption=f"Estimated against logged clicks of {found['lists']:,} test lists; 95% intervals over lists.",
         columns=[Column(title=title, form="number", digits=4) for title in MEASURES.values()],
         rows=[
@@ -233,7 +241,7 @@ def _distances(tables: Mapping[str, Any], titles: Mapping[str, str]) -> Iterator
         Column(title="requests that would tell it from 0", form="number", digits=0),
     ]
     caption = f"On all requests that ablations are valued on, each less the first row of the ablations. {_INTERVALS}"
-    return _per_judge("distances", "Values of ablations", caption, columns, tables, titles, rows)
+    return _per_judge("distances", _ABLATIONS, "Values", caption, columns, tables, titles, rows)
 
 
 def _grid(entries: _Entries, titles: Mapping[str, str]) -> Iterator[Table]:
@@ -244,7 +252,8 @@ def _grid(entries: _Entries, titles: Mapping[str, str]) -> Iterator[Table]:
         if rates:
             yield Table(
                 name=f"grid-{judge}",
-                title=f"Value models and planners: judge {title}",
+                title=f"{_RATES[0]}, judge: {title}",
+                section="Value models and planners",
                 caption=f"{_RATES[0]} of each value model under each planner. Searches of the judge are ceilings.",
                 columns=[Column(title=planner, form="number", digits=4) for planner in planners],
                 rows=[
@@ -288,6 +297,7 @@ def _costs(steps: _Entries) -> Table:
     return Table(
         name="steps",
         title="Steps and their time",
+        section="What each step took",
         caption="Seconds of each step; of a resumed one, those of its last run.",
         columns=[Column(title="seconds", form="number", digits=1), Column(title="notes", form="text")],
         rows=[row(step) for step in steps],

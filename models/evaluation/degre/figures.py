@@ -69,10 +69,10 @@ class Bench:
         return rows
 
     def distances(self, planners: Sequence[PlannerRow], seeds: int) -> list[dict[str, Any]]:
-        """Pair the values of other planners with those of the first.
+        """Pair the values of the first of `planners` with those of the others.
 
-        On all requests that they have, those without random lists too. ``needed`` is the number of requests from which
-        an interval as this one would not reach 0.
+        On all requests that they have. ``needed`` is the number of requests from which an interval as this one would
+        not reach 0.
         """
         first, *others = [np.mean(runs, axis=0) if (runs := self.every_value(p, seeds)) else None for p in planners]
         rows = []
@@ -177,9 +177,10 @@ def gain_table(space: Workspace, planners: Sequence[PlannerRow], mix: int, seeds
 
 
 def grid_table(space: Workspace) -> list[dict[str, Any]]:
-    """Compute hit rates of every value model under every planner, per judge.
+    """Compute the hit rates of every value model under every planner, per judge.
 
-    None where a judge is not ready."""
+    None where a judge is not ready.
+    """
     entries = grid(space.profile)
     tables = hit_table(space, [entry.row for entry in entries], 0, 1)
     rows = {judge: table["rows"] if table else [None] * len(entries) for judge, table in tables.items()}
@@ -215,7 +216,8 @@ def exhaustive_table(space: Workspace, planners: Sequence[PlannerRow], seeds: in
 def needed(difference: Interval) -> int | None:
     """Estimate the requests that tell a difference from 0.
 
-    Half widths fall with the root of the requests. None for a difference of exactly 0."""
+    The half width of an interval falls with their root. None for exactly 0.
+    """
     half = (difference.high - difference.low) / 2
     return math.ceil(difference.lists * (half / difference.mean) ** 2) if difference.mean else None
 

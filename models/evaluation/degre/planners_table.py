@@ -48,7 +48,7 @@ class Search:
 
 @dataclass(frozen=True, slots=True)
 class Mining:
-    """Describe sequences to mine from a value model by beam and local search."""
+    """Describe sequences to mine by beam search, with or without local search."""
 
     beam: int
     local_search: LocalSearch = "none"
@@ -119,7 +119,7 @@ def beamed(profile: Profile) -> PlannerRow:
 
 
 def distilled(profile: Profile) -> tuple[PlannerRow, ...]:
-    """Return DeGRe's generators of the main table, those of the costliest mining first."""
+    """Return DeGRe's generators of the main table, the longest mining first."""
     kinds = tuple(reversed(profile.local_searches))
     minings = [*(Mining(profile.beam, kind) for kind in kinds), Mining(profile.beam)]
     minings += [Mining(1, profile.local_searches[0]), Mining(1)]
@@ -127,9 +127,9 @@ def distilled(profile: Profile) -> tuple[PlannerRow, ...]:
 
 
 def larger(profile: Profile) -> tuple[PlannerRow, ...]:
-    """Return the row that learns from more requests, if the profile asks for it.
+    """Return the row that learns from more requests, if the profile wants it.
 
-    Its mining is that of the first row of `distilled`.
+    Its mining is the first of `distilled`.
     """
     if not profile.more_slates:
         return ()
@@ -168,7 +168,7 @@ def ablations(profile: Profile) -> tuple[PlannerRow, ...]:
 
 @dataclass(frozen=True, slots=True)
 class GridRow:
-    """Place a planner in the grid by the titles of its value model and planner."""
+    """Place a planner in the grid, by titles of value model and planner."""
 
     model: str
     planner: str

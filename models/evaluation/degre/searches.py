@@ -106,7 +106,7 @@ def searched(space: Workspace, name: str, search: Search, mix: int) -> Ints:
 
 
 def _queued(space: Workspace, name: str, mix: int) -> Ints:
-    """Plan by SORT-Gen's default queues, as a service would."""
+    """Plan by SORT-Gen's default queues, as a service with the value model would."""
     plan = ServedPlanner.of(space.checkpoint(name), space.profile.length)
     return plan(space.test_records, Preferences(space.mixes[mix], space.data.units))
 

@@ -105,7 +105,7 @@ def train_step(space: Workspace, name: str, group: str) -> ExperimentStep:
 def _kept(space: Workspace, fitted: Fitted, train: ListArrays, valid: ListArrays) -> dict[str, Any]:
     """Keep the proven part of a hazard model's correction, or all of it.
 
-    The shares that are proven are noted.
+    Return notes of the shares that are proven.
     """
     if fitted.model.config.head != "hazard":
         return {}

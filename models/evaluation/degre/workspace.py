@@ -221,7 +221,7 @@ class Workspace:
 
     @cached_property
     def test_records(self) -> list[ListRecord]:
-        """Read the records of `test`, which planners of a service prepare themselves."""
+        """Read the records of `test`, for planners that prepare requests as a service does."""
         found = {record.request_id: record for record in read_lists(self.source, "test")}
         return [found[request_id] for request_id in self.test.request_ids]
 

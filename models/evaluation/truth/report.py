@@ -23,6 +23,7 @@ from models.evaluation.truth.figures.markdown import markdown
 from models.evaluation.truth.figures.pairs import list_pairs
 from models.evaluation.truth.figures.positions import position_charts
 from models.evaluation.truth.figures.results import NOT_RUN, Results
+from models.evaluation.truth.figures.summary import summary
 from models.evaluation.truth.figures.sweeps import sweep_charts, sweep_tables
 from models.evaluation.truth.figures.tables import base_table, rival_table, small_table
 from models.evaluation.truth.figures.targets import targets
@@ -53,32 +54,41 @@ def write_results(results: Results, command: str) -> str:
 
 
 def make_contents(results: Results, command: str) -> Contents:
-    """Compute all that a report shows."""
+    """Compute all that a report shows.
+
+    Tables and charts that nothing is known of are left out, and named in the setting.
+    """
+    tables, charts = list(_tables(results)), list(_charts(results))
+    waiting = [table.title for table in tables if not _is_known(table)]
     return Contents(
         title="SORT-Gen and its rivals where list values are known",
         kind="truth",
-        summary=_summary(results),
-        setting=_setting(results, command),
+        summary=summary(results),
+        setting=_setting(results, command) | ({NOT_RUN: "; ".join(waiting)} if waiting else {}),
         targets=targets(results),
-        tables=list(_tables(results)),
-        charts=list(_charts(results)),
+        tables=[table for table in tables if _is_known(table)],
+        charts=[chart for chart in charts if any(y is not None for line in chart.lines for y in line.y)],
         pairs=list_pairs(results.main),
         failures=results.failures(),
     )
 
 
+def _is_known(table: Table) -> bool:
+    """Tell whether a table has a figure, or says why it has none."""
+    return any(row.note or any(figure.mean is not None for figure in row.figures) for row in table.rows)
+
+
 def _tables(results: Results) -> Iterator[Table]:
-    main = results.main
+    main, small = results.main, results.small
     found = [
         base_table(main),
         rival_table(main),
+        None if small is None else small_table(small),
         paper_parts(main),
         own_parts(main),
         grid_table(main),
         hypervolume_table(main),
     ]
-    if results.small is not None:
-        found.append(small_table(results.small))
     yield from (table for table in found if table is not None)
     yield from sweep_tables(results)
 
@@ -92,17 +102,6 @@ def _charts(results: Results) -> Iterator[Chart]:
         yield calibration
 
 
-def _summary(results: Results) -> str:
-    world, profile = results.main.point.world, results.profile
-    mix = ", ".join(f"{weight:g}" for weight in profile.objectives)
-    return (
-        f"Every method plans lists of {world.length} of {world.candidates} candidates for the same "
-        f"{profile.requests:,} test requests of a declared world (context strength κ = {world.kappa:g}), from "
-        f"{world.lists:,} logged lists, at α, β, γ = {mix}. Lists are valued by the truth of the world, which no "
-        f"method and no choice of a setting saw."
-    )
-
-
 def _setting(results: Results, command: str) -> dict[str, str]:
     """Describe command, data, seeds, sizes, hardware and versions as texts."""
     profile, point = results.profile, results.main.point
@@ -110,7 +109,7 @@ def _setting(results: Results, command: str) -> dict[str, str]:
         "command": f"`{command}`",
         "profile": profile.name,
         "data": _data(results),
-        "seeds": f"{point.seeds} in the tables, {profile.sweep_seeds} in sweeps",
+        "seeds": f"{point.seeds} in the tables, {profile.sweep_seeds} in sweeps, {point.mix_seeds} in fronts",
         "test requests": f"{profile.requests:,}; settings are chosen on {profile.valid_requests:,} others",
         "value models": f"width {profile.value_dim}, layers: {profile.value_layers}, epochs: {profile.value_epochs}",
         "generators": f"requests: {profile.generator_requests:,}, epochs: {profile.generator_epochs}",
@@ -134,4 +133,4 @@ def _steps(results: Results) -> str:
     """Count the steps done and failed, and sum up their time."""
     markers = [json.loads(path.read_text("utf-8")) for path in results.root.rglob(MARKER)]
     minutes = sum(float(marker["seconds"]) for marker in markers) / 60
-    return f"{len(markers)} done in {minutes:,.1f} minutes of one process, {len(results.failures())} failed"
+    return f"{len(markers)} done, {len(results.failures())} failed; {minutes:,.1f} minutes if run one after another"

@@ -47,16 +47,25 @@ function linkItems(pair) {
   pair.addEventListener("pointerleave", mark);
 }
 
+/** Mark the part in view in the contents, and open the list of its section alone. */
 function followReader() {
-  const links = new Map([...document.querySelectorAll(".contents a")].map(a => [a.hash.slice(1), a]));
+  const contents = document.querySelector(".contents");
+  const links = new Map([...contents.querySelectorAll("a")].map(a => [a.hash.slice(1), a]));
   const seen = new Set();
+  contents.classList.add("follows");
   const watcher = new IntersectionObserver(entries => {
     for (const { target, isIntersecting } of entries) seen[isIntersecting ? "add" : "delete"](target.id);
     const current = [...links.keys()].filter(id => seen.has(id)).at(-1);
+    if (current === undefined) return;
     for (const [id, link] of links) {
       if (id === current) link.setAttribute("aria-current", "location");
       else link.removeAttribute("aria-current");
     }
+    const link = links.get(current);
+    for (const item of contents.querySelectorAll("li")) item.classList.toggle("open", item.contains(link));
+    // A link outside the visible part of long contents comes into it; the page itself stays where it is.
+    const place = link.getBoundingClientRect().top - contents.getBoundingClientRect().top;
+    contents.scrollTop += Math.min(0, place - 60) + Math.max(0, place + 90 - contents.clientHeight);
   }, { rootMargin: "-10% 0px -70% 0px" });
   for (const id of links.keys()) watcher.observe(document.getElementById(id));
 }

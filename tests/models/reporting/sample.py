@@ -110,6 +110,7 @@ def _methods(random: Random) -> Table:
         ),
         columns=_COLUMNS,
         rows=rows,
+        section="Methods",
     )
 
 
@@ -126,7 +127,14 @@ def _ablations(random: Random) -> Table:
         for i, (title, gain) in enumerate(gains.items())
     ]
     caption = "What SORT-Gen gains over itself with one part replaced; the same requests and seeds as above."
-    return Table(name="ablations", title="Ablations (Table 2's form)", caption=caption, columns=_COLUMNS[:3], rows=rows)
+    return Table(
+        name="ablations",
+        title="Ablations (Table 2's form)",
+        caption=caption,
+        columns=_COLUMNS[:3],
+        rows=rows,
+        section="Parts of SORT-Gen",
+    )
 
 
 def _charts(random: Random) -> list[Chart]:

@@ -229,3 +229,10 @@ def test_contents_that_do_not_fit_together_are_refused_with_the_runs_name(conten
     table = replace(contents.tables[0], rows=[replace(contents.tables[0].rows[1], figures=())])
     with pytest.raises(ValueError, match=r"^runs/x: table 'methods', row 'ltr': has 0 figures for 6 columns$"):
         render({"runs/x": replace(contents, tables=[table])})
+
+
+def test_tables_stand_under_the_headings_of_their_sections(contents: Contents) -> None:
+    tables = [replace(contents.tables[0], name=f"t{i}", section=section) for i, section in enumerate("ABA")]
+    shown = read(render({"run": replace(contents, tables=tables, charts=(), pairs=())}))
+    sections = shown.all("section", class_="tables")
+    assert [(s.one("h2").text, len(s.all("section", class_="table"))) for s in sections] == [("A", 2), ("B", 1)]

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Final
 
 from models.evaluation.truth.figures import papers
+from models.evaluation.truth.figures.intervals import intervals_note
 from models.evaluation.truth.figures.results import PointResults
 from models.evaluation.truth.figures.rows import (
     GAIN_COLUMNS,
@@ -21,7 +22,7 @@ from models.evaluation.truth.figures.rows import (
     row_of,
     title_of,
 )
-from models.evaluation.truth.figures.tables import INTERVALS, PAPER_COLUMNS, published
+from models.evaluation.truth.figures.tables import IN_THE_PAPER, PAPER_COLUMN, published
 from models.reporting.contents import Figure, Row, Table
 
 GROUP: Final = "ablations"
@@ -38,20 +39,22 @@ _SIZES: Final = {
 """What an ablation of ours changes, by its name without the value."""
 
 _MODEL: Final = "parts of the value model"
+_SECTION: Final = "Parts of SORT-Gen"
 
 
 def paper_parts(point: PointResults) -> Table | None:
     """Lay out the paper's ablations, in the form of its Table 2; None without any."""
     names = [name for name in of_groups(point, GROUP) if name in papers.TABLE_2]
-    rows = [_row(point, name, SORT_GEN_PAPER, published(papers.TABLE_2, name)) for name in names]
+    rows = [_row(point, name, SORT_GEN_PAPER, [published(papers.TABLE_2, name)]) for name in names]
     if not rows:
         return None
     return Table(
         name="parts",
         title="Parts of SORT-Gen as in the paper (Table 2's form)",
-        caption=f"Relative improvement of {title_of(point, SORT_GEN_PAPER)} over each row. {_meaning()}",
-        columns=(*GAIN_COLUMNS, *PAPER_COLUMNS),
+        caption=f"Gains of {title_of(point, SORT_GEN_PAPER)} over each row. {_meaning(point)} {IN_THE_PAPER}",
+        columns=(*GAIN_COLUMNS, PAPER_COLUMN),
         rows=rows,
+        section=_SECTION,
     )
 
 
@@ -65,9 +68,10 @@ def own_parts(point: PointResults) -> Table | None:
     return Table(
         name="own-parts",
         title="Parts and sizes of our SORT-Gen",
-        caption=f"Relative improvement of {greedy} over each row, or of {beam} over rows with the beam. {_meaning()}",
+        caption=f"Gains of {greedy} over each row, or of {beam} over rows with the beam. {_meaning(point)}",
         columns=GAIN_COLUMNS,
         rows=rows,
+        section=_SECTION,
     )
 
 
@@ -76,8 +80,8 @@ def _row(point: PointResults, name: str, complete: str, beside: Sequence[Figure]
     return row_of(point, name, len(GAIN_COLUMNS), lambda found: gains(whole, found, preferences()), beside)
 
 
-def _meaning() -> str:
-    return f"A row lacks or changes one part: above 0, the part as it is pays. {INTERVALS}"
+def _meaning(point: PointResults) -> str:
+    return f"A row lacks or changes one part: above 0, the part as it is pays. {intervals_note(point.point.seeds)}"
 
 
 def _complete(ablation: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -14,13 +13,13 @@ from models.data.batches import encode_lists
 from models.data.records import ListRecord
 from models.evaluation.simulated.comparison import true_values
 from models.evaluation.truth.figures.intervals import Sample, mean_of
-from models.evaluation.truth.figures.outcomes import read_lists_file
 from models.evaluation.truth.figures.results import PointResults
 from models.evaluation.truth.figures.rows import SORT_GEN_BEAM, title_of
-from models.evaluation.truth.paths import LISTS_FILE, fit_step, method_step
+from models.evaluation.truth.paths import fit_step
 from models.judging.value_report import predict
 from models.nets.checkpoint import Checkpoint, load_checkpoint
-from models.reporting.contents import Chart, Line
+from models.reporting.contents import Chart, Figure, Line
+from models.reporting.numbers import gain_text
 from models.training.value import CHECKPOINT_FILE
 
 BINS: Final = 10
@@ -32,7 +31,7 @@ def calibration_chart(point: PointResults) -> Chart | None:
 
     None if the model, or the lists that it planned, are missing.
     """
-    checkpoint, planned = value_model(point), planned_lists(point, SORT_GEN_BEAM)
+    checkpoint, planned = value_model(point), point.first_lists(SORT_GEN_BEAM)
     if checkpoint is None or planned is None:
         return None
     logged = np.array([case.record.exposed[: case.length] for case in point.bench.cases], np.int64)
@@ -53,12 +52,6 @@ def value_model(point: PointResults) -> Checkpoint | None:
     """Load the value model of the first seed; None if it was not trained."""
     path = point.root / fit_step(point.point.name, FIT, 0) / CHECKPOINT_FILE
     return load_checkpoint(path) if path.is_file() else None
-
-
-def planned_lists(point: PointResults, name: str) -> Ints | None:
-    """Read the lists of a method's first seed and mix; None without any."""
-    path: Path = point.root / method_step(point.point.name, name, 0, 0) / LISTS_FILE
-    return read_lists_file(path) if path.is_file() else None
 
 
 def _clicks(point: PointResults, checkpoint: Checkpoint, lists: Ints) -> tuple[Floats, Floats]:
@@ -95,7 +88,5 @@ def _bins(predicted: Floats) -> Iterator[Ints]:
 
 def _sentence(title: str, predicted: Floats, truth: Floats) -> str:
     """Say how far the predictions are off on average."""
-    return (
-        f"Of {title}, {predicted.mean():.3f} clicks are predicted and {truth.mean():.3f} are true "
-        f"({predicted.mean() / truth.mean() - 1:+.1%})."
-    )
+    off = gain_text(Figure(mean=float(predicted.mean() / truth.mean() - 1)), 1)
+    return f"Of {title}, {predicted.mean():.3f} clicks are predicted and {truth.mean():.3f} are true ({off})."

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from models.evaluation.truth.figures.texts import gain_text
 from models.reporting.contents import Figure
+from models.reporting.numbers import gain_text
 
 
 @dataclass(frozen=True)
@@ -35,19 +35,20 @@ def finding(title: str, contests: Sequence[Contest]) -> str:
     if not losses:
         least = min(contests, key=lambda contest: contest.gain.mean or 0.0)
         return (
-            f"{name}: SORT-Gen with its beam pays at every value tried; its smallest gain over the strongest cheap "
-            f"sort is {_at(least)}."
+            f"{name}: SORT-Gen with its beam gains over the strongest cheap sort at every value tried; its smallest "
+            f"gain is {_at(least)}."
         )
     if len(losses) == len(contests):
         best = max(contests, key=lambda contest: contest.gain.mean or 0.0)
         return (
-            f"{name}: SORT-Gen with its beam pays surely at no value tried; its largest gain over the strongest cheap "
-            f"sort is {_at(best)}."
+            f"{name}: SORT-Gen with its beam surely gains over the strongest cheap sort at no value tried; its "
+            f"largest gain is {_at(best)}."
         )
     paying = [contest for contest in contests if contest.pays]
+    most = max(paying, key=lambda contest: contest.gain.mean or 0.0)
     return (
-        f"{name}: SORT-Gen with its beam does not surely pay at {_values(losses)} ({'; '.join(map(_over, losses))}), "
-        f"and pays at {_values(paying)}, at most {_at(max(paying, key=lambda contest: contest.gain.mean or 0.0))}."
+        f"{name}: SORT-Gen with its beam does not surely gain over the strongest cheap sort at {_values(losses)} "
+        f"({'; '.join(map(_over, losses))}). It does at {_values(paying)}, at most {_at(most)}."
     )
 
 

@@ -14,13 +14,14 @@ from pymoo.indicators.hv import HV
 from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 
 from models.contract.arrays import Floats
-from models.evaluation.truth.figures.intervals import Sample, common_means, interval
+from models.evaluation.truth.figures.intervals import Sample, common_means, interval, intervals_note
 from models.evaluation.truth.figures.outcomes import Outcomes
 from models.evaluation.truth.figures.results import Missing, PointResults
 from models.evaluation.truth.figures.rows import BASE, title_of
 from models.reporting.contents import Chart, Column, Figure, Line, Row, Table
+from models.reporting.numbers import fixed
 
-_AXES: Final = {"GMV": (0, 2), "orders": (0, 1)}
+_AXES: Final = {"GMV": (0, 2), "purchases": (0, 1)}
 """Charts by the title of their y axis: the objectives of x and y."""
 
 
@@ -69,12 +70,12 @@ def reached(point: PointResults) -> dict[str, MixResults]:
 
 
 def front_charts(point: PointResults) -> Iterator[Chart]:
-    """Draw clicks against GMV and clicks against orders, the best mixes of each method."""
+    """Draw clicks against GMV and clicks against purchases, the best mixes of each method."""
     points = {name: results.gains for name, results in reached(point).items()}
     for title, (x, y) in _AXES.items() if points else ():
         yield Chart(
             name=f"front-clicks-{title.lower()}",
-            title=f"Fronts over α, β, γ: clicks and {title}",
+            title=f"Clicks and {title} under several α, β, γ",
             kind="front",
             x_title="clicks over the base, %",
             y_title=f"{title} over the base, %",
@@ -89,7 +90,7 @@ def hypervolume_table(point: PointResults) -> Table | None:
     if not methods:
         return None
     lowest = np.concatenate([results.gains for results in methods.values()]).min(axis=0)
-    spaces = {"clicks and GMV": (0, 2), "clicks and orders": (0, 1), "all three": (0, 1, 2)}
+    spaces = {"clicks and GMV": (0, 2), "clicks and purchases": (0, 1), "all three": (0, 1, 2)}
     columns = [Column(title="mixes on the front", form="number", digits=0)]
     columns += [Column(title=title, form="number", digits=1) for title in spaces]
 
@@ -98,14 +99,15 @@ def hypervolume_table(point: PointResults) -> Table | None:
         volumes = [found.volume(axes, lowest) for axes in spaces.values()]
         return Row(name=name, title=title_of(point, name), figures=[on_front, *volumes], group=_group(point, name))
 
-    low = ", ".join(f"{value:+.2f}%" for value in lowest)
+    low = ", ".join(f"{fixed(value, 2, sign=True)}%" for value in lowest)
     caption = (
-        f"Hypervolume, in percent to the power of the dimensions, of the gains over the base at α, β, γ = "
-        f"{', '.join(f'{w:g}' for w in point.point.mixes[0])}, under {len(point.point.mixes)} mixes. The reference "
-        f"point is the lowest gain of any method and mix: {low} (clicks, orders, GMV)."
+        f"The area, or of all three the volume, that a method's gains reach under {len(point.point.mixes)} mixes of α, "
+        f"β, γ: in percent of gain times percent of gain, larger is better. Gains are over the base at α, β, γ = "
+        f"{', '.join(f'{w:g}' for w in point.point.mixes[0])}, and count from the lowest of any method and mix: {low} "
+        f"(clicks, purchases, GMV). {intervals_note(point.point.mix_seeds)}"
     )
     rows = [row(name, found) for name, found in methods.items()]
-    return Table(name="hypervolume", title="Hypervolumes of the fronts", caption=caption, columns=columns, rows=rows)
+    return Table(name="front-clicks-gmv-hypervolume", title="Hypervolumes", caption=caption, columns=columns, rows=rows)
 
 
 def front_of(points: Floats) -> Floats:
@@ -121,8 +123,11 @@ def hypervolume(points: Floats, reference: Floats) -> float:
 
 
 def _mixes(point: PointResults, name: str) -> list[Outcomes]:
+    """Read a method's outcomes by mix; none unless some seed has all of them."""
     found = (point.outcomes(name, mix) for mix in range(len(point.point.mixes)))
-    return [outcomes for outcomes in found if isinstance(outcomes, Outcomes)]
+    known = [outcomes for outcomes in found if isinstance(outcomes, Outcomes)]
+    seeds = [set(outcomes.seeds) for outcomes in known if outcomes.seeds]
+    return [] if seeds and not set.intersection(*seeds) else known
 
 
 def _line(title: str, points: Floats) -> Line:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from models.evaluation.truth.figures.intervals import intervals_note
 from models.evaluation.truth.figures.results import NOT_RUN, Missing, PointResults
 from models.evaluation.truth.figures.rows import BASE, NONE, of_groups, value_gain
 from models.reporting.contents import Column, Figure, Row, Table
@@ -30,10 +31,11 @@ def grid_table(point: PointResults) -> Table | None:
     ]
     return Table(
         name="grid",
-        title="Value models under planners",
-        caption="Gain in true list value over the base, by value model and planner, with 95% intervals.",
+        title="Each value model under each planner",
+        caption=f"Gain in true list value over the base. {intervals_note(point.point.seeds)}",
         columns=[Column(title=planner) for planner in planners],
         rows=rows,
+        section="Value models and planners",
     )
 
 

@@ -46,18 +46,36 @@ class Sample:
 def interval(statistic: Callable[..., Floats], *samples: Sample) -> Figure:
     """Compute a statistic of the samples' means, with its interval.
 
-    `statistic` takes one array of means per sample; where it is no number, there is no figure. Samples are compared on
-    the seeds that all of them have. Raises `ValueError` if they have none in common, or not the same requests.
+    `statistic` takes one array of means per sample. Where it is no number, there is no figure; where it is none for
+    some draw, no interval. Samples are compared on the seeds that all of them have. Raises `ValueError` if they have
+    none in common, or not the same requests.
     """
     parts = _parts(samples)
     requests = {part.shape[1] for part in parts}
     if len(requests) > 1:
         raise ValueError(f"cannot compare figures of {' and '.join(map(str, sorted(requests)))} requests")
-    mean = float(statistic(*map(_mean, parts)))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean = float(statistic(*map(_mean, parts)))
+        drawn = statistic(*map(_drawn_means, parts))
     if not math.isfinite(mean):
         return Figure(text="–")
-    low, high = np.percentile(statistic(*map(_drawn_means, parts)), _PERCENTILES)
+    if not np.isfinite(drawn).all():  # a draw of requests without any outcome to divide by
+        return Figure(mean=mean)
+    low, high = np.percentile(drawn, _PERCENTILES)
     return Figure(mean=mean, low=float(low), high=float(high))
+
+
+def intervals_note(seeds: int) -> str:
+    """Say what the intervals in brackets cover, for a table of so many seeds."""
+    if seeds == 1:
+        return (
+            "In brackets: 95% intervals by a bootstrap over requests, paired across methods. There is one seed: they "
+            "say nothing about other seeds."
+        )
+    return (
+        f"In brackets: 95% intervals by a bootstrap over seeds and requests together, paired across methods. {seeds} "
+        "seeds are few: the intervals say too little about other seeds."
+    )
 
 
 def mean_of(sample: Sample) -> Figure:

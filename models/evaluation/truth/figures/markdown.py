@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from models.evaluation.tables import markdown_table
-from models.evaluation.truth.figures.texts import figure_text
 from models.reporting.contents import Column, Contents, ListPair, Row, ShownItem, Table, Target
+from models.reporting.numbers import figure_text, outcome
 
 
 def markdown(contents: Contents, pictures: Sequence[str]) -> str:
@@ -53,10 +53,11 @@ def _notes(rows: Sequence[Row]) -> Iterator[str]:
 
 def _pair(pair: ListPair) -> list[str]:
     user = ", ".join(f"{name} {value}" for name, value in pair.user.items())
-    heads = ["place", "base", "its queue", "clicks, orders, GMV", "SORT-Gen", "its queue", "clicks, orders, GMV"]
+    before, after = pair.sides
+    heads = ["place", *(head for side in (before, after) for head in (side, "its queue", "clicks, purchases, GMV"))]
     rows = [
-        [str(place), *_item(before, pair.queues), *_item(after, pair.queues)]
-        for place, (before, after) in enumerate(zip(pair.before, pair.after, strict=True), 1)
+        [str(place), *_item(item, pair.queues), *_item(other, pair.queues)]
+        for place, (item, other) in enumerate(zip(pair.before, pair.after, strict=True), 1)
     ]
     return [f"## {pair.title}", f"User: {user}.", markdown_table(heads, rows, texts=7)]
 
@@ -64,7 +65,8 @@ def _pair(pair: ListPair) -> list[str]:
 def _item(item: ShownItem, queues: Sequence[str]) -> list[str]:
     attributes = ", ".join(item.attributes.values())
     queue = queues[item.queue] if item.queue >= 0 else "none"
-    return [f"{item.id} ({attributes})", queue, f"{item.click:.3f}, {item.conversion:.4f}, {item.gmv:.2f}"]
+    outcomes = ", ".join(outcome(value) for value in (item.click, item.conversion, item.gmv))
+    return [f"{item.id} ({attributes})", queue, outcomes]
 
 
 def _bullets(lines: Sequence[str]) -> str:

@@ -15,37 +15,41 @@ from models.contract.scalars import Scalar
 from models.data.records import Candidate
 from models.evaluation.planning import preparer
 from models.evaluation.simulated.comparison import SimulatedCase
-from models.evaluation.truth.figures.calibration import planned_lists, value_model
+from models.evaluation.truth.figures.calibration import value_model
 from models.evaluation.truth.figures.results import PointResults
-from models.evaluation.truth.figures.rows import BASE, SORT_GEN_BEAM, both
+from models.evaluation.truth.figures.rows import BASE, SORT_GEN_BEAM, both, title_of
 from models.nets.checkpoint import Checkpoint
 from models.planners.objective import default_queues
 from models.planners.references.sort_gen import Preferences
 from models.reporting.contents import ListPair, ShownItem
+from models.reporting.numbers import MINUS, fixed
 
 _NONE: Final = -1
+_QUEUES: Final = {"click": "clicks", "conversion": "purchases", "gmv": "GMV", "formula": "objective formula"}
+"""What the queues are called, by their names in a bundle: each holds the candidates that a formula puts first."""
 
 
 def list_pairs(point: PointResults) -> list[ListPair]:
     """Show the requests of the largest, the median and the smallest gain.
 
-    None where lists are missing.
+    Gains are in list value, relative. Empty where lists are missing.
     """
     found, checkpoint = both(point, SORT_GEN_BEAM, BASE), value_model(point)
-    before, after = (planned_lists(point, name) for name in (BASE, SORT_GEN_BEAM))
+    before, after = (point.first_lists(name) for name in (BASE, SORT_GEN_BEAM))
     if found is None or checkpoint is None or before is None or after is None:
         return []
     preferences = point.preferences()
     ours, theirs = (outcomes.worth(preferences).values[0] for outcomes in found)
-    shown = chosen_requests(ours - theirs)
-    queues = [queue.name for queue in default_queues(checkpoint.spec, checkpoint.units)]
+    gains = ours / theirs - 1
+    queues = [_QUEUES.get(queue.name, queue.name) for queue in default_queues(checkpoint.spec, checkpoint.units)]
     pairs = []
-    for title, row in shown.items():
-        case, change = point.bench.cases[row], float(ours[row] / theirs[row] - 1)
+    for title, row in chosen_requests(gains).items():
+        case, change = point.bench.cases[row], fixed(100 * float(gains[row]), 1, sign=True)
         came_from = _queues(checkpoint, case, preferences)
         pairs.append(
             ListPair(
-                title=f"{title}: {change:+.1%} list value",
+                title=f"{title}: {change}% list value",
+                sides=(title_of(point, BASE), title_of(point, SORT_GEN_BEAM)),
                 user=_texts({**case.record.user, **case.record.context}),
                 queues=queues,
                 before=_items(case, before[row], came_from),
@@ -88,4 +92,8 @@ def _attributes(candidate: Candidate) -> dict[str, str]:
 
 
 def _texts(values: Mapping[str, Scalar]) -> dict[str, str]:
-    return {name: f"{value:g}" if isinstance(value, float) else str(value) for name, value in values.items()}
+    return {name: _text(value) for name, value in values.items()}
+
+
+def _text(value: Scalar) -> str:
+    return f"{value:g}".replace("-", MINUS) if isinstance(value, float) else str(value)

@@ -17,11 +17,11 @@ from models.evaluation.truth.figures.rows import (
 )
 from models.reporting.contents import Chart, Line
 
-_OBJECTIVES: Final = {"clicks": 0, "orders": 1, "GMV": 2}
+_OBJECTIVES: Final = {"clicks": 0, "purchases": 1, "GMV": 2}
 
 
 def position_charts(point: PointResults) -> Iterator[Chart]:
-    """Draw clicks, orders and GMV of a list's first 1, 2, … items."""
+    """Draw clicks, purchases and GMV of a list's first 1, 2, … items."""
     names = dict.fromkeys((BASE, strongest_rival(point), SORT_GEN, SORT_GEN_BEAM, TRUE_BEAM))
     found = {name: point.outcomes(name) for name in names if name is not None}
     known = {title_of(point, name): outcomes for name, outcomes in found.items() if isinstance(outcomes, Outcomes)}

@@ -16,28 +16,17 @@ from typing import Any, Final
 
 import torch
 
-from models.evaluation.steps import is_done, read_marker
+from models.contract.arrays import Ints
+from models.evaluation.steps import FAILURE_FILE, is_done, read_failure, read_marker
 from models.evaluation.truth.bench import Bench
-from models.evaluation.truth.figures.outcomes import Outcomes, read_outcomes, value_lists
+from models.evaluation.truth.figures.outcomes import Outcomes, read_lists_file, read_outcomes, value_lists
 from models.evaluation.truth.method import Method
-from models.evaluation.truth.paths import data_file, data_step, method_step
-from models.evaluation.truth.points import MAIN, Point
+from models.evaluation.truth.paths import LISTS_FILE, data_file, data_step, method_step
+from models.evaluation.truth.points import LISTS, MAIN, SMALL, TRAIN_SHARE, Point
 from models.evaluation.truth.profile import Profile, WorldSizes
 from models.files import write_json
 from models.planners.references.sort_gen import Preferences
 from models.planners.worth import Triple
-
-SMALL: Final = "small"
-"""The point whose requests have so few lists that all of them can be valued."""
-
-LISTS: Final = "lists"
-"""The knob of the learning curve; its values are numbers of training lists."""
-
-TRAIN_SHARE: Final = 0.8
-"""The share of all lists that are training lists."""
-
-FAILURE_FILE: Final = "failed.json"
-"""JSON with the ``reason`` why a step failed, in its folder."""
 
 _KNOBS: Final = tuple(part.name for part in dataclasses.fields(WorldSizes))
 UNITS_FILE: Final = "units.json"
@@ -92,6 +81,13 @@ class PointResults:
             known = self._kept[name, mix] = self._read(name, mix)
         return known
 
+    def first_lists(self, name: str) -> Ints | None:
+        """Read the lists of a method's first seed and mix; None without any."""
+        step = method_step(self.point.name, name, 0, 0)
+        if isinstance(self.outcomes(name), Missing) or not is_done(self.root, step):
+            return None
+        return read_lists_file(self.root / step / LISTS_FILE)
+
     def setting(self, name: str, mix: int = 0) -> str:
         """Return the chosen values of a method's setting, by seed; empty without choice."""
         if len(self.methods[name].settings) == 1:
@@ -103,6 +99,11 @@ class PointResults:
         """Count the seeds that are done, and those that should be."""
         steps = self._steps(name, mix).values()
         return sum(is_done(self.root, step) for step in steps), len(steps)
+
+    @property
+    def has_lists(self) -> bool:
+        """Tell whether any method's lists are done."""
+        return any(self.seeds_done(name)[0] for name in self._known)
 
     @cached_property
     def _kept(self) -> dict[tuple[str, int], Outcomes | Missing]:
@@ -138,7 +139,7 @@ class PointResults:
             return Missing(FAILED, str(error))
 
     def _why(self, steps: Sequence[str]) -> Missing:
-        reasons = (read_failure(self.root / step) for step in steps)
+        reasons = (read_failure(self.root, step) for step in steps)
         found = next((reason for reason in reasons if reason is not None), None)
         return Missing(NOT_RUN) if found is None else Missing(FAILED, found)
 
@@ -165,12 +166,13 @@ class Results:
     def sweep(self, knob: str) -> dict[float, PointResults]:
         """Return the results along a knob by its value, in order.
 
-        The world of the tables is among them.
+        The world of the tables is among them, once another has lists.
         """
         world = self.main.point.world
         own = round(world.lists * TRAIN_SHARE) if knob == LISTS else getattr(world, knob)
-        found = {float(own): self.main}
-        found |= {p.value: self.by_point[p.name] for p in self.points if p.knob == knob and p.value is not None}
+        found = {p.value: self.by_point[p.name] for p in self.points if p.knob == knob and p.value is not None}
+        if any(point.has_lists for point in found.values()):
+            found = {float(own): self.main, **found}
         return dict(sorted(found.items()))
 
     @property
@@ -185,19 +187,9 @@ class Results:
 
     def failures(self) -> list[str]:
         """List the steps that failed, each with the reason in one line."""
-        folders = sorted(path.parent for path in self.root.rglob(FAILURE_FILE))
-        reasons = {folder.relative_to(self.root).as_posix(): read_failure(folder) for folder in folders}
+        names = sorted(path.parent.relative_to(self.root).as_posix() for path in self.root.rglob(FAILURE_FILE))
+        reasons = {name: read_failure(self.root, name) for name in names}
         return [f"{name}: {reason}" for name, reason in reasons.items() if reason is not None]
-
-
-def read_failure(folder: Path) -> str | None:
-    """Read why the step of a folder failed; None if it did not."""
-    path = folder / FAILURE_FILE
-    if not path.is_file() or is_done(folder.parent, folder.name):
-        return None
-    failure: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    lines = str(failure.get("reason", "")).splitlines()
-    return lines[-1].strip() if lines else "no reason given"
 
 
 def _short(setting: Any) -> str:

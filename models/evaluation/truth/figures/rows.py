@@ -26,8 +26,9 @@ RIVALS: Final = "rivals"
 OURS: Final = "ours"
 
 NONE: Final = Figure(text="–")
-MEASURES: Final = ("clicks", "orders", "GMV", "list value")
+MEASURES: Final = ("clicks", "purchases", "GMV", "list value")
 GAIN_COLUMNS: Final = tuple(Column(title=title) for title in ("CLICK", "ORDER", "GMV", "list value"))
+"""The measures under the names of the paper's tables."""
 
 
 def samples(outcomes: Outcomes, preferences: Preferences) -> list[Sample]:
@@ -49,7 +50,7 @@ def gains(ours: Outcomes | Missing, theirs: Outcomes | Missing, preferences: Pre
 def value_gain(point: PointResults, ours: str, theirs: str, mix: int = 0) -> Figure | None:
     """Compute the gain in list value of one method over another.
 
-    None where one has no lists.
+    None where they cannot be compared.
     """
     found = both(point, ours, theirs, mix)
     if found is None:
@@ -72,9 +73,15 @@ def value_share(point: PointResults, part: str, whole: str) -> Figure | None:
 
 
 def both(point: PointResults, ours: str, theirs: str, mix: int = 0) -> tuple[Outcomes, Outcomes] | None:
-    """Read the outcomes of two methods; None where one has no lists."""
+    """Read the outcomes of two methods.
+
+    None where one has no lists, or they have no seed in common.
+    """
     x, y = point.outcomes(ours, mix), point.outcomes(theirs, mix)
-    return None if isinstance(x, Missing) or isinstance(y, Missing) else (x, y)
+    if isinstance(x, Missing) or isinstance(y, Missing):
+        return None
+    apart = x.seeds and y.seeds and not set(x.seeds) & set(y.seeds)
+    return None if apart else (x, y)
 
 
 def row_of(
@@ -116,6 +123,13 @@ def strongest(point: PointResults, names: Sequence[str]) -> str | None:
 def strongest_rival(point: PointResults) -> str | None:
     """Choose the strongest rival of the paper's Table 1's form, by list value."""
     return strongest(point, of_groups(point, RIVALS))
+
+
+def rivals_run(point: PointResults) -> str:
+    """Say how many rivals the strongest was chosen from, if not from all; else empty."""
+    names = of_groups(point, RIVALS)
+    done = sum(isinstance(point.outcomes(name), Outcomes) for name in names)
+    return "" if done == len(names) else f"of the {done} of {len(names)} rivals that were run"
 
 
 def of_groups(point: PointResults, *groups: str) -> list[str]:

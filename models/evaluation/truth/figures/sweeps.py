@@ -10,7 +10,8 @@ from dataclasses import replace
 from typing import Final
 
 from models.evaluation.truth.figures.findings import Contest, finding
-from models.evaluation.truth.figures.results import LISTS, PointResults, Results
+from models.evaluation.truth.figures.intervals import intervals_note
+from models.evaluation.truth.figures.results import PointResults, Results
 from models.evaluation.truth.figures.rows import (
     BASE,
     MEASURES,
@@ -21,6 +22,7 @@ from models.evaluation.truth.figures.rows import (
     title_of,
     value_gain,
 )
+from models.evaluation.truth.points import LISTS
 from models.reporting.contents import Chart, Column, Figure, Line, Row, Table
 
 KNOBS: Final = {
@@ -28,9 +30,9 @@ KNOBS: Final = {
     "prior_noise": "noise of the prior scores",
     "price_spread": "spread of prices",
     "exploration": "exploration share of the logs",
-    "candidates": "candidates",
-    "length": "places",
-    "lists": "training lists",
+    "candidates": "number of candidates",
+    "length": "number of places",
+    LISTS: "number of training lists",
 }
 """What each knob is called in charts."""
 
@@ -45,41 +47,53 @@ def sweep_charts(results: Results) -> Iterator[Chart]:
         title, learning = KNOBS.get(knob, knob), knob == LISTS
         yield Chart(
             name=f"sweep-{knob}",
-            title="Learning curve" if learning else f"Along {title}",
+            title=f"{'Learning curve: l' if learning else 'L'}ist value by {title}",
             kind="learning" if learning else "sweep",
             x_title=title,
             y_title="list value over the base, %",
             lines=[_line(points, name) for name in _methods(results, points) if name != BASE],
             log_x=learning,
-            finding=sweep_finding(points, title),
+            finding=f"{sweep_finding(points, title)}{_few_seeds(results)}",
         )
 
 
 def sweep_tables(results: Results) -> Iterator[Table]:
-    """Lay out clicks, orders, GMV and list value over the base along each knob."""
+    """Lay out the gains over the base along each knob, measure by measure."""
     for knob in results.knobs:
         points = results.sweep(knob)
         title = KNOBS.get(knob, knob)
         found = {name: _rows(points, name) for name in _methods(results, points) if name != BASE}
-        for measure, name in enumerate(MEASURES):
-            yield Table(
-                name=f"sweep-{knob}-{name.lower().replace(' ', '-')}",
-                title=f"Along {title}: {name}",
-                caption=f"Gain in {name} over the base of the same world, by {title}, with 95% intervals.",
-                columns=[Column(title=f"{value:,g}") for value in points],
-                rows=[_of_measure(rows, measure) for rows in found.values()],
-            )
+        yield Table(
+            name=f"sweep-{knob}-gains",
+            title=f"Gains by {title}",
+            caption=_caption(results, title),
+            columns=[Column(title=f"{value:,g}") for value in points],
+            rows=[_of_measure(rows, i) for i in range(len(MEASURES)) for rows in found.values()],
+        )
 
 
 def sweep_finding(points: Mapping[float, PointResults], title: str) -> str:
-    """Say in one sentence where SORT-Gen's beam does not surely beat the strongest cheap sort."""
-    contests = []
+    """Say in one sentence where SORT-Gen's beam does not surely beat the strongest cheap sort.
+
+    The same sorts are compared at every value: those that all of its points plan with.
+    """
+    contests, everywhere = [], set.intersection(*(set(point.point.methods) for point in points.values()))
     for value, point in points.items():
-        rival = strongest(point, [name for name in CHEAP_SORTS if name in point.point.methods])
+        rival = strongest(point, [name for name in CHEAP_SORTS if name in everywhere])
         found = value_gain(point, SORT_GEN_BEAM, rival) if rival else None
         if rival is not None and found is not None:
             contests.append(Contest(value, title_of(point, rival), found))
     return finding(title, contests)
+
+
+def _few_seeds(results: Results) -> str:
+    return " One seed: other seeds may differ." if results.profile.sweep_seeds == 1 else ""
+
+
+def _caption(results: Results, title: str) -> str:
+    main, others = results.main.point, intervals_note(results.profile.sweep_seeds)
+    own = f" The world of the tables was run with {main.seeds} seeds." if main.seeds > 1 else ""
+    return f"Gains over the base of the same world, by {title}. {others}{own}"
 
 
 def _methods(results: Results, points: Mapping[float, PointResults]) -> Sequence[str]:
@@ -115,8 +129,9 @@ def _base_row(point: PointResults, name: str) -> Row:
 
 
 def _of_measure(rows: Sequence[Row], measure: int) -> Row:
-    """Put one measure of a method's rows side by side."""
-    return replace(rows[0], figures=[row.figures[measure] for row in rows], note=_notes(rows))
+    """Put one measure of a method's rows side by side, with its group."""
+    figures = [row.figures[measure] for row in rows]
+    return replace(rows[0], figures=figures, group=MEASURES[measure], note=_notes(rows))
 
 
 def _notes(rows: Sequence[Row]) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from models.evaluation.truth.figures import papers
-from models.evaluation.truth.figures.intervals import mean_of
+from models.evaluation.truth.figures.intervals import intervals_note, mean_of
 from models.evaluation.truth.figures.outcomes import Outcomes
 from models.evaluation.truth.figures.results import Missing, PointResults
 from models.evaluation.truth.figures.rows import (
@@ -21,54 +21,56 @@ from models.evaluation.truth.figures.rows import (
     TRUE_BEAM,
     gains,
     of_groups,
+    rivals_run,
     row_of,
     strongest_rival,
     title_of,
     value_share,
 )
 from models.reporting.contents import Column, Figure, Row, Table
+from models.reporting.numbers import fixed, outcome
 
 _GROUPS: Final = (BASE, RIVALS, OURS, "ceilings")
-PAPER_COLUMNS: Final = tuple(Column(title=f"paper's {column.title}") for column in GAIN_COLUMNS[:3])
-INTERVALS: Final = (
-    "In brackets: 95% intervals by a bootstrap over seeds and requests together, paired across methods; of few seeds "
-    "they say too little about other seeds."
-)
+PAPER_COLUMN: Final = Column(title="in the paper", form="text")
+IN_THE_PAPER: Final = "In the paper: CLICK, ORDER, GMV of its online test."
+_SECTION: Final = "Methods"
 
 
 def base_table(point: PointResults) -> Table:
     """Lay out all methods against the base, in the form of SORT-Gen's Table 1."""
-    return _base_table(point, "base", "Against the base (Table 1's form)")
+    return _base_table(point, "base", "Against the base (Table 1's form)", with_paper=True)
 
 
 def small_table(point: PointResults) -> Table:
     """Lay out the methods where requests have so few lists that all can be searched."""
     world = point.point.world
-    return _base_table(point, "small", f"Against the base, {world.length} places for {world.candidates} candidates")
+    title = f"Against the base, {world.length} places for {world.candidates} candidates"
+    return _base_table(point, "small", title, with_paper=False)
 
 
-def _base_table(point: PointResults, name: str, title: str) -> Table:
+def _base_table(point: PointResults, name: str, title: str, *, with_paper: bool) -> Table:
     base = point.outcomes(BASE)
     columns = (
         *GAIN_COLUMNS,
         Column(title="diversity", form="number", digits=3),
-        Column(title="gap closed", form="share"),
+        Column(title="gap closed", form="share", digits=0),
         Column(title="setting", form="text"),
     )
 
     def row(method: str) -> Row:
-        beside = published(papers.TABLE_1, method)
+        beside = [published(papers.TABLE_1, method)] if with_paper else []
         return row_of(point, method, len(columns), lambda found: _base_row(point, method, found, base), beside)
 
     caption = (
-        f"True outcomes of the planned lists against the base, the greedy sort by the objective formula. {INTERVALS} "
-        "Diversity is one less the mean cosine between two items of a list. The gap closed is the gain in list value "
-        "as a share of the gain of the beam search with true values. The setting was chosen by the judge, from logs "
-        "only; several are those of the seeds. The paper's figures are of its online test. Ceilings know true values. "
-        f"{_base_outcomes(base)}"
+        f"Gains in true clicks, purchases, GMV and list value over the base, the greedy sort by the objective formula. "
+        f"{_base_outcomes(base)} {intervals_note(point.point.seeds)} Gap closed: the gain in list value as a share of "
+        "that of the beam search with true values. Diversity: one less the mean cosine between two items of a list. "
+        "Setting: λ or θ, or the number of a formula, that a value model of another seed chose from logs, by seed."
+        f"{f' {IN_THE_PAPER}' if with_paper else ''}"
     )
     rows = [row(method) for method in of_groups(point, *_GROUPS)]
-    return Table(name=name, title=title, caption=caption, columns=(*columns, *PAPER_COLUMNS), rows=rows)
+    heads = (*columns, PAPER_COLUMN) if with_paper else columns
+    return Table(name=name, title=title, caption=caption, columns=heads, rows=rows, section=_SECTION)
 
 
 def rival_table(point: PointResults) -> Table | None:
@@ -82,19 +84,22 @@ def rival_table(point: PointResults) -> Table | None:
     def row(name: str) -> Row:
         return row_of(point, name, len(GAIN_COLUMNS), lambda found: gains(found, theirs, preferences))
 
-    title = title_of(point, rival)
+    title, among = title_of(point, rival), f" {told}" if (told := rivals_run(point)) else ""
     return Table(
         name="strongest-rival",
         title=f"Against the strongest rival: {title}",
-        caption=f"Relative gains over {title}, the rival of the highest list value, on the same requests. {INTERVALS}",
+        caption=f"Gains over {title}, the rival of the highest list value{among}. {intervals_note(point.point.seeds)}",
         columns=GAIN_COLUMNS,
         rows=[row(name) for name in of_groups(point, OURS)],
+        section=_SECTION,
     )
 
 
-def published(table: Mapping[str, papers.Published], name: str) -> list[Figure]:
-    """Look up the paper's figures of a row; dashes where it has none."""
-    return [Figure(mean=percent / 100) for percent in table[name]] if name in table else [NONE] * 3
+def published(table: Mapping[str, papers.Published], name: str) -> Figure:
+    """Look up the paper's figures of a row; a dash where it has none."""
+    if name not in table:
+        return NONE
+    return Figure(text=", ".join(f"{fixed(percent, 2, sign=True)}%" for percent in table[name]))
 
 
 def _base_row(point: PointResults, name: str, found: Outcomes, base: Outcomes | Missing) -> list[Figure]:
@@ -110,5 +115,5 @@ def _base_row(point: PointResults, name: str, found: Outcomes, base: Outcomes | 
 def _base_outcomes(base: Outcomes | Missing) -> str:
     if isinstance(base, Missing):
         return f"The base: {base.text}."
-    clicks, orders, gmv = (base.total(o).values.mean() for o in range(3))
-    return f"A list of the base earns {clicks:.3f} clicks, {orders:.4f} orders and {gmv:.2f} of GMV."
+    clicks, purchases, gmv = (float(base.total(o).values.mean()) for o in range(3))
+    return f"A list of the base earns {outcome(clicks)} clicks, {outcome(purchases)} purchases and GMV {outcome(gmv)}."

@@ -14,8 +14,8 @@ from models.data.list_writer import write_lists
 from models.datasets.simulated_logs import load
 from models.datasets.simulator import SimulatorConfig
 from models.evaluation.simulated.comparison import SimulatedCase, true_over_all
-from models.evaluation.steps import MARKER
-from models.evaluation.truth.figures.results import FAILURE_FILE, Results
+from models.evaluation.steps import MARKER, record_failure
+from models.evaluation.truth.figures.results import Results
 from models.evaluation.truth.method import Method, Setting
 from models.evaluation.truth.paths import LISTS_FILE, data_file, data_step, method_step
 from models.evaluation.truth.points import MAIN, Point
@@ -80,7 +80,7 @@ def mark(folder: Path, **notes: object) -> None:
 
 def fail(root: Path, step: str, reason: str) -> None:
     (root / step).mkdir(parents=True, exist_ok=True)
-    (root / step / FAILURE_FILE).write_text(json.dumps({"reason": reason}))
+    record_failure(root, step, reason)
 
 
 def save(root: Path, point: Point, name: str, lists: Ints, *, mix: int = 0, seed: int = 0, **notes: object) -> None:

@@ -13,19 +13,19 @@ def contest(value: float, mean: float, margin: float) -> Contest:
 def test_the_values_at_which_it_does_not_pay_are_named() -> None:
     text = finding("prior noise", [contest(0.0, -0.01, 0.02), contest(0.5, 0.001, 0.01), contest(1.0, 0.05, 0.01)])
     assert text == (
-        "Prior noise: SORT-Gen with its beam does not surely pay at 0 and 0.5 "
-        "(-1.0% [-3.0%, +1.0%] over MMR; +0.1% [-0.9%, +1.1%] over MMR), "
-        "and pays at 1, at most +5.0% [+4.0%, +6.0%] over MMR at 1."
+        "Prior noise: SORT-Gen with its beam does not surely gain over the strongest cheap sort at 0 and 0.5 "
+        "(−1.0% [−3.0, +1.0] over MMR; +0.1% [−0.9, +1.1] over MMR). "
+        "It does at 1, at most +5.0% [+4.0, +6.0] over MMR at 1."
     )
 
 
 def test_it_may_pay_everywhere_or_nowhere() -> None:
     everywhere = finding("places", [contest(5, 0.04, 0.01), contest(1000, 0.02, 0.01)])
     assert everywhere == (
-        "Places: SORT-Gen with its beam pays at every value tried; its smallest gain over the strongest cheap sort is "
-        "+2.0% [+1.0%, +3.0%] over MMR at 1,000."
+        "Places: SORT-Gen with its beam gains over the strongest cheap sort at every value tried; its smallest gain is "
+        "+2.0% [+1.0, +3.0] over MMR at 1,000."
     )
     nowhere = finding("places", [contest(5, 0.0, 0.01), contest(10, -0.02, 0.01)])
-    assert "pays surely at no value tried; its largest gain" in nowhere
-    assert nowhere.endswith("0.0% [-1.0%, +1.0%] over MMR at 5.")
+    assert "surely gains over the strongest cheap sort at no value tried; its largest gain" in nowhere
+    assert nowhere.endswith("0.0% [−1.0, +1.0] over MMR at 5.")
     assert finding("places", []) == ""

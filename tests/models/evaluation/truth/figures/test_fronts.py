@@ -22,8 +22,8 @@ def test_the_hypervolume_is_the_area_above_the_reference() -> None:
 
 
 def test_methods_under_several_mixes_have_a_front(results: Results) -> None:
-    gmv, orders = front_charts(results.main)
-    assert (gmv.name, orders.name, gmv.points) == ("front-clicks-gmv", "front-clicks-orders", True)
+    gmv, purchases = front_charts(results.main)
+    assert (gmv.name, purchases.name, gmv.points) == ("front-clicks-gmv", "front-clicks-purchases", True)
     assert [line.title for line in gmv.lines] == ["BASE", "SORT-GEN-BEAM"]
     assert all(list(line.x) == sorted(line.x) for line in gmv.lines)
     table = hypervolume_table(results.main)
@@ -33,7 +33,7 @@ def test_methods_under_several_mixes_have_a_front(results: Results) -> None:
     volume = ours.figures[1]
     assert 0 < (volume.low or 0) <= (volume.mean or 0) <= (volume.high or 0)
     assert volume.low != volume.high
-    assert "reference point" in table.caption
+    assert "count from the lowest" in table.caption
 
 
 def test_nothing_is_drawn_before_lists_of_several_mixes_are_there(tmp_path: object) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.evaluation.truth.figures.intervals import Sample, difference, gain, mean_of, share
+from models.evaluation.truth.figures.intervals import Sample, difference, gain, intervals_note, mean_of, share
 from models.reporting.contents import Figure
 
 RNG = np.random.default_rng(5)
@@ -89,3 +89,27 @@ def test_the_interval_holds_the_truth_about_as_often_as_it_says() -> None:
         _, low, high = known(mean_of(Sample(seeds + requests + noise, tuple(range(20)))))
         held += low <= 0 <= high
     assert 0.90 <= held / repeats <= 0.99
+
+
+def test_a_gain_over_nothing_is_no_figure_and_warns_of_nothing() -> None:
+    nothing, something = Sample(np.zeros((1, 6))), Sample(np.ones((1, 6)))
+    assert gain(something, nothing) == Figure(text="–")
+    assert gain(nothing, nothing) == Figure(text="–")
+
+
+def test_a_gain_over_outcomes_that_a_draw_may_miss_has_no_interval() -> None:
+    rare = Sample(np.array([[0.0, 0.0, 1.0]]))
+    assert gain(Sample(np.ones((1, 3))), rare) == Figure(mean=2.0)
+
+
+def test_seeds_and_requests_are_drawn_as_whole_rows_and_columns() -> None:
+    """The exact variance of a mean over drawn seeds and requests is that of both means together."""
+    seeds, requests = np.array([[-1.0], [0.0], [1.0]]), RNG.normal(0.0, 1.0, (1, 200))
+    _, low, high = known(mean_of(Sample(seeds + requests, (0, 1, 2))))
+    spread = (seeds.var() / 3 + requests.var() / 200) ** 0.5
+    assert (high - low) / 2 == pytest.approx(1.96 * spread, rel=0.1)
+
+
+@pytest.mark.parametrize(("seeds", "words"), [(1, "There is one seed"), (3, "3 seeds are few")])
+def test_a_caption_says_what_intervals_do_not_cover(seeds: int, words: str) -> None:
+    assert words in intervals_note(seeds)
