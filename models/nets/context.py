@@ -49,7 +49,7 @@ class ContextLayout:
 
     @classmethod
     def of(cls, spec: FeatureSpec, *, cosines: bool, affinity: int) -> ContextLayout:
-        """Lay out the features for items of this spec, with affinities unless their rank is 0."""
+        """Lay out the features for items of this spec; affinities of rank 0 are none."""
         fields, numbers = len(spec.item_categoricals), len(spec.item_numbers) + len(spec.scores)
         return cls(fields, numbers, fields if affinity else 0, cosines)
 
