@@ -218,10 +218,9 @@ def _value_model(
 ) -> ListValueModel:
     if config.get("head") == "monotone":
         raise CheckpointError("its head is monotone, which hazards have replaced; train it again")
-    # What was saved before there was a choice has the papers' head.
-    model = ListValueModel(spec, record(ValueConfig, {"head": "independent", "affinity": 0, **config}, "config")).to(
-        device
-    )
+    # What was saved before there was a choice has the papers' head, and no affinities.
+    before = {"head": "independent", "affinity": 0}
+    model = ListValueModel(spec, record(ValueConfig, {**before, **config}, "config")).to(device)
     model.load_state_dict(state)
     return model.eval()
 

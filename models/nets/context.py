@@ -48,8 +48,8 @@ class ContextLayout:
     cosines: bool
 
     @classmethod
-    def of(cls, spec: FeatureSpec, *, cosines: bool, affinity: int = 0) -> ContextLayout:
-        """Lay out the features for items of this spec, with affinities of that rank, 0 for none."""
+    def of(cls, spec: FeatureSpec, *, cosines: bool, affinity: int) -> ContextLayout:
+        """Lay out the features for items of this spec; affinities of rank 0 are none."""
         fields, numbers = len(spec.item_categoricals), len(spec.item_numbers) + len(spec.scores)
         return cls(fields, numbers, fields if affinity else 0, cosines)
 
@@ -65,7 +65,10 @@ class ContextLayout:
 
 
 class Factors(NamedTuple):
-    """Hold the factors of n items' values, [..., n, C, X] each: where the item is the later, and the earlier one."""
+    """Hold the factors of n items' values, [..., n, C, X] each.
+
+    `later` are those of an item that is compared with items before it, `earlier` those of an item before.
+    """
 
     later: Tensor
     earlier: Tensor
@@ -117,7 +120,7 @@ class Affinity(nn.Module):
         nn.init.zeros_(self.earlier.weight)
 
     def forward(self, ids: Tensor) -> Factors:
-        """Look up the factors of items [..., n, C], whose ids are negative where a value is missing or unknown."""
+        """Look up the factors of items by their ids [..., n, C], as in `Items`."""
         known = (ids >= 0).unsqueeze(-1)
         return Factors(*(table(ids.clamp(min=0)) * known for table in (self.later, self.earlier)))
 
@@ -168,7 +171,10 @@ def _equal_values(later: Tensor, earlier: Tensor, weights: Tensor) -> Tensor:
 
 
 def _affinities(later: Tensor, earlier: Tensor, weights: Tensor) -> Tensor:
-    """Sum affinities to earlier items, scaled as counts are: [..., J, 3 · C] from [..., J, C, X], [..., T, C, X]."""
+    """Sum affinities to earlier items, scaled as counts are: [..., J, 3 · C].
+
+    The factors are [..., J, C, X] and [..., T, C, X].
+    """
     pairs = later.transpose(-3, -2) @ earlier.transpose(-3, -2).transpose(-1, -2)  # [..., C, J, T]
     return COUNT_SCALE * torch.einsum("kjt,...cjt->...jkc", weights, pairs).flatten(-2)
 

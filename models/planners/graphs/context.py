@@ -130,7 +130,7 @@ class ContextNodes:
         return Told(*g.split(shifted, 2, *self._sizes)) if self._sizes[0] else Told("", shifted)
 
     def _affinities(self, ids: str, affinity: Affinity) -> str:
-        """Lay the affinities of every two of M items' values, the first as the later one: [B, M, C, M]."""
+        """Lay affinities of every two items, the first as the later one: [B, M, C, M]."""
         g = self._graph
         later, earlier = (g.op("Gather", self._known(table), ids) for table in (affinity.later, affinity.earlier))
         of_fields = g.op("Transpose", later, perm=[0, 2, 1, 3]), g.op("Transpose", earlier, perm=[0, 2, 3, 1])
