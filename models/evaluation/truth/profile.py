@@ -82,16 +82,23 @@ class Profile:
     objectives: tuple[float, float, float] = WEIGHTS
 
     # value models
-    value_dim: int = 64
-    value_layers: int = 2
-    value_epochs: int = 10
+    value_dim: int = 32
+    value_layers: int = 1
+    value_epochs: int = 5
+    paper_dim: int = 64
+    paper_layers: int = 2
+    paper_epochs: int = 10
 
     # scorers of items
+    scorer_dim: int = 64
+    scorer_layers: int = 2
     scorer_requests: int = 100_000
     scorer_valid_requests: int = 5_000
     scorer_epochs: int = 4
 
     # generators
+    generator_dim: int = 64
+    generator_layers: int = 2
     generator_requests: int = 10_000
     generator_valid_requests: int = 500
     generator_epochs: int = 4

@@ -111,8 +111,10 @@ def _setting(results: Results, command: str) -> dict[str, str]:
         "data": _data(results),
         "seeds": f"{point.seeds} in the tables, {profile.sweep_seeds} in sweeps, {point.mix_seeds} in fronts",
         "test requests": f"{profile.requests:,}; settings are chosen on {profile.valid_requests:,} others",
-        "value models": f"width {profile.value_dim}, layers: {profile.value_layers}, epochs: {profile.value_epochs}",
-        "generators": f"requests: {profile.generator_requests:,}, epochs: {profile.generator_epochs}",
+        "value models": f"width {profile.value_dim}, layers: {profile.value_layers}, epochs: {profile.value_epochs}; "
+        f"as in the papers: {profile.paper_dim}, {profile.paper_layers}, {profile.paper_epochs}",
+        "generators": f"width {profile.generator_dim}, layers: {profile.generator_layers}, "
+        f"requests: {profile.generator_requests:,}, epochs: {profile.generator_epochs}",
         "beam": str(profile.beam),
         "steps": _steps(results),
         "hardware": f"{os.cpu_count()} CPU cores, {platform.machine()}, {platform.system()}",

@@ -118,8 +118,8 @@ def _options(profile: Profile) -> Mapping[str, Any]:
     return {
         "requests": profile.scorer_requests,
         "valid requests": profile.scorer_valid_requests,
-        "dim": profile.value_dim,
-        "layers": profile.value_layers,
+        "dim": profile.scorer_dim,
+        "layers": profile.scorer_layers,
         **dataclasses.asdict(_training(profile, 0)),
     }
 
@@ -144,8 +144,8 @@ def _finish(context: FitContext, model: ScorerModel, slates: SlateArrays) -> Map
 def _fit_prm(context: FitContext) -> Mapping[str, Any]:
     profile, (train, valid) = context.profile, _slates(context)
     # PRM learns from the logged clicks; of an evaluator it takes the feature spec alone, so any will do.
-    evaluator = ListValueModel(context.bench.spec, ValueConfig(dim=profile.value_dim, layers=1))
-    config = GeneratorConfig(profile.value_dim, profile.value_layers, list_length=context.bench.length)
+    evaluator = ListValueModel(context.bench.spec, ValueConfig(dim=profile.scorer_dim, layers=1))
+    config = GeneratorConfig(profile.scorer_dim, profile.scorer_layers, list_length=context.bench.length)
     model = train_baseline(
         PRM_FIT,
         train,
@@ -165,7 +165,7 @@ def _fit_prm(context: FitContext) -> Mapping[str, Any]:
 def _fit_fft(context: FitContext) -> Mapping[str, Any]:
     profile, (train, valid) = context.profile, _slates(context)
     config = FFTContextConfig(
-        profile.value_dim, profile.value_layers, list_length=context.bench.length, candidates=train.candidates
+        profile.scorer_dim, profile.scorer_layers, list_length=context.bench.length, candidates=train.candidates
     )
     model, progress = fit_fft_context(
         context.bench.spec,

@@ -55,7 +55,9 @@ def load_generator(name: str, folder: Path, bench: Bench) -> Generator | Pointer
 
 
 def _config(context: FitContext) -> GeneratorConfig:
-    return GeneratorConfig(context.profile.value_dim, context.profile.value_layers, list_length=context.bench.length)
+    return GeneratorConfig(
+        context.profile.generator_dim, context.profile.generator_layers, list_length=context.bench.length
+    )
 
 
 def _training(epochs: int, seed: int) -> TrainOptions:
@@ -79,8 +81,8 @@ def _shared_options(profile: Profile) -> dict[str, Any]:
     return {
         "requests": profile.generator_requests,
         "valid requests": profile.generator_valid_requests,
-        "dim": profile.value_dim,
-        "layers": profile.value_layers,
+        "dim": profile.generator_dim,
+        "layers": profile.generator_layers,
         "objectives": profile.objectives,
     }
 

@@ -43,16 +43,22 @@ class ValueRecipe:
 
     def sized(self, profile: Profile) -> ValueConfig:
         """Return the configuration in a profile's sizes."""
-        dim, layers, length = profile.value_dim, profile.value_layers, profile.world.length
-        return replace(self.config, dim=dim, layers=layers, list_length=length)
+        dim, layers, _ = self._sizes(profile)
+        return replace(self.config, dim=dim, layers=layers, list_length=profile.world.length)
 
     def trained(self, profile: Profile, seed: int = 0) -> TrainOptions:
         """Return the options of training under a profile."""
-        return replace(self.training, epochs=profile.value_epochs, seed=self.apart + seed)
+        return replace(self.training, epochs=self._sizes(profile)[2], seed=self.apart + seed)
 
     def chosen(self, profile: Profile) -> ValueOptions:
         """Return the options of choosing epoch and shares."""
         return ValueOptions(folds=0, mix=profile.objectives, **self.choice)
+
+    def _sizes(self, profile: Profile) -> tuple[int, int, int]:
+        """Return width, layers and epochs, which differ for hazards and for the papers' heads."""
+        if self.config.head == "hazard":
+            return profile.value_dim, profile.value_layers, profile.value_epochs
+        return profile.paper_dim, profile.paper_layers, profile.paper_epochs
 
     def options(self, profile: Profile) -> Mapping[str, Any]:
         """Return as plain JSON what the result depends on beside world and seed."""

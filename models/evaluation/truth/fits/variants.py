@@ -18,6 +18,7 @@ NO_SKIP: Final = "variant-no-skip"
 NO_GATE: Final = "variant-no-gate"
 ORDERED_LOSS: Final = "variant-ordered-loss"
 NO_CONTEXT: Final = "variant-no-context"
+NO_AFFINITY: Final = "variant-no-affinity"
 STATES_1: Final = "variant-states-1"
 STATES_2: Final = "variant-states-2"
 STATES_ALL: Final = "variant-states-all"
@@ -34,6 +35,7 @@ FITS: Final[tuple[Fit, ...]] = (
     value_fit(NO_GATE, ValueRecipe(choice={"gate": False})),
     value_fit(ORDERED_LOSS, ValueRecipe(choice={"loss": "ordered"})),
     value_fit(NO_CONTEXT, ValueRecipe(config=ValueConfig(context="none"))),
+    value_fit(NO_AFFINITY, ValueRecipe(config=ValueConfig(affinity=0))),
     value_fit(STATES_1, ValueRecipe(config=ValueConfig(states=1))),
     value_fit(STATES_2, ValueRecipe(config=ValueConfig(states=2))),
     value_fit(STATES_ALL, ValueRecipe(config=ValueConfig(list_length=_LONGEST, states=_LONGEST))),

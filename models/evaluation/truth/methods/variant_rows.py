@@ -42,6 +42,7 @@ _VARIANTS: Final = {
     "no-gate": (variants.NO_GATE, "without gate"),
     "ordered-loss": (variants.ORDERED_LOSS, "ordered loss"),
     "no-context": (variants.NO_CONTEXT, "without list-context features"),
+    "no-affinity": (variants.NO_AFFINITY, "without affinities among them"),
     "states-1": (variants.STATES_1, "K = 1"),
     "states-2": (variants.STATES_2, "K = 2"),
     "states-all": (variants.STATES_ALL, "K = L"),

@@ -35,7 +35,13 @@ PROFILE = Profile(
     name="tiny",
     world=WorldSizes(candidates=CANDIDATES, length=LENGTH, lists=300),
     value_dim=8,
+    paper_dim=8,
+    scorer_dim=8,
+    generator_dim=8,
     value_layers=1,
+    paper_layers=1,
+    scorer_layers=1,
+    generator_layers=1,
     scorer_requests=150,
     scorer_valid_requests=30,
     scorer_epochs=2,
@@ -184,7 +190,8 @@ def test_a_fit_that_was_killed_goes_on_to_the_same_model(
 @pytest.mark.parametrize(
     ("change", "names"),
     [
-        ({"value_dim": 16}, set(FITS)),
+        ({"scorer_dim": 16}, {"prm", "fft"}),
+        ({"generator_dim": 16}, set(FITS) - {"prm", "fft"}),
         ({"scorer_epochs": 3}, {"prm", "fft"}),
         ({"objectives": (1.0, 0.0, 0.0)}, {"goalrank", "nar4rec", "gref", "nlgr", "degre", "degre-no-search"}),
         ({"generator_rounds": 1}, {"goalrank", "nar4rec", "gref", "nlgr"}),

@@ -37,13 +37,16 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
 
 @pytest.mark.parametrize("name", PARTS)
 def test_a_fit_is_the_model_that_its_name_says_in_the_profiles_sizes(bench: Bench, tmp_path: Path, name: str) -> None:
-    notes = run_fit(BY_NAME[name], bench, tmp_path, seed=3)
+    profile = replace(PROFILE, paper_dim=16, paper_layers=2, paper_epochs=2)
+    notes = run_fit(BY_NAME[name], bench, tmp_path, seed=3, profile=profile)
     checkpoint = load_checkpoint(tmp_path / CHECKPOINT_FILE)
     config = checkpoint.config
     assert (config.input_block, config.head, config.context) == PARTS[name]
-    assert (config.dim, config.layers, config.list_length) == (PROFILE.value_dim, PROFILE.value_layers, LENGTH)
+    paper = config.head != "hazard"
+    sizes = (profile.paper_dim, profile.paper_layers) if paper else (profile.value_dim, profile.value_layers)
+    assert (config.dim, config.layers, config.list_length) == (*sizes, LENGTH)
     assert checkpoint.provenance["seed"] == (1003 if name == "judge" else 3)
-    assert checkpoint.provenance["options"]["epochs"] == PROFILE.value_epochs
+    assert checkpoint.provenance["options"]["epochs"] == (profile.paper_epochs if paper else profile.value_epochs)
     # Generators are distilled from it on the bench's own slates, so both must encode alike.
     assert checkpoint.spec.fingerprint == bench.spec.fingerprint
     assert json.loads(json.dumps(notes)) == notes
@@ -69,7 +72,10 @@ def test_a_seed_draws_other_weights_and_a_fit_that_was_broken_off_goes_on_to_the
     assert weights_digest(load_checkpoint(tmp_path / "0" / CHECKPOINT_FILE).model) == digests[0]
 
 
-@pytest.mark.parametrize("change", [{"value_dim": 16}, {"value_epochs": 2}, {"objectives": (1.0, 0.0, 0.0)}])
+@pytest.mark.parametrize(
+    "change",
+    [{"value_dim": 16, "paper_dim": 16}, {"value_epochs": 2, "paper_epochs": 2}, {"objectives": (1.0, 0.0, 0.0)}],
+)
 def test_all_that_a_fit_depends_on_is_in_its_options(change: dict[str, object]) -> None:
     for fit in FITS:
         before, after = fit.options(PROFILE), fit.options(replace(PROFILE, **change))  # type: ignore[arg-type]

@@ -29,6 +29,7 @@ CHANGED: dict[str, dict[str, Any]] = {
     "variant-no-gate": {"gate": False},
     "variant-ordered-loss": {"loss": "ordered"},
     "variant-no-context": {"context": "none"},
+    "variant-no-affinity": {"affinity": 0},
     "variant-states-1": {"states": 1},
     "variant-states-2": {"states": 2},
     "variant-states-all": {"states": LENGTH},

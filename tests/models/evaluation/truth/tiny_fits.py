@@ -31,8 +31,15 @@ PROFILE = Profile(
     requests=6,
     valid_requests=5,
     value_dim=8,
+    paper_dim=8,
+    scorer_dim=8,
+    generator_dim=8,
     value_layers=1,
+    paper_layers=1,
+    scorer_layers=1,
+    generator_layers=1,
     value_epochs=1,
+    paper_epochs=1,
     beam=2,
 )
 
@@ -53,11 +60,17 @@ def tiny_bench(folder: Path, *, lists: int = 300) -> Bench:
 
 
 def run_fit(
-    fit: Fit, bench: Bench, folder: Path, *, seed: int = 0, needs: Mapping[str, Path] | None = None
+    fit: Fit,
+    bench: Bench,
+    folder: Path,
+    *,
+    seed: int = 0,
+    needs: Mapping[str, Path] | None = None,
+    profile: Profile | None = None,
 ) -> Mapping[str, Any]:
     """Run a fit in its folder, and return its notes."""
     folder.mkdir(parents=True, exist_ok=True)
-    return fit.run(FitContext(bench, PROFILE, folder, needs or {}, seed))
+    return fit.run(FitContext(bench, profile or PROFILE, folder, needs or {}, seed))
 
 
 def plan_context(bench: Bench, needs: Mapping[str, Path], *, seed: int = 0, **wishes: Any) -> PlanContext:
