@@ -11,7 +11,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from functools import partial
-from multiprocessing import Pool
+from multiprocessing import get_context
 
 from loadtest.resilience.overload_model.costs import Costs
 from loadtest.resilience.overload_model.figures import Load, Run, simulate, table
@@ -44,7 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         replace(policy, refuse=policy.refuse * options.scale) for policy in (KEPT + OTHERS if options.all else KEPT)
     ]
     tasks = [(policy, seed) for policy in policies for seed in range(options.seeds)]
-    with Pool(options.processes) as pool:
+    # Not by fork: a process that has threads leaves its locks held in the copy.
+    with get_context("spawn").Pool(options.processes) as pool:
         runs = pool.starmap(partial(_run, scaled(Costs(), options.scale), load), tasks, chunksize=1)
     found = [(policy, runs[i * options.seeds : (i + 1) * options.seeds]) for i, policy in enumerate(policies)]
     print(table(found))
