@@ -10,12 +10,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import fields, replace
-from functools import partial
 from multiprocessing import get_context
 
 from loadtest.resilience.overload_model.costs import Costs
-from loadtest.resilience.overload_model.figures import Load, Run, simulate, table
-from loadtest.resilience.overload_model.policy import KEPT, OTHERS, Policy
+from loadtest.resilience.overload_model.figures import Load, simulate, table
+from loadtest.resilience.overload_model.policy import KEPT, OTHERS
 
 _TIMES = ("body", "deliver", "formula", "gather", "head", "prepare", "respond", "run_each", "run_fixed", "turn")
 
@@ -43,17 +42,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     policies = [
         replace(policy, refuse=policy.refuse * options.scale) for policy in (KEPT + OTHERS if options.all else KEPT)
     ]
-    tasks = [(policy, seed) for policy in policies for seed in range(options.seeds)]
+    costs = scaled(Costs(), options.scale)
+    tasks = [(policy, costs, load, seed) for policy in policies for seed in range(options.seeds)]
     # Not by fork: a process that has threads leaves its locks held in the copy.
     with get_context("spawn").Pool(options.processes) as pool:
-        runs = pool.starmap(partial(_run, scaled(Costs(), options.scale), load), tasks, chunksize=1)
+        runs = pool.starmap(simulate, tasks, chunksize=1)
     found = [(policy, runs[i * options.seeds : (i + 1) * options.seeds]) for i, policy in enumerate(policies)]
     print(table(found))
     return 0
-
-
-def _run(costs: Costs, load: Load, policy: Policy, seed: int) -> Run:
-    return simulate(policy, costs, load, seed)
 
 
 if __name__ == "__main__":
