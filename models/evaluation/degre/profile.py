@@ -10,7 +10,6 @@ import argparse
 import dataclasses
 import math
 import operator
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +18,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from models.evaluation.profile_files import parse_change, read_sizes
 from models.nets.generator import GeneratorConfig
 from models.nets.value import HeadKind, InputBlock, ValueConfig
 from models.options import Weights
@@ -137,7 +137,7 @@ def load_profile(asked: str, changes: Mapping[str, Any] | None = None) -> Profil
     Raises `ValueError` naming file and key.
     """
     path = _FOLDER / f"{asked}.toml" if asked in PROFILES else Path(asked)
-    sizes = _read(_FOLDER / "cpu.toml") | _read(path) | {"name": path.stem}
+    sizes = read_sizes(_FOLDER / "cpu.toml", PROFILES) | read_sizes(path, PROFILES) | {"name": path.stem}
     profile = _profile(sizes, str(path))
     return _profile(sizes | dict(changes), "--set") if changes else profile
 
@@ -148,16 +148,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     text = f"sizes: {known}, or a TOML file (default: %(default)s)"
     parser.add_argument("--profile", default="cpu", metavar="NAME|FILE", help=text)
     text = "change one size of the profile, such as dim=32 or sweep_beams=[1,2]; repeatable"
-    parser.add_argument("--set", action="append", type=_change, metavar="KEY=VALUE", help=text)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise ValueError(f"--profile: must be {', '.join(PROFILES)} or a TOML file, not {str(path)!r}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: is not TOML: {error}") from None
+    parser.add_argument("--set", action="append", type=parse_change, metavar="KEY=VALUE", help=text)
 
 
 def _profile(sizes: Mapping[str, Any], origin: str) -> Profile:
@@ -173,14 +164,3 @@ def _profile(sizes: Mapping[str, Any], origin: str) -> Profile:
 
 def _is_mix(weights: Weights) -> bool:
     return all(0 <= weight < math.inf for weight in weights) and any(weights)
-
-
-def _change(text: str) -> tuple[str, Any]:
-    """Read ``KEY=VALUE``, the value as TOML; a bare word is a string."""
-    key, equals, value = text.partition("=")
-    if not (key and equals and value):
-        raise argparse.ArgumentTypeError(f"must be KEY=VALUE, not {text!r}")
-    try:
-        return key, tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        return key, value

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import math
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any, Final
 import msgspec
 
 from models.datasets.declared_world import DECLARED, EXPLORATION, LENGTH, WEIGHTS
+from models.evaluation.profile_files import parse_change, read_sizes
 
 PROFILES: Final = ("medium", "quick", "test")
 _FOLDER: Final = Path(__file__).parent / "profiles"
@@ -145,7 +145,7 @@ def load_profile(asked: str, changes: Sequence[tuple[str, Any]] = ()) -> Profile
     `changes` are values by key, such as ``seeds`` or ``world.kappa``. Raises `ValueError` naming file and key.
     """
     path = _FOLDER / f"{asked}.toml" if asked in PROFILES else Path(asked)
-    base, own = _read(_FOLDER / "medium.toml"), _read(path)
+    base, own = read_sizes(_FOLDER / "medium.toml", PROFILES), read_sizes(path, PROFILES)
     sizes = base | own | {"name": path.stem}
     if isinstance(own.get("world"), dict):
         sizes["world"] = base["world"] | own["world"]
@@ -161,16 +161,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     text = f"sizes: {known}, or a TOML file (default: %(default)s)"
     parser.add_argument("--profile", default="medium", metavar="NAME|FILE", help=text)
     text = "change one size of the profile, such as seeds=1 or world.kappa=0.5; repeatable"
-    parser.add_argument("--set", action="append", type=_change, default=[], metavar="KEY=VALUE", help=text)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise ValueError(f"--profile: must be {', '.join(PROFILES)} or a TOML file, not {str(path)!r}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: is not TOML: {error}") from None
+    parser.add_argument("--set", action="append", type=parse_change, default=[], metavar="KEY=VALUE", help=text)
 
 
 def _changed(sizes: Mapping[str, Any], keys: Sequence[str], value: Any) -> dict[str, Any]:
@@ -206,14 +197,3 @@ def _check_numbers(sizes: WorldSizes | Profile) -> None:
 def _check_mix(key: str, mix: Sequence[float]) -> None:
     if not all(0 <= weight < math.inf for weight in mix) or not any(mix):
         raise ValueError(f"{key}: must be three numbers of at least 0, not all 0, not {list(mix)}")
-
-
-def _change(text: str) -> tuple[str, Any]:
-    """Read ``KEY=VALUE``, the value as TOML; a bare word is a string."""
-    key, equals, value = text.partition("=")
-    if not (key and equals and value):
-        raise argparse.ArgumentTypeError(f"must be KEY=VALUE, not {text!r}")
-    try:
-        return key, tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        return key, value
