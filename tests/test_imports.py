@@ -66,6 +66,7 @@ FLOORS = {
     "export": ("families", "proof", "bundle", "bench command"),
     "service": (
         "contract environment folders",
+        "options",
         "settings",
         "timing scenes",
         "catalogues",

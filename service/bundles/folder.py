@@ -18,8 +18,8 @@ from models.contract.spec import SpecError
 from models.contract.versions import FOLDER_NAME
 from service.bundles.model import BundleError
 from service.folders import has_file, named_folders, versions_in
+from service.options.bundles import NO_DEFAULT
 from service.scenes.scene import SCENES_FILE
-from service.settings import NO_DEFAULT
 
 _log = logging.getLogger(__name__)
 _RESERVED: Final = {

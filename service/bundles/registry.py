@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from service.bundles.model import Model
 from service.contract.problems import NOT_READY, invalid, unavailable
-from service.settings import NO_DEFAULT
+from service.options.bundles import NO_DEFAULT
 
 Tell = Callable[[Model], None]
 

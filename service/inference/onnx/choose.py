@@ -12,7 +12,8 @@ import onnxruntime as ort
 from service.inference.onnx.cpu import CpuEngine
 from service.inference.onnx.cuda import CudaEngine
 from service.inference.onnx.session import PROVIDERS, SessionConfig
-from service.settings import Provider, Settings, SettingsError
+from service.options.engine import Provider
+from service.settings import Settings, SettingsError
 
 _log = logging.getLogger(__name__)
 # A graph of one Identity node over one float, to see whether a provider works at all.

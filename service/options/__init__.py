@@ -1,0 +1,1 @@
+"""Define the options of the service in groups, one file each."""

@@ -1,0 +1,71 @@
+"""Say where the service listens, what it reads, and how it stops."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, Field, field_validator
+from pydantic_settings import NoDecode
+
+from service.options.values import Port
+
+
+class ListenerOptions(BaseModel):
+    """Addresses, connections, bodies, and the end of a process."""
+
+    host: str = Field("127.0.0.1", description="Address that the public listener binds to.")
+    port: Port = Field(8000, description="Port of the public listener; 0 picks a free one and prints it.")
+    uds: Path | None = Field(
+        None, description="Path of a Unix socket for the public listener, instead of an address and a port."
+    )
+    admin_host: str = Field("127.0.0.1", description="Address of the admin listener; keep it on loopback.")
+    admin_port: Port | None = Field(
+        None, description="Port of the admin listener. Missing: the public port + 1, or a free one if that is 0."
+    )
+    admin_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Comma-separated host names under which the admin listener answers, besides those of loopback and "
+        "`admin_host`. Others get 421, which keeps web pages out (DNS rebinding).",
+    )
+    pages: bool = Field(True, description="Serve `/`, `/docs` and `/playground`; false (or `off`): 404.")
+    max_body_bytes: int = Field(
+        2 * 1024 * 1024,
+        ge=1024,
+        description="Largest request body, before and after decompression; a larger one gets 413.",
+    )
+    max_unfinished_mb: int = Field(
+        64, ge=1, description="Most MiB of requests that have come in part, in one process; more get 503."
+    )
+    max_unfinished_per_peer_mb: int = Field(
+        32, ge=1, description="Most MiB of those from one address; a proxy counts as one."
+    )
+    max_connections: int = Field(
+        4096, ge=1, description="Most open connections of one process; more get 503 and are closed."
+    )
+    keep_alive_seconds: float = Field(
+        75.0,
+        gt=0,
+        description="A connection without a request is closed after so long. It should be longer than the proxy's own "
+        "limit in front: Google's balancers want 620.",
+    )
+    read_timeout_seconds: float = Field(
+        5.0,
+        gt=0,
+        description="Most time for a client to send its headers, else it is cut off; its body, else it gets 408; and "
+        "to take any byte of an answer, else it is cut off.",
+    )
+    shutdown_delay_seconds: float = Field(
+        0.0, ge=0, description="After SIGTERM: time between becoming not ready and closing the listener."
+    )
+    drain_seconds: int = Field(10, ge=0, description="After SIGTERM: most time for requests in progress to finish.")
+    drain_quiet_seconds: float = Field(
+        0.5, ge=0, description="After SIGTERM: a kept-alive connection is closed after so much silence."
+    )
+
+    @field_validator("admin_hosts", mode="before")
+    @classmethod
+    def _split_hosts(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        return tuple(name.strip().lower() for name in value.split(",") if name.strip())
