@@ -24,7 +24,7 @@ from service.contract.schemas import RerankRequest, RerankResponse
 from service.ranking.refusing import HeadRefusals, no_place
 from service.ranking.rerank import Reranked, Reranker
 from service.scenes.scene import NO_SCENE
-from service.telemetry.records import NO_MODEL, RequestObserver, RequestOutcome, RequestRecord, Stopwatch
+from service.telemetry.records import NO_KEY, NO_MODEL, RequestObserver, RequestOutcome, RequestRecord, Stopwatch
 from service.timing.admission import Admission, RefusalReason, Ticket
 from service.timing.deadline import Deadline, header_timeout, is_close
 from service.transport.asgi import TICKET_KEY, Call, check_media_type, is_header_safe, read_body, read_call, send_bytes
@@ -65,6 +65,7 @@ class Exchange:
     ignored_headers: tuple[str, ...] = ()
     reranked: Reranked | None = None
     scene: str = NO_SCENE
+    key: str = NO_KEY
 
     @classmethod
     def begin(cls, scope: Scope) -> Self:
@@ -97,6 +98,7 @@ class Exchange:
             scene=self.scene,
             ignored_pins=0 if reranked is None else reranked.ignored_pins,
             items=None if reranked is None else reranked.items,
+            key=self.key,
         )
 
 
@@ -141,7 +143,7 @@ class RerankEndpoint:
         exchange = Exchange.begin(scope)
         call = exchange.call
         try:
-            self._keys.check(call.header(b"authorization"))
+            exchange.key = self._keys.check(call.header(b"authorization")) or NO_KEY
             answered = await self._rerank(exchange, scope, receive)
         except ClientDisconnect:
             self._emit(exchange.record("cancelled", CLIENT_CLOSED, None))

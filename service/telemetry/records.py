@@ -31,6 +31,9 @@ infer: its run. respond: encoding and sending."""
 NO_MODEL: Final = "none"
 """Label of requests that ended before their model was known."""
 
+NO_KEY: Final = "none"
+"""Name of the key of requests that came without one, or with one that is not known."""
+
 Choice = Literal["plan", "sort", "bypass"]
 CHOICES: Final[tuple[Choice, ...]] = get_args(Choice)
 """Who made a list that is not degraded. plan: the model. sort: the model valued the sort's list higher than its own.
@@ -107,7 +110,7 @@ class RequestRecord:
     degraded; `degraded` the reason why it is not the model's, and `would_degrade` the reason there would have been, had
     deadlines been enforced. `ignored_headers` are timeouts that cannot be read. `fields` counts the values of the
     candidates that were encoded, `items` those that the catalogue knows, if there is one. `ignored_pins` counts pins of
-    the scene that could not be kept.
+    the scene that could not be kept. `key` is the name of the API key, never the key.
     """
 
     request_id: str
@@ -130,6 +133,7 @@ class RequestRecord:
     scene: str = NO_SCENE
     ignored_pins: int = 0
     items: ItemCounts | None = None
+    key: str = NO_KEY
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,10 +23,13 @@ class ApiKeys:
     def __init__(self, keys: Sequence[SecretStr]) -> None:
         self._keys = [key.get_secret_value().encode() for key in keys]
 
-    def check(self, authorization: Annotated[str | None, Header(include_in_schema=False)] = None) -> None:
-        """Raise `Problem` (401) unless the header carries a key; routes may depend on it."""
+    def check(self, authorization: Annotated[str | None, Header(include_in_schema=False)] = None) -> str | None:
+        """Return the name of the key in the header; None where none is needed. Routes may depend on it.
+
+        Raises `Problem` (401) for a header without a valid key.
+        """
         if not self._keys:
-            return
+            return None
         scheme, _, given = (authorization or "").partition(" ")
         presented = given.strip().encode("utf-8", "surrogateescape")
         # Every key is compared, so that the time taken does not say which one was close.
@@ -35,3 +38,4 @@ class ApiKeys:
             raise Problem(
                 UNAUTHORIZED, "send Authorization: Bearer KEY with a valid key", headers={"www-authenticate": "Bearer"}
             )
+        return f"key-{matches.index(True) + 1}"
