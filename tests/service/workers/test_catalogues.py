@@ -159,8 +159,8 @@ def test_no_request_is_refused_or_mixes_two_while_versions_come_and_workers_go(s
         thread.start()
     try:
         for version in range(62, 68):
-            seen = len(found)
             only(service, str(version), 10 * version)
+            seen = len(found)  # Of the next six answers of three threads, one at least was asked for after the switch.
             while len(found) < seen + 6:
                 asking[0].join(0.01)
     finally:
