@@ -160,7 +160,10 @@ def admin_app(
     scrape: Scrape | None = None,
     access: Access | None = None,
 ) -> FastAPI:
-    """Build the app; with `scrape` it shows metrics as well. Missing `access` is what the settings say."""
+    """Build the app; with `scrape` it shows metrics as well.
+
+    Missing `access` is as the settings say.
+    """
     access = Access.open(settings) if access is None else access
     app = AdminApp(access.admin)
     answer_methods(app)

@@ -44,7 +44,10 @@ class FailureLimit:
         self._peers: OrderedDict[str, _Window] = OrderedDict()
 
     def note(self, peer: str) -> float | None:
-        """Count a failure of `peer` (see `peer_name`); return the seconds to wait if it is one too many."""
+        """Count a failure; return the seconds to wait if it is one too many.
+
+        `peer` is as `peer_name` makes it.
+        """
         now = self._clock()
         window = self._peers.pop(peer, None)
         if window is None or now >= window.ends:

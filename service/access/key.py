@@ -16,7 +16,10 @@ RESERVED_NAME: Final = "none"
 
 
 class ApiKey(Struct, frozen=True, gc=False):
-    """One key. `sha256` is the digest of its secret, in hexadecimal; `requests_per_second` its limit, if any."""
+    """One key.
+
+    `sha256` is the digest of its secret, in hexadecimal; `requests_per_second` its limit, if it has one.
+    """
 
     name: str
     sha256: str
@@ -28,7 +31,7 @@ class ApiKey(Struct, frozen=True, gc=False):
 
 
 class KeysError(ValueError):
-    """Keys that may not serve; the message names the place in the file, and never shows a key."""
+    """Keys that may not serve; the message names the place, and never shows a key."""
 
 
 def digest(secret: str) -> str:

@@ -33,7 +33,10 @@ Client = tuple[str, int] | None
 
 
 class KeyLimit(NamedTuple):
-    """The limit that a request is over: the key's name, its whole rate, and when a token surely comes."""
+    """The limit of a key, as a request that is over it is told.
+
+    `rate` is that of all processes together; after `retry_after_seconds` there is surely a token.
+    """
 
     key: str
     rate: float
@@ -100,7 +103,10 @@ class ApiKeys:
         return bool(self._limits)
 
     def swap(self, keys: Sequence[ApiKey]) -> None:
-        """Let these keys in from now on, and no other; a limit that stays goes on with the tokens it has."""
+        """Let these keys in from now on, and no other.
+
+        A limit that stays as it was goes on with the tokens that it has.
+        """
         names: dict[bytes, str] = {}
         limits: dict[str, tuple[KeyLimit, TokenBucket]] = {}
         for key in keys:
@@ -123,7 +129,7 @@ class ApiKeys:
         self._failed.append(tell)
 
     def find(self, authorization: str | None) -> str | None:
-        """Return the name of the key in a header; None if it has none that is live."""
+        """Return the name of the live key in a header, or None."""
         scheme, _, given = (authorization or "").partition(" ")
         if scheme.lower() != _SCHEME:
             return None

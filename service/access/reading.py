@@ -1,4 +1,4 @@
-"""Read a file of API keys; refuse what is wrong by its place, and never show a key."""
+"""Read a file of API keys; refuse faults by place, and never show a key."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def parse_keys(text: bytes, *, limits: bool = True) -> tuple[ApiKey, ...]:
 
 
 def _check_kind(mode: int) -> None:
-    """Raise `KeysError` for what is no file, or one that the wrong users can read or change."""
+    """Raise `KeysError` unless it is a file that only the right users can read."""
     if not stat.S_ISREG(mode):
         raise KeysError("is not a regular file")
     if os.name == "nt":  # There, modes say nothing about other users.
@@ -83,7 +83,10 @@ def _check_kind(mode: int) -> None:
 
 
 def _read_toml(text: bytes) -> Mapping[str, Any]:
-    """Parse TOML. The parser's own words may hold a part of the file, so only the place is told."""
+    """Parse TOML, and tell only the place of a fault.
+
+    The parser's own words may hold a part of the file.
+    """
     try:
         return tomllib.loads(text.decode())
     except ValueError as error:

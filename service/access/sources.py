@@ -64,7 +64,7 @@ class KeyFile:
         self.keys.swap(self._live)
 
     async def renew(self) -> KeyRenewal:
-        """Let in the keys that the file has now; if it is wrong, the former ones go on."""
+        """Let in the keys of the file, or keep those before if it is wrong."""
         try:
             keys = await asyncio.to_thread(read_keys, self._path, limits=self._limits)
         except KeysError as error:
@@ -114,9 +114,9 @@ class Access:
         return cls(public, admin, files)
 
     def observe(self, observer: AccessObserver) -> None:
-        """Tell `observer` of the looks at files from now on, and of failures on the admin listener.
+        """Tell `observer` of looks at files, and of failures with keys of the admin listener.
 
-        Who serves the public listener's keys has them observed there.
+        Failures with those of the public listener are told by `public` itself.
         """
         self._observers.append(observer)
         if self.admin is not self.public:

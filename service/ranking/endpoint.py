@@ -177,7 +177,7 @@ class RerankEndpoint:
         return self._limit(scope, self._refusals) if self._keys.are_limited else None
 
     def _limit(self, scope: Scope, refusals: HeadRefusals) -> Refusal | None:
-        """Count a request against its key's limit; return the refusal of one that is over it."""
+        """Count a request against its key's limit; refuse one that is over it."""
         name = self._keys.find(_authorization(scope))
         if name is None:  # The handler refuses it, and counts that.
             return None

@@ -44,11 +44,11 @@ class CountRefusal(Protocol):
     """Is told of each refusal."""
 
     def __call__(self, reason: str, seconds: float, key: str = NO_KEY) -> None:
-        """Note the reason, the seconds since the arrival, and the key's name if it is known."""
+        """Note the reason, the seconds since the arrival, and the key's name."""
 
 
 class _Constant(NamedTuple):
-    """What is the same in all refusals of one kind: the head, and the document up to the request id."""
+    """Constant parts of one kind of refusal; the document ends before the request id."""
 
     head: bytes
     document: bytes

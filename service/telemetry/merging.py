@@ -30,7 +30,7 @@ class _Key(NamedTuple):
 
     @property
     def version(self) -> Version | None:
-        """Return the model and version, the scene, or the API key that it is about, or None."""
+        """Return the version, scene or API key that it is about, or None."""
         labels = dict(self.labels)
         if "scene" in labels:
             return (SCENE, labels["scene"])

@@ -16,7 +16,7 @@ _AT_ONCE: Final = 16  # They take some 0.1 ms together.
 
 
 class Refused(NamedTuple):
-    """One refusal: its reason, the seconds since its arrival, its time on `monotonic`, and the key's name."""
+    """One refusal: reason, seconds since arrival, time on `monotonic`, and the key's name."""
 
     reason: str
     seconds: float

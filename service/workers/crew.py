@@ -78,7 +78,10 @@ class Crew:
             worker.terminate()
 
     async def take_keys(self, keys: Sequence[ApiKey]) -> None:
-        """Let these API keys in, and no other, in all workers and those to come; end one that hangs."""
+        """Let these API keys into all workers, and no other; end one that hangs.
+
+        Workers that start later get them, too.
+        """
         self._keys = tuple(keys)
         await asyncio.gather(*(self._give_keys(worker) for worker in self._workers.values()))
 

@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,8 +116,6 @@ def test_a_wrong_file_changes_nothing_and_is_told(rotated: Rotated, spoil: Any, 
 
 
 def scrape(process: Process) -> str:
-    import urllib.request
-
     with urllib.request.urlopen(f"http://127.0.0.1:{process.port}/metrics", timeout=WAIT_SECONDS) as response:
         return str(response.read().decode())
 

@@ -43,6 +43,10 @@ def reload(service: Service, key: str = "backend") -> tuple[int, object]:
     return service.process.ask("/admin/v1/keys/reload", {}, service.process.admin_port, SECRETS[key])
 
 
+def admin_status(service: Service, key: str) -> int:
+    return service.process.ask("/admin/v1/models", None, service.process.admin_port, SECRETS[key])[0]
+
+
 def test_every_worker_has_the_keys_from_the_start(service: Service) -> None:
     assert by_worker(service, "backend") == [200] * 2
     assert by_worker(service, "old") == [401] * 2
@@ -61,9 +65,7 @@ def test_a_reload_is_answered_when_every_worker_has_the_new_keys(service: Servic
 def test_a_signal_to_the_supervisor_rotates_the_keys_of_all(service: Service) -> None:
     write_keys(key_file(service), entry("backend") + entry("new"))
     service.process.popen.send_signal(signal.SIGHUP)
-    eventually(
-        lambda: service.process.ask("/admin/v1/models", None, service.process.admin_port, SECRETS["new"])[0] == 200
-    )
+    eventually(lambda: admin_status(service, "new") == 200)
     assert reload(service, "new") == (200, {"result": "unchanged"})
     assert by_worker(service, "new") == [200] * 2
 
@@ -89,8 +91,7 @@ def test_counts_of_all_add_up(service: Service) -> None:
     unknown = service.value("rerank_auth_failures_total", reason="unknown") or 0
     assert by_worker(service, "backend") == [200] * 2
     assert by_worker(service, "old") == [401] * 2
-    admin = service.process.ask("/admin/v1/models", None, service.process.admin_port, SECRETS["old"])
-    assert admin[0] == 401
+    assert admin_status(service, "old") == 401
     eventually(lambda: service.value("rerank_key_requests_total", **labels) == before + 2)
     eventually(lambda: service.value("rerank_auth_failures_total", reason="unknown") == unknown + 3)
 
