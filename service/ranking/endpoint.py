@@ -174,18 +174,7 @@ class RerankEndpoint:
         reason = self._admission.judge()
         if reason is not None:
             return self._refusals.refuse(reason, scope)
-        return self._limit(scope, self._refusals) if self._keys.are_limited else None
-
-    def _limit(self, scope: Scope, refusals: HeadRefusals) -> Refusal | None:
-        """Count a request against its key's limit; refuse one that is over it."""
-        name = self._keys.find(_authorization(scope))
-        if name is None:  # The handler refuses it, and counts that.
-            return None
-        limit = self._keys.take(name)
-        if limit is not None:
-            return refusals.limit(limit, scope)
-        scope[API_KEY_KEY] = name
-        return None
+        return self._refusals.over_limit(self._keys, scope) if self._keys.are_limited else None
 
     def _identify(self, exchange: Exchange, scope: Scope) -> None:
         """Note the key of a request. Raises `Problem` (401, 429) unless it opens the service."""
@@ -285,12 +274,6 @@ class RerankEndpoint:
     def _emit(self, record: RequestRecord) -> None:
         for observe in self._observers:
             observe(record)
-
-
-def _authorization(scope: Scope) -> str | None:
-    """Return the header with the key, as a handler would read it."""
-    value: bytes | None = dict(scope["headers"]).get(b"authorization")
-    return None if value is None else value.decode("latin-1")
 
 
 def refused_outcome(status: int) -> RequestOutcome:

@@ -13,11 +13,12 @@ from typing import Final, NamedTuple, Protocol, get_args
 import msgspec
 from starlette.types import Scope
 
-from service.access.keys import KeyLimit
+from service.access.keys import ApiKeys, KeyLimit
 from service.contract.problems import MEDIA_TYPE, OVERLOADED, SHED, Problem, ProblemKind, unavailable
 from service.telemetry.records import NO_KEY, NO_MODEL, RequestObserver, RequestRecord
 from service.timing.admission import RefusalReason
 from service.transport.asgi import (
+    API_KEY_KEY,
     ARRIVAL_KEY,
     REQUEST_ID_FIELD,
     TRACE_FIELD,
@@ -74,8 +75,19 @@ class HeadRefusals:
         """Return the refusal of a request for which there is no place, counted."""
         return self._refuse(self._constant[reason], scope, NO_KEY)
 
-    def limit(self, limit: KeyLimit, scope: Scope) -> Refusal:
-        """Return the refusal of a request that is over its key's limit, counted."""
+    def over_limit(self, keys: ApiKeys, scope: Scope) -> Refusal | None:
+        """Count a request against its key's limit; refuse one that is over it."""
+        authorization: bytes | None = dict(scope["headers"]).get(b"authorization")
+        name = None if authorization is None else keys.find(authorization.decode("latin-1"))
+        if name is None:  # The handler refuses it, and counts that.
+            return None
+        limit = keys.take(name)
+        if limit is not None:
+            return self._limit(limit, scope)
+        scope[API_KEY_KEY] = name
+        return None
+
+    def _limit(self, limit: KeyLimit, scope: Scope) -> Refusal:
         constant = self._limits.get(limit)
         if constant is None:
             if len(self._limits) >= _MOST_LIMITS:  # Limits of keys that are gone stay until then.

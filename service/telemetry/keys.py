@@ -65,10 +65,10 @@ class KeyMetrics:
         else:
             series.refused.inc()
 
-    def refused(self, key: str, *, limited: bool) -> None:
-        """Count a request that was refused by its headers."""
+    def refused(self, key: str, requests: int, *, limited: bool) -> None:
+        """Count requests that were refused by their headers."""
         series = self._series.of(KEY, key)
-        (series.limited if limited else series.refused).inc()
+        (series.limited if limited else series.refused).inc(requests)
 
 
 class AccessMetrics:

@@ -6,6 +6,7 @@ series exists from the start: label sets are closed. The exposition decides wher
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, get_args
 
@@ -270,16 +271,19 @@ class Metrics:
     def _count_refusals(self, refusals: Sequence[Refused]) -> None:
         """Count requests that were refused by their headers, as `observe` would."""
         durations = self._requests.of(records.NO_MODEL, records.NO_MODEL).outcomes
+        alike: dict[tuple[RequestOutcome, str], int] = defaultdict(int)
         for refused in refusals:
             limited = refused.reason not in self._rejected
             outcome: RequestOutcome = "invalid" if limited else "rejected"
             durations[outcome].observe(refused.seconds)
             self._stages["lag"].observe(refused.seconds)
-            self._scenes.refused(outcome)
-            self.keys.refused(refused.key, limited=limited)
+            alike[outcome, refused.key] += 1
             if not limited:
                 self._window.add(refused.seconds, answered=False, degraded=False, ended=refused.ended)
                 self._rejected[refused.reason].inc()
+        for (outcome, key), requests in alike.items():
+            self._scenes.refused(outcome, requests)
+            self.keys.refused(key, requests, limited=outcome == "invalid")
 
     def observe_shadow(self, record: ShadowRecord) -> None:
         """Count one sampled request, and how far the lists agree."""

@@ -68,6 +68,6 @@ class SceneMetrics:
         """Count one request."""
         self._series.of(SCENE, record.scene).observe(record)
 
-    def refused(self, outcome: RequestOutcome) -> None:
-        """Count a request that was refused before its scene was known."""
-        self._series.of(SCENE, NO_SCENE).outcomes[outcome].inc()
+    def refused(self, outcome: RequestOutcome, requests: int) -> None:
+        """Count requests that were refused before their scene was known."""
+        self._series.of(SCENE, NO_SCENE).outcomes[outcome].inc(requests)

@@ -41,11 +41,11 @@ def test_counts_of_a_key_that_comes_back_go_on(clock: Clock) -> None:
     registry = CollectorRegistry()
     metrics = KeyMetrics(registry)
     metrics.swapped({"old"})
-    metrics.refused("old", limited=True)
+    metrics.refused("old", 1, limited=True)
     metrics.swapped(())
     clock.now += 1
     metrics.swapped({"old"})
-    metrics.refused("old", limited=True)
+    metrics.refused("old", 1, limited=True)
     assert registry.get_sample_value("rerank_key_requests_total", {"key": "old", "result": "limited"}) == 2
 
 
@@ -55,7 +55,7 @@ def test_of_several_workers_the_series_of_a_key_that_is_gone_end_too(clock: Cloc
     for i, registry in enumerate(registries):
         metrics = KeyMetrics(registry)
         metrics.swapped({"old"})
-        metrics.refused("old", limited=False)
+        metrics.refused("old", 1, limited=False)
         totals.update(i, *SnapshotReader(registry, {}).read())
     labels = {"key": "old", "result": "refused"}
     assert totals.view([(KEY, "old")]).get_sample_value("rerank_key_requests_total", labels) == 2
